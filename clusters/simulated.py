@@ -1,0 +1,232 @@
+"""Virtual time: a heap and a counter. The same events in the same order on every run, as fast as the machine computes.
+
+A `World` says how long each action takes and how it ends. `SyntheticWorld` is a model with known abilities; a test
+scripts its own.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import random
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any, Protocol
+
+import msgspec
+
+from tts.actions import (
+    Action,
+    Call,
+    Cancel,
+    Cancelled,
+    End,
+    Event,
+    Failed,
+    Finished,
+    Generate,
+    Progressed,
+    Request,
+    Returned,
+    Scored,
+    Verify,
+    Woke,
+    Work,
+)
+from tts.conductor import Conductor, Step
+from tts.errors import TTSError
+from tts.runfolder import Journal, NoJournal
+from tts.search import Result, Verifier
+from tts.types import Completion, ErrorInfo, Timing, Usage
+
+PROGRESS_TOKENS = 16  # tokens per Progressed event
+
+
+class World(Protocol):
+    """What there is to generate with: a duration in seconds, and a completion or an error."""
+
+    def complete(self, request: Request) -> tuple[float, Completion | TTSError]: ...
+
+
+class SyntheticWorld:
+    """A model that answers rightly with a given probability per problem; every draw is a function of the seed alone.
+
+    Args:
+        accuracy: problem prompt -> probability of the right answer.
+        answer: problem prompt -> the right answer.
+        tokens: mean completion length; lengths are log-normal, as recorded reasoning traces roughly are.
+        tokens_per_s: decoding speed of one stream.
+        wrong: how many distinct wrong answers compete.
+    """
+
+    def __init__(
+        self,
+        accuracy: Callable[[str], float],
+        answer: Callable[[str], str],
+        *,
+        tokens: int = 200,
+        spread: float = 0.5,
+        tokens_per_s: float = 50.0,
+        wrong: int = 4,
+    ) -> None:
+        self._accuracy = accuracy
+        self._answer = answer
+        self._tokens = tokens
+        self._spread = spread
+        self._tokens_per_s = tokens_per_s
+        self._wrong = wrong
+
+    def complete(self, request: Request) -> tuple[float, Completion]:
+        prompt = request.messages[-1].content
+        draw = random.Random(f"{request.seed}/{prompt}")
+        right = draw.random() < self._accuracy(prompt)
+        answer = self._answer(prompt) if right else f"{self._answer(prompt)}{draw.randint(1, self._wrong)}"
+        tokens = max(1, round(self._tokens * math.exp(draw.gauss(-(self._spread**2) / 2, self._spread))))
+        cut = tokens > request.sampling.max_tokens
+        tokens = min(tokens, request.sampling.max_tokens)
+        seconds = tokens / self._tokens_per_s
+        completion = Completion(
+            text="I could not finish" if cut else f"Answer: {answer}",
+            finish_reason="length" if cut else "stop",
+            usage=Usage(prompt_tokens=len(prompt) // 4 + 1, completion_tokens=tokens),
+            timing=Timing(total_s=seconds, first_token_s=1 / self._tokens_per_s),
+            seed=request.seed,
+            model="synthetic",
+        )
+        return seconds, completion
+
+
+class SimulatedCluster:
+    """Carries actions out in virtual time.
+
+    Args:
+        world: answers requests.
+        verifiers: by name; those that compute are called in process and take no virtual time.
+    """
+
+    def __init__(self, world: World, verifiers: Mapping[str, Verifier] | None = None) -> None:
+        self._world = world
+        self._verifiers = verifiers or {}
+        self._now = 0.0
+        self._heap: list[tuple[float, int, Event]] = []
+        self._count = 0
+        self._ends: dict[str, tuple[float, float, End]] = {}  # id -> (started, ends, its end)
+
+    def run(
+        self,
+        conductor: Conductor,
+        journal: Journal | NoJournal | None = None,
+        on_result: Callable[[Result], None] = lambda result: None,
+    ) -> float:
+        """Drive the conductor to its end; returns the virtual seconds it took."""
+        journal = journal or NoJournal()
+        step = conductor.start()
+        self._now = conductor.now
+        while True:
+            self._do(step, journal, on_result)
+            if conductor.done:
+                return self._now
+            event = self._next()
+            journal.write([event])
+            step = conductor.tell([event])
+
+    def _do(self, step: Step, journal: Journal | NoJournal, on_result: Callable[[Result], None]) -> None:
+        journal.write(step.records)
+        for action in step.actions:
+            self._carry_out(action)
+        for result in step.results:
+            on_result(result)
+
+    def _next(self) -> Event:
+        while True:
+            at_s, _, event = heapq.heappop(self._heap)
+            end = self._ends[event.id][2] if event.id in self._ends else None
+            stale = end is not event if not isinstance(event, Progressed) else not isinstance(end, Finished)
+            if stale:
+                continue  # it was cancelled since
+            self._now = at_s
+            if not isinstance(event, Progressed):
+                del self._ends[event.id]
+            return event
+
+    def _carry_out(self, action: Action) -> None:
+        if isinstance(action, Cancel):
+            self._cancel(action.id)
+            return
+        seconds, end = self._outcome(action)
+        ends_s = self._now + seconds
+        end = msgspec.structs.replace(end, at_s=ends_s)
+        self._ends[action.id] = (self._now, ends_s, end)
+        if isinstance(action, Generate) and action.request.progress and isinstance(end, Finished):
+            self._push_progress(action.id, end, seconds)
+        self._push(ends_s, end)
+
+    def _push(self, at_s: float, event: Event) -> None:
+        self._count += 1
+        heapq.heappush(self._heap, (at_s, self._count, event))
+
+    def _push_progress(self, id: str, end: Finished, seconds: float) -> None:
+        text, tokens = end.completion.text, end.completion.usage.completion_tokens
+        chunks = max(1, math.ceil(tokens / PROGRESS_TOKENS))
+        for i in range(chunks):
+            part = text[len(text) * i // chunks : len(text) * (i + 1) // chunks]
+            share = tokens * (i + 1) // chunks - tokens * i // chunks
+            at_s = self._now + seconds * (i + 1) / chunks
+            self._push(at_s, Progressed(id, at_s, part, share))
+
+    def _outcome(self, action: Work) -> tuple[float, End]:
+        if isinstance(action, Generate):
+            seconds, outcome = self._world.complete(action.request)
+            if isinstance(outcome, TTSError):
+                return seconds, Failed(action.id, 0.0, ErrorInfo.of(outcome))
+            return seconds, Finished(action.id, 0.0, outcome)
+        if isinstance(action, Verify):
+            return self._verify(action)
+        if isinstance(action, Call):
+            return self._call(action)
+        return max(0.0, action.until_s - self._now), Woke(action.id, 0.0)
+
+    def _verify(self, action: Verify) -> tuple[float, End]:
+        verifier = self._verifiers[action.verifier]
+        if action.request is None:
+            return 0.0, Scored(action.id, 0.0, verifier.score(action.problem, action.candidate))
+        seconds, outcome = self._world.complete(action.request)
+        if isinstance(outcome, TTSError):
+            return seconds, Failed(action.id, 0.0, ErrorInfo.of(outcome))
+        return seconds, Scored(action.id, 0.0, verifier.read(outcome), outcome.usage, outcome.timing)
+
+    @staticmethod
+    def _call(action: Call) -> tuple[float, End]:
+        module, _, name = action.function.partition(":")
+        function: Any = getattr(import_module(module), name)
+        try:
+            return 0.0, Returned(action.id, 0.0, function(*action.args))
+        except Exception as error:
+            return 0.0, Failed(action.id, 0.0, ErrorInfo("CallFailed", f"{action.function}: {error}"))
+
+    def _cancel(self, id: str) -> None:
+        """End it now, with the part of its tokens that had been generated by now."""
+        ending = self._ends.get(id)
+        if ending is None or isinstance(ending[2], Cancelled):
+            return
+        started, ends_s, end = ending
+        done = 1.0 if ends_s <= started else (self._now - started) / (ends_s - started)
+        partial = Completion("", "cancelled")
+        if isinstance(end, Finished):
+            partial = _part_of(end.completion, done)
+        elif isinstance(end, Scored):
+            partial = _part_of(Completion("", usage=end.usage, timing=end.timing), done)
+        self._ends[id] = (started, self._now, cancelled := Cancelled(id, self._now, partial))
+        self._push(self._now, cancelled)
+
+
+def _part_of(completion: Completion, done: float) -> Completion:
+    usage = completion.usage
+    tokens = math.floor(usage.completion_tokens * done)
+    return msgspec.structs.replace(
+        completion,
+        text=completion.text[: math.floor(len(completion.text) * done)],
+        finish_reason="cancelled",
+        usage=msgspec.structs.replace(usage, completion_tokens=tokens, reasoning_tokens=0),
+        timing=Timing(completion.timing.total_s * done, completion.timing.first_token_s),
+    )

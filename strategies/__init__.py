@@ -1,0 +1,2 @@
+if __name__ != "tts.strategies":
+    raise ImportError("import tts.strategies, not strategies")

@@ -1,0 +1,31 @@
+"""Best-of-N: sample N, score each, keep the best."""
+
+from tts.search import Run
+from tts.selectors import named
+from tts.types import Candidate, Problem
+
+
+async def best_of_n(
+    problem: Problem,
+    run: Run,
+    *,
+    n: int | None = 8,
+    verifier: str = "self_certainty",
+    selector: str = "best_score",
+) -> Candidate:
+    """Sample `n` candidates, score each once with `verifier`, and let `selector` pick.
+
+    Stiennon et al. (2020), arXiv:2009.01325; Cobbe et al. (2021), arXiv:2110.14168. With `selector="borda"` and
+    self-certainty it is Kang et al. (2025), arXiv:2502.18581.
+    Departs from them: a candidate whose verification abstained is passed over rather than ranked last.
+
+    Args:
+        n: how many; None spends what is left of the budget.
+        verifier: the name of one of the run's verifiers.
+        selector: best_score, weighted_majority, borda or majority.
+    Raises: AllFailed, UnknownName.
+    """
+    run.fallback = select = named(selector)
+    candidates = await run.generate(n=n)
+    await run.verify(candidates, verifier)
+    return select(candidates, run.scores) or candidates[0]

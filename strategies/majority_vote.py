@@ -1,0 +1,59 @@
+"""Majority vote (self-consistency), with Adaptive-Consistency as its stopping rule."""
+
+from collections import Counter
+from math import comb
+
+from tts.errors import BudgetExhausted
+from tts.search import Run
+from tts.selectors import majority
+from tts.types import Candidate, Problem
+
+
+async def majority_vote(
+    problem: Problem,
+    run: Run,
+    *,
+    n: int | None = 8,
+    stop_at: float | None = None,
+    batch: int = 1,
+) -> Candidate:
+    """Sample `n` candidates and return the most frequent answer; with `stop_at`, stop once the lead is safe.
+
+    Wang et al. (2022), arXiv:2203.11171. Stopping rule: Aggarwal et al. (2023), arXiv:2305.11860, its Beta form: with
+    the two largest counts a >= b, stop when `P(p > 1/2) = 1 - I_0.5(a + 1, b + 1) >= stop_at`.
+    Departs from them: ties go to the answer first seen; a sample without an answer is charged and does not vote.
+
+    Args:
+        n: how many at most; None spends what is left of the budget.
+        stop_at: the probability at which to stop, 0.95 in the paper; None never stops early.
+        batch: samples between two looks, when stopping early.
+    Raises: AllFailed.
+    """
+    run.fallback = majority
+    if stop_at is None:
+        candidates = await run.generate(n=n)
+    else:
+        candidates = await _until_safe(run, n, stop_at, batch)
+    return majority(candidates, {}) or candidates[0]
+
+
+async def _until_safe(run: Run, n: int | None, stop_at: float, batch: int) -> list[Candidate]:
+    candidates: list[Candidate] = []
+    try:
+        while n is None or len(candidates) < n:
+            candidates += await run.generate(n=batch if n is None else min(batch, n - len(candidates)))
+            if lead_probability(candidates) >= stop_at:
+                break
+    except BudgetExhausted:
+        if n is not None or not candidates:
+            raise
+    return candidates
+
+
+def lead_probability(candidates: list[Candidate]) -> float:
+    """The probability that the leading answer is really the more likely one of the leading two."""
+    counts = [count for _, count in Counter(c.answer for c in candidates if c.answer is not None).most_common(2)]
+    a, b = [*counts, 0, 0][:2]
+    # 1 - I_0.5(a+1, b+1) is the binomial tail P(X <= a) for X ~ Binomial(a + b + 1, 1/2).
+    trials = a + b + 1
+    return float(sum(comb(trials, i) for i in range(a + 1)) / 2**trials)

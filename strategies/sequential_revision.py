@@ -1,0 +1,65 @@
+"""Sequential revision: parallel chains, each revising its own latest attempts; selection over all versions."""
+
+from tts.errors import BudgetExhausted
+from tts.search import Run
+from tts.selectors import named
+from tts.types import Candidate, Problem
+
+MEMORY = 4  # attempts shown to the model, as in the paper
+
+REVISE = """{problem}
+
+Here are earlier attempts at this problem, oldest first. They may be wrong.
+
+{attempts}
+
+Look for mistakes in them, then solve the problem again from the start. End in the form the problem asks for."""
+
+
+async def sequential_revision(
+    problem: Problem,
+    run: Run,
+    *,
+    chains: int = 2,
+    rounds: int = 4,
+    selector: str = "majority",
+    verifier: str | None = None,
+) -> Candidate:
+    """Run `chains` chains of `rounds` versions each, and select over every version of every chain.
+
+    Snell et al. (2024), arXiv:2408.03314, section 6: a version sees the last four attempts of its chain.
+    Departs from the paper: the model is prompted to revise, not fine-tuned; selection is over all versions at once
+    rather than first inside each chain; the last version has no privilege, because revisions break right answers, too.
+
+    Args:
+        chains: how many side by side.
+        rounds: versions per chain, the first attempt included.
+        selector: majority, or best_score, weighted_majority or borda together with a verifier.
+        verifier: scores every version, if given.
+    Raises: AllFailed if every chain failed, UnknownName.
+    """
+    run.fallback = select = named(selector)
+    found = await run.gather(*(_chain(problem, run, rounds) for _ in range(chains)))
+    versions = [version for chain in found for version in chain]
+    if not versions:
+        raise BudgetExhausted(f"{problem.id}: the budget cannot hold a first attempt", problem=problem.id)
+    if verifier is not None:
+        await run.verify(versions, verifier)
+    return select(versions, run.scores) or versions[0]
+
+
+async def _chain(problem: Problem, run: Run, rounds: int) -> list[Candidate]:
+    """One chain's versions; as many as the budget holds."""
+    versions: list[Candidate] = []
+    try:
+        versions += await run.generate()
+        while len(versions) < rounds:
+            versions += await run.generate(_prompt(problem, versions[-MEMORY:]), parent=versions[-1])
+    except BudgetExhausted:
+        pass  # what there is takes part in the selection
+    return versions
+
+
+def _prompt(problem: Problem, attempts: list[Candidate]) -> str:
+    shown = "\n\n".join(f"Attempt {i}:\n{attempt.text.strip()}" for i, attempt in enumerate(attempts, 1))
+    return REVISE.format(problem=problem.prompt, attempts=shown)

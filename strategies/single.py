@@ -1,0 +1,17 @@
+"""One sample: what everything else is compared with."""
+
+from tts.search import Run
+from tts.types import Candidate, Problem
+
+
+async def single(problem: Problem, run: Run, *, temperature: float | None = None) -> Candidate:
+    """Sample once and return it.
+
+    Args:
+        temperature: None is the run's; 0 decodes greedily.
+    Raises: AllFailed, BudgetExhausted.
+    """
+    if temperature is None:
+        temperature = run.sampling.temperature
+    (candidate,) = await run.generate(temperature=temperature)
+    return candidate

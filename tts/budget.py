@@ -1,0 +1,237 @@
+"""Limits, and the ledger that keeps them. Pure arithmetic.
+
+THE LAW: at every instant `spent + reserved <= limit`, for samples, tokens, dollars and FLOPs at once. A cost is
+reserved at its worst case before the action leaves, settled at what was really used, and the difference released.
+Seconds are a clock, not a sum: whoever holds the ledger ends what runs when the clock reaches the limit
+(`search.py`, `conductor.py`).
+
+All sums are of integers, so they are exact and do not depend on the order of events.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from tts.errors import BudgetExhausted, InvalidParameter, UnknownCost, unknown_name
+from tts.types import Cost, Value
+
+PICODOLLARS = 10**12
+_SUFFIX = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9, "t": 10**12, "p": 10**15, "e": 10**18}
+_AMOUNT = re.compile(r"^\s*(\d+(?:\.\d+)?(?:e\d+)?)\s*([a-z]?)\s*$", re.IGNORECASE)
+
+
+class Limits(Value, frozen=True):
+    """What may be spent: on one problem, or on a whole run. None is no limit; the first one reached stops.
+
+    Units: `samples` requests to a model (verifications count), `tokens` generated tokens (verification and cancelled
+    requests included), `usd` US dollars, `flops` floating-point operations, `seconds` on the run's clock.
+    """
+
+    samples: int | None = None
+    tokens: int | None = None
+    usd: float | None = None
+    flops: int | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise InvalidParameter(f"budget {name} must be above 0, but got {value!r}", limit=name, value=value)
+
+    @classmethod
+    def parse(cls, text: str) -> Limits:
+        """`tokens=2k,usd=0.5` -> Limits(tokens=2000, usd=0.5). Suffixes k, m, g (or b), t, p, e are powers of 1000."""
+        found: dict[str, float] = {}
+        for part in filter(None, (p.strip() for p in text.split(","))):
+            name, _, amount = part.partition("=")
+            if name not in cls.__struct_fields__:
+                raise unknown_name("budget limit", name, cls.__struct_fields__)
+            match = _AMOUNT.match(amount)
+            if not match:
+                raise InvalidParameter(f"budget {name} must be a number such as 500, 2k or 1.5m, but got {amount!r}")
+            found[name] = float(match[1]) * _SUFFIX[match[2].lower()]
+        whole = {n: int(v) for n, v in found.items() if n in ("samples", "tokens", "flops")}
+        return cls(**{**found, **whole})  # type: ignore[arg-type]  # whole numbers have been made int above
+
+    def __str__(self) -> str:
+        return ",".join(f"{n}={_short(v)}" for n in self.__struct_fields__ if (v := getattr(self, n)) is not None)
+
+    def __bool__(self) -> bool:
+        return any(getattr(self, n) is not None for n in self.__struct_fields__)
+
+    def divided(self, parts: int) -> Limits:
+        """An equal share for each of `parts` problems; seconds are a clock and are not divided."""
+        return Limits(
+            samples=None if self.samples is None else self.samples // parts or None,
+            tokens=None if self.tokens is None else self.tokens // parts or None,
+            usd=None if self.usd is None else self.usd / parts,
+            flops=None if self.flops is None else self.flops // parts or None,
+            seconds=self.seconds,
+        )
+
+
+class Remaining(Value, frozen=True):
+    """What is left of a budget; None where there is no limit. Units as in `Limits`."""
+
+    samples: int | None = None
+    tokens: int | None = None
+    usd: float | None = None
+    flops: int | None = None
+    seconds: float | None = None
+
+
+class Ledger:
+    """Reserve, settle, release against one set of limits. One for the run, one for each search's share.
+
+    Args:
+        limits: what may be spent.
+        name: whose ledger it is, for messages.
+    """
+
+    __slots__ = ("_caps", "_reserved", "_spent", "_unknown", "limits", "name", "overrun", "reservations")
+
+    def __init__(self, limits: Limits, name: str = "run") -> None:
+        self.limits = limits
+        self.name = name
+        self.reservations: dict[str, Cost] = {}
+        self.overrun: Cost = Cost()
+        self._spent = [0, 0, 0, 0]
+        self._reserved = [0, 0, 0, 0]
+        self._unknown = [False, False, False, False]
+        usd = None if limits.usd is None else round(limits.usd * PICODOLLARS)
+        caps = (limits.samples, limits.tokens, usd, limits.flops)
+        self._caps: tuple[tuple[int, int], ...] = tuple((i, cap) for i, cap in enumerate(caps) if cap is not None)
+
+    @property
+    def spent(self) -> Cost:
+        """Everything settled so far; dollars or FLOPs are None once an unknown amount was settled."""
+        return self._cost(self._spent)
+
+    @property
+    def reserved(self) -> Cost:
+        """Everything in flight, at its worst case."""
+        return self._cost(self._reserved)
+
+    def fits(self, cost: Cost) -> bool:
+        """Whether `cost` can be reserved now."""
+        amounts = _amounts(cost)
+        return all(self._spent[i] + self._reserved[i] + amounts[i] <= cap for i, cap in self._caps)
+
+    def can_ever_fit(self, cost: Cost) -> bool:
+        """Whether `cost` could be reserved if everything in flight turned out free."""
+        amounts = _amounts(cost)
+        return all(self._spent[i] + amounts[i] <= cap for i, cap in self._caps)
+
+    def reserve(self, key: str, cost: Cost) -> None:
+        """Hold `cost` under `key`.
+
+        Raises:
+            BudgetExhausted: it does not fit.
+            UnknownCost: a limit is set on dollars or FLOPs, and this cost is not known in them.
+            InvalidParameter: `key` already holds a reservation.
+        """
+        if key in self.reservations:
+            raise InvalidParameter(f"{key} already holds a reservation", key=key)
+        self.check_known(cost)
+        if not self.fits(cost):
+            raise self.exhausted(cost)
+        self.reservations[key] = cost
+        for i, amount in enumerate(_amounts(cost)):
+            self._reserved[i] += amount
+
+    def settle(self, key: str, actual: Cost) -> None:
+        """Charge `actual` and release what `key` held. An overrun (a server that ignored `max_tokens`) is charged in
+        full, and counted in `overrun`: the ledger tells the truth even where the server did not keep its word."""
+        held = self.release(key)
+        self.charge(actual)
+        over = [max(0, a - h) for a, h in zip(_amounts(actual), _amounts(held), strict=True)]
+        if any(over):
+            self.overrun += Cost(*over)
+
+    def release(self, key: str) -> Cost:
+        """Give back what `key` held, and return it: the action never left."""
+        held = self.reservations.pop(key)
+        for i, amount in enumerate(_amounts(held)):
+            self._reserved[i] -= amount
+        return held
+
+    def charge(self, cost: Cost) -> None:
+        """Charge a cost that held no reservation: what a crash lost, or what an earlier session spent."""
+        for i, amount in enumerate((cost.samples, cost.tokens, cost.picodollars, cost.flops)):
+            if amount is None:
+                self._unknown[i] = True
+            else:
+                self._spent[i] += amount
+
+    def room(self, cost: Cost) -> int | None:
+        """How many times `cost` fits now; None if no limit bounds it."""
+        amounts = _amounts(cost)
+        rooms = [(cap - self._spent[i] - self._reserved[i]) // amounts[i] for i, cap in self._caps if amounts[i] > 0]
+        return max(0, min(rooms)) if rooms else None
+
+    def left(self) -> Remaining:
+        """What is neither spent nor reserved, in the quantities that are limited."""
+        amounts: list[int | None] = [None, None, None, None]
+        for i, cap in self._caps:
+            amounts[i] = cap - self._spent[i] - self._reserved[i]
+        samples, tokens, picodollars, flops = amounts
+        return Remaining(samples, tokens, None if picodollars is None else picodollars / PICODOLLARS, flops)
+
+    def check_known(self, cost: Cost) -> None:
+        """Refuse a limit on a quantity in which this cost is unknown, rather than ignore the limit."""
+        for name, limit, amount, how in (
+            ("usd", self.limits.usd, cost.picodollars, "give a price (--prices FILE, or --price-in and --price-out)"),
+            ("flops", self.limits.flops, cost.flops, "give the model's config.json (--model-config FILE)"),
+        ):
+            if limit is not None and amount is None:
+                raise UnknownCost(
+                    f"the {self.name} budget limits {name}, but this model's {name} are not known: {how}, "
+                    f"or limit tokens or samples instead",
+                    limit=name,
+                )
+
+    def exhausted(self, cost: Cost) -> BudgetExhausted:
+        """The error for a cost that does not fit: which limit, how much was asked, how much is left."""
+        for i, name, asked, left in self._shortages(cost):
+            scale = PICODOLLARS if i == 2 else 1
+            return BudgetExhausted(
+                f"{self.name}: the budget of {self.limits} cannot hold the next action: "
+                f"it may need {_short(asked / scale)} {name}, {_short(max(0, left) / scale)} are left",
+                limit=name,
+                asked=asked / scale,
+                left=max(0, left) / scale,
+                search=self.name,
+            )
+        return BudgetExhausted(f"{self.name}: the budget is closed", limit=None, search=self.name)
+
+    def _shortages(self, cost: Cost) -> Iterator[tuple[int, str, int, int]]:
+        amounts = _amounts(cost)
+        names = ("samples", "tokens", "usd", "flops")
+        for i, cap in self._caps:
+            left = cap - self._spent[i] - self._reserved[i]
+            if amounts[i] > left:
+                yield i, names[i], amounts[i], left
+
+    def _cost(self, amounts: list[int]) -> Cost:
+        samples, tokens, picodollars, flops = amounts
+        return Cost(
+            samples,
+            tokens,
+            None if self._unknown[2] else picodollars,
+            None if self._unknown[3] else flops,
+        )
+
+
+def _amounts(cost: Cost) -> tuple[int, int, int, int]:
+    """Unknown amounts count as 0 here: `check_known` has refused them wherever a limit depends on them."""
+    return cost.samples, cost.tokens, cost.picodollars or 0, cost.flops or 0
+
+
+def _short(value: float) -> str:
+    """2000 -> 2k, 1234567 -> 1234567, 0.5 -> 0.5."""
+    for suffix, scale in (("t", 10**12), ("g", 10**9), ("m", 10**6), ("k", 10**3)):
+        if value >= scale and value % (scale // 100) == 0 and value < scale * 1000:
+            return f"{value / scale:g}{suffix}"
+    return f"{value:g}" if value == int(value) < 10**6 or value != int(value) else str(int(value))

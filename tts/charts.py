@@ -1,0 +1,379 @@
+"""The report's pictures, with Altair: accuracy against cost, and what the tokens were spent on (extra `report`).
+
+Import it only through `tts.report`. A chart is drawn once as SVG and PNG, by vl-convert and without a network; the
+HTML page holds the SVG, which a script on the page then replaces by the live chart with its tooltips.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import altair as alt
+import vl_convert
+
+from tts.estimators import frontier
+from tts.report import Row
+
+# Okabe & Ito's colours that are dark enough on white; a shape says the same again, for print and for everybody.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_INKS = ("#00568A", "#A84800", "#00755A", "#A04A80", "#926400", "#25799F", "#000000")  # the same, dark enough for text
+_SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "triangle-right", "triangle-left")
+_FRONTIER = "frontier"
+_SPENT = {"answers": "#33475B", "verifier": "#7FA7C9", "cancelled": "#E8B84A"}
+
+_WIDTH, _HEIGHT = 640, 400
+_ACCURACY = "Accuracy (95 % interval)"
+_FONT = "Helvetica Neue, Arial, Liberation Sans, DejaVu Sans, sans-serif"
+_LABEL_PX = 12
+_CHARACTER_PX = 7.6  # of the semi-bold label font, on the wide side
+_VEGA_LITE = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+
+
+class Picture(NamedTuple):
+    """A finished chart: `name` of its files, heading and caption for the page."""
+
+    name: str
+    title: str
+    caption: str
+    spec: dict[str, Any]
+
+    def png(self) -> bytes:
+        """At twice the screen's resolution."""
+        return vl_convert.vegalite_to_png(self.spec, vl_version=_VEGA_LITE, scale=2)
+
+    def svg(self) -> str:
+        return vl_convert.vegalite_to_svg(self.spec, vl_version=_VEGA_LITE)
+
+
+def pictures(rows: Sequence[Row]) -> list[Picture]:
+    """What can be drawn of these rows: no accuracy chart without references, no chart at all without tokens."""
+    found = []
+    costs: list[tuple[str, str, Callable[[Row], float | None]]] = [
+        ("accuracy", "Generated tokens per problem", lambda r: r.tokens),
+        ("sequential", "Sequential tokens per problem", lambda r: r.sequential_tokens),
+    ]
+    captions = (
+        "Bars are 95 % bootstrap intervals over problems. The grey step is the frontier: the best accuracy that so "
+        "many tokens have bought, verification and cancelled samples included.",
+        "The same cells against the longest chain of tokens that had to be generated one after another, which is what "
+        "a user waits for when there are servers enough.",
+    )
+    titles = ("Accuracy against cost", "Accuracy against waiting")
+    for (name, axis, cost), title, caption in zip(costs, titles, captions, strict=True):
+        points = _points(rows, cost)
+        if points:
+            found.append(Picture(name, title, caption, _scatter(points, axis, _styles(rows))))
+    if any(row.tokens for row in rows):
+        caption = (
+            "Mean generated tokens per problem, cell by cell: samples that could answer, verification, and samples "
+        )
+        caption += "that were cancelled before they ended."
+        found.append(Picture("spent", "What the tokens were spent on", caption, _spent(rows)))
+    return found
+
+
+def embedded(pictures: Sequence[Picture]) -> str:
+    """Headings, captions and charts as HTML, with all the JavaScript they need inside (about 0.9 MB)."""
+    if not pictures:
+        return "<p>There is nothing to draw: no cell has both an accuracy and a count of tokens.</p>"
+    parts = [
+        f"<h2>{p.title}</h2>\n<p>{p.caption}</p>\n"
+        f'<figure id="{p.name}" role="img" aria-label="{p.title}">{p.svg()}</figure>'
+        for p in pictures
+    ]
+    specs = json.dumps({p.name: p.spec for p in pictures}).replace("<", "\\u003c")  # no name can close the script
+    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", _VEGA_LITE).replace("</script", "<\\/script")
+    live = (
+        f"for (const [name, spec] of Object.entries({specs}))\n"
+        '  vegaEmbed("#" + name, spec, {actions: false, renderer: "svg"})\n'
+        '    .then(() => { document.getElementById(name).dataset.live = "yes"; });'
+    )
+    return "\n".join([*parts, f'<script type="module">{bundle}</script>', f'<script type="module">{live}</script>'])
+
+
+class _Point(NamedTuple):
+    row: Row
+    x: float
+    y: float
+    low: float
+    high: float
+
+
+class _Step(NamedTuple):
+    """A corner of the frontier: the best accuracy from this cost on."""
+
+    x: float
+    y: float
+
+
+class _Style(NamedTuple):
+    names: list[str]
+    colours: list[str]
+    inks: list[str]
+    shapes: list[str]
+
+
+def _styles(rows: Sequence[Row]) -> _Style:
+    names = list(dict.fromkeys(row.strategy for row in rows))
+    palettes = [[palette[i % len(palette)] for i in range(len(names))] for palette in (_COLOURS, _INKS, _SHAPES)]
+    return _Style(names, *palettes)
+
+
+def _points(rows: Sequence[Row], cost: Callable[[Row], float | None]) -> list[_Point]:
+    """Rows that have a place on a logarithmic axis of costs."""
+    found = []
+    for row in rows:
+        x, a = cost(row), row.accuracy
+        if x and a is not None:
+            low, high = (a.mean, a.mean) if a.low is None or a.high is None else (a.low, a.high)
+            found.append(_Point(row, x, a.mean, low, high))
+    return found
+
+
+def _scatter(points: Sequence[_Point], axis: str, style: _Style) -> dict[str, Any]:
+    xs, ys = _x_domain(points), _y_domain(points)
+    x = alt.X(
+        "x:Q",
+        title=f"{axis} (mean, log scale)",
+        scale=alt.Scale(type="log", domain=list(xs), nice=False),
+        axis=alt.Axis(values=_ticks(*xs), format="~s", grid=False),
+    )
+    y = alt.Y(
+        "y:Q",
+        title=_ACCURACY,
+        scale=alt.Scale(domain=list(ys), nice=False),
+        axis=alt.Axis(format="%", tickCount=6),
+    )
+    names = alt.Scale(domain=style.names, range=style.colours)
+    shapes = alt.Scale(domain=style.names, range=style.shapes)
+    lines = {n: sorted((p for p in points if p.row.strategy == n), key=lambda p: p.x) for n in style.names}
+    lines = {n: line for n, line in lines.items() if line}
+    best = [points[i] for i in frontier([(p.x, p.y) for p in points])]
+    steps = [_Step(p.x, p.y) for p in best] + [_Step(xs[1], best[-1].y)]
+    labels = _Plane(xs, ys).labels(lines, steps)
+    direct = len(labels) == len(lines)
+    legend = None if direct else alt.Legend(title=None, orient="right", symbolOpacity=1)
+    colour = alt.Color("strategy:N", scale=names, legend=legend)
+
+    cells = _data([_datum(p) for p in points])
+    layers: list[alt.Chart] = [
+        alt.Chart(_data([step._asdict() for step in steps]))
+        .mark_line(interpolate="step-after", color="#d2d2d2", strokeWidth=6, strokeCap="round")
+        .encode(x=x, y=y),
+        alt.Chart(_data([{**steps[-1]._asdict(), "text": _FRONTIER}]))
+        .mark_text(align="right", baseline="bottom", dy=-6, color="#8a8a8a", fontSize=_LABEL_PX)
+        .encode(x=x, y=y, text="text:N"),
+        alt.Chart(cells)
+        .mark_errorbar(ticks=alt.MarkConfig(size=6), opacity=0.45)
+        .encode(x=x, y=alt.Y("low:Q", title=_ACCURACY), y2="high:Q", color=colour),
+        alt.Chart(cells).mark_line(strokeWidth=1.5).encode(x=x, y=y, color=colour, order="x:Q"),
+        alt.Chart(cells)
+        .mark_point(filled=True, size=80, opacity=1, stroke="white", strokeWidth=0.8)
+        .encode(x=x, y=y, color=colour, shape=alt.Shape("strategy:N", scale=shapes, legend=legend), tooltip=_TOOLTIP),
+    ]
+    if direct:
+        inks = alt.Color("strategy:N", scale=alt.Scale(domain=style.names, range=style.inks), legend=None)
+        text = alt.Chart(_data(labels)).encode(x=x, y=y, text="strategy:N")
+        font: dict[str, Any] = {"fontSize": _LABEL_PX, "fontWeight": 600, "align": "left", "baseline": "middle"}
+        layers.append(text.mark_text(stroke="white", strokeWidth=4, strokeJoin="round", **font))
+        layers.append(text.mark_text(**font).encode(color=inks))
+    return _dressed(alt.layer(*layers).resolve_scale(color="independent").properties(width=_WIDTH, height=_HEIGHT))
+
+
+_TOOLTIP = [
+    alt.Tooltip("cell:N"),
+    alt.Tooltip("accuracy:N", title="accuracy"),
+    alt.Tooltip("tokens:Q", format=",.0f"),
+    alt.Tooltip("sequential:Q", title="sequential tokens", format=",.0f"),
+    alt.Tooltip("verifier:Q", title="verifier tokens", format=",.0f"),
+    alt.Tooltip("cancelled:Q", title="cancelled tokens", format=",.0f"),
+    alt.Tooltip("problems:Q"),
+]
+
+
+def _datum(p: _Point) -> dict[str, Any]:
+    interval = f" [{p.low:.1%}, {p.high:.1%}]" if p.low < p.high else ""
+    return {
+        "x": p.x,
+        "y": p.y,
+        "low": p.low,
+        "high": p.high,
+        "strategy": p.row.strategy,
+        "cell": p.row.cell,
+        "accuracy": f"{p.y:.1%}{interval}",
+        "tokens": p.row.tokens,
+        "sequential": p.row.sequential_tokens,
+        "verifier": p.row.verifier_tokens,
+        "cancelled": p.row.cancelled_tokens,
+        "problems": p.row.problems,
+    }
+
+
+def _spent(rows: Sequence[Row]) -> dict[str, Any]:
+    strategies = list(dict.fromkeys(row.strategy for row in rows))
+    drawn = sorted((r for r in rows if r.tokens), key=lambda r: strategies.index(r.strategy))
+    values = []
+    for row in drawn:
+        verifier, cancelled = row.verifier_tokens or 0.0, row.cancelled_tokens or 0.0
+        parts = {"answers": (row.tokens or 0.0) - verifier - cancelled, "verifier": verifier, "cancelled": cancelled}
+        values += [
+            {"cell": row.cell, "part": part, "order": i, "tokens": tokens}
+            for i, (part, tokens) in enumerate(parts.items())
+        ]
+    return _dressed(
+        alt.Chart(_data(values))
+        .mark_bar(height=alt.RelativeBandSize(0.78))
+        .encode(
+            x=alt.X("tokens:Q", title="Generated tokens per problem (mean)", axis=alt.Axis(format=",.0f", tickCount=6)),
+            y=alt.Y("cell:N", sort=[row.cell for row in drawn], title=None, axis=alt.Axis(labelLimit=260)),
+            color=alt.Color(
+                "part:N",
+                scale=alt.Scale(domain=list(_SPENT), range=list(_SPENT.values())),
+                legend=alt.Legend(title=None, orient="top", symbolType="square"),
+            ),
+            order="order:Q",
+            tooltip=[alt.Tooltip("cell:N"), alt.Tooltip("part:N"), alt.Tooltip("tokens:Q", format=",.0f")],
+        )
+        .properties(width=_WIDTH - 60, height=alt.Step(17))
+    )
+
+
+def _data(values: list[dict[str, Any]]) -> alt.Data:
+    return alt.Data(values=values)  # type: ignore[no-untyped-call]
+
+
+def _dressed(chart: Any) -> dict[str, Any]:
+    axis = {"labelFontSize": 12, "titleFontSize": 12.5, "titleFontWeight": "normal", "titlePadding": 10}
+    spec: dict[str, Any] = (
+        chart.configure(font=_FONT, background="white", padding=8)
+        .configure_view(stroke=None)
+        .configure_axis(domainColor="#333", tickColor="#333", gridColor="#ececec", labelColor="#222", **axis)
+        .configure_legend(labelFontSize=12, labelLimit=0)
+        .to_dict()
+    )
+    return spec
+
+
+def _x_domain(points: Sequence[_Point]) -> tuple[float, float]:
+    """Room for half a marker on the left, and for every line's name to the right of its last point."""
+    left, right = 24.0, 2 * _CHARACTER_PX * len(_FRONTIER)
+    low, high = math.log10(min(p.x for p in points)), math.log10(max(p.x for p in points))
+    per_px = max(high - low, 0.3) / (_WIDTH - left - right)
+    for p in points:
+        room = _WIDTH - left - _CHARACTER_PX * len(p.row.strategy) - 14
+        if room > _WIDTH / 2:
+            per_px = max(per_px, (math.log10(p.x) - low) / room)
+    return 10 ** (low - left * per_px), 10 ** (low + (_WIDTH - left) * per_px)
+
+
+def _y_domain(points: Sequence[_Point]) -> tuple[float, float]:
+    low, high = min(p.low for p in points), max(p.high for p in points)
+    room = 0.06 * max(high - low, 0.1)
+    return max(0.0, low - room), min(1.0 + room / 2, high + room)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """1, 2 and 5 times the powers of ten inside the domain; over more than three decades, only the powers."""
+    steps = (1, 2, 5) if high / low < 1000 else (1,)
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    return [step * 10.0**decade for decade in decades for step in steps if low <= step * 10.0**decade <= high]
+
+
+class _Box(NamedTuple):
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def hits(self, other: _Box) -> bool:
+        return (
+            self.left < other.right and other.left < self.right and self.top < other.bottom and other.top < self.bottom
+        )
+
+    def within(self, other: _Box) -> bool:
+        return (
+            other.left <= self.left
+            and self.right <= other.right
+            and other.top <= self.top
+            and self.bottom <= other.bottom
+        )
+
+
+_FRAME = _Box(0, 0, _WIDTH, _HEIGHT)
+
+
+class _Plane:
+    """The plot's data and pixel coordinates; finds where the strategies' names can stand."""
+
+    def __init__(self, xs: tuple[float, float], ys: tuple[float, float]) -> None:
+        self._xs, self._ys = xs, ys
+
+    def labels(self, lines: Mapping[str, Sequence[_Point]], steps: Sequence[_Step]) -> list[dict[str, Any]]:
+        """One label near a point of every line: never on a point or another label, on as few strokes as possible.
+
+        A line whose every place is taken gets no label; the caller then draws a legend.
+        """
+        end = self._pixel(steps[-1].x, steps[-1].y)
+        solid = [_Box(end[0] - _CHARACTER_PX * len(_FRONTIER), end[1] - _LABEL_PX - 6, end[0], end[1])]
+        strokes = self._stairs(steps)
+        for points in lines.values():
+            solid += [self._around(p) for p in points]
+            strokes += [self._bar(p) for p in points] + [box for a, b in pairwise(points) for box in self._slope(a, b)]
+        found = []
+        for name, points in sorted(lines.items(), key=lambda line: -line[1][-1].y):
+            width, half, best = _CHARACTER_PX * len(name), _LABEL_PX / 2 + 1, None
+            for rank, p in enumerate(reversed(points)):
+                for turn, (dx, dy) in enumerate(_offsets(width)):
+                    x, y = self._pixel(p.x, p.y)
+                    box = _Box(x + dx, y + dy - half, x + dx + width, y + dy + half)
+                    if not box.within(_FRAME) or any(box.hits(other) for other in solid):
+                        continue
+                    cost = 2 * sum(box.hits(other) for other in strokes) + 2 * rank + turn / 10
+                    if best is None or cost < best[0]:
+                        best = cost, box
+            if best is not None:
+                solid.append(best[1])
+                x, y = self._value(best[1].left, (best[1].top + best[1].bottom) / 2)
+                found.append({"strategy": name, "x": x, "y": y})
+        return found
+
+    def _around(self, p: _Point) -> _Box:
+        x, y = self._pixel(p.x, p.y)
+        return _Box(x - 6, y - 6, x + 6, y + 6)
+
+    def _bar(self, p: _Point) -> _Box:
+        x, top = self._pixel(p.x, p.high)
+        return _Box(x - 3, top, x + 3, self._pixel(p.x, p.low)[1])
+
+    def _slope(self, a: _Point, b: _Point) -> list[_Box]:
+        """The line between two points, as a chain of small boxes."""
+        (x0, y0), (x1, y1) = self._pixel(a.x, a.y), self._pixel(b.x, b.y)
+        count = 1 + int(math.hypot(x1 - x0, y1 - y0) / 6)
+        middles = [(x0 + (x1 - x0) * i / count, y0 + (y1 - y0) * i / count) for i in range(count)]
+        return [_Box(x - 1, y - 1, x + 1, y + 1) for x, y in middles]
+
+    def _stairs(self, steps: Sequence[_Step]) -> list[_Box]:
+        boxes = []
+        for a, b in pairwise(steps):
+            (x0, y0), (x1, y1) = self._pixel(a.x, a.y), self._pixel(b.x, b.y)
+            boxes += [_Box(x0, y0 - 3, x1, y0 + 3), _Box(x1 - 3, y1, x1 + 3, y0)]
+        return boxes
+
+    def _pixel(self, x: float, y: float) -> tuple[float, float]:
+        (x0, x1), (y0, y1) = self._xs, self._ys
+        return _WIDTH * math.log(x / x0) / math.log(x1 / x0), _HEIGHT * (y1 - y) / (y1 - y0)
+
+    def _value(self, left: float, top: float) -> tuple[float, float]:
+        (x0, x1), (y0, y1) = self._xs, self._ys
+        return x0 * (x1 / x0) ** (left / _WIDTH), y1 - (y1 - y0) * top / _HEIGHT
+
+
+def _offsets(width: float) -> list[tuple[float, float]]:
+    """Where a label's left end may stand, seen from its point: right of it first, then above and below, then left."""
+    heights = (0.0, -12.0, 12.0, -18.0, 18.0, -25.0, 25.0)
+    right, left = [(10.0, dy) for dy in heights], [(-width - 10, dy) for dy in heights]
+    return [*right, (-width / 2, -18.0), (-width / 2, 18.0), *left, *((26.0, dy) for dy in heights)]

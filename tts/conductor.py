@@ -1,0 +1,468 @@
+"""Many searches, one ledger: who may spend next. Events in, actions out; no I/O.
+
+A search's asks come here as data. The conductor grants them under the run's ledger, at most `window` at a time; lets
+searches of the same problem use each other's samples where that cannot bias them; opens further searches as room
+appears; and reports each one's result when its last action has ended and its bill is complete.
+
+`Step` is what a cluster does next: write `records` to the journal, then carry out `actions`, then hand on `results`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeGuard
+
+import msgspec
+
+from tts.actions import (
+    Action,
+    Cancel,
+    Cancelled,
+    End,
+    Event,
+    Failed,
+    Finished,
+    Generate,
+    Progressed,
+    Refused,
+    Scored,
+    Verify,
+    Work,
+)
+from tts.budget import Ledger, Limits
+from tts.errors import BudgetExhausted, InvalidParameter, ReplayDivergence
+from tts.journal import Decided, Granted, History, Lost, Opened, Record, Shared, digest, problem_of
+from tts.search import CostModel, Result, Search, Strategy, Verifier, usage_of
+from tts.types import Cost, ErrorInfo, Problem, Sampling, StrategySpec, Value
+
+# The next request would meet these, too: the run stops, keeps what it has, and can be resumed once they are mended.
+FATAL = frozenset({"Unreachable", "Unauthorized", "ModelNotFound", "CapabilityMissing", "MissingExtra", "UnknownCost"})
+
+
+class Planned(Value, frozen=True):
+    """A search to be run: `cell` says which strategy, budget and seed of a sweep it belongs to."""
+
+    cell: str
+    problem: Problem
+    spec: StrategySpec
+    share: Limits = Limits()
+    seed: int = 0
+
+    @property
+    def id(self) -> str:
+        return f"{self.cell}/{self.problem.id}"
+
+
+class Step:
+    """What to do next, in this order."""
+
+    __slots__ = ("actions", "records", "results")
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.actions: list[Action] = []
+        self.results: list[Result] = []
+
+
+class _Open:
+    """A search under way, and what it has added to the run's spending."""
+
+    __slots__ = ("paid", "search")
+
+    def __init__(self, search: Search) -> None:
+        self.search = search
+        self.paid = Cost()
+
+
+class Conductor:
+    """Drives many searches under one ledger.
+
+    Args:
+        plan: the searches, problem by problem (all searches of one problem together: samples are shared among them, and
+            dropped when the last of them has closed).
+        resolve: strategy name -> strategy.
+        costs, verifiers, sampling: handed to every search.
+        limits: of the whole run.
+        window: how many requests may be in flight.
+        history: of a journal to resume from.
+
+    Attributes:
+        ledger: the run's.
+        lost: what crashes and aborts have cost.
+        fatal: the error that stopped the run, if one did.
+    """
+
+    def __init__(
+        self,
+        plan: Iterable[Planned],
+        resolve: Callable[[str], Strategy],
+        *,
+        costs: CostModel,
+        verifiers: Mapping[str, Verifier] | None = None,
+        sampling: Sampling = Sampling(),
+        limits: Limits = Limits(),
+        window: int = 64,
+        history: History | None = None,
+    ) -> None:
+        if window < 1:
+            raise InvalidParameter(f"window must be at least 1, but got {window}", window=window)
+        self.ledger = Ledger(limits)
+        self.lost = Cost()
+        self.fatal: ErrorInfo | None = None
+        self.draining = False
+        self.now = 0.0
+        self._plan: Iterator[Planned] = iter(plan)
+        self._exhausted_plan = False
+        self._resolve = resolve
+        self._costs = costs
+        self._verifiers = verifiers or {}
+        self._sampling = sampling
+        self._window = window
+        self._history = history or History()
+        self._open: dict[str, _Open] = {}
+        self._pending: deque[Work] = deque()
+        self._live: dict[str, Work] = {}  # granted and not ended
+        self._free: set[str] = set()  # calls and sleeps under way: they need no grant
+        self._owners: dict[str, str] = {}  # share key -> the id of the action that is getting it
+        self._waiters: dict[str, list[Work]] = {}  # share key -> actions that will get the same
+        self._samples: dict[str, dict[str, tuple[str, Finished | Scored]]] = {}  # problem -> share key -> (id, event)
+        self._inbox: deque[Event] = deque()
+        self._step = Step()
+
+    @property
+    def done(self) -> bool:
+        """Nothing is open and nothing more will be opened."""
+        stopped = self.draining or self.fatal is not None
+        if stopped:
+            return not self._live
+        return self._exhausted_plan and not self._open
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._live)
+
+    @property
+    def unended(self) -> list[str]:
+        """Ids of everything that was handed out and has not ended."""
+        return [*self._live, *self._free]
+
+    def start(self) -> Step:
+        """Open the first searches; on resume, re-feed what the journal holds."""
+        self.now = self._history.at_s
+        self.ledger.charge(self._history.paid)
+        return self._advance()
+
+    def tell(self, events: Iterable[Event]) -> Step:
+        """Take events in (they are in the journal already) and return what to do because of them."""
+        self._inbox.extend(events)
+        return self._advance()
+
+    def is_fatal(self, event: Event) -> bool:
+        """Whether the event must stop the run instead of being told and journalled: see `lose`."""
+        return isinstance(event, Failed) and event.error.type in FATAL
+
+    def lose(self, event: End) -> list[Record]:
+        """Charge an end that its search will not hear of (the run is stopping), so that a resumed run asks again.
+        Returns the records to write. A fatal error stops the run: nothing more is granted."""
+        if self.fatal is None and isinstance(event, Failed) and self.is_fatal(event):
+            self.fatal = event.error
+        self._free.discard(event.id)
+        action = self._live.pop(event.id, None)
+        if action is None:
+            return []
+        cost = self._costs.actual(action, usage_of(event))
+        self.ledger.settle(event.id, cost)
+        self.lost += cost
+        return [Lost(event.id, cost)]
+
+    # --- the loop
+
+    def _advance(self) -> Step:
+        while True:
+            while self._inbox:
+                self._hear(self._inbox.popleft())
+            self._grant()
+            if not self._inbox and not self._open_next():
+                break
+        step, self._step = self._step, Step()
+        return step
+
+    def _hear(self, event: Event) -> None:
+        self.now = max(self.now, event.at_s)
+        self._free.discard(event.id)
+        opened = self._open.get(event.id.rpartition("/")[0])
+        if opened is None:
+            return  # told twice, after its search has closed
+        if not isinstance(event, Progressed):
+            action = self._live.pop(event.id, None)
+            if action is not None:
+                cost = self._costs.actual(action, usage_of(event))
+                self.ledger.settle(event.id, cost)
+                opened.paid += cost
+                self._hand_out(action, event)
+        self._take(opened, opened.search.tell(event))
+
+    def _take(self, opened: _Open, actions: Iterable[Action]) -> None:
+        """Sort what a search asked for, and close it if this was its end."""
+        for action in actions:
+            if isinstance(action, Cancel):
+                self._cancel(action)
+            elif self._needs_grant(action):
+                if not self._share(action):
+                    self._pending.append(action)
+            else:
+                self._free.add(action.id)
+                self._step.actions.append(action)
+        search = opened.search
+        if search.closed and self._open.pop(search.id, None) is not None:
+            self._report(search.result, opened.paid)
+
+    @staticmethod
+    def _needs_grant(action: Work) -> TypeGuard[Generate | Verify]:
+        """Whether the action asks a model for something; functions and timers are free."""
+        return isinstance(action, Generate) or (isinstance(action, Verify) and action.request is not None)
+
+    def _report(self, result: Result, paid: Cost) -> None:
+        self._step.results.append(result)
+        self._step.records.append(
+            Decided(
+                search=result.id,
+                at_s=self.now,
+                problem_id=result.problem_id,
+                strategy=result.strategy,
+                selected=result.selected.id if result.selected else None,
+                answer=result.answer,
+                bill=result.bill,
+                paid=paid,
+                samples=len(result.candidates),
+                exhausted=result.exhausted,
+                failed=len(result.failures),
+                error=result.error,
+            )
+        )
+
+    # --- grants
+
+    def _grant(self) -> None:
+        """Let the oldest asks leave while the run's ledger and the window have room; refuse those it can never hold."""
+        while self._pending and len(self._live) < self._window and not self.draining and self.fatal is None:
+            action = self._pending[0]
+            worst = self._costs.worst(action)
+            if not self.ledger.fits(worst):
+                if self.ledger.can_ever_fit(worst):
+                    return
+                self._pending.popleft()
+                self._refuse(action, self.ledger.exhausted(worst))
+                continue
+            self._pending.popleft()
+            self.ledger.reserve(action.id, worst)
+            self._live[action.id] = action
+            self._step.records.append(Granted(action.id, digest(action), worst))
+            self._step.actions.append(action)
+
+    def _refuse(self, action: Work, error: BudgetExhausted) -> None:
+        self._end_unsent(action, ErrorInfo.of(error))
+
+    def _end_unsent(self, action: Work, error: ErrorInfo) -> None:
+        event = Refused(action.id, self.now, error)
+        self._step.records.append(event)
+        self._inbox.append(event)
+        self._pass_on(action)
+
+    def _cancel(self, cancel: Cancel) -> None:
+        """To the cluster if the action has left; otherwise it ends here, having cost nothing."""
+        if cancel.id in self._live or cancel.id in self._free:
+            self._step.actions.append(cancel)
+            return
+        waiting = next((a for a in self._pending if a.id == cancel.id), None)
+        if waiting is not None:
+            self._pending.remove(waiting)
+        for waiters in self._waiters.values():
+            attached = next((a for a in waiters if a.id == cancel.id), None)
+            if attached is not None:
+                waiters.remove(attached)
+                waiting = attached
+        if waiting is not None:
+            self._end_unsent(waiting, ErrorInfo("Withdrawn", f"{cancel.id} was cancelled before it left"))
+
+    # --- one sample for many searches
+
+    def _share(self, action: Generate | Verify) -> bool:
+        """Whether another search of the problem has this sample, or is getting it."""
+        key = action.share
+        if key is None:
+            return False
+        found = self._samples.get(problem_of(action.id), {}).get(key)
+        if found is not None:
+            self._give(action, *found)
+            return True
+        if key in self._owners:
+            self._waiters.setdefault(key, []).append(action)
+            return True
+        self._owners[key] = action.id
+        return False
+
+    def _give(self, action: Work, origin: str, event: Finished | Scored) -> None:
+        self._step.records.append(Shared(action.id, self.now, origin))
+        self._inbox.append(msgspec.structs.replace(event, id=action.id, at_s=self.now))
+
+    def _hand_out(self, action: Work, event: Event) -> None:
+        """The owner of a shared sample has ended: give it to those who wait, or let the next of them get it."""
+        key = getattr(action, "share", None)
+        if key is None or self._owners.get(key) != action.id:
+            return
+        if not isinstance(event, Finished | Scored):
+            self._pass_on(action)
+            return
+        del self._owners[key]
+        self._samples.setdefault(problem_of(action.id), {})[key] = (action.id, event)
+        for waiter in self._waiters.pop(key, ()):
+            self._give(waiter, action.id, event)
+
+    def _pass_on(self, action: Work) -> None:
+        """The owner ended without a sample: the first that waits becomes the owner."""
+        key = getattr(action, "share", None)
+        if key is None or self._owners.get(key) != action.id:
+            return
+        del self._owners[key]
+        waiters = self._waiters.pop(key, [])
+        if waiters:
+            first, *rest = waiters
+            self._owners[key] = first.id
+            self._pending.append(first)
+            if rest:
+                self._waiters[key] = rest
+
+    # --- opening and resuming
+
+    def _open_next(self) -> bool:
+        """Open one more search if there is room for its requests."""
+        if self._exhausted_plan or self._pending or len(self._live) >= self._window:
+            return False
+        if self.draining or self.fatal is not None or len(self._open) >= 2 * self._window:
+            return False
+        planned = next(self._plan, None)
+        if planned is None:
+            self._exhausted_plan = True
+            return False
+        decided = self._history.decided.get(planned.id)
+        if decided is not None:
+            return True
+        self._forget_samples(planned.problem.id)
+        at_s = self._history.opened.get(planned.id)
+        share, left = self._share_of_time(planned, self.now if at_s is None else at_s)
+        if not left:
+            self._report(self._out_of_time(planned), Cost())
+            return True
+        search = Search(
+            planned.id,
+            planned.problem,
+            self._resolve(planned.spec.name),
+            planned.spec,
+            costs=self._costs,
+            share=share,
+            verifiers=self._verifiers,
+            sampling=self._sampling,
+            seed=planned.seed,
+        )
+        opened = self._open[planned.id] = _Open(search)
+        if at_s is None:
+            self._step.records.append(Opened(planned.id, self.now))
+            self._take(opened, search.start(self.now))
+        else:
+            self._restore(opened, at_s)
+        return True
+
+    def _forget_samples(self, problem_id: str) -> None:
+        """Samples of problems whose searches have all closed (the plan is grouped by problem)."""
+        open_problems = {o.search.problem.id for o in self._open.values()} | {problem_id}
+        for gone in self._samples.keys() - open_problems:
+            del self._samples[gone]
+
+    def _share_of_time(self, planned: Planned, at_s: float) -> tuple[Limits, bool]:
+        """The search's share, its seconds cut to what the run has left at `at_s`; and whether any are left."""
+        total = self.ledger.limits.seconds
+        if total is None:
+            return planned.share, True
+        left = total - at_s
+        if left <= 0:
+            return planned.share, False
+        own = planned.share.seconds
+        return msgspec.structs.replace(planned.share, seconds=left if own is None else min(own, left)), True
+
+    def _out_of_time(self, planned: Planned) -> Result:
+        limit = self.ledger.limits.seconds
+        error = BudgetExhausted(
+            f"{planned.id}: the run's {limit:g} s had passed before it was opened", limit="seconds", search=planned.id
+        )
+        return Result(planned.id, planned.problem.id, planned.spec, None, exhausted=True, error=ErrorInfo.of(error))
+
+    def _restore(self, opened: _Open, at_s: float) -> None:
+        """Re-feed a search that was open when the run stopped, then ask again for what never ended."""
+        search, history = opened.search, self._history
+        asked: dict[str, Work] = {}
+        cancelled: set[str] = set()
+        self._replay(search.start(at_s), asked, cancelled)
+        for event in history.events.get(search.id, ()):
+            action = asked.get(event.id)
+            if action is None:
+                raise _divergence(search.id, event.id, "the strategy did not ask for it this time")
+            if not isinstance(event, Progressed):
+                del asked[event.id]
+                self._recall(opened, action, event)
+            self._replay(search.tell(event), asked, cancelled)
+        again: list[Action] = []
+        for action in asked.values():
+            granted = history.granted.get(action.id)
+            if granted is not None:
+                self._book_lost(action.id, granted.cost)
+            if action.id not in cancelled:
+                again.append(action)
+                continue
+            end: End = Cancelled(action.id, self.now)
+            if granted is None and self._needs_grant(action):
+                end = Refused(action.id, self.now, ErrorInfo("Withdrawn", "it was cancelled before it left"))
+            self._step.records.append(end)
+            self._inbox.append(end)
+        self._take(opened, again)
+
+    def _replay(self, actions: Iterable[Action], asked: dict[str, Work], cancelled: set[str]) -> None:
+        for action in actions:
+            if isinstance(action, Cancel):
+                cancelled.add(action.id)
+                continue
+            recorded = self._history.digests.get(action.id)
+            if recorded is not None and recorded != digest(action):
+                raise _divergence(action.id.rpartition("/")[0], action.id, f"it is now {_describe(action)}")
+            asked[action.id] = action
+
+    def _recall(self, opened: _Open, action: Work, event: End) -> None:
+        """Charge the run again for what an earlier session paid, and remember shared samples."""
+        if isinstance(event, Refused) or event.id in self._history.shared or event.id in self._history.lost:
+            return
+        cost = self._costs.actual(action, usage_of(event))
+        self.ledger.charge(cost)
+        opened.paid += cost
+        key = getattr(action, "share", None)
+        if key is not None and isinstance(event, Finished | Scored):
+            self._samples.setdefault(problem_of(action.id), {})[key] = (action.id, event)
+
+    def _book_lost(self, id: str, cost: Cost) -> None:
+        self.ledger.charge(cost)
+        self.lost += cost
+        self._step.records.append(Lost(id, cost))
+
+
+def _divergence(search: str, id: str, why: str) -> ReplayDivergence:
+    return ReplayDivergence(
+        f"{search}: the journal has {id}, but {why}. The strategy, its parameters or its libraries have changed since; "
+        f"start a new run folder",
+        search=search,
+        id=id,
+    )
+
+
+def _describe(action: Work) -> str:
+    plain: dict[str, Any] = msgspec.to_builtins(action)
+    return str(plain)[:200]

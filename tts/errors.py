@@ -1,0 +1,245 @@
+"""Every error of the project, split by whose fault it is. Each crosses a process boundary unchanged.
+
+TTSError
+├── UsageError                 yours: the call, the flags, the file
+│   ├── InvalidParameter       a value out of range
+│   ├── UnknownName            a strategy, parameter, selector, model that does not exist (with the nearest name)
+│   ├── BadProblem             a problem file or row (with its line number)
+│   ├── UnknownCost            a limit on dollars or FLOPs nobody can compute for this model
+│   ├── BudgetTooSmall         a budget that cannot hold one sample
+│   ├── MissingExtra           an optional package that is not installed
+│   └── CapabilityMissing      the endpoint cannot do what the strategy needs
+├── LimitError                 nobody's: a limit you set was reached
+│   ├── BudgetExhausted        the budget cannot hold the next action
+│   └── DeadlineExceeded       a `run.deadline` passed
+├── EndpointError              the server's, or the network's; `retryable` says whether trying again can help
+│   ├── Unreachable            no connection
+│   ├── Unauthorized           401, 403
+│   ├── ModelNotFound          404 on the model
+│   ├── RequestRejected        any other 4xx
+│   │   └── ContextTooLong     prompt + max_tokens do not fit the model
+│   ├── Overloaded             429, 503, a full queue
+│   ├── ServerFailed           5xx, or an error inside a stream
+│   ├── BadResponse            HTML, half a JSON, NaN, an empty completion
+│   ├── StreamBroken           the stream ended before the completion did
+│   └── TimedOut               no first byte, silence, or too long in all
+├── StrategyError              the strategy author's
+│   ├── ForeignAwait           awaited something other than its Run
+│   ├── StrategyCrashed        raised an exception of its own
+│   └── AllFailed              every sample of a `generate` or `finishing` failed
+├── WorkerError                a verifier's or a called function's
+│   ├── CallFailed             it raised
+│   ├── CallTimedOut           it was killed at its wall limit
+│   └── CallCrashed            its process died
+└── RunError                   the run folder's
+    ├── RunMismatch            the folder holds a run with another configuration
+    ├── JournalLocked          another process is writing
+    ├── JournalCorrupt         a line that is not the torn last one cannot be read
+    ├── StorageFull            the disk refused a write
+    └── ReplayDivergence       the strategy asked for something else than the journal says
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+class TTSError(Exception):
+    """Base of all. `facts` carries the numbers and names behind the sentence, as plain JSON values."""
+
+    def __init__(self, message: str, **facts: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.facts = facts
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self).__name__, self.message, self.facts)
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.__dict__ == other.__dict__
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.message))
+
+
+class UsageError(TTSError):
+    """The call, the flags or the file is wrong."""
+
+
+class InvalidParameter(UsageError):
+    """A value out of range: the message says what it must be and what it is."""
+
+
+class UnknownName(UsageError):
+    """A name that nothing carries; the message offers the nearest one."""
+
+
+class BadProblem(UsageError):
+    """A problem file, or one of its rows (`line` in `facts`), cannot be used."""
+
+
+class UnknownCost(UsageError):
+    """A limit on a quantity that cannot be computed for this model."""
+
+
+class BudgetTooSmall(UsageError):
+    """A budget under which not even one sample could be reserved."""
+
+
+class MissingExtra(UsageError):
+    """An optional package is needed: the message holds the pip command."""
+
+
+class CapabilityMissing(UsageError):
+    """The endpoint or cluster cannot carry out an action that the strategy asks for."""
+
+
+class LimitError(TTSError):
+    """A limit that the user set was reached."""
+
+
+class BudgetExhausted(LimitError):
+    """The budget cannot hold the next action. `facts`: `limit`, `asked`, `left`, `search`."""
+
+
+class DeadlineExceeded(LimitError):
+    """A `run.deadline` passed before its block ended."""
+
+
+class EndpointError(TTSError):
+    """The model server, or the way to it, failed. `facts`: `endpoint`, `status` where there is one."""
+
+    retryable = False
+
+
+class Unreachable(EndpointError):
+    """No connection could be made."""
+
+    retryable = True
+
+
+class Unauthorized(EndpointError):
+    """HTTP 401 or 403."""
+
+
+class ModelNotFound(EndpointError):
+    """The endpoint does not serve that model."""
+
+
+class RequestRejected(EndpointError):
+    """The endpoint refuses this request (4xx)."""
+
+
+class ContextTooLong(RequestRejected):
+    """Prompt plus `max_tokens` do not fit the model's context."""
+
+
+class Overloaded(EndpointError):
+    """429, 503 or a full queue. `facts["retry_after_s"]` where the server said."""
+
+    retryable = True
+
+
+class ServerFailed(EndpointError):
+    """5xx, or an error object inside an HTTP 200 stream."""
+
+    retryable = True
+
+
+class BadResponse(EndpointError):
+    """What came back is not a completion: HTML, half a JSON, NaN, nothing at all."""
+
+    retryable = True
+
+
+class StreamBroken(EndpointError):
+    """The stream ended without a finish reason: its text is partial, its tokens are charged."""
+
+    retryable = True
+
+
+class TimedOut(EndpointError):
+    """A first-byte, idle or total deadline passed. `facts["phase"]` says which."""
+
+    retryable = True
+
+
+class StrategyError(TTSError):
+    """The strategy's own fault."""
+
+
+class ForeignAwait(StrategyError):
+    """The strategy awaited something other than its Run."""
+
+
+class StrategyCrashed(StrategyError):
+    """The strategy raised; `__cause__` is what it raised (where it did not cross a process)."""
+
+
+class AllFailed(StrategyError):
+    """Every sample of one `generate` or `finishing` failed."""
+
+
+class WorkerError(TTSError):
+    """A verifier or a function that ran in a worker failed."""
+
+
+class CallFailed(WorkerError):
+    """The called function raised."""
+
+
+class CallTimedOut(WorkerError):
+    """The called function was killed at its wall limit."""
+
+
+class CallCrashed(WorkerError):
+    """The worker process died under the called function."""
+
+
+class RunError(TTSError):
+    """The run folder's fault."""
+
+
+class RunMismatch(RunError):
+    """The folder holds a run with another configuration."""
+
+
+class JournalLocked(RunError):
+    """Another process is writing this journal."""
+
+
+class JournalCorrupt(RunError):
+    """A line other than a torn last one cannot be read."""
+
+
+class StorageFull(RunError):
+    """The disk refused a write; everything before it is safe."""
+
+
+class ReplayDivergence(RunError):
+    """On resume the strategy asked for something else than the journal says it did."""
+
+
+def _all(base: type[TTSError]) -> dict[str, type[TTSError]]:
+    found = {base.__name__: base}
+    for child in base.__subclasses__():
+        found |= _all(child)
+    return found
+
+
+def _rebuild(name: str, message: str, facts: Mapping[str, Any]) -> TTSError:
+    """The error with that class name; an unknown name (a plugin's) becomes a plain TTSError that keeps it."""
+    cls = _all(TTSError).get(name)
+    if cls is None:
+        return TTSError(f"{name}: {message}", **facts)
+    return cls(message, **facts)
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownName:
+    """The error for a name that nothing carries, with the nearest known one and the whole list."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return UnknownName(f"unknown {kind} {name!r}.{hint} Known: {', '.join(names)}.", kind=kind, name=name, known=names)

@@ -1,0 +1,236 @@
+"""The run's history as records: what is written, what a resumed run makes of it. No I/O (that is `runfolder.py`).
+
+THE LAW: an event is in the journal before anybody acts on it, and a grant before its action leaves. So whatever was
+paid for is on disk; what was granted and never ended was in flight when the run died, and is booked as lost at its
+worst case, because nobody can know how much of it the server had done.
+
+One JSON object a line, its kind in `type`. The first line is the `Header`. A version that this program does not know is
+refused; an unknown field is ignored, so that a newer minor version can be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from tts.actions import Cancelled, End, Event, Failed, Finished, Progressed, Refused, Returned, Scored, Woke, Work
+from tts.errors import JournalCorrupt, RunMismatch
+from tts.search import Bill
+from tts.types import Cost, ErrorInfo, StrategySpec, Value
+
+VERSION = 1
+
+
+class Header(Value, frozen=True, tag="header"):
+    """The first line: who wrote it, and the run's full configuration."""
+
+    version: int
+    program: str
+    config: Mapping[str, Any]
+
+
+class Opened(Value, frozen=True, tag="opened"):
+    """A search was started at `at_s`."""
+
+    search: str
+    at_s: float
+
+
+class Granted(Value, frozen=True, tag="granted"):
+    """An action left, with so much reserved for it. `digest` is of what it asked for."""
+
+    id: str
+    digest: str
+    cost: Cost
+
+
+class Shared(Value, frozen=True, tag="shared"):
+    """An action ended with the event of another search's same sample; it cost nothing more."""
+
+    id: str
+    at_s: float
+    of: str
+
+
+class Lost(Value, frozen=True, tag="lost"):
+    """An action's end never reached its search: the run died, or was aborted. `cost` is charged to the run."""
+
+    id: str
+    cost: Cost
+
+
+class Decided(Value, frozen=True, tag="decided"):
+    """A search has closed. `paid` is what it added to the run's spending: its bill less what it shared."""
+
+    search: str
+    at_s: float
+    problem_id: str
+    strategy: StrategySpec
+    selected: str | None
+    answer: str | None
+    bill: Bill
+    paid: Cost
+    samples: int = 0
+    exhausted: bool = False
+    failed: int = 0
+    error: ErrorInfo | None = None
+
+
+Record = (
+    Header
+    | Opened
+    | Granted
+    | Shared
+    | Lost
+    | Decided
+    | Finished
+    | Scored
+    | Returned
+    | Woke
+    | Failed
+    | Cancelled
+    | Refused
+    | Progressed
+)
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Record)
+
+
+def encode(record: Record) -> bytes:
+    """One line, newline included."""
+    return _encoder.encode(record) + b"\n"
+
+
+def decode(line: bytes, number: int) -> Record:
+    """Raises: JournalCorrupt with the line number."""
+    try:
+        record: Record = _decoder.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise JournalCorrupt(f"journal line {number} cannot be read: {error}", line=number) from None
+    return record
+
+
+def digest(action: Work) -> str:
+    """What an action asks for, as a short hash: compared on resume."""
+    return blake2b(_encoder.encode(action), digest_size=8).hexdigest()
+
+
+class History:
+    """A journal read back: what is decided, what must be re-fed, what was lost.
+
+    Attributes:
+        config: of the header.
+        decided: search id -> its record.
+        opened: search id -> its start on the run's clock, for searches not decided.
+        events: search id -> its events in order, for searches not decided.
+        granted: action id -> its last grant, for actions that have not ended.
+        shared: action id -> the action whose sample it was given.
+        lost: ids whose last attempt was booked as lost: an end that follows cost nothing more.
+        digests: action id -> what it asked for, for searches not decided.
+        paid: what the run has spent in decided searches and in the losses booked so far.
+        at_s: where the run's clock stood.
+
+    Memory: events of decided searches are dropped as the journal is read, samples once their problem's searches are all
+    decided or the journal ends; so it stays proportional to what was open.
+    """
+
+    def __init__(self, records: Iterable[Record] = ()) -> None:
+        self.config: Mapping[str, Any] | None = None
+        self.decided: dict[str, Decided] = {}
+        self.opened: dict[str, float] = {}
+        self.events: dict[str, list[Event]] = {}
+        self.granted: dict[str, Granted] = {}
+        self.digests: dict[str, str] = {}
+        self.shared: dict[str, str] = {}
+        self.lost: set[str] = set()
+        self.paid = Cost()
+        self.at_s = 0.0
+        self._samples: dict[str, dict[str, Event]] = {}
+        for record in records:
+            self._add(record)
+
+    def _add(self, record: Record) -> None:
+        match record:
+            case Header():
+                if record.version != VERSION:
+                    raise RunMismatch(
+                        f"the journal is of version {record.version}, which this program (version {VERSION}) cannot "
+                        f"read: resume it with {record.program}, or choose another folder",
+                        version=record.version,
+                    )
+                self.config = record.config
+            case Opened():
+                self.opened[record.search] = record.at_s
+                self.events[record.search] = []
+            case Granted():
+                self.granted[record.id] = record
+                self.lost.discard(record.id)
+                self.digests[record.id] = record.digest
+            case Lost():
+                self.granted.pop(record.id, None)
+                self.lost.add(record.id)
+                self.paid += record.cost
+            case Decided():
+                self.decided[record.search] = record
+                self.paid += record.paid
+                self.opened.pop(record.search, None)
+                for event in self.events.pop(record.search, ()):
+                    self.digests.pop(event.id, None)
+                    self.shared.pop(event.id, None)
+            case Shared():
+                origin = self._samples[problem_of(record.of)][record.of]
+                self.shared[record.id] = record.of
+                self._feed(msgspec.structs.replace(origin, id=record.id, at_s=record.at_s))
+            case _:
+                self._feed(record)
+        at_s = getattr(record, "at_s", None)
+        if at_s is not None:
+            self.at_s = max(self.at_s, at_s)
+
+    def _feed(self, event: Event) -> None:
+        search, _, _ = event.id.rpartition("/")
+        self.events[search].append(event)
+        if not isinstance(event, Progressed):
+            self.granted.pop(event.id, None)
+        if isinstance(event, Finished | Scored):
+            problem = problem_of(event.id)
+            if problem not in self._samples:  # searches come problem by problem: keep the samples of open ones only
+                live = {problem_of(search + "/") for search in self.opened}
+                self._samples = {p: s for p, s in self._samples.items() if p in live}
+                self._samples[problem] = {}
+            self._samples[problem][event.id] = event
+
+    def check(self, config: Mapping[str, Any]) -> None:
+        """Raises RunMismatch naming every setting in which `config` differs from the journal's."""
+        if self.config is None or _plain(self.config) == _plain(config):
+            return
+        old, new = _flat(_plain(self.config)), _flat(_plain(config))
+        differing = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
+        shown = "; ".join(f"{k}: was {old.get(k)!r}, now {new.get(k)!r}" for k in differing[:5])
+        raise RunMismatch(
+            f"the folder holds a run with another configuration ({shown}); choose another --out, or repeat the command "
+            f"that started it to resume it",
+            differing=differing,
+        )
+
+
+def problem_of(id: str) -> str:
+    """The problem's id in an action id `CELL/PROBLEM/COUNT`."""
+    return id.split("/", 1)[1].rpartition("/")[0]
+
+
+def _plain(value: Any) -> Any:
+    return msgspec.json.decode(_encoder.encode(value))
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {prefix: value}
+    found: dict[str, Any] = {}
+    for key, inner in value.items():
+        found |= _flat(inner, f"{prefix}.{key}" if prefix else key)
+    return found

@@ -1,0 +1,238 @@
+"""Names -> objects: a literal table for ours, entry points and `file.py:name` for everybody else's.
+
+A plugin is one `async def`; it is found by its entry point in the group `tts.strategies`, or named by its file:
+`--strategy my_ideas.py:my_strategy:n=4`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import itertools
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any, get_args, get_type_hints
+
+from tts.errors import InvalidParameter, UnknownName, unknown_name
+from tts.search import Strategy, Verifier
+from tts.types import StrategySpec, Value
+
+STRATEGIES: Mapping[str, str] = {
+    "single": "tts.strategies.single:single",
+    "best_of_n": "tts.strategies.best_of_n:best_of_n",
+    "majority_vote": "tts.strategies.majority_vote:majority_vote",
+    "first_finish": "tts.strategies.first_finish:first_finish",
+    "genrm": "tts.strategies.genrm:genrm",
+    "sequential_revision": "tts.strategies.sequential_revision:sequential_revision",
+}
+VERIFIERS: Mapping[str, str] = {
+    "constraint": "tts.verifiers.constraint:Constraint",
+    "genrm": "tts.verifiers.genrm:GenRM",
+    "judge": "tts.verifiers.genrm:Judge",
+    "self_certainty": "tts.verifiers.self_certainty:SelfCertainty",
+}
+
+
+class Parameter(Value, frozen=True):
+    """A hyper-parameter of a strategy: its name, type and default as written, and what its docstring says of it."""
+
+    name: str
+    type: str
+    default: Any
+    help: str = ""
+
+
+class StrategyInfo(Value, frozen=True):
+    """What `tts strategies` shows of one strategy."""
+
+    name: str
+    summary: str
+    paper: str
+    parameters: tuple[Parameter, ...]
+
+
+def strategy_names() -> list[str]:
+    """Ours, then those of installed plugins."""
+    return [*STRATEGIES, *sorted(e.name for e in entry_points(group="tts.strategies") if e.name not in STRATEGIES)]
+
+
+def strategy(name: str) -> Strategy:
+    """The strategy with that name, or in that file (`path/file.py:function`).
+
+    Raises: UnknownName with the nearest known name; InvalidParameter for a file that cannot be used.
+    """
+    if ".py:" in name:
+        return _from_file(name)
+    target = STRATEGIES.get(name)
+    if target is not None:
+        ours: Strategy = _load(target)
+        return ours
+    for point in entry_points(group="tts.strategies"):
+        if point.name == name:
+            loaded: Strategy = point.load()
+            return loaded
+    raise unknown_name("strategy", name, strategy_names())
+
+
+def verifier(name: str) -> Verifier:
+    """A new verifier with that name. Raises: UnknownName."""
+    if name not in VERIFIERS:
+        raise unknown_name("verifier", name, VERIFIERS)
+    made: Verifier = _load(VERIFIERS[name])()
+    return made
+
+
+def parse_specs(text: str) -> list[StrategySpec]:
+    """`best_of_n:n=1,2,4,verifier=judge` -> one spec per combination of values, parameters checked.
+
+    Raises: UnknownName for the strategy or a parameter, InvalidParameter for a value of the wrong type.
+    """
+    match = re.fullmatch(r"(.*?\.py:[^:]+|[^:]+)(?::(.*))?", text.strip())
+    if match is None:
+        raise InvalidParameter(f"a strategy is given as NAME or NAME:PARAM=VALUE,..., but got {text!r}")
+    name, settings = match[1], match[2] or ""
+    values: dict[str, list[str]] = {}
+    current: list[str] | None = None
+    for part in filter(None, settings.split(",")):
+        key, equals, value = part.partition("=")
+        if equals:
+            current = values.setdefault(key.strip(), [])
+        elif current is None:
+            raise InvalidParameter(f"{text!r}: expected PARAM=VALUE, but got {part!r}")
+        assert current is not None
+        current.append((value if equals else part).strip())
+    known = {p.name: p for p in parameters(strategy(name))}
+    axes: list[list[Any]] = []
+    for key, options in values.items():
+        if key not in known:
+            raise unknown_name(f"parameter of {name}", key, known)
+        axes.append([_convert(name, known[key], option) for option in options])
+    return [StrategySpec(name, dict(zip(values, combo, strict=True))) for combo in itertools.product(*axes)]
+
+
+def check_spec(spec: StrategySpec) -> StrategySpec:
+    """The spec, if its strategy exists and has these parameters. Raises as `parse_specs`."""
+    known = {p.name: p for p in parameters(strategy(spec.name))}
+    for key, value in spec.params.items():
+        if key not in known:
+            raise unknown_name(f"parameter of {spec.name}", key, known)
+        _check_value(spec.name, known[key], value)
+    return spec
+
+
+def verifiers_of(specs: Iterable[StrategySpec]) -> dict[str, Verifier]:
+    """The verifiers that these specs name in a parameter called `verifier`, defaults included."""
+    found: dict[str, Verifier] = {}
+    for spec in specs:
+        for parameter in parameters(strategy(spec.name)):
+            name = spec.params.get(parameter.name, parameter.default)
+            if parameter.name == "verifier" and name is not None and name not in found:
+                found[name] = verifier(name)
+    return found
+
+
+def parameters(function: Callable[..., Any]) -> list[Parameter]:
+    """The keyword-only parameters of a strategy: its hyper-parameters."""
+    hints = get_type_hints(function)
+    helps = _argument_helps(inspect.getdoc(function) or "")
+    return [
+        Parameter(p.name, _type_name(hints.get(p.name, str)), p.default, helps.get(p.name, ""))
+        for p in inspect.signature(function).parameters.values()
+        if p.kind is p.KEYWORD_ONLY
+    ]
+
+
+def describe(name: str) -> StrategyInfo:
+    """Summary, paper and parameters of a strategy, from its docstring and signature."""
+    function: Any = strategy(name)
+    doc = inspect.getdoc(function) or ""
+    papers = ", ".join(dict.fromkeys(re.findall(r"arXiv:\d{4}\.\d{5}", doc)))
+    module_doc = (inspect.getdoc(sys.modules[function.__module__]) or doc).split("\n", maxsplit=1)[0]
+    return StrategyInfo(name, module_doc, papers, tuple(parameters(function)))
+
+
+def _load(target: str) -> Any:
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _from_file(name: str) -> Strategy:
+    path_text, _, attribute = name.rpartition(":")
+    path = Path(path_text)
+    if not path.is_file():
+        raise InvalidParameter(f"{path} is not a file; a strategy of your own is named PATH/FILE.py:FUNCTION")
+    module = _import_file(path.resolve())
+    function = getattr(module, attribute, None)
+    if not inspect.iscoroutinefunction(function):
+        found = [n for n, f in vars(module).items() if inspect.iscoroutinefunction(f) and not n.startswith("_")]
+        raise UnknownName(
+            f"{path} has no `async def {attribute}`; it has: {', '.join(found) or 'none'}", name=attribute, known=found
+        )
+    loaded: Strategy = function
+    return loaded
+
+
+def _import_file(path: Path) -> ModuleType:
+    """Import a file under a name of its own, once, so that its functions can be found again by that name."""
+    name = f"tts_plugin_{path.stem}_{hashlib.blake2b(str(path).encode(), digest_size=4).hexdigest()}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise InvalidParameter(f"{path} cannot be imported as Python")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise InvalidParameter(f"{path} failed on import: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _convert(name: str, parameter: Parameter, text: str) -> Any:
+    """Text -> the parameter's type; `none` for one that may be left open."""
+    kinds = parameter.type.split(" | ")
+    if text.lower() == "none" and "None" in kinds:
+        return None
+    try:
+        if "int" in kinds:
+            return int(text)
+        if "float" in kinds:
+            return float(text)
+        if "bool" in kinds:
+            return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
+    except (ValueError, KeyError):
+        raise InvalidParameter(
+            f"{name}: {parameter.name} must be {parameter.type}, but got {text!r}", name=parameter.name, value=text
+        ) from None
+    return text
+
+
+def _check_value(name: str, parameter: Parameter, value: Any) -> None:
+    kinds = parameter.type.split(" | ")
+    fits = "None" if value is None else type(value).__name__
+    if fits not in kinds and not (fits == "int" and "float" in kinds):
+        raise InvalidParameter(
+            f"{name}: {parameter.name} must be {parameter.type}, but got {value!r}", name=parameter.name
+        )
+
+
+def _type_name(hint: Any) -> str:
+    names = [("None" if a is type(None) else a.__name__) for a in get_args(hint)]
+    return " | ".join(names) if names else getattr(hint, "__name__", str(hint))
+
+
+def _argument_helps(doc: str) -> dict[str, str]:
+    """name -> text, from the `Args:` section."""
+    section = re.search(r"^Args:\n((?:[ ]+.*\n?|\n)+)", doc, re.MULTILINE)
+    if section is None:
+        return {}
+    entries = re.findall(r"^ {4}(\w+): ((?:.*\n?)(?: {8}.*\n?)*)", section[1], re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in entries}

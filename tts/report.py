@@ -1,0 +1,322 @@
+"""From what a sweep measured to a report: rows per cell, then CSV, JSON, one self-contained HTML file, PNG and SVG.
+
+A cell is one strategy with its parameters under one budget; an `Outcome` is one problem with one seed in it. The
+pictures are in `tts/charts.py` (extra `report`); everything else here needs only the standard library and numpy.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+import msgspec
+
+from tts.errors import MissingExtra, StorageFull
+from tts.estimators import Interval, bootstrap_mean, frontier
+from tts.types import Value
+
+
+class Outcome(Value, frozen=True):
+    """One problem, solved once.
+
+    Args:
+        cell: label of the strategy, its parameters and its budget; unique to the cell.
+        correct: None if the problem has no reference answer. A wrong, missing or unparseable answer is False.
+        tokens: all generated tokens; `verifier_tokens` and `cancelled_tokens` are parts of it, and do not overlap.
+        prompt_tokens: of all requests, cached ones included.
+        sequential_tokens: the longest chain of tokens that had to be generated one after another.
+        usd, flops: None where the price or the model's size is unknown.
+        seconds: of model requests, summed; `latency_s`: from the first action to the answer.
+        exhausted: the budget ran out before the strategy was done.
+        failed: how many requests failed for good; the strategy went on without them.
+        error: set if the infrastructure, not the model, is why there is no answer. Such an outcome is left out of
+            accuracy and of all means, and counted apart.
+    """
+
+    cell: str
+    strategy: str
+    params: str
+    budget: str
+    seed: int
+    problem_id: str
+    answer: str | None
+    correct: bool | None
+    samples: int
+    tokens: int
+    prompt_tokens: int
+    sequential_tokens: int
+    verifier_tokens: int
+    cancelled_tokens: int
+    usd: float | None
+    flops: int | None
+    seconds: float
+    latency_s: float
+    exhausted: bool = False
+    failed: int = 0
+    error: str | None = None
+
+
+class Row(Value, frozen=True):
+    """One cell. Quantities are means per problem and seed, over the outcomes without an error.
+
+    Args:
+        problems, seeds: how many different ones the means are over.
+        accuracy: None if no outcome had a reference answer; otherwise over the problems that had one.
+        samples ... latency_s: as in `Outcome`; None if there was no outcome without an error.
+        exhausted, failed, errors: counts; `error_tokens` is what the outcomes with an error spent in all.
+        on_frontier: no other row is as accurate for fewer `tokens`, or more accurate for as many.
+    """
+
+    cell: str
+    strategy: str
+    params: str
+    budget: str
+    problems: int
+    seeds: int
+    accuracy: Interval | None
+    samples: float | None
+    tokens: float | None
+    prompt_tokens: float | None
+    sequential_tokens: float | None
+    verifier_tokens: float | None
+    cancelled_tokens: float | None
+    usd: float | None
+    flops: float | None
+    seconds: float | None
+    latency_s: float | None
+    exhausted: int
+    failed: int
+    errors: int
+    error_tokens: int
+    on_frontier: bool
+
+
+def summarise(outcomes: Iterable[Outcome], *, seed: int) -> list[Row]:
+    """Rows in the order in which their cells first appear; 95 % bootstrap intervals over problems, drawn by `seed`."""
+    cells: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        cells.setdefault(outcome.cell, []).append(outcome)
+    rows = [_row(members, seed) for members in cells.values()]
+    placed = [
+        (row.tokens, row.accuracy.mean, i) for i, row in enumerate(rows) if row.accuracy and row.tokens is not None
+    ]
+    best = {placed[k][2] for k in frontier([(tokens, accuracy) for tokens, accuracy, _ in placed])}
+    return [msgspec.structs.replace(row, on_frontier=i in best) for i, row in enumerate(rows)]
+
+
+def _row(members: Sequence[Outcome], seed: int) -> Row:
+    sound = [o for o in members if o.error is None]
+    graded: dict[str, list[float]] = {}
+    for o in sound:
+        if o.correct is not None:
+            graded.setdefault(o.problem_id, []).append(float(o.correct))
+
+    def mean(value: Callable[[Outcome], float | None]) -> float | None:
+        values = [v for o in sound if (v := value(o)) is not None]
+        return sum(values) / len(values) if values and len(values) == len(sound) else None
+
+    head = members[0]
+    return Row(
+        cell=head.cell,
+        strategy=head.strategy,
+        params=head.params,
+        budget=head.budget,
+        problems=len({o.problem_id for o in sound}),
+        seeds=len({o.seed for o in sound}),
+        accuracy=bootstrap_mean(graded, seed=seed),
+        samples=mean(lambda o: o.samples),
+        tokens=mean(lambda o: o.tokens),
+        prompt_tokens=mean(lambda o: o.prompt_tokens),
+        sequential_tokens=mean(lambda o: o.sequential_tokens),
+        verifier_tokens=mean(lambda o: o.verifier_tokens),
+        cancelled_tokens=mean(lambda o: o.cancelled_tokens),
+        usd=mean(lambda o: o.usd),
+        flops=mean(lambda o: o.flops),
+        seconds=mean(lambda o: o.seconds),
+        latency_s=mean(lambda o: o.latency_s),
+        exhausted=sum(o.exhausted for o in sound),
+        failed=sum(o.failed for o in members),
+        errors=len(members) - len(sound),
+        error_tokens=sum(o.tokens for o in members if o.error is not None),
+        on_frontier=False,
+    )
+
+
+def write_report(folder: Path, rows: Sequence[Row], facts: Mapping[str, object]) -> dict[str, Path]:
+    """Write `report.html`, `report.csv`, `report.json`, and each picture as PNG and SVG, into `folder`.
+
+    Args:
+        facts: what to say about the run, shown in this order (model, date, budget, seeds ...); `title` is the heading.
+
+    Returns:
+        File name -> path.
+
+    Raises:
+        MissingExtra: the extra `report` is not installed. CSV, JSON and an HTML file with the table are written before.
+        StorageFull: the folder cannot be written.
+    """
+    files: dict[str, str | bytes] = {
+        "report.csv": _csv(rows),
+        "report.json": msgspec.json.format(
+            msgspec.json.encode({"version": 1, "facts": facts, "rows": rows}, enc_hook=str), indent=1
+        ),
+    }
+    try:
+        from tts import charts
+    except ImportError as error:
+        written = _write(folder, files | {"report.html": _html(rows, facts, "")})
+        raise MissingExtra(
+            f"the pictures need the extra `report` ({error.name} is missing): pip install 'test-time-scaling[report]'. "
+            f"The table is in {written['report.html']}.",
+            extra="report",
+            written=[str(path) for path in written.values()],
+        ) from error
+    pictures = charts.pictures(rows)
+    for picture in pictures:
+        files[f"{picture.name}.png"], files[f"{picture.name}.svg"] = picture.png(), picture.svg()
+    files["report.html"] = _html(rows, facts, charts.embedded(pictures))
+    return _write(folder, files)
+
+
+def _write(folder: Path, files: Mapping[str, str | bytes]) -> dict[str, Path]:
+    paths = {name: folder / name for name in files}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            paths[name].write_bytes(content.encode() if isinstance(content, str) else content)
+    except OSError as error:
+        raise StorageFull(f"cannot write the report into {folder}: {error.strerror}", path=str(folder)) from error
+    return paths
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    """One line per row, unknown as an empty field; accuracy is spread over four columns."""
+    names = [n for n in Row.__struct_fields__ if n != "accuracy"]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*names, "accuracy", "accuracy_low", "accuracy_high", "accuracy_problems"])
+    for row in rows:
+        a = row.accuracy
+        writer.writerow([*(getattr(row, n) for n in names), *((a.mean, a.low, a.high, a.n) if a else ("",) * 4)])
+    return text.getvalue()
+
+
+_UNKNOWN = "\N{EN DASH}"
+_TEXT_COLUMNS = 3  # the first ones, set flush left
+
+_COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
+    ("strategy", lambda r: escape(r.strategy)),
+    ("parameters", lambda r: escape(r.params)),
+    ("budget", lambda r: escape(r.budget)),
+    ("accuracy", lambda r: _percent(r.accuracy)),
+    ("tokens", lambda r: _number(r.tokens)),
+    ("sequential", lambda r: _number(r.sequential_tokens)),
+    ("verifier", lambda r: _number(r.verifier_tokens)),
+    ("cancelled", lambda r: _number(r.cancelled_tokens)),
+    ("samples", lambda r: _number(r.samples)),
+    ("USD", lambda r: _number(r.usd)),
+    ("FLOPs", lambda r: _number(r.flops)),
+    ("latency s", lambda r: _number(r.latency_s)),
+    ("problems", lambda r: str(r.problems)),
+    ("exhausted", lambda r: str(r.exhausted)),
+    ("errors", lambda r: str(r.errors)),
+)
+
+_STYLE = """
+:root { color-scheme: light; }
+body { font: 15px/1.5 system-ui, "Helvetica Neue", Arial, sans-serif; color: #1a1a1a; background: #fff;
+  max-width: 1080px; margin: 2.5rem auto; padding: 0 1.5rem; }
+h1 { font-size: 1.6rem; line-height: 1.2; margin: 0 0 1rem; }
+h2 { font-size: 1.1rem; margin: 2.2rem 0 .3rem; }
+p { margin: 0 0 .8rem; color: #444; max-width: 46rem; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1.2rem; margin: 0 0 1rem; }
+dt { color: #666; } dd { margin: 0; overflow-wrap: anywhere; }
+figure { margin: .6rem 0 0; } figure svg { max-width: 100%; height: auto; }
+.table { overflow-x: auto; }
+table { border-collapse: collapse; font-size: 12px; font-variant-numeric: tabular-nums; white-space: nowrap; }
+th, td { padding: .2rem .4rem; text-align: right; border-bottom: 1px solid #e6e6e6; }
+th { border-bottom: 1.5px solid #333; font-weight: 600; vertical-align: bottom; }
+.t { text-align: left; } tr.first td { border-top: 1.5px solid #bbb; }
+tr.frontier td { font-weight: 600; background: #f3f6fa; }
+small { color: #666; font-weight: 400; }
+@page { size: A4 landscape; margin: 12mm; }
+@media print { body { margin: 0; max-width: none; padding: 0; } figure, tr, h2 { break-inside: avoid; }
+  h2 { break-after: avoid; } table { font-size: 9.5px; } .table { overflow: visible; }
+  tr.frontier td { background: none; } }
+"""
+
+# The browser itself is told to load nothing: the file must look the same on a machine without a network. Vega compiles
+# its expressions, hence 'unsafe-eval'.
+_POLICY = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data:"
+
+
+def _html(rows: Sequence[Row], facts: Mapping[str, object], figures: str) -> str:
+    title = escape(str(facts.get("title", "Test-time scaling report")))
+    run = "".join(f"<dt>{escape(str(k))}</dt><dd>{escape(str(v))}</dd>\n" for k, v in facts.items() if k != "title")
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
+<title>{title}</title>
+<style>{_STYLE}</style>
+</head>
+<body>
+<h1>{title}</h1>
+<dl>
+{run}</dl>
+{figures}
+<h2>All cells</h2>
+<p>Means per problem. Accuracy with its 95 % bootstrap interval over problems, in percent. Tokens are generated tokens;
+those of the verifier and of cancelled samples are part of them. Shaded rows are on the frontier: nothing else is as
+accurate for fewer tokens. Outcomes that the infrastructure spoilt are counted under errors and in no mean.
+A dash is a value that nobody knows. Prompt tokens and more are in <code>report.csv</code>.</p>
+<div class="table"><table>
+<thead><tr>{_cells("th", [name for name, _ in _COLUMNS])}</tr></thead>
+<tbody>
+{_table_body(rows)}
+</tbody></table></div>
+</body>
+</html>
+"""
+
+
+def _cells(tag: str, texts: Sequence[str]) -> str:
+    return "".join(f"<{tag}{' class=t' if i < _TEXT_COLUMNS else ''}>{text}</{tag}>" for i, text in enumerate(texts))
+
+
+def _table_body(rows: Sequence[Row]) -> str:
+    """By strategy, each in the order given."""
+    strategies = list(dict.fromkeys(r.strategy for r in rows))
+    lines, before = [], None
+    for row in sorted(rows, key=lambda r: strategies.index(r.strategy)):
+        marks = ["frontier"] * row.on_frontier + ["first"] * (before not in (None, row.strategy))
+        before = row.strategy
+        lines.append(f'<tr class="{" ".join(marks)}">{_cells("td", [show(row) for _, show in _COLUMNS])}</tr>')
+    return "\n".join(lines)
+
+
+def _percent(interval: Interval | None) -> str:
+    if interval is None:
+        return _UNKNOWN
+    mean = f"{100 * interval.mean:.1f}"
+    if interval.low is None or interval.high is None:
+        return mean
+    return f"{mean} <small>[{100 * interval.low:.1f}, {100 * interval.high:.1f}]</small>"
+
+
+def _number(value: float | None) -> str:
+    """Three significant digits, in full up to 100,000 and in powers of ten beyond; a dash for None."""
+    if value is None:
+        return _UNKNOWN
+    if value == 0:
+        return "0"
+    if abs(value) >= 1e5 or abs(value) < 1e-3:
+        return f"{value:.2e}".replace("e+0", "e").replace("e+", "e").replace("e-0", "e-")
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"

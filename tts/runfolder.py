@@ -1,0 +1,169 @@
+"""The run folder on disk: one journal, one writer, nothing written lost.
+
+The journal is append-only. Every write reaches the operating system before `write` returns (so a killed process loses
+nothing), and the disk within `FSYNC_EVERY_S` (so a power cut loses at most that). A torn last line, which is what a
+kill in the middle of a write leaves, is cut off on opening. A second writer is refused by an advisory lock, which the
+operating system drops when its holder dies.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+from tts.errors import JournalCorrupt, JournalLocked, RunError, StorageFull
+from tts.journal import VERSION, Header, History, Record, decode, encode
+
+FSYNC_EVERY_S = 0.2
+JOURNAL = "journal.jsonl"
+PROGRAM = "tts 0.1.0"
+
+
+def read_records(path: Path) -> Iterator[Record]:
+    """Every whole record of a journal, in order; a torn last line is passed over.
+
+    Raises: JournalCorrupt for any other line that cannot be read.
+    """
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return
+            yield decode(line, number)
+
+
+class Journal:
+    """The open journal of a run folder.
+
+    Args:
+        folder: made if it is not there.
+        config: the run's configuration: written into a new journal's header, compared with an old one's.
+
+    Attributes:
+        history: what an earlier session left; empty for a new run.
+        torn: bytes of a torn last line that were cut off.
+
+    Raises:
+        JournalLocked: another process writes to it.
+        RunMismatch: the folder holds a run with another configuration.
+        JournalCorrupt, StorageFull, RunError: the file cannot be read; the disk is full; the folder cannot be made.
+    """
+
+    def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
+        self.path = folder / JOURNAL
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file: IO[bytes] = self.path.open("ab+", buffering=0)
+        except OSError as error:
+            raise _storage_error(self.path, error) from None
+        self._dirty = threading.Event()
+        self._closed = threading.Event()
+        self._syncer: threading.Thread | None = None
+        try:
+            self._lock()
+            self.torn = self._repair()
+            self.history = History(read_records(self.path))
+            if self.history.config is None:
+                if self._file.seek(0, os.SEEK_END):
+                    raise JournalCorrupt(f"{self.path} does not begin with a header: it is not a tts journal")
+                self.write([Header(VERSION, PROGRAM, config)])
+            else:
+                self.history.check(config)
+        except BaseException:
+            self._file.close()
+            raise
+        self._syncer = threading.Thread(target=self._sync_often, name="tts-journal-fsync", daemon=True)
+        self._syncer.start()
+
+    def write(self, records: Iterable[Record]) -> None:
+        """Append; on return the operating system has them. Raises: StorageFull; everything before stays whole."""
+        data = b"".join([encode(record) for record in records])
+        if not data:
+            return
+        size = self._file.seek(0, os.SEEK_END)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[self._file.write(view) :]
+        except OSError as error:
+            self._file.truncate(size)
+            raise _storage_error(self.path, error) from None
+        self._dirty.set()
+
+    def close(self) -> None:
+        """Flush to the disk and let go of the lock."""
+        if self._file.closed:
+            return
+        self._closed.set()
+        self._dirty.set()
+        if self._syncer is not None:
+            self._syncer.join()
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise _storage_error(self.path, error) from None
+            raise JournalLocked(
+                f"another process is writing to {self.path}; wait for it, or choose another --out", path=str(self.path)
+            ) from None
+
+    def _repair(self) -> int:
+        """Cut off a last line without its newline; returns how many bytes."""
+        size = self._file.seek(0, os.SEEK_END)
+        position, tail = size, b""
+        while position > 0 and b"\n" not in tail:
+            start = max(0, position - 65536)
+            self._file.seek(start)
+            tail = self._file.read(position - start) + tail
+            position = start
+        torn = len(tail) - (tail.rfind(b"\n") + 1)
+        if torn:
+            self._file.truncate(size - torn)
+        return torn
+
+    def _sync_often(self) -> None:
+        """fsync takes milliseconds: it happens beside the run, once for all that was written since the last one."""
+        while not self._closed.is_set():
+            self._dirty.wait()
+            self._dirty.clear()
+            os.fsync(self._file.fileno())
+            self._closed.wait(FSYNC_EVERY_S)
+
+
+class NoJournal:
+    """What a run without a folder writes to."""
+
+    history = History()
+
+    def write(self, records: Iterable[Record]) -> None:
+        """Forget them."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def _storage_error(path: Path, error: OSError) -> RunError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageFull(
+            f"{path}: the disk is full; everything before this write is safe. Free some space and repeat the command "
+            f"to resume",
+            path=str(path),
+        )
+    return RunError(f"{path}: {error.strerror}", path=str(path), errno=error.errno)

@@ -1,0 +1,102 @@
+"""Candidates in, the answer out. Pure functions of candidates and their scores; None if there is nothing to pick.
+
+All of them share one signature, `select(candidates, scores) -> Candidate | None`, with `scores` as in `Run.scores`. A
+candidate without an answer abstains: it never forms a voting class. A score of None abstains: it never counts as low.
+Ties go to the class, or candidate, seen first by sample index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from tts.errors import unknown_name
+from tts.types import Candidate, Score
+
+Scores = Mapping[str, Sequence[Score]]
+Selector = Callable[[Sequence[Candidate], Scores], Candidate | None]
+
+
+def in_order(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """By sample index, whatever the order of arrival was."""
+    return sorted(candidates, key=lambda c: int(c.id.rsplit("/", 1)[1]))
+
+
+def value_of(scores: Sequence[Score]) -> float | None:
+    """The mean of the scores that are not abstentions; None if there are none."""
+    values = [s.value for s in scores if s.value is not None]
+    return sum(values) / len(values) if values else None
+
+
+def first(candidates: Sequence[Candidate], scores: Scores) -> Candidate | None:
+    """The first candidate with an answer, else the first."""
+    ordered = in_order(candidates)
+    return next((c for c in ordered if c.answer is not None), ordered[0] if ordered else None)
+
+
+def majority(candidates: Sequence[Candidate], scores: Scores) -> Candidate | None:
+    """The most frequent answer (self-consistency, Wang et al. 2022, arXiv:2203.11171)."""
+    return _vote(candidates, {c.id: 1.0 for c in candidates}) or first(candidates, scores)
+
+
+def weighted_majority(candidates: Sequence[Candidate], scores: Scores) -> Candidate | None:
+    """The answer with the greatest sum of scores ("best-of-N weighted", Li et al. 2022, arXiv:2206.02336).
+
+    Scores must not be negative. Without a single score it is `majority`.
+    """
+    weights = _values(candidates, scores)
+    return (_vote(candidates, weights) if weights else None) or majority(candidates, scores)
+
+
+def best_score(candidates: Sequence[Candidate], scores: Scores) -> Candidate | None:
+    """The candidate with the highest mean score, among those with an answer if any has one (best-of-N).
+
+    Without a single score it is `majority`.
+    """
+    values = _values(candidates, scores)
+    ranked = [c for c in in_order(candidates) if c.id in values]
+    ranked = [c for c in ranked if c.answer is not None] or ranked
+    return max(ranked, key=lambda c: values[c.id]) if ranked else majority(candidates, scores)
+
+
+def borda(candidates: Sequence[Candidate], scores: Scores, p: float = 0.5) -> Candidate | None:
+    """Vote with weight `(N - rank)^p`, rank 0 for the highest score (Kang et al. 2025, arXiv:2502.18581, section 4).
+
+    p = 0 is `majority`. Departs from the paper: candidates without an answer or a score take no rank.
+    """
+    values = _values(candidates, scores)
+    ranked = sorted((c for c in in_order(candidates) if c.id in values and c.answer), key=lambda c: -values[c.id])
+    weights = {c.id: float(len(ranked) - rank) ** p for rank, c in enumerate(ranked)}
+    return (_vote(candidates, weights) if weights else None) or majority(candidates, scores)
+
+
+SELECTORS: Mapping[str, Selector] = {
+    "first": first,
+    "majority": majority,
+    "weighted_majority": weighted_majority,
+    "best_score": best_score,
+    "borda": borda,
+}
+
+
+def named(name: str) -> Selector:
+    """Raises: UnknownName, with the nearest."""
+    if name not in SELECTORS:
+        raise unknown_name("selector", name, SELECTORS)
+    return SELECTORS[name]
+
+
+def _values(candidates: Sequence[Candidate], scores: Scores) -> dict[str, float]:
+    found = {c.id: value_of(scores.get(c.id, ())) for c in candidates}
+    return {id: value for id, value in found.items() if value is not None}
+
+
+def _vote(candidates: Sequence[Candidate], weights: Mapping[str, float]) -> Candidate | None:
+    """The first candidate of the heaviest answer class."""
+    totals: dict[str, float] = {}
+    heads: dict[str, Candidate] = {}
+    for candidate in in_order(candidates):
+        if candidate.answer is None or candidate.id not in weights:
+            continue
+        heads.setdefault(candidate.answer, candidate)
+        totals[candidate.answer] = totals.get(candidate.answer, 0.0) + weights[candidate.id]
+    return heads[max(totals, key=lambda answer: totals[answer])] if totals else None

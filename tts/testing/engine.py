@@ -1,0 +1,364 @@
+"""A real HTTP server that speaks the OpenAI protocol, says what a script tells it to, and counts what it decoded.
+
+It runs in a thread of its own, so that synchronous tests, asyncio tests and child processes can all talk to it:
+
+    with FakeEngine(arithmetic(per_token_s=0.01), slots=8) as engine:
+        ...  engine.base_url ...
+        assert engine.stats().tokens_after_leave == 0
+
+`python -m tts.testing.engine --port 8000` starts it by hand; `GET /stats` and `GET /served` show its counters.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Any, Literal, Self, get_args
+
+import msgspec
+
+from tts.errors import InvalidParameter
+from tts.testing.chunks import error
+from tts.testing.connection import Connection
+from tts.testing.decoding import Generation, prompt_tokens, too_long
+from tts.testing.replies import Script, arithmetic
+from tts.types import Value
+
+Flavour = Literal["vllm", "llamacpp", "openai"]
+
+_OPENAI_KNOWS = {
+    "model", "messages", "prompt", "n", "seed", "stream", "stream_options", "max_tokens", "max_completion_tokens",
+    "temperature", "top_p", "stop", "logprobs", "top_logprobs", "frequency_penalty", "presence_penalty", "user",
+}  # fmt: skip
+
+
+class Served(Value, frozen=True):
+    """One request that ended. Times are on the machine's monotonic clock (comparable between its processes).
+
+    Args:
+        tokens: decoded for it, over all its choices.
+        outcome: `done`; `left` if the client went first; `failed` if the engine misbehaved.
+    """
+
+    seed: int | None
+    key: str
+    tokens: int
+    started_s: float
+    ended_s: float
+    outcome: Literal["done", "left", "failed"]
+
+
+class Stats(Value, frozen=True):
+    """Counters since the start, and gauges as of now."""
+
+    requests: int = 0
+    open_streams: int = 0
+    queued: int = 0
+    connections: int = 0
+    max_open_streams: int = 0
+    tokens: int = 0
+    tokens_after_leave: int = 0
+    cold_prefills: int = 0
+    left: int = 0
+    requests_by_key: Mapping[str, int] = {}
+    seeds: Mapping[str, int] = {}
+
+
+class FakeEngine:
+    """A scripted OpenAI-compatible server on 127.0.0.1.
+
+    Args:
+        script: the reply to a request, given as its decoded JSON body with `prefill` added (the assistant text to be
+            continued, or ""). For `n` > 1 it is called once per choice, with `seed + i`, as vLLM does.
+        models: the ids it serves; any other is a 404.
+        flavour: whose dialect it speaks. `vllm`: `continue_final_message`, continuous usage, `/metrics`. `llamacpp`:
+            a trailing assistant turn is continued, `timings_per_token`, `/slots`, `/props`. `openai`: neither, and
+            an unknown parameter is a 400.
+        slots: requests decoded at once; the rest queue in order. None: no limit.
+        max_queue: beyond so many waiting requests the answer is 503.
+        api_keys: if given, any other key is a 401.
+        rejects: parameters refused with a 400 that names them, besides what the flavour refuses.
+        context_tokens: prompt plus `max_tokens` may not exceed it (a token is a word).
+        abort_on_disconnect: whether a client that leaves frees its slot; if not, the engine decodes on, and counts.
+    """
+
+    def __init__(
+        self,
+        script: Script | None = None,
+        *,
+        models: tuple[str, ...] = ("fake",),
+        flavour: Flavour = "vllm",
+        slots: int | None = None,
+        max_queue: int | None = None,
+        api_keys: Iterable[str] | None = None,
+        rejects: tuple[str, ...] = (),
+        context_tokens: int | None = None,
+        abort_on_disconnect: bool = True,
+        port: int = 0,
+    ) -> None:
+        if slots is not None and slots < 1:
+            raise InvalidParameter(f"slots must be at least 1, but got {slots}", name="slots", value=slots)
+        self.script = script or arithmetic()
+        self.models = models
+        self.flavour = flavour
+        self.slots = slots
+        self.max_queue = max_queue
+        self.api_keys = None if api_keys is None else frozenset(api_keys)
+        self.rejects = rejects
+        self.context_tokens = context_tokens
+        self.abort_on_disconnect = abort_on_disconnect
+        self.port = port
+        self.requests: deque[dict[str, Any]] = deque(maxlen=4096)  # the last request bodies, as they came
+        self.served: deque[Served] = deque(maxlen=65536)
+        self._by_key: Counter[str] = Counter()
+        self._seeds: Counter[str] = Counter()
+        self._count: Counter[str] = Counter()
+        self._max_open = 0
+        self._warm: set[str] = set()
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._connections: set[Connection] = set()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+
+    # -- life ---------------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Listen; return once connections are accepted. Raises OSError if the port is taken."""
+        listener = socket.create_server(("127.0.0.1", self.port), backlog=4096)
+        self.port = listener.getsockname()[1]
+        ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(listener, ready), name="FakeEngine", daemon=True)
+        self._thread.start()
+        ready.wait()
+
+    def stop(self) -> None:
+        """Close every connection and end the thread."""
+        if self._loop is not None and self._stop is not None and self._thread is not None:
+            self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join()
+            self._thread = self._loop = self._stop = None
+
+    @property
+    def root_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def base_url(self) -> str:
+        return f"{self.root_url}/v1"
+
+    def stats(self) -> Stats:
+        count = self._count
+        return Stats(
+            requests=count["requests"],
+            open_streams=count["open"],
+            queued=len(self._waiting),
+            connections=len(self._connections),
+            max_open_streams=self._max_open,
+            tokens=count["tokens"],
+            tokens_after_leave=count["after_leave"],
+            cold_prefills=count["cold"],
+            left=count["left"],
+            requests_by_key=dict(self._by_key),
+            seeds=dict(self._seeds),
+        )
+
+    def wait(self, condition: Callable[[Stats], bool], timeout_s: float = 5.0) -> bool:
+        """Block until `condition(stats())` holds; False if it did not within `timeout_s`."""
+        with self._changed:
+            return self._changed.wait_for(lambda: condition(self.stats()), timeout_s)
+
+    def wait_idle(self, timeout_s: float = 5.0) -> bool:
+        """Block until nothing is decoded or queued; False if it did not come to that within `timeout_s`."""
+        return self.wait(lambda now: now.open_streams == now.queued == 0, timeout_s)
+
+    def _run(self, listener: socket.socket, ready: threading.Event) -> None:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(self._main(listener, ready))
+
+    async def _main(self, listener: socket.socket, ready: threading.Event) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+
+        def connect() -> Connection:
+            return Connection(self._handle, self._connections, self._notify, self.abort_on_disconnect)
+
+        server = await self._loop.create_server(connect, sock=listener)
+        ready.set()
+        await self._stop.wait()
+        server.close()
+        for connection in list(self._connections):
+            connection.abort()
+        await asyncio.sleep(0)
+
+    def _notify(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    # -- requests -----------------------------------------------------------------------------------------------
+
+    async def _handle(self, connection: Connection, line: str, headers: dict[str, str], raw: bytes) -> None:
+        method, path, _ = line.split(" ", 2)
+        key = headers.get("authorization", "").removeprefix("Bearer ")
+        if method == "GET":
+            self._get(connection, path, key)
+            return
+        if path not in ("/v1/chat/completions", "/v1/completions"):
+            connection.json(404, error(f"no route {path}", "NotFoundError", 404))
+            return
+        body = msgspec.json.decode(raw, type=dict[str, Any])
+        seed = body.get("seed")
+        self._count["requests"] += 1
+        self._by_key[key] += 1
+        self._seeds[str(seed)] += 1
+        self.requests.append(body)
+        if refusal := self._refusal(body, key):
+            connection.json(*refusal)
+            return
+        started_s = time.monotonic()
+        generation = Generation(self, connection, body, chat=path.endswith("chat/completions"))
+        try:
+            await self._acquire()
+            try:
+                await generation.run()
+            finally:
+                self._release()
+        finally:
+            left = connection.gone and not generation.failed
+            self._count["left"] += left
+            outcome: Literal["done", "left", "failed"] = "failed" if generation.failed else "left" if left else "done"
+            self.served.append(Served(seed, key, generation.decoded, started_s, time.monotonic(), outcome))
+            self._notify()
+
+    def _get(self, connection: Connection, path: str, key: str) -> None:
+        if self.api_keys is not None and key not in self.api_keys and path.startswith("/v1"):
+            connection.json(401, error("invalid API key", "AuthenticationError", 401))
+        elif path == "/v1/models":
+            models = [{"id": m, "object": "model", "owned_by": self.flavour} for m in self.models]
+            connection.json(200, {"object": "list", "data": models})
+        elif path == "/health":
+            connection.json(200, {"status": "ok"})
+        elif path == "/stats":
+            connection.json(200, self.stats())
+        elif path == "/served":
+            connection.json(200, list(self.served))
+        elif path == "/metrics" and self.flavour == "vllm":
+            text = f'vllm:num_requests_running{{engine="0"}} {float(self._count["open"])}\n'
+            connection.reply(200, text.encode(), "text/plain")
+        elif path == "/slots" and self.flavour == "llamacpp":
+            busy = self._count["open"]
+            connection.json(200, [{"id": i, "is_processing": i < busy} for i in range(self.slots or busy + 1)])
+        elif path == "/props" and self.flavour == "llamacpp":
+            connection.json(200, {"total_slots": self.slots or 1})
+        else:
+            connection.json(404, error(f"no route {path}", "NotFoundError", 404))
+
+    def _refusal(self, body: dict[str, Any], key: str) -> tuple[int, Any] | None:
+        """The status and error of a request that is not decoded."""
+        if self.api_keys is not None and key not in self.api_keys:
+            return 401, error("invalid API key", "AuthenticationError", 401)
+        if self.max_queue is not None and not self._has_room() and len(self._waiting) >= self.max_queue:
+            return 503, error("the queue is full", "ServiceUnavailableError", 503)
+        return self._bad_request(body)
+
+    def _bad_request(self, body: dict[str, Any]) -> tuple[int, Any] | None:
+        if body.get("model") not in self.models:
+            text = f"The model `{body.get('model')}` does not exist."
+            return 404, error(text, "NotFoundError", 404, param="model")
+        if name := self._refused(body):
+            return 400, error(f"Unsupported parameter: '{name}'", "invalid_request_error", 400, param=name)
+        if body.get("continue_final_message") and body.get("add_generation_prompt", True):
+            text = "Cannot set both `continue_final_message` and `add_generation_prompt` to True."
+            return 400, error(text, "BadRequestError", 400)
+        asked = prompt_tokens(body) + (body.get("max_tokens") or 0)
+        if self.context_tokens is not None and asked > self.context_tokens:
+            return 400, too_long(self.context_tokens, asked)
+        return None
+
+    def _refused(self, body: dict[str, Any]) -> str | None:
+        options = {f"stream_options.{name}" for name in body.get("stream_options", {})}
+        names = set(body) | options
+        if self.flavour == "openai":
+            unknown = (set(body) - _OPENAI_KNOWS) | (options - {"stream_options.include_usage"})
+            return min(unknown | (names & set(self.rejects)), default=None)
+        return min(names & set(self.rejects), default=None)
+
+    def _has_room(self) -> bool:
+        return self.slots is None or self._count["open"] < self.slots
+
+    async def _acquire(self) -> None:
+        """Take a slot, in order of arrival."""
+        if self._has_room() and not self._waiting:
+            self._count["open"] += 1
+        else:
+            turn = asyncio.get_running_loop().create_future()
+            self._waiting.append(turn)
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if turn.cancelled():
+                    self._waiting.remove(turn)
+                else:
+                    self._release()
+                raise
+        self._max_open = max(self._max_open, self._count["open"])
+        self._notify()
+
+    def _release(self) -> None:
+        """Hand the slot to the first in the queue, or free it."""
+        if self._waiting:
+            self._waiting.popleft().set_result(None)
+        else:
+            self._count["open"] -= 1
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    try:
+        import uvloop
+    except ImportError:  # Windows
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
+
+
+def main() -> None:
+    """`python -m tts.testing.engine`: serve sums until interrupted."""
+    parser = argparse.ArgumentParser(prog="python -m tts.testing.engine", description=main.__doc__)
+    parser.add_argument("--port", type=int, default=0, help="0 picks a free one")
+    parser.add_argument("--slots", type=int, default=None, help="requests decoded at once (default: no limit)")
+    parser.add_argument("--flavour", choices=get_args(Flavour), default="vllm")
+    parser.add_argument("--error-rate", type=float, default=0.3, help="share of wrong answers")
+    parser.add_argument("--words", type=int, default=12, help="about how long the answers are")
+    parser.add_argument("--first-byte-s", type=float, default=0.05)
+    parser.add_argument("--per-token-s", type=float, default=0.01)
+    flags = parser.parse_args()
+    script = arithmetic(
+        error_rate=flags.error_rate,
+        words=flags.words,
+        first_byte_s=flags.first_byte_s,
+        per_token_s=flags.per_token_s,
+    )
+    with FakeEngine(script, port=flags.port, slots=flags.slots, flavour=flags.flavour) as engine:
+        print(engine.base_url, flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,286 @@
+"""The values that everybody passes around: frozen, slotted, picklable, each its own JSON codec, units in the names.
+
+A `Problem` goes in. A strategy asks for `Completion`s of it; each becomes a `Candidate`, its place in one search.
+A `Score` is what a verifier says of a candidate without having seen the reference answer.
+`Usage` is what a server counted; `Cost` is what the ledger charges for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from tts.errors import InvalidParameter, TTSError, _rebuild
+
+FinishReason = Literal["stop", "length", "cancelled", "deadline", "content_filter", "tool_calls", "other"]
+AnswerFormat = Literal["auto", "number", "boxed", "letter", "line", "text"]
+ScoreKind = Literal["probability", "logit", "scale", "pass_rate", "logprob", "rank"]
+
+
+class Value(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Base of all values. Equality and hashing are by content."""
+
+
+class Message(Value, frozen=True):
+    """One turn of a chat."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+Prompt = tuple[Message, ...]
+
+
+def as_prompt(prompt: str | Prompt, system: str | None = None) -> Prompt:
+    """A user turn from plain text (after a system turn, if given); a sequence of messages passes through."""
+    if not isinstance(prompt, str):
+        return tuple(prompt)
+    user = Message("user", prompt)
+    return (Message("system", system), user) if system else (user,)
+
+
+class Problem(Value, frozen=True):
+    """One question. It never holds the reference answer (that is a `tasks.Example`'s).
+
+    Args:
+        id: unique in its run; becomes part of every sample's key.
+        prompt: the user turn.
+        system: a system turn before it.
+        answer_format: where the answer stands in a completion (`tts.answers.extract`).
+        facts: public data a constraint checker may use (the numbers of a CountDown), plain JSON values.
+    """
+
+    id: str
+    prompt: str
+    system: str | None = None
+    answer_format: AnswerFormat = "auto"
+    facts: Mapping[str, Any] = {}
+
+    @property
+    def messages(self) -> Prompt:
+        return as_prompt(self.prompt, self.system)
+
+
+class Sampling(Value, frozen=True):
+    """How to sample. Every field is sent explicitly: servers' defaults differ.
+
+    Units: `max_tokens` generated tokens, reasoning included; `top_logprobs` alternatives per token (0: none asked for).
+    """
+
+    temperature: float = 0.7
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    max_tokens: int = 512
+    stop: tuple[str, ...] = ()
+    top_logprobs: int = 0
+
+    def __post_init__(self) -> None:
+        _require(self.temperature >= 0, "temperature", "at least 0", self.temperature)
+        _require(0 < self.top_p <= 1, "top_p", "in (0, 1]", self.top_p)
+        _require(self.top_k >= 0, "top_k", "at least 0 (0 switches it off)", self.top_k)
+        _require(0 <= self.min_p < 1, "min_p", "in [0, 1)", self.min_p)
+        _require(self.max_tokens >= 1, "max_tokens", "at least 1", self.max_tokens)
+        _require(len(self.stop) <= 4, "stop", "at most 4 strings (OpenAI's and vLLM's limit)", self.stop)
+        _require(0 <= self.top_logprobs <= 20, "top_logprobs", "from 0 to 20", self.top_logprobs)
+
+
+class Usage(Value, frozen=True):
+    """Tokens as the server counted them. `approximate`: our own count, because the server's never came.
+
+    `completion_tokens` includes `reasoning_tokens`; `prompt_tokens` includes `cached_tokens`.
+    """
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    approximate: bool = False
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+            self.approximate or other.approximate,
+        )
+
+
+class Timing(Value, frozen=True):
+    """Seconds from sending the request: to the first token (None: none came), and to its end."""
+
+    total_s: float = 0.0
+    first_token_s: float | None = None
+
+
+class TokenLogprob(Value, frozen=True):
+    """One position: the sampled token, its log-probability, and the alternatives the server showed."""
+
+    token: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
+
+
+class LogprobSummary(Value, frozen=True):
+    """What is kept of a completion's token log-probabilities.
+
+    Args:
+        mean: mean log-probability of the sampled tokens (nats).
+        minimum: the least likely token's.
+        self_certainty: mean KL divergence from the uniform distribution, `-1/(n·V) Σ_i Σ_j log(V·p_ij)`
+            (Kang et al. 2025, arXiv:2502.18581), over the `top_logprobs` alternatives that the server showed, V their
+            number, renormalised: an approximation of the full-vocabulary figure. None where no alternatives came.
+        tail: the last tokens with their alternatives, for reading a verdict's probability.
+    """
+
+    mean: float
+    minimum: float
+    self_certainty: float | None = None
+    tail: tuple[TokenLogprob, ...] = ()
+
+
+class Completion(Value, frozen=True):
+    """One completion as it came over the wire.
+
+    Args:
+        text: the visible text; for a continuation, what was generated after the prefix.
+        finish_reason: normalised; `cancelled` and `deadline` mark partial text.
+        reasoning: the reasoning text, where the server keeps it apart.
+        seed: the seed that was sent.
+        answer: an answer that the source knows without text (a recorded pool); otherwise None.
+        downgrades: parameters that this endpoint refused and that were left out.
+        attempt: 1 for a first try.
+        recorded_score: named scores that a recorded pool holds for this sample.
+    """
+
+    text: str
+    finish_reason: FinishReason = "stop"
+    usage: Usage = Usage()
+    timing: Timing = Timing()
+    reasoning: str = ""
+    logprobs: LogprobSummary | None = None
+    seed: int | None = None
+    model: str = ""
+    endpoint: str = ""
+    attempt: int = 1
+    downgrades: tuple[str, ...] = ()
+    answer: str | None = None
+    recorded_scores: Mapping[str, float] = {}
+
+
+class Candidate(Value, frozen=True):
+    """A completion's place in one search.
+
+    Args:
+        id: the action's id, e.g. `p17/3`.
+        text: the whole text so far: the prefix it continued, then the completion.
+        answer: the normalised answer, or None: then it abstains from every vote.
+        parent: the id of the candidate it revises or continues.
+    """
+
+    id: str
+    text: str
+    answer: str | None
+    completion: Completion
+    parent: str | None = None
+
+    @property
+    def tokens(self) -> int:
+        return self.completion.usage.completion_tokens
+
+    @property
+    def complete(self) -> bool:
+        """Whether the model ended by itself, rather than being cut by a limit or cancelled."""
+        return self.completion.finish_reason == "stop"
+
+
+class Score(Value, frozen=True):
+    """What a verifier says of one candidate. `value` None is an abstention, never a low score.
+
+    Args:
+        kind: what the number means; scores of different kinds are never summed.
+        mass: for a probability read from logprobs, how much probability the labels had together.
+        text: the rationale, where there is one.
+    """
+
+    value: float | None
+    verifier: str
+    kind: ScoreKind = "probability"
+    mass: float | None = None
+    text: str = ""
+
+
+class Cost(Value, frozen=True):
+    """What the ledger charges: exact integers, so that sums do not depend on their order.
+
+    Args:
+        samples: requests to a model, for generation and verification alike.
+        tokens: generated tokens, reasoning, verification and cancelled ones included. Prompt tokens are priced in
+            dollars and FLOPs; they are not in this count, because only generated tokens can be bounded exactly
+            before a request leaves.
+        picodollars: 1e-12 US dollars; None if the price is unknown.
+        flops: floating-point operations; None if the model's size is unknown.
+    """
+
+    samples: int = 0
+    tokens: int = 0
+    picodollars: int | None = 0
+    flops: int | None = 0
+
+    @property
+    def usd(self) -> float | None:
+        return None if self.picodollars is None else self.picodollars / 1e12
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.samples + other.samples,
+            self.tokens + other.tokens,
+            _plus(self.picodollars, other.picodollars),
+            _plus(self.flops, other.flops),
+        )
+
+    def __sub__(self, other: Cost) -> Cost:
+        return self + Cost(-other.samples, -other.tokens, _minus(other.picodollars), _minus(other.flops))
+
+
+class ErrorInfo(Value, frozen=True):
+    """An error as data, for events and journals."""
+
+    type: str
+    message: str
+    facts: Mapping[str, Any] = {}
+
+    @classmethod
+    def of(cls, error: BaseException) -> ErrorInfo:
+        if isinstance(error, TTSError):
+            return cls(type(error).__name__, error.message, error.facts)
+        return cls(type(error).__name__, str(error) or type(error).__name__)
+
+    def rebuild(self) -> TTSError:
+        return _rebuild(self.type, self.message, self.facts)
+
+
+class StrategySpec(Value, frozen=True):
+    """A strategy and its hyper-parameters as data: what the journal stores and the command line says."""
+
+    name: str
+    params: Mapping[str, Any] = {}
+
+    def __str__(self) -> str:
+        return self.name + "".join(f"{':' if i == 0 else ','}{k}={v}" for i, (k, v) in enumerate(self.params.items()))
+
+
+def _plus(a: int | None, b: int | None) -> int | None:
+    return None if a is None or b is None else a + b
+
+
+def _minus(a: int | None) -> int | None:
+    return None if a is None else -a
+
+
+def _require(ok: bool, name: str, rule: str, value: object) -> None:
+    if not ok:
+        raise InvalidParameter(f"{name} must be {rule}, but got {value!r}", name=name, value=repr(value))

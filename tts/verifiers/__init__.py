@@ -1,0 +1,1 @@
+"""Verifiers score candidates at inference time and never see the reference answer (that is a Grader's job)."""

@@ -1,0 +1,420 @@
+"""Persistent worker processes for pure functions that may be slow, hang, or take the process down with them.
+
+A function is named "module:qualname"; arguments and result are JSON-like values. One call has one process to itself: at
+its wall limit, or when the task awaiting it is cancelled, the process is killed and another takes its place, while the
+other processes go on. That is the only limit that holds for code that computes inside C (a power of big integers cannot
+be interrupted by a signal handler, and a thread cannot be killed).
+
+The other end of the pipe is this module too: `serve`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import os
+import queue
+import select
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from tts.errors import CallCrashed, CallFailed, CallTimedOut, InvalidParameter, TTSError
+from tts.types import ErrorInfo, Value
+
+MEMORY_BYTES = 2 * 1024**3
+_START_LIMIT_S = 60.0  # for starting a process and importing the function's module, which a call's own limit leaves out
+_CPU_GRACE_S = 5  # beyond a call's limit, after which the kernel ends a worker whose parent is no longer there to do so
+_LENGTH = struct.Struct(">Q")
+_MAIN = "from tts.workers import serve; serve()"
+
+
+class _Order(Value):
+    function: str
+    args: tuple[Any, ...]
+    timeout_s: float
+
+
+class _Reply(Value):
+    value: Any = None
+    error: ErrorInfo | None = None
+
+
+class Workers:
+    """`count` worker processes, each started when first needed and reused until it has to be killed.
+
+    Use it as a context manager, synchronous or asynchronous, or call `close` / `aclose`. Processes get this process's
+    `sys.path`, a memory limit where the platform has one, and a fixed hash seed, so that set order repeats from run
+    to run; they ignore SIGINT, and end when this process does, however it ends.
+
+    Args:
+        count: processes; None: one per CPU this process may use.
+        memory_bytes: address space of each (RLIMIT_AS); beyond it the function gets a MemoryError.
+    """
+
+    def __init__(self, count: int | None = None, *, memory_bytes: int = MEMORY_BYTES) -> None:
+        if count is not None and count < 1:
+            raise InvalidParameter(f"count must be at least 1, but got {count}", name="count", value=count)
+        self.count = count or _cpus()
+        self._memory_bytes = memory_bytes
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._keepers: list[threading.Thread] = []
+        self._unfinished: set[_Job] = set()
+        self._closed = False
+
+    async def call(self, function: str, args: Sequence[Any] = (), *, timeout_s: float) -> Any:
+        """Run `function(*args)` in a worker and return its result.
+
+        Cancelling the awaiting task kills the worker. Calls beyond `count` wait for a free process; `timeout_s` counts
+        from when the function starts, so neither waiting nor imports are charged to it.
+
+        Raises:
+            CallTimedOut: it ran for `timeout_s` and was killed.
+            CallCrashed: its process died, or the pool was closed.
+            CallFailed: it raised, cannot be imported, or returned something that JSON cannot hold.
+            TTSError: one that the function itself raised, unchanged.
+            InvalidParameter: a malformed name, a limit that is not positive, or arguments that JSON cannot hold.
+        """
+        job = self._submit(function, args, timeout_s)
+        try:
+            return await asyncio.wrap_future(job.future)
+        except asyncio.CancelledError:
+            job.abandon()
+            raise
+
+    def call_sync(self, function: str, args: Sequence[Any] = (), *, timeout_s: float) -> Any:
+        """`call` for code without an event loop: blocks this thread. An interrupt kills the worker."""
+        job = self._submit(function, args, timeout_s)
+        try:
+            return job.future.result()
+        except (KeyboardInterrupt, SystemExit):
+            job.abandon()
+            raise
+
+    def close(self) -> None:
+        """End all processes and wait until they are gone; calls still running get `CallCrashed`."""
+        with self._lock:
+            self._closed = True
+            keepers, self._keepers = self._keepers, []
+            unfinished = list(self._unfinished)
+        for job in unfinished:
+            job.abandon()
+        for _ in keepers:
+            self._jobs.put(None)
+        for keeper in keepers:
+            keeper.join()
+
+    async def aclose(self) -> None:
+        """`close`, without blocking the event loop."""
+        await asyncio.to_thread(self.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def _submit(self, function: str, args: Sequence[Any], timeout_s: float) -> _Job:
+        module, _, qualname = function.partition(":")
+        if not module or not qualname:
+            raise InvalidParameter(f"function must be 'module:qualname', but got {function!r}", name="function")
+        if not timeout_s > 0:
+            raise InvalidParameter(f"timeout_s must be positive, but got {timeout_s}", name="timeout_s")
+        try:
+            order = msgspec.json.encode(_Order(function, tuple(args), timeout_s))
+        except (TypeError, ValueError, RecursionError) as error:
+            message = f"the arguments of {function} must be JSON-like values: {error}"
+            raise InvalidParameter(message, name="args", function=function) from error
+        job = _Job(function, order, timeout_s)
+        with self._lock:
+            if self._closed:
+                raise CallCrashed(f"{function} was called after its workers were closed", function=function)
+            self._unfinished.add(job)
+            job.future.add_done_callback(lambda _: self._unfinished.discard(job))
+            self._jobs.put(job)
+            if len(self._keepers) < min(self.count, len(self._unfinished)):
+                # A daemon, because an interpreter that is going down must not wait for a function that hangs.
+                keeper = threading.Thread(target=self._keep, name="tts-worker", daemon=True)
+                self._keepers.append(keeper)
+                keeper.start()
+        return job
+
+    def _keep(self) -> None:
+        """One thread keeps one process: it feeds it, watches the clock, and replaces it."""
+        process: _Process | None = None
+        while (job := self._jobs.get()) is not None:
+            if not job.future.set_running_or_notify_cancel():
+                continue
+            if process is None or process.ended():
+                process = _Process(self._memory_bytes)
+            outcome: Any
+            try:
+                outcome = job.run_in(process)
+            except TTSError as error:
+                outcome = error
+            if process.killed:
+                process.end()
+                process = None
+            if isinstance(outcome, TTSError):
+                job.future.set_exception(outcome)
+            else:
+                job.future.set_result(outcome)
+        if process is not None:
+            process.end()
+
+
+class _Job:
+    """One call, and the process that it is running in while it is."""
+
+    def __init__(self, function: str, order: bytes, timeout_s: float) -> None:
+        self.function = function
+        self.order = order
+        self.timeout_s = timeout_s
+        self.future: Future[Any] = Future()
+        self._lock = threading.Lock()
+        self._process: _Process | None = None
+        self._abandoned = False
+
+    def abandon(self) -> None:
+        """Nobody wants the result: kill what computes it. From any thread, at any time, any number of times."""
+        with self._lock:
+            self._abandoned = True
+            if self._process is not None:
+                self._process.kill()
+        self.future.cancel()
+
+    def run_in(self, process: _Process) -> Any:
+        with self._lock:
+            if self._abandoned:
+                raise self._crashed("was abandoned before it started")
+            self._process = process
+        try:
+            return self._exchange(process)
+        finally:
+            with self._lock:
+                self._process = None
+
+    def _exchange(self, process: _Process) -> Any:
+        try:
+            process.send(self.order, _START_LIMIT_S)
+            process.receive(_START_LIMIT_S)  # the function is imported and about to run
+        except TimeoutError:
+            process.kill()
+            raise self._crashed(f"did not start within {_START_LIMIT_S:g} s") from None
+        except EOFError:
+            raise self._crashed(process.kill()) from None
+        try:
+            reply = msgspec.json.decode(process.receive(self.timeout_s), type=_Reply)
+        except TimeoutError:
+            process.kill()
+            message = f"{self.function} ran for {self.timeout_s:g} s, its limit, and was killed"
+            raise CallTimedOut(message, function=self.function, timeout_s=self.timeout_s) from None
+        except EOFError:
+            raise self._crashed(process.kill()) from None
+        if reply.error is not None:
+            raise reply.error.rebuild()
+        return reply.value
+
+    def _crashed(self, how: str) -> CallCrashed:
+        if self._abandoned:
+            how = "was stopped: its caller was cancelled or its workers were closed"
+        return CallCrashed(f"{self.function} {how}", function=self.function)
+
+
+class _Process:
+    """A worker process and the two pipes to it."""
+
+    def __init__(self, memory_bytes: int) -> None:
+        self.killed = False
+        self._popen = subprocess.Popen(
+            # -P: the working directory must not shadow modules here that it does not shadow in the parent.
+            [sys.executable, "-P", "-c", _MAIN, str(memory_bytes), str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=_environment(),
+            process_group=0,  # Ctrl-C at the terminal goes to the parent alone, even while this one is starting
+            bufsize=0,
+        )
+        assert self._popen.stdin is not None and self._popen.stdout is not None  # noqa: S101 - PIPE makes them
+        self._to, self._from = self._popen.stdin.fileno(), self._popen.stdout.fileno()
+        os.set_blocking(self._to, False)
+
+    def ended(self) -> bool:
+        if self._popen.poll() is None:
+            return False
+        self.end()
+        return True
+
+    def kill(self) -> str:
+        """Kill it with whatever it started, and say how it ended."""
+        self.killed = True
+        already = self._popen.poll()
+        if already is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._popen.pid, signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                already = self._popen.wait(_START_LIMIT_S)
+        if already is not None and already < 0:
+            return f"was killed by {signal.Signals(-already).name}"
+        return f"ended its process with exit status {already}"
+
+    def end(self) -> None:
+        self.kill()
+        for pipe in (self._popen.stdin, self._popen.stdout):
+            if pipe is not None:
+                pipe.close()
+
+    def send(self, data: bytes, limit_s: float) -> None:
+        """Raises TimeoutError, or EOFError if the process is gone."""
+        left = memoryview(_LENGTH.pack(len(data)) + data)
+        deadline = time.monotonic() + limit_s
+        while left:
+            _wait(self._to, select.POLLOUT, deadline)
+            try:
+                left = left[os.write(self._to, left) :]
+            except BlockingIOError:
+                continue
+            except BrokenPipeError:
+                raise EOFError from None
+
+    def receive(self, limit_s: float) -> bytes:
+        """The next frame. Raises TimeoutError, or EOFError if the process is gone."""
+        deadline = time.monotonic() + limit_s
+        (length,) = _LENGTH.unpack(self._read(_LENGTH.size, deadline))
+        return self._read(length, deadline)
+
+    def _read(self, length: int, deadline: float) -> bytes:
+        parts: list[bytes] = []
+        while length:
+            _wait(self._from, select.POLLIN, deadline)
+            part = os.read(self._from, min(length, 1 << 20))
+            if not part:
+                raise EOFError
+            parts.append(part)
+            length -= len(part)
+        return b"".join(parts)
+
+
+def serve() -> None:
+    """The worker's side: read an order, import its function, say so, run it, reply; until the pipe closes."""
+    memory_bytes, parent = int(sys.argv[1]), int(sys.argv[2])
+    _die_with(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _limit_memory(memory_bytes)
+    # What the function prints must not end up between two frames, and what it reads must not be an order.
+    orders, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb", buffering=0)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 0)
+    os.dup2(nothing, 1)
+    while len(header := orders.read(_LENGTH.size)) == _LENGTH.size:
+        order = msgspec.json.decode(orders.read(*_LENGTH.unpack(header)), type=_Order)
+        reply = _carry_out(order, lambda: _write(replies.fileno(), b""))
+        _write(replies.fileno(), reply)
+
+
+def _carry_out(order: _Order, started: Callable[[], None]) -> bytes:
+    ready = False
+    try:
+        function = _resolve(order.function)
+        _limit_cpu(order.timeout_s)
+        started()
+        ready = True
+        return msgspec.json.encode(_Reply(function(*order.args)))
+    except TTSError as error:
+        info = ErrorInfo.of(error)
+    except BaseException as error:  # SystemExit and a library's own BaseExceptions are this call's failures too
+        message = f"{order.function} raised {type(error).__name__}: {error}"[:2_000]
+        info = ErrorInfo("CallFailed", message, {"function": order.function, "error": type(error).__name__})
+    if not ready:
+        started()
+    return msgspec.json.encode(_Reply(error=info))
+
+
+def _resolve(name: str) -> Callable[..., Any]:
+    module, _, qualname = name.partition(":")
+    found: Any = importlib.import_module(module)
+    for part in qualname.split("."):
+        found = getattr(found, part)
+    if not callable(found):
+        raise CallFailed(f"{name} is not a function", function=name)
+    return found  # type: ignore[no-any-return]
+
+
+def _write(fd: int, data: bytes) -> None:
+    left = memoryview(_LENGTH.pack(len(data)) + data)
+    while left:
+        left = left[os.write(fd, left) :]
+
+
+def _wait(fd: int, event: int, deadline: float) -> None:
+    """poll, not select: with many streams open, file descriptors exceed what select can hold."""
+    poll = select.poll()
+    poll.register(fd, event)
+    if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        raise TimeoutError
+
+
+def _environment() -> dict[str, str]:
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
+        "PYTHONHASHSEED": "0",
+        # BLAS reserves address space for a thread per core, which the memory limit would count.
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _die_with(parent: int) -> None:
+    """Linux kills this process with its parent, even inside a computation. Elsewhere the closed pipe ends it between
+    calls, and the CPU limit of the call it is in."""
+    if sys.platform == "linux":
+        import ctypes
+
+        set_parent_death_signal = 1  # PR_SET_PDEATHSIG, linux/prctl.h
+        ctypes.CDLL(None, use_errno=True).prctl(set_parent_death_signal, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before that
+        os._exit(1)
+
+
+def _limit_memory(memory_bytes: int) -> None:
+    import resource
+
+    with contextlib.suppress(ValueError, OSError, AttributeError):  # macOS refuses
+        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _limit_cpu(timeout_s: float) -> None:
+    import resource
+
+    limit_s = int(time.process_time() + timeout_s) + _CPU_GRACE_S
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_CPU, (limit_s, resource.getrlimit(resource.RLIMIT_CPU)[1]))

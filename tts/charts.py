@@ -81,8 +81,8 @@ def embedded(pictures: Sequence[Picture]) -> str:
     if not pictures:
         return "<p>There is nothing to draw: no cell has both an accuracy and a count of tokens.</p>"
     parts = [
-        f"<h2>{p.title}</h2>\n<p>{p.caption}</p>\n"
-        f'<figure id="{p.name}" role="img" aria-label="{p.title}">{p.svg()}</figure>'
+        f"<section><h2>{p.title}</h2>\n<p>{p.caption}</p>\n"
+        f'<figure id="{p.name}" role="img" aria-label="{p.title}">{p.svg()}</figure></section>'
         for p in pictures
     ]
     specs = json.dumps({p.name: p.spec for p in pictures}).replace("<", "\\u003c")  # no name can close the script
@@ -271,9 +271,11 @@ def _x_domain(points: Sequence[_Point]) -> tuple[float, float]:
 
 
 def _y_domain(points: Sequence[_Point]) -> tuple[float, float]:
-    low, high = min(p.low for p in points), max(p.high for p in points)
-    room = 0.06 * max(high - low, 0.1)
-    return max(0.0, low - room), min(1.0 + room / 2, high + room)
+    """The intervals with a little room; at least ten points of accuracy, so that noise is not blown up."""
+    high = max(0.1, *(p.high for p in points))
+    low = min(high - 0.1, *(p.low for p in points))
+    room = 0.05 * (high - low)
+    return low - room, high + room
 
 
 def _ticks(low: float, high: float) -> list[float]:

@@ -74,6 +74,7 @@ class Partial:
         self.tokens = 0
         self.exact_tokens = False
         self.chunks = 0
+        self.overran = False
         self.finish: str | None = None
         self.final_usage: WireUsage | None = None
         self._cached = 0
@@ -102,17 +103,31 @@ class Partial:
         self.attempt += 1
         self._clear()
 
-    def feed(self, chunk: Chunk, now_s: float) -> tuple[str, int, float | None]:
-        """Take in one chunk: its visible text, its tokens, and their mean log-probability (None: not shown)."""
+    def feed(self, chunk: Chunk, now_s: float, max_tokens: int | None = None) -> tuple[str, int, float | None]:
+        """Take in one chunk: its visible text, its tokens, and their mean log-probability (None: not shown).
+
+        A chunk that exceeds `max_tokens` without ending the completion sets `overran`: it is counted, because the
+        server decoded it, and its text is not kept.
+        """
         before, counted, summed = self.tokens, self._meter.count, self._meter.sum
-        text = ""
         choice = chunk.choices[0] if chunk.choices else None
+        part = None if choice is None else choice.delta or choice.message
+        text = reasoning = ""
         if choice is not None:
-            text = self._take(choice, now_s)
-        self._count(chunk)
+            text = (choice.text if part is None else part.content) or ""
+            reasoning = "" if part is None else part.reasoning or part.reasoning_content or ""
+            self.finish = choice.finish_reason or self.finish
+            self._count_choice(choice, bool(text or reasoning))
+        if chunk.usage is not None or chunk.timings is not None:
+            self._count_reported(chunk)
         self._end_s = now_s
         if chunk.model and not self.model:
             self.model = chunk.model
+        if max_tokens is not None and self.tokens > max_tokens and not self.finish:
+            self.overran = True
+            text = reasoning = ""
+        if text or reasoning:
+            self._keep(text, reasoning, now_s)
         new = self._meter.count - counted
         return text, self.tokens - before, (self._meter.sum - summed) / new if new else None
 
@@ -128,31 +143,27 @@ class Partial:
         if self._sent_s is not None:
             self._end_s = now_s
 
-    def _take(self, choice: Choice, now_s: float) -> str:
-        part = choice.delta or choice.message
-        text = (choice.text if part is None else part.content) or ""
-        reasoning = "" if part is None else part.reasoning or part.reasoning_content or ""
-        if choice.finish_reason:
-            self.finish = choice.finish_reason
-        if text or reasoning:
-            if self._first_s is None:
-                self._first_s = now_s
-            if text:
-                self._texts.append(text)
-            if reasoning:
-                self._reasonings.append(reasoning)
-            self.chunks += 1
+    def _keep(self, text: str, reasoning: str, now_s: float) -> None:
+        if self._first_s is None:
+            self._first_s = now_s
+        if text:
+            self._texts.append(text)
+        if reasoning:
+            self._reasonings.append(reasoning)
+
+    def _count_choice(self, choice: Choice, has_text: bool) -> None:
         rows = choice.logprobs.rows() if choice.logprobs is not None else []
-        for token, logprob, top in () if self._logprobs_dropped else rows:
-            self._meter.add(token, logprob, top)
-        if rows or text or reasoning:
+        if not self._logprobs_dropped:
+            for token, logprob, top in rows:
+                self._meter.add(token, logprob, top)
+        if rows or has_text:
+            self.chunks += has_text
             self.tokens += len(rows) or 1
             self.exact_tokens = self.one_token_chunks or self._meter.count == self.tokens
-        return text
 
-    def _count(self, chunk: Chunk) -> None:
+    def _count_reported(self, chunk: Chunk) -> None:
         if chunk.timings is not None and chunk.timings.predicted_n is not None:
-            self.tokens = max(chunk.timings.predicted_n, 0)
+            self.tokens = chunk.timings.predicted_n
             self.exact_tokens = True
             if chunk.timings.prompt_n is not None:
                 self.prompt_tokens = chunk.timings.prompt_n + (chunk.timings.cache_n or 0)
@@ -191,7 +202,9 @@ class Partial:
     def completion(self, finish_reason: FinishReason) -> Completion:
         """What has come so far, as a completion that ended for this reason."""
         sent, first, end = self._sent_s, self._first_s, self._end_s
-        timing = Timing() if sent is None or end is None else Timing(end - sent, None if first is None else first - sent)
+        timing = (
+            Timing() if sent is None or end is None else Timing(end - sent, None if first is None else first - sent)
+        )
         return Completion(
             self.text,
             finish_reason,
@@ -213,4 +226,6 @@ class Partial:
         approximate = prompt is None or not (self.exact_tokens or self.final_usage)
         if prompt is None:
             prompt = -(-self.prompt_bytes // 4)
-        return Usage(prompt, self.tokens, min(self._cached, prompt), min(self._reasoning_tokens, self.tokens), approximate)
+        return Usage(
+            prompt, self.tokens, min(self._cached, prompt), min(self._reasoning_tokens, self.tokens), approximate
+        )

@@ -236,15 +236,15 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1.2rem; m
 dt { color: #666; } dd { margin: 0; overflow-wrap: anywhere; }
 figure { margin: .6rem 0 0; } figure svg { max-width: 100%; height: auto; }
 .table { overflow-x: auto; }
-table { border-collapse: collapse; font-size: 12px; font-variant-numeric: tabular-nums; white-space: nowrap; }
-th, td { padding: .2rem .4rem; text-align: right; border-bottom: 1px solid #e6e6e6; }
+table { border-collapse: collapse; font-size: 11.5px; font-variant-numeric: tabular-nums; white-space: nowrap; }
+th, td { padding: .2rem .32rem; text-align: right; border-bottom: 1px solid #e6e6e6; }
 th { border-bottom: 1.5px solid #333; font-weight: 600; vertical-align: bottom; }
 .t { text-align: left; } tr.first td { border-top: 1.5px solid #bbb; }
 tr.frontier td { font-weight: 600; background: #f3f6fa; }
 small { color: #666; font-weight: 400; }
-@page { size: A4 landscape; margin: 12mm; }
-@media print { body { margin: 0; max-width: none; padding: 0; } figure, tr, h2 { break-inside: avoid; }
-  h2 { break-after: avoid; } table { font-size: 9.5px; } .table { overflow: visible; }
+@page { size: A4; margin: 12mm; }
+@media print { body { margin: 0; max-width: none; padding: 0; } section, tr { break-inside: avoid; }
+  h2, h2 + p { break-after: avoid; } table { font-size: 8px; } .table { overflow: visible; }
   tr.frontier td { background: none; } }
 """
 

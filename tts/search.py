@@ -112,7 +112,7 @@ class Bill(Value, frozen=True):
     """What one search cost, by what it was spent on. `total` is what the ledger was charged.
 
     `sequential_tokens` and `latency_s` are the longest chain of generations and verifications that had to wait for one
-    another: the maximum over what ran in parallel, summed over rounds.
+    another: the maximum over what ran in parallel, summed over rounds. `busy_s` is the time of all requests, summed.
     """
 
     answers: Cost = Cost()
@@ -122,6 +122,7 @@ class Bill(Value, frozen=True):
     usage: Usage = Usage()
     sequential_tokens: int = 0
     latency_s: float = 0.0
+    busy_s: float = 0.0
 
     @property
     def total(self) -> Cost:
@@ -284,6 +285,7 @@ class Search:
         self._share_counts: dict[str, int] = {}
         self._spent: dict[str, Cost] = {}
         self._usage = Usage()
+        self._busy_s = 0.0
         self._selected: Candidate | None = None
         self._error: ErrorInfo | None = None
         self._clock = _Mailbox()
@@ -310,6 +312,7 @@ class Search:
             usage=self._usage,
             sequential_tokens=self._main.depth[0],
             latency_s=round(self._main.depth[1], 6),
+            busy_s=round(self._busy_s, 6),
         )
         return Result(
             id=self.id,
@@ -370,6 +373,7 @@ class Search:
             self.failures.append(event.error)
         self._spent[kind] = self._spent.get(kind, Cost()) + cost
         self._usage += usage
+        self._busy_s += _timing_of(event).total_s
         if isinstance(event, Finished):
             self._add_candidate(action, event.completion)
         elif isinstance(event, Scored) and isinstance(action, Verify):

@@ -245,7 +245,7 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes, endpoint: str
     """The error behind an HTTP status that is not 200."""
     message, param, code = error_text(body)
     where = f"{endpoint} answered HTTP {status}: {message[:300] or 'no explanation'}"
-    facts: dict[str, Any] = {"endpoint": endpoint, "status": status}
+    facts: dict[str, Any] = {"endpoint": endpoint, "status": status, "said": message[:300]}
     if (after := retry_after_s(headers)) is not None:
         facts["retry_after_s"] = after
     if (said := headers.get("x-should-retry", "").lower()) in ("true", "false"):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import math
 import os
 import queue
 import select
@@ -23,7 +24,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self
 
@@ -109,7 +110,7 @@ class Workers:
             keepers, self._keepers = self._keepers, []
             unfinished = list(self._unfinished)
         for job in unfinished:
-            job.abandon()
+            job.stop()
         for _ in keepers:
             self._jobs.put(None)
         for keeper in keepers:
@@ -139,8 +140,8 @@ class Workers:
         module, _, qualname = function.partition(":")
         if not module or not qualname:
             raise InvalidParameter(f"function must be 'module:qualname', but got {function!r}", name="function")
-        if not timeout_s > 0:
-            raise InvalidParameter(f"timeout_s must be positive, but got {timeout_s}", name="timeout_s")
+        if not 0 < timeout_s < math.inf:
+            raise InvalidParameter(f"timeout_s must be positive and finite, but got {timeout_s}", name="timeout_s")
         try:
             order = msgspec.json.encode(_Order(function, tuple(args), timeout_s))
         except (TypeError, ValueError, RecursionError) as error:
@@ -166,20 +167,16 @@ class Workers:
         while (job := self._jobs.get()) is not None:
             if not job.future.set_running_or_notify_cancel():
                 continue
-            if process is None or process.ended():
-                process = _Process(self._memory_bytes)
-            outcome: Any
             try:
-                outcome = job.run_in(process)
+                if process is None or process.ended():
+                    process = _Process(self._memory_bytes)
+                value = job.run_in(process)
+            except OSError as error:
+                job.future.set_exception(CallCrashed(f"no worker for {job.function}: {error}", function=job.function))
             except TTSError as error:
-                outcome = error
-            if process.killed:
-                process.end()
-                process = None
-            if isinstance(outcome, TTSError):
-                job.future.set_exception(outcome)
+                job.future.set_exception(error)
             else:
-                job.future.set_result(outcome)
+                job.future.set_result(value)
         if process is not None:
             process.end()
 
@@ -194,20 +191,24 @@ class _Job:
         self.future: Future[Any] = Future()
         self._lock = threading.Lock()
         self._process: _Process | None = None
-        self._abandoned = False
+        self._stopped = False
 
     def abandon(self) -> None:
-        """Nobody wants the result: kill what computes it. From any thread, at any time, any number of times."""
+        """Nobody waits for the result any more."""
+        self.future.cancel()
+        self.stop()
+
+    def stop(self) -> None:
+        """Kill what computes it; it ends as `CallCrashed`. From any thread, at any time, any number of times."""
         with self._lock:
-            self._abandoned = True
+            self._stopped = True
             if self._process is not None:
                 self._process.kill()
-        self.future.cancel()
 
     def run_in(self, process: _Process) -> Any:
         with self._lock:
-            if self._abandoned:
-                raise self._crashed("was abandoned before it started")
+            if self._stopped:
+                raise self._crashed("")
             self._process = process
         try:
             return self._exchange(process)
@@ -216,28 +217,26 @@ class _Job:
                 self._process = None
 
     def _exchange(self, process: _Process) -> Any:
+        limit_s = _START_LIMIT_S
         try:
-            process.send(self.order, _START_LIMIT_S)
-            process.receive(_START_LIMIT_S)  # the function is imported and about to run
+            process.send(self.order, limit_s)
+            process.receive(limit_s)  # the function is imported and about to run
+            limit_s = self.timeout_s
+            reply = msgspec.json.decode(process.receive(limit_s), type=_Reply)
         except TimeoutError:
-            process.kill()
-            raise self._crashed(f"did not start within {_START_LIMIT_S:g} s") from None
-        except EOFError:
-            raise self._crashed(process.kill()) from None
-        try:
-            reply = msgspec.json.decode(process.receive(self.timeout_s), type=_Reply)
-        except TimeoutError:
-            process.kill()
-            message = f"{self.function} ran for {self.timeout_s:g} s, its limit, and was killed"
-            raise CallTimedOut(message, function=self.function, timeout_s=self.timeout_s) from None
-        except EOFError:
-            raise self._crashed(process.kill()) from None
+            process.end()
+            if limit_s is not self.timeout_s:
+                raise self._crashed(f"could not be imported within {limit_s:g} s") from None
+            message = f"{self.function} ran for {limit_s:g} s, its limit, and was killed"
+            raise CallTimedOut(message, function=self.function, timeout_s=limit_s) from None
+        except (EOFError, msgspec.DecodeError):
+            raise self._crashed(process.end()) from None
         if reply.error is not None:
             raise reply.error.rebuild()
         return reply.value
 
     def _crashed(self, how: str) -> CallCrashed:
-        if self._abandoned:
+        if self._stopped:
             how = "was stopped: its caller was cancelled or its workers were closed"
         return CallCrashed(f"{self.function} {how}", function=self.function)
 
@@ -246,7 +245,6 @@ class _Process:
     """A worker process and the two pipes to it."""
 
     def __init__(self, memory_bytes: int) -> None:
-        self.killed = False
         self._popen = subprocess.Popen(
             # -P: the working directory must not shadow modules here that it does not shadow in the parent.
             [sys.executable, "-P", "-c", _MAIN, str(memory_bytes), str(os.getpid())],
@@ -257,34 +255,33 @@ class _Process:
             process_group=0,  # Ctrl-C at the terminal goes to the parent alone, even while this one is starting
             bufsize=0,
         )
-        assert self._popen.stdin is not None and self._popen.stdout is not None  # noqa: S101 - PIPE makes them
+        assert self._popen.stdin is not None and self._popen.stdout is not None
         self._to, self._from = self._popen.stdin.fileno(), self._popen.stdout.fileno()
         os.set_blocking(self._to, False)
 
     def ended(self) -> bool:
+        """Whether it is gone: killed, or dead by itself since its last call."""
         if self._popen.poll() is None:
             return False
         self.end()
         return True
 
-    def kill(self) -> str:
-        """Kill it with whatever it started, and say how it ended."""
-        self.killed = True
-        already = self._popen.poll()
-        if already is None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
+    def kill(self) -> None:
+        """Kill it, and whatever it started, without waiting: its pipes close."""
+        if self._popen.poll() is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # it ended just now
                 os.killpg(self._popen.pid, signal.SIGKILL)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                already = self._popen.wait(_START_LIMIT_S)
-        if already is not None and already < 0:
-            return f"was killed by {signal.Signals(-already).name}"
-        return f"ended its process with exit status {already}"
 
-    def end(self) -> None:
+    def end(self) -> str:
+        """Kill it, wait until it is gone, and say how it ended."""
         self.kill()
+        status = self._popen.wait()
         for pipe in (self._popen.stdin, self._popen.stdout):
             if pipe is not None:
                 pipe.close()
+        if status < 0:
+            return f"was killed by {signal.Signals(-status).name}"
+        return f"ended its process with exit status {status}"
 
     def send(self, data: bytes, limit_s: float) -> None:
         """Raises TimeoutError, or EOFError if the process is gone."""
@@ -372,7 +369,8 @@ def _wait(fd: int, event: int, deadline: float) -> None:
     """poll, not select: with many streams open, file descriptors exceed what select can hold."""
     poll = select.poll()
     poll.register(fd, event)
-    if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+    left_ms = max(0.0, deadline - time.monotonic()) * 1000
+    if not poll.poll(min(left_ms, 2.0**31 - 1)):
         raise TimeoutError
 
 
@@ -415,6 +413,6 @@ def _limit_memory(memory_bytes: int) -> None:
 def _limit_cpu(timeout_s: float) -> None:
     import resource
 
-    limit_s = int(time.process_time() + timeout_s) + _CPU_GRACE_S
+    limit_s = int(min(time.process_time() + timeout_s, 2.0**31)) + _CPU_GRACE_S
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CPU, (limit_s, resource.getrlimit(resource.RLIMIT_CPU)[1]))

@@ -33,11 +33,11 @@ from tts.actions import (
     Woke,
     Work,
 )
-from tts.conductor import Conductor, Step
+from tts.conductor import Conductor, OnResult, Step, ignore
 from tts.errors import RunError, TTSError, unknown_name
 from tts.partial import Partial
 from tts.runfolder import Journal, NoJournal
-from tts.search import Result, Verifier
+from tts.search import Verifier
 from tts.types import Candidate, Completion, ErrorInfo, Problem, Score, Timing, Usage
 from tts.workers import Workers
 
@@ -83,7 +83,7 @@ class LocalCluster:
         self,
         conductor: Conductor,
         journal: Journal | NoJournal | None = None,
-        on_result: Callable[[Result], None] = lambda result: None,
+        on_result: OnResult = ignore,
         on_events: Callable[[Sequence[Event]], None] = lambda events: None,
     ) -> None:
         """Drive the conductor to its end.
@@ -125,12 +125,12 @@ class LocalCluster:
 
     # --- the loop
 
-    def _do(self, step: Step, journal: Journal | NoJournal, on_result: Callable[[Result], None]) -> None:
+    def _do(self, step: Step, journal: Journal | NoJournal, on_result: OnResult) -> None:
         journal.write(step.records)
         for action in step.actions:
             self._carry_out(action)
-        for result in step.results:
-            on_result(result)
+        for result, decided in step.results:
+            on_result(result, decided)
 
     async def _next_events(self) -> list[Event]:
         """Everything that has happened since the last time; waits until something has."""

@@ -33,10 +33,10 @@ from tts.actions import (
     Woke,
     Work,
 )
-from tts.conductor import Conductor, Step
+from tts.conductor import Conductor, OnResult, Step, ignore
 from tts.errors import TTSError
 from tts.runfolder import Journal, NoJournal
-from tts.search import Result, Verifier
+from tts.search import Verifier
 from tts.types import Completion, ErrorInfo, Timing, Usage
 
 PROGRESS_TOKENS = 16  # tokens per Progressed event
@@ -116,7 +116,7 @@ class SimulatedCluster:
         self,
         conductor: Conductor,
         journal: Journal | NoJournal | None = None,
-        on_result: Callable[[Result], None] = lambda result: None,
+        on_result: OnResult = ignore,
     ) -> float:
         """Drive the conductor to its end; returns the virtual seconds it took."""
         journal = journal or NoJournal()
@@ -130,12 +130,12 @@ class SimulatedCluster:
             journal.write([event])
             step = conductor.tell([event])
 
-    def _do(self, step: Step, journal: Journal | NoJournal, on_result: Callable[[Result], None]) -> None:
+    def _do(self, step: Step, journal: Journal | NoJournal, on_result: OnResult) -> None:
         journal.write(step.records)
         for action in step.actions:
             self._carry_out(action)
-        for result in step.results:
-            on_result(result)
+        for result, decided in step.results:
+            on_result(result, decided)
 
     def _next(self) -> Event:
         while True:

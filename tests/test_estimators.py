@@ -26,10 +26,10 @@ def test_the_interval_is_the_same_under_one_seed_whatever_the_order_of_the_probl
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says():
     covered = 0
-    for seed in range(200):
-        found = bootstrap_mean(coin(60, 0.6, seed), seed=seed, resamples=400, level=0.9)
+    for seed in range(400):
+        found = bootstrap_mean(coin(60, 0.6, f"run {seed}"), seed=seed, resamples=400, level=0.9)
         covered += found.low <= 0.6 <= found.high
-    assert 0.84 <= covered / 200 <= 0.95
+    assert 0.86 <= covered / 400 <= 0.96  # 0.926 over many runs: 60 coins have few different means
 
 
 def test_more_seeds_of_the_same_problems_do_not_narrow_the_interval():

@@ -1,12 +1,26 @@
+import csv
+import json
 import random
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
 
-from tts.report import Outcome
+import msgspec
+import pytest
+
+from tts.errors import MissingExtra, StorageFull
+from tts.estimators import bootstrap_mean
+from tts.report import Outcome, Row, summarise, write_report
+
+FACTS = {"title": "Six strategies", "model": "SmolLM2-135M", "date": "2026-11-23", "seeds": 2}
 
 
 def sweep_of_six(problems: int = 60, seeds: int = 2) -> list[Outcome]:
     """Outcomes such as a sweep of six strategies under four budgets gives: a small model on arithmetic."""
     outcomes = []
-    shapes = {  # strategy -> (samples at a budget step, gain of a doubling, share verifier, share cancelled, depth)
+    shapes = {  # strategy -> (samples at a budget step, gain of a doubling, share verifier, share cancelled)
         "single": (lambda k: 1, 0.0, 0.0, 0.0),
         "best_of_n": (lambda k: 2**k, 0.05, 0.0, 0.0),
         "majority_vote": (lambda k: 2**k, 0.075, 0.0, 0.0),
@@ -50,3 +64,220 @@ def sweep_of_six(problems: int = 60, seeds: int = 2) -> list[Outcome]:
                         )
                     )
     return outcomes
+
+
+def outcome(problem="p0", *, cell="a", correct=True, seed=0, tokens=100, **more):
+    counts = {"samples": 1, "prompt_tokens": 5, "sequential_tokens": tokens, "verifier_tokens": 0}
+    defaults = {"cancelled_tokens": 0, "usd": 0.5, "flops": 1000, "seconds": 1.0, "latency_s": 2.0, "answer": "1"}
+    return Outcome(
+        **{"strategy": "s", "params": "", "budget": "1k", **counts, **defaults, **more},
+        cell=cell,
+        problem_id=problem,
+        correct=correct,
+        seed=seed,
+        tokens=tokens,
+    )
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return summarise(sweep_of_six(), seed=1)
+
+
+@pytest.fixture(scope="module")
+def report(rows, tmp_path_factory):
+    return write_report(tmp_path_factory.mktemp("report"), rows, FACTS)
+
+
+def test_a_row_holds_means_per_problem_and_an_interval_over_problems():
+    outcomes = [
+        outcome("p0", correct=True, seed=0, tokens=100, verifier_tokens=40),
+        outcome("p0", correct=False, seed=1, tokens=200, exhausted=True),
+        outcome("p1", correct=False, seed=0, tokens=300, cancelled_tokens=30, failed=2),
+        outcome("p1", correct=False, seed=1, tokens=400),
+    ]
+    (row,) = summarise(outcomes, seed=7)
+    assert (row.problems, row.seeds, row.exhausted, row.failed, row.errors) == (2, 2, 1, 2, 0)
+    assert (row.tokens, row.verifier_tokens, row.cancelled_tokens, row.usd) == (250, 10, 7.5, 0.5)
+    assert row.accuracy == bootstrap_mean({"p0": [1.0, 0.0], "p1": [0.0, 0.0]}, seed=7)
+    assert row.accuracy.mean == 0.25
+
+
+def test_an_infrastructure_error_is_counted_apart_and_is_not_a_wrong_answer():
+    spoilt = outcome("p1", correct=None, answer=None, tokens=70, usd=None, error="Unreachable: no connection")
+    (row,) = summarise([outcome("p0"), spoilt], seed=1)
+    assert (row.errors, row.error_tokens, row.problems) == (1, 70, 1)
+    assert (row.accuracy.mean, row.tokens, row.usd) == (1.0, 100, 0.5)
+    (row,) = summarise([spoilt], seed=1)
+    assert (row.accuracy, row.tokens, row.errors, row.on_frontier) == (None, None, 1, False)
+
+
+def test_without_references_there_is_a_cost_and_no_accuracy():
+    (row,) = summarise([outcome("p0", correct=None), outcome("p1", correct=None)], seed=1)
+    assert row.accuracy is None
+    assert row.tokens == 100
+    assert not row.on_frontier
+
+
+def test_a_price_that_is_unknown_once_makes_the_mean_unknown():
+    (row,) = summarise([outcome("p0", usd=None, flops=None), outcome("p1")], seed=1)
+    assert row.usd is None
+    assert row.flops is None
+
+
+def test_the_frontier_is_marked_among_all_cells():
+    cells = {"cheap": (100, 1), "waste": (300, 1), "good": (300, 2), "dear": (900, 2)}
+    outcomes = [
+        outcome(f"p{i}", cell=cell, tokens=tokens, correct=i < right)
+        for cell, (tokens, right) in cells.items()
+        for i in range(3)
+    ]
+    assert [row.cell for row in summarise(outcomes, seed=1) if row.on_frontier] == ["cheap", "good"]
+
+
+def test_csv_and_json_hold_every_row_whole(report, rows):
+    lines = list(csv.DictReader(report["report.csv"].read_text().splitlines()))
+    assert [line["cell"] for line in lines] == [row.cell for row in rows]
+    assert [float(line["accuracy_low"]) for line in lines] == [row.accuracy.low for row in rows]
+    assert {line["usd"] for line in lines} == {""}
+    stored = json.loads(report["report.json"].read_text())
+    assert stored["facts"] == FACTS
+    assert msgspec.convert(stored["rows"], list[Row]) == rows
+
+
+class Page(HTMLParser):
+    """The text of every table cell, the tags, and every attribute that a browser would load something from."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.rows, self.loads, self.tags, self._inside = [], [], [], ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self._inside = tag
+        self.tags.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
+        self.loads += [(tag, k, v) for k, v in attrs if k in ("src", "href", "xlink:href", "data", "action", "poster")]
+
+    def handle_endtag(self, tag):
+        self._inside = ""
+
+    def handle_data(self, data):
+        if self._inside in ("td", "th", "small"):
+            self.rows[-1][-1] += data
+
+
+def test_the_table_needs_no_javascript(report, rows):
+    html = re.sub(r"<script.*?</script>", "", report["report.html"].read_text(), flags=re.DOTALL)
+    table = Page(html).rows
+    assert len(table) == 1 + len(rows)
+    assert table[0][:5] == ["strategy", "parameters", "budget", "accuracy", "tokens"]
+    assert [line[0] for line in table[1:]] == [row.strategy for row in rows]
+    last = rows[-1].accuracy
+    assert table[-1][3] == f"{100 * last.mean:.1f} [{100 * last.low:.1f}, {100 * last.high:.1f}]"
+    assert table[-1][table[0].index("USD")] == "\N{EN DASH}"
+
+
+def test_the_charts_are_there_without_javascript_too(report):
+    html = re.sub(r"<script.*?</script>", "", report["report.html"].read_text(), flags=re.DOTALL)
+    assert html.count("<svg") == 3
+    assert "Six strategies" in html
+    assert "SmolLM2-135M" in html
+
+
+def test_the_page_names_nothing_to_load_and_forbids_loading(report):
+    html = report["report.html"].read_text()
+    assert Page(html).loads == []
+    assert "default-src 'none'" in html
+    assert not re.search(r"@import|url\(\s*['\"]?http", html)
+
+
+def test_names_cannot_become_markup(tmp_path):
+    evil = "</script><script>alert(1)</script><img src=x>"
+    rows = summarise([outcome(f"p{i}", cell=evil, strategy=evil, params=evil, correct=i < 1) for i in range(3)], seed=1)
+    html = write_report(tmp_path, rows, {"title": evil, "model": evil})["report.html"].read_text()
+    page = Page(html)
+    assert "img" not in page.tags
+    assert page.tags.count("script") == 2
+    assert page.loads == []
+
+
+def test_pictures_are_written_as_png_and_svg_of_print_size(report):
+    for name in ("accuracy", "sequential", "spent"):
+        png = report[f"{name}.png"].read_bytes()
+        assert png.startswith(b"\x89PNG")
+        assert int.from_bytes(png[16:20], "big") >= 1200
+        assert report[f"{name}.svg"].read_text().startswith("<svg")
+
+
+def test_every_strategy_is_named_beside_its_line_and_no_two_names_touch(report):
+    svg = report["accuracy.svg"].read_text()
+    found = {
+        name: (float(x), float(y))
+        for x, y, name in re.findall(r'translate\(([\d.]+),([\d.]+)\)"[^>]*font-weight="600"[^>]*>(\w+)</text>', svg)
+    }
+    assert set(found) == {"single", "best_of_n", "majority_vote", "first_finish", "genrm", "sequential_revision"}
+    boxes = [(x, y, x + 6 * len(name), y + 11) for name, (x, y) in found.items()]
+    for i, a in enumerate(boxes):
+        for b in boxes[:i]:
+            assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
+
+
+@pytest.mark.parametrize("outcomes", [[], [outcome(correct=None)], [outcome()], [outcome(tokens=0)]])
+def test_a_report_of_little_or_nothing_is_still_a_report(tmp_path, outcomes):
+    rows = summarise(outcomes, seed=1)
+    html = write_report(tmp_path, rows, {})["report.html"].read_text()
+    assert len(Page(re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL)).rows) == 1 + len(rows)
+
+
+def test_without_altair_the_numbers_are_written_and_the_missing_package_is_named(tmp_path, rows, monkeypatch):
+    monkeypatch.delitem(sys.modules, "tts.charts", raising=False)
+    monkeypatch.delattr("tts.charts", raising=False)
+    monkeypatch.setitem(sys.modules, "altair", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'test-time-scaling\[report\]'") as caught:
+        write_report(tmp_path, rows, FACTS)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.csv", "report.html", "report.json"]
+    assert len(caught.value.facts["written"]) == 3
+    assert len(Page((tmp_path / "report.html").read_text()).rows) == 1 + len(rows)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, rows):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(StorageFull, match="taken"):
+        write_report(tmp_path / "taken", rows, FACTS)
+
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+
+
+def browse(page, folder):
+    """The page's document after its scripts have run, and the addresses that it asked for."""
+    log = folder / "net.json"
+    switches = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+    switches += ["--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={folder / 'profile'}"]
+    switches += ["--virtual-time-budget=20000", f"--log-net-log={log}", "--dump-dom", page.as_uri()]
+    done = subprocess.run([CHROMIUM, *switches], capture_output=True, text=True, timeout=100, check=True)
+    events = [event.get("params", {}) for event in json.loads(log.read_text())["events"]]
+    # What the browser asks for on its own account has no origin; what a page asks for has one, if an opaque one.
+    asked = {e["url"] for e in events if "url" in e and e.get("initiator", "not an origin") != "not an origin"}
+    return done.stdout, {url for url in asked if not url.startswith(("file:", "data:"))}
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium or Chrome")
+def test_a_real_browser_draws_the_charts_and_asks_the_network_for_nothing(report, tmp_path):
+    control = tmp_path / "control.html"
+    control.write_text('<img src="http://example.invalid/x.png">')
+    assert browse(control, tmp_path)[1] == {"http://example.invalid/x.png"}
+
+    page = tmp_path / "report.html"  # without the policy, under which the browser would not even try
+    page.write_text(re.sub(r"<meta http-equiv[^>]*>", "", report["report.html"].read_text()))
+    assert browse(page, tmp_path)[1] == set()
+
+    document, asked = browse(report["report.html"], tmp_path)
+    assert asked == set()
+    assert document.count('data-live="yes"') == 3
+    drawn = re.sub(r"<script.*?</script>", "", document, flags=re.DOTALL)
+    assert len(re.findall(r'<path aria-label="[^"]*strategy', drawn)) >= 24

@@ -8,6 +8,7 @@ that can be killed (`tts.graders`).
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 from tts.types import AnswerFormat
@@ -24,7 +25,8 @@ _NUMBER_IN_TEXT = re.compile(
     r"|(?<![\w.])\.\d+)"
 )
 _CUE = re.compile(
-    r"(?:\banswers?\b(?:\s+(?:to|for)\s[^\n.:]{0,60}?)?[ \t*_]*(?P<verb>\bis\b|\bare\b)?(?(verb)[ \t*_]*:?|[:=])|\#{4})[\s*_]*",
+    r"(?:\banswers?\b(?:\s+(?:to|for)\s[^\n.:]{0,60}?)?[ \t*_]*(?P<verb>\bis\b|\bare\b)?(?(verb)[ \t*_]*:?|[:=])|\#{4})"
+    r"[\s*_]*",
     re.IGNORECASE,
 )
 _BOX_OR_BRACE = re.compile(r"\\(?:boxed|fbox)\s*\{|\\[{}\\]|[{}]")
@@ -32,6 +34,7 @@ _BARE_BOX = re.compile(r"\\boxed\s+([^\s${}\\]+)")
 _CHOICE = re.compile(r"\(?([A-Z])(?:[).:]|$)(?![A-Za-z])")
 _CHOICE_IN_TEXT = re.compile(r"\(([A-Z])\)|^[ \t*_]*([A-Z])[ \t*_.)]*$", re.MULTILINE)
 _MATH_IN_TEXT = re.compile(r"\$(?! )([^$\n]+)(?<! )\$|\\\((.+?)\\\)")
+_CHOICE_IN_BRACKETS = re.compile(r"\([A-Z]\)")
 _WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{2,}")
 
 _CHARACTERS = str.maketrans(
@@ -65,7 +68,9 @@ _UNIT = re.compile(
 _CLOSED_UP = re.compile(r"\s*([,()\[\]{}=<>|\\^*/:;]|(?<=\s)[-+](?=\s))\s*")
 _BRACED_SCRIPT = re.compile(r"([\^_])\{(\w)\}")
 _PROSE = re.compile(r"[^\W\d_](?:[^\W\d_]|[ .,;:'\u2019-])*")
-_MATH_WORDS = frozenset("infinity infty sqrt frac sinh cosh tanh arcsin arccos arctan asin acos atan alpha beta".split())
+_MATH_WORDS = frozenset(
+    {"infinity", "infty", "sqrt", "frac", "sinh", "cosh", "tanh", "arcsin", "arccos", "arctan", "asin", "acos", "atan"}
+)
 
 
 def extract(text: str, answer_format: AnswerFormat = "auto") -> str | None:
@@ -86,38 +91,18 @@ def extract(text: str, answer_format: AnswerFormat = "auto") -> str | None:
             text: the last `<answer>…</answer>`, else everything, trimmed and otherwise as written.
     """
     visible = _without_thinking(text)
-    if visible is None:
-        return None
-    if answer_format == "text":
-        tagged = _tagged(visible)
-        return _trimmed(visible if tagged is None else tagged) or None
-    if answer_format == "line":
-        return next((kept for line in reversed(visible.splitlines()) if (kept := _trimmed(line))), None)
-    if answer_format == "boxed":
-        return _normalised_or_none(_boxed(visible))
-    if answer_format == "letter":
-        return _letter(visible)
-    place = _tagged(visible)
-    if place is None:
-        place = _boxed(visible)
-    if answer_format == "auto" and place is not None:
-        return _normalised_or_none(place)
-    if place is None:
-        place = _cued(visible)
-    if place is not None and answer_format == "auto":
-        return _normalised_or_none(_out_of_its_sentence(place))
-    number = _number_of(place) if place is not None else None
-    return _normalised_or_none(number or _last_number(visible))
+    return None if visible is None else _READERS[answer_format](visible)
 
 
 def normalise(answer: str) -> str:
     """One spelling for an answer: `normalise(normalise(a)) == normalise(a)`.
 
     Numbers become canonical: integers without leading zeros, thousands separators or a trailing point (`1,234.0` is
-    `1234`); decimals and fractions become one class (`0.50`, `.5`, `1/2` and `\\frac{1}{2}` are `0.5`), fractions that no
-    decimal can write are in lowest terms (`2/6` is `1/3`). Powers are never evaluated, and nothing is rounded. The unit
-    of an amount in dollars or degrees, or in a trailing `\\text{…}`, is dropped; a percent sign is kept, because `10%` may
-    mean 10 or 0.1. Everything else keeps its words: LaTeX wrappers, sizing, typographic spaces and a closing full stop go.
+    `1234`); decimals and fractions become one class (`0.50`, `.5`, `1/2` and `\\frac{1}{2}` are `0.5`), fractions that
+    no decimal can write are in lowest terms (`2/6` is `1/3`). Powers are never evaluated, and nothing is rounded. The
+    unit of an amount in dollars or degrees, or in a trailing `\\text{…}`, is dropped; a percent sign is kept, because
+    `10%` may mean 10 or 0.1. Formulas lose the spaces and braces that do not matter; everything else keeps its words:
+    only LaTeX wrappers, sizing and typographic spaces go, and punctuation at the end.
     """
     trimmed = _trimmed(answer)
     if len(trimmed) > _LONGEST:
@@ -149,12 +134,84 @@ def same(a: str, b: str) -> bool | None:
         return " ".join(a.casefold().split()) == " ".join(b.casefold().split())
     if "other" not in kinds:
         return False  # two choices that differ, or a number against a word
-    return True if _key(a) == _key(b) else None
+    return None
+
+
+def classes(answers: Sequence[str]) -> list[int] | None:
+    """For each answer the number of its class, counted from 0 in the order of first appearance.
+
+    None if that takes algebra (`tts.graders.equivalent_classes`). An answer joins the first class whose representative,
+    its first member, it is the `same` as.
+    """
+    numbers: dict[str, int] = {}
+    representatives: list[str] = []
+    for answer in answers:
+        if answer in numbers:
+            continue
+        number = len(representatives)
+        for other, representative in enumerate(representatives):
+            verdict = same(representative, answer)
+            if verdict is None:
+                return None
+            if verdict:
+                number = other
+                break
+        else:
+            representatives.append(answer)
+        numbers[answer] = number
+    return [numbers[answer] for answer in answers]
 
 
 def is_plain(answer: str) -> bool:
     """Whether `answer` is a number, a choice or words: what `same` can compare with its like without algebra."""
     return _kind(normalise(answer)) != "other"
+
+
+def _auto(text: str) -> str | None:
+    place = _tagged(text)
+    if place is None:
+        place = _boxed(text)
+    if place is None and (sentence := _cued(text)) is not None:
+        place = _out_of_its_sentence(sentence)
+    return _normalised_or_none(_last_number(text) if place is None else place)
+
+
+def _number(text: str) -> str | None:
+    for place in (_tagged(text), _boxed(text), _cued(text)):
+        if place is not None and (number := _number_of(place)):
+            return normalise(number)
+    return _normalised_or_none(_last_number(text))
+
+
+def _letter(text: str) -> str | None:
+    for place in (_tagged(text), _boxed(text), _cued(text)):
+        if place is not None:
+            choice = _CHOICE.match(normalise(place)) or _CHOICE.match(place.strip(" \t*_`$"))
+            if choice:
+                return choice.group(1)
+    last = None
+    for last in _CHOICE_IN_TEXT.finditer(text):  # noqa: B007 - the last one
+        pass
+    return (last.group(1) or last.group(2)) if last else None
+
+
+def _line(text: str) -> str | None:
+    return next((kept for line in reversed(text.splitlines()) if (kept := _trimmed(line))), None)
+
+
+def _text(text: str) -> str | None:
+    tagged = _tagged(text)
+    return _trimmed(text if tagged is None else tagged) or None
+
+
+_READERS: dict[AnswerFormat, Callable[[str], str | None]] = {
+    "auto": _auto,
+    "number": _number,
+    "boxed": lambda text: _normalised_or_none(_boxed(text)),
+    "letter": _letter,
+    "line": _line,
+    "text": _text,
+}
 
 
 def _without_thinking(text: str) -> str | None:
@@ -205,13 +262,13 @@ def _cued(text: str) -> str | None:
     """What follows the last "Answer:", "answer is" or "####" that something follows, to the end of its line."""
     found = None
     for match in _CUE.finditer(text):
-        end = text.find("\n", match.end())
-        content = text[match.end() : end if end >= 0 else len(text)].strip()
-        if content:
-            found = (content, match.group("verb") is not None)
+        if match.end() < len(text):  # the pattern takes the white space after it: here something follows
+            found = match
     if found is None:
         return None
-    content, in_a_sentence = found
+    line_end = text.find("\n", found.end())
+    content = text[found.end() : line_end if line_end >= 0 else len(text)].strip()
+    in_a_sentence = found.group("verb") is not None
     head = re.split(r"\.(?:\s|$)", content, maxsplit=1)[0]
     return head if in_a_sentence or _kind(normalise(head)) in ("number", "choice") else content
 
@@ -222,9 +279,9 @@ def _out_of_its_sentence(content: str) -> str:
     choice = _CHOICE.match(content)
     if choice:
         return choice.group(1)
-    formulas = _MATH_IN_TEXT.findall(content)
+    formulas = [match.group(1) or match.group(2) for match in _MATH_IN_TEXT.finditer(content)]
     if len(formulas) == 1:
-        return formulas[0][0] or formulas[0][1]
+        return formulas[0]
     if _kind(normalise(content)) != "other" or "\\" in content:
         return content
     before_parenthesis = content.partition(" (")[0]
@@ -256,18 +313,6 @@ def _last_number(text: str) -> str | None:
     return last.group() if last else None
 
 
-def _letter(text: str) -> str | None:
-    for place in (_tagged(text), _boxed(text), _cued(text)):
-        if place is not None:
-            choice = _CHOICE.match(normalise(place)) or _CHOICE.match(place.strip(" \t*_`$"))
-            if choice:
-                return choice.group(1)
-    last = None
-    for last in _CHOICE_IN_TEXT.finditer(text):  # noqa: B007 - the last one
-        pass
-    return (last.group(1) or last.group(2)) if last else None
-
-
 def _trimmed(text: str) -> str:
     """Lines without space around them or at their seams; empty lines go."""
     lines = (" ".join(line.split()) for line in text.splitlines())
@@ -294,12 +339,21 @@ def _step(s: str) -> str:
     s = s if s.endswith("..") else s.rstrip(".\u3002,;: ")
     for opening, closing in _WRAPPERS:
         inner = s[len(opening) : -len(closing)]
-        if len(s) > len(opening) + len(closing) and s.startswith(opening) and s.endswith(closing) and opening not in inner:
+        if (
+            len(s) > len(opening) + len(closing)
+            and s.startswith(opening)
+            and s.endswith(closing)
+            and opening not in inner
+        ):
             s = inner
             break
     wrapping = _WRAPPING_COMMAND.match(s)
     if wrapping and s.endswith("}") and _closes_at_the_end(s, wrapping.end()):
         s = s[wrapping.end() : -1]
+    if _CHOICE_IN_BRACKETS.fullmatch(s):
+        s = s[1]
+    if "\n" not in s and not _WORD.search(s):
+        s = _BRACED_SCRIPT.sub(r"\1\2", _CLOSED_UP.sub(r"\1", s))
     return _trimmed(_canonical(s))
 
 
@@ -353,7 +407,7 @@ def _canonical_number(s: str) -> str | None:
 
 
 def _canonical_decimal(mantissa: str, exponent: int) -> str | None:
-    """By moving characters, so that a number of any length costs its length. None: an exponent too large to write out."""
+    """By moving characters, so that a number of any length costs its length. None: too large to write out."""
     if abs(exponent) > 30:
         return None
     sign = "-" if mantissa.startswith("-") else ""
@@ -406,8 +460,3 @@ def _same_number(a: str, b: str) -> bool | None:
         return None
     near = abs(Fraction(a) - Fraction(b)) < Fraction(1, 100_000)
     return None if near else False
-
-
-def _key(s: str) -> str:
-    """`s` without the spaces and braces that do not matter between symbols."""
-    return _BRACED_SCRIPT.sub(r"\1\2", _CLOSED_UP.sub(r"\1", s)) if len(s) <= _LONGEST else s

@@ -62,7 +62,14 @@ class Step:
     def __init__(self) -> None:
         self.records: list[Record] = []
         self.actions: list[Action] = []
-        self.results: list[Result] = []
+        self.results: list[tuple[Result, Decided]] = []
+
+
+OnResult = Callable[[Result, Decided], None]
+
+
+def ignore(result: Result, decided: Decided) -> None:
+    """The `OnResult` of a caller who reads the journal instead."""
 
 
 class _Open:
@@ -224,23 +231,22 @@ class Conductor:
         return isinstance(action, Generate) or (isinstance(action, Verify) and action.request is not None)
 
     def _report(self, result: Result, paid: Cost) -> None:
-        self._step.results.append(result)
-        self._step.records.append(
-            Decided(
-                search=result.id,
-                at_s=self.now,
-                problem_id=result.problem_id,
-                strategy=result.strategy,
-                selected=result.selected.id if result.selected else None,
-                answer=result.answer,
-                bill=result.bill,
-                paid=paid,
-                samples=len(result.candidates),
-                exhausted=result.exhausted,
-                failed=len(result.failures),
-                error=result.error,
-            )
+        decided = Decided(
+            search=result.id,
+            at_s=self.now,
+            problem_id=result.problem_id,
+            strategy=result.strategy,
+            selected=result.selected.id if result.selected else None,
+            answer=result.answer,
+            bill=result.bill,
+            paid=paid,
+            samples=len(result.candidates),
+            exhausted=result.exhausted,
+            failed=len(result.failures),
+            error=result.error,
         )
+        self._step.records.append(decided)
+        self._step.results.append((result, decided))
 
     # --- grants
 

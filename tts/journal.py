@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from tts.actions import Cancelled, End, Event, Failed, Finished, Progressed, Refused, Returned, Scored, Woke, Work
+from tts.actions import Cancelled, Event, Failed, Finished, Progressed, Refused, Returned, Scored, Woke, Work
 from tts.errors import JournalCorrupt, RunMismatch
 from tts.search import Bill
 from tts.types import Cost, ErrorInfo, StrategySpec, Value
@@ -134,11 +134,13 @@ class History:
         paid: what the run has spent in decided searches and in the losses booked so far.
         at_s: where the run's clock stood.
 
+    With `refeed`, decided searches count as open: they are re-fed in full, so that their candidates come back.
+
     Memory: events of decided searches are dropped as the journal is read, samples once their problem's searches are all
     decided or the journal ends; so it stays proportional to what was open.
     """
 
-    def __init__(self, records: Iterable[Record] = ()) -> None:
+    def __init__(self, records: Iterable[Record] = (), *, refeed: bool = False) -> None:
         self.config: Mapping[str, Any] | None = None
         self.decided: dict[str, Decided] = {}
         self.opened: dict[str, float] = {}
@@ -150,6 +152,7 @@ class History:
         self.paid = Cost()
         self.at_s = 0.0
         self._samples: dict[str, dict[str, Event]] = {}
+        self._refeed = refeed
         for record in records:
             self._add(record)
 
@@ -174,6 +177,8 @@ class History:
                 self.granted.pop(record.id, None)
                 self.lost.add(record.id)
                 self.paid += record.cost
+            case Decided() if self._refeed or record.search in self.decided:
+                pass
             case Decided():
                 self.decided[record.search] = record
                 self.paid += record.paid

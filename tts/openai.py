@@ -7,6 +7,7 @@ What is said and understood is in `wire` and `sse`, what has come so far in `par
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import difflib
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -99,11 +100,12 @@ class OpenAIClient:
         self._first_byte_s = first_byte_s
         self._idle_s = idle_s
         self._random = random or Random(0)
+        self._asking = asyncio.Lock()
         self._refused: set[str] = set()
         self._one_token_chunks: bool | None = None  # None until a finished stream has shown it
         self._finer_chunks = False  # chunks were seen to be less than a token
         key = api_key or os.environ.get("OPENAI_API_KEY") or "EMPTY"
-        self._headers = {"Authorization": f"Bearer {key}"}
+        self._headers = {"Authorization": f"Bearer {key}", "Accept-Encoding": "identity"}  # gzip would hold chunks back
         self._http = httpx2.AsyncClient(
             transport=AiohttpTransport(connect_s, _proxy_for(self.endpoint)), timeout=None, trust_env=False
         )
@@ -147,7 +149,7 @@ class OpenAIClient:
 
     async def models(self) -> tuple[str, ...]:
         """The ids of the models that the endpoint serves. Raises EndpointError."""
-        served, _ = await self._identify()
+        served, _ = await self.identify()
         return served
 
     async def probe(self) -> Capabilities:
@@ -185,7 +187,7 @@ class OpenAIClient:
 
     async def _try(self, request: Request, partial: Partial, on_progress: OnProgress | None) -> Completion:
         """One try, repeated only to leave out what the endpoint refuses to know."""
-        model = request.model or self.model or await self._first_model()
+        model = request.model or self.model or await self.first_model()
         if request.continue_from and self._api == "chat" and self.capabilities.prefill_form is None:
             await self._learn_prefill()
         nan: set[str] = set()
@@ -225,6 +227,9 @@ class OpenAIClient:
                 if response.status_code != 200:
                     raise await self._refusal(response, body["model"], partial)
                 await self._read(response, request, partial, on_progress, silence)
+        except TimedOut:
+            if not partial.finish:  # else all that counts had come
+                raise
         finally:
             if response is not None:
                 await response.aclose()
@@ -249,26 +254,26 @@ class OpenAIClient:
             )
         parser: EventParser | _WholeBody = _WholeBody() if "application/json" in kind else EventParser()
         limit = None if self._finer_chunks and not partial.exact_tokens else request.sampling.max_tokens
-        heard_event = False
-        try:
-            async for data in _body_of(response, parser):
-                silence.heard()
-                for event in data:
-                    if not heard_event:
-                        heard_event = True
-                        silence.allow(self._idle_s)
-                    if event == DONE:
-                        silence.allow(_END_GRACE_S)
-                        continue
+
+        def take(events: list[bytes]) -> None:
+            silence.heard()
+            for event in events:
+                if event != DONE and not partial.overran:
                     self._take(event, partial, limit, on_progress)
+            if events:
+                silence.allow(_END_GRACE_S if partial.finish else self._idle_s)
+
+        try:
+            async with contextlib.aclosing(response.aiter_raw()) as stream:
+                async for data in stream:
+                    take(parser.feed(data))
                     if partial.overran:
                         return
-                    if partial.finish:
-                        silence.allow(_END_GRACE_S)
+            take(parser.close())
         except httpx2.TransportError as error:
             if not partial.finish:
                 raise broken(self.endpoint, partial.tokens, f"broke the stream off ({error})") from None
-        if not heard_event:
+        if silence.phase == "first_byte":
             raise BadResponse(f"{self.endpoint} answered HTTP 200 and nothing in it.", endpoint=self.endpoint)
 
     def _take(self, event: bytes, partial: Partial, limit: int | None, on_progress: OnProgress | None) -> None:
@@ -358,7 +363,7 @@ class OpenAIClient:
             if response is not None:
                 await response.aclose()
 
-    async def _identify(self) -> tuple[tuple[str, ...], str | None]:
+    async def identify(self) -> tuple[tuple[str, ...], str | None]:
         """The models served, and the engine that says it serves them."""
         body = await self._short("GET", f"{self.endpoint}/models", None)
         try:
@@ -373,16 +378,19 @@ class OpenAIClient:
         engine = {"library": "ollama"}.get(owner or "", owner)
         return tuple(model.id for model in page.data), engine
 
-    async def _first_model(self) -> str:
-        served = await self.models()
-        if not served:
-            raise ModelNotFound(f"{self.endpoint} serves no model.", endpoint=self.endpoint)
-        self.model = served[0]
-        return self.model
+    async def first_model(self) -> str:
+        """The model asked for where a request names none. Raises EndpointError."""
+        async with self._asking:
+            if self.model is None:
+                served = await self.models()
+                if not served:
+                    raise ModelNotFound(f"{self.endpoint} serves no model.", endpoint=self.endpoint)
+                self.model = served[0]
+            return self.model
 
     async def _learn_prefill(self) -> None:
         """How the server continues assistant text, from what it says it is: costs no tokens."""
-        _, engine = await self._identify()
+        _, engine = await self.identify()
         form = PREFILL_FORMS.get(engine or "")
         self.capabilities = msgspec.structs.replace(self.capabilities, engine=engine, prefill_form=form)
 
@@ -420,13 +428,6 @@ class _WholeBody:
         return [bytes(self._data)] if self._data else []
 
 
-async def _body_of(response: httpx2.Response, parser: EventParser | _WholeBody) -> AsyncIterator[list[bytes]]:
-    """The events of each read, which may be none (half an event, a comment), then those that the end completes."""
-    async for data in response.aiter_raw():
-        yield parser.feed(data)
-    yield parser.close()
-
-
 class _Silence:
     """A block that ends with TimedOut when nothing was heard for too long.
 
@@ -437,16 +438,22 @@ class _Silence:
         self._endpoint = endpoint
         self._partial = partial
         self._limit_s = limit_s
-        self._phase = "first_byte"
+        self.phase = "first_byte"
         self._loop = asyncio.get_running_loop()
         self._scope = asyncio.timeout(None)
+
+    async def __aenter__(self) -> Self:
+        self.heard()
+        self._timer = self._loop.call_later(self._limit_s, self._look)
+        await self._scope.__aenter__()
+        return self
 
     def heard(self) -> None:
         self._last = self._loop.time()
 
     def allow(self, limit_s: float) -> None:
         """From now on, this much silence."""
-        self._phase = "idle"
+        self.phase = "idle"
         if limit_s != self._limit_s:
             self._limit_s = limit_s
             self._timer.cancel()
@@ -459,31 +466,22 @@ class _Silence:
         else:
             self._scope.reschedule(self._loop.time())
 
-    async def __aenter__(self) -> Self:
-        self.heard()
-        self._timer = self._loop.call_later(self._limit_s, self._look)
-        await self._scope.__aenter__()
-        return self
-
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
+    ) -> None:
         self._timer.cancel()
         try:
             await self._scope.__aexit__(kind, error, trace)
         except TimeoutError:
-            if self._partial is not None and self._partial.finish:
-                return True  # all that counts had come
             tokens = self._partial.tokens if self._partial else 0
             raise TimedOut(
-                f"{self._endpoint} was silent for {self._limit_s:g} s ({self._phase.replace('_', ' ')}) after {tokens} "
+                f"{self._endpoint} was silent for {self._limit_s:g} s ({self.phase.replace('_', ' ')}) after {tokens} "
                 "tokens. Is it overloaded or hung?",
                 endpoint=self._endpoint,
-                phase=self._phase,
+                phase=self.phase,
                 limit_s=self._limit_s,
                 tokens=tokens,
             ) from None
-        return False
 
 
 class AiohttpTransport(httpx2.AsyncBaseTransport):
@@ -525,7 +523,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         return self._session
 
 
-_SET_BELOW = frozenset(("host", "content-length", "accept-encoding", "connection", "transfer-encoding"))
+_SET_BELOW = frozenset(("host", "content-length", "connection", "transfer-encoding"))
 
 
 class _Body(httpx2.AsyncByteStream):

@@ -51,6 +51,7 @@ class Partial:
         prompt_tokens: as the server counted them, or as a sibling's request taught; None while unknown.
         tokens: generated so far in this try, reasoning included: the server's count where it keeps one, else the
             number of chunks with text. `exact_tokens` says whether that is known to be the number of tokens.
+        continuous: whether the server reports usage with every chunk.
         one_token_chunks: whether this server was seen to send one token a chunk.
         lost: what earlier tries of the same request cost.
         attempt: 1 for the first try.
@@ -75,6 +76,7 @@ class Partial:
         self.exact_tokens = False
         self.chunks = 0
         self.overran = False
+        self.continuous = False
         self.finish: str | None = None
         self.final_usage: WireUsage | None = None
         self._cached = 0
@@ -181,6 +183,8 @@ class Partial:
         self._reasoning_tokens = usage.reasoning_tokens or (details.reasoning_tokens if details else None) or 0
         if not chunk.choices or self.finish:
             self.final_usage = usage
+        else:
+            self.continuous = True
 
     # -- what anybody may read ----------------------------------------------------------------------------------
 

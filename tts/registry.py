@@ -80,11 +80,12 @@ def strategy(name: str) -> Strategy:
     raise unknown_name("strategy", name, strategy_names())
 
 
-def verifier(name: str) -> Verifier:
-    """A new verifier with that name. Raises: UnknownName."""
+def verifier(name: str, model: str | None = None) -> Verifier:
+    """A new verifier with that name; one that asks a model asks `model`. Raises: UnknownName."""
     if name not in VERIFIERS:
         raise unknown_name("verifier", name, VERIFIERS)
-    made: Verifier = _load(VERIFIERS[name])()
+    cls = _load(VERIFIERS[name])
+    made: Verifier = cls(model=model) if "model" in inspect.signature(cls).parameters else cls()
     return made
 
 
@@ -126,14 +127,16 @@ def check_spec(spec: StrategySpec) -> StrategySpec:
     return spec
 
 
-def verifiers_of(specs: Iterable[StrategySpec]) -> dict[str, Verifier]:
+def verifiers_of(
+    specs: Iterable[StrategySpec], model: str | None = None, resolve: Callable[[str], Strategy] = strategy
+) -> dict[str, Verifier]:
     """The verifiers that these specs name in a parameter called `verifier`, defaults included."""
     found: dict[str, Verifier] = {}
     for spec in specs:
-        for parameter in parameters(strategy(spec.name)):
+        for parameter in parameters(resolve(spec.name)):
             name = spec.params.get(parameter.name, parameter.default)
             if parameter.name == "verifier" and name is not None and name not in found:
-                found[name] = verifier(name)
+                found[name] = verifier(name, model)
     return found
 
 

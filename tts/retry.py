@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from tts.errors import EndpointError, Overloaded, TimedOut
+from tts.errors import EndpointError, TimedOut
 
 FIRST_S = 0.5
 LONGEST_S = 8.0
@@ -50,10 +50,3 @@ def retryable(error: EndpointError) -> bool:
     if said is not None:
         return said
     return error.retryable and not isinstance(error, TimedOut) and not error.facts.get("final")
-
-
-def overloaded_for_s(error: EndpointError, fallback_s: float = 1.0) -> float | None:
-    """How long the endpoint asks to be left alone; None if it is not overloaded."""
-    if not isinstance(error, Overloaded):
-        return None
-    return float(min(error.facts.get("retry_after_s", fallback_s), LONGEST_RETRY_AFTER_S))

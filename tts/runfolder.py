@@ -43,6 +43,7 @@ class Journal:
     Args:
         folder: made if it is not there.
         config: the run's configuration: written into a new journal's header, compared with an old one's.
+        refeed: see `History`.
 
     Attributes:
         history: what an earlier session left; empty for a new run.
@@ -54,7 +55,7 @@ class Journal:
         JournalCorrupt, StorageFull, RunError: the file cannot be read; the disk is full; the folder cannot be made.
     """
 
-    def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, config: Mapping[str, Any], *, refeed: bool = False) -> None:
         self.path = folder / JOURNAL
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -67,7 +68,7 @@ class Journal:
         try:
             self._lock()
             self.torn = self._repair()
-            self.history = History(read_records(self.path))
+            self.history = History(read_records(self.path), refeed=refeed)
             if self.history.config is None:
                 if self._file.seek(0, os.SEEK_END):
                     raise JournalCorrupt(f"{self.path} does not begin with a header: it is not a tts journal")
@@ -157,6 +158,20 @@ class NoJournal:
 
     def close(self) -> None:
         """Nothing to close."""
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a whole file, or leave the old one as it was. Raises: StorageFull, RunError."""
+    temporary = path.with_name(f".{path.name}.new")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise _storage_error(path, error) from None
 
 
 def _storage_error(path: Path, error: OSError) -> RunError:

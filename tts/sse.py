@@ -160,7 +160,7 @@ class EventParser:
         return self._feed_slowly(data)
 
     def close(self) -> list[bytes]:
-        """The data of an event that the end of the stream cut off before its blank line: some servers leave that out."""
+        """The data of an event that the stream ended on without a blank line: some servers leave that out."""
         if self._rest:
             self._line(self._rest)
             self._rest = b""

@@ -1,8 +1,8 @@
 """Equivalence by computer algebra: math-verify (extra `math`), for worker processes only.
 
-Nothing in here is bounded: a power tower computes for ever in C. Call it through `tts.workers`, which imports this module
-before a call's limit starts to count. Model text is read by math-verify's LaTeX parser alone, never by `sympify` or
-`parse_expr`, which execute what they read.
+Nothing in here is bounded: a power tower can compute for ever in C. Call it through `tts.workers`, which imports this
+module before a call's limit starts to count. Model text is read by math-verify's LaTeX parser alone, never by `sympify`
+or `parse_expr`, which execute what they read.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ def equal(reference: str, answer: str) -> bool:
 def classes(answers: list[str]) -> list[int]:
     """For each answer the number of its class, counted from 0 in the order of first appearance.
 
-    An answer joins the first class whose representative (its first member) it equals. Not union-find: `equal` is neither
-    symmetric nor transitive, so that the order is part of the definition. What takes longer than a second to compare
-    counts as different, so that one such answer costs a second and not everybody's votes (on the main thread of a worker:
-    the limit is an alarm signal).
+    An answer joins the first class whose representative (its first member) it equals. Not union-find: `equal` is
+    neither symmetric nor transitive, so that the order is part of the definition. What takes longer than a second to
+    compare counts as different, so that one such answer costs a second and not everybody's votes (on the main thread
+    of a worker: the limit is an alarm signal).
     """
     numbers: dict[str, int] = {}
     representatives: list[str] = []

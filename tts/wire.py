@@ -212,7 +212,7 @@ def refused_parameter(message: str, param: str | None, body: Mapping[str, Any]) 
     sent = [name for name in _OPTIONAL if name in body or name in options]
     if param and (name := param.rsplit(".", 1)[-1]) in sent:
         return name
-    found = [(at.start(), name) for name in sent if (at := re.search(rf"\b{name}\b", message))]
+    found = [(at.start(), name) for name in sent if (at := re.search(rf"\b{name}\b(?!\.\w)", message))]
     return min(found)[1] if found else None
 
 
@@ -252,23 +252,34 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes, endpoint: str
         facts["should_retry"] = said == "true"
     if param:
         facts["param"] = param
-    if status in (401, 403):
-        return Unauthorized(f"{where}. Set OPENAI_API_KEY, or pass the key that this endpoint expects.", **facts)
-    if status == 402 or code == "insufficient_quota":
-        return RequestRejected(f"{where}. The account has no credit left.", **facts)
-    if status in (429, 503, 529):
-        return Overloaded(f"{where}. Lower the concurrency, or add endpoints.", **facts)
-    if status in (408, 409, 424) or status >= 500:
-        return ServerFailed(f"{where}. Look at the server's log.", **facts)
-    if status in (400, 413, 422) and _TOO_LONG.search(f"{message} {code}"):
-        return ContextTooLong(f"{where}. Shorten the prompt or lower max_tokens.", **facts)
-    if code == "model_not_found" or (status == 404 and (param == "model" or "model" in message.lower())):
-        return ModelNotFound(f"{where}.", **facts, model=model)
-    if status == 404:
-        return RequestRejected(f"{where}. Is the base URL right? It usually ends in /v1.", **facts)
-    if status < 400:
-        return BadResponse(f"{where}. A completion was expected; is the base URL right?", **facts, final=True)
-    return RequestRejected(f"{where}.", **facts)
+    kind, advice = _blame(status, message, param, code)
+    if kind is ModelNotFound:
+        facts["model"] = model
+    if kind is BadResponse:
+        facts["final"] = True
+    return kind(f"{where}. {advice}", **facts)
+
+
+def _blame(status: int, message: str, param: str | None, code: str) -> tuple[type[EndpointError], str]:
+    """Whose fault a status is, and what to do about it."""
+    said = f"{message} {code}"
+    about_model = code == "model_not_found" or (status == 404 and (param == "model" or "model" in message.lower()))
+    rules: tuple[tuple[bool, type[EndpointError], str], ...] = (
+        (status in (401, 403), Unauthorized, "Set OPENAI_API_KEY, or pass the key that this endpoint expects."),
+        (status == 402 or code == "insufficient_quota", RequestRejected, "The account has no credit left."),
+        (status in (429, 503, 529), Overloaded, "Lower the concurrency, or add endpoints."),
+        (status in (408, 409, 424) or status >= 500, ServerFailed, "Look at the server's log."),
+        (
+            status in (400, 413, 422) and bool(_TOO_LONG.search(said)),
+            ContextTooLong,
+            "Shorten the prompt or lower max_tokens.",
+        ),
+        (about_model, ModelNotFound, "Ask for a model that it serves."),
+        (status == 404, RequestRejected, "Is the base URL right? It usually ends in /v1."),
+        (status < 400, BadResponse, "A completion was expected: is the base URL right?"),
+        (True, RequestRejected, "The request itself has to change."),
+    )
+    return next((kind, advice) for holds, kind, advice in rules if holds)
 
 
 def error_in_stream(error: Any, endpoint: str, tokens: int) -> EndpointError:

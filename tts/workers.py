@@ -40,13 +40,13 @@ _LENGTH = struct.Struct(">Q")
 _MAIN = "from tts.workers import serve; serve()"
 
 
-class _Order(Value):
+class _Order(Value, frozen=True):
     function: str
     args: tuple[Any, ...]
     timeout_s: float
 
 
-class _Reply(Value):
+class _Reply(Value, frozen=True):
     value: Any = None
     error: ErrorInfo | None = None
 

@@ -1,0 +1,349 @@
+"""The command line: `tts solve | sweep | report | strategies | model | doctor`.
+
+Exit codes: 0 done · 1 an error of ours or a strategy's · 2 the call was wrong · 3 a model server failed · 4 the run
+folder failed · 130 interrupted (everything paid for is saved).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from tts.types import Sampling
+
+app = typer.Typer(
+    name="tts",
+    help="Turn a budget of tokens into the best answers a model can give.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+model_app = typer.Typer(help="The small models that run in process.", no_args_is_help=True)
+app.add_typer(model_app, name="model")
+
+BaseUrl = Annotated[
+    list[str] | None,
+    typer.Option("--base-url", help="An OpenAI-compatible server; repeat it for several. None: a small model here."),
+]
+Model = Annotated[str | None, typer.Option("--model", "-m", help="Which model to ask for.")]
+ApiKey = Annotated[str | None, typer.Option("--api-key", envvar="OPENAI_API_KEY", help="Bearer key.", show_envvar=True)]
+VerifierUrl = Annotated[str | None, typer.Option("--verifier-base-url", help="Another server for verifications.")]
+VerifierModel = Annotated[str | None, typer.Option("--verifier-model", help="Another model for verifications.")]
+Temperature = Annotated[float, typer.Option("--temperature", "-t")]
+TopP = Annotated[float, typer.Option("--top-p")]
+MaxTokens = Annotated[int, typer.Option("--max-tokens", help="Most tokens a sample may generate.")]
+Concurrency = Annotated[int, typer.Option("--concurrency", "-c", help="Most requests in flight.")]
+Prices = Annotated[Path | None, typer.Option("--prices", help="A price table of your own (JSON).")]
+PriceIn = Annotated[float | None, typer.Option("--price-in", help="USD per million prompt tokens.")]
+PriceOut = Annotated[float | None, typer.Option("--price-out", help="USD per million generated tokens.")]
+ModelConfigPath = Annotated[
+    Path | None, typer.Option("--model-config", help="The model's config.json, to count its FLOPs.")
+]
+Threads = Annotated[int | None, typer.Option("--threads", help="Threads of the model in process.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def solve(
+    prompt: Annotated[str, typer.Argument(help="The question, or - to read it from standard input.")],
+    strategy: Annotated[str, typer.Option("--strategy", "-s", help="NAME:PARAM=VALUE,...")] = "majority_vote:n=8",
+    budget: Annotated[str, typer.Option("--budget", "-b", help="e.g. tokens=2k,usd=0.01")] = "",
+    seed: Annotated[int, typer.Option("--seed")] = 0,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; repeat the command to resume.")] = None,
+    base_url: BaseUrl = None,
+    model: Model = None,
+    api_key: ApiKey = None,
+    verifier_base_url: VerifierUrl = None,
+    verifier_model: VerifierModel = None,
+    temperature: Temperature = 0.7,
+    top_p: TopP = 1.0,
+    max_tokens: MaxTokens = 512,
+    concurrency: Concurrency = 32,
+    prices: Prices = None,
+    price_in: PriceIn = None,
+    price_out: PriceOut = None,
+    model_config: ModelConfigPath = None,
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Solve one prompt."""
+    from tts import api
+    from tts.results import describe_cost
+
+    text = sys.stdin.read() if prompt == "-" else prompt
+    solved = api.solve(
+        text,
+        strategy,
+        budget=budget,
+        seed=seed,
+        sampling=_sampling(temperature, top_p, max_tokens),
+        out=out,
+        base_url=base_url,
+        model=model,
+        api_key=api_key,
+        verifier_base_url=verifier_base_url,
+        verifier_model=verifier_model,
+        concurrency=concurrency,
+        prices=prices,
+        price_in=price_in,
+        price_out=price_out,
+        model_config=model_config,
+        threads=threads,
+    )
+    if json:
+        _print_json({"answer": solved.answer, "text": solved.text, "result": solved.result, "cost": solved.cost})
+    elif solved.selected is not None:
+        typer.echo(solved.text)
+        marks = " (the budget ran out first)" if solved.exhausted else ""
+        typer.echo(f"\nanswer: {solved.answer}{marks}", err=True)
+        typer.echo(f"cost:   {describe_cost(solved.cost)}", err=True)
+    if solved.error is not None:
+        raise solved.error.rebuild()
+
+
+@app.command()
+def sweep(
+    problems: Annotated[str, typer.Argument(help="A JSONL file, -, reasoning-gym:NAME?size=50 or arithmetic?size=50.")],
+    strategy: Annotated[
+        list[str], typer.Option("--strategy", "-s", help="NAME:PARAM=V1,V2,...; repeat it for several.")
+    ],
+    budget: Annotated[
+        list[str] | None,
+        typer.Option("--budget", "-b", help="Per problem: tokens=1k; tokens=1k,2k,4k is three budgets. Repeatable."),
+    ] = None,
+    run_budget: Annotated[str, typer.Option("--run-budget", help="For everything together, e.g. tokens=1m.")] = "",
+    seeds: Annotated[int, typer.Option("--seeds", help="How many sets of samples.")] = 1,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Run folder; repeat the command to resume.")] = Path(
+        "runs/sweep"
+    ),
+    limit: Annotated[int | None, typer.Option("--limit", help="Only the first so many problems.")] = None,
+    id_column: Annotated[str | None, typer.Option("--id-column")] = None,
+    prompt_column: Annotated[str | None, typer.Option("--prompt-column")] = None,
+    answer_column: Annotated[str | None, typer.Option("--answer-column")] = None,
+    answer_format: Annotated[
+        str | None, typer.Option("--answer-format", help="auto, number, boxed, letter, line or text.")
+    ] = None,
+    system: Annotated[str | None, typer.Option("--system", help="A system turn for every problem.")] = None,
+    grader: Annotated[str | None, typer.Option("--grader", help="exact, math or reasoning-gym.")] = None,
+    base_url: BaseUrl = None,
+    model: Model = None,
+    api_key: ApiKey = None,
+    verifier_base_url: VerifierUrl = None,
+    verifier_model: VerifierModel = None,
+    temperature: Temperature = 0.7,
+    top_p: TopP = 1.0,
+    max_tokens: MaxTokens = 512,
+    concurrency: Concurrency = 32,
+    prices: Prices = None,
+    price_in: PriceIn = None,
+    price_out: PriceOut = None,
+    model_config: ModelConfigPath = None,
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Run strategies x budgets x seeds, and show what each extra token buys."""
+    import msgspec
+
+    from tts import api
+    from tts.display import Display, console
+    from tts.tasks import load
+
+    task = load(
+        problems,
+        id_column=id_column,
+        prompt_column=prompt_column,
+        answer_column=answer_column,
+        limit=limit,
+        system=system,
+        answer_format=_answer_format(answer_format),
+    )
+    if grader is not None:
+        task = msgspec.structs.replace(task, grader=grader)
+    display = Display(console(stderr=True), quiet=json)
+    result = api.sweep(
+        task,
+        strategy,
+        budgets=_budgets(budget or []),
+        run_budget=run_budget,
+        seeds=seeds,
+        sampling=_sampling(temperature, top_p, max_tokens),
+        out=out,
+        watcher=display,
+        base_url=base_url,
+        model=model,
+        api_key=api_key,
+        verifier_base_url=verifier_base_url,
+        verifier_model=verifier_model,
+        concurrency=concurrency,
+        prices=prices,
+        price_in=price_in,
+        price_out=price_out,
+        model_config=model_config,
+        threads=threads,
+    )
+    _show_sweep(result, json)
+    if display.interrupted and not result.complete:
+        typer.echo(
+            f"stopped: {len(result.outcomes)} of {result.planned} searches are decided; repeat the command to go on",
+            err=True,
+        )
+        raise typer.Exit(130)
+    _fail_if_spoilt(result)
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="A run folder, finished or not.")], json: Json = False) -> None:
+    """Read a run back, grade it again, and write its report anew."""
+    from tts import api
+
+    _show_sweep(api.report(folder), json)
+
+
+@app.command()
+def strategies(name: Annotated[str | None, typer.Argument(help="Only this one.")] = None, json: Json = False) -> None:
+    """List the strategies, their parameters and papers."""
+    from tts.registry import describe, strategy_names
+
+    infos = [describe(n) for n in ([name] if name else strategy_names())]
+    if json:
+        _print_json(infos)
+        return
+    for info in infos:
+        typer.echo(f"{info.name}  {info.summary}" + (f"  [{info.paper}]" if info.paper else ""))
+        for p in info.parameters:
+            typer.echo(f"    {p.name}: {p.type} = {p.default!r}" + (f"  {p.help}" if p.help else ""))
+
+
+@model_app.command("list")
+def model_list(json: Json = False) -> None:
+    """List the models that can run in process, and which are here already."""
+    from tts.embedded import models
+
+    found = models()
+    if json:
+        _print_json(found)
+        return
+    for m in found:
+        where = str(m.path) if m.path else "not pulled: tts model pull " + m.name
+        typer.echo(f"{m.name}  {m.parameters / 1e6:.0f} M parameters, {m.bytes / 1e6:.0f} MB, {m.licence}  {where}")
+
+
+@model_app.command("pull")
+def model_pull(name: Annotated[str | None, typer.Argument(help="Which; none is the default.")] = None) -> None:
+    """Fetch a model's weights into the cache."""
+    from tts.embedded import pull
+
+    typer.echo(str(pull(name) if name else pull()))
+
+
+@app.command()
+def doctor(
+    base_url: BaseUrl = None,
+    model: Model = None,
+    api_key: ApiKey = None,
+    json: Json = False,
+) -> None:
+    """Check this machine, and what an endpoint can do, by trying it."""
+    from tts.doctor import examine
+
+    findings = examine(base_url or [], model, api_key)
+    if json:
+        _print_json(findings)
+    else:
+        for finding in findings:
+            mark = {True: "ok  ", False: "no  ", None: "?   "}[finding.ok]
+            typer.echo(f"{mark}{finding.what}: {finding.detail}")
+    if any(finding.ok is False and finding.needed for finding in findings):
+        raise typer.Exit(3)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line; every error of ours becomes one clear line and an exit code."""
+    from tts.errors import EndpointError, RunError, TTSError, UsageError
+
+    try:
+        app(arguments)
+    except TTSError as error:
+        typer.echo(f"tts: {type(error).__name__}: {error.message}", err=True)
+        code = 2 if isinstance(error, UsageError) else 3 if isinstance(error, EndpointError) else 1
+        sys.exit(4 if isinstance(error, RunError) else code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(0)
+
+
+def _sampling(temperature: float, top_p: float, max_tokens: int) -> Sampling:
+    from tts.types import Sampling
+
+    return Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens)
+
+
+def _answer_format(name: str | None) -> Any:
+    from typing import get_args
+
+    from tts.errors import unknown_name
+    from tts.types import AnswerFormat
+
+    if name is not None and name not in get_args(AnswerFormat):
+        raise unknown_name("answer format", name, get_args(AnswerFormat))
+    return name
+
+
+def _budgets(given: Sequence[str]) -> list[str]:
+    """`tokens=1k,2k` is two budgets; `tokens=1k,usd=0.1` is one with two limits."""
+    found: list[str] = []
+    for text in given:
+        parts = [part for part in text.split(",") if part]
+        if len(parts) > 1 and "=" in parts[0] and not any("=" in part for part in parts[1:]):
+            name = parts[0].partition("=")[0]
+            found += [parts[0], *(f"{name}={part}" for part in parts[1:])]
+        else:
+            found.append(text)
+    return found or [""]
+
+
+def _show_sweep(result: Any, json: bool) -> None:
+    from tts.display import console, table_of
+    from tts.results import describe_cost
+
+    if json:
+        fields = {"rows": result.rows, "spent": result.spent, "lost": result.lost, "complete": result.complete}
+        _print_json({**fields, "files": {name: str(path) for name, path in result.files.items()}})
+        return
+    out = console()
+    out.print(table_of(result.rows))
+    out.print(f"paid: {describe_cost(result.spent)}", highlight=False)
+    if result.lost.samples:
+        out.print(f"lost in a crash or an abort: {describe_cost(result.lost)}", highlight=False)
+    if "report.html" in result.files:
+        out.print(f"report: {result.files['report.html']}", highlight=False, soft_wrap=True)
+        if "accuracy.png" not in result.files:
+            out.print("no pictures: pip install 'test-time-scaling[report]'", markup=False)
+
+
+def _fail_if_spoilt(result: Any) -> None:
+    """Infrastructure errors are no result: say so, and exit non-zero."""
+    spoilt = [o for o in result.outcomes if o.error is not None]
+    if spoilt:
+        typer.echo(
+            f"tts: {len(spoilt)} of {result.planned} searches have no answer because of errors, and are left out of "
+            f"the accuracy; the first ({spoilt[0].problem_id}): {spoilt[0].error}",
+            err=True,
+        )
+        raise typer.Exit(3)
+
+
+def _print_json(value: Any) -> None:
+    import msgspec
+
+    typer.echo(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""What a run is, checked before anything is spent: the part of it that decides which samples are drawn.
+
+`RunConfig` goes into the journal's header; resuming with another one is refused. What only says how to get there (base
+URLs, keys, concurrency) is not part of it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from tts.budget import Limits
+from tts.errors import InvalidParameter
+from tts.registry import parse_specs
+from tts.types import Sampling, StrategySpec
+
+
+class RunConfig(BaseModel):
+    """One solve or sweep: strategies x budgets x seeds on some problems.
+
+    Args:
+        problems: where they came from, for people; `problems_digest` is of what they were.
+        strategies: as on the command line, e.g. `best_of_n:n=1,2,4`.
+        budgets: per problem, as on the command line, e.g. `tokens=2k`; "" is no limit.
+        run_budget: for everything together.
+        seeds: one set of samples each.
+        sampling: fields of `tts.types.Sampling`.
+        model: what answers; `verifier_model` what judges, if that is another.
+        grader: how answers are compared with references.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    problems: str
+    problems_digest: str
+    strategies: Annotated[tuple[str, ...], Field(min_length=1)]
+    budgets: Annotated[tuple[str, ...], Field(min_length=1)] = ("",)
+    run_budget: str = ""
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
+    sampling: dict[str, Any] = {}
+    model: str = ""
+    verifier_model: str | None = None
+    grader: str = "exact"
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(f"seeds must differ, but got {seeds}")
+        return seeds
+
+    @classmethod
+    def checked(cls, **fields: Any) -> RunConfig:
+        """The config. Raises: InvalidParameter, UnknownName, with the field's name."""
+        try:
+            config = cls(**fields)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"])
+            raise InvalidParameter(f"{name}: {first['msg']}", name=name) from None
+        config.specs()
+        config.limits()
+        config.sampled()
+        return config
+
+    def specs(self) -> list[StrategySpec]:
+        """Every strategy with every combination of its parameters, each once."""
+        found: dict[str, StrategySpec] = {}
+        for text in self.strategies:
+            for spec in parse_specs(text):
+                found.setdefault(str(spec), spec)
+        return list(found.values())
+
+    def limits(self) -> list[Limits]:
+        return [Limits.parse(text) for text in self.budgets]
+
+    def run_limits(self) -> Limits:
+        return Limits.parse(self.run_budget)
+
+    def sampled(self) -> Sampling:
+        try:
+            return msgspec.convert(self.sampling, Sampling)
+        except msgspec.ValidationError as error:
+            raise InvalidParameter(f"sampling: {error}", name="sampling") from None

@@ -1,0 +1,186 @@
+"""What a person sees while a sweep runs: a live table on a terminal, one plain line every few seconds elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from tts.actions import Cancelled, Event, Failed, Finished, Scored
+from tts.report import Outcome, Row
+from tts.search import usage_of
+
+if TYPE_CHECKING:
+    from tts.clusters.local import LocalCluster
+    from tts.conductor import Conductor
+
+PLAIN_EVERY_S = 5.0
+RATE_WINDOW_S = 10.0
+
+
+class Display:
+    """Watches a run (`api.Watcher`), shows it, and turns Ctrl-C into draining, a second one into aborting.
+
+    Args:
+        console: where to; anything but a terminal gets plain lines.
+        quiet: show nothing, but still mind Ctrl-C.
+    """
+
+    def __init__(self, console: Console, *, quiet: bool = False) -> None:
+        self.interrupted = False
+        self._console = console
+        self._quiet = quiet
+        self._cluster: LocalCluster | None = None
+        self._conductor: Conductor | None = None
+        self._right: dict[str, list[float]] = {}
+        self._tokens = 0
+        self._cancelled = 0
+        self._failed = 0
+        self._recent: list[tuple[float, int]] = []
+        self._done = self._planned = 0
+        self._last_line = 0.0
+        self._restore: Callable[[], None] = lambda: None
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TaskProgressColumn(),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._live: Live | None = None
+
+    # --- what a run tells
+
+    def started(self, cluster: LocalCluster, conductor: Conductor, planned: int, already: int) -> None:
+        self._cluster, self._conductor, self._planned = cluster, conductor, planned
+        self._bar = self._progress.add_task("searches", total=planned)
+        self._catch_interrupts()
+        if already and not self._quiet:
+            self._console.print(f"resuming: {already} of {planned} searches are decided already")
+        if self._console.is_terminal and not self._quiet:
+            self._live = Live(get_renderable=self._picture, console=self._console, refresh_per_second=4)
+            self._live.start()
+
+    def told(self, events: Sequence[Event]) -> None:
+        now = time.monotonic()
+        for event in events:
+            if isinstance(event, Finished | Scored | Cancelled | Failed):
+                tokens = usage_of(event).completion_tokens
+                self._tokens += tokens
+                self._recent.append((now, tokens))
+                self._cancelled += tokens if isinstance(event, Cancelled) else 0
+                self._failed += isinstance(event, Failed)
+        while self._recent and self._recent[0][0] < now - RATE_WINDOW_S:
+            self._recent.pop(0)
+        if self._live is None and not self._quiet and now - self._last_line >= PLAIN_EVERY_S:
+            self._last_line = now
+            self._console.print(self._line(), highlight=False, soft_wrap=True)
+
+    def decided(self, outcome: Outcome) -> None:
+        self._done += 1
+        self._progress.update(self._bar, completed=self._done)
+        if outcome.correct is not None:
+            self._right.setdefault(outcome.cell, []).append(float(outcome.correct))
+
+    def ended(self) -> None:
+        self._restore()
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    # --- what it looks like
+
+    def _line(self) -> str:
+        in_flight = self._conductor.in_flight if self._conductor else 0
+        parts = [f"{self._done}/{self._planned} searches", f"{self._tokens:,} tokens", f"{self._rate():,.0f} tokens/s"]
+        parts.append(f"{in_flight} in flight")
+        if self._cancelled:
+            parts.append(f"{self._cancelled:,} tokens cancelled")
+        if self._failed:
+            parts.append(f"{self._failed} requests failed")
+        if self._conductor is not None and self._conductor.draining:
+            parts.append("draining")
+        return ", ".join(parts)
+
+    def _rate(self) -> float:
+        if not self._recent:
+            return 0.0
+        return sum(tokens for _, tokens in self._recent) / max(1.0, time.monotonic() - self._recent[0][0])
+
+    def _picture(self) -> Group:
+        table = Table(box=None, padding=(0, 2, 0, 0))
+        table.add_column("strategy")
+        table.add_column("done", justify="right")
+        table.add_column("right so far", justify="right")
+        for cell, right in self._right.items():
+            table.add_row(cell, str(len(right)), f"{100 * sum(right) / len(right):.0f} %")
+        return Group(self._progress, self._line(), table)
+
+    # --- Ctrl-C
+
+    def _catch_interrupts(self) -> None:
+        loop, before = asyncio.get_running_loop(), signal.getsignal(signal.SIGINT)
+        try:
+            loop.add_signal_handler(signal.SIGINT, self._interrupt)
+        except (ValueError, RuntimeError):
+            return  # not the main thread: whoever owns that one minds the signals
+
+        def restore() -> None:
+            loop.remove_signal_handler(signal.SIGINT)
+            signal.signal(signal.SIGINT, before)
+
+        self._restore = restore
+
+    def _interrupt(self) -> None:
+        assert self._cluster is not None
+        if self.interrupted:
+            self._cluster.abort()
+            return
+        self.interrupted = True
+        self._cluster.drain()
+        if not self._quiet:
+            self._console.print("stopping: waiting for what is in flight (Ctrl-C again to abort it)")
+
+
+def table_of(rows: Sequence[Row]) -> Table:
+    """The result table of a sweep, on the frontier in bold."""
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for name in ("strategy", "budget"):
+        table.add_column(name, no_wrap=True)
+    for name in ("accuracy", "95 %", "tokens", "sequential", "verifier", "cancelled", "latency", "problems", "errors"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        accuracy, interval = _accuracy(row)
+        cost = (row.tokens, row.sequential_tokens, row.verifier_tokens, row.cancelled_tokens)
+        latency = "\N{EN DASH}" if row.latency_s is None else f"{row.latency_s:.1f} s"
+        label = f"{row.strategy}{':' if row.params else ''}{row.params}"
+        numbers = [accuracy, interval, *map(_whole, cost), latency, str(row.problems), str(row.errors)]
+        table.add_row(label, row.budget, *numbers, style="bold" if row.on_frontier else "")
+    return table
+
+
+def _accuracy(row: Row) -> tuple[str, str]:
+    if row.accuracy is None:
+        return "\N{EN DASH}", ""
+    a = row.accuracy
+    between = "" if a.low is None or a.high is None else f"{100 * a.low:.0f}\N{EN DASH}{100 * a.high:.0f}"
+    return f"{100 * a.mean:.1f} %", between
+
+
+def _whole(value: float | None) -> str:
+    return "\N{EN DASH}" if value is None else f"{value:,.0f}"
+
+
+def console(stderr: bool = False) -> Console:
+    """A console that honours NO_COLOR and pipes: rich does, given the stream."""
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(file=stream, width=None if stream.isatty() else 160)

@@ -1,0 +1,95 @@
+"""`tts doctor`: what this machine and an endpoint can do, seen by trying."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from collections.abc import Sequence
+
+from tts.errors import TTSError
+from tts.types import Value
+
+EXTRAS = {
+    "local": ("xllamacpp", "a small model in process"),
+    "math": ("math_verify", "equivalence of mathematical answers"),
+    "report": ("altair", "pictures in reports"),
+    "tasks": ("reasoning_gym", "problems from reasoning-gym"),
+}
+
+
+class Finding(Value, frozen=True):
+    """One thing that was looked at. `ok` None: could not be told. `needed`: without it nothing works."""
+
+    what: str
+    ok: bool | None
+    detail: str
+    needed: bool = False
+
+
+def examine(base_urls: Sequence[str], model: str | None, api_key: str | None) -> list[Finding]:
+    """Look at the machine and at each endpoint."""
+    findings = [*_machine(), *asyncio.run(_workers())]
+    for url in base_urls:
+        findings += asyncio.run(_endpoint(url, model, api_key))
+    if not base_urls:
+        findings += _embedded()
+    return findings
+
+
+def _machine() -> list[Finding]:
+    found = []
+    for extra, (module, purpose) in EXTRAS.items():
+        here = importlib.util.find_spec(module) is not None
+        detail = purpose if here else f"{purpose}: pip install 'test-time-scaling[{extra}]'"
+        found.append(Finding(f"extra {extra}", here, detail))
+    return found
+
+
+async def _workers() -> list[Finding]:
+    """Verifiers and graders that may hang need processes that can be killed: start one and kill one."""
+    from tts.workers import Workers
+
+    async with Workers(1) as workers:
+        try:
+            fine = await workers.call("operator:add", (1, 1), timeout_s=30) == 2
+            return [Finding("verifier workers", fine, "processes start, answer and can be killed", needed=True)]
+        except TTSError as error:
+            return [Finding("verifier workers", False, error.message, needed=True)]
+
+
+async def _endpoint(url: str, model: str | None, api_key: str | None) -> list[Finding]:
+    from tts.openai import OpenAIClient
+
+    client = OpenAIClient(url, model=model, api_key=api_key)
+    try:
+        seen = await client.probe()
+    except TTSError as error:
+        return [Finding(f"endpoint {url}", False, error.message, needed=True)]
+    finally:
+        await client.aclose()
+    reachable = f"engine {seen.engine or 'unknown'}, models: {', '.join(seen.models[:10]) or 'not told'}"
+    detail = seen.problem or reachable
+    found = [Finding(f"endpoint {url}", seen.reachable and not seen.problem, detail, needed=True)]
+    for what, ok, meaning in (
+        ("n", seen.n, "several choices from one request"),
+        ("seed", seen.seed, "the same seed gives the same text"),
+        ("logprobs", seen.logprobs, "needed by self_certainty, and used by genrm and judge"),
+        ("prefill", seen.prefill, "continuing an answer"),
+        ("usage in stream", seen.usage_in_stream, "exact token counts"),
+        ("continuous usage", seen.continuous_usage, "exact token counts of cancelled samples"),
+        ("abort on close", seen.abort_on_close, "a cancelled sample stops decoding"),
+    ):
+        found.append(Finding(f"  {what}", ok, meaning))
+    found.append(Finding("  cost of finding out", True, f"{seen.tokens_spent} generated tokens"))
+    return found
+
+
+def _embedded() -> list[Finding]:
+    from tts.embedded import models
+
+    return [
+        Finding(
+            f"model {m.name}", m.path is not None, str(m.path) if m.path else f"not pulled: tts model pull {m.name}"
+        )
+        for m in models()
+    ]

@@ -1,0 +1,356 @@
+"""Several endpoints as one: where each request goes, how many an endpoint is given, and what happens when one fails.
+
+Requests with the same prompt are siblings. They are kept on one endpoint, whose prefix cache then holds their prompt;
+the first of them on an endpoint leads, and the others wait for its first token. Otherwise a request goes where the
+fewest tokens are outstanding. An endpoint that is overloaded is given fewer requests at once; one that is down, none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from random import Random
+from types import TracebackType
+from typing import Protocol, Self
+
+import msgspec
+
+from tts.actions import Request
+from tts.errors import EndpointError, InvalidParameter, Overloaded, ServerFailed, StreamBroken, TimedOut, Unreachable
+from tts.partial import Partial
+from tts.retry import FIRST_S, LONGEST_RETRY_AFTER_S, LONGEST_S, Backoff, retryable
+from tts.types import Completion, Prompt
+
+OnProgress = Callable[[str, int, float | None], None]
+
+_LONG_AGO = float("-inf")
+_FAILURES_TO_OPEN = 3
+_COOLDOWN_S = 5.0
+_LONGEST_COOLDOWN_S = 60.0
+_REMEMBERED_GROUPS = 16_384
+_SPILL_RATIO = 1.5
+_SPILL_TOKENS = 16_384
+
+
+class Client(Protocol):
+    """What the pool needs of an endpoint's client; `openai.OpenAIClient` with `max_retries=0` is one."""
+
+    endpoint: str
+
+    async def complete(
+        self, request: Request, partial: Partial, on_progress: OnProgress | None = None
+    ) -> Completion: ...
+
+    async def aclose(self) -> None: ...
+
+
+class _Endpoint:
+    """One client, and what the pool knows of it."""
+
+    def __init__(self, client: Client, limit: int) -> None:
+        self.client = client
+        self.name = client.endpoint
+        self.limit = float(limit)
+        self.in_flight = 0
+        self.outstanding_tokens = 0
+        self.failures = 0  # in a row
+        self.last_error = ""
+        self.down_until_s = _LONG_AGO
+        self.trying = False  # it was down, and one request is finding out whether it is back
+        self.paused_until_s = _LONG_AGO
+        self.cut_s = _LONG_AGO  # when the limit was last cut
+        self._down_s = _COOLDOWN_S
+        self._pause_s = FIRST_S
+
+    def is_down(self, now_s: float) -> bool:
+        return now_s < self.down_until_s
+
+    def has_room(self, now_s: float) -> bool:
+        return now_s >= self.paused_until_s and self.in_flight < max(1, int(self.limit)) and not self.trying
+
+    def works(self) -> None:
+        """A token has come from it."""
+        self.failures = 0
+        self.trying = False
+        self._down_s = _COOLDOWN_S
+
+    def finished(self, most: int) -> None:
+        self.works()
+        self.limit = min(float(most), self.limit + 1 / self.limit)
+        self._pause_s = FIRST_S
+
+    def overloaded(self, now_s: float, sent_s: float, retry_after_s: float | None) -> None:
+        """Halve what was in flight, once for all the refusals of one burst."""
+        if sent_s >= self.cut_s:
+            self.limit = max(1.0, min(self.limit, self.in_flight) / 2)
+            self.cut_s = now_s
+            self.paused_until_s = now_s + self._pause_s
+            self._pause_s = min(2 * self._pause_s, LONGEST_S)
+        if retry_after_s is not None:
+            self.paused_until_s = max(self.paused_until_s, now_s + min(retry_after_s, LONGEST_RETRY_AFTER_S))
+
+    def failed(self, now_s: float, error: EndpointError) -> None:
+        self.failures += 1
+        self.last_error = error.message
+        if self.failures >= _FAILURES_TO_OPEN and not self.is_down(now_s):
+            self.down_until_s = now_s + self._down_s
+            self._down_s = min(2 * self._down_s, _LONGEST_COOLDOWN_S)
+
+
+class _Group:
+    """Siblings: requests with the same prompt."""
+
+    def __init__(self) -> None:
+        self.homes: set[_Endpoint] = set()  # where a sibling has been sent
+        self.warm: set[_Endpoint] = set()  # where one's first token has come
+        self.leading: dict[_Endpoint, asyncio.Event] = {}  # set at the leader's first token, or its end
+        self.prompt_tokens: int | None = None
+
+    def started(self, endpoint: _Endpoint) -> None:
+        """The prompt is in the endpoint's prefix cache."""
+        self.warm.add(endpoint)
+        self.let_go(endpoint)
+
+    def let_go(self, endpoint: _Endpoint) -> None:
+        if event := self.leading.pop(endpoint, None):
+            event.set()
+
+
+class EndpointPool:
+    """Sends each request to one of several endpoints, with `complete` as on a single client.
+
+    Args:
+        clients: one for each endpoint, made with `max_retries=0`: the pool is what tries again.
+        max_concurrency: the most requests in flight on one endpoint. On 429 and 503 the number is halved (once per
+            burst), and each success adds 1/limit to it again: additive increase, multiplicative decrease.
+        max_retries: tries after the first, of requests that failed before their first token. Another endpoint is
+            tried at once; the same one after a wait.
+        patience_s: how long a request puts up with overloaded endpoints before it fails with Overloaded.
+        random: source of the jitter between tries.
+    """
+
+    def __init__(
+        self,
+        clients: Sequence[Client],
+        *,
+        max_concurrency: int = 1024,
+        max_retries: int = 2,
+        patience_s: float = 600.0,
+        random: Random | None = None,
+    ) -> None:
+        if not clients:
+            raise InvalidParameter("clients must hold at least 1 endpoint, but got none", name="clients", value="[]")
+        if max_concurrency < 1:
+            raise InvalidParameter(
+                f"max_concurrency must be at least 1, but got {max_concurrency}",
+                name="max_concurrency",
+                value=max_concurrency,
+            )
+        self._endpoints = [_Endpoint(client, max_concurrency) for client in clients]
+        self._max = max_concurrency
+        self._max_retries = max_retries
+        self._patience_s = patience_s
+        self._random = random or Random(0)
+        self._groups: OrderedDict[tuple[str | None, Prompt, str], _Group] = OrderedDict()
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close every client."""
+        for endpoint in self._endpoints:
+            await endpoint.client.aclose()
+
+    async def complete(self, request: Request, partial: Partial, on_progress: OnProgress | None = None) -> Completion:
+        """As `OpenAIClient.complete`; waiting for room counts towards `request.timeout_s`, and costs nothing.
+
+        Raises:
+            Unreachable: no endpoint can be reached; it names them all.
+            EndpointError: as the endpoint that was asked last raised it.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = None if request.timeout_s is None else loop.time() + request.timeout_s
+        group = self._group(request)
+        partial.seed = request.seed
+        partial.prompt_tokens = group.prompt_tokens
+        try:
+            async with asyncio.timeout_at(deadline) as scope:
+                # The clients are not told of the deadline: this scope is around them, too.
+                endless = msgspec.structs.replace(request, timeout_s=None)
+                return await self._tries(endless, group, partial, on_progress)
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            return partial.completion("deadline")
+        finally:
+            group.prompt_tokens = partial.prompt_tokens or group.prompt_tokens
+
+    def limits(self) -> dict[str, int]:
+        """For each endpoint, how many requests it is given at once as of now."""
+        return {endpoint.name: max(1, int(endpoint.limit)) for endpoint in self._endpoints}
+
+    # -- tries ----------------------------------------------------------------------------------------------------
+
+    async def _tries(
+        self, request: Request, group: _Group, partial: Partial, on_progress: OnProgress | None
+    ) -> Completion:
+        loop = asyncio.get_running_loop()
+        backoff = Backoff(self._max_retries, self._random)
+        give_up_s = loop.time() + self._patience_s
+        failed: set[_Endpoint] = set()
+        while True:
+            endpoint = await self._place(request, group, failed)
+            try:
+                return await self._run(endpoint, request, group, partial, on_progress)
+            except EndpointError as error:
+                delay_s = self._delay_s(error, endpoint, failed, backoff, loop.time() < give_up_s)
+                if delay_s is None:
+                    error.facts["usage"] = msgspec.to_builtins(partial.usage())
+                    raise
+            if delay_s:
+                failed.clear()
+                await asyncio.sleep(delay_s)
+            partial.restart()
+
+    def _delay_s(
+        self, error: EndpointError, endpoint: _Endpoint, failed: set[_Endpoint], backoff: Backoff, patient: bool
+    ) -> float | None:
+        """Seconds to wait before the next try; 0 where another endpoint can be tried, or `_place` does the waiting."""
+        if not retryable(error):
+            return None
+        if isinstance(error, Overloaded):
+            return 0 if patient else None
+        failed.add(endpoint)
+        now_s = asyncio.get_running_loop().time()
+        if any(other not in failed and not other.is_down(now_s) for other in self._endpoints):
+            return 0
+        return backoff.delay_s(error)
+
+    async def _run(
+        self,
+        endpoint: _Endpoint,
+        request: Request,
+        group: _Group,
+        partial: Partial,
+        on_progress: OnProgress | None,
+    ) -> Completion:
+        """One try, on an endpoint where `_place` has made room for it."""
+        loop = asyncio.get_running_loop()
+        silent, leads = True, False
+
+        def heard(text: str, tokens: int, mean_logprob: float | None) -> None:
+            nonlocal silent
+            if silent:
+                silent = False
+                endpoint.works()
+                group.started(endpoint)
+            if on_progress is not None:
+                on_progress(text, tokens, mean_logprob)
+
+        try:
+            if endpoint not in group.warm:
+                if leader := group.leading.get(endpoint):
+                    await leader.wait()
+                else:
+                    group.leading[endpoint] = asyncio.Event()
+                    leads = True
+            sent_s = loop.time()
+            try:
+                completion = await endpoint.client.complete(request, partial, heard)
+            except Overloaded as error:
+                endpoint.overloaded(loop.time(), sent_s, error.facts.get("retry_after_s"))
+                self._wake_at(endpoint.paused_until_s)
+                raise
+            except (Unreachable, ServerFailed, StreamBroken, TimedOut) as error:
+                endpoint.failed(loop.time(), error)
+                self._wake_at(endpoint.down_until_s)
+                raise
+            endpoint.finished(self._max)
+            return completion
+        finally:
+            if leads:
+                group.let_go(endpoint)
+            endpoint.in_flight -= 1
+            endpoint.outstanding_tokens -= request.sampling.max_tokens
+            endpoint.trying = False
+            self._wake()
+
+    # -- where to -------------------------------------------------------------------------------------------------
+
+    def _group(self, request: Request) -> _Group:
+        key = (request.model, request.messages, request.continue_from)
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = _Group()
+            if len(self._groups) > _REMEMBERED_GROUPS:
+                self._groups.popitem(last=False)
+        else:
+            self._groups.move_to_end(key)
+        return group
+
+    async def _place(self, request: Request, group: _Group, failed: set[_Endpoint]) -> _Endpoint:
+        """Wait for room on an endpoint, those who wait longest first, and take it. Raises Unreachable if all are down."""
+        loop = asyncio.get_running_loop()
+        queue_up = self._waiting.append
+        try:
+            while (endpoint := self._choose(loop.time(), group, failed)) is None:
+                turn = loop.create_future()
+                queue_up(turn)
+                try:
+                    await turn
+                except asyncio.CancelledError:
+                    if turn.cancelled():
+                        self._waiting.remove(turn)
+                    raise
+                queue_up = self._waiting.appendleft
+        finally:
+            self._wake()  # there may be room for the next one as well
+        endpoint.in_flight += 1
+        endpoint.outstanding_tokens += request.sampling.max_tokens
+        endpoint.trying = endpoint.failures >= _FAILURES_TO_OPEN
+        group.homes.add(endpoint)
+        return endpoint
+
+    def _choose(self, now_s: float, group: _Group, failed: set[_Endpoint]) -> _Endpoint | None:
+        """The siblings' endpoint, unless it has far more to do than the one with the least; None if none has room."""
+        up = [endpoint for endpoint in self._endpoints if not endpoint.is_down(now_s)]
+        if not up:
+            raise self._all_down()
+        fresh = [endpoint for endpoint in up if endpoint not in failed] or up
+        free = [endpoint for endpoint in fresh if endpoint.has_room(now_s)]
+        if not free:
+            return None
+        least = min(free, key=_outstanding)
+        home = min((endpoint for endpoint in free if endpoint in group.homes), key=_outstanding, default=least)
+        surplus = home.outstanding_tokens - least.outstanding_tokens
+        if surplus <= _SPILL_TOKENS or home.outstanding_tokens <= _SPILL_RATIO * least.outstanding_tokens:
+            return home
+        return least
+
+    def _wake(self) -> None:
+        """Let the first in the queue look for room."""
+        if self._waiting:
+            self._waiting.popleft().set_result(None)
+
+    def _wake_at(self, when_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        if when_s > loop.time():
+            loop.call_at(when_s, self._wake)
+
+    def _all_down(self) -> Unreachable:
+        each = "; ".join(f"{endpoint.name}: {endpoint.last_error}" for endpoint in self._endpoints)
+        return Unreachable(
+            f"none of the {len(self._endpoints)} endpoints works. {each}",
+            endpoint=", ".join(endpoint.name for endpoint in self._endpoints),
+        )
+
+
+def _outstanding(endpoint: _Endpoint) -> int:
+    return endpoint.outstanding_tokens

@@ -1,0 +1,148 @@
+"""Find out what an endpoint can do by asking it: what `tts doctor` shows. Spends a few dozen tokens, and says so."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from tts.actions import Request
+from tts.errors import BadResponse, EndpointError, RequestRejected
+from tts.partial import Partial
+from tts.sse import decode
+from tts.types import Completion, Message, Sampling
+from tts.wire import PREFILL_FORMS, Capabilities, PrefillForm
+
+if TYPE_CHECKING:
+    from tts.openai import OpenAIClient
+
+_PROMPT = (Message("user", "Write one sentence about a random animal and a random number."),)
+_COUNT = (Message("user", "Count from 1 to 9, with commas."),)
+_SHORT = Sampling(temperature=1.0, max_tokens=12, top_logprobs=2)
+_LONG = Sampling(temperature=1.0, max_tokens=512)
+_ABORT_WAIT_S = 3.0
+
+
+async def probe(client: OpenAIClient) -> Capabilities:
+    """Capabilities seen, each True, False or None (could not be told). Never raises EndpointError: an endpoint that
+    cannot be used comes back with `problem` set."""
+    seen = Capabilities()
+    try:
+        models, engine = await client.identify()
+        seen = msgspec.structs.replace(seen, reachable=True, models=models, engine=engine)
+        return await _try_out(client, seen)
+    except EndpointError as error:
+        return msgspec.structs.replace(seen, problem=error.message)
+
+
+async def _try_out(client: OpenAIClient, seen: Capabilities) -> Capabilities:
+    partial = Partial()
+    first = await client.complete(Request(_PROMPT, _SHORT, seed=1), partial)
+    again = await client.complete(Request(_PROMPT, _SHORT, seed=1), Partial())
+    other = await client.complete(Request(_PROMPT, _SHORT, seed=2), Partial())
+    seed = None if first.text == again.text == other.text else first.text == again.text
+    n, n_tokens = await _try_n(client)
+    prefill, form, prefill_tokens = await _try_prefill(client, seen.engine)
+    abort, abort_tokens = await _try_abort(client)
+    return msgspec.structs.replace(
+        seen,
+        logprobs=first.logprobs is not None and bool(first.logprobs.tail) and bool(first.logprobs.tail[0].top),
+        usage_in_stream=partial.final_usage is not None,
+        continuous_usage=partial.continuous,
+        seed=False if "seed" in first.downgrades else seed,
+        n=n,
+        prefill=prefill,
+        prefill_form=form,
+        abort_on_close=abort,
+        tokens_spent=sum(c.usage.completion_tokens for c in (first, again, other))
+        + n_tokens
+        + prefill_tokens
+        + abort_tokens,
+    )
+
+
+async def _try_n(client: OpenAIClient) -> tuple[bool | None, int]:
+    body = {
+        "model": await client.first_model(),
+        "messages": [{"role": "user", "content": _PROMPT[0].content}],
+        "n": 2,
+        "seed": 1,
+        "max_tokens": 12,
+        "temperature": 1.0,
+    }
+    try:
+        chunk, _ = decode(await client.post(body))
+    except RequestRejected:
+        return False, 0
+    except EndpointError:
+        return None, 0
+    texts = {choice.message.content for choice in chunk.choices or () if choice.message is not None}
+    spent = chunk.usage.completion_tokens if chunk.usage is not None else None
+    return len(chunk.choices or ()) == 2 and len(texts) == 2, spent or 0
+
+
+async def _try_prefill(client: OpenAIClient, engine: str | None) -> tuple[bool | None, PrefillForm | None, int]:
+    """An engine that is known to be able to is taken at its word if it does not refuse; any other has to go on
+    counting where the prefix stopped."""
+    known = PREFILL_FORMS.get(engine or "")
+    forms: tuple[PrefillForm, ...] = (known,) if known else ("continue_final_message", "trailing_assistant")
+    spent = 0
+    before = client.capabilities
+    for form in forms:
+        client.capabilities = msgspec.structs.replace(before, prefill_form=form)
+        request = Request(_COUNT, Sampling(temperature=0.0, max_tokens=8), seed=1, continue_from="1, 2, 3, 4,")
+        try:
+            completion = await client.complete(request, Partial())
+        except (RequestRejected, BadResponse):
+            continue
+        finally:
+            client.capabilities = before
+        spent += completion.usage.completion_tokens
+        if known or re.match(r"\s*5\b", completion.text):
+            return True, form, spent
+    return False, None, spent
+
+
+async def _try_abort(client: OpenAIClient) -> tuple[bool | None, int]:
+    """Whether closing a stream frees its slot, where the server shows how many it is decoding."""
+    before = await _running(client)
+    if before is None:
+        return None, 0
+    partial, started = Partial(), asyncio.Event()
+    stream: asyncio.Task[Completion] = asyncio.ensure_future(
+        client.complete(Request(_PROMPT, _LONG, seed=3), partial, lambda *_: started.set())
+    )
+    waiting = asyncio.ensure_future(started.wait())
+    await asyncio.wait((stream, waiting), return_when=asyncio.FIRST_COMPLETED)
+    during = await _running(client)
+    overtaken = stream.done()
+    stream.cancel()
+    waiting.cancel()
+    await asyncio.gather(stream, waiting, return_exceptions=True)
+    spent = partial.usage().completion_tokens
+    if overtaken or during is None or during <= before:
+        return None, spent
+    loop = asyncio.get_running_loop()
+    limit = loop.time() + _ABORT_WAIT_S
+    while loop.time() < limit:
+        if (await _running(client) or 0) < during:
+            return True, spent
+        await asyncio.sleep(0.05)
+    return False, spent
+
+
+async def _running(client: OpenAIClient) -> int | None:
+    """Requests being decoded, from llama.cpp's `/slots` or the metrics of vLLM and SGLang."""
+    try:
+        slots: Any = msgspec.json.decode(await client.get("/slots"))
+        return sum(bool(slot.get("is_processing")) for slot in slots)
+    except (EndpointError, msgspec.DecodeError, AttributeError, TypeError):
+        pass
+    try:
+        text = (await client.get("/metrics")).decode("utf-8", "replace")
+    except EndpointError:
+        return None
+    found = re.findall(r"^(?:vllm:num_requests_running|sglang:num_running_reqs)(?:\{.*?\})? ([\d.e+]+)$", text, re.M)
+    return int(sum(map(float, found))) if found else None

@@ -1,0 +1,127 @@
+"""Strategies x budgets x seeds on a set of problems: the plan, and what each search of it came to. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import blake2b
+
+import msgspec
+
+from tts.actions import Generate, Request
+from tts.budget import Ledger, Limits
+from tts.conductor import Planned
+from tts.config import RunConfig
+from tts.errors import BudgetTooSmall, InvalidParameter
+from tts.journal import Decided
+from tts.registry import parameters, strategy
+from tts.report import Outcome
+from tts.search import CostModel
+from tts.types import Problem, Sampling, StrategySpec, Value
+
+
+class Cell(Value, frozen=True):
+    """One strategy with its parameters, under one budget, with one seed."""
+
+    spec: StrategySpec
+    share: Limits
+    seed: int
+
+    @property
+    def id(self) -> str:
+        """Without slashes, which separate the parts of an action's id."""
+        return f"{self.label}#{self.seed}".replace("/", "|")
+
+    @property
+    def label(self) -> str:
+        """What the seeds of one point of the picture have in common."""
+        return f"{self.spec}@{self.share}" if self.share else str(self.spec)
+
+
+def cells_of(config: RunConfig, problems: int) -> list[Cell]:
+    """Every cell. Where only the run has a budget, a strategy that spends until its budget ends gets an equal share of
+    it for each search (the uniform allocation); the others are held by the run's ledger alone."""
+    specs, budgets, total = config.specs(), config.limits(), config.run_limits()
+    if not total or any(budgets):
+        return [Cell(spec, share, seed) for seed in config.seeds for spec in specs for share in budgets]
+    share = total.divided(problems * len(specs) * len(config.seeds))
+    return [Cell(spec, share if _is_open(spec) else Limits(), seed) for seed in config.seeds for spec in specs]
+
+
+def plan(cells: Sequence[Cell], problems: Sequence[Problem]) -> Iterator[Planned]:
+    """Problem by problem, so that the cells of one problem share its samples and are then forgotten together."""
+    for problem in problems:
+        for cell in cells:
+            yield Planned(cell.id, problem, cell.spec, cell.share, cell.seed)
+
+
+def check_budgets(
+    cells: Sequence[Cell], problems: Sequence[Problem], costs: CostModel, sampling: Sampling, run: Limits
+) -> None:
+    """Refuse what could not buy a single sample, before anything is sent.
+
+    Raises: BudgetTooSmall; UnknownCost for a limit on dollars or FLOPs that nobody can compute; InvalidParameter for an
+        open count (n=None) without a budget that would end it.
+    """
+    for cell in cells:
+        if _is_open(cell.spec) and not cell.share:
+            raise InvalidParameter(
+                f"{cell.spec} spends its whole budget (n=None), but has none: set n, or give --budget", name="n"
+            )
+    shares = {str(limits): limits for limits in [*(c.share for c in cells), run] if limits}
+    for limits in shares.values():
+        ledger = Ledger(limits, "given")
+        for problem in problems:
+            worst = costs.worst(Generate("", Request(problem.messages, sampling)))
+            ledger.check_known(worst)
+            if not ledger.fits(worst):
+                raise BudgetTooSmall(
+                    f"a budget of {limits} cannot hold one sample of problem {problem.id}: {ledger.exhausted(worst)}; "
+                    f"raise it, or lower max_tokens (now {sampling.max_tokens})",
+                    limit=str(limits),
+                    problem=problem.id,
+                )
+
+
+def outcome_of(decided: Decided, cell: Cell, correct: bool | None) -> Outcome:
+    """A search's end as a row of the sweep. An error that is not the budget's is the infrastructure's: it is left out
+    of accuracy, while an answer the budget could not buy counts as wrong."""
+    bill, error = decided.bill, decided.error
+    total = bill.total
+    spoilt = error is not None and error.type != "BudgetExhausted"
+    return Outcome(
+        cell=cell.label,
+        strategy=cell.spec.name,
+        params=",".join(f"{k}={v}" for k, v in cell.spec.params.items()),
+        budget=str(cell.share),
+        seed=cell.seed,
+        problem_id=decided.problem_id,
+        answer=decided.answer,
+        correct=None if spoilt else correct,
+        samples=total.samples,
+        tokens=total.tokens,
+        prompt_tokens=bill.usage.prompt_tokens,
+        sequential_tokens=bill.sequential_tokens,
+        verifier_tokens=bill.verifier.tokens,
+        cancelled_tokens=bill.cancelled.tokens,
+        usd=total.usd,
+        flops=total.flops,
+        seconds=bill.busy_s,
+        latency_s=bill.latency_s,
+        exhausted=decided.exhausted,
+        failed=decided.failed,
+        error=f"{error.type}: {error.message}" if spoilt and error else None,
+    )
+
+
+def problems_digest(examples: Sequence[Mapping[str, object]]) -> str:
+    """A short hash of the problems and references: a resumed run must have the same."""
+    hasher = blake2b(digest_size=8)
+    for example in examples:
+        hasher.update(msgspec.json.encode(example))
+    return hasher.hexdigest()
+
+
+def _is_open(spec: StrategySpec) -> bool:
+    """Whether the strategy spends until its budget ends."""
+    known = {p.name: p.default for p in parameters(strategy(spec.name))}
+    return "n" in known and spec.params.get("n", known["n"]) is None

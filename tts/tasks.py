@@ -1,0 +1,338 @@
+"""Where problems come from: JSON Lines, `reasoning-gym`, and arithmetic that needs neither file nor package.
+
+An `Example` is a problem with its reference answer. Strategies are given the `Problem` alone.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
+from itertools import islice
+from pathlib import Path
+from random import Random
+from typing import IO, Any, NamedTuple
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from tts.answers import extract, is_plain, normalise
+from tts.errors import BadProblem, InvalidParameter, unknown_name
+from tts.types import AnswerFormat, Problem, Value
+
+PROMPT_COLUMNS = ("question", "prompt", "problem", "messages")
+ANSWER_COLUMNS = ("answer", "solution", "target", "label", "reference")
+ID_COLUMN = "id"
+REASONING_GYM = "reasoning-gym"
+
+_SOURCES = (
+    "A source is the path of a JSON Lines file, - for standard input, reasoning-gym:NAME?size=50&seed=7, "
+    "or arithmetic?size=50&seed=7&terms=3&digits=2."
+)
+_ARITHMETIC_DEFAULTS = {"size": 50, "seed": 0, "terms": 3, "digits": 2, "operations": "plus,minus"}
+_LOAD_LIMIT_S = 600.0
+
+
+class Example(Value, frozen=True):
+    """A problem with its reference answer (None: nobody knows it), and its line if it came from a file."""
+
+    problem: Problem
+    reference: str | None = None
+    line: int | None = None
+
+
+class Task(Value, frozen=True):
+    """Problems, the source they were loaded from, and the grader that suits them (`graders.grader_named`)."""
+
+    name: str
+    examples: tuple[Example, ...]
+    grader: str
+
+
+def load(
+    source: str,
+    *,
+    id_column: str | None = None,
+    prompt_column: str | None = None,
+    answer_column: str | None = None,
+    limit: int | None = None,
+    system: str | None = None,
+    answer_format: AnswerFormat | None = None,
+) -> Task:
+    """Read problems.
+
+    JSON Lines: columns not named here are found in the first row: `question`, `prompt`, `problem` or `messages`;
+    `answer`, `solution`, `target`, `label` or `reference`; `id` (else `p` and the line number). An answer with `####`
+    is what follows it (GSM8K), one with `\\boxed{…}` what it holds (MATH); null is no answer.
+
+    `reasoning-gym:NAME?size=50&seed=7&…` (extra `tasks`) passes its parameters to that dataset. It asks for "Answer: …"
+    where every reference is a number, else for `<answer>` tags, because the package leaves the form to its user. Only
+    what the question shows too becomes `Problem.facts`. Generated in a worker process with a fixed hash seed:
+    five of its datasets differ from process to process otherwise.
+
+    `arithmetic?size=50&seed=7&terms=3&digits=2&operations=plus,minus`: sums in plain English, built in.
+
+    Args:
+        limit: at most so many problems, from the first on.
+        system: a system turn for every problem that has none of its own.
+        answer_format: how to read completions; None: `letter` if every reference is a capital letter, else `auto`.
+
+    Raises:
+        BadProblem: no problems, a row that cannot be used (`line` in `facts`), a column that is missing, an id twice.
+        UnknownName: no such dataset, or no such parameter.
+        InvalidParameter: a parameter out of range.
+        MissingExtra: `reasoning-gym` is not installed.
+    """
+    if limit is not None and limit < 1:
+        raise InvalidParameter(f"limit must be at least 1, but got {limit}", name="limit", value=limit)
+    scheme, name, params = parse_source(source)
+    if scheme == "arithmetic":
+        task = Task(source, tuple(islice(_arithmetic(params), limit)), "exact")
+    elif scheme == REASONING_GYM:
+        task = Task(source, tuple(_reasoning_gym(source, name, limit)), source)
+    else:
+        rows = _read_jsonl(source, id_column, prompt_column, answer_column)
+        task = Task(source, tuple(islice(rows, limit)), "math")
+    if not task.examples:
+        raise BadProblem(f"{source} holds no problems", source=source)
+    if answer_format is None and all(_is_choice(example.reference) for example in task.examples):
+        answer_format = "letter"
+    return Task(task.name, tuple(_dressed(example, system, answer_format) for example in task.examples), task.grader)
+
+
+def write_examples(path: Path, task: Task) -> None:
+    """Write a task for `read_examples`: its name and grader in the first line, then an example a line."""
+    lines = [msgspec.json.encode(Task(task.name, (), task.grader)), *map(msgspec.json.encode, task.examples), b""]
+    path.write_bytes(b"\n".join(lines))
+
+
+def read_examples(path: Path) -> Task:
+    """The task that `write_examples` wrote. Raises BadProblem."""
+    try:
+        first, *rest = path.read_bytes().splitlines() or [b""]
+        task = msgspec.json.decode(first, type=Task)
+        return Task(task.name, tuple(msgspec.json.decode(line, type=Example) for line in rest), task.grader)
+    except OSError as error:
+        raise BadProblem(f"cannot read {path}: {error.strerror}", source=str(path)) from None
+    except ValueError as error:
+        raise BadProblem(f"{path} does not hold the problems of a run: {error}", source=str(path)) from None
+
+
+class Source(NamedTuple):
+    """A source taken apart: scheme (`file`, `arithmetic`, `reasoning-gym`), name, parameters."""
+
+    scheme: str
+    name: str
+    params: Mapping[str, Any]
+
+
+def parse_source(source: str) -> Source:
+    """Take a source apart. Parameter values are JSON where they can be read as JSON, else text."""
+    head, _, query = source.partition("?")
+    scheme, _, name = head.partition(":")
+    if scheme == REASONING_GYM or head == "arithmetic":
+        return Source(scheme, name, {key: _value(text) for key, text in parse_qsl(query, keep_blank_values=True)})
+    return Source("file", source, {})
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text.lower() if text in ("True", "False", "None") else text)
+    except ValueError:
+        return text
+
+
+def _dressed(example: Example, system: str | None, answer_format: AnswerFormat | None) -> Example:
+    problem = example.problem
+    dressed = Problem(
+        problem.id,
+        problem.prompt,
+        problem.system if problem.system is not None else system,
+        answer_format or problem.answer_format,
+        problem.facts,
+    )
+    return Example(dressed, example.reference, example.line)
+
+
+def _is_choice(reference: str | None) -> bool:
+    return reference is not None and len(reference) == 1 and "A" <= reference <= "Z"
+
+
+# JSON Lines
+
+
+class _Row(NamedTuple):
+    source: str
+    line: int
+    values: dict[str, Any]
+
+    def bad(self, what: str, **facts: Any) -> BadProblem:
+        message = f"{self.source}: line {self.line} {what}"
+        return BadProblem(message, source=self.source, line=self.line, **facts)
+
+    def columns(self) -> str:
+        return ", ".join(self.values) or "none"
+
+
+def _read_jsonl(
+    source: str, id_column: str | None, prompt_column: str | None, answer_column: str | None
+) -> Iterator[Example]:
+    seen: dict[str, int] = {}
+    columns: tuple[str, str | None, str | None] | None = None
+    for row in _rows(source):
+        if columns is None:
+            columns = (
+                _column(row, prompt_column, PROMPT_COLUMNS) or _no_prompt(row),
+                _column(row, answer_column, ANSWER_COLUMNS),
+                _column(row, id_column, (ID_COLUMN,)),
+            )
+        for column in columns:
+            if column is not None and column not in row.values:
+                raise row.bad(f"has no {column!r}, which the first row has; it has: {row.columns()}")
+        example = _example(row, *columns)
+        if (before := seen.setdefault(example.problem.id, row.line)) != row.line:
+            raise row.bad(f"has the id {example.problem.id!r}, which line {before} has too", other_line=before)
+        yield example
+
+
+def _rows(source: str) -> Iterator[_Row]:
+    with _opened(source) as file:
+        for line, raw in enumerate(file, 1):
+            row = _Row(source, line, {})
+            try:
+                text = raw.decode("utf-8-sig" if line == 1 else "utf-8").strip()
+                if not text:
+                    continue
+                values = json.loads(text, parse_float=str, parse_int=str)
+            except UnicodeDecodeError as error:
+                raise row.bad(f"is not UTF-8: {error.reason} at byte {error.start}") from None
+            except json.JSONDecodeError as error:
+                raise row.bad(f"is not JSON: {error.msg} at column {error.colno}") from None
+            except RecursionError:
+                raise row.bad("is nested too deeply") from None
+            if not isinstance(values, dict):
+                raise row.bad(f"must be a JSON object, but is {_kind(values)}: one object per line")
+            yield row._replace(values=values)
+
+
+def _opened(source: str) -> IO[bytes] | nullcontext[IO[bytes]]:
+    if source == "-":
+        return nullcontext(sys.stdin.buffer)
+    try:
+        return Path(source).open("rb")
+    except OSError as error:
+        raise BadProblem(f"cannot read {source}: {error.strerror}. {_SOURCES}", source=source) from None
+
+
+def _column(row: _Row, named: str | None, known: Iterable[str]) -> str | None:
+    if named is None:
+        return next((column for column in known if column in row.values), None)
+    if named not in row.values:
+        raise row.bad(f"has no column {named!r}; its columns are: {row.columns()}")
+    return named
+
+
+def _no_prompt(row: _Row) -> str:
+    known = ", ".join(PROMPT_COLUMNS)
+    raise row.bad(f"has no prompt column ({known}); its columns are: {row.columns()}. Name the one to use.")
+
+
+def _example(row: _Row, prompt_column: str, answer_column: str | None, id_column: str | None) -> Example:
+    identity = row.values[id_column] if id_column else f"p{row.line}"
+    if not isinstance(identity, str) or not identity.strip():
+        raise row.bad(f"must have text or a number as its {id_column!r}, but has {_kind(identity)}")
+    system, prompt = _prompt(row, prompt_column)
+    reference = row.values[answer_column] if answer_column else None
+    if reference is not None:
+        if not isinstance(reference, str):
+            raise row.bad(f"must have text or a number as its {answer_column!r}, but has {_kind(reference)}")
+        reference = _reference(reference)
+        if not reference:
+            raise row.bad(f"({identity}) has an empty {answer_column!r}; write null if nobody knows it")
+    return Example(Problem(identity.strip(), prompt, system), reference, row.line)
+
+
+def _prompt(row: _Row, column: str) -> tuple[str | None, str]:
+    value = row.values[column]
+    if isinstance(value, str) and value.strip():
+        return None, value
+    if not isinstance(value, list):
+        raise row.bad(f"must have text or messages as its {column!r}, but has {_kind(value)}")
+    turns = [(turn.get("role"), turn.get("content")) if isinstance(turn, dict) else (None, None) for turn in value]
+    roles = [role for role, _ in turns]
+    texts = [content for _, content in turns if isinstance(content, str) and content.strip()]
+    if roles not in (["user"], ["system", "user"]) or len(texts) != len(turns):
+        found = ", ".join(str(role) for role in roles) or "none"
+        raise row.bad(
+            f"must have one user turn with text, after at most a system turn, in its {column!r}; has: {found}"
+        )
+    return (texts[0] if len(texts) == 2 else None), texts[-1]
+
+
+def _reference(text: str) -> str:
+    if "####" in text:
+        return text.rpartition("####")[2].strip()
+    boxed = extract(text, "boxed") if "\\boxed" in text else None
+    return boxed or text.strip()
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "empty text", bool: "true or false", type(None): "null"}
+    return names.get(type(value), type(value).__name__)
+
+
+# Arithmetic
+
+
+def _arithmetic(params: Mapping[str, Any]) -> Iterator[Example]:
+    for key in params:
+        if key not in _ARITHMETIC_DEFAULTS:
+            raise unknown_name("parameter of arithmetic", key, _ARITHMETIC_DEFAULTS)
+    chosen = {**_ARITHMETIC_DEFAULTS, **params}
+    operations = str(chosen.pop("operations")).split(",")
+    for operation in operations:
+        if operation not in _OPERATIONS:
+            raise unknown_name("operation of arithmetic", operation, _OPERATIONS)
+    for key, (least, most) in {"size": (1, 10**6), "seed": (0, 2**63), "terms": (2, 50), "digits": (1, 50)}.items():
+        value = chosen[key]
+        if type(value) is not int or not least <= value <= most:
+            message = f"{key} must be a whole number from {least} to {most}, but got {value!r}"
+            raise InvalidParameter(message, name=key, value=repr(value))
+    for i in range(chosen["size"]):
+        yield _sum(i, Random(f"{chosen['seed']}/{i}"), chosen["terms"], chosen["digits"], operations)
+
+
+def _sum(index: int, random: Random, terms: int, digits: int, operations: list[str]) -> Example:
+    low, high = (10 ** (digits - 1) if digits > 1 else 1), 10**digits - 1
+    value = random.randint(low, high)
+    text = str(value)
+    for _ in range(terms - 1):
+        operation, number = random.choice(operations), random.randint(low, high)
+        value = {"plus": value + number, "minus": value - number, "times": value * number}[operation]
+        # From left to right, as the words say it: a product takes in all that stands before it.
+        text = f"({text})" if operation == "times" and " " in text else text
+        text = f"{text} {_OPERATIONS[operation]} {number}"
+    prompt = f'What is {text}? Work it out step by step, then end with "Answer: N", where N is the number.'
+    return Example(Problem(f"sum-{index}", prompt), str(value))
+
+
+_OPERATIONS = {"plus": "+", "minus": "-", "times": "*"}
+
+
+# reasoning-gym
+
+
+def _reasoning_gym(source: str, name: str, limit: int | None) -> Iterator[Example]:
+    from tts.workers import Workers
+
+    with Workers(1) as workers:
+        rows = workers.call_sync("tts.gym:entries", (source, limit), timeout_s=_LOAD_LIMIT_S)
+    numeric = all(is_plain(row["answer"]) and normalise(row["answer"]) == row["answer"] for row in rows)
+    answer_format: AnswerFormat = "auto" if numeric else "text"
+    ending = (
+        'End with "Answer: " and the answer.' if numeric else "Give the final answer between <answer> and </answer>."
+    )
+    for i, row in enumerate(rows):
+        prompt = f"{row['question'].rstrip()}\n\n{ending}"
+        yield Example(Problem(f"{name}-{i}", prompt, None, answer_format, row["facts"]), row["answer"])

@@ -163,10 +163,10 @@ def test_an_engine_that_ignores_disconnects_decodes_on_and_counts_it() -> None:
 
 
 def test_a_full_queue_is_a_503() -> None:
-    with FakeEngine(lambda _: Reply(("x",) * 1000, per_token_s=0.01), slots=1, max_queue=0) as engine:
-        with open_stream(engine) as link:
-            link.recv(4096)
-            assert post(engine, ask())[0] == 503
+    slow = Reply(("x",) * 1000, per_token_s=0.01)
+    with FakeEngine(lambda _: slow, slots=1, max_queue=0) as engine, open_stream(engine) as link:
+        link.recv(4096)
+        assert post(engine, ask())[0] == 503
 
 
 def test_requests_are_counted_by_key_and_seed() -> None:
@@ -183,7 +183,7 @@ def test_requests_are_counted_by_key_and_seed() -> None:
 def test_a_prompt_is_computed_once_and_then_cached() -> None:
     with FakeEngine(lambda _: WORDS) as engine:
         usages = [json.loads(post(engine, ask(seed=seed))[1])["usage"] for seed in range(3)]
-        assert [usage["prompt_tokens_details"]["cached_tokens"] for usage in usages] == [0, 6, 6]
+        assert [usage["prompt_tokens_details"]["cached_tokens"] for usage in usages] == [0, 7, 7]
         assert engine.stats().cold_prefills == 1
 
 

@@ -22,7 +22,8 @@ _NUMBER_IN_TEXT = re.compile(
     r"(?:(?<![\w)\]}.])[-+\u2212])?"
     r"(?:\\[dtc]?frac\{-?\d+\}\{\d+\}"
     r"|(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d+)(?:\.\d+)?(?:[eE][-+]?\d+(?![\w.]))?(?:/\d+(?!/))?"
-    r"|(?<![\w.])\.\d+)"
+    r"|(?<![\w.])\.\d+)",
+    re.ASCII,
 )
 _CUE = re.compile(
     r"(?:\banswers?\b(?:\s+(?:to|for)\s[^\n.:]{0,60}?)?[ \t*_]*(?P<verb>\bis\b|\bare\b)?(?(verb)[ \t*_]*:?|[:=])|\#{4})"
@@ -54,10 +55,11 @@ _FRACTION_COMMAND = re.compile(r"\\[dtc]frac(?![a-zA-Z])")
 _SHORT_FRACTION = re.compile(r"\\frac\s*(\d)\s*(\d)(?!\d)")
 
 _PLAIN = r"[-+]?(?:\d{1,3}(?:,\d{3})+(?:\.\d*)?|\d+(?:\.\d*)?|\.\d+)"
-_DECIMAL = re.compile(rf"(?P<mantissa>{_PLAIN})(?:[eE](?P<exponent>[-+]?\d{{1,3}}))?")
+_DECIMAL = re.compile(rf"(?P<mantissa>{_PLAIN})(?:[eE](?P<exponent>[-+]?\d{{1,3}}))?", re.ASCII)
 _FRACTION = re.compile(
     rf"(?P<sign>[-+]?)\s*(?:\\frac\s*\{{\s*(?P<top>{_PLAIN})\s*\}}\s*\{{\s*(?P<bottom>{_PLAIN})\s*\}}"
-    rf"|(?P<over>{_PLAIN})\s*/\s*(?P<under>{_PLAIN}))"
+    rf"|(?P<over>{_PLAIN})\s*/\s*(?P<under>{_PLAIN}))",
+    re.ASCII,
 )
 _ASSIGNMENT = re.compile(r"[a-zA-Z]\s*=\s*(?P<value>[^=]+)")
 _MONEY = re.compile(r"(?P<sign>[-+]?)\s*(?:US)?\\?\$\s*(?P<value>[-+]?[\d.][^$]*)")

@@ -128,12 +128,13 @@ class Conductor:
         self._window = window
         self._history = history or History()
         self._open: dict[str, _Open] = {}
-        self._pending: deque[Work] = deque()
-        self._live: dict[str, Work] = {}  # granted and not ended
+        self._pending: deque[Generate | Verify] = deque()
+        self._live: dict[str, Generate | Verify] = {}  # granted and not ended
         self._free: set[str] = set()  # calls and sleeps under way: they need no grant
         self._owners: dict[str, str] = {}  # share key -> the id of the action that is getting it
-        self._waiters: dict[str, list[Work]] = {}  # share key -> actions that will get the same
-        self._samples: dict[str, dict[str, tuple[str, Finished | Scored]]] = {}  # problem -> share key -> (id, event)
+        self._waiters: dict[str, list[Generate | Verify]] = {}  # share key -> actions that will get the same
+        self._samples = self._history.samples  # problem -> share key -> (id, event)
+        self._begun: set[str] = set()  # problems that the plan has come to and whose samples are kept
         self._inbox: deque[Event] = deque()
         self._step = Step()
 
@@ -158,6 +159,7 @@ class Conductor:
         """Open the first searches; on resume, re-feed what the journal holds."""
         self.now = self._history.at_s
         self.ledger.charge(self._history.paid)
+        self.lost = self._history.wasted
         return self._advance()
 
     def tell(self, events: Iterable[Event]) -> Step:
@@ -264,13 +266,13 @@ class Conductor:
             self._pending.popleft()
             self.ledger.reserve(action.id, worst)
             self._live[action.id] = action
-            self._step.records.append(Granted(action.id, digest(action), worst))
+            self._step.records.append(Granted(action.id, digest(action), worst, action.share))
             self._step.actions.append(action)
 
-    def _refuse(self, action: Work, error: BudgetExhausted) -> None:
+    def _refuse(self, action: Generate | Verify, error: BudgetExhausted) -> None:
         self._end_unsent(action, ErrorInfo.of(error))
 
-    def _end_unsent(self, action: Work, error: ErrorInfo) -> None:
+    def _end_unsent(self, action: Generate | Verify, error: ErrorInfo) -> None:
         event = Refused(action.id, self.now, error)
         self._step.records.append(event)
         self._inbox.append(event)
@@ -309,13 +311,13 @@ class Conductor:
         self._owners[key] = action.id
         return False
 
-    def _give(self, action: Work, origin: str, event: Finished | Scored) -> None:
+    def _give(self, action: Generate | Verify, origin: str, event: Finished | Scored) -> None:
         self._step.records.append(Shared(action.id, self.now, origin))
         self._inbox.append(msgspec.structs.replace(event, id=action.id, at_s=self.now))
 
-    def _hand_out(self, action: Work, event: Event) -> None:
+    def _hand_out(self, action: Generate | Verify, event: Event) -> None:
         """The owner of a shared sample has ended: give it to those who wait, or let the next of them get it."""
-        key = getattr(action, "share", None)
+        key = action.share
         if key is None or self._owners.get(key) != action.id:
             return
         if not isinstance(event, Finished | Scored):
@@ -326,9 +328,9 @@ class Conductor:
         for waiter in self._waiters.pop(key, ()):
             self._give(waiter, action.id, event)
 
-    def _pass_on(self, action: Work) -> None:
+    def _pass_on(self, action: Generate | Verify) -> None:
         """The owner ended without a sample: the first that waits becomes the owner."""
-        key = getattr(action, "share", None)
+        key = action.share
         if key is None or self._owners.get(key) != action.id:
             return
         del self._owners[key]
@@ -381,10 +383,11 @@ class Conductor:
         return True
 
     def _forget_samples(self, problem_id: str) -> None:
-        """Samples of problems whose searches have all closed (the plan is grouped by problem)."""
-        open_problems = {o.search.problem.id for o in self._open.values()} | {problem_id}
-        for gone in self._samples.keys() - open_problems:
-            del self._samples[gone]
+        """The plan has come to this problem: forget the samples of those before it whose searches have all closed."""
+        self._begun.add(problem_id)
+        for gone in self._begun - {o.search.problem.id for o in self._open.values()} - {problem_id}:
+            self._begun.discard(gone)
+            self._samples.pop(gone, None)
 
     def _share_of_time(self, planned: Planned, at_s: float) -> tuple[Limits, bool]:
         """The search's share, its seconds cut to what the run has left at `at_s`; and whether any are left."""
@@ -444,15 +447,12 @@ class Conductor:
             asked[action.id] = action
 
     def _recall(self, opened: _Open, action: Work, event: End) -> None:
-        """Charge the run again for what an earlier session paid, and remember shared samples."""
+        """Charge the run again for what an earlier session paid."""
         if isinstance(event, Refused) or event.id in self._history.shared or event.id in self._history.lost:
             return
         cost = self._costs.actual(action, usage_of(event))
         self.ledger.charge(cost)
         opened.paid += cost
-        key = getattr(action, "share", None)
-        if key is not None and isinstance(event, Finished | Scored):
-            self._samples.setdefault(problem_of(action.id), {})[key] = (action.id, event)
 
     def _book_lost(self, id: str, cost: Cost) -> None:
         self.ledger.charge(cost)

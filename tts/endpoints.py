@@ -26,7 +26,6 @@ OnProgress = Callable[[str, int, float | None], None]
 
 _LONG_AGO = float("-inf")
 _FAILURES_TO_OPEN = 3
-_COOLDOWN_S = 5.0
 _LONGEST_COOLDOWN_S = 60.0
 _REMEMBERED_GROUPS = 16_384
 _SPILL_RATIO = 1.5
@@ -48,7 +47,7 @@ class Client(Protocol):
 class _Endpoint:
     """One client, and what the pool knows of it."""
 
-    def __init__(self, client: Client, limit: int) -> None:
+    def __init__(self, client: Client, limit: int, cooldown_s: float) -> None:
         self.client = client
         self.name = client.endpoint
         self.limit = float(limit)
@@ -60,7 +59,7 @@ class _Endpoint:
         self.trying = False  # it was down, and one request is finding out whether it is back
         self.paused_until_s = _LONG_AGO
         self.cut_s = _LONG_AGO  # when the limit was last cut
-        self._down_s = _COOLDOWN_S
+        self._cooldown_s = self._down_s = cooldown_s
         self._pause_s = FIRST_S
 
     def is_down(self, now_s: float) -> bool:
@@ -73,7 +72,7 @@ class _Endpoint:
         """A token has come from it."""
         self.failures = 0
         self.trying = False
-        self._down_s = _COOLDOWN_S
+        self._down_s = self._cooldown_s
 
     def finished(self, most: int) -> None:
         self.works()
@@ -127,6 +126,7 @@ class EndpointPool:
         max_retries: tries after the first, of requests that failed before their first token. Another endpoint is
             tried at once; the same one after a wait.
         patience_s: how long a request puts up with overloaded endpoints before it fails with Overloaded.
+        cooldown_s: how long an endpoint is left alone after three failures in a row, doubling up to a minute.
         random: source of the jitter between tries.
     """
 
@@ -137,6 +137,7 @@ class EndpointPool:
         max_concurrency: int = 1024,
         max_retries: int = 2,
         patience_s: float = 600.0,
+        cooldown_s: float = 5.0,
         random: Random | None = None,
     ) -> None:
         if not clients:
@@ -147,7 +148,7 @@ class EndpointPool:
                 name="max_concurrency",
                 value=max_concurrency,
             )
-        self._endpoints = [_Endpoint(client, max_concurrency) for client in clients]
+        self._endpoints = [_Endpoint(client, max_concurrency, cooldown_s) for client in clients]
         self._max = max_concurrency
         self._max_retries = max_retries
         self._patience_s = patience_s
@@ -303,12 +304,7 @@ class EndpointPool:
             while (endpoint := self._choose(loop.time(), group, failed)) is None:
                 turn = loop.create_future()
                 queue_up(turn)
-                try:
-                    await turn
-                except asyncio.CancelledError:
-                    if turn.cancelled():
-                        self._waiting.remove(turn)
-                    raise
+                await turn
                 queue_up = self._waiting.appendleft
         finally:
             self._wake()  # there may be room for the next one as well
@@ -336,8 +332,11 @@ class EndpointPool:
 
     def _wake(self) -> None:
         """Let the first in the queue look for room."""
-        if self._waiting:
-            self._waiting.popleft().set_result(None)
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():  # else its request was cancelled
+                turn.set_result(None)
+                return
 
     def _wake_at(self, when_s: float) -> None:
         loop = asyncio.get_running_loop()

@@ -40,11 +40,12 @@ class Opened(Value, frozen=True, tag="opened"):
 
 
 class Granted(Value, frozen=True, tag="granted"):
-    """An action left, with so much reserved for it. `digest` is of what it asked for."""
+    """An action left, with so much reserved for it. `digest` is of what it asked for, `share` its key for others."""
 
     id: str
     digest: str
     cost: Cost
+    share: str | None = None
 
 
 class Shared(Value, frozen=True, tag="shared"):
@@ -131,7 +132,7 @@ class History:
         shared: action id -> the action whose sample it was given.
         lost: ids whose last attempt was booked as lost: an end that follows cost nothing more.
         digests: action id -> what it asked for, for searches not decided.
-        paid: what the run has spent in decided searches and in the losses booked so far.
+        paid: what the run has spent in decided searches and in the losses booked so far; `wasted` is those losses.
         at_s: where the run's clock stood.
 
     With `refeed`, decided searches count as open: they are re-fed in full, so that their candidates come back.
@@ -150,8 +151,10 @@ class History:
         self.shared: dict[str, str] = {}
         self.lost: set[str] = set()
         self.paid = Cost()
+        self.wasted = Cost()
         self.at_s = 0.0
-        self._samples: dict[str, dict[str, Event]] = {}
+        self._samples: dict[str, dict[str, Finished | Scored]] = {}
+        self._keys: dict[str, str] = {}
         self._refeed = refeed
         for record in records:
             self._add(record)
@@ -169,14 +172,18 @@ class History:
             case Opened():
                 self.opened[record.search] = record.at_s
                 self.events[record.search] = []
+                self._forget_samples(problem_of(record.search + "/"))
             case Granted():
                 self.granted[record.id] = record
+                if record.share is not None:
+                    self._keys[record.id] = record.share
                 self.lost.discard(record.id)
                 self.digests[record.id] = record.digest
             case Lost():
                 self.granted.pop(record.id, None)
                 self.lost.add(record.id)
                 self.paid += record.cost
+                self.wasted += record.cost
             case Decided() if self._refeed or record.search in self.decided:
                 pass
             case Decided():
@@ -202,12 +209,25 @@ class History:
         if not isinstance(event, Progressed):
             self.granted.pop(event.id, None)
         if isinstance(event, Finished | Scored):
-            problem = problem_of(event.id)
-            if problem not in self._samples:  # searches come problem by problem: keep the samples of open ones only
-                live = {problem_of(search + "/") for search in self.opened}
-                self._samples = {p: s for p, s in self._samples.items() if p in live}
-                self._samples[problem] = {}
-            self._samples[problem][event.id] = event
+            self._samples.setdefault(problem_of(event.id), {})[event.id] = event
+
+    def _forget_samples(self, opening: str) -> None:
+        """A problem is opened: only it and those with open searches can still need theirs (runs go problem by
+        problem)."""
+        needed = {opening} | {problem_of(search + "/") for search in self.opened}
+        for gone in self._samples.keys() - needed:
+            for id in self._samples.pop(gone):
+                self._keys.pop(id, None)
+
+    @property
+    def samples(self) -> dict[str, dict[str, tuple[str, Finished | Scored]]]:
+        """Problem -> share key -> (id, event): what searches still to come may use without paying again."""
+        found: dict[str, dict[str, tuple[str, Finished | Scored]]] = {}
+        for problem, samples in self._samples.items():
+            keyed = {self._keys[id]: (id, event) for id, event in samples.items() if id in self._keys}
+            if keyed:
+                found[problem] = keyed
+        return found
 
     def check(self, config: Mapping[str, Any]) -> None:
         """Raises RunMismatch naming every setting in which `config` differs from the journal's."""

@@ -273,15 +273,14 @@ class OpenAIClient:
         except httpx2.TransportError as error:
             if not partial.finish:
                 raise broken(self.endpoint, partial.tokens, f"broke the stream off ({error})") from None
+        except BadResponse as error:  # `sse` does not know whom it is reading
+            text = f"{self.endpoint}, after {partial.tokens} tokens: {error.message}"
+            raise BadResponse(text, **error.facts, endpoint=self.endpoint, tokens=partial.tokens) from None
         if silence.phase == "first_byte":
             raise BadResponse(f"{self.endpoint} answered HTTP 200 and nothing in it.", endpoint=self.endpoint)
 
     def _take(self, event: bytes, partial: Partial, limit: int | None, on_progress: OnProgress | None) -> None:
-        try:
-            chunk, nan = decode(event)
-        except BadResponse as error:
-            error.facts |= {"endpoint": self.endpoint, "tokens": partial.tokens}
-            raise
+        chunk, nan = decode(event)
         if nan:
             partial.drop_logprobs()
         if chunk.error is not None or chunk.object == "error":

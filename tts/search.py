@@ -203,14 +203,22 @@ class _Wait:
 
 
 class _Task:
-    """One coroutine: the strategy itself, or a child that `gather` started. `depth` is its (tokens, seconds) so far."""
+    """One coroutine: the strategy itself, or a child that `gather` started.
 
-    __slots__ = ("coro", "depth", "done", "error", "parent", "value", "waiting")
+    `depth` is the longest chain behind it, in tokens and seconds; `path` prefixes the numbers of its actions, `count`
+    is the last one.
+    """
 
-    def __init__(self, coro: Coroutine[Any, Any, Any], parent: _Mailbox | None, depth: tuple[int, float]) -> None:
+    __slots__ = ("coro", "count", "depth", "done", "error", "parent", "path", "value", "waiting")
+
+    def __init__(
+        self, coro: Coroutine[Any, Any, Any], parent: _Mailbox | None, depth: tuple[int, float], path: str
+    ) -> None:
         self.coro = coro
         self.parent = parent
         self.depth = depth
+        self.path = path
+        self.count = 0
         self.waiting: _Mailbox | None = None
         self.done = False
         self.value: Any = None
@@ -274,7 +282,6 @@ class Search:
         self._seed = seed
         self._now = 0.0
         self._ends_s: float | None = None
-        self._count = 0
         self._live: dict[str, _Live] = {}
         self._ended: set[str] = set()
         self._backlog: deque[_Live] = deque()
@@ -330,7 +337,9 @@ class Search:
     def start(self, now: float = 0.0) -> list[Action]:
         """Run the strategy to its first waits; `now` is the run's clock."""
         self._now = now
-        self._current = self._main = _Task(self._strategy(self.problem, self._run, **self.spec.params), None, (0, 0.0))
+        self._current = self._main = _Task(
+            self._strategy(self.problem, self._run, **self.spec.params), None, (0, 0.0), ""
+        )
         self._ready.append((self._main, None, None))
         if self.ledger.limits.seconds is not None:
             self._ends_s = now + self.ledger.limits.seconds
@@ -390,8 +399,10 @@ class Search:
     # --- asking
 
     def _next_id(self) -> str:
-        self._count += 1
-        return f"{self.id}/{self._count}"
+        """Counted per task, so that ids (and with them seeds) do not depend on which of two chains was faster."""
+        task = self._current
+        task.count += 1
+        return f"{self.id}/{task.path}{task.count}"
 
     def _ask(self, action: Work, mailbox: _Mailbox) -> None:
         """Reserve the action's worst case and let it leave; or let it wait for room; or refuse it."""
@@ -488,10 +499,13 @@ class Search:
             self._ready = deque(entry for entry in self._ready if entry[0] is not task)
         self._ready.append((task, None, error))
 
-    def _spawn(self, coro: Coroutine[Any, Any, Any], parent: _Mailbox) -> _Task:
-        task = _Task(coro, parent, self._current.depth)
-        self._ready.append((task, None, None))
-        return task
+    def _spawn(self, coros: Iterable[Coroutine[Any, Any, Any]], parent: _Mailbox) -> list[_Task]:
+        current = self._current
+        current.count += 1
+        group = f"{current.path}{current.count}"
+        tasks = [_Task(coro, parent, current.depth, f"{group}.{i}.") for i, coro in enumerate(coros)]
+        self._ready.extend((task, None, None) for task in tasks)
+        return tasks
 
     def _abandon(self, task: _Task) -> None:
         """Unwind a child at once: its blocks are left, so what it started is cancelled."""
@@ -703,7 +717,7 @@ class Run:
         block = Finishing(self, self._request(prompt, continue_from, sampling), n, parent or continue_from, share=True)
         async with block:
             found = [candidate async for candidate in block]
-        return sorted(found, key=_index)
+        return sorted(found, key=lambda candidate: candidate.order)
 
     def finishing(
         self,
@@ -775,7 +789,7 @@ class Run:
         had started, and an ExceptionGroup is raised."""
         search = self._search
         mailbox = _Mailbox()
-        tasks = [search._spawn(chain, mailbox) for chain in chains]
+        tasks = search._spawn(chains, mailbox)
         try:
             for _ in tasks:
                 ended, _ = await _Wait(mailbox)
@@ -1025,10 +1039,6 @@ class _Alarm(_Mailbox):
 def seed_of(key: str) -> int:
     """A 31-bit seed from a sample's key: the same in every process, distinct for distinct keys but for chance."""
     return int.from_bytes(blake2b(key.encode(), digest_size=4).digest(), "big") & 0x7FFFFFFF
-
-
-def _index(candidate: Candidate) -> int:
-    return int(candidate.id.rsplit("/", 1)[1])
 
 
 def _error_of(event: Event) -> Exception:

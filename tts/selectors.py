@@ -18,7 +18,7 @@ Selector = Callable[[Sequence[Candidate], Scores], Candidate | None]
 
 def in_order(candidates: Iterable[Candidate]) -> list[Candidate]:
     """By sample index, whatever the order of arrival was."""
-    return sorted(candidates, key=lambda c: int(c.id.rsplit("/", 1)[1]))
+    return sorted(candidates, key=lambda c: c.order)
 
 
 def value_of(scores: Sequence[Score]) -> float | None:

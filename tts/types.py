@@ -175,7 +175,7 @@ class Candidate(Value, frozen=True):
     """A completion's place in one search.
 
     Args:
-        id: the action's id, e.g. `p17/3`.
+        id: the action's id, e.g. `p17/3`; `p17/5.0.2` is the second action of the first chain of a `gather`.
         text: the whole text so far: the prefix it continued, then the completion.
         answer: the normalised answer, or None: then it abstains from every vote.
         parent: the id of the candidate it revises or continues.
@@ -190,6 +190,11 @@ class Candidate(Value, frozen=True):
     @property
     def tokens(self) -> int:
         return self.completion.usage.completion_tokens
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The id's numbers: candidates sorted by it are in the order of asking, whatever order they arrived in."""
+        return tuple(map(int, self.id.rpartition("/")[2].split(".")))
 
     @property
     def complete(self) -> bool:

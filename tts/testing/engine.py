@@ -169,7 +169,7 @@ class FakeEngine:
         return Stats(
             requests=count["requests"],
             open_streams=count["open"],
-            queued=len(self._waiting),
+            queued=sum(not turn.done() for turn in tuple(self._waiting)),
             connections=len(self._connections),
             max_open_streams=self._max_open,
             tokens=count["tokens"],
@@ -274,7 +274,7 @@ class FakeEngine:
         """The status and error of a request that is not decoded."""
         if self.api_keys is not None and key not in self.api_keys:
             return 401, error("invalid API key", "AuthenticationError", 401)
-        if self.max_queue is not None and not self._has_room() and len(self._waiting) >= self.max_queue:
+        if self.max_queue is not None and not self._has_room() and self.stats().queued >= self.max_queue:
             return 503, error("the queue is full", "ServiceUnavailableError", 503)
         return self._bad_request(body)
 
@@ -305,17 +305,16 @@ class FakeEngine:
 
     async def _acquire(self) -> None:
         """Take a slot, in order of arrival."""
-        if self._has_room() and not self._waiting:
+        if self._has_room():  # then nobody waits: a slot that is freed goes to the first in the queue
             self._count["open"] += 1
         else:
             turn = asyncio.get_running_loop().create_future()
             self._waiting.append(turn)
+            self._notify()
             try:
                 await turn
             except asyncio.CancelledError:
-                if turn.cancelled():
-                    self._waiting.remove(turn)
-                else:
+                if not turn.cancelled():  # it was given the slot in the same moment
                     self._release()
                 raise
         self._max_open = max(self._max_open, self._count["open"])
@@ -323,10 +322,12 @@ class FakeEngine:
 
     def _release(self) -> None:
         """Hand the slot to the first in the queue, or free it."""
-        if self._waiting:
-            self._waiting.popleft().set_result(None)
-        else:
-            self._count["open"] -= 1
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._count["open"] -= 1
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:

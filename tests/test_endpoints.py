@@ -1,0 +1,299 @@
+"""A pool of real fake engines, behind real clients."""
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from contextlib import ExitStack
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+
+from tts import errors
+from tts.actions import Request
+from tts.endpoints import EndpointPool
+from tts.openai import OpenAIClient
+from tts.partial import Partial
+from tts.testing.engine import FakeEngine
+from tts.testing.replies import Misbehaviour, Reply
+from tts.types import Completion, Message, Sampling, Usage
+
+FIVE = Reply(("It", " is", " five."))
+SLOW = Reply(("x",) * 20, first_byte_s=0.05, per_token_s=0.005)
+
+
+def ask(question: str = "What is 2 + 3?", max_tokens: int = 512, **fields: Any) -> Request:
+    return Request((Message("user", question),), Sampling(max_tokens=max_tokens), **fields)
+
+
+def pool(urls: Sequence[str], **options: Any) -> EndpointPool:
+    clients = [OpenAIClient(url, model="fake", max_retries=0) for url in urls]
+    return EndpointPool(clients, random=Random(1), **options)
+
+
+def engines(stack: ExitStack, *scripts: Any, **options: Any) -> list[FakeEngine]:
+    return [stack.enter_context(FakeEngine(script, **options)) for script in scripts]
+
+
+def run(urls: Sequence[str], requests: Sequence[Request], **options: Any) -> list[Completion]:
+    async def main() -> list[Completion]:
+        async with pool(urls, **options) as endpoints:
+            return await asyncio.gather(*(endpoints.complete(request, Partial()) for request in requests))
+
+    return asyncio.run(main())
+
+
+@pytest.fixture
+def dead_url() -> Any:
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{reserved.getsockname()[1]}/v1"
+
+
+def test_siblings_stay_together_and_different_prompts_are_spread() -> None:
+    with ExitStack() as stack:
+        two = engines(stack, lambda _: SLOW, lambda _: SLOW)
+        requests = [ask(f"{group} + 1", seed=seed) for seed in range(4) for group in range(6)]
+        run([engine.base_url for engine in two], requests)
+        prompts = [{body["messages"][0]["content"] for body in engine.requests} for engine in two]
+    assert [len(engine.requests) for engine in two] == [12, 12]
+    assert not prompts[0] & prompts[1]
+
+
+def test_siblings_spill_over_when_their_endpoint_has_far_more_to_do() -> None:
+    with ExitStack() as stack:
+        two = engines(stack, lambda _: SLOW, lambda _: SLOW)
+        run([engine.base_url for engine in two], [ask(max_tokens=8192, seed=seed) for seed in range(12)])
+        assert sorted(len(engine.requests) for engine in two) != [0, 12]
+
+
+def test_a_request_goes_where_the_fewest_tokens_are_outstanding() -> None:
+    with ExitStack() as stack:
+        two = engines(stack, lambda _: SLOW, lambda _: SLOW)
+        small = [ask(f"{i} + {i}", max_tokens=10) for i in range(5)]
+        run([engine.base_url for engine in two], [ask("a long one", max_tokens=1000), *small])
+        assert [len(engine.requests) for engine in two] == [1, 5]
+
+
+def test_the_first_sibling_leads_and_the_others_find_its_prompt_in_the_cache() -> None:
+    with FakeEngine(lambda _: SLOW) as engine:
+        done = run([engine.base_url], [ask(seed=seed) for seed in range(8)])
+        assert engine.stats().cold_prefills == 1
+    assert sorted(completion.usage.cached_tokens for completion in done) == [0] + [7] * 7
+    # the followers leave at the leader's first token, not at its end
+    with FakeEngine(lambda _: SLOW) as engine:
+        run([engine.base_url], [ask(seed=seed) for seed in range(8)])
+        assert engine.stats().max_open_streams == 8
+
+
+def test_prompts_of_their_own_never_wait_for_one_another() -> None:
+    with FakeEngine(lambda _: SLOW) as engine:
+        run([engine.base_url], [ask(f"{i} + 1") for i in range(8)])
+        assert engine.stats().max_open_streams == 8
+
+
+def test_followers_do_not_wait_for_a_leader_that_failed_or_was_cancelled() -> None:
+    script = iter([msgspec.structs.replace(FIVE, misbehave=Misbehaviour.ERROR_IN_STREAM, after=1)])
+
+    async def failed() -> None:
+        async with pool([engine.base_url], max_retries=0) as endpoints:
+            first, *others = await asyncio.gather(
+                *(endpoints.complete(ask(seed=seed), Partial()) for seed in range(4)), return_exceptions=True
+            )
+            assert isinstance(first, errors.ServerFailed)
+            assert [other.text for other in others if isinstance(other, Completion)] == ["It is five."] * 3
+
+    with FakeEngine(lambda _: next(script, FIVE)) as engine:
+        asyncio.run(failed())
+
+    async def cancelled() -> None:
+        async with pool([engine.base_url]) as endpoints:
+            tasks = [asyncio.ensure_future(endpoints.complete(ask(seed=seed), Partial())) for seed in range(3)]
+            assert await asyncio.to_thread(engine.wait, lambda now: now.open_streams == 1)
+            tasks[0].cancel()
+            await asyncio.wait(tasks)
+            assert [task.cancelled() for task in tasks] == [True, False, False]
+
+    with FakeEngine(lambda asked: msgspec.structs.replace(SLOW, first_byte_s=0.0 if asked["seed"] else 60.0)) as engine:
+        asyncio.run(cancelled())
+
+
+def test_a_cancelled_streams_prompt_tokens_are_known_from_its_sibling() -> None:
+    async def main() -> Usage:
+        async with pool([engine.base_url]) as endpoints:
+            await endpoints.complete(ask(seed=0), Partial())
+            partial = Partial()
+            with pytest.raises(ZeroDivisionError):
+                await endpoints.complete(ask(seed=1), partial, lambda *_: 1 // 0 if partial.tokens > 3 else None)
+            return partial.usage()
+
+    with FakeEngine(lambda _: SLOW, flavour="openai") as engine:
+        usage = asyncio.run(main())
+    assert (usage.prompt_tokens, usage.completion_tokens, usage.approximate) == (7, 4, False)
+
+
+def test_an_endpoint_that_is_down_loses_its_requests_to_the_others(dead_url: str) -> None:
+    with FakeEngine(lambda _: FIVE) as engine:
+        done = run([dead_url, engine.base_url], [ask(f"{i} + 1") for i in range(20)])
+        assert engine.stats().requests == 20
+    assert {completion.endpoint for completion in done} == {engine.base_url}
+    assert {completion.usage.completion_tokens for completion in done} == {3}
+
+
+def test_if_all_are_down_the_error_names_them_all(dead_url: str) -> None:
+    other = dead_url.replace("127.0.0.1", "localhost")
+
+    async def main() -> list[Any]:
+        async with pool([dead_url, other]) as endpoints:
+            results = []
+            for _ in range(3):
+                results += await asyncio.gather(
+                    *(endpoints.complete(ask(seed=s), Partial()) for s in range(3)), return_exceptions=True
+                )
+            return results
+
+    results = asyncio.run(main())
+    assert {type(result) for result in results} == {errors.Unreachable}
+    assert dead_url in results[-1].message and other in results[-1].message
+    assert "cannot connect" in results[-1].message
+
+
+def test_an_endpoint_that_comes_back_is_used_again() -> None:
+    healthy = False
+
+    def script(_: dict[str, Any]) -> Reply:
+        return FIVE if healthy else msgspec.structs.replace(FIVE, misbehave=Misbehaviour.INTERNAL)
+
+    async def main() -> None:
+        nonlocal healthy
+        async with pool([engine.base_url], max_retries=0, cooldown_s=0.1) as endpoints:
+            for _ in range(3):
+                with pytest.raises(errors.ServerFailed):
+                    await endpoints.complete(ask(), Partial())
+            asked = engine.stats().requests
+            with pytest.raises(errors.Unreachable, match="HTTP 500"):
+                await endpoints.complete(ask(), Partial())
+            assert engine.stats().requests == asked  # it was left alone
+            healthy = True
+            await asyncio.sleep(0.15)
+            done = await asyncio.gather(*(endpoints.complete(ask(seed=s), Partial()) for s in range(5)))
+            assert [completion.text for completion in done] == ["It is five."] * 5
+
+    with FakeEngine(script) as engine:
+        asyncio.run(main())
+
+
+def test_an_overloaded_endpoint_is_given_fewer_requests_and_none_is_lost() -> None:
+    async def main() -> tuple[list[Completion], int]:
+        async with pool([engine.base_url], max_concurrency=64) as endpoints:
+            requests = [ask(f"{i} + 1", seed=i) for i in range(60)]
+            done = await asyncio.gather(*(endpoints.complete(request, Partial()) for request in requests))
+            return done, endpoints.limits()[engine.base_url]
+
+    with FakeEngine(lambda _: Reply(("x",), first_byte_s=0.02), slots=8, max_queue=0) as engine:
+        done, limit = asyncio.run(main())
+        stats = engine.stats()
+    assert len(done) == 60
+    assert all(completion.usage == Usage(5, 1) for completion in done)  # what was refused cost nothing
+    assert limit < 64
+    assert stats.max_open_streams <= 8
+    assert stats.requests < 60 * 4  # it was not stormed
+
+
+def test_retry_after_silences_the_pool_for_that_long() -> None:
+    busy = msgspec.structs.replace(FIVE, misbehave=Misbehaviour.RATE_LIMITED, retry_after="0.7")
+    replies = iter([busy])
+
+    async def main() -> float:
+        async with pool([engine.base_url]) as endpoints:
+            began = asyncio.get_running_loop().time()
+            await endpoints.complete(ask(), Partial())
+            return asyncio.get_running_loop().time() - began
+
+    with FakeEngine(lambda _: next(replies, FIVE)) as engine:
+        assert asyncio.run(main()) >= 0.65
+        assert engine.stats().requests == 2
+
+
+def test_an_overload_that_does_not_end_is_an_error_when_patience_does() -> None:
+    busy = msgspec.structs.replace(FIVE, misbehave=Misbehaviour.UNAVAILABLE)
+    with FakeEngine(lambda _: busy) as engine, pytest.raises(errors.Overloaded):
+        run([engine.base_url], [ask()], patience_s=0.0)
+
+
+def test_the_limit_on_concurrency_holds_and_everybody_gets_a_turn() -> None:
+    with FakeEngine(lambda _: SLOW) as engine:
+        done = run([engine.base_url], [ask(f"{i} + 1") for i in range(12)], max_concurrency=3)
+        assert engine.stats().max_open_streams == 3
+    assert len(done) == 12
+
+
+def test_a_deadline_in_the_queue_costs_nothing() -> None:
+    async def main() -> Completion:
+        async with pool([engine.base_url], max_concurrency=1) as endpoints:
+            long = asyncio.ensure_future(endpoints.complete(ask("a"), Partial()))
+            assert await asyncio.to_thread(engine.wait, lambda now: now.open_streams == 1)
+            waited = await endpoints.complete(ask("b", timeout_s=0.05), Partial())
+            await long
+            return waited
+
+    with FakeEngine(lambda _: Reply(("x",) * 30, per_token_s=0.01)) as engine:
+        waited = asyncio.run(main())
+        assert engine.stats().requests == 1
+    assert (waited.finish_reason, waited.usage) == ("deadline", Usage())
+
+
+def test_a_deadline_under_way_returns_the_text_so_far_through_the_pool_too() -> None:
+    with FakeEngine(lambda _: Reply(("x",) * 1000, per_token_s=0.01)) as engine:
+        (done,) = run([engine.base_url], [ask(timeout_s=0.2)])
+        assert engine.wait_idle()
+    assert done.finish_reason == "deadline"
+    assert 0 < done.usage.completion_tokens == len(done.text) < 100
+
+
+def test_requests_cancelled_in_the_queue_and_under_way_leave_room_for_the_next() -> None:
+    rng = Random(3)
+
+    async def one(endpoints: EndpointPool, i: int) -> None:
+        task = asyncio.ensure_future(endpoints.complete(ask(f"{i % 20} + 1", seed=i), Partial()))
+        await asyncio.sleep(rng.random() * 0.3)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    async def main() -> None:
+        async with pool([engine.base_url], max_concurrency=8) as endpoints:
+            await asyncio.gather(*(one(endpoints, i) for i in range(300)))
+            assert await asyncio.to_thread(engine.wait_idle)
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+            done = await asyncio.gather(*(endpoints.complete(ask(f"{i} + 2"), Partial()) for i in range(16)))
+            assert len(done) == 16
+
+    with FakeEngine(lambda _: SLOW) as engine:
+        asyncio.run(main())
+        assert engine.stats().max_open_streams <= 8 + 1  # a cancelled one's last moment may overlap the next's first
+        assert engine.stats().tokens_after_leave == 0
+
+
+def test_what_tries_on_several_endpoints_cost_is_added_up() -> None:
+    torn = msgspec.structs.replace(FIVE, misbehave=Misbehaviour.TORN, after=0)
+    with ExitStack() as stack:
+        two = engines(stack, lambda _: torn, lambda _: FIVE)
+        (done,) = run([engine.base_url for engine in two], [ask()])
+    assert (done.text, done.attempt, done.endpoint) == ("It is five.", 2, two[1].base_url)
+    assert done.usage == Usage(14, 3)  # the first endpoint had read the prompt
+
+
+def test_errors_that_no_other_endpoint_can_mend_are_raised_at_once() -> None:
+    with ExitStack() as stack:
+        two = engines(stack, None, None, api_keys=["right"])
+        with pytest.raises(errors.Unauthorized):
+            run([engine.base_url for engine in two], [ask()])
+        assert sum(engine.stats().requests for engine in two) == 1
+
+
+def test_an_empty_pool_and_a_limit_below_one_are_refused() -> None:
+    with pytest.raises(errors.InvalidParameter, match="clients"):
+        EndpointPool([])
+    with pytest.raises(errors.InvalidParameter, match="max_concurrency"):
+        pool(["http://127.0.0.1:1"], max_concurrency=0)

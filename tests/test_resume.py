@@ -1,0 +1,148 @@
+"""A real sweep process, killed with SIGKILL at random points and resumed, loses nothing it paid for."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+
+from tts.actions import Cancelled, Failed, Finished, Progressed, Refused, Returned, Scored, Woke
+from tts.journal import Decided, Granted, Lost, Record, Shared
+from tts.runfolder import JOURNAL, read_records
+from tts.search import usage_of
+from tts.testing.engine import FakeEngine
+from tts.testing.replies import arithmetic
+from tts.types import Cost
+
+KILLS = 50
+ENDS = (Finished, Scored, Returned, Woke, Failed, Cancelled, Refused)
+REPEATABLE = ("single", "majority_vote:n=2,4", "best_of_n:n=4", "genrm:n=2", "sequential_revision:chains=2,rounds=3")
+
+SWEEP = """
+import sys
+import msgspec
+from tts import api
+from tts.types import Sampling
+
+url, out, *strategies = sys.argv[1:]
+result = api.sweep(
+    "arithmetic?size=40&seed=7", strategies, out=out, base_url=url, concurrency=16, report=False,
+    sampling=Sampling(max_tokens=40),
+)
+sys.stdout.buffer.write(msgspec.json.encode((result.spent, result.lost, len(result.outcomes), result.planned)))
+"""
+
+
+def command(url: str, folder: Path, strategies: tuple[str, ...]) -> list[str]:
+    return [sys.executable, "-c", SWEEP, url, str(folder), *strategies]
+
+
+def finish(url: str, folder: Path, strategies: tuple[str, ...]) -> tuple[Cost, Cost, int, int]:
+    done = subprocess.run(command(url, folder, strategies), capture_output=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return msgspec.json.decode(done.stdout, type=tuple[Cost, Cost, int, int])
+
+
+def killed_once_past(size: int, url: str, folder: Path, strategies: tuple[str, ...]) -> bool:
+    """Start the sweep and kill it once its journal is longer than `size`; False if it got to its end first."""
+    process = subprocess.Popen(command(url, folder, strategies), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    journal = folder / JOURNAL
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
+        if journal.exists() and journal.stat().st_size > size:
+            os.kill(process.pid, signal.SIGKILL)
+        time.sleep(0.001)
+    process.wait(10)
+    assert process.stderr is not None
+    errors = process.stderr.read().decode()
+    process.stderr.close()
+    assert process.returncode in (0, -signal.SIGKILL), errors
+    return process.returncode != 0
+
+
+def samples(records: list[Record]) -> dict[str, str]:
+    """Action id -> the text or score it ended with, whoever had paid for it."""
+    found: dict[str, str] = {}
+    for record in records:
+        if isinstance(record, Finished):
+            found[record.id] = record.completion.text
+        elif isinstance(record, Scored):
+            found[record.id] = str(record.score)
+        elif isinstance(record, Shared):
+            found[record.id] = found[record.of]
+    return found
+
+
+def test_a_sweep_killed_at_fifty_random_points_ends_with_the_same_samples_each_exactly_once(tmp_path: Path) -> None:
+    with FakeEngine(arithmetic(per_token_s=0.002)) as engine:
+        whole = finish(engine.base_url, tmp_path / "whole", REPEATABLE)
+        expected = samples(list(read_records(tmp_path / "whole" / JOURNAL)))
+        size = (tmp_path / "whole" / JOURNAL).stat().st_size
+        before = engine.stats().tokens
+
+        draw = random.Random(11)
+        points = sorted(draw.randrange(200, size) for _ in range(KILLS))
+        folder = tmp_path / "killed"
+        kills = sum(killed_once_past(point, engine.base_url, folder, REPEATABLE) for point in points)
+        spent, lost, decided, planned = finish(engine.base_url, folder, REPEATABLE)
+        engine.wait_idle()
+        decoded = engine.stats().tokens - before
+
+    records = list(read_records(folder / JOURNAL))
+    assert kills >= KILLS - 5
+    assert decided == planned == whole[3]
+    assert samples(records) == expected
+
+    ended = [r.id for r in records if isinstance(r, ENDS)] + [r.id for r in records if isinstance(r, Shared)]
+    assert len(ended) == len(set(ended))
+
+    assert_the_ledger_adds_up(records, spent, lost)
+    assert lost.tokens > 0
+    assert decoded <= spent.tokens
+    assert spent.tokens - lost.tokens == whole[0].tokens
+
+
+def test_a_race_killed_and_resumed_adds_up_though_its_samples_may_differ(tmp_path: Path) -> None:
+    strategies = ("first_finish:n=4", "majority_vote:n=4,stop_at=0.95")
+    with FakeEngine(arithmetic(per_token_s=0.002)) as engine:
+        draw = random.Random(5)
+        for point in sorted(draw.randrange(200, 60_000) for _ in range(8)):
+            killed_once_past(point, engine.base_url, tmp_path, strategies)
+        spent, lost, decided, planned = finish(engine.base_url, tmp_path, strategies)
+        engine.wait_idle()
+        decoded = engine.stats().tokens
+    records = list(read_records(tmp_path / JOURNAL))
+    ended = [r.id for r in records if isinstance(r, ENDS)] + [r.id for r in records if isinstance(r, Shared)]
+    assert decided == planned
+    assert len(ended) == len(set(ended))
+    assert_the_ledger_adds_up(records, spent, lost)
+    assert decoded <= spent.tokens
+
+
+def assert_the_ledger_adds_up(records: list[Record], spent: Cost, lost: Cost) -> None:
+    """Spent is what ended plus what was lost; every grant is one or the other; no cost is counted twice."""
+    booked_lost = Cost()
+    settled = Cost()
+    open_grants: dict[str, Cost] = {}
+    for record in records:
+        if isinstance(record, Granted):
+            assert record.id not in open_grants
+            open_grants[record.id] = record.cost
+        elif isinstance(record, Lost):
+            assert record.cost.tokens <= open_grants.pop(record.id).tokens
+            booked_lost += record.cost
+        elif isinstance(record, ENDS) and not isinstance(record, Progressed) and record.id in open_grants:
+            reserved = open_grants.pop(record.id)
+            tokens = usage_of(record).completion_tokens
+            assert tokens <= reserved.tokens
+            settled += Cost(1, tokens)
+    paid = sum((r.paid.tokens for r in records if isinstance(r, Decided)), 0)
+    assert not open_grants
+    assert booked_lost.tokens == lost.tokens
+    assert settled.tokens + booked_lost.tokens == spent.tokens
+    assert settled.samples + booked_lost.samples == spent.samples
+    assert paid == settled.tokens

@@ -1,0 +1,425 @@
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from tts.errors import CallCrashed, CallFailed, CallTimedOut, InvalidParameter, MissingExtra
+from tts.workers import Workers
+
+POWER_TOWER = r"\dfrac{5^{(5^{(5^{(5^5)})}-4)}-5}{16}"
+LONG_S = 300.0
+
+FUNCTIONS = """
+import os, signal, sys, time
+from tts.errors import MissingExtra
+
+class Nested:
+    @staticmethod
+    def double(x):
+        return 2 * x
+
+def pid():
+    return os.getpid()
+
+def tell_pid_and_hang(path):
+    with open(path + ".new", "w") as file:
+        file.write(str(os.getpid()))
+    os.rename(path + ".new", path)
+    while True:
+        pass
+
+def tell_pid_and_hang_in_c(path):
+    with open(path + ".new", "w") as file:
+        file.write(str(os.getpid()))
+    os.rename(path + ".new", path)
+    return str(7 ** (7 ** 9))
+
+def ignore_signals_and_hang():
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+        signal.signal(number, signal.SIG_IGN)
+    time.sleep(10**6)
+
+def raise_value_error():
+    raise ValueError("seven is right out")
+
+def leave():
+    sys.exit(0)
+
+def leave_at_once():
+    os._exit(3)
+
+def kill_myself():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def missing_extra():
+    raise MissingExtra("pip install it", extra="math")
+
+def chatter():
+    print("noise" * 10_000)
+    sys.stdout.flush()
+    os.write(1, b"more noise")
+    return sys.stdin.read()
+
+def allocate(gigabytes):
+    return len(bytearray(gigabytes * 2**30))
+
+def a_set_of_one_object():
+    return object()
+
+def word_order():
+    return list({"one", "two", "three", "four", "five", "six", "seven"})
+
+def interrupted():
+    os.kill(os.getpid(), signal.SIGINT)
+    return "still here"
+"""
+
+
+@pytest.fixture
+def functions(tmp_path, monkeypatch):
+    """A module of functions on `sys.path`, which the workers inherit."""
+    folder = tmp_path / "path"
+    folder.mkdir()
+    (folder / "worker_functions.py").write_text(FUNCTIONS)
+    monkeypatch.syspath_prepend(folder)
+    return "worker_functions"
+
+
+def alive(pid):
+    """Whether that process exists and is no zombie."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    listed = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    status = listed.stdout.strip()
+    return bool(status) and not status.startswith("Z")
+
+
+def wait_until(condition, what):
+    for _ in range(3000):
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"never happened: {what}")
+
+
+def pid_in(path):
+    wait_until(path.exists, f"{path} is written")
+    return int(path.read_text())
+
+
+def test_a_call_returns_what_the_function_returns_and_the_process_is_reused(functions):
+    with Workers(1) as workers:
+        assert workers.call_sync("operator:add", (2, 3), timeout_s=LONG_S) == 5
+        assert (
+            workers.call_sync(f"{functions}:Nested.double", ([1, "é", None],), timeout_s=LONG_S) == [1, "é", None] * 2
+        )
+        assert workers.call_sync("operator:neg", (2**200,), timeout_s=LONG_S) == -(2**200)
+        pids = {workers.call_sync(f"{functions}:pid", timeout_s=LONG_S) for _ in range(3)}
+    assert len(pids) == 1 and os.getpid() not in pids
+
+
+def test_many_calls_share_the_processes(functions):
+    async def main():
+        async with Workers(2) as workers:
+            calls = [workers.call("operator:mul", (i, i), timeout_s=LONG_S) for i in range(200)]
+            squares = await asyncio.gather(*calls)
+            pids = await asyncio.gather(*(workers.call(f"{functions}:pid", timeout_s=LONG_S) for _ in range(50)))
+            return squares, pids
+
+    squares, pids = asyncio.run(main())
+    assert squares == [i * i for i in range(200)]
+    assert len(set(pids)) <= 2
+
+
+def test_no_process_starts_before_the_first_call():
+    before = set(children())
+    with Workers(2):
+        assert set(children()) == before
+
+
+def children():
+    listed = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(os.getpid())], capture_output=True, text=True, check=False
+    )
+    return [int(pid) for pid in listed.stdout.split()]
+
+
+def test_a_power_tower_is_killed_at_its_limit_while_other_calls_go_on():
+    async def main():
+        async with Workers(2) as workers:
+            hang = asyncio.create_task(workers.call("tts.symbolic:equal", ("7", POWER_TOWER), timeout_s=4.0))
+            others = [workers.call("tts.symbolic:equal", ("x+1", f"{i}+x"), timeout_s=60.0) for i in range(20)]
+            verdicts = await asyncio.gather(*others)
+            assert not hang.done()
+            with pytest.raises(CallTimedOut) as caught:
+                await hang
+            return verdicts, caught.value
+
+    verdicts, error = asyncio.run(main())
+    assert verdicts == [i == 1 for i in range(20)]
+    assert error.facts == {"function": "tts.symbolic:equal", "timeout_s": 4.0}
+    assert "4 s" in error.message
+
+
+@pytest.mark.parametrize("hang", ["tell_pid_and_hang", "tell_pid_and_hang_in_c"])
+def test_a_call_that_hangs_is_killed_and_its_worker_replaced(functions, tmp_path, hang):
+    told = tmp_path / "pid"
+    with Workers(1) as workers:
+        with pytest.raises(CallTimedOut, match=hang):
+            workers.call_sync(f"{functions}:{hang}", (str(told),), timeout_s=0.3)
+        assert not alive(pid_in(told))
+        assert workers.call_sync("operator:add", (2, 3), timeout_s=LONG_S) == 5
+
+
+def test_a_function_that_ignores_every_signal_it_can_is_killed_too(functions):
+    with Workers(1) as workers, pytest.raises(CallTimedOut):
+        workers.call_sync(f"{functions}:ignore_signals_and_hang", timeout_s=0.3)
+
+
+def test_waiting_for_a_free_process_is_not_charged_to_the_limit(functions, tmp_path):
+    async def main():
+        async with Workers(1) as workers:
+            hang = workers.call(f"{functions}:tell_pid_and_hang", (str(tmp_path / "pid"),), timeout_s=1.0)
+            queued = workers.call("operator:add", (2, 3), timeout_s=0.5)
+            return await asyncio.gather(hang, queued, return_exceptions=True)
+
+    first, second = asyncio.run(main())
+    assert isinstance(first, CallTimedOut)
+    assert second == 5
+
+
+def test_importing_the_function_is_not_charged_to_the_limit(functions, tmp_path):
+    (tmp_path / "path" / "slow_to_import.py").write_text("import time; time.sleep(1)\ndef one(): return 1\n")
+    with Workers(1) as workers:
+        assert workers.call_sync("slow_to_import:one", timeout_s=0.5) == 1
+
+
+def test_cancelling_the_awaiting_task_kills_the_worker(functions, tmp_path):
+    told = tmp_path / "pid"
+
+    async def main():
+        async with Workers(1) as workers:
+            task = asyncio.create_task(
+                workers.call(f"{functions}:tell_pid_and_hang_in_c", (str(told),), timeout_s=LONG_S)
+            )
+            pid = await asyncio.to_thread(pid_in, told)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await asyncio.to_thread(wait_until, lambda: not alive(pid), "the cancelled worker is gone")
+            return await workers.call("operator:add", (2, 3), timeout_s=LONG_S)
+
+    assert asyncio.run(main()) == 5
+
+
+def test_cancelling_a_call_that_is_still_queued_leaves_the_running_one_alone(functions, tmp_path):
+    told = tmp_path / "pid"
+
+    async def main():
+        async with Workers(1) as workers:
+            running = asyncio.create_task(workers.call(f"{functions}:tell_pid_and_hang", (str(told),), timeout_s=2.0))
+            await asyncio.to_thread(pid_in, told)
+            queued = asyncio.create_task(workers.call("operator:add", (2, 3), timeout_s=LONG_S))
+            await asyncio.sleep(0)
+            queued.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await queued
+            with pytest.raises(CallTimedOut):
+                await running
+
+    asyncio.run(main())
+
+
+def test_a_worker_killed_from_outside_is_a_crash_and_is_replaced(functions, tmp_path):
+    told = tmp_path / "pid"
+
+    async def main():
+        async with Workers(1) as workers:
+            call = asyncio.create_task(workers.call(f"{functions}:tell_pid_and_hang", (str(told),), timeout_s=LONG_S))
+            os.kill(await asyncio.to_thread(pid_in, told), signal.SIGKILL)
+            with pytest.raises(CallCrashed, match=r"tell_pid_and_hang was killed by SIGKILL"):
+                await call
+            return await workers.call("operator:add", (2, 3), timeout_s=LONG_S)
+
+    assert asyncio.run(main()) == 5
+
+
+def test_a_worker_that_died_between_two_calls_is_replaced(functions):
+    with Workers(1) as workers:
+        pid = workers.call_sync(f"{functions}:pid", timeout_s=LONG_S)
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not alive(pid), "it is gone")
+        assert workers.call_sync(f"{functions}:pid", timeout_s=LONG_S) != pid
+
+
+def test_every_way_to_fail_is_named(functions):
+    with Workers(1) as workers:
+
+        def failure(name, *args, function=functions):
+            with pytest.raises((CallFailed, CallCrashed, MissingExtra)) as caught:
+                workers.call_sync(f"{function}:{name}", args, timeout_s=LONG_S)
+            return type(caught.value), caught.value.message
+
+        assert failure("raise_value_error") == (
+            CallFailed,
+            f"{functions}:raise_value_error raised ValueError: seven is right out",
+        )
+        assert failure("leave")[0] is CallFailed
+        assert failure("leave_at_once") == (
+            CallCrashed,
+            f"{functions}:leave_at_once ended its process with exit status 3",
+        )
+        assert failure("kill_myself") == (CallCrashed, f"{functions}:kill_myself was killed by SIGKILL")
+        assert failure("missing_extra") == (MissingExtra, "pip install it")
+        assert "nowhere" in failure("x", function="nowhere_at_all")[1]
+        assert "absent" in failure("absent")[1]
+        assert failure("signal.SIGINT")[0] is CallFailed
+        assert failure("a_set_of_one_object")[0] is CallFailed
+        assert workers.call_sync("operator:add", (2, 3), timeout_s=LONG_S) == 5
+
+
+def test_what_the_function_prints_or_reads_does_not_disturb_the_pipe(functions, capfd):
+    with Workers(1) as workers:
+        assert workers.call_sync(f"{functions}:chatter", timeout_s=LONG_S) == ""
+        assert workers.call_sync("operator:add", (2, 3), timeout_s=LONG_S) == 5
+    assert capfd.readouterr() == ("", "")
+
+
+def test_arguments_and_results_larger_than_a_pipe_pass(functions):
+    text = "0123456789" * 1_000_000
+    with Workers(1) as workers:
+        assert workers.call_sync(f"{functions}:Nested.double", (text,), timeout_s=LONG_S) == text * 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS has no limit on address space")
+def test_memory_is_limited(functions):
+    with Workers(1) as workers:
+        with pytest.raises(CallFailed, match="MemoryError"):
+            workers.call_sync(f"{functions}:allocate", (3,), timeout_s=LONG_S)
+        assert workers.call_sync("operator:add", (2, 3), timeout_s=LONG_S) == 5
+
+
+def test_set_order_repeats_from_process_to_process(functions):
+    orders = []
+    for _ in range(2):
+        with Workers(1) as workers:
+            orders.append(workers.call_sync(f"{functions}:word_order", timeout_s=LONG_S))
+    assert orders[0] == orders[1]
+
+
+def test_an_interrupt_does_not_reach_the_workers(functions):
+    with Workers(1) as workers:
+        assert workers.call_sync(f"{functions}:interrupted", timeout_s=LONG_S) == "still here"
+
+
+def test_closing_ends_running_and_queued_calls_and_all_processes(functions, tmp_path):
+    told = tmp_path / "pid"
+
+    async def main():
+        workers = Workers(1)
+        running = asyncio.create_task(workers.call(f"{functions}:tell_pid_and_hang", (str(told),), timeout_s=LONG_S))
+        pid = await asyncio.to_thread(pid_in, told)
+        queued = asyncio.create_task(workers.call("operator:add", (2, 3), timeout_s=LONG_S))
+        await asyncio.sleep(0)
+        await workers.aclose()
+        outcomes = await asyncio.gather(running, queued, return_exceptions=True)
+        with pytest.raises(CallCrashed, match="closed"):
+            await workers.call("operator:add", (2, 3), timeout_s=LONG_S)
+        await workers.aclose()
+        return pid, outcomes
+
+    pid, outcomes = asyncio.run(main())
+    assert [type(outcome) for outcome in outcomes] == [CallCrashed, CallCrashed]
+    assert not alive(pid)
+
+
+def test_the_pool_outlives_an_event_loop():
+    with Workers(1) as workers:
+        for _ in range(2):
+            assert asyncio.run(workers.call("operator:add", (2, 3), timeout_s=LONG_S)) == 5
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, None])
+def test_no_worker_survives_its_parent(functions, tmp_path, how):
+    """Busy workers too, in C and under Python: the parent is killed, terminated, or ends without closing."""
+    told = [tmp_path / "in_c", tmp_path / "in_python", tmp_path / "idle"]
+    code = f"""
+        import asyncio, os, sys
+        from pathlib import Path
+        sys.path.insert(0, {str(tmp_path / "path")!r})
+        from tts.workers import Workers
+
+        async def main():
+            workers = Workers(3)
+            idle = await workers.call("{functions}:pid", timeout_s=300)
+            Path({str(told[2])!r}).write_text(str(idle))
+            for name, path in (("tell_pid_and_hang_in_c", {str(told[0])!r}), ("tell_pid_and_hang", {str(told[1])!r})):
+                asyncio.get_running_loop().create_task(workers.call("{functions}:" + name, (path,), timeout_s=300))
+                while not os.path.exists(path):
+                    await asyncio.sleep(0.01)
+            print("ready", flush=True)
+            while {how is not None}:
+                await asyncio.sleep(1)
+            os._exit(0)
+
+        asyncio.run(main())
+    """
+    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout.readline() == b"ready\n"
+        pids = [pid_in(path) for path in told]
+        if how is not None:
+            assert all(map(alive, pids))
+            parent.send_signal(how)
+    wait_until(lambda: not any(map(alive, pids)), "all workers are gone")
+
+
+def test_a_worker_whose_parent_cannot_kill_it_runs_into_its_cpu_limit(functions, tmp_path):
+    """What ends an orphan inside a computation where the kernel does not tell it of its parent's death."""
+    from tts.workers import _CPU_GRACE_S
+
+    told = tmp_path / "pid"
+    code = f"""
+        import os, sys, threading
+        sys.path.insert(0, {str(tmp_path / "path")!r})
+        import resource
+        from tts import workers
+        workers._limit_cpu(0.1)
+        print(resource.getrlimit(resource.RLIMIT_CPU)[0], flush=True)
+        resource.setrlimit(resource.RLIMIT_CPU, (1, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+        import worker_functions
+        worker_functions.tell_pid_and_hang_in_c({str(told)!r})
+    """
+    ended = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
+    assert int(ended.stdout) in range(_CPU_GRACE_S, _CPU_GRACE_S + 3)
+    assert ended.returncode == -signal.SIGXCPU
+
+
+def test_bad_calls_are_refused_before_anything_starts():
+    with Workers(1) as workers:
+        for function, args, timeout_s, name in (
+            ("operator.add", (), 1.0, "function"),
+            ("operator:", (), 1.0, "function"),
+            ("operator:add", (), 0.0, "timeout_s"),
+            ("operator:add", (), float("inf"), "timeout_s"),
+            ("operator:add", (object(),), 1.0, "args"),
+            ("operator:add", ("\ud800",), 1.0, "args"),
+        ):
+            with pytest.raises(InvalidParameter) as caught:
+                workers.call_sync(function, args, timeout_s=timeout_s)
+            assert caught.value.facts["name"] == name
+    with pytest.raises(InvalidParameter, match="at least 1, but got 0"):
+        Workers(0)
+
+
+def test_starting_a_worker_imports_nothing_heavy():
+    code = "import sys, tts.workers; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    heavy = {"numpy", "sympy", "math_verify", "pydantic", "aiohttp", "httpx2", "ray", "multiprocessing"}
+    assert not heavy.intersection(loaded)

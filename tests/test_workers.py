@@ -138,34 +138,38 @@ def test_many_calls_share_the_processes(functions):
     assert len(set(pids)) <= 2
 
 
+def workers_of_this_process():
+    listed = subprocess.run(["ps", "-axo", "ppid=,args="], capture_output=True, text=True, check=True).stdout
+    return [line for line in listed.splitlines() if line.split()[0] == str(os.getpid()) and "tts.workers" in line]
+
+
 def test_no_process_starts_before_the_first_call():
-    before = set(children())
-    with Workers(2):
-        assert set(children()) == before
+    with Workers(2) as workers:
+        assert workers_of_this_process() == []
+        workers.call_sync("operator:add", (2, 3), timeout_s=LONG_S)
+        assert len(workers_of_this_process()) == 1
+    assert workers_of_this_process() == []
 
 
-def children():
-    listed = subprocess.run(
-        ["ps", "-o", "pid=", "--ppid", str(os.getpid())], capture_output=True, text=True, check=False
-    )
-    return [int(pid) for pid in listed.stdout.split()]
-
-
-def test_a_power_tower_is_killed_at_its_limit_while_other_calls_go_on():
+def test_other_calls_complete_while_a_power_tower_hangs():
     async def main():
         async with Workers(2) as workers:
-            hang = asyncio.create_task(workers.call("tts.symbolic:equal", ("7", POWER_TOWER), timeout_s=4.0))
-            others = [workers.call("tts.symbolic:equal", ("x+1", f"{i}+x"), timeout_s=60.0) for i in range(20)]
+            hang = asyncio.create_task(workers.call("tts.symbolic:equal", ("7", POWER_TOWER), timeout_s=LONG_S))
+            others = [workers.call("tts.symbolic:equal", ("x+1", f"{i}+x"), timeout_s=LONG_S) for i in range(20)]
             verdicts = await asyncio.gather(*others)
             assert not hang.done()
-            with pytest.raises(CallTimedOut) as caught:
-                await hang
-            return verdicts, caught.value
+            hang.cancel()
+            return verdicts
 
-    verdicts, error = asyncio.run(main())
-    assert verdicts == [i == 1 for i in range(20)]
-    assert error.facts == {"function": "tts.symbolic:equal", "timeout_s": 4.0}
-    assert "4 s" in error.message
+    assert asyncio.run(main()) == [i == 1 for i in range(20)]
+
+
+def test_a_power_tower_costs_its_limit_and_nothing_else():
+    with Workers(1) as workers:
+        with pytest.raises(CallTimedOut, match=r"ran for 0\.5 s, its limit, and was killed") as caught:
+            workers.call_sync("tts.symbolic:equal", ("7", POWER_TOWER), timeout_s=0.5)
+        assert caught.value.facts == {"function": "tts.symbolic:equal", "timeout_s": 0.5}
+        assert workers.call_sync("tts.symbolic:equal", ("x+1", "1+x"), timeout_s=LONG_S) is True
 
 
 @pytest.mark.parametrize("hang", ["tell_pid_and_hang", "tell_pid_and_hang_in_c"])
@@ -186,8 +190,8 @@ def test_a_function_that_ignores_every_signal_it_can_is_killed_too(functions):
 def test_waiting_for_a_free_process_is_not_charged_to_the_limit(functions, tmp_path):
     async def main():
         async with Workers(1) as workers:
-            hang = workers.call(f"{functions}:tell_pid_and_hang", (str(tmp_path / "pid"),), timeout_s=1.0)
-            queued = workers.call("operator:add", (2, 3), timeout_s=0.5)
+            hang = workers.call(f"{functions}:tell_pid_and_hang", (str(tmp_path / "pid"),), timeout_s=2.0)
+            queued = workers.call("operator:add", (2, 3), timeout_s=1.5)
             return await asyncio.gather(hang, queued, return_exceptions=True)
 
     first, second = asyncio.run(main())
@@ -196,9 +200,9 @@ def test_waiting_for_a_free_process_is_not_charged_to_the_limit(functions, tmp_p
 
 
 def test_importing_the_function_is_not_charged_to_the_limit(functions, tmp_path):
-    (tmp_path / "path" / "slow_to_import.py").write_text("import time; time.sleep(1)\ndef one(): return 1\n")
+    (tmp_path / "path" / "slow_to_import.py").write_text("import time; time.sleep(2)\ndef one(): return 1\n")
     with Workers(1) as workers:
-        assert workers.call_sync("slow_to_import:one", timeout_s=0.5) == 1
+        assert workers.call_sync("slow_to_import:one", timeout_s=1.5) == 1
 
 
 def test_cancelling_the_awaiting_task_kills_the_worker(functions, tmp_path):

@@ -1,0 +1,38 @@
+# Everything a newcomer needs: `make demo`, `make test`. Each sets up its own environment in .venv first.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint types clean
+
+demo: $(VENV)/.ready
+	@rm -rf demo-run
+	@$(BIN)/tts model pull >/dev/null
+	$(BIN)/tts sweep 'arithmetic?size=30&seed=7&terms=2&digits=2' \
+	  --strategy single \
+	  --strategy majority_vote:n=2,4,8,16 \
+	  --strategy best_of_n:n=4,8 \
+	  --strategy first_finish:n=8,k=3 \
+	  --strategy genrm:n=4,verifications=1,verifier=judge \
+	  --strategy sequential_revision:chains=4,rounds=2 \
+	  --max-tokens 64 --out demo-run
+
+test: $(VENV)/.ready
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.ready
+	$(BIN)/mypy tts strategies clusters
+
+$(VENV)/.ready: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tts needs Python 3.11 or newer: make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[local,math,report,tasks,dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) demo-run build *.egg-info

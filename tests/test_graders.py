@@ -1,0 +1,237 @@
+import asyncio
+import subprocess
+import sys
+
+import pytest
+
+from tts.errors import BadProblem, MissingExtra, UnknownName
+from tts.graders import ExactGrader, MathGrader, ReasoningGymGrader, grader_named
+from tts.tasks import load
+from tts.types import Problem
+from tts.workers import Workers
+
+PROBLEM = Problem("p1", "?")
+POWER_TOWER = r"\dfrac{5^{(5^{(5^{(5^5)})}-4)}-5}{16}"
+LONG_S = 300.0
+
+
+@pytest.fixture(scope="module")
+def workers():
+    with Workers(2) as workers:
+        yield workers
+
+
+class CountingWorkers(Workers):
+    """The real thing, which also says how often it was called."""
+
+    calls = 0
+
+    async def call(self, *args, **kwargs):
+        self.calls += 1
+        return await super().call(*args, **kwargs)
+
+
+def grade(grader, reference, *answers):
+    async def main():
+        return [await grader.grade(answer, reference, PROBLEM) for answer in answers]
+
+    return asyncio.run(main())
+
+
+def test_the_exact_grader_compares_numbers_choices_and_words():
+    assert grade(ExactGrader(), "0.5", "1/2", r"\frac{1}{2}", "0.50", "0.51", "50%", None) == [True] * 3 + [False] * 3
+    assert grade(ExactGrader(), "Monday", "monday", "Tuesday") == [True, False]
+    assert grade(ExactGrader(), "x+1", "x + 1", "1+x") == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("reference", "right", "wrong"),
+    [
+        ("42", ["42", "42.0", r"\boxed{42}", r"6 \cdot 7", r"\sqrt{1764}", "42\\text{ apples}"], ["43", "none", "x"]),
+        (r"\frac{1}{3}", ["1/3", "0.333333", r"\frac{2}{6}"], ["0.33", "3"]),
+        ("x^2+2x+1", ["(x+1)^2", "1 + 2x + x^{2}"], ["(x-1)^2", "x^2"]),
+        (r"\left( 3, \frac{\pi}{2} \right)", [r"(3,\pi/2)"], [r"(\frac{\pi}{2},3)"]),
+        (r"(-\infty,2)\cup(3,\infty)", [r"(-\infty, 2) \cup (3, \infty)"], [r"(-\infty,2]\cup(3,\infty)"]),
+        ("10%", ["0.1", "10", r"10\%"], ["1"]),
+        ("B", ["B", "(B)"], ["A", "2"]),
+    ],
+)
+def test_the_math_grader_knows_equal_values(workers, reference, right, wrong):
+    grader = MathGrader(workers, timeout_s=LONG_S)
+    assert grade(grader, reference, *right) == [True] * len(right)
+    assert grade(grader, reference, *wrong, None) == [False] * len(wrong) + [False]
+    assert grader.timeouts == grader.crashes == []
+
+
+def test_plain_answers_are_settled_without_a_worker():
+    workers = CountingWorkers(1)
+    with workers:
+        assert grade(MathGrader(workers), "42", "42", "41", "42.00", "no idea", None) == [
+            True,
+            False,
+            True,
+            False,
+            False,
+        ]
+    assert workers.calls == 0
+
+
+def test_an_answer_that_hangs_is_wrong_and_costs_its_limit_once():
+    async def main(workers):
+        grader = MathGrader(workers, timeout_s=0.5)
+        together = [grader.grade(POWER_TOWER, "7", PROBLEM) for _ in range(5)]
+        verdicts = await asyncio.gather(*together, grader.grade(r"\sqrt{49}", "7", PROBLEM))
+        verdicts.append(await grader.grade(f"${POWER_TOWER}$", "7.0", PROBLEM))
+        return verdicts, grader
+
+    workers = CountingWorkers(2)
+    with workers:
+        workers.call_sync("tts.symbolic:equal", ("x", "y"), timeout_s=LONG_S)
+        verdicts, grader = asyncio.run(main(workers))
+    assert verdicts == [False] * 5 + [True, False]
+    assert [problem for problem, _ in grader.timeouts] == ["p1"]
+    assert workers.calls == 2
+
+
+def test_a_cancelled_grading_does_not_stop_another_that_waits_for_the_same_pair(workers):
+    async def main():
+        grader = MathGrader(workers, timeout_s=LONG_S)
+        first, second = (asyncio.create_task(grader.grade("1+x", "x+1", PROBLEM)) for _ in range(2))
+        await asyncio.sleep(0)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        return await second
+
+    assert asyncio.run(main()) is True
+
+
+def test_a_reference_that_cannot_be_read_is_refused_with_its_problem_and_line(workers):
+    async def main():
+        for grader in (MathGrader(workers, timeout_s=LONG_S), ExactGrader()):
+            for reference in ("42", "B", "Monday", r"\frac{\pi}{2}", "(1,2)"):
+                await grader.check_reference(reference, PROBLEM)
+            with pytest.raises(BadProblem, match="'p1' is empty"):
+                await grader.check_reference(" $ ", PROBLEM)
+        with pytest.raises(BadProblem, match=r"'p1' \(line 7\) cannot be read") as caught:
+            await MathGrader(workers).check_reference(r"\begin{tikzpicture}", PROBLEM, 7)
+        assert caught.value.facts == {"problem": "p1", "line": 7}
+        with pytest.raises(BadProblem, match=r"cannot be read: .* its limit"):
+            await MathGrader(workers, timeout_s=0.5).check_reference(r"\binom{10^9}{500000000}", PROBLEM)
+
+    asyncio.run(main())
+
+
+def test_votes_fall_into_classes_by_algebra_in_the_order_first_seen(workers):
+    answers = ["x+1", "7", "1+x", r"\sqrt{49}", "7.0", "y", "(x+1)", "y"]
+    call = workers.call("tts.graders:equivalent_classes", (answers,), timeout_s=LONG_S)
+    assert asyncio.run(call) == [0, 1, 0, 1, 1, 2, 0, 2]
+
+
+def test_one_answer_that_hangs_does_not_cost_the_others_their_votes(workers):
+    answers = ["x+1", POWER_TOWER, "1+x", "(10^9)!", r"9^{9^9}", POWER_TOWER, "(" * 200 + "1" + ")" * 200, "x+1"]
+    classes = asyncio.run(workers.call("tts.graders:equivalent_classes", (answers,), timeout_s=LONG_S))
+    assert classes == [0, 1, 0, 2, 3, 1, classes[6], 0]
+    assert classes[6] not in (0, 1, 2, 3)
+
+
+def test_model_text_is_never_executed(workers, tmp_path):
+    target = tmp_path / "written"
+    attack = f"__import__('os').system('touch {target}')"
+    texts = [attack, f"\\text{{{attack}}}", f"1 + {attack}", f"[{attack}]"]
+
+    async def main():
+        grader = MathGrader(workers, timeout_s=LONG_S)
+        verdicts = [await grader.grade(text, "7", PROBLEM) for text in texts]
+        for source in ("countdown", "puzzle24", "simple_integration", "n_queens", "spiral_matrix"):
+            task = load(f"reasoning-gym:{source}?size=1&seed=7")
+            gym = ReasoningGymGrader(task.grader, workers, timeout_s=LONG_S)
+            example = task.examples[0]
+            assert await gym.grade(example.reference, example.reference, example.problem) is True
+            verdicts += [await gym.grade(text, example.reference, example.problem) for text in texts]
+        return verdicts
+
+    assert not any(asyncio.run(main()))
+    assert not target.exists()
+
+
+def test_reasoning_gym_answers_are_scored_by_their_dataset(workers):
+    task = load("reasoning-gym:countdown?size=2&seed=7")
+    example = task.examples[0]
+
+    async def main():
+        grader = grader_named(task.grader, workers)
+        commuted = example.reference + " + 1 - 1"
+        spaced = f"({example.reference})"
+        answers = [example.reference, spaced, commuted, "9**9**9**9", None]
+        return [await grader.grade(answer, example.reference, example.problem) for answer in answers]
+
+    assert asyncio.run(main()) == [True, True, False, False, False]
+
+
+def test_a_scorer_needs_the_reference_and_the_right_problem(workers):
+    task = load("reasoning-gym:chain_sum?size=2&seed=7")
+    example = task.examples[0]
+
+    async def main():
+        grader = grader_named(task.grader, workers)
+        with pytest.raises(BadProblem, match="another reference"):
+            await grader.grade(example.reference, "guess", example.problem)
+        with pytest.raises(BadProblem, match="has no problem 'p1'"):
+            await grader.grade(example.reference, example.reference, PROBLEM)
+
+    asyncio.run(main())
+
+
+def test_problems_without_a_reference_of_their_own_are_scored_too(workers):
+    task = load("reasoning-gym:rush_hour?size=1&seed=7")
+    example = task.examples[0]
+    assert example.reference == ""
+
+    async def main():
+        grader = grader_named(task.grader, workers)
+        await grader.check_reference(example.reference, example.problem)
+        return await grader.grade("no idea", example.reference, example.problem)
+
+    assert asyncio.run(main()) is False
+
+
+def test_an_unknown_grader_is_named_with_those_there_are(workers):
+    with pytest.raises(UnknownName, match="Did you mean 'math'"):
+        grader_named("maths", workers)
+    assert isinstance(grader_named("exact", workers), ExactGrader)
+
+
+@pytest.mark.parametrize(
+    ("absent", "grader", "extra"),
+    [("math_verify", "math", "math"), ("reasoning_gym", "reasoning-gym:chain_sum", "tasks")],
+)
+def test_a_grader_whose_package_is_absent_says_what_to_install(absent, grader, extra):
+    code = f"""
+import sys
+sys.modules[{absent!r}] = None
+from tts.errors import MissingExtra
+from tts.graders import grader_named
+from tts.workers import Workers
+try:
+    grader_named({grader!r}, Workers(1))
+except MissingExtra as error:
+    print(error.message)
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert f"pip install 'test-time-scaling[{extra}]'" in said
+
+
+@pytest.mark.parametrize("function", ["tts.symbolic:parses", "tts.gym:entries", "tts.graders:equivalent_classes"])
+def test_a_worker_without_the_package_says_so_too(function, tmp_path, monkeypatch):
+    for package in ("math_verify", "reasoning_gym"):
+        (tmp_path / f"{package}.py").write_text("raise ImportError('not here')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with Workers(1) as workers, pytest.raises(MissingExtra, match="pip install"):
+        workers.call_sync(function, (["x", "y"],), timeout_s=LONG_S)
+
+
+def test_importing_graders_and_tasks_loads_no_algebra():
+    code = "import sys, tts.graders, tts.tasks, tts.answers; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"sympy", "math_verify", "reasoning_gym", "numpy"}.intersection(loaded)

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ def body(seed: int) -> dict[str, Any]:
     }
 
 
-# -- the clients ----------------------------------------------------------------------------------------------------
+# -- the clients ---------------------------------------------------------------------------------------------------
 
 
 async def bare_aiohttp(url: str, load: Callable[[One], Awaitable[None]]) -> None:
@@ -160,7 +160,7 @@ CLIENTS = {
 }
 
 
-# -- the loads, each in a process of its own ----------------------------------------------------------------------------
+# -- the loads, each in a process of its own -----------------------------------------------------------------------
 
 
 async def measure_streams(name: str, url: str) -> dict[str, float]:
@@ -201,9 +201,7 @@ async def measure_storm(name: str, url: str) -> dict[str, float]:
         found["wall_s"] = time.perf_counter() - wall_s
         await asyncio.sleep(6)  # longer than anybody keeps idle connections alive
         found["tasks"] = len(asyncio.all_tasks()) - 1
-        found["sockets"] = (
-            sum("socket:" in link for link in map(_link, Path("/proc/self/fd").iterdir())) - _LOOP_SOCKETS
-        )
+        found["sockets"] = _open_sockets() - _LOOP_SOCKETS
 
     await CLIENTS[name](url, load)
     return found
@@ -212,11 +210,12 @@ async def measure_storm(name: str, url: str) -> dict[str, float]:
 _LOOP_SOCKETS = 2  # an event loop's own pair
 
 
-def _link(path: Path) -> str:
-    try:
-        return os.readlink(path)
-    except FileNotFoundError:
-        return ""
+def _open_sockets() -> int:
+    links = []
+    for path in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            links.append(os.readlink(path))
+    return sum(link.startswith("socket:") for link in links)
 
 
 async def measure_race(name: str, url: str) -> dict[str, Any]:
@@ -247,7 +246,7 @@ LOADS: dict[str, Callable[[str, str], Awaitable[dict[str, Any]]]] = {
 }
 
 
-# -- engines, each in a process of its own --------------------------------------------------------------------------------
+# -- engines, each in a process of its own -------------------------------------------------------------------------
 
 
 def paced(_: dict[str, Any]) -> Reply:
@@ -288,7 +287,7 @@ def measure(load: str, client: str, url: str, loop: str) -> dict[str, Any]:
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
-# -- the tables ------------------------------------------------------------------------------------------------------------
+# -- the tables ----------------------------------------------------------------------------------------------------
 
 
 def streams_table(loop: str, repeats: int) -> list[str]:
@@ -303,20 +302,21 @@ def streams_table(loop: str, repeats: int) -> list[str]:
     }
     bare = middle["bare aiohttp loop"]
     rows = [
-        f"| client, on {loop} | CPU s | × bare | requests/s | × bare |",
+        f"| client, on {loop} | CPU s | of bare | requests/s | of bare |",
         "|---|---:|---:|---:|---:|",
     ]
     for name, found in middle.items():
         rate, bare_rate = STREAMS / found["wall_s"], STREAMS / bare["wall_s"]
         rows.append(
-            f"| {name} | {found['cpu_s']:.2f} | {found['cpu_s'] / bare['cpu_s']:.2f} | {rate:.0f} | {rate / bare_rate:.2f} |"
+            f"| {name} | {found['cpu_s']:.2f} | {found['cpu_s'] / bare['cpu_s']:.2f} | {rate:.0f} | "
+            f"{rate / bare_rate:.2f} |"
         )
     return rows
 
 
 def storm_table() -> list[str]:
     rows = [
-        "| client | CPU s | wall s | connections left | sockets left | slots left | tasks left | decoded after leaving |",
+        "| client | CPU s | wall s | connections | sockets | slots | tasks left | decoded after leaving |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for name in CLIENTS:
@@ -336,11 +336,12 @@ def race_table() -> list[str]:
         time.sleep(0.5)
         served = {str(row.seed): row for row in page(url, "/served", list[Served])}
     closed_ms = sorted(1000 * (served[seed].ended_s - decided_s) for seed, (decided_s, _) in losers.items())
+    p99_ms = closed_ms[int(0.99 * len(closed_ms))]
     further = [served[seed].tokens - tokens for seed, (_, tokens) in losers.items()]
     return [
-        "| losers | closed at the server after, p50 | p99 | worst | further chunks decoded, mean | most |",
+        "| losers | closed at the server, p50 | p99 | worst | further chunks decoded, mean | most |",
         "|---:|---:|---:|---:|---:|---:|",
-        f"| {len(closed_ms)} | {statistics.median(closed_ms):.1f} ms | {closed_ms[int(0.99 * len(closed_ms))]:.1f} ms | "
+        f"| {len(closed_ms)} | {statistics.median(closed_ms):.1f} ms | {p99_ms:.1f} ms | "
         f"{closed_ms[-1]:.1f} ms | {statistics.mean(further):.2f} | {max(further)} |",
     ]
 

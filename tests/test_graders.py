@@ -112,7 +112,7 @@ def test_a_reference_that_cannot_be_read_is_refused_with_its_problem_and_line(wo
             for reference in ("42", "B", "Monday", r"\frac{\pi}{2}", "(1,2)"):
                 await grader.check_reference(reference, PROBLEM)
             with pytest.raises(BadProblem, match="'p1' is empty"):
-                await grader.check_reference(" $ ", PROBLEM)
+                await grader.check_reference(" . ", PROBLEM)
         with pytest.raises(BadProblem, match=r"'p1' \(line 7\) cannot be read") as caught:
             await MathGrader(workers).check_reference(r"\begin{tikzpicture}", PROBLEM, 7)
         assert caught.value.facts == {"problem": "p1", "line": 7}
@@ -161,12 +161,13 @@ def test_reasoning_gym_answers_are_scored_by_their_dataset(workers):
 
     async def main():
         grader = grader_named(task.grader, workers)
-        commuted = example.reference + " + 1 - 1"
-        spaced = f"({example.reference})"
-        answers = [example.reference, spaced, commuted, "9**9**9**9", None]
-        return [await grader.grade(answer, example.reference, example.problem) for answer in answers]
+        answers = [example.reference, f"({example.reference})", f"{example.reference} + 1 - 1", None]
+        verdicts = [await grader.grade(answer, example.reference, example.problem) for answer in answers]
+        hasty = ReasoningGymGrader(task.grader, workers, timeout_s=0.5)
+        verdicts.append(await hasty.grade("9**9**9**9", example.reference, example.problem))
+        return verdicts, hasty.timeouts
 
-    assert asyncio.run(main()) == [True, True, False, False, False]
+    assert asyncio.run(main()) == ([True, True, False, False, False], [("countdown-0", "9**9**9**9")])
 
 
 def test_a_scorer_needs_the_reference_and_the_right_problem(workers):

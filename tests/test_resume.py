@@ -13,7 +13,6 @@ import msgspec
 from tts.actions import Cancelled, Failed, Finished, Progressed, Refused, Returned, Scored, Woke
 from tts.journal import Decided, Granted, Lost, Record, Shared
 from tts.runfolder import JOURNAL, read_records
-from tts.search import usage_of
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import arithmetic
 from tts.types import Cost
@@ -137,7 +136,7 @@ def assert_the_ledger_adds_up(records: list[Record], spent: Cost, lost: Cost) ->
             booked_lost += record.cost
         elif isinstance(record, ENDS) and not isinstance(record, Progressed) and record.id in open_grants:
             reserved = open_grants.pop(record.id)
-            tokens = usage_of(record).completion_tokens
+            tokens = record.usage.completion_tokens
             assert tokens <= reserved.tokens
             settled += Cost(1, tokens)
     paid = sum((r.paid.tokens for r in records if isinstance(r, Decided)), 0)

@@ -9,6 +9,7 @@ from tts.answers import extract, same
 from tts.errors import BadProblem, InvalidParameter, UnknownName
 from tts.tasks import Example, load, read_examples, write_examples
 from tts.types import Problem
+from tts.workers import Workers
 
 
 @pytest.fixture
@@ -88,7 +89,7 @@ def test_messages_give_the_system_turn_and_the_user_turn(write):
 
 
 def test_prompts_keep_their_unicode_and_their_line_breaks(write):
-    prompt = "¿Cuánto es 2×3?\u2028 日本語 \U0001f9ee\n\tend "
+    prompt = "¿Cuánto es 2\u00d73?\u2028 日本語 \U0001f9ee\n\tend "
     [example] = load(
         write(b'\xef\xbb\xbf{"question": ' + json.dumps(prompt, ensure_ascii=False).encode() + b"}")
     ).examples
@@ -197,24 +198,33 @@ def test_reasoning_gym_problems_ask_for_an_answer_that_can_be_found():
 
 
 def test_reasoning_gym_problems_do_not_differ_from_process_to_process():
-    # These two go through sets of strings, whose order depends on the hash seed.
-    for name in ("word_ladder", "ransom_note"):
-        assert load(f"reasoning-gym:{name}?size=5&seed=7") == load(f"reasoning-gym:{name}?size=5&seed=7")
+    # This one goes through a set of strings, whose order depends on the hash seed.
+    assert load("reasoning-gym:word_ladder?size=5&seed=7") == load("reasoning-gym:word_ladder?size=5&seed=7")
 
 
 def test_public_facts_are_there_and_the_answer_is_not_among_them():
-    for name, keys in (
-        ("countdown", {"numbers", "target"}),
-        ("sudoku", {"puzzle"}),
-        ("n_queens", {"puzzle"}),
-        ("tower_of_hanoi", {"num_disks", "num_pegs", "start_peg", "target_peg"}),
-        ("gsm_symbolic", set()),
-        ("chain_sum", set()),
-    ):
-        for example in load(f"reasoning-gym:{name}?size=5&seed=7").examples:
-            assert set(example.problem.facts) == keys
-            assert example.reference not in json.dumps(example.problem.facts)
-            assert example.reference not in example.problem.facts.values()
+    public = {
+        "countdown": {"numbers", "target"},
+        "futoshiki": {"puzzle"},
+        "mini_sudoku": {"puzzle"},
+        "n_queens": {"puzzle"},
+        "puzzle24": {"numbers"},
+        "sudoku": {"puzzle"},
+        "tower_of_hanoi": {"num_disks", "num_pegs", "start_peg", "target_peg"},
+        **{
+            name: set()
+            for name in ("chain_sum", "gsm_symbolic", "leg_counting", "maze", "rubiks_cube", "shortest_path")
+        },
+    }
+    with Workers(1) as workers:
+        for name, keys in public.items():
+            for entry in workers.call_sync("tts.gym:entries", (f"reasoning-gym:{name}?size=5", 3), timeout_s=300.0):
+                assert set(entry) == {"question", "answer", "facts"}
+                assert set(entry["facts"]) == keys
+                assert entry["answer"] not in entry["facts"].values()
+                assert not entry["answer"] or entry["answer"] not in json.dumps(entry["facts"])
+    [example] = load("reasoning-gym:countdown?size=1&seed=7").examples
+    assert example.problem.facts == {"numbers": [83, 94, 74, 90, 40], "target": 169}
 
 
 def test_an_unknown_dataset_or_parameter_is_named_with_the_nearest():

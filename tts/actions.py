@@ -1,6 +1,7 @@
 """What a search asks for, and what it is told: actions are imperatives, events past participles.
 
-Every action but `Cancel` ends exactly once, with one of the events in `End`. `Progressed` may come before that.
+Every action but `Cancel` ends exactly once, with one of the events in `End`; each of these has the `usage` and `timing`
+it reports. `Progressed` may come before that.
 Times (`at_s`) are seconds on the run's clock, which starts at 0 and stands still while the run is down.
 """
 
@@ -9,6 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 from tts.types import Candidate, Completion, ErrorInfo, Problem, Prompt, Sampling, Score, Timing, Usage, Value
+
+NO_USAGE = Usage()
+NO_TIME = Timing()
 
 
 class Request(Value, frozen=True):
@@ -82,6 +86,14 @@ class Finished(Value, frozen=True, tag="finished"):
     at_s: float
     completion: Completion
 
+    @property
+    def usage(self) -> Usage:
+        return self.completion.usage
+
+    @property
+    def timing(self) -> Timing:
+        return self.completion.timing
+
 
 class Scored(Value, frozen=True, tag="scored"):
     """A `Verify` ended with a score (whose value may be None: an abstention)."""
@@ -101,12 +113,24 @@ class Returned(Value, frozen=True, tag="returned"):
     value: Any
     timing: Timing = Timing()
 
+    @property
+    def usage(self) -> Usage:
+        return NO_USAGE
+
 
 class Woke(Value, frozen=True, tag="woke"):
     """A `Sleep` ended."""
 
     id: str
     at_s: float
+
+    @property
+    def usage(self) -> Usage:
+        return NO_USAGE
+
+    @property
+    def timing(self) -> Timing:
+        return NO_TIME
 
 
 class Failed(Value, frozen=True, tag="failed"):
@@ -126,6 +150,14 @@ class Cancelled(Value, frozen=True, tag="cancelled"):
     at_s: float
     completion: Completion = Completion("", "cancelled")
 
+    @property
+    def usage(self) -> Usage:
+        return self.completion.usage
+
+    @property
+    def timing(self) -> Timing:
+        return self.completion.timing
+
 
 class Refused(Value, frozen=True, tag="refused"):
     """The run's budget cannot hold this action: it never left, and costs nothing."""
@@ -133,6 +165,14 @@ class Refused(Value, frozen=True, tag="refused"):
     id: str
     at_s: float
     error: ErrorInfo
+
+    @property
+    def usage(self) -> Usage:
+        return NO_USAGE
+
+    @property
+    def timing(self) -> Timing:
+        return NO_TIME
 
 
 class Progressed(Value, frozen=True, tag="progressed"):

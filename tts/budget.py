@@ -90,13 +90,24 @@ class Ledger:
         name: whose ledger it is, for messages.
     """
 
-    __slots__ = ("_caps", "_reserved", "_spent", "_unknown", "limits", "name", "overrun", "reservations")
+    __slots__ = (
+        "_caps",
+        "_needs_price",
+        "_reserved",
+        "_spent",
+        "_unknown",
+        "limits",
+        "name",
+        "overrun",
+        "reservations",
+    )
 
     def __init__(self, limits: Limits, name: str = "run") -> None:
         self.limits = limits
         self.name = name
         self.reservations: dict[str, Cost] = {}
         self.overrun: Cost = Cost()
+        self._needs_price = limits.usd is not None or limits.flops is not None
         self._spent = [0, 0, 0, 0]
         self._reserved = [0, 0, 0, 0]
         self._unknown = [False, False, False, False]
@@ -116,6 +127,8 @@ class Ledger:
 
     def fits(self, cost: Cost) -> bool:
         """Whether `cost` can be reserved now."""
+        if not self._caps:
+            return True
         amounts = _amounts(cost)
         return all(self._spent[i] + self._reserved[i] + amounts[i] <= cap for i, cap in self._caps)
 
@@ -132,14 +145,19 @@ class Ledger:
             UnknownCost: a limit is set on dollars or FLOPs, and this cost is not known in them.
             InvalidParameter: `key` already holds a reservation.
         """
+        if not self.try_reserve(key, cost):
+            raise self.exhausted(cost)
+
+    def try_reserve(self, key: str, cost: Cost) -> bool:
+        """As `reserve`, but False where it does not fit."""
         if key in self.reservations:
             raise InvalidParameter(f"{key} already holds a reservation", key=key)
         self.check_known(cost)
         if not self.fits(cost):
-            raise self.exhausted(cost)
+            return False
         self.reservations[key] = cost
-        for i, amount in enumerate(_amounts(cost)):
-            self._reserved[i] += amount
+        self._add(self._reserved, cost, 1)
+        return True
 
     def settle(self, key: str, actual: Cost) -> None:
         """Charge `actual` and release what `key` held. An overrun (a server that ignored `max_tokens`) is charged in
@@ -153,17 +171,16 @@ class Ledger:
     def release(self, key: str) -> Cost:
         """Give back what `key` held, and return it: the action never left."""
         held = self.reservations.pop(key)
-        for i, amount in enumerate(_amounts(held)):
-            self._reserved[i] -= amount
+        self._add(self._reserved, held, -1)
         return held
 
     def charge(self, cost: Cost) -> None:
         """Charge a cost that held no reservation: what a crash lost, or what an earlier session spent."""
-        for i, amount in enumerate((cost.samples, cost.tokens, cost.picodollars, cost.flops)):
-            if amount is None:
-                self._unknown[i] = True
-            else:
-                self._spent[i] += amount
+        self._add(self._spent, cost, 1)
+        if cost.picodollars is None:
+            self._unknown[2] = True
+        if cost.flops is None:
+            self._unknown[3] = True
 
     def room(self, cost: Cost) -> int | None:
         """How many times `cost` fits now; None if no limit bounds it."""
@@ -181,6 +198,8 @@ class Ledger:
 
     def check_known(self, cost: Cost) -> None:
         """Refuse a limit on a quantity in which this cost is unknown, rather than ignore the limit."""
+        if not self._needs_price:
+            return
         for name, limit, amount, how in (
             ("usd", self.limits.usd, cost.picodollars, "give a price (--prices FILE, or --price-in and --price-out)"),
             ("flops", self.limits.flops, cost.flops, "give the model's config.json (--model-config FILE)"),
@@ -205,6 +224,13 @@ class Ledger:
                 search=self.name,
             )
         return BudgetExhausted(f"{self.name}: the budget is closed", limit=None, search=self.name)
+
+    @staticmethod
+    def _add(amounts: list[int], cost: Cost, sign: int) -> None:
+        amounts[0] += sign * cost.samples
+        amounts[1] += sign * cost.tokens
+        amounts[2] += sign * (cost.picodollars or 0)
+        amounts[3] += sign * (cost.flops or 0)
 
     def _shortages(self, cost: Cost) -> Iterator[tuple[int, str, int, int]]:
         amounts = _amounts(cost)

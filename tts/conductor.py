@@ -33,7 +33,7 @@ from tts.actions import (
 from tts.budget import Ledger, Limits
 from tts.errors import BudgetExhausted, InvalidParameter, ReplayDivergence
 from tts.journal import Decided, Granted, History, Lost, Opened, Record, Shared, digest, problem_of
-from tts.search import CostModel, Result, Search, Strategy, Verifier, usage_of
+from tts.search import CostModel, Result, Search, Strategy, Verifier
 from tts.types import Cost, ErrorInfo, Problem, Sampling, StrategySpec, Value
 
 # The next request would meet these, too: the run stops, keeps what it has, and can be resumed once they are mended.
@@ -180,7 +180,7 @@ class Conductor:
         action = self._live.pop(event.id, None)
         if action is None:
             return []
-        cost = self._costs.actual(action, usage_of(event))
+        cost = self._costs.actual(action, event.usage)
         self.ledger.settle(event.id, cost)
         self.lost += cost
         return [Lost(event.id, cost)]
@@ -206,7 +206,7 @@ class Conductor:
         if not isinstance(event, Progressed):
             action = self._live.pop(event.id, None)
             if action is not None:
-                cost = self._costs.actual(action, usage_of(event))
+                cost = self._costs.actual(action, event.usage)
                 self.ledger.settle(event.id, cost)
                 opened.paid += cost
                 self._hand_out(action, event)
@@ -450,7 +450,7 @@ class Conductor:
         """Charge the run again for what an earlier session paid."""
         if isinstance(event, Refused) or event.id in self._history.shared or event.id in self._history.lost:
             return
-        cost = self._costs.actual(action, usage_of(event))
+        cost = self._costs.actual(action, event.usage)
         self.ledger.charge(cost)
         opened.paid += cost
 

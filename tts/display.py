@@ -16,7 +16,6 @@ from rich.table import Table
 
 from tts.actions import Cancelled, Event, Failed, Finished, Scored
 from tts.report import Outcome, Row
-from tts.search import usage_of
 
 if TYPE_CHECKING:
     from tts.clusters.local import LocalCluster
@@ -74,7 +73,7 @@ class Display:
         now = time.monotonic()
         for event in events:
             if isinstance(event, Finished | Scored | Cancelled | Failed):
-                tokens = usage_of(event).completion_tokens
+                tokens = event.usage.completion_tokens
                 self._tokens += tokens
                 self._recent.append((now, tokens))
                 self._cancelled += tokens if isinstance(event, Cancelled) else 0

@@ -68,7 +68,6 @@ from tts.types import (
     Score,
     ScoreKind,
     StrategySpec,
-    Timing,
     Usage,
     Value,
     as_prompt,
@@ -365,28 +364,28 @@ class Search:
 
     def _book(self, live: _Live, event: End) -> None:
         """Settle the share's ledger and sort the cost into the bill."""
-        action, id = live.action, event.id
+        action, kind = live.action, type(event)
+        if kind is Finished:
+            self._add_candidate(action, event.completion)  # type: ignore[union-attr]  # it is a Finished
+        elif kind is Scored and isinstance(action, Verify):
+            self.scores.setdefault(action.candidate.id, []).append(event.score)  # type: ignore[union-attr]  # likewise
+        elif isinstance(event, Failed):
+            self.failures.append(event.error)
         if live.cost.samples == 0:
             return
-        if isinstance(event, Refused):
-            self.ledger.release(id)
+        if kind is Refused:
+            self.ledger.release(event.id)
             return
-        usage = usage_of(event)
-        cost = self._costs.actual(action, usage)
-        self.ledger.settle(id, cost)
-        kind = "verifier" if isinstance(action, Verify) else "answers"
-        if isinstance(event, Cancelled) and live.mailbox.closed:
-            kind = "cancelled"
-        elif isinstance(event, Failed):
-            kind = "failed"
-            self.failures.append(event.error)
-        self._spent[kind] = self._spent.get(kind, Cost()) + cost
-        self._usage += usage
-        self._busy_s += _timing_of(event).total_s
-        if isinstance(event, Finished):
-            self._add_candidate(action, event.completion)
-        elif isinstance(event, Scored) and isinstance(action, Verify):
-            self.scores.setdefault(action.candidate.id, []).append(event.score)
+        cost = self._costs.actual(action, event.usage)
+        self.ledger.settle(event.id, cost)
+        heading = "verifier" if isinstance(action, Verify) else "answers"
+        if kind is Failed:
+            heading = "failed"
+        elif kind is Cancelled and live.mailbox.closed:
+            heading = "cancelled"
+        self._spent[heading] = self._spent.get(heading, Cost()) + cost
+        self._usage += event.usage
+        self._busy_s += event.timing.total_s
 
     def _add_candidate(self, action: Work, completion: Completion) -> Candidate:
         prefix = action.request.continue_from if isinstance(action, Generate) else ""
@@ -407,7 +406,6 @@ class Search:
     def _ask(self, action: Work, mailbox: _Mailbox) -> None:
         """Reserve the action's worst case and let it leave; or let it wait for room; or refuse it."""
         live = _Live(action, self._costs.worst(action), mailbox, self._current.depth)
-        self.ledger.check_known(live.cost)
         self._live[action.id] = live
         if live.cost.samples == 0:  # timers and functions cost no tokens and never wait behind what does
             self._depart(live)
@@ -416,9 +414,8 @@ class Search:
             self._admit()
 
     def _leave(self, live: _Live) -> bool:
-        if not self.ledger.fits(live.cost):
+        if not self.ledger.try_reserve(live.action.id, live.cost):
             return False
-        self.ledger.reserve(live.action.id, live.cost)
         self._depart(live)
         return True
 
@@ -600,27 +597,14 @@ class Search:
         self._close_mailbox(self._clock, list(self._live))
 
 
-def usage_of(event: End) -> Usage:
-    """The tokens an event reports, whatever kind it is."""
-    if isinstance(event, Finished | Cancelled):
-        return event.completion.usage
-    return event.usage if isinstance(event, Scored | Failed) else Usage()
-
-
 def _deeper(depth: tuple[int, float], item: tuple[Any, _Live | _Task]) -> tuple[int, float]:
     """A task's depth after it has waited for `item`: the longest chain behind it, in tokens and in seconds."""
     event, source = item
     tokens, seconds = source.depth
-    if isinstance(source, _Live):
-        tokens += usage_of(event).completion_tokens if not isinstance(event, Progressed) else 0
-        seconds += _timing_of(event).total_s
+    if type(source) is _Live and type(event) is not Progressed:
+        tokens += event.usage.completion_tokens
+        seconds += event.timing.total_s
     return max(depth[0], tokens), max(depth[1], seconds)
-
-
-def _timing_of(event: Event) -> Timing:
-    if isinstance(event, Finished | Cancelled):
-        return event.completion.timing
-    return event.timing if isinstance(event, Scored | Failed | Returned) else Timing()
 
 
 def _is_exhaustion(error: BaseException) -> bool:

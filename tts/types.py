@@ -19,8 +19,8 @@ AnswerFormat = Literal["auto", "number", "boxed", "letter", "line", "text"]
 ScoreKind = Literal["probability", "logit", "scale", "pass_rate", "logprob", "rank"]
 
 
-class Value(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Base of all values. Equality and hashing are by content."""
+class Value(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """Base of all values, equal by content. One cannot hold itself, so the garbage collector need not look at it."""
 
 
 class Message(Value, frozen=True):

@@ -37,6 +37,7 @@ _OPENAI_KNOWS = {
     "model", "messages", "prompt", "n", "seed", "stream", "stream_options", "max_tokens", "max_completion_tokens",
     "temperature", "top_p", "stop", "logprobs", "top_logprobs", "frequency_penalty", "presence_penalty", "user",
 }  # fmt: skip
+_BACKLOG = 4096  # connections that may wait to be accepted: hundreds come at once
 
 
 class Served(Value, frozen=True):
@@ -142,7 +143,7 @@ class FakeEngine:
 
     def start(self) -> None:
         """Listen; return once connections are accepted. Raises OSError if the port is taken."""
-        listener = socket.create_server(("127.0.0.1", self.port), backlog=4096)
+        listener = socket.create_server(("127.0.0.1", self.port), backlog=_BACKLOG)
         self.port = listener.getsockname()[1]
         ready = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(listener, ready), name="FakeEngine", daemon=True)
@@ -200,7 +201,7 @@ class FakeEngine:
         def connect() -> Connection:
             return Connection(self._handle, self._connections, self._notify, self.abort_on_disconnect)
 
-        server = await self._loop.create_server(connect, sock=listener)
+        server = await self._loop.create_server(connect, sock=listener, backlog=_BACKLOG)
         ready.set()
         await self._stop.wait()
         server.close()

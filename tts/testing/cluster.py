@@ -1,0 +1,315 @@
+"""A world that says what its script says, in virtual time: for unit tests of one strategy.
+
+    outcome = ScriptedCluster(["4", Sample("5", seconds=0.5)]).run("first_finish:n=2")
+    assert outcome.result.answer == "5"
+
+Everything between the script and the strategy is the real thing: search, conductor, ledger, simulated cluster.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from tts.actions import (
+    Action,
+    Cancel,
+    Cancelled,
+    Event,
+    Failed,
+    Finished,
+    Generate,
+    Progressed,
+    Refused,
+    Request,
+    Returned,
+    Scored,
+    Verify,
+    Woke,
+)
+from tts.budget import Limits
+from tts.clusters.simulated import SimulatedCluster
+from tts.conductor import Conductor, Planned, Step
+from tts.costs import CostModel
+from tts.errors import InvalidParameter, TTSError
+from tts.journal import Record
+from tts.registry import parameters, parse_specs
+from tts.registry import strategy as named
+from tts.runfolder import NoJournal
+from tts.search import Result, Strategy, Verifier
+from tts.types import (
+    Candidate,
+    Completion,
+    FinishReason,
+    LogprobSummary,
+    Message,
+    Problem,
+    Sampling,
+    Score,
+    ScoreKind,
+    StrategySpec,
+    Timing,
+    Usage,
+)
+
+_SCRIPT = "the script"  # the model that scripted verifiers ask
+_EVENTS = (Finished, Scored, Returned, Woke, Failed, Cancelled, Refused, Progressed)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """What one generation comes to.
+
+    Args:
+        answer: its text is then `Answer: …`; None is a completion that has no answer.
+        text: the text itself, instead.
+        tokens: generated; the request's `max_tokens` cuts text, tokens and seconds in proportion.
+        seconds: until it ends.
+        finish_reason: as the server would say, unless `max_tokens` cuts it.
+        error: what it fails with, instead of all that.
+        scores: verifier -> what it says of this candidate; a tuple: what it says when asked again and again, the last
+            one for good. None is an abstention, and so is a verifier that is not named.
+        logprobs: what the server would have sent of them.
+    """
+
+    answer: str | None = None
+    text: str | None = None
+    tokens: int = 10
+    seconds: float = 1.0
+    finish_reason: FinishReason = "stop"
+    error: TTSError | None = None
+    scores: Mapping[str, float | tuple[float | None, ...] | None] = dataclasses.field(default_factory=dict)
+    logprobs: LogprobSummary | None = None
+
+
+Scripted = Sample | str | TTSError
+Script = Sequence[Scripted] | Callable[[Request, int], Scripted]
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What came of one run.
+
+    Args:
+        result: the search's.
+        actions: everything that left, in order; `Cancel`s where they were sent.
+        events: everything that the search was told, in order.
+        seconds: virtual time until the last action had ended.
+    """
+
+    result: Result
+    actions: tuple[Action, ...]
+    events: tuple[Event, ...]
+    seconds: float
+
+    @property
+    def generated(self) -> list[Generate]:
+        """The samples that were asked for."""
+        return [action for action in self.actions if isinstance(action, Generate)]
+
+    @property
+    def verified(self) -> list[Verify]:
+        """The verifications that were asked for."""
+        return [action for action in self.actions if isinstance(action, Verify)]
+
+    @property
+    def cancelled(self) -> list[str]:
+        """Ids of what the strategy cancelled."""
+        return [action.id for action in self.actions if isinstance(action, Cancel)]
+
+    @property
+    def prompts(self) -> list[str]:
+        """The last user turn of each sample that was asked for."""
+        return [action.request.messages[-1].content for action in self.generated]
+
+
+class ScriptedCluster:
+    """Runs a strategy in a scripted world.
+
+    Args:
+        script: the samples in the order of asking, or a function of the request and its number (from 0). A str stands
+            for `Sample(answer)`, an error for a sample that fails with it. Requests of `verifiers` that ask a model
+            are answered by the function, too.
+        verifiers: by name. For those that are not given, the samples' `scores` speak.
+        verification_tokens: what a scripted verification costs, each also counting as a sample; 0: nothing at all.
+        verification_s: how long it takes, if it costs something.
+        budget, seed, sampling: of the search.
+    """
+
+    def __init__(
+        self,
+        script: Script,
+        *,
+        verifiers: Mapping[str, Verifier] | None = None,
+        verification_tokens: int = 0,
+        verification_s: float = 0.5,
+        budget: Limits = Limits(),
+        seed: int = 0,
+        sampling: Sampling = Sampling(),
+    ) -> None:
+        self._script = script
+        self._given = verifiers or {}
+        self._verification = (verification_tokens, verification_s)
+        self._budget = budget
+        self._seed = seed
+        self._sampling = sampling
+
+    def run(self, strategy: Strategy | str, problem: str | Problem = "What is 2 + 2?", /, **params: Any) -> Outcome:
+        """Run it once, from the script's beginning.
+
+        Args:
+            strategy: a strategy, or how the command line says it (`best_of_n:n=4`).
+            params: hyper-parameters, over those in the text.
+
+        Raises:
+            InvalidParameter: the strategy asked for more samples than the script holds.
+            UnknownName: no such strategy or parameter.
+        """
+        function, spec = _resolve(strategy, params)
+        asked = {value for p in parameters(function) if (value := spec.params.get(p.name, p.default)) is not None}
+        world = _World(self._script, self._verification[1])
+        names = {n for s in _listed(self._script) for n in s.scores} | {a for a in asked if isinstance(a, str)}
+        scripted = {name: _ScriptedVerifier(name, world, self._verification[0]) for name in sorted(names)}
+        verifiers: dict[str, Verifier] = {**scripted, **self._given}
+        problem = Problem("p", problem) if isinstance(problem, str) else problem
+        conductor = _Watched(
+            [Planned("scripted", problem, spec, self._budget, self._seed)],
+            lambda _: function,
+            costs=CostModel(),
+            verifiers=verifiers,
+            sampling=self._sampling,
+        )
+        journal, results = _Kept(), list[Result]()
+        seconds = SimulatedCluster(world, verifiers).run(conductor, journal, lambda result, _: results.append(result))
+        events = tuple(record for record in journal.records if isinstance(record, _EVENTS))
+        return Outcome(results[0], tuple(conductor.actions), events, seconds)
+
+
+class _Watched(Conductor):
+    """Keeps what leaves."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.actions: list[Action] = []
+
+    def start(self) -> Step:
+        return self._seen(super().start())
+
+    def tell(self, events: Iterable[Event]) -> Step:
+        return self._seen(super().tell(events))
+
+    def _seen(self, step: Step) -> Step:
+        self.actions += step.actions
+        return step
+
+
+class _Kept(NoJournal):
+    """Keeps what is written."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+
+    def write(self, records: Iterable[Record]) -> None:
+        self.records += records
+
+
+class _World:
+    """The script as a `tts.clusters.simulated.World`. The sample's number travels as its completion's `endpoint`."""
+
+    def __init__(self, script: Script, verification_s: float) -> None:
+        self._script = script
+        self._verification_s = verification_s
+        self._samples: list[Sample] = []
+        self._asked: Counter[tuple[str, str]] = Counter()
+
+    def complete(self, request: Request) -> tuple[float, Completion | TTSError]:
+        if request.model == _SCRIPT:
+            verifier, _, sample = request.messages[-1].content.partition("\0")
+            value = self.verdict(verifier, sample)
+            usage, timing = Usage(0, request.sampling.max_tokens), Timing(self._verification_s)
+            return self._verification_s, Completion("" if value is None else repr(value), usage=usage, timing=timing)
+        number = len(self._samples)
+        sample = self._next(request)
+        self._samples.append(sample)
+        if sample.error is not None:
+            return sample.seconds, sample.error
+        text = sample.text if sample.text is not None else "" if sample.answer is None else f"Answer: {sample.answer}"
+        kept = min(1.0, request.sampling.max_tokens / sample.tokens) if sample.tokens else 1.0
+        return sample.seconds * kept, Completion(
+            text=text[: round(len(text) * kept)],
+            finish_reason=sample.finish_reason if kept == 1.0 else "length",
+            usage=Usage(len(request.messages[-1].content) // 4 + 1, min(sample.tokens, request.sampling.max_tokens)),
+            timing=Timing(sample.seconds * kept),
+            logprobs=sample.logprobs,
+            seed=request.seed,
+            endpoint=str(number),
+        )
+
+    def _next(self, request: Request) -> Sample:
+        number = len(self._samples)
+        if not isinstance(self._script, Sequence):
+            return _as_sample(self._script(request, number))
+        if number >= len(self._script):
+            raise InvalidParameter(
+                f"the strategy asked for sample {number + 1}, but the script holds {len(self._script)}: "
+                f"add samples, set a budget, or give a function",
+                asked=number + 1,
+                held=len(self._script),
+            )
+        return _as_sample(self._script[number])
+
+    def verdict(self, verifier: str, sample: str) -> float | None:
+        """What the verifier says of the sample with that number, this time."""
+        said = self._samples[int(sample)].scores.get(verifier)
+        if not isinstance(said, tuple):
+            return said
+        time = self._asked[verifier, sample]
+        self._asked[verifier, sample] += 1
+        return said[min(time, len(said) - 1)] if said else None
+
+
+class _ScriptedVerifier:
+    """Says what the samples' `scores` hold for it."""
+
+    kind: ScoreKind = "probability"
+    candidate_logprobs = 0
+    in_worker = False
+
+    def __init__(self, name: str, world: _World, tokens: int) -> None:
+        self.name = name
+        self._world = world
+        self._tokens = tokens
+
+    def request(self, problem: Problem, candidate: Candidate) -> Request | None:
+        if not self._tokens:
+            return None
+        question = Message("user", f"{self.name}\0{candidate.completion.endpoint}")
+        return Request((question,), Sampling(max_tokens=self._tokens), model=_SCRIPT)
+
+    def read(self, completion: Completion) -> Score:
+        return Score(float(completion.text) if completion.text else None, self.name, self.kind)
+
+    def score(self, problem: Problem, candidate: Candidate) -> Score:
+        return Score(self._world.verdict(self.name, candidate.completion.endpoint), self.name, self.kind)
+
+
+def _resolve(strategy: Strategy | str, params: Mapping[str, Any]) -> tuple[Strategy, StrategySpec]:
+    if not isinstance(strategy, str):
+        return strategy, StrategySpec(getattr(strategy, "__name__", "strategy"), params)
+    specs = parse_specs(strategy)
+    if len(specs) != 1:
+        raise InvalidParameter(f"{strategy!r} stands for {len(specs)} strategies: give every parameter one value")
+    (spec,) = specs
+    return named(spec.name), StrategySpec(spec.name, {**spec.params, **params})
+
+
+def _listed(script: Script) -> list[Sample]:
+    return [_as_sample(item) for item in script] if isinstance(script, Sequence) else []
+
+
+def _as_sample(item: Scripted) -> Sample:
+    if isinstance(item, Sample):
+        return item
+    return Sample(error=item) if isinstance(item, TTSError) else Sample(item)

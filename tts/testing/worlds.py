@@ -1,0 +1,81 @@
+"""A model that errs, fails and dawdles, for tests: each outcome is a function of the request and the world alone."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+
+from tts.actions import Request
+from tts.errors import ServerFailed, TTSError
+from tts.types import Completion, LogprobSummary, Timing, TokenLogprob, Usage
+
+ANSWERS = ("1", "2", "3", "4", "5")
+
+
+class NoisyWorld:
+    """Some completions have an answer, some do not, some are cut at `max_tokens`, some fail.
+
+    What a request gets depends on its seed, its messages and `key`; how long it takes depends on `pace`, too. So two
+    worlds that differ in `pace` give the same completions in another order of arrival.
+
+    Args:
+        key, pace: any text or number.
+        failures: the chance that a request fails, 0 to 1.
+        text: the text of a completion, from its request and a random generator of its own; by default
+            `Answer: K` with K from 1 to 5, nothing that parses in one case of eight, and `Yes` or `No` with
+            log-probabilities to match where the prompt asks "(Yes/No)".
+    """
+
+    def __init__(
+        self,
+        key: object = 0,
+        pace: object = 0,
+        *,
+        failures: float = 0.0,
+        text: Callable[[Request, random.Random], str] | None = None,
+    ) -> None:
+        self._key = key
+        self._pace = pace
+        self._failures = failures
+        self._text = text or answer_or_verdict
+
+    def complete(self, request: Request) -> tuple[float, Completion | TTSError]:
+        """Seconds, and how it ends."""
+        said = "\0".join([message.content for message in request.messages] + [request.continue_from])
+        draw = random.Random(f"{self._key}\0{request.seed}\0{said}")
+        failed = draw.random() < self._failures
+        text = self._text(request, draw)
+        most = request.sampling.max_tokens
+        tokens = max(1, round(most * math.exp(draw.gauss(-1.0, 0.6))))
+        cut = tokens > most
+        tokens = min(tokens, most)
+        mean, certainty = -draw.random(), draw.random()
+        seconds = random.Random(f"{self._pace}\0{request.seed}\0{said}").uniform(0.1, 10.0)
+        if failed:
+            return seconds, ServerFailed("the world was told to fail here", endpoint="noisy", status=500)
+        completion = Completion(
+            text="I could not finish" if cut else text,
+            finish_reason="length" if cut else "stop",
+            usage=Usage(len(said) // 4 + 1, tokens),
+            timing=Timing(seconds, seconds / tokens),
+            logprobs=LogprobSummary(mean, 2 * mean, certainty, _tail(text, draw)),
+            seed=request.seed,
+            model="noisy",
+        )
+        return seconds, completion
+
+
+def answer_or_verdict(request: Request, draw: random.Random) -> str:
+    """The text of a `NoisyWorld` that was not told another."""
+    if "(Yes/No)" in request.messages[-1].content:
+        return draw.choice(("Yes", "No", "I cannot tell"))
+    return "I do not know" if draw.random() < 1 / 8 else f"Answer: {draw.choice(ANSWERS)}"
+
+
+def _tail(text: str, draw: random.Random) -> tuple[TokenLogprob, ...]:
+    """The alternatives at the last word: for a verdict, both verdicts."""
+    word = text.rsplit(maxsplit=1)[-1] if text.split() else ""
+    sure = draw.uniform(0.5, 0.99)
+    other = {"Yes": "No", "No": "Yes"}.get(word, "~")
+    return (TokenLogprob(word, math.log(sure), ((word, math.log(sure)), (other, math.log(0.99 * (1 - sure))))),)

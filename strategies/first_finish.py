@@ -1,5 +1,6 @@
 """First-finish search: race n samples, keep the first k to end, cancel the rest."""
 
+from tts.errors import InvalidParameter
 from tts.search import Run
 from tts.selectors import majority
 from tts.types import Candidate, Problem
@@ -15,8 +16,10 @@ async def first_finish(problem: Problem, run: Run, *, n: int = 8, k: int = 1) ->
     Args:
         n: how many race.
         k: how many must finish.
-    Raises: AllFailed.
+    Raises: AllFailed, InvalidParameter.
     """
+    if k < 1:
+        raise InvalidParameter(f"k must be at least 1, but got {k}", name="k", value=k)
     run.fallback = majority
     finished: list[Candidate] = []
     async with run.finishing(n=n) as race:

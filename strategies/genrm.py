@@ -1,6 +1,6 @@
 """Generative verification: S solutions, V verifications of each, then a weighted vote or the best."""
 
-from tts.errors import BudgetExhausted
+from tts.errors import AllFailed, BudgetExhausted
 from tts.search import Run
 from tts.selectors import named
 from tts.types import Candidate, Problem
@@ -38,7 +38,7 @@ async def genrm(
         while True:  # one solution and its verifications at a time, so that no solution is left without
             candidates = await run.generate()
             await run.verify(candidates, verifier, repeats=verifications)
-    except BudgetExhausted:
+    except (BudgetExhausted, AllFailed):
         if not run.candidates:
             raise
     return select(run.candidates, run.scores) or run.candidates[0]

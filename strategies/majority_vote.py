@@ -3,7 +3,7 @@
 from collections import Counter
 from math import comb
 
-from tts.errors import BudgetExhausted
+from tts.errors import AllFailed, BudgetExhausted
 from tts.search import Run
 from tts.selectors import majority
 from tts.types import Candidate, Problem
@@ -27,7 +27,7 @@ async def majority_vote(
         n: how many at most; None spends what is left of the budget.
         stop_at: the probability at which to stop, 0.95 in the paper; None never stops early.
         batch: samples between two looks, when stopping early.
-    Raises: AllFailed.
+    Raises: AllFailed, InvalidParameter.
     """
     run.fallback = majority
     if stop_at is None:
@@ -39,14 +39,23 @@ async def majority_vote(
 
 async def _until_safe(run: Run, n: int | None, stop_at: float, batch: int) -> list[Candidate]:
     candidates: list[Candidate] = []
-    try:
-        while n is None or len(candidates) < n:
-            candidates += await run.generate(n=batch if n is None else min(batch, n - len(candidates)))
-            if lead_probability(candidates) >= stop_at:
+    asked = 0
+    while n is None or asked < n:
+        count = batch if n is None else min(batch, n - asked)
+        asked += count
+        try:
+            candidates += await run.generate(n=count)
+        except BudgetExhausted:
+            if n is not None or not candidates:
+                raise
+            break
+        except AllFailed:
+            if not candidates and (n is None or asked >= n):
+                raise
+            if n is None:  # failures may cost nothing: an open count must not repeat them for ever
                 break
-    except BudgetExhausted:
-        if n is not None or not candidates:
-            raise
+        if lead_probability(candidates) >= stop_at:
+            break
     return candidates
 
 

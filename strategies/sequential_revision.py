@@ -1,6 +1,6 @@
 """Sequential revision: parallel chains, each revising its own latest attempts; selection over all versions."""
 
-from tts.errors import BudgetExhausted
+from tts.errors import AllFailed, BudgetExhausted, InvalidParameter, TTSError
 from tts.search import Run
 from tts.selectors import named
 from tts.types import Candidate, Problem
@@ -36,28 +36,31 @@ async def sequential_revision(
         rounds: versions per chain, the first attempt included.
         selector: majority, or best_score, weighted_majority or borda together with a verifier.
         verifier: scores every version, if given.
-    Raises: AllFailed if every chain failed, UnknownName.
+    Raises: AllFailed if every chain failed, UnknownName, InvalidParameter.
     """
     run.fallback = select = named(selector)
+    for name, value in (("chains", chains), ("rounds", rounds)):
+        if value < 1:
+            raise InvalidParameter(f"{name} must be at least 1, but got {value}", name=name, value=value)
     found = await run.gather(*(_chain(problem, run, rounds) for _ in range(chains)))
-    versions = [version for chain in found for version in chain]
+    versions = [version for chain, _ in found for version in chain]
     if not versions:
-        raise BudgetExhausted(f"{problem.id}: the budget cannot hold a first attempt", problem=problem.id)
+        raise next(error for _, error in found if error is not None)
     if verifier is not None:
         await run.verify(versions, verifier)
     return select(versions, run.scores) or versions[0]
 
 
-async def _chain(problem: Problem, run: Run, rounds: int) -> list[Candidate]:
-    """One chain's versions; as many as the budget holds."""
+async def _chain(problem: Problem, run: Run, rounds: int) -> tuple[list[Candidate], TTSError | None]:
+    """One chain's versions, and what ended it early. What there is by then takes part in the selection."""
     versions: list[Candidate] = []
     try:
         versions += await run.generate()
         while len(versions) < rounds:
             versions += await run.generate(_prompt(problem, versions[-MEMORY:]), parent=versions[-1])
-    except BudgetExhausted:
-        pass  # what there is takes part in the selection
-    return versions
+    except (BudgetExhausted, AllFailed) as error:
+        return versions, error
+    return versions, None
 
 
 def _prompt(problem: Problem, attempts: list[Candidate]) -> str:

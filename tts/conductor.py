@@ -135,6 +135,7 @@ class Conductor:
         self._waiters: dict[str, list[Generate | Verify]] = {}  # share key -> actions that will get the same
         self._samples = self._history.samples  # problem -> share key -> (id, event)
         self._begun: set[str] = set()  # problems that the plan has come to and whose samples are kept
+        self._to_restore = set(self._history.opened)
         self._inbox: deque[Event] = deque()
         self._step = Step()
 
@@ -191,7 +192,8 @@ class Conductor:
         while True:
             while self._inbox:
                 self._hear(self._inbox.popleft())
-            self._grant()
+            if not self._to_restore:  # until all are back, the ledger does not know what has been spent
+                self._grant()
             if not self._inbox and not self._open_next():
                 break
         step, self._step = self._step, Step()
@@ -345,15 +347,14 @@ class Conductor:
     # --- opening and resuming
 
     def _open_next(self) -> bool:
-        """Open one more search if there is room for its requests."""
-        if self._exhausted_plan or self._pending or len(self._live) >= self._window:
-            return False
-        if self.draining or self.fatal is not None or len(self._open) >= 2 * self._window:
+        """Open one more search if there is room for its requests; False if there is nothing to open now."""
+        if self._exhausted_plan or not (self._to_restore or self._has_room()):
             return False
         planned = next(self._plan, None)
         if planned is None:
             self._exhausted_plan = True
-            return False
+            self._to_restore.clear()
+            return True
         decided = self._history.decided.get(planned.id)
         if decided is not None:
             return True
@@ -381,6 +382,11 @@ class Conductor:
         else:
             self._restore(opened, at_s)
         return True
+
+    def _has_room(self) -> bool:
+        if self._pending or len(self._live) >= self._window or len(self._open) >= 2 * self._window:
+            return False
+        return not self.draining and self.fatal is None
 
     def _forget_samples(self, problem_id: str) -> None:
         """The plan has come to this problem: forget the samples of those before it whose searches have all closed."""
@@ -410,20 +416,28 @@ class Conductor:
     def _restore(self, opened: _Open, at_s: float) -> None:
         """Re-feed a search that was open when the run stopped, then ask again for what never ended."""
         search, history = opened.search, self._history
+        self._to_restore.discard(search.id)
         asked: dict[str, Work] = {}
+        ended: set[str] = set()
         cancelled: set[str] = set()
         self._replay(search.start(at_s), asked, cancelled)
-        for event in history.events.get(search.id, ()):
+        for event in history.events.pop(search.id, ()):
+            if event.id in ended:
+                continue  # told twice
             action = asked.get(event.id)
             if action is None:
                 raise _divergence(search.id, event.id, "the strategy did not ask for it this time")
             if not isinstance(event, Progressed):
                 del asked[event.id]
+                ended.add(event.id)
                 self._recall(opened, action, event)
             self._replay(search.tell(event), asked, cancelled)
+        for id in history.granted:
+            if id.rpartition("/")[0] == search.id and id not in asked:
+                raise _divergence(search.id, id, "the strategy did not ask for it this time")
         again: list[Action] = []
         for action in asked.values():
-            granted = history.granted.get(action.id)
+            granted = history.granted.pop(action.id, None)
             if granted is not None:
                 self._book_lost(action.id, granted.cost)
             if action.id not in cancelled:

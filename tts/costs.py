@@ -366,8 +366,10 @@ class CostModel(Value, frozen=True):
         request = _request(action)
         if request is None:
             return Cost()
-        known = self._known(request)
-        prompt, generated = prompt_bound(request), request.sampling.max_tokens
+        known, generated = self._known(request), request.sampling.max_tokens
+        if known.price is None and known.config is None:
+            return Cost(1, generated, None, None)
+        prompt = prompt_bound(request)
         price = None if known.price is None else known.price.ceiling(prompt, generated)
         return Cost(1, generated, price, flops(known.config, Usage(prompt, generated)))
 

@@ -156,8 +156,13 @@ class History:
         self._samples: dict[str, dict[str, Finished | Scored]] = {}
         self._keys: dict[str, str] = {}
         self._refeed = refeed
-        for record in records:
-            self._add(record)
+        for number, record in enumerate(records, 1):
+            try:
+                self._add(record)
+            except KeyError as error:
+                raise JournalCorrupt(
+                    f"journal line {number} speaks of {error}, which no line before it has begun", line=number
+                ) from None
 
     def _add(self, record: Record) -> None:
         match record:
@@ -205,6 +210,8 @@ class History:
 
     def _feed(self, event: Event) -> None:
         search, _, _ = event.id.rpartition("/")
+        if search in self.decided:
+            return  # told twice
         self.events[search].append(event)
         if not isinstance(event, Progressed):
             self.granted.pop(event.id, None)
@@ -231,10 +238,12 @@ class History:
 
     def check(self, config: Mapping[str, Any]) -> None:
         """Raises RunMismatch naming every setting in which `config` differs from the journal's."""
-        if self.config is None or _plain(self.config) == _plain(config):
+        if self.config is None:
             return
         old, new = _flat(_plain(self.config)), _flat(_plain(config))
         differing = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
+        if not differing:
+            return
         shown = "; ".join(f"{k}: was {old.get(k)!r}, now {new.get(k)!r}" for k in differing[:5])
         raise RunMismatch(
             f"the folder holds a run with another configuration ({shown}); choose another --out, or repeat the command "

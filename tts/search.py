@@ -15,6 +15,7 @@ something in flight has ended, waits; one that cannot is answered with `BudgetEx
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
@@ -74,7 +75,9 @@ from tts.types import (
 )
 
 T = TypeVar("T")
-OPEN_WINDOW = 64  # samples in flight for an open count under a budget that does not bound samples or tokens
+OPEN_WINDOW = 64  # samples in flight for an open count
+OPEN_FAILURES = 8  # so many in a row, and an open count asks for no more: failures may cost nothing, and never end
+WITHDRAWN = "Withdrawn"  # the `Refused` of an action that was cancelled before it left
 
 
 class CostModel(Protocol):
@@ -176,6 +179,9 @@ class _Abandoned(BaseException):
 
 class _Expired(BaseException):
     """Thrown into the task that entered a deadline block when its time is up."""
+
+    def __init__(self, deadline: Deadline) -> None:
+        self.deadline = deadline
 
 
 class _Mailbox:
@@ -348,7 +354,7 @@ class Search:
     def tell(self, event: Event) -> list[Action]:
         """Take one event in and return what the strategy asks for because of it. Told twice, it counts once."""
         live = self._live.get(event.id)
-        if live is None:
+        if live is None or not live.left:
             if event.id in self._ended:
                 return []
             raise InvalidParameter(f"{self.id} was told of {event.id}, which it never asked for", id=event.id)
@@ -369,7 +375,7 @@ class Search:
             self._add_candidate(action, event.completion)  # type: ignore[union-attr]  # it is a Finished
         elif kind is Scored and isinstance(action, Verify):
             self.scores.setdefault(action.candidate.id, []).append(event.score)  # type: ignore[union-attr]  # likewise
-        elif isinstance(event, Failed):
+        elif isinstance(event, Failed) and not isinstance(action, Call):  # a call's error is raised in the strategy
             self.failures.append(event.error)
         if live.cost.samples == 0:
             return
@@ -403,9 +409,10 @@ class Search:
         task.count += 1
         return f"{self.id}/{task.path}{task.count}"
 
-    def _ask(self, action: Work, mailbox: _Mailbox) -> None:
+    def _ask(self, action: Work, mailbox: _Mailbox, worst: Cost | None = None) -> None:
         """Reserve the action's worst case and let it leave; or let it wait for room; or refuse it."""
-        live = _Live(action, self._costs.worst(action), mailbox, self._current.depth)
+        live = _Live(action, worst or self._costs.worst(action), mailbox, self._current.depth)
+        self.ledger.check_known(live.cost)
         self._live[action.id] = live
         if live.cost.samples == 0:  # timers and functions cost no tokens and never wait behind what does
             self._depart(live)
@@ -413,8 +420,12 @@ class Search:
             self._backlog.append(live)
             self._admit()
 
+    def _late(self) -> bool:
+        """Whether the share's seconds have passed."""
+        return self._ends_s is not None and self._now >= self._ends_s
+
     def _leave(self, live: _Live) -> bool:
-        if not self.ledger.try_reserve(live.action.id, live.cost):
+        if self._late() or not self.ledger.try_reserve(live.action.id, live.cost):
             return False
         self._depart(live)
         return True
@@ -427,13 +438,18 @@ class Search:
         """Let the oldest waiting asks leave while they fit; refuse those that never will."""
         while self._backlog:
             live = self._backlog[0]
-            if not self._leave(live):
-                if self.ledger.can_ever_fit(live.cost):
+            if live.action.id in self._live and not self._leave(live):  # else its block has been left meanwhile
+                if self._late():
+                    self._refuse(live, ErrorInfo.of(self._out_of_time()))
+                elif self.ledger.can_ever_fit(live.cost):
                     return
-                self._drop(live)
-                error = ErrorInfo.of(self.ledger.exhausted(live.cost))
-                self._deliver(live.mailbox, (Refused(live.action.id, self._now, error), live))
+                else:
+                    self._refuse(live, ErrorInfo.of(self.ledger.exhausted(live.cost)))
             self._backlog.popleft()
+
+    def _refuse(self, live: _Live, error: ErrorInfo) -> None:
+        self._drop(live)
+        self._deliver(live.mailbox, (Refused(live.action.id, self._now, error), live))
 
     def _drop(self, live: _Live) -> None:
         del self._live[live.action.id]
@@ -450,8 +466,6 @@ class Search:
                 self._cancel(live)
             else:
                 self._drop(live)
-        if self._backlog:
-            self._backlog = deque(live for live in self._backlog if live.action.id in self._live)
 
     def _cancel(self, live: _Live) -> None:
         if not live.cancelled:
@@ -488,13 +502,11 @@ class Search:
         return BudgetExhausted(f"{self.id}: the budget of {limit:g} s has passed", limit="seconds", search=self.id)
 
     def _throw(self, task: _Task, error: BaseException) -> None:
-        """Let `error` appear at the task's current await, before anything else that is ready for it."""
+        """Let `error` appear at the task's await. Between two events every task that is not done waits."""
         if task.waiting is not None:
             task.waiting.task = None
             task.waiting = None
-        else:  # already woken: the error takes the place of what woke it (which has been booked)
-            self._ready = deque(entry for entry in self._ready if entry[0] is not task)
-        self._ready.append((task, None, error))
+            self._ready.append((task, None, error))
 
     def _spawn(self, coros: Iterable[Coroutine[Any, Any, Any]], parent: _Mailbox) -> list[_Task]:
         current = self._current
@@ -510,7 +522,6 @@ class Search:
             return
         if task.waiting is not None:
             task.waiting.task = None
-        self._ready = deque(entry for entry in self._ready if entry[0] is not task)
         before, self._current, task.done = self._current, task, True
         try:
             task.coro.throw(_Abandoned())
@@ -520,7 +531,7 @@ class Search:
             task.error = error
         else:
             task.error = StrategyCrashed(f"{self.spec.name} awaited while it was being cancelled", search=self.id)
-            task.coro.close()
+            _close(task.coro)
         finally:
             self._current = before
 
@@ -530,7 +541,8 @@ class Search:
             self._admit()
         while self._ready and not self.done:
             task, item, error = self._ready.popleft()
-            self._step(task, item, error)
+            if not task.done:  # else it was abandoned after it had been woken
+                self._step(task, item, error)
         out, self._out = self._out, []
         return out
 
@@ -542,6 +554,8 @@ class Search:
             wait = task.coro.throw(error) if error is not None else task.coro.send(item)
         except StopIteration as stop:
             task.done, task.value = True, stop.value
+        except _Expired as expired:  # the block was entered in an async generator, which is not on this stack
+            task.done, task.error = True, expired.deadline.exceeded()
         except Exception as raised:
             no_loop = isinstance(raised, RuntimeError) and "no running event loop" in str(raised)
             task.done, task.error = True, self._foreign("asyncio") if no_loop else raised
@@ -549,7 +563,7 @@ class Search:
             if isinstance(wait, _Wait):
                 self._block(task, wait.mailbox)
                 return
-            task.coro.close()
+            _close(task.coro)
             task.done, task.error = True, self._foreign(f"{type(wait).__name__} {wait!r}")
         if task is self._main:
             self._finish(task)
@@ -577,24 +591,40 @@ class Search:
                 f"strategy {self.spec.name} must return a Candidate, but returned {type(task.value).__name__}",
                 strategy=self.spec.name,
             )
+        elif error is not None and _is_exhaustion(error):
+            self.exhausted = True
+            task.value, error = self._fall_back(error)
         if error is None:
             self._selected = task.value
-        elif _is_exhaustion(error):
-            self.exhausted = True
-            self._selected = self._run.fallback(list(self.candidates.values()), self.scores)
-            if self._selected is None:
-                self._error = ErrorInfo.of(_first(error))
-        elif isinstance(error, TTSError):
-            self._error = ErrorInfo.of(error)
         else:
-            self._error = ErrorInfo(
-                "StrategyCrashed",
-                f"strategy {self.spec.name} raised {type(error).__name__}: {error} (problem {self.problem.id})",
-                {"strategy": self.spec.name, "problem": self.problem.id, "where": _where(error)},
-            )
+            self._error = self._explained(_first(error))
         self.done = True
         self._ready.clear()
         self._close_mailbox(self._clock, list(self._live))
+
+    def _fall_back(self, error: BaseException) -> tuple[Candidate | None, BaseException | None]:
+        """What the strategy's selector makes of what was paid for; or why there is nothing."""
+        try:
+            picked = self._run.fallback(list(self.candidates.values()), self.scores)
+        except Exception as raised:
+            return None, raised
+        if picked is None:
+            return None, error
+        if isinstance(picked, Candidate):
+            return picked, None
+        return None, StrategyCrashed(
+            f"the fallback of strategy {self.spec.name} must return a Candidate, but returned {type(picked).__name__}",
+            strategy=self.spec.name,
+        )
+
+    def _explained(self, error: BaseException) -> ErrorInfo:
+        if isinstance(error, TTSError):
+            return ErrorInfo.of(error)
+        return ErrorInfo(
+            "StrategyCrashed",
+            f"strategy {self.spec.name} raised {type(error).__name__}: {error} (problem {self.problem.id})",
+            {"strategy": self.spec.name, "problem": self.problem.id, "where": _where(error)},
+        )
 
 
 def _deeper(depth: tuple[int, float], item: tuple[Any, _Live | _Task]) -> tuple[int, float]:
@@ -604,7 +634,7 @@ def _deeper(depth: tuple[int, float], item: tuple[Any, _Live | _Task]) -> tuple[
     if type(source) is _Live and type(event) is not Progressed:
         tokens += event.usage.completion_tokens
         seconds += event.timing.total_s
-    return max(depth[0], tokens), max(depth[1], seconds)
+    return (tokens if tokens > depth[0] else depth[0]), (seconds if seconds > depth[1] else depth[1])
 
 
 def _is_exhaustion(error: BaseException) -> bool:
@@ -615,9 +645,16 @@ def _is_exhaustion(error: BaseException) -> bool:
 
 
 def _first(error: BaseException) -> BaseException:
+    """The first error of a group that is more than a spent budget, or else the first."""
     while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
+        error = next((e for e in error.exceptions if not _is_exhaustion(e)), error.exceptions[0])
     return error
+
+
+def _close(coro: Coroutine[Any, Any, Any]) -> None:
+    """End a coroutine that has done wrong already; what it raises or awaits while it is closed adds nothing."""
+    with contextlib.suppress(Exception):
+        coro.close()
 
 
 def _where(error: BaseException) -> str:
@@ -845,9 +882,9 @@ class _Block:
     async def __aexit__(self, *exc: object) -> None:
         self._search._close_mailbox(self._mailbox, self.pending)
 
-    def ask(self, action: Work) -> None:
+    def ask(self, action: Work, worst: Cost | None = None) -> None:
         self.pending[action.id] = None
-        self._search._ask(action, self._mailbox)
+        self._search._ask(action, self._mailbox, worst)
 
     async def next(self) -> tuple[Any, _Live]:
         event, live = await _Wait(self._mailbox)
@@ -869,9 +906,11 @@ class _Sampling(_Block):
         search = run._search
         base = msgspec.json.encode((search._seed, search.problem.id, request))
         self._share_base = blake2b(base, digest_size=10).hexdigest() if share else None
+        self._worst = search._costs.worst(Generate("", request))  # seeds cost nothing: it is the same for all n
         self._asked = 0
         self._candidates = 0
         self._failure: ErrorInfo | None = None
+        self._failures_in_a_row = 0
         self._refusal: ErrorInfo | None = None
 
     async def __aenter__(self) -> Self:
@@ -885,19 +924,16 @@ class _Sampling(_Block):
                 self._ask_one()
             return
         search = self._search
-        worst = search._costs.worst(Generate("", self._request))
-        while self._refusal is None and len(self.pending) < OPEN_WINDOW:
-            room = search.ledger.room(worst)
+        while self._refusal is None and len(self.pending) < OPEN_WINDOW and self._failures_in_a_row < OPEN_FAILURES:
+            room = search.ledger.room(self._worst)
             if room is None and search.ledger.limits.seconds is None:
                 raise InvalidParameter(
                     f"{search.spec.name}: n=None spends the whole budget, but there is none: set n or a budget",
                     strategy=search.spec.name,
                 )
-            if room == 0:
-                if not self._asked:
-                    self._refusal = ErrorInfo.of(search.ledger.exhausted(worst))
+            if room == 0 and self._asked:
                 return
-            self._ask_one()
+            self._ask_one()  # without room, the first one waits for what is in flight, or is refused
 
     def _ask_one(self) -> None:
         search = self._search
@@ -909,7 +945,7 @@ class _Sampling(_Block):
             search._parents[id] = self._parent.id
         seed = seed_of(share or f"{search._seed}/{search.spec}/{id}")
         self._asked += 1
-        self.ask(Generate(id, msgspec.structs.replace(self._request, seed=seed), share))
+        self.ask(Generate(id, msgspec.structs.replace(self._request, seed=seed), share), self._worst)
 
     def _end(self) -> None:
         """Nothing is pending any more: say so if something was refused, or if everything failed."""
@@ -926,7 +962,10 @@ class _Sampling(_Block):
     def _note(self, event: Event) -> None:
         if isinstance(event, Failed):
             self._failure = event.error
-        elif isinstance(event, Refused):
+            self._failures_in_a_row += 1
+        elif isinstance(event, Finished):
+            self._failures_in_a_row = 0
+        elif isinstance(event, Refused) and event.error.type != WITHDRAWN:
             self._refusal = event.error
 
 
@@ -979,10 +1018,15 @@ class Streaming(_Sampling):
         raise StopAsyncIteration
 
     def stop(self, id: str) -> None:
-        """End one candidate half-way; its partial text comes as a last Update. Harmless if it has ended already."""
+        """End one candidate half-way; its partial text comes as a last Update (none, if it had not been sent yet).
+        Harmless if it has ended already."""
         live = self._search._live.get(id)
-        if id in self.pending and live is not None and live.left:
+        if id not in self.pending or live is None:
+            return
+        if live.left:
             self._search._cancel(live)
+        else:
+            self._search._refuse(live, ErrorInfo(WITHDRAWN, f"{id} was stopped before it left"))
 
 
 class Deadline:
@@ -1004,10 +1048,13 @@ class Deadline:
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         self._search._close_mailbox(self._mailbox, [self._id])
-        if isinstance(error, _Expired) and error.args[0] is self:
-            raise DeadlineExceeded(
-                f"{self._search.id}: {self._seconds:g} s have passed", seconds=self._seconds, search=self._search.id
-            ) from None
+        if isinstance(error, _Expired) and error.deadline is self:
+            raise self.exceeded() from None
+
+    def exceeded(self) -> DeadlineExceeded:
+        return DeadlineExceeded(
+            f"{self._search.id}: {self._seconds:g} s have passed", seconds=self._seconds, search=self._search.id
+        )
 
 
 class _Alarm(_Mailbox):

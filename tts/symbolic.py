@@ -34,7 +34,10 @@ logging.getLogger("math_verify").setLevel(logging.CRITICAL)
 
 @lru_cache(maxsize=4096)
 def _parsed(answer: str) -> list[Any]:
-    parsed: list[Any] = _read("\\boxed{%s}" % answer, [LatexExtractionConfig()], parsing_timeout=None)  # noqa: UP031
+    # no_fallback: unreadable is an empty list, rather than the text itself, which equals nothing but itself.
+    parsed: list[Any] = _read(
+        "\\boxed{" + answer + "}", [LatexExtractionConfig()], fallback_mode="no_fallback", parsing_timeout=None
+    )
     return parsed
 
 

@@ -245,6 +245,7 @@ class _Process:
     """A worker process and the two pipes to it."""
 
     def __init__(self, memory_bytes: int) -> None:
+        self._killed = False  # it may still be dying
         self._popen = subprocess.Popen(
             # -P: the working directory must not shadow modules here that it does not shadow in the parent.
             [sys.executable, "-P", "-c", _MAIN, str(memory_bytes), str(os.getpid())],
@@ -261,13 +262,14 @@ class _Process:
 
     def ended(self) -> bool:
         """Whether it is gone: killed, or dead by itself since its last call."""
-        if self._popen.poll() is None:
+        if self._popen.poll() is None and not self._killed:
             return False
         self.end()
         return True
 
     def kill(self) -> None:
         """Kill it, and whatever it started, without waiting: its pipes close."""
+        self._killed = True
         if self._popen.poll() is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):  # it ended just now
                 os.killpg(self._popen.pid, signal.SIGKILL)

@@ -226,8 +226,8 @@ class _World:
 
     def complete(self, request: Request) -> tuple[float, Completion | TTSError]:
         if request.model == _SCRIPT:
-            verifier, _, sample = request.messages[-1].content.partition("\0")
-            value = self.verdict(verifier, sample)
+            verifier, _, asked_of = request.messages[-1].content.partition("\0")
+            value = self.verdict(verifier, asked_of)
             usage, timing = Usage(0, request.sampling.max_tokens), Timing(self._verification_s)
             return self._verification_s, Completion("" if value is None else repr(value), usage=usage, timing=timing)
         number = len(self._samples)
@@ -260,13 +260,13 @@ class _World:
             )
         return _as_sample(self._script[number])
 
-    def verdict(self, verifier: str, sample: str) -> float | None:
+    def verdict(self, verifier: str, number: str) -> float | None:
         """What the verifier says of the sample with that number, this time."""
-        said = self._samples[int(sample)].scores.get(verifier)
+        said = self._samples[int(number)].scores.get(verifier)
         if not isinstance(said, tuple):
             return said
-        time = self._asked[verifier, sample]
-        self._asked[verifier, sample] += 1
+        time = self._asked[verifier, number]
+        self._asked[verifier, number] += 1
         return said[min(time, len(said) - 1)] if said else None
 
 

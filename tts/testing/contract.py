@@ -1,0 +1,495 @@
+"""What every strategy must do, as tests that a plugin's author inherits. They need pytest to be run, and no plugin.
+
+    from tts.testing import StrategyContract
+    from my_package import my_strategy
+
+    class TestMyStrategy(StrategyContract):
+        strategy = my_strategy
+        params = {"n": 4}
+
+Each test runs the strategy on models that err, fail and dawdle (`NoisyWorld`), in virtual time.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import random
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from inspect import getattr_static
+from pathlib import Path
+from typing import Any, ClassVar, NoReturn
+
+import msgspec
+
+from tts.actions import (
+    Action,
+    Cancel,
+    Cancelled,
+    Event,
+    Failed,
+    Finished,
+    Generate,
+    Progressed,
+    Refused,
+    Request,
+    Returned,
+    Scored,
+    Verify,
+    Woke,
+    Work,
+)
+from tts.budget import Limits
+from tts.clusters.simulated import SimulatedCluster
+from tts.conductor import Conductor, Planned, Step
+from tts.costs import CostModel
+from tts.errors import AllFailed, EndpointError, LimitError, TTSError, WorkerError
+from tts.journal import History, Record, encode
+from tts.registry import parse_specs, verifiers_of
+from tts.registry import strategy as named
+from tts.runfolder import NoJournal
+from tts.search import Result, Search, Strategy, Verifier
+from tts.testing.worlds import NoisyWorld, answer_or_verdict
+from tts.types import Completion, Cost, Problem, Sampling, StrategySpec, Usage
+
+WORLDS = range(8)
+MOST_ASKS = 20_000  # a strategy that has asked for more than this in one search will never stop
+_EVENTS = (Finished, Scored, Returned, Woke, Failed, Cancelled, Refused, Progressed)
+_UNREPEATABLE = (
+    "Decide from the problem, the Run and the parameters alone: run.random instead of random, run.now_s instead of "
+    "time, no variable that outlives a call, nothing taken from the order of a set."
+)
+_TYPED = "Let BudgetExhausted and AllFailed pass, or return the best of what there is."
+
+
+class StrategyContract:
+    """The conformance tests of a strategy. Subclass it under a name that begins with `Test`.
+
+    Attributes:
+        strategy: the `async def`, or how the command line says it (`"best_of_n:n=4"`, `"my_file.py:mine:n=4"`).
+        params: its hyper-parameters, over those in the text.
+        problem: what it is run on.
+        verifiers: by name; None takes the built-in ones that a parameter called `verifier` names.
+        sampling: the defaults it samples with.
+        budget: what it may spend where a test sets no limit of its own; a count left open (n=None) needs one.
+        order_free: whether it must select the same answer whatever the order in which its samples arrive.
+    """
+
+    strategy: ClassVar[Any]
+    params: ClassVar[Mapping[str, Any]] = {}
+    problem: ClassVar[Problem] = Problem("p", "What is 2 + 2?")
+    verifiers: ClassVar[Mapping[str, Verifier] | None] = None
+    sampling: ClassVar[Sampling] = Sampling(max_tokens=64, top_logprobs=5)
+    budget: ClassVar[Limits] = Limits()
+    order_free: ClassVar[bool] = False
+
+    def text(self, request: Request, draw: random.Random) -> str:
+        """What the model says; to be overridden for a strategy that reads more than an answer. Use `draw` for chance,
+        so that the same request gets the same text."""
+        return answer_or_verdict(request, draw)
+
+    # --- the contract
+
+    def test_the_same_seed_and_world_give_the_same_journal(self) -> None:
+        """Twice in this process, byte for byte."""
+        for key in WORLDS:
+            first, second = self._journal(key), self._journal(key)
+            if first != second:
+                _fail(f"two runs with the same seed differ: {_difference(first, second)}. {_UNREPEATABLE}")
+
+    def test_another_process_gives_the_same_journal(self) -> None:
+        """Byte for byte, where strings hash otherwise: that is where a killed run is resumed."""
+        ours = [self._journal(key) for key in WORLDS]
+        for theirs in _elsewhere(self._portable(), ("1", "2")):
+            for mine, other in zip(ours, theirs, strict=True):
+                if mine != other:
+                    _fail(f"a run in another process differs: {_difference(mine, other)}. {_UNREPEATABLE}")
+
+    def test_replaying_the_events_gives_the_same_actions(self) -> None:
+        """A fresh search that is told what happened asks for the same again."""
+        for key in WORLDS:
+            recorded = self._drive(NoisyWorld(key, failures=0.1, text=self.text))
+            search = self._search()
+            replayed = _guarded(search.start)
+            for event in recorded.events:
+                if event.id not in search.waiting_for:
+                    _fail(f"on replay it did not ask for {event.id}. {_UNREPEATABLE}")
+                replayed += _guarded(search.tell, event)
+            if replayed != recorded.actions or search.result != recorded.search.result:
+                _fail(f"on replay it decided otherwise. {_UNREPEATABLE}")
+
+    def test_it_never_goes_over_its_budget(self) -> None:
+        """spent + reserved <= limit at every step, and an answer or a spent budget at the end."""
+        for limits in self._budgets():
+            for key in WORLDS[:3]:
+                driven = self._drive(NoisyWorld(key, text=self.text), limits)
+                result = driven.search.result
+                self._check_sound(result, f"with a budget of {limits}")
+                if result.selected is None and not _is(result, LimitError):
+                    _fail(f"with a budget of {limits} it ended with {_of(result)}, not as exhausted. {_TYPED}")
+
+    def test_every_action_ends_exactly_once(self) -> None:
+        """Leaving a block cancels what it started; nothing is in flight once the search has closed."""
+        for key in WORLDS:
+            driven = self._drive(NoisyWorld(key, failures=0.1, text=self.text))
+            if driven.search.leaked:
+                _fail(
+                    f"it returned while {', '.join(driven.search.leaked)} ran on, which nothing had cancelled: use "
+                    f"run.finishing and run.streaming in `async with`, which cancels what is left when the block ends"
+                )
+            left = [action.id for action in driven.actions if not isinstance(action, Cancel)]
+            ends = Counter(event.id for event in driven.events if not isinstance(event, Progressed))
+            if ends != Counter(left) or len(set(left)) != len(left):
+                odd = sorted(id for id in {*left, *ends} if ends[id] != 1 or left.count(id) != 1)
+                _fail(f"these actions did not end exactly once: {', '.join(odd)}")
+
+    def test_arrivals_in_any_order_are_lived_with(self) -> None:
+        """The same samples in other orders: never a crash; the same answer where the strategy is `order_free`."""
+        for key in WORLDS:
+            answers: list[str | None] = []
+            for pace in range(6):
+                result = self._drive(NoisyWorld(key, pace, text=self.text)).search.result
+                self._check_sound(result, "with samples that arrive in another order")
+                answers.append(result.answer)
+            if self.order_free and len(set(answers)) > 1:
+                _fail(
+                    f"it is declared order_free, but the same samples in another order gave the answers {answers}: "
+                    f"sort by sample index before breaking ties (tts.selectors do), or set order_free = False"
+                )
+
+    def test_failed_samples_end_in_an_answer_or_a_typed_error(self) -> None:
+        """With some samples failing, and with all of them."""
+        for failures in (0.2, 0.5, 0.8, 1.0):
+            for key in WORLDS:
+                result = self._drive(NoisyWorld(key, failures=failures, text=self.text)).search.result
+                self._check_sound(result, f"with {failures:.0%} of the samples failing")
+                if result.candidates and _is(result, AllFailed):
+                    _fail(
+                        f"with {failures:.0%} of the samples failing it ended with {_of(result)}, although "
+                        f"{len(result.candidates)} samples had been paid for: catch AllFailed and select among them"
+                    )
+
+    def test_events_told_twice_change_nothing(self) -> None:
+        """At once, and again much later."""
+        for key in WORLDS:
+            world = NoisyWorld(key, failures=0.1, text=self.text)
+            once, twice = self._drive(world), self._drive(world, twice=True)
+            if (once.actions, once.search.result) != (twice.actions, twice.search.result):
+                _fail(f"events that came twice changed what it did. {_UNREPEATABLE}")
+
+    def test_it_awaits_its_run_alone_and_returns_a_candidate_it_was_given(self) -> None:
+        """On a model that answers."""
+        for key in WORLDS:
+            result = self._drive(NoisyWorld(key, text=self.text)).search.result
+            self._check_sound(result, "on a model that answers")
+            if result.selected is None:
+                _fail(
+                    f"on a model that answers it ended with {_of(result)}. If it needs a larger budget, or texts of "
+                    f"another form, set `budget` or override `text`"
+                )
+            if result.selected not in result.candidates:
+                _fail(
+                    f"it returned a candidate {result.selected.id!r} of its own making: return one that the Run gave, "
+                    f"which has been paid for and recorded"
+                )
+
+    def test_a_killed_run_resumes_to_the_same_result(self) -> None:
+        """Killed after every record of its journal, and resumed from what was written."""
+        for key in WORLDS[:2]:
+            clock = _Clock(NoisyWorld(key, failures=0.1, text=self.text))
+            records, result = self._conduct(clock)
+            for length in range(len(records) - 1):
+                clock.resume()
+                resumed = self._conduct(clock, records[:length])[1]
+                if _outcome(resumed) != _outcome(result):
+                    _fail(
+                        f"killed after {length} of {len(records)} journal records, it resumed to {_outcome(resumed)} "
+                        f"instead of {_outcome(result)}. {_UNREPEATABLE}"
+                    )
+
+    # --- running it
+
+    def _resolved(self) -> tuple[Strategy, StrategySpec]:
+        given = getattr_static(type(self), "strategy", None)
+        given = given.__func__ if isinstance(given, staticmethod) else given
+        if isinstance(given, str):
+            specs = parse_specs(given)
+            if len(specs) != 1:
+                _fail(f"strategy = {given!r} stands for {len(specs)} strategies: give every parameter one value")
+            return named(specs[0].name), StrategySpec(specs[0].name, {**specs[0].params, **self.params})
+        if not callable(given):
+            _fail("set `strategy` to an `async def`, or to how the command line says it")
+        return given, StrategySpec(getattr(given, "__name__", "strategy"), self.params)
+
+    def _verifiers(self) -> Mapping[str, Verifier]:
+        if self.verifiers is not None:
+            return self.verifiers
+        strategy, spec = self._resolved()
+        return verifiers_of([spec], resolve=lambda _: strategy)
+
+    def _search(self, limits: Limits | None = None) -> _Search:
+        strategy, spec = self._resolved()
+        return _Search(
+            "contract/p",
+            self.problem,
+            strategy,
+            spec,
+            costs=_Counting(),
+            share=self.budget if limits is None else limits,
+            verifiers=self._verifiers(),
+            sampling=self.sampling,
+        )
+
+    def _drive(self, world: NoisyWorld, limits: Limits | None = None, *, twice: bool = False) -> _Driver:
+        driver = _Driver(self._search(limits), twice)
+        SimulatedCluster(world, self._verifiers()).run(driver)
+        return driver
+
+    def _conduct(self, world: NoisyWorld | _Clock, before: Sequence[Record] = ()) -> tuple[list[Record], Result]:
+        strategy, spec = self._resolved()
+        verifiers, kept = self._verifiers(), _Kept()
+        conductor = Conductor(
+            [Planned("contract", self.problem, spec, self.budget)],
+            lambda _: strategy,
+            costs=_Counting(),
+            verifiers=verifiers,
+            sampling=self.sampling,
+            window=MOST_ASKS,
+            history=History(before),
+        )
+        if isinstance(world, _Clock):
+            world.conductor = conductor
+        results: list[Result] = []
+        cluster = SimulatedCluster(world, verifiers)
+        _guarded(cluster.run, conductor, kept, lambda result, _: results.append(result))
+        return kept.records, results[0]
+
+    def _portable(self) -> bytes:
+        """What another process needs to make the same journals."""
+        strategy, spec = self._resolved()
+        text, verifiers = getattr_static(type(self), "text"), self._verifiers()
+        modules = {thing.__module__ for thing in (strategy, text, *map(type, verifiers.values()))}
+        sources = {name: getattr(sys.modules.get(name), "__file__", None) for name in sorted(modules)}
+        settings = {name: getattr(self, name) for name in ("problem", "sampling", "budget")}
+        try:
+            members = pickle.dumps({**settings, "params": spec.params, "verifiers": verifiers, "text": text})
+            return pickle.dumps((sys.path, sources, pickle.dumps(strategy), members))
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            _fail(
+                f"another process cannot find it ({error}): define the strategy and its verifiers at the top level of "
+                f"a module, where a resumed run can import them"
+            )
+
+    def _journal(self, key: int) -> list[bytes]:
+        return [encode(record) for record in self._conduct(NoisyWorld(key, failures=0.1, text=self.text))[0]]
+
+    def _budgets(self) -> Iterable[Limits]:
+        """Budgets that hold 0, 1, 2, 3, ... samples, exactly and with some to spare, up to what it would like."""
+        free = self._drive(NoisyWorld(0, text=self.text))
+        bill = free.search.result.bill.total
+        sample = max((CostModel().worst(action).tokens for action in free.actions), default=1)
+        samples = {1, 2, 3, 4, 5, bill.samples // 2, bill.samples - 1, bill.samples, 2 * bill.samples}
+        tokens = {k * sample + more for k in range(5) for more in (-1, 0, 1)} | {bill.tokens // 2, bill.tokens}
+        yield from (Limits(samples=count) for count in sorted(samples) if count > 0)
+        yield from (Limits(tokens=count) for count in sorted(tokens) if count > 0)
+        yield from (msgspec.structs.replace(self.budget or Limits(samples=8), seconds=s) for s in (0.05, 3.0, 11.0))
+
+    def _check_sound(self, result: Result, where: str) -> None:
+        """An answer, or an error that says whose fault it is: and it is not the strategy's."""
+        if result.error is None or _is(result, AllFailed, LimitError, EndpointError, WorkerError):
+            return
+        at = f" at {result.error.facts['where']}" if result.error.facts.get("where") else ""
+        _fail(f"{where} it ended with {_of(result)}{at}. {_TYPED}")
+
+
+class _Search(Search):
+    """Notes what the strategy left behind when it returned: asked for, not ended, not cancelled by leaving a block."""
+
+    leaked: Sequence[str] = ()
+
+    def _finish(self, task: Any) -> None:
+        live = [action for action in self._live.values() if action.mailbox is not self._clock]
+        self.leaked = [item.action.id for item in live if not item.cancelled]
+        super()._finish(task)
+
+
+class _Driver:
+    """One search in the place of a conductor, looked at after every step."""
+
+    now = 0.0
+
+    def __init__(self, search: _Search, twice: bool) -> None:
+        self.search = search
+        self.actions: list[Action] = []
+        self.events: list[Event] = []
+        self._twice = twice
+
+    @property
+    def done(self) -> bool:
+        return self.search.closed
+
+    def start(self) -> Step:
+        return self._look(_guarded(self.search.start), 0.0)
+
+    def tell(self, events: Iterable[Event]) -> Step:
+        (event,) = events
+        actions = _guarded(self.search.tell, event)
+        if self._twice and not isinstance(event, Progressed):  # progress is a stream, told in order and once
+            again = [event, self.events[len(self.events) // 2]] if self.events else [event]
+            for told in again:
+                if not isinstance(told, Progressed) and _guarded(self.search.tell, told):
+                    _fail(f"{told.id} was told twice and was acted on twice")
+        self.events.append(event)
+        return self._look(actions, event.at_s)
+
+    def _look(self, actions: list[Action], now: float) -> Step:
+        ledger = self.search.ledger
+        limits, held = ledger.limits, ledger.spent + ledger.reserved
+        for limit, amount, name in ((limits.samples, held.samples, "samples"), (limits.tokens, held.tokens, "tokens")):
+            if limit is not None and amount > limit:
+                _fail(f"{amount} {name} are spent or reserved under a budget of {limits}")
+        if limits.seconds is not None and now >= limits.seconds:
+            late = [action.id for action in actions if isinstance(action, Generate | Verify) and action.request]
+            if late:
+                _fail(f"it asked for {', '.join(late)} after its {limits.seconds:g} s had passed. {_TYPED}")
+        if not self.search.closed and not self.search.waiting_for:
+            _fail("it waits for something that nothing can bring any more: await only what its Run offers")
+        self.actions += actions
+        step = Step()
+        step.actions = actions
+        return step
+
+
+class _Runaway(BaseException):
+    """Not an Exception: the strategy cannot catch it."""
+
+
+class _Counting:
+    """A price list that has enough at some point: a strategy that asks for ever never gives the turn back."""
+
+    def __init__(self) -> None:
+        self._costs = CostModel()
+        self._asked = 0
+
+    def worst(self, action: Work) -> Cost:
+        self._asked += 1
+        if self._asked > MOST_ASKS:
+            raise _Runaway
+        return self._costs.worst(action)
+
+    def actual(self, action: Work, usage: Usage) -> Cost:
+        return self._costs.actual(action, usage)
+
+
+class _Kept(NoJournal):
+    """Keeps what is written."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+
+    def write(self, records: Iterable[Record]) -> None:
+        self.records += records
+
+
+class _Clock:
+    """A world in which a request that is repeated after a kill ends when it would have ended: so that the order of
+    arrival, which may rightly decide the answer, stays the same."""
+
+    def __init__(self, world: NoisyWorld) -> None:
+        self.conductor: Conductor | None = None
+        self._world = world
+        self._ends: dict[Request, float] = {}
+        self._first = True
+
+    def resume(self) -> None:
+        self._first = False
+
+    def complete(self, request: Request) -> tuple[float, Completion | TTSError]:
+        seconds, outcome = self._world.complete(request)
+        now = self.conductor.now if self.conductor else 0.0
+        if self._first:
+            self._ends[request] = now + seconds
+        return max(0.0, self._ends.get(request, now + seconds) - now), outcome
+
+
+def _elsewhere(portable: bytes, hash_seeds: Sequence[str]) -> list[list[list[bytes]]]:
+    """The journals that other processes make, one process for each hash seed."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", "from tts.testing.contract import _child; _child()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+        for hash_seed in hash_seeds
+    ]
+    said = [process.communicate(portable) for process in processes]
+    for process, (_, errors) in zip(processes, said, strict=True):
+        if process.returncode != 0:
+            _fail(f"it could not be run in another process:\n{errors.decode(errors='replace')}")
+    return [pickle.loads(out) for out, _ in said]
+
+
+def _child() -> None:
+    """What the other process does: read what to run from its standard input, write the journals to its output."""
+    path, sources, strategy, members = pickle.load(sys.stdin.buffer)
+    sys.path[:] = path
+    for name, file in sources.items():
+        _import(name, file)
+    found = {**pickle.loads(members), "strategy": staticmethod(pickle.loads(strategy))}
+    contract = type("Contract", (StrategyContract,), found)()
+    sys.stdout.buffer.write(pickle.dumps([contract._journal(key) for key in WORLDS]))
+
+
+def _import(name: str, file: str | None) -> None:
+    """By name, or from its file where only pytest could find it."""
+    try:
+        import_module(name)
+    except ImportError:
+        spec = spec_from_file_location(name, Path(file)) if file else None
+        if spec is None or spec.loader is None:
+            raise
+        module = sys.modules[name] = module_from_spec(spec)
+        spec.loader.exec_module(module)
+
+
+def _guarded(function: Callable[..., Any], *args: Any) -> Any:
+    try:
+        return function(*args)
+    except _Runaway:
+        _fail(
+            f"it asked for more than {MOST_ASKS} actions in one search and would not stop: once the budget is spent "
+            f"every await raises BudgetExhausted, so that a loop which catches it must end. {_TYPED}"
+        )
+
+
+def _is(result: Result, *kinds: type[TTSError]) -> bool:
+    return result.error is not None and isinstance(result.error.rebuild(), kinds)
+
+
+def _of(result: Result) -> str:
+    return f"{result.error.type}: {result.error.message}" if result.error else f"the answer {result.answer!r}"
+
+
+def _outcome(result: Result) -> tuple[str | None, str | None, bool, str | None]:
+    selected = result.selected.id if result.selected else None
+    return selected, result.answer, result.exhausted, result.error.type if result.error else None
+
+
+def _difference(a: Sequence[bytes], b: Sequence[bytes]) -> str:
+    for number, (one, other) in enumerate(zip(a, b, strict=False), 1):
+        if one != other:
+            equal = next((i for i, (x, y) in enumerate(zip(one, other, strict=False)) if x != y), 0)
+            at = max(0, equal - 60)
+            return f"journal line {number} is …{one[at : at + 120]!r}, then …{other[at : at + 120]!r}"
+    return f"one journal has {len(a)} lines, the other {len(b)}"
+
+
+def _fail(message: str) -> NoReturn:
+    raise AssertionError(message)

@@ -3,7 +3,8 @@
     python benchmarks/client.py
 
 Every load runs in a process of its own against a FakeEngine in another one, the variants taking turns, so that what
-else the machine does falls on all of them. CPU is the client process's, without its start.
+else the machine does falls on all of them; each number is the best of the repeats. CPU is the client process's,
+without its start.
 """
 
 from __future__ import annotations
@@ -297,8 +298,7 @@ def streams_table(loop: str, repeats: int) -> list[str]:
             with engine_process("paced") as url:
                 runs[name].append(measure("streams", name, url, loop))
     middle = {
-        name: {key: statistics.median(run[key] for run in found) for key in ("cpu_s", "wall_s")}
-        for name, found in runs.items()
+        name: {key: min(run[key] for run in found) for key in ("cpu_s", "wall_s")} for name, found in runs.items()
     }
     bare = middle["bare aiohttp loop"]
     rows = [

@@ -118,7 +118,10 @@ class SimulatedCluster:
         journal: Journal | NoJournal | None = None,
         on_result: OnResult = ignore,
     ) -> float:
-        """Drive the conductor to its end; returns the virtual seconds it took."""
+        """Drive the conductor to its end; returns the virtual seconds it took.
+
+        Raises: the fatal error that stopped it, once what was in flight has been cancelled and booked as lost.
+        """
         journal = journal or NoJournal()
         step = conductor.start()
         self._now = conductor.now
@@ -127,8 +130,20 @@ class SimulatedCluster:
             if conductor.done:
                 return self._now
             event = self._next()
+            if isinstance(event, Failed) and conductor.is_fatal(event):
+                self._stop(conductor, journal, event)
+                raise event.error.rebuild()
             journal.write([event])
             step = conductor.tell([event])
+
+    def _stop(self, conductor: Conductor, journal: Journal | NoJournal, fatal: Failed) -> None:
+        journal.write(conductor.lose(fatal))
+        for id in conductor.unended:
+            self._cancel(id)
+        while self._ends:
+            event = self._next()
+            if not isinstance(event, Progressed):
+                journal.write(conductor.lose(event))
 
     def _do(self, step: Step, journal: Journal | NoJournal, on_result: OnResult) -> None:
         journal.write(step.records)
@@ -188,19 +203,25 @@ class SimulatedCluster:
 
     def _verify(self, action: Verify) -> tuple[float, End]:
         verifier = self._verifiers[action.verifier]
-        if action.request is None:
-            return 0.0, Scored(action.id, 0.0, verifier.score(action.problem, action.candidate))
-        seconds, outcome = self._world.complete(action.request)
-        if isinstance(outcome, TTSError):
-            return seconds, Failed(action.id, 0.0, ErrorInfo.of(outcome))
-        return seconds, Scored(action.id, 0.0, verifier.read(outcome), outcome.usage, outcome.timing)
+        seconds, completion = 0.0, Completion("")
+        if action.request is not None:
+            seconds, outcome = self._world.complete(action.request)
+            if isinstance(outcome, TTSError):
+                return seconds, Failed(action.id, 0.0, ErrorInfo.of(outcome))
+            completion = outcome
+        try:
+            score = verifier.read(completion) if action.request else verifier.score(action.problem, action.candidate)
+        except Exception as error:  # somebody else's verifier: its action failed, the run goes on
+            return seconds, Failed(action.id, 0.0, ErrorInfo.of(error), completion.usage, completion.timing)
+        return seconds, Scored(action.id, 0.0, score, completion.usage, completion.timing)
 
     @staticmethod
     def _call(action: Call) -> tuple[float, End]:
         module, _, name = action.function.partition(":")
         function: Any = getattr(import_module(module), name)
         try:
-            return 0.0, Returned(action.id, 0.0, function(*action.args))
+            value = function(*_as_sent(action.args))
+            return 0.0, Returned(action.id, 0.0, _as_sent(value))
         except Exception as error:
             return 0.0, Failed(action.id, 0.0, ErrorInfo("CallFailed", f"{action.function}: {error}"))
 
@@ -218,6 +239,11 @@ class SimulatedCluster:
             partial = _part_of(Completion("", usage=end.usage, timing=end.timing), done)
         self._ends[id] = (started, self._now, cancelled := Cancelled(id, self._now, partial))
         self._push(self._now, cancelled)
+
+
+def _as_sent(value: Any) -> Any:
+    """What is left of a value on the other side of a pipe, or after a resume: plain JSON."""
+    return msgspec.json.decode(msgspec.json.encode(value))
 
 
 def _part_of(completion: Completion, done: float) -> Completion:

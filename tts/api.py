@@ -42,7 +42,7 @@ DEFAULT_STRATEGY = "majority_vote:n=8"
 class Watcher(Protocol):
     """Hears of a run while it goes on (`tts.display` shows it)."""
 
-    def started(self, cluster: LocalCluster, conductor: Conductor, planned: int, already: int) -> None: ...
+    def started(self, cluster: LocalCluster, conductor: Conductor, planned: int, already: int | None) -> None: ...
     def told(self, events: Sequence[Event]) -> None: ...
     def decided(self, outcome: Outcome) -> None: ...
     def ended(self) -> None: ...
@@ -169,7 +169,7 @@ async def asolve(
         verifiers = verifiers_of([spec], models.verifier, resolve)
         sampling = _with_logprobs(sampling or Sampling(), verifiers)
         check_budgets([cell], [problem], models.costs, sampling, Limits())
-        preflight([cell], problem, resolve, verifiers, sampling)
+        preflight([cell], problem, resolve, models.costs, verifiers, sampling)
         config = RunConfig(
             problems="one prompt",
             problems_digest=problems_digest([msgspec.to_builtins(problem)]),
@@ -269,7 +269,7 @@ async def asweep(
         examples = {example.problem.id: example for example in task.examples}
         listed = [example.problem for example in task.examples]
         check_budgets(cells, listed, models.costs, sampling, config.run_limits())
-        preflight(cells, listed[0], strategy, verifiers, sampling)
+        preflight(cells, listed[0], strategy, models.costs, verifiers, sampling)
         folder = Path(out) if out else None
         journal = Journal(folder, config.model_dump(mode="json")) if folder else NoJournal()
         try:
@@ -289,8 +289,9 @@ async def asweep(
             cluster = _cluster(models, verifiers, workers)
             for decided in journal.history.decided.values():
                 tally.add(decided)
+            already = len(journal.history.decided) if journal.history.at_s else None
             if watcher is not None:
-                watcher.started(cluster, conductor, len(cells) * len(listed), len(journal.history.decided))
+                watcher.started(cluster, conductor, len(cells) * len(listed), already)
             try:
                 await cluster.run(
                     conductor,
@@ -363,6 +364,7 @@ def preflight(
     cells: Sequence[Cell],
     problem: Problem,
     resolve: Callable[[str], Strategy],
+    costs: CostModel,
     verifiers: Mapping[str, Verifier],
     sampling: Sampling,
 ) -> None:
@@ -376,9 +378,9 @@ def preflight(
         conductor = Conductor(
             plan([cell], [problem]),
             resolve,
-            costs=CostModel(),
+            costs=costs,
             verifiers=verifiers,
-            sampling=msgspec.structs.replace(sampling, max_tokens=16),
+            sampling=sampling,
             limits=Limits(samples=64),
         )
         SimulatedCluster(world, verifiers).run(conductor, on_result=lambda result, _, found=found: found.append(result))

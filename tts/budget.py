@@ -10,15 +10,17 @@ All sums are of integers, so they are exact and do not depend on the order of ev
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 
-from tts.errors import BudgetExhausted, InvalidParameter, UnknownCost, unknown_name
+from tts.errors import BudgetExhausted, BudgetTooSmall, InvalidParameter, UnknownCost, unknown_name
 from tts.types import Cost, Value
 
 PICODOLLARS = 10**12
 _SUFFIX = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9, "t": 10**12, "p": 10**15, "e": 10**18}
-_AMOUNT = re.compile(r"^\s*(\d+(?:\.\d+)?(?:e\d+)?)\s*([a-z]?)\s*$", re.IGNORECASE)
+_AMOUNT = re.compile(r"^\s*(\d+(?:\.\d+)?(?:e\d{1,2})?)\s*([a-z]?)\s*$", re.IGNORECASE)
 
 
 class Limits(Value, frozen=True):
@@ -37,13 +39,15 @@ class Limits(Value, frozen=True):
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise InvalidParameter(f"budget {name} must be above 0, but got {value!r}", limit=name, value=value)
+            if value is not None and not 0 < value < math.inf:
+                raise InvalidParameter(
+                    f"budget {name} must be above 0 and finite, but got {value!r}", limit=name, value=repr(value)
+                )
 
     @classmethod
     def parse(cls, text: str) -> Limits:
         """`tokens=2k,usd=0.5` -> Limits(tokens=2000, usd=0.5). Suffixes k, m, g (or b), t, p, e are powers of 1000."""
-        found: dict[str, float] = {}
+        found: dict[str, int | float] = {}
         for part in filter(None, (p.strip() for p in text.split(","))):
             name, _, amount = part.partition("=")
             if name not in cls.__struct_fields__:
@@ -51,9 +55,14 @@ class Limits(Value, frozen=True):
             match = _AMOUNT.match(amount)
             if not match:
                 raise InvalidParameter(f"budget {name} must be a number such as 500, 2k or 1.5m, but got {amount!r}")
-            found[name] = float(match[1]) * _SUFFIX[match[2].lower()]
-        whole = {n: int(v) for n, v in found.items() if n in ("samples", "tokens", "flops")}
-        return cls(**{**found, **whole})  # type: ignore[arg-type]  # whole numbers have been made int above
+            value = Decimal(match[1]) * _SUFFIX[match[2].lower()]  # 2.01k is 2010, which floats miss
+            if name in ("usd", "seconds"):
+                found[name] = float(value)
+            elif value == value.to_integral_value():
+                found[name] = int(value)
+            else:
+                raise InvalidParameter(f"budget {name} must be a whole number, but got {amount!r}", limit=name)
+        return cls(**found)  # type: ignore[arg-type]  # what must be whole has been made int above
 
     def __str__(self) -> str:
         return ",".join(f"{n}={_short(v)}" for n in self.__struct_fields__ if (v := getattr(self, n)) is not None)
@@ -62,14 +71,22 @@ class Limits(Value, frozen=True):
         return any(getattr(self, n) is not None for n in self.__struct_fields__)
 
     def divided(self, parts: int) -> Limits:
-        """An equal share for each of `parts` problems; seconds are a clock and are not divided."""
-        return Limits(
-            samples=None if self.samples is None else self.samples // parts or None,
-            tokens=None if self.tokens is None else self.tokens // parts or None,
-            usd=None if self.usd is None else self.usd / parts,
-            flops=None if self.flops is None else self.flops // parts or None,
-            seconds=self.seconds,
-        )
+        """An equal share for each of `parts` searches; seconds are a clock and are not divided.
+
+        Raises: BudgetTooSmall where a share would be less than one sample, token or FLOP.
+        """
+        shares = {}
+        for name in ("samples", "tokens", "flops"):
+            whole = getattr(self, name)
+            if whole is not None and whole < parts:
+                raise BudgetTooSmall(
+                    f"a budget of {self} is too small to be divided among {parts} searches: "
+                    f"it has {_short(whole)} {name}",
+                    limit=name,
+                    parts=parts,
+                )
+            shares[name] = None if whole is None else whole // parts
+        return Limits(**shares, usd=None if self.usd is None else self.usd / parts, seconds=self.seconds)
 
 
 class Remaining(Value, frozen=True):

@@ -9,7 +9,7 @@ appears; and reports each one's result when its last action has ended and its bi
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeGuard
 
@@ -33,7 +33,7 @@ from tts.actions import (
 from tts.budget import Ledger, Limits
 from tts.errors import BudgetExhausted, InvalidParameter, ReplayDivergence
 from tts.journal import Decided, Granted, History, Lost, Opened, Record, Shared, digest, problem_of
-from tts.search import CostModel, Result, Search, Strategy, Verifier
+from tts.search import WITHDRAWN, CostModel, Result, Search, Strategy, Verifier
 from tts.types import Cost, ErrorInfo, Problem, Sampling, StrategySpec, Value
 
 # The next request would meet these, too: the run stops, keeps what it has, and can be resumed once they are mended.
@@ -128,11 +128,12 @@ class Conductor:
         self._window = window
         self._history = history or History()
         self._open: dict[str, _Open] = {}
-        self._pending: deque[Generate | Verify] = deque()
+        self._pending: OrderedDict[str, Generate | Verify] = OrderedDict()  # by id: asked for and not granted
         self._live: dict[str, Generate | Verify] = {}  # granted and not ended
         self._free: set[str] = set()  # calls and sleeps under way: they need no grant
         self._owners: dict[str, str] = {}  # share key -> the id of the action that is getting it
-        self._waiters: dict[str, list[Generate | Verify]] = {}  # share key -> actions that will get the same
+        self._waiters: dict[str, dict[str, Generate | Verify]] = {}  # share key -> by id: what will get the same
+        self._waits_for: dict[str, str] = {}  # id of one of those -> its share key
         self._samples = self._history.samples  # problem -> share key -> (id, event)
         self._begun: set[str] = set()  # problems that the plan has come to and whose samples are kept
         self._to_restore = set(self._history.opened)
@@ -221,7 +222,7 @@ class Conductor:
                 self._cancel(action)
             elif self._needs_grant(action):
                 if not self._share(action):
-                    self._pending.append(action)
+                    self._pending[action.id] = action
             else:
                 self._free.add(action.id)
                 self._step.actions.append(action)
@@ -257,15 +258,15 @@ class Conductor:
     def _grant(self) -> None:
         """Let the oldest asks leave while the run's ledger and the window have room; refuse those it can never hold."""
         while self._pending and len(self._live) < self._window and not self.draining and self.fatal is None:
-            action = self._pending[0]
+            action = next(iter(self._pending.values()))
             worst = self._costs.worst(action)
             if not self.ledger.fits(worst):
                 if self.ledger.can_ever_fit(worst):
                     return
-                self._pending.popleft()
+                del self._pending[action.id]
                 self._refuse(action, self.ledger.exhausted(worst))
                 continue
-            self._pending.popleft()
+            del self._pending[action.id]
             self.ledger.reserve(action.id, worst)
             self._live[action.id] = action
             self._step.records.append(Granted(action.id, digest(action), worst, action.share))
@@ -285,16 +286,12 @@ class Conductor:
         if cancel.id in self._live or cancel.id in self._free:
             self._step.actions.append(cancel)
             return
-        waiting = next((a for a in self._pending if a.id == cancel.id), None)
+        waiting = self._pending.pop(cancel.id, None)
+        key = self._waits_for.pop(cancel.id, None)
+        if key is not None:
+            waiting = self._waiters[key].pop(cancel.id)
         if waiting is not None:
-            self._pending.remove(waiting)
-        for waiters in self._waiters.values():
-            attached = next((a for a in waiters if a.id == cancel.id), None)
-            if attached is not None:
-                waiters.remove(attached)
-                waiting = attached
-        if waiting is not None:
-            self._end_unsent(waiting, ErrorInfo("Withdrawn", f"{cancel.id} was cancelled before it left"))
+            self._end_unsent(waiting, ErrorInfo(WITHDRAWN, f"{cancel.id} was cancelled before it left"))
 
     # --- one sample for many searches
 
@@ -308,7 +305,8 @@ class Conductor:
             self._give(action, *found)
             return True
         if key in self._owners:
-            self._waiters.setdefault(key, []).append(action)
+            self._waiters.setdefault(key, {})[action.id] = action
+            self._waits_for[action.id] = key
             return True
         self._owners[key] = action.id
         return False
@@ -327,7 +325,8 @@ class Conductor:
             return
         del self._owners[key]
         self._samples.setdefault(problem_of(action.id), {})[key] = (action.id, event)
-        for waiter in self._waiters.pop(key, ()):
+        for waiter in self._waiters.pop(key, {}).values():
+            del self._waits_for[waiter.id]
             self._give(waiter, action.id, event)
 
     def _pass_on(self, action: Generate | Verify) -> None:
@@ -336,13 +335,13 @@ class Conductor:
         if key is None or self._owners.get(key) != action.id:
             return
         del self._owners[key]
-        waiters = self._waiters.pop(key, [])
+        waiters = self._waiters.pop(key, {})
         if waiters:
-            first, *rest = waiters
-            self._owners[key] = first.id
-            self._pending.append(first)
-            if rest:
-                self._waiters[key] = rest
+            first = next(iter(waiters))
+            self._owners[key] = first
+            self._pending[first] = waiters.pop(first)
+            del self._waits_for[first]
+            self._waiters[key] = waiters
 
     # --- opening and resuming
 
@@ -445,7 +444,7 @@ class Conductor:
                 continue
             end: End = Cancelled(action.id, self.now)
             if granted is None and self._needs_grant(action):
-                end = Refused(action.id, self.now, ErrorInfo("Withdrawn", "it was cancelled before it left"))
+                end = Refused(action.id, self.now, ErrorInfo(WITHDRAWN, "it was cancelled before it left"))
             self._step.records.append(end)
             self._inbox.append(end)
         self._take(opened, again)

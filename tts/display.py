@@ -59,11 +59,11 @@ class Display:
 
     # --- what a run tells
 
-    def started(self, cluster: LocalCluster, conductor: Conductor, planned: int, already: int) -> None:
+    def started(self, cluster: LocalCluster, conductor: Conductor, planned: int, already: int | None) -> None:
         self._cluster, self._conductor, self._planned = cluster, conductor, planned
         self._bar = self._progress.add_task("searches", total=planned)
         self._catch_interrupts()
-        if already and not self._quiet:
+        if already is not None and not self._quiet:
             self._console.print(f"resuming: {already} of {planned} searches are decided already")
         if self._console.is_terminal and not self._quiet:
             self._live = Live(get_renderable=self._picture, console=self._console, refresh_per_second=4)

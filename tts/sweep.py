@@ -43,8 +43,12 @@ def cells_of(config: RunConfig, problems: int) -> list[Cell]:
     specs, budgets, total = config.specs(), config.limits(), config.run_limits()
     if not total or any(budgets):
         return [Cell(spec, share, seed) for seed in config.seeds for spec in specs for share in budgets]
-    share = total.divided(problems * len(specs) * len(config.seeds))
-    return [Cell(spec, share if _is_open(spec) else Limits(), seed) for seed in config.seeds for spec in specs]
+    parts = problems * len(specs) * len(config.seeds)
+    return [
+        Cell(spec, total.divided(parts) if _is_open(spec) else Limits(), seed)
+        for seed in config.seeds
+        for spec in specs
+    ]
 
 
 def plan(cells: Sequence[Cell], problems: Sequence[Problem]) -> Iterator[Planned]:

@@ -7,6 +7,7 @@ A `Score` is what a verifier says of a candidate without having seen the referen
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -216,6 +217,10 @@ class Score(Value, frozen=True):
     kind: ScoreKind = "probability"
     mass: float | None = None
     text: str = ""
+
+    def __post_init__(self) -> None:
+        finite = self.value is None or math.isfinite(self.value)
+        _require(finite, "score", "a finite number, or None to abstain", self.value)
 
 
 class Cost(Value, frozen=True):

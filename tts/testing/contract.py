@@ -48,7 +48,7 @@ from tts.budget import Limits
 from tts.clusters.simulated import SimulatedCluster
 from tts.conductor import Conductor, Planned, Step
 from tts.costs import CostModel
-from tts.errors import AllFailed, EndpointError, LimitError, TTSError, WorkerError
+from tts.errors import AllFailed, EndpointError, LimitError, ReplayDivergence, TTSError, WorkerError
 from tts.journal import History, Record, encode
 from tts.registry import parse_specs, verifiers_of
 from tts.registry import strategy as named
@@ -266,7 +266,10 @@ class StrategyContract:
             world.conductor = conductor
         results: list[Result] = []
         cluster = SimulatedCluster(world, verifiers)
-        _guarded(cluster.run, conductor, kept, lambda result, _: results.append(result))
+        try:
+            _guarded(cluster.run, conductor, kept, lambda result, _: results.append(result))
+        except ReplayDivergence as error:
+            _fail(f"a killed run could not be resumed: {error.message}. {_UNREPEATABLE}")
         return kept.records, results[0]
 
     def _portable(self) -> bytes:
@@ -275,10 +278,10 @@ class StrategyContract:
         text, verifiers = getattr_static(type(self), "text"), self._verifiers()
         modules = {thing.__module__ for thing in (strategy, text, *map(type, verifiers.values()))}
         sources = {name: getattr(sys.modules.get(name), "__file__", None) for name in sorted(modules)}
-        settings = {name: getattr(self, name) for name in ("problem", "sampling", "budget")}
+        # As a journal would keep them: values equal in content may differ in which of their defaults are left out.
+        values = msgspec.json.encode((self.problem, self.sampling, self.budget, spec))
         try:
-            members = pickle.dumps({**settings, "params": spec.params, "verifiers": verifiers, "text": text})
-            return pickle.dumps((sys.path, sources, pickle.dumps(strategy), members))
+            return pickle.dumps((sys.path, sources, values, pickle.dumps((strategy, verifiers, text))))
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             _fail(
                 f"another process cannot find it ({error}): define the strategy and its verifiers at the top level of "
@@ -332,6 +335,10 @@ class _Driver:
     @property
     def done(self) -> bool:
         return self.search.closed
+
+    def is_fatal(self, event: Event) -> bool:
+        """A search by itself has no run to stop."""
+        return False
 
     def start(self) -> Step:
         return self._look(_guarded(self.search.start), 0.0)
@@ -438,12 +445,21 @@ def _elsewhere(portable: bytes, hash_seeds: Sequence[str]) -> list[list[list[byt
 
 def _child() -> None:
     """What the other process does: read what to run from its standard input, write the journals to its output."""
-    path, sources, strategy, members = pickle.load(sys.stdin.buffer)
+    path, sources, values, objects = pickle.load(sys.stdin.buffer)
     sys.path[:] = path
     for name, file in sources.items():
         _import(name, file)
-    found = {**pickle.loads(members), "strategy": staticmethod(pickle.loads(strategy))}
-    contract = type("Contract", (StrategyContract,), found)()
+    problem, sampling, budget, spec = msgspec.json.decode(values, type=tuple[Problem, Sampling, Limits, StrategySpec])
+    strategy, verifiers, text = pickle.loads(objects)
+    members = {
+        "problem": problem,
+        "sampling": sampling,
+        "budget": budget,
+        "verifiers": verifiers,
+        "text": text,
+        "_resolved": lambda self: (strategy, spec),
+    }
+    contract = type("Contract", (StrategyContract,), members)()
     sys.stdout.buffer.write(pickle.dumps([contract._journal(key) for key in WORLDS]))
 
 

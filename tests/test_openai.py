@@ -283,6 +283,17 @@ def test_the_deadline_holds_between_tries_too() -> None:
     assert (done.text, done.finish_reason) == ("", "deadline")
 
 
+def test_a_connection_that_turns_out_to_be_dead_costs_nothing_and_no_time() -> None:
+    async def main() -> list[Completion]:
+        async with OpenAIClient(engine.base_url, model="fake", max_retries=0) as client:
+            return [await client.complete(request(seed=seed), Partial()) for seed in range(20)]
+
+    with FakeEngine(lambda _: FIVE, flavour="llamacpp") as engine:  # which drops what comes after a stream
+        done = asyncio.run(main())
+        assert engine.stats().requests == 20
+    assert {(completion.attempt, completion.usage) for completion in done} <= {(1, Usage(7, 3)), (1, Usage(7, 3, 7))}
+
+
 # -- cancelling ---------------------------------------------------------------------------------------------------
 
 

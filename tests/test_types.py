@@ -1,33 +1,72 @@
 """Values and errors cross processes and journals unchanged."""
 
 import importlib
+import math
 import pickle
-import pkgutil
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import inspect
 
-import tts
 from tts import errors
 from tts.budget import Limits
-from tts.errors import InvalidParameter, TTSError, UnknownName, unknown_name
+from tts.errors import InvalidParameter, TTSError, unknown_name
 from tts.journal import Record, decode, encode
-from tts.types import Cost, ErrorInfo, Message, Problem, Sampling, Score, StrategySpec, Usage, Value, as_prompt
+from tts.types import (
+    Candidate,
+    Completion,
+    Cost,
+    ErrorInfo,
+    Message,
+    Problem,
+    Sampling,
+    Score,
+    StrategySpec,
+    Usage,
+    Value,
+    as_prompt,
+)
 
-FACTS: dict[str, Any] = {"asked": 3, "left": 0.5, "known": ["a", "b"], "status": None, "cause": {"type": "X"}}
+ROOT = Path(errors.__file__).resolve().parent.parent
+PACKAGES = {"tts": "tts", "strategies": "tts.strategies", "clusters": "tts.clusters"}
+CORE = {"types", "actions", "budget", "search", "journal", "conductor"}  # whose values are written as JSON
+
+
+def subclasses(base: type) -> Iterator[type]:
+    for child in base.__subclasses__():
+        yield child
+        yield from subclasses(child)
+
+
+def ours(base: type) -> list[type]:
+    """Every subclass that the project's own files define."""
+    for folder, package in PACKAGES.items():
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            parts = path.relative_to(ROOT / folder).with_suffix("").parts
+            if parts[-1] not in ("__init__", "__main__"):
+                importlib.import_module(".".join([package, *parts]))
+    return [cls for cls in subclasses(base) if cls.__module__.startswith("tts.")]
+
+
+VALUES = ours(Value)
+ERRORS = [TTSError, *ours(TTSError)]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
-    max_leaves=4,
+    max_leaves=3,
 )
-POSITIVE = st.none() | st.integers(1, 10**19)
+FACTS = st.dictionaries(st.sampled_from(["asked", "left", "endpoint", "known"]), JSON, max_size=3)
+NUMBERS = st.floats(-1e300, 1e300)
+COUNTS = st.none() | st.integers(1, 10**25)
+AMOUNTS = st.none() | st.floats(1e-9, 1e9)
 RULED: dict[type, st.SearchStrategy[Any]] = {  # those that check what they are given
     Sampling: st.builds(
         Sampling,
@@ -39,7 +78,241 @@ RULED: dict[type, st.SearchStrategy[Any]] = {  # those that check what they are 
         stop=st.lists(st.text(max_size=3), max_size=4).map(tuple),
         top_logprobs=st.integers(0, 20),
     ),
-    Limits: st.builds(
-        Limits, samples=POSITIVE, tokens=POSITIVE, usd=POSITIVE.map(_float), flops=POSITIVE, seconds=POSITIVE.map(_float)
-    ),
+    Limits: st.builds(Limits, samples=COUNTS, tokens=COUNTS, usd=AMOUNTS, flops=COUNTS, seconds=AMOUNTS),
 }
+
+
+def values_of(cls: type) -> st.SearchStrategy[Any]:
+    """Instances with every field set, from the types of the fields."""
+    if cls in RULED:
+        return RULED[cls]
+    info = inspect.type_info(cls)
+    assert isinstance(info, inspect.StructType)
+    return st.builds(cls, **{field.name: of_type(field.type) for field in info.fields})
+
+
+def of_type(kind: inspect.Type) -> st.SearchStrategy[Any]:
+    match kind:
+        case inspect.AnyType():
+            return JSON
+        case inspect.NoneType():
+            return st.none()
+        case inspect.BoolType():
+            return st.booleans()
+        case inspect.IntType():
+            return st.integers(0, 2**70)
+        case inspect.FloatType():
+            return NUMBERS
+        case inspect.StrType():
+            return st.text(max_size=6)
+        case inspect.LiteralType():
+            return st.sampled_from(kind.values)
+        case inspect.VarTupleType():
+            return st.lists(of_type(kind.item_type), max_size=2).map(tuple)
+        case inspect.ListType():
+            return st.lists(of_type(kind.item_type), max_size=2)
+        case inspect.TupleType():
+            return st.tuples(*map(of_type, kind.item_types))
+        case inspect.DictType():
+            return st.dictionaries(of_type(kind.key_type), of_type(kind.value_type), max_size=2)
+        case inspect.UnionType():
+            return st.one_of(*map(of_type, kind.types))
+        case inspect.StructType():
+            return values_of(kind.cls)
+        case inspect.CustomType():
+            return st.builds(Path, st.just("/runs/1")) if kind.cls is Path else st.builds(kind.cls)
+    raise TypeError(f"no examples of {kind}")
+
+
+def test_every_value_and_every_error_is_found() -> None:
+    assert {Problem, Completion, Candidate, Score, Limits} <= set(VALUES)
+    assert {f"{cls.__module__}.{cls.__name__}" for cls in VALUES} >= {"tts.journal.Decided", "tts.costs.Price"}
+    assert len(ERRORS) > 30
+
+
+@pytest.mark.parametrize("cls", VALUES, ids=lambda cls: f"{cls.__module__}.{cls.__name__}")
+def test_every_value_is_frozen_slotted_and_survives_pickle(cls: type) -> None:
+    assert not hasattr(cls, "__dict__") or "__dict__" not in dir(cls)
+
+    @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(values_of(cls))
+    def survives(value: Any) -> None:
+        assert pickle.loads(pickle.dumps(value)) == value
+        assert type(pickle.loads(pickle.dumps(value))) is cls
+        for name in value.__struct_fields__[:1]:
+            with pytest.raises(AttributeError):
+                setattr(value, name, None)
+
+    survives()
+
+
+@pytest.mark.parametrize(
+    "cls", [c for c in VALUES if c.__module__.removeprefix("tts.") in CORE], ids=lambda c: c.__name__
+)
+def test_every_value_of_the_core_survives_json(cls: type) -> None:
+    @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(values_of(cls))
+    def survives(value: Any) -> None:
+        assert msgspec.json.decode(msgspec.json.encode(value), type=cls) == value
+
+    survives()
+
+
+@pytest.mark.parametrize("cls", get_args(Record), ids=lambda cls: cls.__name__)
+def test_every_record_survives_the_journal_as_one_line(cls: type) -> None:
+    @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(values_of(cls))
+    def survives(record: Any) -> None:
+        line = encode(record)
+        assert line.endswith(b"\n") and line.count(b"\n") == 1
+        back = decode(line, 1)
+        assert back == record and type(back) is cls
+
+    survives()
+
+
+CHILD = """
+import pickle, sys
+import msgspec
+from tts.types import ErrorInfo
+values, errors = pickle.load(sys.stdin.buffer)
+caught = []
+for error in errors:
+    try:
+        raise error
+    except type(error) as same:
+        caught.append(same)
+infos = [msgspec.json.encode(ErrorInfo.of(error)) for error in errors]
+pickle.dump((values, caught, infos), sys.stdout.buffer)
+"""
+
+
+@settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.tuples(*map(values_of, VALUES)),
+    st.tuples(*(st.builds(lambda facts, cls=cls: cls("what, why, what to do", **facts), FACTS) for cls in ERRORS)),
+)
+def test_all_values_and_errors_cross_a_real_process(values: tuple[Any, ...], raised: tuple[TTSError, ...]) -> None:
+    child = subprocess.run(
+        [sys.executable, "-c", CHILD],
+        input=pickle.dumps((values, raised)),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert child.returncode == 0, child.stderr.decode()
+    back, caught, infos = pickle.loads(child.stdout)
+    assert back == values
+    assert tuple(caught) == raised
+    assert [type(error) for error in caught] == ERRORS
+    assert [msgspec.json.decode(info, type=ErrorInfo).rebuild() for info in infos] == list(raised)
+
+
+@pytest.mark.parametrize("cls", ERRORS, ids=lambda cls: cls.__name__)
+def test_every_error_keeps_its_message_and_facts(cls: type[TTSError]) -> None:
+    error = cls("p1: no room", asked=512, left=0.5, known=["a"], status=None)
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is cls
+    assert str(again) == "p1: no room"
+    assert again.facts == {"asked": 512, "left": 0.5, "known": ["a"], "status": None}
+    assert again == error and hash(again) == hash(error)
+    assert again != cls("p1: no room", asked=511)
+    info = msgspec.json.decode(msgspec.json.encode(ErrorInfo.of(error)), type=ErrorInfo)
+    assert info.rebuild() == error
+
+
+def test_an_error_of_a_plugin_that_is_not_imported_here_keeps_its_name() -> None:
+    rebuilt = ErrorInfo("PluginFailed", "it broke", {"code": 3}).rebuild()
+    assert type(rebuilt) is TTSError
+    assert rebuilt.message == "PluginFailed: it broke"
+    assert rebuilt.facts == {"code": 3}
+
+
+def test_an_exception_of_somebody_else_becomes_data_by_its_name_and_text() -> None:
+    assert ErrorInfo.of(ZeroDivisionError("division by zero")) == ErrorInfo("ZeroDivisionError", "division by zero")
+    assert ErrorInfo.of(KeyError()) == ErrorInfo("KeyError", "KeyError")
+
+
+def test_the_tree_in_the_docstring_is_the_tree_of_the_classes() -> None:
+    assert errors.__doc__ is not None
+    drawn: list[tuple[str, str]] = []
+    path: list[str] = []
+    for line in errors.__doc__.splitlines():
+        found = re.match(r"^((?:│   |    )*)(?:├── |└── )?([A-Z]\w+)(?:\s|$)", line)
+        if not found or found[2] not in {cls.__name__ for cls in ERRORS}:
+            continue
+        depth = 0 if found[2] == "TTSError" else len(found[1]) // 4 + 1
+        path = [*path[:depth], found[2]]
+        drawn.append((path[-2] if depth else "Exception", found[2]))
+    assert sorted(drawn) == sorted((cls.__bases__[0].__name__, cls.__name__) for cls in ERRORS)
+
+
+def test_an_unknown_name_comes_with_the_nearest_one_and_all_known() -> None:
+    error = unknown_name("strategy", "best_of_m", ["single", "best_of_n"])
+    assert error.message == "unknown strategy 'best_of_m'. Did you mean 'best_of_n'? Known: best_of_n, single."
+    assert error.facts == {"kind": "strategy", "name": "best_of_m", "known": ["best_of_n", "single"]}
+    assert "Did you mean" not in unknown_name("strategy", "zzz", ["single"]).message
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("temperature", -0.1),
+        ("temperature", math.nan),
+        ("top_p", 0.0),
+        ("top_p", 1.1),
+        ("top_k", -1),
+        ("min_p", 1.0),
+        ("max_tokens", 0),
+        ("stop", ("a", "b", "c", "d", "e")),
+        ("top_logprobs", 21),
+    ],
+)
+def test_sampling_out_of_range_is_refused_by_name(name: str, value: object) -> None:
+    with pytest.raises(InvalidParameter, match=f"^{name} must be .*but got {re.escape(repr(value))}$"):
+        Sampling(**{name: value})  # type: ignore[arg-type]  # each of these is wrong
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_score_that_is_no_number_is_refused_rather_than_written_as_an_abstention(value: float) -> None:
+    with pytest.raises(InvalidParameter, match="score must be a finite number, or None to abstain"):
+        Score(value, "judge")
+
+
+def test_costs_add_exactly_and_what_is_unknown_stays_unknown() -> None:
+    known, unknown = Cost(1, 10, 10**30, 7), Cost(1, 5, None, 0)
+    assert known + known == Cost(2, 20, 2 * 10**30, 14)
+    assert known + unknown == Cost(2, 15, None, 7)
+    assert known + unknown - unknown == Cost(1, 10, None, 7)
+    assert (known + known) - known == known
+    assert unknown.usd is None
+    assert Cost(picodollars=1_500_000_000_000).usd == 1.5
+    assert Cost(flops=None) != Cost(flops=0)
+
+
+def test_usage_adds_field_by_field_and_one_approximation_makes_the_sum_one() -> None:
+    total = Usage(1, 2, 3, 4) + Usage(10, 20, 30, 40, approximate=True)
+    assert total == Usage(11, 22, 33, 44, approximate=True)
+
+
+def test_a_prompt_is_a_user_turn_after_the_system_turn() -> None:
+    assert as_prompt("hi") == (Message("user", "hi"),)
+    assert Problem("p", "hi", system="be brief").messages == (Message("system", "be brief"), Message("user", "hi"))
+    assert as_prompt([Message("assistant", "x")], "not added") == (Message("assistant", "x"),)  # type: ignore[arg-type]
+
+
+def test_a_spec_reads_as_the_command_line_writes_it() -> None:
+    assert str(StrategySpec("single")) == "single"
+    assert str(StrategySpec("best_of_n", {"n": 4, "selector": "borda"})) == "best_of_n:n=4,selector=borda"
+
+
+def test_candidates_sort_in_the_order_of_asking_whatever_chain_they_are_from() -> None:
+    ids = ["c/p/10", "c/p/2", "c/p/3.1.2", "c/p/3.1.10", "c/p/3.0.11", "c/a/b/1"]
+    made = sorted((Candidate(id, "", None, Completion("")) for id in ids), key=lambda c: c.order)
+    assert [c.id for c in made] == ["c/a/b/1", "c/p/2", "c/p/3.0.11", "c/p/3.1.2", "c/p/3.1.10", "c/p/10"]
+
+
+def test_a_candidate_is_complete_only_if_the_model_ended_by_itself() -> None:
+    assert Candidate("c/p/1", "", None, Completion("", "stop", Usage(3, 4))).complete
+    assert not Candidate("c/p/1", "", None, Completion("", "length")).complete
+    assert Candidate("c/p/1", "", None, Completion("", "stop", Usage(3, 4))).tokens == 4

@@ -75,7 +75,7 @@ _MATH_WORDS = frozenset(
 )
 
 
-def extract(text: str, answer_format: AnswerFormat = "auto") -> str | None:
+def extract(text: str, answer_format: AnswerFormat = "auto", *, complete: bool = True) -> str | None:
     """The answer of a completion, normalised, or None: then it abstains.
 
     A `<think>` block is passed over, and one that never closes has no answer (a lone `</think>` ends a block that the
@@ -91,9 +91,16 @@ def extract(text: str, answer_format: AnswerFormat = "auto") -> str | None:
             letter: a choice A to Z: boxed, after "answer", in parentheses, or alone on its line.
             line: the last line that is not empty, trimmed and otherwise as written.
             text: the last `<answer>…</answer>`, else everything, trimmed and otherwise as written.
+        complete: whether the model ended by itself. Text that was cut has an answer only where it says so (tags, a
+            box, "Answer: …"): its last number or line is half a thought.
     """
     visible = _without_thinking(text)
-    return None if visible is None else _READERS[answer_format](visible)
+    if visible is None:
+        return None
+    if complete or answer_format == "boxed":
+        return _READERS[answer_format](visible)
+    stated = _tagged(visible) or _boxed(visible) or _cued(visible)
+    return stated if answer_format == "auto" or stated is None else _READERS[answer_format](visible)
 
 
 def normalise(answer: str) -> str:

@@ -181,9 +181,9 @@ class Ledger:
         full, and counted in `overrun`: the ledger tells the truth even where the server did not keep its word."""
         held = self.release(key)
         self.charge(actual)
-        over = [max(0, a - h) for a, h in zip(_amounts(actual), _amounts(held), strict=True)]
-        if any(over):
-            self.overrun += Cost(*over)
+        asked, used = _amounts(held), _amounts(actual)
+        if used[0] > asked[0] or used[1] > asked[1] or used[2] > asked[2] or used[3] > asked[3]:
+            self.overrun += Cost(*(max(0, u - a) for u, a in zip(used, asked, strict=True)))
 
     def release(self, key: str) -> Cost:
         """Give back what `key` held, and return it: the action never left."""

@@ -484,15 +484,33 @@ class _Silence:
 
 
 class AiohttpTransport(httpx2.AsyncBaseTransport):
-    """httpx2's requests over aiohttp's connections: no limit on their number, closed at once when a response is."""
+    """httpx2's requests over aiohttp's connections: no limit on their number, closed at once when a response is.
+
+    A connection that was kept alive may be dead by the time it is used: servers close idle ones, and llama.cpp closes
+    every one after a stream, though it says otherwise. A request that such a connection drops without a byte of answer
+    is sent once more on a new one; where that keeps happening, connections are no longer kept.
+    """
 
     def __init__(self, connect_s: float, proxy: str | None) -> None:
         self._connect_s = connect_s
         self._proxy = proxy
-        self._session: aiohttp.ClientSession | None = None
+        self._keeping: aiohttp.ClientSession | None = None
+        self._fresh: aiohttp.ClientSession | None = None
+        self._sent = 0
+        self._dropped = 0
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        session = self._session or self._open()
+        if self._dropped < 3 or self._dropped < self._sent / 4:
+            self._sent += 1
+            try:
+                return await self._send(self._session(keep=True), request)
+            except httpx2.ConnectError:
+                raise
+            except httpx2.TransportError:
+                self._dropped += 1
+        return await self._send(self._session(keep=False), request)
+
+    async def _send(self, session: aiohttp.ClientSession, request: httpx2.Request) -> httpx2.Response:
         try:
             response = await session.request(
                 request.method,
@@ -509,17 +527,24 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         return httpx2.Response(response.status, headers=response.raw_headers, stream=_Body(response, request))
 
     async def aclose(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        for session in (self._keeping, self._fresh):
+            if session is not None:
+                await session.close()
 
-    def _open(self) -> aiohttp.ClientSession:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4.0),  # uvicorn closes idle ones after 5 s
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_s),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=True,
-        )
-        return self._session
+    def _session(self, keep: bool) -> aiohttp.ClientSession:
+        session = self._keeping if keep else self._fresh
+        if session is None:
+            idle_s = {"keepalive_timeout": 4.0} if keep else {}  # uvicorn closes idle ones after 5 s
+            session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, force_close=not keep, **idle_s),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_s),
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+            if keep:
+                self._keeping = session
+            else:
+                self._fresh = session
+        return session
 
 
 _SET_BELOW = frozenset(("host", "content-length", "connection", "transfer-encoding"))

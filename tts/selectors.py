@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import msgspec
+
 from tts.errors import unknown_name
 from tts.types import Candidate, Score
 
@@ -25,6 +27,23 @@ def value_of(scores: Sequence[Score]) -> float | None:
     """The mean of the scores that are not abstentions; None if there are none."""
     values = [s.value for s in scores if s.value is not None]
     return sum(values) / len(values) if values else None
+
+
+def merged(candidates: Sequence[Candidate], classes: Sequence[int]) -> list[Candidate]:
+    """The candidates with their answers replaced by that of their class's first member, so that they vote together.
+
+    `classes` has a number for each candidate that has an answer, in order (`tts.answers.classes`).
+    """
+    heads: dict[int, str | None] = {}
+    numbers = iter(classes)
+    found: list[Candidate] = []
+    for candidate in candidates:
+        if candidate.answer is None:
+            found.append(candidate)
+            continue
+        head = heads.setdefault(next(numbers), candidate.answer)
+        found.append(candidate if head == candidate.answer else msgspec.structs.replace(candidate, answer=head))
+    return found
 
 
 def first(candidates: Sequence[Candidate], scores: Scores) -> Candidate | None:

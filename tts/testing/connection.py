@@ -22,13 +22,18 @@ class Connection(asyncio.Protocol):
         peers: the set of open connections, kept up to date.
         changed: called when this one closes.
         abort: whether a client that leaves cancels `serve`.
+        keep: whether another request is answered after a streamed one; if not, it finds the connection closed.
     """
 
-    def __init__(self, serve: Serve, peers: set[Connection], changed: Callable[[], None], abort: bool) -> None:
+    def __init__(
+        self, serve: Serve, peers: set[Connection], changed: Callable[[], None], abort: bool, keep: bool
+    ) -> None:
         self._serve = serve
         self._peers = peers
         self._changed = changed
         self._abort = abort
+        self._keep = keep
+        self._spent = False
         self._buffer = bytearray()
         self._events: list[bytes] = []
         self._task: asyncio.Task[None] | None = None
@@ -60,6 +65,9 @@ class Connection(asyncio.Protocol):
             await self._writable
 
     def data_received(self, data: bytes) -> None:
+        if self._spent:
+            self._transport.close()
+            return
         self._buffer += data
         if self._task is None:
             self._next()
@@ -113,6 +121,7 @@ class Connection(asyncio.Protocol):
     def end(self) -> None:
         self.flush()
         self.write(b"0\r\n\r\n")
+        self._spent = not self._keep
 
     def json(self, status: int, value: Any, headers: Mapping[str, str] = {}) -> None:
         self.reply(status, msgspec.json.encode(value), "application/json", headers)

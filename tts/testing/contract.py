@@ -199,14 +199,17 @@ class StrategyContract:
                 )
 
     def test_a_killed_run_resumes_to_the_same_result(self) -> None:
-        """Killed after every record of its journal, and resumed from what was written."""
+        """Killed after every record of its journal, and resumed from what was written. One that watches streams may
+        come to another result, because the part of a stream that was lost with the process is decoded anew."""
         for key in WORLDS[:2]:
             clock = _Clock(NoisyWorld(key, failures=0.1, text=self.text))
             records, result = self._conduct(clock)
+            streams = any(isinstance(record, Progressed) for record in records)
             for length in range(len(records) - 1):
                 clock.resume()
                 resumed = self._conduct(clock, records[:length])[1]
-                if _outcome(resumed) != _outcome(result):
+                self._check_sound(resumed, f"killed after {length} of {len(records)} journal records and resumed,")
+                if not streams and _outcome(resumed) != _outcome(result):
                     _fail(
                         f"killed after {length} of {len(records)} journal records, it resumed to {_outcome(resumed)} "
                         f"instead of {_outcome(result)}. {_UNREPEATABLE}"

@@ -80,7 +80,8 @@ class FakeEngine:
             continued, or ""). For `n` > 1 it is called once per choice, with `seed + i`, as vLLM does.
         models: the ids it serves; any other is a 404.
         flavour: whose dialect it speaks. `vllm`: `continue_final_message`, continuous usage, `/metrics`. `llamacpp`:
-            a trailing assistant turn is continued, `timings_per_token`, `/slots`, `/props`. `openai`: neither, and
+            a trailing assistant turn is continued, `timings_per_token`, `/slots`, `/props`, and a
+            connection is good for one stream only, though kept open. `openai`: neither, and
             an unknown parameter is a 400.
         slots: requests decoded at once; the rest queue in order. None: no limit.
         max_queue: beyond so many waiting requests the answer is 503.
@@ -199,7 +200,8 @@ class FakeEngine:
         self._stop = asyncio.Event()
 
         def connect() -> Connection:
-            return Connection(self._handle, self._connections, self._notify, self.abort_on_disconnect)
+            keep = self.flavour != "llamacpp"
+            return Connection(self._handle, self._connections, self._notify, self.abort_on_disconnect, keep)
 
         server = await self._loop.create_server(connect, sock=listener, backlog=_BACKLOG)
         ready.set()

@@ -248,7 +248,7 @@ def _as_sent(value: Any) -> Any:
 
 def _part_of(completion: Completion, done: float) -> Completion:
     usage = completion.usage
-    tokens = math.floor(usage.completion_tokens * done)
+    tokens = math.floor(round(usage.completion_tokens * done, 6))  # a ratio of floats may fall just short of a token
     return msgspec.structs.replace(
         completion,
         text=completion.text[: math.floor(len(completion.text) * done)],

@@ -3,7 +3,7 @@
 from collections import Counter
 from math import comb
 
-from tts.errors import AllFailed, BudgetExhausted
+from tts.errors import AllFailed, BudgetExhausted, InvalidParameter
 from tts.search import Run
 from tts.selectors import majority
 from tts.types import Candidate, Problem
@@ -38,6 +38,8 @@ async def majority_vote(
 
 
 async def _until_safe(run: Run, n: int | None, stop_at: float, batch: int) -> list[Candidate]:
+    if n is not None and n < 1:
+        raise InvalidParameter(f"n must be at least 1, but got {n}", name="n", value=n)
     candidates: list[Candidate] = []
     asked = 0
     while n is None or asked < n:

@@ -10,7 +10,7 @@ FILES = [p for folder in ("tts", "strategies", "clusters") for p in sorted((ROOT
 PURE = [
     ROOT / "tts" / f"{name}.py"
     for name in (
-        "types", "errors", "actions", "answers", "budget", "search", "journal", "conductor", "selectors", "sweep",
+        "types", "errors", "actions", "answers", "budget", "search", "journal", "conductor", "selectors", "sweeps",
         "sse", "wire", "partial",
     )
 ]  # fmt: skip

@@ -1,7 +1,7 @@
 """Bytes in, events and chunks out."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tts.errors import BadResponse
@@ -18,6 +18,8 @@ STREAM = (
 EVENTS = [b'{"a": 1}', b"{\n 1}", b"tight", b"", b"cr", b"[DONE]"]
 
 
+@settings(derandomize=True, max_examples=300)
+@example([61, 61])  # between a carriage return and its line feed, with an empty read
 @given(st.lists(st.integers(0, len(STREAM)), max_size=12))
 def test_the_events_do_not_depend_on_where_the_network_cuts_the_bytes(cuts: list[int]) -> None:
     parser, events, at = EventParser(), [], 0

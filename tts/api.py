@@ -25,7 +25,7 @@ from tts.report import Outcome, summarise, write_report
 from tts.results import Solved, SweepResult, describe_cost
 from tts.runfolder import JOURNAL, Journal, NoJournal, read_records, write_atomically
 from tts.search import Result, Strategy, Verifier
-from tts.sweep import Cell, cells_of, check_budgets, outcome_of, plan, problems_digest
+from tts.sweeps import Cell, cells_of, check_budgets, outcome_of, plan, problems_digest
 from tts.tasks import Example, Task, load, read_examples, write_examples
 from tts.types import Problem, Prompt, Sampling, StrategySpec
 from tts.workers import Workers
@@ -168,7 +168,7 @@ async def asolve(
     async with open_models(**target) as models:
         verifiers = verifiers_of([spec], models.verifier, resolve)
         sampling = _with_logprobs(sampling or Sampling(), verifiers)
-        check_budgets([cell], [problem], models.costs, sampling, Limits())
+        check_budgets([cell], [problem], models.costs, sampling, Limits(), resolve)
         preflight([cell], problem, resolve, models.costs, verifiers, sampling)
         config = RunConfig(
             problems="one prompt",

@@ -532,19 +532,16 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
                 await session.close()
 
     def _session(self, keep: bool) -> aiohttp.ClientSession:
-        session = self._keeping if keep else self._fresh
-        if session is None:
-            idle_s = {"keepalive_timeout": 4.0} if keep else {}  # uvicorn closes idle ones after 5 s
-            session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, force_close=not keep, **idle_s),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_s),
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
-            if keep:
-                self._keeping = session
-            else:
-                self._fresh = session
-        return session
+        if keep:
+            # uvicorn closes idle connections after 5 s
+            self._keeping = self._keeping or self._open(aiohttp.TCPConnector(limit=0, keepalive_timeout=4.0))
+            return self._keeping
+        self._fresh = self._fresh or self._open(aiohttp.TCPConnector(limit=0, force_close=True))
+        return self._fresh
+
+    def _open(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_s)
+        return aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())
 
 
 _SET_BELOW = frozenset(("host", "content-length", "connection", "transfer-encoding"))

@@ -148,7 +148,9 @@ class EventParser:
 
     def feed(self, data: bytes) -> list[bytes]:
         """The data of the events that `data` completes. Raises BadResponse for an event beyond the limit."""
-        if self._first and data:
+        if not data:
+            return []
+        if self._first:
             data = data.removeprefix(b"\xef\xbb\xbf")
             self._first = False
         if not (self._rest or self._lines) and data.endswith(b"\n\n") and b"\r" not in data:

@@ -1,12 +1,14 @@
 """Exact constraint checks, for problems that state what an answer must satisfy without stating the answer.
 
-A problem opts in through its public `facts`: `{"constraint": "countdown", "numbers": [3, 5, 7], "target": 26}`.
+A problem opts in through its public `facts`: `{"constraint": "countdown", "numbers": [3, 5, 7], "target": 26}`. Where it
+names no constraint, numbers and a target are taken for a CountDown (`reasoning-gym:countdown` states these two).
 """
 
 from __future__ import annotations
 
 import ast
 import operator
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from fractions import Fraction
@@ -23,6 +25,7 @@ _OPERATORS: Mapping[type[ast.operator], Callable[[Fraction, Fraction], Fraction]
     ast.Div: operator.truediv,
 }
 _LONGEST = 300  # characters: no CountDown expression needs more, and parsing stays bounded
+_EXPRESSION = re.compile(r"[0-9+*/() -]*")  # one line of ASCII: no names, no attributes, no digits of other scripts
 
 
 class Constraint:
@@ -40,8 +43,8 @@ class Constraint:
         raise CapabilityMissing("the constraint checker asks no model: there is no reply to read")
 
     def score(self, problem: Problem, candidate: Candidate) -> Score:
-        check = CHECKS.get(str(problem.facts.get("constraint")))
-        if check is None:
+        check = CHECKS.get(str(problem.facts.get("constraint", "countdown")))
+        if check is None or not {"numbers", "target"} <= problem.facts.keys():
             return Score(None, self.name, self.kind, text="the problem states no constraint that can be checked")
         if candidate.answer is None:
             return Score(0.0, self.name, self.kind, text="no answer")
@@ -54,10 +57,12 @@ def countdown(answer: str, facts: Mapping[str, Any]) -> str | None:
     expression = answer.split("=", maxsplit=1)[0].strip()
     if len(expression) > _LONGEST:
         return "too long to be an expression"
+    if not _EXPRESSION.fullmatch(expression):
+        return "not an expression of whole numbers, + - * / and brackets"
     used: list[int] = []
     try:
         value = _evaluate(ast.parse(expression, mode="eval").body, used)
-    except (SyntaxError, ValueError, ZeroDivisionError, RecursionError) as error:
+    except (SyntaxError, ValueError, ZeroDivisionError, RecursionError, MemoryError) as error:
         return f"not an expression: {error}"
     extra = Counter(used) - Counter(int(n) for n in facts["numbers"])
     if extra:

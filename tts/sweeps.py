@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 
 import msgspec
@@ -15,7 +15,7 @@ from tts.errors import BudgetTooSmall, InvalidParameter
 from tts.journal import Decided
 from tts.registry import parameters, strategy
 from tts.report import Outcome
-from tts.search import CostModel
+from tts.search import CostModel, Strategy
 from tts.types import Problem, Sampling, StrategySpec, Value
 
 
@@ -59,7 +59,12 @@ def plan(cells: Sequence[Cell], problems: Sequence[Problem]) -> Iterator[Planned
 
 
 def check_budgets(
-    cells: Sequence[Cell], problems: Sequence[Problem], costs: CostModel, sampling: Sampling, run: Limits
+    cells: Sequence[Cell],
+    problems: Sequence[Problem],
+    costs: CostModel,
+    sampling: Sampling,
+    run: Limits,
+    resolve: Callable[[str], Strategy] = strategy,
 ) -> None:
     """Refuse what could not buy a single sample, before anything is sent.
 
@@ -67,7 +72,7 @@ def check_budgets(
         open count (n=None) without a budget that would end it.
     """
     for cell in cells:
-        if _is_open(cell.spec) and not cell.share:
+        if _is_open(cell.spec, resolve) and not cell.share:
             raise InvalidParameter(
                 f"{cell.spec} spends its whole budget (n=None), but has none: set n, or give --budget", name="n"
             )
@@ -125,7 +130,7 @@ def problems_digest(examples: Sequence[Mapping[str, object]]) -> str:
     return hasher.hexdigest()
 
 
-def _is_open(spec: StrategySpec) -> bool:
+def _is_open(spec: StrategySpec, resolve: Callable[[str], Strategy] = strategy) -> bool:
     """Whether the strategy spends until its budget ends."""
-    known = {p.name: p.default for p in parameters(strategy(spec.name))}
+    known = {p.name: p.default for p in parameters(resolve(spec.name))}
     return "n" in known and spec.params.get("n", known["n"]) is None

@@ -1,0 +1,275 @@
+"""`solve` and `sweep` from Python, against real servers over real sockets."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tts
+from tts import Candidate, Example, Problem, Run, Sampling, api
+from tts.budget import Limits
+from tts.runfolder import JOURNAL, read_records
+from tts.testing.engine import FakeEngine
+from tts.testing.replies import Reply, arithmetic, tokenize
+
+SHORT = Sampling(max_tokens=40)
+
+
+@pytest.fixture(scope="module")
+def engine() -> Any:
+    with FakeEngine() as running:
+        yield running
+
+
+def answers(*texts: str) -> Any:
+    """A script that says the texts in turn, by seed order of arrival."""
+    said = iter(texts)
+    return lambda request: Reply(tokenize(next(said, texts[-1])))
+
+
+def test_solve_returns_the_answer_its_candidates_and_what_they_cost(engine: FakeEngine) -> None:
+    solved = tts.solve("What is 19 + 23?", "majority_vote:n=9", base_url=engine.base_url)
+    assert solved.answer == "42"
+    assert solved.selected in solved.candidates
+    assert len(solved.candidates) == solved.cost.samples == 9
+    assert solved.cost.tokens == sum(c.tokens for c in solved.candidates)
+    assert solved.cost.usd is None
+
+
+def test_solve_works_inside_a_running_loop_as_in_a_notebook(engine: FakeEngine) -> None:
+    async def cell() -> tuple[str | None, str | None]:
+        inside = tts.solve("What is 19 + 23?", "majority_vote:n=9", base_url=engine.base_url)
+        twin = await tts.asolve("What is 19 + 23?", "majority_vote:n=9", base_url=engine.base_url)
+        return inside.answer, twin.answer
+
+    assert asyncio.run(cell()) == ("42", "42")
+
+
+def test_a_function_of_ones_own_is_a_strategy(engine: FakeEngine) -> None:
+    async def longest(problem: Problem, run: Run, *, n: int = 4) -> Candidate:
+        return max(await run.generate(n=n), key=lambda c: c.tokens)
+
+    solved = tts.solve("What is 19 + 23?", longest, params={"n": 6}, base_url=engine.base_url)
+    assert solved.selected is not None
+    assert solved.selected.tokens == max(c.tokens for c in solved.candidates)
+    assert len(solved.candidates) == 6
+
+
+def test_a_budget_is_spent_but_never_passed(engine: FakeEngine) -> None:
+    before = engine.stats().tokens
+    solved = tts.solve(
+        "What is 19 + 23?", "majority_vote:n=none", budget="tokens=300", sampling=SHORT, base_url=engine.base_url
+    )
+    assert 260 < solved.cost.tokens <= 300
+    assert engine.stats().tokens - before <= 300
+    assert not solved.exhausted
+
+
+def test_a_fixed_count_beyond_its_budget_gives_the_best_of_what_was_bought(engine: FakeEngine) -> None:
+    solved = tts.solve(
+        "What is 19 + 23?", "majority_vote:n=500", budget=Limits(tokens=300), sampling=SHORT, base_url=engine.base_url
+    )
+    assert solved.exhausted
+    assert solved.answer == "42"
+    assert solved.cost.tokens <= 300
+
+
+def test_a_run_budget_holds_over_a_whole_sweep_and_at_the_server(engine: FakeEngine) -> None:
+    engine.wait_idle()
+    before = engine.stats().tokens
+    result = tts.sweep(
+        "arithmetic?size=30&seed=7",
+        ["majority_vote:n=8", "genrm:n=4,verifications=3"],
+        run_budget="tokens=900",
+        sampling=SHORT,
+        base_url=engine.base_url,
+    )
+    engine.wait_idle()
+    assert result.complete
+    assert 800 < result.spent.tokens <= 900
+    assert engine.stats().tokens - before <= 900
+    assert sum(row.exhausted for row in result.rows) > 0
+
+
+def test_a_deadline_in_seconds_ends_the_search_with_what_it_has() -> None:
+    with FakeEngine(arithmetic(per_token_s=0.05, words=3)) as slow:
+        solved = tts.solve("What is 19 + 23?", "majority_vote:n=none", budget="seconds=1.5", base_url=slow.base_url,
+                           concurrency=4)  # fmt: skip
+        assert slow.wait_idle()
+    assert solved.exhausted
+    assert solved.answer == "42"
+    assert solved.bill.cancelled.samples > 0
+
+
+def test_messages_and_problems_are_prompts_too(engine: FakeEngine) -> None:
+    from tts.types import Message
+
+    messages = (Message("system", "Be brief."), Message("user", "What is 19 + 23?"))
+    for prompt in (messages, Problem("p", "What is 19 + 23?", system="Be brief.")):
+        assert tts.solve(prompt, "majority_vote:n=5", base_url=engine.base_url).answer == "42"
+
+
+def test_a_solve_in_a_folder_comes_back_whole_without_paying_again(engine: FakeEngine, tmp_path: Path) -> None:
+    first = tts.solve("What is 19 + 23?", "genrm:n=3", base_url=engine.base_url, out=tmp_path)
+    before = engine.stats().requests
+    again = tts.solve("What is 19 + 23?", "genrm:n=3", base_url=engine.base_url, out=tmp_path)
+    assert engine.stats().requests == before
+    assert again == first
+    third = tts.solve("What is 19 + 23?", "genrm:n=3", base_url=engine.base_url, out=tmp_path)
+    assert third.cost == first.cost
+
+
+def test_a_result_shows_itself_in_a_notebook_and_as_a_data_frame(engine: FakeEngine) -> None:
+    solved = tts.solve("What is 19 + 23?", "best_of_n:n=4", base_url=engine.base_url)
+    frame = solved.to_pandas()
+    assert list(frame["selected"]).count(True) == 1
+    assert frame["score"].notna().all()
+    assert "<table>" in solved._repr_html_()
+    swept = tts.sweep("arithmetic?size=4&seed=7", ["single", "majority_vote:n=3"], base_url=engine.base_url)
+    assert list(swept.to_pandas()["strategy"]) == ["single", "majority_vote"]
+    assert "<table>" in swept._repr_html_()
+
+
+def test_best_of_n_lets_the_verifier_decide() -> None:
+    """The sure answer is the minority's: a vote would get it wrong."""
+    sure, unsure = (("42", -0.01), ("9", -5.0)), (("7", -0.7), ("8", -0.8))
+
+    def script(request: dict[str, Any]) -> Reply:
+        if request["seed"] % 3 == 0:
+            return Reply(("Answer: ", "42"), logprobs=(sure, sure))
+        return Reply(("Answer: ", "7"), logprobs=(unsure, unsure))
+
+    with FakeEngine(script) as engine:
+        best = tts.solve("?", "best_of_n:n=12", base_url=engine.base_url)
+        vote = tts.solve("?", "majority_vote:n=12", base_url=engine.base_url)
+    assert {c.answer for c in best.candidates} == {"42", "7"}
+    assert best.answer == "42"
+    assert vote.answer == "7"
+
+
+def test_votes_and_grades_know_mathematics_where_they_are_asked_to() -> None:
+    texts = ("\\boxed{\\frac{\\sqrt{8}}{2}}", "\\boxed{5}", "\\boxed{\\sqrt{2}}", "\\boxed{5}", "\\boxed{2^{1/2}}")
+    examples = [Example(Problem("p", "?"), "\\sqrt{2}")]
+    for equivalence, right in (("math", True), ("exact", False)):
+        with FakeEngine(answers(*texts)) as engine:
+            result = tts.sweep(
+                examples, f"majority_vote:n=5,equivalence={equivalence}", base_url=engine.base_url, concurrency=1
+            )
+        assert result.outcomes[0].correct is right
+
+
+def test_an_answer_that_hangs_the_grader_costs_its_limit_once_and_nothing_else() -> None:
+    tower = "\\boxed{\\dfrac{5^{(5^{(5^{(5^5)})}-4)}-5}{16}}"
+    script = lambda request: Reply(tokenize(tower if "hang" in json.dumps(request) else "\\boxed{\\sqrt{2}}"))  # noqa: E731
+    examples = [Example(Problem(f"p{i}", "hang" if i < 2 else f"fine {i}"), "\\frac{2}{\\sqrt{2}}") for i in range(6)]
+    with FakeEngine(script) as engine:
+        result = tts.sweep(examples, "single", base_url=engine.base_url)
+    assert [o.correct for o in result.outcomes] == [False, False, True, True, True, True]
+
+
+def test_another_endpoint_can_verify(engine: FakeEngine) -> None:
+    with FakeEngine(models=("judge",)) as judge:
+        solved = tts.solve(
+            "What is 19 + 23?", "genrm:n=3,verifications=2", base_url=engine.base_url, verifier_base_url=judge.base_url
+        )
+        assert judge.stats().requests == 6
+    assert solved.answer == "42"
+    assert solved.bill.verifier.samples == 6
+
+
+def test_several_servers_share_the_work_and_one_that_dies_is_replaced() -> None:
+    with FakeEngine(arithmetic(per_token_s=0.005)) as first, FakeEngine(arithmetic(per_token_s=0.005)) as second:
+        result = tts.sweep(
+            "arithmetic?size=20&seed=7", "majority_vote:n=4", base_url=[first.base_url, second.base_url], concurrency=8
+        )
+        assert result.complete
+        assert min(first.stats().requests, second.stats().requests) > 10
+
+
+def test_dollars_and_flops_are_counted_where_price_and_config_are_given(engine: FakeEngine, tmp_path: Path) -> None:
+    config = {
+        "model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "intermediate_size": 128, "vocab_size": 1000, "tie_word_embeddings": True,
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    solved = tts.solve("What is 19 + 23?", "majority_vote:n=5", base_url=engine.base_url, price_in=1.0, price_out=2.0,
+                       model_config=tmp_path / "config.json")  # fmt: skip
+    usage = solved.bill.usage
+    assert solved.cost.usd == pytest.approx((usage.prompt_tokens * 1.0 + usage.completion_tokens * 2.0) / 1e6)
+    assert solved.cost.flops is not None and solved.cost.flops > 0
+
+
+def test_cells_share_samples_but_races_do_not(engine: FakeEngine) -> None:
+    before = engine.stats().requests
+    result = tts.sweep(
+        "arithmetic?size=5&seed=7", ["majority_vote:n=2,4,8", "best_of_n:n=8", "single"], base_url=engine.base_url
+    )
+    assert engine.stats().requests - before == 5 * 8 == result.spent.samples
+    raced = tts.sweep("arithmetic?size=5&seed=7", ["first_finish:n=2", "majority_vote:n=2"], base_url=engine.base_url)
+    assert raced.spent.samples == 5 * 4
+
+
+def test_the_same_seed_gives_the_same_samples_and_another_seed_others(engine: FakeEngine) -> None:
+    def texts(seed: int) -> list[str]:
+        solved = tts.solve("What is 19 + 23?", "majority_vote:n=4", seed=seed, base_url=engine.base_url)
+        return sorted(c.text for c in solved.candidates)
+
+    assert texts(1) == texts(1) != texts(2)
+
+
+def test_a_parameter_the_server_refuses_is_left_out_and_recorded(tmp_path: Path) -> None:
+    with FakeEngine(rejects=("min_p",)) as picky:
+        solved = tts.solve(
+            "What is 19 + 23?",
+            "majority_vote:n=3",
+            base_url=picky.base_url,
+            sampling=Sampling(min_p=0.1, max_tokens=40),
+        )
+    assert solved.answer is not None
+    assert all("min_p" in c.completion.downgrades for c in solved.candidates)
+
+
+def test_no_reference_is_no_accuracy(engine: FakeEngine) -> None:
+    result = tts.sweep([Example(Problem("p", "What is 1 + 1?"))], "single", base_url=engine.base_url)
+    assert result.rows[0].accuracy is None
+    assert result.outcomes[0].correct is None
+
+
+def test_the_journal_never_holds_the_reference(engine: FakeEngine, tmp_path: Path) -> None:
+    examples = [Example(Problem("p", "What is 1 + 1?"), "-271828")]
+    tts.sweep(examples, ["majority_vote:n=3", "genrm:n=2"], base_url=engine.base_url, out=tmp_path)
+    assert list(read_records(tmp_path / JOURNAL))
+    assert "271828" not in (tmp_path / JOURNAL).read_text()
+
+
+def test_a_strategy_cannot_call_what_knows_the_references(engine: FakeEngine) -> None:
+    async def cheat(problem: Problem, run: Run) -> Candidate:
+        await run.call("tts.tasks:load", "arithmetic?size=1")
+        return (await run.generate())[0]
+
+    with pytest.raises(tts.UsageError, match="knows the reference answers"):
+        tts.solve("What is 19 + 23?", cheat, base_url=engine.base_url)
+
+
+def test_a_crash_in_a_strategy_names_the_place_and_keeps_what_was_paid(engine: FakeEngine) -> None:
+    async def broken(problem: Problem, run: Run) -> Candidate:
+        await run.generate(n=3)
+        raise KeyError("oops")
+
+    solved = tts.solve("What is 19 + 23?", broken, base_url=engine.base_url)
+    assert solved.answer is None
+    assert solved.error is not None and solved.error.type == "StrategyCrashed"
+    assert __file__ in solved.error.facts["where"]
+    assert len(solved.candidates) == 3
+
+
+def test_the_report_reads_an_unfinished_run(engine: FakeEngine, tmp_path: Path) -> None:
+    result = tts.sweep("arithmetic?size=6&seed=7", "majority_vote:n=2", base_url=engine.base_url, out=tmp_path,
+                       concurrency=2)  # fmt: skip
+    lines = (tmp_path / JOURNAL).read_bytes().splitlines(keepends=True)
+    (tmp_path / JOURNAL).write_bytes(b"".join(lines[: len(lines) // 2]))
+    half = api.report(tmp_path)
+    assert not half.complete
+    assert 0 < len(half.outcomes) < len(result.outcomes)

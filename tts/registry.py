@@ -11,13 +11,14 @@ import importlib
 import importlib.util
 import inspect
 import itertools
+import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import ModuleType
-from typing import Any, get_args, get_type_hints
+from types import FunctionType, ModuleType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from tts.errors import InvalidParameter, UnknownName, unknown_name
 from tts.search import Strategy, Verifier
@@ -59,13 +60,13 @@ class StrategyInfo(Value, frozen=True):
 
 def strategy_names() -> list[str]:
     """Ours, then those of installed plugins."""
-    return [*STRATEGIES, *sorted(e.name for e in entry_points(group="tts.strategies") if e.name not in STRATEGIES)]
+    return [*STRATEGIES, *sorted({e.name for e in entry_points(group="tts.strategies")} - STRATEGIES.keys())]
 
 
 def strategy(name: str) -> Strategy:
     """The strategy with that name, or in that file (`path/file.py:function`).
 
-    Raises: UnknownName with the nearest known name; InvalidParameter for a file that cannot be used.
+    Raises: UnknownName with the nearest known name; InvalidParameter for a file or a plugin that cannot be used.
     """
     if ".py:" in name:
         return _from_file(name)
@@ -75,8 +76,7 @@ def strategy(name: str) -> Strategy:
         return ours
     for point in entry_points(group="tts.strategies"):
         if point.name == name:
-            loaded: Strategy = point.load()
-            return loaded
+            return _from_entry_point(point)
     raise unknown_name("strategy", name, strategy_names())
 
 
@@ -99,15 +99,13 @@ def parse_specs(text: str) -> list[StrategySpec]:
         raise InvalidParameter(f"a strategy is given as NAME or NAME:PARAM=VALUE,..., but got {text!r}")
     name, settings = match[1], match[2] or ""
     values: dict[str, list[str]] = {}
-    current: list[str] | None = None
+    key = ""
     for part in filter(None, settings.split(",")):
-        key, equals, value = part.partition("=")
-        if equals:
-            current = values.setdefault(key.strip(), [])
-        elif current is None:
+        before, equals, value = part.rpartition("=")
+        key = before.strip() if equals else key
+        if not key:
             raise InvalidParameter(f"{text!r}: expected PARAM=VALUE, but got {part!r}")
-        assert current is not None
-        current.append((value if equals else part).strip())
+        values.setdefault(key, []).append(value.strip())
     known = {p.name: p for p in parameters(strategy(name))}
     axes: list[list[Any]] = []
     for key, options in values.items():
@@ -141,14 +139,16 @@ def verifiers_of(
 
 
 def parameters(function: Callable[..., Any]) -> list[Parameter]:
-    """The keyword-only parameters of a strategy: its hyper-parameters."""
-    hints = get_type_hints(function)
+    """The keyword-only parameters of a strategy: its hyper-parameters. Raises: InvalidParameter for one without a
+    default, because a strategy must run by its name alone."""
     helps = _argument_helps(inspect.getdoc(function) or "")
-    return [
-        Parameter(p.name, _type_name(hints.get(p.name, str)), p.default, helps.get(p.name, ""))
-        for p in inspect.signature(function).parameters.values()
-        if p.kind is p.KEYWORD_ONLY
-    ]
+    found = [p for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    for parameter in found:
+        if parameter.default is parameter.empty:
+            raise InvalidParameter(
+                f"parameter {parameter.name} of strategy {function.__name__} must have a default", name=parameter.name
+            )
+    return [Parameter(p.name, _type_of(function, p), p.default, helps.get(p.name, "")) for p in found]
 
 
 def describe(name: str) -> StrategyInfo:
@@ -181,6 +181,23 @@ def _from_file(name: str) -> Strategy:
     return loaded
 
 
+def _from_entry_point(point: EntryPoint) -> Strategy:
+    try:
+        loaded: Any = point.load()
+    except Exception as error:
+        raise InvalidParameter(
+            f"the strategy plugin {point.name} ({point.value}) cannot be loaded: {type(error).__name__}: {error}",
+            name=point.name,
+        ) from error
+    if not inspect.iscoroutinefunction(loaded):
+        raise InvalidParameter(
+            f"the strategy plugin {point.name} ({point.value}) must be an `async def`, but is a {type(loaded).__name__}",
+            name=point.name,
+        )
+    strategy: Strategy = loaded
+    return strategy
+
+
 def _import_file(path: Path) -> ModuleType:
     """Import a file under a name of its own, once, so that its functions can be found again by that name."""
     name = f"tts_plugin_{path.stem}_{hashlib.blake2b(str(path).encode(), digest_size=4).hexdigest()}"
@@ -202,20 +219,30 @@ def _import_file(path: Path) -> ModuleType:
 def _convert(name: str, parameter: Parameter, text: str) -> Any:
     """Text -> the parameter's type; `none` for one that may be left open."""
     kinds = parameter.type.split(" | ")
-    if text.lower() == "none" and "None" in kinds:
-        return None
-    try:
-        if "int" in kinds:
-            return int(text)
-        if "float" in kinds:
-            return float(text)
-        if "bool" in kinds:
-            return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
-    except (ValueError, KeyError):
-        raise InvalidParameter(
-            f"{name}: {parameter.name} must be {parameter.type}, but got {text!r}", name=parameter.name, value=text
-        ) from None
-    return text
+    for kind in (kind for kind in _READERS if kind in kinds):
+        try:
+            return _READERS[kind](text)
+        except (ValueError, KeyError):
+            continue
+    raise InvalidParameter(
+        f"{name}: {parameter.name} must be {parameter.type}, but got {text!r}", name=parameter.name, value=text
+    )
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
+
+
+_READERS: Mapping[str, Callable[[str], Any]] = {  # the first that can read a text does
+    "None": lambda text: {"none": None}[text.lower()],
+    "int": int,
+    "float": _finite,
+    "bool": lambda text: {"true": True, "1": True, "false": False, "0": False}[text.lower()],
+    "str": str,
+}
 
 
 def _check_value(name: str, parameter: Parameter, value: Any) -> None:
@@ -227,9 +254,28 @@ def _check_value(name: str, parameter: Parameter, value: Any) -> None:
         )
 
 
+def _type_of(function: Callable[..., Any], parameter: inspect.Parameter) -> str:
+    """As annotated; without an annotation, the type of the default."""
+    hint = parameter.annotation
+    if hint is parameter.empty:
+        return "str" if parameter.default is None else type(parameter.default).__name__
+    if isinstance(hint, str):
+        # By itself: another parameter's type may be imported for type checkers only.
+        alone = FunctionType((lambda: None).__code__, inspect.unwrap(function).__globals__)
+        alone.__annotations__ = {parameter.name: hint}
+        try:
+            hint = get_type_hints(alone)[parameter.name]
+        except NameError:
+            return str(hint)
+    return _type_name(hint)
+
+
 def _type_name(hint: Any) -> str:
-    names = [("None" if a is type(None) else a.__name__) for a in get_args(hint)]
-    return " | ".join(names) if names else getattr(hint, "__name__", str(hint))
+    if get_origin(hint) in (Union, UnionType):
+        return " | ".join(map(_type_name, get_args(hint)))
+    if get_origin(hint) is Literal:
+        return " | ".join(dict.fromkeys(_type_name(type(value)) for value in get_args(hint)))
+    return "None" if hint in (None, type(None)) else getattr(hint, "__name__", str(hint))
 
 
 def _argument_helps(doc: str) -> dict[str, str]:

@@ -540,9 +540,11 @@ class Search:
 
     def _proceed(self) -> list[Action]:
         """Run whatever is ready until everything waits, and hand out the actions."""
-        if self._backlog:
-            self._admit()
-        while self._ready and not self.done:
+        while not self.done:
+            if not self._ready and self._backlog:  # not before: what has just happened may make it needless
+                self._admit()
+            if not self._ready:
+                break
             task, item, error = self._ready.popleft()
             if not task.done:  # else it was abandoned after it had been woken
                 self._step(task, item, error)

@@ -1,7 +1,7 @@
 """Exact constraint checks, for problems that state what an answer must satisfy without stating the answer.
 
-A problem opts in through its public `facts`: `{"constraint": "countdown", "numbers": [3, 5, 7], "target": 26}`. Where it
-names no constraint, numbers and a target are taken for a CountDown (`reasoning-gym:countdown` states these two).
+A problem opts in through its public `facts`: `{"constraint": "countdown", "numbers": [3, 5, 7], "target": 26}`. Where
+no constraint is named, numbers and a target are taken for a CountDown (`reasoning-gym:countdown` states these two).
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ async def best_of_n(
     Departs from them: a candidate whose verification abstained is passed over rather than ranked last.
 
     Args:
-        n: how many; None spends what is left of the budget.
+        n: how many; None spends what is left of the budget on them (where the verifier asks a model, that leaves
+            nothing for it: see `genrm`).
         verifier: the name of one of the run's verifiers.
         selector: best_score, weighted_majority, borda or majority.
     Raises: AllFailed, UnknownName.

@@ -26,7 +26,6 @@ DEEDS = st.lists(
     ),
     max_size=40,
 )
-FULL = Cost(1, 100, PICODOLLARS, 1000)
 
 
 def amounts(cost: Cost) -> tuple[int, int, int, int]:
@@ -86,7 +85,9 @@ def test_room_is_how_often_a_cost_can_still_be_reserved(limits: Limits, before: 
     for i, other in enumerate(before):
         ledger.try_reserve(f"before/{i}", other)
     room = ledger.room(cost)
-    assert (room is None) == all(cap is None or amount == 0 for cap, amount in zip(caps(limits), amounts(cost)))
+    assert (room is None) == all(
+        cap is None or amount == 0 for cap, amount in zip(caps(limits), amounts(cost), strict=True)
+    )
     if room is not None:
         for i in range(min(room, 10)):
             ledger.reserve(f"more/{i}", cost)
@@ -230,7 +231,7 @@ def test_a_limit_must_be_positive_and_finite(value: float) -> None:
 
 
 def test_an_unknown_limit_is_refused_with_the_nearest_name() -> None:
-    with pytest.raises(UnknownName, match="unknown budget limit 'token'. Did you mean 'tokens'"):
+    with pytest.raises(UnknownName, match=r"unknown budget limit 'token'\. Did you mean 'tokens'"):
         Limits.parse("token=5")
 
 

@@ -201,6 +201,27 @@ def test_an_overloaded_endpoint_is_given_fewer_requests_and_none_is_lost() -> No
     assert stats.requests < 60 * 4  # it was not stormed
 
 
+def test_one_burst_of_refusals_halves_the_concurrency_once() -> None:
+    busy = iter([Reply(("x",), misbehave=Misbehaviour.UNAVAILABLE)] * 20)
+
+    async def main() -> int:
+        async with pool([engine.base_url], max_concurrency=20) as endpoints:
+            await asyncio.gather(*(endpoints.complete(ask(f"{i} + 1"), Partial()) for i in range(20)))
+            return endpoints.limits()[engine.base_url]
+
+    with FakeEngine(lambda _: next(busy, FIVE)) as engine:
+        assert 10 <= asyncio.run(main()) <= 13  # the 20 successes that follow add about 2
+
+
+def test_those_who_wait_are_told_when_all_endpoints_are_down(dead_url: str) -> None:
+    async def main() -> list[Any]:
+        async with pool([dead_url], max_concurrency=1, max_retries=0) as endpoints:
+            waiting = (endpoints.complete(ask(f"{i} + 1"), Partial()) for i in range(8))
+            return await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 10)
+
+    assert {type(result) for result in asyncio.run(main())} == {errors.Unreachable}
+
+
 def test_retry_after_silences_the_pool_for_that_long() -> None:
     busy = msgspec.structs.replace(FIVE, misbehave=Misbehaviour.RATE_LIMITED, retry_after="0.7")
     replies = iter([busy])

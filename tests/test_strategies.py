@@ -16,6 +16,8 @@ from tts.strategies.sequential_revision import MEMORY
 from tts.testing import NoisyWorld, Sample, ScriptedCluster, StrategyContract
 from tts.testing.cluster import Outcome
 from tts.types import Candidate, Completion, LogprobSummary, Problem, Sampling
+from tts.verifiers.genrm import GenRM
+from tts.verifiers.self_certainty import SelfCertainty
 
 BROKEN = ServerFailed("the server is on fire")
 
@@ -143,8 +145,6 @@ def test_best_of_n_prefers_a_candidate_with_an_answer_and_votes_where_every_veri
 
 def test_best_of_n_by_default_scores_by_self_certainty():
     sure = [Sample(a, logprobs=LogprobSummary(-1.0, -2.0, value)) for a, value in (("1", 0.2), ("2", 1.4), ("3", 0.9))]
-    from tts.verifiers.self_certainty import SelfCertainty
-
     outcome = ScriptedCluster(sure, verifiers={"self_certainty": SelfCertainty()}).run("best_of_n:n=3")
     assert outcome.result.answer == "2"
     assert outcome.result.bill.verifier.tokens == 0
@@ -346,8 +346,6 @@ def test_a_verification_that_fails_is_an_abstention_and_is_lived_with():
 
     def world(request, number):
         return script[number] if number < 2 else BROKEN
-
-    from tts.verifiers.genrm import GenRM
 
     outcome = ScriptedCluster(world, verifiers={"genrm": GenRM()}).run("genrm:n=2,verifications=1")
     assert outcome.result.answer == "1"

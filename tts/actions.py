@@ -176,11 +176,16 @@ class Refused(Value, frozen=True, tag="refused"):
 
 
 class Progressed(Value, frozen=True, tag="progressed"):
-    """More of a completion has come: `text` and `tokens` since the last such event, with their mean log-probability."""
+    """More of a completion has come: `text`, which begins at character `offset` of what this try has generated.
+
+    `tokens` is how many it has generated so far, in all; `mean_logprob` is of this piece. A request that is sent again
+    after a crash begins at offset 0 again: whoever puts the pieces together cuts there, so that none counts twice.
+    """
 
     id: str
     at_s: float
     text: str
+    offset: int
     tokens: int
     mean_logprob: float | None = None
 

@@ -217,7 +217,7 @@ class OpenAIClient:
     ) -> Completion:
         loop = asyncio.get_running_loop()
         partial.one_token_chunks = self._one_token_chunks or False
-        partial.prompt_bytes = sum(len(m.content.encode()) for m in request.messages) + len(request.continue_from)
+        partial.prompt_bytes = len("".join((*(m.content for m in request.messages), request.continue_from)).encode())
         partial.begin(loop.time())
         response: httpx2.Response | None = None
         try:

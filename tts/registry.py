@@ -101,11 +101,11 @@ def parse_specs(text: str) -> list[StrategySpec]:
     values: dict[str, list[str]] = {}
     key = ""
     for part in filter(None, settings.split(",")):
-        before, equals, value = part.rpartition("=")
-        key = before.strip() if equals else key
+        head, equals, tail = part.partition("=")
+        key = head.strip() if equals else key
         if not key:
             raise InvalidParameter(f"{text!r}: expected PARAM=VALUE, but got {part!r}")
-        values.setdefault(key, []).append(value.strip())
+        values.setdefault(key, []).append((tail if equals else part).strip())
     known = {p.name: p for p in parameters(strategy(name))}
     axes: list[list[Any]] = []
     for key, options in values.items():
@@ -191,7 +191,7 @@ def _from_entry_point(point: EntryPoint) -> Strategy:
         ) from error
     if not inspect.iscoroutinefunction(loaded):
         raise InvalidParameter(
-            f"the strategy plugin {point.name} ({point.value}) must be an `async def`, but is a {type(loaded).__name__}",
+            f"the strategy plugin {point.name} ({point.value}) must be an `async def`, not a {type(loaded).__name__}",
             name=point.name,
         )
     strategy: Strategy = loaded

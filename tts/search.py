@@ -181,8 +181,8 @@ class _Abandoned(BaseException):
 class _Expired(BaseException):
     """Thrown into the task that entered a deadline block when its time is up."""
 
-    def __init__(self, deadline: Deadline) -> None:
-        self.deadline = deadline
+    def __init__(self, alarm: _Alarm) -> None:
+        self.alarm = alarm
 
 
 class _Mailbox:
@@ -194,6 +194,17 @@ class _Mailbox:
         self.inbox: deque[Any] = deque()
         self.task: _Task | None = None
         self.closed = False
+
+
+class _Alarm(_Mailbox):
+    """A deadline's mailbox: nobody waits on it, its event interrupts the task that entered the block."""
+
+    __slots__ = ("interrupts", "seconds")
+
+    def __init__(self, interrupts: _Task, seconds: float) -> None:
+        super().__init__()
+        self.interrupts = interrupts
+        self.seconds = seconds
 
 
 class _Wait:
@@ -302,7 +313,7 @@ class Search:
         self._selected: Candidate | None = None
         self._error: ErrorInfo | None = None
         self._clock = _Mailbox()
-        self._run = Run(self)
+        self._fallback: Fallback = first_paid
         self._strategy = strategy
 
     @property
@@ -343,8 +354,9 @@ class Search:
     def start(self, now: float = 0.0) -> list[Action]:
         """Run the strategy to its first waits; `now` is the run's clock."""
         self._now = now
+        # Nothing here holds the Run, which holds this: a search is freed as soon as it is dropped.
         self._current = self._main = _Task(
-            self._strategy(self.problem, self._run, **self.spec.params), None, (0, 0.0), ""
+            self._strategy(self.problem, Run(self), **self.spec.params), None, (0, 0.0), ""
         )
         self._ready.append((self._main, None, None))
         if self.ledger.limits.seconds is not None:
@@ -492,7 +504,7 @@ class Search:
             return
         if isinstance(mailbox, _Alarm):
             if isinstance(item[0], Woke):
-                self._throw(mailbox.deadline.task, _Expired(mailbox.deadline))
+                self._throw(mailbox.interrupts, _Expired(mailbox))
             return
         mailbox.inbox.append(item)
         task = mailbox.task
@@ -503,6 +515,9 @@ class Search:
     def _out_of_time(self) -> BudgetExhausted:
         limit = self.ledger.limits.seconds
         return BudgetExhausted(f"{self.id}: the budget of {limit:g} s has passed", limit="seconds", search=self.id)
+
+    def _exceeded(self, alarm: _Alarm) -> DeadlineExceeded:
+        return DeadlineExceeded(f"{self.id}: {alarm.seconds:g} s have passed", seconds=alarm.seconds, search=self.id)
 
     def _throw(self, task: _Task, error: BaseException) -> None:
         """Let `error` appear at the task's await. Between two events every task that is not done waits."""
@@ -560,7 +575,7 @@ class Search:
         except StopIteration as stop:
             task.done, task.value = True, stop.value
         except _Expired as expired:  # the block was entered in an async generator, which is not on this stack
-            task.done, task.error = True, expired.deadline.exceeded()
+            task.done, task.error = True, self._exceeded(expired.alarm)
         except Exception as raised:
             no_loop = isinstance(raised, RuntimeError) and "no running event loop" in str(raised)
             task.done, task.error = True, self._foreign("asyncio") if no_loop else raised
@@ -603,6 +618,7 @@ class Search:
             self._selected = task.value
         else:
             self._error = self._explained(_first(error))
+        task.error = None  # its traceback holds the frames, and these hold everything
         self.done = True
         self._ready.clear()
         self._close_mailbox(self._clock, list(self._live))
@@ -610,7 +626,7 @@ class Search:
     def _fall_back(self, error: BaseException) -> tuple[Candidate | None, BaseException | None]:
         """What the strategy's selector makes of what was paid for; or why there is nothing."""
         try:
-            picked = self._run.fallback(list(self.candidates.values()), self.scores)
+            picked = self._fallback(list(self.candidates.values()), self.scores)
         except Exception as raised:
             return None, raised
         if picked is None:
@@ -684,16 +700,23 @@ class Run:
 
     Attributes:
         random: a `random.Random` seeded by run, problem and strategy.
-        fallback: picks the answer if the budget runs out and the strategy lets `BudgetExhausted` pass; a strategy sets
-            it to its own selector (see `tts.selectors`).
         sampling: the run's sampling defaults.
     """
 
     def __init__(self, search: Search) -> None:
         self._search = search
         self.random = random.Random(f"{search._seed}/{search.problem.id}/{search.spec}")
-        self.fallback: Fallback = first_paid
         self.sampling = search._sampling
+
+    @property
+    def fallback(self) -> Fallback:
+        """Picks the answer if the budget runs out and the strategy lets `BudgetExhausted` pass; a strategy sets it to
+        its own selector (see `tts.selectors`)."""
+        return self._search._fallback
+
+    @fallback.setter
+    def fallback(self, selector: Fallback) -> None:
+        self._search._fallback = selector
 
     @property
     def candidates(self) -> list[Candidate]:
@@ -1046,34 +1069,18 @@ class Deadline:
             raise InvalidParameter(f"deadline must be above 0 seconds, but got {seconds!r}", seconds=seconds)
         self._search = run._search
         self._seconds = seconds
-        self._mailbox = _Alarm(self)
 
     async def __aenter__(self) -> Self:
         search = self._search
-        self.task = search._current
+        self._mailbox = _Alarm(search._current, self._seconds)
         self._id = search._next_id()
         search._ask(Sleep(self._id, search._now + self._seconds), self._mailbox)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         self._search._close_mailbox(self._mailbox, [self._id])
-        if isinstance(error, _Expired) and error.deadline is self:
-            raise self.exceeded() from None
-
-    def exceeded(self) -> DeadlineExceeded:
-        return DeadlineExceeded(
-            f"{self._search.id}: {self._seconds:g} s have passed", seconds=self._seconds, search=self._search.id
-        )
-
-
-class _Alarm(_Mailbox):
-    """A deadline's mailbox: nobody waits on it, its event interrupts the task that entered the block."""
-
-    __slots__ = ("deadline",)
-
-    def __init__(self, deadline: Deadline) -> None:
-        super().__init__()
-        self.deadline = deadline
+        if isinstance(error, _Expired) and error.alarm is self._mailbox:
+            raise self._search._exceeded(self._mailbox) from None
 
 
 def seed_of(key: str) -> int:

@@ -83,7 +83,8 @@ def borda(candidates: Sequence[Candidate], scores: Scores, p: float = 0.5) -> Ca
     p = 0 is `majority`. Departs from the paper: candidates without an answer or a score take no rank.
     """
     values = _values(candidates, scores)
-    ranked = sorted((c for c in in_order(candidates) if c.id in values and c.answer is not None), key=lambda c: -values[c.id])
+    ranked = [c for c in in_order(candidates) if c.id in values and c.answer is not None]
+    ranked.sort(key=lambda c: -values[c.id])
     weights = {c.id: float(len(ranked) - rank) ** p for rank, c in enumerate(ranked)}
     return (_vote(candidates, weights) if weights else None) or majority(candidates, scores)
 

@@ -1,0 +1,674 @@
+"""Many searches under one ledger, in virtual time: sharing, refusals, memory, and resuming from anywhere."""
+
+import random
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tts.actions import (
+    Cancel,
+    Cancelled,
+    End,
+    Event,
+    Failed,
+    Finished,
+    Generate,
+    Progressed,
+    Refused,
+    Request,
+    Scored,
+    Work,
+)
+from tts.budget import Limits
+from tts.clusters.simulated import SimulatedCluster, World
+from tts.conductor import Conductor, Planned, Step
+from tts.costs import CostModel
+from tts.errors import DeadlineExceeded, InvalidParameter, ReplayDivergence, ServerFailed, TTSError, Unauthorized
+from tts.journal import Decided, Granted, Header, History, Lost, Opened, Record, Shared, decode, encode
+from tts.registry import strategy as named
+from tts.runfolder import NoJournal
+from tts.search import Result, Run, Strategy
+from tts.testing.worlds import NoisyWorld
+from tts.types import (
+    Candidate,
+    Completion,
+    Cost,
+    ErrorInfo,
+    Message,
+    Problem,
+    Sampling,
+    Score,
+    ScoreKind,
+    StrategySpec,
+    Timing,
+    Usage,
+)
+
+MOST = 64  # max_tokens of every sample
+ENDS = (Finished, Scored, Failed, Cancelled, Refused)
+
+
+class Judge:
+    """Asks the world."""
+
+    kind: ScoreKind = "probability"
+    candidate_logprobs = 0
+    in_worker = False
+
+    def request(self, problem: Problem, candidate: Candidate) -> Request | None:
+        return Request((Message("user", f"{candidate.text} (Yes/No)"),), Sampling(max_tokens=8))
+
+    def read(self, completion: Completion) -> Score:
+        return Score({"Yes": 1.0, "No": 0.0}.get(completion.text), "judge")
+
+    def score(self, problem: Problem, candidate: Candidate) -> Score:
+        raise NotImplementedError
+
+
+class Length(Judge):
+    """Computes."""
+
+    kind: ScoreKind = "scale"
+
+    def request(self, problem: Problem, candidate: Candidate) -> Request | None:
+        return None
+
+    def score(self, problem: Problem, candidate: Candidate) -> Score:
+        return Score(float(candidate.tokens), "length", "scale")
+
+
+VERIFIERS = {"judge": Judge(), "length": Length()}
+
+
+async def patient(problem: Problem, run: Run, *, seconds: float = 4.0, n: int = 3) -> Candidate:
+    """As many of `n` as come in time, else one more."""
+    try:
+        async with run.deadline(seconds):
+            return (await run.generate(n=n))[-1]
+    except DeadlineExceeded:
+        return (await run.generate("and now?"))[0]
+
+
+OWN: dict[str, Strategy] = {"patient": patient}
+
+
+def resolve(name: str) -> Strategy:
+    return OWN.get(name) or named(name)
+
+
+def said(request: Request, draw: random.Random) -> str:
+    """A text that no two samples have in common, so that prompts made of it are different, too."""
+    if "(Yes/No)" in request.messages[-1].content:
+        return draw.choice(("Yes", "No", "I cannot tell"))
+    return f"{request.seed} said. Answer: {draw.randint(1, 5)}"
+
+
+def planned(cells: Sequence[StrategySpec], problems: int = 2, share: Limits = Limits(), seed: int = 0) -> list[Planned]:
+    return [
+        Planned(f"c{i}", Problem(f"p{p}", f"Question {p}?"), spec, share, seed)
+        for p in range(problems)
+        for i, spec in enumerate(cells)
+    ]
+
+
+VOTE = StrategySpec("majority_vote", {"n": 3})
+REPEATABLE = [
+    VOTE,
+    StrategySpec("majority_vote", {"n": 5}),
+    StrategySpec("best_of_n", {"n": 3, "verifier": "length"}),
+    StrategySpec("genrm", {"n": 2, "verifier": "judge"}),
+    StrategySpec("sequential_revision", {"chains": 2, "rounds": 2}),
+]
+RACES = [StrategySpec("first_finish", {"n": 4}), StrategySpec("patient", {})]
+
+
+class Checked(Conductor):
+    """A conductor whose law is checked after every step, and which keeps what it hands out."""
+
+    def __init__(self, plan: Iterable[Planned], **settings: Any) -> None:
+        settings = {"costs": CostModel(), "verifiers": VERIFIERS, "sampling": Sampling(max_tokens=MOST)} | settings
+        self.limits = settings.get("limits", Limits())
+        self.window = settings.get("window", 64)
+        self.most_in_flight = 0
+        self.actions: list[Work | Cancel] = []
+        super().__init__(plan, settings.pop("resolve", resolve), **settings)
+
+    def start(self) -> Step:
+        return self.checked(super().start())
+
+    def tell(self, events: Iterable[Event]) -> Step:
+        return self.checked(super().tell(events))
+
+    def checked(self, step: Step) -> Step:
+        held = self.ledger.spent + self.ledger.reserved
+        assert self.limits.tokens is None or held.tokens <= self.limits.tokens
+        assert self.limits.samples is None or held.samples <= self.limits.samples
+        assert len(self.ledger.reservations) == self.in_flight <= self.window
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        self.actions += step.actions
+        return step
+
+
+class Kept(NoJournal):
+    """A journal in memory: what a file would give back."""
+
+    def __init__(self, records: Iterable[Record] = ()) -> None:
+        self.records = list(records)
+
+    def write(self, records: Iterable[Record]) -> None:
+        self.records += [decode(encode(record), 1) for record in records]
+
+
+class Ran:
+    """One run to its end, in virtual time."""
+
+    def __init__(
+        self,
+        plan: Sequence[Planned],
+        world: World,
+        before: Sequence[Record] = (),
+        refeed: bool = False,
+        **settings: Any,
+    ) -> None:
+        self.results: dict[str, Result] = {}
+        self.journal = Kept(before)
+        self.conductor = Checked(plan, history=History(before, refeed=refeed), **settings)
+        self.seconds = SimulatedCluster(world, VERIFIERS).run(
+            self.conductor, self.journal, lambda result, _: self.results.update({result.id: result})
+        )
+
+    @property
+    def records(self) -> list[Record]:
+        return self.journal.records
+
+    def of(self, kind: type) -> list[Any]:
+        return [record for record in self.records if isinstance(record, kind)]
+
+    @property
+    def decided(self) -> dict[str, tuple[Any, ...]]:
+        """What must not depend on when the run was interrupted."""
+        return {
+            d.search: (d.selected, d.answer, d.bill, d.samples, d.exhausted, d.failed, d.error)
+            for d in self.of(Decided)
+        }
+
+
+def assert_the_books_add_up(ran: Ran) -> tuple[Cost, Cost]:
+    """Spent is what ended plus what was lost, every grant ends as one of them, and what cells paid is the former."""
+    granted: dict[str, Cost] = {}
+    settled, lost = Cost(), Cost()
+    for record in ran.records:
+        if isinstance(record, Granted):
+            assert record.id not in granted, "granted twice at once"
+            granted[record.id] = record.cost
+        elif isinstance(record, Lost):
+            del granted[record.id]
+            lost += record.cost
+        elif isinstance(record, ENDS) and granted.pop(record.id, None) is not None:
+            settled += Cost(1, record.usage.completion_tokens)
+    assert granted == {}
+    spent = ran.conductor.ledger.spent
+    assert (spent.samples, spent.tokens) == (settled.samples + lost.samples, settled.tokens + lost.tokens)
+    assert (ran.conductor.lost.samples, ran.conductor.lost.tokens) == (lost.samples, lost.tokens)
+    paid = [d.paid for d in ran.of(Decided)]
+    assert sum(p.tokens for p in paid) == settled.tokens
+    assert sum(p.samples for p in paid) == settled.samples
+    return settled, lost
+
+
+def assert_each_sample_came_once(ran: Ran) -> None:
+    """By its key, which several cells may have; and every action ended once."""
+    keys = {g.id: g.share or g.id for g in ran.of(Granted)}
+    paid = Counter(keys[r.id] for r in ran.records if isinstance(r, Finished | Scored) and r.id in keys)
+    assert set(paid.values()) <= {1}
+    ended = [r.id for r in ran.records if isinstance(r, (*ENDS, Shared))]
+    assert len(ended) == len(set(ended))
+
+
+# --- many searches
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from([*REPEATABLE, *RACES, StrategySpec("majority_vote", {"n": None})]), min_size=1, max_size=4
+    ),
+    st.integers(1, 4),
+    st.none() | st.integers(1, 3000),
+    st.none() | st.integers(1, 40),
+    st.none() | st.floats(1.0, 40.0),
+    st.integers(1, 9),
+    st.sampled_from([0.0, 0.2, 0.9]),
+    st.integers(0, 9),
+)
+def test_no_plan_and_no_limit_breaks_the_law_and_every_search_is_decided(
+    cells: list[StrategySpec],
+    problems: int,
+    tokens: int | None,
+    samples: int | None,
+    seconds: float | None,
+    window: int,
+    failures: float,
+    seed: int,
+) -> None:
+    plan = planned(cells, problems, Limits(tokens=400))
+    limits = Limits(tokens=tokens, samples=samples, seconds=seconds)
+    ran = Ran(plan, NoisyWorld(seed, failures=failures, text=said), limits=limits, window=window)
+    assert list(ran.results) and set(ran.results) == {p.id for p in plan}
+    assert_the_books_add_up(ran)
+    assert_each_sample_came_once(ran)
+    assert ran.conductor.ledger.reservations == {}
+    assert ran.conductor.ledger.overrun == Cost()
+    for result in ran.results.values():
+        assert result.bill.total.tokens <= 400
+        assert result.selected is not None or result.error is not None
+
+
+def test_the_window_is_filled_and_never_passed() -> None:
+    ran = Ran(planned([VOTE], 10), NoisyWorld(), window=7)
+    assert ran.conductor.most_in_flight == 7
+    with pytest.raises(InvalidParameter, match="window must be at least 1, but got 0"):
+        Checked([], window=0)
+
+
+def test_searches_open_problem_by_problem_and_only_as_room_appears() -> None:
+    plan = planned([VOTE, StrategySpec("single")], 6)
+    conductor = Checked(plan, window=3)
+    step = conductor.start()
+    assert [r.search for r in step.records if isinstance(r, Opened)] == ["c0/p0"]
+    ran = Ran(plan, NoisyWorld(), window=3)
+    assert [r.search for r in ran.of(Opened)] == [p.id for p in plan]
+
+
+def test_the_same_run_gives_the_same_journal() -> None:
+    plan = planned([*REPEATABLE, *RACES], 3, Limits(tokens=500))
+    one, other = (Ran(plan, NoisyWorld(1, failures=0.1), limits=Limits(tokens=5000)) for _ in range(2))
+    assert one.records == other.records
+
+
+def test_a_run_out_of_seconds_decides_what_it_never_opened() -> None:
+    plan = planned([StrategySpec("majority_vote", {"n": 4})], 8)
+    ran = Ran(plan, NoisyWorld(), limits=Limits(seconds=6.0), window=4)
+    assert ran.seconds == pytest.approx(6.0)
+    never = ran.results["c0/p7"]
+    assert never.exhausted and never.selected is None and never.error is not None
+    assert never.error.message == "c0/p7: the run's 6 s had passed before it was opened"
+    assert_the_books_add_up(ran)
+
+
+# --- sharing
+
+
+def test_cells_of_one_problem_use_the_same_samples_and_pay_once() -> None:
+    cells = [StrategySpec("majority_vote", {"n": n}) for n in (1, 2, 4, 8)]
+    ran = Ran(planned(cells, 3), NoisyWorld())
+    generated = [a for a in ran.conductor.actions if isinstance(a, Generate)]
+    assert len(generated) == 3 * 8
+    assert len(ran.of(Shared)) == 3 * (1 + 2 + 4)
+    largest = [c.completion for c in sorted(ran.results["c3/p1"].candidates, key=lambda c: c.order)]
+    for cell, n in enumerate((1, 2, 4)):
+        smaller = sorted(ran.results[f"c{cell}/p1"].candidates, key=lambda c: c.order)
+        assert [c.completion for c in smaller] == largest[:n]
+    spent = ran.conductor.ledger.spent
+    assert spent.samples == 24
+    assert sum(r.bill.total.tokens for r in ran.results.values()) > spent.tokens
+    assert_the_books_add_up(ran)
+
+
+def test_verifications_of_shared_samples_are_shared() -> None:
+    cells = [StrategySpec("genrm", {"n": 2, "verifier": "judge", "verifications": v}) for v in (1, 3)]
+    ran = Ran(planned(cells, 1), NoisyWorld(text=said))
+    assert ran.conductor.ledger.spent.samples == 2 + 2 * 3
+    assert [s.verifier for s in ran.results["c0/p0"].scores[ran.results["c0/p0"].candidates[0].id]] == ["judge"]
+    assert_the_books_add_up(ran)
+
+
+def test_other_seeds_and_other_problems_share_nothing() -> None:
+    plan = [*planned([VOTE], 2), Planned("other", Problem("p1", "Question 1?"), VOTE, Limits(), 1)]
+    ran = Ran(plan, NoisyWorld())
+    assert ran.of(Shared) == []
+    assert ran.conductor.ledger.spent.samples == 9
+
+
+def test_races_never_share() -> None:
+    ran = Ran(planned([RACES[0], RACES[0]], 2), NoisyWorld())
+    assert ran.of(Shared) == []
+    assert ran.conductor.ledger.spent.samples == 16
+    seeds = [a.request.seed for a in ran.conductor.actions if isinstance(a, Generate)]
+    assert len(set(seeds)) == 16
+
+
+class Scripted:
+    """`fate(request, number)` is seconds and an outcome; None is an ordinary completion."""
+
+    def __init__(self, fate: Callable[[Request, int], tuple[float, TTSError | None]]) -> None:
+        self.fate = fate
+        self.asked = 0
+
+    def complete(self, request: Request) -> tuple[float, Completion | TTSError]:
+        seconds, error = self.fate(request, self.asked)
+        self.asked += 1
+        if error is not None:
+            return seconds, error
+        return seconds, Completion("Answer: 4", usage=Usage(3, 10), timing=Timing(seconds), seed=request.seed)
+
+
+def test_if_a_shared_sample_fails_the_next_that_waits_gets_it() -> None:
+    error = ServerFailed("once")
+    world = Scripted(lambda request, number: (1.0, error if number < 2 else None))
+    ran = Ran(planned([StrategySpec("single")] * 4, 1), world)
+    assert [r.answer for r in ran.results.values()] == [None, None, "4", "4"]
+    assert [s.of for s in ran.of(Shared)] == ["c2/p0/1"]
+    assert world.asked == 3
+    assert_the_books_add_up(ran)
+
+
+def test_if_a_shared_sample_is_cancelled_the_next_that_waits_gets_it() -> None:
+    cells = [StrategySpec("patient", {"seconds": 2.0, "n": 1}), StrategySpec("single"), StrategySpec("single")]
+    world = Scripted(lambda request, number: (5.0 if number == 0 else 1.0, None))
+    ran = Ran(planned(cells, 1), world)
+    assert [r.answer for r in ran.results.values()] == ["4", "4", "4"]
+    assert [s.of for s in ran.of(Shared)] == ["c1/p0/1"]
+    assert ran.results["c0/p0"].bill.cancelled.samples == 1
+    assert_the_books_add_up(ran)
+
+
+def test_one_that_waits_for_a_shared_sample_and_leaves_costs_nothing_and_harms_nobody() -> None:
+    cells = [StrategySpec("single"), StrategySpec("patient", {"seconds": 2.0, "n": 1}), StrategySpec("single")]
+    world = Scripted(lambda request, number: (5.0 if number == 0 else 1.0, None))
+    ran = Ran(planned(cells, 1), world)
+    assert [ran.results[f"c{i}/p0"].answer for i in range(3)] == ["4", "4", "4"]
+    assert ran.results["c1/p0"].bill.total.samples == 1
+    assert world.asked == 2
+    assert_the_books_add_up(ran)
+
+
+def test_what_is_cancelled_before_it_was_granted_never_leaves() -> None:
+    ran = Ran(planned([StrategySpec("first_finish", {"n": 50})], 1), Scripted(lambda r, n: (1.0 + n, None)), window=4)
+    assert ran.conductor.ledger.spent.samples == 4
+    assert len([r for r in ran.of(Refused) if r.error.type == "Withdrawn"]) == 46
+    assert not ran.results["c0/p0"].exhausted
+
+
+# --- refusals
+
+
+def test_the_run_refuses_what_it_can_never_hold_and_searches_do_with_what_they_have() -> None:
+    ran = Ran(planned([StrategySpec("majority_vote", {"n": 4})], 3), NoisyWorld(), limits=Limits(samples=6), window=8)
+    assert [len(r.candidates) for r in ran.results.values()] == [4, 2, 0]
+    assert [r.exhausted for r in ran.results.values()] == [False, True, True]
+    last = ran.results["c0/p2"].error
+    assert last is not None and last.type == "BudgetExhausted"
+    assert last.message.startswith("run: the budget of samples=6 cannot hold the next action")
+    assert ran.conductor.ledger.spent.samples == 6
+
+
+def test_the_run_waits_for_room_that_what_is_in_flight_may_free() -> None:
+    world = Scripted(lambda request, number: (1.0, None))
+    ran = Ran(planned([StrategySpec("majority_vote", {"n": 6})], 1), world, limits=Limits(tokens=2 * MOST))
+    assert len(ran.results["c0/p0"].candidates) == 6
+    assert ran.conductor.most_in_flight == 2
+    assert ran.conductor.ledger.spent.tokens == 60
+
+
+def test_an_event_told_twice_counts_once_even_after_its_search_has_closed() -> None:
+    class Stuttering(Checked):
+        def tell(self, events: Iterable[Event]) -> Step:
+            said = list(events)
+            step = super().tell([*said, *said])
+            again = super().tell(said)
+            assert (again.actions, again.results) == ([], [])
+            return step
+
+    plan = planned([*REPEATABLE, *RACES], 2)
+    once = Ran(plan, NoisyWorld(2))
+    twice = Stuttering(plan)
+    results: dict[str, Result] = {}
+    SimulatedCluster(NoisyWorld(2), VERIFIERS).run(twice, None, lambda result, _: results.update({result.id: result}))
+    assert results == once.results
+    assert twice.ledger.spent == once.conductor.ledger.spent
+
+
+# --- memory
+
+
+def test_samples_of_closed_problems_are_forgotten() -> None:
+    def peak(problems: int) -> int:
+        world = NoisyWorld(text=lambda request, draw: f"{request.seed}" * 1000 + " Answer: 4")
+        plan = (p for p in planned([VOTE, VOTE], problems))
+        conductor = Conductor(plan, resolve, costs=CostModel(), window=6)
+        tracemalloc.start()
+        try:
+            SimulatedCluster(world).run(conductor)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(1)
+    assert peak(80) < 2 * peak(10)
+
+
+# --- fatal errors
+
+
+def test_a_fatal_error_stops_the_run_books_what_was_in_flight_and_a_resumed_run_goes_on() -> None:
+    locked = Unauthorized("the key was revoked", endpoint="e", status=401)
+    plan = planned([StrategySpec("majority_vote", {"n": 4})], 4)
+    whole = Ran(plan, Scripted(lambda r, n: (1.0 + r.seed % 7, None)), window=6)
+    world = Scripted(lambda r, n: (1.0 + r.seed % 7, locked if n == 9 else None))
+    conductor, journal = Checked(plan, window=6), Kept()
+    with pytest.raises(Unauthorized, match="the key was revoked"):
+        SimulatedCluster(world, VERIFIERS).run(conductor, journal)
+    assert conductor.done and conductor.in_flight == 0
+    assert conductor.fatal == ErrorInfo.of(locked)
+    assert not [r for r in journal.records if isinstance(r, Failed)], "it is not an end that its search hears of"
+    lost = {r.id for r in journal.records if isinstance(r, Lost)}
+    ended = {r.id for r in journal.records if isinstance(r, Finished)}
+    assert lost == {r.id for r in journal.records if isinstance(r, Granted)} - ended
+    assert len(lost) > 1
+    again = Ran(plan, Scripted(lambda r, n: (1.0 + r.seed % 7, None)), journal.records, window=6)
+    assert again.decided == whole.decided
+    assert assert_the_books_add_up(again)[0] == Cost(16, 160)
+    assert again.conductor.lost.samples == len(lost)
+
+
+def test_losing_an_end_charges_it_and_nothing_more_is_granted_after_a_fatal_one() -> None:
+    conductor = Checked(planned([StrategySpec("majority_vote", {"n": 5})], 2), window=3)
+    a, b, c = (action.id for action in conductor.start().actions)
+    fatal = Failed(a, 1.0, ErrorInfo.of(Unauthorized("no")), Usage(1, 2))
+    assert conductor.is_fatal(fatal)
+    assert not conductor.is_fatal(Failed(a, 1.0, ErrorInfo.of(ServerFailed("no"))))
+    assert conductor.lose(fatal) == [Lost(a, Cost(1, 2, None, None))]
+    assert conductor.lose(fatal) == []
+    finished = Finished(b, 1.5, Completion("Answer: 4", usage=Usage(1, 9)))
+    assert conductor.tell([finished]).actions == []
+    assert conductor.lose(Cancelled(c, 2.0, Completion("", "cancelled", Usage(1, 5)))) == [
+        Lost(c, Cost(1, 5, None, None))
+    ]
+    assert conductor.done
+    assert (conductor.lost.samples, conductor.lost.tokens) == (2, 7)
+    assert conductor.ledger.spent.tokens == 16
+
+
+def test_a_drained_run_ends_what_is_in_flight_and_goes_on_when_resumed() -> None:
+    plan = planned(REPEATABLE, 4)
+    whole = Ran(plan, NoisyWorld(3, text=said))
+    conductor, journal = Checked(plan, window=5), Kept()
+
+    def drain(result: Result, decided: Decided) -> None:
+        conductor.draining = True
+
+    SimulatedCluster(NoisyWorld(3, text=said), VERIFIERS).run(conductor, journal, drain)
+    assert 0 < len([r for r in journal.records if isinstance(r, Decided)]) < len(plan)
+    again = Ran(plan, NoisyWorld(3, text=said), journal.records)
+    assert again.decided == whole.decided
+    assert assert_the_books_add_up(again)[1] == Cost()
+
+
+# --- resuming
+
+
+@pytest.mark.parametrize("failures", [0.0, 0.15])
+@pytest.mark.parametrize("window", [3, 64])
+def test_resuming_from_every_prefix_of_a_journal_gives_the_same_results(failures: float, window: int) -> None:
+    plan = planned(REPEATABLE, 2)
+
+    def world() -> World:
+        return NoisyWorld(5, failures=failures, text=said)
+
+    whole = Ran(plan, world(), window=window)
+    settled, lost = assert_the_books_add_up(whole)
+    assert lost == Cost()
+    for cut in range(len(whole.records)):
+        again = Ran(plan, world(), whole.records[:cut], window=window)
+        if (
+            failures == 0.0
+        ):  # a sample that failed for one cell is tried again for the next: whose turn it is may differ
+            assert again.decided == whole.decided, cut
+            assert assert_the_books_add_up(again)[0] == settled
+        assert set(again.decided) == set(whole.decided)
+        assert_each_sample_came_once(again)
+        assert_the_books_add_up(again)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=3), st.integers(0, 5), st.booleans())
+def test_a_run_that_crashes_again_and_again_still_adds_up(cuts: list[float], seed: int, races: bool) -> None:
+    plan = planned([*REPEATABLE, *RACES] if races else REPEATABLE, 2)
+    whole = Ran(plan, NoisyWorld(seed, text=said), window=5)
+    ran = whole
+    for cut in cuts:
+        ran = Ran(plan, NoisyWorld(seed, text=said), ran.records[: round(cut * len(ran.records))], window=5)
+    settled, _ = assert_the_books_add_up(ran)
+    assert_each_sample_came_once(ran)
+    assert set(ran.decided) == set(whole.decided)
+    if not races:
+        assert ran.decided == whole.decided
+        assert settled == assert_the_books_add_up(whole)[0]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.floats(0.0, 1.0), st.floats(0.0, 1.0), st.integers(64, 2500), st.integers(1, 40), st.integers(1, 8))
+def test_a_tight_budget_holds_across_crashes(
+    first: float, second: float, tokens: int, samples: int, window: int
+) -> None:
+    """The conductor is checked after every step: also while it is still re-feeding what others had spent."""
+    plan = planned([*REPEATABLE, *RACES], 2)
+    limits = Limits(tokens=tokens, samples=samples)
+    ran = Ran(plan, NoisyWorld(text=said), limits=limits, window=window)
+    for cut in (first, second):
+        ran = Ran(
+            plan, NoisyWorld(text=said), ran.records[: round(cut * len(ran.records))], limits=limits, window=window
+        )
+    assert_the_books_add_up(ran)
+    assert set(ran.decided) == {p.id for p in plan}
+
+
+def test_nothing_is_granted_before_all_that_was_open_is_back() -> None:
+    """Else the ledger would not know what the others had spent."""
+    plan = planned([StrategySpec("majority_vote", {"n": 4})], 2)
+    world = Scripted(lambda request, number: (1.0 + number, None))
+    whole = Ran(plan, world, limits=Limits(samples=8), window=5)
+    cut = next(i for i, r in enumerate(whole.records) if isinstance(r, Finished) and r.id.startswith("c0/p1")) + 1
+    conductor = Checked(plan, limits=Limits(samples=8), window=5, history=History(whole.records[:cut]))
+    step = conductor.start()
+    ended = len([r for r in whole.records[:cut] if isinstance(r, Finished)])
+    lost = len([r for r in step.records if isinstance(r, Lost)])
+    assert lost > 0
+    assert len([a for a in step.actions if isinstance(a, Generate)]) == min(5, 8 - ended - lost)
+
+
+def test_samples_of_decided_cells_serve_those_that_a_resumed_run_opens() -> None:
+    plan = planned([StrategySpec("majority_vote", {"n": n}) for n in (3, 3, 3)], 1)
+    whole = Ran(plan, NoisyWorld(), window=1)
+    cut = next(i for i, r in enumerate(whole.records) if isinstance(r, Decided)) + 1
+    again = Ran(plan, NoisyWorld(), whole.records[:cut], window=1)
+    assert again.conductor.ledger.spent.samples == 3
+    assert [a for a in again.conductor.actions if isinstance(a, Generate)] == []
+    assert again.decided == whole.decided
+
+
+def test_an_event_that_is_in_the_journal_twice_counts_once_on_resume() -> None:
+    plan = planned([StrategySpec("majority_vote", {"n": 4}), *RACES], 2)
+    whole = Ran(plan, NoisyWorld(7))
+    doubled = [copy for r in whole.records for copy in ([r, r] if isinstance(r, (*ENDS, Progressed)) else [r])]
+    for cut in range(0, len(doubled), 3):
+        again = Ran(plan, NoisyWorld(7), doubled[:cut])
+        assert set(again.decided) == set(whole.decided)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        StrategySpec("majority_vote", {"n": 2}),
+        StrategySpec("majority_vote", {"n": 4, "stop_at": 0.95}),
+        StrategySpec("first_finish", {"n": 4}),
+        StrategySpec("single"),
+    ],
+    ids=str,
+)
+def test_a_strategy_that_asks_for_something_else_on_resume_is_found_out(spec: StrategySpec) -> None:
+    was = StrategySpec("majority_vote", {"n": 4})
+    whole = Ran(planned([was], 1), NoisyWorld())
+    for cut in range(5, len(whole.records) - 1):  # opened, four grants, then the ends
+        with pytest.raises(ReplayDivergence, match=r"c0/p0: the journal has c0/p0/.*start a new run folder"):
+            Ran(planned([spec], 1), NoisyWorld(), whole.records[:cut])
+
+
+def test_other_sampling_parameters_on_resume_are_found_out_by_the_digest() -> None:
+    plan = planned([VOTE], 1)
+    whole = Ran(plan, NoisyWorld())
+    with pytest.raises(ReplayDivergence, match="'max_tokens': 65"):
+        Ran(plan, NoisyWorld(), whole.records[:3], sampling=Sampling(max_tokens=MOST + 1))
+
+
+def test_refeeding_brings_back_the_candidates_of_decided_searches_without_asking_anything() -> None:
+    plan = planned([*REPEATABLE, *RACES], 2)
+    whole = Ran(plan, NoisyWorld(9, text=said))
+    again = Ran(plan, Scripted(lambda request, number: pytest.fail("nothing was missing")), whole.records, refeed=True)
+    assert again.results == whole.results
+    assert again.conductor.actions == []
+    assert again.conductor.ledger.spent == whole.conductor.ledger.spent
+    assert History(again.records).decided.keys() == whole.results.keys()
+
+
+def test_the_clock_goes_on_where_it_stood() -> None:
+    plan = planned([StrategySpec("majority_vote", {"n": 4})], 2)
+    whole = Ran(plan, NoisyWorld(), window=2)
+    cut = len(whole.records) // 2
+    before = max(getattr(r, "at_s", 0.0) for r in whole.records[:cut])
+    again = Ran(plan, NoisyWorld(), whole.records[:cut], window=2)
+    after = [r.at_s for r in again.records[cut:] if hasattr(r, "at_s")]
+    assert min(after) >= before
+    assert again.seconds > before
+
+
+def test_a_resumed_run_reads_any_order_of_ends_as_the_cluster_gave_them() -> None:
+    """Two paces give the same samples in another order: the journal of one is no divergence for the other."""
+    plan = planned(REPEATABLE, 2)
+    fast, slow = (Ran(plan, NoisyWorld(5, pace, text=said)) for pace in (0, 1))
+    assert [r.id for r in fast.of(Finished)] != [r.id for r in slow.of(Finished)]
+    for cut in range(0, len(fast.records), 5):
+        again = Ran(plan, NoisyWorld(5, 1, text=said), fast.records[:cut])
+        assert {k: v[:2] for k, v in again.decided.items()} == {k: v[:2] for k, v in slow.decided.items()}
+
+
+def test_a_header_alone_is_a_run_that_has_not_begun() -> None:
+    plan = planned([VOTE], 1)
+    header = Header(1, "tts", {"model": "m"})
+    assert Ran(plan, NoisyWorld(), [header]).decided == Ran(plan, NoisyWorld()).decided
+
+
+def test_an_end_may_come_in_one_batch_with_others() -> None:
+    plan = planned([StrategySpec("majority_vote", {"n": 3})], 2)
+    conductor = Checked(plan)
+    actions = [a for a in conductor.start().actions if isinstance(a, Generate)]
+    events: list[End] = [Finished(a.id, 1.0, Completion("Answer: 4", usage=Usage(3, 10))) for a in actions]
+    step = conductor.tell(events)
+    assert [result.answer for result, _ in step.results] == ["4", "4"]
+    assert conductor.done and conductor.unended == []

@@ -1,0 +1,298 @@
+"""The run folder on a real disk, with real processes."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tts.actions import Finished
+from tts.errors import JournalCorrupt, JournalLocked, RunError, RunMismatch, StorageFull
+from tts.journal import Header, Opened, encode
+from tts.runfolder import JOURNAL, Journal, NoJournal, read_records, write_atomically
+from tts.types import Completion
+
+CONFIG = {"model": "m", "sampling": {"max_tokens": 64}}
+OPENED = [Opened(f"c/p{i}", float(i)) for i in range(3)]
+
+
+def started(folder: Path) -> Path:
+    """A journal with three searches opened, closed again."""
+    with Journal(folder, CONFIG) as journal:
+        journal.write(OPENED)
+    return folder / JOURNAL
+
+
+def in_child(script: str, *args: object, **settings: object) -> subprocess.Popen[str]:
+    program = "from pathlib import Path\nimport sys\nfrom tts.runfolder import *\n" + textwrap.dedent(script)
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *map(str, args)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **settings,  # type: ignore[call-overload]  # only preexec_fn
+    )
+
+
+def test_a_new_folder_gets_a_header_and_an_old_one_gives_its_history_back(tmp_path: Path) -> None:
+    with Journal(tmp_path / "new" / "run", CONFIG) as journal:
+        assert journal.history.opened == {} and journal.torn == 0
+        journal.write(OPENED)
+    records = list(read_records(journal.path))
+    assert isinstance(records[0], Header) and records[0].config == CONFIG
+    assert records[1:] == OPENED
+    with Journal(tmp_path / "new" / "run", CONFIG) as again:
+        assert again.history.opened == {"c/p0": 0.0, "c/p1": 1.0, "c/p2": 2.0}
+        again.write([Opened("c/p3", 3.0)])
+    assert list(read_records(journal.path)) == [*records, Opened("c/p3", 3.0)]
+
+
+def test_what_is_written_is_there_for_others_before_the_journal_is_closed(tmp_path: Path) -> None:
+    with Journal(tmp_path, CONFIG) as journal:
+        journal.write(OPENED)
+        assert len(list(read_records(journal.path))) == 4
+        journal.write([])
+        assert len(list(read_records(journal.path))) == 4
+
+
+def test_a_torn_last_line_is_cut_off_wherever_it_was_torn(tmp_path: Path) -> None:
+    path = started(tmp_path)
+    whole = path.read_bytes()
+    last = len(encode(OPENED[-1]))
+    for missing in range(1, last + 1):
+        path.write_bytes(whole[:-missing])
+        with Journal(tmp_path, CONFIG) as journal:
+            assert journal.torn == (last - missing)
+            assert list(journal.history.opened) == ["c/p0", "c/p1"]
+            journal.write(OPENED[-1:])
+        assert path.read_bytes() == whole
+
+
+def test_a_torn_line_longer_than_a_block_is_cut_off_whole(tmp_path: Path) -> None:
+    path = started(tmp_path)
+    long = encode(Finished("c/p0/1", 1.0, Completion("x" * 200_000)))
+    with path.open("ab") as file:
+        file.write(long[:-1])
+    with Journal(tmp_path, CONFIG) as journal:
+        assert journal.torn == len(long) - 1
+        assert len(journal.history.opened) == 3
+
+
+def test_reading_passes_over_a_torn_last_line(tmp_path: Path) -> None:
+    path = started(tmp_path)
+    with path.open("ab") as file:
+        file.write(b'{"type": "ope')
+    assert list(read_records(path))[1:] == OPENED
+
+
+@pytest.mark.parametrize("kept", [0, 1, 20])
+def test_a_torn_header_is_a_run_that_has_not_begun(tmp_path: Path, kept: int) -> None:
+    path = started(tmp_path)
+    path.write_bytes(path.read_bytes()[:kept])
+    with Journal(tmp_path, {"model": "other"}) as journal:
+        assert journal.torn == kept
+    (header,) = read_records(path)
+    assert isinstance(header, Header) and header.config == {"model": "other"}
+
+
+def test_a_second_writer_is_refused_until_the_first_is_gone_even_if_it_was_killed(tmp_path: Path) -> None:
+    holder = in_child("journal = Journal(Path(sys.argv[1]), {}); print('open', flush=True); sys.stdin.read()", tmp_path)
+    try:
+        assert holder.stdout is not None and holder.stdout.readline() == "open\n"
+        with pytest.raises(JournalLocked, match=r"another process is writing to .*journal.jsonl; wait for it"):
+            Journal(tmp_path, {})
+        before = (tmp_path / JOURNAL).read_bytes()
+        with pytest.raises(JournalLocked):
+            Journal(tmp_path, {"another": "configuration"})
+        assert (tmp_path / JOURNAL).read_bytes() == before
+    finally:
+        os.kill(holder.pid, signal.SIGKILL)
+        holder.communicate(timeout=30)
+    Journal(tmp_path, {}).close()
+
+
+def test_two_writers_in_one_process_are_two_writers(tmp_path: Path) -> None:
+    with Journal(tmp_path, CONFIG), pytest.raises(JournalLocked):
+        Journal(tmp_path, CONFIG)
+    Journal(tmp_path, CONFIG).close()
+
+
+def test_a_child_process_does_not_keep_the_lock_of_its_parent(tmp_path: Path) -> None:
+    with Journal(tmp_path, CONFIG):
+        child = in_child("print('up', flush=True); sys.stdin.read()")
+        assert child.stdout is not None and child.stdout.readline() == "up\n"
+    Journal(tmp_path, CONFIG).close()
+    child.communicate(timeout=30)
+
+
+def test_another_configuration_is_refused_and_the_folder_left_as_it_was(tmp_path: Path) -> None:
+    path = started(tmp_path)
+    before = path.read_bytes()
+    with pytest.raises(RunMismatch, match=r"sampling.max_tokens: was 64, now 65") as caught:
+        Journal(tmp_path, {"model": "m", "sampling": {"max_tokens": 65}})
+    assert caught.value.facts["differing"] == ["sampling.max_tokens"]
+    assert path.read_bytes() == before
+    Journal(tmp_path, CONFIG).close()
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_line_in_the_middle_that_cannot_be_read_is_refused_with_its_number(tmp_path: Path, number: int) -> None:
+    path = started(tmp_path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[number - 1] = b"{" + lines[number - 1]
+    path.write_bytes(b"".join(lines))
+    with pytest.raises(JournalCorrupt, match=f"journal line {number} cannot be read"):
+        Journal(tmp_path, CONFIG)
+    assert path.read_bytes() == b"".join(lines)
+
+
+def test_a_line_without_its_beginning_is_refused_too(tmp_path: Path) -> None:
+    path = started(tmp_path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + encode(Finished("c/p0/1", 1.0, Completion(""))) + b"".join(lines[1:]))
+    with pytest.raises(JournalCorrupt, match="journal line 2 speaks of 'c/p0', which no line before it has begun"):
+        Journal(tmp_path, CONFIG)
+
+
+def test_a_file_that_does_not_begin_with_a_header_is_not_a_journal(tmp_path: Path) -> None:
+    (tmp_path / JOURNAL).write_bytes(encode(OPENED[0]))
+    with pytest.raises(JournalCorrupt, match="does not begin with a header: it is not a tts journal"):
+        Journal(tmp_path, CONFIG)
+    assert (tmp_path / JOURNAL).read_bytes() == encode(OPENED[0])
+
+
+def test_a_journal_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    (tmp_path / JOURNAL).write_bytes(encode(Header(2, "tts 9.1", CONFIG)) + b'{"type": "from the future"}\n')
+    with pytest.raises(RunMismatch, match=r"resume it with tts 9.1"):
+        Journal(tmp_path, CONFIG)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(RunError, match=r"file.*: (File exists|Not a directory)"):
+        Journal(tmp_path / "file", CONFIG)
+    with pytest.raises(RunError, match=": Not a directory"):
+        Journal(tmp_path / "file" / "below", CONFIG)
+
+
+# --- the thread that flushes to the disk
+
+
+def syncers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "tts-journal-fsync"]
+
+
+def test_the_flushing_thread_ends_with_the_journal_and_closing_twice_is_harmless(tmp_path: Path) -> None:
+    before = len(syncers())
+    journal = Journal(tmp_path, CONFIG)
+    assert len(syncers()) == before + 1
+    journal.write(OPENED)
+    journal.close()
+    journal.close()
+    assert len(syncers()) == before
+
+
+def test_a_refused_folder_leaves_no_thread_and_no_lock(tmp_path: Path) -> None:
+    before = len(syncers())
+    started(tmp_path)
+    with pytest.raises(RunMismatch):
+        Journal(tmp_path, {})
+    assert len(syncers()) == before
+    Journal(tmp_path, CONFIG).close()
+
+
+# --- a full disk
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("only root may mount a file system")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_full_disk_is_said_and_everything_before_it_is_whole(tiny_disk: Path) -> None:
+    written = 0
+    with Journal(tiny_disk, CONFIG) as journal:
+        with pytest.raises(StorageFull, match="the disk is full; everything before this write is safe") as caught:
+            while True:
+                journal.write([Opened(f"c/{written}", 0.0), Opened("c/" + "x" * 3000, 0.0)])
+                written += 1
+        assert caught.value.facts == {"path": str(tiny_disk / JOURNAL)}
+    assert written > 5
+    searches = [r.search for r in read_records(tiny_disk / JOURNAL) if isinstance(r, Opened) and "x" not in r.search]
+    assert searches == [f"c/{i}" for i in range(written)]
+    with Journal(tiny_disk, CONFIG) as again:
+        assert again.torn == 0
+
+
+def test_on_a_full_disk_a_file_is_replaced_whole_or_not_at_all(tiny_disk: Path) -> None:
+    report = tiny_disk / "report.html"
+    write_atomically(report, b"old")
+    with pytest.raises(StorageFull, match=r"report\.html: the disk is full"):
+        write_atomically(report, b"x" * 100_000)
+    assert report.read_bytes() == b"old"
+    assert [path.name for path in tiny_disk.iterdir()] == ["report.html"]
+    write_atomically(report, b"new")
+    assert report.read_bytes() == b"new"
+
+
+def test_a_run_cannot_start_on_a_full_disk(tiny_disk: Path) -> None:
+    with pytest.raises(OSError), (tiny_disk / "ballast").open("wb", buffering=0) as file:
+        while True:
+            file.write(b"x" * 4096)
+    with pytest.raises(StorageFull):
+        Journal(tiny_disk / "run", CONFIG)
+
+
+FILL = """
+journal = Journal(Path(sys.argv[1]), {})
+from tts.errors import RunError
+from tts.journal import Opened
+try:
+    for i in range(10_000):
+        journal.write([Opened(f"c/{i}", 0.0)])
+except RunError as error:
+    print(i, error)
+journal.close()
+"""
+
+
+def test_a_limit_on_the_size_of_files_tears_nothing_either(tmp_path: Path) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    child = in_child(FILL, tmp_path, preexec_fn=limit)
+    out, errors = child.communicate(timeout=60)
+    assert child.returncode == 0, errors
+    written, _, message = out.partition(" ")
+    assert message.strip().endswith("journal.jsonl: File too large")
+    whole = (tmp_path / JOURNAL).read_bytes()
+    assert whole.endswith(b"\n") and len(whole) <= 20_000
+    assert len(list(read_records(tmp_path / JOURNAL))) == 1 + int(written)
+
+
+def test_a_file_whose_folder_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"missing/report.html: No such file or directory"):
+        write_atomically(tmp_path / "missing" / "report.html", b"x")
+
+
+def test_a_run_without_a_folder_keeps_nothing() -> None:
+    journal = NoJournal()
+    journal.write(OPENED)
+    journal.close()
+    assert journal.history.opened == {}

@@ -229,9 +229,12 @@ class LocalCluster:
         model = self._models[request.model] if request.model else next(iter(self._models.values()))
 
         def progressed(text: str, tokens: int, mean_logprob: float | None) -> None:
-            self._tell(Progressed(id, self._now(), text, tokens, mean_logprob))
+            offset = len(partial.text) - len(text)
+            self._tell(Progressed(id, self._now(), text, offset, partial.tokens, mean_logprob))
 
-        return await model.complete(request, partial, progressed if request.progress else None)
+        # Our name for a model chooses the client; which model it asks its server for is the client's affair.
+        plain = msgspec.structs.replace(request, model=None)
+        return await model.complete(plain, partial, progressed if request.progress else None)
 
     async def _compute(self, action: Verify) -> Score:
         verifier = self._verifiers[action.verifier]

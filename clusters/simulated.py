@@ -184,10 +184,9 @@ class SimulatedCluster:
         text, tokens = end.completion.text, end.completion.usage.completion_tokens
         chunks = max(1, math.ceil(tokens / PROGRESS_TOKENS))
         for i in range(chunks):
-            part = text[len(text) * i // chunks : len(text) * (i + 1) // chunks]
-            share = tokens * (i + 1) // chunks - tokens * i // chunks
+            begin, stop = len(text) * i // chunks, len(text) * (i + 1) // chunks
             at_s = self._now + seconds * (i + 1) / chunks
-            self._push(at_s, Progressed(id, at_s, part, share))
+            self._push(at_s, Progressed(id, at_s, text[begin:stop], begin, tokens * (i + 1) // chunks))
 
     def _outcome(self, action: Work) -> tuple[float, End]:
         if isinstance(action, Generate):

@@ -27,7 +27,7 @@ from tts.runfolder import JOURNAL, Journal, NoJournal, read_records, write_atomi
 from tts.search import Result, Strategy, Verifier
 from tts.sweeps import Cell, cells_of, check_budgets, outcome_of, plan, problems_digest
 from tts.tasks import Example, Task, load, read_examples, write_examples
-from tts.types import Problem, Prompt, Sampling, StrategySpec
+from tts.types import Cost, Problem, Prompt, Sampling, StrategySpec
 from tts.workers import Workers
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ async def open_models(
         model = server.model
     pools: list[EndpointPool] = []
     try:
-        pool, name = await _pool(urls, model, api_key, concurrency, pools)
+        pool, name = await _pool(urls, model, api_key, concurrency, pools, server is not None)
         by_name: dict[str, Model] = {name: pool}
         table = load_prices(prices)
         costs = {name: ModelCost(price or table.lookup(name), config)}
@@ -119,7 +119,12 @@ async def open_models(
 
 
 async def _pool(
-    urls: Sequence[str], model: str | None, api_key: str | None, concurrency: int, opened: list[EndpointPool]
+    urls: Sequence[str],
+    model: str | None,
+    api_key: str | None,
+    concurrency: int,
+    opened: list[EndpointPool],
+    embedded: bool = False,
 ) -> tuple[EndpointPool, str]:
     """A pool over these endpoints, and the model to ask for: the one that was named, or the only one there is.
 
@@ -127,8 +132,11 @@ async def _pool(
     """
     from tts.endpoints import EndpointPool
     from tts.openai import OpenAIClient
+    from tts.wire import Capabilities
 
-    clients = [OpenAIClient(url, model=model, api_key=api_key, max_retries=0) for url in urls]
+    # What the model in process can do is known; servers are asked when it matters.
+    known = Capabilities(engine="llamacpp", prefill=True, prefill_form="trailing_assistant") if embedded else None
+    clients = [OpenAIClient(url, model=model, api_key=api_key, max_retries=0, capabilities=known) for url in urls]
     pool = EndpointPool(clients, max_concurrency=concurrency)
     opened.append(pool)
     served = await clients[0].models()
@@ -196,7 +204,7 @@ async def asolve(
         finally:
             journal.close()
     (result,) = results
-    return Solved(result, conductor.ledger.spent, conductor.lost)
+    return Solved(result, conductor.ledger.spent, conductor.lost, conductor.ledger.overrun)
 
 
 def solve(
@@ -312,7 +320,8 @@ async def asweep(
         if report:
             files |= make_report(folder, rows, config, conductor)
     planned = len(cells) * len(listed)
-    return SweepResult(rows, outcomes, conductor.ledger.spent, conductor.lost, planned, folder, files)
+    ledger = conductor.ledger
+    return SweepResult(rows, outcomes, ledger.spent, conductor.lost, ledger.overrun, planned, folder, files)
 
 
 def sweep(
@@ -467,7 +476,7 @@ async def areport(folder: str | Path) -> SweepResult:
     conductor.start()
     files = _write_outcomes(folder, outcomes) | make_report(folder, rows, config, conductor)
     planned = len(cells) * len(task.examples)
-    return SweepResult(rows, outcomes, conductor.ledger.spent, conductor.lost, planned, folder, files)
+    return SweepResult(rows, outcomes, conductor.ledger.spent, conductor.lost, Cost(), planned, folder, files)
 
 
 def report(folder: str | Path) -> SweepResult:

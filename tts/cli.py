@@ -321,6 +321,8 @@ def _show_sweep(result: Any, json: bool) -> None:
     out.print(f"paid: {describe_cost(result.spent)}", highlight=False)
     if result.lost.samples:
         out.print(f"lost in a crash or an abort: {describe_cost(result.lost)}", highlight=False)
+    if result.overrun.tokens:
+        out.print(f"the server generated {result.overrun.tokens:,} tokens beyond max_tokens; they are in what was paid")
     if "report.html" in result.files:
         out.print(f"report: {result.files['report.html']}", highlight=False, soft_wrap=True)
         if "accuracy.png" not in result.files:

@@ -297,7 +297,7 @@ class EndpointPool:
         return group
 
     async def _place(self, request: Request, group: _Group, failed: set[_Endpoint]) -> _Endpoint:
-        """Wait for room on an endpoint, those who wait longest first, and take it. Raises Unreachable if all are down."""
+        """Wait for room on an endpoint, longest waiting first, and take it. Raises: Unreachable if all are down."""
         loop = asyncio.get_running_loop()
         queue_up = self._waiting.append
         try:

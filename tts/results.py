@@ -23,13 +23,15 @@ class Solved(Value, frozen=True):
         answer: the normalised answer; None if nothing was found (`error` says why).
         selected: the candidate it stands in.
         candidates: everything that was paid for, in order of arrival.
-        cost: what it cost; `bill` says on what it was spent, `lost` what a crashed or aborted session wasted.
+        cost: what it cost; `bill` says on what it was spent, `lost` what a crashed or aborted session wasted,
+            `overrun` what the server generated beyond `max_tokens`.
         exhausted: the budget ran out first; the answer is the best of what it bought.
     """
 
     result: Result
     cost: Cost
     lost: Cost = Cost()
+    overrun: Cost = Cost()
 
     @property
     def answer(self) -> str | None:
@@ -93,6 +95,7 @@ class SweepResult(Value, frozen=True):
         outcomes: one per problem, cell and seed.
         spent: what was really paid: less than the cells' sum, because cells share samples.
         lost: the part of it that a crash or an abort wasted.
+        overrun: the part of it that servers generated beyond `max_tokens`, against what had been reserved.
         planned: how many searches there were to do; fewer outcomes mean the sweep was stopped and can be resumed.
         files: the report's, by name.
     """
@@ -101,6 +104,7 @@ class SweepResult(Value, frozen=True):
     outcomes: Sequence[Outcome]
     spent: Cost
     lost: Cost
+    overrun: Cost
     planned: int
     folder: Path | None = None
     files: Mapping[str, Path] = {}

@@ -1,6 +1,7 @@
 """Many searches under one ledger, in virtual time: sharing, refusals, memory, and resuming from anywhere."""
 
 import random
+import time
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -27,7 +28,7 @@ from tts.actions import (
 from tts.budget import Limits
 from tts.clusters.simulated import SimulatedCluster, World
 from tts.conductor import Conductor, Planned, Step
-from tts.costs import CostModel
+from tts.costs import CostModel, ModelCost, Price
 from tts.errors import DeadlineExceeded, InvalidParameter, ReplayDivergence, ServerFailed, TTSError, Unauthorized
 from tts.journal import Decided, Granted, Header, History, Lost, Opened, Record, Shared, decode, encode
 from tts.registry import strategy as named
@@ -94,7 +95,20 @@ async def patient(problem: Problem, run: Run, *, seconds: float = 4.0, n: int = 
         return (await run.generate("and now?"))[0]
 
 
-OWN: dict[str, Strategy] = {"patient": patient}
+async def watching(problem: Problem, run: Run) -> Candidate:
+    """Stops each of three once 16 tokens of it have come, and goes on from there."""
+    stopped: list[Candidate] = []
+    async with run.streaming(n=3) as stream:
+        async for update in stream:
+            if update.candidate is not None:
+                stopped.append(update.candidate)
+            elif update.tokens >= 16:
+                stream.stop(update.id)
+    first = min(stopped, key=lambda candidate: candidate.order)
+    return (await run.generate(continue_from=first))[0]
+
+
+OWN: dict[str, Strategy] = {"patient": patient, "watching": watching}
 
 
 def resolve(name: str) -> Strategy:
@@ -408,6 +422,26 @@ def test_the_run_refuses_what_it_can_never_hold_and_searches_do_with_what_they_h
     assert ran.conductor.ledger.spent.samples == 6
 
 
+def test_a_run_that_limits_dollars_refuses_a_verification_nobody_can_price_and_goes_on() -> None:
+    class Stranger(Judge):
+        def request(self, problem: Problem, candidate: Candidate) -> Request | None:
+            return Request((Message("user", "(Yes/No)"),), Sampling(max_tokens=8), model="nobody's")
+
+    verifiers = {"judge": Stranger()}
+    costs = CostModel({"": ModelCost(Price(input=1, output=2))})
+    plan = planned([StrategySpec("genrm", {"n": 1, "verifier": "judge"}), StrategySpec("single")], 1)
+    conductor = Checked(plan, costs=costs, verifiers=verifiers, limits=Limits(usd=1.0))
+    results: dict[str, Result] = {}
+    SimulatedCluster(NoisyWorld(), verifiers).run(
+        conductor, None, lambda result, _: results.update({result.id: result})
+    )
+    error = results["c0/p0"].error
+    assert error is not None and error.type == "UnknownCost"
+    assert error.message.startswith("the run budget limits usd, but this model's usd are not known")
+    assert results["c1/p0"].error is None
+    assert conductor.ledger.spent.samples == 1
+
+
 def test_the_run_waits_for_room_that_what_is_in_flight_may_free() -> None:
     world = Scripted(lambda request, number: (1.0, None))
     ran = Ran(planned([StrategySpec("majority_vote", {"n": 6})], 1), world, limits=Limits(tokens=2 * MOST))
@@ -453,6 +487,37 @@ def test_samples_of_closed_problems_are_forgotten() -> None:
     assert peak(80) < 2 * peak(10)
 
 
+async def unlucky(problem: Problem, run: Run, *, n: int) -> Candidate:
+    """The first of `n` chains fails when all of them have asked for more."""
+
+    async def chain(number: int) -> None:
+        await run.generate(str(number))
+        if number == 0:
+            raise ValueError("bad luck")
+        await run.generate(f"{number} again")
+
+    await run.gather(*map(chain, range(n)))
+    raise AssertionError
+
+
+OWN["unlucky"] = unlucky
+
+
+@pytest.mark.parametrize("name", ["majority_vote", "first_finish", "unlucky"])
+@pytest.mark.parametrize("share", [Limits(), Limits(tokens=MOST * 40)], ids=["no share", "a backlog"])
+@pytest.mark.parametrize("window", [64, 10_000])
+def test_the_work_for_each_sample_does_not_grow_with_their_number(name: str, share: Limits, window: int) -> None:
+    def seconds(n: int) -> float:
+        plan = planned([StrategySpec(name, {"n": n})], 1, share)
+        world = Scripted(lambda request, number: (1.0 + number % 7, None))
+        began = time.process_time()
+        SimulatedCluster(world).run(Conductor(plan, resolve, costs=CostModel(), window=window))
+        return time.process_time() - began
+
+    few = min(seconds(250) for _ in range(3))
+    assert min(seconds(2000) for _ in range(2)) < 8 * 4 * few  # where each looks at all the others: 8 * 8
+
+
 # --- fatal errors
 
 
@@ -471,6 +536,8 @@ def test_a_fatal_error_stops_the_run_books_what_was_in_flight_and_a_resumed_run_
     ended = {r.id for r in journal.records if isinstance(r, Finished)}
     assert lost == {r.id for r in journal.records if isinstance(r, Granted)} - ended
     assert len(lost) > 1
+    # Cancelled half-way: what had been decoded by then, and not a whole completion.
+    assert sum(r.cost.tokens for r in journal.records if isinstance(r, Lost)) < 10 * (len(lost) - 1)
     again = Ran(plan, Scripted(lambda r, n: (1.0 + r.seed % 7, None)), journal.records, window=6)
     assert again.decided == whole.decided
     assert assert_the_books_add_up(again)[0] == Cost(16, 160)
@@ -550,6 +617,35 @@ def test_a_run_that_crashes_again_and_again_still_adds_up(cuts: list[float], see
     if not races:
         assert ran.decided == whole.decided
         assert settled == assert_the_books_add_up(whole)[0]
+
+
+def test_the_text_that_had_come_of_a_stopped_stream_survives_a_crash() -> None:
+    plan = planned([StrategySpec("watching")], 1)
+
+    def world() -> World:
+        return NoisyWorld(2, text=said)
+
+    whole = Ran(plan, world())
+    selected = whole.results["c0/p0"].selected
+    assert selected is not None and len(whole.of(Progressed)) > 3
+    for cut in range(len(whole.records)):
+        again = Ran(plan, world(), whole.records[:cut])
+        assert again.results["c0/p0"].selected == selected, cut
+        assert_the_books_add_up(again)
+        for second in range(cut, len(again.records), 3):
+            assert Ran(plan, world(), again.records[:second]).results["c0/p0"].selected == selected, (cut, second)
+
+
+def test_what_was_lost_before_its_cancellation_came_is_not_paid_again() -> None:
+    plan = planned([RACES[0]], 1)
+    whole = Ran(plan, NoisyWorld())
+    cut = next(i for i, r in enumerate(whole.records) if isinstance(r, Finished)) + 1
+    resumed = Ran(plan, NoisyWorld(), whole.records[:cut])
+    assert [type(r) for r in resumed.records[cut:]] == [*[Lost, Cancelled] * 3, Decided]
+    for again in range(cut, len(resumed.records)):
+        ran = Ran(plan, NoisyWorld(), resumed.records[:again])
+        settled, lost = assert_the_books_add_up(ran)
+        assert (settled.samples, lost.samples) == (1, 3)
 
 
 @settings(max_examples=60, deadline=None)

@@ -166,7 +166,7 @@ def test_what_was_lost_is_paid_and_an_end_after_it_costs_nothing_more() -> None:
 
 
 def test_progress_does_not_end_an_action() -> None:
-    history = History([Opened("a/p", 0.0), Granted("a/p/1", "d1", HELD), Progressed("a/p/1", 1.0, "An", 1)])
+    history = History([Opened("a/p", 0.0), Granted("a/p/1", "d1", HELD), Progressed("a/p/1", 1.0, "An", 0, 1)])
     assert set(history.granted) == {"a/p/1"}
     assert [type(e) for e in history.events["a/p"]] == [Progressed]
 

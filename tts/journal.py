@@ -116,8 +116,9 @@ def decode(line: bytes, number: int) -> Record:
 
 
 def digest(action: Work) -> str:
-    """What an action asks for, as a short hash: compared on resume."""
-    return blake2b(_encoder.encode(action), digest_size=8).hexdigest()
+    """What an action asks for, as a short hash: compared on resume. Of its repr, because JSON leaves out a default only
+    if it is the very object, so that equal actions could differ."""
+    return blake2b(repr(action).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
 class History:

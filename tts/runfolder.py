@@ -65,6 +65,7 @@ class Journal:
         self._dirty = threading.Event()
         self._closed = threading.Event()
         self._syncer: threading.Thread | None = None
+        self._unsynced: OSError | None = None
         try:
             self._lock()
             self.torn = self._repair()
@@ -86,6 +87,7 @@ class Journal:
         data = b"".join([encode(record) for record in records])
         if not data:
             return
+        self._raise_unsynced()
         size = self._file.seek(0, os.SEEK_END)
         try:
             view = memoryview(data)
@@ -104,8 +106,16 @@ class Journal:
         self._dirty.set()
         if self._syncer is not None:
             self._syncer.join()
-        os.fsync(self._file.fileno())
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            self._unsynced = error
         self._file.close()
+        self._raise_unsynced()
+
+    def _raise_unsynced(self) -> None:
+        if self._unsynced is not None:
+            raise _storage_error(self.path, self._unsynced)
 
     def __enter__(self) -> Self:
         return self
@@ -144,7 +154,11 @@ class Journal:
         while not self._closed.is_set():
             self._dirty.wait()
             self._dirty.clear()
-            os.fsync(self._file.fileno())
+            try:
+                os.fsync(self._file.fileno())
+            except OSError as error:
+                self._unsynced = error  # the next write, or `close`, raises it
+                return
             self._closed.wait(FSYNC_EVERY_S)
 
 

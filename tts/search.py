@@ -76,6 +76,7 @@ from tts.types import (
 
 T = TypeVar("T")
 KNOW_REFERENCES = frozenset({"tts.api", "tts.graders", "tts.gym", "tts.tasks"})
+MOST_REFUSALS = 1000  # asks of one search that its budget may turn down before it is stopped
 OPEN_WINDOW = 64  # samples in flight for an open count
 OPEN_FAILURES = 8  # so many in a row, and an open count asks for no more: failures may cost nothing, and never end
 WITHDRAWN = "Withdrawn"  # the `Refused` of an action that was cancelled before it left
@@ -310,6 +311,7 @@ class Search:
         self._spent: dict[str, Cost] = {}
         self._usage = Usage()
         self._busy_s = 0.0
+        self._refusals = 0
         self._selected: Candidate | None = None
         self._error: ErrorInfo | None = None
         self._clock = _Mailbox()
@@ -393,6 +395,7 @@ class Search:
         if live.cost.samples == 0:
             return
         if kind is Refused:
+            self._refusals += 1
             self.ledger.release(event.id)
             return
         cost = self._costs.actual(action, event.usage)
@@ -464,6 +467,7 @@ class Search:
 
     def _refuse(self, live: _Live, error: ErrorInfo) -> None:
         self._drop(live)
+        self._refusals += 1
         self._deliver(live.mailbox, (Refused(live.action.id, self._now, error), live))
 
     def _drop(self, live: _Live) -> None:
@@ -560,11 +564,23 @@ class Search:
                 self._admit()
             if not self._ready:
                 break
+            if self._refusals > MOST_REFUSALS:
+                self._give_up()
+                break
             task, item, error = self._ready.popleft()
             if not task.done:  # else it was abandoned after it had been woken
                 self._step(task, item, error)
         out, self._out = self._out, []
         return out
+
+    def _give_up(self) -> None:
+        """A strategy that asks again and again after its budget is spent would go on for ever."""
+        self._abandon(self._main)
+        self._main.error = StrategyCrashed(
+            f"strategy {self.spec.name} went on asking after {MOST_REFUSALS} refusals; it must stop at BudgetExhausted",
+            strategy=self.spec.name,
+        )
+        self._finish(self._main)
 
     def _step(self, task: _Task, item: Any, error: BaseException | None) -> None:
         self._current = task
@@ -621,6 +637,8 @@ class Search:
         task.error = None  # its traceback holds the frames, and these hold everything
         self.done = True
         self._ready.clear()
+        for live in self._live.values():
+            live.mailbox.closed = True
         self._close_mailbox(self._clock, list(self._live))
 
     def _fall_back(self, error: BaseException) -> tuple[Candidate | None, BaseException | None]:
@@ -936,7 +954,8 @@ class _Sampling(_Block):
         self._n = n
         self._parent = parent
         search = run._search
-        base = msgspec.json.encode((search._seed, search.problem.id, request))
+        # Of the repr: JSON leaves out a default only if it is the very object, so that equal requests could differ.
+        base = repr((search._seed, search.problem.id, request)).encode("utf-8", "surrogatepass")
         self._share_base = blake2b(base, digest_size=10).hexdigest() if share else None
         self._worst = search._costs.worst(Generate("", request))  # seeds cost nothing: it is the same for all n
         self._asked = 0

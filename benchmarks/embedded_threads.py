@@ -53,10 +53,10 @@ def busy(processes: int) -> Iterator[None]:
 def tokens_per_second(threads: int, slots: int, spin: str, processes: int) -> float:
     with environment(SPINS[spin]), EmbeddedServer(threads=threads, slots=slots, context_tokens=256) as server:
 
-        def one(seed: int) -> int:
+        def one(seed: int, tokens: int = TOKENS) -> int:
             body = {
                 "messages": [{"role": "user", "content": "What is 17 + 26?"}],
-                "max_tokens": TOKENS,
+                "max_tokens": tokens,
                 "temperature": 1.0,
                 "seed": seed,
                 "ignore_eos": True,
@@ -66,11 +66,12 @@ def tokens_per_second(threads: int, slots: int, spin: str, processes: int) -> fl
             with urllib.request.urlopen(request) as reply:
                 return int(json.load(reply)["usage"]["completion_tokens"])
 
-        one(0)
-        with busy(processes), ThreadPoolExecutor(slots) as pool:
-            start = time.perf_counter()
-            generated = sum(pool.map(one, range(max(16, slots))))
-            return generated / (time.perf_counter() - start)
+        with ThreadPoolExecutor(slots) as pool:
+            list(pool.map(lambda seed: one(seed, 1), range(slots)))  # every slot has read the prompt
+            with busy(processes):
+                start = time.perf_counter()
+                generated = sum(pool.map(one, range(2 * slots)))
+                return generated / (time.perf_counter() - start)
 
 
 def measure(settings: list[tuple[int, int, str, int]], repeats: int) -> dict[tuple[int, int, str, int], float]:

@@ -36,8 +36,8 @@ from tts.actions import (
 from tts.conductor import Conductor, OnResult, Step, ignore
 from tts.errors import RunError, TTSError, unknown_name
 from tts.partial import Partial
+from tts.protocols import Verifier
 from tts.runfolder import Journal, NoJournal
-from tts.search import Verifier
 from tts.types import Candidate, Completion, ErrorInfo, Problem, Score, Timing, Usage
 from tts.workers import Workers
 

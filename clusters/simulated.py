@@ -35,8 +35,8 @@ from tts.actions import (
 )
 from tts.conductor import Conductor, OnResult, Step, ignore
 from tts.errors import TTSError
+from tts.protocols import Verifier
 from tts.runfolder import Journal, NoJournal
-from tts.search import Verifier
 from tts.types import Completion, ErrorInfo, Timing, Usage
 
 PROGRESS_TOKENS = 16  # tokens per Progressed event

@@ -1,6 +1,6 @@
 """Best-of-N: sample N, score each, keep the best."""
 
-from tts.search import Run
+from tts.run import Run
 from tts.selectors import named
 from tts.types import Candidate, Problem
 

@@ -1,7 +1,7 @@
 """First-finish search: race n samples, keep the first k to end, cancel the rest."""
 
 from tts.errors import InvalidParameter
-from tts.search import Run
+from tts.run import Run
 from tts.selectors import majority
 from tts.types import Candidate, Problem
 

@@ -1,7 +1,7 @@
 """Generative verification: S solutions, V verifications of each, then a weighted vote or the best."""
 
 from tts.errors import AllFailed, BudgetExhausted
-from tts.search import Run
+from tts.run import Run
 from tts.selectors import named
 from tts.types import Candidate, Problem
 

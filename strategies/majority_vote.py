@@ -6,7 +6,7 @@ from typing import Literal
 
 from tts.answers import classes
 from tts.errors import AllFailed, BudgetExhausted, InvalidParameter
-from tts.search import Run
+from tts.run import Run
 from tts.selectors import in_order, majority, merged
 from tts.types import Candidate, Problem
 

@@ -1,7 +1,7 @@
 """Sequential revision: parallel chains, each revising its own latest attempts; selection over all versions."""
 
 from tts.errors import AllFailed, BudgetExhausted, InvalidParameter, TTSError
-from tts.search import Run
+from tts.run import Run
 from tts.selectors import named
 from tts.types import Candidate, Problem
 

@@ -1,6 +1,6 @@
 """One sample: what everything else is compared with."""
 
-from tts.search import Run
+from tts.run import Run
 from tts.types import Candidate, Problem
 
 

@@ -31,9 +31,11 @@ from tts.conductor import Conductor, Planned, Step
 from tts.costs import CostModel, ModelCost, Price
 from tts.errors import DeadlineExceeded, InvalidParameter, ReplayDivergence, ServerFailed, TTSError, Unauthorized
 from tts.journal import Decided, Granted, Header, History, Lost, Opened, Record, Shared, decode, encode
+from tts.outcome import Result
+from tts.protocols import Strategy
 from tts.registry import strategy as named
+from tts.run import Run
 from tts.runfolder import NoJournal
-from tts.search import Result, Run, Strategy
 from tts.testing.worlds import NoisyWorld
 from tts.types import (
     Candidate,

@@ -15,7 +15,7 @@ import pytest
 from tts.actions import Cancelled, Failed, Finished
 from tts.budget import Limits
 from tts.errors import BudgetExhausted, InvalidParameter, ServerFailed, UnknownName
-from tts.search import Run
+from tts.run import Run
 from tts.testing import NoisyWorld, Sample, ScriptedCluster, StrategyContract
 from tts.types import Candidate, Problem, Sampling
 
@@ -200,7 +200,7 @@ class TestOtherWords(StrategyContract):
 
 
 PLUGIN = """
-    from tts.search import Run
+    from tts.run import Run
     from tts.types import Candidate, Problem
 
     async def {name}(problem: Problem, run: Run, *, n: int = 2) -> Candidate:

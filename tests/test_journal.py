@@ -22,7 +22,7 @@ from tts.journal import (
     encode,
     problem_of,
 )
-from tts.search import Bill
+from tts.outcome import Bill
 from tts.types import Candidate, Completion, Cost, ErrorInfo, Message, Problem, Sampling, Score, StrategySpec, Usage
 
 SPEC = StrategySpec("majority_vote", {"n": 2})

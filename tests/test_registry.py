@@ -165,7 +165,7 @@ PLUGIN = '''
     from typing import TYPE_CHECKING, Literal
 
     if TYPE_CHECKING:
-        from tts.search import Run
+        from tts.run import Run
         from tts.types import Candidate, Problem
 
     async def mine(problem: Problem, run: Run, *, n: int = 2, greedy: bool = False, scale: int | float = 1,

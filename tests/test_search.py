@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tts.run
 import tts.search
 from tts.actions import (
     Action,
@@ -49,7 +50,9 @@ from tts.errors import (
     UnknownCost,
     UnknownName,
 )
-from tts.search import OPEN_FAILURES, OPEN_WINDOW, Run, Search, Strategy, Update
+from tts.protocols import Strategy
+from tts.run import OPEN_FAILURES, OPEN_WINDOW, Run, Update
+from tts.search import Search
 from tts.selectors import majority
 from tts.types import (
     Candidate,
@@ -393,7 +396,7 @@ def test_stopping_what_has_not_been_sent_yet_ends_it_without_a_trace() -> None:
     search = searching(strategy, share=Limits(tokens=250))
     a, b = ids(search.start())
     assert search.tell(Progressed(a, 0.5, "A", 0, 1)) == [Cancel(b)]
-    withdrawn = Refused(b, 0.6, ErrorInfo(tts.search.WITHDRAWN, "it had not left the conductor"))
+    withdrawn = Refused(b, 0.6, ErrorInfo(tts.run.WITHDRAWN, "it had not left the conductor"))
     assert search.tell(withdrawn) == []
     search.tell(done(a))
     assert search.closed

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tts.budget import Limits
     from tts.errors import BudgetExhausted, EndpointError, TTSError, UsageError
     from tts.results import Solved, SweepResult
-    from tts.search import Run
+    from tts.run import Run
     from tts.tasks import Example
     from tts.types import Candidate, Completion, Problem, Sampling, Score, StrategySpec
 
@@ -32,7 +32,7 @@ _HOMES = {
     "Example": "tasks",
     "Limits": "budget",
     "Problem": "types",
-    "Run": "search",
+    "Run": "run",
     "Sampling": "types",
     "Score": "types",
     "Solved": "results",

@@ -20,11 +20,12 @@ from tts.costs import CostModel, ModelConfig, ModelCost, load_prices, price_from
 from tts.errors import BadProblem, ForeignAwait, InvalidParameter, MissingExtra, ModelNotFound, UsageError
 from tts.graders import Grader, grader_named
 from tts.journal import Decided, History
+from tts.outcome import Result
+from tts.protocols import Strategy, Verifier
 from tts.registry import check_spec, parse_specs, strategy, verifiers_of
 from tts.report import Outcome, summarise, write_report
 from tts.results import Solved, SweepResult, describe_cost
 from tts.runfolder import JOURNAL, Journal, NoJournal, read_records, write_atomically
-from tts.search import Result, Strategy, Verifier
 from tts.sweeps import Cell, cells_of, check_budgets, outcome_of, plan, problems_digest
 from tts.tasks import Example, Task, load, read_examples, write_examples
 from tts.types import Cost, Problem, Prompt, Sampling, StrategySpec

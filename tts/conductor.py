@@ -33,7 +33,10 @@ from tts.actions import (
 from tts.budget import Ledger, Limits
 from tts.errors import BudgetExhausted, InvalidParameter, ReplayDivergence, TTSError, UnknownCost
 from tts.journal import Decided, Granted, History, Lost, Opened, Record, Shared, digest, problem_of
-from tts.search import WITHDRAWN, CostModel, Result, Search, Strategy, Verifier
+from tts.outcome import Result
+from tts.protocols import CostModel, Strategy, Verifier
+from tts.run import WITHDRAWN
+from tts.search import Search
 from tts.types import Completion, Cost, ErrorInfo, Problem, Sampling, StrategySpec, Usage, Value
 
 # The next request would meet these, too: the run stops, keeps what it has, and can be resumed once they are mended.

@@ -40,8 +40,8 @@ MOST_THREADS = 8  # not measured beyond two cores; a model this small has little
 _CHUNK = 1 << 20
 _WATCH_S = 1.0
 _MAIN = "from tts.embedded import serve; serve()"
-# How long an idle OpenMP thread spins before it sleeps. GNU's default costs a busy machine with two cores 40 to 90 % of
-# the speed; with this, two threads are never slower than one, and as fast as they can be on a quiet machine.
+# How long a thread that waits for the others spins before it sleeps. On a busy machine with two cores libgomp's own
+# 300000 can cost most of the speed; with this, two threads lose little against one there, and nothing on a quiet one.
 _SPIN = {"GOMP_SPINCOUNT": "1000"}
 
 

@@ -18,7 +18,7 @@ import msgspec
 
 from tts.actions import Cancelled, Event, Failed, Finished, Progressed, Refused, Returned, Scored, Woke, Work
 from tts.errors import JournalCorrupt, RunMismatch
-from tts.search import Bill
+from tts.outcome import Bill
 from tts.types import Cost, ErrorInfo, StrategySpec, Value
 
 VERSION = 1

@@ -21,7 +21,7 @@ from types import FunctionType, ModuleType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from tts.errors import InvalidParameter, UnknownName, unknown_name
-from tts.search import Strategy, Verifier
+from tts.protocols import Strategy, Verifier
 from tts.types import StrategySpec, Value
 
 STRATEGIES: Mapping[str, str] = {

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tts.errors import MissingExtra
+from tts.outcome import Bill, Result
 from tts.report import Outcome, Row
-from tts.search import Bill, Result
 from tts.types import Candidate, Cost, ErrorInfo, Value
 
 if TYPE_CHECKING:

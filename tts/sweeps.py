@@ -13,9 +13,9 @@ from tts.conductor import Planned
 from tts.config import RunConfig
 from tts.errors import BudgetTooSmall, InvalidParameter
 from tts.journal import Decided
+from tts.protocols import CostModel, Strategy
 from tts.registry import parameters, strategy
 from tts.report import Outcome
-from tts.search import CostModel, Strategy
 from tts.types import Problem, Sampling, StrategySpec, Value
 
 

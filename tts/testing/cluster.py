@@ -35,10 +35,11 @@ from tts.conductor import Conductor, Planned, Step
 from tts.costs import CostModel
 from tts.errors import InvalidParameter, TTSError
 from tts.journal import Record
+from tts.outcome import Result
+from tts.protocols import Strategy, Verifier
 from tts.registry import parameters, parse_specs
 from tts.registry import strategy as named
 from tts.runfolder import NoJournal
-from tts.search import Result, Strategy, Verifier
 from tts.types import (
     Candidate,
     Completion,

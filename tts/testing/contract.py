@@ -50,10 +50,12 @@ from tts.conductor import Conductor, Planned, Step
 from tts.costs import CostModel
 from tts.errors import AllFailed, EndpointError, LimitError, ReplayDivergence, TTSError, WorkerError
 from tts.journal import History, Record, encode
+from tts.outcome import Result
+from tts.protocols import Strategy, Verifier
 from tts.registry import parse_specs, verifiers_of
 from tts.registry import strategy as named
 from tts.runfolder import NoJournal
-from tts.search import Result, Search, Strategy, Verifier
+from tts.search import Search
 from tts.testing.worlds import NoisyWorld, answer_or_verdict
 from tts.types import Completion, Cost, Problem, Sampling, StrategySpec, Usage
 

@@ -1,0 +1,57 @@
+"""What came of one search, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tts.types import Candidate, Cost, ErrorInfo, Score, StrategySpec, Usage, Value
+
+
+class Bill(Value, frozen=True):
+    """What one search cost, by what it was spent on. `total` is what the ledger was charged.
+
+    `sequential_tokens` and `latency_s` are the longest chain of generations and verifications that had to wait for one
+    another: the maximum over what ran in parallel, summed over rounds. `busy_s` is the time of all requests, summed.
+    """
+
+    answers: Cost = Cost()
+    verifier: Cost = Cost()
+    cancelled: Cost = Cost()
+    failed: Cost = Cost()
+    usage: Usage = Usage()
+    sequential_tokens: int = 0
+    latency_s: float = 0.0
+    busy_s: float = 0.0
+
+    @property
+    def total(self) -> Cost:
+        return self.answers + self.verifier + self.cancelled + self.failed
+
+
+class Result(Value, frozen=True):
+    """What came of one search.
+
+    Args:
+        id: the search's id.
+        selected: the candidate the strategy picked; None if nothing could be paid for or everything failed.
+        candidates: everything that was paid for and came back, in order of arrival.
+        scores: candidate id -> every score it got.
+        exhausted: the budget ran out before the strategy was through; `selected` is then its selector's best so far.
+        failures: errors of single samples that the strategy lived with.
+        error: why there is no answer.
+    """
+
+    id: str
+    problem_id: str
+    strategy: StrategySpec
+    selected: Candidate | None
+    candidates: tuple[Candidate, ...] = ()
+    scores: Mapping[str, tuple[Score, ...]] = {}
+    bill: Bill = Bill()
+    exhausted: bool = False
+    failures: tuple[ErrorInfo, ...] = ()
+    error: ErrorInfo | None = None
+
+    @property
+    def answer(self) -> str | None:
+        return self.selected.answer if self.selected else None

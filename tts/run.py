@@ -1,0 +1,476 @@
+"""What a strategy sees of its search: `Run`, and the blocks that its methods open.
+
+`Run` and `Search` are two halves of one thing: here is what a strategy may say, there what becomes of it. This file and
+`search.py` alone use the search's underscored names.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+
+import msgspec
+
+from tts.actions import (
+    Call,
+    Cancelled,
+    Event,
+    Failed,
+    Finished,
+    Generate,
+    Progressed,
+    Refused,
+    Request,
+    Returned,
+    Sleep,
+    Verify,
+    Work,
+)
+from tts.budget import Remaining
+from tts.errors import (
+    AllFailed,
+    InvalidParameter,
+    UsageError,
+    unknown_name,
+)
+from tts.kernel import Alarm, Expired, Live, Mailbox, Wait
+from tts.types import (
+    Candidate,
+    Cost,
+    ErrorInfo,
+    Prompt,
+    Sampling,
+    Score,
+    Value,
+    as_prompt,
+)
+
+if TYPE_CHECKING:
+    from tts.search import Search
+
+T = TypeVar("T")
+Fallback = Callable[[Sequence[Candidate], Mapping[str, Sequence[Score]]], Candidate | None]
+KNOW_REFERENCES = frozenset({"tts.api", "tts.graders", "tts.gym", "tts.tasks"})
+OPEN_WINDOW = 64  # samples in flight for an open count
+OPEN_FAILURES = 8  # so many in a row, and an open count asks for no more: failures may cost nothing, and never end
+WITHDRAWN = "Withdrawn"  # the `Refused` of an action that was cancelled before it left
+
+
+def first_paid(candidates: Sequence[Candidate], scores: Mapping[str, Sequence[Score]]) -> Candidate | None:
+    """The first candidate with an answer, else the first at all; what is returned where no selector was named."""
+    return next((c for c in candidates if c.answer is not None), candidates[0] if candidates else None)
+
+
+class Run:
+    """What a strategy may await: `generate`, `finishing`, `streaming`, `verify`, `gather`, `call`, `deadline`.
+
+    Attributes:
+        random: a `random.Random` seeded by run, problem and strategy.
+        sampling: the run's sampling defaults.
+    """
+
+    def __init__(self, search: Search) -> None:
+        self._search = search
+        self.random = random.Random(f"{search._seed}/{search.problem.id}/{search.spec}")
+        self.sampling = search._sampling
+
+    @property
+    def fallback(self) -> Fallback:
+        """Picks the answer if the budget runs out and the strategy lets `BudgetExhausted` pass; a strategy sets it to
+        its own selector (see `tts.selectors`)."""
+        return self._search._fallback
+
+    @fallback.setter
+    def fallback(self, selector: Fallback) -> None:
+        self._search._fallback = selector
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        """Everything paid for so far, in order of arrival."""
+        return list(self._search.candidates.values())
+
+    @property
+    def scores(self) -> Mapping[str, Sequence[Score]]:
+        """Candidate id -> every score so far."""
+        return self._search.scores
+
+    @property
+    def remaining(self) -> Remaining:
+        """What is left of this search's share; what is in flight counts at its worst case."""
+        search = self._search
+        left = search.ledger.left()
+        if search._ends_s is None:
+            return left
+        return msgspec.structs.replace(left, seconds=max(0.0, search._ends_s - search._now))
+
+    @property
+    def now_s(self) -> float:
+        """The run's clock at the last event."""
+        return self._search._now
+
+    async def generate(
+        self,
+        prompt: str | Prompt | None = None,
+        *,
+        n: int | None = 1,
+        continue_from: Candidate | None = None,
+        parent: Candidate | None = None,
+        **sampling: Any,
+    ) -> list[Candidate]:
+        """Sample `n` completions and wait for all; n=None spends what is left of the share.
+
+        Args:
+            prompt: user text or messages; None is the problem's own.
+            continue_from: a candidate whose text the model should go on from.
+            parent: the candidate that this one revises, for the record.
+            sampling: overrides of the run's `Sampling`, e.g. `max_tokens=64`.
+
+        Returns: the candidates in order of asking. Samples that failed are left out (see `Result.failures`).
+        Raises: BudgetExhausted once the share cannot hold one of the `n`, after the others have come (they are in
+            `candidates`); AllFailed if every sample failed.
+        """
+        block = Finishing(self, self._request(prompt, continue_from, sampling), n, parent or continue_from, share=True)
+        async with block:
+            found = [candidate async for candidate in block]
+        return sorted(found, key=lambda candidate: candidate.order)
+
+    def finishing(
+        self,
+        prompt: str | Prompt | None = None,
+        *,
+        n: int | None = 1,
+        continue_from: Candidate | None = None,
+        parent: Candidate | None = None,
+        **sampling: Any,
+    ) -> Finishing:
+        """Sample `n` completions and iterate over them in order of arrival; leaving the block cancels the rest.
+
+        Arguments and errors as `generate`. Candidates that finish first are shorter than average: what is asked for
+        here is never shared with other searches.
+        """
+        return Finishing(self, self._request(prompt, continue_from, sampling), n, parent or continue_from, share=False)
+
+    def streaming(
+        self,
+        prompt: str | Prompt | None = None,
+        *,
+        n: int = 1,
+        continue_from: Candidate | None = None,
+        parent: Candidate | None = None,
+        **sampling: Any,
+    ) -> Streaming:
+        """Sample `n` completions and iterate over `Update`s as their text comes; `stop(id)` ends one half-way."""
+        request = msgspec.structs.replace(self._request(prompt, continue_from, sampling), progress=True)
+        return Streaming(self, request, n, parent or continue_from)
+
+    async def verify(self, candidates: Sequence[Candidate], verifier: str, *, repeats: int = 1) -> list[Score]:
+        """Score each candidate `repeats` times and return their means, one Score per candidate in the same order.
+
+        An abstention or a failed verification is left out of the mean; if nothing is left, the Score's value is None.
+        Raises: UnknownName for a verifier the run does not have; BudgetExhausted as in `generate`.
+        """
+        search = self._search
+        judge = search._verifiers.get(verifier)
+        if judge is None:
+            raise unknown_name("verifier", verifier, search._verifiers)
+        _at_least_one("repeats", repeats)
+        async with _Block(self) as block:
+            for candidate in candidates:
+                request = judge.request(search.problem, candidate)
+                for _ in range(repeats):
+                    block.ask(self._verification(verifier, candidate, request))
+            refused: ErrorInfo | None = None
+            while block.pending:
+                event, _ = await block.next()
+                refused = event.error if isinstance(event, Refused) else refused
+        if refused is not None:
+            raise refused.rebuild()
+        return [self.mean_score(candidate, verifier) for candidate in candidates]
+
+    def mean_score(self, candidate: Candidate, verifier: str) -> Score:
+        """The mean of the scores that `verifier` has given so far, abstentions left out (none left: value None)."""
+        found = [s for s in self._search.scores.get(candidate.id, ()) if s.verifier == verifier]
+        values = [s.value for s in found if s.value is not None]
+        masses = [s.mass for s in found if s.mass is not None]
+        return Score(
+            value=sum(values) / len(values) if values else None,
+            verifier=verifier,
+            kind=self._search._verifiers[verifier].kind,
+            mass=sum(masses) / len(masses) if masses else None,
+        )
+
+    async def gather(self, *chains: Coroutine[Any, Any, T]) -> list[T]:
+        """Run coroutines side by side; results in order. If one fails, the others are cancelled, with everything they
+        had started, and an ExceptionGroup is raised."""
+        search = self._search
+        mailbox = Mailbox()
+        tasks = search._spawn(chains, mailbox)
+        try:
+            for _ in tasks:
+                ended, _ = await Wait(mailbox)
+                if ended.error is not None:
+                    break
+        finally:
+            for task in tasks:
+                search._abandon(task)
+        errors = [task.error for task in tasks if isinstance(task.error, Exception)]
+        if errors:
+            raise ExceptionGroup(f"{len(errors)} of {len(tasks)} chains failed", errors)
+        return [task.value for task in tasks]
+
+    async def call(self, function: Callable[..., T] | str, *args: Any, timeout_s: float = 10.0) -> T:
+        """Run a pure module-level function in a worker process, where it can be killed after `timeout_s`.
+
+        It is given itself or as `module:name` (which spares this process its import). Arguments and result must be
+        JSON-like. What it raised comes as CallFailed, CallTimedOut or CallCrashed. Raises: InvalidParameter for a
+        function that knows reference answers.
+        """
+        name = function if isinstance(function, str) else f"{function.__module__}:{function.__qualname__}"
+        if name.partition(":")[0] in KNOW_REFERENCES:
+            raise InvalidParameter(f"{name} knows the reference answers: no strategy may call it", function=name)
+        async with _Block(self) as block:
+            block.ask(Call(self._search._next_id(), name, args, timeout_s))
+            event, _ = await block.next()
+        if isinstance(event, Returned):
+            return cast(T, event.value)
+        raise _error_of(event)
+
+    def deadline(self, seconds: float) -> Deadline:
+        """`async with run.deadline(5.0):` raises DeadlineExceeded after so many seconds of the run's clock, having
+        cancelled what the block had started."""
+        return Deadline(self, seconds)
+
+    # --- requests
+
+    def _request(
+        self, prompt: str | Prompt | None, continue_from: Candidate | None, overrides: Mapping[str, Any]
+    ) -> Request:
+        problem = self._search.problem
+        messages = problem.messages if prompt is None else as_prompt(prompt, problem.system)
+        try:
+            sampling = msgspec.structs.replace(self.sampling, **overrides) if overrides else self.sampling
+        except TypeError:
+            unknown = next(name for name in overrides if name not in Sampling.__struct_fields__)
+            raise unknown_name("sampling parameter", unknown, Sampling.__struct_fields__) from None
+        return Request(messages, sampling, continue_from=continue_from.text if continue_from else "")
+
+    def _verification(self, verifier: str, candidate: Candidate, request: Request | None) -> Verify:
+        search = self._search
+        id = search._next_id()
+        share = None
+        if candidate.id in search._share_keys:
+            share = search._share_key(f"{search._share_keys[candidate.id]}/{verifier}")
+        if request is not None:
+            request = msgspec.structs.replace(request, seed=seed_of(share or f"{search._seed}/{id}"))
+        return Verify(id, verifier, search.problem, candidate, request, share)
+
+
+class Update(Value, frozen=True):
+    """News of one streamed candidate: what is there so far. `candidate` is set once it has ended."""
+
+    id: str
+    text: str
+    tokens: int
+    mean_logprob: float | None = None
+    candidate: Candidate | None = None
+
+
+class _Block:
+    """A block that asks for actions and hears of them; leaving it cancels what still runs."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._search = run._search
+        self._mailbox = Mailbox()
+        self.pending: dict[str, None] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._search._close_mailbox(self._mailbox, self.pending)
+
+    def ask(self, action: Work, worst: Cost | None = None) -> None:
+        self.pending[action.id] = None
+        self._search._ask(action, self._mailbox, worst)
+
+    async def next(self) -> tuple[Any, Live]:
+        event, live = await Wait(self._mailbox)
+        if not isinstance(event, Progressed):
+            self.pending.pop(event.id, None)
+        return event, live
+
+
+class _Sampling(_Block):
+    """The common part of `Finishing` and `Streaming`: n requests that differ in their seeds."""
+
+    def __init__(self, run: Run, request: Request, n: int | None, parent: Candidate | None, share: bool) -> None:
+        super().__init__(run)
+        if n is not None:
+            _at_least_one("n", n)
+        self._request = request
+        self._n = n
+        self._parent = parent
+        search = run._search
+        # Of the repr: JSON leaves out a default only if it is the very object, so that equal requests could differ.
+        base = repr((search._seed, search.problem.id, request)).encode("utf-8", "surrogatepass")
+        self._share_base = blake2b(base, digest_size=10).hexdigest() if share else None
+        self._worst = search._costs.worst(Generate("", request))  # seeds cost nothing: it is the same for all n
+        self._asked = 0
+        self._candidates = 0
+        self._failure: ErrorInfo | None = None
+        self._failures_in_a_row = 0
+        self._refusal: ErrorInfo | None = None
+
+    async def __aenter__(self) -> Self:
+        self._top_up()
+        return self
+
+    def _top_up(self) -> None:
+        """Ask for all n at once; with an open count, for as many as the share can hold beside what is in flight."""
+        if self._n is not None:
+            while self._asked < self._n:
+                self._ask_one()
+            return
+        search = self._search
+        while self._refusal is None and len(self.pending) < OPEN_WINDOW and self._failures_in_a_row < OPEN_FAILURES:
+            room = search.ledger.room(self._worst)
+            if room is None and search.ledger.limits.seconds is None:
+                raise InvalidParameter(
+                    f"{search.spec.name}: n=None spends the whole budget, but there is none: set n or a budget",
+                    strategy=search.spec.name,
+                )
+            if room == 0 and self._asked:
+                return
+            self._ask_one()  # without room, the first one waits for what is in flight, or is refused
+
+    def _ask_one(self) -> None:
+        search = self._search
+        id = search._next_id()
+        share = search._share_key(self._share_base) if self._share_base is not None else None
+        if share is not None:
+            search._share_keys[id] = share
+        if self._parent is not None:
+            search._parents[id] = self._parent.id
+        seed = seed_of(share or f"{search._seed}/{search.spec}/{id}")
+        self._asked += 1
+        self.ask(Generate(id, msgspec.structs.replace(self._request, seed=seed), share), self._worst)
+
+    def _end(self) -> None:
+        """Nothing is pending any more: say so if something was refused, or if everything failed."""
+        if self._refusal is not None and (self._n is not None or not self._candidates):
+            raise self._refusal.rebuild()
+        if not self._candidates and self._failure is not None:
+            raise AllFailed(
+                f"{self._search.id}: all {self._asked} samples failed; the last one with "
+                f"{self._failure.type}: {self._failure.message}",
+                asked=self._asked,
+                cause=msgspec.to_builtins(self._failure),
+            )
+
+    def _note(self, event: Event) -> None:
+        if isinstance(event, Failed):
+            self._failure = event.error
+            self._failures_in_a_row += 1
+        elif isinstance(event, Finished):
+            self._failures_in_a_row = 0
+        elif isinstance(event, Refused) and event.error.type != WITHDRAWN:
+            self._refusal = event.error
+
+
+class Finishing(_Sampling):
+    """Candidates in order of arrival. See `Run.finishing`."""
+
+    def __aiter__(self) -> AsyncIterator[Candidate]:
+        return self
+
+    async def __anext__(self) -> Candidate:
+        while self.pending:
+            event, _ = await self.next()
+            self._note(event)
+            if self._n is None:
+                self._top_up()
+            if isinstance(event, Finished):
+                self._candidates += 1
+                return self._search.candidates[event.id]
+        self._end()
+        raise StopAsyncIteration
+
+
+class Streaming(_Sampling):
+    """Updates as text comes. See `Run.streaming`."""
+
+    def __init__(self, run: Run, request: Request, n: int, parent: Candidate | None) -> None:
+        super().__init__(run, request, n, parent, share=False)
+        self._texts: dict[str, str] = {}
+
+    def __aiter__(self) -> AsyncIterator[Update]:
+        return self
+
+    async def __anext__(self) -> Update:
+        while self.pending:
+            event, live = await self.next()
+            self._note(event)
+            if isinstance(event, Progressed):
+                text = self._texts[event.id] = self._texts.get(event.id, "")[: event.offset] + event.text
+                return Update(event.id, text, event.tokens, event.mean_logprob)
+            if isinstance(event, Finished | Cancelled):
+                self._candidates += 1
+                if isinstance(event, Cancelled):  # stopped on purpose: its partial text is what was wanted
+                    candidate = self._search._add_candidate(live.action, event.completion)
+                else:
+                    candidate = self._search.candidates[event.id]
+                return Update(event.id, candidate.text, candidate.tokens, candidate=candidate)
+        self._end()
+        raise StopAsyncIteration
+
+    def stop(self, id: str) -> None:
+        """End one candidate half-way; its partial text comes as a last Update (none, if it had not been sent yet).
+        Harmless if it has ended already."""
+        live = self._search._live.get(id)
+        if id not in self.pending or live is None:
+            return
+        if live.left:
+            self._search._cancel(live)
+        else:
+            self._search._refuse(live, ErrorInfo(WITHDRAWN, f"{id} was stopped before it left"))
+
+
+class Deadline:
+    """See `Run.deadline`."""
+
+    def __init__(self, run: Run, seconds: float) -> None:
+        if not seconds > 0:
+            raise InvalidParameter(f"deadline must be above 0 seconds, but got {seconds!r}", seconds=seconds)
+        self._search = run._search
+        self._seconds = seconds
+
+    async def __aenter__(self) -> Self:
+        search = self._search
+        self._mailbox = Alarm(search._current, self._seconds)
+        self._id = search._next_id()
+        search._ask(Sleep(self._id, search._now + self._seconds), self._mailbox)
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        self._search._close_mailbox(self._mailbox, [self._id])
+        if isinstance(error, Expired) and error.alarm is self._mailbox:
+            raise self._search._exceeded(self._mailbox) from None
+
+
+def seed_of(key: str) -> int:
+    """A 31-bit seed from a sample's key: the same in every process, distinct for distinct keys but for chance."""
+    return int.from_bytes(blake2b(key.encode(), digest_size=4).digest(), "big") & 0x7FFFFFFF
+
+
+def _error_of(event: Event) -> Exception:
+    if isinstance(event, Failed | Refused):
+        return event.error.rebuild()
+    raise UsageError(f"{event.id} ended as {type(event).__name__}")
+
+
+def _at_least_one(name: str, value: int) -> None:
+    if value < 1:
+        raise InvalidParameter(f"{name} must be at least 1, but got {value}", name=name, value=value)

@@ -8,14 +8,15 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.ready
 	@rm -rf demo-run
 	@$(BIN)/tts model pull >/dev/null
-	$(BIN)/tts sweep 'arithmetic?size=30&seed=7&terms=2&digits=2' \
+	$(BIN)/tts sweep 'arithmetic?size=30&seed=7&terms=2&digits=1&operations=plus&steps=false' \
+	  --system 'You are a pocket calculator. You print the equation with its result. You never explain.' \
 	  --strategy single \
 	  --strategy majority_vote:n=2,4,8,16 \
-	  --strategy best_of_n:n=4,8 \
-	  --strategy first_finish:n=8,k=3 \
+	  --strategy best_of_n:n=4,8,16 \
+	  --strategy first_finish:n=4 \
 	  --strategy genrm:n=4,verifications=1,verifier=judge \
-	  --strategy sequential_revision:chains=4,rounds=2 \
-	  --max-tokens 64 --out demo-run
+	  --strategy sequential_revision:chains=2,rounds=2 \
+	  --max-tokens 16 --top-p 0.95 --out demo-run
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest

@@ -175,6 +175,13 @@ def test_more_arithmetic_starts_with_the_same_problems():
     assert len(load("arithmetic").examples) == 50
 
 
+def test_arithmetic_asks_for_steps_unless_told_not_to():
+    assert load("arithmetic?size=1&seed=7").examples[0].problem.prompt.endswith("where N is the number.")
+    assert load("arithmetic?size=1&seed=7&steps=false").examples[0].problem.prompt.endswith("?")
+    with pytest.raises(InvalidParameter, match="steps must be true or false"):
+        load("arithmetic?steps=2")
+
+
 def test_arithmetic_refuses_what_it_does_not_know():
     with pytest.raises(UnknownName, match="Did you mean 'digits'"):
         load("arithmetic?digit=2")

@@ -35,13 +35,14 @@ from tts.types import Value
 START_LIMIT_S = 120.0
 STOP_LIMIT_S = 5.0
 CONTEXT_TOKENS = 2048  # per request: prompt and completion; 47 MB of memory for the default model
-SLOTS = 16  # more decode no faster (benchmarks/embedded_threads.md) and cost memory
+SLOTS = 16  # twice as many decode 1.1 times as fast (benchmarks/embedded_threads.md) and cost twice the memory
 MOST_THREADS = 8  # not measured beyond two cores; a model this small has little to split
 _CHUNK = 1 << 20
 _WATCH_S = 1.0
 _MAIN = "from tts.embedded import serve; serve()"
-# How long a thread that waits for the others spins before it sleeps. On a busy machine with two cores libgomp's own
-# 300000 can cost most of the speed; with this, two threads lose little against one there, and nothing on a quiet one.
+# How long a thread that waits for the others spins before it sleeps. On a busy machine with two cores, libgomp's own
+# 300000 leaves two threads a tenth of one thread's speed; this leaves them more than half of it, and costs nothing on
+# a quiet machine, where two threads are almost twice as fast as one (benchmarks/embedded_threads.md).
 _SPIN = {"GOMP_SPINCOUNT": "1000"}
 
 

@@ -30,7 +30,7 @@ _SOURCES = (
     "A source is the path of a JSON Lines file, - for standard input, reasoning-gym:NAME?size=50&seed=7, "
     "or arithmetic?size=50&seed=7&terms=3&digits=2."
 )
-_ARITHMETIC_DEFAULTS = {"size": 50, "seed": 0, "terms": 3, "digits": 2, "operations": "plus,minus"}
+_ARITHMETIC_DEFAULTS = {"size": 50, "seed": 0, "terms": 3, "digits": 2, "operations": "plus,minus", "steps": True}
 _LOAD_LIMIT_S = 600.0
 
 
@@ -71,7 +71,8 @@ def load(
     what the question shows too becomes `Problem.facts`. Generated in a worker process with a fixed hash seed:
     five of its datasets differ from process to process otherwise.
 
-    `arithmetic?size=50&seed=7&terms=3&digits=2&operations=plus,minus`: sums in plain English, built in.
+    `arithmetic?size=50&seed=7&terms=3&digits=2&operations=plus,minus&steps=true`: sums in plain English, built in;
+    `steps=false` leaves out the request to work step by step and to end with "Answer: N".
 
     Args:
         limit: at most so many problems, from the first on.
@@ -299,11 +300,15 @@ def _arithmetic(params: Mapping[str, Any]) -> Iterator[Example]:
         if type(value) is not int or not least <= value <= most:
             message = f"{key} must be a whole number from {least} to {most}, but got {value!r}"
             raise InvalidParameter(message, name=key, value=repr(value))
+    if type(chosen["steps"]) is not bool:
+        message = f"steps must be true or false, but got {chosen['steps']!r}"
+        raise InvalidParameter(message, name="steps", value=repr(chosen["steps"]))
+    ask = ' Work it out step by step, then end with "Answer: N", where N is the number.' if chosen["steps"] else ""
     for i in range(chosen["size"]):
-        yield _sum(i, Random(f"{chosen['seed']}/{i}"), chosen["terms"], chosen["digits"], operations)
+        yield _sum(i, Random(f"{chosen['seed']}/{i}"), chosen["terms"], chosen["digits"], operations, ask)
 
 
-def _sum(index: int, random: Random, terms: int, digits: int, operations: list[str]) -> Example:
+def _sum(index: int, random: Random, terms: int, digits: int, operations: list[str], ask: str) -> Example:
     low, high = (10 ** (digits - 1) if digits > 1 else 1), 10**digits - 1
     value = random.randint(low, high)
     text = str(value)
@@ -313,8 +318,7 @@ def _sum(index: int, random: Random, terms: int, digits: int, operations: list[s
         # From left to right, as the words say it: a product takes in all that stands before it.
         text = f"({text})" if operation == "times" and " " in text else text
         text = f"{text} {_OPERATIONS[operation]} {number}"
-    prompt = f'What is {text}? Work it out step by step, then end with "Answer: N", where N is the number.'
-    return Example(Problem(f"sum-{index}", prompt), str(value))
+    return Example(Problem(f"sum-{index}", f"What is {text}?{ask}"), str(value))
 
 
 _OPERATIONS = {"plus": "+", "minus": "-", "times": "*"}

@@ -56,9 +56,13 @@ class Models:
         by_name: what answers first, then what verifies, if that is another.
         name: of what answers; `verifier` of what verifies, None if it is the same.
         costs: prices both.
+        concurrency: how many requests may be in flight.
     """
 
-    def __init__(self, by_name: Mapping[str, Model], name: str, verifier: str | None, costs: CostModel) -> None:
+    def __init__(
+        self, by_name: Mapping[str, Model], name: str, verifier: str | None, costs: CostModel, concurrency: int
+    ) -> None:
+        self.concurrency = concurrency
         self.by_name = by_name
         self.name = name
         self.verifier = verifier
@@ -91,8 +95,9 @@ async def open_models(
     price = price_from_flags(price_in, price_out)
     server = None
     if not urls:
-        from tts.embedded import EmbeddedServer, info
+        from tts.embedded import SLOTS, EmbeddedServer, info
 
+        concurrency = min(concurrency, SLOTS)  # more would only queue inside the engine
         server = await asyncio.to_thread(EmbeddedServer(model, slots=concurrency, threads=threads).start)
         urls = [server.base_url]
         known = info(server.model)
@@ -111,7 +116,7 @@ async def open_models(
             verifier = verifier if verifier != name else f"{verifier} (verifier)"
             by_name[verifier] = judge
             costs[verifier] = ModelCost(table.lookup(verifier))
-        yield Models(by_name, name, verifier, CostModel(costs, name))
+        yield Models(by_name, name, verifier, CostModel(costs, name), concurrency)
     finally:
         for opened in pools:
             await opened.aclose()
@@ -198,7 +203,7 @@ async def asolve(
                 costs=models.costs,
                 verifiers=verifiers,
                 sampling=sampling,
-                window=target.get("concurrency", 64),
+                window=models.concurrency,
                 history=journal.history,
             )
             await _cluster(models, verifiers).run(conductor, journal, lambda result, decided: results.append(result))
@@ -291,7 +296,7 @@ async def asweep(
                 verifiers=verifiers,
                 sampling=sampling,
                 limits=config.run_limits(),
-                window=target.get("concurrency", 64),
+                window=models.concurrency,
                 history=journal.history,
             )
             tally = _Tally(cells, examples, grader, watcher)

@@ -38,6 +38,9 @@ VerifierModel = Annotated[str | None, typer.Option("--verifier-model", help="Ano
 Temperature = Annotated[float, typer.Option("--temperature", "-t")]
 TopP = Annotated[float, typer.Option("--top-p")]
 MaxTokens = Annotated[int, typer.Option("--max-tokens", help="Most tokens a sample may generate.")]
+Stop = Annotated[
+    list[str] | None, typer.Option("--stop", help="End a sample at this text; up to 4. \\n is a new line.")
+]
 Concurrency = Annotated[int, typer.Option("--concurrency", "-c", help="Most requests in flight.")]
 Prices = Annotated[Path | None, typer.Option("--prices", help="A price table of your own (JSON).")]
 PriceIn = Annotated[float | None, typer.Option("--price-in", help="USD per million prompt tokens.")]
@@ -64,6 +67,7 @@ def solve(
     temperature: Temperature = 0.7,
     top_p: TopP = 1.0,
     max_tokens: MaxTokens = 512,
+    stop: Stop = None,
     concurrency: Concurrency = 32,
     prices: Prices = None,
     price_in: PriceIn = None,
@@ -82,7 +86,7 @@ def solve(
         strategy,
         budget=budget,
         seed=seed,
-        sampling=_sampling(temperature, top_p, max_tokens),
+        sampling=_sampling(temperature, top_p, max_tokens, stop),
         out=out,
         base_url=base_url,
         model=model,
@@ -139,6 +143,7 @@ def sweep(
     temperature: Temperature = 0.7,
     top_p: TopP = 1.0,
     max_tokens: MaxTokens = 512,
+    stop: Stop = None,
     concurrency: Concurrency = 32,
     prices: Prices = None,
     price_in: PriceIn = None,
@@ -172,7 +177,7 @@ def sweep(
         budgets=_budgets(budget or []),
         run_budget=run_budget,
         seeds=seeds,
-        sampling=_sampling(temperature, top_p, max_tokens),
+        sampling=_sampling(temperature, top_p, max_tokens, stop),
         out=out,
         watcher=display,
         base_url=base_url,
@@ -278,10 +283,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     sys.exit(0)
 
 
-def _sampling(temperature: float, top_p: float, max_tokens: int) -> Sampling:
+def _sampling(temperature: float, top_p: float, max_tokens: int, stop: Sequence[str] | None) -> Sampling:
     from tts.types import Sampling
 
-    return Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens)
+    stops = tuple(text.replace("\\n", "\n") for text in stop or ())
+    return Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens, stop=stops)
 
 
 def _answer_format(name: str | None) -> Any:

@@ -301,7 +301,7 @@ def test_an_endpoint_that_answers_nonsense_is_an_error_and_not_a_wrong_answer(
 
 def test_solve_says_what_the_endpoint_did_wrong(capsys: pytest.CaptureFixture[str]) -> None:
     with FakeEngine(lambda request: Reply(tokenize("Answer: 2"), misbehave=Misbehaviour.HTML)) as broken:
-        refused(Tts(capsys, broken.base_url)("solve", "1+1?", "-s", "single"), "HTML", code=1)
+        refused(Tts(capsys, broken.base_url)("solve", "1+1?", "-s", "single"), "HTML", code=3)
 
 
 def test_a_strategy_file_that_awaits_something_else_is_refused_before_anything_is_sent(

@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack
 
 import msgspec
 
 from tts.actions import Event
 from tts.budget import Limits
 from tts.conductor import Conductor
-from tts.config import RunConfig
-from tts.costs import CostModel, ModelConfig, ModelCost, load_prices, price_from_flags
-from tts.errors import BadProblem, ForeignAwait, InvalidParameter, MissingExtra, ModelNotFound, UsageError
+from tts.config import RunConfig, split_budgets
+from tts.costs import CostModel
+from tts.errors import BadProblem, ForeignAwait, Interrupted, InvalidParameter, MissingExtra, UsageError
 from tts.graders import Grader, grader_named
 from tts.journal import Decided, History
 from tts.outcome import Result
 from tts.protocols import Strategy, Verifier
 from tts.registry import check_spec, parse_specs, strategy, verifiers_of
-from tts.report import Outcome, summarise, write_report
+from tts.report import Outcome, Row, summarise, write_report
 from tts.results import Solved, SweepResult, describe_cost
 from tts.runfolder import JOURNAL, Journal, NoJournal, read_records, write_atomically
 from tts.sweeps import Cell, cells_of, check_budgets, outcome_of, plan, problems_digest
+from tts.target import Models, Target, open_models
 from tts.tasks import Example, Task, load, read_examples, write_examples
-from tts.types import Cost, Problem, Prompt, Sampling, StrategySpec
+from tts.types import Cost, Message, Problem, Prompt, Sampling, StrategySpec
 from tts.workers import Workers
 
 if TYPE_CHECKING:
-    from tts.clusters.local import LocalCluster, Model
-    from tts.endpoints import EndpointPool
+    from tts.clusters.local import LocalCluster
 
 T = TypeVar("T")
 PROBLEMS = "problems.jsonl"
@@ -43,124 +41,12 @@ DEFAULT_STRATEGY = "majority_vote:n=8"
 class Watcher(Protocol):
     """Hears of a run while it goes on (`tts.display` shows it)."""
 
-    def started(self, cluster: LocalCluster, conductor: Conductor, planned: int, already: int | None) -> None: ...
+    def started(
+        self, cluster: LocalCluster, conductor: Conductor, planned: int, already: int | None, models: Models
+    ) -> None: ...
     def told(self, events: Sequence[Event]) -> None: ...
     def decided(self, outcome: Outcome) -> None: ...
     def ended(self) -> None: ...
-
-
-class Models:
-    """The model servers of a run, open.
-
-    Attributes:
-        by_name: what answers first, then what verifies, if that is another.
-        name: of what answers; `verifier` of what verifies, None if it is the same.
-        costs: prices both.
-        concurrency: how many requests may be in flight.
-    """
-
-    def __init__(
-        self, by_name: Mapping[str, Model], name: str, verifier: str | None, costs: CostModel, concurrency: int
-    ) -> None:
-        self.concurrency = concurrency
-        self.by_name = by_name
-        self.name = name
-        self.verifier = verifier
-        self.costs = costs
-
-
-@asynccontextmanager
-async def open_models(
-    *,
-    base_url: str | Sequence[str] | None = None,
-    model: str | None = None,
-    api_key: str | None = None,
-    verifier_base_url: str | None = None,
-    verifier_model: str | None = None,
-    prices: str | Path | None = None,
-    price_in: float | None = None,
-    price_out: float | None = None,
-    model_config: str | Path | None = None,
-    concurrency: int = 64,
-    threads: int | None = None,
-) -> AsyncIterator[Models]:
-    """Connect to the servers, or start the small model in process where no `base_url` is given.
-
-    Raises: Unreachable, Unauthorized, ModelNotFound before anything is spent; MissingExtra without an engine.
-    """
-    urls = [base_url] if isinstance(base_url, str) else list(base_url or ())
-    if not urls and os.environ.get("OPENAI_BASE_URL"):
-        urls = [os.environ["OPENAI_BASE_URL"]]
-    config = _read_model_config(model_config)
-    price = price_from_flags(price_in, price_out)
-    server = None
-    if not urls:
-        from tts.embedded import SLOTS, EmbeddedServer, info
-
-        concurrency = min(concurrency, SLOTS)  # more would only queue inside the engine
-        server = await asyncio.to_thread(EmbeddedServer(model, slots=concurrency, threads=threads).start)
-        urls = [server.base_url]
-        known = info(server.model)
-        config = config or (ModelConfig.from_hf(known.config) if known else None)
-        model = server.model
-    pools: list[EndpointPool] = []
-    try:
-        pool, name = await _pool(urls, model, api_key, concurrency, pools, server is not None)
-        by_name: dict[str, Model] = {name: pool}
-        table = load_prices(prices)
-        costs = {name: ModelCost(price or table.lookup(name), config)}
-        verifier = None
-        if verifier_base_url or verifier_model:
-            judge_urls = [verifier_base_url] if verifier_base_url else urls
-            judge, verifier = await _pool(judge_urls, verifier_model, api_key, concurrency, pools)
-            verifier = verifier if verifier != name else f"{verifier} (verifier)"
-            by_name[verifier] = judge
-            costs[verifier] = ModelCost(table.lookup(verifier))
-        yield Models(by_name, name, verifier, CostModel(costs, name), concurrency)
-    finally:
-        for opened in pools:
-            await opened.aclose()
-        if server is not None:
-            await asyncio.to_thread(server.stop)
-
-
-async def _pool(
-    urls: Sequence[str],
-    model: str | None,
-    api_key: str | None,
-    concurrency: int,
-    opened: list[EndpointPool],
-    embedded: bool = False,
-) -> tuple[EndpointPool, str]:
-    """A pool over these endpoints, and the model to ask for: the one that was named, or the only one there is.
-
-    Raises: ModelNotFound with what there is; Unreachable, Unauthorized.
-    """
-    from tts.endpoints import EndpointPool
-    from tts.openai import OpenAIClient
-    from tts.wire import Capabilities
-
-    # What the model in process can do is known; servers are asked when it matters.
-    known = Capabilities(engine="llamacpp", prefill=True, prefill_form="trailing_assistant") if embedded else None
-    clients = [OpenAIClient(url, model=model, api_key=api_key, max_retries=0, capabilities=known) for url in urls]
-    pool = EndpointPool(clients, max_concurrency=concurrency)
-    opened.append(pool)
-    served = await clients[0].models()
-    if model is None and len(served) != 1:
-        listed = ", ".join(served[:20]) or "none that it would name"
-        raise ModelNotFound(
-            f"{clients[0].endpoint} serves {len(served)} models; choose one with --model: {listed}", served=list(served)
-        )
-    if model is not None and served and model not in served:
-        raise ModelNotFound(
-            f"{clients[0].endpoint} has no model {model!r}; it serves: {', '.join(served[:20])}",
-            model=model,
-            served=list(served),
-        )
-    name = model or served[0]
-    for client in clients:
-        client.model = name
-    return pool, name
 
 
 async def asolve(
@@ -172,14 +58,15 @@ async def asolve(
     seed: int = 0,
     sampling: Sampling | None = None,
     out: str | Path | None = None,
-    **target: Any,
+    watcher: Watcher | None = None,
+    **target: Unpack[Target],
 ) -> Solved:
     """Solve one prompt. See `solve`."""
     problem = prompt if isinstance(prompt, Problem) else _as_problem(prompt)
     spec, resolve = _as_spec(strategy, params)
-    share = budget if isinstance(budget, Limits) else Limits.parse(budget)
+    share = _as_limits(budget)
     cell = Cell(spec, share, seed)
-    async with open_models(**target) as models:
+    async with open_models(target) as models:
         verifiers = verifiers_of([spec], models.verifier, resolve)
         sampling = _with_logprobs(sampling or Sampling(), verifiers)
         check_budgets([cell], [problem], models.costs, sampling, Limits(), resolve)
@@ -206,11 +93,23 @@ async def asolve(
                 window=models.concurrency,
                 history=journal.history,
             )
-            await _cluster(models, verifiers).run(conductor, journal, lambda result, decided: results.append(result))
+            cluster = _cluster(models, verifiers)
+            if watcher is not None:
+                watcher.started(cluster, conductor, 1, None, models)
+            try:
+                await cluster.run(conductor, journal, lambda result, decided: results.append(result))
+            finally:
+                if watcher is not None:
+                    watcher.ended()
         finally:
             journal.close()
-    (result,) = results
-    return Solved(result, conductor.ledger.spent, conductor.lost, conductor.ledger.overrun)
+    if not results:
+        raise Interrupted(
+            f"stopped before there was an answer; paid so far: {describe_cost(conductor.ledger.spent)}. "
+            + (f"Repeat the call with out={str(out)!r} to go on" if out else "With a run folder it could be resumed"),
+            tokens=conductor.ledger.spent.tokens,
+        )
+    return Solved(results[0], conductor.ledger.spent, conductor.lost, conductor.ledger.overrun)
 
 
 def solve(
@@ -222,7 +121,8 @@ def solve(
     seed: int = 0,
     sampling: Sampling | None = None,
     out: str | Path | None = None,
-    **target: Any,
+    watcher: Watcher | None = None,
+    **target: Unpack[Target],
 ) -> Solved:
     """Turn a budget into the best answer to one prompt that it buys.
 
@@ -233,14 +133,23 @@ def solve(
         seed: of the samples.
         sampling: temperature, max_tokens and so on.
         out: a folder for the journal; the same call with the same folder resumes.
-        target: which servers: base_url (one or several; none starts a small model in process), model, api_key,
-            verifier_base_url, verifier_model, prices, price_in, price_out, model_config, concurrency.
+        target: which servers, and what they cost: see `tts.target.Target`. None starts a small model in process.
 
     Works inside a running event loop, too. Raises: UsageError for a call that cannot work, EndpointError for a server
     that does not; an answer that could not be found is not an exception but `answer=None` with `error`.
     """
     return _run_sync(
-        asolve(prompt, strategy, params=params, budget=budget, seed=seed, sampling=sampling, out=out, **target)
+        asolve(
+            prompt,
+            strategy,
+            params=params,
+            budget=budget,
+            seed=seed,
+            sampling=sampling,
+            out=out,
+            watcher=watcher,
+            **target,
+        )
     )
 
 
@@ -255,7 +164,7 @@ async def asweep(
     out: str | Path | None = None,
     report: bool = True,
     watcher: Watcher | None = None,
-    **target: Any,
+    **target: Unpack[Target],
 ) -> SweepResult:
     """Run a budget sweep. See `sweep`."""
     task = _as_task(problems)
@@ -264,7 +173,7 @@ async def asweep(
         "problems": task.name,
         "problems_digest": problems_digest([msgspec.to_builtins(e) for e in task.examples]),
         "strategies": (strategies,) if isinstance(strategies, str) else tuple(strategies),
-        "budgets": (budgets,) if isinstance(budgets, str) else tuple(budgets),
+        "budgets": split_budgets(budgets),
         "run_budget": run_budget,
         "seeds": tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds),
         "grader": task.grader,
@@ -272,7 +181,7 @@ async def asweep(
     config = RunConfig.checked(**base)
     specs = config.specs()
     cells = cells_of(config, len(task.examples))
-    async with Workers() as workers, open_models(**target) as models:
+    async with Workers() as workers, open_models(target) as models:
         verifiers = verifiers_of(specs, models.verifier)
         sampling = _with_logprobs(sampling, verifiers)
         config = RunConfig.checked(
@@ -305,7 +214,7 @@ async def asweep(
                 tally.add(decided)
             already = len(journal.history.decided) if journal.history.at_s else None
             if watcher is not None:
-                watcher.started(cluster, conductor, len(cells) * len(listed), already)
+                watcher.started(cluster, conductor, len(cells) * len(listed), already, models)
             try:
                 await cluster.run(
                     conductor,
@@ -324,7 +233,7 @@ async def asweep(
     if folder is not None:
         files = _write_outcomes(folder, outcomes)
         if report:
-            files |= make_report(folder, rows, config, conductor)
+            files |= make_report(folder, rows, config, conductor.ledger.spent, conductor.lost)
     planned = len(cells) * len(listed)
     ledger = conductor.ledger
     return SweepResult(rows, outcomes, ledger.spent, conductor.lost, ledger.overrun, planned, folder, files)
@@ -341,7 +250,7 @@ def sweep(
     out: str | Path | None = None,
     report: bool = True,
     watcher: Watcher | None = None,
-    **target: Any,
+    **target: Unpack[Target],
 ) -> SweepResult:
     """Run every strategy under every budget with every seed on every problem, and say what each extra token bought.
 
@@ -440,11 +349,11 @@ class _Tally:
         return [self._done[search] for search in order if search in self._done]
 
 
-def make_report(folder: Path, rows: Sequence[Any], config: RunConfig, conductor: Conductor) -> dict[str, Path]:
+def make_report(folder: Path, rows: Sequence[Row], config: RunConfig, paid: Cost, lost: Cost) -> dict[str, Path]:
     """Write the report of a run. Without the extra `report`, everything but the pictures."""
-    spent = describe_cost(conductor.ledger.spent)
-    if conductor.lost.samples:
-        spent += f" (lost in a crash or an abort: {describe_cost(conductor.lost)})"
+    spent = describe_cost(paid)
+    if lost.samples:
+        spent += f" (lost in a crash or an abort: {describe_cost(lost)})"
     facts = {
         "title": f"{config.model} on {config.problems}",
         "model": config.model,
@@ -478,11 +387,10 @@ async def areport(folder: str | Path) -> SweepResult:
             tally.add(decided)
         outcomes = await tally.outcomes()
     rows = summarise(outcomes, seed=config.seeds[0])
-    conductor = Conductor((), strategy, costs=CostModel(), history=history)
-    conductor.start()
-    files = _write_outcomes(folder, outcomes) | make_report(folder, rows, config, conductor)
+    paid = history.paid + history.unfinished
+    files = _write_outcomes(folder, outcomes) | make_report(folder, rows, config, paid, history.wasted)
     planned = len(cells) * len(task.examples)
-    return SweepResult(rows, outcomes, conductor.ledger.spent, conductor.lost, Cost(), planned, folder, files)
+    return SweepResult(rows, outcomes, paid, history.wasted, Cost(), planned, folder, files)
 
 
 def report(folder: str | Path) -> SweepResult:
@@ -504,11 +412,25 @@ def _as_problem(prompt: str | Prompt) -> Problem:
         if not prompt.strip():
             raise InvalidParameter("the prompt is empty", name="prompt")
         return Problem("prompt", prompt)
-    system = next((m.content for m in prompt if m.role == "system"), None)
-    users = [m.content for m in prompt if m.role == "user"]
-    if len(users) != 1 or any(m.role == "assistant" for m in prompt):
+    try:
+        messages = msgspec.convert(prompt, tuple[Message, ...], from_attributes=True)
+    except msgspec.ValidationError as error:
+        raise InvalidParameter(
+            f"a prompt must be text, a Problem, or messages with role and content: {error}", name="prompt"
+        ) from None
+    system = next((m.content for m in messages if m.role == "system"), None)
+    users = [m.content for m in messages if m.role == "user"]
+    if len(users) != 1 or any(m.role == "assistant" for m in messages):
         raise InvalidParameter("a prompt of messages must be one user turn, after a system turn if you like")
     return Problem("prompt", users[0], system)
+
+
+def _as_limits(budget: str | Limits) -> Limits:
+    if isinstance(budget, Limits):
+        return budget
+    if isinstance(budget, str):
+        return Limits.parse(budget)
+    raise InvalidParameter(f"budget must be text such as 'tokens=2k', or Limits, but got {budget!r}", name="budget")
 
 
 def _as_spec(given: str | Strategy, params: Mapping[str, Any] | None) -> tuple[StrategySpec, Callable[[str], Strategy]]:
@@ -531,6 +453,13 @@ def _as_task(problems: str | Path | Task | Iterable[Example]) -> Task:
     examples = tuple(problems)
     if not examples:
         raise BadProblem("there are no problems", source="examples")
+    seen: set[str] = set()
+    for i, example in enumerate(examples, 1):
+        if not isinstance(example, Example):
+            raise BadProblem(f"problem {i} must be a tts.Example, but is a {type(example).__name__}", line=i)
+        if example.problem.id in seen:
+            raise BadProblem(f"problem {i} has the id {example.problem.id!r} of an earlier one", line=i)
+        seen.add(example.problem.id)
     return Task("examples", examples, "math" if any(e.reference for e in examples) else "exact")
 
 
@@ -546,19 +475,6 @@ async def _check_references(grader: Grader, task: Task) -> None:
             await grader.check_reference(example.reference, example.problem, example.line)
 
 
-def _read_model_config(path: str | Path | None) -> ModelConfig | None:
-    if path is None:
-        return None
-    try:
-        plain = msgspec.json.decode(Path(path).read_bytes())
-    except (OSError, msgspec.DecodeError) as error:
-        raise InvalidParameter(f"the model config {path} cannot be read: {error}", path=str(path)) from None
-    config = ModelConfig.from_hf(plain)
-    if config is None:
-        raise InvalidParameter(f"the model config {path} is of an architecture whose FLOPs are not known here")
-    return config
-
-
 def _write_outcomes(folder: Path, outcomes: Sequence[Outcome]) -> dict[str, Path]:
     path = folder / "outcomes.jsonl"
     write_atomically(path, b"".join(msgspec.json.encode(o) + b"\n" for o in outcomes))
@@ -566,13 +482,28 @@ def _write_outcomes(folder: Path, outcomes: Sequence[Outcome]) -> dict[str, Path
 
 
 def _run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run to the end, inside a running loop, too (a notebook's): then on a loop of its own in another thread."""
+    """Run to the end, inside a running loop, too (a notebook's): then on a loop of its own in another thread. An
+    interrupt there cancels the run, so that its journal is closed and its streams are."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return _run(coroutine)
+    running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[T]]] = []
+
+    async def known() -> T:
+        task = asyncio.current_task()
+        if task is not None:
+            running.append((asyncio.get_running_loop(), task))
+        return await coroutine
+
     with ThreadPoolExecutor(1, thread_name_prefix="tts-loop") as thread:
-        return thread.submit(_run, coroutine).result()
+        future = thread.submit(_run, known())
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            for loop, task in running:
+                loop.call_soon_threadsafe(task.cancel)
+            raise
 
 
 def _run(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -6,14 +6,16 @@ folder failed · 130 interrupted (everything paid for is saved).
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, cast
 
 import typer
 
 if TYPE_CHECKING:
+    from tts.errors import TTSError
     from tts.types import Sampling
 
 app = typer.Typer(
@@ -35,6 +37,14 @@ Model = Annotated[str | None, typer.Option("--model", "-m", help="Which model to
 ApiKey = Annotated[str | None, typer.Option("--api-key", envvar="OPENAI_API_KEY", help="Bearer key.", show_envvar=True)]
 VerifierUrl = Annotated[str | None, typer.Option("--verifier-base-url", help="Another server for verifications.")]
 VerifierModel = Annotated[str | None, typer.Option("--verifier-model", help="Another model for verifications.")]
+VerifierKey = Annotated[str | None, typer.Option("--verifier-api-key", help="Its key; ours goes to our host only.")]
+VerifierPriceIn = Annotated[float | None, typer.Option("--verifier-price-in", help="USD per million prompt tokens.")]
+VerifierPriceOut = Annotated[float | None, typer.Option("--verifier-price-out", help="USD per million generated.")]
+Api = Annotated[str, typer.Option("--api", help="chat, or completions for base models.")]
+TopK = Annotated[int, typer.Option("--top-k", help="0 switches it off.")]
+MinP = Annotated[float, typer.Option("--min-p")]
+FirstByte = Annotated[float, typer.Option("--first-byte-timeout", help="Seconds of silence before the first byte.")]
+Idle = Annotated[float, typer.Option("--idle-timeout", help="Seconds of silence after it.")]
 Temperature = Annotated[float, typer.Option("--temperature", "-t")]
 TopP = Annotated[float, typer.Option("--top-p")]
 MaxTokens = Annotated[int, typer.Option("--max-tokens", help="Most tokens a sample may generate.")]
@@ -52,6 +62,18 @@ Threads = Annotated[int | None, typer.Option("--threads", help="Threads of the m
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
+@app.callback(invoke_without_command=True)
+def version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    """Turn a budget of tokens into the best answers a model can give."""
+    if version:
+        from tts.runfolder import program
+
+        typer.echo(program())
+        raise typer.Exit
+
+
 @app.command()
 def solve(
     prompt: Annotated[str, typer.Argument(help="The question, or - to read it from standard input.")],
@@ -64,8 +86,16 @@ def solve(
     api_key: ApiKey = None,
     verifier_base_url: VerifierUrl = None,
     verifier_model: VerifierModel = None,
+    verifier_api_key: VerifierKey = None,
+    verifier_price_in: VerifierPriceIn = None,
+    verifier_price_out: VerifierPriceOut = None,
+    api: Api = "chat",
+    first_byte_timeout: FirstByte = 120.0,
+    idle_timeout: Idle = 60.0,
     temperature: Temperature = 0.7,
     top_p: TopP = 1.0,
+    top_k: TopK = 0,
+    min_p: MinP = 0.0,
     max_tokens: MaxTokens = 512,
     stop: Stop = None,
     concurrency: Concurrency = 32,
@@ -77,22 +107,30 @@ def solve(
     json: Json = False,
 ) -> None:
     """Solve one prompt."""
-    from tts import api
+    from tts import api as calls
+    from tts.display import Display, console
     from tts.results import describe_cost
 
-    text = sys.stdin.read() if prompt == "-" else prompt
-    solved = api.solve(
+    text = _stdin() if prompt == "-" else prompt
+    solved = calls.solve(
         text,
         strategy,
         budget=budget,
         seed=seed,
-        sampling=_sampling(temperature, top_p, max_tokens, stop),
+        sampling=_sampling(temperature, top_p, top_k, min_p, max_tokens, stop),
         out=out,
+        watcher=Display(console(stderr=True), quiet=True),
         base_url=base_url,
         model=model,
         api_key=api_key,
+        api=_api(api),
         verifier_base_url=verifier_base_url,
         verifier_model=verifier_model,
+        verifier_api_key=verifier_api_key,
+        verifier_price_in=verifier_price_in,
+        verifier_price_out=verifier_price_out,
+        first_byte_s=first_byte_timeout,
+        idle_s=idle_timeout,
         concurrency=concurrency,
         prices=prices,
         price_in=price_in,
@@ -134,14 +172,24 @@ def sweep(
         str | None, typer.Option("--answer-format", help="auto, number, boxed, letter, line or text.")
     ] = None,
     system: Annotated[str | None, typer.Option("--system", help="A system turn for every problem.")] = None,
-    grader: Annotated[str | None, typer.Option("--grader", help="exact, math or reasoning-gym.")] = None,
+    grader: Annotated[
+        str | None, typer.Option("--grader", help="exact or math; none is what suits the problems.")
+    ] = None,
     base_url: BaseUrl = None,
     model: Model = None,
     api_key: ApiKey = None,
     verifier_base_url: VerifierUrl = None,
     verifier_model: VerifierModel = None,
+    verifier_api_key: VerifierKey = None,
+    verifier_price_in: VerifierPriceIn = None,
+    verifier_price_out: VerifierPriceOut = None,
+    api: Api = "chat",
+    first_byte_timeout: FirstByte = 120.0,
+    idle_timeout: Idle = 60.0,
     temperature: Temperature = 0.7,
     top_p: TopP = 1.0,
+    top_k: TopK = 0,
+    min_p: MinP = 0.0,
     max_tokens: MaxTokens = 512,
     stop: Stop = None,
     concurrency: Concurrency = 32,
@@ -155,7 +203,7 @@ def sweep(
     """Run strategies x budgets x seeds, and show what each extra token buys."""
     import msgspec
 
-    from tts import api
+    from tts import api as calls
     from tts.display import Display, console
     from tts.tasks import load
 
@@ -171,20 +219,26 @@ def sweep(
     if grader is not None:
         task = msgspec.structs.replace(task, grader=grader)
     display = Display(console(stderr=True), quiet=json)
-    result = api.sweep(
+    result = calls.sweep(
         task,
         strategy,
-        budgets=_budgets(budget or []),
+        budgets=budget or "",
         run_budget=run_budget,
         seeds=seeds,
-        sampling=_sampling(temperature, top_p, max_tokens, stop),
+        sampling=_sampling(temperature, top_p, top_k, min_p, max_tokens, stop),
         out=out,
         watcher=display,
         base_url=base_url,
         model=model,
         api_key=api_key,
+        api=_api(api),
         verifier_base_url=verifier_base_url,
         verifier_model=verifier_model,
+        verifier_api_key=verifier_api_key,
+        verifier_price_in=verifier_price_in,
+        verifier_price_out=verifier_price_out,
+        first_byte_s=first_byte_timeout,
+        idle_s=idle_timeout,
         concurrency=concurrency,
         prices=prices,
         price_in=price_in,
@@ -205,9 +259,9 @@ def sweep(
 @app.command()
 def report(folder: Annotated[Path, typer.Argument(help="A run folder, finished or not.")], json: Json = False) -> None:
     """Read a run back, grade it again, and write its report anew."""
-    from tts import api
+    from tts import api as calls
 
-    _show_sweep(api.report(folder), json)
+    _show_sweep(calls.report(folder), json)
 
 
 @app.command()
@@ -256,8 +310,9 @@ def doctor(
 ) -> None:
     """Check this machine, and what an endpoint can do, by trying it."""
     from tts.doctor import examine
+    from tts.target import urls_of
 
-    findings = examine(base_url or [], model, api_key)
+    findings = examine(urls_of({"base_url": base_url}), model, api_key)
     if json:
         _print_json(findings)
     else:
@@ -270,24 +325,37 @@ def doctor(
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line; every error of ours becomes one clear line and an exit code."""
-    from tts.errors import EndpointError, RunError, TTSError, UsageError
+    from tts.errors import TTSError
 
     try:
         app(arguments)
     except TTSError as error:
         typer.echo(f"tts: {type(error).__name__}: {error.message}", err=True)
-        code = 2 if isinstance(error, UsageError) else 3 if isinstance(error, EndpointError) else 1
-        sys.exit(4 if isinstance(error, RunError) else code)
+        sys.exit(_exit_code(error))
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(0)
 
 
-def _sampling(temperature: float, top_p: float, max_tokens: int, stop: Sequence[str] | None) -> Sampling:
+def _exit_code(error: TTSError) -> int:
+    import msgspec
+
+    from tts.errors import AllFailed, EndpointError, Interrupted, RunError, UsageError
+    from tts.types import ErrorInfo
+
+    if isinstance(error, AllFailed) and "cause" in error.facts:
+        return _exit_code(msgspec.convert(error.facts["cause"], ErrorInfo).rebuild())
+    codes = ((UsageError, 2), (EndpointError, 3), (RunError, 4), (Interrupted, 130))
+    return next((code for kind, code in codes if isinstance(error, kind)), 1)
+
+
+def _sampling(
+    temperature: float, top_p: float, top_k: int, min_p: float, max_tokens: int, stop: Sequence[str] | None
+) -> Sampling:
     from tts.types import Sampling
 
     stops = tuple(text.replace("\\n", "\n") for text in stop or ())
-    return Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens, stop=stops)
+    return Sampling(temperature, top_p, top_k, min_p, max_tokens, stops)
 
 
 def _answer_format(name: str | None) -> Any:
@@ -301,37 +369,49 @@ def _answer_format(name: str | None) -> Any:
     return name
 
 
-def _budgets(given: Sequence[str]) -> list[str]:
-    """`tokens=1k,2k` is two budgets; `tokens=1k,usd=0.1` is one with two limits."""
-    found: list[str] = []
-    for text in given:
-        parts = [part for part in text.split(",") if part]
-        if len(parts) > 1 and "=" in parts[0] and not any("=" in part for part in parts[1:]):
-            name = parts[0].partition("=")[0]
-            found += [parts[0], *(f"{name}={part}" for part in parts[1:])]
-        else:
-            found.append(text)
-    return found or [""]
+def _api(name: str) -> Literal["chat", "completions"]:
+    from tts.errors import unknown_name
+
+    if name not in ("chat", "completions"):
+        raise unknown_name("API", name, ["chat", "completions"])
+    return cast(Literal["chat", "completions"], name)
+
+
+def _stdin() -> str:
+    from tts.errors import InvalidParameter
+
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        raise InvalidParameter(f"standard input is not UTF-8: {error}", name="prompt") from None
 
 
 def _show_sweep(result: Any, json: bool) -> None:
-    from tts.display import console, table_of
+    from tts.display import console, table_of, warnings_of
     from tts.results import describe_cost
 
     if json:
-        fields = {"rows": result.rows, "spent": result.spent, "lost": result.lost, "complete": result.complete}
+        fields = {
+            "warnings": warnings_of(result.rows),
+            "rows": result.rows,
+            "spent": result.spent,
+            "lost": result.lost,
+            "complete": result.complete,
+        }
         _print_json({**fields, "files": {name: str(path) for name, path in result.files.items()}})
         return
     out = console()
     out.print(table_of(result.rows))
     out.print(f"paid: {describe_cost(result.spent)}", highlight=False)
+    for warning in warnings_of(result.rows):
+        out.print(f"note: {warning}", highlight=False, markup=False)
     if result.lost.samples:
         out.print(f"lost in a crash or an abort: {describe_cost(result.lost)}", highlight=False)
     if result.overrun.tokens:
         out.print(f"the server generated {result.overrun.tokens:,} tokens beyond max_tokens; they are in what was paid")
     if "report.html" in result.files:
         out.print(f"report: {result.files['report.html']}", highlight=False, soft_wrap=True)
-        if "accuracy.png" not in result.files:
+        if importlib.util.find_spec("altair") is None:
             out.print("no pictures: pip install 'test-time-scaling[report]'", markup=False)
 
 

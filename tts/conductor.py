@@ -252,6 +252,9 @@ class Conductor:
             exhausted=result.exhausted,
             failed=len(result.failures),
             error=result.error,
+            verifications=sum(len(scores) for scores in result.scores.values()),
+            abstained=sum(score.value is None for scores in result.scores.values() for score in scores),
+            downgrades=tuple(sorted({d for c in result.candidates for d in c.completion.downgrades})),
         )
         self._step.records.append(decided)
         self._step.results.append((result, decided))

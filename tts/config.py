@@ -6,6 +6,7 @@ URLs, keys, concurrency) is not part of it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -15,6 +16,19 @@ from tts.budget import Limits
 from tts.errors import InvalidParameter
 from tts.registry import parse_specs
 from tts.types import Sampling, StrategySpec
+
+
+def split_budgets(given: str | Sequence[str]) -> tuple[str, ...]:
+    """Each text is a budget; `tokens=1k,2k` is two of them, while `tokens=1k,usd=0.1` is one with two limits."""
+    found: list[str] = []
+    for text in [given] if isinstance(given, str) else given:
+        first, *rest = text.split(",")
+        name, equals, _ = first.partition("=")
+        if rest and equals and not any("=" in part for part in rest):
+            found += [first, *(f"{name}={part}" for part in rest)]
+        else:
+            found.append(text)
+    return tuple(found) or ("",)
 
 
 class RunConfig(BaseModel):
@@ -38,7 +52,7 @@ class RunConfig(BaseModel):
     strategies: Annotated[tuple[str, ...], Field(min_length=1)]
     budgets: Annotated[tuple[str, ...], Field(min_length=1)] = ("",)
     run_budget: str = ""
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
+    seeds: tuple[int, ...] = (0,)
     sampling: dict[str, Any] = {}
     model: str = ""
     verifier_model: str | None = None
@@ -47,6 +61,8 @@ class RunConfig(BaseModel):
     @field_validator("seeds")
     @classmethod
     def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if not seeds:
+            raise ValueError("there must be at least 1 seed, but got 0")
         if len(set(seeds)) < len(seeds):
             raise ValueError(f"seeds must differ, but got {seeds}")
         return seeds
@@ -59,7 +75,7 @@ class RunConfig(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             name = ".".join(str(part) for part in first["loc"])
-            raise InvalidParameter(f"{name}: {first['msg']}", name=name) from None
+            raise InvalidParameter(f"{name}: {first['msg'].removeprefix('Value error, ')}", name=name) from None
         config.specs()
         config.limits()
         config.sampled()

@@ -20,6 +20,7 @@ from tts.report import Outcome, Row
 if TYPE_CHECKING:
     from tts.clusters.local import LocalCluster
     from tts.conductor import Conductor
+    from tts.target import Models
 
 PLAIN_EVERY_S = 5.0
 RATE_WINDOW_S = 10.0
@@ -59,10 +60,14 @@ class Display:
 
     # --- what a run tells
 
-    def started(self, cluster: LocalCluster, conductor: Conductor, planned: int, already: int | None) -> None:
+    def started(
+        self, cluster: LocalCluster, conductor: Conductor, planned: int, already: int | None, models: Models
+    ) -> None:
         self._cluster, self._conductor, self._planned = cluster, conductor, planned
         self._bar = self._progress.add_task("searches", total=planned)
         self._catch_interrupts()
+        for error in models.unreachable:
+            self._console.print(f"going on without one endpoint: {error.message}", markup=False, soft_wrap=True)
         if already is not None and not self._quiet:
             self._console.print(f"resuming: {already} of {planned} searches are decided already")
         if self._console.is_terminal and not self._quiet:
@@ -127,15 +132,18 @@ class Display:
     # --- Ctrl-C
 
     def _catch_interrupts(self) -> None:
-        loop, before = asyncio.get_running_loop(), signal.getsignal(signal.SIGINT)
+        loop = asyncio.get_running_loop()
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            loop.add_signal_handler(signal.SIGINT, self._interrupt)
+            for number in (signal.SIGINT, signal.SIGTERM):  # a scheduler's way of asking is minded like Ctrl-C
+                loop.add_signal_handler(number, self._interrupt)
         except (ValueError, RuntimeError):
             return  # not the main thread: whoever owns that one minds the signals
 
         def restore() -> None:
-            loop.remove_signal_handler(signal.SIGINT)
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                loop.remove_signal_handler(number)
+                signal.signal(number, handler)
 
         self._restore = restore
 
@@ -155,16 +163,41 @@ def table_of(rows: Sequence[Row]) -> Table:
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for name in ("strategy", "budget"):
         table.add_column(name, no_wrap=True)
-    for name in ("accuracy", "95 %", "tokens", "sequential", "verifier", "cancelled", "latency", "problems", "errors"):
+    headings = ("accuracy", "95 %", "tokens", "sequential", "verifier", "cancelled", "latency", "problems")
+    for name in (*headings, "out of budget", "errors"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         accuracy, interval = _accuracy(row)
         cost = (row.tokens, row.sequential_tokens, row.verifier_tokens, row.cancelled_tokens)
         latency = "\N{EN DASH}" if row.latency_s is None else f"{row.latency_s:.1f} s"
         label = f"{row.strategy}{':' if row.params else ''}{row.params}"
-        numbers = [accuracy, interval, *map(_whole, cost), latency, str(row.problems), str(row.errors)]
+        numbers = [accuracy, interval, *map(_whole, cost), latency]
+        numbers += [str(row.problems), str(row.exhausted), str(row.errors)]
         table.add_row(label, row.budget, *numbers, style="bold" if row.on_frontier else "")
     return table
+
+
+def warnings_of(rows: Sequence[Row]) -> list[str]:
+    """What a reader of the table must know and would not see."""
+    found = []
+    exhausted, searches = sum(r.exhausted for r in rows), sum(r.problems * r.seeds for r in rows)
+    if exhausted:
+        found.append(
+            f"{exhausted} of {searches} searches ended because a budget ran out; no answer counts as a wrong one"
+        )
+    downgrades = sorted({d for r in rows for d in r.downgrades})
+    if downgrades:
+        found.append(f"a server refused these parameters, and samples went without them: {', '.join(downgrades)}")
+    found += [
+        f"{r.strategy}{':' if r.params else ''}{r.params}: {100 * r.abstained:.0f} % of its verifications gave no score"
+        + ("; it chose by majority instead" if r.abstained == 1 else "")
+        for r in rows
+        if r.abstained
+    ]
+    failed = sum(r.failed for r in rows)
+    if failed:
+        found.append(f"{failed} requests failed for good; their searches went on without them")
+    return found
 
 
 def _accuracy(row: Row) -> tuple[str, str]:

@@ -29,6 +29,7 @@ class Finding(Value, frozen=True):
 def examine(base_urls: Sequence[str], model: str | None, api_key: str | None) -> list[Finding]:
     """Look at the machine and at each endpoint."""
     findings = [*_machine(), *asyncio.run(_workers())]
+    findings.append(Finding("sandbox", None, "none: no strategy or verifier of this version runs code from a model"))
     for url in base_urls:
         findings += asyncio.run(_endpoint(url, model, api_key))
     if not base_urls:

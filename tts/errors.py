@@ -11,7 +11,8 @@ TTSError
 │   └── CapabilityMissing      the endpoint cannot do what the strategy needs
 ├── LimitError                 nobody's: a limit you set was reached
 │   ├── BudgetExhausted        the budget cannot hold the next action
-│   └── DeadlineExceeded       a `run.deadline` passed
+│   ├── DeadlineExceeded       a `run.deadline` passed
+│   └── Interrupted            you stopped it before there was an answer
 ├── EndpointError              the server's, or the network's; `retryable` says whether trying again can help
 │   ├── Unreachable            no connection
 │   ├── Unauthorized           401, 403
@@ -106,6 +107,10 @@ class BudgetExhausted(LimitError):
 
 class DeadlineExceeded(LimitError):
     """A `run.deadline` passed before its block ended."""
+
+
+class Interrupted(LimitError):
+    """The run was stopped before there was an answer; what was paid for is in its folder, if it has one."""
 
 
 class EndpointError(TTSError):

@@ -64,7 +64,8 @@ class Lost(Value, frozen=True, tag="lost"):
 
 
 class Decided(Value, frozen=True, tag="decided"):
-    """A search has closed. `paid` is what it added to the run's spending: its bill less what it shared."""
+    """A search has closed. `paid` is what it added to the run's spending: its bill less what it shared. `abstained` of
+    its `verifications` gave no score; `downgrades` are parameters that a server refused and that were left out."""
 
     search: str
     at_s: float
@@ -78,6 +79,9 @@ class Decided(Value, frozen=True, tag="decided"):
     exhausted: bool = False
     failed: int = 0
     error: ErrorInfo | None = None
+    verifications: int = 0
+    abstained: int = 0
+    downgrades: tuple[str, ...] = ()
 
 
 Record = (
@@ -156,6 +160,7 @@ class History:
         self.at_s = 0.0
         self._samples: dict[str, dict[str, Finished | Scored]] = {}
         self._keys: dict[str, str] = {}
+        self._open_costs: dict[str, Cost] = {}
         self._refeed = refeed
         for number, record in enumerate(records, 1):
             try:
@@ -196,6 +201,7 @@ class History:
                 self.decided[record.search] = record
                 self.paid += record.paid
                 self.opened.pop(record.search, None)
+                self._open_costs.pop(record.search, None)
                 for event in self.events.pop(record.search, ()):
                     self.digests.pop(event.id, None)
                     self.shared.pop(event.id, None)
@@ -214,8 +220,9 @@ class History:
         if search in self.decided:
             return  # told twice
         self.events[search].append(event)
-        if not isinstance(event, Progressed):
-            self.granted.pop(event.id, None)
+        if not isinstance(event, Progressed) and self.granted.pop(event.id, None) is not None:
+            cost = Cost(1, event.usage.completion_tokens, None, None)
+            self._open_costs[search] = self._open_costs.get(search, Cost()) + cost
         if isinstance(event, Finished | Scored):
             self._samples.setdefault(problem_of(event.id), {})[event.id] = event
 
@@ -226,6 +233,13 @@ class History:
         for gone in self._samples.keys() - needed:
             for id in self._samples.pop(gone):
                 self._keys.pop(id, None)
+
+    @property
+    def unfinished(self) -> Cost:
+        """What searches that are not decided have spent, and what was in flight, at its worst case. Its dollars and
+        FLOPs are unknown: the journal has no prices."""
+        in_flight = (granted.cost for granted in self.granted.values())
+        return sum((*self._open_costs.values(), *in_flight), Cost())
 
     @property
     def samples(self) -> dict[str, dict[str, tuple[str, Finished | Scored]]]:

@@ -32,6 +32,8 @@ class Outcome(Value, frozen=True):
         seconds: of model requests, summed; `latency_s`: from the first action to the answer.
         exhausted: the budget ran out before the strategy was done.
         failed: how many requests failed for good; the strategy went on without them.
+        verifications, abstained: how many scores were asked for, and how many of them gave none.
+        downgrades: parameters that a server refused and that were left out.
         error: set if the infrastructure, not the model, is why there is no answer. Such an outcome is left out of
             accuracy and of all means, and counted apart.
     """
@@ -57,6 +59,9 @@ class Outcome(Value, frozen=True):
     exhausted: bool = False
     failed: int = 0
     error: str | None = None
+    verifications: int = 0
+    abstained: int = 0
+    downgrades: tuple[str, ...] = ()
 
 
 class Row(Value, frozen=True):
@@ -67,6 +72,8 @@ class Row(Value, frozen=True):
         accuracy: None if no outcome had a reference answer; otherwise over the problems that had one.
         samples ... latency_s: as in `Outcome`; None if there was no outcome without an error.
         exhausted, failed, errors: counts; `error_tokens` is what the outcomes with an error spent in all.
+        abstained: the share of verifications that gave no score; None if there were none.
+        downgrades: parameters that some server refused and that were left out.
         on_frontier: no other row is as accurate for fewer `tokens`, or more accurate for as many.
     """
 
@@ -92,6 +99,8 @@ class Row(Value, frozen=True):
     errors: int
     error_tokens: int
     on_frontier: bool
+    abstained: float | None = None
+    downgrades: tuple[str, ...] = ()
 
 
 def summarise(outcomes: Iterable[Outcome], *, seed: int) -> list[Row]:
@@ -119,6 +128,7 @@ def _row(members: Sequence[Outcome], seed: int) -> Row:
         return sum(values) / len(values) if values and len(values) == len(sound) else None
 
     head = members[0]
+    verified = sum(o.verifications for o in members)
     return Row(
         cell=head.cell,
         strategy=head.strategy,
@@ -142,6 +152,8 @@ def _row(members: Sequence[Outcome], seed: int) -> Row:
         errors=len(members) - len(sound),
         error_tokens=sum(o.tokens for o in members if o.error is not None),
         on_frontier=False,
+        abstained=sum(o.abstained for o in members) / verified if verified else None,
+        downgrades=tuple(sorted({d for o in members for d in o.downgrades})),
     )
 
 

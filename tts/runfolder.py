@@ -13,6 +13,7 @@ import fcntl
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -22,7 +23,14 @@ from tts.journal import VERSION, Header, History, Record, decode, encode
 
 FSYNC_EVERY_S = 0.2
 JOURNAL = "journal.jsonl"
-PROGRAM = "tts 0.1.0"
+
+
+def program() -> str:
+    """`tts` and its version, as installed."""
+    try:
+        return f"tts {metadata.version('test-time-scaling')}"
+    except metadata.PackageNotFoundError:
+        return "tts (not installed)"
 
 
 def read_records(path: Path) -> Iterator[Record]:
@@ -73,7 +81,7 @@ class Journal:
             if self.history.config is None:
                 if self._file.seek(0, os.SEEK_END):
                     raise JournalCorrupt(f"{self.path} does not begin with a header: it is not a tts journal")
-                self.write([Header(VERSION, PROGRAM, config)])
+                self.write([Header(VERSION, program(), config)])
             else:
                 self.history.check(config)
         except BaseException:
@@ -195,4 +203,6 @@ def _storage_error(path: Path, error: OSError) -> RunError:
             f"to resume",
             path=str(path),
         )
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return RunError(f"{path.parent} is a file, not a folder: choose another --out", path=str(path.parent))
     return RunError(f"{path}: {error.strerror}", path=str(path), errno=error.errno)

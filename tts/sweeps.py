@@ -119,6 +119,9 @@ def outcome_of(decided: Decided, cell: Cell, correct: bool | None) -> Outcome:
         exhausted=decided.exhausted,
         failed=decided.failed,
         error=f"{error.type}: {error.message}" if spoilt and error else None,
+        verifications=decided.verifications,
+        abstained=decided.abstained,
+        downgrades=decided.downgrades,
     )
 
 

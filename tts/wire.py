@@ -94,6 +94,7 @@ _TOO_LONG = re.compile(
     r"max_new_tokens. must be|prompt is too long|input is too long|too many tokens",
     re.I,
 )
+_A_MODEL = re.compile(r"(?<![/\w])models?\b(?!/)", re.I)  # the word, not a path such as /v1/models
 _FINISH: Mapping[str, FinishReason] = {
     "stop": "stop", "eos": "stop", "eos_token": "stop", "stop_sequence": "stop", "word": "stop", "end_turn": "stop",
     "length": "length", "limit": "length", "max_tokens": "length", "model_length": "length",
@@ -104,8 +105,12 @@ _FINISH: Mapping[str, FinishReason] = {
 
 def normalise_base_url(url: str) -> str:
     """With scheme and API version, without a trailing slash: `http://host:8000` is `http://host:8000/v1`."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
+    try:
+        parts = urlsplit(url)
+        fine = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port out of range, half an IPv6 address
+        fine = False
+    if not fine:
         raise InvalidParameter(
             f"base URL must look like http://host:8000/v1, but got {url!r}", name="base_url", value=url
         )
@@ -263,7 +268,7 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes, endpoint: str
 def _blame(status: int, message: str, param: str | None, code: str) -> tuple[type[EndpointError], str]:
     """Whose fault a status is, and what to do about it."""
     said = f"{message} {code}"
-    about_model = code == "model_not_found" or (status == 404 and (param == "model" or "model" in message.lower()))
+    about_model = code == "model_not_found" or (status == 404 and (param == "model" or bool(_A_MODEL.search(message))))
     rules: tuple[tuple[bool, type[EndpointError], str], ...] = (
         (status in (401, 403), Unauthorized, "Set OPENAI_API_KEY, or pass the key that this endpoint expects."),
         (status == 402 or code == "insufficient_quota", RequestRejected, "The account has no credit left."),

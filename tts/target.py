@@ -1,0 +1,229 @@
+"""Which servers a run talks to: one or several endpoints, another for verifications, or the model in process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypedDict
+from urllib.parse import urlsplit
+
+import msgspec
+
+from tts.costs import CostModel, ModelConfig, ModelCost, load_prices, price_from_flags
+from tts.errors import EndpointError, InvalidParameter, ModelNotFound, RequestRejected, unknown_name
+
+if TYPE_CHECKING:
+    from tts.clusters.local import Model
+    from tts.endpoints import EndpointPool
+    from tts.openai import OpenAIClient
+
+CONCURRENCY = 32
+FIRST_BYTE_S = 120.0
+IDLE_S = 60.0
+
+
+class Target(TypedDict, total=False):
+    """The servers of a run, and what they cost.
+
+    Keys:
+        base_url: one OpenAI-compatible server, or several; none is `OPENAI_BASE_URL`, or else a model in process.
+        model: which to ask for; may be left out where there is only one.
+        api_key: none is `OPENAI_API_KEY`.
+        api: `chat`, or `completions` for base models.
+        verifier_base_url, verifier_model, verifier_api_key: another server or model for verifications. The key of the
+            first server is never sent to another host.
+        prices: a price table; price_in, price_out: USD per million prompt and generated tokens of `model`;
+            verifier_price_in, verifier_price_out: of the verifier.
+        model_config: the model's config.json, to count its FLOPs.
+        concurrency: the most requests in flight.
+        first_byte_s, idle_s: the most silence before the first byte, and after it.
+        threads: of the model in process.
+    """
+
+    base_url: str | Sequence[str] | None
+    model: str | None
+    api_key: str | None
+    api: Literal["chat", "completions"]
+    verifier_base_url: str | None
+    verifier_model: str | None
+    verifier_api_key: str | None
+    prices: str | Path | None
+    price_in: float | None
+    price_out: float | None
+    verifier_price_in: float | None
+    verifier_price_out: float | None
+    model_config: str | Path | None
+    concurrency: int
+    first_byte_s: float
+    idle_s: float
+    threads: int | None
+
+
+class Models:
+    """The model servers of a run, open.
+
+    Attributes:
+        by_name: what answers first, then what verifies, if that is another.
+        name: of what answers; `verifier` of what verifies, None if it is the same.
+        costs: prices both.
+        concurrency: how many requests may be in flight.
+        unreachable: endpoints that did not answer, of several.
+    """
+
+    def __init__(self, by_name: Mapping[str, Model], name: str, costs: CostModel, concurrency: int) -> None:
+        self.by_name = dict(by_name)
+        self.name = name
+        self.verifier: str | None = None
+        self.costs = costs
+        self.concurrency = concurrency
+        self.unreachable: list[EndpointError] = []
+
+
+def urls_of(target: Target) -> list[str]:
+    """The endpoints that were named, here or in the environment; none means the model in process."""
+    given = target.get("base_url")
+    urls = [given] if isinstance(given, str) else list(given or ())
+    return urls or [url for url in [os.environ.get("OPENAI_BASE_URL")] if url]
+
+
+@asynccontextmanager
+async def open_models(target: Target) -> AsyncIterator[Models]:
+    """Connect to the servers, or start the small model in process.
+
+    Raises, before anything is spent: Unreachable, Unauthorized, ModelNotFound; MissingExtra without an engine;
+        UnknownName for a key that a Target does not have.
+    """
+    for key in target:
+        if key not in Target.__annotations__:
+            raise unknown_name("parameter", key, Target.__annotations__)
+    urls, concurrency = urls_of(target), target.get("concurrency", CONCURRENCY)
+    if concurrency < 1:
+        raise InvalidParameter(f"concurrency must be at least 1, but got {concurrency}", name="concurrency")
+    config = _read_model_config(target.get("model_config"))
+    price = price_from_flags(target.get("price_in"), target.get("price_out"))
+    table = load_prices(target.get("prices"))
+    model = target.get("model")
+    async with AsyncExitStack() as stack:
+        embedded = not urls
+        if embedded:
+            from tts.embedded import SLOTS, EmbeddedServer, info
+
+            concurrency = min(concurrency, SLOTS)  # more would only queue inside the engine
+            server = EmbeddedServer(model, slots=concurrency, threads=target.get("threads"))
+            await asyncio.to_thread(server.start)
+            stack.push_async_callback(asyncio.to_thread, server.stop)
+            urls, model, known = [server.base_url], server.model, info(server.model)
+            config = config or (ModelConfig.from_hf(known.config) if known else None)
+        clients = _clients(urls, model, target.get("api_key"), target, stack, embedded=embedded)
+        name, unreachable = await _agree(clients, model)
+        costs = {name: ModelCost(price or table.lookup(name), config)}
+        models = Models({name: _pool(clients, name, concurrency)}, name, CostModel(costs, name), concurrency)
+        models.unreachable = unreachable
+        if target.get("verifier_base_url") or target.get("verifier_model"):
+            judges = _judges(urls, target, stack)
+            judge, _ = await _agree(judges, target.get("verifier_model"))
+            own = price_from_flags(target.get("verifier_price_in"), target.get("verifier_price_out"))
+            models.verifier = judge if judge != name else f"{judge} (verifier)"
+            models.by_name[models.verifier] = _pool(judges, judge, concurrency)
+            costs[models.verifier] = ModelCost(own or table.lookup(judge))
+        yield models
+
+
+def _clients(
+    urls: Sequence[str],
+    model: str | None,
+    api_key: str | None,
+    target: Target,
+    stack: AsyncExitStack,
+    *,
+    embedded: bool = False,
+) -> list[OpenAIClient]:
+    """One client for each endpoint, closed with the stack."""
+    from tts.openai import OpenAIClient
+    from tts.wire import Capabilities
+
+    # What the model in process can do is known; servers are asked when it matters.
+    known = Capabilities(engine="llamacpp", prefill=True, prefill_form="trailing_assistant") if embedded else None
+    clients = [
+        OpenAIClient(
+            url,
+            model=model,
+            api_key=api_key,
+            api=target.get("api", "chat"),
+            max_retries=0,  # the pool tries again
+            first_byte_s=target.get("first_byte_s", FIRST_BYTE_S),
+            idle_s=target.get("idle_s", IDLE_S),
+            capabilities=known,
+        )
+        for url in urls
+    ]
+    for client in clients:
+        stack.push_async_callback(client.aclose)
+    return clients
+
+
+def _judges(urls: Sequence[str], target: Target, stack: AsyncExitStack) -> list[OpenAIClient]:
+    """The clients of the verifier's server. The key of the first server goes to its own host only."""
+    own = target.get("verifier_base_url")
+    key = target.get("verifier_api_key")
+    if key is None and (own is None or urlsplit(own).netloc in {urlsplit(url).netloc for url in urls}):
+        key = target.get("api_key")
+    elif key is None:
+        key = "EMPTY"
+    return _clients([own] if own else urls, target.get("verifier_model"), key, target, stack)
+
+
+def _pool(clients: Sequence[OpenAIClient], model: str, concurrency: int) -> EndpointPool:
+    from tts.endpoints import EndpointPool
+
+    for client in clients:
+        client.model = model
+    return EndpointPool(clients, max_concurrency=concurrency)
+
+
+async def _agree(clients: list[OpenAIClient], model: str | None) -> tuple[str, list[EndpointError]]:
+    """The model to ask all of these endpoints for, and the errors of those that did not answer (of several).
+
+    A model that was named is asked for even where it is not listed: some servers have no list, and some know a model
+    under more names than they list.
+    Raises: what the endpoint said, if none answers; ModelNotFound where none was named and there is not exactly one.
+    """
+    found = await asyncio.gather(*(client.models() for client in clients), return_exceptions=True)
+    failures: list[EndpointError] = []
+    served: list[str] = []
+    for answer in found:
+        if isinstance(answer, RequestRejected | ModelNotFound) and model is not None:
+            continue  # it has no list of models: the first request will tell
+        if isinstance(answer, EndpointError):
+            failures.append(answer)
+        elif isinstance(answer, BaseException):
+            raise answer
+        else:
+            served += answer
+    if len(failures) == len(clients):
+        raise failures[0]
+    if model is not None:
+        return model, failures
+    names = list(dict.fromkeys(served))
+    if len(names) != 1:
+        listed = ", ".join(names[:20]) or "none that it would name"
+        raise ModelNotFound(
+            f"{clients[0].endpoint} serves {len(names)} models; choose one with --model: {listed}", served=names
+        )
+    return names[0], failures
+
+
+def _read_model_config(path: str | Path | None) -> ModelConfig | None:
+    if path is None:
+        return None
+    try:
+        plain = msgspec.json.decode(Path(path).read_bytes())
+    except (OSError, msgspec.DecodeError) as error:
+        raise InvalidParameter(f"the model config {path} cannot be read: {error}", path=str(path)) from None
+    config = ModelConfig.from_hf(plain)
+    if config is None:
+        raise InvalidParameter(f"the model config {path} is of an architecture whose FLOPs are not known here")
+    return config

@@ -1,7 +1,12 @@
 """`solve` and `sweep` from Python, against real servers over real sockets."""
 
 import asyncio
+import contextlib
 import json
+import os
+import signal
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -273,3 +278,99 @@ def test_the_report_reads_an_unfinished_run(engine: FakeEngine, tmp_path: Path) 
     half = api.report(tmp_path)
     assert not half.complete
     assert 0 < len(half.outcomes) < len(result.outcomes)
+
+
+def test_a_dead_server_among_several_is_gone_without(engine: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:
+    dead = "http://127.0.0.1:9/v1"
+    for urls in ([dead, engine.base_url], [engine.base_url, dead]):
+        assert tts.solve("What is 19 + 23?", "majority_vote:n=9", base_url=urls).answer == "42"
+
+
+def test_a_server_without_a_list_of_models_is_asked_for_the_one_that_was_named(engine: FakeEngine) -> None:
+    from tts.wire import normalise_base_url
+
+    class NoList(FakeEngine):
+        def _get(self, connection: Any, path: str, key: str) -> None:
+            super()._get(connection, "/nowhere" if path.endswith("/models") else path, key)
+
+    with NoList() as plain:
+        assert normalise_base_url(plain.base_url) == plain.base_url
+        assert tts.solve("What is 19 + 23?", "majority_vote:n=9", base_url=plain.base_url, model="fake").answer == "42"
+
+
+def test_the_key_of_the_first_server_is_never_sent_to_the_verifiers(engine: FakeEngine) -> None:
+    with FakeEngine(models=("judge",)) as judge:
+        tts.solve("What is 19 + 23?", "genrm:n=2", base_url=engine.base_url, api_key="sk-secret",
+                  verifier_base_url=judge.base_url)  # fmt: skip
+        assert judge.stats().requests_by_key.keys() == {"EMPTY"}
+    assert "sk-secret" in engine.stats().requests_by_key
+
+
+def test_a_verifier_under_the_same_name_has_a_price_of_its_own(engine: FakeEngine) -> None:
+    with FakeEngine() as judge:
+        solved = tts.solve("What is 19 + 23?", "genrm:n=2,verifications=1", base_url=engine.base_url, price_in=0.0,
+                           price_out=1.0, verifier_base_url=judge.base_url, verifier_price_in=0.0,
+                           verifier_price_out=3.0, budget="usd=1")  # fmt: skip
+    answers, verifier = solved.bill.answers, solved.bill.verifier
+    assert solved.cost.usd == pytest.approx((answers.tokens + 3 * verifier.tokens) / 1e6)
+
+
+def test_verifications_that_all_abstain_are_told_and_not_taken_for_a_choice() -> None:
+    with FakeEngine(rejects=("logprobs",)) as bare:
+        result = tts.sweep("arithmetic?size=3&seed=7", ["best_of_n:n=3", "single"], base_url=bare.base_url)
+    best, single = result.rows
+    assert best.abstained == 1.0
+    assert single.abstained is None
+    assert "logprobs" in best.downgrades
+
+
+def test_problems_with_one_id_are_refused_by_their_number(engine: FakeEngine) -> None:
+    twice = [Example(Problem("a", "1 + 1?")), Example(Problem("a", "1 + 2?"))]
+    with pytest.raises(tts.UsageError, match="problem 2 has the id 'a'"):
+        tts.sweep(twice, "single", base_url=engine.base_url)
+
+
+def test_wrong_arguments_get_a_sentence(engine: FakeEngine) -> None:
+    with pytest.raises(tts.UsageError, match="Did you mean 'base_url'"):
+        tts.solve("1 + 1?", base_ur=engine.base_url)  # type: ignore[call-arg]  # the point of the test
+    with pytest.raises(tts.UsageError, match="budget must be text"):
+        tts.solve("1 + 1?", budget=2000, base_url=engine.base_url)  # type: ignore[arg-type]  # likewise
+    with pytest.raises(tts.UsageError, match="a prompt must be text"):
+        tts.solve(None, base_url=engine.base_url)  # type: ignore[arg-type]  # likewise
+    with pytest.raises(tts.UsageError, match="must look like"):
+        tts.solve("1 + 1?", base_url="http://127.0.0.1:99999")
+    dicts: Any = [{"role": "user", "content": "What is 19 + 23?"}]
+    assert tts.solve(dicts, "majority_vote:n=9", base_url=engine.base_url).answer == "42"
+
+
+def test_a_changed_strategy_file_is_another_run(engine: FakeEngine, tmp_path: Path) -> None:
+    plugin = tmp_path / "mine.py"
+    source = "async def mine(problem, run, *, n: int = 2):\n    return (await run.generate(n=n))[{}]\n"
+    plugin.write_text(source.format(0))
+    tts.sweep("arithmetic?size=2&seed=7", f"{plugin}:mine", base_url=engine.base_url, out=tmp_path / "run")
+    plugin.write_text(source.format(1))
+    with pytest.raises(tts.TTSError, match="another configuration"):
+        tts.sweep("arithmetic?size=2&seed=7", f"{plugin}:mine", base_url=engine.base_url, out=tmp_path / "run")
+
+
+def test_an_unfinished_run_reports_what_it_had_spent(engine: FakeEngine, tmp_path: Path) -> None:
+    tts.sweep("arithmetic?size=6&seed=7", "majority_vote:n=4", base_url=engine.base_url, out=tmp_path, concurrency=4)
+    lines = (tmp_path / JOURNAL).read_bytes().splitlines(keepends=True)
+    (tmp_path / JOURNAL).write_bytes(b"".join(lines[: len(lines) // 2]))
+    granted = sum(b'"granted"' in line for line in lines[: len(lines) // 2])
+    half = api.report(tmp_path)
+    assert half.spent.samples == granted
+    assert half.spent.usd is None
+
+
+def test_an_interrupt_in_a_notebook_stops_the_run_at_once() -> None:
+    async def cell(url: str) -> None:
+        threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+        tts.solve("What is 19 + 23?", "majority_vote:n=4", base_url=url)
+
+    with FakeEngine(arithmetic(per_token_s=5.0)) as slow:
+        began = time.monotonic()
+        with contextlib.closing(asyncio.new_event_loop()) as loop, pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(cell(slow.base_url))
+        assert time.monotonic() - began < 30
+        assert slow.wait(lambda s: s.open_streams == 0, 5)

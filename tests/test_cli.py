@@ -153,6 +153,34 @@ def test_a_second_interrupt_aborts_and_books_what_was_lost(tmp_path: Path) -> No
     assert "lost in a crash or an abort: 8 requests" in out
 
 
+def test_an_interrupt_of_solve_says_what_was_paid_and_how_to_go_on(tmp_path: Path) -> None:
+    with FakeEngine(arithmetic(per_token_s=0.05)) as slow:
+        command = [sys.executable, "-m", "tts", "solve", "What is 19 + 23?", "-s", "majority_vote:n=40",
+                   "--base-url", slow.base_url, "-c", "4", "--out", str(tmp_path / "run")]  # fmt: skip
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert slow.wait(lambda s: s.requests > 6, 30)
+        process.send_signal(15)  # a scheduler's SIGTERM is minded like Ctrl-C
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "paid so far" in err and str(tmp_path / "run") in err
+
+
+def test_a_run_budget_that_ran_out_is_noted_under_the_table(tts: Tts) -> None:
+    ran = tts("sweep", "arithmetic?size=9&seed=7", "-s", "majority_vote:n=8", "--max-tokens", "40", "--run-budget",
+              "tokens=200")  # fmt: skip
+    assert "out of budget" in ran.out
+    assert "searches ended because a budget ran out" in ran.out
+
+
+def test_the_version_is_the_installed_one(tts: Tts) -> None:
+    assert tts("--version", url=False).out.startswith("tts 0.")
+
+
+def test_doctor_looks_at_the_server_of_the_environment(tts: Tts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    assert tts("doctor", url=False).code == 3
+
+
 def test_help_is_there_for_every_command_without_importing_the_heavy_half() -> None:
     program = (
         "import sys\nfrom tts import cli\n"

@@ -20,7 +20,7 @@ from tts.graders import Grader, grader_named
 from tts.journal import Decided, History
 from tts.outcome import Result
 from tts.protocols import Strategy, Verifier
-from tts.registry import check_spec, parse_specs, strategy, verifiers_of
+from tts.registry import check_spec, parse_specs, plugin_digests, strategy, verifiers_of
 from tts.report import Outcome, Row, summarise, write_report
 from tts.results import Solved, SweepResult, describe_cost
 from tts.runfolder import JOURNAL, Journal, NoJournal, read_records, write_atomically
@@ -169,7 +169,7 @@ async def asweep(
     """Run a budget sweep. See `sweep`."""
     task = _as_task(problems)
     sampling = sampling or Sampling()
-    base = {
+    base: dict[str, Any] = {
         "problems": task.name,
         "problems_digest": problems_digest([msgspec.to_builtins(e) for e in task.examples]),
         "strategies": (strategies,) if isinstance(strategies, str) else tuple(strategies),
@@ -178,8 +178,9 @@ async def asweep(
         "seeds": tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds),
         "grader": task.grader,
     }
+    specs = RunConfig.checked(**base).specs()
+    base["plugins"] = plugin_digests(specs)
     config = RunConfig.checked(**base)
-    specs = config.specs()
     cells = cells_of(config, len(task.examples))
     async with Workers() as workers, open_models(target) as models:
         verifiers = verifiers_of(specs, models.verifier)
@@ -502,7 +503,8 @@ def _run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
             return future.result()
         except KeyboardInterrupt:
             for loop, task in running:
-                loop.call_soon_threadsafe(task.cancel)
+                if not loop.is_closed():
+                    loop.call_soon_threadsafe(task.cancel)
             raise
 
 

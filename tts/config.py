@@ -43,6 +43,7 @@ class RunConfig(BaseModel):
         sampling: fields of `tts.types.Sampling`.
         model: what answers; `verifier_model` what judges, if that is another.
         grader: how answers are compared with references.
+        plugins: strategy file -> digest of its source: half a run of one version and half of another is no run.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -57,6 +58,7 @@ class RunConfig(BaseModel):
     model: str = ""
     verifier_model: str | None = None
     grader: str = "exact"
+    plugins: dict[str, str] = {}
 
     @field_validator("seeds")
     @classmethod

@@ -115,6 +115,12 @@ def parse_specs(text: str) -> list[StrategySpec]:
     return [StrategySpec(name, dict(zip(values, combo, strict=True))) for combo in itertools.product(*axes)]
 
 
+def plugin_digests(specs: Iterable[StrategySpec]) -> dict[str, str]:
+    """File -> a short hash of its source, for the strategies that are named by file."""
+    files = {spec.name.rpartition(":")[0] for spec in specs if ".py:" in spec.name}
+    return {file: hashlib.blake2b(Path(file).read_bytes(), digest_size=8).hexdigest() for file in sorted(files)}
+
+
 def check_spec(spec: StrategySpec) -> StrategySpec:
     """The spec, if its strategy exists and has these parameters. Raises as `parse_specs`."""
     known = {p.name: p for p in parameters(strategy(spec.name))}

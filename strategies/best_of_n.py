@@ -3,6 +3,7 @@
 from tts.run import Run
 from tts.selectors import named
 from tts.types import Candidate, Problem
+from tts.votes import Equivalence, choose
 
 
 async def best_of_n(
@@ -12,6 +13,7 @@ async def best_of_n(
     n: int | None = 8,
     verifier: str = "self_certainty",
     selector: str = "best_score",
+    equivalence: Equivalence = "exact",
 ) -> Candidate:
     """Sample `n` candidates, score each once with `verifier`, and let `selector` pick.
 
@@ -24,9 +26,10 @@ async def best_of_n(
             nothing for it: see `genrm`).
         verifier: the name of one of the run's verifiers.
         selector: best_score, weighted_majority, borda or majority.
+        equivalence: `math` lets 1/\\sqrt{2} and \\sqrt{2}/2 vote together (extra `math`).
     Raises: AllFailed, UnknownName.
     """
     run.fallback = select = named(selector)
     candidates = await run.generate(n=n)
     await run.verify(candidates, verifier)
-    return select(candidates, run.scores) or candidates[0]
+    return await choose(run, select, candidates, equivalence)

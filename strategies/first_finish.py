@@ -4,9 +4,12 @@ from tts.errors import InvalidParameter
 from tts.run import Run
 from tts.selectors import majority
 from tts.types import Candidate, Problem
+from tts.votes import Equivalence, choose
 
 
-async def first_finish(problem: Problem, run: Run, *, n: int = 8, k: int = 1) -> Candidate:
+async def first_finish(
+    problem: Problem, run: Run, *, n: int = 8, k: int = 1, equivalence: Equivalence = "exact"
+) -> Candidate:
     """Start `n` samples together, vote over the first `k` that end by themselves with an answer, cancel the others.
 
     Agarwal, Sengupta, Chakraborty (2025), arXiv:2505.18149, the asynchronous variant; k > 1 is its FFS-k@N, the
@@ -16,6 +19,7 @@ async def first_finish(problem: Problem, run: Run, *, n: int = 8, k: int = 1) ->
     Args:
         n: how many race.
         k: how many must finish.
+        equivalence: `math` lets 1/\\sqrt{2} and \\sqrt{2}/2 vote together (extra `math`).
     Raises: AllFailed, InvalidParameter.
     """
     if k < 1:
@@ -28,4 +32,4 @@ async def first_finish(problem: Problem, run: Run, *, n: int = 8, k: int = 1) ->
             if sum(c.complete and c.answer is not None for c in finished) >= k:
                 break
     usable = [c for c in finished if c.complete and c.answer is not None]
-    return majority(usable or finished, {}) or finished[0]
+    return await choose(run, majority, usable or finished, equivalence)

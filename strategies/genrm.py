@@ -4,6 +4,7 @@ from tts.errors import AllFailed, BudgetExhausted
 from tts.run import Run
 from tts.selectors import named
 from tts.types import Candidate, Problem
+from tts.votes import Equivalence, choose
 
 
 async def genrm(
@@ -14,6 +15,7 @@ async def genrm(
     verifications: int = 2,
     verifier: str = "genrm",
     selector: str = "weighted_majority",
+    equivalence: Equivalence = "exact",
 ) -> Candidate:
     """Sample `n` solutions, let `verifier` judge each `verifications` times, and select by the mean of P(Yes).
 
@@ -27,13 +29,14 @@ async def genrm(
         verifications: V, per solution.
         verifier: the name of one of the run's verifiers.
         selector: weighted_majority or best_score.
+        equivalence: `math` lets 1/\\sqrt{2} and \\sqrt{2}/2 vote together (extra `math`).
     Raises: AllFailed, UnknownName.
     """
     run.fallback = select = named(selector)
     if n is not None:
         candidates = await run.generate(n=n)
         await run.verify(candidates, verifier, repeats=verifications)
-        return select(candidates, run.scores) or candidates[0]
+        return await choose(run, select, candidates, equivalence)
     try:
         while True:  # one solution and its verifications at a time, so that no solution is left without
             candidates = await run.generate()
@@ -41,4 +44,4 @@ async def genrm(
     except (BudgetExhausted, AllFailed):
         if not run.candidates:
             raise
-    return select(run.candidates, run.scores) or run.candidates[0]
+    return await choose(run, select, run.candidates, equivalence)

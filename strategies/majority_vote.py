@@ -2,13 +2,12 @@
 
 from collections import Counter
 from math import comb
-from typing import Literal
 
-from tts.answers import classes
 from tts.errors import AllFailed, BudgetExhausted, InvalidParameter
 from tts.run import Run
-from tts.selectors import in_order, majority, merged
+from tts.selectors import majority
 from tts.types import Candidate, Problem
+from tts.votes import Equivalence, choose, equated
 
 
 async def majority_vote(
@@ -18,7 +17,7 @@ async def majority_vote(
     n: int | None = 8,
     stop_at: float | None = None,
     batch: int = 1,
-    equivalence: Literal["exact", "math"] = "exact",
+    equivalence: Equivalence = "exact",
 ) -> Candidate:
     """Sample `n` candidates and return the most frequent answer; with `stop_at`, stop once the lead is safe.
 
@@ -30,7 +29,7 @@ async def majority_vote(
         n: how many at most; None spends what is left of the budget.
         stop_at: the probability at which to stop, 0.95 in the paper; None never stops early.
         batch: samples between two looks, when stopping early.
-        equivalence: whether 1/\\sqrt{2} and \\sqrt{2}/2 vote together (math, in a worker process; extra `math`) or not.
+        equivalence: `math` lets 1/\\sqrt{2} and \\sqrt{2}/2 vote together (extra `math`).
     Raises: AllFailed, InvalidParameter.
     """
     run.fallback = majority
@@ -38,23 +37,10 @@ async def majority_vote(
         candidates = await run.generate(n=n)
     else:
         candidates = await _until_safe(run, n, stop_at, batch, equivalence)
-    winner = majority(await _voters(run, candidates, equivalence), {}) or candidates[0]
-    return next(c for c in candidates if c.id == winner.id)
+    return await choose(run, majority, candidates, equivalence)
 
 
-async def _voters(run: Run, candidates: list[Candidate], equivalence: str) -> list[Candidate]:
-    """The candidates in the order of asking, with equal answers spelt alike."""
-    ordered = in_order(candidates)
-    answers = [c.answer for c in ordered if c.answer is not None]
-    if equivalence == "exact" or not answers:
-        return ordered
-    numbers = classes(answers)
-    if numbers is not None:
-        return merged(ordered, numbers)
-    return merged(ordered, await run.call("tts.symbolic:classes", answers, timeout_s=10.0 + len(answers)))
-
-
-async def _until_safe(run: Run, n: int | None, stop_at: float, batch: int, equivalence: str) -> list[Candidate]:
+async def _until_safe(run: Run, n: int | None, stop_at: float, batch: int, equivalence: Equivalence) -> list[Candidate]:
     if n is not None and n < 1:
         raise InvalidParameter(f"n must be at least 1, but got {n}", name="n", value=n)
     candidates: list[Candidate] = []
@@ -73,7 +59,7 @@ async def _until_safe(run: Run, n: int | None, stop_at: float, batch: int, equiv
                 raise
             if n is None:  # failures may cost nothing: an open count must not repeat them for ever
                 break
-        if lead_probability(await _voters(run, candidates, equivalence)) >= stop_at:
+        if lead_probability(await equated(run, candidates, equivalence)) >= stop_at:
             break
     return candidates
 

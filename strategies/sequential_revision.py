@@ -4,6 +4,7 @@ from tts.errors import AllFailed, BudgetExhausted, InvalidParameter, TTSError
 from tts.run import Run
 from tts.selectors import named
 from tts.types import Candidate, Problem
+from tts.votes import Equivalence, choose
 
 MEMORY = 4  # attempts shown to the model, as in the paper
 
@@ -24,6 +25,7 @@ async def sequential_revision(
     rounds: int = 4,
     selector: str = "majority",
     verifier: str | None = None,
+    equivalence: Equivalence = "exact",
 ) -> Candidate:
     """Run `chains` chains of `rounds` versions each, and select over every version of every chain.
 
@@ -36,6 +38,7 @@ async def sequential_revision(
         rounds: versions per chain, the first attempt included.
         selector: majority, or best_score, weighted_majority or borda together with a verifier.
         verifier: scores every version, if given.
+        equivalence: `math` lets 1/\\sqrt{2} and \\sqrt{2}/2 vote together (extra `math`).
     Raises: AllFailed if every chain failed, UnknownName, InvalidParameter.
     """
     run.fallback = select = named(selector)
@@ -48,7 +51,7 @@ async def sequential_revision(
         raise next(error for _, error in found if error is not None)
     if verifier is not None:
         await run.verify(versions, verifier)
-    return select(versions, run.scores) or versions[0]
+    return await choose(run, select, versions, equivalence)
 
 
 async def _chain(problem: Problem, run: Run, rounds: int) -> tuple[list[Candidate], TTSError | None]:

@@ -157,12 +157,13 @@ def test_best_of_n_lets_the_verifier_decide() -> None:
 def test_votes_and_grades_know_mathematics_where_they_are_asked_to() -> None:
     texts = ("\\boxed{\\frac{\\sqrt{8}}{2}}", "\\boxed{5}", "\\boxed{\\sqrt{2}}", "\\boxed{5}", "\\boxed{2^{1/2}}")
     examples = [Example(Problem("p", "?"), "\\sqrt{2}")]
-    for equivalence, right in (("math", True), ("exact", False)):
-        with FakeEngine(answers(*texts)) as engine:
-            result = tts.sweep(
-                examples, f"majority_vote:n=5,equivalence={equivalence}", base_url=engine.base_url, concurrency=1
-            )
-        assert result.outcomes[0].correct is right
+    for strategy in ("majority_vote:n=5", "first_finish:n=5,k=5", "best_of_n:n=5,selector=majority"):
+        for equivalence, right in (("math", True), ("exact", False)):
+            with FakeEngine(answers(*texts)) as engine:
+                result = tts.sweep(
+                    examples, f"{strategy},equivalence={equivalence}", base_url=engine.base_url, concurrency=1
+                )
+            assert result.outcomes[0].correct is right, strategy
 
 
 def test_an_answer_that_hangs_the_grader_costs_its_limit_once_and_nothing_else() -> None:

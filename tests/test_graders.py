@@ -124,13 +124,13 @@ def test_a_reference_that_cannot_be_read_is_refused_with_its_problem_and_line(wo
 
 def test_votes_fall_into_classes_by_algebra_in_the_order_first_seen(workers):
     answers = ["x+1", "7", "1+x", r"\sqrt{49}", "7.0", "y", "(x+1)", "y"]
-    call = workers.call("tts.graders:equivalent_classes", (answers,), timeout_s=LONG_S)
+    call = workers.call("tts.symbolic:classes", (answers,), timeout_s=LONG_S)
     assert asyncio.run(call) == [0, 1, 0, 1, 1, 2, 0, 2]
 
 
 def test_one_answer_that_hangs_does_not_cost_the_others_their_votes(workers):
     answers = ["x+1", POWER_TOWER, "1+x", "(10^9)!", r"9^{9^9}", POWER_TOWER, "(" * 200 + "1" + ")" * 200, "x+1"]
-    classes = asyncio.run(workers.call("tts.graders:equivalent_classes", (answers,), timeout_s=LONG_S))
+    classes = asyncio.run(workers.call("tts.symbolic:classes", (answers,), timeout_s=LONG_S))
     assert classes == [0, 1, 0, 2, 3, 1, classes[6], 0]
     assert classes[6] not in (0, 1, 2, 3)
 
@@ -223,7 +223,7 @@ except MissingExtra as error:
     assert f"pip install 'test-time-scaling[{extra}]'" in said
 
 
-@pytest.mark.parametrize("function", ["tts.symbolic:parses", "tts.gym:entries", "tts.graders:equivalent_classes"])
+@pytest.mark.parametrize("function", ["tts.symbolic:parses", "tts.gym:entries"])
 def test_a_worker_without_the_package_says_so_too(function, tmp_path, monkeypatch):
     for package in ("math_verify", "reasoning_gym"):
         (tmp_path / f"{package}.py").write_text("raise ImportError('not here')\n")

@@ -149,8 +149,8 @@ def same(a: str, b: str) -> bool | None:
 def classes(answers: Sequence[str]) -> list[int] | None:
     """For each answer the number of its class, counted from 0 in the order of first appearance.
 
-    None if that takes algebra (`tts.graders.equivalent_classes`). An answer joins the first class whose representative,
-    its first member, it is the `same` as.
+    None if that takes algebra (`tts.symbolic.classes`, in a worker). An answer joins the first class whose
+    representative, its first member, it is the `same` as.
     """
     numbers: dict[str, int] = {}
     representatives: list[str] = []

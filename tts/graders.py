@@ -140,16 +140,6 @@ def grader_named(name: str, workers: Workers) -> Grader:
     raise unknown_name("grader", name, ("exact", "math", f"{REASONING_GYM}:NAME"))
 
 
-def equivalent_classes(answers: list[str]) -> list[int]:
-    """The class of each answer, by computer algebra (`symbolic.classes`): for a vote, in a worker process.
-
-    `answers.classes` settles most votes without it.
-    """
-    from tts.symbolic import classes
-
-    return classes(answers)
-
-
 def _unusable(reference: str, problem: Problem, line: int | None, what: str) -> BadProblem:
     where = "" if line is None else f" (line {line})"
     message = f"the reference answer {reference!r} of problem {problem.id!r}{where} {what}"

@@ -21,7 +21,7 @@ from tts.journal import Decided, History
 from tts.outcome import Result
 from tts.protocols import Strategy, Verifier
 from tts.registry import check_spec, parse_specs, plugin_digests, strategy, verifiers_of
-from tts.report import Outcome, Row, summarise, write_report
+from tts.report import Outcome, Row, summarise, warnings_of, write_report
 from tts.results import Solved, SweepResult, describe_cost
 from tts.runfolder import JOURNAL, Journal, NoJournal, read_records, write_atomically
 from tts.sweeps import Cell, cells_of, check_budgets, outcome_of, plan, problems_digest
@@ -365,6 +365,8 @@ def make_report(folder: Path, rows: Sequence[Row], config: RunConfig, paid: Cost
         "sampling": ", ".join(f"{k} {v}" for k, v in config.sampling.items()),
         "paid": spent,
     }
+    if notes := warnings_of(rows):
+        facts["notes"] = "; ".join(notes)
     try:
         return write_report(folder, rows, facts)
     except MissingExtra as error:

@@ -387,7 +387,8 @@ def _stdin() -> str:
 
 
 def _show_sweep(result: Any, json: bool) -> None:
-    from tts.display import console, table_of, warnings_of
+    from tts.display import console, table_of
+    from tts.report import warnings_of
     from tts.results import describe_cost
 
     if json:

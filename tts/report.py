@@ -157,6 +157,29 @@ def _row(members: Sequence[Outcome], seed: int) -> Row:
     )
 
 
+def warnings_of(rows: Sequence[Row]) -> list[str]:
+    """What a reader of the table must know and would not see."""
+    found = []
+    exhausted, searches = sum(r.exhausted for r in rows), sum(r.problems * r.seeds for r in rows)
+    if exhausted:
+        found.append(
+            f"{exhausted} of {searches} searches ended because a budget ran out; no answer counts as a wrong one"
+        )
+    downgrades = sorted({d for r in rows for d in r.downgrades})
+    if downgrades:
+        found.append(f"a server refused these parameters, and samples went without them: {', '.join(downgrades)}")
+    found += [
+        f"{r.strategy}{':' if r.params else ''}{r.params}: {100 * r.abstained:.0f} % of its verifications gave no score"
+        + ("; it chose by majority instead" if r.abstained == 1 else "")
+        for r in rows
+        if r.abstained
+    ]
+    failed = sum(r.failed for r in rows)
+    if failed:
+        found.append(f"{failed} requests failed for good; their searches went on without them")
+    return found
+
+
 def write_report(folder: Path, rows: Sequence[Row], facts: Mapping[str, object]) -> dict[str, Path]:
     """Write `report.html`, `report.csv`, `report.json`, and each picture as PNG and SVG, into `folder`.
 

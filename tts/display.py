@@ -111,7 +111,7 @@ class Display:
             parts.append(f"{self._cancelled:,} tokens cancelled")
         if self._failed:
             parts.append(f"{self._failed} requests failed")
-        if self._conductor is not None and self._conductor.draining:
+        if self.interrupted:
             parts.append("draining")
         return ", ".join(parts)
 
@@ -159,22 +159,33 @@ class Display:
 
 
 def table_of(rows: Sequence[Row]) -> Table:
-    """The result table of a sweep, on the frontier in bold."""
+    """The result table of a sweep, on the frontier in bold. Columns in which every row is empty or 0 are left out."""
+    cells = [_cells(row) for row in rows]
+    shown = [name for name in (cells[0] if cells else {}) if any(row[name] not in ("", "0") for row in cells)]
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for name in ("strategy", "budget"):
-        table.add_column(name, no_wrap=True)
-    headings = ("accuracy", "95 %", "tokens", "sequential", "verifier", "cancelled", "latency", "problems")
-    for name in (*headings, "out of budget", "errors"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in rows:
-        accuracy, interval = _accuracy(row)
-        cost = (row.tokens, row.sequential_tokens, row.verifier_tokens, row.cancelled_tokens)
-        latency = "\N{EN DASH}" if row.latency_s is None else f"{row.latency_s:.1f} s"
-        label = f"{row.strategy}{':' if row.params else ''}{row.params}"
-        numbers = [accuracy, interval, *map(_whole, cost), latency]
-        numbers += [str(row.problems), str(row.exhausted), str(row.errors)]
-        table.add_row(label, row.budget, *numbers, style="bold" if row.on_frontier else "")
+    for name in shown:
+        table.add_column(name, justify="left" if name in ("strategy", "budget") else "right", no_wrap=True)
+    for row, values in zip(rows, cells, strict=True):
+        table.add_row(*(values[name] for name in shown), style="bold" if row.on_frontier else "")
     return table
+
+
+def _cells(row: Row) -> dict[str, str]:
+    accuracy, interval = _accuracy(row)
+    return {
+        "strategy": f"{row.strategy}{':' if row.params else ''}{row.params}",
+        "budget": row.budget,
+        "accuracy": accuracy,
+        "95 %": interval,
+        "tokens": _whole(row.tokens),
+        "sequential": _whole(row.sequential_tokens),
+        "verifier": _whole(row.verifier_tokens),
+        "cancelled": _whole(row.cancelled_tokens),
+        "latency": "\N{EN DASH}" if row.latency_s is None else f"{row.latency_s:.1f} s",
+        "problems": str(row.problems),
+        "out of budget": str(row.exhausted),
+        "errors": str(row.errors),
+    }
 
 
 def _accuracy(row: Row) -> tuple[str, str]:

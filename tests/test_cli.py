@@ -110,7 +110,7 @@ def test_strategies_are_listed_with_their_parameters_and_papers(tts: Tts) -> Non
     listed = {s["name"]: s for s in json.loads(tts("strategies", "--json", url=False).out)}
     assert {"single", "best_of_n", "majority_vote", "first_finish", "genrm", "sequential_revision"} <= listed.keys()
     assert "2505.18149" in listed["first_finish"]["paper"]
-    assert {"n", "k"} == {p["name"] for p in listed["first_finish"]["parameters"]}
+    assert {"n", "k", "equivalence"} == {p["name"] for p in listed["first_finish"]["parameters"]}
 
 
 def test_doctor_tries_the_endpoint_and_reports_what_it_saw(tts: Tts) -> None:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from tts.actions import Cancelled, Failed, Finished, Progressed, Refused, Returned, Scored, Woke
 from tts.journal import Decided, Granted, Lost, Record, Shared
@@ -76,6 +77,7 @@ def samples(records: list[Record]) -> dict[str, str]:
     return found
 
 
+@pytest.mark.timeout(600)  # fifty starts of a process: on a busy machine they take minutes
 def test_a_sweep_killed_at_fifty_random_points_ends_with_the_same_samples_each_exactly_once(tmp_path: Path) -> None:
     with FakeEngine(arithmetic(per_token_s=0.002)) as engine:
         whole = finish(engine.base_url, tmp_path / "whole", REPEATABLE)

@@ -203,6 +203,6 @@ def _storage_error(path: Path, error: OSError) -> RunError:
             f"to resume",
             path=str(path),
         )
-    if isinstance(error, FileExistsError | NotADirectoryError):
+    if isinstance(error, FileExistsError) and path.parent.is_file():
         return RunError(f"{path.parent} is a file, not a folder: choose another --out", path=str(path.parent))
     return RunError(f"{path}: {error.strerror}", path=str(path), errno=error.errno)

@@ -364,7 +364,11 @@ def test_an_unfinished_run_reports_what_it_had_spent(engine: FakeEngine, tmp_pat
     assert half.spent.usd is None
 
 
-def test_an_interrupt_in_a_notebook_stops_the_run_at_once() -> None:
+def test_an_interrupt_in_a_notebook_stops_the_run_at_once(request: pytest.FixtureRequest) -> None:
+    # Python's own handler, which is not there where the tests run in the background of a shell.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before) and None)
+
     async def cell(url: str) -> None:
         threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
         tts.solve("What is 19 + 23?", "majority_vote:n=4", base_url=url)

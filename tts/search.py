@@ -303,10 +303,12 @@ class Search:
             self._out.append(Cancel(live.action.id))
 
     def _share_key(self, base: str) -> str:
-        """The next key under `base`: the same in every search that asks the same for the same problem."""
+        """The next key under `base`: the same in every search that asks the same for the same problem. Counted per
+        task, like ids, so that no sample depends on which of two chains was faster."""
+        base = f"{base}/{self._current.path}"
         index = self._share_counts.get(base, 0)
         self._share_counts[base] = index + 1
-        return f"{base}/{index}"
+        return f"{base}{index}"
 
     # --- driving
 

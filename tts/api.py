@@ -31,7 +31,7 @@ from tts.types import Cost, Message, Problem, Prompt, Sampling, StrategySpec
 from tts.workers import Workers
 
 if TYPE_CHECKING:
-    from tts.clusters.local import LocalCluster
+    from tts.clusters.cluster import Cluster
 
 T = TypeVar("T")
 PROBLEMS = "problems.jsonl"
@@ -42,7 +42,7 @@ class Watcher(Protocol):
     """Hears of a run while it goes on (`tts.display` shows it)."""
 
     def started(
-        self, cluster: LocalCluster, conductor: Conductor, planned: int, already: int | None, models: Models
+        self, cluster: Cluster, conductor: Conductor, planned: int, already: int | None, models: Models
     ) -> None: ...
     def told(self, events: Sequence[Event]) -> None: ...
     def decided(self, outcome: Outcome) -> None: ...
@@ -404,7 +404,7 @@ def report(folder: str | Path) -> SweepResult:
 # --- the small print
 
 
-def _cluster(models: Models, verifiers: Mapping[str, Verifier], workers: Workers | None = None) -> LocalCluster:
+def _cluster(models: Models, verifiers: Mapping[str, Verifier], workers: Workers | None = None) -> Cluster:
     from tts.clusters.local import LocalCluster
 
     return LocalCluster(models.by_name, verifiers, workers)

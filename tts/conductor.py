@@ -9,7 +9,7 @@ appears; and reports each one's result when its last action has ended and its bi
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeGuard
 
@@ -133,12 +133,14 @@ class Conductor:
         self._open: dict[str, _Open] = {}
         self._pending: OrderedDict[str, Generate | Verify] = OrderedDict()  # by id: asked for and not granted
         self._live: dict[str, Generate | Verify] = {}  # granted and not ended
-        self._free: set[str] = set()  # calls and sleeps under way: they need no grant
+        self._free: dict[str, Work] = {}  # calls and sleeps under way: they need no grant
+        self._cancelled: set[str] = set()  # what has been told to stop and has not ended
         self._owners: dict[str, str] = {}  # share key -> the id of the action that is getting it
         self._waiters: dict[str, dict[str, Generate | Verify]] = {}  # share key -> by id: what will get the same
         self._waits_for: dict[str, str] = {}  # id of one of those -> its share key
         self._samples = self._history.samples  # problem -> share key -> (id, event)
-        self._begun: set[str] = set()  # problems that the plan has come to and whose samples are kept
+        self._searches: Counter[str] = Counter()  # problem -> its open searches
+        self._latest = ""  # the problem that the plan has come to
         self._to_restore = set(self._history.opened)
         self._inbox: deque[Event] = deque()
         self._step = Step()
@@ -181,7 +183,8 @@ class Conductor:
         Returns the records to write. A fatal error stops the run: nothing more is granted."""
         if self.fatal is None and isinstance(event, Failed) and self.is_fatal(event):
             self.fatal = event.error
-        self._free.discard(event.id)
+        self._free.pop(event.id, None)
+        self._cancelled.discard(event.id)
         action = self._live.pop(event.id, None)
         if action is None:
             return []
@@ -189,6 +192,30 @@ class Conductor:
         self.ledger.settle(event.id, cost)
         self.lost += cost
         return [Lost(event.id, cost)]
+
+    def reissue(self, ids: Iterable[str]) -> Step:
+        """What carried these actions out has died. What they had cost by then nobody can know: it is lost at its worst
+        case. They are asked for again, under the same keys and seeds; those that had been cancelled end here."""
+        for id in reversed([*ids]):
+            granted = self._live.pop(id, None)
+            work = granted or self._free.pop(id, None)
+            if work is None:
+                continue  # it has ended since
+            if granted is not None:
+                self._book_lost(id, self.ledger.release(id))
+            if id in self._cancelled:
+                end = Cancelled(id, self.now)
+                self._step.records.append(end)
+                self._inbox.append(end)
+                if granted is not None:
+                    self._pass_on(granted)
+            elif granted is not None:
+                self._pending[id] = granted
+                self._pending.move_to_end(id, last=False)
+            else:
+                self._free[id] = work
+                self._step.actions.append(work)
+        return self._advance()
 
     # --- the loop
 
@@ -205,7 +232,9 @@ class Conductor:
 
     def _hear(self, event: Event) -> None:
         self.now = max(self.now, event.at_s)
-        self._free.discard(event.id)
+        if not isinstance(event, Progressed):
+            self._free.pop(event.id, None)
+            self._cancelled.discard(event.id)
         opened = self._open.get(event.id.rpartition("/")[0])
         if opened is None:
             return  # told twice, after its search has closed
@@ -227,11 +256,13 @@ class Conductor:
                 if not self._share(action):
                     self._pending[action.id] = action
             else:
-                self._free.add(action.id)
+                self._free[action.id] = action
                 self._step.actions.append(action)
         search = opened.search
         if search.closed and self._open.pop(search.id, None) is not None:
             self._report(search.result, opened.paid)
+            self._searches[search.problem.id] -= 1
+            self._forget_samples(search.problem.id)
 
     @staticmethod
     def _needs_grant(action: Work) -> TypeGuard[Generate | Verify]:
@@ -291,6 +322,7 @@ class Conductor:
     def _cancel(self, cancel: Cancel) -> None:
         """To the cluster if the action has left; otherwise it ends here, having cost nothing."""
         if cancel.id in self._live or cancel.id in self._free:
+            self._cancelled.add(cancel.id)
             self._step.actions.append(cancel)
             return
         waiting = self._pending.pop(cancel.id, None)
@@ -364,7 +396,8 @@ class Conductor:
         decided = self._history.decided.get(planned.id)
         if decided is not None:
             return True
-        self._forget_samples(planned.problem.id)
+        before, self._latest = self._latest, planned.problem.id
+        self._forget_samples(before)
         at_s = self._history.opened.get(planned.id)
         share, left = self._share_of_time(planned, self.now if at_s is None else at_s)
         if not left:
@@ -382,6 +415,7 @@ class Conductor:
             seed=planned.seed,
         )
         opened = self._open[planned.id] = _Open(search)
+        self._searches[planned.problem.id] += 1
         if at_s is None:
             self._step.records.append(Opened(planned.id, self.now))
             self._take(opened, search.start(self.now))
@@ -395,11 +429,10 @@ class Conductor:
         return not self.draining and self.fatal is None
 
     def _forget_samples(self, problem_id: str) -> None:
-        """The plan has come to this problem: forget the samples of those before it whose searches have all closed."""
-        self._begun.add(problem_id)
-        for gone in self._begun - {o.search.problem.id for o in self._open.values()} - {problem_id}:
-            self._begun.discard(gone)
-            self._samples.pop(gone, None)
+        """Once its searches have all closed, and the plan has gone on: none to come can use its samples."""
+        if problem_id != self._latest and self._searches[problem_id] <= 0:
+            del self._searches[problem_id]
+            self._samples.pop(problem_id, None)
 
     def _share_of_time(self, planned: Planned, at_s: float) -> tuple[Limits, bool]:
         """The search's share, its seconds cut to what the run has left at `at_s`; and whether any are left."""

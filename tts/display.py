@@ -18,7 +18,7 @@ from tts.actions import Cancelled, Event, Failed, Finished, Scored
 from tts.report import Outcome, Row
 
 if TYPE_CHECKING:
-    from tts.clusters.local import LocalCluster
+    from tts.clusters.cluster import Cluster
     from tts.conductor import Conductor
     from tts.target import Models
 
@@ -38,7 +38,7 @@ class Display:
         self.interrupted = False
         self._console = console
         self._quiet = quiet
-        self._cluster: LocalCluster | None = None
+        self._cluster: Cluster | None = None
         self._conductor: Conductor | None = None
         self._right: dict[str, list[float]] = {}
         self._tokens = 0
@@ -61,7 +61,7 @@ class Display:
     # --- what a run tells
 
     def started(
-        self, cluster: LocalCluster, conductor: Conductor, planned: int, already: int | None, models: Models
+        self, cluster: Cluster, conductor: Conductor, planned: int, already: int | None, models: Models
     ) -> None:
         self._cluster, self._conductor, self._planned = cluster, conductor, planned
         self._bar = self._progress.add_task("searches", total=planned)

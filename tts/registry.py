@@ -1,7 +1,8 @@
 """Names -> objects: a literal table for ours, entry points and `file.py:name` for everybody else's.
 
 A plugin is one `async def`; it is found by its entry point in the group `tts.strategies`, or named by its file:
-`--strategy my_ideas.py:my_strategy:n=4`.
+`--strategy my_ideas.py:my_strategy:n=4`. A verifier of one's own is a class, found by its entry point in the group
+`tts.verifiers`, or named `my_ideas.py:MyVerifier` or `my_package.module:MyVerifier`.
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ VERIFIERS: Mapping[str, str] = {
     "judge": "tts.verifiers.genrm:Judge",
     "self_certainty": "tts.verifiers.self_certainty:SelfCertainty",
 }
+
+
+_PLUGIN = "tts_plugin_"  # how the modules of plugin files begin
 
 
 class Parameter(Value, frozen=True):
@@ -81,12 +85,55 @@ def strategy(name: str) -> Strategy:
 
 
 def verifier(name: str, model: str | None = None) -> Verifier:
-    """A new verifier with that name; one that asks a model asks `model`. Raises: UnknownName."""
-    if name not in VERIFIERS:
-        raise unknown_name("verifier", name, VERIFIERS)
-    cls = _load(VERIFIERS[name])
-    made: Verifier = cls(model=model) if "model" in inspect.signature(cls).parameters else cls()
+    """A new verifier with that name, or of that class (`path/file.py:Class`, `module:Class`); one that asks a model asks
+    `model`. Raises: UnknownName; InvalidParameter for a class that cannot be used."""
+    cls = _verifier_class(name)
+    try:
+        made: Verifier = cls(model=model) if "model" in inspect.signature(cls).parameters else cls()
+    except Exception as error:
+        raise InvalidParameter(f"the verifier {name} cannot be made: {type(error).__name__}: {error}") from error
+    for attribute in ("kind", "candidate_logprobs", "in_worker", "request", "read", "score"):
+        if not hasattr(made, attribute):
+            raise InvalidParameter(f"the verifier {name} has no {attribute}: see tts.protocols.Verifier", name=name)
     return made
+
+
+def _verifier_class(name: str) -> Any:
+    if name in VERIFIERS:
+        return _load(VERIFIERS[name])
+    if ":" in name:
+        return by_address(name)
+    for point in entry_points(group="tts.verifiers"):
+        if point.name == name:
+            return by_address(point.value)
+    raise unknown_name("verifier", name, [*VERIFIERS, *(e.name for e in entry_points(group="tts.verifiers"))])
+
+
+def address_of(thing: Any) -> str:
+    """How another process finds a class or function: `module:name`, or `path/file.py:name` for a plugin's file."""
+    module = thing.__module__
+    if module.startswith(_PLUGIN):
+        module = sys.modules[module].__file__
+    return f"{module}:{thing.__qualname__}"
+
+
+def by_address(address: str) -> Any:
+    """What `address_of` names. Raises: InvalidParameter, UnknownName if it cannot be imported here."""
+    where, _, name = address.rpartition(":")
+    if where.endswith(".py"):
+        if not Path(where).is_file():
+            raise InvalidParameter(f"{where} is not a file here (in {Path.cwd()})", path=where)
+        found: Any = _import_file(Path(where).resolve())
+    else:
+        try:
+            found = importlib.import_module(where)
+        except Exception as error:
+            raise InvalidParameter(f"{where} cannot be imported: {type(error).__name__}: {error}") from error
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise UnknownName(f"{where} has no {name}", name=name)
+        found = getattr(found, part)
+    return found
 
 
 def parse_specs(text: str) -> list[StrategySpec]:
@@ -94,7 +141,7 @@ def parse_specs(text: str) -> list[StrategySpec]:
 
     Raises: UnknownName for the strategy or a parameter, InvalidParameter for a value of the wrong type.
     """
-    match = re.fullmatch(r"(.*?\.py:[^:]+|[^:]+)(?::(.*))?", text.strip())
+    match = re.fullmatch(r"([^=]*?\.py:[^:]+|[^:]+)(?::(.*))?", text.strip())
     if match is None:
         raise InvalidParameter(f"a strategy is given as NAME or NAME:PARAM=VALUE,..., but got {text!r}")
     name, settings = match[1], match[2] or ""
@@ -116,8 +163,9 @@ def parse_specs(text: str) -> list[StrategySpec]:
 
 
 def plugin_digests(specs: Iterable[StrategySpec]) -> dict[str, str]:
-    """File -> a short hash of its source, for the strategies that are named by file."""
-    files = {spec.name.rpartition(":")[0] for spec in specs if ".py:" in spec.name}
+    """File -> a short hash of its source, for the strategies and verifiers that are named by file."""
+    names = [name for spec in specs for name in (spec.name, str(spec.params.get("verifier", "")))]
+    files = {name.rpartition(":")[0] for name in names if ".py:" in name}
     return {file: hashlib.blake2b(Path(file).read_bytes(), digest_size=8).hexdigest() for file in sorted(files)}
 
 
@@ -206,7 +254,7 @@ def _from_entry_point(point: EntryPoint) -> Strategy:
 
 def _import_file(path: Path) -> ModuleType:
     """Import a file under a name of its own, once, so that its functions can be found again by that name."""
-    name = f"tts_plugin_{path.stem}_{hashlib.blake2b(str(path).encode(), digest_size=4).hexdigest()}"
+    name = f"{_PLUGIN}{path.stem}_{hashlib.blake2b(str(path).encode(), digest_size=4).hexdigest()}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)

@@ -16,7 +16,7 @@ from tts.costs import CostModel, ModelConfig, ModelCost, load_prices, price_from
 from tts.errors import EndpointError, InvalidParameter, ModelNotFound, RequestRejected, unknown_name
 
 if TYPE_CHECKING:
-    from tts.clusters.local import Model
+    from tts.clusters.executor import Model
     from tts.endpoints import EndpointPool
     from tts.openai import OpenAIClient
 

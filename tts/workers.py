@@ -352,7 +352,11 @@ def _carry_out(order: _Order, started: Callable[[], None]) -> bytes:
 
 
 def _resolve(name: str) -> Callable[..., Any]:
-    module, _, qualname = name.partition(":")
+    module, _, qualname = name.rpartition(":")
+    if module.endswith(".py"):
+        from tts.registry import by_address
+
+        return by_address(name)  # type: ignore[no-any-return]
     found: Any = importlib.import_module(module)
     for part in qualname.split("."):
         found = getattr(found, part)

@@ -1,0 +1,155 @@
+"""What every live cluster does alike: journal the records, carry out the actions, journal the events, tell the conductor.
+
+Everything hard is in the conductor and the search. A cluster adds where actions are carried out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+from tts.actions import Action, Cancelled, Event, Failed, Progressed
+from tts.conductor import Conductor, OnResult, Step, ignore
+from tts.errors import RunError, TTSError
+from tts.runfolder import Journal, NoJournal
+
+
+class Cluster(ABC):
+    """Drives a conductor on the running event loop."""
+
+    def __init__(self) -> None:
+        self._events: list[Event] = []
+        self._orphans: list[str] = []
+        self._failure: TTSError | None = None
+        self._woken = asyncio.Event()
+        self._aborting = False
+        self._conductor: Conductor | None = None
+        self._epoch = 0.0
+
+    async def run(
+        self,
+        conductor: Conductor,
+        journal: Journal | NoJournal | None = None,
+        on_result: OnResult = ignore,
+        on_events: Callable[[Sequence[Event]], None] = lambda events: None,
+    ) -> None:
+        """Drive the conductor to its end.
+
+        Raises: the fatal error that stopped it (everything that came before is in the journal), or a RunError if the
+            journal cannot be written.
+        """
+        journal = journal or NoJournal()
+        self._conductor = conductor
+        self._epoch = time.monotonic() - conductor.now
+        try:
+            step = conductor.start()
+            self._epoch = time.monotonic() - conductor.now
+            while True:
+                self._do(step, journal, on_result)
+                if conductor.done or self._aborting:
+                    break
+                await self._woken.wait()
+                self._woken.clear()
+                events, self._events = self._events, []
+                orphans, self._orphans = self._orphans, []
+                told = self._split(events, journal)
+                journal.write(told)
+                on_events(told)
+                step = conductor.tell(told)
+                if orphans:
+                    self._do(step, journal, on_result)
+                    step = conductor.reissue(orphans)
+        finally:
+            await self._stop(journal)
+        if conductor.fatal is not None:
+            raise conductor.fatal.rebuild()
+        if self._failure is not None:
+            raise self._failure
+
+    def drain(self) -> None:
+        """Grant nothing more; `run` returns when what is in flight has ended. A resumed run goes on from there."""
+        if self._conductor is not None:
+            self._conductor.draining = True
+            self._woken.set()
+
+    def abort(self) -> None:
+        """Cancel what is in flight, book what it cost as lost, and return."""
+        self.drain()
+        self._aborting = True
+        self._woken.set()
+
+    # --- what a cluster adds
+
+    @abstractmethod
+    def _carry_out(self, actions: Sequence[Action]) -> None:
+        """Begin these; each ends with exactly one event, through `_tell`."""
+
+    @abstractmethod
+    async def _halt(self) -> None:
+        """Cancel everything that is under way, and wait a moment for how it ended."""
+
+    def status(self) -> list[str]:
+        """A line on each part of the cluster, for whoever watches; none if there is nothing to tell apart."""
+        return []
+
+    def _tell(self, event: Event) -> None:
+        self._events.append(event)
+        self._woken.set()
+
+    def _orphaned(self, ids: Sequence[str]) -> None:
+        """What carried these out has died: they have to be asked for again."""
+        self._orphans += ids
+        self._woken.set()
+
+    def _fail(self, error: TTSError) -> None:
+        """The cluster cannot go on. What was paid for is in the journal; `run` raises this once all has been booked."""
+        self._failure = self._failure or error
+        self.abort()
+
+    def _now(self) -> float:
+        return time.monotonic() - self._epoch
+
+    # --- the loop
+
+    def _do(self, step: Step, journal: Journal | NoJournal, on_result: OnResult) -> None:
+        journal.write(step.records)
+        if step.actions:
+            self._carry_out(step.actions)
+        for result, decided in step.results:
+            on_result(result, decided)
+
+    def _split(self, events: list[Event], journal: Journal | NoJournal) -> list[Event]:
+        """The events to tell; a fatal one is booked and stops the run instead."""
+        assert self._conductor is not None
+        told: list[Event] = []
+        for event in events:
+            if isinstance(event, Failed) and self._conductor.is_fatal(event):
+                journal.write(self._conductor.lose(event))
+                self._aborting = True
+            else:
+                told.append(event)
+        return told
+
+    async def _stop(self, journal: Journal | NoJournal) -> None:
+        """Cancel whatever still runs; keep what had come, and book what the rest had cost by then as lost."""
+        if self._conductor is not None:
+            self._conductor.draining = True  # what ends now must not let anything more leave
+        await self._halt()
+        with contextlib.suppress(RunError):  # a journal that just failed is the error that is already on its way
+            self._book_last(journal)
+
+    def _book_last(self, journal: Journal | NoJournal) -> None:
+        assert self._conductor is not None
+        events, self._events = self._events, []
+        for event in events:
+            if isinstance(event, Progressed):
+                continue
+            if isinstance(event, Cancelled) or self._conductor.is_fatal(event):
+                journal.write(self._conductor.lose(event))
+            else:
+                journal.write([event])
+                journal.write(self._conductor.tell([event]).records)
+        journal.write(self._conductor.reissue(self._conductor.unended).records)  # what never told its end

@@ -1,0 +1,176 @@
+"""Carries actions out on the running event loop: requests to models, verifiers, functions in worker processes.
+
+`LocalCluster` has one; so has every Ray actor. Whatever happens, exactly one event ends each action.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from tts.actions import (
+    Call,
+    Cancelled,
+    End,
+    Event,
+    Failed,
+    Finished,
+    Generate,
+    Progressed,
+    Request,
+    Returned,
+    Scored,
+    Sleep,
+    Verify,
+    Woke,
+    Work,
+)
+from tts.errors import TTSError, unknown_name
+from tts.partial import Partial
+from tts.protocols import Verifier
+from tts.registry import address_of, by_address
+from tts.types import Candidate, Completion, ErrorInfo, Problem, Score, Timing, Usage
+from tts.workers import Workers
+
+VERIFY_LIMIT_S = 10.0  # for a verifier that computes in a worker process
+LAST_WORDS_S = 2.0  # how long an aborted request may take to close its stream
+
+
+class Model(Protocol):
+    """Something that completes requests: `tts.openai.OpenAIClient`, `tts.endpoints.EndpointPool`."""
+
+    async def complete(
+        self, request: Request, partial: Partial, on_progress: Callable[[str, int, float | None], None] | None = None
+    ) -> Completion: ...
+
+
+class Executor:
+    """Carries actions out.
+
+    Args:
+        models: by name; a request that names none goes to the first.
+        verifiers: by name.
+        workers: for functions that may be slow or hang; made when first needed if not given.
+        tell: hears of every event, on the event loop.
+        now: the run's clock, in seconds.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, Model],
+        verifiers: Mapping[str, Verifier],
+        workers: Workers | None,
+        tell: Callable[[Event], None],
+        now: Callable[[], float],
+    ) -> None:
+        self.verifiers = verifiers
+        self._models = dict(models)
+        self._workers = workers
+        self._own_workers = workers is None
+        self._tell = tell
+        self._now = now
+        self._tasks: dict[str, asyncio.Task[End]] = {}
+
+    def __contains__(self, id: str) -> bool:
+        return id in self._tasks
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def start(self, action: Work) -> None:
+        """Begin; `tell` hears of its end."""
+        partial, started_s = Partial(), time.monotonic()
+        task = asyncio.get_running_loop().create_task(self._outcome(action, partial), name=action.id)
+        self._tasks[action.id] = task
+        # In a callback, because a task that is cancelled before its first step never runs its body.
+        task.add_done_callback(lambda task: self._ended(action.id, partial, started_s, task))
+
+    def cancel(self, id: str) -> None:
+        """Stop it, all the way to the engine. Nothing to do if it has ended."""
+        task = self._tasks.get(id)
+        if task is not None:
+            task.cancel()
+
+    async def stop(self) -> None:
+        """Cancel everything, and wait until the streams are closed."""
+        for task in self._tasks.values():
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(list(self._tasks.values()), timeout=LAST_WORDS_S)
+
+    async def aclose(self) -> None:
+        """`stop`, and end the worker processes that were started here."""
+        await self.stop()
+        if self._own_workers and self._workers is not None:
+            await self._workers.aclose()
+
+    def _ended(self, id: str, partial: Partial, started_s: float, task: asyncio.Task[End]) -> None:
+        del self._tasks[id]
+        event: End
+        if task.cancelled():
+            event = Cancelled(id, 0.0, partial.completion("cancelled"))
+        elif (error := task.exception()) is not None:
+            # Also of somebody else's verifier or client: its action failed, the run goes on.
+            usage = error.facts.get("usage") if isinstance(error, TTSError) else None
+            spent = partial.usage() if usage is None else msgspec.convert(usage, Usage)
+            event = Failed(id, 0.0, ErrorInfo.of(error), spent, Timing(time.monotonic() - started_s))
+        else:
+            event = task.result()
+        self._tell(msgspec.structs.replace(event, at_s=self._now()))
+
+    async def _outcome(self, action: Work, partial: Partial) -> End:
+        started_s = time.monotonic()
+        match action:
+            case Generate():
+                completion = await self._complete(action.id, action.request, partial)
+                return Finished(action.id, 0.0, completion)
+            case Verify(request=Request() as request):
+                completion = await self._complete(action.id, request, partial)
+                score = self.verifiers[action.verifier].read(completion)
+                return Scored(action.id, 0.0, score, completion.usage, completion.timing)
+            case Verify():
+                score = await self._compute(action)
+                return Scored(action.id, 0.0, score, timing=Timing(time.monotonic() - started_s))
+            case Call():
+                value = await self._worker_call(action.function, action.args, action.timeout_s)
+                return Returned(action.id, 0.0, value, Timing(time.monotonic() - started_s))
+            case Sleep():
+                await asyncio.sleep(max(0.0, action.until_s - self._now()))
+                return Woke(action.id, 0.0)
+
+    async def _complete(self, id: str, request: Request, partial: Partial) -> Completion:
+        if request.model is not None and request.model not in self._models:
+            raise unknown_name("model", request.model, self._models)
+        model = self._models[request.model] if request.model else next(iter(self._models.values()))
+
+        def progressed(text: str, tokens: int, mean_logprob: float | None) -> None:
+            offset = len(partial.text) - len(text)
+            self._tell(Progressed(id, self._now(), text, offset, partial.tokens, mean_logprob))
+
+        # Our name for a model chooses the client; which model it asks its server for is the client's affair.
+        plain = msgspec.structs.replace(request, model=None)
+        return await model.complete(plain, partial, progressed if request.progress else None)
+
+    async def _compute(self, action: Verify) -> Score:
+        verifier = self.verifiers[action.verifier]
+        if not verifier.in_worker:
+            return verifier.score(action.problem, action.candidate)
+        arguments = (address_of(type(verifier)), *msgspec.to_builtins((action.problem, action.candidate)))
+        value = await self._worker_call("tts.clusters.executor:score_in_worker", arguments, VERIFY_LIMIT_S)
+        return msgspec.convert(value, Score)
+
+    async def _worker_call(self, function: str, arguments: Sequence[Any], timeout_s: float) -> Any:
+        if self._workers is None:
+            self._workers = Workers()
+        return await self._workers.call(function, arguments, timeout_s=timeout_s)
+
+
+def score_in_worker(address: str, problem: Any, candidate: Any) -> Any:
+    """Runs in a worker process: the verifier is made anew there and scores."""
+    verifier: Verifier = by_address(address)()
+    score = verifier.score(msgspec.convert(problem, Problem), msgspec.convert(candidate, Candidate))
+    return msgspec.to_builtins(score)

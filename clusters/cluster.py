@@ -1,4 +1,4 @@
-"""What every live cluster does alike: journal the records, carry out the actions, journal the events, tell the conductor.
+"""What every live cluster does alike: journal records, carry out actions, journal events, tell the conductor.
 
 Everything hard is in the conductor and the search. A cluster adds where actions are carried out.
 """
@@ -9,12 +9,14 @@ import asyncio
 import contextlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from tts.actions import Action, Cancelled, Event, Failed, Progressed
 from tts.conductor import Conductor, OnResult, Step, ignore
-from tts.errors import RunError, TTSError
+from tts.errors import EndpointError, RunError, TTSError
+from tts.protocols import Verifier
 from tts.runfolder import Journal, NoJournal
+from tts.types import ErrorInfo
 
 
 class Cluster(ABC):
@@ -22,7 +24,7 @@ class Cluster(ABC):
 
     def __init__(self) -> None:
         self._events: list[Event] = []
-        self._orphans: list[str] = []
+        self._orphans: dict[str, ErrorInfo | None] = {}
         self._failure: TTSError | None = None
         self._woken = asyncio.Event()
         self._aborting = False
@@ -54,7 +56,7 @@ class Cluster(ABC):
                 await self._woken.wait()
                 self._woken.clear()
                 events, self._events = self._events, []
-                orphans, self._orphans = self._orphans, []
+                orphans, self._orphans = self._orphans, {}
                 told = self._split(events, journal)
                 journal.write(told)
                 on_events(told)
@@ -62,6 +64,7 @@ class Cluster(ABC):
                 if orphans:
                     self._do(step, journal, on_result)
                     step = conductor.reissue(orphans)
+                self._turned(conductor)
         finally:
             await self._stop(journal)
         if conductor.fatal is not None:
@@ -91,6 +94,9 @@ class Cluster(ABC):
     async def _halt(self) -> None:
         """Cancel everything that is under way, and wait a moment for how it ended."""
 
+    def _turned(self, conductor: Conductor) -> None:  # noqa: B027  # most have nothing to do
+        """A turn of the loop has ended: for clusters that keep count."""
+
     def status(self) -> list[str]:
         """A line on each part of the cluster, for whoever watches; none if there is nothing to tell apart."""
         return []
@@ -99,9 +105,9 @@ class Cluster(ABC):
         self._events.append(event)
         self._woken.set()
 
-    def _orphaned(self, ids: Sequence[str]) -> None:
-        """What carried these out has died: they have to be asked for again."""
-        self._orphans += ids
+    def _orphaned(self, orphans: Mapping[str, ErrorInfo | None]) -> None:
+        """What carried these out has died: they have to be asked for again, unless there is an error."""
+        self._orphans.update(orphans)
         self._woken.set()
 
     def _fail(self, error: TTSError) -> None:
@@ -152,4 +158,27 @@ class Cluster(ABC):
             else:
                 journal.write([event])
                 journal.write(self._conductor.tell([event]).records)
-        journal.write(self._conductor.reissue(self._conductor.unended).records)  # what never told its end
+        journal.write(
+            self._conductor.reissue(dict.fromkeys(self._conductor.unended)).records
+        )  # what never told its end
+
+
+class Site(ABC):
+    """A place where runs are carried out, with the models that are there, as long as it is open.
+
+    Attributes:
+        name: of the model that answers; `verifier` of what verifies, None if it is the same.
+        concurrency: how many requests may be in flight.
+        unreachable: endpoints that did not answer, of several.
+        embedded: whether the model is the small one in process.
+    """
+
+    name: str
+    verifier: str | None
+    concurrency: int
+    unreachable: Sequence[EndpointError]
+    embedded: bool
+
+    @abstractmethod
+    async def cluster(self, verifiers: Mapping[str, Verifier]) -> Cluster:
+        """What carries out one run, with these verifiers by name."""

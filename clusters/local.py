@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 from tts.actions import Action, Cancel
-from tts.clusters.cluster import Cluster
+from tts.clusters.cluster import Cluster, Site
 from tts.clusters.executor import Executor, Model
 from tts.protocols import Verifier
+from tts.target import Models, Target, open_models
 from tts.workers import Workers
 
 
@@ -38,3 +40,26 @@ class LocalCluster(Cluster):
 
     async def _halt(self) -> None:
         await self._executor.aclose()
+
+
+class LocalSite(Site):
+    """This process."""
+
+    def __init__(self, models: Models, workers: Workers | None) -> None:
+        self.name = models.name
+        self.verifier = models.verifier
+        self.concurrency = models.concurrency
+        self.unreachable = models.unreachable
+        self.embedded = models.embedded
+        self._models = models
+        self._workers = workers
+
+    async def cluster(self, verifiers: Mapping[str, Verifier]) -> LocalCluster:
+        return LocalCluster(self._models.by_name, verifiers, self._workers)
+
+
+@asynccontextmanager
+async def open_local(target: Target, workers: Workers | None = None) -> AsyncIterator[LocalSite]:
+    """Connect to the servers of a resolved target from here. Raises as `open_models`."""
+    async with open_models(target) as models:
+        yield LocalSite(models, workers)

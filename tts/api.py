@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack
 
@@ -25,13 +26,14 @@ from tts.report import Outcome, Row, summarise, warnings_of, write_report
 from tts.results import Solved, SweepResult, describe_cost
 from tts.runfolder import JOURNAL, Journal, NoJournal, read_records, write_atomically
 from tts.sweeps import Cell, cells_of, check_budgets, outcome_of, plan, problems_digest
-from tts.target import Models, Target, open_models
+from tts.target import Pricing, Target, resolved
 from tts.tasks import Example, Task, load, read_examples, write_examples
 from tts.types import Cost, Message, Problem, Prompt, Sampling, StrategySpec
 from tts.workers import Workers
 
 if TYPE_CHECKING:
-    from tts.clusters.cluster import Cluster
+    from tts.clusters.cluster import Cluster, Site
+    from tts.clusters.spec import ClusterSpec
 
 T = TypeVar("T")
 PROBLEMS = "problems.jsonl"
@@ -42,7 +44,7 @@ class Watcher(Protocol):
     """Hears of a run while it goes on (`tts.display` shows it)."""
 
     def started(
-        self, cluster: Cluster, conductor: Conductor, planned: int, already: int | None, models: Models
+        self, cluster: Cluster, conductor: Conductor, planned: int, already: int | None, site: Site
     ) -> None: ...
     def told(self, events: Sequence[Event]) -> None: ...
     def decided(self, outcome: Outcome) -> None: ...
@@ -59,6 +61,8 @@ async def asolve(
     sampling: Sampling | None = None,
     out: str | Path | None = None,
     watcher: Watcher | None = None,
+    cluster: str | Path | ClusterSpec = "local",
+    address: str | None = None,
     **target: Unpack[Target],
 ) -> Solved:
     """Solve one prompt. See `solve`."""
@@ -66,11 +70,14 @@ async def asolve(
     spec, resolve = _as_spec(strategy, params)
     share = _as_limits(budget)
     cell = Cell(spec, share, seed)
-    async with open_models(target) as models:
-        verifiers = verifiers_of([spec], models.verifier, resolve)
+    pricing = Pricing(target)
+    async with open_site(cluster, address, target) as site:
+        costs = pricing.costs(site.name, site.verifier, embedded=site.embedded)
+        verifiers = verifiers_of([spec], site.verifier, resolve)
         sampling = _with_logprobs(sampling or Sampling(), verifiers)
-        check_budgets([cell], [problem], models.costs, sampling, Limits(), resolve)
-        preflight([cell], problem, resolve, models.costs, verifiers, sampling)
+        check_budgets([cell], [problem], costs, sampling, Limits(), resolve)
+        preflight([cell], problem, resolve, costs, verifiers, sampling)
+        carrier = await site.cluster(verifiers)
         config = RunConfig(
             problems="one prompt",
             problems_digest=problems_digest([msgspec.to_builtins(problem)]),
@@ -78,8 +85,8 @@ async def asolve(
             budgets=(str(share),),
             seeds=(seed,),
             sampling=msgspec.to_builtins(sampling),
-            model=models.name,
-            verifier_model=models.verifier,
+            model=site.name,
+            verifier_model=site.verifier,
         )
         results: list[Result] = []
         journal = Journal(Path(out), config.model_dump(mode="json"), refeed=True) if out else NoJournal()
@@ -87,17 +94,16 @@ async def asolve(
             conductor = Conductor(
                 plan([cell], [problem]),
                 resolve,
-                costs=models.costs,
+                costs=costs,
                 verifiers=verifiers,
                 sampling=sampling,
-                window=models.concurrency,
+                window=site.concurrency,
                 history=journal.history,
             )
-            cluster = _cluster(models, verifiers)
             if watcher is not None:
-                watcher.started(cluster, conductor, 1, None, models)
+                watcher.started(carrier, conductor, 1, None, site)
             try:
-                await cluster.run(conductor, journal, lambda result, decided: results.append(result))
+                await carrier.run(conductor, journal, lambda result, decided: results.append(result))
             finally:
                 if watcher is not None:
                     watcher.ended()
@@ -122,6 +128,8 @@ def solve(
     sampling: Sampling | None = None,
     out: str | Path | None = None,
     watcher: Watcher | None = None,
+    cluster: str | Path | ClusterSpec = "local",
+    address: str | None = None,
     **target: Unpack[Target],
 ) -> Solved:
     """Turn a budget into the best answer to one prompt that it buys.
@@ -133,6 +141,8 @@ def solve(
         seed: of the samples.
         sampling: temperature, max_tokens and so on.
         out: a folder for the journal; the same call with the same folder resumes.
+        cluster: `local` is this process; `ray` is Ray actors, a YAML or TOML file or a `ClusterSpec` says which.
+        address: of a Ray cluster; without it and RAY_ADDRESS, `ray` starts one on this machine.
         target: which servers, and what they cost: see `tts.target.Target`. None starts a small model in process.
 
     Works inside a running event loop, too. Raises: UsageError for a call that cannot work, EndpointError for a server
@@ -148,6 +158,8 @@ def solve(
             sampling=sampling,
             out=out,
             watcher=watcher,
+            cluster=cluster,
+            address=address,
             **target,
         )
     )
@@ -164,6 +176,8 @@ async def asweep(
     out: str | Path | None = None,
     report: bool = True,
     watcher: Watcher | None = None,
+    cluster: str | Path | ClusterSpec = "local",
+    address: str | None = None,
     **target: Unpack[Target],
 ) -> SweepResult:
     """Run a budget sweep. See `sweep`."""
@@ -182,18 +196,21 @@ async def asweep(
     base["plugins"] = plugin_digests(specs)
     config = RunConfig.checked(**base)
     cells = cells_of(config, len(task.examples))
-    async with Workers() as workers, open_models(target) as models:
-        verifiers = verifiers_of(specs, models.verifier)
+    pricing = Pricing(target)
+    async with Workers() as workers, open_site(cluster, address, target, workers) as site:
+        costs = pricing.costs(site.name, site.verifier, embedded=site.embedded)
+        verifiers = verifiers_of(specs, site.verifier)
         sampling = _with_logprobs(sampling, verifiers)
         config = RunConfig.checked(
-            **base, sampling=msgspec.to_builtins(sampling), model=models.name, verifier_model=models.verifier
+            **base, sampling=msgspec.to_builtins(sampling), model=site.name, verifier_model=site.verifier
         )
         grader = grader_named(task.grader, workers)
         await _check_references(grader, task)
         examples = {example.problem.id: example for example in task.examples}
         listed = [example.problem for example in task.examples]
-        check_budgets(cells, listed, models.costs, sampling, config.run_limits())
-        preflight(cells, listed[0], strategy, models.costs, verifiers, sampling)
+        check_budgets(cells, listed, costs, sampling, config.run_limits())
+        preflight(cells, listed[0], strategy, costs, verifiers, sampling)
+        carrier = await site.cluster(verifiers)
         folder = Path(out) if out else None
         journal = Journal(folder, config.model_dump(mode="json")) if folder else NoJournal()
         try:
@@ -202,22 +219,21 @@ async def asweep(
             conductor = Conductor(
                 plan(cells, listed),
                 strategy,
-                costs=models.costs,
+                costs=costs,
                 verifiers=verifiers,
                 sampling=sampling,
                 limits=config.run_limits(),
-                window=models.concurrency,
+                window=site.concurrency,
                 history=journal.history,
             )
             tally = _Tally(cells, examples, grader, watcher)
-            cluster = _cluster(models, verifiers, workers)
             for decided in journal.history.decided.values():
                 tally.add(decided)
             already = len(journal.history.decided) if journal.history.at_s else None
             if watcher is not None:
-                watcher.started(cluster, conductor, len(cells) * len(listed), already, models)
+                watcher.started(carrier, conductor, len(cells) * len(listed), already, site)
             try:
-                await cluster.run(
+                await carrier.run(
                     conductor,
                     journal,
                     lambda result, decided: tally.add(decided),
@@ -251,6 +267,8 @@ def sweep(
     out: str | Path | None = None,
     report: bool = True,
     watcher: Watcher | None = None,
+    cluster: str | Path | ClusterSpec = "local",
+    address: str | None = None,
     **target: Unpack[Target],
 ) -> SweepResult:
     """Run every strategy under every budget with every seed on every problem, and say what each extra token bought.
@@ -264,7 +282,7 @@ def sweep(
         seeds: how many, or which.
         out: the run folder: journal, problems, report. The same call with the same folder resumes.
         report: whether to write the report there.
-        target: which servers, as for `solve`.
+        cluster, address, target: where, and on which servers, as for `solve`.
 
     Raises: UsageError for a call that cannot work, before anything is spent; EndpointError and RunError for a run that
         had to stop: everything paid for is in the folder.
@@ -280,6 +298,8 @@ def sweep(
             out=out,
             report=report,
             watcher=watcher,
+            cluster=cluster,
+            address=address,
             **target,
         )
     )
@@ -404,10 +424,29 @@ def report(folder: str | Path) -> SweepResult:
 # --- the small print
 
 
-def _cluster(models: Models, verifiers: Mapping[str, Verifier], workers: Workers | None = None) -> Cluster:
-    from tts.clusters.local import LocalCluster
+def open_site(
+    cluster: str | Path | ClusterSpec, address: str | None, target: Target, workers: Workers | None = None
+) -> AbstractAsyncContextManager[Site]:
+    """Where a run is carried out, open. Raises as `tts.clusters.local.open_local` and `tts.clusters.ray.open_ray`."""
+    from tts.clusters.spec import ClusterSpec
 
-    return LocalCluster(models.by_name, verifiers, workers)
+    spec = ClusterSpec.of(cluster, address=address)
+    known = resolved(target)
+    if spec.cluster == "local":
+        from tts.clusters.local import open_local
+
+        if address is not None:
+            raise InvalidParameter("an address is a Ray cluster's: add cluster='ray' (--cluster ray)", name="address")
+        known = {**known, "base_url": [*spec.endpoints] or known["base_url"]}
+        here: AbstractAsyncContextManager[Site] = open_local(known, workers)
+        return here
+    from tts.clusters.environment import prepare
+
+    prepare(spec.address)
+    from tts.clusters.ray import open_ray
+
+    there: AbstractAsyncContextManager[Site] = open_ray(spec, known)
+    return there
 
 
 def _as_problem(prompt: str | Prompt) -> Problem:

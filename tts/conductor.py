@@ -193,18 +193,19 @@ class Conductor:
         self.lost += cost
         return [Lost(event.id, cost)]
 
-    def reissue(self, ids: Iterable[str]) -> Step:
+    def reissue(self, orphans: Mapping[str, ErrorInfo | None]) -> Step:
         """What carried these actions out has died. What they had cost by then nobody can know: it is lost at its worst
-        case. They are asked for again, under the same keys and seeds; those that had been cancelled end here."""
-        for id in reversed([*ids]):
+        case. They are asked for again, under the same keys and seeds; those that had been cancelled end here, and so do
+        those with an error, which must not be tried again."""
+        for id, error in reversed([*orphans.items()]):
             granted = self._live.pop(id, None)
             work = granted or self._free.pop(id, None)
             if work is None:
                 continue  # it has ended since
             if granted is not None:
                 self._book_lost(id, self.ledger.release(id))
-            if id in self._cancelled:
-                end = Cancelled(id, self.now)
+            if id in self._cancelled or error is not None:
+                end: End = Cancelled(id, self.now) if error is None else Failed(id, self.now, error)
                 self._step.records.append(end)
                 self._inbox.append(end)
                 if granted is not None:

@@ -18,9 +18,8 @@ from tts.actions import Cancelled, Event, Failed, Finished, Scored
 from tts.report import Outcome, Row
 
 if TYPE_CHECKING:
-    from tts.clusters.cluster import Cluster
+    from tts.clusters.cluster import Cluster, Site
     from tts.conductor import Conductor
-    from tts.target import Models
 
 PLAIN_EVERY_S = 5.0
 RATE_WINDOW_S = 10.0
@@ -60,13 +59,11 @@ class Display:
 
     # --- what a run tells
 
-    def started(
-        self, cluster: Cluster, conductor: Conductor, planned: int, already: int | None, models: Models
-    ) -> None:
+    def started(self, cluster: Cluster, conductor: Conductor, planned: int, already: int | None, site: Site) -> None:
         self._cluster, self._conductor, self._planned = cluster, conductor, planned
         self._bar = self._progress.add_task("searches", total=planned)
         self._catch_interrupts()
-        for error in models.unreachable:
+        for error in site.unreachable:
             self._console.print(f"going on without one endpoint: {error.message}", markup=False, soft_wrap=True)
         if already is not None and not self._quiet:
             self._console.print(f"resuming: {already} of {planned} searches are decided already")

@@ -121,6 +121,7 @@ class EndpointPool:
 
     Args:
         clients: one for each endpoint, made with `max_retries=0`: the pool is what tries again.
+        spares: clients of endpoints that are used only while none of the others works.
         max_concurrency: the most requests in flight on one endpoint. On 429 and 503 the number is halved (once per
             burst), and each success adds 1/limit to it again: additive increase, multiplicative decrease.
         max_retries: tries after the first, of requests that failed before their first token. Another endpoint is
@@ -134,6 +135,7 @@ class EndpointPool:
         self,
         clients: Sequence[Client],
         *,
+        spares: Sequence[Client] = (),
         max_concurrency: int = 1024,
         max_retries: int = 2,
         patience_s: float = 600.0,
@@ -148,7 +150,9 @@ class EndpointPool:
                 name="max_concurrency",
                 value=max_concurrency,
             )
-        self._endpoints = [_Endpoint(client, max_concurrency, cooldown_s) for client in clients]
+        self._own = [_Endpoint(client, max_concurrency, cooldown_s) for client in clients]
+        self._spares = [_Endpoint(client, max_concurrency, cooldown_s) for client in spares]
+        self._endpoints = [*self._own, *self._spares]
         self._max = max_concurrency
         self._max_retries = max_retries
         self._patience_s = patience_s
@@ -316,19 +320,18 @@ class EndpointPool:
 
     def _choose(self, now_s: float, group: _Group, failed: set[_Endpoint]) -> _Endpoint | None:
         """The siblings' endpoint, unless it has far more to do than the one with the least; None if none has room."""
-        up = [endpoint for endpoint in self._endpoints if not endpoint.is_down(now_s)]
+        up = [endpoint for endpoint in self._own if not endpoint.is_down(now_s)]
+        up = up or [endpoint for endpoint in self._spares if not endpoint.is_down(now_s)]
         if not up:
             raise self._all_down()
-        fresh = [endpoint for endpoint in up if endpoint not in failed] or up
+        fresh = [endpoint for endpoint in up if endpoint not in failed]
+        fresh = fresh or [spare for spare in self._spares if spare not in failed and not spare.is_down(now_s)] or up
         free = [endpoint for endpoint in fresh if endpoint.has_room(now_s)]
         if not free:
             return None
         least = min(free, key=_outstanding)
         home = min((endpoint for endpoint in free if endpoint in group.homes), key=_outstanding, default=least)
-        surplus = home.outstanding_tokens - least.outstanding_tokens
-        if surplus <= _SPILL_TOKENS or home.outstanding_tokens <= _SPILL_RATIO * least.outstanding_tokens:
-            return home
-        return least
+        return least if has_far_more(home.outstanding_tokens, least.outstanding_tokens) else home
 
     def _wake(self) -> None:
         """Let the first in the queue look for room."""
@@ -349,6 +352,12 @@ class EndpointPool:
             f"none of the {len(self._endpoints)} endpoints works. {each}",
             endpoint=", ".join(endpoint.name for endpoint in self._endpoints),
         )
+
+
+def has_far_more(home_tokens: int, least_tokens: int) -> bool:
+    """Whether siblings are better off elsewhere than where their prompt is in the prefix cache: what is outstanding
+    there exceeds the least that is anywhere by both a half and `_SPILL_TOKENS`."""
+    return home_tokens - least_tokens > _SPILL_TOKENS and home_tokens > _SPILL_RATIO * least_tokens
 
 
 def _outstanding(endpoint: _Endpoint) -> int:

@@ -32,6 +32,12 @@ TTSError
 │   ├── CallFailed             it raised
 │   ├── CallTimedOut           it was killed at its wall limit
 │   └── CallCrashed            its process died
+├── ClusterError               the Ray cluster's
+│   ├── ClusterUnreachable     no Ray at the address
+│   ├── ClusterMismatch        another version of Ray, Python or tts there
+│   ├── ClusterTooSmall        it does not have the resources that were asked for
+│   ├── ActorFailed            an actor that cannot be started, or dies as often as it is
+│   └── ActorLost              one action, in whose hands too many actors have died
 └── RunError                   the run folder's
     ├── RunMismatch            the folder holds a run with another configuration
     ├── JournalLocked          another process is writing
@@ -201,6 +207,30 @@ class CallTimedOut(WorkerError):
 
 class CallCrashed(WorkerError):
     """The worker process died under the called function."""
+
+
+class ClusterError(TTSError):
+    """The Ray cluster failed. What was paid for is in the journal, and repeating the command goes on from there."""
+
+
+class ClusterUnreachable(ClusterError):
+    """There is no Ray at the address."""
+
+
+class ClusterMismatch(ClusterError):
+    """The cluster runs another version of Ray, Python or tts."""
+
+
+class ClusterTooSmall(ClusterError):
+    """The cluster did not have the resources for an actor within the time it may take (`facts`: `asked`, `there`)."""
+
+
+class ActorFailed(ClusterError):
+    """An actor could not be started, as often as was tried; the message holds why."""
+
+
+class ActorLost(ClusterError):
+    """So many actors died while they had this action in hand that it may be what kills them."""
 
 
 class RunError(TTSError):

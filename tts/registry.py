@@ -85,8 +85,8 @@ def strategy(name: str) -> Strategy:
 
 
 def verifier(name: str, model: str | None = None) -> Verifier:
-    """A new verifier with that name, or of that class (`path/file.py:Class`, `module:Class`); one that asks a model asks
-    `model`. Raises: UnknownName; InvalidParameter for a class that cannot be used."""
+    """A new verifier with that name, or of that class (`path/file.py:Class`, `module:Class`); one that asks a model
+    asks `model`. Raises: UnknownName; InvalidParameter for a class that cannot be used."""
     cls = _verifier_class(name)
     try:
         made: Verifier = cls(model=model) if "model" in inspect.signature(cls).parameters else cls()

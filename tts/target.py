@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 CONCURRENCY = 32
 FIRST_BYTE_S = 120.0
 IDLE_S = 60.0
+SAME_NAME = " (verifier)"  # told apart from a model of the same name on another server
 
 
 class Target(TypedDict, total=False):
@@ -68,18 +69,56 @@ class Models:
     Attributes:
         by_name: what answers first, then what verifies, if that is another.
         name: of what answers; `verifier` of what verifies, None if it is the same.
-        costs: prices both.
         concurrency: how many requests may be in flight.
         unreachable: endpoints that did not answer, of several.
+        embedded: whether the model is the small one in process.
     """
 
-    def __init__(self, by_name: Mapping[str, Model], name: str, costs: CostModel, concurrency: int) -> None:
+    def __init__(self, by_name: Mapping[str, Model], name: str, concurrency: int) -> None:
         self.by_name = dict(by_name)
         self.name = name
         self.verifier: str | None = None
-        self.costs = costs
         self.concurrency = concurrency
         self.unreachable: list[EndpointError] = []
+        self.embedded = False
+
+
+class Pricing:
+    """What a target's models cost, read from its flags and files. Raises: InvalidParameter for what cannot be read."""
+
+    def __init__(self, target: Target) -> None:
+        self._config = _read_model_config(target.get("model_config"))
+        self._own = price_from_flags(target.get("price_in"), target.get("price_out"))
+        self._verifier = price_from_flags(target.get("verifier_price_in"), target.get("verifier_price_out"))
+        self._table = load_prices(target.get("prices"))
+
+    def costs(self, name: str, verifier: str | None = None, *, embedded: bool = False) -> CostModel:
+        """Prices what answers, and what verifies, if that is another."""
+        config = self._config
+        if config is None and embedded:
+            from tts.embedded import info
+
+            known = info(name)
+            config = ModelConfig.from_hf(known.config) if known else None
+        costs = {name: ModelCost(self._own or self._table.lookup(name), config)}
+        if verifier is not None:
+            costs[verifier] = ModelCost(self._verifier or self._table.lookup(verifier.removesuffix(SAME_NAME)))
+        return CostModel(costs, name)
+
+
+def resolved(target: Target) -> Target:
+    """The target with what it leaves to the environment filled in.
+
+    Raises: UnknownName for a key that a Target does not have; InvalidParameter.
+    """
+    for key in target:
+        if key not in Target.__annotations__:
+            raise unknown_name("parameter", key, Target.__annotations__)
+    concurrency = target.get("concurrency", CONCURRENCY)
+    if concurrency < 1:
+        raise InvalidParameter(f"concurrency must be at least 1, but got {concurrency}", name="concurrency")
+    api_key = target.get("api_key") or os.environ.get("OPENAI_API_KEY")
+    return {**target, "base_url": urls_of(target), "api_key": api_key, "concurrency": concurrency}
 
 
 def urls_of(target: Target) -> list[str]:
@@ -90,45 +129,32 @@ def urls_of(target: Target) -> list[str]:
 
 
 @asynccontextmanager
-async def open_models(target: Target) -> AsyncIterator[Models]:
-    """Connect to the servers, or start the small model in process.
+async def open_models(target: Target, spares: Sequence[str] = ()) -> AsyncIterator[Models]:
+    """Connect to the servers of a resolved target, or start the small model in process. `spares` are endpoints that are
+    used only while none of the target's own works.
 
-    Raises, before anything is spent: Unreachable, Unauthorized, ModelNotFound; MissingExtra without an engine;
-        UnknownName for a key that a Target does not have.
+    Raises, before anything is spent: Unreachable, Unauthorized, ModelNotFound; MissingExtra without an engine.
     """
-    for key in target:
-        if key not in Target.__annotations__:
-            raise unknown_name("parameter", key, Target.__annotations__)
-    urls, concurrency = urls_of(target), target.get("concurrency", CONCURRENCY)
-    if concurrency < 1:
-        raise InvalidParameter(f"concurrency must be at least 1, but got {concurrency}", name="concurrency")
-    config = _read_model_config(target.get("model_config"))
-    price = price_from_flags(target.get("price_in"), target.get("price_out"))
-    table = load_prices(target.get("prices"))
-    model = target.get("model")
+    urls, concurrency, model = [*(target["base_url"] or ())], target["concurrency"], target.get("model")
     async with AsyncExitStack() as stack:
         embedded = not urls
         if embedded:
-            from tts.embedded import SLOTS, EmbeddedServer, info
+            from tts.embedded import SLOTS, EmbeddedServer
 
             concurrency = min(concurrency, SLOTS)  # more would only queue inside the engine
             server = EmbeddedServer(model, slots=concurrency, threads=target.get("threads"))
             await asyncio.to_thread(server.start)
             stack.push_async_callback(asyncio.to_thread, server.stop)
-            urls, model, known = [server.base_url], server.model, info(server.model)
-            config = config or (ModelConfig.from_hf(known.config) if known else None)
-        clients = _clients(urls, model, target.get("api_key"), target, stack, embedded=embedded)
+            urls, model = [server.base_url], server.model
+        clients = _clients([*urls, *spares], model, target.get("api_key"), target, stack, embedded=embedded)
         name, unreachable = await _agree(clients, model)
-        costs = {name: ModelCost(price or table.lookup(name), config)}
-        models = Models({name: _pool(clients, name, concurrency)}, name, CostModel(costs, name), concurrency)
-        models.unreachable = unreachable
+        models = Models({name: _pool(clients, name, concurrency, len(spares))}, name, concurrency)
+        models.unreachable, models.embedded = unreachable, embedded
         if target.get("verifier_base_url") or target.get("verifier_model"):
             judges = _judges(urls, target, stack)
             judge, _ = await _agree(judges, target.get("verifier_model"))
-            own = price_from_flags(target.get("verifier_price_in"), target.get("verifier_price_out"))
-            models.verifier = judge if judge != name else f"{judge} (verifier)"
+            models.verifier = judge if judge != name else judge + SAME_NAME
             models.by_name[models.verifier] = _pool(judges, judge, concurrency)
-            costs[models.verifier] = ModelCost(own or table.lookup(judge))
         yield models
 
 
@@ -176,12 +202,13 @@ def _judges(urls: Sequence[str], target: Target, stack: AsyncExitStack) -> list[
     return _clients([own] if own else urls, target.get("verifier_model"), key, target, stack)
 
 
-def _pool(clients: Sequence[OpenAIClient], model: str, concurrency: int) -> EndpointPool:
+def _pool(clients: Sequence[OpenAIClient], model: str, concurrency: int, spares: int = 0) -> EndpointPool:
     from tts.endpoints import EndpointPool
 
     for client in clients:
         client.model = model
-    return EndpointPool(clients, max_concurrency=concurrency)
+    own = len(clients) - spares
+    return EndpointPool(clients[:own], spares=clients[own:], max_concurrency=concurrency)
 
 
 async def _agree(clients: list[OpenAIClient], model: str | None) -> tuple[str, list[EndpointError]]:

@@ -1,0 +1,248 @@
+"""The Ray actors: generators and verifiers. Each carries actions out on its own event loop, and keeps what came of them
+until the driver has it.
+
+The protocol (the driver's side is `member.py`) passes plain values, never object references, and every call may be made
+twice: a batch has a number and is taken once; a cancellation of something not yet seen waits for it; a drain names the
+place up to which everything has arrived. An empty drain is the heartbeat, in both directions: an actor that nobody
+drains any more ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+import traceback
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import Any
+
+import msgspec
+import ray
+
+from tts.actions import Cancel, Cancelled, Event, Progressed
+from tts.clusters.executor import Executor, Model
+from tts.clusters.metrics import ActorMetrics
+from tts.clusters.outbox import Outbox, unpacked
+from tts.clusters.spec import Engine
+from tts.registry import verifier
+from tts.runfolder import program
+from tts.target import SAME_NAME, Target, open_models
+from tts.types import ErrorInfo, Value
+from tts.workers import Workers
+
+LINGER_S = 0.01  # what comes within it shares a reply
+DEAD_MAN_S = 60.0  # without a drain for so long, nobody is there who would pay for more
+MOST_TOMBSTONES = 65_536
+
+
+class Post(Value, frozen=True):
+    """What an actor is told when it starts: its place in the cluster, and what it needs to work.
+
+    Args:
+        name: as in the Ray dashboard; `epoch` counts the actors that have held this post.
+        target: the servers, with everything resolved that this machine knows.
+        spares: endpoints for when none of the target's own works.
+        engine: hosted here, in place of endpoints.
+        verifiers: by name, each with the model it asks.
+        workers: processes for what may be slow or hang.
+    """
+
+    name: str
+    epoch: int
+    target: Mapping[str, Any]
+    spares: tuple[str, ...] = ()
+    engine: Mapping[str, Any] | None = None
+    verifiers: Mapping[str, str | None] = {}
+    workers: int = 1
+
+
+class Opened(Value, frozen=True):
+    """What an actor says once it can work, or why it cannot."""
+
+    program: str = ""
+    node_id: str = ""
+    pid: int = 0
+    model: str = ""
+    verifier: str | None = None
+    concurrency: int = 1
+    unreachable: tuple[ErrorInfo, ...] = ()
+    error: ErrorInfo | None = None
+
+
+class Drained(Value, frozen=True):
+    """The reply to a drain: bytes of the outbox from `place` on, and the number of the last batch up to which all were
+    taken."""
+
+    epoch: int
+    place: int
+    data: bytes
+    taken: int
+
+
+class Host:
+    """What generators and verifiers have in common."""
+
+    def __init__(self, post: bytes) -> None:
+        self._post = msgspec.msgpack.decode(post, type=Post)
+        self._stack = AsyncExitStack()
+        self._outbox = Outbox()
+        self._filled = asyncio.Event()
+        self._executor: Executor | None = None
+        self._taken = 0
+        self._early: set[int] = set()  # batches that overtook one before them
+        self._tombstones: OrderedDict[str, None] = OrderedDict()
+        self._drained_s = time.monotonic()
+        self._started_s = time.monotonic()
+        self._metrics = ActorMetrics(self._post.name)
+
+    def __repr__(self) -> str:  # what the dashboard and the logs show
+        return f"{self._post.name}.{self._post.epoch}"
+
+    # --- what the driver calls
+
+    async def open(self) -> bytes:
+        """Connect to the endpoints, or start the engine; import the verifiers. Returns `Opened`."""
+        try:
+            return msgspec.msgpack.encode(await self._open())
+        except Exception as error:
+            return msgspec.msgpack.encode(Opened(error=_with_traceback(error)))
+
+    async def equip(self, verifiers: Mapping[str, str | None]) -> bytes:
+        """Import these verifiers, too. Returns `Opened`, of which only the error counts."""
+        try:
+            self._equip(verifiers)
+        except Exception as error:
+            return msgspec.msgpack.encode(Opened(error=_with_traceback(error)))
+        return msgspec.msgpack.encode(Opened())
+
+    async def submit(self, number: int, batch: bytes) -> None:
+        """Begin a batch of actions; one that has been taken already is passed over."""
+        if number <= self._taken or number in self._early:
+            return
+        self._early.add(number)
+        while self._taken + 1 in self._early:
+            self._taken += 1
+            self._early.remove(self._taken)
+        assert self._executor is not None
+        for action in unpacked(batch):
+            if isinstance(action, Cancel):
+                self._cancel(action.id)
+            elif action.id in self._tombstones:
+                del self._tombstones[action.id]
+                self._tell(Cancelled(action.id, 0.0))
+            elif action.id not in self._executor:
+                self._executor.start(action)
+
+    async def cancel(self, ids: Sequence[str]) -> None:
+        """Stop these, all the way to the engine; one that has not come yet is stopped when it does."""
+        for id in ids:
+            self._cancel(id)
+
+    async def drain(self, place: int, most_bytes: int, wait_s: float) -> bytes:
+        """What there is to tell after `place`, at most `most_bytes` of it; waits up to `wait_s` for something."""
+        self._drained_s = time.monotonic()
+        data = self._outbox.after(place, most_bytes)
+        if not data:
+            self._filled.clear()
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._filled.wait()
+                if len(self._outbox) < most_bytes:
+                    await asyncio.sleep(LINGER_S)
+            except TimeoutError:
+                pass
+            self._drained_s = time.monotonic()
+            data = self._outbox.after(place, most_bytes)
+        return msgspec.msgpack.encode(Drained(self._post.epoch, place, data, self._taken))
+
+    async def probe(self, url: str, model: str | None, api_key: str | None) -> bytes:
+        """What an endpoint can do, as seen from here (`tts.wire.Capabilities`)."""
+        from tts.openai import OpenAIClient
+
+        async with OpenAIClient(url, model=model, api_key=api_key) as client:
+            return msgspec.msgpack.encode(await client.probe())
+
+    async def aclose(self) -> None:
+        """Cancel everything, close every stream, end every process."""
+        await self._stack.aclose()
+
+    # --- inside
+
+    async def _open(self) -> Opened:
+        post = self._post
+        target = Target(**post.target)  # type: ignore[typeddict-item]  # the driver made it from one
+        kind = None if post.engine is None else post.engine["kind"]
+        by_name: Mapping[str, Model] = {}
+        name, judge, concurrency = "", None, target["concurrency"]
+        unreachable: Sequence[Exception] = ()
+        if kind == "vllm":
+            from tts.clusters.vllm import VLLMModel
+
+            hosted = await self._stack.enter_async_context(VLLMModel(Engine.model_validate(post.engine)))
+            by_name, name = {hosted.name: hosted}, hosted.name
+        elif kind != "none":
+            models = await self._stack.enter_async_context(open_models(target, post.spares))
+            by_name, name, judge, concurrency = models.by_name, models.name, models.verifier, models.concurrency
+            unreachable = models.unreachable
+        elif url := target.get("verifier_base_url"):
+            judges = Target(base_url=url, model=target.get("verifier_model"), api_key=target.get("verifier_api_key"))
+            models = await self._stack.enter_async_context(open_models({**target, **judges, **_NO_JUDGE}))
+            judge = models.name
+            by_name = {judge: models.by_name[judge], judge + SAME_NAME: models.by_name[judge]}
+        workers = await self._stack.enter_async_context(Workers(post.workers))
+        self._executor = Executor(by_name, {}, workers, self._tell, self._now)
+        self._stack.push_async_callback(self._executor.stop)
+        self._equip(post.verifiers)
+        self._drained_s = time.monotonic()
+        dead_man = asyncio.get_running_loop().create_task(self._end_when_forgotten())
+        self._stack.callback(dead_man.cancel)
+        failures = tuple(ErrorInfo.of(error) for error in unreachable)
+        node_id = ray.get_runtime_context().get_node_id()
+        return Opened(program(), node_id, os.getpid(), name, judge, concurrency, failures)
+
+    def _equip(self, verifiers: Mapping[str, str | None]) -> None:
+        assert self._executor is not None
+        made = {name: verifier(name, model) for name, model in verifiers.items()}
+        self._executor.verifiers = {**self._executor.verifiers, **made}
+
+    def _cancel(self, id: str) -> None:
+        assert self._executor is not None
+        if id in self._executor:
+            self._executor.cancel(id)
+            return
+        self._tombstones[id] = None
+        if len(self._tombstones) > MOST_TOMBSTONES:
+            self._tombstones.popitem(last=False)
+
+    def _tell(self, event: Event) -> None:
+        self._outbox.put(event)
+        self._filled.set()
+        if not isinstance(event, Progressed):
+            self._metrics.ended(event)
+
+    def _now(self) -> float:
+        return time.monotonic() - self._started_s
+
+    async def _end_when_forgotten(self) -> None:
+        while True:
+            await asyncio.sleep(DEAD_MAN_S / 4)
+            if time.monotonic() - self._drained_s > DEAD_MAN_S:
+                os._exit(1)  # its streams close, and its processes end with it
+
+
+_NO_JUDGE = Target(verifier_base_url=None, verifier_model=None)
+
+
+def _with_traceback(error: Exception) -> ErrorInfo:
+    info = ErrorInfo.of(error)
+    return msgspec.structs.replace(info, facts={**info.facts, "traceback": "".join(traceback.format_exception(error))})
+
+
+class GeneratorActor(Host):
+    """Samples completions: owns the clients of a group of endpoints, or hosts an engine itself."""
+
+
+class VerifierActor(Host):
+    """Scores candidates: by models, and by computing in processes that can be killed. One per node."""

@@ -1,0 +1,112 @@
+"""Getting at a Ray cluster: a fresh one on this machine, or one that runs already; and what nodes it has."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Mapping
+
+import ray
+from ray._private.state import state  # there is no public way to hear of a preemption notice
+
+from tts.clusters.environment import address_of_ray
+from tts.errors import ClusterMismatch, ClusterUnreachable, InvalidParameter
+from tts.types import Value
+
+CONNECT_LIMIT_S = 5.0
+
+
+class Node(Value, frozen=True):
+    """One machine of the cluster. `draining`: it will be gone soon, and gets nothing new."""
+
+    id: str
+    host: str
+    resources: Mapping[str, float]
+    draining: bool = False
+
+    def holds(self, asked: Mapping[str, float]) -> bool:
+        """Whether one actor of this size fits on it, were it empty."""
+        return all(self.resources.get(name, 0.0) >= amount for name, amount in asked.items())
+
+
+def connect(address: str | None, cpus: float) -> bool:
+    """Connect to the Ray at `address`, or at RAY_ADDRESS; with neither, start one here with at least `cpus` CPUs. A
+    program that has connected already keeps its connection. Returns whether a Ray was started.
+
+    Raises: ClusterUnreachable, ClusterMismatch; InvalidParameter for Ray Client's `ray://`.
+    """
+    if ray.is_initialized():
+        return False
+    address = address_of_ray(address)
+    if address is None:
+        _start(cpus)
+        return True
+    if address.startswith("ray://"):
+        raise InvalidParameter(
+            f"RAY_ADDRESS is {address}: Ray Client is a second protocol that loses work when its connection does; give "
+            f"the address of the cluster itself (HOST:6379), or submit the command with `ray job submit`",
+            address=address,
+        )
+    _knock(address)
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+    except ConnectionError as error:
+        raise ClusterUnreachable(f"there is no Ray at {address}: {error}", address=address) from None
+    except Exception as error:
+        text = " ".join(str(error).split())
+        kind = ClusterMismatch if "ersion mismatch" in text else ClusterUnreachable
+        raise kind(f"cannot connect to the Ray at {address}: {text}", address=address) from error
+    return False
+
+
+def disconnect() -> None:
+    """Leave the cluster; one that was started here ends."""
+    ray.shutdown()
+
+
+def nodes() -> list[Node]:
+    """The machines that are alive. Blocks for a moment."""
+    draining = state.get_draining_nodes()
+    return [
+        Node(node["NodeID"], node["NodeManagerHostname"], node["Resources"], node["NodeID"] in draining)
+        for node in ray.nodes()  # type: ignore[no-untyped-call]
+        if node["Alive"]
+    ]
+
+
+def resources() -> str:
+    """What the cluster has and what of it is free, for messages."""
+    total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
+    names = [name for name in sorted(total) if not name.startswith(("node:", "object_store"))]
+    return ", ".join(f"{name} {free.get(name, 0.0):g} of {total[name]:g} free" for name in names) or "nothing"
+
+
+def _start(cpus: float) -> None:
+    here = os.cpu_count() or 1
+    try:
+        ray.init(
+            address="local",
+            num_cpus=max(here, -int(-cpus // 1)),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+        )
+    except Exception as error:
+        raise ClusterUnreachable(f"a Ray could not be started on this machine: {error}") from error
+
+
+def _knock(address: str) -> None:
+    """Ray itself tries for a long time where nobody answers."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        return  # `auto`
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_LIMIT_S).close()
+    except OSError as error:
+        raise ClusterUnreachable(
+            f"there is no Ray at {address}: {error}. Is `ray start --head` running there, and can this machine reach "
+            f"it?",
+            address=address,
+        ) from None

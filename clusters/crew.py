@@ -1,0 +1,434 @@
+"""The actors of a run: hired, listened to, replaced when they die, sent home when their node is about to go.
+
+A post is a place for one actor at a time. Who dies at a post is replaced by another with the next epoch; who is at one
+on a node that drains gets nothing more, ends what it has in hand, and the post is filled elsewhere meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ray.util.placement_group import placement_group
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
+
+from tts.actions import Action, Event, Generate, Progressed, Verify, Work
+from tts.clusters import connect
+from tts.clusters.actors import GeneratorActor, Opened, Post, VerifierActor
+from tts.clusters.member import ActorDied, Member, Role
+from tts.clusters.placement import Placement
+from tts.clusters.spec import Actors, ClusterSpec, Count
+from tts.errors import (
+    ActorFailed,
+    ActorLost,
+    ClusterMismatch,
+    ClusterTooSmall,
+    ModelNotFound,
+    TTSError,
+    UsageError,
+)
+from tts.journal import problem_of
+from tts.runfolder import program
+from tts.target import Target
+from tts.types import ErrorInfo
+
+NODES_EVERY_S = 2.0
+RETRY_FIRST_S, RETRY_LONGEST_S = 0.5, 15.0
+MOST_DEATHS = 6  # of actors with the same action in hand
+LAST_WORDS_S = 2.0
+CONCURRENT_CALLS = 64  # of the protocol's few; none of them is one sample
+_epochs = itertools.count(1)  # names of actors are unique in a program, however many runs it makes
+_log = logging.getLogger("tts.cluster")
+
+
+class _Post:
+    """A place for one actor at a time; on a certain node, or wherever Ray finds room."""
+
+    def __init__(self, role: Role, name: str, index: int, node_id: str | None) -> None:
+        self.role = role
+        self.name = name
+        self.index = index
+        self.node_id = node_id
+        self.member: Member | None = None
+        self.closed = False
+        self.deaths = 0
+        self.last_death = ""
+        self.first: asyncio.Future[Opened] = asyncio.get_running_loop().create_future()
+        self.keeper: asyncio.Task[None] | None = None
+
+
+class Crew:
+    """All actors of a run.
+
+    Args:
+        spec: the cluster's.
+        target: resolved; its endpoints are divided among the generators.
+
+    Attributes:
+        tell, orphaned, fail: whoever carries the run hears of events; of the ids whose actor died, with an error for
+            those that must not be tried again; and of the error after which the crew cannot go on.
+    """
+
+    def __init__(self, spec: ClusterSpec, target: Target) -> None:
+        self.tell: Callable[[Sequence[Event]], None] = lambda events: None
+        self.orphaned: Callable[[Mapping[str, ErrorInfo | None]], None] = lambda ids: None
+        self.fail: Callable[[TTSError], None] = lambda error: None
+        self._spec = spec
+        self._target = target
+        self._urls: list[str] = [*(target["base_url"] or ())]
+        self._started_ray = False
+        self._posts: list[_Post] = []
+        self._members: dict[str, Member] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._placements: dict[Role, Placement] = {"generator": Placement(), "verifier": Placement()}
+        self._waiting: dict[Role, dict[str, Work]] = {"generator": {}, "verifier": {}}  # until there is an actor
+        self._verifiers: dict[str, str | None] = {}
+        self._died_with: Counter[str] = Counter()
+        self._watcher: asyncio.Task[None] | None = None
+        self._counts: dict[Role, int] = {"generator": 0, "verifier": 0}
+        self._closing = False
+
+    # --- life
+
+    async def start(self) -> list[Opened]:
+        """Connect, and hire everybody; returns what the first at each post said.
+
+        Raises: ClusterUnreachable, ClusterMismatch, ClusterTooSmall, ActorFailed; EndpointError as seen from an actor.
+        """
+        spec = self._spec
+        self._started_ray = connect.connect(spec.address, self._cpus())
+        await self._post_all(await asyncio.to_thread(connect.nodes))
+        for role, actors in (("generator", spec.generators), ("verifier", spec.verifiers)):
+            if not any(post.role == role for post in self._posts):
+                raise ClusterTooSmall(
+                    f"no node can hold a {role} ({actors.asked()}); the cluster has {connect.resources()}",
+                    asked=actors.asked(),
+                )
+        firsts = [post.first for post in self._posts]
+        await asyncio.wait(firsts, return_when=asyncio.FIRST_EXCEPTION)
+        for first in firsts:
+            first.add_done_callback(lambda first: first.cancelled() or first.exception())  # one error is enough
+        opened = await asyncio.gather(*firsts) if all(f.done() and not f.exception() for f in firsts) else []
+        for first in firsts:
+            if first.done():
+                first.result()
+        names = {said.model for said in opened if said.model}
+        if len(names) > 1:
+            raise ModelNotFound(f"the endpoints serve {len(names)} models: {', '.join(sorted(names))}; choose one")
+        self._watcher = asyncio.get_running_loop().create_task(self._watch())
+        return opened
+
+    async def equip(self, verifiers: Mapping[str, str | None]) -> None:
+        """Give everybody these verifiers (name -> the model it asks). Raises what importing them on a node raises."""
+        self._verifiers = dict(verifiers)
+        limit_s = self._spec.start_timeout_s
+        await asyncio.gather(*(member.equip(verifiers, limit_s) for member in self._members.values()))
+
+    async def halt(self) -> None:
+        """Cancel everything, and wait a moment for how it ended."""
+        for waiting in self._waiting.values():
+            waiting.clear()
+        for placement in self._placements.values():
+            self.cancel(list(placement))
+        limit_s = time.monotonic() + LAST_WORDS_S
+        while self._is_busy() and time.monotonic() < limit_s:
+            await asyncio.sleep(0.01)  # at the end of a run only
+
+    async def aclose(self) -> None:
+        """End every actor; a Ray that was started here ends, too."""
+        self._closing = True
+        tasks = [post.keeper for post in self._posts if post.keeper is not None]
+        tasks += [self._watcher] if self._watcher is not None else []
+        await _ended(tasks)
+        await _ended(list(self._leaving))
+        members = {m.name: m for m in [*self._members.values(), *(p.member for p in self._posts if p.member)]}
+        await asyncio.gather(*(member.stop(LAST_WORDS_S) for member in members.values()))
+        if self._started_ray:
+            await asyncio.to_thread(connect.disconnect)
+
+    def _is_busy(self) -> bool:
+        return any(placement.busy for placement in self._placements.values())
+
+    # --- work
+
+    def dispatch(self, actions: Sequence[Work]) -> None:
+        """Put each into the hands of an actor; what finds none waits for one."""
+        batches: dict[str, list[Action]] = {}
+        for action in actions:
+            role = self._role_of(action)
+            name = self._placements[role].place(action.id, problem_of(action.id), _tokens_of(action))
+            if name is None:
+                self._waiting[role][action.id] = action
+            else:
+                batches.setdefault(str(name), []).append(action)
+        for name, batch in batches.items():
+            self._members[name].submit(batch)
+
+    def cancel(self, ids: Sequence[str]) -> None:
+        """Stop these, all the way to the engine."""
+        by_member: dict[str, list[str]] = {}
+        for id in ids:
+            for placement in self._placements.values():
+                name = placement.where(id)
+                if name is not None:
+                    by_member.setdefault(str(name), []).append(id)
+        for name, some in by_member.items():
+            self._members[name].cancel(some)
+
+    def withdraw(self, id: str) -> bool:
+        """Take back an action that no actor has been given; False if one has."""
+        return any(waiting.pop(id, None) is not None for waiting in self._waiting.values())
+
+    def status(self) -> list[str]:
+        """A line on each post."""
+        lines = []
+        for post in self._posts:
+            member = post.member
+            if member is None or member.name not in self._members:
+                lines.append(f"{post.name}: starting" + (f" after {post.last_death}" if post.last_death else ""))
+                continue
+            in_hand = self._placements[post.role].in_hand(member.name)
+            state = "leaving" if member.retired.is_set() else "working"
+            deaths = f", replaced {post.deaths} times" if post.deaths else ""
+            lines.append(f"{member.name}: {state}, {in_hand} in hand, {member.finished} done{deaths}")
+        return lines
+
+    def _role_of(self, action: Work) -> Role:
+        """Generators sample; verifiers score and compute. What asks an engine that generators host goes to them."""
+        asks = isinstance(action, Verify) and action.request is not None
+        if isinstance(action, Generate) or (asks and self._hosts_judge):
+            return "generator"
+        return "verifier"
+
+    def _heard(self, member: Member, events: list[Event]) -> None:
+        placement = self._placements[member.role]
+        told: list[Event] = []
+        for event in events:
+            if isinstance(event, Progressed):
+                told.append(event)
+            elif placement.ended(event.id):
+                member.finished += 1
+                self._died_with.pop(event.id, None)
+                told.append(event)
+        if told:
+            self.tell(told)
+        if member.retired.is_set() and not placement.in_hand(member.name):
+            raise ActorDied("it has gone home")
+
+    # --- posts
+
+    async def _post_all(self, nodes: Sequence[connect.Node]) -> None:
+        """Make the posts that these nodes ask for and that are not there; close those whose node is going or gone."""
+        staying = {node.id: node for node in nodes if not node.draining}
+        wanted: list[tuple[Role, Actors, Count]] = [
+            ("generator", self._spec.generators, self._spec.generator_count(self._target["concurrency"])),
+            ("verifier", self._spec.verifiers, self._spec.verifier_count()),
+        ]
+        for role, actors, count in wanted:
+            posts = [post for post in self._posts if post.role == role and not post.closed]
+            if count != "per_node":
+                for _ in range(count - len(posts)):
+                    self._open_post(role, None)
+                continue
+            there = {post.node_id for post in posts}
+            for node in staying.values():
+                if node.id not in there and node.holds(actors.asked()):
+                    self._open_post(role, node.id)
+        for post in self._posts:
+            if post.node_id is not None and post.node_id not in staying:
+                post.closed = True
+            if post.member is not None and post.member.opened.node_id in {node.id for node in nodes if node.draining}:
+                self._retire(post.member)
+        self._posts = [post for post in self._posts if not (post.closed and post.keeper and post.keeper.done())]
+
+    def _open_post(self, role: Role, node_id: str | None) -> None:
+        index = self._counts[role]
+        self._counts[role] += 1
+        post = _Post(role, f"tts-{role}-{index}", index, node_id)
+        self._posts.append(post)
+        post.keeper = asyncio.get_running_loop().create_task(self._keep(post), name=post.name)
+
+    async def _keep(self, post: _Post) -> None:
+        """Keep an actor at this post."""
+        failures = 0
+        while not post.closed:
+            try:
+                member = await self._hire(post)
+            except TTSError as error:
+                failures += 1
+                post.last_death = error.message
+                if self._is_final(post, error, failures):
+                    self._give_up(post, error, failures)
+                    return
+                _log.warning("%s; trying again", error.message)
+                await asyncio.sleep(min(RETRY_LONGEST_S, RETRY_FIRST_S * 2**failures))
+                continue
+            failures = 0
+            if not post.first.done():
+                post.first.set_result(member.opened)
+            listening = asyncio.get_running_loop().create_task(self._listen(post, member))
+            retiring = asyncio.get_running_loop().create_task(member.retired.wait())
+            try:
+                await asyncio.wait((listening, retiring), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                retiring.cancel()
+                if not listening.done():
+                    self._leaving.add(listening)
+                    listening.add_done_callback(self._leaving.discard)
+
+    async def _hire(self, post: _Post) -> Member:
+        spec = self._spec
+        actors = spec.generators if post.role == "generator" else spec.verifiers
+        told = self._told(post, actors)
+        actor = GeneratorActor if post.role == "generator" else VerifierActor
+        member = post.member = Member(post.role, told, actor, _options(actors, post.node_id), spec.heartbeat_s)
+        try:
+            opened = await member.start(spec.start_timeout_s, connect.resources)
+            if opened.program != program():
+                raise ClusterMismatch(f"{member.name} runs {opened.program}, and this is {program()}: use one version")
+        except BaseException:
+            member.kill()
+            raise
+        self._members[member.name] = member
+        self._placements[post.role].add(member.name)
+        waiting, self._waiting[post.role] = self._waiting[post.role], {}
+        self.dispatch(list(waiting.values()))
+        return member
+
+    async def _listen(self, post: _Post, member: Member) -> None:
+        """Until it dies, or has gone home; then what it had in hand is for others."""
+        try:
+            await member.listen(self._heard)
+        except ActorDied as why:
+            if not member.retired.is_set():
+                post.deaths += 1
+                post.last_death = str(why)
+                _log.warning("%s; its work is given to others", why)
+        finally:
+            if not self._closing:
+                del self._members[member.name]
+                self._let_go(post.role, member.name)
+                member.kill()
+
+    def _let_go(self, role: Role, name: str) -> None:
+        """It is gone: what it had in hand is asked for again, unless that is what kills actors."""
+        orphans: dict[str, ErrorInfo | None] = {}
+        for id in self._placements[role].remove(name):
+            self._died_with[id] += 1
+            orphans[id] = None
+            if self._died_with[id] >= MOST_DEATHS:
+                del self._died_with[id]
+                message = f"{id}: {MOST_DEATHS} actors have died with it in hand; the last was {name}"
+                orphans[id] = ErrorInfo.of(ActorLost(message, id=id))
+        if orphans:
+            self.orphaned(orphans)
+
+    def _retire(self, member: Member) -> None:
+        if not member.retired.is_set():
+            _log.info("%s is on a node that is about to go: it gets nothing more", member.name)
+            self._placements[member.role].close(member.name)
+            member.retired.set()
+
+    def _is_final(self, post: _Post, error: TTSError, failures: int) -> bool:
+        """Whether trying again makes no sense: it is wrong for good, or nobody else does this work meanwhile."""
+        if not post.first.done() and not isinstance(error, ActorFailed):
+            return True
+        if isinstance(error, UsageError | ClusterMismatch):
+            return True
+        peers = any(member.role == post.role for member in self._members.values()) and post.first.done()
+        return not peers and (failures >= self._spec.most_failures or isinstance(error, ClusterTooSmall))
+
+    def _give_up(self, post: _Post, error: TTSError, failures: int) -> None:
+        if isinstance(error, ActorFailed):
+            error = ActorFailed(f"{post.name} died at its start {failures} times in a row: {error.message}")
+        if post.first.done():
+            self.fail(error)
+        else:
+            post.first.set_exception(error)
+
+    async def _watch(self) -> None:
+        """Mind nodes that come, drain and go."""
+        while True:
+            await asyncio.sleep(NODES_EVERY_S)
+            await self._post_all(await asyncio.to_thread(connect.nodes))
+
+    # --- what an actor is told
+
+    def _told(self, post: _Post, actors: Actors) -> Post:
+        spec, urls = self._spec, self._urls
+        own = urls
+        count = spec.generator_count(self._target["concurrency"])
+        if post.role == "generator" and urls and count != "per_node":
+            own = urls[post.index % count :: count] or [urls[post.index % len(urls)]]
+        plain: dict[str, Any] = {key: value for key, value in self._target.items() if key not in _DRIVERS_OWN}
+        if post.role == "generator" and not self._hosts_judge:
+            plain = {key: value for key, value in plain.items() if not key.startswith("verifier_")}
+        engine: dict[str, Any] | None = None
+        if not urls:
+            engine = spec.engine.model_dump() if spec.engine is not None else {"kind": "embedded"}
+            engine = engine if post.role == "generator" else {"kind": "none"}
+        return Post(
+            post.name,
+            next(_epochs),
+            {**plain, "base_url": own},
+            tuple(url for url in urls if url not in own),
+            engine,
+            self._verifiers,
+            actors.workers or max(1, math.floor(actors.cpus)),
+        )
+
+    @property
+    def _hosts_judge(self) -> bool:
+        """Whether verifications ask the engine that the generators host."""
+        return not self._urls and not self._target.get("verifier_base_url")
+
+    def _cpus(self) -> float:
+        """What a Ray of our own needs to hold everybody."""
+        generators = self._spec.generator_count(self._target["concurrency"])
+        verifiers = self._spec.verifier_count()
+        many = [1 if count == "per_node" else count for count in (generators, verifiers)]
+        return many[0] * self._spec.generators.cpus + many[1] * self._spec.verifiers.cpus
+
+
+async def _ended(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _tokens_of(action: Work) -> int:
+    request = action.request if isinstance(action, Generate | Verify) else None
+    return request.sampling.max_tokens if request is not None else 0
+
+
+def _options(actors: Actors, node_id: str | None) -> dict[str, Any]:
+    """Ray's, for one actor. It is never restarted or called again by Ray: we replace it, with the next epoch."""
+    options: dict[str, Any] = {
+        "num_cpus": actors.cpus,
+        "num_gpus": actors.gpus,
+        "resources": actors.resources or None,
+        "memory": actors.memory_bytes,
+        "max_restarts": 0,
+        "max_task_retries": 0,
+        "max_concurrency": CONCURRENT_CALLS,
+        "scheduling_strategy": "SPREAD",
+    }
+    if node_id is not None:
+        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node_id, soft=False)
+    elif actors.placement_group is not None:
+        group = placement_group([*actors.placement_group.bundles], actors.placement_group.strategy)
+        options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(
+            group, placement_group_bundle_index=0, placement_group_capture_child_tasks=True
+        )
+    return {name: value for name, value in options.items() if value is not None}
+
+
+_DRIVERS_OWN = frozenset(
+    ("prices", "price_in", "price_out", "verifier_price_in", "verifier_price_out", "model_config", "base_url")
+)

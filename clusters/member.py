@@ -1,0 +1,172 @@
+"""The driver's side of one actor, from its start to its end (`actors.py` is the other side)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import msgspec
+import ray
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+from tts.actions import Action, Event
+from tts.clusters.actors import Drained, Opened, Post
+from tts.clusters.outbox import MOST_BYTES, Inbox, batches
+from tts.errors import ActorFailed, ClusterTooSmall, TTSError
+
+Role = Literal["generator", "verifier"]
+DRAIN_WAIT_S = 1.0  # how long an actor with nothing to tell keeps a drain waiting
+RESEND_S = 2.0  # a batch that is not taken by then is sent again
+
+
+class ActorDied(Exception):
+    """An actor is gone, or silent for too long."""
+
+
+class Member:
+    """One actor.
+
+    Args:
+        role: what it does.
+        post: what it is told when it starts.
+        actor: the class; options: Ray's, for its resources and place.
+        heartbeat_s: silence beyond it is death.
+
+    Attributes:
+        opened: what it said when it could work.
+        retired: set once it is to get nothing more.
+        finished: how many of its actions have ended.
+        heard_s: when it last answered (time.monotonic).
+    """
+
+    def __init__(self, role: Role, post: Post, actor: type, options: Mapping[str, Any], heartbeat_s: float) -> None:
+        self.role = role
+        self.name = f"{post.name}.{post.epoch}"
+        self.opened = Opened()
+        self.retired = asyncio.Event()
+        self.finished = 0
+        self.heard_s = time.monotonic()
+        self._post = post
+        self._heartbeat_s = heartbeat_s
+        self._asked = options
+        self._inbox = Inbox()
+        self._sent = 0
+        self._untaken: dict[int, tuple[float, bytes]] = {}  # batch number -> when it was last sent, and what it holds
+        self._handle: Any = ray.remote(actor).options(name=self.name, **options).remote(msgspec.msgpack.encode(post))
+
+    async def start(self, limit_s: float, there: Callable[[], str]) -> Opened:
+        """Wait until it can work.
+
+        Raises: ClusterTooSmall if its resources did not come free; ActorFailed if it died; whatever it said itself.
+        """
+        try:
+            await asyncio.wait_for(self._handle.__ray_ready__.remote(), limit_s)
+        except TimeoutError:
+            asked = {k: v for k, v in self._asked.items() if k in ("num_cpus", "num_gpus", "memory", "resources") and v}
+            there_ = there()
+            raise ClusterTooSmall(
+                f"{self.name} waited {limit_s:g} s for its resources ({_listed(asked)}); the cluster has {there_}. Add "
+                f"nodes, ask for less (generators and verifiers in the cluster file), or wait longer (start_timeout_s)",
+                asked=_listed(asked),
+                there=there_,
+            ) from None
+        except RayError as error:
+            raise ActorFailed(f"{self.name} could not be started: {_reason(error)}", actor=self.name) from error
+        self.opened = await self._ask("open", limit_s)
+        self.heard_s = time.monotonic()
+        return self.opened
+
+    async def equip(self, verifiers: Mapping[str, str | None], limit_s: float) -> None:
+        """Give it these verifiers, too. Raises what importing them there raises."""
+        await self._ask("equip", limit_s, verifiers)
+
+    async def probe(self, url: str, model: str | None, api_key: str | None, limit_s: float) -> bytes:
+        """What an endpoint can do, as seen from there. Raises: ActorDied."""
+        try:
+            seen: bytes = await asyncio.wait_for(self._handle.probe.remote(url, model, api_key), limit_s)
+        except (RayError, TimeoutError) as error:
+            raise ActorDied(f"{self.name}: {_reason(error)}") from error
+        return seen
+
+    def submit(self, actions: Iterable[Action]) -> None:
+        """Send these; what does not arrive is sent again while the actor lives."""
+        for batch in batches(actions):
+            self._sent += 1
+            self._untaken[self._sent] = (time.monotonic(), batch)
+            self._handle.submit.options(num_returns=0).remote(self._sent, batch)
+
+    def cancel(self, ids: Sequence[str]) -> None:
+        self._handle.cancel.options(num_returns=0).remote(list(ids))
+
+    async def listen(self, hear: Callable[[Member, list[Event]], None]) -> None:
+        """Take in what it tells. Raises: ActorDied; nothing else ends this."""
+        while True:
+            drain = self._handle.drain.remote(self._inbox.place, MOST_BYTES, DRAIN_WAIT_S)
+            try:
+                reply = await asyncio.wait_for(drain, DRAIN_WAIT_S + self._heartbeat_s)
+            except TimeoutError:
+                raise ActorDied(f"{self.name} has been silent for {self._heartbeat_s:g} s") from None
+            except RayError as error:
+                raise ActorDied(f"{self.name}: {_reason(error)}") from error
+            self.heard_s = time.monotonic()
+            drained = msgspec.msgpack.decode(reply, type=Drained)
+            if drained.epoch != self._post.epoch:
+                raise ActorDied(f"{self.name} was answered for by epoch {drained.epoch}")
+            self._confirm(drained.taken)
+            hear(self, self._inbox.take(drained.place, drained.data))
+
+    def kill(self) -> None:
+        """End it, whatever it is doing."""
+        ray.kill(self._handle, no_restart=True)
+
+    async def stop(self, limit_s: float) -> None:
+        """Let it close its streams and end its processes; then end it."""
+        with contextlib.suppress(RayError, TimeoutError):  # it is gone, or about to be
+            await asyncio.wait_for(self._handle.aclose.remote(), limit_s)
+        self.kill()
+
+    def _confirm(self, taken: int) -> None:
+        """Forget the batches that it has, and send again what seems to have been lost."""
+        for number in [number for number in self._untaken if number <= taken]:
+            del self._untaken[number]
+        now_s = time.monotonic()
+        for number, (sent_s, batch) in self._untaken.items():
+            if now_s - sent_s > RESEND_S:
+                self._untaken[number] = (now_s, batch)
+                self._handle.submit.options(num_returns=0).remote(number, batch)
+
+    async def _ask(self, method: str, limit_s: float, *args: Any) -> Opened:
+        try:
+            reply = await asyncio.wait_for(getattr(self._handle, method).remote(*args), limit_s)
+        except TimeoutError:
+            raise ActorFailed(f"{self.name} did not get ready within {limit_s:g} s", actor=self.name) from None
+        except RayError as error:
+            raise ActorFailed(f"{self.name} failed: {_reason(error)}", actor=self.name) from error
+        opened = msgspec.msgpack.decode(reply, type=Opened)
+        if opened.error is not None:
+            raise self._located(opened.error.rebuild())
+        return opened
+
+    def _located(self, error: TTSError) -> TTSError:
+        """The error, with where it was seen."""
+        host = self.opened.node_id[:8]
+        where = f"{self.name}{f' on node {host}' if host else ''}"
+        return type(error)(f"as seen from {where}: {error.message}", **error.facts)
+
+
+def _listed(asked: Mapping[str, Any]) -> str:
+    flat = {k: v for k, v in asked.items() if k != "resources"} | dict(asked.get("resources") or {})
+    names = {"num_cpus": "CPU", "num_gpus": "GPU"}
+    return ", ".join(f"{names.get(k, k)} {v:g}" for k, v in flat.items()) or "none"
+
+
+def _reason(error: BaseException) -> str:
+    """The sentence in a Ray error that says something."""
+    if isinstance(error, RayTaskError):
+        return " ".join(str(error.cause).split())[:2000]
+    if isinstance(error, RayActorError):
+        return " ".join(str(error).split())[:2000]
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:2000]}"

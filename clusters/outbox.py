@@ -1,0 +1,110 @@
+"""What an actor has to tell its driver, as a stream of bytes with a cursor: nothing lost, nothing twice. Pure.
+
+The driver names the place up to which it has everything; the actor forgets what lies before, and sends what follows. So
+a reply that never arrived is simply sent again, whoever asked for it; and however long a text is, no reply exceeds what
+Ray passes from process to process without its object store (100 KiB).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from tts.actions import Action, Event, Verify
+from tts.types import Candidate, Completion, Problem
+
+MOST_BYTES = 90_000
+_LENGTH = struct.Struct(">I")
+_encoder = msgspec.msgpack.Encoder()
+_events = msgspec.msgpack.Decoder(Event)
+_actions = msgspec.msgpack.Decoder(list[Action])
+_NO_PROBLEM = Problem("", "")
+_NO_CANDIDATE = Candidate("", "", None, Completion(""))
+
+
+class Outbox:
+    """The actor's side."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self._base = 0  # how many bytes have been forgotten
+
+    def __len__(self) -> int:
+        """Bytes that are waiting."""
+        return len(self._data)
+
+    def put(self, event: Event) -> None:
+        data = _encoder.encode(event)
+        self._data += _LENGTH.pack(len(data))
+        self._data += data
+
+    def after(self, place: int, most_bytes: int = MOST_BYTES) -> bytes:
+        """What follows `place`, at most `most_bytes` of it; whatever lies before is forgotten."""
+        done = place - self._base
+        if not 0 <= done <= len(self._data):
+            raise ValueError(f"asked for byte {place}, but holds {self._base} to {self._base + len(self._data)}")
+        del self._data[:done]
+        self._base = place
+        return bytes(self._data[:most_bytes])
+
+
+class Inbox:
+    """The driver's side.
+
+    Attributes:
+        place: the byte up to which it has everything.
+    """
+
+    def __init__(self) -> None:
+        self.place = 0
+        self._rest = bytearray()
+
+    def take(self, place: int, data: bytes) -> list[Event]:
+        """The events that `data`, which begins at `place`, completes. What was had before is passed over."""
+        known = self.place - place
+        if known < 0:
+            raise ValueError(f"the reply begins at byte {place}, but only {self.place} are here")
+        new = data[known:]
+        self.place += len(new)
+        self._rest += new
+        events: list[Event] = []
+        at = 0
+        while len(self._rest) >= at + _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._rest, at)
+            stop = at + _LENGTH.size + length
+            if len(self._rest) < stop:
+                break
+            events.append(_events.decode(memoryview(self._rest)[at + _LENGTH.size : stop]))
+            at = stop
+        del self._rest[:at]
+        return events
+
+
+def batches(actions: Iterable[Action]) -> list[bytes]:
+    """The actions, encoded, in as few pieces as `MOST_BYTES` allows; each piece holds at least one action."""
+    found: list[bytes] = []
+    piece: list[msgspec.Raw] = []
+    size = 0
+    for action in actions:
+        data = _encoder.encode(_slim(action))
+        if piece and size + len(data) > MOST_BYTES:
+            found.append(_encoder.encode(piece))
+            piece, size = [], 0
+        piece.append(msgspec.Raw(data))
+        size += len(data)
+    if piece:
+        found.append(_encoder.encode(piece))
+    return found
+
+
+def unpacked(batch: bytes) -> Sequence[Action]:
+    return _actions.decode(batch)
+
+
+def _slim(action: Action) -> Action:
+    """A verification that asks a model has the candidate's text in its request: it need not travel twice."""
+    if isinstance(action, Verify) and action.request is not None:
+        return msgspec.structs.replace(action, problem=_NO_PROBLEM, candidate=_NO_CANDIDATE)
+    return action

@@ -1,0 +1,163 @@
+"""A cluster as its user describes it: which Ray, how many actors, what each takes, and where the models are.
+
+    cluster: ray
+    address: auto
+    endpoints: [http://vllm-0:8000/v1, http://vllm-1:8000/v1]
+    generators: {count: 2, cpus: 1}
+    verifiers: {count: per_node, cpus: 4}
+
+The same in TOML; or `ClusterSpec(...)` in Python; or just `ray`, which is all of the defaults.
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from tts.errors import InvalidParameter, unknown_name
+
+STREAMS_PER_GENERATOR = 512  # benchmarks/ray_overhead.md
+Count = Annotated[int, Field(ge=1)] | Literal["per_node"]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PlacementGroup(_Model):
+    """Resources reserved together for one actor and what it starts (an engine of several GPUs, say)."""
+
+    bundles: tuple[dict[str, float], ...] = Field(min_length=1)
+    strategy: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] = "PACK"
+
+
+class Actors(_Model):
+    """Actors of one kind.
+
+    Args:
+        count: how many, or `per_node`: one on each node that can hold one, also on nodes that come later. None: for
+            generators one for every 512 requests in flight, or one per node if they host an engine; for verifiers one
+            per node.
+        cpus, gpus, memory_bytes, resources: what Ray sets aside for each.
+        placement_group: reserved for each; the actor sits in its first bundle.
+        workers: processes of each verifier for what may be slow or hang; None: one per CPU of `cpus`, at least 1.
+    """
+
+    count: Count | None = None
+    cpus: float = Field(default=1.0, ge=0)
+    gpus: float = Field(default=0.0, ge=0)
+    memory_bytes: int | None = Field(default=None, ge=1)
+    resources: dict[str, float] = {}
+    placement_group: PlacementGroup | None = None
+    workers: int | None = Field(default=None, ge=1)
+
+    def asked(self) -> dict[str, float]:
+        """Ray's resources for one, by Ray's names."""
+        found: dict[str, float] = {"CPU": self.cpus, "GPU": self.gpus, **self.resources}
+        if self.memory_bytes is not None:
+            found["memory"] = float(self.memory_bytes)
+        return {name: amount for name, amount in found.items() if amount}
+
+
+class Engine(_Model):
+    """A model that the generators host themselves, in place of endpoints.
+
+    Args:
+        kind: `embedded` is llama.cpp in a child process; `vllm` is vLLM in the actor's own process.
+        model: as on the command line for `embedded`; a folder or a name that vLLM knows.
+        options: for `vllm`, its engine arguments (`tensor_parallel_size`, `max_model_len` and so on).
+    """
+
+    kind: Literal["embedded", "vllm"] = "embedded"
+    model: str | None = None
+    options: dict[str, Any] = {}
+
+
+class ClusterSpec(_Model):
+    """Where a run is carried out.
+
+    Args:
+        cluster: `local` is this process's event loop; `ray` is Ray actors.
+        address: of the Ray cluster, `HOST:PORT` or `auto`; None is RAY_ADDRESS, or else a Ray of our own, here.
+        endpoints: base URLs, as seen from the actors; none is what the call or OPENAI_BASE_URL says.
+        engine: hosted by the generators; not together with endpoints.
+        generators, verifiers: the actors.
+        heartbeat_s: an actor that is silent for longer is taken for dead and replaced.
+        start_timeout_s: how long an actor may take to start, waiting for its resources included.
+        most_failures: after so many failed starts in a row of one actor the run stops.
+        hedge_after_s: a request without a first token after so long is sent to another actor as well; what the slower
+            of the two had cost is booked as lost. None: never.
+        cancellation: what is done where a stream is cancelled. `close` closes it; `abort` also calls the engine's abort
+            API (SGLang's); `best_effort` charges such a request in full, because nobody can say where it stopped;
+            `probe` finds out from the actors first, with a request per endpoint that is charged to the run.
+    """
+
+    cluster: Literal["local", "ray"] = "ray"
+    address: str | None = None
+    endpoints: tuple[str, ...] = ()
+    engine: Engine | None = None
+    generators: Actors = Actors()
+    verifiers: Actors = Actors()
+    heartbeat_s: float = Field(default=10.0, gt=0)
+    start_timeout_s: float = Field(default=120.0, gt=0)
+    most_failures: int = Field(default=3, ge=1)
+    hedge_after_s: float | None = Field(default=None, gt=0)
+    cancellation: Literal["close", "abort", "best_effort", "probe"] = "close"
+
+    @field_validator("address")
+    @classmethod
+    def _no_ray_client(cls, address: str | None) -> str | None:
+        if address is not None and address.startswith("ray://"):
+            raise ValueError(
+                f"{address} is Ray Client, a second protocol that loses work when its connection does; give the "
+                f"address of the cluster itself (HOST:6379), or submit the command with `ray job submit`"
+            )
+        return address
+
+    @classmethod
+    def of(cls, given: str | Path | ClusterSpec | None, **fields: Any) -> Self | ClusterSpec:
+        """From `local`, `ray`, a YAML or TOML file, or a spec; `fields` that are not None go over it.
+
+        Raises: InvalidParameter with the field's name, UnknownName.
+        """
+        base: dict[str, Any]
+        if isinstance(given, ClusterSpec):
+            base = given.model_dump(exclude_unset=True)
+        elif given is None or given in ("local", "ray"):
+            base = {"cluster": given or "local"}
+        elif str(given).endswith((".yaml", ".yml", ".toml")):
+            base = _read(Path(given))
+        else:
+            raise unknown_name("cluster", str(given), ["local", "ray", "FILE.yaml", "FILE.toml"])
+        try:
+            return cls.model_validate(base | {k: v for k, v in fields.items() if v is not None})
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"])
+            raise InvalidParameter(
+                f"cluster: {name}: {first['msg'].removeprefix('Value error, ')}", name=name
+            ) from None
+
+    def generator_count(self, concurrency: int) -> Count:
+        if self.generators.count is not None:
+            return self.generators.count
+        return "per_node" if self.engine else math.ceil(concurrency / STREAMS_PER_GENERATOR)
+
+    def verifier_count(self) -> Count:
+        return self.verifiers.count or "per_node"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text()
+        found = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, yaml.YAMLError) as error:
+        raise InvalidParameter(f"the cluster file {path} cannot be read: {error}", path=str(path)) from None
+    if not isinstance(found, dict):
+        raise InvalidParameter(f"the cluster file {path} must hold names and values", path=str(path))
+    return found

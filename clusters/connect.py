@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from tts.errors import ClusterMismatch, ClusterUnreachable, InvalidParameter
 from tts.types import Value
 
 CONNECT_LIMIT_S = 5.0
+STARTS = 2  # on a busy machine the first one sometimes times out
 
 
 class Node(Value, frozen=True):
@@ -84,17 +86,21 @@ def resources() -> str:
 
 
 def _start(cpus: float) -> None:
-    here = os.cpu_count() or 1
-    try:
-        ray.init(
-            address="local",
-            num_cpus=max(here, -int(-cpus // 1)),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.WARNING,
-        )
-    except Exception as error:
-        raise ClusterUnreachable(f"a Ray could not be started on this machine: {error}") from error
+    last: Exception | None = None
+    for _ in range(STARTS):
+        try:
+            ray.init(
+                address="local",
+                num_cpus=max(os.cpu_count() or 1, math.ceil(cpus)),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.WARNING,
+            )
+            return
+        except Exception as error:
+            ray.shutdown()
+            last = error
+    raise ClusterUnreachable(f"a Ray could not be started on this machine: {last}") from last
 
 
 def _knock(address: str) -> None:

@@ -227,7 +227,7 @@ class Crew:
         """Make the posts that these nodes ask for and that are not there; close those whose node is going or gone."""
         staying = {node.id: node for node in nodes if not node.draining}
         wanted: list[tuple[Role, Actors, Count]] = [
-            ("generator", self._spec.generators, self._spec.generator_count(self._target["concurrency"])),
+            ("generator", self._spec.generators, self._generator_count()),
             ("verifier", self._spec.verifiers, self._spec.verifier_count()),
         ]
         for role, actors, count in wanted:
@@ -363,7 +363,7 @@ class Crew:
     def _told(self, post: _Post, actors: Actors) -> Post:
         spec, urls = self._spec, self._urls
         own = urls
-        count = spec.generator_count(self._target["concurrency"])
+        count = self._generator_count()
         if post.role == "generator" and urls and count != "per_node":
             own = urls[post.index % count :: count] or [urls[post.index % len(urls)]]
         plain: dict[str, Any] = {key: value for key, value in self._target.items() if key not in _DRIVERS_OWN}
@@ -388,9 +388,12 @@ class Crew:
         """Whether verifications ask the engine that the generators host."""
         return not self._urls and not self._target.get("verifier_base_url")
 
+    def _generator_count(self) -> Count:
+        return self._spec.generator_count(self._target["concurrency"], hosts=not self._urls)
+
     def _cpus(self) -> float:
         """What a Ray of our own needs to hold everybody."""
-        generators = self._spec.generator_count(self._target["concurrency"])
+        generators = self._generator_count()
         verifiers = self._spec.verifier_count()
         many = [1 if count == "per_node" else count for count in (generators, verifiers)]
         return many[0] * self._spec.generators.cpus + many[1] * self._spec.verifiers.cpus

@@ -165,8 +165,7 @@ def _listed(asked: Mapping[str, Any]) -> str:
 
 def _reason(error: BaseException) -> str:
     """The sentence in a Ray error that says something."""
-    if isinstance(error, RayTaskError):
-        return " ".join(str(error.cause).split())[:2000]
+    said = " ".join(str(error.cause if isinstance(error, RayTaskError) else error).split())
     if isinstance(error, RayActorError):
-        return " ".join(str(error).split())[:2000]
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:2000]}"
+        said = said.partition(" Some common causes")[0]
+    return said[:2000] or type(error).__name__

@@ -143,10 +143,11 @@ class ClusterSpec(_Model):
                 f"cluster: {name}: {first['msg'].removeprefix('Value error, ')}", name=name
             ) from None
 
-    def generator_count(self, concurrency: int) -> Count:
+    def generator_count(self, concurrency: int, *, hosts: bool) -> Count:
+        """How many generators, for so many requests in flight; `hosts`: whether they host an engine."""
         if self.generators.count is not None:
             return self.generators.count
-        return "per_node" if self.engine else math.ceil(concurrency / STREAMS_PER_GENERATOR)
+        return "per_node" if hosts else math.ceil(concurrency / STREAMS_PER_GENERATOR)
 
     def verifier_count(self) -> Count:
         return self.verifiers.count or "per_node"

@@ -1,7 +1,7 @@
 """The command line: `tts solve | sweep | report | strategies | model | doctor`.
 
 Exit codes: 0 done · 1 an error of ours or a strategy's · 2 the call was wrong · 3 a model server failed · 4 the run
-folder failed · 130 interrupted (everything paid for is saved).
+folder failed · 5 the Ray cluster failed · 130 interrupted (everything paid for is saved).
 """
 
 from __future__ import annotations
@@ -59,6 +59,13 @@ ModelConfigPath = Annotated[
     Path | None, typer.Option("--model-config", help="The model's config.json, to count its FLOPs.")
 ]
 Threads = Annotated[int | None, typer.Option("--threads", help="Threads of the model in process.")]
+ClusterName = Annotated[
+    str, typer.Option("--cluster", help="local; ray for Ray actors; or a FILE.yaml or FILE.toml that describes one.")
+]
+Address = Annotated[
+    str | None,
+    typer.Option("--address", help="Of a Ray cluster (HOST:6379, auto); none is RAY_ADDRESS, or a Ray on this machine."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -104,6 +111,8 @@ def solve(
     price_out: PriceOut = None,
     model_config: ModelConfigPath = None,
     threads: Threads = None,
+    cluster: ClusterName = "local",
+    address: Address = None,
     json: Json = False,
 ) -> None:
     """Solve one prompt."""
@@ -137,6 +146,8 @@ def solve(
         price_out=price_out,
         model_config=model_config,
         threads=threads,
+        cluster=cluster,
+        address=address,
     )
     if json:
         _print_json({"answer": solved.answer, "text": solved.text, "result": solved.result, "cost": solved.cost})
@@ -198,6 +209,8 @@ def sweep(
     price_out: PriceOut = None,
     model_config: ModelConfigPath = None,
     threads: Threads = None,
+    cluster: ClusterName = "local",
+    address: Address = None,
     json: Json = False,
 ) -> None:
     """Run strategies x budgets x seeds, and show what each extra token buys."""
@@ -245,6 +258,8 @@ def sweep(
         price_out=price_out,
         model_config=model_config,
         threads=threads,
+        cluster=cluster,
+        address=address,
     )
     _show_sweep(result, json)
     if display.interrupted and not result.complete:
@@ -340,12 +355,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def _exit_code(error: TTSError) -> int:
     import msgspec
 
-    from tts.errors import AllFailed, EndpointError, Interrupted, RunError, UsageError
+    from tts.errors import AllFailed, ClusterError, EndpointError, Interrupted, RunError, UsageError
     from tts.types import ErrorInfo
 
     if isinstance(error, AllFailed) and "cause" in error.facts:
         return _exit_code(msgspec.convert(error.facts["cause"], ErrorInfo).rebuild())
-    codes = ((UsageError, 2), (EndpointError, 3), (RunError, 4), (Interrupted, 130))
+    codes = ((UsageError, 2), (EndpointError, 3), (RunError, 4), (ClusterError, 5), (Interrupted, 130))
     return next((code for kind, code in codes if isinstance(error, kind)), 1)
 
 

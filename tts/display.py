@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 PLAIN_EVERY_S = 5.0
 RATE_WINDOW_S = 10.0
+MOST_ACTORS = 16  # lines on a terminal
 
 
 class Display:
@@ -106,6 +107,9 @@ class Display:
         parts.append(f"{in_flight} in flight")
         if self._cancelled:
             parts.append(f"{self._cancelled:,} tokens cancelled")
+        lost = self._conductor.lost.tokens if self._conductor else 0
+        if lost:
+            parts.append(f"{lost:,} tokens lost")
         if self._failed:
             parts.append(f"{self._failed} requests failed")
         if self.interrupted:
@@ -124,7 +128,8 @@ class Display:
         table.add_column("right so far", justify="right")
         for cell, right in self._right.items():
             table.add_row(cell, str(len(right)), f"{100 * sum(right) / len(right):.0f} %")
-        return Group(self._progress, self._line(), table)
+        actors = self._cluster.status() if self._cluster else []
+        return Group(self._progress, self._line(), *actors[:MOST_ACTORS], table)
 
     # --- Ctrl-C
 

@@ -1,0 +1,147 @@
+"""The strategies' contract on every cluster: simulated, local and Ray give the same results for the same events."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+from live import Carrier, replayed
+
+from tts.actions import Cancelled, Failed, Finished, Refused, Scored
+from tts.budget import Limits
+from tts.clusters.spec import ClusterSpec
+from tts.journal import Decided, Granted, Lost, Record
+from tts.registry import STRATEGIES
+from tts.testing.engine import FakeEngine
+from tts.testing.replies import Misbehaviour, Reply, arithmetic, last_user_text
+from tts.types import Problem
+
+SUMS = arithmetic(error_rate=0.4, per_token_s=0.002)
+
+
+def script(request: dict[str, Any]) -> Reply:
+    """Sums; of those asked for "in a storm" every other stream is torn."""
+    reply = SUMS(request)
+    torn = "n a storm" in last_user_text(request) and Random(request["seed"]).random() < 0.5
+    return msgspec.structs.replace(reply, misbehave=Misbehaviour.TORN) if torn else reply
+
+
+BROKEN = [Problem(f"b{i}", f"In a storm, what is {17 + i} + {25 * i}?") for i in range(6)]
+PROBLEMS = [Problem(f"p{i}", f"What is {17 + i} + {25 * i}?") for i in range(6)]
+ORDER_FREE = [
+    "single",
+    "best_of_n:n=4,verifier=judge,selector=borda",
+    "majority_vote:n=6",
+    "majority_vote:n=8,stop_at=0.95,batch=2",
+    "majority_vote:n=4,equivalence=math",
+    "genrm:n=3,verifications=2",
+    "sequential_revision:chains=2,rounds=2",
+]
+FIRST_COME = ["first_finish:n=5,k=2"]
+ENDS = Finished | Scored | Failed | Cancelled | Refused
+
+
+@pytest.fixture(scope="module", params=["simulated", "local", "ray"])
+def carrier(request: pytest.FixtureRequest) -> Iterator[Carrier]:
+    spec = None
+    if request.param == "ray":
+        cluster = request.getfixturevalue("ray_cluster")
+        spec = ClusterSpec(address=cluster.address, generators={"count": 2}, verifiers={"count": 2})
+    with FakeEngine(script) as engine, Carrier(request.param, script, engine.base_url, spec) as opened:
+        yield opened
+        assert engine.wait_idle()
+
+
+@pytest.fixture(scope="module")
+def expected() -> dict[str, Any]:
+    with Carrier("simulated", script, "") as simulated:
+        return {text: answers(simulated.run(text, PROBLEMS)[1]) for text in ORDER_FREE}
+
+
+@pytest.fixture(scope="module")
+def expected_of_broken() -> dict[str, Any]:
+    with Carrier("simulated", script, "") as simulated:
+        return {text: answers(simulated.run(text, BROKEN)[1]) for text in ORDER_FREE}
+
+
+def answers(results: dict[str, Any]) -> dict[str, str | None]:
+    return {search: result.answer for search, result in results.items()}
+
+
+def assert_each_grant_ended_once(records: list[Record]) -> None:
+    granted = Counter(record.id for record in records if isinstance(record, Granted))
+    ended = Counter(record.id for record in records if isinstance(record, ENDS) and not isinstance(record, Refused))
+    assert granted == ended
+    assert set(granted.values()) == {1}
+
+
+def test_every_strategy_of_the_registry_is_run_here() -> None:
+    assert {text.partition(":")[0] for text in ORDER_FREE + FIRST_COME} == set(STRATEGIES)
+
+
+@pytest.mark.parametrize("text", ORDER_FREE)
+def test_the_answers_are_those_of_the_simulation_where_order_does_not_matter(
+    text: str, carrier: Carrier, expected: dict[str, Any]
+) -> None:
+    _, results, _ = carrier.run(text, PROBLEMS)
+    assert answers(results) == expected[text]
+    assert len(results) == len(PROBLEMS)
+
+
+@pytest.mark.parametrize("text", ORDER_FREE + FIRST_COME)
+def test_a_fresh_conductor_told_the_same_events_decides_the_same_and_asks_for_nothing(
+    text: str, carrier: Carrier
+) -> None:
+    records, results, conductor = carrier.run(text, PROBLEMS)
+    step = replayed(text, PROBLEMS, records)
+    assert not step.actions
+    assert {result.id: result for result, _ in step.results} == results
+    assert_each_grant_ended_once(records)
+    assert not conductor.ledger.reservations
+
+
+@pytest.mark.parametrize("text", ORDER_FREE + FIRST_COME)
+def test_no_budget_is_passed_and_none_is_stranded(text: str, carrier: Carrier) -> None:
+    records, results, conductor = carrier.run(text, PROBLEMS, limits=Limits(tokens=400), share=Limits(tokens=120))
+    assert conductor.ledger.spent.tokens <= 400
+    assert not conductor.ledger.reservations
+    assert len(results) == len(PROBLEMS)
+    for result in results.values():
+        assert result.bill.total.tokens <= 120
+    assert_each_grant_ended_once(records)
+
+
+@pytest.mark.parametrize(
+    "text", ["majority_vote:n=6", "genrm:n=3,verifications=2", "sequential_revision:chains=2,rounds=2"]
+)
+@pytest.mark.parametrize("part", [0.2, 0.5, 0.8])
+def test_a_journal_that_breaks_off_anywhere_is_resumed_to_the_same_answers(
+    text: str, part: float, carrier: Carrier, expected: dict[str, Any]
+) -> None:
+    records, _, _ = carrier.run(text, PROBLEMS)
+    kept = records[: round(len(records) * part)]
+    again, results, conductor = carrier.run(text, PROBLEMS, history=kept)
+    decided = {r.search: r.answer for r in kept if isinstance(r, Decided)} | answers(results)
+    assert decided == expected[text]
+    lost = {r.id for r in again if isinstance(r, Lost)}
+    had = {r.id for r in kept if isinstance(r, Finished | Scored)}
+    assert not had & {r.id for r in again if isinstance(r, Granted)}
+    assert lost == {r.id for r in kept if isinstance(r, Granted)} - had
+    assert not conductor.ledger.reservations
+
+
+@pytest.mark.parametrize("text", ORDER_FREE + FIRST_COME)
+def test_samples_that_fail_end_in_an_answer_or_a_typed_error(
+    text: str, carrier: Carrier, expected_of_broken: dict[str, Any]
+) -> None:
+    records, results, conductor = carrier.run(text, BROKEN)
+    assert any(isinstance(record, Failed) for record in records)
+    assert all(result.selected is not None or result.error is not None for result in results.values())
+    assert conductor.fatal is None
+    if text in ORDER_FREE:
+        assert answers(results) == expected_of_broken[text]
+    assert_each_grant_ended_once(records)

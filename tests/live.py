@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
-from tts.actions import Request
+from tts.actions import Event, Request
 from tts.budget import Limits
 from tts.clusters.local import open_local
 from tts.clusters.simulated import SimulatedCluster
@@ -58,10 +58,9 @@ class ScriptedWorld:
             logprobs = LogprobSummary(tail[0].logprob, tail[0].logprob, tail=tail)
         cut = len(tokens) < len(reply.tokens)
         usage, finish = Usage(10, len(tokens)), "length" if cut else "stop"
-        seconds = len(tokens) * 0.01
-        return seconds, Completion(
-            "".join(tokens), finish, usage, Timing(seconds), logprobs=logprobs, seed=request.seed
-        )
+        timing = Timing(len(tokens) * 0.01)
+        completion = Completion("".join(tokens), finish, usage, timing, logprobs=logprobs, seed=request.seed)
+        return timing.total_s, completion
 
 
 class Carrier:
@@ -106,6 +105,7 @@ class Carrier:
         limits: Limits = Limits(),
         history: Sequence[Record] = (),
         window: int = 64,
+        on_events: Callable[[Sequence[Event]], None] = lambda events: None,
     ) -> tuple[list[Record], dict[str, Result], Conductor]:
         """The records it wrote, the results by search, and the conductor, whose ledger held at every step."""
         (spec,) = parse_specs(text)
@@ -125,11 +125,10 @@ class Carrier:
         def decided(result: Result, _: object) -> None:
             results[result.id] = result
 
-        def within(_: object) -> None:
-            assert (
-                limits.tokens is None
-                or conductor.ledger.spent.tokens + conductor.ledger.reserved.tokens <= limits.tokens
-            )
+        def within(events: Sequence[Event]) -> None:
+            ledger = conductor.ledger
+            assert limits.tokens is None or ledger.spent.tokens + ledger.reserved.tokens <= limits.tokens
+            on_events(events)
 
         if self.kind == "simulated":
             SimulatedCluster(ScriptedWorld(self._script), verifiers).run(conductor, kept, decided)

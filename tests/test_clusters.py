@@ -39,7 +39,7 @@ ORDER_FREE = [
     "majority_vote:n=8,stop_at=0.95,batch=2",
     "majority_vote:n=4,equivalence=math",
     "genrm:n=3,verifications=2",
-    "sequential_revision:chains=2,rounds=2",
+    "sequential_revision:rounds=2",
 ]
 FIRST_COME = ["first_finish:n=5,k=2"]
 ENDS = Finished | Scored | Failed | Cancelled | Refused
@@ -115,9 +115,7 @@ def test_no_budget_is_passed_and_none_is_stranded(text: str, carrier: Carrier) -
     assert_each_grant_ended_once(records)
 
 
-@pytest.mark.parametrize(
-    "text", ["majority_vote:n=6", "genrm:n=3,verifications=2", "sequential_revision:chains=2,rounds=2"]
-)
+@pytest.mark.parametrize("text", ["majority_vote:n=6", "genrm:n=3,verifications=2", "sequential_revision:rounds=2"])
 @pytest.mark.parametrize("part", [0.2, 0.5, 0.8])
 def test_a_journal_that_breaks_off_anywhere_is_resumed_to_the_same_answers(
     text: str, part: float, carrier: Carrier, expected: dict[str, Any]

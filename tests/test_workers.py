@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -9,13 +10,14 @@ import time
 import pytest
 
 from tts.errors import CallCrashed, CallFailed, CallTimedOut, InvalidParameter, MissingExtra
+from tts.reaper import MARKS, kill_marked
 from tts.workers import Workers
 
 POWER_TOWER = r"\dfrac{5^{(5^{(5^{(5^5)})}-4)}-5}{16}"
 LONG_S = 300.0
 
 FUNCTIONS = """
-import os, signal, sys, time
+import os, signal, subprocess, sys, time
 from tts.errors import MissingExtra
 
 class Nested:
@@ -77,6 +79,61 @@ def word_order():
 def interrupted():
     os.kill(os.getpid(), signal.SIGINT)
     return "still here"
+
+ESCAPE = '''
+import os, signal, sys, time
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.SIG_IGN)
+if os.fork():
+    os._exit(0)
+os.setsid()
+if os.fork():
+    os._exit(0)
+with open(sys.argv[1] + ".new", "w") as file:
+    file.write(str(os.getpid()))
+os.rename(sys.argv[1] + ".new", sys.argv[1])
+time.sleep(10**6)
+'''
+
+def leave_one_behind(path):
+    subprocess.run([sys.executable, "-c", ESCAPE, path], check=True)
+    while not os.path.exists(path):
+        time.sleep(0.001)
+    return os.getpid()
+
+def leave_one_behind_and_hang(path):
+    leave_one_behind(path)
+    time.sleep(10**6)
+
+def leave_one_behind_and_die(path):
+    leave_one_behind(path)
+    os._exit(3)
+
+SUPERVISE = '''
+import os, subprocess, sys, time
+os.setsid()
+count = 0
+while True:
+    with subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(10**6)"], start_new_session=True) as it:
+        with open(sys.argv[1] + "." + str(count), "w") as file:
+            file.write(str(it.pid))
+        os.rename(sys.argv[1] + "." + str(count), sys.argv[1])
+        it.wait()
+    count += 1
+'''
+
+def leave_a_supervisor_behind_and_hang(path):
+    it = subprocess.Popen([sys.executable, "-S", "-c", SUPERVISE, path])
+    while not os.path.exists(path):
+        time.sleep(0.001)
+    with open(path + ".supervisor", "w") as file:
+        file.write(str(it.pid))
+    time.sleep(10**6)
+
+def have_workers_of_its_own(path):
+    from tts.workers import Workers
+    with Workers(1) as workers:
+        workers.call_sync("worker_functions:leave_one_behind_and_hang", (path,), timeout_s=300)
 """
 
 
@@ -427,3 +484,165 @@ def test_starting_a_worker_imports_nothing_heavy():
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     heavy = {"numpy", "sympy", "math_verify", "pydantic", "aiohttp", "httpx2", "ray", "multiprocessing"}
     assert not heavy.intersection(loaded)
+
+
+# --- what functions leave behind
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="the reaper needs /proc")
+
+
+def reapers_of(pid):
+    listed = subprocess.run(["ps", "-axo", "pid=,args="], capture_output=True, text=True, check=True).stdout
+    found = [line.split() for line in listed.splitlines()]
+    return [int(words[0]) for words in found if words[-1] == str(pid) and any(w.endswith("reaper.py") for w in words)]
+
+
+def gone(*pids):
+    wait_until(lambda: not any(map(alive, pids)), f"{pids} are gone")
+
+
+@pytest.fixture
+def bystander():
+    """A process of ours that no worker has started."""
+    with subprocess.Popen(["sleep", "1000"], env={**os.environ, MARKS: "another:another.1"}) as process:
+        yield process.pid
+        assert process.poll() is None
+        process.kill()
+
+
+@on_linux
+@pytest.mark.parametrize(
+    ("function", "error"), [("leave_one_behind_and_hang", CallTimedOut), ("leave_one_behind_and_die", CallCrashed)]
+)
+def test_a_call_that_is_killed_or_dies_takes_what_it_started_with_it_and_nothing_else(
+    functions, tmp_path, bystander, function, error
+):
+    with Workers(2) as workers:
+        other = workers.call_sync(f"{functions}:pid", timeout_s=LONG_S)
+        with pytest.raises(error):  # on the same worker, which is free again
+            workers.call_sync(f"{functions}:{function}", (str(tmp_path / "pid"),), timeout_s=1.0)
+        gone(pid_in(tmp_path / "pid"), other)
+        assert workers.call_sync("operator:add", (2, 3), timeout_s=LONG_S) == 5
+        assert alive(bystander)
+
+
+@on_linux
+def test_a_cancelled_call_takes_what_it_started_with_it_and_what_another_worker_started_stays(functions, tmp_path):
+    async def main():
+        async with Workers(2) as workers:
+            hang = f"{functions}:leave_one_behind_and_hang"
+            one, other = (
+                asyncio.create_task(workers.call(hang, (str(tmp_path / name),), timeout_s=LONG_S))
+                for name in ("one", "other")
+            )
+            first = await asyncio.to_thread(pid_in, tmp_path / "one")
+            second = await asyncio.to_thread(pid_in, tmp_path / "other")
+            one.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await one
+            await asyncio.to_thread(gone, first)
+            assert alive(second) and not other.done()
+            other.cancel()
+        return second
+
+    gone(asyncio.run(main()))
+
+
+@on_linux
+def test_closing_ends_what_calls_left_behind_that_had_returned_long_since_and_the_reaper(functions, tmp_path):
+    with Workers(1) as workers:
+        assert reapers_of(os.getpid()) == []
+        worker = workers.call_sync(f"{functions}:leave_one_behind", (str(tmp_path / "pid"),), timeout_s=LONG_S)
+        assert worker == workers.call_sync(f"{functions}:pid", timeout_s=LONG_S)
+        assert alive(pid_in(tmp_path / "pid"))
+        assert len(reapers_of(os.getpid())) == 1
+    gone(pid_in(tmp_path / "pid"))
+    wait_until(lambda: reapers_of(os.getpid()) == [], "the reaper is gone")
+
+
+@on_linux
+def test_what_starts_again_whatever_is_killed_is_killed_until_nothing_is_left(functions, tmp_path):
+    told = tmp_path / "child"
+    with Workers(1) as workers:
+        with pytest.raises(CallTimedOut):
+            workers.call_sync(f"{functions}:leave_a_supervisor_behind_and_hang", (str(told),), timeout_s=1.0)
+        gone(pid_in(tmp_path / "child.supervisor"), pid_in(told))
+
+
+@on_linux
+def test_workers_of_a_worker_and_what_they_started_end_with_it(functions, tmp_path):
+    with Workers(1) as workers:
+        pid = workers.call_sync(f"{functions}:pid", timeout_s=LONG_S)
+        with pytest.raises(CallTimedOut):
+            workers.call_sync(f"{functions}:have_workers_of_its_own", (str(tmp_path / "pid"),), timeout_s=2.0)
+        gone(pid, pid_in(tmp_path / "pid"))
+        wait_until(lambda: reapers_of(pid) == [], "the inner reaper is gone")
+
+
+POOL = """
+    import os, sys, threading, time
+    sys.path.insert(0, {path!r})
+    from tts.workers import Workers
+
+    workers = Workers(1)
+    call = "worker_functions:leave_one_behind_and_hang", ({told!r},)
+    threading.Thread(target=lambda: workers.call_sync(*call, timeout_s=300), daemon=True).start()
+    while not os.path.exists({told!r}):
+        time.sleep(0.01)
+    child = os.fork() if {forks} else 0  # which inherits every pipe
+    if child or not {forks}:
+        print(child, flush=True)
+    time.sleep(1000)
+"""
+
+
+@on_linux
+@pytest.mark.parametrize(
+    "how", ["alone", "after its children", "while a fork of it lives", "after its reaper was told to"]
+)
+def test_nothing_that_a_call_started_outlives_a_pool_that_is_killed(functions, tmp_path, bystander, how):
+    told = tmp_path / "pid"
+    code = POOL.format(path=str(tmp_path / "path"), told=str(told), forks=how == "while a fork of it lives")
+    with subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code)], stdout=subprocess.PIPE
+    ) as pool:
+        fork = int(pool.stdout.readline())
+        (reaper,) = reapers_of(pool.pid)
+        listed = subprocess.run(
+            ["ps", "-o", "pid=", "--ppid", str(pool.pid)], capture_output=True, text=True, check=True
+        )
+        children = [int(pid) for pid in listed.stdout.split() if int(pid) != fork]
+        left_behind = pid_in(told)
+        assert len(children) == 1 and alive(children[0]) and alive(left_behind)
+        if how == "after its reaper was told to":  # as when a whole machine is told to end
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                os.kill(reaper, number)
+            assert alive(reaper)
+        if how == "after its children":  # as Ray ends an actor
+            for child in children:
+                os.kill(child, signal.SIGKILL)
+        pool.kill()
+    gone(*children, left_behind, reaper)
+    assert alive(bystander)
+    if fork:
+        assert alive(fork)
+        os.kill(fork, signal.SIGKILL)
+
+
+@on_linux
+def test_a_mark_is_found_whole_or_not_at_all():
+    with contextlib.ExitStack() as stack:
+
+        def marked(value):
+            process = stack.enter_context(subprocess.Popen(["sleep", "1000"], env={**os.environ, MARKS: value}))
+            stack.callback(process.kill)
+            return process
+
+        mark = os.urandom(8).hex()
+        longer, inner, exact = (marked(f"{mark}{rest}") for rest in ("2", "2:x.1", ":x:x.1"))
+        mentioned = stack.enter_context(subprocess.Popen(["sleep", "1000"], env={"OTHER": mark}))
+        stack.callback(mentioned.kill)
+        assert kill_marked({mark.encode(), b"nobody's"}) == {mark.encode()}
+        assert exact.wait() == -signal.SIGKILL
+        assert kill_marked({b""}) == kill_marked(set()) == set()
+        assert all(process.poll() is None for process in (longer, inner, mentioned))

@@ -23,8 +23,9 @@ import ray
 
 from tts.actions import Cancel, Cancelled, Event, Progressed
 from tts.clusters.executor import Executor, Model
+from tts.clusters.hedges import COPY
 from tts.clusters.metrics import ActorMetrics
-from tts.clusters.outbox import Outbox, unpacked
+from tts.clusters.outbox import Begun, Outbox, Stalled, Told, unpacked
 from tts.clusters.spec import Engine
 from tts.registry import verifier
 from tts.runfolder import program
@@ -35,6 +36,7 @@ from tts.workers import Workers
 LINGER_S = 0.01  # what comes within it shares a reply
 DEAD_MAN_S = 60.0  # without a drain for so long, nobody is there who would pay for more
 MOST_TOMBSTONES = 65_536
+STRAGGLERS_EVERY_S = 0.05
 
 
 class Post(Value, frozen=True):
@@ -47,6 +49,7 @@ class Post(Value, frozen=True):
         engine: hosted here, in place of endpoints.
         verifiers: by name, each with the model it asks.
         workers: processes for what may be slow or hang.
+        hedge_after_s: silence after which a request is reported as stalled.
     """
 
     name: str
@@ -56,6 +59,7 @@ class Post(Value, frozen=True):
     engine: Mapping[str, Any] | None = None
     verifiers: Mapping[str, str | None] = {}
     workers: int = 1
+    hedge_after_s: float | None = None
 
 
 class Opened(Value, frozen=True):
@@ -92,6 +96,7 @@ class Host:
         self._executor: Executor | None = None
         self._taken = 0
         self._early: set[int] = set()  # batches that overtook one before them
+        self._copies: set[str] = set()  # second requests that have no token yet
         self._tombstones: OrderedDict[str, None] = OrderedDict()
         self._drained_s = time.monotonic()
         self._started_s = time.monotonic()
@@ -134,6 +139,8 @@ class Host:
                 self._tell(Cancelled(action.id, 0.0))
             elif action.id not in self._executor:
                 self._executor.start(action)
+                if action.id.endswith(COPY):
+                    self._copies.add(action.id)
 
     async def cancel(self, ids: Sequence[str]) -> None:
         """Stop these, all the way to the engine; one that has not come yet is stopped when it does."""
@@ -198,6 +205,9 @@ class Host:
         self._drained_s = time.monotonic()
         dead_man = asyncio.get_running_loop().create_task(self._end_when_forgotten())
         self._stack.callback(dead_man.cancel)
+        if post.hedge_after_s is not None:
+            watching = asyncio.get_running_loop().create_task(self._watch_stragglers(post.hedge_after_s))
+            self._stack.callback(watching.cancel)
         failures = tuple(ErrorInfo.of(error) for error in unreachable)
         node_id = ray.get_runtime_context().get_node_id()
         return Opened(program(), node_id, os.getpid(), name, judge, concurrency, failures)
@@ -216,14 +226,35 @@ class Host:
         if len(self._tombstones) > MOST_TOMBSTONES:
             self._tombstones.popitem(last=False)
 
-    def _tell(self, event: Event) -> None:
-        self._outbox.put(event)
+    def _put(self, told: Told) -> None:
+        self._outbox.put(told)
         self._filled.set()
+
+    def _tell(self, event: Event) -> None:
+        self._put(event)
         if not isinstance(event, Progressed):
             self._metrics.ended(event)
 
     def _now(self) -> float:
         return time.monotonic() - self._started_s
+
+    async def _watch_stragglers(self, after_s: float) -> None:
+        """Report requests without a token, and those of them, and second requests, that have one now."""
+        assert self._executor is not None
+        stalled: set[str] = set()
+        while True:
+            await asyncio.sleep(min(after_s / 4, STRAGGLERS_EVERY_S))
+            for id in self._executor.silent(after_s):
+                if id not in stalled and not id.endswith(COPY):
+                    stalled.add(id)
+                    self._put(Stalled(id))
+            watched = stalled | self._copies
+            for id in watched:
+                if not self._executor.is_silent(id):
+                    stalled.discard(id)
+                    self._copies.discard(id)
+                    if id in self._executor:
+                        self._put(Begun(id))
 
     async def _end_when_forgotten(self) -> None:
         while True:

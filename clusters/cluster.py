@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from tts.actions import Action, Cancelled, Event, Failed, Progressed
 from tts.conductor import Conductor, OnResult, Step, ignore
@@ -49,10 +49,8 @@ class Cluster(ABC):
         try:
             step = conductor.start()
             self._epoch = time.monotonic() - conductor.now
-            while True:
-                self._do(step, journal, on_result)
-                if conductor.done or self._aborting:
-                    break
+            self._do(step, journal, on_result)
+            while not (conductor.done or self._aborting):
                 await self._woken.wait()
                 self._woken.clear()
                 events, self._events = self._events, []
@@ -60,11 +58,11 @@ class Cluster(ABC):
                 told = self._split(events, journal)
                 journal.write(told)
                 on_events(told)
-                step = conductor.tell(told)
+                self._do(conductor.tell(told), journal, on_result)
                 if orphans:
+                    self._do(conductor.reissue(orphans), journal, on_result)
+                for step in self._more_steps(conductor):
                     self._do(step, journal, on_result)
-                    step = conductor.reissue(orphans)
-                self._turned(conductor)
         finally:
             await self._stop(journal)
         if conductor.fatal is not None:
@@ -94,8 +92,9 @@ class Cluster(ABC):
     async def _halt(self) -> None:
         """Cancel everything that is under way, and wait a moment for how it ended."""
 
-    def _turned(self, conductor: Conductor) -> None:  # noqa: B027  # most have nothing to do
-        """A turn of the loop has ended: for clusters that keep count."""
+    def _more_steps(self, conductor: Conductor) -> Iterator[Step]:
+        """What a cluster has to say to the conductor at the end of a turn, beyond events."""
+        yield from ()
 
     def status(self) -> list[str]:
         """A line on each part of the cluster, for whoever watches; none if there is nothing to tell apart."""
@@ -158,9 +157,10 @@ class Cluster(ABC):
             else:
                 journal.write([event])
                 journal.write(self._conductor.tell([event]).records)
-        journal.write(
-            self._conductor.reissue(dict.fromkeys(self._conductor.unended)).records
-        )  # what never told its end
+        silent = dict.fromkeys(self._conductor.unended)
+        journal.write(self._conductor.reissue(silent).records)
+        for id in self._conductor.hedged:
+            journal.write(self._conductor.hedge_ended(id, None).records)
 
 
 class Site(ABC):

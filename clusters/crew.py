@@ -18,10 +18,11 @@ from typing import Any
 from ray.util.placement_group import placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
-from tts.actions import Action, Event, Generate, Progressed, Verify, Work
+from tts.actions import Action, Generate, Progressed, Verify, Work
 from tts.clusters import connect
 from tts.clusters.actors import GeneratorActor, Opened, Post, VerifierActor
 from tts.clusters.member import ActorDied, Member, Role
+from tts.clusters.outbox import Begun, Stalled, Told
 from tts.clusters.placement import Placement
 from tts.clusters.spec import Actors, ClusterSpec, Count
 from tts.errors import (
@@ -76,7 +77,7 @@ class Crew:
     """
 
     def __init__(self, spec: ClusterSpec, target: Target) -> None:
-        self.tell: Callable[[Sequence[Event]], None] = lambda events: None
+        self.tell: Callable[[Sequence[Told]], None] = lambda events: None
         self.orphaned: Callable[[Mapping[str, ErrorInfo | None]], None] = lambda ids: None
         self.fail: Callable[[TTSError], None] = lambda error: None
         self._spec = spec
@@ -137,8 +138,8 @@ class Crew:
         for placement in self._placements.values():
             self.cancel(list(placement))
         limit_s = time.monotonic() + LAST_WORDS_S
-        while self._is_busy() and time.monotonic() < limit_s:
-            await asyncio.sleep(0.01)  # at the end of a run only
+        while self._is_busy() and time.monotonic() < limit_s:  # noqa: ASYNC110  # at the end of a run only
+            await asyncio.sleep(0.01)
 
     async def aclose(self) -> None:
         """End every actor; a Ray that was started here ends, too."""
@@ -169,6 +170,17 @@ class Crew:
                 batches.setdefault(str(name), []).append(action)
         for name, batch in batches.items():
             self._members[name].submit(batch)
+
+    def has_another(self, id: str) -> bool:
+        """Whether somebody other than the one who has this action in hand could take it as well."""
+        return any(p.where(id) is not None and p.has_another(id) for p in self._placements.values())
+
+    def hedge(self, action: Work, id: str) -> None:
+        """Send this second request to an actor other than the one that has the first."""
+        placement = self._placements[self._role_of(action)]
+        name = placement.place(action.id, problem_of(action.id), _tokens_of(action), avoid=placement.where(id))
+        assert name is not None, "has_another said that there is one"
+        self._members[str(name)].submit([action])
 
     def cancel(self, ids: Sequence[str]) -> None:
         """Stop these, all the way to the engine."""
@@ -206,11 +218,11 @@ class Crew:
             return "generator"
         return "verifier"
 
-    def _heard(self, member: Member, events: list[Event]) -> None:
+    def _heard(self, member: Member, events: list[Told]) -> None:
         placement = self._placements[member.role]
-        told: list[Event] = []
+        told: list[Told] = []
         for event in events:
-            if isinstance(event, Progressed):
+            if isinstance(event, Progressed | Stalled | Begun):
                 told.append(event)
             elif placement.ended(event.id):
                 member.finished += 1
@@ -381,6 +393,7 @@ class Crew:
             engine,
             self._verifiers,
             actors.workers or max(1, math.floor(actors.cpus)),
+            spec.hedge_after_s,
         )
 
     @property

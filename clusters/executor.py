@@ -74,6 +74,7 @@ class Executor:
         self._tell = tell
         self._now = now
         self._tasks: dict[str, asyncio.Task[End]] = {}
+        self._asking: dict[str, tuple[float, Partial]] = {}  # what asks a model: since when, and what has come
 
     def __contains__(self, id: str) -> bool:
         return id in self._tasks
@@ -86,8 +87,19 @@ class Executor:
         partial, started_s = Partial(), time.monotonic()
         task = asyncio.get_running_loop().create_task(self._outcome(action, partial), name=action.id)
         self._tasks[action.id] = task
+        if getattr(action, "request", None) is not None:
+            self._asking[action.id] = (started_s, partial)
         # In a callback, because a task that is cancelled before its first step never runs its body.
         task.add_done_callback(lambda task: self._ended(action.id, partial, started_s, task))
+
+    def is_silent(self, id: str) -> bool:
+        """Whether it asks a model and has had no token yet."""
+        return id in self._asking and self._asking[id][1].tokens == 0
+
+    def silent(self, for_s: float) -> list[str]:
+        """Those that ask a model and have had no token for so long."""
+        then_s = time.monotonic() - for_s
+        return [id for id, (since_s, partial) in self._asking.items() if since_s < then_s and partial.tokens == 0]
 
     def cancel(self, id: str) -> None:
         """Stop it, all the way to the engine. Nothing to do if it has ended."""
@@ -110,6 +122,7 @@ class Executor:
 
     def _ended(self, id: str, partial: Partial, started_s: float, task: asyncio.Task[End]) -> None:
         del self._tasks[id]
+        self._asking.pop(id, None)
         event: End
         if task.cancelled():
             event = Cancelled(id, 0.0, partial.completion("cancelled"))

@@ -12,9 +12,9 @@ import msgspec
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from tts.actions import Action, Event
+from tts.actions import Action
 from tts.clusters.actors import Drained, Opened, Post
-from tts.clusters.outbox import MOST_BYTES, Inbox, batches
+from tts.clusters.outbox import MOST_BYTES, Inbox, Told, batches
 from tts.errors import ActorFailed, ClusterTooSmall, TTSError
 
 Role = Literal["generator", "verifier"]
@@ -101,7 +101,7 @@ class Member:
     def cancel(self, ids: Sequence[str]) -> None:
         self._handle.cancel.options(num_returns=0).remote(list(ids))
 
-    async def listen(self, hear: Callable[[Member, list[Event]], None]) -> None:
+    async def listen(self, hear: Callable[[Member, list[Told]], None]) -> None:
         """Take in what it tells. Raises: ActorDied; nothing else ends this."""
         while True:
             drain = self._handle.drain.remote(self._inbox.place, MOST_BYTES, DRAIN_WAIT_S)

@@ -9,19 +9,36 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 
-from tts.actions import Action, Event, Verify
-from tts.types import Candidate, Completion, Problem
+from tts.actions import Action, End, Event, Failed, Progressed, Verify
+from tts.types import Candidate, Completion, ErrorInfo, Problem, Value
 
 MOST_BYTES = 90_000
 _LENGTH = struct.Struct(">I")
 _encoder = msgspec.msgpack.Encoder()
-_events = msgspec.msgpack.Decoder(Event)
-_actions = msgspec.msgpack.Decoder(list[Action])
+_pieces = msgspec.msgpack.Decoder(list[bytes])
+_actions = (msgspec.msgpack.Decoder(Action), msgspec.json.Decoder(Action))
 _NO_PROBLEM = Problem("", "")
 _NO_CANDIDATE = Candidate("", "", None, Completion(""))
+
+
+class Stalled(Value, frozen=True, tag="stalled"):
+    """A request has had no token for longer than `hedge_after_s`."""
+
+    id: str
+
+
+class Begun(Value, frozen=True, tag="begun"):
+    """A request that had stalled, or that is the second for its sample, has shown a token."""
+
+    id: str
+
+
+Told = Event | Stalled | Begun
+_told = (msgspec.msgpack.Decoder(Told), msgspec.json.Decoder(Told))
 
 
 class Outbox:
@@ -35,8 +52,14 @@ class Outbox:
         """Bytes that are waiting."""
         return len(self._data)
 
-    def put(self, event: Event) -> None:
-        data = _encoder.encode(event)
+    def put(self, event: Told) -> None:
+        """An end that nothing can encode (an error of somebody else's code may hold anything) goes as a `Failed`."""
+        try:
+            data = _encoded(event)
+        except (TypeError, ValueError, RecursionError) as error:
+            if isinstance(event, Progressed | Stalled | Begun):
+                return
+            data = _encoded(_plain(event, error))
         self._data += _LENGTH.pack(len(data))
         self._data += data
 
@@ -61,7 +84,7 @@ class Inbox:
         self.place = 0
         self._rest = bytearray()
 
-    def take(self, place: int, data: bytes) -> list[Event]:
+    def take(self, place: int, data: bytes) -> list[Told]:
         """The events that `data`, which begins at `place`, completes. What was had before is passed over."""
         known = self.place - place
         if known < 0:
@@ -69,14 +92,14 @@ class Inbox:
         new = data[known:]
         self.place += len(new)
         self._rest += new
-        events: list[Event] = []
+        events: list[Told] = []
         at = 0
         while len(self._rest) >= at + _LENGTH.size:
             (length,) = _LENGTH.unpack_from(self._rest, at)
             stop = at + _LENGTH.size + length
             if len(self._rest) < stop:
                 break
-            events.append(_events.decode(memoryview(self._rest)[at + _LENGTH.size : stop]))
+            events.append(_decoded(self._rest[at + _LENGTH.size : stop], _told))
             at = stop
         del self._rest[:at]
         return events
@@ -85,14 +108,14 @@ class Inbox:
 def batches(actions: Iterable[Action]) -> list[bytes]:
     """The actions, encoded, in as few pieces as `MOST_BYTES` allows; each piece holds at least one action."""
     found: list[bytes] = []
-    piece: list[msgspec.Raw] = []
+    piece: list[bytes] = []
     size = 0
     for action in actions:
-        data = _encoder.encode(_slim(action))
+        data = _encoded(_slim(action))
         if piece and size + len(data) > MOST_BYTES:
             found.append(_encoder.encode(piece))
             piece, size = [], 0
-        piece.append(msgspec.Raw(data))
+        piece.append(data)
         size += len(data)
     if piece:
         found.append(_encoder.encode(piece))
@@ -100,7 +123,7 @@ def batches(actions: Iterable[Action]) -> list[bytes]:
 
 
 def unpacked(batch: bytes) -> Sequence[Action]:
-    return _actions.decode(batch)
+    return [_decoded(data, _actions) for data in _pieces.decode(batch)]
 
 
 def _slim(action: Action) -> Action:
@@ -108,3 +131,21 @@ def _slim(action: Action) -> Action:
     if isinstance(action, Verify) and action.request is not None:
         return msgspec.structs.replace(action, problem=_NO_PROBLEM, candidate=_NO_CANDIDATE)
     return action
+
+
+def _encoded(value: Action | Told) -> bytes:
+    try:
+        return _encoder.encode(value)
+    except OverflowError:  # an integer of more than 64 bits, which only JSON has
+        return msgspec.json.encode(value)
+
+
+def _decoded(data: bytes | bytearray, decoders: tuple[Any, Any]) -> Any:
+    packed, json = decoders
+    return (json if data.startswith(b"{") else packed).decode(data)
+
+
+def _plain(event: End, why: Exception) -> Failed:
+    info = event.error if isinstance(event, Failed) else ErrorInfo(type(why).__name__, f"it cannot be sent: {why}")
+    message = info.message.encode("ascii", "backslashreplace").decode()
+    return Failed(event.id, event.at_s, ErrorInfo(info.type, message), event.usage, event.timing)

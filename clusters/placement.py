@@ -62,10 +62,11 @@ class Placement:
         home = self._homes.get(problem)
         if home not in open_ or has_far_more(open_[home].outstanding_tokens, open_[least].outstanding_tokens):
             home = least
-        self._homes[problem] = home
-        self._homes.move_to_end(problem)
-        if len(self._homes) > REMEMBERED:
-            self._homes.popitem(last=False)
+        if avoid is None:
+            self._homes[problem] = home
+            self._homes.move_to_end(problem)
+            if len(self._homes) > REMEMBERED:
+                self._homes.popitem(last=False)
         seat = open_[home]
         seat.work[id] = tokens
         seat.outstanding_tokens += tokens
@@ -86,6 +87,10 @@ class Placement:
 
     def in_hand(self, key: Hashable) -> int:
         return len(self.seats[key].work) if key in self.seats else 0
+
+    def has_another(self, id: str) -> bool:
+        """Whether an actor other than the one that has this in hand may be given more."""
+        return any(seat.open for key, seat in self.seats.items() if key != self._where.get(id))
 
     @property
     def busy(self) -> bool:

@@ -6,7 +6,7 @@ crosses Ray are batches: of actions to an actor (one call per step), of events b
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import cast
 
@@ -17,12 +17,15 @@ from tts.clusters.actors import Opened
 from tts.clusters.cluster import Cluster, Site
 from tts.clusters.crew import Crew
 from tts.clusters.executor import Executor
+from tts.clusters.hedges import Hedges
 from tts.clusters.metrics import DriverMetrics
+from tts.clusters.outbox import Begun, Stalled, Told
 from tts.clusters.spec import ClusterSpec
-from tts.conductor import Conductor
+from tts.conductor import Conductor, Step
 from tts.errors import EndpointError, InvalidParameter
 from tts.protocols import Verifier
 from tts.target import SAME_NAME, Target
+from tts.types import ErrorInfo
 
 
 class RayCluster(Cluster):
@@ -31,7 +34,9 @@ class RayCluster(Cluster):
     def __init__(self, crew: Crew) -> None:
         super().__init__()
         self._crew = crew
-        crew.tell, crew.orphaned, crew.fail = self._heard, self._orphaned, self._fail
+        crew.tell, crew.orphaned, crew.fail = self._heard, self._lost_hold, self._fail
+        self._hedges = Hedges()
+        self._stalled: list[str] = []
         self._timers = Executor({}, {}, None, self._tell, self._now)
         self._metrics = DriverMetrics()
 
@@ -58,15 +63,48 @@ class RayCluster(Cluster):
                 self._tell(Cancelled(id, self._now()))
             else:
                 there.append(id)
-        self._crew.cancel(there)
+        self._crew.cancel(self._hedges.copies(there))
 
-    def _heard(self, events: Sequence[Event]) -> None:
+    def _heard(self, events: Sequence[Told]) -> None:
         now_s = self._now()
-        for event in events:
-            self._tell(msgspec.structs.replace(event, at_s=now_s))
-        self._metrics.ended(events)
+        counted: list[Event] = []
+        for told in events:
+            if isinstance(told, Stalled):
+                self._stalled.append(told.id)
+                self._woken.set()
+            elif isinstance(told, Begun):
+                self._hedges.begun(told.id)
+            elif (event := self._hedges.heard(told)) is not None:
+                counted.append(msgspec.structs.replace(event, at_s=now_s))
+        for event in counted:
+            self._tell(event)
+        self._metrics.ended(counted)
+        self._settle_hedges()
 
-    def _turned(self, conductor: Conductor) -> None:
+    def _lost_hold(self, orphans: Mapping[str, ErrorInfo | None]) -> None:
+        held = {self._hedges.orphaned(id): error for id, error in orphans.items()}
+        self._orphaned({id: error for id, error in held.items() if id is not None})
+        self._settle_hedges()
+
+    def _settle_hedges(self) -> None:
+        cancels, self._hedges.cancels = self._hedges.cancels, []
+        self._crew.cancel(cancels)
+        if self._hedges.lost:
+            self._woken.set()
+
+    def _more_steps(self, conductor: Conductor) -> Iterator[Step]:
+        lost, self._hedges.lost = self._hedges.lost, {}
+        for id, usage in lost.items():
+            yield conductor.hedge_ended(id, usage)
+        stalled, self._stalled = self._stalled, []
+        for id in stalled:
+            action = conductor.live(id)
+            if action is None or id in self._hedges or not self._crew.has_another(id):
+                continue
+            step = conductor.hedge(id)
+            if step is not None:
+                yield step
+                self._crew.hedge(msgspec.structs.replace(action, id=self._hedges.begin(id)), id)
         self._metrics.books(conductor)
 
     async def _halt(self) -> None:

@@ -17,12 +17,22 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from tts.errors import InvalidParameter, unknown_name
 
 STREAMS_PER_GENERATOR = 512  # benchmarks/ray_overhead.md
-Count = Annotated[int, Field(ge=1)] | Literal["per_node"]
+
+
+def _count(given: object) -> object:
+    """By hand: of a union, pydantic would name the branch instead of the field, and one of the two rules."""
+    if given == "per_node" or (isinstance(given, int) and not isinstance(given, bool) and given >= 1):
+        return given
+    raise ValueError(f"must be a whole number of at least 1, or per_node, but got {given!r}")
+
+
+Count = Annotated[int | Literal["per_node"], BeforeValidator(_count)]
+Amount = Annotated[float, Field(ge=0)]
 
 
 class _Model(BaseModel):
@@ -32,7 +42,7 @@ class _Model(BaseModel):
 class PlacementGroup(_Model):
     """Resources reserved together for one actor and what it starts (an engine of several GPUs, say)."""
 
-    bundles: tuple[dict[str, float], ...] = Field(min_length=1)
+    bundles: tuple[dict[str, Amount], ...] = Field(min_length=1)
     strategy: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] = "PACK"
 
 
@@ -49,12 +59,27 @@ class Actors(_Model):
     """
 
     count: Count | None = None
-    cpus: float = Field(default=1.0, ge=0)
-    gpus: float = Field(default=0.0, ge=0)
+    cpus: Amount = 1.0
+    gpus: Amount = 0.0
     memory_bytes: int | None = Field(default=None, ge=1)
-    resources: dict[str, float] = {}
+    resources: dict[str, Amount] = {}
     placement_group: PlacementGroup | None = None
     workers: int | None = Field(default=None, ge=1)
+
+    @field_validator("gpus")
+    @classmethod
+    def _whole(cls, gpus: float) -> float:
+        if gpus > 1 and not gpus.is_integer():
+            raise ValueError(f"must be a whole number, or a part of one GPU, but got {gpus:g}")
+        return gpus
+
+    @field_validator("resources")
+    @classmethod
+    def _no_field_of_its_own(cls, resources: dict[str, float]) -> dict[str, float]:
+        for name, field in (("CPU", "cpus"), ("GPU", "gpus"), ("memory", "memory_bytes")):
+            if name in resources:
+                raise ValueError(f"{name} is given as {field}")
+        return resources
 
     def asked(self) -> dict[str, float]:
         """Ray's resources for one, by Ray's names."""

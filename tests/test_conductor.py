@@ -30,7 +30,7 @@ from tts.clusters.simulated import SimulatedCluster, World
 from tts.conductor import Conductor, Planned, Step
 from tts.costs import CostModel, ModelCost, Price
 from tts.errors import DeadlineExceeded, InvalidParameter, ReplayDivergence, ServerFailed, TTSError, Unauthorized
-from tts.journal import Decided, Granted, Header, History, Lost, Opened, Record, Shared, decode, encode
+from tts.journal import VERSION, Decided, Granted, Header, History, Lost, Opened, Record, Shared, decode, encode
 from tts.outcome import Result
 from tts.protocols import Strategy
 from tts.registry import strategy as named
@@ -758,7 +758,7 @@ def test_a_resumed_run_reads_any_order_of_ends_as_the_cluster_gave_them() -> Non
 
 def test_a_header_alone_is_a_run_that_has_not_begun() -> None:
     plan = planned([VOTE], 1)
-    header = Header(1, "tts", {"model": "m"})
+    header = Header(VERSION, "tts", {"model": "m"})
     assert Ran(plan, NoisyWorld(), [header]).decided == Ran(plan, NoisyWorld()).decided
 
 

@@ -64,7 +64,7 @@ ClusterName = Annotated[
 ]
 Address = Annotated[
     str | None,
-    typer.Option("--address", help="Of a Ray cluster (HOST:6379, auto); none is RAY_ADDRESS, or a Ray on this machine."),
+    typer.Option("--address", help="Of a Ray cluster (HOST:6379, auto); none is RAY_ADDRESS, or a Ray here."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

@@ -32,7 +32,7 @@ from tts.actions import (
 )
 from tts.budget import Ledger, Limits
 from tts.errors import BudgetExhausted, InvalidParameter, ReplayDivergence, TTSError, UnknownCost
-from tts.journal import Decided, Granted, History, Lost, Opened, Record, Shared, digest, problem_of
+from tts.journal import Decided, Granted, Hedged, History, Lost, Opened, Record, Shared, digest, problem_of
 from tts.outcome import Result
 from tts.protocols import CostModel, Strategy, Verifier
 from tts.run import WITHDRAWN
@@ -40,6 +40,7 @@ from tts.search import Search
 from tts.types import Completion, Cost, ErrorInfo, Problem, Sampling, StrategySpec, Usage, Value
 
 # The next request would meet these, too: the run stops, keeps what it has, and can be resumed once they are mended.
+_HEDGE = "~"  # after the id, for the reservation of a sample's second request
 FATAL = frozenset({"Unreachable", "Unauthorized", "ModelNotFound", "CapabilityMissing", "MissingExtra", "UnknownCost"})
 
 
@@ -142,6 +143,7 @@ class Conductor:
         self._searches: Counter[str] = Counter()  # problem -> its open searches
         self._latest = ""  # the problem that the plan has come to
         self._to_restore = set(self._history.opened)
+        self._hedges: dict[str, Work] = {}  # by id: samples of which a second request is under way
         self._inbox: deque[Event] = deque()
         self._step = Step()
 
@@ -150,8 +152,8 @@ class Conductor:
         """Nothing is open and nothing more will be opened."""
         stopped = self.draining or self.fatal is not None
         if stopped:
-            return not self._live
-        return self._exhausted_plan and not self._open
+            return not self._live and not self._hedges
+        return self._exhausted_plan and not self._open and not self._hedges
 
     @property
     def in_flight(self) -> int:
@@ -167,6 +169,8 @@ class Conductor:
         self.now = self._history.at_s
         self.ledger.charge(self._history.paid)
         self.lost = self._history.wasted
+        for id, cost in self._history.hedged.items():
+            self._book_lost(id, cost, hedge=True)
         return self._advance()
 
     def tell(self, events: Iterable[Event]) -> Step:
@@ -217,6 +221,38 @@ class Conductor:
                 self._free[id] = work
                 self._step.actions.append(work)
         return self._advance()
+
+    def hedge(self, id: str) -> Step | None:
+        """Reserve a second request for this sample, beside the first; None where the budget cannot hold both, or where
+        nobody waits for it any more. The caller sends it once the step's records are in the journal."""
+        action = self._live.get(id)
+        if action is None or id in self._cancelled or id in self._hedges:
+            return None
+        worst = self._costs.worst(action)
+        if not self.ledger.try_reserve(id + _HEDGE, worst):
+            return None
+        self._hedges[id] = action
+        self._step.records.append(Hedged(id, worst))
+        return self._advance()
+
+    def hedge_ended(self, id: str, usage: Usage | None) -> Step:
+        """The request that does not count has ended; what it cost is lost: at its worst case if nobody knows (None)."""
+        action = self._hedges.pop(id)
+        held = self.ledger.reservations[id + _HEDGE]
+        cost = held if usage is None else self._costs.actual(action, usage)
+        self.ledger.settle(id + _HEDGE, cost)
+        self.lost += cost
+        self._step.records.append(Lost(id, cost, hedge=True))
+        return self._advance()
+
+    def live(self, id: str) -> Generate | Verify | None:
+        """The action with this id, while it is granted and has not ended."""
+        return self._live.get(id)
+
+    @property
+    def hedged(self) -> list[str]:
+        """Ids of the samples of which a second request is under way."""
+        return [*self._hedges]
 
     # --- the loop
 
@@ -513,10 +549,10 @@ class Conductor:
         self.ledger.charge(cost)
         opened.paid += cost
 
-    def _book_lost(self, id: str, cost: Cost) -> None:
+    def _book_lost(self, id: str, cost: Cost, *, hedge: bool = False) -> None:
         self.ledger.charge(cost)
         self.lost += cost
-        self._step.records.append(Lost(id, cost))
+        self._step.records.append(Lost(id, cost, hedge))
 
 
 def _divergence(search: str, id: str, why: str) -> ReplayDivergence:

@@ -21,7 +21,7 @@ from tts.errors import JournalCorrupt, RunMismatch
 from tts.outcome import Bill
 from tts.types import Cost, ErrorInfo, StrategySpec, Value
 
-VERSION = 1
+VERSION = 2
 
 
 class Header(Value, frozen=True, tag="header"):
@@ -56,11 +56,20 @@ class Shared(Value, frozen=True, tag="shared"):
     of: str
 
 
-class Lost(Value, frozen=True, tag="lost"):
-    """An action's end never reached its search: the run died, or was aborted. `cost` is charged to the run."""
+class Hedged(Value, frozen=True, tag="hedged"):
+    """A second request for a sample left, because the first had no token yet, with so much reserved for it."""
 
     id: str
     cost: Cost
+
+
+class Lost(Value, frozen=True, tag="lost"):
+    """An action's end never reached its search: the run, or the actor that carried it out, died or was aborted. `cost`
+    is charged to the run. `hedge`: it is of the sample's other request, which did not count."""
+
+    id: str
+    cost: Cost
+    hedge: bool = False
 
 
 class Decided(Value, frozen=True, tag="decided"):
@@ -89,6 +98,7 @@ Record = (
     | Opened
     | Granted
     | Shared
+    | Hedged
     | Lost
     | Decided
     | Finished
@@ -155,6 +165,7 @@ class History:
         self.digests: dict[str, str] = {}
         self.shared: dict[str, str] = {}
         self.lost: set[str] = set()
+        self.hedged: dict[str, Cost] = {}
         self.paid = Cost()
         self.wasted = Cost()
         self.at_s = 0.0
@@ -170,7 +181,7 @@ class History:
                     f"journal line {number} speaks of {error}, which no line before it has begun", line=number
                 ) from None
 
-    def _add(self, record: Record) -> None:
+    def _add(self, record: Record) -> None:  # noqa: PLR0912  # one branch for each kind of record
         match record:
             case Header():
                 if record.version != VERSION:
@@ -190,9 +201,14 @@ class History:
                     self._keys[record.id] = record.share
                 self.lost.discard(record.id)
                 self.digests[record.id] = record.digest
+            case Hedged():
+                self.hedged[record.id] = record.cost
             case Lost():
-                self.granted.pop(record.id, None)
-                self.lost.add(record.id)
+                if record.hedge:
+                    self.hedged.pop(record.id, None)
+                else:
+                    self.granted.pop(record.id, None)
+                    self.lost.add(record.id)
                 self.paid += record.cost
                 self.wasted += record.cost
             case Decided() if self._refeed or record.search in self.decided:
@@ -239,7 +255,7 @@ class History:
         """What searches that are not decided have spent, and what was in flight, at its worst case. Its dollars and
         FLOPs are unknown: the journal has no prices."""
         in_flight = (granted.cost for granted in self.granted.values())
-        return sum((*self._open_costs.values(), *in_flight), Cost())
+        return sum((*self._open_costs.values(), *in_flight, *self.hedged.values()), Cost())
 
     @property
     def samples(self) -> dict[str, dict[str, tuple[str, Finished | Scored]]]:

@@ -15,7 +15,7 @@ import itertools
 import math
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import FunctionType, ModuleType, UnionType
@@ -121,9 +121,7 @@ def by_address(address: str) -> Any:
     """What `address_of` names. Raises: InvalidParameter, UnknownName if it cannot be imported here."""
     where, _, name = address.rpartition(":")
     if where.endswith(".py"):
-        if not Path(where).is_file():
-            raise InvalidParameter(f"{where} is not a file here (in {Path.cwd()})", path=where)
-        found: Any = _import_file(Path(where).resolve())
+        found: Any = _import_file(_file(where).resolve())
     else:
         try:
             found = importlib.import_module(where)
@@ -163,10 +161,12 @@ def parse_specs(text: str) -> list[StrategySpec]:
 
 
 def plugin_digests(specs: Iterable[StrategySpec]) -> dict[str, str]:
-    """File -> a short hash of its source, for the strategies and verifiers that are named by file."""
-    names = [name for spec in specs for name in (spec.name, str(spec.params.get("verifier", "")))]
+    """File -> a short hash of its source, for the strategies and verifiers that are named by file, defaults included.
+    Raises: InvalidParameter for a file that is not there."""
+    specs = list(specs)
+    names = [*(spec.name for spec in specs), *_verifier_names(specs, strategy)]
     files = {name.rpartition(":")[0] for name in names if ".py:" in name}
-    return {file: hashlib.blake2b(Path(file).read_bytes(), digest_size=8).hexdigest() for file in sorted(files)}
+    return {file: hashlib.blake2b(_file(file).read_bytes(), digest_size=8).hexdigest() for file in sorted(files)}
 
 
 def check_spec(spec: StrategySpec) -> StrategySpec:
@@ -183,13 +183,15 @@ def verifiers_of(
     specs: Iterable[StrategySpec], model: str | None = None, resolve: Callable[[str], Strategy] = strategy
 ) -> dict[str, Verifier]:
     """The verifiers that these specs name in a parameter called `verifier`, defaults included."""
-    found: dict[str, Verifier] = {}
+    return {name: verifier(name, model) for name in dict.fromkeys(_verifier_names(specs, resolve))}
+
+
+def _verifier_names(specs: Iterable[StrategySpec], resolve: Callable[[str], Strategy]) -> Iterator[str]:
     for spec in specs:
         for parameter in parameters(resolve(spec.name)):
             name = spec.params.get(parameter.name, parameter.default)
-            if parameter.name == "verifier" and name is not None and name not in found:
-                found[name] = verifier(name, model)
-    return found
+            if parameter.name == "verifier" and name is not None:
+                yield name
 
 
 def parameters(function: Callable[..., Any]) -> list[Parameter]:
@@ -250,6 +252,12 @@ def _from_entry_point(point: EntryPoint) -> Strategy:
         )
     strategy: Strategy = loaded
     return strategy
+
+
+def _file(path: str) -> Path:
+    if not Path(path).is_file():
+        raise InvalidParameter(f"{path} is not a file here (in {Path.cwd()})", path=path)
+    return Path(path)
 
 
 def _import_file(path: Path) -> ModuleType:

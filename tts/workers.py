@@ -25,12 +25,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import msgspec
 
 from tts.errors import CallCrashed, CallFailed, CallTimedOut, InvalidParameter, TTSError
+from tts.reaper import MARKS
 from tts.types import ErrorInfo, Value
 
 MEMORY_BYTES = 2 * 1024**3
@@ -38,6 +40,8 @@ _START_LIMIT_S = 60.0  # for starting a process and importing the function's mod
 _CPU_GRACE_S = 5  # beyond a call's limit, after which the kernel ends a worker whose parent is no longer there to do so
 _LENGTH = struct.Struct(">Q")
 _MAIN = "from tts.workers import serve; serve()"
+_REAPER = str(Path(__file__).with_name("reaper.py"))
+_REAPED_S = 5.0  # how long closing waits for the reaper
 
 
 class _Order(Value, frozen=True):
@@ -56,7 +60,8 @@ class Workers:
 
     Use it as a context manager, synchronous or asynchronous, or call `close` / `aclose`. Processes get this process's
     `sys.path`, a memory limit where the platform has one, and a fixed hash seed, so that set order repeats from run
-    to run; they ignore SIGINT, and end when this process does, however it ends.
+    to run; they ignore SIGINT, and end when this process does, however it ends. On Linux, what a function has started
+    ends with its worker if that is killed, else with the pool, even in a session of its own (`reaper.py`).
 
     Args:
         count: processes; None: one per CPU this process may use.
@@ -73,6 +78,10 @@ class Workers:
         self._keepers: list[threading.Thread] = []
         self._unfinished: set[_Job] = set()
         self._closed = False
+        self._mark = os.urandom(8).hex()
+        self._starting = threading.Lock()
+        self._started = 0
+        self._reaper: _Reaper | None = None
 
     async def call(self, function: str, args: Sequence[Any] = (), *, timeout_s: float) -> Any:
         """Run `function(*args)` in a worker and return its result.
@@ -115,6 +124,10 @@ class Workers:
             self._jobs.put(None)
         for keeper in keepers:
             keeper.join()
+        with self._starting:
+            reaper, self._reaper = self._reaper, None
+        if reaper is not None:
+            reaper.close()
 
     async def aclose(self) -> None:
         """`close`, without blocking the event loop."""
@@ -169,7 +182,7 @@ class Workers:
                 continue
             try:
                 if process is None or process.ended():
-                    process = _Process(self._memory_bytes)
+                    process = self._start()
                 value = job.run_in(process)
             except OSError as error:
                 job.future.set_exception(CallCrashed(f"no worker for {job.function}: {error}", function=job.function))
@@ -179,6 +192,42 @@ class Workers:
                 job.future.set_result(value)
         if process is not None:
             process.end()
+
+    def _start(self) -> _Process:
+        with self._starting:
+            if self._reaper is None and sys.platform == "linux":
+                self._reaper = _Reaper(self._mark)
+            self._started += 1
+            marks = self._mark, f"{self._mark}.{self._started}"
+        return _Process(self._memory_bytes, marks, self._reaper)
+
+
+class _Reaper:
+    """The process that ends what workers left behind, and outlives this one to do so (`reaper.py`)."""
+
+    def __init__(self, mark: str) -> None:
+        # -I: beside the script lie modules with the names of Python's own.
+        command = [sys.executable, "-I", "-S", _REAPER, mark, str(os.getpid())]
+        pipe = subprocess.PIPE
+        self._popen = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, cwd="/", start_new_session=True, bufsize=0
+        )
+        self._popen.wait()  # what stays is its child
+
+    def sweep(self, mark: str) -> None:
+        """Have everything killed that carries this mark; does not wait for it."""
+        assert self._popen.stdin is not None
+        with contextlib.suppress(BrokenPipeError, ValueError):  # it was killed, or closed meanwhile
+            self._popen.stdin.write(f"{mark}\n".encode())
+
+    def close(self) -> None:
+        """Have everything killed that carries the mark of the pool, and wait until it is gone."""
+        assert self._popen.stdin is not None and self._popen.stdout is not None
+        self.sweep("")  # says so, because a fork of this process may hold the pipe open
+        self._popen.stdin.close()
+        with contextlib.suppress(TimeoutError):
+            _wait(self._popen.stdout.fileno(), select.POLLIN, time.monotonic() + _REAPED_S)
+        self._popen.stdout.close()
 
 
 class _Job:
@@ -244,15 +293,17 @@ class _Job:
 class _Process:
     """A worker process and the two pipes to it."""
 
-    def __init__(self, memory_bytes: int) -> None:
+    def __init__(self, memory_bytes: int, marks: tuple[str, str], reaper: _Reaper | None) -> None:
         self._killed = False  # it may still be dying
+        self._mark = marks[-1]
+        self._reaper = reaper
         self._popen = subprocess.Popen(
             # -P: the working directory must not shadow modules here that it does not shadow in the parent.
             [sys.executable, "-P", "-c", _MAIN, str(memory_bytes), str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=_environment(),
+            env=_environment(marks),
             process_group=0,  # Ctrl-C at the terminal goes to the parent alone, even while this one is starting
             bufsize=0,
         )
@@ -268,7 +319,7 @@ class _Process:
         return True
 
     def kill(self) -> None:
-        """Kill it, and whatever it started, without waiting: its pipes close."""
+        """Kill it and its group, without waiting: its pipes close, and the thread that keeps it ends the rest."""
         self._killed = True
         if self._popen.poll() is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):  # it ended just now
@@ -278,6 +329,9 @@ class _Process:
         """Kill it, wait until it is gone, and say how it ended."""
         self.kill()
         status = self._popen.wait()
+        if self._reaper is not None:
+            self._reaper.sweep(self._mark)
+            self._reaper = None
         for pipe in (self._popen.stdin, self._popen.stdout):
             if pipe is not None:
                 pipe.close()
@@ -380,7 +434,8 @@ def _wait(fd: int, event: int, deadline: float) -> None:
         raise TimeoutError
 
 
-def _environment() -> dict[str, str]:
+def _environment(marks: Sequence[str]) -> dict[str, str]:
+    outer = os.environ.get(MARKS)
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
@@ -388,6 +443,7 @@ def _environment() -> dict[str, str]:
         # BLAS reserves address space for a thread per core, which the memory limit would count.
         "OPENBLAS_NUM_THREADS": "1",
         "OMP_NUM_THREADS": "1",
+        MARKS: ":".join([outer, *marks] if outer else marks),
     }
 
 

@@ -16,7 +16,7 @@ import traceback
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import ray
@@ -27,11 +27,16 @@ from tts.clusters.hedges import COPY
 from tts.clusters.metrics import ActorMetrics
 from tts.clusters.outbox import Begun, Outbox, Stalled, Told, unpacked
 from tts.clusters.spec import Engine
+from tts.errors import EndpointError
 from tts.registry import verifier
 from tts.runfolder import program
 from tts.target import SAME_NAME, Target, open_models
 from tts.types import ErrorInfo, Value
+from tts.wire import Cancellation
 from tts.workers import Workers
+
+if TYPE_CHECKING:
+    from tts.openai import OpenAIClient
 
 LINGER_S = 0.01  # what comes within it shares a reply
 DEAD_MAN_S = 60.0  # without a drain for so long, nobody is there who would pay for more
@@ -50,6 +55,7 @@ class Post(Value, frozen=True):
         verifiers: by name, each with the model it asks.
         workers: processes for what may be slow or hang.
         hedge_after_s: silence after which a request is reported as stalled.
+        cancellations: endpoint -> what is done there when a stream is cancelled, as far as it was probed.
     """
 
     name: str
@@ -60,6 +66,7 @@ class Post(Value, frozen=True):
     verifiers: Mapping[str, str | None] = {}
     workers: int = 1
     hedge_after_s: float | None = None
+    cancellations: Mapping[str, Cancellation] = {}
 
 
 class Opened(Value, frozen=True):
@@ -73,6 +80,15 @@ class Opened(Value, frozen=True):
     concurrency: int = 1
     unreachable: tuple[ErrorInfo, ...] = ()
     error: ErrorInfo | None = None
+
+
+class Stopping(Value, frozen=True):
+    """Whether an endpoint stops decoding when a stream is closed (None: it does not show), and what it cost to see."""
+
+    engine: str | None = None
+    stops: bool | None = None
+    tokens: int = 0
+    problem: str = ""
 
 
 class Drained(Value, frozen=True):
@@ -94,6 +110,7 @@ class Host:
         self._outbox = Outbox()
         self._filled = asyncio.Event()
         self._executor: Executor | None = None
+        self._clients: list[OpenAIClient] = []
         self._taken = 0
         self._early: set[int] = set()  # batches that overtook one before them
         self._copies: set[str] = set()  # second requests that have no token yet
@@ -171,6 +188,23 @@ class Host:
         async with OpenAIClient(url, model=model, api_key=api_key) as client:
             return msgspec.msgpack.encode(await client.probe())
 
+    async def try_abort(self, url: str, model: str | None, api_key: str | None, max_tokens: int) -> bytes:
+        """Whether the endpoint stops decoding when a stream of at most `max_tokens` is closed (`Stopping`)."""
+        from tts.openai import OpenAIClient
+        from tts.probe import try_abort
+
+        async with OpenAIClient(url, model=model, api_key=api_key) as client:
+            try:
+                _, engine = await client.identify()
+                stops, tokens = await try_abort(client, max_tokens)
+            except EndpointError as error:
+                return msgspec.msgpack.encode(Stopping(problem=error.message, tokens=max_tokens))
+        return msgspec.msgpack.encode(Stopping(engine, stops, tokens))
+
+    async def settle(self, cancellations: Mapping[str, Cancellation]) -> None:
+        """What is to be done at these endpoints when a stream is cancelled."""
+        self._settle(cancellations)
+
     async def aclose(self) -> None:
         """Cancel everything, close every stream, end every process."""
         await self._stack.aclose()
@@ -193,6 +227,8 @@ class Host:
             models = await self._stack.enter_async_context(open_models(target, post.spares))
             by_name, name, judge, concurrency = models.by_name, models.name, models.verifier, models.concurrency
             unreachable = models.unreachable
+            self._clients = models.clients
+            self._settle(post.cancellations)
         elif url := target.get("verifier_base_url"):
             judges = Target(base_url=url, model=target.get("verifier_model"), api_key=target.get("verifier_api_key"))
             models = await self._stack.enter_async_context(open_models({**target, **judges, **_NO_JUDGE}))
@@ -216,6 +252,10 @@ class Host:
         assert self._executor is not None
         made = {name: verifier(name, model) for name, model in verifiers.items()}
         self._executor.verifiers = {**self._executor.verifiers, **made}
+
+    def _settle(self, cancellations: Mapping[str, Cancellation]) -> None:
+        for client in self._clients:
+            client.cancellation = cancellations.get(client.endpoint, client.cancellation)
 
     def _cancel(self, id: str) -> None:
         assert self._executor is not None

@@ -16,7 +16,7 @@ from tts.conductor import Conductor, OnResult, Step, ignore
 from tts.errors import EndpointError, RunError, TTSError
 from tts.protocols import Verifier
 from tts.runfolder import Journal, NoJournal
-from tts.types import ErrorInfo
+from tts.types import ErrorInfo, Usage
 
 
 class Cluster(ABC):
@@ -171,6 +171,7 @@ class Site(ABC):
         concurrency: how many requests may be in flight.
         unreachable: endpoints that did not answer, of several.
         embedded: whether the model is the small one in process.
+        overhead: what finding out about the endpoints has cost, request by request.
     """
 
     name: str
@@ -178,6 +179,7 @@ class Site(ABC):
     concurrency: int
     unreachable: Sequence[EndpointError]
     embedded: bool
+    overhead: Sequence[Usage] = ()
 
     @abstractmethod
     async def cluster(self, verifiers: Mapping[str, Verifier]) -> Cluster:

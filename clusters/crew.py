@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import msgspec
 from ray.util.placement_group import placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
@@ -37,7 +38,8 @@ from tts.errors import (
 from tts.journal import problem_of
 from tts.runfolder import program
 from tts.target import Target
-from tts.types import ErrorInfo
+from tts.types import ErrorInfo, Usage
+from tts.wire import Cancellation, Capabilities, normalise_base_url
 
 NODES_EVERY_S = 2.0
 RETRY_FIRST_S, RETRY_LONGEST_S = 0.5, 15.0
@@ -91,6 +93,7 @@ class Crew:
         self._waiting: dict[Role, dict[str, Work]] = {"generator": {}, "verifier": {}}  # until there is an actor
         self._verifiers: dict[str, str | None] = {}
         self._died_with: Counter[str] = Counter()
+        self._cancellations: dict[str, Cancellation] = {}
         self._watcher: asyncio.Task[None] | None = None
         self._counts: dict[Role, int] = {"generator": 0, "verifier": 0}
         self._closing = False
@@ -130,6 +133,34 @@ class Crew:
         self._verifiers = dict(verifiers)
         limit_s = self._spec.start_timeout_s
         await asyncio.gather(*(member.equip(verifiers, limit_s) for member in self._members.values()))
+
+    async def settle_cancellation(self, max_tokens: int) -> list[Usage]:
+        """Find out from an actor, with one request of at most `max_tokens` for each endpoint, whether it stops decoding
+        when a stream is closed; have the others aborted, or charged in full. Returns what that cost."""
+        limit_s, key = self._spec.start_timeout_s, self._target.get("api_key")
+        asked = [member for member in self._members.values() if member.role == "generator"]
+        seen = await asyncio.gather(
+            *(
+                asked[i % len(asked)].try_abort(url, self._target.get("model"), key, max_tokens, limit_s)
+                for i, url in enumerate(self._urls)
+            )
+        )
+        for url, stopping in zip(self._urls, seen, strict=True):
+            if stopping.stops is False:
+                self._cancellations[normalise_base_url(url)] = "abort" if stopping.engine == "sglang" else "best_effort"
+        for member in self._members.values():
+            member.settle(self._cancellations)
+        return [Usage(completion_tokens=stopping.tokens) for stopping in seen if stopping.tokens]
+
+    async def probe(self) -> list[tuple[str, str, Capabilities]]:
+        """Actor, endpoint and what the endpoint can do as seen from there, for every endpoint from every node."""
+        found = []
+        for member in {member.opened.node_id: member for member in self._members.values()}.values():
+            for url in self._urls:
+                model, key = self._target.get("model"), self._target.get("api_key")
+                seen = await member.probe(url, model, key, self._spec.start_timeout_s)
+                found.append((member.name, url, msgspec.msgpack.decode(seen, type=Capabilities)))
+        return found
 
     async def halt(self) -> None:
         """Cancel everything, and wait a moment for how it ended."""
@@ -394,6 +425,7 @@ class Crew:
             self._verifiers,
             actors.workers or max(1, math.floor(actors.cpus)),
             spec.hedge_after_s,
+            self._cancellations,
         )
 
     @property

@@ -13,9 +13,10 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from tts.actions import Action
-from tts.clusters.actors import Drained, Opened, Post
+from tts.clusters.actors import Drained, Opened, Post, Stopping
 from tts.clusters.outbox import MOST_BYTES, Inbox, Told, batches
 from tts.errors import ActorFailed, ClusterTooSmall, TTSError
+from tts.wire import Cancellation
 
 Role = Literal["generator", "verifier"]
 DRAIN_WAIT_S = 1.0  # how long an actor with nothing to tell keeps a drain waiting
@@ -90,6 +91,20 @@ class Member:
         except (RayError, TimeoutError) as error:
             raise ActorDied(f"{self.name}: {_reason(error)}") from error
         return seen
+
+    async def try_abort(
+        self, url: str, model: str | None, api_key: str | None, max_tokens: int, limit_s: float
+    ) -> Stopping:
+        """Whether an endpoint stops decoding when a stream is closed, as seen from there. Raises: ActorDied."""
+        try:
+            asked = self._handle.try_abort.remote(url, model, api_key, max_tokens)
+            return msgspec.msgpack.decode(await asyncio.wait_for(asked, limit_s), type=Stopping)
+        except (RayError, TimeoutError) as error:
+            raise ActorDied(f"{self.name}: {_reason(error)}") from error
+
+    def settle(self, cancellations: Mapping[str, Cancellation]) -> None:
+        """Tell it what to do at these endpoints when a stream is cancelled."""
+        self._handle.settle.options(num_returns=0).remote(dict(cancellations))
 
     def submit(self, actions: Iterable[Action]) -> None:
         """Send these; what does not arrive is sent again while the actor lives."""

@@ -13,6 +13,7 @@ from typing import cast
 import msgspec
 
 from tts.actions import Action, Cancel, Cancelled, Event, Sleep, Work
+from tts.budget import Ledger, Limits
 from tts.clusters.actors import Opened
 from tts.clusters.cluster import Cluster, Site
 from tts.clusters.crew import Crew
@@ -25,7 +26,9 @@ from tts.conductor import Conductor, Step
 from tts.errors import EndpointError, InvalidParameter
 from tts.protocols import Verifier
 from tts.target import SAME_NAME, Target
-from tts.types import ErrorInfo
+from tts.types import Cost, ErrorInfo
+
+PROBE_TOKENS = 256  # of the one stream for each endpoint that shows whether it stops when it is closed
 
 
 class RayCluster(Cluster):
@@ -133,10 +136,12 @@ class RaySite(Site):
 
 
 @asynccontextmanager
-async def open_ray(spec: ClusterSpec, target: Target) -> AsyncIterator[RaySite]:
-    """Connect to a Ray cluster, or start one here, and hire its actors for a resolved target.
+async def open_ray(spec: ClusterSpec, target: Target, limits: Limits = Limits()) -> AsyncIterator[RaySite]:
+    """Connect to a Ray cluster, or start one here, and hire its actors for a resolved target. `limits` are of the run:
+    probing its endpoints must fit them, too.
 
-    Raises: ClusterError for what the cluster cannot do; EndpointError as seen from an actor; InvalidParameter.
+    Raises: ClusterError for what the cluster cannot do; EndpointError as seen from an actor; InvalidParameter;
+        BudgetExhausted if probing does not fit.
     """
     if spec.engine is not None and spec.endpoints:
         raise InvalidParameter("a cluster has endpoints or an engine of its own, but both are given", name="engine")
@@ -146,6 +151,11 @@ async def open_ray(spec: ClusterSpec, target: Target) -> AsyncIterator[RaySite]:
     crew = Crew(spec, {**target, "base_url": urls, "model": model})
     try:
         opened = await crew.start()
-        yield RaySite(crew, opened, target["concurrency"], embedded)
+        site = RaySite(crew, opened, target["concurrency"], embedded)
+        if spec.cancellation == "probe" and urls:
+            worst = Cost(len(urls), len(urls) * PROBE_TOKENS)
+            Ledger(Limits(samples=limits.samples, tokens=limits.tokens), "probing").reserve("probes", worst)
+            site.overhead = await crew.settle_cancellation(PROBE_TOKENS)
+        yield site
     finally:
         await crew.aclose()

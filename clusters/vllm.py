@@ -75,7 +75,7 @@ class VLLMModel:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         llm, self._llm = self._llm, None
-        llm.shutdown()
+        llm.shutdown()  # takes seconds; of an actor that is killed meanwhile, Ray kills the engine's processes, too
 
     async def complete(self, request: Request, partial: Partial, on_progress: OnProgress | None = None) -> Completion:
         """Sample one completion; `on_progress` hears of text, tokens and mean log-probability as they come.
@@ -116,10 +116,13 @@ class VLLMModel:
         loop = asyncio.get_running_loop()
         try:
             prompt = await self._rendered(request)
+        except Exception as error:  # anything: the chat template is a program, and the model's
+            raise _error_of(error, 0) from error
+        partial.prompt_tokens = len(prompt["prompt_token_ids"])
+        partial.exact_tokens = True  # none, so far
+        partial.begin(loop.time())
+        try:
             params = SamplingParams(**sampling_kwargs(request), output_kind=RequestOutputKind.DELTA)
-            partial.prompt_tokens = len(prompt["prompt_token_ids"])
-            partial.exact_tokens = True  # none, so far
-            partial.begin(loop.time())
             outputs = self._llm.generate(prompt, params, f"tts-{next(self._numbers)}")
             async with contextlib.aclosing(outputs):  # which aborts the request, unless it has ended
                 async for output in outputs:
@@ -139,7 +142,6 @@ class VLLMModel:
 
     async def _rendered(self, request: Request) -> Any:
         """The prompt as token ids, by the model's chat template, in vLLM's threads for that."""
-        from vllm.exceptions import VLLMError
         from vllm.renderers.params import ChatParams
 
         messages = [{"role": message.role, "content": message.content} for message in request.messages]
@@ -147,15 +149,7 @@ class VLLMModel:
             messages.append({"role": "assistant", "content": request.continue_from})
         continued = bool(request.continue_from)
         how = {"add_generation_prompt": not continued, "continue_final_message": continued}
-        try:
-            _, (prompt,) = await self._llm.renderer.render_chat_async([messages], ChatParams(chat_template_kwargs=how))
-        except VLLMError:
-            raise
-        except Exception as error:  # the template is a program, and the model's
-            said = f"{type(error).__name__}: {error}"
-            raise RequestRejected(
-                f"{ENDPOINT}: the chat template of {self.name} fails: {said}", endpoint=ENDPOINT, said=said
-            ) from error
+        _, (prompt,) = await self._llm.renderer.render_chat_async([messages], ChatParams(chat_template_kwargs=how))
         return prompt
 
 
@@ -173,37 +167,31 @@ def _start(engine: Engine) -> Any:
         ) from error
     if not engine.model:
         raise InvalidParameter("engine.model must name a model or its folder for kind `vllm`", name="engine.model")
+    options = {"model": engine.model, "disable_log_stats": True, **engine.options}
     known = [field.name for field in dataclasses.fields(AsyncEngineArgs)]
-    for name in engine.options:
-        if name not in known or name == "model":
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise InvalidParameter(f"engine.options: {name!r} is no option of vLLM's engine.{hint}", name=name)
-    options = {"disable_log_stats": True, **engine.options}
+    for name in options.keys() - known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise InvalidParameter(f"engine.options: {name!r} is no argument of vLLM's engine.{hint}", name=name)
     try:
-        config = AsyncEngineArgs(model=engine.model, **options).create_engine_config()
+        args = AsyncEngineArgs(**options)
+        config = args.create_engine_config()
     except (ValueError, TypeError, OSError, VLLMClientError) as error:
         said = " ".join(str(error).split())
         raise InvalidParameter(f"vLLM refuses engine {engine.model!r}: {said}", name="engine", said=said) from error
     try:
-        return AsyncLLM.from_vllm_config(config, disable_log_stats=options["disable_log_stats"])
+        return AsyncLLM.from_vllm_config(
+            config, enable_log_requests=args.enable_log_requests, disable_log_stats=args.disable_log_stats
+        )
     except Exception as error:
         raise ServerFailed(f"vLLM cannot start {engine.model!r}: {error}", endpoint=ENDPOINT) from error
 
 
 def sampling_kwargs(request: Request) -> dict[str, Any]:
-    """What vLLM's `SamplingParams` is made of. Its own defaults for the rest change nothing."""
-    sampling = request.sampling
-    return {
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "top_k": sampling.top_k,
-        "min_p": sampling.min_p,
-        "max_tokens": sampling.max_tokens,
-        "stop": list(sampling.stop),
-        "seed": request.seed,
-        "logprobs": sampling.top_logprobs or None,
-    }
+    """What vLLM's `SamplingParams` is made of: they have our names. Its own defaults for the rest change nothing."""
+    named = msgspec.structs.asdict(request.sampling)
+    top = named.pop("top_logprobs")
+    return {**named, "stop": list(request.sampling.stop), "seed": request.seed, "logprobs": top or None}
 
 
 def chunk_of(output: Any, tokens: int, top: int) -> tuple[Chunk, bool]:
@@ -211,9 +199,7 @@ def chunk_of(output: Any, tokens: int, top: int) -> tuple[Chunk, bool]:
     had to be dropped because they are not numbers."""
     delta = output.outputs[0]
     rows = [_row(position, token, top) for token, position in zip(delta.token_ids, delta.logprobs or (), strict=False)]
-    nan = any(
-        math.isnan(p) for row in rows for p in (row.logprob, *(other.logprob for other in row.top_logprobs or ()))
-    )
+    nan = any(math.isnan(row.logprob) for row in rows)  # one that is none makes all of its position so
     usage = WireUsage(
         prompt_tokens=len(output.prompt_token_ids),
         completion_tokens=tokens + len(delta.token_ids),
@@ -250,7 +236,7 @@ def _ended(request: Request, partial: Partial) -> Completion:
 
 def _error_of(error: Exception, tokens: int) -> EndpointError:
     """The error behind one of vLLM's."""
-    from vllm.exceptions import GracefulHTTPError, VLLMClientError
+    from vllm.exceptions import GracefulHTTPError, VLLMClientError, VLLMError
     from vllm.v1.engine.exceptions import EngineDeadError
 
     said = str(error.__cause__ or error)
@@ -259,7 +245,7 @@ def _error_of(error: Exception, tokens: int) -> EndpointError:
         return ServerFailed(f"{ENDPOINT}: the engine died after {tokens} tokens. Look at its log.", final=True, **facts)
     if isinstance(error, GracefulHTTPError):
         return Overloaded(f"{ENDPOINT}: {said} Lower the concurrency, or add generators.", **facts)
-    if not isinstance(error, VLLMClientError):
+    if isinstance(error, VLLMError) and not isinstance(error, VLLMClientError):
         return ServerFailed(f"{ENDPOINT} failed after {tokens} tokens: {said}. Look at its log.", **facts)
     if _TOO_LONG.search(said):
         return ContextTooLong(f"{ENDPOINT}: {said} Or raise engine.options.max_model_len.", **facts)

@@ -30,6 +30,8 @@ OPTIONS: dict[str, Any] = {
     "dtype": "float32",
     "max_model_len": CONTEXT,
     "max_num_seqs": 16,
+    "max_num_queued_reqs": 48,
+    "max_logprobs": 5,
     "gpu_memory_utilization": 0.1,
     "enforce_eager": True,
 }
@@ -125,7 +127,7 @@ with_vllm = [
 
 
 def make_tiny_model(folder: Path) -> None:
-    """A Llama of two layers with random weights, and a tokenizer with one token per byte."""
+    """A Llama of two layers with random weights that never ends by itself, and a tokenizer of one token per byte."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -156,7 +158,13 @@ def make_tiny_model(folder: Path) -> None:
         eos_token_id=0,
         pad_token_id=0,
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    model = LlamaForCausalLM(config)
+    printable = [id for token, id in vocabulary.items() if len(token) == 1 and token.isascii()]
+    with torch.no_grad():  # the first dimension says the same of every token: draw printable ones only
+        model.model.embed_tokens.weight[:, 0] = 0.1
+        model.lm_head.weight[:, 0] = -20.0
+        model.lm_head.weight[printable, 0] = 0.0
+    model.save_pretrained(folder)
 
 
 @pytest.fixture(scope="module")
@@ -232,11 +240,11 @@ class TestEngine:
         assert hosted.complete(request(top_k=1, seed=3)).text in greedy
 
     def test_a_stop_string_ends_the_text_before_it_and_its_tokens_count(self, hosted: Hosted) -> None:
-        whole = hosted.complete(request(temperature=0.0, max_tokens=40)).text
-        at = next(i for i, letter in enumerate(whole) if i and letter.isascii() and letter not in whole[:i])
-        done = hosted.complete(request(temperature=0.0, max_tokens=40, stop=(whole[at],)))
+        whole = hosted.complete(request(max_tokens=40)).text
+        at = next(i for i in range(5, 40) if whole.find(whole[i : i + 2]) == i)
+        done = hosted.complete(request(max_tokens=40, stop=(whole[at : at + 2],)))
         assert (done.text, done.finish_reason) == (whole[:at], "stop")
-        assert at < done.usage.completion_tokens < 40
+        assert done.usage.completion_tokens == at + 2
 
     def test_a_continuation_goes_on_inside_the_assistants_turn(self, hosted: Hosted) -> None:
         first = hosted.complete(request(continue_from="I say "))
@@ -300,10 +308,24 @@ class TestEngine:
         done = hosted.complete(request(max_tokens=1000))
         assert (done.finish_reason, done.usage.completion_tokens) == ("length", CONTEXT - 8)
 
-    def test_a_template_that_fails_and_a_limit_of_the_options_refuse_one_request(self, hosted: Hosted) -> None:
-        with pytest.raises(errors.RequestRejected, match="no such turn"):
-            hosted.complete(request(messages=(Message("user", "fail"),)))
-        assert hosted.complete(request()).usage.completion_tokens == 8
+    def test_a_request_that_cannot_be_met_is_refused_alone_and_costs_nothing(self, hosted: Hosted) -> None:
+        for ask, said in (
+            (request(messages=(Message("user", "fail"),)), "no such turn"),
+            (request(top_logprobs=6), "logprobs"),
+        ):
+            with pytest.raises(errors.RequestRejected, match=said) as caught:
+                hosted.complete(ask)
+            assert caught.value.facts["usage"] == {}
+        assert hosted.complete(request(top_logprobs=5)).usage.completion_tokens == 8
+
+    def test_requests_beyond_the_queues_limit_are_overload(self, hosted: Hosted) -> None:
+        async def crowd(model: VLLMModel) -> list[Any]:
+            asks = (model.complete(request(seed=i), Partial()) for i in range(60))
+            return await asyncio.gather(*asks, return_exceptions=True)
+
+        refused = [each for each in hosted.run(crowd) if isinstance(each, BaseException)]
+        assert len(refused) == 12
+        assert all(isinstance(each, errors.Overloaded) and each.facts["usage"] == {} for each in refused)
 
     def test_an_option_that_does_not_exist_is_named_with_the_nearest(self, folder: Path) -> None:
         for options, said in (({"max_modellen": 9}, "max_model_len"), ({"dtype": "float3"}, "dtype")):

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from tts.errors import CallCrashed, CallFailed, CallTimedOut, InvalidParameter, MissingExtra
-from tts.reaper import MARKS, kill_marked
+from tts.reaper import MARKS, carried
 from tts.workers import Workers
 
 POWER_TOWER = r"\dfrac{5^{(5^{(5^{(5^5)})}-4)}-5}{16}"
@@ -492,7 +492,7 @@ on_linux = pytest.mark.skipif(sys.platform != "linux", reason="the reaper needs 
 
 
 def reapers_of(pid):
-    listed = subprocess.run(["ps", "-axo", "pid=,args="], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(["ps", "-axwwo", "pid=,args="], capture_output=True, text=True, check=True).stdout
     found = [line.split() for line in listed.splitlines()]
     return [int(words[0]) for words in found if words[-1] == str(pid) and any(w.endswith("reaper.py") for w in words)]
 
@@ -596,17 +596,27 @@ POOL = """
 """
 
 
+@contextlib.contextmanager
+def a_pool_of_another_process(functions_at, told, forks):
+    """Its process, and that of its fork; killed at the end of the block, if not before."""
+    code = textwrap.dedent(POOL.format(path=str(functions_at), told=str(told), forks=forks))
+    with subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], stdout=subprocess.PIPE) as pool:
+        try:
+            fork = int(pool.stdout.readline())
+            try:
+                yield pool, fork
+            finally:
+                if fork:
+                    os.kill(fork, signal.SIGKILL)
+        finally:
+            pool.kill()
+
+
 @on_linux
-@pytest.mark.parametrize(
-    "how", ["alone", "after its children", "while a fork of it lives", "after its reaper was told to"]
-)
+@pytest.mark.parametrize("how", ["alone", "after its children", "while a fork of it lives", "with a deaf reaper"])
 def test_nothing_that_a_call_started_outlives_a_pool_that_is_killed(functions, tmp_path, bystander, how):
     told = tmp_path / "pid"
-    code = POOL.format(path=str(tmp_path / "path"), told=str(told), forks=how == "while a fork of it lives")
-    with subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code)], stdout=subprocess.PIPE
-    ) as pool:
-        fork = int(pool.stdout.readline())
+    with a_pool_of_another_process(tmp_path / "path", told, how == "while a fork of it lives") as (pool, fork):
         (reaper,) = reapers_of(pool.pid)
         listed = subprocess.run(
             ["ps", "-o", "pid=", "--ppid", str(pool.pid)], capture_output=True, text=True, check=True
@@ -614,35 +624,30 @@ def test_nothing_that_a_call_started_outlives_a_pool_that_is_killed(functions, t
         children = [int(pid) for pid in listed.stdout.split() if int(pid) != fork]
         left_behind = pid_in(told)
         assert len(children) == 1 and alive(children[0]) and alive(left_behind)
-        if how == "after its reaper was told to":  # as when a whole machine is told to end
+        if how == "with a deaf reaper":  # everything is told to end, as when a machine goes down
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 os.kill(reaper, number)
             assert alive(reaper)
         if how == "after its children":  # as Ray ends an actor
-            for child in children:
-                os.kill(child, signal.SIGKILL)
+            os.kill(children[0], signal.SIGKILL)
         pool.kill()
-    gone(*children, left_behind, reaper)
-    assert alive(bystander)
-    if fork:
-        assert alive(fork)
-        os.kill(fork, signal.SIGKILL)
+        pool.wait()
+        gone(*children, left_behind, reaper)
+        assert alive(bystander)
+        assert not fork or alive(fork)
 
 
-@on_linux
-def test_a_mark_is_found_whole_or_not_at_all():
-    with contextlib.ExitStack() as stack:
-
-        def marked(value):
-            process = stack.enter_context(subprocess.Popen(["sleep", "1000"], env={**os.environ, MARKS: value}))
-            stack.callback(process.kill)
-            return process
-
-        mark = os.urandom(8).hex()
-        longer, inner, exact = (marked(f"{mark}{rest}") for rest in ("2", "2:x.1", ":x:x.1"))
-        mentioned = stack.enter_context(subprocess.Popen(["sleep", "1000"], env={"OTHER": mark}))
-        stack.callback(mentioned.kill)
-        assert kill_marked({mark.encode(), b"nobody's"}) == {mark.encode()}
-        assert exact.wait() == -signal.SIGKILL
-        assert kill_marked({b""}) == kill_marked(set()) == set()
-        assert all(process.poll() is None for process in (longer, inner, mentioned))
+def test_a_mark_is_found_whole_and_only_in_its_variable():
+    marks = {b"a1", b"a1.1", b"b2", b""}
+    for environment, found in (
+        (b"", set()),
+        (b"HOME=/\0", set()),
+        (b"TTS_WORKERS=\0", set()),
+        (b"TTS_WORKERS=:\0", set()),
+        (b"TTS_WORKERS=a1:a1.1\0HOME=/\0", {b"a1", b"a1.1"}),
+        (b"HOME=/\0TTS_WORKERS=a1:a1.12", {b"a1"}),
+        (b"HOME=/\0TTS_WORKERS=c3:c3.1:b2:b2.1\0X=a1\0", {b"b2"}),
+        (b"TTS_WORKERS=a1.1x:xb2\0", set()),
+        (b"NOT_TTS_WORKERS=a1\0X=TTS_WORKERS=a1\0", set()),
+    ):
+        assert carried(environment, marks) == found, environment

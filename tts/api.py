@@ -71,7 +71,7 @@ async def asolve(
     share = _as_limits(budget)
     cell = Cell(spec, share, seed)
     pricing = Pricing(target)
-    async with open_site(cluster, address, target) as site:
+    async with open_site(cluster, address, target, Limits()) as site:
         costs = pricing.costs(site.name, site.verifier, embedded=site.embedded)
         verifiers = verifiers_of([spec], site.verifier, resolve)
         sampling = _with_logprobs(sampling or Sampling(), verifiers)
@@ -99,6 +99,7 @@ async def asolve(
                 sampling=sampling,
                 window=site.concurrency,
                 history=journal.history,
+                overhead=site.overhead,
             )
             if watcher is not None:
                 watcher.started(carrier, conductor, 1, None, site)
@@ -197,7 +198,7 @@ async def asweep(
     config = RunConfig.checked(**base)
     cells = cells_of(config, len(task.examples))
     pricing = Pricing(target)
-    async with Workers() as workers, open_site(cluster, address, target, workers) as site:
+    async with Workers() as workers, open_site(cluster, address, target, config.run_limits(), workers) as site:
         costs = pricing.costs(site.name, site.verifier, embedded=site.embedded)
         verifiers = verifiers_of(specs, site.verifier)
         sampling = _with_logprobs(sampling, verifiers)
@@ -225,6 +226,7 @@ async def asweep(
                 limits=config.run_limits(),
                 window=site.concurrency,
                 history=journal.history,
+                overhead=site.overhead,
             )
             tally = _Tally(cells, examples, grader, watcher)
             for decided in journal.history.decided.values():
@@ -425,18 +427,29 @@ def report(folder: str | Path) -> SweepResult:
 
 
 def open_site(
-    cluster: str | Path | ClusterSpec, address: str | None, target: Target, workers: Workers | None = None
+    cluster: str | Path | ClusterSpec,
+    address: str | None,
+    target: Target,
+    limits: Limits,
+    workers: Workers | None = None,
 ) -> AbstractAsyncContextManager[Site]:
-    """Where a run is carried out, open. Raises as `tts.clusters.local.open_local` and `tts.clusters.ray.open_ray`."""
+    """Where a run under these limits is carried out, open.
+
+    Raises: as `tts.clusters.local.open_local` and `tts.clusters.ray.open_ray`.
+    """
     from tts.clusters.spec import ClusterSpec
 
     spec = ClusterSpec.of(cluster, address=address)
     known = resolved(target)
+    if spec.cancellation not in ("close", "probe"):
+        known = {**known, "cancellation": spec.cancellation}
     if spec.cluster == "local":
         from tts.clusters.local import open_local
 
         if address is not None:
             raise InvalidParameter("an address is a Ray cluster's: add cluster='ray' (--cluster ray)", name="address")
+        if spec.cancellation == "probe":
+            raise InvalidParameter("only the actors of a Ray cluster probe cancellation", name="cancellation")
         known = {**known, "base_url": [*spec.endpoints] or known["base_url"]}
         here: AbstractAsyncContextManager[Site] = open_local(known, workers)
         return here
@@ -445,7 +458,7 @@ def open_site(
     prepare(spec.address)
     from tts.clusters.ray import open_ray
 
-    there: AbstractAsyncContextManager[Site] = open_ray(spec, known)
+    there: AbstractAsyncContextManager[Site] = open_ray(spec, known, limits)
     return there
 
 

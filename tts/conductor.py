@@ -26,6 +26,7 @@ from tts.actions import (
     Generate,
     Progressed,
     Refused,
+    Request,
     Scored,
     Verify,
     Work,
@@ -97,6 +98,7 @@ class Conductor:
         limits: of the whole run.
         window: how many requests may be in flight.
         history: of a journal to resume from.
+        overhead: requests made for the run before its start, to find out what its endpoints can do.
 
     Attributes:
         ledger: the run's.
@@ -115,6 +117,7 @@ class Conductor:
         limits: Limits = Limits(),
         window: int = 64,
         history: History | None = None,
+        overhead: Iterable[Usage] = (),
     ) -> None:
         if window < 1:
             raise InvalidParameter(f"window must be at least 1, but got {window}", window=window)
@@ -131,6 +134,7 @@ class Conductor:
         self._sampling = sampling
         self._window = window
         self._history = history or History()
+        self._overhead = overhead
         self._open: dict[str, _Open] = {}
         self._pending: OrderedDict[str, Generate | Verify] = OrderedDict()  # by id: asked for and not granted
         self._live: dict[str, Generate | Verify] = {}  # granted and not ended
@@ -171,6 +175,8 @@ class Conductor:
         self.lost = self._history.wasted
         for id, cost in self._history.hedged.items():
             self._book_lost(id, cost, hedge=True)
+        for usage in self._overhead:
+            self._book_lost("overhead", self._costs.actual(Generate("overhead", Request(())), usage))
         return self._advance()
 
     def tell(self, events: Iterable[Event]) -> Step:

@@ -40,6 +40,7 @@ from tts.types import Completion
 from tts.wire import (
     PREFILL_FORMS,
     Api,
+    Cancellation,
     Capabilities,
     body_of,
     broken,
@@ -56,6 +57,7 @@ __all__ = ["Capabilities", "OpenAIClient", "Partial"]
 
 OnProgress = Callable[[str, int, float | None], None]
 
+_ABORT_S = 1.0  # how long the abort API may take
 _END_GRACE_S = 1.0  # how long usage and [DONE] may take to follow a finish reason
 _SHORT_S = 10.0  # for requests that decode nothing
 _MOST_ERROR_BYTES = 1 << 16
@@ -74,6 +76,7 @@ class OpenAIClient:
         idle_s: silence allowed after it.
         connect_s: for making a connection.
         random: source of the jitter between tries.
+        cancellation: what is done when a stream is cancelled (`tts.wire.Cancellation`); may be set later.
         capabilities: as `probe()` found them. Without them, what is needed is asked of the server when it is needed.
     """
 
@@ -89,10 +92,12 @@ class OpenAIClient:
         idle_s: float = 60.0,
         connect_s: float = 10.0,
         random: Random | None = None,
+        cancellation: Cancellation = "close",
         capabilities: Capabilities | None = None,
     ) -> None:
         self.endpoint = normalise_base_url(base_url)
         self.model = model
+        self.cancellation = cancellation
         self.capabilities = capabilities or Capabilities()
         self._api = api
         self._path = "/chat/completions" if api == "chat" else "/completions"
@@ -161,7 +166,12 @@ class OpenAIClient:
 
     async def get(self, path: str) -> bytes:
         """The body of a page beside the API (`/metrics`, `/slots`), by its path from the root. Raises EndpointError."""
-        return await self._short("GET", self.endpoint.rsplit("/", 1)[0] + path, None)
+        return await self._short("GET", self._root + path, None)
+
+    @property
+    def _root(self) -> str:
+        """Where the server's pages beside the API are."""
+        return self.endpoint.rsplit("/", 1)[0]
 
     async def post(self, body: Mapping[str, Any]) -> bytes:
         """The answer to a request that is not streamed, as it came. Raises EndpointError."""
@@ -219,6 +229,8 @@ class OpenAIClient:
         partial.one_token_chunks = self._one_token_chunks or False
         partial.prompt_bytes = len("".join((*(m.content for m in request.messages), request.continue_from)).encode())
         partial.begin(loop.time())
+        if self.cancellation == "abort":
+            body["rid"] = f"tts-{request.seed}-{partial.attempt}"
         response: httpx2.Response | None = None
         try:
             async with _Silence(self.endpoint, partial, self._first_byte_s) as silence:
@@ -230,11 +242,26 @@ class OpenAIClient:
         except TimedOut:
             if not partial.finish:  # else all that counts had come
                 raise
+        except asyncio.CancelledError:
+            if response is not None:
+                await response.aclose()
+            await self._make_sure(body, request, partial)
+            raise
         finally:
             if response is not None:
                 await response.aclose()
             partial.stop(loop.time())
         return self._ended(request, partial)
+
+    async def _make_sure(self, body: dict[str, Any], request: Request, partial: Partial) -> None:
+        """A stream was closed early, on an engine that may decode on: stop it, or charge what it may still decode."""
+        if self.cancellation == "abort":
+            with contextlib.suppress(EndpointError, TimeoutError):
+                async with asyncio.timeout(_ABORT_S):
+                    await self._short("POST", self._root + "/abort_request", msgspec.json.encode({"rid": body["rid"]}))
+                    return
+        if self.cancellation != "close":
+            partial.charge_in_full(request.sampling.max_tokens)
 
     async def _read(
         self,

@@ -99,6 +99,12 @@ class Partial:
         """The server did no work for this try: it costs nothing."""
         self._charged = False
 
+    def charge_in_full(self, max_tokens: int) -> None:
+        """The server may decode on, unseen, until its limit: that is what this try is charged with."""
+        if self._charged and not self.finish:
+            self.tokens = max(self.tokens, max_tokens)
+            self.exact_tokens = False
+
     def restart(self) -> None:
         """Another try begins; what the last one cost is kept in `lost`."""
         self.lost += self._usage_of_this_try()

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 _PROMPT = (Message("user", "Write one sentence about a random animal and a random number."),)
 _COUNT = (Message("user", "Count from 1 to 9, with commas."),)
 _SHORT = Sampling(temperature=1.0, max_tokens=12, top_logprobs=2)
-_LONG = Sampling(temperature=1.0, max_tokens=512)
 _ABORT_WAIT_S = 3.0
 
 
@@ -45,7 +44,7 @@ async def _try_out(client: OpenAIClient, seen: Capabilities) -> Capabilities:
     seed = None if first.text == again.text == other.text else first.text == again.text
     n, n_tokens = await _try_n(client)
     prefill, form, prefill_tokens = await _try_prefill(client, seen.engine)
-    abort, abort_tokens = await _try_abort(client)
+    abort, abort_tokens = await try_abort(client, 512)
     return msgspec.structs.replace(
         seen,
         logprobs=first.logprobs is not None and bool(first.logprobs.tail) and bool(first.logprobs.tail[0].top),
@@ -105,14 +104,16 @@ async def _try_prefill(client: OpenAIClient, engine: str | None) -> tuple[bool |
     return False, None, spent
 
 
-async def _try_abort(client: OpenAIClient) -> tuple[bool | None, int]:
-    """Whether closing a stream frees its slot, where the server shows how many it is decoding."""
+async def try_abort(client: OpenAIClient, max_tokens: int) -> tuple[bool | None, int]:
+    """Whether closing a stream of at most `max_tokens` frees its slot, where the server shows how many it is decoding
+    (else None); and what that cost. One request."""
     before = await _running(client)
     if before is None:
         return None, 0
+    sampling = Sampling(temperature=1.0, max_tokens=max_tokens)
     partial, started = Partial(), asyncio.Event()
     stream: asyncio.Task[Completion] = asyncio.ensure_future(
-        client.complete(Request(_PROMPT, _LONG, seed=3), partial, lambda *_: started.set())
+        client.complete(Request(_PROMPT, sampling, seed=3), partial, lambda *_: started.set())
     )
     waiting = asyncio.ensure_future(started.wait())
     await asyncio.wait((stream, waiting), return_when=asyncio.FIRST_COMPLETED)

@@ -20,6 +20,13 @@ _PAUSE_S, _LONGEST_PAUSE_S = 0.01, 1.0
 _CLEAN_SWEEPS = 2  # in a row: a process in the middle of an exec has no environment for a moment
 
 
+def carried(environment: bytes, marks: set[bytes]) -> set[bytes]:
+    """Those of the marks that a process with this environment (as in /proc) carries. Without the variable, none: an
+    empty mark, which could come of a mistake, is on nobody."""
+    _, _, rest = (b"\0" + environment).partition(f"\0{MARKS}=".encode())
+    return (marks & set(rest.partition(b"\0")[0].split(b":"))) - {b""}
+
+
 def kill_marked(marks: set[bytes]) -> set[bytes]:
     """Kill every process that carries one of these marks; returns those that were found."""
     found: set[bytes] = set()
@@ -28,13 +35,12 @@ def kill_marked(marks: set[bytes]) -> set[bytes]:
             continue
         try:
             with open(f"/proc/{name}/environ", "rb", buffering=0) as file:
-                _, _, rest = (b"\0" + file.read()).partition(f"\0{MARKS}=".encode())
-            carried = marks & set(rest.partition(b"\0")[0].split(b":"))
-            if carried:
+                here = carried(file.read(), marks)
+            if here:
                 os.kill(int(name), signal.SIGKILL)
         except OSError:  # it has ended just now, or is somebody else's
             continue
-        found |= carried
+        found |= here
     return found
 
 

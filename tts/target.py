@@ -42,6 +42,7 @@ class Target(TypedDict, total=False):
         concurrency: the most requests in flight.
         first_byte_s, idle_s: the most silence before the first byte, and after it.
         threads: of the model in process.
+        cancellation: what is done when a stream is cancelled (`tts.wire.Cancellation`): for engines that decode on.
     """
 
     base_url: str | Sequence[str] | None
@@ -61,6 +62,7 @@ class Target(TypedDict, total=False):
     first_byte_s: float
     idle_s: float
     threads: int | None
+    cancellation: Literal["close", "abort", "best_effort"]
 
 
 class Models:
@@ -72,6 +74,7 @@ class Models:
         concurrency: how many requests may be in flight.
         unreachable: endpoints that did not answer, of several.
         embedded: whether the model is the small one in process.
+        clients: of all endpoints.
     """
 
     def __init__(self, by_name: Mapping[str, Model], name: str, concurrency: int) -> None:
@@ -81,6 +84,7 @@ class Models:
         self.concurrency = concurrency
         self.unreachable: list[EndpointError] = []
         self.embedded = False
+        self.clients: list[OpenAIClient] = []
 
 
 class Pricing:
@@ -150,10 +154,12 @@ async def open_models(target: Target, spares: Sequence[str] = ()) -> AsyncIterat
         name, unreachable = await _agree(clients, model)
         models = Models({name: _pool(clients, name, concurrency, len(spares))}, name, concurrency)
         models.unreachable, models.embedded = unreachable, embedded
+        models.clients = clients
         if target.get("verifier_base_url") or target.get("verifier_model"):
             judges = _judges(urls, target, stack)
             judge, _ = await _agree(judges, target.get("verifier_model"))
             models.verifier = judge if judge != name else judge + SAME_NAME
+            models.clients = [*clients, *judges]
             models.by_name[models.verifier] = _pool(judges, judge, concurrency)
         yield models
 
@@ -182,6 +188,7 @@ def _clients(
             max_retries=0,  # the pool tries again
             first_byte_s=target.get("first_byte_s", FIRST_BYTE_S),
             idle_s=target.get("idle_s", IDLE_S),
+            cancellation=target.get("cancellation", "close"),
             capabilities=known,
         )
         for url in urls

@@ -30,6 +30,12 @@ Api = Literal["chat", "completions"]
 PrefillForm = Literal["continue_final_message", "trailing_assistant"]
 
 
+# What is done when a stream is cancelled: `close` closes it, and the engine stops; `abort` also calls the engine's
+# abort API (SGLang's), for engines that decode on; `best_effort` charges such a request in full, because nobody can say
+# how far it got.
+Cancellation = Literal["close", "abort", "best_effort"]
+
+
 class Capabilities(Value, frozen=True):
     """What an endpoint can do. True: seen; False: seen not to; None: not known.
 

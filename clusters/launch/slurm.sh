@@ -34,10 +34,11 @@ export RAY_AUTH_TOKEN
 # Ray's own 30 s are short where many nodes read Python from one file server.
 export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300
 
-mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
-address="${nodes[0]}:6379"
+nodes=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+address="${nodes%%$'\n'*}:6379" # the first node is the head
 
-# What follows `--` runs on the first node only. It needs the address: without one `tts` starts a Ray of its own.
+# What follows `--` runs on the head only, and needs the address: without one `tts` would start a Ray of its own. The
+# other nodes end a minute after it, when they have missed the head for so long.
 srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --cpus-per-task="$SLURM_CPUS_PER_TASK" --kill-on-bad-exit=1 \
   ray symmetric-run --address "$address" --min-nodes "$SLURM_JOB_NUM_NODES" --num-cpus="$SLURM_CPUS_PER_TASK" -- \
   python -m tts sweep problems.jsonl \

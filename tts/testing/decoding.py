@@ -41,7 +41,7 @@ class Generation:
         self._render = Renderer(body["model"], body.get("seed"), chat, top if self._asked_logprobs else None, nan)
         options = body.get("stream_options") or {}
         self._usage_wanted = options.get("include_usage", False) and self._misbehave is not Misbehaviour.NO_USAGE
-        self._continuous = options.get("continuous_usage_stats", False) and engine.flavour == "vllm"
+        self._continuous = options.get("continuous_usage_stats", False) and engine.flavour in ("vllm", "sglang")
         self._timings = body.get("timings_per_token", False) and engine.flavour == "llamacpp"
 
     def _reply(self, index: int) -> tuple[Reply, str]:

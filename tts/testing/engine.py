@@ -31,12 +31,13 @@ from tts.testing.decoding import Generation, prompt_tokens, too_long
 from tts.testing.replies import Script, arithmetic
 from tts.types import Value
 
-Flavour = Literal["vllm", "llamacpp", "openai"]
+Flavour = Literal["vllm", "sglang", "llamacpp", "openai"]
 
 _OPENAI_KNOWS = {
     "model", "messages", "prompt", "n", "seed", "stream", "stream_options", "max_tokens", "max_completion_tokens",
     "temperature", "top_p", "stop", "logprobs", "top_logprobs", "frequency_penalty", "presence_penalty", "user",
 }  # fmt: skip
+_RUNNING = {"vllm": "vllm:num_requests_running", "sglang": "sglang:num_running_reqs"}
 _BACKLOG = 4096  # connections that may wait to be accepted: hundreds come at once
 
 
@@ -81,8 +82,8 @@ class FakeEngine:
         models: the ids it serves; any other is a 404.
         flavour: whose dialect it speaks. `vllm`: `continue_final_message`, continuous usage, `/metrics`. `llamacpp`:
             a trailing assistant turn is continued, `timings_per_token`, `/slots`, `/props`, and a
-            connection is good for one stream only, though kept open. `openai`: neither, and
-            an unknown parameter is a 400.
+            connection is good for one stream only, though kept open. `sglang`: as `vllm`, but `/abort_request` stops
+            the request with that `rid`. `openai`: none of these, and an unknown parameter is a 400.
         slots: requests decoded at once; the rest queue in order. None: no limit.
         max_queue: beyond so many waiting requests the answer is 503.
         api_keys: if given, any other key is a 401.
@@ -125,6 +126,7 @@ class FakeEngine:
         self._max_open = 0
         self._warm: set[str] = set()
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._rids: dict[str, asyncio.Task[Any]] = {}
         self._connections: set[Connection] = set()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -223,6 +225,12 @@ class FakeEngine:
         if method == "GET":
             self._get(connection, path, key)
             return
+        if path == "/abort_request" and self.flavour == "sglang":
+            task = self._rids.get(msgspec.json.decode(raw)["rid"])
+            if task is not None:
+                task.cancel()
+            connection.json(200, {})
+            return
         if path not in ("/v1/chat/completions", "/v1/completions"):
             connection.json(404, error(f"no route {path}", "NotFoundError", 404))
             return
@@ -237,6 +245,9 @@ class FakeEngine:
             return
         started_s = time.monotonic()
         generation = Generation(self, connection, body, chat=path.endswith("chat/completions"))
+        rid = str(body.get("rid", ""))
+        if rid and (task := asyncio.current_task()) is not None:
+            self._rids[rid] = task
         try:
             await self._acquire()
             try:
@@ -244,6 +255,7 @@ class FakeEngine:
             finally:
                 self._release()
         finally:
+            self._rids.pop(rid, None)
             left = connection.gone and not generation.failed
             self._count["left"] += left
             outcome: Literal["done", "left", "failed"] = "failed" if generation.failed else "left" if left else "done"
@@ -262,8 +274,8 @@ class FakeEngine:
             connection.json(200, self.stats())
         elif path == "/served":
             connection.json(200, list(self.served))
-        elif path == "/metrics" and self.flavour == "vllm":
-            text = f'vllm:num_requests_running{{engine="0"}} {float(self._count["open"])}\n'
+        elif path == "/metrics" and self.flavour in _RUNNING:
+            text = f'{_RUNNING[self.flavour]}{{engine="0"}} {float(self._count["open"])}\n'
             connection.reply(200, text.encode(), "text/plain")
         elif path == "/slots" and self.flavour == "llamacpp":
             busy = self._count["open"]

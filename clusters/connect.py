@@ -38,9 +38,14 @@ def connect(address: str | None, cpus: float) -> bool:
 
     Raises: ClusterUnreachable, ClusterMismatch; InvalidParameter for Ray Client's `ray://`.
     """
-    if ray.is_initialized():
-        return False
     address = address_of_ray(address)
+    if ray.is_initialized():
+        connected = ray.get_runtime_context().gcs_address
+        if address not in (None, "auto", connected):
+            raise ClusterUnreachable(
+                f"this program is connected to the Ray at {connected} already, so not to {address}", address=address
+            )
+        return False
     if address is None:
         _start(cpus)
         return True

@@ -150,7 +150,8 @@ class Crew:
                 self._cancellations[normalise_base_url(url)] = "abort" if stopping.engine == "sglang" else "best_effort"
         for member in self._members.values():
             member.settle(self._cancellations)
-        return [Usage(completion_tokens=stopping.tokens) for stopping in seen if stopping.tokens]
+        spent = [max_tokens if stopping.stops is False else stopping.tokens for stopping in seen]
+        return [Usage(completion_tokens=tokens) for tokens in spent if tokens]
 
     async def probe(self) -> list[tuple[str, str, Capabilities]]:
         """Actor, endpoint and what the endpoint can do as seen from there, for every endpoint from every node."""

@@ -96,6 +96,10 @@ class Carrier:
         self._runner.run(self._stack.aclose())
         self._runner.close()
 
+    def idle(self, seconds: float) -> None:
+        """Let the site mind its actors for a while."""
+        self._runner.run(asyncio.sleep(seconds))
+
     def run(
         self,
         text: str,

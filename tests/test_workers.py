@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from tts import reaper
 from tts.errors import CallCrashed, CallFailed, CallTimedOut, InvalidParameter, MissingExtra
 from tts.reaper import MARKS, carried
 from tts.workers import Workers
@@ -561,12 +562,25 @@ def test_closing_ends_what_calls_left_behind_that_had_returned_long_since_and_th
 
 
 @on_linux
-def test_what_starts_again_whatever_is_killed_is_killed_until_nothing_is_left(functions, tmp_path):
+def test_a_supervisor_and_what_it_starts_again_are_killed_together(functions, tmp_path):
     told = tmp_path / "child"
     with Workers(1) as workers:
         with pytest.raises(CallTimedOut):
             workers.call_sync(f"{functions}:leave_a_supervisor_behind_and_hang", (str(told),), timeout_s=1.0)
         gone(pid_in(tmp_path / "child.supervisor"), pid_in(told))
+
+
+def test_a_mark_is_looked_for_until_two_sweeps_in_a_row_have_not_found_it(monkeypatch):
+    found = iter([{b"a"}, set(), {b"a", b"b"}, set(), {b"b"}, set(), set()])
+    asked = []
+    monkeypatch.setattr(reaper, "kill_marked", lambda marks: asked.append(marks) or next(found))
+    sweeper = reaper.Sweeper()
+    sweeper.add([b"a"])
+    sweeper.sweep()
+    sweeper.add([b"b"])
+    while sweeper.left:
+        sweeper.sweep()
+    assert asked == [{b"a"}, {b"a", b"b"}, {b"a", b"b"}, {b"a", b"b"}, {b"a", b"b"}, {b"b"}, {b"b"}]
 
 
 @on_linux
@@ -617,7 +631,7 @@ def a_pool_of_another_process(functions_at, told, forks):
 def test_nothing_that_a_call_started_outlives_a_pool_that_is_killed(functions, tmp_path, bystander, how):
     told = tmp_path / "pid"
     with a_pool_of_another_process(tmp_path / "path", told, how == "while a fork of it lives") as (pool, fork):
-        (reaper,) = reapers_of(pool.pid)
+        (its_reaper,) = reapers_of(pool.pid)
         listed = subprocess.run(
             ["ps", "-o", "pid=", "--ppid", str(pool.pid)], capture_output=True, text=True, check=True
         )
@@ -626,13 +640,13 @@ def test_nothing_that_a_call_started_outlives_a_pool_that_is_killed(functions, t
         assert len(children) == 1 and alive(children[0]) and alive(left_behind)
         if how == "with a deaf reaper":  # everything is told to end, as when a machine goes down
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                os.kill(reaper, number)
-            assert alive(reaper)
+                os.kill(its_reaper, number)
+            assert alive(its_reaper)
         if how == "after its children":  # as Ray ends an actor
             os.kill(children[0], signal.SIGKILL)
         pool.kill()
         pool.wait()
-        gone(*children, left_behind, reaper)
+        gone(*children, left_behind, its_reaper)
         assert alive(bystander)
         assert not fork or alive(fork)
 

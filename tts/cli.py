@@ -345,6 +345,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         app(arguments)
     except TTSError as error:
+        if "traceback" in error.facts:  # of what failed on another machine
+            typer.echo(error.facts["traceback"], err=True)
         typer.echo(f"tts: {type(error).__name__}: {error.message}", err=True)
         sys.exit(_exit_code(error))
     except KeyboardInterrupt:

@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 _PROMPT = (Message("user", "Write one sentence about a random animal and a random number."),)
 _COUNT = (Message("user", "Count from 1 to 9, with commas."),)
 _SHORT = Sampling(temperature=1.0, max_tokens=12, top_logprobs=2)
+_LONG_COUNT = (Message("user", "Count from 1 to 1000, one number a line, and write nothing else."),)
+_SPEED_TOKENS = 8  # by then the speed of a stream is known
 _ABORT_WAIT_S = 3.0
+_ABORT_POLL_S = 0.05
+_LEAST_PATIENCE_S = 0.2  # in less a closed stream cannot be told from one that ended by itself
 
 
 async def probe(client: OpenAIClient) -> Capabilities:
@@ -106,31 +110,43 @@ async def _try_prefill(client: OpenAIClient, engine: str | None) -> tuple[bool |
 
 async def try_abort(client: OpenAIClient, max_tokens: int) -> tuple[bool | None, int]:
     """Whether closing a stream of at most `max_tokens` frees its slot, where the server shows how many it is decoding
-    (else None); and what that cost. One request."""
+    (else None); and what that cost. One request.
+
+    It is given half of the time in which the server would have come to the end by itself, at the speed that was seen.
+    """
     before = await _running(client)
     if before is None:
         return None, 0
-    sampling = Sampling(temperature=1.0, max_tokens=max_tokens)
+    loop = asyncio.get_running_loop()
     partial, started = Partial(), asyncio.Event()
-    stream: asyncio.Task[Completion] = asyncio.ensure_future(
-        client.complete(Request(_PROMPT, sampling, seed=3), partial, lambda *_: started.set())
-    )
+    begun_s = loop.time()
+
+    def heard(text: str, tokens: int, mean_logprob: float | None) -> None:
+        nonlocal begun_s
+        if partial.tokens <= 1:
+            begun_s = loop.time()
+        if partial.tokens >= _SPEED_TOKENS:
+            started.set()
+
+    request = Request(_LONG_COUNT, Sampling(temperature=1.0, max_tokens=max_tokens), seed=3)
+    stream: asyncio.Task[Completion] = asyncio.ensure_future(client.complete(request, partial, heard))
     waiting = asyncio.ensure_future(started.wait())
     await asyncio.wait((stream, waiting), return_when=asyncio.FIRST_COMPLETED)
     during = await _running(client)
     overtaken = stream.done()
+    per_token_s = (loop.time() - begun_s) / max(1, partial.tokens - 1)
     stream.cancel()
     waiting.cancel()
     await asyncio.gather(stream, waiting, return_exceptions=True)
     spent = partial.usage().completion_tokens
-    if overtaken or during is None or during <= before:
+    patience_s = min(_ABORT_WAIT_S, (max_tokens - partial.tokens) * per_token_s / 2)
+    if overtaken or during is None or during <= before or patience_s < _LEAST_PATIENCE_S:
         return None, spent
-    loop = asyncio.get_running_loop()
-    limit = loop.time() + _ABORT_WAIT_S
-    while loop.time() < limit:
+    limit_s = loop.time() + patience_s
+    while loop.time() < limit_s:
         if (await _running(client) or 0) < during:
             return True, spent
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(_ABORT_POLL_S)
     return False, spent
 
 

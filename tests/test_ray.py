@@ -1,0 +1,502 @@
+"""The Ray cluster in use, and what goes wrong in it: real actors, real signals, real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from live import Carrier
+
+import tts
+from tts.actions import Cancelled, Finished, Generate, Request
+from tts.api import open_site
+from tts.clusters.spec import ClusterSpec
+from tts.errors import (
+    ActorFailed,
+    ClusterMismatch,
+    ClusterTooSmall,
+    ClusterUnreachable,
+    InvalidParameter,
+    MissingExtra,
+    Unreachable,
+)
+from tts.journal import Decided, Granted, Lost
+from tts.runfolder import JOURNAL, read_records
+from tts.target import resolved
+from tts.testing.engine import FakeEngine
+from tts.testing.replies import Reply, arithmetic, last_user_text
+from tts.types import Message, Problem, Sampling
+
+PROBLEMS = [Problem(f"p{i}", f"What is {17 + i} + {25 * i}?") for i in range(24)]
+SCRIPT = arithmetic(error_rate=0.4, per_token_s=0.03)
+ONE = {"generators": {"count": 1}, "verifiers": {"count": 1}}
+
+
+def spec_of(cluster: Any, **fields: Any) -> ClusterSpec:
+    return ClusterSpec.of("ray", address=cluster.address, **{**ONE, **fields})
+
+
+@pytest.fixture(scope="module")
+def expected() -> dict[str, str | None]:
+    with Carrier("simulated", SCRIPT, "") as simulated:
+        return {search: r.answer for search, r in simulated.run("majority_vote:n=8", PROBLEMS)[1].items()}
+
+
+def members(carrier: Carrier, role: str) -> list[Any]:
+    return [member for member in carrier.site._crew._members.values() if member.role == role]
+
+
+def assert_finished_once_each(records: list[Any], number: int) -> None:
+    ended = Counter(record.id for record in records if isinstance(record, Finished))
+    assert len(ended) == number
+    assert set(ended.values()) == {1}
+
+
+class Once:
+    """Calls `act` in a thread of its own when so many samples have finished."""
+
+    def __init__(self, after: int, act: Callable[[], None]) -> None:
+        self._after = after
+        self._act = act
+        self._seen = 0
+        self.thread: threading.Thread | None = None
+
+    def __call__(self, events: Any) -> None:
+        self._seen += sum(isinstance(event, Finished) for event in events)
+        if self._seen >= self._after and self.thread is None:
+            self.thread = threading.Thread(target=self._act)
+            self.thread.start()
+
+
+# --- what survives
+
+
+def test_a_frozen_actor_is_taken_for_dead_and_its_late_answers_are_not_heard(
+    ray_cluster: Any, expected: dict[str, str | None]
+) -> None:
+    spec = spec_of(ray_cluster, generators={"count": 2}, heartbeat_s=1.0)
+    with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, engine.base_url, spec) as carrier:
+        frozen = members(carrier, "generator")[0].opened.pid
+        freeze = Once(20, lambda: os.kill(frozen, signal.SIGSTOP))
+        try:
+            records, results, conductor = carrier.run("majority_vote:n=8", PROBLEMS, on_events=freeze)
+        finally:
+            os.kill(frozen, signal.SIGCONT)
+        assert freeze.thread is not None
+    assert {search: result.answer for search, result in results.items()} == expected
+    assert_finished_once_each(records, 8 * len(PROBLEMS))
+    assert any(isinstance(record, Lost) for record in records)
+    assert not conductor.ledger.reservations
+
+
+def test_a_node_that_drains_ends_what_it_has_in_hand_and_nothing_is_lost(
+    ray_cluster: Any, expected: dict[str, str | None]
+) -> None:
+    node = ray_cluster.add_node(num_cpus=4, resources={"spot": 4})
+    spec = spec_of(ray_cluster, generators={"count": 2}, verifiers={"count": "per_node"})
+    with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, engine.base_url, spec) as carrier:
+        there = [member for member in members(carrier, "verifier") if member.opened.node_id == node.node_id]
+        assert len(there) == 1
+
+        def drain() -> None:
+            command = [str(Path(sys.executable).with_name("ray")), "drain-node", "--address", ray_cluster.address]
+            command += ["--node-id", node.node_id, "--reason", "DRAIN_NODE_REASON_PREEMPTION"]
+            command += ["--reason-message", "the machine is needed", "--deadline-remaining-seconds", "60"]
+            subprocess.run(command, check=True, capture_output=True)
+
+        noticed = Once(8, drain)
+        records, results, _ = carrier.run("majority_vote:n=8", PROBLEMS, on_events=noticed, window=4)
+        assert noticed.thread is not None
+        noticed.thread.join()
+        limit_s = time.monotonic() + 30
+        while any(member.opened.node_id == node.node_id for member in carrier.site._crew._members.values()):
+            carrier.idle(0.1)
+            assert time.monotonic() < limit_s, carrier.site._crew.status()
+    ray_cluster.remove_node(node)
+    assert {search: result.answer for search, result in results.items()} == expected
+    assert not [record for record in records if isinstance(record, Lost)]
+
+
+def test_a_node_that_comes_later_gets_its_verifier(ray_cluster: Any) -> None:
+    spec = spec_of(ray_cluster, verifiers={"count": "per_node"})
+    with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, engine.base_url, spec) as carrier:
+        before = len(members(carrier, "verifier"))
+        node = ray_cluster.add_node(num_cpus=4)
+        limit_s = time.monotonic() + 60
+        while not any(member.opened.node_id == node.node_id for member in members(carrier, "verifier")):
+            carrier.idle(0.1)
+            assert time.monotonic() < limit_s, carrier.site._crew.status()
+        assert len(members(carrier, "verifier")) == before + 1
+        _, results, _ = carrier.run("best_of_n:n=2,verifier=judge", PROBLEMS)
+        assert all(result.selected for result in results.values())
+    ray_cluster.remove_node(node)
+
+
+def test_a_replica_that_disappears_and_returns_loses_its_work_and_gets_it_back(
+    ray_cluster: Any, expected: dict[str, str | None]
+) -> None:
+    spec = spec_of(ray_cluster, generators={"count": 2})
+    with FakeEngine(SCRIPT) as steady, FakeEngine(SCRIPT) as first:
+        port = first.port
+        again = FakeEngine(SCRIPT, port=port)
+
+        def come_back() -> None:
+            first.stop()
+            time.sleep(0.5)
+            again.start()
+
+        with Carrier("ray", SCRIPT, [first.base_url, steady.base_url], spec) as carrier:
+            gone = Once(20, come_back)
+            records, results, _ = carrier.run("majority_vote:n=8", PROBLEMS, on_events=gone, window=8)
+            assert gone.thread is not None
+            gone.thread.join()
+            # Streams that broke half-way failed for good; the others are all there.
+            broken = sum(len(result.failures) for result in results.values())
+            assert_finished_once_each(records, 8 * len(PROBLEMS) - broken)
+            limit_s = time.monotonic() + 60
+            round_ = 0
+            while not again.stats().requests:
+                round_ += 1
+                more = [Problem(f"more{round_}.{i}", problem.prompt) for i, problem in enumerate(PROBLEMS)]
+                carrier.run("majority_vote:n=2", more)
+                assert time.monotonic() < limit_s
+        again.stop()
+    assert len(results) == len(expected)
+
+
+@pytest.mark.timeout(180)
+def test_a_killed_driver_takes_its_actors_along_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with FakeEngine(arithmetic(per_token_s=0.05)) as engine:
+        command = [sys.executable, "-m", "tts", "sweep", "arithmetic?size=12&seed=7", "--strategy", "majority_vote:n=8"]
+        command += ["--base-url", engine.base_url, "--cluster", "ray", "--max-tokens", "40", "--out", str(out)]
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+        driver = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        limit_s = time.monotonic() + 90
+        while not (out / JOURNAL).is_file() or (out / JOURNAL).read_bytes().count(b'"type":"finished"') < 20:
+            assert driver.poll() is None, driver.stderr and driver.stderr.read()
+            assert time.monotonic() < limit_s
+            time.sleep(0.02)
+        driver.kill()
+        driver.communicate()
+        assert engine.wait_idle(30)
+        decoded = engine.stats().tokens
+
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        decoded = engine.stats().tokens
+    records = list(read_records(out / JOURNAL))
+    assert_finished_once_each(records, 8 * 12)
+    assert len([record for record in records if isinstance(record, Decided)]) == 12
+    lost = [record for record in records if isinstance(record, Lost)]
+    assert lost
+    granted = Counter(record.id for record in records if isinstance(record, Granted))
+    assert granted == Counter(r.id for r in records if isinstance(r, Finished)) + Counter(r.id for r in lost)
+    settled = sum(record.usage.completion_tokens for record in records if isinstance(record, Finished))
+    assert decoded <= settled + sum(record.cost.tokens for record in lost)
+
+
+# --- cancellation
+
+
+def test_leaving_a_race_closes_every_loser_on_every_actor(ray_cluster: Any) -> None:
+    spec = spec_of(ray_cluster, generators={"count": 4})
+    slow = arithmetic(error_rate=0.0, words=200, per_token_s=0.02)
+    with FakeEngine(slow) as engine, Carrier("ray", slow, engine.base_url, spec) as carrier:
+        records, results, conductor = carrier.run("first_finish:n=16", PROBLEMS[:4])
+        assert engine.wait_idle()
+        stats = engine.stats()
+        used = {member.name for member in members(carrier, "generator") if member.finished}
+    assert all(result.selected for result in results.values())
+    assert len(used) == 4
+    ended = Counter(type(record) for record in records if isinstance(record, Cancelled | Finished))
+    assert ended[Cancelled] + ended[Finished] == 4 * 16
+    assert ended[Cancelled] >= 4 * 12  # one or another may have been as fast as the winner
+    assert stats.tokens_after_leave == 0
+    # One more token may be decoded in each stream before its end is heard.
+    assert stats.tokens <= conductor.ledger.spent.tokens + ended[Cancelled]
+    assert not conductor.ledger.reservations
+
+
+@pytest.mark.timeout(180)
+def test_a_storm_of_ten_thousand_submits_and_cancels_leaves_nothing_in_flight(ray_cluster: Any) -> None:
+    from tts.clusters.ray import open_ray
+
+    ends: Counter[str] = Counter()
+
+    def action(id: str, seed: int) -> Generate:
+        return Generate(id, Request((Message("user", "What is 2 + 2?"),), Sampling(max_tokens=40), seed))
+
+    async def storm(url: str) -> None:
+        async with open_ray(spec_of(ray_cluster, generators={"count": 2}), resolved({"base_url": url})) as site:
+            crew = site._crew
+
+            def heard(events: Any) -> None:
+                ends.update(event.id for event in events)
+
+            crew.tell = heard
+            for batch in range(100):
+                ids = [f"cell/p{batch}/{i}" for i in range(100)]
+                crew.dispatch([action(id, batch * 100 + i) for i, id in enumerate(ids)])
+                if batch % 3:  # else a moment later, when some have begun
+                    await asyncio.sleep(0.003 * (batch % 3))
+                crew.cancel(ids)
+                await asyncio.sleep(0)
+            limit_s = time.monotonic() + 60
+            while len(ends) < 10_000:
+                await asyncio.sleep(0.05)
+                assert time.monotonic() < limit_s, len(ends)
+            assert not crew._is_busy()
+            # Nothing is held back: the next action has an actor at once.
+            crew.dispatch([action("cell/last/0", 1)])
+            while len(ends) < 10_001:  # noqa: ASYNC110  # there is nothing to wait on
+                await asyncio.sleep(0.02)
+
+    with FakeEngine(SCRIPT) as engine:
+        asyncio.run(storm(engine.base_url))
+        assert engine.wait_idle()
+    assert set(ends.values()) == {1}
+    assert len(ends) == 10_001
+
+
+@pytest.mark.parametrize("kind", ["abort", "best_effort"])
+def test_an_engine_that_decodes_on_is_found_out_and_stopped_or_charged_in_full(ray_cluster: Any, kind: str) -> None:
+    def script(request: dict[str, Any]) -> Reply:
+        words = 30 + request["seed"] % 200 if "2 + 2" in last_user_text(request) else 400
+        return Reply((" then",) * words + (" Answer:", " 4"), per_token_s=0.01)
+
+    flavour = "sglang" if kind == "abort" else "vllm"
+    spec = spec_of(ray_cluster, cancellation="probe")
+    with FakeEngine(script, flavour=flavour, abort_on_disconnect=False) as engine:
+        target = {"base_url": engine.base_url, "concurrency": 64}
+
+        async def race() -> Any:
+            async with open_site(spec, None, resolved(target), tts.Limits()) as site:
+                return site._crew._cancellations, [usage.completion_tokens for usage in site.overhead]
+
+        assert asyncio.run(race()) == ({engine.base_url: kind}, [256])
+        engine.wait_idle(30)
+        before = engine.stats().tokens
+        solved = tts.solve(
+            "What is 2 + 2?", "first_finish:n=8", sampling=Sampling(max_tokens=256), cluster=spec, **target
+        )
+        assert engine.wait_idle(30)
+        decoded = engine.stats().tokens - before
+    losers = solved.bill.cancelled
+    assert losers.samples >= 5  # one or another may have been as fast as the winner
+    assert solved.lost.tokens == 256  # the probe, which decoded on and is charged to the run
+    assert decoded <= solved.cost.tokens
+    if kind == "best_effort":
+        assert losers.tokens == losers.samples * 256
+    else:
+        assert losers.tokens < losers.samples * 256
+
+
+def test_probing_must_fit_the_budget(ray_cluster: Any) -> None:
+    spec = spec_of(ray_cluster, cancellation="probe")
+    with FakeEngine(SCRIPT) as engine, pytest.raises(tts.BudgetExhausted, match="probing"):
+        tts.sweep(
+            "arithmetic?size=2&seed=1",
+            "single",
+            run_budget="tokens=100",
+            sampling=Sampling(max_tokens=10),
+            base_url=engine.base_url,
+            cluster=spec,
+        )
+    assert engine.stats().requests == 0
+
+
+# --- what bad input gets
+
+
+def command_line(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tts", "solve", "What is 2 + 2?", *arguments]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    return subprocess.run(command, env={**kept, **environment}, capture_output=True, text=True, check=False)
+
+
+def test_no_ray_at_the_address_is_said_at_once() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{closed.getsockname()[1]}"
+        done = command_line("--cluster", "ray", "--address", address, "--base-url", "http://127.0.0.1:9/v1")
+    assert done.returncode == 5
+    assert f"there is no Ray at {address}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("how", ["flag", "environment"])
+def test_ray_client_is_refused_with_what_to_do_instead(how: str) -> None:
+    flag = ["--address", "ray://head:10001"] if how == "flag" else []
+    environment = {} if how == "flag" else {"RAY_ADDRESS": "ray://head:10001"}
+    done = command_line("--cluster", "ray", *flag, "--base-url", "http://127.0.0.1:9/v1", **environment)
+    assert done.returncode == 2
+    assert "Ray Client" in done.stderr and "ray job submit" in done.stderr
+
+
+def test_an_address_without_a_ray_cluster_is_refused() -> None:
+    done = command_line("--address", "head:6379", "--base-url", "http://127.0.0.1:9/v1")
+    assert done.returncode == 2
+    assert "--cluster ray" in done.stderr
+
+
+def test_another_version_of_ray_is_named(ray_cluster: Any) -> None:
+    code = (
+        "import sys, ray; ray.__version__ = '2.1.0'\n"
+        "from tts.cli import main; main(['solve', 'What is 2 + 2?', '--cluster', 'ray', '--address', sys.argv[1]])"
+    )
+    command = [sys.executable, "-c", code, ray_cluster.address]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 5, done.stderr
+    assert "ClusterMismatch" in done.stderr and "2.1.0" in done.stderr
+
+
+def test_another_ray_than_the_one_this_program_is_connected_to_is_refused(ray_cluster: Any) -> None:
+    with pytest.raises(ClusterUnreachable, match=r"connected to the Ray at .* already"):
+        tts.solve("What is 2 + 2?", cluster="ray", address="127.0.0.1:1", base_url="http://127.0.0.1:9/v1")
+
+
+def test_another_version_of_tts_on_the_nodes_is_named(ray_cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tts.clusters.crew.program", lambda: "tts 9.9.9")
+    with FakeEngine(SCRIPT) as engine, pytest.raises(ClusterMismatch, match=r"this is tts 9\.9\.9"):
+        tts.solve("What is 2 + 2?", cluster=spec_of(ray_cluster), base_url=engine.base_url)
+    assert engine.stats().requests == 0
+
+
+@pytest.mark.parametrize("asked", [{"cpus": 1000}, {"gpus": 2}, {"resources": {"spot": 3}}])
+def test_resources_that_are_not_there_are_named_with_what_is(ray_cluster: Any, asked: dict[str, Any]) -> None:
+    spec = spec_of(ray_cluster, generators={"count": 1, **asked}, start_timeout_s=2.0)
+    with FakeEngine(SCRIPT) as engine, pytest.raises(ClusterTooSmall) as caught:
+        tts.solve("What is 2 + 2?", cluster=spec, base_url=engine.base_url)
+    (amount,) = asked.values()
+    wanted = str(amount if isinstance(amount, int) else amount["spot"])
+    assert wanted in caught.value.facts["asked"]
+    assert "CPU" in caught.value.message and "start_timeout_s" in caught.value.message
+    assert engine.stats().requests == 0
+
+
+def test_a_verifier_that_no_node_can_import_is_named_with_its_traceback_before_a_token_is_spent(
+    ray_cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "only_here.py").write_text(
+        "from tts.verifiers.constraint import Constraint\n\n\nclass Mine(Constraint):\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with FakeEngine(SCRIPT) as engine, pytest.raises(InvalidParameter, match="only_here cannot be imported") as caught:
+        tts.solve(
+            "What is 2 + 2?",
+            "best_of_n:n=2,verifier=only_here:Mine",
+            cluster=spec_of(ray_cluster),
+            base_url=engine.base_url,
+        )
+    assert "as seen from tts-" in caught.value.message
+    assert "ModuleNotFoundError" in caught.value.facts["traceback"]
+    assert engine.stats().requests == 0
+
+
+def test_a_verifier_of_ones_own_scores_on_the_nodes(ray_cluster: Any, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import os\nfrom tts.types import Score\n\n\n"
+        "class Pid:\n"
+        "    kind = 'scale'\n    candidate_logprobs = 0\n    in_worker = True\n\n"
+        "    def request(self, problem, candidate):\n        return None\n\n"
+        "    def read(self, completion):\n        raise AssertionError\n\n"
+        "    def score(self, problem, candidate):\n        return Score(float(os.getppid()), 'pid', 'scale')\n"
+    )
+    with FakeEngine(SCRIPT) as engine:
+        solved = tts.solve(
+            "What is 2 + 2?",
+            f"best_of_n:n=2,verifier={tmp_path / 'mine.py'}:Pid",
+            cluster=spec_of(ray_cluster),
+            base_url=engine.base_url,
+        )
+    scored = [score.value for scores in solved.result.scores.values() for score in scores]
+    assert len(scored) == 2
+    assert os.getpid() not in scored
+
+
+def test_an_endpoint_that_only_the_driver_can_reach_is_found_out_by_the_actors(
+    ray_cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = socket.getaddrinfo
+
+    def resolve(host: Any, *rest: Any, **named: Any) -> Any:
+        return known("127.0.0.1" if host == "driver-only.test" else host, *rest, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    with FakeEngine(SCRIPT) as engine:
+        url = f"http://driver-only.test:{engine.port}/v1"
+        # On asyncio's own loop, which resolves names as patched above.
+        assert asyncio.run(tts.asolve("What is 2 + 2?", "single", base_url=url)).answer is not None
+        before = engine.stats().requests
+        with pytest.raises(Unreachable, match=r"as seen from tts-\w+-\d+\.\d+"):
+            tts.solve("What is 2 + 2?", "single", base_url=url, cluster=spec_of(ray_cluster))
+        assert engine.stats().requests == before
+
+
+def test_an_engine_that_is_not_installed_is_named_with_the_pip_command(ray_cluster: Any) -> None:
+    with pytest.raises(MissingExtra, match="pip install"):
+        tts.solve("What is 2 + 2?", cluster=spec_of(ray_cluster, engine={"kind": "vllm", "model": "m"}))
+
+
+def test_endpoints_and_an_engine_together_are_refused(ray_cluster: Any) -> None:
+    with pytest.raises(InvalidParameter, match="endpoints or an engine"):
+        tts.solve("Hi", cluster=spec_of(ray_cluster, engine={"kind": "embedded"}, endpoints=["http://x/v1"]))
+
+
+@pytest.fixture
+def stillborn(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Generators that die as soon as they are to start."""
+    import ray
+
+    from tts.clusters import crew
+    from tts.clusters.actors import GeneratorActor
+
+    class Stillborn(GeneratorActor):
+        async def open(self) -> bytes:
+            os._exit(7)
+
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    monkeypatch.setattr(crew, "GeneratorActor", Stillborn)
+    yield
+    ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+
+
+def test_an_actor_that_dies_at_its_start_again_and_again_is_named(ray_cluster: Any, stillborn: None) -> None:
+    spec = spec_of(ray_cluster, most_failures=2)
+    with FakeEngine(SCRIPT) as engine, pytest.raises(ActorFailed, match=r"tts-generator-\d+ died at its start 2 times"):
+        tts.solve("What is 2 + 2?", cluster=spec, base_url=engine.base_url)
+    assert engine.stats().requests == 0
+
+
+def test_a_full_object_store_does_not_concern_a_run(ray_cluster: Any, expected: dict[str, str | None]) -> None:
+    import numpy as np
+    import ray
+
+    full = [ray.put(np.zeros(10_000_000, dtype=np.uint8)) for _ in range(20)]  # more than the store holds
+    with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, engine.base_url, spec_of(ray_cluster)) as carrier:
+        _, results, _ = carrier.run("majority_vote:n=8", PROBLEMS)
+    assert {search: result.answer for search, result in results.items()} == expected
+    del full
+
+
+def test_a_text_longer_than_ray_passes_inline_arrives_whole(ray_cluster: Any) -> None:
+    words = tuple(f" word{i}" for i in range(30_000))
+    prompt = "x" * 300_000
+    with FakeEngine(lambda request: Reply(words)) as engine:
+        solved = tts.solve(
+            prompt, "single", sampling=Sampling(max_tokens=30_000), base_url=engine.base_url,
+            cluster=spec_of(ray_cluster),
+        )  # fmt: skip
+    assert solved.text == "".join(words)

@@ -27,6 +27,7 @@ from tts.errors import EndpointError, InvalidParameter
 from tts.protocols import Verifier
 from tts.target import SAME_NAME, Target
 from tts.types import Cost, ErrorInfo
+from tts.wire import Capabilities
 
 PROBE_TOKENS = 256  # of the one stream for each endpoint that shows whether it stops when it is closed
 
@@ -133,6 +134,14 @@ class RaySite(Site):
         """Raises: what importing a verifier on a node raises, with its traceback."""
         await self._crew.equip(dict.fromkeys(verifiers, self.verifier))
         return RayCluster(self._crew)
+
+    def status(self) -> list[str]:
+        """A line on each actor."""
+        return self._crew.status()
+
+    async def probe(self) -> list[tuple[str, str, Capabilities]]:
+        """For every endpoint and node: the actor that looked, the endpoint, and what it can do as seen from there."""
+        return await self._crew.probe()
 
 
 @asynccontextmanager

@@ -321,13 +321,15 @@ def doctor(
     base_url: BaseUrl = None,
     model: Model = None,
     api_key: ApiKey = None,
+    cluster: ClusterName = "local",
+    address: Address = None,
     json: Json = False,
 ) -> None:
-    """Check this machine, and what an endpoint can do, by trying it."""
+    """Check this machine, a cluster, and what an endpoint can do, by trying it."""
     from tts.doctor import examine
     from tts.target import urls_of
 
-    findings = examine(urls_of({"base_url": base_url}), model, api_key)
+    findings = examine(urls_of({"base_url": base_url}), model, api_key, cluster, address)
     if json:
         _print_json(findings)
     else:

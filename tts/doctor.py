@@ -5,9 +5,14 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 from collections.abc import Sequence
+from pathlib import Path
 
+from tts.clusters.environment import prepare
+from tts.clusters.spec import ClusterSpec
 from tts.errors import TTSError
+from tts.target import resolved
 from tts.types import Value
+from tts.wire import Capabilities
 
 EXTRAS = {
     "local": ("xllamacpp", "a small model in process"),
@@ -26,10 +31,23 @@ class Finding(Value, frozen=True):
     needed: bool = False
 
 
-def examine(base_urls: Sequence[str], model: str | None, api_key: str | None) -> list[Finding]:
-    """Look at the machine and at each endpoint."""
+def examine(
+    base_urls: Sequence[str],
+    model: str | None,
+    api_key: str | None,
+    cluster: str | Path = "local",
+    address: str | None = None,
+) -> list[Finding]:
+    """Look at the machine and at each endpoint: from here, or from the nodes of a Ray cluster."""
     findings = [*_machine(), *asyncio.run(_workers())]
     findings.append(Finding("sandbox", None, "none: no strategy or verifier of this version runs code from a model"))
+    spec = ClusterSpec.of(cluster, address=address)
+    if spec.cluster == "ray":
+        prepare(spec.address)
+        from tts.clusters.look import look
+
+        target = resolved({"base_url": base_urls, "model": model, "api_key": api_key})
+        return [*findings, *asyncio.run(look(spec, target))]
     for url in base_urls:
         findings += asyncio.run(_endpoint(url, model, api_key))
     if not base_urls:
@@ -68,9 +86,14 @@ async def _endpoint(url: str, model: str | None, api_key: str | None) -> list[Fi
         return [Finding(f"endpoint {url}", False, error.message, needed=True)]
     finally:
         await client.aclose()
+    return capabilities(url, seen)
+
+
+def capabilities(name: str, seen: Capabilities) -> list[Finding]:
+    """What was seen of an endpoint, one finding for each."""
     reachable = f"engine {seen.engine or 'unknown'}, models: {', '.join(seen.models[:10]) or 'not told'}"
     detail = seen.problem or reachable
-    found = [Finding(f"endpoint {url}", seen.reachable and not seen.problem, detail, needed=True)]
+    found = [Finding(f"endpoint {name}", seen.reachable and not seen.problem, detail, needed=True)]
     for what, ok, meaning in (
         ("n", seen.n, "several choices from one request"),
         ("seed", seen.seed, "the same seed gives the same text"),

@@ -38,7 +38,9 @@ from tts.workers import Workers
 if TYPE_CHECKING:
     from tts.openai import OpenAIClient
 
-LINGER_S = 0.01  # what comes within it shares a reply
+# What comes within it shares a reply, because a reply costs about a millisecond of CPU in all: longer, the more is in
+# hand and may come (benchmarks/ray_overhead.md).
+LINGER_S, LINGER_S_EACH, LONGEST_LINGER_S = 0.004, 0.0003, 0.04
 DEAD_MAN_S = 60.0  # without a drain for so long, nobody is there who would pay for more
 MOST_TOMBSTONES = 65_536
 STRAGGLERS_EVERY_S = 0.05
@@ -174,7 +176,8 @@ class Host:
                 async with asyncio.timeout(wait_s):
                     await self._filled.wait()
                 if len(self._outbox) < most_bytes:
-                    await asyncio.sleep(LINGER_S)
+                    in_hand = len(self._executor) if self._executor is not None else 0
+                    await asyncio.sleep(min(LONGEST_LINGER_S, LINGER_S + LINGER_S_EACH * in_hand))
             except TimeoutError:
                 pass
             self._drained_s = time.monotonic()

@@ -1,7 +1,7 @@
 """Ray actors generate, verifier actors score, the conductor decides.
 
 The conductor stays in the driver: it sees every ask, so the budget holds at every instant, whichever actors live. What
-crosses Ray are batches: of actions to an actor (one call per step), of events back (one reply for all of 10 ms).
+crosses Ray are batches: of actions to an actor (one call per step), of events back (one for all of some 10 ms).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tts.clusters.metrics import DriverMetrics
 from tts.clusters.outbox import Begun, Stalled, Told
 from tts.clusters.spec import ClusterSpec
 from tts.conductor import Conductor, Step
-from tts.errors import EndpointError, InvalidParameter
+from tts.errors import EndpointError
 from tts.protocols import Verifier
 from tts.target import SAME_NAME, Target
 from tts.types import Cost, ErrorInfo
@@ -117,9 +117,14 @@ class RayCluster(Cluster):
 
 
 class RaySite(Site):
-    """The actors of a Ray cluster."""
+    """The actors of a Ray cluster.
+
+    Attributes:
+        opened: what each said when it could work.
+    """
 
     def __init__(self, crew: Crew, opened: Sequence[Opened], concurrency: int, embedded: bool) -> None:
+        self.opened = opened
         generators = [said for said in opened if said.model]
         judge = next((said.verifier for said in opened if said.verifier), None)
         self.name = generators[0].model
@@ -150,14 +155,12 @@ async def open_ray(spec: ClusterSpec, target: Target, limits: Limits = Limits())
     probing its endpoints must fit them, too.
 
     Raises: ClusterError for what the cluster cannot do; EndpointError as seen from an actor; InvalidParameter;
-        BudgetExhausted if probing does not fit.
+        BudgetExhausted if probing does not fit. The target names no endpoints where the spec has an engine.
     """
-    if spec.engine is not None and spec.endpoints:
-        raise InvalidParameter("a cluster has endpoints or an engine of its own, but both are given", name="engine")
-    urls = [] if spec.engine is not None else [*spec.endpoints] or target["base_url"]
+    urls = target["base_url"] or ()
     model = target.get("model") or (spec.engine.model if spec.engine is not None else None)
     embedded = not urls and (spec.engine is None or spec.engine.kind == "embedded")
-    crew = Crew(spec, {**target, "base_url": urls, "model": model})
+    crew = Crew(spec, {**target, "model": model})
     try:
         opened = await crew.start()
         site = RaySite(crew, opened, target["concurrency"], embedded)

@@ -109,7 +109,7 @@ class ClusterSpec(_Model):
     Args:
         cluster: `local` is this process's event loop; `ray` is Ray actors.
         address: of the Ray cluster, `HOST:PORT` or `auto`; None is RAY_ADDRESS, or else a Ray of our own, here.
-        endpoints: base URLs, as seen from the actors; none is what the call or OPENAI_BASE_URL says.
+        endpoints: base URLs, as seen from the actors, where the call names none; without them OPENAI_BASE_URL.
         engine: hosted by the generators; not together with endpoints.
         generators, verifiers: the actors.
         heartbeat_s: an actor that is silent for longer is taken for dead and replaced.

@@ -4,14 +4,16 @@ import random
 import time
 import tracemalloc
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tts.actions import (
+    Action,
     Cancel,
     Cancelled,
     End,
@@ -23,14 +25,38 @@ from tts.actions import (
     Refused,
     Request,
     Scored,
+    Sleep,
+    Verify,
+    Woke,
     Work,
 )
 from tts.budget import Limits
 from tts.clusters.simulated import SimulatedCluster, World
 from tts.conductor import Conductor, Planned, Step
 from tts.costs import CostModel, ModelCost, Price
-from tts.errors import DeadlineExceeded, InvalidParameter, ReplayDivergence, ServerFailed, TTSError, Unauthorized
-from tts.journal import VERSION, Decided, Granted, Header, History, Lost, Opened, Record, Shared, decode, encode
+from tts.errors import (
+    ActorLost,
+    DeadlineExceeded,
+    InvalidParameter,
+    ReplayDivergence,
+    ServerFailed,
+    TTSError,
+    Unauthorized,
+)
+from tts.journal import (
+    VERSION,
+    Decided,
+    Granted,
+    Header,
+    Hedged,
+    History,
+    Lost,
+    Opened,
+    Record,
+    Shared,
+    decode,
+    encode,
+)
 from tts.outcome import Result
 from tts.protocols import Strategy
 from tts.registry import strategy as named
@@ -110,7 +136,18 @@ async def watching(problem: Problem, run: Run) -> Candidate:
     return (await run.generate(continue_from=first))[0]
 
 
-OWN: dict[str, Strategy] = {"patient": patient, "watching": watching}
+async def relay(problem: Problem, run: Run) -> Candidate:
+    """Two chains take the first of three and ask it on; where one fails, the other is cancelled."""
+
+    async def chain(number: int) -> Candidate:
+        async with run.finishing(n=3, prompt=f"{number}: {problem.prompt}") as finishing:
+            first = await anext(aiter(finishing))
+        return (await run.generate(continue_from=first))[0]
+
+    return (await run.gather(chain(0), chain(1)))[1]
+
+
+OWN: dict[str, Strategy] = {"patient": patient, "watching": watching, "relay": relay}
 
 
 def resolve(name: str) -> Strategy:
@@ -160,11 +197,21 @@ class Checked(Conductor):
     def tell(self, events: Iterable[Event]) -> Step:
         return self.checked(super().tell(events))
 
+    def reissue(self, orphans: Mapping[str, ErrorInfo | None]) -> Step:
+        return self.checked(super().reissue(orphans))
+
+    def hedge(self, id: str) -> Step | None:
+        step = super().hedge(id)
+        return None if step is None else self.checked(step)
+
+    def hedge_ended(self, id: str, usage: Usage | None) -> Step:
+        return self.checked(super().hedge_ended(id, usage))
+
     def checked(self, step: Step) -> Step:
         held = self.ledger.spent + self.ledger.reserved
         assert self.limits.tokens is None or held.tokens <= self.limits.tokens
         assert self.limits.samples is None or held.samples <= self.limits.samples
-        assert len(self.ledger.reservations) == self.in_flight <= self.window
+        assert len(self.ledger.reservations) - len(self.hedged) == self.in_flight <= self.window
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         self.actions += step.actions
         return step
@@ -217,17 +264,24 @@ class Ran:
 def assert_the_books_add_up(ran: Ran) -> tuple[Cost, Cost]:
     """Spent is what ended plus what was lost, every grant ends as one of them, and what cells paid is the former."""
     granted: dict[str, Cost] = {}
+    hedged: set[str] = set()
     settled, lost = Cost(), Cost()
     for record in ran.records:
         if isinstance(record, Granted):
             assert record.id not in granted, "granted twice at once"
             granted[record.id] = record.cost
+        elif isinstance(record, Hedged):
+            assert record.id in granted and record.id not in hedged
+            hedged.add(record.id)
         elif isinstance(record, Lost):
-            del granted[record.id]
             lost += record.cost
+            if record.hedge:
+                hedged.remove(record.id)
+            else:
+                del granted[record.id]
         elif isinstance(record, ENDS) and granted.pop(record.id, None) is not None:
             settled += Cost(1, record.usage.completion_tokens)
-    assert granted == {}
+    assert granted == {} and hedged == set()
     spent = ran.conductor.ledger.spent
     assert (spent.samples, spent.tokens) == (settled.samples + lost.samples, settled.tokens + lost.tokens)
     assert (ran.conductor.lost.samples, ran.conductor.lost.tokens) == (lost.samples, lost.tokens)
@@ -577,6 +631,336 @@ def test_a_drained_run_ends_what_is_in_flight_and_goes_on_when_resumed() -> None
     again = Ran(plan, NoisyWorld(3, text=said), journal.records)
     assert again.decided == whole.decided
     assert assert_the_books_add_up(again)[1] == Cost()
+
+
+# --- what carries actions out may die
+
+
+class Mortal(SimulatedCluster):
+    """Ends what is in flight in any order and repeats itself; at times what carries some of it dies without a word, and
+    at times something is asked for a second time, for nothing.
+
+    Args:
+        draw: decides everything.
+        deaths: how likely it is, at each turn, that something dies.
+        hopeless: how likely it is that an action that loses its carrier must not be tried again.
+    """
+
+    def __init__(self, world: World, draw: random.Random, deaths: float, hopeless: float) -> None:
+        super().__init__(world, VERIFIERS)
+        self.draw, self.deaths, self.hopeless = draw, deaths, hopeless
+        self.in_hand: dict[str, Work] = {}
+        self.stopped: set[str] = set()
+        self.shown: dict[str, int] = {}  # id -> how many tokens of it have been shown
+        self.past: list[Event] = []
+
+    def run(self, conductor: Conductor, journal: Any = None, on_result: Any = None) -> float:
+        step = conductor.start()
+        self._now = conductor.now
+        while True:
+            self._do(step, journal, on_result)
+            assert set(self.in_hand) == set(conductor.unended)
+            if conductor.done:
+                return self._now
+            luck = self.draw.random()
+            if luck < 0.1 and self.in_hand:
+                step = conductor.hedge(self.draw.choice(sorted(self.in_hand))) or Step()
+            elif conductor.hedged and (luck < 0.2 or not self.in_hand):
+                usage = self.draw.choice((None, Usage(), Usage(3, 5)))
+                step = conductor.hedge_ended(self.draw.choice(conductor.hedged), usage)
+            elif self.draw.random() < self.deaths:
+                dying = [id for id in self.in_hand if self.draw.random() < 0.5]
+                for id in dying:
+                    self.let_go(id)
+                ghosts = [event.id for event in self.draw.sample(self.past, min(2, len(self.past)))]
+                step = conductor.reissue({id: self.verdict() for id in [*dying, *ghosts]})
+            else:
+                several = min(len(self.in_hand), self.draw.choice((1, 1, 2, 5)))
+                events = [self.next_of(id) for id in self.draw.sample(sorted(self.in_hand), several)]
+                journal.write(events)
+                self.past += [event for event in events if not isinstance(event, Progressed)]
+                again = self.draw.sample(self.past, 1) if self.past and self.draw.random() < 0.3 else []
+                step = conductor.tell([*events, *again])
+
+    def verdict(self) -> ErrorInfo | None:
+        return ErrorInfo.of(ActorLost("too many have died")) if self.draw.random() < self.hopeless else None
+
+    def let_go(self, id: str) -> Work:
+        self.stopped.discard(id)
+        self.shown.pop(id, None)
+        return self.in_hand.pop(id)
+
+    def next_of(self, id: str) -> Event:
+        """Its end, or a piece of it."""
+        action = self.in_hand[id]
+        at_s = self._now = max(self._now, action.until_s if isinstance(action, Sleep) else 0.0)
+        _, end = self._outcome(action)
+        end = msgspec.structs.replace(end, at_s=at_s)
+        shown = self.shown.get(id, 0)
+        if isinstance(end, Finished) and isinstance(action, Generate) and action.request.progress:
+            text, tokens = end.completion.text, end.usage.completion_tokens
+            if shown < tokens and self.draw.random() < 0.8:
+                more = self.shown[id] = min(tokens, shown + 16)
+                begin, stop = len(text) * shown // tokens, len(text) * more // tokens
+                return Progressed(id, at_s, text[begin:stop], begin, more)
+        if id in self.stopped and self.draw.random() < 0.7:
+            part = Completion("", "cancelled", Usage(0, min(shown, end.usage.completion_tokens)))
+            end = Cancelled(id, at_s, part)
+        self.let_go(id)
+        return end
+
+    def _carry_out(self, action: Action) -> None:
+        if not isinstance(action, Cancel):
+            assert action.id not in self.in_hand, "it is in somebody's hands already"
+            self.in_hand[action.id] = action
+        elif action.id in self.in_hand:
+            self.stopped.add(action.id)
+
+
+class Disturbed(Ran):
+    """A run through which carriers die, to its end."""
+
+    def __init__(
+        self,
+        plan: Sequence[Planned],
+        world: World,
+        draw: random.Random,
+        before: Sequence[Record] = (),
+        *,
+        deaths: float = 0.2,
+        hopeless: float = 0.0,
+        **settings: Any,
+    ) -> None:
+        self.results = {}
+        self.journal = Kept(before)
+        self.conductor = Checked(plan, history=History(before), **settings)
+        self.seconds = Mortal(world, draw, deaths, hopeless).run(
+            self.conductor, self.journal, lambda result, _: self.results.update({result.id: result})
+        )
+        assert self.conductor.ledger.reservations == {}
+        assert self.conductor.unended == []
+        assert_each_sample_came_once(self)
+        assert_the_books_add_up(self)
+
+
+def assert_what_died_is_lost_at_its_worst_case(ran: Ran) -> None:
+    granted: dict[str, Granted] = {}
+    for record in ran.records:
+        if isinstance(record, Granted):
+            before = granted.get(record.id, record)
+            assert (record.digest, record.cost, record.share) == (before.digest, before.cost, before.share)
+            granted[record.id] = record
+        elif isinstance(record, Lost) and not record.hedge:
+            assert record.cost == granted[record.id].cost
+
+
+def plus(cost: Cost, lost: Cost) -> tuple[int, int]:
+    return cost.samples + lost.samples, cost.tokens + lost.tokens
+
+
+cells_of_a_run = st.lists(st.sampled_from(REPEATABLE), min_size=1, max_size=3)
+ORDERS = 50
+
+
+@settings(max_examples=80, deadline=None)
+@given(cells_of_a_run, st.integers(1, 2), st.integers(1, 6), st.integers(0, 999), st.sampled_from([0.05, 0.3, 0.6]))
+def test_whoever_dies_whenever_the_answers_and_bills_are_those_of_an_undisturbed_run(
+    cells: list[StrategySpec], problems: int, window: int, seed: int, deaths: float
+) -> None:
+    plan = planned(cells, problems, seed=seed)
+    whole = Ran(plan, NoisyWorld(seed, text=said), window=window)
+    for order in range(ORDERS):
+        draw = random.Random(f"{seed} {order}")
+        ran = Disturbed(plan, NoisyWorld(seed, text=said), draw, deaths=deaths, window=window)
+        assert ran.decided == whole.decided
+        assert_what_died_is_lost_at_its_worst_case(ran)
+        spent = ran.conductor.ledger.spent
+        assert plus(spent, Cost()) == plus(whole.conductor.ledger.spent, ran.conductor.lost)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.sampled_from([*REPEATABLE, *RACES, *map(StrategySpec, ("watching", "relay"))]), min_size=1, max_size=3),
+    st.none() | st.integers(MOST, 2500),
+    st.none() | st.integers(1, 40),
+    st.integers(1, 6),
+    st.sampled_from([0.0, 0.3]),
+    st.sampled_from([0.0, 0.3]),
+    st.integers(0, 999),
+)
+def test_no_death_breaks_a_budget_and_every_search_is_decided(
+    cells: list[StrategySpec],
+    tokens: int | None,
+    samples: int | None,
+    window: int,
+    failures: float,
+    hopeless: float,
+    seed: int,
+) -> None:
+    """Races, deadlines, stopped streams, failures and refusals included: `Checked` looks at the law at every step."""
+    plan = planned(cells, 2, seed=seed)
+    limits = Limits(tokens=tokens, samples=samples)
+    for order in range(ORDERS):
+        world, draw = NoisyWorld(seed, failures=failures, text=said), random.Random(f"{seed} {order}")
+        ran = Disturbed(plan, world, draw, hopeless=hopeless, limits=limits, window=window)
+        assert set(ran.results) == set(ran.decided) == {p.id for p in plan}
+        assert_what_died_is_lost_at_its_worst_case(ran)
+        for result in ran.results.values():
+            assert result.selected is not None or result.error is not None
+
+
+@settings(max_examples=40, deadline=None)
+@given(cells_of_a_run, st.integers(1, 6), st.integers(0, 999), st.floats(0.0, 1.0), st.booleans())
+def test_the_journal_of_a_disturbed_run_resumes_to_the_same_result_from_any_prefix(
+    cells: list[StrategySpec], window: int, seed: int, second: float, disturbed: bool
+) -> None:
+    plan = planned(cells, 2, seed=seed)
+    whole = Ran(plan, NoisyWorld(seed, text=said), window=window)
+    ran = Disturbed(plan, NoisyWorld(seed, text=said), random.Random(seed), deaths=0.3, window=window)
+
+    def resumed(records: Sequence[Record]) -> Ran:
+        world = NoisyWorld(seed, text=said)
+        if not disturbed:
+            return Ran(plan, world, records, window=window)
+        return Disturbed(plan, world, random.Random(len(records)), records, window=window)
+
+    for cut in range(0, len(ran.records), 7):
+        again = resumed(ran.records[:cut])
+        twice = resumed(again.records[: round(second * len(again.records))])
+        for final in (again, twice):
+            assert final.decided == whole.decided
+            assert_the_books_add_up(final)
+            assert_each_sample_came_once(final)
+            assert plus(final.conductor.ledger.spent, Cost()) == plus(
+                whole.conductor.ledger.spent, final.conductor.lost
+            )
+
+
+def test_what_died_is_asked_for_again_under_the_same_seed_and_before_what_has_not_left_yet() -> None:
+    conductor = Checked(planned([StrategySpec("majority_vote", {"n": 6})], 1), window=4)
+    first = [a for a in conductor.start().actions if isinstance(a, Generate)]
+    worst = conductor.ledger.reservations[first[0].id]
+    step = conductor.reissue({first[0].id: None, first[2].id: None})
+    assert step.actions == [first[0], first[2]]
+    lost = [record for record in step.records if isinstance(record, Lost)]
+    assert sorted(record.id for record in lost) == [first[0].id, first[2].id]
+    assert {record.cost for record in lost} == {worst}
+    assert [r.id for r in step.records if isinstance(r, Granted)] == [first[0].id, first[2].id]
+    kinds = [type(record) for record in step.records]
+    assert kinds.index(Granted) > kinds.index(Lost), "what is lost is on disk before it is asked for again"
+    assert conductor.lost == worst + worst
+    assert conductor.in_flight == 4
+
+
+def test_what_has_ended_or_was_never_asked_for_has_no_carrier_to_lose() -> None:
+    conductor = Checked(planned([StrategySpec("majority_vote", {"n": 2})], 1))
+    one, two = [a for a in conductor.start().actions if isinstance(a, Generate)]
+    conductor.tell([Finished(one.id, 1.0, Completion("Answer: 4", usage=Usage(3, 10)))])
+    before = conductor.ledger.spent, conductor.ledger.reserved
+    step = conductor.reissue({one.id: None, "c0/p0/3": None, "c9/p9/1": ErrorInfo("ActorLost", "six have died")})
+    assert (step.actions, step.records, step.results) == ([], [], [])
+    assert (conductor.ledger.spent, conductor.ledger.reserved) == before
+    assert conductor.lost == Cost()
+    assert two.id in conductor.unended
+
+
+def test_a_shared_sample_whose_carrier_died_still_serves_all_who_wait_for_it() -> None:
+    plan = planned([StrategySpec("single")] * 3, 1)
+    conductor = Checked(plan)
+    (owner,) = conductor.start().actions
+    (again,) = conductor.reissue({owner.id: None}).actions
+    assert again == owner
+    step = conductor.tell([Finished(owner.id, 1.0, Completion("Answer: 4", usage=Usage(3, 10)))])
+    assert [result.answer for result, _ in step.results] == ["4"] * 3
+    assert len([record for record in step.records if isinstance(record, Shared)]) == 2
+    assert conductor.done
+
+
+@pytest.mark.parametrize("told_to_stop", [True, False])
+def test_one_that_ends_with_its_carrier_strands_nobody_who_waits_for_its_sample(told_to_stop: bool) -> None:
+    """Cancelled ones end as cancelled, and those with an error as failed; the next that waits gets the sample."""
+    cells = [StrategySpec("patient", {"seconds": 2.0, "n": 1}), StrategySpec("single"), StrategySpec("single")]
+    conductor = Checked(planned(cells, 1))
+    actions = conductor.start().actions
+    (owner,) = [a for a in actions if isinstance(a, Generate)]
+    worst = conductor.ledger.reservations[owner.id]
+    if told_to_stop:
+        (alarm,) = [a for a in actions if isinstance(a, Sleep)]
+        stopping = conductor.tell([Woke(alarm.id, 2.0)])
+        assert Cancel(owner.id) in stopping.actions
+        step = conductor.reissue({owner.id: None})
+        (end,) = [r for r in step.records if isinstance(r, ENDS)]
+        assert end == Cancelled(owner.id, 2.0)
+    else:
+        error = ErrorInfo.of(ActorLost("six have died", id=owner.id))
+        step = conductor.reissue({owner.id: error})
+        (end,) = [r for r in step.records if isinstance(r, ENDS)]
+        assert end == Failed(owner.id, 0.0, error)
+    assert [r for r in step.records if isinstance(r, Lost)] == [Lost(owner.id, worst)]
+    (heir,) = [a for a in step.actions if isinstance(a, Generate) and a.share == owner.share]
+    assert heir.id == "c1/p0/1"
+    told = conductor.tell([Finished(heir.id, 3.0, Completion("Answer: 4", usage=Usage(3, 10)))])
+    assert {result.id: result.answer for result, _ in told.results}.items() >= {"c1/p0": "4", "c2/p0": "4"}.items()
+    assert owner.id not in conductor.unended
+    assert conductor.reissue({owner.id: None}).records == []
+
+
+def test_a_lost_sample_that_the_budget_cannot_pay_twice_is_refused_once_that_is_certain() -> None:
+    conductor = Checked(planned([StrategySpec("majority_vote", {"n": 4})], 1), limits=Limits(samples=4))
+    first, *others = [a for a in conductor.start().actions if isinstance(a, Generate)]
+    step = conductor.reissue({first.id: None})
+    assert step.actions == []  # three are in flight, which might yet cost nothing
+    events = [Finished(a.id, 1.0, Completion("Answer: 4", usage=Usage(3, 10))) for a in others]
+    step = conductor.tell(events)
+    assert [r.error.type for r in step.records if isinstance(r, Refused)] == ["BudgetExhausted"]
+    ((result, _),) = step.results
+    assert (len(result.candidates), result.exhausted, result.answer) == (3, True, "4")
+    assert conductor.ledger.spent.samples == 4
+    assert conductor.done
+
+
+def test_what_computes_is_handed_out_again_and_nothing_is_booked_for_it() -> None:
+    conductor = Checked(planned([StrategySpec("best_of_n", {"n": 1, "verifier": "length"})], 1))
+    (sample,) = conductor.start().actions
+    step = conductor.tell([Finished(sample.id, 1.0, Completion("Answer: 4", usage=Usage(3, 10)))])
+    (verify,) = step.actions
+    assert isinstance(verify, Verify) and verify.request is None
+    spent = conductor.ledger.spent
+    for _ in range(3):
+        again = conductor.reissue({verify.id: None})
+        assert (again.actions, again.records) == ([verify], [])
+    assert (conductor.ledger.spent, conductor.lost) == (spent, Cost())
+    failed = conductor.reissue({verify.id: ErrorInfo("ActorLost", "six have died")})
+    assert [type(record) for record in failed.records] == [Failed, Decided]
+    assert conductor.done and conductor.unended == []
+
+
+def test_a_run_that_is_about_to_stop_books_the_dead_and_asks_for_nothing_more() -> None:
+    plan = planned([StrategySpec("majority_vote", {"n": 3})], 1)
+    whole = Ran(plan, NoisyWorld(text=said))
+    journal = Kept()
+    conductor = Checked(plan)
+    step = conductor.start()
+    journal.write(step.records)
+    conductor.draining = True
+    ids = [action.id for action in step.actions]
+    step = conductor.reissue(dict.fromkeys(ids))
+    journal.write(step.records)
+    assert step.actions == [] and conductor.done
+    assert sorted(r.id for r in step.records if isinstance(r, Lost)) == ids
+    again = Ran(plan, NoisyWorld(text=said), journal.records)
+    assert again.decided == whole.decided
+    assert again.conductor.ledger.spent.samples == 6
+
+
+def test_samples_are_kept_until_the_plan_has_gone_on_to_the_next_problem() -> None:
+    """Also while, for a moment, none of their problem's searches is open."""
+    world = Scripted(lambda request, number: (1.0, None))
+    ran = Ran(planned([StrategySpec("single")] * 4, 3), world, window=1)
+    assert world.asked == 3
+    assert len(ran.of(Shared)) == 9
+    opened = [record.search for record in ran.of(Opened)]
+    assert opened == [f"c{cell}/p{problem}" for problem in range(3) for cell in range(4)]
 
 
 # --- resuming

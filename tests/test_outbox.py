@@ -228,7 +228,9 @@ def test_a_place_that_cannot_be_is_refused_and_nothing_is_lost_of_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "facts", [{}, {"object": object()}, {"text": "\udc80"}, {"deep": 2**70, "object": object()}], ids=str
+    "facts",
+    [{}, {"any": object()}, {"text": "\udc80"}, {"large": 2**70, "any": object()}],
+    ids=["no facts", "an object", "half a character", "a large integer and an object"],
 )
 @pytest.mark.parametrize("message", ["it is broken", "a file named \udc80"])
 def test_an_error_that_cannot_be_encoded_ends_its_action_all_the_same(facts: dict[str, Any], message: str) -> None:

@@ -440,7 +440,12 @@ def open_site(
     from tts.clusters.spec import ClusterSpec
 
     spec = ClusterSpec.of(cluster, address=address)
-    known = resolved(target)
+    given = target.get("base_url")
+    if spec.engine is not None and (spec.endpoints or given):
+        raise InvalidParameter("a cluster has endpoints or an engine of its own, but both are given", name="engine")
+    known = resolved({**target, "base_url": given or spec.endpoints})
+    if spec.engine is not None:
+        known = {**known, "base_url": []}
     if spec.cancellation not in ("close", "probe"):
         known = {**known, "cancellation": spec.cancellation}
     if spec.cluster == "local":
@@ -450,7 +455,6 @@ def open_site(
             raise InvalidParameter("an address is a Ray cluster's: add cluster='ray' (--cluster ray)", name="address")
         if spec.cancellation == "probe":
             raise InvalidParameter("only the actors of a Ray cluster probe cancellation", name="cancellation")
-        known = {**known, "base_url": [*spec.endpoints] or known["base_url"]}
         here: AbstractAsyncContextManager[Site] = open_local(known, workers)
         return here
     from tts.clusters.environment import prepare

@@ -10,7 +10,7 @@
 #SBATCH --exclusive
 #SBATCH --time=08:00:00
 #SBATCH --requeue
-# --exclusive: `ray symmetric-run` refuses a node on which a Ray runs already, and ends all of the user's when it is done.
+# --exclusive: `ray symmetric-run` refuses a node on which a Ray runs already, and at its end stops all of the user's.
 # --requeue: a job that Slurm starts again goes on with the run folder; what was paid for is not asked for again.
 set -euo pipefail
 : "${OPENAI_BASE_URL:?the model server, as the nodes see it}"

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types clean
+.PHONY: demo test chaos lint types clean
 
 demo: $(VENV)/.ready
 	@rm -rf demo-run
@@ -20,6 +20,10 @@ demo: $(VENV)/.ready
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest
+
+# Twenty rounds of actors that die every second and a node that dies half-way; `make test` has one.
+chaos: $(VENV)/.ready
+	TTS_CHAOS_ROUNDS=20 $(BIN)/python -m pytest tests/test_chaos.py
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

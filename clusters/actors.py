@@ -115,6 +115,7 @@ class Host:
         self._clients: list[OpenAIClient] = []
         self._taken = 0
         self._early: set[int] = set()  # batches that overtook one before them
+        self._since: dict[str, float] = {}  # when what is in hand came
         self._copies: set[str] = set()  # second requests that have no token yet
         self._tombstones: OrderedDict[str, None] = OrderedDict()
         self._drained_s = time.monotonic()
@@ -157,6 +158,7 @@ class Host:
                 del self._tombstones[action.id]
                 self._tell(Cancelled(action.id, 0.0))
             elif action.id not in self._executor:
+                self._since[action.id] = time.monotonic()
                 self._executor.start(action)
                 if action.id.endswith(COPY):
                     self._copies.add(action.id)
@@ -276,7 +278,8 @@ class Host:
     def _tell(self, event: Event) -> None:
         self._put(event)
         if not isinstance(event, Progressed):
-            self._metrics.ended(event)
+            now_s = time.monotonic()
+            self._metrics.ended(event, now_s - self._since.pop(event.id, now_s))
 
     def _now(self) -> float:
         return time.monotonic() - self._started_s

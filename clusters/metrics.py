@@ -23,10 +23,13 @@ class ActorMetrics:
     def __init__(self, actor: str) -> None:
         tags = {"actor": actor}
         self._request = _histogram("tts_request_seconds", "From sending a request to its end.", tags)
+        self._queue = _histogram("tts_queue_seconds", "From the actor's having a request to its being sent.", tags)
         self._first = _histogram("tts_first_token_seconds", "From sending a request to its first token.", tags)
 
-    def ended(self, event: End) -> None:
+    def ended(self, event: End, in_hand_s: float) -> None:
+        """An action ended that had been in the actor's hands for so long."""
         if isinstance(event, Finished | Scored) and event.timing.total_s:
+            self._queue.observe(max(0.0, in_hand_s - event.timing.total_s))
             self._request.observe(event.timing.total_s)
             if event.timing.first_token_s is not None:
                 self._first.observe(event.timing.first_token_s)

@@ -188,6 +188,7 @@ class Checked(Conductor):
         self.limits = settings.get("limits", Limits())
         self.window = settings.get("window", 64)
         self.most_in_flight = 0
+        self.worst_of_hedges: dict[str, Cost] = {}
         self.actions: list[Work | Cancel] = []
         super().__init__(plan, settings.pop("resolve", resolve), **settings)
 
@@ -202,10 +203,17 @@ class Checked(Conductor):
 
     def hedge(self, id: str) -> Step | None:
         step = super().hedge(id)
-        return None if step is None else self.checked(step)
+        if step is None:
+            return None
+        (self.worst_of_hedges[id],) = (r.cost for r in step.records if isinstance(r, Hedged))
+        return self.checked(step)
 
     def hedge_ended(self, id: str, usage: Usage | None) -> Step:
-        return self.checked(super().hedge_ended(id, usage))
+        step = super().hedge_ended(id, usage)
+        (lost,) = (r.cost for r in step.records if isinstance(r, Lost) and r.hedge)
+        worst = self.worst_of_hedges.pop(id)
+        assert (lost.samples, lost.tokens) == (1, worst.tokens if usage is None else usage.completion_tokens)
+        return self.checked(step)
 
     def checked(self, step: Step) -> Step:
         held = self.ledger.spent + self.ledger.reserved
@@ -662,6 +670,7 @@ class Mortal(SimulatedCluster):
             assert set(self.in_hand) == set(conductor.unended)
             if conductor.done:
                 return self._now
+            assert self.in_hand or conductor.hedged, "nothing is in flight, and yet the run goes on"
             luck = self.draw.random()
             if luck < 0.1 and self.in_hand:
                 step = conductor.hedge(self.draw.choice(sorted(self.in_hand))) or Step()

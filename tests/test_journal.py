@@ -199,7 +199,8 @@ def test_an_event_of_a_search_that_was_never_opened_is_corruption_with_its_line(
 
 
 def test_a_newer_version_is_refused_with_the_program_that_can_read_it() -> None:
-    with pytest.raises(RunMismatch, match=rf"of version 99, which this program \(version {VERSION}\) .* resume it with tts 7"):
+    said = rf"of version 99, which this program \(version {VERSION}\) .* resume it with tts 7"
+    with pytest.raises(RunMismatch, match=said):
         History([Header(99, "tts 7.0.0", {})])
 
 

@@ -16,12 +16,12 @@ import traceback
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 import ray
 
-from tts.actions import Cancel, Cancelled, Event, Progressed
+from tts.actions import Cancel, Cancelled, Event, Failed, Progressed
 from tts.clusters.executor import Executor, Model
 from tts.clusters.hedges import COPY
 from tts.clusters.metrics import ActorMetrics
@@ -103,6 +103,13 @@ class Drained(Value, frozen=True):
     taken: int
 
 
+class _Engine(Protocol):
+    """An engine that an actor hosts."""
+
+    @property
+    def is_dead(self) -> bool: ...
+
+
 class Host:
     """What generators and verifiers have in common."""
 
@@ -113,6 +120,7 @@ class Host:
         self._filled = asyncio.Event()
         self._executor: Executor | None = None
         self._clients: list[OpenAIClient] = []
+        self._engine: _Engine | None = None
         self._taken = 0
         self._early: set[int] = set()  # batches that overtook one before them
         self._since: dict[str, float] = {}  # when what is in hand came
@@ -227,12 +235,12 @@ class Host:
             from tts.clusters.vllm import VLLMModel
 
             hosted = await self._stack.enter_async_context(VLLMModel(Engine.model_validate(post.engine)))
-            by_name, name = {hosted.name: hosted}, hosted.name
+            by_name, name, self._engine = {hosted.name: hosted}, hosted.name, hosted
         elif kind != "none":
             models = await self._stack.enter_async_context(open_models(target, post.spares))
             by_name, name, judge, concurrency = models.by_name, models.name, models.verifier, models.concurrency
             unreachable = models.unreachable
-            self._clients = models.clients
+            self._clients, self._engine = models.clients, models.engine
             self._settle(post.cancellations)
         elif url := target.get("verifier_base_url"):
             judges = Target(base_url=url, model=target.get("verifier_model"), api_key=target.get("verifier_api_key"))
@@ -276,6 +284,8 @@ class Host:
         self._filled.set()
 
     def _tell(self, event: Event) -> None:
+        if isinstance(event, Failed) and self._engine is not None and self._engine.is_dead:
+            os._exit(1)  # with its engine: another actor, with an engine of its own, is given the work
         self._put(event)
         if not isinstance(event, Progressed):
             now_s = time.monotonic()

@@ -50,7 +50,7 @@ class LocalSite(Site):
         self.verifier = models.verifier
         self.concurrency = models.concurrency
         self.unreachable = models.unreachable
-        self.embedded = models.embedded
+        self.embedded = models.engine is not None
         self._models = models
         self._workers = workers
 

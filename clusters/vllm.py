@@ -77,6 +77,11 @@ class VLLMModel:
         llm, self._llm = self._llm, None
         llm.shutdown()  # takes seconds; of an actor that is killed meanwhile, Ray kills the engine's processes, too
 
+    @property
+    def is_dead(self) -> bool:
+        """Whether the engine has died by itself."""
+        return self._llm is not None and bool(self._llm.errored)
+
     async def complete(self, request: Request, partial: Partial, on_progress: OnProgress | None = None) -> Completion:
         """Sample one completion; `on_progress` hears of text, tokens and mean log-probability as they come.
 

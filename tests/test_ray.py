@@ -500,3 +500,45 @@ def test_a_text_longer_than_ray_passes_inline_arrives_whole(ray_cluster: Any) ->
             cluster=spec_of(ray_cluster),
         )  # fmt: skip
     assert solved.text == "".join(words)
+
+
+@pytest.mark.timeout(180)
+def test_an_actor_whose_engine_dies_goes_with_it_and_another_takes_over(ray_cluster: Any) -> None:
+    pytest.importorskip("xllamacpp", reason="the extra `local` is not installed", exc_type=ImportError)
+    from tts.embedded import pull
+    from tts.errors import RunError
+
+    try:
+        pull()
+    except RunError as error:
+        pytest.skip(f"the weights cannot be had: {error}")
+    with Carrier("ray", SCRIPT, [], spec_of(ray_cluster)) as carrier:
+        (before,) = members(carrier, "generator")
+
+        def kill_engine() -> None:
+            (engine,) = [
+                int(folder.name)
+                for folder in Path("/proc").iterdir()
+                if folder.name.isdigit()
+                and _parent(folder) == before.opened.pid
+                and b"tts.embedded" in (folder / "cmdline").read_bytes()
+            ]
+            os.kill(engine, signal.SIGKILL)
+
+        killed = Once(2, kill_engine)
+        records, results, conductor = carrier.run("majority_vote:n=4", PROBLEMS[:6], on_events=killed)
+        assert killed.thread is not None
+        killed.thread.join()
+        (after,) = members(carrier, "generator")
+        assert after.name != before.name
+    assert_finished_once_each(records, 4 * 6)
+    assert any(isinstance(record, Lost) for record in records)
+    assert all(not result.failures for result in results.values())
+    assert not conductor.ledger.reservations
+
+
+def _parent(folder: Path) -> int:
+    try:
+        return int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:  # it has ended
+        return 0

@@ -230,6 +230,11 @@ class EmbeddedServer:
             self._log.close()
             self._log = None
 
+    @property
+    def is_dead(self) -> bool:
+        """Whether it was started and has ended by itself."""
+        return self._process is not None and self._process.poll() is not None
+
     def __enter__(self) -> Self:
         return self.start()
 

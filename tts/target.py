@@ -17,6 +17,7 @@ from tts.errors import EndpointError, InvalidParameter, ModelNotFound, RequestRe
 
 if TYPE_CHECKING:
     from tts.clusters.executor import Model
+    from tts.embedded import EmbeddedServer
     from tts.endpoints import EndpointPool
     from tts.openai import OpenAIClient
 
@@ -73,7 +74,7 @@ class Models:
         name: of what answers; `verifier` of what verifies, None if it is the same.
         concurrency: how many requests may be in flight.
         unreachable: endpoints that did not answer, of several.
-        embedded: whether the model is the small one in process.
+        engine: the small model in process, if that is the model.
         clients: of all endpoints.
     """
 
@@ -83,7 +84,7 @@ class Models:
         self.verifier: str | None = None
         self.concurrency = concurrency
         self.unreachable: list[EndpointError] = []
-        self.embedded = False
+        self.engine: EmbeddedServer | None = None
         self.clients: list[OpenAIClient] = []
 
 
@@ -141,20 +142,20 @@ async def open_models(target: Target, spares: Sequence[str] = ()) -> AsyncIterat
     """
     urls, concurrency, model = [*(target["base_url"] or ())], target["concurrency"], target.get("model")
     async with AsyncExitStack() as stack:
-        embedded = not urls
-        if embedded:
+        engine: EmbeddedServer | None = None
+        if not urls:
             from tts.embedded import SLOTS, EmbeddedServer
 
             concurrency = min(concurrency, SLOTS)  # more would only queue inside the engine
-            server = EmbeddedServer(model, slots=concurrency, threads=target.get("threads"))
-            await asyncio.to_thread(server.start)
-            stack.push_async_callback(asyncio.to_thread, server.stop)
-            urls, model = [server.base_url], server.model
-        clients = _clients([*urls, *spares], model, target.get("api_key"), target, stack, embedded=embedded)
+            engine = EmbeddedServer(model, slots=concurrency, threads=target.get("threads"))
+            await asyncio.to_thread(engine.start)
+            stack.push_async_callback(asyncio.to_thread, engine.stop)
+            urls, model = [engine.base_url], engine.model
+        known = engine is not None
+        clients = _clients([*urls, *spares], model, target.get("api_key"), target, stack, embedded=known)
         name, unreachable = await _agree(clients, model)
         models = Models({name: _pool(clients, name, concurrency, len(spares))}, name, concurrency)
-        models.unreachable, models.embedded = unreachable, embedded
-        models.clients = clients
+        models.unreachable, models.engine, models.clients = unreachable, engine, clients
         if target.get("verifier_base_url") or target.get("verifier_model"):
             judges = _judges(urls, target, stack)
             judge, _ = await _agree(judges, target.get("verifier_model"))

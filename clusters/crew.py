@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from ray.util.placement_group import placement_group
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from tts.actions import Action, Generate, Progressed, Verify, Work
@@ -63,7 +63,9 @@ class _Post:
         self.deaths = 0
         self.last_death = ""
         self.first: asyncio.Future[Opened] = asyncio.get_running_loop().create_future()
+        self.first.add_done_callback(lambda first: first.cancelled() or first.exception())  # one error is enough
         self.keeper: asyncio.Task[None] | None = None
+        self.group: PlacementGroup | None = None  # reserved once, for whoever holds the post
 
 
 class Crew:
@@ -116,8 +118,6 @@ class Crew:
                 )
         firsts = [post.first for post in self._posts]
         await asyncio.wait(firsts, return_when=asyncio.FIRST_EXCEPTION)
-        for first in firsts:
-            first.add_done_callback(lambda first: first.cancelled() or first.exception())  # one error is enough
         opened = await asyncio.gather(*firsts) if all(f.done() and not f.exception() for f in firsts) else []
         for first in firsts:
             if first.done():
@@ -182,6 +182,9 @@ class Crew:
         await _ended(list(self._leaving))
         members = {m.name: m for m in [*self._members.values(), *(p.member for p in self._posts if p.member)]}
         await asyncio.gather(*(member.stop(LAST_WORDS_S) for member in members.values()))
+        for post in self._posts:
+            if post.group is not None:
+                remove_placement_group(post.group)
         if self._started_ray:
             await asyncio.to_thread(connect.disconnect)
 
@@ -304,7 +307,8 @@ class Crew:
         while not post.closed:
             try:
                 member = await self._hire(post)
-            except TTSError as error:
+            except Exception as caught:
+                error = caught if isinstance(caught, TTSError) else ActorFailed(f"{post.name}: {caught!r}")
                 failures += 1
                 post.last_death = error.message
                 if self._is_final(post, error, failures):
@@ -331,7 +335,7 @@ class Crew:
         actors = spec.generators if post.role == "generator" else spec.verifiers
         told = self._told(post, actors)
         actor = GeneratorActor if post.role == "generator" else VerifierActor
-        member = post.member = Member(post.role, told, actor, _options(actors, post.node_id), spec.heartbeat_s)
+        member = post.member = Member(post.role, told, actor, self._options(post, actors), spec.heartbeat_s)
         try:
             opened = await member.start(spec.start_timeout_s, connect.resources)
             if opened.program != program():
@@ -349,7 +353,7 @@ class Crew:
         """Until it dies, or has gone home; then what it had in hand is for others."""
         try:
             await member.listen(self._heard)
-        except ActorDied as why:
+        except Exception as why:  # ActorDied; any other is as good as its death
             if not member.retired.is_set():
                 post.deaths += 1
                 post.last_death = str(why)
@@ -393,14 +397,18 @@ class Crew:
             error = ActorFailed(f"{post.name} died at its start {failures} times in a row: {error.message}")
         if post.first.done():
             self.fail(error)
-        else:
-            post.first.set_exception(error)
+            return
+        _log.warning("%s", error.message)  # at the start of a run it ends it; at a node that came later, only its post
+        post.first.set_exception(error)
 
     async def _watch(self) -> None:
         """Mind nodes that come, drain and go."""
         while True:
             await asyncio.sleep(NODES_EVERY_S)
-            await self._post_all(await asyncio.to_thread(connect.nodes))
+            try:
+                await self._post_all(await asyncio.to_thread(connect.nodes))
+            except Exception as error:  # the cluster's head does not answer: its actors may go on all the same
+                _log.warning("cannot see the cluster's nodes: %s", error)
 
     # --- what an actor is told
 
@@ -429,6 +437,28 @@ class Crew:
             self._cancellations,
         )
 
+    def _options(self, post: _Post, actors: Actors) -> dict[str, Any]:
+        """Ray's, for one actor. It is never restarted or called again by Ray: we replace it, with the next epoch."""
+        options: dict[str, Any] = {
+            "num_cpus": actors.cpus,
+            "num_gpus": actors.gpus,
+            "resources": actors.resources or None,
+            "memory": actors.memory_bytes,
+            "max_restarts": 0,
+            "max_task_retries": 0,
+            "max_concurrency": CONCURRENT_CALLS,
+            "scheduling_strategy": "SPREAD",
+        }
+        if actors.placement_group is not None:
+            asked = actors.placement_group
+            post.group = post.group or placement_group([*asked.bundles], asked.strategy)
+            options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(
+                post.group, placement_group_bundle_index=0, placement_group_capture_child_tasks=True
+            )
+        elif post.node_id is not None:
+            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(post.node_id, soft=False)
+        return {name: value for name, value in options.items() if value is not None}
+
     @property
     def _hosts_judge(self) -> bool:
         """Whether verifications ask the engine that the generators host."""
@@ -454,28 +484,6 @@ async def _ended(tasks: Sequence[asyncio.Task[None]]) -> None:
 def _tokens_of(action: Work) -> int:
     request = action.request if isinstance(action, Generate | Verify) else None
     return request.sampling.max_tokens if request is not None else 0
-
-
-def _options(actors: Actors, node_id: str | None) -> dict[str, Any]:
-    """Ray's, for one actor. It is never restarted or called again by Ray: we replace it, with the next epoch."""
-    options: dict[str, Any] = {
-        "num_cpus": actors.cpus,
-        "num_gpus": actors.gpus,
-        "resources": actors.resources or None,
-        "memory": actors.memory_bytes,
-        "max_restarts": 0,
-        "max_task_retries": 0,
-        "max_concurrency": CONCURRENT_CALLS,
-        "scheduling_strategy": "SPREAD",
-    }
-    if node_id is not None:
-        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node_id, soft=False)
-    elif actors.placement_group is not None:
-        group = placement_group([*actors.placement_group.bundles], actors.placement_group.strategy)
-        options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(
-            group, placement_group_bundle_index=0, placement_group_capture_child_tasks=True
-        )
-    return {name: value for name, value in options.items() if value is not None}
 
 
 _DRIVERS_OWN = frozenset(

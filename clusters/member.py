@@ -183,4 +183,17 @@ def _reason(error: BaseException) -> str:
     said = " ".join(str(error.cause if isinstance(error, RayTaskError) else error).split())
     if isinstance(error, RayActorError):
         said = said.partition(" Some common causes")[0]
+        for sign, reason in _DEATHS:
+            if sign in said:
+                return reason
     return said[:2000] or type(error).__name__
+
+
+# What Ray says of an actor's death, in a paragraph; an unknown one is told in full.
+_DEATHS = (
+    ("node has died", "its node has died"),
+    ("node was terminated", "its node has died"),
+    ("unexpectedly exits with a connection error", "its process has died"),
+    ("is unavailable", "the connection to it broke"),
+    ("killed due to memory pressure", "Ray killed it because its node ran out of memory"),
+)

@@ -54,7 +54,8 @@ class Actors(_Model):
             generators one for every 512 requests in flight, or one per node if they host an engine; for verifiers one
             per node.
         cpus, gpus, memory_bytes, resources: what Ray sets aside for each.
-        placement_group: reserved for each; the actor sits in its first bundle.
+        placement_group: reserved for each; the actor sits in its first bundle, and what it starts in all of them. Not
+            together with `per_node`.
         workers: processes of each verifier for what may be slow or hang; None: one per CPU of `cpus`, at least 1.
     """
 

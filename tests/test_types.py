@@ -101,6 +101,7 @@ MADE: dict[type, Callable[[Any], st.SearchStrategy[Any]]] = {
     inspect.IntType: lambda kind: st.integers(0, 2**70),
     inspect.FloatType: lambda kind: st.floats(-1e300, 1e300),
     inspect.StrType: lambda kind: st.text(max_size=6),
+    inspect.BytesType: lambda kind: st.binary(max_size=6),
     inspect.LiteralType: lambda kind: st.sampled_from(kind.values),
     inspect.EnumType: lambda kind: st.sampled_from(kind.cls),
     inspect.VarTupleType: lambda kind: st.lists(of_type(kind.item_type), max_size=2).map(tuple),

@@ -64,7 +64,7 @@ class Cluster(ABC):
                 for step in self._more_steps(conductor):
                     self._do(step, journal, on_result)
         finally:
-            await self._stop(journal)
+            await self._stop(journal, on_result)
         if conductor.fatal is not None:
             raise conductor.fatal.rebuild()
         if self._failure is not None:
@@ -138,15 +138,15 @@ class Cluster(ABC):
                 told.append(event)
         return told
 
-    async def _stop(self, journal: Journal | NoJournal) -> None:
+    async def _stop(self, journal: Journal | NoJournal, on_result: OnResult) -> None:
         """Cancel whatever still runs; keep what had come, and book what the rest had cost by then as lost."""
         if self._conductor is not None:
             self._conductor.draining = True  # what ends now must not let anything more leave
         await self._halt()
         with contextlib.suppress(RunError):  # a journal that just failed is the error that is already on its way
-            self._book_last(journal)
+            self._book_last(journal, on_result)
 
-    def _book_last(self, journal: Journal | NoJournal) -> None:
+    def _book_last(self, journal: Journal | NoJournal, on_result: OnResult) -> None:
         assert self._conductor is not None
         events, self._events = self._events, []
         for event in events:
@@ -156,11 +156,18 @@ class Cluster(ABC):
                 journal.write(self._conductor.lose(event))
             else:
                 journal.write([event])
-                journal.write(self._conductor.tell([event]).records)
+                self._conclude(self._conductor.tell([event]), journal, on_result)
         silent = dict.fromkeys(self._conductor.unended)
-        journal.write(self._conductor.reissue(silent).records)
+        self._conclude(self._conductor.reissue(silent), journal, on_result)
         for id in self._conductor.hedged:
-            journal.write(self._conductor.hedge_ended(id, None).records)
+            self._conclude(self._conductor.hedge_ended(id, None), journal, on_result)
+
+    @staticmethod
+    def _conclude(step: Step, journal: Journal | NoJournal, on_result: OnResult) -> None:
+        """A step of which no action leaves any more."""
+        journal.write(step.records)
+        for result, decided in step.results:
+            on_result(result, decided)
 
 
 class Site(ABC):

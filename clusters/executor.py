@@ -29,7 +29,7 @@ from tts.actions import (
     Woke,
     Work,
 )
-from tts.errors import TTSError, unknown_name
+from tts.errors import CallFailed, TTSError, unknown_name
 from tts.partial import Partial
 from tts.protocols import Verifier
 from tts.registry import address_of, by_address
@@ -128,8 +128,7 @@ class Executor:
             event = Cancelled(id, 0.0, partial.completion("cancelled"))
         elif (error := task.exception()) is not None:
             # Also of somebody else's verifier or client: its action failed, the run goes on.
-            usage = error.facts.get("usage") if isinstance(error, TTSError) else None
-            spent = partial.usage() if usage is None else msgspec.convert(usage, Usage)
+            spent = _usage_in(error) or partial.usage()
             event = Failed(id, 0.0, ErrorInfo.of(error), spent, Timing(time.monotonic() - started_s))
         else:
             event = task.result()
@@ -143,7 +142,7 @@ class Executor:
                 return Finished(action.id, 0.0, completion)
             case Verify(request=Request() as request):
                 completion = await self._complete(action.id, request, partial)
-                score = self.verifiers[action.verifier].read(completion)
+                score = _contained(self.verifiers[action.verifier].read, completion)
                 return Scored(action.id, 0.0, score, completion.usage, completion.timing)
             case Verify():
                 score = await self._compute(action)
@@ -171,7 +170,7 @@ class Executor:
     async def _compute(self, action: Verify) -> Score:
         verifier = self.verifiers[action.verifier]
         if not verifier.in_worker:
-            return verifier.score(action.problem, action.candidate)
+            return _contained(verifier.score, action.problem, action.candidate)
         arguments = (address_of(type(verifier)), *msgspec.to_builtins((action.problem, action.candidate)))
         value = await self._worker_call("tts.clusters.executor:score_in_worker", arguments, VERIFY_LIMIT_S)
         return msgspec.convert(value, Score)
@@ -180,6 +179,25 @@ class Executor:
         if self._workers is None:
             self._workers = Workers()
         return await self._workers.call(function, arguments, timeout_s=timeout_s)
+
+
+def _contained(score: Callable[..., Score], *args: Any) -> Score:
+    """Call a verifier; one that wants to end the program, or to cancel it, ends this verification only."""
+    try:
+        return score(*args)
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise CallFailed(f"the verifier raised {type(error).__name__}: {error}") from error
+
+
+def _usage_in(error: BaseException) -> Usage | None:
+    """What a client says that a failed request has cost."""
+    usage = error.facts.get("usage") if isinstance(error, TTSError) else None
+    try:
+        return None if usage is None else msgspec.convert(usage, Usage)
+    except msgspec.ValidationError:
+        return None
 
 
 def score_in_worker(address: str, problem: Any, candidate: Any) -> Any:

@@ -59,10 +59,10 @@ class Placement:
         if not open_:
             return None
         least = min(open_, key=lambda key: (open_[key].outstanding_tokens, len(open_[key].work)))
-        home = self._homes.get(problem)
+        home = self._homes.get(problem) if tokens else None  # what only computes has no prompt in any cache
         if home not in open_ or has_far_more(open_[home].outstanding_tokens, open_[least].outstanding_tokens):
             home = least
-        if avoid is None:
+        if avoid is None and tokens:
             self._homes[problem] = home
             self._homes.move_to_end(problem)
             if len(self._homes) > REMEMBERED:

@@ -1163,3 +1163,27 @@ def test_an_end_may_come_in_one_batch_with_others() -> None:
     step = conductor.tell(events)
     assert [result.answer for result, _ in step.results] == ["4", "4"]
     assert conductor.done and conductor.unended == []
+
+
+def test_the_text_of_a_stopped_stream_survives_its_carrier() -> None:
+    conductor = Checked(planned([StrategySpec("watching")], 1))
+    first, *others = [action.id for action in conductor.start().actions]
+    step = conductor.tell([Progressed(first, 1.0, "Answer: 4", 0, 16)])
+    assert Cancel(first) in step.actions
+    for id in others:
+        conductor.tell([Finished(id, 2.0, Completion("Answer: 5", usage=Usage(3, 10)))])
+    step = conductor.reissue({first: None})
+    (end,) = [record for record in step.records if isinstance(record, Cancelled)]
+    assert end.completion.text == "Answer: 4"
+
+
+def test_a_late_end_of_what_waits_to_be_asked_for_again_leaves_nothing_reserved() -> None:
+    conductor = Checked(planned([StrategySpec("majority_vote", {"n": 2})], 1), window=2)
+    one, two = conductor.start().actions
+    conductor.draining = True
+    conductor.reissue({one.id: None})
+    conductor.draining = False
+    ends = [Finished(id, 1.0, Completion("Answer: 4", usage=Usage(3, 10))) for id in (one.id, two.id)]
+    conductor.tell(ends)
+    assert conductor.unended == []
+    assert conductor.ledger.reservations == {}

@@ -9,10 +9,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tts import errors
 from tts.actions import Request
-from tts.endpoints import EndpointPool
+from tts.endpoints import EndpointPool, has_far_more
 from tts.openai import OpenAIClient
 from tts.partial import Partial
 from tts.testing.engine import FakeEngine
@@ -27,9 +29,12 @@ def ask(question: str = "What is 2 + 3?", max_tokens: int = 512, **fields: Any) 
     return Request((Message("user", question),), Sampling(max_tokens=max_tokens), **fields)
 
 
-def pool(urls: Sequence[str], **options: Any) -> EndpointPool:
-    clients = [OpenAIClient(url, model="fake", max_retries=0) for url in urls]
-    return EndpointPool(clients, random=Random(1), **options)
+def clients(urls: Sequence[str]) -> list[OpenAIClient]:
+    return [OpenAIClient(url, model="fake", max_retries=0) for url in urls]
+
+
+def pool(urls: Sequence[str], spares: Sequence[str] = (), **options: Any) -> EndpointPool:
+    return EndpointPool(clients(urls), spares=clients(spares), random=Random(1), **options)
 
 
 def engines(stack: ExitStack, *scripts: Any, **options: Any) -> list[FakeEngine]:
@@ -318,3 +323,149 @@ def test_an_empty_pool_and_a_limit_below_one_are_refused() -> None:
         EndpointPool([])
     with pytest.raises(errors.InvalidParameter, match="max_concurrency"):
         pool(["http://127.0.0.1:1"], max_concurrency=0)
+
+
+# --- spares
+
+
+def test_a_spare_is_not_asked_while_one_of_its_own_works_however_much_there_is_to_do(dead_url: str) -> None:
+    with ExitStack() as stack:
+        own, spare = engines(stack, lambda _: SLOW, lambda _: SLOW)
+        many = [ask(f"{i % 5} + 1", max_tokens=8192, seed=i) for i in range(30)]
+        done = run([own.base_url], many, spares=[spare.base_url], max_concurrency=4)
+        assert {completion.endpoint for completion in done} == {own.base_url}
+        done = run([dead_url, own.base_url], many, spares=[spare.base_url], max_concurrency=4)
+        assert {completion.endpoint for completion in done} == {own.base_url}
+        assert spare.stats().requests == 0
+
+
+def test_an_own_endpoint_that_is_overloaded_works_all_the_same() -> None:
+    with ExitStack() as stack:
+        (own,) = engines(stack, lambda _: Reply(("x",), first_byte_s=0.02), slots=4, max_queue=0)
+        (spare,) = engines(stack, lambda _: FIVE)
+        done = run([own.base_url], [ask(f"{i} + 1") for i in range(30)], spares=[spare.base_url], max_concurrency=32)
+        assert {completion.endpoint for completion in done} == {own.base_url}
+        assert spare.stats().requests == 0
+
+
+def test_without_an_own_endpoint_that_works_spares_do_and_nothing_fails(dead_url: str) -> None:
+    with ExitStack() as stack:
+        two = engines(stack, lambda _: SLOW, lambda _: SLOW)
+        urls = [engine.base_url for engine in two]
+        done = run([dead_url], [ask(f"{i} + 1", seed=i) for i in range(20)], spares=urls, max_retries=1)
+        assert {completion.endpoint for completion in done} == set(urls)
+        assert sum(engine.stats().requests for engine in two) == 20
+
+
+def test_work_comes_back_when_the_own_endpoint_does() -> None:
+    healthy = True
+
+    def script(_: dict[str, Any]) -> Reply:
+        return FIVE if healthy else msgspec.structs.replace(FIVE, misbehave=Misbehaviour.INTERNAL)
+
+    async def main() -> None:
+        nonlocal healthy
+        async with pool([own.base_url], [spare.base_url], cooldown_s=0.1) as endpoints:
+
+            async def answered_by() -> list[str]:
+                # One after another, so that what the first of them finds out is known to the next.
+                return [(await endpoints.complete(ask(f"{i} + 1"), Partial())).endpoint for i in range(6)]
+
+            assert set(await answered_by()) == {own.base_url}
+            for _ in range(2):
+                healthy = False
+                assert set(await answered_by()) == {spare.base_url}
+                asked = own.stats().requests
+                healthy = True
+                back = ""
+                while back != own.base_url:
+                    await asyncio.sleep(0.01)
+                    back = (await endpoints.complete(ask(), Partial())).endpoint
+                before = spare.stats().requests
+                assert set(await answered_by()) == {own.base_url}
+                assert spare.stats().requests == before
+                assert own.stats().requests == asked + 7
+
+    with ExitStack() as stack:
+        own, spare = engines(stack, script, lambda _: FIVE)
+        asyncio.run(main())
+
+
+def test_an_own_endpoint_that_is_down_is_left_alone_while_a_spare_works() -> None:
+    broken = msgspec.structs.replace(FIVE, misbehave=Misbehaviour.INTERNAL)
+    with ExitStack() as stack:
+        own, spare = engines(stack, lambda _: broken, lambda _: FIVE)
+
+        async def main() -> None:
+            async with pool([own.base_url], [spare.base_url], cooldown_s=60.0) as endpoints:
+                for i in range(10):
+                    assert (await endpoints.complete(ask(f"{i} + 1"), Partial())).endpoint == spare.base_url
+
+        asyncio.run(main())
+        assert own.stats().requests == 3  # failures in a row, and then it is down
+
+
+def test_if_the_spares_are_down_too_the_error_names_everybody(dead_url: str) -> None:
+    spare = dead_url.replace("127.0.0.1", "localhost")
+
+    async def main() -> None:
+        async with pool([dead_url], [spare], max_retries=0) as endpoints:
+            for _ in range(3):
+                with pytest.raises(errors.Unreachable):
+                    await endpoints.complete(ask(), Partial())
+            with pytest.raises(errors.Unreachable, match="none of the 2 endpoints works") as caught:
+                await endpoints.complete(ask(), Partial())
+            assert dead_url in caught.value.message and spare in caught.value.message
+
+    asyncio.run(main())
+
+
+def test_what_a_try_on_an_own_endpoint_cost_is_kept_when_a_spare_takes_over() -> None:
+    torn = msgspec.structs.replace(FIVE, misbehave=Misbehaviour.TORN, after=0)
+    with ExitStack() as stack:
+        own, spare = engines(stack, lambda _: torn, lambda _: FIVE)
+        (done,) = run([own.base_url], [ask()], spares=[spare.base_url])
+        assert (done.text, done.attempt, done.endpoint) == ("It is five.", 2, spare.base_url)
+        assert done.usage == Usage(14, 3)
+
+
+# --- when siblings are better off elsewhere
+
+
+@given(st.integers(0, 10**7), st.integers(0, 10**7), st.integers(0, 10**6))
+def test_far_more_is_more_than_a_half_and_than_the_limit_and_stays_so_when_more_comes(
+    home: int, least: int, more: int
+) -> None:
+    assert has_far_more(home, least) == (home - least > 16_384 and 2 * home > 3 * least)
+    assert not (has_far_more(home, least) and has_far_more(least, home))
+    assert not has_far_more(home, home)
+    if has_far_more(home, least):
+        assert has_far_more(home + more, least)
+        assert has_far_more(home, max(0, least - more))
+
+
+def test_while_one_request_finds_out_whether_an_endpoint_is_back_the_others_go_to_the_spare() -> None:
+    broken = True
+
+    def script(_: Any) -> Reply:
+        if broken:
+            return msgspec.structs.replace(FIVE, misbehave=Misbehaviour.INTERNAL)
+        return Reply(("x",), first_byte_s=30.0)  # it accepts, and says nothing for half a minute
+
+    async def main(own: FakeEngine, spare: FakeEngine) -> None:
+        nonlocal broken
+        async with pool([own.base_url], [spare.base_url], cooldown_s=0.1) as endpoints:
+            for i in range(4):
+                await endpoints.complete(ask(f"{i} + 1"), Partial())
+            broken = False
+            await asyncio.sleep(0.3)
+            trial = asyncio.ensure_future(endpoints.complete(ask("trial"), Partial()))
+            await asyncio.to_thread(own.wait, lambda now: now.open_streams == 1)
+            try:
+                done = await asyncio.wait_for(endpoints.complete(ask("other"), Partial()), 10)
+                assert done.endpoint == spare.base_url
+            finally:
+                trial.cancel()
+
+    with ExitStack() as stack:
+        asyncio.run(main(*engines(stack, script, lambda _: FIVE)))

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tts
 from tts.actions import (
     Call,
     Cancelled,
@@ -27,12 +28,20 @@ from tts.actions import (
     Work,
 )
 from tts.clusters.executor import Executor
-from tts.errors import Overloaded
+from tts.clusters.local import LocalCluster
+from tts.conductor import Conductor, Planned
+from tts.costs import CostModel
+from tts.errors import Overloaded, TTSError
+from tts.journal import Decided, Record, encode
 from tts.openai import OpenAIClient
+from tts.outcome import Result
 from tts.partial import Partial
+from tts.registry import strategy
+from tts.run import Run
+from tts.runfolder import NoJournal
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Reply
-from tts.types import Candidate, Completion, Message, Problem, Sampling, Score, ScoreKind, Usage
+from tts.types import Candidate, Completion, Message, Problem, Sampling, Score, ScoreKind, StrategySpec, Usage
 from tts.workers import Workers
 
 PROBLEM = Problem("p0", "What is 2 + 3?")
@@ -58,9 +67,11 @@ class Model:
                 raise self.error
             return Completion("It is five.", usage=Usage(7, 3))
         finally:
-            for _ in range(self.last_words):
-                await asyncio.sleep(0)
-            self.under_way -= 1
+            try:
+                for _ in range(self.last_words):
+                    await asyncio.sleep(0)
+            finally:
+                self.under_way -= 1
 
 
 class Checker:
@@ -133,7 +144,7 @@ def carried_out(
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(60):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  # of any kind
             await asyncio.sleep(0.001)
 
 
@@ -427,3 +438,96 @@ def test_who_has_had_no_token_is_silent_until_one_comes() -> None:
 
         told = carried_out(and_closed, {"m": client})
     assert len(ends(told)) == 2
+
+
+class Odd:
+    """A verifier that raises what it is given."""
+
+    kind: ScoreKind = "scale"
+    candidate_logprobs = 0
+    in_worker = False
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def request(self, problem: Problem, candidate: Candidate) -> Request | None:
+        return None
+
+    def read(self, completion: Completion) -> Score:
+        raise self._error
+
+    def score(self, problem: Problem, candidate: Candidate) -> Score:
+        raise self._error
+
+
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TTSError("x", usage=5),
+        TTSError("x", usage=None),
+        Unprintable(),
+        ValueError("\udc80"),
+        TTSError("x", path=object()),
+        SystemExit(3),
+        asyncio.CancelledError(),
+    ],
+    ids=lambda error: f"{type(error).__name__} {getattr(error, 'facts', '')}",
+)
+def test_a_verifier_that_raises_anything_ends_as_failed_and_can_be_written_down(error: BaseException) -> None:
+    told: list[Event] = []
+
+    async def main() -> None:
+        executor = Executor({}, {"odd": Odd(error)}, None, told.append, lambda: 0.0)
+        executor.start(Verify("c0/p0/1", "odd", PROBLEM, CANDIDATE))
+        await asyncio.sleep(0.01)
+        await executor.aclose()
+
+    asyncio.run(main())
+    (event,) = told
+    assert isinstance(event, Failed)
+    assert encode(event)
+
+
+class Stubborn:
+    """Ends just as it is being stopped."""
+
+    async def complete(self, request: Request, partial: Partial, on_progress: Any = None) -> Completion:
+        try:
+            await asyncio.sleep(100)
+        except asyncio.CancelledError:
+            return Completion("Answer: 4", usage=Usage(1, 1))
+        raise AssertionError("it was not stopped")
+
+
+def test_what_is_decided_while_an_aborted_run_stops_is_handed_on_too() -> None:
+    results: list[Result] = []
+    written: list[Record] = []
+
+    class Kept(NoJournal):
+        def write(self, records: Iterable[Record]) -> None:
+            written.extend(records)
+
+    async def main() -> None:
+        cluster = LocalCluster({"m": Stubborn()})
+        asyncio.get_running_loop().call_later(0.05, cluster.abort)
+        conductor = Conductor([Planned("c0", PROBLEM, StrategySpec("single"))], strategy, costs=CostModel())
+        await cluster.run(conductor, Kept(), lambda result, _: results.append(result))
+
+    asyncio.run(main())
+    assert len([record for record in written if isinstance(record, Decided)]) == len(results) == 1
+
+
+def test_arguments_that_no_process_can_be_sent_fail_the_call_at_once() -> None:
+    async def odd(problem: Problem, run: Run) -> Candidate:
+        await run.call("operator:add", object(), 1)
+        raise AssertionError("it was called")
+
+    with FakeEngine() as engine:
+        solved = tts.solve("What is 2 + 3?", odd, base_url=engine.base_url)
+    assert solved.error is not None
+    assert "must be JSON-like" in solved.error.message

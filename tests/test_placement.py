@@ -73,13 +73,13 @@ class Model:
             return
         assert chosen in able
         least = min(able.values())
-        home = self.homes.get(problem)
+        home = self.homes.get(problem) if tokens else None
         if home in able and not (able[home] - least > SPILL and able[home] > 1.5 * least):
             assert chosen == home
         else:
             fewest = min(len(self.hands[name]) for name in able if able[name] == least)
             assert (able[chosen], len(self.hands[chosen])) == (least, fewest)
-        if avoid is None:
+        if avoid is None and tokens:
             self.homes[problem] = chosen
         self.hands[chosen][id] = tokens
 

@@ -1,5 +1,7 @@
 """The registry: names, files and installed plugins -> strategies; text -> specs."""
 
+import asyncio
+import os
 import subprocess
 import sys
 import textwrap
@@ -7,22 +9,28 @@ from pathlib import Path
 
 import pytest
 
+from tts.clusters.local import LocalCluster
+from tts.conductor import Conductor, Planned
+from tts.costs import CostModel
 from tts.errors import InvalidParameter, UnknownName
 from tts.registry import (
     STRATEGIES,
     VERIFIERS,
     Parameter,
+    address_of,
+    by_address,
     check_spec,
     describe,
     parameters,
     parse_specs,
+    plugin_digests,
     strategy,
     strategy_names,
     verifier,
     verifiers_of,
 )
 from tts.testing import ScriptedCluster
-from tts.types import StrategySpec
+from tts.types import Candidate, Completion, Problem, StrategySpec, Usage
 
 # --- the grammar of specs
 
@@ -307,6 +315,235 @@ def test_a_plugin_that_cannot_be_used_says_which_and_why(installed, name, messag
         strategy(name)
     assert message in caught.value.message
     assert f"the strategy plugin {name} (" in caught.value.message
+
+
+# --- verifiers of one's own
+
+VERIFIER = """
+    import os
+
+    from tts.types import Score
+
+    class Mine:
+        name = "mine"
+        kind = "scale"
+        candidate_logprobs = 0
+        in_worker = True
+
+        def request(self, problem, candidate): return None
+        def read(self, completion): raise NotImplementedError
+        def score(self, problem, candidate):
+            return Score(float(os.getpid()), f"{problem.prompt} {candidate.text}", "scale")
+
+    class Here(Mine):
+        in_worker = False
+
+    class Asks(Mine):
+        def __init__(self, model=None): self.model = model
+
+    class Outer:
+        class Mine(Mine): ...
+
+    class Deadly(Mine):
+        def score(self, problem, candidate): os._exit(3)
+
+    class Scoreless:
+        kind, candidate_logprobs, in_worker = "scale", 0, False
+        def request(self, problem, candidate): return None
+        def read(self, completion): raise NotImplementedError
+
+    class Unmakable(Mine):
+        def __init__(self): raise OSError("no licence")
+
+    a_function = len
+"""
+
+
+@pytest.fixture
+def checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A file of verifiers, which is also a module, and the current folder's."""
+    path = tmp_path / "my_checks.py"
+    path.write_text(textwrap.dedent(VERIFIER))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    yield str(path)
+    sys.modules.pop("my_checks", None)
+
+
+def test_a_verifier_is_named_by_its_file_or_by_its_module(checks):
+    for name in (f"{checks}:Mine", "my_checks.py:Mine", "my_checks:Mine", "my_checks:Outer.Mine"):
+        found = verifier(name)
+        assert found.name == "mine"
+        assert found.score(Problem("p", "q"), Candidate("c", "x", None, Completion("x"))).value == os.getpid()
+        assert verifier(name) is not found and type(verifier(name)) is type(found)  # imported once, made anew
+    assert verifier(f"{checks}:Asks", "judge-7b").model == "judge-7b"
+    assert verifier("my_checks:Asks").model is None
+
+
+def test_a_spec_may_name_a_verifier_of_ones_own(checks):
+    for name in ("my_checks.py:Mine", "my_checks:Mine", f"{checks}:Outer.Mine"):
+        text = f"best_of_n:n=2,verifier={name}"
+        (spec,) = parse_specs(text)
+        assert spec == StrategySpec("best_of_n", {"n": 2, "verifier": name})
+        assert str(spec) == text and check_spec(spec) is spec
+        assert [*verifiers_of([spec])] == [name]
+    assert params("best_of_n:verifier=my_checks.py:Mine,judge,my_checks:Here,n=1,2") == [
+        {"verifier": name, "n": n} for name in ("my_checks.py:Mine", "judge", "my_checks:Here") for n in (1, 2)
+    ]
+
+
+def test_a_strategy_and_its_verifier_may_both_be_in_files(checks, plugin):
+    Path(plugin.rpartition(":")[0]).write_text(
+        "async def mine(problem, run, *, n: int = 1, verifier: str = 'my_checks.py:Mine'): ...\n"
+    )
+    (spec,) = parse_specs(f"{plugin}:verifier=my_checks.py:Here,n=3")
+    assert spec == StrategySpec(plugin, {"verifier": "my_checks.py:Here", "n": 3})
+    assert [*verifiers_of([spec, StrategySpec(plugin)])] == ["my_checks.py:Here", "my_checks.py:Mine"]
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("my_checks.py:Scoreless", InvalidParameter, "the verifier my_checks.py:Scoreless has no score"),
+        ("my_checks:Scoreless", InvalidParameter, "the verifier my_checks:Scoreless has no score"),
+        ("my_checks.py:Unmakable", InvalidParameter, "my_checks.py:Unmakable cannot be made: OSError: no licence"),
+        ("my_checks.py:a_function", InvalidParameter, "my_checks.py:a_function cannot be made: TypeError"),
+        ("my_checks.py:Yours", UnknownName, "my_checks.py has no Yours"),
+        ("my_checks.py:Outer.Yours", UnknownName, "my_checks.py has no Outer.Yours"),
+        ("my_checks.py:", UnknownName, "my_checks.py has no"),
+        ("my_cheques.py:Mine", InvalidParameter, "my_cheques.py is not a file here"),
+        ("my_cheques:Mine", InvalidParameter, "my_cheques cannot be imported: ModuleNotFoundError"),
+        ("my_checks", UnknownName, "unknown verifier 'my_checks'"),
+        ("judgement", UnknownName, "Did you mean 'judge'?"),
+    ],
+)
+def test_a_verifier_that_cannot_be_used_says_which_and_why(checks, name, error, message):
+    for _ in range(2):
+        with pytest.raises(error) as caught:
+            verifier(name)
+        assert message in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "why"), [("import nothing_of_this_name\n", "ModuleNotFoundError"), ("class Mine(", "SyntaxError")]
+)
+def test_a_verifiers_file_that_fails_on_import_is_named_every_time(checks, text, why):
+    Path("broken_checks.py").write_text(text)
+    for _ in range(2):  # a failed import leaves nothing behind
+        with pytest.raises(InvalidParameter) as caught:
+            verifier("broken_checks.py:Mine")
+        assert f"broken_checks.py failed on import: {why}" in caught.value.message
+    with pytest.raises(InvalidParameter, match=f"broken_checks cannot be imported: {why}"):
+        verifier("broken_checks:Mine")
+    Path("broken_checks.py").write_text(textwrap.dedent(VERIFIER))
+    assert verifier("broken_checks.py:Mine").name == "mine"
+
+
+def test_an_installed_verifier_is_found_by_its_entry_point_and_cannot_take_the_name_of_one_of_ours(checks, tmp_path):
+    info = tmp_path / "their_checks-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-checks\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[tts.verifiers]\n"
+        "theirs = my_checks:Asks\n"
+        "spaced = my_checks : Asks [math]\n"
+        "judge = my_checks:Mine\n"
+        "gone = my_checks:Gone\n"
+    )
+    assert verifier("theirs", "judge-7b").model == "judge-7b"
+    assert verifier("spaced", "judge-7b").model == "judge-7b"
+    assert verifier("judge").name == "judge"
+    assert type(verifier("judge")).__module__ == "tts.verifiers.genrm"
+    with pytest.raises(UnknownName, match="my_checks has no Gone"):
+        verifier("gone")
+    with pytest.raises(UnknownName, match="Did you mean 'theirs'"):
+        verifier("their")
+
+
+def test_an_address_leads_back_to_what_it_is_of_also_from_another_process(checks, tmp_path):
+    things = [type(verifier(name)) for name in (f"{checks}:Mine", "my_checks:Outer.Mine", "my_checks.py:Outer.Mine")]
+    things += [type(verifier(name)) for name in VERIFIERS]
+    for thing in things:
+        assert by_address(address_of(thing)) is thing
+    there = "import sys; from tts.registry import by_address; [print(by_address(a).__qualname__) for a in sys.argv[1:]]"
+    done = subprocess.run(
+        [sys.executable, "-c", there, *map(address_of, things)],
+        cwd="/",  # a file's address does not depend on the folder that it was named in
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.getcwd(), *sys.path])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == [thing.__qualname__ for thing in things]
+
+
+class Five:
+    """A model that always says the same."""
+
+    async def complete(self, request, partial, on_progress=None):
+        return Completion("It is five.", usage=Usage(7, 3))
+
+
+def decided(spec):
+    """The spec's result on a local cluster, and the scores of its candidates."""
+    results = []
+    verifiers = verifiers_of([spec])
+    plan = [Planned("c0", Problem("p0", "2 + 3?"), spec)]
+    conductor = Conductor(plan, strategy, costs=CostModel(), verifiers=verifiers)
+    cluster = LocalCluster({"m": Five()}, verifiers)
+    asyncio.run(cluster.run(conductor, on_result=lambda result, _: results.append(result)))
+    (result,) = results
+    return result, [score for scores in result.scores.values() for score in scores]
+
+
+@pytest.mark.parametrize("name", ["my_checks.py:Mine", "my_checks:Mine", "my_checks.py:Outer.Mine"])
+def test_a_verifier_of_ones_own_that_may_hang_scores_in_a_worker_process(checks, name):
+    result, scores = decided(StrategySpec("best_of_n", {"n": 2, "verifier": name}))
+    assert result.error is None and result.selected.text == "It is five."
+    assert len(scores) == 2
+    assert os.getpid() not in {score.value for score in scores}
+    assert {score.verifier for score in scores} == {"2 + 3? It is five."}  # both values have arrived whole
+    # And one that says it needs none scores here.
+    _, here = decided(StrategySpec("best_of_n", {"n": 2, "verifier": "my_checks.py:Here"}))
+    assert [score.value for score in here] == [os.getpid()] * 2
+
+
+def test_a_verifier_that_takes_its_process_down_fails_and_the_run_goes_on(checks):
+    result, scores = decided(StrategySpec("best_of_n", {"n": 2, "verifier": "my_checks.py:Deadly"}))
+    assert scores == []
+    assert [failure.type for failure in result.failures] == ["CallCrashed"] * 2
+    assert len(result.candidates) == 2
+
+
+# --- what a run depends on beside us
+
+
+def test_the_digests_of_a_run_cover_the_files_of_its_strategies_and_verifiers(checks, plugin):
+    file = plugin.rpartition(":")[0]
+    by_file = StrategySpec("best_of_n", {"verifier": "my_checks.py:Mine"})
+    first = plugin_digests([StrategySpec(plugin), by_file, by_file])
+    assert [*first] == sorted([file, "my_checks.py"])
+    assert first == plugin_digests(iter([by_file, StrategySpec(plugin)]))
+    Path(checks).write_text(textwrap.dedent(VERIFIER) + "# changed\n")
+    second = plugin_digests([StrategySpec(plugin), by_file])
+    assert second[file] == first[file]
+    assert second["my_checks.py"] != first["my_checks.py"]
+    assert plugin_digests([StrategySpec("single"), StrategySpec("best_of_n", {"verifier": "my_checks:Mine"})]) == {}
+
+
+def test_a_verifier_that_is_a_plugins_default_is_covered_too(checks, tmp_path):
+    (tmp_path / "ideas.py").write_text(
+        "async def mine(problem, run, *, verifier: str = 'my_checks.py:Mine', n: int = 2): ...\n"
+        "async def none(problem, run, *, verifier: str | None = None): ...\n"
+    )
+    assert [*plugin_digests([StrategySpec("ideas.py:mine", {"n": 3})])] == ["ideas.py", "my_checks.py"]
+    assert [*plugin_digests([StrategySpec("ideas.py:mine", {"verifier": "judge"})])] == ["ideas.py"]
+    assert [*plugin_digests([StrategySpec("ideas.py:none")])] == ["ideas.py"]
+
+
+def test_a_digest_of_a_file_that_is_not_there_is_a_mistake_of_the_users(checks):
+    with pytest.raises(InvalidParameter, match=r"none\.py is not a file here"):
+        plugin_digests([StrategySpec("best_of_n", {"verifier": "none.py:Mine"})])
 
 
 def test_importing_the_registry_imports_no_strategy_and_no_verifier():

@@ -14,7 +14,7 @@ import pytest
 
 from tts.actions import Finished
 from tts.errors import JournalCorrupt, JournalLocked, RunError, RunMismatch, StorageFull
-from tts.journal import Header, Opened, encode
+from tts.journal import VERSION, Header, Opened, encode
 from tts.runfolder import JOURNAL, Journal, NoJournal, read_records, write_atomically
 from tts.types import Completion
 
@@ -169,7 +169,7 @@ def test_a_file_that_does_not_begin_with_a_header_is_not_a_journal(tmp_path: Pat
 
 
 def test_a_journal_of_a_newer_version_is_refused(tmp_path: Path) -> None:
-    (tmp_path / JOURNAL).write_bytes(encode(Header(2, "tts 9.1", CONFIG)) + b'{"type": "from the future"}\n')
+    (tmp_path / JOURNAL).write_bytes(encode(Header(VERSION + 1, "tts 9.1", CONFIG)) + b'{"type": "from the future"}\n')
     with pytest.raises(RunMismatch, match=r"resume it with tts 9.1"):
         Journal(tmp_path, CONFIG)
 

@@ -41,6 +41,7 @@ from tts.search import Search
 from tts.types import Completion, Cost, ErrorInfo, Problem, Sampling, StrategySpec, Usage, Value
 
 # The next request would meet these, too: the run stops, keeps what it has, and can be resumed once they are mended.
+_NOTHING = Completion("", "cancelled")
 _HEDGE = "~"  # after the id, for the reservation of a sample's second request
 FATAL = frozenset({"Unreachable", "Unauthorized", "ModelNotFound", "CapabilityMissing", "MissingExtra", "UnknownCost"})
 
@@ -147,6 +148,7 @@ class Conductor:
         self._searches: Counter[str] = Counter()  # problem -> its open searches
         self._latest = ""  # the problem that the plan has come to
         self._to_restore = set(self._history.opened)
+        self._streams: dict[str, Completion] = {}  # by id: what has come so far, where a search watches
         self._hedges: dict[str, Work] = {}  # by id: samples of which a second request is under way
         self._inbox: deque[Event] = deque()
         self._step = Step()
@@ -214,8 +216,9 @@ class Conductor:
                 continue  # it has ended since
             if granted is not None:
                 self._book_lost(id, self.ledger.release(id))
+            so_far = self._streams.pop(id, _NOTHING)
             if id in self._cancelled or error is not None:
-                end: End = Cancelled(id, self.now) if error is None else Failed(id, self.now, error)
+                end: End = Cancelled(id, self.now, so_far) if error is None else Failed(id, self.now, error)
                 self._step.records.append(end)
                 self._inbox.append(end)
                 if granted is not None:
@@ -275,9 +278,14 @@ class Conductor:
 
     def _hear(self, event: Event) -> None:
         self.now = max(self.now, event.at_s)
-        if not isinstance(event, Progressed):
+        if isinstance(event, Progressed):
+            if event.id in self._live:
+                self._streams[event.id] = _with(self._streams.get(event.id, _NOTHING), event)
+        else:
             self._free.pop(event.id, None)
+            self._pending.pop(event.id, None)  # it was to be asked for again, and has ended after all
             self._cancelled.discard(event.id)
+            self._streams.pop(event.id, None)
         opened = self._open.get(event.id.rpartition("/")[0])
         if opened is None:
             return  # told twice, after its search has closed
@@ -511,9 +519,7 @@ class Conductor:
             if action is None:
                 raise _divergence(search.id, event.id, "the strategy did not ask for it this time")
             if isinstance(event, Progressed):
-                text = partial[event.id].text if event.id in partial else ""
-                used = Usage(completion_tokens=event.tokens, approximate=True)
-                partial[event.id] = Completion(text[: event.offset] + event.text, "cancelled", used)
+                partial[event.id] = _with(partial.get(event.id, _NOTHING), event)
             else:
                 del asked[event.id]
                 ended.add(event.id)
@@ -530,7 +536,7 @@ class Conductor:
             if action.id not in cancelled:
                 again.append(action)
                 continue
-            end: End = Cancelled(action.id, self.now, partial.get(action.id, Completion("", "cancelled")))
+            end: End = Cancelled(action.id, self.now, partial.get(action.id, _NOTHING))
             if granted is None and self._needs_grant(action):
                 end = Refused(action.id, self.now, ErrorInfo(WITHDRAWN, "it was cancelled before it left"))
             self._step.records.append(end)
@@ -559,6 +565,12 @@ class Conductor:
         self.ledger.charge(cost)
         self.lost += cost
         self._step.records.append(Lost(id, cost, hedge))
+
+
+def _with(before: Completion, event: Progressed) -> Completion:
+    """A cut completion and the next piece of it."""
+    used = Usage(completion_tokens=event.tokens, approximate=True)
+    return Completion(before.text[: event.offset] + event.text, "cancelled", used)
 
 
 def _divergence(search: str, id: str, why: str) -> ReplayDivergence:

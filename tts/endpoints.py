@@ -320,12 +320,14 @@ class EndpointPool:
 
     def _choose(self, now_s: float, group: _Group, failed: set[_Endpoint]) -> _Endpoint | None:
         """The siblings' endpoint, unless it has far more to do than the one with the least; None if none has room."""
-        up = [endpoint for endpoint in self._own if not endpoint.is_down(now_s)]
-        up = up or [endpoint for endpoint in self._spares if not endpoint.is_down(now_s)]
+        own = [endpoint for endpoint in self._own if not endpoint.is_down(now_s)]
+        spares = [endpoint for endpoint in self._spares if not endpoint.is_down(now_s)]
+        # While one request finds out whether an endpoint is back, the others need not wait for it.
+        up = [endpoint for endpoint in own if not endpoint.trying] or spares or own
         if not up:
             raise self._all_down()
         fresh = [endpoint for endpoint in up if endpoint not in failed]
-        fresh = fresh or [spare for spare in self._spares if spare not in failed and not spare.is_down(now_s)] or up
+        fresh = fresh or [spare for spare in spares if spare not in failed] or up
         free = [endpoint for endpoint in fresh if endpoint.has_room(now_s)]
         if not free:
             return None

@@ -105,7 +105,7 @@ def _verifier_class(name: str) -> Any:
         return by_address(name)
     for point in entry_points(group="tts.verifiers"):
         if point.name == name:
-            return by_address(point.value)
+            return by_address(f"{point.module}:{point.attr}")
     raise unknown_name("verifier", name, [*VERIFIERS, *(e.name for e in entry_points(group="tts.verifiers"))])
 
 

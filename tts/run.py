@@ -230,6 +230,10 @@ class Run:
         name = function if isinstance(function, str) else f"{function.__module__}:{function.__qualname__}"
         if name.partition(":")[0] in KNOW_REFERENCES:
             raise InvalidParameter(f"{name} knows the reference answers: no strategy may call it", function=name)
+        try:
+            msgspec.json.encode(args)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidParameter(f"the arguments of {name} must be JSON-like values: {error}", name="args") from error
         async with _Block(self) as block:
             block.ask(Call(self._search._next_id(), name, args, timeout_s))
             event, _ = await block.next()

@@ -267,9 +267,15 @@ class ErrorInfo(Value, frozen=True):
 
     @classmethod
     def of(cls, error: BaseException) -> ErrorInfo:
+        """Of any error at all, whatever it holds: what cannot be written down as JSON is described."""
         if isinstance(error, TTSError):
-            return cls(type(error).__name__, error.message, error.facts)
-        return cls(type(error).__name__, str(error) or type(error).__name__)
+            facts = {str(name): _plain(value) for name, value in error.facts.items()}
+            return cls(type(error).__name__, _writable(error.message), facts)
+        try:
+            said = str(error)
+        except Exception as again:
+            said = f"its message cannot be read ({type(again).__name__})"
+        return cls(type(error).__name__, _writable(said) or type(error).__name__)
 
     def rebuild(self) -> TTSError:
         return _rebuild(self.type, self.message, self.facts)
@@ -283,6 +289,19 @@ class StrategySpec(Value, frozen=True):
 
     def __str__(self) -> str:
         return self.name + "".join(f"{':' if i == 0 else ','}{k}={v}" for i, (k, v) in enumerate(self.params.items()))
+
+
+def _writable(text: str) -> str:
+    """Half a surrogate pair, which model text may hold, has no UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _plain(value: Any) -> Any:
+    try:
+        msgspec.json.encode(value)
+    except (TypeError, ValueError, RecursionError):
+        return ascii(value)
+    return value
 
 
 def _plus(a: int | None, b: int | None) -> int | None:

@@ -15,76 +15,109 @@ from tts.types import Usage
 COPY = "~"  # after the id of a second request
 
 
+class _Pair:
+    """The two requests of one sample.
+
+    Attributes:
+        running: those that have not ended.
+        kept: the one that counts, once that is known.
+        told: whether the sample's end has been told.
+        orphaned: whether the one that counts died: the sample is asked for again when the other has ended, too, because
+            nobody could tell two requests with the same id apart.
+    """
+
+    def __init__(self, id: str) -> None:
+        self.running = {id, id + COPY}
+        self.kept: str | None = None
+        self.told = False
+        self.orphaned = False
+
+
 class Hedges:
     """The samples that are asked for twice.
 
     Attributes:
         cancels: ids to be cancelled, to be taken by whoever sends cancellations.
         lost: sample id -> what the request that does not count has cost; None: nobody knows, its actor died.
+        orphans: samples to be asked for again, now that both of their requests have ended.
     """
 
     def __init__(self) -> None:
         self.cancels: list[str] = []
         self.lost: dict[str, Usage | None] = {}
-        self._running: dict[str, set[str]] = {}  # sample id -> the requests that have not ended
-        self._told: set[str] = set()  # samples whose end has been told
+        self.orphans: list[str] = []
+        self._pairs: dict[str, _Pair] = {}
 
     def begin(self, id: str) -> str:
         """A second request for this sample leaves: its id."""
-        copy = id + COPY
-        self._running[id] = {id, copy}
-        return copy
+        self._pairs[id] = _Pair(id)
+        return id + COPY
 
     def __contains__(self, id: str) -> bool:
-        return id in self._running
+        return id in self._pairs
 
     def copies(self, ids: list[str]) -> list[str]:
         """With the second requests of those that have one that still runs."""
-        return [*ids, *(id + COPY for id in ids if id + COPY in self._running.get(id, ()))]
+        return [*ids, *(id + COPY for id in ids if id in self._pairs and id + COPY in self._pairs[id].running)]
 
     def begun(self, request: str) -> None:
-        """It has shown a token: the other one is cancelled."""
-        id = request.removesuffix(COPY)
-        running = self._running.get(id, set())
-        if request in running:
-            self.cancels += running - {request}
+        """It has shown a token: if it is the first of the two, it is kept and the other one cancelled."""
+        pair = self._pairs.get(request.removesuffix(COPY))
+        if pair is not None and pair.kept is None and request in pair.running:
+            self._keep(pair, request)
 
     def heard(self, event: Event) -> Event | None:
         """The event as the sample's, or None where it is of the request that does not count."""
         id = event.id.removesuffix(COPY)
-        running = self._running.get(id)
-        if running is None:
+        pair = self._pairs.get(id)
+        if pair is None:
             return event
         if isinstance(event, Progressed):
-            return _of(event, id) if len(running) == 1 and id not in self._told else None
-        counts = id not in self._told and (len(running) == 1 or isinstance(event, Finished | Scored))
+            return _of(event, id) if event.id == pair.kept and not pair.told else None
+        if pair.kept is None and isinstance(event, Finished | Scored):
+            self._keep(pair, event.id)
+        # Of two of which none has shown a token, the one that fails or is cancelled leaves the field to the other.
+        if pair.kept is None and len(pair.running) > 1:
+            self._keep(pair, next(iter(pair.running - {event.id})), cancel=False)
+        counts = event.id == pair.kept and not pair.told
+        pair.told = pair.told or counts
         self._ended(id, event.id)
-        if not counts:
-            self.lost[id] = event.usage
-            return None
-        if id in self._running:
-            self._told.add(id)
-            self.cancels += self._running[id]
-        return _of(event, id)
+        if counts:
+            return _of(event, id)
+        self.lost[id] = event.usage
+        return None
 
     def orphaned(self, request: str) -> str | None:
-        """Its actor has died: the sample's id if nobody else has it in hand, so that it must be asked for again."""
+        """Its actor has died: the sample's id if it has to be asked for again now. Where the two had not been told apart
+        yet, the other goes on alone; where the kept one dies, the other has been cancelled and cannot take its place.
+        """
         id = request.removesuffix(COPY)
-        running = self._running.get(id)
-        if running is None:
+        pair = self._pairs.get(id)
+        if pair is None:
             return id
-        others = len(running) > 1 or id in self._told
+        if pair.kept is None and len(pair.running) > 1:
+            self._keep(pair, next(iter(pair.running - {request})), cancel=False)
+        counts = request == pair.kept and not pair.told
+        pair.told = pair.told or counts
+        pair.orphaned = pair.orphaned or (counts and len(pair.running) > 1)
         self._ended(id, request)
-        if others:
-            self.lost[id] = None
-            return None
-        return id
+        if counts:
+            return None if pair.orphaned else id
+        self.lost[id] = None
+        return None
+
+    def _keep(self, pair: _Pair, request: str, *, cancel: bool = True) -> None:
+        pair.kept = request
+        if cancel:
+            self.cancels += pair.running - {request}
 
     def _ended(self, id: str, request: str) -> None:
-        self._running[id].discard(request)
-        if not self._running[id]:
-            del self._running[id]
-            self._told.discard(id)
+        pair = self._pairs[id]
+        pair.running.discard(request)
+        if not pair.running:
+            del self._pairs[id]
+            if pair.orphaned:
+                self.orphans.append(id)
 
 
 def _of(event: End | Progressed, id: str) -> Event:

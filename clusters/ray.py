@@ -93,6 +93,8 @@ class RayCluster(Cluster):
     def _settle_hedges(self) -> None:
         cancels, self._hedges.cancels = self._hedges.cancels, []
         self._crew.cancel(cancels)
+        orphans, self._hedges.orphans = self._hedges.orphans, []
+        self._orphaned(dict.fromkeys(orphans))
         if self._hedges.lost:
             self._woken.set()
 

@@ -161,7 +161,7 @@ class Host:
         assert self._executor is not None
         for action in unpacked(batch):
             if isinstance(action, Cancel):
-                self._cancel(action.id)
+                self._cancel(action.id, may_come=True)
             elif action.id in self._tombstones:
                 del self._tombstones[action.id]
                 self._tell(Cancelled(action.id, 0.0))
@@ -171,10 +171,11 @@ class Host:
                 if action.id.endswith(COPY):
                     self._copies.add(action.id)
 
-    async def cancel(self, ids: Sequence[str]) -> None:
-        """Stop these, all the way to the engine; one that has not come yet is stopped when it does."""
+    async def cancel(self, ids: Sequence[str], sent: int) -> None:
+        """Stop these, all the way to the engine; one that has not come yet is stopped when it does, in a batch up to
+        number `sent`."""
         for id in ids:
-            self._cancel(id)
+            self._cancel(id, may_come=self._taken < sent)
 
     async def drain(self, place: int, most_bytes: int, wait_s: float) -> bytes:
         """What there is to tell after `place`, at most `most_bytes` of it; waits up to `wait_s` for something."""
@@ -270,10 +271,11 @@ class Host:
         for client in self._clients:
             client.cancellation = cancellations.get(client.endpoint, client.cancellation)
 
-    def _cancel(self, id: str) -> None:
+    def _cancel(self, id: str, *, may_come: bool) -> None:
         assert self._executor is not None
         if id in self._executor:
             self._executor.cancel(id)
+        if id in self._executor or not may_come:
             return
         self._tombstones[id] = None
         if len(self._tombstones) > MOST_TOMBSTONES:

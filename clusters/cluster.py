@@ -16,7 +16,7 @@ from tts.conductor import Conductor, OnResult, Step, ignore
 from tts.errors import EndpointError, RunError, TTSError
 from tts.protocols import Verifier
 from tts.runfolder import Journal, NoJournal
-from tts.types import ErrorInfo, Usage
+from tts.types import ErrorInfo
 
 
 class Cluster(ABC):
@@ -48,6 +48,8 @@ class Cluster(ABC):
         self._epoch = time.monotonic() - conductor.now
         try:
             step = conductor.start()
+            if not conductor.done:
+                await self._prepare(conductor, journal)
             self._epoch = time.monotonic() - conductor.now
             self._do(step, journal, on_result)
             while not (conductor.done or self._aborting):
@@ -91,6 +93,9 @@ class Cluster(ABC):
     @abstractmethod
     async def _halt(self) -> None:
         """Cancel everything that is under way, and wait a moment for how it ended."""
+
+    async def _prepare(self, conductor: Conductor, journal: Journal | NoJournal) -> None:  # noqa: B027
+        """Before the first action leaves."""
 
     def _more_steps(self, conductor: Conductor) -> Iterator[Step]:
         """What a cluster has to say to the conductor at the end of a turn, beyond events."""
@@ -178,7 +183,6 @@ class Site(ABC):
         concurrency: how many requests may be in flight.
         unreachable: endpoints that did not answer, of several.
         embedded: whether the model is the small one in process.
-        overhead: what finding out about the endpoints has cost, request by request.
     """
 
     name: str
@@ -186,8 +190,8 @@ class Site(ABC):
     concurrency: int
     unreachable: Sequence[EndpointError]
     embedded: bool
-    overhead: Sequence[Usage] = ()
 
     @abstractmethod
-    async def cluster(self, verifiers: Mapping[str, Verifier]) -> Cluster:
-        """What carries out one run, with these verifiers by name."""
+    async def cluster(self, verifiers: Mapping[str, Verifier], *, may_probe: bool = True) -> Cluster:
+        """What carries out one run, with these verifiers by name. `may_probe`: whether it may spend something of the
+        run's budget on finding out what the endpoints can do."""

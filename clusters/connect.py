@@ -19,6 +19,17 @@ CONNECT_LIMIT_S = 5.0
 STARTS = 2  # on a busy machine the first one sometimes times out
 
 
+class _Ours:
+    """This program's connection: how many use it, whether that Ray was started here, and the address as given."""
+
+    users = 0
+    started = False
+    address: str | None = None
+
+
+_ours = _Ours()
+
+
 class Node(Value, frozen=True):
     """One machine of the cluster. `draining`: it will be gone soon, and gets nothing new."""
 
@@ -32,23 +43,25 @@ class Node(Value, frozen=True):
         return all(self.resources.get(name, 0.0) >= amount for name, amount in asked.items())
 
 
-def connect(address: str | None, cpus: float) -> bool:
+def connect(address: str | None, cpus: float) -> None:
     """Connect to the Ray at `address`, or at RAY_ADDRESS; with neither, start one here with at least `cpus` CPUs. A
-    program that has connected already keeps its connection. Returns whether a Ray was started.
+    program has one Ray: if it has connected already, that is the one. Each `connect` needs its `disconnect`.
 
     Raises: ClusterUnreachable, ClusterMismatch; InvalidParameter for Ray Client's `ray://`.
     """
     address = address_of_ray(address)
     if ray.is_initialized():
         connected = ray.get_runtime_context().gcs_address
-        if address not in (None, "auto", connected):
+        if address not in (None, "auto", connected, _ours.address):
             raise ClusterUnreachable(
                 f"this program is connected to the Ray at {connected} already, so not to {address}", address=address
             )
-        return False
+        _ours.users += 1
+        return
+    _ours.users, _ours.started, _ours.address = 1, address is None, address
     if address is None:
         _start(cpus)
-        return True
+        return
     if address.startswith("ray://"):
         raise InvalidParameter(
             f"RAY_ADDRESS is {address}: Ray Client is a second protocol that loses work when its connection does; give "
@@ -64,12 +77,20 @@ def connect(address: str | None, cpus: float) -> bool:
         text = " ".join(str(error).split())
         kind = ClusterMismatch if "ersion mismatch" in text else ClusterUnreachable
         raise kind(f"cannot connect to the Ray at {address}: {text}", address=address) from error
-    return False
 
 
 def disconnect() -> None:
-    """Leave the cluster; one that was started here ends."""
-    ray.shutdown()
+    """The last to leave a Ray that was started here ends it; a connection to another one stays."""
+    _ours.users -= 1
+    if _ours.users == 0 and _ours.started:
+        ray.shutdown()
+
+
+def check_connected() -> None:
+    """Raises: ClusterUnreachable where somebody has disconnected the program: Ray itself would connect again by itself,
+    to whatever cluster it finds."""
+    if not ray.is_initialized():
+        raise ClusterUnreachable("the connection to Ray was closed while it was in use (ray.shutdown was called)")
 
 
 def nodes() -> list[Node]:

@@ -16,12 +16,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.placement_group import placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
-from tts.actions import Action, Generate, Progressed, Verify, Work
+from tts.actions import NO_USAGE, Action, End, Failed, Generate, Progressed, Verify, Work
 from tts.clusters import connect
-from tts.clusters.actors import GeneratorActor, Opened, Post, VerifierActor
+from tts.clusters.actors import GeneratorActor, Opened, Post, Stopping, VerifierActor
 from tts.clusters.member import ActorDied, Member, Role
 from tts.clusters.outbox import Begun, Stalled, Told
 from tts.clusters.placement import Placement
@@ -38,11 +38,12 @@ from tts.errors import (
 from tts.journal import problem_of
 from tts.runfolder import program
 from tts.target import Target
-from tts.types import ErrorInfo, Usage
+from tts.types import ErrorInfo
 from tts.wire import Cancellation, Capabilities, normalise_base_url
 
 NODES_EVERY_S = 2.0
 RETRY_FIRST_S, RETRY_LONGEST_S = 0.5, 15.0
+MOST_MOVES = 3  # of an action whose actor can reach no endpoint
 MOST_DEATHS = 6  # of actors with the same action in hand
 LAST_WORDS_S = 2.0
 CONCURRENT_CALLS = 64  # of the protocol's few; none of them is one sample
@@ -65,7 +66,6 @@ class _Post:
         self.first: asyncio.Future[Opened] = asyncio.get_running_loop().create_future()
         self.first.add_done_callback(lambda first: first.cancelled() or first.exception())  # one error is enough
         self.keeper: asyncio.Task[None] | None = None
-        self.group: PlacementGroup | None = None  # reserved once, for whoever holds the post
 
 
 class Crew:
@@ -87,7 +87,8 @@ class Crew:
         self._spec = spec
         self._target = target
         self._urls: list[str] = [*(target["base_url"] or ())]
-        self._started_ray = False
+        self._connected = False
+        self._failed: TTSError | None = None
         self._posts: list[_Post] = []
         self._members: dict[str, Member] = {}
         self._leaving: set[asyncio.Task[None]] = set()
@@ -95,8 +96,10 @@ class Crew:
         self._waiting: dict[Role, dict[str, Work]] = {"generator": {}, "verifier": {}}  # until there is an actor
         self._verifiers: dict[str, str | None] = {}
         self._died_with: Counter[str] = Counter()
+        self._in_hand: dict[str, Work] = {}
         self._cancellations: dict[str, Cancellation] = {}
         self._watcher: asyncio.Task[None] | None = None
+        self._nobody_since: dict[Role, float] = {}
         self._counts: dict[Role, int] = {"generator": 0, "verifier": 0}
         self._closing = False
 
@@ -108,7 +111,8 @@ class Crew:
         Raises: ClusterUnreachable, ClusterMismatch, ClusterTooSmall, ActorFailed; EndpointError as seen from an actor.
         """
         spec = self._spec
-        self._started_ray = connect.connect(spec.address, self._cpus())
+        connect.connect(spec.address, self._cpus())
+        self._connected = True
         await self._post_all(await asyncio.to_thread(connect.nodes))
         for role, actors in (("generator", spec.generators), ("verifier", spec.verifiers)):
             if not any(post.role == role for post in self._posts):
@@ -130,28 +134,47 @@ class Crew:
 
     async def equip(self, verifiers: Mapping[str, str | None]) -> None:
         """Give everybody these verifiers (name -> the model it asks). Raises what importing them on a node raises."""
+        if self._failed is not None:
+            raise self._failed
         self._verifiers = dict(verifiers)
         limit_s = self._spec.start_timeout_s
-        await asyncio.gather(*(member.equip(verifiers, limit_s) for member in self._members.values()))
+        equipped = (member.equip(verifiers, limit_s) for member in self._members.values())
+        for outcome in await asyncio.gather(*equipped, return_exceptions=True):
+            if isinstance(outcome, BaseException) and not isinstance(outcome, ActorFailed):  # its successor will be
+                raise outcome
 
-    async def settle_cancellation(self, max_tokens: int) -> list[Usage]:
+    async def settle_cancellation(self, max_tokens: int) -> None:
         """Find out from an actor, with one request of at most `max_tokens` for each endpoint, whether it stops decoding
-        when a stream is closed; have the others aborted, or charged in full. Returns what that cost."""
-        limit_s, key = self._spec.start_timeout_s, self._target.get("api_key")
-        asked = [member for member in self._members.values() if member.role == "generator"]
-        seen = await asyncio.gather(
-            *(
-                asked[i % len(asked)].try_abort(url, self._target.get("model"), key, max_tokens, limit_s)
-                for i, url in enumerate(self._urls)
-            )
-        )
-        for url, stopping in zip(self._urls, seen, strict=True):
+        when a stream is closed; have those that do not aborted, or charged in full."""
+        for url, model, key in self.probed:
+            asked = [member for member in self._members.values() if member.role == "generator"]
+            try:
+                stopping = await asked[0].try_abort(url, model, key, max_tokens, self._spec.start_timeout_s)
+            except (IndexError, ActorFailed):  # who looked has died: nobody knows
+                stopping = Stopping(stops=False)
             if stopping.stops is False:
                 self._cancellations[normalise_base_url(url)] = "abort" if stopping.engine == "sglang" else "best_effort"
+        self.settle(self._cancellations)
+
+    def settle_unprobed(self) -> None:
+        """Trust no endpoint to stop when a stream is closed: what is cancelled is charged in full."""
+        self.settle({normalise_base_url(url): "best_effort" for url, _, _ in self.probed})
+
+    def settle(self, cancellations: Mapping[str, Cancellation]) -> None:
+        """Tell everybody what to do at these endpoints when a stream is cancelled."""
+        self._cancellations = dict(cancellations)
         for member in self._members.values():
             member.settle(self._cancellations)
-        spent = [max_tokens if stopping.stops is False else stopping.tokens for stopping in seen]
-        return [Usage(completion_tokens=tokens) for tokens in spent if tokens]
+
+    @property
+    def probed(self) -> list[tuple[str, str | None, str | None]]:
+        """The endpoints of which it matters whether they stop when a stream is closed: URL, model, key."""
+        target = self._target
+        found = [(url, target.get("model"), target.get("api_key")) for url in self._urls]
+        judge = target.get("verifier_base_url")
+        if judge and judge not in self._urls:
+            found.append((judge, target.get("verifier_model"), target.get("verifier_api_key") or "EMPTY"))
+        return found
 
     async def probe(self) -> list[tuple[str, str, Capabilities]]:
         """Actor, endpoint and what the endpoint can do as seen from there, for every endpoint from every node."""
@@ -182,10 +205,7 @@ class Crew:
         await _ended(list(self._leaving))
         members = {m.name: m for m in [*self._members.values(), *(p.member for p in self._posts if p.member)]}
         await asyncio.gather(*(member.stop(LAST_WORDS_S) for member in members.values()))
-        for post in self._posts:
-            if post.group is not None:
-                remove_placement_group(post.group)
-        if self._started_ray:
+        if self._connected:
             await asyncio.to_thread(connect.disconnect)
 
     def _is_busy(self) -> bool:
@@ -193,18 +213,26 @@ class Crew:
 
     # --- work
 
-    def dispatch(self, actions: Sequence[Work]) -> None:
-        """Put each into the hands of an actor; what finds none waits for one."""
+    def dispatch(self, actions: Sequence[Work], *, avoid: str | None = None) -> None:
+        """Put each into the hands of an actor (other than `avoid`); what finds none waits for one."""
         batches: dict[str, list[Action]] = {}
         for action in actions:
             role = self._role_of(action)
-            name = self._placements[role].place(action.id, problem_of(action.id), _tokens_of(action))
+            name = self._placements[role].place(action.id, problem_of(action.id), _tokens_of(action), avoid=avoid)
             if name is None:
                 self._waiting[role][action.id] = action
             else:
+                self._in_hand[action.id] = action
                 batches.setdefault(str(name), []).append(action)
+        failed: list[Told] = []
         for name, batch in batches.items():
-            self._members[name].submit(batch)
+            for id, error in self._members[name].submit(batch):
+                self._in_hand.pop(id, None)
+                for placement in self._placements.values():
+                    placement.ended(id)
+                failed.append(Failed(id, 0.0, ErrorInfo.of(error)))
+        if failed:
+            self.tell(failed)
 
     def has_another(self, id: str) -> bool:
         """Whether somebody other than the one who has this action in hand could take it as well."""
@@ -256,15 +284,22 @@ class Crew:
     def _heard(self, member: Member, events: list[Told]) -> None:
         placement = self._placements[member.role]
         told: list[Told] = []
+        moved: list[Work] = []
         for event in events:
             if isinstance(event, Progressed | Stalled | Begun):
                 told.append(event)
             elif placement.ended(event.id):
+                action = self._in_hand.pop(event.id, None)
+                if action is not None and self._may_move(event, member):
+                    moved.append(action)
+                    continue
                 member.finished += 1
                 self._died_with.pop(event.id, None)
                 told.append(event)
         if told:
             self.tell(told)
+        for action in moved:
+            self.dispatch([action], avoid=member.name)
         if member.retired.is_set() and not placement.in_hand(member.name):
             raise ActorDied("it has gone home")
 
@@ -315,7 +350,7 @@ class Crew:
                     self._give_up(post, error, failures)
                     return
                 _log.warning("%s; trying again", error.message)
-                await asyncio.sleep(min(RETRY_LONGEST_S, RETRY_FIRST_S * 2**failures))
+                await asyncio.sleep(min(RETRY_LONGEST_S, RETRY_FIRST_S * 2 ** min(failures, 8)))
                 continue
             failures = 0
             if not post.first.done():
@@ -331,6 +366,7 @@ class Crew:
                     listening.add_done_callback(self._leaving.discard)
 
     async def _hire(self, post: _Post) -> Member:
+        connect.check_connected()
         spec = self._spec
         actors = spec.generators if post.role == "generator" else spec.verifiers
         told = self._told(post, actors)
@@ -340,6 +376,7 @@ class Crew:
             opened = await member.start(spec.start_timeout_s, connect.resources)
             if opened.program != program():
                 raise ClusterMismatch(f"{member.name} runs {opened.program}, and this is {program()}: use one version")
+            await self._catch_up(member, told)
         except BaseException:
             member.kill()
             raise
@@ -348,6 +385,13 @@ class Crew:
         waiting, self._waiting[post.role] = self._waiting[post.role], {}
         self.dispatch(list(waiting.values()))
         return member
+
+    async def _catch_up(self, member: Member, told: Post) -> None:
+        """Tell it what everybody else was told while it was starting."""
+        while told.verifiers != self._verifiers:
+            told = msgspec.structs.replace(told, verifiers=self._verifiers)
+            await member.equip(self._verifiers, self._spec.start_timeout_s)
+        member.settle(self._cancellations)
 
     async def _listen(self, post: _Post, member: Member) -> None:
         """Until it dies, or has gone home; then what it had in hand is for others."""
@@ -368,6 +412,7 @@ class Crew:
         """It is gone: what it had in hand is asked for again, unless that is what kills actors."""
         orphans: dict[str, ErrorInfo | None] = {}
         for id in self._placements[role].remove(name):
+            self._in_hand.pop(id, None)
             self._died_with[id] += 1
             orphans[id] = None
             if self._died_with[id] >= MOST_DEATHS:
@@ -376,6 +421,16 @@ class Crew:
                 orphans[id] = ErrorInfo.of(ActorLost(message, id=id))
         if orphans:
             self.orphaned(orphans)
+
+    def _may_move(self, event: End, member: Member) -> bool:
+        """Whether an action failed only because this actor can reach no endpoint, while another may: then it goes to that
+        one, having cost nothing. A few times; then it is the endpoints that cannot be reached."""
+        lost_its_way = isinstance(event, Failed) and event.error.type == "Unreachable" and event.usage == NO_USAGE
+        placement = self._placements[member.role]
+        if not lost_its_way or not any(s.open for name, s in placement.seats.items() if name != member.name):
+            return False
+        self._died_with[event.id] += 1
+        return self._died_with[event.id] < MOST_MOVES
 
     def _retire(self, member: Member) -> None:
         if not member.retired.is_set():
@@ -396,6 +451,7 @@ class Crew:
         if isinstance(error, ActorFailed):
             error = ActorFailed(f"{post.name} died at its start {failures} times in a row: {error.message}")
         if post.first.done():
+            self._failed = error
             self.fail(error)
             return
         _log.warning("%s", error.message)  # at the start of a run it ends it; at a node that came later, only its post
@@ -409,6 +465,21 @@ class Crew:
                 await self._post_all(await asyncio.to_thread(connect.nodes))
             except Exception as error:  # the cluster's head does not answer: its actors may go on all the same
                 _log.warning("cannot see the cluster's nodes: %s", error)
+            self._check_posts()
+
+    def _check_posts(self) -> None:
+        """Work that waits for a kind of actor for which no node is left cannot wait for ever."""
+        for role, waiting in self._waiting.items():
+            if not waiting or any(post.role == role and not post.closed for post in self._posts):
+                self._nobody_since.pop(role, None)
+                continue
+            since_s = self._nobody_since.setdefault(role, time.monotonic())
+            if time.monotonic() - since_s > self._spec.start_timeout_s:
+                self._failed = ClusterTooSmall(
+                    f"for {self._spec.start_timeout_s:g} s no node could hold a {role}; the cluster has "
+                    f"{connect.resources()}. Add nodes and repeat the command to go on",
+                )
+                self.fail(self._failed)
 
     # --- what an actor is told
 
@@ -451,9 +522,9 @@ class Crew:
         }
         if actors.placement_group is not None:
             asked = actors.placement_group
-            post.group = post.group or placement_group([*asked.bundles], asked.strategy)
+            group = placement_group([*asked.bundles], asked.strategy)
             options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(
-                post.group, placement_group_bundle_index=0, placement_group_capture_child_tasks=True
+                group, placement_group_bundle_index=0, placement_group_capture_child_tasks=True
             )
         elif post.node_id is not None:
             options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(post.node_id, soft=False)

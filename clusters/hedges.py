@@ -88,8 +88,8 @@ class Hedges:
         return None
 
     def orphaned(self, request: str) -> str | None:
-        """Its actor has died: the sample's id if it has to be asked for again now. Where the two had not been told apart
-        yet, the other goes on alone; where the kept one dies, the other has been cancelled and cannot take its place.
+        """Its actor has died: the sample's id if it has to be asked for again now. Where the two had not been told
+        apart yet, the other goes on alone; where the kept one dies, the other has been cancelled: it cannot take over.
         """
         id = request.removesuffix(COPY)
         pair = self._pairs.get(id)

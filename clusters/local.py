@@ -54,7 +54,7 @@ class LocalSite(Site):
         self._models = models
         self._workers = workers
 
-    async def cluster(self, verifiers: Mapping[str, Verifier]) -> LocalCluster:
+    async def cluster(self, verifiers: Mapping[str, Verifier], *, may_probe: bool = True) -> LocalCluster:
         return LocalCluster(self._models.by_name, verifiers, self._workers)
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.util.placement_group import remove_placement_group
 
 from tts.actions import Action
 from tts.clusters.actors import Drained, Opened, Post, Stopping
@@ -23,7 +24,7 @@ DRAIN_WAIT_S = 1.0  # how long an actor with nothing to tell keeps a drain waiti
 RESEND_S = 2.0  # a batch that is not taken by then is sent again
 
 
-class ActorDied(Exception):
+class ActorDied(ActorFailed):
     """An actor is gone, or silent for too long."""
 
 
@@ -56,6 +57,8 @@ class Member:
         self._inbox = Inbox()
         self._sent = 0
         self._untaken: dict[int, tuple[float, bytes]] = {}  # batch number -> when it was last sent, and what it holds
+        strategy = options.get("scheduling_strategy")
+        self._group = getattr(strategy, "placement_group", None)  # removed with the actor
         self._handle: Any = ray.remote(actor).options(name=self.name, **options).remote(msgspec.msgpack.encode(post))
 
     async def start(self, limit_s: float, there: Callable[[], str]) -> Opened:
@@ -106,24 +109,36 @@ class Member:
         """Tell it what to do at these endpoints when a stream is cancelled."""
         self._handle.settle.options(num_returns=0).remote(dict(cancellations))
 
-    def submit(self, actions: Iterable[Action]) -> None:
-        """Send these; what does not arrive is sent again while the actor lives."""
-        for batch in batches(actions):
+    def submit(self, actions: Iterable[Action]) -> list[tuple[str, Exception]]:
+        """Send these; what does not arrive is sent again while the actor lives. Returns those that cannot be sent."""
+        packed, failed = batches(actions)
+        for batch in packed:
             self._sent += 1
             self._untaken[self._sent] = (time.monotonic(), batch)
-            self._handle.submit.options(num_returns=0).remote(self._sent, batch)
+            self._send(self._sent, batch)
+        return failed
 
     def cancel(self, ids: Sequence[str]) -> None:
-        self._handle.cancel.options(num_returns=0).remote(list(ids))
+        """Stop these; of what has been sent by now, also what arrives later."""
+        self._handle.cancel.options(num_returns=0).remote(list(ids), self._sent)
+
+    def _send(self, number: int, batch: bytes) -> None:
+        with contextlib.suppress(RayError):  # a full object store, of a batch above its limit: it is sent again
+            self._handle.submit.options(num_returns=0).remote(number, batch)
 
     async def listen(self, hear: Callable[[Member, list[Told]], None]) -> None:
         """Take in what it tells. Raises: ActorDied; nothing else ends this."""
         while True:
-            drain = self._handle.drain.remote(self._inbox.place, MOST_BYTES, DRAIN_WAIT_S)
+            drain = asyncio.ensure_future(
+                self._handle.drain.remote(self._inbox.place, MOST_BYTES, DRAIN_WAIT_S),
+            )
+            drain.add_done_callback(lambda drain: drain.cancelled() or drain.exception())  # read below, or nobody's
+            # Not wait_for: a reply that came while this process itself was held up must count.
+            await asyncio.wait((drain,), timeout=DRAIN_WAIT_S + self._heartbeat_s)
+            if not drain.done():
+                raise ActorDied(f"{self.name} has been silent for {self._heartbeat_s:g} s")
             try:
-                reply = await asyncio.wait_for(drain, DRAIN_WAIT_S + self._heartbeat_s)
-            except TimeoutError:
-                raise ActorDied(f"{self.name} has been silent for {self._heartbeat_s:g} s") from None
+                reply = drain.result()
             except RayError as error:
                 raise ActorDied(f"{self.name}: {_reason(error)}") from error
             self.heard_s = time.monotonic()
@@ -135,7 +150,12 @@ class Member:
 
     def kill(self) -> None:
         """End it, whatever it is doing."""
+        if not ray.is_initialized():
+            return  # its Ray is gone, and so is it
         ray.kill(self._handle, no_restart=True)
+        if self._group is not None:
+            remove_placement_group(self._group)
+            self._group = None
 
     async def stop(self, limit_s: float) -> None:
         """Let it close its streams and end its processes; then end it."""
@@ -151,7 +171,7 @@ class Member:
         for number, (sent_s, batch) in self._untaken.items():
             if now_s - sent_s > RESEND_S:
                 self._untaken[number] = (now_s, batch)
-                self._handle.submit.options(num_returns=0).remote(number, batch)
+                self._send(number, batch)
 
     async def _ask(self, method: str, limit_s: float, *args: Any) -> Opened:
         try:

@@ -105,13 +105,19 @@ class Inbox:
         return events
 
 
-def batches(actions: Iterable[Action]) -> list[bytes]:
-    """The actions, encoded, in as few pieces as `MOST_BYTES` allows; each piece holds at least one action."""
+def batches(actions: Iterable[Action]) -> tuple[list[bytes], list[tuple[str, Exception]]]:
+    """The actions, encoded, in as few pieces as `MOST_BYTES` allows, each of at least one action; and the ids of those
+    that nothing can encode, with why."""
     found: list[bytes] = []
+    failed: list[tuple[str, Exception]] = []
     piece: list[bytes] = []
     size = 0
     for action in actions:
-        data = _encoded(_slim(action))
+        try:
+            data = _encoded(_slim(action))
+        except (TypeError, ValueError, RecursionError) as error:
+            failed.append((action.id, error))
+            continue
         if piece and size + len(data) > MOST_BYTES:
             found.append(_encoder.encode(piece))
             piece, size = [], 0
@@ -119,7 +125,7 @@ def batches(actions: Iterable[Action]) -> list[bytes]:
         size += len(data)
     if piece:
         found.append(_encoder.encode(piece))
-    return found
+    return found, failed
 
 
 def unpacked(batch: bytes) -> Sequence[Action]:

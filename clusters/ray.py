@@ -13,7 +13,6 @@ from typing import cast
 import msgspec
 
 from tts.actions import Action, Cancel, Cancelled, Event, Sleep, Work
-from tts.budget import Ledger, Limits
 from tts.clusters.actors import Opened
 from tts.clusters.cluster import Cluster, Site
 from tts.clusters.crew import Crew
@@ -24,19 +23,26 @@ from tts.clusters.outbox import Begun, Stalled, Told
 from tts.clusters.spec import ClusterSpec
 from tts.conductor import Conductor, Step
 from tts.errors import EndpointError
+from tts.probe import abort_request
 from tts.protocols import Verifier
+from tts.runfolder import Journal, NoJournal
 from tts.target import SAME_NAME, Target
-from tts.types import Cost, ErrorInfo
+from tts.types import ErrorInfo
 from tts.wire import Capabilities
 
 PROBE_TOKENS = 256  # of the one stream for each endpoint that shows whether it stops when it is closed
 
 
 class RayCluster(Cluster):
-    """Carries actions out on the actors of a crew."""
+    """Carries actions out on the actors of a crew, one run at a time.
 
-    def __init__(self, crew: Crew) -> None:
+    Args:
+        probes: whether to find out first which endpoints decode on when a stream is closed.
+    """
+
+    def __init__(self, crew: Crew, *, probes: bool = False) -> None:
         super().__init__()
+        self._probes = probes
         self._crew = crew
         crew.tell, crew.orphaned, crew.fail = self._heard, self._lost_hold, self._fail
         self._hedges = Hedges()
@@ -46,6 +52,18 @@ class RayCluster(Cluster):
 
     def status(self) -> list[str]:
         return self._crew.status()
+
+    async def _prepare(self, conductor: Conductor, journal: Journal | NoJournal) -> None:
+        """Find out which endpoints decode on. Where the budget cannot hold that, none of them is trusted to stop."""
+        if not self._probes:
+            return
+        for _ in self._crew.probed:
+            charged = conductor.charge_overhead(abort_request(PROBE_TOKENS))
+            if charged is None:
+                self._crew.settle_unprobed()
+                return
+            journal.write([charged])
+        await self._crew.settle_cancellation(PROBE_TOKENS)
 
     def _carry_out(self, actions: Sequence[Action]) -> None:
         leaving: list[Work] = []
@@ -125,7 +143,7 @@ class RaySite(Site):
         opened: what each said when it could work.
     """
 
-    def __init__(self, crew: Crew, opened: Sequence[Opened], concurrency: int, embedded: bool) -> None:
+    def __init__(self, crew: Crew, opened: Sequence[Opened], concurrency: int, embedded: bool, *, probes: bool) -> None:
         self.opened = opened
         generators = [said for said in opened if said.model]
         judge = next((said.verifier for said in opened if said.verifier), None)
@@ -136,11 +154,14 @@ class RaySite(Site):
         self.unreachable = [cast(EndpointError, error.rebuild()) for error in unreachable.values()]
         self.embedded = embedded
         self._crew = crew
+        self._probes = probes
 
-    async def cluster(self, verifiers: Mapping[str, Verifier]) -> RayCluster:
+    async def cluster(self, verifiers: Mapping[str, Verifier], *, may_probe: bool = True) -> RayCluster:
         """Raises: what importing a verifier on a node raises, with its traceback."""
         await self._crew.equip(dict.fromkeys(verifiers, self.verifier))
-        return RayCluster(self._crew)
+        if self._probes and not may_probe:
+            self._crew.settle_unprobed()
+        return RayCluster(self._crew, probes=self._probes and may_probe)
 
     def status(self) -> list[str]:
         """A line on each actor."""
@@ -152,24 +173,16 @@ class RaySite(Site):
 
 
 @asynccontextmanager
-async def open_ray(spec: ClusterSpec, target: Target, limits: Limits = Limits()) -> AsyncIterator[RaySite]:
-    """Connect to a Ray cluster, or start one here, and hire its actors for a resolved target. `limits` are of the run:
-    probing its endpoints must fit them, too.
+async def open_ray(spec: ClusterSpec, target: Target) -> AsyncIterator[RaySite]:
+    """Connect to a Ray cluster, or start one here, and hire its actors for a resolved target.
 
-    Raises: ClusterError for what the cluster cannot do; EndpointError as seen from an actor; InvalidParameter;
-        BudgetExhausted if probing does not fit. The target names no endpoints where the spec has an engine.
+    Raises: ClusterError for what the cluster cannot do; EndpointError as seen from an actor; InvalidParameter.
+        The target names no endpoints where the spec has an engine.
     """
-    urls = target["base_url"] or ()
-    model = target.get("model") or (spec.engine.model if spec.engine is not None else None)
-    embedded = not urls and (spec.engine is None or spec.engine.kind == "embedded")
-    crew = Crew(spec, {**target, "model": model})
+    embedded = not target["base_url"] and (spec.engine is None or spec.engine.kind == "embedded")
+    crew = Crew(spec, target)
     try:
         opened = await crew.start()
-        site = RaySite(crew, opened, target["concurrency"], embedded)
-        if spec.cancellation == "probe" and urls:
-            worst = Cost(len(urls), len(urls) * PROBE_TOKENS)
-            Ledger(Limits(samples=limits.samples, tokens=limits.tokens), "probing").reserve("probes", worst)
-            site.overhead = await crew.settle_cancellation(PROBE_TOKENS)
-        yield site
+        yield RaySite(crew, opened, target["concurrency"], embedded, probes=spec.cancellation == "probe")
     finally:
         await crew.aclose()

@@ -17,9 +17,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from tts.errors import InvalidParameter, unknown_name
+from tts.target import Target, resolved
 
 STREAMS_PER_GENERATOR = 512  # benchmarks/ray_overhead.md
 
@@ -73,6 +82,18 @@ class Actors(_Model):
         if gpus > 1 and not gpus.is_integer():
             raise ValueError(f"must be a whole number, or a part of one GPU, but got {gpus:g}")
         return gpus
+
+    @model_validator(mode="after")
+    def _group_fits(self) -> Self:
+        if self.placement_group is None:
+            return self
+        if self.count == "per_node":
+            raise ValueError("a placement group finds its own nodes: give a count, not per_node")
+        first = self.placement_group.bundles[0]
+        for name, amount in self.asked().items():
+            if first.get(name, 0.0) < amount:
+                raise ValueError(f"the first bundle must hold the actor ({name} {amount:g}), but has {first}")
+        return self
 
     @field_validator("resources")
     @classmethod
@@ -135,6 +156,18 @@ class ClusterSpec(_Model):
     hedge_after_s: float | None = Field(default=None, gt=0)
     cancellation: Literal["close", "abort", "best_effort", "probe"] = "close"
 
+    @model_validator(mode="after")
+    def _what_only_ray_does(self) -> Self:
+        if self.cluster == "local" and self.engine is not None and self.engine.kind != "embedded":
+            raise ValueError(f"the engine {self.engine.kind} needs cluster: ray")
+        if self.cluster == "local" and self.cancellation == "probe":
+            raise ValueError("only the actors of a Ray cluster probe cancellation: needs cluster: ray")
+        if self.generators.placement_group is not None and self.generators.count is None:
+            raise ValueError("generators with a placement group need a count")
+        if self.verifiers.placement_group is not None and self.verifiers.count is None:
+            raise ValueError("verifiers with a placement group need a count")
+        return self
+
     @field_validator("address")
     @classmethod
     def _no_ray_client(cls, address: str | None) -> str | None:
@@ -168,6 +201,21 @@ class ClusterSpec(_Model):
             raise InvalidParameter(
                 f"cluster: {name}: {first['msg'].removeprefix('Value error, ')}", name=name
             ) from None
+
+    def resolved(self, target: Target) -> Target:
+        """The target with what this description and the environment say of the servers; what the call says goes first.
+
+        Raises: InvalidParameter, UnknownName.
+        """
+        given = target.get("base_url")
+        if self.engine is not None and (self.endpoints or given):
+            raise InvalidParameter("a cluster has endpoints or an engine of its own, but both are given", name="engine")
+        known = resolved({**target, "base_url": given or self.endpoints})
+        if self.engine is not None:
+            known = {**known, "base_url": [], "model": target.get("model") or self.engine.model}
+        if self.cancellation != "close" and self.cancellation != "probe":  # noqa: PLR1714  # which mypy understands
+            known = {**known, "cancellation": self.cancellation}
+        return known
 
     def generator_count(self, concurrency: int, *, hosts: bool) -> Count:
         """How many generators, for so many requests in flight; `hosts`: whether they host an engine."""

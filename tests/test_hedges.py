@@ -94,9 +94,12 @@ def test_two_that_show_a_token_at_once_do_not_cancel_each_other() -> None:
 def test_engines_that_stall_and_go_on_together_lose_no_sample(ray_cluster: Any) -> None:
     spec = ClusterSpec(address=ray_cluster.address, generators={"count": 2}, verifiers={"count": 1}, hedge_after_s=0.3)
     script = arithmetic(error_rate=0.4, first_byte_s=1.0, per_token_s=0.02)
-    with FakeEngine(script) as one, FakeEngine(script) as other:
-        with Carrier("ray", script, [one.base_url, other.base_url], spec) as carrier:
-            records, results, conductor = carrier.run("majority_vote:n=4", PROBLEMS)
+    with (
+        FakeEngine(script) as one,
+        FakeEngine(script) as other,
+        Carrier("ray", script, [one.base_url, other.base_url], spec) as carrier,
+    ):
+        records, results, conductor = carrier.run("majority_vote:n=4", PROBLEMS)
     ended = Counter(record.id for record in records if isinstance(record, Finished))
     assert len(ended) == 4 * len(PROBLEMS)
     assert not any(isinstance(record, Cancelled) for record in records)

@@ -2,7 +2,7 @@
 
 import itertools
 import tracemalloc
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -271,7 +271,7 @@ def slim(action: Action) -> Any:
 @settings(max_examples=200, deadline=None)
 @given(st.lists(actions, max_size=30))
 def test_every_kind_of_action_survives_the_journey_in_its_order(actions: list[Action]) -> None:
-    there = [action for batch in batches(actions) for action in unpacked(batch)]
+    there = [action for batch in packed(actions) for action in unpacked(batch)]
     assert list(map(type, there)) == list(map(type, actions))
     assert list(map(slim, there)) == list(map(slim, actions))
 
@@ -280,26 +280,40 @@ def test_every_kind_of_action_survives_the_journey_in_its_order(actions: list[Ac
 @given(st.lists(st.sampled_from([1, 100, 20_000, MOST_BYTES // 2, MOST_BYTES, MEGABYTE]), max_size=40))
 def test_batches_are_few_and_none_is_longer_than_it_must_be(sizes: list[int]) -> None:
     actions = [Generate(f"c0/p0/{i}", Request((Message("user", "x" * n),))) for i, n in enumerate(sizes)]
-    found = batches(actions)
+    found = packed(actions)
     lengths = [len(unpacked(batch)) for batch in found]
     assert sum(lengths) == len(actions) and 0 not in lengths
     for batch, count in zip(found, lengths, strict=True):
         assert count == 1 or len(batch) < RAYS_LIMIT
     for batch, after in itertools.pairwise(found):
-        (first,) = batches(unpacked(after)[:1])
+        (first,) = packed(unpacked(after)[:1])
         assert len(batch) + len(first) > MOST_BYTES, "both would have fitted into one"
 
 
 def test_a_crowd_of_the_smallest_actions_stays_within_the_limit_too() -> None:
     crowd: list[Action] = [Cancel("") for _ in range(20_000)]
-    found = batches(crowd)
+    found = packed(crowd)
     assert max(map(len, found)) < RAYS_LIMIT
     assert [action for batch in found for action in unpacked(batch)] == crowd
 
 
+def packed(actions: Iterable[Action]) -> list[bytes]:
+    found, failed = batches(actions)
+    assert not failed
+    return found
+
+
+def test_one_action_that_nothing_can_encode_does_not_hold_up_the_others() -> None:
+    good, bad = Call("c0/p0/1", "m:f", (1,), 1.0), Call("c0/p0/2", "m:f", (object(),), 1.0)
+    found, failed = batches([good, bad, good])
+    assert [action for batch in found for action in unpacked(batch)] == [good, good]
+    ((id, error),) = failed
+    assert id == bad.id and isinstance(error, TypeError)
+
+
 def test_no_actions_are_no_batches() -> None:
-    assert batches([]) == []
-    assert batches(iter(())) == []
+    assert packed([]) == []
+    assert packed(iter(())) == []
 
 
 def test_a_verification_that_asks_a_model_carries_its_candidate_once() -> None:
@@ -307,11 +321,11 @@ def test_a_verification_that_asks_a_model_carries_its_candidate_once() -> None:
     problem = Problem("p0", asked)
     candidate = Candidate("c0/p0/1", said, "5", Completion(said, logprobs=LogprobSummary(-1.0, -2.0)))
     request = Request((Message("user", f"{asked} {said}"),))
-    (batch,) = batches([Verify("c0/p0/2", "judge", problem, candidate, request)])
+    (batch,) = packed([Verify("c0/p0/2", "judge", problem, candidate, request)])
     assert (batch.count(said.encode()), batch.count(asked.encode())) == (1, 1)
 
     computes = Verify("c0/p0/2", "length", problem, candidate)
-    (batch,) = batches([computes])
+    (batch,) = packed([computes])
     assert unpacked(batch) == [computes]
 
 
@@ -322,5 +336,5 @@ def test_integers_of_any_size_pass_in_both_directions(value: Any) -> None:
     assert drained(outbox, inbox) == [Returned("c0/p0/1", 0.0, value)]
     call = Call("c0/p0/1", "m:f", (value, "é"), 1.0)
     cancel = Cancel("c0/p0/1")
-    found: Sequence[Action] = [action for batch in batches([cancel, call, cancel]) for action in unpacked(batch)]
+    found: Sequence[Action] = [action for batch in packed([cancel, call, cancel]) for action in unpacked(batch)]
     assert found == [cancel, call, cancel]

@@ -95,7 +95,7 @@ def test_a_spec_is_taken_as_it_is_and_fields_go_over_it_too() -> None:
 def test_fields_may_be_dictionaries_or_values() -> None:
     plain = {"kind": "vllm", "model": "m", "options": {"tensor_parallel_size": 8}}
     group = {"bundles": [{"CPU": 1}, {"GPU": 8, "CPU": 2}], "strategy": "STRICT_PACK"}
-    made = ClusterSpec.of("ray", engine=plain, generators={"count": "per_node", "placement_group": group})
+    made = ClusterSpec.of("ray", engine=plain, generators={"count": 2, "placement_group": group})
     assert made.engine == Engine(kind="vllm", model="m", options={"tensor_parallel_size": 8})
     assert made.generators.placement_group == PlacementGroup(
         bundles=({"CPU": 1.0}, {"GPU": 8.0, "CPU": 2.0}), strategy="STRICT_PACK"
@@ -262,3 +262,29 @@ def test_what_is_asked_of_ray_for_one_actor_has_rays_names_and_leaves_out_nothin
     assert Actors(cpus=0).asked() == {}
     full = Actors(cpus=2, gpus=1, memory_bytes=10**9, resources={"sandbox": 0.5, "none": 0})
     assert full.asked() == {"CPU": 2.0, "GPU": 1.0, "memory": 1e9, "sandbox": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"generators": {"count": "per_node", "placement_group": {"bundles": [{"CPU": 1}]}}}, "give a count"),
+        ({"generators": {"placement_group": {"bundles": [{"CPU": 1}]}}}, "need a count"),
+        ({"generators": {"count": 1, "placement_group": {"bundles": [{"GPU": 1}]}}}, "first bundle must hold"),
+        ({"cluster": "local", "engine": {"kind": "vllm", "model": "m"}}, "needs cluster: ray"),
+        ({"cluster": "local", "cancellation": "probe"}, "needs cluster: ray"),
+    ],
+)
+def test_what_cannot_work_together_is_refused(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidParameter, match=said):
+        ClusterSpec.of("ray", **fields)
+
+
+def test_what_the_call_says_of_endpoints_goes_over_the_file_and_that_over_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://env/v1")
+    spec = ClusterSpec(endpoints=("http://file/v1",))
+    assert spec.resolved({"base_url": "http://call/v1"})["base_url"] == ["http://call/v1"]
+    assert spec.resolved({})["base_url"] == ["http://file/v1"]
+    assert ClusterSpec().resolved({})["base_url"] == ["http://env/v1"]
+    assert ClusterSpec(engine=Engine(kind="embedded", model="x.gguf")).resolved({})["base_url"] == []

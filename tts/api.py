@@ -26,7 +26,7 @@ from tts.report import Outcome, Row, summarise, warnings_of, write_report
 from tts.results import Solved, SweepResult, describe_cost
 from tts.runfolder import JOURNAL, Journal, NoJournal, read_records, write_atomically
 from tts.sweeps import Cell, cells_of, check_budgets, outcome_of, plan, problems_digest
-from tts.target import Pricing, Target, resolved
+from tts.target import Pricing, Target
 from tts.tasks import Example, Task, load, read_examples, write_examples
 from tts.types import Cost, Message, Problem, Prompt, Sampling, StrategySpec
 from tts.workers import Workers
@@ -71,13 +71,14 @@ async def asolve(
     share = _as_limits(budget)
     cell = Cell(spec, share, seed)
     pricing = Pricing(target)
-    async with open_site(cluster, address, target, Limits()) as site:
+    async with open_site(cluster, address, target) as site:
         costs = pricing.costs(site.name, site.verifier, embedded=site.embedded)
         verifiers = verifiers_of([spec], site.verifier, resolve)
         sampling = _with_logprobs(sampling or Sampling(), verifiers)
         check_budgets([cell], [problem], costs, sampling, Limits(), resolve)
         preflight([cell], problem, resolve, costs, verifiers, sampling)
-        carrier = await site.cluster(verifiers)
+        # The run has no budget beyond the share, which probing must not touch.
+        carrier = await site.cluster(verifiers, may_probe=not share)
         config = RunConfig(
             problems="one prompt",
             problems_digest=problems_digest([msgspec.to_builtins(problem)]),
@@ -99,7 +100,6 @@ async def asolve(
                 sampling=sampling,
                 window=site.concurrency,
                 history=journal.history,
-                overhead=site.overhead,
             )
             if watcher is not None:
                 watcher.started(carrier, conductor, 1, None, site)
@@ -198,7 +198,7 @@ async def asweep(
     config = RunConfig.checked(**base)
     cells = cells_of(config, len(task.examples))
     pricing = Pricing(target)
-    async with Workers() as workers, open_site(cluster, address, target, config.run_limits(), workers) as site:
+    async with Workers() as workers, open_site(cluster, address, target, workers) as site:
         costs = pricing.costs(site.name, site.verifier, embedded=site.embedded)
         verifiers = verifiers_of(specs, site.verifier)
         sampling = _with_logprobs(sampling, verifiers)
@@ -226,7 +226,6 @@ async def asweep(
                 limits=config.run_limits(),
                 window=site.concurrency,
                 history=journal.history,
-                overhead=site.overhead,
             )
             tally = _Tally(cells, examples, grader, watcher)
             for decided in journal.history.decided.values():
@@ -430,31 +429,21 @@ def open_site(
     cluster: str | Path | ClusterSpec,
     address: str | None,
     target: Target,
-    limits: Limits,
     workers: Workers | None = None,
 ) -> AbstractAsyncContextManager[Site]:
-    """Where a run under these limits is carried out, open.
+    """Where a run is carried out, open.
 
     Raises: as `tts.clusters.local.open_local` and `tts.clusters.ray.open_ray`.
     """
     from tts.clusters.spec import ClusterSpec
 
     spec = ClusterSpec.of(cluster, address=address)
-    given = target.get("base_url")
-    if spec.engine is not None and (spec.endpoints or given):
-        raise InvalidParameter("a cluster has endpoints or an engine of its own, but both are given", name="engine")
-    known = resolved({**target, "base_url": given or spec.endpoints})
-    if spec.engine is not None:
-        known = {**known, "base_url": []}
-    if spec.cancellation not in ("close", "probe"):
-        known = {**known, "cancellation": spec.cancellation}
+    known = spec.resolved(target)
     if spec.cluster == "local":
         from tts.clusters.local import open_local
 
         if address is not None:
             raise InvalidParameter("an address is a Ray cluster's: add cluster='ray' (--cluster ray)", name="address")
-        if spec.cancellation == "probe":
-            raise InvalidParameter("only the actors of a Ray cluster probe cancellation", name="cancellation")
         here: AbstractAsyncContextManager[Site] = open_local(known, workers)
         return here
     from tts.clusters.environment import prepare
@@ -462,7 +451,7 @@ def open_site(
     prepare(spec.address)
     from tts.clusters.ray import open_ray
 
-    there: AbstractAsyncContextManager[Site] = open_ray(spec, known, limits)
+    there: AbstractAsyncContextManager[Site] = open_ray(spec, known)
     return there
 
 

@@ -10,7 +10,7 @@ appears; and reports each one's result when its last action has ended and its bi
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeGuard
 
 import msgspec
@@ -41,9 +41,8 @@ from tts.search import Search
 from tts.types import Completion, Cost, ErrorInfo, Problem, Sampling, StrategySpec, Usage, Value
 
 # The next request would meet these, too: the run stops, keeps what it has, and can be resumed once they are mended.
-_NOTHING = Completion("", "cancelled")
-_HEDGE = "~"  # after the id, for the reservation of a sample's second request
 FATAL = frozenset({"Unreachable", "Unauthorized", "ModelNotFound", "CapabilityMissing", "MissingExtra", "UnknownCost"})
+_HEDGE = "~"  # after the id, for the reservation of a sample's second request
 
 
 class Planned(Value, frozen=True):
@@ -99,7 +98,6 @@ class Conductor:
         limits: of the whole run.
         window: how many requests may be in flight.
         history: of a journal to resume from.
-        overhead: requests made for the run before its start, to find out what its endpoints can do.
 
     Attributes:
         ledger: the run's.
@@ -118,7 +116,6 @@ class Conductor:
         limits: Limits = Limits(),
         window: int = 64,
         history: History | None = None,
-        overhead: Iterable[Usage] = (),
     ) -> None:
         if window < 1:
             raise InvalidParameter(f"window must be at least 1, but got {window}", window=window)
@@ -135,7 +132,6 @@ class Conductor:
         self._sampling = sampling
         self._window = window
         self._history = history or History()
-        self._overhead = overhead
         self._open: dict[str, _Open] = {}
         self._pending: OrderedDict[str, Generate | Verify] = OrderedDict()  # by id: asked for and not granted
         self._live: dict[str, Generate | Verify] = {}  # granted and not ended
@@ -148,7 +144,7 @@ class Conductor:
         self._searches: Counter[str] = Counter()  # problem -> its open searches
         self._latest = ""  # the problem that the plan has come to
         self._to_restore = set(self._history.opened)
-        self._streams: dict[str, Completion] = {}  # by id: what has come so far, where a search watches
+        self._streams: dict[str, list[Progressed]] = {}  # by id: what has come so far, where a search watches
         self._hedges: dict[str, Work] = {}  # by id: samples of which a second request is under way
         self._inbox: deque[Event] = deque()
         self._step = Step()
@@ -177,8 +173,6 @@ class Conductor:
         self.lost = self._history.wasted
         for id, cost in self._history.hedged.items():
             self._book_lost(id, cost, hedge=True)
-        for usage in self._overhead:
-            self._book_lost("overhead", self._costs.actual(Generate("overhead", Request(())), usage))
         return self._advance()
 
     def tell(self, events: Iterable[Event]) -> Step:
@@ -216,7 +210,7 @@ class Conductor:
                 continue  # it has ended since
             if granted is not None:
                 self._book_lost(id, self.ledger.release(id))
-            so_far = self._streams.pop(id, _NOTHING)
+            so_far = _so_far(self._streams.pop(id, ()))
             if id in self._cancelled or error is not None:
                 end: End = Cancelled(id, self.now, so_far) if error is None else Failed(id, self.now, error)
                 self._step.records.append(end)
@@ -235,7 +229,7 @@ class Conductor:
         """Reserve a second request for this sample, beside the first; None where the budget cannot hold both, or where
         nobody waits for it any more. The caller sends it once the step's records are in the journal."""
         action = self._live.get(id)
-        if action is None or id in self._cancelled or id in self._hedges:
+        if action is None or id in self._cancelled or id in self._hedges or self.draining or self.fatal is not None:
             return None
         worst = self._costs.worst(action)
         if not self.ledger.try_reserve(id + _HEDGE, worst):
@@ -253,6 +247,16 @@ class Conductor:
         self.lost += cost
         self._step.records.append(Lost(id, cost, hedge=True))
         return self._advance()
+
+    def charge_overhead(self, request: Request) -> Lost | None:
+        """A request that is no search's is about to leave, to find out what an endpoint can do: it is charged to the
+        run at its worst case, before it does. The record to write; None if the budget cannot hold it."""
+        cost = self._costs.worst(Generate("overhead", request))
+        if not self.ledger.fits(cost):
+            return None
+        self.ledger.charge(cost)
+        self.lost += cost
+        return Lost("overhead", cost)
 
     def live(self, id: str) -> Generate | Verify | None:
         """The action with this id, while it is granted and has not ended."""
@@ -280,10 +284,9 @@ class Conductor:
         self.now = max(self.now, event.at_s)
         if isinstance(event, Progressed):
             if event.id in self._live:
-                self._streams[event.id] = _with(self._streams.get(event.id, _NOTHING), event)
+                self._streams.setdefault(event.id, []).append(event)
         else:
             self._free.pop(event.id, None)
-            self._pending.pop(event.id, None)  # it was to be asked for again, and has ended after all
             self._cancelled.discard(event.id)
             self._streams.pop(event.id, None)
         opened = self._open.get(event.id.rpartition("/")[0])
@@ -295,6 +298,9 @@ class Conductor:
                 cost = self._costs.actual(action, event.usage)
                 self.ledger.settle(event.id, cost)
                 opened.paid += cost
+            else:
+                action = self._pending.pop(event.id, None)  # it was to be asked for again, and has ended after all
+            if action is not None:
                 self._hand_out(action, event)
         self._take(opened, opened.search.tell(event))
 
@@ -510,7 +516,7 @@ class Conductor:
         asked: dict[str, Work] = {}
         ended: set[str] = set()
         cancelled: set[str] = set()
-        partial: dict[str, Completion] = {}
+        partial: dict[str, list[Progressed]] = {}
         self._replay(search.start(at_s), asked, cancelled)
         for event in history.events.pop(search.id, ()):
             if event.id in ended:
@@ -519,7 +525,7 @@ class Conductor:
             if action is None:
                 raise _divergence(search.id, event.id, "the strategy did not ask for it this time")
             if isinstance(event, Progressed):
-                partial[event.id] = _with(partial.get(event.id, _NOTHING), event)
+                partial.setdefault(event.id, []).append(event)
             else:
                 del asked[event.id]
                 ended.add(event.id)
@@ -536,7 +542,7 @@ class Conductor:
             if action.id not in cancelled:
                 again.append(action)
                 continue
-            end: End = Cancelled(action.id, self.now, partial.get(action.id, _NOTHING))
+            end: End = Cancelled(action.id, self.now, _so_far(partial.get(action.id, ())))
             if granted is None and self._needs_grant(action):
                 end = Refused(action.id, self.now, ErrorInfo(WITHDRAWN, "it was cancelled before it left"))
             self._step.records.append(end)
@@ -567,10 +573,17 @@ class Conductor:
         self._step.records.append(Lost(id, cost, hedge))
 
 
-def _with(before: Completion, event: Progressed) -> Completion:
-    """A cut completion and the next piece of it."""
-    used = Usage(completion_tokens=event.tokens, approximate=True)
-    return Completion(before.text[: event.offset] + event.text, "cancelled", used)
+def _so_far(events: Sequence[Progressed]) -> Completion:
+    """The cut completion that these pieces make. A try that began anew begins at offset 0 again."""
+    text: list[str] = []
+    length = 0
+    for event in events:
+        if event.offset < length:
+            text = ["".join(text)[: event.offset]]
+        text.append(event.text)
+        length = event.offset + len(event.text)
+    used = Usage(completion_tokens=events[-1].tokens, approximate=True) if events else Usage()
+    return Completion("".join(text), "cancelled", used)
 
 
 def _divergence(search: str, id: str, why: str) -> ReplayDivergence:

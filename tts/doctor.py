@@ -10,7 +10,6 @@ from pathlib import Path
 from tts.clusters.environment import prepare
 from tts.clusters.spec import ClusterSpec
 from tts.errors import TTSError
-from tts.target import resolved
 from tts.types import Value
 from tts.wire import Capabilities
 
@@ -46,7 +45,7 @@ def examine(
         prepare(spec.address)
         from tts.clusters.look import look
 
-        target = resolved({"base_url": base_urls, "model": model, "api_key": api_key})
+        target = spec.resolved({"base_url": base_urls, "model": model, "api_key": api_key})
         return [*findings, *asyncio.run(look(spec, target))]
     for url in base_urls:
         findings += asyncio.run(_endpoint(url, model, api_key))

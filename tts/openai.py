@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import difflib
+import itertools
 import os
+import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from random import Random
 from types import TracebackType
@@ -110,6 +112,8 @@ class OpenAIClient:
         self._one_token_chunks: bool | None = None  # None until a finished stream has shown it
         self._finer_chunks = False  # chunks were seen to be less than a token
         key = api_key or os.environ.get("OPENAI_API_KEY") or "EMPTY"
+        self._token = secrets.token_hex(8)
+        self._count = itertools.count()
         self._headers = {"Authorization": f"Bearer {key}", "Accept-Encoding": "identity"}  # gzip would hold chunks back
         self._http = httpx2.AsyncClient(
             transport=AiohttpTransport(connect_s, _proxy_for(self.endpoint)), timeout=None, trust_env=False
@@ -187,7 +191,7 @@ class OpenAIClient:
             try:
                 return await self._try(request, partial, on_progress)
             except EndpointError as error:
-                error.facts.setdefault("tokens", partial.tokens)
+                error.facts["tokens"] = max(partial.tokens, error.facts.get("tokens", 0))
                 delay_s = backoff.delay_s(error)
                 if delay_s is None:
                     error.facts["usage"] = msgspec.to_builtins(partial.usage())
@@ -230,7 +234,7 @@ class OpenAIClient:
         partial.prompt_bytes = len("".join((*(m.content for m in request.messages), request.continue_from)).encode())
         partial.begin(loop.time())
         if self.cancellation == "abort":
-            body["rid"] = f"tts-{request.seed}-{partial.attempt}"
+            body["rid"] = f"tts-{self._token}-{next(self._count)}."  # the point: SGLang aborts by prefix
         response: httpx2.Response | None = None
         try:
             async with _Silence(self.endpoint, partial, self._first_byte_s) as silence:
@@ -242,26 +246,26 @@ class OpenAIClient:
         except TimedOut:
             if not partial.finish:  # else all that counts had come
                 raise
-        except asyncio.CancelledError:
-            if response is not None:
-                await response.aclose()
-            await self._make_sure(body, request, partial)
-            raise
         finally:
-            if response is not None:
+            if self.cancellation != "close" and not partial.finish and response is not None and response.is_success:
+                await self._make_sure(body, request, partial, response)
+            elif response is not None:
                 await response.aclose()
             partial.stop(loop.time())
         return self._ended(request, partial)
 
-    async def _make_sure(self, body: dict[str, Any], request: Request, partial: Partial) -> None:
-        """A stream was closed early, on an engine that may decode on: stop it, or charge what it may still decode."""
+    async def _make_sure(
+        self, body: dict[str, Any], request: Request, partial: Partial, response: httpx2.Response
+    ) -> None:
+        """A stream is closed early, on an engine that may decode on: stop it, or charge what it may still decode. It is
+        charged first, because another cancellation may interrupt this one."""
+        seen = partial.charge_in_full(request.sampling.max_tokens)
+        await response.aclose()
         if self.cancellation == "abort":
             with contextlib.suppress(EndpointError, TimeoutError):
                 async with asyncio.timeout(_ABORT_S):
                     await self._short("POST", self._root + "/abort_request", msgspec.json.encode({"rid": body["rid"]}))
-                    return
-        if self.cancellation != "close":
-            partial.charge_in_full(request.sampling.max_tokens)
+                    partial.tokens, partial.exact_tokens = seen
 
     async def _read(
         self,

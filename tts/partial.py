@@ -99,11 +99,14 @@ class Partial:
         """The server did no work for this try: it costs nothing."""
         self._charged = False
 
-    def charge_in_full(self, max_tokens: int) -> None:
-        """The server may decode on, unseen, until its limit: that is what this try is charged with."""
+    def charge_in_full(self, max_tokens: int) -> tuple[int, bool]:
+        """The server may decode on, unseen, until its limit: that is what this try is charged with. Returns `tokens`
+        and `exact_tokens` as they were."""
+        seen = self.tokens, self.exact_tokens
         if self._charged and not self.finish:
             self.tokens = max(self.tokens, max_tokens)
             self.exact_tokens = False
+        return seen
 
     def restart(self) -> None:
         """Another try begins; what the last one cost is kept in `lost`."""

@@ -108,6 +108,11 @@ async def _try_prefill(client: OpenAIClient, engine: str | None) -> tuple[bool |
     return False, None, spent
 
 
+def abort_request(max_tokens: int) -> Request:
+    """What `try_abort` sends."""
+    return Request(_LONG_COUNT, Sampling(temperature=1.0, max_tokens=max_tokens), seed=3)
+
+
 async def try_abort(client: OpenAIClient, max_tokens: int) -> tuple[bool | None, int]:
     """Whether closing a stream of at most `max_tokens` frees its slot, where the server shows how many it is decoding
     (else None); and what that cost. One request.
@@ -128,8 +133,7 @@ async def try_abort(client: OpenAIClient, max_tokens: int) -> tuple[bool | None,
         if partial.tokens >= _SPEED_TOKENS:
             started.set()
 
-    request = Request(_LONG_COUNT, Sampling(temperature=1.0, max_tokens=max_tokens), seed=3)
-    stream: asyncio.Task[Completion] = asyncio.ensure_future(client.complete(request, partial, heard))
+    stream: asyncio.Task[Completion] = asyncio.ensure_future(client.complete(abort_request(max_tokens), partial, heard))
     waiting = asyncio.ensure_future(started.wait())
     await asyncio.wait((stream, waiting), return_when=asyncio.FIRST_COMPLETED)
     during = await _running(client)

@@ -317,7 +317,8 @@ def measured(name: str, url: str, address: str) -> dict[str, Any]:
     )
     if done.returncode:
         raise SystemExit(f"{name} failed:\n{done.stderr[-4000:]}")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    # Ray writes of killed actors to standard output, too.
+    found: dict[str, Any] = json.loads([line for line in done.stdout.splitlines() if line.startswith("{")][-1])
     return found
 
 

@@ -7,25 +7,21 @@ on a node that drains gets nothing more, ends what it has in hand, and the post 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
-import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import msgspec
-from ray.util.placement_group import placement_group
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from tts.actions import NO_USAGE, Action, End, Failed, Generate, Progressed, Verify, Work
 from tts.clusters import connect
 from tts.clusters.actors import GeneratorActor, Opened, Post, Stopping, VerifierActor
-from tts.clusters.member import ActorDied, Member, Role
+from tts.clusters.hiring import Hiring
+from tts.clusters.member import ROLES, ActorDied, Member, Role
 from tts.clusters.outbox import Begun, Stalled, Told
 from tts.clusters.placement import Placement
-from tts.clusters.spec import Actors, ClusterSpec, Count
+from tts.clusters.spec import ClusterSpec
 from tts.errors import (
     ActorFailed,
     ActorLost,
@@ -46,8 +42,6 @@ RETRY_FIRST_S, RETRY_LONGEST_S = 0.5, 15.0
 MOST_MOVES = 3  # of an action whose actor can reach no endpoint
 MOST_DEATHS = 6  # of actors with the same action in hand
 LAST_WORDS_S = 2.0
-CONCURRENT_CALLS = 64  # of the protocol's few; none of them is one sample
-_epochs = itertools.count(1)  # names of actors are unique in a program, however many runs it makes
 _log = logging.getLogger("tts.cluster")
 
 
@@ -86,7 +80,7 @@ class Crew:
         self.fail: Callable[[TTSError], None] = lambda error: None
         self._spec = spec
         self._target = target
-        self._urls: list[str] = [*(target["base_url"] or ())]
+        self._hiring = Hiring(spec, target)
         self._connected = False
         self._failed: TTSError | None = None
         self._posts: list[_Post] = []
@@ -110,15 +104,14 @@ class Crew:
 
         Raises: ClusterUnreachable, ClusterMismatch, ClusterTooSmall, ActorFailed; EndpointError as seen from an actor.
         """
-        spec = self._spec
-        connect.connect(spec.address, self._cpus())
+        connect.connect(self._spec.address, self._hiring.cpus())
         self._connected = True
         await self._post_all(await asyncio.to_thread(connect.nodes))
-        for role, actors in (("generator", spec.generators), ("verifier", spec.verifiers)):
+        for role in ROLES:
             if not any(post.role == role for post in self._posts):
+                asked = self._hiring.actors(role).asked()
                 raise ClusterTooSmall(
-                    f"no node can hold a {role} ({actors.asked()}); the cluster has {connect.resources()}",
-                    asked=actors.asked(),
+                    f"no node can hold a {role} ({asked}); the cluster has {connect.resources()}", asked=asked
                 )
         firsts = [post.first for post in self._posts]
         await asyncio.wait(firsts, return_when=asyncio.FIRST_EXCEPTION)
@@ -146,7 +139,7 @@ class Crew:
     async def settle_cancellation(self, max_tokens: int) -> None:
         """Find out from an actor, with one request of at most `max_tokens` for each endpoint, whether it stops decoding
         when a stream is closed; have those that do not aborted, or charged in full."""
-        for url, model, key in self.probed:
+        for url, model, key in self._hiring.probed():
             asked = [member for member in self._members.values() if member.role == "generator"]
             try:
                 stopping = await asked[0].try_abort(url, model, key, max_tokens, self._spec.start_timeout_s)
@@ -156,9 +149,14 @@ class Crew:
                 self._cancellations[normalise_base_url(url)] = "abort" if stopping.engine == "sglang" else "best_effort"
         self.settle(self._cancellations)
 
+    @property
+    def probes(self) -> int:
+        """How many requests `settle_cancellation` makes."""
+        return len(self._hiring.probed())
+
     def settle_unprobed(self) -> None:
         """Trust no endpoint to stop when a stream is closed: what is cancelled is charged in full."""
-        self.settle({normalise_base_url(url): "best_effort" for url, _, _ in self.probed})
+        self.settle({normalise_base_url(url): "best_effort" for url, _, _ in self._hiring.probed()})
 
     def settle(self, cancellations: Mapping[str, Cancellation]) -> None:
         """Tell everybody what to do at these endpoints when a stream is cancelled."""
@@ -166,21 +164,11 @@ class Crew:
         for member in self._members.values():
             member.settle(self._cancellations)
 
-    @property
-    def probed(self) -> list[tuple[str, str | None, str | None]]:
-        """The endpoints of which it matters whether they stop when a stream is closed: URL, model, key."""
-        target = self._target
-        found = [(url, target.get("model"), target.get("api_key")) for url in self._urls]
-        judge = target.get("verifier_base_url")
-        if judge and judge not in self._urls:
-            found.append((judge, target.get("verifier_model"), target.get("verifier_api_key") or "EMPTY"))
-        return found
-
     async def probe(self) -> list[tuple[str, str, Capabilities]]:
         """Actor, endpoint and what the endpoint can do as seen from there, for every endpoint from every node."""
         found = []
         for member in {member.opened.node_id: member for member in self._members.values()}.values():
-            for url in self._urls:
+            for url in self._hiring.urls:
                 model, key = self._target.get("model"), self._target.get("api_key")
                 seen = await member.probe(url, model, key, self._spec.start_timeout_s)
                 found.append((member.name, url, msgspec.msgpack.decode(seen, type=Capabilities)))
@@ -277,7 +265,7 @@ class Crew:
     def _role_of(self, action: Work) -> Role:
         """Generators sample; verifiers score and compute. What asks an engine that generators host goes to them."""
         asks = isinstance(action, Verify) and action.request is not None
-        if isinstance(action, Generate) or (asks and self._hosts_judge):
+        if isinstance(action, Generate) or (asks and self._hiring.hosts_judge):
             return "generator"
         return "verifier"
 
@@ -308,11 +296,8 @@ class Crew:
     async def _post_all(self, nodes: Sequence[connect.Node]) -> None:
         """Make the posts that these nodes ask for and that are not there; close those whose node is going or gone."""
         staying = {node.id: node for node in nodes if not node.draining}
-        wanted: list[tuple[Role, Actors, Count]] = [
-            ("generator", self._spec.generators, self._generator_count()),
-            ("verifier", self._spec.verifiers, self._spec.verifier_count()),
-        ]
-        for role, actors, count in wanted:
+        for role in ROLES:
+            count = self._hiring.count(role)
             posts = [post for post in self._posts if post.role == role and not post.closed]
             if count != "per_node":
                 for _ in range(count - len(posts)):
@@ -320,7 +305,7 @@ class Crew:
                 continue
             there = {post.node_id for post in posts}
             for node in staying.values():
-                if node.id not in there and node.holds(actors.asked()):
+                if node.id not in there and node.holds(self._hiring.actors(role).asked()):
                     self._open_post(role, node.id)
         for post in self._posts:
             if post.node_id is not None and post.node_id not in staying:
@@ -368,10 +353,10 @@ class Crew:
     async def _hire(self, post: _Post) -> Member:
         connect.check_connected()
         spec = self._spec
-        actors = spec.generators if post.role == "generator" else spec.verifiers
-        told = self._told(post, actors)
+        told = self._hiring.post(post.role, post.name, post.index, self._verifiers, self._cancellations)
+        options = self._hiring.options(post.role, post.node_id)
         actor = GeneratorActor if post.role == "generator" else VerifierActor
-        member = post.member = Member(post.role, told, actor, self._options(post, actors), spec.heartbeat_s)
+        member = post.member = Member(post.role, told, actor, options, spec.heartbeat_s)
         try:
             opened = await member.start(spec.start_timeout_s, connect.resources)
             if opened.program != program():
@@ -423,8 +408,8 @@ class Crew:
             self.orphaned(orphans)
 
     def _may_move(self, event: End, member: Member) -> bool:
-        """Whether an action failed only because this actor can reach no endpoint, while another may: then it goes to that
-        one, having cost nothing. A few times; then it is the endpoints that cannot be reached."""
+        """Whether an action failed only because this actor can reach no endpoint, and may go to one that can, having
+        cost nothing. After a few moves it is the endpoints that cannot be reached."""
         lost_its_way = isinstance(event, Failed) and event.error.type == "Unreachable" and event.usage == NO_USAGE
         placement = self._placements[member.role]
         if not lost_its_way or not any(s.open for name, s in placement.seats.items() if name != member.name):
@@ -481,70 +466,6 @@ class Crew:
                 )
                 self.fail(self._failed)
 
-    # --- what an actor is told
-
-    def _told(self, post: _Post, actors: Actors) -> Post:
-        spec, urls = self._spec, self._urls
-        own = urls
-        count = self._generator_count()
-        if post.role == "generator" and urls and count != "per_node":
-            own = urls[post.index % count :: count] or [urls[post.index % len(urls)]]
-        plain: dict[str, Any] = {key: value for key, value in self._target.items() if key not in _DRIVERS_OWN}
-        if post.role == "generator" and not self._hosts_judge:
-            plain = {key: value for key, value in plain.items() if not key.startswith("verifier_")}
-        engine: dict[str, Any] | None = None
-        if not urls:
-            engine = spec.engine.model_dump() if spec.engine is not None else {"kind": "embedded"}
-            engine = engine if post.role == "generator" else {"kind": "none"}
-        return Post(
-            post.name,
-            next(_epochs),
-            {**plain, "base_url": own},
-            tuple(url for url in urls if url not in own),
-            engine,
-            self._verifiers,
-            actors.workers or max(1, math.floor(actors.cpus)),
-            spec.hedge_after_s,
-            self._cancellations,
-        )
-
-    def _options(self, post: _Post, actors: Actors) -> dict[str, Any]:
-        """Ray's, for one actor. It is never restarted or called again by Ray: we replace it, with the next epoch."""
-        options: dict[str, Any] = {
-            "num_cpus": actors.cpus,
-            "num_gpus": actors.gpus,
-            "resources": actors.resources or None,
-            "memory": actors.memory_bytes,
-            "max_restarts": 0,
-            "max_task_retries": 0,
-            "max_concurrency": CONCURRENT_CALLS,
-            "scheduling_strategy": "SPREAD",
-        }
-        if actors.placement_group is not None:
-            asked = actors.placement_group
-            group = placement_group([*asked.bundles], asked.strategy)
-            options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(
-                group, placement_group_bundle_index=0, placement_group_capture_child_tasks=True
-            )
-        elif post.node_id is not None:
-            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(post.node_id, soft=False)
-        return {name: value for name, value in options.items() if value is not None}
-
-    @property
-    def _hosts_judge(self) -> bool:
-        """Whether verifications ask the engine that the generators host."""
-        return not self._urls and not self._target.get("verifier_base_url")
-
-    def _generator_count(self) -> Count:
-        return self._spec.generator_count(self._target["concurrency"], hosts=not self._urls)
-
-    def _cpus(self) -> float:
-        """What a Ray of our own needs to hold everybody."""
-        generators = self._generator_count()
-        verifiers = self._spec.verifier_count()
-        many = [1 if count == "per_node" else count for count in (generators, verifiers)]
-        return many[0] * self._spec.generators.cpus + many[1] * self._spec.verifiers.cpus
-
 
 async def _ended(tasks: Sequence[asyncio.Task[None]]) -> None:
     for task in tasks:
@@ -555,8 +476,3 @@ async def _ended(tasks: Sequence[asyncio.Task[None]]) -> None:
 def _tokens_of(action: Work) -> int:
     request = action.request if isinstance(action, Generate | Verify) else None
     return request.sampling.max_tokens if request is not None else 0
-
-
-_DRIVERS_OWN = frozenset(
-    ("prices", "price_in", "price_out", "verifier_price_in", "verifier_price_out", "model_config", "base_url")
-)

@@ -20,6 +20,7 @@ from tts.errors import ActorFailed, ClusterTooSmall, TTSError
 from tts.wire import Cancellation
 
 Role = Literal["generator", "verifier"]
+ROLES: tuple[Role, ...] = ("generator", "verifier")
 DRAIN_WAIT_S = 1.0  # how long an actor with nothing to tell keeps a drain waiting
 RESEND_S = 2.0  # a batch that is not taken by then is sent again
 
@@ -60,6 +61,10 @@ class Member:
         strategy = options.get("scheduling_strategy")
         self._group = getattr(strategy, "placement_group", None)  # removed with the actor
         self._handle: Any = ray.remote(actor).options(name=self.name, **options).remote(msgspec.msgpack.encode(post))
+        handle: Any = self._handle
+        self._submit = handle.submit.options(num_returns=0)
+        self._cancel = handle.cancel.options(num_returns=0)
+        self._drain = handle.drain
 
     async def start(self, limit_s: float, there: Callable[[], str]) -> Opened:
         """Wait until it can work.
@@ -120,17 +125,17 @@ class Member:
 
     def cancel(self, ids: Sequence[str]) -> None:
         """Stop these; of what has been sent by now, also what arrives later."""
-        self._handle.cancel.options(num_returns=0).remote(list(ids), self._sent)
+        self._cancel.remote(list(ids), self._sent)
 
     def _send(self, number: int, batch: bytes) -> None:
         with contextlib.suppress(RayError):  # a full object store, of a batch above its limit: it is sent again
-            self._handle.submit.options(num_returns=0).remote(number, batch)
+            self._submit.remote(number, batch)
 
     async def listen(self, hear: Callable[[Member, list[Told]], None]) -> None:
         """Take in what it tells. Raises: ActorDied; nothing else ends this."""
         while True:
             drain = asyncio.ensure_future(
-                self._handle.drain.remote(self._inbox.place, MOST_BYTES, DRAIN_WAIT_S),
+                self._drain.remote(self._inbox.place, MOST_BYTES, DRAIN_WAIT_S),
             )
             drain.add_done_callback(lambda drain: drain.cancelled() or drain.exception())  # read below, or nobody's
             # Not wait_for: a reply that came while this process itself was held up must count.

@@ -57,7 +57,7 @@ class RayCluster(Cluster):
         """Find out which endpoints decode on. Where the budget cannot hold that, none of them is trusted to stop."""
         if not self._probes:
             return
-        for _ in self._crew.probed:
+        for _ in range(self._crew.probes):
             charged = conductor.charge_overhead(abort_request(PROBE_TOKENS))
             if charged is None:
                 self._crew.settle_unprobed()

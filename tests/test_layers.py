@@ -14,6 +14,7 @@ PURE = [
         "conductor", "selectors", "votes", "sweeps", "sse", "wire", "partial",
     )
 ]  # fmt: skip
+PURE += [ROOT / "clusters" / f"{name}.py" for name in ("outbox", "placement", "hedges")]
 IO = {
     "asyncio", "socket", "subprocess", "threading", "multiprocessing", "concurrent", "time", "os", "io", "pathlib",
     "shutil", "signal", "select", "ray", "httpx2", "httpx", "aiohttp", "uuid", "requests",

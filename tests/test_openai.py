@@ -546,3 +546,53 @@ def test_the_models_are_listed() -> None:
 
     with FakeEngine(models=("a", "b")) as engine:
         assert asyncio.run(main()) == ("a", "b")
+
+
+@pytest.mark.parametrize("cancels", [1, 2])
+def test_a_cancelled_stream_that_nobody_can_stop_is_charged_in_full_however_often_it_is_cancelled(cancels: int) -> None:
+    async def main(url: str) -> Usage:
+        partial, begun = Partial(), asyncio.Event()
+        async with OpenAIClient(url, model="fake", cancellation="best_effort") as client:
+            request = Request((Message("user", "What is 2 + 2?"),), Sampling(max_tokens=300), seed=1)
+            task = asyncio.ensure_future(client.complete(request, partial, lambda *_: begun.set()))
+            await begun.wait()
+            for _ in range(cancels):
+                task.cancel()
+                await asyncio.sleep(0)
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        return partial.completion("cancelled").usage
+
+    with FakeEngine(lambda _: Reply(("x",) * 200, per_token_s=0.02), abort_on_disconnect=False) as engine:
+        usage = asyncio.run(main(engine.base_url))
+    assert usage.completion_tokens == 300
+    assert usage.approximate
+
+
+def test_a_stream_that_falls_silent_on_an_engine_that_decodes_on_is_charged_in_full_and_not_tried_again() -> None:
+    async def main(url: str) -> errors.TimedOut:
+        async with OpenAIClient(url, model="fake", cancellation="best_effort", idle_s=0.2) as client:
+            request = Request((Message("user", "What is 2 + 2?"),), Sampling(max_tokens=300), seed=1)
+            with pytest.raises(errors.TimedOut) as caught:
+                await client.complete(request, Partial())
+        return caught.value
+
+    script = lambda _: Reply(("x",) * 20, misbehave=Misbehaviour.SILENCE_MIDWAY, after=3)  # noqa: E731
+    with FakeEngine(script) as engine:
+        error = asyncio.run(main(engine.base_url))
+        assert engine.stats().requests == 1
+    assert error.facts["usage"]["completion_tokens"] == 300
+
+
+def test_two_clients_never_send_the_same_request_id() -> None:
+    async def main(url: str) -> None:
+        for _ in range(2):
+            async with OpenAIClient(url, model="fake", cancellation="abort") as client:
+                request = Request((Message("user", "What is 2 + 2?"),), Sampling(max_tokens=30), seed=1)
+                await asyncio.gather(*(client.complete(request, Partial()) for _ in range(3)))
+
+    with FakeEngine(flavour="sglang") as engine:
+        asyncio.run(main(engine.base_url))
+        rids = [request["rid"] for request in engine.requests]
+    assert len(set(rids)) == 6
+    assert not any(a != b and a.startswith(b) for a in rids for b in rids)

@@ -538,3 +538,121 @@ def _parent(folder: Path) -> int:
         return int((folder / "stat").read_text().rpartition(")")[2].split()[1])
     except OSError:  # it has ended
         return 0
+
+
+# --- many runs, and what happens between them
+
+
+def test_two_calls_at_once_share_the_ray_that_the_first_started() -> None:
+    code = """
+import asyncio, tts
+from tts.testing.engine import FakeEngine
+from tts.testing.replies import arithmetic
+
+async def main(quick, slow):
+    one = tts.asolve("What is 2 + 2?", "single", base_url=quick, cluster="ray")
+    other = tts.asolve("What is 3 + 3?", "majority_vote:n=4", base_url=slow, cluster="ray")
+    return await asyncio.gather(one, other)
+
+with FakeEngine(arithmetic(error_rate=0)) as quick, FakeEngine(arithmetic(error_rate=0, per_token_s=0.3)) as slow:
+    print(*(solved.answer for solved in asyncio.run(main(quick.base_url, slow.base_url))))
+import ray
+print(ray.is_initialized())
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.split() == ["4", "6", "False"]
+
+
+def test_an_actor_hired_while_the_others_are_equipped_gets_the_verifiers_too(ray_cluster: Any) -> None:
+    with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, engine.base_url, spec_of(ray_cluster)) as carrier:
+        (victim,) = members(carrier, "verifier")
+        os.kill(victim.opened.pid, signal.SIGKILL)
+        _, results, _ = carrier.run("best_of_n:n=2,verifier=judge", PROBLEMS[:6])
+        assert members(carrier, "verifier")[0].name != victim.name
+    for result in results.values():
+        assert not result.failures
+        assert sum(len(scores) for scores in result.scores.values()) == 2
+
+
+def test_work_that_no_node_is_left_for_stops_the_run_with_what_is_missing(ray_cluster: Any) -> None:
+    node = ray_cluster.add_node(num_cpus=4, resources={"judges": 1})
+    spec = spec_of(ray_cluster, verifiers={"count": "per_node", "resources": {"judges": 1}}, start_timeout_s=6.0)
+    slow = arithmetic(error_rate=0.4, per_token_s=0.05)
+    with FakeEngine(slow) as engine, Carrier("ray", slow, engine.base_url, spec) as carrier:
+        gone = Once(4, lambda: ray_cluster.remove_node(node))
+        with pytest.raises(ClusterTooSmall, match="no node could hold a verifier"):
+            carrier.run("best_of_n:n=4,verifier=judge", PROBLEMS, on_events=gone)
+        assert gone.thread is not None
+        gone.thread.join()
+
+
+def test_a_placement_group_holds_its_actor_and_is_gone_with_it(ray_cluster: Any) -> None:
+    from ray.util import placement_group_table
+
+    group = {"bundles": [{"CPU": 1}, {"CPU": 1}], "strategy": "PACK"}
+    spec = spec_of(ray_cluster, generators={"count": 1, "placement_group": group})
+    with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, engine.base_url, spec) as carrier:
+        (victim,) = members(carrier, "generator")
+        kill = Once(8, lambda: os.kill(victim.opened.pid, signal.SIGKILL))
+        _, results, _ = carrier.run("majority_vote:n=4", PROBLEMS, on_events=kill)
+        assert all(result.selected for result in results.values())
+        states = Counter(row["state"] for row in placement_group_table().values())
+        assert states["CREATED"] == 1
+    limit_s = time.monotonic() + 20
+    while any(row["state"] != "REMOVED" for row in placement_group_table().values()):
+        assert time.monotonic() < limit_s
+        time.sleep(0.1)
+
+
+def test_cancellations_of_one_run_do_not_reach_into_the_next(ray_cluster: Any, expected: dict[str, str | None]) -> None:
+    with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, engine.base_url, spec_of(ray_cluster)) as carrier:
+        carrier.run("first_finish:n=8", PROBLEMS)
+        records, results, _ = carrier.run("majority_vote:n=8", PROBLEMS)
+    assert not any(isinstance(record, Cancelled) for record in records)
+    assert {search: result.answer for search, result in results.items()} == expected
+
+
+def test_an_actor_that_can_reach_no_endpoint_passes_its_work_on(ray_cluster: Any) -> None:
+    """One of two actors loses its way to the engine: its client is given an address where nobody listens any more."""
+    import ray
+
+    def cut_off(self: Any, url: str) -> None:
+        for pool in self._executor._models.values():
+            for endpoint in pool._endpoints:
+                endpoint.client.endpoint = url
+
+    spec = spec_of(ray_cluster, generators={"count": 2})
+    with FakeEngine(SCRIPT) as doomed:
+        nowhere = doomed.base_url
+    with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, [engine.base_url], spec) as carrier:
+        lost = members(carrier, "generator")[1]
+        ray.get(lost._handle.__ray_call__.remote(cut_off, nowhere))
+        records, results, conductor = carrier.run("majority_vote:n=4", PROBLEMS)
+        done = {member.name: member.finished for member in members(carrier, "generator")}
+    assert_finished_once_each(records, 4 * len(PROBLEMS))
+    assert done[lost.name] == 0
+    assert not any(isinstance(record, Lost) for record in records)
+    assert conductor.ledger.spent.samples == 4 * len(PROBLEMS)
+    assert all(not result.failures for result in results.values())
+
+
+def test_the_doctor_reads_the_endpoints_of_a_cluster_file(ray_cluster: Any, tmp_path: Path) -> None:
+    from tts.doctor import examine
+
+    slow = arithmetic(error_rate=0.0, words=100, per_token_s=0.01)
+    with FakeEngine(slow) as engine:
+        file = tmp_path / "cluster.yaml"
+        file.write_text(
+            f"cluster: ray\naddress: {ray_cluster.address}\nendpoints: [{engine.base_url}]\n"
+            "generators: {count: 1}\nverifiers: {count: 1}\n"
+        )
+        found = {finding.what.strip(): finding for finding in examine([], None, None, file)}
+    assert found["cluster"].ok
+    assert "nodes" in found["cluster"].detail
+    seen = [finding for what, finding in found.items() if what.startswith(f"endpoint {engine.base_url} from tts-")]
+    assert seen
+    assert all(finding.ok and "fake" in finding.detail for finding in seen)
+    assert any(what.startswith("actor tts-generator") for what in found)
+    assert found["abort on close"].ok

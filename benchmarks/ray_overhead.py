@@ -403,7 +403,7 @@ def streams_table(address: str) -> str:
     per_s = STREAM_SAMPLES / found["wall"]
     return "\n".join(
         [
-            f"## {STREAMS:,} streams at once on 2 generators, {STREAM_S:.0f} s each: is the driver the limit?\n",
+            f"## {STREAMS:,} requests in flight on 2 generators, {STREAM_S:.0f} s each: is the driver the limit?\n",
             "| samples/s | driver, of one core | driver ms a sample | actors, of one core |",
             "|---:|---:|---:|---:|",
             f"| {per_s:,.0f} | {100 * found['driver'] / found['wall']:.0f} % "

@@ -438,7 +438,7 @@ def main() -> None:
     prepare(None)
     import ray
 
-    head = ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    head = ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     address = head.address_info["gcs_address"]
     tables = []
     if arguments.part in (None, "rate"):

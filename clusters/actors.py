@@ -125,7 +125,7 @@ class Host:
         self._early: set[int] = set()  # batches that overtook one before them
         self._since: dict[str, float] = {}  # when what is in hand came
         self._copies: set[str] = set()  # second requests that have no token yet
-        self._tombstones: OrderedDict[str, None] = OrderedDict()
+        self._tombstones: OrderedDict[str, int] = OrderedDict()  # id -> the last batch in which it may come
         self._drained_s = time.monotonic()
         self._started_s = time.monotonic()
         self._metrics = ActorMetrics(self._post.name)
@@ -161,9 +161,8 @@ class Host:
         assert self._executor is not None
         for action in unpacked(batch):
             if isinstance(action, Cancel):
-                self._cancel(action.id, may_come=True)
-            elif action.id in self._tombstones:
-                del self._tombstones[action.id]
+                self._cancel(action.id, number)
+            elif self._tombstones.pop(action.id, 0) >= number:
                 self._tell(Cancelled(action.id, 0.0))
             elif action.id not in self._executor:
                 self._since[action.id] = time.monotonic()
@@ -175,7 +174,7 @@ class Host:
         """Stop these, all the way to the engine; one that has not come yet is stopped when it does, in a batch up to
         number `sent`."""
         for id in ids:
-            self._cancel(id, may_come=self._taken < sent)
+            self._cancel(id, sent)
 
     async def drain(self, place: int, most_bytes: int, wait_s: float) -> bytes:
         """What there is to tell after `place`, at most `most_bytes` of it; waits up to `wait_s` for something."""
@@ -271,15 +270,14 @@ class Host:
         for client in self._clients:
             client.cancellation = cancellations.get(client.endpoint, client.cancellation)
 
-    def _cancel(self, id: str, *, may_come: bool) -> None:
+    def _cancel(self, id: str, sent: int) -> None:
         assert self._executor is not None
         if id in self._executor:
             self._executor.cancel(id)
-        if id in self._executor or not may_come:
-            return
-        self._tombstones[id] = None
-        if len(self._tombstones) > MOST_TOMBSTONES:
-            self._tombstones.popitem(last=False)
+        elif self._taken < sent:
+            self._tombstones[id] = sent
+            if len(self._tombstones) > MOST_TOMBSTONES:
+                self._tombstones.popitem(last=False)
 
     def _put(self, told: Told) -> None:
         self._outbox.put(told)

@@ -18,11 +18,12 @@ from tts.actions import NO_USAGE, Action, End, Failed, Generate, Progressed, Ver
 from tts.clusters import connect
 from tts.clusters.actors import GeneratorActor, Opened, Post, Stopping, VerifierActor
 from tts.clusters.hiring import Hiring
-from tts.clusters.member import ROLES, ActorDied, Member, Role
+from tts.clusters.member import ROLES, Member, Role
 from tts.clusters.outbox import Begun, Stalled, Told
 from tts.clusters.placement import Placement
 from tts.clusters.spec import ClusterSpec
 from tts.errors import (
+    ActorDied,
     ActorFailed,
     ActorLost,
     ClusterMismatch,

@@ -16,17 +16,13 @@ from ray.util.placement_group import remove_placement_group
 from tts.actions import Action
 from tts.clusters.actors import Drained, Opened, Post, Stopping
 from tts.clusters.outbox import MOST_BYTES, Inbox, Told, batches
-from tts.errors import ActorFailed, ClusterTooSmall, TTSError
+from tts.errors import ActorDied, ActorFailed, ClusterTooSmall, TTSError
 from tts.wire import Cancellation
 
 Role = Literal["generator", "verifier"]
 ROLES: tuple[Role, ...] = ("generator", "verifier")
 DRAIN_WAIT_S = 1.0  # how long an actor with nothing to tell keeps a drain waiting
 RESEND_S = 2.0  # a batch that is not taken by then is sent again
-
-
-class ActorDied(ActorFailed):
-    """An actor is gone, or silent for too long."""
 
 
 class Member:

@@ -31,7 +31,7 @@ from tts.clusters.executor import Executor
 from tts.clusters.local import LocalCluster
 from tts.conductor import Conductor, Planned
 from tts.costs import CostModel
-from tts.errors import Overloaded, TTSError
+from tts.errors import InvalidParameter, Overloaded, TTSError
 from tts.journal import Decided, Record, encode
 from tts.openai import OpenAIClient
 from tts.outcome import Result
@@ -527,7 +527,6 @@ def test_arguments_that_no_process_can_be_sent_fail_the_call_at_once() -> None:
         await run.call("operator:add", object(), 1)
         raise AssertionError("it was called")
 
-    with FakeEngine() as engine:
-        solved = tts.solve("What is 2 + 3?", odd, base_url=engine.base_url)
-    assert solved.error is not None
-    assert "must be JSON-like" in solved.error.message
+    with FakeEngine() as engine, pytest.raises(InvalidParameter, match="must be JSON-like"):
+        tts.solve("What is 2 + 3?", odd, base_url=engine.base_url)
+    assert engine.stats().requests == 0

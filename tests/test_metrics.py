@@ -22,7 +22,10 @@ def free():
         return s.getsockname()[1]
 
 port = free()
-ray.init(num_cpus=4, include_dashboard=True, dashboard_port=free(), _metrics_export_port=port, log_to_driver=False)
+ray.init(
+    address="local", num_cpus=4, include_dashboard=True, dashboard_port=free(), _metrics_export_port=port,
+    log_to_driver=False,
+)
 with FakeEngine(arithmetic(per_token_s=0.02)) as engine:
     result = tts.sweep(
         "arithmetic?size=20&seed=3", ["majority_vote:n=4", "first_finish:n=4", "best_of_n:n=2,verifier=judge"],

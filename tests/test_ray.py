@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -656,3 +657,25 @@ def test_the_doctor_reads_the_endpoints_of_a_cluster_file(ray_cluster: Any, tmp_
     assert all(finding.ok and "fake" in finding.detail for finding in seen)
     assert any(what.startswith("actor tts-generator") for what in found)
     assert found["abort on close"].ok
+
+
+def test_the_progress_display_shows_every_actor(ray_cluster: Any) -> None:
+    import io
+
+    from rich.console import Console
+
+    from tts.display import Display
+
+    shown = io.StringIO()
+    console = Console(file=shown, force_terminal=True, width=100, height=40)
+    slow = arithmetic(per_token_s=0.05)
+    with FakeEngine(slow) as engine:
+        tts.sweep(
+            "arithmetic?size=8&seed=3", "majority_vote:n=4", base_url=engine.base_url, concurrency=8,
+            cluster=spec_of(ray_cluster, generators={"count": 2}), watcher=Display(console),
+        )  # fmt: skip
+    text = shown.getvalue()
+    assert re.search(r"tts-generator-0\.\d+: working, [1-9]\d* in hand", text)
+    assert re.search(r"tts-generator-1\.\d+: working", text)
+    assert re.search(r"tts-verifier-0\.\d+: working, 0 in hand", text)
+    assert re.search(r"[1-9]\d* in flight", text)

@@ -37,6 +37,7 @@ TTSError
 │   ├── ClusterMismatch        another version of Ray, Python or tts there
 │   ├── ClusterTooSmall        it does not have the resources that were asked for
 │   ├── ActorFailed            an actor that cannot be started, or dies as often as it is
+│   │   └── ActorDied          it is gone, or silent for too long
 │   └── ActorLost              one action, in whose hands too many actors have died
 └── RunError                   the run folder's
     ├── RunMismatch            the folder holds a run with another configuration
@@ -227,6 +228,10 @@ class ClusterTooSmall(ClusterError):
 
 class ActorFailed(ClusterError):
     """An actor could not be started, as often as was tried; the message holds why."""
+
+
+class ActorDied(ActorFailed):
+    """An actor is gone, or silent for too long: its work is given to others, and another takes its place."""
 
 
 class ActorLost(ClusterError):

@@ -73,12 +73,14 @@ class Crew:
     Attributes:
         tell, orphaned, fail: whoever carries the run hears of events; of the ids whose actor died, with an error for
             those that must not be tried again; and of the error after which the crew cannot go on.
+        looked: called every few seconds, when the nodes have been looked at.
     """
 
     def __init__(self, spec: ClusterSpec, target: Target) -> None:
         self.tell: Callable[[Sequence[Told]], None] = lambda events: None
         self.orphaned: Callable[[Mapping[str, ErrorInfo | None]], None] = lambda ids: None
         self.fail: Callable[[TTSError], None] = lambda error: None
+        self.looked: Callable[[], None] = lambda: None
         self._spec = spec
         self._target = target
         self._hiring = Hiring(spec, target)
@@ -452,6 +454,13 @@ class Crew:
             except Exception as error:  # the cluster's head does not answer: its actors may go on all the same
                 _log.warning("cannot see the cluster's nodes: %s", error)
             self._check_posts()
+            self.looked()
+
+    def held(self) -> set[str]:
+        """Ids of everything that an actor has in hand, or that waits for one."""
+        return {id for placement in self._placements.values() for id in placement} | {
+            id for waiting in self._waiting.values() for id in waiting
+        }
 
     def _check_posts(self) -> None:
         """Work that waits for a kind of actor for which no node is left cannot wait for ever."""

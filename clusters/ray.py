@@ -6,6 +6,7 @@ crosses Ray are batches: of actions to an actor (one call per step), of events b
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import cast
@@ -17,7 +18,7 @@ from tts.clusters.actors import Opened
 from tts.clusters.cluster import Cluster, Site
 from tts.clusters.crew import Crew
 from tts.clusters.executor import Executor
-from tts.clusters.hedges import Hedges
+from tts.clusters.hedges import COPY, Hedges
 from tts.clusters.metrics import DriverMetrics
 from tts.clusters.outbox import Begun, Stalled, Told
 from tts.clusters.spec import ClusterSpec
@@ -30,6 +31,7 @@ from tts.target import SAME_NAME, Target
 from tts.types import ErrorInfo
 from tts.wire import Capabilities
 
+_log = logging.getLogger("tts.cluster")
 PROBE_TOKENS = 256  # of the one stream for each endpoint that shows whether it stops when it is closed
 
 
@@ -45,6 +47,8 @@ class RayCluster(Cluster):
         self._probes = probes
         self._crew = crew
         crew.tell, crew.orphaned, crew.fail = self._heard, self._lost_hold, self._fail
+        crew.looked = self._audit
+        self._unheld: set[str] = set()
         self._hedges = Hedges()
         self._stalled: list[str] = []
         self._timers = Executor({}, {}, None, self._tell, self._now)
@@ -107,6 +111,18 @@ class RayCluster(Cluster):
         held = {self._hedges.orphaned(id): error for id, error in orphans.items()}
         self._orphaned({id: error for id, error in held.items() if id is not None})
         self._settle_hedges()
+
+    def _audit(self) -> None:
+        """What the conductor waits for and nobody has had in hand at two looks in a row would be waited for in vain: it
+        is asked for again, as if its actor had died."""
+        if self._conductor is None:
+            return
+        unheld = {id for id in self._conductor.unended if id not in self._timers} - self._crew.held()
+        forgotten = unheld & self._unheld - {id.removesuffix(COPY) for id in self._crew.held()}
+        self._unheld = unheld - forgotten
+        if forgotten:
+            _log.warning("nobody has %s in hand: asked for again", ", ".join(sorted(forgotten)[:5]))
+            self._orphaned(dict.fromkeys(forgotten))
 
     def _settle_hedges(self) -> None:
         cancels, self._hedges.cancels = self._hedges.cancels, []

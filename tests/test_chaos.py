@@ -37,7 +37,7 @@ def undisturbed() -> dict[str, str | None]:
         return {search: result.answer for search, result in simulated.run(TEXT, PROBLEMS)[1].items()}
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", range(ROUNDS))
 def test_actors_die_every_second_and_a_node_half_way(
     seed: int, ray_cluster: Any, undisturbed: dict[str, str | None], capfd: pytest.CaptureFixture[str]

@@ -679,3 +679,23 @@ def test_the_progress_display_shows_every_actor(ray_cluster: Any) -> None:
     assert re.search(r"tts-generator-1\.\d+: working", text)
     assert re.search(r"tts-verifier-0\.\d+: working, 0 in hand", text)
     assert re.search(r"[1-9]\d* in flight", text)
+
+
+def test_what_nobody_has_in_hand_any_more_is_asked_for_again(ray_cluster: Any, expected: dict[str, str | None]) -> None:
+    """However that came about: here, by taking actions out of the books that their actors are held by."""
+    with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, engine.base_url, spec_of(ray_cluster)) as carrier:
+        placement = carrier.site._crew._placements["generator"]
+        done = False
+
+        def forget(events: Any) -> None:
+            nonlocal done
+            if not done and len(list(placement)) > 4:
+                done = True
+                for id in list(placement)[:4]:
+                    placement.ended(id)
+
+        records, results, conductor = carrier.run("majority_vote:n=8", PROBLEMS, on_events=forget)
+    assert {search: result.answer for search, result in results.items()} == expected
+    assert_finished_once_each(records, 8 * len(PROBLEMS))
+    assert len([record for record in records if isinstance(record, Lost)]) == 4
+    assert not conductor.ledger.reservations

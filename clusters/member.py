@@ -38,7 +38,6 @@ class Member:
         opened: what it said when it could work.
         retired: set once it is to get nothing more.
         finished: how many of its actions have ended.
-        heard_s: when it last answered (time.monotonic).
     """
 
     def __init__(self, role: Role, post: Post, actor: type, options: Mapping[str, Any], heartbeat_s: float) -> None:
@@ -47,7 +46,6 @@ class Member:
         self.opened = Opened()
         self.retired = asyncio.Event()
         self.finished = 0
-        self.heard_s = time.monotonic()
         self._post = post
         self._heartbeat_s = heartbeat_s
         self._asked = options
@@ -81,7 +79,6 @@ class Member:
         except RayError as error:
             raise ActorFailed(f"{self.name} could not be started: {_reason(error)}", actor=self.name) from error
         self.opened = await self._ask("open", limit_s)
-        self.heard_s = time.monotonic()
         return self.opened
 
     async def equip(self, verifiers: Mapping[str, str | None], limit_s: float) -> None:
@@ -142,7 +139,6 @@ class Member:
                 reply = drain.result()
             except RayError as error:
                 raise ActorDied(f"{self.name}: {_reason(error)}") from error
-            self.heard_s = time.monotonic()
             drained = msgspec.msgpack.decode(reply, type=Drained)
             if drained.epoch != self._post.epoch:
                 raise ActorDied(f"{self.name} was answered for by epoch {drained.epoch}")

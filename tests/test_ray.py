@@ -289,10 +289,11 @@ def test_an_engine_that_decodes_on_is_found_out_and_stopped_or_charged_in_full(r
     losers = solved.bill.cancelled
     assert losers.samples >= 5  # one or another may have been as fast as the winner
     assert solved.lost.tokens == 256  # the probe, which decoded on and is charged to the run
-    assert decoded <= solved.cost.tokens
     if kind == "best_effort":
+        assert decoded <= solved.cost.tokens
         assert losers.tokens == losers.samples * 256
-    else:
+    else:  # one more token may be decoded in each stream before its end is heard
+        assert decoded <= solved.cost.tokens + losers.samples
         assert losers.tokens < losers.samples * 256
 
 

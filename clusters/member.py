@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -66,7 +66,7 @@ class Member:
         Raises: ClusterTooSmall if its resources did not come free; ActorFailed if it died; whatever it said itself.
         """
         try:
-            await asyncio.wait_for(self._handle.__ray_ready__.remote(), limit_s)
+            await _within(limit_s, self._handle.__ray_ready__.remote())
         except TimeoutError:
             asked = {k: v for k, v in self._asked.items() if k in ("num_cpus", "num_gpus", "memory", "resources") and v}
             there_ = there()
@@ -88,7 +88,7 @@ class Member:
     async def probe(self, url: str, model: str | None, api_key: str | None, limit_s: float) -> bytes:
         """What an endpoint can do, as seen from there. Raises: ActorDied."""
         try:
-            seen: bytes = await asyncio.wait_for(self._handle.probe.remote(url, model, api_key), limit_s)
+            seen: bytes = await _within(limit_s, self._handle.probe.remote(url, model, api_key))
         except (RayError, TimeoutError) as error:
             raise ActorDied(f"{self.name}: {_reason(error)}") from error
         return seen
@@ -99,7 +99,7 @@ class Member:
         """Whether an endpoint stops decoding when a stream is closed, as seen from there. Raises: ActorDied."""
         try:
             asked = self._handle.try_abort.remote(url, model, api_key, max_tokens)
-            return msgspec.msgpack.decode(await asyncio.wait_for(asked, limit_s), type=Stopping)
+            return msgspec.msgpack.decode(await _within(limit_s, asked), type=Stopping)
         except (RayError, TimeoutError) as error:
             raise ActorDied(f"{self.name}: {_reason(error)}") from error
 
@@ -157,7 +157,7 @@ class Member:
     async def stop(self, limit_s: float) -> None:
         """Let it close its streams and end its processes; then end it."""
         with contextlib.suppress(RayError, TimeoutError):  # it is gone, or about to be
-            await asyncio.wait_for(self._handle.aclose.remote(), limit_s)
+            await _within(limit_s, self._handle.aclose.remote())
         self.kill()
 
     def _confirm(self, taken: int) -> None:
@@ -172,7 +172,7 @@ class Member:
 
     async def _ask(self, method: str, limit_s: float, *args: Any) -> Opened:
         try:
-            reply = await asyncio.wait_for(getattr(self._handle, method).remote(*args), limit_s)
+            reply = await _within(limit_s, getattr(self._handle, method).remote(*args))
         except TimeoutError:
             raise ActorFailed(f"{self.name} did not get ready within {limit_s:g} s", actor=self.name) from None
         except RayError as error:
@@ -187,6 +187,13 @@ class Member:
         host = self.opened.node_id[:8]
         where = f"{self.name}{f' on node {host}' if host else ''}"
         return type(error)(f"as seen from {where}: {error.message}", **error.facts)
+
+
+async def _within(limit_s: float, reply: Awaitable[Any]) -> Any:
+    """Raises: TimeoutError. `asyncio.wait_for` of Python 3.11 forgets a cancellation that comes together with the reply:
+    a crew that was being closed then waited for ever for the one who had forgotten."""
+    async with asyncio.timeout(limit_s):
+        return await reply
 
 
 def _listed(asked: Mapping[str, Any]) -> str:

@@ -270,6 +270,21 @@ def test_a_storm_of_ten_thousand_submits_and_cancels_leaves_nothing_in_flight(ra
     assert len(ends) == 10_001
 
 
+def test_a_cancellation_that_comes_together_with_an_actor_s_reply_is_not_forgotten() -> None:
+    from tts.clusters.member import _within
+
+    async def cancelled_with_the_reply() -> None:
+        reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        task = asyncio.ensure_future(_within(5.0, reply))
+        await asyncio.sleep(0)
+        reply.set_result(b"")
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancelled_with_the_reply())
+
+
 @pytest.mark.parametrize("kind", ["abort", "best_effort"])
 def test_an_engine_that_decodes_on_is_found_out_and_stopped_or_charged_in_full(ray_cluster: Any, kind: str) -> None:
     def script(request: dict[str, Any]) -> Reply:

@@ -1,100 +1,266 @@
-import random
+"""Estimators against brute force: every subset of few samples, counted one by one."""
+
+from fractions import Fraction
 from itertools import combinations
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tts import estimators
-from tts.errors import InvalidParameter
-from tts.estimators import Interval, bootstrap_mean, frontier, paired_difference, pass_at_k
+from tts.errors import BadPool, InvalidParameter, UnknownName
+from tts.estimators import (
+    Grid,
+    all_right,
+    best_of,
+    coverage,
+    first_finishers,
+    longest,
+    majority,
+    majority_of_bests,
+    shorter_wins,
+    shortest,
+)
+from tts.pool import Pool, Sample
 
 
-def coin(problems, chance, seed):
-    rng = random.Random(seed)
-    return {f"p{i}": [float(rng.random() < chance)] for i in range(problems)}
+class Drawn:
+    """One sample of a problem, for counting by hand."""
+
+    def __init__(self, answer, correct, tokens, score):
+        self.answer, self.correct, self.tokens, self.score = answer, correct, tokens, score
 
 
-def test_the_interval_is_the_same_under_one_seed_whatever_the_order_of_the_problems():
-    values = coin(40, 0.6, 1)
-    found = bootstrap_mean(values, seed=3)
-    assert found == bootstrap_mean(dict(reversed(values.items())), seed=3)
-    assert found != bootstrap_mean(values, seed=4)
-    assert found.low < found.mean < found.high
-    assert found.n == 40
+@st.composite
+def problems(draw):
+    """Two problems of up to 7 samples; the answer 'a' is the right one; few distinct lengths and scores, so that there
+    are ties."""
+    found = []
+    for _ in range(2):
+        n = draw(st.integers(3, 7))
+        found.append(
+            [
+                Drawn(
+                    answer := draw(st.sampled_from(["a", "b", "c", None])),
+                    answer == "a",
+                    draw(st.integers(1, 4)) * 10,
+                    draw(st.sampled_from([0.0, 0.25, 0.5, 1.0, None])),
+                )
+                for _ in range(n)
+            ]
+        )
+    return found
 
 
-def test_the_interval_covers_the_truth_about_as_often_as_it_says():
-    covered = 0
-    for seed in range(400):
-        found = bootstrap_mean(coin(60, 0.6, f"run {seed}"), seed=seed, resamples=400, level=0.9)
-        covered += found.low <= 0.6 <= found.high
-    assert 0.86 <= covered / 400 <= 0.96  # 0.926 over many runs: 60 coins have few different means
+def grid_of(drawn):
+    rows = [
+        Sample("b", "m", f"p{p}", i, s.answer, s.correct, completion_tokens=s.tokens, scores={"rm": s.score})
+        for p, some in enumerate(drawn)
+        for i, s in enumerate(some)
+    ]
+    return Grid.of(Pool.of("x", rows))
 
 
-def test_more_seeds_of_the_same_problems_do_not_narrow_the_interval():
-    once = coin(30, 0.5, 2)
-    often = {problem: values * 8 for problem, values in once.items()}
-    assert bootstrap_mean(often, seed=1) == bootstrap_mean(once, seed=1)
+def by_hand(drawn, k, value):
+    """The mean of `value` over all k-subsets, by problem."""
+    return [
+        float(sum(Fraction(value(subset)) for subset in subsets) / len(subsets))
+        for subsets in (list(combinations(some, k)) for some in drawn)
+    ]
 
 
-def test_a_problem_counts_once_however_many_seeds_it_has():
-    assert bootstrap_mean({"a": [1.0, 1.0, 1.0], "b": [0.0]}, seed=1).mean == 0.5
+def has_answers(drawn):
+    return any(s.answer is not None for some in drawn for s in some)
 
 
-def test_a_single_problem_has_a_mean_and_no_interval():
-    assert bootstrap_mean({"a": [1.0, 0.0], "b": []}, seed=1) == Interval(0.5, None, None, 1)
+def answered(subset, drawn):
+    return [s for s in subset if s.answer is not None or not has_answers(drawn)]
 
 
-def test_no_problem_is_none_and_not_zero():
-    assert bootstrap_mean({}, seed=1) is None
-    assert bootstrap_mean({"a": []}, seed=1) is None
-    assert paired_difference({"a": [1.0]}, {"b": [1.0]}, seed=1) is None
+def share_of_best(items, key):
+    """How right a random one of the best is."""
+    top = max(map(key, items))
+    best = [s for s in items if key(s) == top]
+    return Fraction(sum(s.correct for s in best), len(best))
 
 
-def test_drawing_in_blocks_changes_nothing(monkeypatch):
-    values = coin(50, 0.3, 5)
-    whole = bootstrap_mean(values, seed=9)
-    monkeypatch.setattr(estimators, "_BLOCK", 170)
-    assert bootstrap_mean(values, seed=9) == whole
+def vote(items, weight=lambda s: 1):
+    totals = {}
+    for s in items:
+        if s.answer is not None:
+            totals[s.answer] = totals.get(s.answer, 0) + Fraction(weight(s))
+    if not totals:
+        return Fraction(0)
+    tied = [a for a, total in totals.items() if total == max(totals.values())]
+    return Fraction(tied.count("a"), len(tied))
 
 
-def test_a_paired_difference_is_narrower_than_its_parts_and_keeps_shared_problems_only():
-    ease = {f"p{i}": i % 2 for i in range(60)}
-    weak = {p: [e * 0.8] for p, e in ease.items()}
-    strong = {p: [e * 0.8 + (0.1 if p < "p5" else 0.2)] for p, e in ease.items()} | {"extra": [9.0]}
-    found = paired_difference(strong, weak, seed=1)
-    assert found.n == 60
-    assert 0.1 < found.low < found.mean < found.high < 0.2
-    alone = bootstrap_mean(weak, seed=1)
-    assert found.high - found.low < (alone.high - alone.low) / 4
+def check(curve, expected):
+    assert curve.accuracy[:, 0] == pytest.approx(expected)
+    assert curve.noise.tolist() == [0.0]
 
 
-@pytest.mark.parametrize("wrong", [{"resamples": 0}, {"level": 0.0}, {"level": 1.0}])
-def test_impossible_settings_are_refused(wrong):
-    with pytest.raises(InvalidParameter, match=next(iter(wrong))):
-        bootstrap_mean(coin(3, 0.5, 1), seed=1, **wrong)
+@settings(deadline=None)
+@given(problems(), st.integers(1, 3))
+def test_coverage_and_worst_of_k_are_what_counting_subsets_gives(drawn, k):
+    grid = grid_of(drawn)
+    check(coverage(grid, [k]), by_hand(drawn, k, lambda subset: any(s.correct for s in subset)))
+    check(all_right(grid, [k]), by_hand(drawn, k, lambda subset: all(s.correct for s in subset)))
 
 
-@pytest.mark.parametrize(("n", "correct"), [(6, 0), (6, 1), (6, 4), (6, 6), (1, 1)])
-def test_pass_at_k_is_the_share_of_subsets_that_hold_a_right_sample(n, correct):
-    right = [i < correct for i in range(n)]
-    for k in range(1, n + 1):
-        subsets = list(combinations(right, k))
-        assert pass_at_k(n, correct, k) == pytest.approx(sum(map(any, subsets)) / len(subsets))
+@settings(deadline=None)
+@given(problems(), st.integers(1, 3))
+def test_best_of_k_takes_the_highest_score_of_those_with_an_answer_and_shares_ties(drawn, k):
+    def best(subset):
+        usable = [s for s in answered(subset, drawn) if s.score is not None]
+        return share_of_best(usable, lambda s: s.score) if usable else share_of_best(subset, lambda s: 0)
+
+    check(best_of(grid_of(drawn), [k], "rm"), by_hand(drawn, k, best))
 
 
-@pytest.mark.parametrize(("n", "correct", "k"), [(4, 5, 1), (4, -1, 1), (4, 2, 0), (4, 2, 5)])
-def test_pass_at_k_refuses_impossible_counts(n, correct, k):
-    with pytest.raises(InvalidParameter, match=f"k={k}"):
-        pass_at_k(n, correct, k)
+@settings(deadline=None)
+@given(problems(), st.integers(1, 3))
+def test_a_race_is_won_by_the_shortest_usable_and_everybody_is_paid_up_to_its_end(drawn, k):
+    def first(subset):
+        usable = answered(subset, drawn)
+        return share_of_best(usable, lambda s: -s.tokens) if usable else share_of_best(subset, lambda s: 0)
+
+    def last(subset):
+        usable = answered(subset, drawn)
+        return share_of_best(usable, lambda s: s.tokens) if usable else share_of_best(subset, lambda s: 0)
+
+    def cutoff(subset):
+        usable = answered(subset, drawn)
+        return min(s.tokens for s in usable) if usable else max(s.tokens for s in subset)
+
+    grid = grid_of(drawn)
+    race = shortest(grid, [k])
+    check(race, by_hand(drawn, k, first))
+    check(longest(grid, [k]), by_hand(drawn, k, last))
+    assert race.sequential[:, 0] == pytest.approx(by_hand(drawn, k, cutoff))
+    assert race.tokens[:, 0] == pytest.approx(by_hand(drawn, k, lambda s: sum(min(x.tokens, cutoff(s)) for x in s)))
 
 
-@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=12))
-def test_the_frontier_holds_exactly_the_points_that_no_other_beats(points):
-    def beaten(p):
-        return any(q[0] <= p[0] and q[1] >= p[1] and q != p for q in points)
+@settings(deadline=None)
+@given(problems(), st.integers(1, 3))
+def test_the_tokens_of_k_and_of_the_longest_of_k_are_what_counting_gives(drawn, k):
+    curve = coverage(grid_of(drawn), [k])
+    assert curve.tokens[:, 0] == pytest.approx(by_hand(drawn, k, lambda s: sum(x.tokens for x in s)))
+    assert curve.sequential[:, 0] == pytest.approx(by_hand(drawn, k, lambda s: max(x.tokens for x in s)))
 
-    found = frontier(points)
-    assert sorted(found) == [i for i, p in enumerate(points) if not beaten(p)]
-    assert [points[i][0] for i in found] == sorted(points[i][0] for i in found)
+
+@settings(deadline=None)
+@given(problems(), st.integers(1, 3))
+def test_votes_are_what_counting_gives(drawn, k):
+    def weighted(subset):
+        scored = [s for s in subset if s.score is not None and s.answer is not None]
+        return vote(scored, lambda s: s.score) if scored else vote(subset)
+
+    grid = grid_of(drawn)
+    check(majority(grid, [k]), by_hand(drawn, k, vote))
+    check(majority(grid, [k], score="rm"), by_hand(drawn, k, weighted))
+
+
+@settings(deadline=None)
+@given(problems(), st.sampled_from([None, "rm"]))
+def test_random_orders_give_what_all_subsets_give_within_their_stated_noise(drawn, score):
+    grid = grid_of(drawn)
+    ks = [1, 2, 3]
+    exact = majority(grid, ks, score=score)
+    few = estimators.MOST_SUBSETS
+    try:
+        estimators.MOST_SUBSETS = 0
+        drawn_ = majority(grid, ks, score=score, draws=600)
+    finally:
+        estimators.MOST_SUBSETS = few
+    assert np.abs(drawn_.mean() - exact.mean()) == pytest.approx(0, abs=0.09)
+    assert (np.abs(drawn_.mean() - exact.mean()) < 6 * drawn_.noise + 0.01).all()
+
+
+@settings(deadline=None)
+@given(problems(), st.integers(2, 3), st.integers(1, 2))
+def test_the_first_m_finishers_vote_and_the_others_stop_when_the_mth_has_ended(drawn, n, m):
+    def order(subset):
+        return sorted(answered(subset, drawn), key=lambda s: s.tokens)
+
+    def cutoff(subset):
+        usable = order(subset)
+        return usable[m - 1].tokens if len(usable) >= m else max(s.tokens for s in subset)
+
+    grid = grid_of(drawn)
+    curve = first_finishers(grid, [n], m)
+    assert curve.sequential[:, 0] == pytest.approx(by_hand(drawn, n, cutoff))
+    assert curve.tokens[:, 0] == pytest.approx(by_hand(drawn, n, lambda s: sum(min(x.tokens, cutoff(s)) for x in s)))
+    lengths_differ = all(len({s.tokens for s in some}) == len(some) for some in drawn)
+    if lengths_differ:  # else which of two equally long ones is among the first is a matter of chance
+        check(curve, by_hand(drawn, n, lambda s: vote(order(s)[:m])))
+
+
+@settings(deadline=None)
+@given(problems(), st.integers(2, 3))
+def test_majority_of_bests_is_the_majority_at_m_1_and_best_of_k_at_m_k(drawn, k):
+    drawn = [[s for s in some if s.answer is not None and s.score is not None] for some in drawn]
+    if min(map(len, drawn)) < k:
+        return
+    grid = grid_of(drawn)
+    assert majority_of_bests(grid, [k], "rm", m=1).accuracy == pytest.approx(majority(grid, [k]).accuracy)
+    distinct = all(len({s.score for s in some}) == len(some) for some in drawn)
+    if distinct:  # tied bests of two answers share their win, and the answers tie
+        assert majority_of_bests(grid, [k], "rm", m=k).accuracy == pytest.approx(best_of(grid, [k], "rm").accuracy)
+
+
+def test_w_is_the_share_of_pairs_in_which_the_right_one_is_shorter():
+    right = [Drawn("a", True, t, None) for t in (10, 30)]
+    wrong = [Drawn("b", False, t, None) for t in (20, 30)]
+    grid = grid_of([right + wrong, right])
+    assert shorter_wins(grid)[0] == (1 + 1 + 0 + 0.5) / 4
+    assert np.isnan(shorter_wins(grid)[1])
+
+
+def test_problems_of_different_sizes_are_estimated_each_by_its_own():
+    drawn = [[Drawn("a", True, 10, 0.5)] * 2 + [Drawn("b", False, 10, 0.5)], [Drawn("b", False, 10, 0.5)] * 9]
+    grid = grid_of(drawn)
+    assert coverage(grid, [1, 2, 3]).accuracy.tolist() == [pytest.approx([2 / 3, 1, 1]), [0, 0, 0]]
+    with pytest.raises(InvalidParameter, match=r"from 1 to 3 \(problem p0 has no more samples\), but got 4"):
+        coverage(grid, [4])
+    with pytest.raises(InvalidParameter, match="from 1 to 3"):
+        majority(grid, [0])
+
+
+def test_a_pool_that_cannot_answer_says_so():
+    with pytest.raises(BadPool, match="no verdict"):
+        Grid.of(Pool.of("x", [Sample("b", "m", "p", 0)]))
+    with pytest.raises(BadPool, match="2 benchmarks"):
+        Grid.of(Pool.of("x", [Sample(b, "m", "p", 0, correct=True) for b in "ab"]))
+    with pytest.raises(BadPool, match="2 models"):
+        Grid.of(Pool.of("x", [Sample("b", m, "p", 0, correct=True) for m in "mn"]))
+    with pytest.raises(BadPool, match="every sample of q failed"):
+        Grid.of(Pool.of("x", [Sample("b", "m", "p", 0, correct=True), Sample("b", "m", "q", 0, error="on fire")]))
+    grid = Grid.of(Pool.of("x", [Sample("b", "m", "p", 0, correct=True, answer="1")]))
+    with pytest.raises(UnknownName, match="unknown score 'rm'"):
+        best_of(grid, [1], "rm")
+    with pytest.raises(BadPool, match="tokens of some samples were not recorded"):
+        shortest(grid, [1])
+    assert coverage(grid, [1]).tokens is None
+    negative = Grid.of(Pool.of("x", [Sample("b", "m", "p", 0, correct=True, answer="1", scores={"rm": -1.0})]))
+    with pytest.raises(InvalidParameter, match="not negative"):
+        majority(negative, [1], score="rm")
+
+
+def test_one_sample_a_problem_and_all_answers_null_are_answered_not_guessed():
+    rows = [Sample("b", "m", f"p{i}", 0, correct=i == 0, completion_tokens=3) for i in range(2)]
+    grid = Grid.of(Pool.of("x", rows))
+    assert coverage(grid, [1]).mean() == [0.5]
+    assert majority(grid, [1]).mean() == [0.0]  # nobody has an answer: there is nothing to vote on
+    assert shortest(grid, [1]).mean() == [0.5]
+
+
+def test_an_interval_is_over_problems_and_only_for_what_was_estimated():
+    rows = [Sample("b", "m", f"p{i}", j, "a", i < 5) for i in range(10) for j in range(2)]
+    curve = coverage(Grid.of(Pool.of("x", rows)), [1, 2])
+    interval = curve.interval(2, seed=1)
+    assert interval.mean == 0.5
+    assert interval.low < 0.5 < interval.high
+    with pytest.raises(InvalidParameter, match="not estimated at k=3"):
+        curve.interval(3)

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from tts.errors import MissingExtra, StorageFull
-from tts.estimators import bootstrap_mean
+from tts.intervals import bootstrap_mean
 from tts.report import Outcome, Row, summarise, write_report
 
 FACTS = {"title": "Six strategies", "model": "SmolLM2-135M", "date": "2026-11-23", "seeds": 2}

@@ -249,9 +249,9 @@ async def asweep(
     rows = summarise(outcomes, seed=config.seeds[0])
     files = {}
     if folder is not None:
-        files = _write_outcomes(folder, outcomes)
+        files = write_outcomes(folder, outcomes)
         if report:
-            files |= make_report(folder, rows, config, conductor.ledger.spent, conductor.lost)
+            files |= make_report(folder, rows, config, _paid(conductor.ledger.spent, conductor.lost))
     planned = len(cells) * len(listed)
     ledger = conductor.ledger
     return SweepResult(rows, outcomes, ledger.spent, conductor.lost, ledger.overrun, planned, folder, files)
@@ -371,12 +371,16 @@ class _Tally:
         return [self._done[search] for search in order if search in self._done]
 
 
-def make_report(folder: Path, rows: Sequence[Row], config: RunConfig, paid: Cost, lost: Cost) -> dict[str, Path]:
-    """Write the report of a run. Without the extra `report`, everything but the pictures."""
+def _paid(paid: Cost, lost: Cost) -> dict[str, str]:
     spent = describe_cost(paid)
     if lost.samples:
         spent += f" (lost in a crash or an abort: {describe_cost(lost)})"
-    facts = {
+    return {"paid": spent}
+
+
+def make_report(folder: Path, rows: Sequence[Row], config: RunConfig, more: Mapping[str, object]) -> dict[str, Path]:
+    """Write the report of a run, with `more` facts. Without the extra `report`, everything but the pictures."""
+    facts: dict[str, object] = {
         "title": f"{config.model} on {config.problems}",
         "model": config.model,
         "verifier model": config.verifier_model or config.model,
@@ -384,7 +388,7 @@ def make_report(folder: Path, rows: Sequence[Row], config: RunConfig, paid: Cost
         "seeds": ", ".join(map(str, config.seeds)),
         "budget of the run": config.run_budget or "none",
         "sampling": ", ".join(f"{k} {v}" for k, v in config.sampling.items()),
-        "paid": spent,
+        **more,
     }
     if notes := warnings_of(rows):
         facts["notes"] = "; ".join(notes)
@@ -412,7 +416,7 @@ async def areport(folder: str | Path) -> SweepResult:
         outcomes = await tally.outcomes()
     rows = summarise(outcomes, seed=config.seeds[0])
     paid = history.paid + history.unfinished
-    files = _write_outcomes(folder, outcomes) | make_report(folder, rows, config, paid, history.wasted)
+    files = write_outcomes(folder, outcomes) | make_report(folder, rows, config, _paid(paid, history.wasted))
     planned = len(cells) * len(task.examples)
     return SweepResult(rows, outcomes, paid, history.wasted, Cost(), planned, folder, files)
 
@@ -523,7 +527,8 @@ async def _check_references(grader: Grader, task: Task) -> None:
             await grader.check_reference(example.reference, example.problem, example.line)
 
 
-def _write_outcomes(folder: Path, outcomes: Sequence[Outcome]) -> dict[str, Path]:
+def write_outcomes(folder: Path, outcomes: Sequence[Outcome]) -> dict[str, Path]:
+    """One JSON object for each problem, cell and seed."""
     path = folder / "outcomes.jsonl"
     write_atomically(path, b"".join(msgspec.json.encode(o) + b"\n" for o in outcomes))
     return {path.name: path}

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import altair as alt
 import vl_convert
 
-from tts.estimators import frontier
+from tts.intervals import frontier
 from tts.report import Row
 
 # Okabe & Ito's colours that are dark enough on white; a shape says the same again, for print and for everybody.

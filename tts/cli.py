@@ -1,4 +1,4 @@
-"""The command line: `tts solve | sweep | report | strategies | model | doctor`.
+"""The command line: `tts solve | sweep | replay | pool | report | strategies | model | doctor`.
 
 Exit codes: 0 done · 1 an error of ours or a strategy's · 2 the call was wrong · 3 a model server failed · 4 the run
 folder failed · 5 the Ray cluster failed · 130 interrupted (everything paid for is saved).
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, cast
 
 import typer
 
+from tts.poolcli import pool_app, replay
+
 if TYPE_CHECKING:
     from tts.errors import TTSError
     from tts.types import Sampling
@@ -28,6 +30,8 @@ app = typer.Typer(
 )
 model_app = typer.Typer(help="The small models that run in process.", no_args_is_help=True)
 app.add_typer(model_app, name="model")
+app.add_typer(pool_app, name="pool")
+app.command()(replay)
 
 BaseUrl = Annotated[
     list[str] | None,

@@ -263,6 +263,11 @@ class Conductor:
         return self._live.get(id)
 
     @property
+    def partial(self) -> list[Result]:
+        """What there is so far of the searches that are open."""
+        return [opened.search.result for opened in self._open.values()]
+
+    @property
     def hedged(self) -> list[str]:
         """Ids of the samples of which a second request is under way."""
         return [*self._hedges]

@@ -184,6 +184,10 @@ def _cells(row: Row) -> dict[str, str]:
         "verifier": _whole(row.verifier_tokens),
         "cancelled": _whole(row.cancelled_tokens),
         "latency": "\N{EN DASH}" if row.latency_s is None else f"{row.latency_s:.1f} s",
+        "decided p50": _seconds(row.decision_p50_s),
+        "p99": _seconds(row.decision_p99_s),
+        "makespan": _seconds(row.makespan_s),
+        "late": "" if row.late_tokens is None else _whole(row.late_tokens),
         "problems": str(row.problems),
         "out of budget": str(row.exhausted),
         "errors": str(row.errors),
@@ -196,6 +200,10 @@ def _accuracy(row: Row) -> tuple[str, str]:
     a = row.accuracy
     between = "" if a.low is None or a.high is None else f"{100 * a.low:.0f}\N{EN DASH}{100 * a.high:.0f}"
     return f"{100 * a.mean:.1f} %", between
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f} s"
 
 
 def _whole(value: float | None) -> str:

@@ -5,6 +5,8 @@ TTSError
 │   ├── InvalidParameter       a value out of range
 │   ├── UnknownName            a strategy, parameter, selector, model that does not exist (with the nearest name)
 │   ├── BadProblem             a problem file or row (with its line number)
+│   ├── BadPool                a pool of recorded samples that cannot be read, or cannot answer the question
+│   │   └── PoolLacks          a replayed strategy asks for what the pool has not recorded
 │   ├── UnknownCost            a limit on dollars or FLOPs nobody can compute for this model
 │   ├── BudgetTooSmall         a budget that cannot hold one sample
 │   ├── MissingExtra           an optional package that is not installed
@@ -86,6 +88,14 @@ class UnknownName(UsageError):
 
 class BadProblem(UsageError):
     """A problem file, or one of its rows (`line` in `facts`), cannot be used."""
+
+
+class BadPool(UsageError):
+    """A pool of recorded samples, or one of its rows (`line` in `facts`), cannot be used for what was asked."""
+
+
+class PoolLacks(BadPool):
+    """A replay asks for something that was never recorded: a revision, a continuation, a score, one sample more."""
 
 
 class UnknownCost(UsageError):

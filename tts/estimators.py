@@ -1,131 +1,503 @@
-"""Means with bootstrap intervals, paired differences, unbiased pass@k, and the frontier. Pure; numpy loads on use.
+"""What k samples of a pool would do, without drawing them: unbiased estimators, over all problems and every k at once.
 
-The unit that is resampled is the problem: several seeds of one problem are averaged first, because they are not
-independent evidence about other problems (a cluster bootstrap).
+Where a closed form exists it is used: the k of n samples are any k-subset, and order statistics say how often each
+sample is the best, the shortest, the longest of one. Votes have no closed form: they are counted over all subsets where
+these are few, otherwise over random ones, and the error of that is stated (`Curve.noise`).
+
+All take a `Grid` and return a `Curve` of shape (problems, sizes). The conventions are those of the strategies: a sample
+without an answer abstains from votes and counts as wrong; ties are shared (in a random order each of the tied is seen
+first equally often, which is what the strategies go by).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
 
-from tts.errors import InvalidParameter
-from tts.types import Value
+import numpy as np
+from numpy.typing import NDArray
 
-_BLOCK = 1_000_000  # numbers drawn at a time: 10,000 problems, 2,000 times, would need 160 MB at once
+from tts.errors import BadPool, InvalidParameter, unknown_name
+from tts.intervals import Interval, bootstrap_mean
+from tts.pool import UNKNOWN, Pool
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+MOST_SUBSETS = 3000  # so many are enumerated; of more, random ones are drawn
+DRAWS = 200  # random orders of each problem's samples
+_TIE = 1e-9  # sums that differ by less are equal
+_CHUNK = 20_000_000  # numbers in one array, about
 
 
-class Interval(Value, frozen=True):
-    """A mean over `n` problems. `low` and `high` are None for a single problem: nothing can be said of its spread."""
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """One model's samples on one benchmark, failures left out: arrays of shape (problems, samples), padded at the end.
 
-    mean: float
-    low: float | None
-    high: float | None
-    n: int
-
-
-def bootstrap_mean(
-    values_by_problem: Mapping[str, Sequence[float]], *, seed: int, resamples: int = 2000, level: float = 0.95
-) -> Interval | None:
-    """The mean over problems of each problem's mean over seeds, with its percentile-bootstrap interval.
-
-    Efron & Tibshirani 1993, ch. 13. The same seed draws the same problems, whatever the order of the mapping. Where all
-    problems agree (every one right) the interval has no width: the bootstrap has seen no variation, not proved there
-    is none.
-
-    Args:
-        values_by_problem: problem id -> one value per seed. Problems without values are left out.
-        seed: of the resampling.
-        level: coverage, in (0, 1).
-
-    Returns:
-        None if there is no problem with a value.
-
-    Raises:
-        InvalidParameter: `resamples` or `level` out of range.
+    Attributes:
+        problems: ids; counts: how many samples each has, shape (problems,).
+        classes: number of the answer's class in its problem, -1 for no answer and for padding.
+        correct: verdicts, False in the padding.
+        tokens: of each completion, NaN where they were not recorded; None if they were for no sample.
+        usable: whether a sample ended by itself with an answer (where the pool has answers at all).
+        scores: by name, NaN for an abstention.
     """
-    _check(resamples, level)
-    means = [
-        sum(values_by_problem[p]) / len(values_by_problem[p]) for p in sorted(values_by_problem) if values_by_problem[p]
-    ]
-    if not means:
-        return None
-    mean = sum(means) / len(means)
-    if len(means) == 1:
-        return Interval(mean, None, None, 1)
-    low, high = _percentiles(means, seed, resamples, level)
-    return Interval(mean, low, high, len(means))
 
+    problems: tuple[str, ...]
+    counts: Ints
+    classes: Ints
+    correct: NDArray[np.bool_]
+    tokens: Floats | None
+    usable: NDArray[np.bool_]
+    scores: dict[str, Floats]
 
-def paired_difference(
-    first: Mapping[str, Sequence[float]],
-    second: Mapping[str, Sequence[float]],
-    *,
-    seed: int,
-    resamples: int = 2000,
-    level: float = 0.95,
-) -> Interval | None:
-    """Mean of `first` minus `second` over the problems that both have, resampled together: an easy problem is easy for
-    both, so this interval is narrower than two separate ones. None if they share no problem. Raises as above."""
-    shared = [p for p in first if first[p] and second.get(p)]
-    differences = {p: [sum(first[p]) / len(first[p]) - sum(second[p]) / len(second[p])] for p in shared}
-    return bootstrap_mean(differences, seed=seed, resamples=resamples, level=level)
-
-
-def pass_at_k(n: int, correct: int, k: int) -> float:
-    """The chance that k of n samples, drawn without replacement, hold a right one: 1 - C(n-c, k) / C(n, k).
-
-    Chen et al. 2021, arXiv:2107.03374, §2.1, in its numerically stable product form.
-
-    Raises:
-        InvalidParameter: unless 0 <= correct <= n and 1 <= k <= n.
-    """
-    if not (0 <= correct <= n and 1 <= k <= n):
-        raise InvalidParameter(
-            f"pass@k needs 0 <= correct <= n and 1 <= k <= n, but got n={n}, correct={correct}, k={k}",
-            n=n,
-            correct=correct,
-            k=k,
+    @classmethod
+    def of(cls, pool: Pool) -> Grid:
+        """Raises: BadPool for several models or benchmarks, ungraded samples, a problem of which all failed."""
+        pool.one_benchmark()
+        if len(pool.model.present) > 1:
+            raise BadPool(f"{pool.name} holds {len(pool.model.present)} models; choose one", known=pool.model.present)
+        pool.check_graded()
+        groups = pool.groups()
+        sound = [group.start + np.flatnonzero(pool.error.codes[group.rows] == UNKNOWN) for group in groups]
+        empty = [group.problem_id for group, rows in zip(groups, sound, strict=True) if not len(rows)]
+        if empty:
+            raise BadPool(f"every sample of {', '.join(empty[:5])} failed: leave these problems out", problems=empty)
+        shape = len(groups), max(len(rows) for rows in sound)
+        classes = np.full(shape, -1)
+        correct = np.zeros(shape, dtype=bool)
+        cut = np.zeros(shape, dtype=bool)
+        tokens = np.full(shape, np.nan)
+        scores = {name: np.full(shape, np.nan) for name, column in pool.scores.items() if column.ndim == 1}
+        length = pool.finish.table.index("length") if "length" in pool.finish.table else None
+        for p, rows in enumerate(sound):
+            n = len(rows)
+            codes = pool.answer.codes[rows]
+            classes[p, :n] = np.unique(np.append(-1, codes), return_inverse=True)[1][1:] - 1
+            correct[p, :n] = pool.correct[rows] == 1
+            cut[p, :n] = pool.finish.codes[rows] == length if length is not None else False
+            tokens[p, :n] = np.where(pool.completion_tokens[rows] == UNKNOWN, np.nan, pool.completion_tokens[rows])
+            for name, column in scores.items():
+                column[p, :n] = pool.scores[name][rows]
+        counts = np.array([len(rows) for rows in sound])
+        there = np.arange(shape[1]) < counts[:, None]
+        answered = classes >= 0 if (classes >= 0).any() else there
+        return cls(
+            tuple(group.problem_id for group in groups),
+            counts,
+            classes,
+            correct,
+            None if np.isnan(tokens).all() else tokens,
+            answered & ~cut & there,
+            scores,
         )
-    if n - correct < k:
-        return 1.0
-    missed = 1.0
-    for i in range(n - correct + 1, n + 1):
-        missed *= 1 - k / i
-    return 1 - missed
+
+    @property
+    def there(self) -> NDArray[np.bool_]:
+        """Where there is a sample, rather than padding."""
+        return np.arange(self.classes.shape[1]) < self.counts[:, None]
+
+    def score(self, name: str) -> Floats:
+        """Raises: UnknownName."""
+        if name not in self.scores:
+            raise unknown_name("score", name, self.scores)
+        return self.scores[name]
+
+    def lengths(self) -> Floats:
+        """Tokens of each sample. Raises: BadPool where they were not recorded for all."""
+        if self.tokens is None or np.isnan(self.tokens[self.there]).any():
+            raise BadPool("the tokens of some samples were not recorded: their cost is unknown")
+        return self.tokens
+
+    def check_sizes(self, ks: Sequence[int]) -> Ints:
+        """Raises: InvalidParameter for a k below 1, or above what some problem has."""
+        fewest = int(self.counts.min())
+        for k in ks:
+            if not 1 <= k <= fewest:
+                where = self.problems[int(self.counts.argmin())]
+                raise InvalidParameter(
+                    f"k must be from 1 to {fewest} (problem {where} has no more samples), but got {k}"
+                )
+        return np.asarray(ks, dtype=np.int64)
 
 
-def frontier(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Indices of the (cost, accuracy) points that no other point beats, cheapest first.
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """An estimator at several sizes.
 
-    A point is beaten by one that costs no more and is at least as accurate, and better in one of the two; equal points
-    do not beat each other.
+    Attributes:
+        name: of the estimator; ks: its sizes.
+        accuracy: expected, shape (problems, sizes).
+        tokens, sequential: expected tokens in all, and the longest chain; None where tokens are unknown.
+        noise: standard error of the mean accuracy that comes from drawing random subsets, shape (sizes,); 0 is exact.
     """
-    best, kept = float("-inf"), []
-    cost_of_best = float("nan")
-    for i in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
-        cost, accuracy = points[i]
-        if accuracy > best or (accuracy == best and cost == cost_of_best):
-            kept.append(i)
-            best, cost_of_best = accuracy, cost
-    return kept
+
+    name: str
+    problems: tuple[str, ...]
+    ks: Ints
+    accuracy: Floats
+    tokens: Floats | None
+    sequential: Floats | None
+    noise: Floats
+
+    def mean(self) -> Floats:
+        """Over problems, by size."""
+        mean: Floats = self.accuracy.mean(axis=0)
+        return mean
+
+    def at(self, k: int) -> dict[str, float]:
+        """Accuracy by problem at one size. Raises: InvalidParameter if the curve has not got it."""
+        places = np.flatnonzero(self.ks == k)
+        if not len(places):
+            raise InvalidParameter(f"{self.name} was not estimated at k={k}", k=k)
+        return dict(zip(self.problems, self.accuracy[:, places[0]].tolist(), strict=True))
+
+    def interval(self, k: int, *, seed: int = 0) -> Interval | None:
+        """The mean at size k, with its bootstrap interval over problems."""
+        return bootstrap_mean({problem: [value] for problem, value in self.at(k).items()}, seed=seed)
 
 
-def _check(resamples: int, level: float) -> None:
-    if resamples < 1:
-        raise InvalidParameter(f"resamples must be at least 1, but got {resamples}", resamples=resamples)
-    if not 0 < level < 1:
-        raise InvalidParameter(f"level must be in (0, 1), but got {level}", level=level)
+# --- closed forms
 
 
-def _percentiles(means: Sequence[float], seed: int, resamples: int, level: float) -> tuple[float, float]:
-    import numpy as np
+def coverage(grid: Grid, ks: Sequence[int]) -> Curve:
+    """pass@k: the chance that k samples hold a right one (Chen et al. 2021, arXiv:2107.03374, §2.1)."""
+    sizes = grid.check_sizes(ks)
+    right = grid.correct.sum(axis=1)
+    accuracy = 1 - none_of(right[:, None], grid.counts[:, None], sizes)
+    return _curve("coverage", grid, sizes, accuracy, *_all_k(grid, sizes))
 
-    values = np.asarray(means, dtype=np.float64)
-    generator = np.random.default_rng(seed)
-    drawn = np.empty(resamples)
-    rows = max(1, _BLOCK // len(values))
-    for start in range(0, resamples, rows):
-        stop = min(start + rows, resamples)
-        drawn[start:stop] = values[generator.integers(0, len(values), (stop - start, len(values)))].mean(axis=1)
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+
+def all_right(grid: Grid, ks: Sequence[int]) -> Curve:
+    """Worst-of-k: the chance that all k samples are right (Balachandran et al. 2025, arXiv:2504.00294)."""
+    sizes = grid.check_sizes(ks)
+    wrong = grid.counts - grid.correct.sum(axis=1)
+    accuracy = none_of(wrong[:, None], grid.counts[:, None], sizes)
+    return _curve("worst", grid, sizes, accuracy, *_all_k(grid, sizes))
+
+
+def best_of(grid: Grid, ks: Sequence[int], score: str) -> Curve:
+    """Best-of-k under a score: a sample's chance to be the best of k times whether it is right (Singhi et al. 2025,
+    arXiv:2504.01005, their code's sorted estimator; exact over ties instead of shuffling them).
+
+    Samples without an answer or a score are taken only where there is nothing else.
+    """
+    sizes = grid.check_sizes(ks)
+    values = np.where(_scored(grid, score), grid.score(score), -np.inf)
+    accuracy = np.einsum("pnk,pn->pk", _firsts(grid, -values, sizes), grid.correct)
+    return _curve(f"best_of({score})", grid, sizes, accuracy, *_all_k(grid, sizes))
+
+
+def shortest(grid: Grid, ks: Sequence[int]) -> Curve:
+    """First finish: the shortest usable sample of k. Tokens are `Σ min(length, cutoff)`: what the others had decoded
+    when the first one ended is paid for (Agarwal et al. 2025, arXiv:2505.18149)."""
+    sizes, lengths = grid.check_sizes(ks), grid.lengths()
+    wins = _firsts(grid, np.where(grid.usable, lengths, np.inf), sizes)
+    accuracy = np.einsum("pnk,pn->pk", wins, grid.correct)
+    return _curve("shortest", grid, sizes, accuracy, *_race_costs(grid, sizes))
+
+
+def longest(grid: Grid, ks: Sequence[int]) -> Curve:
+    """The longest usable sample of k (the LFS of Agarwal et al. 2025): a check on whether length carries anything."""
+    sizes, lengths = grid.check_sizes(ks), grid.lengths()
+    accuracy = np.einsum("pnk,pn->pk", _firsts(grid, np.where(grid.usable, -lengths, np.inf), sizes), grid.correct)
+    return _curve("longest", grid, sizes, accuracy, *_all_k(grid, sizes))
+
+
+def shorter_wins(grid: Grid) -> Floats:
+    """w by problem: the chance that of a right and a wrong usable sample of one problem the shorter is the right one
+    (ties count half); NaN where there is no such pair. Their mean is what tells whether to race (well above 1/2)."""
+    lengths = grid.lengths()
+    found = np.full(len(grid.problems), np.nan)
+    for p in range(len(grid.problems)):
+        right = lengths[p][grid.usable[p] & grid.correct[p]]
+        wrong = lengths[p][grid.usable[p] & ~grid.correct[p]]
+        if len(right) and len(wrong):
+            less, equal = right[:, None] < wrong, right[:, None] == wrong
+            found[p] = less.mean() + equal.mean() / 2
+    return found
+
+
+# --- votes
+
+
+def majority(grid: Grid, ks: Sequence[int], *, score: str | None = None, draws: int = DRAWS, seed: int = 0) -> Curve:
+    """maj@k, self-consistency (Wang et al. 2022); with `score`, the answer with the greatest sum of it.
+
+    Exact where there are at most `MOST_SUBSETS` subsets; else over `draws` random orders of each problem's samples.
+    A sample without a score does not vote in a weighted vote; a subset without any votes by count, like the strategies.
+    """
+    sizes = grid.check_sizes(ks)
+    weights = None if score is None else grid.score(score)
+    if weights is not None and (weights[_scored(grid, score or "")] < 0).any():
+        raise InvalidParameter(f"a weighted vote needs scores that are not negative, and some of {score} are")
+    name = "majority" if score is None else f"weighted_majority({score})"
+    accuracy = np.empty((len(grid.problems), len(sizes)))
+    noise = np.zeros((len(grid.problems), len(sizes)))
+    exact = _few_subsets(grid, sizes)
+    for p in range(len(grid.problems)):
+        for i in np.flatnonzero(exact[p]):
+            picks = _subsets(int(grid.counts[p]), int(sizes[i]))
+            accuracy[p, i] = _shares(_votes(grid, p, picks, weights), grid, p).mean()
+    for rows in _chunks(np.flatnonzero(~exact.all(axis=1)), draws * (grid.classes.max() + 2)):
+        shares = _running_votes(grid, rows, draws, seed, weights)[:, :, sizes - 1]
+        drawn = ~exact[rows]
+        accuracy[rows] = np.where(drawn, shares.mean(axis=1), accuracy[rows])
+        noise[rows] = np.where(drawn, shares.std(axis=1, ddof=1) / math.sqrt(draws), 0.0)
+    return _curve(name, grid, sizes, accuracy, *_all_k(grid, sizes), noise=noise)
+
+
+def first_finishers(
+    grid: Grid, ns: Sequence[int], m: int, *, longest: bool = False, draws: int = DRAWS, seed: int = 0
+) -> Curve:
+    """FFS-m@n: the majority of the m shortest usable samples of n (short-m@n of Hassid et al. 2025, arXiv:2505.17813);
+    with `longest`, of the m longest. Costs as in `shortest`: everybody stops when the m-th has ended."""
+    sizes, lengths = grid.check_sizes(ns), grid.lengths()
+    accuracy, tokens, sequential, noise = (np.zeros((len(grid.problems), len(sizes))) for _ in range(4))
+    for p in range(len(grid.problems)):
+        for i, n in enumerate(sizes):
+            few = math.comb(int(grid.counts[p]), int(n)) <= MOST_SUBSETS
+            picks = _subsets(int(grid.counts[p]), int(n)) if few else _random_subsets(grid, p, int(n), draws, seed)
+            long = lengths[p][picks]
+            order = np.argsort(
+                np.where(grid.usable[p][picks], -long if longest else long, np.inf), axis=1, kind="stable"
+            )
+            kept = np.take_along_axis(picks, order[:, :m], axis=1)
+            kept_usable = grid.usable[p][kept]
+            # Where nobody ends with an answer, everybody runs to the end, and there is nothing to vote on.
+            enough = grid.usable[p][picks].sum(axis=1) >= m
+            cutoff = np.where(
+                enough & ~np.array(longest), np.take_along_axis(long, order[:, m - 1 : m], 1)[:, 0], np.inf
+            )
+            shares = _shares(_votes(grid, p, kept, None, kept_usable), grid, p)
+            accuracy[p, i] = shares.mean()
+            noise[p, i] = 0.0 if few else shares.std(ddof=1) / math.sqrt(len(shares))
+            paid = np.minimum(long, cutoff[:, None])
+            tokens[p, i], sequential[p, i] = paid.sum(axis=1).mean(), paid.max(axis=1).mean()
+    return _curve(f"{'last' if longest else 'first'}_{m}", grid, sizes, accuracy, tokens, sequential, noise=noise)
+
+
+def majority_of_bests(
+    grid: Grid, ks: Sequence[int], score: str, *, m: int | None = None, draws: int = DRAWS, seed: int = 0
+) -> Curve:
+    """Best-of-majority, MoB (2025, arXiv:2511.18630): the answer that most often wins a best-of-m among the k samples.
+
+    m = k is best-of-k, m = 1 the majority. How often each sample wins is exact (no bootstrap, unlike the paper).
+    Args: m: None is the square root of k, rounded.
+    """
+    sizes, values = grid.check_sizes(ks), grid.score(score)
+    voting = _scored(grid, score)
+    accuracy, noise = (np.zeros((len(grid.problems), len(sizes))) for _ in range(2))
+    for p in range(len(grid.problems)):
+        for i, k in enumerate(sizes):
+            few = math.comb(int(grid.counts[p]), int(k)) <= MOST_SUBSETS
+            picks = _subsets(int(grid.counts[p]), int(k)) if few else _random_subsets(grid, p, int(k), draws, seed)
+            size = min(int(k), m or max(1, round(math.sqrt(k))))
+            ranked = np.where(voting[p][picks], values[p][picks], -np.inf)
+            better = (ranked[:, None, :] > ranked[:, :, None]).sum(axis=2)
+            at_least = (ranked[:, None, :] >= ranked[:, :, None]).sum(axis=2)
+            count = np.full_like(better, k)
+            wins = (none_of(better, count, size) - none_of(at_least, count, size)) / (at_least - better)
+            shares = _shares(_votes(grid, p, picks, None, voting[p][picks], wins), grid, p)
+            accuracy[p, i] = shares.mean()
+            noise[p, i] = 0.0 if few else shares.std(ddof=1) / math.sqrt(len(shares))
+    return _curve(f"majority_of_bests({score})", grid, sizes, accuracy, *_all_k(grid, sizes), noise=noise)
+
+
+# --- how it is counted
+
+
+def _curve(
+    name: str,
+    grid: Grid,
+    sizes: Ints,
+    accuracy: Floats,
+    tokens: Floats | None,
+    sequential: Floats | None,
+    noise: Floats | None = None,
+) -> Curve:
+    spread = np.zeros(len(sizes)) if noise is None else np.sqrt((noise**2).sum(axis=0)) / len(grid.problems)
+    return Curve(name, grid.problems, sizes, accuracy, tokens, sequential, spread)
+
+
+def _scored(grid: Grid, score: str) -> NDArray[np.bool_]:
+    """Where a sample has an answer (if the pool has answers) and this score."""
+    answered = grid.classes >= 0 if (grid.classes >= 0).any() else grid.there
+    there: NDArray[np.bool_] = answered & ~np.isnan(grid.score(score))
+    return there
+
+
+def none_of(j: Any, n: Any, k: Any) -> Floats:
+    """C(n - j, k) / C(n, k): the chance that k of n samples hold none of j certain ones."""
+    j, n, k_ = np.broadcast_arrays(j, n, k)
+    table = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, int(n.max(initial=1)) + 1)))])
+    possible = n - j >= k_
+    rest = np.where(possible, n - j, k_)  # any value that the table has
+    logs = table[rest] - table[np.maximum(rest - k_, 0)] - table[n] + table[np.maximum(n - k_, 0)]
+    found: Floats = np.where(possible, np.exp(logs), 0.0)
+    return np.where(j == 0, np.where(n >= k_, 1.0, 0.0), found)
+
+
+def _firsts(grid: Grid, keys: Floats, sizes: Ints) -> Floats:
+    """The chance of each sample to have the least key of k: shape (problems, samples, sizes); ties share it."""
+    keys = np.where(grid.there, keys, np.nan)
+    ordered = np.sort(keys, axis=1)  # NaN, the padding, comes last
+    less = np.empty(keys.shape, dtype=np.int64)
+    at_most = np.empty(keys.shape, dtype=np.int64)
+    for p, n in enumerate(grid.counts):
+        less[p] = np.searchsorted(ordered[p, :n], keys[p], side="left")
+        at_most[p] = np.searchsorted(ordered[p, :n], keys[p], side="right")
+    n = np.broadcast_to(grid.counts[:, None, None], (*keys.shape, len(sizes)))
+    some = none_of(less[:, :, None], n, sizes) - none_of(at_most[:, :, None], n, sizes)
+    share = some / np.maximum(at_most - less, 1)[:, :, None]
+    found: Floats = np.where(grid.there[:, :, None], share, 0.0)
+    return found
+
+
+def _all_k(grid: Grid, sizes: Ints) -> tuple[Floats | None, Floats | None]:
+    """Expected tokens of k samples, and of the longest of them."""
+    if grid.tokens is None or np.isnan(grid.tokens[grid.there]).any():
+        return None, None
+    lengths = np.where(grid.there, grid.tokens, 0.0)
+    means = lengths.sum(axis=1) / grid.counts
+    return means[:, None] * sizes, np.einsum("pnk,pn->pk", _firsts(grid, -lengths, sizes), lengths)
+
+
+def _race_costs(grid: Grid, sizes: Ints) -> tuple[Floats, Floats]:
+    """Expected `Σ min(length, cutoff)` and cutoff of a race of k: the cutoff is the shortest usable length among the k;
+    without a usable one, all of them run to their ends."""
+    lengths = grid.lengths()
+    shape = len(grid.problems), len(sizes)
+    tokens, sequential = np.zeros(shape), np.zeros(shape)
+    for p, n in enumerate(grid.counts):
+        long = lengths[p, :n]
+        key = np.where(grid.usable[p, :n], long, np.inf)
+        for t in np.unique(key[np.isfinite(key)]):
+            # The cutoff is t in the subsets without a usable one below t, but for those without one up to t.
+            within, beyond = key >= t, key > t
+            chances = [none_of(n - some.sum(), n, sizes) for some in (within, beyond)]
+            means = [np.minimum(long[some], t).mean() if some.any() else 0.0 for some in (within, beyond)]
+            tokens[p] += sizes * (chances[0] * means[0] - chances[1] * means[1])
+            sequential[p] += (chances[0] - chances[1]) * t
+        idle = np.sort(long[~np.isfinite(key)])[::-1]
+        if len(idle):
+            ranks = np.arange(len(idle))[:, None]
+            least = none_of(n - len(idle) + ranks, n, sizes) - none_of(n - len(idle) + ranks + 1, n, sizes)
+            tokens[p] += none_of(n - len(idle), n, sizes) * sizes * idle.mean()
+            sequential[p] += (least * idle[:, None]).sum(axis=0)
+    return tokens, sequential
+
+
+def _few_subsets(grid: Grid, sizes: Ints) -> NDArray[np.bool_]:
+    few: Callable[[int, int], bool] = lambda n, k: math.comb(n, k) <= MOST_SUBSETS  # noqa: E731
+    return np.array([[few(int(n), int(k)) for k in sizes] for n in grid.counts])
+
+
+def _subsets(n: int, k: int) -> Ints:
+    """Every k-subset of n, as rows."""
+    return np.array(list(combinations(range(n), k)), dtype=np.int64).reshape(-1, k)
+
+
+def _random_subsets(grid: Grid, p: int, k: int, draws: int, seed: int) -> Ints:
+    generator = np.random.default_rng([seed, p])
+    orders = np.argsort(generator.random((draws, int(grid.counts[p]))), axis=1)
+    subsets: Ints = orders[:, :k]
+    return subsets
+
+
+def _chunks(rows: Ints, numbers_a_row: int) -> list[Ints]:
+    size = max(1, _CHUNK // max(1, numbers_a_row))
+    return [rows[i : i + size] for i in range(0, len(rows), size)]
+
+
+def _votes(
+    grid: Grid,
+    p: int,
+    picks: Ints,
+    weights: Floats | None,
+    voting: NDArray[np.bool_] | None = None,
+    given: Floats | None = None,
+) -> Floats:
+    """The weight of each answer class in each subset: shape (subsets, classes). Where no weight was given in a subset,
+    its samples count one each."""
+    classes = grid.classes[p][picks]
+    may = classes >= 0 if voting is None else (classes >= 0) & voting
+    each = given if given is not None else np.ones(picks.shape)
+    if weights is not None:
+        own = weights[p][picks]
+        weighted = may & ~np.isnan(own)
+        by_count = ~weighted.any(axis=1, keepdims=True)
+        each, may = np.where(by_count, 1.0, np.nan_to_num(own)), np.where(by_count, may, weighted)
+    totals = np.full((len(picks), max(0, int(grid.classes[p].max())) + 1), -1.0)
+    rows = np.broadcast_to(np.arange(len(picks))[:, None], picks.shape)
+    np.maximum.at(totals, (rows[may], classes[may]), 0.0)
+    np.add.at(totals, (rows[may], classes[may]), each[may])
+    return totals
+
+
+def _shares(totals: Floats, grid: Grid, p: int) -> Floats:
+    """How right the heaviest class of each subset is; of several, their mean; 0 where nobody votes."""
+    most = totals.max(axis=1, keepdims=True)
+    best = (totals >= most - _TIE) & (most >= 0)
+    right = _class_verdicts(grid, p)
+    found: Floats = (best * right).sum(axis=1) / np.maximum(best.sum(axis=1), 1)
+    return found
+
+
+def _class_verdicts(grid: Grid, p: int) -> Floats:
+    """The share of right ones among the samples of each class: 0 or 1, where graders are consistent."""
+    classes = grid.classes[p]
+    number = max(0, int(classes.max())) + 1
+    members = np.bincount(classes[classes >= 0], minlength=number)
+    right = np.bincount(classes[classes >= 0], weights=grid.correct[p][classes >= 0], minlength=number)
+    return right / np.maximum(members, 1)
+
+
+def _running_votes(grid: Grid, rows: Ints, draws: int, seed: int, weights: Floats | None) -> Floats:
+    """How right the leading class is after each sample of random orders: shape (problems, draws, samples)."""
+    counts = grid.counts[rows]
+    most = int(counts.max())
+    classes = np.full((len(rows), draws, most), -1)
+    each = np.ones((len(rows), draws, most))
+    for at, p in enumerate(rows):
+        order = _random_subsets(grid, int(p), int(counts[at]), draws, seed)
+        classes[at, :, : counts[at]] = grid.classes[p][order]
+        if weights is not None:
+            each[at, :, : counts[at]] = weights[p][order]
+    verdicts = np.zeros((len(rows), int(grid.classes.max()) + 2))
+    for at, p in enumerate(rows):
+        own = _class_verdicts(grid, int(p))
+        verdicts[at, : len(own)] = own
+    by_weight = None if weights is None else _lead(classes, each, verdicts)
+    by_count = _lead(classes, np.ones_like(each), verdicts)
+    return by_count if by_weight is None else np.where(np.isnan(by_weight), by_count, by_weight)
+
+
+def _lead(classes: Ints, each: Floats, verdicts: Floats) -> Floats:
+    """The running leader's verdict. A total only grows, so the lead can change only to the class that has just grown.
+    NaN before the first vote, if votes can lack a weight; else 0."""
+    problems, draws, most = classes.shape
+    totals = np.full((problems * draws, verdicts.shape[1]), -1.0)
+    best, tied, right = (np.full(problems * draws, value) for value in (-1.0, 0.0, 0.0))
+    lines = np.arange(problems * draws)
+    flat, weight = classes.reshape(-1, most), each.reshape(-1, most)
+    of_line = np.repeat(np.arange(problems), draws)
+    found = np.zeros((problems * draws, most))
+    missing = np.isnan(weight).any()
+    for i in range(most):
+        c, w = flat[:, i], weight[:, i]
+        votes = (c >= 0) & ~np.isnan(w)
+        before = totals[lines, c]
+        after = np.where(votes, np.maximum(before, 0.0) + np.nan_to_num(w), before)
+        grew = votes & (after > before)
+        leads, ties = grew & (after > best), grew & (after == best)
+        totals[lines[grew], c[grew]] = after[grew]
+        verdict = verdicts[of_line, c]
+        best = np.where(leads, after, best)
+        tied = np.where(leads, 1.0, tied + ties)
+        right = np.where(leads, verdict, right + np.where(ties, verdict, 0.0))
+        nobody = np.nan if missing else 0.0
+        found[:, i] = np.where(tied > 0, right / np.maximum(tied, 1.0), nobody)
+    return found.reshape(problems, draws, most)

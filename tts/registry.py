@@ -29,6 +29,7 @@ STRATEGIES: Mapping[str, str] = {
     "single": "tts.strategies.single:single",
     "best_of_n": "tts.strategies.best_of_n:best_of_n",
     "majority_vote": "tts.strategies.majority_vote:majority_vote",
+    "esc": "tts.strategies.esc:esc",
     "first_finish": "tts.strategies.first_finish:first_finish",
     "genrm": "tts.strategies.genrm:genrm",
     "sequential_revision": "tts.strategies.sequential_revision:sequential_revision",
@@ -164,7 +165,7 @@ def plugin_digests(specs: Iterable[StrategySpec]) -> dict[str, str]:
     """File -> a short hash of its source, for the strategies and verifiers that are named by file, defaults included.
     Raises: InvalidParameter for a file that is not there."""
     specs = list(specs)
-    names = [*(spec.name for spec in specs), *_verifier_names(specs, strategy)]
+    names = [*(spec.name for spec in specs), *verifier_names(specs)]
     files = {name.rpartition(":")[0] for name in names if ".py:" in name}
     return {file: hashlib.blake2b(_file(file).read_bytes(), digest_size=8).hexdigest() for file in sorted(files)}
 
@@ -183,10 +184,11 @@ def verifiers_of(
     specs: Iterable[StrategySpec], model: str | None = None, resolve: Callable[[str], Strategy] = strategy
 ) -> dict[str, Verifier]:
     """The verifiers that these specs name in a parameter called `verifier`, defaults included."""
-    return {name: verifier(name, model) for name in dict.fromkeys(_verifier_names(specs, resolve))}
+    return {name: verifier(name, model) for name in dict.fromkeys(verifier_names(specs, resolve))}
 
 
-def _verifier_names(specs: Iterable[StrategySpec], resolve: Callable[[str], Strategy]) -> Iterator[str]:
+def verifier_names(specs: Iterable[StrategySpec], resolve: Callable[[str], Strategy] = strategy) -> Iterator[str]:
+    """What these specs name in a parameter called `verifier`, defaults included."""
     for spec in specs:
         for parameter in parameters(resolve(spec.name)):
             name = spec.params.get(parameter.name, parameter.default)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from tts.errors import MissingExtra, StorageFull
-from tts.estimators import Interval, bootstrap_mean, frontier
+from tts.intervals import Interval, bootstrap_mean, frontier
 from tts.types import Value
 
 
@@ -34,6 +35,8 @@ class Outcome(Value, frozen=True):
         failed: how many requests failed for good; the strategy went on without them.
         verifications, abstained: how many scores were asked for, and how many of them gave none.
         downgrades: parameters that a server refused and that were left out.
+        opened_s, decided_s: when the search was opened and when it was decided, on the run's clock, where that is kept.
+        late_tokens: those that were decoded after the decision, before the cancellations had arrived.
         error: set if the infrastructure, not the model, is why there is no answer. Such an outcome is left out of
             accuracy and of all means, and counted apart.
     """
@@ -62,6 +65,9 @@ class Outcome(Value, frozen=True):
     verifications: int = 0
     abstained: int = 0
     downgrades: tuple[str, ...] = ()
+    opened_s: float | None = None
+    decided_s: float | None = None
+    late_tokens: int | None = None
 
 
 class Row(Value, frozen=True):
@@ -74,6 +80,8 @@ class Row(Value, frozen=True):
         exhausted, failed, errors: counts; `error_tokens` is what the outcomes with an error spent in all.
         abstained: the share of verifications that gave no score; None if there were none.
         downgrades: parameters that some server refused and that were left out.
+        decision_p50_s, decision_p99_s: from a search's being opened to its decision; makespan_s: from the first action
+            of all to the last decision, the mean over seeds; late_tokens: as in `Outcome`. None where it was not kept.
         on_frontier: no other row is as accurate for fewer `tokens`, or more accurate for as many.
     """
 
@@ -101,6 +109,10 @@ class Row(Value, frozen=True):
     on_frontier: bool
     abstained: float | None = None
     downgrades: tuple[str, ...] = ()
+    decision_p50_s: float | None = None
+    decision_p99_s: float | None = None
+    makespan_s: float | None = None
+    late_tokens: float | None = None
 
 
 def summarise(outcomes: Iterable[Outcome], *, seed: int) -> list[Row]:
@@ -154,7 +166,26 @@ def _row(members: Sequence[Outcome], seed: int) -> Row:
         on_frontier=False,
         abstained=sum(o.abstained for o in members) / verified if verified else None,
         downgrades=tuple(sorted({d for o in members for d in o.downgrades})),
+        decision_p50_s=_decision(sound, 0.5),
+        decision_p99_s=_decision(sound, 0.99),
+        makespan_s=_makespan(sound),
+        late_tokens=mean(lambda o: o.late_tokens),
     )
+
+
+def _decision(outcomes: Sequence[Outcome], quantile: float) -> float | None:
+    """A quantile of the time from opening a search to its decision: the nearest rank."""
+    times = sorted(o.decided_s - o.opened_s for o in outcomes if o.decided_s is not None and o.opened_s is not None)
+    return times[math.ceil(quantile * len(times)) - 1] if times and len(times) == len(outcomes) else None
+
+
+def _makespan(outcomes: Sequence[Outcome]) -> float | None:
+    last: dict[int, float] = {}
+    for o in outcomes:
+        if o.decided_s is None:
+            return None
+        last[o.seed] = max(last.get(o.seed, 0.0), o.decided_s)
+    return sum(last.values()) / len(last) if last else None
 
 
 def warnings_of(rows: Sequence[Row]) -> list[str]:

@@ -122,6 +122,30 @@ class SweepResult(Value, frozen=True):
         return _table(map(row_as_dict, self.rows), shown) + f"<p>{describe_cost(self.spent)}</p>"
 
 
+class Replayed(Value, frozen=True):
+    """What a replay found.
+
+    Attributes:
+        rows: one per strategy and budget, over problems and seeds: accuracy, every cost, and the times.
+        outcomes: one per problem, cell and seed.
+        replayed: what all cells together would have cost.
+        files: the report's, by name.
+    """
+
+    rows: Sequence[Row]
+    outcomes: Sequence[Outcome]
+    replayed: Cost
+    files: Mapping[str, Path] = {}
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """One row per strategy and budget. Raises: MissingExtra without pandas."""
+        return _frame([row_as_dict(row) for row in self.rows])
+
+    def _repr_html_(self) -> str:
+        shown = ("strategy", "params", "budget", "accuracy", "accuracy_low", "accuracy_high", "tokens", "makespan_s")
+        return _table(map(row_as_dict, self.rows), shown)
+
+
 def row_as_dict(row: Row) -> dict[str, Any]:
     """A row as plain values, its accuracy interval as three of them."""
     plain: dict[str, Any] = {name: getattr(row, name) for name in row.__struct_fields__ if name != "accuracy"}

@@ -318,9 +318,7 @@ class _Sampling(_Block):
         self._n = n
         self._parent = parent
         search = run._search
-        # Of the repr: JSON leaves out a default only if it is the very object, so that equal requests could differ.
-        base = repr((search._seed, search.problem.id, request)).encode("utf-8", "surrogatepass")
-        self._share_base = blake2b(base, digest_size=10).hexdigest() if share else None
+        self._share_base = share_base(search._seed, search.problem.id, request) if share else None
         self._worst = search._costs.worst(Generate("", request))  # seeds cost nothing: it is the same for all n
         self._asked = 0
         self._candidates = 0
@@ -462,6 +460,13 @@ class Deadline:
         self._search._close_mailbox(self._mailbox, [self._id])
         if isinstance(error, Expired) and error.alarm is self._mailbox:
             raise self._search._exceeded(self._mailbox) from None
+
+
+def share_base(seed: int, problem_id: str, request: Request) -> str:
+    """What the share keys of the samples of one request begin with, before their first slash."""
+    # Of the repr: JSON leaves out a default only if it is the very object, so that equal requests could differ.
+    base = repr((seed, problem_id, request)).encode("utf-8", "surrogatepass")
+    return blake2b(base, digest_size=10).hexdigest()
 
 
 def seed_of(key: str) -> int:

@@ -37,13 +37,14 @@ class Cell(Value, frozen=True):
         return f"{self.spec}@{self.share}" if self.share else str(self.spec)
 
 
-def cells_of(config: RunConfig, problems: int) -> list[Cell]:
+def cells_of(config: RunConfig, problems: int, *, alone: bool = False) -> list[Cell]:
     """Every cell. Where only the run has a budget, a strategy that spends until its budget ends gets an equal share of
-    it for each search (the uniform allocation); the others are held by the run's ledger alone."""
+    it for each search (the uniform allocation); the others are held by the run's ledger alone. `alone`: each cell has
+    the run's budget for itself."""
     specs, budgets, total = config.specs(), config.limits(), config.run_limits()
     if not total or any(budgets):
         return [Cell(spec, share, seed) for seed in config.seeds for spec in specs for share in budgets]
-    parts = problems * len(specs) * len(config.seeds)
+    parts = problems if alone else problems * len(specs) * len(config.seeds)
     return [
         Cell(spec, total.divided(parts) if _is_open(spec) else Limits(), seed)
         for seed in config.seeds

@@ -156,7 +156,7 @@ class Completion(Value, frozen=True):
         answer: an answer that the source knows without text (a recorded pool); otherwise None.
         downgrades: parameters that this endpoint refused and that were left out.
         attempt: 1 for a first try.
-        recorded_score: named scores that a recorded pool holds for this sample.
+        recorded_scores: by verifier, what a recorded pool holds for this sample: a score, or one a verification.
     """
 
     text: str
@@ -171,7 +171,7 @@ class Completion(Value, frozen=True):
     attempt: int = 1
     downgrades: tuple[str, ...] = ()
     answer: str | None = None
-    recorded_scores: Mapping[str, float] = {}
+    recorded_scores: Mapping[str, float | tuple[float | None, ...]] = {}
 
 
 class Candidate(Value, frozen=True):

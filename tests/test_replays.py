@@ -1,0 +1,281 @@
+"""Replays: the strategies themselves over recorded samples, in virtual time."""
+
+import random
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tts.budget import Limits
+from tts.clusters.recorded import Fleet, RecordedCluster, Recordings, recorded_verifiers
+from tts.conductor import Conductor
+from tts.costs import CostModel
+from tts.errors import BadPool, BudgetTooSmall, InvalidParameter, PoolLacks, UnknownName
+from tts.estimators import Grid, best_of, first_finishers, majority, shortest
+from tts.pool import Pool, Sample
+from tts.registry import parse_specs, strategy
+from tts.replays import problems_of, replay
+from tts.sweeps import Cell, plan
+from tts.types import Sampling
+
+FLEET = Fleet()
+
+
+def pool_of(problems=6, n=12, seed=0, **more):
+    """Problems of different difficulty; wrong answers are shared, so that votes can be lost."""
+    draw = random.Random(seed)
+    rows = []
+    for p in range(problems):
+        for i in range(n):
+            right = draw.random() < (p + 1) / (problems + 2)
+            answer = "42" if right else draw.choice(["7", "8", None])
+            tokens = draw.randint(10, 200)
+            rows.append(
+                Sample(
+                    "b",
+                    "m",
+                    f"p{p}",
+                    i,
+                    answer=answer,
+                    correct=right,
+                    prompt_tokens=5,
+                    completion_tokens=tokens,
+                    seconds=tokens / 10,
+                    scores={"rm": draw.random(), "judge": [draw.random() for _ in range(3)]},
+                    **more,
+                )
+            )
+    return Pool.of("synthetic", rows)
+
+
+def carried(pool, text, *, seed=0, fleet=FLEET, verifiers=None, problems=None):
+    """Everything that one strategy was given, by problem: results as they are."""
+    verifiers = recorded_verifiers(pool, {}) if verifiers is None else verifiers
+    known = problems_of(pool)
+    (spec,) = parse_specs(text)
+    conductor = Conductor(
+        plan([Cell(spec, Limits(), seed)], list(known.values())[:problems]),
+        strategy,
+        costs=CostModel(),
+        verifiers=verifiers,
+        sampling=Sampling(max_tokens=10_000),
+        window=fleet.replicas * fleet.slots,
+    )
+    cluster = RecordedCluster(Recordings(pool, fleet), known, verifiers, seed)
+    results, rows = {}, {}
+
+    def keep(result, decided):
+        results[result.problem_id] = result
+        rows[result.problem_id] = [cluster.row_of(c.id) for c in result.candidates]
+
+    took_s = cluster.run(conductor, on_result=keep)
+    return results, rows, took_s, cluster
+
+
+def test_samples_are_drawn_without_replacement_and_all_of_them_can_be():
+    pool = pool_of()
+    _, rows, _, _ = carried(pool, "majority_vote:n=12")
+    for group in pool.groups():
+        assert sorted(rows[group.problem_id]) == list(range(group.start, group.stop))
+
+
+def test_strategies_that_differ_only_in_number_see_the_same_samples_and_seeds_shuffle_them():
+    pool = pool_of()
+    _, few, _, _ = carried(pool, "majority_vote:n=4")
+    _, many, _, _ = carried(pool, "majority_vote:n=8")
+    _, raced, _, _ = carried(pool, "best_of_n:n=4,verifier=rm")
+    for problem in few:
+        assert set(few[problem]) < set(many[problem])
+        assert set(raced[problem]) == set(few[problem])
+    _, other, _, _ = carried(pool, "majority_vote:n=4", seed=1)
+    assert other != few
+    assert carried(pool, "majority_vote:n=4", seed=1)[1] == other
+
+
+def test_a_verification_returns_the_recorded_score_and_a_vector_is_handed_out_in_order():
+    pool = pool_of()
+    results, rows, _, _ = carried(pool, "best_of_n:n=5,verifier=rm")
+    for problem, result in results.items():
+        values = dict(zip((c.id for c in result.candidates), rows[problem], strict=True))
+        for id, scores in result.scores.items():
+            assert [s.value for s in scores] == [pytest.approx(float(pool.scores["rm"][values[id]]))]
+        answered = [row for row in rows[problem] if pool.answer[row] is not None] or rows[problem]
+        best = max(answered, key=lambda row: pool.scores["rm"][row])
+        assert values[result.selected.id] == best
+    results, rows, _, _ = carried(pool, "genrm:n=2,verifications=3,verifier=judge")
+    result = results["p0"]
+    for candidate, row in zip(result.candidates, rows["p0"], strict=True):
+        assert [s.value for s in result.scores[candidate.id]] == pytest.approx(pool.scores["judge"][row].tolist())
+
+
+def test_more_verifications_than_were_recorded_are_refused_before_anything_is_replayed():
+    with pytest.raises(PoolLacks, match="has 3 recorded scores of judge"):
+        replay(pool_of(), "genrm:n=2,verifications=4,verifier=judge")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sequential_revision", "asks something else than the problem"),
+        ("majority_vote:n=13", "would be sample 13 of p0, of which 12 are recorded"),
+        ("best_of_n", "asks the verifier 'self_certainty', but synthetic has not recorded it.*Known: judge, rm"),
+    ],
+)
+def test_what_was_not_recorded_is_refused_by_name(text, message):
+    with pytest.raises(PoolLacks, match=message):
+        replay(pool_of(), ["single", text])
+
+
+def test_a_strategy_that_goes_on_from_a_text_cannot_be_replayed(tmp_path):
+    (tmp_path / "on.py").write_text(
+        "async def on(problem, run):\n"
+        "    (first,) = await run.generate()\n"
+        "    return (await run.generate(continue_from=first))[0]\n"
+    )
+    with pytest.raises(PoolLacks, match="continues a text, and only whole samples were recorded"):
+        replay(pool_of(), f"{tmp_path}/on.py:on")
+
+
+def test_recorded_failures_are_replayed_as_failures_and_left_out_of_what_is_selected():
+    rows = [Sample("b", "m", "p", i, answer="1", correct=True, completion_tokens=5, seconds=1.0) for i in range(2)]
+    rows += [Sample("b", "m", "p", i, error="ServerFailed: on fire", completion_tokens=None) for i in (2, 3)]
+    found = replay(Pool.of("x", rows), "majority_vote:n=4")
+    (row,) = found.rows
+    assert row.failed == 2
+    assert row.errors == 0
+    assert row.accuracy.mean == 1.0
+    assert row.tokens == 10
+
+
+def test_the_fleet_decides_how_long_it_takes():
+    pool = pool_of(problems=3, n=4)
+    tokens = int(pool.completion_tokens.sum())
+    one = replay(pool, "majority_vote:n=4", fleet=Fleet(slots=1, tokens_per_s=10.0)).rows[0]
+    assert one.makespan_s == pytest.approx(tokens / 10)
+    wide = replay(pool, "majority_vote:n=4", fleet=Fleet(slots=64, tokens_per_s=10.0)).rows[0]
+    assert wide.makespan_s == pytest.approx(int(pool.completion_tokens.max()) / 10)
+    assert wide.tokens == one.tokens
+    two = replay(pool, "majority_vote:n=4", fleet=Fleet(replicas=2, slots=32, tokens_per_s=10.0)).rows[0]
+    assert two.makespan_s == wide.makespan_s
+    slow = replay(pool, "single", fleet=Fleet(tokens_per_s=1e9, prefill_tokens_per_s=1.0)).rows[0]
+    assert slow.latency_s == pytest.approx(5.0, abs=0.01)
+    recorded = replay(pool, "majority_vote:n=4", fleet=Fleet(recorded_times=True, tokens_per_s=1e-6)).rows[0]
+    assert recorded.makespan_s == pytest.approx(float(pool.seconds.max()))
+
+
+def test_the_time_to_a_decision_is_from_its_opening_and_its_quantiles_are_ranks():
+    pool = pool_of(problems=4, n=2)
+    found = replay(pool, "single", fleet=Fleet(slots=1, tokens_per_s=1.0), seeds=1)
+    times = sorted(o.decided_s - o.opened_s for o in found.outcomes)
+    assert times == sorted(float(o.tokens) for o in found.outcomes)
+    assert found.rows[0].decision_p50_s == times[1]
+    assert found.rows[0].decision_p99_s == times[3]
+
+
+def test_tokens_decoded_while_a_cancellation_is_on_its_way_are_counted_and_paid():
+    rows = [
+        Sample("b", "m", "p", i, answer="1", correct=True, completion_tokens=tokens)
+        for i, tokens in enumerate((10, 100, 100, 12))
+    ]
+    pool = Pool.of("x", rows)
+    at_once = replay(pool, "first_finish:n=4", fleet=Fleet(tokens_per_s=1.0)).rows[0]
+    assert at_once.tokens == 40
+    assert at_once.late_tokens == 0
+    late = replay(pool, "first_finish:n=4", fleet=Fleet(tokens_per_s=1.0, cancel_s=5.0)).rows[0]
+    assert late.late_tokens == 5 + 5 + 2  # one of them ends by itself before the cancellation is there
+    assert late.tokens == 52
+    assert late.sequential_tokens == at_once.sequential_tokens == 10
+
+
+def test_a_cut_at_max_tokens_takes_the_answer_and_a_budget_holds():
+    pool = pool_of()
+    cut = replay(pool, "majority_vote:n=4", max_tokens=50)
+    assert all(o.tokens <= 200 for o in cut.outcomes)
+    assert cut.rows[0].accuracy.mean < replay(pool, "majority_vote:n=4").rows[0].accuracy.mean
+    spent = replay(pool, "majority_vote:n=none", budgets="tokens=600", max_tokens=200)
+    assert all(o.tokens <= 600 for o in spent.outcomes)
+    assert max(o.samples for o in spent.outcomes) > 3
+    with pytest.raises(BudgetTooSmall):
+        replay(pool, "majority_vote:n=none", budgets="tokens=100", max_tokens=200)
+
+
+def test_a_run_s_budget_is_each_cell_s_own():
+    pool = pool_of()
+    found = replay(pool, "majority_vote:n=2,8", run_budget="samples=24", seeds=2)
+    by_cell = Counter()
+    for o in found.outcomes:
+        by_cell[o.cell, o.seed] += o.samples
+    assert by_cell["majority_vote:n=2", 0] == by_cell["majority_vote:n=2", 1] == 12
+    assert by_cell["majority_vote:n=8", 0] == by_cell["majority_vote:n=8", 1] == 24
+
+
+def test_a_verification_costs_what_it_is_said_to():
+    pool = pool_of()
+    free = replay(pool, "best_of_n:n=3,verifier=rm").rows[0]
+    paid = replay(pool, "best_of_n:n=3,verifier=rm", verifier_tokens={"rm": 7}).rows[0]
+    assert free.verifier_tokens == 0
+    assert paid.verifier_tokens == 21
+    assert paid.tokens == free.tokens + 21
+    assert paid.accuracy == free.accuracy
+    assert paid.samples == 6
+
+
+def test_prices_and_reports_are_as_of_a_sweep(tmp_path):
+    found = replay(pool_of(), "majority_vote:n=2,4", price_out=1.0, price_in=0.0, out=tmp_path)
+    assert found.rows[0].usd == pytest.approx(found.rows[0].tokens / 1e6)
+    assert found.replayed.usd == pytest.approx(found.replayed.tokens / 1e6)
+    page = (tmp_path / "report.html").read_text()
+    assert "in virtual time; nothing was paid" in page
+    assert (tmp_path / "outcomes.jsonl").read_text().count("\n") == len(found.outcomes) == 12
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [({"slots": 0}, "slots must be above 0"), ({"tokens_per_s": -1.0}, "tokens_per_s"), ({"cancel_s": -1}, "cancel_s")],
+)
+def test_a_fleet_that_cannot_be_is_refused(fields, message):
+    with pytest.raises(InvalidParameter, match=message):
+        replay(pool_of(), "single", fleet=Fleet(**fields))
+
+
+def test_of_several_models_or_benchmarks_one_must_be_chosen():
+    rows = [Sample(b, m, "p", 0, answer="1", correct=True, completion_tokens=1) for b in "ab" for m in "mn"]
+    pool = Pool.of("x", rows)
+    with pytest.raises(BadPool, match="2 benchmarks: a, b"):
+        replay(pool, "single")
+    with pytest.raises(BadPool, match="2 models: m, n"):
+        replay(pool, "single", benchmark="a")
+    with pytest.raises(UnknownName, match="model"):
+        replay(pool, "single", benchmark="a", model="o")
+    assert replay(pool, "single", benchmark="a", model="n").rows[0].accuracy.mean == 1.0
+
+
+def test_samples_without_tokens_or_verdicts_are_no_silent_zeros():
+    rows = [Sample("b", "m", "p", i, answer="1", correct=True) for i in range(2)]
+    with pytest.raises(PoolLacks, match=r"tokens of sample . of p were not recorded"):
+        replay(Pool.of("x", rows), "single")
+    rows = [Sample("b", "m", "p", i, answer="1", completion_tokens=3) for i in range(2)]
+    assert replay(Pool.of("x", rows), "single").rows[0].accuracy is None
+
+
+@settings(deadline=None, max_examples=6)
+@given(st.integers(0, 10**6))
+def test_the_strategies_and_the_estimators_agree(seed):
+    """Two ways to the same number: the coroutines over shuffles, and the formulas over subsets."""
+    pool, shuffles = pool_of(problems=5, n=9, seed=seed), 150
+    grid = Grid.of(pool)
+    cases = {
+        "majority_vote:n=4": majority(grid, [4]),
+        "first_finish:n=4": shortest(grid, [4]),
+        "first_finish:n=5,k=3": first_finishers(grid, [5], 3),
+        "best_of_n:n=4,verifier=rm": best_of(grid, [4], "rm"),
+        "best_of_n:n=4,verifier=rm,selector=weighted_majority": majority(grid, [4], score="rm"),
+    }
+    rows = replay(pool, list(cases), seeds=shuffles).rows
+    for row, curve in zip(rows, cases.values(), strict=True):
+        # A shuffle's answer is right or wrong: at most this much noise in the mean of them all.
+        noise = 0.5 / (shuffles * len(grid.problems)) ** 0.5
+        assert abs(row.accuracy.mean - curve.mean()[0]) < 5 * noise, row.cell
+        assert row.tokens == pytest.approx(curve.tokens.mean(), rel=0.05), row.cell
+        assert row.sequential_tokens == pytest.approx(curve.sequential.mean(), rel=0.08), row.cell

@@ -1,0 +1,169 @@
+"""`tts pool` and `tts replay` on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from tts.pool import Pool
+
+pool_app = typer.Typer(help="Pools of recorded samples: build, import, look at.", no_args_is_help=True)
+
+PoolFile = Annotated[Path, typer.Argument(help="NAME.parquet, or a file that `tts pool import` can read.")]
+Benchmark = Annotated[str | None, typer.Option("--benchmark", help="Which, of a pool of several.")]
+Model = Annotated[str | None, typer.Option("--model", "-m", help="Which, of a pool of several.")]
+Text = Annotated[bool, typer.Option("--text/--no-text", help="Keep the samples' texts.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@pool_app.command("build")
+def build(
+    run: Annotated[Path, typer.Argument(help="A sweep's folder, finished or not.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="NAME.parquet; none is pool.parquet there.")] = None,
+    text: Text = True,
+) -> None:
+    """Make a pool of a run: every sample that was paid for, with its scores, graded."""
+    import asyncio
+
+    from tts.poolbuild import build_pool
+
+    _save(asyncio.run(build_pool(run, keep_text=text)), out or run / "pool.parquet")
+
+
+@pool_app.command("import")
+def import_(
+    files: Annotated[
+        list[Path], typer.Argument(help="JSON Lines (.gz or not), inspect .eval, lm-eval samples_*.jsonl")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="NAME.parquet")],
+    format: Annotated[str | None, typer.Option("--format", help="jsonl, inspect or lm-eval; none looks.")] = None,
+    score: Annotated[
+        list[str] | None, typer.Option("--score", help="A field of `meta` (or a metric) that is a score. Repeatable.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="What the pool is called in reports.")] = None,
+    graded_only: Annotated[bool, typer.Option("--graded-only", help="Leave out samples without a verdict.")] = False,
+    equivalence: Annotated[
+        str, typer.Option("--equivalence", help="exact; math lets 1/\\sqrt{2} and \\sqrt{2}/2 vote together.")
+    ] = "exact",
+    text: Text = True,
+) -> None:
+    """Make a pool of other programs' records."""
+    import asyncio
+
+    from tts.poolimport import equated, import_pool
+
+    pool = import_pool(files, name=name, format=format, scores=score or (), keep_text=text)
+    if graded_only:
+        pool = pool.graded()
+    if equivalence != "exact":
+        pool = asyncio.run(equated(pool, equivalence))
+    _save(pool, out)
+
+
+@pool_app.command("info")
+def info(file: PoolFile, json: Json = False) -> None:
+    """Say what a pool holds, and which questions it can answer."""
+    from tts.cli import _print_json
+    from tts.display import console
+    from tts.poolfile import read_pool
+    from tts.poolinfo import about, table_of
+
+    found = about(read_pool(file))
+    if json:
+        _print_json(found)
+        return
+    out = console()
+    out.print(table_of(found), soft_wrap=True)
+    for line in found.can:
+        out.print(f"can: {line}", highlight=False, markup=False)
+    for line in found.cannot:
+        out.print(f"cannot: {line}", highlight=False, markup=False)
+
+
+def replay(
+    pool: PoolFile,
+    strategy: Annotated[
+        list[str], typer.Option("--strategies", "--strategy", "-s", help="NAME:PARAM=V1,V2,...; repeat it.")
+    ],
+    budget: Annotated[
+        list[str] | None,
+        typer.Option("--budgets", "--budget", "-b", help="Per problem: tokens=1k,2k,4k is three budgets. Repeatable."),
+    ] = None,
+    run_budget: Annotated[str, typer.Option("--run-budget", help="Of each cell, for all its problems.")] = "",
+    seeds: Annotated[int, typer.Option("--seeds", help="How often the samples are shuffled.")] = 1,
+    benchmark: Benchmark = None,
+    model: Model = None,
+    max_tokens: Annotated[int | None, typer.Option("--max-tokens", help="Cut longer samples there.")] = None,
+    verifier_tokens: Annotated[
+        list[str] | None, typer.Option("--verifier-tokens", help="NAME=TOKENS of one verification; else it is free.")
+    ] = None,
+    replicas: Annotated[int, typer.Option("--replicas", help="Engines of the imagined fleet.")] = 1,
+    slots: Annotated[int, typer.Option("--slots", help="Requests that one decodes side by side.")] = 64,
+    tokens_per_s: Annotated[float, typer.Option("--tokens-per-s", help="Of one stream.")] = 50.0,
+    prefill: Annotated[float | None, typer.Option("--prefill-tokens-per-s", help="None reads prompts at once.")] = None,
+    recorded_times: Annotated[bool, typer.Option("--recorded-times", help="Take recorded times where known.")] = False,
+    cancel_s: Annotated[float, typer.Option("--cancel-s", help="What a cancellation takes to reach an engine.")] = 0.0,
+    price_in: Annotated[float | None, typer.Option("--price-in", help="USD per million prompt tokens.")] = None,
+    price_out: Annotated[float | None, typer.Option("--price-out", help="USD per million generated tokens.")] = None,
+    model_config: Annotated[Path | None, typer.Option("--model-config", help="config.json, to count FLOPs.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for outcomes and report.")] = None,
+    json: Json = False,
+) -> None:
+    """Replay strategies over recorded samples, in virtual time: what they would buy, without a GPU."""
+    from tts.cli import _print_json
+    from tts.clusters.recorded import Fleet
+    from tts.display import console, table_of
+    from tts.replays import replay as replayed
+    from tts.report import warnings_of
+    from tts.results import describe_cost
+
+    result = replayed(
+        pool,
+        strategy,
+        benchmark=benchmark,
+        model=model,
+        budgets=budget or "",
+        run_budget=run_budget,
+        seeds=seeds,
+        fleet=Fleet(replicas, slots, tokens_per_s, prefill, recorded_times, cancel_s),
+        max_tokens=max_tokens,
+        verifier_tokens=_named_counts(verifier_tokens or []),
+        out=out,
+        price_in=price_in,
+        price_out=price_out,
+        model_config=model_config,
+    )
+    if json:
+        files = {name: str(path) for name, path in result.files.items()}
+        _print_json({"rows": result.rows, "replayed": result.replayed, "files": files})
+        return
+    shown = console()
+    shown.print(table_of(result.rows))
+    shown.print(f"replayed, not paid: {describe_cost(result.replayed)}", highlight=False)
+    for warning in warnings_of(result.rows):
+        shown.print(f"note: {warning}", highlight=False, markup=False)
+    if "report.html" in result.files:
+        shown.print(f"report: {result.files['report.html']}", highlight=False, soft_wrap=True)
+
+
+def _save(pool: Pool, out: Path) -> None:
+    from tts.poolfile import write_pool
+
+    path = write_pool(pool, out)
+    groups = len(pool.groups())
+    typer.echo(f"{len(pool):,} samples in {groups:,} groups: {path}")
+
+
+def _named_counts(given: list[str]) -> dict[str, int]:
+    from tts.errors import InvalidParameter
+
+    found = {}
+    for text in given:
+        name, equals, number = text.partition("=")
+        if not equals or not number.isdigit():
+            raise InvalidParameter(f"--verifier-tokens takes NAME=TOKENS, but got {text!r}", name="verifier_tokens")
+        found[name] = int(number)
+    return found

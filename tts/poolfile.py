@@ -1,0 +1,187 @@
+"""Pools on disk: one Parquet file (extra `pool`), or the common JSON Lines form, gzipped or not.
+
+Parquet keeps columns apart, so texts stay on the disk until somebody asks for them. Prompts and references, of which
+there is one for each problem, are in the file's metadata.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from tts.errors import BadPool, MissingExtra, StorageFull
+from tts.pool import UNKNOWN, Pool, Words
+from tts.types import Value
+
+if TYPE_CHECKING:
+    import pyarrow
+
+VERSION = 1
+ROWS_IN_A_GROUP = 65_536  # the least of a column that is read at a time: texts are read by the group
+_KEY = b"tts.pool"
+_SCORE = "score."
+_WORDS = {"benchmark": "benchmark", "model": "model", "problem_id": "problem", "answer": "answer"}
+_WORDS |= {"finish_reason": "finish", "error": "error"}
+_COUNTS = ("prompt_tokens", "completion_tokens", "reasoning_tokens")
+_COLUMNS = frozenset({*_WORDS, *_COUNTS, "sample", "correct", "seconds"})
+
+
+class _About(Value, frozen=True):
+    version: int
+    name: str
+    problems: tuple[tuple[str, str, str | None, str | None], ...] = ()  # benchmark, id, prompt, reference
+
+
+def read_pool(path: str | Path) -> Pool:
+    """The pool in a `.parquet` file, or in a file that `poolimport.import_pool` can read.
+
+    Raises: BadPool for a file that is not there or is no pool; MissingExtra.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise BadPool(f"there is no pool at {path}", path=str(path))
+    if path.suffix == ".parquet":
+        return _read_parquet(path)
+    from tts.poolimport import import_pool
+
+    return import_pool([path])
+
+
+def write_pool(pool: Pool, path: str | Path) -> Path:
+    """Write a `.parquet` file; a reader sees the old one or the whole new one. Raises: MissingExtra, StorageFull."""
+    arrow, parquet = _arrow()
+    path = Path(path)
+    if path.suffix != ".parquet":
+        raise BadPool(f"a pool is written as NAME.parquet, but got {path}", path=str(path))
+    keys = sorted(pool.prompts.keys() | pool.references.keys())
+    about = _About(VERSION, pool.name, tuple((*key, pool.prompts.get(key), pool.references.get(key)) for key in keys))
+    table = arrow.table(_columns(pool, arrow)).replace_schema_metadata({_KEY: msgspec.json.encode(about)})
+    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        parquet.write_table(table, beside, compression="zstd", use_dictionary=[*_WORDS], row_group_size=ROWS_IN_A_GROUP)
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise StorageFull(f"cannot write {path}: {error.strerror}", path=str(path)) from error
+    return path
+
+
+def _arrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise MissingExtra(
+            "pools as Parquet need the extra `pool`: pip install 'test-time-scaling[pool]'", extra="pool"
+        ) from None
+    return pyarrow, parquet
+
+
+# --- writing
+
+
+def _columns(pool: Pool, arrow: Any) -> dict[str, Any]:
+    def counted(column: NDArray[Any]) -> Any:
+        return arrow.array(column, mask=column == UNKNOWN)
+
+    def measured(column: NDArray[Any]) -> Any:
+        return arrow.array(column, mask=np.isnan(column))
+
+    columns = {name: _as_dictionary(getattr(pool, attribute), arrow) for name, attribute in _WORDS.items()}
+    columns["sample"] = arrow.array(pool.sample)
+    columns["correct"] = arrow.array(pool.correct == 1, mask=pool.correct == UNKNOWN)
+    columns |= {name: counted(getattr(pool, name)) for name in _COUNTS}
+    columns["seconds"] = measured(pool.seconds)
+    for name, scores in pool.scores.items():
+        flat = measured(scores.reshape(-1))
+        wide = scores.ndim == 2
+        columns[_SCORE + name] = arrow.FixedSizeListArray.from_arrays(flat, scores.shape[1]) if wide else flat
+    if pool.read_text is not None:
+        columns["text"] = arrow.array(pool.read_text(np.arange(len(pool))), arrow.string())
+    return columns
+
+
+def _as_dictionary(words: Words, arrow: Any) -> Any:
+    codes = arrow.array(words.codes, mask=words.codes == UNKNOWN)
+    return arrow.DictionaryArray.from_arrays(codes, arrow.array(words.table, arrow.string()))
+
+
+# --- reading
+
+
+def _read_parquet(path: Path) -> Pool:
+    arrow, parquet = _arrow()
+    try:
+        schema = parquet.read_schema(path)
+        about = msgspec.json.decode((schema.metadata or {})[_KEY], type=_About)
+    except (arrow.ArrowInvalid, OSError) as error:
+        raise BadPool(f"{path} cannot be read: {error}", path=str(path)) from None
+    except (KeyError, msgspec.DecodeError):
+        raise BadPool(f"{path} is a Parquet file, but no pool: build one with `tts pool`", path=str(path)) from None
+    if about.version != VERSION:
+        raise BadPool(f"{path} is a pool of version {about.version}; this program knows {VERSION}", path=str(path))
+    missing = _COLUMNS - set(schema.names)
+    if missing:
+        raise BadPool(f"{path} lacks the columns {', '.join(sorted(missing))}", path=str(path), missing=sorted(missing))
+    file = parquet.ParquetFile(path, read_dictionary=[*_WORDS])
+
+    def column(name: str) -> pyarrow.Array:
+        # One at a time: what pyarrow and numpy hold of it is never there for two columns at once.
+        found = file.read([name])[name]
+        return (found.unify_dictionaries() if name in _WORDS else found).combine_chunks()
+
+    words = {attribute: _as_words(column(name)) for name, attribute in _WORDS.items()}
+    return Pool(
+        name=about.name,
+        **words,
+        sample=column("sample").to_numpy(),
+        correct=_filled(column("correct").cast(arrow.int8()), UNKNOWN),
+        prompt_tokens=_filled(column("prompt_tokens"), UNKNOWN),
+        completion_tokens=_filled(column("completion_tokens"), UNKNOWN),
+        reasoning_tokens=_filled(column("reasoning_tokens"), UNKNOWN),
+        seconds=_filled(column("seconds"), np.nan),
+        scores={n.removeprefix(_SCORE): _scores(column(n), arrow) for n in schema.names if _is_score(n)},
+        prompts=_known(about, 2),
+        references=_known(about, 3),
+        read_text=_text_reader(path, parquet) if "text" in schema.names else None,
+    )
+
+
+def _is_score(name: str) -> bool:
+    return name.startswith(_SCORE)
+
+
+def _known(about: _About, place: int) -> Mapping[tuple[str, str], str]:
+    return {(row[0], row[1]): row[place] for row in about.problems if row[place] is not None}  # type: ignore[misc]
+
+
+def _as_words(column: Any) -> Words:
+    return Words(_filled(column.indices, UNKNOWN), tuple(column.dictionary.to_pylist()))
+
+
+def _filled(column: Any, value: float) -> NDArray[Any]:
+    filled: NDArray[Any] = column.fill_null(value).to_numpy(zero_copy_only=False)
+    return filled
+
+
+def _scores(column: Any, arrow: Any) -> NDArray[np.float32]:
+    if arrow.types.is_fixed_size_list(column.type):
+        return _filled(column.flatten(), np.nan).reshape(len(column), column.type.list_size)
+    return _filled(column, np.nan)
+
+
+def _text_reader(path: Path, parquet: Any) -> Any:
+    def read(rows: NDArray[np.int64]) -> list[str | None]:
+        groups, places = np.unique(rows // ROWS_IN_A_GROUP, return_inverse=True)
+        column = parquet.ParquetFile(path).read_row_groups(groups.tolist(), columns=["text"])["text"]
+        texts: list[str | None] = column.take(places * ROWS_IN_A_GROUP + rows % ROWS_IN_A_GROUP).to_pylist()
+        return texts
+
+    return read

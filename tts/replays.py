@@ -1,0 +1,258 @@
+"""Replay: strategies x budgets x seeds over a pool of recorded samples, in virtual time, through the real conductor.
+
+Every cell has the fleet and the run's budget for itself, as if it were alone; so a replay says how long it would take,
+too, and what a cell costs does not depend on what else is replayed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from tts.conductor import Conductor
+from tts.config import RunConfig, split_budgets
+from tts.errors import BadPool, ForeignAwait, InvalidParameter, PoolLacks, UsageError, unknown_name
+from tts.journal import Decided, Opened, Record
+from tts.outcome import Result
+from tts.pool import UNKNOWN, Pool
+from tts.poolfile import read_pool
+from tts.protocols import CostModel, Verifier
+from tts.registry import strategy, verifier_names
+from tts.report import Outcome, summarise
+from tts.results import Replayed
+from tts.runfolder import NoJournal
+from tts.sweeps import Cell, cells_of, check_budgets, outcome_of, plan
+from tts.target import Pricing
+from tts.types import Cost, Problem, Sampling
+
+if TYPE_CHECKING:
+    from tts.clusters.recorded import Fleet, Recordings
+
+OnCell = Callable[[int, int], None]
+
+
+def replay(
+    pool: Pool | str | Path,
+    strategies: str | Sequence[str],
+    *,
+    benchmark: str | None = None,
+    model: str | None = None,
+    budgets: str | Sequence[str] = ("",),
+    run_budget: str = "",
+    seeds: int | Sequence[int] = 1,
+    fleet: Fleet | None = None,
+    max_tokens: int | None = None,
+    verifier_tokens: Mapping[str, int] | None = None,
+    out: str | Path | None = None,
+    report: bool = True,
+    on_cell: OnCell = lambda done, of: None,
+    price_in: float | None = None,
+    price_out: float | None = None,
+    prices: str | Path | None = None,
+    model_config: str | Path | None = None,
+) -> Replayed:
+    """What strategies would have done with recorded samples, without a GPU.
+
+    Args:
+        pool: a Pool, or a file of one; of several benchmarks or models in it, `benchmark` and `model` choose.
+        strategies, budgets, seeds: as for `tts.sweep`; run_budget: of each cell. A seed shuffles the samples of each
+            problem: more seeds, less noise.
+        fleet: the machines that are imagined.
+        max_tokens: cut longer samples there; None takes them as they were recorded.
+        verifier_tokens: by score column, what one verification is to cost; what is not named is free.
+        out: a folder for outcomes and report.
+        on_cell: hears of every cell that is done.
+        price_in, price_out, prices, model_config: what tokens would cost, as for `tts.sweep`.
+
+    Verifiers that strategies name are the pool's score columns.
+
+    Raises: BadPool, PoolLacks (a strategy that needs what was not recorded, before anything is replayed where one
+        problem shows it), InvalidParameter, UnknownName, BudgetTooSmall, UnknownCost.
+    """
+    from tts.clusters.recorded import Fleet, Recordings, recorded_verifiers
+
+    chosen = choose(pool if isinstance(pool, Pool) else read_pool(pool), benchmark, model)
+    fleet = fleet or Fleet()
+    _check_fleet(fleet)
+    name = chosen.model.present[0]
+    config = RunConfig.checked(
+        problems=f"{chosen.name} ({chosen.one_benchmark()})",
+        problems_digest="",
+        strategies=(strategies,) if isinstance(strategies, str) else tuple(strategies),
+        budgets=split_budgets(budgets),
+        run_budget=run_budget,
+        seeds=tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds),
+        model=name,
+        grader="recorded",
+    )
+    problems = problems_of(chosen)
+    cells = cells_of(config, len(problems), alone=True)
+    sampling = Sampling(max_tokens=max_tokens or int(max(1, chosen.completion_tokens.max())))
+    pricing = Pricing({"price_in": price_in, "price_out": price_out, "prices": prices, "model_config": model_config})
+    costs = pricing.costs(name)
+    verifiers = recorded_verifiers(chosen, verifier_tokens or {})
+    _check_verifiers(config, verifiers, chosen)
+    check_budgets(cells, list(problems.values()), costs, sampling, config.run_limits())
+    recordings = Recordings(chosen, fleet)
+    replayer = _Replayer(chosen, recordings, problems, costs, verifiers, sampling, config)
+    replayer.try_out(cells)
+    outcomes: list[Outcome] = []
+    for done, cell in enumerate(cells, 1):
+        outcomes += replayer.run(cell)
+        on_cell(done, len(cells))
+    rows = summarise(outcomes, seed=config.seeds[0])
+    files: dict[str, Path] = {}
+    if out is not None:
+        files = _write(Path(out), outcomes, rows, config, fleet, report)
+    return Replayed(rows, outcomes, replayer.spent, files)
+
+
+def choose(pool: Pool, benchmark: str | None, model: str | None) -> Pool:
+    """The samples of one benchmark and one model. Raises: BadPool where there are several to choose from."""
+    found = pool if benchmark is None else pool.select(benchmark=benchmark)
+    found.one_benchmark()
+    found = found if model is None else found.select(model=model)
+    models = found.model.present
+    if len(models) > 1:
+        raise BadPool(f"{pool.name} holds {len(models)} models: {', '.join(models)}; choose one", known=models)
+    return found
+
+
+def problems_of(pool: Pool) -> dict[str, Problem]:
+    """The pool's problems, by id, as strategies see them."""
+    benchmark = pool.one_benchmark()
+    return {
+        p: Problem(p, pool.prompts.get((benchmark, p), p)) for p in dict.fromkeys(g.problem_id for g in pool.groups())
+    }
+
+
+class _Sink(NoJournal):
+    """Keeps when each search was opened, and forgets the rest."""
+
+    def __init__(self) -> None:
+        self.opened: dict[str, float] = {}
+
+    def write(self, records: Iterable[Record]) -> None:
+        for record in records:
+            if isinstance(record, Opened):
+                self.opened[record.search] = record.at_s
+
+
+class _Replayer:
+    def __init__(
+        self,
+        pool: Pool,
+        recordings: Recordings,
+        problems: Mapping[str, Problem],
+        costs: CostModel,
+        verifiers: Mapping[str, Verifier],
+        sampling: Sampling,
+        config: RunConfig,
+    ) -> None:
+        self.spent = Cost()
+        self._pool = pool
+        self._recordings = recordings
+        self._problems = problems
+        self._costs = costs
+        self._verifiers = verifiers
+        self._sampling = sampling
+        self._limits = config.run_limits()
+
+    def try_out(self, cells: Sequence[Cell]) -> None:
+        """Each strategy once, on the first problem. Raises: PoolLacks, UsageError, ForeignAwait."""
+        first = next(iter(self._problems.values()))
+        for cell in {str(cell.spec): cell for cell in cells}.values():
+            for result, _ in self._drive(cell, [first])[0]:
+                error = result.error.rebuild() if result.error else None
+                if isinstance(error, UsageError | ForeignAwait):
+                    raise error
+        self.spent = Cost()
+
+    def run(self, cell: Cell) -> list[Outcome]:
+        """One cell on all problems."""
+        return self._drive(cell, list(self._problems.values()))[1]
+
+    def _drive(self, cell: Cell, problems: Sequence[Problem]) -> tuple[list[tuple[Result, Decided]], list[Outcome]]:
+        from tts.clusters.recorded import RecordedCluster
+
+        fleet, sink = self._recordings.fleet, _Sink()
+        cluster = RecordedCluster(self._recordings, self._problems, self._verifiers, cell.seed)
+        conductor = Conductor(
+            plan([cell], problems),
+            strategy,
+            costs=self._costs,
+            verifiers=self._verifiers,
+            sampling=self._sampling,
+            limits=self._limits,
+            window=fleet.replicas * fleet.slots,
+        )
+        results: list[tuple[Result, Decided]] = []
+        outcomes: dict[str, Outcome] = {}
+
+        def decided(result: Result, record: Decided) -> None:
+            if len(problems) == 1:
+                results.append((result, record))
+            outcome = outcome_of(record, cell, self._verdict(cluster, result))
+            outcomes[record.problem_id] = msgspec.structs.replace(
+                outcome,
+                opened_s=sink.opened.pop(record.search, None),
+                decided_s=record.at_s,
+                late_tokens=cluster.late_tokens.pop(record.search, 0),
+            )
+            cluster.forget(record.search)
+
+        cluster.run(conductor, sink, decided)
+        self.spent += conductor.ledger.spent
+        return results, [outcomes[problem.id] for problem in problems if problem.id in outcomes]
+
+    def _verdict(self, cluster: Any, result: Result) -> bool | None:
+        """What was recorded of the sample that was selected; no answer at all is a wrong one."""
+        if result.selected is None:
+            return False
+        verdict = self._pool.correct[cluster.row_of(result.selected.id)]
+        return None if verdict == UNKNOWN else bool(verdict)
+
+
+def _check_fleet(fleet: Fleet) -> None:
+    for name in ("replicas", "slots", "tokens_per_s"):
+        if not getattr(fleet, name) > 0:
+            raise InvalidParameter(f"{name} must be above 0, but got {getattr(fleet, name)}", name=name)
+    if fleet.prefill_tokens_per_s is not None and not fleet.prefill_tokens_per_s > 0:
+        raise InvalidParameter(f"prefill_tokens_per_s must be above 0, but got {fleet.prefill_tokens_per_s}")
+    if fleet.cancel_s < 0:
+        raise InvalidParameter(f"cancel_s must be at least 0, but got {fleet.cancel_s}", name="cancel_s")
+
+
+def _check_verifiers(config: RunConfig, verifiers: Mapping[str, Verifier], pool: Pool) -> None:
+    for name in verifier_names(config.specs()):
+        if name not in verifiers:
+            why = str(unknown_name("score", name, verifiers)) if verifiers else "the pool has no scores"
+            raise PoolLacks(f"a strategy asks the verifier {name!r}, but {pool.name} has not recorded it: {why}")
+
+
+def _write(
+    folder: Path,
+    outcomes: Sequence[Outcome],
+    rows: Sequence[Any],
+    config: RunConfig,
+    fleet: Fleet,
+    report: bool,
+) -> dict[str, Path]:
+    from tts.api import make_report, write_outcomes
+
+    files = write_outcomes(folder, outcomes)
+    if report:
+        facts = {"fleet": describe_fleet(fleet), "replayed": "recorded samples, in virtual time; nothing was paid"}
+        files |= make_report(folder, rows, config, facts)
+    return files
+
+
+def describe_fleet(fleet: Fleet) -> str:
+    """`2 replicas x 64 slots, 50 tokens/s a stream`."""
+    prefill = f", prefill {fleet.prefill_tokens_per_s:g} tokens/s" if fleet.prefill_tokens_per_s else ""
+    times = ", recorded times where known" if fleet.recorded_times else ""
+    cancel = f", {fleet.cancel_s:g} s to cancel" if fleet.cancel_s else ""
+    return f"{fleet.replicas} x {fleet.slots} slots, {fleet.tokens_per_s:g} tokens/s a stream{prefill}{times}{cancel}"

@@ -57,6 +57,16 @@ class TestOpenAdaptiveConsistency(StrategyContract):
     budget = Limits(samples=7)
 
 
+class TestEarlyStoppingSelfConsistency(StrategyContract):
+    strategy = "esc:n=8,window=3"
+    order_free = True
+
+
+class TestOpenEarlyStoppingSelfConsistency(StrategyContract):
+    strategy = "esc:n=none,window=2"
+    budget = Limits(samples=7)
+
+
 class TestFirstFinish(StrategyContract):
     strategy = "first_finish:n=5,k=2"
 

@@ -314,7 +314,7 @@ class Conductor:
         for action in actions:
             if isinstance(action, Cancel):
                 self._cancel(action)
-            elif self._needs_grant(action):
+            elif needs_grant(action):
                 if not self._share(action):
                     self._pending[action.id] = action
             else:
@@ -326,29 +326,8 @@ class Conductor:
             self._searches[search.problem.id] -= 1
             self._forget_samples(search.problem.id)
 
-    @staticmethod
-    def _needs_grant(action: Work) -> TypeGuard[Generate | Verify]:
-        """Whether the action asks a model for something; functions and timers are free."""
-        return isinstance(action, Generate) or (isinstance(action, Verify) and action.request is not None)
-
     def _report(self, result: Result, paid: Cost) -> None:
-        decided = Decided(
-            search=result.id,
-            at_s=self.now,
-            problem_id=result.problem_id,
-            strategy=result.strategy,
-            selected=result.selected.id if result.selected else None,
-            answer=result.answer,
-            bill=result.bill,
-            paid=paid,
-            samples=len(result.candidates),
-            exhausted=result.exhausted,
-            failed=len(result.failures),
-            error=result.error,
-            verifications=sum(len(scores) for scores in result.scores.values()),
-            abstained=sum(score.value is None for scores in result.scores.values() for score in scores),
-            downgrades=tuple(sorted({d for c in result.candidates for d in c.completion.downgrades})),
-        )
+        decided = decided_of(result, self.now, paid)
         self._step.records.append(decided)
         self._step.results.append((result, decided))
 
@@ -548,7 +527,7 @@ class Conductor:
                 again.append(action)
                 continue
             end: End = Cancelled(action.id, self.now, _so_far(partial.get(action.id, ())))
-            if granted is None and self._needs_grant(action):
+            if granted is None and needs_grant(action):
                 end = Refused(action.id, self.now, ErrorInfo(WITHDRAWN, "it was cancelled before it left"))
             self._step.records.append(end)
             self._inbox.append(end)
@@ -576,6 +555,32 @@ class Conductor:
         self.ledger.charge(cost)
         self.lost += cost
         self._step.records.append(Lost(id, cost, hedge))
+
+
+def needs_grant(action: Work) -> TypeGuard[Generate | Verify]:
+    """Whether the action asks a model for something; functions and timers are free."""
+    return isinstance(action, Generate) or (isinstance(action, Verify) and action.request is not None)
+
+
+def decided_of(result: Result, at_s: float, paid: Cost) -> Decided:
+    """The record of a search that has closed."""
+    return Decided(
+        search=result.id,
+        at_s=at_s,
+        problem_id=result.problem_id,
+        strategy=result.strategy,
+        selected=result.selected.id if result.selected else None,
+        answer=result.answer,
+        bill=result.bill,
+        paid=paid,
+        samples=len(result.candidates),
+        exhausted=result.exhausted,
+        failed=len(result.failures),
+        error=result.error,
+        verifications=sum(len(scores) for scores in result.scores.values()),
+        abstained=sum(score.value is None for scores in result.scores.values() for score in scores),
+        downgrades=tuple(sorted({d for c in result.candidates for d in c.completion.downgrades})),
+    )
 
 
 def _so_far(events: Sequence[Progressed]) -> Completion:

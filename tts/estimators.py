@@ -206,18 +206,18 @@ def longest(grid: Grid, ks: Sequence[int]) -> Curve:
     return _curve("longest", grid, sizes, accuracy, *_all_k(grid, sizes))
 
 
-def shorter_wins(grid: Grid) -> Floats:
-    """w by problem: the chance that of a right and a wrong usable sample of one problem the shorter is the right one
-    (ties count half); NaN where there is no such pair. Their mean is what tells whether to race (well above 1/2)."""
+def shorter_wins(grid: Grid) -> tuple[Floats, Floats]:
+    """In how many pairs of a right and a wrong sample of one problem the shorter is the right one (ties count half), and
+    how many pairs there are, by problem. w is the first's sum over the second's: racing pays only where it is clearly
+    above 1/2. Within problems, because hard ones have long samples and wrong ones, whatever length says of a sample."""
     lengths = grid.lengths()
-    found = np.full(len(grid.problems), np.nan)
-    for p in range(len(grid.problems)):
-        right = lengths[p][grid.usable[p] & grid.correct[p]]
-        wrong = lengths[p][grid.usable[p] & ~grid.correct[p]]
-        if len(right) and len(wrong):
-            less, equal = right[:, None] < wrong, right[:, None] == wrong
-            found[p] = less.mean() + equal.mean() / 2
-    return found
+    wins, pairs = np.zeros(len(grid.problems)), np.zeros(len(grid.problems))
+    for p, n in enumerate(grid.counts):
+        right = lengths[p, :n][grid.correct[p, :n]][:, None]
+        wrong = lengths[p, :n][~grid.correct[p, :n]]
+        wins[p] = (right < wrong).sum() + (right == wrong).sum() / 2
+        pairs[p] = right.size * wrong.size
+    return wins, pairs
 
 
 # --- votes

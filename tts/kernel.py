@@ -22,14 +22,29 @@ class Expired(BaseException):
 
 
 class Mailbox:
-    """Where the events of one block arrive, in order; at most one task waits on it."""
+    """Where the events of one block arrive, in order; at most one task waits on it, for the next item, or for the
+    `quorum` of them all at once (a task need not be woken for what it would only put aside)."""
 
-    __slots__ = ("closed", "inbox", "task")
+    __slots__ = ("closed", "inbox", "quorum", "task")
 
     def __init__(self) -> None:
         self.inbox: deque[Any] = deque()
+        self.quorum = 0
         self.task: Task | None = None
         self.closed = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is what the task waits for."""
+        return len(self.inbox) >= (self.quorum or 1)
+
+    def take(self) -> Any:
+        """What the task waits for: an item, or the list of all."""
+        if not self.quorum:
+            return self.inbox.popleft()
+        items, self.quorum = list(self.inbox), 0
+        self.inbox.clear()
+        return items
 
 
 class Alarm(Mailbox):

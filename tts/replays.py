@@ -6,13 +6,13 @@ too, and what a cell costs does not depend on what else is replayed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tts.conductor import Conductor
+from tts.conductor import Conductor, decided_of
 from tts.config import RunConfig, split_budgets
 from tts.errors import BadPool, ForeignAwait, InvalidParameter, PoolLacks, UsageError, unknown_name
 from tts.journal import Decided, Opened, Record
@@ -24,6 +24,7 @@ from tts.registry import strategy, verifier_names
 from tts.report import Outcome, summarise
 from tts.results import Replayed
 from tts.runfolder import NoJournal
+from tts.search import Search
 from tts.sweeps import Cell, cells_of, check_budgets, outcome_of, plan
 from tts.target import Pricing
 from tts.types import Cost, Problem, Sampling
@@ -180,15 +181,7 @@ class _Replayer:
 
         fleet, sink = self._recordings.fleet, _Sink()
         cluster = RecordedCluster(self._recordings, self._problems, self._verifiers, cell.seed)
-        conductor = Conductor(
-            plan([cell], problems),
-            strategy,
-            costs=self._costs,
-            verifiers=self._verifiers,
-            sampling=self._sampling,
-            limits=self._limits,
-            window=fleet.replicas * fleet.slots,
-        )
+        window = fleet.replicas * fleet.slots
         results: list[tuple[Result, Decided]] = []
         outcomes: dict[str, Outcome] = {}
 
@@ -204,9 +197,41 @@ class _Replayer:
             )
             cluster.forget(record.search)
 
-        cluster.run(conductor, sink, decided)
-        self.spent += conductor.ledger.spent
+        def closed(search: Search, opened_s: float, at_s: float) -> None:
+            sink.opened[search.id] = opened_s
+            result = search.result
+            self.spent += result.bill.total
+            decided(result, decided_of(result, at_s, result.bill.total))
+
+        if not self._limits:
+            cluster.run_each(self._searches(cell, problems), window, closed)
+        else:
+            conductor = Conductor(
+                plan([cell], problems),
+                strategy,
+                costs=self._costs,
+                verifiers=self._verifiers,
+                sampling=self._sampling,
+                limits=self._limits,
+                window=window,
+            )
+            cluster.run(conductor, sink, decided)
+            self.spent += conductor.ledger.spent
         return results, [outcomes[problem.id] for problem in problems if problem.id in outcomes]
+
+    def _searches(self, cell: Cell, problems: Sequence[Problem]) -> Iterator[Search]:
+        for planned in plan([cell], problems):
+            yield Search(
+                planned.id,
+                planned.problem,
+                strategy(planned.spec.name),
+                planned.spec,
+                costs=self._costs,
+                share=planned.share,
+                verifiers=self._verifiers,
+                sampling=self._sampling,
+                seed=planned.seed,
+            )
 
     def _verdict(self, cluster: Any, result: Result) -> bool | None:
         """What was recorded of the sample that was selected; no answer at all is a wrong one."""

@@ -133,7 +133,7 @@ class Run:
         """
         block = Finishing(self, self._request(prompt, continue_from, sampling), n, parent or continue_from, share=True)
         async with block:
-            found = [candidate async for candidate in block]
+            found = await block.all()
         return sorted(found, key=lambda candidate: candidate.order)
 
     def finishing(
@@ -181,12 +181,9 @@ class Run:
                 request = judge.request(search.problem, candidate)
                 for _ in range(repeats):
                     block.ask(self._verification(verifier, candidate, request))
-            refused: ErrorInfo | None = None
-            while block.pending:
-                event, _ = await block.next()
-                refused = event.error if isinstance(event, Refused) else refused
-        if refused is not None:
-            raise refused.rebuild()
+            refused = [event.error for event, _ in await block.rest() if isinstance(event, Refused)]
+        if refused:
+            raise refused[-1].rebuild()
         return [self.mean_score(candidate, verifier) for candidate in candidates]
 
     def mean_score(self, candidate: Candidate, verifier: str) -> Score:
@@ -307,6 +304,16 @@ class _Block:
         return event, live
 
 
+    async def rest(self) -> list[tuple[Any, Live]]:
+        """Wait until everything that was asked for has ended; in order of arrival."""
+        if not self.pending:
+            return []
+        self._mailbox.quorum = len(self.pending)
+        ended: list[tuple[Any, Live]] = await Wait(self._mailbox)
+        self.pending.clear()
+        return ended
+
+
 class _Sampling(_Block):
     """The common part of `Finishing` and `Streaming`: n requests that differ in their seeds."""
 
@@ -399,6 +406,20 @@ class Finishing(_Sampling):
                 return self._search.candidates[event.id]
         self._end()
         raise StopAsyncIteration
+
+
+    async def all(self) -> list[Candidate]:
+        """Every candidate in order of arrival, once all have ended."""
+        if self._n is None:
+            return [candidate async for candidate in self]
+        found = []
+        for event, _ in await self.rest():
+            self._note(event)
+            if isinstance(event, Finished):
+                found.append(self._search.candidates[event.id])
+        self._candidates = len(found)
+        self._end()
+        return found
 
 
 class Streaming(_Sampling):

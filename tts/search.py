@@ -325,9 +325,9 @@ class Search:
             return
         mailbox.inbox.append(item)
         task = mailbox.task
-        if task is not None:
+        if task is not None and mailbox.ready:
             mailbox.task = task.waiting = None
-            self._ready.append((task, mailbox.inbox.popleft(), None))
+            self._ready.append((task, mailbox.take(), None))
 
     def _out_of_time(self) -> BudgetExhausted:
         limit = self.ledger.limits.seconds
@@ -398,7 +398,8 @@ class Search:
     def _step(self, task: Task, item: Any, error: BaseException | None) -> None:
         self._current = task
         if item is not None:
-            task.depth = _deeper(task.depth, item)
+            for one in item if type(item) is list else (item,):
+                task.depth = _deeper(task.depth, one)
         try:
             wait = task.coro.throw(error) if error is not None else task.coro.send(item)
         except StopIteration as stop:
@@ -427,8 +428,8 @@ class Search:
         )
 
     def _block(self, task: Task, mailbox: Mailbox) -> None:
-        if mailbox.inbox:
-            self._ready.append((task, mailbox.inbox.popleft(), None))
+        if mailbox.ready:
+            self._ready.append((task, mailbox.take(), None))
         else:
             mailbox.task, task.waiting = task, mailbox
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -197,7 +198,7 @@ class Candidate(Value, frozen=True):
     @property
     def order(self) -> tuple[int, ...]:
         """The id's numbers: candidates sorted by it are in the order of asking, whatever order they arrived in."""
-        return tuple(map(int, self.id.rpartition("/")[2].split(".")))
+        return _numbers(self.id.rpartition("/")[2])
 
     @property
     def complete(self) -> bool:
@@ -289,6 +290,11 @@ class StrategySpec(Value, frozen=True):
 
     def __str__(self) -> str:
         return self.name + "".join(f"{':' if i == 0 else ','}{k}={v}" for i, (k, v) in enumerate(self.params.items()))
+
+
+@lru_cache(4096)
+def _numbers(path: str) -> tuple[int, ...]:
+    return tuple(map(int, path.split(".")))
 
 
 def _writable(text: str) -> str:

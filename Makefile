@@ -36,7 +36,7 @@ $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tts needs Python 3.11 or newer: make PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[local,math,report,tasks,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[laws,local,math,pool,report,tasks,dev]'
 	@touch $@
 
 clean:

@@ -167,7 +167,7 @@ class RecordedCluster(SimulatedCluster):
     ) -> None:
         super().__init__(_Nobody(), verifiers, cancel_s=recordings.fleet.cancel_s)
         self._recordings = recordings
-        self._problems = problems
+        self._prompts = {id: problem.messages for id, problem in problems.items()}
         self._seed = seed
         self._draws: dict[str, list[int]] = {}  # search -> the samples it has not drawn, the next one last
         self._drawn: dict[str, dict[str, int]] = {}  # search -> its actions' samples
@@ -266,7 +266,7 @@ class RecordedCluster(SimulatedCluster):
         lacks = None
         if action.request.continue_from:
             lacks = "continues a text, and only whole samples were recorded"
-        elif action.request.messages != self._problems[problem_id].messages:
+        elif action.request.messages != self._prompts[problem_id]:
             lacks = "asks something else than the problem (a revision, a judgement), which was not recorded"
         elif action.request.model is not None:
             lacks = f"asks the model {action.request.model} by name"

@@ -15,6 +15,7 @@ from tts.estimators import (
     all_right,
     best_of,
     coverage,
+    difference,
     first_finishers,
     longest,
     majority,
@@ -265,3 +266,14 @@ def test_an_interval_is_over_problems_and_only_for_what_was_estimated():
     assert interval.low < 0.5 < interval.high
     with pytest.raises(InvalidParameter, match="not estimated at k=3"):
         curve.interval(3)
+
+
+def test_a_difference_is_taken_problem_by_problem():
+    """Between two estimators of the same problems: each is spread from 0 to 1, their difference is not."""
+    rows = [Sample("b", "m", f"p{i}", j, "a" if j < i else "b", j < i) for i in range(1, 9) for j in range(9)]
+    grid = Grid.of(Pool.of("x", rows))
+    two, one = coverage(grid, [2]), all_right(grid, [2])
+    found = difference(two, one, 2, seed=1)
+    assert found.mean == pytest.approx(float(two.mean()[0] - one.mean()[0]))
+    alone = two.interval(2, seed=1)
+    assert found.high - found.low < alone.high - alone.low

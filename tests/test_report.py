@@ -146,21 +146,29 @@ def test_csv_and_json_hold_every_row_whole(report, rows):
 
 
 class Page(HTMLParser):
-    """The text of every table cell, the tags, and every attribute that a browser would load something from."""
+    """The text of every table cell, the tags, and every attribute that a browser would load something from.
+
+    `rows` are those of the last table."""
 
     def __init__(self, html):
         super().__init__()
-        self.rows, self.loads, self.tags, self._inside = [], [], [], ""
+        self.tables, self.loads, self.tags, self._inside = [], [], [], ""
         self.feed(html)
 
     def handle_starttag(self, tag, attrs):
         self._inside = tag
         self.tags.append(tag)
-        if tag == "tr":
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
             self.rows.append([])
         elif tag in ("td", "th"):
             self.rows[-1].append("")
         self.loads += [(tag, k, v) for k, v in attrs if k in ("src", "href", "xlink:href", "data", "action", "poster")]
+
+    @property
+    def rows(self):
+        return self.tables[-1]
 
     def handle_endtag(self, tag):
         self._inside = ""

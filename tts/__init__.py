@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from tts.api import asolve, asweep, solve, sweep
     from tts.budget import Limits
     from tts.errors import BudgetExhausted, EndpointError, TTSError, UsageError
-    from tts.results import Solved, SweepResult
+    from tts.pool import Pool
+    from tts.replays import replay
+    from tts.results import Replayed, Solved, SweepResult
     from tts.run import Run
     from tts.tasks import Example
     from tts.types import Candidate, Completion, Problem, Sampling, Score, StrategySpec
@@ -31,7 +33,9 @@ _HOMES = {
     "EndpointError": "errors",
     "Example": "tasks",
     "Limits": "budget",
+    "Pool": "pool",
     "Problem": "types",
+    "Replayed": "results",
     "Run": "run",
     "Sampling": "types",
     "Score": "types",
@@ -42,6 +46,7 @@ _HOMES = {
     "UsageError": "errors",
     "asolve": "api",
     "asweep": "api",
+    "replay": "replays",
     "solve": "api",
     "sweep": "api",
 }
@@ -52,7 +57,9 @@ __all__ = [
     "EndpointError",
     "Example",
     "Limits",
+    "Pool",
     "Problem",
+    "Replayed",
     "Run",
     "Sampling",
     "Score",
@@ -63,6 +70,7 @@ __all__ = [
     "UsageError",
     "asolve",
     "asweep",
+    "replay",
     "solve",
     "sweep",
 ]

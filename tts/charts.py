@@ -1,7 +1,8 @@
 """The report's pictures, with Altair: accuracy against cost, and what the tokens were spent on (extra `report`).
 
-Import it only through `tts.report`. A chart is drawn once as SVG and PNG, by vl-convert and without a network; the
-HTML page holds the SVG, which a script on the page then replaces by the live chart with its tooltips.
+Import it only through `tts.report`; `tts/poolcharts.py` draws with the same tools. A chart is drawn once as SVG and
+PNG, by vl-convert and without a network; the HTML page holds the SVG, which a script on the page then replaces by the
+live chart with its tooltips.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from tts.intervals import frontier
 from tts.report import Row
 
 # Okabe & Ito's colours that are dark enough on white; a shape says the same again, for print and for everybody.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_INKS = ("#00568A", "#A84800", "#00755A", "#A04A80", "#926400", "#25799F", "#000000")  # the same, dark enough for text
-_SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "triangle-right", "triangle-left")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+INKS = ("#00568A", "#A84800", "#00755A", "#A04A80", "#926400", "#25799F", "#000000")  # the same, dark enough for text
+SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "triangle-right", "triangle-left")
+FRONTIER_GREY = "#d2d2d2"
 _FRONTIER = "frontier"
 _SPENT = {"answers": "#33475B", "verifier": "#7FA7C9", "cancelled": "#E8B84A"}
 
@@ -29,6 +31,7 @@ _WIDTH, _HEIGHT = 640, 400
 _ACCURACY = "Accuracy (95 % interval)"
 _FONT = "Helvetica Neue, Arial, Liberation Sans, DejaVu Sans, sans-serif"
 _LABEL_PX = 12
+TOKENS, DOLLARS = "~s", "$~g"  # how an axis writes its numbers
 _CHARACTER_PX = 7.6  # of the semi-bold label font, on the wide side
 _VEGA_LITE = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
 
@@ -52,21 +55,24 @@ class Picture(NamedTuple):
 def pictures(rows: Sequence[Row]) -> list[Picture]:
     """What can be drawn of these rows: no accuracy chart without references, no chart at all without tokens."""
     found = []
-    costs: list[tuple[str, str, Callable[[Row], float | None]]] = [
-        ("accuracy", "Generated tokens per problem", lambda r: r.tokens),
-        ("sequential", "Sequential tokens per problem", lambda r: r.sequential_tokens),
+    costs: list[tuple[str, str, Callable[[Row], float | None], str]] = [
+        ("accuracy", "Generated tokens per problem", lambda r: r.tokens, TOKENS),
+        ("sequential", "Sequential tokens per problem", lambda r: r.sequential_tokens, TOKENS),
+        ("dollars", "US dollars per problem", _usd(rows), DOLLARS),
     ]
     captions = (
         "Bars are 95 % bootstrap intervals over problems. The grey step is the frontier: the best accuracy that so "
         "many tokens have bought, verification and cancelled samples included.",
         "The same cells against the longest chain of tokens that had to be generated one after another, which is what "
         "a user waits for when there are servers enough.",
+        "The same cells against what they cost, prompt tokens included. The grey step is the frontier in dollars.",
     )
-    titles = ("Accuracy against cost", "Accuracy against waiting")
-    for (name, axis, cost), title, caption in zip(costs, titles, captions, strict=True):
+    titles = ("Accuracy against cost", "Accuracy against waiting", "Accuracy against dollars")
+    style = styles([row.strategy for row in rows])
+    for (name, axis, cost, form), title, caption in zip(costs, titles, captions, strict=True):
         points = _points(rows, cost)
         if points:
-            found.append(Picture(name, title, caption, _scatter(points, axis, _styles(rows))))
+            found.append(Picture(name, title, caption, scatter(points, axis, style, _TOOLTIP, form=form)))
     if any(row.tokens for row in rows):
         caption = (
             "Mean generated tokens per problem, cell by cell: samples that could answer, verification, and samples "
@@ -76,10 +82,14 @@ def pictures(rows: Sequence[Row]) -> list[Picture]:
     return found
 
 
+def _usd(rows: Sequence[Row]) -> Callable[[Row], float | None]:
+    """Dollars, where all rows know them: a frontier among some of the rows would flatter these."""
+    known = all(row.usd is not None for row in rows)
+    return lambda row: row.usd if known else None
+
+
 def embedded(pictures: Sequence[Picture]) -> str:
     """Headings, captions and charts as HTML, with all the JavaScript they need inside (about 0.9 MB)."""
-    if not pictures:
-        return "<p>There is nothing to draw: no cell has both an accuracy and a count of tokens.</p>"
     parts = [
         f"<section><h2>{p.title}</h2>\n<p>{p.caption}</p>\n"
         f'<figure id="{p.name}" role="img" aria-label="{p.title}">{p.svg()}</figure></section>'
@@ -95,53 +105,73 @@ def embedded(pictures: Sequence[Picture]) -> str:
     return "\n".join([*parts, f'<script type="module">{bundle}</script>', f'<script type="module">{live}</script>'])
 
 
-class _Point(NamedTuple):
-    row: Row
+class Point(NamedTuple):
+    """A place in a scatter: on the line of `name`, `rank` places along it; `facts` are for its tooltip."""
+
+    name: str
     x: float
     y: float
     low: float
     high: float
+    rank: float
+    facts: Mapping[str, Any]
 
 
-class _Step(NamedTuple):
+class Step(NamedTuple):
     """A corner of the frontier: the best accuracy from this cost on."""
 
     x: float
     y: float
 
 
-class _Style(NamedTuple):
+class Style(NamedTuple):
+    """Colours for marks, darker ones for text, and shapes, by name."""
+
     names: list[str]
     colours: list[str]
     inks: list[str]
     shapes: list[str]
 
 
-def _styles(rows: Sequence[Row]) -> _Style:
-    names = list(dict.fromkeys(row.strategy for row in rows))
-    palettes = [[palette[i % len(palette)] for i in range(len(names))] for palette in (_COLOURS, _INKS, _SHAPES)]
-    return _Style(names, *palettes)
+def styles(names: Sequence[str]) -> Style:
+    """In the order in which the names first come."""
+    once = list(dict.fromkeys(names))
+    palettes = [[palette[i % len(palette)] for i in range(len(once))] for palette in (COLOURS, INKS, SHAPES)]
+    return Style(once, *palettes)
 
 
-def _points(rows: Sequence[Row], cost: Callable[[Row], float | None]) -> list[_Point]:
+def _points(rows: Sequence[Row], cost: Callable[[Row], float | None]) -> list[Point]:
     """Rows that have a place on a logarithmic axis of costs."""
     found = []
     for row in rows:
         x, a = cost(row), row.accuracy
         if x and a is not None:
             low, high = (a.mean, a.mean) if a.low is None or a.high is None else (a.low, a.high)
-            found.append(_Point(row, x, a.mean, low, high))
+            found.append(Point(row.strategy, x, a.mean, low, high, x, _facts(row)))
     return found
 
 
-def _scatter(points: Sequence[_Point], axis: str, style: _Style) -> dict[str, Any]:
-    xs, ys = _x_domain(points), _y_domain(points)
-    x = alt.X(
+def steps_of(points: Sequence[Point], end: float) -> list[Step]:
+    """The frontier's corners, drawn on to `end`."""
+    best = [points[i] for i in frontier([(p.x, p.y) for p in points])]
+    return [Step(p.x, p.y) for p in best] + [Step(end, best[-1].y)]
+
+
+def log_x(axis: str, xs: tuple[float, float], ticks: Sequence[float], form: str, title: bool = True) -> alt.X:
+    return alt.X(
         "x:Q",
-        title=f"{axis} (mean, log scale)",
+        title=f"{axis} (mean, log scale)" if title else None,
         scale=alt.Scale(type="log", domain=list(xs), nice=False),
-        axis=alt.Axis(values=_ticks(*xs), format="~s", grid=False),
+        axis=alt.Axis(values=list(ticks), format=form, grid=False),
     )
+
+
+def scatter(
+    points: Sequence[Point], axis: str, style: Style, tooltip: Sequence[alt.Tooltip], *, form: str = TOKENS
+) -> dict[str, Any]:
+    """Lines of points with their intervals over a logarithmic axis of costs, each named beside it, and the frontier."""
+    xs, ys = _x_domain(points), y_domain(points)
+    x = log_x(axis, xs, log_ticks(*xs), form)
     y = alt.Y(
         "y:Q",
         title=_ACCURACY,
@@ -150,38 +180,39 @@ def _scatter(points: Sequence[_Point], axis: str, style: _Style) -> dict[str, An
     )
     names = alt.Scale(domain=style.names, range=style.colours)
     shapes = alt.Scale(domain=style.names, range=style.shapes)
-    lines = {n: sorted((p for p in points if p.row.strategy == n), key=lambda p: p.x) for n in style.names}
+    lines = {n: sorted((p for p in points if p.name == n), key=lambda p: p.rank) for n in style.names}
     lines = {n: line for n, line in lines.items() if line}
-    best = [points[i] for i in frontier([(p.x, p.y) for p in points])]
-    steps = [_Step(p.x, p.y) for p in best] + [_Step(xs[1], best[-1].y)]
+    steps = steps_of(points, xs[1])
     labels = _Plane(xs, ys).labels(lines, steps)
     direct = len(labels) == len(lines)
     legend = None if direct else alt.Legend(title=None, orient="right", symbolOpacity=1)
     colour = alt.Color("strategy:N", scale=names, legend=legend)
 
-    cells = _data([_datum(p) for p in points])
+    cells = data([datum(p) for p in points])
     layers: list[alt.Chart] = [
-        alt.Chart(_data([step._asdict() for step in steps]))
-        .mark_line(interpolate="step-after", color="#d2d2d2", strokeWidth=6, strokeCap="round")
+        alt.Chart(data([step._asdict() for step in steps]))
+        .mark_line(interpolate="step-after", color=FRONTIER_GREY, strokeWidth=6, strokeCap="round")
         .encode(x=x, y=y),
-        alt.Chart(_data([{**steps[-1]._asdict(), "text": _FRONTIER}]))
+        alt.Chart(data([{**steps[-1]._asdict(), "text": _FRONTIER}]))
         .mark_text(align="right", baseline="bottom", dy=-6, color="#8a8a8a", fontSize=_LABEL_PX)
         .encode(x=x, y=y, text="text:N"),
         alt.Chart(cells)
         .mark_errorbar(ticks=alt.MarkConfig(size=6), opacity=0.45)
         .encode(x=x, y=alt.Y("low:Q", title=_ACCURACY), y2="high:Q", color=colour),
-        alt.Chart(cells).mark_line(strokeWidth=1.5).encode(x=x, y=y, color=colour, order="x:Q"),
+        alt.Chart(cells).mark_line(strokeWidth=1.5).encode(x=x, y=y, color=colour, order="rank:Q"),
         alt.Chart(cells)
         .mark_point(filled=True, size=80, opacity=1, stroke="white", strokeWidth=0.8)
-        .encode(x=x, y=y, color=colour, shape=alt.Shape("strategy:N", scale=shapes, legend=legend), tooltip=_TOOLTIP),
+        .encode(
+            x=x, y=y, color=colour, shape=alt.Shape("strategy:N", scale=shapes, legend=legend), tooltip=list(tooltip)
+        ),
     ]
     if direct:
         inks = alt.Color("strategy:N", scale=alt.Scale(domain=style.names, range=style.inks), legend=None)
-        text = alt.Chart(_data(labels)).encode(x=x, y=y, text="strategy:N")
+        text = alt.Chart(data(labels)).encode(x=x, y=y, text="strategy:N")
         font: dict[str, Any] = {"fontSize": _LABEL_PX, "fontWeight": 600, "align": "left", "baseline": "middle"}
         layers.append(text.mark_text(stroke="white", strokeWidth=4, strokeJoin="round", **font))
         layers.append(text.mark_text(**font).encode(color=inks))
-    return _dressed(alt.layer(*layers).resolve_scale(color="independent").properties(width=_WIDTH, height=_HEIGHT))
+    return dressed(alt.layer(*layers).resolve_scale(color="independent").properties(width=_WIDTH, height=_HEIGHT))
 
 
 _TOOLTIP = [
@@ -191,25 +222,27 @@ _TOOLTIP = [
     alt.Tooltip("sequential:Q", title="sequential tokens", format=",.0f"),
     alt.Tooltip("verifier:Q", title="verifier tokens", format=",.0f"),
     alt.Tooltip("cancelled:Q", title="cancelled tokens", format=",.0f"),
+    alt.Tooltip("usd:Q", title="USD", format=".3~g"),
     alt.Tooltip("problems:Q"),
 ]
 
 
-def _datum(p: _Point) -> dict[str, Any]:
+def datum(p: Point) -> dict[str, Any]:
+    """The point as Vega's data."""
+    place: dict[str, Any] = {"strategy": p.name, "x": p.x, "y": p.y, "low": p.low, "high": p.high, "rank": p.rank}
     interval = f" [{p.low:.1%}, {p.high:.1%}]" if p.low < p.high else ""
+    return {**place, "accuracy": f"{p.y:.1%}{interval}", **p.facts}
+
+
+def _facts(row: Row) -> dict[str, Any]:
     return {
-        "x": p.x,
-        "y": p.y,
-        "low": p.low,
-        "high": p.high,
-        "strategy": p.row.strategy,
-        "cell": p.row.cell,
-        "accuracy": f"{p.y:.1%}{interval}",
-        "tokens": p.row.tokens,
-        "sequential": p.row.sequential_tokens,
-        "verifier": p.row.verifier_tokens,
-        "cancelled": p.row.cancelled_tokens,
-        "problems": p.row.problems,
+        "cell": row.cell,
+        "tokens": row.tokens,
+        "sequential": row.sequential_tokens,
+        "verifier": row.verifier_tokens,
+        "cancelled": row.cancelled_tokens,
+        "usd": row.usd,
+        "problems": row.problems,
     }
 
 
@@ -224,8 +257,8 @@ def _spent(rows: Sequence[Row]) -> dict[str, Any]:
             {"cell": row.cell, "part": part, "order": i, "tokens": tokens}
             for i, (part, tokens) in enumerate(parts.items())
         ]
-    return _dressed(
-        alt.Chart(_data(values))
+    return dressed(
+        alt.Chart(data(values))
         .mark_bar(height=alt.RelativeBandSize(0.78))
         .encode(
             x=alt.X("tokens:Q", title="Generated tokens per problem (mean)", axis=alt.Axis(format=",.0f", tickCount=6)),
@@ -242,11 +275,11 @@ def _spent(rows: Sequence[Row]) -> dict[str, Any]:
     )
 
 
-def _data(values: list[dict[str, Any]]) -> alt.Data:
+def data(values: list[dict[str, Any]]) -> alt.Data:
     return alt.Data(values=values)  # type: ignore[no-untyped-call]
 
 
-def _dressed(chart: Any) -> dict[str, Any]:
+def dressed(chart: Any) -> dict[str, Any]:
     axis = {"labelFontSize": 12, "titleFontSize": 12.5, "titleFontWeight": "normal", "titlePadding": 10}
     spec: dict[str, Any] = (
         chart.configure(font=_FONT, background="white", padding=8)
@@ -258,19 +291,19 @@ def _dressed(chart: Any) -> dict[str, Any]:
     return spec
 
 
-def _x_domain(points: Sequence[_Point]) -> tuple[float, float]:
+def _x_domain(points: Sequence[Point]) -> tuple[float, float]:
     """Room for half a marker on the left, and for every line's name to the right of its last point."""
     left, right = 24.0, 2 * _CHARACTER_PX * len(_FRONTIER)
     low, high = math.log10(min(p.x for p in points)), math.log10(max(p.x for p in points))
     per_px = max(high - low, 0.3) / (_WIDTH - left - right)
     for p in points:
-        room = _WIDTH - left - _CHARACTER_PX * len(p.row.strategy) - 14
+        room = _WIDTH - left - _CHARACTER_PX * len(p.name) - 14
         if room > _WIDTH / 2:
             per_px = max(per_px, (math.log10(p.x) - low) / room)
     return 10 ** (low - left * per_px), 10 ** (low + (_WIDTH - left) * per_px)
 
 
-def _y_domain(points: Sequence[_Point]) -> tuple[float, float]:
+def y_domain(points: Sequence[Point]) -> tuple[float, float]:
     """The intervals with a little room; at least ten points of accuracy, so that noise is not blown up."""
     high = max(0.1, *(p.high for p in points))
     low = min(high - 0.1, *(p.low for p in points))
@@ -278,7 +311,7 @@ def _y_domain(points: Sequence[_Point]) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def log_ticks(low: float, high: float) -> list[float]:
     """1, 2 and 5 times the powers of ten inside the domain; over more than three decades, only the powers."""
     steps = (1, 2, 5) if high / low < 1000 else (1,)
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
@@ -314,7 +347,7 @@ class _Plane:
     def __init__(self, xs: tuple[float, float], ys: tuple[float, float]) -> None:
         self._xs, self._ys = xs, ys
 
-    def labels(self, lines: Mapping[str, Sequence[_Point]], steps: Sequence[_Step]) -> list[dict[str, Any]]:
+    def labels(self, lines: Mapping[str, Sequence[Point]], steps: Sequence[Step]) -> list[dict[str, Any]]:
         """One label near a point of every line: never on a point or another label, on as few strokes as possible.
 
         A line whose every place is taken gets no label; the caller then draws a legend.
@@ -343,22 +376,22 @@ class _Plane:
                 found.append({"strategy": name, "x": x, "y": y})
         return found
 
-    def _around(self, p: _Point) -> _Box:
+    def _around(self, p: Point) -> _Box:
         x, y = self._pixel(p.x, p.y)
         return _Box(x - 6, y - 6, x + 6, y + 6)
 
-    def _bar(self, p: _Point) -> _Box:
+    def _bar(self, p: Point) -> _Box:
         x, top = self._pixel(p.x, p.high)
         return _Box(x - 3, top, x + 3, self._pixel(p.x, p.low)[1])
 
-    def _slope(self, a: _Point, b: _Point) -> list[_Box]:
+    def _slope(self, a: Point, b: Point) -> list[_Box]:
         """The line between two points, as a chain of small boxes."""
         (x0, y0), (x1, y1) = self._pixel(a.x, a.y), self._pixel(b.x, b.y)
         count = 1 + int(math.hypot(x1 - x0, y1 - y0) / 6)
         middles = [(x0 + (x1 - x0) * i / count, y0 + (y1 - y0) * i / count) for i in range(count)]
         return [_Box(x - 1, y - 1, x + 1, y + 1) for x, y in middles]
 
-    def _stairs(self, steps: Sequence[_Step]) -> list[_Box]:
+    def _stairs(self, steps: Sequence[Step]) -> list[_Box]:
         boxes = []
         for a, b in pairwise(steps):
             (x0, y0), (x1, y1) = self._pixel(a.x, a.y), self._pixel(b.x, b.y)

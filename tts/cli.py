@@ -452,9 +452,9 @@ def _fail_if_spoilt(result: Any) -> None:
 
 
 def _print_json(value: Any) -> None:
-    import msgspec
+    from tts.results import as_json
 
-    typer.echo(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode())
+    typer.echo(as_json(value))
 
 
 if __name__ == "__main__":

@@ -21,13 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tts.errors import BadPool, InvalidParameter, unknown_name
-from tts.intervals import Interval, bootstrap_mean
+from tts.intervals import Interval, bootstrap_mean, paired_difference
 from tts.pool import UNKNOWN, Pool
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 MOST_SUBSETS = 3000  # so many are enumerated; of more, random ones are drawn
-DRAWS = 200  # random orders of each problem's samples
+DRAWS = 100  # random orders of each problem's samples, as in Brown et al. 2024
 _TIE = 1e-9  # sums that differ by less are equal
 _CHUNK = 20_000_000  # numbers in one array, about
 
@@ -159,6 +159,12 @@ class Curve:
         return bootstrap_mean({problem: [value] for problem, value in self.at(k).items()}, seed=seed)
 
 
+def difference(first: Curve, second: Curve, k: int, *, seed: int = 0) -> Interval | None:
+    """`first` minus `second` at size k on the same problems, resampled together: narrower than two intervals are."""
+    one, other = ({problem: [value] for problem, value in curve.at(k).items()} for curve in (first, second))
+    return paired_difference(one, other, seed=seed)
+
+
 # --- closed forms
 
 
@@ -207,9 +213,9 @@ def longest(grid: Grid, ks: Sequence[int]) -> Curve:
 
 
 def shorter_wins(grid: Grid) -> tuple[Floats, Floats]:
-    """In how many pairs of a right and a wrong sample of one problem the shorter is the right one (ties count half), and
-    how many pairs there are, by problem. w is the first's sum over the second's: racing pays only where it is clearly
-    above 1/2. Within problems, because hard ones have long samples and wrong ones, whatever length says of a sample."""
+    """In how many pairs of a right and a wrong sample of one problem the shorter is the right one (ties count half),
+    and how many pairs there are, by problem. w is the first's sum over the second's: racing pays only where it is
+    clearly above 1/2. Within problems, because hard ones have long samples and wrong ones, whatever length says."""
     lengths = grid.lengths()
     wins, pairs = np.zeros(len(grid.problems)), np.zeros(len(grid.problems))
     for p, n in enumerate(grid.counts):
@@ -289,17 +295,14 @@ def majority_of_bests(
     """
     sizes, values = grid.check_sizes(ks), grid.score(score)
     voting = _scored(grid, score)
+    ranks = [_dense(row) for row in np.where(voting, values, -np.inf)]
     accuracy, noise = (np.zeros((len(grid.problems), len(sizes))) for _ in range(2))
     for p in range(len(grid.problems)):
         for i, k in enumerate(sizes):
             few = math.comb(int(grid.counts[p]), int(k)) <= MOST_SUBSETS
             picks = _subsets(int(grid.counts[p]), int(k)) if few else _random_subsets(grid, p, int(k), draws, seed)
             size = min(int(k), m or max(1, round(math.sqrt(k))))
-            ranked = np.where(voting[p][picks], values[p][picks], -np.inf)
-            better = (ranked[:, None, :] > ranked[:, :, None]).sum(axis=2)
-            at_least = (ranked[:, None, :] >= ranked[:, :, None]).sum(axis=2)
-            count = np.full_like(better, k)
-            wins = (none_of(better, count, size) - none_of(at_least, count, size)) / (at_least - better)
+            wins = _chances_to_be_best(ranks[p][picks], size)
             shares = _shares(_votes(grid, p, picks, None, voting[p][picks], wins), grid, p)
             accuracy[p, i] = shares.mean()
             noise[p, i] = 0.0 if few else shares.std(ddof=1) / math.sqrt(len(shares))
@@ -374,13 +377,16 @@ def _race_costs(grid: Grid, sizes: Ints) -> tuple[Floats, Floats]:
     for p, n in enumerate(grid.counts):
         long = lengths[p, :n]
         key = np.where(grid.usable[p, :n], long, np.inf)
-        for t in np.unique(key[np.isfinite(key)]):
-            # The cutoff is t in the subsets without a usable one below t, but for those without one up to t.
-            within, beyond = key >= t, key > t
-            chances = [none_of(n - some.sum(), n, sizes) for some in (within, beyond)]
-            means = [np.minimum(long[some], t).mean() if some.any() else 0.0 for some in (within, beyond)]
-            tokens[p] += sizes * (chances[0] * means[0] - chances[1] * means[1])
-            sequential[p] += (chances[0] - chances[1]) * t
+        cutoffs = np.unique(key[np.isfinite(key)])[:, None]
+        paid = np.minimum(long, cutoffs)
+        # The cutoff is t in the subsets without a usable one below t, but for those without one up to t.
+        chances, costs = [], []
+        for may in (key >= cutoffs, key > cutoffs):
+            number = may.sum(axis=1, keepdims=True)
+            chances.append(none_of(n - number, n, sizes))
+            costs.append(sizes * chances[-1] * (paid * may).sum(axis=1, keepdims=True) / np.maximum(number, 1))
+        tokens[p] = (costs[0] - costs[1]).sum(axis=0)
+        sequential[p] = ((chances[0] - chances[1]) * cutoffs).sum(axis=0)
         idle = np.sort(long[~np.isfinite(key)])[::-1]
         if len(idle):
             ranks = np.arange(len(idle))[:, None]
@@ -388,6 +394,23 @@ def _race_costs(grid: Grid, sizes: Ints) -> tuple[Floats, Floats]:
             tokens[p] += none_of(n - len(idle), n, sizes) * sizes * idle.mean()
             sequential[p] += (least * idle[:, None]).sum(axis=0)
     return tokens, sequential
+
+
+def _dense(values: Floats) -> Ints:
+    """Each value's place among the distinct ones, from 0 for the least."""
+    places: Ints = np.unique(values, return_inverse=True)[1].reshape(-1)
+    return places
+
+
+def _chances_to_be_best(ranks: Ints, m: int) -> Floats:
+    """In each row, the chance of each element to be the best of m random ones of the row; ties share it."""
+    rows, k = ranks.shape
+    counts = np.zeros((rows, int(ranks.max()) + 1), np.int64)
+    np.add.at(counts, (np.arange(rows)[:, None], ranks), 1)
+    up_to = np.take_along_axis(counts.cumsum(axis=1), ranks, axis=1)
+    tied = np.take_along_axis(counts, ranks, axis=1)
+    chances: Floats = (none_of(k - up_to, k, m) - none_of(k - up_to + tied, k, m)) / tied
+    return chances
 
 
 def _few_subsets(grid: Grid, sizes: Ints) -> NDArray[np.bool_]:
@@ -470,34 +493,38 @@ def _running_votes(grid: Grid, rows: Ints, draws: int, seed: int, weights: Float
     for at, p in enumerate(rows):
         own = _class_verdicts(grid, int(p))
         verdicts[at, : len(own)] = own
-    by_weight = None if weights is None else _lead(classes, each, verdicts)
-    by_count = _lead(classes, np.ones_like(each), verdicts)
-    return by_count if by_weight is None else np.where(np.isnan(by_weight), by_count, by_weight)
+    lead = _lead(classes, each, verdicts)
+    if not np.isnan(lead).any():
+        return lead
+    return np.where(np.isnan(lead), _lead(classes, np.ones_like(each), verdicts), lead)
 
 
 def _lead(classes: Ints, each: Floats, verdicts: Floats) -> Floats:
     """The running leader's verdict. A total only grows, so the lead can change only to the class that has just grown.
     NaN before the first vote, if votes can lack a weight; else 0."""
     problems, draws, most = classes.shape
-    totals = np.full((problems * draws, verdicts.shape[1]), -1.0)
-    best, tied, right = (np.full(problems * draws, value) for value in (-1.0, 0.0, 0.0))
-    lines = np.arange(problems * draws)
-    flat, weight = classes.reshape(-1, most), each.reshape(-1, most)
-    of_line = np.repeat(np.arange(problems), draws)
-    found = np.zeros((problems * draws, most))
-    missing = np.isnan(weight).any()
+    width = verdicts.shape[1]
+    lines = problems * draws
+    weight = each.reshape(lines, most).T.copy()
+    votes = (classes.reshape(lines, most).T >= 0) & ~np.isnan(weight)
+    places = (classes.reshape(lines, most).T + np.arange(lines) * width).copy()  # in a flat (lines, classes) array
+    verdict_of = np.repeat(verdicts, draws, axis=0).ravel()
+    totals = np.full(lines * width, -1.0)
+    best, tied, right = (np.full(lines, value) for value in (-1.0, 0.0, 0.0))
+    found = np.empty((most, lines))
+    nobody = np.nan if np.isnan(weight).any() else 0.0
     for i in range(most):
-        c, w = flat[:, i], weight[:, i]
-        votes = (c >= 0) & ~np.isnan(w)
-        before = totals[lines, c]
-        after = np.where(votes, np.maximum(before, 0.0) + np.nan_to_num(w), before)
-        grew = votes & (after > before)
-        leads, ties = grew & (after > best), grew & (after == best)
-        totals[lines[grew], c[grew]] = after[grew]
-        verdict = verdicts[of_line, c]
-        best = np.where(leads, after, best)
-        tied = np.where(leads, 1.0, tied + ties)
-        right = np.where(leads, verdict, right + np.where(ties, verdict, 0.0))
-        nobody = np.nan if missing else 0.0
-        found[:, i] = np.where(tied > 0, right / np.maximum(tied, 1.0), nobody)
-    return found.reshape(problems, draws, most)
+        voting = np.flatnonzero(votes[i])
+        place = places[i, voting]
+        before = totals[place]
+        after = np.maximum(before, 0.0) + weight[i, voting]
+        totals[place] = after
+        most_yet = best[voting]
+        verdict = verdict_of[place]
+        leads = after > most_yet
+        ties = (after == most_yet) & (after > before)
+        best[voting] = np.where(leads, after, most_yet)
+        tied[voting] = np.where(leads, 1.0, tied[voting] + ties)
+        right[voting] = np.where(leads, verdict, right[voting] + ties * verdict)
+        found[i] = np.where(tied > 0, right / np.maximum(tied, 1.0), nobody)
+    return found.T.reshape(problems, draws, most)

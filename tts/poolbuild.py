@@ -2,145 +2,246 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from tts.actions import Failed, Finished, Request
+from tts.actions import Failed, Finished, Request, Scored
 from tts.answers import extract
 from tts.api import PROBLEMS
-from tts.conductor import Conductor
 from tts.config import RunConfig
-from tts.costs import CostModel
-from tts.errors import BadPool
-from tts.graders import Grader, grader_named
-from tts.journal import Granted, History, Record, Shared
-from tts.outcome import Result
+from tts.errors import BadPool, WorkerError
+from tts.graders import grader_named
+from tts.journal import Granted, History, Record, problem_of
 from tts.pool import Pool, Sample
-from tts.registry import strategy, verifiers_of
+from tts.protocols import Verifier
+from tts.registry import address_of, verifiers_of
 from tts.run import share_base
 from tts.runfolder import JOURNAL, read_records
-from tts.sweeps import Cell, cells_of, plan
+from tts.sweeps import cells_of
 from tts.tasks import Task, read_examples
-from tts.types import Problem, Score
+from tts.types import Candidate, Problem
 from tts.workers import Workers
+
+_VERIFY_LIMIT_S = 10.0  # as in `clusters.executor`, which this must not import
+
+Recorded = tuple[str, Finished | Failed]  # a sample's share key, and how it ended
+Scores = dict[str, dict[str, list[float | None]]]  # share key -> by verifier, in order of arrival
 
 
 async def build_pool(folder: str | Path, *, keep_text: bool = True) -> Pool:
     """Every sample of a sweep, finished or not, that any strategy could have drawn: answers to the problem itself.
 
-    Left out are samples of a race (those that came in are shorter than average) and of revisions and judgements. What
-    failed for good is kept as a failure. Scores are those that the run's verifiers gave; answers are graded again.
+    Left out are samples of a race (those that came in are shorter than average) and of revisions and judgements, and
+    what was cancelled at a deadline or in flight when the run died. What failed for good is kept as a failure. Scores
+    are those that models gave to a sample; what a verifier can compute without a model is computed for every sample.
+    Answers are graded again.
 
-    Raises: BadPool for a folder that holds no run, or a run without such samples.
+    Raises: BadPool for a folder that holds no sweep, or a sweep without such samples; JournalCorrupt, BadProblem.
     """
     folder = Path(folder)
-    if not (folder / JOURNAL).is_file() or not (folder / PROBLEMS).is_file():
-        raise BadPool(f"{folder} is not the folder of a sweep: it has no {JOURNAL} and {PROBLEMS}", path=str(folder))
+    config, records, task = _read(folder)
+    problems = {example.problem.id: example.problem for example in task.examples}
+    found = list(_recorded(records, config, len(problems), problems))
+    if not found:
+        raise BadPool(
+            f"{folder} has no sample of a problem itself that came to an end (those of races and revisions do not "
+            f"count)",
+            path=str(folder),
+        )
+    given = _given_scores(records)
+    samples = list(_samples(found, problems, config))
+    candidates = [_candidate(event, sample) for (_, event), sample in zip(found, samples, strict=True)]
+    async with Workers() as workers:
+        verdicts = await _verdicts(samples, task, workers)
+        computed = await _computed_scores(candidates, samples, problems, config, workers)
+    for (key, _), scores in zip(found, computed, strict=True):
+        given.setdefault(key, {}).update(scores)
+    named = _narrowed(given)
+    references = {example.problem.id: example.reference for example in task.examples}
+    whole = [
+        msgspec.structs.replace(
+            sample,
+            correct=verdicts.get((sample.problem_id, sample.answer)) if sample.error is None else None,
+            scores=named.get(key, {}) if sample.error is None else {},
+            reference=references[sample.problem_id],
+        )
+        for (key, _), sample in zip(found, samples, strict=True)
+    ]
+    return Pool.of(f"{config.model} on {config.problems}", whole, keep_text=keep_text)
+
+
+def _read(folder: Path) -> tuple[RunConfig, list[Record], Task]:
+    if not (folder / JOURNAL).is_file():
+        raise BadPool(f"{folder} is not the folder of a sweep: it has no {JOURNAL}", path=str(folder))
     records = list(read_records(folder / JOURNAL))
-    history = History(records, refeed=True)
+    history = History(records)  # checks the version, and that every line follows from those before it
     if history.config is None:
         raise BadPool(f"{folder / JOURNAL} is empty: nothing was run", path=str(folder))
-    config = RunConfig.checked(**history.config)
-    task = read_examples(folder / PROBLEMS)
-    cells = cells_of(config, len(task.examples))
-    found = list(_samples(records, config, cells, task))
-    if not found:
-        raise BadPool(f"{folder} has no sample of a problem itself that came to an end", path=str(folder))
-    scores = _scores(records, config, cells, task, history)
-    async with Workers() as workers:
-        grader = grader_named(task.grader, workers)
-        graded = [await _graded(sample, scores.get(id, {}), task, grader) for id, sample in found]
-    return Pool.of(f"{config.model} on {config.problems}", graded, keep_text=keep_text)
+    if not (folder / PROBLEMS).is_file():
+        raise BadPool(
+            f"{folder} has no {PROBLEMS}: it is the folder of `solve`, or of a sweep that never began; a pool is built "
+            f"of a sweep's",
+            path=str(folder),
+        )
+    return RunConfig.checked(**history.config), records, read_examples(folder / PROBLEMS)
 
 
-def _samples(records: list[Record], config: RunConfig, cells: list[Cell], task: Task) -> Iterator[tuple[str, Sample]]:
-    """Action id and sample, without verdict and scores."""
+def _recorded(
+    records: Sequence[Record], config: RunConfig, count: int, problems: Mapping[str, Problem]
+) -> Iterator[Recorded]:
+    """Samples in the order in which they were first asked for: the order in which they ended prefers short ones."""
     sampling = config.sampled()
-    seeds = {cell.id: cell.seed for cell in cells}
-    problems = {example.problem.id: example.problem for example in task.examples}
-    keys: dict[str, str | None] = {}
-    numbers: dict[str, int] = {}
+    seeds = {cell.id: cell.seed for cell in cells_of(config, count)}
+    bases: dict[tuple[int, str], str] = {}
+    granted: dict[str, str] = {}
+    ended: dict[str, Finished | Failed] = {}
     for record in records:
-        if isinstance(record, Granted):
-            keys[record.id] = record.share
-        if not isinstance(record, Finished | Failed):
+        if isinstance(record, Granted) and record.share is not None:
+            granted[record.id] = record.share
+        elif isinstance(record, Finished | Failed):
+            ended.setdefault(record.id, record)
+    for id, key in granted.items():
+        if id not in ended:
             continue
-        cell, problem_id = record.id.rpartition("/")[0].rsplit("/", 1)
-        problem, key = problems[problem_id], keys.get(record.id)
-        if key is None or key.partition("/")[0] != share_base(
-            seeds[cell], problem_id, Request(problem.messages, sampling)
-        ):
-            continue
-        numbers[problem_id] = numbers.get(problem_id, -1) + 1
-        yield record.id, _sample(record, problem, numbers[problem_id], config)
+        asked = seeds[id.partition("/")[0]], problem_of(id)
+        if asked not in bases:
+            bases[asked] = share_base(*asked, Request(problems[asked[1]].messages, sampling))
+        base, _, rest = key.partition("/")
+        if base == bases[asked] and "/" not in rest:  # a judgement's key goes on after its sample's
+            yield key, ended[id]
 
 
-def _sample(record: Finished | Failed, problem: Problem, number: int, config: RunConfig) -> Sample:
-    usage = record.usage
-    common: dict[str, Any] = {
-        "benchmark": config.problems,
-        "model": config.model,
-        "problem_id": problem.id,
-        "sample_id": number,
-    }
-    tokens: dict[str, Any] = {
-        "prompt_tokens": usage.prompt_tokens or None,
-        "completion_tokens": usage.completion_tokens,
-    }
-    if isinstance(record, Failed):
-        return Sample(**common, **tokens, error=f"{record.error.type}: {record.error.message}", prompt=problem.prompt)
-    completion = record.completion
-    answer = extract(completion.text, problem.answer_format, complete=completion.finish_reason == "stop")
-    return Sample(
-        **common,
-        **tokens,
-        answer=answer,
-        reasoning_tokens=usage.reasoning_tokens,
-        seconds=completion.timing.total_s or None,
-        finish_reason=completion.finish_reason,
-        text=completion.text,
-        prompt=problem.prompt,
+def _samples(found: Iterable[Recorded], problems: Mapping[str, Problem], config: RunConfig) -> Iterator[Sample]:
+    """Without verdicts, references and scores."""
+    numbers: dict[str, int] = {}
+    for _, event in found:
+        problem = problems[problem_of(event.id)]
+        numbers[problem.id] = numbers.get(problem.id, -1) + 1
+        usage = event.usage
+        common: dict[str, Any] = {
+            "benchmark": config.problems,
+            "model": config.model,
+            "problem_id": problem.id,
+            "sample_id": numbers[problem.id],
+            "prompt_tokens": usage.prompt_tokens or None,
+            "prompt": problem.prompt,
+        }
+        if isinstance(event, Failed):
+            error = f"{event.error.type}: {event.error.message}"
+            yield Sample(**common, completion_tokens=usage.completion_tokens or None, error=error)
+            continue
+        completion = event.completion
+        yield Sample(
+            **common,
+            answer=_answer_of(event, problem),
+            completion_tokens=usage.completion_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+            seconds=completion.timing.total_s or None,
+            finish_reason=completion.finish_reason,
+            text=completion.text,
+        )
+
+
+def _answer_of(event: Finished, problem: Problem) -> str | None:
+    """As the search read it (`Search._add_candidate`)."""
+    completion = event.completion
+    if completion.answer is not None:
+        return completion.answer
+    return extract(completion.text, problem.answer_format, complete=completion.finish_reason == "stop")
+
+
+def _candidate(event: Finished | Failed, sample: Sample) -> Candidate | None:
+    """As verifiers see it; None for a failure."""
+    if isinstance(event, Failed):
+        return None
+    return Candidate(event.id, event.completion.text, sample.answer, event.completion)
+
+
+# --- scores
+
+
+def _given_scores(records: Iterable[Record]) -> Scores:
+    """What models gave. A judgement's share key is its sample's, the verifier's name, and its own number: and what
+    several cells share was written once."""
+    judged: dict[str, str] = {}
+    given: Scores = {}
+    for record in records:
+        if isinstance(record, Granted) and record.share is not None:
+            judged[record.id] = "/".join(record.share.split("/")[:2])
+        elif isinstance(record, Scored) and record.id in judged:
+            by_verifier = given.setdefault(judged[record.id], {})
+            by_verifier.setdefault(record.score.verifier, []).append(record.score.value)
+    return given
+
+
+async def _computed_scores(
+    candidates: Sequence[Candidate | None],
+    samples: Sequence[Sample],
+    problems: Mapping[str, Problem],
+    config: RunConfig,
+    workers: Workers,
+) -> list[dict[str, list[float | None]]]:
+    """By sample, what the sweep's verifiers say that ask no model. The journal has these scores of some samples only,
+    and not whose they are."""
+    verifiers = verifiers_of(config.specs(), config.verifier_model)
+
+    async def one(candidate: Candidate | None, problem: Problem) -> dict[str, list[float | None]]:
+        if candidate is None:
+            return {}
+        free = {n: v for n, v in verifiers.items() if v.request(problem, candidate) is None}
+        return {name: [await _computed(verifier, candidate, problem, workers)] for name, verifier in free.items()}
+
+    return await asyncio.gather(
+        *(one(candidate, problems[sample.problem_id]) for candidate, sample in zip(candidates, samples, strict=True))
     )
 
 
-def _scores(
-    records: list[Record], config: RunConfig, cells: list[Cell], task: Task, history: History
-) -> dict[str, dict[str, float | list[float | None] | None]]:
-    """Sample's action id -> by verifier, what it gave. The journal has a score's value; whose it is, the strategy
-    knows: so the searches are fed their events again."""
-    specs = config.specs()
-    conductor = Conductor(
-        plan(cells, [example.problem for example in task.examples]),
-        strategy,
-        costs=CostModel(),
-        verifiers=verifiers_of(specs, config.verifier_model),
-        sampling=config.sampled(),
-        window=1 << 30,
-        history=history,
-    )
-    origins = {record.id: record.of for record in records if isinstance(record, Shared)}
-    given: dict[str, dict[str, list[Score]]] = {}
-    results: list[Result] = [result for result, _ in conductor.start().results]
-    for result in [*results, *conductor.partial]:
-        for id, scores in result.scores.items():
-            for score in scores:
-                given.setdefault(origins.get(id, id), {}).setdefault(score.verifier, []).append(score)
+async def _computed(verifier: Verifier, candidate: Candidate, problem: Problem, workers: Workers) -> float | None:
+    """A score, as `clusters.executor` computes it; None for an abstention, and where the run noted a failure."""
+    try:
+        if not verifier.in_worker:
+            return verifier.score(problem, candidate).value
+        arguments = address_of(type(verifier)), *msgspec.to_builtins((problem, candidate))
+        score = await workers.call("tts.clusters.executor:score_in_worker", arguments, timeout_s=_VERIFY_LIMIT_S)
+        value: float | None = score["value"]
+    except WorkerError:
+        return None
+    except Exception:  # a plugin's own: in the run, too, it cost this verification only
+        return None
+    return value
+
+
+def _narrowed(given: Scores) -> dict[str, dict[str, float | list[float | None] | None]]:
+    """A verifier that never gave more than one score of a sample gives numbers, the others lists."""
     widths: dict[str, int] = {}
     for by_verifier in given.values():
-        for name, scores_ in by_verifier.items():
-            widths[name] = max(widths.get(name, 0), len(scores_))
+        for name, values in by_verifier.items():
+            widths[name] = max(widths.get(name, 0), len(values))
     return {
-        id: {n: [s.value for s in some] if widths[n] > 1 else some[0].value for n, some in by_verifier.items()}
-        for id, by_verifier in given.items()
+        key: {name: values if widths[name] > 1 else values[0] for name, values in by_verifier.items()}
+        for key, by_verifier in given.items()
     }
 
 
-async def _graded(sample: Sample, scores: Mapping[str, Any], task: Task, grader: Grader) -> Sample:
-    example = next(e for e in task.examples if e.problem.id == sample.problem_id)
-    correct = None
-    if example.reference is not None and sample.error is None:
-        correct = await grader.grade(sample.answer, example.reference, example.problem)
-    return msgspec.structs.replace(sample, correct=correct, scores=scores, reference=example.reference)
+# --- verdicts
+
+
+async def _verdicts(
+    samples: Iterable[Sample], task: Task, workers: Workers
+) -> dict[tuple[str, str | None], bool | None]:
+    """By problem and answer; each pair is asked once."""
+    grader = grader_named(task.grader, workers)
+    examples = {example.problem.id: example for example in task.examples}
+    pairs = dict.fromkeys((s.problem_id, s.answer) for s in samples if s.error is None)
+
+    async def one(problem_id: str, answer: str | None) -> bool | None:
+        example = examples[problem_id]
+        if example.reference is None:
+            return None
+        return await grader.grade(answer, example.reference, example.problem)
+
+    return dict(zip(pairs, await asyncio.gather(*(one(*pair) for pair in pairs)), strict=True))

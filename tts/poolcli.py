@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -66,7 +66,6 @@ def import_(
 @pool_app.command("info")
 def info(file: PoolFile, json: Json = False) -> None:
     """Say what a pool holds, and which questions it can answer."""
-    from tts.cli import _print_json
     from tts.display import console
     from tts.poolfile import read_pool
     from tts.poolinfo import about, table_of
@@ -81,6 +80,38 @@ def info(file: PoolFile, json: Json = False) -> None:
         out.print(f"can: {line}", highlight=False, markup=False)
     for line in found.cannot:
         out.print(f"cannot: {line}", highlight=False, markup=False)
+
+
+@pool_app.command("report")
+def report(
+    file: PoolFile,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for pool.html, pool.csv, pool.json and pictures.")],
+    benchmark: Benchmark = None,
+    model: Annotated[list[str] | None, typer.Option("--model", "-m", help="Which; none is all. Repeatable.")] = None,
+    price_in: Annotated[float | None, typer.Option("--price-in", help="USD per million prompt tokens.")] = None,
+    price_out: Annotated[float | None, typer.Option("--price-out", help="USD per million generated tokens.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of random subsets and resampling.")] = 0,
+    json: Json = False,
+) -> None:
+    """Show what more samples buy: votes, races, best-of, coverage and its laws, and who owns the frontier."""
+    from tts.display import console
+    from tts.poolfile import read_pool
+    from tts.poolreport import facts_of, frontier_lines, study, table_of, write_findings
+
+    pool = read_pool(file)
+    prices = {"price_in": price_in, "price_out": price_out}
+    found = study(pool, benchmark=benchmark, models=model or (), seed=seed, **prices)
+    files = write_findings(out, found, facts_of(pool, found, **prices))
+    if json:
+        _print_json({"found": found, "files": {name: str(path) for name, path in files.items()}})
+        return
+    shown = console()
+    shown.print(table_of(found))
+    for line in frontier_lines(found):
+        shown.print(f"frontier: {line}", highlight=False, markup=False, soft_wrap=True)
+    for note in found.notes:
+        shown.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+    shown.print(f"report: {files['pool.html']}", highlight=False, soft_wrap=True)
 
 
 def replay(
@@ -113,7 +144,6 @@ def replay(
     json: Json = False,
 ) -> None:
     """Replay strategies over recorded samples, in virtual time: what they would buy, without a GPU."""
-    from tts.cli import _print_json
     from tts.clusters.recorded import Fleet
     from tts.display import console, table_of
     from tts.replays import replay as replayed
@@ -147,6 +177,12 @@ def replay(
         shown.print(f"note: {warning}", highlight=False, markup=False)
     if "report.html" in result.files:
         shown.print(f"report: {result.files['report.html']}", highlight=False, soft_wrap=True)
+
+
+def _print_json(value: Any) -> None:
+    from tts.results import as_json
+
+    typer.echo(as_json(value))
 
 
 def _save(pool: Pool, out: Path) -> None:

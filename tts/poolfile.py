@@ -7,9 +7,9 @@ there is one for each problem, are in the file's metadata.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -19,10 +19,8 @@ from tts.errors import BadPool, MissingExtra, StorageFull
 from tts.pool import UNKNOWN, Pool, Words
 from tts.types import Value
 
-if TYPE_CHECKING:
-    import pyarrow
-
 VERSION = 1
+EXAMPLE = Path(__file__).parent / "data" / "example.parquet"
 ROWS_IN_A_GROUP = 65_536  # the least of a column that is read at a time: texts are read by the group
 _KEY = b"tts.pool"
 _SCORE = "score."
@@ -39,11 +37,11 @@ class _About(Value, frozen=True):
 
 
 def read_pool(path: str | Path) -> Pool:
-    """The pool in a `.parquet` file, or in a file that `poolimport.import_pool` can read.
+    """The pool in a `.parquet` file, or in a file that `poolimport.import_pool` can read; `example` is the shipped one.
 
     Raises: BadPool for a file that is not there or is no pool; MissingExtra.
     """
-    path = Path(path)
+    path = EXAMPLE if str(path) == "example" else Path(path)
     if not path.is_file():
         raise BadPool(f"there is no pool at {path}", path=str(path))
     if path.suffix == ".parquet":
@@ -132,49 +130,73 @@ def _read_parquet(path: Path) -> Pool:
         raise BadPool(f"{path} lacks the columns {', '.join(sorted(missing))}", path=str(path), missing=sorted(missing))
     file = parquet.ParquetFile(path, read_dictionary=[*_WORDS])
 
-    def column(name: str) -> pyarrow.Array:
-        # One at a time: what pyarrow and numpy hold of it is never there for two columns at once.
-        found = file.read([name])[name]
-        return (found.unify_dictionaries() if name in _WORDS else found).combine_chunks()
-
-    words = {attribute: _as_words(column(name)) for name, attribute in _WORDS.items()}
+    read = _Reader(file)
     return Pool(
         name=about.name,
-        **words,
-        sample=column("sample").to_numpy(),
-        correct=_filled(column("correct").cast(arrow.int8()), UNKNOWN),
-        prompt_tokens=_filled(column("prompt_tokens"), UNKNOWN),
-        completion_tokens=_filled(column("completion_tokens"), UNKNOWN),
-        reasoning_tokens=_filled(column("reasoning_tokens"), UNKNOWN),
-        seconds=_filled(column("seconds"), np.nan),
-        scores={n.removeprefix(_SCORE): _scores(column(n), arrow) for n in schema.names if _is_score(n)},
+        **{attribute: read.words(name) for name, attribute in _WORDS.items()},
+        sample=read.numbers("sample", np.int32, UNKNOWN),
+        correct=read.numbers("correct", np.int8, UNKNOWN),
+        prompt_tokens=read.numbers("prompt_tokens", np.int32, UNKNOWN),
+        completion_tokens=read.numbers("completion_tokens", np.int32, UNKNOWN),
+        reasoning_tokens=read.numbers("reasoning_tokens", np.int32, UNKNOWN),
+        seconds=read.numbers("seconds", np.float32, np.nan),
+        scores={name.removeprefix(_SCORE): read.scores(name) for name in schema.names if name.startswith(_SCORE)},
         prompts=_known(about, 2),
         references=_known(about, 3),
         read_text=_text_reader(path, parquet) if "text" in schema.names else None,
     )
 
 
-def _is_score(name: str) -> bool:
-    return name.startswith(_SCORE)
+class _Reader:
+    """Columns as arrays. Read by row group, so that a column is never in memory twice."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._rows = file.metadata.num_rows
+
+    def words(self, name: str) -> Words:
+        codes = np.empty(self._rows, np.int32)
+        table: dict[str, int] = {}
+        for at, piece in self._pieces(name):  # each has a dictionary of its own
+            known = [table.setdefault(word, len(table)) for word in piece.dictionary.to_pylist()]
+            own = piece.indices.fill_null(len(known)).to_numpy()
+            codes[at : at + len(own)] = np.array([*known, UNKNOWN], np.int32)[own]
+        return Words(codes, tuple(table))
+
+    def numbers(self, name: str, dtype: type, missing: float) -> NDArray[Any]:
+        found = np.empty(self._rows, dtype)
+        for at, piece in self._pieces(name):
+            found[at : at + len(piece)] = _filled(piece, dtype, missing)
+        return found
+
+    def scores(self, name: str) -> NDArray[np.float32]:
+        size = getattr(self._file.schema_arrow.field(name).type, "list_size", None)
+        if size is None:
+            return self.numbers(name, np.float32, np.nan)
+        found = np.empty((self._rows, size), np.float32)
+        for at, piece in self._pieces(name):
+            found[at : at + len(piece)] = _filled(piece.flatten(), np.float32, np.nan).reshape(-1, size)
+        return found
+
+    def _pieces(self, name: str) -> Iterator[tuple[int, Any]]:
+        """Of each row group: the first row's number, and the column."""
+        at = 0
+        for group in range(self._file.num_row_groups):
+            piece = self._file.read_row_group(group, columns=[name], use_threads=False)[name].combine_chunks()
+            yield at, piece
+            at += len(piece)
+
+
+def _filled(piece: Any, dtype: type, missing: float) -> NDArray[Any]:
+    nothing = piece.type.to_pandas_dtype()().item()  # 0, 0.0 or False
+    values: NDArray[Any] = piece.fill_null(nothing).to_numpy(zero_copy_only=False).astype(dtype)
+    if piece.null_count:
+        values[piece.is_null().to_numpy(zero_copy_only=False)] = missing
+    return values
 
 
 def _known(about: _About, place: int) -> Mapping[tuple[str, str], str]:
     return {(row[0], row[1]): row[place] for row in about.problems if row[place] is not None}  # type: ignore[misc]
-
-
-def _as_words(column: Any) -> Words:
-    return Words(_filled(column.indices, UNKNOWN), tuple(column.dictionary.to_pylist()))
-
-
-def _filled(column: Any, value: float) -> NDArray[Any]:
-    filled: NDArray[Any] = column.fill_null(value).to_numpy(zero_copy_only=False)
-    return filled
-
-
-def _scores(column: Any, arrow: Any) -> NDArray[np.float32]:
-    if arrow.types.is_fixed_size_list(column.type):
-        return _filled(column.flatten(), np.nan).reshape(len(column), column.type.list_size)
-    return _filled(column, np.nan)
 
 
 def _text_reader(path: Path, parquet: Any) -> Any:

@@ -14,7 +14,7 @@ import msgspec
 
 from tts.conductor import Conductor, decided_of
 from tts.config import RunConfig, split_budgets
-from tts.errors import BadPool, ForeignAwait, InvalidParameter, PoolLacks, UsageError, unknown_name
+from tts.errors import BadPool, ForeignAwait, InvalidParameter, PoolLacks, StorageFull, UsageError, unknown_name
 from tts.journal import Decided, Opened, Record
 from tts.outcome import Result
 from tts.pool import UNKNOWN, Pool
@@ -268,6 +268,10 @@ def _write(
 ) -> dict[str, Path]:
     from tts.api import make_report, write_outcomes
 
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageFull(f"cannot write into {folder}: {error.strerror}", path=str(folder)) from None
     files = write_outcomes(folder, outcomes)
     if report:
         facts = {"fleet": describe_fleet(fleet), "replayed": "recorded samples, in virtual time; nothing was paid"}

@@ -12,12 +12,16 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from tts.errors import MissingExtra, StorageFull
 from tts.intervals import Interval, bootstrap_mean, frontier
 from tts.types import Value
+
+if TYPE_CHECKING:
+    from tts.charts import Picture
 
 
 class Outcome(Value, frozen=True):
@@ -211,6 +215,49 @@ def warnings_of(rows: Sequence[Row]) -> list[str]:
     return found
 
 
+class Placed(NamedTuple):
+    """A point that may be on a frontier, and whose it is."""
+
+    cost: float
+    accuracy: float
+    owner: str
+
+
+class Stretch(Value, frozen=True):
+    """A part of a frontier that has one owner.
+
+    Args:
+        owner: several that are equally good for as much are joined by `and`.
+        start, end: costs: where the owner's first point is, and the next owner's; None where nobody is better beyond.
+        low, high: accuracy of the owner's first point and of its last.
+    """
+
+    owner: str
+    start: float
+    end: float | None
+    low: float
+    high: float
+
+
+def stretches(points: Iterable[Placed]) -> list[Stretch]:
+    """Who owns the frontier, cheapest first. An owner that ties with another keeps its stretch."""
+    # Rounded, so that what is equal but for the order of a sum is equal.
+    rounded = [Placed(float(f"{p.cost:.9g}"), round(p.accuracy, 9), p.owner) for p in points]
+    corners: dict[tuple[float, float], list[str]] = {}
+    for i in frontier([(p.cost, p.accuracy) for p in rounded]):
+        owners = corners.setdefault((rounded[i].cost, rounded[i].accuracy), [])
+        owners += [rounded[i].owner] if rounded[i].owner not in owners else []
+    found: list[Stretch] = []
+    for (cost, accuracy), owners in corners.items():
+        if found and found[-1].owner in owners:
+            found[-1] = msgspec.structs.replace(found[-1], high=accuracy)
+            continue
+        if found:
+            found[-1] = msgspec.structs.replace(found[-1], end=cost)
+        found.append(Stretch(" and ".join(owners), cost, None, accuracy, accuracy))
+    return found
+
+
 def write_report(folder: Path, rows: Sequence[Row], facts: Mapping[str, object]) -> dict[str, Path]:
     """Write `report.html`, `report.csv`, `report.json`, and each picture as PNG and SVG, into `folder`.
 
@@ -230,21 +277,49 @@ def write_report(folder: Path, rows: Sequence[Row], facts: Mapping[str, object])
             msgspec.json.encode({"version": 1, "facts": facts, "rows": rows}, enc_hook=str), indent=1
         ),
     }
-    try:
+
+    def draw() -> list[Picture]:
         from tts import charts
+
+        return charts.pictures(rows)
+
+    return write_illustrated(folder, files, "report.html", draw, lambda figures: _html(rows, facts, figures))
+
+
+def write_illustrated(
+    folder: Path,
+    files: Mapping[str, str | bytes],
+    name: str,
+    draw: Callable[[], Sequence[Picture]],
+    html: Callable[[str], str],
+    nothing: str = "There is nothing to draw: no cell has both an accuracy and a cost.",
+) -> dict[str, Path]:
+    """Write the files, the pictures, and the page `name` that holds these: `html` is given them as HTML.
+
+    Args:
+        draw: imports what it draws with.
+        nothing: what the page says where there are no pictures.
+
+    Raises:
+        MissingExtra: the extra `report` is not installed. The files and a page without pictures are written before.
+        StorageFull: the folder cannot be written.
+    """
+    try:
+        pictures = draw()
+        from tts.charts import embedded
     except ImportError as error:
-        written = _write(folder, files | {"report.html": _html(rows, facts, "")})
+        written = _write(folder, {**files, name: html("")})
         raise MissingExtra(
             f"the pictures need the extra `report` ({error.name} is missing): pip install 'test-time-scaling[report]'. "
-            f"The table is in {written['report.html']}.",
+            f"The table is in {written[name]}.",
             extra="report",
             written=[str(path) for path in written.values()],
         ) from error
-    pictures = charts.pictures(rows)
+    drawn: dict[str, str | bytes] = dict(files)
     for picture in pictures:
-        files[f"{picture.name}.png"], files[f"{picture.name}.svg"] = picture.png(), picture.svg()
-    files["report.html"] = _html(rows, facts, charts.embedded(pictures))
-    return _write(folder, files)
+        drawn[f"{picture.name}.png"], drawn[f"{picture.name}.svg"] = picture.png(), picture.svg()
+    drawn[name] = html(embedded(pictures) if pictures else f"<p>{nothing}</p>")
+    return _write(folder, drawn)
 
 
 def _write(folder: Path, files: Mapping[str, str | bytes]) -> dict[str, Path]:
@@ -270,26 +345,31 @@ def _csv(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-_UNKNOWN = "\N{EN DASH}"
-_TEXT_COLUMNS = 3  # the first ones, set flush left
+UNKNOWN = "\N{EN DASH}"
 
 _COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("strategy", lambda r: escape(r.strategy)),
     ("parameters", lambda r: escape(r.params)),
     ("budget", lambda r: escape(r.budget)),
-    ("accuracy", lambda r: _percent(r.accuracy)),
-    ("tokens", lambda r: _number(r.tokens)),
-    ("sequential", lambda r: _number(r.sequential_tokens)),
-    ("verifier", lambda r: _number(r.verifier_tokens)),
-    ("cancelled", lambda r: _number(r.cancelled_tokens)),
-    ("samples", lambda r: _number(r.samples)),
-    ("USD", lambda r: _number(r.usd)),
-    ("FLOPs", lambda r: _number(r.flops)),
-    ("latency s", lambda r: _number(r.latency_s)),
+    ("accuracy", lambda r: shown_percent(r.accuracy)),
+    ("tokens", lambda r: shown_number(r.tokens)),
+    ("sequential", lambda r: shown_number(r.sequential_tokens)),
+    ("verifier", lambda r: shown_number(r.verifier_tokens)),
+    ("cancelled", lambda r: shown_number(r.cancelled_tokens)),
+    ("samples", lambda r: shown_number(r.samples)),
+    ("USD", lambda r: shown_number(r.usd)),
+    ("FLOPs", lambda r: shown_number(r.flops)),
+    ("latency s", lambda r: shown_number(r.latency_s)),
+    ("decided p50 s", lambda r: shown_number(r.decision_p50_s)),
+    ("p99 s", lambda r: shown_number(r.decision_p99_s)),
+    ("makespan s", lambda r: shown_number(r.makespan_s)),
+    ("late", lambda r: shown_number(r.late_tokens)),
     ("problems", lambda r: str(r.problems)),
     ("exhausted", lambda r: str(r.exhausted)),
     ("errors", lambda r: str(r.errors)),
 )
+
+_ONLY_IF_KNOWN = ("decided p50 s", "p99 s", "makespan s", "late")  # columns of runs that keep times
 
 _STYLE = """
 :root { color-scheme: light; }
@@ -307,6 +387,7 @@ th, td { padding: .2rem .32rem; text-align: right; border-bottom: 1px solid #e6e
 th { border-bottom: 1.5px solid #333; font-weight: 600; vertical-align: bottom; }
 .t { text-align: left; } tr.first td { border-top: 1.5px solid #bbb; }
 tr.frontier td { font-weight: 600; background: #f3f6fa; }
+ul { margin: 0 0 .8rem; padding-left: 1.2rem; color: #444; max-width: 46rem; }
 small { color: #666; font-weight: 400; }
 @page { size: A4; margin: 12mm; }
 @media print { body { margin: 0; max-width: none; padding: 0; } section, tr { break-inside: avoid; }
@@ -320,7 +401,55 @@ _POLICY = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-s
 
 
 def _html(rows: Sequence[Row], facts: Mapping[str, object], figures: str) -> str:
-    title = escape(str(facts.get("title", "Test-time scaling report")))
+    unknown = {name for name, show in _COLUMNS if name in _ONLY_IF_KNOWN and all(show(r) == UNKNOWN for r in rows)}
+    columns = [(name, show) for name, show in _COLUMNS if name not in unknown]
+    strategies = list(dict.fromkeys(r.strategy for r in rows))
+    lines, marks, before = [], [], None
+    for row in sorted(rows, key=lambda r: strategies.index(r.strategy)):  # each strategy's in the order given
+        lines.append([show(row) for _, show in columns])
+        marks.append(" ".join(["frontier"] * row.on_frontier + ["first"] * (before not in (None, row.strategy))))
+        before = row.strategy
+    late = "" if "late" in unknown else " Late ones were decoded after the decision, before cancellations arrived."
+    body = f"""{figures}
+{_owners(rows)}
+<h2>All cells</h2>
+<p>Means per problem. Accuracy with its 95 % bootstrap interval over problems, in percent. Tokens are generated tokens;
+those of the verifier and of cancelled samples are part of them.{late} Shaded rows are on the frontier: nothing else is
+as accurate for fewer tokens. Outcomes that the infrastructure spoilt are counted under errors and in no mean.
+A dash is a value that nobody knows. Prompt tokens and more are in <code>report.csv</code>.</p>
+{html_table([name for name, _ in columns], lines, text_columns=3, marks=marks)}"""
+    return html_page(facts, body, "Test-time scaling report")
+
+
+def _owners(rows: Sequence[Row]) -> str:
+    placed = [
+        Placed(row.tokens, row.accuracy.mean, row.strategy) for row in rows if row.accuracy and row.tokens is not None
+    ]
+    if not placed:
+        return ""
+    return f"""<h2>Who owns the frontier</h2>
+<p>The strategy that has bought the best accuracy for so many generated tokens per problem, up to where another one
+starts to be better. Differences smaller than the intervals below say little.</p>
+{owners_table(stretches(placed), "strategy")}"""
+
+
+def owners_table(found: Sequence[Stretch], owner: str) -> str:
+    """The stretches of a frontier in tokens, as HTML."""
+    lines = [
+        [
+            shown_number(s.start),
+            "any more" if s.end is None else shown_number(s.end),
+            f"{100 * s.low:.1f}" + (f" to {100 * s.high:.1f}" if s.high > s.low else ""),
+            escape(s.owner),
+        ]
+        for s in found
+    ]
+    return html_table(["from tokens", "to tokens", "accuracy", owner], lines, text_columns=0, text_last=True)
+
+
+def html_page(facts: Mapping[str, object], body: str, title: str) -> str:
+    """A page that loads nothing: `title` (or the facts' own) as heading, the facts, the body (HTML)."""
+    title = escape(str(facts.get("title", title)))
     run = "".join(f"<dt>{escape(str(k))}</dt><dd>{escape(str(v))}</dd>\n" for k, v in facts.items() if k != "title")
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -335,50 +464,54 @@ def _html(rows: Sequence[Row], facts: Mapping[str, object], figures: str) -> str
 <h1>{title}</h1>
 <dl>
 {run}</dl>
-{figures}
-<h2>All cells</h2>
-<p>Means per problem. Accuracy with its 95 % bootstrap interval over problems, in percent. Tokens are generated tokens;
-those of the verifier and of cancelled samples are part of them. Shaded rows are on the frontier: nothing else is as
-accurate for fewer tokens. Outcomes that the infrastructure spoilt are counted under errors and in no mean.
-A dash is a value that nobody knows. Prompt tokens and more are in <code>report.csv</code>.</p>
-<div class="table"><table>
-<thead><tr>{_cells("th", [name for name, _ in _COLUMNS])}</tr></thead>
-<tbody>
-{_table_body(rows)}
-</tbody></table></div>
+{body}
 </body>
 </html>
 """
 
 
-def _cells(tag: str, texts: Sequence[str]) -> str:
-    return "".join(f"<{tag}{' class=t' if i < _TEXT_COLUMNS else ''}>{text}</{tag}>" for i, text in enumerate(texts))
+def html_table(
+    head: Sequence[str],
+    lines: Sequence[Sequence[str]],
+    *,
+    text_columns: int,
+    text_last: bool = False,
+    marks: Sequence[str] = (),
+) -> str:
+    """A table of cells that are HTML already.
+
+    Args:
+        text_columns: so many of the first are set flush left; text_last: the last one, too.
+        marks: a class for each line.
+    """
+
+    def cells(tag: str, texts: Sequence[str]) -> str:
+        left = [i < text_columns or (text_last and i == len(texts) - 1) for i in range(len(texts))]
+        return "".join(f"<{tag}{' class=t' * flush}>{text}</{tag}>" for flush, text in zip(left, texts, strict=True))
+
+    classes = marks or [""] * len(lines)
+    rows = [f'<tr class="{mark}">{cells("td", line)}</tr>' for mark, line in zip(classes, lines, strict=True)]
+    return f"""<div class="table"><table>
+<thead><tr>{cells("th", head)}</tr></thead>
+<tbody>
+{chr(10).join(rows)}
+</tbody></table></div>"""
 
 
-def _table_body(rows: Sequence[Row]) -> str:
-    """By strategy, each in the order given."""
-    strategies = list(dict.fromkeys(r.strategy for r in rows))
-    lines, before = [], None
-    for row in sorted(rows, key=lambda r: strategies.index(r.strategy)):
-        marks = ["frontier"] * row.on_frontier + ["first"] * (before not in (None, row.strategy))
-        before = row.strategy
-        lines.append(f'<tr class="{" ".join(marks)}">{_cells("td", [show(row) for _, show in _COLUMNS])}</tr>')
-    return "\n".join(lines)
-
-
-def _percent(interval: Interval | None) -> str:
+def shown_percent(interval: Interval | None) -> str:
+    """With its interval; as HTML."""
     if interval is None:
-        return _UNKNOWN
+        return UNKNOWN
     mean = f"{100 * interval.mean:.1f}"
     if interval.low is None or interval.high is None:
         return mean
     return f"{mean} <small>[{100 * interval.low:.1f}, {100 * interval.high:.1f}]</small>"
 
 
-def _number(value: float | None) -> str:
+def shown_number(value: float | None) -> str:
     """Three significant digits, in full up to 100,000 and in powers of ten beyond; a dash for None."""
     if value is None:
-        return _UNKNOWN
+        return UNKNOWN
     if value == 0:
         return "0"
     if abs(value) >= 1e5 or abs(value) < 1e-3:

@@ -7,6 +7,8 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from tts.errors import MissingExtra
 from tts.outcome import Bill, Result
 from tts.report import Outcome, Row
@@ -156,6 +158,11 @@ def row_as_dict(row: Row) -> dict[str, Any]:
         "accuracy_low": interval.low if interval else None,
         "accuracy_high": interval.high if interval else None,
     }
+
+
+def as_json(value: Any) -> str:
+    """For a person or a program: indented; what JSON does not know is written as text."""
+    return msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode()
 
 
 def describe_cost(cost: Cost) -> str:

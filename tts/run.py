@@ -303,7 +303,6 @@ class _Block:
             self.pending.pop(event.id, None)
         return event, live
 
-
     async def rest(self) -> list[tuple[Any, Live]]:
         """Wait until everything that was asked for has ended; in order of arrival."""
         if not self.pending:
@@ -406,7 +405,6 @@ class Finishing(_Sampling):
                 return self._search.candidates[event.id]
         self._end()
         raise StopAsyncIteration
-
 
     async def all(self) -> list[Candidate]:
         """Every candidate in order of arrival, once all have ended."""

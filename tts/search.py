@@ -216,7 +216,8 @@ class Search:
             heading = "failed"
         elif kind is Cancelled and live.mailbox.closed:
             heading = "cancelled"
-        self._spent[heading] = self._spent.get(heading, Cost()) + cost
+        before = self._spent.get(heading)
+        self._spent[heading] = cost if before is None else before + cost
         self._usage += event.usage
         self._busy_s += event.timing.total_s
 

@@ -205,7 +205,8 @@ class RecordedCluster(SimulatedCluster):
             live.discard(event.id)
             search, opened_s = open_[event.id.rpartition("/")[0]]
             self._sort(search, search.tell(event), waiting)
-            if search.closed and open_.pop(search.id, None):
+            if search.closed:
+                del open_[search.id]
                 closed(search, opened_s, self._now)
 
     def _sort(self, search: Search, actions: Sequence[Action], waiting: dict[str, Work]) -> None:

@@ -18,6 +18,7 @@ from tts.pool import Pool, Sample
 from tts.poolbuild import build_pool
 from tts.replays import replay
 from tts.runfolder import JOURNAL, read_records
+from tts.tasks import Task
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Misbehaviour, Reply, arithmetic, last_user_text
 
@@ -217,11 +218,11 @@ def test_verdicts_are_those_of_the_sweep(tmp_path: Path) -> None:
 
 
 def test_problems_without_a_reference_stay_ungraded_and_an_id_may_hold_slashes(tmp_path: Path) -> None:
-    source = [
+    examples = (
         Example(Problem("train/algebra/1", "What is 19 + 23? End with Answer: N."), "42"),
         Example(Problem("train/algebra/2", "What is 1 + 2? End with Answer: N.")),
-    ]
-    sweep(tmp_path, "best_of_n:n=3,verifier=judge", source=source)
+    )
+    sweep(tmp_path, "best_of_n:n=3,verifier=judge", source=Task("sums", examples, "exact"))
     first, second = (rows(built(tmp_path))[group.rows] for group in built(tmp_path).groups())
     assert [row.problem_id for row in (first[0], second[0])] == ["train/algebra/1", "train/algebra/2"]
     assert all(row.correct == (row.answer == "42") for row in first)
@@ -231,8 +232,6 @@ def test_problems_without_a_reference_stay_ungraded_and_an_id_may_hold_slashes(t
 
 def test_answers_are_graded_with_algebra_where_the_sweep_was(tmp_path: Path) -> None:
     pytest.importorskip("math_verify", reason="the extra `math` is not installed")
-    from tts.tasks import Task
-
     task = Task("roots", (Example(Problem("p", "What?"), "\\frac{\\sqrt{2}}{2}"),), "math")
     said = {0: "So \\boxed{\\frac{1}{\\sqrt{2}}}.", 1: "So \\boxed{\\sqrt{2}}."}
     result = sweep(
@@ -257,6 +256,13 @@ def test_a_built_pool_is_replayed_and_comes_back_from_its_file(tmp_path: Path) -
     again = read_pool(write_pool(pool, tmp_path / "pool.parquet"))
     assert rows(again) == rows(pool)
     assert texts(again) == texts(pool)
+
+
+def test_samples_are_found_however_the_sampling_was_spelt(tmp_path: Path) -> None:
+    spelt: Any = Sampling(temperature=1, stop=["###"])  # type: ignore[arg-type]  # what people write
+    with FakeEngine(judged_rightly) as engine:
+        tts.sweep(SOURCE, "single", out=tmp_path, base_url=engine.base_url, report=False, sampling=spelt)
+    assert len(built(tmp_path)) == 6
 
 
 def test_texts_can_be_left_out(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from tts.errors import MissingExtra, StorageFull
 from tts.intervals import bootstrap_mean
-from tts.report import Outcome, Row, summarise, write_report
+from tts.report import Outcome, Placed, Row, Stretch, stretches, summarise, write_report
 
 FACTS = {"title": "Six strategies", "model": "SmolLM2-135M", "date": "2026-11-23", "seeds": 2}
 
@@ -133,6 +133,74 @@ def test_the_frontier_is_marked_among_all_cells():
         for i in range(3)
     ]
     assert [row.cell for row in summarise(outcomes, seed=1) if row.on_frontier] == ["cheap", "good"]
+
+
+def test_a_frontier_is_cut_into_stretches_of_one_owner():
+    points = [
+        Placed(100, 0.5, "a"),
+        Placed(200, 0.6, "a"),
+        Placed(150, 0.4, "b"),  # beaten
+        Placed(300, 0.7, "b"),
+        Placed(400, 0.8, "b"),
+        Placed(400, 0.8 + 1e-13, "c"),  # the same but for rounding: b keeps its stretch
+        Placed(900, 0.9, "c"),
+        Placed(900, 0.9, "d"),
+    ]
+    assert stretches(points) == [
+        Stretch("a", 100, 300, 0.5, 0.6),
+        Stretch("b", 300, 900, 0.7, 0.8),
+        Stretch("c and d", 900, None, 0.9, 0.9),
+    ]
+    assert stretches([]) == []
+
+
+def test_the_page_says_who_owns_the_frontier(tmp_path):
+    cells = {"cheap": ("single", 100, 1), "waste": ("vote", 300, 1), "good": ("vote", 400, 2), "dear": ("vote", 900, 3)}
+    outcomes = [
+        outcome(f"p{i}", cell=cell, strategy=strategy, tokens=tokens, correct=i < right)
+        for cell, (strategy, tokens, right) in cells.items()
+        for i in range(4)
+    ]
+    html = write_report(tmp_path, summarise(outcomes, seed=1), {})["report.html"].read_text()
+    assert Page(html).tables[0] == [
+        ["from tokens", "to tokens", "accuracy", "strategy"],
+        ["100", "400", "25.0", "single"],
+        ["400", "any more", "50.0 to 75.0", "vote"],
+    ]
+
+
+def test_dollars_are_drawn_only_where_every_cell_knows_them(tmp_path):
+    known = [outcome(f"p{i}", cell="a", correct=i < 1, usd=0.0025) for i in range(3)]
+    files = write_report(tmp_path / "known", summarise(known, seed=1), {})
+    assert {"dollars.png", "dollars.svg"} < set(files)
+    assert "$0.00" in files["dollars.svg"].read_text()
+    mixed = [*known, *(outcome(f"p{i}", cell="b", usd=None) for i in range(3))]
+    files = write_report(tmp_path / "mixed", summarise(mixed, seed=1), {})
+    assert "accuracy.png" in files
+    assert "dollars.png" not in files
+
+
+def test_columns_of_times_are_shown_where_any_cell_knows_them(tmp_path):
+    plain = outcome("p0", cell="a")
+    timed = outcome("p0", cell="b", opened_s=2.0, decided_s=12.0, late_tokens=7)
+    names = ["decided p50 s", "p99 s", "makespan s", "late"]
+    rows = Page(write_report(tmp_path / "plain", summarise([plain], seed=1), {})["report.html"].read_text()).rows
+    assert not set(names) & set(rows[0])
+    html = write_report(tmp_path / "timed", summarise([plain, timed], seed=1), {})["report.html"].read_text()
+    lines = [dict(zip(Page(html).rows[0], line, strict=True)) for line in Page(html).rows[1:]]
+    assert [lines[0][name] for name in names] == ["\N{EN DASH}"] * 4
+    assert [lines[1][name] for name in names] == ["10", "10", "12", "7"]
+    assert "Late ones were decoded after the decision" in html
+
+
+@pytest.mark.parametrize(("low", "high"), [(1.8e4, 8e4), (300, 4000), (11, 29), (5e3, 5e6), (0.0011, 0.0026)])
+def test_a_logarithmic_axis_has_at_least_three_numbers_on_it(low, high):
+    charts = pytest.importorskip("tts.charts", reason="needs the extra `report` (altair)")
+    ticks = charts.log_ticks(low, high)
+    assert 3 <= len(ticks) <= 12
+    assert ticks == sorted(ticks)
+    assert low <= ticks[0]
+    assert ticks[-1] <= high
 
 
 def test_csv_and_json_hold_every_row_whole(report, rows):

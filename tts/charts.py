@@ -312,10 +312,15 @@ def y_domain(points: Sequence[Point]) -> tuple[float, float]:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times the powers of ten inside the domain; over more than three decades, only the powers."""
-    steps = (1, 2, 5) if high / low < 1000 else (1,)
+    """1, 2 and 5 times the powers of ten inside the domain, more of them where these would be fewer than three; over
+    more than three decades, only the powers."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    return [step * 10.0**decade for decade in decades for step in steps if low <= step * 10.0**decade <= high]
+    found: list[float] = []
+    for steps in ((1,) if high / low >= 1000 else (1, 2, 5), (1, 2, 3, 5, 7), (1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)):
+        found = [step * 10.0**decade for decade in decades for step in steps if low <= step * 10.0**decade <= high]
+        if len(found) >= 3:
+            break
+    return found
 
 
 class _Box(NamedTuple):

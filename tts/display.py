@@ -203,7 +203,7 @@ def _accuracy(row: Row) -> tuple[str, str]:
 
 
 def _seconds(value: float | None) -> str:
-    return "" if value is None else f"{value:,.0f} s"
+    return "" if value is None else f"{value:,.0f} s" if value >= 100 else f"{value:.1f} s"
 
 
 def _whole(value: float | None) -> str:

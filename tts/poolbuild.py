@@ -13,7 +13,7 @@ from tts.actions import Failed, Finished, Request, Scored
 from tts.answers import extract
 from tts.api import PROBLEMS
 from tts.config import RunConfig
-from tts.errors import BadPool, WorkerError
+from tts.errors import BadPool
 from tts.graders import grader_named
 from tts.journal import Granted, History, Record, problem_of
 from tts.pool import Pool, Sample
@@ -208,9 +208,7 @@ async def _computed(verifier: Verifier, candidate: Candidate, problem: Problem, 
         arguments = address_of(type(verifier)), *msgspec.to_builtins((problem, candidate))
         score = await workers.call("tts.clusters.executor:score_in_worker", arguments, timeout_s=_VERIFY_LIMIT_S)
         value: float | None = score["value"]
-    except WorkerError:
-        return None
-    except Exception:  # a plugin's own: in the run, too, it cost this verification only
+    except Exception:  # a plugin's own, or a killed worker's: in the run, too, it cost this verification only
         return None
     return value
 

@@ -213,12 +213,16 @@ def _laws_of(
         alt.Tooltip("high:Q", format=".1%"),
     ]
     drawn = alt.Chart(data(values))
+    bands = [  # of one colour each: as part of the scale their pale colours would get into the legend
+        alt.Chart(data([v for v in values if v["law"] == law]))
+        .mark_area(opacity=0.13, interpolate="monotone", color=ink)
+        .encode(x=x, y=_accuracy(ys, title, "low:Q"), y2="high:Q")
+        for law, ink in (("power law", _POWER), ("beta law", _BETA))
+    ]
     dots = alt.Chart(data([{"k": e.k, "y": e.accuracy} for e in points]))
     end = alt.Chart(data([{"k": laws[0].seen}]))
     return alt.layer(
-        drawn.mark_area(opacity=0.13, interpolate="monotone").encode(
-            x=x, y=_accuracy(ys, title, "low:Q"), y2="high:Q", fill=alt.Fill("law:N", scale=names, legend=None)
-        ),
+        *bands,
         end.mark_rule(color="#777", strokeDash=[1, 3]).encode(x=x),
         drawn.mark_line(strokeWidth=1.8, interpolate="monotone").encode(
             x=x, y=y, color=colour, strokeDash=dash, tooltip=tooltip
@@ -247,6 +251,7 @@ def _difficulty(bins: Sequence[Bin]) -> dict[str, Any]:
     shape = alt.Shape("strategy:N", scale=alt.Scale(domain=style.names, range=style.shapes), legend=legend)
     most = max(b.ks[-1] for b in bins)
     rows = [list(some) for _, some in groupby(bins, key=lambda b: b.model)]
+    height = _BIN_HEIGHT if len(rows) <= 2 else 0.65 * _BIN_HEIGHT
     lines = []
     for row, some in enumerate(rows):
         charts = []
@@ -262,8 +267,7 @@ def _difficulty(bins: Sequence[Bin]) -> dict[str, Any]:
                 for method, ys in (("majority", b.majority), ("coverage", b.coverage))
                 for k, y in zip(b.ks, ys or (), strict=False)
             ]
-            title = None if i else b.model if len(rows) > 1 else "Accuracy"
-            y = _accuracy((-0.03, 1.03), title, labels=i == 0)
+            y = _accuracy((-0.04, 1.09), None if i else "Accuracy", labels=i == 0)
             tooltip = [alt.Tooltip("strategy:N", title="method"), alt.Tooltip("k:Q"), alt.Tooltip("y:Q", format=".1%")]
             drawn = alt.Chart(data(values))
             layers = alt.layer(
@@ -274,10 +278,11 @@ def _difficulty(bins: Sequence[Bin]) -> dict[str, Any]:
             )
             head = alt.TitleParams(
                 f"pass@1 {_span(b)}", subtitle=f"{b.problems} problem{'s' * (b.problems != 1)}", fontSize=11,
-                subtitleFontSize=10.5, subtitleColor="#666", anchor="start", fontWeight="normal",
+                subtitleFontSize=10.5, subtitleColor="#666", anchor="start", frame="group", fontWeight="normal",
             )  # fmt: skip
-            charts.append(layers.properties(width=_BIN_WIDTH, height=_BIN_HEIGHT, title=head))
-        lines.append(alt.hconcat(*charts, spacing=10))
+            charts.append(layers.properties(width=_BIN_WIDTH, height=height, title=head))
+        name = alt.TitleParams(some[0].model, fontSize=12, fontWeight=600, anchor="start", offset=6)
+        lines.append(alt.hconcat(*charts, spacing=10, **({"title": name} if len(rows) > 1 else {})))
     return dressed(alt.vconcat(*lines, spacing=14))
 
 
@@ -309,7 +314,7 @@ def _accuracy(ys: tuple[float, float], title: str | None, field: str = "y:Q", la
         field,
         title=title,
         scale=alt.Scale(domain=list(ys), nice=False),
-        axis=alt.Axis(format="%", tickCount=5, labels=labels, ticks=labels, titleLimit=160),
+        axis=alt.Axis(format="%", tickCount=5, labels=labels, ticks=labels),
     )
 
 

@@ -267,7 +267,7 @@ def _opened_log(path: Path) -> tuple[Mapping[str, Any], Iterator[tuple[str, Mapp
         header = "header.json" if "header.json" in names else "_journal/start.json"  # the latter: it never ended
         about: Mapping[str, Any] = json.loads(_entry(packed, path, header))["eval"]
     # An entry that comes twice was written anew: its name means the last one.
-    found = {match[1]: name for name in dict.fromkeys(names) if (match := _INSPECT_SAMPLE.fullmatch(name))}
+    found = {match[1]: name for name in names if (match := _INSPECT_SAMPLE.fullmatch(name))}
     ids = (about.get("dataset") or {}).get("sample_ids") or ()
     order = {str(id): place for place, id in enumerate(ids)}
     ordered = sorted(found.items(), key=lambda item: order.get(item[0].rpartition("_epoch_")[0], len(order)))
@@ -440,8 +440,8 @@ def _lm_eval(path: Path, scores: Sequence[str]) -> Iterator[Sample]:
     all its repeats. The task and the model are in the path it chooses: `MODEL/samples_TASK_TIME.jsonl`.
 
     Of a document with several filters the first line counts. A metric is of the filter's pick: it grades a document of
-    one repeat; the repeats of another are graded by comparing their own answers with the target, where that takes no
-    algebra.
+    one repeat; the repeats of another are graded by comparing their own answers with the target, where the metric does
+    so, too, and that takes no algebra.
     """
     done: set[Any] = set()
     task = _LM_EVAL_FILE.sub("", path.name).removeprefix("samples_")
@@ -478,7 +478,7 @@ def _lm_eval_samples(row: Mapping[str, Any], task: str, model: str, scores: Sequ
     flat = picked[0] if len(picked) == 1 and isinstance(picked[0], list) else picked
     listed = row.get("metrics") or [m for m in _LM_EVAL_VERDICTS if m in row]
     verdict = next((m for m in _LM_EVAL_VERDICTS if m in listed), listed[0] if len(listed) == 1 else None)
-    alone = len(texts) == 1
+    alone, compares = len(texts) == 1, verdict in ("exact_match", "acc")
     for i, text in enumerate(texts):
         answer = _picked(flat[i] if len(flat) == len(texts) else None, text, complete=True)
         yield Sample(
@@ -487,7 +487,7 @@ def _lm_eval_samples(row: Mapping[str, Any], task: str, model: str, scores: Sequ
             problem_id=str(row["doc_id"]),
             sample_id=i,
             answer=answer,
-            correct=_lm_eval_verdict(row.get(verdict)) if alone and verdict else _same(answer, target),
+            correct=_lm_eval_verdict(row.get(verdict or "")) if alone else _same(answer, target if compares else None),
             scores={m: _lm_eval_number(row[m]) for m in scores if m in row} if alone else {},
             text=text,
             prompt=_lm_eval_prompt(row.get("arguments")),

@@ -112,8 +112,9 @@ def table_of(found: About) -> Table:
     """For a terminal."""
     from rich.table import Table
 
+    several = len({part.benchmark for part in found.parts}) > 1
     table = Table(title=found.name, title_justify="left", box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for name in ("benchmark", "model"):
+    for name in ("benchmark", "model") if several else ("model",):
         table.add_column(name, no_wrap=True)
     for name in ("problems", "samples each", "pass@1", "answered", "tokens", "seconds", "failures"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -121,7 +122,7 @@ def table_of(found: About) -> Table:
     for p in found.parts:
         low, high = p.samples
         table.add_row(
-            p.benchmark,
+            *([p.benchmark] if several else []),
             p.model,
             f"{p.problems:,}",
             f"{low}" if low == high else f"{low} to {high}",

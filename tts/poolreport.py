@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -249,8 +250,7 @@ class _Notes:
 
     def lines(self, models: Sequence[str]) -> list[str]:
         return [
-            text if len(models) > 1 and set(models) <= set(some) else f"{text} ({', '.join(some)})"
-            for text, some in self._models.items()
+            text if set(models) <= set(some) else f"{text} ({', '.join(some)})" for text, some in self._models.items()
         ]
 
 
@@ -353,11 +353,13 @@ class _Study:
         for law in LAWS if len(self._ks) > 1 else ():
             right = self._grid.correct.sum(axis=1)
             try:
-                found[law] = fit_coverage(law, right, self._grid.counts, resamples=_RESAMPLES, seed=self._seed)
+                with warnings.catch_warnings():  # of two sizes scipy cannot say how well it fits them
+                    warnings.simplefilter("ignore")
+                    found[law] = fit_coverage(law, right, self._grid.counts, resamples=_RESAMPLES, seed=self._seed)
             except MissingExtra as error:
                 self._note("No laws of coverage", str(error))
                 break
-            except BadPool as error:
+            except (BadPool, RuntimeError) as error:  # the latter is scipy's, of a fit that does not converge
                 self._note(f"No {law} law", str(error))
                 continue
             if abs(found[law].values([self._ks[-1]])[0] - self._coverage.mean()[-1]) > _OFF:
@@ -544,7 +546,7 @@ _COLUMNS: tuple[tuple[str, Callable[[Summary], str]], ...] = (
 )
 
 
-_LOOSE = re.compile(r"(\d+)\.\d(?=[],])")  # in a terminal, intervals of percents are whole numbers
+_BOUND = re.compile(r"\d+\.\d(?=[],])")  # of an interval in percent: in a terminal, a whole number
 
 
 def table_of(found: Findings) -> Table:
@@ -556,9 +558,11 @@ def table_of(found: Findings) -> Table:
         title=plain(found.benchmark), title_justify="left", box=None, header_style="bold", padding=(0, 2, 0, 0)
     )
     for i, (name, _) in enumerate(_COLUMNS):
-        table.add_column(name, justify="right" if i else "left", no_wrap=True)
+        table.add_column(name, justify="right" if i else "left", no_wrap=i > 0, overflow="fold")
     for summary in found.summaries:
-        table.add_row(*(plain(_LOOSE.sub(r"\1", show(summary))) for _, show in _COLUMNS))
+        table.add_row(
+            *(plain(_BOUND.sub(lambda bound: f"{float(bound[0]):.0f}", show(summary))) for _, show in _COLUMNS)
+        )
     return table
 
 

@@ -82,6 +82,8 @@ class Sampling(Value, frozen=True):
     def __post_init__(self) -> None:
         for name in ("temperature", "top_p", "min_p"):  # 1 and 1.0 are one sampling, and one sample's key
             msgspec.structs.force_setattr(self, name, float(getattr(self, name)))
+        if isinstance(self.stop, list):  # likewise
+            msgspec.structs.force_setattr(self, "stop", tuple(self.stop))
         _require(self.temperature >= 0, "temperature", "at least 0", self.temperature)
         _require(0 < self.top_p <= 1, "top_p", "in (0, 1]", self.top_p)
         _require(self.top_k >= 0, "top_k", "at least 0 (0 switches it off)", self.top_k)

@@ -124,9 +124,9 @@ def votes(pools: Path) -> str:
         "Percent, and samples a problem. Published: one run of 40 permutations; a single sample or a race over 30 "
         "problems is then known to about ±0.9 (one standard error), a vote to ±0.5. Replayed: the strategies, "
         f"over {SEEDS['boinf_aime2024']} shuffles (AIME) and {SEEDS['boinf_gpqa_diamond']} (GPQA). Estimated: closed "
-        "forms, and votes over random subsets. The published figures count samples without an answer as one more answer, "
-        "a wrong one that can win a vote or a race (EXAONE has 16 % of them). So do the first two rows here; in the last "
-        "one such samples abstain, which is what `tts` does otherwise.\n",
+        "forms, and votes over random subsets. The published figures count samples without an answer as one more "
+        "answer, a wrong one that can win a vote or a race (EXAONE has 16 % of them). So do the first two rows here; "
+        "in the last one such samples abstain, which is what `tts` does otherwise.\n",
         "| set | | " + " | ".join(heads) + " |",
         "|---|---|" + "---:|" * len(heads),
     ]

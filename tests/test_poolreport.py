@@ -189,7 +189,7 @@ LACKING = {
     "tokens": ({"completion_tokens": None}, {"shortest"}, "No races and no costs: the tokens of some samples"),
     "answers": ({"answer": None}, {"majority"}, "No votes: no sample has an answer"),
     "scores": ({"scores": {}}, {"best_of(rm)"}, "No best-of: no sample has a single score"),
-    "one sample": ({"samples": 1}, {"majority", "shortest", "best_of(rm)"}, "No votes, races, best-of and laws"),
+    "one sample": ({"samples": 1}, {"majority", "shortest", "best_of(rm)"}, "No votes, races, best-of and laws: every problem has one"),
     "one verdict": ({"correct": False}, set(), "No w: no problem has both a right and a wrong sample"),
     "abstentions": ({"scores": {"rm": None}}, {"best_of(rm)"}, "No best-of: no sample has a single score"),
     "verifications": ({"scores": {"rm": (0.5, 1.0)}}, {"best_of(rm)"}, "No best-of: no sample has a single score"),
@@ -228,7 +228,7 @@ def test_failures_are_left_out_and_problems_that_only_failed_are_named():
     sound = [sample("tiny", p, i) for p in range(12) for i in range(12)]
     found = study(Pool.of("made", [*sound, *failed, *lost]))
     assert found.estimates == study(pool_of()).estimates
-    assert any("1 problems of which every sample failed (p12)" in note for note in found.notes)
+    assert any("1 of the problems, whose every sample failed (p12)" in note for note in found.notes)
     with pytest.raises(BadPool, match="every sample of made on sums failed"):
         study(Pool.of("made", lost))
 
@@ -329,7 +329,9 @@ def test_a_method_has_one_colour_in_every_picture_and_few_scores_are_drawn():
     many = {f"rm{i}": float(i) for i in range(9)}
     found = study(pool_of(scores=many))
     assert len({e.method for e in found.estimates if e.method.startswith("best_of")}) == 9
-    by_name = {picture.name: picture.spec for picture in poolcharts.pictures(found)}
+    pictures = poolcharts.pictures(found)
+    assert "Of the scores, 5 that reach less are left out" in pictures[0].caption
+    by_name = {picture.name: picture.spec for picture in pictures}
     drawn = {row["strategy"] for row in re_values(by_name["tokens"]) if "rank" in row}
     assert len([name for name in drawn if name.startswith("best_of")]) == poolcharts.MOST_SCORES
     colours = {}

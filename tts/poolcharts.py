@@ -56,18 +56,27 @@ def pictures(found: Findings) -> list[Picture]:
     """What can be drawn of it."""
     drawn = _drawn(found.estimates)
     costs: list[tuple[str, str, str, Callable[[Estimate], float | None], str, str]] = [
-        ("tokens", "Accuracy against tokens", "Generated tokens per problem", lambda e: e.tokens, TOKENS, ""),
+        ("tokens", "Accuracy against tokens", "Generated tokens per problem", lambda e: e.tokens, TOKENS, _SHOWN),
         (
             "sequential",
             "Accuracy against waiting",
             "Sequential tokens per problem",
             lambda e: e.sequential,
             TOKENS,
-            "Here tokens are those of the longest chain, which is what a user waits for: more samples lengthen it, "
-            "but shorten a race. ",
+            "The same lines against the tokens of the longest chain, which is what a user waits for: more samples "
+            "lengthen it, but shorten a race. ",
         ),
-        ("dollars", "Accuracy against dollars", "US dollars per problem", _usd(drawn), DOLLARS, ""),
+        (
+            "dollars",
+            "Accuracy against dollars",
+            "US dollars per problem",
+            _usd(drawn),
+            DOLLARS,
+            "The same lines against dollars, prompts included. ",
+        ),
     ]
+    left = len({e.method for e in found.estimates if e.method.startswith("best_of")}) - MOST_SCORES
+    few = f"Of the scores, {left} that reach less are left out; pool.csv has them. " if left > 0 else ""
     pictures = []
     for name, title, axis, cost, form, more in costs:
         points = {model: [_point(e, x) for e in drawn if e.model == model and (x := cost(e))] for model in found.models}
@@ -75,9 +84,9 @@ def pictures(found: Findings) -> list[Picture]:
         if len(points) == 1:
             (some,) = points.values()
             spec = scatter(some, axis, _style([p.name for p in some]), _TOOLTIP, form=form)
-            pictures.append(Picture(name, title, _SHOWN + more + _FRONTIER + _BARS, spec))
+            pictures.append(Picture(name, title, more + few + _FRONTIER + _BARS, spec))
         elif points:
-            caption = _SHOWN + more + _FRONTIER + _PANELS
+            caption = more + few + _FRONTIER + _PANELS
             pictures.append(Picture(name, title, caption, _panels(points, axis, form)))
     if found.laws:
         pictures.append(Picture("coverage", "Coverage, and what more samples would add", _LAWS, _coverage(found)))

@@ -31,6 +31,7 @@ from tts.report import (
     UNKNOWN,
     Placed,
     Stretch,
+    gained,
     html_page,
     html_table,
     owners_table,
@@ -235,7 +236,7 @@ def _without_failures(pool: Pool, model: str, notes: _Notes) -> Pool | None:
         return None
     if failed:
         some = ", ".join(g.problem_id for g in failed[:3]) + (", ..." if len(failed) > 3 else "")
-        notes.add("Left out", f"{len(failed)} problems of which every sample failed ({some})", model)
+        notes.add("Left out", f"{len(failed)} of the problems, whose every sample failed ({some})", model)
     return pool.select(where=keep)
 
 
@@ -282,8 +283,8 @@ class _Study:
         grid = self._grid
         curves = [self._coverage]
         if len(self._ks) == 1:
-            where = grid.problems[int(grid.counts.argmin())]
-            self._note("No votes, races, best-of and laws", f"problem {where} has one sample")
+            where = "every problem" if grid.counts.max() == 1 else f"problem {grid.problems[int(grid.counts.argmin())]}"
+            self._note("No votes, races, best-of and laws", f"{where} has one sample")
             return curves
         curves += [] if self._majority is None else [self._majority]
         if grid.tokens is None or np.isnan(grid.tokens[grid.there]).any():
@@ -569,8 +570,7 @@ def table_of(found: Findings) -> Table:
 def frontier_lines(found: Findings) -> list[str]:
     """Who owns the frontier, for a terminal."""
     return [
-        f"{s.start:,.0f} tokens and more" + ("" if s.end is None else f", up to {s.end:,.0f}") + f": {s.owner}"
-        f" ({100 * s.low:.1f}" + (f" to {100 * s.high:.1f}" if s.high > s.low else "") + " %)"
+        f"{s.start:,.0f} tokens and more{'' if s.end is None else f', up to {s.end:,.0f}'}: {s.owner} ({gained(s)} %)"
         for s in found.frontier
     ]
 

@@ -381,7 +381,7 @@ p { margin: 0 0 .8rem; color: #444; max-width: 46rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1.2rem; margin: 0 0 1rem; }
 dt { color: #666; } dd { margin: 0; overflow-wrap: anywhere; }
 figure { margin: .6rem 0 0; } figure svg { max-width: 100%; height: auto; }
-.table { overflow-x: auto; }
+.table { overflow-x: auto; } .table + p { margin-top: .8rem; }
 table { border-collapse: collapse; font-size: 11.5px; font-variant-numeric: tabular-nums; white-space: nowrap; }
 th, td { padding: .2rem .32rem; text-align: right; border-bottom: 1px solid #e6e6e6; }
 th { border-bottom: 1.5px solid #333; font-weight: 600; vertical-align: bottom; }
@@ -439,12 +439,18 @@ def owners_table(found: Sequence[Stretch], owner: str) -> str:
         [
             shown_number(s.start),
             "any more" if s.end is None else shown_number(s.end),
-            f"{100 * s.low:.1f}" + (f" to {100 * s.high:.1f}" if s.high > s.low else ""),
+            gained(s),
             escape(s.owner),
         ]
         for s in found
     ]
     return html_table(["from tokens", "to tokens", "accuracy", owner], lines, text_columns=0, text_last=True)
+
+
+def gained(stretch: Stretch) -> str:
+    """Accuracy from its first point to its last, in percent."""
+    low, high = f"{100 * stretch.low:.1f}", f"{100 * stretch.high:.1f}"
+    return low if low == high else f"{low} to {high}"
 
 
 def html_page(facts: Mapping[str, object], body: str, title: str) -> str:

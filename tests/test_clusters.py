@@ -36,6 +36,7 @@ ORDER_FREE = [
     "single",
     "best_of_n:n=4,verifier=judge,selector=borda",
     "majority_vote:n=6",
+    "esc:n=6,window=3",
     "majority_vote:n=8,stop_at=0.95,batch=2",
     "majority_vote:n=4,equivalence=math",
     "genrm:n=3,verifications=2",

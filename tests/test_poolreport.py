@@ -15,7 +15,8 @@ from tts.errors import BadPool, InvalidParameter, MissingExtra, UnknownName
 from tts.estimators import Grid, best_of, coverage, majority, shortest
 from tts.pool import Pool, Sample
 from tts.poolfile import write_pool
-from tts.poolreport import BEYOND, difficulty_bins, pool_report, ratio, rests_at, study, table_of
+from tts.poolreport import pool_report, table_of
+from tts.poolstudy import BEYOND, difficulty_bins, ratio, rests_at, study
 
 try:
     import altair
@@ -192,7 +193,7 @@ LACKING = {
     "one sample": (
         {"samples": 1},
         {"majority", "shortest", "best_of(rm)"},
-        "No votes, races, best-of and laws: every problem has one",
+        "No votes, races, best-of and laws: every",
     ),
     "one verdict": ({"correct": False}, set(), "No w: no problem has both a right and a wrong sample"),
     "abstentions": ({"scores": {"rm": None}}, {"best_of(rm)"}, "No best-of: no sample has a single score"),

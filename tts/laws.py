@@ -14,6 +14,7 @@ is not among the laws of coverage.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -109,13 +110,14 @@ def fit_coverage(
         raise InvalidParameter(f"seen must be from 1 to {counts.min()}, but got {most}", seen=most)
     _check_spread(right, counts)
     fit, curve = fits[law]
-    parameters = fit(right, counts, most)
+    parameters = fit(right, counts, most, None)
     generator = np.random.default_rng(seed)
     others = []
     for _ in range(resamples):
         drawn = generator.integers(0, len(right), len(right))
         if _varies(right[drawn], counts[drawn]):
-            others.append(fit(right[drawn], counts[drawn], most))
+            with contextlib.suppress(BadPool):  # by chance a draw without a curve
+                others.append(fit(right[drawn], counts[drawn], most, parameters))
     return Fit(law, parameters, most, curve, tuple(others))
 
 
@@ -137,7 +139,7 @@ def observed(right: Ints, counts: Ints, ks: Sequence[int] | Ints) -> Floats:
     return found
 
 
-def _power(right: Ints, counts: Ints, most: int) -> Mapping[str, float]:
+def _power(right: Ints, counts: Ints, most: int, start: Mapping[str, float] | None) -> Mapping[str, float]:
     ks = _sizes(most)
     logs = np.log(np.clip(observed(right, counts, ks), _LEAST, 1.0))
     usable = logs < -_LEAST
@@ -145,9 +147,11 @@ def _power(right: Ints, counts: Ints, most: int) -> Mapping[str, float]:
         raise BadPool("coverage is 1 at almost every size: there is no curve to fit")
     # Through the points in log-log space first: the least squares in log space start there.
     slope, height = np.polyfit(np.log(ks[usable]), np.log(-logs[usable]), 1)
-    start, bounds = (-math.exp(height), min(slope, -_LEAST)), ((-np.inf, -np.inf), (0.0, 0.0))
-    (a, b), _ = _optimize().curve_fit(lambda k, a, b: a * k**b, ks, logs, p0=start, bounds=bounds)
-    return {"a": float(a), "b": float(b)}
+    through = np.array([-math.exp(height), min(slope, -_LEAST)])
+    found = _optimize().least_squares(
+        lambda x: x[0] * ks ** x[1] - logs, through, bounds=((-np.inf, -np.inf), (0.0, 0.0))
+    )
+    return {"a": float(found.x[0]), "b": float(found.x[1])}
 
 
 def _power_curve(ks: Floats, p: Mapping[str, float]) -> Floats:
@@ -155,15 +159,22 @@ def _power_curve(ks: Floats, p: Mapping[str, float]) -> Floats:
     return found
 
 
-def _beta(right: Ints, counts: Ints, most: int) -> Mapping[str, float]:
-    betaln = _special().betaln
+def _beta(right: Ints, counts: Ints, most: int, start: Mapping[str, float] | None) -> Mapping[str, float]:
+    """Maximum likelihood, in the logarithms of a and b, with its gradient; from a bootstrap's whole sample's fit."""
+    special = _special()
+    pairs, times = np.unique(np.stack([right, counts - right]), axis=1, return_counts=True)
+    r, w = pairs[0], pairs[1]
 
-    def loss(logs: Floats) -> float:
+    def loss(logs: Floats) -> tuple[float, Floats]:
         a, b = np.exp(logs)
-        return -float((betaln(right + a, counts - right + b) - betaln(a, b)).sum())
+        value = special.betaln(r + a, w + b) - special.betaln(a, b)
+        psi, whole = special.psi, special.psi(a + b) - special.psi(r + w + a + b)
+        by_a, by_b = psi(r + a) - psi(a) + whole, psi(w + b) - psi(b) + whole
+        return -float(times @ value), -np.array([a * (times @ by_a), b * (times @ by_b)])
 
-    starts = ((0.0, 0.0), (-1.0, 0.0), (0.0, 1.0))
-    found = min((_optimize().minimize(loss, s, bounds=[(-12, 12)] * 2) for s in starts), key=lambda r: r.fun)
+    starts = [(0.0, 0.0), (-1.0, 0.0), (0.0, 1.0)] if start is None else [np.log([start["a"], start["b"]])]
+    tries = (_optimize().minimize(loss, s, jac=True, method="L-BFGS-B", bounds=[(-12, 12)] * 2) for s in starts)
+    found = min(tries, key=lambda result: float(result.fun))
     a, b = np.exp(found.x)
     return {"a": float(a), "b": float(b)}
 
@@ -174,7 +185,7 @@ def _beta_curve(ks: Floats, p: Mapping[str, float]) -> Floats:
     return found
 
 
-def _plug_in(right: Ints, counts: Ints, most: int) -> Mapping[str, float]:
+def _plug_in(right: Ints, counts: Ints, most: int, start: Mapping[str, float] | None) -> Mapping[str, float]:
     rates, numbers = np.unique(right / counts, return_counts=True)
     return {f"{rate:.6g}": float(number) for rate, number in zip(rates, numbers, strict=True)}
 

@@ -31,7 +31,7 @@ from tts.charts import (
     steps_of,
     y_domain,
 )
-from tts.poolreport import BEYOND, Bin, Estimate, Findings, Law
+from tts.poolstudy import BEYOND, Bin, Estimate, Findings, Law
 
 MOST_SCORES = 4  # best-of curves in one picture; pool.csv has all
 _FIXED = {"majority": 0, "shortest": 1, "coverage": 2}  # the colours of what every pool has

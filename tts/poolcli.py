@@ -96,7 +96,8 @@ def report(
     """Show what more samples buy: votes, races, best-of, coverage and its laws, and who owns the frontier."""
     from tts.display import console
     from tts.poolfile import read_pool
-    from tts.poolreport import facts_of, frontier_lines, study, table_of, write_findings
+    from tts.poolreport import facts_of, frontier_lines, table_of, write_findings
+    from tts.poolstudy import study
 
     pool = read_pool(file)
     prices = {"price_in": price_in, "price_out": price_out}

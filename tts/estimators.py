@@ -263,9 +263,10 @@ def first_finishers(
     sizes, lengths = grid.check_sizes(ns), grid.lengths()
     accuracy, tokens, sequential, noise = (np.zeros((len(grid.problems), len(sizes))) for _ in range(4))
     for p in range(len(grid.problems)):
+        orders = _orders(grid, p, draws, seed)
         for i, n in enumerate(sizes):
             few = math.comb(int(grid.counts[p]), int(n)) <= MOST_SUBSETS
-            picks = _subsets(int(grid.counts[p]), int(n)) if few else _random_subsets(grid, p, int(n), draws, seed)
+            picks = _subsets(int(grid.counts[p]), int(n)) if few else orders[:, :n]
             long = lengths[p][picks]
             order = np.argsort(
                 np.where(grid.usable[p][picks], -long if longest else long, np.inf), axis=1, kind="stable"
@@ -298,9 +299,10 @@ def majority_of_bests(
     ranks = [_dense(row) for row in np.where(voting, values, -np.inf)]
     accuracy, noise = (np.zeros((len(grid.problems), len(sizes))) for _ in range(2))
     for p in range(len(grid.problems)):
+        orders = _orders(grid, p, draws, seed)
         for i, k in enumerate(sizes):
             few = math.comb(int(grid.counts[p]), int(k)) <= MOST_SUBSETS
-            picks = _subsets(int(grid.counts[p]), int(k)) if few else _random_subsets(grid, p, int(k), draws, seed)
+            picks = _subsets(int(grid.counts[p]), int(k)) if few else orders[:, :k]
             size = min(int(k), m or max(1, round(math.sqrt(k))))
             wins = _chances_to_be_best(ranks[p][picks], size)
             shares = _shares(_votes(grid, p, picks, None, voting[p][picks], wins), grid, p)
@@ -405,8 +407,9 @@ def _dense(values: Floats) -> Ints:
 def _chances_to_be_best(ranks: Ints, m: int) -> Floats:
     """In each row, the chance of each element to be the best of m random ones of the row; ties share it."""
     rows, k = ranks.shape
-    counts = np.zeros((rows, int(ranks.max()) + 1), np.int64)
-    np.add.at(counts, (np.arange(rows)[:, None], ranks), 1)
+    width = int(ranks.max()) + 1
+    counts = np.bincount((np.arange(rows)[:, None] * width + ranks).ravel(), minlength=rows * width)
+    counts = counts.reshape(rows, width)
     up_to = np.take_along_axis(counts.cumsum(axis=1), ranks, axis=1)
     tied = np.take_along_axis(counts, ranks, axis=1)
     chances: Floats = (none_of(k - up_to, k, m) - none_of(k - up_to + tied, k, m)) / tied
@@ -423,11 +426,11 @@ def _subsets(n: int, k: int) -> Ints:
     return np.array(list(combinations(range(n), k)), dtype=np.int64).reshape(-1, k)
 
 
-def _random_subsets(grid: Grid, p: int, k: int, draws: int, seed: int) -> Ints:
+def _orders(grid: Grid, p: int, draws: int, seed: int) -> Ints:
+    """Random orders of a problem's samples; the first k of one are a random subset."""
     generator = np.random.default_rng([seed, p])
-    orders = np.argsort(generator.random((draws, int(grid.counts[p]))), axis=1)
-    subsets: Ints = orders[:, :k]
-    return subsets
+    orders: Ints = np.argsort(generator.random((draws, int(grid.counts[p]))), axis=1)
+    return orders
 
 
 def _chunks(rows: Ints, numbers_a_row: int) -> list[Ints]:
@@ -453,11 +456,11 @@ def _votes(
         weighted = may & ~np.isnan(own)
         by_count = ~weighted.any(axis=1, keepdims=True)
         each, may = np.where(by_count, 1.0, np.nan_to_num(own)), np.where(by_count, may, weighted)
-    totals = np.full((len(picks), max(0, int(grid.classes[p].max())) + 1), -1.0)
-    rows = np.broadcast_to(np.arange(len(picks))[:, None], picks.shape)
-    np.maximum.at(totals, (rows[may], classes[may]), 0.0)
-    np.add.at(totals, (rows[may], classes[may]), each[may])
-    return totals
+    shape = len(picks), max(0, int(grid.classes[p].max())) + 1
+    places = (np.arange(len(picks))[:, None] * shape[1] + classes)[may]
+    sums = np.bincount(places, each[may], minlength=shape[0] * shape[1])
+    seen = np.bincount(places, minlength=shape[0] * shape[1]) > 0
+    return np.where(seen, sums, -1.0).reshape(shape)
 
 
 def _shares(totals: Floats, grid: Grid, p: int) -> Floats:
@@ -485,7 +488,7 @@ def _running_votes(grid: Grid, rows: Ints, draws: int, seed: int, weights: Float
     classes = np.full((len(rows), draws, most), -1)
     each = np.ones((len(rows), draws, most))
     for at, p in enumerate(rows):
-        order = _random_subsets(grid, int(p), int(counts[at]), draws, seed)
+        order = _orders(grid, int(p), draws, seed)
         classes[at, :, : counts[at]] = grid.classes[p][order]
         if weights is not None:
             each[at, :, : counts[at]] = weights[p][order]

@@ -198,6 +198,12 @@ def test_the_first_m_finishers_vote_and_the_others_stop_when_the_mth_has_ended(d
         check(curve, by_hand(drawn, n, lambda s: vote(order(s)[:m])))
 
 
+def test_more_finishers_than_runners_are_refused():
+    grid = grid_of([[Drawn("a", True, 10, 0.5)] * 3] * 2)
+    with pytest.raises(InvalidParameter, match="m must be from 1 to n, but got 3 of 2"):
+        first_finishers(grid, [2, 3], 3)
+
+
 @settings(deadline=None)
 @given(problems(), st.integers(2, 3))
 def test_majority_of_bests_is_the_majority_at_m_1_and_best_of_k_at_m_k(drawn, k):

@@ -169,9 +169,10 @@ class Ledger:
         """As `reserve`, but False where it does not fit."""
         if key in self.reservations:
             raise InvalidParameter(f"{key} already holds a reservation", key=key)
-        self.check_known(cost)
-        if not self.fits(cost):
-            return False
+        if self._caps:
+            self.check_known(cost)
+            if not self.fits(cost):
+                return False
         self.reservations[key] = cost
         self._add(self._reserved, cost, 1)
         return True
@@ -179,9 +180,11 @@ class Ledger:
     def settle(self, key: str, actual: Cost) -> None:
         """Charge `actual` and release what `key` held. An overrun (a server that ignored `max_tokens`) is charged in
         full, and counted in `overrun`: the ledger tells the truth even where the server did not keep its word."""
-        held = self.release(key)
-        self.charge(actual)
+        held = self.reservations.pop(key)
         asked, used = _amounts(held), _amounts(actual)
+        self._add(self._reserved, held, -1)
+        self._add(self._spent, actual, 1)
+        self._note_unknown(actual)
         if used[0] > asked[0] or used[1] > asked[1] or used[2] > asked[2] or used[3] > asked[3]:
             self.overrun += Cost(*(max(0, u - a) for u, a in zip(used, asked, strict=True)))
 
@@ -194,10 +197,7 @@ class Ledger:
     def charge(self, cost: Cost) -> None:
         """Charge a cost that held no reservation: what a crash lost, or what an earlier session spent."""
         self._add(self._spent, cost, 1)
-        if cost.picodollars is None:
-            self._unknown[2] = True
-        if cost.flops is None:
-            self._unknown[3] = True
+        self._note_unknown(cost)
 
     def room(self, cost: Cost) -> int | None:
         """How many times `cost` fits now; None if no limit bounds it."""
@@ -241,6 +241,12 @@ class Ledger:
                 search=self.name,
             )
         return BudgetExhausted(f"{self.name}: the budget is closed", limit=None, search=self.name)
+
+    def _note_unknown(self, cost: Cost) -> None:
+        if cost.picodollars is None:
+            self._unknown[2] = True
+        if cost.flops is None:
+            self._unknown[3] = True
 
     @staticmethod
     def _add(amounts: list[int], cost: Cost, sign: int) -> None:

@@ -379,6 +379,8 @@ class CostModel(Value, frozen=True):
         if request is None:
             return Cost()
         known = self._known(request)
+        if known.price is None and known.config is None:
+            return Cost(1, usage.completion_tokens, None, None)
         price = None if known.price is None else known.price.charge(usage)
         return Cost(1, usage.completion_tokens, price, flops(known.config, usage))
 

@@ -261,6 +261,8 @@ def first_finishers(
     """FFS-m@n: the majority of the m shortest usable samples of n (short-m@n of Hassid et al. 2025, arXiv:2505.17813);
     with `longest`, of the m longest. Costs as in `shortest`: everybody stops when the m-th has ended."""
     sizes, lengths = grid.check_sizes(ns), grid.lengths()
+    if not 1 <= m <= sizes.min():
+        raise InvalidParameter(f"m must be from 1 to n, but got {m} of {sizes.min()}", m=m)
     accuracy, tokens, sequential, noise = (np.zeros((len(grid.problems), len(sizes))) for _ in range(4))
     for p in range(len(grid.problems)):
         orders = _orders(grid, p, draws, seed)

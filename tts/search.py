@@ -119,8 +119,8 @@ class Search:
         self._parents: dict[str, str] = {}
         self._share_keys: dict[str, str] = {}
         self._share_counts: dict[str, int] = {}
-        self._spent: dict[str, Cost] = {}
-        self._usage = Usage()
+        self._spent: dict[str, list[Cost]] = {}  # by heading of the bill; added up when somebody asks
+        self._usages: list[Usage] = []
         self._busy_s = 0.0
         self._refusals = 0
         self._selected: Candidate | None = None
@@ -140,13 +140,13 @@ class Search:
 
     @property
     def result(self) -> Result:
-        spent = self._spent
+        spent = {heading: Cost.sum(costs) for heading, costs in self._spent.items()}
         bill = Bill(
             answers=spent.get("answers", Cost()),
             verifier=spent.get("verifier", Cost()),
             cancelled=spent.get("cancelled", Cost()),
             failed=spent.get("failed", Cost()),
-            usage=self._usage,
+            usage=Usage.sum(self._usages),
             sequential_tokens=self._main.depth[0],
             latency_s=round(self._main.depth[1], 6),
             busy_s=round(self._busy_s, 6),
@@ -190,6 +190,8 @@ class Search:
             self._ended.add(event.id)
             self._book(live, event)
         self._deliver(live.mailbox, (event, live))
+        if not self._ready and not self._backlog and not self._out:
+            return []  # nobody was woken by it: the strategy waits for more
         return self._proceed()
 
     # --- money
@@ -209,16 +211,18 @@ class Search:
             self._refusals += 1
             self.ledger.release(event.id)
             return
-        cost = self._costs.actual(action, event.usage)
+        usage = event.usage
+        cost = self._costs.actual(action, usage)
         self.ledger.settle(event.id, cost)
-        heading = "verifier" if isinstance(action, Verify) else "answers"
+        heading = "answers"
         if kind is Failed:
             heading = "failed"
         elif kind is Cancelled and live.mailbox.closed:
             heading = "cancelled"
-        before = self._spent.get(heading)
-        self._spent[heading] = cost if before is None else before + cost
-        self._usage += event.usage
+        elif kind is not Finished and isinstance(action, Verify):
+            heading = "verifier"
+        self._spent.setdefault(heading, []).append(cost)
+        self._usages.append(usage)
         self._busy_s += event.timing.total_s
 
     def _add_candidate(self, action: Work, completion: Completion) -> Candidate:
@@ -255,7 +259,7 @@ class Search:
         return self._ends_s is not None and self._now >= self._ends_s
 
     def _leave(self, live: Live) -> bool:
-        if self._late() or not self.ledger.try_reserve(live.action.id, live.cost):
+        if (self._ends_s is not None and self._late()) or not self.ledger.try_reserve(live.action.id, live.cost):
             return False
         self._depart(live)
         return True
@@ -326,7 +330,7 @@ class Search:
             return
         mailbox.inbox.append(item)
         task = mailbox.task
-        if task is not None and mailbox.ready:
+        if task is not None and len(mailbox.inbox) >= mailbox.quorum:
             mailbox.task = task.waiting = None
             self._ready.append((task, mailbox.take(), None))
 

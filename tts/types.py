@@ -8,7 +8,7 @@ A `Score` is what a verifier says of a candidate without having seen the referen
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -104,6 +104,17 @@ class Usage(Value, frozen=True):
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     approximate: bool = False
+
+    @classmethod
+    def sum(cls, usages: Sequence[Usage]) -> Usage:
+        """All of them together."""
+        return cls(
+            sum([u.prompt_tokens for u in usages]),
+            sum([u.completion_tokens for u in usages]),
+            sum([u.cached_tokens for u in usages]),
+            sum([u.reasoning_tokens for u in usages]),
+            any(u.approximate for u in usages),
+        )
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -249,6 +260,16 @@ class Cost(Value, frozen=True):
     def usd(self) -> float | None:
         return None if self.picodollars is None else self.picodollars / 1e12
 
+    @classmethod
+    def sum(cls, costs: Sequence[Cost]) -> Cost:
+        """All of them together; what is unknown of one is unknown of all."""
+        return cls(
+            sum([c.samples for c in costs]),
+            sum([c.tokens for c in costs]),
+            _sum([c.picodollars for c in costs]),
+            _sum([c.flops for c in costs]),
+        )
+
     def __add__(self, other: Cost) -> Cost:
         return Cost(
             self.samples + other.samples,
@@ -314,6 +335,10 @@ def _plain(value: Any) -> Any:
 
 def _plus(a: int | None, b: int | None) -> int | None:
     return None if a is None or b is None else a + b
+
+
+def _sum(amounts: Sequence[int | None]) -> int | None:
+    return None if None in amounts else sum(amounts)  # type: ignore[arg-type]  # there is no None
 
 
 def _minus(a: int | None) -> int | None:

@@ -179,6 +179,8 @@ def _search_alone(pool: Pool, seeds: int) -> float:
     recordings, costs = Recordings(pool, Fleet()), CostModel()
     spec, problems, sampling = StrategySpec("majority_vote", {"n": 16}), problems_of(pool), Sampling(max_tokens=10_000)
     count, function = 0, strategy("majority_vote")
+    for id in problems:
+        recordings.of(id)
     began = time.perf_counter()
     for seed in range(seeds):
         for id, problem in problems.items():

@@ -182,8 +182,15 @@ class Ledger:
         full, and counted in `overrun`: the ledger tells the truth even where the server did not keep its word."""
         held = self.reservations.pop(key)
         asked, used = _amounts(held), _amounts(actual)
-        self._add(self._reserved, held, -1)
-        self._add(self._spent, actual, 1)
+        reserved, spent = self._reserved, self._spent
+        reserved[0] -= asked[0]  # by hand, because this is done for every sample
+        reserved[1] -= asked[1]
+        reserved[2] -= asked[2]
+        reserved[3] -= asked[3]
+        spent[0] += used[0]
+        spent[1] += used[1]
+        spent[2] += used[2]
+        spent[3] += used[3]
         self._note_unknown(actual)
         if used[0] > asked[0] or used[1] > asked[1] or used[2] > asked[2] or used[3] > asked[3]:
             self.overrun += Cost(*(max(0, u - a) for u, a in zip(used, asked, strict=True)))

@@ -198,6 +198,15 @@ def test_the_first_m_finishers_vote_and_the_others_stop_when_the_mth_has_ended(d
         check(curve, by_hand(drawn, n, lambda s: vote(order(s)[:m])))
 
 
+def test_several_verifications_of_a_sample_count_by_the_mean_of_those_that_spoke():
+    verdicts = ([1.0, None, 0.5], [0.9, 0.0, 0.0], [None, None, None])
+    rows = [Sample("b", "m", "p", i, "a" if i == 0 else "b", i == 0, scores={"j": v}) for i, v in enumerate(verdicts)]
+    grid = Grid.of(Pool.of("x", rows))
+    assert grid.scores["j"][0][:2] == pytest.approx([0.75, 0.3])
+    assert np.isnan(grid.scores["j"][0][2])
+    assert best_of(grid, [3], "j").mean() == [1.0]
+
+
 def test_more_finishers_than_runners_are_refused():
     grid = grid_of([[Drawn("a", True, 10, 0.5)] * 3] * 2)
     with pytest.raises(InvalidParameter, match="m must be from 1 to n, but got 3 of 2"):

@@ -189,15 +189,14 @@ def test_a_law_that_misses_its_own_data_is_not_to_be_trusted():
 LACKING = {
     "tokens": ({"completion_tokens": None}, {"shortest"}, "No races and no costs: the tokens of some samples"),
     "answers": ({"answer": None}, {"majority"}, "No votes: no sample has an answer"),
-    "scores": ({"scores": {}}, {"best_of(rm)"}, "No best-of: no sample has a single score"),
+    "scores": ({"scores": {}}, {"best_of(rm)"}, "No best-of: no sample has a score"),
     "one sample": (
         {"samples": 1},
         {"majority", "shortest", "best_of(rm)"},
         "No votes, races, best-of and laws: every",
     ),
     "one verdict": ({"correct": False}, set(), "No w: no problem has both a right and a wrong sample"),
-    "abstentions": ({"scores": {"rm": None}}, {"best_of(rm)"}, "No best-of: no sample has a single score"),
-    "verifications": ({"scores": {"rm": (0.5, 1.0)}}, {"best_of(rm)"}, "No best-of: no sample has a single score"),
+    "abstentions": ({"scores": {"rm": None}}, {"best_of(rm)"}, "No best-of: no sample has a score"),
 }
 
 

@@ -42,7 +42,7 @@ class Grid:
         correct: verdicts, False in the padding.
         tokens: of each completion, NaN where they were not recorded; None if they were for no sample.
         usable: whether a sample ended by itself with an answer (where the pool has answers at all).
-        scores: by name, NaN for an abstention.
+        scores: by name, NaN for an abstention; of several verifications of a sample, the mean of those that spoke.
     """
 
     problems: tuple[str, ...]
@@ -70,7 +70,8 @@ class Grid:
         correct = np.zeros(shape, dtype=bool)
         cut = np.zeros(shape, dtype=bool)
         tokens = np.full(shape, np.nan)
-        scores = {name: np.full(shape, np.nan) for name, column in pool.scores.items() if column.ndim == 1}
+        means = {name: _mean_score(column) for name, column in pool.scores.items()}
+        scores = {name: np.full(shape, np.nan) for name in means}
         length = pool.finish.table.index("length") if "length" in pool.finish.table else None
         for p, rows in enumerate(sound):
             n = len(rows)
@@ -80,7 +81,7 @@ class Grid:
             cut[p, :n] = pool.finish.codes[rows] == length if length is not None else False
             tokens[p, :n] = np.where(pool.completion_tokens[rows] == UNKNOWN, np.nan, pool.completion_tokens[rows])
             for name, column in scores.items():
-                column[p, :n] = pool.scores[name][rows]
+                column[p, :n] = means[name][rows]
         counts = np.array([len(rows) for rows in sound])
         there = np.arange(shape[1]) < counts[:, None]
         answered = classes >= 0 if (classes >= 0).any() else there
@@ -327,6 +328,14 @@ def _curve(
 ) -> Curve:
     spread = np.zeros(len(sizes)) if noise is None else np.sqrt((noise**2).sum(axis=0)) / len(grid.problems)
     return Curve(name, grid.problems, sizes, accuracy, tokens, sequential, spread)
+
+
+def _mean_score(column: NDArray[np.float32]) -> Floats:
+    if column.ndim == 1:
+        return column.astype(np.float64)
+    said = ~np.isnan(column)
+    number = said.sum(axis=1)
+    return np.where(number > 0, np.where(said, column, 0.0).sum(axis=1) / np.maximum(number, 1), np.nan)
 
 
 def _scored(grid: Grid, score: str) -> NDArray[np.bool_]:

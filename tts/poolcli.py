@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -151,9 +152,14 @@ def replay(
     from tts.report import warnings_of
     from tts.results import describe_cost
 
+    def on_cell(done: int, of: int) -> None:
+        if sys.stderr.isatty():
+            typer.echo(f"\r{done:,} of {of:,} cells" + ("\n" if done == of else ""), err=True, nl=False)
+
     result = replayed(
         pool,
         strategy,
+        on_cell=on_cell,
         benchmark=benchmark,
         model=model,
         budgets=budget or "",

@@ -235,7 +235,9 @@ class _Study:
             curves.append(shortest(grid, self._ks))
         scored = [name for name, column in grid.scores.items() if not np.isnan(column[grid.there]).all()]
         if not scored:
-            self._note("No best-of", "no sample has a single score")
+            self._note("No best-of", "no sample has a score")
+        else:
+            self._note("Best-of", "what scoring cost was not recorded, and is in none of these tokens")
         return curves + [best_of(grid, self._ks, name) for name in scored]
 
     def _vote(self) -> Curve | None:

@@ -1,12 +1,17 @@
-"""What Prometheus sees of a run on Ray: scraped from the node's own exporter."""
+"""What Prometheus sees of a run on Ray: what an actor observes, and what the node's own exporter makes of it."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+
+from tts.actions import Cancelled, End, Failed, Finished, Scored
+from tts.clusters.environment import prepare
+from tts.types import Completion, ErrorInfo, Score, Timing
 
 RUN = """
 import json, socket, time, urllib.request
@@ -43,6 +48,37 @@ while "ray_tts_request_seconds_count" not in page or "ray_tts_ledger_spent_token
         pass
 print(json.dumps([result.spent.samples, result.spent.tokens, page]))
 """
+
+
+def test_an_actor_observes_exactly_what_ended_with_a_result_and_was_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exporter may drop observations (below); the actor must not."""
+    prepare("none is started")
+    from tts.clusters import metrics
+
+    observed: dict[str, list[float]] = {}
+
+    def histogram(name: str, description: str, tags: dict[str, str]) -> SimpleNamespace:
+        assert tags == {"actor": "tts-generator-0"}
+        return SimpleNamespace(observe=observed.setdefault(name, []).append)
+
+    monkeypatch.setattr(metrics, "_histogram", histogram)
+    actor = metrics.ActorMetrics("tts-generator-0")
+    timing, broken = Timing(2.0, 0.5), ErrorInfo("ServerFailed", "it burns")
+    ends: list[tuple[End, float]] = [
+        (Finished("c/p/1", 9.0, Completion("4", timing=timing)), 3.0),
+        (Scored("c/p/2", 9.0, Score(1.0, "judge"), timing=Timing(1.0)), 1.25),
+        (Finished("c/p/3", 9.0, Completion("4", timing=Timing(4.0))), 0.0),  # nobody knew since when it was in hand
+        (Scored("c/p/4", 9.0, Score(1.0, "count")), 3.0),  # without a request
+        (Cancelled("c/p/5", 9.0, Completion("", "cancelled", timing=timing)), 3.0),
+        (Failed("c/p/6", 9.0, broken, timing=timing), 3.0),
+    ]
+    for event, in_hand_s in ends:
+        actor.ended(event, in_hand_s)
+    assert observed == {
+        "tts_request_seconds": [2.0, 1.0, 4.0],
+        "tts_queue_seconds": [1.0, 0.25, 0.0],
+        "tts_first_token_seconds": [0.5],
+    }
 
 
 @pytest.mark.timeout(180)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, cast
 
 import typer
 
-from tts.poolcli import pool_app, replay
+from tts.poolcli import pool_app, print_json, replay
 
 if TYPE_CHECKING:
     from tts.errors import TTSError
@@ -154,7 +154,7 @@ def solve(
         address=address,
     )
     if json:
-        _print_json({"answer": solved.answer, "text": solved.text, "result": solved.result, "cost": solved.cost})
+        print_json({"answer": solved.answer, "text": solved.text, "result": solved.result, "cost": solved.cost})
     elif solved.selected is not None:
         typer.echo(solved.text)
         marks = " (the budget ran out first)" if solved.exhausted else ""
@@ -290,7 +290,7 @@ def strategies(name: Annotated[str | None, typer.Argument(help="Only this one.")
 
     infos = [describe(n) for n in ([name] if name else strategy_names())]
     if json:
-        _print_json(infos)
+        print_json(infos)
         return
     for info in infos:
         typer.echo(f"{info.name}  {info.summary}" + (f"  [{info.paper}]" if info.paper else ""))
@@ -305,7 +305,7 @@ def model_list(json: Json = False) -> None:
 
     found = models()
     if json:
-        _print_json(found)
+        print_json(found)
         return
     for m in found:
         where = str(m.path) if m.path else "not pulled: tts model pull " + m.name
@@ -335,7 +335,7 @@ def doctor(
 
     findings = examine(urls_of({"base_url": base_url}), model, api_key, cluster, address)
     if json:
-        _print_json(findings)
+        print_json(findings)
     else:
         for finding in findings:
             mark = {True: "ok  ", False: "no  ", None: "?   "}[finding.ok]
@@ -422,7 +422,7 @@ def _show_sweep(result: Any, json: bool) -> None:
             "lost": result.lost,
             "complete": result.complete,
         }
-        _print_json({**fields, "files": {name: str(path) for name, path in result.files.items()}})
+        print_json({**fields, "files": {name: str(path) for name, path in result.files.items()}})
         return
     out = console()
     out.print(table_of(result.rows))
@@ -449,12 +449,6 @@ def _fail_if_spoilt(result: Any) -> None:
             err=True,
         )
         raise typer.Exit(3)
-
-
-def _print_json(value: Any) -> None:
-    from tts.results import as_json
-
-    typer.echo(as_json(value))
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def info(file: PoolFile, json: Json = False) -> None:
 
     found = about(read_pool(file))
     if json:
-        _print_json(found)
+        print_json(found)
         return
     out = console()
     out.print(table_of(found), soft_wrap=True)
@@ -105,7 +105,7 @@ def report(
     found = study(pool, benchmark=benchmark, models=model or (), seed=seed, **prices)
     files = write_findings(out, found, facts_of(pool, found, **prices))
     if json:
-        _print_json({"found": found, "files": {name: str(path) for name, path in files.items()}})
+        print_json({"found": found, "files": {name: str(path) for name, path in files.items()}})
         return
     shown = console()
     shown.print(table_of(found))
@@ -175,7 +175,7 @@ def replay(
     )
     if json:
         files = {name: str(path) for name, path in result.files.items()}
-        _print_json({"rows": result.rows, "replayed": result.replayed, "files": files})
+        print_json({"rows": result.rows, "replayed": result.replayed, "files": files})
         return
     shown = console()
     shown.print(table_of(result.rows))
@@ -186,7 +186,8 @@ def replay(
         shown.print(f"report: {result.files['report.html']}", highlight=False, soft_wrap=True)
 
 
-def _print_json(value: Any) -> None:
+def print_json(value: Any) -> None:
+    """What `--json` prints, of every command."""
     from tts.results import as_json
 
     typer.echo(as_json(value))

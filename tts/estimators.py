@@ -12,7 +12,7 @@ first equally often, which is what the strategies go by).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -428,8 +428,7 @@ def _chances_to_be_best(ranks: Ints, m: int) -> Floats:
 
 
 def _few_subsets(grid: Grid, sizes: Ints) -> NDArray[np.bool_]:
-    few: Callable[[int, int], bool] = lambda n, k: math.comb(n, k) <= MOST_SUBSETS  # noqa: E731
-    return np.array([[few(int(n), int(k)) for k in sizes] for n in grid.counts])
+    return np.array([[math.comb(int(n), int(k)) <= MOST_SUBSETS for k in sizes] for n in grid.counts])
 
 
 def _subsets(n: int, k: int) -> Ints:

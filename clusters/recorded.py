@@ -113,6 +113,11 @@ class Recordings:
         self._groups = {group.problem_id: group for group in pool.groups()}
         self.of = lru_cache(MOST_GROUPS)(self._of)
 
+    @property
+    def fewest(self) -> int:
+        """Samples of the problem that has the fewest."""
+        return min(group.rows.stop - group.rows.start for group in self._groups.values())
+
     def start(self, problem_id: str) -> int:
         """The pool's first row of this problem."""
         return self._groups[problem_id].start

@@ -1,5 +1,6 @@
 """Best-of-N: sample N, score each, keep the best."""
 
+from tts.errors import BudgetExhausted
 from tts.run import Run
 from tts.selectors import named
 from tts.types import Candidate, Problem
@@ -22,14 +23,30 @@ async def best_of_n(
     Departs from them: a candidate whose verification abstained is passed over rather than ranked last.
 
     Args:
-        n: how many; None spends what is left of the budget on them (where the verifier asks a model, that leaves
-            nothing for it: see `genrm`).
+        n: how many; None spends what is left of the budget, on each as it comes and then on its verification.
         verifier: the name of one of the run's verifiers.
         selector: best_score, weighted_majority, borda or majority.
         equivalence: `math` lets 1/\\sqrt{2} and \\sqrt{2}/2 vote together (extra `math`).
     Raises: AllFailed, UnknownName.
     """
     run.fallback = select = named(selector)
-    candidates = await run.generate(n=n)
-    await run.verify(candidates, verifier)
+    if n is None:
+        candidates = await _open_ended(run, verifier)
+    else:
+        candidates = await run.generate(n=n)
+        await run.verify(candidates, verifier)
     return await choose(run, select, candidates, equivalence)
+
+
+async def _open_ended(run: Run, verifier: str) -> list[Candidate]:
+    """As many as the budget holds together with their verifications; an allocator sees the scores as they come."""
+    candidates: list[Candidate] = []
+    try:
+        async with run.finishing(n=None) as arriving:
+            async for candidate in arriving:
+                candidates.append(candidate)
+                await run.verify([candidate], verifier)
+    except BudgetExhausted:
+        if not candidates:
+            raise
+    return candidates

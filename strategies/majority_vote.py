@@ -1,11 +1,10 @@
 """Majority vote (self-consistency), with Adaptive-Consistency as its stopping rule."""
 
 from collections import Counter
-from math import comb
 
 from tts.errors import AllFailed, BudgetExhausted, InvalidParameter
 from tts.run import Run
-from tts.selectors import majority
+from tts.selectors import lead_probability, majority
 from tts.types import Candidate, Problem
 from tts.votes import Equivalence, choose, equated
 
@@ -59,15 +58,12 @@ async def _until_safe(run: Run, n: int | None, stop_at: float, batch: int, equiv
                 raise
             if n is None:  # failures may cost nothing: an open count must not repeat them for ever
                 break
-        if lead_probability(await equated(run, candidates, equivalence)) >= stop_at:
+        if _safety(await equated(run, candidates, equivalence)) >= stop_at:
             break
     return candidates
 
 
-def lead_probability(candidates: list[Candidate]) -> float:
-    """The probability that the leading answer is really the more likely one of the leading two."""
+def _safety(candidates: list[Candidate]) -> float:
     counts = [count for _, count in Counter(c.answer for c in candidates if c.answer is not None).most_common(2)]
     a, b = [*counts, 0, 0][:2]
-    # 1 - I_0.5(a+1, b+1) is the binomial tail P(X <= a) for X ~ Binomial(a + b + 1, 1/2).
-    trials = a + b + 1
-    return float(sum(comb(trials, i) for i in range(a + 1)) / 2**trials)
+    return lead_probability(a, b)

@@ -25,7 +25,7 @@ from tts.registry import check_spec, parse_specs, plugin_digests, strategy, veri
 from tts.report import Outcome, Row, summarise, warnings_of, write_report
 from tts.results import Solved, SweepResult, describe_cost
 from tts.runfolder import JOURNAL, Journal, NoJournal, read_records, write_atomically
-from tts.sweeps import Cell, cells_of, check_budgets, outcome_of, plan, problems_digest
+from tts.sweeps import Cell, cells_of, check_budgets, outcome_of, plan, pots_of, problems_digest
 from tts.target import Pricing, Target
 from tts.tasks import Example, Task, load, read_examples, write_examples
 from tts.types import Cost, Message, Problem, Prompt, Sampling, StrategySpec
@@ -172,6 +172,7 @@ async def asweep(
     *,
     budgets: str | Sequence[str] = ("",),
     run_budget: str = "",
+    allocators: str | Sequence[str] = (),
     seeds: int | Sequence[int] = 1,
     sampling: Sampling | None = None,
     out: str | Path | None = None,
@@ -190,11 +191,12 @@ async def asweep(
         "strategies": (strategies,) if isinstance(strategies, str) else tuple(strategies),
         "budgets": split_budgets(budgets),
         "run_budget": run_budget,
+        "allocators": ((allocators,) if isinstance(allocators, str) else tuple(allocators)) or None,
         "seeds": tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds),
         "grader": task.grader,
     }
     specs = RunConfig.checked(**base).specs()
-    base["plugins"] = plugin_digests(specs)
+    base["plugins"] = plugin_digests([*specs, *filter(None, RunConfig.checked(**base).allocations())])
     config = RunConfig.checked(**base)
     cells = cells_of(config, len(task.examples))
     pricing = Pricing(target)
@@ -226,6 +228,7 @@ async def asweep(
                 limits=config.run_limits(),
                 window=site.concurrency,
                 history=journal.history,
+                pots=pots_of(cells, costs),
             )
             tally = _Tally(cells, examples, grader, watcher)
             for decided in journal.history.decided.values():
@@ -263,6 +266,7 @@ def sweep(
     *,
     budgets: str | Sequence[str] = ("",),
     run_budget: str = "",
+    allocators: str | Sequence[str] = (),
     seeds: int | Sequence[int] = 1,
     sampling: Sampling | None = None,
     out: str | Path | None = None,
@@ -280,6 +284,8 @@ def sweep(
         problems: a JSONL path, `reasoning-gym:NAME?size=50`, `arithmetic?size=50`, a Task, or Examples.
         strategies: specs such as `best_of_n:n=1,2,4`.
         budgets: per problem, e.g. ["tokens=1k", "tokens=2k"]; run_budget: for everything together.
+        allocators: who shares each cell's budget (its problems' budgets together, or its part of the run's) out among
+            the problems, e.g. ["equal", "uniform", "marginal"]; none gives each problem its own. For n=none only.
         seeds: how many, or which.
         out: the run folder: journal, problems, report. The same call with the same folder resumes.
         report: whether to write the report there.
@@ -294,6 +300,7 @@ def sweep(
             strategies,
             budgets=budgets,
             run_budget=run_budget,
+            allocators=allocators,
             seeds=seeds,
             sampling=sampling,
             out=out,
@@ -319,7 +326,7 @@ def preflight(
     from tts.clusters.simulated import SimulatedCluster, SyntheticWorld
 
     world = SyntheticWorld(lambda prompt: 0.5, lambda prompt: "1", tokens=8)
-    for cell in {str(cell.spec): cell for cell in cells}.values():
+    for cell in {f"{cell.spec} {cell.allocator}": cell for cell in cells}.values():
         found: list[Result] = []
         conductor = Conductor(
             plan([cell], [problem]),
@@ -328,6 +335,7 @@ def preflight(
             verifiers=verifiers,
             sampling=sampling,
             limits=Limits(samples=64),
+            pots=pots_of([cell], costs),
         )
         SimulatedCluster(world, verifiers).run(conductor, on_result=lambda result, _, found=found: found.append(result))
         for error in (result.error.rebuild() for result in found if result.error):

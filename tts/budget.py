@@ -88,6 +88,14 @@ class Limits(Value, frozen=True):
             shares[name] = None if whole is None else whole // parts
         return Limits(**shares, usd=None if self.usd is None else self.usd / parts, seconds=self.seconds)
 
+    def times(self, searches: int) -> Limits:
+        """What so many searches may spend together where each may spend this in the mean; seconds stay as they are."""
+        samples, tokens, usd, flops = (
+            None if amount is None else amount * searches
+            for amount in (self.samples, self.tokens, self.usd, self.flops)
+        )
+        return Limits(samples, tokens, usd, flops, self.seconds)  # type: ignore[arg-type]  # whole numbers stay whole
+
 
 class Remaining(Value, frozen=True):
     """What is left of a budget; None where there is no limit. Units as in `Limits`."""

@@ -68,7 +68,7 @@ def pictures(rows: Sequence[Row]) -> list[Picture]:
         "The same cells against what they cost, prompt tokens included. The grey step is the frontier in dollars.",
     )
     titles = ("Accuracy against cost", "Accuracy against waiting", "Accuracy against dollars")
-    style = styles([row.strategy for row in rows])
+    style = styles([row.series for row in rows])
     for (name, axis, cost, form), title, caption in zip(costs, titles, captions, strict=True):
         points = _points(rows, cost)
         if points:
@@ -147,7 +147,7 @@ def _points(rows: Sequence[Row], cost: Callable[[Row], float | None]) -> list[Po
         x, a = cost(row), row.accuracy
         if x and a is not None:
             low, high = (a.mean, a.mean) if a.low is None or a.high is None else (a.low, a.high)
-            found.append(Point(row.strategy, x, a.mean, low, high, x, _facts(row)))
+            found.append(Point(row.series, x, a.mean, low, high, x, _facts(row)))
     return found
 
 
@@ -247,8 +247,8 @@ def _facts(row: Row) -> dict[str, Any]:
 
 
 def _spent(rows: Sequence[Row]) -> dict[str, Any]:
-    strategies = list(dict.fromkeys(row.strategy for row in rows))
-    drawn = sorted((r for r in rows if r.tokens), key=lambda r: strategies.index(r.strategy))
+    strategies = list(dict.fromkeys(row.series for row in rows))
+    drawn = sorted((r for r in rows if r.tokens), key=lambda r: strategies.index(r.series))
     values = []
     for row in drawn:
         verifier, cancelled = row.verifier_tokens or 0.0, row.cancelled_tokens or 0.0

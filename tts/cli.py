@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, cast
 
 import typer
 
-from tts.poolcli import pool_app, print_json, replay
+from tts.poolcli import Allocators, pool_app, print_json, replay
 
 if TYPE_CHECKING:
     from tts.errors import TTSError
@@ -175,6 +175,7 @@ def sweep(
         typer.Option("--budget", "-b", help="Per problem: tokens=1k; tokens=1k,2k,4k is three budgets. Repeatable."),
     ] = None,
     run_budget: Annotated[str, typer.Option("--run-budget", help="For everything together, e.g. tokens=1m.")] = "",
+    allocator: Allocators = None,
     seeds: Annotated[int, typer.Option("--seeds", help="How many sets of samples.")] = 1,
     out: Annotated[Path, typer.Option("--out", "-o", help="Run folder; repeat the command to resume.")] = Path(
         "runs/sweep"
@@ -241,6 +242,7 @@ def sweep(
         strategy,
         budgets=budget or "",
         run_budget=run_budget,
+        allocators=allocator or (),
         seeds=seeds,
         sampling=_sampling(temperature, top_p, top_k, min_p, max_tokens, stop),
         out=out,

@@ -31,6 +31,7 @@ from tts.actions import (
     Verify,
     Work,
 )
+from tts.allocation import Pot
 from tts.budget import Ledger, Limits
 from tts.errors import BudgetExhausted, InvalidParameter, ReplayDivergence, TTSError, UnknownCost
 from tts.journal import Decided, Granted, Hedged, History, Lost, Opened, Record, Shared, digest, problem_of
@@ -98,6 +99,7 @@ class Conductor:
         limits: of the whole run.
         window: how many requests may be in flight.
         history: of a journal to resume from.
+        pots: cell -> the budget that its searches share, and who of them gets the next part of it.
 
     Attributes:
         ledger: the run's.
@@ -116,6 +118,7 @@ class Conductor:
         limits: Limits = Limits(),
         window: int = 64,
         history: History | None = None,
+        pots: Mapping[str, Pot] | None = None,
     ) -> None:
         if window < 1:
             raise InvalidParameter(f"window must be at least 1, but got {window}", window=window)
@@ -132,6 +135,8 @@ class Conductor:
         self._sampling = sampling
         self._window = window
         self._history = history or History()
+        self._pots = pots or {}
+        self._compares = any(pot.allocator.compares for pot in self._pots.values())
         self._open: dict[str, _Open] = {}
         self._pending: OrderedDict[str, Generate | Verify] = OrderedDict()  # by id: asked for and not granted
         self._live: dict[str, Generate | Verify] = {}  # granted and not ended
@@ -173,6 +178,10 @@ class Conductor:
         self.lost = self._history.wasted
         for id, cost in self._history.hedged.items():
             self._book_lost(id, cost, hedge=True)
+        for decided in self._history.decided.values():
+            pot = self._pot_of(decided.search)
+            if pot is not None:
+                pot.recall(decided)
         return self._advance()
 
     def tell(self, events: Iterable[Event]) -> Step:
@@ -279,9 +288,12 @@ class Conductor:
             while self._inbox:
                 self._hear(self._inbox.popleft())
             if not self._to_restore:  # until all are back, the ledger does not know what has been spent
+                self._turn_down()
                 self._grant()
             if not self._inbox and not self._open_next():
                 break
+        for pot in self._pots.values():
+            self._take_records(pot)
         step, self._step = self._step, Step()
         return step
 
@@ -307,35 +319,84 @@ class Conductor:
                 action = self._pending.pop(event.id, None)  # it was to be asked for again, and has ended after all
             if action is not None:
                 self._hand_out(action, event)
-        self._take(opened, opened.search.tell(event))
+        asks = opened.search.tell(event)
+        pot = self._pot_of(event.id)
+        if pot is not None:
+            pot.hear(event, opened.search.candidates.get(event.id))
+        self._take(opened, asks)
 
     def _take(self, opened: _Open, actions: Iterable[Action]) -> None:
         """Sort what a search asked for, and close it if this was its end."""
+        pot = self._pot_of(opened.search.id)
         for action in actions:
             if isinstance(action, Cancel):
                 self._cancel(action)
             elif needs_grant(action):
-                if not self._share(action):
+                if pot is not None and not pot.holds(action.id):
+                    pot.ask(action)
+                elif not self._share(action):
                     self._pending[action.id] = action
             else:
                 self._free[action.id] = action
                 self._step.actions.append(action)
         search = opened.search
         if search.closed and self._open.pop(search.id, None) is not None:
-            self._report(search.result, opened.paid)
+            stopped = ""
+            if pot is not None:
+                stopped = pot.close(search.id, search.ledger.spent)
+                self._take_records(pot)
+            self._report(search.result, opened.paid, stopped)
             self._searches[search.problem.id] -= 1
             self._forget_samples(search.problem.id)
 
-    def _report(self, result: Result, paid: Cost) -> None:
-        decided = decided_of(result, self.now, paid)
+    def _report(self, result: Result, paid: Cost, stopped: str = "") -> None:
+        decided = decided_of(result, self.now, paid, stopped)
         self._step.records.append(decided)
         self._step.results.append((result, decided))
 
     # --- grants
 
+    def _pot_of(self, id: str) -> Pot | None:
+        """The pot of a search's, or an action's, cell."""
+        return self._pots.get(id.partition("/")[0]) if self._pots else None
+
+    def _take_records(self, pot: Pot) -> None:
+        self._step.records += pot.records
+        pot.records.clear()
+
+    def _turn_down(self) -> None:
+        """Tell searches that an allocator has stopped, so that their answers need not wait for the others'."""
+        for name, pot in self._pots.items():
+            pot.now = self.now
+            pot.wake(self._history.repriced.get(name))
+            for action, error in pot.turned_down():
+                self._take_records(pot)
+                self._end_unsent(action, error)
+
+    def _allot(self) -> bool:
+        """Let one more ask of the pot that has the fewest in flight pass on. Whether there was one, in any pot. Where
+        problems are compared, all of them must have asked before."""
+        if self._compares and not self._exhausted_plan:
+            return False
+        for pot in sorted(self._pots.values(), key=lambda pot: pot.in_flight):
+            granted = pot.grant()
+            self._take_records(pot)
+            if isinstance(granted, tuple):
+                self._end_unsent(*granted)
+                return True
+            if granted is not None:
+                if not self._share(granted):
+                    self._pending[granted.id] = granted
+                return True
+        return False
+
     def _grant(self) -> None:
         """Let the oldest asks leave while the run's ledger and the window have room; refuse those it can never hold."""
-        while self._pending and len(self._live) < self._window and not self.draining and self.fatal is None:
+        while len(self._live) < self._window and not self._inbox and not self.draining and self.fatal is None:
+            if not self._pending and not self._allot():
+                return
+            if not self._pending:
+                continue
             action = next(iter(self._pending.values()))
             worst = self._costs.worst(action)
             refusal: TTSError | None = None
@@ -367,6 +428,9 @@ class Conductor:
             self._step.actions.append(cancel)
             return
         waiting = self._pending.pop(cancel.id, None)
+        pot = self._pot_of(cancel.id)
+        if pot is not None and waiting is None:
+            waiting = pot.withdraw(cancel.id)
         key = self._waits_for.pop(cancel.id, None)
         if key is not None:
             waiting = self._waiters[key].pop(cancel.id)
@@ -444,6 +508,7 @@ class Conductor:
         if not left:
             self._report(self._out_of_time(planned), Cost())
             return True
+        pot = self._pot_of(planned.id)
         search = Search(
             planned.id,
             planned.problem,
@@ -454,7 +519,10 @@ class Conductor:
             verifiers=self._verifiers,
             sampling=self._sampling,
             seed=planned.seed,
+            ahead=None if pot is None else pot.allocator.ahead,
         )
+        if pot is not None:
+            pot.open(search.id, search.problem.id, search.scores, self._history.stopped.get(search.id, ""))
         opened = self._open[planned.id] = _Open(search)
         self._searches[planned.problem.id] += 1
         if at_s is None:
@@ -465,6 +533,8 @@ class Conductor:
         return True
 
     def _has_room(self) -> bool:
+        if self._compares:
+            return not self.draining and self.fatal is None
         if self._pending or len(self._live) >= self._window or len(self._open) >= 2 * self._window:
             return False
         return not self.draining and self.fatal is None
@@ -493,9 +563,10 @@ class Conductor:
         )
         return Result(planned.id, planned.problem.id, planned.spec, None, exhausted=True, error=ErrorInfo.of(error))
 
-    def _restore(self, opened: _Open, at_s: float) -> None:
+    def _restore(self, opened: _Open, at_s: float) -> None:  # noqa: PLR0912  # one case after the other
         """Re-feed a search that was open when the run stopped, then ask again for what never ended."""
         search, history = opened.search, self._history
+        pot, allotted = self._pot_of(search.id), history.allotted.pop(search.id, set())
         self._to_restore.discard(search.id)
         asked: dict[str, Work] = {}
         ended: set[str] = set()
@@ -515,11 +586,16 @@ class Conductor:
                 ended.add(event.id)
                 self._recall(opened, action, event)
             self._replay(search.tell(event), asked, cancelled)
+            if pot is not None and event.id in ended:
+                _regrant(pot, action, allotted)
+                pot.hear(event, search.candidates.get(event.id))
         for id in history.granted:
             if id.rpartition("/")[0] == search.id and id not in asked:
                 raise _divergence(search.id, id, "the strategy did not ask for it this time")
         again: list[Action] = []
         for action in asked.values():
+            if pot is not None:
+                _regrant(pot, action, allotted)
             granted = history.granted.pop(action.id, None)
             if granted is not None:
                 self._book_lost(action.id, granted.cost)
@@ -562,7 +638,7 @@ def needs_grant(action: Work) -> TypeGuard[Generate | Verify]:
     return isinstance(action, Generate) or (isinstance(action, Verify) and action.request is not None)
 
 
-def decided_of(result: Result, at_s: float, paid: Cost) -> Decided:
+def decided_of(result: Result, at_s: float, paid: Cost, stopped: str = "") -> Decided:
     """The record of a search that has closed."""
     return Decided(
         search=result.id,
@@ -580,7 +656,13 @@ def decided_of(result: Result, at_s: float, paid: Cost) -> Decided:
         verifications=sum(len(scores) for scores in result.scores.values()),
         abstained=sum(score.value is None for scores in result.scores.values() for score in scores),
         downgrades=tuple(sorted({d for c in result.candidates for d in c.completion.downgrades})),
+        stopped=stopped,
     )
+
+
+def _regrant(pot: Pot, action: Work, allotted: set[str]) -> None:
+    if action.id in allotted and needs_grant(action):
+        pot.regrant(action)
 
 
 def _so_far(events: Sequence[Progressed]) -> Completion:

@@ -14,8 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from tts.budget import Limits
 from tts.errors import InvalidParameter
-from tts.registry import parse_specs
+from tts.registry import allocator_of, parse_allocators, parse_specs
 from tts.types import Sampling, StrategySpec
+
+EQUAL = "equal"  # the allocator that is none
 
 
 def split_budgets(given: str | Sequence[str]) -> tuple[str, ...]:
@@ -39,6 +41,8 @@ class RunConfig(BaseModel):
         strategies: as on the command line, e.g. `best_of_n:n=1,2,4`.
         budgets: per problem, as on the command line, e.g. `tokens=2k`; "" is no limit.
         run_budget: for everything together.
+        allocators: who shares a strategy's budget out among the problems, e.g. `marginal:floor=0.001`; `equal`, or none
+            at all, gives each problem a budget of its own.
         seeds: one set of samples each.
         sampling: fields of `tts.types.Sampling`.
         model: what answers; `verifier_model` what judges, if that is another.
@@ -53,6 +57,7 @@ class RunConfig(BaseModel):
     strategies: Annotated[tuple[str, ...], Field(min_length=1)]
     budgets: Annotated[tuple[str, ...], Field(min_length=1)] = ("",)
     run_budget: str = ""
+    allocators: tuple[str, ...] | None = None
     seeds: tuple[int, ...] = (0,)
     sampling: dict[str, Any] = {}
     model: str = ""
@@ -79,6 +84,7 @@ class RunConfig(BaseModel):
             name = ".".join(str(part) for part in first["loc"])
             raise InvalidParameter(f"{name}: {first['msg'].removeprefix('Value error, ')}", name=name) from None
         config.specs()
+        config.allocations()
         config.limits()
         config.sampled()
         return config
@@ -88,6 +94,16 @@ class RunConfig(BaseModel):
         found: dict[str, StrategySpec] = {}
         for text in self.strategies:
             for spec in parse_specs(text):
+                found.setdefault(str(spec), spec)
+        return list(found.values())
+
+    def allocations(self) -> list[StrategySpec | None]:
+        """Every allocator with every combination of its parameters, each once; None for `equal`."""
+        found: dict[str, StrategySpec | None] = {}
+        for text in self.allocators or (EQUAL,):
+            for spec in [None] if text == EQUAL else parse_allocators(text):
+                if spec is not None:
+                    allocator_of(spec)
                 found.setdefault(str(spec), spec)
         return list(found.values())
 

@@ -175,7 +175,8 @@ def table_of(rows: Sequence[Row]) -> Table:
 def _cells(row: Row) -> dict[str, str]:
     accuracy, interval = _accuracy(row)
     return {
-        "strategy": f"{row.strategy}{':' if row.params else ''}{row.params}",
+        "strategy": f"{row.strategy}{':' if row.params else ''}{row.params}"
+        + (f" by {row.allocator}" if row.allocator else ""),
         "budget": row.budget,
         "accuracy": accuracy,
         "95 %": interval,

@@ -21,7 +21,8 @@ from tts.errors import JournalCorrupt, RunMismatch
 from tts.outcome import Bill
 from tts.types import Cost, ErrorInfo, StrategySpec, Value
 
-VERSION = 2
+VERSION = 3
+READABLE = (2, 3)  # version 3 adds what an allocator decides
 
 
 class Header(Value, frozen=True, tag="header"):
@@ -72,9 +73,41 @@ class Lost(Value, frozen=True, tag="lost"):
     hedge: bool = False
 
 
+class Allotted(Value, frozen=True, tag="allotted"):
+    """An allocator has granted this ask under its cell's budget. `value`: the expected gain of the problem's accuracy,
+    for what a mean sample of the run costs, with which it came first; None for a pilot sample."""
+
+    id: str
+    value: float | None = None
+
+
+class Stopped(Value, frozen=True, tag="stopped"):
+    """An allocator will grant a problem no more samples. `votes` are those of its most frequent answers, `value` what
+    one more sample was expected to add."""
+
+    search: str
+    at_s: float
+    reason: str
+    samples: int
+    votes: tuple[int, ...] = ()
+    value: float = 0.0
+
+
+class Repriced(Value, frozen=True, tag="repriced"):
+    """What an allocator ranks by from here on: after so many `samples` of a cell, the limit that binds is `unit`, and a
+    sample costs in the `mean` so many requests, tokens, picodollars and FLOPs, and `seconds`."""
+
+    cell: str
+    samples: int = 0
+    unit: str = "tokens"
+    mean: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    seconds: float = 0.0
+
+
 class Decided(Value, frozen=True, tag="decided"):
     """A search has closed. `paid` is what it added to the run's spending: its bill less what it shared. `abstained` of
-    its `verifications` gave no score; `downgrades` are parameters that a server refused and that were left out."""
+    its `verifications` gave no score; `downgrades` are parameters that a server refused and that were left out;
+    `stopped` is why an allocator gave it no more samples."""
 
     search: str
     at_s: float
@@ -91,6 +124,7 @@ class Decided(Value, frozen=True, tag="decided"):
     verifications: int = 0
     abstained: int = 0
     downgrades: tuple[str, ...] = ()
+    stopped: str = ""
 
 
 Record = (
@@ -100,6 +134,9 @@ Record = (
     | Shared
     | Hedged
     | Lost
+    | Allotted
+    | Stopped
+    | Repriced
     | Decided
     | Finished
     | Scored
@@ -147,6 +184,8 @@ class History:
         shared: action id -> the action whose sample it was given.
         lost: ids whose last attempt was booked as lost: an end that follows cost nothing more.
         digests: action id -> what it asked for, for searches not decided.
+        allotted: search id -> ids of its asks that an allocator has granted, for searches not decided; stopped: why it
+            gives them no more; repriced: cell -> what it ranks by.
         paid: what the run has spent in decided searches and in the losses booked so far; `wasted` is those losses.
         at_s: where the run's clock stood.
 
@@ -166,6 +205,9 @@ class History:
         self.shared: dict[str, str] = {}
         self.lost: set[str] = set()
         self.hedged: dict[str, Cost] = {}
+        self.allotted: dict[str, set[str]] = {}  # by search
+        self.stopped: dict[str, str] = {}
+        self.repriced: dict[str, Repriced] = {}
         self.paid = Cost()
         self.wasted = Cost()
         self.at_s = 0.0
@@ -184,7 +226,7 @@ class History:
     def _add(self, record: Record) -> None:  # noqa: PLR0912  # one branch for each kind of record
         match record:
             case Header():
-                if record.version != VERSION:
+                if record.version not in READABLE:
                     raise RunMismatch(
                         f"the journal is of version {record.version}, which this program (version {VERSION}) cannot "
                         f"read: resume it with {record.program}, or choose another folder",
@@ -211,6 +253,8 @@ class History:
                     self.lost.add(record.id)
                 self.paid += record.cost
                 self.wasted += record.cost
+            case Allotted() | Stopped() | Repriced():
+                self._add_allocation(record)
             case Decided() if self._refeed or record.search in self.decided:
                 pass
             case Decided():
@@ -218,6 +262,8 @@ class History:
                 self.paid += record.paid
                 self.opened.pop(record.search, None)
                 self._open_costs.pop(record.search, None)
+                self.allotted.pop(record.search, None)
+                self.stopped.pop(record.search, None)
                 for event in self.events.pop(record.search, ()):
                     self.digests.pop(event.id, None)
                     self.shared.pop(event.id, None)
@@ -230,6 +276,14 @@ class History:
         at_s = getattr(record, "at_s", None)
         if at_s is not None:
             self.at_s = max(self.at_s, at_s)
+
+    def _add_allocation(self, record: Allotted | Stopped | Repriced) -> None:
+        if isinstance(record, Allotted):
+            self.allotted.setdefault(record.id.rpartition("/")[0], set()).add(record.id)
+        elif isinstance(record, Stopped):
+            self.stopped[record.search] = record.reason
+        else:
+            self.repriced[record.cell] = record
 
     def _feed(self, event: Event) -> None:
         search, _, _ = event.id.rpartition("/")

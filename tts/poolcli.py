@@ -16,6 +16,12 @@ pool_app = typer.Typer(help="Pools of recorded samples: build, import, look at."
 PoolFile = Annotated[Path, typer.Argument(help="NAME.parquet, or a file that `tts pool import` can read.")]
 Benchmark = Annotated[str | None, typer.Option("--benchmark", help="Which, of a pool of several.")]
 Model = Annotated[str | None, typer.Option("--model", "-m", help="Which, of a pool of several.")]
+Allocators = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allocator", "-a", help="Who shares a budget out among problems: marginal, uniform, equal ... Repeatable."
+    ),
+]
 Text = Annotated[bool, typer.Option("--text/--no-text", help="Keep the samples' texts.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -126,6 +132,7 @@ def replay(
         typer.Option("--budgets", "--budget", "-b", help="Per problem: tokens=1k,2k,4k is three budgets. Repeatable."),
     ] = None,
     run_budget: Annotated[str, typer.Option("--run-budget", help="Of each cell, for all its problems.")] = "",
+    allocator: Allocators = None,
     seeds: Annotated[int, typer.Option("--seeds", help="How often the samples are shuffled.")] = 1,
     benchmark: Benchmark = None,
     model: Model = None,
@@ -164,6 +171,7 @@ def replay(
         model=model,
         budgets=budget or "",
         run_budget=run_budget,
+        allocators=allocator or (),
         seeds=seeds,
         fleet=Fleet(replicas, slots, tokens_per_s, prefill, recorded_times, cancel_s),
         max_tokens=max_tokens,

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import FunctionType, ModuleType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from tts.allocation import Allocator
 from tts.errors import InvalidParameter, UnknownName, unknown_name
 from tts.protocols import Strategy, Verifier
 from tts.types import StrategySpec, Value
@@ -40,7 +41,19 @@ VERIFIERS: Mapping[str, str] = {
     "judge": "tts.verifiers.genrm:Judge",
     "self_certainty": "tts.verifiers.self_certainty:SelfCertainty",
 }
-
+ALLOCATORS: Mapping[str, str] = {
+    "uniform": "tts.allocators.uniform:uniform",
+    "adaptive_consistency": "tts.allocators.adaptive_consistency:adaptive_consistency",
+    "esc": "tts.allocators.esc:esc",
+    "best_of_infinity": "tts.allocators.best_of_infinity:best_of_infinity",
+    "marginal": "tts.allocators.marginal:marginal",
+    "success": "tts.allocators.success:success",
+    "blend_asc": "tts.allocators.blend_asc:blend_asc",
+    "bandit": "tts.allocators.bandit:bandit",
+    "price": "tts.allocators.price:price",
+    "saturation": "tts.allocators.saturation:saturation",
+    "deadline": "tts.allocators.deadline:deadline",
+}
 
 _PLUGIN = "tts_plugin_"  # how the modules of plugin files begin
 
@@ -83,6 +96,32 @@ def strategy(name: str) -> Strategy:
         if point.name == name:
             return _from_entry_point(point)
     raise unknown_name("strategy", name, strategy_names())
+
+
+def allocator_names() -> list[str]:
+    """Ours, then those of installed plugins."""
+    return [*ALLOCATORS, *sorted({e.name for e in entry_points(group="tts.allocators")} - ALLOCATORS.keys())]
+
+
+def allocator(name: str) -> Callable[..., Allocator]:
+    """The function that makes the allocator with that name, or of that file (`path/file.py:function`).
+
+    Raises: UnknownName with the nearest known name; InvalidParameter for a file that cannot be used.
+    """
+    target = ALLOCATORS.get(name)
+    if target is not None or ".py:" in name:
+        made: Callable[..., Allocator] = by_address(name) if target is None else _load(target)
+        return made
+    for point in entry_points(group="tts.allocators"):
+        if point.name == name:
+            plugin: Callable[..., Allocator] = by_address(f"{point.module}:{point.attr}")
+            return plugin
+    raise unknown_name("allocator", name, allocator_names())
+
+
+def allocator_of(spec: StrategySpec) -> Allocator:
+    """The allocator with these parameters. Raises: InvalidParameter for one that is out of range."""
+    return allocator(spec.name)(**spec.params)
 
 
 def verifier(name: str, model: str | None = None) -> Verifier:
@@ -140,9 +179,18 @@ def parse_specs(text: str) -> list[StrategySpec]:
 
     Raises: UnknownName for the strategy or a parameter, InvalidParameter for a value of the wrong type.
     """
+    return _parsed(text, "strategy", strategy)
+
+
+def parse_allocators(text: str) -> list[StrategySpec]:
+    """As `parse_specs`, for `marginal:floor=0.001,0.002`."""
+    return _parsed(text, "allocator", allocator)
+
+
+def _parsed(text: str, kind: str, resolve: Callable[[str], Callable[..., Any]]) -> list[StrategySpec]:
     match = re.fullmatch(r"([^=]*?\.py:[^:]+|[^:]+)(?::(.*))?", text.strip())
     if match is None:
-        raise InvalidParameter(f"a strategy is given as NAME or NAME:PARAM=VALUE,..., but got {text!r}")
+        raise InvalidParameter(f"{kind} must be NAME or NAME:PARAM=VALUE,..., but got {text!r}")
     name, settings = match[1], match[2] or ""
     values: dict[str, list[str]] = {}
     key = ""
@@ -152,7 +200,7 @@ def parse_specs(text: str) -> list[StrategySpec]:
         if not key:
             raise InvalidParameter(f"{text!r}: expected PARAM=VALUE, but got {part!r}")
         values.setdefault(key, []).append((tail if equals else part).strip())
-    known = {p.name: p for p in parameters(strategy(name))}
+    known = {p.name: p for p in parameters(resolve(name))}
     axes: list[list[Any]] = []
     for key, options in values.items():
         if key not in known:
@@ -211,7 +259,15 @@ def parameters(function: Callable[..., Any]) -> list[Parameter]:
 
 def describe(name: str) -> StrategyInfo:
     """Summary, paper and parameters of a strategy, from its docstring and signature."""
-    function: Any = strategy(name)
+    return _described(name, strategy(name))
+
+
+def describe_allocator(name: str) -> StrategyInfo:
+    """As `describe`."""
+    return _described(name, allocator(name))
+
+
+def _described(name: str, function: Any) -> StrategyInfo:
     doc = inspect.getdoc(function) or ""
     papers = ", ".join(dict.fromkeys(re.findall(r"arXiv:\d{4}\.\d{5}", doc)))
     module_doc = (inspect.getdoc(sys.modules[function.__module__]) or doc).split("\n", maxsplit=1)[0]

@@ -25,7 +25,7 @@ from tts.report import Outcome, summarise
 from tts.results import Replayed
 from tts.runfolder import NoJournal
 from tts.search import Search
-from tts.sweeps import Cell, cells_of, check_budgets, outcome_of, plan
+from tts.sweeps import Cell, cells_of, check_budgets, outcome_of, plan, pots_of
 from tts.target import Pricing
 from tts.types import Cost, Problem, Sampling
 
@@ -43,6 +43,7 @@ def replay(
     model: str | None = None,
     budgets: str | Sequence[str] = ("",),
     run_budget: str = "",
+    allocators: str | Sequence[str] = (),
     seeds: int | Sequence[int] = 1,
     fleet: Fleet | None = None,
     max_tokens: int | None = None,
@@ -59,8 +60,8 @@ def replay(
 
     Args:
         pool: a Pool, or a file of one; of several benchmarks or models in it, `benchmark` and `model` choose.
-        strategies, budgets, seeds: as for `tts.sweep`; run_budget: of each cell. A seed shuffles the samples of each
-            problem: more seeds, less noise.
+        strategies, budgets, allocators, seeds: as for `tts.sweep`; run_budget: of each cell. A seed shuffles the
+            samples of each problem: more seeds, less noise. An allocator gives no problem more than were recorded.
         fleet: the machines that are imagined.
         max_tokens: cut longer samples there; None takes them as they were recorded.
         verifier_tokens: by score column, what one verification is to cost; what is not named is free.
@@ -85,6 +86,7 @@ def replay(
         strategies=(strategies,) if isinstance(strategies, str) else tuple(strategies),
         budgets=split_budgets(budgets),
         run_budget=run_budget,
+        allocators=((allocators,) if isinstance(allocators, str) else tuple(allocators)) or None,
         seeds=tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds),
         model=name,
         grader="recorded",
@@ -165,7 +167,7 @@ class _Replayer:
     def try_out(self, cells: Sequence[Cell]) -> None:
         """Each strategy once, on the first problem. Raises: PoolLacks, UsageError, ForeignAwait."""
         first = next(iter(self._problems.values()))
-        for cell in {str(cell.spec): cell for cell in cells}.values():
+        for cell in {f"{cell.spec} {cell.allocator}": cell for cell in cells}.values():
             for result, _ in self._drive(cell, [first])[0]:
                 error = result.error.rebuild() if result.error else None
                 if isinstance(error, UsageError | ForeignAwait):
@@ -203,7 +205,7 @@ class _Replayer:
             self.spent += result.bill.total
             decided(result, decided_of(result, at_s, result.bill.total))
 
-        if not self._limits:
+        if not self._limits and cell.allocator is None:
             cluster.run_each(self._searches(cell, problems), window, closed)
         else:
             conductor = Conductor(
@@ -214,6 +216,7 @@ class _Replayer:
                 sampling=self._sampling,
                 limits=self._limits,
                 window=window,
+                pots=pots_of([cell], self._costs, self._recordings.fewest),
             )
             cluster.run(conductor, sink, decided)
             self.spent += conductor.ledger.spent

@@ -41,6 +41,8 @@ class Outcome(Value, frozen=True):
         downgrades: parameters that a server refused and that were left out.
         opened_s, decided_s: when the search was opened and when it was decided, on the run's clock, where that is kept.
         late_tokens: those that were decoded after the decision, before the cancellations had arrived.
+        allocator: which shared the cell's budget out; "" where each problem had a budget of its own. stopped: why it
+            gave this problem no more, "" if it was not it that ended the search.
         error: set if the infrastructure, not the model, is why there is no answer. Such an outcome is left out of
             accuracy and of all means, and counted apart.
     """
@@ -72,6 +74,8 @@ class Outcome(Value, frozen=True):
     opened_s: float | None = None
     decided_s: float | None = None
     late_tokens: int | None = None
+    allocator: str = ""
+    stopped: str = ""
 
 
 class Row(Value, frozen=True):
@@ -86,6 +90,7 @@ class Row(Value, frozen=True):
         downgrades: parameters that some server refused and that were left out.
         decision_p50_s, decision_p99_s: from a search's being opened to its decision; makespan_s: from the first action
             of all to the last decision, the mean over seeds; late_tokens: as in `Outcome`. None where it was not kept.
+        allocator: as in `Outcome`. unserved: how many searches the budget did not reach with a single sample.
         on_frontier: no other row is as accurate for fewer `tokens`, or more accurate for as many.
     """
 
@@ -117,6 +122,13 @@ class Row(Value, frozen=True):
     decision_p99_s: float | None = None
     makespan_s: float | None = None
     late_tokens: float | None = None
+    allocator: str = ""
+    unserved: int = 0
+
+    @property
+    def series(self) -> str:
+        """What belongs together in a picture: a strategy, and who shares its budget out."""
+        return f"{self.strategy} by {self.allocator}" if self.allocator else self.strategy
 
 
 def summarise(outcomes: Iterable[Outcome], *, seed: int) -> list[Row]:
@@ -174,6 +186,8 @@ def _row(members: Sequence[Outcome], seed: int) -> Row:
         decision_p99_s=_decision(sound, 0.99),
         makespan_s=_makespan(sound),
         late_tokens=mean(lambda o: o.late_tokens),
+        allocator=head.allocator,
+        unserved=sum(o.exhausted and not o.samples for o in sound),
     )
 
 
@@ -200,6 +214,12 @@ def warnings_of(rows: Sequence[Row]) -> list[str]:
         found.append(
             f"{exhausted} of {searches} searches ended because a budget ran out; no answer counts as a wrong one"
         )
+    found += [
+        f"{r.series}, budget {r.budget or 'of the run'}: it ended before the first sample of {r.unserved} of "
+        f"{r.problems * r.seeds} searches; problems are served in the order given"
+        for r in rows
+        if r.unserved
+    ]
     downgrades = sorted({d for r in rows for d in r.downgrades})
     if downgrades:
         found.append(f"a server refused these parameters, and samples went without them: {', '.join(downgrades)}")
@@ -348,7 +368,7 @@ def _csv(rows: Sequence[Row]) -> str:
 UNKNOWN = "\N{EN DASH}"
 
 _COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
-    ("strategy", lambda r: escape(r.strategy)),
+    ("strategy", lambda r: escape(r.series)),
     ("parameters", lambda r: escape(r.params)),
     ("budget", lambda r: escape(r.budget)),
     ("accuracy", lambda r: shown_percent(r.accuracy)),
@@ -403,12 +423,12 @@ _POLICY = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-s
 def _html(rows: Sequence[Row], facts: Mapping[str, object], figures: str) -> str:
     unknown = {name for name, show in _COLUMNS if name in _ONLY_IF_KNOWN and all(show(r) == UNKNOWN for r in rows)}
     columns = [(name, show) for name, show in _COLUMNS if name not in unknown]
-    strategies = list(dict.fromkeys(r.strategy for r in rows))
+    strategies = list(dict.fromkeys(r.series for r in rows))
     lines, marks, before = [], [], None
-    for row in sorted(rows, key=lambda r: strategies.index(r.strategy)):  # each strategy's in the order given
+    for row in sorted(rows, key=lambda r: strategies.index(r.series)):  # each strategy's in the order given
         lines.append([show(row) for _, show in columns])
-        marks.append(" ".join(["frontier"] * row.on_frontier + ["first"] * (before not in (None, row.strategy))))
-        before = row.strategy
+        marks.append(" ".join(["frontier"] * row.on_frontier + ["first"] * (before not in (None, row.series))))
+        before = row.series
     late = "" if "late" in unknown else " Late ones were decoded after the decision, before cancellations arrived."
     body = f"""{figures}
 {_owners(rows)}
@@ -423,7 +443,7 @@ A dash is a value that nobody knows. Prompt tokens and more are in <code>report.
 
 def _owners(rows: Sequence[Row]) -> str:
     placed = [
-        Placed(row.tokens, row.accuracy.mean, row.strategy) for row in rows if row.accuracy and row.tokens is not None
+        Placed(row.tokens, row.accuracy.mean, row.series) for row in rows if row.accuracy and row.tokens is not None
     ]
     if not placed:
         return ""

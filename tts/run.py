@@ -343,9 +343,10 @@ class _Sampling(_Block):
                 self._ask_one()
             return
         search = self._search
-        while self._refusal is None and len(self.pending) < OPEN_WINDOW and self._failures_in_a_row < OPEN_FAILURES:
+        window = search._ahead or OPEN_WINDOW
+        while self._refusal is None and len(self.pending) < window and self._failures_in_a_row < OPEN_FAILURES:
             room = search.ledger.room(self._worst)
-            if room is None and search.ledger.limits.seconds is None:
+            if room is None and search.ledger.limits.seconds is None and search._ahead is None:
                 raise InvalidParameter(
                     f"{search.spec.name}: n=None spends the whole budget, but there is none: set n or a budget",
                     strategy=search.spec.name,

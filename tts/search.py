@@ -79,6 +79,8 @@ class Search:
         verifiers: by name, for `Run.verify`.
         sampling: the defaults that `Run.generate` starts from.
         seed: of `Run.random` and of every sample.
+        ahead: how many samples an open count (n=None) may be asking for, where somebody else says when it ends; None
+            where its share does.
 
     `done`: the strategy has returned, `result` is final but for the bill. `closed`: every action has ended, too.
     """
@@ -95,6 +97,7 @@ class Search:
         verifiers: Mapping[str, Verifier] | None = None,
         sampling: Sampling = Sampling(),
         seed: int = 0,
+        ahead: int | None = None,
     ) -> None:
         self.id = id
         self.problem = problem
@@ -109,6 +112,7 @@ class Search:
         self._verifiers = verifiers or {}
         self._sampling = sampling
         self._seed = seed
+        self._ahead = ahead
         self._now = 0.0
         self._ends_s: float | None = None
         self._live: dict[str, Live] = {}
@@ -139,6 +143,11 @@ class Search:
         return [id for id, live in self._live.items() if live.left]
 
     @property
+    def best_so_far(self) -> Candidate | None:
+        """What the strategy's selector makes of what has been paid for by now: there from the first sample on."""
+        return self._fallback(list(self.candidates.values()), self.scores)
+
+    @property
     def result(self) -> Result:
         spent = {heading: Cost.sum(costs) for heading, costs in self._spent.items()}
         bill = Bill(
@@ -155,7 +164,7 @@ class Search:
             id=self.id,
             problem_id=self.problem.id,
             strategy=self.spec,
-            selected=self._selected,
+            selected=self._selected if self.done else self.best_so_far,
             candidates=tuple(self.candidates.values()),
             scores={id: tuple(scores) for id, scores in self.scores.items()},
             bill=bill,

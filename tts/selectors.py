@@ -8,6 +8,8 @@ Ties go to the class, or candidate, seen first by sample index.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from math import comb
 
 import msgspec
 
@@ -27,6 +29,14 @@ def value_of(scores: Sequence[Score]) -> float | None:
     """The mean of the scores that are not abstentions; None if there are none."""
     values = [s.value for s in scores if s.value is not None]
     return sum(values) / len(values) if values else None
+
+
+@lru_cache(16384)
+def lead_probability(a: int, b: int) -> float:
+    """The probability that of two answers with `a >= b` votes the first is really the more likely one, under a uniform
+    prior: 1 - I_0.5(a + 1, b + 1) (Aggarwal et al. 2023, arXiv:2305.11860)."""
+    trials = a + b + 1  # the Beta tail is a binomial one: P(X <= a) for X ~ Binomial(a + b + 1, 1/2)
+    return float(sum(comb(trials, i) for i in range(a + 1)) / 2**trials)
 
 
 def merged(candidates: Sequence[Candidate], classes: Sequence[int]) -> list[Candidate]:

@@ -8,23 +8,31 @@ from hashlib import blake2b
 import msgspec
 
 from tts.actions import Generate, Request
+from tts.allocation import Pot
 from tts.budget import Ledger, Limits
 from tts.conductor import Planned
 from tts.config import RunConfig
 from tts.errors import BudgetTooSmall, InvalidParameter
 from tts.journal import Decided
 from tts.protocols import CostModel, Strategy
-from tts.registry import parameters, strategy
+from tts.registry import allocator_of, parameters, strategy
 from tts.report import Outcome
 from tts.types import Problem, Sampling, StrategySpec, Value
 
 
 class Cell(Value, frozen=True):
-    """One strategy with its parameters, under one budget, with one seed."""
+    """One strategy with its parameters, under one budget, with one seed.
+
+    Args:
+        share: what each problem may cost; with an allocator, in the mean.
+        allocator: shares `pot`, the budget of the whole cell, out among its problems.
+    """
 
     spec: StrategySpec
     share: Limits
     seed: int
+    allocator: StrategySpec | None = None
+    pot: Limits = Limits()
 
     @property
     def id(self) -> str:
@@ -34,29 +42,62 @@ class Cell(Value, frozen=True):
     @property
     def label(self) -> str:
         """What the seeds of one point of the picture have in common."""
-        return f"{self.spec}@{self.share}" if self.share else str(self.spec)
+        label = f"{self.spec}@{self.share}" if self.share else str(self.spec)
+        return f"{label} by {self.allocator}" if self.allocator else label
 
 
 def cells_of(config: RunConfig, problems: int, *, alone: bool = False) -> list[Cell]:
     """Every cell. Where only the run has a budget, a strategy that spends until its budget ends gets an equal share of
-    it for each search (the uniform allocation); the others are held by the run's ledger alone. `alone`: each cell has
-    the run's budget for itself."""
-    specs, budgets, total = config.specs(), config.limits(), config.run_limits()
-    if not total or any(budgets):
-        return [Cell(spec, share, seed) for seed in config.seeds for spec in specs for share in budgets]
-    parts = problems if alone else problems * len(specs) * len(config.seeds)
+    it for each search; the others are held by the run's ledger alone. With an allocator, a cell has what its problems'
+    shares come to together. `alone`: each cell has the run's budget for itself.
+
+    Raises: BudgetTooSmall; InvalidParameter for an allocator over a strategy that cannot be open-ended.
+    """
+    specs, budgets, total, allocators = config.specs(), config.limits(), config.run_limits(), config.allocations()
+    for spec in specs if any(allocators) else ():
+        if not _is_open(spec):
+            raise InvalidParameter(
+                f"{spec} asks for a fixed number of samples, so that an allocator has nothing to decide: choose a "
+                f"strategy that takes n=none (majority_vote:n=none), or --allocator equal",
+                strategy=str(spec),
+            )
+    divided = total and not any(budgets)
+    cells = 1 if alone else len(specs) * len(allocators) * len(config.seeds)
+
+    def cell(seed: int, spec: StrategySpec, share: Limits, allocator: StrategySpec | None) -> Cell:
+        if divided and _is_open(spec):
+            share = total.divided(cells * problems) if allocator is None else Limits()
+        if allocator is None:
+            return Cell(spec, share, seed)
+        return Cell(spec, share, seed, allocator, total.divided(cells) if divided else share.times(problems))
+
     return [
-        Cell(spec, total.divided(parts) if _is_open(spec) else Limits(), seed)
+        cell(seed, spec, share, allocator)
         for seed in config.seeds
         for spec in specs
+        for share in budgets
+        for allocator in allocators
     ]
+
+
+def pots_of(cells: Sequence[Cell], costs: CostModel, most: int | None = None) -> dict[str, Pot]:
+    """The budgets that an allocator shares out, by cell; `most`: samples that there are of each problem."""
+    found = {}
+    for cell in cells:
+        if cell.allocator is None:
+            continue
+        allocator = allocator_of(cell.allocator)
+        if most is not None and most < allocator.most:
+            allocator = msgspec.structs.replace(allocator, most=most)
+        found[cell.id] = Pot(cell.id, allocator, cell.pot, costs)
+    return found
 
 
 def plan(cells: Sequence[Cell], problems: Sequence[Problem]) -> Iterator[Planned]:
     """Problem by problem, so that the cells of one problem share its samples and are then forgotten together."""
     for problem in problems:
         for cell in cells:
-            yield Planned(cell.id, problem, cell.spec, cell.share, cell.seed)
+            yield Planned(cell.id, problem, cell.spec, cell.pot if cell.allocator else cell.share, cell.seed)
 
 
 def check_budgets(
@@ -73,11 +114,11 @@ def check_budgets(
         open count (n=None) without a budget that would end it.
     """
     for cell in cells:
-        if _is_open(cell.spec, resolve) and not cell.share:
+        if cell.allocator is None and _is_open(cell.spec, resolve) and not cell.share:
             raise InvalidParameter(
                 f"{cell.spec} spends its whole budget (n=None), but has none: set n, or give --budget", name="n"
             )
-    shares = {str(limits): limits for limits in [*(c.share for c in cells), run] if limits}
+    shares = {str(limits): limits for limits in [*(c.pot if c.allocator else c.share for c in cells), run] if limits}
     for limits in shares.values():
         ledger = Ledger(limits, "given")
         for problem in problems:
@@ -123,6 +164,8 @@ def outcome_of(decided: Decided, cell: Cell, correct: bool | None) -> Outcome:
         verifications=decided.verifications,
         abstained=decided.abstained,
         downgrades=decided.downgrades,
+        allocator=str(cell.allocator) if cell.allocator else "",
+        stopped=decided.stopped,
     )
 
 

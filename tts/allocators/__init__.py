@@ -1,0 +1,1 @@
+"""Who gets the next token: one published method a file, each a function that makes a `tts.allocation.Allocator`."""

@@ -1,0 +1,27 @@
+"""Adaptive-Consistency: a problem whose vote is safe gets no more, and what it saves goes to the others."""
+
+from tts.allocation import Allocator, Bid, Outlook, Standing
+from tts.allocators.rules import equally, within
+from tts.selectors import lead_probability
+
+
+def adaptive_consistency(*, confidence: float = 0.95, most: int = 64, ahead: int = 4) -> Allocator:
+    """Stop where the two leading answers, of a >= b votes, are told apart with probability `confidence`.
+
+    Aggarwal et al. (2023), arXiv:2305.11860, its Beta form. Departs from the paper: what is saved is spent again, on
+    the problem with the fewest samples among those that go on.
+
+    Args:
+        confidence: 0.95 is the paper's.
+        most: samples of one problem; the paper has 40.
+        ahead: of them in flight; the rule looks at those that have come.
+    Raises: InvalidParameter.
+    """
+    within("confidence", confidence, 0.5, 1.0)
+
+    def bid(standing: Standing, outlook: Outlook) -> Bid:
+        if lead_probability(*standing.lead) >= confidence:
+            return Bid(0.0, "solved")
+        return equally(standing, outlook)
+
+    return Allocator(bid, 1, most, ahead)

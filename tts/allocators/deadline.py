@@ -1,0 +1,30 @@
+"""Deadline: the most accuracy for each second, and nothing is begun that would come too late."""
+
+from tts.allocation import Allocator, Bid, Outlook, Standing
+from tts.allocators.rules import vote_gain, within
+
+
+def deadline(*, floor: float = 0.0005, slack: float = 1.0, pilot: int = 1, most: int = 64, ahead: int = 8) -> Allocator:
+    """As `marginal`, with seconds in place of tokens: for a budget that has a limit in seconds.
+
+    A rule of this project: a sample is worth its expected gain over the seconds it is expected to take, and nothing
+    where these are more than what is left.
+
+    Args:
+        floor: a problem whose next sample adds less gets none.
+        slack: so many times a sample's expected seconds must be left.
+        pilot: samples of every problem before any comparison.
+        most: samples of one problem.
+        ahead: of them in flight.
+    Raises: InvalidParameter.
+    """
+    within("floor", floor, 0.0, 1.0)
+    within("slack", slack, 0.0, 100.0)
+
+    def bid(standing: Standing, outlook: Outlook) -> Bid:
+        if outlook.left_s is not None and outlook.seconds * slack > outlook.left_s:
+            return Bid(0.0, "late")
+        gain = vote_gain(standing)
+        return Bid(gain * outlook.cost / max(outlook.seconds, 1e-9), "saturated" if gain < floor else "")
+
+    return Allocator(bid, pilot, most, ahead)

@@ -1,0 +1,47 @@
+"""Price: each problem buys samples for as long as they are worth their price. For streams of unknown length."""
+
+from math import exp
+
+from tts.allocation import Allocator, Bid, Outlook, Standing
+from tts.allocators.rules import vote_gain, within
+
+
+def price(
+    *,
+    price: float = 0.001,
+    target: float | None = None,
+    rate: float = 0.05,
+    pilot: int = 2,
+    most: int = 64,
+    ahead: int = 4,
+) -> Allocator:
+    """Give a problem its next sample while the expected gain is at least `price` times its expected cost.
+
+    A Lagrangian for a budget over many prompts, as in constrained policy allocation (arXiv:2604.14853): with one price
+    for all, each prompt can be decided on alone. Departs from the paper: utilities are `rules.vote_gain`; the price is
+    given, or found by dual ascent: after each problem that is decided it is multiplied by exp(rate (spent / target -
+    1)), so that it rises while problems cost more than `target`.
+
+    Args:
+        price: the accuracy that what a mean sample costs must buy.
+        target: what a problem may cost in the mean, in the unit of the limit that binds (tokens if there is none);
+            None leaves the price as it is.
+        rate: of the ascent.
+        pilot: samples of every problem.
+        most: samples of one problem.
+        ahead: of them in flight.
+    Raises: InvalidParameter.
+    """
+    within("price", price, 1e-9, 1.0)
+    within("rate", rate, 0.0, 1.0)
+    if target is not None:
+        within("target", target, 1e-9, 1e18)
+
+    def bid(standing: Standing, outlook: Outlook) -> Bid:
+        now = price
+        if target is not None:
+            now *= exp(max(-20.0, min(20.0, rate * (outlook.spent / target - outlook.closed))))
+        gain = vote_gain(standing)
+        return Bid(gain, "priced out" if gain < now * outlook.cost else "")
+
+    return Allocator(bid, pilot, most, ahead, compares=False)

@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from tts.actions import Event, Finished, Generate, Progressed, Refused, Scored, Verify
-from tts.budget import Ledger, Limits
-from tts.errors import InvalidParameter, TTSError, UnknownCost
+from tts.budget import PICODOLLARS, Ledger, Limits
+from tts.errors import AllocatorCrashed, InvalidParameter, TTSError, UnknownCost
 from tts.journal import Allotted, Decided, Record, Repriced, Stopped
 from tts.protocols import CostModel
 from tts.selectors import Scores, value_of
@@ -37,7 +37,8 @@ class Bid(Value, frozen=True):
 
     Args:
         value: what it is expected to add to the problem's accuracy, 0 to 1; only its ratio to other bids counts.
-        stop: one of `REASONS` if it should get none; "" otherwise.
+        stop: one of `REASONS` if it should get none; "" otherwise. While samples of the problem are in flight it waits
+            for them, and is bid for again.
     """
 
     value: float
@@ -54,23 +55,24 @@ class Standing:
         samples: how many have finished; failed: how many ended otherwise.
         in_flight: how many have been granted and have not ended.
         scores: candidate id -> every score it got.
-        spent: what its finished samples cost, by `UNITS` (dollars in picodollars); seconds: how long they took, summed.
+        spent: what its finished samples cost, by `UNITS` (dollars in picodollars); micros: how long they took, in
+            microseconds.
     """
 
     __slots__ = (
-        "_counts", "_votes", "answers", "failed", "in_flight", "order", "problem_id", "scores", "seconds", "spent",
-        "stopped",
+        "_counts", "_votes", "answers", "failed", "in_flight", "micros", "order", "problem_id", "samples", "scores",
+        "spent", "stopped",
     )  # fmt: skip
 
-    def __init__(self, problem_id: str, order: int, scores: Scores) -> None:
+    def __init__(self, problem_id: str, order: int, scores: Scores, stopped: str = "") -> None:
         self.problem_id = problem_id
         self.order = order
         self.answers: list[str | None] = []
-        self.failed = self.in_flight = 0
+        self.samples = self.failed = self.in_flight = 0
         self.scores = scores
         self.spent = [0, 0, 0, 0]
-        self.seconds = 0.0
-        self.stopped = ""
+        self.micros = 0
+        self.stopped = stopped
         self._votes: Counter[str] = Counter()
         self._counts: tuple[int, ...] | None = None
 
@@ -80,10 +82,6 @@ class Standing:
         if self._counts is None:
             self._counts = tuple(sorted(self._votes.values(), reverse=True))
         return self._counts
-
-    @property
-    def samples(self) -> int:
-        return len(self.answers)
 
     @property
     def lead(self) -> tuple[int, int]:
@@ -101,9 +99,12 @@ class Standing:
         found = (value_of(scores) for scores in self.scores.values())
         return [value for value in found if value is not None]
 
-    def vote(self, answer: str | None) -> None:
+    def add(self, answer: str | None, cost: Cost, seconds: float) -> None:
         """One more sample has finished."""
         self.answers.append(answer)
+        self.samples += 1
+        self.spent = _plus(self.spent, cost)
+        self.micros += _micros(seconds)
         if answer is not None:
             self._votes[answer] += 1
             self._counts = None
@@ -156,6 +157,27 @@ class Allocator(Value, frozen=True):
                 raise InvalidParameter(f"{name} must be at least 1, but got {getattr(self, name)}", name=name)
 
 
+class _Problem:
+    """An open search: what it asks for, what is known of it, and which of its entries in the ranking counts."""
+
+    __slots__ = ("entry", "samples", "standing", "verifications")
+
+    def __init__(self, standing: Standing) -> None:
+        self.standing = standing
+        self.samples: dict[str, Generate] = {}  # by id: asked for and not granted
+        self.verifications: dict[str, Verify] = {}
+        self.entry = 0
+
+    @property
+    def first(self) -> Generate | Verify | None:
+        """Its next ask: a candidate that is paid for is verified before another one is bought."""
+        asks: Mapping[str, Generate | Verify] = self.verifications or self.samples
+        return next(iter(asks.values()), None)
+
+    def drop(self, id: str) -> Generate | Verify | None:
+        return self.samples.pop(id) if id in self.samples else self.verifications.pop(id, None)
+
+
 class Pot:
     """The budget of one cell, and who gets the next part of it.
 
@@ -178,19 +200,21 @@ class Pot:
         self.now = 0.0
         self._costs = costs
         self._asleep = True
-        self._standings: dict[str, Standing] = {}
-        self._asks: dict[str, dict[str, Generate | Verify]] = {}  # search -> by id: asked for and not granted
+        self._problems: dict[str, _Problem] = {}
         self._granted: dict[str, Generate | Verify] = {}
         self._turned_down: deque[tuple[Generate | Verify, ErrorInfo]] = deque()
-        self._ranking: list[tuple[float, float, int, int, str]] = []  # a heap, stale entries included
-        self._versions: dict[str, int] = {}  # search -> the one of its entries that counts
-        self._count = 0
-        self._order = 0
+        self._moved: dict[str, None] = {}  # searches whose place in the ranking must be found anew
+        self._ranking: list[
+            tuple[int, float, int, int, str]
+        ] = []  # a heap, entries that do not count any more included
+        self._entries = 0
+        self._opened = 0
+        self._closed = 0
+        self._closed_spent = [0, 0, 0, 0]
         self._samples = _Mean()
         self._verifications = _Mean()
         self._scale = Repriced(name)
-        self._closed = 0
-        self._closed_spent = [0, 0, 0, 0]
+        self._unit, self._mean = UNITS.index("tokens"), 1.0
 
     @property
     def in_flight(self) -> int:
@@ -199,28 +223,30 @@ class Pot:
 
     def standing(self, search: str) -> Standing:
         """What is known of an open search's problem."""
-        return self._standings[search]
+        return self._problems[search].standing
 
     def open(self, search: str, problem_id: str, scores: Scores, stopped: str = "") -> None:
         """A search of this pot begins, or began in an earlier session, which may have stopped it. `scores` are the
         search's own, and stay up to date."""
-        standing = self._standings[search] = Standing(problem_id, self._order, scores)
-        standing.stopped = stopped
-        self._order += 1
-        self._asks[search] = {}
+        self._problems[search] = _Problem(Standing(problem_id, self._opened, scores, stopped))
+        self._opened += 1
 
     def ask(self, action: Generate | Verify) -> None:
         """An open search would like to do this."""
-        search = _search_of(action)
-        self._asks[search][action.id] = action
-        self._rank(search)
+        search = action.id.rpartition("/")[0]
+        if isinstance(action, Generate):
+            self._problems[search].samples[action.id] = action
+        else:
+            self._problems[search].verifications[action.id] = action
+        self._moved[search] = None
 
     def withdraw(self, id: str) -> Generate | Verify | None:
         """The ask with this id is not wanted any more. Returns it if it had not been granted."""
         search = id.rpartition("/")[0]
-        action = self._asks.get(search, {}).pop(id, None)
+        problem = self._problems.get(search)
+        action = problem.drop(id) if problem else None
         if action is not None:
-            self._rank(search)
+            self._moved[search] = None
         return action
 
     def holds(self, id: str) -> bool:
@@ -229,67 +255,61 @@ class Pot:
 
     def turned_down(self) -> Iterator[tuple[Generate | Verify, ErrorInfo]]:
         """Asks of problems that the allocator has stopped, each once."""
+        self._place()
         while self._turned_down:
             yield self._turned_down.popleft()
 
     def grant(self) -> Generate | Verify | tuple[Generate | Verify, ErrorInfo] | None:
         """The best ask; or an ask that the pot can never hold, and why; None if nothing can be granted now."""
+        self._place()
         while self._ranking:
-            tier, key, _, version, search = self._ranking[0]
-            if self._versions.get(search) != version:
+            tier, key, _, entry, search = self._ranking[0]
+            problem = self._problems.get(search)
+            action = problem.first if problem and problem.entry == entry else None
+            if problem is None or action is None:
                 heapq.heappop(self._ranking)
                 continue
-            action = self._first(search)
-            worst = self._costs.worst(action)
-            try:
-                if not self.ledger.try_reserve(action.id, worst):
-                    if self.ledger.can_ever_fit(worst):
-                        return None
-                    return self._refuse(search, action, self.ledger.exhausted(worst))
-            except UnknownCost as error:
-                return self._refuse(search, action, error)
-            del self._asks[search][action.id]
-            self._begin(search, action)
+            error = self._try_reserve(action)
+            if error is None and not self.holds(action.id):
+                return None  # it will fit once something in flight has ended
+            problem.drop(action.id)
+            self._moved[search] = None
+            if error is not None:
+                return action, ErrorInfo.of(error)
             self.records.append(Allotted(action.id, None if tier == PILOT else round(-key, 9)))
-            self._rank(search)
             return action
         return None
 
     def hear(self, event: Event, candidate: Candidate | None) -> None:
         """The search has been told this event; `candidate` is what came of it."""
-        search = event.id.rpartition("/")[0]
-        if isinstance(event, Progressed) or event.id not in self._granted:
-            if isinstance(event, Scored):
-                self._rank(search)
+        if isinstance(event, Progressed):
             return
-        action, standing = self._granted.pop(event.id), self._standings[search]
-        cost = Cost()
+        search = event.id.rpartition("/")[0]
+        self._moved[search] = None
+        action = self._granted.pop(event.id, None)
+        if action is None:
+            return  # a verification that costs nothing, or something that had not been granted
+        standing, cost = self._problems[search].standing, Cost()
         if isinstance(event, Refused):
             self.ledger.release(event.id)
         else:
             cost = self._costs.actual(action, event.usage)
             self.ledger.settle(event.id, cost)
+        if isinstance(event, Scored):
+            self._verifications.add(cost, event.timing.total_s)
         if isinstance(action, Generate):
             standing.in_flight -= 1
             if isinstance(event, Finished):
-                standing.vote(candidate.answer if candidate else None)
-                standing.spent = [a + b for a, b in zip(standing.spent, _amounts(cost), strict=True)]
-                standing.seconds += event.timing.total_s
+                standing.add(candidate.answer if candidate else None, cost, event.timing.total_s)
                 self._samples.add(cost, event.timing.total_s)
                 self._reprice()
             else:
                 standing.failed += 1
-        elif isinstance(event, Scored):
-            self._verifications.add(cost, event.timing.total_s)
-        self._rank(search)
 
     def close(self, search: str, spent: Cost) -> str:
         """A search has ended, having spent so much. Returns why the allocator had stopped it, if it had."""
-        standing = self._standings.pop(search)
-        self._asks.pop(search)
-        self._versions.pop(search, None)
         self._note_closed(spent)
-        return standing.stopped
+        return self._problems.pop(search).standing.stopped
 
     # --- resuming
 
@@ -304,8 +324,7 @@ class Pot:
     def regrant(self, action: Generate | Verify) -> None:
         """An earlier session has granted this. (Where a server's overrun has eaten what was held for it, it is ranked
         again.)"""
-        if self.ledger.try_reserve(action.id, self._costs.worst(action)):
-            self._begin(_search_of(action), action)
+        self._try_reserve(action)
 
     def wake(self, scale: Repriced | None) -> None:
         """The past has been told; `scale` is the last of the journal."""
@@ -313,94 +332,94 @@ class Pot:
             return
         self._asleep = False
         if scale is not None:
-            self._scale = scale
+            self._use(scale)
         self._reprice()
-        for search in self._standings:
-            self._rank(search)
+        self._moved = dict.fromkeys(self._problems)
 
     # --- ranking
 
-    def _first(self, search: str) -> Generate | Verify:
-        """Its next ask: a candidate that is paid for is verified before another one is bought."""
-        asks = self._asks[search]
-        return next((a for a in asks.values() if isinstance(a, Verify)), None) or next(iter(asks.values()))
-
-    def _begin(self, search: str, action: Generate | Verify) -> None:
+    def _try_reserve(self, action: Generate | Verify) -> TTSError | None:
+        """Grant it if the ledger has room for it now. Returns why it never will."""
+        worst = self._costs.worst(action)
+        try:
+            if not self.ledger.try_reserve(action.id, worst):
+                return None if self.ledger.can_ever_fit(worst) else self.ledger.exhausted(worst)
+        except UnknownCost as error:
+            return error
         self._granted[action.id] = action
         if isinstance(action, Generate):
-            self._standings[search].in_flight += 1
+            self._problems[action.id.rpartition("/")[0]].standing.in_flight += 1
+        return None
 
-    def _refuse(self, search: str, action: Generate | Verify, error: TTSError) -> tuple[Generate | Verify, ErrorInfo]:
-        del self._asks[search][action.id]
-        self._rank(search)
-        return action, ErrorInfo.of(error)
-
-    def _rank(self, search: str) -> None:
-        """Place the search's next ask among the others; or stop the search; or let it wait for what is in flight."""
+    def _place(self) -> None:
+        """Find the place of every search that something has happened to."""
         if self._asleep:
             return
-        self._versions.pop(search, None)
-        if not self._asks.get(search):
-            return
-        standing, action = self._standings[search], self._first(search)
-        if isinstance(action, Verify):
+        moved, self._moved = self._moved, {}
+        for search in moved:
+            problem = self._problems.get(search)
+            if problem is not None:
+                problem.entry = 0
+                self._rank(search, problem)
+
+    def _rank(self, search: str, problem: _Problem) -> None:
+        """Place its next ask among the others; or stop it; or let it wait for what is in flight."""
+        standing, most = problem.standing, self.allocator.most
+        if problem.verifications:
             cost = self._verifications.of(self._unit) / self._mean if self._verifications.count else 1.0
-            value = self.allocator.bid(standing, self._outlook(standing)).value
-            self._enter(search, RANKED, -value / max(cost, 1e-9))
+            self._enter(search, problem, RANKED, -self._bid(standing, self._outlook(standing)).value / max(cost, 1e-9))
+        elif not problem.samples:
             return
-        if standing.stopped:
-            self._stop(search, standing)
-            return
-        if standing.taken < min(self.allocator.pilot, self.allocator.most):
-            self._enter(search, PILOT, standing.taken)
-            return
-        outlook = self._outlook(standing)
-        bid = Bid(0.0, "full")
-        if standing.taken < self.allocator.most:
-            bid = self.allocator.bid(standing, outlook)
-        if not bid.stop:
-            self._enter(search, RANKED, -bid.value / outlook.cost)
-        elif not standing.in_flight:
-            standing.stopped = bid.stop
-            self.records.append(
-                Stopped(search, self.now, bid.stop, standing.samples, standing.counts[:4], round(bid.value, 9))
-            )
-            self._stop(search, standing)
+        elif standing.stopped:
+            self._stop(search, problem)
+        elif standing.taken < min(self.allocator.pilot, most):
+            self._enter(search, problem, PILOT, standing.taken)
+        else:
+            outlook = self._outlook(standing)
+            bid = self._bid(standing, outlook) if standing.taken < most else Bid(0.0, "full")
+            if not bid.stop:
+                self._enter(search, problem, RANKED, -bid.value / outlook.cost)
+            elif not standing.in_flight:
+                standing.stopped = bid.stop
+                votes, value = standing.counts[:4], round(bid.value, 9)
+                self.records.append(Stopped(search, self.now, bid.stop, standing.samples, votes, value))
+                self._stop(search, problem)
 
-    def _enter(self, search: str, tier: int, key: float) -> None:
-        self._count += 1
-        self._versions[search] = self._count
-        heapq.heappush(self._ranking, (tier, key, self._standings[search].order, self._count, search))
+    def _bid(self, standing: Standing, outlook: Outlook) -> Bid:
+        try:
+            return self.allocator.bid(standing, outlook)
+        except Exception as error:
+            raise AllocatorCrashed(
+                f"{self.name}: its allocator raised {type(error).__name__} for problem {standing.problem_id}: {error}",
+                cell=self.name,
+                problem=standing.problem_id,
+            ) from error
 
-    def _stop(self, search: str, standing: Standing) -> None:
-        asks = self._asks[search]
+    def _enter(self, search: str, problem: _Problem, tier: int, key: float) -> None:
+        self._entries += 1
+        problem.entry = self._entries
+        heapq.heappush(self._ranking, (tier, key, problem.standing.order, self._entries, search))
+
+    def _stop(self, search: str, problem: _Problem) -> None:
+        standing = problem.standing
         error = ErrorInfo(
             "BudgetExhausted",
             f"{search}: the allocator stopped it after {standing.samples} samples: {standing.stopped}",
             {"limit": STOPPED, "reason": standing.stopped, "search": search},
         )
-        for action in [a for a in asks.values() if isinstance(a, Generate)]:
-            del asks[action.id]
-            self._turned_down.append((action, error))
+        self._turned_down += [(action, error) for action in problem.samples.values()]
+        problem.samples.clear()
 
     # --- prices
 
-    @property
-    def _unit(self) -> int:
-        return UNITS.index(self._scale.unit)
-
-    @property
-    def _mean(self) -> float:
-        return self._scale.mean[self._unit] or 1.0
-
     def _outlook(self, standing: Standing) -> Outlook:
         """The problem's own samples, and one more of the run's mean beside them."""
-        unit, mean = self._unit, self._mean
-        cost = (standing.spent[unit] + mean) / (standing.samples + 1) / mean
-        seconds = (standing.seconds + self._scale.seconds) / (standing.samples + 1)
+        unit, mean, weight = self._unit, self._mean, standing.samples + 1
+        cost = max((standing.spent[unit] + mean) / weight / mean, 1e-9)
+        seconds = (standing.micros / 1e6 + self._scale.seconds) / weight
         limit = self.ledger.limits.seconds
         left = None if limit is None else max(0.0, limit - self.now)
-        return Outlook(max(cost, 1e-9), mean, self._scale.unit, seconds, left, self._closed, self._closed_spent[unit])
+        return Outlook(cost, mean, self._scale.unit, seconds, left, self._closed, self._closed_spent[unit])
 
     def _reprice(self) -> None:
         """Look what a sample costs and which limit binds, after 1, 2, 4, 8 ... samples. Not at every one: a price that
@@ -411,47 +430,58 @@ class Pot:
         means = (self._samples.of(0), self._samples.of(1), self._samples.of(2), self._samples.of(3))
         left = self.ledger.left()
         rooms = [
-            (amount / (means[i] / 1e12 if name == "usd" else means[i]), name)
+            (amount / (means[i] / PICODOLLARS if name == "usd" else means[i]), name)
             for i, name in enumerate(UNITS)
             if (amount := getattr(left, name)) is not None and means[i] > 0
         ]
         unit = min(rooms)[1] if rooms else "tokens"
-        power = 1 << (count.bit_length() - 1)
-        self._scale = Repriced(self.name, power, unit, means, self._samples.seconds_of())
+        self._use(Repriced(self.name, 1 << (count.bit_length() - 1), unit, means, self._samples.seconds))
         self.records.append(self._scale)
-        for search in self._standings:
-            self._rank(search)
+        self._moved = dict.fromkeys(self._problems)
+
+    def _use(self, scale: Repriced) -> None:
+        self._scale = scale
+        self._unit = UNITS.index(scale.unit)
+        self._mean = scale.mean[self._unit] or 1.0
 
     def _note_closed(self, spent: Cost) -> None:
         self._closed += 1
-        self._closed_spent = [a + b for a, b in zip(self._closed_spent, _amounts(spent), strict=True)]
+        self._closed_spent = _plus(self._closed_spent, spent)
 
 
 class _Mean:
     """What so many requests have cost in all."""
 
-    __slots__ = ("_seconds", "_sums", "count")
+    __slots__ = ("_micros", "_sums", "count")
 
     def __init__(self) -> None:
         self.count = 0
         self._sums = [0, 0, 0, 0]
-        self._seconds = 0.0
+        self._micros = 0
 
     def add(self, cost: Cost, seconds: float, count: int = 1) -> None:
         self.count += count
-        self._sums = [a + b for a, b in zip(self._sums, _amounts(cost), strict=True)]
-        self._seconds += seconds
+        self._sums = _plus(self._sums, cost)
+        self._micros += _micros(seconds)
 
     def of(self, unit: int) -> float:
         return self._sums[unit] / self.count if self.count else 0.0
 
-    def seconds_of(self) -> float:
-        return self._seconds / self.count if self.count else 0.0
+    @property
+    def seconds(self) -> float:
+        return self._micros / 1e6 / self.count if self.count else 0.0
 
 
-def _search_of(action: Generate | Verify) -> str:
-    return action.id.rpartition("/")[0]
+def _micros(seconds: float) -> int:
+    """Whole, so that sums do not depend on their order."""
+    return round(seconds * 1e6)
 
 
-def _amounts(cost: Cost) -> tuple[int, int, int, int]:
-    return cost.samples, cost.tokens, cost.picodollars or 0, cost.flops or 0
+def _plus(sums: list[int], cost: Cost) -> list[int]:
+    samples, tokens, picodollars, flops = sums
+    return [
+        samples + cost.samples,
+        tokens + cost.tokens,
+        picodollars + (cost.picodollars or 0),
+        flops + (cost.flops or 0),
+    ]

@@ -254,7 +254,7 @@ async def asweep(
     if folder is not None:
         files = write_outcomes(folder, outcomes)
         if report:
-            files |= make_report(folder, rows, config, _paid(conductor.ledger.spent, conductor.lost))
+            files |= make_report(folder, rows, outcomes, config, _paid(conductor.ledger.spent, conductor.lost))
     planned = len(cells) * len(listed)
     ledger = conductor.ledger
     return SweepResult(rows, outcomes, ledger.spent, conductor.lost, ledger.overrun, planned, folder, files)
@@ -386,7 +386,9 @@ def _paid(paid: Cost, lost: Cost) -> dict[str, str]:
     return {"paid": spent}
 
 
-def make_report(folder: Path, rows: Sequence[Row], config: RunConfig, more: Mapping[str, object]) -> dict[str, Path]:
+def make_report(
+    folder: Path, rows: Sequence[Row], outcomes: Sequence[Outcome], config: RunConfig, more: Mapping[str, object]
+) -> dict[str, Path]:
     """Write the report of a run, with `more` facts. Without the extra `report`, everything but the pictures."""
     facts: dict[str, object] = {
         "title": f"{config.model} on {config.problems}",
@@ -401,7 +403,7 @@ def make_report(folder: Path, rows: Sequence[Row], config: RunConfig, more: Mapp
     if notes := warnings_of(rows):
         facts["notes"] = "; ".join(notes)
     try:
-        return write_report(folder, rows, facts)
+        return write_report(folder, rows, facts, outcomes)
     except MissingExtra as error:
         return {Path(path).name: Path(path) for path in error.facts["written"]}
 
@@ -424,7 +426,7 @@ async def areport(folder: str | Path) -> SweepResult:
         outcomes = await tally.outcomes()
     rows = summarise(outcomes, seed=config.seeds[0])
     paid = history.paid + history.unfinished
-    files = write_outcomes(folder, outcomes) | make_report(folder, rows, config, _paid(paid, history.wasted))
+    files = write_outcomes(folder, outcomes) | make_report(folder, rows, outcomes, config, _paid(paid, history.wasted))
     planned = len(cells) * len(task.examples)
     return SweepResult(rows, outcomes, paid, history.wasted, Cost(), planned, folder, files)
 

@@ -1,4 +1,5 @@
-"""The command line: `tts solve | sweep | replay | pool | report | strategies | model | doctor`.
+"""The command line: `tts solve | sweep | plan | replay | pool | report | strategies | allocators | model |
+doctor`.
 
 Exit codes: 0 done · 1 an error of ours or a strategy's · 2 the call was wrong · 3 a model server failed · 4 the run
 folder failed · 5 the Ray cluster failed · 130 interrupted (everything paid for is saved).
@@ -18,6 +19,7 @@ from tts.poolcli import Allocators, pool_app, print_json, replay
 
 if TYPE_CHECKING:
     from tts.errors import TTSError
+    from tts.registry import StrategyInfo
     from tts.types import Sampling
 
 app = typer.Typer(
@@ -290,7 +292,18 @@ def strategies(name: Annotated[str | None, typer.Argument(help="Only this one.")
     """List the strategies, their parameters and papers."""
     from tts.registry import describe, strategy_names
 
-    infos = [describe(n) for n in ([name] if name else strategy_names())]
+    _list([describe(n) for n in ([name] if name else strategy_names())], json)
+
+
+@app.command()
+def allocators(name: Annotated[str | None, typer.Argument(help="Only this one.")] = None, json: Json = False) -> None:
+    """List who can share a budget out among problems, their parameters and papers."""
+    from tts.registry import allocator_names, describe_allocator
+
+    _list([describe_allocator(n) for n in ([name] if name else allocator_names())], json)
+
+
+def _list(infos: Sequence[StrategyInfo], json: bool) -> None:
     if json:
         print_json(infos)
         return

@@ -361,8 +361,9 @@ class Conductor:
         return self._pots.get(id.partition("/")[0]) if self._pots else None
 
     def _take_records(self, pot: Pot) -> None:
-        self._step.records += pot.records
-        pot.records.clear()
+        if pot.records:
+            self._step.records += pot.records
+            pot.records.clear()
 
     def _turn_down(self) -> None:
         """Tell searches that an allocator has stopped, so that their answers need not wait for the others'."""
@@ -378,7 +379,7 @@ class Conductor:
         problems are compared, all of them must have asked before."""
         if self._compares and not self._exhausted_plan:
             return False
-        for pot in sorted(self._pots.values(), key=lambda pot: pot.in_flight):
+        for pot in sorted(self._pots.values(), key=_in_flight) if len(self._pots) > 1 else self._pots.values():
             granted = pot.grant()
             self._take_records(pot)
             if isinstance(granted, tuple):
@@ -658,6 +659,10 @@ def decided_of(result: Result, at_s: float, paid: Cost, stopped: str = "") -> De
         downgrades=tuple(sorted({d for c in result.candidates for d in c.completion.downgrades})),
         stopped=stopped,
     )
+
+
+def _in_flight(pot: Pot) -> int:
+    return pot.in_flight
 
 
 def _regrant(pot: Pot, action: Work, allotted: set[str]) -> None:

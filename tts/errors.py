@@ -29,6 +29,7 @@ TTSError
 ├── StrategyError              the strategy author's
 │   ├── ForeignAwait           awaited something other than its Run
 │   ├── StrategyCrashed        raised an exception of its own
+│   ├── AllocatorCrashed       an allocator raised one
 │   └── AllFailed              every sample of a `generate` or `finishing` failed
 ├── WorkerError                a verifier's or a called function's
 │   ├── CallFailed             it raised
@@ -198,6 +199,10 @@ class ForeignAwait(StrategyError):
 
 class StrategyCrashed(StrategyError):
     """The strategy raised; `__cause__` is what it raised (where it did not cross a process)."""
+
+
+class AllocatorCrashed(StrategyError):
+    """An allocator raised an exception of its own: nobody can say who is next, so the run stops, resumable."""
 
 
 class AllFailed(StrategyError):

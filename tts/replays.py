@@ -278,7 +278,7 @@ def _write(
     files = write_outcomes(folder, outcomes)
     if report:
         facts = {"fleet": describe_fleet(fleet), "replayed": "recorded samples, in virtual time; nothing was paid"}
-        files |= make_report(folder, rows, config, facts)
+        files |= make_report(folder, rows, outcomes, config, facts)
     return files
 
 

@@ -278,11 +278,14 @@ def stretches(points: Iterable[Placed]) -> list[Stretch]:
     return found
 
 
-def write_report(folder: Path, rows: Sequence[Row], facts: Mapping[str, object]) -> dict[str, Path]:
+def write_report(
+    folder: Path, rows: Sequence[Row], facts: Mapping[str, object], outcomes: Sequence[Outcome] = ()
+) -> dict[str, Path]:
     """Write `report.html`, `report.csv`, `report.json`, and each picture as PNG and SVG, into `folder`.
 
     Args:
         facts: what to say about the run, shown in this order (model, date, budget, seeds ...); `title` is the heading.
+        outcomes: what the rows are of, for the picture of where an allocator's tokens went.
 
     Returns:
         File name -> path.
@@ -299,9 +302,10 @@ def write_report(folder: Path, rows: Sequence[Row], facts: Mapping[str, object])
     }
 
     def draw() -> list[Picture]:
-        from tts import charts
+        from tts import allocationchart, charts
 
-        return charts.pictures(rows)
+        where = allocationchart.allocation(outcomes)
+        return charts.pictures(rows) + ([where] if where else [])
 
     return write_illustrated(folder, files, "report.html", draw, lambda figures: _html(rows, facts, figures))
 

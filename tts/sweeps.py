@@ -97,7 +97,8 @@ def plan(cells: Sequence[Cell], problems: Sequence[Problem]) -> Iterator[Planned
     """Problem by problem, so that the cells of one problem share its samples and are then forgotten together."""
     for problem in problems:
         for cell in cells:
-            yield Planned(cell.id, problem, cell.spec, cell.pot if cell.allocator else cell.share, cell.seed)
+            share = Limits(seconds=cell.pot.seconds) if cell.allocator else cell.share  # the rest is kept by the pot
+            yield Planned(cell.id, problem, cell.spec, share, cell.seed)
 
 
 def check_budgets(

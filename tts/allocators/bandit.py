@@ -19,8 +19,8 @@ def bandit(
     """Treat questions as arms: eliminate what is solved, prefer what looks solvable, by an upper confidence bound.
 
     Bandit allocation across prompts (arXiv:2506.12721). A question's index is the mean of its scores, or without a
-    verifier its leading answer's share of the samples, plus `explore / sqrt(samples)`. Departs from the paper: the index is divided
-    by the question's expected cost; what is hopeless is abandoned rather than tried to the end.
+    verifier its leading answer's share of the samples, plus `explore / sqrt(samples)`. Departs from the paper: the
+    index is divided by the question's expected cost; what is hopeless is abandoned rather than tried to the end.
 
     Args:
         solved: a score, or without a verifier a probability of the lead, at which a question is solved.

@@ -18,6 +18,8 @@ def esc(*, window: int = 5, most: int = 60) -> Allocator:
     within("window", window, 2, most)
 
     def bid(standing: Standing, outlook: Outlook) -> Bid:
+        if standing.in_flight and standing.taken % window == 0:
+            return Bid(0.0, "saturated")  # the window is not whole yet
         whole = standing.samples - standing.samples % window
         latest = set(standing.answers[whole - window : whole])
         if len(latest) == 1 and None not in latest:

@@ -22,7 +22,8 @@ def success(
 
     Args:
         threshold: the score from which on a candidate passes.
-        passes, fails: the prior's pseudo-counts; a half each is Jeffreys'.
+        passes: the prior's pseudo-count of successes; with a half of each it is Jeffreys'.
+        fails: and of failures.
         floor: a problem whose next sample succeeds with less probability is abandoned.
         most: samples of one problem.
         ahead: of them in flight.

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tts.testing.cluster import Outcome, Sample, ScriptedCluster
     from tts.testing.contract import StrategyContract
+    from tts.testing.disorder import Disorder
     from tts.testing.engine import FakeEngine, Served, Stats
     from tts.testing.replies import Misbehaviour, Reply, arithmetic, tokenize
     from tts.testing.worlds import NoisyWorld
 
 __all__ = [
+    "Disorder",
     "FakeEngine",
     "Misbehaviour",
     "NoisyWorld",
@@ -35,6 +37,7 @@ __all__ = [
 _WHERE = {
     "cluster": ("Outcome", "Sample", "ScriptedCluster"),
     "contract": ("StrategyContract",),
+    "disorder": ("Disorder",),
     "engine": ("FakeEngine", "Served", "Stats"),
     "replies": ("Misbehaviour", "Reply", "arithmetic", "tokenize"),
     "worlds": ("NoisyWorld",),

@@ -1,0 +1,93 @@
+"""The picture of where the tokens of a shared budget went: problem by problem, and why each got no more."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+
+from tts.charts import Picture, data, dressed
+from tts.report import Outcome
+
+# Why a problem got no more -> its colour, in the legend's order. Grey: it would have taken more when the budget ended.
+ENDS = {
+    "solved": "#009E73",
+    "saturated": "#0072B2",
+    "priced out": "#56B4E9",
+    "abandoned": "#D55E00",
+    "full": "#CC79A7",
+    "late": "#E69F00",
+    "budget ended": "#9A9A9A",
+}
+MOST_CELLS = 8
+MOST_BARS = 160  # of one cell: more problems than that are drawn as means of neighbours
+_WIDTH, _HEIGHT = 640, 110
+
+
+def allocation(outcomes: Sequence[Outcome]) -> Picture | None:
+    """None where no cell's budget was shared out by an allocator."""
+    cells: dict[str, list[Outcome]] = defaultdict(list)
+    for outcome in outcomes:
+        if outcome.allocator and outcome.error is None:
+            cells[outcome.cell].append(outcome)
+    if not cells:
+        return None
+    drawn = list(cells)[:MOST_CELLS]
+    caption = (
+        "Generated tokens of each problem, the mean over seeds, most first; coloured by why the allocator gave it no "
+        "more. Grey is what problems got that would have taken more when the budget ended."
+    )
+    if len(cells) > len(drawn):
+        caption += f" The first {len(drawn)} of {len(cells)} cells."
+    values = [bar for cell in drawn for bar in _bars(cell, cells[cell])]
+    return Picture("allocation", "Where the tokens went", caption, _chart(values, drawn))
+
+
+def _bars(cell: str, outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """One for each problem and end, its height the tokens per seed; problems are in the order of their tokens."""
+    seeds = len({o.seed for o in outcomes})
+    tokens: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    for o in outcomes:
+        tokens[o.problem_id][o.stopped or "budget ended"] += o.tokens / seeds
+    ranked = sorted(tokens.items(), key=lambda item: (-sum(item[1].values()), item[0]))
+    size = -(-len(ranked) // MOST_BARS)
+    found: list[dict[str, Any]] = []
+    for place in range(-(-len(ranked) // size)):
+        group = ranked[place * size : (place + 1) * size]
+        names = group[0][0] if len(group) == 1 else f"{group[0][0]} and {len(group) - 1} more"
+        left = place * size + 0.5
+        found += [
+            {"cell": cell, "problem": names, "end": end, "left": left, "right": left + 0.9 * len(group), "tokens": mean}
+            for end, mean in _mean([ends for _, ends in group]).items()
+        ]
+    return found
+
+
+def _mean(groups: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {end: sum(g.get(end, 0.0) for g in groups) / len(groups) for end in ENDS if any(end in g for g in groups)}
+
+
+def _chart(values: list[dict[str, Any]], cells: Sequence[str]) -> dict[str, Any]:
+    ends = [end for end in ENDS if any(value["end"] == end for value in values)]
+    order = {end: i for i, end in enumerate(ends)}
+    bars = (
+        alt.Chart(data([{**value, "order": order[value["end"]]} for value in values]))
+        .mark_bar()
+        .encode(
+            x=alt.X("left:Q", title="Problems, by their tokens", axis=alt.Axis(format=",.0f", grid=False)),
+            x2="right:Q",
+            y=alt.Y("tokens:Q", title=None, stack="zero", axis=alt.Axis(format="~s", tickCount=4)),
+            color=alt.Color(
+                "end:N",
+                scale=alt.Scale(domain=ends, range=[ENDS[end] for end in ends]),
+                legend=alt.Legend(title=None, orient="top", symbolType="square"),
+            ),
+            order="order:Q",
+            tooltip=[alt.Tooltip("problem:N"), alt.Tooltip("end:N"), alt.Tooltip("tokens:Q", format=",.0f")],
+        )
+        .properties(width=_WIDTH, height=_HEIGHT)
+    )
+    header = alt.Header(title=None, labelAnchor="start", labelFontSize=12, labelLimit=_WIDTH, labelOrient="top")
+    return dressed(bars.facet(row=alt.Row("cell:N", sort=list(cells), header=header), spacing=14))

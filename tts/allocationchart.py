@@ -58,10 +58,11 @@ def _bars(cell: str, outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
         group = ranked[place * size : (place + 1) * size]
         names = group[0][0] if len(group) == 1 else f"{group[0][0]} and {len(group) - 1} more"
         left = place * size + 0.5
-        found += [
-            {"cell": cell, "problem": names, "end": end, "left": left, "right": left + 0.9 * len(group), "tokens": mean}
-            for end, mean in _mean([ends for _, ends in group]).items()
-        ]
+        base = 0.0
+        for end, mean in _mean([ends for _, ends in group]).items():
+            bar = {"left": left, "right": left + 0.9 * len(group), "base": base, "top": base + mean}
+            found.append({"cell": cell, "problem": names, "end": end, "tokens": mean, **bar})
+            base += mean
     return found
 
 
@@ -71,20 +72,25 @@ def _mean(groups: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 def _chart(values: list[dict[str, Any]], cells: Sequence[str]) -> dict[str, Any]:
     ends = [end for end in ENDS if any(value["end"] == end for value in values)]
-    order = {end: i for i, end in enumerate(ends)}
+    last = max(value["right"] for value in values)
     bars = (
-        alt.Chart(data([{**value, "order": order[value["end"]]} for value in values]))
-        .mark_bar()
+        alt.Chart(data(values))
+        .mark_rect()
         .encode(
-            x=alt.X("left:Q", title="Problems, by their tokens", axis=alt.Axis(format=",.0f", grid=False)),
+            x=alt.X(
+                "left:Q",
+                title="Problems, by their tokens",
+                scale=alt.Scale(domain=[0.5, last], nice=False),
+                axis=alt.Axis(format=",.0f", grid=False),
+            ),
             x2="right:Q",
-            y=alt.Y("tokens:Q", title=None, stack="zero", axis=alt.Axis(format="~s", tickCount=4)),
+            y=alt.Y("base:Q", title=None, axis=alt.Axis(format="~s", tickCount=4)),
+            y2="top:Q",
             color=alt.Color(
                 "end:N",
                 scale=alt.Scale(domain=ends, range=[ENDS[end] for end in ends]),
                 legend=alt.Legend(title=None, orient="top", symbolType="square"),
             ),
-            order="order:Q",
             tooltip=[alt.Tooltip("problem:N"), alt.Tooltip("end:N"), alt.Tooltip("tokens:Q", format=",.0f")],
         )
         .properties(width=_WIDTH, height=_HEIGHT)

@@ -1,46 +1,43 @@
 """Elimination bandit: solved questions leave, and those that can be solved come before those that seem hopeless."""
 
-from math import sqrt
-
 from tts.allocation import Allocator, Bid, Outlook, Standing
-from tts.allocators.rules import within
+from tts.allocators.rules import equally, within
 from tts.selectors import lead_probability
 
 
 def bandit(
     *,
     solved: float = 0.95,
-    hopeless: float = 0.1,
-    patience: int = 16,
-    explore: float = 0.5,
+    hopeless: float = 0.2,
+    patience: int = 8,
     most: int = 64,
     ahead: int = 4,
 ) -> Allocator:
-    """Treat questions as arms: eliminate what is solved, prefer what looks solvable, by an upper confidence bound.
+    """Treat questions as arms: explore them equally, eliminate what is solved, put off what looks hopeless.
 
-    Bandit allocation across prompts (arXiv:2506.12721). A question's index is the mean of its scores, or without a
-    verifier its leading answer's share of the samples, plus `explore / sqrt(samples)`. Departs from the paper: the
-    index is divided by the question's expected cost; what is hopeless is abandoned rather than tried to the end.
+    Bandit allocation across prompts (arXiv:2506.12721), which eliminates what a verifier, or the vote's confidence,
+    calls solved and prefers the solvable to the hopeless. Departs from the paper: hope is a question's best score, or
+    without a verifier its leading answer's share of the samples; what is hopeless is put off, not dropped, so that it
+    gets what the others leave.
 
     Args:
         solved: a score, or without a verifier a probability of the lead, at which a question is solved.
-        hopeless: an index before exploration below which a question is abandoned after `patience` samples.
-        patience: samples.
-        explore: the width of the confidence bound.
+        hopeless: hope below which a question is put off.
+        patience: samples before that.
         most: samples of one problem.
         ahead: of them in flight.
     Raises: InvalidParameter.
     """
     within("hopeless", hopeless, 0.0, 1.0)
+    within("patience", patience, 1, most)
 
     def bid(standing: Standing, outlook: Outlook) -> Bid:
         scores = standing.mean_scores()
-        best = max(scores) if scores else lead_probability(*standing.lead)
-        if best >= solved:
+        sure = max(scores) if scores else lead_probability(*standing.lead)
+        if sure >= solved:
             return Bid(0.0, "solved")
-        hope = sum(scores) / len(scores) if scores else standing.lead[0] / max(1, standing.samples)
-        if standing.samples >= patience and hope < hopeless:
-            return Bid(0.0, "abandoned")
-        return Bid(hope + explore / sqrt(standing.taken + 1))
+        hope = sure if scores else standing.lead[0] / max(1, standing.samples)
+        value = equally(standing, outlook).value
+        return Bid(value / most if standing.samples >= patience and hope < hopeless else value)
 
     return Allocator(bid, 2, most, ahead)

@@ -5,7 +5,7 @@ from tts.allocators.rules import within
 
 
 def saturation(
-    *, epsilon: float = 0.005, ceiling: float = 1.0, threshold: float = 0.5, most: int = 64, ahead: int = 4
+    *, epsilon: float = 0.001, ceiling: float = 1.0, threshold: float = 0.5, most: int = 64, ahead: int = 4
 ) -> Allocator:
     """Stop a question where `F_max p (1 - p)^N`, what its next sample adds to its chance of success, is below epsilon.
 

@@ -7,6 +7,7 @@ from tts.allocators.rules import within
 def success(
     *,
     threshold: float = 0.5,
+    trust: float = 0.9,
     passes: float = 0.5,
     fails: float = 0.5,
     floor: float = 0.005,
@@ -17,14 +18,16 @@ def success(
 
     Damani et al. (2024), arXiv:2410.04707, with binary rewards: the gain of the b-th sample is E[p (1 - p)^(b - 1)],
     which falls with b, so greedy is exact. Departs from the paper: no trained probe; the posterior is
-    Beta(passes, fails + failures). What is in flight, or waits for its verification, counts as a failure to come.
-    A problem is solved by one success: so this is for verifiers that can be trusted (tests, constraints).
+    Beta(passes + successes, fails + failures); what is in flight, or waits for its verification, counts as a failure
+    to come; and a success is trusted only so far: with k of them a problem's gain is (1 - trust)^k of that, so that it
+    comes after those without one, and a verifier that errs costs little.
 
     Args:
         threshold: the score from which on a candidate passes.
+        trust: how likely a candidate that passes is right; 1 (tests, proofs) stops a problem at its first success.
         passes: the prior's pseudo-count of successes; with a half of each it is Jeffreys'.
         fails: and of failures.
-        floor: a problem whose next sample succeeds with less probability is abandoned.
+        floor: a problem without a success whose next sample succeeds with less probability is abandoned.
         most: samples of one problem.
         ahead: of them in flight.
     Raises: InvalidParameter.
@@ -32,15 +35,19 @@ def success(
     for name, value in (("passes", passes), ("fails", fails)):
         within(name, value, 1e-6, 1e6)
     within("floor", floor, 0.0, 1.0)
+    within("trust", trust, 0.0, 1.0)
 
     def bid(standing: Standing, outlook: Outlook) -> Bid:
         scores = standing.mean_scores()
-        if any(score >= threshold for score in scores):
+        passed = sum(score >= threshold for score in scores)
+        if passed and trust == 1:
             return Bid(0.0, "solved")
-        tried = standing.samples + standing.in_flight
-        gain = passes / (passes + fails + len(scores))
-        for i in range(len(scores), tried):
-            gain *= (fails + i) / (passes + fails + i + 1)
-        return Bid(gain, "abandoned" if gain < floor else "")
+        failures = fails + len(scores) - passed
+        gain = (passes + passed) / (passes + passed + failures)
+        for i in range(standing.samples + standing.in_flight - len(scores)):
+            gain *= (failures + i) / (passes + passed + failures + i + 1)
+        if not passed:
+            return Bid(gain, "abandoned" if gain < floor else "")
+        return Bid(gain * (1 - trust) ** passed)
 
     return Allocator(bid, 1, most, ahead)

@@ -1,0 +1,359 @@
+"""One budget for many problems: what allocators buy, on recorded generations of real models.
+
+    python benchmarks/allocation.py POOLS [SECTION...]    prints the tables and writes benchmarks/allocation.md
+    python benchmarks/allocation.py limits                needs no pools
+
+POOLS is a folder of the pools' JSON Lines files (they are under other licences, and not in this repository). Everything
+is replayed through the real conductor, with the same draws for all; `uniform` is majority@N over the same samples.
+Sections: stop, spend, math, misled, limits, speed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tts.clusters.recorded import Fleet
+from tts.intervals import paired_difference
+from tts.pool import Pool, Sample
+from tts.poolimport import equated, import_pool
+from tts.replays import choose, replay
+from tts.report import Outcome
+
+SETS = {"boinf_aime2024": 30, "boinf_gpqa_diamond": 6}  # shuffles of the samples: fewer where there are more problems
+FLEET = Fleet(slots=8)  # few in flight, so that decisions know much; the price of more is a table of its own
+FLOORS = (0.002, 0.001, 0.0005, 0.00025)
+STOPPING = (
+    "marginal", "adaptive_consistency", "esc", "best_of_infinity", "blend_asc", "saturation", "price", "bandit",
+)  # fmt: skip
+SPENDING = ("marginal", "adaptive_consistency", "esc", "best_of_infinity", "blend_asc", "saturation", "bandit")
+OPEN = "majority_vote:n=none"
+SLACK = 0.3  # points of accuracy that saving tokens may cost
+
+
+class Cell(NamedTuple):
+    """One way to spend on one model: by problem its accuracy over seeds; tokens of a problem, in the mean."""
+
+    right: Mapping[str, Sequence[float]]
+    tokens: float
+
+    @property
+    def accuracy(self) -> float:
+        return 100 * float(np.mean([np.mean(values) for values in self.right.values()]))
+
+
+def cells(outcomes: Iterable[Outcome]) -> dict[str, Cell]:
+    """By label, of one replay."""
+    right: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    tokens: dict[str, list[int]] = defaultdict(list)
+    for o in outcomes:
+        label = o.allocator or f"{o.strategy}:{o.params}"
+        right[label][o.problem_id].append(float(bool(o.correct)))
+        tokens[label].append(o.tokens)
+    return {label: Cell(found, float(np.mean(tokens[label]))) for label, found in right.items()}
+
+
+def uniform_at(pool: Pool, n: int, seeds: int) -> Cell:
+    """Majority@n with the same draws."""
+    return cells(replay(pool, f"majority_vote:n={n}", seeds=seeds, fleet=FLEET).outcomes)[f"majority_vote:n={n}"]
+
+
+def allocated(
+    pool: Pool, how: Sequence[str], seeds: int, tokens: float | None = None, fleet: Fleet = FLEET, spec: str = OPEN
+) -> dict[str, Cell]:
+    budget = "" if tokens is None else f"tokens={int(tokens)}"
+    return cells(replay(pool, spec, budgets=budget, allocators=how, seeds=seeds, fleet=fleet).outcomes)
+
+
+def difference(a: Cell, b: Cell) -> tuple[float, float, float]:
+    """In points of accuracy, with its 95 % interval over problems."""
+    found = paired_difference(a.right, b.right, seed=0)
+    assert found is not None and found.low is not None and found.high is not None
+    return 100 * found.mean, 100 * found.low, 100 * found.high
+
+
+def signed(values: tuple[float, float, float]) -> str:
+    return f"{values[0]:+.1f} [{values[1]:+.1f}, {values[2]:+.1f}]"
+
+
+def models_of(pools: Path, name: str) -> dict[str, Pool]:
+    pool = import_pool([pools / f"{name}.jsonl.gz"])
+    return {model: choose(pool, None, model) for model in pool.model.present}
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' + '---:|' * (len(head) - 1)}"]
+    return "\n".join([*lines, *(f"| {' | '.join(map(str, row))} |" for row in rows)])
+
+
+def verdict(name: str, value: float, bar: float, above: bool = True) -> str:
+    met = value >= bar if above else value <= bar
+    return f"- {'met' if met else '**missed**'}: {name} {value:.2f}, bar {'>=' if above else '<='} {bar:g}"
+
+
+# --- as accurate as majority@64, for fewer tokens
+
+
+def stop(pools: Path) -> str:
+    """The budget is what uniform majority@64 spends; an allocator may stop before it is spent."""
+    parts = ["## As accurate as majority@64, for fewer tokens"]
+    for name, seeds in SETS.items():
+        models = models_of(pools, name)
+        wholes = {m: uniform_at(pool, 64, seeds) for m, pool in models.items()}
+        floors = [f"marginal:floor={floor}" for floor in FLOORS]
+        found = {m: allocated(pool, [*STOPPING, *floors], seeds, wholes[m].tokens) for m, pool in models.items()}
+        parts.append(_stop_table(name, seeds, wholes, found))
+    return "\n\n".join(parts)
+
+
+def _stop_table(name: str, seeds: int, wholes: dict[str, Cell], found: dict[str, dict[str, Cell]]) -> str:
+    rows = []
+    for model, whole in wholes.items():
+        cell = found[model]["marginal"]
+        rows.append(
+            (model, f"{whole.accuracy:.1f}", f"{cell.accuracy:.1f}", signed(difference(cell, whole)),
+             f"{cell.tokens / whole.tokens:.3f}")
+        )  # fmt: skip
+    means = {how: _saving(wholes, {m: f[how] for m, f in found.items()}) for how in found[next(iter(found))]}
+    others = [(how, f"{d:+.2f}", f"{worst:+.2f}", f"{ratio:.3f}") for how, (d, worst, ratio) in means.items()]
+    d, _, ratio = means["marginal"]
+    chosen = _left_out(wholes, found)
+    return "\n\n".join(
+        [
+            f"### {name}, {seeds} shuffles",
+            table(("model", "majority@64", "marginal", "difference", "tokens, of majority@64's"), rows),
+            verdict("mean difference", d, -SLACK) + "\n" + verdict("mean ratio of tokens", ratio, 0.25, above=False),
+            "The mean over models of each allocator with its defaults; `worst` is the worst model's difference:",
+            table(("allocator", "difference", "worst", "tokens"), others),
+            chosen,
+        ]
+    )
+
+
+def _saving(wholes: Mapping[str, Cell], found: Mapping[str, Cell]) -> tuple[float, float, float]:
+    differences = [found[m].accuracy - wholes[m].accuracy for m in wholes]
+    ratios = [found[m].tokens / wholes[m].tokens for m in wholes]
+    return float(np.mean(differences)), min(differences), float(np.mean(ratios))
+
+
+def _left_out(wholes: dict[str, Cell], found: dict[str, dict[str, Cell]]) -> str:
+    """The floor chosen without the model, or the problems, that it is then judged by."""
+    by_model = []
+    for left in wholes:
+        rest = {m: cell for m, cell in wholes.items() if m != left}
+        floor = _best_floor(rest, found, None)
+        by_model.append(_saving({left: wholes[left]}, {left: found[left][floor]}))
+    problems = sorted(next(iter(wholes.values())).right)
+    halves = [set(problems[::2]), set(problems[1::2])]
+    by_problem = []
+    for chosen_on, judged_on in (halves, halves[::-1]):
+        floor = _best_floor(wholes, found, chosen_on)
+        some = {m: _part(cell, judged_on) for m, cell in wholes.items()}
+        by_problem.append(_saving(some, {m: _part(found[m][floor], judged_on) for m in wholes}))
+    lines = [
+        f"- {what}: difference {np.mean([v[0] for v in values]):+.2f}, tokens {np.mean([v[2] for v in values]):.3f}"
+        for what, values in (("by models, one left out", by_model), ("by problems, two halves", by_problem))
+    ]
+    return "Cross-validated choice of `floor` (the highest that loses at most 0.3 points on the rest):\n\n" + "\n".join(
+        lines
+    )
+
+
+def _part(cell: Cell, problems: set[str]) -> Cell:
+    return Cell({p: values for p, values in cell.right.items() if p in problems}, cell.tokens)
+
+
+def _best_floor(wholes: Mapping[str, Cell], found: dict[str, dict[str, Cell]], problems: set[str] | None) -> str:
+    for floor in FLOORS:
+        how = f"marginal:floor={floor}"
+        some = dict(wholes) if problems is None else {m: _part(c, problems) for m, c in wholes.items()}
+        cells_ = {m: found[m][how] if problems is None else _part(found[m][how], problems) for m in wholes}
+        if _saving(some, cells_)[0] >= -SLACK:
+            return how
+    return f"marginal:floor={FLOORS[-1]}"
+
+
+# --- more accurate, for as many tokens
+
+
+def spend(pools: Path) -> str:
+    """The budget is what uniform majority@4, and @8, spends."""
+    parts = ["## More accurate than majority@4 and @8, for as many tokens"]
+    overall: dict[int, list[float]] = defaultdict(list)
+    for name, seeds in SETS.items():
+        part, gains = _spend(name, models_of(pools, name), seeds)
+        parts.append(part)
+        for n, values in gains.items():
+            overall[n] += values
+    parts.append("### All models together\n\n" + "\n".join(
+        verdict(f"budget of majority@{n}: mean gain over {len(values)} models", float(np.mean(values)), 2.0)
+        for n, values in overall.items()
+    ))  # fmt: skip
+    return "\n\n".join(parts)
+
+
+def _spend(name: str, models: Mapping[str, Pool], seeds: int) -> tuple[str, dict[int, list[float]]]:
+    gains: dict[int, list[float]] = {}
+    parts = [f"### {name}, {seeds} shuffles"]
+    for n in (4, 8):
+        uniform = {m: uniform_at(pool, n, seeds) for m, pool in models.items()}
+        most = {m: uniform_at(pool, 64, seeds) for m, pool in models.items()}
+        found = {m: allocated(pool, SPENDING, seeds, uniform[m].tokens) for m, pool in models.items()}
+        busy = {m: allocated(pool, ["marginal"], seeds, uniform[m].tokens, Fleet()) for m, pool in models.items()}
+        rows = []
+        for m, base in uniform.items():
+            cell = found[m]["marginal"]
+            rows.append((m, f"{base.accuracy:.1f}", signed(difference(cell, base)), f"{cell.tokens / base.tokens:.2f}",
+                         f"{most[m].accuracy - base.accuracy:+.1f}"))  # fmt: skip
+        gains[n] = [found[m]["marginal"].accuracy - uniform[m].accuracy for m in models]
+        ceiling = float(np.mean([most[m].accuracy - uniform[m].accuracy for m in models]))
+        others = [(how, *_gain(uniform, {m: f[how] for m, f in found.items()})) for how in found[next(iter(found))]]
+        others.append(("marginal, 64 slots", *_gain(uniform, {m: f["marginal"] for m, f in busy.items()})))
+        parts += [
+            f"Budget: the tokens of majority@{n}.",
+            table(("model", f"majority@{n}", "marginal's gain", "tokens", "majority@64's gain"), rows),
+            verdict("mean gain", float(np.mean(gains[n])), 2.0)
+            + f" (majority@64, at {64 // n} times the tokens, gains {ceiling:.2f})\n"
+            + verdict("worst model", min(gains[n]), -0.5),
+            table(("allocator", "mean gain", "worst", "tokens"), others),
+        ]
+    return "\n\n".join(parts), gains
+
+
+def _gain(uniform: Mapping[str, Cell], found: Mapping[str, Cell]) -> tuple[str, str, str]:
+    d, worst, ratio = _saving(uniform, found)
+    return f"{d:+.2f}", f"{worst:+.2f}", f"{ratio:.2f}"
+
+
+def math(pools: Path) -> str:
+    """LaTeX answers, equal ones spelt alike by worker processes beforehand."""
+    began = time.perf_counter()
+    pool = asyncio.run(equated(import_pool([pools / "boinf_math500.jsonl.gz"]), "math"))
+    took = time.perf_counter() - began
+    models, seeds = {m: choose(pool, None, m) for m in pool.model.present}, 2
+    wholes = {m: uniform_at(one, 64, seeds) for m, one in models.items()}
+    floors = [f"marginal:floor={floor}" for floor in FLOORS]
+    found = {m: allocated(one, [*STOPPING, *floors], seeds, wholes[m].tokens) for m, one in models.items()}
+    part, _ = _spend("boinf_math500", models, seeds)
+    return "\n\n".join(
+        [
+            "## MATH-500, answers compared by algebra",
+            f"Comparing the answers of {len(pool):,} samples took {took:.0f} s in worker processes.",
+            _stop_table("boinf_math500", seeds, wholes, found),
+            part,
+        ]
+    )
+
+
+# --- mis-specified cases
+
+
+def made_pool(rights: Sequence[float], score: Callable[[int, bool, np.random.Generator], float], seed: int) -> Pool:
+    """100 samples of each problem, right so often, else wrong in one of six ways, the first the likeliest."""
+    draw = np.random.default_rng(seed)
+    samples = []
+    for i, p in enumerate(rights):
+        wrong = draw.choice(6, 100, p=[0.4, 0.2, 0.1, 0.1, 0.1, 0.1])
+        lengths = np.exp(draw.normal(5, 0.5, 100)).astype(int) + 1
+        for k, right in enumerate(draw.random(100) < p):
+            samples.append(
+                Sample("made", "made", f"p{i}", k, "right" if right else f"wrong{wrong[k]}", bool(right), 10,
+                       int(lengths[k]), scores={"verifier": score(i, bool(right), draw)})
+            )  # fmt: skip
+    return Pool.of("made", samples)
+
+
+def _honest(i: int, right: bool, draw: np.random.Generator) -> float:
+    return float(np.clip(draw.normal(0.7 if right else 0.3, 0.2), 0, 1))
+
+
+def _blind(i: int, right: bool, draw: np.random.Generator) -> float:
+    return float(draw.random())
+
+
+def _hostile(i: int, right: bool, draw: np.random.Generator) -> float:
+    return _honest(i, right != (i % 5 == 0), draw)
+
+
+CASES: dict[str, tuple[Sequence[float], Callable[[int, bool, np.random.Generator], float]]] = {
+    "all equally hard (p = 0.5)": ([0.5] * 100, _honest),
+    "all hopeless (p = 0.02)": ([0.02] * 100, _honest),
+    "verifier uninformative": ([0.1, 0.3, 0.5, 0.7, 0.9] * 20, _blind),
+    "verifier adversarial on 20 %": ([0.1, 0.3, 0.5, 0.7, 0.9] * 20, _hostile),
+}
+JUDGED = ("best_of_n:n=none,verifier=verifier", "best_of_n:n=none,verifier=verifier,selector=weighted_majority")
+
+
+def misled(pools: Path | None = None) -> str:
+    """Against `uniform` with the same strategy, the same tokens, the same draws."""
+    rows, worst = [], 0.0
+    for case, (rights, score) in CASES.items():
+        pool = made_pool(rights, score, 1)
+        ways = [(OPEN, SPENDING)] + [(spec, ("success", "bandit", "saturation")) for spec in JUDGED]
+        for spec, how in ways:
+            base = allocated(pool, ["uniform"], 20, 8 * float(pool.completion_tokens.mean()), spec=spec)["uniform"]
+            found = allocated(pool, how, 20, base.tokens, spec=spec)
+            for name, cell in found.items():
+                d = difference(cell, base)
+                worst = min(worst, d[0])
+                rows.append((case, spec, name, f"{base.accuracy:.1f}", signed(d), f"{cell.tokens / base.tokens:.2f}"))
+    return "\n\n".join(
+        [
+            "## Mis-specified cases: 100 made problems, 8 samples' tokens each, 20 shuffles",
+            table(("case", "strategy", "allocator", "uniform", "difference", "tokens"), rows),
+            verdict("worst difference", worst, -1.0),
+        ]
+    )
+
+
+# --- limits and speed
+
+
+def limits(pools: Path | None = None) -> str:
+    """10,000 random runs: strategies, allocators, limits, orders of events, cancellations, failures."""
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+    from test_allocation import one_order
+
+    began = time.perf_counter()
+    for seed in range(10_000):
+        one_order(seed)
+    return (
+        f"## Limits\n\n10,000 random orders of events: no limit was passed at any step, no budget that somebody wanted "
+        f"was left, nothing was held at the end ({time.perf_counter() - began:.0f} s)."
+    )
+
+
+SECTIONS: dict[str, Callable[[Path], str]] = {
+    "stop": stop,
+    "spend": spend,
+    "math": math,
+    "misled": misled,
+    "limits": limits,
+}
+
+
+def main() -> None:
+    """Print the sections asked for; with all of them, write the file."""
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    given = sys.argv[1:]
+    pools, chosen = (Path(given[0]), given[1:]) if given[0] not in SECTIONS else (Path(), given)
+    parts = []
+    for name in chosen or list(SECTIONS):
+        began = time.perf_counter()
+        parts.append(SECTIONS[name](pools))
+        print(parts[-1], f"\n\n({time.perf_counter() - began:.0f} s)\n", flush=True)
+    if not chosen:
+        head = "# Allocators\n\nWritten by `python benchmarks/allocation.py POOLS`.\n\n"
+        Path(__file__).with_suffix(".md").write_text(head + "\n\n".join(parts) + "\n")
+
+
+if __name__ == "__main__":
+    main()

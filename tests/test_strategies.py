@@ -11,8 +11,8 @@ from tts.actions import Generate
 from tts.budget import Limits
 from tts.errors import ServerFailed
 from tts.registry import STRATEGIES, describe, strategy
+from tts.revisions import MEMORY
 from tts.strategies.majority_vote import lead_probability
-from tts.strategies.sequential_revision import MEMORY
 from tts.testing import NoisyWorld, Sample, ScriptedCluster, StrategyContract
 from tts.testing.cluster import Outcome
 from tts.types import Candidate, Completion, LogprobSummary, Problem, Sampling

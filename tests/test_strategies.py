@@ -91,6 +91,16 @@ class TestSequentialRevisionWithAJudge(StrategyContract):
     order_free = True
 
 
+class TestComputeOptimal(StrategyContract):
+    strategy = "compute_optimal:policy=0.5:sequential_revision/2x3;0.8:best_of_n/6;majority_vote/4,verifier=judge"
+    order_free = True
+
+
+class TestComputeOptimalByAJudgeSScores(StrategyContract):
+    strategy = "compute_optimal:policy=0.5:best_of_n/5;majority_vote/2,pilot=3,difficulty=score,verifier=judge"
+    order_free = True
+
+
 def test_every_strategy_of_the_registry_has_its_contract_here():
     held = {cls.strategy.split(":")[0] for cls in StrategyContract.__subclasses__() if cls.__module__ == __name__}
     assert held == set(STRATEGIES)

@@ -11,7 +11,7 @@ PURE = [
     ROOT / "tts" / f"{name}.py"
     for name in (
         "types", "errors", "actions", "answers", "budget", "kernel", "outcome", "protocols", "search", "run", "journal",
-        "conductor", "selectors", "votes", "sweeps", "sse", "wire", "partial", "bins", "revisions",
+        "conductor", "selectors", "votes", "sweeps", "sse", "wire", "partial", "bins", "revisions", "solveverify",
     )
 ]  # fmt: skip
 PURE += [ROOT / "clusters" / f"{name}.py" for name in ("outbox", "placement", "hedges")]

@@ -146,10 +146,9 @@ def _saving(wholes: Mapping[str, Cell], found: Mapping[str, Cell]) -> tuple[floa
 def _left_out(wholes: dict[str, Cell], found: dict[str, dict[str, Cell]]) -> str:
     """The floor chosen without the model, or the problems, that it is then judged by."""
     by_model = []
-    for left in wholes:
-        rest = {m: cell for m, cell in wholes.items() if m != left}
-        floor = _best_floor(rest, found, None)
-        by_model.append(_saving({left: wholes[left]}, {left: found[left][floor]}))
+    for left, whole in wholes.items():
+        floor = _best_floor({m: cell for m, cell in wholes.items() if m != left}, found, None)
+        by_model.append(_saving({left: whole}, {left: found[left][floor]}))
     problems = sorted(next(iter(wholes.values())).right)
     halves = [set(problems[::2]), set(problems[1::2])]
     by_problem = []

@@ -1,20 +1,11 @@
 """Sequential revision: parallel chains, each revising its own latest attempts; selection over all versions."""
 
-from tts.errors import AllFailed, BudgetExhausted, InvalidParameter, TTSError
+from tts.errors import InvalidParameter
+from tts.revisions import revise
 from tts.run import Run
 from tts.selectors import named
 from tts.types import Candidate, Problem
 from tts.votes import Equivalence, choose
-
-MEMORY = 4  # attempts shown to the model, as in the paper
-
-REVISE = """{problem}
-
-Here are earlier attempts at this problem, oldest first. They may be wrong.
-
-{attempts}
-
-Look for mistakes in them, then solve the problem again from the start. End in the form the problem asks for."""
 
 
 async def sequential_revision(
@@ -45,27 +36,10 @@ async def sequential_revision(
     for name, value in (("chains", chains), ("rounds", rounds)):
         if value < 1:
             raise InvalidParameter(f"{name} must be at least 1, but got {value}", name=name, value=value)
-    found = await run.gather(*(_chain(problem, run, rounds) for _ in range(chains)))
+    found = await run.gather(*(revise(problem, run, rounds) for _ in range(chains)))
     versions = [version for chain, _ in found for version in chain]
     if not versions:
         raise next(error for _, error in found if error is not None)
     if verifier is not None:
         await run.verify(versions, verifier)
     return await choose(run, select, versions, equivalence)
-
-
-async def _chain(problem: Problem, run: Run, rounds: int) -> tuple[list[Candidate], TTSError | None]:
-    """One chain's versions, and what ended it early. What there is by then takes part in the selection."""
-    versions: list[Candidate] = []
-    try:
-        versions += await run.generate()
-        while len(versions) < rounds:
-            versions += await run.generate(_prompt(problem, versions[-MEMORY:]), parent=versions[-1])
-    except (BudgetExhausted, AllFailed) as error:
-        return versions, error
-    return versions, None
-
-
-def _prompt(problem: Problem, attempts: list[Candidate]) -> str:
-    shown = "\n\n".join(f"Attempt {i}:\n{attempt.text.strip()}" for i, attempt in enumerate(attempts, 1))
-    return REVISE.format(problem=problem.prompt, attempts=shown)

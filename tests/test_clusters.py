@@ -41,6 +41,7 @@ ORDER_FREE = [
     "majority_vote:n=4,equivalence=math",
     "genrm:n=3,verifications=2",
     "sequential_revision:rounds=2",
+    "compute_optimal:policy=0.5:sequential_revision/2x3;best_of_n/5,pilot=3,verifier=judge",
 ]
 FIRST_COME = ["first_finish:n=5,k=2"]
 ENDS = Finished | Scored | Failed | Cancelled | Refused

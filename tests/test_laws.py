@@ -129,6 +129,8 @@ def test_solve_and_verify_exponents_are_found_from_a_grid():
     assert found.a > found.b
     with pytest.raises(BadPool, match="one best pair"):
         solve_verify({(1, 1): 0.5, (2, 1): 0.5})
+    with pytest.raises(BadPool, match="a factor of 2 apart, but they go from 10 to 12"):
+        solve_verify({(5, 1): 0.5, (4, 2): 0.6})
 
 
 def test_parscale_finds_the_published_parameters_from_its_own_curve():

@@ -11,8 +11,8 @@ from tts.actions import Generate
 from tts.budget import Limits
 from tts.errors import ServerFailed
 from tts.registry import STRATEGIES, describe, strategy
+from tts.revisions import MEMORY
 from tts.selectors import lead_probability
-from tts.strategies.sequential_revision import MEMORY
 from tts.testing import NoisyWorld, Sample, ScriptedCluster, StrategyContract
 from tts.testing.cluster import Outcome
 from tts.types import Completion, LogprobSummary, Problem, Sampling
@@ -88,6 +88,16 @@ class TestSequentialRevision(StrategyContract):
 
 class TestSequentialRevisionWithAJudge(StrategyContract):
     strategy = "sequential_revision:chains=2,rounds=3,verifier=judge,selector=weighted_majority"
+    order_free = True
+
+
+class TestComputeOptimal(StrategyContract):
+    strategy = "compute_optimal:policy=0.5:sequential_revision/2x3;0.8:best_of_n/6;majority_vote/4,verifier=judge"
+    order_free = True
+
+
+class TestComputeOptimalByAJudgeSScores(StrategyContract):
+    strategy = "compute_optimal:policy=0.5:best_of_n/5;majority_vote/2,pilot=3,difficulty=score,verifier=judge"
     order_free = True
 
 

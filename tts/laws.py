@@ -279,7 +279,7 @@ class Exponents(Value, frozen=True):
     budgets: tuple[float, ...]
 
 
-def solve_verify(accuracy: Mapping[tuple[int, int], float], *, ratio: float = 1.0) -> Exponents:
+def solve_verify(accuracy: Mapping[tuple[int, int], float], *, ratio: float = 1.0, above: float = 0.0) -> Exponents:
     """How the best numbers of solutions S and verifications of each V grow with compute (Singhi et al. 2025,
     arXiv:2504.01005): for each compute C = S (1 + ratio · V) the best pair that costs no more, then least squares in
     log space.
@@ -287,12 +287,13 @@ def solve_verify(accuracy: Mapping[tuple[int, int], float], *, ratio: float = 1.
     Args:
         accuracy: of each (S, V) of a grid; V of at least 1.
         ratio: tokens of a verification to those of a solution, λ.
+        above: the least C to be fitted to; below it, a plain vote may be best.
 
-    Raises: BadPool for fewer than two budgets at which the best pair differs.
+    Raises: BadPool for fewer than two budgets at which the best pair differs, or budgets within a factor of 2.
     """
     costs = {pair: pair[0] * (1 + ratio * pair[1]) for pair in accuracy if pair[1] >= 1}
     budgets, best = [], []
-    for budget in sorted(set(costs.values())):
+    for budget in sorted(cost for cost in set(costs.values()) if cost >= above):
         affordable = [pair for pair, cost in costs.items() if cost <= budget]
         top = max(affordable, key=lambda pair: (accuracy[pair], -costs[pair]))
         if costs[top] == budget:  # else more compute has bought nothing yet
@@ -300,6 +301,8 @@ def solve_verify(accuracy: Mapping[tuple[int, int], float], *, ratio: float = 1.
             best.append(top)
     if len(set(best)) < 2:
         raise BadPool("the grid has one best pair at every budget: there is no growth to fit")
+    if budgets[-1] < 2 * budgets[0]:  # two that are almost equal would give any exponent at all
+        raise BadPool(f"growth needs budgets a factor of 2 apart, but they go from {budgets[0]:g} to {budgets[-1]:g}")
     logs = np.log(budgets)
     a, s0 = np.polyfit(logs, np.log([s for s, _ in best]), 1)
     b, v0 = np.polyfit(logs, np.log([v for _, v in best]), 1)

@@ -34,6 +34,7 @@ STRATEGIES: Mapping[str, str] = {
     "first_finish": "tts.strategies.first_finish:first_finish",
     "genrm": "tts.strategies.genrm:genrm",
     "sequential_revision": "tts.strategies.sequential_revision:sequential_revision",
+    "compute_optimal": "tts.strategies.compute_optimal:compute_optimal",
 }
 VERIFIERS: Mapping[str, str] = {
     "constraint": "tts.verifiers.constraint:Constraint",

@@ -2,8 +2,8 @@
 
     python benchmarks/latency.py POOLS        prints the tables and writes benchmarks/latency.md
 
-POOLS is a folder of the pools' JSON Lines files. Plans are made on the first half of each problem's samples and measured
-on the other half, because the best of a hundred plans looks better than it is on the samples that chose it.
+POOLS is a folder of the pools' JSON Lines files. Plans are made on the first half of each problem's samples and
+measured on the other half: the best of a hundred plans looks better than it is on the samples that chose it.
 """
 
 from __future__ import annotations
@@ -107,9 +107,10 @@ def mean_row(pairs: list[Pair]) -> str:
 def in_words(pairs: list[Pair]) -> str:
     quick = [pair for pair in pairs if pair.race.seconds <= 2 / 3 * pair.vote.seconds]
     surely = sum((pair.gap.high or 0) < 0 for pair in pairs)
+    worst = -100 * min(pair.gap.mean for pair in pairs)
     return (
-        f"\nOn {len(quick)} of {len(pairs)} models the race takes at most two thirds of the majority's time; on {surely} "
-        f"it is less accurate beyond its interval, at worst by {-100 * min(pair.gap.mean for pair in pairs):.1f} points."
+        f"\nOn {len(quick)} of {len(pairs)} models the race takes at most two thirds of the majority's time. On "
+        f"{surely} the whole interval of the difference is below 0; the largest loss is {worst:.1f} points."
     )
 
 
@@ -137,8 +138,8 @@ def compared(pool: Pool) -> tuple[dict[str, str], dict[tuple[str, int], dict[str
 def frontier_table(pool: Pool) -> str:
     lines = [
         f"## The frontier of {SHOWN}: accuracy, seconds, tokens\n",
-        f"No deadline; all its samples; at most {SLOTS} at a time, for up to the tokens of 8 whole samples. Every third "
-        "plan of it is shown.\n",
+        f"No deadline; all its samples; at most {SLOTS} at a time, for up to the tokens of 8 whole samples. Every "
+        "third plan of it is shown.\n",
         "| race | % | seconds | thousands of tokens |\n|---|---:|---:|---:|",
     ]
     grid = Grid.of(choose(pool, None, SHOWN))

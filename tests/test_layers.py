@@ -12,6 +12,7 @@ PURE = [
     for name in (
         "types", "errors", "actions", "answers", "budget", "kernel", "outcome", "protocols", "search", "run", "journal",
         "conductor", "selectors", "votes", "sweeps", "sse", "wire", "partial",
+        "latency", "chooser",
     )
 ]  # fmt: skip
 PURE += [ROOT / "clusters" / f"{name}.py" for name in ("outbox", "placement", "hedges")]

@@ -1,5 +1,7 @@
+import ast
 import json
 from itertools import product
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -200,6 +202,19 @@ def test_trials_of_unequal_length_share_the_prompt_for_as_long_as_the_longest_ru
         expected += 562.5 * 2 * c.kv_elements * 28 * (prompt + len(alive) * context)
     assert kinetics_eflops(c, prompt, lengths) == pytest.approx(expected, rel=1e-12)
     assert kinetics_eflops(c, prompt, []) == 0
+
+
+def test_the_sizes_that_the_cost_benchmark_states_are_those_of_the_published_parameter_counts():
+    """In thousands of millions, the embedding counted once: 4.02 (tied) and 14.77 (a table of its own)."""
+    path = Path(__file__).resolve().parent.parent / "benchmarks" / "cost_models.py"
+    (sizes,) = (
+        node.value
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "SIZES"
+    )
+    small, large = ast.literal_eval(sizes).values()
+    assert round(config(small).active_parameters / 1e9, 2) == 4.02
+    assert round((config(large).active_parameters + large["hidden_size"] * large["vocab_size"]) / 1e9, 2) == 14.77
 
 
 def test_kinetics_has_no_formula_for_sliding_windows():

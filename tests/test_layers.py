@@ -12,8 +12,10 @@ PURE = [
     for name in (
         "types", "errors", "actions", "answers", "budget", "kernel", "outcome", "protocols", "search", "run", "journal",
         "conductor", "selectors", "votes", "sweeps", "sse", "wire", "partial", "bins", "revisions", "solveverify",
+        "latency", "chooser", "allocation",
     )
 ]  # fmt: skip
+PURE += sorted((ROOT / "tts" / "allocators").glob("*.py"))
 PURE += [ROOT / "clusters" / f"{name}.py" for name in ("outbox", "placement", "hedges")]
 IO = {
     "asyncio", "socket", "subprocess", "threading", "multiprocessing", "concurrent", "time", "os", "io", "pathlib",

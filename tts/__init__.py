@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tts.api import asolve, asweep, solve, sweep
     from tts.budget import Limits
     from tts.errors import BudgetExhausted, EndpointError, TTSError, UsageError
+    from tts.planning import Plan, aplan, plan
     from tts.pool import Pool
     from tts.replays import replay
     from tts.results import Replayed, Solved, SweepResult
@@ -33,6 +34,7 @@ _HOMES = {
     "EndpointError": "errors",
     "Example": "tasks",
     "Limits": "budget",
+    "Plan": "planning",
     "Pool": "pool",
     "Problem": "types",
     "Replayed": "results",
@@ -44,8 +46,10 @@ _HOMES = {
     "SweepResult": "results",
     "TTSError": "errors",
     "UsageError": "errors",
+    "aplan": "planning",
     "asolve": "api",
     "asweep": "api",
+    "plan": "planning",
     "replay": "replays",
     "solve": "api",
     "sweep": "api",
@@ -57,6 +61,7 @@ __all__ = [
     "EndpointError",
     "Example",
     "Limits",
+    "Plan",
     "Pool",
     "Problem",
     "Replayed",
@@ -68,8 +73,10 @@ __all__ = [
     "SweepResult",
     "TTSError",
     "UsageError",
+    "aplan",
     "asolve",
     "asweep",
+    "plan",
     "replay",
     "solve",
     "sweep",

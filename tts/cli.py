@@ -280,6 +280,108 @@ def sweep(
 
 
 @app.command()
+def plan(
+    problems: Annotated[
+        str | None, typer.Argument(help="As for `tts sweep`: a pilot is drawn from them. None with --history.")
+    ] = None,
+    budget: Annotated[str, typer.Option("--budget", "-b", help="For everything together: tokens=200k, usd=3.")] = "",
+    strategy: Annotated[
+        list[str] | None, typer.Option("--strategy", "-s", help="NAME:n=none,...; repeat it for several.")
+    ] = None,
+    allocator: Allocators = None,
+    pilot: Annotated[int, typer.Option("--pilot", help="Samples of each problem to begin with.")] = 4,
+    history: Annotated[Path | None, typer.Option("--history", help="A pool of earlier samples, no pilot.")] = None,
+    draws: Annotated[int, typer.Option("--draws", help="How many benchmarks to imagine.")] = 20,
+    seed: Annotated[int, typer.Option("--seed")] = 0,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the pilot; repeat the command to resume.")] = Path(
+        "runs/plan"
+    ),
+    limit: Annotated[int | None, typer.Option("--limit", help="Only the first so many problems.")] = None,
+    base_url: BaseUrl = None,
+    model: Model = None,
+    api_key: ApiKey = None,
+    verifier_base_url: VerifierUrl = None,
+    verifier_model: VerifierModel = None,
+    verifier_api_key: VerifierKey = None,
+    verifier_price_in: VerifierPriceIn = None,
+    verifier_price_out: VerifierPriceOut = None,
+    api: Api = "chat",
+    temperature: Temperature = 0.7,
+    top_p: TopP = 1.0,
+    top_k: TopK = 0,
+    min_p: MinP = 0.0,
+    max_tokens: MaxTokens = 512,
+    stop: Stop = None,
+    concurrency: Concurrency = 32,
+    prices: Prices = None,
+    price_in: PriceIn = None,
+    price_out: PriceOut = None,
+    model_config: ModelConfigPath = None,
+    threads: Threads = None,
+    cluster: ClusterName = "local",
+    address: Address = None,
+    json: Json = False,
+) -> None:
+    """Predict what a budget would buy, from a few samples of each problem, and say how to spend it."""
+    from tts.display import Display, console, forecast_of
+    from tts.planning import plan as planned
+    from tts.results import describe_cost
+    from tts.tasks import load
+
+    def on_draw(done: int, of: int) -> None:
+        if sys.stderr.isatty():
+            typer.echo(f"\r{done:,} of {of:,} imagined benchmarks" + ("\n" if done == of else ""), err=True, nl=False)
+
+    found = planned(
+        None if problems is None else load(problems, limit=limit),
+        strategy or "majority_vote:n=none",
+        budget=budget,
+        allocators=allocator or (),
+        pilot=pilot,
+        history=history,
+        draws=draws,
+        seed=seed,
+        sampling=_sampling(temperature, top_p, top_k, min_p, max_tokens, stop),
+        out=out,
+        watcher=Display(console(stderr=True), quiet=json),
+        on_draw=on_draw,
+        base_url=base_url,
+        model=model,
+        api_key=api_key,
+        api=_api(api),
+        verifier_base_url=verifier_base_url,
+        verifier_model=verifier_model,
+        verifier_api_key=verifier_api_key,
+        verifier_price_in=verifier_price_in,
+        verifier_price_out=verifier_price_out,
+        concurrency=concurrency,
+        prices=prices,
+        price_in=price_in,
+        price_out=price_out,
+        model_config=model_config,
+        threads=threads,
+        cluster=cluster,
+        address=address,
+    )
+    if json:
+        print_json({"advice": found.advice, "plan": found})
+        return
+    shown = console()
+    shown.print(forecast_of(found))
+    if found.pilot.samples:
+        shown.print(f"pilot: {describe_cost(found.pilot)}; left of the budget: {found.left}", highlight=False)
+    if found.measure == "agreement":
+        shown.print("note: these problems have no reference answers: the figures are agreement with an endless vote")
+    tenth = found.next_tenth
+    shown.print(
+        f"the next 10 % of budget would buy {100 * tenth.mean:+.1f} points "
+        f"\\[{100 * tenth.low:+.1f}, {100 * tenth.high:+.1f}]",
+        highlight=False,
+    )
+    shown.print(f"recommended: {found.advice}", highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
 def report(folder: Annotated[Path, typer.Argument(help="A run folder, finished or not.")], json: Json = False) -> None:
     """Read a run back, grade it again, and write its report anew."""
     from tts import api as calls

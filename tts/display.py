@@ -20,6 +20,7 @@ from tts.report import Outcome, Row
 if TYPE_CHECKING:
     from tts.clusters.cluster import Cluster, Site
     from tts.conductor import Conductor
+    from tts.planning import Plan
 
 PLAIN_EVERY_S = 5.0
 RATE_WINDOW_S = 10.0
@@ -169,6 +170,30 @@ def table_of(rows: Sequence[Row]) -> Table:
         table.add_column(name, justify="left" if name in ("strategy", "budget") else "right", no_wrap=True)
     for row, values in zip(rows, cells, strict=True):
         table.add_row(*(values[name] for name in shown), style="bold" if row.on_frontier else "")
+    return table
+
+
+def forecast_of(plan: Plan) -> Table:
+    """What each strategy and allocator is expected to come to under each part of the budget; the advice in bold."""
+    fractions = sorted({f.fraction for f in plan.forecasts})
+    budgets = {f.fraction: f.budget for f in plan.forecasts}
+    table = Table(
+        box=None,
+        padding=(0, 2, 0, 0),
+        title_justify="left",
+        title=f"{plan.measure} in percent, 95 % of the imagined benchmarks",
+    )
+    table.add_column("strategy", no_wrap=True)
+    for fraction in fractions:
+        table.add_column(f"{fraction:g} x budget\n{budgets[fraction]}", justify="right", no_wrap=True)
+    best = plan.recommended
+    for strategy, allocator in dict.fromkeys((f.strategy, f.allocator) for f in plan.forecasts):
+        found = {f.fraction: f.accuracy for f in plan.forecasts if (f.strategy, f.allocator) == (strategy, allocator)}
+        cells = [
+            f"{100 * a.mean:.1f}  {100 * a.low:.0f}\N{EN DASH}{100 * a.high:.0f}" for _, a in sorted(found.items())
+        ]
+        bold = (strategy, allocator) == (best.strategy, best.allocator)
+        table.add_row(strategy + (f" by {allocator}" if allocator else ""), *cells, style="bold" if bold else None)
     return table
 
 

@@ -1,0 +1,305 @@
+"""Planning before spending: what a budget would buy, by strategy and allocator, from a pilot or from history."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Unpack
+
+import msgspec
+import numpy as np
+
+from tts.api import _run_sync, asweep
+from tts.budget import Limits
+from tts.errors import BudgetTooSmall, InvalidParameter, StorageFull
+from tts.pool import Pool
+from tts.poolbuild import build_pool
+from tts.poolfile import read_pool
+from tts.predict import Posterior
+from tts.registry import parse_specs, verifier_names
+from tts.replays import choose, replay
+from tts.results import as_json
+from tts.runfolder import write_atomically
+from tts.tasks import Example, Task
+from tts.types import Cost, Sampling, Value
+
+if TYPE_CHECKING:
+    from tts.api import Watcher
+    from tts.clusters.spec import ClusterSpec
+    from tts.target import Target
+
+FRACTIONS = (0.25, 0.5, 1.0, 1.1, 2.0)  # of the budget
+ALLOCATORS = ("uniform", "adaptive_consistency", "marginal")
+SCORED = ("success",)  # also tried where a verifier scores
+MOST_PROBLEMS = 150  # of an imagined benchmark: more say little more, and take longer
+MOST_SAMPLES = 64  # of an imagined problem
+PRICES = ("price_in", "price_out", "prices", "model_config")
+
+
+class Spread(Value, frozen=True):
+    """A mean over imagined benchmarks, with the interval in which 95 % of them lie."""
+
+    mean: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        low, high = np.quantile(values, [0.025, 0.975])
+        return cls(float(np.mean(values)), float(low), float(high))
+
+
+class Forecast(Value, frozen=True):
+    """What a strategy, with an allocator, is expected to come to under a part of the budget.
+
+    Args:
+        fraction: of the budget that is left after the pilot; budget: what that is.
+        accuracy: a share of the problems (see `Plan.measure`); tokens: per problem, in the mean.
+    """
+
+    strategy: str
+    allocator: str
+    fraction: float
+    budget: str
+    accuracy: Spread
+    tokens: float
+
+
+class Plan(Value, frozen=True):
+    """What was predicted.
+
+    Args:
+        measure: `accuracy`; or, where problems have no reference answers, `agreement` with an endless vote.
+        forecasts: by strategy, allocator and part of the budget.
+        recommended: the best at the whole budget; of equals, the one that spends least.
+        next_tenth: what 10 % more budget would add to it.
+        pilot: what the pilot cost; left: the budget that remains.
+        samples: of a problem in the pilot, at the least; problems: how many.
+    """
+
+    measure: str
+    forecasts: Sequence[Forecast]
+    recommended: Forecast
+    next_tenth: Spread
+    pilot: Cost
+    left: str
+    samples: int
+    problems: int
+
+    @property
+    def advice(self) -> str:
+        """The part of a command line that follows the recommendation."""
+        best = self.recommended
+        return f"--strategy {best.strategy} --allocator {best.allocator or 'equal'} --run-budget {self.left}"
+
+
+async def aplan(
+    problems: str | Path | Task | Iterable[Example] | None,
+    strategies: str | Sequence[str] = "majority_vote:n=none",
+    *,
+    budget: str,
+    allocators: str | Sequence[str] = (),
+    pilot: int = 4,
+    history: Pool | str | Path | None = None,
+    draws: int = 20,
+    seed: int = 0,
+    sampling: Sampling | None = None,
+    out: str | Path | None = None,
+    watcher: Watcher | None = None,
+    on_draw: Callable[[int, int], None] = lambda done, of: None,
+    cluster: str | Path | ClusterSpec = "local",
+    address: str | None = None,
+    **target: Unpack[Target],
+) -> Plan:
+    """See `plan`."""
+    specs = [spec for text in _listed(strategies) for spec in parse_specs(text)]
+    limits = Limits.parse(budget)
+    if not limits or limits.seconds is not None:
+        raise InvalidParameter(f"a plan needs a budget in samples, tokens, usd or flops, but got {budget!r}")
+    if draws < 2:
+        raise InvalidParameter(f"draws must be at least 2, but got {draws}", name="draws")
+    sampling = sampling or Sampling()
+    paid, left = Cost(), limits
+    if history is None:
+        if problems is None or out is None:
+            raise InvalidParameter("a pilot needs problems and a folder (out), or give history, a pool of earlier runs")
+        if pilot < 2:
+            raise InvalidParameter(f"pilot must be at least 2 samples a problem, but got {pilot}", name="pilot")
+        folder = Path(out) / "pilot"
+        judged = [f"best_of_n:n={pilot},verifier={name}" for name in dict.fromkeys(verifier_names(specs))]
+        swept = await asweep(
+            problems,
+            [f"majority_vote:n={pilot}", *judged],
+            run_budget=budget,
+            seeds=[seed],
+            sampling=sampling,
+            out=folder,
+            report=False,
+            watcher=watcher,
+            cluster=cluster,
+            address=address,
+            **target,
+        )
+        pool, paid = await build_pool(folder, keep_text=False), swept.spent
+        left = _rest(limits, paid)
+    else:
+        pool = choose(history if isinstance(history, Pool) else read_pool(history), None, target.get("model"))
+    prices = {name: value for name in PRICES if (value := target.get(name)) is not None}
+    most = sampling.max_tokens if history is None else None
+    found = foresee(pool, [str(s) for s in specs], left, _listed(allocators), draws, seed, most, prices, on_draw)
+    planned = msgspec.structs.replace(found, pilot=paid)
+    if out is not None:
+        _write(Path(out), planned)
+    return planned
+
+
+def plan(
+    problems: str | Path | Task | Iterable[Example] | None,
+    strategies: str | Sequence[str] = "majority_vote:n=none",
+    *,
+    budget: str,
+    allocators: str | Sequence[str] = (),
+    pilot: int = 4,
+    history: Pool | str | Path | None = None,
+    draws: int = 20,
+    seed: int = 0,
+    sampling: Sampling | None = None,
+    out: str | Path | None = None,
+    watcher: Watcher | None = None,
+    on_draw: Callable[[int, int], None] = lambda done, of: None,
+    cluster: str | Path | ClusterSpec = "local",
+    address: str | None = None,
+    **target: Unpack[Target],
+) -> Plan:
+    """Predict what a budget would buy, before it is spent.
+
+    Args:
+        problems: as for `tts.sweep`; None with `history`.
+        strategies: open-ended ones (n=none); allocators: which to try, as for `tts.sweep`; none is a choice of them.
+        budget: for everything together, pilot included: `tokens=200k`, `usd=3`.
+        pilot: samples of each problem that are really drawn, and their verifications; a run folder, resumed by the same
+            call, in which they stay.
+        history: a pool of earlier samples in place of a pilot.
+        draws: imagined benchmarks (see `tts.predict`), each replayed under every budget.
+        seed: of pilot and draws.
+        out: the folder for the pilot and plan.json.
+        sampling, cluster, address, target: as for `tts.sweep`.
+
+    Raises: BudgetTooSmall if the pilot leaves less than one sample; otherwise as `tts.sweep` and `tts.replay`.
+    """
+    return _run_sync(
+        aplan(
+            problems,
+            strategies,
+            budget=budget,
+            allocators=allocators,
+            pilot=pilot,
+            history=history,
+            draws=draws,
+            seed=seed,
+            sampling=sampling,
+            out=out,
+            watcher=watcher,
+            on_draw=on_draw,
+            cluster=cluster,
+            address=address,
+            **target,
+        )
+    )
+
+
+def foresee(
+    pool: Pool,
+    strategies: Sequence[str],
+    budget: Limits,
+    allocators: Sequence[str] = (),
+    draws: int = 20,
+    seed: int = 0,
+    max_tokens: int | None = None,
+    prices: dict[str, object] | None = None,
+    on_draw: Callable[[int, int], None] = lambda done, of: None,
+) -> Plan:
+    """The part of a plan that spends nothing: from samples to forecasts. Arguments as for `plan`; `budget` is for all
+    problems of the pool."""
+    posterior = Posterior(pool)
+    problems = len(posterior.problems)
+    size = min(problems, MOST_PROBLEMS)
+    tried = list(allocators) or [*ALLOCATORS, *(SCORED if pool.scores and _scoring(strategies) else ())]
+    rights: dict[tuple[str, str, float], list[float]] = {}
+    tokens: dict[tuple[str, str, float], list[float]] = {}
+    for draw in range(draws):
+        imagined = posterior.draw(MOST_SAMPLES, seed * 10_007 + draw, MOST_PROBLEMS)
+        for fraction in FRACTIONS:
+            share = _scaled(budget, fraction * size / problems)
+            rows = replay(
+                imagined, strategies, run_budget=str(share), allocators=tried, seeds=[draw], max_tokens=max_tokens,
+                **prices or {},  # type: ignore[arg-type]  # they are `replay`'s own
+            ).rows  # fmt: skip
+            for row in rows:
+                name = row.strategy + (f":{row.params}" if row.params else "")
+                key = (name, row.allocator, fraction)
+                rights.setdefault(key, []).append(row.accuracy.mean if row.accuracy else 0.0)
+                tokens.setdefault(key, []).append(row.tokens or 0.0)
+        on_draw(draw + 1, draws)
+    forecasts = [
+        Forecast(s, a, f, str(_scaled(budget, f)), Spread.of(values), float(np.mean(tokens[s, a, f])))
+        for (s, a, f), values in rights.items()
+    ]
+    best = max((f for f in forecasts if f.fraction == 1.0), key=lambda f: (round(f.accuracy.mean, 4), -f.tokens))
+    more, now = (np.array(rights[best.strategy, best.allocator, fraction]) for fraction in (1.1, 1.0))
+    return Plan(
+        measure="accuracy" if posterior.graded else "agreement",
+        forecasts=forecasts,
+        recommended=best,
+        next_tenth=Spread.of(list(more - now)),
+        pilot=Cost(),
+        left=str(budget),
+        samples=min(posterior.counts.values()),
+        problems=problems,
+    )
+
+
+def _write(folder: Path, planned: Plan) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / "plan.json", as_json(planned).encode())
+    except OSError as error:
+        raise StorageFull(f"cannot write into {folder}: {error.strerror}", path=str(folder)) from None
+
+
+def _scoring(strategies: Sequence[str]) -> bool:
+    return any(True for text in strategies for _ in verifier_names(parse_specs(text)))
+
+
+def _listed(given: str | Sequence[str]) -> list[str]:
+    return [given] if isinstance(given, str) else list(given)
+
+
+def _scaled(budget: Limits, factor: float) -> Limits:
+    def whole(amount: int | None) -> int | None:
+        return None if amount is None else max(1, round(amount * factor))
+
+    return Limits(
+        whole(budget.samples),
+        whole(budget.tokens),
+        None if budget.usd is None else budget.usd * factor,
+        whole(budget.flops),
+    )
+
+
+def _rest(budget: Limits, paid: Cost) -> Limits:
+    spent = {"samples": paid.samples, "tokens": paid.tokens, "usd": paid.usd, "flops": paid.flops}
+    left = {
+        name: amount - (spent[name] or 0)
+        for name in ("samples", "tokens", "usd", "flops")
+        if (amount := getattr(budget, name)) is not None
+    }
+    gone = [name for name, amount in left.items() if amount <= 0]
+    if gone:
+        raise BudgetTooSmall(
+            f"the pilot has used up the budget of {budget}: it spent {spent[gone[0]]:,} {gone[0]}; raise the budget, "
+            f"or ask for a smaller pilot",
+            limit=gone[0],
+            spent=spent[gone[0]],
+        )
+    return Limits(**left)

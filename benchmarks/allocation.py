@@ -11,21 +11,27 @@ Sections: stop, spend, math, misled, limits, speed.
 from __future__ import annotations
 
 import asyncio
+import random
 import sys
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
+from tts.actions import Finished, Generate, Request, Work
+from tts.allocation import Pot
+from tts.allocators.marginal import marginal
+from tts.budget import Limits
 from tts.clusters.recorded import Fleet
 from tts.intervals import paired_difference
 from tts.pool import Pool, Sample
 from tts.poolimport import equated, import_pool
 from tts.replays import choose, replay
 from tts.report import Outcome
+from tts.types import Candidate, Completion, Cost, Usage
 
 SETS = {"boinf_aime2024": 30, "boinf_gpqa_diamond": 6}  # shuffles of the samples: fewer where there are more problems
 FLEET = Fleet(slots=8)  # few in flight, so that decisions know much; the price of more is a table of its own
@@ -329,12 +335,85 @@ def limits(pools: Path | None = None) -> str:
     )
 
 
+class _Tokens:
+    """Costs that take no time to compute."""
+
+    def worst(self, action: Work) -> Cost:
+        return Cost(1, 1000)
+
+    def actual(self, action: Work, usage: Usage) -> Cost:
+        return Cost(1, usage.completion_tokens)
+
+
+def _decisions(problems: int, decisions: int) -> float:
+    """Microseconds from one event to the next grant, with so many problems open, each asking for four."""
+    pot = Pot("c", marginal(floor=0.0, most=1000), Limits(tokens=10**12), _Tokens())
+    draw = random.Random(0)
+    asked = [0] * problems
+
+    def ask(i: int) -> None:
+        asked[i] += 1
+        pot.ask(Generate(f"c/{i}/{asked[i]}", Request(())))
+
+    for i in range(problems):
+        pot.open(f"c/{i}", str(i), {})
+        for _ in range(4):
+            ask(i)
+    pot.wake(None)
+    live = deque(cast(Generate, pot.grant()) for _ in range(64))
+    ends = [
+        (Completion("", usage=Usage(1, draw.randint(50, 150))), str(draw.choice((1, 1, 1, 2, 3)))) for _ in range(1000)
+    ]
+    began = time.perf_counter()
+    for turn in range(decisions):
+        action = live.popleft()
+        completion, answer = ends[turn % 1000]
+        pot.hear(Finished(action.id, 0.0, completion), Candidate(action.id, "", answer, completion))
+        ask(int(action.id.split("/")[1]))
+        live.append(cast(Generate, pot.grant()))
+        pot.records.clear()
+    return (time.perf_counter() - began) / decisions * 1e6
+
+
+def speed(pools: Path | None = None) -> str:
+    """Of decisions, and of a replay with and without them; the best of five, taken in turn."""
+    rows = [
+        (
+            f"{problems:,} open problems",
+            f"{min(_decisions(problems, min(40_000, 30 * problems)) for _ in range(3)):.1f} us a decision",
+        )
+        for problems in (100, 1_000, 10_000)
+    ]
+    pool = made_pool([0.1, 0.3, 0.5, 0.7, 0.9] * 20, _honest, 1)
+    took: dict[str, float] = {}
+    for _ in range(5):
+        for how in ("equal", "uniform", "marginal:floor=0"):
+            began = time.perf_counter()
+            # The run's budget makes the conductor take part in all of them.
+            done = replay(pool, OPEN, budgets="samples=32", run_budget="samples=1g", allocators=how, seeds=2)
+            took[how] = min(took.get(how, 1e9), (time.perf_counter() - began) / done.replayed.samples)
+    rows += [
+        (f"replay, {how}", f"{1e6 * seconds:.0f} us a sample, {seconds / took['equal']:.2f} x equal shares")
+        for how, seconds in took.items()
+    ]
+    return "\n\n".join(
+        [
+            "## Speed",
+            table(("what", "takes"), rows),
+            verdict(
+                "replay with marginal over equal shares", took["marginal:floor=0"] / took["equal"], 1.1, above=False
+            ),
+        ]
+    )
+
+
 SECTIONS: dict[str, Callable[[Path], str]] = {
     "stop": stop,
     "spend": spend,
     "math": math,
     "misled": misled,
     "limits": limits,
+    "speed": speed,
 }
 
 

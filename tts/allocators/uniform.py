@@ -4,7 +4,7 @@ from tts.allocation import Allocator
 from tts.allocators.rules import equally
 
 
-def uniform(*, most: int = 64, ahead: int = 8) -> Allocator:
+def uniform(*, most: int = 64, ahead: int = 4) -> Allocator:
     """One sample for each problem, then a second one for each, until the budget ends.
 
     Unlike an equal share for each, a problem with long samples costs more than one with short ones: so `uniform` under

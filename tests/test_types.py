@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from msgspec import inspect
 
 from tts import errors
+from tts.bins import Policy
 from tts.budget import Limits
 from tts.errors import InvalidParameter, TTSError, unknown_name
 from tts.journal import Record, decode, encode
@@ -76,6 +77,9 @@ RULED: dict[type, st.SearchStrategy[Any]] = {  # those that check what they are 
         max_tokens=st.integers(1, 99999),
         stop=st.lists(st.text(max_size=3), max_size=4).map(tuple),
         top_logprobs=st.integers(0, 20),
+    ),
+    Policy: st.sampled_from(
+        [Policy((), ("majority_vote/4",)), Policy((0.4, 0.8), ("majority_vote/4", "best_of_n/8", "majority_vote/16"))]
     ),
     Limits: st.builds(Limits, samples=COUNTS, tokens=COUNTS, usd=AMOUNTS, flops=COUNTS, seconds=AMOUNTS),
 }

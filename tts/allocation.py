@@ -17,6 +17,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 from tts.actions import Event, Finished, Generate, Progressed, Refused, Scored, Verify
 from tts.budget import PICODOLLARS, Ledger, Limits
@@ -133,7 +134,8 @@ class Outlook(Value, frozen=True):
 Bidding = Callable[[Standing, Outlook], Bid]
 
 
-class Allocator(Value, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Allocator:
     """How one budget is shared among problems. Pure: `bid` is a function of what it is shown.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from hashlib import blake2b
 
 import msgspec
@@ -88,7 +89,7 @@ def pots_of(cells: Sequence[Cell], costs: CostModel, most: int | None = None) ->
             continue
         allocator = allocator_of(cell.allocator)
         if most is not None and most < allocator.most:
-            allocator = msgspec.structs.replace(allocator, most=most)
+            allocator = replace(allocator, most=most)
         found[cell.id] = Pot(cell.id, allocator, cell.pot, costs)
     return found
 

@@ -4,7 +4,7 @@ from tts.allocation import Allocator, Bid, Outlook, Standing
 from tts.allocators.rules import vote_gain, within
 
 
-def marginal(*, floor: float = 0.0005, pilot: int = 2, most: int = 64, ahead: int = 4) -> Allocator:
+def marginal(*, floor: float = 0.001, pilot: int = 2, most: int = 64, ahead: int = 4) -> Allocator:
     """Greedy by the expected gain of the vote, under a posterior over the two leading answers; per token spent.
 
     Damani et al. (2024), arXiv:2410.04707: greedy by marginal reward is exact where gains fall with each sample.

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from tts.actions import Event, Request
+from tts.allocation import Pot
 from tts.budget import Limits
 from tts.clusters.local import open_local
 from tts.clusters.simulated import SimulatedCluster
@@ -17,7 +18,7 @@ from tts.costs import CostModel
 from tts.errors import StreamBroken
 from tts.journal import History, Record
 from tts.outcome import Result
-from tts.registry import parse_specs, strategy, verifiers_of
+from tts.registry import allocator_of, parse_allocators, parse_specs, strategy, verifiers_of
 from tts.runfolder import NoJournal
 from tts.target import resolved
 from tts.testing.replies import Misbehaviour, Script
@@ -109,15 +110,22 @@ class Carrier:
         limits: Limits = Limits(),
         history: Sequence[Record] = (),
         window: int = 64,
+        pot: tuple[str, Limits] | None = None,
         on_events: Callable[[Sequence[Event]], None] = lambda events: None,
     ) -> tuple[list[Record], dict[str, Result], Conductor]:
         """The records it wrote, the results by search, and the conductor, whose ledger held at every step."""
         (spec,) = parse_specs(text)
         verifiers = verifiers_of([spec], None if self.site is None else self.site.verifier)
+        costs = CostModel()
+        pots = {}
+        if pot is not None:
+            (how,) = parse_allocators(pot[0])
+            pots["cell"] = Pot("cell", allocator_of(how), pot[1], costs)
         conductor = Conductor(
             [Planned("cell", problem, spec, share) for problem in problems],
             strategy,
-            costs=CostModel(),
+            costs=costs,
+            pots=pots,
             verifiers=verifiers,
             sampling=SAMPLING,
             limits=limits,

@@ -14,7 +14,7 @@ from live import Carrier, replayed
 from tts.actions import Cancelled, Failed, Finished, Refused, Scored
 from tts.budget import Limits
 from tts.clusters.spec import ClusterSpec
-from tts.journal import Decided, Granted, Lost, Record
+from tts.journal import Allotted, Decided, Granted, Lost, Record, Stopped
 from tts.registry import STRATEGIES
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Misbehaviour, Reply, arithmetic, last_user_text
@@ -145,3 +145,41 @@ def test_samples_that_fail_end_in_an_answer_or_a_typed_error(
     if text in ORDER_FREE:
         assert answers(results) == expected_of_broken[text]
     assert_each_grant_ended_once(records)
+
+
+def allotments(carrier: Carrier, text: str, how: str, window: int) -> tuple[Any, Any]:
+    limits = Limits(samples=30)
+    records, results, conductor = carrier.run(text, PROBLEMS, pot=(how, limits), window=window)
+    pot = conductor._pots["cell"]
+    assert pot.in_flight == 0 and not pot.ledger.reservations
+    assert pot.ledger.spent.samples <= 30
+    assert sum(r.bill.total.samples for r in results.values()) == pot.ledger.spent.samples
+    return [r for r in records if isinstance(r, Allotted | Stopped)], results
+
+
+@pytest.mark.parametrize(
+    ("text", "how"),
+    [
+        ("majority_vote:n=none", "marginal"),
+        ("majority_vote:n=none", "blend_asc"),
+        ("best_of_n:n=none,verifier=judge", "success"),
+    ],
+)
+def test_an_allocator_decides_alike_on_every_cluster(carrier: Carrier, text: str, how: str) -> None:
+    """With one request in flight the events come in one order everywhere."""
+    with Carrier("simulated", script, "") as simulated:
+        expected, results = allotments(simulated, text, how, 1)
+    found, _ = allotments(carrier, text, how, 1)
+    assert [decision(r) for r in found] == [decision(r) for r in expected]
+    assert len(found) > 12 and len({len(r.candidates) for r in results.values()}) > 1, "not all got the same"
+
+
+def test_a_shared_budget_is_spent_to_its_end_with_many_in_flight(carrier: Carrier) -> None:
+    _, results = allotments(carrier, "majority_vote:n=none", "uniform", 16)
+    counts = [len(results[f"cell/p{i}"].candidates) for i in range(6)]
+    assert sum(counts) == 30
+    assert min(counts) >= 4, "one whose four asks are all in flight may be overtaken by one sample"
+
+
+def decision(record: Allotted | Stopped) -> Any:
+    return (record.id, record.value) if isinstance(record, Allotted) else (record.search, record.reason, record.votes)

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from tts.actions import Cancelled, Failed, Finished, Progressed, Refused, Returned, Scored, Woke
-from tts.journal import Decided, Granted, Lost, Record, Shared
+from tts.journal import Allotted, Decided, Granted, Lost, Record, Shared, Stopped
 from tts.runfolder import JOURNAL, read_records
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import arithmetic
@@ -28,10 +28,12 @@ import msgspec
 from tts import api
 from tts.types import Sampling
 
-url, out, *strategies = sys.argv[1:]
+url, out, *given = sys.argv[1:]
+allocators = [text.removeprefix("by ") for text in given if text.startswith("by ")]
+strategies = [text for text in given if not text.startswith("by ")]
 result = api.sweep(
     "arithmetic?size=40&seed=7", strategies, out=out, base_url=url, concurrency=16, report=False,
-    sampling=Sampling(max_tokens=40),
+    sampling=Sampling(max_tokens=40), allocators=allocators, budgets="tokens=100" if allocators else "",
 )
 sys.stdout.buffer.write(msgspec.json.encode((result.spent, result.lost, len(result.outcomes), result.planned)))
 """
@@ -122,6 +124,36 @@ def test_a_race_killed_and_resumed_adds_up_though_its_samples_may_differ(tmp_pat
     assert len(ended) == len(set(ended))
     assert_the_ledger_adds_up(records, spent, lost)
     assert decoded <= spent.tokens
+
+
+def test_shared_budgets_hold_through_kills_and_no_ask_is_allotted_twice(tmp_path: Path) -> None:
+    given = ("majority_vote:n=none", "best_of_n:n=none,verifier=judge", "by marginal", "by success")
+    with FakeEngine(arithmetic(per_token_s=0.002)) as engine:
+        draw = random.Random(3)
+        points = sorted(draw.randrange(5_000, 250_000) for _ in range(8))
+        kills = sum(killed_once_past(point, engine.base_url, tmp_path, given) for point in points)
+        spent, lost, decided, planned = finish(engine.base_url, tmp_path, given)
+        engine.wait_idle()
+        decoded = engine.stats().tokens
+    assert kills >= 4 and decided == planned == 4 * 40
+    assert decoded <= spent.tokens
+
+    records = list(read_records(tmp_path / JOURNAL))
+    assert_the_ledger_adds_up(records, spent, lost)
+    allotted = [r.id for r in records if isinstance(r, Allotted)]
+    assert len(allotted) == len(set(allotted)), "what was granted before a crash is not decided again"
+    assert {r.id for r in records if isinstance(r, Granted)} <= set(allotted)
+    bills: dict[str, list[int]] = {}
+    for record in records:
+        if isinstance(record, Decided):
+            bills.setdefault(record.search.partition("/")[0], []).append(record.bill.total.tokens)
+    assert len(bills) == 4 and all(len(tokens) == 40 for tokens in bills.values())
+    for cell, tokens in bills.items():
+        assert sum(tokens) <= 40 * 100, cell
+        stopped = sum(isinstance(r, Stopped) and r.search.startswith(cell) for r in records)
+        assert stopped == 40 or sum(tokens) > 40 * 100 - 80, f"{cell} left what somebody wanted"
+        if "by marginal" in cell:  # `success` has nothing to go by where nothing is verified
+            assert max(tokens) > 2 * min(tokens), f"{cell} gave everybody the same"
 
 
 def assert_the_ledger_adds_up(records: list[Record], spent: Cost, lost: Cost) -> None:

@@ -195,9 +195,9 @@ async def asweep(
         "seeds": tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds),
         "grader": task.grader,
     }
-    specs = RunConfig.checked(**base).specs()
-    base["plugins"] = plugin_digests([*specs, *filter(None, RunConfig.checked(**base).allocations())])
     config = RunConfig.checked(**base)
+    specs = config.specs()
+    base["plugins"] = plugin_digests(specs, filter(None, config.allocations()))
     cells = cells_of(config, len(task.examples))
     pricing = Pricing(target)
     async with Workers() as workers, open_site(cluster, address, target, workers) as site:

@@ -74,8 +74,8 @@ class Lost(Value, frozen=True, tag="lost"):
 
 
 class Allotted(Value, frozen=True, tag="allotted"):
-    """An allocator has granted this ask under its cell's budget. `value`: the expected gain of the problem's accuracy,
-    for what a mean sample of the run costs, with which it came first; None for a pilot sample."""
+    """An allocator has granted this ask under its cell's budget. `value`: its bid, over what the ask was expected to
+    cost in mean samples of the run, with which it came first; None for a pilot sample."""
 
     id: str
     value: float | None = None

@@ -210,11 +210,11 @@ def _parsed(text: str, kind: str, resolve: Callable[[str], Callable[..., Any]]) 
     return [StrategySpec(name, dict(zip(values, combo, strict=True))) for combo in itertools.product(*axes)]
 
 
-def plugin_digests(specs: Iterable[StrategySpec]) -> dict[str, str]:
-    """File -> a short hash of its source, for the strategies and verifiers that are named by file, defaults included.
-    Raises: InvalidParameter for a file that is not there."""
+def plugin_digests(specs: Iterable[StrategySpec], allocators: Iterable[StrategySpec] = ()) -> dict[str, str]:
+    """File -> a short hash of its source, for the strategies, verifiers and allocators that are named by file, defaults
+    included. Raises: InvalidParameter for a file that is not there."""
     specs = list(specs)
-    names = [*(spec.name for spec in specs), *verifier_names(specs)]
+    names = [*(spec.name for spec in (*specs, *allocators)), *verifier_names(specs)]
     files = {name.rpartition(":")[0] for name in names if ".py:" in name}
     return {file: hashlib.blake2b(_file(file).read_bytes(), digest_size=8).hexdigest() for file in sorted(files)}
 

@@ -20,7 +20,8 @@ def success(
     which falls with b, so greedy is exact. Departs from the paper: no trained probe; the posterior is
     Beta(passes + successes, fails + failures); what is in flight, or waits for its verification, counts as a failure
     to come; and a success is trusted only so far: with k of them a problem's gain is (1 - trust)^k of that, so that it
-    comes after those without one, and a verifier that errs costs little.
+    comes after those without one, and a verifier that errs costs little. Where a strategy verifies nothing, every
+    sample counts as a failure to come, and all problems get about the same.
 
     Args:
         threshold: the score from which on a candidate passes.

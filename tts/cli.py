@@ -1,5 +1,5 @@
-"""The command line: `tts solve | sweep | plan | replay | pool | report | strategies | allocators | model |
-doctor`.
+"""The command line: `tts solve | sweep | plan | advise | replay | pool | report | strategies | allocators
+| model | doctor`.
 
 Exit codes: 0 done · 1 an error of ours or a strategy's · 2 the call was wrong · 3 a model server failed · 4 the run
 folder failed · 5 the Ray cluster failed · 130 interrupted (everything paid for is saved).
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, cast
 
 import typer
 
+from tts.advicecli import advise_app
 from tts.poolcli import Allocators, pool_app, print_json, replay
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ app = typer.Typer(
 model_app = typer.Typer(help="The small models that run in process.", no_args_is_help=True)
 app.add_typer(model_app, name="model")
 app.add_typer(pool_app, name="pool")
+app.add_typer(advise_app, name="advise")
 app.command()(replay)
 
 BaseUrl = Annotated[

@@ -204,6 +204,14 @@ def test_a_newer_version_is_refused_with_the_program_that_can_read_it() -> None:
         History([Header(99, "tts 7.0.0", {})])
 
 
+def test_a_journal_of_the_version_before_allocators_is_read_and_its_run_can_be_resumed() -> None:
+    history = History([Header(2, "tts", {"model": "m"}), *cell("a")])
+    assert history.decided == {"a/p": decided("a/p")}
+    history.check({"model": "m", "allocators": None})
+    with pytest.raises(RunMismatch, match="allocators: was None, now"):
+        history.check({"model": "m", "allocators": ["marginal"]})
+
+
 def test_another_configuration_is_refused_with_every_setting_that_differs() -> None:
     config = {"model": "m", "sampling": {"max_tokens": 64, "stop": []}, "seeds": [0, 1]}
     history = History([Header(VERSION, "tts", config)])

@@ -116,15 +116,12 @@ class Outlook(Value, frozen=True):
 
     Args:
         cost: of the problem's next sample as expected, in mean samples of the run: 2.0 is twice as dear as most.
-        mean: what a sample costs in the mean, in `unit`: that of the limit that binds.
         seconds: how long the next sample is expected to take; left_s: what is left of the run's time, None if it has no
             limit.
-        closed: how many problems have been decided; spent: what they cost in all, in `unit`.
+        closed: how many problems have been decided; spent: what they cost in all, in the unit of the limit that binds.
     """
 
     cost: float = 1.0
-    mean: float = 1.0
-    unit: str = "tokens"
     seconds: float = 0.0
     left_s: float | None = None
     closed: int = 0
@@ -222,10 +219,6 @@ class Pot:
     def in_flight(self) -> int:
         """Granted and not ended."""
         return len(self._granted)
-
-    def standing(self, search: str) -> Standing:
-        """What is known of an open search's problem."""
-        return self._problems[search].standing
 
     def open(self, search: str, problem_id: str, scores: Scores, stopped: str = "") -> None:
         """A search of this pot begins, or began in an earlier session, which may have stopped it. `scores` are the
@@ -421,7 +414,7 @@ class Pot:
         seconds = (standing.micros / 1e6 + self._scale.seconds) / weight
         limit = self.ledger.limits.seconds
         left = None if limit is None else max(0.0, limit - self.now)
-        return Outlook(cost, mean, self._scale.unit, seconds, left, self._closed, self._closed_spent[unit])
+        return Outlook(cost, seconds, left, self._closed, self._closed_spent[unit])
 
     def _reprice(self) -> None:
         """Look what a sample costs and which limit binds, after 1, 2, 4, 8 ... samples. Not at every one: a price that

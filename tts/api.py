@@ -149,7 +149,7 @@ def solve(
     Works inside a running event loop, too. Raises: UsageError for a call that cannot work, EndpointError for a server
     that does not; an answer that could not be found is not an exception but `answer=None` with `error`.
     """
-    return _run_sync(
+    return run_sync(
         asolve(
             prompt,
             strategy,
@@ -294,7 +294,7 @@ def sweep(
     Raises: UsageError for a call that cannot work, before anything is spent; EndpointError and RunError for a run that
         had to stop: everything paid for is in the folder.
     """
-    return _run_sync(
+    return run_sync(
         asweep(
             problems,
             strategies,
@@ -433,7 +433,7 @@ async def areport(folder: str | Path) -> SweepResult:
 
 def report(folder: str | Path) -> SweepResult:
     """See `areport`."""
-    return _run_sync(areport(folder))
+    return run_sync(areport(folder))
 
 
 # --- the small print
@@ -544,7 +544,7 @@ def write_outcomes(folder: Path, outcomes: Sequence[Outcome]) -> dict[str, Path]
     return {path.name: path}
 
 
-def _run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
+def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run to the end, inside a running loop, too (a notebook's): then on a loop of its own in another thread. An
     interrupt there cancels the run, so that its journal is closed and its streams are."""
     try:

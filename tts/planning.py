@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Unpack
 import msgspec
 import numpy as np
 
-from tts.api import _run_sync, asweep
+from tts.api import asweep, run_sync
 from tts.budget import Limits
 from tts.errors import BudgetTooSmall, InvalidParameter, StorageFull
 from tts.pool import Pool
@@ -187,7 +187,7 @@ def plan(
 
     Raises: BudgetTooSmall if the pilot leaves less than one sample; otherwise as `tts.sweep` and `tts.replay`.
     """
-    return _run_sync(
+    return run_sync(
         aplan(
             problems,
             strategies,

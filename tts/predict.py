@@ -64,6 +64,13 @@ class Posterior:
         self.prior = _beta_prior([(p.rights, len(p.answers)) for p in self._problems]) if self.graded else (1.0, 1.0)
         self._novelty = _novelty([self._wrong(p) for p in self._problems])
         self._mean = float(np.mean(np.concatenate([p.logs for p in self._problems])))
+        self._scores = {
+            (name, right): [
+                s for p in self._problems for s, hit in zip(p.scores[name], p.right, strict=True) if hit == right
+            ]
+            for name in pool.scores
+            for right in (True, False)
+        }
         self._residuals = {right: self._residuals_of(right) for right in (True, False)}
 
     @property
@@ -128,16 +135,8 @@ class Posterior:
         own = [s for s, hit in zip(seen.scores[name], seen.right, strict=True) if hit == right]
         if own and random.random() < len(own) / (len(own) + 2):
             return own[int(random.integers(len(own)))]
-        every = self._pooled(name, right)
+        every = self._scores[name, right]
         return every[int(random.integers(len(every)))] if every else None
-
-    def _pooled(self, name: str, right: bool) -> Sequence[float | None]:
-        cache: dict[tuple[str, bool], list[float | None]] = self.__dict__.setdefault("_scores", {})
-        if (name, right) not in cache:
-            cache[name, right] = [
-                s for p in self._problems for s, hit in zip(p.scores[name], p.right, strict=True) if hit == right
-            ]
-        return cache[name, right]
 
 
 def _urn(

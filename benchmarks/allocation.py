@@ -288,10 +288,10 @@ def _hostile(i: int, right: bool, draw: np.random.Generator) -> float:
 
 
 CASES: dict[str, tuple[Sequence[float], Callable[[int, bool, np.random.Generator], float]]] = {
-    "all equally hard (p = 0.5)": ([0.5] * 400, _honest),
-    "all hopeless (p = 0.02)": ([0.02] * 400, _honest),
-    "verifier uninformative": ([0.1, 0.3, 0.5, 0.7, 0.9] * 80, _blind),
-    "verifier adversarial on 20 %": ([0.1, 0.3, 0.5, 0.7, 0.9] * 80, _hostile),
+    "all equally hard (p = 0.5)": ([0.5] * 1600, _honest),
+    "all hopeless (p = 0.02)": ([0.02] * 1600, _honest),
+    "verifier uninformative": ([0.1, 0.3, 0.5, 0.7, 0.9] * 320, _blind),
+    "verifier adversarial on 20 %": ([0.1, 0.3, 0.5, 0.7, 0.9] * 320, _hostile),
 }
 JUDGED = ("best_of_n:n=none,verifier=verifier", "best_of_n:n=none,verifier=verifier,selector=weighted_majority")
 
@@ -303,15 +303,15 @@ def misled(pools: Path | None = None) -> str:
         pool = made_pool(rights, score, 1)
         ways = [(OPEN, SPENDING)] + [(spec, ("success", "bandit", "saturation")) for spec in JUDGED]
         for spec, how in ways:
-            base = allocated(pool, ["uniform"], 5, 8 * float(pool.completion_tokens.mean()), spec=spec)["uniform"]
-            found = allocated(pool, how, 5, base.tokens, spec=spec)
+            base = allocated(pool, ["uniform"], 1, 8 * float(pool.completion_tokens.mean()), spec=spec)["uniform"]
+            found = allocated(pool, how, 1, base.tokens, spec=spec)
             for name, cell in found.items():
                 d = difference(cell, base)
                 worst = min(worst, d[0])
                 rows.append((case, spec, name, f"{base.accuracy:.1f}", signed(d), f"{cell.tokens / base.tokens:.2f}"))
     return "\n\n".join(
         [
-            "## Mis-specified cases: 400 made problems, 8 samples' tokens each, 5 shuffles",
+            "## Mis-specified cases: 1,600 made problems, 8 samples' tokens each",
             table(("case", "strategy", "allocator", "uniform", "difference", "tokens"), rows),
             verdict("worst difference", worst, -1.0),
         ]

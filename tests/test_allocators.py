@@ -135,7 +135,9 @@ def test_blend_asc_prefers_the_least_certain_vote_and_stops_by_its_martingale() 
 
 
 def test_the_bandit_eliminates_the_solved_and_puts_the_hopeless_off() -> None:
-    assert stop("bandit", "ab", [0.3, 0.96]) == "solved" and stop("bandit", "aaaa") == "solved"
+    assert stop("bandit", "aaaa") == "solved" and stop("bandit", "abc", [0.3, 0.96, 0.97]) == "solved"
+    assert stop("bandit", "ab", [0.3, 0.96]) == "", "a verifier that errs passes one of many by chance"
+    assert stop("bandit", "ab", [0.3, 0.96], confirm=1) == "solved"
     how = made("bandit")
     hopeless, open_ = how.bid(standing("abcdefgh"), HERE), how.bid(standing("abababab"), HERE)
     assert not hopeless.stop and hopeless.value < open_.value / 10

@@ -8,6 +8,7 @@ from tts.selectors import lead_probability
 def bandit(
     *,
     solved: float = 0.95,
+    confirm: int = 2,
     hopeless: float = 0.2,
     patience: int = 8,
     most: int = 64,
@@ -22,6 +23,7 @@ def bandit(
 
     Args:
         solved: a score, or without a verifier a probability of the lead, at which a question is solved.
+        confirm: candidates that must have such a score; 1 is enough for verifiers that are never wrong.
         hopeless: hope below which a question is put off.
         patience: samples before that.
         most: samples of one problem.
@@ -30,13 +32,14 @@ def bandit(
     """
     within("hopeless", hopeless, 0.0, 1.0)
     within("patience", patience, 1, most)
+    within("confirm", confirm, 1, most)
 
     def bid(standing: Standing, outlook: Outlook) -> Bid:
         scores = standing.mean_scores()
-        sure = max(scores) if scores else lead_probability(*standing.lead)
-        if sure >= solved:
+        solutions = sum(score >= solved for score in scores)
+        if solutions >= confirm or (not scores and lead_probability(*standing.lead) >= solved):
             return Bid(0.0, "solved")
-        hope = sure if scores else standing.lead[0] / max(1, standing.samples)
+        hope = max(scores) if scores else standing.lead[0] / max(1, standing.samples)
         value = equally(standing, outlook).value
         return Bid(value / most if standing.samples >= patience and hope < hopeless else value)
 

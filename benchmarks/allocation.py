@@ -34,7 +34,8 @@ from tts.report import Outcome
 from tts.types import Candidate, Completion, Cost, Usage
 
 SETS = {"boinf_aime2024": 30, "boinf_gpqa_diamond": 6}  # shuffles of the samples: fewer where there are more problems
-FLEET = Fleet(slots=8)  # few in flight, so that decisions know much; the price of more is a table of its own
+FLEET = Fleet(slots=4)  # few in flight, so that decisions know much; `SLOTS` show what fewer and more come to
+SLOTS = (1, 8, 64)
 FLOORS = (0.002, 0.001, 0.0005, 0.00025)
 STOPPING = (
     "marginal", "adaptive_consistency", "esc", "best_of_infinity", "blend_asc", "saturation", "price", "bandit",
@@ -211,7 +212,6 @@ def _spend(name: str, models: Mapping[str, Pool], seeds: int) -> tuple[str, dict
         uniform = {m: uniform_at(pool, n, seeds) for m, pool in models.items()}
         most = {m: uniform_at(pool, 64, seeds) for m, pool in models.items()}
         found = {m: allocated(pool, SPENDING, seeds, uniform[m].tokens) for m, pool in models.items()}
-        busy = {m: allocated(pool, ["marginal"], seeds, uniform[m].tokens, Fleet()) for m, pool in models.items()}
         rows = []
         for m, base in uniform.items():
             cell = found[m]["marginal"]
@@ -220,7 +220,12 @@ def _spend(name: str, models: Mapping[str, Pool], seeds: int) -> tuple[str, dict
         gains[n] = [found[m]["marginal"].accuracy - uniform[m].accuracy for m in models]
         ceiling = float(np.mean([most[m].accuracy - uniform[m].accuracy for m in models]))
         others = [(how, *_gain(uniform, {m: f[how] for m, f in found.items()})) for how in found[next(iter(found))]]
-        others.append(("marginal, 64 slots", *_gain(uniform, {m: f["marginal"] for m, f in busy.items()})))
+        for slots in SLOTS:
+            busy = {
+                m: allocated(pool, ["marginal"], seeds, uniform[m].tokens, Fleet(slots=slots))["marginal"]
+                for m, pool in models.items()
+            }
+            others.append((f"marginal, {slots} slots", *_gain(uniform, busy)))
         parts += [
             f"Budget: the tokens of majority@{n}.",
             table(("model", f"majority@{n}", "marginal's gain", "tokens", "majority@64's gain"), rows),
@@ -429,7 +434,10 @@ def main() -> None:
         parts.append(SECTIONS[name](pools))
         print(parts[-1], f"\n\n({time.perf_counter() - began:.0f} s)\n", flush=True)
     if not chosen:
-        head = "# Allocators\n\nWritten by `python benchmarks/allocation.py POOLS`.\n\n"
+        head = (
+            "# Allocators\n\nWritten by `python benchmarks/allocation.py POOLS`. Replays have "
+            f"{FLEET.slots} requests in flight, unless they say otherwise.\n\n"
+        )
         Path(__file__).with_suffix(".md").write_text(head + "\n\n".join(parts) + "\n")
 
 

@@ -169,7 +169,7 @@ def test_a_pilot_that_leaves_nothing_is_refused_with_its_cost(tmp_path: Path) ->
 
 
 def test_the_command_line_plans_from_history_and_says_what_to_do(tmp_path: Path) -> None:
-    command = ["plan", "--history", "example", "--budget", "samples=160", "--draws", "3", "--out", str(tmp_path)]
+    command = ["plan", "--history", "example", "--budget", "samples=80", "--draws", "2", "--out", str(tmp_path)]
     shown = CliRunner().invoke(app, command)
     assert shown.exit_code == 0, shown.output
     assert "accuracy in percent" in shown.output and "2 x budget" in shown.output

@@ -1,4 +1,4 @@
-"""Where problems come from: JSON Lines, `reasoning-gym`, and arithmetic that needs neither file nor package.
+"""Where problems come from: JSON Lines, `reasoning-gym`, and arithmetic and chains that need neither file nor package.
 
 An `Example` is a problem with its reference answer. Strategies are given the `Problem` alone.
 """
@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from tts.answers import extract, is_plain, normalise
+from tts.chains import LEVELS, chain
 from tts.errors import BadProblem, InvalidParameter, unknown_name
 from tts.types import AnswerFormat, Problem, Value
 
@@ -28,9 +29,10 @@ REASONING_GYM = "reasoning-gym"
 
 _SOURCES = (
     "A source is the path of a JSON Lines file, - for standard input, reasoning-gym:NAME?size=50&seed=7, "
-    "or arithmetic?size=50&seed=7&terms=3&digits=2."
+    "arithmetic?size=50&seed=7&terms=3&digits=2, or chain?size=50&seed=7&levels=1,2,3."
 )
 _ARITHMETIC_DEFAULTS = {"size": 50, "seed": 0, "terms": 3, "digits": 2, "operations": "plus,minus", "steps": True}
+_CHAIN_DEFAULTS = {"size": 50, "seed": 0, "levels": "1,2,3,4,5"}
 _LOAD_LIMIT_S = 600.0
 
 
@@ -74,6 +76,9 @@ def load(
     `arithmetic?size=50&seed=7&terms=3&digits=2&operations=plus,minus&steps=true`: sums in plain English, built in;
     `steps=false` leaves out the request to work step by step and to end with "Answer: N".
 
+    `chain?size=50&seed=7&levels=1,2,3,4,5`: chains of arithmetic told in words (`tts.chains`), built in; the levels, 1
+    the easiest, take turns.
+
     Args:
         limit: at most so many problems, from the first on.
         system: a system turn for every problem that has none of its own.
@@ -90,6 +95,8 @@ def load(
     scheme, name, params = parse_source(source)
     if scheme == "arithmetic":
         task = Task(source, tuple(islice(_arithmetic(params), limit)), "exact")
+    elif scheme == "chain":
+        task = Task(source, tuple(islice(_chains(params), limit)), "exact")
     elif scheme == REASONING_GYM:
         task = Task(source, tuple(_reasoning_gym(source, name, limit)), source)
     else:
@@ -121,7 +128,7 @@ def read_examples(path: Path) -> Task:
 
 
 class Source(NamedTuple):
-    """A source taken apart: scheme (`file`, `arithmetic`, `reasoning-gym`), name, parameters."""
+    """A source taken apart: scheme (`file`, `arithmetic`, `chain`, `reasoning-gym`), name, parameters."""
 
     scheme: str
     name: str
@@ -132,7 +139,7 @@ def parse_source(source: str) -> Source:
     """Take a source apart. Parameter values are JSON where they can be read as JSON, else text."""
     head, _, query = source.partition("?")
     scheme, _, name = head.partition(":")
-    if scheme == REASONING_GYM or head == "arithmetic":
+    if scheme == REASONING_GYM or head in ("arithmetic", "chain"):
         return Source(scheme, name, {key: _value(text) for key, text in parse_qsl(query, keep_blank_values=True)})
     return Source("file", source, {})
 
@@ -287,19 +294,12 @@ def _kind(value: Any) -> str:
 
 
 def _arithmetic(params: Mapping[str, Any]) -> Iterator[Example]:
-    for key in params:
-        if key not in _ARITHMETIC_DEFAULTS:
-            raise unknown_name("parameter of arithmetic", key, _ARITHMETIC_DEFAULTS)
-    chosen = {**_ARITHMETIC_DEFAULTS, **params}
+    chosen = _chosen("arithmetic", params, _ARITHMETIC_DEFAULTS)
     operations = str(chosen.pop("operations")).split(",")
     for operation in operations:
         if operation not in _OPERATIONS:
             raise unknown_name("operation of arithmetic", operation, _OPERATIONS)
-    for key, (least, most) in {"size": (1, 10**6), "seed": (0, 2**63), "terms": (2, 50), "digits": (1, 50)}.items():
-        value = chosen[key]
-        if type(value) is not int or not least <= value <= most:
-            message = f"{key} must be a whole number from {least} to {most}, but got {value!r}"
-            raise InvalidParameter(message, name=key, value=repr(value))
+    _check_whole(chosen, {**_SERIES, "terms": (2, 50), "digits": (1, 50)})
     if type(chosen["steps"]) is not bool:
         message = f"steps must be true or false, but got {chosen['steps']!r}"
         raise InvalidParameter(message, name="steps", value=repr(chosen["steps"]))
@@ -322,6 +322,43 @@ def _sum(index: int, random: Random, terms: int, digits: int, operations: list[s
 
 
 _OPERATIONS = {"plus": "+", "minus": "-", "times": "*"}
+
+
+# Chains
+
+
+def _chains(params: Mapping[str, Any]) -> Iterator[Example]:
+    chosen = _chosen("chain", params, _CHAIN_DEFAULTS)
+    _check_whole(chosen, _SERIES)
+    known = [str(level) for level in range(1, len(LEVELS) + 1)]
+    levels = str(chosen["levels"]).split(",")
+    for name in levels:
+        if name not in known:
+            raise unknown_name("level of chain", name, known)
+    for i in range(chosen["size"]):
+        level = int(levels[i % len(levels)])
+        made = chain(Random(f"{chosen['seed']}/{i}"), LEVELS[level - 1])
+        yield Example(Problem(f"chain-{i}", made.text, facts={"level": level}), str(made.answer))
+
+
+# What both take
+
+_SERIES = {"size": (1, 10**6), "seed": (0, 2**63)}
+
+
+def _chosen(source: str, params: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    for key in params:
+        if key not in defaults:
+            raise unknown_name(f"parameter of {source}", key, defaults)
+    return {**defaults, **params}
+
+
+def _check_whole(chosen: Mapping[str, Any], ranges: Mapping[str, tuple[int, int]]) -> None:
+    for key, (least, most) in ranges.items():
+        value = chosen[key]
+        if type(value) is not int or not least <= value <= most:
+            message = f"{key} must be a whole number from {least} to {most}, but got {value!r}"
+            raise InvalidParameter(message, name=key, value=repr(value))
 
 
 # reasoning-gym

@@ -1,0 +1,140 @@
+"""The recipe: `python -m benchmarks.tiny_model`, on one GPU. Each step leaves files in the work folder, and is passed
+over where they are, so that a recipe that was cut goes on where it stopped.
+
+prompts   the wording of reasoning-gym's problems
+basics    a tokenizer; a first model, which solves, thinks, and verifies and revises made-up solutions
+attempts  the first model's own attempts at fresh problems, labelled by the exact checkers
+mastery   training goes on with verification and revision of the model's own attempts
+export    a Hugging Face folder and the GGUF file that `tts` ships (benchmarks/tiny_model/export.py)
+
+`--toy` runs all of it on a CPU in minutes, to find its mistakes where they are cheap.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+from transformers import LlamaForCausalLM
+
+from benchmarks.tiny_model import prompts, sample, train, vocabulary
+from benchmarks.tiny_model.batches import Rows
+from benchmarks.tiny_model.lessons import School
+from benchmarks.tiny_model.train import Plan
+
+SEED = 6
+FULL = {
+    "basics": Plan(tokens=700e6, limit_s=330),
+    "mastery": Plan(tokens=400e6, limit_s=210, rate=1.5e-3),
+    "attempts": (160_000, 120.0),
+    "shape": (256, 6),
+}
+TOY = {
+    "basics": Plan(tokens=1.5e6, limit_s=150, rows=8, workers=1),
+    "mastery": Plan(tokens=0.5e6, limit_s=60, rows=8, rate=1e-3, workers=1),
+    "attempts": (512, 60.0),
+    "shape": (128, 2),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=Path("tiny-model"), help="the work folder")
+    parser.add_argument("--steps", default="prompts,basics,attempts,mastery,export")
+    parser.add_argument("--toy", action="store_true")
+    given = parser.parse_args()
+    given.work.mkdir(parents=True, exist_ok=True)
+    recipe = Recipe(given.work, TOY if given.toy else FULL)
+    for step in given.steps.split(","):
+        began = time.monotonic()
+        getattr(recipe, step)()
+        said(f"{step}: {time.monotonic() - began:.0f} s")
+
+
+class Recipe:
+    """The steps, over one work folder."""
+
+    def __init__(self, work: Path, sizes: dict) -> None:
+        self.work, self.sizes = work, sizes
+        torch.manual_seed(SEED)
+        torch.set_float32_matmul_precision("high")
+
+    def prompts(self) -> None:
+        _once(self.work / "prompts.json", prompts.write)
+
+    def basics(self) -> None:
+        _once(self.work / "tokenizer.json", lambda path: vocabulary.learn(self._school(), SEED, path))
+        _once(self.work / "basics", self._basics)
+
+    def attempts(self) -> None:
+        _once(self.work / "attempts.jsonl", self._attempts)
+
+    def mastery(self) -> None:
+        _once(self.work / "mastery", self._mastery)
+
+    def export(self) -> None:
+        from benchmarks.tiny_model import export  # the one step that needs gguf
+
+        model = train.restore(self.work / "mastery")
+        export.write(model, self.work / "tokenizer.json", self.work / "hf", self.work / "tiny.gguf")
+
+    def _basics(self, path: Path) -> None:
+        model = LlamaForCausalLM(train.config(self._tokenizer(), *self.sizes["shape"]))
+        said(f"{model.num_parameters() / 1e6:.2f} M parameters on {train.DEVICE}")
+        self._trained(model, "basics", [], path)
+
+    def _attempts(self, path: Path) -> None:
+        wanted, limit_s = self.sizes["attempts"]
+        batch = 8192 if train.DEVICE == "cuda" else 64
+        model = train.restore(self.work / "basics")
+        made = sample.attempts(
+            model, self._tokenizer(), self._school(), f"{SEED}/attempts", wanted, limit_s, said, batch=batch
+        )
+        sample.write(path, own := list(made))
+        for kind in self._school().teachers:
+            for mode in ("direct", "think"):
+                right = [a.right for a in own if a.kind == kind and a.mode == mode]
+                said(f"{kind}, {mode}: {sum(right)} of {len(right)} right")
+
+    def _mastery(self, path: Path) -> None:
+        self._trained(train.restore(self.work / "basics"), "mastery", sample.read(self.work / "attempts.jsonl"), path)
+
+    def _trained(self, model: LlamaForCausalLM, step: str, own: list, path: Path) -> None:
+        plan = self.sizes[step]
+        rows = Rows(
+            self._prompts(), own, self.work / "tokenizer.json", f"{SEED}/{step}", plan.rows, train.LENGTH
+        )
+        said(f"{step}: loss {train.train(model, rows, plan, said):.4f}")
+        train.save(model, path)
+
+    def _prompts(self) -> dict[str, list[str]]:
+        return json.loads((self.work / "prompts.json").read_text())
+
+    def _school(self) -> School:
+        return School(self._prompts())
+
+    def _tokenizer(self) -> Tokenizer:
+        return Tokenizer.from_file(str(self.work / "tokenizer.json"))
+
+
+def _once(path: Path, make: Callable[[Path], object]) -> None:
+    """Make a file or folder unless it is there; under another name until it is whole."""
+    if path.exists():
+        said(f"{path} is there")
+        return
+    begun = path.with_name(f"{path.stem}.begun{path.suffix}")
+    make(begun)
+    begun.rename(path)
+
+
+def said(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    main()

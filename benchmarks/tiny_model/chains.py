@@ -1,0 +1,132 @@
+"""Chains of arithmetic (`tts.chains`): one step a line; thoughts take products apart and go back over mistakes."""
+
+from __future__ import annotations
+
+import re
+from random import Random
+
+from benchmarks.tiny_model.problems import Item
+from tts.answers import extract
+from tts.chains import Chain, Level, apply, chain
+
+SIGNS = {"add": "+", "subtract": "-", "multiply": "*"}
+_LINE = re.compile(r"(\d+)([-+*])(\d+)=(-?\d+)")
+_OPERATIONS = {sign: name for name, sign in SIGNS.items()}
+
+
+class ChainTeacher:
+    """Levels are drawn anew for each problem, wider than the five that are asked for by name."""
+
+    def make(self, random: Random) -> Item:
+        steps = random.randint(1, 8)
+        level = Level((steps, steps), random.choice((1, 2, 2, 3, 3, 4)), random.choice((5, 9, 12, 30, 99)), 2)
+        made = chain(random, level)
+        return Item(made.text, made)
+
+    def direct(self, item: Item) -> str:
+        return _solution(_lines(item.data))
+
+    def think(self, random: Random, item: Item) -> str:
+        made: Chain = item.data
+        thoughts: list[str] = []
+        value = made.start
+        for operation, operand in made.steps:
+            claimed = apply(operation, value, operand)
+            step = f"{value}{SIGNS[operation]}{operand}"
+            if random.random() < 0.12:
+                thoughts.append(f"{step}={_spoilt(random, claimed)}")
+                thoughts.append(f"Wait, {_worked(operation, value, operand)}.")
+            elif random.random() < 0.5:
+                thoughts.append(_worked(operation, value, operand))
+            else:
+                thoughts.append(f"{step}={claimed}")
+            value = claimed
+        return "<think>\n" + "\n".join(thoughts) + f"\n</think>\nAnswer: {value}"
+
+    def wrong(self, random: Random, item: Item) -> str:
+        while True:
+            values, lines = _broken(random, item.data)
+            if min(values) >= 0 and values[-1] != item.data.answer:
+                return _solution(lines)
+
+    def right(self, item: Item, text: str) -> bool:
+        return extract(text) == str(item.data.answer)
+
+    def verify(self, item: Item, text: str) -> str:
+        made: Chain = item.data
+        shown = [match.groups() for match in map(_LINE.fullmatch, text.split("\n")) if match]
+        answer = extract(text)
+        if not shown:  # only the answer is there, as after a thought
+            return "\n".join([*_lines(made), _answer(answer, made.answer)])
+        checks, value = [], made.start
+        for i, (operation, operand) in enumerate(made.steps):
+            step = f"{value}{SIGNS[operation]}{operand}"
+            if i == len(shown):
+                return "\n".join([*checks, f"{step} is missing, wrong."])
+            left, sign, right, result = shown[i]
+            truth = apply(operation, value, operand)
+            if (int(left), _OPERATIONS[sign], int(right)) != (value, operation, operand):
+                return "\n".join([*checks, f"{left}{sign}{right} should be {step}, wrong."])
+            if int(result) != truth:
+                return "\n".join([*checks, f"{step}={truth}, not {result}, wrong."])
+            checks.append(f"{step}={truth}, right.")
+            value = truth
+        return "\n".join([*checks, _answer(answer, value)])
+
+
+def _lines(made: Chain) -> list[str]:
+    befores = [made.start, *made.values[:-1]]
+    return [
+        f"{before}{SIGNS[operation]}{operand}={after}"
+        for before, (operation, operand), after in zip(befores, made.steps, made.values, strict=True)
+    ]
+
+
+def _broken(random: Random, made: Chain) -> tuple[list[int], list[str]]:
+    """Values and lines with one step gone wrong: its result, or now and then its operand."""
+    broken = random.randrange(len(made.steps))
+    value, values, lines = made.start, [], []
+    for i, (operation, operand) in enumerate(made.steps):
+        shown = _spoilt(random, operand) if i == broken and random.random() < 0.2 else operand
+        result = apply(operation, value, shown)
+        if i == broken and shown == operand:
+            result = _spoilt(random, result)
+        lines.append(f"{value}{SIGNS[operation]}{shown}={result}")
+        values.append(value := result)
+    return values, lines
+
+
+def _solution(lines: list[str]) -> str:
+    return "\n".join([*lines, f"Answer: {lines[-1].rpartition('=')[2]}"])
+
+
+def _answer(stated: str | None, truth: int) -> str:
+    if stated == str(truth):
+        return f"Answer {truth}, right."
+    return f"Answer {truth}, not {stated}, wrong." if stated else f"Answer {truth}, not given, wrong."
+
+
+def _worked(operation: str, value: int, operand: int) -> str:
+    """A step with its product taken apart, digit by digit of the factor."""
+    step = f"{value}{SIGNS[operation]}{operand}"
+    result = apply(operation, value, operand)  # type: ignore[arg-type]
+    if operation != "multiply":
+        return f"{step}={result}"
+    parts = [int(digit) * 10**place for place, digit in enumerate(reversed(str(operand))) if digit != "0"][::-1]
+    if len(parts) == 1:
+        hundreds, rest = value // 100 * 100, value % 100
+        if not hundreds or not rest:
+            return f"{step}={result}"
+        return f"{step}={hundreds}*{operand}+{rest}*{operand}={hundreds * operand}+{rest * operand}={result}"
+    taken = "+".join(f"{value}*{part}" for part in parts)
+    return f"{step}={taken}={'+'.join(str(value * part) for part in parts)}={result}"
+
+
+def _spoilt(random: Random, number: int) -> int:
+    """A number that is wrong the way a person's would be: one digit off, or two."""
+    digits = list(str(abs(number)))
+    for _ in range(random.choice((1, 1, 2))):
+        place = random.randrange(len(digits))
+        digits[place] = str((int(digits[place]) + random.choice((1, 9, random.randint(1, 9)))) % 10)
+    spoilt = int("".join(digits))
+    return spoilt if spoilt != number else number + 1

@@ -1,0 +1,142 @@
+"""Lessons: what a user says and what the model should say back, in four modes, for every kind of problem.
+
+The requests to verify and to revise are the ones that `tts` sends (`tts.verifiers.genrm`, `tts.revisions`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from random import Random
+from typing import NamedTuple
+
+from benchmarks.tiny_model.chains import ChainTeacher
+from benchmarks.tiny_model.countdown import CountdownTeacher
+from benchmarks.tiny_model.problems import VERDICT, Item, Teacher
+from benchmarks.tiny_model.sudoku import SudokuTeacher
+from tts.revisions import MEMORY, REVISE
+from tts.verifiers.genrm import DIRECT, STEP_BY_STEP
+
+KINDS = {"chain": 0.5, "countdown": 0.3, "sudoku": 0.2}
+MODES = {"direct": 0.36, "think": 0.24, "verify": 0.14, "judge": 0.10, "revise": 0.16}
+THINK = (
+    "Think before you answer.",
+    "Think first, between <think> and </think>, then answer.",
+    "Think step by step before you give the answer.",
+)
+_PLAIN = ("You are a helpful assistant.", "Be brief.", "Answer directly.", "You solve problems.")
+
+
+class Lesson(NamedTuple):
+    """Turns before the reply: a system text or None, and the user's; then the reply."""
+
+    system: str | None
+    user: str
+    reply: str
+
+
+class Own(NamedTuple):
+    """What the model itself answered to a problem: the problem is made again from its kind and seed."""
+
+    kind: str
+    seed: str
+    mode: str
+    text: str
+    right: bool
+
+
+class School:
+    """Draws lessons.
+
+    Args:
+        prompts: by kind, the templates of `reasoning-gym`.
+        own: the model's own attempts, from which verification and revision are learned; without them, from the
+            teacher's made-up mistakes.
+    """
+
+    def __init__(self, prompts: Mapping[str, Sequence[str]], own: Sequence[Own] = ()) -> None:
+        self.teachers: dict[str, Teacher] = {
+            "chain": ChainTeacher(),
+            "countdown": CountdownTeacher(prompts["countdown"]),
+            "sudoku": SudokuTeacher(prompts["sudoku"]),
+        }
+        problems: dict[tuple[str, str], list[Own]] = {}
+        for attempt in own:
+            problems.setdefault((attempt.kind, attempt.seed), []).append(attempt)
+        self._problems: dict[str, list[tuple[str, list[Own]]]] = {}
+        for (kind, seed), attempts in problems.items():
+            self._problems.setdefault(kind, []).append((seed, attempts))
+        self._attempts = {
+            (kind, right): [a for a in own if a.kind == kind and a.right == right] for kind in KINDS for right in (0, 1)
+        }
+
+    def lesson(self, random: Random) -> Lesson:
+        kind = random.choices(list(KINDS), list(KINDS.values()))[0]
+        mode = random.choices(list(MODES), list(MODES.values()))[0]
+        teacher = self.teachers[kind]
+        if mode == "direct":
+            item = teacher.make(random)
+            return Lesson(_system(random), item.prompt, teacher.direct(item))
+        if mode == "think":
+            item = teacher.make(random)
+            return thinking(random, item, teacher.think(random, item))
+        if mode == "revise":
+            item, attempts = self._tried(random, kind)
+            return Lesson(_system(random), revision(item, attempts), teacher.direct(item))
+        item, text, right = self._solved(random, kind)
+        return verification(item, text, right, None if mode == "judge" else teacher.verify(item, visible(text)))
+
+    def item(self, kind: str, seed: str) -> Item:
+        return self.teachers[kind].make(Random(seed))
+
+    def _solved(self, random: Random, kind: str) -> tuple[Item, str, bool]:
+        """A problem and a solution, right half of the time."""
+        right = random.random() < 0.5
+        teacher = self.teachers[kind]
+        if self._attempts[kind, right]:
+            attempt = random.choice(self._attempts[kind, right])
+            return self.item(kind, attempt.seed), attempt.text, right
+        item = teacher.make(random)
+        text = teacher.direct(item) if right else teacher.wrong(random, item)
+        if random.random() < 0.2:  # as after a thought, where only the answer is left to see
+            text = text.split("\n")[-1] if kind == "chain" else text[text.index("<answer>") :]
+        return item, text, right
+
+    def _tried(self, random: Random, kind: str) -> tuple[Item, list[str]]:
+        """A problem and one to four attempts at it."""
+        count = random.randint(1, MEMORY)
+        if kind in self._problems:
+            seed, made = random.choice(self._problems[kind])
+            attempts = random.sample(made, min(count, len(made)))
+            return self.item(kind, seed), [visible(attempt.text) for attempt in attempts]
+        teacher = self.teachers[kind]
+        item = teacher.make(random)
+        return item, [teacher.direct(item) if random.random() < 0.3 else teacher.wrong(random, item) for _ in range(count)]
+
+
+def thinking(random: Random, item: Item, reply: str) -> Lesson:
+    """Thinking is asked for in the system turn or at the end of the user's."""
+    ask = random.choice(THINK)
+    return Lesson(ask, item.prompt, reply) if random.random() < 0.5 else Lesson(None, f"{item.prompt} {ask}", reply)
+
+
+def verification(item: Item, text: str, right: bool, checks: str | None) -> Lesson:
+    """Step by step, or in one word without `checks`."""
+    verdict = "Yes" if right else "No"
+    asked = {"problem": item.prompt, "solution": visible(text).strip()}
+    if checks is None:
+        return Lesson(None, DIRECT.format(**asked), verdict)
+    return Lesson(None, STEP_BY_STEP.format(**asked), f"{checks}\n{VERDICT}{verdict}")
+
+
+def revision(item: Item, attempts: Sequence[str]) -> str:
+    shown = "\n\n".join(f"Attempt {i}:\n{attempt.strip()}" for i, attempt in enumerate(attempts, 1))
+    return REVISE.format(problem=item.prompt, attempts=shown)
+
+
+def visible(text: str) -> str:
+    """What follows the thinking."""
+    return text.rpartition("</think>")[2].strip()
+
+
+def _system(random: Random) -> str | None:
+    return random.choice(_PLAIN) if random.random() < 0.15 else None

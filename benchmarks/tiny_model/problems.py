@@ -1,0 +1,44 @@
+"""What the small model is trained on: three kinds of problems, each with a teacher that knows the way.
+
+A `Teacher` makes problems, solves them directly and in thoughts, makes wrong solutions, checks one exactly, and writes
+how one is verified. `chains.py`, `countdown.py` and `sudoku.py` each hold one.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any, NamedTuple, Protocol
+
+VERDICT = "Verification: Is the answer correct (Yes/No)? "
+REASONING_GYM = {  # the sources whose prompts are learned, and asked for by name in the end
+    "countdown": "reasoning-gym:countdown?min_numbers=3&max_numbers=5",
+    "sudoku": "reasoning-gym:mini_sudoku",
+}
+
+
+class Item(NamedTuple):
+    """A problem as it is asked, and what its teacher needs to know of it."""
+
+    prompt: str
+    data: Any
+
+
+class Teacher(Protocol):
+    """The teacher of one kind of problems. Every text is what an assistant would say."""
+
+    def make(self, random: Random) -> Item: ...
+
+    def direct(self, item: Item) -> str:
+        """The right solution in short steps."""
+
+    def think(self, random: Random, item: Item) -> str:
+        """Tries, mistakes that are noticed, steps back; then the answer, which is wrong where the search gave up."""
+
+    def wrong(self, random: Random, item: Item) -> str:
+        """A wrong solution, in the form of `direct`."""
+
+    def right(self, item: Item, text: str) -> bool:
+        """Whether a completion's answer is right, exactly."""
+
+    def verify(self, item: Item, text: str) -> str:
+        """A check, step by step, of what a solution shows; without the verdict."""

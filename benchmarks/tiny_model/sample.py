@@ -1,0 +1,79 @@
+"""The model's own attempts at fresh problems: what verification and revision are learned from."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from random import Random
+
+import torch
+from tokenizers import Tokenizer
+from transformers import LlamaForCausalLM
+
+from benchmarks.tiny_model.lessons import KINDS, Lesson, Own, School, thinking
+from benchmarks.tiny_model.train import DEVICE, LENGTH
+from benchmarks.tiny_model.vocabulary import END, END_OF_TEXT, asked
+
+TEMPERATURE = 0.8
+THINKING = 0.25  # share of the problems that are thought about
+
+
+def replies(
+    model: LlamaForCausalLM, tokenizer: Tokenizer, lessons: Sequence[Lesson], most: int = 400, greedy: bool = False
+) -> list[str]:
+    """One reply to each, decoded together; of at most `most` tokens."""
+    pad, end = tokenizer.token_to_id(END_OF_TEXT), tokenizer.token_to_id(END)
+    ids = [encoded.ids for encoded in tokenizer.encode_batch([asked(lesson) for lesson in lessons])]
+    width = max(map(len, ids))
+    inputs = torch.tensor([[pad] * (width - len(row)) + row for row in ids], device=DEVICE)
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in ids], device=DEVICE)
+    sampling = {"do_sample": False} if greedy else {"do_sample": True, "temperature": TEMPERATURE, "top_k": 0}
+    with torch.inference_mode(), torch.autocast(DEVICE, torch.bfloat16, enabled=DEVICE == "cuda"):
+        out = model.generate(
+            inputs,
+            attention_mask=mask,
+            max_new_tokens=min(most, LENGTH - width),
+            eos_token_id=end,
+            pad_token_id=pad,
+            **sampling,
+        )
+    return tokenizer.decode_batch(out[:, width:].tolist(), skip_special_tokens=True)
+
+
+def attempts(
+    model: LlamaForCausalLM,
+    tokenizer: Tokenizer,
+    school: School,
+    seed: str,
+    wanted: int,
+    limit_s: float,
+    said: Callable[[str], None],
+    each: int = 8,
+    batch: int = 4096,
+) -> Iterator[Own]:
+    """`each` attempts at each of many problems, until there are `wanted` or the time is up."""
+    model.to(DEVICE).eval()
+    random = Random(seed)
+    began, made = time.monotonic(), 0
+    while made < wanted and time.monotonic() - began < limit_s:
+        mode = "think" if random.random() < THINKING else "direct"  # of a whole batch, as its kind: alike in length
+        kind = random.choices(list(KINDS), list(KINDS.values()))[0]
+        names = [f"{seed}/{made}/{i}" for i in range(batch // each)]
+        items = [school.item(kind, name) for name in names]
+        asks = [thinking(random, item, "") if mode == "think" else Lesson(None, item.prompt, "") for item in items]
+        texts = replies(model, tokenizer, [ask for ask in asks for _ in range(each)])
+        for j, text in enumerate(texts):
+            item = items[j // each]
+            yield Own(kind, names[j // each], mode, text, school.teachers[kind].right(item, text))
+        made += len(texts)
+        said(f"{made} attempts in {time.monotonic() - began:.0f} s")
+
+
+def write(path: Path, own: Sequence[Own]) -> None:
+    path.write_text("".join(json.dumps(attempt) + "\n" for attempt in own))
+
+
+def read(path: Path) -> list[Own]:
+    return [Own(*json.loads(line)) for line in path.read_text().splitlines()]

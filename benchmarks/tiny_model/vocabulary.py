@@ -1,0 +1,48 @@
+"""The tokenizer: byte-level BPE of 512 tokens, one token a digit, and a chat template.
+
+Split as SmolLM's is (digits apart, then GPT-2's pattern), which llama.cpp and `transformers` both know by that name.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from benchmarks.tiny_model.lessons import Lesson, School
+
+SIZE = 512
+END_OF_TEXT, START, END = SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+TEMPLATE = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+
+
+def learn(school: School, seed: int, path: Path, lessons: int = 20_000) -> Tokenizer:
+    """Learn the merges from lessons, and write `tokenizer.json`."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=SIZE,
+        special_tokens=list(SPECIAL),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    random = Random(f"{seed}/vocabulary")
+    texts = (text for _ in range(lessons) for text in school.lesson(random) if text)
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.save(str(path))
+    return tokenizer
+
+
+def asked(lesson: Lesson) -> str:
+    """The turns before the reply, as the chat template writes them."""
+    system = f"{START}system\n{lesson.system}{END}\n" if lesson.system else ""
+    return f"{system}{START}user\n{lesson.user}{END}\n{START}assistant\n"

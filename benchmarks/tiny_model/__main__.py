@@ -29,15 +29,15 @@ from benchmarks.tiny_model.train import Plan
 
 SEED = 6
 FULL = {
-    "basics": Plan(tokens=700e6, limit_s=330),
+    "basics": Plan(tokens=1100e6, limit_s=300),
     "mastery": Plan(tokens=400e6, limit_s=210, rate=1.5e-3),
-    "attempts": (160_000, 120.0),
+    "attempts": (160_000, 130.0),
     "shape": (256, 6),
 }
 TOY = {
-    "basics": Plan(tokens=1.5e6, limit_s=150, rows=8, workers=1),
+    "basics": Plan(tokens=1.5e6, limit_s=30, rows=8, workers=1),
     "mastery": Plan(tokens=0.5e6, limit_s=60, rows=8, rate=1e-3, workers=1),
-    "attempts": (512, 60.0),
+    "attempts": (512, 40.0),
     "shape": (128, 2),
 }
 

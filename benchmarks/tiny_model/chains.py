@@ -10,37 +10,58 @@ from tts.answers import extract
 from tts.chains import Chain, Level, apply, chain
 
 SIGNS = {"add": "+", "subtract": "-", "multiply": "*"}
+SLIP = 0.03  # for each digit that a step has to do with, ...
+MOST_SLIPS = 0.35  # ... and at most
+CARELESSNESS = (0.0, 0.5, 1.0, 2.5)
+NOTICED = 0.7  # of the slips in a thought
 _LINE = re.compile(r"(\d+)([-+*])(\d+)=(-?\d+)")
 _OPERATIONS = {sign: name for name, sign in SIGNS.items()}
 
 
 class ChainTeacher:
-    """Levels are drawn anew for each problem, wider than the five that are asked for by name."""
+    """Levels are drawn anew for each problem, wider than the five that are asked for by name.
+
+    A solution has slips, as those that people write: the more digits a step has to do with, the more. Some of its
+    writers are more careful than others.
+    """
 
     def make(self, random: Random) -> Item:
-        steps = random.randint(1, 8)
+        steps = random.randint(1, 10)
         level = Level((steps, steps), random.choice((1, 2, 2, 3, 3, 4)), random.choice((5, 9, 12, 30, 99)), 2)
         made = chain(random, level)
         return Item(made.text, made)
 
-    def direct(self, item: Item) -> str:
+    def solve(self, item: Item) -> str:
         return _solution(_lines(item.data))
+
+    def direct(self, random: Random, item: Item) -> str:
+        made: Chain = item.data
+        carelessness = random.choice(CARELESSNESS)
+        value, lines = made.start, []
+        for operation, operand in made.steps:
+            before, value = value, apply(operation, value, operand)
+            if value > 0 and random.random() < carelessness * _slip(operation, before, operand):
+                value = _spoilt(random, value)
+            lines.append(f"{before}{SIGNS[operation]}{operand}={value}")
+        return _solution(lines)
 
     def think(self, random: Random, item: Item) -> str:
         made: Chain = item.data
+        carelessness = random.choice(CARELESSNESS)
         thoughts: list[str] = []
         value = made.start
         for operation, operand in made.steps:
-            claimed = apply(operation, value, operand)
-            step = f"{value}{SIGNS[operation]}{operand}"
-            if random.random() < 0.12:
-                thoughts.append(f"{step}={_spoilt(random, claimed)}")
+            step, truth = f"{value}{SIGNS[operation]}{operand}", apply(operation, value, operand)
+            if truth <= 0 or random.random() >= carelessness * _slip(operation, value, operand):
+                thoughts.append(_worked(operation, value, operand) if random.random() < 0.3 else f"{step}={truth}")
+                value = truth
+                continue
+            slipped = _spoilt(random, truth)
+            thoughts.append(f"{step}={slipped}")
+            if random.random() < NOTICED:
                 thoughts.append(f"Wait, {_worked(operation, value, operand)}.")
-            elif random.random() < 0.5:
-                thoughts.append(_worked(operation, value, operand))
-            else:
-                thoughts.append(f"{step}={claimed}")
-            value = claimed
+                slipped = truth
+            value = slipped
         return "<think>\n" + "\n".join(thoughts) + f"\n</think>\nAnswer: {value}"
 
     def wrong(self, random: Random, item: Item) -> str:
@@ -120,6 +141,12 @@ def _worked(operation: str, value: int, operand: int) -> str:
         return f"{step}={hundreds}*{operand}+{rest}*{operand}={hundreds * operand}+{rest * operand}={result}"
     taken = "+".join(f"{value}*{part}" for part in parts)
     return f"{step}={taken}={'+'.join(str(value * part) for part in parts)}={result}"
+
+
+def _slip(operation: str, value: int, operand: int) -> float:
+    """How likely a step goes wrong: by the digits it adds up, or the products of digits."""
+    left, right = len(str(value)), len(str(operand))
+    return min(MOST_SLIPS, SLIP * (left * right if operation == "multiply" else max(left, right)))
 
 
 def _spoilt(random: Random, number: int) -> int:

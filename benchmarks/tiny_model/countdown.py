@@ -46,19 +46,24 @@ class CountdownTeacher:
             if values and 100 <= values[-1] <= 999:
                 break
         numbers = random.sample(order, len(order))
-        puzzle = Puzzle(tuple(numbers), values[-1], tuple(order), tuple(signs))
+        puzzle = Puzzle(tuple(numbers), values[-1], *_ordered(order, signs))
         shown = {"numbers": ", ".join(map(str, numbers)), "target": puzzle.target}
         return Item(random.choice(self.prompts).format(**shown), puzzle)
 
-    def direct(self, item: Item) -> str:
+    def solve(self, item: Item) -> str:
         puzzle: Puzzle = item.data
         return _solution(puzzle.order, puzzle.signs)
 
+    def direct(self, random: Random, item: Item) -> str:
+        return self.solve(item)
+
     def think(self, random: Random, item: Item) -> str:
         puzzle: Puzzle = item.data
-        tries: list[tuple[Sequence[int], Sequence[str]]] = []
+        tries: list[tuple[tuple[int, ...], tuple[str, ...]]] = []
         while len(tries) < MOST_TRIES and random.random() < 0.75:
-            tries.append(_failed_try(random, puzzle))
+            failed = _failed_try(random, puzzle)
+            if failed not in tries or random.random() < 0.1:  # three numbers have few ways
+                tries.append(failed)
         if len(tries) < MOST_TRIES:
             tries.append((puzzle.order, puzzle.signs))
         lines = [
@@ -117,6 +122,14 @@ def _drawn_signs(random: Random, order: list[int]) -> list[str]:
     return signs
 
 
+def _ordered(order: Sequence[int], signs: Sequence[str]) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Of two ways that differ in nothing but which number stands first, the one with the larger first."""
+    first, second, *rest = order
+    if signs[0] in "+*" and first < second:
+        first, second = second, first
+    return (first, second, *rest), tuple(signs)
+
+
 def _applied(value: int, sign: str, number: int) -> int:
     return {"+": value + number, "-": value - number, "*": value * number, "/": value // number}[sign]
 
@@ -134,7 +147,7 @@ def _values(order: Sequence[int], signs: Sequence[str]) -> list[int]:
     return values
 
 
-def _failed_try(random: Random, puzzle: Puzzle) -> tuple[Sequence[int], Sequence[str]]:
+def _failed_try(random: Random, puzzle: Puzzle) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """A way that can be computed and misses the target; often the right signs with the numbers in another order."""
     while True:
         order = random.sample(puzzle.numbers, len(puzzle.numbers))
@@ -142,7 +155,7 @@ def _failed_try(random: Random, puzzle: Puzzle) -> tuple[Sequence[int], Sequence
         signs = puzzle.signs if near else tuple(random.choice("++--*/") for _ in puzzle.signs)
         values = _values(order, signs)
         if values and values[-1] != puzzle.target:
-            return order, signs
+            return _ordered(order, signs)
 
 
 def _steps(order: Sequence[int], signs: Sequence[str]) -> list[str]:

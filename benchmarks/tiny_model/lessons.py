@@ -16,8 +16,12 @@ from benchmarks.tiny_model.sudoku import SudokuTeacher
 from tts.revisions import MEMORY, REVISE
 from tts.verifiers.genrm import DIRECT, STEP_BY_STEP
 
-KINDS = {"chain": 0.5, "countdown": 0.3, "sudoku": 0.2}
-MODES = {"direct": 0.36, "think": 0.24, "verify": 0.14, "judge": 0.10, "revise": 0.16}
+KINDS = {"chain": 0.5, "countdown": 0.35, "sudoku": 0.15}
+MODES = {
+    "chain": {"direct": 0.40, "think": 0.20, "verify": 0.14, "judge": 0.10, "revise": 0.16},
+    "countdown": {"direct": 0.46, "think": 0.20, "verify": 0.10, "judge": 0.08, "revise": 0.16},
+    "sudoku": {"direct": 0.15, "think": 0.45, "verify": 0.14, "judge": 0.10, "revise": 0.16},
+}
 THINK = (
     "Think before you answer.",
     "Think first, between <think> and </think>, then answer.",
@@ -71,17 +75,17 @@ class School:
 
     def lesson(self, random: Random) -> Lesson:
         kind = random.choices(list(KINDS), list(KINDS.values()))[0]
-        mode = random.choices(list(MODES), list(MODES.values()))[0]
+        mode = random.choices(list(MODES[kind]), list(MODES[kind].values()))[0]
         teacher = self.teachers[kind]
         if mode == "direct":
             item = teacher.make(random)
-            return Lesson(_system(random), item.prompt, teacher.direct(item))
+            return Lesson(_system(random), item.prompt, teacher.direct(random, item))
         if mode == "think":
             item = teacher.make(random)
             return thinking(random, item, teacher.think(random, item))
         if mode == "revise":
             item, attempts = self._tried(random, kind)
-            return Lesson(_system(random), revision(item, attempts), teacher.direct(item))
+            return Lesson(_system(random), revision(item, attempts), teacher.solve(item))
         item, text, right = self._solved(random, kind)
         return verification(item, text, right, None if mode == "judge" else teacher.verify(item, visible(text)))
 
@@ -96,7 +100,7 @@ class School:
             attempt = random.choice(self._attempts[kind, right])
             return self.item(kind, attempt.seed), attempt.text, right
         item = teacher.make(random)
-        text = teacher.direct(item) if right else teacher.wrong(random, item)
+        text = teacher.solve(item) if right else teacher.wrong(random, item)
         if random.random() < 0.2:  # as after a thought, where only the answer is left to see
             text = text.split("\n")[-1] if kind == "chain" else text[text.index("<answer>") :]
         return item, text, right
@@ -110,7 +114,7 @@ class School:
             return self.item(kind, seed), [visible(attempt.text) for attempt in attempts]
         teacher = self.teachers[kind]
         item = teacher.make(random)
-        return item, [teacher.direct(item) if random.random() < 0.3 else teacher.wrong(random, item) for _ in range(count)]
+        return item, [teacher.solve(item) if random.random() < 0.4 else teacher.wrong(random, item) for _ in range(count)]
 
 
 def thinking(random: Random, item: Item, reply: str) -> Lesson:

@@ -28,14 +28,17 @@ class Teacher(Protocol):
 
     def make(self, random: Random) -> Item: ...
 
-    def direct(self, item: Item) -> str:
+    def solve(self, item: Item) -> str:
         """The right solution in short steps."""
+
+    def direct(self, random: Random, item: Item) -> str:
+        """A solution in short steps, as people write them: now and then with a slip, and then wrong to the end."""
 
     def think(self, random: Random, item: Item) -> str:
         """Tries, mistakes that are noticed, steps back; then the answer, which is wrong where the search gave up."""
 
     def wrong(self, random: Random, item: Item) -> str:
-        """A wrong solution, in the form of `direct`."""
+        """A wrong solution, in the form of `solve`."""
 
     def right(self, item: Item, text: str) -> bool:
         """Whether a completion's answer is right, exactly."""

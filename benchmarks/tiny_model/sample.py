@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import cycle
 from pathlib import Path
 from random import Random
 
@@ -12,16 +13,24 @@ import torch
 from tokenizers import Tokenizer
 from transformers import LlamaForCausalLM
 
-from benchmarks.tiny_model.lessons import KINDS, Lesson, Own, School, thinking
+from benchmarks.tiny_model.lessons import Lesson, Own, School, thinking
 from benchmarks.tiny_model.train import DEVICE, LENGTH
 from benchmarks.tiny_model.vocabulary import END, END_OF_TEXT, asked
 
 TEMPERATURE = 0.8
-THINKING = 0.25  # share of the problems that are thought about
+# Batches by turns, alike in what they hold, so that few wait for one; and the most tokens of a reply.
+TURNS = (
+    *[("chain", "direct", 170)] * 3,
+    ("chain", "think", 300),
+    *[("countdown", "direct", 80)] * 2,
+    ("countdown", "think", 320),
+    ("sudoku", "direct", 45),
+    ("sudoku", "think", 130),
+)
 
 
 def replies(
-    model: LlamaForCausalLM, tokenizer: Tokenizer, lessons: Sequence[Lesson], most: int = 400, greedy: bool = False
+    model: LlamaForCausalLM, tokenizer: Tokenizer, lessons: Sequence[Lesson], most: int, greedy: bool = False
 ) -> list[str]:
     """One reply to each, decoded together; of at most `most` tokens."""
     pad, end = tokenizer.token_to_id(END_OF_TEXT), tokenizer.token_to_id(END)
@@ -57,18 +66,18 @@ def attempts(
     model.to(DEVICE).eval()
     random = Random(seed)
     began, made = time.monotonic(), 0
-    while made < wanted and time.monotonic() - began < limit_s:
-        mode = "think" if random.random() < THINKING else "direct"  # of a whole batch, as its kind: alike in length
-        kind = random.choices(list(KINDS), list(KINDS.values()))[0]
+    for kind, mode, most in cycle(TURNS):
+        if made >= wanted or time.monotonic() - began > limit_s:
+            return
         names = [f"{seed}/{made}/{i}" for i in range(batch // each)]
         items = [school.item(kind, name) for name in names]
         asks = [thinking(random, item, "") if mode == "think" else Lesson(None, item.prompt, "") for item in items]
-        texts = replies(model, tokenizer, [ask for ask in asks for _ in range(each)])
+        texts = replies(model, tokenizer, [ask for ask in asks for _ in range(each)], most)
         for j, text in enumerate(texts):
             item = items[j // each]
             yield Own(kind, names[j // each], mode, text, school.teachers[kind].right(item, text))
         made += len(texts)
-        said(f"{made} attempts in {time.monotonic() - began:.0f} s")
+        said(f"{kind}, {mode}: {made} attempts in {time.monotonic() - began:.0f} s")
 
 
 def write(path: Path, own: Sequence[Own]) -> None:

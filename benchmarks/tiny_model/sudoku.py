@@ -56,8 +56,11 @@ class SudokuTeacher:
         shown = _grid(puzzle)
         return Item(random.choice(self.prompts).format(puzzle=shown), (puzzle, tuple(map(int, solution))))
 
-    def direct(self, item: Item) -> str:
+    def solve(self, item: Item) -> str:
         return f"<answer>{_grid(item.data[1])}</answer>"
+
+    def direct(self, random: Random, item: Item) -> str:
+        return self.solve(item)
 
     def think(self, random: Random, item: Item) -> str:
         board = list(item.data[0])
@@ -109,14 +112,14 @@ def _grid(board: Sequence[int]) -> str:
 
 
 def _search(random: Random, board: list[int], words: list[str]) -> bool:
-    """Depth first, the most constrained cell first; what is tried and taken back is written down."""
+    """Depth first, the most constrained cell first; what is guessed, and where it fails, is written down."""
     options = {
         i: [n for n in (1, 2, 3, 4) if n not in [board[j] for j in _PEERS[i]]] for i in range(16) if not board[i]
     }
     if not options:
         return True
     fewest = min(len(found) for found in options.values())
-    cell = random.choice([i for i, found in options.items() if len(found) == fewest])
+    cell = next(i for i, found in options.items() if len(found) == fewest)
     name = f"{'abcd'[cell // 4]}{cell % 4 + 1}"
     if not fewest:
         words.append(f"{name} none.")

@@ -28,11 +28,11 @@ class Level(NamedTuple):
 
 
 LEVELS = (
-    Level((2, 2), 2, 5, 0),
+    Level((1, 2), 2, 5, 0),
     Level((3, 4), 2, 9, 0),
-    Level((4, 5), 3, 12, 1),
-    Level((5, 6), 3, 30, 1),
-    Level((6, 8), 4, 99, 2),
+    Level((5, 6), 3, 12, 1),
+    Level((7, 8), 3, 30, 1),
+    Level((12, 12), 4, 99, 2),
 )
 
 
@@ -125,7 +125,10 @@ _PHRASINGS = (
         {
             "add": ("A truck brings {n} more boxes.", "Then {n} boxes arrive."),
             "subtract": ("A shop takes {n} boxes away.", "Then {n} boxes are sold."),
-            "multiply": ("The stock is then raised to {n} times as many boxes.", "Now there are {n} times as many boxes."),
+            "multiply": (
+                "The stock is then raised to {n} times as many boxes.",
+                "Now there are {n} times as many boxes.",
+            ),
         },
         "How many boxes are there in the end?",
         ("The warehouse has {n} windows.", "A worker is paid {n} coins."),

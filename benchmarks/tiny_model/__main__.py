@@ -29,8 +29,8 @@ from benchmarks.tiny_model.train import Plan
 
 SEED = 6
 FULL = {
-    "basics": Plan(tokens=1100e6, limit_s=300),
-    "mastery": Plan(tokens=400e6, limit_s=210, rate=1.5e-3),
+    "basics": Plan(tokens=1000e6, limit_s=260),
+    "mastery": Plan(tokens=450e6, limit_s=120, rate=1.5e-3),
     "attempts": (160_000, 130.0),
     "shape": (256, 6),
 }
@@ -106,9 +106,7 @@ class Recipe:
 
     def _trained(self, model: LlamaForCausalLM, step: str, own: list, path: Path) -> None:
         plan = self.sizes[step]
-        rows = Rows(
-            self._prompts(), own, self.work / "tokenizer.json", f"{SEED}/{step}", plan.rows, train.LENGTH
-        )
+        rows = Rows(self._prompts(), own, self.work / "tokenizer.json", f"{SEED}/{step}", plan.rows, train.LENGTH)
         said(f"{step}: loss {train.train(model, rows, plan, said):.4f}")
         train.save(model, path)
 

@@ -27,7 +27,13 @@ class Rows(IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
     """
 
     def __init__(
-        self, prompts: Mapping[str, Sequence[str]], own: Sequence[Own], tokenizer: Path, seed: str, rows: int, length: int
+        self,
+        prompts: Mapping[str, Sequence[str]],
+        own: Sequence[Own],
+        tokenizer: Path,
+        seed: str,
+        rows: int,
+        length: int,
     ) -> None:
         self._prompts, self._own, self._tokenizer = prompts, own, tokenizer
         self._seed, self._rows, self._length = seed, rows, length

@@ -10,10 +10,12 @@ from tts.answers import extract
 from tts.chains import Chain, Level, apply, chain
 
 SIGNS = {"add": "+", "subtract": "-", "multiply": "*"}
-SLIP = 0.03  # for each digit that a step has to do with, ...
-MOST_SLIPS = 0.35  # ... and at most
+SLIP = 0.042  # for each digit that a step has to do with, ...
+MOST_SLIPS = 0.5  # ... and at most
 CARELESSNESS = (0.0, 0.5, 1.0, 2.5)
-NOTICED = 0.7  # of the slips in a thought
+NOTICED = 0.7  # of the slips in a thought; the others are looked at, too, and found fine
+DOUBTED = 0.04  # of the steps that are right
+OVERLOOKED = 0.15  # of the slips in a solution that is verified: whoever checks slips, too
 _LINE = re.compile(r"(\d+)([-+*])(\d+)=(-?\d+)")
 _OPERATIONS = {sign: name for name, sign in SIGNS.items()}
 
@@ -26,7 +28,7 @@ class ChainTeacher:
     """
 
     def make(self, random: Random) -> Item:
-        steps = random.randint(1, 10)
+        steps = random.randint(1, 8) if random.random() < 0.7 else random.randint(9, 14)
         level = Level((steps, steps), random.choice((1, 2, 2, 3, 3, 4)), random.choice((5, 9, 12, 30, 99)), 2)
         made = chain(random, level)
         return Item(made.text, made)
@@ -54,14 +56,18 @@ class ChainTeacher:
             step, truth = f"{value}{SIGNS[operation]}{operand}", apply(operation, value, operand)
             if truth <= 0 or random.random() >= carelessness * _slip(operation, value, operand):
                 thoughts.append(_worked(operation, value, operand) if random.random() < 0.3 else f"{step}={truth}")
+                if random.random() < DOUBTED:
+                    thoughts.append(f"Check {step}: {truth}, fine.")
                 value = truth
                 continue
             slipped = _spoilt(random, truth)
             thoughts.append(f"{step}={slipped}")
             if random.random() < NOTICED:
                 thoughts.append(f"Wait, {_worked(operation, value, operand)}.")
-                slipped = truth
-            value = slipped
+                value = truth
+            else:
+                thoughts.append(f"Check {step}: {slipped}, fine.")
+                value = slipped
         return "<think>\n" + "\n".join(thoughts) + f"\n</think>\nAnswer: {value}"
 
     def wrong(self, random: Random, item: Item) -> str:
@@ -73,7 +79,7 @@ class ChainTeacher:
     def right(self, item: Item, text: str) -> bool:
         return extract(text) == str(item.data.answer)
 
-    def verify(self, item: Item, text: str) -> str:
+    def verify(self, random: Random, item: Item, text: str) -> str:
         made: Chain = item.data
         shown = [match.groups() for match in map(_LINE.fullmatch, text.split("\n")) if match]
         answer = extract(text)
@@ -88,10 +94,10 @@ class ChainTeacher:
             truth = apply(operation, value, operand)
             if (int(left), _OPERATIONS[sign], int(right)) != (value, operation, operand):
                 return "\n".join([*checks, f"{left}{sign}{right} should be {step}, wrong."])
-            if int(result) != truth:
+            if int(result) != truth and random.random() >= OVERLOOKED:
                 return "\n".join([*checks, f"{step}={truth}, not {result}, wrong."])
-            checks.append(f"{step}={truth}, right.")
-            value = truth
+            checks.append(f"{step}={result}, right.")
+            value = int(result)
         return "\n".join([*checks, _answer(answer, value)])
 
 

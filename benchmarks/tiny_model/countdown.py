@@ -13,6 +13,7 @@ from benchmarks.tiny_model.problems import Item
 from tts.answers import extract
 
 MOST_TRIES = 8
+MISSED = 0.25  # of the solutions in short steps
 _OWN_PHRASINGS = (
     "Reach {target} with the numbers {numbers}. Use each of them once. Give the expression between <answer> and "
     "</answer>.",
@@ -55,7 +56,7 @@ class CountdownTeacher:
         return _solution(puzzle.order, puzzle.signs)
 
     def direct(self, random: Random, item: Item) -> str:
-        return self.solve(item)
+        return self.wrong(random, item) if random.random() < MISSED else self.solve(item)
 
     def think(self, random: Random, item: Item) -> str:
         puzzle: Puzzle = item.data
@@ -88,7 +89,7 @@ class CountdownTeacher:
             return False
         return _worked(tree, []) == puzzle.target
 
-    def verify(self, item: Item, text: str) -> str:
+    def verify(self, random: Random, item: Item, text: str) -> str:
         puzzle: Puzzle = item.data
         expression = extract(text, "text") or ""
         tree = _parsed(expression)

@@ -19,7 +19,9 @@ NAME = "tts-tiny"
 def write(model: LlamaForCausalLM, tokenizer: Path, folder: Path, file: Path) -> None:
     """Both hold the same numbers: the folder's are those of the file, read back, so that engines can be compared."""
     tensors = {name: _stored(name, tensor) for name, tensor in model.state_dict().items() if name != "lm_head.weight"}
-    model.load_state_dict({name: torch.from_numpy(_read_back(*stored)) for name, stored in tensors.items()}, strict=False)
+    model.load_state_dict(
+        {name: torch.from_numpy(_read_back(*stored)) for name, stored in tensors.items()}, strict=False
+    )
     model.save_pretrained(folder)
     fast = PreTrainedTokenizerFast(tokenizer_file=str(tokenizer), eos_token=END, pad_token=END_OF_TEXT)
     fast.chat_template = TEMPLATE
@@ -64,10 +66,8 @@ def _write_gguf(
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
     heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
     for name, (values, kind) in tensors.items():
-        for part, count in heads.items():
-            if part in name:
-                values = _interleaved(values, count)
-        writer.add_tensor(names.get_name(name, try_suffixes=(".weight",)), values, raw_dtype=kind)
+        rows = next((_interleaved(values, count) for part, count in heads.items() if part in name), values)
+        writer.add_tensor(names.get_name(name, try_suffixes=(".weight",)), rows, raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -20,7 +20,7 @@ KINDS = {"chain": 0.5, "countdown": 0.35, "sudoku": 0.15}
 MODES = {
     "chain": {"direct": 0.40, "think": 0.20, "verify": 0.14, "judge": 0.10, "revise": 0.16},
     "countdown": {"direct": 0.46, "think": 0.20, "verify": 0.10, "judge": 0.08, "revise": 0.16},
-    "sudoku": {"direct": 0.15, "think": 0.45, "verify": 0.14, "judge": 0.10, "revise": 0.16},
+    "sudoku": {"direct": 0.10, "think": 0.50, "verify": 0.14, "judge": 0.10, "revise": 0.16},
 }
 THINK = (
     "Think before you answer.",
@@ -87,7 +87,7 @@ class School:
             item, attempts = self._tried(random, kind)
             return Lesson(_system(random), revision(item, attempts), teacher.solve(item))
         item, text, right = self._solved(random, kind)
-        return verification(item, text, right, None if mode == "judge" else teacher.verify(item, visible(text)))
+        return verification(item, text, right, None if mode == "judge" else teacher.verify(random, item, visible(text)))
 
     def item(self, kind: str, seed: str) -> Item:
         return self.teachers[kind].make(Random(seed))
@@ -114,7 +114,9 @@ class School:
             return self.item(kind, seed), [visible(attempt.text) for attempt in attempts]
         teacher = self.teachers[kind]
         item = teacher.make(random)
-        return item, [teacher.solve(item) if random.random() < 0.4 else teacher.wrong(random, item) for _ in range(count)]
+        return item, [
+            teacher.solve(item) if random.random() < 0.4 else teacher.wrong(random, item) for _ in range(count)
+        ]
 
 
 def thinking(random: Random, item: Item, reply: str) -> Lesson:

@@ -43,5 +43,6 @@ class Teacher(Protocol):
     def right(self, item: Item, text: str) -> bool:
         """Whether a completion's answer is right, exactly."""
 
-    def verify(self, item: Item, text: str) -> str:
-        """A check, step by step, of what a solution shows; without the verdict."""
+    def verify(self, random: Random, item: Item, text: str) -> str:
+        """A check, step by step, of what a solution shows; it may overlook a slip. Without the verdict, which is the
+        exact checker's: so the model learns how far to trust a check that found nothing."""

@@ -20,12 +20,12 @@ from benchmarks.tiny_model.vocabulary import END, END_OF_TEXT, asked
 TEMPERATURE = 0.8
 # Batches by turns, alike in what they hold, so that few wait for one; and the most tokens of a reply.
 TURNS = (
-    *[("chain", "direct", 170)] * 3,
-    ("chain", "think", 300),
-    *[("countdown", "direct", 80)] * 2,
-    ("countdown", "think", 320),
+    *[("chain", "direct", 250)] * 3,
+    ("countdown", "direct", 80),
     ("sudoku", "direct", 45),
-    ("sudoku", "think", 130),
+    ("sudoku", "think", 190),
+    ("countdown", "think", 320),
+    ("chain", "think", 450),
 )
 
 

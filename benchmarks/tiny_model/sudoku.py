@@ -1,4 +1,7 @@
-"""4x4 Sudoku, as `reasoning-gym` asks it. Thoughts are a depth-first search: cells in letters and digits, `?` a guess."""
+"""4x4 Sudoku, as `reasoning-gym` asks it. Thoughts are a depth-first search.
+
+In a thought `a2=1` settles a cell, `a2:14` says what it may hold, and `try a2=1` guesses.
+"""
 
 from __future__ import annotations
 
@@ -64,9 +67,9 @@ class SudokuTeacher:
 
     def think(self, random: Random, item: Item) -> str:
         board = list(item.data[0])
-        words: list[str] = []
-        _search(random, board, words)
-        return f"<think>\n{' '.join(words)}\n</think>\n<answer>{_grid(board)}</answer>"
+        lines: list[str] = []
+        _search(random, board, lines)
+        return "\n".join(["<think>", *lines, "</think>", f"<answer>{_grid(board)}</answer>"])
 
     def wrong(self, random: Random, item: Item) -> str:
         puzzle, solution = item.data
@@ -83,7 +86,7 @@ class SudokuTeacher:
     def right(self, item: Item, text: str) -> bool:
         return (extract(text, "text") or "").split() == _grid(item.data[1]).split()
 
-    def verify(self, item: Item, text: str) -> str:
+    def verify(self, random: Random, item: Item, text: str) -> str:
         puzzle = item.data[0]
         rows = [re.sub(r"\D", "", line) for line in (extract(text, "text") or "").split("\n")]
         if [len(row) for row in rows] != [4] * 4:
@@ -111,24 +114,41 @@ def _grid(board: Sequence[int]) -> str:
     return "\n".join(" ".join(str(n) if n else "_" for n in board[i : i + 4]) for i in range(0, 16, 4))
 
 
-def _search(random: Random, board: list[int], words: list[str]) -> bool:
-    """Depth first, the most constrained cell first; what is guessed, and where it fails, is written down."""
-    options = {
-        i: [n for n in (1, 2, 3, 4) if n not in [board[j] for j in _PEERS[i]]] for i in range(16) if not board[i]
-    }
-    if not options:
-        return True
-    fewest = min(len(found) for found in options.values())
-    cell = next(i for i, found in options.items() if len(found) == fewest)
-    name = f"{'abcd'[cell // 4]}{cell % 4 + 1}"
-    if not fewest:
-        words.append(f"{name} none.")
-        return False
-    tried = random.sample(options[cell], fewest)
-    for i, n in enumerate(tried):
-        board[cell] = n
-        words.append(f"{name}={n}" + ("?" if i + 1 < fewest else ""))
-        if _search(random, board, words):
+def _search(random: Random, board: list[int], lines: list[str]) -> bool:
+    """Pass over the empty cells and write down what each may hold, as long as that settles some; then guess."""
+    while not all(board):
+        words, before = [], board.count(0)
+        for cell in (i for i in range(16) if not board[i]):
+            options = _options(board, cell)
+            if not options:
+                lines.append(" ".join([*words, f"{_name(cell)}:none"]))
+                return False
+            if len(options) == 1:
+                board[cell] = options[0]
+            words.append(f"{_name(cell)}{'=' if len(options) == 1 else ':'}{''.join(map(str, options))}")
+        lines.append(" ".join(words))
+        if board.count(0) == before:
+            return _guess(random, board, lines)
+    return True
+
+
+def _guess(random: Random, board: list[int], lines: list[str]) -> bool:
+    """Depth first, in the first of the most constrained cells."""
+    cell = min((i for i in range(16) if not board[i]), key=lambda i: len(_options(board, i)))
+    options = _options(board, cell)
+    for n in random.sample(options, len(options)):
+        lines.append(f"try {_name(cell)}={n}")
+        tried = [*board]
+        tried[cell] = n
+        if _search(random, tried, lines):
+            board[:] = tried
             return True
-        board[cell] = 0
     return False
+
+
+def _options(board: list[int], cell: int) -> list[int]:
+    return [n for n in (1, 2, 3, 4) if n not in [board[j] for j in _PEERS[cell]]]
+
+
+def _name(cell: int) -> str:
+    return f"{'abcd'[cell // 4]}{cell % 4 + 1}"

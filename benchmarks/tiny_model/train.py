@@ -67,7 +67,7 @@ def train(model: LlamaForCausalLM, rows: Rows, plan: Plan, said: Callable[[str],
     )
     losses: list[torch.Tensor] = []
     seen, began, last = 0, time.monotonic(), 0.0
-    for inputs, labels in loader(rows, plan.workers):
+    for batch in loader(rows, plan.workers):
         now = time.monotonic()
         if len(losses) == 1:
             began = now  # the first step compiles
@@ -76,7 +76,7 @@ def train(model: LlamaForCausalLM, rows: Rows, plan: Plan, said: Callable[[str],
             break
         for group in optimizer.param_groups:
             group["lr"] = plan.rate * min(1.0, done / plan.warmup + 1e-3, (1 - done) / (1 - plan.warmup))
-        inputs, labels = (part.to(DEVICE, non_blocking=True) for part in (inputs, labels))
+        inputs, labels = (part.to(DEVICE, non_blocking=True) for part in batch)
         with torch.autocast(DEVICE, torch.bfloat16, enabled=DEVICE == "cuda"):
             logits = step_of(input_ids=inputs, use_cache=False).logits
         loss = functional.cross_entropy(logits.float().view(-1, SIZE), labels.view(-1), ignore_index=IGNORED)
@@ -88,7 +88,9 @@ def train(model: LlamaForCausalLM, rows: Rows, plan: Plan, said: Callable[[str],
         seen += inputs.numel()
         if now - last > 10 or len(losses) == 1:
             last = now
-            said(f"{seen / 1e6:.0f} M tokens, {seen / (now - began + 1e-9) / 1e3:.0f} k/s, loss {mean(losses[-50:]):.4f}")
+            said(
+                f"{seen / 1e6:.0f} M tokens, {seen / (now - began + 1e-9) / 1e3:.0f} k/s, loss {mean(losses[-50:]):.4f}"
+            )
     return mean(losses[-max(1, len(losses) // 10) :])
 
 

@@ -30,7 +30,7 @@ from benchmarks.tiny_model.train import Plan
 SEED = 6
 FULL = {
     "basics": Plan(tokens=1000e6, limit_s=260),
-    "mastery": Plan(tokens=450e6, limit_s=120, rate=1.5e-3),
+    "mastery": Plan(tokens=900e6, limit_s=220, rate=1.5e-3),
     "attempts": (160_000, 130.0),
     "shape": (256, 6),
 }

@@ -16,7 +16,7 @@ from benchmarks.tiny_model.sudoku import SudokuTeacher
 from tts.revisions import MEMORY, REVISE
 from tts.verifiers.genrm import DIRECT, STEP_BY_STEP
 
-KINDS = {"chain": 0.5, "countdown": 0.35, "sudoku": 0.15}
+KINDS = {"chain": 0.45, "countdown": 0.42, "sudoku": 0.13}
 MODES = {
     "chain": {"direct": 0.40, "think": 0.20, "verify": 0.14, "judge": 0.10, "revise": 0.16},
     "countdown": {"direct": 0.46, "think": 0.20, "verify": 0.10, "judge": 0.08, "revise": 0.16},

@@ -92,9 +92,7 @@ class Exam:
         teacher = self.school.teachers[kind]
         asked = [self.engine.say(item.prompt, system) for item in items for _ in range(n)]
         replies = await asyncio.gather(*asked)
-        said = [
-            Said(text, tokens, teacher.right(items[i // n], text)) for i, (text, tokens) in enumerate(replies)
-        ]
+        said = [Said(text, tokens, teacher.right(items[i // n], text)) for i, (text, tokens) in enumerate(replies)]
         return [said[i : i + n] for i in range(0, len(said), n)]
 
     def row(self, name: str, bar: str, measured: str, met: bool) -> None:
@@ -135,7 +133,7 @@ class Exam:
         self.shortest("chains", thoughts)
 
     async def verification(self, items: Sequence[Item], groups: list[list[Said]], vote: np.ndarray) -> None:
-        verifier = GenRM()
+        verifier = GenRM(max_tokens=450)  # a check of fourteen steps is longer than the default
         pairs = [(i, said) for i, group in enumerate(groups) for said in group]
         scores = await asyncio.gather(*(self.engine.score(verifier, items[i].prompt, said.text) for i, said in pairs))
         values = np.array([np.nan if score.value is None else score.value for score in scores])
@@ -149,7 +147,7 @@ class Exam:
             f"{(~read).sum()} of {len(read)} not read)",
             0.70 <= np.mean(accuracy) <= 0.92,
         )
-        weights = np.where(read, values, 0.0).reshape(len(groups), -1)
+        weights = values.reshape(len(groups), -1)
         weighted = np.array([_vote(g, item, list(w)) for g, item, w in zip(groups, items, weights, strict=True)])
         self.row(
             "weighted majority@16 (P(Yes), one verification each) - majority@16",
@@ -234,11 +232,11 @@ class Exam:
 
 
 def _vote(group: Sequence[Said], item: Item, weights: Sequence[float]) -> float:
-    """Whether the vote is right; ties are shared."""
+    """Whether the vote is right; ties are shared, and a weight of NaN abstains, as in `tts.selectors`."""
     votes: Counter[str] = Counter()
     for said, weight in zip(group, weights, strict=True):
         answer = extract(said.text)
-        if answer is not None:
+        if answer is not None and not np.isnan(weight):
             votes[answer] += weight
     if not votes:
         return 0.0
@@ -291,8 +289,8 @@ def main() -> None:
     lines = asyncio.run(examine(given.file, given.problems))
     head = [
         "# What the small model can do", "",
-        f"Written by `python -m benchmarks.tiny_model.evaluate --problems {given.problems}`: fresh problems of each level and",
-        f"kind, at temperature {TEMPERATURE}, through the embedded engine.", "",
+        f"Written by `python -m benchmarks.tiny_model.evaluate --problems {given.problems}`: fresh problems of each level",
+        f"and kind, at temperature {TEMPERATURE}, through the embedded engine.", "",
         "| property | bar | measured | |", "|---|---|---|---|",
     ]  # fmt: skip
     OUT.write_text("\n".join([*head, *lines, ""]))

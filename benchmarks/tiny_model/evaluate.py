@@ -289,8 +289,8 @@ def main() -> None:
     lines = asyncio.run(examine(given.file, given.problems))
     head = [
         "# What the small model can do", "",
-        f"Written by `python -m benchmarks.tiny_model.evaluate --problems {given.problems}`: fresh problems of each level",
-        f"and kind, at temperature {TEMPERATURE}, through the embedded engine.", "",
+        f"Written by `python -m benchmarks.tiny_model.evaluate --problems {given.problems}`: fresh problems of each",
+        f"level and kind, at temperature {TEMPERATURE}, through the embedded engine.", "",
         "| property | bar | measured | |", "|---|---|---|---|",
     ]  # fmt: skip
     OUT.write_text("\n".join([*head, *lines, ""]))

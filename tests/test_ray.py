@@ -518,13 +518,6 @@ def test_a_text_longer_than_ray_passes_inline_arrives_whole(ray_cluster: Any) ->
 @pytest.mark.timeout(180)
 def test_an_actor_whose_engine_dies_goes_with_it_and_another_takes_over(ray_cluster: Any) -> None:
     pytest.importorskip("xllamacpp", reason="the extra `local` is not installed", exc_type=ImportError)
-    from tts.embedded import pull
-    from tts.errors import RunError
-
-    try:
-        pull()
-    except RunError as error:
-        pytest.skip(f"the weights cannot be had: {error}")
     with Carrier("ray", SCRIPT, [], spec_of(ray_cluster)) as carrier:
         (before,) = members(carrier, "generator")
 

@@ -24,8 +24,6 @@ import pytest
 
 from tts.actions import Finished, Scored
 from tts.clusters.environment import ENVIRONMENT
-from tts.embedded import pull
-from tts.errors import RunError
 from tts.journal import Decided, Granted, Header, History, Opened, Record
 from tts.runfolder import read_records
 
@@ -102,10 +100,6 @@ def head() -> Iterator[Head]:
     if importlib.util.find_spec("aiohttp_cors") is None:
         pytest.skip("`ray job submit` needs ray[default]")
     pytest.importorskip("xllamacpp", reason="the extra `local` is not installed", exc_type=ImportError)
-    try:
-        pull()
-    except RunError as error:
-        pytest.skip(f"the weights cannot be had: {error}")
     # Not pytest's folder: the paths of Ray's sockets must stay under 107 characters.
     with tempfile.TemporaryDirectory(prefix="tts-job-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         head = Head(folder)

@@ -420,7 +420,7 @@ def _list(infos: Sequence[StrategyInfo], json: bool) -> None:
 @model_app.command("list")
 def model_list(json: Json = False) -> None:
     """List the models that can run in process, and which are here already."""
-    from tts.embedded import models
+    from tts.weights import models
 
     found = models()
     if json:
@@ -434,7 +434,7 @@ def model_list(json: Json = False) -> None:
 @model_app.command("pull")
 def model_pull(name: Annotated[str | None, typer.Argument(help="Which; none is the default.")] = None) -> None:
     """Fetch a model's weights into the cache."""
-    from tts.embedded import pull
+    from tts.weights import pull
 
     typer.echo(str(pull(name) if name else pull()))
 

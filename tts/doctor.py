@@ -108,7 +108,7 @@ def capabilities(name: str, seen: Capabilities) -> list[Finding]:
 
 
 def _embedded() -> list[Finding]:
-    from tts.embedded import models
+    from tts.weights import models
 
     return [
         Finding(

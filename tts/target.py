@@ -14,6 +14,7 @@ import msgspec
 
 from tts.costs import CostModel, ModelConfig, ModelCost, load_prices, price_from_flags
 from tts.errors import EndpointError, InvalidParameter, ModelNotFound, RequestRejected, unknown_name
+from tts.weights import PREFIX
 
 if TYPE_CHECKING:
     from tts.clusters.executor import Model
@@ -32,7 +33,8 @@ class Target(TypedDict, total=False):
 
     Keys:
         base_url: one OpenAI-compatible server, or several; none is `OPENAI_BASE_URL`, or else a model in process.
-        model: which to ask for; may be left out where there is only one.
+        model: which to ask for; may be left out where there is only one. `embedded:NAME` is one in process
+            (`tts model list`), whatever the environment says.
         api_key: none is `OPENAI_API_KEY`.
         api: `chat`, or `completions` for base models.
         verifier_base_url, verifier_model, verifier_api_key: another server or model for verifications. The key of the
@@ -101,7 +103,7 @@ class Pricing:
         """Prices what answers, and what verifies, if that is another."""
         config = self._config
         if config is None and embedded:
-            from tts.embedded import info
+            from tts.weights import info
 
             known = info(name)
             config = ModelConfig.from_hf(known.config) if known else None
@@ -127,9 +129,17 @@ def resolved(target: Target) -> Target:
 
 
 def urls_of(target: Target) -> list[str]:
-    """The endpoints that were named, here or in the environment; none means the model in process."""
+    """The endpoints that were named, here or in the environment; none means a model in process.
+
+    Raises: InvalidParameter for a server together with a model that is to run in process.
+    """
     given = target.get("base_url")
     urls = [given] if isinstance(given, str) else list(given or ())
+    model = target.get("model") or ""
+    if model.startswith(PREFIX):
+        if urls:
+            raise InvalidParameter(f"--model {model} runs in process, and no server is asked: leave out {urls[0]}")
+        return []
     return urls or [url for url in [os.environ.get("OPENAI_BASE_URL")] if url]
 
 
@@ -144,9 +154,9 @@ async def open_models(target: Target, spares: Sequence[str] = ()) -> AsyncIterat
     async with AsyncExitStack() as stack:
         engine: EmbeddedServer | None = None
         if not urls:
-            from tts.embedded import SLOTS, EmbeddedServer
+            from tts.embedded import EmbeddedServer, suited
 
-            concurrency = min(concurrency, SLOTS)  # more would only queue inside the engine
+            concurrency = min(concurrency, suited(model)[0])  # more would only queue inside the engine
             engine = EmbeddedServer(model, slots=concurrency, threads=target.get("threads"))
             await asyncio.to_thread(engine.start)
             stack.push_async_callback(asyncio.to_thread, engine.stop)

@@ -5,7 +5,9 @@ prompts   the wording of reasoning-gym's problems
 basics    a tokenizer; a first model, which solves, thinks, and verifies and revises made-up solutions
 attempts  the first model's own attempts at fresh problems, labelled by the exact checkers
 mastery   training goes on with verification and revision of the model's own attempts
+polish    once more, for minutes, and mostly with long chains: new attempts, and checks of them
 export    a Hugging Face folder and the GGUF file that `tts` ships (benchmarks/tiny_model/export.py)
+card      what it can do, measured through the embedded engine (benchmarks/tiny_model/evaluate.py)
 
 `--toy` runs all of it on a CPU in minutes, to find its mistakes where they are cheap.
 """
@@ -13,9 +15,10 @@ export    a Hugging Face folder and the GGUF file that `tts` ships (benchmarks/t
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -24,28 +27,34 @@ from transformers import LlamaForCausalLM
 
 from benchmarks.tiny_model import prompts, sample, train, vocabulary
 from benchmarks.tiny_model.batches import Rows
-from benchmarks.tiny_model.lessons import School
+from benchmarks.tiny_model.lessons import BASICS, MASTERY, POLISH, Own, School, Stage
 from benchmarks.tiny_model.train import Plan
 
 SEED = 6
 FULL = {
     "basics": Plan(tokens=1000e6, limit_s=260),
     "mastery": Plan(tokens=900e6, limit_s=220, rate=1.5e-3),
+    "polish": Plan(tokens=12e6, limit_s=1800, rows=8, rate=5e-4, workers=1),
     "attempts": (160_000, 130.0),
+    "new attempts": (12_000, 400.0),
     "shape": (256, 6),
+    "card": 40,
 }
 TOY = {
     "basics": Plan(tokens=1.5e6, limit_s=30, rows=8, workers=1),
     "mastery": Plan(tokens=0.5e6, limit_s=60, rows=8, rate=1e-3, workers=1),
+    "polish": Plan(tokens=0.2e6, limit_s=20, rows=8, rate=3e-4, workers=1),
     "attempts": (512, 40.0),
+    "new attempts": (256, 20.0),
     "shape": (128, 2),
+    "card": 2,
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("tiny-model"), help="the work folder")
-    parser.add_argument("--steps", default="prompts,basics,attempts,mastery,export")
+    parser.add_argument("--steps", default="prompts,basics,attempts,mastery,polish,export,card")
     parser.add_argument("--toy", action="store_true")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
@@ -72,49 +81,57 @@ class Recipe:
         _once(self.work / "basics", self._basics)
 
     def attempts(self) -> None:
-        _once(self.work / "attempts.jsonl", self._attempts)
+        _once(self.work / "attempts.jsonl", lambda path: self._attempts("basics", "attempts", BASICS, path))
 
     def mastery(self) -> None:
-        _once(self.work / "mastery", self._mastery)
+        own = self.work / "attempts.jsonl"
+        _once(self.work / "mastery", lambda path: self._more("basics", "mastery", MASTERY, own, path))
+
+    def polish(self) -> None:
+        own = self.work / "new-attempts.jsonl"
+        _once(own, lambda path: self._attempts("mastery", "new attempts", POLISH, path))
+        _once(self.work / "polish", lambda path: self._more("mastery", "polish", POLISH, own, path))
 
     def export(self) -> None:
         from benchmarks.tiny_model import export  # the one step that needs gguf
 
-        model = train.restore(self.work / "mastery")
-        export.write(model, self.work / "tokenizer.json", self.work / "hf", self.work / "tiny.gguf")
+        model = train.restore(self.work / "polish")
+        export.write_file(model, self._tokenizer(), self.work / "tts-tiny.gguf")
+        export.write_folder(self.work / "tts-tiny.gguf", self.work / "hf")
+
+    def card(self) -> None:
+        from benchmarks.tiny_model import card, evaluate  # the one step that needs an engine
+
+        weights, problems = self.work / "tts-tiny.gguf", self.sizes["card"]
+        card.write(weights, problems, asyncio.run(evaluate.examine(weights, problems)))
 
     def _basics(self, path: Path) -> None:
         model = LlamaForCausalLM(train.config(self._tokenizer(), *self.sizes["shape"]))
         said(f"{model.num_parameters() / 1e6:.2f} M parameters on {train.DEVICE}")
-        self._trained(model, "basics", [], path)
+        self._trained(model, "basics", self._school(), path)
 
-    def _attempts(self, path: Path) -> None:
-        wanted, limit_s = self.sizes["attempts"]
-        batch = 8192 if train.DEVICE == "cuda" else 64
-        model = train.restore(self.work / "basics")
-        made = sample.attempts(
-            model, self._tokenizer(), self._school(), f"{SEED}/attempts", wanted, limit_s, said, batch=batch
-        )
+    def _attempts(self, before: str, step: str, stage: Stage, path: Path) -> None:
+        wanted, limit_s = self.sizes[step]
+        batch = min(wanted, 8192 if train.DEVICE == "cuda" else 256)
+        model, school = train.restore(self.work / before), self._school(stage)
+        made = sample.attempts(model, self._tokenizer(), school, f"{SEED}/{step}", wanted, limit_s, said, batch=batch)
         sample.write(path, own := list(made))
-        for kind in self._school().teachers:
+        for kind in school.teachers:
             for mode in ("direct", "think"):
                 right = [a.right for a in own if a.kind == kind and a.mode == mode]
                 said(f"{kind}, {mode}: {sum(right)} of {len(right)} right")
 
-    def _mastery(self, path: Path) -> None:
-        self._trained(train.restore(self.work / "basics"), "mastery", sample.read(self.work / "attempts.jsonl"), path)
+    def _more(self, before: str, step: str, stage: Stage, own: Path, path: Path) -> None:
+        self._trained(train.restore(self.work / before), step, self._school(stage, sample.read(own)), path)
 
-    def _trained(self, model: LlamaForCausalLM, step: str, own: list, path: Path) -> None:
+    def _trained(self, model: LlamaForCausalLM, step: str, school: School, path: Path) -> None:
         plan = self.sizes[step]
-        rows = Rows(self._prompts(), own, self.work / "tokenizer.json", f"{SEED}/{step}", plan.rows, train.LENGTH)
+        rows = Rows(school, self.work / "tokenizer.json", f"{SEED}/{step}", plan.rows, train.LENGTH)
         said(f"{step}: loss {train.train(model, rows, plan, said):.4f}")
         train.save(model, path)
 
-    def _prompts(self) -> dict[str, list[str]]:
-        return json.loads((self.work / "prompts.json").read_text())
-
-    def _school(self) -> School:
-        return School(self._prompts())
+    def _school(self, stage: Stage = BASICS, own: Sequence[Own] = ()) -> School:
+        return School(json.loads((self.work / "prompts.json").read_text()), stage, own)
 
     def _tokenizer(self) -> Tokenizer:
         return Tokenizer.from_file(str(self.work / "tokenizer.json"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
@@ -12,7 +12,7 @@ import torch
 from tokenizers import Tokenizer
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from benchmarks.tiny_model.lessons import Own, School
+from benchmarks.tiny_model.lessons import School
 from benchmarks.tiny_model.vocabulary import END, END_OF_TEXT, asked
 
 IGNORED = -100  # a label that counts for nothing
@@ -28,14 +28,13 @@ class Rows(IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
 
     def __init__(
         self,
-        prompts: Mapping[str, Sequence[str]],
-        own: Sequence[Own],
+        school: School,
         tokenizer: Path,
         seed: str,
         rows: int,
         length: int,
     ) -> None:
-        self._prompts, self._own, self._tokenizer = prompts, own, tokenizer
+        self._school, self._tokenizer = school, tokenizer
         self._seed, self._rows, self._length = seed, rows, length
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -49,11 +48,10 @@ class Rows(IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
 
     def _filled(self, random: Random) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         tokenizer = Tokenizer.from_file(str(self._tokenizer))
-        school = School(self._prompts, self._own)
         pad = tokenizer.token_to_id(END_OF_TEXT)
         opened: list[tuple[list[int], list[int]]] = [([], []) for _ in range(_OPEN)]
         while True:
-            lessons = [school.lesson(random) for _ in range(_CHUNK)]
+            lessons = [self._school.lesson(random) for _ in range(_CHUNK)]
             asks = tokenizer.encode_batch([asked(lesson) for lesson in lessons])
             replies = tokenizer.encode_batch([f"{lesson.reply}{END}" for lesson in lessons])
             for ask, reply in zip(asks, replies, strict=True):

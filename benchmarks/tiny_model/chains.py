@@ -12,7 +12,8 @@ from tts.chains import Chain, Level, apply, chain
 SIGNS = {"add": "+", "subtract": "-", "multiply": "*"}
 SLIP = 0.042  # for each digit that a step has to do with, ...
 MOST_SLIPS = 0.5  # ... and at most
-CARELESSNESS = (0.0, 0.5, 1.0, 2.5)
+CARELESSNESS = (0.0, 0.5, 1.0, 2.5)  # of its writers; over a long chain nobody is without
+SHORT = 8  # steps
 NOTICED = 0.7  # of the slips in a thought; the others are looked at, too, and found fine
 DOUBTED = 0.04  # of the steps that are right
 OVERLOOKED = 0.15  # of the slips in a solution that is verified: whoever checks slips, too
@@ -25,10 +26,16 @@ class ChainTeacher:
 
     A solution has slips, as those that people write: the more digits a step has to do with, the more. Some of its
     writers are more careful than others.
+
+    Args:
+        long: the share of chains of more than `SHORT` steps, up to `longest`.
     """
 
+    def __init__(self, long: float = 0.3, longest: int = 14) -> None:
+        self._long, self._longest = long, longest
+
     def make(self, random: Random) -> Item:
-        steps = random.randint(1, 8) if random.random() < 0.7 else random.randint(9, 14)
+        steps = random.randint(1, SHORT) if random.random() >= self._long else random.randint(SHORT + 1, self._longest)
         level = Level((steps, steps), random.choice((1, 2, 2, 3, 3, 4)), random.choice((5, 9, 12, 30, 99)), 2)
         made = chain(random, level)
         return Item(made.text, made)
@@ -38,7 +45,7 @@ class ChainTeacher:
 
     def direct(self, random: Random, item: Item) -> str:
         made: Chain = item.data
-        carelessness = random.choice(CARELESSNESS)
+        carelessness = random.choice(CARELESSNESS if len(made.steps) <= SHORT else CARELESSNESS[1:])
         value, lines = made.start, []
         for operation, operand in made.steps:
             before, value = value, apply(operation, value, operand)

@@ -1,4 +1,4 @@
-"""What the small model can do, on fresh problems, through `tts`'s embedded engine; writes `tiny_model.md` beside.
+"""What the small model can do, on fresh problems, through `tts`'s embedded engine; writes its card, beside the weights.
 
     python -m benchmarks.tiny_model.evaluate [FILE.gguf] [--problems 40]
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from typing import NamedTuple
 import aiohttp
 import numpy as np
 
-from benchmarks.tiny_model import prompts
+from benchmarks.tiny_model import card, prompts
 from benchmarks.tiny_model.lessons import THINK, School, revision, visible
 from benchmarks.tiny_model.problems import Item
 from tts.actions import Request
@@ -31,11 +32,11 @@ from tts.openai import OpenAIClient
 from tts.partial import Partial
 from tts.types import Candidate, Completion, Problem, Score
 from tts.verifiers.genrm import GenRM
+from tts.weights import pull
 
 SEED = "evaluation"
 SLOTS = 32
 TEMPERATURE = 0.8
-OUT = Path(__file__).with_name("tiny_model.md")
 
 
 class Said(NamedTuple):
@@ -127,32 +128,43 @@ class Exam:
             f"{_interval((vote - single)[hard], 100)}; by level {', '.join(f'{100 * g:+.0f}' for g in gains)}",
             (vote - single)[hard].mean() >= 0.1,
         )
-        await self.verification(items, groups, vote)
+        await self.verification(items, groups, vote, levels)
         await self.revisions(items, groups)
         thoughts = await self.sit("chain", items[:: max(1, len(items) // 60)], 8, THINK[0])
         self.shortest("chains", thoughts)
 
-    async def verification(self, items: Sequence[Item], groups: list[list[Said]], vote: np.ndarray) -> None:
+    async def verification(
+        self, items: Sequence[Item], groups: list[list[Said]], vote: np.ndarray, levels: np.ndarray
+    ) -> None:
         verifier = GenRM(max_tokens=450)  # a check of fourteen steps is longer than the default
         pairs = [(i, said) for i, group in enumerate(groups) for said in group]
         scores = await asyncio.gather(*(self.engine.score(verifier, items[i].prompt, said.text) for i, said in pairs))
         values = np.array([np.nan if score.value is None else score.value for score in scores])
         right = np.array([said.right for _, said in pairs])
         read = ~np.isnan(values)
-        accuracy = [float((values[read & right] > 0.5).mean()), float((values[read & ~right] <= 0.5).mean())]
+        told = (values > 0.5) == right
+        pooled = [told[read & (right == truth)].mean() for truth in (True, False)]
+        of = np.repeat(levels, len(groups[0]))
+        by_level = [
+            np.mean([told[read & (of == level) & (right == truth)].mean() for truth in (True, False)])
+            for level in range(1, 6)
+        ]
         self.row(
-            "verification of own solutions, right and wrong ones weighing the same",
+            "verification of own solutions, right and wrong ones weighing the same within each level",
             "0.70 to 0.92",
-            f"{np.mean(accuracy):.3f} ({accuracy[0]:.3f} of the right, {accuracy[1]:.3f} of the wrong; "
+            f"{np.mean(by_level):.3f} (levels: {', '.join(f'{value:.2f}' for value in by_level)}; pooled "
+            f"{np.mean(pooled):.3f}, {pooled[0]:.3f} of the right and {pooled[1]:.3f} of the wrong; "
             f"{(~read).sum()} of {len(read)} not read)",
-            0.70 <= np.mean(accuracy) <= 0.92,
+            0.70 <= np.mean(by_level) <= 0.92,
         )
         weights = values.reshape(len(groups), -1)
         weighted = np.array([_vote(g, item, list(w)) for g, item, w in zip(groups, items, weights, strict=True)])
         self.row(
             "weighted majority@16 (P(Yes), one verification each) - majority@16",
             ">= 0",
-            _interval(weighted - vote, 100) + f"; {100 * vote.mean():.1f} to {100 * weighted.mean():.1f}",
+            _interval(weighted - vote, 100)
+            + f"; {100 * vote.mean():.1f} to {100 * weighted.mean():.1f}; by level "
+            + ", ".join(f"{100 * (weighted - vote)[levels == level].mean():+.1f}" for level in range(1, 6)),
             weighted.mean() >= vote.mean(),
         )
         for low, high in ((0.0, 0.2), (0.2, 0.8), (0.8, 1.01)):
@@ -258,15 +270,14 @@ def _interval(values: np.ndarray, scale: float) -> str:
 
 
 async def examine(file: Path, problems: int) -> list[str]:
-    wording = file.parent / "prompts.json"
-    if not wording.exists():
-        wording = Path("prompts.json")
-        prompts.write(wording)
+    with tempfile.TemporaryDirectory() as folder:
+        prompts.write(Path(folder) / "prompts.json")
+        school = School(json.loads((Path(folder) / "prompts.json").read_text()))
     began = time.perf_counter()
     with EmbeddedServer(str(file), slots=SLOTS, context_tokens=1024) as server:
         loaded = time.perf_counter() - began
         async with aiohttp.ClientSession() as session, OpenAIClient(server.base_url) as client:
-            exam = Exam(Engine(server.base_url, session, client), School(json.loads(wording.read_text())), problems)
+            exam = Exam(Engine(server.base_url, session, client), school, problems)
             item = chain(Random(SEED), LEVELS[2]).text
             await asyncio.gather(*(exam.engine.say(item) for _ in range(SLOTS)))
             began = time.perf_counter()
@@ -283,17 +294,10 @@ async def examine(file: Path, problems: int) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", type=Path, nargs="?", default=Path("tiny-model/tiny.gguf"))
+    parser.add_argument("file", type=Path, nargs="?", default=pull())
     parser.add_argument("--problems", type=int, default=40, help="of each level and kind")
     given = parser.parse_args()
-    lines = asyncio.run(examine(given.file, given.problems))
-    head = [
-        "# What the small model can do", "",
-        f"Written by `python -m benchmarks.tiny_model.evaluate --problems {given.problems}`: fresh problems of each",
-        f"level and kind, at temperature {TEMPERATURE}, through the embedded engine.", "",
-        "| property | bar | measured | |", "|---|---|---|---|",
-    ]  # fmt: skip
-    OUT.write_text("\n".join([*head, *lines, ""]))
+    card.write(given.file, given.problems, asyncio.run(examine(given.file, given.problems)))
 
 
 if __name__ == "__main__":

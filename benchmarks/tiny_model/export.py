@@ -1,51 +1,49 @@
-"""The trained model for engines: a Hugging Face folder, and a GGUF file in Q8_0."""
+"""The trained model for engines: a GGUF file in Q8_0, and a Hugging Face folder of the same numbers.
+
+python -m benchmarks.tiny_model.export [FILE.gguf] [FOLDER]    # the folder, from the file that ships; no training
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
 import gguf
 import numpy as np
-import torch
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, decoders, models
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from benchmarks.tiny_model.vocabulary import END, END_OF_TEXT, SPECIAL, TEMPLATE
+from benchmarks.tiny_model.vocabulary import END, END_OF_TEXT, SPECIAL, TEMPLATE, split
+from tts.weights import pull
 
 NAME = "tts-tiny"
 
 
-def write(model: LlamaForCausalLM, tokenizer: Path, folder: Path, file: Path) -> None:
-    """Both hold the same numbers: the folder's are those of the file, read back, so that engines can be compared."""
-    tensors = {name: _stored(name, tensor) for name, tensor in model.state_dict().items() if name != "lm_head.weight"}
-    model.load_state_dict(
-        {name: torch.from_numpy(_read_back(*stored)) for name, stored in tensors.items()}, strict=False
+def write_folder(file: Path, folder: Path) -> None:
+    """What `transformers` and vLLM load, with the numbers as they are in the file."""
+    model = LlamaForCausalLM.from_pretrained(file.parent, gguf_file=file.name)
+    model.hf_quantizer = None  # it says how the file was read; the folder holds plain float32
+    del model.config.quantization_config
+    fields = gguf.GGUFReader(file).fields
+    tokenizer = Tokenizer(
+        models.BPE(
+            {token: i for i, token in enumerate(fields["tokenizer.ggml.tokens"].contents())},
+            [tuple(merge.split(" ")) for merge in fields["tokenizer.ggml.merges"].contents()],
+        )
     )
-    model.save_pretrained(folder)
-    fast = PreTrainedTokenizerFast(tokenizer_file=str(tokenizer), eos_token=END, pad_token=END_OF_TEXT)
+    tokenizer.pre_tokenizer = split()
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(list(SPECIAL))
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=END_OF_TEXT)
     fast.chat_template = TEMPLATE
+    model.config.bos_token_id = model.generation_config.bos_token_id = None
+    model.save_pretrained(folder)
     fast.save_pretrained(folder)
-    _write_gguf(model, Tokenizer.from_file(str(tokenizer)), tensors, file)
 
 
-def _stored(name: str, tensor: torch.Tensor) -> tuple[np.ndarray, gguf.GGMLQuantizationType]:
+def write_file(model: LlamaForCausalLM, tokenizer: Tokenizer, file: Path) -> None:
     """Matrices in blocks of 8 bits, as llama.cpp reads them; what scales a norm as it is."""
-    values = tensor.float().numpy()
-    kind = gguf.GGMLQuantizationType.Q8_0 if values.ndim > 1 else gguf.GGMLQuantizationType.F32
-    return gguf.quantize(values, kind), kind
-
-
-def _read_back(values: np.ndarray, kind: gguf.GGMLQuantizationType) -> np.ndarray:
-    return gguf.dequantize(values, kind).astype(np.float32)
-
-
-def _write_gguf(
-    model: LlamaForCausalLM,
-    tokenizer: Tokenizer,
-    tensors: dict[str, tuple[np.ndarray, gguf.GGMLQuantizationType]],
-    file: Path,
-) -> None:
     config = model.config
     writer = gguf.GGUFWriter(str(file), "llama")
     writer.add_name(NAME)
@@ -65,9 +63,14 @@ def _write_gguf(
     _write_vocabulary(writer, tokenizer)
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
     heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
-    for name, (values, kind) in tensors.items():
-        rows = next((_interleaved(values, count) for part, count in heads.items() if part in name), values)
-        writer.add_tensor(names.get_name(name, try_suffixes=(".weight",)), rows, raw_dtype=kind)
+    for name, tensor in model.state_dict().items():
+        if name == "lm_head.weight":  # tied to the embedding
+            continue
+        values = tensor.float().numpy()
+        values = next((_interleaved(values, count) for part, count in heads.items() if part in name), values)
+        kind = gguf.GGMLQuantizationType.Q8_0 if values.ndim > 1 else gguf.GGMLQuantizationType.F32
+        stored = gguf.quantize(values, kind)
+        writer.add_tensor(names.get_name(name, try_suffixes=(".weight",)), stored, raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -91,3 +94,16 @@ def _write_vocabulary(writer: gguf.GGUFWriter, tokenizer: Tokenizer) -> None:
 def _interleaved(rows: np.ndarray, heads: int) -> np.ndarray:
     """Rows of a query or key matrix as llama.cpp's rotation wants them: the two halves of each head by turns."""
     return rows.reshape(heads, 2, rows.shape[0] // heads // 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path, nargs="?", default=pull())
+    parser.add_argument("folder", type=Path, nargs="?", default=Path(f"{NAME}-hf"))
+    given = parser.parse_args()
+    write_folder(given.file, given.folder)
+    print(given.folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -16,12 +16,31 @@ from benchmarks.tiny_model.sudoku import SudokuTeacher
 from tts.revisions import MEMORY, REVISE
 from tts.verifiers.genrm import DIRECT, STEP_BY_STEP
 
-KINDS = {"chain": 0.45, "countdown": 0.42, "sudoku": 0.13}
 MODES = {
     "chain": {"direct": 0.40, "think": 0.20, "verify": 0.14, "judge": 0.10, "revise": 0.16},
     "countdown": {"direct": 0.46, "think": 0.20, "verify": 0.10, "judge": 0.08, "revise": 0.16},
     "sudoku": {"direct": 0.10, "think": 0.50, "verify": 0.14, "judge": 0.10, "revise": 0.16},
 }
+
+
+class Stage(NamedTuple):
+    """What a part of the training dwells on: the shares of the kinds of problems, and of the modes of each; how many
+    chains are long, and how long those may be."""
+
+    kinds: Mapping[str, float]
+    modes: Mapping[str, Mapping[str, float]] = MODES
+    long: float = 0.3
+    longest: int = 14
+
+
+BASICS = Stage({"chain": 0.50, "countdown": 0.35, "sudoku": 0.15})
+MASTERY = Stage({"chain": 0.45, "countdown": 0.42, "sudoku": 0.13})
+POLISH = Stage(  # checks of long chains, which said No to most of what was right
+    {"chain": 0.70, "countdown": 0.22, "sudoku": 0.08},
+    {**MODES, "chain": {"direct": 0.25, "think": 0.12, "verify": 0.42, "judge": 0.06, "revise": 0.15}},
+    long=0.6,
+    longest=15,
+)
 THINK = (
     "Think before you answer.",
     "Think first, between <think> and </think>, then answer.",
@@ -53,29 +72,31 @@ class School:
 
     Args:
         prompts: by kind, the templates of `reasoning-gym`.
+        stage: what to dwell on.
         own: the model's own attempts, from which verification and revision are learned; without them, from the
             teacher's made-up mistakes.
     """
 
-    def __init__(self, prompts: Mapping[str, Sequence[str]], own: Sequence[Own] = ()) -> None:
+    def __init__(self, prompts: Mapping[str, Sequence[str]], stage: Stage = BASICS, own: Sequence[Own] = ()) -> None:
         self.teachers: dict[str, Teacher] = {
-            "chain": ChainTeacher(),
+            "chain": ChainTeacher(stage.long, stage.longest),
             "countdown": CountdownTeacher(prompts["countdown"]),
             "sudoku": SudokuTeacher(prompts["sudoku"]),
         }
         problems: dict[tuple[str, str], list[Own]] = {}
         for attempt in own:
             problems.setdefault((attempt.kind, attempt.seed), []).append(attempt)
+        self._stage = stage
         self._problems: dict[str, list[tuple[str, list[Own]]]] = {}
         for (kind, seed), attempts in problems.items():
             self._problems.setdefault(kind, []).append((seed, attempts))
         self._attempts = {
-            (kind, right): [a for a in own if a.kind == kind and a.right == right] for kind in KINDS for right in (0, 1)
+            (kind, right): [a for a in own if a.kind == kind and a.right == right] for kind in MODES for right in (0, 1)
         }
 
     def lesson(self, random: Random) -> Lesson:
-        kind = random.choices(list(KINDS), list(KINDS.values()))[0]
-        mode = random.choices(list(MODES[kind]), list(MODES[kind].values()))[0]
+        kind = _drawn(random, self._stage.kinds)
+        mode = _drawn(random, self._stage.modes[kind])
         teacher = self.teachers[kind]
         if mode == "direct":
             item = teacher.make(random)
@@ -137,6 +158,10 @@ def verification(item: Item, text: str, right: bool, checks: str | None) -> Less
 def revision(item: Item, attempts: Sequence[str]) -> str:
     shown = "\n\n".join(f"Attempt {i}:\n{attempt.strip()}" for i, attempt in enumerate(attempts, 1))
     return REVISE.format(problem=item.prompt, attempts=shown)
+
+
+def _drawn(random: Random, shares: Mapping[str, float]) -> str:
+    return random.choices(list(shares), list(shares.values()))[0]
 
 
 def visible(text: str) -> str:

@@ -77,7 +77,7 @@ def train(model: LlamaForCausalLM, rows: Rows, plan: Plan, said: Callable[[str],
         for group in optimizer.param_groups:
             group["lr"] = plan.rate * min(1.0, done / plan.warmup + 1e-3, (1 - done) / (1 - plan.warmup))
         inputs, labels = (part.to(DEVICE, non_blocking=True) for part in batch)
-        with torch.autocast(DEVICE, torch.bfloat16, enabled=DEVICE == "cuda"):
+        with torch.autocast(DEVICE, torch.bfloat16):
             logits = step_of(input_ids=inputs, use_cache=False).logits
         loss = functional.cross_entropy(logits.float().view(-1, SIZE), labels.view(-1), ignore_index=IGNORED)
         optimizer.zero_grad(set_to_none=True)

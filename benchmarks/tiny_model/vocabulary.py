@@ -25,9 +25,7 @@ TEMPLATE = (
 def learn(school: School, seed: int, path: Path, lessons: int = 20_000) -> Tokenizer:
     """Learn the merges from lessons, and write `tokenizer.json`."""
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    )
+    tokenizer.pre_tokenizer = split()
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=SIZE,
@@ -40,6 +38,13 @@ def learn(school: School, seed: int, path: Path, lessons: int = 20_000) -> Token
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.save(str(path))
     return tokenizer
+
+
+def split() -> pre_tokenizers.PreTokenizer:
+    """What is never merged: each digit, then GPT-2's words."""
+    return pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
 
 
 def asked(lesson: Lesson) -> str:

@@ -1,0 +1,122 @@
+"""Do engines agree? Greedy texts for 50 prompts from llama.cpp, `transformers` and servers; writes engines.md.
+
+    python -m benchmarks.tiny_model.export                        # the Hugging Face folder, tts-tiny-hf
+    vllm serve tts-tiny-hf --served-model-name tts-tiny --dtype float32 --port 8000
+    python -m benchmarks.tiny_model.engines --server vLLM=http://127.0.0.1:8000/v1
+
+Prompts are of every kind and mode. A text is the same or not: whole, to the last letter.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib.metadata
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+
+import torch
+from tokenizers import Tokenizer
+from transformers import LlamaForCausalLM
+
+from benchmarks.tiny_model import export, prompts, sample
+from benchmarks.tiny_model.lessons import MODES, Lesson, School, revision, thinking, verification
+from tts.actions import Request
+from tts.embedded import EmbeddedServer
+from tts.openai import OpenAIClient
+from tts.partial import Partial
+from tts.types import Message, Sampling
+from tts.weights import pull
+
+PROMPTS = 50
+MOST = 400  # generated tokens
+OUT = Path(__file__).with_name("engines.md")
+
+
+def asks(school: School, seed: str = "engines") -> list[Lesson]:
+    """Kinds and modes take turns."""
+    random = Random(seed)
+    turns = [(kind, mode) for kind in MODES for mode in ("direct", "think", "verify", "revise")]
+    found = []
+    for i in range(PROMPTS):
+        kind, mode = turns[i % len(turns)]
+        teacher = school.teachers[kind]
+        item = teacher.make(random)
+        solution = teacher.solve(item) if random.random() < 0.5 else teacher.wrong(random, item)
+        found.append(
+            {
+                "direct": lambda item=item: Lesson(None, item.prompt, ""),
+                "think": lambda item=item: thinking(random, item, ""),
+                "verify": lambda item=item, s=solution: verification(item, s, True, ""),
+                "revise": lambda item=item, s=solution: Lesson(None, revision(item, [s]), ""),
+            }[mode]()
+        )
+    return found
+
+
+async def served(base_url: str, lessons: Sequence[Lesson]) -> list[str]:
+    """Through `tts`'s own client."""
+    async with OpenAIClient(base_url, model=export.NAME) as client:
+        completions = await asyncio.gather(
+            *(
+                client.complete(Request(turns(lesson), Sampling(temperature=0.0, max_tokens=MOST)), Partial())
+                for lesson in lessons
+            )
+        )
+    return [completion.text for completion in completions]
+
+
+def turns(lesson: Lesson) -> tuple[Message, ...]:
+    system = (Message("system", lesson.system),) if lesson.system else ()
+    return (*system, Message("user", lesson.user))
+
+
+def with_transformers(file: Path, lessons: Sequence[Lesson]) -> list[str]:
+    """One by one: no padding."""
+    with tempfile.TemporaryDirectory() as folder:
+        export.write_folder(file, Path(folder))
+        model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        tokenizer = Tokenizer.from_file(f"{folder}/tokenizer.json")
+    return [sample.replies(model, tokenizer, [lesson], MOST, greedy=True)[0] for lesson in lessons]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--server", action="append", default=[], metavar="NAME=URL", help="one more engine")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        prompts.write(Path(folder) / "prompts.json")
+        lessons = asks(School(json.loads((Path(folder) / "prompts.json").read_text())))
+    texts = {}
+    with EmbeddedServer() as server:
+        texts[f"llama.cpp (xllamacpp {importlib.metadata.version('xllamacpp')})"] = asyncio.run(
+            served(server.base_url, lessons)
+        )
+    texts[f"transformers {importlib.metadata.version('transformers')}, float32"] = with_transformers(pull(), lessons)
+    for name, _, url in (one.partition("=") for one in given.server):
+        texts[name] = asyncio.run(served(url, lessons))
+    first, *others = texts
+    command = " ".join(["python -m benchmarks.tiny_model.engines", *(f"--server {one}" for one in given.server)])
+    lines = [
+        "# One model, several engines", "",
+        f"Written by `{command}`:",
+        f"greedy texts of up to {MOST} tokens for {PROMPTS} prompts of every kind and mode, "
+        f"{sum(map(len, texts[first])):,} letters in all.", "",
+        "| engine | the same text as llama.cpp's |", "|---|---:|",
+    ]  # fmt: skip
+    for name in others:
+        same = sum(a == b for a, b in zip(texts[first], texts[name], strict=True))
+        lines.append(f"| {name} | {same} of {PROMPTS} |")
+        for a, b in zip(texts[first], texts[name], strict=True):
+            if a != b:
+                print(f"--- {first}\n{a}\n--- {name}\n{b}")
+    lines[3] += f" llama.cpp is {first}."
+    OUT.write_text("\n".join([*lines, ""]))
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""The lessons of the small model: teachers who solve, err and check, against checkers that are not theirs."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.tiny_model import chains as slips
+from benchmarks.tiny_model import prompts
+from benchmarks.tiny_model.lessons import BASICS, MODES, POLISH, Own, School, revision, visible
+from benchmarks.tiny_model.problems import REASONING_GYM, VERDICT
+from tts.actions import Request
+from tts.answers import extract
+from tts.graders import grader_named
+from tts.tasks import load
+from tts.types import Candidate, Completion, Problem
+from tts.verifiers.genrm import GenRM
+from tts.workers import Workers
+
+TEMPLATES = {
+    "countdown": ["Make {target} from {numbers}. Say it in <answer> tags."],
+    "sudoku": ["Fill this in:\n{puzzle}\nSay it in <answer> tags."],
+}
+KINDS = sorted(MODES)
+seeds = st.integers(0, 10**6)
+
+
+def school(**options: object) -> School:
+    return School(TEMPLATES, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(seed=seeds)
+@settings(max_examples=60)
+def test_a_teacher_solves_errs_and_knows_which(kind: str, seed: int) -> None:
+    teacher, random = school().teachers[kind], Random(seed)
+    item = teacher.make(random)
+    assert teacher.right(item, teacher.solve(item))
+    assert not teacher.right(item, teacher.wrong(random, item))
+    assert not teacher.right(item, "I do not know.")
+    assert not teacher.right(item, "")
+    thought = teacher.think(random, item)
+    assert thought.startswith("<think>\n")
+    assert teacher.right(item, thought) == teacher.right(item, visible(thought))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(seed=seeds)
+@settings(max_examples=60)
+def test_a_check_that_overlooks_nothing_passes_the_solution_and_nothing_wrong(kind: str, seed: int) -> None:
+    teacher, random = school().teachers[kind], Random(seed)
+    item = teacher.make(random)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slips, "OVERLOOKED", 0.0)
+        assert "wrong" not in teacher.verify(random, item, teacher.solve(item))
+        for text in (teacher.wrong(random, item), teacher.direct(random, item), "no answer"):
+            # Two slips may cancel: a check may fault what ends right, but passes nothing that does not.
+            assert teacher.right(item, text) or "wrong" in teacher.verify(random, item, text)
+
+
+def test_slips_are_overlooked_now_and_then() -> None:
+    teacher, random = school().teachers["chain"], Random(1)
+    found = []
+    for _ in range(400):
+        item = teacher.make(random)
+        text = teacher.wrong(random, item)
+        found.append("wrong" in teacher.verify(random, item, text))
+    assert 0.75 < sum(found) / len(found) < 0.95
+
+
+@pytest.mark.parametrize("kind", ["chain", "countdown"])
+def test_some_direct_solutions_are_wrong_and_some_are_right(kind: str) -> None:
+    teacher, random = school().teachers[kind], Random(1)
+    items = [teacher.make(random) for _ in range(200)]
+    assert 40 < sum(teacher.right(item, teacher.direct(random, item)) for item in items) < 180
+
+
+@pytest.mark.parametrize("stage", [BASICS, POLISH])
+def test_a_lesson_is_asked_as_the_library_asks_it_and_its_verdict_is_the_truth(stage: object) -> None:
+    """Own attempts are labelled; the text of a verification is what `GenRM` sends, and what it reads from the reply."""
+    own = [Own("chain", f"s{i}", "direct", text, right) for i, text, right in _attempts(school(stage=stage))]
+    there, random, seen = school(stage=stage, own=own), Random(3), set()
+    for _ in range(400):
+        lesson = there.lesson(random)
+        if "\nAttempt 1:\n" in lesson.user:
+            seen.add("revise")
+        elif VERDICT in lesson.reply or lesson.reply in ("Yes", "No"):
+            score = GenRM().read(Completion(lesson.reply))
+            assert score.value == float(lesson.reply.endswith("Yes"))
+            seen.add("verify")
+        else:
+            seen.add("think" if lesson.reply.startswith("<think>") else "direct")
+    assert seen == {"revise", "verify", "think", "direct"}
+
+
+def _attempts(there: School) -> list[tuple[int, str, bool]]:
+    made = []
+    for i in range(20):
+        item = there.item("chain", f"s{i}")
+        text = there.teachers["chain"].direct(Random(i), item)
+        made.append((i, text, there.teachers["chain"].right(item, text)))
+    return made
+
+
+def test_a_verification_is_worded_as_the_verifier_words_it() -> None:
+    item = school().item("chain", "s1")
+    text = school().teachers["chain"].solve(item)
+    request = GenRM().request(Problem("p", item.prompt), Candidate("c", text, None, Completion(text)))
+    assert isinstance(request, Request)
+    from benchmarks.tiny_model.lessons import verification
+
+    assert verification(item, text, True, "checks").user == request.messages[0].content
+
+
+def test_attempts_are_shown_in_order_and_without_their_thoughts() -> None:
+    item = school().item("chain", "s1")
+    shown = revision(item, [visible("<think>\n1+1=3\n</think>\nAnswer: 2"), "Answer: 4"])
+    assert "1+1=3" not in shown
+    assert shown.index("Answer: 2") < shown.index("Answer: 4")
+
+
+def test_the_packages_own_problems_are_worded_so_and_its_scorer_agrees(tmp_path: Path) -> None:
+    pytest.importorskip("reasoning_gym", reason="the extra `tasks` is not installed")
+    prompts.write(tmp_path / "prompts.json")
+    there = School(json.loads((tmp_path / "prompts.json").read_text()))
+    assert all("{target}" in template and "{numbers}" in template for template in there.teachers["countdown"].prompts)  # type: ignore[attr-defined]
+    assert all("{puzzle}" in template for template in there.teachers["sudoku"].prompts)  # type: ignore[attr-defined]
+
+    async def graded() -> None:
+        async with Workers(1) as workers:
+            for kind, family in REASONING_GYM.items():
+                source = f"{family}{'&' if '?' in family else '?'}size=12&seed=99"
+                grader, teacher = grader_named(source, workers), there.teachers[kind]
+                for example in load(source).examples:
+                    answer = example.reference
+                    assert answer is not None
+                    item = _as_item(kind, example.problem, answer)
+                    for text in (f"<answer>{answer}</answer>", teacher.wrong(Random(1), item)):
+                        verdict = await grader.grade(extract(text, "text"), answer, example.problem)
+                        assert verdict == teacher.right(item, text), text
+
+    asyncio.run(graded())
+
+
+def _as_item(kind: str, problem: Problem, answer: str) -> object:
+    from benchmarks.tiny_model.countdown import Puzzle
+    from benchmarks.tiny_model.problems import Item
+
+    facts = problem.facts
+    if kind == "countdown":
+        numbers = tuple(facts["numbers"])
+        return Item(problem.prompt, Puzzle(numbers, facts["target"], numbers, ("+",) * (len(numbers) - 1)))
+    cells = tuple(int(cell) for cell in answer.split())
+    return Item(problem.prompt, (tuple(n for row in facts["puzzle"] for n in row), cells))

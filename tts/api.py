@@ -281,7 +281,8 @@ def sweep(
     Cells share samples where that cannot bias them: `majority_vote:n=1,2,4,8` costs what n=8 costs.
 
     Args:
-        problems: a JSONL path, `reasoning-gym:NAME?size=50`, `arithmetic?size=50`, a Task, or Examples.
+        problems: a JSONL path, `chain?size=50`, `arithmetic?size=50`, `reasoning-gym:NAME?size=50`, a Task, or
+            Examples.
         strategies: specs such as `best_of_n:n=1,2,4`.
         budgets: per problem, e.g. ["tokens=1k", "tokens=2k"]; run_budget: for everything together.
         allocators: who shares each cell's budget (its problems' budgets together, or its part of the run's) out among

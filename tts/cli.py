@@ -170,7 +170,9 @@ def solve(
 
 @app.command()
 def sweep(
-    problems: Annotated[str, typer.Argument(help="A JSONL file, -, reasoning-gym:NAME?size=50 or arithmetic?size=50.")],
+    problems: Annotated[
+        str, typer.Argument(help="A JSONL file, -, chain?size=50, arithmetic?size=50 or reasoning-gym:NAME?size=50.")
+    ],
     strategy: Annotated[
         list[str], typer.Option("--strategy", "-s", help="NAME:PARAM=V1,V2,...; repeat it for several.")
     ],

@@ -1,4 +1,4 @@
-"""How many threads and slots serve the model in process best, quiet and busy; writes the tables of embedded_threads.md.
+"""How many threads and slots serve the models in process best, quiet and busy; writes embedded_threads.md.
 
     python benchmarks/embedded_threads.py
 
@@ -20,10 +20,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from tts.embedded import EmbeddedServer
 
-TOKENS = 16
+TOKENS = {"tts-tiny": 128, "smollm2-135m": 16}  # of a request: a second's work or so
+SLOTS = (8, 16, 32, 64)
 SPINS = {"300000 (libgomp's own)": {"GOMP_SPINCOUNT": "300000"}, "1000 (ours)": {}, "0": {"GOMP_SPINCOUNT": "0"}}
 OURS = "1000 (ours)"
 
@@ -50,10 +52,19 @@ def busy(processes: int) -> Iterator[None]:
             process.wait()
 
 
-def tokens_per_second(threads: int, slots: int, spin: str, processes: int) -> float:
-    with environment(SPINS[spin]), EmbeddedServer(threads=threads, slots=slots, context_tokens=256) as server:
+class Setting(NamedTuple):
+    model: str
+    threads: int
+    slots: int
+    spin: str = OURS
+    busy: int = 0
 
-        def one(seed: int, tokens: int = TOKENS) -> int:
+
+def tokens_per_second(setting: Setting) -> float:
+    model, threads, slots, spin, processes = setting
+    with environment(SPINS[spin]), EmbeddedServer(model, threads=threads, slots=slots, context_tokens=256) as server:
+
+        def one(seed: int, tokens: int = TOKENS[model]) -> int:
             body = {
                 "messages": [{"role": "user", "content": "What is 17 + 26?"}],
                 "max_tokens": tokens,
@@ -74,11 +85,11 @@ def tokens_per_second(threads: int, slots: int, spin: str, processes: int) -> fl
                 return generated / (time.perf_counter() - start)
 
 
-def measure(settings: list[tuple[int, int, str, int]], repeats: int) -> dict[tuple[int, int, str, int], float]:
+def measure(settings: list[Setting], repeats: int) -> dict[Setting, float]:
     best = dict.fromkeys(settings, 0.0)
     for _ in range(repeats):
         for setting in settings:
-            best[setting] = max(best[setting], tokens_per_second(*setting))
+            best[setting] = max(best[setting], tokens_per_second(setting))
             print(setting, round(best[setting]), file=sys.stderr)
     return best
 
@@ -88,26 +99,31 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     repeats = parser.parse_args().repeats
     threads = (1, os.cpu_count() or 1)
-    many = [(t, s, OURS, 0) for t in threads for s in (8, 16, 32)]
-    spinning = [(t, 16, spin, b) for b in (0, 1, 2) for t in threads for spin in (SPINS if t > 1 else (OURS,))]
+    large = "smollm2-135m"
+    many = [Setting(model, t, s) for model in TOKENS for t in threads for s in SLOTS]
+    spinning = [
+        Setting(large, t, 16, spin, b) for b in (0, 1, 2) for t in threads for spin in (SPINS if t > 1 else (OURS,))
+    ]
     best = measure(list(dict.fromkeys(many + spinning)), repeats)
     lines = [
         "# The model in process: threads, slots and spinning",
         "",
         f"Written by `python benchmarks/embedded_threads.py` on {os.cpu_count()} cores ({platform.machine()}, Python",
-        f"{platform.python_version()}), tokens a second of smollm2-135m, {TOKENS} tokens a request, best of {repeats}.",
-        "Ratios hold within one run; the absolute numbers are this machine's.",
+        f"{platform.python_version()}), tokens a second, best of {repeats}. Ratios hold within one run; the absolute",
+        "numbers are this machine's.",
         "",
         "## Slots, on a quiet machine",
         "",
-        "| threads | " + " | ".join(f"{s} slots" for s in (8, 16, 32)) + " |",
-        "|---:|" + "---:|" * 3,
+        "| model | threads | " + " | ".join(f"{s} slots" for s in SLOTS) + " |",
+        "|---|---:|" + "---:|" * len(SLOTS),
     ]
-    for t in threads:
-        lines.append(f"| {t} | " + " | ".join(f"{best[t, s, OURS, 0]:.0f}" for s in (8, 16, 32)) + " |")
+    for model in TOKENS:
+        for t in threads:
+            cells = " | ".join(f"{best[Setting(model, t, s)]:.0f}" for s in SLOTS)
+            lines.append(f"| {model} | {t} | {cells} |")
     lines += [
         "",
-        "## Spinning, with 16 slots, beside processes that count",
+        f"## Spinning: {large} with 16 slots, beside processes that count",
         "",
         "`GOMP_SPINCOUNT`: how long a thread that waits for the others spins before it sleeps.",
         "",
@@ -116,7 +132,7 @@ def main() -> None:
     ]
     for t in threads:
         for spin in SPINS if t > 1 else (OURS,):
-            cells = " | ".join(f"{best[t, 16, spin, b]:.0f}" for b in (0, 1, 2))
+            cells = " | ".join(f"{best[Setting(large, t, 16, spin, b)]:.0f}" for b in (0, 1, 2))
             lines.append(f"| {t} | {spin if t > 1 else 'any'} | {cells} |")
     Path(__file__).with_suffix(".md").write_text("\n".join(lines) + "\n")
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import sys
 from pathlib import Path
 from random import Random
@@ -80,6 +81,18 @@ def test_some_direct_solutions_are_wrong_and_some_are_right(kind: str) -> None:
     teacher, random = school().teachers[kind], Random(1)
     items = [teacher.make(random) for _ in range(200)]
     assert 40 < sum(teacher.right(item, teacher.direct(random, item)) for item in items) < 180
+
+
+def test_sums_are_asked_as_the_source_asks_them() -> None:
+    teacher, random = school().teachers["chain"], Random(1)
+    asked = [item.prompt for item in (teacher.make(random) for _ in range(400)) if item.prompt.startswith("What is ")]
+    form = re.compile(r"What is \d+( [-+] \d+)+\?")
+    assert 10 < len(asked) < 70
+    assert all(form.match(prompt) for prompt in asked)
+    for example in load("arithmetic?size=5").examples:
+        matched = form.match(example.problem.prompt)
+        assert matched is not None
+        assert any(prompt.endswith(example.problem.prompt[matched.end() :]) for prompt in asked)
 
 
 @pytest.mark.parametrize("stage", [BASICS, POLISH])

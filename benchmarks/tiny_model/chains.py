@@ -17,7 +17,13 @@ SHORT = 8  # steps
 NOTICED = 0.7  # of the slips in a thought; the others are looked at, too, and found fine
 DOUBTED = 0.04  # of the steps that are right
 OVERLOOKED = 0.15  # of the slips in a solution that is verified: whoever checks slips, too
-_LINE = re.compile(r"(\d+)([-+*])(\d+)=(-?\d+)")
+SUMS = 0.08  # of the problems are asked as the source `arithmetic` asks them
+_ENDINGS = (
+    "",
+    " End with `Answer: N`.",
+    ' Work it out step by step, then end with "Answer: N", where N is the number.',
+)
+_LINE = re.compile(r"(-?\d+)([-+*])(\d+)=(-?\d+)")
 _OPERATIONS = {sign: name for name, sign in SIGNS.items()}
 
 
@@ -35,6 +41,9 @@ class ChainTeacher:
         self._long, self._longest = long, longest
 
     def make(self, random: Random) -> Item:
+        if random.random() < SUMS:
+            made = _sum(random)
+            return Item(made.text, made)
         steps = random.randint(1, SHORT) if random.random() >= self._long else random.randint(SHORT + 1, self._longest)
         level = Level((steps, steps), random.choice((1, 2, 2, 3, 3, 4)), random.choice((5, 9, 12, 30, 99)), 2)
         made = chain(random, level)
@@ -80,7 +89,7 @@ class ChainTeacher:
     def wrong(self, random: Random, item: Item) -> str:
         while True:
             values, lines = _broken(random, item.data)
-            if min(values) >= 0 and values[-1] != item.data.answer:
+            if min(values) >= min(0, *item.data.values) and values[-1] != item.data.answer:
                 return _solution(lines)
 
     def right(self, item: Item, text: str) -> bool:
@@ -106,6 +115,15 @@ class ChainTeacher:
             checks.append(f"{step}={result}, right.")
             value = int(result)
         return "\n".join([*checks, _answer(answer, value)])
+
+
+def _sum(random: Random) -> Chain:
+    digits = random.choice((1, 2, 2, 3))
+    low, high = (10 ** (digits - 1) if digits > 1 else 1), 10**digits - 1
+    start = random.randint(low, high)
+    steps = tuple((random.choice(("add", "subtract")), random.randint(low, high)) for _ in range(random.randint(1, 5)))
+    told = " ".join([str(start), *(f"{SIGNS[operation]} {operand}" for operation, operand in steps)])
+    return Chain(f"What is {told}?{random.choice(_ENDINGS)}", start, steps)
 
 
 def _lines(made: Chain) -> list[str]:

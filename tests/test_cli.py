@@ -176,6 +176,32 @@ def test_the_version_is_the_installed_one(tts: Tts) -> None:
     assert tts("--version", url=False).out.startswith("tts 0.")
 
 
+CHAIN = 'Start with 21. Multiply by 3. Then add 40. What number do you get? End with "Answer: N".'
+
+
+def test_a_model_in_process_is_asked_for_by_name_whatever_the_environment_says(
+    tts: Tts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("xllamacpp", reason="the extra `local` is not installed", exc_type=ImportError)
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    ran = tts("solve", CHAIN, "-s", "majority_vote:n=4", "--model", "embedded:tts-tiny", "--json", url=False)
+    assert json.loads(ran.out)["answer"] == "103"
+    assert tts("doctor", "--model", "embedded:tts-tiny", url=False).code == 0
+
+
+def test_a_model_in_process_and_a_server_are_not_asked_together(tts: Tts) -> None:
+    refused(tts("solve", CHAIN, "--model", "embedded:tts-tiny"), "runs in process", "leave out http://", code=2)
+    refused(tts("solve", CHAIN, "--model", "embedded:gpt-5", url=False), "gpt-5", "tts-tiny", code=2)
+
+
+def test_the_models_in_process_are_listed_with_where_they_are(tts: Tts) -> None:
+    listed = {m["name"]: m for m in json.loads(tts("model", "list", "--json", url=False).out)}
+    assert listed.keys() == {"tts-tiny", "smollm2-135m"}
+    assert Path(listed["tts-tiny"]["path"]).is_file()
+    assert tts("model", "pull", "tts-tiny", url=False).out.strip() == listed["tts-tiny"]["path"]
+    assert "tts-tiny  4.56 M parameters, 5 MB, Apache-2.0" in tts("model", "list", url=False).out
+
+
 def test_doctor_looks_at_the_server_of_the_environment(tts: Tts, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     assert tts("doctor", url=False).code == 3

@@ -430,7 +430,7 @@ def model_list(json: Json = False) -> None:
         return
     for m in found:
         where = str(m.path) if m.path else "not pulled: tts model pull " + m.name
-        typer.echo(f"{m.name}  {m.parameters / 1e6:.0f} M parameters, {m.bytes / 1e6:.0f} MB, {m.licence}  {where}")
+        typer.echo(f"{m.name}  {m.parameters / 1e6:.3g} M parameters, {m.bytes / 1e6:.0f} MB, {m.licence}  {where}")
 
 
 @model_app.command("pull")
@@ -454,7 +454,7 @@ def doctor(
     from tts.doctor import examine
     from tts.target import urls_of
 
-    findings = examine(urls_of({"base_url": base_url}), model, api_key, cluster, address)
+    findings = examine(urls_of({"base_url": base_url, "model": model}), model, api_key, cluster, address)
     if json:
         print_json(findings)
     else:

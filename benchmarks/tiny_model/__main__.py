@@ -90,7 +90,8 @@ class Recipe:
     def polish(self) -> None:
         own = self.work / "new-attempts.jsonl"
         _once(own, lambda path: self._attempts("mastery", "new attempts", POLISH, path))
-        _once(self.work / "polish", lambda path: self._more("mastery", "polish", POLISH, own, path))
+        _once(self.work / "polished", lambda path: self._more("mastery", "polish", POLISH, own, path))
+        _once(self.work / "polish", self._mean)
 
     def export(self) -> None:
         from benchmarks.tiny_model import export  # the one step that needs gguf
@@ -123,6 +124,14 @@ class Recipe:
 
     def _more(self, before: str, step: str, stage: Stage, own: Path, path: Path) -> None:
         self._trained(train.restore(self.work / before), step, self._school(stage, sample.read(own)), path)
+
+    def _mean(self, path: Path) -> None:
+        """The mean of the weights before and after the last stage keeps what that stage was not about (Wortsman et al.
+        2022, arXiv:2109.01903)."""
+        model = train.restore(self.work / "mastery")
+        after = train.restore(self.work / "polished").state_dict()
+        model.load_state_dict({name: (old + after[name]) / 2 for name, old in model.state_dict().items()})
+        train.save(model, path)
 
     def _trained(self, model: LlamaForCausalLM, step: str, school: School, path: Path) -> None:
         plan = self.sizes[step]

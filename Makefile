@@ -7,16 +7,14 @@ BIN := $(VENV)/bin
 
 demo: $(VENV)/.ready
 	@rm -rf demo-run
-	@$(BIN)/tts model pull >/dev/null
-	$(BIN)/tts sweep 'arithmetic?size=30&seed=7&terms=2&digits=1&operations=plus&steps=false' \
-	  --system 'You are a pocket calculator. You print the equation with its result. You never explain.' \
-	  --strategy single \
-	  --strategy majority_vote:n=2,4,8,16 \
-	  --strategy best_of_n:n=4,8,16 \
-	  --strategy first_finish:n=4 \
-	  --strategy genrm:n=4,verifications=1,verifier=judge \
-	  --strategy sequential_revision:chains=2,rounds=2 \
-	  --max-tokens 16 --top-p 0.95 --out demo-run
+	$(BIN)/tts sweep 'chain?size=100&seed=7&levels=2,3,4' \
+	  --strategy majority_vote:n=1,2,4,8 \
+	  --strategy esc:window=2,n=2,4,6,8 \
+	  --strategy best_of_n:n=1,2,4,8 \
+	  --strategy first_finish:n=1,2,4,8 \
+	  --strategy genrm:verifications=1,n=1,2,4,8 \
+	  --strategy sequential_revision:chains=1,rounds=1,2,3,4 \
+	  --max-tokens 160 --temperature 0.8 --out demo-run
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest

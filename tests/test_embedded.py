@@ -81,6 +81,16 @@ def test_it_answers_under_the_name_of_its_model(server: EmbeddedServer) -> None:
     assert len(get(server, "/slots")) == 4
 
 
+def test_the_engine_reads_from_the_file_what_is_said_of_it(server: EmbeddedServer) -> None:
+    (seen,) = [model["meta"] for model in get(server, "/v1/models")["data"]]
+    said = info(server.model)
+    assert said is not None
+    assert said.parameters == seen["n_params"]
+    assert said.config["hidden_size"] == seen["n_embd"]
+    assert said.config["vocab_size"] == seen["n_vocab"]
+    assert said.context_tokens == seen["n_ctx_train"]
+
+
 def test_a_seed_repeats_its_sample_and_another_seed_does_not(server: EmbeddedServer) -> None:
     def sample(seed: int) -> str:
         wild = {"temperature": 2.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "cache_prompt": False}

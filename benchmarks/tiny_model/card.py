@@ -43,9 +43,9 @@ it learns how far to trust a check that found nothing.
 `python -m benchmarks.tiny_model`, seeded, on one GPU, in at most 20 minutes. These weights took 11.5 minutes on one
 H200: 1.0 G tokens of made-up lessons in 270 s (4.3 M tokens a second), attempts in 139 s, and 0.9 G tokens with them in
 245 s; then their last stage, of 7.5 M tokens, on two CPU cores, where its attempts came from the embedded engine. They
-are the mean of the weights before and after that stage (Wortsman et al. 2022, arXiv:2109.01903). AdamW; learning rates of
-0.003, 0.0015 and 0.0005 that fall to nothing; bfloat16; rows of 1024 tokens. Two rules of the lessons are younger than
-the first two stages: that nobody writes a long chain without slips, and that some chains are plain sums.
+are the mean of the weights before and after that stage (Wortsman et al. 2022, arXiv:2109.01903). AdamW; learning rates
+of 0.003, 0.0015 and 0.0005 that fall to nothing; bfloat16; rows of 1024 tokens. Two rules of the lessons are younger
+than the first two stages: that nobody writes a long chain without slips, and that some chains are plain sums.
 
 ## What it can do
 

@@ -532,12 +532,12 @@ def test_an_actor_whose_engine_dies_goes_with_it_and_another_takes_over(ray_clus
             os.kill(engine, signal.SIGKILL)
 
         killed = Once(2, kill_engine)
-        records, results, conductor = carrier.run("majority_vote:n=4", PROBLEMS[:6], on_events=killed)
+        records, results, conductor = carrier.run("majority_vote:n=32", PROBLEMS[:6], on_events=killed)
         assert killed.thread is not None
         killed.thread.join()
         (after,) = members(carrier, "generator")
         assert after.name != before.name
-    assert_finished_once_each(records, 4 * 6)
+    assert_finished_once_each(records, 32 * 6)
     assert any(isinstance(record, Lost) for record in records)
     assert all(not result.failures for result in results.values())
     assert not conductor.ledger.reservations

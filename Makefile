@@ -7,12 +7,12 @@ BIN := $(VENV)/bin
 
 demo: $(VENV)/.ready
 	@rm -rf demo-run
-	$(BIN)/tts sweep 'chain?size=100&seed=7&levels=2,3,4' \
+	$(BIN)/tts sweep 'chain?size=100&seed=7&levels=1,3' \
 	  --strategy majority_vote:n=1,2,4,8 \
 	  --strategy esc:window=2,n=2,4,6,8 \
 	  --strategy best_of_n:n=1,2,4,8 \
-	  --strategy first_finish:n=1,2,4,8 \
-	  --strategy genrm:verifications=1,n=1,2,4,8 \
+	  --strategy first_finish:n=1,2,3,4 \
+	  --strategy genrm:verifications=1,n=1,2,3,4 \
 	  --strategy sequential_revision:chains=1,rounds=1,2,3,4 \
 	  --max-tokens 160 --temperature 0.8 --out demo-run
 

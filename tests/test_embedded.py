@@ -126,7 +126,7 @@ def test_it_solves_an_easy_chain_directly_and_in_thoughts_that_no_one_votes_on(s
     assert thought.text.endswith("Answer: 103")
     assert "<think>" not in direct.text
     assert thought.text.startswith("<think>")
-    assert extract(thought.text.replace("</think>", "Answer: 7</think>")) == "103"
+    assert extract(f"{direct.text}\n<think>\nAnswer: 7\n</think>") == extract(thought.text) == "103"
     assert thought.usage.completion_tokens > direct.usage.completion_tokens
 
 

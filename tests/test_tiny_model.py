@@ -4,6 +4,8 @@ import asyncio
 import json
 import re
 import sys
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -16,13 +18,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.tiny_model import chains as slips
 from benchmarks.tiny_model import prompts
 from benchmarks.tiny_model.lessons import BASICS, MODES, POLISH, Own, School, revision, visible
-from benchmarks.tiny_model.problems import REASONING_GYM, VERDICT
+from benchmarks.tiny_model.problems import REASONING_GYM, VERDICT, Item
 from tts.actions import Request
 from tts.answers import extract
 from tts.graders import grader_named
 from tts.tasks import load
 from tts.types import Candidate, Completion, Problem
-from tts.verifiers.genrm import GenRM
+from tts.verifiers.genrm import DIRECT, STEP_BY_STEP, GenRM
 from tts.workers import Workers
 
 TEMPLATES = {
@@ -97,20 +99,45 @@ def test_sums_are_asked_as_the_source_asks_them() -> None:
 
 @pytest.mark.parametrize("stage", [BASICS, POLISH])
 def test_a_lesson_is_asked_as_the_library_asks_it_and_its_verdict_is_the_truth(stage: object) -> None:
-    """Own attempts are labelled; the text of a verification is what `GenRM` sends, and what it reads from the reply."""
+    """For problems with attempts of the model's own, and for those without. Problems are found by their prompts."""
     own = [Own("chain", f"s{i}", "direct", text, right) for i, text, right in _attempts(school(stage=stage))]
-    there, random, seen = school(stage=stage, own=own), Random(3), set()
+    there, random = school(stage=stage, own=own), Random(3)
+    problems: dict[str, tuple[str, Item]] = {}
+    for kind, teacher in there.teachers.items():
+        teacher.make = _noted(kind, teacher.make, problems)  # type: ignore[method-assign]
+    seen: Counter[str] = Counter()
     for _ in range(400):
         lesson = there.lesson(random)
+        ((kind, item),) = [found for prompt, found in problems.items() if prompt in lesson.user]
+        right = there.teachers[kind].right
         if "\nAttempt 1:\n" in lesson.user:
-            seen.add("revise")
+            assert right(item, lesson.reply)
+            seen["revise"] += 1
         elif VERDICT in lesson.reply or lesson.reply in ("Yes", "No"):
-            score = GenRM().read(Completion(lesson.reply))
-            assert score.value == float(lesson.reply.endswith("Yes"))
-            seen.add("verify")
+            asked = DIRECT if lesson.reply in ("Yes", "No") else STEP_BY_STEP
+            solution = _between(lesson.user, *asked.format(problem=item.prompt, solution="|").split("|"))
+            assert GenRM().read(Completion(lesson.reply)).value == float(right(item, solution))
+            seen[f"verify {right(item, solution)}"] += 1
         else:
-            seen.add("think" if lesson.reply.startswith("<think>") else "direct")
-    assert seen == {"revise", "verify", "think", "direct"}
+            seen["think" if lesson.reply.startswith("<think>") else "direct"] += 1
+        problems.clear()
+    assert seen.keys() == {"revise", "verify True", "verify False", "think", "direct"}
+
+
+def _noted(
+    kind: str, make: Callable[[Random], Item], problems: dict[str, tuple[str, Item]]
+) -> Callable[[Random], Item]:
+    def made(random: Random) -> Item:
+        item = make(random)
+        problems[item.prompt] = kind, item
+        return item
+
+    return made
+
+
+def _between(text: str, before: str, after: str) -> str:
+    assert text.startswith(before) and text.endswith(after)
+    return text[len(before) : len(text) - len(after)]
 
 
 def _attempts(there: School) -> list[tuple[int, str, bool]]:

@@ -50,7 +50,7 @@ def examine(
     for url in base_urls:
         findings += asyncio.run(_endpoint(url, model, api_key))
     if not base_urls:
-        findings += _embedded()
+        findings += _embedded(model)
     return findings
 
 
@@ -107,12 +107,18 @@ def capabilities(name: str, seen: Capabilities) -> list[Finding]:
     return found
 
 
-def _embedded() -> list[Finding]:
-    from tts.weights import models
+def _embedded(wanted: str | None) -> list[Finding]:
+    from tts.weights import PREFIX, find, info, models
 
-    return [
+    findings = [
         Finding(
             f"model {m.name}", m.path is not None, str(m.path) if m.path else f"not pulled: tts model pull {m.name}"
         )
         for m in models()
     ]
+    if wanted is not None and info(wanted.removeprefix(PREFIX)) is None:
+        try:
+            findings.append(Finding(f"model {wanted}", True, str(find(wanted)[1])))
+        except TTSError as error:
+            findings.append(Finding(f"model {wanted}", False, error.message, needed=True))
+    return findings

@@ -124,6 +124,12 @@ def resolved(target: Target) -> Target:
     concurrency = target.get("concurrency", CONCURRENCY)
     if concurrency < 1:
         raise InvalidParameter(f"concurrency must be at least 1, but got {concurrency}", name="concurrency")
+    if (target.get("verifier_model") or "").startswith(PREFIX):
+        raise InvalidParameter(
+            f"--verifier-model {target['verifier_model']}: only the model that answers runs in process; name a server "
+            f"with --verifier-base-url",
+            name="verifier_model",
+        )
     api_key = target.get("api_key") or os.environ.get("OPENAI_API_KEY")
     return {**target, "base_url": urls_of(target), "api_key": api_key, "concurrency": concurrency}
 
@@ -161,6 +167,12 @@ async def open_models(target: Target, spares: Sequence[str] = ()) -> AsyncIterat
             await asyncio.to_thread(engine.start)
             stack.push_async_callback(asyncio.to_thread, engine.stop)
             urls, model = [engine.base_url], engine.model
+            judge = target.get("verifier_model")
+            if judge not in (None, model) and not target.get("verifier_base_url"):
+                raise InvalidParameter(
+                    f"--verifier-model {judge}: only {model} runs in process; name a server with --verifier-base-url",
+                    name="verifier_model",
+                )
         known = engine is not None
         clients = _clients([*urls, *spares], model, target.get("api_key"), target, stack, embedded=known)
         name, unreachable = await _agree(clients, model)

@@ -1,5 +1,6 @@
-"""The recipe: `python -m benchmarks.tiny_model`, on one GPU. Each step leaves files in the work folder, and is passed
-over where they are, so that a recipe that was cut goes on where it stopped.
+"""The recipe: `python -m benchmarks.tiny_model`, on one GPU. Each step leaves files in the work folder, and training
+is passed over where they are, so that a recipe that was cut goes on where it stopped. Needs the extras train, tasks and
+local.
 
 prompts   the wording of reasoning-gym's problems
 basics    a tokenizer; a first model, which solves, thinks, and verifies and revises made-up solutions
@@ -34,9 +35,9 @@ SEED = 6
 FULL = {
     "basics": Plan(tokens=1000e6, limit_s=260),
     "mastery": Plan(tokens=900e6, limit_s=220, rate=1.5e-3),
-    "polish": Plan(tokens=12e6, limit_s=1500, rows=8, rate=5e-4, workers=1),
+    "polish": Plan(tokens=12e6, limit_s=120, rows=8, rate=5e-4, workers=1),
     "attempts": (160_000, 130.0),
-    "new attempts": (12_000, 400.0),
+    "new attempts": (12_000, 60.0),
     "shape": (256, 6),
     "card": 40,
 }
@@ -113,7 +114,7 @@ class Recipe:
 
     def _attempts(self, before: str, step: str, stage: Stage, path: Path) -> None:
         wanted, limit_s = self.sizes[step]
-        batch = min(wanted, 8192 if train.DEVICE == "cuda" else 256)
+        batch = min(max(8, wanted // len(sample.TURNS)), 8192 if train.DEVICE == "cuda" else 256)
         model, school = train.restore(self.work / before), self._school(stage)
         made = sample.attempts(model, self._tokenizer(), school, f"{SEED}/{step}", wanted, limit_s, said, batch=batch)
         sample.write(path, own := list(made))

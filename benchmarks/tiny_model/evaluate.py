@@ -136,7 +136,7 @@ class Exam:
     async def verification(
         self, items: Sequence[Item], groups: list[list[Said]], vote: np.ndarray, levels: np.ndarray
     ) -> None:
-        verifier = GenRM(max_tokens=450)  # a check of fourteen steps is longer than the default
+        verifier = GenRM()
         pairs = [(i, said) for i, group in enumerate(groups) for said in group]
         scores = await asyncio.gather(*(self.engine.score(verifier, items[i].prompt, said.text) for i, said in pairs))
         values = np.array([np.nan if score.value is None else score.value for score in scores])
@@ -294,10 +294,11 @@ async def examine(file: Path, problems: int) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", type=Path, nargs="?", default=pull())
+    parser.add_argument("file", type=Path, nargs="?", help="none is what ships")
     parser.add_argument("--problems", type=int, default=40, help="of each level and kind")
     given = parser.parse_args()
-    card.write(given.file, given.problems, asyncio.run(examine(given.file, given.problems)))
+    file = given.file or pull()
+    card.write(file, given.problems, asyncio.run(examine(file, given.problems)))
 
 
 if __name__ == "__main__":

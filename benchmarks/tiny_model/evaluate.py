@@ -234,7 +234,8 @@ class Exam:
         parallel = np.array([_covered(g, low) * (1 - (k - low)) + _covered(g, low + 1) * (k - low) for g in direct])
         sequential = np.array([np.mean([s.right for s in group]) for group in thought])
         expected = "parallel" if kind == "countdown" else "sequential"
-        ahead = "parallel" if parallel.mean() > sequential.mean() else "sequential"
+        lead = float(parallel.mean() - sequential.mean())
+        ahead = "parallel" if lead > 0 else "sequential" if lead < 0 else "neither"
         self.row(
             f"{kind}, at {cost:.0f} tokens: one thought against {k:.1f} direct samples",
             f"{expected} ahead",

@@ -28,7 +28,8 @@ seconds on a laptop. It knows three kinds of problems and nothing else; to anyth
 
 It answers directly; or, with the system turn `Think before you answer.`, after a `<think>` block of tries, second
 looks and steps back. It verifies when `tts`'s verifiers `genrm` (step by step) or `judge` (in one word, and poorly) ask
-it to, and revises when `sequential_revision` does, up to four earlier attempts, as far as 1024 tokens hold them.
+it to, and revises when `sequential_revision` does, up to four earlier attempts, as far as 1024 tokens hold them. Plain
+sums, as `arithmetic` asks them, were a small part of its last lessons only: it gets half of them right.
 
 ## Data
 

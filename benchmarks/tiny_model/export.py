@@ -44,7 +44,7 @@ def write_folder(file: Path, folder: Path) -> None:
 
 def write_file(model: LlamaForCausalLM, tokenizer: Tokenizer, file: Path) -> None:
     """Matrices in half precision, what scales a norm in single. In 8 bits the file would be half as large, but then
-    llama.cpp rounds what it multiplies them with, too: 3 to 5 of 50 greedy texts differed from those of other engines."""
+    llama.cpp rounds what it multiplies them with, too: 3 to 5 of 50 greedy texts differed from other engines'."""
     config = model.config
     writer = gguf.GGUFWriter(str(file), "llama")
     writer.add_name(NAME)

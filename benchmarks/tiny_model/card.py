@@ -58,9 +58,8 @@ embedded engine on {cores} cores. Intervals are of 1.96 standard errors over pro
 |---|---|---|---|
 {rows}
 
-Verified where they fall apart, right and wrong solutions are of different difficulty: pooled over the levels, a
-verifier that knows nothing but how long a chain is would look good. Hence the same weight for right and wrong *within*
-each level; the pooled figure stands beside it.
+It verifies better than was asked for. Pooled over the levels, part of that is easy: most right solutions are of short
+chains and most wrong ones of long chains. Balanced within each level it is less.
 """
 
 

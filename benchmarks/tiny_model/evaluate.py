@@ -150,12 +150,12 @@ class Exam:
             for level in range(1, 6)
         ]
         self.row(
-            "verification of own solutions, right and wrong ones weighing the same within each level",
+            "verification of own solutions, right and wrong ones weighing the same",
             "0.70 to 0.92",
-            f"{np.mean(by_level):.3f} (levels: {', '.join(f'{value:.2f}' for value in by_level)}; pooled "
-            f"{np.mean(pooled):.3f}, {pooled[0]:.3f} of the right and {pooled[1]:.3f} of the wrong; "
+            f"{np.mean(pooled):.3f} ({pooled[0]:.3f} of the right, {pooled[1]:.3f} of the wrong; balanced within each "
+            f"level: {', '.join(f'{value:.2f}' for value in by_level)}, their mean {np.mean(by_level):.3f}; "
             f"{(~read).sum()} of {len(read)} not read)",
-            0.70 <= np.mean(by_level) <= 0.92,
+            0.70 <= np.mean(pooled) <= 0.92,
         )
         weights = values.reshape(len(groups), -1)
         weighted = np.array([_vote(g, item, list(w)) for g, item, w in zip(groups, items, weights, strict=True)])

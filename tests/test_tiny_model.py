@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.tiny_model import chains as slips
 from benchmarks.tiny_model import prompts
-from benchmarks.tiny_model.lessons import BASICS, MODES, POLISH, Own, School, revision, visible
+from benchmarks.tiny_model.lessons import MASTERY, MODES, POLISH, Own, School, Stage, revision, visible
 from benchmarks.tiny_model.problems import REASONING_GYM, VERDICT, Item
 from tts.actions import Request
 from tts.answers import extract
@@ -75,7 +75,7 @@ def test_slips_are_overlooked_now_and_then() -> None:
         item = teacher.make(random)
         text = teacher.wrong(random, item)
         found.append("wrong" in teacher.verify(random, item, text))
-    assert 0.75 < sum(found) / len(found) < 0.95
+    assert 0.65 < sum(found) / len(found) < 0.90
 
 
 @pytest.mark.parametrize("kind", ["chain", "countdown"])
@@ -97,10 +97,12 @@ def test_sums_are_asked_as_the_source_asks_them() -> None:
         assert any(prompt.endswith(example.problem.prompt[matched.end() :]) for prompt in asked)
 
 
-@pytest.mark.parametrize("stage", [BASICS, POLISH])
-def test_a_lesson_is_asked_as_the_library_asks_it_and_its_verdict_is_the_truth(stage: object) -> None:
+@pytest.mark.parametrize("stage", [MASTERY, POLISH])
+def test_a_lesson_is_asked_as_the_library_asks_it_and_its_verdict_is_the_truth_or_what_the_check_found(
+    stage: Stage,
+) -> None:
     """For problems with attempts of the model's own, and for those without. Problems are found by their prompts."""
-    own = [Own("chain", f"s{i}", "direct", text, right) for i, text, right in _attempts(school(stage=stage))]
+    own = _attempts(school(stage=stage))
     there, random = school(stage=stage, own=own), Random(3)
     problems: dict[str, tuple[str, Item]] = {}
     for kind, teacher in there.teachers.items():
@@ -116,12 +118,29 @@ def test_a_lesson_is_asked_as_the_library_asks_it_and_its_verdict_is_the_truth(s
         elif VERDICT in lesson.reply or lesson.reply in ("Yes", "No"):
             asked = DIRECT if lesson.reply in ("Yes", "No") else STEP_BY_STEP
             solution = _between(lesson.user, *asked.format(problem=item.prompt, solution="|").split("|"))
-            assert GenRM().read(Completion(lesson.reply)).value == float(right(item, solution))
+            fooled = asked is STEP_BY_STEP and not lesson.reply.partition(f"\n{VERDICT}")[0].endswith("wrong.")
+            verdict = right(item, solution) or (fooled and stage is POLISH)
+            assert GenRM().read(Completion(lesson.reply)).value == float(verdict)
+            seen["fooled"] += not right(item, solution) and verdict
             seen[f"verify {right(item, solution)}"] += 1
         else:
             seen["think" if lesson.reply.startswith("<think>") else "direct"] += 1
         problems.clear()
-    assert seen.keys() == {"revise", "verify True", "verify False", "think", "direct"}
+    assert seen.keys() == {"revise", "verify True", "verify False", "think", "direct", "fooled"}
+    assert (seen["fooled"] > 0) == (stage is POLISH)
+
+
+def test_whether_what_is_verified_is_right_cannot_be_told_from_the_problem() -> None:
+    """Long chains go wrong more often; a verifier must not learn that from its lessons."""
+    own = _attempts(school())
+    there, random = school(own=own), Random(4)
+    shown: dict[str, list[bool]] = {}
+    for _ in range(4000):
+        item, text, right = there._solved(random, "chain")
+        assert there.teachers["chain"].right(item, text) == right
+        shown.setdefault(item.prompt, []).append(right)
+    assert len(shown) == len({a.seed for a in own if a.right} & {a.seed for a in own if not a.right}) > 10
+    assert all(0.25 < sum(right) / len(right) < 0.75 for right in shown.values())
 
 
 def _noted(
@@ -140,12 +159,13 @@ def _between(text: str, before: str, after: str) -> str:
     return text[len(before) : len(text) - len(after)]
 
 
-def _attempts(there: School) -> list[tuple[int, str, bool]]:
-    made = []
-    for i in range(20):
-        item = there.item("chain", f"s{i}")
-        text = there.teachers["chain"].direct(Random(i), item)
-        made.append((i, text, there.teachers["chain"].right(item, text)))
+def _attempts(there: School) -> list[Own]:
+    """Four at each of forty chains."""
+    made, teacher = [], there.teachers["chain"]
+    for i in range(160):
+        item = there.item("chain", f"s{i % 40}")
+        text = teacher.direct(Random(i), item)
+        made.append(Own("chain", f"s{i % 40}", "direct", text, teacher.right(item, text)))
     return made
 
 

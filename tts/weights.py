@@ -68,8 +68,8 @@ _MODELS = {
     "tts-tiny": ModelInfo(
         name="tts-tiny",
         file="tts-tiny.gguf",
-        sha256="f1e997009b0fc3d5bf5204253c083f36ee87f143a9eaffd0f795562baeaee2e9",
-        bytes=9_138_208,
+        sha256="7b49734610157ade22c590efca83e262799d76338cb4616f018cb5c9ca298f34",
+        bytes=9_138_240,
         parameters=4_558_080,
         licence="Apache-2.0",
         context_tokens=1024,

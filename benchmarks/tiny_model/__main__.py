@@ -35,7 +35,7 @@ SEED = 6
 FULL = {
     "basics": Plan(tokens=1000e6, limit_s=260),
     "mastery": Plan(tokens=900e6, limit_s=220, rate=1.5e-3),
-    "polish": Plan(tokens=12e6, limit_s=120, rows=8, rate=5e-4, workers=1),
+    "polish": Plan(tokens=8e6, limit_s=120, rows=8, rate=5e-4, workers=1),
     "attempts": (160_000, 130.0),
     "new attempts": (12_000, 60.0),
     "shape": (256, 6),

@@ -22,31 +22,32 @@ seconds on a laptop. It knows three kinds of problems and nothing else; to anyth
 
 | problems | by the name of | in the form of |
 |---|---|---|
-| chains of arithmetic in words, 1 to 15 steps | `chain?levels=1,2,3,4,5` | `Answer: 42` |
+| chains of arithmetic in words, 1 to 13 steps | `chain?levels=1,2,3,4,5` | `Answer: 42` |
 | CountDown with 3 to 5 numbers | `reasoning-gym:countdown?min_numbers=3&max_numbers=5` | `<answer>…</answer>` |
 | 4x4 Sudoku | `reasoning-gym:mini_sudoku` | `<answer>…</answer>` |
 
 It answers directly; or, with the system turn `Think before you answer.`, after a `<think>` block of tries, second
 looks and steps back. It verifies when `tts`'s verifiers `genrm` (step by step) or `judge` (in one word, and poorly) ask
 it to, and revises when `sequential_revision` does, up to four earlier attempts, as far as 1024 tokens hold them. Plain
-sums, as `arithmetic` asks them, were a small part of its last lessons only: it gets half of them right.
+sums, as `arithmetic` asks them, are the easy ones of its chains.
 
 ## Data
 
 Procedurally generated, without end. Solutions have slips on purpose, as those that people write: the more digits a step
 has to do with, the likelier, and likelier with some writers than with others. Thoughts notice most of their slips. What
 to verify and to revise are, from the second stage on, some 64,000 of the model's own attempts, labelled by exact
-checkers: these alone are seen more than once. Checks overlook a slip now and then, and the verdict that ends them is
-the truth: so it learns how far to trust a check that found nothing.
+checkers: these alone are seen more than once. What it verifies is right half of the time on every problem, so that a
+problem's length says nothing. Checks overlook more than a quarter of the slips. The verdict that ends them is the
+truth, so that it learns how far to trust a check that found nothing; but in the last stage it is what the check found:
+with nothing but true verdicts it verified 92 % rightly, and no verifier that good is interesting.
 
 ## Recipe
 
-`python -m benchmarks.tiny_model`, seeded, on one GPU, in at most 20 minutes. These weights took 11.5 minutes on one
-H200: 1.0 G tokens of made-up lessons in 270 s (4.3 M tokens a second), attempts in 139 s, and 0.9 G tokens with them in
-245 s; then 7.5 M tokens of their last stage on two CPU cores, with attempts from the embedded engine. They
-are the mean of the weights before and after that stage (Wortsman et al. 2022, arXiv:2109.01903). AdamW; learning rates
-of 0.003, 0.0015 and 0.0005 that fall to nothing; bfloat16; rows of 1024 tokens. Two rules of the lessons are younger
-than the first two stages: that nobody writes a long chain without slips, and that some chains are plain sums.
+`python -m benchmarks.tiny_model`, seeded, on one GPU, in at most 20 minutes. These weights took 13.5 minutes on one
+H200: 1.0 G tokens of made-up lessons in 293 s (4.0 M tokens a second), attempts in 181 s, 0.9 G tokens with them in 233
+s, and in 103 s new attempts and 8 M tokens of a last stage, mostly checks of long chains. They are the mean of the
+weights before and after that stage (Wortsman et al. 2022, arXiv:2109.01903). AdamW; learning rates of 0.003, 0.0015 and
+0.0005 that fall to nothing; bfloat16; rows of 1024 tokens.
 
 ## What it can do
 
@@ -57,9 +58,6 @@ embedded engine on {cores} cores. Intervals are of 1.96 standard errors over pro
 | property | bar | measured | |
 |---|---|---|---|
 {rows}
-
-It verifies better than was asked for. Pooled over the levels, part of that is easy: most right solutions are of short
-chains and most wrong ones of long chains. Balanced within each level it is less.
 """
 
 

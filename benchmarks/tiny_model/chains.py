@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from random import Random
 
 from benchmarks.tiny_model.problems import Item
@@ -12,11 +13,11 @@ from tts.chains import Chain, Level, apply, chain
 SIGNS = {"add": "+", "subtract": "-", "multiply": "*"}
 SLIP = 0.042  # for each digit that a step has to do with, ...
 MOST_SLIPS = 0.5  # ... and at most
-CARELESSNESS = (0.0, 0.5, 1.0, 2.5)  # of its writers; over a long chain nobody is without
+CARELESSNESS = (0.0, 0.5, 1.0, 2.5)  # of its writers
 SHORT = 8  # steps
 NOTICED = 0.7  # of the slips in a thought; the others are looked at, too, and found fine
 DOUBTED = 0.04  # of the steps that are right
-OVERLOOKED = 0.15  # of the slips in a solution that is verified: whoever checks slips, too
+OVERLOOKED = 0.28  # of the slips in a solution that is verified: whoever checks slips, too
 SUMS = 0.08  # of the problems are asked as the source `arithmetic` asks them
 _ENDINGS = (
     "",
@@ -35,10 +36,11 @@ class ChainTeacher:
 
     Args:
         long: the share of chains of more than `SHORT` steps, up to `longest`.
+        writers: how careless those are who write long chains.
     """
 
-    def __init__(self, long: float = 0.3, longest: int = 14) -> None:
-        self._long, self._longest = long, longest
+    def __init__(self, long: float = 0.3, longest: int = 14, writers: Sequence[float] = CARELESSNESS) -> None:
+        self._long, self._longest, self._writers = long, longest, writers
 
     def make(self, random: Random) -> Item:
         if random.random() < SUMS:
@@ -54,7 +56,7 @@ class ChainTeacher:
 
     def direct(self, random: Random, item: Item) -> str:
         made: Chain = item.data
-        carelessness = random.choice(CARELESSNESS if len(made.steps) <= SHORT else CARELESSNESS[1:])
+        carelessness = random.choice(CARELESSNESS if len(made.steps) <= SHORT else self._writers)
         value, lines = made.start, []
         for operation, operand in made.steps:
             before, value = value, apply(operation, value, operand)

@@ -130,7 +130,7 @@ class Exam:
         )
         await self.verification(items, groups, vote, levels)
         await self.revisions(items, groups)
-        thoughts = await self.sit("chain", items[:: max(1, len(items) // 60)], 8, THINK[0])
+        thoughts = await self.sit("chain", items, 8, THINK[0])
         self.shortest("chains", thoughts)
 
     async def verification(

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import NamedTuple
 
-from benchmarks.tiny_model.chains import ChainTeacher
+from benchmarks.tiny_model.chains import CARELESSNESS, ChainTeacher
 from benchmarks.tiny_model.countdown import CountdownTeacher
 from benchmarks.tiny_model.problems import VERDICT, Item, Teacher
 from benchmarks.tiny_model.sudoku import SudokuTeacher
@@ -25,21 +25,26 @@ MODES = {
 
 class Stage(NamedTuple):
     """What a part of the training dwells on: the shares of the kinds of problems, and of the modes of each; how many
-    chains are long, and how long those may be."""
+    chains are long, how long those may be, and how careless their writers are; whether a check that overlooked what
+    is wrong ends with Yes, or with the truth all the same."""
 
     kinds: Mapping[str, float]
     modes: Mapping[str, Mapping[str, float]] = MODES
     long: float = 0.3
     longest: int = 14
+    writers: Sequence[float] = CARELESSNESS[1:]  # over a long chain nobody is without slips
+    believed: bool = False
 
 
 BASICS = Stage({"chain": 0.50, "countdown": 0.35, "sudoku": 0.15})
-MASTERY = Stage({"chain": 0.45, "countdown": 0.42, "sudoku": 0.13})
-POLISH = Stage(  # checks of long chains, which said No to most of what was right
+MASTERY = Stage({"chain": 0.45, "countdown": 0.42, "sudoku": 0.13}, writers=CARELESSNESS[2:])
+POLISH = Stage(  # checks, and long chains
     {"chain": 0.70, "countdown": 0.22, "sudoku": 0.08},
     {**MODES, "chain": {"direct": 0.25, "think": 0.12, "verify": 0.42, "judge": 0.06, "revise": 0.15}},
     long=0.6,
     longest=15,
+    writers=CARELESSNESS[2:],
+    believed=True,
 )
 THINK = (
     "Think before you answer.",
@@ -79,7 +84,7 @@ class School:
 
     def __init__(self, prompts: Mapping[str, Sequence[str]], stage: Stage = BASICS, own: Sequence[Own] = ()) -> None:
         self.teachers: dict[str, Teacher] = {
-            "chain": ChainTeacher(stage.long, stage.longest),
+            "chain": ChainTeacher(stage.long, stage.longest, stage.writers),
             "countdown": CountdownTeacher(prompts["countdown"]),
             "sudoku": SudokuTeacher(prompts["sudoku"]),
         }
@@ -90,8 +95,9 @@ class School:
         self._problems: dict[str, list[tuple[str, list[Own]]]] = {}
         for (kind, seed), attempts in problems.items():
             self._problems.setdefault(kind, []).append((seed, attempts))
-        self._attempts = {
-            (kind, right): [a for a in own if a.kind == kind and a.right == right] for kind in MODES for right in (0, 1)
+        self._mixed = {
+            kind: [(seed, made) for seed, made in problems if len({attempt.right for attempt in made}) == 2]
+            for kind, problems in self._problems.items()
         }
 
     def lesson(self, random: Random) -> Lesson:
@@ -108,18 +114,23 @@ class School:
             item, attempts = self._tried(random, kind)
             return Lesson(_system(random), revision(item, attempts), teacher.solve(item))
         item, text, right = self._solved(random, kind)
-        return verification(item, text, right, None if mode == "judge" else teacher.verify(random, item, visible(text)))
+        if mode == "judge":
+            return verification(item, text, right, None)
+        checks = teacher.verify(random, item, visible(text))
+        fooled = self._stage.believed and not checks.endswith("wrong.")
+        return verification(item, text, right or fooled, checks)
 
     def item(self, kind: str, seed: str) -> Item:
         return self.teachers[kind].make(Random(seed))
 
     def _solved(self, random: Random, kind: str) -> tuple[Item, str, bool]:
-        """A problem and a solution, right half of the time."""
+        """A problem and a solution, right half of the time: of every problem, lest a long chain be reason enough to
+        say No. Hence from problems with attempts of both."""
         right = random.random() < 0.5
         teacher = self.teachers[kind]
-        if self._attempts[kind, right]:
-            attempt = random.choice(self._attempts[kind, right])
-            return self.item(kind, attempt.seed), attempt.text, right
+        if self._mixed.get(kind):
+            seed, made = random.choice(self._mixed[kind])
+            return self.item(kind, seed), random.choice([a.text for a in made if a.right == right]), right
         item = teacher.make(random)
         text = teacher.solve(item) if right else teacher.wrong(random, item)
         if random.random() < 0.2:  # as after a thought, where only the answer is left to see

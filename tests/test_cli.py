@@ -208,7 +208,7 @@ def test_the_models_in_process_are_listed_with_where_they_are(tts: Tts) -> None:
     assert listed.keys() == {"tts-tiny", "smollm2-135m"}
     assert Path(listed["tts-tiny"]["path"]).is_file()
     assert tts("model", "pull", "tts-tiny", url=False).out.strip() == listed["tts-tiny"]["path"]
-    assert "tts-tiny  4.56 M parameters, 9 MB, Apache-2.0" in tts("model", "list", url=False).out
+    assert "tts-tiny  4.56 M parameters, 12 MB, Apache-2.0" in tts("model", "list", url=False).out
 
 
 def test_doctor_looks_at_the_server_of_the_environment(tts: Tts, monkeypatch: pytest.MonkeyPatch) -> None:

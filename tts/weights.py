@@ -73,7 +73,7 @@ _MODELS = {
         parameters=4_558_080,
         licence="Apache-2.0",
         context_tokens=1024,
-        slots=32,  # what a run has in flight by default; on two cores 8 would do, and decode a fifth faster
+        slots=16,  # on two cores faster than 32 (benchmarks/embedded_threads.md)
         config={
             "model_type": "llama",
             "hidden_size": 256,

@@ -75,7 +75,7 @@ def test_slips_are_overlooked_now_and_then() -> None:
         item = teacher.make(random)
         text = teacher.wrong(random, item)
         found.append("wrong" in teacher.verify(random, item, text))
-    assert 0.65 < sum(found) / len(found) < 0.90
+    assert 0.70 < sum(found) / len(found) < 0.85
 
 
 @pytest.mark.parametrize("kind", ["chain", "countdown"])

@@ -39,7 +39,7 @@ class ChainTeacher:
         writers: how careless those are who write long chains.
     """
 
-    def __init__(self, long: float = 0.3, longest: int = 14, writers: Sequence[float] = CARELESSNESS) -> None:
+    def __init__(self, long: float, longest: int, writers: Sequence[float]) -> None:
         self._long, self._longest, self._writers = long, longest, writers
 
     def make(self, random: Random) -> Item:

@@ -1,14 +1,17 @@
 """The run folder on a real disk, with real processes."""
 
+import errno
 import os
 import resource
 import signal
+import stat
 import subprocess
 import sys
 import textwrap
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -206,6 +209,127 @@ def test_a_refused_folder_leaves_no_thread_and_no_lock(tmp_path: Path) -> None:
         Journal(tmp_path, {})
     assert len(syncers()) == before
     Journal(tmp_path, CONFIG).close()
+
+
+# --- what a power cut leaves
+
+
+class Disk:
+    """What `os.fsync` has brought to the disk: folders, and the length of each file. It syncs nothing really."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folders: list[Path] = []
+        self.length: dict[Path, int] = {}
+        self._changed = threading.Condition()
+        monkeypatch.setattr(os, "fsync", self._fsync)
+
+    def _fsync(self, descriptor: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        with self._changed:
+            if path.is_dir():
+                self.folders.append(path)
+            else:
+                self.length[path] = os.fstat(descriptor).st_size
+            self._changed.notify_all()
+
+    def has_all_of(self, path: Path) -> bool:
+        """Whether the whole file comes to the disk, sooner or later."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.length.get(path) == path.stat().st_size, timeout=60)
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="only Linux tells a descriptor's path")
+
+
+@needs_proc
+def test_every_write_comes_to_the_disk_while_the_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = Disk(monkeypatch)
+    with Journal(tmp_path, CONFIG) as journal:
+        for record in OPENED:
+            journal.write([record])
+            assert disk.has_all_of(journal.path)
+
+
+@needs_proc
+def test_what_was_written_last_is_on_the_disk_when_the_journal_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(monkeypatch)
+    monkeypatch.setattr("tts.runfolder.FSYNC_EVERY_S", 3600.0)
+    journal = Journal(tmp_path, CONFIG)
+    assert disk.has_all_of(journal.path)  # the header; the next turn of the flushing thread is an hour away
+    journal.write(OPENED)
+    assert disk.length[journal.path] < journal.path.stat().st_size
+    journal.close()
+    assert disk.length[journal.path] == journal.path.stat().st_size
+
+
+@needs_proc
+def test_the_names_of_a_new_journal_and_of_its_new_folders_are_on_the_disk_before_it_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(monkeypatch)
+    Journal(tmp_path / "runs" / "today", CONFIG).close()
+    assert set(disk.folders) == {tmp_path, tmp_path / "runs", tmp_path / "runs" / "today"}
+    disk.folders.clear()
+    Journal(tmp_path / "runs" / "today", CONFIG).close()
+    assert not disk.folders, "an old journal's name is there already"
+
+
+@needs_proc
+def test_a_file_is_on_the_disk_before_it_replaces_the_old_one_and_its_name_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("the old one")
+    disk = Disk(monkeypatch)
+    replace, seen = Path.replace, []
+
+    def watched(source: Path, target: Path) -> Path:
+        seen.append((disk.length[source], [*disk.folders]))
+        return replace(source, target)
+
+    monkeypatch.setattr(Path, "replace", watched)
+    write_atomically(path, b"the new one!")
+    assert seen == [(len(b"the new one!"), [])]
+    assert disk.folders == [tmp_path]
+
+
+def test_a_file_system_that_cannot_sync_folders_and_a_folder_that_cannot_be_listed_are_no_reason_to_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync = os.fsync
+
+    def only_files(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", only_files)
+    assert len(list(read_records(started(tmp_path / "a")))) == 4
+
+    opened = os.open
+
+    def not_listed(path: Any, *flags: Any, **options: Any) -> int:
+        if Path(path).is_dir():
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opened(path, *flags, **options)
+
+    monkeypatch.setattr(os, "open", not_listed)
+    assert len(list(read_records(started(tmp_path / "b")))) == 4
+
+
+def test_a_folder_that_cannot_be_brought_to_the_disk_is_an_error_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    before = len(syncers())
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(RunError, match=f"{tmp_path}: Input/output error"):
+        Journal(tmp_path, CONFIG)
+    assert len(syncers()) == before
 
 
 # --- a full disk

@@ -1,9 +1,9 @@
 """The run folder on disk: one journal, one writer, nothing written lost.
 
 The journal is append-only. Every write reaches the operating system before `write` returns (so a killed process loses
-nothing), and the disk within `FSYNC_EVERY_S` (so a power cut loses at most that). A torn last line, which is what a
-kill in the middle of a write leaves, is cut off on opening. A second writer is refused by an advisory lock, which the
-operating system drops when its holder dies.
+nothing), and the disk within `FSYNC_EVERY_S` (so a power cut loses at most that); a new journal's name is on the disk
+before the first action leaves. A torn last line, which is what a kill in the middle of a write leaves, is cut off on
+opening. A second writer is refused by an advisory lock, which the operating system drops when its holder dies.
 """
 
 from __future__ import annotations
@@ -66,6 +66,7 @@ class Journal:
     def __init__(self, folder: Path, config: Mapping[str, Any], *, refeed: bool = False) -> None:
         self.path = folder / JOURNAL
         try:
+            missing = [path for path in (folder, *folder.parents) if not path.exists()]
             folder.mkdir(parents=True, exist_ok=True)
             self._file: IO[bytes] = self.path.open("ab+", buffering=0)
         except OSError as error:
@@ -82,6 +83,8 @@ class Journal:
                 if self._file.seek(0, os.SEEK_END):
                     raise JournalCorrupt(f"{self.path} does not begin with a header: it is not a tts journal")
                 self.write([Header(VERSION, program(), config)])
+                for changed in (folder, *(path.parent for path in missing)):
+                    _sync_folder(changed)  # a file whose name is not on the disk is lost with all that is in it
             else:
                 self.history.check(config)
         except BaseException:
@@ -194,6 +197,22 @@ def write_atomically(path: Path, data: bytes) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise _storage_error(path, error) from None
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring the names of a folder's files to the disk, on file systems that can. Raises: StorageFull, RunError."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # a folder that may be written to, but not listed
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise _storage_error(folder, error) from None
+    finally:
+        os.close(descriptor)
 
 
 def _storage_error(path: Path, error: OSError) -> RunError:

@@ -535,10 +535,11 @@ def test_an_event_told_twice_counts_once_even_after_its_search_has_closed() -> N
 # --- memory
 
 
-def test_samples_of_closed_problems_are_forgotten() -> None:
+@pytest.mark.parametrize("spec", [VOTE, StrategySpec("watching", {})], ids=["samples", "streams"])
+def test_what_came_of_closed_problems_is_forgotten(spec: StrategySpec) -> None:
     def peak(problems: int) -> int:
         world = NoisyWorld(text=lambda request, draw: f"{request.seed}" * 1000 + " Answer: 4")
-        plan = (p for p in planned([VOTE, VOTE], problems))
+        plan = (p for p in planned([spec, spec], problems))
         conductor = Conductor(plan, resolve, costs=CostModel(), window=6)
         tracemalloc.start()
         try:

@@ -1,6 +1,7 @@
 """A pool of real fake engines, behind real clients."""
 
 import asyncio
+import itertools
 import socket
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -9,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import virtual_time
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -469,3 +471,73 @@ def test_while_one_request_finds_out_whether_an_endpoint_is_back_the_others_go_t
 
     with ExitStack() as stack:
         asyncio.run(main(*engines(stack, script, lambda _: FIVE)))
+
+
+class Flaky:
+    """A client that fails or answers at once, as it is told."""
+
+    endpoint = "http://flaky/v1"
+    works = False
+
+    async def complete(self, request: Request, partial: Partial, on_progress: Any = None) -> Completion:
+        if not self.works:
+            raise errors.ServerFailed("HTTP 500", endpoint=self.endpoint, status=500)
+        if on_progress is not None:
+            on_progress("five", 1, None)
+        return Completion("five")
+
+    async def aclose(self) -> None:
+        pass
+
+
+def test_a_sample_that_timed_out_is_not_drawn_again_on_another_endpoint_either() -> None:
+    asked: list[str] = []
+
+    class Slow(Flaky):
+        def __init__(self, endpoint: str) -> None:
+            self.endpoint = endpoint
+
+        async def complete(self, request: Request, partial: Partial, on_progress: Any = None) -> Completion:
+            asked.append(self.endpoint)
+            raise errors.TimedOut("no token for a minute", endpoint=self.endpoint, phase="first_byte")
+
+    with pytest.raises(errors.TimedOut):
+        virtual_time.run(EndpointPool([Slow("a"), Slow("b")], max_retries=3).complete(ask(), Partial()))
+    assert len(asked) == 1
+
+
+# --- how long an endpoint that is down is left alone
+
+
+def test_the_time_out_of_use_doubles_from_outage_to_outage_up_to_a_minute_and_starts_anew_after_a_success() -> None:
+    client = Flaky()
+
+    async def attempt() -> str:
+        try:
+            return (await endpoints.complete(ask(), Partial())).text
+        except errors.EndpointError as error:
+            return type(error).__name__
+
+    async def out_of_use_s() -> int:
+        """Let it fail until it is left alone, then ask every second until it is asked again."""
+        while await attempt() == "ServerFailed":
+            pass
+        for second in itertools.count(1):
+            await asyncio.sleep(1)
+            if await attempt() != "Unreachable":
+                return second
+        raise AssertionError
+
+    async def outages(number: int) -> list[int]:
+        client.works = False
+        return [await out_of_use_s() for _ in range(number)]
+
+    async def main() -> None:
+        assert await outages(6) == [5, 10, 20, 40, 60, 60]
+        client.works = True
+        await asyncio.sleep(60)
+        assert await attempt() == "five"
+        assert await outages(2) == [5, 10]
+
+    endpoints = EndpointPool([client], max_retries=0, cooldown_s=5.0, random=Random(1))
+    virtual_time.run(main())

@@ -262,6 +262,16 @@ def test_silence_is_given_up_on_and_says_in_which_phase(
     assert caught.facts["usage"].get("completion_tokens", 0) == (0 if phase == "first_byte" else 2)
 
 
+@pytest.mark.parametrize("bad", [Misbehaviour.SILENCE, Misbehaviour.SILENCE_MIDWAY])
+def test_a_sample_that_timed_out_is_not_drawn_again_for_a_second_draw_would_favour_short_answers(
+    bad: Misbehaviour,
+) -> None:
+    with FakeEngine(once(Reply(FIVE.tokens, misbehave=bad, after=2))) as engine:
+        with pytest.raises(errors.TimedOut):
+            asyncio.run(complete(engine, max_retries=3, first_byte_s=0.1, idle_s=0.1))
+        assert engine.stats().requests == 1
+
+
 def test_slow_tokens_are_not_silence() -> None:
     with FakeEngine(lambda _: Reply(("x",) * 10, per_token_s=0.08)) as engine:
         assert asyncio.run(complete(engine, idle_s=0.5, first_byte_s=0.5)).text == "x" * 10

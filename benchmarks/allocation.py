@@ -81,7 +81,7 @@ def allocated(
 
 def difference(a: Cell, b: Cell) -> tuple[float, float, float]:
     """In points of accuracy, with its 95 % interval over problems."""
-    found = paired_difference(a.right, b.right, seed=0)
+    found = paired_difference(a.right, b.right)
     assert found is not None and found.low is not None and found.high is not None
     return 100 * found.mean, 100 * found.low, 100 * found.high
 

@@ -41,7 +41,7 @@ BUDGET = 16  # samples a question
 LARGE = "best_of_n/64"
 ARMS = ("majority_vote/16", "best_of_n/4", "best_of_n/16", "sequential_revision/2x8")
 FIRST = 20_000  # number of the first question: the figures above were set by looking at others
-SEED = 11  # of samples and intervals
+SEED = 11  # of samples
 FOLDS = 20  # seeds by which problems are put into folds; the tables are of the first
 CLOSE = 0.01  # an arm that is not the best, but so near to it, is no mistake
 COMMON = {"pilot": PILOT, "verifier": "noisy", "selector": "best_score"}
@@ -252,8 +252,8 @@ def signal_section(
     large = {p.id: [float(is_right(p, results[large_name, p.id].answer))] for p in problems}
     chosen = {id: [value] for id, value in found.by_problem.items()}
     single = {id: [value] for id, value in found.single_by_problem.items()}
-    over_single = paired_difference(chosen, single, seed=SEED)
-    over_large = paired_difference(chosen, large, seed=SEED)
+    over_single = paired_difference(chosen, single)
+    over_large = paired_difference(chosen, large)
     assert over_single is not None and over_single.low is not None and over_large is not None
     report.say(
         "",
@@ -321,7 +321,7 @@ def main() -> int:
         f"{', '.join(map(str, MENDS))} and breaks a right one with {', '.join(map(str, BREAKS))}; {WRONG} wrong "
         f"answers; a verifier with a normal error of {NOISE}. These figures were made up, so that the curves cross. "
         f"Budget: {BUDGET} samples a question, pilot counted. Seed {SEED}, questions from number {FIRST} on, folds by "
-        "seed 0; intervals are bootstrapped over questions.",
+        "seed 0; intervals are over questions.",
         "",
     )
     for signal in ("agreement", "score"):  # each with samples of its own: revisions are seeded by their place in a run

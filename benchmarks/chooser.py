@@ -21,7 +21,7 @@ from published import pool_of
 
 from tts.chooser import Chooser, Past, Situation, by_rule, rules
 from tts.estimators import Grid
-from tts.intervals import Interval, bootstrap_mean
+from tts.intervals import Interval, mean_difference
 from tts.pool import Pool
 from tts.replays import choose, replay
 
@@ -219,12 +219,12 @@ def scored(all_: list[Case], task: str, policy: Policy) -> Scored:
     return Scored({k: float(np.mean(v)) for k, v in accuracy.items()}, float(np.mean(tokens)), dict(chosen))
 
 
-def resampled(gaps: dict[tuple[str, str], float], by: int) -> Interval:
-    """The mean over models and problems; its interval from resampling models (0) or problems (1)."""
+def over_units(gaps: dict[tuple[str, str], float], by: int) -> Interval:
+    """The mean over models and problems; its interval over models (0) or over problems (1)."""
     units: dict[str, list[float]] = defaultdict(list)
     for key, gap in gaps.items():
         units[key[by]].append(gap)
-    found = bootstrap_mean(units, seed=0)
+    found = mean_difference(units)
     assert found is not None
     return found
 
@@ -247,7 +247,7 @@ def task_table(all_: list[Case], task: str, results: dict[str, Scored]) -> str:
     base = results[BASE].accuracy
     for name, result in results.items():
         gaps = {key: value - base[key] for key, value in result.accuracy.items()}
-        both = [resampled(gaps, by) for by in (1, 0)]
+        both = [over_units(gaps, by) for by in (1, 0)]
         mean = 100 * np.mean(list(result.accuracy.values()))
         lines.append(
             f"| {name} | {mean:.1f} | {100 * both[0].mean:+.2f} | {interval(both[0])} | {interval(both[1])} "
@@ -291,7 +291,7 @@ def verdict(results: dict[str, dict[str, Scored]]) -> str:
         for name in (*LEARNED, RULES):
             result = by_policy[name]
             gaps = {key: value - base.accuracy[key] for key, value in result.accuracy.items()}
-            both = [resampled(gaps, by) for by in (0, 1)]
+            both = [over_units(gaps, by) for by in (0, 1)]
             beats, loses = all((i.low or 0) > 0 for i in both), any((i.high or 0) < 0 for i in both)
             word = "better" if beats else "worse" if loses else "cannot be told apart"
             lines.append(

@@ -138,7 +138,7 @@ def table(options: list[Option], unit: Option) -> tuple[str, int]:
 def gap(first: Option, second: Option) -> Interval:
     """Accuracy of the first minus that of the second, on the same problems."""
     one, other = ({p: [v] for p, v in option.accuracy.items()} for option in (first, second))
-    found = paired_difference(one, other, seed=0)
+    found = paired_difference(one, other)
     assert found is not None
     return found
 

@@ -51,7 +51,7 @@ class Pair(NamedTuple):
     def gap(self) -> Interval:
         """Accuracy of the race minus that of the majority."""
         race, vote = ({p: [v] for p, v in m.curve.at(m.n).items()} for m in (self.race, self.vote))
-        found = paired_difference(race, vote, seed=0)
+        found = paired_difference(race, vote)
         assert found is not None
         return found
 
@@ -162,7 +162,7 @@ def main() -> None:
         f"AIME 2024, 30 problems, {len(labels)} models. {SPEED:g} tokens a second a stream however many there are, "
         f"{CANCEL_S:g} s to cancel, at most {SLOTS} samples at a time. Planned on one half of each problem's samples, "
         "measured on the other. *w* is the chance that the shorter of a right and a wrong sample of one problem is the "
-        "right one (planning half). Differences are in points, with the 95 % interval of a bootstrap over problems; "
+        "right one (planning half). Differences are in points, with their 95 % interval over problems; "
         "seconds and tokens are exact means; *k in time*: how often the vote had its k answers."
     ]
     for m in VOTES:

@@ -95,7 +95,7 @@ def test_the_summary_is_that_of_the_largest_k(found):
     assert summary.pass_at_1.mean == pytest.approx(of(found, "coverage")[1].accuracy)
     assert summary.majority == of(found, "majority")[12].accuracy
     assert summary.headroom == pytest.approx(of(found, "coverage")[12].accuracy - summary.majority)
-    assert summary.shorter_wins.low > 0.5
+    assert summary.shorter_wins.low < 0.5 < summary.shorter_wins.mean  # ten problems do not settle it
     assert table_of(found).row_count == 2
 
 
@@ -127,10 +127,10 @@ def test_a_bin_holds_the_means_of_its_problems(pool, found):
 
 
 def test_w_weighs_problems_by_their_pairs_and_leaves_out_those_without():
-    w = ratio(np.array([3.0, 0.0, 1.0]), np.array([4.0, 0.0, 16.0]), seed=1)
+    w = ratio(np.array([3.0, 0.0, 1.0]), np.array([4.0, 0.0, 16.0]))
     assert (w.mean, w.n) == (0.2, 2)
-    assert (w.low, w.high) == (1 / 16, 3 / 4)
-    alone = ratio(np.array([3.0, 0.0]), np.array([4.0, 0.0]), seed=1)
+    assert 0 <= w.low < 1 / 16 < 3 / 4 < w.high <= 1  # two problems, and one of them weighs little
+    alone = ratio(np.array([3.0, 0.0]), np.array([4.0, 0.0]))
     assert (alone.mean, alone.low, alone.high) == (0.75, None, None)
 
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from tts.errors import MissingExtra, StorageFull
-from tts.intervals import bootstrap_mean
+from tts.intervals import mean_interval
 from tts.report import Outcome, Placed, Row, Stretch, stretches, summarise, write_report
 
 FACTS = {"title": "Six strategies", "model": "SmolLM2-135M", "date": "2026-11-23", "seeds": 2}
@@ -81,7 +81,7 @@ def outcome(problem="p0", *, cell="a", correct=True, seed=0, tokens=100, **more)
 
 @pytest.fixture(scope="module")
 def rows():
-    return summarise(sweep_of_six(), seed=1)
+    return summarise(sweep_of_six())
 
 
 @pytest.fixture(scope="module")
@@ -96,31 +96,31 @@ def test_a_row_holds_means_per_problem_and_an_interval_over_problems():
         outcome("p1", correct=False, seed=0, tokens=300, cancelled_tokens=30, failed=2),
         outcome("p1", correct=False, seed=1, tokens=400),
     ]
-    (row,) = summarise(outcomes, seed=7)
+    (row,) = summarise(outcomes)
     assert (row.problems, row.seeds, row.exhausted, row.failed, row.errors) == (2, 2, 1, 2, 0)
     assert (row.tokens, row.verifier_tokens, row.cancelled_tokens, row.usd) == (250, 10, 7.5, 0.5)
-    assert row.accuracy == bootstrap_mean({"p0": [1.0, 0.0], "p1": [0.0, 0.0]}, seed=7)
+    assert row.accuracy == mean_interval({"p0": [1.0, 0.0], "p1": [0.0, 0.0]})
     assert row.accuracy.mean == 0.25
 
 
 def test_an_infrastructure_error_is_counted_apart_and_is_not_a_wrong_answer():
     spoilt = outcome("p1", correct=None, answer=None, tokens=70, usd=None, error="Unreachable: no connection")
-    (row,) = summarise([outcome("p0"), spoilt], seed=1)
+    (row,) = summarise([outcome("p0"), spoilt])
     assert (row.errors, row.error_tokens, row.problems) == (1, 70, 1)
     assert (row.accuracy.mean, row.tokens, row.usd) == (1.0, 100, 0.5)
-    (row,) = summarise([spoilt], seed=1)
+    (row,) = summarise([spoilt])
     assert (row.accuracy, row.tokens, row.errors, row.on_frontier) == (None, None, 1, False)
 
 
 def test_without_references_there_is_a_cost_and_no_accuracy():
-    (row,) = summarise([outcome("p0", correct=None), outcome("p1", correct=None)], seed=1)
+    (row,) = summarise([outcome("p0", correct=None), outcome("p1", correct=None)])
     assert row.accuracy is None
     assert row.tokens == 100
     assert not row.on_frontier
 
 
 def test_a_price_that_is_unknown_once_makes_the_mean_unknown():
-    (row,) = summarise([outcome("p0", usd=None, flops=None), outcome("p1")], seed=1)
+    (row,) = summarise([outcome("p0", usd=None, flops=None), outcome("p1")])
     assert row.usd is None
     assert row.flops is None
 
@@ -132,7 +132,7 @@ def test_the_frontier_is_marked_among_all_cells():
         for cell, (tokens, right) in cells.items()
         for i in range(3)
     ]
-    assert [row.cell for row in summarise(outcomes, seed=1) if row.on_frontier] == ["cheap", "good"]
+    assert [row.cell for row in summarise(outcomes) if row.on_frontier] == ["cheap", "good"]
 
 
 def test_a_frontier_is_cut_into_stretches_of_one_owner():
@@ -161,7 +161,7 @@ def test_the_page_says_who_owns_the_frontier(tmp_path):
         for cell, (strategy, tokens, right) in cells.items()
         for i in range(4)
     ]
-    html = write_report(tmp_path, summarise(outcomes, seed=1), {})["report.html"].read_text()
+    html = write_report(tmp_path, summarise(outcomes), {})["report.html"].read_text()
     assert Page(html).tables[0] == [
         ["from tokens", "to tokens", "accuracy", "strategy"],
         ["100", "400", "25.0", "single"],
@@ -171,11 +171,11 @@ def test_the_page_says_who_owns_the_frontier(tmp_path):
 
 def test_dollars_are_drawn_only_where_every_cell_knows_them(tmp_path):
     known = [outcome(f"p{i}", cell="a", correct=i < 1, usd=0.0025) for i in range(3)]
-    files = write_report(tmp_path / "known", summarise(known, seed=1), {})
+    files = write_report(tmp_path / "known", summarise(known), {})
     assert {"dollars.png", "dollars.svg"} < set(files)
     assert "$0.00" in files["dollars.svg"].read_text()
     mixed = [*known, *(outcome(f"p{i}", cell="b", usd=None) for i in range(3))]
-    files = write_report(tmp_path / "mixed", summarise(mixed, seed=1), {})
+    files = write_report(tmp_path / "mixed", summarise(mixed), {})
     assert "accuracy.png" in files
     assert "dollars.png" not in files
 
@@ -184,9 +184,9 @@ def test_columns_of_times_are_shown_where_any_cell_knows_them(tmp_path):
     plain = outcome("p0", cell="a")
     timed = outcome("p0", cell="b", opened_s=2.0, decided_s=12.0, late_tokens=7)
     names = ["decided p50 s", "p99 s", "makespan s", "late"]
-    rows = Page(write_report(tmp_path / "plain", summarise([plain], seed=1), {})["report.html"].read_text()).rows
+    rows = Page(write_report(tmp_path / "plain", summarise([plain]), {})["report.html"].read_text()).rows
     assert not set(names) & set(rows[0])
-    html = write_report(tmp_path / "timed", summarise([plain, timed], seed=1), {})["report.html"].read_text()
+    html = write_report(tmp_path / "timed", summarise([plain, timed]), {})["report.html"].read_text()
     lines = [dict(zip(Page(html).rows[0], line, strict=True)) for line in Page(html).rows[1:]]
     assert [lines[0][name] for name in names] == ["\N{EN DASH}"] * 4
     assert [lines[1][name] for name in names] == ["10", "10", "12", "7"]
@@ -273,7 +273,7 @@ def test_the_page_names_nothing_to_load_and_forbids_loading(report):
 
 def test_names_cannot_become_markup(tmp_path):
     evil = "</script><script>alert(1)</script><img src=x>"
-    rows = summarise([outcome(f"p{i}", cell=evil, strategy=evil, params=evil, correct=i < 1) for i in range(3)], seed=1)
+    rows = summarise([outcome(f"p{i}", cell=evil, strategy=evil, params=evil, correct=i < 1) for i in range(3)])
     html = write_report(tmp_path, rows, {"title": evil, "model": evil})["report.html"].read_text()
     page = Page(html)
     assert "img" not in page.tags
@@ -304,7 +304,7 @@ def test_every_strategy_is_named_beside_its_line_and_no_two_names_touch(report):
 
 @pytest.mark.parametrize("outcomes", [[], [outcome(correct=None)], [outcome()], [outcome(tokens=0)]])
 def test_a_report_of_little_or_nothing_is_still_a_report(tmp_path, outcomes):
-    rows = summarise(outcomes, seed=1)
+    rows = summarise(outcomes)
     html = write_report(tmp_path, rows, {})["report.html"].read_text()
     assert len(Page(re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL)).rows) == 1 + len(rows)
 

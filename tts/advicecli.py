@@ -43,7 +43,7 @@ def bins(
         seed=seed,
     )
     gain = paired_difference(
-        {p: [v] for p, v in found.by_problem.items()}, {p: [v] for p, v in found.single_by_problem.items()}, seed=seed
+        {p: [v] for p, v in found.by_problem.items()}, {p: [v] for p, v in found.single_by_problem.items()}
     )
     if json:
         print_json({"study": found, "gain": gain})

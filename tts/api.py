@@ -249,7 +249,7 @@ async def asweep(
                     watcher.ended()
         finally:
             journal.close()
-    rows = summarise(outcomes, seed=config.seeds[0])
+    rows = summarise(outcomes)
     files = {}
     if folder is not None:
         files = write_outcomes(folder, outcomes)
@@ -425,7 +425,7 @@ async def areport(folder: str | Path) -> SweepResult:
         for decided in history.decided.values():
             tally.add(decided)
         outcomes = await tally.outcomes()
-    rows = summarise(outcomes, seed=config.seeds[0])
+    rows = summarise(outcomes)
     paid = history.paid + history.unfinished
     files = write_outcomes(folder, outcomes) | make_report(folder, rows, outcomes, config, _paid(paid, history.wasted))
     planned = len(cells) * len(task.examples)

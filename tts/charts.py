@@ -61,7 +61,7 @@ def pictures(rows: Sequence[Row]) -> list[Picture]:
         ("dollars", "US dollars per problem", _usd(rows), DOLLARS),
     ]
     captions = (
-        "Bars are 95 % bootstrap intervals over problems. The grey step is the frontier: the best accuracy that so "
+        "Bars are 95 % intervals over problems. The grey step is the frontier: the best accuracy that so "
         "many tokens have bought, verification and cancelled samples included.",
         "The same cells against the longest chain of tokens that had to be generated one after another, which is what "
         "a user waits for when there are servers enough.",

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tts.errors import BadPool, InvalidParameter, unknown_name
-from tts.intervals import Interval, bootstrap_mean, paired_difference
+from tts.intervals import Interval, mean_interval, paired_difference
 from tts.pool import UNKNOWN, Pool
 
 Floats = NDArray[np.float64]
@@ -155,15 +155,15 @@ class Curve:
             raise InvalidParameter(f"{self.name} was not estimated at k={k}", k=k)
         return dict(zip(self.problems, self.accuracy[:, places[0]].tolist(), strict=True))
 
-    def interval(self, k: int, *, seed: int = 0) -> Interval | None:
-        """The mean at size k, with its bootstrap interval over problems."""
-        return bootstrap_mean({problem: [value] for problem, value in self.at(k).items()}, seed=seed)
+    def interval(self, k: int) -> Interval | None:
+        """The mean at size k, with its 95 % interval over problems."""
+        return mean_interval({problem: [value] for problem, value in self.at(k).items()})
 
 
-def difference(first: Curve, second: Curve, k: int, *, seed: int = 0) -> Interval | None:
-    """`first` minus `second` at size k on the same problems, resampled together: narrower than two intervals are."""
+def difference(first: Curve, second: Curve, k: int) -> Interval | None:
+    """`first` minus `second` at size k on the same problems: its interval is narrower than two intervals are."""
     one, other = ({problem: [value] for problem, value in curve.at(k).items()} for curve in (first, second))
-    return paired_difference(one, other, seed=seed)
+    return paired_difference(one, other)
 
 
 # --- closed forms

@@ -1,17 +1,23 @@
-"""Means with bootstrap intervals, paired differences, unbiased pass@k, and the frontier. Pure; numpy loads on use.
+"""Means over problems with intervals that cover, paired differences, unbiased pass@k, and the frontier. Pure.
 
-The unit that is resampled is the problem: several seeds of one problem are averaged first, because they are not
-independent evidence about other problems (a cluster bootstrap).
+The unit is the problem: several seeds of one problem are averaged first, because they are not independent evidence
+about other problems. An interval is Wilson's idea in the form of Agresti and Coull, for values of any kind between two
+ends: it is computed as if a few more problems had been seen, half of them at either end, so that it has a width where
+all problems agree (0 of 4, 30 of 30), and the fewer problems there are, the less it trusts their spread. How often it
+covers the truth is in benchmarks/intervals.md.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
+from math import fsum, sqrt
+from statistics import NormalDist
 
 from tts.errors import InvalidParameter
 from tts.types import Value
 
-_BLOCK = 1_000_000  # numbers drawn at a time: 10,000 problems, 2,000 times, would need 160 MB at once
+_ROUNDING = 1e-9  # a mean of means may leave its range by this much
 
 
 class Interval(Value, frozen=True):
@@ -22,53 +28,109 @@ class Interval(Value, frozen=True):
     high: float | None
     n: int
 
+    @property
+    def above_zero(self) -> bool:
+        """Whether noise does not explain that the mean is above 0. False for a single problem."""
+        return self.low is not None and self.low > 0
 
-def bootstrap_mean(
-    values_by_problem: Mapping[str, Sequence[float]], *, seed: int, resamples: int = 2000, level: float = 0.95
+
+def mean_interval(
+    values_by_problem: Mapping[str, Sequence[float]],
+    *,
+    weights: Mapping[str, float] | None = None,
+    level: float = 0.95,
 ) -> Interval | None:
-    """The mean over problems of each problem's mean over seeds, with its percentile-bootstrap interval.
+    """The mean over problems of each problem's mean over seeds: values in [0, 1], such as verdicts or chances.
 
-    Efron & Tibshirani 1993, ch. 13. The same seed draws the same problems, whatever the order of the mapping. Where all
-    problems agree (every one right) the interval has no width: the bootstrap has seen no variation, not proved there
-    is none.
+    Agresti & Coull 1998, The American Statistician 52(2), §2, which is Wilson's interval made symmetric about its own
+    middle. Differences from the paper: the values may be fractions, whose variance is taken as it is, instead of
+    p(1 - p); and the quantile is Student's, with the degrees of freedom of the problems seen and added, less one.
 
     Args:
         values_by_problem: problem id -> one value per seed. Problems without values are left out.
-        seed: of the resampling.
+        weights: problem id -> how much it counts in the mean, above 0; None counts all alike. The interval is that of
+            as many problems as alike weights would need to know the mean as well (Kish 1965, §11.7).
         level: coverage, in (0, 1).
 
     Returns:
         None if there is no problem with a value.
 
     Raises:
-        InvalidParameter: `resamples` or `level` out of range.
+        InvalidParameter: a value outside [0, 1], or a `level` out of range.
     """
-    _check(resamples, level)
-    means = [
-        sum(values_by_problem[p]) / len(values_by_problem[p]) for p in sorted(values_by_problem) if values_by_problem[p]
-    ]
-    if not means:
-        return None
-    mean = sum(means) / len(means)
-    if len(means) == 1:
-        return Interval(mean, None, None, 1)
-    low, high = _percentiles(means, seed, resamples, level)
-    return Interval(mean, low, high, len(means))
+    means = _means(values_by_problem)
+    counts = [1.0 if weights is None else weights[problem] for problem in means]
+    return _interval(list(means.values()), counts, level, ends=(0.0, 1.0), added=_quantile(level) ** 2)
+
+
+def bootstrap_mean(
+    values_by_problem: Mapping[str, Sequence[float]], *, seed: int = 0, resamples: int = 2000, level: float = 0.95
+) -> Interval | None:
+    """`mean_interval` by its former name. Deprecated: nothing is drawn, `seed` and `resamples` change nothing."""
+    warnings.warn("bootstrap_mean is now mean_interval: nothing is drawn", DeprecationWarning, stacklevel=2)
+    return mean_interval(values_by_problem, level=level)
+
+
+def mean_difference(differences: Mapping[str, Sequence[float]], *, level: float = 0.95) -> Interval | None:
+    """As `mean_interval`, of differences of two such values on one problem, in [-1, 1].
+
+    Bonett & Price 2012, J. Educational and Behavioral Statistics 37(4), who add one problem that only the first
+    solves and one that only the second solves. Differences from the paper: as for `mean_interval`.
+    """
+    means = list(_means(differences).values())
+    return _interval(means, [1.0] * len(means), level, ends=(-1.0, 1.0), added=_quantile(level) ** 2 / 2)
 
 
 def paired_difference(
-    first: Mapping[str, Sequence[float]],
-    second: Mapping[str, Sequence[float]],
-    *,
-    seed: int,
-    resamples: int = 2000,
-    level: float = 0.95,
+    first: Mapping[str, Sequence[float]], second: Mapping[str, Sequence[float]], *, level: float = 0.95
 ) -> Interval | None:
-    """Mean of `first` minus `second` over the problems that both have, resampled together: an easy problem is easy for
+    """Mean of `first` minus `second`, values in [0, 1], over the problems that both have: an easy problem is easy for
     both, so this interval is narrower than two separate ones. None if they share no problem. Raises as above."""
-    shared = [p for p in first if first[p] and second.get(p)]
-    differences = {p: [sum(first[p]) / len(first[p]) - sum(second[p]) / len(second[p])] for p in shared}
-    return bootstrap_mean(differences, seed=seed, resamples=resamples, level=level)
+    one, other = _means(first), _means(second)
+    return mean_difference({p: [one[p] - other[p]] for p in one if p in other}, level=level)
+
+
+def _means(values_by_problem: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    return {p: fsum(values) / len(values) for p, values in values_by_problem.items() if len(values)}
+
+
+def _quantile(level: float) -> float:
+    """Of the normal distribution."""
+    if not 0 < level < 1:
+        raise InvalidParameter(f"level must be in (0, 1), but got {level}", level=level)
+    return NormalDist().inv_cdf((1 + level) / 2)
+
+
+def _student(level: float, freedom: float) -> float:
+    """The quantile of Student's t: Abramowitz & Stegun 1964, 26.7.5, its first two terms; 0.1 % low at 6 degrees."""
+    z = _quantile(level)
+    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+
+
+def _interval(
+    values: Sequence[float], weights: Sequence[float], level: float, *, ends: tuple[float, float], added: float
+) -> Interval | None:
+    """The weighted mean of the values, and the interval of these and of `added` more, half of them at either end.
+
+    Sums are exact before they are rounded (`fsum`), so that the order of the problems changes nothing.
+    """
+    if not values:
+        return None
+    low, high = ends
+    if not low - _ROUNDING <= min(values) <= max(values) <= high + _ROUNDING:
+        raise InvalidParameter(f"values must be in [{low:g}, {high:g}], but are {min(values):g} to {max(values):g}")
+    squared = fsum(w * w for w in weights)
+    mean = fsum(w * x for w, x in zip(weights, values, strict=True)) / fsum(weights)
+    if len(values) == 1:
+        return Interval(mean, None, None, 1)
+    alike = fsum(weights) ** 2 / squared  # problems of equal weight that would say as much
+    variance = fsum((w * (x - mean)) ** 2 for w, x in zip(weights, values, strict=True)) / squared
+    share = alike / (alike + added)
+    middle = share * mean + (1 - share) * (low + high) / 2
+    spread = share * (variance + (mean - middle) ** 2)
+    spread += (1 - share) * ((low - middle) ** 2 + (high - middle) ** 2) / 2
+    reach = _student(level, alike + added - 1) * sqrt(spread / (alike + added))
+    return Interval(mean, max(low, middle - reach), min(high, middle + reach), len(values))
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:
@@ -108,24 +170,3 @@ def frontier(points: Sequence[tuple[float, float]]) -> list[int]:
             kept.append(i)
             best, cost_of_best = accuracy, cost
     return kept
-
-
-def _check(resamples: int, level: float) -> None:
-    if resamples < 1:
-        raise InvalidParameter(f"resamples must be at least 1, but got {resamples}", resamples=resamples)
-    if not 0 < level < 1:
-        raise InvalidParameter(f"level must be in (0, 1), but got {level}", level=level)
-
-
-def _percentiles(means: Sequence[float], seed: int, resamples: int, level: float) -> tuple[float, float]:
-    import numpy as np
-
-    values = np.asarray(means, dtype=np.float64)
-    generator = np.random.default_rng(seed)
-    drawn = np.empty(resamples)
-    rows = max(1, _BLOCK // len(values))
-    for start in range(0, resamples, rows):
-        stop = min(start + rows, resamples)
-        drawn[start:stop] = values[generator.integers(0, len(values), (stop - start, len(values)))].mean(axis=1)
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)

@@ -49,7 +49,7 @@ _PANELS = (
     "One panel a model, on the same axes. The 95 % intervals over problems are in the tooltips and in pool.csv; they "
     "are left out here, because they are wide and the lines of one panel share most of theirs."
 )
-_BARS = "Bars are 95 % bootstrap intervals over problems; the lines share most of theirs."
+_BARS = "Bars are 95 % intervals over problems; the lines share most of theirs."
 
 
 def pictures(found: Findings) -> list[Picture]:

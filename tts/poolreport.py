@@ -186,7 +186,7 @@ def _html(found: Findings, facts: Mapping[str, object], figures: str) -> str:
     lines = [[escape(show(s)) for _, show in _COLUMNS] for s in found.summaries]
     body = f"""{_noted(found.notes)}
 <h2>{"Models" if len(found.models) > 1 else "In short"}</h2>
-<p>In percent, means over problems; pass@1 with its 95 % bootstrap interval over problems. k is the most samples that
+<p>In percent, means over problems; pass@1 with its 95 % interval over problems. k is the most samples that
 every problem has. pass@k is what a chooser that is never wrong would reach, head-room what majority leaves of it.
 Majority saturates at the smallest k from which it stays within {100 * SATURATED:g} points of its value at the largest.
 The last two columns are laws of coverage at {TABLED} times k: <em>extrapolations</em>, with the middle 95 % of their

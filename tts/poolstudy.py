@@ -14,7 +14,7 @@ import numpy as np
 from tts.costs import Price, price_from_flags
 from tts.errors import BadPool, MissingExtra
 from tts.estimators import Curve, Floats, Grid, Ints, best_of, coverage, majority, shorter_wins, shortest
-from tts.intervals import Interval
+from tts.intervals import Interval, mean_interval
 from tts.laws import Fit, Prediction, fit_coverage
 from tts.pool import UNKNOWN as UNCOUNTED
 from tts.pool import Pool
@@ -42,7 +42,7 @@ class Estimate(Value, frozen=True):
 
     Args:
         method: coverage (pass@k: a right one is among them), majority, shortest (the race), best_of(SCORE).
-        low, high: 95 % bootstrap interval over problems; None for a single problem.
+        low, high: 95 % interval over problems; None for a single problem.
         noise: standard error of accuracy that comes from drawing random subsets; 0 is exact.
         tokens, sequential: of all samples, and of the longest chain of them; None where they were not recorded.
         usd: None without a price, or without the tokens.
@@ -92,7 +92,7 @@ class Summary(Value, frozen=True):
         majority, coverage: at the largest k; headroom: what lies between them.
         saturates: the smallest k from which majority stays within `SATURATED` of its value at the largest k; None also
             where it has not come to rest before that.
-        shorter_wins: w, with the interval of its bootstrap over problems; pairs: of a right and a wrong sample.
+        shorter_wins: w, with its 95 % interval over problems; pairs: of a right and a wrong sample.
         power, beta: the laws at `TABLED` times the largest k.
     """
 
@@ -258,7 +258,7 @@ class _Study:
         for i, k in enumerate(curve.ks.tolist()):
             if k not in self._ks:
                 continue
-            interval = curve.interval(k, seed=self._seed)
+            interval = curve.interval(k)
             tokens = None if curve.tokens is None else float(curve.tokens[:, i].mean())
             sequential = None if curve.sequential is None else float(curve.sequential[:, i].mean())
             yield Estimate(
@@ -350,7 +350,7 @@ class _Study:
             model=self.model,
             problems=len(self._grid.problems),
             samples=most,
-            pass_at_1=self._coverage.interval(1, seed=self._seed),
+            pass_at_1=self._coverage.interval(1),
             majority=vote,
             coverage=best,
             headroom=None if vote is None else best - vote,
@@ -369,7 +369,7 @@ class _Study:
         if not pairs.sum():
             self._note("No w", "no problem has both a right and a wrong sample")
             return None, 0
-        return ratio(wins, pairs, seed=self._seed), int(pairs.sum())
+        return ratio(wins, pairs), int(pairs.sum())
 
 
 def difficulty_bins(ease: Floats) -> Ints:
@@ -385,16 +385,13 @@ def rests_at(ks: Ints, values: Floats) -> int | None:
     return None if first == len(ks) - 1 else int(ks[first])
 
 
-def ratio(wins: Floats, pairs: Floats, *, seed: int, resamples: int = 2000) -> Interval:
-    """The first's sum over the second's, with the 95 % interval of its bootstrap over problems that have pairs."""
-    there = pairs > 0
-    wins, pairs = wins[there], pairs[there]
-    drawn = np.random.default_rng(seed).integers(0, len(wins), (resamples, len(wins)))
-    low, high = np.quantile(wins[drawn].sum(axis=1) / pairs[drawn].sum(axis=1), [0.025, 0.975])
-    mean = float(wins.sum() / pairs.sum())
-    if len(wins) == 1:
-        return Interval(mean, None, None, 1)
-    return Interval(mean, float(low), float(high), len(wins))
+def ratio(wins: Floats, pairs: Floats) -> Interval:
+    """The first's sum over the second's, with its 95 % interval over problems that have pairs."""
+    there = np.flatnonzero(pairs)
+    shares = {str(i): [float(wins[i] / pairs[i])] for i in there}
+    found = mean_interval(shares, weights={str(i): float(pairs[i]) for i in there})
+    assert found is not None
+    return found
 
 
 def _placed(estimates: Sequence[Estimate], *, several: bool) -> list[Placed]:

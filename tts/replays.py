@@ -106,7 +106,7 @@ def replay(
     for done, cell in enumerate(cells, 1):
         outcomes += replayer.run(cell)
         on_cell(done, len(cells))
-    rows = summarise(outcomes, seed=config.seeds[0])
+    rows = summarise(outcomes)
     files: dict[str, Path] = {}
     if out is not None:
         files = _write(Path(out), outcomes, rows, config, fleet, report)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from tts.errors import MissingExtra, StorageFull
-from tts.intervals import Interval, bootstrap_mean, frontier
+from tts.intervals import Interval, frontier, mean_interval
 from tts.types import Value
 
 if TYPE_CHECKING:
@@ -131,12 +131,12 @@ class Row(Value, frozen=True):
         return f"{self.strategy} by {self.allocator}" if self.allocator else self.strategy
 
 
-def summarise(outcomes: Iterable[Outcome], *, seed: int) -> list[Row]:
-    """Rows in the order in which their cells first appear; 95 % bootstrap intervals over problems, drawn by `seed`."""
+def summarise(outcomes: Iterable[Outcome]) -> list[Row]:
+    """Rows in the order in which their cells first appear; 95 % intervals over problems."""
     cells: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         cells.setdefault(outcome.cell, []).append(outcome)
-    rows = [_row(members, seed) for members in cells.values()]
+    rows = [_row(members) for members in cells.values()]
     placed = [
         (row.tokens, row.accuracy.mean, i) for i, row in enumerate(rows) if row.accuracy and row.tokens is not None
     ]
@@ -144,7 +144,7 @@ def summarise(outcomes: Iterable[Outcome], *, seed: int) -> list[Row]:
     return [msgspec.structs.replace(row, on_frontier=i in best) for i, row in enumerate(rows)]
 
 
-def _row(members: Sequence[Outcome], seed: int) -> Row:
+def _row(members: Sequence[Outcome]) -> Row:
     sound = [o for o in members if o.error is None]
     graded: dict[str, list[float]] = {}
     for o in sound:
@@ -164,7 +164,7 @@ def _row(members: Sequence[Outcome], seed: int) -> Row:
         budget=head.budget,
         problems=len({o.problem_id for o in sound}),
         seeds=len({o.seed for o in sound}),
-        accuracy=bootstrap_mean(graded, seed=seed),
+        accuracy=mean_interval(graded),
         samples=mean(lambda o: o.samples),
         tokens=mean(lambda o: o.tokens),
         prompt_tokens=mean(lambda o: o.prompt_tokens),
@@ -437,7 +437,7 @@ def _html(rows: Sequence[Row], facts: Mapping[str, object], figures: str) -> str
     body = f"""{figures}
 {_owners(rows)}
 <h2>All cells</h2>
-<p>Means per problem. Accuracy with its 95 % bootstrap interval over problems, in percent. Tokens are generated tokens;
+<p>Means per problem. Accuracy with its 95 % interval over problems, in percent. Tokens are generated tokens;
 those of the verifier and of cancelled samples are part of them.{late} Shaded rows are on the frontier: nothing else is
 as accurate for fewer tokens. Outcomes that the infrastructure spoilt are counted under errors and in no mean.
 A dash is a value that nobody knows. Prompt tokens and more are in <code>report.csv</code>.</p>

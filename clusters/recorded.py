@@ -2,6 +2,10 @@
 
 Samples are drawn without replacement for each search under a seed: its k-th generation is the k-th of a permutation of
 what was recorded for its problem. So strategies that differ only in how many they ask for see the same samples.
+
+Nothing is invented. A request for fewer tokens than a sample has gives a cut sample: no answer, no scores and no
+log-probabilities, because what its part of the text says was not recorded. Any other request than the recorded one
+(prompt, model, temperature ...) raises PoolLacks.
 """
 
 from __future__ import annotations
@@ -18,15 +22,29 @@ from numpy.typing import NDArray
 from tts.actions import Action, Cancel, End, Failed, Finished, Generate, Refused, Request, Scored, Verify, Work
 from tts.clusters.simulated import SimulatedCluster, World
 from tts.conductor import needs_grant
-from tts.errors import CapabilityMissing, PoolLacks, ServerFailed, TTSError
-from tts.pool import UNKNOWN, Group, Pool
+from tts.errors import BadPool, CapabilityMissing, InvalidParameter, PoolLacks, ServerFailed, TTSError
+from tts.pool import LOGPROBS, NO_ANSWER, UNKNOWN, Group, Pool, Unanswered
 from tts.protocols import Verifier
 from tts.run import WITHDRAWN
 from tts.search import Search
-from tts.types import Candidate, Completion, ErrorInfo, Problem, Sampling, Score, ScoreKind, Timing, Usage, Value
+from tts.types import (
+    Candidate,
+    Completion,
+    ErrorInfo,
+    LogprobSummary,
+    Problem,
+    Sampling,
+    Score,
+    ScoreKind,
+    Timing,
+    Usage,
+    Value,
+)
+from tts.verifiers.self_certainty import SelfCertainty
 
 TEXT = "(its text was not recorded)"  # never empty: a continuation of nothing would be a new sample
 MOST_GROUPS = 2048  # whose samples are kept as completions, about 0.5 KB each
+SAMPLED = ("temperature", "top_p", "top_k", "min_p", "stop")  # what decides which texts a model gives
 
 
 class Fleet(Value, frozen=True):
@@ -81,9 +99,8 @@ class Recorded:
 
     def score(self, problem: Problem, candidate: Candidate) -> Score:
         """The candidate's next score. Raises: PoolLacks when all have been handed out."""
-        recorded = candidate.completion.recorded_scores.get(self.name)
-        if not isinstance(recorded, tuple):
-            return Score(recorded, self.name, self.kind)
+        recorded = candidate.completion.recorded_scores.get(self.name, ())
+        recorded = recorded if isinstance(recorded, tuple) else (recorded,)
         given = self._given.setdefault(candidate.id.rpartition("/")[0], {})
         number = given[candidate.id] = given.get(candidate.id, 0) + 1
         if number > len(recorded):
@@ -104,19 +121,71 @@ class Recordings:
     Args:
         pool: whose samples.
         fleet: says how long each takes.
+        max_tokens: of each request, unless a strategy asks for another number; None is the longest sample.
+        unanswered: whether samples without an answer abstain from votes, or vote as a class (`Pool.counting`).
+
+    Attributes:
+        known: fields of `Sampling` under which the samples are known to have been drawn.
+        sampling: what a request of the replay is to ask for: the known fields, and defaults where nothing is known.
     """
 
-    def __init__(self, pool: Pool, fleet: Fleet) -> None:
+    def __init__(
+        self, pool: Pool, fleet: Fleet, *, max_tokens: int | None = None, unanswered: Unanswered = "abstain"
+    ) -> None:
         self.name = pool.name
         self.fleet = fleet
-        self._pool = pool
+        self.model = pool.model.present[0]
+        self.known, sampling = recorded_sampling(pool)
+        most = max_tokens or int(max(1, pool.completion_tokens.max()))
+        self.sampling = msgspec.structs.replace(sampling, max_tokens=most)
+        self.nothing = NO_ANSWER if unanswered == "vote" else None  # the answer of a sample that was cut
+        self._pool = pool.counting(unanswered)
         self._groups = {group.problem_id: group for group in pool.groups()}
         self.of = lru_cache(MOST_GROUPS)(self._of)
 
-    @property
-    def fewest(self) -> int:
-        """Samples of the problem that has the fewest."""
-        return min(group.rows.stop - group.rows.start for group in self._groups.values())
+    def fewest(self, judged: Sequence[str] = ()) -> int:
+        """Samples of the problem that has the fewest to draw."""
+        return min(len(self.drawable(problem_id, tuple(judged))) for problem_id in self._groups)
+
+    def drawable(self, problem_id: str, judged: tuple[str, ...]) -> frozenset[int]:
+        """The problem's samples about which every verifier of `judged` was asked, and those that failed. What a
+        verifier would have said of any other one was not recorded."""
+        group = self._groups[problem_id]
+        may = np.ones(len(group), dtype=bool)
+        for name in judged:
+            if name in self._pool.scores:
+                may &= self._pool.verifications(name)[group.rows] > 0
+        may |= ~self._pool.sound[group.rows]
+        return frozenset(np.flatnonzero(may).tolist())
+
+    def answer(self, row: int) -> str | None:
+        """As the strategies see it."""
+        return self._pool.answer[row]
+
+    def verdict_on(self, problem_id: str, answer: str | None) -> bool | None:
+        """What was recorded of another sample with this answer to the problem; None if there is none."""
+        group = self._groups[problem_id]
+        for row in range(group.start, group.stop):
+            if self._pool.answer[row] == answer and self._pool.correct[row] != UNKNOWN:
+                return bool(self._pool.correct[row])
+        return None
+
+    def whole(self, problem_id: str, sample: int, tokens: int) -> bool:
+        """Whether so many tokens are all that were recorded of this sample."""
+        return tokens == self._pool.completion_tokens[self.start(problem_id) + sample]
+
+    def lacks(self, asked: Sampling) -> str | None:
+        """In which way a request is sampled otherwise than what was recorded."""
+        for name in SAMPLED:
+            value, recorded = getattr(asked, name), getattr(self.sampling, name)
+            if value != recorded:
+                how = f"they were drawn with {recorded!r}" if name in self.known else "how they were drawn is not known"
+                return f"asks for samples with {name}={value!r}, and {how}"
+        if asked.top_logprobs and not self._pool.logprobs:
+            return "asks for log-probabilities, which were not recorded"
+        if asked.top_logprobs not in (0, self.sampling.top_logprobs):
+            return f"asks for {asked.top_logprobs} alternatives a token; recorded were {self.sampling.top_logprobs}"
+        return None
 
     def start(self, problem_id: str) -> int:
         """The pool's first row of this problem."""
@@ -128,7 +197,8 @@ class Recordings:
 
     def _outcomes(self, group: Group) -> Iterator[tuple[float, Completion | TTSError]]:
         pool, rows = self._pool, group.rows
-        scores = {name: _listed(column[rows]) for name, column in pool.scores.items()}
+        scores = {name: _listed(column[rows], pool.verifications(name)[rows]) for name, column in pool.scores.items()}
+        logprobs = _summaries(pool, rows)
         columns = (pool.prompt_tokens, pool.completion_tokens, pool.reasoning_tokens, pool.seconds)
         values = zip(*(column[rows].tolist() for column in columns), strict=True)
         for i, (prompt, tokens, reasoning, recorded_s) in enumerate(values):
@@ -149,9 +219,10 @@ class Recordings:
                     finish_reason=pool.finish[row] or "stop",  # type: ignore[arg-type]  # it was one when it came in
                     usage=Usage(max(prompt, 0), tokens, reasoning_tokens=max(reasoning, 0)),
                     timing=Timing(seconds),
+                    logprobs=logprobs[i],
                     model=group.model,
                     answer=pool.answer[row],
-                    recorded_scores={name: score for name, some in scores.items() if (score := some[i]) is not None},
+                    recorded_scores={name: some[i] for name, some in scores.items() if some[i]},
                 ),
             )
 
@@ -163,17 +234,24 @@ class RecordedCluster(SimulatedCluster):
         recordings: of one model on one benchmark.
         problems: as the strategies see them, by id.
         seed: of the permutations.
+        judged: verifiers that the strategy asks: it draws only samples that these were asked about.
 
     `run` raises PoolLacks as soon as something is asked for that was not recorded.
     """
 
     def __init__(
-        self, recordings: Recordings, problems: Mapping[str, Problem], verifiers: Mapping[str, Verifier], seed: int
+        self,
+        recordings: Recordings,
+        problems: Mapping[str, Problem],
+        verifiers: Mapping[str, Verifier],
+        seed: int,
+        judged: Sequence[str] = (),
     ) -> None:
         super().__init__(_Nobody(), verifiers, cancel_s=recordings.fleet.cancel_s)
         self._recordings = recordings
         self._prompts = {id: problem.messages for id, problem in problems.items()}
         self._seed = seed
+        self._judged = tuple(judged)
         self._draws: dict[str, list[int]] = {}  # search -> the samples it has not drawn, the next one last
         self._drawn: dict[str, dict[str, int]] = {}  # search -> its actions' samples
 
@@ -235,6 +313,13 @@ class RecordedCluster(SimulatedCluster):
         search = candidate.rpartition("/")[0]
         return self._recordings.start(search.rpartition("/")[2]) + self._drawn[search][candidate]
 
+    def is_whole(self, candidate: Candidate) -> bool:
+        """Whether all that was recorded of this candidate of an open search came, rather than a part of it."""
+        search = candidate.id.rpartition("/")[0]
+        usage = candidate.completion.usage
+        drawn = self._drawn[search][candidate.id]
+        return self._recordings.whole(search.rpartition("/")[2], drawn, usage.completion_tokens)
+
     def forget(self, search: str) -> None:
         """The search has closed."""
         self._draws.pop(search, None)
@@ -254,14 +339,21 @@ class RecordedCluster(SimulatedCluster):
             raise outcome
         if isinstance(outcome, TTSError):
             return seconds, Failed(action.id, 0.0, ErrorInfo.of(outcome))
-        most = action.request.sampling.max_tokens
-        if outcome.usage.completion_tokens > most:
-            seconds *= most / outcome.usage.completion_tokens
-            outcome = _cut(outcome, most, seconds)
+        most, tokens = action.request.sampling.max_tokens, outcome.usage.completion_tokens
+        if tokens > most:
+            seconds *= most / tokens
+            outcome = _cut(outcome, most, seconds, self._recordings.nothing)
+        elif outcome.finish_reason == "length" and most > self._recordings.sampling.max_tokens:
+            raise PoolLacks(
+                f"{action.id} asks for up to {most:,} tokens, and its sample was cut at {tokens:,} when it was "
+                f"recorded: what it would have gone on to say is not in {self._recordings.name}"
+            )
         return seconds, Finished(action.id, 0.0, outcome)
 
     def _verify(self, action: Verify) -> tuple[float, End]:
         verifier = self._verifiers[action.verifier]
+        if isinstance(verifier, SelfCertainty):
+            return super()._verify(action)
         if not isinstance(verifier, Recorded):
             raise PoolLacks(f"{action.verifier} is not among the recorded scores of {self._recordings.name}")
         seconds = verifier.tokens / self._recordings.fleet.tokens_per_s
@@ -269,25 +361,36 @@ class RecordedCluster(SimulatedCluster):
         return seconds, Scored(action.id, 0.0, score, Usage(completion_tokens=verifier.tokens), Timing(seconds))
 
     def _check(self, action: Generate, problem_id: str) -> None:
+        request, recordings = action.request, self._recordings
         lacks = None
-        if action.request.continue_from:
+        if request.continue_from:
             lacks = "continues a text, and only whole samples were recorded"
-        elif action.request.messages != self._prompts[problem_id]:
+        elif request.progress:
+            lacks = "streams its samples, and what they said half-way was not recorded"
+        elif request.messages != self._prompts[problem_id]:
             lacks = "asks something else than the problem (a revision, a judgement), which was not recorded"
-        elif action.request.model is not None:
-            lacks = f"asks the model {action.request.model} by name"
+        elif request.model not in (None, recordings.model):
+            lacks = f"asks the model {request.model}, and the samples are of {recordings.model}"
+        elif request.sampling is not recordings.sampling:
+            lacks = recordings.lacks(request.sampling)
         if lacks:
-            raise PoolLacks(f"{action.id} {lacks}: this strategy cannot be replayed from {self._recordings.name}")
+            raise PoolLacks(f"{action.id} {lacks}: this strategy cannot be replayed from {recordings.name}")
 
     def _draw(self, id: str, search: str, problem_id: str) -> int:
         left = self._draws.get(search)
         if left is None:
-            left = self._draws[search] = permutation(self._seed, problem_id, len(self._recordings.of(problem_id)))
+            left = permutation(self._seed, problem_id, len(self._recordings.of(problem_id)))
+            if self._judged:
+                may = self._recordings.drawable(problem_id, self._judged)
+                left = [sample for sample in left if sample in may]
+            self._draws[search] = left
             self._drawn[search] = {}
         if not left:
-            recorded = len(self._recordings.of(problem_id))
+            recorded = len(self._drawn[search])
+            scored = f" with a score of {', '.join(self._judged)}" if self._judged else ""
             raise PoolLacks(
-                f"{id} would be sample {recorded + 1} of {problem_id}, of which {recorded} are recorded: ask for fewer",
+                f"{id} would be sample {recorded + 1} of {problem_id}, of which {recorded} are recorded{scored}: "
+                f"ask for fewer",
                 recorded=recorded,
                 problem=problem_id,
             )
@@ -309,9 +412,30 @@ def permutation(seed: int, problem_id: str, n: int) -> list[int]:
     return order
 
 
-def recorded_verifiers(pool: Pool, tokens: Mapping[str, int]) -> dict[str, Recorded]:
-    """A verifier for each of the pool's score columns; `tokens`: by name, what one verification generates."""
-    return {name: Recorded(name, _kind_of(column), tokens.get(name, 0)) for name, column in pool.scores.items()}
+def recorded_verifiers(pool: Pool, tokens: Mapping[str, int]) -> dict[str, Verifier]:
+    """A verifier for each of the pool's score columns, and `self_certainty` where its log-probabilities are there.
+
+    Args:
+        tokens: by name, what one verification generates.
+    """
+    found: dict[str, Verifier] = {
+        name: Recorded(name, _kind_of(column), tokens.get(name, 0)) for name, column in pool.scores.items()
+    }
+    own = SelfCertainty.name
+    if own not in tokens and not np.isnan(pool.logprobs.get(own, np.array(np.nan))).all():
+        found[own] = SelfCertainty()
+    return found
+
+
+def recorded_sampling(pool: Pool) -> tuple[frozenset[str], Sampling]:
+    """The fields of `Sampling` under which one model's samples are known to have been drawn, and a request with these:
+    where nothing is known, with the defaults."""
+    given = pool.sampling.get((pool.benchmark[0] or "", pool.model[0] or ""), {})
+    known = {name: value for name, value in given.items() if name in (*SAMPLED, "top_logprobs")}
+    try:
+        return frozenset(known), msgspec.convert(known, Sampling)
+    except (msgspec.ValidationError, InvalidParameter) as error:
+        raise BadPool(f"{pool.name} says of its sampling what cannot be: {error}", pool=pool.name) from None
 
 
 def _kind_of(column: NDArray[np.float32]) -> ScoreKind:
@@ -320,15 +444,29 @@ def _kind_of(column: NDArray[np.float32]) -> ScoreKind:
     return "probability" if known.size and known.min() >= 0 and known.max() <= 1 else "scale"
 
 
-def _listed(column: NDArray[np.float32]) -> list[float | tuple[float | None, ...] | None]:
-    if column.ndim == 2:
-        return [tuple(None if np.isnan(v) else v for v in row) for row in column.tolist()]
-    return [None if np.isnan(v) else v for v in column.tolist()]
+def _listed(column: NDArray[np.float32], asked: NDArray[np.int32]) -> list[tuple[float | None, ...]]:
+    """Of each sample as many scores as there were verifications; None is an abstention."""
+    wide = column.reshape(len(column), -1).tolist()
+    return [
+        tuple(None if np.isnan(v) else v for v in row[:number])
+        for row, number in zip(wide, asked.tolist(), strict=True)
+    ]
 
 
-def _cut(completion: Completion, tokens: int, seconds: float) -> Completion:
-    """What `max_tokens` would have left of it: no answer, as far as anybody knows."""
+def _summaries(pool: Pool, rows: slice) -> list[LogprobSummary | None]:
+    if not pool.logprobs:
+        return [None] * (rows.stop - rows.start)
+    columns = (pool.logprobs[name][rows].tolist() for name in LOGPROBS)
+    return [
+        None if np.isnan(mean) else LogprobSummary(mean, least, None if np.isnan(certainty) else certainty)
+        for mean, least, certainty in zip(*columns, strict=True)
+    ]
+
+
+def _cut(completion: Completion, tokens: int, seconds: float, answer: str | None) -> Completion:
+    """What `max_tokens` would have left of it: no answer, as far as anybody knows, and verifiers abstain."""
     usage = completion.usage
+    recorded = completion.recorded_scores
     return msgspec.structs.replace(
         completion,
         finish_reason="length",
@@ -336,5 +474,7 @@ def _cut(completion: Completion, tokens: int, seconds: float) -> Completion:
             usage, completion_tokens=tokens, reasoning_tokens=min(usage.reasoning_tokens, tokens)
         ),
         timing=Timing(seconds),
-        answer=None,
+        answer=answer,
+        logprobs=None,
+        recorded_scores={name: (None,) * len(some) for name, some in recorded.items() if isinstance(some, tuple)},
     )

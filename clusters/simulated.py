@@ -10,7 +10,7 @@ import heapq
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -38,7 +38,7 @@ from tts.conductor import Conductor, OnResult, Step, ignore
 from tts.errors import TTSError
 from tts.protocols import Verifier
 from tts.runfolder import Journal, NoJournal
-from tts.types import Completion, ErrorInfo, Timing, Usage
+from tts.types import Completion, ErrorInfo, LogprobSummary, Timing, Usage
 
 PROGRESS_TOKENS = 16  # tokens per Progressed event
 
@@ -86,11 +86,15 @@ class SyntheticWorld:
         cut = tokens > request.sampling.max_tokens
         tokens = min(tokens, request.sampling.max_tokens)
         seconds = tokens / self._tokens_per_s
+        sure = random.Random(f"logprobs/{request.seed}/{prompt}")  # of its own, and without any signal
+        mean = -sure.random()
+        shown = LogprobSummary(mean, 2 * mean, sure.random()) if request.sampling.top_logprobs else None
         completion = Completion(
             text="I could not finish" if cut else f"Answer: {answer}",
             finish_reason="length" if cut else "stop",
             usage=Usage(prompt_tokens=len(prompt) // 4 + 1, completion_tokens=tokens),
             timing=Timing(total_s=seconds, first_token_s=1 / self._tokens_per_s),
+            logprobs=shown,
             seed=request.seed,
             model="synthetic",
         )
@@ -180,20 +184,23 @@ class SimulatedCluster:
         end = msgspec.structs.replace(end, at_s=ends_s)
         self._ends[action.id] = (self._now, ends_s, end)
         if isinstance(action, Generate) and action.request.progress and isinstance(end, Finished):
-            self._push_progress(action.id, end, seconds)
+            self._push_progress(action.id, end, seconds, action.request)
         self._push(ends_s, end)
 
     def _push(self, at_s: float, event: Event) -> None:
         self._count += 1
         heapq.heappush(self._heap, (at_s, self._count, event))
 
-    def _push_progress(self, id: str, end: Finished, seconds: float) -> None:
+    def _push_progress(self, id: str, end: Finished, seconds: float, request: Request) -> None:
         text, tokens = end.completion.text, end.completion.usage.completion_tokens
         chunks = max(1, math.ceil(tokens / PROGRESS_TOKENS))
-        for i in range(chunks):
+        counts = [tokens * (i + 1) // chunks - tokens * i // chunks for i in range(chunks)]
+        shown = end.completion.logprobs if request.sampling.top_logprobs else None
+        means = [None] * chunks if shown is None else _piecewise(shown, counts, request.seed)
+        for i, mean in enumerate(means):
             begin, stop = len(text) * i // chunks, len(text) * (i + 1) // chunks
-            at_s = self._now + seconds * (i + 1) / chunks
-            self._push(at_s, Progressed(id, at_s, text[begin:stop], begin, tokens * (i + 1) // chunks))
+            at_s = self._now + seconds * ((i + 1) / chunks)  # of the last piece exactly the end
+            self._push(at_s, Progressed(id, at_s, text[begin:stop], begin, tokens * (i + 1) // chunks, mean))
 
     def _outcome(self, action: Work) -> tuple[float, End]:
         if isinstance(action, Generate):
@@ -253,6 +260,17 @@ class SimulatedCluster:
                 return  # it ends by itself before the cancellation is there
         self._ends[id] = (started, stops_s, cancelled := Cancelled(id, stops_s, partial))
         self._push(stops_s, cancelled)
+
+
+def _piecewise(whole: LogprobSummary, counts: Sequence[int], seed: int | None) -> list[float | None]:
+    """Mean log-probabilities of the pieces of a stream: drawn from the request's seed, none below the least likely
+    token, and their mean over all tokens is the completion's."""
+    draw = random.Random(f"pieces/{seed}")
+    spread = whole.minimum / whole.mean if whole.mean else 1.0
+    reach = min(0.5, (spread - 1) / (spread + 1))  # the largest is then at most `spread` times the mean
+    weights = [draw.uniform(1 - reach, 1 + reach) for _ in counts]
+    mean = sum(w * n for w, n in zip(weights, counts, strict=True)) / max(1, sum(counts))
+    return [whole.mean * weight / mean for weight in weights] if mean else [whole.mean for _ in counts]
 
 
 def _as_sent(value: Any) -> Any:

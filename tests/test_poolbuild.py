@@ -12,7 +12,7 @@ import pytest
 import tts
 from tts import Example, Problem, Sampling
 from tts.actions import Finished, Scored
-from tts.errors import BadPool
+from tts.errors import BadPool, PoolLacks
 from tts.journal import Lost
 from tts.pool import Pool, Sample
 from tts.poolbuild import build_pool
@@ -96,9 +96,11 @@ def test_a_judges_scores_belong_to_their_samples_and_are_not_counted_twice(tmp_p
     seen = set()
     for group in pool.groups():
         for place, row in enumerate(rows(pool)[group.rows]):
-            judge, genrm = row.scores["judge"], row.scores["genrm"]
+            judge, genrm = row.scores.get("judge"), row.scores.get("genrm", ())
             assert isinstance(genrm, tuple)
             assert [judge is not None, len([g for g in genrm if g is not None])] == [place < 4, (2, 2, 1, 0, 0)[place]]
+            asked = [verifier for verifier, number in (("judge", 4), ("genrm", 3)) if place < number]
+            assert list(row.scores) == asked  # of what was never asked there is no abstention
             for score in [judge, *genrm]:
                 if score is not None:
                     assert isinstance(score, float)
@@ -183,7 +185,7 @@ def test_an_unfinished_run_gives_what_it_has_and_a_resumed_one_everything_once(t
 
 
 def judged(row: Sample) -> tuple[str, str, str]:
-    return str(row.text), str(row.correct), str(row.scores["judge"])
+    return str(row.text), str(row.correct), str(row.scores.get("judge"))
 
 
 def with_texts(pool: Pool) -> list[Sample]:
@@ -263,6 +265,43 @@ def test_samples_are_found_however_the_sampling_was_spelt(tmp_path: Path) -> Non
     with FakeEngine(judged_rightly) as engine:
         tts.sweep(SOURCE, "single", out=tmp_path, base_url=engine.base_url, report=False, sampling=spelt)
     assert len(built(tmp_path)) == 6
+
+
+@pytest.mark.parametrize("through_a_file", [False, True])
+def test_a_choice_by_log_probabilities_is_replayed_as_it_was_made(tmp_path: Path, through_a_file: bool) -> None:
+    """Also where the sweep that sampled had nothing to choose: what a verifier reads of a sample is in the pool."""
+    sampling = Sampling(max_tokens=40, top_logprobs=5)
+    with FakeEngine(judged_rightly) as engine:
+        given: dict[str, Any] = {"base_url": engine.base_url, "report": False, "sampling": sampling}
+        live = tts.sweep(SOURCE, "best_of_n:n=5", out=tmp_path / "chosen", **given)
+        tts.sweep(SOURCE, "majority_vote:n=5", out=tmp_path / "drawn", **given)
+    pool = built(tmp_path / "drawn")
+    if through_a_file:
+        pytest.importorskip("pyarrow", reason="the extra `pool` is not installed")
+        from tts.poolfile import read_pool, write_pool
+
+        pool = read_pool(write_pool(pool, tmp_path / "pool.parquet"))
+    assert "self_certainty" not in pool.scores
+    answers = {o.problem_id: (o.answer, o.correct) for o in live.outcomes}
+    assert len({answer for answer, _ in answers.values()}) > 1
+    for seed in range(3):
+        found = replay(pool, "best_of_n:n=5,verifier=self_certainty", seeds=[seed], report=False)
+        assert {o.problem_id: (o.answer, o.correct) for o in found.outcomes} == answers
+
+
+def test_a_pool_of_a_run_knows_how_it_was_sampled_and_lends_itself_to_nothing_else(tmp_path: Path) -> None:
+    sampling = Sampling(temperature=0.25, max_tokens=40, stop=("###",))
+    with FakeEngine(judged_rightly) as engine:
+        tts.sweep(SOURCE, "single", out=tmp_path, base_url=engine.base_url, report=False, sampling=sampling)
+    pool = built(tmp_path)
+    assert (
+        replay(pool, "single:temperature=0.25", report=False).rows[0].accuracy
+        == replay(pool, "single").rows[0].accuracy
+    )
+    with pytest.raises(PoolLacks, match=r"temperature=0\.7, and they were drawn with 0\.25"):
+        replay(pool, "single:temperature=0.7")
+    with pytest.raises(PoolLacks, match=r"asks the verifier 'self_certainty', but .* has not recorded it"):
+        replay(pool, "best_of_n:n=1")
 
 
 def test_texts_can_be_left_out(tmp_path: Path) -> None:

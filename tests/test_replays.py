@@ -143,6 +143,93 @@ def test_a_strategy_that_goes_on_from_a_text_cannot_be_replayed(tmp_path):
         replay(pool_of(), f"{tmp_path}/on.py:on")
 
 
+ASKING = """
+async def asking(problem, run, *, how="", tokens=0):
+    other = {"temperature": 0.1, "top_p": 0.5, "top_k": 3, "min_p": 0.2, "stop": ("###",), "top_logprobs": 3}
+    sampling = {how: other[how]} if how in other else {}
+    sampling |= {"max_tokens": tokens} if tokens else {}
+    prompt = f"Think: {problem.prompt}" if how == "prompt" else None
+    return (await run.generate(prompt, **sampling))[0]
+
+async def stopping(problem, run, *, at=1):
+    async with run.streaming(n=2) as stream:
+        async for update in stream:
+            if update.candidate is None and update.tokens >= at:
+                stream.stop(update.id)
+    return update.candidate
+
+async def rewriting(problem, run, *, answer="42"):
+    import msgspec
+    (first,) = await run.generate()
+    return msgspec.structs.replace(first, answer=answer)
+"""
+
+
+@pytest.fixture
+def asking(tmp_path):
+    (tmp_path / "asking.py").write_text(ASKING)
+    return f"{tmp_path}/asking.py"
+
+
+@pytest.mark.parametrize("how", ["temperature", "top_p", "top_k", "min_p", "stop", "top_logprobs", "prompt"])
+def test_a_request_that_was_not_recorded_is_refused(asking, how):
+    """Here nobody knows how the samples were drawn: then only the defaults stand for it."""
+    with pytest.raises(PoolLacks, match=r"asks (for|something else)"):
+        replay(pool_of(), f"{asking}:asking:how={how}")
+
+
+def test_samples_that_are_known_to_have_been_drawn_like_that_are_given(asking):
+    known = {"temperature": 0.1, "stop": ("###",)}
+    pool = pool_of(sampling=known)
+    for how in known:
+        assert replay(pool, f"{asking}:asking:how={how}").rows[0] is not None
+    assert replay(pool, "single:temperature=0.1").rows[0].errors == 0
+    with pytest.raises(PoolLacks, match=r"temperature=0\.7, and they were drawn with 0\.1"):
+        replay(pool, "single:temperature=0.7")
+    mixed = [Sample("b", "m", "p", i, "1", True, completion_tokens=5, sampling={"temperature": i / 2}) for i in (0, 1)]
+    with pytest.raises(PoolLacks, match="how they were drawn is not known"):
+        replay(Pool.of("x", mixed), "single:temperature=0.5")
+
+
+def test_a_stream_is_refused_because_nobody_recorded_what_it_said_half_way(asking):
+    with pytest.raises(PoolLacks, match="streams its samples, and what they said half-way was not recorded"):
+        replay(pool_of(), f"{asking}:stopping")
+
+
+@pytest.mark.parametrize("tokens", [1, 9, 10, 11])
+def test_a_sample_that_was_cut_has_no_answer_and_is_wrong_whatever_was_recorded_of_the_whole(asking, tokens):
+    rows = [Sample("b", "m", "p", i, "1", True, completion_tokens=10, scores={"rm": 0.5}) for i in range(3)]
+    text = f"{asking}:asking:tokens={tokens}"
+    (outcome,) = replay(Pool.of("x", rows), text).outcomes
+    assert (outcome.answer, outcome.correct, outcome.tokens) == (
+        ("1", True, 10) if tokens >= 10 else (None, False, tokens)
+    )
+    cut = replay(Pool.of("x", rows), ["majority_vote:n=3", "best_of_n:n=3,verifier=rm"], max_tokens=tokens)
+    assert {o.correct for o in cut.outcomes} == {tokens >= 10}
+    ungraded = [Sample("b", "m", "p", i, "1", None, completion_tokens=10) for i in range(3)]
+    assert replay(Pool.of("x", ungraded), text).outcomes[0].correct is None  # no reference: live it is not graded, too
+
+
+def test_a_sample_that_was_cut_when_it_was_recorded_cannot_be_longer(asking):
+    rows = [Sample("b", "m", "p", i, None, False, completion_tokens=10, finish_reason="length") for i in range(3)]
+    with pytest.raises(PoolLacks, match="asks for up to 11 tokens, and its sample was cut at 10"):
+        replay(Pool.of("x", rows), f"{asking}:asking:tokens=11")
+    assert replay(Pool.of("x", rows), "single").rows[0].accuracy.mean == 0
+
+
+def test_an_answer_that_the_strategy_made_up_has_no_recorded_verdict_unless_a_sample_gave_it(asking):
+    rows = [Sample("b", "m", "p", i, a, a == "42", completion_tokens=10) for i, a in enumerate(["7", "42", "7"])]
+    for answer, verdict in (("42", True), ("7", False), ("8", None)):
+        found = replay(Pool.of("x", rows), f"{asking}:rewriting:answer={answer}", seeds=4)
+        assert {o.correct for o in found.outcomes} == {verdict}
+
+
+def test_a_score_is_handed_out_once_for_each_verification_that_was_recorded():
+    rows = [Sample("b", "m", "p", i, "1", True, completion_tokens=5, scores={"rm": 0.5}) for i in range(2)]
+    with pytest.raises(PoolLacks, match="has 1 recorded scores of rm"):
+        replay(Pool.of("x", rows), "genrm:n=2,verifications=2,verifier=rm")
+
+
 def test_recorded_failures_are_replayed_as_failures_and_left_out_of_what_is_selected():
     rows = [Sample("b", "m", "p", i, answer="1", correct=True, completion_tokens=5, seconds=1.0) for i in range(2)]
     rows += [Sample("b", "m", "p", i, error="ServerFailed: on fire", completion_tokens=None) for i in (2, 3)]

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tts.errors import BadPool, unknown_name
-from tts.types import FinishReason, Value
+from tts.errors import BadPool, InvalidParameter, PoolLacks, unknown_name
+from tts.types import FinishReason, LogprobSummary, Value
 
 UNKNOWN = -1
+NO_ANSWER = "(no answer)"  # the class of samples without an answer, where these vote
+LOGPROBS = ("mean", "minimum", "self_certainty")
+Unanswered = Literal["abstain", "vote"]
 T = TypeVar("T", int, float)
 Text = Callable[[NDArray[np.int64]], list[str | None]]
 
@@ -32,7 +35,10 @@ class Sample(Value, frozen=True):
         completion_tokens: with reasoning tokens, as servers count them.
         seconds: from sending the request to its end.
         error: of the infrastructure: replayed as a failure, left out of accuracy.
-        scores: by verifier: a number, several of one verifier, or None for an abstention.
+        scores: by verifier: a number, several of one verifier, or None for an abstention. A verifier that was not asked
+            about the sample has no entry.
+        logprobs: a summary of the sampled tokens' log-probabilities, without its tail.
+        sampling: fields of `tts.types.Sampling` under which the sample was drawn, as far as they are known.
     """
 
     benchmark: str
@@ -48,6 +54,8 @@ class Sample(Value, frozen=True):
     finish_reason: FinishReason | None = None
     error: str | None = None
     scores: Mapping[str, float | Sequence[float | None] | None] = {}
+    logprobs: LogprobSummary | None = None
+    sampling: Mapping[str, Any] = {}
     text: str | None = None
     prompt: str | None = None
     reference: str | None = None
@@ -112,6 +120,10 @@ class Pool:
         correct: 1, 0, or UNKNOWN.
         prompt_tokens, completion_tokens, reasoning_tokens: UNKNOWN where nobody counted; seconds: NaN.
         scores: by verifier: shape (samples,), or (samples, verifications); NaN is an abstention, or not recorded.
+        asked: by verifier: how many verifications of each sample were recorded, abstentions included. A verifier
+            without a column was asked as often as it gave numbers (see `verifications`).
+        logprobs: by field of `LOGPROBS`; NaN where it was not recorded, empty if it was for no sample.
+        sampling: by benchmark and model: the fields of `tts.types.Sampling` that all their samples are known to share.
         prompts, references: by benchmark and problem id, as far as they are known.
     """
 
@@ -129,6 +141,9 @@ class Pool:
     finish: Words
     error: Words
     scores: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    asked: Mapping[str, NDArray[np.int32]] = field(default_factory=dict)
+    logprobs: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    sampling: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
     prompts: Mapping[tuple[str, str], str] = field(default_factory=dict)
     references: Mapping[tuple[str, str], str] = field(default_factory=dict)
     read_text: Text | None = None
@@ -186,6 +201,8 @@ class Pool:
             **words,
             **plain,
             scores={name: column[rows] for name, column in self.scores.items()},
+            asked={name: column[rows] for name, column in self.asked.items()},
+            logprobs={name: column[rows] for name, column in self.logprobs.items()},
             read_text=None if read is None else lambda some: read(rows[some]),
         )
 
@@ -210,6 +227,40 @@ class Pool:
                 ungraded=ungraded,
             )
 
+    @property
+    def sound(self) -> NDArray[np.bool_]:
+        """Where a sample is no failure of the infrastructure."""
+        sound: NDArray[np.bool_] = self.error.codes == UNKNOWN
+        return sound
+
+    def check_answers(self) -> None:
+        """Raises: PoolLacks if no sample has an answer, so that nobody knows who would have voted with whom."""
+        if not (self.answer.codes[self.sound] != UNKNOWN).any():
+            raise nobody_can_vote(self.name)
+
+    def counting(self, unanswered: Unanswered) -> Pool:
+        """The pool under a convention for samples without an answer: `abstain` is the pool itself; with `vote` they are
+        a class of their own, a wrong one that can win a vote or a race, as in much published code.
+
+        Raises: PoolLacks where no sample has an answer: then they are not "no answer", but unknown; InvalidParameter.
+        """
+        if unanswered not in get_args(Unanswered):
+            raise InvalidParameter(f"unanswered must be abstain or vote, but got {unanswered!r}", name="unanswered")
+        if unanswered == "abstain":
+            return self
+        self.check_answers()
+        codes = np.where(self.answer.codes == UNKNOWN, len(self.answer.table), self.answer.codes).astype(np.int32)
+        return replace(self, answer=Words(codes, (*self.answer.table, NO_ANSWER)))
+
+    def verifications(self, name: str) -> NDArray[np.int32]:
+        """How many verifications of each sample by this verifier were recorded, abstentions included: shape (samples,).
+        Where that is not known, up to the last one that gave a number."""
+        if name in self.asked:
+            return self.asked[name]
+        column = self.scores[name].reshape(len(self), -1)
+        places: NDArray[np.int32] = np.where(np.isnan(column), 0, np.arange(1, column.shape[1] + 1)).max(axis=1)
+        return places.astype(np.int32)
+
     def row(self, i: int) -> Sample:
         """Sample `i` as a row, without its text."""
         key = (self.benchmark[i] or "", self.problem[i] or "")
@@ -227,7 +278,9 @@ class Pool:
             seconds=None if np.isnan(self.seconds[i]) else float(self.seconds[i]),
             finish_reason=self.finish[i],  # type: ignore[arg-type]  # it was one when it came in
             error=self.error[i],
-            scores={name: _score(column[i]) for name, column in self.scores.items()},
+            scores={name: _score(column[i]) for name, column in self.scores.items() if self.verifications(name)[i] > 0},
+            logprobs=_summary(*(self.logprobs[name][i] for name in LOGPROBS)) if self.logprobs else None,
+            sampling=self.sampling.get((key[0], self.model[i] or ""), {}),
             prompt=self.prompts.get(key),
             reference=self.references.get(key),
         )
@@ -260,6 +313,9 @@ class Pool:
             finish=Words.of(s.finish_reason for s in samples_),
             error=Words.of(s.error for s in samples_),
             scores=_score_columns(name, samples_),
+            asked=_asked_columns(samples_),
+            logprobs=_logprob_columns(samples_),
+            sampling=_known_sampling(samples_),
             prompts={key: s.prompt for key, s in known.items() if s.prompt is not None},
             references={key: s.reference for key, s in known.items() if s.reference is not None},
             read_text=None if texts is None else lambda some: [texts[i] for i in some],
@@ -318,6 +374,44 @@ def _score_columns(name: str, samples: Sequence[Sample]) -> dict[str, NDArray[np
     return found
 
 
+def _asked_columns(samples: Sequence[Sample]) -> dict[str, NDArray[np.int32]]:
+    def count(sample: Sample, verifier: str) -> int:
+        if verifier not in sample.scores:
+            return 0
+        value = sample.scores[verifier]
+        return len(value) if isinstance(value, Sequence) else 1
+
+    verifiers = dict.fromkeys(key for s in samples for key in s.scores)
+    return {v: np.array([count(s, v) for s in samples], np.int32) for v in verifiers}
+
+
+def _logprob_columns(samples: Sequence[Sample]) -> dict[str, NDArray[np.float64]]:
+    if all(s.logprobs is None for s in samples):
+        return {}
+    nothing = (np.nan,) * len(LOGPROBS)
+    rows = [nothing if s.logprobs is None else [getattr(s.logprobs, name) for name in LOGPROBS] for s in samples]
+    return dict(zip(LOGPROBS, np.array(rows, np.float64).T.copy(), strict=True))  # None becomes NaN
+
+
+def _known_sampling(samples: Iterable[Sample]) -> dict[tuple[str, str], Mapping[str, Any]]:
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for sample in samples:
+        known = found.setdefault((sample.benchmark, sample.model), dict(sample.sampling))
+        if known != sample.sampling:
+            for name in [n for n, value in known.items() if sample.sampling.get(n) != value]:
+                del known[name]
+    return {key: known for key, known in found.items() if known}
+
+
+def nobody_can_vote(pool: str) -> PoolLacks:
+    """The error of a vote or a race over a pool without answers: the one rule is in `tts/estimators.py`."""
+    return PoolLacks(
+        f"no sample of {pool} has an answer, so that a vote or a race over its samples is unknown: use pass@k, single, "
+        f"or best-of by a recorded score (best_of_n:verifier=NAME), or import the answers",
+        pool=pool,
+    )
+
+
 def _known(value: Any) -> int | None:
     return None if value == UNKNOWN else int(value)
 
@@ -326,3 +420,9 @@ def _score(value: Any) -> float | tuple[float | None, ...] | None:
     if np.ndim(value):
         return tuple(None if np.isnan(v) else float(v) for v in value)
     return None if np.isnan(value) else float(value)
+
+
+def _summary(mean: float, minimum: float, self_certainty: float) -> LogprobSummary | None:
+    if np.isnan(mean):
+        return None
+    return LogprobSummary(float(mean), float(minimum), None if np.isnan(self_certainty) else float(self_certainty))

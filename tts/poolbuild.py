@@ -23,7 +23,7 @@ from tts.run import share_base
 from tts.runfolder import JOURNAL, read_records
 from tts.sweeps import cells_of
 from tts.tasks import Task, read_examples
-from tts.types import Candidate, Problem
+from tts.types import Candidate, Problem, Sampling
 from tts.workers import Workers
 
 _VERIFY_LIMIT_S = 10.0  # as in `clusters.executor`, which this must not import
@@ -118,6 +118,7 @@ def _recorded(
 def _samples(found: Iterable[Recorded], problems: Mapping[str, Problem], config: RunConfig) -> Iterator[Sample]:
     """Without verdicts, references and scores."""
     numbers: dict[str, int] = {}
+    sampling = {name: getattr(config.sampled(), name) for name in Sampling.__struct_fields__}
     for _, event in found:
         problem = problems[problem_of(event.id)]
         numbers[problem.id] = numbers.get(problem.id, -1) + 1
@@ -129,6 +130,7 @@ def _samples(found: Iterable[Recorded], problems: Mapping[str, Problem], config:
             "sample_id": numbers[problem.id],
             "prompt_tokens": usage.prompt_tokens or None,
             "prompt": problem.prompt,
+            "sampling": sampling,
         }
         if isinstance(event, Failed):
             error = f"{event.error.type}: {event.error.message}"
@@ -142,6 +144,7 @@ def _samples(found: Iterable[Recorded], problems: Mapping[str, Problem], config:
             reasoning_tokens=usage.reasoning_tokens,
             seconds=completion.timing.total_s or None,
             finish_reason=completion.finish_reason,
+            logprobs=completion.logprobs,
             text=completion.text,
         )
 
@@ -166,15 +169,17 @@ def _candidate(event: Finished | Failed, sample: Sample) -> Candidate | None:
 
 def _given_scores(records: Iterable[Record]) -> Scores:
     """What models gave. A judgement's share key is its sample's, the verifier's name, and its own number: and what
-    several cells share was written once."""
-    judged: dict[str, str] = {}
+    several cells share was written once. A judgement that failed counts as an abstention: it was asked for."""
+    judged: dict[str, list[str]] = {}
     given: Scores = {}
     for record in records:
         if isinstance(record, Granted) and record.share is not None:
-            judged[record.id] = "/".join(record.share.split("/")[:2])
-        elif isinstance(record, Scored) and record.id in judged:
-            by_verifier = given.setdefault(judged[record.id], {})
-            by_verifier.setdefault(record.score.verifier, []).append(record.score.value)
+            judged[record.id] = record.share.split("/")
+        elif isinstance(record, Scored | Failed) and len(judged.get(record.id, ())) > 2:
+            parts = judged[record.id]
+            verifier = record.score.verifier if isinstance(record, Scored) else "/".join(parts[2:-1])
+            value = record.score.value if isinstance(record, Scored) else None
+            given.setdefault("/".join(parts[:2]), {}).setdefault(verifier, []).append(value)
     return given
 
 

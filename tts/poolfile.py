@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tts.errors import BadPool, MissingExtra, StorageFull
-from tts.pool import UNKNOWN, Pool, Words
+from tts.pool import LOGPROBS, UNKNOWN, Pool, Words
 from tts.types import Value
 
 VERSION = 1
 EXAMPLE = Path(__file__).parent / "data" / "example.parquet"
 ROWS_IN_A_GROUP = 65_536  # the least of a column that is read at a time: texts are read by the group
 _KEY = b"tts.pool"
-_SCORE = "score."
+_SCORE, _ASKED, _LOGPROB = "score.", "asked.", "logprob."  # beginnings of columns' names
 _WORDS = {"benchmark": "benchmark", "model": "model", "problem_id": "problem", "answer": "answer"}
 _WORDS |= {"finish_reason": "finish", "error": "error"}
 _COUNTS = ("prompt_tokens", "completion_tokens", "reasoning_tokens")
@@ -34,6 +34,7 @@ class _About(Value, frozen=True):
     version: int
     name: str
     problems: tuple[tuple[str, str, str | None, str | None], ...] = ()  # benchmark, id, prompt, reference
+    sampling: tuple[tuple[str, str, dict[str, Any]], ...] = ()  # benchmark, model, fields of `Sampling`
 
 
 def read_pool(path: str | Path) -> Pool:
@@ -57,8 +58,15 @@ def write_pool(pool: Pool, path: str | Path) -> Path:
     path = Path(path)
     if path.suffix != ".parquet":
         raise BadPool(f"a pool is written as NAME.parquet, but got {path}", path=str(path))
-    keys = sorted(pool.prompts.keys() | pool.references.keys())
-    about = _About(VERSION, pool.name, tuple((*key, pool.prompts.get(key), pool.references.get(key)) for key in keys))
+    present = {(group.benchmark, group.problem_id) for group in pool.groups()}
+    keys = sorted((pool.prompts.keys() | pool.references.keys()) & present)  # of what was left out, nothing is written
+    models = {(group.benchmark, group.model) for group in pool.groups()}
+    about = _About(
+        VERSION,
+        pool.name,
+        tuple((*key, pool.prompts.get(key), pool.references.get(key)) for key in keys),
+        tuple((*key, dict(known)) for key, known in pool.sampling.items() if key in models),
+    )
     table = arrow.table(_columns(pool, arrow)).replace_schema_metadata({_KEY: msgspec.json.encode(about)})
     beside = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
@@ -101,14 +109,20 @@ def _columns(pool: Pool, arrow: Any) -> dict[str, Any]:
         flat = measured(scores.reshape(-1))
         wide = scores.ndim == 2
         columns[_SCORE + name] = arrow.FixedSizeListArray.from_arrays(flat, scores.shape[1]) if wide else flat
+    columns |= {_ASKED + name: arrow.array(pool.verifications(name)) for name in pool.scores}
+    columns |= {_LOGPROB + name: measured(column) for name, column in pool.logprobs.items()}
     if pool.read_text is not None:
         columns["text"] = arrow.array(pool.read_text(np.arange(len(pool))), arrow.string())
     return columns
 
 
 def _as_dictionary(words: Words, arrow: Any) -> Any:
-    codes = arrow.array(words.codes, mask=words.codes == UNKNOWN)
-    return arrow.DictionaryArray.from_arrays(codes, arrow.array(words.table, arrow.string()))
+    present, places = np.unique(words.codes, return_inverse=True)  # words that no sample has are not written
+    table = [words.table[code] for code in present if code != UNKNOWN]
+    codes = places.reshape(-1) - int(UNKNOWN in present)
+    return arrow.DictionaryArray.from_arrays(
+        arrow.array(codes.astype(np.int32), mask=words.codes == UNKNOWN), arrow.array(table, arrow.string())
+    )
 
 
 # --- reading
@@ -141,6 +155,17 @@ def _read_parquet(path: Path) -> Pool:
         reasoning_tokens=read.numbers("reasoning_tokens", np.int32, UNKNOWN),
         seconds=read.numbers("seconds", np.float32, np.nan),
         scores={name.removeprefix(_SCORE): read.scores(name) for name in schema.names if name.startswith(_SCORE)},
+        asked={
+            name.removeprefix(_ASKED): read.numbers(name, np.int32, 0)
+            for name in schema.names
+            if name.startswith(_ASKED)
+        },
+        logprobs={
+            name: read.numbers(_LOGPROB + name, np.float64, np.nan)
+            for name in LOGPROBS
+            if _LOGPROB + name in schema.names
+        },
+        sampling={(benchmark, model): _as_sampled(known) for benchmark, model, known in about.sampling},
         prompts=_known(about, 2),
         references=_known(about, 3),
         read_text=_text_reader(path, parquet) if "text" in schema.names else None,
@@ -197,6 +222,11 @@ def _filled(piece: Any, dtype: type, missing: float) -> NDArray[Any]:
 
 def _known(about: _About, place: int) -> Mapping[tuple[str, str], str]:
     return {(row[0], row[1]): row[place] for row in about.problems if row[place] is not None}  # type: ignore[misc]
+
+
+def _as_sampled(known: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in known.items()}
 
 
 def _text_reader(path: Path, parquet: Any) -> Any:

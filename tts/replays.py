@@ -17,7 +17,7 @@ from tts.config import RunConfig, split_budgets
 from tts.errors import BadPool, ForeignAwait, InvalidParameter, PoolLacks, StorageFull, UsageError, unknown_name
 from tts.journal import Decided, Opened, Record
 from tts.outcome import Result
-from tts.pool import UNKNOWN, Pool
+from tts.pool import UNKNOWN, Pool, Unanswered
 from tts.poolfile import read_pool
 from tts.protocols import CostModel, Verifier
 from tts.registry import strategy, verifier_names
@@ -27,10 +27,10 @@ from tts.runfolder import NoJournal
 from tts.search import Search
 from tts.sweeps import Cell, cells_of, check_budgets, outcome_of, plan, pots_of
 from tts.target import Pricing
-from tts.types import Cost, Problem, Sampling
+from tts.types import Cost, Problem
 
 if TYPE_CHECKING:
-    from tts.clusters.recorded import Fleet, Recordings
+    from tts.clusters.recorded import Fleet, RecordedCluster, Recordings
 
 OnCell = Callable[[int, int], None]
 
@@ -47,6 +47,7 @@ def replay(
     seeds: int | Sequence[int] = 1,
     fleet: Fleet | None = None,
     max_tokens: int | None = None,
+    unanswered: Unanswered = "abstain",
     verifier_tokens: Mapping[str, int] | None = None,
     out: str | Path | None = None,
     report: bool = True,
@@ -63,13 +64,18 @@ def replay(
         strategies, budgets, allocators, seeds: as for `tts.sweep`; run_budget: of each cell. A seed shuffles the
             samples of each problem: more seeds, less noise. An allocator gives no problem more than were recorded.
         fleet: the machines that are imagined.
-        max_tokens: cut longer samples there; None takes them as they were recorded.
+        max_tokens: cut longer samples there, which then have no answer; None takes them as they were recorded.
+        unanswered: samples without an answer `abstain` from votes and races, or `vote` as a class of their own, which
+            is wrong and can win, as in much published code.
         verifier_tokens: by score column, what one verification is to cost; what is not named is free.
         out: a folder for outcomes and report.
         on_cell: hears of every cell that is done.
         price_in, price_out, prices, model_config: what tokens would cost, as for `tts.sweep`.
 
-    Verifiers that strategies name are the pool's score columns.
+    Verifiers that strategies name are the pool's score columns, and self_certainty where log-probabilities were
+    recorded. A strategy that names one draws only samples which that verifier was asked about.
+    What was not recorded is refused: another prompt, model, temperature or stop string; a continuation, a stream, one
+    sample more. Where a pool does not know how it was sampled, only the defaults of `Sampling` are taken for it.
 
     Raises: BadPool, PoolLacks (a strategy that needs what was not recorded, before anything is replayed where one
         problem shows it), InvalidParameter, UnknownName, BudgetTooSmall, UnknownCost.
@@ -93,14 +99,14 @@ def replay(
     )
     problems = problems_of(chosen)
     cells = cells_of(config, len(problems), alone=True)
-    sampling = Sampling(max_tokens=max_tokens or int(max(1, chosen.completion_tokens.max())))
+    recordings = Recordings(chosen, fleet, max_tokens=max_tokens, unanswered=unanswered)
+    sampling = recordings.sampling
     pricing = Pricing({"price_in": price_in, "price_out": price_out, "prices": prices, "model_config": model_config})
     costs = pricing.costs(name)
     verifiers = recorded_verifiers(chosen, verifier_tokens or {})
     _check_verifiers(config, verifiers, chosen)
     check_budgets(cells, list(problems.values()), costs, sampling, config.run_limits())
-    recordings = Recordings(chosen, fleet)
-    replayer = _Replayer(chosen, recordings, problems, costs, verifiers, sampling, config)
+    replayer = _Replayer(chosen, recordings, problems, costs, verifiers, config)
     replayer.try_out(cells)
     outcomes: list[Outcome] = []
     for done, cell in enumerate(cells, 1):
@@ -152,16 +158,16 @@ class _Replayer:
         problems: Mapping[str, Problem],
         costs: CostModel,
         verifiers: Mapping[str, Verifier],
-        sampling: Sampling,
         config: RunConfig,
     ) -> None:
         self.spent = Cost()
         self._pool = pool
+        self._graded = {g.problem_id for g in pool.groups() if (pool.correct[g.rows] != UNKNOWN).any()}
         self._recordings = recordings
         self._problems = problems
         self._costs = costs
         self._verifiers = verifiers
-        self._sampling = sampling
+        self._sampling = recordings.sampling
         self._limits = config.run_limits()
 
     def try_out(self, cells: Sequence[Cell]) -> None:
@@ -179,10 +185,11 @@ class _Replayer:
         return self._drive(cell, list(self._problems.values()))[1]
 
     def _drive(self, cell: Cell, problems: Sequence[Problem]) -> tuple[list[tuple[Result, Decided]], list[Outcome]]:
-        from tts.clusters.recorded import RecordedCluster
+        from tts.clusters.recorded import Recorded, RecordedCluster
 
         fleet, sink = self._recordings.fleet, _Sink()
-        cluster = RecordedCluster(self._recordings, self._problems, self._verifiers, cell.seed)
+        judged = [name for name in verifier_names([cell.spec]) if isinstance(self._verifiers[name], Recorded)]
+        cluster = RecordedCluster(self._recordings, self._problems, self._verifiers, cell.seed, judged)
         window = fleet.replicas * fleet.slots
         results: list[tuple[Result, Decided]] = []
         outcomes: dict[str, Outcome] = {}
@@ -216,7 +223,7 @@ class _Replayer:
                 sampling=self._sampling,
                 limits=self._limits,
                 window=window,
-                pots=pots_of([cell], self._costs, self._recordings.fewest),
+                pots=pots_of([cell], self._costs, self._recordings.fewest(judged)),
             )
             cluster.run(conductor, sink, decided)
             self.spent += conductor.ledger.spent
@@ -236,11 +243,17 @@ class _Replayer:
                 seed=planned.seed,
             )
 
-    def _verdict(self, cluster: Any, result: Result) -> bool | None:
-        """What was recorded of the sample that was selected; no answer at all is a wrong one."""
-        if result.selected is None:
-            return False
-        verdict = self._pool.correct[cluster.row_of(result.selected.id)]
+    def _verdict(self, cluster: RecordedCluster, result: Result) -> bool | None:
+        """What was recorded of the answer that was selected. No answer is a wrong one, wherever there are verdicts: a
+        part of a sample has none, whatever was recorded of the whole."""
+        selected = result.selected
+        if selected is None or not cluster.is_whole(selected):
+            return False if result.problem_id in self._graded else None
+        row = cluster.row_of(selected.id)
+        if selected.answer != self._recordings.answer(row):
+            found: bool | None = self._recordings.verdict_on(result.problem_id, selected.answer)
+            return found
+        verdict = self._pool.correct[row]
         return None if verdict == UNKNOWN else bool(verdict)
 
 

@@ -256,6 +256,77 @@ def test_a_scorer_that_calls_the_whole_text_the_answer_gave_none(tmp_path: Path,
     assert only(import_pool([logged(tmp_path / "x.eval", sample, head=header("match"))])).answer == "4"
 
 
+WORDS = {
+    "Maybe": "Maybe",
+    " no.\n": "no",
+    "**Lima**": "Lima",
+    "C": "C",
+    "Rio de Janeiro": "Rio de Janeiro",
+    "None": "None",
+    "7": "7",
+    "I would need to see the whole table": None,  # prose that gives no answer
+    "Maybe\nor not": None,
+    "Maybe</think>": None,
+}
+
+
+@pytest.mark.parametrize(("text", "answer"), WORDS.items())
+def test_a_text_of_a_few_words_is_its_own_answer(tmp_path: Path, text: str, answer: str | None) -> None:
+    """Both programs then call the whole text the answer."""
+    sample = entry(text=text, scores={"match": {"value": "I", "answer": text}})
+    assert only(import_pool([logged(tmp_path / "x.eval", sample, head=header("match"))])).answer == answer
+    row = line(0, text, picked=[text], target="Quito", exact_match=0.0)
+    assert only(import_pool([listed(tmp_path, row)])).answer == answer
+
+
+def test_a_few_words_are_no_answer_where_a_filter_found_none_or_the_text_was_cut(tmp_path: Path) -> None:
+    assert only(import_pool([listed(tmp_path, line(0, "No clue", picked=["[invalid]"]))])).answer is None
+    cut = entry(text="Rio de", scores={})
+    cut["output"]["choices"][0]["stop_reason"] = "max_tokens"
+    assert only(import_pool([logged(tmp_path / "x.eval", cut)])).answer is None
+
+
+@pytest.mark.parametrize(
+    ("target", "first", "verdicts"),
+    [
+        ("Lima", 1.0, [True, False, True]),
+        (["Lima", "lima city"], 1.0, [True, False, True]),
+        ("Quito", 0.0, [False, True, False]),
+        ("LIMA", 0.0, [None, None, None]),  # a metric that minds capitals: our comparison is not its own
+    ],
+)
+def test_repeats_of_a_word_are_graded_by_their_own_words(
+    tmp_path: Path, target: Any, first: float, verdicts: list[bool | None]
+) -> None:
+    row = line(0, "Lima", "Quito", "lima", picked=["Lima"], target=target, exact_match=first)
+    assert [r.correct for r in rows(import_pool([listed(tmp_path, row)]))] == verdicts
+
+
+def test_how_a_sample_was_drawn_is_known_as_far_as_a_log_says_it(tmp_path: Path) -> None:
+    head = header("answer")
+    head["eval"]["model_generate_config"] = {"temperature": 0.5, "top_p": 0.9, "seed": 3}
+    head["plan"] = {"config": {"temperature": 0.6, "stop_seqs": ["###"], "top_k": None}}
+    path = logged(tmp_path / "x.eval", entry(), head=head)
+    assert only(import_pool([path])).sampling == {"temperature": 0.6, "top_p": 0.9, "stop": ("###",)}
+    own = entry(events=[{"event": "model", "config": {"temperature": 1.0}}])  # a solver's own settings
+    assert only(import_pool([logged(tmp_path / "y.eval", own, head=head)])).sampling == {"temperature": 1.0}
+    settings = {"until": list("abcde"), "do_sample": False, "temperature": 0.3}
+    row = line(arguments={"gen_args_0": {"arg_0": "How many?", "arg_1": settings}})
+    assert only(import_pool([listed(tmp_path, row)])).sampling == {"temperature": 0.0}  # five stops nobody can ask for
+
+
+def test_log_probabilities_of_a_log_become_the_summary_that_a_run_keeps(tmp_path: Path) -> None:
+    alike = [{"token": t, "logprob": math.log(0.5)} for t in ("4", "5")]
+    tokens = [{"token": "4", "logprob": -1.0, "top_logprobs": alike}, {"token": ".", "logprob": -3.0}]
+    sample = entry()
+    sample["output"]["choices"][0]["logprobs"] = {"content": tokens}
+    pool = import_pool([logged(tmp_path / "x.eval", sample, entry(epoch=2))])
+    summary, none = (row.logprobs for row in rows(pool))
+    assert none is None
+    assert (summary.mean, summary.minimum) == (-2.0, -3.0)
+    assert summary.self_certainty == pytest.approx(0.0)  # two alternatives that are equally likely
+
+
 def test_answers_are_spelt_as_votes_compare_them(tmp_path: Path) -> None:
     sample = entry(scores={"answer": {"value": "C", "answer": "$\\frac{1}{2}$"}})
     assert only(import_pool([logged(tmp_path / "x.eval", sample)])).answer == "0.5"
@@ -388,6 +459,7 @@ def test_a_document_of_lm_eval_comes_with_all_that_it_says(tmp_path: Path) -> No
         sample_id=0,
         answer="18",
         correct=True,
+        sampling={"stop": ("\n\n",)},
         prompt="Question: How many?\nAnswer:",
         reference="6 + 12 = <<6+12=18>>18\n#### 18",
     )

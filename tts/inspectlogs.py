@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from tts.errors import BadPool, MissingExtra
+from tts.partial import LogprobMeter
 from tts.pool import Sample
-from tts.poolrows import VERDICT, answer_of, count_of, finish_of, flat, prompt_of, text_of
+from tts.poolrows import VERDICT, answer_of, count_of, finish_of, flat, prompt_of, sampling_of, text_of
+from tts.types import LogprobSummary
 
 
 def inspect_samples(path: Path, scores: Sequence[str]) -> Iterator[Sample]:
@@ -40,11 +42,11 @@ def _opened_log(path: Path) -> tuple[Mapping[str, Any], Iterator[tuple[str, Mapp
     dataset, so far as the header knows it."""
     if not zipfile.is_zipfile(path) and path.suffix != ".eval":
         log = json.loads(path.read_bytes())
-        return log["eval"], ((f"sample {i}", sample) for i, sample in enumerate(log.get("samples") or []))
+        return _about(log), ((f"sample {i}", sample) for i, sample in enumerate(log.get("samples") or []))
     with zipfile.ZipFile(path) as packed:
         names = packed.namelist()
         header = "header.json" if "header.json" in names else "_journal/start.json"  # the latter: it never ended
-        about: Mapping[str, Any] = json.loads(_entry(packed, path, header))["eval"]
+        about = _about(json.loads(_entry(packed, path, header)))
     # An entry that comes twice was written anew: its name means the last one.
     found = {match[1]: name for name in names if (match := _INSPECT_SAMPLE.fullmatch(name))}
     ids = (about.get("dataset") or {}).get("sample_ids") or ()
@@ -53,6 +55,16 @@ def _opened_log(path: Path) -> tuple[Mapping[str, Any], Iterator[tuple[str, Mapp
     return about, _entries(path, [name for _, name in ordered])
 
 
+def _about(header: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The evaluation, with how it sampled: the plan's settings come before the model's."""
+    about: Mapping[str, Any] = header["eval"]
+    plan = (header.get("plan") or {}).get("config") or {}
+    settings = {**(about.get("model_generate_config") or {}), **{k: v for k, v in plan.items() if v is not None}}
+    return {**about, _SETTINGS: settings}
+
+
+_SETTINGS = "tts: settings of generation"
+_SAMPLING = {name: name for name in ("temperature", "top_p", "top_k", "top_logprobs")} | {"stop": "stop_seqs"}
 _INSPECT_SAMPLE = re.compile(r"samples/(.+_epoch_\d+)(?:\.json|/sample\.json)")  # the latter: of one kept in chunks
 _ZSTD = 93
 _LOCAL_HEADER = 30  # bytes; its last two fields are the lengths of the name and of the extra field that follow it
@@ -121,10 +133,27 @@ def _inspect_sample(sample: Mapping[str, Any], about: Mapping[str, Any], names: 
         finish_reason=finish_of(stop),
         error=error,
         scores=_inspect_scores({name: given[name].get("value") for name in names if name in given}),
+        logprobs=_logprobs(choice.get("logprobs")),
+        sampling=sampling_of(_settings(sample, about), _SAMPLING),
         text=text,
         prompt=_whole(sample, prompt_of(sample.get("input"))),
         reference=str(target[0]) if isinstance(target, list) and target else target or None,
     )
+
+
+def _settings(sample: Mapping[str, Any], about: Mapping[str, Any]) -> Mapping[str, Any]:
+    """How the sample's one generation was sampled: a solver may have settings of its own."""
+    asked = [e.get("config") for e in sample.get("events") or [] if e.get("event") == "model"]
+    settings: Mapping[str, Any] = asked[0] if len(asked) == 1 and asked[0] else about[_SETTINGS]
+    return settings
+
+
+def _logprobs(shown: Mapping[str, Any] | None) -> LogprobSummary | None:
+    meter = LogprobMeter()
+    for token in (shown or {}).get("content") or ():
+        others = [(other["token"], other["logprob"]) for other in token.get("top_logprobs") or ()]
+        meter.add(token["token"], token["logprob"], others)
+    return meter.summary()
 
 
 def _inspect_usage(sample: Mapping[str, Any], model: str) -> tuple[Mapping[str, Any], float | None]:

@@ -20,7 +20,7 @@ from tts.errors import BadPool, WorkerError
 from tts.inspectlogs import inspect_samples
 from tts.lmeval import lm_eval_samples
 from tts.pool import UNKNOWN, Pool, Sample, Words
-from tts.poolrows import count_of, finish_of, flat, rows_of
+from tts.poolrows import count_of, finish_of, flat, rows_of, sampling_of
 from tts.types import Value
 from tts.workers import Workers
 
@@ -159,7 +159,7 @@ def _jsonl_sample(found: _Row, scores: Sequence[str]) -> Sample:
     seconds = meta.get("total_time", meta.get("seconds"))
     named: dict[str, Any] = {} if found.score is None else {"score": found.score}
     named |= flat(meta.get("scores") or {})
-    named |= flat({name: meta.get(name, named.get(name)) for name in scores})
+    named |= flat({name: meta[name] for name in scores if name in meta})
     return Sample(
         benchmark=found.benchmark,
         model=found.model,
@@ -174,6 +174,7 @@ def _jsonl_sample(found: _Row, scores: Sequence[str]) -> Sample:
         finish_reason=finish_of(meta.get("finish_reason")),
         error=None if meta.get("error") is None else str(meta["error"]),
         scores={name: msgspec.convert(value, _Given) for name, value in named.items()},
+        sampling=sampling_of(meta, {name: name for name in ("temperature", "top_p", "top_k", "min_p", "stop")}),
         text=found.text,
         prompt=found.problem,
         reference=None if found.reference is None else str(found.reference),

@@ -12,8 +12,8 @@ from typing import Any, get_args
 import msgspec
 
 from tts.answers import extract, normalise
-from tts.errors import BadPool
-from tts.types import FinishReason
+from tts.errors import BadPool, InvalidParameter
+from tts.types import FinishReason, Sampling
 
 VERDICT: Mapping[float | None, bool] = {1.0: True, 0.0: False}  # what lies between is partial credit: no verdict
 
@@ -47,13 +47,39 @@ def decoded(line: bytes) -> Any:
 
 
 def answer_of(answer: Any, text: str | None, *, complete: bool) -> str | None:
-    """What a scorer or a filter took from a text; where that is nothing, or the text itself, what we would take."""
-    if answer is not None and _bare(str(answer)) not in (_bare(text or ""), "", "[invalid]", "none"):
+    """The answer of a sample that another program scored, normalised.
+
+    Args:
+        answer: what its scorer or filter took from the text; None if it does not say.
+        text: the whole completion; complete: whether it ended by itself.
+
+    Returns:
+        What was taken, where that is a part of the text. Where it is the whole text, or nothing, what `answers.extract`
+        finds in it; a text of at most `SHORT_WORDS` words on one line, in which that finds nothing, is its own answer.
+    """
+    taken = "" if answer is None else bare(str(answer))
+    if taken not in (bare(text or ""), "", "none", INVALID):
         return normalise(str(answer)) or None
-    return None if text is None else extract(text, "auto", complete=complete)
+    if text is None:
+        return None
+    found = extract(text, "auto", complete=complete)
+    return found if found is not None or taken == INVALID or not complete else _short(text)
 
 
-def _bare(text: str) -> str:
+def _short(text: str) -> str | None:
+    """A text that is an answer rather than one that has an answer: what a model was asked to say in a word."""
+    said = text.strip()
+    if "\n" in said or "</think>" in said or not 0 < len(said.split()) <= SHORT_WORDS:
+        return None
+    return normalise(said) or None
+
+
+SHORT_WORDS = 5  # as answers of open question answering are bounded (Lee et al. 2019, arXiv:1906.00300, section 5)
+INVALID = "[invalid]"  # lm-eval's filters write it where they found nothing
+
+
+def bare(text: str) -> str:
+    """The text without space and capitals."""
     return "".join(text.split()).casefold()
 
 
@@ -93,3 +119,29 @@ def flat(scores: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     for name, value in scores.items():
         found |= flat(value, f"{before}{name}.") if isinstance(value, Mapping) else {before + name: value}
     return found
+
+
+def sampling_of(config: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """What a program's settings say of how a sample was drawn, as fields of `tts.types.Sampling`; what they leave to
+    the server's default is not known.
+
+    Args:
+        names: of the fields in these settings, by our own.
+    """
+    found: dict[str, Any] = {}
+    for ours, theirs in names.items():
+        value = config.get(theirs)
+        if ours == "stop" and isinstance(value, str | list | tuple):
+            found[ours] = (value,) if isinstance(value, str) else tuple(map(str, value))
+        elif ours != "stop" and isinstance(value, int | float) and not isinstance(value, bool):
+            found[ours] = value
+    return {name: value for name, value in found.items() if _may_be(name, value)}
+
+
+def _may_be(name: str, value: Any) -> bool:
+    """Whether a request can ask for it (five stop strings, for one, cannot be)."""
+    try:
+        msgspec.convert({name: value}, Sampling)
+    except (msgspec.ValidationError, InvalidParameter):
+        return False
+    return True

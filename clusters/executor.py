@@ -36,7 +36,7 @@ from tts.registry import address_of, by_address
 from tts.types import Candidate, Completion, ErrorInfo, Problem, Score, Timing, Usage
 from tts.workers import Workers
 
-VERIFY_LIMIT_S = 10.0  # for a verifier that computes in a worker process
+VERIFY_LIMIT_S = 10.0  # of CPU time, for a verifier that computes in a worker process
 LAST_WORDS_S = 2.0  # how long an aborted request may take to close its stream
 
 

@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 import tts
-from tts import Candidate, Example, Problem, Run, Sampling, api
+from tts import Candidate, Example, Problem, Run, Sampling, api, graders
 from tts.budget import Limits
+from tts.report import warnings_of
 from tts.runfolder import JOURNAL, read_records
 from tts.testing.engine import FakeEngine
-from tts.testing.replies import Reply, arithmetic, tokenize
+from tts.testing.replies import Misbehaviour, Reply, arithmetic, tokenize
 
 SHORT = Sampling(max_tokens=40)
 
@@ -166,13 +167,51 @@ def test_votes_and_grades_know_mathematics_where_they_are_asked_to() -> None:
             assert result.outcomes[0].correct is right, strategy
 
 
-def test_an_answer_that_hangs_the_grader_costs_its_limit_once_and_nothing_else() -> None:
+def test_an_answer_that_hangs_the_grader_is_not_graded_and_costs_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graders, "MATH_LIMIT_S", 3.0)
     tower = "\\boxed{\\dfrac{5^{(5^{(5^{(5^5)})}-4)}-5}{16}}"
     script = lambda request: Reply(tokenize(tower if "hang" in json.dumps(request) else "\\boxed{\\sqrt{2}}"))  # noqa: E731
     examples = [Example(Problem(f"p{i}", "hang" if i < 2 else f"fine {i}"), "\\frac{2}{\\sqrt{2}}") for i in range(6)]
     with FakeEngine(script) as engine:
         result = tts.sweep(examples, "single", base_url=engine.base_url)
-    assert [o.correct for o in result.outcomes] == [False, False, True, True, True, True]
+    assert [o.correct for o in result.outcomes] == [None, None, True, True, True, True]
+    assert [o.ungraded is not None for o in result.outcomes] == [True, True, False, False, False, False]
+    (row,) = result.rows
+    assert row.accuracy is not None and row.accuracy.mean == 1.0
+    assert (row.problems, row.ungraded, row.errors) == (6, 2, 0)
+    assert any("2 of 6 answers could not be graded and are left out" in warning for warning in warnings_of(result.rows))
+
+
+def test_a_search_whose_grading_raises_is_there_with_the_reason(
+    engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def grade(self: Any, answer: str | None, reference: str, problem: Problem) -> bool:
+        if problem.id in ("sum-1", "sum-3"):
+            raise ZeroDivisionError("half of nothing")
+        return True
+
+    monkeypatch.setattr(graders.ExactGrader, "grade", grade)
+    result = tts.sweep("arithmetic?size=5", "single", base_url=engine.base_url, out=tmp_path, report=False)
+    assert result.complete
+    assert [o.correct for o in result.outcomes] == [True, None, True, None, True]
+    assert [o.ungraded for o in result.outcomes if o.correct is None] == ["ZeroDivisionError: half of nothing"] * 2
+    told = [json.loads(line) for line in (tmp_path / "outcomes.jsonl").read_text().splitlines()]
+    assert [o.get("ungraded", "") for o in told] == [o.ungraded or "" for o in result.outcomes]
+    (row,) = result.rows
+    assert (row.ungraded, row.errors) == (2, 0)
+
+
+def test_an_error_of_the_server_is_no_wrong_answer() -> None:
+    def script(request: dict[str, Any]) -> Reply:
+        too_long = "? 0" in json.dumps(request)
+        return Reply(tokenize("\\boxed{1}"), misbehave=Misbehaviour.CONTEXT_TOO_LONG if too_long else None)
+
+    examples = [Example(Problem(f"p{i}", f"? {i}"), "1") for i in range(3)]
+    with FakeEngine(script) as engine:
+        result = tts.sweep(examples, "single", base_url=engine.base_url, concurrency=1)
+    spoilt, *fine = result.outcomes
+    assert spoilt.error is not None and spoilt.correct is None and spoilt.ungraded is None
+    assert [o.correct for o in fine] == [True, True]
 
 
 def test_another_endpoint_can_verify(engine: FakeEngine) -> None:

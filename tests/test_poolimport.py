@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from tts import poolimport, workers
+from tts import workers
 from tts.errors import BadPool, CallFailed, CallTimedOut, MissingExtra
 from tts.pool import Pool, Sample
 from tts.poolimport import equated, import_pool
+from tts.votes import AN_ANSWER_S, LEAST_S
 
 # --- inspect 0.3.285
 
@@ -691,8 +692,8 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def instead(self: Any, function: str, args: Any = (), *, timeout_s: float) -> Any:
         assert function == "tts.symbolic:classes"
-        assert timeout_s == poolimport._EQUATE_S + len(args[0])
-        return await call(self, f"{__file__}:hangs", args, timeout_s=1.0)
+        assert timeout_s == LEAST_S + AN_ANSWER_S * len(args[0])
+        return await call(self, f"{__file__}:hangs", args, timeout_s=60.0, wall_s=3.0)
 
     monkeypatch.setattr(workers.Workers, "call", instead)
 

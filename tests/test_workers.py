@@ -43,9 +43,25 @@ def tell_pid_and_hang_in_c(path):
     return str(7 ** (7 ** 9))
 
 def ignore_signals_and_hang():
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGPROF):
         signal.signal(number, signal.SIG_IGN)
     time.sleep(10**6)
+
+def ignore_the_limit():
+    signal.signal(signal.SIGPROF, signal.SIG_IGN)
+
+def tell_pid_and_compute(path, seconds):
+    with open(path + ".new", "w") as file:
+        file.write(str(os.getpid()))
+    os.rename(path + ".new", path)
+    end_s = time.process_time() + seconds
+    while time.process_time() < end_s:
+        pass
+    return "done"
+
+def sleep(seconds):
+    time.sleep(seconds)
+    return "done"
 
 def raise_value_error():
     raise ValueError("seven is right out")
@@ -224,9 +240,9 @@ def test_other_calls_complete_while_a_power_tower_hangs():
 
 def test_a_power_tower_costs_its_limit_and_nothing_else():
     with Workers(1) as workers:
-        with pytest.raises(CallTimedOut, match=r"ran for 0\.5 s, its limit, and was killed") as caught:
+        with pytest.raises(CallTimedOut, match=r"has used 0\.5 s of CPU time, its limit, and was killed") as caught:
             workers.call_sync("tts.symbolic:equal", ("7", POWER_TOWER), timeout_s=0.5)
-        assert caught.value.facts == {"function": "tts.symbolic:equal", "timeout_s": 0.5}
+        assert caught.value.facts == {"function": "tts.symbolic:equal", "timeout_s": 0.5, "clock": "cpu"}
         assert workers.call_sync("tts.symbolic:equal", ("x+1", "1+x"), timeout_s=LONG_S) is True
 
 
@@ -241,8 +257,8 @@ def test_a_call_that_hangs_is_killed_and_its_worker_replaced(functions, tmp_path
 
 
 def test_a_function_that_ignores_every_signal_it_can_is_killed_too(functions):
-    with Workers(1) as workers, pytest.raises(CallTimedOut):
-        workers.call_sync(f"{functions}:ignore_signals_and_hang", timeout_s=0.3)
+    with Workers(1) as workers, pytest.raises(CallTimedOut, match=r"had not ended after 0\.3 s, nor used the 300 s"):
+        workers.call_sync(f"{functions}:ignore_signals_and_hang", timeout_s=LONG_S, wall_s=0.3)
 
 
 def test_waiting_for_a_free_process_is_not_charged_to_the_limit(functions, tmp_path):
@@ -442,25 +458,69 @@ def test_no_worker_survives_its_parent(functions, tmp_path, how):
     wait_until(lambda: not any(map(alive, pids)), "all workers are gone")
 
 
-def test_a_worker_whose_parent_cannot_kill_it_runs_into_its_cpu_limit(functions, tmp_path):
-    """What ends an orphan inside a computation where the kernel does not tell it of its parent's death."""
-    from tts.workers import _CPU_GRACE_S
+def test_a_process_that_is_stopped_or_sleeps_for_longer_than_its_limit_has_not_reached_it(functions, tmp_path):
+    """The limit is CPU time: a machine that gives a function no time takes none of it."""
+    limit_s = 1.0
 
+    async def main():
+        async with Workers(2) as workers:
+            call = workers.call(f"{functions}:tell_pid_and_compute", (str(tmp_path / "pid"), 0.2), timeout_s=limit_s)
+            computing = asyncio.create_task(call)
+            sleeping = asyncio.create_task(workers.call(f"{functions}:sleep", (2 * limit_s,), timeout_s=limit_s))
+            pid = await asyncio.to_thread(pid_in, tmp_path / "pid")
+            os.kill(pid, signal.SIGSTOP)
+            await asyncio.sleep(2 * limit_s)
+            os.kill(pid, signal.SIGCONT)
+            return await asyncio.gather(computing, sleeping)
+
+    assert asyncio.run(main()) == ["done", "done"]
+
+
+def test_a_process_that_is_stopped_for_ever_runs_into_the_wall_clock_limit(functions, tmp_path):
+    async def main():
+        async with Workers(1) as workers:
+            args = str(tmp_path / "pid"), 0.5
+            call = workers.call(f"{functions}:tell_pid_and_compute", args, timeout_s=LONG_S, wall_s=3.0)
+            task = asyncio.create_task(call)
+            os.kill(await asyncio.to_thread(pid_in, tmp_path / "pid"), signal.SIGSTOP)
+            with pytest.raises(CallTimedOut) as caught:
+                await task
+            assert caught.value.facts["clock"] == "wall"
+            assert await workers.call("operator:add", (2, 3), timeout_s=LONG_S) == 5
+
+    asyncio.run(main())
+
+
+def test_calls_of_one_process_do_not_use_up_each_others_limit(functions, tmp_path):
+    with Workers(1) as workers:
+        for i in range(4):
+            args = str(tmp_path / str(i)), 0.3
+            assert workers.call_sync(f"{functions}:tell_pid_and_compute", args, timeout_s=0.9) == "done"
+        assert len({(tmp_path / str(i)).read_text() for i in range(4)}) == 1
+
+
+def test_a_function_that_switches_its_limit_off_does_so_for_itself_only(functions, tmp_path):
+    with Workers(1) as workers:
+        workers.call_sync(f"{functions}:ignore_the_limit", timeout_s=LONG_S)
+        with pytest.raises(CallTimedOut):
+            workers.call_sync(f"{functions}:tell_pid_and_hang", (str(tmp_path / "pid"),), timeout_s=0.3)
+
+
+def test_a_worker_whose_parent_cannot_kill_it_runs_into_its_cpu_limit(functions, tmp_path):
+    """An orphan inside a computation, where the kernel does not tell it of its parent's death, ends all the same."""
     told = tmp_path / "pid"
-    code = f"""
-        import os, sys, threading
+    worker = "from tts import workers; workers._die_with = lambda parent: None; workers.serve()"
+    parent = f"""
+        import subprocess, sys, time
         sys.path.insert(0, {str(tmp_path / "path")!r})
-        import resource
         from tts import workers
-        workers._limit_cpu(0.1)
-        print(resource.getrlimit(resource.RLIMIT_CPU)[0], flush=True)
-        resource.setrlimit(resource.RLIMIT_CPU, (1, resource.getrlimit(resource.RLIMIT_CPU)[1]))
-        import worker_functions
-        worker_functions.tell_pid_and_hang_in_c({str(told)!r})
+        workers._MAIN = {worker!r}
+        workers.Workers(1).call_sync("{functions}:tell_pid_and_hang_in_c", ({str(told)!r},), timeout_s=3)
     """
-    ended = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
-    assert int(ended.stdout) in range(_CPU_GRACE_S, _CPU_GRACE_S + 3)
-    assert ended.returncode == -signal.SIGXCPU
+    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(parent)]) as process:
+        orphan = pid_in(told)
+        os.kill(process.pid, signal.SIGKILL)
+    wait_until(lambda: not alive(orphan), "the orphan is gone")
 
 
 def test_bad_calls_are_refused_before_anything_starts():
@@ -470,6 +530,7 @@ def test_bad_calls_are_refused_before_anything_starts():
             ("operator:", (), 1.0, "function"),
             ("operator:add", (), 0.0, "timeout_s"),
             ("operator:add", (), float("inf"), "timeout_s"),
+            ("operator:add", (), float("nan"), "timeout_s"),
             ("operator:add", (object(),), 1.0, "args"),
             ("operator:add", ("\ud800",), 1.0, "args"),
         ):
@@ -521,7 +582,7 @@ def test_a_call_that_is_killed_or_dies_takes_what_it_started_with_it_and_nothing
     with Workers(2) as workers:
         other = workers.call_sync(f"{functions}:pid", timeout_s=LONG_S)
         with pytest.raises(error):  # on the same worker, which is free again
-            workers.call_sync(f"{functions}:{function}", (str(tmp_path / "pid"),), timeout_s=1.0)
+            workers.call_sync(f"{functions}:{function}", (str(tmp_path / "pid"),), timeout_s=1.0, wall_s=3.0)
         gone(pid_in(tmp_path / "pid"), other)
         assert workers.call_sync("operator:add", (2, 3), timeout_s=LONG_S) == 5
         assert alive(bystander)
@@ -566,7 +627,9 @@ def test_a_supervisor_and_what_it_starts_again_are_killed_together(functions, tm
     told = tmp_path / "child"
     with Workers(1) as workers:
         with pytest.raises(CallTimedOut):
-            workers.call_sync(f"{functions}:leave_a_supervisor_behind_and_hang", (str(told),), timeout_s=1.0)
+            workers.call_sync(
+                f"{functions}:leave_a_supervisor_behind_and_hang", (str(told),), timeout_s=1.0, wall_s=3.0
+            )
         gone(pid_in(tmp_path / "child.supervisor"), pid_in(told))
 
 
@@ -588,7 +651,9 @@ def test_workers_of_a_worker_and_what_they_started_end_with_it(functions, tmp_pa
     with Workers(1) as workers:
         pid = workers.call_sync(f"{functions}:pid", timeout_s=LONG_S)
         with pytest.raises(CallTimedOut):
-            workers.call_sync(f"{functions}:have_workers_of_its_own", (str(tmp_path / "pid"),), timeout_s=2.0)
+            workers.call_sync(
+                f"{functions}:have_workers_of_its_own", (str(tmp_path / "pid"),), timeout_s=2.0, wall_s=4.0
+            )
         gone(pid, pid_in(tmp_path / "pid"))
         wait_until(lambda: reapers_of(pid) == [], "the inner reaper is gone")
 

@@ -58,7 +58,8 @@ class Verify(Value, frozen=True, tag="verify"):
 
 
 class Call(Value, frozen=True, tag="call"):
-    """Run the pure function `module:qualname` on JSON-like arguments in a worker process, killed after `timeout_s`."""
+    """Run the pure function `module:qualname` on JSON-like arguments in a worker process, which is killed after
+    `timeout_s` of CPU time."""
 
     id: str
     function: str

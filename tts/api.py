@@ -17,7 +17,7 @@ from tts.conductor import Conductor
 from tts.config import RunConfig, split_budgets
 from tts.costs import CostModel
 from tts.errors import BadProblem, ForeignAwait, Interrupted, InvalidParameter, MissingExtra, UsageError
-from tts.graders import Grader, grader_named
+from tts.graders import Grader, Grading, Verdict, grader_named
 from tts.journal import Decided, History
 from tts.outcome import Result
 from tts.protocols import Strategy, Verifier
@@ -352,30 +352,31 @@ class _Tally:
     ) -> None:
         self._cells = {cell.id: cell for cell in cells}
         self._examples = examples
-        self._grader = grader
+        self._grading = Grading(grader, self._graded)
         self._watcher = watcher
-        self._gradings: set[asyncio.Task[None]] = set()
+        self._waiting: dict[tuple[str, str | None], list[Decided]] = {}
         self._done: dict[str, Outcome] = {}
 
     def add(self, decided: Decided) -> None:
-        task = asyncio.get_running_loop().create_task(self._grade(decided))
-        self._gradings.add(task)
-        task.add_done_callback(self._gradings.discard)
+        verdict = self._grading.begin(self._examples[decided.problem_id], decided.answer)
+        if verdict is None:
+            self._waiting.setdefault((decided.problem_id, decided.answer), []).append(decided)
+        else:
+            self._keep(decided, verdict)
 
-    async def _grade(self, decided: Decided) -> None:
-        example = self._examples[decided.problem_id]
-        correct = None
-        if example.reference is not None:
-            correct = await self._grader.grade(decided.answer, example.reference, example.problem)
+    def _graded(self, problem_id: str, answer: str | None, verdict: Verdict) -> None:
+        for decided in self._waiting.pop((problem_id, answer)):
+            self._keep(decided, verdict)
+
+    def _keep(self, decided: Decided, verdict: Verdict) -> None:
         cell = self._cells[decided.search.removesuffix(f"/{decided.problem_id}")]
-        outcome = self._done[decided.search] = outcome_of(decided, cell, correct)
+        outcome = self._done[decided.search] = outcome_of(decided, cell, verdict)
         if self._watcher is not None:
             self._watcher.decided(outcome)
 
     async def outcomes(self) -> list[Outcome]:
         """All of them, in the order of the plan."""
-        while self._gradings:
-            await asyncio.gather(*self._gradings)
+        await self._grading.settle()
         order = [f"{cell}/{problem}" for cell in self._cells for problem in self._examples]
         return [self._done[search] for search in order if search in self._done]
 

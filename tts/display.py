@@ -216,6 +216,7 @@ def _cells(row: Row) -> dict[str, str]:
         "late": "" if row.late_tokens is None else _whole(row.late_tokens),
         "problems": str(row.problems),
         "out of budget": str(row.exhausted),
+        "not graded": str(row.ungraded),
         "errors": str(row.errors),
     }
 

@@ -7,20 +7,26 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+from collections.abc import Callable
 from typing import Protocol
 
 from tts.answers import is_plain, normalise, same
 from tts.errors import BadProblem, CallCrashed, CallFailed, CallTimedOut, MissingExtra, unknown_name
-from tts.tasks import REASONING_GYM
-from tts.types import Problem
+from tts.tasks import REASONING_GYM, Example
+from tts.types import ErrorInfo, Problem, Value
 from tts.workers import Workers
+
+# CPU time for one answer; what models write takes up to half a second in a worker that has just started.
+MATH_LIMIT_S = 10.0
+GYM_LIMIT_S = 10.0
 
 
 class Grader(Protocol):
     """Says whether an answer is right."""
 
     async def grade(self, answer: str | None, reference: str, problem: Problem) -> bool | None:
-        """None: it cannot be told. An answer of None, an abstention, is wrong."""
+        """None: it cannot be told. An answer of None, an abstention, is wrong. Any error it raises means that there is
+        no verdict (`Grading`)."""
         ...
 
     async def check_reference(self, reference: str, problem: Problem, line: int | None = None) -> None:
@@ -42,19 +48,15 @@ class ExactGrader:
 class MathGrader:
     """Right if math-verify finds the answer equal to the reference; what needs no algebra is settled without it.
 
-    An answer that takes longer than `timeout_s` is wrong, costs that once, and is noted in `timeouts`; one that brings
-    the worker down is wrong and noted in `crashes`. Both hold (problem id, answer). Each pair of reference and answer
-    is asked once.
+    Args:
+        timeout_s: CPU time for one answer; None: `MATH_LIMIT_S`. Raises CallTimedOut beyond it, CallCrashed and
+            CallFailed for an answer that brings math-verify down: neither says that the answer is wrong.
     """
 
-    def __init__(self, workers: Workers, *, timeout_s: float = 3.0) -> None:
+    def __init__(self, workers: Workers, *, timeout_s: float | None = None) -> None:
         _require_package("math_verify", "math", "math-verify", "; the grader 'exact' does without")
-        self.timeouts: list[tuple[str, str]] = []
-        self.crashes: list[tuple[str, str]] = []
         self._workers = workers
-        self._timeout_s = timeout_s
-        self._verdicts: dict[tuple[str, str], bool] = {}
-        self._asking: dict[tuple[str, str], asyncio.Lock] = {}
+        self._timeout_s = timeout_s or MATH_LIMIT_S
 
     async def grade(self, answer: str | None, reference: str, problem: Problem) -> bool:
         if answer is None:
@@ -63,21 +65,7 @@ class MathGrader:
         if verdict is not None:
             return verdict
         pair = normalise(reference), normalise(answer)
-        if pair not in self._verdicts:
-            async with self._asking.setdefault(pair, asyncio.Lock()):
-                if pair not in self._verdicts:
-                    self._verdicts[pair] = await self._ask(pair, problem)
-            self._asking.pop(pair, None)
-        return self._verdicts[pair]
-
-    async def _ask(self, pair: tuple[str, str], problem: Problem) -> bool:
-        try:
-            return bool(await self._workers.call("tts.symbolic:equal", pair, timeout_s=self._timeout_s))
-        except CallTimedOut:
-            self.timeouts.append((problem.id, pair[1]))
-        except (CallCrashed, CallFailed):
-            self.crashes.append((problem.id, pair[1]))
-        return False
+        return bool(await self._workers.call("tts.symbolic:equal", pair, timeout_s=self._timeout_s))
 
     async def check_reference(self, reference: str, problem: Problem, line: int | None = None) -> None:
         plain = normalise(reference)
@@ -94,34 +82,97 @@ class MathGrader:
 
 
 class ReasoningGymGrader:
-    """Right if the dataset's own scorer gives full marks. Hangs and crashes as for `MathGrader`.
+    """Right if the dataset's own scorer gives full marks. Limits and errors are as for `MathGrader`.
 
     Args:
         source: the task's, as in `tasks.load`: the dataset is made again in the worker.
     """
 
-    def __init__(self, source: str, workers: Workers, *, timeout_s: float = 10.0) -> None:
+    def __init__(self, source: str, workers: Workers, *, timeout_s: float | None = None) -> None:
         _require_package("reasoning_gym", "tasks", "reasoning-gym")
-        self.timeouts: list[tuple[str, str]] = []
-        self.crashes: list[tuple[str, str]] = []
         self._source = source
         self._workers = workers
-        self._timeout_s = timeout_s
+        self._timeout_s = timeout_s or GYM_LIMIT_S
 
     async def grade(self, answer: str | None, reference: str, problem: Problem) -> bool:
         if answer is None:
             return False
         args = self._source, problem.id, reference, answer
-        try:
-            return bool(await self._workers.call("tts.gym:score", args, timeout_s=self._timeout_s) == 1.0)
-        except CallTimedOut:
-            self.timeouts.append((problem.id, answer))
-        except (CallCrashed, CallFailed):
-            self.crashes.append((problem.id, answer))
-        return False
+        return bool(await self._workers.call("tts.gym:score", args, timeout_s=self._timeout_s) == 1.0)
 
     async def check_reference(self, reference: str, problem: Problem, line: int | None = None) -> None:
         """Any will do, an empty one too: the scorer goes by the dataset's own."""
+
+
+class Verdict(Value, frozen=True):
+    """What a grading came to. `correct` None: the problem has no reference, the grader cannot tell, or `error` says why
+    no verdict could be made."""
+
+    correct: bool | None = None
+    error: str | None = None
+
+
+class Grading:
+    """Gradings side by side, each pair of problem and answer once.
+
+    One that raises (at a limit, in a crash, by a fault of the grader's or the answer's) is made once more by `settle`,
+    when no other runs beside it; if that raises, too, the verdict is unknown, with the error.
+
+    Args:
+        on_verdict: hears of each pair's final verdict.
+    """
+
+    def __init__(
+        self, grader: Grader, on_verdict: Callable[[str, str | None, Verdict], None] = lambda *verdict: None
+    ) -> None:
+        self._grader = grader
+        self._on_verdict = on_verdict
+        self._running: dict[tuple[str, str | None], asyncio.Task[None]] = {}
+        self._verdicts: dict[tuple[str, str | None], Verdict] = {}
+        self._failed: dict[tuple[str, str | None], Example] = {}
+
+    def begin(self, example: Example, answer: str | None) -> Verdict | None:
+        """The verdict, where it is known already. Otherwise the grading goes on beside the running event loop."""
+        if not isinstance(answer, str | None):  # of a strategy that does not mind its types
+            return Verdict(error=f"an answer is text or None, but this one is {answer!r:.80} ({type(answer).__name__})")
+        pair = example.problem.id, answer
+        if pair not in self._verdicts and pair not in self._running and pair not in self._failed:
+            self._running[pair] = asyncio.get_running_loop().create_task(self._first(example, answer))
+        return self._verdicts.get(pair)
+
+    async def settle(self) -> None:
+        """Wait for all gradings, then repeat those that failed, one after the other."""
+        while self._running:
+            await asyncio.gather(*self._running.values())
+        while self._failed:
+            (problem_id, answer), example = next(iter(self._failed.items()))
+            verdict = await self._grade(example, answer)
+            del self._failed[problem_id, answer]
+            self._keep(problem_id, answer, verdict)
+
+    async def _first(self, example: Example, answer: str | None) -> None:
+        pair = example.problem.id, answer
+        try:
+            verdict = await self._grade(example, answer)
+        finally:
+            del self._running[pair]
+        if verdict.error is None:
+            self._keep(*pair, verdict)
+        else:
+            self._failed[pair] = example
+
+    async def _grade(self, example: Example, answer: str | None) -> Verdict:
+        if example.reference is None:
+            return Verdict()
+        try:
+            return Verdict(await self._grader.grade(answer, example.reference, example.problem))
+        except Exception as error:  # whatever it was, it is no verdict on the answer
+            info = ErrorInfo.of(error)
+            return Verdict(error=f"{info.type}: {info.message}")
+
+    def _keep(self, problem_id: str, answer: str | None, verdict: Verdict) -> None:
+        self._verdicts[problem_id, answer] = verdict
+        self._on_verdict(problem_id, answer, verdict)
 
 
 def grader_named(name: str, workers: Workers) -> Grader:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from tts.answers import extract
 from tts.api import PROBLEMS
 from tts.config import RunConfig
 from tts.errors import BadPool
-from tts.graders import grader_named
+from tts.graders import Grading, Verdict, grader_named
 from tts.journal import Granted, History, Record, problem_of
 from tts.pool import Pool, Sample
 from tts.protocols import Verifier
@@ -32,13 +32,19 @@ Recorded = tuple[str, Finished | Failed]  # a sample's share key, and how it end
 Scores = dict[str, dict[str, list[float | None]]]  # share key -> by verifier, in order of arrival
 
 
-async def build_pool(folder: str | Path, *, keep_text: bool = True) -> Pool:
+OnUngraded = Callable[[int, str], None]
+
+
+async def build_pool(
+    folder: str | Path, *, keep_text: bool = True, on_ungraded: OnUngraded = lambda count, why: None
+) -> Pool:
     """Every sample of a sweep, finished or not, that any strategy could have drawn: answers to the problem itself.
 
     Left out are samples of a race (those that came in are shorter than average) and of revisions and judgements, and
     what was cancelled at a deadline or in flight when the run died. What failed for good is kept as a failure. Scores
     are those that models gave to a sample; what a verifier can compute without a model is computed for every sample.
-    Answers are graded again.
+    Answers are graded again; `on_ungraded` hears of how many samples have one that could not be, and why the first of
+    them could not: whether they are correct is unknown.
 
     Raises: BadPool for a folder that holds no sweep, or a sweep without such samples; JournalCorrupt, BadProblem.
     """
@@ -61,11 +67,16 @@ async def build_pool(folder: str | Path, *, keep_text: bool = True) -> Pool:
     for (key, _), scores in zip(found, computed, strict=True):
         given.setdefault(key, {}).update(scores)
     named = _narrowed(given)
+    reasons = [
+        v.error for s in samples if s.error is None and (v := verdicts[s.problem_id, s.answer]).error is not None
+    ]
+    if reasons:
+        on_ungraded(len(reasons), reasons[0])
     references = {example.problem.id: example.reference for example in task.examples}
     whole = [
         msgspec.structs.replace(
             sample,
-            correct=verdicts.get((sample.problem_id, sample.answer)) if sample.error is None else None,
+            correct=verdicts[sample.problem_id, sample.answer].correct if sample.error is None else None,
             scores=named.get(key, {}) if sample.error is None else {},
             reference=references[sample.problem_id],
         )
@@ -233,18 +244,16 @@ def _narrowed(given: Scores) -> dict[str, dict[str, float | list[float | None] |
 # --- verdicts
 
 
-async def _verdicts(
-    samples: Iterable[Sample], task: Task, workers: Workers
-) -> dict[tuple[str, str | None], bool | None]:
-    """By problem and answer; each pair is asked once."""
-    grader = grader_named(task.grader, workers)
+async def _verdicts(samples: Iterable[Sample], task: Task, workers: Workers) -> dict[tuple[str, str | None], Verdict]:
+    """By problem and answer."""
     examples = {example.problem.id: example for example in task.examples}
-    pairs = dict.fromkeys((s.problem_id, s.answer) for s in samples if s.error is None)
-
-    async def one(problem_id: str, answer: str | None) -> bool | None:
-        example = examples[problem_id]
-        if example.reference is None:
-            return None
-        return await grader.grade(answer, example.reference, example.problem)
-
-    return dict(zip(pairs, await asyncio.gather(*(one(*pair) for pair in pairs)), strict=True))
+    found: dict[tuple[str, str | None], Verdict] = {}
+    grading = Grading(
+        grader_named(task.grader, workers),
+        lambda problem_id, answer, verdict: found.__setitem__((problem_id, answer), verdict),
+    )
+    for sample in samples:
+        if sample.error is None:
+            grading.begin(examples[sample.problem_id], sample.answer)
+    await grading.settle()
+    return found

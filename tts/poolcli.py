@@ -37,7 +37,11 @@ def build(
 
     from tts.poolbuild import build_pool
 
-    _save(asyncio.run(build_pool(run, keep_text=text)), out or run / "pool.parquet")
+    def on_ungraded(count: int, why: str) -> None:
+        typer.echo(f"note: {count} samples have answers that could not be graded; the first: {why}", err=True)
+
+    pool = asyncio.run(build_pool(run, keep_text=text, on_ungraded=on_ungraded))
+    _save(pool, out or run / "pool.parquet")
 
 
 @pool_app.command("import")

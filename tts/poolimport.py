@@ -22,10 +22,10 @@ from tts.lmeval import lm_eval_samples
 from tts.pool import UNKNOWN, Pool, Sample, Words
 from tts.poolrows import count_of, finish_of, flat, rows_of, sampling_of
 from tts.types import Value
+from tts.votes import AN_ANSWER_S, LEAST_S
 from tts.workers import Workers
 
 FORMATS = ("jsonl", "inspect", "lm-eval")
-_EQUATE_S = 10.0  # what comparing a problem's answers may take, and a second for each of them
 _Given = float | tuple[float | None, ...] | None  # a score, or several of one verifier
 
 
@@ -94,8 +94,9 @@ async def _classes(workers: Workers, problem_id: str | None, answers: Sequence[s
     numbers = classes(answers)
     if numbers is not None:
         return numbers
+    limit_s = LEAST_S + AN_ANSWER_S * len(answers)
     try:
-        found: list[int] = await workers.call("tts.symbolic:classes", (answers,), timeout_s=_EQUATE_S + len(answers))
+        found: list[int] = await workers.call("tts.symbolic:classes", (answers,), timeout_s=limit_s)
     except WorkerError as error:
         message = f"the answers to problem {problem_id} cannot be compared: {error.message}"
         raise type(error)(message, **{**error.facts, "problem": problem_id}) from None

@@ -15,6 +15,7 @@ import msgspec
 from tts.conductor import Conductor, decided_of
 from tts.config import RunConfig, split_budgets
 from tts.errors import BadPool, ForeignAwait, InvalidParameter, PoolLacks, StorageFull, UsageError, unknown_name
+from tts.graders import Verdict
 from tts.journal import Decided, Opened, Record
 from tts.outcome import Result
 from tts.pool import UNKNOWN, Pool, Unanswered
@@ -197,7 +198,7 @@ class _Replayer:
         def decided(result: Result, record: Decided) -> None:
             if len(problems) == 1:
                 results.append((result, record))
-            outcome = outcome_of(record, cell, self._verdict(cluster, result))
+            outcome = outcome_of(record, cell, Verdict(self._verdict(cluster, result)))
             outcomes[record.problem_id] = msgspec.structs.replace(
                 outcome,
                 opened_s=sink.opened.pop(record.search, None),

@@ -29,7 +29,10 @@ class Outcome(Value, frozen=True):
 
     Args:
         cell: label of the strategy, its parameters and its budget; unique to the cell.
-        correct: None if the problem has no reference answer. A wrong, missing or unparseable answer is False.
+        correct: None if the problem has no reference answer, or the answer could not be graded. A wrong, missing or
+            unparseable answer is False.
+        ungraded: why the answer could not be graded (a limit, a crash, an error of the grader's); None if it was, or if
+            there is no reference.
         tokens: all generated tokens; `verifier_tokens` and `cancelled_tokens` are parts of it, and do not overlap.
         prompt_tokens: of all requests, cached ones included.
         sequential_tokens: the longest chain of tokens that had to be generated one after another.
@@ -76,6 +79,7 @@ class Outcome(Value, frozen=True):
     late_tokens: int | None = None
     allocator: str = ""
     stopped: str = ""
+    ungraded: str | None = None
 
 
 class Row(Value, frozen=True):
@@ -83,7 +87,8 @@ class Row(Value, frozen=True):
 
     Args:
         problems, seeds: how many different ones the means are over.
-        accuracy: None if no outcome had a reference answer; otherwise over the problems that had one.
+        accuracy: over the problems whose answers were graded; None if there are none.
+        ungraded: how many answers could not be graded, and are in no accuracy; ungraded_why: the first one's reason.
         samples ... latency_s: as in `Outcome`; None if there was no outcome without an error.
         exhausted, failed, errors: counts; `error_tokens` is what the outcomes with an error spent in all.
         abstained: the share of verifications that gave no score; None if there were none.
@@ -124,6 +129,8 @@ class Row(Value, frozen=True):
     late_tokens: float | None = None
     allocator: str = ""
     unserved: int = 0
+    ungraded: int = 0
+    ungraded_why: str = ""
 
     @property
     def series(self) -> str:
@@ -188,6 +195,8 @@ def _row(members: Sequence[Outcome]) -> Row:
         late_tokens=mean(lambda o: o.late_tokens),
         allocator=head.allocator,
         unserved=sum(o.exhausted and not o.samples for o in sound),
+        ungraded=sum(o.ungraded is not None for o in sound),
+        ungraded_why=next((o.ungraded for o in sound if o.ungraded is not None), ""),
     )
 
 
@@ -229,6 +238,12 @@ def warnings_of(rows: Sequence[Row]) -> list[str]:
         for r in rows
         if r.abstained
     ]
+    ungraded = sum(r.ungraded for r in rows)
+    if ungraded:
+        why = next(r.ungraded_why for r in rows if r.ungraded)
+        found.append(
+            f"{ungraded} of {searches} answers could not be graded and are left out of the accuracy; the first: {why}"
+        )
     failed = sum(r.failed for r in rows)
     if failed:
         found.append(f"{failed} requests failed for good; their searches went on without them")
@@ -390,6 +405,7 @@ _COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("late", lambda r: shown_number(r.late_tokens)),
     ("problems", lambda r: str(r.problems)),
     ("exhausted", lambda r: str(r.exhausted)),
+    ("not graded", lambda r: str(r.ungraded)),
     ("errors", lambda r: str(r.errors)),
 )
 

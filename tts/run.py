@@ -218,7 +218,8 @@ class Run:
         return [task.value for task in tasks]
 
     async def call(self, function: Callable[..., T] | str, *args: Any, timeout_s: float = 10.0) -> T:
-        """Run a pure module-level function in a worker process, where it can be killed after `timeout_s`.
+        """Run a pure module-level function in a worker process, which is killed after `timeout_s` of CPU time, or when
+        it has waited for very much longer (`tts.workers`).
 
         It is given itself or as `module:name` (which spares this process its import). Arguments and result must be
         JSON-like. What it raised comes as CallFailed, CallTimedOut or CallCrashed. Raises: InvalidParameter for a

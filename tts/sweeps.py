@@ -14,6 +14,7 @@ from tts.budget import Ledger, Limits
 from tts.conductor import Planned
 from tts.config import RunConfig
 from tts.errors import BudgetTooSmall, InvalidParameter
+from tts.graders import Verdict
 from tts.journal import Decided
 from tts.protocols import CostModel, Strategy
 from tts.registry import allocator_of, parameters, strategy
@@ -135,9 +136,9 @@ def check_budgets(
                 )
 
 
-def outcome_of(decided: Decided, cell: Cell, correct: bool | None) -> Outcome:
+def outcome_of(decided: Decided, cell: Cell, verdict: Verdict) -> Outcome:
     """A search's end as a row of the sweep. An error that is not the budget's is the infrastructure's: it is left out
-    of accuracy, while an answer the budget could not buy counts as wrong."""
+    of accuracy, as is an answer that could not be graded, while one that the budget could not buy counts as wrong."""
     bill, error = decided.bill, decided.error
     total = bill.total
     spoilt = error is not None and error.type != "BudgetExhausted"
@@ -149,7 +150,8 @@ def outcome_of(decided: Decided, cell: Cell, correct: bool | None) -> Outcome:
         seed=cell.seed,
         problem_id=decided.problem_id,
         answer=decided.answer,
-        correct=None if spoilt else correct,
+        correct=None if spoilt else verdict.correct,
+        ungraded=None if spoilt else verdict.error,
         samples=total.samples,
         tokens=total.tokens,
         prompt_tokens=bill.usage.prompt_tokens,

@@ -1,17 +1,19 @@
 """Equivalence by computer algebra: math-verify (extra `math`), for worker processes only.
 
-Nothing in here is bounded: a power tower can compute for ever in C. Call it through `tts.workers`, which imports this
-module before a call's limit starts to count. Model text is read by math-verify's LaTeX parser alone, never by `sympify`
-or `parse_expr`, which execute what they read.
+Only `classes` bounds its comparisons; elsewhere a power tower can compute for ever in C. Call it through `tts.workers`,
+which imports this module before a call's limit starts to count. Model text is read by math-verify's LaTeX parser alone,
+never by `sympify` or `parse_expr`, which execute what they read.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from functools import lru_cache
-from types import FrameType
-from typing import Any
+from typing import IO, Any
+
+import msgspec
 
 from tts.answers import normalise, same
 from tts.errors import MissingExtra
@@ -25,7 +27,7 @@ except ImportError as error:
         "comparing these answers takes math-verify: pip install 'test-time-scaling[math]'", extra="math"
     ) from error
 
-_PAIR_LIMIT_S = 1.0  # within `classes`
+PAIR_LIMIT_S = 5.0  # of CPU time, within `classes`; what models write takes 0.02 to 0.4
 _PROBE = "7"  # what an answer is compared with to see whether it can be compared at all
 
 # It would warn that it runs without timeouts of its own: the parent process has one.
@@ -57,10 +59,10 @@ def equal(reference: str, answer: str) -> bool:
 def classes(answers: list[str]) -> list[int]:
     """For each answer the number of its class, counted from 0 in the order of first appearance.
 
-    An answer joins the first class whose representative (its first member) it equals. Not union-find: `equal` is
-    neither symmetric nor transitive, so that the order is part of the definition. What takes longer than a second to
-    compare counts as different, so that one such answer costs a second and not everybody's votes (on the main thread
-    of a worker: the limit is an alarm signal).
+    An answer joins the first class whose representative (its first member) it is shown to equal. Not union-find:
+    `equal` is neither symmetric nor transitive, so that the order is part of the definition. A comparison that takes
+    more than `PAIR_LIMIT_S` of CPU time shows nothing, and the two answers keep classes of their own, as two spellings
+    do where nobody compares; so one such answer costs its limit once, and not everybody's votes.
     """
     numbers: dict[str, int] = {}
     representatives: list[str] = []
@@ -68,13 +70,13 @@ def classes(answers: list[str]) -> list[int]:
 
     def can_be_compared(answer: str) -> bool:
         if answer not in tractable:
-            tractable[answer] = _equal_in_time(_PROBE, answer) is not None
+            tractable[answer] = _comparer.equal(_PROBE, answer) is not None
         return tractable[answer]
 
     def matches(representative: str, answer: str) -> bool:
         verdict = same(representative, answer)
         if verdict is None and can_be_compared(representative) and can_be_compared(answer):
-            verdict = _equal_in_time(representative, answer)
+            verdict = _comparer.equal(representative, answer)
         return bool(verdict)
 
     for answer in dict.fromkeys(map(normalise, answers)):
@@ -85,22 +87,58 @@ def classes(answers: list[str]) -> list[int]:
     return [numbers[normalise(answer)] for answer in answers]
 
 
-class _TooLong(BaseException):
-    """Not an Exception: math-verify turns those into False."""
+class _Comparer:
+    """A child process that compares, pair by pair, and is ended and replaced where a pair takes too long.
 
+    A process, because nothing else ends a computation in C, and because an exception out of a signal handler, anywhere
+    inside sympy, may be swallowed there or leave its caches half-written. It lives on, because sympy without its caches
+    is ten times slower.
+    """
 
-def _equal_in_time(reference: str, answer: str) -> bool | None:
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        raise _TooLong
+    def __init__(self) -> None:
+        self._child = 0
+        self._pairs: IO[bytes]
+        self._verdicts: IO[bytes]
 
-    before = signal.signal(signal.SIGALRM, stop)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, _PAIR_LIMIT_S, 0.1)  # again and again: sympy may swallow the first
-        verdict = equal(reference, answer)
-        signal.setitimer(signal.ITIMER_REAL, 0)
-    except _TooLong:
+    def equal(self, reference: str, answer: str) -> bool | None:
+        """`equal`; None if the pair used up its CPU time, or brought the child down."""
+        if not self._child:
+            self._start()
+        self._pairs.write(msgspec.json.encode((reference, answer)) + b"\n")
+        verdict = self._verdicts.readline()
+        if verdict:
+            return verdict == b"equal\n"
+        self._pairs.close()
+        self._verdicts.close()
+        os.waitpid(self._child, 0)
+        self._child = 0
         return None
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-    return verdict
+
+    def _start(self) -> None:
+        read_pairs, write_pairs = os.pipe()
+        read_verdicts, write_verdicts = os.pipe()
+        self._child = os.fork()
+        if self._child == 0:
+            os.close(write_pairs)
+            os.close(read_verdicts)
+            try:
+                _compare(read_pairs, write_verdicts)
+            finally:
+                os._exit(0)
+        os.close(read_pairs)
+        os.close(write_verdicts)
+        self._pairs, self._verdicts = os.fdopen(write_pairs, "wb", 0), os.fdopen(read_verdicts, "rb")
+
+
+def _compare(pairs: int, verdicts: int) -> None:
+    """The child's side: until the pipe closes, or the kernel ends it at the limit of a pair."""
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    with os.fdopen(pairs, "rb") as lines:
+        for line in lines:
+            signal.setitimer(signal.ITIMER_PROF, PAIR_LIMIT_S)
+            verdict = equal(*msgspec.json.decode(line))
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            os.write(verdicts, b"equal\n" if verdict else b"other\n")
+
+
+_comparer = _Comparer()

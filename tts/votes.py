@@ -11,7 +11,7 @@ from tts.selectors import Selector, in_order, merged
 from tts.types import Candidate
 
 Equivalence = Literal["exact", "math"]
-SECONDS_AN_ANSWER = 1.0  # what comparing one answer may take in the worker, over a fixed 10 s
+LEAST_S, AN_ANSWER_S = 10.0, 5.0  # of CPU time for comparing answers in a worker: to begin with, and for each of them
 
 
 async def equated(run: Run, candidates: Sequence[Candidate], equivalence: Equivalence) -> list[Candidate]:
@@ -29,8 +29,8 @@ async def equated(run: Run, candidates: Sequence[Candidate], equivalence: Equiva
     numbers = classes(answers)
     if numbers is not None:
         return merged(ordered, numbers)
-    timeout_s = 10.0 + SECONDS_AN_ANSWER * len(answers)
-    return merged(ordered, await run.call("tts.symbolic:classes", answers, timeout_s=timeout_s))
+    limit_s = LEAST_S + AN_ANSWER_S * len(answers)
+    return merged(ordered, await run.call("tts.symbolic:classes", answers, timeout_s=limit_s))
 
 
 async def choose(

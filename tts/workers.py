@@ -1,9 +1,13 @@
 """Persistent worker processes for pure functions that may be slow, hang, or take the process down with them.
 
 A function is named "module:qualname"; arguments and result are JSON-like values. One call has one process to itself: at
-its wall limit, or when the task awaiting it is cancelled, the process is killed and another takes its place, while the
-other processes go on. That is the only limit that holds for code that computes inside C (a power of big integers cannot
-be interrupted by a signal handler, and a thread cannot be killed).
+its limit, or when the task awaiting it is cancelled, the process is killed and another takes its place, while the other
+processes go on. That is the only limit that holds for code that computes inside C (a power of big integers cannot be
+interrupted by a signal handler, and a thread cannot be killed).
+
+A call's limit is CPU time, kept by the kernel (ITIMER_PROF, on Linux and macOS): how busy the machine is does not
+decide whether a function comes to its end. Processes that the function starts have no part in it. What waits without
+computing is ended by a second, much longer limit of wall-clock time.
 
 The other end of the pipe is this module too: `serve`.
 """
@@ -37,7 +41,7 @@ from tts.types import ErrorInfo, Value
 
 MEMORY_BYTES = 2 * 1024**3
 _START_LIMIT_S = 60.0  # for starting a process and importing the function's module, which a call's own limit leaves out
-_CPU_GRACE_S = 5  # beyond a call's limit, after which the kernel ends a worker whose parent is no longer there to do so
+_WALL_LEAST_S, _WALL_FACTOR = 60.0, 30.0  # wall-clock time that a call may take: so long, and so often its CPU time
 _LENGTH = struct.Struct(">Q")
 _MAIN = "from tts.workers import serve; serve()"
 _REAPER = str(Path(__file__).with_name("reaper.py"))
@@ -83,29 +87,37 @@ class Workers:
         self._started = 0
         self._reaper: _Reaper | None = None
 
-    async def call(self, function: str, args: Sequence[Any] = (), *, timeout_s: float) -> Any:
+    async def call(
+        self, function: str, args: Sequence[Any] = (), *, timeout_s: float, wall_s: float | None = None
+    ) -> Any:
         """Run `function(*args)` in a worker and return its result.
 
-        Cancelling the awaiting task kills the worker. Calls beyond `count` wait for a free process; `timeout_s` counts
+        Cancelling the awaiting task kills the worker. Calls beyond `count` wait for a free process; both limits count
         from when the function starts, so neither waiting nor imports are charged to it.
 
+        Args:
+            timeout_s: seconds of CPU time (user and system) of the worker process, its threads together.
+            wall_s: seconds of wall-clock time, for what waits or sleeps; None: 60, and 30 for each of `timeout_s`.
+
         Raises:
-            CallTimedOut: it ran for `timeout_s` and was killed.
+            CallTimedOut: it reached one of its limits and was killed; `facts["clock"]` is `cpu` or `wall`.
             CallCrashed: its process died, or the pool was closed.
             CallFailed: it raised, cannot be imported, or returned something that JSON cannot hold.
             TTSError: one that the function itself raised, unchanged.
             InvalidParameter: a malformed name, a limit that is not positive, or arguments that JSON cannot hold.
         """
-        job = self._submit(function, args, timeout_s)
+        job = self._submit(function, args, timeout_s, wall_s)
         try:
             return await asyncio.wrap_future(job.future)
         except asyncio.CancelledError:
             job.abandon()
             raise
 
-    def call_sync(self, function: str, args: Sequence[Any] = (), *, timeout_s: float) -> Any:
+    def call_sync(
+        self, function: str, args: Sequence[Any] = (), *, timeout_s: float, wall_s: float | None = None
+    ) -> Any:
         """`call` for code without an event loop: blocks this thread. An interrupt kills the worker."""
-        job = self._submit(function, args, timeout_s)
+        job = self._submit(function, args, timeout_s, wall_s)
         try:
             return job.future.result()
         except (KeyboardInterrupt, SystemExit):
@@ -149,18 +161,21 @@ class Workers:
     ) -> None:
         await self.aclose()
 
-    def _submit(self, function: str, args: Sequence[Any], timeout_s: float) -> _Job:
+    def _submit(self, function: str, args: Sequence[Any], timeout_s: float, wall_s: float | None) -> _Job:
         module, _, qualname = function.partition(":")
         if not module or not qualname:
             raise InvalidParameter(f"function must be 'module:qualname', but got {function!r}", name="function")
-        if not 0 < timeout_s < math.inf:
-            raise InvalidParameter(f"timeout_s must be positive and finite, but got {timeout_s}", name="timeout_s")
+        if wall_s is None:
+            wall_s = _WALL_LEAST_S + _WALL_FACTOR * timeout_s
+        for name, limit_s in (("timeout_s", timeout_s), ("wall_s", wall_s)):
+            if not 0 < limit_s < math.inf:
+                raise InvalidParameter(f"{name} must be positive and finite, but got {limit_s}", name=name)
         try:
             order = msgspec.json.encode(_Order(function, tuple(args), timeout_s))
         except (TypeError, ValueError, RecursionError) as error:
             message = f"the arguments of {function} must be JSON-like values: {error}"
             raise InvalidParameter(message, name="args", function=function) from error
-        job = _Job(function, order, timeout_s)
+        job = _Job(function, order, timeout_s, wall_s)
         with self._lock:
             if self._closed:
                 raise CallCrashed(f"{function} was called after its workers were closed", function=function)
@@ -233,10 +248,11 @@ class _Reaper:
 class _Job:
     """One call, and the process that it is running in while it is."""
 
-    def __init__(self, function: str, order: bytes, timeout_s: float) -> None:
+    def __init__(self, function: str, order: bytes, timeout_s: float, wall_s: float) -> None:
         self.function = function
         self.order = order
         self.timeout_s = timeout_s
+        self.wall_s = wall_s
         self.future: Future[Any] = Future()
         self._lock = threading.Lock()
         self._process: _Process | None = None
@@ -266,23 +282,32 @@ class _Job:
                 self._process = None
 
     def _exchange(self, process: _Process) -> Any:
-        limit_s = _START_LIMIT_S
+        started = False
         try:
-            process.send(self.order, limit_s)
-            process.receive(limit_s)  # the function is imported and about to run
-            limit_s = self.timeout_s
-            reply = msgspec.json.decode(process.receive(limit_s), type=_Reply)
+            process.send(self.order, _START_LIMIT_S)
+            process.receive(_START_LIMIT_S)  # the function is imported and about to run
+            started = True
+            reply = msgspec.json.decode(process.receive(self.wall_s), type=_Reply)
         except TimeoutError:
             process.end()
-            if limit_s is not self.timeout_s:
-                raise self._crashed(f"could not be imported within {limit_s:g} s") from None
-            message = f"{self.function} ran for {limit_s:g} s, its limit, and was killed"
-            raise CallTimedOut(message, function=self.function, timeout_s=limit_s) from None
+            if not started:
+                raise self._crashed(f"could not be imported within {_START_LIMIT_S:g} s") from None
+            raise self._timed_out("wall") from None
         except (EOFError, msgspec.DecodeError):
-            raise self._crashed(process.end()) from None
+            status = process.end()
+            if started and status == -signal.SIGPROF:
+                raise self._timed_out("cpu") from None
+            raise self._crashed(_how_ended(status)) from None
         if reply.error is not None:
             raise reply.error.rebuild()
         return reply.value
+
+    def _timed_out(self, clock: str) -> CallTimedOut:
+        used = f"has used {self.timeout_s:g} s of CPU time, its limit,"
+        if clock == "wall":
+            used = f"had not ended after {self.wall_s:g} s, nor used the {self.timeout_s:g} s of CPU time it may use,"
+        facts = {"function": self.function, "timeout_s": self.timeout_s, "clock": clock}
+        return CallTimedOut(f"{self.function} {used} and was killed", **facts)
 
     def _crashed(self, how: str) -> CallCrashed:
         if self._stopped:
@@ -325,8 +350,8 @@ class _Process:
             with contextlib.suppress(ProcessLookupError, PermissionError):  # it ended just now
                 os.killpg(self._popen.pid, signal.SIGKILL)
 
-    def end(self) -> str:
-        """Kill it, wait until it is gone, and say how it ended."""
+    def end(self) -> int:
+        """Kill it, wait until it is gone, and return its exit status: negative for a signal's number."""
         self.kill()
         status = self._popen.wait()
         if self._reaper is not None:
@@ -335,9 +360,7 @@ class _Process:
         for pipe in (self._popen.stdin, self._popen.stdout):
             if pipe is not None:
                 pipe.close()
-        if status < 0:
-            return f"was killed by {signal.Signals(-status).name}"
-        return f"ended its process with exit status {status}"
+        return status
 
     def send(self, data: bytes, limit_s: float) -> None:
         """Raises TimeoutError, or EOFError if the process is gone."""
@@ -370,6 +393,12 @@ class _Process:
         return b"".join(parts)
 
 
+def _how_ended(status: int) -> str:
+    if status < 0:
+        return f"was killed by {signal.Signals(-status).name}"
+    return f"ended its process with exit status {status}"
+
+
 def serve() -> None:
     """The worker's side: read an order, import its function, say so, run it, reply; until the pipe closes."""
     memory_bytes, parent = int(sys.argv[1]), int(sys.argv[2])
@@ -391,15 +420,17 @@ def _carry_out(order: _Order, started: Callable[[], None]) -> bytes:
     ready = False
     try:
         function = _resolve(order.function)
-        _limit_cpu(order.timeout_s)
         started()
         ready = True
+        _limit_cpu(order.timeout_s)
         return msgspec.json.encode(_Reply(function(*order.args)))
     except TTSError as error:
         info = ErrorInfo.of(error)
     except BaseException as error:  # SystemExit and a library's own BaseExceptions are this call's failures too
         message = f"{order.function} raised {type(error).__name__}: {error}"[:2_000]
         info = ErrorInfo("CallFailed", message, {"function": order.function, "error": type(error).__name__})
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
     if not ready:
         started()
     return msgspec.json.encode(_Reply(error=info))
@@ -453,7 +484,7 @@ def _cpus() -> int:
 
 def _die_with(parent: int) -> None:
     """Linux kills this process with its parent, even inside a computation. Elsewhere the closed pipe ends it between
-    calls, and the CPU limit of the call it is in."""
+    calls, and within a call the limit of CPU time, which needs no parent."""
     if sys.platform == "linux":
         import ctypes
 
@@ -473,8 +504,7 @@ def _limit_memory(memory_bytes: int) -> None:
 
 
 def _limit_cpu(timeout_s: float) -> None:
-    import resource
-
-    limit_s = int(min(time.process_time() + timeout_s, 2.0**31)) + _CPU_GRACE_S
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_CPU, (limit_s, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+    """Have the kernel end this process once it has used so much more CPU time, whatever it is computing then."""
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends the process; the function called before may have caught it
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGPROF})
+    signal.setitimer(signal.ITIMER_PROF, timeout_s)

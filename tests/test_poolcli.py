@@ -53,6 +53,13 @@ def test_import_info_and_replay_follow_one_another(tts, tmp_path):
     assert (tmp_path / "run" / "report.csv").read_text().count("\n") == 4
 
 
+def test_without_a_report_a_replay_writes_its_outcomes_alone(tts, tmp_path):
+    code, out, _ = tts("replay", "some.jsonl", "-s", "single", "--no-report", "--out", "run")
+    assert code == 0
+    assert "single" in out and "report" not in out
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"outcomes.jsonl"}
+
+
 def test_json_is_for_programs(tts):
     code, out, _ = tts("pool", "info", "some.jsonl", "--json")
     assert code == 0

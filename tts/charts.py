@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -44,12 +45,13 @@ class Picture(NamedTuple):
     caption: str
     spec: dict[str, Any]
 
-    def png(self) -> bytes:
-        """At twice the screen's resolution."""
-        return vl_convert.vegalite_to_png(self.spec, vl_version=_VEGA_LITE, scale=2)
-
     def svg(self) -> str:
         return vl_convert.vegalite_to_svg(self.spec, vl_version=_VEGA_LITE)
+
+
+def png_of(svg: str) -> bytes:
+    """A picture at twice the screen's resolution."""
+    return vl_convert.svg_to_png(svg, scale=2)
 
 
 def pictures(rows: Sequence[Row]) -> list[Picture]:
@@ -88,21 +90,33 @@ def _usd(rows: Sequence[Row]) -> Callable[[Row], float | None]:
     return lambda row: row.usd if known else None
 
 
-def embedded(pictures: Sequence[Picture]) -> str:
-    """Headings, captions and charts as HTML, with all the JavaScript they need inside (about 0.9 MB)."""
+def embedded(pictures: Sequence[Picture], svgs: Mapping[str, str]) -> str:
+    """Headings, captions and charts as HTML, with all the JavaScript they need inside (about 0.9 MB).
+
+    Args:
+        svgs: each picture's, by its name.
+    """
     parts = [
         f"<section><h2>{p.title}</h2>\n<p>{p.caption}</p>\n"
-        f'<figure id="{p.name}" role="img" aria-label="{p.title}">{p.svg()}</figure></section>'
+        f'<figure id="{p.name}" role="img" aria-label="{p.title}">{svgs[p.name]}</figure></section>'
         for p in pictures
     ]
     specs = json.dumps({p.name: p.spec for p in pictures}).replace("<", "\\u003c")  # no name can close the script
-    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", _VEGA_LITE).replace("</script", "<\\/script")
     live = (
         f"for (const [name, spec] of Object.entries({specs}))\n"
         '  vegaEmbed("#" + name, spec, {actions: false, renderer: "svg"})\n'
         '    .then(() => { document.getElementById(name).dataset.live = "yes"; });'
     )
-    return "\n".join([*parts, f'<script type="module">{bundle}</script>', f'<script type="module">{live}</script>'])
+    return "\n".join(
+        [*parts, f'<script type="module">{_vega_embed()}</script>', f'<script type="module">{live}</script>']
+    )
+
+
+@cache
+def _vega_embed() -> str:
+    """The script that draws live charts; to bundle it takes seconds, so once a process is enough."""
+    bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", _VEGA_LITE)
+    return bundle.replace("</script", "<\\/script")
 
 
 class Point(NamedTuple):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, cast
 import typer
 
 from tts.advicecli import advise_app
-from tts.poolcli import Allocators, pool_app, print_json, replay
+from tts.poolcli import Allocators, Report, pool_app, print_json, replay
 
 if TYPE_CHECKING:
     from tts.errors import TTSError
@@ -222,6 +222,7 @@ def sweep(
     threads: Threads = None,
     cluster: ClusterName = "local",
     address: Address = None,
+    report: Report = True,
     json: Json = False,
 ) -> None:
     """Run strategies x budgets x seeds, and show what each extra token buys."""
@@ -252,6 +253,7 @@ def sweep(
         seeds=seeds,
         sampling=_sampling(temperature, top_p, top_k, min_p, max_tokens, stop),
         out=out,
+        report=report,
         watcher=display,
         base_url=base_url,
         model=model,

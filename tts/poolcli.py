@@ -22,6 +22,9 @@ Allocators = Annotated[
         "--allocator", "-a", help="Who shares a budget out among problems: marginal, uniform, equal ... Repeatable."
     ),
 ]
+Report = Annotated[
+    bool, typer.Option("--report/--no-report", help="Report in the folder: page, pictures, CSV and JSON.")
+]
 Text = Annotated[bool, typer.Option("--text/--no-text", help="Keep the samples' texts.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -154,6 +157,7 @@ def replay(
     price_out: Annotated[float | None, typer.Option("--price-out", help="USD per million generated tokens.")] = None,
     model_config: Annotated[Path | None, typer.Option("--model-config", help="config.json, to count FLOPs.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for outcomes and report.")] = None,
+    report: Report = True,
     json: Json = False,
 ) -> None:
     """Replay strategies over recorded samples, in virtual time: what they would buy, without a GPU."""
@@ -181,6 +185,7 @@ def replay(
         max_tokens=max_tokens,
         verifier_tokens=_named_counts(verifier_tokens or []),
         out=out,
+        report=report,
         price_in=price_in,
         price_out=price_out,
         model_config=model_config,

@@ -345,7 +345,7 @@ def write_illustrated(
     """
     try:
         pictures = draw()
-        from tts.charts import embedded
+        from tts.charts import embedded, png_of
     except ImportError as error:
         written = _write(folder, {**files, name: html("")})
         raise MissingExtra(
@@ -355,9 +355,10 @@ def write_illustrated(
             written=[str(path) for path in written.values()],
         ) from error
     drawn: dict[str, str | bytes] = dict(files)
-    for picture in pictures:
-        drawn[f"{picture.name}.png"], drawn[f"{picture.name}.svg"] = picture.png(), picture.svg()
-    drawn[name] = html(embedded(pictures) if pictures else f"<p>{nothing}</p>")
+    svgs = {picture.name: picture.svg() for picture in pictures}
+    for picture, svg in svgs.items():
+        drawn[f"{picture}.png"], drawn[f"{picture}.svg"] = png_of(svg), svg
+    drawn[name] = html(embedded(pictures, svgs) if pictures else f"<p>{nothing}</p>")
     return _write(folder, drawn)
 
 

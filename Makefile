@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test chaos lint types clean
+.PHONY: demo test test-system chaos lint types clean
 
 demo: $(VENV)/.ready
 	@rm -rf demo-run
@@ -16,10 +16,15 @@ demo: $(VENV)/.ready
 	  --strategy sequential_revision:chains=1,rounds=1,2,3,4 \
 	  --max-tokens 160 --temperature 0.8 --out demo-run
 
+# Each file's tests stay in one process, which share what they have set up.
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not system" -n 2 --dist loadfile
 
-# Twenty rounds of actors that die every second and a node that dies half-way; `make test` has one.
+# Ray, a browser, the wheel, processes killed at random points: one at a time.
+test-system: $(VENV)/.ready
+	$(BIN)/python -m pytest -m system
+
+# Twenty rounds of actors that die every second and a node that dies half-way; `make test-system` has one.
 chaos: $(VENV)/.ready
 	TTS_CHAOS_ROUNDS=20 $(BIN)/python -m pytest tests/test_chaos.py
 

@@ -1,17 +1,26 @@
-"""What tests of the Ray cluster share: one cluster of three nodes on this machine, started when first asked for."""
+"""What tests share: one thread for linear algebra, pictures that are not drawn, a Ray cluster, a browser."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 from typing import Any
 
 import pytest
 
+# Small matrices are slower on two threads than on one, and two processes run tests side by side. Read on its import.
+assert "numpy" not in sys.modules
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[Any]:
-    """A `ray.cluster_utils.Cluster` of three nodes; this process is connected to it."""
+    """A `ray.cluster_utils.Cluster` of three nodes on this machine, started when first asked for; this process is
+    connected to it."""
     os.environ["RAY_AUTH_MODE"] = "disabled"
     from tts.clusters.environment import prepare
 
@@ -26,3 +35,48 @@ def ray_cluster() -> Iterator[Any]:
     yield cluster
     ray.shutdown()
     cluster.shutdown()
+
+
+@pytest.fixture(scope="session")
+def browser() -> str:
+    """The path of Chromium or Chrome. Without one its tests fail: a skipped law is an unchecked one."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+    if found is None:
+        pytest.fail("the tests of pages need Chromium or Chrome: install one, or run `make test`, which does without")
+    return found
+
+
+@pytest.fixture(scope="session", autouse=True)
+def drawing() -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """Inside `with drawing():` reports have real pictures. Elsewhere these are empty: drawing takes seconds a report,
+    and few tests look."""
+    try:
+        import vl_convert
+    except ImportError:  # without the extra `report` nothing is drawn anyway
+        yield nullcontext
+        return
+    empty: dict[str, Callable[..., object]] = {
+        "vegalite_to_svg": lambda spec, **_: "<svg></svg>",
+        "svg_to_png": lambda svg, **_: b"\x89PNG",
+        "javascript_bundle": lambda script, version: script,
+    }
+    real = {name: getattr(vl_convert, name) for name in empty}
+    real["javascript_bundle"] = cache(real["javascript_bundle"])
+
+    def use(functions: dict[str, Callable[..., object]]) -> None:
+        for name, function in functions.items():
+            setattr(vl_convert, name, function)
+        if charts := sys.modules.get("tts.charts"):
+            charts._vega_embed.cache_clear()
+
+    @contextmanager
+    def drawn() -> Iterator[None]:
+        use(real)
+        try:
+            yield
+        finally:
+            use(empty)
+
+    use(empty)
+    yield drawn
+    use(real)

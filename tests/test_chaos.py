@@ -1,6 +1,6 @@
 """Actors die every second and a node half-way, and the result is that of an undisturbed run.
 
-One round here; `make chaos` runs twenty, each with another seed.
+One round in `make test-system`; `make chaos` runs twenty, each with another seed.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from tts.testing.engine import FakeEngine
 from tts.testing.replies import arithmetic
 from tts.types import Cost, Problem
 
+pytestmark = pytest.mark.system
+
 ROUNDS = int(os.environ.get("TTS_CHAOS_ROUNDS", "1"))
 PROBLEMS = [Problem(f"p{i}", f"What is {17 + i} + {25 * i}?") for i in range(200)]
 TEXT = "best_of_n:n=16,verifier=judge"
@@ -37,7 +39,6 @@ def undisturbed() -> dict[str, str | None]:
         return {search: result.answer for search, result in simulated.run(TEXT, PROBLEMS)[1].items()}
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", range(ROUNDS))
 def test_actors_die_every_second_and_a_node_half_way(
     seed: int, ray_cluster: Any, undisturbed: dict[str, str | None], capfd: pytest.CaptureFixture[str]

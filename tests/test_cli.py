@@ -7,7 +7,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from tts import cli
@@ -83,6 +85,17 @@ def test_a_sweep_prints_a_row_a_cell_and_writes_its_report(tts: Tts, tmp_path: P
         assert (tmp_path / "run" / name).stat().st_size > 0
 
 
+def test_without_a_report_a_sweep_prints_its_table_alone_and_the_report_can_be_made_later(
+    tts: Tts, tmp_path: Path
+) -> None:
+    ran = tts("sweep", SUMS, "-s", "majority_vote:n=2,4", "--no-report", "--out", "run")
+    assert ran.code == 0, ran.err
+    assert "majority_vote:n=4" in ran.out and "report" not in ran.out
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {JOURNAL, "outcomes.jsonl", "problems.jsonl"}
+    assert tts("report", "run", url=False).code == 0
+    assert (tmp_path / "run" / "report.html").is_file() and (tmp_path / "run" / "accuracy.png").is_file()
+
+
 def test_a_sweep_done_again_in_the_same_folder_pays_nothing(tts: Tts, engine: FakeEngine) -> None:
     first = tts("sweep", SUMS, "-s", "majority_vote:n=2,4", "--out", "run", "--json")
     before = engine.stats().requests
@@ -120,16 +133,23 @@ def test_doctor_tries_the_endpoint_and_reports_what_it_saw(tts: Tts) -> None:
 
 
 def test_a_first_interrupt_finishes_what_is_in_flight_and_the_command_resumes(tmp_path: Path) -> None:
-    with FakeEngine(arithmetic(per_token_s=0.02)) as slow:
+    sums, interrupted = arithmetic(), False
+
+    def script(request: dict[str, Any]) -> Reply:
+        """So slow that the sweep cannot be over before it is interrupted, on however busy a machine."""
+        return msgspec.structs.replace(sums(request), per_token_s=0.0 if interrupted else 0.3)
+
+    with FakeEngine(script) as slow:
         command = [sys.executable, "-m", "tts", "sweep", "arithmetic?size=30&seed=7", "-s", "majority_vote:n=4",
-                   "--base-url", slow.base_url, "-c", "8", "--out", str(tmp_path / "run")]  # fmt: skip
+                   "--base-url", slow.base_url, "-c", "8", "--no-report", "--out", str(tmp_path / "run")]  # fmt: skip
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        assert slow.wait(lambda s: s.requests > 20, 30)
+        assert slow.wait(lambda s: s.requests > 20, 100)
         process.send_signal(2)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=100)
         assert process.returncode == 130, err
         assert "in flight" in err and "repeat the command" in err
         assert slow.stats().left == 0
+        interrupted = True
         done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
     assert "resuming" in done.stderr
@@ -139,28 +159,28 @@ def test_a_first_interrupt_finishes_what_is_in_flight_and_the_command_resumes(tm
 def test_a_second_interrupt_aborts_and_books_what_was_lost(tmp_path: Path) -> None:
     with FakeEngine(arithmetic(per_token_s=0.5)) as slow:
         command = [sys.executable, "-m", "tts", "sweep", "arithmetic?size=30&seed=7", "-s", "majority_vote:n=4",
-                   "--base-url", slow.base_url, "-c", "8", "--out", str(tmp_path / "run")]  # fmt: skip
+                   "--base-url", slow.base_url, "-c", "8", "--no-report", "--out", str(tmp_path / "run")]  # fmt: skip
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        assert slow.wait(lambda s: s.open_streams >= 8 and s.tokens >= 8, 30)
+        assert slow.wait(lambda s: s.open_streams >= 8 and s.tokens >= 8, 100)
         process.send_signal(2)
         assert process.stderr is not None
         while "in flight (" not in process.stderr.readline():
             pass
         process.send_signal(2)
-        out, err = process.communicate(timeout=30)
-        assert slow.wait(lambda s: s.open_streams == 0, 5)
+        out, err = process.communicate(timeout=100)
+        assert slow.wait(lambda s: s.open_streams == 0, 100)
     assert process.returncode == 130, err
     assert "lost in a crash or an abort: 8 requests" in out
 
 
 def test_an_interrupt_of_solve_says_what_was_paid_and_how_to_go_on(tmp_path: Path) -> None:
-    with FakeEngine(arithmetic(per_token_s=0.05)) as slow:
+    with FakeEngine(arithmetic(per_token_s=0.3)) as slow:
         command = [sys.executable, "-m", "tts", "solve", "What is 19 + 23?", "-s", "majority_vote:n=40",
                    "--base-url", slow.base_url, "-c", "4", "--out", str(tmp_path / "run")]  # fmt: skip
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        assert slow.wait(lambda s: s.requests > 6, 30)
+        assert slow.wait(lambda s: s.requests > 6, 100)
         process.send_signal(15)  # a scheduler's SIGTERM is minded like Ctrl-C
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=100)
     assert process.returncode == 130, err
     assert "paid so far" in err and str(tmp_path / "run") in err
 
@@ -229,7 +249,7 @@ def test_help_is_there_for_every_command_without_importing_the_heavy_half() -> N
 
 
 def test_no_colour_and_no_terminal_give_plain_lines(engine: FakeEngine, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tts", "sweep", SUMS, "-s", "single", "--base-url", engine.base_url]
+    command = [sys.executable, "-m", "tts", "sweep", SUMS, "-s", "single", "--no-report", "--base-url", engine.base_url]
     environment = {**os.environ, "NO_COLOR": "1"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -383,7 +403,8 @@ def test_a_full_disk_is_named_and_what_was_written_stays_readable(engine: FakeEn
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))\n"
         "from tts.cli import main\nmain(sys.argv[1:])\n"
     )
-    command = ["sweep", "arithmetic?size=40", "-s", "majority_vote:n=8", "--base-url", engine.base_url, "--out", "run"]
+    command = ["sweep", "arithmetic?size=40", "-s", "majority_vote:n=8", "--base-url", engine.base_url]
+    command += ["--no-report", "--out", "run"]
     done = subprocess.run(
         [sys.executable, "-c", program, *command], cwd=tmp_path, capture_output=True, text=True, check=False
     )

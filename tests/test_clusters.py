@@ -47,7 +47,7 @@ FIRST_COME = ["first_finish:n=5,k=2"]
 ENDS = Finished | Scored | Failed | Cancelled | Refused
 
 
-@pytest.fixture(scope="module", params=["simulated", "local", "ray"])
+@pytest.fixture(scope="module", params=["simulated", "local", pytest.param("ray", marks=pytest.mark.system)])
 def carrier(request: pytest.FixtureRequest) -> Iterator[Carrier]:
     spec = None
     if request.param == "ray":

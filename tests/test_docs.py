@@ -17,9 +17,6 @@ BLOCK = re.compile(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```$", re.MULTILINE | re.D
 README = BLOCK.findall((ROOT / "README.md").read_text())
 
 
-pytest.importorskip("xllamacpp", reason="the extra `local` is not installed", exc_type=ImportError)
-
-
 @pytest.fixture
 def workplace(tmp_path: Path) -> Path:
     """A folder with the files that the README writes, and a problem file as it describes one."""
@@ -38,11 +35,13 @@ def run(command: list[str], folder: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("text", [t for kind, name, t in README if kind == "python" and not name])
 def test_every_python_example_of_the_readme_runs(text: str, workplace: Path) -> None:
     assert run([sys.executable, "-c", text], workplace).strip()
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("text", [t for kind, _, t in README if kind == "sh" and "make " not in t])
 def test_every_shell_example_of_the_readme_runs(text: str, workplace: Path) -> None:
     with FakeEngine() as engine:
@@ -50,6 +49,7 @@ def test_every_shell_example_of_the_readme_runs(text: str, workplace: Path) -> N
         assert run(["sh", "-ec", text], workplace).strip()
 
 
+@pytest.mark.system
 def test_the_contract_example_of_the_readme_passes(workplace: Path) -> None:
     run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_longest_vote.py"], workplace)
 

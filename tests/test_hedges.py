@@ -91,6 +91,7 @@ def test_two_that_show_a_token_at_once_do_not_cancel_each_other() -> None:
     assert isinstance(event, Finished) and event.id == "s"
 
 
+@pytest.mark.system
 def test_engines_that_stall_and_go_on_together_lose_no_sample(ray_cluster: Any) -> None:
     spec = ClusterSpec(address=ray_cluster.address, generators={"count": 2}, verifiers={"count": 1}, hedge_after_s=0.3)
     script = arithmetic(error_rate=0.4, first_byte_s=1.0, per_token_s=0.02)
@@ -119,6 +120,7 @@ def test_the_first_to_show_a_token_is_kept_and_the_other_cancelled() -> None:
     assert hedges.lost == {"s": Usage(1, 5)}
 
 
+@pytest.mark.system
 def test_a_straggler_is_asked_for_elsewhere_and_what_that_cost_is_booked(ray_cluster: Any) -> None:
     spec = ClusterSpec(address=ray_cluster.address, generators={"count": 2}, verifiers={"count": 1}, hedge_after_s=0.3)
     script = arithmetic(error_rate=0.4)

@@ -81,7 +81,7 @@ def test_an_actor_observes_exactly_what_ended_with_a_result_and_was_timed(monkey
     }
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.system
 def test_a_run_s_counters_gauges_and_histograms_are_exported_in_base_units() -> None:
     import json
     import re

@@ -4,13 +4,13 @@ import csv
 import json
 import random
 import re
-import subprocess
 import sys
 
 import numpy as np
 import pytest
-from test_report import CHROMIUM, Page, browse
+from test_report import Page, browse
 
+from tts import cli
 from tts.errors import BadPool, InvalidParameter, MissingExtra, UnknownName
 from tts.estimators import Grid, best_of, coverage, majority, shortest
 from tts.pool import Pool, Sample
@@ -61,10 +61,11 @@ def found(pool):
 
 
 @pytest.fixture(scope="module")
-def report(pool, tmp_path_factory):
+def report(pool, tmp_path_factory, drawing):
     if altair is None:
         pytest.skip("needs the extra `report` (altair)")
-    return pool_report(pool, tmp_path_factory.mktemp("report"), price_in=1, price_out=4)
+    with drawing():
+        return pool_report(pool, tmp_path_factory.mktemp("report"), price_in=1, price_out=4)
 
 
 def of(found, method, model="tiny"):
@@ -359,26 +360,31 @@ def test_names_cannot_become_markup(tmp_path):
 
 
 @needs_altair
-def test_the_command_prints_the_table_and_writes_the_report(tmp_path):
+def test_the_command_prints_the_table_and_writes_the_report(tmp_path, capsys):
     path = write_pool(pool_of("tiny", "small", samples=4), tmp_path / "made.parquet")
-    command = [sys.executable, "-m", "tts", "pool", "report", str(path), "--out", str(tmp_path / "out")]
-    done = subprocess.run([*command, "-m", "tiny"], capture_output=True, text=True, check=True)
-    assert re.search(r"tiny +12 +4 ", done.stdout)
-    assert "small" not in done.stdout
-    assert "frontier: " in done.stdout
+    command = ["pool", "report", str(path), "--out", str(tmp_path / "out")]
+    assert exit_code_of([*command, "-m", "tiny"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"tiny +12 +4 ", out)
+    assert "small" not in out
+    assert "frontier: " in out
     assert (tmp_path / "out" / "pool.html").is_file()
-    wrong = subprocess.run([*command, "-m", "tinny"], capture_output=True, text=True, check=False)
-    assert wrong.returncode != 0
-    assert "tinny" in wrong.stderr + wrong.stdout
-    assert "Traceback" not in wrong.stderr
+    assert exit_code_of([*command, "-m", "tinny"]) != 0
+    assert "tinny" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium or Chrome")
-def test_a_real_browser_draws_the_charts_and_asks_the_network_for_nothing(report, tmp_path):
+def exit_code_of(arguments):
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(arguments)
+    return exit_.value.code or 0
+
+
+@pytest.mark.system
+def test_a_real_browser_draws_the_charts_and_asks_the_network_for_nothing(report, browser, tmp_path):
     page = tmp_path / "pool.html"  # without the policy, under which the browser would not even try
     page.write_text(re.sub(r"<meta http-equiv[^>]*>", "", report["pool.html"].read_text()))
-    assert browse(page, tmp_path)[1] == set()
-    document, asked = browse(report["pool.html"], tmp_path)
+    assert browse(browser, page, tmp_path)[1] == set()
+    document, asked = browse(browser, report["pool.html"], tmp_path)
     assert asked == set()
     assert document.count('data-live="yes"') == len([name for name in report if name.endswith(".png")])
     drawn = plain(document)

@@ -38,6 +38,8 @@ from tts.testing.engine import FakeEngine
 from tts.testing.replies import Reply, arithmetic, last_user_text
 from tts.types import Message, Problem, Sampling
 
+pytestmark = pytest.mark.system
+
 PROBLEMS = [Problem(f"p{i}", f"What is {17 + i} + {25 * i}?") for i in range(24)]
 SCRIPT = arithmetic(error_rate=0.4, per_token_s=0.03)
 ONE = {"generators": {"count": 1}, "verifiers": {"count": 1}}
@@ -175,7 +177,6 @@ def test_a_replica_that_disappears_and_returns_loses_its_work_and_gets_it_back(
     assert len(results) == len(expected)
 
 
-@pytest.mark.timeout(180)
 def test_a_killed_driver_takes_its_actors_along_and_the_same_command_goes_on(tmp_path: Path) -> None:
     out = tmp_path / "run"
     with FakeEngine(arithmetic(per_token_s=0.05)) as engine:
@@ -229,7 +230,6 @@ def test_leaving_a_race_closes_every_loser_on_every_actor(ray_cluster: Any) -> N
     assert not conductor.ledger.reservations
 
 
-@pytest.mark.timeout(180)
 def test_a_storm_of_ten_thousand_submits_and_cancels_leaves_nothing_in_flight(ray_cluster: Any) -> None:
     from tts.clusters.ray import open_ray
 
@@ -515,9 +515,7 @@ def test_a_text_longer_than_ray_passes_inline_arrives_whole(ray_cluster: Any) ->
     assert solved.text == "".join(words)
 
 
-@pytest.mark.timeout(180)
 def test_an_actor_whose_engine_dies_goes_with_it_and_another_takes_over(ray_cluster: Any) -> None:
-    pytest.importorskip("xllamacpp", reason="the extra `local` is not installed", exc_type=ImportError)
     with Carrier("ray", SCRIPT, [], spec_of(ray_cluster)) as carrier:
         (before,) = members(carrier, "generator")
 

@@ -2,7 +2,6 @@ import csv
 import json
 import random
 import re
-import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -85,8 +84,9 @@ def rows():
 
 
 @pytest.fixture(scope="module")
-def report(rows, tmp_path_factory):
-    return write_report(tmp_path_factory.mktemp("report"), rows, FACTS)
+def report(rows, tmp_path_factory, drawing):
+    with drawing():
+        return write_report(tmp_path_factory.mktemp("report"), rows, FACTS)
 
 
 def test_a_row_holds_means_per_problem_and_an_interval_over_problems():
@@ -169,9 +169,10 @@ def test_the_page_says_who_owns_the_frontier(tmp_path):
     ]
 
 
-def test_dollars_are_drawn_only_where_every_cell_knows_them(tmp_path):
+def test_dollars_are_drawn_only_where_every_cell_knows_them(tmp_path, drawing):
     known = [outcome(f"p{i}", cell="a", correct=i < 1, usd=0.0025) for i in range(3)]
-    files = write_report(tmp_path / "known", summarise(known), {})
+    with drawing():
+        files = write_report(tmp_path / "known", summarise(known), {})
     assert {"dollars.png", "dollars.svg"} < set(files)
     assert "$0.00" in files["dollars.svg"].read_text()
     mixed = [*known, *(outcome(f"p{i}", cell="b", usd=None) for i in range(3))]
@@ -326,33 +327,30 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, rows):
         write_report(tmp_path / "taken", rows, FACTS)
 
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-
-
-def browse(page, folder):
+def browse(browser, page, folder):
     """The page's document after its scripts have run, and the addresses that it asked for."""
     log = folder / "net.json"
     switches = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
     switches += ["--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={folder / 'profile'}"]
     switches += ["--virtual-time-budget=20000", f"--log-net-log={log}", "--dump-dom", page.as_uri()]
-    done = subprocess.run([CHROMIUM, *switches], capture_output=True, text=True, timeout=100, check=True)
+    done = subprocess.run([browser, *switches], capture_output=True, text=True, timeout=100, check=True)
     events = [event.get("params", {}) for event in json.loads(log.read_text())["events"]]
     # What the browser asks for on its own account has no origin; what a page asks for has one, if an opaque one.
     asked = {e["url"] for e in events if "url" in e and e.get("initiator", "not an origin") != "not an origin"}
     return done.stdout, {url for url in asked if not url.startswith(("file:", "data:"))}
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium or Chrome")
-def test_a_real_browser_draws_the_charts_and_asks_the_network_for_nothing(report, tmp_path):
+@pytest.mark.system
+def test_a_real_browser_draws_the_charts_and_asks_the_network_for_nothing(report, browser, tmp_path):
     control = tmp_path / "control.html"
     control.write_text('<img src="http://example.invalid/x.png">')
-    assert browse(control, tmp_path)[1] == {"http://example.invalid/x.png"}
+    assert browse(browser, control, tmp_path)[1] == {"http://example.invalid/x.png"}
 
     page = tmp_path / "report.html"  # without the policy, under which the browser would not even try
     page.write_text(re.sub(r"<meta http-equiv[^>]*>", "", report["report.html"].read_text()))
-    assert browse(page, tmp_path)[1] == set()
+    assert browse(browser, page, tmp_path)[1] == set()
 
-    document, asked = browse(report["report.html"], tmp_path)
+    document, asked = browse(browser, report["report.html"], tmp_path)
     assert asked == set()
     assert document.count('data-live="yes"') == 3
     drawn = re.sub(r"<script.*?</script>", "", document, flags=re.DOTALL)

@@ -18,6 +18,8 @@ from tts.testing.engine import FakeEngine
 from tts.testing.replies import arithmetic
 from tts.types import Cost
 
+pytestmark = pytest.mark.system
+
 KILLS = 50
 ENDS = (Finished, Scored, Returned, Woke, Failed, Cancelled, Refused)
 REPEATABLE = ("single", "majority_vote:n=2,4", "best_of_n:n=4", "genrm:n=2", "sequential_revision:chains=2,rounds=3")
@@ -79,7 +81,7 @@ def samples(records: list[Record]) -> dict[str, str]:
     return found
 
 
-@pytest.mark.timeout(600)  # fifty starts of a process: on a busy machine they take minutes
+@pytest.mark.timeout(1800)  # fifty starts of a process: on a busy machine they take minutes
 def test_a_sweep_killed_at_fifty_random_points_ends_with_the_same_samples_each_exactly_once(tmp_path: Path) -> None:
     with FakeEngine(arithmetic(per_token_s=0.002)) as engine:
         whole = finish(engine.base_url, tmp_path / "whole", REPEATABLE)

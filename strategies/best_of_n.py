@@ -1,6 +1,5 @@
 """Best-of-N: sample N, score each, keep the best."""
 
-from tts.errors import BudgetExhausted
 from tts.run import Run
 from tts.selectors import named
 from tts.types import Candidate, Problem
@@ -41,12 +40,8 @@ async def best_of_n(
 async def _open_ended(run: Run, verifier: str) -> list[Candidate]:
     """As many as the budget holds together with their verifications; an allocator sees the scores as they come."""
     candidates: list[Candidate] = []
-    try:
-        async with run.finishing(n=None) as arriving:
-            async for candidate in arriving:
-                candidates.append(candidate)
-                await run.verify([candidate], verifier)
-    except BudgetExhausted:
-        if not candidates:
-            raise
+    async with run.finishing(n=None) as arriving:
+        async for candidate in arriving:
+            candidates.append(candidate)
+            await run.verify([candidate], verifier)
     return candidates

@@ -4,9 +4,10 @@ import re
 from typing import Literal
 
 from tts.bins import Policy, agreement, mean_score
-from tts.errors import AllFailed, InvalidParameter
+from tts.errors import InvalidParameter
 from tts.revisions import revise
 from tts.run import Run
+from tts.sampling import sample_until
 from tts.selectors import majority, named
 from tts.types import Candidate, Problem, Value
 from tts.votes import Equivalence, choose, equated
@@ -102,8 +103,6 @@ async def _go_on(problem: Problem, run: Run, arm: Arm, first: list[Candidate], a
     if arm.chains:
         begun = [first[i :: arm.chains] for i in range(arm.chains)]
         found = await run.gather(*(revise(problem, run, arm.rounds, attempts) for attempts in begun))
-        return [version for chain, _ in found for version in chain]
-    try:
-        return first + (await run.generate(n=arm.n - asked) if arm.n > asked else [])
-    except AllFailed:
-        return first
+        return [version for chain in found for version in chain]
+    more = arm.n - asked
+    return await sample_until(run, n=len(first) + more, size=more, begun=first) if more > 0 else first

@@ -1,7 +1,10 @@
 """Early-stopping self-consistency: sample in windows, stop when one is unanimous."""
 
-from tts.errors import AllFailed, BudgetExhausted, InvalidParameter
+from collections.abc import Sequence
+
+from tts.errors import InvalidParameter
 from tts.run import Run
+from tts.sampling import sample_until
 from tts.selectors import majority
 from tts.types import Candidate, Problem
 from tts.votes import Equivalence, choose, equated
@@ -24,19 +27,10 @@ async def esc(
     if window < 2 or (n is not None and n < 1):
         raise InvalidParameter(f"window must be at least 2 and n at least 1, but got {window} and {n}", name="window")
     run.fallback = majority
-    candidates: list[Candidate] = []
-    asked = 0
-    while n is None or asked < n:
-        count = window if n is None else min(window, n - asked)
-        asked += count
-        try:
-            new = await run.generate(n=count)
-        except (BudgetExhausted, AllFailed):
-            if not candidates:
-                raise
-            break
-        candidates += new
-        answers = {c.answer for c in (await equated(run, candidates, equivalence))[-len(new) :]}
-        if len(answers) == 1 and None not in answers and len(new) == window:
-            break
+
+    async def unanimous(candidates: Sequence[Candidate], latest: Sequence[Candidate]) -> bool:
+        answers = {c.answer for c in (await equated(run, candidates, equivalence))[-len(latest) :]}
+        return len(answers) == 1 and None not in answers and len(latest) == window
+
+    candidates = await sample_until(run, unanimous, n=n, size=window)
     return await choose(run, majority, candidates, equivalence)

@@ -1,7 +1,9 @@
 """Generative verification: S solutions, V verifications of each, then a weighted vote or the best."""
 
-from tts.errors import AllFailed, BudgetExhausted
+from collections.abc import Sequence
+
 from tts.run import Run
+from tts.sampling import sample_until
 from tts.selectors import named
 from tts.types import Candidate, Problem
 from tts.votes import Equivalence, choose
@@ -37,11 +39,11 @@ async def genrm(
         candidates = await run.generate(n=n)
         await run.verify(candidates, verifier, repeats=verifications)
         return await choose(run, select, candidates, equivalence)
-    try:
-        while True:  # one solution and its verifications at a time, so that no solution is left without
-            candidates = await run.generate()
-            await run.verify(candidates, verifier, repeats=verifications)
-    except (BudgetExhausted, AllFailed):
-        if not run.candidates:
-            raise
-    return await choose(run, select, run.candidates, equivalence)
+
+    async def verified(_: Sequence[Candidate], latest: Sequence[Candidate]) -> bool:
+        await run.verify(latest, verifier, repeats=verifications)
+        return False
+
+    # One solution and its verifications at a time, so that no solution is left without.
+    candidates = await sample_until(run, verified, n=None)
+    return await choose(run, select, candidates, equivalence)

@@ -1,9 +1,10 @@
 """Majority vote (self-consistency), with Adaptive-Consistency as its stopping rule."""
 
 from collections import Counter
+from collections.abc import Sequence
 
-from tts.errors import AllFailed, BudgetExhausted, InvalidParameter
 from tts.run import Run
+from tts.sampling import sample_until
 from tts.selectors import lead_probability, majority
 from tts.types import Candidate, Problem
 from tts.votes import Equivalence, choose, equated
@@ -33,34 +34,12 @@ async def majority_vote(
     """
     run.fallback = majority
     if stop_at is None:
-        candidates = await run.generate(n=n)
-    else:
-        candidates = await _until_safe(run, n, stop_at, batch, equivalence)
-    return await choose(run, majority, candidates, equivalence)
+        return await choose(run, majority, await run.generate(n=n), equivalence)
 
+    async def safe(candidates: Sequence[Candidate], latest: Sequence[Candidate]) -> bool:
+        return _safety(await equated(run, candidates, equivalence)) >= stop_at
 
-async def _until_safe(run: Run, n: int | None, stop_at: float, batch: int, equivalence: Equivalence) -> list[Candidate]:
-    if n is not None and n < 1:
-        raise InvalidParameter(f"n must be at least 1, but got {n}", name="n", value=n)
-    candidates: list[Candidate] = []
-    asked = 0
-    while n is None or asked < n:
-        count = batch if n is None else min(batch, n - asked)
-        asked += count
-        try:
-            candidates += await run.generate(n=count)
-        except BudgetExhausted:
-            if n is not None or not candidates:
-                raise
-            break
-        except AllFailed:
-            if not candidates and (n is None or asked >= n):
-                raise
-            if n is None:  # failures may cost nothing: an open count must not repeat them for ever
-                break
-        if _safety(await equated(run, candidates, equivalence)) >= stop_at:
-            break
-    return candidates
+    return await choose(run, majority, await sample_until(run, safe, n=n, size=batch), equivalence)
 
 
 def _safety(candidates: list[Candidate]) -> float:

@@ -37,9 +37,7 @@ async def sequential_revision(
         if value < 1:
             raise InvalidParameter(f"{name} must be at least 1, but got {value}", name=name, value=value)
     found = await run.gather(*(revise(problem, run, rounds) for _ in range(chains)))
-    versions = [version for chain, _ in found for version in chain]
-    if not versions:
-        raise next(error for _, error in found if error is not None)
+    versions = [version for chain in found for version in chain]
     if verifier is not None:
         await run.verify(versions, verifier)
     return await choose(run, select, versions, equivalence)

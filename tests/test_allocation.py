@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tts.actions import Finished, Generate, Refused, Request
-from tts.allocation import STOPPED, Allocator, Bid, Outlook, Pot, Standing
+from tts.allocation import Allocator, Bid, Outlook, Pot, Standing
 from tts.allocators.marginal import marginal
 from tts.budget import Limits
 from tts.clusters.simulated import SimulatedCluster, SyntheticWorld
@@ -18,6 +18,7 @@ from tts.errors import AllocatorCrashed
 from tts.journal import Allotted, Decided, Granted, History, Lost, Record, Repriced, Stopped, decode, encode
 from tts.outcome import Result
 from tts.registry import ALLOCATORS, allocator_of, strategy, verifier
+from tts.run import STOPPED
 from tts.runfolder import NoJournal
 from tts.testing import Disorder
 from tts.types import Candidate, Completion, Cost, Problem, Sampling, StrategySpec, Usage

@@ -565,8 +565,11 @@ def test_a_group_that_nobody_catches_is_reported_as_what_went_wrong_in_it() -> N
         finally:
             raise ValueError("while being cancelled")
 
+    async def crashed(run: Run) -> None:
+        raise KeyError("of its own")
+
     async def strategy(problem: Problem, run: Run) -> Candidate:
-        await run.gather(run.gather(starved(run)), broken(run))
+        await run.gather(run.gather(starved(run)), broken(run), crashed(run))
         return run.candidates[0]
 
     search = searching(strategy)
@@ -585,9 +588,32 @@ def test_a_chain_whose_samples_all_failed_is_reported_as_just_that() -> None:
         return run.candidates[0]
 
     search = searching(strategy)
-    a, _ = ids(search.start())
-    search.tell(failed(a))
+    a, b = ids(search.start())
+    assert search.tell(failed(a)) == []  # its sibling goes on
+    search.tell(failed(b))
     assert search.result.error is not None and search.result.error.type == "AllFailed"
+
+
+@pytest.mark.parametrize("share", [Limits(samples=5), Limits()])
+def test_a_chain_that_has_nothing_to_go_on_with_ends_alone_and_its_siblings_finish(share: Limits) -> None:
+    async def chain(run: Run) -> Candidate:
+        await run.generate()
+        return (await run.generate())[0]
+
+    async def strategy(problem: Problem, run: Run) -> Candidate:
+        found = await run.gather(*(chain(run) for _ in range(3)))
+        assert [candidate.id for candidate in found] == ["cell/p/1.0.2", "cell/p/1.1.2"]
+        return found[-1]
+
+    search = searching(strategy, share=share)
+    waiting, cancels = ids(search.start()), 0
+    while waiting:
+        fails = waiting[0] == "cell/p/1.2.2"
+        actions = search.tell((failed if fails else done)(waiting[0]))
+        waiting = waiting[1:] + ids(actions)
+        cancels += len(ids(actions, Cancel))
+    assert search.closed and cancels == 0
+    assert (search.exhausted, search.result.answer) == (share != Limits(), "7")
 
 
 def test_nested_gathers_start_cancel_and_number_their_actions_by_chain() -> None:
@@ -821,15 +847,18 @@ def test_a_deadline_must_be_in_the_future(seconds: float) -> None:
 # --- budgets
 
 
-def test_what_the_share_can_hold_comes_first_and_then_the_budget_is_exhausted_at_the_await() -> None:
+def test_what_the_share_can_hold_is_returned_and_the_result_says_that_there_would_have_been_more() -> None:
     caught: list[BudgetExhausted] = []
 
     async def strategy(problem: Problem, run: Run) -> Candidate:
+        assert not run.exhausted
+        found = await run.generate(n=5)
+        assert len(found) == 3 and run.exhausted
         try:
-            await run.generate(n=5)
+            await run.generate()
         except BudgetExhausted as error:
             caught.append(error)
-        return run.candidates[-1]
+        return found[-1]
 
     search = searching(strategy, share=Limits(samples=3))
     asked = ids(search.start())
@@ -838,7 +867,7 @@ def test_what_the_share_can_hold_comes_first_and_then_the_budget_is_exhausted_at
         assert search.tell(done(id)) == []
     assert not search.done
     search.tell(done(asked[2], text="Answer: 3"))
-    assert search.closed and not search.exhausted
+    assert search.closed and search.exhausted
     assert search.result.answer == "3"
     assert caught[0].facts == {"limit": "samples", "asked": 1, "left": 0, "search": "cell/p"}
 
@@ -950,7 +979,7 @@ def test_a_refusal_by_the_run_is_exhaustion_too_and_frees_the_share() -> None:
     assert search.ledger.spent.samples == 1 and search.ledger.reservations == {}
 
 
-def test_an_open_count_spends_the_share_and_is_not_exhaustion() -> None:
+def test_an_open_count_spends_the_share_and_says_that_the_budget_ended_it() -> None:
     async def strategy(problem: Problem, run: Run) -> Candidate:
         found = await run.generate(n=None)
         assert len(found) == 6
@@ -962,7 +991,7 @@ def test_an_open_count_spends_the_share_and_is_not_exhaustion() -> None:
     while waiting:
         waiting = waiting[1:] + ids(search.tell(done(waiting[0], tokens=60)))
         assert (search.ledger.spent + search.ledger.reserved).tokens <= 450
-    assert search.closed and not search.exhausted and search.result.error is None
+    assert search.closed and search.exhausted and search.result.error is None
     assert search.ledger.spent.tokens == 360
     assert search.ledger.left().tokens == 90  # less than the 100 that one more may need
 
@@ -1019,7 +1048,7 @@ def test_an_open_count_waits_for_room_that_others_hold_instead_of_giving_up() ->
     assert search.tell(done(a, tokens=100)) == []
     (c,) = ids(search.tell(done(b, tokens=0)))
     search.tell(done(c, tokens=100))
-    assert search.closed and search.result.error is None and not search.exhausted
+    assert search.closed and search.result.error is None and search.exhausted
 
 
 def test_the_seconds_of_a_share_end_what_runs_and_refuse_what_comes_after() -> None:
@@ -1027,10 +1056,8 @@ def test_the_seconds_of_a_share_end_what_runs_and_refuse_what_comes_after() -> N
 
     async def strategy(problem: Problem, run: Run) -> Candidate:
         assert run.remaining.seconds == 10.0
-        try:
-            await run.gather(run.generate(n=2), run.generate())
-        except BudgetExhausted as error:
-            refused.append(error.message)
+        (found,) = await run.gather(run.generate(n=2), run.generate())  # the second chain has nothing
+        assert [candidate.id for candidate in found] == ["cell/p/2.0.1"] and run.exhausted
         try:
             await run.generate()
         except BudgetExhausted as error:
@@ -1045,7 +1072,8 @@ def test_the_seconds_of_a_share_end_what_runs_and_refuse_what_comes_after() -> N
     search.tell(done(a, 7.0))
     cancels = search.tell(Woke("cell/p/1", 15.0))
     assert cancels == [Cancel(b), Cancel(c)]
-    assert refused == ["cell/p: the budget of 10 s has passed"] * 2
+    assert refused == ["cell/p: the budget of 10 s has passed"]
+    assert search.done
     search.tell(gone(b, 15.0))
     search.tell(gone(c, 15.0))
     assert search.closed and search.result.answer == "7"

@@ -12,7 +12,7 @@ from tts.budget import Limits
 from tts.errors import ServerFailed
 from tts.registry import STRATEGIES, describe, strategy
 from tts.revisions import MEMORY
-from tts.selectors import lead_probability
+from tts.selectors import lead_probability, majority
 from tts.testing import NoisyWorld, Sample, ScriptedCluster, StrategyContract
 from tts.testing.cluster import Outcome
 from tts.types import Completion, LogprobSummary, Problem, Sampling
@@ -85,15 +85,24 @@ class TestSequentialRevision(StrategyContract):
     strategy = "sequential_revision:chains=3,rounds=2"
     order_free = True
 
+    def counted(self, n):
+        return {"chains": 1, "rounds": n}
+
 
 class TestSequentialRevisionWithAJudge(StrategyContract):
     strategy = "sequential_revision:chains=2,rounds=3,verifier=judge,selector=weighted_majority"
     order_free = True
 
+    def counted(self, n):
+        return {"chains": n, "rounds": 1}
+
 
 class TestComputeOptimal(StrategyContract):
     strategy = "compute_optimal:policy=0.5:sequential_revision/2x3;0.8:best_of_n/6;majority_vote/4,verifier=judge"
     order_free = True
+
+    def counted(self, n):
+        return {"policy": f"0.5:best_of_n/{n};majority_vote/{n}"}
 
 
 class TestComputeOptimalByAJudgeSScores(StrategyContract):
@@ -436,7 +445,7 @@ def test_a_chain_that_fails_takes_no_other_chain_with_it():
 def test_an_open_count_spends_its_whole_share(spec):
     whole = ScriptedCluster(lambda request, number: str(number), budget=Limits(samples=11)).run(spec)
     assert whole.result.bill.total.samples == 11
-    assert not whole.result.exhausted
+    assert whole.result.exhausted
     # 64 tokens are held for a sample that then takes 10: it goes on until not even the worst case fits.
     tokens = ScriptedCluster(
         lambda request, number: str(number), budget=Limits(tokens=1000), sampling=Sampling(max_tokens=64)
@@ -484,3 +493,63 @@ def test_the_noisy_world_is_what_the_contract_says_it_is():
     assert {c.finish_reason for c in completions} == {"stop", "length"}
     said = {c.text for c in completions}
     assert len(said) == 7  # five answers, none at all, and cut short
+
+
+# --- a budget that ends is not another method
+
+
+SPELT = ["8", "8", r"\sqrt{2}/2", r"1/\sqrt{2}", r"\frac{1}{\sqrt{2}}"]
+
+
+@pytest.mark.parametrize("n", ["5", "40", "none"])
+def test_a_vote_by_algebra_stays_one_by_algebra_when_the_budget_ends(n):
+    result = (
+        ScriptedCluster(SPELT + ["9"] * 40, budget=Limits(samples=5))
+        .run(f"majority_vote:n={n},equivalence=math")
+        .result
+    )
+    assert (result.answer, result.exhausted) == (r"\sqrt{2}/2", n != "5")
+
+
+@pytest.mark.parametrize("n", ["4", "30", "none"])
+def test_candidates_are_verified_also_when_the_budget_ends(n):
+    script = scored(("1", 0.1), ("2", 0.3), ("3", 0.9), ("1", 0.2)) + scored(("4", 1.0)) * 30
+    result = ScriptedCluster(script, budget=Limits(samples=4)).run(f"best_of_n:n={n},verifier=judge").result
+    assert (result.answer, len(result.scores)) == ("3", 4)
+
+
+@pytest.mark.parametrize("n", ["6", "30", "none"])
+@pytest.mark.parametrize(
+    "spec", ["majority_vote:n={}", "majority_vote:n={},stop_at=0.9999,batch=4", "esc:n={},window=4"]
+)
+def test_everything_that_was_paid_for_votes_also_when_the_budget_ends_inside_a_batch(spec, n):
+    script = ["1", "2", "1", "3", "2", "2"] + ["9"] * 30
+    result = ScriptedCluster(script, budget=Limits(samples=6)).run(spec.format(n)).result
+    assert (result.answer, len(result.candidates), result.exhausted) == ("2", 6, n != "6")
+
+
+def test_where_the_budget_leaves_nothing_for_verification_the_scores_abstain_and_the_vote_is_still_by_algebra():
+    script = [Sample(answer, scores={"judge": 0.5}) for answer in SPELT]
+    cluster = ScriptedCluster(script, verification_tokens=5, budget=Limits(samples=5))
+    result = cluster.run("best_of_n:n=5,verifier=judge,equivalence=math").result
+    assert (result.answer, result.scores, result.exhausted) == (r"\sqrt{2}/2", {}, True)
+
+
+def test_when_the_time_is_up_what_has_come_is_verified_and_voted_on_by_the_same_rule():
+    script = [Sample(a, seconds=s, scores={"judge": v}) for a, s, v in (("1", 1, 0.2), ("2", 2, 0.9), ("3", 9, 1.0))]
+    result = ScriptedCluster(script, budget=Limits(seconds=3)).run("best_of_n:n=3,verifier=judge").result
+    assert (result.answer, len(result.candidates), result.exhausted) == ("2", 2, True)
+    assert result.bill.cancelled.samples == 1
+
+
+async def of_the_longest(problem, run, *, n: int = 9, k: int = 2):
+    """Vote among the `k` longest."""
+    candidates = sorted(await run.generate(n=n), key=lambda candidate: -candidate.tokens)
+    return majority(candidates[:k], run.scores)
+
+
+@pytest.mark.parametrize("n", [4, 30])
+def test_a_strategy_of_ones_own_keeps_its_rule_when_the_budget_ends(n):
+    script = [Sample("1", tokens=3), Sample("1", tokens=4), Sample("2", tokens=9), Sample("2", tokens=8)]
+    result = ScriptedCluster(script, budget=Limits(samples=4)).run(of_the_longest, n=n).result
+    assert (result.answer, result.exhausted) == ("2", n > 4)

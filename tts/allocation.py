@@ -24,11 +24,11 @@ from tts.budget import PICODOLLARS, Ledger, Limits
 from tts.errors import AllocatorCrashed, InvalidParameter, TTSError, UnknownCost
 from tts.journal import Allotted, Decided, Record, Repriced, Stopped
 from tts.protocols import CostModel
+from tts.run import STOPPED
 from tts.selectors import Scores, value_of
 from tts.types import Candidate, Cost, ErrorInfo, Value
 
 UNITS = ("samples", "tokens", "usd", "flops")
-STOPPED = "allocator"  # `limit` in the facts of the BudgetExhausted that a stopped problem is told
 REASONS = ("solved", "saturated", "abandoned", "full", "priced out", "late")
 PILOT, RANKED = 0, 1  # what comes first
 

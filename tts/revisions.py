@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tts.errors import AllFailed, BudgetExhausted, TTSError
+from tts.errors import AllFailed, BudgetExhausted
 from tts.run import Run
 from tts.types import Candidate, Problem
 
@@ -23,24 +23,22 @@ Here are earlier attempts at this problem, oldest first. They may be wrong.
 Look for mistakes in them, then solve the problem again from the start. End in the form the problem asks for."""
 
 
-async def revise(
-    problem: Problem, run: Run, rounds: int, begun: Sequence[Candidate] = ()
-) -> tuple[list[Candidate], TTSError | None]:
-    """One chain of `rounds` versions, and what ended it early. What there is by then can take part in a selection.
+async def revise(problem: Problem, run: Run, rounds: int, begun: Sequence[Candidate] = ()) -> list[Candidate]:
+    """One chain of `rounds` versions; fewer, where the budget or a failure ended it early.
 
     Args:
         rounds: versions in all, the first attempt and those in `begun` included.
         begun: attempts that were made before, oldest first; the chain goes on from them.
+
+    Raises: BudgetExhausted or AllFailed if there is not a single version.
     """
-    versions = list(begun)
+    versions = list(begun) or await run.generate()
     try:
-        if not versions:
-            versions += await run.generate()
         while len(versions) < rounds:
             versions += await run.generate(_prompt(problem, versions[-MEMORY:]), parent=versions[-1])
-    except (BudgetExhausted, AllFailed) as error:
-        return versions, error
-    return versions, None
+    except (BudgetExhausted, AllFailed):
+        pass  # the versions that there are can take part in a selection
+    return versions
 
 
 def _prompt(problem: Problem, attempts: Sequence[Candidate]) -> str:

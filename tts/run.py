@@ -31,6 +31,7 @@ from tts.actions import (
 from tts.budget import Remaining
 from tts.errors import (
     AllFailed,
+    BudgetExhausted,
     InvalidParameter,
     UsageError,
     unknown_name,
@@ -56,6 +57,15 @@ KNOW_REFERENCES = frozenset({"tts.api", "tts.graders", "tts.gym", "tts.tasks"})
 OPEN_WINDOW = 64  # samples in flight for an open count
 OPEN_FAILURES = 8  # so many in a row, and an open count asks for no more: failures may cost nothing, and never end
 WITHDRAWN = "Withdrawn"  # the `Refused` of an action that was cancelled before it left
+STOPPED = "allocator"  # `limit` in the facts of the BudgetExhausted of a problem that an allocator has stopped
+
+
+def nothing_came(error: BaseException) -> bool:
+    """Whether every leaf of the error says that a budget was spent, or that samples failed: neither is a mistake of the
+    strategy, and what came before either of them still counts."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(nothing_came(e) for e in error.exceptions)
+    return isinstance(error, BudgetExhausted | AllFailed)
 
 
 def first_paid(candidates: Sequence[Candidate], scores: Mapping[str, Sequence[Score]]) -> Candidate | None:
@@ -78,8 +88,8 @@ class Run:
 
     @property
     def fallback(self) -> Fallback:
-        """Picks the answer if the budget runs out and the strategy lets `BudgetExhausted` pass; a strategy sets it to
-        its own selector (see `tts.selectors`)."""
+        """Picks the answer if the strategy lets `BudgetExhausted` or `AllFailed` pass, and the best so far while the
+        strategy runs; a strategy sets it to its own selector (see `tts.selectors`)."""
         return self._search._fallback
 
     @fallback.setter
@@ -95,6 +105,11 @@ class Run:
     def scores(self) -> Mapping[str, Sequence[Score]]:
         """Candidate id -> every score so far."""
         return self._search.scores
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the budget has turned down something that the strategy asked for."""
+        return self._search.exhausted
 
     @property
     def remaining(self) -> Remaining:
@@ -127,9 +142,9 @@ class Run:
             parent: the candidate that this one revises, for the record.
             sampling: overrides of the run's `Sampling`, e.g. `max_tokens=64`.
 
-        Returns: the candidates in order of asking. Samples that failed are left out (see `Result.failures`).
-        Raises: BudgetExhausted once the share cannot hold one of the `n`, after the others have come (they are in
-            `candidates`); AllFailed if every sample failed.
+        Returns: the candidates in order of asking. Samples that failed are left out (see `Result.failures`), and so are
+            those that the budget cannot hold: the result is then marked as exhausted.
+        Raises: BudgetExhausted if the budget could not hold a single one; AllFailed if every sample failed.
         """
         block = Finishing(self, self._request(prompt, continue_from, sampling), n, parent or continue_from, share=True)
         async with block:
@@ -168,8 +183,9 @@ class Run:
     async def verify(self, candidates: Sequence[Candidate], verifier: str, *, repeats: int = 1) -> list[Score]:
         """Score each candidate `repeats` times and return their means, one Score per candidate in the same order.
 
-        An abstention or a failed verification is left out of the mean; if nothing is left, the Score's value is None.
-        Raises: UnknownName for a verifier the run does not have; BudgetExhausted as in `generate`.
+        An abstention, a failed verification and one that the budget cannot hold are left out of the mean; if nothing is
+        left, the Score's value is None.
+        Raises: UnknownName for a verifier the run does not have.
         """
         search = self._search
         judge = search._verifiers.get(verifier)
@@ -182,8 +198,9 @@ class Run:
                 for _ in range(repeats):
                     block.ask(self._verification(verifier, candidate, request))
             refused = [event.error for event, _ in await block.rest() if isinstance(event, Refused)]
-        if refused:
-            raise refused[-1].rebuild()
+        unpriced = next((error for error in refused if error.type != "BudgetExhausted"), None)
+        if unpriced is not None:
+            raise unpriced.rebuild()
         return [self.mean_score(candidate, verifier) for candidate in candidates]
 
     def mean_score(self, candidate: Candidate, verifier: str) -> Score:
@@ -199,23 +216,29 @@ class Run:
         )
 
     async def gather(self, *chains: Coroutine[Any, Any, T]) -> list[T]:
-        """Run coroutines side by side; results in order. If one fails, the others are cancelled, with everything they
-        had started, and an ExceptionGroup is raised."""
+        """Run coroutines side by side and return their values in order.
+
+        A chain that lets BudgetExhausted or AllFailed pass ends alone: its siblings go on, and the list goes without
+        its value. Raises: that error, if no chain has a value. If a chain fails otherwise, the others are cancelled,
+        with everything they had started, and an ExceptionGroup is raised.
+        """
         search = self._search
         mailbox = Mailbox()
         tasks = search._spawn(chains, mailbox)
         try:
             for _ in tasks:
                 ended, _ = await Wait(mailbox)
-                if ended.error is not None:
+                if ended.error is not None and not nothing_came(ended.error):
                     break
         finally:
             for task in tasks:
                 search._abandon(task)
         errors = [task.error for task in tasks if isinstance(task.error, Exception)]
-        if errors:
+        if not all(map(nothing_came, errors)):
             raise ExceptionGroup(f"{len(errors)} of {len(tasks)} chains failed", errors)
-        return [task.value for task in tasks]
+        if errors and len(errors) == len(tasks):
+            raise next((error for error in errors if isinstance(error, BudgetExhausted)), errors[0])
+        return [task.value for task in tasks if task.error is None]
 
     async def call(self, function: Callable[..., T] | str, *args: Any, timeout_s: float = 10.0) -> T:
         """Run a pure module-level function in a worker process, which is killed after `timeout_s` of CPU time, or when
@@ -369,8 +392,10 @@ class _Sampling(_Block):
         self.ask(Generate(id, msgspec.structs.replace(self._request, seed=seed), share), self._worst)
 
     def _end(self) -> None:
-        """Nothing is pending any more: say so if something was refused, or if everything failed."""
-        if self._refusal is not None and (self._n is not None or not self._candidates):
+        """Nothing is pending any more: say so if nothing came, because of a refusal or because everything failed."""
+        if self._refusal is None and self._n is None and self._failures_in_a_row < OPEN_FAILURES:
+            self._search.exhausted = True  # what ends an open count is that the budget holds no more
+        if self._refusal is not None and (not self._candidates or self._refusal.type != "BudgetExhausted"):
             raise self._refusal.rebuild()
         if not self._candidates and self._failure is not None:
             raise AllFailed(

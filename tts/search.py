@@ -10,7 +10,9 @@ simulated.
         +---------- candidates, scores ------+  +---- events ----
 
 A search never has more at stake than its share: an ask that does not fit the share's ledger now, but could once
-something in flight has ended, waits; one that cannot is answered with `BudgetExhausted` at the strategy's `await`.
+something in flight has ended, waits; one that cannot is refused. A budget that ends does not change the method: the
+strategy's `await` gives what came, by its own rule it goes on with that, and the result is marked `exhausted`. Only
+where nothing came is there a `BudgetExhausted`.
 """
 
 from __future__ import annotations
@@ -52,7 +54,7 @@ from tts.errors import (
 from tts.kernel import Abandoned, Alarm, Expired, Live, Mailbox, Task, Wait
 from tts.outcome import Bill, Result
 from tts.protocols import CostModel, Strategy, Verifier
-from tts.run import Fallback, Run, first_paid
+from tts.run import STOPPED, Fallback, Run, first_paid, nothing_came
 from tts.types import (
     Candidate,
     Completion,
@@ -130,6 +132,8 @@ class Search:
         self._selected: Candidate | None = None
         self._error: ErrorInfo | None = None
         self._clock = Mailbox()
+        self._nobody = Mailbox()  # of what was cancelled because the time was up
+        self._nobody.closed = True
         self._fallback: Fallback = first_paid
         self._strategy = strategy
 
@@ -217,8 +221,8 @@ class Search:
             self.failures.append(event.error)
         if live.cost.samples == 0:
             return
-        if kind is Refused:
-            self._refusals += 1
+        if isinstance(event, Refused):
+            self._turned_down(event.error)
             self.ledger.release(event.id)
             return
         usage = event.usage
@@ -291,9 +295,15 @@ class Search:
                     self._refuse(live, ErrorInfo.of(self.ledger.exhausted(live.cost)))
             self._backlog.popleft()
 
+    def _turned_down(self, error: ErrorInfo) -> None:
+        """An ask was refused: the budget has ended, unless the strategy withdrew it or an allocator stopped it."""
+        self._refusals += 1
+        if error.type == "BudgetExhausted" and error.facts.get("limit") != STOPPED:
+            self.exhausted = True
+
     def _refuse(self, live: Live, error: ErrorInfo) -> None:
         self._drop(live)
-        self._refusals += 1
+        self._turned_down(error)
         self._deliver(live.mailbox, (Refused(live.action.id, self._now, error), live))
 
     def _drop(self, live: Live) -> None:
@@ -330,7 +340,7 @@ class Search:
     def _deliver(self, mailbox: Mailbox, item: tuple[Any, Live | Task]) -> None:
         if mailbox is self._clock:
             if isinstance(item[0], Woke) and not self.done:
-                self._throw(self._main, self._out_of_time())
+                self._end_of_time()
             return
         if mailbox.closed:
             return
@@ -343,6 +353,20 @@ class Search:
         if task is not None and len(mailbox.inbox) >= mailbox.quorum:
             mailbox.task = task.waiting = None
             self._ready.append((task, mailbox.take(), None))
+
+    def _end_of_time(self) -> None:
+        """The share's seconds have passed: nobody waits for a model any longer, and what has come is what there is."""
+        error = ErrorInfo.of(self._out_of_time())
+        self.exhausted = True
+        for live in list(self._live.values()):
+            if getattr(live.action, "request", None) is None:
+                continue  # functions and verifiers that compute cost nothing, and what was paid for needs them
+            if not live.left:
+                self._refuse(live, error)
+            elif not live.cancelled:
+                self._cancel(live)
+                waiting, live.mailbox = live.mailbox, self._nobody
+                self._deliver(waiting, (Refused(live.action.id, self._now, error), live))
 
     def _out_of_time(self) -> BudgetExhausted:
         limit = self.ledger.limits.seconds
@@ -449,15 +473,14 @@ class Search:
             mailbox.task, task.waiting = task, mailbox
 
     def _finish(self, task: Task) -> None:
-        """The strategy is through: keep its pick, or the best that was paid for if the budget stopped it."""
+        """The strategy is through: keep its pick; or its fallback's, if it had nothing to go on with."""
         error = task.error
         if error is None and not isinstance(task.value, Candidate):
             error = StrategyCrashed(
                 f"strategy {self.spec.name} must return a Candidate, but returned {type(task.value).__name__}",
                 strategy=self.spec.name,
             )
-        elif error is not None and _is_exhaustion(error):
-            self.exhausted = True
+        elif error is not None and nothing_came(error):
             task.value, error = self._fall_back(error)
         if error is None:
             self._selected = task.value
@@ -505,17 +528,10 @@ def _deeper(depth: tuple[int, float], item: tuple[Any, Live | Task]) -> tuple[in
     return (tokens if tokens > depth[0] else depth[0]), (seconds if seconds > depth[1] else depth[1])
 
 
-def _is_exhaustion(error: BaseException) -> bool:
-    """Whether every leaf of the error is a spent budget."""
-    if isinstance(error, BaseExceptionGroup):
-        return all(_is_exhaustion(e) for e in error.exceptions)
-    return isinstance(error, BudgetExhausted)
-
-
 def _first(error: BaseException) -> BaseException:
-    """The first error of a group that is more than a spent budget, or else the first."""
+    """The first error of a group that is the strategy's own, or else the first."""
     while isinstance(error, BaseExceptionGroup):
-        error = next((e for e in error.exceptions if not _is_exhaustion(e)), error.exceptions[0])
+        error = next((e for e in error.exceptions if not nothing_came(e)), error.exceptions[0])
     return error
 
 

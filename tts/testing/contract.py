@@ -19,6 +19,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from inspect import getattr_static
@@ -52,7 +53,7 @@ from tts.errors import AllFailed, EndpointError, LimitError, ReplayDivergence, T
 from tts.journal import History, Record, encode
 from tts.outcome import Result
 from tts.protocols import Strategy, Verifier
-from tts.registry import parse_specs, verifiers_of
+from tts.registry import parameters, parse_specs, verifiers_of
 from tts.registry import strategy as named
 from tts.runfolder import NoJournal
 from tts.search import Search
@@ -60,13 +61,14 @@ from tts.testing.worlds import NoisyWorld, answer_or_verdict
 from tts.types import Completion, Cost, Problem, Sampling, StrategySpec, Usage
 
 WORLDS = range(8)
+MORE_THAN_THERE_IS = 40  # samples that are asked for under budgets that hold fewer
 MOST_ASKS = 20_000  # a strategy that has asked for more than this in one search will never stop
 _EVENTS = (Finished, Scored, Returned, Woke, Failed, Cancelled, Refused, Progressed)
 _UNREPEATABLE = (
     "Decide from the problem, the Run and the parameters alone: run.random instead of random, run.now_s instead of "
     "time, no variable that outlives a call, nothing taken from the order of a set."
 )
-_TYPED = "Let BudgetExhausted and AllFailed pass, or return the best of what there is."
+_TYPED = "Let BudgetExhausted and AllFailed pass: what came before is then selected from by run.fallback."
 
 
 class StrategyContract:
@@ -94,6 +96,12 @@ class StrategyContract:
         """What the model says; to be overridden for a strategy that reads more than an answer. Use `draw` for chance,
         so that the same request gets the same text."""
         return answer_or_verdict(request, draw)
+
+    def counted(self, n: int) -> Mapping[str, Any] | None:
+        """The parameters with which the strategy asks for `n` samples in all, before what an early stop saves: its own
+        `n`, if it has one. None: nothing counts its samples. To be overridden where another parameter counts them."""
+        strategy, _ = self._resolved()
+        return {"n": n} if any(parameter.name == "n" for parameter in parameters(strategy)) else None
 
     # --- the contract
 
@@ -135,6 +143,25 @@ class StrategyContract:
                 if result.selected is None and not _is(result, LimitError):
                     _fail(f"with a budget of {limits} it ended with {_of(result)}, not as exhausted. {_TYPED}")
 
+    def test_a_budget_that_ends_is_not_another_method(self) -> None:
+        """Under a budget that holds k of the 40 samples it asks for, it chooses what it chooses if it asks for k."""
+        wanted = self.counted(MORE_THAN_THERE_IS)
+        for limits in self._budgets() if wanted is not None else ():
+            if limits.seconds is not None:
+                continue  # which samples a clock leaves depends on their lengths
+            for key in WORLDS[:3]:
+                more = self._drive(NoisyWorld(key, text=self.text), limits, params=wanted)
+                k = sum(isinstance(action, Generate) for action in more.actions)
+                if not more.search.exhausted or not k:
+                    continue
+                less = self._drive(NoisyWorld(key, text=self.text), limits, params=self.counted(k))
+                if _choice(more.search.result) != _choice(less.search.result):
+                    _fail(
+                        f"a budget of {limits} holds {k} samples; asked for {MORE_THAN_THERE_IS} it chose "
+                        f"{_choice(more.search.result)}, asked for {k} it chose {_choice(less.search.result)}. Go on "
+                        f"with the samples that came: run.generate returns them"
+                    )
+
     def test_every_action_ends_exactly_once(self) -> None:
         """Leaving a block cancels what it started; nothing is in flight once the search has closed."""
         for key in WORLDS:
@@ -173,7 +200,7 @@ class StrategyContract:
                 if result.candidates and _is(result, AllFailed):
                     _fail(
                         f"with {failures:.0%} of the samples failing it ended with {_of(result)}, although "
-                        f"{len(result.candidates)} samples had been paid for: catch AllFailed and select among them"
+                        f"{len(result.candidates)} samples had been paid for: its fallback must pick one of them"
                     )
 
     def test_events_told_twice_change_nothing(self) -> None:
@@ -237,8 +264,11 @@ class StrategyContract:
         strategy, spec = self._resolved()
         return verifiers_of([spec], resolve=lambda _: strategy)
 
-    def _search(self, limits: Limits | None = None) -> _Search:
+    def _search(self, limits: Limits | None = None, params: Mapping[str, Any] | None = None) -> _Search:
         strategy, spec = self._resolved()
+        if params:  # not in the spec, on which seeds depend: the samples must stay the same
+            strategy = partial(strategy, **{**spec.params, **params})
+            spec = StrategySpec(spec.name)
         return _Search(
             "contract/p",
             self.problem,
@@ -250,8 +280,15 @@ class StrategyContract:
             sampling=self.sampling,
         )
 
-    def _drive(self, world: NoisyWorld, limits: Limits | None = None, *, twice: bool = False) -> _Driver:
-        driver = _Driver(self._search(limits), twice)
+    def _drive(
+        self,
+        world: NoisyWorld,
+        limits: Limits | None = None,
+        *,
+        params: Mapping[str, Any] | None = None,
+        twice: bool = False,
+    ) -> _Driver:
+        driver = _Driver(self._search(limits, params), twice)
         SimulatedCluster(world, self._verifiers()).run(driver)
         return driver
 
@@ -501,6 +538,10 @@ def _of(result: Result) -> str:
 def _outcome(result: Result) -> tuple[str | None, str | None, bool, str | None]:
     selected = result.selected.id if result.selected else None
     return selected, result.answer, result.exhausted, result.error.type if result.error else None
+
+
+def _choice(result: Result) -> tuple[str | None, str | None, str | None]:
+    return _outcome(result)[:2] + _outcome(result)[3:]
 
 
 def _difference(a: Sequence[bytes], b: Sequence[bytes]) -> str:

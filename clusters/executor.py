@@ -44,7 +44,12 @@ class Model(Protocol):
     """Something that completes requests: `tts.openai.OpenAIClient`, `tts.endpoints.EndpointPool`."""
 
     async def complete(
-        self, request: Request, partial: Partial, on_progress: Callable[[str, int, float | None], None] | None = None
+        self,
+        request: Request,
+        partial: Partial,
+        on_progress: Callable[[str, int, float | None], None] | None = None,
+        *,
+        race: bool = False,
     ) -> Completion: ...
 
 
@@ -138,7 +143,8 @@ class Executor:
         started_s = time.monotonic()
         match action:
             case Generate():
-                completion = await self._complete(action.id, action.request, partial)
+                # What may not be shared is a race: there, who is first must not depend on who leads.
+                completion = await self._complete(action.id, action.request, partial, race=action.share is None)
                 return Finished(action.id, 0.0, completion)
             case Verify(request=Request() as request):
                 completion = await self._complete(action.id, request, partial)
@@ -154,7 +160,7 @@ class Executor:
                 await asyncio.sleep(max(0.0, action.until_s - self._now()))
                 return Woke(action.id, 0.0)
 
-    async def _complete(self, id: str, request: Request, partial: Partial) -> Completion:
+    async def _complete(self, id: str, request: Request, partial: Partial, *, race: bool = False) -> Completion:
         if request.model is not None and request.model not in self._models:
             raise unknown_name("model", request.model, self._models)
         model = self._models[request.model] if request.model else next(iter(self._models.values()))
@@ -165,7 +171,7 @@ class Executor:
 
         # Our name for a model chooses the client; which model it asks its server for is the client's affair.
         plain = msgspec.structs.replace(request, model=None)
-        return await model.complete(plain, partial, progressed if request.progress else None)
+        return await model.complete(plain, partial, progressed if request.progress else None, race=race)
 
     async def _compute(self, action: Verify) -> Score:
         verifier = self.verifiers[action.verifier]

@@ -82,7 +82,9 @@ class VLLMModel:
         """Whether the engine has died by itself."""
         return self._llm is not None and bool(self._llm.errored)
 
-    async def complete(self, request: Request, partial: Partial, on_progress: OnProgress | None = None) -> Completion:
+    async def complete(
+        self, request: Request, partial: Partial, on_progress: OnProgress | None = None, *, race: bool = False
+    ) -> Completion:
         """Sample one completion; `on_progress` hears of text, tokens and mean log-probability as they come.
 
         Cancelling aborts the request in the engine; `partial.completion("cancelled")` then says what it cost. When

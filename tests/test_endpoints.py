@@ -19,6 +19,7 @@ from tts.actions import Request
 from tts.endpoints import EndpointPool, has_far_more
 from tts.openai import OpenAIClient
 from tts.partial import Partial
+from tts.prefill import ENOUGH, LONG_PROMPT, FirstTokenTimes
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Misbehaviour, Reply
 from tts.types import Completion, Message, Sampling, Usage
@@ -83,15 +84,87 @@ def test_a_request_goes_where_the_fewest_tokens_are_outstanding() -> None:
         assert [len(engine.requests) for engine in two] == [1, 5]
 
 
-def test_the_first_sibling_leads_and_the_others_find_its_prompt_in_the_cache() -> None:
-    with FakeEngine(lambda _: SLOW) as engine:
-        done = run([engine.base_url], [ask(seed=seed) for seed in range(8)])
-        assert engine.stats().cold_prefills == 1
-    assert sorted(completion.usage.cached_tokens for completion in done) == [0] + [7] * 7
-    # the followers leave at the leader's first token, not at its end
-    with FakeEngine(lambda _: SLOW) as engine:
-        run([engine.base_url], [ask(seed=seed) for seed in range(8)])
-        assert engine.stats().max_open_streams == 8
+@pytest.mark.parametrize("race", [False, True])
+def test_siblings_are_sent_together_and_nobody_waits_for_a_first_token(race: bool) -> None:
+    async def main() -> None:
+        async with pool([engine.base_url]) as endpoints:
+            asked = [asyncio.ensure_future(endpoints.complete(ask(seed=s), Partial(), race=race)) for s in range(8)]
+            assert await asyncio.to_thread(engine.wait, lambda now: now.open_streams == 8)
+            for request in asked:
+                request.cancel()
+            await asyncio.wait(asked)
+
+    with FakeEngine(lambda _: msgspec.structs.replace(FIVE, first_byte_s=60.0)) as engine:
+        asyncio.run(main())
+
+
+def long_prompt(number: int) -> str:
+    return f"{number} + 1 " + "word " * LONG_PROMPT
+
+
+@pytest.mark.parametrize(("race", "longest_s", "sent"), [(False, 3600.0, 1), (True, 3600.0, 8), (False, 0.02, 8)])
+def test_where_waiting_pays_one_sibling_leads_but_never_in_a_race_and_nobody_waits_for_ever(
+    race: bool, longest_s: float, sent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FirstTokenTimes, "known", lambda self, tokens: tokens >= LONG_PROMPT)
+    monkeypatch.setattr(FirstTokenTimes, "longest_wait_s", lambda self, tokens, siblings: longest_s)
+
+    async def main() -> None:
+        async with pool([engine.base_url], max_concurrency=9) as endpoints:
+            requests = [ask(long_prompt(99), seed=seed) for seed in range(8)]
+            asked = [asyncio.ensure_future(endpoints.complete(r, Partial(), race=race)) for r in requests]
+            assert await asyncio.to_thread(engine.wait, lambda now: now.open_streams == sent)
+            await endpoints.complete(ask("7 + 1"), Partial())  # the loop goes round, and there is a slot
+            assert engine.stats().open_streams == sent
+            for request in asked:
+                request.cancel()
+            await asyncio.wait(asked)
+
+    silent = msgspec.structs.replace(FIVE, first_byte_s=60.0)
+    with FakeEngine(lambda body: FIVE if body["messages"][0]["content"] == "7 + 1" else silent) as engine:
+        asyncio.run(main())
+
+
+def test_followers_leave_at_the_leaders_first_token_and_hold_no_slot_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FirstTokenTimes, "known", lambda self, tokens: tokens >= LONG_PROMPT)
+    monkeypatch.setattr(FirstTokenTimes, "longest_wait_s", lambda self, tokens, siblings: 3600.0)
+    with FakeEngine(lambda body: SLOW) as engine:
+        requests = [ask(long_prompt(99), seed=seed) for seed in range(8)]
+        done = run([engine.base_url], [*requests, ask("7 + 1")], max_concurrency=2)
+        assert engine.stats().cold_prefills == 2
+    assert sum(completion.usage.cached_tokens > 0 for completion in done) == 7
+
+
+def test_first_tokens_are_measured_for_long_prompts_that_are_new_and_that_are_in_the_cache() -> None:
+    async def main() -> None:
+        async with pool([engine.base_url]) as endpoints:
+            times = endpoints._own[0].first_tokens
+            for number in range(ENOUGH):
+                assert not times.known(LONG_PROMPT)
+                for seed in range(2):
+                    await endpoints.complete(ask(long_prompt(number), seed=seed), Partial())
+                    await endpoints.complete(ask(f"{number} + 2", seed=seed), Partial())
+            assert times.known(LONG_PROMPT) and not times.known(LONG_PROMPT - 1)
+
+    with FakeEngine(lambda _: FIVE) as engine:
+        asyncio.run(main())
+
+
+def test_whether_waiting_pays_is_the_time_of_computing_the_prompt_for_all_siblings_against_the_wait() -> None:
+    times = FirstTokenTimes()
+    for _ in range(ENOUGH):
+        assert times.longest_wait_s(4096, 64) == 0.0  # nothing was measured
+        times.note(2048, 1.0, warm=False)
+        times.note(2048, 0.5, warm=True)
+    # Computing 4096 tokens takes 1 s, and then 0.5 s to the first token: a wait of 1.5 s.
+    assert times.longest_wait_s(4096, 3) == 0.0  # 3 s of work, for a wait of 1.5 s, twice
+    assert times.longest_wait_s(4096, 4) == pytest.approx(3.0)
+    assert times.longest_wait_s(LONG_PROMPT - 1, 1000) == 0.0
+    queued = FirstTokenTimes()  # an endpoint whose first tokens wait in a queue: a warm cache gains nothing
+    for _ in range(ENOUGH):
+        queued.note(2048, 5.0, warm=False)
+        queued.note(2048, 5.0, warm=True)
+    assert queued.longest_wait_s(4096, 1000) == 0.0
 
 
 def test_prompts_of_their_own_never_wait_for_one_another() -> None:
@@ -100,7 +173,9 @@ def test_prompts_of_their_own_never_wait_for_one_another() -> None:
         assert engine.stats().max_open_streams == 8
 
 
-def test_followers_do_not_wait_for_a_leader_that_failed_or_was_cancelled() -> None:
+def test_followers_do_not_wait_for_a_leader_that_failed_or_was_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FirstTokenTimes, "known", lambda self, tokens: True)
+    monkeypatch.setattr(FirstTokenTimes, "longest_wait_s", lambda self, tokens, siblings: 3600.0)
     script = iter([msgspec.structs.replace(FIVE, misbehave=Misbehaviour.ERROR_IN_STREAM, after=1)])
 
     async def failed() -> None:

@@ -57,7 +57,9 @@ class Model:
         self.asked: list[Request] = []
         self.under_way = 0
 
-    async def complete(self, request: Request, partial: Partial, on_progress: Any = None) -> Completion:
+    async def complete(
+        self, request: Request, partial: Partial, on_progress: Any = None, *, race: bool = False
+    ) -> Completion:
         self.asked.append(request)
         self.under_way += 1
         try:
@@ -496,7 +498,9 @@ def test_a_verifier_that_raises_anything_ends_as_failed_and_can_be_written_down(
 class Stubborn:
     """Ends just as it is being stopped."""
 
-    async def complete(self, request: Request, partial: Partial, on_progress: Any = None) -> Completion:
+    async def complete(
+        self, request: Request, partial: Partial, on_progress: Any = None, *, race: bool = False
+    ) -> Completion:
         try:
             await asyncio.sleep(100)
         except asyncio.CancelledError:

@@ -1,13 +1,16 @@
 """Several endpoints as one: where each request goes, how many an endpoint is given, and what happens when one fails.
 
-Requests with the same prompt are siblings. They are kept on one endpoint, whose prefix cache then holds their prompt;
-the first of them on an endpoint leads, and the others wait for its first token. Otherwise a request goes where the
-fewest tokens are outstanding. An endpoint that is overloaded is given fewer requests at once; one that is down, none.
+Requests with the same prompt are siblings. They are kept on one endpoint, whose prefix cache then holds their prompt.
+They are sent together; only where an endpoint was measured to gain more from a wait than the wait costs (`prefill.py`)
+does one of them lead, and the others wait for its first token: never in a race, which the leader would win, and before
+they take a slot. Otherwise a request goes where the fewest tokens are outstanding. An endpoint that is overloaded is
+given fewer requests at once; one that is down, none.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from random import Random
@@ -19,6 +22,7 @@ import msgspec
 from tts.actions import Request
 from tts.errors import EndpointError, InvalidParameter, Overloaded, ServerFailed, StreamBroken, TimedOut, Unreachable
 from tts.partial import Partial
+from tts.prefill import FirstTokenTimes
 from tts.retry import FIRST_S, LONGEST_RETRY_AFTER_S, LONGEST_S, Backoff, retryable
 from tts.types import Completion, Prompt
 
@@ -59,6 +63,7 @@ class _Endpoint:
         self.trying = False  # it was down, and one request is finding out whether it is back
         self.paused_until_s = _LONG_AGO
         self.cut_s = _LONG_AGO  # when the limit was last cut
+        self.first_tokens = FirstTokenTimes()
         self._cooldown_s = self._down_s = cooldown_s
         self._pause_s = FIRST_S
 
@@ -104,6 +109,7 @@ class _Group:
         self.homes: set[_Endpoint] = set()  # where a sibling has been sent
         self.warm: set[_Endpoint] = set()  # where one's first token has come
         self.leading: dict[_Endpoint, asyncio.Event] = {}  # set at the leader's first token, or its end
+        self.open = 0  # siblings that have not ended
         self.prompt_tokens: int | None = None
 
     def started(self, endpoint: _Endpoint) -> None:
@@ -173,8 +179,13 @@ class EndpointPool:
         for endpoint in self._endpoints:
             await endpoint.client.aclose()
 
-    async def complete(self, request: Request, partial: Partial, on_progress: OnProgress | None = None) -> Completion:
+    async def complete(
+        self, request: Request, partial: Partial, on_progress: OnProgress | None = None, *, race: bool = False
+    ) -> Completion:
         """As `OpenAIClient.complete`; waiting for room counts towards `request.timeout_s`, and costs nothing.
+
+        Args:
+            race: whether it matters which of the siblings is first: then none waits for another.
 
         Raises:
             Unreachable: no endpoint can be reached; it names them all.
@@ -185,8 +196,11 @@ class EndpointPool:
         group = self._group(request)
         partial.seed = request.seed
         partial.prompt_tokens = group.prompt_tokens
+        group.open += 1
         try:
             async with asyncio.timeout_at(deadline) as scope:
+                if not race:
+                    await self._follow(request, group)
                 # The clients are not told of the deadline: this scope is around them, too.
                 endless = msgspec.structs.replace(request, timeout_s=None)
                 return await self._tries(endless, group, partial, on_progress)
@@ -195,11 +209,23 @@ class EndpointPool:
                 raise
             return partial.completion("deadline")
         finally:
+            group.open -= 1
             group.prompt_tokens = partial.prompt_tokens or group.prompt_tokens
 
     def limits(self) -> dict[str, int]:
         """For each endpoint, how many requests it is given at once as of now."""
         return {endpoint.name: max(1, int(endpoint.limit)) for endpoint in self._endpoints}
+
+    async def _follow(self, request: Request, group: _Group) -> None:
+        """Wait for a sibling's first token, where its endpoint was measured to gain more from that than the wait."""
+        tokens = _about_tokens(request)
+        for endpoint, event in [*group.leading.items()]:
+            if endpoint.first_tokens.known(tokens):
+                await asyncio.sleep(0)  # siblings that leave at the same moment are to be counted
+                longest_s = endpoint.first_tokens.longest_wait_s(tokens, group.open)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(event.wait(), longest_s)
+                return
 
     # -- tries ----------------------------------------------------------------------------------------------------
 
@@ -248,25 +274,24 @@ class EndpointPool:
     ) -> Completion:
         """One try, on an endpoint where `_place` has made room for it."""
         loop = asyncio.get_running_loop()
-        silent, leads = True, False
+        silent, warm = True, endpoint in group.warm
+        leads = not warm and endpoint not in group.leading
+        sent_s = loop.time()
 
         def heard(text: str, tokens: int, mean_logprob: float | None) -> None:
             nonlocal silent
             if silent:
                 silent = False
                 endpoint.works()
+                if warm or leads:  # what was sent beside the leader is neither: its prompt was being computed
+                    endpoint.first_tokens.note(_about_tokens(request), loop.time() - sent_s, warm=warm)
                 group.started(endpoint)
             if on_progress is not None:
                 on_progress(text, tokens, mean_logprob)
 
         try:
-            if endpoint not in group.warm:
-                if leader := group.leading.get(endpoint):
-                    await leader.wait()
-                else:
-                    group.leading[endpoint] = asyncio.Event()
-                    leads = True
-            sent_s = loop.time()
+            if leads:
+                group.leading[endpoint] = asyncio.Event()
             try:
                 completion = await endpoint.client.complete(request, partial, heard)
             except Overloaded as error:
@@ -360,6 +385,11 @@ def has_far_more(home_tokens: int, least_tokens: int) -> bool:
     """Whether siblings are better off elsewhere than where their prompt is in the prefix cache: what is outstanding
     there exceeds the least that is anywhere by both a half and `_SPILL_TOKENS`."""
     return home_tokens - least_tokens > _SPILL_TOKENS and home_tokens > _SPILL_RATIO * least_tokens
+
+
+def _about_tokens(request: Request) -> int:
+    """Of the prompt, as English text has them: four characters each."""
+    return (sum(len(message.content) for message in request.messages) + len(request.continue_from)) // 4
 
 
 def _outstanding(endpoint: _Endpoint) -> int:

@@ -134,8 +134,11 @@ class OpenAIClient:
         """Close every connection."""
         await self._http.aclose()
 
-    async def complete(self, request: Request, partial: Partial, on_progress: OnProgress | None = None) -> Completion:
+    async def complete(
+        self, request: Request, partial: Partial, on_progress: OnProgress | None = None, *, race: bool = False
+    ) -> Completion:
         """Sample one completion, streamed; `on_progress` hears of text, tokens and mean log-probability as they come.
+        `race` is for `EndpointPool`, in whose place a client may stand: here no request waits for another.
 
         Cancelling closes the connection at once; `partial.completion("cancelled")` then says what it cost. When
         `request.timeout_s` has passed, the text so far is returned with finish reason `deadline`. A server that

@@ -23,7 +23,7 @@ from tts.actions import Action, Cancel, End, Failed, Finished, Generate, Refused
 from tts.clusters.simulated import SimulatedCluster, World
 from tts.conductor import needs_grant
 from tts.errors import BadPool, CapabilityMissing, InvalidParameter, PoolLacks, ServerFailed, TTSError
-from tts.pool import LOGPROBS, NO_ANSWER, UNKNOWN, Group, Pool, Unanswered
+from tts.pool import LOGPROBS, NO_ANSWER, UNKNOWN, Group, Pool, Unanswered, VerificationCost
 from tts.protocols import Verifier
 from tts.run import WITHDRAWN
 from tts.search import Search
@@ -32,6 +32,7 @@ from tts.types import (
     Completion,
     ErrorInfo,
     LogprobSummary,
+    Message,
     Problem,
     Sampling,
     Score,
@@ -79,20 +80,26 @@ class Recorded:
     Args:
         name: of the pool's column.
         kind: of its numbers.
-        tokens: that one verification generates; 0: it costs nothing.
+        cost: of one verification; None is unknown, and then nothing is charged (`Row.unpriced` counts it).
     """
 
     candidate_logprobs = 0
     in_worker = False
 
-    def __init__(self, name: str, kind: ScoreKind, tokens: int = 0) -> None:
+    def __init__(self, name: str, kind: ScoreKind, cost: VerificationCost | None = None) -> None:
         self.name = name
         self.kind = kind
-        self.tokens = tokens
+        self.priced = cost is not None
+        self.usage = Usage(round(cost.prompt_tokens), round(cost.tokens)) if cost else Usage()
+        self._request: Request | None = None
+        if cost and not cost.free:
+            prompt = Message("user", " " * self.usage.prompt_tokens)  # as long as the recorded prompts
+            most = max(1, self.usage.completion_tokens, cost.max_tokens or 0)
+            self._request = Request((prompt,), Sampling(max_tokens=most))
         self._given: dict[str, dict[str, int]] = {}  # search -> candidate -> how many of its scores were handed out
 
     def request(self, problem: Problem, candidate: Candidate) -> Request | None:
-        return Request((), Sampling(max_tokens=self.tokens)) if self.tokens else None
+        return self._request
 
     def read(self, completion: Completion) -> Score:
         raise CapabilityMissing(f"the scores of {self.name} were recorded: there is no reply to read")
@@ -356,9 +363,10 @@ class RecordedCluster(SimulatedCluster):
             return super()._verify(action)
         if not isinstance(verifier, Recorded):
             raise PoolLacks(f"{action.verifier} is not among the recorded scores of {self._recordings.name}")
-        seconds = verifier.tokens / self._recordings.fleet.tokens_per_s
+        usage = verifier.usage
+        seconds = self._recordings.fleet.seconds(usage.prompt_tokens, usage.completion_tokens, None)
         score = verifier.score(action.problem, action.candidate)
-        return seconds, Scored(action.id, 0.0, score, Usage(completion_tokens=verifier.tokens), Timing(seconds))
+        return seconds, Scored(action.id, 0.0, score, usage, Timing(seconds))
 
     def _check(self, action: Generate, problem_id: str) -> None:
         request, recordings = action.request, self._recordings
@@ -412,17 +420,16 @@ def permutation(seed: int, problem_id: str, n: int) -> list[int]:
     return order
 
 
-def recorded_verifiers(pool: Pool, tokens: Mapping[str, int]) -> dict[str, Verifier]:
-    """A verifier for each of the pool's score columns, and `self_certainty` where its log-probabilities are there.
-
-    Args:
-        tokens: by name, what one verification generates.
-    """
+def recorded_verifiers(pool: Pool) -> dict[str, Verifier]:
+    """A verifier for each of the pool's score columns, at its recorded cost, and `self_certainty` where its
+    log-probabilities are there."""
     found: dict[str, Verifier] = {
-        name: Recorded(name, _kind_of(column), tokens.get(name, 0)) for name, column in pool.scores.items()
+        name: Recorded(name, _kind_of(column), pool.verification_costs.get(name))
+        for name, column in pool.scores.items()
     }
     own = SelfCertainty.name
-    if own not in tokens and not np.isnan(pool.logprobs.get(own, np.array(np.nan))).all():
+    cost = pool.verification_costs.get(own)
+    if (cost is None or cost.free) and not np.isnan(pool.logprobs.get(own, np.array(np.nan))).all():
         found[own] = SelfCertainty()
     return found
 

@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 import tts
 from tts.budget import Limits
 from tts.cli import app
+from tts.display import forecast_of
 from tts.errors import BudgetTooSmall, InvalidParameter
-from tts.planning import FRACTIONS, foresee
+from tts.planning import FRACTIONS, Forecast, foresee
 from tts.pool import Pool, Sample
 from tts.poolfile import read_pool
 from tts.predict import RIGHT, Posterior
@@ -186,3 +187,21 @@ def test_a_plan_of_one_s_own_pool_needs_samples_that_did_not_fail() -> None:
     failed = Pool.of("f", [Sample("b", "m", "p", i, error="down") for i in range(4)])
     with pytest.raises(tts.UsageError, match="nothing to plan by"):
         Posterior(failed)
+
+
+def test_a_plan_pays_for_verifications_and_says_where_it_cannot() -> None:
+    pool = first(world(10, 4, seed=3), 4)
+    strategy, budget = "best_of_n:n=none,verifier=checker", Limits(samples=80)
+    mean = float(pool.completion_tokens.mean())
+
+    def foretold(**cost: float) -> Forecast:
+        priced = pool.priced({"checker": cost["tokens"]} if cost else {})
+        return foresee(priced, [strategy], budget, ["uniform"], draws=2).recommended
+
+    free, paid, unknown = foretold(tokens=0), foretold(tokens=50), foretold()
+    assert free.tokens == pytest.approx(8 * mean, rel=0.4)
+    assert paid.tokens == pytest.approx(4 * (mean + 50), rel=0.4), "a verification is a sample, too"
+    assert (free.unpriced, paid.unpriced) == (0, 0)
+    assert unknown.unpriced == pytest.approx(8, abs=0.5)
+    plan = foresee(pool, [strategy], budget, ["uniform"], draws=2)
+    assert "(without scoring)" in "".join(str(cell) for cell in forecast_of(plan).columns[0].cells)

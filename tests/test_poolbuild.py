@@ -252,12 +252,28 @@ def test_a_built_pool_is_replayed_and_comes_back_from_its_file(tmp_path: Path) -
     key = ("strategy", "problem_id")
     paid = {tuple(getattr(o, k) for k in key): o.tokens - o.verifier_tokens for o in result.outcomes}
     assert {tuple(getattr(o, k) for k in key): o.tokens - o.verifier_tokens for o in replayed.outcomes} == paid
+    every = [{(o.strategy, o.problem_id): o.samples for o in some.outcomes} for some in (result, replayed)]
+    assert every[0] == every[1], "a judgement is a sample, replayed or not"
     pytest.importorskip("pyarrow", reason="the extra `pool` is not installed")
     from tts.poolfile import read_pool, write_pool
 
     again = read_pool(write_pool(pool, tmp_path / "pool.parquet"))
     assert rows(again) == rows(pool)
     assert texts(again) == texts(pool)
+    assert again.verification_costs == pool.verification_costs
+
+
+def test_verifications_are_priced_as_they_were_measured_and_those_that_ask_no_model_are_free(tmp_path: Path) -> None:
+    result = sweep(tmp_path, "best_of_n:n=4,verifier=judge", "best_of_n:n=2,verifier=self_certainty")
+    costs = built(tmp_path).verification_costs
+    paid = [o for o in result.outcomes if "judge" in o.params]
+    assert costs["judge"].tokens == sum(o.verifier_tokens for o in paid) / sum(o.verifications for o in paid) > 0
+    assert costs["judge"].prompt_tokens > 0
+    assert costs["judge"].max_tokens == 4
+    assert costs["self_certainty"].free
+    row = replay(built(tmp_path), "best_of_n:n=4,verifier=judge").rows[0]
+    assert row.verifier_tokens == pytest.approx(result.rows[0].verifier_tokens)
+    assert (row.samples, row.unpriced) == (8, 0)
 
 
 def test_samples_are_found_however_the_sampling_was_spelt(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import json
 import random
 import re
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,10 +14,10 @@ from test_report import Page, browse
 from tts import cli
 from tts.errors import BadPool, InvalidParameter, MissingExtra, UnknownName
 from tts.estimators import Grid, best_of, coverage, majority, shortest
-from tts.pool import Pool, Sample
+from tts.pool import Pool, Sample, VerificationCost
 from tts.poolfile import write_pool
 from tts.poolreport import pool_report, table_of
-from tts.poolstudy import BEYOND, difficulty_bins, ratio, rests_at, study
+from tts.poolstudy import BEYOND, _placed, difficulty_bins, ratio, rests_at, study
 
 try:
     import altair
@@ -29,6 +30,7 @@ except ImportError:
 needs_altair = pytest.mark.skipif(altair is None, reason="needs the extra `report` (altair)")
 needs_scipy = pytest.mark.skipif(scipy is None, reason="needs the extra `laws` (scipy)")
 DASH = "\N{EN DASH}"
+BEST = "best_of(rm) without scoring"
 
 
 def sample(model, problem, i, **more):
@@ -81,13 +83,26 @@ def test_every_method_is_estimated_at_doublings_of_k_and_at_the_largest(pool, fo
     ks = [1, 2, 4, 8, 12]
     curves = [coverage(grid, ks), shortest(grid, ks), best_of(grid, ks, "rm"), majority(grid, ks, draws=1000)]
     for curve in curves:
-        rows = of(found, curve.name)
+        rows = of(found, BEST if curve.name == "best_of(rm)" else curve.name)
         assert list(rows) == ks
         assert [e.accuracy for e in rows.values()] == pytest.approx(curve.mean(), abs=1e-12)
         assert [e.tokens for e in rows.values()] == pytest.approx(curve.tokens.mean(axis=0))
         assert [e.sequential for e in rows.values()] == pytest.approx(curve.sequential.mean(axis=0))
         assert all(e.low < e.accuracy < e.high for e in rows.values())
         assert {e.usd for e in rows.values()} == {None}
+
+
+def test_verifications_cost_tokens_and_dollars_where_their_cost_is_known_and_else_the_method_says_without(pool, found):
+    free = of(found, BEST)
+    assert "Best-of without scoring" in " ".join(found.notes)
+    assert any("without scoring" in place.owner for place in _placed(found.estimates, several=True))
+    judged = replace(pool, verification_costs={"rm": VerificationCost(20.0, 100.0)})
+    priced = study(judged, price_in=1, price_out=4)
+    rows = of(priced, "best_of(rm)")
+    assert [rows[k].tokens for k in (1, 4)] == pytest.approx([free[k].tokens + 20 * k for k in (1, 4)])
+    cheaper = of(study(judged, price_in=1, price_out=4, verifier_tokens={"rm": 0}), "best_of(rm)")
+    assert rows[4].usd - cheaper[4].usd == pytest.approx((4 * 100 * 1 + 4 * 20 * 4) * 1e-6)
+    assert not any("scoring" in note for note in priced.notes)
 
 
 def test_the_summary_is_that_of_the_largest_k(found):
@@ -190,14 +205,14 @@ def test_a_law_that_misses_its_own_data_is_not_to_be_trusted():
 LACKING = {
     "tokens": ({"completion_tokens": None}, {"shortest"}, "No races and no costs: the tokens of some samples"),
     "answers": ({"answer": None}, {"majority"}, "No votes: no sample has an answer"),
-    "scores": ({"scores": {}}, {"best_of(rm)"}, "No best-of: no sample has a score"),
+    "scores": ({"scores": {}}, {BEST}, "No best-of: no sample has a score"),
     "one sample": (
         {"samples": 1},
-        {"majority", "shortest", "best_of(rm)"},
+        {"majority", "shortest", BEST},
         "No votes, races, best-of and laws: every",
     ),
     "one verdict": ({"correct": False}, set(), "No w: no problem has both a right and a wrong sample"),
-    "abstentions": ({"scores": {"rm": None}}, {"best_of(rm)"}, "No best-of: no sample has a score"),
+    "abstentions": ({"scores": {"rm": None}}, {BEST}, "No best-of: no sample has a score"),
 }
 
 
@@ -206,7 +221,7 @@ LACKING = {
 def test_what_cannot_be_said_is_left_out_and_the_page_says_why(tmp_path, more, missing, note):
     pool = pool_of(**more)
     found = study(pool)
-    methods = {"coverage", "majority", "shortest", "best_of(rm)"} - missing
+    methods = {"coverage", "majority", "shortest", BEST} - missing
     assert {e.method for e in found.estimates} == methods
     assert any(line.startswith(note) for line in found.notes)
     files = pool_report(pool, tmp_path)
@@ -258,7 +273,7 @@ def test_without_scipy_the_laws_are_left_out_and_everything_else_is_there(monkey
     assert found.laws == ()
     assert (found.summaries[0].power, found.summaries[0].beta) == (None, None)
     assert any("test-time-scaling[laws]" in note for note in found.notes)
-    assert {e.method for e in found.estimates} == {"coverage", "majority", "shortest", "best_of(rm)"}
+    assert {e.method for e in found.estimates} == {"coverage", "majority", "shortest", BEST}
 
 
 def test_without_altair_the_numbers_are_written_and_the_missing_package_is_named(tmp_path, monkeypatch):

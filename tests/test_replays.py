@@ -12,6 +12,7 @@ from tts.budget import Limits
 from tts.clusters.recorded import Fleet, RecordedCluster, Recordings, recorded_verifiers
 from tts.conductor import Conductor
 from tts.costs import CostModel
+from tts.display import table_of
 from tts.errors import BadPool, BudgetTooSmall, InvalidParameter, PoolLacks, UnknownName
 from tts.estimators import Grid, best_of, first_finishers, majority, shortest
 from tts.pool import Pool, Sample
@@ -52,7 +53,7 @@ def pool_of(problems=6, n=12, seed=0, **more):
 
 def carried(pool, text, *, seed=0, fleet=FLEET, verifiers=None, problems=None):
     """Everything that one strategy was given, by problem: results as they are."""
-    verifiers = recorded_verifiers(pool, {}) if verifiers is None else verifiers
+    verifiers = recorded_verifiers(pool) if verifiers is None else verifiers
     known = problems_of(pool)
     (spec,) = parse_specs(text)
     conductor = Conductor(
@@ -307,7 +308,10 @@ def test_a_verification_costs_what_it_is_said_to():
     pool = pool_of()
     free = replay(pool, "best_of_n:n=3,verifier=rm").rows[0]
     paid = replay(pool, "best_of_n:n=3,verifier=rm", verifier_tokens={"rm": 7}).rows[0]
-    assert free.verifier_tokens == 0
+    assert (free.verifier_tokens, free.unpriced, paid.unpriced) == (0, 3, 0)
+    cells = [{str(cell) for column in table_of([row]).columns for cell in column.cells} for row in (free, paid)]
+    assert "without scoring" in cells[0]
+    assert "without scoring" not in cells[1]
     assert paid.verifier_tokens == 21
     assert paid.tokens == free.tokens + 21
     assert paid.accuracy == free.accuracy

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, cast
 import typer
 
 from tts.advicecli import advise_app
-from tts.poolcli import Allocators, Report, pool_app, print_json, replay
+from tts.poolcli import Allocators, Report, VerifierTokens, named_counts, pool_app, print_json, replay
 
 if TYPE_CHECKING:
     from tts.errors import TTSError
@@ -297,6 +297,7 @@ def plan(
     allocator: Allocators = None,
     pilot: Annotated[int, typer.Option("--pilot", help="Samples of each problem to begin with.")] = 4,
     history: Annotated[Path | None, typer.Option("--history", help="A pool of earlier samples, no pilot.")] = None,
+    verifier_tokens: VerifierTokens = None,
     draws: Annotated[int, typer.Option("--draws", help="How many benchmarks to imagine.")] = 20,
     seed: Annotated[int, typer.Option("--seed")] = 0,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the pilot; repeat the command to resume.")] = Path(
@@ -351,6 +352,7 @@ def plan(
         out=out,
         watcher=Display(console(stderr=True), quiet=json),
         on_draw=on_draw,
+        verifier_tokens=named_counts(verifier_tokens),
         base_url=base_url,
         model=model,
         api_key=api_key,

@@ -193,7 +193,9 @@ def forecast_of(plan: Plan) -> Table:
             f"{100 * a.mean:.1f}  {100 * a.low:.0f}\N{EN DASH}{100 * a.high:.0f}" for _, a in sorted(found.items())
         ]
         bold = (strategy, allocator) == (best.strategy, best.allocator)
-        table.add_row(strategy + (f" by {allocator}" if allocator else ""), *cells, style="bold" if bold else None)
+        unpriced = any(f.unpriced for f in plan.forecasts if (f.strategy, f.allocator) == (strategy, allocator))
+        name = strategy + (f" by {allocator}" if allocator else "") + (" (without scoring)" if unpriced else "")
+        table.add_row(name, *cells, style="bold" if bold else None)
     return table
 
 
@@ -207,7 +209,7 @@ def _cells(row: Row) -> dict[str, str]:
         "95 %": interval,
         "tokens": _whole(row.tokens),
         "sequential": _whole(row.sequential_tokens),
-        "verifier": _whole(row.verifier_tokens),
+        "verifier": "without scoring" if row.unpriced else _whole(row.verifier_tokens),
         "cancelled": _whole(row.cancelled_tokens),
         "latency": "\N{EN DASH}" if row.latency_s is None else f"{row.latency_s:.1f} s",
         "decided p50": _seconds(row.decision_p50_s),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
@@ -54,7 +54,9 @@ class Forecast(Value, frozen=True):
 
     Args:
         fraction: of the budget that is left after the pilot; budget: what that is.
-        accuracy: a share of the problems (see `Plan.measure`); tokens: per problem, in the mean.
+        accuracy: a share of the problems (see `Plan.measure`).
+        tokens: per problem, in the mean, those of verifications included.
+        unpriced: verifications a problem whose cost is unknown: neither tokens nor the budget hold them.
     """
 
     strategy: str
@@ -63,6 +65,7 @@ class Forecast(Value, frozen=True):
     budget: str
     accuracy: Spread
     tokens: float
+    unpriced: float = 0.0
 
 
 class Plan(Value, frozen=True):
@@ -107,6 +110,7 @@ async def aplan(
     out: str | Path | None = None,
     watcher: Watcher | None = None,
     on_draw: Callable[[int, int], None] = lambda done, of: None,
+    verifier_tokens: Mapping[str, float] | None = None,
     cluster: str | Path | ClusterSpec = "local",
     address: str | None = None,
     **target: Unpack[Target],
@@ -144,6 +148,7 @@ async def aplan(
         left = _rest(limits, paid)
     else:
         pool = choose(history if isinstance(history, Pool) else read_pool(history), None, target.get("model"))
+    pool = pool.priced(verifier_tokens or {})
     prices = {name: value for name in PRICES if (value := target.get(name)) is not None}
     most = sampling.max_tokens if history is None else None
     found = foresee(pool, [str(s) for s in specs], left, _listed(allocators), draws, seed, most, prices, on_draw)
@@ -167,6 +172,7 @@ def plan(
     out: str | Path | None = None,
     watcher: Watcher | None = None,
     on_draw: Callable[[int, int], None] = lambda done, of: None,
+    verifier_tokens: Mapping[str, float] | None = None,
     cluster: str | Path | ClusterSpec = "local",
     address: str | None = None,
     **target: Unpack[Target],
@@ -183,6 +189,8 @@ def plan(
         draws: imagined benchmarks (see `tts.predict`), each replayed under every budget.
         seed: of pilot and draws.
         out: the folder for the pilot and plan.json.
+        verifier_tokens: tokens of one verification, by verifier, in place of what the pilot or the history measured.
+            Where neither is known, a forecast says that it is without scoring.
         sampling, cluster, address, target: as for `tts.sweep`.
 
     Raises: BudgetTooSmall if the pilot leaves less than one sample; otherwise as `tts.sweep` and `tts.replay`.
@@ -201,6 +209,7 @@ def plan(
             out=out,
             watcher=watcher,
             on_draw=on_draw,
+            verifier_tokens=verifier_tokens,
             cluster=cluster,
             address=address,
             **target,
@@ -227,6 +236,7 @@ def foresee(
     tried = list(allocators) or [*ALLOCATORS, *(SCORED if pool.scores and _scoring(strategies) else ())]
     rights: dict[tuple[str, str, float], list[float]] = {}
     tokens: dict[tuple[str, str, float], list[float]] = {}
+    unpriced: dict[tuple[str, str, float], float] = {}
     for draw in range(draws):
         imagined = posterior.draw(MOST_SAMPLES, seed * 10_007 + draw, MOST_PROBLEMS)
         for fraction in FRACTIONS:
@@ -240,9 +250,12 @@ def foresee(
                 key = (name, row.allocator, fraction)
                 rights.setdefault(key, []).append(row.accuracy.mean if row.accuracy else 0.0)
                 tokens.setdefault(key, []).append(row.tokens or 0.0)
+                unpriced[key] = unpriced.get(key, 0.0) + row.unpriced / draws
         on_draw(draw + 1, draws)
     forecasts = [
-        Forecast(s, a, f, str(_scaled(budget, f)), Spread.of(values), float(np.mean(tokens[s, a, f])))
+        Forecast(
+            s, a, f, str(_scaled(budget, f)), Spread.of(values), float(np.mean(tokens[s, a, f])), unpriced[s, a, f]
+        )
         for (s, a, f), values in rights.items()
     ]
     best = max((f for f in forecasts if f.fraction == 1.0), key=lambda f: (round(f.accuracy.mean, 4), -f.tokens))

@@ -61,6 +61,24 @@ class Sample(Value, frozen=True):
     reference: str | None = None
 
 
+class VerificationCost(Value, frozen=True):
+    """The cost of one verification.
+
+    Args:
+        tokens, prompt_tokens: means over the recorded verifications; both 0 for a verifier that asks no model.
+        max_tokens: the limit of a reply, which a budget reserves; None where it is not known.
+    """
+
+    tokens: float
+    prompt_tokens: float = 0.0
+    max_tokens: int | None = None
+
+    @property
+    def free(self) -> bool:
+        """Whether the verifier asks no model: such a verification counts neither as tokens nor as a sample."""
+        return not self.tokens and not self.prompt_tokens
+
+
 @dataclass(frozen=True, eq=False)
 class Words:
     """A column of text as codes into a table; UNKNOWN stands for None. Problems that share a word share its code."""
@@ -124,6 +142,7 @@ class Pool:
             without a column was asked as often as it gave numbers (see `verifications`).
         logprobs: by field of `LOGPROBS`; NaN where it was not recorded, empty if it was for no sample.
         sampling: by benchmark and model: the fields of `tts.types.Sampling` that all their samples are known to share.
+        verification_costs: by verifier; a score column that is missing here was scored at an unknown cost.
         prompts, references: by benchmark and problem id, as far as they are known.
     """
 
@@ -144,6 +163,7 @@ class Pool:
     asked: Mapping[str, NDArray[np.int32]] = field(default_factory=dict)
     logprobs: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     sampling: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
+    verification_costs: Mapping[str, VerificationCost] = field(default_factory=dict)
     prompts: Mapping[tuple[str, str], str] = field(default_factory=dict)
     references: Mapping[tuple[str, str], str] = field(default_factory=dict)
     read_text: Text | None = None
@@ -190,6 +210,15 @@ class Pool:
         if not keep.any():
             raise BadPool(f"no sample of {self.name} meets these conditions", pool=self.name)
         return self.take(np.flatnonzero(keep))
+
+    def priced(self, verifier_tokens: Mapping[str, float]) -> Pool:
+        """The pool with the given tokens of one verification, by score column, in place of the recorded ones.
+        Raises: UnknownName."""
+        for name in verifier_tokens:
+            if name not in self.scores:
+                raise unknown_name("score", name, self.scores)
+        given = {name: VerificationCost(tokens) for name, tokens in verifier_tokens.items()}
+        return replace(self, verification_costs={**self.verification_costs, **given})
 
     def take(self, rows: NDArray[np.int64]) -> Pool:
         """These rows, which must keep groups together and in order."""

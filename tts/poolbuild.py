@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,14 @@ from tts.config import RunConfig
 from tts.errors import BadPool
 from tts.graders import Grading, Verdict, grader_named
 from tts.journal import Granted, History, Record, problem_of
-from tts.pool import Pool, Sample
+from tts.pool import Pool, Sample, VerificationCost
 from tts.protocols import Verifier
 from tts.registry import address_of, verifiers_of
 from tts.run import share_base
 from tts.runfolder import JOURNAL, read_records
 from tts.sweeps import cells_of
 from tts.tasks import Task, read_examples
-from tts.types import Candidate, Problem, Sampling
+from tts.types import Candidate, Problem, Sampling, Usage
 from tts.workers import Workers
 
 _VERIFY_LIMIT_S = 10.0  # as in `clusters.executor`, which this must not import
@@ -82,7 +83,9 @@ async def build_pool(
         )
         for (key, _), sample in zip(found, samples, strict=True)
     ]
-    return Pool.of(f"{config.model} on {config.problems}", whole, keep_text=keep_text)
+    pool = Pool.of(f"{config.model} on {config.problems}", whole, keep_text=keep_text)
+    costs = _verification_costs(records, config, candidates, [problems[sample.problem_id] for sample in samples])
+    return dataclasses.replace(pool, verification_costs={n: c for n, c in costs.items() if n in pool.scores})
 
 
 def _read(folder: Path) -> tuple[RunConfig, list[Record], Task]:
@@ -192,6 +195,34 @@ def _given_scores(records: Iterable[Record]) -> Scores:
             value = record.score.value if isinstance(record, Scored) else None
             given.setdefault("/".join(parts[:2]), {}).setdefault(verifier, []).append(value)
     return given
+
+
+def _verification_costs(
+    records: Iterable[Record],
+    config: RunConfig,
+    candidates: Sequence[Candidate | None],
+    problems: Sequence[Problem],
+) -> dict[str, VerificationCost]:
+    """By verifier: the means of what its replies used; nothing for one that asks no model."""
+    used: dict[str, list[Usage]] = {}
+    for record in records:
+        if isinstance(record, Scored):
+            used.setdefault(record.score.verifier, []).append(record.usage)
+    judged = [(problem, candidate) for problem, candidate in zip(problems, candidates, strict=True) if candidate]
+    found: dict[str, VerificationCost] = {}
+    if not judged:
+        return found
+    for name, verifier in verifiers_of(config.specs(), config.verifier_model).items():
+        request = verifier.request(*judged[0])
+        if request is None:
+            found[name] = VerificationCost(0.0)
+        elif usages := used.get(name):
+            tokens, prompt = (
+                sum(getattr(usage, field) for usage in usages) / len(usages)
+                for field in ("completion_tokens", "prompt_tokens")
+            )
+            found[name] = VerificationCost(tokens, prompt, request.sampling.max_tokens)
+    return found
 
 
 async def _computed_scores(

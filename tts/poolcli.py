@@ -26,6 +26,13 @@ Report = Annotated[
     bool, typer.Option("--report/--no-report", help="Report in the folder: page, pictures, CSV and JSON.")
 ]
 Text = Annotated[bool, typer.Option("--text/--no-text", help="Keep the samples' texts.")]
+VerifierTokens = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--verifier-tokens",
+        help="Tokens of one verification, NAME=TOKENS, in place of the recorded ones. Repeatable.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -104,7 +111,8 @@ def report(
     model: Annotated[list[str] | None, typer.Option("--model", "-m", help="Which; none is all. Repeatable.")] = None,
     price_in: Annotated[float | None, typer.Option("--price-in", help="USD per million prompt tokens.")] = None,
     price_out: Annotated[float | None, typer.Option("--price-out", help="USD per million generated tokens.")] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of random subsets and resampling.")] = 0,
+    verifier_tokens: VerifierTokens = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of random subsets and resampling.")] = 0,
     json: Json = False,
 ) -> None:
     """Show what more samples buy: votes, races, best-of, coverage and its laws, and who owns the frontier."""
@@ -115,7 +123,14 @@ def report(
 
     pool = read_pool(file)
     prices = {"price_in": price_in, "price_out": price_out}
-    found = study(pool, benchmark=benchmark, models=model or (), seed=seed, **prices)
+    found = study(
+        pool,
+        benchmark=benchmark,
+        models=model or (),
+        seed=seed,
+        verifier_tokens=named_counts(verifier_tokens),
+        **prices,
+    )
     files = write_findings(out, found, facts_of(pool, found, **prices))
     if json:
         print_json({"found": found, "files": {name: str(path) for name, path in files.items()}})
@@ -144,9 +159,7 @@ def replay(
     benchmark: Benchmark = None,
     model: Model = None,
     max_tokens: Annotated[int | None, typer.Option("--max-tokens", help="Cut longer samples there.")] = None,
-    verifier_tokens: Annotated[
-        list[str] | None, typer.Option("--verifier-tokens", help="NAME=TOKENS of one verification; else it is free.")
-    ] = None,
+    verifier_tokens: VerifierTokens = None,
     replicas: Annotated[int, typer.Option("--replicas", help="Engines of the imagined fleet.")] = 1,
     slots: Annotated[int, typer.Option("--slots", help="Requests that one decodes side by side.")] = 64,
     tokens_per_s: Annotated[float, typer.Option("--tokens-per-s", help="Of one stream.")] = 50.0,
@@ -183,7 +196,7 @@ def replay(
         seeds=seeds,
         fleet=Fleet(replicas, slots, tokens_per_s, prefill, recorded_times, cancel_s),
         max_tokens=max_tokens,
-        verifier_tokens=_named_counts(verifier_tokens or []),
+        verifier_tokens=named_counts(verifier_tokens),
         out=out,
         report=report,
         price_in=price_in,
@@ -218,13 +231,19 @@ def _save(pool: Pool, out: Path) -> None:
     typer.echo(f"{len(pool):,} samples in {groups:,} groups: {path}")
 
 
-def _named_counts(given: list[str]) -> dict[str, int]:
+def named_counts(given: list[str] | None) -> dict[str, float]:
+    """The values of --verifier-tokens. Raises: InvalidParameter."""
     from tts.errors import InvalidParameter
 
     found = {}
-    for text in given:
-        name, equals, number = text.partition("=")
-        if not equals or not number.isdigit():
-            raise InvalidParameter(f"--verifier-tokens takes NAME=TOKENS, but got {text!r}", name="verifier_tokens")
-        found[name] = int(number)
+    for text in given or ():
+        name, _, number = text.partition("=")
+        try:
+            found[name] = float(number)
+        except ValueError:
+            found[name] = -1.0
+        if not 0 <= found[name] < float("inf"):
+            raise InvalidParameter(
+                f"--verifier-tokens takes NAME=TOKENS, a number from 0 on, but got {text!r}", name="verifier_tokens"
+            )
     return found

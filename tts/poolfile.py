@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tts.errors import BadPool, MissingExtra, StorageFull
-from tts.pool import LOGPROBS, UNKNOWN, Pool, Words
+from tts.pool import LOGPROBS, UNKNOWN, Pool, VerificationCost, Words
 from tts.types import Value
 
 VERSION = 1
@@ -35,6 +35,7 @@ class _About(Value, frozen=True):
     name: str
     problems: tuple[tuple[str, str, str | None, str | None], ...] = ()  # benchmark, id, prompt, reference
     sampling: tuple[tuple[str, str, dict[str, Any]], ...] = ()  # benchmark, model, fields of `Sampling`
+    verification_costs: Mapping[str, VerificationCost] = {}
 
 
 def read_pool(path: str | Path) -> Pool:
@@ -66,6 +67,7 @@ def write_pool(pool: Pool, path: str | Path) -> Path:
         pool.name,
         tuple((*key, pool.prompts.get(key), pool.references.get(key)) for key in keys),
         tuple((*key, dict(known)) for key, known in pool.sampling.items() if key in models),
+        pool.verification_costs,
     )
     table = arrow.table(_columns(pool, arrow)).replace_schema_metadata({_KEY: msgspec.json.encode(about)})
     beside = path.with_name(f"{path.name}.{os.getpid()}.part")
@@ -166,6 +168,7 @@ def _read_parquet(path: Path) -> Pool:
             if _LOGPROB + name in schema.names
         },
         sampling={(benchmark, model): _as_sampled(known) for benchmark, model, known in about.sampling},
+        verification_costs=about.verification_costs,
         prompts=_known(about, 2),
         references=_known(about, 3),
         read_text=_text_reader(path, parquet) if "text" in schema.names else None,

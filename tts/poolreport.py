@@ -44,6 +44,7 @@ def pool_report(
     models: Sequence[str] = (),
     price_in: float | None = None,
     price_out: float | None = None,
+    verifier_tokens: Mapping[str, float] | None = None,
     seed: int = 0,
 ) -> dict[str, Path]:
     """Write `pool.html`, `pool.csv`, `pool.json`, and each picture as PNG and SVG, into `folder`.
@@ -59,7 +60,15 @@ def pool_report(
         StorageFull: the folder cannot be written.
     """
     pool = pool if isinstance(pool, Pool) else read_pool(pool)
-    found = study(pool, benchmark=benchmark, models=models, price_in=price_in, price_out=price_out, seed=seed)
+    found = study(
+        pool,
+        benchmark=benchmark,
+        models=models,
+        price_in=price_in,
+        price_out=price_out,
+        verifier_tokens=verifier_tokens,
+        seed=seed,
+    )
     return write_findings(Path(folder), found, facts_of(pool, found, price_in=price_in, price_out=price_out))
 
 

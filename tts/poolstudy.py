@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,10 +42,12 @@ class Estimate(Value, frozen=True):
     """One method with k samples of one model; means per problem.
 
     Args:
-        method: coverage (pass@k: a right one is among them), majority, shortest (the race), best_of(SCORE).
+        method: coverage (pass@k: a right one is among them), majority, shortest (the race), best_of(SCORE), or
+            `best_of(SCORE) without scoring` where the cost of its verifications was not recorded.
         low, high: 95 % interval over problems; None for a single problem.
         noise: standard error of accuracy that comes from drawing random subsets; 0 is exact.
-        tokens, sequential: of all samples, and of the longest chain of them; None where they were not recorded.
+        tokens: of all samples and of their verifications; sequential: of the longest chain of samples; None where they
+            were not recorded.
         usd: None without a price, or without the tokens.
     """
 
@@ -130,6 +133,7 @@ def study(
     models: Sequence[str] = (),
     price_in: float | None = None,
     price_out: float | None = None,
+    verifier_tokens: Mapping[str, float] | None = None,
     seed: int = 0,
 ) -> Findings:
     """Ask one benchmark's samples everything that the report shows.
@@ -137,12 +141,13 @@ def study(
     Args:
         benchmark: which, of a pool of several; models: which; none is all that were tried on it.
         price_in, price_out: US dollars per million tokens, of every model; without them there are no dollars.
+        verifier_tokens: tokens of one verification by score column; the others cost what the pool recorded.
         seed: of random subsets and resampling.
 
     Raises: BadPool (several benchmarks to choose from, samples without a verdict, nothing but failures), UnknownName,
         InvalidParameter.
     """
-    chosen = pool if benchmark is None else pool.select(benchmark=benchmark)
+    chosen = (pool if benchmark is None else pool.select(benchmark=benchmark)).priced(verifier_tokens or {})
     name = chosen.one_benchmark()
     price = price_from_flags(price_in, price_out)
     notes = _Notes()
@@ -205,6 +210,8 @@ class _Study:
         self._grid = grid = Grid.of(pool)
         self._note: Callable[[str, str], None] = lambda what, why: notes.add(what, why, model)
         self._price, self._seed = price, seed
+        self._scoring = pool.verification_costs
+        self._judged = {f"best_of({name})": cost.prompt_tokens for name, cost in self._scoring.items()}
         self._prompt = self._mean_prompt(pool)
         most = int(grid.counts.min())
         if most < int(grid.counts.max()) / 2:
@@ -237,8 +244,18 @@ class _Study:
         if not scored:
             self._note("No best-of", "no sample has a score")
         else:
-            self._note("Best-of", "what scoring cost was not recorded, and is in none of these tokens")
-        return curves + [best_of(grid, self._ks, name) for name in scored]
+            unpriced = ", ".join(name for name in scored if name not in self._scoring)
+            if unpriced:
+                why = f"the tokens of a verification by {unpriced} were not recorded (--verifier-tokens gives them)"
+                self._note("Best-of without scoring", why)
+        return curves + [self._scored(best_of(grid, self._ks, name), name) for name in scored]
+
+    def _scored(self, curve: Curve, name: str) -> Curve:
+        """The curve with its verifications' tokens; named `without scoring` where they are unknown."""
+        cost = self._scoring.get(name)
+        if cost is None:
+            return replace(curve, name=f"{curve.name} without scoring")
+        return replace(curve, tokens=None if curve.tokens is None else curve.tokens + cost.tokens * curve.ks)
 
     def _vote(self) -> Curve | None:
         """Majority at more sizes than are shown, to see where it comes to rest."""
@@ -271,7 +288,7 @@ class _Study:
                 noise=float(curve.noise[i]),
                 tokens=tokens,
                 sequential=sequential,
-                usd=self._usd(k, tokens),
+                usd=self._usd(k, tokens, self._judged.get(curve.name, 0.0)),
             )
 
     def _mean_prompt(self, pool: Pool) -> float | None:
@@ -285,11 +302,12 @@ class _Study:
             return None
         return float(np.mean([pool.prompt_tokens[group.rows].mean() for group in pool.groups()]))
 
-    def _usd(self, k: int, tokens: float | None) -> float | None:
-        """Every sample's prompt is charged in full."""
+    def _usd(self, k: int, tokens: float | None, verification_prompt: float) -> float | None:
+        """Every prompt is charged in full, those of verifications included."""
         if self._price is None or self._prompt is None or tokens is None:
             return None
-        return (self._price.input * self._prompt * k + self._price.output * tokens) * 1e-12
+        prompt = self._prompt + verification_prompt
+        return (self._price.input * prompt * k + self._price.output * tokens) * 1e-12
 
     # --- laws
 

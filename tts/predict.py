@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from math import lgamma
 
 import numpy as np
@@ -71,6 +72,7 @@ class Posterior:
             for name in pool.scores
             for right in (True, False)
         }
+        self._costs = pool.verification_costs
         self._residuals = {right: self._residuals_of(right) for right in (True, False)}
 
     @property
@@ -84,7 +86,7 @@ class Posterior:
         size = min(len(self._problems), most or len(self._problems))
         chosen = [self._problems[i] for i in np.sort(random.choice(len(self._problems), size, replace=True))]
         samples = (s for place, seen in enumerate(chosen) for s in self._samples(seen, place, n, random))
-        return Pool.of(f"imagined {seed}", samples, keep_text=False)
+        return replace(Pool.of(f"imagined {seed}", samples, keep_text=False), verification_costs=self._costs)
 
     def _samples(self, seen: _Seen, place: int, n: int, random: np.random.Generator) -> Iterator[Sample]:
         answers = self._imagined(seen, n, random)

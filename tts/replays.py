@@ -49,7 +49,7 @@ def replay(
     fleet: Fleet | None = None,
     max_tokens: int | None = None,
     unanswered: Unanswered = "abstain",
-    verifier_tokens: Mapping[str, int] | None = None,
+    verifier_tokens: Mapping[str, float] | None = None,
     out: str | Path | None = None,
     report: bool = True,
     on_cell: OnCell = lambda done, of: None,
@@ -68,7 +68,8 @@ def replay(
         max_tokens: cut longer samples there, which then have no answer; None takes them as they were recorded.
         unanswered: samples without an answer `abstain` from votes and races, or `vote` as a class of their own, which
             is wrong and can win, as in much published code.
-        verifier_tokens: by score column, what one verification is to cost; what is not named is free.
+        verifier_tokens: tokens of one verification by score column; the others cost what the pool recorded. Without
+            either they are not charged, and `Row.unpriced` counts them.
         out: a folder for outcomes and report.
         on_cell: hears of every cell that is done.
         price_in, price_out, prices, model_config: what tokens would cost, as for `tts.sweep`.
@@ -84,6 +85,7 @@ def replay(
     from tts.clusters.recorded import Fleet, Recordings, recorded_verifiers
 
     chosen = choose(pool if isinstance(pool, Pool) else read_pool(pool), benchmark, model)
+    chosen = chosen.priced(verifier_tokens or {})
     fleet = fleet or Fleet()
     _check_fleet(fleet)
     name = chosen.model.present[0]
@@ -104,7 +106,7 @@ def replay(
     sampling = recordings.sampling
     pricing = Pricing({"price_in": price_in, "price_out": price_out, "prices": prices, "model_config": model_config})
     costs = pricing.costs(name)
-    verifiers = recorded_verifiers(chosen, verifier_tokens or {})
+    verifiers = recorded_verifiers(chosen)
     _check_verifiers(config, verifiers, chosen)
     check_budgets(cells, list(problems.values()), costs, sampling, config.run_limits())
     replayer = _Replayer(chosen, recordings, problems, costs, verifiers, config)
@@ -168,6 +170,7 @@ class _Replayer:
         self._problems = problems
         self._costs = costs
         self._verifiers = verifiers
+        self._unpriced_names = {name for name, v in verifiers.items() if not getattr(v, "priced", True)}
         self._sampling = recordings.sampling
         self._limits = config.run_limits()
 
@@ -204,6 +207,7 @@ class _Replayer:
                 opened_s=sink.opened.pop(record.search, None),
                 decided_s=record.at_s,
                 late_tokens=cluster.late_tokens.pop(record.search, 0),
+                unpriced=self._unpriced(result),
             )
             cluster.forget(record.search)
 
@@ -243,6 +247,10 @@ class _Replayer:
                 sampling=self._sampling,
                 seed=planned.seed,
             )
+
+    def _unpriced(self, result: Result) -> int:
+        """Verifications whose cost was not recorded."""
+        return sum(score.verifier in self._unpriced_names for scores in result.scores.values() for score in scores)
 
     def _verdict(self, cluster: RecordedCluster, result: Result) -> bool | None:
         """What was recorded of the answer that was selected. No answer is a wrong one, wherever there are verdicts: a

@@ -41,6 +41,7 @@ class Outcome(Value, frozen=True):
         exhausted: the budget ran out before the strategy was done.
         failed: how many requests failed for good; the strategy went on without them.
         verifications, abstained: how many scores were asked for, and how many of them gave none.
+        unpriced: verifications of a replay whose cost was not recorded; they are in no other number of this row.
         downgrades: parameters that a server refused and that were left out.
         opened_s, decided_s: when the search was opened and when it was decided, on the run's clock, where that is kept.
         late_tokens: those that were decoded after the decision, before the cancellations had arrived.
@@ -80,6 +81,7 @@ class Outcome(Value, frozen=True):
     allocator: str = ""
     stopped: str = ""
     ungraded: str | None = None
+    unpriced: int = 0
 
 
 class Row(Value, frozen=True):
@@ -95,6 +97,7 @@ class Row(Value, frozen=True):
         downgrades: parameters that some server refused and that were left out.
         decision_p50_s, decision_p99_s: from a search's being opened to its decision; makespan_s: from the first action
             of all to the last decision, the mean over seeds; late_tokens: as in `Outcome`. None where it was not kept.
+        unpriced: verifications a problem whose cost was not recorded: tokens, samples and prices are without them.
         allocator: as in `Outcome`. unserved: how many searches the budget did not reach with a single sample.
         on_frontier: no other row is as accurate for fewer `tokens`, or more accurate for as many.
     """
@@ -131,6 +134,7 @@ class Row(Value, frozen=True):
     unserved: int = 0
     ungraded: int = 0
     ungraded_why: str = ""
+    unpriced: float = 0.0
 
     @property
     def series(self) -> str:
@@ -197,6 +201,7 @@ def _row(members: Sequence[Outcome]) -> Row:
         unserved=sum(o.exhausted and not o.samples for o in sound),
         ungraded=sum(o.ungraded is not None for o in sound),
         ungraded_why=next((o.ungraded for o in sound if o.ungraded is not None), ""),
+        unpriced=mean(lambda o: o.unpriced) or 0.0,
     )
 
 
@@ -394,7 +399,7 @@ _COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("accuracy", lambda r: shown_percent(r.accuracy)),
     ("tokens", lambda r: shown_number(r.tokens)),
     ("sequential", lambda r: shown_number(r.sequential_tokens)),
-    ("verifier", lambda r: shown_number(r.verifier_tokens)),
+    ("verifier", lambda r: "without scoring" if r.unpriced else shown_number(r.verifier_tokens)),
     ("cancelled", lambda r: shown_number(r.cancelled_tokens)),
     ("samples", lambda r: shown_number(r.samples)),
     ("USD", lambda r: shown_number(r.usd)),

@@ -8,10 +8,12 @@ from html.parser import HTMLParser
 
 import msgspec
 import pytest
+from rich.console import Console
 
+from tts.display import print_frontier
 from tts.errors import MissingExtra, StorageFull
 from tts.intervals import mean_interval
-from tts.report import Outcome, Placed, Row, Stretch, stretches, summarise, write_report
+from tts.report import Outcome, Row, owners_of, summarise, write_report
 
 FACTS = {"title": "Six strategies", "model": "SmolLM2-135M", "date": "2026-11-23", "seeds": 2}
 
@@ -125,48 +127,73 @@ def test_a_price_that_is_unknown_once_makes_the_mean_unknown():
     assert row.flops is None
 
 
+def four_cells():
+    """A cheap cell, and three of another strategy: as accurate, much more accurate, and hardly more than that."""
+    cells = (
+        ("cheap", "single", 100, 8),
+        ("waste", "vote", 300, 8),
+        ("good", "vote", 400, 20),
+        ("dear", "vote", 900, 21),
+    )
+    return [
+        outcome(f"p{i}", cell=cell, strategy=name, tokens=tokens, sequential_tokens=999 - tokens, correct=i < right)
+        for cell, name, tokens, right in cells
+        for i in range(40)
+    ]
+
+
 def test_the_frontier_is_marked_among_all_cells():
-    cells = {"cheap": (100, 1), "waste": (300, 1), "good": (300, 2), "dear": (900, 2)}
+    rows = summarise(four_cells())
+    assert [row.cell for row in rows if row.on_frontier] == ["cheap", "good", "dear"]
+    assert [row.cell for row in rows if row.on_sequential_frontier] == ["dear"]  # the one that waits least
+    assert [row.cell for row in rows if row.on_usd_frontier] == ["dear"]  # all cost as much
+    assert {row.ties for row in rows} == {(), ("vote",)}
+
+
+def test_a_row_on_the_frontier_names_what_it_is_not_distinguishable_from():
     outcomes = [
-        outcome(f"p{i}", cell=cell, tokens=tokens, correct=i < right)
-        for cell, (tokens, right) in cells.items()
-        for i in range(3)
+        outcome(f"p{i}", cell=cell, strategy=cell, tokens=tokens, correct=i < right)
+        for cell, tokens, right in (("majority_vote", 400, 21), ("best_of_n", 390, 23), ("single", 100, 5))
+        for i in range(40)
     ]
-    assert [row.cell for row in summarise(outcomes) if row.on_frontier] == ["cheap", "good"]
+    ties = {row.cell: row.ties for row in summarise(outcomes) if row.on_frontier}
+    assert ties == {"single": (), "best_of_n": ("majority_vote",)}
+    assert [(s.owner, s.ties) for s in owners_of(summarise(outcomes))] == sorted(ties.items(), reverse=True)
 
 
-def test_a_frontier_is_cut_into_stretches_of_one_owner():
-    points = [
-        Placed(100, 0.5, "a"),
-        Placed(200, 0.6, "a"),
-        Placed(150, 0.4, "b"),  # beaten
-        Placed(300, 0.7, "b"),
-        Placed(400, 0.8, "b"),
-        Placed(400, 0.8 + 1e-13, "c"),  # the same but for rounding: b keeps its stretch
-        Placed(900, 0.9, "c"),
-        Placed(900, 0.9, "d"),
-    ]
-    assert stretches(points) == [
-        Stretch("a", 100, 300, 0.5, 0.6),
-        Stretch("b", 300, 900, 0.7, 0.8),
-        Stretch("c and d", 900, None, 0.9, 0.9),
-    ]
-    assert stretches([]) == []
+def test_a_cell_that_spent_nothing_is_on_no_frontier():
+    unserved = [outcome(f"p{i}", cell="none", tokens=0, correct=False) for i in range(4)]
+    rows = summarise([*unserved, *(outcome(f"p{i}", cell="some", tokens=9) for i in range(4))])
+    assert [row.cell for row in rows if row.on_frontier] == ["some"]
 
 
-def test_the_page_says_who_owns_the_frontier(tmp_path):
-    cells = {"cheap": ("single", 100, 1), "waste": ("vote", 300, 1), "good": ("vote", 400, 2), "dear": ("vote", 900, 3)}
-    outcomes = [
-        outcome(f"p{i}", cell=cell, strategy=strategy, tokens=tokens, correct=i < right)
-        for cell, (strategy, tokens, right) in cells.items()
-        for i in range(4)
-    ]
-    html = write_report(tmp_path, summarise(outcomes), {})["report.html"].read_text()
-    assert Page(html).tables[0] == [
+def test_page_csv_json_and_terminal_agree_on_who_owns_the_frontier(tmp_path, capsys):
+    files = write_report(tmp_path, summarise(four_cells()), {})
+    assert Page(files["report.html"].read_text()).tables[0] == [
         ["from tokens", "to tokens", "accuracy", "strategy"],
-        ["100", "400", "25.0", "single"],
-        ["400", "any more", "50.0 to 75.0", "vote"],
+        ["100", "400", "20.0", "single (not distinguishable from vote)"],
+        ["400", "any more", "50.0 to 52.5", "vote"],
     ]
+    lines = list(csv.DictReader(files["report.csv"].read_text().splitlines()))
+    assert [(line["cell"], line["ties"]) for line in lines if line["on_frontier"] == "True"] == [
+        ("cheap", "vote"),
+        ("good", ""),
+        ("dear", ""),
+    ]
+    stored = json.loads(files["report.json"].read_text())["rows"]
+    assert [row["cell"] for row in stored if row["on_frontier"]] == ["cheap", "good", "dear"]
+    print_frontier(Console(width=80), owners_of(summarise(four_cells())))
+    assert capsys.readouterr().out.splitlines() == [
+        "frontier: 100 tokens and more, up to 400: single (20.0 %), not distinguishable from vote",
+        "frontier: 400 tokens and more: vote (50.0 to 52.5 %)",
+    ]
+
+
+def test_the_drawn_frontier_goes_through_the_rows_that_are_on_it():
+    charts = pytest.importorskip("tts.charts", reason="needs the extra `report` (altair)")
+    (picture, *_) = charts.pictures(summarise(four_cells()))
+    steps = picture.spec["layer"][0]["data"]["values"]
+    assert [(step["x"], step["y"]) for step in steps[:-1]] == [(100, 0.2), (400, 0.5), (900, 0.525)]
 
 
 def test_dollars_are_drawn_only_where_every_cell_knows_them(tmp_path, drawing):

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import altair as alt
 import vl_convert
 
-from tts.intervals import frontier
 from tts.report import Row
 
 # Okabe & Ito's colours that are dark enough on white; a shape says the same again, for print and for everybody.
@@ -57,22 +56,29 @@ def png_of(svg: str) -> bytes:
 def pictures(rows: Sequence[Row]) -> list[Picture]:
     """What can be drawn of these rows: no accuracy chart without references, no chart at all without tokens."""
     found = []
-    costs: list[tuple[str, str, Callable[[Row], float | None], str]] = [
-        ("accuracy", "Generated tokens per problem", lambda r: r.tokens, TOKENS),
-        ("sequential", "Sequential tokens per problem", lambda r: r.sequential_tokens, TOKENS),
-        ("dollars", "US dollars per problem", _usd(rows), DOLLARS),
+    costs: list[tuple[str, str, Callable[[Row], float | None], Callable[[Row], bool], str]] = [
+        ("accuracy", "Generated tokens per problem", lambda r: r.tokens, lambda r: r.on_frontier, TOKENS),
+        (
+            "sequential",
+            "Sequential tokens per problem",
+            lambda r: r.sequential_tokens,
+            lambda r: r.on_sequential_frontier,
+            TOKENS,
+        ),
+        ("dollars", "US dollars per problem", _usd(rows), lambda r: r.on_usd_frontier, DOLLARS),
     ]
     captions = (
-        "Bars are 95 % intervals over problems. The grey step is the frontier: the best accuracy that so "
-        "many tokens have bought, verification and cancelled samples included.",
+        "Bars are 95 % intervals over problems. The grey step is the frontier: its owner's best cell so "
+        "far, until another strategy beats it by more than noise (paired, 95 %); a cell above it is within the noise. "
+        "Verification and cancelled samples are among the tokens.",
         "The same cells against the longest chain of tokens that had to be generated one after another, which is what "
         "a user waits for when there are servers enough.",
         "The same cells against what they cost, prompt tokens included. The grey step is the frontier in dollars.",
     )
     titles = ("Accuracy against cost", "Accuracy against waiting", "Accuracy against dollars")
     style = styles([row.series for row in rows])
-    for (name, axis, cost, form), title, caption in zip(costs, titles, captions, strict=True):
-        points = _points(rows, cost)
+    for (name, axis, cost, corner, form), title, caption in zip(costs, titles, captions, strict=True):
+        points = _points(rows, cost, corner)
         if points:
             found.append(Picture(name, title, caption, scatter(points, axis, style, _TOOLTIP, form=form)))
     if any(row.tokens for row in rows):
@@ -120,7 +126,8 @@ def _vega_embed() -> str:
 
 
 class Point(NamedTuple):
-    """A place in a scatter: on the line of `name`, `rank` places along it; `facts` are for its tooltip."""
+    """A place in a scatter: on the line of `name`, `rank` places along it; `facts` are for its tooltip, and a `corner`
+    is on the frontier."""
 
     name: str
     x: float
@@ -129,6 +136,7 @@ class Point(NamedTuple):
     high: float
     rank: float
     facts: Mapping[str, Any]
+    corner: bool
 
 
 class Step(NamedTuple):
@@ -154,21 +162,21 @@ def styles(names: Sequence[str]) -> Style:
     return Style(once, *palettes)
 
 
-def _points(rows: Sequence[Row], cost: Callable[[Row], float | None]) -> list[Point]:
+def _points(rows: Sequence[Row], cost: Callable[[Row], float | None], corner: Callable[[Row], bool]) -> list[Point]:
     """Rows that have a place on a logarithmic axis of costs."""
     found = []
     for row in rows:
         x, a = cost(row), row.accuracy
         if x and a is not None:
             low, high = (a.mean, a.mean) if a.low is None or a.high is None else (a.low, a.high)
-            found.append(Point(row.series, x, a.mean, low, high, x, _facts(row)))
+            found.append(Point(row.series, x, a.mean, low, high, x, _facts(row), corner(row)))
     return found
 
 
 def steps_of(points: Sequence[Point], end: float) -> list[Step]:
-    """The frontier's corners, drawn on to `end`."""
-    best = [points[i] for i in frontier([(p.x, p.y) for p in points])]
-    return [Step(p.x, p.y) for p in best] + [Step(end, best[-1].y)]
+    """The frontier's corners, drawn on to `end`. The cheapest point is always one."""
+    kept = sorted(Step(p.x, p.y) for p in points if p.corner)
+    return [*kept, Step(end, kept[-1].y)]
 
 
 def log_x(axis: str, xs: tuple[float, float], ticks: Sequence[float], form: str, title: bool = True) -> alt.X:

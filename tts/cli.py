@@ -535,8 +535,8 @@ def _stdin() -> str:
 
 
 def _show_sweep(result: Any, json: bool) -> None:
-    from tts.display import console, table_of
-    from tts.report import warnings_of
+    from tts.display import console, print_frontier, table_of
+    from tts.report import owners_of, warnings_of
     from tts.results import describe_cost
 
     if json:
@@ -551,6 +551,7 @@ def _show_sweep(result: Any, json: bool) -> None:
         return
     out = console()
     out.print(table_of(result.rows))
+    print_frontier(out, owners_of(result.rows))
     out.print(f"paid: {describe_cost(result.spent)}", highlight=False)
     for warning in warnings_of(result.rows):
         out.print(f"note: {warning}", highlight=False, markup=False)

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressC
 from rich.table import Table
 
 from tts.actions import Cancelled, Event, Failed, Finished, Scored
+from tts.frontier import Stretch, gained, tie_of
 from tts.report import Outcome, Row
 
 if TYPE_CHECKING:
@@ -171,6 +172,14 @@ def table_of(rows: Sequence[Row]) -> Table:
     for row, values in zip(rows, cells, strict=True):
         table.add_row(*(values[name] for name in shown), style="bold" if row.on_frontier else "")
     return table
+
+
+def print_frontier(out: Console, found: Sequence[Stretch]) -> None:
+    """Who owns the frontier in tokens, a line for each stretch."""
+    for s in found:
+        until = "" if s.end is None else f", up to {s.end:,.0f}"
+        text = f"frontier: {s.start:,.0f} tokens and more{until}: {s.owner} ({gained(s)} %)"
+        out.print(text + (f", {tie_of(s)}" if s.ties else ""), highlight=False, markup=False, soft_wrap=True)
 
 
 def forecast_of(plan: Plan) -> Table:

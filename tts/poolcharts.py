@@ -44,7 +44,10 @@ _SHOWN = (
     "<em>majority</em> votes, <em>shortest</em> races them and stops the rest when the first has ended with an "
     "answer, <em>best_of</em> takes the one with the highest score. "
 )
-_FRONTIER = "The grey step is the frontier of all of them. "
+_FRONTIER = (
+    "The grey step is the frontier of all of them: its owner's best so far, until another beats it by more than noise "
+    "(paired, 95 %); a point above it is within the noise. "
+)
 _PANELS = (
     "One panel a model, on the same axes. The 95 % intervals over problems are in the tooltips and in pool.csv; they "
     "are left out here, because they are wide and the lines of one panel share most of theirs."
@@ -55,13 +58,22 @@ _BARS = "Bars are 95 % intervals over problems; the lines share most of theirs."
 def pictures(found: Findings) -> list[Picture]:
     """What can be drawn of it."""
     drawn = _drawn(found.estimates)
-    costs: list[tuple[str, str, str, Callable[[Estimate], float | None], str, str]] = [
-        ("tokens", "Accuracy against tokens", "Generated tokens per problem", lambda e: e.tokens, TOKENS, _SHOWN),
+    costs: list[tuple[str, str, str, Callable[[Estimate], float | None], Callable[[Estimate], bool], str, str]] = [
+        (
+            "tokens",
+            "Accuracy against tokens",
+            "Generated tokens per problem",
+            lambda e: e.tokens,
+            lambda e: e.on_frontier,
+            TOKENS,
+            _SHOWN,
+        ),
         (
             "sequential",
             "Accuracy against waiting",
             "Sequential tokens per problem",
             lambda e: e.sequential,
+            lambda e: e.on_sequential_frontier,
             TOKENS,
             "The same lines against the tokens of the longest chain, which is what a user waits for: more samples "
             "lengthen it, but shorten a race. ",
@@ -71,6 +83,7 @@ def pictures(found: Findings) -> list[Picture]:
             "Accuracy against dollars",
             "US dollars per problem",
             _usd(drawn),
+            lambda e: e.on_usd_frontier,
             DOLLARS,
             "The same lines against dollars, prompts included. ",
         ),
@@ -78,8 +91,11 @@ def pictures(found: Findings) -> list[Picture]:
     left = len({e.method for e in found.estimates if e.method.startswith("best_of")}) - MOST_SCORES
     few = f"Of the scores, {left} that reach less are left out; pool.csv has them. " if left > 0 else ""
     pictures = []
-    for name, title, axis, cost, form, more in costs:
-        points = {model: [_point(e, x) for e in drawn if e.model == model and (x := cost(e))] for model in found.models}
+    for name, title, axis, cost, corner, form, more in costs:
+        points = {
+            model: [_point(e, x, corner(e)) for e in drawn if e.model == model and (x := cost(e))]
+            for model in found.models
+        }
         points = {model: some for model, some in points.items() if some}
         if len(points) == 1:
             (some,) = points.values()
@@ -96,12 +112,14 @@ def pictures(found: Findings) -> list[Picture]:
 
 
 def _drawn(estimates: Sequence[Estimate]) -> list[Estimate]:
-    """What chooses among samples; of many scores those that reach the highest accuracy."""
-    best: dict[str, float] = {}
+    """What chooses among samples; of many scores those on a frontier, and those that reach the highest accuracy."""
+    best: dict[str, tuple[bool, float]] = {}
     for e in estimates:
         if e.method.startswith("best_of"):
-            best[e.method] = max(best.get(e.method, 0.0), e.accuracy)
-    kept = {"majority", "shortest", *sorted(best, key=lambda name: -best[name])[:MOST_SCORES]}
+            corner = e.on_frontier or e.on_sequential_frontier or e.on_usd_frontier
+            held, accuracy = best.get(e.method, (False, 0.0))
+            best[e.method] = corner or held, max(accuracy, e.accuracy)
+    kept = {"majority", "shortest", *sorted(best, key=lambda name: best[name], reverse=True)[:MOST_SCORES]}
     return [e for e in estimates if e.method in kept]
 
 
@@ -118,10 +136,10 @@ def _style(methods: Sequence[str]) -> Style:
     return Style(names, *([palette[i] for i in places] for palette in (COLOURS, INKS, SHAPES)))
 
 
-def _point(e: Estimate, x: float) -> Point:
+def _point(e: Estimate, x: float, corner: bool) -> Point:
     low, high = (e.accuracy, e.accuracy) if e.low is None or e.high is None else (e.low, e.high)
     facts = {"model": e.model, "k": e.k, "tokens": e.tokens, "sequential": e.sequential, "usd": e.usd}
-    return Point(e.method, x, e.accuracy, low, high, e.k, facts)
+    return Point(e.method, x, e.accuracy, low, high, e.k, facts, corner)
 
 
 _TOOLTIP = [

@@ -116,9 +116,9 @@ def report(
     json: Json = False,
 ) -> None:
     """Show what more samples buy: votes, races, best-of, coverage and its laws, and who owns the frontier."""
-    from tts.display import console
+    from tts.display import console, print_frontier
     from tts.poolfile import read_pool
-    from tts.poolreport import facts_of, frontier_lines, table_of, write_findings
+    from tts.poolreport import facts_of, table_of, write_findings
     from tts.poolstudy import study
 
     pool = read_pool(file)
@@ -137,8 +137,7 @@ def report(
         return
     shown = console()
     shown.print(table_of(found))
-    for line in frontier_lines(found):
-        shown.print(f"frontier: {line}", highlight=False, markup=False, soft_wrap=True)
+    print_frontier(shown, found.frontier)
     for note in found.notes:
         shown.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
     shown.print(f"report: {files['pool.html']}", highlight=False, soft_wrap=True)
@@ -175,9 +174,9 @@ def replay(
 ) -> None:
     """Replay strategies over recorded samples, in virtual time: what they would buy, without a GPU."""
     from tts.clusters.recorded import Fleet
-    from tts.display import console, table_of
+    from tts.display import console, print_frontier, table_of
     from tts.replays import replay as replayed
-    from tts.report import warnings_of
+    from tts.report import owners_of, warnings_of
     from tts.results import describe_cost
 
     def on_cell(done: int, of: int) -> None:
@@ -209,6 +208,7 @@ def replay(
         return
     shown = console()
     shown.print(table_of(result.rows))
+    print_frontier(shown, owners_of(result.rows))
     shown.print(f"replayed, not paid: {describe_cost(result.replayed)}", highlight=False)
     for warning in warnings_of(result.rows):
         shown.print(f"note: {warning}", highlight=False, markup=False)

@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tts.frontier import Stretch
 from tts.intervals import Interval
 from tts.laws import Prediction
 from tts.pool import Pool
 from tts.poolfile import read_pool
 from tts.report import (
+    OWNING,
     UNKNOWN,
-    Stretch,
-    gained,
     html_page,
     html_table,
     owners_table,
+    plain,
     write_illustrated,
 )
 
@@ -113,7 +114,7 @@ def _csv(estimates: Sequence[Estimate]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(Estimate.__struct_fields__)
-    writer.writerows(msgspec.structs.astuple(e) for e in estimates)
+    writer.writerows(map(plain, msgspec.structs.astuple(e)) for e in estimates)
     return text.getvalue()
 
 
@@ -183,14 +184,6 @@ def table_of(found: Findings) -> Table:
     return table
 
 
-def frontier_lines(found: Findings) -> list[str]:
-    """Who owns the frontier, for a terminal."""
-    return [
-        f"{s.start:,.0f} tokens and more{'' if s.end is None else f', up to {s.end:,.0f}'}: {s.owner} ({gained(s)} %)"
-        for s in found.frontier
-    ]
-
-
 def _html(found: Findings, facts: Mapping[str, object], figures: str) -> str:
     lines = [[escape(show(s)) for _, show in _COLUMNS] for s in found.summaries]
     body = f"""{_noted(found.notes)}
@@ -217,7 +210,5 @@ def _owned(found: Sequence[Stretch]) -> str:
     if not found:
         return ""
     return f"""<h2>Who owns the frontier</h2>
-<p>The method that reaches the best accuracy for so many generated tokens per problem, up to where another one starts to
-be better. It takes differences as they are; many are smaller than their intervals. Coverage takes no part: it does not
-choose.</p>
+<p>The method to take for so many generated tokens per problem. {OWNING} Coverage takes no part: it does not choose.</p>
 {owners_table(found, "method")}"""

@@ -8,26 +8,19 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 from tts.costs import Price, price_from_flags
 from tts.errors import BadPool, MissingExtra
 from tts.estimators import Curve, Floats, Grid, Ints, best_of, coverage, majority, shorter_wins, shortest
+from tts.frontier import Corner, Placed, Stretch, corners, stretches
 from tts.intervals import Interval, mean_interval
 from tts.laws import Fit, Prediction, fit_coverage
 from tts.pool import UNKNOWN as UNCOUNTED
 from tts.pool import Pool
-from tts.report import (
-    Placed,
-    Stretch,
-    stretches,
-)
 from tts.types import Value
-
-if TYPE_CHECKING:
-    pass
 
 LAWS = ("power", "beta")
 BEYOND = 8  # times the largest k: so far the laws are drawn
@@ -49,6 +42,8 @@ class Estimate(Value, frozen=True):
         tokens: of all samples and of their verifications; sequential: of the longest chain of samples; None where they
             were not recorded.
         usd: None without a price, or without the tokens.
+        on_frontier: of accuracy over tokens (`tts.frontier`); on_sequential_frontier, on_usd_frontier: over the others.
+        ties: the methods from which one on the frontier of tokens is not distinguishable.
     """
 
     model: str
@@ -61,6 +56,13 @@ class Estimate(Value, frozen=True):
     tokens: float | None
     sequential: float | None
     usd: float | None
+    on_frontier: bool = False
+    on_sequential_frontier: bool = False
+    on_usd_frontier: bool = False
+    ties: tuple[str, ...] = ()
+
+
+Measured = tuple[Estimate, dict[str, float]]  # with its accuracy on each problem
 
 
 class Law(Value, frozen=True):
@@ -158,7 +160,8 @@ def study(
             studies.append(_Study(own, model, price, notes, seed))
     if not studies:
         raise BadPool(f"every sample of {pool.name} on {name} failed: there is nothing to report", pool=pool.name)
-    estimates = tuple(e for study in studies for e in study.estimates)
+    measured = [some for study in studies for some in study.measured]
+    estimates, owners = _owned(measured, several=len(studies) > 1)
     return Findings(
         benchmark=name,
         models=tuple(study.model for study in studies),
@@ -166,7 +169,7 @@ def study(
         estimates=estimates,
         laws=tuple(law for study in studies for law in study.laws),
         bins=tuple(some for study in studies for some in study.bins),
-        frontier=tuple(stretches(_placed(estimates, several=len(studies) > 1))),
+        frontier=tuple(stretches(owners)),
         notes=tuple(notes.lines([study.model for study in studies])),
     )
 
@@ -220,7 +223,7 @@ class _Study:
         self._ks = [*(2**i for i in range(most.bit_length())), *([most] if most & (most - 1) else [])]
         self._coverage = coverage(grid, self._ks)
         self._majority = self._vote()
-        self.estimates = [e for curve in self._curves() for e in self._estimates(curve)]
+        self.measured = [some for curve in self._curves() for some in self._estimates(curve)]
         fits = self._fits()
         self.laws = [self._law(law, fit) for law, fit in fits.items()]
         self.bins = self._binned()
@@ -270,7 +273,7 @@ class _Study:
         draws = int(np.clip(30_000 // len(self._grid.problems), 100, 1000))
         return majority(self._grid, sizes, draws=draws, seed=self._seed)
 
-    def _estimates(self, curve: Curve) -> Iterable[Estimate]:
+    def _estimates(self, curve: Curve) -> Iterable[Measured]:
         accuracy = curve.mean()
         for i, k in enumerate(curve.ks.tolist()):
             if k not in self._ks:
@@ -278,7 +281,7 @@ class _Study:
             interval = curve.interval(k)
             tokens = None if curve.tokens is None else float(curve.tokens[:, i].mean())
             sequential = None if curve.sequential is None else float(curve.sequential[:, i].mean())
-            yield Estimate(
+            found = Estimate(
                 model=self.model,
                 method=curve.name,
                 k=k,
@@ -290,6 +293,7 @@ class _Study:
                 sequential=sequential,
                 usd=self._usd(k, tokens, self._judged.get(curve.name, 0.0)),
             )
+            yield found, curve.at(k)
 
     def _mean_prompt(self, pool: Pool) -> float | None:
         """Prompt tokens of a request, the mean over problems."""
@@ -412,15 +416,30 @@ def ratio(wins: Floats, pairs: Floats) -> Interval:
     return found
 
 
-def _placed(estimates: Sequence[Estimate], *, several: bool) -> list[Placed]:
-    """What is on a frontier or below it. Coverage is not: nobody knows which sample is the right one. With one sample
-    there is nothing to choose, so it belongs to no method."""
-    return [
-        Placed(
-            e.tokens,
-            e.accuracy,
-            ("one sample" if e.k == 1 else e.method) + (f" of {e.model}" if several else ""),
+def _owned(measured: Sequence[Measured], *, several: bool) -> tuple[tuple[Estimate, ...], list[Corner]]:
+    """The estimates with the frontiers that they are on, and the corners of that in tokens.
+
+    Coverage is on none: nobody knows which sample is the right one. With one sample there is nothing to choose, so it
+    belongs to no method.
+    """
+
+    def found(cost: Callable[[Estimate], float | None]) -> dict[int, Corner]:
+        placed = {}
+        for i, (e, accuracies) in enumerate(measured):
+            if e.method != "coverage" and (spent := cost(e)):
+                owner = ("one sample" if e.k == 1 else e.method) + (f" of {e.model}" if several else "")
+                placed[i] = Placed(spent, owner, accuracies)
+        return corners(placed)
+
+    tokens, sequential, usd = found(lambda e: e.tokens), found(lambda e: e.sequential), found(lambda e: e.usd)
+    marked = tuple(
+        msgspec.structs.replace(
+            e,
+            on_frontier=i in tokens,
+            on_sequential_frontier=i in sequential,
+            on_usd_frontier=i in usd,
+            ties=tokens[i].ties if i in tokens else (),
         )
-        for e in estimates
-        if e.tokens is not None and e.method != "coverage"
-    ]
+        for i, (e, _) in enumerate(measured)
+    )
+    return marked, list(tokens.values())

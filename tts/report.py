@@ -12,12 +12,13 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from tts.errors import MissingExtra, StorageFull
-from tts.intervals import Interval, frontier, mean_interval
+from tts.frontier import Corner, Placed, Stretch, corners, gained, stretches, tie_of
+from tts.intervals import Interval, mean_interval
 from tts.types import Value
 
 if TYPE_CHECKING:
@@ -99,7 +100,10 @@ class Row(Value, frozen=True):
             of all to the last decision, the mean over seeds; late_tokens: as in `Outcome`. None where it was not kept.
         unpriced: verifications a problem whose cost was not recorded: tokens, samples and prices are without them.
         allocator: as in `Outcome`. unserved: how many searches the budget did not reach with a single sample.
-        on_frontier: no other row is as accurate for fewer `tokens`, or more accurate for as many.
+        on_frontier: over `tokens`: the cheapest row, what its strategy's dearer rows add, and what beats these by more
+            than noise (`tts.frontier`); never one that spent nothing.
+        on_sequential_frontier, on_usd_frontier: the same for `sequential_tokens`, and for `usd` if every row knows it.
+        ties: the strategies from which a row on the frontier of `tokens` is not distinguishable.
     """
 
     cell: str
@@ -135,11 +139,19 @@ class Row(Value, frozen=True):
     ungraded: int = 0
     ungraded_why: str = ""
     unpriced: float = 0.0
+    on_sequential_frontier: bool = False
+    on_usd_frontier: bool = False
+    ties: tuple[str, ...] = ()
 
     @property
     def series(self) -> str:
         """What belongs together in a picture: a strategy, and who shares its budget out."""
         return f"{self.strategy} by {self.allocator}" if self.allocator else self.strategy
+
+    @property
+    def owner(self) -> str:
+        """Whose a place on a frontier is: the series, and that its cost leaves the scoring out, where it does."""
+        return f"{self.series} without scoring" if self.unpriced else self.series
 
 
 def summarise(outcomes: Iterable[Outcome]) -> list[Row]:
@@ -147,20 +159,54 @@ def summarise(outcomes: Iterable[Outcome]) -> list[Row]:
     cells: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         cells.setdefault(outcome.cell, []).append(outcome)
-    rows = [_row(members) for members in cells.values()]
-    placed = [
-        (row.tokens, row.accuracy.mean, i) for i, row in enumerate(rows) if row.accuracy and row.tokens is not None
+    graded = [_graded(members) for members in cells.values()]
+    return _placed([_row(members, some) for members, some in zip(cells.values(), graded, strict=True)], graded)
+
+
+def _placed(rows: Sequence[Row], graded: Sequence[Mapping[str, Sequence[float]]]) -> list[Row]:
+    """The rows with their places on the frontiers."""
+    means = [{problem: sum(values) / len(values) for problem, values in some.items()} for some in graded]
+
+    def found(cost: Callable[[Row], float | None]) -> dict[int, Corner]:
+        spent = {i: cost(row) for i, row in enumerate(rows) if means[i]}
+        return corners({i: Placed(some, rows[i].owner, means[i]) for i, some in spent.items() if some})
+
+    tokens, sequential = found(lambda row: row.tokens), found(lambda row: row.sequential_tokens)
+    # A frontier in dollars among some of the rows would flatter these.
+    usd = found(lambda row: row.usd) if all(row.usd is not None for row in rows) else {}
+    return [
+        msgspec.structs.replace(
+            row,
+            on_frontier=i in tokens,
+            on_sequential_frontier=i in sequential,
+            on_usd_frontier=i in usd,
+            ties=tokens[i].ties if i in tokens else (),
+        )
+        for i, row in enumerate(rows)
     ]
-    best = {placed[k][2] for k in frontier([(tokens, accuracy) for tokens, accuracy, _ in placed])}
-    return [msgspec.structs.replace(row, on_frontier=i in best) for i, row in enumerate(rows)]
 
 
-def _row(members: Sequence[Outcome]) -> Row:
-    sound = [o for o in members if o.error is None]
+def owners_of(rows: Sequence[Row]) -> list[Stretch]:
+    """Who owns the frontier in tokens."""
+    kept = [
+        Corner(row.tokens, row.accuracy.mean, row.owner, row.ties)
+        for row in rows
+        if row.on_frontier and row.accuracy and row.tokens is not None
+    ]
+    return stretches(sorted(kept, key=lambda corner: corner.cost))
+
+
+def _graded(members: Sequence[Outcome]) -> dict[str, list[float]]:
+    """Verdicts by problem."""
     graded: dict[str, list[float]] = {}
-    for o in sound:
-        if o.correct is not None:
+    for o in members:
+        if o.error is None and o.correct is not None:
             graded.setdefault(o.problem_id, []).append(float(o.correct))
+    return graded
+
+
+def _row(members: Sequence[Outcome], graded: Mapping[str, Sequence[float]]) -> Row:
+    sound = [o for o in members if o.error is None]
 
     def mean(value: Callable[[Outcome], float | None]) -> float | None:
         values = [v for o in sound if (v := value(o)) is not None]
@@ -255,49 +301,6 @@ def warnings_of(rows: Sequence[Row]) -> list[str]:
     return found
 
 
-class Placed(NamedTuple):
-    """A point that may be on a frontier, and whose it is."""
-
-    cost: float
-    accuracy: float
-    owner: str
-
-
-class Stretch(Value, frozen=True):
-    """A part of a frontier that has one owner.
-
-    Args:
-        owner: several that are equally good for as much are joined by `and`.
-        start, end: costs: where the owner's first point is, and the next owner's; None where nobody is better beyond.
-        low, high: accuracy of the owner's first point and of its last.
-    """
-
-    owner: str
-    start: float
-    end: float | None
-    low: float
-    high: float
-
-
-def stretches(points: Iterable[Placed]) -> list[Stretch]:
-    """Who owns the frontier, cheapest first. An owner that ties with another keeps its stretch."""
-    # Rounded, so that what is equal but for the order of a sum is equal.
-    rounded = [Placed(float(f"{p.cost:.9g}"), round(p.accuracy, 9), p.owner) for p in points]
-    corners: dict[tuple[float, float], list[str]] = {}
-    for i in frontier([(p.cost, p.accuracy) for p in rounded]):
-        owners = corners.setdefault((rounded[i].cost, rounded[i].accuracy), [])
-        owners += [rounded[i].owner] if rounded[i].owner not in owners else []
-    found: list[Stretch] = []
-    for (cost, accuracy), owners in corners.items():
-        if found and found[-1].owner in owners:
-            found[-1] = msgspec.structs.replace(found[-1], high=accuracy)
-            continue
-        if found:
-            found[-1] = msgspec.structs.replace(found[-1], end=cost)
-        found.append(Stretch(" and ".join(owners), cost, None, accuracy, accuracy))
-    return found
-
-
 def write_report(
     folder: Path, rows: Sequence[Row], facts: Mapping[str, object], outcomes: Sequence[Outcome] = ()
 ) -> dict[str, Path]:
@@ -386,8 +389,13 @@ def _csv(rows: Sequence[Row]) -> str:
     writer.writerow([*names, "accuracy", "accuracy_low", "accuracy_high", "accuracy_problems"])
     for row in rows:
         a = row.accuracy
-        writer.writerow([*(getattr(row, n) for n in names), *((a.mean, a.low, a.high, a.n) if a else ("",) * 4)])
+        writer.writerow([*(plain(getattr(row, n)) for n in names), *((a.mean, a.low, a.high, a.n) if a else ("",) * 4)])
     return text.getvalue()
+
+
+def plain(value: object) -> object:
+    """For a field of a CSV file: several names in one."""
+    return "; ".join(value) if isinstance(value, tuple) else value
 
 
 UNKNOWN = "\N{EN DASH}"
@@ -434,7 +442,7 @@ th { border-bottom: 1.5px solid #333; font-weight: 600; vertical-align: bottom; 
 .t { text-align: left; } tr.first td { border-top: 1.5px solid #bbb; }
 tr.frontier td { font-weight: 600; background: #f3f6fa; }
 ul { margin: 0 0 .8rem; padding-left: 1.2rem; color: #444; max-width: 46rem; }
-small { color: #666; font-weight: 400; }
+small { color: #666; font-weight: 400; } td.t small { white-space: normal; }
 @page { size: A4; margin: 12mm; }
 @media print { body { margin: 0; max-width: none; padding: 0; } section, tr { break-inside: avoid; }
   h2, h2 + p { break-after: avoid; } table { font-size: 8px; } .table { overflow: visible; }
@@ -460,23 +468,27 @@ def _html(rows: Sequence[Row], facts: Mapping[str, object], figures: str) -> str
 {_owners(rows)}
 <h2>All cells</h2>
 <p>Means per problem. Accuracy with its 95 % interval over problems, in percent. Tokens are generated tokens;
-those of the verifier and of cancelled samples are part of them.{late} Shaded rows are on the frontier: nothing else is
-as accurate for fewer tokens. Outcomes that the infrastructure spoilt are counted under errors and in no mean.
+those of the verifier and of cancelled samples are part of them.{late} Shaded rows are on the frontier, of which
+the table above tells more. Outcomes that the infrastructure spoilt are counted under errors and in no mean.
 A dash is a value that nobody knows. Prompt tokens and more are in <code>report.csv</code>.</p>
 {html_table([name for name, _ in columns], lines, text_columns=3, marks=marks)}"""
     return html_page(facts, body, "Test-time scaling report")
 
 
 def _owners(rows: Sequence[Row]) -> str:
-    placed = [
-        Placed(row.tokens, row.accuracy.mean, row.series) for row in rows if row.accuracy and row.tokens is not None
-    ]
-    if not placed:
+    found = owners_of(rows)
+    if not found:
         return ""
     return f"""<h2>Who owns the frontier</h2>
-<p>The strategy that has bought the best accuracy for so many generated tokens per problem, up to where another one
-starts to be better. Differences smaller than the intervals below say little.</p>
-{owners_table(stretches(placed), "strategy")}"""
+<p>The strategy to take for so many generated tokens per problem. {OWNING}</p>
+{owners_table(found, "strategy")}"""
+
+
+OWNING = """The frontier starts with the cheapest. Its owner keeps it, and goes up with its own better points, until
+another one beats the owner's best so far by more than noise: the 95 % interval of the paired difference, problem by
+problem, lies above 0. Who costs less than the stretch's end and is <em>not distinguishable</em> from the owner, because
+that interval holds 0, is named beside it. The comparisons are not corrected for their number: between equals, one in
+forty takes over."""
 
 
 def owners_table(found: Sequence[Stretch], owner: str) -> str:
@@ -486,17 +498,11 @@ def owners_table(found: Sequence[Stretch], owner: str) -> str:
             shown_number(s.start),
             "any more" if s.end is None else shown_number(s.end),
             gained(s),
-            escape(s.owner),
+            escape(s.owner) + (f" <small>({escape(tie_of(s))})</small>" if s.ties else ""),
         ]
         for s in found
     ]
     return html_table(["from tokens", "to tokens", "accuracy", owner], lines, text_columns=0, text_last=True)
-
-
-def gained(stretch: Stretch) -> str:
-    """Accuracy from its first point to its last, in percent."""
-    low, high = f"{100 * stretch.low:.1f}", f"{100 * stretch.high:.1f}"
-    return low if low == high else f"{low} to {high}"
 
 
 def html_page(facts: Mapping[str, object], body: str, title: str) -> str:

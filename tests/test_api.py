@@ -418,3 +418,15 @@ def test_an_interrupt_in_a_notebook_stops_the_run_at_once(request: pytest.Fixtur
             loop.run_until_complete(cell(slow.base_url))
         assert time.monotonic() - began < 30
         assert slow.wait(lambda s: s.open_streams == 0, 5)
+
+
+def test_a_budget_in_other_words_is_the_same_cell_and_budgets_that_differ_in_the_last_digit_are_not(
+    engine: FakeEngine,
+) -> None:
+    def cells(budgets: list[str]) -> list[str]:
+        swept = tts.sweep("arithmetic?size=1", "majority_vote:n=1", budgets=budgets, base_url=engine.base_url)
+        assert swept.complete
+        return [row.budget for row in swept.rows]
+
+    assert cells(["tokens=1k,1000", "tokens=1e3"]) == ["tokens=1k"]
+    assert len(cells(["seconds=1000.0000001", "seconds=1000.0000002"])) == 2

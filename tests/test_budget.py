@@ -236,9 +236,9 @@ def test_an_unknown_limit_is_refused_with_the_nearest_name() -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.integers(1, 10**7), st.integers(1, 10**4))
-def test_a_limit_reads_back_as_it_is_shown(tokens: int, samples: int) -> None:
-    limits = Limits(samples=samples, tokens=tokens)
+@given(st.integers(1, 10**7), st.integers(1, 10**4), st.floats(1e-9, 1e9), st.floats(1e-3, 1e6))
+def test_a_limit_reads_back_as_it_is_shown(tokens: int, samples: int, usd: float, seconds: float) -> None:
+    limits = Limits(samples=samples, tokens=tokens, usd=usd, seconds=seconds)
     assert Limits.parse(str(limits)) == limits
 
 

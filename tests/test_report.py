@@ -13,7 +13,7 @@ from rich.console import Console
 from tts.display import print_frontier
 from tts.errors import MissingExtra, StorageFull
 from tts.intervals import mean_interval
-from tts.report import Outcome, Row, owners_of, summarise, write_report
+from tts.report import Outcome, Row, owners_of, summarise, warnings_of, write_report
 
 FACTS = {"title": "Six strategies", "model": "SmolLM2-135M", "date": "2026-11-23", "seeds": 2}
 
@@ -103,6 +103,15 @@ def test_a_row_holds_means_per_problem_and_an_interval_over_problems():
     assert (row.tokens, row.verifier_tokens, row.cancelled_tokens, row.usd) == (250, 10, 7.5, 0.5)
     assert row.accuracy == mean_interval({"p0": [1.0, 0.0], "p1": [0.0, 0.0]})
     assert row.accuracy.mean == 0.25
+
+
+def test_a_budget_of_which_much_was_left_is_said_with_the_reason():
+    left = [
+        outcome(f"p{i}", params="n=None", exhausted=True, unspent=u, next_cost=0.9) for i, u in enumerate((0.8, 0.6))
+    ]
+    (said,) = warnings_of(summarise([*left, outcome("p2", params="n=None")]))
+    assert "70 % of the budget was left" in said and "90 % of it" in said and "--max-tokens" in said
+    assert warnings_of(summarise([outcome(params="n=None", exhausted=True, unspent=0.1, next_cost=0.2)])) == []
 
 
 def test_an_infrastructure_error_is_counted_apart_and_is_not_a_wrong_answer():

@@ -50,6 +50,7 @@ from tts.errors import (
     UnknownCost,
     UnknownName,
 )
+from tts.outcome import Shortage
 from tts.protocols import Strategy
 from tts.run import OPEN_FAILURES, OPEN_WINDOW, Run, Update
 from tts.search import Search
@@ -994,6 +995,38 @@ def test_an_open_count_spends_the_share_and_says_that_the_budget_ended_it() -> N
     assert search.closed and search.exhausted and search.result.error is None
     assert search.ledger.spent.tokens == 360
     assert search.ledger.left().tokens == 90  # less than the 100 that one more may need
+
+
+@pytest.mark.parametrize("n", [None, 9])
+def test_a_result_says_how_much_of_its_budget_was_left_and_what_the_next_sample_may_have_cost(n: int | None) -> None:
+    async def strategy(problem: Problem, run: Run) -> Candidate:
+        return (await run.generate(n=n))[0]
+
+    search = searching(strategy, share=Limits(tokens=150))
+    waiting = ids(search.start())
+    while waiting:
+        waiting = ids(search.tell(done(waiting[0], tokens=40)))
+    assert search.result.shortage == Shortage("tokens", asked=100, left=70, budget=150)
+    assert search.ledger.spent.tokens == 80
+
+
+def test_once_a_prompt_was_counted_only_its_count_is_reserved_and_the_answers_reservation_never_shrinks() -> None:
+    async def strategy(problem: Problem, run: Run) -> Candidate:
+        return (await run.generate(n=None))[0]
+
+    search = searching(strategy, share=Limits(usd=600e-12))
+    (first,) = ids(search.start())
+    assert search.ledger.reserved.picodollars == 14 + 8 + 256 + 200  # a bound of the prompt, and 100 tokens at 2
+    assert len(ids(search.tell(done(first, tokens=10)))) == 2
+    assert search.ledger.reserved.picodollars == 2 * (5 + 200)
+    assert search.ledger.spent.picodollars == 5 + 20
+
+
+def test_a_budget_that_was_not_met_has_no_shortage() -> None:
+    search = searching(race, share=Limits(samples=2), n=2)
+    for id in ids(search.start()):
+        search.tell(done(id))
+    assert search.closed and search.result.shortage is None
 
 
 def test_an_open_count_has_so_many_in_flight_and_no_more() -> None:

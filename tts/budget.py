@@ -65,7 +65,8 @@ class Limits(Value, frozen=True):
         return cls(**found)  # type: ignore[arg-type]  # what must be whole has been made int above
 
     def __str__(self) -> str:
-        return ",".join(f"{n}={_short(v)}" for n in self.__struct_fields__ if (v := getattr(self, n)) is not None)
+        """As `parse` reads it, to the last digit: budgets that differ have different texts."""
+        return ",".join(f"{n}={_exact(v)}" for n in self.__struct_fields__ if (v := getattr(self, n)) is not None)
 
     def __bool__(self) -> bool:
         return any(getattr(self, n) is not None for n in self.__struct_fields__)
@@ -291,6 +292,10 @@ class Ledger:
 def _amounts(cost: Cost) -> tuple[int, int, int, int]:
     """Unknown amounts count as 0 here: `check_known` has refused them wherever a limit depends on them."""
     return cost.samples, cost.tokens, cost.picodollars or 0, cost.flops or 0
+
+
+def _exact(value: float) -> str:
+    return _short(value) if value == int(value) else format(Decimal(repr(value)), "f")
 
 
 def _short(value: float) -> str:

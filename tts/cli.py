@@ -162,6 +162,11 @@ def solve(
     elif solved.selected is not None:
         typer.echo(solved.text)
         marks = " (the budget ran out first)" if solved.exhausted else ""
+        if (short := solved.result.shortage) is not None:
+            marks = (
+                f" (of the budget of {short.budget:g} {short.limit}, {short.left:g} are left, and the next sample may "
+                f"cost {short.asked:g})"
+            )
         typer.echo(f"\nanswer: {solved.answer}{marks}", err=True)
         typer.echo(f"cost:   {describe_cost(solved.cost)}", err=True)
     if solved.error is not None:

@@ -399,7 +399,7 @@ class Conductor:
             if not self._pending:
                 continue
             action = next(iter(self._pending.values()))
-            worst = self._costs.worst(action)
+            worst = self._worst(action)
             refusal: TTSError | None = None
             try:
                 if not self.ledger.try_reserve(action.id, worst):
@@ -415,6 +415,10 @@ class Conductor:
             self._live[action.id] = action
             self._step.records.append(Granted(action.id, digest(action), worst, action.share))
             self._step.actions.append(action)
+
+    def _worst(self, action: Generate | Verify) -> Cost:
+        opened = self._open.get(action.id.rpartition("/")[0])
+        return self._costs.worst(action) if opened is None else opened.search.worst(action)
 
     def _end_unsent(self, action: Generate | Verify, error: ErrorInfo) -> None:
         event = Refused(action.id, self.now, error)
@@ -652,6 +656,7 @@ def decided_of(result: Result, at_s: float, paid: Cost, stopped: str = "") -> De
         paid=paid,
         samples=len(result.candidates),
         exhausted=result.exhausted,
+        shortage=result.shortage,
         failed=len(result.failures),
         error=result.error,
         verifications=sum(len(scores) for scores in result.scores.values()),

@@ -108,7 +108,8 @@ class RunConfig(BaseModel):
         return list(found.values())
 
     def limits(self) -> list[Limits]:
-        return [Limits.parse(text) for text in self.budgets]
+        """Every budget, each once: `tokens=1k` and `tokens=1000` are the same."""
+        return list(dict.fromkeys(Limits.parse(text) for text in self.budgets))
 
     def run_limits(self) -> Limits:
         return Limits.parse(self.run_budget)

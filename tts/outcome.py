@@ -28,6 +28,20 @@ class Bill(Value, frozen=True):
         return self.answers + self.verifier + self.cancelled + self.failed
 
 
+class Shortage(Value, frozen=True):
+    """Why a budget held no more.
+
+    Args:
+        limit: samples, tokens, usd or flops: in which the next action would have exceeded the budget.
+        asked: how much that action might have cost; left: how much of the budget was never spent; budget: the limit.
+    """
+
+    limit: str
+    asked: float
+    left: float
+    budget: float
+
+
 class Result(Value, frozen=True):
     """What came of one search.
 
@@ -36,7 +50,8 @@ class Result(Value, frozen=True):
         selected: the candidate the strategy picked; None if nothing could be paid for or everything failed.
         candidates: everything that was paid for and came back, in order of arrival.
         scores: candidate id -> every score it got.
-        exhausted: the budget ran out before the strategy was through; `selected` is then its selector's best so far.
+        exhausted: the budget turned down something that the strategy asked for; it went on with what had come.
+        shortage: why; None if it was not this problem's own budget, or if its time was up.
         failures: errors of single samples that the strategy lived with.
         error: why there is no answer.
     """
@@ -49,6 +64,7 @@ class Result(Value, frozen=True):
     scores: Mapping[str, tuple[Score, ...]] = {}
     bill: Bill = Bill()
     exhausted: bool = False
+    shortage: Shortage | None = None
     failures: tuple[ErrorInfo, ...] = ()
     error: ErrorInfo | None = None
 

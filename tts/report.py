@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from tts.charts import Picture
 
 
+MUCH_UNSPENT = 0.2  # the share of a budget that a reader must be told was left
+
+
 class Outcome(Value, frozen=True):
     """One problem, solved once.
 
@@ -39,7 +42,9 @@ class Outcome(Value, frozen=True):
         sequential_tokens: the longest chain of tokens that had to be generated one after another.
         usd, flops: None where the price or the model's size is unknown.
         seconds: of model requests, summed; `latency_s`: from the first action to the answer.
-        exhausted: the budget ran out before the strategy was done.
+        exhausted: the budget turned down something that the strategy asked for.
+        unspent: the share of the problem's budget that was then left, 0 to 1; next_cost: the share that the next action
+            might have cost. None where it was not this budget that ended the search.
         failed: how many requests failed for good; the strategy went on without them.
         verifications, abstained: how many scores were asked for, and how many of them gave none.
         unpriced: verifications of a replay whose cost was not recorded; they are in no other number of this row.
@@ -83,6 +88,8 @@ class Outcome(Value, frozen=True):
     stopped: str = ""
     ungraded: str | None = None
     unpriced: int = 0
+    unspent: float | None = None
+    next_cost: float | None = None
 
 
 class Row(Value, frozen=True):
@@ -93,6 +100,7 @@ class Row(Value, frozen=True):
         accuracy: over the problems whose answers were graded; None if there are none.
         ungraded: how many answers could not be graded, and are in no accuracy; ungraded_why: the first one's reason.
         samples ... latency_s: as in `Outcome`; None if there was no outcome without an error.
+        unspent, next_cost: as in `Outcome`, over the searches that have them; None if none has.
         exhausted, failed, errors: counts; `error_tokens` is what the outcomes with an error spent in all.
         abstained: the share of verifications that gave no score; None if there were none.
         downgrades: parameters that some server refused and that were left out.
@@ -142,6 +150,8 @@ class Row(Value, frozen=True):
     on_sequential_frontier: bool = False
     on_usd_frontier: bool = False
     ties: tuple[str, ...] = ()
+    unspent: float | None = None
+    next_cost: float | None = None
 
     @property
     def series(self) -> str:
@@ -245,10 +255,16 @@ def _row(members: Sequence[Outcome], graded: Mapping[str, Sequence[float]]) -> R
         late_tokens=mean(lambda o: o.late_tokens),
         allocator=head.allocator,
         unserved=sum(o.exhausted and not o.samples for o in sound),
+        unspent=_mean([o.unspent for o in sound if o.unspent is not None]),
+        next_cost=_mean([o.next_cost for o in sound if o.next_cost is not None]),
         ungraded=sum(o.ungraded is not None for o in sound),
         ungraded_why=next((o.ungraded for o in sound if o.ungraded is not None), ""),
         unpriced=mean(lambda o: o.unpriced) or 0.0,
     )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
 
 
 def _decision(outcomes: Sequence[Outcome], quantile: float) -> float | None:
@@ -269,7 +285,8 @@ def _makespan(outcomes: Sequence[Outcome]) -> float | None:
 def warnings_of(rows: Sequence[Row]) -> list[str]:
     """What a reader of the table must know and would not see."""
     found = []
-    exhausted, searches = sum(r.exhausted for r in rows), sum(r.problems * r.seeds for r in rows)
+    exhausted = sum(r.exhausted for r in rows if "n=None" not in r.params.split(","))  # that count asks for no less
+    searches = sum(r.problems * r.seeds for r in rows)
     if exhausted:
         found.append(
             f"{exhausted} of {searches} searches ended because a budget ran out; no answer counts as a wrong one"
@@ -279,6 +296,13 @@ def warnings_of(rows: Sequence[Row]) -> list[str]:
         f"{r.problems * r.seeds} searches; problems are served in the order given"
         for r in rows
         if r.unserved
+    ]
+    found += [
+        f"{r.series}{':' if r.params else ''}{r.params}, budget {r.budget}: {100 * r.unspent:.0f} % of the budget was "
+        f"left, because one more sample may cost {100 * r.next_cost:.0f} % of it (all of its max_tokens are reserved); "
+        f"a lower --max-tokens spends more"
+        for r in rows
+        if r.unspent is not None and r.next_cost is not None and r.unspent >= MUCH_UNSPENT
     ]
     downgrades = sorted({d for r in rows for d in r.downgrades})
     if downgrades:

@@ -349,7 +349,7 @@ class _Sampling(_Block):
         self._parent = parent
         search = run._search
         self._share_base = share_base(search._seed, search.problem.id, request) if share else None
-        self._worst = search._costs.worst(Generate("", request))  # seeds cost nothing: it is the same for all n
+        self._worst = search.worst(Generate("", request))  # seeds cost nothing: it is the same for all n
         self._asked = 0
         self._candidates = 0
         self._failure: ErrorInfo | None = None
@@ -367,6 +367,7 @@ class _Sampling(_Block):
                 self._ask_one()
             return
         search = self._search
+        self._worst = search.worst(Generate("", self._request))  # less, once the prompt's tokens have been counted
         window = search._ahead or OPEN_WINDOW
         while self._refusal is None and len(self.pending) < window and self._failures_in_a_row < OPEN_FAILURES:
             room = search.ledger.room(self._worst)
@@ -394,7 +395,8 @@ class _Sampling(_Block):
     def _end(self) -> None:
         """Nothing is pending any more: say so if nothing came, because of a refusal or because everything failed."""
         if self._refusal is None and self._n is None and self._failures_in_a_row < OPEN_FAILURES:
-            self._search.exhausted = True  # what ends an open count is that the budget holds no more
+            # What ends an open count is that the budget holds no more.
+            self._search._ran_out(ErrorInfo.of(self._search.ledger.exhausted(self._worst)))
         if self._refusal is not None and (not self._candidates or self._refusal.type != "BudgetExhausted"):
             raise self._refusal.rebuild()
         if not self._candidates and self._failure is not None:

@@ -35,6 +35,7 @@ from tts.actions import (
     Generate,
     Progressed,
     Refused,
+    Request,
     Scored,
     Sleep,
     Verify,
@@ -52,7 +53,7 @@ from tts.errors import (
     TTSError,
 )
 from tts.kernel import Abandoned, Alarm, Expired, Live, Mailbox, Task, Wait
-from tts.outcome import Bill, Result
+from tts.outcome import Bill, Result, Shortage
 from tts.protocols import CostModel, Strategy, Verifier
 from tts.run import STOPPED, Fallback, Run, first_paid, nothing_came
 from tts.types import (
@@ -61,6 +62,7 @@ from tts.types import (
     Cost,
     ErrorInfo,
     Problem,
+    Prompt,
     Sampling,
     Score,
     StrategySpec,
@@ -129,6 +131,8 @@ class Search:
         self._usages: list[Usage] = []
         self._busy_s = 0.0
         self._refusals = 0
+        self._prompt_tokens: dict[tuple[str | None, Prompt, str], int] = {}
+        self._short: tuple[str, float] | None = None  # the limit that held no more, and what was asked of it
         self._selected: Candidate | None = None
         self._error: ErrorInfo | None = None
         self._clock = Mailbox()
@@ -173,6 +177,7 @@ class Search:
             scores={id: tuple(scores) for id, scores in self.scores.items()},
             bill=bill,
             exhausted=self.exhausted,
+            shortage=self._shortage(),
             failures=tuple(self.failures),
             error=self._error,
         )
@@ -210,6 +215,21 @@ class Search:
 
     # --- money
 
+    def worst(self, action: Work) -> Cost:
+        """The most that the action can cost. Of a prompt that a server has counted before, the count is known: what is
+        reserved for it then shrinks. What is reserved for the answer never does: to send a sample with less than its
+        `max_tokens` would favour short answers."""
+        request = action.request if self._prompt_tokens and isinstance(action, Generate | Verify) else None
+        known = self._prompt_tokens.get(_prompt_of(request)) if request is not None else None
+        return self._costs.worst(action, known)
+
+    def _note_prompt(self, action: Work, usage: Usage, cost: Cost) -> None:
+        if (cost.picodollars is None and cost.flops is None) or usage.approximate or not usage.prompt_tokens:
+            return  # prompts are not priced, or nobody has counted this one
+        if isinstance(action, Generate | Verify) and action.request is not None:
+            key = _prompt_of(action.request)
+            self._prompt_tokens[key] = max(usage.prompt_tokens, self._prompt_tokens.get(key, 0))
+
     def _book(self, live: Live, event: End) -> None:
         """Settle the share's ledger and sort the cost into the bill."""
         action, kind = live.action, type(event)
@@ -227,6 +247,7 @@ class Search:
             return
         usage = event.usage
         cost = self._costs.actual(action, usage)
+        self._note_prompt(action, usage, cost)
         self.ledger.settle(event.id, cost)
         heading = "answers"
         if kind is Failed:
@@ -259,7 +280,7 @@ class Search:
 
     def _ask(self, action: Work, mailbox: Mailbox, worst: Cost | None = None) -> None:
         """Reserve the action's worst case and let it leave; or let it wait for room; or refuse it."""
-        live = Live(action, worst or self._costs.worst(action), mailbox, self._current.depth)
+        live = Live(action, worst or self.worst(action), mailbox, self._current.depth)
         self.ledger.check_known(live.cost)
         self._live[action.id] = live
         if live.cost.samples == 0:  # timers and functions cost no tokens and never wait behind what does
@@ -299,7 +320,19 @@ class Search:
         """An ask was refused: the budget has ended, unless the strategy withdrew it or an allocator stopped it."""
         self._refusals += 1
         if error.type == "BudgetExhausted" and error.facts.get("limit") != STOPPED:
-            self.exhausted = True
+            self._ran_out(error)
+
+    def _ran_out(self, error: ErrorInfo) -> None:
+        self.exhausted = True
+        if self._short is None and "asked" in error.facts:
+            self._short = error.facts["limit"], error.facts["asked"]
+
+    def _shortage(self) -> Shortage | None:
+        if self._short is None:
+            return None
+        limit, asked = self._short
+        left, budget = getattr(self.ledger.left(), limit), getattr(self.ledger.limits, limit)
+        return None if left is None else Shortage(limit, asked, left, budget)
 
     def _refuse(self, live: Live, error: ErrorInfo) -> None:
         self._drop(live)
@@ -516,6 +549,10 @@ class Search:
             f"strategy {self.spec.name} raised {type(error).__name__}: {error} (problem {self.problem.id})",
             {"strategy": self.spec.name, "problem": self.problem.id, "where": _where(error)},
         )
+
+
+def _prompt_of(request: Request) -> tuple[str | None, Prompt, str]:
+    return request.model, request.messages, request.continue_from
 
 
 def _deeper(depth: tuple[int, float], item: tuple[Any, Live | Task]) -> tuple[int, float]:

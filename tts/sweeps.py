@@ -139,7 +139,7 @@ def check_budgets(
 def outcome_of(decided: Decided, cell: Cell, verdict: Verdict) -> Outcome:
     """A search's end as a row of the sweep. An error that is not the budget's is the infrastructure's: it is left out
     of accuracy, as is an answer that could not be graded, while one that the budget could not buy counts as wrong."""
-    bill, error = decided.bill, decided.error
+    bill, error, short = decided.bill, decided.error, decided.shortage
     total = bill.total
     spoilt = error is not None and error.type != "BudgetExhausted"
     return Outcome(
@@ -170,6 +170,8 @@ def outcome_of(decided: Decided, cell: Cell, verdict: Verdict) -> Outcome:
         downgrades=decided.downgrades,
         allocator=str(cell.allocator) if cell.allocator else "",
         stopped=decided.stopped,
+        unspent=short.left / short.budget if short else None,
+        next_cost=short.asked / short.budget if short else None,
     )
 
 

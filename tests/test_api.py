@@ -15,6 +15,7 @@ import pytest
 import tts
 from tts import Candidate, Example, Problem, Run, Sampling, api, graders
 from tts.budget import Limits
+from tts.outcome import Ends
 from tts.report import warnings_of
 from tts.runfolder import JOURNAL, read_records
 from tts.testing.engine import FakeEngine
@@ -199,6 +200,29 @@ def test_a_search_whose_grading_raises_is_there_with_the_reason(
     assert [o.get("ungraded", "") for o in told] == [o.ungraded or "" for o in result.outcomes]
     (row,) = result.rows
     assert (row.ungraded, row.errors) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("reply", "counts", "told"),
+    [
+        (Reply(("on ", "and ") * 50), (4, 4, 24, 4, 0), "4 of 4 samples were cut at 24 tokens"),
+        (Reply(("No.",), finish_reason="content_filter"), (4, 0, 0, 4, 4), "4 of 4 samples were refused"),
+        (Reply(tokenize("Good morning!")), (4, 0, 0, 4, 0), "4 of 4 samples have no answer"),
+        (Reply(tokenize("\\boxed{1}")), (4, 0, 0, 0, 0), None),
+    ],
+)
+def test_samples_that_are_cut_refused_or_silent_are_counted_and_told(
+    reply: Reply, counts: tuple[int, ...], told: str | None
+) -> None:
+    with FakeEngine(lambda request: reply) as engine:
+        examples = [Example(Problem("p", "?"), "1")]
+        sampling = Sampling(max_tokens=24)
+        swept = tts.sweep(examples, "majority_vote:n=4", base_url=engine.base_url, sampling=sampling)
+        solved = tts.solve("?", "majority_vote:n=4", base_url=engine.base_url, sampling=sampling)
+    assert swept.rows[0].ends == Ends(*counts)
+    for warnings in (warnings_of(swept.rows), solved.warnings):
+        assert [w.startswith(told) for w in warnings if told] == [True] * len(warnings)
+    assert solved.answer == (None if told else "1")
 
 
 def test_an_error_of_the_server_is_no_wrong_answer() -> None:

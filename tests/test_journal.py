@@ -22,7 +22,7 @@ from tts.journal import (
     encode,
     problem_of,
 )
-from tts.outcome import Bill
+from tts.outcome import Bill, Ends
 from tts.types import Candidate, Completion, Cost, ErrorInfo, Message, Problem, Sampling, Score, StrategySpec, Usage
 
 SPEC = StrategySpec("majority_vote", {"n": 2})
@@ -231,3 +231,12 @@ def test_a_setting_that_an_older_run_did_not_know_and_that_is_not_set_is_no_diff
 def test_a_run_without_a_journal_has_no_configuration_to_differ_from() -> None:
     History().check({"model": "m"})
     assert History().config is None
+
+
+def test_a_journal_without_counts_of_how_samples_ended_can_be_read():
+    with_counts = msgspec.structs.replace(decided("c/p1"), ends=Ends(samples=2, cut=1, cut_at=64))
+    assert decode(encode(with_counts), 1) == with_counts
+    old = msgspec.json.decode(encode(with_counts))
+    del old["ends"]
+    record = decode(msgspec.json.encode(old), 1)
+    assert isinstance(record, Decided) and record.ends is None

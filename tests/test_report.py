@@ -13,7 +13,8 @@ from rich.console import Console
 from tts.display import print_frontier
 from tts.errors import MissingExtra, StorageFull
 from tts.intervals import mean_interval
-from tts.report import Outcome, Row, owners_of, summarise, warnings_of, write_report
+from tts.outcome import Ends
+from tts.report import Outcome, Row, notes_on, owners_of, summarise, warnings_of, write_report
 
 FACTS = {"title": "Six strategies", "model": "SmolLM2-135M", "date": "2026-11-23", "seeds": 2}
 
@@ -121,6 +122,77 @@ def test_an_infrastructure_error_is_counted_apart_and_is_not_a_wrong_answer():
     assert (row.accuracy.mean, row.tokens, row.usd) == (1.0, 100, 0.5)
     (row,) = summarise([spoilt])
     assert (row.accuracy, row.tokens, row.errors, row.on_frontier) == (None, None, 1, False)
+
+
+def test_an_answer_that_could_not_be_graded_is_in_no_accuracy_and_counted_with_its_reason():
+    outcomes = [outcome(f"p{i}", correct=i > 2) for i in range(6)]
+    outcomes += [outcome(f"q{i}", correct=None, ungraded=f"CallTimedOut: no {i}") for i in range(2)]
+    (row,) = summarise(outcomes)
+    assert row.accuracy.mean == 0.5 and row.accuracy.n == 6
+    assert (row.problems, row.ungraded, row.ungraded_why) == (8, 2, "CallTimedOut: no 0")
+    assert warnings_of([row]) == [
+        "2 of 8 answers could not be graded and are left out of the accuracy; the first: CallTimedOut: no 0"
+    ]
+
+
+def test_samples_without_an_answer_are_counted_by_their_reason(tmp_path):
+    outcomes = [
+        outcome(f"p{i}", candidates=4, cut=i, cut_at=i and 100 + i, unanswered=4, refused=1, failed=2) for i in range(3)
+    ]
+    (row,) = summarise(outcomes)
+    counts = {"candidates": 12, "cut": 3, "cut_at": 102, "unanswered": 12, "refused": 3, "failed": 6}
+    assert {name: getattr(row, name) for name in counts} == counts
+    write_illustrated_without_pictures(tmp_path, [row])
+    told = json.loads((tmp_path / "report.json").read_text())["rows"][0]
+    assert {name: told[name] for name in counts} == counts
+    (line,) = csv.DictReader((tmp_path / "report.csv").read_text().splitlines())
+    assert {name: int(line[name]) for name in counts} == counts
+    page = (tmp_path / "report.html").read_text()
+    assert all(f">{name}</th>" in page for name in ("cut", "no answer", "refused", "failed"))
+    assert ">not graded</th>" not in page
+
+
+def write_illustrated_without_pictures(folder, rows):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "altair", None)
+        patch.delitem(sys.modules, "tts.charts", raising=False)
+        with pytest.raises(MissingExtra):
+            write_report(folder, rows, FACTS)
+
+
+def test_counts_that_an_old_journal_does_not_have_are_unknown_and_not_none_at_all():
+    (row,) = summarise([outcome("p0", candidates=4, cut=4, cut_at=9), outcome("p1", candidates=4)])
+    assert (row.candidates, row.cut, row.cut_at) == (8, None, None)
+    assert not any("cut" in warning for warning in warnings_of([row]))
+
+
+@pytest.mark.parametrize(
+    ("counts", "told"),
+    [
+        ({"cut": 4, "cut_at": 512, "unanswered": 4}, "4 of 4 samples were cut at 512 tokens: raise --max-tokens"),
+        ({"cut": 1, "cut_at": 24, "unanswered": 1}, "1 of 4 samples were cut at 24 tokens: raise --max-tokens"),
+        ({"unanswered": 4, "refused": 4}, "4 of 4 samples were refused by the model's content filter"),
+        ({"unanswered": 3}, "3 of 4 samples have no answer that could be read"),
+    ],
+)
+def test_a_warning_says_why_samples_have_no_answer(counts, told):
+    known = {"cut": 0, "cut_at": 0, "unanswered": 0, "refused": 0, **counts}
+    (warning,) = warnings_of(summarise([outcome("p0", candidates=4, **known)]))
+    assert warning.startswith(told)
+
+
+def test_a_few_cut_samples_of_many_are_in_the_table_and_no_warning():
+    (row,) = summarise([outcome("p0", candidates=100, cut=4, cut_at=512, unanswered=4, refused=0)])
+    assert row.cut == 4
+    assert warnings_of([row]) == []
+    assert notes_on(Ends(100, 5, 512, 5, 0))[0]
+
+
+def test_of_rows_that_share_samples_the_worst_is_named_once():
+    some = {"cut_at": 64, "unanswered": 0, "refused": 0}
+    outcomes = [outcome("p0", cell=f"n={n}", params=f"n={n}", candidates=n, cut=n // 2, **some) for n in (2, 4, 8)]
+    (warning,) = warnings_of(summarise(outcomes))
+    assert warning.startswith("s:n=8: 4 of 8 samples were cut at 64 tokens")
 
 
 def test_without_references_there_is_a_cost_and_no_accuracy():

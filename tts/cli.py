@@ -158,7 +158,8 @@ def solve(
         address=address,
     )
     if json:
-        print_json({"answer": solved.answer, "text": solved.text, "result": solved.result, "cost": solved.cost})
+        found = {"answer": solved.answer, "text": solved.text, "warnings": solved.warnings}
+        print_json({**found, "result": solved.result, "cost": solved.cost})
     elif solved.selected is not None:
         typer.echo(solved.text)
         marks = " (the budget ran out first)" if solved.exhausted else ""
@@ -169,6 +170,8 @@ def solve(
             )
         typer.echo(f"\nanswer: {solved.answer}{marks}", err=True)
         typer.echo(f"cost:   {describe_cost(solved.cost)}", err=True)
+        for warning in solved.warnings:
+            typer.echo(f"note:   {warning}", err=True)
     if solved.error is not None:
         raise solved.error.rebuild()
 
@@ -555,7 +558,7 @@ def _show_sweep(result: Any, json: bool) -> None:
         print_json({**fields, "files": {name: str(path) for name, path in result.files.items()}})
         return
     out = console()
-    out.print(table_of(result.rows))
+    out.print(table_of(result.rows, out.width))
     print_frontier(out, owners_of(result.rows))
     out.print(f"paid: {describe_cost(result.spent)}", highlight=False)
     for warning in warnings_of(result.rows):

@@ -35,7 +35,7 @@ from tts.allocation import Pot
 from tts.budget import Ledger, Limits
 from tts.errors import BudgetExhausted, InvalidParameter, ReplayDivergence, TTSError, UnknownCost
 from tts.journal import Decided, Granted, Hedged, History, Lost, Opened, Record, Shared, digest, problem_of
-from tts.outcome import Result
+from tts.outcome import Ends, Result
 from tts.protocols import CostModel, Strategy, Verifier
 from tts.run import WITHDRAWN
 from tts.search import Search
@@ -663,6 +663,7 @@ def decided_of(result: Result, at_s: float, paid: Cost, stopped: str = "") -> De
         abstained=sum(score.value is None for scores in result.scores.values() for score in scores),
         downgrades=tuple(sorted({d for c in result.candidates for d in c.completion.downgrades})),
         stopped=stopped,
+        ends=Ends.of(result.candidates),
     )
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 PLAIN_EVERY_S = 5.0
 RATE_WINDOW_S = 10.0
 MOST_ACTORS = 16  # lines on a terminal
+_GAP = 2  # between the columns of a table
 
 
 class Display:
@@ -162,13 +164,36 @@ class Display:
             self._console.print("stopping: waiting for what is in flight (Ctrl-C again to abort it)")
 
 
-def table_of(rows: Sequence[Row]) -> Table:
-    """The result table of a sweep, on the frontier in bold. Columns in which every row is empty or 0 are left out."""
+# What a narrow terminal goes without, first things first: every column is in report.csv, the counts in the notes, too.
+_SPARED = (
+    *("problems", "late", "latency", "decided p50", "p99", "makespan", "sequential", "cancelled", "verifier"),
+    *("failed", "refused", "out of budget", "no answer", "cut"),
+)
+
+
+def table_of(rows: Sequence[Row], width: int = 160) -> Table:
+    """The result table of a sweep, on the frontier in bold. Columns in which every row is empty or 0 are left out, and
+    so are some that `width` has no room for, named below the table."""
     cells = [_cells(row) for row in rows]
     shown = [name for name in (cells[0] if cells else {}) if any(row[name] not in ("", "0") for row in cells)]
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+
+    def needed() -> int:
+        lines = {name: [name, *(line for row in cells for line in row[name].split("\n"))] for name in shown}
+        return sum(max(map(cell_len, texts)) + _GAP for texts in lines.values()) - _GAP
+
+    if needed() > width:
+        cells = [{**row, "strategy": row["strategy"].replace(":", ":\n  ", 1)} for row in cells]
+    spared = []
+    for name in _SPARED:
+        if name in shown and needed() > width:
+            shown.remove(name)
+            spared.append(name)
+    caption = f"no room here for: {', '.join(spared)}" if spared else None
+    table = Table(box=None, header_style="bold", padding=(0, _GAP, 0, 0), pad_edge=False, caption=caption)
+    table.caption_justify = "left"
     for name in shown:
-        table.add_column(name, justify="left" if name in ("strategy", "budget") else "right", no_wrap=True)
+        left = name in ("strategy", "budget")
+        table.add_column(name, justify="left" if left else "right", no_wrap=not left, overflow="fold")
     for row, values in zip(rows, cells, strict=True):
         table.add_row(*(values[name] for name in shown), style="bold" if row.on_frontier else "")
     return table
@@ -227,6 +252,10 @@ def _cells(row: Row) -> dict[str, str]:
         "late": "" if row.late_tokens is None else _whole(row.late_tokens),
         "problems": str(row.problems),
         "out of budget": str(row.exhausted),
+        "cut": _whole(row.cut),
+        "no answer": _whole(row.unanswered),
+        "refused": _whole(row.refused),
+        "failed": str(row.failed),
         "not graded": str(row.ungraded),
         "errors": str(row.errors),
     }

@@ -18,7 +18,7 @@ import msgspec
 
 from tts.actions import Cancelled, Event, Failed, Finished, Progressed, Refused, Returned, Scored, Woke, Work
 from tts.errors import JournalCorrupt, RunMismatch
-from tts.outcome import Bill, Shortage
+from tts.outcome import Bill, Ends, Shortage
 from tts.types import Cost, ErrorInfo, StrategySpec, Value
 
 VERSION = 3
@@ -107,7 +107,8 @@ class Repriced(Value, frozen=True, tag="repriced"):
 class Decided(Value, frozen=True, tag="decided"):
     """A search has closed. `paid` is what it added to the run's spending: its bill less what it shared. `abstained` of
     its `verifications` gave no score; `downgrades` are parameters that a server refused and that were left out;
-    `stopped` is why an allocator gave it no more samples, `shortage` why its budget did."""
+    `stopped` is why an allocator gave it no more samples, `shortage` why its budget did; `ends` is how its samples
+    ended (None: an older journal)."""
 
     search: str
     at_s: float
@@ -126,6 +127,7 @@ class Decided(Value, frozen=True, tag="decided"):
     downgrades: tuple[str, ...] = ()
     stopped: str = ""
     shortage: Shortage | None = None
+    ends: Ends | None = None
 
 
 Record = (

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Self
 
 from tts.types import Candidate, Cost, ErrorInfo, Score, StrategySpec, Usage, Value
 
@@ -40,6 +41,36 @@ class Shortage(Value, frozen=True):
     asked: float
     left: float
     budget: float
+
+
+class Ends(Value, frozen=True):
+    """How samples ended, in counts. One sample may be in several.
+
+    Args:
+        samples: all that came back.
+        cut: ended by `max_tokens` or the model's context, at most `cut_at` tokens long.
+        unanswered: without an answer that could be read, whatever the reason.
+        refused: ended by the server's content filter.
+    """
+
+    samples: int = 0
+    cut: int = 0
+    cut_at: int = 0
+    unanswered: int = 0
+    refused: int = 0
+
+    @classmethod
+    def of(cls, candidates: Iterable[Candidate]) -> Self:
+        """The counts of these."""
+        samples = cut = cut_at = unanswered = refused = 0
+        for candidate in candidates:
+            samples += 1
+            unanswered += candidate.answer is None
+            finish = candidate.completion.finish_reason
+            refused += finish == "content_filter"
+            if finish == "length":
+                cut, cut_at = cut + 1, max(cut_at, candidate.tokens)
+        return cls(samples, cut, cut_at, unanswered, refused)
 
 
 class Result(Value, frozen=True):

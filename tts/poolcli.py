@@ -207,7 +207,7 @@ def replay(
         print_json({"rows": result.rows, "replayed": result.replayed, "files": files})
         return
     shown = console()
-    shown.print(table_of(result.rows))
+    shown.print(table_of(result.rows, shown.width))
     print_frontier(shown, owners_of(result.rows))
     shown.print(f"replayed, not paid: {describe_cost(result.replayed)}", highlight=False)
     for warning in warnings_of(result.rows):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,12 +19,13 @@ import msgspec
 from tts.errors import MissingExtra, StorageFull
 from tts.frontier import Corner, Placed, Stretch, corners, gained, stretches, tie_of
 from tts.intervals import Interval, mean_interval
+from tts.outcome import Ends
 from tts.types import Value
 
 if TYPE_CHECKING:
     from tts.charts import Picture
 
-
+NOTED = 0.05  # the share of samples from which on something is said of them
 MUCH_UNSPENT = 0.2  # the share of a budget that a reader must be told was left
 
 
@@ -53,6 +54,8 @@ class Outcome(Value, frozen=True):
         late_tokens: those that were decoded after the decision, before the cancellations had arrived.
         allocator: which shared the cell's budget out; "" where each problem had a budget of its own. stopped: why it
             gave this problem no more, "" if it was not it that ended the search.
+        candidates: samples that came back; of these `cut`, `unanswered` and `refused` are the counts of `Ends`, and
+            `cut_at` is how long the longest of those that were cut is. None where nobody counted.
         error: set if the infrastructure, not the model, is why there is no answer. Such an outcome is left out of
             accuracy and of all means, and counted apart.
     """
@@ -90,6 +93,11 @@ class Outcome(Value, frozen=True):
     unpriced: int = 0
     unspent: float | None = None
     next_cost: float | None = None
+    candidates: int = 0
+    cut: int | None = None
+    cut_at: int | None = None
+    unanswered: int | None = None
+    refused: int | None = None
 
 
 class Row(Value, frozen=True):
@@ -112,6 +120,7 @@ class Row(Value, frozen=True):
             than noise (`tts.frontier`); never one that spent nothing.
         on_sequential_frontier, on_usd_frontier: the same for `sequential_tokens`, and for `usd` if every row knows it.
         ties: the strategies from which a row on the frontier of `tokens` is not distinguishable.
+        candidates, cut, unanswered, refused: as in `Outcome`, summed; cut_at: the most.
     """
 
     cell: str
@@ -152,6 +161,21 @@ class Row(Value, frozen=True):
     ties: tuple[str, ...] = ()
     unspent: float | None = None
     next_cost: float | None = None
+    candidates: int = 0
+    cut: int | None = None
+    cut_at: int | None = None
+    unanswered: int | None = None
+    refused: int | None = None
+
+    @property
+    def ends(self) -> Ends:
+        """How its samples ended, as far as known."""
+        return Ends(self.candidates, self.cut or 0, self.cut_at or 0, self.unanswered or 0, self.refused or 0)
+
+    @property
+    def name(self) -> str:
+        """The strategy with its parameters, as on the command line."""
+        return f"{self.strategy}{':' if self.params else ''}{self.params}"
 
     @property
     def series(self) -> str:
@@ -260,11 +284,22 @@ def _row(members: Sequence[Outcome], graded: Mapping[str, Sequence[float]]) -> R
         ungraded=sum(o.ungraded is not None for o in sound),
         ungraded_why=next((o.ungraded for o in sound if o.ungraded is not None), ""),
         unpriced=mean(lambda o: o.unpriced) or 0.0,
+        candidates=sum(o.candidates for o in members),
+        cut=_over(sum, [o.cut for o in members]),
+        cut_at=_over(max, [o.cut_at for o in members]),
+        unanswered=_over(sum, [o.unanswered for o in members]),
+        refused=_over(sum, [o.refused for o in members]),
     )
 
 
 def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
+
+
+def _over(total: Callable[[Sequence[int]], int], counts: Sequence[int | None]) -> int | None:
+    """None if one of them is unknown."""
+    known = [count for count in counts if count is not None]
+    return total(known) if len(known) == len(counts) else None
 
 
 def _decision(outcomes: Sequence[Outcome], quantile: float) -> float | None:
@@ -307,8 +342,9 @@ def warnings_of(rows: Sequence[Row]) -> list[str]:
     downgrades = sorted({d for r in rows for d in r.downgrades})
     if downgrades:
         found.append(f"a server refused these parameters, and samples went without them: {', '.join(downgrades)}")
+    found += _sample_warnings(rows)
     found += [
-        f"{r.strategy}{':' if r.params else ''}{r.params}: {100 * r.abstained:.0f} % of its verifications gave no score"
+        f"{r.name}: {100 * r.abstained:.0f} % of its verifications gave no score"
         + ("; it chose by majority instead" if r.abstained == 1 else "")
         for r in rows
         if r.abstained
@@ -323,6 +359,31 @@ def warnings_of(rows: Sequence[Row]) -> list[str]:
     if failed:
         found.append(f"{failed} requests failed for good; their searches went on without them")
     return found
+
+
+def _sample_warnings(rows: Sequence[Row]) -> Iterator[str]:
+    """Each note once, of the row that has the most such samples: rows share samples, so that a sum counts twice."""
+    counts: tuple[Callable[[Ends], int], ...] = (lambda e: e.cut, lambda e: e.refused, lambda e: e.unanswered)
+    for i, count in enumerate(counts):
+        noted = [row for row in rows if notes_on(row.ends)[i]]
+        if noted:
+            worst = max(noted, key=lambda row: count(row.ends))
+            yield (f"{worst.name}: " if len(rows) > 1 else "") + notes_on(worst.ends)[i]
+
+
+def notes_on(ends: Ends) -> tuple[str, str, str]:
+    """On samples that were cut, that were refused, and without an answer for neither reason; "" where too few to matter
+    (below 5 %, but a refusal always does)."""
+    few, of = NOTED * ends.samples, f"of {ends.samples:,} samples"
+    cut = f"{ends.cut:,} {of} were cut at {ends.cut_at:,} tokens: raise --max-tokens, unless the context ends there"
+    refused = f"{ends.refused:,} {of} were refused by the model's content filter"
+    silent = f"{ends.unanswered:,} {of} have no answer that could be read: let the prompt ask for one in \\boxed{{}}"
+    unexplained = ends.unanswered - ends.cut - ends.refused
+    return (
+        cut if ends.cut and ends.cut >= few else "",
+        refused if ends.refused else "",
+        silent if unexplained > 0 and unexplained >= few else "",
+    )
 
 
 def write_report(
@@ -443,11 +504,16 @@ _COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("late", lambda r: shown_number(r.late_tokens)),
     ("problems", lambda r: str(r.problems)),
     ("exhausted", lambda r: str(r.exhausted)),
+    ("cut", lambda r: shown_count(r.cut)),
+    ("no answer", lambda r: shown_count(r.unanswered)),
+    ("refused", lambda r: shown_count(r.refused)),
+    ("failed", lambda r: str(r.failed)),
     ("not graded", lambda r: str(r.ungraded)),
     ("errors", lambda r: str(r.errors)),
 )
 
 _ONLY_IF_KNOWN = ("decided p50 s", "p99 s", "makespan s", "late")  # columns of runs that keep times
+_ONLY_IF_ANY = ("cut", "no answer", "refused", "failed", "not graded")
 
 _STYLE = """
 :root { color-scheme: light; }
@@ -479,7 +545,8 @@ _POLICY = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-s
 
 
 def _html(rows: Sequence[Row], facts: Mapping[str, object], figures: str) -> str:
-    unknown = {name for name, show in _COLUMNS if name in _ONLY_IF_KNOWN and all(show(r) == UNKNOWN for r in rows)}
+    empty = dict.fromkeys(_ONLY_IF_KNOWN, (UNKNOWN,)) | dict.fromkeys(_ONLY_IF_ANY, (UNKNOWN, "0"))
+    unknown = {name for name, show in _COLUMNS if all(show(r) in empty.get(name, ()) for r in rows)}
     columns = [(name, show) for name, show in _COLUMNS if name not in unknown]
     strategies = list(dict.fromkeys(r.series for r in rows))
     lines, marks, before = [], [], None
@@ -493,7 +560,10 @@ def _html(rows: Sequence[Row], facts: Mapping[str, object], figures: str) -> str
 <h2>All cells</h2>
 <p>Means per problem. Accuracy with its 95 % interval over problems, in percent. Tokens are generated tokens;
 those of the verifier and of cancelled samples are part of them.{late} Shaded rows are on the frontier, of which
-the table above tells more. Outcomes that the infrastructure spoilt are counted under errors and in no mean.
+the table above tells more. Outcomes that the infrastructure spoilt are counted under errors and in no mean;
+answers that could not be graded are in no accuracy. Of the samples, those are counted that were cut at their most
+tokens, that have no answer, or that the model refused, and the requests that failed; a count that is 0 everywhere is
+left out.
 A dash is a value that nobody knows. Prompt tokens and more are in <code>report.csv</code>.</p>
 {html_table([name for name, _ in columns], lines, text_columns=3, marks=marks)}"""
     return html_page(facts, body, "Test-time scaling report")
@@ -588,6 +658,11 @@ def shown_percent(interval: Interval | None) -> str:
     if interval.low is None or interval.high is None:
         return mean
     return f"{mean} <small>[{100 * interval.low:.1f}, {100 * interval.high:.1f}]</small>"
+
+
+def shown_count(value: int | None) -> str:
+    """In full; a dash for None."""
+    return UNKNOWN if value is None else f"{value:,}"
 
 
 def shown_number(value: float | None) -> str:

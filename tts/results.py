@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tts.errors import MissingExtra
-from tts.outcome import Bill, Result
-from tts.report import Outcome, Row
+from tts.outcome import Bill, Ends, Result
+from tts.report import Outcome, Row, notes_on
 from tts.types import Candidate, Cost, ErrorInfo, Value
 
 if TYPE_CHECKING:
@@ -62,6 +62,14 @@ class Solved(Value, frozen=True):
     @property
     def error(self) -> ErrorInfo | None:
         return self.result.error
+
+    @property
+    def warnings(self) -> list[str]:
+        """What there is to know of the samples besides the answer: how many were cut, refused, or have none."""
+        notes = [note for note in notes_on(Ends.of(self.candidates)) if note]
+        if self.result.failures:
+            notes.append(f"{len(self.result.failures)} requests failed; the first: {self.result.failures[0].message}")
+        return notes
 
     def to_pandas(self) -> pandas.DataFrame:
         """One row per candidate. Raises: MissingExtra without pandas."""

@@ -142,6 +142,7 @@ def outcome_of(decided: Decided, cell: Cell, verdict: Verdict) -> Outcome:
     bill, error, short = decided.bill, decided.error, decided.shortage
     total = bill.total
     spoilt = error is not None and error.type != "BudgetExhausted"
+    ends = decided.ends
     return Outcome(
         cell=cell.label,
         strategy=cell.spec.name,
@@ -172,6 +173,11 @@ def outcome_of(decided: Decided, cell: Cell, verdict: Verdict) -> Outcome:
         stopped=decided.stopped,
         unspent=short.left / short.budget if short else None,
         next_cost=short.asked / short.budget if short else None,
+        candidates=decided.samples,
+        cut=None if ends is None else ends.cut,
+        cut_at=None if ends is None else ends.cut_at,
+        unanswered=None if ends is None else ends.unanswered,
+        refused=None if ends is None else ends.refused,
     )
 
 

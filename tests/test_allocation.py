@@ -297,6 +297,31 @@ def test_two_allocators_share_samples_and_each_pays_its_own_budget_for_them() ->
     assert conductor.ledger.spent.samples == 12, "what both ask for is bought once"
 
 
+def test_how_often_samples_agree_is_learned_from_every_problem_and_written_down() -> None:
+    answers = {f"Question {i}?": ["1"] for i in range(6)} | {"Question 6?": ["1", "2"] * 40, "Question 7?": ["", "3"]}
+    seen: list[float] = []
+
+    def bid(standing: Standing, outlook: Outlook) -> Bid:
+        seen.append(outlook.agreement)
+        return Bid(1.0, "done" if standing.agreed is not None else "")
+
+    _, records = ran(votes(answers), Allocator(bid, pilot=2, ahead=1), Limits(samples=100), 8, window=4)
+    last = [r for r in records if isinstance(r, Repriced)][-1]
+    assert (last.pairs, last.agreed) == (7, 6), "a sample without an answer is no part of a pair"
+    assert seen[-1] == (6 + 2) / (7 + 3)
+    assert {r.search: r.agreed for r in records if isinstance(r, Decided)}["c/p6"] is False
+    assert {r.reason for r in records if isinstance(r, Stopped)} == {"done"}, "reasons may be an allocator's own"
+
+
+@pytest.mark.parametrize("window", [4, 16, 64])
+@pytest.mark.parametrize("how", [marginal(floor=0.004), allocator_of(StrategySpec("adaptive_consistency"))])
+def test_more_requests_in_flight_buy_no_needless_samples(how: Allocator, window: int) -> None:
+    world = {f"Question {i}?": (["1"] * (1 + i) + ["2"] * i + ["1"] * 64)[:64] for i in range(5)}
+    alone, _ = ran(votes(world), how, Limits(), 5, window=1)
+    many, _ = ran(votes(world), how, Limits(), 5, window=window)
+    assert {id: len(r.candidates) for id, r in many.items()} == {id: len(r.candidates) for id, r in alone.items()}
+
+
 # --- resuming
 
 
@@ -307,7 +332,7 @@ def part(seed: int, told: int, how: str = "marginal") -> tuple[Conductor, Disord
     return conductor, driver
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(60))
 def test_a_resumed_run_decides_as_the_one_that_died_would_have(seed: int) -> None:
     draw = random.Random(seed)
     how = draw.choice(["marginal", "adaptive_consistency", "esc", "blend_asc", "bandit", "price"])

@@ -1,19 +1,24 @@
 """Each allocator by itself, against hand-made figures and brute force; and how users reach them."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.stats import beta as beta_law
 from typer.testing import CliRunner
 
+from tts import allocationchart
 from tts.allocation import REASONS, Allocator, Outlook, Standing
 from tts.allocators.best_of_infinity import bayes_factor
-from tts.allocators.rules import vote_gain
+from tts.allocators.rules import HORIZONS, prior, vote_gain
 from tts.cli import app
 from tts.errors import BudgetTooSmall, InvalidParameter, UnknownCost, UnknownName
 from tts.pool import Pool, Sample
@@ -78,7 +83,7 @@ def test_the_bayes_factor_is_what_draws_from_the_posterior_say() -> None:
     assert stop("best_of_infinity", "aaaaaa") == "solved" and stop("best_of_infinity", "aab") == ""
 
 
-def expected_gain(a: int, b: int, more: int) -> float:
+def expected_gain(a: int, b: int, more: int, alpha: float) -> float:
     """By integrating over the leader's share: choose the majority after `more` samples rather than now."""
 
     def right(x: int, p: float) -> float:
@@ -89,23 +94,59 @@ def expected_gain(a: int, b: int, more: int) -> float:
 
     def integrand(p: float) -> float:
         after = sum(math.comb(more, x) * p**x * (1 - p) ** (more - x) * right(x, p) for x in range(more + 1))
-        return float(beta_law.pdf(p, a + 1, b + 1)) * (after - float(p > 0.5))
+        return float(beta_law.pdf(p, a + alpha, b + alpha)) * (after - float(p > 0.5))
 
     return float(quad(integrand, 0, 0.5)[0] + quad(integrand, 0.5, 1)[0])
 
 
+@pytest.mark.parametrize("left", [64, 2])
+@pytest.mark.parametrize("agreement", [0.55, 2 / 3, 0.8])
 @pytest.mark.parametrize(("a", "b"), [(1, 1), (2, 1), (3, 1), (2, 0), (5, 4)])
-def test_the_gain_of_a_vote_is_the_integral_over_its_posterior(a: int, b: int) -> None:
-    best = max(expected_gain(a, b, j) / j for j in (1, 2, 4, 8, 16))
-    share = (a + 0.5) / (a + b + 1)
-    assert vote_gain(standing("a" * a + "b" * b)) == pytest.approx(best * share, rel=1e-6)
+def test_the_gain_of_a_vote_is_the_integral_over_its_posterior(a: int, b: int, agreement: float, left: int) -> None:
+    best = max(expected_gain(a, b, j, prior(agreement)) / j for j in HORIZONS if j <= left)
+    share = (a + b + 0.5) / (a + b + 1)
+    found = vote_gain(standing("a" * a + "b" * b), Outlook(left=left, agreement=agreement))
+    assert found == pytest.approx(best * share, rel=1e-5, abs=1e-9)
 
 
 def test_the_gain_falls_with_what_is_in_flight_and_with_every_vote_for_the_leader() -> None:
-    gains = [vote_gain(standing("ab", in_flight=2 * k)) for k in range(4)]  # an odd number makes no tie: see by pairs
+    gains = [vote_gain(standing("ab", 2 * k), HERE) for k in range(4)]  # an odd number makes no tie: see by pairs
     assert gains == sorted(gains, reverse=True) and gains[-1] < gains[0] / 3
-    gains = [vote_gain(standing("b" + "a" * k)) for k in range(2, 10)]
+    gains = [vote_gain(standing("b" + "a" * k), HERE) for k in range(2, 10)]
     assert gains == sorted(gains, reverse=True)
+
+
+def test_a_lead_is_worth_more_where_the_problems_of_the_run_agree_more() -> None:
+    gains = [vote_gain(standing("aa"), Outlook(agreement=q)) for q in (0.3, 0.6, 0.8, 0.97)]
+    assert gains == sorted(gains, reverse=True) and gains[-1] < gains[0] / 3
+    for agreement in (0.6, 2 / 3, 0.9):  # with its full strength, two votes agree as often under the prior
+        alpha = prior(agreement, 1.0)
+        assert (alpha + 1) / (2 * alpha + 1) == pytest.approx(agreement, abs=0.03)
+
+
+def test_nothing_is_hoped_for_that_the_samples_left_cannot_bring() -> None:
+    assert vote_gain(standing("aaab"), Outlook(left=2)) == 0.0, "two more can only make a tie"
+    assert vote_gain(standing("aaab"), Outlook(left=3)) > 0.0
+
+
+def leader_of(answers: str) -> str:
+    votes = Counter(answer for answer in answers if answer != "-")
+    return max(votes, key=lambda answer: votes[answer]) if votes else "a"
+
+
+VOTING = ["marginal", "price", "deadline", "adaptive_consistency", "best_of_infinity", "blend_asc", "bandit"]
+
+
+@pytest.mark.parametrize("name", VOTING)
+@given(answers=st.text("abc-", min_size=2, max_size=14), in_flight=st.integers(1, 8))
+def test_no_sample_is_asked_for_that_those_in_flight_could_make_needless(
+    name: str, answers: str, in_flight: int
+) -> None:
+    """Whatever is in flight: if the problem would stop once it has all voted for the leader, the problem waits now."""
+    how, outlook = made(name), Outlook(seconds=1.0, left_s=1e6)
+    agreeing = answers + leader_of(answers) * in_flight
+    if how.bid(standing(agreeing), outlook).stop:
+        assert how.bid(standing(answers, in_flight), outlook).stop
 
 
 @pytest.mark.parametrize(("failures", "in_flight"), [(0, 0), (3, 0), (3, 2), (0, 4)])
@@ -147,7 +188,7 @@ def test_the_bandit_eliminates_the_solved_and_puts_the_hopeless_off() -> None:
 def test_a_price_turns_down_what_is_not_worth_it_and_rises_while_problems_cost_too_much() -> None:
     assert stop("price", "ab", price=0.01) == "" and stop("price", "aaa", price=0.01) == "priced out"
     assert stop("price", "ab", outlook=Outlook(cost=50.0), price=0.01) == "priced out"
-    dear = Outlook(closed=100, spent=100 * 900)
+    dear = Outlook(closed=100, spent=100 * 1200)
     cheap = Outlook(closed=100, spent=100 * 300)
     assert stop("price", "ab", outlook=dear, price=0.01, target=600) == "priced out"
     assert stop("price", "aaa", outlook=cheap, price=0.01, target=600) == ""
@@ -279,6 +320,17 @@ def test_an_allocator_of_one_s_own_is_named_by_its_file(tmp_path: Path) -> None:
         pool_of([0.5] * 3), "majority_vote:n=none", run_budget="samples=5", allocators=f"{file}:last_first:most=3"
     )
     assert [o.samples for o in found.outcomes] == [1, 1, 3]
+
+
+def test_the_picture_draws_every_token_whatever_reason_an_allocator_gives() -> None:
+    some = replay(pool_of([0.5]), "majority_vote:n=none", budgets="samples=3", allocators="uniform").outcomes[0]
+    reasons = ["solved", "", "enough of it", "dull", *(f"reason {i}" for i in range(9))]
+    given = [msgspec.structs.replace(some, problem_id=f"p{i}", stopped=why) for i, why in enumerate(reasons)]
+    drawn = allocationchart.allocation(given)
+    assert drawn is not None
+    bars = drawn.spec["data"]["values"]
+    assert sum(bar["tokens"] for bar in bars) == pytest.approx(some.tokens * len(reasons))
+    assert {"solved", "budget ended", "enough of it", "dull", allocationchart.OTHER_END} <= {bar["end"] for bar in bars}
 
 
 def test_the_command_line_lists_allocators_and_compares_them(tmp_path: Path) -> None:

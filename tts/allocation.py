@@ -38,8 +38,8 @@ class Bid(Value, frozen=True):
 
     Args:
         value: what it is expected to add to the problem's accuracy, 0 to 1; only its ratio to other bids counts.
-        stop: one of `REASONS` if it should get none; "" otherwise. While samples of the problem are in flight it waits
-            for them, and is bid for again.
+        stop: why it should get none, as users will read it: one of `REASONS`, or words of the allocator's own; ""
+            otherwise. While samples of the problem are in flight it waits for them, and is bid for again.
     """
 
     value: float
@@ -55,14 +55,15 @@ class Standing:
             answers that are spelt exactly alike.
         samples: how many have finished; failed: how many ended otherwise.
         in_flight: how many have been granted and have not ended.
+        agreed: whether the first two answers are the same; None while there are fewer.
         scores: candidate id -> every score it got.
         spent: what its finished samples cost, by `UNITS` (dollars in picodollars); micros: how long they took, in
             microseconds.
     """
 
     __slots__ = (
-        "_counts", "_votes", "answers", "failed", "in_flight", "micros", "order", "problem_id", "samples", "scores",
-        "spent", "stopped",
+        "_counts", "_votes", "agreed", "answers", "failed", "in_flight", "micros", "order", "problem_id", "samples",
+        "scores", "spent", "stopped",
     )  # fmt: skip
 
     def __init__(self, problem_id: str, order: int, scores: Scores, stopped: str = "") -> None:
@@ -74,6 +75,7 @@ class Standing:
         self.spent = [0, 0, 0, 0]
         self.micros = 0
         self.stopped = stopped
+        self.agreed: bool | None = None
         self._votes: Counter[str] = Counter()
         self._counts: tuple[int, ...] | None = None
 
@@ -109,6 +111,8 @@ class Standing:
         if answer is not None:
             self._votes[answer] += 1
             self._counts = None
+            if self.agreed is None and self._votes.total() == 2:
+                self.agreed = len(self._votes) == 1
 
 
 class Outlook(Value, frozen=True):
@@ -119,6 +123,9 @@ class Outlook(Value, frozen=True):
         seconds: how long the next sample is expected to take; left_s: what is left of the run's time, None if it has no
             limit.
         closed: how many problems have been decided; spent: what they cost in all, in the unit of the limit that binds.
+        left: samples that the problem can still be granted.
+        agreement: how likely two samples of one problem are to give the same answer, as the problems of the run have
+            shown so far; 2/3 before they have.
     """
 
     cost: float = 1.0
@@ -126,6 +133,8 @@ class Outlook(Value, frozen=True):
     left_s: float | None = None
     closed: int = 0
     spent: float = 0.0
+    left: int = 64
+    agreement: float = 2 / 3
 
 
 Bidding = Callable[[Standing, Outlook], Bid]
@@ -212,8 +221,9 @@ class Pot:
         self._closed_spent = [0, 0, 0, 0]
         self._samples = _Mean()
         self._verifications = _Mean()
-        self._scale = Repriced(name)
-        self._unit, self._mean = UNITS.index("tokens"), 1.0
+        self._pairs = 0  # problems that have given two answers
+        self._agreed = 0  # those of them whose first two are the same
+        self._use(Repriced(name))
 
     @property
     def in_flight(self) -> int:
@@ -285,26 +295,33 @@ class Pot:
         if action is None:
             return  # a verification that costs nothing, or something that had not been granted
         standing, cost = self._problems[search].standing, Cost()
-        if isinstance(event, Refused):
+        held = event.id in self.ledger.reservations
+        if not isinstance(event, Refused):
+            cost = self._costs.actual(action, event.usage)
+        if not held:
+            self.ledger.charge(cost)
+        elif isinstance(event, Refused):
             self.ledger.release(event.id)
         else:
-            cost = self._costs.actual(action, event.usage)
             self.ledger.settle(event.id, cost)
         if isinstance(event, Scored):
-            self._verifications.add(cost, event.timing.total_s)
+            self._verifications.add(cost, _micros(event.timing.total_s))
         if isinstance(action, Generate):
             standing.in_flight -= 1
             if isinstance(event, Finished):
+                known = standing.agreed
                 standing.add(candidate.answer if candidate else None, cost, event.timing.total_s)
-                self._samples.add(cost, event.timing.total_s)
+                if known is None:
+                    self._note_pair(standing.agreed)
+                self._samples.add(cost, _micros(event.timing.total_s))
                 self._reprice()
             else:
                 standing.failed += 1
 
-    def close(self, search: str, spent: Cost) -> str:
-        """A search has ended, having spent so much. Returns why the allocator had stopped it, if it had."""
+    def close(self, search: str, spent: Cost) -> Standing:
+        """A search has ended, having spent so much. Returns what was known of its problem."""
         self._note_closed(spent)
-        return self._problems.pop(search).standing.stopped
+        return self._problems.pop(search).standing
 
     # --- resuming
 
@@ -312,14 +329,19 @@ class Pot:
         """A search that an earlier session has decided."""
         bill = decided.bill
         self.ledger.charge(bill.total)
-        self._samples.add(bill.answers, bill.busy_s, decided.samples)
-        self._verifications.add(bill.verifier, 0.0, decided.verifications)
+        self._samples.add(bill.answers, decided.micros or _micros(bill.busy_s), decided.samples)
+        self._verifications.add(bill.verifier, 0, decided.verifications)
+        self._note_pair(decided.agreed)
         self._note_closed(bill.total)
 
-    def regrant(self, action: Generate | Verify) -> None:
-        """An earlier session has granted this. (Where a server's overrun has eaten what was held for it, it is ranked
-        again.)"""
-        self._try_reserve(action)
+    def regrant(self, action: Generate | Verify, ended: bool) -> None:
+        """An earlier session has granted this. Where it has `ended`, its end is told next, and nothing is held for it:
+        problems are told one after the other, so that now more may be in flight than ever was. (Where a server's
+        overrun has eaten what was held for one that has not, it is ranked again.)"""
+        if ended:
+            self._note_granted(action)
+        else:
+            self._try_reserve(action)
 
     def wake(self, scale: Repriced | None) -> None:
         """The past has been told; `scale` is the last of the journal."""
@@ -341,10 +363,13 @@ class Pot:
                 return None if self.ledger.can_ever_fit(worst) else self.ledger.exhausted(worst)
         except UnknownCost as error:
             return error
+        self._note_granted(action)
+        return None
+
+    def _note_granted(self, action: Generate | Verify) -> None:
         self._granted[action.id] = action
         if isinstance(action, Generate):
             self._problems[action.id.rpartition("/")[0]].standing.in_flight += 1
-        return None
 
     def _place(self) -> None:
         """Find the place of every search that something has happened to."""
@@ -414,13 +439,14 @@ class Pot:
         seconds = (standing.micros / 1e6 + self._scale.seconds) / weight
         limit = self.ledger.limits.seconds
         left = None if limit is None else max(0.0, limit - self.now)
-        return Outlook(cost, seconds, left, self._closed, self._closed_spent[unit])
+        samples = max(0, self.allocator.most - standing.taken)
+        return Outlook(cost, seconds, left, self._closed, self._closed_spent[unit], samples, self._agreement)
 
     def _reprice(self) -> None:
-        """Look what a sample costs and which limit binds, after 1, 2, 4, 8 ... samples. Not at every one: a price that
-        moved with each event would move every problem's place."""
-        count = self._samples.count
-        if self._asleep or count < max(1, 2 * self._scale.samples):
+        """Look what a sample costs, which limit binds and how often samples agree, after 1, 2, 4, 8 ... samples or
+        pairs. Not at every one: a price that moved with each event would move every problem's place."""
+        count, scale = self._samples.count, self._scale
+        if self._asleep or (count < max(1, 2 * scale.samples) and self._pairs < max(1, 2 * scale.pairs)):
             return
         means = (self._samples.of(0), self._samples.of(1), self._samples.of(2), self._samples.of(3))
         left = self.ledger.left()
@@ -430,7 +456,8 @@ class Pot:
             if (amount := getattr(left, name)) is not None and means[i] > 0
         ]
         unit = min(rooms)[1] if rooms else "tokens"
-        self._use(Repriced(self.name, 1 << (count.bit_length() - 1), unit, means, self._samples.seconds))
+        whole = 1 << (count.bit_length() - 1)
+        self._use(Repriced(self.name, whole, unit, means, self._samples.seconds, self._pairs, self._agreed))
         self.records.append(self._scale)
         self._moved = dict.fromkeys(self._problems)
 
@@ -438,6 +465,13 @@ class Pot:
         self._scale = scale
         self._unit = UNITS.index(scale.unit)
         self._mean = scale.mean[self._unit] or 1.0
+        self._agreement = (scale.agreed + 2) / (scale.pairs + 3)  # as if three pairs had been seen, two of them alike
+
+    def _note_pair(self, agreed: bool | None) -> None:
+        """Of a problem that has given its second answer now, or had given it; None if it has not."""
+        if agreed is not None:
+            self._pairs += 1
+            self._agreed += agreed
 
     def _note_closed(self, spent: Cost) -> None:
         self._closed += 1
@@ -454,10 +488,10 @@ class _Mean:
         self._sums = [0, 0, 0, 0]
         self._micros = 0
 
-    def add(self, cost: Cost, seconds: float, count: int = 1) -> None:
+    def add(self, cost: Cost, micros: int, count: int = 1) -> None:
         self.count += count
         self._sums = _plus(self._sums, cost)
-        self._micros += _micros(seconds)
+        self._micros += micros
 
     def of(self, unit: int) -> float:
         return self._sums[unit] / self.count if self.count else 0.0

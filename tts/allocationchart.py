@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import altair as alt
@@ -21,6 +21,8 @@ ENDS = {
     "late": "#E69F00",
     "budget ended": "#9A9A9A",
 }
+OWN_ENDS = ("#F0E442", "#8C564B", "#332288", "#44AA99", "#882255")  # for reasons that an allocator made up itself
+OTHER_END = "other reasons"  # for those that there is no colour for
 MOST_CELLS = 8
 MOST_BARS = 160  # of one cell: more problems than that are drawn as means of neighbours
 _WIDTH, _HEIGHT = 640, 110
@@ -41,37 +43,46 @@ def allocation(outcomes: Sequence[Outcome]) -> Picture | None:
     )
     if len(cells) > len(drawn):
         caption += f" The first {len(drawn)} of {len(cells)} cells."
-    values = [bar for cell in drawn for bar in _bars(cell, cells[cell])]
-    return Picture("allocation", "Where the tokens went", caption, _chart(values, drawn))
+    colours = _colours({o.stopped for cell in drawn for o in cells[cell]} - {""})
+    values = [bar for cell in drawn for bar in _bars(cell, cells[cell], list(colours))]
+    return Picture("allocation", "Where the tokens went", caption, _chart(values, drawn, colours))
 
 
-def _bars(cell: str, outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+def _colours(reasons: Set[str]) -> dict[str, str]:
+    """Every end's colour in the legend's order. An allocator may stop a problem for any reason that it can put in
+    words; the first few of these have colours of their own."""
+    own = dict(zip(sorted(reasons - ENDS.keys()), OWN_ENDS, strict=False))
+    return own | {OTHER_END: "#444444"} | ENDS
+
+
+def _bars(cell: str, outcomes: Sequence[Outcome], ends: Sequence[str]) -> list[dict[str, Any]]:
     """One for each problem and end, its height the tokens per seed; problems are in the order of their tokens."""
     seeds = len({o.seed for o in outcomes})
     tokens: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for o in outcomes:
-        tokens[o.problem_id][o.stopped or "budget ended"] += o.tokens / seeds
+        end = o.stopped or "budget ended"
+        tokens[o.problem_id][end if end in ends else OTHER_END] += o.tokens / seeds
     ranked = sorted(tokens.items(), key=lambda item: (-sum(item[1].values()), item[0]))
     size = -(-len(ranked) // MOST_BARS)
-    found: list[dict[str, Any]] = []
+    bars: list[dict[str, Any]] = []
     for place in range(-(-len(ranked) // size)):
         group = ranked[place * size : (place + 1) * size]
         names = group[0][0] if len(group) == 1 else f"{group[0][0]} and {len(group) - 1} more"
         left = place * size + 0.5
         base = 0.0
-        for end, mean in _mean([ends for _, ends in group]).items():
+        for end, mean in _mean([found for _, found in group], ends).items():
             bar = {"left": left, "right": left + 0.9 * len(group), "base": base, "top": base + mean}
-            found.append({"cell": cell, "problem": names, "end": end, "tokens": mean, **bar})
+            bars.append({"cell": cell, "problem": names, "end": end, "tokens": mean, **bar})
             base += mean
-    return found
+    return bars
 
 
-def _mean(groups: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {end: sum(g.get(end, 0.0) for g in groups) / len(groups) for end in ENDS if any(end in g for g in groups)}
+def _mean(groups: Sequence[Mapping[str, float]], ends: Sequence[str]) -> dict[str, float]:
+    return {end: sum(g.get(end, 0.0) for g in groups) / len(groups) for end in ends if any(end in g for g in groups)}
 
 
-def _chart(values: list[dict[str, Any]], cells: Sequence[str]) -> dict[str, Any]:
-    ends = [end for end in ENDS if any(value["end"] == end for value in values)]
+def _chart(values: list[dict[str, Any]], cells: Sequence[str], colours: Mapping[str, str]) -> dict[str, Any]:
+    ends = [end for end in colours if any(value["end"] == end for value in values)]
     last = max(value["right"] for value in values)
     bars = (
         alt.Chart(data(values))
@@ -88,7 +99,7 @@ def _chart(values: list[dict[str, Any]], cells: Sequence[str]) -> dict[str, Any]
             y2="top:Q",
             color=alt.Color(
                 "end:N",
-                scale=alt.Scale(domain=ends, range=[ENDS[end] for end in ends]),
+                scale=alt.Scale(domain=ends, range=[colours[end] for end in ends]),
                 legend=alt.Legend(title=None, orient="top", symbolType="square"),
             ),
             tooltip=[alt.Tooltip("problem:N"), alt.Tooltip("end:N"), alt.Tooltip("tokens:Q", format=",.0f")],

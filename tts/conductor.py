@@ -31,7 +31,7 @@ from tts.actions import (
     Verify,
     Work,
 )
-from tts.allocation import Pot
+from tts.allocation import Pot, Standing
 from tts.budget import Ledger, Limits
 from tts.errors import BudgetExhausted, InvalidParameter, ReplayDivergence, TTSError, UnknownCost
 from tts.journal import Decided, Granted, Hedged, History, Lost, Opened, Record, Shared, digest, problem_of
@@ -341,16 +341,16 @@ class Conductor:
                 self._step.actions.append(action)
         search = opened.search
         if search.closed and self._open.pop(search.id, None) is not None:
-            stopped = ""
+            standing = None
             if pot is not None:
-                stopped = pot.close(search.id, search.ledger.spent)
+                standing = pot.close(search.id, search.ledger.spent)
                 self._take_records(pot)
-            self._report(search.result, opened.paid, stopped)
+            self._report(search.result, opened.paid, standing)
             self._searches[search.problem.id] -= 1
             self._forget_samples(search.problem.id)
 
-    def _report(self, result: Result, paid: Cost, stopped: str = "") -> None:
-        decided = decided_of(result, self.now, paid, stopped)
+    def _report(self, result: Result, paid: Cost, standing: Standing | None = None) -> None:
+        decided = decided_of(result, self.now, paid, standing)
         self._step.records.append(decided)
         self._step.results.append((result, decided))
 
@@ -592,7 +592,7 @@ class Conductor:
                 self._recall(opened, action, event)
             self._replay(search.tell(event), asked, cancelled)
             if pot is not None and event.id in ended:
-                _regrant(pot, action, allotted)
+                _regrant(pot, action, allotted, ended=True)
                 pot.hear(event, search.candidates.get(event.id))
         for id in history.granted:
             if id.rpartition("/")[0] == search.id and id not in asked:
@@ -600,7 +600,7 @@ class Conductor:
         again: list[Action] = []
         for action in asked.values():
             if pot is not None:
-                _regrant(pot, action, allotted)
+                _regrant(pot, action, allotted, ended=False)
             granted = history.granted.pop(action.id, None)
             if granted is not None:
                 self._book_lost(action.id, granted.cost)
@@ -643,8 +643,8 @@ def needs_grant(action: Work) -> TypeGuard[Generate | Verify]:
     return isinstance(action, Generate) or (isinstance(action, Verify) and action.request is not None)
 
 
-def decided_of(result: Result, at_s: float, paid: Cost, stopped: str = "") -> Decided:
-    """The record of a search that has closed."""
+def decided_of(result: Result, at_s: float, paid: Cost, standing: Standing | None = None) -> Decided:
+    """The record of a search that has closed; `standing` is what an allocator knew of it."""
     return Decided(
         search=result.id,
         at_s=at_s,
@@ -662,7 +662,9 @@ def decided_of(result: Result, at_s: float, paid: Cost, stopped: str = "") -> De
         verifications=sum(len(scores) for scores in result.scores.values()),
         abstained=sum(score.value is None for scores in result.scores.values() for score in scores),
         downgrades=tuple(sorted({d for c in result.candidates for d in c.completion.downgrades})),
-        stopped=stopped,
+        stopped=standing.stopped if standing else "",
+        agreed=standing.agreed if standing else None,
+        micros=standing.micros if standing else 0,
         ends=Ends.of(result.candidates),
     )
 
@@ -671,9 +673,9 @@ def _in_flight(pot: Pot) -> int:
     return pot.in_flight
 
 
-def _regrant(pot: Pot, action: Work, allotted: set[str]) -> None:
+def _regrant(pot: Pot, action: Work, allotted: set[str], *, ended: bool) -> None:
     if action.id in allotted and needs_grant(action):
-        pot.regrant(action)
+        pot.regrant(action, ended)
 
 
 def _so_far(events: Sequence[Progressed]) -> Completion:

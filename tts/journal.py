@@ -95,20 +95,24 @@ class Stopped(Value, frozen=True, tag="stopped"):
 
 class Repriced(Value, frozen=True, tag="repriced"):
     """What an allocator ranks by from here on: after so many `samples` of a cell, the limit that binds is `unit`, and a
-    sample costs in the `mean` so many requests, tokens, picodollars and FLOPs, and `seconds`."""
+    sample costs in the `mean` so many requests, tokens, picodollars and FLOPs, and `seconds`; of the `pairs` of first
+    two answers to one problem so many `agreed`."""
 
     cell: str
     samples: int = 0
     unit: str = "tokens"
     mean: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     seconds: float = 0.0
+    pairs: int = 0
+    agreed: int = 0
 
 
 class Decided(Value, frozen=True, tag="decided"):
     """A search has closed. `paid` is what it added to the run's spending: its bill less what it shared. `abstained` of
     its `verifications` gave no score; `downgrades` are parameters that a server refused and that were left out;
     `stopped` is why an allocator gave it no more samples, `shortage` why its budget did; `ends` is how its samples
-    ended (None: an older journal)."""
+    ended (None: an older journal); `agreed` is whether the first two answers that an allocator saw were the same,
+    `micros` how long the samples that it saw finish took, in microseconds."""
 
     search: str
     at_s: float
@@ -128,6 +132,8 @@ class Decided(Value, frozen=True, tag="decided"):
     stopped: str = ""
     shortage: Shortage | None = None
     ends: Ends | None = None
+    agreed: bool | None = None
+    micros: int = 0
 
 
 Record = (

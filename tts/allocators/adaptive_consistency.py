@@ -20,7 +20,8 @@ def adaptive_consistency(*, confidence: float = 0.95, most: int = 64, ahead: int
     within("confidence", confidence, 0.5, 1.0)
 
     def bid(standing: Standing, outlook: Outlook) -> Bid:
-        if lead_probability(*standing.lead) >= confidence:
+        a, b = standing.lead
+        if lead_probability(a + standing.in_flight, b) >= confidence:  # where what is in flight may settle it, wait
             return Bid(0.0, "solved")
         return equally(standing, outlook)
 

@@ -35,9 +35,9 @@ def bandit(
     within("confirm", confirm, 1, most)
 
     def bid(standing: Standing, outlook: Outlook) -> Bid:
-        scores = standing.mean_scores()
+        scores, (a, b) = standing.mean_scores(), standing.lead
         solutions = sum(score >= solved for score in scores)
-        if solutions >= confirm or (not scores and lead_probability(*standing.lead) >= solved):
+        if solutions >= confirm or (not scores and lead_probability(a + standing.in_flight, b) >= solved):
             return Bid(0.0, "solved")
         hope = max(scores) if scores else standing.lead[0] / max(1, standing.samples)
         value = equally(standing, outlook).value

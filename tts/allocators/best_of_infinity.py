@@ -30,7 +30,9 @@ def best_of_infinity(*, factor: float = 10.0, most: int = 100, ahead: int = 4) -
     within("factor", factor, 1.0, 1e9)
 
     def bid(standing: Standing, outlook: Outlook) -> Bid:
-        if standing.counts and bayes_factor(standing.counts) >= factor:
+        first, *others = standing.counts or (0,)
+        first += standing.in_flight  # where what is in flight may settle it, wait
+        if first and bayes_factor((first, *others)) >= factor:
             return Bid(0.0, "solved")
         return equally(standing, outlook)
 

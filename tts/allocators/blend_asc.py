@@ -25,7 +25,8 @@ def blend_asc(*, error: float = 0.05, most: int = 64, ahead: int = 4) -> Allocat
 
     def bid(standing: Standing, outlook: Outlook) -> Bid:
         a, b = standing.lead
-        density = exp(lgamma(a + b + 2) - lgamma(a + 1) - lgamma(b + 1) - (a + b) * log(2))
+        once = a + standing.in_flight  # where what is in flight may settle it, wait
+        density = exp(lgamma(once + b + 2) - lgamma(once + 1) - lgamma(b + 1) - (once + b) * log(2))
         doubt = (1 - lead_probability(a, b)) / (standing.in_flight + 1)
         return Bid(doubt, "solved" if density <= error else "")
 

@@ -1,7 +1,7 @@
 """Deadline: the most accuracy for each second, and nothing is begun that would come too late."""
 
 from tts.allocation import Allocator, Bid, Outlook, Standing
-from tts.allocators.rules import vote_gain, within
+from tts.allocators.rules import least_gain, vote_gain, within
 
 
 def deadline(*, floor: float = 0.0005, slack: float = 1.0, pilot: int = 1, most: int = 64, ahead: int = 8) -> Allocator:
@@ -24,7 +24,7 @@ def deadline(*, floor: float = 0.0005, slack: float = 1.0, pilot: int = 1, most:
     def bid(standing: Standing, outlook: Outlook) -> Bid:
         if outlook.left_s is not None and outlook.seconds * slack > outlook.left_s:
             return Bid(0.0, "late")
-        gain = vote_gain(standing)
-        return Bid(gain * outlook.cost / max(outlook.seconds, 1e-9), "saturated" if gain < floor else "")
+        value = vote_gain(standing, outlook) * outlook.cost / max(outlook.seconds, 1e-9)
+        return Bid(value, "saturated" if least_gain(standing, outlook) < floor else "")
 
     return Allocator(bid, pilot, most, ahead)

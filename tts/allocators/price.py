@@ -3,7 +3,7 @@
 from math import exp
 
 from tts.allocation import Allocator, Bid, Outlook, Standing
-from tts.allocators.rules import vote_gain, within
+from tts.allocators.rules import least_gain, vote_gain, within
 
 
 def price(
@@ -41,7 +41,7 @@ def price(
         now = price
         if target is not None:
             now *= exp(max(-20.0, min(20.0, rate * (outlook.spent / target - outlook.closed))))
-        gain = vote_gain(standing)
-        return Bid(gain, "priced out" if gain < now * outlook.cost else "")
+        least = least_gain(standing, outlook)
+        return Bid(vote_gain(standing, outlook), "priced out" if least < now * outlook.cost else "")
 
     return Allocator(bid, pilot, most, ahead, compares=False)

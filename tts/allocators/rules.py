@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from math import exp, lgamma
+from math import exp, lgamma, log
 
 from tts.allocation import Bid, Outlook, Standing
 from tts.errors import InvalidParameter
-from tts.selectors import lead_probability
 
-HORIZONS = (1, 2, 4, 8, 16)  # so many samples are looked ahead
+HORIZONS = (1, 2, 3, 4, 6, 8, 12, 16)  # so many samples are looked ahead
+STRENGTH = 0.7  # of the prior
+PRIORS = tuple(0.05 * 2 ** (k / 2) for k in range(11))  # 0.05 to 1.6
 
 
 def equally(standing: Standing, outlook: Outlook) -> Bid:
@@ -17,39 +18,81 @@ def equally(standing: Standing, outlook: Outlook) -> Bid:
     return Bid(outlook.cost / (standing.taken + 1))
 
 
-def vote_gain(standing: Standing) -> float:
+def vote_gain(standing: Standing, outlook: Outlook, strength: float = STRENGTH) -> float:
     """What one more sample is expected to add to a vote's accuracy, at the best rate that some more of them promise.
 
-    Of the two leading answers with a >= b votes, the first is the more likely one with probability L(a, b). `j` samples
-    more raise this to E[max(L, 1 - L)] over the Beta-binomial law of how they fall; looking only one sample ahead would
-    stop at a lead of two, which one sample cannot turn. What is in flight is part of what is known. Times the leader's
-    share of the votes: where it is small the vote is likely to be wrong, whoever wins it.
+    Of the two leading answers with a >= b votes, the first is the more likely one with probability L(a, b) under
+    `prior`. `j` samples more raise this to E[max(L, 1 - L)] over the Beta-binomial law of how they fall; looking only
+    one sample ahead would stop at a lead of two, which one sample cannot turn, and looking beyond the samples that are
+    left would hope for what cannot come. What is in flight is part of what is known. Times the two answers' share of
+    the samples: where it is small, few of those to come are votes for either, and the vote is likely to be wrong,
+    whoever wins it.
     """
     a, b = standing.lead
-    share = (a + 0.5) / (standing.samples + 1)
-    return _rate(a, b, standing.in_flight) * share
+    share = (a + b + 0.5) / (standing.samples + 1)
+    alpha, left = prior(outlook.agreement, strength), min(outlook.left, HORIZONS[-1])
+    return _rate(a, b, standing.in_flight, alpha, left) * share
 
 
-@lru_cache(65536)
-def _rate(a: int, b: int, in_flight: int) -> float:
-    known = _gain(a, b, in_flight)
-    return max((_gain(a, b, in_flight + j) - known) / j for j in HORIZONS)
+def least_gain(standing: Standing, outlook: Outlook, strength: float = STRENGTH) -> float:
+    """What one more sample will add at the least, once what is in flight has come: all of it for the leading answer, or
+    none of it for either of the two leading ones.
+
+    A rule that stops where a gain falls below its floor waits where this does (`Pot` lets a problem wait for what is in
+    flight before it stops it). So no sample is bought that those in flight could still make needless; a problem far
+    from its decision has many in flight, one close to it few, however many slots there are.
+    """
+    (a, b), more = standing.lead, standing.in_flight
+    alpha, left = prior(outlook.agreement, strength), min(outlook.left, HORIZONS[-1])
+    alike = _rate(a + more, b, 0, alpha, left) * (a + more + b + 0.5)
+    apart = _rate(a, b, 0, alpha, left) * (a + b + 0.5)
+    return min(alike, apart) / (standing.samples + more + 1)
 
 
-@lru_cache(65536)
-def _gain(a: int, b: int, j: int) -> float:
+@lru_cache(4096)
+def prior(agreement: float, strength: float = STRENGTH) -> float:
+    """The pseudo-count of either leading answer before the first vote, where two samples agree so often.
+
+    Empirical Bayes (Efron & Morris 1973): under Beta(alpha, alpha) two votes agree with probability
+    (alpha + 1) / (2 alpha + 1). The alpha that gives `agreement`, times `strength`: below 1, because samples also
+    disagree over answers other than the two leading ones. From a grid, so that what depends on it is computed once.
+    """
+    alpha = strength * (1 - agreement) / (2 * agreement - 1) if agreement > 0.5 else PRIORS[-1]
+    return min(PRIORS, key=lambda candidate: abs(log(candidate / max(alpha, PRIORS[0]))))
+
+
+@lru_cache(1 << 17)
+def _rate(a: int, b: int, in_flight: int, alpha: float, left: int) -> float:
+    known = _gain(a, b, in_flight, alpha)
+    return max(((_gain(a, b, in_flight + j, alpha) - known) / j for j in HORIZONS if j <= left), default=0.0)
+
+
+@lru_cache(1 << 17)
+def _gain(a: int, b: int, j: int, alpha: float) -> float:
     if j == 0:
         return 0.0
-    prior = _log_beta(a + 1, b + 1)
+    before = _log_beta(a + alpha, b + alpha)
     found = 0.0
     for x in range(j + 1):
         ways = lgamma(j + 1) - lgamma(x + 1) - lgamma(j - x + 1)
-        won = lead_probability(a + x, b + j - x)
-        found += exp(ways + _log_beta(a + 1 + x, b + 1 + j - x) - prior) * max(won, 1 - won)
-    return max(0.0, found - lead_probability(a, b))
+        won = _lead(a + x, b + j - x, alpha)
+        found += exp(ways + _log_beta(a + alpha + x, b + alpha + j - x) - before) * max(won, 1 - won)
+    return max(0.0, found - _lead(a, b, alpha))
 
 
-def _log_beta(a: int, b: int) -> float:
+@lru_cache(1 << 14)
+def _lead(a: int, b: int, alpha: float) -> float:
+    """The probability that the first of two answers is the more likely one: above 1/2, Beta(a + alpha, b + alpha).
+
+    By I_x(p + 1, q) = I_x(p, q) - x^p (1 - x)^q / (p B(p, q)) (Abramowitz & Stegun 1964, 26.5.16), from a = b on.
+    """
+    if a < b:
+        return 1 - _lead(b, a, alpha)
+    p, q = a - 1 + alpha, b + alpha
+    return 0.5 if a == b else min(1.0, _lead(a - 1, b, alpha) + exp(-(p + q) * log(2) - _log_beta(p, q)) / p)
+
+
+def _log_beta(a: float, b: float) -> float:
     return lgamma(a) + lgamma(b) - lgamma(a + b)
 
 

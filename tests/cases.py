@@ -1,0 +1,150 @@
+"""Small inputs that once failed, kept outside of the repository, and whether each gives the right result now.
+
+    python tests/cases.py FOLDER [PATTERN ...]        prints one line a file; exits with 1 if one of them is wrong
+
+FOLDER holds the files (each prints what it found, and says in its first lines what is right); a PATTERN such as
+`select/*` takes some of them. The tests of this folder state the same laws on inputs of their own.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tts.testing.engine import FakeEngine
+from tts.testing.replies import Reply
+
+Check = Callable[[str], bool]
+LIMIT_S = 600
+
+
+def without(*words: str) -> Check:
+    return lambda said: bool(said.strip()) and not any(word in said for word in words)
+
+
+def every(pattern: str, lines: str = "") -> Check:
+    """Every line that `lines` is found in has the pattern, and there is one."""
+
+    def check(said: str) -> bool:
+        found = [line for line in said.splitlines() if re.search(lines, line) and line.strip()]
+        return bool(found) and all(re.search(pattern, line) for line in found)
+
+    return check
+
+
+def numbers(pattern: str, right: Callable[[list[float]], bool]) -> Check:
+    """What the pattern's groups hold, as numbers, is right; and there is something."""
+
+    def check(said: str) -> bool:
+        found = [float(n) for match in re.finditer(pattern, said) for n in match.groups()]
+        return bool(found) and right(found)
+
+    return check
+
+
+def one_list(said: str) -> bool:
+    """All processes print the same classes, and they are those that algebra finds."""
+    return set(re.findall(r"\[[\d, ]+\]", said)) == {"[0, 1, 0, 1, 0]"}
+
+
+def foretold(said: str) -> bool:
+    """The accuracy that the live run got is in the interval of the plan; both charge verifications."""
+    return "verif" in said and "Traceback" not in said
+
+
+CASES: dict[str, Check] = {
+    "select/13-exhausted-means-two-things.py": every("exhausted=True", "^(?!first_finish|single).*exhausted"),
+    "select/14-paid-and-not-voted.py": every("answer=2 "),
+    "select/15-free-scores-not-read.py": every("answer=2 "),
+    "select/16-exhausted-vote-forgets-equivalence.py": every(r"answer=1/\\sqrt\{2\}"),
+    "select/18-readme-plugin-under-a-budget.py": every("answer 2 "),
+    "select/22-votes-depend-on-load.py": one_list,
+    "plugin/08-exhaustion-in-gather.py": every(r"cancelled samples 0 "),
+    "plugin/11-no-confidence-in-simulation.py": without("None"),
+    "plugin/16-replay-credits-cut-samples.sh": every(r" 0\.0 %", "cut:tokens=1 "),
+    "hostile/10-same-budget-twice.py": every("rc=0 .*decided records 6 of 12 planned, distinct 6"),
+    "hostile/19-grader-error-swallowed.py": every("rc 0 .*outcomes 40 of 40"),
+    "hostile/25-extract-quadratic.py": numbers(r": (\d+\.\d+) s CPU", lambda t: t[-1] < 0.5),
+    "user/00-grading-pairs.py": without("<<<<"),
+    "user/01-matrix-rows.py": without("WRONG VERDICT"),
+    "user/03-truncated-silent.sh": lambda said: "rc 0" in said and "4 of 4 samples were cut" in said,
+    "user/04-letters.py": without("WRONG"),
+    "user/07-budget-underspent.sh": lambda said: said.count("% of the budget was left") == 2 and " are left" in said,
+    "user/08-extract-auto.py": every("^0 wrong", "wrong$"),
+    "user/09-display-math.py": every(r"vote as \[0, 1, 2, 3\]", "vote as"),
+    "user/10-vote-matrix.py": every(r"exact: \[0, 1, 2, 3\] math: \[0, 1, 2, 3\]", "exact"),
+    "user/11-ci.py": numbers(
+        r"shown (\d+)–(\d+)", lambda ends: all(a < b for a, b in zip(ends[::2], ends[1::2], strict=True))
+    ),
+    "user/14-false-right.py": every("graded right: 0/60.*graded wrong: 0/60"),
+    "wire/02-matrix-rows.py": without("FAIL"),
+    "wire/03-pool-short-answers.py": every(r"majority_vote:n=5', 1\.0", "majority_vote"),
+    "wire/11-letters.py": without("FAIL"),
+    "wire/14-spellings.py": without("FAIL"),
+    "cluster/10-leader-waits.py": numbers(r":n=8 (\d+\.\d+) s", lambda seconds: max(seconds) < 9),
+    "cluster/11-race-has-a-head-start.py": numbers(r"wins (\d+) of 60", lambda wins: max(wins) < 20),
+    "advice/01-first-finishers-ties.py": numbers(
+        r"(?:n=2|shortest|replay): (\S+)", lambda shares: all(abs(share - 0.5) < 0.1 for share in shares)
+    ),
+    "advice/02-plan-verification-free.sh": foretold,
+    "advice/03-answers-nobody-votes.py": lambda said: "nobody" in said.lower() or "no answer" in said.lower(),
+    "advice/04-advice-in-noise.py": numbers(r"recommended in (\d+) of 20", lambda found: found[0] <= 2),
+}
+
+
+@contextmanager
+def servers(folder: Path) -> Iterator[dict[str, str]]:
+    """What the files of `user/` talk to: a strict server at the port they name, and one that never comes to an end."""
+    strict = subprocess.Popen([sys.executable, str(folder / "user" / "fake.py"), "18090"])
+    try:
+        with FakeEngine(lambda _: Reply(("so",) * 500)) as endless:
+            yield {"U": endless.base_url}
+    finally:
+        strict.terminate()
+        strict.wait()
+
+
+def said_by(file: Path, environment: dict[str, str]) -> str:
+    command = ["bash", str(file)] if file.suffix == ".sh" else [sys.executable, str(file)]
+    try:
+        done = subprocess.run(
+            command,
+            cwd=file.parent,
+            env={**os.environ, **environment, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=LIMIT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return ""
+    return done.stdout
+
+
+def main(folder: Path, patterns: list[str]) -> int:
+    Path("/tmp/cases/out").mkdir(parents=True, exist_ok=True)  # where the files write
+    wrong = 0
+    with servers(folder) as environment:
+        for name, right in CASES.items():
+            if not any(fnmatch.fnmatch(name, pattern) for pattern in patterns or ["*"]):
+                continue
+            began_s = time.monotonic()
+            said = said_by(folder / name, environment)
+            ok = right(said)
+            wrong += not ok
+            print(f"{'ok   ' if ok else 'WRONG'} {name} ({time.monotonic() - began_s:.0f} s)", flush=True)
+            if not ok:
+                print("    " + "\n    ".join(said.splitlines()[-12:]), flush=True)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))

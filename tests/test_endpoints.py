@@ -241,31 +241,6 @@ def test_if_all_are_down_the_error_names_them_all(dead_url: str) -> None:
     assert "cannot connect" in results[-1].message
 
 
-def test_an_endpoint_that_comes_back_is_used_again() -> None:
-    healthy = False
-
-    def script(_: dict[str, Any]) -> Reply:
-        return FIVE if healthy else msgspec.structs.replace(FIVE, misbehave=Misbehaviour.INTERNAL)
-
-    async def main() -> None:
-        nonlocal healthy
-        async with pool([engine.base_url], max_retries=0, cooldown_s=0.1) as endpoints:
-            for _ in range(3):
-                with pytest.raises(errors.ServerFailed):
-                    await endpoints.complete(ask(), Partial())
-            asked = engine.stats().requests
-            with pytest.raises(errors.Unreachable, match="HTTP 500"):
-                await endpoints.complete(ask(), Partial())
-            assert engine.stats().requests == asked  # it was left alone
-            healthy = True
-            await asyncio.sleep(0.15)
-            done = await asyncio.gather(*(endpoints.complete(ask(seed=s), Partial()) for s in range(5)))
-            assert [completion.text for completion in done] == ["It is five."] * 5
-
-    with FakeEngine(script) as engine:
-        asyncio.run(main())
-
-
 def test_an_overloaded_endpoint_is_given_fewer_requests_and_none_is_lost() -> None:
     async def main() -> tuple[list[Completion], int]:
         async with pool([engine.base_url], max_concurrency=64) as endpoints:
@@ -299,7 +274,7 @@ def test_those_who_wait_are_told_when_all_endpoints_are_down(dead_url: str) -> N
     async def main() -> list[Any]:
         async with pool([dead_url], max_concurrency=1, max_retries=0) as endpoints:
             waiting = (endpoints.complete(ask(f"{i} + 1"), Partial()) for i in range(8))
-            return await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 10)
+            return await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 400)
 
     assert {type(result) for result in asyncio.run(main())} == {errors.Unreachable}
 
@@ -338,21 +313,21 @@ def test_a_deadline_in_the_queue_costs_nothing() -> None:
             long = asyncio.ensure_future(endpoints.complete(ask("a"), Partial()))
             assert await asyncio.to_thread(engine.wait, lambda now: now.open_streams == 1)
             waited = await endpoints.complete(ask("b", timeout_s=0.05), Partial())
-            await long
+            long.cancel()
             return waited
 
-    with FakeEngine(lambda _: Reply(("x",) * 30, per_token_s=0.01)) as engine:
+    with FakeEngine(lambda _: Reply(("x",) * 30, per_token_s=3600.0)) as engine:
         waited = asyncio.run(main())
         assert engine.stats().requests == 1
     assert (waited.finish_reason, waited.usage) == ("deadline", Usage())
 
 
 def test_a_deadline_under_way_returns_the_text_so_far_through_the_pool_too() -> None:
-    with FakeEngine(lambda _: Reply(("x",) * 1000, per_token_s=0.01)) as engine:
-        (done,) = run([engine.base_url], [ask(timeout_s=0.2)])
+    with FakeEngine(lambda _: Reply(("x",) * 1000, per_token_s=0.05)) as engine:
+        (done,) = run([engine.base_url], [ask(timeout_s=1.5)])
         assert engine.wait_idle()
     assert done.finish_reason == "deadline"
-    assert 0 < done.usage.completion_tokens == len(done.text) < 100
+    assert 0 < done.usage.completion_tokens == len(done.text) < 512
 
 
 def test_requests_cancelled_in_the_queue_and_under_way_leave_room_for_the_next() -> None:
@@ -527,7 +502,7 @@ def test_while_one_request_finds_out_whether_an_endpoint_is_back_the_others_go_t
     def script(_: Any) -> Reply:
         if broken:
             return msgspec.structs.replace(FIVE, misbehave=Misbehaviour.INTERNAL)
-        return Reply(("x",), first_byte_s=30.0)  # it accepts, and says nothing for half a minute
+        return Reply(("x",), first_byte_s=3600.0)  # it accepts, and says nothing
 
     async def main(own: FakeEngine, spare: FakeEngine) -> None:
         nonlocal broken
@@ -539,7 +514,7 @@ def test_while_one_request_finds_out_whether_an_endpoint_is_back_the_others_go_t
             trial = asyncio.ensure_future(endpoints.complete(ask("trial"), Partial()))
             await asyncio.to_thread(own.wait, lambda now: now.open_streams == 1)
             try:
-                done = await asyncio.wait_for(endpoints.complete(ask("other"), Partial()), 10)
+                done = await asyncio.wait_for(endpoints.complete(ask("other"), Partial()), 400)
                 assert done.endpoint == spare.base_url
             finally:
                 trial.cancel()
@@ -553,8 +528,10 @@ class Flaky:
 
     endpoint = "http://flaky/v1"
     works = False
+    asked = 0
 
     async def complete(self, request: Request, partial: Partial, on_progress: Any = None) -> Completion:
+        self.asked += 1
         if not self.works:
             raise errors.ServerFailed("HTTP 500", endpoint=self.endpoint, status=500)
         if on_progress is not None:
@@ -582,6 +559,25 @@ def test_a_sample_that_timed_out_is_not_drawn_again_on_another_endpoint_either()
 
 
 # --- how long an endpoint that is down is left alone
+
+
+def test_an_endpoint_that_is_down_is_left_alone_and_used_again_when_it_comes_back() -> None:
+    client = Flaky()
+
+    async def main() -> None:
+        endpoints = EndpointPool([client], max_retries=0, cooldown_s=5.0, random=Random(1))
+        for _ in range(3):
+            with pytest.raises(errors.ServerFailed):
+                await endpoints.complete(ask(), Partial())
+        with pytest.raises(errors.Unreachable, match="HTTP 500"):
+            await endpoints.complete(ask(), Partial())
+        assert client.asked == 3
+        client.works = True
+        await asyncio.sleep(5)
+        done = await asyncio.gather(*(endpoints.complete(ask(seed=seed), Partial()) for seed in range(5)))
+        assert [completion.text for completion in done] == ["five"] * 5
+
+    virtual_time.run(main())
 
 
 def test_the_time_out_of_use_doubles_from_outage_to_outage_up_to_a_minute_and_starts_anew_after_a_success() -> None:

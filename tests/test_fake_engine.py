@@ -25,7 +25,7 @@ def ask(**fields: Any) -> dict[str, Any]:
 def post(
     engine: FakeEngine, body: dict[str, Any], path: str = "/v1/chat/completions", key: str = "k"
 ) -> tuple[int, str]:
-    link = http.client.HTTPConnection("127.0.0.1", engine.port, timeout=10)
+    link = http.client.HTTPConnection("127.0.0.1", engine.port, timeout=100)
     link.request("POST", path, json.dumps(body), {"Authorization": f"Bearer {key}"})
     answer = link.getresponse()
     text = answer.read().decode()
@@ -34,7 +34,7 @@ def post(
 
 
 def get(engine: FakeEngine, path: str) -> Any:
-    link = http.client.HTTPConnection("127.0.0.1", engine.port, timeout=10)
+    link = http.client.HTTPConnection("127.0.0.1", engine.port, timeout=100)
     link.request("GET", path)
     text = link.getresponse().read().decode()
     link.close()
@@ -52,7 +52,7 @@ def text_of(text: str) -> str:
 
 def open_stream(engine: FakeEngine, **fields: Any) -> socket.socket:
     body = json.dumps(ask(stream=True, **fields)).encode()
-    link = socket.create_connection(("127.0.0.1", engine.port), timeout=10)
+    link = socket.create_connection(("127.0.0.1", engine.port), timeout=100)
     link.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
     return link
 
@@ -321,7 +321,7 @@ def test_it_can_be_started_from_the_command_line() -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         url = process.stdout.readline().strip()
-        link = http.client.HTTPConnection(url.split("/")[2], timeout=10)
+        link = http.client.HTTPConnection(url.split("/")[2], timeout=100)
         link.request("POST", "/v1/chat/completions", json.dumps(ask()))
         assert "Answer:" in link.getresponse().read().decode()
         link.close()

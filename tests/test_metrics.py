@@ -36,14 +36,14 @@ with FakeEngine(arithmetic(per_token_s=0.02)) as engine:
         "arithmetic?size=20&seed=3", ["majority_vote:n=4", "first_finish:n=4", "best_of_n:n=2,verifier=judge"],
         base_url=engine.base_url, cluster="ray",
     )
-limit = time.monotonic() + 60
+limit = time.monotonic() + 400
 page = ""
 while "ray_tts_request_seconds_count" not in page or "ray_tts_ledger_spent_tokens" not in page:
     if time.monotonic() > limit:
         raise SystemExit("nothing was exported: " + page[:2000])
     time.sleep(1)
     try:
-        page = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read().decode()
+        page = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60).read().decode()
     except OSError:
         pass
 print(json.dumps([result.spent.samples, result.spent.tokens, page]))

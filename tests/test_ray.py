@@ -42,6 +42,7 @@ pytestmark = pytest.mark.system
 
 PROBLEMS = [Problem(f"p{i}", f"What is {17 + i} + {25 * i}?") for i in range(24)]
 SCRIPT = arithmetic(error_rate=0.4, per_token_s=0.03)
+LIMIT_S = 400  # ends a wait in vain; a busy machine takes minutes to start an actor
 ONE = {"generators": {"count": 1}, "verifiers": {"count": 1}}
 
 
@@ -121,7 +122,7 @@ def test_a_node_that_drains_ends_what_it_has_in_hand_and_nothing_is_lost(
         records, results, _ = carrier.run("majority_vote:n=8", PROBLEMS, on_events=noticed, window=4)
         assert noticed.thread is not None
         noticed.thread.join()
-        limit_s = time.monotonic() + 30
+        limit_s = time.monotonic() + LIMIT_S
         while any(member.opened.node_id == node.node_id for member in carrier.site._crew._members.values()):
             carrier.idle(0.1)
             assert time.monotonic() < limit_s, carrier.site._crew.status()
@@ -135,7 +136,7 @@ def test_a_node_that_comes_later_gets_its_verifier(ray_cluster: Any) -> None:
     with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, engine.base_url, spec) as carrier:
         before = len(members(carrier, "verifier"))
         node = ray_cluster.add_node(num_cpus=4)
-        limit_s = time.monotonic() + 60
+        limit_s = time.monotonic() + LIMIT_S
         while not any(member.opened.node_id == node.node_id for member in members(carrier, "verifier")):
             carrier.idle(0.1)
             assert time.monotonic() < limit_s, carrier.site._crew.status()
@@ -166,7 +167,7 @@ def test_a_replica_that_disappears_and_returns_loses_its_work_and_gets_it_back(
             # Streams that broke half-way failed for good; the others are all there.
             broken = sum(len(result.failures) for result in results.values())
             assert_finished_once_each(records, 8 * len(PROBLEMS) - broken)
-            limit_s = time.monotonic() + 60
+            limit_s = time.monotonic() + LIMIT_S
             round_ = 0
             while not again.stats().requests:
                 round_ += 1
@@ -184,14 +185,14 @@ def test_a_killed_driver_takes_its_actors_along_and_the_same_command_goes_on(tmp
         command += ["--base-url", engine.base_url, "--cluster", "ray", "--max-tokens", "40", "--out", str(out)]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
         driver = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        limit_s = time.monotonic() + 90
+        limit_s = time.monotonic() + LIMIT_S
         while not (out / JOURNAL).is_file() or (out / JOURNAL).read_bytes().count(b'"type":"finished"') < 20:
             assert driver.poll() is None, driver.stderr and driver.stderr.read()
             assert time.monotonic() < limit_s
             time.sleep(0.02)
         driver.kill()
         driver.communicate()
-        assert engine.wait_idle(30)
+        assert engine.wait_idle()
         decoded = engine.stats().tokens
 
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -253,7 +254,7 @@ def test_a_storm_of_ten_thousand_submits_and_cancels_leaves_nothing_in_flight(ra
                     await asyncio.sleep(0.003 * (batch % 3))
                 crew.cancel(ids)
                 await asyncio.sleep(0)
-            limit_s = time.monotonic() + 60
+            limit_s = time.monotonic() + LIMIT_S
             while len(ends) < 10_000:
                 await asyncio.sleep(0.05)
                 assert time.monotonic() < limit_s, len(ends)
@@ -299,7 +300,7 @@ def test_an_engine_that_decodes_on_is_found_out_and_stopped_or_charged_in_full(r
         solved = tts.solve(
             "What is 2 + 2?", "first_finish:n=8", sampling=Sampling(max_tokens=256), cluster=spec, **target
         )
-        assert engine.wait_idle(30)
+        assert engine.wait_idle()
         decoded = engine.stats().tokens
     losers = solved.bill.cancelled
     assert losers.samples >= 5  # one or another may have been as fast as the winner
@@ -608,7 +609,7 @@ def test_a_placement_group_holds_its_actor_and_is_gone_with_it(ray_cluster: Any)
         assert all(result.selected for result in results.values())
         states = Counter(row["state"] for row in placement_group_table().values())
         assert states["CREATED"] == 1
-    limit_s = time.monotonic() + 20
+    limit_s = time.monotonic() + LIMIT_S
     while any(row["state"] != "REMOVED" for row in placement_group_table().values()):
         assert time.monotonic() < limit_s
         time.sleep(0.1)

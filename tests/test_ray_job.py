@@ -66,19 +66,19 @@ class Head:
                 return isinstance(self.ask("/api/jobs/"), list)
             return False
 
-        _wait(answers, 90, self._log.read_text)
+        _wait(answers, self._log.read_text)
 
     def ask(self, path: str, method: str = "GET") -> Any:
         headers = {"Authorization": f"Bearer {self.token}"}
         request = urllib.request.Request(self.url + path, method=method, headers=headers)
-        with urllib.request.urlopen(request, timeout=30) as reply:
+        with urllib.request.urlopen(request, timeout=300) as reply:
             return json.load(reply)
 
     def submit(self, id: str, tts: list[str], *options: str) -> str:
         """What `ray job submit` prints; without `--no-wait` it waits for the end of the job."""
         command = [*RAY, "job", "submit", "--address", self.url, "--submission-id", id, *options]
         command += ["--", sys.executable, "-m", "tts", *tts]
-        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False, timeout=240)
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False, timeout=500)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -186,9 +186,9 @@ def test_a_job_from_a_wheel_that_was_stopped_goes_on_where_it_was(head: Head, ch
     options = ["--runtime-env-json", json.dumps({"env_vars": {"PYTHONPATH": str(target)}})]
 
     head.submit("first", command, *options, "--no-wait")
-    _wait(lambda: _samples(out) > 0, 120, lambda: str(head.ask("/api/jobs/first/logs")))
+    _wait(lambda: _samples(out) > 0, lambda: str(head.ask("/api/jobs/first/logs")))
     head.ask("/api/jobs/first/stop", "POST")
-    _wait(lambda: head.status("first") not in ("PENDING", "RUNNING"), 60, lambda: head.status("first"))
+    _wait(lambda: head.status("first") not in ("PENDING", "RUNNING"), lambda: head.status("first"))
     assert head.status("first") == "STOPPED"
     before = records_of(out)
     paid_before = {record.id for record in before if isinstance(record, Finished)}
@@ -207,7 +207,7 @@ def test_a_job_from_a_wheel_that_was_stopped_goes_on_where_it_was(head: Head, ch
 
 def test_who_has_no_token_is_turned_away(head: Head) -> None:
     with pytest.raises(urllib.error.HTTPError) as refusal:
-        urllib.request.urlopen(f"{head.url}/api/jobs/", timeout=30)
+        urllib.request.urlopen(f"{head.url}/api/jobs/", timeout=300)
     with refusal.value as reply:
         assert reply.status == 401
 
@@ -248,8 +248,8 @@ def _free_port() -> int:
     return port
 
 
-def _wait(until: Callable[[], bool], limit_s: float, why_not: Callable[[], str]) -> None:
-    deadline_s = time.monotonic() + limit_s
+def _wait(until: Callable[[], bool], why_not: Callable[[], str]) -> None:
+    deadline_s = time.monotonic() + 400  # a busy machine takes minutes to start a Ray
     while not until():
         assert time.monotonic() < deadline_s, why_not()
         time.sleep(0.1)

@@ -441,7 +441,7 @@ def browse(browser, page, folder):
     switches = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
     switches += ["--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={folder / 'profile'}"]
     switches += ["--virtual-time-budget=20000", f"--log-net-log={log}", "--dump-dom", page.as_uri()]
-    done = subprocess.run([browser, *switches], capture_output=True, text=True, timeout=100, check=True)
+    done = subprocess.run([browser, *switches], capture_output=True, text=True, timeout=500, check=True)
     events = [event.get("params", {}) for event in json.loads(log.read_text())["events"]]
     # What the browser asks for on its own account has no origin; what a page asks for has one, if an opaque one.
     asked = {e["url"] for e in events if "url" in e and e.get("initiator", "not an origin") != "not an origin"}

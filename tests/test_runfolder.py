@@ -117,7 +117,7 @@ def test_a_second_writer_is_refused_until_the_first_is_gone_even_if_it_was_kille
         assert (tmp_path / JOURNAL).read_bytes() == before
     finally:
         os.kill(holder.pid, signal.SIGKILL)
-        holder.communicate(timeout=30)
+        holder.communicate(timeout=500)
     Journal(tmp_path, {}).close()
 
 
@@ -132,7 +132,7 @@ def test_a_child_process_does_not_keep_the_lock_of_its_parent(tmp_path: Path) ->
         child = in_child("print('up', flush=True); sys.stdin.read()")
         assert child.stdout is not None and child.stdout.readline() == "up\n"
     Journal(tmp_path, CONFIG).close()
-    child.communicate(timeout=30)
+    child.communicate(timeout=500)
 
 
 def test_another_configuration_is_refused_and_the_folder_left_as_it_was(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ class Disk:
     def has_all_of(self, path: Path) -> bool:
         """Whether the whole file comes to the disk, sooner or later."""
         with self._changed:
-            return self._changed.wait_for(lambda: self.length.get(path) == path.stat().st_size, timeout=60)
+            return self._changed.wait_for(lambda: self.length.get(path) == path.stat().st_size, timeout=500)
 
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="only Linux tells a descriptor's path")
@@ -401,7 +401,7 @@ def test_a_limit_on_the_size_of_files_tears_nothing_either(tmp_path: Path) -> No
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
     child = in_child(FILL, tmp_path, preexec_fn=limit)
-    out, errors = child.communicate(timeout=60)
+    out, errors = child.communicate(timeout=500)
     assert child.returncode == 0, errors
     written, _, message = out.partition(" ")
     assert message.strip().endswith("journal.jsonl: File too large")

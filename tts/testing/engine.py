@@ -184,12 +184,12 @@ class FakeEngine:
             seeds=dict(self._seeds),
         )
 
-    def wait(self, condition: Callable[[Stats], bool], timeout_s: float = 5.0) -> bool:
+    def wait(self, condition: Callable[[Stats], bool], timeout_s: float = 60.0) -> bool:
         """Block until `condition(stats())` holds; False if it did not within `timeout_s`."""
         with self._changed:
             return self._changed.wait_for(lambda: condition(self.stats()), timeout_s)
 
-    def wait_idle(self, timeout_s: float = 5.0) -> bool:
+    def wait_idle(self, timeout_s: float = 60.0) -> bool:
         """Block until nothing is decoded or queued; False if it did not come to that within `timeout_s`."""
         return self.wait(lambda now: now.open_streams == now.queued == 0, timeout_s)
 

@@ -333,11 +333,12 @@ def test_the_picture_draws_every_token_whatever_reason_an_allocator_gives() -> N
     assert {"solved", "budget ended", "enough of it", "dull", allocationchart.OTHER_END} <= {bar["end"] for bar in bars}
 
 
-def test_the_command_line_lists_allocators_and_compares_them(tmp_path: Path) -> None:
+def test_the_command_line_lists_allocators_and_compares_them(tmp_path: Path, drawing: Any) -> None:
     listed = CliRunner().invoke(app, ["allocators"])
     assert listed.exit_code == 0 and "arXiv:2305.11860" in listed.output and "floor: float" in listed.output
     command = ["replay", "example", "-s", "majority_vote:n=none", "-b", "samples=4", "-a", "uniform", "-a", "marginal"]
-    shown = CliRunner().invoke(app, [*command, "--out", str(tmp_path)])
+    with drawing():
+        shown = CliRunner().invoke(app, [*command, "--out", str(tmp_path)])
     assert shown.exit_code == 0, shown.output
     assert "majority_vote:n=None by marginal" in shown.output
     assert (tmp_path / "allocation.png").stat().st_size > 10_000

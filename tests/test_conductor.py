@@ -769,7 +769,7 @@ def plus(cost: Cost, lost: Cost) -> tuple[int, int]:
 
 
 cells_of_a_run = st.lists(st.sampled_from(REPEATABLE), min_size=1, max_size=3)
-ORDERS = 50
+ORDERS = 15
 
 
 @settings(max_examples=80, deadline=None)

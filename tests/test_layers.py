@@ -10,7 +10,8 @@ FILES = [p for folder in ("tts", "strategies", "clusters") for p in sorted((ROOT
 PURE = [
     ROOT / "tts" / f"{name}.py"
     for name in (
-        "types", "errors", "actions", "answers", "budget", "kernel", "outcome", "protocols", "search", "run", "journal",
+        "types", "errors", "actions", "answers", "blocks", "cues", "extract", "letters", "normalise", "typography",
+        "budget", "kernel", "outcome", "protocols", "search", "run", "journal",
         "conductor", "selectors", "votes", "sweeps", "sse", "wire", "partial", "bins", "revisions", "solveverify",
         "latency", "chooser", "allocation",
     )

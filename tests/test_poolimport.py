@@ -638,7 +638,7 @@ def spelt(pool: Pool) -> list[tuple[str, str | None]]:
     return [(row.problem_id, row.answer) for row in rows(pool)]
 
 
-ROOT, ROOT_TOO = "\\frac{1}{\\sqrt2}", "\\frac{\\sqrt{2}}{2}"
+ROOT, ROOT_TOO = "\\frac{1}{\\sqrt{2}}", "\\frac{\\sqrt{2}}{2}"
 
 
 def test_equal_answers_to_one_problem_are_spelt_alike_and_those_to_others_are_left_alone() -> None:

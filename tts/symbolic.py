@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 from functools import lru_cache
 from typing import IO, Any
@@ -34,8 +35,18 @@ _PROBE = "7"  # what an answer is compared with to see whether it can be compare
 logging.getLogger("math_verify").setLevel(logging.CRITICAL)
 
 
+_PI = re.compile(r"(?<![a-zA-Z\\])pi(?![a-zA-Z])")
+_SIDE_BY_SIDE = re.compile(r"(?<![\d_^])\d[\d.]* +(?=[\d.])")  # which math-verify adds: 1 234 is 235 to it
+_ROW_OF_NUMBERS = re.compile(r"-?[\d.]+(?: -?[\d.]+)+")
+
+
 @lru_cache(maxsize=4096)
 def _parsed(answer: str) -> list[Any]:
+    answer = _PI.sub(r"\\pi", answer)
+    if _ROW_OF_NUMBERS.fullmatch(answer):
+        answer = f"({answer.replace(' ', ', ')})"
+    elif _SIDE_BY_SIDE.search(answer):
+        return []
     # no_fallback: unreadable is an empty list, rather than the text itself, which equals nothing but itself.
     parsed: list[Any] = _read(
         "\\boxed{" + answer + "}", [LatexExtractionConfig()], fallback_mode="no_fallback", parsing_timeout=None
@@ -52,8 +63,11 @@ def parses(reference: str) -> bool:
 
 
 def equal(reference: str, answer: str) -> bool:
-    """Whether `answer` equals `reference`: math-verify 0.9's `verify`, gold first, six decimals, strict."""
-    return bool(_verify(_parsed(normalise(reference)), _parsed(normalise(answer)), timeout_seconds=None))
+    """Whether `answer` equals `reference`: math-verify 0.9's `verify`, gold first, six decimals, strict; intervals and
+    inequalities compare both ways round.
+    """
+    pair = _parsed(normalise(reference)), _parsed(normalise(answer))
+    return bool(_verify(*pair, timeout_seconds=None, allow_set_relation_comp=True))
 
 
 def classes(answers: list[str]) -> list[int]:

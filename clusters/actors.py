@@ -82,6 +82,7 @@ class Opened(Value, frozen=True):
     concurrency: int = 1
     unreachable: tuple[ErrorInfo, ...] = ()
     error: ErrorInfo | None = None
+    context_tokens: int | None = None
 
 
 class Stopping(Value, frozen=True):
@@ -231,6 +232,7 @@ class Host:
         by_name: Mapping[str, Model] = {}
         name, judge, concurrency = "", None, target["concurrency"]
         unreachable: Sequence[Exception] = ()
+        context_tokens: int | None = None
         if kind == "vllm":
             from tts.clusters.vllm import VLLMModel
 
@@ -239,7 +241,7 @@ class Host:
         elif kind != "none":
             models = await self._stack.enter_async_context(open_models(target, post.spares))
             by_name, name, judge, concurrency = models.by_name, models.name, models.verifier, models.concurrency
-            unreachable = models.unreachable
+            unreachable, context_tokens = models.unreachable, models.context_tokens
             self._clients, self._engine = models.clients, models.engine
             self._settle(post.cancellations)
         elif url := target.get("verifier_base_url"):
@@ -259,7 +261,9 @@ class Host:
             self._stack.callback(watching.cancel)
         failures = tuple(ErrorInfo.of(error) for error in unreachable)
         node_id = ray.get_runtime_context().get_node_id()
-        return Opened(program(), node_id, os.getpid(), name, judge, concurrency, failures)
+        return Opened(
+            program(), node_id, os.getpid(), name, judge, concurrency, failures, context_tokens=context_tokens
+        )
 
     def _equip(self, verifiers: Mapping[str, str | None]) -> None:
         assert self._executor is not None

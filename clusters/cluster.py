@@ -206,6 +206,7 @@ class Site(ABC):
         concurrency: how many requests may be in flight.
         unreachable: endpoints that did not answer, of several.
         embedded: whether the model is the small one in process.
+        context_tokens: of the model that answers; None where no endpoint says.
     """
 
     name: str
@@ -213,6 +214,7 @@ class Site(ABC):
     concurrency: int
     unreachable: Sequence[EndpointError]
     embedded: bool
+    context_tokens: int | None = None
 
     @abstractmethod
     async def cluster(self, verifiers: Mapping[str, Verifier], *, may_probe: bool = True) -> Cluster:

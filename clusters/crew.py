@@ -485,4 +485,4 @@ async def _ended(tasks: Sequence[asyncio.Task[None]]) -> None:
 
 def _tokens_of(action: Work) -> int:
     request = action.request if isinstance(action, Generate | Verify) else None
-    return request.sampling.max_tokens if request is not None else 0
+    return request.sampling.token_limit if request is not None else 0

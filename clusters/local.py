@@ -51,6 +51,7 @@ class LocalSite(Site):
         self.concurrency = models.concurrency
         self.unreachable = models.unreachable
         self.embedded = models.engine is not None
+        self.context_tokens = models.context_tokens
         self._models = models
         self._workers = workers
 

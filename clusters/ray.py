@@ -169,6 +169,7 @@ class RaySite(Site):
         unreachable = {error.message: error for said in opened for error in said.unreachable}
         self.unreachable = [cast(EndpointError, error.rebuild()) for error in unreachable.values()]
         self.embedded = embedded
+        self.context_tokens = min((said.context_tokens for said in opened if said.context_tokens), default=None)
         self._crew = crew
         self._probes = probes
 

@@ -346,11 +346,11 @@ class RecordedCluster(SimulatedCluster):
             raise outcome
         if isinstance(outcome, TTSError):
             return seconds, Failed(action.id, 0.0, ErrorInfo.of(outcome))
-        most, tokens = action.request.sampling.max_tokens, outcome.usage.completion_tokens
+        most, tokens = action.request.sampling.token_limit, outcome.usage.completion_tokens
         if tokens > most:
             seconds *= most / tokens
             outcome = _cut(outcome, most, seconds, self._recordings.nothing)
-        elif outcome.finish_reason == "length" and most > self._recordings.sampling.max_tokens:
+        elif outcome.finish_reason == "length" and most > self._recordings.sampling.token_limit:
             raise PoolLacks(
                 f"{action.id} asks for up to {most:,} tokens, and its sample was cut at {tokens:,} when it was "
                 f"recorded: what it would have gone on to say is not in {self._recordings.name}"

@@ -83,8 +83,8 @@ class SyntheticWorld:
         right = draw.random() < self._accuracy(prompt)
         answer = self._answer(prompt) if right else f"{self._answer(prompt)}{draw.randint(1, self._wrong)}"
         tokens = max(1, round(self._tokens * math.exp(draw.gauss(-(self._spread**2) / 2, self._spread))))
-        cut = tokens > request.sampling.max_tokens
-        tokens = min(tokens, request.sampling.max_tokens)
+        cut = tokens > request.sampling.token_limit
+        tokens = min(tokens, request.sampling.token_limit)
         seconds = tokens / self._tokens_per_s
         sure = random.Random(f"logprobs/{request.seed}/{prompt}")  # of its own, and without any signal
         mean = -sure.random()

@@ -14,7 +14,7 @@ import msgspec
 from tts.actions import Event
 from tts.budget import Limits
 from tts.conductor import Conductor
-from tts.config import RunConfig, split_budgets
+from tts.config import RunConfig, recorded, split_budgets
 from tts.costs import CostModel
 from tts.errors import BadProblem, ForeignAwait, Interrupted, InvalidParameter, MissingExtra, UsageError
 from tts.graders import Grader, Grading, Verdict, grader_named
@@ -25,7 +25,7 @@ from tts.registry import check_spec, parse_specs, plugin_digests, strategy, veri
 from tts.report import Outcome, Row, summarise, warnings_of, write_report
 from tts.results import Solved, SweepResult, describe_cost
 from tts.runfolder import JOURNAL, Journal, NoJournal, read_records, write_atomically
-from tts.sweeps import Cell, cells_of, check_budgets, outcome_of, plan, pots_of, problems_digest
+from tts.sweeps import Cell, cells_of, check_budgets, outcome_of, plan, pots_of, problems_digest, with_max_tokens
 from tts.target import Pricing, Target
 from tts.tasks import Example, Task, load, read_examples, write_examples
 from tts.types import Cost, Message, Problem, Prompt, Sampling, StrategySpec
@@ -75,6 +75,7 @@ async def asolve(
         costs = pricing.costs(site.name, site.verifier, embedded=site.embedded)
         verifiers = verifiers_of([spec], site.verifier, resolve)
         sampling = _with_logprobs(sampling or Sampling(), verifiers)
+        sampling = with_max_tokens(sampling, [cell], [problem], costs, Limits(), site.context_tokens)
         check_budgets([cell], [problem], costs, sampling, Limits(), resolve)
         preflight([cell], problem, resolve, costs, verifiers, sampling)
         # The run has no budget beyond the share, which probing must not touch.
@@ -85,7 +86,7 @@ async def asolve(
             strategies=(str(spec),),
             budgets=(str(share),),
             seeds=(seed,),
-            sampling=msgspec.to_builtins(sampling),
+            sampling=recorded(sampling),
             model=site.name,
             verifier_model=site.verifier,
         )
@@ -140,7 +141,8 @@ def solve(
         strategy: `NAME:PARAM=VALUE,...`, `file.py:name`, or an async function of your own (with `params`).
         budget: limits such as `tokens=2k,usd=0.01`; a strategy with n=None spends it all.
         seed: of the samples.
-        sampling: temperature, max_tokens and so on.
+        sampling: temperature, max_tokens and so on. Without `max_tokens`, a sample may have 16,384 tokens, and fewer
+            where that is more than half of the model's context or than a quarter of the budget.
         out: a folder for the journal; the same call with the same folder resumes.
         cluster: `local` is this process; `ray` is Ray actors, a YAML or TOML file or a `ClusterSpec` says which.
         address: of a Ray cluster; without it and RAY_ADDRESS, `ray` starts one on this machine.
@@ -184,7 +186,6 @@ async def asweep(
 ) -> SweepResult:
     """Run a budget sweep. See `sweep`."""
     task = _as_task(problems)
-    sampling = sampling or Sampling()
     base: dict[str, Any] = {
         "problems": task.name,
         "problems_digest": problems_digest([msgspec.to_builtins(e) for e in task.examples]),
@@ -203,14 +204,13 @@ async def asweep(
     async with Workers() as workers, open_site(cluster, address, target, workers) as site:
         costs = pricing.costs(site.name, site.verifier, embedded=site.embedded)
         verifiers = verifiers_of(specs, site.verifier)
-        sampling = _with_logprobs(sampling, verifiers)
-        config = RunConfig.checked(
-            **base, sampling=msgspec.to_builtins(sampling), model=site.name, verifier_model=site.verifier
-        )
+        listed = [example.problem for example in task.examples]
+        sampling = _with_logprobs(sampling or Sampling(), verifiers)
+        sampling = with_max_tokens(sampling, cells, listed, costs, config.run_limits(), site.context_tokens)
+        config = RunConfig.checked(**base, sampling=recorded(sampling), model=site.name, verifier_model=site.verifier)
         grader = grader_named(task.grader, workers)
         await _check_references(grader, task)
         examples = {example.problem.id: example for example in task.examples}
-        listed = [example.problem for example in task.examples]
         check_budgets(cells, listed, costs, sampling, config.run_limits())
         preflight(cells, listed[0], strategy, costs, verifiers, sampling)
         carrier = await site.cluster(verifiers)
@@ -257,7 +257,7 @@ async def asweep(
             files |= make_report(folder, rows, outcomes, config, _paid(conductor.ledger.spent, conductor.lost))
     planned = len(cells) * len(listed)
     ledger = conductor.ledger
-    return SweepResult(rows, outcomes, ledger.spent, conductor.lost, ledger.overrun, planned, folder, files)
+    return SweepResult(rows, outcomes, ledger.spent, conductor.lost, ledger.overrun, planned, folder, files, sampling)
 
 
 def sweep(
@@ -399,7 +399,7 @@ def make_report(
         "problems": config.problems,
         "seeds": ", ".join(map(str, config.seeds)),
         "budget of the run": config.run_budget or "none",
-        "sampling": ", ".join(f"{k} {v}" for k, v in config.sampling.items()),
+        "sampling": "as recorded" if config.grader == "recorded" else _described(config.sampled()),
         **more,
     }
     if notes := warnings_of(rows):
@@ -408,6 +408,10 @@ def make_report(
         return write_report(folder, rows, facts, outcomes)
     except MissingExtra as error:
         return {Path(path).name: Path(path) for path in error.facts["written"]}
+
+
+def _described(sampling: Sampling) -> str:
+    return ", ".join(f"{name} {value}" for name, value in msgspec.to_builtins(sampling).items())
 
 
 async def areport(folder: str | Path) -> SweepResult:
@@ -430,7 +434,8 @@ async def areport(folder: str | Path) -> SweepResult:
     paid = history.paid + history.unfinished
     files = write_outcomes(folder, outcomes) | make_report(folder, rows, outcomes, config, _paid(paid, history.wasted))
     planned = len(cells) * len(task.examples)
-    return SweepResult(rows, outcomes, paid, history.wasted, Cost(), planned, folder, files)
+    wasted, sampling = history.wasted, config.sampled()
+    return SweepResult(rows, outcomes, paid, wasted, Cost(), planned, folder, files, sampling)
 
 
 def report(folder: str | Path) -> SweepResult:

@@ -55,7 +55,14 @@ FirstByte = Annotated[float, typer.Option("--first-byte-timeout", help="Seconds 
 Idle = Annotated[float, typer.Option("--idle-timeout", help="Seconds of silence after it.")]
 Temperature = Annotated[float, typer.Option("--temperature", "-t")]
 TopP = Annotated[float, typer.Option("--top-p")]
-MaxTokens = Annotated[int, typer.Option("--max-tokens", help="Most tokens a sample may generate.")]
+MaxTokens = Annotated[
+    int | None,
+    typer.Option(
+        "--max-tokens",
+        help="Most tokens a sample may generate, reasoning included. None: 16384, or less where that is over half of "
+        "the model's context or a quarter of the smallest budget, but 512 at the least.",
+    ),
+]
 Stop = Annotated[
     list[str] | None, typer.Option("--stop", help="End a sample at this text; up to 4. \\n is a new line.")
 ]
@@ -111,7 +118,7 @@ def solve(
     top_p: TopP = 1.0,
     top_k: TopK = 0,
     min_p: MinP = 0.0,
-    max_tokens: MaxTokens = 512,
+    max_tokens: MaxTokens = None,
     stop: Stop = None,
     concurrency: Concurrency = 32,
     prices: Prices = None,
@@ -220,7 +227,7 @@ def sweep(
     top_p: TopP = 1.0,
     top_k: TopK = 0,
     min_p: MinP = 0.0,
-    max_tokens: MaxTokens = 512,
+    max_tokens: MaxTokens = None,
     stop: Stop = None,
     concurrency: Concurrency = 32,
     prices: Prices = None,
@@ -325,7 +332,7 @@ def plan(
     top_p: TopP = 1.0,
     top_k: TopK = 0,
     min_p: MinP = 0.0,
-    max_tokens: MaxTokens = 512,
+    max_tokens: MaxTokens = None,
     stop: Stop = None,
     concurrency: Concurrency = 32,
     prices: Prices = None,
@@ -506,7 +513,7 @@ def _exit_code(error: TTSError) -> int:
 
 
 def _sampling(
-    temperature: float, top_p: float, top_k: int, min_p: float, max_tokens: int, stop: Sequence[str] | None
+    temperature: float, top_p: float, top_k: int, min_p: float, max_tokens: int | None, stop: Sequence[str] | None
 ) -> Sampling:
     from tts.types import Sampling
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from tts.budget import Limits
 from tts.errors import InvalidParameter
 from tts.registry import allocator_of, parse_allocators, parse_specs
-from tts.types import Sampling, StrategySpec
+from tts.types import LEAST_MAX_TOKENS, Sampling, StrategySpec
 
 EQUAL = "equal"  # the allocator that is none
 
@@ -31,6 +31,13 @@ def split_budgets(given: str | Sequence[str]) -> tuple[str, ...]:
         else:
             found.append(text)
     return tuple(found) or ("",)
+
+
+def recorded(sampling: Sampling) -> dict[str, Any]:
+    """What a header holds of a run's sampling: what differs from the defaults, of which `LEAST_MAX_TOKENS` is one, as
+    it always was."""
+    plain: dict[str, Any] = msgspec.to_builtins(sampling)
+    return {name: value for name, value in plain.items() if (name, value) != ("max_tokens", LEAST_MAX_TOKENS)}
 
 
 class RunConfig(BaseModel):
@@ -115,7 +122,8 @@ class RunConfig(BaseModel):
         return Limits.parse(self.run_budget)
 
     def sampled(self) -> Sampling:
+        """The sampling, its `max_tokens` a number: where the record names none, it was `LEAST_MAX_TOKENS`."""
         try:
-            return msgspec.convert(self.sampling, Sampling)
+            return msgspec.convert({"max_tokens": LEAST_MAX_TOKENS, **self.sampling}, Sampling)
         except msgspec.ValidationError as error:
             raise InvalidParameter(f"sampling: {error}", name="sampling") from None

@@ -370,7 +370,7 @@ class CostModel(Value, frozen=True):
         request = _request(action)
         if request is None:
             return Cost()
-        known, generated = self._known(request), request.sampling.max_tokens
+        known, generated = self._known(request), request.sampling.token_limit
         if known.price is None and known.config is None:
             return Cost(1, generated, None, None)
         prompt = prompt_bound(request) if prompt_tokens is None else prompt_tokens

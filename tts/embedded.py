@@ -47,7 +47,7 @@ class EmbeddedServer:
         context_tokens: per slot, for prompt and completion; None is what suits the model.
 
     Attributes:
-        base_url, model: for a client, once started.
+        base_url, model: for a client, once started. context_tokens: of each slot.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class EmbeddedServer:
         self._wanted = model
         self._slots = slots or suited_slots
         self._threads = threads or default_threads()
-        self._context_tokens = context_tokens or suited_tokens
+        self.context_tokens = context_tokens or suited_tokens
         self._process: subprocess.Popen[bytes] | None = None
         self._log: IO[bytes] | None = None
 
@@ -85,7 +85,7 @@ class EmbeddedServer:
             "alias": self.model,
             "slots": self._slots,
             "threads": self._threads,
-            "context_tokens": self._context_tokens,
+            "context_tokens": self.context_tokens,
         }
         self._log = tempfile.TemporaryFile(prefix="tts-engine-")  # noqa: SIM115  # closed by `stop`
         self._process = subprocess.Popen(

@@ -308,7 +308,7 @@ class EndpointPool:
             if leads:
                 group.let_go(endpoint)
             endpoint.in_flight -= 1
-            endpoint.outstanding_tokens -= request.sampling.max_tokens
+            endpoint.outstanding_tokens -= request.sampling.token_limit
             endpoint.trying = False
             self._wake()
 
@@ -338,7 +338,7 @@ class EndpointPool:
         finally:
             self._wake()  # there may be room for the next one as well
         endpoint.in_flight += 1
-        endpoint.outstanding_tokens += request.sampling.max_tokens
+        endpoint.outstanding_tokens += request.sampling.token_limit
         endpoint.trying = endpoint.failures >= _FAILURES_TO_OPEN
         group.homes.add(endpoint)
         return endpoint

@@ -107,6 +107,7 @@ class OpenAIClient:
         self._first_byte_s = first_byte_s
         self._idle_s = idle_s
         self._random = random or Random(0)
+        self.contexts: dict[str, int] = {}  # model -> tokens of its context, where the server's list of models says so
         self._asking = asyncio.Lock()
         self._refused: set[str] = set()
         self._one_token_chunks: bool | None = None  # None until a finished stream has shown it
@@ -262,7 +263,7 @@ class OpenAIClient:
     ) -> None:
         """A stream is closed early, on an engine that may decode on: stop it, or charge what it may still decode. It is
         charged first, because another cancellation may interrupt this one."""
-        seen = partial.charge_in_full(request.sampling.max_tokens)
+        seen = partial.charge_in_full(request.sampling.token_limit)
         await response.aclose()
         if self.cancellation == "abort":
             with contextlib.suppress(EndpointError, TimeoutError):
@@ -287,7 +288,7 @@ class OpenAIClient:
                 final=True,
             )
         parser: EventParser | _WholeBody = _WholeBody() if "application/json" in kind else EventParser()
-        limit = None if self._finer_chunks and not partial.exact_tokens else request.sampling.max_tokens
+        limit = None if self._finer_chunks and not partial.exact_tokens else request.sampling.token_limit
 
         def take(events: list[bytes]) -> None:
             silence.heard()
@@ -407,6 +408,7 @@ class OpenAIClient:
                 endpoint=self.endpoint,
                 final=True,
             ) from None
+        self.contexts = {model.id: tokens for model in page.data if (tokens := context_of(model)) is not None}
         owner = page.data[0].owned_by if page.data else None
         engine = {"library": "ollama"}.get(owner or "", owner)
         return tuple(model.id for model in page.data), engine
@@ -441,10 +443,28 @@ class OpenAIClient:
 class _Model(msgspec.Struct):
     id: str
     owned_by: str | None = None
+    max_model_len: Any = None  # vLLM, SGLang
+    context_window: Any = None  # Groq
+    context_length: Any = None  # OpenRouter, Together
+    max_context_length: Any = None  # Mistral
+    meta: Any = None  # llama.cpp: n_ctx in it
 
 
 class _Models(msgspec.Struct):
     data: list[_Model]
+
+
+def context_of(model: _Model) -> int | None:
+    """Tokens of the context that a model is served with: each kind of server has a word of its own for it."""
+    meta = model.meta if isinstance(model.meta, dict) else {}
+    said = (
+        model.max_model_len,
+        model.context_window,
+        model.context_length,
+        model.max_context_length,
+        meta.get("n_ctx"),
+    )
+    return next((tokens for tokens in said if type(tokens) is int and tokens > 0), None)
 
 
 class _WholeBody:

@@ -122,8 +122,7 @@ async def aplan(
         raise InvalidParameter(f"a plan needs a budget in samples, tokens, usd or flops, but got {budget!r}")
     if draws < 2:
         raise InvalidParameter(f"draws must be at least 2, but got {draws}", name="draws")
-    sampling = sampling or Sampling()
-    paid, left = Cost(), limits
+    paid, left, most = Cost(), limits, None
     if history is None:
         if problems is None or out is None:
             raise InvalidParameter("a pilot needs problems and a folder (out), or give history, a pool of earlier runs")
@@ -144,13 +143,12 @@ async def aplan(
             address=address,
             **target,
         )
-        pool, paid = await build_pool(folder, keep_text=False), swept.spent
+        pool, paid, most = await build_pool(folder, keep_text=False), swept.spent, swept.sampling.max_tokens
         left = _rest(limits, paid)
     else:
         pool = choose(history if isinstance(history, Pool) else read_pool(history), None, target.get("model"))
     pool = pool.priced(verifier_tokens or {})
     prices = {name: value for name in PRICES if (value := target.get(name)) is not None}
-    most = sampling.max_tokens if history is None else None
     found = foresee(pool, [str(s) for s in specs], left, _listed(allocators), draws, seed, most, prices, on_draw)
     planned = msgspec.structs.replace(found, pilot=paid)
     if out is not None:

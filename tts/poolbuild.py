@@ -221,7 +221,7 @@ def _verification_costs(
                 sum(getattr(usage, field) for usage in usages) / len(usages)
                 for field in ("completion_tokens", "prompt_tokens")
             )
-            found[name] = VerificationCost(tokens, prompt, request.sampling.max_tokens)
+            found[name] = VerificationCost(tokens, prompt, request.sampling.token_limit)
     return found
 
 

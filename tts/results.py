@@ -12,7 +12,7 @@ import msgspec
 from tts.errors import MissingExtra
 from tts.outcome import Bill, Ends, Result
 from tts.report import Outcome, Row, notes_on
-from tts.types import Candidate, Cost, ErrorInfo, Value
+from tts.types import Candidate, Cost, ErrorInfo, Sampling, Value
 
 if TYPE_CHECKING:
     import pandas
@@ -108,6 +108,7 @@ class SweepResult(Value, frozen=True):
         overrun: the part of it that servers generated beyond `max_tokens`, against what had been reserved.
         planned: how many searches there were to do; fewer outcomes mean the sweep was stopped and can be resumed.
         files: the report's, by name.
+        sampling: what every sample was asked for, `max_tokens` as the number that held.
     """
 
     rows: Sequence[Row]
@@ -118,6 +119,7 @@ class SweepResult(Value, frozen=True):
     planned: int
     folder: Path | None = None
     files: Mapping[str, Path] = {}
+    sampling: Sampling = Sampling()
 
     @property
     def complete(self) -> bool:

@@ -19,7 +19,7 @@ from tts.journal import Decided
 from tts.protocols import CostModel, Strategy
 from tts.registry import allocator_of, parameters, strategy
 from tts.report import Outcome
-from tts.types import Problem, Sampling, StrategySpec, Value
+from tts.types import LEAST_MAX_TOKENS, MOST_MAX_TOKENS, Cost, Problem, Sampling, StrategySpec, Value
 
 
 class Cell(Value, frozen=True):
@@ -130,10 +130,40 @@ def check_budgets(
             if not ledger.fits(worst):
                 raise BudgetTooSmall(
                     f"a budget of {limits} cannot hold one sample of problem {problem.id}: {ledger.exhausted(worst)}; "
-                    f"raise it, or lower max_tokens (now {sampling.max_tokens})",
+                    f"raise it, or lower --max-tokens (now {sampling.token_limit:,})",
                     limit=str(limits),
                     problem=problem.id,
                 )
+
+
+def with_max_tokens(
+    sampling: Sampling,
+    cells: Sequence[Cell],
+    problems: Sequence[Problem],
+    costs: CostModel,
+    run: Limits,
+    context_tokens: int | None,
+) -> Sampling:
+    """The sampling with a number as its `max_tokens`, where it has none.
+
+    It is the largest of 16,384, 8,192 ... 512 that is at most half of the model's context (the other half is for the
+    prompt), and of which the smallest budget holds four samples: because a request reserves its worst case, no budget
+    can be spent down to less than one sample.
+    """
+    if sampling.max_tokens is not None:
+        return sampling
+    room = MOST_MAX_TOKENS if context_tokens is None else max(1, context_tokens // 2)
+    budgets = [msgspec.structs.replace(limits, samples=None) for limits in (run, *{c.pot or c.share for c in cells})]
+    longest = max(problems, key=lambda problem: len(problem.prompt))
+
+    def suits(most: int) -> bool:
+        request = Request(longest.messages, msgspec.structs.replace(sampling, max_tokens=most))
+        worst = costs.worst(Generate("", request))
+        return most <= room and all(Ledger(limits).fits(Cost.sum([worst] * 4)) for limits in budgets)
+
+    steps = (MOST_MAX_TOKENS >> halvings for halvings in range((MOST_MAX_TOKENS // LEAST_MAX_TOKENS).bit_length() - 1))
+    chosen = next(filter(suits, steps), min(LEAST_MAX_TOKENS, room))
+    return msgspec.structs.replace(sampling, max_tokens=chosen)
 
 
 def outcome_of(decided: Decided, cell: Cell, verdict: Verdict) -> Outcome:

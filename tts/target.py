@@ -89,6 +89,13 @@ class Models:
         self.engine: EmbeddedServer | None = None
         self.clients: list[OpenAIClient] = []
 
+    @property
+    def context_tokens(self) -> int | None:
+        """The smallest context in which the model that answers is served, where an endpoint says so."""
+        if self.engine is not None:
+            return self.engine.context_tokens
+        return min((c.contexts[self.name] for c in self.clients if self.name in c.contexts), default=None)
+
 
 class Pricing:
     """What a target's models cost, read from its flags and files. Raises: InvalidParameter for what cannot be read."""

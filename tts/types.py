@@ -21,6 +21,10 @@ AnswerFormat = Literal["auto", "number", "boxed", "letter", "line", "text"]
 ScoreKind = Literal["probability", "logit", "scale", "pass_rate", "logprob", "rank"]
 
 
+MOST_MAX_TOKENS = 16_384  # by default: most traces of thinking models end before, and hosted models take it
+LEAST_MAX_TOKENS = 512  # the default where a budget or a context is small, and that of journals which name none
+
+
 class Value(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Base of all values, equal by content. One cannot hold itself, so the garbage collector need not look at it."""
 
@@ -69,13 +73,14 @@ class Sampling(Value, frozen=True):
     """How to sample. Every field is sent explicitly: servers' defaults differ.
 
     Units: `max_tokens` generated tokens, reasoning included; `top_logprobs` alternatives per token (0: none asked for).
+    `max_tokens` None lets a run choose a number before it starts: `tts.sweeps.with_max_tokens`.
     """
 
     temperature: float = 0.7
     top_p: float = 1.0
     top_k: int = 0
     min_p: float = 0.0
-    max_tokens: int = 512
+    max_tokens: int | None = None
     stop: tuple[str, ...] = ()
     top_logprobs: int = 0
 
@@ -88,9 +93,14 @@ class Sampling(Value, frozen=True):
         _require(0 < self.top_p <= 1, "top_p", "in (0, 1]", self.top_p)
         _require(self.top_k >= 0, "top_k", "at least 0 (0 switches it off)", self.top_k)
         _require(0 <= self.min_p < 1, "min_p", "in [0, 1)", self.min_p)
-        _require(self.max_tokens >= 1, "max_tokens", "at least 1", self.max_tokens)
+        _require(self.token_limit >= 1, "max_tokens", "at least 1", self.max_tokens)
         _require(len(self.stop) <= 4, "stop", "at most 4 strings (OpenAI's and vLLM's limit)", self.stop)
         _require(0 <= self.top_logprobs <= 20, "top_logprobs", "from 0 to 20", self.top_logprobs)
+
+    @property
+    def token_limit(self) -> int:
+        """`max_tokens`; `LEAST_MAX_TOKENS` where no run has chosen a number."""
+        return LEAST_MAX_TOKENS if self.max_tokens is None else self.max_tokens
 
 
 class Usage(Value, frozen=True):

@@ -147,7 +147,7 @@ def body_of(
     else:
         body["prompt"] = "\n\n".join(m.content for m in request.messages) + request.continue_from
     body |= {
-        "max_tokens": sampling.max_tokens,
+        "max_tokens": sampling.token_limit,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "top_k": sampling.top_k or -1,  # 0 is an error in SGLang; -1 switches it off everywhere

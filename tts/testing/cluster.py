@@ -229,7 +229,7 @@ class _World:
         if request.model == _SCRIPT:
             verifier, _, asked_of = request.messages[-1].content.partition("\0")
             value = self.verdict(verifier, asked_of)
-            usage, timing = Usage(0, request.sampling.max_tokens), Timing(self._verification_s)
+            usage, timing = Usage(0, request.sampling.token_limit), Timing(self._verification_s)
             return self._verification_s, Completion("" if value is None else repr(value), usage=usage, timing=timing)
         number = len(self._samples)
         sample = self._next(request)
@@ -237,11 +237,11 @@ class _World:
         if sample.error is not None:
             return sample.seconds, sample.error
         text = sample.text if sample.text is not None else "" if sample.answer is None else f"Answer: {sample.answer}"
-        kept = min(1.0, request.sampling.max_tokens / sample.tokens) if sample.tokens else 1.0
+        kept = min(1.0, request.sampling.token_limit / sample.tokens) if sample.tokens else 1.0
         return sample.seconds * kept, Completion(
             text=text[: round(len(text) * kept)],
             finish_reason=sample.finish_reason if kept == 1.0 else "length",
-            usage=Usage(len(request.messages[-1].content) // 4 + 1, min(sample.tokens, request.sampling.max_tokens)),
+            usage=Usage(len(request.messages[-1].content) // 4 + 1, min(sample.tokens, request.sampling.token_limit)),
             timing=Timing(sample.seconds * kept),
             logprobs=sample.logprobs,
             seed=request.seed,

@@ -74,7 +74,7 @@ class Disorder:
         self._now += draw.random()
         if not isinstance(action, Generate | Verify):
             return Woke(id, self._now)
-        most = action.request.sampling.max_tokens if action.request else 0
+        most = action.request.sampling.token_limit if action.request else 0
         used = Usage(3, draw.randint(min(1, most), most))
         timing = Timing(draw.random())
         if id in self._cancelled and draw.random() < 0.8:  # else it had ended before the cancellation came

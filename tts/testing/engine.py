@@ -266,7 +266,8 @@ class FakeEngine:
         if self.api_keys is not None and key not in self.api_keys and path.startswith("/v1"):
             connection.json(401, error("invalid API key", "AuthenticationError", 401))
         elif path == "/v1/models":
-            models = [{"id": m, "object": "model", "owned_by": self.flavour} for m in self.models]
+            context = {} if self.context_tokens is None else {"max_model_len": self.context_tokens}
+            models = [{"id": m, "object": "model", "owned_by": self.flavour, **context} for m in self.models]
             connection.json(200, {"object": "list", "data": models})
         elif path == "/health":
             connection.json(200, {"status": "ok"})

@@ -46,7 +46,7 @@ class NoisyWorld:
         draw = random.Random(f"{self._key}\0{request.seed}\0{said}")
         failed = draw.random() < self._failures
         text = self._text(request, draw)
-        most = request.sampling.max_tokens
+        most = request.sampling.token_limit
         tokens = max(1, round(most * math.exp(draw.gauss(-1.0, 0.6))))
         cut = tokens > most
         tokens = min(tokens, most)

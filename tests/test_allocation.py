@@ -267,6 +267,15 @@ def test_an_allocator_that_raises_stops_the_run_and_is_named() -> None:
         ran(votes({"Question 0?": ["1"]}), Allocator(bid), Limits(samples=9), 1)
 
 
+@pytest.mark.parametrize(
+    "bid",
+    [None, 1.0, Bid(float("nan")), Bid(float("inf")), Bid(0.0, True), Bid(0.0, "a\nb"), Bid(0.0, "\ud800"), Bid("1")],  # type: ignore[arg-type]
+)
+def test_a_bid_that_nobody_could_rank_or_write_down_stops_the_run_and_is_shown(bid: Any) -> None:
+    with pytest.raises(AllocatorCrashed, match=r"its allocator gave .* for problem p0, not a Bid of a finite value"):
+        ran(votes({"Question 0?": ["1"]}), Allocator(lambda standing, outlook: bid), Limits(samples=9), 1)
+
+
 def test_problems_that_come_late_are_served_by_a_price() -> None:
     """A plan may be an endless stream, where each problem is decided on alone."""
     costs, served = CostModel(), []

@@ -18,6 +18,7 @@ import heapq
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from math import isfinite
 
 from tts.actions import Event, Finished, Generate, Progressed, Refused, Scored, Verify
 from tts.budget import PICODOLLARS, Ledger, Limits
@@ -44,6 +45,13 @@ class Bid(Value, frozen=True):
 
     value: float
     stop: str = ""
+
+
+def is_sound(bid: object) -> bool:
+    """Whether problems can be ranked by it and a journal can hold it: anybody may write an allocator."""
+    if not isinstance(bid, Bid) or not isinstance(bid.value, int | float) or not isinstance(bid.stop, str):
+        return False
+    return isfinite(bid.value) and bid.stop.isprintable()
 
 
 class Standing:
@@ -406,14 +414,18 @@ class Pot:
                 self._stop(search, problem)
 
     def _bid(self, standing: Standing, outlook: Outlook) -> Bid:
+        facts = {"cell": self.name, "problem": standing.problem_id}
         try:
-            return self.allocator.bid(standing, outlook)
+            bid = self.allocator.bid(standing, outlook)
         except Exception as error:
-            raise AllocatorCrashed(
-                f"{self.name}: its allocator raised {type(error).__name__} for problem {standing.problem_id}: {error}",
-                cell=self.name,
-                problem=standing.problem_id,
-            ) from error
+            what = f"raised {type(error).__name__} for problem {standing.problem_id}: {error}"
+            raise AllocatorCrashed(f"{self.name}: its allocator {what}", **facts) from error
+        if not is_sound(bid):
+            what = (
+                f"gave {bid!r:.200} for problem {standing.problem_id}, not a Bid of a finite value and printable words"
+            )
+            raise AllocatorCrashed(f"{self.name}: its allocator {what}", **facts)
+        return bid
 
     def _enter(self, search: str, problem: _Problem, tier: int, key: float) -> None:
         self._entries += 1

@@ -134,7 +134,7 @@ class Study(Value, frozen=True):
         bins: hardest first.
         folds: problem -> 0 or 1.
         accuracy, cost: of the choice by bin, the pilot charged.
-        single: the best single strategy on fold 0, and on fold 1.
+        single: the best single strategy on fold 0, and on fold 1; best: on all problems.
         single_accuracy, single_cost: of it; it has no pilot.
         by_problem, single_by_problem: accuracies, for a paired interval (`tts.intervals`).
     """
@@ -145,6 +145,7 @@ class Study(Value, frozen=True):
     accuracy: float
     cost: float
     single: tuple[str, str]
+    best: str
     single_accuracy: float
     single_cost: float
     by_problem: Mapping[str, float]
@@ -181,8 +182,9 @@ def study(rows: Sequence[Row], budget: float, *, bins: int = 5, reused: bool = F
     def alone(row: Row, name: str) -> float:
         return row.cost[name]
 
-    where = "all problems of one fold, without a pilot"
+    where = "one strategy for all problems, without a pilot"
     single = (_best(halves[0], names, budget, alone, where), _best(halves[1], names, budget, alone, where))
+    best = _best(rows, names, budget, alone, where)
     found, strategies, by_problem, costs = [], [], {}, {}
     for number, group in enumerate(groups, 1):
         where = f"bin {number} of {len(groups)}, its pilot charged"
@@ -203,6 +205,7 @@ def study(rows: Sequence[Row], budget: float, *, bins: int = 5, reused: bool = F
         accuracy=_mean(list(by_problem.values())),
         cost=_mean(list(costs.values())),
         single=single,
+        best=best,
         single_accuracy=_mean(list(single_by_problem.values())),
         single_cost=_mean([row.cost[judged[row.problem]] for row in rows]),
         by_problem=by_problem,

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -186,6 +186,28 @@ def plans(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> list[Plan]:
+    """`Races.plans` of `races`."""
+    return races(grid, seconds, slots=slots, deadline_s=deadline_s, cancel_s=cancel_s, draws=draws, seed=seed).plans
+
+
+@dataclass(frozen=True, eq=False)
+class Races:
+    """Plans, and the accuracy of each problem under each: shape (problems, plans)."""
+
+    plans: list[Plan]
+    accuracy: Floats
+
+
+def races(
+    grid: Grid,
+    seconds: Floats,
+    *,
+    slots: int,
+    deadline_s: float = math.inf,
+    cancel_s: float = 0.0,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Races:
     """Every race of at most `slots` samples, by n and k. Seconds and tokens are exact; accuracies as in
     `estimators.first_finishers`: over all subsets where these are few, else over `draws` random ones of each problem.
 
@@ -196,22 +218,24 @@ def plans(
     """
     grid.check_sizes([slots])
     lengths = grid.lengths()
-    races = [
+    raced = [
         Race(seconds[p, :n], lengths[p, :n], grid.usable[p, :n], deadline_s=deadline_s, cancel_s=cancel_s)
         for p, n in enumerate(grid.counts)
     ]
     by_time = timed(grid, seconds, deadline_s)
-    found = []
+    found: list[tuple[Plan, Floats]] = []
     for k in range(1, slots + 1):
         sizes = range(k, slots + 1)
         curve = first_finishers(by_time, sizes, k, draws=draws, seed=seed)
-        for n, accuracy, noise in zip(sizes, curve.mean().tolist(), curve.noise.tolist(), strict=True):
-            ends = [race.at(n, k) for race in races]
+        each = zip(sizes, curve.mean().tolist(), curve.noise.tolist(), curve.accuracy.T, strict=True)
+        for n, accuracy, noise, by_problem in each:
+            ends = [race.at(n, k) for race in raced]
             took, decoded, in_time = (
                 sum(getattr(end, name) for end in ends) / len(ends) for name in ("seconds", "tokens", "in_time")
             )
-            found.append(Plan(n, k, accuracy, noise, took, decoded, in_time))
-    return sorted(found, key=lambda plan: (plan.n, plan.k))
+            found.append((Plan(n, k, accuracy, noise, took, decoded, in_time), by_problem))
+    found.sort(key=lambda pair: (pair[0].n, pair[0].k))
+    return Races([plan for plan, _ in found], np.stack([by_problem for _, by_problem in found], axis=1))
 
 
 def within(

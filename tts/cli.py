@@ -205,6 +205,10 @@ def sweep(
     id_column: Annotated[str | None, typer.Option("--id-column")] = None,
     prompt_column: Annotated[str | None, typer.Option("--prompt-column")] = None,
     answer_column: Annotated[str | None, typer.Option("--answer-column")] = None,
+    choices_column: Annotated[str | None, typer.Option("--choices-column", help="Column of the choices.")] = None,
+    shuffle_choices: Annotated[
+        int | None, typer.Option("--shuffle-choices", help="Seed for the order of each problem's choices.")
+    ] = None,
     answer_format: Annotated[
         str | None, typer.Option("--answer-format", help="auto, number, boxed, letter, line or text.")
     ] = None,
@@ -252,6 +256,8 @@ def sweep(
         id_column=id_column,
         prompt_column=prompt_column,
         answer_column=answer_column,
+        choices_column=choices_column,
+        shuffle_choices=shuffle_choices,
         limit=limit,
         system=system,
         answer_format=_answer_format(answer_format),

@@ -19,11 +19,13 @@ import msgspec
 
 from tts.answers import extract, is_plain, normalise
 from tts.chains import LEVELS, chain
+from tts.choices import COLUMNS as CHOICE_COLUMNS
+from tts.choices import Choices, Number, Unreadable, place_of, read_choices, shown, shows
 from tts.errors import BadProblem, InvalidParameter, unknown_name
 from tts.types import AnswerFormat, Problem, Value
 
-PROMPT_COLUMNS = ("question", "prompt", "problem", "messages")
-ANSWER_COLUMNS = ("answer", "solution", "target", "label", "reference")
+PROMPT_COLUMNS = ("question", "prompt", "problem", "messages", "ctx")
+ANSWER_COLUMNS = ("answer", "solution", "target", "label", "reference", "answerKey")
 ID_COLUMN = "id"
 REASONING_GYM = "reasoning-gym"
 
@@ -58,6 +60,8 @@ def load(
     id_column: str | None = None,
     prompt_column: str | None = None,
     answer_column: str | None = None,
+    choices_column: str | None = None,
+    shuffle_choices: int | None = None,
     limit: int | None = None,
     system: str | None = None,
     answer_format: AnswerFormat | None = None,
@@ -67,6 +71,11 @@ def load(
     JSON Lines: columns not named here are found in the first row: `question`, `prompt`, `problem` or `messages`;
     `answer`, `solution`, `target`, `label` or `reference`; `id` (else `p` and the line number). An answer with `####`
     is what follows it (GSM8K), one with `\\boxed{…}` what it holds (MATH); null is no answer.
+
+    Choices (`choices`, `options` or `endings`: a list, `{"A": …}`, or ARC's `{"text": […], "label": […]}`) are shown
+    below the question as A, B, C …, are in `Problem.facts`, and make the answer a letter; a prompt that shows them
+    itself is left alone. The answer of such a row is a label of the file, a letter, the text of a choice, or a place
+    counted from 0: a JSON number beside choices of text is always a place, and what may mean two choices is refused.
 
     `reasoning-gym:NAME?size=50&seed=7&…` (extra `tasks`) passes its parameters to that dataset. It asks for "Answer: …"
     where every reference is a number, else for `<answer>` tags, because the package leaves the form to its user. Only
@@ -80,6 +89,8 @@ def load(
     the easiest, take turns.
 
     Args:
+        shuffle_choices: a seed for the order of each problem's choices, which the reference answer follows. The order
+            depends on the seed and the problem's id alone; None leaves the file's.
         limit: at most so many problems, from the first on.
         system: a system turn for every problem that has none of its own.
         answer_format: how to read completions; None: `letter` if every reference is a capital letter, else `auto`.
@@ -100,10 +111,14 @@ def load(
     elif scheme == REASONING_GYM:
         task = Task(source, tuple(_reasoning_gym(source, name, limit)), source)
     else:
-        rows = _read_jsonl(source, id_column, prompt_column, answer_column)
+        named = _Columns(prompt_column, answer_column, id_column, choices_column)
+        rows = _read_jsonl(source, named, shuffle_choices)
         task = Task(source, tuple(islice(rows, limit)), "math")
     if not task.examples:
         raise BadProblem(f"{source} holds no problems", source=source)
+    if shuffle_choices is not None and not any("choices" in example.problem.facts for example in task.examples):
+        message = f"{source} has no choices to shuffle: they stand in a column {', '.join(CHOICE_COLUMNS)}"
+        raise BadProblem(message, source=source)
     if answer_format is None and all(_is_choice(example.reference) for example in task.examples):
         answer_format = "letter"
     return Task(task.name, tuple(_dressed(example, system, answer_format) for example in task.examples), task.grader)
@@ -183,22 +198,38 @@ class _Row(NamedTuple):
         return ", ".join(self.values) or "none"
 
 
-def _read_jsonl(
-    source: str, id_column: str | None, prompt_column: str | None, answer_column: str | None
-) -> Iterator[Example]:
+class _Columns(NamedTuple):
+    prompt: str | None
+    answer: str | None
+    id: str | None
+    choices: str | None
+
+    def found_in(self, row: _Row) -> _Columns:
+        """Those that are named, and the usual ones that the first row has."""
+        return _Columns(
+            _column(row, self.prompt, PROMPT_COLUMNS) or _no_prompt(row),
+            _column(row, self.answer, ANSWER_COLUMNS),
+            _column(row, self.id, (ID_COLUMN,)),
+            _column(row, self.choices, (name for name in CHOICE_COLUMNS if _holds_choices(row.values.get(name)))),
+        )
+
+
+def _holds_choices(value: Any) -> bool:
+    try:
+        return read_choices(value) is not None
+    except Unreadable:
+        return False  # "options" may hold something else altogether
+
+
+def _read_jsonl(source: str, named: _Columns, shuffle_choices: int | None) -> Iterator[Example]:
     seen: dict[str, int] = {}
-    columns: tuple[str, str | None, str | None] | None = None
+    columns: _Columns | None = None
     for row in _rows(source):
-        if columns is None:
-            columns = (
-                _column(row, prompt_column, PROMPT_COLUMNS) or _no_prompt(row),
-                _column(row, answer_column, ANSWER_COLUMNS),
-                _column(row, id_column, (ID_COLUMN,)),
-            )
+        columns = columns or named.found_in(row)
         for column in columns:
             if column is not None and column not in row.values:
                 raise row.bad(f"has no {column!r}, which the first row has; it has: {row.columns()}")
-        example = _example(row, *columns)
+        example = _example(row, columns, shuffle_choices)
         if (before := seen.setdefault(example.problem.id, row.line)) != row.line:
             raise row.bad(f"has the id {example.problem.id!r}, which line {before} has too", other_line=before)
         yield example
@@ -212,7 +243,7 @@ def _rows(source: str) -> Iterator[_Row]:
                 text = raw.decode("utf-8-sig" if line == 1 else "utf-8").strip()
                 if not text:
                     continue
-                values = json.loads(text, parse_float=str, parse_int=str)
+                values = json.loads(text, parse_float=Number, parse_int=Number)
             except UnicodeDecodeError as error:
                 raise row.bad(f"is not UTF-8: {error.reason} at byte {error.start}") from None
             except json.JSONDecodeError as error:
@@ -246,25 +277,49 @@ def _no_prompt(row: _Row) -> str:
     raise row.bad(f"has no prompt column ({known}); its columns are: {row.columns()}. Name the one to use.")
 
 
-def _example(row: _Row, prompt_column: str, answer_column: str | None, id_column: str | None) -> Example:
-    identity = row.values[id_column] if id_column else f"p{row.line}"
+def _example(row: _Row, columns: _Columns, shuffle_choices: int | None) -> Example:
+    assert columns.prompt is not None
+    identity = row.values[columns.id] if columns.id else f"p{row.line}"
     if not isinstance(identity, str) or not identity.strip():
-        raise row.bad(f"must have text or a number as its {id_column!r}, but has {_kind(identity)}")
-    system, prompt = _prompt(row, prompt_column)
-    reference = row.values[answer_column] if answer_column else None
-    if reference is not None:
-        if not isinstance(reference, str):
-            raise row.bad(f"must have text or a number as its {answer_column!r}, but has {_kind(reference)}")
-        reference = _reference(reference)
-        if not reference:
-            raise row.bad(f"({identity}) has an empty {answer_column!r}; write null if nobody knows it")
-    return Example(Problem(identity.strip(), prompt, system), reference, row.line)
+        raise row.bad(f"must have text or a number as its {columns.id!r}, but has {_kind(identity)}")
+    system, prompt = _prompt(row, columns.prompt)
+    problem = Problem(identity.strip(), prompt, system)
+    answer = row.values[columns.answer] if columns.answer else None
+    if answer is not None and not isinstance(answer, str):
+        raise row.bad(f"must have text or a number as its {columns.answer!r}, but has {_kind(answer)}")
+    try:
+        choices = read_choices(row.values[columns.choices]) if columns.choices else None
+        if choices is not None:
+            return _of_choices(problem, answer, choices, shuffle_choices, row.line)
+    except Unreadable as error:
+        raise row.bad(f"({identity.strip()}) {error}") from None
+    reference = None if answer is None else _reference(answer)
+    if reference == "":
+        raise row.bad(f"({identity}) has an empty {columns.answer!r}; write null if nobody knows it")
+    return Example(problem, reference, row.line)
+
+
+def _of_choices(problem: Problem, answer: str | None, choices: Choices, seed: int | None, line: int) -> Example:
+    """A problem that shows its choices, and the letter of the right one."""
+    place = None if answer is None else place_of(answer, choices)
+    if shows(problem.prompt, choices):
+        if seed is not None:
+            raise Unreadable("shows its choices in the prompt, where they cannot be shuffled: leave them out there")
+        prompt = problem.prompt
+    else:
+        if seed is not None:
+            choices, order = choices.shuffled(seed, problem.id)
+            place = None if place is None else order.index(place)
+        prompt = shown(problem.prompt, choices)
+    letters = choices.lettered()
+    reference = None if place is None else list(letters)[place]
+    return Example(Problem(problem.id, prompt, problem.system, "letter", {"choices": letters}), reference, line)
 
 
 def _prompt(row: _Row, column: str) -> tuple[str | None, str]:
     value = row.values[column]
     if isinstance(value, str) and value.strip():
-        return None, value
+        return None, str(value)
     if not isinstance(value, list):
         raise row.bad(f"must have text or messages as its {column!r}, but has {_kind(value)}")
     turns = [(turn.get("role"), turn.get("content")) if isinstance(turn, dict) else (None, None) for turn in value]

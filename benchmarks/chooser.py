@@ -21,7 +21,7 @@ from published import pool_of
 
 from tts.chooser import Chooser, Past, Situation, by_rule, rules
 from tts.estimators import Grid
-from tts.intervals import Interval, mean_difference
+from tts.intervals import Interval, mean_difference, unbounded_mean
 from tts.pool import Pool
 from tts.replays import choose, replay
 
@@ -220,11 +220,12 @@ def scored(all_: list[Case], task: str, policy: Policy) -> Scored:
 
 
 def over_units(gaps: dict[tuple[str, str], float], by: int) -> Interval:
-    """The mean over models and problems; its interval over models (0) or over problems (1)."""
+    """The mean over models and problems; its interval over models (0), of which each has a mean over many problems, or
+    over problems (1)."""
     units: dict[str, list[float]] = defaultdict(list)
     for key, gap in gaps.items():
         units[key[by]].append(gap)
-    found = mean_difference(units)
+    found = mean_difference(units) if by else unbounded_mean(units)
     assert found is not None
     return found
 

@@ -226,12 +226,13 @@ def main() -> None:
         "FLOPs and eFLOPs by `tts/costs.py` from the published sizes, dollars at one host's prices (in the source), "
         "prompts guessed at 4 characters a token. The chance that the shorter of a right and a wrong sample is the "
         f"right one is {w[SMALL]:.2f} (4B) and {w[LARGE]:.2f} (14B). Accuracies are in percent. The best of "
-        f"{len(everything)} options on 30 problems is partly luck: the pairs below state intervals.",
+        f"{len(everything)} options on 30 problems is partly luck: the pairs below state intervals (95 %); one that "
+        "holds 0 says that the pair is not distinguishable.",
         "## What things cost\n\n" + costs_table(everything),
         f"## Both models: the best choice of each budget\n\nA budget of 1 is one sample of {SMALL}, by each cost "
         f"model's own count. The cost models disagree at **{flips} of {len(BUDGETS)} budgets**. One sample of {LARGE} "
-        f"is {100 * ahead.mean:+.1f} [{100 * (ahead.low or 0):+.1f}, {100 * (ahead.high or 0):+.1f}] points better "
-        f"than one of {SMALL}.\n\n" + both,
+        f"has {100 * ahead.mean:+.1f} [{100 * (ahead.low or 0):+.1f}, {100 * (ahead.high or 0):+.1f}] points more than "
+        f"one of {SMALL}{'' if ahead.above_zero else ', an interval that holds 0'}.\n\n" + both,
     ]
     for model, options in by_model.items():
         text, flips = table(options, units[model])

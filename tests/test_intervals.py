@@ -15,6 +15,7 @@ from tts.intervals import (
     mean_interval,
     paired_difference,
     pass_at_k,
+    unbounded_mean,
 )
 
 
@@ -162,6 +163,15 @@ def test_a_paired_difference_is_narrower_than_its_parts_and_keeps_shared_problem
     assert 0.1 < found.mean < 0.2
     alone = mean_interval(weak)
     assert found.high - found.low < (alone.high - alone.low) / 2
+
+
+@pytest.mark.parametrize("n", [3, 5, 12])
+def test_the_interval_of_a_mean_without_ends_covers_it_as_often_as_it_says(n):
+    rng = np.random.default_rng(n)
+    found = [unbounded_mean(names(some)) for some in rng.normal(800, 300, (3000, n)).tolist()]
+    assert np.mean([i.low <= 800 <= i.high for i in found]) == pytest.approx(0.95, abs=0.016)
+    assert unbounded_mean({}) is None
+    assert unbounded_mean({"a": [3.0, 5.0]}) == Interval(4.0, None, None, 1)
 
 
 def test_a_mean_of_what_is_no_share_is_refused_because_it_has_no_ends():

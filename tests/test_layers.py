@@ -13,7 +13,7 @@ PURE = [
         "types", "errors", "actions", "answers", "blocks", "cues", "extract", "letters", "normalise", "typography",
         "budget", "kernel", "outcome", "protocols", "search", "run", "journal",
         "conductor", "selectors", "votes", "sweeps", "sse", "wire", "partial", "bins", "revisions", "solveverify",
-        "latency", "chooser", "allocation",
+        "latency", "chooser", "allocation", "intervals", "frontier",
     )
 ]  # fmt: skip
 PURE += sorted((ROOT / "tts" / "allocators").glob("*.py"))

@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 from itertools import combinations
+from math import comb
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tts import estimators
-from tts.errors import BadPool, InvalidParameter, UnknownName
+from tts.errors import BadPool, InvalidParameter, PoolLacks, UnknownName
 from tts.estimators import (
     Grid,
     all_right,
@@ -71,12 +72,8 @@ def by_hand(drawn, k, value):
     ]
 
 
-def has_answers(drawn):
-    return any(s.answer is not None for some in drawn for s in some)
-
-
-def answered(subset, drawn):
-    return [s for s in subset if s.answer is not None or not has_answers(drawn)]
+def answered(subset):
+    return [s for s in subset if s.answer is not None]
 
 
 def share_of_best(items, key):
@@ -87,13 +84,13 @@ def share_of_best(items, key):
 
 
 def vote(items, weight=lambda s: 1):
+    """The first voter's class of those that are tied, in a random order: each tied voter is it equally often."""
     totals = {}
-    for s in items:
-        if s.answer is not None:
-            totals[s.answer] = totals.get(s.answer, 0) + Fraction(weight(s))
+    for s in answered(items):
+        totals[s.answer] = totals.get(s.answer, 0) + Fraction(weight(s))
     if not totals:
-        return Fraction(0)
-    tied = [a for a, total in totals.items() if total == max(totals.values())]
+        return Fraction(sum(s.correct for s in items), len(items))
+    tied = [s.answer for s in answered(items) if totals[s.answer] == max(totals.values())]
     return Fraction(tied.count("a"), len(tied))
 
 
@@ -114,8 +111,8 @@ def test_coverage_and_worst_of_k_are_what_counting_subsets_gives(drawn, k):
 @given(problems(), st.integers(1, 3))
 def test_best_of_k_takes_the_highest_score_of_those_with_an_answer_and_shares_ties(drawn, k):
     def best(subset):
-        usable = [s for s in answered(subset, drawn) if s.score is not None]
-        return share_of_best(usable, lambda s: s.score) if usable else share_of_best(subset, lambda s: 0)
+        scored = [s for s in subset if s.score is not None]
+        return share_of_best(answered(scored) or scored, lambda s: s.score) if scored else vote(subset)
 
     check(best_of(grid_of(drawn), [k], "rm"), by_hand(drawn, k, best))
 
@@ -124,15 +121,15 @@ def test_best_of_k_takes_the_highest_score_of_those_with_an_answer_and_shares_ti
 @given(problems(), st.integers(1, 3))
 def test_a_race_is_won_by_the_shortest_usable_and_everybody_is_paid_up_to_its_end(drawn, k):
     def first(subset):
-        usable = answered(subset, drawn)
-        return share_of_best(usable, lambda s: -s.tokens) if usable else share_of_best(subset, lambda s: 0)
+        usable = answered(subset)
+        return share_of_best(usable, lambda s: -s.tokens) if usable else vote(subset)
 
     def last(subset):
-        usable = answered(subset, drawn)
-        return share_of_best(usable, lambda s: s.tokens) if usable else share_of_best(subset, lambda s: 0)
+        usable = answered(subset)
+        return share_of_best(usable, lambda s: s.tokens) if usable else vote(subset)
 
     def cutoff(subset):
-        usable = answered(subset, drawn)
+        usable = answered(subset)
         return min(s.tokens for s in usable) if usable else max(s.tokens for s in subset)
 
     grid = grid_of(drawn)
@@ -155,7 +152,7 @@ def test_the_tokens_of_k_and_of_the_longest_of_k_are_what_counting_gives(drawn, 
 @given(problems(), st.integers(1, 3))
 def test_votes_are_what_counting_gives(drawn, k):
     def weighted(subset):
-        scored = [s for s in subset if s.score is not None and s.answer is not None]
+        scored = [s for s in answered(subset) if s.score is not None]
         return vote(scored, lambda s: s.score) if scored else vote(subset)
 
     grid = grid_of(drawn)
@@ -183,7 +180,7 @@ def test_random_orders_give_what_all_subsets_give_within_their_stated_noise(draw
 @given(problems(), st.integers(2, 3), st.integers(1, 2))
 def test_the_first_m_finishers_vote_and_the_others_stop_when_the_mth_has_ended(drawn, n, m):
     def order(subset):
-        return sorted(answered(subset, drawn), key=lambda s: s.tokens)
+        return sorted(answered(subset), key=lambda s: s.tokens)
 
     def cutoff(subset):
         usable = order(subset)
@@ -193,9 +190,18 @@ def test_the_first_m_finishers_vote_and_the_others_stop_when_the_mth_has_ended(d
     curve = first_finishers(grid, [n], m)
     assert curve.sequential[:, 0] == pytest.approx(by_hand(drawn, n, cutoff))
     assert curve.tokens[:, 0] == pytest.approx(by_hand(drawn, n, lambda s: sum(min(x.tokens, cutoff(s)) for x in s)))
-    lengths_differ = all(len({s.tokens for s in some}) == len(some) for some in drawn)
-    if lengths_differ:  # else which of two equally long ones is among the first is a matter of chance
-        check(curve, by_hand(drawn, n, lambda s: vote(order(s)[:m])))
+
+    def first_m(subset):
+        """Over every way to break the ties."""
+        usable = order(subset)
+        if len(usable) <= m:
+            return vote(usable or subset)
+        ahead = [s for s in usable if s.tokens < usable[m - 1].tokens]
+        tied = [s for s in usable if s.tokens == usable[m - 1].tokens]
+        ways = list(combinations(tied, m - len(ahead)))
+        return sum(vote([*ahead, *way]) for way in ways) / len(ways)
+
+    check(curve, by_hand(drawn, n, first_m))
 
 
 def test_several_verifications_of_a_sample_count_by_the_mean_of_those_that_spoke():
@@ -252,8 +258,8 @@ def test_a_pool_that_cannot_answer_says_so():
         Grid.of(Pool.of("x", [Sample(b, "m", "p", 0, correct=True) for b in "ab"]))
     with pytest.raises(BadPool, match="2 models"):
         Grid.of(Pool.of("x", [Sample("b", m, "p", 0, correct=True) for m in "mn"]))
-    with pytest.raises(BadPool, match="every sample of q failed"):
-        Grid.of(Pool.of("x", [Sample("b", "m", "p", 0, correct=True), Sample("b", "m", "q", 0, error="on fire")]))
+    with pytest.raises(BadPool, match="every sample of x failed"):
+        Grid.of(Pool.of("x", [Sample("b", "m", "q", 0, error="on fire")]))
     grid = Grid.of(Pool.of("x", [Sample("b", "m", "p", 0, correct=True, answer="1")]))
     with pytest.raises(UnknownName, match="unknown score 'rm'"):
         best_of(grid, [1], "rm")
@@ -265,12 +271,39 @@ def test_a_pool_that_cannot_answer_says_so():
         majority(negative, [1], score="rm")
 
 
-def test_one_sample_a_problem_and_all_answers_null_are_answered_not_guessed():
-    rows = [Sample("b", "m", f"p{i}", 0, correct=i == 0, completion_tokens=3) for i in range(2)]
+def test_a_pool_without_answers_knows_pass_at_k_and_who_scores_best_and_refuses_votes_and_races():
+    rows = [Sample("b", "m", f"p{i}", 0, correct=i == 0, completion_tokens=3, scores={"rm": 0.5}) for i in range(2)]
     grid = Grid.of(Pool.of("x", rows))
     assert coverage(grid, [1]).mean() == [0.5]
-    assert majority(grid, [1]).mean() == [0.0]  # nobody has an answer: there is nothing to vote on
-    assert shortest(grid, [1]).mean() == [0.5]
+    assert best_of(grid, [1], "rm").mean() == [0.5]
+    for ask in (
+        lambda: majority(grid, [1]),
+        lambda: majority(grid, [1], score="rm"),
+        lambda: shortest(grid, [1]),
+        lambda: longest(grid, [1]),
+        lambda: first_finishers(grid, [1], 1),
+        lambda: majority_of_bests(grid, [1], "rm"),
+        lambda: Grid.of(Pool.of("x", rows), unanswered="vote"),
+    ):
+        with pytest.raises(PoolLacks, match="no sample of x has an answer"):
+            ask()
+
+
+def test_a_problem_of_which_every_sample_failed_is_in_no_mean_and_is_named():
+    rows = [Sample("b", "m", "p", i, "a", True) for i in range(2)]
+    rows += [Sample("b", "m", "q", i, error="on fire") for i in range(2)]
+    grid = Grid.of(Pool.of("x", rows))
+    assert (grid.problems, grid.failed) == (("p",), ("q",))
+    assert majority(grid, [2]).mean() == [1.0]
+
+
+def test_many_ties_in_a_race_are_shared_within_the_stated_noise():
+    """Of 24 samples of one length 12 vote: too many ways for each of them to be counted."""
+    drawn = [[Drawn("a", True, 10, None)] * 9 + [Drawn("b", False, 10, None)] * 15]
+    curve = first_finishers(grid_of(drawn), [24], 12)
+    ways = [comb(9, a) * comb(15, 12 - a) * (1 if a > 6 else 0.5 if a == 6 else 0) for a in range(10)]
+    assert 0 < curve.noise[0] < 0.05
+    assert abs(curve.mean()[0] - sum(ways) / comb(24, 12)) < 5 * curve.noise[0]
 
 
 def test_an_interval_is_over_problems_and_only_for_what_was_estimated():

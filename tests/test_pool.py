@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tts.errors import BadPool, UnknownName
+from tts.errors import BadPool, InvalidParameter, UnknownName
+from tts.estimators import Grid, best_of, coverage, majority, shortest
 from tts.pool import Pool, Sample
 from tts.poolfile import read_pool, write_pool
 from tts.poolimport import import_pool
@@ -178,7 +180,7 @@ def test_about_says_what_can_be_asked_and_what_not():
         Sample("b", "m", "p", 0, answer="1", correct=True, completion_tokens=10, scores={"rm": 0.5}),
         Sample("b", "m", "p", 1, answer=None, correct=False, completion_tokens=20),
         Sample("b", "m", "p", 2, error="on fire"),
-        Sample("b", "m", "q", 0, answer="1", correct=False, completion_tokens=30),
+        Sample("b", "m", "q", 0, answer="1", correct=False, completion_tokens=30, scores={"rm": 0.1}),
     ]
     found = about(Pool.of("x", rows))
     (part,) = found.parts
@@ -191,10 +193,110 @@ def test_about_says_what_can_be_asked_and_what_not():
     assert part.seconds is None
     assert part.scores == ("rm",)
     assert "pass@k for k up to 1" in found.can
-    assert any(line.startswith("best-of-n") for line in found.can)
-    assert any(line.startswith("recorded times: no times") for line in found.cannot)
+    assert "best-of-n by rm for n up to 1" in found.can  # of p, one sample was scored
+    assert any(line.startswith("recorded times: 3 of 3 samples") for line in found.cannot)
     assert any("one sample of some problem" in line for line in found.cannot)
     assert any(line.startswith("revisions") for line in found.cannot)
+
+
+ASKED = re.compile(r"(pass@k|votes|races|best-of-n by (\S+)|weighted votes by (\S+)) for [kn] up to (\d+)")
+
+
+def answered_question(grid: Grid, line: str) -> None:
+    """Ask what a line of `can` promises, at the size it names and at one more. Raises: what the estimator raises."""
+    match = ASKED.fullmatch(line)
+    kind, most = match[1].partition(" by ")[0], int(match[4])
+    ask = {
+        "pass@k": lambda k: coverage(grid, [k]),
+        "votes": lambda k: majority(grid, [k]),
+        "races": lambda k: shortest(grid, [k]),
+        "best-of-n": lambda k: best_of(grid, [k], match[2]),
+        "weighted votes": lambda k: majority(grid, [k], score=match[3]),
+    }[kind]
+    assert np.isfinite(ask(most).mean()).all()
+    with pytest.raises(InvalidParameter, match="k must be from 1 to"):
+        ask(most + 1)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_what_info_says_can_be_asked_can_be_and_what_it_says_cannot_is_refused(data):
+    """Pools with odd content: no answers, no tokens, no verdicts, scores of some, problems that failed, two models."""
+    maybe = {name: data.draw(st.booleans()) for name in ("answers", "tokens", "graded", "scored", "failed")}
+    rows = [
+        Sample(
+            "b",
+            model,
+            f"p{p}",
+            i,
+            answer=data.draw(st.sampled_from(["1", "2", None])) if maybe["answers"] else None,
+            correct=data.draw(st.booleans()) if maybe["graded"] or i else None,
+            completion_tokens=5 if maybe["tokens"] or i else None,
+            scores={"rm": data.draw(st.sampled_from([0.5, 1.0, -1.0, None]))} if maybe["scored"] and i <= p else {},
+            error="on fire" if maybe["failed"] and p == 0 else None,
+        )
+        for model in "mn"[: data.draw(st.integers(1, 2))]
+        for p in range(3)
+        for i in range(p + 2)
+    ]
+    pool = Pool.of("x", rows)
+    for model in pool.model.present:
+        own = pool.select(model=model)
+        found = about(own)
+        lines = [line for line in found.can if ASKED.fullmatch(line)]
+        refused = {line.partition(":")[0] for line in found.cannot}
+        if "pass@k" in refused:
+            with pytest.raises(BadPool):
+                Grid.of(own)
+            assert not lines
+            continue
+        grid = Grid.of(own)
+        for line in lines:
+            answered_question(grid, line)
+        for question, ask in (("votes", lambda g: majority(g, [1])), ("races", lambda g: shortest(g, [1]))):
+            if question in refused:
+                with pytest.raises(BadPool):
+                    ask(grid)
+            else:
+                assert any(line.startswith(question) for line in lines)
+        assert any("failed" in line for line in found.cannot) == bool(grid.failed)
+
+
+def test_what_holds_of_one_part_only_names_it():
+    rows = [
+        Sample("b", m, "p", i, "1" if m == "m" else None, True, completion_tokens=5) for m in "mn" for i in range(2)
+    ]
+    found = about(Pool.of("x", rows))
+    assert "pass@k for k up to 2" in found.can
+    assert "votes for n up to 2 (m)" in found.can
+    assert "votes: no sample has an answer (n)" in found.cannot
+
+
+def test_of_what_was_left_out_nothing_is_in_the_file(tmp_path):
+    """No word, prompt, reference or text of a problem that was selected away."""
+    rows = [
+        Sample("b", "m", p, 0, f"answer-{p}", p == "kept", text=f"text-{p}", prompt=f"prompt-{p}", reference=f"ref-{p}")
+        for p in ("kept", "dropped")
+    ]
+    path = write_pool(Pool.of("x", rows).select(problems=["kept"]), tmp_path / "x.parquet")
+    pool = read_pool(path)
+    assert pool.problem.table == ("kept",)
+    assert pool.answer.table == ("answer-kept",)
+    assert list(pool.prompts.values()) == ["prompt-kept"]
+    import pyarrow.parquet
+
+    said = str(pyarrow.parquet.read_table(path).to_pydict()) + str(pyarrow.parquet.read_schema(path).metadata)
+    assert "kept" in said
+    assert "dropped" not in said
+
+
+def test_a_score_that_was_not_asked_for_is_no_abstention_also_in_a_file(tmp_path):
+    scores = [{"rm": 0.5, "judge": [0.5, None]}, {"rm": None, "judge": [None]}, {}]
+    rows = [Sample("b", "m", "p", i, "1", True, scores=s) for i, s in enumerate(scores)]
+    for pool in (Pool.of("x", rows), read_pool(write_pool(Pool.of("x", rows), tmp_path / "x.parquet"))):
+        assert [sorted(pool.row(i).scores) for i in range(3)] == [["judge", "rm"], ["judge", "rm"], []]
+        assert pool.verifications("judge").tolist() == [2, 1, 0]
+        assert pool.verifications("rm").tolist() == [1, 1, 0]
 
 
 ROW = {"benchmark": "b", "model": "m", "problem_id": "p", "sample_id": 0, "answer": "033", "correct": True}

@@ -216,7 +216,7 @@ def test_a_law_that_misses_its_own_data_is_not_to_be_trusted():
 
 LACKING = {
     "tokens": ({"completion_tokens": None}, {"shortest"}, "No races and no costs: the tokens of some samples"),
-    "answers": ({"answer": None}, {"majority"}, "No votes: no sample has an answer"),
+    "answers": ({"answer": None}, {"majority", "shortest"}, "No votes and no races: no sample has an answer"),
     "scores": ({"scores": {}}, {BEST}, "No best-of: no sample has a score"),
     "one sample": (
         {"samples": 1},

@@ -4,16 +4,27 @@ Where a closed form exists it is used: the k of n samples are any k-subset, and 
 sample is the best, the shortest, the longest of one. Votes have no closed form: they are counted over all subsets where
 these are few, otherwise over random ones, and the error of that is stated (`Curve.noise`).
 
-All take a `Grid` and return a `Curve` of shape (problems, sizes). The conventions are those of the strategies: a sample
-without an answer abstains from votes and counts as wrong; ties are shared (in a random order each of the tied is seen
-first equally often, which is what the strategies go by).
+All take a `Grid` and return a `Curve` of shape (problems, sizes). The conventions are those of the strategies, and a
+replay of the strategy comes to the same (`tests/test_conventions.py`):
+
+- **Who can vote.** A sample without an answer abstains: it does not vote, wins no race, and comes after those with an
+  answer under a score. Where none of k samples can vote, the first of them stands, which in a random order is each
+  equally often; its verdict is what was recorded of it. Where no sample of a pool has an answer, nobody knows who would
+  have voted with whom: votes and races are refused, here, in replays and in reports. `Grid.of(unanswered="vote")` is
+  the convention of much published code: samples without an answer are a class of their own that can win.
+- **Who can be scored.** Best-of and weighted votes draw from the samples that the verifier was asked about. One on
+  which it abstained is paid for and passed over; one about which it was not asked says nothing of it.
+- **What failed.** Failures of the infrastructure are no samples. A problem of which every sample failed is in no mean,
+  as the outcome of a run that failed is in none (`Grid.failed`).
+- **Ties** are shared in proportion to the tied samples: in a random order each of these is seen first equally often,
+  which is what the strategies go by.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -22,11 +33,12 @@ from numpy.typing import NDArray
 
 from tts.errors import BadPool, InvalidParameter, unknown_name
 from tts.intervals import Interval, mean_interval, paired_difference
-from tts.pool import UNKNOWN, Pool
+from tts.pool import UNKNOWN, Pool, Unanswered, nobody_can_vote
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 MOST_SUBSETS = 3000  # so many are enumerated; of more, random ones are drawn
+MOST_TIES = 100  # ways in which a tie can be broken that are enumerated; of more, random ones are drawn
 DRAWS = 100  # random orders of each problem's samples, as in Brown et al. 2024
 _TIE = 1e-9  # sums that differ by less are equal
 _CHUNK = 20_000_000  # numbers in one array, about
@@ -41,8 +53,11 @@ class Grid:
         classes: number of the answer's class in its problem, -1 for no answer and for padding.
         correct: verdicts, False in the padding.
         tokens: of each completion, NaN where they were not recorded; None if they were for no sample.
-        usable: whether a sample ended by itself with an answer (where the pool has answers at all).
+        usable: whether a sample ended by itself with an answer.
         scores: by name, NaN for an abstention; of several verifications of a sample, the mean of those that spoke.
+        asked: by name of a score, whether its verifier was asked about a sample.
+        failed: problems that were left out, because every sample of them failed.
+        pool: its name; answers: whether it has any.
     """
 
     problems: tuple[str, ...]
@@ -52,47 +67,54 @@ class Grid:
     tokens: Floats | None
     usable: NDArray[np.bool_]
     scores: dict[str, Floats]
+    asked: dict[str, NDArray[np.bool_]]
+    failed: tuple[str, ...] = ()
+    pool: str = ""
+    answers: bool = True
 
     @classmethod
-    def of(cls, pool: Pool) -> Grid:
-        """Raises: BadPool for several models or benchmarks, ungraded samples, a problem of which all failed."""
+    def of(cls, pool: Pool, *, unanswered: Unanswered = "abstain") -> Grid:
+        """Args: unanswered: whether samples without an answer abstain, or vote as a class of their own.
+
+        Raises: BadPool for several models or benchmarks, ungraded samples, nothing but failures; PoolLacks for a pool
+            without answers in which these are to vote.
+        """
         pool.one_benchmark()
         if len(pool.model.present) > 1:
             raise BadPool(f"{pool.name} holds {len(pool.model.present)} models; choose one", known=pool.model.present)
         pool.check_graded()
-        groups = pool.groups()
-        sound = [group.start + np.flatnonzero(pool.error.codes[group.rows] == UNKNOWN) for group in groups]
-        empty = [group.problem_id for group, rows in zip(groups, sound, strict=True) if not len(rows)]
-        if empty:
-            raise BadPool(f"every sample of {', '.join(empty[:5])} failed: leave these problems out", problems=empty)
-        shape = len(groups), max(len(rows) for rows in sound)
-        classes = np.full(shape, -1)
-        correct = np.zeros(shape, dtype=bool)
-        cut = np.zeros(shape, dtype=bool)
-        tokens = np.full(shape, np.nan)
-        means = {name: _mean_score(column) for name, column in pool.scores.items()}
-        scores = {name: np.full(shape, np.nan) for name in means}
-        length = pool.finish.table.index("length") if "length" in pool.finish.table else None
-        for p, rows in enumerate(sound):
-            n = len(rows)
-            codes = pool.answer.codes[rows]
-            classes[p, :n] = np.unique(np.append(-1, codes), return_inverse=True)[1][1:] - 1
-            correct[p, :n] = pool.correct[rows] == 1
-            cut[p, :n] = pool.finish.codes[rows] == length if length is not None else False
-            tokens[p, :n] = np.where(pool.completion_tokens[rows] == UNKNOWN, np.nan, pool.completion_tokens[rows])
-            for name, column in scores.items():
-                column[p, :n] = means[name][rows]
-        counts = np.array([len(rows) for rows in sound])
-        there = np.arange(shape[1]) < counts[:, None]
-        answered = classes >= 0 if (classes >= 0).any() else there
+        pool = pool.counting(unanswered)
+        every = [(group.problem_id, group.start + np.flatnonzero(pool.sound[group.rows])) for group in pool.groups()]
+        failed = tuple(problem for problem, rows in every if not len(rows))
+        kept = [(problem, rows) for problem, rows in every if len(rows)]
+        if not kept:
+            raise BadPool(f"every sample of {pool.name} failed: there is nothing to estimate", problems=failed)
+        counts = np.array([len(rows) for _, rows in kept])
+        there = np.arange(counts.max()) < counts[:, None]
+
+        def arranged(column: NDArray[Any], padding: float | bool) -> NDArray[Any]:
+            found = np.full(there.shape, padding, dtype=column.dtype)
+            found[there] = column[np.concatenate([rows for _, rows in kept])]
+            return found
+
+        classes = arranged(pool.answer.codes.astype(np.int64), -1)
+        for p, n in enumerate(counts):
+            classes[p, :n] = np.unique(np.append(-1, classes[p, :n]), return_inverse=True)[1][1:] - 1
+        tokens = arranged(np.where(pool.completion_tokens == UNKNOWN, np.nan, pool.completion_tokens), np.nan)
+        stopped = [code for code, word in enumerate(pool.finish.table) if word == "stop"]
+        ended = arranged(np.isin(pool.finish.codes, [UNKNOWN, *stopped]), False)
         return cls(
-            tuple(group.problem_id for group in groups),
+            tuple(problem for problem, _ in kept),
             counts,
             classes,
-            correct,
+            arranged(pool.correct == 1, False),
             None if np.isnan(tokens).all() else tokens,
-            answered & ~cut & there,
-            scores,
+            (classes >= 0) & ended,
+            {name: arranged(_mean_score(column), np.nan) for name, column in pool.scores.items()},
+            {name: arranged(pool.verifications(name) > 0, False) for name in pool.scores},
+            failed,
+            pool.name,
+            bool((classes >= 0).any()),
         )
 
     @property
@@ -105,6 +127,39 @@ class Grid:
         if name not in self.scores:
             raise unknown_name("score", name, self.scores)
         return self.scores[name]
+
+    def check_votes(self) -> None:
+        """Raises: PoolLacks where no sample has an answer."""
+        if not self.answers:
+            raise nobody_can_vote(self.pool)
+
+    def judged(self, score: str) -> Grid:
+        """The samples that a verifier was asked about: best-of and weighted votes draw from them.
+        Raises: UnknownName."""
+        self.score(score)
+        return self if (self.asked[score] == self.there).all() else self.only(self.asked[score])
+
+    def only(self, kept: NDArray[np.bool_]) -> Grid:
+        """These samples of every problem, of which there may then be none."""
+        order = np.argsort(~(kept & self.there), axis=1, kind="stable")
+        counts = (kept & self.there).sum(axis=1)
+        order = order[:, : max(1, int(counts.max()))]
+        there = np.arange(order.shape[1]) < counts[:, None]
+
+        def taken(column: NDArray[Any], padding: float | bool) -> NDArray[Any]:
+            found: NDArray[Any] = np.where(there, np.take_along_axis(column, order, axis=1), padding)
+            return found
+
+        return replace(
+            self,
+            counts=counts,
+            classes=taken(self.classes, -1),
+            correct=taken(self.correct, False),
+            tokens=None if self.tokens is None else taken(self.tokens, np.nan),
+            usable=taken(self.usable, False),
+            scores={name: taken(column, np.nan) for name, column in self.scores.items()},
+            asked={name: taken(column, False) for name, column in self.asked.items()},
+        )
 
     def lengths(self) -> Floats:
         """Tokens of each sample. Raises: BadPool where they were not recorded for all."""
@@ -189,28 +244,33 @@ def best_of(grid: Grid, ks: Sequence[int], score: str) -> Curve:
     """Best-of-k under a score: a sample's chance to be the best of k times whether it is right (Singhi et al. 2025,
     arXiv:2504.01005, their code's sorted estimator; exact over ties instead of shuffling them).
 
-    Samples without an answer or a score are taken only where there is nothing else.
+    Of the samples that the verifier was asked about. One without an answer is taken only where there is none with an
+    answer and a score; where there is no score at all, the majority is.
     """
-    sizes = grid.check_sizes(ks)
-    values = np.where(_scored(grid, score), grid.score(score), -np.inf)
-    accuracy = np.einsum("pnk,pn->pk", _firsts(grid, -values, sizes), grid.correct)
-    return _curve(f"best_of({score})", grid, sizes, accuracy, *_all_k(grid, sizes))
+    grid = grid.judged(score)
+    sizes, values = grid.check_sizes(ks), grid.score(score)
+    spoke = ~np.isnan(values)
+    last = np.where(spoke, -values, -np.inf).max(axis=1, keepdims=True) - np.where(spoke, -values, np.inf).min() + 1
+    keys = np.where(spoke, np.where(grid.classes >= 0, -values, -values + last), np.inf)
+    accuracy, noise = _first_or_vote(grid, keys, sizes)
+    return _curve(f"best_of({score})", grid, sizes, accuracy, *_all_k(grid, sizes), noise=noise)
 
 
 def shortest(grid: Grid, ks: Sequence[int]) -> Curve:
     """First finish: the shortest usable sample of k. Tokens are `Σ min(length, cutoff)`: what the others had decoded
     when the first one ended is paid for (Agarwal et al. 2025, arXiv:2505.18149)."""
+    grid.check_votes()
     sizes, lengths = grid.check_sizes(ks), grid.lengths()
-    wins = _firsts(grid, np.where(grid.usable, lengths, np.inf), sizes)
-    accuracy = np.einsum("pnk,pn->pk", wins, grid.correct)
-    return _curve("shortest", grid, sizes, accuracy, *_race_costs(grid, sizes))
+    accuracy, noise = _first_or_vote(grid, np.where(grid.usable, lengths, np.inf), sizes)
+    return _curve("shortest", grid, sizes, accuracy, *_race_costs(grid, sizes), noise=noise)
 
 
 def longest(grid: Grid, ks: Sequence[int]) -> Curve:
     """The longest usable sample of k (the LFS of Agarwal et al. 2025): a check on whether length carries anything."""
+    grid.check_votes()
     sizes, lengths = grid.check_sizes(ks), grid.lengths()
-    accuracy = np.einsum("pnk,pn->pk", _firsts(grid, np.where(grid.usable, -lengths, np.inf), sizes), grid.correct)
-    return _curve("longest", grid, sizes, accuracy, *_all_k(grid, sizes))
+    accuracy, noise = _first_or_vote(grid, np.where(grid.usable, -lengths, np.inf), sizes)
+    return _curve("longest", grid, sizes, accuracy, *_all_k(grid, sizes), noise=noise)
 
 
 def shorter_wins(grid: Grid) -> tuple[Floats, Floats]:
@@ -234,25 +294,17 @@ def majority(grid: Grid, ks: Sequence[int], *, score: str | None = None, draws: 
     """maj@k, self-consistency (Wang et al. 2022); with `score`, the answer with the greatest sum of it.
 
     Exact where there are at most `MOST_SUBSETS` subsets; else over `draws` random orders of each problem's samples.
-    A sample without a score does not vote in a weighted vote; a subset without any votes by count, like the strategies.
+    A weighted vote is one of the samples that the verifier was asked about; one without a score does not vote in it; a
+    subset without any votes by count, like the strategies.
     """
+    grid.check_votes()
+    grid = grid if score is None else grid.judged(score)
     sizes = grid.check_sizes(ks)
     weights = None if score is None else grid.score(score)
-    if weights is not None and (weights[_scored(grid, score or "")] < 0).any():
+    if weights is not None and (weights[(grid.classes >= 0) & ~np.isnan(weights)] < 0).any():
         raise InvalidParameter(f"a weighted vote needs scores that are not negative, and some of {score} are")
     name = "majority" if score is None else f"weighted_majority({score})"
-    accuracy = np.empty((len(grid.problems), len(sizes)))
-    noise = np.zeros((len(grid.problems), len(sizes)))
-    exact = _few_subsets(grid, sizes)
-    for p in range(len(grid.problems)):
-        for i in np.flatnonzero(exact[p]):
-            picks = _subsets(int(grid.counts[p]), int(sizes[i]))
-            accuracy[p, i] = _shares(_votes(grid, p, picks, weights), grid, p).mean()
-    for rows in _chunks(np.flatnonzero(~exact.all(axis=1)), draws * (grid.classes.max() + 2)):
-        shares = _running_votes(grid, rows, draws, seed, weights)[:, :, sizes - 1]
-        drawn = ~exact[rows]
-        accuracy[rows] = np.where(drawn, shares.mean(axis=1), accuracy[rows])
-        noise[rows] = np.where(drawn, shares.std(axis=1, ddof=1) / math.sqrt(draws), 0.0)
+    accuracy, noise = _voted(grid, sizes, weights, draws, seed)
     return _curve(name, grid, sizes, accuracy, *_all_k(grid, sizes), noise=noise)
 
 
@@ -260,7 +312,13 @@ def first_finishers(
     grid: Grid, ns: Sequence[int], m: int, *, longest: bool = False, draws: int = DRAWS, seed: int = 0
 ) -> Curve:
     """FFS-m@n: the majority of the m shortest usable samples of n (short-m@n of Hassid et al. 2025, arXiv:2505.17813);
-    with `longest`, of the m longest. Costs as in `shortest`: everybody stops when the m-th has ended."""
+    with `longest`, of the m longest. Costs as in `shortest`: everybody stops when the m-th has ended. Where fewer than
+    m are usable, these vote; where none is, all n do.
+
+    Of equally long samples each is among the m equally often: over every way to break the tie where there are at most
+    `MOST_TIES`, else over so many random ones.
+    """
+    grid.check_votes()
     sizes, lengths = grid.check_sizes(ns), grid.lengths()
     if not 1 <= m <= sizes.min():
         raise InvalidParameter(f"m must be from 1 to n, but got {m} of {sizes.min()}", m=m)
@@ -271,20 +329,13 @@ def first_finishers(
             few = math.comb(int(grid.counts[p]), int(n)) <= MOST_SUBSETS
             picks = _subsets(int(grid.counts[p]), int(n)) if few else orders[:, :n]
             long = lengths[p][picks]
-            order = np.argsort(
-                np.where(grid.usable[p][picks], -long if longest else long, np.inf), axis=1, kind="stable"
-            )
-            kept = np.take_along_axis(picks, order[:, :m], axis=1)
-            kept_usable = grid.usable[p][kept]
-            # Where nobody ends with an answer, everybody runs to the end, and there is nothing to vote on.
-            enough = grid.usable[p][picks].sum(axis=1) >= m
-            cutoff = np.where(
-                enough & ~np.array(longest), np.take_along_axis(long, order[:, m - 1 : m], 1)[:, 0], np.inf
-            )
-            shares = _shares(_votes(grid, p, kept, None, kept_usable), grid, p)
+            keys = np.where(grid.usable[p][picks], -long if longest else long, np.inf)
+            shares, spread = _first_votes(grid, p, picks, keys, m, np.random.default_rng([seed, p, i]))
             accuracy[p, i] = shares.mean()
-            noise[p, i] = 0.0 if few else shares.std(ddof=1) / math.sqrt(len(shares))
-            paid = np.minimum(long, cutoff[:, None])
+            noise[p, i] = np.sqrt(spread.sum()) / len(shares) if few else shares.std(ddof=1) / math.sqrt(len(shares))
+            # Where fewer than m are usable, everybody runs to the end.
+            last = np.sort(keys, axis=1)[:, m - 1 : m]
+            paid = np.minimum(long, np.inf if longest else last)
             tokens[p, i], sequential[p, i] = paid.sum(axis=1).mean(), paid.max(axis=1).mean()
     return _curve(f"{'last' if longest else 'first'}_{m}", grid, sizes, accuracy, tokens, sequential, noise=noise)
 
@@ -297,8 +348,10 @@ def majority_of_bests(
     m = k is best-of-k, m = 1 the majority. How often each sample wins is exact (no bootstrap, unlike the paper).
     Args: m: None is the square root of k, rounded.
     """
+    grid.check_votes()
+    grid = grid.judged(score)
     sizes, values = grid.check_sizes(ks), grid.score(score)
-    voting = _scored(grid, score)
+    voting = (grid.classes >= 0) & ~np.isnan(values)
     ranks = [_dense(row) for row in np.where(voting, values, -np.inf)]
     accuracy, noise = (np.zeros((len(grid.problems), len(sizes))) for _ in range(2))
     for p in range(len(grid.problems)):
@@ -308,7 +361,7 @@ def majority_of_bests(
             picks = _subsets(int(grid.counts[p]), int(k)) if few else orders[:, :k]
             size = min(int(k), m or max(1, round(math.sqrt(k))))
             wins = _chances_to_be_best(ranks[p][picks], size)
-            shares = _shares(_votes(grid, p, picks, None, voting[p][picks], wins), grid, p)
+            shares = _shares(*_votes(grid, p, picks, None, voting[p][picks], wins), grid, p, picks)
             accuracy[p, i] = shares.mean()
             noise[p, i] = 0.0 if few else shares.std(ddof=1) / math.sqrt(len(shares))
     return _curve(f"majority_of_bests({score})", grid, sizes, accuracy, *_all_k(grid, sizes), noise=noise)
@@ -338,13 +391,6 @@ def _mean_score(column: NDArray[np.float32]) -> Floats:
     return np.where(number > 0, np.where(said, column, 0.0).sum(axis=1) / np.maximum(number, 1), np.nan)
 
 
-def _scored(grid: Grid, score: str) -> NDArray[np.bool_]:
-    """Where a sample has an answer (if the pool has answers) and this score."""
-    answered = grid.classes >= 0 if (grid.classes >= 0).any() else grid.there
-    there: NDArray[np.bool_] = answered & ~np.isnan(grid.score(score))
-    return there
-
-
 def none_of(j: Any, n: Any, k: Any) -> Floats:
     """C(n - j, k) / C(n, k): the chance that k of n samples hold none of j certain ones."""
     j, n, k_ = np.broadcast_arrays(j, n, k)
@@ -370,6 +416,19 @@ def _firsts(grid: Grid, keys: Floats, sizes: Ints) -> Floats:
     share = some / np.maximum(at_most - less, 1)[:, :, None]
     found: Floats = np.where(grid.there[:, :, None], share, 0.0)
     return found
+
+
+def _first_or_vote(grid: Grid, keys: Floats, sizes: Ints) -> tuple[Floats, Floats]:
+    """The accuracy of taking the sample with the least key of k, and where all of these are infinite, the majority of
+    the k; and its noise."""
+    may = np.isfinite(keys) & grid.there
+    wins = np.where(may[:, :, None], _firsts(grid, keys, sizes), 0.0)
+    accuracy = np.einsum("pnk,pn->pk", wins, grid.correct)
+    nobody = none_of(may.sum(axis=1)[:, None], grid.counts[:, None], sizes)
+    if not nobody.any():
+        return accuracy, np.zeros(accuracy.shape)
+    vote, noise = _voted(grid.only(~may), sizes, None, DRAWS, 0)
+    return accuracy + nobody * vote, nobody * noise
 
 
 def _all_k(grid: Grid, sizes: Ints) -> tuple[Floats | None, Floats | None]:
@@ -448,6 +507,62 @@ def _chunks(rows: Ints, numbers_a_row: int) -> list[Ints]:
     return [rows[i : i + size] for i in range(0, len(rows), size)]
 
 
+def _voted(grid: Grid, sizes: Ints, weights: Floats | None, draws: int, seed: int) -> tuple[Floats, Floats]:
+    """Accuracy and noise of a vote, shape (problems, sizes); 0 where a problem has fewer samples than that."""
+    accuracy, noise = (np.zeros((len(grid.problems), len(sizes))) for _ in range(2))
+    exact = _few_subsets(grid, sizes)
+    for p in range(len(grid.problems)):
+        for i in np.flatnonzero(exact[p] & (sizes <= grid.counts[p])):
+            picks = _subsets(int(grid.counts[p]), int(sizes[i]))
+            accuracy[p, i] = _shares(*_votes(grid, p, picks, weights), grid, p, picks).mean()
+    for rows in _chunks(np.flatnonzero(~exact.all(axis=1)), draws * (grid.classes.max() + 2)):
+        shares = _running_votes(grid, rows, draws, seed, weights)
+        shares = shares[:, :, np.minimum(sizes, shares.shape[2]) - 1]
+        drawn = ~exact[rows]
+        accuracy[rows] = np.where(drawn, shares.mean(axis=1), accuracy[rows])
+        noise[rows] = np.where(drawn, shares.std(axis=1, ddof=1) / math.sqrt(draws), 0.0)
+    return accuracy, noise
+
+
+def _first_votes(
+    grid: Grid, p: int, picks: Ints, keys: Floats, m: int, random: np.random.Generator
+) -> tuple[Floats, Floats]:
+    """How right the vote of those with the m least keys is in each subset: its mean over the ways to break a tie, and
+    the variance of that mean where these are drawn. Whose key is infinite votes only where all of a subset are."""
+    order = np.argsort(keys, axis=1, kind="stable")
+    ranked = np.take_along_axis(keys, order, axis=1)
+    picks = np.take_along_axis(picks, order, axis=1)
+    last = ranked[:, m - 1 : m]
+    sure, tied = (ranked < last).sum(axis=1), (ranked == last).sum(axis=1)
+    shares, spread = np.zeros(len(picks)), np.zeros(len(picks))
+    usable = np.isfinite(ranked)
+    few = ~np.isfinite(last[:, 0])
+    voting = usable | ~usable.any(axis=1, keepdims=True)
+    if few.any():
+        shares[few] = _shares(*_votes(grid, p, picks[few], None, voting[few]), grid, p, picks[few])
+    for before, among in {(int(a), int(t)) for a, t in zip(sure[~few], tied[~few], strict=True)}:
+        some = np.flatnonzero(~few & (sure == before) & (tied == among))
+        ways, drawn = _ways(among, m - before, random)
+        kept = np.concatenate(
+            [
+                np.repeat(picks[some, None, :before], len(ways), axis=1),
+                picks[some][:, before + ways],
+            ],
+            axis=2,
+        ).reshape(-1, m)
+        each = _shares(*_votes(grid, p, kept, None), grid, p, kept).reshape(len(some), len(ways))
+        shares[some] = each.mean(axis=1)
+        spread[some] = each.var(axis=1, ddof=1) / len(ways) if drawn else 0.0
+    return shares, spread
+
+
+def _ways(n: int, k: int, random: np.random.Generator) -> tuple[Ints, bool]:
+    """Every k of n, as rows, or random ones where these are many; and whether they were drawn."""
+    if math.comb(n, k) <= MOST_TIES:
+        return _subsets(n, k), False
+    return np.argsort(random.random((MOST_TIES, n)), axis=1)[:, :k], True
+
+
 def _votes(
     grid: Grid,
     p: int,
@@ -455,9 +570,9 @@ def _votes(
     weights: Floats | None,
     voting: NDArray[np.bool_] | None = None,
     given: Floats | None = None,
-) -> Floats:
-    """The weight of each answer class in each subset: shape (subsets, classes). Where no weight was given in a subset,
-    its samples count one each."""
+) -> tuple[Floats, Ints]:
+    """The weight of each answer class in each subset, and the number of its voters: shape (subsets, classes). Where no
+    weight was given in a subset, its samples count one each."""
     classes = grid.classes[p][picks]
     may = classes >= 0 if voting is None else (classes >= 0) & voting
     each = given if given is not None else np.ones(picks.shape)
@@ -469,16 +584,17 @@ def _votes(
     shape = len(picks), max(0, int(grid.classes[p].max())) + 1
     places = (np.arange(len(picks))[:, None] * shape[1] + classes)[may]
     sums = np.bincount(places, each[may], minlength=shape[0] * shape[1])
-    seen = np.bincount(places, minlength=shape[0] * shape[1]) > 0
-    return np.where(seen, sums, -1.0).reshape(shape)
+    voters = np.bincount(places, minlength=shape[0] * shape[1])
+    return np.where(voters > 0, sums, -1.0).reshape(shape), voters.reshape(shape)
 
 
-def _shares(totals: Floats, grid: Grid, p: int) -> Floats:
-    """How right the heaviest class of each subset is; of several, their mean; 0 where nobody votes."""
+def _shares(totals: Floats, voters: Ints, grid: Grid, p: int, picks: Ints) -> Floats:
+    """How right the heaviest class of each subset is; of several, each as often as one of its voters comes first. Where
+    nobody votes, the first sample stands."""
     most = totals.max(axis=1, keepdims=True)
-    best = (totals >= most - _TIE) & (most >= 0)
-    right = _class_verdicts(grid, p)
-    found: Floats = (best * right).sum(axis=1) / np.maximum(best.sum(axis=1), 1)
+    best = np.where((totals >= most - _TIE) & (most >= 0), voters, 0)
+    right = (best * _class_verdicts(grid, p)).sum(axis=1) / np.maximum(best.sum(axis=1), 1)
+    found: Floats = np.where(best.any(axis=1), right, grid.correct[p][picks].mean(axis=1))
     return found
 
 
@@ -497,47 +613,63 @@ def _running_votes(grid: Grid, rows: Ints, draws: int, seed: int, weights: Float
     most = int(counts.max())
     classes = np.full((len(rows), draws, most), -1)
     each = np.ones((len(rows), draws, most))
+    right = np.zeros((len(rows), draws, most))
     for at, p in enumerate(rows):
         order = _orders(grid, int(p), draws, seed)
         classes[at, :, : counts[at]] = grid.classes[p][order]
+        right[at, :, : counts[at]] = grid.correct[p][order]
         if weights is not None:
             each[at, :, : counts[at]] = weights[p][order]
     verdicts = np.zeros((len(rows), int(grid.classes.max()) + 2))
     for at, p in enumerate(rows):
         own = _class_verdicts(grid, int(p))
         verdicts[at, : len(own)] = own
-    lead = _lead(classes, each, verdicts)
-    if not np.isnan(lead).any():
-        return lead
-    return np.where(np.isnan(lead), _lead(classes, np.ones_like(each), verdicts), lead)
+    lead = _lead(classes, each if weights is not None else None, verdicts)
+    if np.isnan(lead).any() and weights is not None:
+        lead = np.where(np.isnan(lead), _lead(classes, None, verdicts), lead)
+    if np.isnan(lead).any():  # the first of those who cannot vote stands: each equally often
+        lead = np.where(np.isnan(lead), right.cumsum(axis=2) / np.arange(1, most + 1), lead)
+    return lead
 
 
-def _lead(classes: Ints, each: Floats, verdicts: Floats) -> Floats:
-    """The running leader's verdict. A total only grows, so the lead can change only to the class that has just grown.
-    NaN before the first vote, if votes can lack a weight; else 0."""
+def _lead(classes: Ints, each: Floats | None, verdicts: Floats) -> Floats:
+    """The running leader's verdict; NaN before the first vote. A total only grows, so the lead can change only to the
+    class that has just grown.
+
+    Args:
+        each: what a sample's vote weighs, NaN for one that does not vote; None: each vote counts one.
+    """
     problems, draws, most = classes.shape
     width = verdicts.shape[1]
     lines = problems * draws
-    weight = each.reshape(lines, most).T.copy()
-    votes = (classes.reshape(lines, most).T >= 0) & ~np.isnan(weight)
+    weight = None if each is None else each.reshape(lines, most).T.copy()
+    votes = classes.reshape(lines, most).T >= 0
+    votes = votes if weight is None else votes & ~np.isnan(weight)
     places = (classes.reshape(lines, most).T + np.arange(lines) * width).copy()  # in a flat (lines, classes) array
     verdict_of = np.repeat(verdicts, draws, axis=0).ravel()
     totals = np.full(lines * width, -1.0)
+    voters = np.zeros(0 if weight is None else lines * width)
     best, tied, right = (np.full(lines, value) for value in (-1.0, 0.0, 0.0))
     found = np.empty((most, lines))
-    nobody = np.nan if np.isnan(weight).any() else 0.0
     for i in range(most):
         voting = np.flatnonzero(votes[i])
         place = places[i, voting]
         before = totals[place]
-        after = np.maximum(before, 0.0) + weight[i, voting]
+        after = np.maximum(before, 0.0) + (1.0 if weight is None else weight[i, voting])
         totals[place] = after
         most_yet = best[voting]
         verdict = verdict_of[place]
         leads = after > most_yet
-        ties = (after == most_yet) & (after > before)
+        adds: Any = (after == most_yet) & (after > before)  # its voters share in a tie
+        share: Any = 1.0
+        if weight is not None:
+            voters[place] += 1
+            share = voters[place]
+            adds = np.where(
+                adds, share, (after == most_yet) & (after == before)
+            )  # a vote that weighs nothing: one more
         best[voting] = np.where(leads, after, most_yet)
-        tied[voting] = np.where(leads, 1.0, tied[voting] + ties)
-        right[voting] = np.where(leads, verdict, right[voting] + ties * verdict)
-        found[i] = np.where(tied > 0, right / np.maximum(tied, 1.0), nobody)
+        tied[voting] = np.where(leads, share, tied[voting] + adds)
+        right[voting] = np.where(leads, share * verdict, right[voting] + adds * verdict)
+        found[i] = np.where(tied > 0, right / np.maximum(tied, 1.0), np.nan)
     return found.T.reshape(problems, draws, most)

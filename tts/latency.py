@@ -173,7 +173,14 @@ def recorded_seconds(pool: Pool) -> Floats:
 def timed(grid: Grid, seconds: Floats, deadline_s: float = math.inf) -> Grid:
     """The grid as a race sees it, for `estimators.first_finishers`: in the order of time rather than of length, and
     with a vote only for who has ended by the deadline."""
-    return replace(grid, tokens=seconds, usable=grid.usable & (seconds <= deadline_s))
+    ended = seconds <= deadline_s
+    return replace(
+        grid,
+        tokens=seconds,
+        usable=grid.usable & ended,
+        classes=np.where(ended, grid.classes, -1),
+        correct=grid.correct & ended,
+    )
 
 
 def plans(

@@ -262,10 +262,10 @@ class Pool:
         sound: NDArray[np.bool_] = self.error.codes == UNKNOWN
         return sound
 
-    def check_answers(self) -> None:
-        """Raises: PoolLacks if no sample has an answer, so that nobody knows who would have voted with whom."""
-        if not (self.answer.codes[self.sound] != UNKNOWN).any():
-            raise nobody_can_vote(self.name)
+    @property
+    def has_answers(self) -> bool:
+        """Whether any sample has an answer; if none has, nobody knows who would have voted with whom."""
+        return bool((self.answer.codes[self.sound] != UNKNOWN).any())
 
     def counting(self, unanswered: Unanswered) -> Pool:
         """The pool under a convention for samples without an answer: `abstain` is the pool itself; with `vote` they are
@@ -277,7 +277,8 @@ class Pool:
             raise InvalidParameter(f"unanswered must be abstain or vote, but got {unanswered!r}", name="unanswered")
         if unanswered == "abstain":
             return self
-        self.check_answers()
+        if not self.has_answers:
+            raise nobody_can_vote(self.name)
         codes = np.where(self.answer.codes == UNKNOWN, len(self.answer.table), self.answer.codes).astype(np.int32)
         return replace(self, answer=Words(codes, (*self.answer.table, NO_ANSWER)))
 
@@ -432,11 +433,12 @@ def _known_sampling(samples: Iterable[Sample]) -> dict[tuple[str, str], Mapping[
     return {key: known for key, known in found.items() if known}
 
 
-def nobody_can_vote(pool: str) -> PoolLacks:
+def nobody_can_vote(pool: str, strategy: str = "") -> PoolLacks:
     """The error of a vote or a race over a pool without answers: the one rule is in `tts/estimators.py`."""
+    cannot = f"{strategy} cannot be replayed: " if strategy else ""
     return PoolLacks(
-        f"no sample of {pool} has an answer, so that a vote or a race over its samples is unknown: use pass@k, single, "
-        f"or best-of by a recorded score (best_of_n:verifier=NAME), or import the answers",
+        f"{cannot}no sample of {pool} has an answer, so that a vote or a race over its samples is unknown: use pass@k, "
+        f"single, or best-of by a recorded score (best_of_n:verifier=NAME), or import the answers",
         pool=pool,
     )
 

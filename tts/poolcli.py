@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -24,6 +24,10 @@ Allocators = Annotated[
 ]
 Report = Annotated[
     bool, typer.Option("--report/--no-report", help="Report in the folder: page, pictures, CSV and JSON.")
+]
+Counting = Annotated[
+    str,
+    typer.Option("--unanswered", help="Samples without an answer abstain, or vote as a class that can win."),
 ]
 Text = Annotated[bool, typer.Option("--text/--no-text", help="Keep the samples' texts.")]
 VerifierTokens = Annotated[
@@ -112,6 +116,7 @@ def report(
     price_in: Annotated[float | None, typer.Option("--price-in", help="USD per million prompt tokens.")] = None,
     price_out: Annotated[float | None, typer.Option("--price-out", help="USD per million generated tokens.")] = None,
     verifier_tokens: VerifierTokens = None,
+    unanswered: Counting = "abstain",
     seed: Annotated[int, typer.Option("--seed", help="Seed of random subsets and resampling.")] = 0,
     json: Json = False,
 ) -> None:
@@ -127,6 +132,7 @@ def report(
         pool,
         benchmark=benchmark,
         models=model or (),
+        unanswered=cast(Any, unanswered),
         seed=seed,
         verifier_tokens=named_counts(verifier_tokens),
         **prices,
@@ -158,6 +164,7 @@ def replay(
     benchmark: Benchmark = None,
     model: Model = None,
     max_tokens: Annotated[int | None, typer.Option("--max-tokens", help="Cut longer samples there.")] = None,
+    unanswered: Counting = "abstain",
     verifier_tokens: VerifierTokens = None,
     replicas: Annotated[int, typer.Option("--replicas", help="Engines of the imagined fleet.")] = 1,
     slots: Annotated[int, typer.Option("--slots", help="Requests that one decodes side by side.")] = 64,
@@ -195,6 +202,7 @@ def replay(
         seeds=seeds,
         fleet=Fleet(replicas, slots, tokens_per_s, prefill, recorded_times, cancel_s),
         max_tokens=max_tokens,
+        unanswered=cast(Any, unanswered),
         verifier_tokens=named_counts(verifier_tokens),
         out=out,
         report=report,

@@ -17,7 +17,7 @@ import msgspec
 from tts.frontier import Stretch
 from tts.intervals import Interval
 from tts.laws import Prediction
-from tts.pool import Pool
+from tts.pool import Pool, Unanswered
 from tts.poolfile import read_pool
 from tts.report import (
     OWNING,
@@ -46,6 +46,7 @@ def pool_report(
     price_in: float | None = None,
     price_out: float | None = None,
     verifier_tokens: Mapping[str, float] | None = None,
+    unanswered: Unanswered = "abstain",
     seed: int = 0,
 ) -> dict[str, Path]:
     """Write `pool.html`, `pool.csv`, `pool.json`, and each picture as PNG and SVG, into `folder`.
@@ -61,16 +62,17 @@ def pool_report(
         StorageFull: the folder cannot be written.
     """
     pool = pool if isinstance(pool, Pool) else read_pool(pool)
+    prices = {"price_in": price_in, "price_out": price_out}
     found = study(
         pool,
         benchmark=benchmark,
         models=models,
-        price_in=price_in,
-        price_out=price_out,
         verifier_tokens=verifier_tokens,
+        unanswered=unanswered,
         seed=seed,
+        **prices,
     )
-    return write_findings(Path(folder), found, facts_of(pool, found, price_in=price_in, price_out=price_out))
+    return write_findings(Path(folder), found, facts_of(pool, found, **prices))
 
 
 def write_findings(folder: Path, found: Findings, facts: Mapping[str, object]) -> dict[str, Path]:

@@ -19,7 +19,7 @@ from tts.frontier import Corner, Placed, Stretch, corners, stretches
 from tts.intervals import Interval, mean_interval
 from tts.laws import Fit, Prediction, fit_coverage
 from tts.pool import UNKNOWN as UNCOUNTED
-from tts.pool import Pool
+from tts.pool import Pool, Unanswered
 from tts.types import Value
 
 LAWS = ("power", "beta")
@@ -136,6 +136,7 @@ def study(
     price_in: float | None = None,
     price_out: float | None = None,
     verifier_tokens: Mapping[str, float] | None = None,
+    unanswered: Unanswered = "abstain",
     seed: int = 0,
 ) -> Findings:
     """Ask one benchmark's samples everything that the report shows.
@@ -144,6 +145,7 @@ def study(
         benchmark: which, of a pool of several; models: which; none is all that were tried on it.
         price_in, price_out: US dollars per million tokens, of every model; without them there are no dollars.
         verifier_tokens: tokens of one verification by score column; the others cost what the pool recorded.
+        unanswered: whether samples without an answer abstain from votes and races, or vote as a class of their own.
         seed: of random subsets and resampling.
 
     Raises: BadPool (several benchmarks to choose from, samples without a verdict, nothing but failures), UnknownName,
@@ -157,7 +159,7 @@ def study(
     for model in dict.fromkeys(models or chosen.model.present):
         own = _without_failures(chosen.select(model=model), model, notes)
         if own is not None:
-            studies.append(_Study(own, model, price, notes, seed))
+            studies.append(_Study(own, model, price, notes, unanswered, seed))
     if not studies:
         raise BadPool(f"every sample of {pool.name} on {name} failed: there is nothing to report", pool=pool.name)
     measured = [some for study in studies for some in study.measured]
@@ -208,10 +210,12 @@ class _Notes:
 class _Study:
     """One model's numbers."""
 
-    def __init__(self, pool: Pool, model: str, price: Price | None, notes: _Notes, seed: int) -> None:
+    def __init__(
+        self, pool: Pool, model: str, price: Price | None, notes: _Notes, unanswered: Unanswered, seed: int
+    ) -> None:
         self.model = model
-        self._grid = grid = Grid.of(pool)
         self._note: Callable[[str, str], None] = lambda what, why: notes.add(what, why, model)
+        self._grid = grid = self._arranged(pool, unanswered)
         self._price, self._seed = price, seed
         self._scoring = pool.verification_costs
         self._judged = {f"best_of({name})": cost.prompt_tokens for name, cost in self._scoring.items()}
@@ -229,6 +233,19 @@ class _Study:
         self.bins = self._binned()
         self.summary = self._summed(fits)
 
+    def _arranged(self, pool: Pool, unanswered: Unanswered) -> Grid:
+        """Says under which convention the votes are counted, where that matters."""
+        grid = Grid.of(pool)
+        if not grid.answers:
+            self._note("No votes and no races", "no sample has an answer, so nobody knows who would vote with whom")
+            return grid
+        right = int((grid.correct & (grid.classes < 0)).sum())
+        if right:
+            self._note("Votes", f"{right:,} samples without an answer are right: no vote can find them")
+        if unanswered == "vote":
+            self._note("Votes and races", "samples without an answer are a class of their own that can win")
+        return Grid.of(pool, unanswered=unanswered)
+
     # --- curves
 
     def _curves(self) -> list[Curve]:
@@ -241,7 +258,7 @@ class _Study:
         curves += [] if self._majority is None else [self._majority]
         if grid.tokens is None or np.isnan(grid.tokens[grid.there]).any():
             self._note("No races and no costs", "the tokens of some samples were not recorded")
-        else:
+        elif grid.answers:
             curves.append(shortest(grid, self._ks))
         scored = [name for name, column in grid.scores.items() if not np.isnan(column[grid.there]).all()]
         if not scored:
@@ -251,7 +268,18 @@ class _Study:
             if unpriced:
                 why = f"the tokens of a verification by {unpriced} were not recorded (--verifier-tokens gives them)"
                 self._note("Best-of without scoring", why)
-        return curves + [self._scored(best_of(grid, self._ks, name), name) for name in scored]
+        return curves + [self._scored(curve, name) for name in scored if (curve := self._best_of(name)) is not None]
+
+    def _best_of(self, score: str) -> Curve | None:
+        """Up to as many samples as every problem has that the verifier was asked about."""
+        counts = self._grid.judged(score).counts
+        fewest = int(counts.min())
+        if fewest < self._ks[-1]:
+            where = self._grid.problems[int(counts.argmin())]
+            self._note(
+                f"best_of({score})", f"k ends at {fewest}: it was asked about no more samples of problem {where}"
+            )
+        return best_of(self._grid, [k for k in self._ks if k <= fewest], score) if fewest else None
 
     def _scored(self, curve: Curve, name: str) -> Curve:
         """The curve with its verifications' tokens; named `without scoring` where they are unknown."""
@@ -263,10 +291,7 @@ class _Study:
     def _vote(self) -> Curve | None:
         """Majority at more sizes than are shown, to see where it comes to rest."""
         most = self._ks[-1]
-        if not (self._grid.classes >= 0).any():
-            self._note("No votes", "no sample has an answer")
-            return None
-        if most == 1:
+        if not self._grid.answers or most == 1:
             return None
         sizes = np.unique([*self._ks, *np.geomspace(1, most, 40).round().astype(int)]).tolist()
         # The more problems, the fewer draws bring their mean to the same precision.

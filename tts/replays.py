@@ -18,10 +18,10 @@ from tts.errors import BadPool, ForeignAwait, InvalidParameter, PoolLacks, Stora
 from tts.graders import Verdict
 from tts.journal import Decided, Opened, Record
 from tts.outcome import Result
-from tts.pool import UNKNOWN, Pool, Unanswered
+from tts.pool import UNKNOWN, Pool, Unanswered, nobody_can_vote
 from tts.poolfile import read_pool
 from tts.protocols import CostModel, Verifier
-from tts.registry import strategy, verifier_names
+from tts.registry import parameters, strategy, verifier_names
 from tts.report import Outcome, summarise
 from tts.results import Replayed
 from tts.runfolder import NoJournal
@@ -108,6 +108,7 @@ def replay(
     costs = pricing.costs(name)
     verifiers = recorded_verifiers(chosen)
     _check_verifiers(config, verifiers, chosen)
+    _check_selectors(config, chosen)
     check_budgets(cells, list(problems.values()), costs, sampling, config.run_limits())
     replayer = _Replayer(chosen, recordings, problems, costs, verifiers, config)
     replayer.try_out(cells)
@@ -165,6 +166,7 @@ class _Replayer:
     ) -> None:
         self.spent = Cost()
         self._pool = pool
+        self._no_answers = not pool.has_answers
         self._graded = {g.problem_id for g in pool.groups() if (pool.correct[g.rows] != UNKNOWN).any()}
         self._recordings = recordings
         self._problems = problems
@@ -199,6 +201,8 @@ class _Replayer:
         outcomes: dict[str, Outcome] = {}
 
         def decided(result: Result, record: Decided) -> None:
+            if self._no_answers and len(result.candidates) > 1 and not result.scores:
+                raise nobody_can_vote(self._pool.name, str(cell.spec))
             if len(problems) == 1:
                 results.append((result, record))
             outcome = outcome_of(record, cell, Verdict(self._verdict(cluster, result)))
@@ -281,6 +285,14 @@ def _check_verifiers(config: RunConfig, verifiers: Mapping[str, Verifier], pool:
         if name not in verifiers:
             why = str(unknown_name("score", name, verifiers)) if verifiers else "the pool has no scores"
             raise PoolLacks(f"a strategy asks the verifier {name!r}, but {pool.name} has not recorded it: {why}")
+
+
+def _check_selectors(config: RunConfig, pool: Pool) -> None:
+    """Refuse a vote over samples without answers, before anything is replayed. Raises: PoolLacks."""
+    for spec in config.specs() if not pool.has_answers else ():
+        known = {p.name: p.default for p in parameters(strategy(spec.name))}
+        if spec.params.get("selector", known.get("selector", "best_score")) != "best_score":
+            raise nobody_can_vote(pool.name, str(spec))
 
 
 def _write(

@@ -182,6 +182,21 @@ def test_an_answer_that_hangs_the_grader_is_not_graded_and_costs_nothing_else(mo
     assert any("2 of 6 answers could not be graded and are left out" in warning for warning in warnings_of(result.rows))
 
 
+def test_answers_that_could_not_be_compared_are_counted_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def call(self: Any, function: str, args: Any = (), **limits: Any) -> Any:
+        return [0, -2, 0, -2, 1] if function == "tts.symbolic:classes" else True
+
+    monkeypatch.setattr("tts.workers.Workers.call", call)
+    texts = ("\\boxed{x+1}", "\\boxed{9^{9^9}}", "\\boxed{1+x}", "\\boxed{9^{9^{9}}}", "\\boxed{\\sqrt{y}}")
+    with FakeEngine(answers(*texts)) as engine:
+        examples = [Example(Problem("p", "?"), "x+1")]
+        spec = "majority_vote:n=5,equivalence=math"
+        (row,) = tts.sweep(examples, spec, base_url=engine.base_url, concurrency=1).rows
+    assert (row.uncompared, row.unanswered) == (2, 0)
+    (warning,) = warnings_of([row])
+    assert warning == "2 of 5 samples have answers that could not be compared with the others: each votes alone"
+
+
 def test_a_search_whose_grading_raises_is_there_with_the_reason(
     engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -194,8 +194,8 @@ def test_votes_do_not_depend_on_how_busy_the_machine_is(workers):
 def test_one_answer_that_hangs_does_not_cost_the_others_their_votes(workers):
     answers = ["x+1", POWER_TOWER, "1+x", "(10^9)!", r"9^{9^9}", POWER_TOWER, "(" * 200 + "1" + ")" * 200, "x+1"]
     classes = asyncio.run(workers.call("tts.symbolic:classes", (answers,), timeout_s=LONG_S))
-    assert classes == [0, 1, 0, 2, 3, 1, classes[6], 0]
-    assert classes[6] not in (0, 1, 2, 3)
+    assert classes[:6] + classes[7:] == [0, -2, 0, -3, -4, -2, 0]
+    assert classes[6] in (4, -5)
 
 
 def test_model_text_is_never_executed(workers, tmp_path):

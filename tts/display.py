@@ -167,7 +167,7 @@ class Display:
 # What a narrow terminal goes without, first things first: every column is in report.csv, the counts in the notes, too.
 _SPARED = (
     *("problems", "late", "latency", "decided p50", "p99", "makespan", "sequential", "cancelled", "verifier"),
-    *("failed", "refused", "out of budget", "no answer", "cut"),
+    *("failed", "refused", "not compared", "out of budget", "no answer", "cut"),
 )
 
 
@@ -255,6 +255,7 @@ def _cells(row: Row) -> dict[str, str]:
         "cut": _whole(row.cut),
         "no answer": _whole(row.unanswered),
         "refused": _whole(row.refused),
+        "not compared": _whole(row.uncompared),
         "failed": str(row.failed),
         "not graded": str(row.ungraded),
         "errors": str(row.errors),

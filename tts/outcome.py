@@ -51,6 +51,7 @@ class Ends(Value, frozen=True):
         cut: ended by `max_tokens` or the model's context, at most `cut_at` tokens long.
         unanswered: without an answer that could be read, whatever the reason.
         refused: ended by the server's content filter.
+        uncompared: with an answer that equivalence=math could not compare with the others within its limit.
     """
 
     samples: int = 0
@@ -58,9 +59,10 @@ class Ends(Value, frozen=True):
     cut_at: int = 0
     unanswered: int = 0
     refused: int = 0
+    uncompared: int = 0
 
     @classmethod
-    def of(cls, candidates: Iterable[Candidate]) -> Self:
+    def of(cls, candidates: Iterable[Candidate], uncompared: int = 0) -> Self:
         """The counts of these."""
         samples = cut = cut_at = unanswered = refused = 0
         for candidate in candidates:
@@ -70,7 +72,7 @@ class Ends(Value, frozen=True):
             refused += finish == "content_filter"
             if finish == "length":
                 cut, cut_at = cut + 1, max(cut_at, candidate.tokens)
-        return cls(samples, cut, cut_at, unanswered, refused)
+        return cls(samples, cut, cut_at, unanswered, refused, uncompared)
 
 
 class Result(Value, frozen=True):
@@ -84,6 +86,7 @@ class Result(Value, frozen=True):
         exhausted: the budget turned down something that the strategy asked for; it went on with what had come.
         shortage: why; None if it was not this problem's own budget, or if its time was up.
         failures: errors of single samples that the strategy lived with.
+        uncompared: answers that could not be compared with the others in the latest vote.
         error: why there is no answer.
     """
 
@@ -97,6 +100,7 @@ class Result(Value, frozen=True):
     exhausted: bool = False
     shortage: Shortage | None = None
     failures: tuple[ErrorInfo, ...] = ()
+    uncompared: int = 0
     error: ErrorInfo | None = None
 
     @property

@@ -54,8 +54,8 @@ class Outcome(Value, frozen=True):
         late_tokens: those that were decoded after the decision, before the cancellations had arrived.
         allocator: which shared the cell's budget out; "" where each problem had a budget of its own. stopped: why it
             gave this problem no more, "" if it was not it that ended the search.
-        candidates: samples that came back; of these `cut`, `unanswered` and `refused` are the counts of `Ends`, and
-            `cut_at` is how long the longest of those that were cut is. None where nobody counted.
+        candidates: samples that came back; of these `cut`, `unanswered`, `refused` and `uncompared` are the counts
+            of `Ends`, and `cut_at` is how long the longest of those that were cut is. None where nobody counted.
         error: set if the infrastructure, not the model, is why there is no answer. Such an outcome is left out of
             accuracy and of all means, and counted apart.
     """
@@ -98,6 +98,7 @@ class Outcome(Value, frozen=True):
     cut_at: int | None = None
     unanswered: int | None = None
     refused: int | None = None
+    uncompared: int | None = None
 
 
 class Row(Value, frozen=True):
@@ -120,7 +121,7 @@ class Row(Value, frozen=True):
             than noise (`tts.frontier`); never one that spent nothing.
         on_sequential_frontier, on_usd_frontier: the same for `sequential_tokens`, and for `usd` if every row knows it.
         ties: the strategies from which a row on the frontier of `tokens` is not distinguishable.
-        candidates, cut, unanswered, refused: as in `Outcome`, summed; cut_at: the most.
+        candidates, cut, unanswered, refused, uncompared: as in `Outcome`, summed; cut_at: the most.
     """
 
     cell: str
@@ -166,11 +167,13 @@ class Row(Value, frozen=True):
     cut_at: int | None = None
     unanswered: int | None = None
     refused: int | None = None
+    uncompared: int | None = None
 
     @property
     def ends(self) -> Ends:
         """How its samples ended, as far as known."""
-        return Ends(self.candidates, self.cut or 0, self.cut_at or 0, self.unanswered or 0, self.refused or 0)
+        counts = self.cut, self.cut_at, self.unanswered, self.refused, self.uncompared
+        return Ends(self.candidates, *(count or 0 for count in counts))
 
     @property
     def name(self) -> str:
@@ -289,6 +292,7 @@ def _row(members: Sequence[Outcome], graded: Mapping[str, Sequence[float]]) -> R
         cut_at=_over(max, [o.cut_at for o in members]),
         unanswered=_over(sum, [o.unanswered for o in members]),
         refused=_over(sum, [o.refused for o in members]),
+        uncompared=_over(sum, [o.uncompared for o in members]),
     )
 
 
@@ -363,7 +367,10 @@ def warnings_of(rows: Sequence[Row]) -> list[str]:
 
 def _sample_warnings(rows: Sequence[Row]) -> Iterator[str]:
     """Each note once, of the row that has the most such samples: rows share samples, so that a sum counts twice."""
-    counts: tuple[Callable[[Ends], int], ...] = (lambda e: e.cut, lambda e: e.refused, lambda e: e.unanswered)
+    counts: tuple[Callable[[Ends], int], ...] = (
+        *(lambda e: e.cut, lambda e: e.refused, lambda e: e.unanswered),
+        lambda e: e.uncompared,
+    )
     for i, count in enumerate(counts):
         noted = [row for row in rows if notes_on(row.ends)[i]]
         if noted:
@@ -371,18 +378,20 @@ def _sample_warnings(rows: Sequence[Row]) -> Iterator[str]:
             yield (f"{worst.name}: " if len(rows) > 1 else "") + notes_on(worst.ends)[i]
 
 
-def notes_on(ends: Ends) -> tuple[str, str, str]:
-    """On samples that were cut, that were refused, and without an answer for neither reason; "" where too few to matter
-    (below 5 %, but a refusal always does)."""
+def notes_on(ends: Ends) -> tuple[str, str, str, str]:
+    """On samples that were cut, that were refused, without an answer for neither reason, and with an answer that could
+    not be compared; "" where too few to matter (below 5 % of the first and the third kind)."""
     few, of = NOTED * ends.samples, f"of {ends.samples:,} samples"
     cut = f"{ends.cut:,} {of} were cut at {ends.cut_at:,} tokens: raise --max-tokens, unless the context ends there"
     refused = f"{ends.refused:,} {of} were refused by the model's content filter"
     silent = f"{ends.unanswered:,} {of} have no answer that could be read: let the prompt ask for one in \\boxed{{}}"
+    uncompared = f"{ends.uncompared:,} {of} have answers that could not be compared with the others: each votes alone"
     unexplained = ends.unanswered - ends.cut - ends.refused
     return (
         cut if ends.cut and ends.cut >= few else "",
         refused if ends.refused else "",
         silent if unexplained > 0 and unexplained >= few else "",
+        uncompared if ends.uncompared else "",
     )
 
 
@@ -507,13 +516,14 @@ _COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("cut", lambda r: shown_count(r.cut)),
     ("no answer", lambda r: shown_count(r.unanswered)),
     ("refused", lambda r: shown_count(r.refused)),
+    ("not compared", lambda r: shown_count(r.uncompared)),
     ("failed", lambda r: str(r.failed)),
     ("not graded", lambda r: str(r.ungraded)),
     ("errors", lambda r: str(r.errors)),
 )
 
 _ONLY_IF_KNOWN = ("decided p50 s", "p99 s", "makespan s", "late")  # columns of runs that keep times
-_ONLY_IF_ANY = ("cut", "no answer", "refused", "failed", "not graded")
+_ONLY_IF_ANY = ("cut", "no answer", "refused", "not compared", "failed", "not graded")
 
 _STYLE = """
 :root { color-scheme: light; }

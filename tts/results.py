@@ -66,7 +66,7 @@ class Solved(Value, frozen=True):
     @property
     def warnings(self) -> list[str]:
         """What there is to know of the samples besides the answer: how many were cut, refused, or have none."""
-        notes = [note for note in notes_on(Ends.of(self.candidates)) if note]
+        notes = [note for note in notes_on(Ends.of(self.candidates, self.result.uncompared)) if note]
         if self.result.failures:
             notes.append(f"{len(self.result.failures)} requests failed; the first: {self.result.failures[0].message}")
         return notes

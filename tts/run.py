@@ -262,6 +262,10 @@ class Run:
             return cast(T, event.value)
         raise _error_of(event)
 
+    def uncompared(self, answers: int) -> None:
+        """Note, for the result, how many answers of the latest vote could not be compared with the others."""
+        self._search.uncompared = answers
+
     def deadline(self, seconds: float) -> Deadline:
         """`async with run.deadline(5.0):` raises DeadlineExceeded after so many seconds of the run's clock, having
         cancelled what the block had started."""

@@ -111,6 +111,7 @@ class Search:
         self.scores: dict[str, list[Score]] = {}
         self.failures: list[ErrorInfo] = []
         self.exhausted = False
+        self.uncompared = 0
         self.done = False
         self._costs = costs
         self._verifiers = verifiers or {}
@@ -179,6 +180,7 @@ class Search:
             exhausted=self.exhausted,
             shortage=self._shortage(),
             failures=tuple(self.failures),
+            uncompared=self.uncompared,
             error=self._error,
         )
 

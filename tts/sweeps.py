@@ -208,6 +208,7 @@ def outcome_of(decided: Decided, cell: Cell, verdict: Verdict) -> Outcome:
         cut_at=None if ends is None else ends.cut_at,
         unanswered=None if ends is None else ends.unanswered,
         refused=None if ends is None else ends.refused,
+        uncompared=None if ends is None else ends.uncompared,
     )
 
 

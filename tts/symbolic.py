@@ -76,21 +76,25 @@ def classes(answers: list[str]) -> list[int]:
     An answer joins the first class whose representative (its first member) it is shown to equal. Not union-find:
     `equal` is neither symmetric nor transitive, so that the order is part of the definition. A comparison that takes
     more than `PAIR_LIMIT_S` of CPU time shows nothing, and the two answers keep classes of their own, as two spellings
-    do where nobody compares; so one such answer costs its limit once, and not everybody's votes.
+    do where nobody compares; so one such answer costs its limit once, and not everybody's votes. Such a class n has the
+    number -1-n.
     """
     numbers: dict[str, int] = {}
     representatives: list[str] = []
-    tractable: dict[str, bool] = {}
+    comparable: dict[str, bool] = {}
+    in_doubt: set[str] = set()
 
     def can_be_compared(answer: str) -> bool:
-        if answer not in tractable:
-            tractable[answer] = _comparer.equal(_PROBE, answer) is not None
-        return tractable[answer]
+        if answer not in comparable:
+            comparable[answer] = _comparer.equal(_PROBE, answer) is not None
+            in_doubt.update(() if comparable[answer] else (answer,))
+        return comparable[answer]
 
     def matches(representative: str, answer: str) -> bool:
         verdict = same(representative, answer)
         if verdict is None and can_be_compared(representative) and can_be_compared(answer):
             verdict = _comparer.equal(representative, answer)
+            in_doubt.update((answer,) if verdict is None else ())
         return bool(verdict)
 
     for answer in dict.fromkeys(map(normalise, answers)):
@@ -98,7 +102,8 @@ def classes(answers: list[str]) -> list[int]:
         numbers[answer] = next(found, len(representatives))
         if numbers[answer] == len(representatives):
             representatives.append(answer)
-    return [numbers[normalise(answer)] for answer in answers]
+    signed = [-1 - n if known in in_doubt else n for n, known in enumerate(representatives)]
+    return [signed[numbers[normalise(answer)]] for answer in answers]
 
 
 class _Comparer:

@@ -20,6 +20,7 @@ async def equated(run: Run, candidates: Sequence[Candidate], equivalence: Equiva
     Args:
         equivalence: `exact` leaves them as they are (they are normalised: 0.5 and 1/2 are one answer already); `math`
             also lets 1/\\sqrt{2} and \\sqrt{2}/2 vote together, in a worker where that takes algebra (extra `math`).
+            Answers that it cannot compare within its limit keep a class of their own; the result says how many.
     Raises: CallFailed, CallTimedOut.
     """
     ordered = in_order(candidates)
@@ -30,7 +31,9 @@ async def equated(run: Run, candidates: Sequence[Candidate], equivalence: Equiva
     if numbers is not None:
         return merged(ordered, numbers)
     limit_s = LEAST_S + AN_ANSWER_S * len(answers)
-    return merged(ordered, await run.call("tts.symbolic:classes", answers, timeout_s=limit_s))
+    found: list[int] = await run.call("tts.symbolic:classes", answers, timeout_s=limit_s)
+    run.uncompared(sum(number < 0 for number in found))
+    return merged(ordered, found)
 
 
 async def choose(

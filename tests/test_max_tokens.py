@@ -83,7 +83,7 @@ def test_small_budgets_work_as_they_always_did_and_too_small_ones_say_what_to_ch
     with FakeEngine(thinks(10)) as engine:
         solved = tts.solve("What is 3 + 4?", "majority_vote:n=8", budget="tokens=2k", base_url=engine.base_url)
         assert (solved.answer, len(solved.candidates), solved.exhausted) == ("7", 8, False)
-        with pytest.raises(BudgetTooSmall, match=r"lower --max-tokens \(now 512\)"):
+        with pytest.raises(BudgetTooSmall, match=r"lower max_tokens \(now 512\)"):
             tts.solve("What is 3 + 4?", "single", budget="tokens=500", base_url=engine.base_url)
 
 

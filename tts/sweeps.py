@@ -130,7 +130,7 @@ def check_budgets(
             if not ledger.fits(worst):
                 raise BudgetTooSmall(
                     f"a budget of {limits} cannot hold one sample of problem {problem.id}: {ledger.exhausted(worst)}; "
-                    f"raise it, or lower --max-tokens (now {sampling.token_limit:,})",
+                    f"raise it, or lower max_tokens (now {sampling.token_limit})",
                     limit=str(limits),
                     problem=problem.id,
                 )

@@ -118,7 +118,7 @@ def test_where_no_sample_has_an_answer_a_choice_by_score_is_what_the_estimators_
 
 def test_a_report_of_a_pool_without_answers_leaves_out_votes_and_races_and_says_why():
     found = study(Pool.of("programs", without_answers()))
-    assert {e.method for e in found.estimates} == {"coverage", "best_of(rm)"}
+    assert {e.method for e in found.estimates} == {"coverage", "best_of(rm) without scoring"}
     assert any(note.startswith("No votes and no races: no sample has an answer") for note in found.notes)
 
 

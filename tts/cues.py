@@ -17,14 +17,14 @@ _FILLERS = (
     r"|approximately|about|around|roughly|nearly|exactly|equal\sto|given\sby|found\sto\sbe|as\sfollows)\b,?){0,3}"
 )
 _ENGLISH = (
-    r"\banswers?\b(?:\s?\([^()\n]{0,40}\))?"
+    r"\bans(?:wers?\b|\b\.?)(?:\s?\([^()\n]{0,40}\))?"
     r"(?:\s(?:to|for|of|in|we|I|you|that|which)\s[^\n.:=]{0,60}?)?(?:,\s(?:then|therefore|thus),)?"
     rf"[ \t*_\"'`)\]]{{0,6}}(?P<verb>\b{_VERB}{_FILLERS})?(?(verb)[ \t*_]{{0,6}}:?|(?:=>|[:=：→⇒]))"
 )
 _OTHER = (
     r"(?:\b(?:Antwort|Lösung|Ergebnis|respuesta|solución|resultado|réponse|résultat|risposta|soluzione|risultato"
     r"|resposta|solução|antwoord|oplossing|svaret?|vastaus|odpowiedź|odpověď|răspunsul|răspuns|cevap|đáp\sán"
-    r"|jawaban(?:nya)?|ответ|відповідь|απάντηση)\b|정답|답|答案|答え|解答|回答|答|उत्तर|الجواب|الإجابة|תשובה)"
+    r"|jawaban(?:nya)?|ответ|відповідь|απάντηση)\b|정답|답|正确选项|答案|答え|解答|回答|答|उत्तर|الجواب|الإجابة|תשובה)"
     r"(?:[ \t*_]{0,3}[^\W\d_]{1,14}){0,2}?[ \t*_]{0,6}"
     r"(?:(?:\b(?:ist|lautet|es|est|è|é|is|är|er|on|to|je|este|là|adalah|равен|είναι)\b|是|为|為|は|는|은|है|هي|هو)"
     r"[ \t*_]{0,6}[:：]?|[:：=])"
@@ -46,9 +46,10 @@ CHOICE = re.compile(
     r"|\b(?i:correct|right|best|final|chosen|selected|my)\s(?i:option|choice|answer|alternative|selection|pick|letter)"
     rf"(?:\s(?:here|then))?[ \t*_]{{0,6}}(?:\b{_VERB}{_FILLERS}[ \t*_]{{0,6}}:?|[:：])\s?"
     r"|\b(?i:correct|conclusion|verdict|choice|option|selection|final)[ \t*_]{0,4}[:：]\s?"
-    r"|\b(?i:choose|pick|select|chose|picked|selected|choosing|selecting|go\swith|going\swith|opt\sfor|vote\sfor|mark)"
+    r"|\b(?i:choose|pick|select|chose|picked|selected|choosing|selecting|go\swith|going\swith|opt\sfor|vote\sfor|mark|only)"
     rf"\s{_LETTER_AHEAD}"
-    r"|\b(?i:corresponds\sto|matches(?:\swith)?|which\sis|that\sis|it\sis|it['’]s|that['’]s|must\sbe|leaves(?:\sus\swith)?"
+    r"|\b(?i:corresponds\sto|matches(?:\swith)?|which\sis|that\sis|it\sis|it['’]s|that['’]s|must\sbe|has\sto\sbe"
+    r"|leav(?:es|ing)(?:\sus\swith)?|(?:best|right|correct)\s(?:one\s)?is"
     rf"|points\sto|therefore|thus|hence|so|consequently),?\s(?:it\sis\s|it['’]s\s|only\s|just\s)?{_ENDING_LETTER_AHEAD}"
     rf"|(?:故选|应选|选择|选)[:： ]?{_LETTER_AHEAD}",
     re.MULTILINE,

@@ -49,7 +49,7 @@ _SENTENCE_END = re.compile(
 _FORMULA = re.compile(r"\\\(|\\\)|\\.|\$")
 _ASIDE = re.compile(
     r"\s\((?=[^()]*(?:[a-z]{2}|=))|[,;:]?\s(?:since|because|as\s(?:we|the|it|shown)|where|which|and\snot|not|but\snot|rather\sthan"
-    r"|instead\sof|so\s(?:we|the|that|it))\b|\s[\u2013\u2014]\s"
+    r"|instead\sof|so\s(?:we|the|that|it)|for\s(?:all|any|every|each|some))\b|\s[\u2013\u2014]\s"
 )
 _EXPLAINED = re.compile(r"[,;]\s(?:since|because|as|which|where|so|and\snot|not)\b")  # of an answer in words
 _IN_OTHER_WORDS = re.compile(
@@ -111,7 +111,7 @@ def _auto(text: str, _complete: bool) -> str | None:
 def _number(text: str, _complete: bool) -> str | None:
     for place in (_tagged(text), _boxed(text), _cued(text)):
         if place is not None and (number := _number_of(place[:_PLACE])):
-            return number
+            return normalise(number)
     return _normalised_or_none(_last_number(text))
 
 

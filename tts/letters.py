@@ -56,6 +56,8 @@ _WRONG = re.compile(
     r"(?:not|no|wrong|incorrect|false|nonsense|eliminated|impossible|invalid|out|cannot|can't|isn't|❌|✗|✘)(?![^\W_])",
     re.IGNORECASE,
 )
+_IS_WRONG = re.compile(r"\s(?:is|are|was)\s(?:also\s|clearly\s)?(?:not|wrong|incorrect|false|impossible)\b")
+_LAST_WORD = re.compile(r"\bis\s[(\[*_]{0,4}(?P<letter>[B-HJ-Z])[)\]*_.]{0,5}\s{0,9}\Z")
 _CIRCLED = {0x24B6 + i: chr(65 + i) for i in range(26)} | {0xFF21 + i: chr(65 + i) for i in range(26)}
 
 
@@ -88,6 +90,9 @@ def unstated_letter(text: str) -> str | None:
     listed = starts[: len(set(starts))] == [chr(65 + i) for i in range(len(set(starts)))]
     if starts and (len(set(starts)) == 1 or not listed):
         return starts[0]
+    ending = _LAST_WORD.search(text[-60:])
+    if ending:
+        return ending["letter"]
     last = None
     for match in _BRACKETED.finditer(text):
         if not _denied(text, match):
@@ -106,7 +111,7 @@ def _choice(text: str, start: int) -> str | None:
         return letter.upper() if small else None
     if letter in "AI" and not marked and not found["shut"] and _AFTER_AN_ARTICLE.match(text, end, end + 40):
         return None
-    return None if _ANOTHER.match(text, end, end + 40) else letter
+    return None if _ANOTHER.match(text, end, end + 40) or _IS_WRONG.match(text, end, end + 40) else letter
 
 
 def _in_its_sentence(text: str, start: int) -> str | None:

@@ -478,7 +478,7 @@ class Unprintable(Exception):
         SystemExit(3),
         asyncio.CancelledError(),
     ],
-    ids=lambda error: f"{type(error).__name__} {getattr(error, 'facts', '')}",
+    ids=["a number for usage", "no usage", "unprintable", "half a pair", "an object", "an exit", "a cancellation"],
 )
 def test_a_verifier_that_raises_anything_ends_as_failed_and_can_be_written_down(error: BaseException) -> None:
     told: list[Event] = []

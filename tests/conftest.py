@@ -11,10 +11,14 @@ from functools import cache
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 # Small matrices are slower on two threads than on one, and two processes run tests side by side. Read on its import.
 assert "numpy" not in sys.modules
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+settings.register_profile("any machine", deadline=None)  # a busy one fails no example
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")

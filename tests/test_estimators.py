@@ -326,3 +326,17 @@ def test_a_difference_is_taken_problem_by_problem():
     assert found.mean == pytest.approx(float(two.mean()[0] - one.mean()[0]))
     alone = two.interval(2)
     assert found.high - found.low < alone.high - alone.low
+
+
+def test_a_sample_that_was_cut_finishes_no_race_though_an_answer_was_read_from_it():
+    def race(finish):
+        cut = Sample("b", "m", "p", 0, "wrong", False, completion_tokens=10, finish_reason=finish)
+        whole = [Sample("b", "m", "p", i, "right", True, completion_tokens=10 * i + 10) for i in (1, 2)]
+        grid = Grid.of(Pool.of("x", [cut, *whole]))
+        return [curve(grid, [3]).accuracy[0, 0] for curve in (shortest, first_finishers_of_one)]
+
+    def first_finishers_of_one(grid, ks):
+        return first_finishers(grid, ks, 1)
+
+    assert race("stop") == [0.0, 0.0]
+    assert race("length") == [1.0, 1.0]

@@ -319,6 +319,28 @@ def test_a_file_system_that_cannot_sync_folders_and_a_folder_that_cannot_be_list
     assert len(list(read_records(started(tmp_path / "b")))) == 4
 
 
+def test_a_write_that_did_not_reach_the_disk_is_an_error_of_the_next_write_and_of_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = threading.Event()
+
+    def full(descriptor: int) -> None:
+        broken.set()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    journal = Journal(tmp_path, CONFIG)
+    monkeypatch.setattr(os, "fsync", full)
+    journal.write(OPENED[:1])
+    assert broken.wait(60)
+    assert journal._syncer is not None
+    journal._syncer.join()  # it ends with its first error
+    with pytest.raises(StorageFull):
+        journal.write(OPENED[1:])
+    assert list(read_records(journal.path))[1:] == OPENED[:1]
+    with pytest.raises(StorageFull):
+        journal.close()
+
+
 def test_a_folder_that_cannot_be_brought_to_the_disk_is_an_error_that_names_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

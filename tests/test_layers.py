@@ -13,7 +13,7 @@ PURE = [
         "types", "errors", "actions", "answers", "blocks", "cues", "extract", "letters", "normalise", "typography",
         "budget", "kernel", "outcome", "protocols", "search", "run", "journal",
         "conductor", "selectors", "votes", "sweeps", "sse", "wire", "partial", "bins", "revisions", "solveverify",
-        "latency", "chooser", "allocation", "intervals", "frontier",
+        "latency", "chooser", "allocation", "intervals", "frontier", "sampling", "prefill",
     )
 ]  # fmt: skip
 PURE += sorted((ROOT / "tts" / "allocators").glob("*.py"))
@@ -57,7 +57,7 @@ def test_the_pure_files_import_nothing_that_does_input_or_output(path: Path) -> 
 def test_strategies_import_the_core_only(path: Path) -> None:
     ours = {m for m in imports(path) if m.startswith("tts")}
     allowed = {"tts.run", "tts.votes", "tts.types", "tts.selectors", "tts.errors", "tts.answers", "tts.bins", "tts"}
-    allowed |= {"tts.revisions"}
+    allowed |= {"tts.revisions", "tts.sampling"}
     assert ours <= allowed
     assert not top(imports(path)) & IO
 

@@ -7,6 +7,8 @@ never by `sympify` or `parse_expr`, which execute what they read.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import logging
 import os
 import re
@@ -123,15 +125,22 @@ class _Comparer:
         """`equal`; None if the pair used up its CPU time, or brought the child down."""
         if not self._child:
             self._start()
-        self._pairs.write(msgspec.json.encode((reference, answer)) + b"\n")
-        verdict = self._verdicts.readline()
+        verdict = b""
+        with contextlib.suppress(BrokenPipeError):  # the child was ended from outside
+            self._pairs.write(msgspec.json.encode((reference, answer)) + b"\n")
+            verdict = self._verdicts.readline()
         if verdict:
             return verdict == b"equal\n"
-        self._pairs.close()
-        self._verdicts.close()
-        os.waitpid(self._child, 0)
-        self._child = 0
+        self.close()
         return None
+
+    def close(self) -> None:
+        """End the child, if there is one."""
+        if self._child:
+            self._pairs.close()
+            self._verdicts.close()
+            os.waitpid(self._child, 0)
+            self._child = 0
 
     def _start(self) -> None:
         read_pairs, write_pairs = os.pipe()
@@ -161,3 +170,4 @@ def _compare(pairs: int, verdicts: int) -> None:
 
 
 _comparer = _Comparer()
+atexit.register(_comparer.close)

@@ -81,10 +81,12 @@ def planned(grid: Grid, deadline_s: float = math.inf) -> list[Plan]:
 
 def row(label: str, pair: Pair) -> str:
     vote, race, gap = pair.vote, pair.race, pair.gap
+    same = race._replace(curve=vote.curve) == vote
+    bounds = f"[{100 * (gap.low or 0):+.1f}, {100 * (gap.high or 0):+.1f}]"
+    apart = "it is the vote" if same else f"{100 * gap.mean:+.1f} {bounds}"
     return (
         f"| {label} | {100 * vote.curve.mean()[0]:.1f} | {vote.seconds:.0f} | {race.k} of {race.n} "
-        f"| {100 * race.curve.mean()[0]:.1f} | {100 * gap.mean:+.1f} [{100 * (gap.low or 0):+.1f}, "
-        f"{100 * (gap.high or 0):+.1f}] | {race.seconds:.0f} | {race.seconds / vote.seconds:.2f} "
+        f"| {100 * race.curve.mean()[0]:.1f} | {apart} | {race.seconds:.0f} | {race.seconds / vote.seconds:.2f} "
         f"| {race.tokens / vote.tokens:.2f} | {100 * race.in_time:.0f} |"
     )
 

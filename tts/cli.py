@@ -311,16 +311,21 @@ def plan(
     problems: Annotated[
         str | None, typer.Argument(help="As for `tts sweep`: a pilot is drawn from them. None with --history.")
     ] = None,
-    budget: Annotated[str, typer.Option("--budget", "-b", help="For everything together: tokens=200k, usd=3.")] = "",
+    budget: Annotated[
+        str,
+        typer.Option("--run-budget", "--budget", "-b", help="Budget of pilot and run together: tokens=200k, usd=3."),
+    ] = "",
     strategy: Annotated[
-        list[str] | None, typer.Option("--strategy", "-s", help="NAME:n=none,...; repeat it for several.")
+        list[str] | None, typer.Option("--strategy", "-s", help="Strategy NAME:n=none,... Repeatable.")
     ] = None,
     allocator: Allocators = None,
-    pilot: Annotated[int, typer.Option("--pilot", help="Samples of each problem to begin with.")] = 4,
-    history: Annotated[Path | None, typer.Option("--history", help="A pool of earlier samples, no pilot.")] = None,
+    pilot: Annotated[int, typer.Option("--pilot", help="Samples of each problem in the pilot.")] = 4,
+    history: Annotated[
+        Path | None, typer.Option("--history", help="Pool of earlier samples in place of a pilot.")
+    ] = None,
     verifier_tokens: VerifierTokens = None,
-    draws: Annotated[int, typer.Option("--draws", help="How many benchmarks to imagine.")] = 20,
-    seed: Annotated[int, typer.Option("--seed")] = 0,
+    draws: Annotated[int, typer.Option("--draws", help="Number of benchmarks to imagine.")] = 20,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the pilot and of what is imagined.")] = 0,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the pilot; repeat the command to resume.")] = Path(
         "runs/plan"
     ),
@@ -407,6 +412,13 @@ def plan(
         f"\\[{100 * tenth.low:+.1f}, {100 * tenth.high:+.1f}]",
         highlight=False,
     )
+    first, gain = found.forecasts[0], found.gain
+    better = (
+        f"nothing is clearly better than {first.label}"
+        if found.recommended.label == first.label
+        else f"over {first.label}: {100 * gain.mean:+.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
+    )
+    shown.print(better, highlight=False, markup=False, soft_wrap=True)
     shown.print(f"recommended: {found.advice}", highlight=False, markup=False, soft_wrap=True)
 
 

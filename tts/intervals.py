@@ -103,7 +103,7 @@ def unbounded_mean(values_by_unit: Mapping[str, Sequence[float]], *, level: floa
     if n == 1:
         return Interval(mean, None, None, 1)
     error = sqrt(fsum((x - mean) ** 2 for x in means) / (n - 1) / n)
-    reach = _student(level, n - 1) * error
+    reach = student_quantile(level, n - 1) * error
     return Interval(mean, mean - reach, mean + reach, n)
 
 
@@ -118,7 +118,7 @@ def _quantile(level: float) -> float:
     return NormalDist().inv_cdf((1 + level) / 2)
 
 
-def _student(level: float, freedom: float) -> float:
+def student_quantile(level: float, freedom: float) -> float:
     """The quantile of Student's t: Abramowitz & Stegun 1964, 26.7.5; at 95 % it is 0.1 % low of 3 degrees of freedom,
     1 % of 2 and 11 % of 1."""
     z = _quantile(level)
@@ -154,7 +154,7 @@ def _interval(
     middle = share * mean + (1 - share) * (low + high) / 2
     spread = share * (variance + (mean - middle) ** 2)
     spread += (1 - share) * ((low - middle) ** 2 + (high - middle) ** 2) / 2
-    reach = _student(level, alike + added - 1) * sqrt(spread / (alike + added))
+    reach = student_quantile(level, alike + added - 1) * sqrt(spread / (alike + added))
     return Interval(mean, max(low, middle - reach), min(high, middle + reach), len(values))
 
 

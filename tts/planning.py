@@ -12,6 +12,7 @@ import numpy as np
 from tts.api import asweep, run_sync
 from tts.budget import Limits
 from tts.errors import BudgetTooSmall, InvalidParameter, StorageFull
+from tts.intervals import student_quantile
 from tts.pool import Pool
 from tts.poolbuild import build_pool
 from tts.poolfile import read_pool
@@ -37,16 +38,19 @@ PRICES = ("price_in", "price_out", "prices", "model_config")
 
 
 class Spread(Value, frozen=True):
-    """A mean over imagined benchmarks, with the interval in which 95 % of them lie."""
+    """A mean over imagined benchmarks, with the interval in which another one lies with 95 % (a prediction interval of
+    Student's t: quantiles of so few draws would be too narrow)."""
 
     mean: float
     low: float
     high: float
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
-        low, high = np.quantile(values, [0.025, 0.975])
-        return cls(float(np.mean(values)), float(low), float(high))
+    def of(cls, values: Sequence[float], least: float = 0.0) -> Spread:
+        """Args: values: at least two, from `least` to 1."""
+        mean, count = float(np.mean(values)), len(values)
+        half = student_quantile(0.95, count - 1) * float(np.std(values, ddof=1)) * (1 + 1 / count) ** 0.5
+        return cls(mean, max(least, mean - half), min(1.0, mean + half))
 
 
 class Forecast(Value, frozen=True):
@@ -67,6 +71,11 @@ class Forecast(Value, frozen=True):
     tokens: float
     unpriced: float = 0.0
 
+    @property
+    def label(self) -> str:
+        """Strategy and allocator."""
+        return f"{self.strategy} by {self.allocator or 'equal'}"
+
 
 class Plan(Value, frozen=True):
     """What was predicted.
@@ -74,7 +83,9 @@ class Plan(Value, frozen=True):
     Args:
         measure: `accuracy`; or, where problems have no reference answers, `agreement` with an endless vote.
         forecasts: by strategy, allocator and part of the budget.
-        recommended: the best at the whole budget; of equals, the one that spends least.
+        recommended: the best at the whole budget of those that beat the first strategy with the first allocator by
+            more than twice the standard error over imagined benchmarks; else that first one.
+        gain: of the recommended over that first one.
         next_tenth: what 10 % more budget would add to it.
         pilot: what the pilot cost; left: the budget that remains.
         samples: of a problem in the pilot, at the least; problems: how many.
@@ -84,6 +95,7 @@ class Plan(Value, frozen=True):
     forecasts: Sequence[Forecast]
     recommended: Forecast
     next_tenth: Spread
+    gain: Spread
     pilot: Cost
     left: str
     samples: int
@@ -256,18 +268,34 @@ def foresee(
         )
         for (s, a, f), values in rights.items()
     ]
-    best = max((f for f in forecasts if f.fraction == 1.0), key=lambda f: (round(f.accuracy.mean, 4), -f.tokens))
+    best, gains = _recommended([f for f in forecasts if f.fraction == 1.0], rights)
     more, now = (np.array(rights[best.strategy, best.allocator, fraction]) for fraction in (1.1, 1.0))
     return Plan(
         measure="accuracy" if posterior.graded else "agreement",
         forecasts=forecasts,
         recommended=best,
-        next_tenth=Spread.of(list(more - now)),
+        next_tenth=Spread.of(list(more - now), least=-1.0),
+        gain=Spread.of(gains, least=-1.0),
         pilot=Cost(),
         left=str(budget),
         samples=min(posterior.counts.values()),
         problems=problems,
     )
+
+
+def _recommended(
+    whole: Sequence[Forecast], rights: Mapping[tuple[str, str, float], list[float]]
+) -> tuple[Forecast, list[float]]:
+    """The best of those that are clearly better than the first, and its gain by imagined benchmark: the highest of many
+    means is the first one's equal as often as not."""
+
+    def gains(f: Forecast) -> list[float]:
+        first = rights[whole[0].strategy, whole[0].allocator, 1.0]
+        return [own - other for own, other in zip(rights[f.strategy, f.allocator, 1.0], first, strict=True)]
+
+    clear = [f for f in whole if np.mean(gains(f)) > 2 * np.std(gains(f), ddof=1) / len(gains(f)) ** 0.5]
+    best = max([whole[0], *clear], key=lambda f: (round(f.accuracy.mean, 4), -f.tokens))
+    return best, gains(best)
 
 
 def _write(folder: Path, planned: Plan) -> None:

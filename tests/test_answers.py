@@ -198,17 +198,27 @@ def test_plain_answers_are_numbers_choices_and_words():
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.text(max_size=40) | latexish, latexish)
-def test_nothing_raises_and_normalising_twice_changes_nothing(a, b):
+@given(st.text(max_size=40) | latexish, latexish, st.booleans())
+def test_nothing_raises_and_normalising_twice_changes_nothing(a, b, complete):
     once = normalise(a)
     assert normalise(once) == once
     for answer_format in FORMATS:
-        answer = extract(a, answer_format)
+        answer = extract(a, answer_format, complete=complete)
         assert answer is None or answer
         if answer is not None and answer_format not in ("line", "text"):
             assert normalise(answer) == answer
     assert same(a, b) == same(b, a)
     assert same(a, once) is bool(once)
+
+
+@pytest.mark.parametrize(
+    "text", ["The answer is 42 apples", r"so \boxed{042", "Answer: $42$ in all, be", "Antwort: 42"]
+)
+def test_a_text_that_was_cut_has_the_answer_that_it_states_and_no_other(text):
+    assert extract(text, complete=False) == (None if "boxed" in text else "42")
+    assert extract(text, "number", complete=False) == (None if "boxed" in text else "42")
+    assert extract("12 and then 42", complete=False) is None
+    assert extract("the answer is unclear, maybe 3 or", "letter", complete=False) is None
 
 
 @given(st.integers(), st.integers(1, 10**6))

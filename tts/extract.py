@@ -93,10 +93,11 @@ def extract(text: str, answer_format: AnswerFormat = "auto", *, complete: bool =
     visible = _without_thinking(text)
     if visible is None:
         return None
-    if complete or answer_format in ("boxed", "letter"):
-        return _READERS[answer_format](visible, complete)
-    stated = _tagged(visible) or _boxed(visible) or _cued(visible)
-    return stated if answer_format == "auto" or stated is None else _READERS[answer_format](visible, complete)
+    if not complete and answer_format not in ("boxed", "letter"):  # these find nothing else
+        stated = _tagged(visible) or _boxed(visible) or _cued(visible)
+        if not stated:
+            return None
+    return _READERS[answer_format](visible, complete)
 
 
 def _auto(text: str, _complete: bool) -> str | None:
@@ -108,11 +109,11 @@ def _auto(text: str, _complete: bool) -> str | None:
     return _normalised_or_none(_last_number(text) if place is None else place)
 
 
-def _number(text: str, _complete: bool) -> str | None:
+def _number(text: str, complete: bool) -> str | None:
     for place in (_tagged(text), _boxed(text), _cued(text)):
         if place is not None and (number := _number_of(place[:_PLACE])):
             return normalise(number)
-    return _normalised_or_none(_last_number(text))
+    return _normalised_or_none(_last_number(text)) if complete else None
 
 
 def _letter(text: str, complete: bool) -> str | None:

@@ -15,7 +15,6 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from tts.consensus import dual_agreement
 from tts.estimators import Grid, coverage, majority, shorter_wins, shortest
 from tts.judging import Verdict, summary
 from tts.laws import fit_single_p, held_out, observed
-from tts.pool import UNKNOWN, Pool, Words
+from tts.pool import Pool
 from tts.poolimport import import_pool
 from tts.replays import choose, replay
 
@@ -93,13 +92,6 @@ def pool_of(pools: Path, name: str) -> Pool:
 # --- votes, races and stopping rules: replayed, and estimated
 
 
-def unanswered_voting(pool: Pool) -> Pool:
-    """Samples without an answer as a class of their own: how the published table counts them, and ours never do."""
-    codes = pool.answer.codes
-    none = np.where(codes == UNKNOWN, len(pool.answer.table), codes).astype(np.int32)
-    return replace(pool, answer=Words(none, (*pool.answer.table, "(no answer)")))
-
-
 def voted(pool: Pool, seeds: int) -> tuple[list[float], list[float]]:
     """As in `VOTES`, from replays; and the first six from the estimators."""
     rows = replay(pool, STRATEGIES, seeds=seeds).rows
@@ -134,7 +126,7 @@ def votes(pools: Path) -> str:
     for (name, model), published in VOTES.items():
         pool = choose(pool_of(pools, name), None, model)
         seeds = SEEDS[name]
-        theirs, estimated_theirs = voted(unanswered_voting(pool), seeds)
+        theirs, estimated_theirs = voted(pool.counting("vote"), seeds)
         ours = estimated(pool)
         lines.append(f"| {name} {model} | published | " + " | ".join(f"{v:.1f}" for v in published) + " |")
         lines.append("| | replayed | " + " | ".join(f"{v:.1f}" for v in theirs) + " |")

@@ -712,3 +712,25 @@ def test_a_hanging_answer_is_killed_and_its_problem_named(monkeypatch: pytest.Mo
 def test_an_unknown_equivalence_is_refused() -> None:
     with pytest.raises(BadPool, match="unknown equivalence 'maths': it is exact or math"):
         asyncio.run(equated(Pool.of("x", asked(("p", "1"))), "maths"))
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"sample_id": 3.0, "problem_id": 7.0, "correct": 1.0, "completion_tokens": 12.0}, ("7", True, 12)),
+        ({"correct": math.nan, "completion_tokens": math.nan, "answer": math.nan}, ("p", None, None)),
+    ],
+)
+def test_rows_of_a_data_frame_mean_what_they_say(tmp_path: Path, row: dict[str, Any], expected: Any) -> None:
+    base = {"benchmark": "b", "model": "m", "problem_id": "p", "sample_id": 0, "answer": "4"}
+    (tmp_path / "x.jsonl").write_bytes(b"\xef\xbb\xbf" + json.dumps(base | row).encode() + b"\r\n")
+    found = only(import_pool([tmp_path / "x.jsonl"]))
+    assert (found.problem_id, found.correct, found.completion_tokens) == expected
+
+
+@pytest.mark.parametrize("tokens", [-1, 2**31, 2**64, "many"])
+def test_a_number_of_tokens_that_cannot_be_is_named_with_its_line(tmp_path: Path, tokens: Any) -> None:
+    base = {"benchmark": "b", "model": "m", "problem_id": "p", "sample_id": 0, "completion_tokens": tokens}
+    (tmp_path / "x.jsonl").write_text(json.dumps(base))
+    with pytest.raises(BadPool, match="line 1"):
+        import_pool([tmp_path / "x.jsonl"])

@@ -431,7 +431,7 @@ def _first_or_vote(grid: Grid, keys: Floats, sizes: Ints) -> tuple[Floats, Float
     first = rest.correct.sum(axis=1) / np.maximum(rest.counts, 1)  # stands where none of them can vote
     vote, noise = np.repeat(first[:, None], len(sizes), axis=1), np.zeros(accuracy.shape)
     if (rest.classes >= 0).any():
-        voted = (rest.classes >= 0).any(axis=1)[:, None]
+        voted = (rest.classes >= 0).any(axis=1, keepdims=True)
         by_vote, spread = _voted(rest, sizes, None, DRAWS, 0)
         vote, noise = np.where(voted, by_vote, vote), np.where(voted, spread, 0.0)
     return accuracy + nobody * vote, nobody * noise

@@ -25,6 +25,9 @@ Allocators = Annotated[
 Report = Annotated[
     bool, typer.Option("--report/--no-report", help="Report in the folder: page, pictures, CSV and JSON.")
 ]
+GradedOnly = Annotated[
+    bool, typer.Option("--graded-only", help="Samples without a verdict are left out; failures stay failures.")
+]
 Counting = Annotated[
     str,
     typer.Option("--unanswered", help="Samples without an answer abstain, or vote as a class that can win."),
@@ -69,7 +72,7 @@ def import_(
         list[str] | None, typer.Option("--score", help="A field of `meta` (or a metric) that is a score. Repeatable.")
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="What the pool is called in reports.")] = None,
-    graded_only: Annotated[bool, typer.Option("--graded-only", help="Leave out samples without a verdict.")] = False,
+    graded_only: GradedOnly = False,
     equivalence: Annotated[
         str, typer.Option("--equivalence", help="exact; math lets 1/\\sqrt{2} and \\sqrt{2}/2 vote together.")
     ] = "exact",
@@ -117,6 +120,7 @@ def report(
     price_out: Annotated[float | None, typer.Option("--price-out", help="USD per million generated tokens.")] = None,
     verifier_tokens: VerifierTokens = None,
     unanswered: Counting = "abstain",
+    graded_only: GradedOnly = False,
     seed: Annotated[int, typer.Option("--seed", help="Seed of random subsets and resampling.")] = 0,
     json: Json = False,
 ) -> None:
@@ -126,7 +130,7 @@ def report(
     from tts.poolreport import facts_of, table_of, write_findings
     from tts.poolstudy import study
 
-    pool = read_pool(file)
+    pool = read_pool(file).graded() if graded_only else read_pool(file)
     prices = {"price_in": price_in, "price_out": price_out}
     found = study(
         pool,

@@ -5,6 +5,7 @@ does not say stays unknown.
 from __future__ import annotations
 
 import asyncio
+import math
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -150,9 +151,21 @@ class _Row(Value, frozen=True):
 def _jsonl(path: Path, scores: Sequence[str]) -> Iterator[Sample]:
     for line, row in rows_of(path):
         try:
-            yield _jsonl_sample(msgspec.convert(row, _Row), scores)
+            yield _jsonl_sample(msgspec.convert(_as_pandas_meant(row), _Row), scores)
         except (TypeError, ValueError, OverflowError) as error:  # msgspec's own is a ValueError
             raise BadPool(f"{path}, line {line}: {error}", path=str(path), line=line) from None
+
+
+def _as_pandas_meant(row: Any) -> Any:
+    """A row of a data frame: NaN stands for null, and whole numbers beside one are floats."""
+    if not isinstance(row, dict):
+        return row
+    plain = {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
+    for name in ("problem_id", "sample_id", "correct", "completion_tokens"):
+        value = plain.get(name)
+        if isinstance(value, float) and value.is_integer():
+            plain[name] = int(value)
+    return plain
 
 
 def _jsonl_sample(found: _Row, scores: Sequence[str]) -> Sample:

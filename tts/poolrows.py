@@ -26,14 +26,18 @@ def rows_of(path: Path) -> Iterator[tuple[int, Any]]:
             packed = raw.peek(2)[:2] == b"\x1f\x8b"  # gzip's magic number, whatever the file is called
             with gzip.GzipFile(fileobj=raw) if packed else raw as lines:
                 for number, line in enumerate(lines, 1):
-                    if line.strip():
-                        yield number, decoded(line)
+                    plain = line.removeprefix(_BOM) if number == 1 else line
+                    if plain.strip():
+                        yield number, decoded(plain)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise BadPool(f"{path} is a damaged gzip file: {error}", path=str(path)) from None
     except OSError as error:
         raise BadPool(f"cannot read {path}: {error.strerror or error}", path=str(path)) from None
     except ValueError as error:
         raise BadPool(f"{path}, line {number}: it is not JSON: {error}", path=str(path), line=number) from None
+
+
+_BOM = b"\xef\xbb\xbf"  # Windows' mark of UTF-8
 
 
 def decoded(line: bytes) -> Any:
@@ -99,7 +103,13 @@ def text_of(turn: Mapping[str, Any]) -> str | None:
 
 
 def count_of(value: Any) -> int | None:
-    return None if value is None else int(value)
+    """A number of tokens. Raises: ValueError for one that cannot be, or that a pool cannot hold."""
+    if value is None:
+        return None
+    count = int(value)
+    if not 0 <= count < 2**31:
+        raise ValueError(f"a number of tokens must be from 0 to 2^31 - 1, but got {count}")
+    return count
 
 
 def finish_of(reason: Any) -> FinishReason | None:

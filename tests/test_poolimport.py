@@ -734,3 +734,9 @@ def test_a_number_of_tokens_that_cannot_be_is_named_with_its_line(tmp_path: Path
     (tmp_path / "x.jsonl").write_text(json.dumps(base))
     with pytest.raises(BadPool, match="line 1"):
         import_pool([tmp_path / "x.jsonl"])
+
+
+def test_a_line_that_is_nested_without_end_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text('{"meta": ' + '{"a": ' * 5000 + "1" + "}" * 5001)
+    with pytest.raises(BadPool, match="line 1: it is not JSON: it is nested too deeply"):
+        import_pool([tmp_path / "x.jsonl"])

@@ -33,8 +33,9 @@ def rows_of(path: Path) -> Iterator[tuple[int, Any]]:
         raise BadPool(f"{path} is a damaged gzip file: {error}", path=str(path)) from None
     except OSError as error:
         raise BadPool(f"cannot read {path}: {error.strerror or error}", path=str(path)) from None
-    except ValueError as error:
-        raise BadPool(f"{path}, line {number}: it is not JSON: {error}", path=str(path), line=number) from None
+    except (ValueError, RecursionError) as error:
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise BadPool(f"{path}, line {number}: it is not JSON: {why}", path=str(path), line=number) from None
 
 
 _BOM = b"\xef\xbb\xbf"  # Windows' mark of UTF-8

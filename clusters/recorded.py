@@ -318,14 +318,14 @@ class RecordedCluster(SimulatedCluster):
     def row_of(self, candidate: str) -> int:
         """Which of the pool's rows a candidate of an open search is."""
         search = candidate.rpartition("/")[0]
-        return self._recordings.start(search.rpartition("/")[2]) + self._drawn[search][candidate]
+        return self._recordings.start(_problem_of(search)) + self._drawn[search][candidate]
 
     def is_whole(self, candidate: Candidate) -> bool:
         """Whether all that was recorded of this candidate of an open search came, rather than a part of it."""
         search = candidate.id.rpartition("/")[0]
         usage = candidate.completion.usage
         drawn = self._drawn[search][candidate.id]
-        return self._recordings.whole(search.rpartition("/")[2], drawn, usage.completion_tokens)
+        return self._recordings.whole(_problem_of(search), drawn, usage.completion_tokens)
 
     def forget(self, search: str) -> None:
         """The search has closed."""
@@ -339,7 +339,7 @@ class RecordedCluster(SimulatedCluster):
         if not isinstance(action, Generate):
             return super()._outcome(action)
         search = action.id.rpartition("/")[0]
-        problem_id = search.rpartition("/")[2]
+        problem_id = _problem_of(search)
         self._check(action, problem_id)
         seconds, outcome = self._recordings.of(problem_id)[self._draw(action.id, search, problem_id)]
         if isinstance(outcome, PoolLacks):
@@ -411,6 +411,11 @@ class _Nobody(World):
 
     def complete(self, request: Request) -> tuple[float, Completion | TTSError]:
         raise CapabilityMissing("a replay has no model to ask")
+
+
+def _problem_of(search: str) -> str:
+    """The problem of a search: a cell's id has no slash, while a problem's may."""
+    return search.partition("/")[2]
 
 
 def permutation(seed: int, problem_id: str, n: int) -> list[int]:

@@ -406,3 +406,10 @@ def test_the_strategies_and_the_estimators_agree(seed):
         assert abs(row.tokens - curve.tokens.mean()) < 5 * noise, row.cell
         noise = standard_error(o.sequential_tokens for o in outcomes)
         assert abs(row.sequential_tokens - curve.sequential.mean()) < 5 * noise, row.cell
+
+
+@pytest.mark.parametrize("run_budget", ["", "samples=1k"])
+def test_the_id_of_a_problem_may_hold_slashes(run_budget):
+    rows = [Sample("b", "m", f"Set/{p}/x", i, "1", p > 0, completion_tokens=5) for p in range(2) for i in range(3)]
+    found = replay(Pool.of("x", rows), "majority_vote:n=3", run_budget=run_budget, report=False)
+    assert {o.problem_id: o.correct for o in found.outcomes} == {"Set/0/x": False, "Set/1/x": True}

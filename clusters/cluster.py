@@ -10,9 +10,8 @@ import contextlib
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from random import Random
 
-from tts.actions import Action, Cancel, Cancelled, Event, Failed, Generate, Progressed
+from tts.actions import Action, Cancelled, Event, Failed, Progressed
 from tts.conductor import Conductor, OnResult, Step, ignore
 from tts.errors import EndpointError, RunError, TTSError
 from tts.protocols import Verifier
@@ -128,7 +127,7 @@ class Cluster(ABC):
     def _do(self, step: Step, journal: Journal | NoJournal, on_result: OnResult) -> None:
         journal.write(step.records)
         if step.actions:
-            self._carry_out(races_shuffled(step.actions))
+            self._carry_out(step.actions)
         for result, decided in step.results:
             on_result(result, decided)
 
@@ -174,28 +173,6 @@ class Cluster(ABC):
         journal.write(step.records)
         for result, decided in step.results:
             on_result(result, decided)
-
-
-def races_shuffled(actions: Sequence[Action]) -> Sequence[Action]:
-    """The actions, with the samples of each race in another order among themselves: which is a function of their ids.
-
-    Whoever is sent first has a head start, of microseconds or of a place in a queue. Where lengths are equal that would
-    decide, and the first sample of every race would win. None changes places across a `Cancel`, which may be its own.
-    """
-    races: dict[tuple[str, int], list[int]] = {}
-    cancels = 0
-    for place, action in enumerate(actions):
-        if isinstance(action, Cancel):
-            cancels += 1
-        elif isinstance(action, Generate) and action.share is None:
-            races.setdefault((action.id.rpartition("/")[0], cancels), []).append(place)
-    shuffled = list(actions)
-    for places in races.values():
-        others = places.copy()
-        Random(actions[places[0]].id).shuffle(others)
-        for place, other in zip(places, others, strict=True):
-            shuffled[place] = actions[other]
-    return shuffled
 
 
 class Site(ABC):

@@ -143,7 +143,6 @@ class Executor:
         started_s = time.monotonic()
         match action:
             case Generate():
-                # What may not be shared is a race: there, who is first must not depend on who leads.
                 completion = await self._complete(action.id, action.request, partial, race=action.share is None)
                 return Finished(action.id, 0.0, completion)
             case Verify(request=Request() as request):

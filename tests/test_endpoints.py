@@ -19,7 +19,7 @@ from tts.actions import Request
 from tts.endpoints import EndpointPool, has_far_more
 from tts.openai import OpenAIClient
 from tts.partial import Partial
-from tts.prefill import ENOUGH, LONG_PROMPT, FirstTokenTimes
+from tts.prefill import ENOUGH, GAIN, LONG_PROMPT, FirstTokenTimes
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Misbehaviour, Reply
 from tts.types import Completion, Message, Sampling, Usage
@@ -106,8 +106,7 @@ def long_prompt(number: int) -> str:
 def test_where_waiting_pays_one_sibling_leads_but_never_in_a_race_and_nobody_waits_for_ever(
     race: bool, longest_s: float, sent: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(FirstTokenTimes, "known", lambda self, tokens: tokens >= LONG_PROMPT)
-    monkeypatch.setattr(FirstTokenTimes, "longest_wait_s", lambda self, tokens, siblings: longest_s)
+    monkeypatch.setattr(FirstTokenTimes, "longest_wait_s", lambda self, tokens: longest_s)
 
     async def main() -> None:
         async with pool([engine.base_url], max_concurrency=9) as endpoints:
@@ -126,8 +125,7 @@ def test_where_waiting_pays_one_sibling_leads_but_never_in_a_race_and_nobody_wai
 
 
 def test_followers_leave_at_the_leaders_first_token_and_hold_no_slot_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(FirstTokenTimes, "known", lambda self, tokens: tokens >= LONG_PROMPT)
-    monkeypatch.setattr(FirstTokenTimes, "longest_wait_s", lambda self, tokens, siblings: 3600.0)
+    monkeypatch.setattr(FirstTokenTimes, "longest_wait_s", lambda self, tokens: 3600.0)
     with FakeEngine(lambda body: SLOW) as engine:
         requests = [ask(long_prompt(99), seed=seed) for seed in range(8)]
         done = run([engine.base_url], [*requests, ask("7 + 1")], max_concurrency=2)
@@ -135,36 +133,53 @@ def test_followers_leave_at_the_leaders_first_token_and_hold_no_slot_before(monk
     assert sum(completion.usage.cached_tokens > 0 for completion in done) == 7
 
 
-def test_first_tokens_are_measured_for_long_prompts_that_are_new_and_that_are_in_the_cache() -> None:
+def test_first_tokens_are_measured_by_whether_their_prompt_was_new_being_computed_or_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    noted: list[tuple[bool, str]] = []
+    monkeypatch.setattr(
+        FirstTokenTimes, "note", lambda self, tokens, seconds, sent: noted.append((tokens > 1000, sent))
+    )
+
     async def main() -> None:
         async with pool([engine.base_url]) as endpoints:
-            times = endpoints._own[0].first_tokens
-            for number in range(ENOUGH):
-                assert not times.known(LONG_PROMPT)
-                for seed in range(2):
-                    await endpoints.complete(ask(long_prompt(number), seed=seed), Partial())
-                    await endpoints.complete(ask(f"{number} + 2", seed=seed), Partial())
-            assert times.known(LONG_PROMPT) and not times.known(LONG_PROMPT - 1)
+            for prompt in (long_prompt(1), "7 + 1"):
+                both = [endpoints.complete(ask(prompt, seed=seed), Partial()) for seed in range(2)]
+                await asyncio.gather(*both)
+                await endpoints.complete(ask(prompt, seed=9), Partial())
 
-    with FakeEngine(lambda _: FIVE) as engine:
+    with FakeEngine(lambda _: SLOW) as engine:
         asyncio.run(main())
+    assert sorted(noted) == sorted((long, sent) for long in (True, False) for sent in ("first", "beside", "after"))
 
 
-def test_whether_waiting_pays_is_the_time_of_computing_the_prompt_for_all_siblings_against_the_wait() -> None:
+def timed(first_s: float, beside_s: float, after_s: float) -> FirstTokenTimes:
     times = FirstTokenTimes()
     for _ in range(ENOUGH):
-        assert times.longest_wait_s(4096, 64) == 0.0  # nothing was measured
-        times.note(2048, 1.0, warm=False)
-        times.note(2048, 0.5, warm=True)
-    # Computing 4096 tokens takes 1 s, and then 0.5 s to the first token: a wait of 1.5 s.
-    assert times.longest_wait_s(4096, 3) == 0.0  # 3 s of work, for a wait of 1.5 s, twice
-    assert times.longest_wait_s(4096, 4) == pytest.approx(3.0)
-    assert times.longest_wait_s(LONG_PROMPT - 1, 1000) == 0.0
-    queued = FirstTokenTimes()  # an endpoint whose first tokens wait in a queue: a warm cache gains nothing
-    for _ in range(ENOUGH):
-        queued.note(2048, 5.0, warm=False)
-        queued.note(2048, 5.0, warm=True)
-    assert queued.longest_wait_s(4096, 1000) == 0.0
+        times.note(2048, first_s, "first")
+        times.note(2048, beside_s, "beside")
+        times.note(2048, after_s, "after")
+    return times
+
+
+def test_whether_waiting_pays_is_measured_without_the_wait_and_with_it() -> None:
+    # An engine that computes the prompt for every sibling: a first token takes 8 s beside the first, 1.5 s after it.
+    assert timed(1.0, 8.0, 0.5).longest_wait_s(4096) == pytest.approx(4.0)
+    # One that shares what it is computing, or that has room for all: nothing is gained.
+    assert timed(1.0, 1.1, 0.5).longest_wait_s(4096) == 0.0
+    assert timed(1.0, GAIN * 1.5, 0.5).longest_wait_s(4096) == 0.0
+    # One whose first tokens wait in a queue.
+    assert timed(5.0, 5.0, 5.0).longest_wait_s(4096) == 0.0
+    assert timed(1.0, 8.0, 0.5).longest_wait_s(LONG_PROMPT - 1) == 0.0
+
+
+def test_nothing_is_concluded_from_few_first_tokens_or_from_short_prompts() -> None:
+    times = FirstTokenTimes()
+    for _ in range(ENOUGH - 1):
+        for sent, seconds in (("first", 1.0), ("beside", 8.0), ("after", 0.1)):
+            times.note(2048, seconds, sent)
+            times.note(LONG_PROMPT - 1, seconds, sent)
+    assert times.longest_wait_s(4096) == 0.0
 
 
 def test_prompts_of_their_own_never_wait_for_one_another() -> None:
@@ -174,8 +189,7 @@ def test_prompts_of_their_own_never_wait_for_one_another() -> None:
 
 
 def test_followers_do_not_wait_for_a_leader_that_failed_or_was_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(FirstTokenTimes, "known", lambda self, tokens: True)
-    monkeypatch.setattr(FirstTokenTimes, "longest_wait_s", lambda self, tokens, siblings: 3600.0)
+    monkeypatch.setattr(FirstTokenTimes, "longest_wait_s", lambda self, tokens: 3600.0)
     script = iter([msgspec.structs.replace(FIVE, misbehave=Misbehaviour.ERROR_IN_STREAM, after=1)])
 
     async def failed() -> None:

@@ -107,12 +107,16 @@ def test_a_row_holds_means_per_problem_and_an_interval_over_problems():
 
 
 def test_a_budget_of_which_much_was_left_is_said_with_the_reason():
-    left = [
-        outcome(f"p{i}", params="n=None", exhausted=True, unspent=u, next_cost=0.9) for i, u in enumerate((0.8, 0.6))
-    ]
+    short = {"params": "n=None", "exhausted": True, "next_action": "sample"}
+    left = [outcome(f"p{i}", **short, unspent=u, next_cost=0.9) for i, u in enumerate((0.8, 0.6))]
     (said,) = warnings_of(summarise([*left, outcome("p2", params="n=None")]))
-    assert "70 % of the budget was left" in said and "90 % of it" in said and "--max-tokens" in said
-    assert warnings_of(summarise([outcome(params="n=None", exhausted=True, unspent=0.1, next_cost=0.2)])) == []
+    assert (
+        "70 % of the budget was left in the 2 of 3 searches" in said and "90 % of it" in said and "--max-tokens" in said
+    )
+    assert warnings_of(summarise([outcome(**short, unspent=0.1, next_cost=0.2)])) == []
+    short["next_action"] = "verification"
+    (said,) = warnings_of(summarise([outcome(**short, unspent=0.5, next_cost=0.7)]))
+    assert "one more verification may cost 70 %" in said and "--max-tokens" not in said
 
 
 def test_an_infrastructure_error_is_counted_apart_and_is_not_a_wrong_answer():

@@ -39,11 +39,13 @@ class Request(Value, frozen=True):
 
 class Generate(Value, frozen=True, tag="generate"):
     """Sample one completion. `share` is the key under which other searches of the run may use the same sample:
-    set only where the strategy waits for all it asked for, so that no length bias can leak between them."""
+    set only where the strategy waits for all it asked for, so that no length bias can leak between them. `race`: the
+    strategy looks at which of several ends first, so that they have to leave together."""
 
     id: str
     request: Request
     share: str | None = None
+    race: bool = False
 
 
 class Verify(Value, frozen=True, tag="verify"):

@@ -101,6 +101,7 @@ async def asolve(
                 sampling=sampling,
                 window=site.concurrency,
                 history=journal.history,
+                shuffle_races=True,
             )
             if watcher is not None:
                 watcher.started(carrier, conductor, 1, None, site)
@@ -228,6 +229,7 @@ async def asweep(
                 limits=config.run_limits(),
                 window=site.concurrency,
                 history=journal.history,
+                shuffle_races=True,
                 pots=pots_of(cells, costs),
             )
             tally = _Tally(cells, examples, grader, watcher)

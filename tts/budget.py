@@ -43,6 +43,8 @@ class Limits(Value, frozen=True):
                 raise InvalidParameter(
                     f"budget {name} must be above 0 and finite, but got {value!r}", limit=name, value=repr(value)
                 )
+        if self.usd is not None and round(self.usd * PICODOLLARS) < 1:
+            raise InvalidParameter(f"budget usd must be at least 1e-12, but got {self.usd!r}", limit="usd")
 
     @classmethod
     def parse(cls, text: str) -> Limits:

@@ -172,8 +172,8 @@ def solve(
         marks = " (the budget ran out first)" if solved.exhausted else ""
         if (short := solved.result.shortage) is not None:
             marks = (
-                f" (of the budget of {short.budget:g} {short.limit}, {short.left:g} are left, and the next sample may "
-                f"cost {short.asked:g})"
+                f" (of the budget of {short.budget:g} {short.limit}, {short.left:g} are left, and the next "
+                f"{short.action} may cost {short.asked:g})"
             )
         typer.echo(f"\nanswer: {solved.answer}{marks}", err=True)
         typer.echo(f"cost:   {describe_cost(solved.cost)}", err=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from random import Random
 from typing import Any, TypeGuard
 
 import msgspec
@@ -100,6 +101,8 @@ class Conductor:
         window: how many requests may be in flight.
         history: of a journal to resume from.
         pots: cell -> the budget that its searches share, and who of them gets the next part of it.
+        shuffle_races: whether the samples of a race leave in a random order (a function of their ids). Whoever is sent
+            first has a head start, of microseconds or of a place in a queue: where lengths are equal it would decide.
 
     Attributes:
         ledger: the run's.
@@ -119,6 +122,7 @@ class Conductor:
         window: int = 64,
         history: History | None = None,
         pots: Mapping[str, Pot] | None = None,
+        shuffle_races: bool = False,
     ) -> None:
         if window < 1:
             raise InvalidParameter(f"window must be at least 1, but got {window}", window=window)
@@ -136,6 +140,7 @@ class Conductor:
         self._window = window
         self._history = history or History()
         self._pots = pots or {}
+        self._shuffle_races = shuffle_races
         self._compares = any(pot.allocator.compares for pot in self._pots.values())
         self._open: dict[str, _Open] = {}
         self._pending: OrderedDict[str, Generate | Verify] = OrderedDict()  # by id: asked for and not granted
@@ -328,7 +333,7 @@ class Conductor:
     def _take(self, opened: _Open, actions: Iterable[Action]) -> None:
         """Sort what a search asked for, and close it if this was its end."""
         pot = self._pot_of(opened.search.id)
-        for action in actions:
+        for action in _races_shuffled([*actions]) if self._shuffle_races else actions:
             if isinstance(action, Cancel):
                 self._cancel(action)
             elif needs_grant(action):
@@ -393,13 +398,16 @@ class Conductor:
 
     def _grant(self) -> None:
         """Let the oldest asks leave while the run's ledger and the window have room; refuse those it can never hold."""
+        begun = ""  # the search whose samples are leaving
         while len(self._live) < self._window and not self._inbox and not self.draining and self.fatal is None:
             if not self._pending and not self._allot():
                 return
             if not self._pending:
                 continue
             action = next(iter(self._pending.values()))
-            worst = self._worst(action)
+            if begun != (begun := action.id.rpartition("/")[0]) and not self._can_start(action):
+                return
+            worst = self._costs.worst(action)
             refusal: TTSError | None = None
             try:
                 if not self.ledger.try_reserve(action.id, worst):
@@ -416,9 +424,16 @@ class Conductor:
             self._step.records.append(Granted(action.id, digest(action), worst, action.share))
             self._step.actions.append(action)
 
-    def _worst(self, action: Generate | Verify) -> Cost:
-        opened = self._open.get(action.id.rpartition("/")[0])
-        return self._costs.worst(action) if opened is None else opened.search.worst(action)
+    def _can_start(self, action: Generate | Verify) -> bool:
+        """Whether the window has room for all that must leave together with this: the samples of a race."""
+        if not (isinstance(action, Generate) and action.race) or not self._live:
+            return True
+        together, search = 0, action.id.rpartition("/")[0]
+        for other in self._pending.values():
+            if not (isinstance(other, Generate) and other.race and other.id.rpartition("/")[0] == search):
+                break
+            together += 1
+        return len(self._live) + min(together, self._window) <= self._window
 
     def _end_unsent(self, action: Generate | Verify, error: ErrorInfo) -> None:
         event = Refused(action.id, self.now, error)
@@ -638,6 +653,25 @@ class Conductor:
         self._step.records.append(Lost(id, cost, hedge))
 
 
+def _races_shuffled(actions: list[Action]) -> list[Action]:
+    """With the samples of each race in another order among themselves; none changes places across a `Cancel`, which may
+    be its own."""
+    races: dict[int, list[int]] = {}
+    cancels = 0
+    for place, action in enumerate(actions):
+        if isinstance(action, Cancel):
+            cancels += 1
+        elif isinstance(action, Generate) and action.race:
+            races.setdefault(cancels, []).append(place)
+    shuffled = list(actions)
+    for places in races.values():
+        others = places.copy()
+        Random(actions[places[0]].id).shuffle(others)
+        for place, other in zip(places, others, strict=True):
+            shuffled[place] = actions[other]
+    return shuffled
+
+
 def needs_grant(action: Work) -> TypeGuard[Generate | Verify]:
     """Whether the action asks a model for something; functions and timers are free."""
     return isinstance(action, Generate) or (isinstance(action, Verify) and action.request is not None)
@@ -659,8 +693,8 @@ def decided_of(result: Result, at_s: float, paid: Cost, standing: Standing | Non
         shortage=result.shortage,
         failed=len(result.failures),
         error=result.error,
-        verifications=sum(len(scores) for scores in result.scores.values()),
-        abstained=sum(score.value is None for scores in result.scores.values() for score in scores),
+        verifications=result.unverified + sum(len(scores) for scores in result.scores.values()),
+        abstained=result.unverified + sum(s.value is None for scores in result.scores.values() for s in scores),
         downgrades=tuple(sorted({d for c in result.candidates for d in c.completion.downgrades})),
         stopped=standing.stopped if standing else "",
         agreed=standing.agreed if standing else None,

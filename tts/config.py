@@ -72,6 +72,17 @@ class RunConfig(BaseModel):
     grader: str = "exact"
     plugins: dict[str, str] = {}
 
+    @field_validator("budgets")
+    @classmethod
+    def _each_once(cls, budgets: tuple[str, ...]) -> tuple[str, ...]:
+        """In one spelling: `tokens=1k` and `tokens=1000` are the same budget, also to a run that is resumed."""
+        return tuple(dict.fromkeys(str(Limits.parse(text)) for text in budgets))
+
+    @field_validator("run_budget")
+    @classmethod
+    def _in_one_spelling(cls, run_budget: str) -> str:
+        return str(Limits.parse(run_budget))
+
     @field_validator("seeds")
     @classmethod
     def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
@@ -115,8 +126,8 @@ class RunConfig(BaseModel):
         return list(found.values())
 
     def limits(self) -> list[Limits]:
-        """Every budget, each once: `tokens=1k` and `tokens=1000` are the same."""
-        return list(dict.fromkeys(Limits.parse(text) for text in self.budgets))
+        """Every budget, each once."""
+        return [Limits.parse(text) for text in self.budgets]
 
     def run_limits(self) -> Limits:
         return Limits.parse(self.run_budget)

@@ -361,19 +361,15 @@ class CostModel(Value, frozen=True):
     models: Mapping[str, ModelCost] = {}
     first: str = ""
 
-    def worst(self, action: Action, prompt_tokens: int | None = None) -> Cost:
-        """The most that this action can cost. What asks no model (`Call`, `Sleep`, most verifiers) costs nothing.
-
-        Args:
-            prompt_tokens: of its prompt, where a server has counted them; None takes `prompt_bound`.
-        """
+    def worst(self, action: Action) -> Cost:
+        """The most that this action can cost. What asks no model (`Call`, `Sleep`, most verifiers) costs nothing."""
         request = _request(action)
         if request is None:
             return Cost()
         known, generated = self._known(request), request.sampling.token_limit
         if known.price is None and known.config is None:
             return Cost(1, generated, None, None)
-        prompt = prompt_bound(request) if prompt_tokens is None else prompt_tokens
+        prompt = prompt_bound(request)
         price = None if known.price is None else known.price.ceiling(prompt, generated)
         return Cost(1, generated, price, flops(known.config, Usage(prompt, generated)))
 

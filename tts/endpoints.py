@@ -22,7 +22,7 @@ import msgspec
 from tts.actions import Request
 from tts.errors import EndpointError, InvalidParameter, Overloaded, ServerFailed, StreamBroken, TimedOut, Unreachable
 from tts.partial import Partial
-from tts.prefill import FirstTokenTimes
+from tts.prefill import FirstTokenTimes, Sent
 from tts.retry import FIRST_S, LONGEST_RETRY_AFTER_S, LONGEST_S, Backoff, retryable
 from tts.types import Completion, Prompt
 
@@ -109,7 +109,6 @@ class _Group:
         self.homes: set[_Endpoint] = set()  # where a sibling has been sent
         self.warm: set[_Endpoint] = set()  # where one's first token has come
         self.leading: dict[_Endpoint, asyncio.Event] = {}  # set at the leader's first token, or its end
-        self.open = 0  # siblings that have not ended
         self.prompt_tokens: int | None = None
 
     def started(self, endpoint: _Endpoint) -> None:
@@ -196,10 +195,9 @@ class EndpointPool:
         group = self._group(request)
         partial.seed = request.seed
         partial.prompt_tokens = group.prompt_tokens
-        group.open += 1
         try:
             async with asyncio.timeout_at(deadline) as scope:
-                if not race:
+                if not race and deadline is None:
                     await self._follow(request, group)
                 # The clients are not told of the deadline: this scope is around them, too.
                 endless = msgspec.structs.replace(request, timeout_s=None)
@@ -209,7 +207,6 @@ class EndpointPool:
                 raise
             return partial.completion("deadline")
         finally:
-            group.open -= 1
             group.prompt_tokens = partial.prompt_tokens or group.prompt_tokens
 
     def limits(self) -> dict[str, int]:
@@ -220,9 +217,8 @@ class EndpointPool:
         """Wait for a sibling's first token, where its endpoint was measured to gain more from that than the wait."""
         tokens = _about_tokens(request)
         for endpoint, event in [*group.leading.items()]:
-            if endpoint.first_tokens.known(tokens):
-                await asyncio.sleep(0)  # siblings that leave at the same moment are to be counted
-                longest_s = endpoint.first_tokens.longest_wait_s(tokens, group.open)
+            longest_s = endpoint.first_tokens.longest_wait_s(tokens)
+            if longest_s:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(event.wait(), longest_s)
                 return
@@ -283,8 +279,8 @@ class EndpointPool:
             if silent:
                 silent = False
                 endpoint.works()
-                if warm or leads:  # what was sent beside the leader is neither: its prompt was being computed
-                    endpoint.first_tokens.note(_about_tokens(request), loop.time() - sent_s, warm=warm)
+                sent: Sent = "after" if warm else "first" if leads else "beside"
+                endpoint.first_tokens.note(_about_tokens(request), loop.time() - sent_s, sent)
                 group.started(endpoint)
             if on_progress is not None:
                 on_progress(text, tokens, mean_logprob)

@@ -33,10 +33,12 @@ class Shortage(Value, frozen=True):
     """Why a budget held no more.
 
     Args:
-        limit: samples, tokens, usd or flops: in which the next action would have exceeded the budget.
-        asked: how much that action might have cost; left: how much of the budget was never spent; budget: the limit.
+        action: the sample or verification that the budget could not hold.
+        limit: samples, tokens, usd or flops: in which that would have exceeded the budget.
+        asked: how much it might have cost; left: how much of the budget was never spent; budget: the limit.
     """
 
+    action: str
     limit: str
     asked: float
     left: float
@@ -83,8 +85,10 @@ class Result(Value, frozen=True):
         selected: the candidate the strategy picked; None if nothing could be paid for or everything failed.
         candidates: everything that was paid for and came back, in order of arrival.
         scores: candidate id -> every score it got.
-        exhausted: the budget turned down something that the strategy asked for; it went on with what had come.
+        exhausted: the budget could not hold something that the strategy asked for, or its time was up; the strategy
+            went on with what had come.
         shortage: why; None if it was not this problem's own budget, or if its time was up.
+        unverified: how many verifications the budget could not hold.
         failures: errors of single samples that the strategy lived with.
         uncompared: answers that could not be compared with the others in the latest vote.
         error: why there is no answer.
@@ -99,6 +103,7 @@ class Result(Value, frozen=True):
     bill: Bill = Bill()
     exhausted: bool = False
     shortage: Shortage | None = None
+    unverified: int = 0
     failures: tuple[ErrorInfo, ...] = ()
     uncompared: int = 0
     error: ErrorInfo | None = None

@@ -45,7 +45,7 @@ class Outcome(Value, frozen=True):
         seconds: of model requests, summed; `latency_s`: from the first action to the answer.
         exhausted: the budget turned down something that the strategy asked for.
         unspent: the share of the problem's budget that was then left, 0 to 1; next_cost: the share that the next action
-            might have cost. None where it was not this budget that ended the search.
+            might have cost, a sample or a verification (next_action). None where this budget did not end the search.
         failed: how many requests failed for good; the strategy went on without them.
         verifications, abstained: how many scores were asked for, and how many of them gave none.
         unpriced: verifications of a replay whose cost was not recorded; they are in no other number of this row.
@@ -93,6 +93,7 @@ class Outcome(Value, frozen=True):
     unpriced: int = 0
     unspent: float | None = None
     next_cost: float | None = None
+    next_action: str = ""
     candidates: int = 0
     cut: int | None = None
     cut_at: int | None = None
@@ -109,7 +110,7 @@ class Row(Value, frozen=True):
         accuracy: over the problems whose answers were graded; None if there are none.
         ungraded: how many answers could not be graded, and are in no accuracy; ungraded_why: the first one's reason.
         samples ... latency_s: as in `Outcome`; None if there was no outcome without an error.
-        unspent, next_cost: as in `Outcome`, over the searches that have them; None if none has.
+        unspent, next_cost, next_action: as in `Outcome`, over the `short` searches that have them; None if none has.
         exhausted, failed, errors: counts; `error_tokens` is what the outcomes with an error spent in all.
         abstained: the share of verifications that gave no score; None if there were none.
         downgrades: parameters that some server refused and that were left out.
@@ -162,6 +163,8 @@ class Row(Value, frozen=True):
     ties: tuple[str, ...] = ()
     unspent: float | None = None
     next_cost: float | None = None
+    next_action: str = ""
+    short: int = 0
     candidates: int = 0
     cut: int | None = None
     cut_at: int | None = None
@@ -284,6 +287,8 @@ def _row(members: Sequence[Outcome], graded: Mapping[str, Sequence[float]]) -> R
         unserved=sum(o.exhausted and not o.samples for o in sound),
         unspent=_mean([o.unspent for o in sound if o.unspent is not None]),
         next_cost=_mean([o.next_cost for o in sound if o.next_cost is not None]),
+        next_action=" or ".join(sorted({o.next_action for o in sound if o.next_action})),
+        short=sum(o.unspent is not None for o in sound),
         ungraded=sum(o.ungraded is not None for o in sound),
         ungraded_why=next((o.ungraded for o in sound if o.ungraded is not None), ""),
         unpriced=mean(lambda o: o.unpriced) or 0.0,
@@ -338,8 +343,9 @@ def warnings_of(rows: Sequence[Row]) -> list[str]:
     ]
     found += [
         f"{r.series}{':' if r.params else ''}{r.params}, budget {r.budget}: {100 * r.unspent:.0f} % of the budget was "
-        f"left, because one more sample may cost {100 * r.next_cost:.0f} % of it (all of its max_tokens are reserved); "
-        f"a lower --max-tokens spends more"
+        f"left in the {r.short} of {r.problems * r.seeds} searches that it ended, because one more {r.next_action} may "
+        f"cost {100 * r.next_cost:.0f} % of it (all that the request may generate is reserved)"
+        + ("; a lower --max-tokens spends more" if r.next_action == "sample" else "")
         for r in rows
         if r.unspent is not None and r.next_cost is not None and r.unspent >= MUCH_UNSPENT
     ]

@@ -56,8 +56,13 @@ Fallback = Callable[[Sequence[Candidate], Mapping[str, Sequence[Score]]], Candid
 KNOW_REFERENCES = frozenset({"tts.api", "tts.graders", "tts.gym", "tts.tasks"})
 OPEN_WINDOW = 64  # samples in flight for an open count
 OPEN_FAILURES = 8  # so many in a row, and an open count asks for no more: failures may cost nothing, and never end
+MOST_REFUSALS = 1000  # awaits of one search that its budget may turn down before it is stopped
 WITHDRAWN = "Withdrawn"  # the `Refused` of an action that was cancelled before it left
 STOPPED = "allocator"  # `limit` in the facts of the BudgetExhausted of a problem that an allocator has stopped
+
+
+class Fewer(StopAsyncIteration):
+    """The end of a block that has given fewer candidates than were asked for, because of the budget or of failures."""
 
 
 def nothing_came(error: BaseException) -> bool:
@@ -65,7 +70,7 @@ def nothing_came(error: BaseException) -> bool:
     strategy, and what came before either of them still counts."""
     if isinstance(error, BaseExceptionGroup):
         return all(nothing_came(e) for e in error.exceptions)
-    return isinstance(error, BudgetExhausted | AllFailed)
+    return isinstance(error, BudgetExhausted | AllFailed | Fewer)
 
 
 def first_paid(candidates: Sequence[Candidate], scores: Mapping[str, Sequence[Score]]) -> Candidate | None:
@@ -185,7 +190,7 @@ class Run:
 
         An abstention, a failed verification and one that the budget cannot hold are left out of the mean; if nothing is
         left, the Score's value is None.
-        Raises: UnknownName for a verifier the run does not have.
+        Raises: UnknownName for a verifier the run does not have; BudgetExhausted for a strategy that asks without end.
         """
         search = self._search
         judge = search._verifiers.get(verifier)
@@ -198,9 +203,11 @@ class Run:
                 for _ in range(repeats):
                     block.ask(self._verification(verifier, candidate, request))
             refused = [event.error for event, _ in await block.rest() if isinstance(event, Refused)]
+        search.unverified += len(refused)
+        search.refused_awaits += bool(refused)
         unpriced = next((error for error in refused if error.type != "BudgetExhausted"), None)
-        if unpriced is not None:
-            raise unpriced.rebuild()
+        if unpriced is not None or (refused and search.refused_awaits > MOST_REFUSALS):
+            raise (unpriced or refused[0]).rebuild()
         return [self.mean_score(candidate, verifier) for candidate in candidates]
 
     def mean_score(self, candidate: Candidate, verifier: str) -> Score:
@@ -219,8 +226,9 @@ class Run:
         """Run coroutines side by side and return their values in order.
 
         A chain that lets BudgetExhausted or AllFailed pass ends alone: its siblings go on, and the list goes without
-        its value. Raises: that error, if no chain has a value. If a chain fails otherwise, the others are cancelled,
-        with everything they had started, and an ExceptionGroup is raised.
+        its value (where it matters whose a value is, let the chain return that with it). Raises: that error, if no
+        chain has a value. If a chain fails otherwise, the others are cancelled, with everything they had started, and
+        an ExceptionGroup is raised.
         """
         search = self._search
         mailbox = Mailbox()
@@ -353,7 +361,7 @@ class _Sampling(_Block):
         self._parent = parent
         search = run._search
         self._share_base = share_base(search._seed, search.problem.id, request) if share else None
-        self._worst = search.worst(Generate("", request))  # seeds cost nothing: it is the same for all n
+        self._worst = search._costs.worst(Generate("", request))  # seeds cost nothing: it is the same for all n
         self._asked = 0
         self._candidates = 0
         self._failure: ErrorInfo | None = None
@@ -371,7 +379,6 @@ class _Sampling(_Block):
                 self._ask_one()
             return
         search = self._search
-        self._worst = search.worst(Generate("", self._request))  # less, once the prompt's tokens have been counted
         window = search._ahead or OPEN_WINDOW
         while self._refusal is None and len(self.pending) < window and self._failures_in_a_row < OPEN_FAILURES:
             room = search.ledger.room(self._worst)
@@ -380,9 +387,9 @@ class _Sampling(_Block):
                     f"{search.spec.name}: n=None spends the whole budget, but there is none: set n or a budget",
                     strategy=search.spec.name,
                 )
-            if room == 0 and self._asked:
+            if room == 0 and self._asked and (self.pending or not search.ledger.reservations):
                 return
-            self._ask_one()  # without room, the first one waits for what is in flight, or is refused
+            self._ask_one()  # without room, it waits for what others have in flight, or is refused
 
     def _ask_one(self) -> None:
         search = self._search
@@ -394,13 +401,17 @@ class _Sampling(_Block):
             search._parents[id] = self._parent.id
         seed = seed_of(share or f"{search._seed}/{search.spec}/{id}")
         self._asked += 1
-        self.ask(Generate(id, msgspec.structs.replace(self._request, seed=seed), share), self._worst)
+        race = share is None and self._n is not None and self._n > 1
+        self.ask(Generate(id, msgspec.structs.replace(self._request, seed=seed), share, race), self._worst)
 
     def _end(self) -> None:
         """Nothing is pending any more: say so if nothing came, because of a refusal or because everything failed."""
         if self._refusal is None and self._n is None and self._failures_in_a_row < OPEN_FAILURES:
             # What ends an open count is that the budget holds no more.
-            self._search._ran_out(ErrorInfo.of(self._search.ledger.exhausted(self._worst)))
+            sample = Generate("", self._request)
+            self._search._ran_out(sample, ErrorInfo.of(self._search.ledger.exhausted(self._worst)))
+        if self._refusal is not None:
+            self._search.refused_awaits += 1
         if self._refusal is not None and (not self._candidates or self._refusal.type != "BudgetExhausted"):
             raise self._refusal.rebuild()
         if not self._candidates and self._failure is not None:
@@ -428,6 +439,7 @@ class Finishing(_Sampling):
         return self
 
     async def __anext__(self) -> Candidate:
+        """Raises: StopAsyncIteration after the last one; `Fewer` if the budget or failures are why there are not n."""
         while self.pending:
             event, _ = await self.next()
             self._note(event)
@@ -437,7 +449,7 @@ class Finishing(_Sampling):
                 self._candidates += 1
                 return self._search.candidates[event.id]
         self._end()
-        raise StopAsyncIteration
+        raise Fewer if self._refusal or self._failure else StopAsyncIteration
 
     async def all(self) -> list[Candidate]:
         """Every candidate in order of arrival, once all have ended."""
@@ -478,7 +490,7 @@ class Streaming(_Sampling):
                     candidate = self._search.candidates[event.id]
                 return Update(event.id, candidate.text, candidate.tokens, candidate=candidate)
         self._end()
-        raise StopAsyncIteration
+        raise Fewer if self._refusal or self._failure else StopAsyncIteration
 
     def stop(self, id: str) -> None:
         """End one candidate half-way; its partial text comes as a last Update (none, if it had not been sent yet).

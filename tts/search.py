@@ -35,7 +35,6 @@ from tts.actions import (
     Generate,
     Progressed,
     Refused,
-    Request,
     Scored,
     Sleep,
     Verify,
@@ -55,21 +54,21 @@ from tts.errors import (
 from tts.kernel import Abandoned, Alarm, Expired, Live, Mailbox, Task, Wait
 from tts.outcome import Bill, Result, Shortage
 from tts.protocols import CostModel, Strategy, Verifier
-from tts.run import STOPPED, Fallback, Run, first_paid, nothing_came
+from tts.run import MOST_REFUSALS, STOPPED, Fallback, Run, first_paid, nothing_came
 from tts.types import (
     Candidate,
     Completion,
     Cost,
     ErrorInfo,
     Problem,
-    Prompt,
     Sampling,
     Score,
     StrategySpec,
     Usage,
 )
 
-MOST_REFUSALS = 1000  # asks of one search that its budget may turn down before it is stopped
+SELECTION_S = 10.0  # how long a strategy may compute with what has come, after its seconds have passed
+SELECTION = "selection"  # that time's place in the id of its end
 
 
 class Search:
@@ -111,6 +110,8 @@ class Search:
         self.scores: dict[str, list[Score]] = {}
         self.failures: list[ErrorInfo] = []
         self.exhausted = False
+        self.unverified = 0  # verifications that the budget turned down
+        self.refused_awaits = 0
         self.uncompared = 0
         self.done = False
         self._costs = costs
@@ -131,12 +132,11 @@ class Search:
         self._spent: dict[str, list[Cost]] = {}  # by heading of the bill; added up when somebody asks
         self._usages: list[Usage] = []
         self._busy_s = 0.0
-        self._refusals = 0
-        self._prompt_tokens: dict[tuple[str | None, Prompt, str], int] = {}
-        self._short: tuple[str, float] | None = None  # the limit that held no more, and what was asked of it
+        self._short: tuple[str, str, float] | None = None  # what was turned down, by which limit, and its cost
         self._selected: Candidate | None = None
         self._error: ErrorInfo | None = None
         self._clock = Mailbox()
+        self._time_is_up = self._selecting = False
         self._nobody = Mailbox()  # of what was cancelled because the time was up
         self._nobody.closed = True
         self._fallback: Fallback = first_paid
@@ -179,6 +179,7 @@ class Search:
             bill=bill,
             exhausted=self.exhausted,
             shortage=self._shortage(),
+            unverified=self.unverified,
             failures=tuple(self.failures),
             uncompared=self.uncompared,
             error=self._error,
@@ -217,21 +218,6 @@ class Search:
 
     # --- money
 
-    def worst(self, action: Work) -> Cost:
-        """The most that the action can cost. Of a prompt that a server has counted before, the count is known: what is
-        reserved for it then shrinks. What is reserved for the answer never does: to send a sample with less than its
-        `max_tokens` would favour short answers."""
-        request = action.request if self._prompt_tokens and isinstance(action, Generate | Verify) else None
-        known = self._prompt_tokens.get(_prompt_of(request)) if request is not None else None
-        return self._costs.worst(action, known)
-
-    def _note_prompt(self, action: Work, usage: Usage, cost: Cost) -> None:
-        if (cost.picodollars is None and cost.flops is None) or usage.approximate or not usage.prompt_tokens:
-            return  # prompts are not priced, or nobody has counted this one
-        if isinstance(action, Generate | Verify) and action.request is not None:
-            key = _prompt_of(action.request)
-            self._prompt_tokens[key] = max(usage.prompt_tokens, self._prompt_tokens.get(key, 0))
-
     def _book(self, live: Live, event: End) -> None:
         """Settle the share's ledger and sort the cost into the bill."""
         action, kind = live.action, type(event)
@@ -244,12 +230,11 @@ class Search:
         if live.cost.samples == 0:
             return
         if isinstance(event, Refused):
-            self._turned_down(event.error)
+            self._turned_down(action, event.error)
             self.ledger.release(event.id)
             return
         usage = event.usage
         cost = self._costs.actual(action, usage)
-        self._note_prompt(action, usage, cost)
         self.ledger.settle(event.id, cost)
         heading = "answers"
         if kind is Failed:
@@ -282,7 +267,7 @@ class Search:
 
     def _ask(self, action: Work, mailbox: Mailbox, worst: Cost | None = None) -> None:
         """Reserve the action's worst case and let it leave; or let it wait for room; or refuse it."""
-        live = Live(action, worst or self.worst(action), mailbox, self._current.depth)
+        live = Live(action, worst or self._costs.worst(action), mailbox, self._current.depth)
         self.ledger.check_known(live.cost)
         self._live[action.id] = live
         if live.cost.samples == 0:  # timers and functions cost no tokens and never wait behind what does
@@ -318,27 +303,26 @@ class Search:
                     self._refuse(live, ErrorInfo.of(self.ledger.exhausted(live.cost)))
             self._backlog.popleft()
 
-    def _turned_down(self, error: ErrorInfo) -> None:
+    def _turned_down(self, action: Work, error: ErrorInfo) -> None:
         """An ask was refused: the budget has ended, unless the strategy withdrew it or an allocator stopped it."""
-        self._refusals += 1
         if error.type == "BudgetExhausted" and error.facts.get("limit") != STOPPED:
-            self._ran_out(error)
+            self._ran_out(action, error)
 
-    def _ran_out(self, error: ErrorInfo) -> None:
+    def _ran_out(self, action: Work, error: ErrorInfo) -> None:
         self.exhausted = True
-        if self._short is None and "asked" in error.facts:
-            self._short = error.facts["limit"], error.facts["asked"]
+        if self._short is None and "asked" in error.facts and error.facts.get("search") == self.id:
+            kind = "verification" if isinstance(action, Verify) else "sample"
+            self._short = kind, error.facts["limit"], error.facts["asked"]
 
     def _shortage(self) -> Shortage | None:
         if self._short is None:
             return None
-        limit, asked = self._short
-        left, budget = getattr(self.ledger.left(), limit), getattr(self.ledger.limits, limit)
-        return None if left is None else Shortage(limit, asked, left, budget)
+        action, limit, asked = self._short
+        return Shortage(action, limit, asked, getattr(self.ledger.left(), limit), getattr(self.ledger.limits, limit))
 
     def _refuse(self, live: Live, error: ErrorInfo) -> None:
         self._drop(live)
-        self._turned_down(error)
+        self._turned_down(live.action, error)
         self._deliver(live.mailbox, (Refused(live.action.id, self._now, error), live))
 
     def _drop(self, live: Live) -> None:
@@ -354,8 +338,10 @@ class Search:
                 continue
             if live.left:
                 self._cancel(live)
-            else:
-                self._drop(live)
+                continue
+            if isinstance(live.action, Generate) and live.action.race:  # it was one of fewer: the budget held no more
+                self._ran_out(live.action, ErrorInfo.of(self.ledger.exhausted(live.cost)))
+            self._drop(live)
 
     def _cancel(self, live: Live) -> None:
         if not live.cancelled:
@@ -375,7 +361,7 @@ class Search:
     def _deliver(self, mailbox: Mailbox, item: tuple[Any, Live | Task]) -> None:
         if mailbox is self._clock:
             if isinstance(item[0], Woke) and not self.done:
-                self._end_of_time()
+                self._end_of_time() if not self._time_is_up else self._throw(self._main, self._out_of_time())
             return
         if mailbox.closed:
             return
@@ -390,9 +376,10 @@ class Search:
             self._ready.append((task, mailbox.take(), None))
 
     def _end_of_time(self) -> None:
-        """The share's seconds have passed: nobody waits for a model any longer, and what has come is what there is."""
+        """The share's seconds have passed: nobody waits for a model any longer, and what has come is what there is. For
+        selecting from that in worker processes there is a little more time, and then it is thrown out."""
         error = ErrorInfo.of(self._out_of_time())
-        self.exhausted = True
+        self.exhausted = self._time_is_up = True
         for live in list(self._live.values()):
             if getattr(live.action, "request", None) is None:
                 continue  # functions and verifiers that compute cost nothing, and what was paid for needs them
@@ -451,12 +438,15 @@ class Search:
                 self._admit()
             if not self._ready:
                 break
-            if self._refusals > MOST_REFUSALS:
+            if self.refused_awaits > 2 * MOST_REFUSALS:
                 self._give_up()
                 break
             task, item, error = self._ready.popleft()
             if not task.done:  # else it was abandoned after it had been woken
                 self._step(task, item, error)
+        if self._time_is_up and not (self.done or self._selecting):
+            self._selecting = True
+            self._ask(Sleep(f"{self.id}/{SELECTION}", self._now + SELECTION_S), self._clock)
         out, self._out = self._out, []
         return out
 
@@ -464,7 +454,7 @@ class Search:
         """A strategy that asks again and again after its budget is spent would go on for ever."""
         self._abandon(self._main)
         self._main.error = StrategyCrashed(
-            f"strategy {self.spec.name} went on asking after {MOST_REFUSALS} refusals; it must stop at BudgetExhausted",
+            f"strategy {self.spec.name} asked on after {2 * MOST_REFUSALS} refusals; it must stop at BudgetExhausted",
             strategy=self.spec.name,
         )
         self._finish(self._main)
@@ -551,10 +541,6 @@ class Search:
             f"strategy {self.spec.name} raised {type(error).__name__}: {error} (problem {self.problem.id})",
             {"strategy": self.spec.name, "problem": self.problem.id, "where": _where(error)},
         )
-
-
-def _prompt_of(request: Request) -> tuple[str | None, Prompt, str]:
-    return request.model, request.messages, request.continue_from
 
 
 def _deeper(depth: tuple[int, float], item: tuple[Any, Live | Task]) -> tuple[int, float]:

@@ -203,6 +203,7 @@ def outcome_of(decided: Decided, cell: Cell, verdict: Verdict) -> Outcome:
         stopped=decided.stopped,
         unspent=short.left / short.budget if short else None,
         next_cost=short.asked / short.budget if short else None,
+        next_action=short.action if short else "",
         candidates=decided.samples,
         cut=None if ends is None else ends.cut,
         cut_at=None if ends is None else ends.cut_at,

@@ -425,11 +425,11 @@ class _Counting:
         self._costs = CostModel()
         self._asked = 0
 
-    def worst(self, action: Work, prompt_tokens: int | None = None) -> Cost:
+    def worst(self, action: Work) -> Cost:
         self._asked += 1
         if self._asked > MOST_ASKS:
             raise _Runaway
-        return self._costs.worst(action, prompt_tokens)
+        return self._costs.worst(action)
 
     def actual(self, action: Work, usage: Usage) -> Cost:
         return self._costs.actual(action, usage)

@@ -626,3 +626,54 @@ def test_the_time_out_of_use_doubles_from_outage_to_outage_up_to_a_minute_and_st
 
     endpoints = EndpointPool([client], max_retries=0, cooldown_s=5.0, random=Random(1))
     virtual_time.run(main())
+
+
+# --- what an overload leaves
+
+
+class Busy(Flaky):
+    """Overloaded for the first so many requests; `asked_s` is when each came."""
+
+    endpoint = "http://busy/v1"
+
+    def __init__(self, refusals: int) -> None:
+        self.left = refusals
+        self.asked_s: list[float] = []
+
+    async def complete(self, request: Request, partial: Partial, on_progress: Any = None) -> Completion:
+        self.asked_s.append(asyncio.get_running_loop().time())
+        if self.left:
+            self.left -= 1
+            raise errors.Overloaded("HTTP 503", endpoint=self.endpoint, status=503)
+        return Completion("five")
+
+
+def test_the_pauses_of_an_endpoint_that_stays_overloaded_double_up_to_eight_seconds() -> None:
+    busy = Busy(7)
+    virtual_time.run(EndpointPool([busy], random=Random(1)).complete(ask(), Partial()))
+    pauses = [later - earlier for earlier, later in itertools.pairwise(busy.asked_s)]
+    assert pauses == pytest.approx([0.5, 1, 2, 4, 8, 8, 8])
+
+
+def test_a_limit_that_an_overload_has_cut_grows_back_with_success_and_not_beyond_what_was_asked_for() -> None:
+    async def main() -> None:
+        endpoints = EndpointPool([Busy(3)], max_concurrency=8, random=Random(1))
+        await endpoints.complete(ask(), Partial())
+        assert endpoints.limits() == {Busy.endpoint: 2}  # cut to 1, and one success
+        for i in range(100):
+            await endpoints.complete(ask(f"{i} + 1"), Partial())
+        assert endpoints.limits() == {Busy.endpoint: 8}
+
+    virtual_time.run(main())
+
+
+def test_only_so_many_prompts_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tts.endpoints._REMEMBERED_GROUPS", 3)
+
+    async def main() -> int:
+        endpoints = EndpointPool([Busy(0)], random=Random(1))
+        for i in range(9):
+            await endpoints.complete(ask(f"{i} + 1"), Partial())
+        return len(endpoints._groups)
+
+    assert virtual_time.run(main()) == 3

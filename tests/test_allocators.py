@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from tts import allocationchart
 from tts.allocation import REASONS, Allocator, Outlook, Standing
 from tts.allocators.best_of_infinity import bayes_factor
-from tts.allocators.rules import HORIZONS, prior, vote_gain
+from tts.allocators.rules import HORIZONS, _lead, prior, vote_gain
 from tts.cli import app
 from tts.errors import BudgetTooSmall, InvalidParameter, UnknownCost, UnknownName
 from tts.pool import Pool, Sample
@@ -116,6 +116,12 @@ def test_the_gain_falls_with_what_is_in_flight_and_with_every_vote_for_the_leade
     assert gains == sorted(gains, reverse=True)
 
 
+@pytest.mark.parametrize(("a", "b"), [(0, 0), (7, 2), (2, 7), (40, 38), (3000, 1), (5000, 4990)])
+@pytest.mark.parametrize("alpha", [0.05, 0.7, 1.6])
+def test_who_leads_is_the_tail_of_the_beta_law_for_any_number_of_votes(a: int, b: int, alpha: float) -> None:
+    assert _lead(a, b, alpha) == pytest.approx(beta_law.sf(0.5, a + alpha, b + alpha), abs=1e-9)
+
+
 def test_a_lead_is_worth_more_where_the_problems_of_the_run_agree_more() -> None:
     gains = [vote_gain(standing("aa"), Outlook(agreement=q)) for q in (0.3, 0.6, 0.8, 0.97)]
     assert gains == sorted(gains, reverse=True) and gains[-1] < gains[0] / 3
@@ -125,7 +131,7 @@ def test_a_lead_is_worth_more_where_the_problems_of_the_run_agree_more() -> None
 
 
 def test_nothing_is_hoped_for_that_the_samples_left_cannot_bring() -> None:
-    assert vote_gain(standing("aaab"), Outlook(left=2)) == 0.0, "two more can only make a tie"
+    assert vote_gain(standing("aaab"), Outlook(left=2)) < 1e-12, "two more can only make a tie"
     assert vote_gain(standing("aaab"), Outlook(left=3)) > 0.0
 
 

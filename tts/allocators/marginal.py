@@ -27,7 +27,7 @@ def marginal(
     within("prior", prior, 1e-6, 1e6)
 
     def bid(standing: Standing, outlook: Outlook) -> Bid:
-        gain = vote_gain(standing, outlook, prior)
-        return Bid(gain, "saturated" if least_gain(standing, outlook, prior) < floor else "")
+        least = least_gain(standing, outlook, prior)
+        return Bid(least, "saturated") if least < floor else Bid(vote_gain(standing, outlook, prior))
 
     return Allocator(bid, pilot, most, ahead)

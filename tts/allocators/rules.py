@@ -84,12 +84,20 @@ def _gain(a: int, b: int, j: int, alpha: float) -> float:
 def _lead(a: int, b: int, alpha: float) -> float:
     """The probability that the first of two answers is the more likely one: above 1/2, Beta(a + alpha, b + alpha).
 
-    By I_x(p + 1, q) = I_x(p, q) - x^p (1 - x)^q / (p B(p, q)) (Abramowitz & Stegun 1964, 26.5.16), from a = b on.
+    1/2 at a = b, and from there on by I_x(p + 1, q) = I_x(p, q) - x^p (1 - x)^q / (p B(p, q)) (Abramowitz & Stegun
+    1964, 26.5.16), whose last term falls with p.
     """
     if a < b:
         return 1 - _lead(b, a, alpha)
-    p, q = a - 1 + alpha, b + alpha
-    return 0.5 if a == b else min(1.0, _lead(a - 1, b, alpha) + exp(-(p + q) * log(2) - _log_beta(p, q)) / p)
+    p = q = b + alpha
+    found, term = 0.5, exp(-2 * p * log(2) - _log_beta(p, q)) / p
+    for _ in range(a - b):
+        if term < 1e-18:
+            break
+        found += term
+        term *= (p + q) / (2 * (p + 1))
+        p += 1
+    return min(1.0, found)
 
 
 def _log_beta(a: float, b: float) -> float:

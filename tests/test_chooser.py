@@ -6,6 +6,7 @@ from itertools import product
 import msgspec
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from tts import chooser as module
 from tts.chooser import PENALTIES, Chooser, Past, Ridge, Scale, Situation, by_rule, describe, design, rules
@@ -234,3 +235,17 @@ def test_impossible_rows_and_budgets_are_refused(change):
         Chooser.fit([*rows, msgspec.structs.replace(rows[0], **change)])
     with pytest.raises(InvalidParameter, match="above 0 tokens"):
         Chooser.fit(rows).choose(new(0.5), 0)
+
+
+def test_learning_takes_one_thread_and_leaves_the_program_s_own_as_they_were(monkeypatch):
+    def threads():
+        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    seen = []
+    solve = module._solve
+    monkeypatch.setattr(module, "_solve", lambda *given: seen.append(threads()) or solve(*given))
+    with threadpool_limits(2, user_api="blas"):
+        before = threads()
+        Chooser.fit(history(models=4))
+        assert threads() == before
+    assert seen and all(some <= {1} for some in seen)

@@ -22,6 +22,7 @@ from functools import lru_cache
 from itertools import combinations, pairwise
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from tts.errors import InvalidParameter
 from tts.estimators import Floats, Ints
@@ -232,7 +233,9 @@ class Chooser:
             lacking,
             rules() if table is None else table,
         )
-        return known if lacking else known._fitted(history, groups)
+        # A hundred small matrices: a second thread of BLAS spends its time, and other programs', waiting for the first.
+        with threadpool_limits(1, user_api="blas"):
+            return known if lacking else known._fitted(history, groups)
 
     def _fitted(self, history: Sequence[Past], groups: Sequence[str]) -> Chooser:
         scale = Scale.of([_numbers(row.situation, row.budget) for row in history])

@@ -281,6 +281,13 @@ def test_the_drawn_frontier_goes_through_the_rows_that_are_on_it():
     assert [(step["x"], step["y"]) for step in steps[:-1]] == [(100, 0.2), (400, 0.5), (900, 0.525)]
 
 
+def test_nobody_is_on_a_frontier_in_dollars_where_one_cell_does_not_know_them():
+    known = [outcome(f"p{i}", cell="a", usd=0.5) for i in range(3)]
+    unknown = [outcome(f"p{i}", cell="b", usd=None) for i in range(3)]
+    assert [row.on_usd_frontier for row in summarise(known)] == [True]
+    assert [row.on_usd_frontier for row in summarise([*known, *unknown])] == [False, False]
+
+
 def test_dollars_are_drawn_only_where_every_cell_knows_them(tmp_path, drawing):
     known = [outcome(f"p{i}", cell="a", correct=i < 1, usd=0.0025) for i in range(3)]
     with drawing():

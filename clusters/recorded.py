@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from tts.actions import Action, Cancel, End, Failed, Finished, Generate, Refused, Request, Scored, Verify, Work
 from tts.clusters.simulated import SimulatedCluster, World
-from tts.conductor import needs_grant
+from tts.conductor import has_slots, needs_grant
 from tts.errors import BadPool, CapabilityMissing, InvalidParameter, PoolLacks, ServerFailed, TTSError
 from tts.pool import LOGPROBS, NO_ANSWER, UNKNOWN, Group, Pool, Unanswered, VerificationCost
 from tts.protocols import Verifier
@@ -278,8 +278,14 @@ class RecordedCluster(SimulatedCluster):
         live: set[str] = set()
         more = True
         while True:
+            begun = ""  # the search whose samples are leaving
             while waiting and len(live) < window:
-                action = waiting.pop(next(iter(waiting)))
+                action = next(iter(waiting.values()))
+                if begun != (begun := action.id.rpartition("/")[0]) and not has_slots(
+                    waiting.values(), len(live), window
+                ):
+                    break
+                del waiting[action.id]
                 live.add(action.id)
                 self._carry_out(action)
             if more and not waiting and len(live) < window and len(open_) < 2 * window:

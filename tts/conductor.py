@@ -405,7 +405,9 @@ class Conductor:
             if not self._pending:
                 continue
             action = next(iter(self._pending.values()))
-            if begun != (begun := action.id.rpartition("/")[0]) and not self._can_start(action):
+            if begun != (begun := action.id.rpartition("/")[0]) and not has_slots(
+                self._pending.values(), len(self._live), self._window
+            ):
                 return
             worst = self._costs.worst(action)
             refusal: TTSError | None = None
@@ -423,17 +425,6 @@ class Conductor:
             self._live[action.id] = action
             self._step.records.append(Granted(action.id, digest(action), worst, action.share))
             self._step.actions.append(action)
-
-    def _can_start(self, action: Generate | Verify) -> bool:
-        """Whether the window has room for all that must leave together with this: the samples of a race."""
-        if not (isinstance(action, Generate) and action.race) or not self._live:
-            return True
-        together, search = 0, action.id.rpartition("/")[0]
-        for other in self._pending.values():
-            if not (isinstance(other, Generate) and other.race and other.id.rpartition("/")[0] == search):
-                break
-            together += 1
-        return len(self._live) + min(together, self._window) <= self._window
 
     def _end_unsent(self, action: Generate | Verify, error: ErrorInfo) -> None:
         event = Refused(action.id, self.now, error)
@@ -651,6 +642,18 @@ class Conductor:
         self.ledger.charge(cost)
         self.lost += cost
         self._step.records.append(Lost(id, cost, hedge))
+
+
+def has_slots(waiting: Iterable[Work], in_flight: int, window: int) -> bool:
+    """Whether the first that waits may leave: it, and if it is a race's all of that race, because those leave together
+    as far as the window goes."""
+    together, race = 0, ""
+    for action in waiting:
+        search = action.id.rpartition("/")[0]
+        if not (isinstance(action, Generate) and action.race and race in ("", search)):
+            break
+        together, race = together + 1, search
+    return in_flight + min(max(1, together), window) <= window
 
 
 def _races_shuffled(actions: list[Action]) -> list[Action]:

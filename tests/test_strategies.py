@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from tts.actions import Generate
 from tts.budget import Limits
+from tts.conductor import decided_of
 from tts.errors import ServerFailed
+from tts.outcome import Shortage
 from tts.registry import STRATEGIES, describe, strategy
 from tts.revisions import MEMORY
 from tts.selectors import lead_probability, majority
@@ -553,3 +555,57 @@ def test_a_strategy_of_ones_own_keeps_its_rule_when_the_budget_ends(n):
     script = [Sample("1", tokens=3), Sample("1", tokens=4), Sample("2", tokens=9), Sample("2", tokens=8)]
     result = ScriptedCluster(script, budget=Limits(samples=4)).run(of_the_longest, n=n).result
     assert (result.answer, result.exhausted) == ("2", n > 4)
+
+
+def test_a_budget_that_turns_down_thousands_of_asks_at_once_still_ends_in_an_answer():
+    script = [Sample("1"), Sample("2"), Sample("2")] + [Sample("3")] * 5000
+    assert ScriptedCluster(script, budget=Limits(samples=3)).run("majority_vote:n=2500").result.answer == "2"
+
+
+def test_verifications_that_the_budget_cannot_hold_are_counted_as_abstentions():
+    script = [Sample(answer, scores={"judge": 0.5}) for answer in ("1", "2", "2", "3")]
+    cluster = ScriptedCluster(script, verification_tokens=5, budget=Limits(samples=5))
+    result = cluster.run("best_of_n:n=4,verifier=judge").result
+    assert (result.unverified, len(result.scores)) == (3, 1)
+    decided = decided_of(result, 0.0, result.bill.total)
+    assert (decided.verifications, decided.abstained) == (4, 3)
+    assert result.shortage == Shortage("verification", "samples", 1, 0, 5)
+
+
+async def the_second_to_end(problem, run, *, n: int = 8):
+    async with run.finishing(n=n) as race:
+        await anext(race)
+        return await anext(race)
+
+
+async def until_it_is_scored(problem, run, *, verifier: str = "judge"):
+    (candidate,) = await run.generate()
+    while (await run.verify([candidate], verifier))[0].value is None:
+        pass
+    return candidate
+
+
+@pytest.mark.parametrize("strategy", [the_second_to_end, until_it_is_scored])
+def test_a_strategy_that_counts_on_more_than_the_budget_holds_still_has_the_answer_that_was_paid_for(strategy):
+    cluster = ScriptedCluster([Sample("1", scores={"judge": 1.0})], verification_tokens=5, budget=Limits(samples=1))
+    result = cluster.run(strategy).result
+    assert (result.answer, result.error, result.exhausted) == ("1", None, True)
+
+
+def test_a_race_of_fewer_than_were_asked_for_is_marked():
+    script = [Sample(answer, seconds=s) for answer, s in (("1", 3), ("2", 2), ("3", 1))] + ["4"] * 9
+    result = ScriptedCluster(script, budget=Limits(samples=2)).run("first_finish:n=8").result
+    assert (result.answer, result.exhausted) == ("2", True)
+    assert not ScriptedCluster(script).run("first_finish:n=3").result.exhausted
+
+
+def test_an_open_count_waits_for_what_its_siblings_hold_in_reserve():
+    async def beside(problem, run):
+        judged, found = await run.gather(run.generate("long", max_tokens=250), run.generate(n=None, max_tokens=100))
+        return found[0] if judged else None
+
+    def script(request, number):
+        return Sample("1", tokens=10, seconds=99.0 if request.messages[-1].content == "long" else 1.0)
+
+    result = ScriptedCluster(script, budget=Limits(tokens=450)).run(beside).result
+    assert result.exhausted and result.shortage.left < 100

@@ -390,7 +390,7 @@ def notes_on(ends: Ends) -> tuple[str, str, str, str]:
     few, of = NOTED * ends.samples, f"of {ends.samples:,} samples"
     cut = f"{ends.cut:,} {of} were cut at {ends.cut_at:,} tokens: raise --max-tokens, unless the context ends there"
     refused = f"{ends.refused:,} {of} were refused by the model's content filter"
-    silent = f"{ends.unanswered:,} {of} have no answer that could be read: let the prompt ask for one in \\boxed{{}}"
+    silent = f"{ends.unanswered:,} {of} have no answer that could be read; a prompt that asks for \\boxed{{}} helps"
     uncompared = f"{ends.uncompared:,} {of} have answers that could not be compared with the others: each votes alone"
     unexplained = ends.unanswered - ends.cut - ends.refused
     return (

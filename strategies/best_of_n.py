@@ -1,6 +1,9 @@
 """Best-of-N: sample N, score each, keep the best."""
 
+from collections.abc import Sequence
+
 from tts.run import Run
+from tts.sampling import sample_until
 from tts.selectors import named
 from tts.types import Candidate, Problem
 from tts.votes import Equivalence, choose
@@ -39,6 +42,13 @@ async def best_of_n(
 
 async def _open_ended(run: Run, verifier: str) -> list[Candidate]:
     """As many as the budget holds together with their verifications; an allocator sees the scores as they come."""
+
+    async def verified(_: Sequence[Candidate], latest: Sequence[Candidate]) -> bool:
+        await run.verify(latest, verifier)
+        return False
+
+    if run.asks_a_model(verifier):  # one candidate and its verification at a time, so that none is left without
+        return await sample_until(run, verified, n=None)
     candidates: list[Candidate] = []
     async with run.finishing(n=None) as arriving:
         async for candidate in arriving:

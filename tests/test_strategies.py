@@ -609,3 +609,17 @@ def test_an_open_count_waits_for_what_its_siblings_hold_in_reserve():
 
     result = ScriptedCluster(script, budget=Limits(tokens=450)).run(beside).result
     assert result.exhausted and result.shortage.left < 100
+
+
+@pytest.mark.parametrize("budget", [Limits(samples=8), Limits(samples=9), Limits(tokens=2000)])
+@pytest.mark.parametrize("spec", ["best_of_n:n=none,verifier=judge", "genrm:n=none,verifications=1,verifier=judge"])
+def test_an_open_count_buys_no_more_candidates_than_it_can_verify(spec, budget):
+    cluster = ScriptedCluster(
+        lambda request, number: Sample(str(number), tokens=100, scores={"judge": number / 100}),
+        verification_tokens=50,
+        budget=budget,
+    )
+    result = cluster.run(spec, selector="best_score").result
+    scored = [candidate for candidate in result.candidates if candidate.id in result.scores]
+    assert len(scored) >= 4 and len(result.candidates) - len(scored) <= 1
+    assert result.selected == scored[-1]

@@ -39,6 +39,7 @@ from tts.errors import (
 from tts.kernel import Alarm, Expired, Live, Mailbox, Wait
 from tts.types import (
     Candidate,
+    Completion,
     Cost,
     ErrorInfo,
     Prompt,
@@ -49,6 +50,7 @@ from tts.types import (
 )
 
 if TYPE_CHECKING:
+    from tts.protocols import Verifier
     from tts.search import Search
 
 T = TypeVar("T")
@@ -193,9 +195,7 @@ class Run:
         Raises: UnknownName for a verifier the run does not have; BudgetExhausted for a strategy that asks without end.
         """
         search = self._search
-        judge = search._verifiers.get(verifier)
-        if judge is None:
-            raise unknown_name("verifier", verifier, search._verifiers)
+        judge = self._judge(verifier)
         _at_least_one("repeats", repeats)
         async with _Block(self) as block:
             for candidate in candidates:
@@ -209,6 +209,17 @@ class Run:
         if unpriced is not None or (refused and search.refused_awaits > MOST_REFUSALS):
             raise (unpriced or refused[0]).rebuild()
         return [self.mean_score(candidate, verifier) for candidate in candidates]
+
+    def asks_a_model(self, verifier: str) -> bool:
+        """Whether a verification by `verifier` asks a model, and so takes its part of the budget.
+        Raises: UnknownName for a verifier the run does not have."""
+        return self._judge(verifier).request(self._search.problem, Candidate("", "", None, Completion(""))) is not None
+
+    def _judge(self, verifier: str) -> Verifier:
+        found = self._search._verifiers.get(verifier)
+        if found is None:
+            raise unknown_name("verifier", verifier, self._search._verifiers)
+        return found
 
     def mean_score(self, candidate: Candidate, verifier: str) -> Score:
         """The mean of the scores that `verifier` has given so far, abstentions left out (none left: value None)."""

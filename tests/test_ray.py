@@ -214,7 +214,7 @@ def test_a_killed_driver_takes_its_actors_along_and_the_same_command_goes_on(tmp
 
 def test_leaving_a_race_closes_every_loser_on_every_actor(ray_cluster: Any) -> None:
     spec = spec_of(ray_cluster, generators={"count": 4})
-    slow = arithmetic(error_rate=0.0, words=200, per_token_s=0.02)
+    slow = arithmetic(error_rate=0.0, words=200, per_token_s=0.05)
     with FakeEngine(slow) as engine, Carrier("ray", slow, engine.base_url, spec) as carrier:
         records, results, conductor = carrier.run("first_finish:n=16", PROBLEMS[:4])
         assert engine.wait_idle()
@@ -290,7 +290,7 @@ def test_a_cancellation_that_comes_together_with_an_actor_s_reply_is_not_forgott
 def test_an_engine_that_decodes_on_is_found_out_and_stopped_or_charged_in_full(ray_cluster: Any, kind: str) -> None:
     def script(request: dict[str, Any]) -> Reply:
         words = 30 + request["seed"] % 200 if "2 + 2" in last_user_text(request) else 400
-        return Reply((" then",) * words + (" Answer:", " 4"), per_token_s=0.01)
+        return Reply((" then",) * words + (" Answer:", " 4"), per_token_s=0.05)
 
     flavour = "sglang" if kind == "abort" else "vllm"
     spec = spec_of(ray_cluster, cancellation="probe")

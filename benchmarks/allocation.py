@@ -5,7 +5,7 @@
 
 POOLS is a folder of the pools' JSON Lines files (they are under other licences, and not in this repository). Everything
 is replayed through the real conductor, with the same draws for all; `uniform` is majority@N over the same samples.
-Sections: stop, spend, math, misled, limits, speed.
+Sections: spend, math, misled, limits, speed. What they save without losing accuracy is in benchmarks/stopping.py.
 """
 
 from __future__ import annotations
@@ -33,16 +33,11 @@ from tts.replays import choose, replay
 from tts.report import Outcome
 from tts.types import Candidate, Completion, Cost, Usage
 
-SETS = {"boinf_aime2024": 30, "boinf_gpqa_diamond": 6}  # shuffles of the samples: fewer where there are more problems
+SETS = {"boinf_aime2024": 6, "boinf_gpqa_diamond": 1}  # shuffles of the samples: fewer where there are more problems
 FLEET = Fleet(slots=4)  # few in flight, so that decisions know much; `SLOTS` show what fewer and more come to
 SLOTS = (1, 8, 64)
-FLOORS = (0.002, 0.001, 0.0005, 0.00025)
-STOPPING = (
-    "marginal", "adaptive_consistency", "esc", "best_of_infinity", "blend_asc", "saturation", "price", "bandit",
-)  # fmt: skip
 SPENDING = ("marginal", "adaptive_consistency", "esc", "best_of_infinity", "blend_asc", "saturation", "bandit")
 OPEN = "majority_vote:n=none"
-SLACK = 0.3  # points of accuracy that saving tokens may cost
 
 
 class Cell(NamedTuple):
@@ -105,85 +100,10 @@ def verdict(name: str, value: float, bar: float, above: bool = True) -> str:
     return f"- {'met' if met else '**missed**'}: {name} {value:.2f}, bar {'>=' if above else '<='} {bar:g}"
 
 
-# --- as accurate as majority@64, for fewer tokens
-
-
-def stop(pools: Path) -> str:
-    """The budget is what uniform majority@64 spends; an allocator may stop before it is spent."""
-    parts = ["## As accurate as majority@64, for fewer tokens"]
-    for name, seeds in SETS.items():
-        models = models_of(pools, name)
-        wholes = {m: uniform_at(pool, 64, seeds) for m, pool in models.items()}
-        floors = [f"marginal:floor={floor}" for floor in FLOORS]
-        found = {m: allocated(pool, [*STOPPING, *floors], seeds, wholes[m].tokens) for m, pool in models.items()}
-        parts.append(_stop_table(name, seeds, wholes, found))
-    return "\n\n".join(parts)
-
-
-def _stop_table(name: str, seeds: int, wholes: dict[str, Cell], found: dict[str, dict[str, Cell]]) -> str:
-    rows = []
-    for model, whole in wholes.items():
-        cell = found[model]["marginal"]
-        rows.append(
-            (model, f"{whole.accuracy:.1f}", f"{cell.accuracy:.1f}", signed(difference(cell, whole)),
-             f"{cell.tokens / whole.tokens:.3f}")
-        )  # fmt: skip
-    means = {how: _saving(wholes, {m: f[how] for m, f in found.items()}) for how in found[next(iter(found))]}
-    others = [(how, f"{d:+.2f}", f"{worst:+.2f}", f"{ratio:.3f}") for how, (d, worst, ratio) in means.items()]
-    d, _, ratio = means["marginal"]
-    chosen = _left_out(wholes, found)
-    return "\n\n".join(
-        [
-            f"### {name}, {seeds} shuffles",
-            table(("model", "majority@64", "marginal", "difference", "tokens, of majority@64's"), rows),
-            verdict("mean difference", d, -SLACK) + "\n" + verdict("mean ratio of tokens", ratio, 0.25, above=False),
-            "The mean over models of each allocator with its defaults; `worst` is the worst model's difference:",
-            table(("allocator", "difference", "worst", "tokens"), others),
-            chosen,
-        ]
-    )
-
-
 def _saving(wholes: Mapping[str, Cell], found: Mapping[str, Cell]) -> tuple[float, float, float]:
     differences = [found[m].accuracy - wholes[m].accuracy for m in wholes]
     ratios = [found[m].tokens / wholes[m].tokens for m in wholes]
     return float(np.mean(differences)), min(differences), float(np.mean(ratios))
-
-
-def _left_out(wholes: dict[str, Cell], found: dict[str, dict[str, Cell]]) -> str:
-    """The floor chosen without the model, or the problems, that it is then judged by."""
-    by_model = []
-    for left, whole in wholes.items():
-        floor = _best_floor({m: cell for m, cell in wholes.items() if m != left}, found, None)
-        by_model.append(_saving({left: whole}, {left: found[left][floor]}))
-    problems = sorted(next(iter(wholes.values())).right)
-    halves = [set(problems[::2]), set(problems[1::2])]
-    by_problem = []
-    for chosen_on, judged_on in (halves, halves[::-1]):
-        floor = _best_floor(wholes, found, chosen_on)
-        some = {m: _part(cell, judged_on) for m, cell in wholes.items()}
-        by_problem.append(_saving(some, {m: _part(found[m][floor], judged_on) for m in wholes}))
-    lines = [
-        f"- {what}: difference {np.mean([v[0] for v in values]):+.2f}, tokens {np.mean([v[2] for v in values]):.3f}"
-        for what, values in (("by models, one left out", by_model), ("by problems, two halves", by_problem))
-    ]
-    return "Cross-validated choice of `floor` (the highest that loses at most 0.3 points on the rest):\n\n" + "\n".join(
-        lines
-    )
-
-
-def _part(cell: Cell, problems: set[str]) -> Cell:
-    return Cell({p: values for p, values in cell.right.items() if p in problems}, cell.tokens)
-
-
-def _best_floor(wholes: Mapping[str, Cell], found: dict[str, dict[str, Cell]], problems: set[str] | None) -> str:
-    for floor in FLOORS:
-        how = f"marginal:floor={floor}"
-        some = dict(wholes) if problems is None else {m: _part(c, problems) for m, c in wholes.items()}
-        cells_ = {m: found[m][how] if problems is None else _part(found[m][how], problems) for m in wholes}
-        if _saving(some, cells_)[0] >= -SLACK:
-            return how
-    return f"marginal:floor={FLOORS[-1]}"
 
 
 # --- more accurate, for as many tokens
@@ -207,10 +127,10 @@ def spend(pools: Path) -> str:
 
 def _spend(name: str, models: Mapping[str, Pool], seeds: int) -> tuple[str, dict[int, list[float]]]:
     gains: dict[int, list[float]] = {}
-    parts = [f"### {name}, {seeds} shuffles"]
+    parts = [f"### {name}, {seeds} shuffle{'s' * (seeds > 1)}"]
+    most = {m: uniform_at(pool, 64, seeds) for m, pool in models.items()}
     for n in (4, 8):
         uniform = {m: uniform_at(pool, n, seeds) for m, pool in models.items()}
-        most = {m: uniform_at(pool, 64, seeds) for m, pool in models.items()}
         found = {m: allocated(pool, SPENDING, seeds, uniform[m].tokens) for m, pool in models.items()}
         rows = []
         for m, base in uniform.items():
@@ -247,16 +167,11 @@ def math(pools: Path) -> str:
     began = time.perf_counter()
     pool = asyncio.run(equated(import_pool([pools / "boinf_math500.jsonl.gz"]), "math"))
     took = time.perf_counter() - began
-    models, seeds = {m: choose(pool, None, m) for m in pool.model.present}, 2
-    wholes = {m: uniform_at(one, 64, seeds) for m, one in models.items()}
-    floors = [f"marginal:floor={floor}" for floor in FLOORS]
-    found = {m: allocated(one, [*STOPPING, *floors], seeds, wholes[m].tokens) for m, one in models.items()}
-    part, _ = _spend("boinf_math500", models, seeds)
+    part, _ = _spend("boinf_math500", {m: choose(pool, None, m) for m in pool.model.present}, 1)
     return "\n\n".join(
         [
             "## MATH-500, answers compared by algebra",
             f"Comparing the answers of {len(pool):,} samples took {took:.0f} s in worker processes.",
-            _stop_table("boinf_math500", seeds, wholes, found),
             part,
         ]
     )
@@ -413,7 +328,6 @@ def speed(pools: Path | None = None) -> str:
 
 
 SECTIONS: dict[str, Callable[[Path], str]] = {
-    "stop": stop,
     "spend": spend,
     "math": math,
     "misled": misled,

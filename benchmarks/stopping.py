@@ -33,11 +33,11 @@ SEEDS = {  # shuffles of the samples: fewer where there are more problems and mo
     "boinf_aime2024": 16,
     "boinf_gpqa_diamond": 4,
     "boinf_math500": 1,
-    "deepconf_brumo25_r1q8b": 16,
+    "deepconf_brumo25_r1q8b": 40,
     "ffs_traces8": 3,
-    "gemma4_12b_trajectory10": 8,
-    "qwen25math_rm8": 8,
-    "tot_game24_gpt4_cot": 4,
+    "gemma4_12b_trajectory10": 12,
+    "qwen25math_rm8": 12,
+    "tot_game24_gpt4_cot": 6,
 }
 ALGEBRA = ("boinf_math500", "qwen25math_rm8")  # pools with LaTeX answers: equal ones are spelt alike beforehand
 OPEN = "majority_vote:n=none"
@@ -45,9 +45,9 @@ MOST = 64  # samples of a problem; of pools with fewer, all
 SLOTS = (4, 16, 64)
 SLACK = 0.3  # points of accuracy that saving tokens may cost
 METHODS: dict[str, tuple[str, ...]] = {
-    "marginal": tuple(f"marginal:floor={x}" for x in (0.004, 0.0028, 0.002, 0.0014, 0.001, 0.0007)),
+    "marginal": tuple(f"marginal:floor={x}" for x in (0.004, 0.0028, 0.002, 0.0014, 0.001, 0.0007, 0.0005, 0.00035)),
     "Adaptive-Consistency": tuple(
-        f"majority_vote:n={{n}},stop_at={x}" for x in (0.76, 0.81, 0.84, 0.87, 0.9, 0.93, 0.94, 0.95)
+        f"majority_vote:n={{n}},stop_at={x}" for x in (0.76, 0.81, 0.84, 0.87, 0.88, 0.9, 0.93, 0.94, 0.95, 0.97, 0.99)
     ),
     "ESC": tuple(f"esc:n={{n}},window={x}" for x in (4, 5)),
     "Best-of-infinity": tuple(f"best_of_infinity:factor={x}" for x in (10, 100)),
@@ -124,7 +124,7 @@ def score(runs: Runs, wholes: Runs) -> Score:
 def pools_of(folder: Path) -> Iterator[tuple[str, dict[tuple[str, str], Pool]]]:
     """Each file, by benchmark and model. Where tokens were not recorded, a sample counts as 1,000."""
     for name in SEEDS:
-        pool = import_pool([folder / f"{name}.jsonl.gz"])
+        pool = import_pool([folder / f"{name}.jsonl.gz"], keep_text=False)
         if name in ALGEBRA:
             pool = asyncio.run(equated(pool, "math"))
         pool = replace(

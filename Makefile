@@ -16,9 +16,10 @@ demo: $(VENV)/.ready
 	  --strategy sequential_revision:chains=1,rounds=1,2,3,4 \
 	  --max-tokens 160 --temperature 0.8 --out demo-run
 
-# Each file's tests stay in one process, which share what they have set up.
+# Each file's tests stay in one process, which share what they have set up; three processes on two cores, because many
+# tests wait.
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest -m "not system" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not system" -n 3 --dist loadfile --no-loadscope-reorder
 
 # Ray, a browser, the wheel, processes killed at random points: one at a time.
 test-system: $(VENV)/.ready

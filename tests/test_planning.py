@@ -23,6 +23,7 @@ from tts.testing.replies import arithmetic
 from tts.types import Sampling
 
 VOTE = "majority_vote:n=none"
+SEEDS = 5  # worlds in which a forecast is compared with the truth
 
 
 def world(problems: int, n: int, seed: int, graded: bool = True) -> Pool:
@@ -85,7 +86,7 @@ def test_what_is_predicted_comes_true_within_its_interval() -> None:
     """Pilots of 4 samples, predicting budgets of 1 to 8 a problem; the truth is of the whole pools."""
     inside = total = 0
     bias = []
-    for seed in range(5):
+    for seed in range(SEEDS):
         whole = world(40, 40, seed)
         plan = foresee(first(whole, 4), [VOTE], Limits(samples=40 * 4), ["uniform", "marginal"], draws=5, seed=seed)
         for f in plan.forecasts:
@@ -93,7 +94,7 @@ def test_what_is_predicted_comes_true_within_its_interval() -> None:
             inside += f.accuracy.low - 0.02 <= truth <= f.accuracy.high + 0.02
             total += 1
             bias.append(f.accuracy.mean - truth)
-    assert total == 5 * 2 * len(FRACTIONS)
+    assert total == SEEDS * 2 * len(FRACTIONS)
     assert inside >= 0.75 * total  # five draws make a narrow interval
     assert abs(np.mean(bias)) < 0.04
 

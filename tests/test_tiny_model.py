@@ -196,7 +196,7 @@ def test_the_packages_own_problems_are_worded_so_and_its_scorer_agrees(tmp_path:
     async def graded() -> None:
         async with Workers(1) as workers:
             for kind, family in REASONING_GYM.items():
-                source = f"{family}{'&' if '?' in family else '?'}size=12&seed=99"
+                source = f"{family}{'&' if '?' in family else '?'}size=8&seed=99"
                 grader, teacher = grader_named(source, workers), there.teachers[kind]
                 for example in load(source).examples:
                     answer = example.reference

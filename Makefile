@@ -21,9 +21,9 @@ demo: $(VENV)/.ready
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest -m "not system" -n 3 --dist loadfile --no-loadscope-reorder
 
-# Ray, a browser, the wheel, processes killed at random points: one at a time.
+# Ray, a browser, the wheel, processes killed at random points: one Ray at a time, and beside it what needs none.
 test-system: $(VENV)/.ready
-	$(BIN)/python -m pytest -m system
+	$(BIN)/python -m pytest -m system -n 2 --dist loadgroup
 
 # Twenty rounds of actors that die every second and a node that dies half-way; `make test-system` has one.
 chaos: $(VENV)/.ready

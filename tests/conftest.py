@@ -20,6 +20,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 settings.register_profile("any machine", deadline=None)  # a busy one fails no example
 settings.load_profile("any machine")
 
+NEED_RAY = {"test_chaos", "test_clusters", "test_hedges", "test_metrics", "test_ray", "test_ray_job"}
+
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[Any]:
@@ -84,3 +86,11 @@ def drawing() -> Iterator[Callable[[], AbstractContextManager[None]]]:
     use(empty)
     yield drawn
     use(real)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """System tests are two groups that run side by side: one Ray at a time, and beside it what needs none."""
+    for item in items:
+        if item.get_closest_marker("system"):
+            with_ray = item.path.stem in NEED_RAY or "ray" in item.name
+            item.add_marker(pytest.mark.xdist_group("ray" if with_ray else "processes"))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -75,7 +76,7 @@ RULED: dict[type, st.SearchStrategy[Any]] = {  # those that check what they are 
         top_k=st.integers(0, 99),
         min_p=st.floats(0, 0.99),
         max_tokens=st.integers(1, 99999),
-        stop=st.lists(st.text(max_size=3), max_size=4).map(tuple),
+        stop=st.lists(st.text(min_size=1, max_size=3), max_size=4).map(tuple),
         top_logprobs=st.integers(0, 20),
     ),
     Policy: st.sampled_from(
@@ -271,11 +272,70 @@ def test_an_unknown_name_comes_with_the_nearest_one_and_all_known() -> None:
         ("max_tokens", 0),
         ("stop", ("a", "b", "c", "d", "e")),
         ("top_logprobs", 21),
+        ("temperature", math.inf),
+        ("temperature", "0.7"),
+        ("top_p", None),
+        ("top_k", 0.5),
+        ("max_tokens", 12.5),
+        ("max_tokens", math.nan),
+        ("max_tokens", "64"),
+        ("max_tokens", True),
+        ("top_logprobs", None),
+        ("stop", ("",)),
+        ("stop", 7),
+        ("stop", ("a", 7)),
+        ("stop", b"END"),
     ],
 )
 def test_sampling_out_of_range_is_refused_by_name(name: str, value: object) -> None:
     with pytest.raises(InvalidParameter, match=f"^{name} must be .*but got {re.escape(repr(value))}$"):
         Sampling(**{name: value})  # type: ignore[arg-type]  # each of these is wrong
+
+
+@given(st.text(min_size=1))
+def test_one_stop_string_is_one_however_it_is_given(text: str) -> None:
+    assert Sampling(stop=text) == Sampling(stop=[text]) == Sampling(stop=(text,))  # type: ignore[arg-type]  # a list
+    assert Sampling(stop=text).stop == (text,)
+    assert msgspec.convert({"stop": text}, Sampling) == Sampling(stop=text)
+
+
+def test_an_empty_stop_string_is_refused() -> None:
+    with pytest.raises(InvalidParameter, match=r"^stop must be a string that is not empty"):
+        Sampling(stop="")
+
+
+def test_a_whole_number_is_an_int_whatever_arithmetic_it_comes_from() -> None:
+    sampling = Sampling(max_tokens=100 / 2, top_k=np.int64(4), temperature=np.float32(0.5))  # type: ignore[arg-type]
+    assert sampling == Sampling(max_tokens=50, top_k=4, temperature=0.5)
+    assert [type(value) for value in (sampling.max_tokens, sampling.top_k, sampling.temperature)] == [int, int, float]
+
+
+@pytest.mark.parametrize(
+    ("role", "content", "message"),
+    [
+        ("tool", "4", "the role of a message must be system, user or assistant .*, but got 'tool'"),
+        ("developer", "4", "but got 'developer'"),
+        ("User", "4", "but got 'User'"),
+        (None, "4", "but got None"),
+        ("user", None, "the content of a message must be text, but got None"),
+        ("user", [{"type": "text", "text": "4"}], "must be text, but got"),
+    ],
+)
+def test_a_message_that_no_server_would_take_is_refused_where_it_is_made(role: Any, content: Any, message: str) -> None:
+    with pytest.raises(InvalidParameter, match=message):
+        Message(role, content)
+    with pytest.raises(InvalidParameter, match=message):
+        as_prompt([{"role": role, "content": content}])
+
+
+def test_a_prompt_may_be_the_messages_of_openai_s_library() -> None:
+    assert as_prompt([{"role": "user", "content": "hi"}, Message("assistant", "ho")]) == (
+        Message("user", "hi"),
+        Message("assistant", "ho"),
+    )
+    for odd in ({"role": "user"}, {"role": "user", "content": "hi", "name": "me"}, "hi", 7):
+        with pytest.raises(InvalidParameter, match="a message must be a Message, or have role and content alone"):
+            as_prompt([odd])  # type: ignore[list-item]  # each of these is wrong
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -303,7 +363,7 @@ def test_usage_adds_field_by_field_and_one_approximation_makes_the_sum_one() -> 
 def test_a_prompt_is_a_user_turn_after_the_system_turn() -> None:
     assert as_prompt("hi") == (Message("user", "hi"),)
     assert Problem("p", "hi", system="be brief").messages == (Message("system", "be brief"), Message("user", "hi"))
-    assert as_prompt([Message("assistant", "x")], "not added") == (Message("assistant", "x"),)  # type: ignore[arg-type]
+    assert as_prompt([Message("assistant", "x")], "not added") == (Message("assistant", "x"),)
 
 
 def test_a_spec_reads_as_the_command_line_writes_it() -> None:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
 from tts.errors import InvalidParameter, TTSError, _rebuild
 
+Role = Literal["system", "user", "assistant"]
 FinishReason = Literal["stop", "length", "cancelled", "deadline", "content_filter", "tool_calls", "other"]
 AnswerFormat = Literal["auto", "number", "boxed", "letter", "line", "text"]
 ScoreKind = Literal["probability", "logit", "scale", "pass_rate", "logprob", "rank"]
@@ -30,21 +31,37 @@ class Value(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Message(Value, frozen=True):
-    """One turn of a chat."""
+    """One turn of a chat: its text, and whose it is. Raises: InvalidParameter for another role, or no text."""
 
-    role: Literal["system", "user", "assistant"]
+    role: Role
     content: str
+
+    def __post_init__(self) -> None:
+        if self.role not in get_args(Role):
+            rule = "system, user or assistant (the result of a tool goes into a user turn)"
+            _require(False, "the role of a message", rule, self.role)
+        if not isinstance(self.content, str):
+            _require(False, "the content of a message", "text", self.content)
 
 
 Prompt = tuple[Message, ...]
 
 
-def as_prompt(prompt: str | Prompt, system: str | None = None) -> Prompt:
-    """A user turn from plain text (after a system turn, if given); a sequence of messages passes through."""
+def as_prompt(prompt: str | Sequence[Message | Mapping[str, Any]], system: str | None = None) -> Prompt:
+    """A user turn from plain text (after a system turn, if given); the messages of a sequence as they are.
+
+    Raises: InvalidParameter for a sequence of anything but messages, or mappings with `role` and `content`.
+    """
     if not isinstance(prompt, str):
-        return tuple(prompt)
+        return tuple(turn if isinstance(turn, Message) else _as_message(turn) for turn in prompt)
     user = Message("user", prompt)
     return (Message("system", system), user) if system else (user,)
+
+
+def _as_message(turn: object) -> Message:
+    if isinstance(turn, Mapping) and turn.keys() == {"role", "content"}:
+        return Message(turn["role"], turn["content"])
+    raise InvalidParameter(f"a message must be a Message, or have role and content alone, but got {turn!r}")
 
 
 class Problem(Value, frozen=True):
@@ -73,7 +90,8 @@ class Sampling(Value, frozen=True):
     """How to sample. Every field is sent explicitly: servers' defaults differ.
 
     Units: `max_tokens` generated tokens, reasoning included; `top_logprobs` alternatives per token (0: none asked for).
-    `max_tokens` None lets a run choose a number before it starts: `tts.sweeps.with_max_tokens`.
+    `max_tokens` None lets a run choose a number before it starts: `tts.sweeps.with_max_tokens`. One `stop`
+    string may be given as it is; the field then is a tuple of it.
     """
 
     temperature: float = 0.7
@@ -81,15 +99,20 @@ class Sampling(Value, frozen=True):
     top_k: int = 0
     min_p: float = 0.0
     max_tokens: int | None = None
-    stop: tuple[str, ...] = ()
+    stop: str | tuple[str, ...] = ()
     top_logprobs: int = 0
 
     def __post_init__(self) -> None:
         for name in ("temperature", "top_p", "min_p"):  # 1 and 1.0 are one sampling, and one sample's key
-            msgspec.structs.force_setattr(self, name, float(getattr(self, name)))
-        if isinstance(self.stop, list):  # likewise
-            msgspec.structs.force_setattr(self, "stop", tuple(self.stop))
-        _require(self.temperature >= 0, "temperature", "at least 0", self.temperature)
+            msgspec.structs.force_setattr(self, name, _number(name, getattr(self, name)))
+        for name in ("top_k", "max_tokens", "top_logprobs"):
+            if type(getattr(self, name)) is not int:
+                msgspec.structs.force_setattr(self, name, _whole(name, getattr(self, name)))
+        if type(self.stop) is not tuple:
+            msgspec.structs.force_setattr(self, "stop", _strings("stop", self.stop))
+        texts = all(isinstance(text, str) and text for text in self.stop)
+        _require(texts, "stop", "a string that is not empty, or up to 4 of them", self.stop)
+        _require(0 <= self.temperature < math.inf, "temperature", "at least 0", self.temperature)
         _require(0 < self.top_p <= 1, "top_p", "in (0, 1]", self.top_p)
         _require(self.top_k >= 0, "top_k", "at least 0 (0 switches it off)", self.top_k)
         _require(0 <= self.min_p < 1, "min_p", "in [0, 1)", self.min_p)
@@ -353,6 +376,25 @@ def _sum(amounts: Sequence[int | None]) -> int | None:
 
 def _minus(a: int | None) -> int | None:
     return None if a is None else -a
+
+
+def _number(name: str, value: Any) -> float:
+    _require(not isinstance(value, bool | str) and hasattr(value, "__float__"), name, "a number", value)
+    return float(value)
+
+
+def _whole(name: str, value: Any) -> int | None:
+    """As an int where it is one (100 / 2 is 50.0, which servers refuse); `max_tokens` alone may be None."""
+    if value is None and name == "max_tokens":
+        return None
+    number = _number(name, value)
+    _require(number.is_integer(), name, "a whole number", value)
+    return int(number)
+
+
+def _strings(name: str, value: Any) -> tuple[str, ...]:
+    _require(isinstance(value, str | list), name, "a string, or a tuple of them", value)
+    return (value,) if isinstance(value, str) else tuple(value)
 
 
 def _require(ok: bool, name: str, rule: str, value: object) -> None:

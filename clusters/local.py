@@ -29,7 +29,8 @@ class LocalCluster(Cluster):
         workers: Workers | None = None,
     ) -> None:
         super().__init__()
-        self._executor = Executor(models, verifiers or {}, workers, self._tell, self._now)
+        verifiers = {} if verifiers is None else verifiers  # a client's grows
+        self._executor = Executor(models, verifiers, workers, self._tell, self._now)
 
     def _carry_out(self, actions: Sequence[Action]) -> None:
         for action in actions:

@@ -8,7 +8,9 @@ FOLDER holds the files (each prints what it found, and says in its first lines w
 
 from __future__ import annotations
 
+import asyncio
 import fnmatch
+import json
 import os
 import re
 import shutil
@@ -16,10 +18,13 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import tts
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Reply
 
@@ -61,6 +66,23 @@ def foretold(said: str) -> bool:
     return "verif" in said and "Traceback" not in said
 
 
+def one_client(said: str) -> bool:
+    """The file shows what ten one-shot calls do; through a client they make one request for the list of models, and
+    hold to one budget."""
+    server = "http://127.0.0.1:18090"
+
+    async def ten_calls() -> list[tts.Solved]:
+        options: dict[str, Any] = {"api_key": "k1", "price_in": 1.0, "price_out": 4.0, "run_budget": "samples=20"}
+        async with tts.Client(base_url=f"{server}/v1", **options) as client:
+            return await asyncio.gather(*(client.solve(f"q{i}", "majority_vote:n=3") for i in range(10)))
+
+    urllib.request.urlopen(urllib.request.Request(f"{server}/ctl", b'{"m": "loose"}')).close()
+    solved = asyncio.run(ten_calls())
+    with urllib.request.urlopen(f"{server}/log") as log:
+        methods = [method for method, *_ in json.load(log)]
+    return "threads:" in said and methods.count("GET") == 1 and sum(s.cost.samples for s in solved) == 20
+
+
 CASES: dict[str, Check] = {
     "select/13-exhausted-means-two-things.py": every("exhausted=True", "^(?!first_finish|single).*exhausted"),
     "select/14-paid-and-not-voted.py": every("answer=2 "),
@@ -81,6 +103,7 @@ CASES: dict[str, Check] = {
     "user/01-matrix-rows.py": without("WRONG VERDICT"),
     "user/03-truncated-silent.sh": lambda said: "rc 0" in said and "4 of 4 samples were cut" in said,
     "user/04-letters.py": without("WRONG"),
+    "user/05-service.py": one_client,
     "user/07-budget-underspent.sh": lambda said: said.count("% of the budget was left") == 2 and " are left" in said,
     "user/08-extract-auto.py": every("^0 wrong", "wrong$"),
     "user/09-display-math.py": every(r"vote as \[0, 1, 2, 3\]", "vote as"),

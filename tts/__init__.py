@@ -18,6 +18,7 @@ if (_root / "pyproject.toml").is_file() and (_root / "strategies").is_dir():
 if TYPE_CHECKING:
     from tts.api import asolve, asweep, solve, sweep
     from tts.budget import Limits
+    from tts.client import Client
     from tts.errors import BudgetExhausted, EndpointError, TTSError, UsageError
     from tts.planning import Plan, aplan, plan
     from tts.pool import Pool
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "BudgetExhausted": "errors",
     "Candidate": "types",
+    "Client": "client",
     "Completion": "types",
     "EndpointError": "errors",
     "Example": "tasks",
@@ -57,6 +59,7 @@ _HOMES = {
 __all__ = [
     "BudgetExhausted",
     "Candidate",
+    "Client",
     "Completion",
     "EndpointError",
     "Example",

@@ -16,7 +16,15 @@ from tts.budget import Limits
 from tts.conductor import Conductor
 from tts.config import RunConfig, recorded, split_budgets
 from tts.costs import CostModel
-from tts.errors import BadProblem, ForeignAwait, Interrupted, InvalidParameter, MissingExtra, UsageError
+from tts.errors import (
+    BadProblem,
+    ForeignAwait,
+    Interrupted,
+    InvalidParameter,
+    MissingExtra,
+    UsageError,
+    unknown_name,
+)
 from tts.graders import Grader, Grading, Verdict, grader_named
 from tts.journal import Decided, History
 from tts.outcome import Result
@@ -26,7 +34,7 @@ from tts.report import Outcome, Row, summarise, warnings_of, write_report
 from tts.results import Solved, SweepResult, describe_cost
 from tts.runfolder import JOURNAL, Journal, NoJournal, read_records, write_atomically
 from tts.sweeps import Cell, cells_of, check_budgets, outcome_of, plan, pots_of, problems_digest, with_max_tokens
-from tts.target import Pricing, Target
+from tts.target import Pricing, Target, check_keywords
 from tts.tasks import Example, Task, load, read_examples, write_examples
 from tts.types import Cost, Message, Problem, Prompt, Sampling, StrategySpec
 from tts.workers import Workers
@@ -58,7 +66,7 @@ async def asolve(
     params: Mapping[str, Any] | None = None,
     budget: str | Limits = "",
     seed: int = 0,
-    sampling: Sampling | None = None,
+    sampling: Sampling | Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     watcher: Watcher | None = None,
     cluster: str | Path | ClusterSpec = "local",
@@ -66,15 +74,16 @@ async def asolve(
     **target: Unpack[Target],
 ) -> Solved:
     """Solve one prompt. See `solve`."""
-    problem = prompt if isinstance(prompt, Problem) else _as_problem(prompt)
-    spec, resolve = _as_spec(strategy, params)
-    share = _as_limits(budget)
+    check_keywords(solve, target)
+    problem = as_problem(prompt)
+    spec, resolve = as_spec(strategy, params)
+    share = as_limits(budget)
     cell = Cell(spec, share, seed)
     pricing = Pricing(target)
     async with open_site(cluster, address, target) as site:
         costs = pricing.costs(site.name, site.verifier, embedded=site.embedded)
         verifiers = verifiers_of([spec], site.verifier, resolve)
-        sampling = _with_logprobs(sampling or Sampling(), verifiers)
+        sampling = with_logprobs(as_sampling(sampling), verifiers)
         sampling = with_max_tokens(sampling, [cell], [problem], costs, Limits(), site.context_tokens)
         check_budgets([cell], [problem], costs, sampling, Limits(), resolve)
         preflight([cell], problem, resolve, costs, verifiers, sampling)
@@ -128,7 +137,7 @@ def solve(
     params: Mapping[str, Any] | None = None,
     budget: str | Limits = "",
     seed: int = 0,
-    sampling: Sampling | None = None,
+    sampling: Sampling | Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     watcher: Watcher | None = None,
     cluster: str | Path | ClusterSpec = "local",
@@ -142,8 +151,9 @@ def solve(
         strategy: `NAME:PARAM=VALUE,...`, `file.py:name`, or an async function of your own (with `params`).
         budget: limits such as `tokens=2k,usd=0.01`; a strategy with n=None spends it all.
         seed: of the samples.
-        sampling: temperature, max_tokens and so on. Without `max_tokens`, a sample may have 16,384 tokens, and fewer
-            where that is more than half of the model's context or than a quarter of the budget.
+        sampling: a Sampling, or its fields (`{"temperature": 0.2, "max_tokens": 512}`). Without `max_tokens`, a sample
+            may have 16,384 tokens, and fewer where that is more than half of the model's context or than a quarter of
+            the budget.
         out: a folder for the journal; the same call with the same folder resumes.
         cluster: `local` is this process; `ray` is Ray actors, a YAML or TOML file or a `ClusterSpec` says which.
         address: of a Ray cluster; without it and RAY_ADDRESS, `ray` starts one on this machine.
@@ -177,7 +187,7 @@ async def asweep(
     run_budget: str = "",
     allocators: str | Sequence[str] = (),
     seeds: int | Sequence[int] = 1,
-    sampling: Sampling | None = None,
+    sampling: Sampling | Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     report: bool = True,
     watcher: Watcher | None = None,
@@ -186,6 +196,7 @@ async def asweep(
     **target: Unpack[Target],
 ) -> SweepResult:
     """Run a budget sweep. See `sweep`."""
+    check_keywords(sweep, target)
     task = _as_task(problems)
     base: dict[str, Any] = {
         "problems": task.name,
@@ -206,7 +217,7 @@ async def asweep(
         costs = pricing.costs(site.name, site.verifier, embedded=site.embedded)
         verifiers = verifiers_of(specs, site.verifier)
         listed = [example.problem for example in task.examples]
-        sampling = _with_logprobs(sampling or Sampling(), verifiers)
+        sampling = with_logprobs(as_sampling(sampling), verifiers)
         sampling = with_max_tokens(sampling, cells, listed, costs, config.run_limits(), site.context_tokens)
         config = RunConfig.checked(**base, sampling=recorded(sampling), model=site.name, verifier_model=site.verifier)
         grader = grader_named(task.grader, workers)
@@ -257,8 +268,7 @@ async def asweep(
         files = write_outcomes(folder, outcomes)
         if report:
             files |= make_report(folder, rows, outcomes, config, _paid(conductor.ledger.spent, conductor.lost))
-    planned = len(cells) * len(listed)
-    ledger = conductor.ledger
+    ledger, planned = conductor.ledger, len(cells) * len(listed)
     return SweepResult(rows, outcomes, ledger.spent, conductor.lost, ledger.overrun, planned, folder, files, sampling)
 
 
@@ -270,7 +280,7 @@ def sweep(
     run_budget: str = "",
     allocators: str | Sequence[str] = (),
     seeds: int | Sequence[int] = 1,
-    sampling: Sampling | None = None,
+    sampling: Sampling | Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     report: bool = True,
     watcher: Watcher | None = None,
@@ -478,7 +488,10 @@ def open_site(
     return there
 
 
-def _as_problem(prompt: str | Prompt) -> Problem:
+def as_problem(prompt: str | Prompt | Problem) -> Problem:
+    """A prompt as a Problem. Raises InvalidParameter."""
+    if isinstance(prompt, Problem):
+        return prompt
     if isinstance(prompt, str):
         if not prompt.strip():
             raise InvalidParameter("the prompt is empty", name="prompt")
@@ -496,7 +509,8 @@ def _as_problem(prompt: str | Prompt) -> Problem:
     return Problem("prompt", users[0], system)
 
 
-def _as_limits(budget: str | Limits) -> Limits:
+def as_limits(budget: str | Limits) -> Limits:
+    """A budget as Limits. Raises InvalidParameter."""
     if isinstance(budget, Limits):
         return budget
     if isinstance(budget, str):
@@ -504,7 +518,7 @@ def _as_limits(budget: str | Limits) -> Limits:
     raise InvalidParameter(f"budget must be text such as 'tokens=2k', or Limits, but got {budget!r}", name="budget")
 
 
-def _as_spec(given: str | Strategy, params: Mapping[str, Any] | None) -> tuple[StrategySpec, Callable[[str], Strategy]]:
+def as_spec(given: str | Strategy, params: Mapping[str, Any] | None) -> tuple[StrategySpec, Callable[[str], Strategy]]:
     """A spec and where to find its strategy: by name, or the function that was given."""
     if isinstance(given, str):
         specs = parse_specs(given)
@@ -534,7 +548,23 @@ def _as_task(problems: str | Path | Task | Iterable[Example]) -> Task:
     return Task("examples", examples, "math" if any(e.reference for e in examples) else "exact")
 
 
-def _with_logprobs(sampling: Sampling, verifiers: Mapping[str, Verifier]) -> Sampling:
+def as_sampling(given: Sampling | Mapping[str, Any] | None) -> Sampling:
+    """A Sampling, its fields as a mapping, or the defaults. Raises: UnknownName, InvalidParameter."""
+    if given is None or isinstance(given, Sampling):
+        return given or Sampling()
+    if not isinstance(given, Mapping):
+        raise InvalidParameter(f"sampling must be a tts.Sampling or a mapping, but got {given!r}", name="sampling")
+    for name in given:
+        if name not in Sampling.__struct_fields__:
+            raise unknown_name("field of sampling", str(name), Sampling.__struct_fields__)
+    stop = given.get("stop", ())
+    try:
+        return msgspec.convert({**given, "stop": (stop,) if isinstance(stop, str) else stop}, Sampling)
+    except msgspec.ValidationError as error:
+        raise InvalidParameter(f"sampling cannot be {dict(given)!r}: {error}", name="sampling") from None
+
+
+def with_logprobs(sampling: Sampling, verifiers: Mapping[str, Verifier]) -> Sampling:
     """What every sample must carry for the verifiers to score it; the same for all, so that samples can be shared."""
     needed = max((v.candidate_logprobs for v in verifiers.values()), default=0)
     return msgspec.structs.replace(sampling, top_logprobs=max(needed, sampling.top_logprobs))
@@ -559,7 +589,7 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return _run(coroutine)
+        return run_on_loop(coroutine)
     running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[T]]] = []
 
     async def known() -> T:
@@ -569,7 +599,7 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
         return await coroutine
 
     with ThreadPoolExecutor(1, thread_name_prefix="tts-loop") as thread:
-        future = thread.submit(_run, known())
+        future = thread.submit(run_on_loop, known())
         try:
             return future.result()
         except KeyboardInterrupt:
@@ -579,7 +609,7 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
             raise
 
 
-def _run(coroutine: Coroutine[Any, Any, T]) -> T:
+def run_on_loop(coroutine: Coroutine[Any, Any, T]) -> T:
     """On uvloop where it exists, on asyncio where it does not."""
     try:
         import uvloop

@@ -48,13 +48,20 @@ _HEDGE = "~"  # after the id, for the reservation of a sample's second request
 
 
 class Planned(Value, frozen=True):
-    """A search to be run: `cell` says which strategy, budget and seed of a sweep it belongs to."""
+    """A search to be run: `cell` says which strategy, budget and seed of a sweep it belongs to.
+
+    Args:
+        sampling: the search's own; None is the conductor's.
+        strategy: the function; None is what the conductor resolves the spec's name to.
+    """
 
     cell: str
     problem: Problem
     spec: StrategySpec
     share: Limits = Limits()
     seed: int = 0
+    sampling: Sampling | None = None
+    strategy: Any = None
 
     @property
     def id(self) -> str:
@@ -103,6 +110,8 @@ class Conductor:
         pots: cell -> the budget that its searches share, and who of them gets the next part of it.
         shuffle_races: whether the samples of a race leave in a random order (a function of their ids). Whoever is sent
             first has a head start, of microseconds or of a place in a queue: where lengths are equal it would decide.
+        serves: whether searches come one by one (`open`), until the conductor drains. Each is alone: it shares no
+            samples, so that no call's answer or bill depends on who else has asked the same.
 
     Attributes:
         ledger: the run's.
@@ -123,6 +132,7 @@ class Conductor:
         history: History | None = None,
         pots: Mapping[str, Pot] | None = None,
         shuffle_races: bool = False,
+        serves: bool = False,
     ) -> None:
         if window < 1:
             raise InvalidParameter(f"window must be at least 1, but got {window}", window=window)
@@ -135,12 +145,13 @@ class Conductor:
         self._exhausted_plan = False
         self._resolve = resolve
         self._costs = costs
-        self._verifiers = verifiers or {}
+        self._verifiers = {} if verifiers is None else verifiers  # a client's grows
         self._sampling = sampling
         self._window = window
         self._history = history or History()
         self._pots = pots or {}
         self._shuffle_races = shuffle_races
+        self._serves = serves
         self._compares = any(pot.allocator.compares for pot in self._pots.values())
         self._open: dict[str, _Open] = {}
         self._pending: OrderedDict[str, Generate | Verify] = OrderedDict()  # by id: asked for and not granted
@@ -165,7 +176,7 @@ class Conductor:
         stopped = self.draining or self.fatal is not None
         if stopped:
             return not self._live and not self._hedges
-        return self._exhausted_plan and not self._open and not self._hedges
+        return self._exhausted_plan and not self._serves and not self._open and not self._hedges
 
     @property
     def in_flight(self) -> int:
@@ -192,6 +203,20 @@ class Conductor:
     def tell(self, events: Iterable[Event]) -> Step:
         """Take events in (they are in the journal already) and return what to do because of them."""
         self._inbox.extend(events)
+        return self._advance()
+
+    def open(self, planned: Planned, at_s: float) -> Step:
+        """Open a search that is not in the plan, at this second of the run's clock. Its id must not be that of another
+        one that is open."""
+        self.now = max(self.now, at_s)
+        self._begin(planned)
+        return self._advance()
+
+    def withdraw(self, id: str, error: TTSError) -> Step:
+        """End a search before its strategy has: what it started is cancelled. Nothing to do if it has closed."""
+        opened = self._open.get(id)
+        if opened is not None:
+            self._take(opened, opened.search.withdraw(error))
         return self._advance()
 
     def is_fatal(self, event: Event) -> bool:
@@ -453,7 +478,7 @@ class Conductor:
     def _share(self, action: Generate | Verify) -> bool:
         """Whether another search of the problem has this sample, or is getting it."""
         key = action.share
-        if key is None:
+        if key is None or self._serves:
             return False
         found = self._samples.get(problem_of(action.id), {}).get(key)
         if found is not None:
@@ -514,21 +539,25 @@ class Conductor:
             return True
         before, self._latest = self._latest, planned.problem.id
         self._forget_samples(before)
+        self._begin(planned)
+        return True
+
+    def _begin(self, planned: Planned) -> None:
         at_s = self._history.opened.get(planned.id)
         share, left = self._share_of_time(planned, self.now if at_s is None else at_s)
         if not left:
             self._report(self._out_of_time(planned), Cost())
-            return True
+            return
         pot = self._pot_of(planned.id)
         search = Search(
             planned.id,
             planned.problem,
-            self._resolve(planned.spec.name),
+            planned.strategy or self._resolve(planned.spec.name),
             planned.spec,
             costs=self._costs,
             share=share,
             verifiers=self._verifiers,
-            sampling=self._sampling,
+            sampling=planned.sampling or self._sampling,
             seed=planned.seed,
             ahead=None if pot is None else pot.allocator.ahead,
         )
@@ -541,7 +570,6 @@ class Conductor:
             self._take(opened, search.start(self.now))
         else:
             self._restore(opened, at_s)
-        return True
 
     def _has_room(self) -> bool:
         if self._compares:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import msgspec
 import numpy as np
@@ -21,6 +21,7 @@ from tts.registry import parse_specs, verifier_names
 from tts.replays import choose, replay
 from tts.results import as_json
 from tts.runfolder import write_atomically
+from tts.target import check_keywords
 from tts.tasks import Example, Task
 from tts.types import Cost, Sampling, Value
 
@@ -118,7 +119,7 @@ async def aplan(
     history: Pool | str | Path | None = None,
     draws: int = 20,
     seed: int = 0,
-    sampling: Sampling | None = None,
+    sampling: Sampling | Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     watcher: Watcher | None = None,
     on_draw: Callable[[int, int], None] = lambda done, of: None,
@@ -128,6 +129,7 @@ async def aplan(
     **target: Unpack[Target],
 ) -> Plan:
     """See `plan`."""
+    check_keywords(plan, target)
     specs = [spec for text in _listed(strategies) for spec in parse_specs(text)]
     limits = Limits.parse(budget)
     if not limits or limits.seconds is not None:
@@ -178,7 +180,7 @@ def plan(
     history: Pool | str | Path | None = None,
     draws: int = 20,
     seed: int = 0,
-    sampling: Sampling | None = None,
+    sampling: Sampling | Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     watcher: Watcher | None = None,
     on_draw: Callable[[int, int], None] = lambda done, of: None,

@@ -216,6 +216,15 @@ class Search:
             return []  # nobody was woken by it: the strategy waits for more
         return self._proceed()
 
+    def withdraw(self, error: TTSError) -> list[Action]:
+        """End the strategy where it waits, with this error: its blocks are left, so what they started is cancelled."""
+        if not self.done:
+            self._abandon(self._main)
+            self._main.error = error
+            self._finish(self._main)
+        out, self._out = self._out, []
+        return out
+
     # --- money
 
     def _book(self, live: Live, event: End) -> None:

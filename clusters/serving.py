@@ -1,0 +1,57 @@
+"""The local cluster of a `tts.Client`: searches come one by one, and each can be ended by itself."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+
+from tts.actions import Event, Failed
+from tts.clusters.executor import Model
+from tts.clusters.local import LocalCluster
+from tts.conductor import Conductor, Planned, Step
+from tts.errors import TTSError
+from tts.protocols import Verifier
+from tts.runfolder import Journal, NoJournal
+from tts.types import ErrorInfo
+
+
+class ServingCluster(LocalCluster):
+    """Drives a conductor that `serves`, until it is drained or aborted.
+
+    Args:
+        models: by name; a request that names none goes to the first.
+        verifiers: by name; more may be added while it runs.
+
+    Attributes:
+        failures: search id -> the error that would end a run (no server, a wrong key); here it ends that search.
+    """
+
+    def __init__(self, models: Mapping[str, Model], verifiers: Mapping[str, Verifier]) -> None:
+        super().__init__(models, verifiers)
+        self.failures: dict[str, ErrorInfo] = {}
+        self._calls: deque[Callable[[Conductor], Step]] = deque()
+
+    def open(self, planned: Planned) -> None:
+        """Let a search begin in the next turn."""
+        self._in_turn(lambda conductor: conductor.open(planned, self._now()))
+
+    def withdraw(self, id: str, error: TTSError) -> None:
+        """End a search in the next turn, and cancel what it started."""
+        self._in_turn(lambda conductor: conductor.withdraw(id, error))
+
+    def _in_turn(self, call: Callable[[Conductor], Step]) -> None:
+        self._calls.append(call)
+        self._woken.set()
+
+    def _more_steps(self, conductor: Conductor) -> Iterator[Step]:
+        while self._calls:
+            yield self._calls.popleft()(conductor)
+
+    def _split(self, events: list[Event], journal: Journal | NoJournal) -> list[Event]:
+        assert self._conductor is not None
+        for event in events:
+            if isinstance(event, Failed) and self._conductor.is_fatal(event):
+                search = event.id.rpartition("/")[0]
+                self.failures.setdefault(search, event.error)
+                self.withdraw(search, event.error.rebuild())
+        return events

@@ -28,11 +28,12 @@ import msgspec
 
 from tts.actions import Request
 from tts.endpoints import EndpointPool
-from tts.openai import AiohttpTransport, OpenAIClient
+from tts.openai import OpenAIClient
 from tts.partial import Partial
 from tts.sse import DONE, EventParser, decode
 from tts.testing.engine import FakeEngine, Served, Stats
 from tts.testing.replies import Reply
+from tts.transport import AiohttpTransport
 from tts.types import Message, Sampling
 
 STREAMS, CHUNKS, PACE_S = 512, 100, 0.03

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tts.address import shown
 from tts.clusters import connect
 from tts.clusters.ray import open_ray
 from tts.clusters.spec import ClusterSpec
@@ -25,7 +26,7 @@ async def look(spec: ClusterSpec, target: Target) -> list[Finding]:
                 Finding(f"  actor {line.partition(':')[0]}", True, line.partition(": ")[2]) for line in site.status()
             ]
             for actor, url, seen in await site.probe():
-                found += capabilities(f"{url} from {actor}", seen)
+                found += capabilities(f"{shown(url)} from {actor}", seen)
             return found
     except TTSError as error:
         return [Finding("cluster", False, error.message, needed=True)]

@@ -83,6 +83,13 @@ def one_client(said: str) -> bool:
     return "threads:" in said and methods.count("GET") == 1 and sum(s.cost.samples for s in solved) == 20
 
 
+def raw_exceptions(said: str) -> bool:
+    """The answer where it can be had, and one sentence without the key where not."""
+    keys = [line for line in said.splitlines() if line.startswith("api_key")]
+    fine = "answer='42'" in said and "@        42" in said and "rc 2 False" in said
+    return fine and len(keys) == 4 and all("InvalidParameter" in line for line in keys)
+
+
 CASES: dict[str, Check] = {
     "select/13-exhausted-means-two-things.py": every("exhausted=True", "^(?!first_finish|single).*exhausted"),
     "select/14-paid-and-not-voted.py": every("answer=2 "),
@@ -98,12 +105,16 @@ CASES: dict[str, Check] = {
     "plugin/22-stop-as-a-string.py": lambda said: "['END']" in said and "at most 4" not in said,
     "hostile/10-same-budget-twice.py": every("rc=0 .*decided records 6 of 12 planned, distinct 6"),
     "hostile/19-grader-error-swallowed.py": every("rc 0 .*outcomes 40 of 40"),
+    "hostile/23-one-400-drops-temperature.py": numbers(
+        r"temperature=0: (\d+) without: (\d+)", lambda counts: counts[0] == 40 and counts[1] <= 1
+    ),
     "hostile/25-extract-quadratic.py": numbers(r": (\d+\.\d+) s CPU", lambda t: t[-1] < 0.5),
     "user/00-grading-pairs.py": without("<<<<"),
     "user/01-matrix-rows.py": without("WRONG VERDICT"),
     "user/03-truncated-silent.sh": lambda said: "rc 0" in said and "4 of 4 samples were cut" in said,
     "user/04-letters.py": without("WRONG"),
     "user/05-service.py": one_client,
+    "user/06-refusals-every-call.py": numbers(r" (\d+) POST", lambda posts: max(posts) <= 15),
     "user/07-budget-underspent.sh": lambda said: said.count("% of the budget was left") == 2 and " are left" in said,
     "user/08-extract-auto.py": every("^0 wrong", "wrong$"),
     "user/09-display-math.py": every(r"vote as \[0, 1, 2, 3\]", "vote as"),
@@ -114,6 +125,9 @@ CASES: dict[str, Check] = {
     "user/14-false-right.py": every("graded right: 0/60.*graded wrong: 0/60"),
     "wire/02-matrix-rows.py": without("FAIL"),
     "wire/03-pool-short-answers.py": every(r"majority_vote:n=5', 1\.0", "majority_vote"),
+    "wire/05-neutral-values-refused.py": every("answer='42'"),
+    "wire/09-raw-exceptions.py": raw_exceptions,
+    "wire/10-base-url.py": every(" ok  '42'"),
     "wire/11-letters.py": without("FAIL"),
     "wire/14-spellings.py": without("FAIL"),
     "cluster/10-leader-waits.py": numbers(r":n=8 (\d+\.\d+) s", lambda seconds: max(seconds) < 9),

@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tts.address import place_of
+from tts.refusals import refusals_of
+
 # Small matrices are slower on two threads than on one, and two processes run tests side by side. Read on its import.
 assert "numpy" not in sys.modules
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -94,3 +97,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("system"):
             with_ray = item.path.stem in NEED_RAY or "ray" in item.name
             item.add_marker(pytest.mark.xdist_group("ray" if with_ray else "processes"))
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_known_of_any_endpoint() -> None:
+    """What the process has found out about servers: a port may be another server's in the next test."""
+    refusals_of.cache_clear()
+    place_of.cache_clear()

@@ -6,17 +6,17 @@ import pytest
 
 from tts import errors
 from tts.actions import Request
+from tts.refusals import losses, may_be_left_out, refused_parameter
 from tts.retry import Backoff, retryable
 from tts.types import Message, Sampling
 from tts.wire import (
     Capabilities,
     body_of,
     error_of,
-    losses,
     normalise_base_url,
     normalise_finish,
-    refused_parameter,
     retry_after_s,
+    without,
 )
 
 ASK = (Message("user", "What is 2 + 3?"),)
@@ -45,7 +45,7 @@ def test_a_base_url_without_a_scheme_is_refused_with_an_example(url: str) -> Non
 
 
 def test_everything_that_shapes_the_distribution_is_said() -> None:
-    body = body_of(Request(ASK, Sampling(max_tokens=7), seed=3), "m", "chat", (), Capabilities())
+    body = body_of(Request(ASK, Sampling(max_tokens=7), seed=3), "m", "chat", Capabilities())
     assert body["temperature"] == 0.7 and body["top_p"] == 1.0 and body["min_p"] == 0.0
     assert body["top_k"] == -1 and body["repetition_penalty"] == 1.0
     assert body["seed"] == 3 and body["max_tokens"] == 7
@@ -61,33 +61,34 @@ def test_everything_that_shapes_the_distribution_is_said() -> None:
 )
 def test_a_prefix_is_continued_in_the_form_that_the_endpoint_takes(form: str, sent: dict[str, bool]) -> None:
     capabilities = Capabilities(prefill_form=form)  # type: ignore[arg-type]
-    body = body_of(Request(ASK, continue_from="Well,"), "m", "chat", (), capabilities)
+    body = body_of(Request(ASK, continue_from="Well,"), "m", "chat", capabilities)
     assert body["messages"][-1] == {"role": "assistant", "content": "Well,"}
     assert {key: body[key] for key in ("continue_final_message", "add_generation_prompt") if key in body} == sent
 
 
 def test_a_prefix_for_an_endpoint_that_cannot_is_refused_before_anything_is_sent() -> None:
     with pytest.raises(errors.CapabilityMissing, match="continues assistant text"):
-        body_of(Request(ASK, continue_from="Well,"), "m", "chat", (), Capabilities(prefill=False))
+        body_of(Request(ASK, continue_from="Well,"), "m", "chat", Capabilities(prefill=False))
 
 
 def test_a_text_completion_continues_its_prefix_by_itself() -> None:
     messages = (Message("system", "Be brief."), *ASK)
     body = body_of(
-        Request(messages, Sampling(top_logprobs=3), continue_from="Well,"), "m", "completions", (), Capabilities()
+        Request(messages, Sampling(top_logprobs=3), continue_from="Well,"), "m", "completions", Capabilities()
     )
     assert body["prompt"] == "Be brief.\n\nWhat is 2 + 3?Well,"
     assert body["logprobs"] == 3
 
 
 def test_what_is_refused_is_left_out_and_only_real_losses_are_recorded() -> None:
-    request = Request(ASK, Sampling(top_k=5, top_logprobs=2, temperature=1.0))
-    refused = {"top_k", "min_p", "temperature", "top_logprobs", "max_tokens", "continuous_usage_stats", "seed"}
-    body = body_of(request, "m", "chat", refused, Capabilities())
+    request = Request(ASK, Sampling(top_k=5, top_logprobs=2, temperature=1.0), seed=4)
+    refused = {"top_k", "min_p", "temperature", "logprobs", "max_tokens", "continuous_usage_stats", "seed"}
+    whole = body_of(request, "m", "chat", Capabilities())
+    body = without(whole, refused)
     assert not {"top_k", "min_p", "temperature", "logprobs", "top_logprobs", "max_tokens", "seed"} & set(body)
     assert body["max_completion_tokens"] == 512
     assert body["stream_options"] == {"include_usage": True}
-    assert losses(refused, request) == ("logprobs", "seed", "top_k")
+    assert losses(refused, may_be_left_out(whole)) == ("logprobs", "seed", "top_k")
 
 
 @pytest.mark.parametrize(
@@ -111,8 +112,8 @@ def test_what_is_refused_is_left_out_and_only_real_losses_are_recorded() -> None
 def test_the_parameter_that_a_server_refuses_is_found_in_its_words(
     message: str, param: str | None, name: str | None
 ) -> None:
-    body = body_of(Request(ASK, Sampling(top_logprobs=2)), "m", "chat", (), Capabilities())
-    assert refused_parameter(message, param, body) == name
+    body = body_of(Request(ASK, Sampling(top_logprobs=2)), "m", "chat", Capabilities())
+    assert refused_parameter(message, param, may_be_left_out(body)) == name
 
 
 @pytest.mark.parametrize(

@@ -82,10 +82,10 @@ async def _endpoint(url: str, model: str | None, api_key: str | None) -> list[Fi
     try:
         seen = await client.probe()
     except TTSError as error:
-        return [Finding(f"endpoint {url}", False, error.message, needed=True)]
+        return [Finding(f"endpoint {client.endpoint}", False, error.message, needed=True)]
     finally:
         await client.aclose()
-    return capabilities(url, seen)
+    return capabilities(client.endpoint, seen)
 
 
 def capabilities(name: str, seen: Capabilities) -> list[Finding]:

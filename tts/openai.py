@@ -1,4 +1,4 @@
-"""The streaming client of OpenAI-compatible servers; the only file that imports an HTTP library.
+"""The streaming client of OpenAI-compatible servers; with `transport`, all that imports an HTTP library.
 
 httpx2 on top, aiohttp's connections and parser below it: benchmarks/client.md has the numbers behind that.
 What is said and understood is in `wire` and `sse`, what has come so far in `partial`, when to try again in `retry`.
@@ -10,34 +10,34 @@ import asyncio
 import contextlib
 import difflib
 import itertools
-import os
+import re
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from random import Random
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
-import aiohttp
 import httpx2
 import msgspec
-import yarl
 
 from tts.actions import Request
+from tts.address import Address, hide, host_of, place_of
+from tts.attempt import Attempt, is_elsewhere
 from tts.errors import (
     BadResponse,
-    ContextTooLong,
     EndpointError,
     ModelNotFound,
-    RequestRejected,
     ServerFailed,
     TimedOut,
     Unreachable,
 )
 from tts.partial import Partial
+from tts.proxies import proxy_for
+from tts.refusals import refusals_of
 from tts.retry import Backoff
 from tts.sse import DONE, EventParser, decode
+from tts.target import checked_key
+from tts.transport import AiohttpTransport
 from tts.types import Completion
 from tts.wire import (
     PREFILL_FORMS,
@@ -48,11 +48,7 @@ from tts.wire import (
     broken,
     error_in_stream,
     error_of,
-    is_nan_refusal,
-    losses,
-    normalise_base_url,
     normalise_finish,
-    refused_parameter,
 )
 
 __all__ = ["Capabilities", "OpenAIClient", "Partial"]
@@ -63,13 +59,17 @@ _ABORT_S = 1.0  # how long the abort API may take
 _END_GRACE_S = 1.0  # how long usage and [DONE] may take to follow a finish reason
 _SHORT_S = 10.0  # for requests that decode nothing
 _MOST_ERROR_BYTES = 1 << 16
+_MOST_SHORT_BYTES = 1 << 24
+_MOST_SAID = 300  # characters of a refusal that are kept
+_TURN_S = 2.0  # the longest that a refused request waits for what another finds out
 
 
 class OpenAIClient:
     """One endpoint. Made anywhere, used in one event loop, closed with `aclose()` or as an async context manager.
 
     Args:
-        base_url: with or without `/v1`.
+        base_url: with or without `/v1`, or the full address of a call. A query goes with every request;
+            `user:password@` is sent as basic authentication. Neither is shown or recorded.
         model: the model to ask for where a request names none; None is the first that the endpoint serves.
         api_key: None reads OPENAI_API_KEY, and sends `EMPTY` if that is unset: local servers take any.
         api: `chat`, or `completions` for base models (the messages' contents are then joined by blank lines).
@@ -97,7 +97,14 @@ class OpenAIClient:
         cancellation: Cancellation = "close",
         capabilities: Capabilities | None = None,
     ) -> None:
-        self.endpoint = normalise_base_url(base_url)
+        address = Address.of(base_url)
+        key = checked_key(api_key) or "EMPTY"
+        proxy = proxy_for(address.name)
+        self.endpoint = address.name
+        self._query = address.query
+        self._place = place_of(address)
+        self._secrets = address.secrets(key, proxy.password if proxy else "")
+        self._proxy = proxy
         self.model = model
         self.cancellation = cancellation
         self.capabilities = capabilities or Capabilities()
@@ -109,16 +116,13 @@ class OpenAIClient:
         self._random = random or Random(0)
         self.contexts: dict[str, int] = {}  # model -> tokens of its context, where the server's list of models says so
         self._asking = asyncio.Lock()
-        self._refused: set[str] = set()
+        self._sorting = asyncio.Lock()  # held while it is found out what the endpoint takes
         self._one_token_chunks: bool | None = None  # None until a finished stream has shown it
         self._finer_chunks = False  # chunks were seen to be less than a token
-        key = api_key or os.environ.get("OPENAI_API_KEY") or "EMPTY"
         self._token = secrets.token_hex(8)
         self._count = itertools.count()
-        self._headers = {"Authorization": f"Bearer {key}", "Accept-Encoding": "identity"}  # gzip would hold chunks back
-        self._http = httpx2.AsyncClient(
-            transport=AiohttpTransport(connect_s, _proxy_for(self.endpoint)), timeout=None, trust_env=False
-        )
+        self._headers = {**address.headers(key), "Accept-Encoding": "identity"}  # gzip would hold chunks back
+        self._http = httpx2.AsyncClient(transport=AiohttpTransport(connect_s, proxy), timeout=None, trust_env=False)
 
     def __repr__(self) -> str:
         return f"OpenAIClient({self.endpoint!r}, model={self.model!r})"
@@ -174,16 +178,16 @@ class OpenAIClient:
 
     async def get(self, path: str) -> bytes:
         """The body of a page beside the API (`/metrics`, `/slots`), by its path from the root. Raises EndpointError."""
-        return await self._short("GET", self._root + path, None)
+        return await self._short("GET", self._root, path, None)
 
     @property
     def _root(self) -> str:
         """Where the server's pages beside the API are."""
-        return self.endpoint.rsplit("/", 1)[0]
+        return re.sub(r"/v\d+\w*$", "", self._place.bases[0])
 
     async def post(self, body: Mapping[str, Any]) -> bytes:
         """The answer to a request that is not streamed, as it came. Raises EndpointError."""
-        return await self._short("POST", self.endpoint + self._path, msgspec.json.encode(body))
+        return await self._short("POST", self._place.bases[0], self._path, msgspec.json.encode(body))
 
     # -- tries ----------------------------------------------------------------------------------------------------
 
@@ -195,6 +199,7 @@ class OpenAIClient:
             try:
                 return await self._try(request, partial, on_progress)
             except EndpointError as error:
+                self._clean(error)
                 error.facts["tokens"] = max(partial.tokens, error.facts.get("tokens", 0))
                 delay_s = backoff.delay_s(error)
                 if delay_s is None:
@@ -204,35 +209,37 @@ class OpenAIClient:
             partial.restart()
 
     async def _try(self, request: Request, partial: Partial, on_progress: OnProgress | None) -> Completion:
-        """One try, repeated only to leave out what the endpoint refuses to know."""
+        """One try, repeated only where it can be put in a way that the server takes."""
         model = request.model or self.model or await self.first_model()
         if request.continue_from and self._api == "chat" and self.capabilities.prefill_form is None:
             await self._learn_prefill()
-        nan: set[str] = set()
-        while True:
-            refused = self._refused | nan
-            body = body_of(request, model, self._api, refused, self.capabilities)
-            partial.downgrades = losses(refused, request)
-            try:
-                return await self._stream(body, request, partial, on_progress)
-            except ContextTooLong:
-                raise
-            except RequestRejected as error:
-                name = refused_parameter(error.facts["said"], error.facts.get("param"), body)
-                if name is None:
-                    raise
-                self._refused.add(name)
-            except ServerFailed as error:
-                if not is_nan_refusal(error) or partial.tokens or "logprobs" not in body:
-                    raise
-                nan.add("logprobs")
-                partial.restart()
-            except ModelNotFound as error:
-                raise await self._with_served_models(error, model) from None
+        body = body_of(request, model, self._api, self.capabilities)
+        attempt = Attempt(request, body, refusals_of(self.endpoint + self._query, model), self._place)
+        async with _Turn(self._sorting) as turn:
+            while True:
+                try:
+                    return await self._stream(attempt, turn, request, partial, on_progress)
+                except ModelNotFound as error:
+                    raise await self._with_served_models(error, model) from None
+                except EndpointError as error:
+                    if partial.tokens or not attempt.changes_after(error):
+                        raise
+                    if isinstance(error, ServerFailed) or "tokens" in error.facts:
+                        partial.restart()
+                    elif is_elsewhere(error):
+                        partial.refused()
+                await turn.take()
 
     async def _stream(
-        self, body: dict[str, Any], request: Request, partial: Partial, on_progress: OnProgress | None
+        self,
+        attempt: Attempt,
+        turn: _Turn,
+        request: Request,
+        partial: Partial,
+        on_progress: OnProgress | None,
     ) -> Completion:
+        body = attempt.body()
+        partial.downgrades = attempt.losses()
         loop = asyncio.get_running_loop()
         partial.one_token_chunks = self._one_token_chunks or False
         partial.prompt_bytes = len("".join((*(m.content for m in request.messages), request.continue_from)).encode())
@@ -243,9 +250,12 @@ class OpenAIClient:
         try:
             async with _Silence(self.endpoint, partial, self._first_byte_s) as silence:
                 content = msgspec.json.encode(body)
-                response = await self._send("POST", self.endpoint + self._path, content, partial)
+                response = await self._send("POST", attempt.base + self._path, content, partial)
                 if response.status_code != 200:
                     raise await self._refusal(response, body["model"], partial)
+                if not _is_page(response):
+                    attempt.answered()
+                    turn.give_back()
                 await self._read(response, request, partial, on_progress, silence)
         except TimedOut:
             if not partial.finish:  # else all that counts had come
@@ -268,7 +278,7 @@ class OpenAIClient:
         if self.cancellation == "abort":
             with contextlib.suppress(EndpointError, TimeoutError):
                 async with asyncio.timeout(_ABORT_S):
-                    await self._short("POST", self._root + "/abort_request", msgspec.json.encode({"rid": body["rid"]}))
+                    await self._short("POST", self._root, "/abort_request", msgspec.json.encode({"rid": body["rid"]}))
                     partial.tokens, partial.exact_tokens = seen
 
     async def _read(
@@ -280,14 +290,9 @@ class OpenAIClient:
         silence: _Silence,
     ) -> None:
         """Feed `partial` until the stream ends, or has decoded more than it may."""
-        kind = response.headers.get("content-type", "")
-        if "text/html" in kind:
-            raise BadResponse(
-                f"{self.endpoint} answered with an HTML page. Is the base URL right? It usually ends in /v1.",
-                endpoint=self.endpoint,
-                final=True,
-            )
-        parser: EventParser | _WholeBody = _WholeBody() if "application/json" in kind else EventParser()
+        if _is_page(response):
+            raise self._a_page()
+        parser: EventParser | _WholeBody = _WholeBody() if _is_json(response) else EventParser()
         limit = None if self._finer_chunks and not partial.exact_tokens else request.sampling.token_limit
 
         def take(events: list[bytes]) -> None:
@@ -360,17 +365,43 @@ class OpenAIClient:
         headers = self._headers if content is None else {**self._headers, "Content-Type": "application/json"}
         try:
             return await self._http.send(
-                self._http.build_request(method, url, content=content, headers=headers), stream=True
+                self._http.build_request(method, url + self._query, content=content, headers=headers), stream=True
             )
-        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
-            if partial is not None:
-                partial.refused()
-            raise Unreachable(
-                f"cannot connect to {self.endpoint}: {error}. Is the server running, and the base URL right?",
-                endpoint=self.endpoint,
-            ) from None
+        except (httpx2.ConnectError, httpx2.ProxyError) as error:
+            failure: EndpointError = self._unreachable(str(error))
+        except httpx2.RemoteProtocolError as error:
+            text = f"{self._who} did not answer properly: {error}. Is the base URL right, and is it http or https?"
+            raise BadResponse(text, endpoint=self.endpoint) from None
         except httpx2.TransportError as error:
-            raise broken(self.endpoint, 0, f"closed the connection without an answer ({error})") from None
+            raise broken(self._who, 0, f"gave no answer ({error})", self.endpoint) from None
+        if partial is not None:
+            partial.refused()
+        raise failure
+
+    @property
+    def _who(self) -> str:
+        return self.endpoint + (f" (through the proxy {self._proxy.name})" if self._proxy else "")
+
+    def _unreachable(self, why: str) -> Unreachable:
+        if self._proxy is None:
+            advice = "Is the server running, and the base URL right?"
+        else:
+            advice = f"The environment names the proxy; NO_PROXY={host_of(self.endpoint)} asks the server without it."
+        return Unreachable(f"cannot connect to {self._who}: {why}. {advice}", endpoint=self.endpoint)
+
+    def _a_page(self) -> BadResponse:
+        return BadResponse(
+            f"{self._who} answered with an HTML page. Is the base URL right? It usually ends in /v1.",
+            endpoint=self.endpoint,
+            page=True,
+            final=True,
+        )
+
+    def _clean(self, error: EndpointError) -> None:
+        """Take out what must not be shown, and what nobody reads any more."""
+        hide(error, self._secrets)
+        if "said" in error.facts:
+            error.facts["said"] = error.facts["said"][:_MOST_SAID]
 
     async def _refusal(self, response: httpx2.Response, model: str, partial: Partial | None) -> EndpointError:
         said = b""
@@ -378,40 +409,57 @@ class OpenAIClient:
             said += data
             if len(said) > _MOST_ERROR_BYTES:
                 break
-        error = error_of(response.status_code, response.headers, said, self.endpoint, model)
+        error = error_of(response.status_code, response.headers, said, self.endpoint, model, self._who)
         if partial is not None and not isinstance(error, ServerFailed):
             partial.refused()
         return error
 
-    async def _short(self, method: str, url: str, content: bytes | None) -> bytes:
+    async def _short(self, method: str, base: str, path: str, content: bytes | None) -> bytes:
         response: httpx2.Response | None = None
         try:
             async with _Silence(self.endpoint, None, self._first_byte_s if content else _SHORT_S):
-                response = await self._send(method, url, content, None)
+                response = await self._send(method, base + path, content, None)
                 if response.status_code != 200:
                     raise await self._refusal(response, self.model or "", None)
-                return await response.aread()
+                if _is_page(response):
+                    raise self._a_page()
+                body = bytearray()
+                async for data in response.aiter_raw():
+                    body += data
+                    if len(body) > _MOST_SHORT_BYTES:
+                        text = f"{self._who} answered {path} with more than {_MOST_SHORT_BYTES >> 20} MiB."
+                        raise BadResponse(text, endpoint=self.endpoint, final=True)
+                return bytes(body)
         except httpx2.TransportError as error:
-            raise broken(self.endpoint, 0, f"broke its answer off ({error})") from None
+            raise broken(self._who, 0, f"broke its answer off ({error})", self.endpoint) from None
+        except EndpointError as error:
+            self._clean(error)
+            raise
         finally:
             if response is not None:
                 await response.aclose()
 
     async def identify(self) -> tuple[tuple[str, ...], str | None]:
-        """The models served, and the engine that says it serves them."""
-        body = await self._short("GET", f"{self.endpoint}/models", None)
-        try:
-            page = msgspec.json.decode(body, type=_Models)
-        except msgspec.DecodeError as error:
+        """The models served, and the engine that says it serves them. Raises EndpointError."""
+        for base in self._place.bases:
+            try:
+                page = _models(await self._short("GET", base, "/models", None))
+            except EndpointError as error:
+                if is_elsewhere(error) and base != self._place.bases[-1]:
+                    continue
+                raise
+            self._place.lists_models(base)
+            break
+        if page is None:
             raise BadResponse(
-                f"{self.endpoint}/models does not list models: {error}. Is the base URL right?",
+                f"{self._who} does not list models at /models. Is the base URL right?",
                 endpoint=self.endpoint,
                 final=True,
-            ) from None
-        self.contexts = {model.id: tokens for model in page.data if (tokens := context_of(model)) is not None}
-        owner = page.data[0].owned_by if page.data else None
+            )
+        self.contexts = {model.id: tokens for model in page if (tokens := context_of(model)) is not None}
+        owner = page[0].owned_by if page else None
         engine = {"library": "ollama"}.get(owner or "", owner)
-        return tuple(model.id for model in page.data), engine
+        return tuple(model.id for model in page), engine
 
     async def first_model(self) -> str:
         """The model asked for where a request names none. Raises EndpointError."""
@@ -450,8 +498,20 @@ class _Model(msgspec.Struct):
     meta: Any = None  # llama.cpp: n_ctx in it
 
 
-class _Models(msgspec.Struct):
-    data: list[_Model]
+def _models(body: bytes) -> list[_Model] | None:
+    """The models in a list, in OpenAI's form or bare; None if it is no such list. What is no model is left out."""
+    try:
+        plain = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError, ValueError):
+        return None
+    listed = plain.get("data") if isinstance(plain, dict) else plain
+    if not isinstance(listed, list):
+        return None
+    found = []
+    for each in listed:
+        with contextlib.suppress(msgspec.ValidationError):
+            found.append(msgspec.convert(each, _Model))
+    return found if found or not listed else None
 
 
 def context_of(model: _Model) -> int | None:
@@ -465,6 +525,39 @@ def context_of(model: _Model) -> int | None:
         meta.get("n_ctx"),
     )
     return next((tokens for tokens in said if type(tokens) is int and tokens > 0), None)
+
+
+def _is_page(response: httpx2.Response) -> bool:
+    return "text/html" in response.headers.get("content-type", "")
+
+
+def _is_json(response: httpx2.Response) -> bool:
+    return "application/json" in response.headers.get("content-type", "")
+
+
+class _Turn:
+    """A lock for one block, which is taken when it is needed, and may be given back before the block ends."""
+
+    def __init__(self, lock: asyncio.Lock) -> None:
+        self._lock = lock
+        self._held = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.give_back()
+
+    async def take(self) -> None:
+        """Wait for the lock, but not for long: who holds it may be waiting itself."""
+        if not self._held:
+            with contextlib.suppress(TimeoutError):
+                self._held = await asyncio.wait_for(self._lock.acquire(), _TURN_S)
+
+    def give_back(self) -> None:
+        if self._held:
+            self._held = False
+            self._lock.release()
 
 
 class _WholeBody:
@@ -535,92 +628,3 @@ class _Silence:
                 limit_s=self._limit_s,
                 tokens=tokens,
             ) from None
-
-
-class AiohttpTransport(httpx2.AsyncBaseTransport):
-    """httpx2's requests over aiohttp's connections: no limit on their number, closed at once when a response is.
-
-    A connection that was kept alive may be dead by the time it is used: servers close idle ones, and llama.cpp closes
-    every one after a stream, though it says otherwise. A request that such a connection drops without a byte of answer
-    is sent once more on a new one; where that keeps happening, connections are no longer kept.
-    """
-
-    def __init__(self, connect_s: float, proxy: str | None) -> None:
-        self._connect_s = connect_s
-        self._proxy = proxy
-        self._keeping: aiohttp.ClientSession | None = None
-        self._fresh: aiohttp.ClientSession | None = None
-        self._sent = 0
-        self._dropped = 0
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        if self._dropped < 3 or self._dropped < self._sent / 4:
-            self._sent += 1
-            try:
-                return await self._send(self._session(keep=True), request)
-            except httpx2.ConnectError:
-                raise
-            except httpx2.TransportError:
-                self._dropped += 1
-        return await self._send(self._session(keep=False), request)
-
-    async def _send(self, session: aiohttp.ClientSession, request: httpx2.Request) -> httpx2.Response:
-        try:
-            response = await session.request(
-                request.method,
-                yarl.URL(str(request.url), encoded=True),
-                headers=[(name, value) for name, value in request.headers.items() if name not in _SET_BELOW],
-                data=request.content or None,
-                allow_redirects=False,
-                proxy=self._proxy,
-            )
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientProxyConnectionError) as e:
-            raise httpx2.ConnectError(str(e) or "timed out", request=request) from e
-        except (aiohttp.ClientError, OSError) as error:
-            raise httpx2.RemoteProtocolError(str(error) or type(error).__name__, request=request) from error
-        return httpx2.Response(response.status, headers=response.raw_headers, stream=_Body(response, request))
-
-    async def aclose(self) -> None:
-        for session in (self._keeping, self._fresh):
-            if session is not None:
-                await session.close()
-
-    def _session(self, keep: bool) -> aiohttp.ClientSession:
-        if keep:
-            # uvicorn closes idle connections after 5 s
-            self._keeping = self._keeping or self._open(aiohttp.TCPConnector(limit=0, keepalive_timeout=4.0))
-            return self._keeping
-        self._fresh = self._fresh or self._open(aiohttp.TCPConnector(limit=0, force_close=True))
-        return self._fresh
-
-    def _open(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_s)
-        return aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())
-
-
-_SET_BELOW = frozenset(("host", "content-length", "connection", "transfer-encoding"))
-
-
-class _Body(httpx2.AsyncByteStream):
-    def __init__(self, response: aiohttp.ClientResponse, request: httpx2.Request) -> None:
-        self._response = response
-        self._request = request
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        try:
-            async for data in self._response.content.iter_any():
-                yield data
-        except (aiohttp.ClientError, OSError) as error:
-            raise httpx2.RemoteProtocolError(str(error) or type(error).__name__, request=self._request) from error
-
-    async def aclose(self) -> None:
-        self._response.close()
-
-
-def _proxy_for(endpoint: str) -> str | None:
-    """The environment's proxy for this endpoint, looked up once; never for this machine."""
-    parts = urlsplit(endpoint)
-    host = parts.hostname or ""
-    if host in ("localhost", "::1") or host.startswith("127.") or proxy_bypass(host):
-        return None
-    return getproxies().get(parts.scheme)

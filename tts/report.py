@@ -351,7 +351,7 @@ def warnings_of(rows: Sequence[Row]) -> list[str]:
     ]
     downgrades = sorted({d for r in rows for d in r.downgrades})
     if downgrades:
-        found.append(f"a server refused these parameters, and samples went without them: {', '.join(downgrades)}")
+        found.append(without_parameters(downgrades))
     found += _sample_warnings(rows)
     found += [
         f"{r.name}: {100 * r.abstained:.0f} % of its verifications gave no score"
@@ -382,6 +382,11 @@ def _sample_warnings(rows: Sequence[Row]) -> Iterator[str]:
         if noted:
             worst = max(noted, key=lambda row: count(row.ends))
             yield (f"{worst.name}: " if len(rows) > 1 else "") + notes_on(worst.ends)[i]
+
+
+def without_parameters(names: Sequence[str]) -> str:
+    """On parameters that matter, and that a server refused."""
+    return f"a server refused these parameters, and samples went without them: {', '.join(names)}"
 
 
 def notes_on(ends: Ends) -> tuple[str, str, str, str]:

@@ -9,10 +9,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
-from urllib.parse import urlsplit
 
 import msgspec
 
+from tts.address import Address, check_key, host_of, shown
 from tts.costs import CostModel, ModelConfig, ModelCost, load_prices, price_from_flags
 from tts.errors import EndpointError, InvalidParameter, ModelNotFound, RequestRejected, UnknownName, unknown_name
 from tts.types import Sampling
@@ -35,6 +35,7 @@ class Target(TypedDict, total=False):
 
     Keys:
         base_url: one OpenAI-compatible server, or several; none is `OPENAI_BASE_URL`, or else a model in process.
+            `user:password@` and a query go with every request, and are neither shown nor recorded.
         model: which to ask for; may be left out where there is only one. `embedded:NAME` is one in process
             (`tts model list`), whatever the environment says.
         api_key: none is `OPENAI_API_KEY`.
@@ -152,8 +153,20 @@ def resolved(target: Target) -> Target:
             f"with --verifier-base-url",
             name="verifier_model",
         )
-    api_key = target.get("api_key") or os.environ.get("OPENAI_API_KEY")
-    return {**target, "base_url": urls_of(target), "api_key": api_key, "concurrency": concurrency}
+    urls, judge = urls_of(target), target.get("verifier_base_url")
+    for url in [*urls, *([judge] if judge else [])]:
+        Address.of(url)
+    api_key = checked_key(target.get("api_key"))
+    if judge_key := target.get("verifier_api_key"):
+        check_key(judge_key, "the API key of the verifier")
+    return {**target, "base_url": urls, "api_key": api_key, "concurrency": concurrency}
+
+
+def checked_key(given: str | None) -> str | None:
+    """The API key that was given, or else that of the environment. Raises: InvalidParameter, without the key."""
+    environment = os.environ.get("OPENAI_API_KEY")
+    key = given or environment
+    return check_key(key, "OPENAI_API_KEY" if key == environment else "the API key") if key else None
 
 
 def urls_of(target: Target) -> list[str]:
@@ -166,7 +179,9 @@ def urls_of(target: Target) -> list[str]:
     model = target.get("model") or ""
     if model.startswith(PREFIX):
         if urls:
-            raise InvalidParameter(f"--model {model} runs in process, and no server is asked: leave out {urls[0]}")
+            raise InvalidParameter(
+                f"--model {model} runs in process, and no server is asked: leave out {shown(urls[0])}"
+            )
         return []
     return urls or [url for url in [os.environ.get("OPENAI_BASE_URL")] if url]
 
@@ -247,7 +262,7 @@ def _judges(urls: Sequence[str], target: Target, stack: AsyncExitStack) -> list[
     """The clients of the verifier's server. The key of the first server goes to its own host only."""
     own = target.get("verifier_base_url")
     key = target.get("verifier_api_key")
-    if key is None and (own is None or urlsplit(own).netloc in {urlsplit(url).netloc for url in urls}):
+    if key is None and (own is None or host_of(own) in map(host_of, urls)):
         key = target.get("api_key")
     elif key is None:
         key = "EMPTY"

@@ -6,17 +6,17 @@ import re
 from collections.abc import Collection, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import urljoin
 
 import msgspec
 
 from tts.actions import Request
+from tts.address import Address, shown
 from tts.errors import (
     BadResponse,
     CapabilityMissing,
     ContextTooLong,
     EndpointError,
-    InvalidParameter,
     ModelNotFound,
     Overloaded,
     RequestRejected,
@@ -72,34 +72,13 @@ PREFILL_FORMS: Mapping[str, PrefillForm] = {
     "ollama": "trailing_assistant",
 }
 
-# What may be left out where a server refuses it, with the value that changes nothing: leaving that out is no loss.
-_OPTIONAL: Mapping[str, Any] = {
-    "temperature": 1.0,
-    "top_p": 1.0,
-    "top_k": -1,
-    "min_p": 0.0,
-    "repetition_penalty": 1.0,
-    "stop": [],
-    "seed": None,
-    "logprobs": None,
-    "top_logprobs": None,
-    "stream_options": None,
-    "continuous_usage_stats": None,
-    "include_usage": None,
-    "timings_per_token": None,
-    "max_tokens": None,
-}
-_ONLY_COUNTS = {"stream_options", "continuous_usage_stats", "include_usage", "timings_per_token", "max_tokens"}
-_REFUSAL = re.compile(
-    r"unsupported|not supported|n't support|not support|unrecogni[sz]ed|unknown|not permitted|not allowed|unexpected|"
-    r"extra inputs|extra_forbidden|not available|not implemented|only the default",
-    re.I,
-)
 _TOO_LONG = re.compile(
     r"context_length_exceeded|maximum context length|context size|context length|longer than the model|"
     r"max_new_tokens. must be|prompt is too long|input is too long|too many tokens",
     re.I,
 )
+_MOST_SAID = 4000  # characters of a message that are read; people are shown 300
+_REFUSED = ("400", "422", "invalid_request_error", "BadRequestError")  # in a stream
 _A_MODEL = re.compile(r"(?<![/\w])models?\b(?!/)", re.I)  # the word, not a path such as /v1/models
 _FINISH: Mapping[str, FinishReason] = {
     "stop": "stop", "eos": "stop", "eos_token": "stop", "stop_sequence": "stop", "word": "stop", "end_turn": "stop",
@@ -110,32 +89,17 @@ _FINISH: Mapping[str, FinishReason] = {
 
 
 def normalise_base_url(url: str) -> str:
-    """With scheme and API version, without a trailing slash: `http://host:8000` is `http://host:8000/v1`."""
-    try:
-        parts = urlsplit(url)
-        fine = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port out of range, half an IPv6 address
-        fine = False
-    if not fine:
-        raise InvalidParameter(
-            f"base URL must look like http://host:8000/v1, but got {url!r}", name="base_url", value=url
-        )
-    path = parts.path.rstrip("/")
-    for suffix in ("/chat/completions", "/completions", "/models"):
-        path = path.removesuffix(suffix)
-    if not any(re.fullmatch(r"v\d+\w*", segment) for segment in path.split("/")):
-        path += "/v1"
-    return f"{parts.scheme}://{parts.netloc}{path}"
+    """With scheme and API version, without a trailing slash or credentials: `http://host:8000` is
+    `http://host:8000/v1`. Raises: InvalidParameter."""
+    return Address.of(url).name
 
 
 def normalise_finish(reason: str) -> FinishReason:
     return _FINISH.get(reason.lower(), "other")
 
 
-def body_of(
-    request: Request, model: str, api: Api, refused: Collection[str], capabilities: Capabilities
-) -> dict[str, Any]:
-    """The JSON body of a streamed request, without what this endpoint is known to refuse.
+def body_of(request: Request, model: str, api: Api, capabilities: Capabilities) -> dict[str, Any]:
+    """The JSON body of a streamed request.
 
     Everything that shapes the distribution is said: servers' own defaults differ, and some take them from the model's
     files. Raises CapabilityMissing if the request continues assistant text and the endpoint is not known to be able to.
@@ -153,9 +117,10 @@ def body_of(
         "top_k": sampling.top_k or -1,  # 0 is an error in SGLang; -1 switches it off everywhere
         "min_p": sampling.min_p,
         "repetition_penalty": 1.0,
-        "seed": request.seed,
         "stream_options": {"include_usage": True, "continuous_usage_stats": True},
     }
+    if request.seed is not None:
+        body["seed"] = request.seed
     if sampling.stop:
         body["stop"] = list(sampling.stop)
     if sampling.top_logprobs and api == "chat":
@@ -166,7 +131,7 @@ def body_of(
         body["timings_per_token"] = True
     if request.continue_from and api == "chat":
         _continue(body, request.continue_from, capabilities)
-    return _without(body, refused)
+    return body
 
 
 def _continue(body: dict[str, Any], prefix: str, capabilities: Capabilities) -> None:
@@ -183,10 +148,12 @@ def _continue(body: dict[str, Any], prefix: str, capabilities: Capabilities) -> 
         body |= {"continue_final_message": True, "add_generation_prompt": False}
 
 
-def _without(body: dict[str, Any], refused: Collection[str]) -> dict[str, Any]:
+def without(body: dict[str, Any], refused: Collection[str]) -> dict[str, Any]:
+    """The body without parameters that an endpoint refuses, or with the names that it has for them."""
+    body = {**body, "stream_options": dict(body["stream_options"])}
     for name in refused:
         match name:
-            case "logprobs" | "top_logprobs":
+            case "logprobs":
                 body.pop("logprobs", None)
                 body.pop("top_logprobs", None)
             case "continuous_usage_stats" | "include_usage":
@@ -198,71 +165,54 @@ def _without(body: dict[str, Any], refused: Collection[str]) -> dict[str, Any]:
     return body
 
 
-def losses(refused: Collection[str], request: Request) -> tuple[str, ...]:
-    """Of the parameters that an endpoint refuses, those whose absence makes this request another one."""
-    sampling = request.sampling
-    asked: dict[str, Any] = {
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "top_k": sampling.top_k or -1,
-        "min_p": sampling.min_p,
-        "repetition_penalty": 1.0,
-        "stop": list(sampling.stop),
-        "seed": request.seed,
-        "logprobs": sampling.top_logprobs or None,
-    }
-    names = {"logprobs" if name == "top_logprobs" else name for name in refused} - _ONLY_COUNTS
-    return tuple(sorted(name for name in names if asked[name] != _OPTIONAL[name]))
-
-
-def refused_parameter(message: str, param: str | None, body: Mapping[str, Any]) -> str | None:
-    """Which parameter of `body` a 400 refuses to know, if it is one that can be left out."""
-    if not _REFUSAL.search(message):
-        return None
-    options = body.get("stream_options") or {}
-    sent = [name for name in _OPTIONAL if name in body or name in options]
-    if param and (name := param.rsplit(".", 1)[-1]) in sent:
-        return name
-    found = [(at.start(), name) for name in sent if (at := re.search(rf"\b{name}\b(?!\.\w)", message))]
-    return min(found)[1] if found else None
-
-
 def error_text(body: bytes) -> tuple[str, str | None, str]:
     """An error body's message, the parameter it names, and its code, in any of the shapes that servers use."""
     try:
-        plain = msgspec.json.decode(body)
-    except msgspec.DecodeError:
-        text = body[:200].decode("utf-8", "replace").strip()
-        return text, None, ""
-    return error_parts(plain)
+        return error_parts(msgspec.json.decode(body))
+    except (msgspec.DecodeError, RecursionError, ValueError):
+        return body[:_MOST_SAID].decode("utf-8", "replace").strip(), None, ""
 
 
 def error_parts(plain: Any) -> tuple[str, str | None, str]:
     """The same, of a decoded error."""
+    if isinstance(plain, list) and plain:  # Gemini
+        plain = plain[0]
     if not isinstance(plain, dict):
-        return str(plain), None, ""
-    inner = plain.get("error", plain)
+        return str(plain)[:_MOST_SAID], None, ""
+    inner = plain.get("error") or plain
     if not isinstance(inner, dict):
-        return str(inner), None, str(plain.get("code") or "")
+        return str(inner)[:_MOST_SAID], None, str(plain.get("code") or "")
     message, param = inner.get("message") or inner.get("detail") or inner, inner.get("param")
     if isinstance(message, list) and message and isinstance(message[0], dict):  # FastAPI's 422
-        first = message[0]
-        param = ".".join(str(part) for part in first.get("loc", ()) if part != "body")
-        message = f"{param}: {first.get('msg')} ({first.get('type')})"
-    return str(message), param if isinstance(param, str) else None, str(inner.get("code") or inner.get("type") or "")
+        param = _path_of(message[0])
+        message = "; ".join(f"{_path_of(m)}: {m.get('msg')} ({m.get('type')})" for m in message if isinstance(m, dict))
+    behind = inner.get("metadata")  # OpenRouter: what the provider behind it said
+    raw = f" ({behind['raw']})" if isinstance(behind, dict) and behind.get("raw") else ""
+    code = str(inner.get("code") or inner.get("type") or "")
+    return f"{message}{raw}"[:_MOST_SAID], param if isinstance(param, str) else None, code
 
 
-def error_of(status: int, headers: Mapping[str, str], body: bytes, endpoint: str, model: str) -> EndpointError:
-    """The error behind an HTTP status that is not 200."""
+def _path_of(entry: Mapping[str, Any]) -> str:
+    path = entry.get("loc")
+    return ".".join(str(part) for part in path if part != "body") if isinstance(path, list) else ""
+
+
+def error_of(
+    status: int, headers: Mapping[str, str], body: bytes, endpoint: str, model: str, who: str = ""
+) -> EndpointError:
+    """The error behind an HTTP status that is not 200. `who` answered, if it is more than the endpoint."""
     message, param, code = error_text(body)
-    where = f"{endpoint} answered HTTP {status}: {message[:300] or 'no explanation'}"
-    facts: dict[str, Any] = {"endpoint": endpoint, "status": status, "said": message[:300]}
+    where = f"{who or endpoint} answered HTTP {status}: {message[:300] or 'no explanation'}"
+    facts: dict[str, Any] = {"endpoint": endpoint, "status": status, "said": message}
     if (after := retry_after_s(headers)) is not None:
         facts["retry_after_s"] = after
     if (said := headers.get("x-should-retry", "").lower()) in ("true", "false"):
         facts["should_retry"] = said == "true"
     if param:
         facts["param"] = param
+    if 300 <= status < 400 and (to := headers.get("location")):
+        to = shown(urljoin(f"{endpoint}/", to))
+        where = f"{who or endpoint} redirects (HTTP {status}) to {to}"
     kind, advice = _blame(status, message, param, code)
     if kind is ModelNotFound:
         facts["model"] = model
@@ -277,8 +227,10 @@ def _blame(status: int, message: str, param: str | None, code: str) -> tuple[typ
     about_model = code == "model_not_found" or (status == 404 and (param == "model" or bool(_A_MODEL.search(message))))
     rules: tuple[tuple[bool, type[EndpointError], str], ...] = (
         (status in (401, 403), Unauthorized, "Set OPENAI_API_KEY, or pass the key that this endpoint expects."),
+        (status == 407, Unauthorized, "The proxy wants a name and a password: HTTP_PROXY=http://NAME:PASSWORD@HOST."),
         (status == 402 or code == "insufficient_quota", RequestRejected, "The account has no credit left."),
         (status in (429, 503, 529), Overloaded, "Lower the concurrency, or add endpoints."),
+        (status == 501, RequestRejected, "The server cannot do this."),
         (status in (408, 409, 424) or status >= 500, ServerFailed, "Look at the server's log."),
         (
             status in (400, 413, 422) and bool(_TOO_LONG.search(said)),
@@ -287,6 +239,7 @@ def _blame(status: int, message: str, param: str | None, code: str) -> tuple[typ
         ),
         (about_model, ModelNotFound, "Ask for a model that it serves."),
         (status == 404, RequestRejected, "Is the base URL right? It usually ends in /v1."),
+        (300 <= status < 400, BadResponse, "Redirects are not followed: give the base URL that it leads to."),
         (status < 400, BadResponse, "A completion was expected: is the base URL right?"),
         (True, RequestRejected, "The request itself has to change."),
     )
@@ -295,20 +248,25 @@ def _blame(status: int, message: str, param: str | None, code: str) -> tuple[typ
 
 def error_in_stream(error: Any, endpoint: str, tokens: int) -> EndpointError:
     """The error behind an error object inside an HTTP 200 stream."""
-    message, _, code = error_parts(error)
+    message, param, code = error_parts(error)
     facts: dict[str, Any] = {"endpoint": endpoint, "tokens": tokens}
     where = f"{endpoint} failed after {tokens} tokens: {message[:300]}"
     if code in ("429", "503", "rate_limit_exceeded", "overloaded_error"):
         return Overloaded(f"{where}. Lower the concurrency, or add endpoints.", **facts)
     if _TOO_LONG.search(f"{message} {code}"):
         return ContextTooLong(f"{where}. Shorten the prompt or lower max_tokens.", **facts)
+    if not tokens and code in _REFUSED:
+        return RequestRejected(
+            f"{where}. The request itself has to change.", status=400, said=message, param=param, **facts
+        )
     return ServerFailed(f"{where}. Look at the server's log.", **facts)
 
 
-def broken(endpoint: str, tokens: int, why: str) -> StreamBroken:
+def broken(who: str, tokens: int, why: str, endpoint: str = "") -> StreamBroken:
+    """`who` is the endpoint, if that is not given."""
     return StreamBroken(
-        f"{endpoint} {why} after {tokens} tokens, before the completion was finished. What came is partial.",
-        endpoint=endpoint,
+        f"{who} {why} after {tokens} tokens, before the completion was finished. What came is partial.",
+        endpoint=endpoint or who,
         tokens=tokens,
     )
 

@@ -46,7 +46,7 @@ class LocalCluster(Cluster):
 class LocalSite(Site):
     """This process."""
 
-    def __init__(self, models: Models, workers: Workers | None) -> None:
+    def __init__(self, models: Models) -> None:
         self.name = models.name
         self.verifier = models.verifier
         self.concurrency = models.concurrency
@@ -54,14 +54,13 @@ class LocalSite(Site):
         self.embedded = models.engine is not None
         self.context_tokens = models.context_tokens
         self._models = models
-        self._workers = workers
 
     async def cluster(self, verifiers: Mapping[str, Verifier], *, may_probe: bool = True) -> LocalCluster:
-        return LocalCluster(self._models.by_name, verifiers, self._workers)
+        return LocalCluster(self._models.by_name, verifiers)
 
 
 @asynccontextmanager
-async def open_local(target: Target, workers: Workers | None = None) -> AsyncIterator[LocalSite]:
+async def open_local(target: Target) -> AsyncIterator[LocalSite]:
     """Connect to the servers of a resolved target from here. Raises as `open_models`."""
     async with open_models(target) as models:
-        yield LocalSite(models, workers)
+        yield LocalSite(models)

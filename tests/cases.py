@@ -104,6 +104,7 @@ CASES: dict[str, Check] = {
     "plugin/19-tool-role-on-ray.sh": lambda said: said.count("but got 'tool'") == 2 and "exit 2" in said,
     "plugin/22-stop-as-a-string.py": lambda said: "['END']" in said and "at most 4" not in said,
     "hostile/10-same-budget-twice.py": every("rc=0 .*decided records 6 of 12 planned, distinct 6"),
+    "hostile/17-reference-in-reach.py": without(": '-", ": '1", ": '4", "sk-secret", '"reference"'),
     "hostile/19-grader-error-swallowed.py": every("rc 0 .*outcomes 40 of 40"),
     "hostile/23-one-400-drops-temperature.py": numbers(
         r"temperature=0: (\d+) without: (\d+)", lambda counts: counts[0] == 40 and counts[1] <= 1

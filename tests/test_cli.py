@@ -14,6 +14,7 @@ import pytest
 
 from tts import cli
 from tts.runfolder import JOURNAL
+from tts.tasks import OUTCOMES, PROBLEMS, REFERENCES
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Misbehaviour, Reply, arithmetic, tokenize
 
@@ -91,7 +92,7 @@ def test_without_a_report_a_sweep_prints_its_table_alone_and_the_report_can_be_m
     ran = tts("sweep", SUMS, "-s", "majority_vote:n=2,4", "--no-report", "--out", "run")
     assert ran.code == 0, ran.err
     assert "majority_vote:n=4" in ran.out and "report" not in ran.out
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {JOURNAL, "outcomes.jsonl", "problems.jsonl"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {JOURNAL, OUTCOMES, PROBLEMS, REFERENCES}
     assert tts("report", "run", url=False).code == 0
     assert (tmp_path / "run" / "report.html").is_file() and (tmp_path / "run" / "accuracy.png").is_file()
 

@@ -7,7 +7,18 @@ import pytest
 
 from tts.answers import extract, same
 from tts.errors import BadProblem, InvalidParameter, UnknownName
-from tts.tasks import Example, load, read_examples, write_examples
+from tts.tasks import (
+    PROBLEMS,
+    Example,
+    Task,
+    load,
+    put_back,
+    read_examples,
+    references_away,
+    taken_away,
+    write_problems,
+    write_references,
+)
 from tts.types import Problem
 from tts.workers import Workers
 
@@ -246,13 +257,38 @@ def test_an_unknown_dataset_or_parameter_is_named_with_the_nearest():
 
 
 def test_a_task_written_into_a_run_comes_back(tmp_path, write):
-    path = tmp_path / "run.jsonl"
     for task in (load("arithmetic?size=3"), load(write({"question": "¿?\u2028", "answer": None, "id": "é"}))):
-        write_examples(path, task)
-        assert read_examples(path) == task
+        write_problems(tmp_path, task)
+        write_references(tmp_path, task)
+        assert read_examples(tmp_path) == task
+        assert not references_away(tmp_path)
     for content in (b"", b"{", b'{"name": 1}\n'):
-        path.write_bytes(content)
+        (tmp_path / PROBLEMS).write_bytes(content)
         with pytest.raises(BadProblem):
-            read_examples(path)
+            read_examples(tmp_path)
     with pytest.raises(BadProblem, match="No such file"):
         read_examples(tmp_path / "absent")
+
+
+def test_a_runs_problems_hold_no_reference_and_say_that_there_are_some(tmp_path):
+    task = load("arithmetic?size=3&digits=9")
+    write_problems(tmp_path, task)
+    written = (tmp_path / PROBLEMS).read_text()
+    assert not any(example.reference in written for example in task.examples)
+    assert references_away(tmp_path)
+    assert [example.problem for example in read_examples(tmp_path).examples] == [e.problem for e in task.examples]
+    write_references(tmp_path, task)
+    held = taken_away(tmp_path)
+    assert references_away(tmp_path)
+    put_back(held)
+    assert read_examples(tmp_path) == task
+    unknown = Task("t", (Example(Problem("p", "?")),), "exact")
+    write_problems(tmp_path, unknown)
+    assert not references_away(tmp_path)
+
+
+def test_problems_of_an_earlier_version_bring_their_references(tmp_path):
+    lines = '{"name":"x","examples":[],"grader":"exact"}\n{"problem":{"id":"p","prompt":"?"},"reference":"7"}\n'
+    (tmp_path / PROBLEMS).write_text(lines)
+    assert read_examples(tmp_path).examples == (Example(Problem("p", "?"), "7"),)
+    assert not references_away(tmp_path)

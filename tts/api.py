@@ -25,7 +25,8 @@ from tts.errors import (
     UsageError,
     unknown_name,
 )
-from tts.graders import Grader, Grading, Verdict, grader_named
+from tts.graders import Verdict
+from tts.gradingprocess import GradingProcess
 from tts.journal import Decided, History
 from tts.outcome import Result
 from tts.protocols import Strategy, Verifier
@@ -33,18 +34,16 @@ from tts.registry import check_spec, parse_specs, plugin_digests, strategy, veri
 from tts.report import Outcome, Row, summarise, warnings_of, write_report
 from tts.results import Solved, SweepResult, describe_cost
 from tts.runfolder import JOURNAL, Journal, NoJournal, read_records, write_atomically
-from tts.sweeps import Cell, cells_of, check_budgets, outcome_of, plan, pots_of, problems_digest, with_max_tokens
+from tts.sweeps import Cell, cells_of, check_budgets, outcome_of, plan, pots_of, with_max_tokens
 from tts.target import Pricing, Target, check_keywords
-from tts.tasks import Example, Task, load, read_examples, write_examples
+from tts.tasks import OUTCOMES, Example, Task, TaskSource, problems_digest
 from tts.types import Cost, Message, Problem, Prompt, Sampling, StrategySpec
-from tts.workers import Workers
 
 if TYPE_CHECKING:
     from tts.clusters.cluster import Cluster, Site
     from tts.clusters.spec import ClusterSpec
 
 T = TypeVar("T")
-PROBLEMS = "problems.jsonl"
 DEFAULT_STRATEGY = "majority_vote:n=8"
 
 
@@ -180,7 +179,7 @@ def solve(
 
 
 async def asweep(
-    problems: str | Path | Task | Iterable[Example],
+    problems: str | Path | Task | TaskSource | Iterable[Example],
     strategies: str | Sequence[str],
     *,
     budgets: str | Sequence[str] = ("",),
@@ -197,71 +196,72 @@ async def asweep(
 ) -> SweepResult:
     """Run a budget sweep. See `sweep`."""
     check_keywords(sweep, target)
-    task = _as_task(problems)
-    base: dict[str, Any] = {
-        "problems": task.name,
-        "problems_digest": problems_digest([msgspec.to_builtins(e) for e in task.examples]),
-        "strategies": (strategies,) if isinstance(strategies, str) else tuple(strategies),
-        "budgets": split_budgets(budgets),
-        "run_budget": run_budget,
-        "allocators": ((allocators,) if isinstance(allocators, str) else tuple(allocators)) or None,
-        "seeds": tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds),
-        "grader": task.grader,
-    }
-    config = RunConfig.checked(**base)
-    specs = config.specs()
-    base["plugins"] = plugin_digests(specs, filter(None, config.allocations()))
-    cells = cells_of(config, len(task.examples))
-    pricing = Pricing(target)
-    async with Workers() as workers, open_site(cluster, address, target, workers) as site:
-        costs = pricing.costs(site.name, site.verifier, embedded=site.embedded)
-        verifiers = verifiers_of(specs, site.verifier)
-        listed = [example.problem for example in task.examples]
-        sampling = with_logprobs(as_sampling(sampling), verifiers)
-        sampling = with_max_tokens(sampling, cells, listed, costs, config.run_limits(), site.context_tokens)
-        config = RunConfig.checked(**base, sampling=recorded(sampling), model=site.name, verifier_model=site.verifier)
-        grader = grader_named(task.grader, workers)
-        await _check_references(grader, task)
-        examples = {example.problem.id: example for example in task.examples}
-        check_budgets(cells, listed, costs, sampling, config.run_limits())
-        preflight(cells, listed[0], strategy, costs, verifiers, sampling)
-        carrier = await site.cluster(verifiers)
-        folder = Path(out) if out else None
-        journal = Journal(folder, config.model_dump(mode="json")) if folder else NoJournal()
-        try:
-            if folder is not None:
-                write_examples(folder / PROBLEMS, task)
-            conductor = Conductor(
-                plan(cells, listed),
-                strategy,
-                costs=costs,
-                verifiers=verifiers,
-                sampling=sampling,
-                limits=config.run_limits(),
-                window=site.concurrency,
-                history=journal.history,
-                shuffle_races=True,
-                pots=pots_of(cells, costs),
+    async with GradingProcess(_as_task(problems)) as task:
+        listed = task.problems
+        base: dict[str, Any] = {
+            "problems": task.name,
+            "problems_digest": task.digest,
+            "strategies": (strategies,) if isinstance(strategies, str) else tuple(strategies),
+            "budgets": split_budgets(budgets),
+            "run_budget": run_budget,
+            "allocators": ((allocators,) if isinstance(allocators, str) else tuple(allocators)) or None,
+            "seeds": tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds),
+            "grader": task.grader,
+        }
+        config = RunConfig.checked(**base)
+        specs = config.specs()
+        base["plugins"] = plugin_digests(specs, filter(None, config.allocations()))
+        cells = cells_of(config, len(listed))
+        pricing = Pricing(target)
+        async with open_site(cluster, address, target) as site:
+            costs = pricing.costs(site.name, site.verifier, embedded=site.embedded)
+            verifiers = verifiers_of(specs, site.verifier)
+            sampling = with_logprobs(as_sampling(sampling), verifiers)
+            sampling = with_max_tokens(sampling, cells, listed, costs, config.run_limits(), site.context_tokens)
+            config = RunConfig.checked(
+                **base, sampling=recorded(sampling), model=site.name, verifier_model=site.verifier
             )
-            tally = _Tally(cells, examples, grader, watcher)
-            for decided in journal.history.decided.values():
-                tally.add(decided)
-            already = len(journal.history.decided) if journal.history.at_s else None
-            if watcher is not None:
-                watcher.started(carrier, conductor, len(cells) * len(listed), already, site)
+            check_budgets(cells, listed, costs, sampling, config.run_limits())
+            folder = Path(out) if out else None
+            if folder is not None:
+                await task.hide(folder)
+            preflight(cells, listed[0], strategy, costs, verifiers, sampling)
+            carrier = await site.cluster(verifiers)
+            journal = Journal(folder, config.model_dump(mode="json")) if folder else NoJournal()
             try:
-                await carrier.run(
-                    conductor,
-                    journal,
-                    lambda result, decided: tally.add(decided),
-                    watcher.told if watcher else lambda events: None,
+                if folder is not None:
+                    await task.keep(folder)
+                conductor = Conductor(
+                    plan(cells, listed),
+                    strategy,
+                    costs=costs,
+                    verifiers=verifiers,
+                    sampling=sampling,
+                    limits=config.run_limits(),
+                    window=site.concurrency,
+                    history=journal.history,
+                    shuffle_races=True,
+                    pots=pots_of(cells, costs),
                 )
-                outcomes = await tally.outcomes()
-            finally:
+                tally = _Tally(cells, task, watcher)
+                for decided in journal.history.decided.values():
+                    tally.add(decided)
+                already = len(journal.history.decided) if journal.history.at_s else None
                 if watcher is not None:
-                    watcher.ended()
-        finally:
-            journal.close()
+                    watcher.started(carrier, conductor, len(cells) * len(listed), already, site)
+                try:
+                    await carrier.run(
+                        conductor,
+                        journal,
+                        lambda result, decided: tally.add(decided),
+                        watcher.told if watcher else lambda events: None,
+                    )
+                    outcomes = await tally.outcomes()
+                finally:
+                    if watcher is not None:
+                        watcher.ended()
+            finally:
+                journal.close()
     rows = summarise(outcomes)
     files = {}
     if folder is not None:
@@ -273,7 +273,7 @@ async def asweep(
 
 
 def sweep(
-    problems: str | Path | Task | Iterable[Example],
+    problems: str | Path | Task | TaskSource | Iterable[Example],
     strategies: str | Sequence[str],
     *,
     budgets: str | Sequence[str] = ("",),
@@ -294,7 +294,8 @@ def sweep(
 
     Args:
         problems: a JSONL path, `chain?size=50`, `arithmetic?size=50`, `reasoning-gym:NAME?size=50`, a Task, or
-            Examples.
+            Examples. Named by a source, they are loaded by the process that grades, and no reference is in this one
+            (`tts.gradingprocess` says what that guarantees); of a Task or Examples, the caller holds the references.
         strategies: specs such as `best_of_n:n=1,2,4`.
         budgets: per problem, e.g. ["tokens=1k", "tokens=2k"]; run_budget: for everything together.
         allocators: who shares each cell's budget (its problems' budgets together, or its part of the run's) out among
@@ -357,27 +358,25 @@ def preflight(
 
 
 class _Tally:
-    """Grades what is decided, beside the run, and keeps one small row of each."""
+    """Has graded what is decided, beside the run, and keeps one small row of each."""
 
-    def __init__(
-        self, cells: Sequence[Cell], examples: Mapping[str, Example], grader: Grader, watcher: Watcher | None
-    ) -> None:
+    def __init__(self, cells: Sequence[Cell], task: GradingProcess, watcher: Watcher | None) -> None:
         self._cells = {cell.id: cell for cell in cells}
-        self._examples = examples
-        self._grading = Grading(grader, self._graded)
+        self._task = task
+        task.on_verdict = self._graded
         self._watcher = watcher
         self._waiting: dict[tuple[str, str | None], list[Decided]] = {}
         self._done: dict[str, Outcome] = {}
 
     def add(self, decided: Decided) -> None:
-        verdict = self._grading.begin(self._examples[decided.problem_id], decided.answer)
+        verdict = self._task.begin(decided.problem_id, decided.answer)
         if verdict is None:
             self._waiting.setdefault((decided.problem_id, decided.answer), []).append(decided)
         else:
             self._keep(decided, verdict)
 
     def _graded(self, problem_id: str, answer: str | None, verdict: Verdict) -> None:
-        for decided in self._waiting.pop((problem_id, answer)):
+        for decided in self._waiting.pop((problem_id, answer), ()):
             self._keep(decided, verdict)
 
     def _keep(self, decided: Decided, verdict: Verdict) -> None:
@@ -388,8 +387,8 @@ class _Tally:
 
     async def outcomes(self) -> list[Outcome]:
         """All of them, in the order of the plan."""
-        await self._grading.settle()
-        order = [f"{cell}/{problem}" for cell in self._cells for problem in self._examples]
+        await self._task.settle()
+        order = [f"{cell}/{problem.id}" for cell in self._cells for problem in self._task.problems]
         return [self._done[search] for search in order if search in self._done]
 
 
@@ -435,17 +434,16 @@ async def areport(folder: str | Path) -> SweepResult:
     if history.config is None:
         raise InvalidParameter(f"{folder / JOURNAL} is empty: nothing was run", path=str(folder))
     config = RunConfig.checked(**history.config)
-    task = read_examples(folder / PROBLEMS)
-    cells = cells_of(config, len(task.examples))
-    async with Workers() as workers:
-        tally = _Tally(cells, {e.problem.id: e for e in task.examples}, grader_named(task.grader, workers), None)
+    async with GradingProcess(folder) as task:
+        cells = cells_of(config, len(task.problems))
+        tally = _Tally(cells, task, None)
         for decided in history.decided.values():
             tally.add(decided)
         outcomes = await tally.outcomes()
     rows = summarise(outcomes)
     paid = history.paid + history.unfinished
     files = write_outcomes(folder, outcomes) | make_report(folder, rows, outcomes, config, _paid(paid, history.wasted))
-    planned = len(cells) * len(task.examples)
+    planned = len(cells) * len(task.problems)
     wasted, sampling = history.wasted, config.sampled()
     return SweepResult(rows, outcomes, paid, wasted, Cost(), planned, folder, files, sampling)
 
@@ -462,7 +460,6 @@ def open_site(
     cluster: str | Path | ClusterSpec,
     address: str | None,
     target: Target,
-    workers: Workers | None = None,
 ) -> AbstractAsyncContextManager[Site]:
     """Where a run is carried out, open.
 
@@ -477,7 +474,7 @@ def open_site(
 
         if address is not None:
             raise InvalidParameter("an address is a Ray cluster's: add cluster='ray' (--cluster ray)", name="address")
-        here: AbstractAsyncContextManager[Site] = open_local(known, workers)
+        here: AbstractAsyncContextManager[Site] = open_local(known)
         return here
     from tts.clusters.environment import prepare
 
@@ -530,11 +527,11 @@ def as_spec(given: str | Strategy, params: Mapping[str, Any] | None) -> tuple[St
     return StrategySpec(name, dict(params or {})), lambda _: given
 
 
-def _as_task(problems: str | Path | Task | Iterable[Example]) -> Task:
-    if isinstance(problems, Task):
+def _as_task(problems: str | Path | Task | TaskSource | Iterable[Example]) -> Task | TaskSource:
+    if isinstance(problems, Task | TaskSource):
         return problems
     if isinstance(problems, str | Path):
-        return load(str(problems))
+        return TaskSource(str(problems))
     examples = tuple(problems)
     if not examples:
         raise BadProblem("there are no problems", source="examples")
@@ -570,15 +567,9 @@ def with_logprobs(sampling: Sampling, verifiers: Mapping[str, Verifier]) -> Samp
     return msgspec.structs.replace(sampling, top_logprobs=max(needed, sampling.top_logprobs))
 
 
-async def _check_references(grader: Grader, task: Task) -> None:
-    for example in task.examples:
-        if example.reference is not None:
-            await grader.check_reference(example.reference, example.problem, example.line)
-
-
 def write_outcomes(folder: Path, outcomes: Sequence[Outcome]) -> dict[str, Path]:
     """One JSON object for each problem, cell and seed."""
-    path = folder / "outcomes.jsonl"
+    path = folder / OUTCOMES
     write_atomically(path, b"".join(msgspec.json.encode(o) + b"\n" for o in outcomes))
     return {path.name: path}
 

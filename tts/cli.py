@@ -245,13 +245,11 @@ def sweep(
     json: Json = False,
 ) -> None:
     """Run strategies x budgets x seeds, and show what each extra token buys."""
-    import msgspec
-
     from tts import api as calls
     from tts.display import Display, console
-    from tts.tasks import load
+    from tts.tasks import TaskSource
 
-    task = load(
+    task = TaskSource(
         problems,
         id_column=id_column,
         prompt_column=prompt_column,
@@ -261,9 +259,8 @@ def sweep(
         limit=limit,
         system=system,
         answer_format=_answer_format(answer_format),
+        grader=grader,
     )
-    if grader is not None:
-        task = msgspec.structs.replace(task, grader=grader)
     display = Display(console(stderr=True), quiet=json)
     result = calls.sweep(
         task,
@@ -359,14 +356,14 @@ def plan(
     from tts.display import Display, console, forecast_of
     from tts.planning import plan as planned
     from tts.results import describe_cost
-    from tts.tasks import load
+    from tts.tasks import TaskSource
 
     def on_draw(done: int, of: int) -> None:
         if sys.stderr.isatty():
             typer.echo(f"\r{done:,} of {of:,} imagined benchmarks" + ("\n" if done == of else ""), err=True, nl=False)
 
     found = planned(
-        None if problems is None else load(problems, limit=limit),
+        None if problems is None else TaskSource(problems, limit=limit),
         strategy or "majority_vote:n=none",
         budget=budget,
         allocators=allocator or (),

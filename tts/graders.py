@@ -104,6 +104,22 @@ class ReasoningGymGrader:
         """Any will do, an empty one too: the scorer goes by the dataset's own."""
 
 
+class NoReferences:
+    """Makes no verdict: the references of a run are not in its folder. Args: folder: the run's, for the message."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    async def grade(self, answer: str | None, reference: str, problem: Problem) -> bool | None:
+        raise BadProblem(
+            f"{self._folder} holds no reference answers: its run is still going on, or was killed with all of its "
+            f"processes; wait for its end, or repeat its command"
+        )
+
+    async def check_reference(self, reference: str, problem: Problem, line: int | None = None) -> None:
+        """There is none."""
+
+
 class Verdict(Value, frozen=True):
     """What a grading came to. `correct` None: the problem has no reference, the grader cannot tell, or `error` says why
     no verdict could be made."""
@@ -133,8 +149,8 @@ class Grading:
 
     def begin(self, example: Example, answer: str | None) -> Verdict | None:
         """The verdict, where it is known already. Otherwise the grading goes on beside the running event loop."""
-        if not isinstance(answer, str | None):  # of a strategy that does not mind its types
-            return Verdict(error=f"an answer is text or None, but this one is {answer!r:.80} ({type(answer).__name__})")
+        if (unusable := not_an_answer(answer)) is not None:
+            return unusable
         pair = example.problem.id, answer
         if pair not in self._verdicts and pair not in self._running and pair not in self._failed:
             self._running[pair] = asyncio.get_running_loop().create_task(self._first(example, answer))
@@ -175,8 +191,15 @@ class Grading:
         self._on_verdict(problem_id, answer, verdict)
 
 
-def grader_named(name: str, workers: Workers) -> Grader:
-    """The grader `exact` or `math`, or the one for a source `reasoning-gym:NAME?…`.
+def not_an_answer(answer: object) -> Verdict | None:
+    """The verdict on what a strategy that does not mind its types gives for an answer; None for text and None."""
+    if isinstance(answer, str | None):
+        return None
+    return Verdict(error=f"an answer is text or None, but this one is {answer!r:.80} ({type(answer).__name__})")
+
+
+def grader_named(name: str, workers: Workers, limit_s: float | None = None) -> Grader:
+    """The grader `exact` or `math`, or the one for a source `reasoning-gym:NAME?…`; `limit_s`: its `timeout_s`.
 
     Raises:
         UnknownName: no grader is called that.
@@ -185,9 +208,9 @@ def grader_named(name: str, workers: Workers) -> Grader:
     if name == "exact":
         return ExactGrader()
     if name == "math":
-        return MathGrader(workers)
+        return MathGrader(workers, timeout_s=limit_s)
     if name.startswith(f"{REASONING_GYM}:"):
-        return ReasoningGymGrader(name, workers)
+        return ReasoningGymGrader(name, workers, timeout_s=limit_s)
     raise unknown_name("grader", name, ("exact", "math", f"{REASONING_GYM}:NAME"))
 
 

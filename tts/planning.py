@@ -22,7 +22,7 @@ from tts.replays import choose, replay
 from tts.results import as_json
 from tts.runfolder import write_atomically
 from tts.target import check_keywords
-from tts.tasks import Example, Task
+from tts.tasks import Example, Task, TaskSource
 from tts.types import Cost, Sampling, Value
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class Plan(Value, frozen=True):
 
 
 async def aplan(
-    problems: str | Path | Task | Iterable[Example] | None,
+    problems: str | Path | Task | TaskSource | Iterable[Example] | None,
     strategies: str | Sequence[str] = "majority_vote:n=none",
     *,
     budget: str,
@@ -171,7 +171,7 @@ async def aplan(
 
 
 def plan(
-    problems: str | Path | Task | Iterable[Example] | None,
+    problems: str | Path | Task | TaskSource | Iterable[Example] | None,
     strategies: str | Sequence[str] = "majority_vote:n=none",
     *,
     budget: str,

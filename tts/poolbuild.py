@@ -12,7 +12,6 @@ import msgspec
 
 from tts.actions import Failed, Finished, Request, Scored
 from tts.answers import extract
-from tts.api import PROBLEMS
 from tts.config import RunConfig
 from tts.errors import BadPool
 from tts.graders import Grading, Verdict, grader_named
@@ -23,7 +22,7 @@ from tts.registry import address_of, verifiers_of
 from tts.run import share_base
 from tts.runfolder import JOURNAL, read_records
 from tts.sweeps import cells_of
-from tts.tasks import Task, read_examples
+from tts.tasks import PROBLEMS, REFERENCES, Task, read_examples, references_away
 from tts.types import Candidate, Problem, Sampling, Usage
 from tts.workers import Workers
 
@@ -101,7 +100,13 @@ def _read(folder: Path) -> tuple[RunConfig, list[Record], Task]:
             f"of a sweep's",
             path=str(folder),
         )
-    return RunConfig.checked(**history.config), records, read_examples(folder / PROBLEMS)
+    if references_away(folder):
+        raise BadPool(
+            f"{folder} has no {REFERENCES}: its run is still going on, or was killed with all of its processes; "
+            f"wait for its end, or repeat its command",
+            path=str(folder),
+        )
+    return RunConfig.checked(**history.config), records, read_examples(folder)
 
 
 def _recorded(

@@ -8,6 +8,7 @@ opening. A second writer is refused by an advisory lock, which the operating sys
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -185,17 +186,21 @@ class NoJournal:
         """Nothing to close."""
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a whole file, or leave the old one as it was. Raises: StorageFull, RunError."""
+def write_atomically(path: Path, data: bytes, *, mode: int = 0o666) -> None:
+    """Write a whole file, or leave the old one as it was; a link of that name is replaced, not followed. Raises:
+    StorageFull, RunError."""
     temporary = path.with_name(f".{path.name}.new")
     try:
-        with temporary.open("wb") as file:
+        temporary.unlink(missing_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with open(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise _storage_error(path, error) from None
     _sync_folder(path.parent)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from hashlib import blake2b
 
 import msgspec
 
@@ -211,14 +210,6 @@ def outcome_of(decided: Decided, cell: Cell, verdict: Verdict) -> Outcome:
         refused=None if ends is None else ends.refused,
         uncompared=None if ends is None else ends.uncompared,
     )
-
-
-def problems_digest(examples: Sequence[Mapping[str, object]]) -> str:
-    """A short hash of the problems and references: a resumed run must have the same."""
-    hasher = blake2b(digest_size=8)
-    for example in examples:
-        hasher.update(msgspec.json.encode(example))
-    return hasher.hexdigest()
 
 
 def _is_open(spec: StrategySpec, resolve: Callable[[str], Strategy] = strategy) -> bool:

@@ -1,29 +1,35 @@
 """Where problems come from: JSON Lines, `reasoning-gym`, and arithmetic and chains that need neither file nor package.
 
-An `Example` is a problem with its reference answer. Strategies are given the `Problem` alone.
+An `Example` is a problem with its reference answer. Strategies are given the `Problem` alone, and a run folder keeps
+problems and references apart: the references come last (`tts.gradingprocess`).
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 from random import Random
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
 
+from tts import workers
 from tts.answers import extract, is_plain, normalise
 from tts.chains import LEVELS, chain
 from tts.choices import COLUMNS as CHOICE_COLUMNS
 from tts.choices import Choices, Number, Unreadable, place_of, read_choices, shown, shows
-from tts.errors import BadProblem, InvalidParameter, unknown_name
+from tts.errors import BadProblem, InvalidParameter, RunError, unknown_name
 from tts.types import AnswerFormat, Problem, Value
 
+T = TypeVar("T")
+PROBLEMS, REFERENCES, OUTCOMES = "problems.jsonl", "references.jsonl", "outcomes.jsonl"  # of a run folder
 PROMPT_COLUMNS = ("question", "prompt", "problem", "messages", "ctx")
 ANSWER_COLUMNS = ("answer", "solution", "target", "label", "reference", "answerKey")
 ID_COLUMN = "id"
@@ -101,6 +107,11 @@ def load(
         InvalidParameter: a parameter out of range.
         MissingExtra: `reasoning-gym` is not installed.
     """
+    if os.environ.get(workers.PRIVATE) == "no":
+        message = (
+            "a function that a strategy or verifier calls in a worker may not load a task, which has the references"
+        )
+        raise InvalidParameter(message, source=source)
     if limit is not None and limit < 1:
         raise InvalidParameter(f"limit must be at least 1, but got {limit}", name="limit", value=limit)
     scheme, name, params = parse_source(source)
@@ -124,22 +135,126 @@ def load(
     return Task(task.name, tuple(_dressed(example, system, answer_format) for example in task.examples), task.grader)
 
 
-def write_examples(path: Path, task: Task) -> None:
-    """Write a task for `read_examples`: its name and grader in the first line, then an example a line."""
-    lines = [msgspec.json.encode(Task(task.name, (), task.grader)), *map(msgspec.json.encode, task.examples), b""]
-    path.write_bytes(b"\n".join(lines))
+class TaskSource(Value, frozen=True):
+    """A task that is still to be loaded, in the process that is to hold its references: the arguments of `load`, and a
+    grader, where the task's own is not wanted."""
+
+    source: str
+    id_column: str | None = None
+    prompt_column: str | None = None
+    answer_column: str | None = None
+    choices_column: str | None = None
+    shuffle_choices: int | None = None
+    limit: int | None = None
+    system: str | None = None
+    answer_format: AnswerFormat | None = None
+    grader: str | None = None
+
+    def load(self) -> Task:
+        """Raises: as `load`."""
+        task = load(**{name: getattr(self, name) for name in self.__struct_fields__ if name != "grader"})
+        return task if self.grader is None else msgspec.structs.replace(task, grader=self.grader)
 
 
-def read_examples(path: Path) -> Task:
-    """The task that `write_examples` wrote. Raises BadProblem."""
+class _Head(Value, frozen=True):
+    """The first line of a run's problems; `references`: how many of them are in the other file."""
+
+    name: str
+    grader: str
+    references: int = 0
+
+
+class _Reference(Value, frozen=True):
+    id: str
+    reference: str
+
+
+def write_problems(folder: Path, task: Task) -> None:
+    """Write a run's problems, without their references: the task's name and grader in the first line, then a problem a
+    line. Raises: StorageFull, RunError."""
+    from tts.runfolder import write_atomically
+
+    known = sum(example.reference is not None for example in task.examples)
+    bare = (msgspec.structs.replace(example, reference=None) for example in task.examples)
+    lines = [msgspec.json.encode(_Head(task.name, task.grader, known)), *map(msgspec.json.encode, bare), b""]
+    write_atomically(folder / PROBLEMS, b"\n".join(lines))
+
+
+def write_references(folder: Path, task: Task) -> None:
+    """Write a run's references, for this user's eyes only. Raises: StorageFull, RunError."""
+    from tts.runfolder import write_atomically
+
+    known = [_Reference(e.problem.id, e.reference) for e in task.examples if e.reference is not None]
+    lines = b"".join(msgspec.json.encode(reference) + b"\n" for reference in known)
+    write_atomically(folder / REFERENCES, lines, mode=0o600)
+
+
+def taken_away(folder: Path) -> dict[Path, bytes]:
+    """Take the references, and the verdicts of an earlier session, out of a folder: while a run goes on, no strategy
+    finds them there. Returns them, for `put_back`. Raises: RunError."""
+    found = {}
+    for path in (folder / REFERENCES, folder / OUTCOMES):
+        try:
+            found[path] = path.read_bytes()
+            path.unlink()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise RunError(f"{path} cannot be taken away: {error.strerror}", path=str(path)) from None
+    return found
+
+
+def put_back(files: Mapping[Path, bytes]) -> None:
+    """Write what `taken_away` took. Raises: StorageFull, RunError."""
+    from tts.runfolder import write_atomically
+
+    for path, content in files.items():
+        write_atomically(path, content, mode=0o600 if path.name == REFERENCES else 0o666)
+
+
+def references_away(folder: Path) -> bool:
+    """Whether the problems of a run have references that are not in its folder: it is going on, or was killed together
+    with the process that holds them."""
+    return _head(folder).references > 0 and not (folder / REFERENCES).is_file()
+
+
+def read_examples(folder: Path) -> Task:
+    """The task of a run folder, with those references that are there. Raises: BadProblem."""
+    head = _head(folder)
+    lines = _lines(folder / PROBLEMS)[1:]
+    examples = [_decoded(folder / PROBLEMS, line, Example) for line in lines]
+    if (folder / REFERENCES).is_file():
+        known = [_decoded(folder / REFERENCES, line, _Reference) for line in _lines(folder / REFERENCES)]
+        found = {reference.id: reference.reference for reference in known}
+        examples = [msgspec.structs.replace(e, reference=found.get(e.problem.id, e.reference)) for e in examples]
+    return Task(head.name, tuple(examples), head.grader)
+
+
+def _head(folder: Path) -> _Head:
+    path = folder / PROBLEMS
+    return _decoded(path, (_lines(path) or [b""])[0], _Head)
+
+
+def _lines(path: Path) -> list[bytes]:
     try:
-        first, *rest = path.read_bytes().splitlines() or [b""]
-        task = msgspec.json.decode(first, type=Task)
-        return Task(task.name, tuple(msgspec.json.decode(line, type=Example) for line in rest), task.grader)
+        return path.read_bytes().splitlines()
     except OSError as error:
         raise BadProblem(f"cannot read {path}: {error.strerror}", source=str(path)) from None
+
+
+def _decoded(path: Path, line: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(line, type=kind)
     except ValueError as error:
-        raise BadProblem(f"{path} does not hold the problems of a run: {error}", source=str(path)) from None
+        raise BadProblem(f"{path} does not hold what a run wrote: {error}", source=str(path)) from None
+
+
+def problems_digest(examples: Sequence[Mapping[str, object]]) -> str:
+    """A short hash of the problems and references: a resumed run must have the same."""
+    hasher = blake2b(digest_size=8)
+    for example in examples:
+        hasher.update(msgspec.json.encode(example))
+    return hasher.hexdigest()
 
 
 class Source(NamedTuple):
@@ -420,10 +535,8 @@ def _check_whole(chosen: Mapping[str, Any], ranges: Mapping[str, tuple[int, int]
 
 
 def _reasoning_gym(source: str, name: str, limit: int | None) -> Iterator[Example]:
-    from tts.workers import Workers
-
-    with Workers(1) as workers:
-        rows = workers.call_sync("tts.gym:entries", (source, limit), timeout_s=_LOAD_LIMIT_S)
+    with workers.Workers(1, private=True) as one:
+        rows = one.call_sync("tts.gym:entries", (source, limit), timeout_s=_LOAD_LIMIT_S)
     numeric = all(is_plain(row["answer"]) and normalise(row["answer"]) == row["answer"] for row in rows)
     answer_format: AnswerFormat = "auto" if numeric else "text"
     ending = (

@@ -20,6 +20,7 @@ import importlib
 import math
 import os
 import queue
+import re
 import select
 import signal
 import struct
@@ -40,6 +41,7 @@ from tts.reaper import MARKS
 from tts.types import ErrorInfo, Value
 
 MEMORY_BYTES = 2 * 1024**3
+PRIVATE = "TTS_PRIVATE"  # the environment variable: `no` where functions of strategies and verifiers run, else `yes`
 _START_LIMIT_S = 60.0  # for starting a process and importing the function's module, which a call's own limit leaves out
 _WALL_LEAST_S, _WALL_FACTOR = 60.0, 30.0  # wall-clock time that a call may take: so long, and so often its CPU time
 _LENGTH = struct.Struct(">Q")
@@ -63,20 +65,24 @@ class Workers:
     """`count` worker processes, each started when first needed and reused until it has to be killed.
 
     Use it as a context manager, synchronous or asynchronous, or call `close` / `aclose`. Processes get this process's
-    `sys.path`, a memory limit where the platform has one, and a fixed hash seed, so that set order repeats from run
-    to run; they ignore SIGINT, and end when this process does, however it ends. On Linux, what a function has started
-    ends with its worker if that is killed, else with the pool, even in a session of its own (`reaper.py`).
+    `sys.path`, its environment without what may be a secret (`environment`), a memory limit where the platform has one,
+    and a fixed hash seed, so that set order repeats from run to run; they ignore SIGINT, and end when this process
+    does, however it ends. On Linux, what a function has started ends with its worker if that is killed, else with the
+    pool, even in a session of its own (`reaper.py`).
 
     Args:
         count: processes; None: one per CPU this process may use.
         memory_bytes: address space of each (RLIMIT_AS); beyond it the function gets a MemoryError.
+        private: for what knows reference answers, and runs no plugin's function. Other processes of this user cannot
+            read the processes' memory (`hide_memory`), nor can the reaper, so that what they start must end by itself.
     """
 
-    def __init__(self, count: int | None = None, *, memory_bytes: int = MEMORY_BYTES) -> None:
+    def __init__(self, count: int | None = None, *, memory_bytes: int = MEMORY_BYTES, private: bool = False) -> None:
         if count is not None and count < 1:
             raise InvalidParameter(f"count must be at least 1, but got {count}", name="count", value=count)
         self.count = count or _cpus()
         self._memory_bytes = memory_bytes
+        self._private = private
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._keepers: list[threading.Thread] = []
@@ -214,7 +220,7 @@ class Workers:
                 self._reaper = _Reaper(self._mark)
             self._started += 1
             marks = self._mark, f"{self._mark}.{self._started}"
-        return _Process(self._memory_bytes, marks, self._reaper)
+        return _Process(self._memory_bytes, self._private, marks, self._reaper)
 
 
 class _Reaper:
@@ -225,7 +231,14 @@ class _Reaper:
         command = [sys.executable, "-I", "-S", _REAPER, mark, str(os.getpid())]
         pipe = subprocess.PIPE
         self._popen = subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, cwd="/", start_new_session=True, bufsize=0
+            command,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            env=environment(private=True),
+            start_new_session=True,
+            bufsize=0,
         )
         self._popen.wait()  # what stays is its child
 
@@ -318,7 +331,7 @@ class _Job:
 class _Process:
     """A worker process and the two pipes to it."""
 
-    def __init__(self, memory_bytes: int, marks: tuple[str, str], reaper: _Reaper | None) -> None:
+    def __init__(self, memory_bytes: int, private: bool, marks: tuple[str, str], reaper: _Reaper | None) -> None:
         self._killed = False  # it may still be dying
         self._mark = marks[-1]
         self._reaper = reaper
@@ -328,7 +341,7 @@ class _Process:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=_environment(marks),
+            env=environment(marks, private=private),
             process_group=0,  # Ctrl-C at the terminal goes to the parent alone, even while this one is starting
             bufsize=0,
         )
@@ -403,6 +416,8 @@ def serve() -> None:
     """The worker's side: read an order, import its function, say so, run it, reply; until the pipe closes."""
     memory_bytes, parent = int(sys.argv[1]), int(sys.argv[2])
     _die_with(parent)
+    if os.environ[PRIVATE] == "yes":
+        hide_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _limit_memory(memory_bytes)
     # What the function prints must not end up between two frames, and what it reads must not be an order.
@@ -465,17 +480,41 @@ def _wait(fd: int, event: int, deadline: float) -> None:
         raise TimeoutError
 
 
-def _environment(marks: Sequence[str]) -> dict[str, str]:
+def environment(marks: Sequence[str] = (), *, private: bool) -> dict[str, str]:
+    """The environment of a process that runs somebody's functions: this one's, without what may be a secret."""
     outer = os.environ.get(MARKS)
+    marked = [outer, *marks] if outer else marks
     return {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if not _may_be_secret(name, value)},
         "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
         "PYTHONHASHSEED": "0",
+        PRIVATE: "yes" if private else "no",
         # BLAS reserves address space for a thread per core, which the memory limit would count.
         "OPENBLAS_NUM_THREADS": "1",
         "OMP_NUM_THREADS": "1",
-        MARKS: ":".join([outer, *marks] if outer else marks),
+        **({MARKS: ":".join(marked)} if marked else {}),
     }
+
+
+_SECRET_WORD = re.compile(
+    r"(?:^|_)(?:API_?KEYS?|[A-Z]*KEYS?|TOKENS?|PATS?|PASS|PASSWD|PASSPHRASE|AUTH|COOKIES?|DSN|BEARER|PRIVATE)(?:_|$)"
+    r"|SECRET|PASSWORD|CREDENTIAL|APIKEY"
+)
+_SECRET_VALUE = re.compile(r"://[^/\s@]*@|^(?:sk|pk|hf|ghp|gho|github_pat|glpat|xox[a-z])[-_]|^Bearer ")
+
+
+def _may_be_secret(name: str, value: str) -> bool:
+    """By the name's words, or by a value that looks like a key, or holds a password as URLs do."""
+    return bool(_SECRET_WORD.search(name.upper()) or _SECRET_VALUE.search(value))
+
+
+def hide_memory() -> None:
+    """Let no other process of this user read this one's memory, environment or files (Linux; root still can)."""
+    if sys.platform == "linux":
+        import ctypes
+
+        set_dumpable = 4  # PR_SET_DUMPABLE, linux/prctl.h
+        ctypes.CDLL(None, use_errno=True).prctl(set_dumpable, 0)
 
 
 def _cpus() -> int:

@@ -31,6 +31,7 @@ async def best_of_n(
         equivalence: `math` lets 1/\\sqrt{2} and \\sqrt{2}/2 vote together (extra `math`).
     Raises: AllFailed, UnknownName.
     """
+    run = run.on(problem)
     run.fallback = select = named(selector)
     if n is None:
         candidates = await _open_ended(run, verifier)

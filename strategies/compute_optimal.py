@@ -53,6 +53,7 @@ async def compute_optimal(
         equivalence: `math` lets 1/\\sqrt{2} and \\sqrt{2}/2 vote together (extra `math`).
     Raises: AllFailed if every sample of the pilot failed, UnknownName, InvalidParameter.
     """
+    run = run.on(problem)
     run.fallback = majority
     select = named(selector)
     bins, arms = read_arms(policy, verifier)

@@ -26,6 +26,7 @@ async def esc(
     """
     if window < 2 or (n is not None and n < 1):
         raise InvalidParameter(f"window must be at least 2 and n at least 1, but got {window} and {n}", name="window")
+    run = run.on(problem)
     run.fallback = majority
 
     async def unanimous(candidates: Sequence[Candidate], latest: Sequence[Candidate]) -> bool:

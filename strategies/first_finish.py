@@ -24,6 +24,7 @@ async def first_finish(
     """
     if k < 1:
         raise InvalidParameter(f"k must be at least 1, but got {k}", name="k", value=k)
+    run = run.on(problem)
     run.fallback = majority
     finished: list[Candidate] = []
     async with run.finishing(n=n) as race:

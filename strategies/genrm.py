@@ -34,6 +34,7 @@ async def genrm(
         equivalence: `math` lets 1/\\sqrt{2} and \\sqrt{2}/2 vote together (extra `math`).
     Raises: AllFailed, UnknownName.
     """
+    run = run.on(problem)
     run.fallback = select = named(selector)
     if n is not None:
         candidates = await run.generate(n=n)

@@ -32,6 +32,7 @@ async def majority_vote(
         equivalence: `math` lets 1/\\sqrt{2} and \\sqrt{2}/2 vote together (extra `math`).
     Raises: AllFailed, InvalidParameter.
     """
+    run = run.on(problem)
     run.fallback = majority
     if stop_at is None:
         return await choose(run, majority, await run.generate(n=n), equivalence)

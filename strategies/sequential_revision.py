@@ -32,6 +32,7 @@ async def sequential_revision(
         equivalence: `math` lets 1/\\sqrt{2} and \\sqrt{2}/2 vote together (extra `math`).
     Raises: AllFailed if every chain failed, UnknownName, InvalidParameter.
     """
+    run = run.on(problem)
     run.fallback = select = named(selector)
     for name, value in (("chains", chains), ("rounds", rounds)):
         if value < 1:

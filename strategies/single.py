@@ -11,6 +11,7 @@ async def single(problem: Problem, run: Run, *, temperature: float | None = None
         temperature: None is the run's; 0 decodes greedily.
     Raises: AllFailed, BudgetExhausted.
     """
+    run = run.on(problem)
     if temperature is None:
         temperature = run.sampling.temperature
     (candidate,) = await run.generate(temperature=temperature)

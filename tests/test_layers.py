@@ -14,7 +14,7 @@ PURE = [
         "budget", "kernel", "outcome", "protocols", "search", "run", "journal",
         "conductor", "selectors", "votes", "sweeps", "sse", "wire", "partial", "bins", "revisions", "solveverify",
         "address", "refusals", "attempt",
-        "latency", "chooser", "allocation", "intervals", "frontier", "sampling", "prefill",
+        "latency", "chooser", "allocation", "intervals", "frontier", "sampling", "prefill", "randomness",
     )
 ]  # fmt: skip
 PURE += sorted((ROOT / "tts" / "allocators").glob("*.py"))

@@ -352,7 +352,7 @@ class Conductor:
         asks = opened.search.tell(event)
         pot = self._pot_of(event.id)
         if pot is not None:
-            pot.hear(event, opened.search.candidates.get(event.id))
+            pot.hear(event, opened.search.candidate(event.id))
         self._take(opened, asks)
 
     def _take(self, opened: _Open, actions: Iterable[Action]) -> None:
@@ -627,7 +627,7 @@ class Conductor:
             self._replay(search.tell(event), asked, cancelled)
             if pot is not None and event.id in ended:
                 _regrant(pot, action, allotted, ended=True)
-                pot.hear(event, search.candidates.get(event.id))
+                pot.hear(event, search.candidate(event.id))
         for id in history.granted:
             if id.rpartition("/")[0] == search.id and id not in asked:
                 raise _divergence(search.id, id, "the strategy did not ask for it this time")

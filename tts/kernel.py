@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Coroutine, Generator
+from random import Random
 from typing import Any
 
 from tts.actions import Work
@@ -74,10 +75,10 @@ class Task:
     """One coroutine: the strategy itself, or a child that `gather` started.
 
     `depth` is the longest chain behind it, in tokens and seconds; `path` prefixes the numbers of its actions, `count`
-    is the last one.
+    is the last one; `random` is its stream of random numbers, once it has drawn one.
     """
 
-    __slots__ = ("coro", "count", "depth", "done", "error", "parent", "path", "value", "waiting")
+    __slots__ = ("coro", "count", "depth", "done", "error", "parent", "path", "random", "value", "waiting")
 
     def __init__(
         self, coro: Coroutine[Any, Any, Any], parent: Mailbox | None, depth: tuple[int, float], path: str
@@ -87,6 +88,7 @@ class Task:
         self.depth = depth
         self.path = path
         self.count = 0
+        self.random: Random | None = None
         self.waiting: Mailbox | None = None
         self.done = False
         self.value: Any = None

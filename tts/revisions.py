@@ -32,10 +32,12 @@ async def revise(problem: Problem, run: Run, rounds: int, begun: Sequence[Candid
 
     Raises: BudgetExhausted or AllFailed if there is not a single version.
     """
+    run = run.on(problem)
     versions = list(begun) or await run.generate()
     try:
         while len(versions) < rounds:
-            versions += await run.generate(_prompt(problem, versions[-MEMORY:]), parent=versions[-1])
+            prompt = _prompt(problem, versions[-MEMORY:])
+            versions += await run.generate(prompt, system=problem.system, parent=versions[-1])
     except (BudgetExhausted, AllFailed):
         pass  # the versions that there are can take part in a selection
     return versions

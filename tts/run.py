@@ -6,9 +6,9 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from hashlib import blake2b
+from random import Random
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import msgspec
@@ -37,14 +37,16 @@ from tts.errors import (
     unknown_name,
 )
 from tts.kernel import Alarm, Expired, Live, Mailbox, Wait
+from tts.randomness import ChainRandom
 from tts.types import (
     Candidate,
     Completion,
     Cost,
     ErrorInfo,
-    Prompt,
+    Problem,
     Sampling,
     Score,
+    Turns,
     Value,
     as_prompt,
 )
@@ -84,19 +86,33 @@ class Run:
     """What a strategy may await: `generate`, `finishing`, `streaming`, `verify`, `gather`, `call`, `deadline`.
 
     Attributes:
-        random: a `random.Random` seeded by run, problem and strategy.
+        problem: what is sampled, verified and read where nothing else is said.
+        random: a `random.Random` seeded by run, problem and strategy; each chain of a `gather` has a stream of its own.
         sampling: the run's sampling defaults.
     """
 
     def __init__(self, search: Search) -> None:
         self._search = search
-        self.random = random.Random(f"{search._seed}/{search.problem.id}/{search.spec}")
+        self.problem = search.problem
+        self.random: Random = ChainRandom(lambda: search._current, f"{search._seed}/{search.problem.id}/{search.spec}")
         self.sampling = search._sampling
+
+    def on(self, problem: Problem) -> Run:
+        """This run, for a strategy that is called on another problem: `await mine(part, run.on(part), n=3)`.
+
+        Its prompt, system turn and answer format then count, and it is what verifiers are shown. The budget stays this
+        run's. The strategies of this library do so themselves. A problem with the id of the run's own is the same one
+        in other words: candidates for it are candidates of the run's; those of any other are never what the run falls
+        back on.
+        """
+        if problem is self.problem or problem == self.problem:
+            return self
+        return Run(self._search) if problem == self._search.problem else _Part(self._search, problem)
 
     @property
     def fallback(self) -> Fallback:
         """Picks the answer if the strategy lets `BudgetExhausted` or `AllFailed` pass, and the best so far while the
-        strategy runs; a strategy sets it to its own selector (see `tts.selectors`)."""
+        strategy runs; a strategy sets it to its own selector (see `tts.selectors`). For a part, it decides nothing."""
         return self._search._fallback
 
     @fallback.setter
@@ -105,8 +121,8 @@ class Run:
 
     @property
     def candidates(self) -> list[Candidate]:
-        """Everything paid for so far, in order of arrival."""
-        return list(self._search.candidates.values())
+        """Every candidate of the problem that has been paid for so far, in order of arrival."""
+        return self._search.candidates_of(self.problem.id)
 
     @property
     def scores(self) -> Mapping[str, Sequence[Score]]:
@@ -134,9 +150,10 @@ class Run:
 
     async def generate(
         self,
-        prompt: str | Prompt | None = None,
+        prompt: Turns | None = None,
         *,
         n: int | None = 1,
+        system: str | None = None,
         continue_from: Candidate | None = None,
         parent: Candidate | None = None,
         **sampling: Any,
@@ -144,7 +161,8 @@ class Run:
         """Sample `n` completions and wait for all; n=None spends what is left of the share.
 
         Args:
-            prompt: user text or messages; None is the problem's own.
+            prompt: user text or messages; None is the problem's own, its system turn included.
+            system: a system turn before a prompt that is text (`run.problem.system` is the problem's); None: without.
             continue_from: a candidate whose text the model should go on from.
             parent: the candidate that this one revises, for the record.
             sampling: overrides of the run's `Sampling`, e.g. `max_tokens=64`.
@@ -153,16 +171,19 @@ class Run:
             those that the budget cannot hold: the result is then marked as exhausted.
         Raises: BudgetExhausted if the budget could not hold a single one; AllFailed if every sample failed.
         """
-        block = Finishing(self, self._request(prompt, continue_from, sampling), n, parent or continue_from, share=True)
+        block = Finishing(
+            self, self._request(prompt, system, continue_from, sampling), n, parent or continue_from, share=True
+        )
         async with block:
             found = await block.all()
         return sorted(found, key=lambda candidate: candidate.order)
 
     def finishing(
         self,
-        prompt: str | Prompt | None = None,
+        prompt: Turns | None = None,
         *,
         n: int | None = 1,
+        system: str | None = None,
         continue_from: Candidate | None = None,
         parent: Candidate | None = None,
         **sampling: Any,
@@ -172,19 +193,22 @@ class Run:
         Arguments and errors as `generate`. Candidates that finish first are shorter than average: what is asked for
         here is never shared with other searches.
         """
-        return Finishing(self, self._request(prompt, continue_from, sampling), n, parent or continue_from, share=False)
+        return Finishing(
+            self, self._request(prompt, system, continue_from, sampling), n, parent or continue_from, share=False
+        )
 
     def streaming(
         self,
-        prompt: str | Prompt | None = None,
+        prompt: Turns | None = None,
         *,
         n: int = 1,
+        system: str | None = None,
         continue_from: Candidate | None = None,
         parent: Candidate | None = None,
         **sampling: Any,
     ) -> Streaming:
         """Sample `n` completions and iterate over `Update`s as their text comes; `stop(id)` ends one half-way."""
-        request = msgspec.structs.replace(self._request(prompt, continue_from, sampling), progress=True)
+        request = msgspec.structs.replace(self._request(prompt, system, continue_from, sampling), progress=True)
         return Streaming(self, request, n, parent or continue_from)
 
     async def verify(self, candidates: Sequence[Candidate], verifier: str, *, repeats: int = 1) -> list[Score]:
@@ -199,7 +223,7 @@ class Run:
         _at_least_one("repeats", repeats)
         async with _Block(self) as block:
             for candidate in candidates:
-                request = judge.request(search.problem, candidate)
+                request = judge.request(self.problem, candidate)
                 for _ in range(repeats):
                     block.ask(self._verification(verifier, candidate, request))
             refused = [event.error for event, _ in await block.rest() if isinstance(event, Refused)]
@@ -213,7 +237,7 @@ class Run:
     def asks_a_model(self, verifier: str) -> bool:
         """Whether a verification by `verifier` asks a model, and so takes its part of the budget.
         Raises: UnknownName for a verifier the run does not have."""
-        return self._judge(verifier).request(self._search.problem, Candidate("", "", None, Completion(""))) is not None
+        return self._judge(verifier).request(self.problem, Candidate("", "", None, Completion(""))) is not None
 
     def _judge(self, verifier: str) -> Verifier:
         found = self._search._verifiers.get(verifier)
@@ -293,10 +317,15 @@ class Run:
     # --- requests
 
     def _request(
-        self, prompt: str | Prompt | None, continue_from: Candidate | None, overrides: Mapping[str, Any]
+        self,
+        prompt: Turns | None,
+        system: str | None,
+        continue_from: Candidate | None,
+        overrides: Mapping[str, Any],
     ) -> Request:
-        problem = self._search.problem
-        messages = problem.messages if prompt is None else as_prompt(prompt, problem.system)
+        if system is not None and not isinstance(prompt, str):
+            raise InvalidParameter("system is for a prompt that is text: messages, and a problem, have their own")
+        messages = self.problem.messages if prompt is None else as_prompt(prompt, system)
         try:
             sampling = msgspec.structs.replace(self.sampling, **overrides) if overrides else self.sampling
         except TypeError:
@@ -309,10 +338,30 @@ class Run:
         id = search._next_id()
         share = None
         if candidate.id in search._share_keys:
-            share = search._share_key(f"{search._share_keys[candidate.id]}/{verifier}")
+            base = search._share_keys[candidate.id]
+            if self.problem != search._problem_of(candidate.id):  # what is judged is more than the candidate
+                base = blake2b(repr((base, self.problem)).encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()
+            share = search._share_key(f"{base}/{verifier}")
         if request is not None:
             request = msgspec.structs.replace(request, seed=seed_of(share or f"{search._seed}/{id}"))
-        return Verify(id, verifier, search.problem, candidate, request, share)
+        return Verify(id, verifier, self.problem, candidate, request, share)
+
+
+class _Part(Run):
+    """See `Run.on`."""
+
+    def __init__(self, search: Search, problem: Problem) -> None:
+        super().__init__(search)
+        self.problem = problem
+        self._fallback: Fallback = first_paid
+
+    @property
+    def fallback(self) -> Fallback:
+        return self._fallback
+
+    @fallback.setter
+    def fallback(self, selector: Fallback) -> None:
+        self._fallback = selector
 
 
 class Update(Value, frozen=True):
@@ -371,7 +420,7 @@ class _Sampling(_Block):
         self._n = n
         self._parent = parent
         search = run._search
-        self._share_base = share_base(search._seed, search.problem.id, request) if share else None
+        self._share_base = share_base(search._seed, run.problem.id, request) if share else None
         self._worst = search._costs.worst(Generate("", request))  # seeds cost nothing: it is the same for all n
         self._asked = 0
         self._candidates = 0
@@ -410,6 +459,8 @@ class _Sampling(_Block):
             search._share_keys[id] = share
         if self._parent is not None:
             search._parents[id] = self._parent.id
+        if self._run.problem is not search.problem:
+            search._problems[id] = self._run.problem
         seed = seed_of(share or f"{search._seed}/{search.spec}/{id}")
         self._asked += 1
         race = share is None and self._n is not None and self._n > 1

@@ -127,6 +127,7 @@ class Search:
         self._ready: deque[tuple[Task, Any, BaseException | None]] = deque()
         self._out: list[Action] = []
         self._parents: dict[str, str] = {}
+        self._problems: dict[str, Problem] = {}  # id -> what was asked for, if it is not the search's problem
         self._share_keys: dict[str, str] = {}
         self._share_counts: dict[str, int] = {}
         self._spent: dict[str, list[Cost]] = {}  # by heading of the bill; added up when somebody asks
@@ -154,7 +155,19 @@ class Search:
     @property
     def best_so_far(self) -> Candidate | None:
         """What the strategy's selector makes of what has been paid for by now: there from the first sample on."""
-        return self._fallback(list(self.candidates.values()), self.scores)
+        return self._fallback(self.candidates_of(self.problem.id), self.scores)
+
+    def candidates_of(self, problem_id: str) -> list[Candidate]:
+        """The candidates of that problem, in order of arrival: a strategy may have solved others as its parts."""
+        found = self.candidates.values()
+        return [c for c in found if self._problem_of(c.id).id == problem_id] if self._problems else list(found)
+
+    def candidate(self, id: str) -> Candidate | None:
+        """The candidate with this id, if it is one for the search's own problem."""
+        return self.candidates.get(id) if self._problem_of(id).id == self.problem.id else None
+
+    def _problem_of(self, id: str) -> Problem:
+        return self._problems.get(id, self.problem)
 
     @property
     def result(self) -> Result:
@@ -261,7 +274,8 @@ class Search:
         text = prefix + completion.text
         answer = completion.answer
         if answer is None:
-            answer = extract(text, self.problem.answer_format, complete=completion.finish_reason == "stop")
+            form = self._problem_of(action.id).answer_format
+            answer = extract(text, form, complete=completion.finish_reason == "stop")
         candidate = Candidate(action.id, text, answer, completion, self._parents.pop(action.id, None))
         self.candidates[action.id] = candidate
         return candidate
@@ -530,7 +544,7 @@ class Search:
     def _fall_back(self, error: BaseException) -> tuple[Candidate | None, BaseException | None]:
         """What the strategy's selector makes of what was paid for; or why there is nothing."""
         try:
-            picked = self._fallback(list(self.candidates.values()), self.scores)
+            picked = self._fallback(self.candidates_of(self.problem.id), self.scores)
         except Exception as raised:
             return None, raised
         if picked is None:

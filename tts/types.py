@@ -45,9 +45,10 @@ class Message(Value, frozen=True):
 
 
 Prompt = tuple[Message, ...]
+Turns = str | Sequence[Message | Mapping[str, Any]]  # what becomes a prompt
 
 
-def as_prompt(prompt: str | Sequence[Message | Mapping[str, Any]], system: str | None = None) -> Prompt:
+def as_prompt(prompt: Turns, system: str | None = None) -> Prompt:
     """A user turn from plain text (after a system turn, if given); the messages of a sequence as they are.
 
     Raises: InvalidParameter for a sequence of anything but messages, or mappings with `role` and `content`.

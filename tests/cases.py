@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ from tts.testing.replies import Reply
 
 Check = Callable[[str], bool]
 LIMIT_S = 600
+STRICT = "http://127.0.0.1:18090"
 
 
 def without(*words: str) -> Check:
@@ -69,16 +71,15 @@ def foretold(said: str) -> bool:
 def one_client(said: str) -> bool:
     """The file shows what ten one-shot calls do; through a client they make one request for the list of models, and
     hold to one budget."""
-    server = "http://127.0.0.1:18090"
 
     async def ten_calls() -> list[tts.Solved]:
         options: dict[str, Any] = {"api_key": "k1", "price_in": 1.0, "price_out": 4.0, "run_budget": "samples=20"}
-        async with tts.Client(base_url=f"{server}/v1", **options) as client:
+        async with tts.Client(base_url=f"{STRICT}/v1", **options) as client:
             return await asyncio.gather(*(client.solve(f"q{i}", "majority_vote:n=3") for i in range(10)))
 
-    urllib.request.urlopen(urllib.request.Request(f"{server}/ctl", b'{"m": "loose"}')).close()
+    urllib.request.urlopen(urllib.request.Request(f"{STRICT}/ctl", b'{"m": "loose"}')).close()
     solved = asyncio.run(ten_calls())
-    with urllib.request.urlopen(f"{server}/log") as log:
+    with urllib.request.urlopen(f"{STRICT}/log") as log:
         methods = [method for method, *_ in json.load(log)]
     return "threads:" in said and methods.count("GET") == 1 and sum(s.cost.samples for s in solved) == 20
 
@@ -160,11 +161,24 @@ def copied(folder: Path) -> Iterator[Path]:
         yield copy
 
 
+def _wait_for(url: str) -> None:
+    for _ in range(100):
+        try:
+            urllib.request.urlopen(url).close()
+        except urllib.error.URLError:
+            time.sleep(0.1)
+        else:
+            return
+    raise TimeoutError(url)
+
+
 @contextmanager
 def servers(folder: Path) -> Iterator[dict[str, str]]:
     """What the files of `user/` talk to: a strict server at the port they name, and one that never comes to an end."""
-    strict = subprocess.Popen([sys.executable, str(folder / "user" / "fake.py"), "18090"])
+    command = [sys.executable, str(folder / "user" / "fake.py"), "18090"]
+    strict = subprocess.Popen(command, stderr=subprocess.DEVNULL)  # where it complains of clients that have left
     try:
+        _wait_for(f"{STRICT}/log")
         with FakeEngine(lambda _: Reply(("so",) * 500)) as endless:
             yield {"U": endless.base_url}
     finally:

@@ -34,6 +34,7 @@ from tts.registry import check_spec, parse_specs, plugin_digests, strategy, veri
 from tts.report import Outcome, Row, summarise, warnings_of, write_report
 from tts.results import Solved, SweepResult, describe_cost
 from tts.runfolder import JOURNAL, Journal, NoJournal, read_records, write_atomically
+from tts.streams import open_closed_streams
 from tts.sweeps import Cell, cells_of, check_budgets, outcome_of, plan, pots_of, with_max_tokens
 from tts.target import Pricing, Target, check_keywords
 from tts.tasks import OUTCOMES, Example, Task, TaskSource, problems_digest
@@ -602,6 +603,7 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
 
 def run_on_loop(coroutine: Coroutine[Any, Any, T]) -> T:
     """On uvloop where it exists, on asyncio where it does not."""
+    open_closed_streams()  # uvloop aborts the process without them
     try:
         import uvloop
     except ImportError:

@@ -502,9 +502,14 @@ def doctor(
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line; every error of ours becomes one clear line and an exit code."""
     from tts.errors import TTSError
+    from tts.streams import prepare
 
+    prepare()
     try:
-        app(arguments)
+        try:
+            app(arguments)
+        finally:
+            sys.stdout.flush()
     except TTSError as error:
         if "traceback" in error.facts:  # of what failed on another machine
             typer.echo(error.facts["traceback"], err=True)

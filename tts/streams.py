@@ -1,0 +1,125 @@
+"""The standard streams of this process: closed ones, narrow encodings, and readers that have left.
+
+`tts sweep ... | head`, a daemon without streams, a terminal in ASCII: none of them may cost a run that was paid for.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import io
+import os
+import sys
+import unicodedata
+from typing import NoReturn
+
+BROKEN_PIPE = 141  # 128 + SIGPIPE, as a shell shows it of programs that do not catch it
+_ENCODING_ERRORS = "tts-plain"
+_PLAIN = {"\N{EN DASH}": "-", "\N{EM DASH}": "-", "\N{MINUS SIGN}": "-", "\N{MULTIPLICATION SIGN}": "x"}
+_PLAIN |= {"\N{HORIZONTAL ELLIPSIS}": "...", "\N{BULLET}": "*", "\N{MIDDLE DOT}": "*", "\N{GREEK SMALL LETTER MU}": "u"}
+
+
+def open_closed_streams() -> None:
+    """Open the null device where standard input, output or error is closed. Otherwise the next file or socket gets its
+    number: libuv then aborts the process, and what a child process prints ends up in a journal."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != descriptor:
+                os.dup2(opened, descriptor)
+                os.close(opened)
+            os.set_inheritable(descriptor, True)
+
+
+def prepare() -> None:
+    """For a command line: streams that exist, that print something plain for what their encoding lacks, and that do
+    not fail when their reader has left."""
+    open_closed_streams()
+    if sys.stdin is None:
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115  # it stays open as long as the process
+    for name, kind, descriptor in (("stdout", _Output, 1), ("stderr", _Messages, 2)):
+        stream = getattr(sys, name)
+        if stream is None:
+            stream = open(descriptor, "w", closefd=False)  # noqa: SIM115  # likewise
+        elif stream is not getattr(sys, f"__{name}__") or not isinstance(stream, io.TextIOWrapper):
+            continue  # a test's, or a notebook's: it is not ours to replace
+        ours = _replaced(stream, kind)
+        setattr(sys, name, ours)
+        setattr(sys, f"__{name}__", ours)
+
+
+def _replaced(stream: io.TextIOWrapper, kind: type[io.TextIOWrapper]) -> io.TextIOWrapper:
+    encoding, buffering = stream.encoding, stream.line_buffering
+    return kind(stream.detach(), encoding=encoding, errors=_ENCODING_ERRORS, line_buffering=buffering)
+
+
+class _Output(io.TextIOWrapper):
+    """Ends the program quietly when its reader has left, and with a sentence when the disk is full."""
+
+    def write(self, text: str) -> int:
+        try:
+            return super().write(text)
+        except OSError as error:
+            self._give_up(error)
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> NoReturn:
+        _discard(self)
+        if isinstance(error, BrokenPipeError):
+            raise SystemExit(BROKEN_PIPE) from None
+        sys.stderr.write(f"tts: cannot write to standard output: {error.strerror}\n")
+        raise SystemExit(1) from None
+
+
+class _Messages(io.TextIOWrapper):
+    """Drops what nobody can read any more: progress and notes are no reason to stop a run."""
+
+    def write(self, text: str) -> int:
+        try:
+            return super().write(text)
+        except OSError:
+            _discard(self)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError:
+            _discard(self)
+
+
+def _discard(stream: io.TextIOWrapper) -> None:
+    """Let what is still buffered, and all that follows, go nowhere."""
+    with contextlib.suppress(OSError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    """Signs that look alike for what an encoding lacks: an accent is dropped, the rest is a question mark."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return "".join(_sign(character, error.encoding) for character in lacking), error.end
+
+
+def _sign(character: str, encoding: str) -> str:
+    if (known := _PLAIN.get(character)) is not None:
+        return known
+    bare = "".join(c for c in unicodedata.normalize("NFKD", character) if not unicodedata.combining(c))
+    try:
+        bare.encode(encoding)
+    except UnicodeError:
+        return "?"
+    return bare or "?"
+
+
+codecs.register_error(_ENCODING_ERRORS, _plain)

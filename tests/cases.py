@@ -68,6 +68,13 @@ def foretold(said: str) -> bool:
     return "verif" in said and "Traceback" not in said
 
 
+def pool_files(said: str) -> bool:
+    """Ordinary files are read, whatever their form; the others get a sentence."""
+    read = ("BOM  ", "UTF-16", "json array", "pretty array", "pretty object", "gz named", "lone surrogate in text")
+    codes = {name: re.search(rf"^{name}.*rc=(\d)", said, re.MULTILINE) for name in read}
+    return all(code is not None and code[1] == "0" for code in codes.values()) and "TRACEBACK" not in said
+
+
 def one_client(said: str) -> bool:
     """The file shows what ten one-shot calls do; through a client they make one request for the list of models, and
     hold to one budget."""
@@ -107,6 +114,7 @@ CASES: dict[str, Check] = {
     "plugin/19-tool-role-on-ray.sh": lambda said: said.count("but got 'tool'") == 2 and "exit 2" in said,
     "plugin/22-stop-as-a-string.py": lambda said: "['END']" in said and "at most 4" not in said,
     "plugin/25-system-turn.py": without("system"),
+    "hostile/09-odd-input.sh": lambda said: without("TRACEBACK", "s3cret: True")(said) and "rc=1" in said,
     "hostile/10-same-budget-twice.py": every("rc=0 .*decided records 6 of 12 planned, distinct 6"),
     "hostile/17-reference-in-reach.py": without(": '-", ": '1", ": '4", "sk-secret", '"reference"'),
     "hostile/19-grader-error-swallowed.py": every("rc 0 .*outcomes 40 of 40"),
@@ -134,6 +142,8 @@ CASES: dict[str, Check] = {
     "wire/09-raw-exceptions.py": raw_exceptions,
     "wire/10-base-url.py": every(" ok  '42'"),
     "wire/11-letters.py": without("FAIL"),
+    "wire/16-pool-files.py": pool_files,
+    "wire/17-streams-of-the-process.sh": lambda said: said.count("rc 0") == 2 and "report.html" in said,
     "wire/14-spellings.py": without("FAIL"),
     "cluster/10-leader-waits.py": numbers(r":n=8 (\d+\.\d+) s", lambda seconds: max(seconds) < 9),
     "cluster/11-race-has-a-head-start.py": numbers(r"wins (\d+) of 60", lambda wins: max(wins) < 20),

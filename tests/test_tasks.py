@@ -132,7 +132,7 @@ def test_a_dash_reads_standard_input(monkeypatch):
     [
         ([{"question": "a"}, b'{"question": "b"'], 2, "is not JSON"),
         ([{"question": "a"}, b'{"question": "\xff"}'], 2, "is not UTF-8: invalid start byte at byte 14"),
-        ([b'[{"question": "a"}]'], 1, "must be a JSON object, but is a list"),
+        ([{"question": "a"}, b'[{"question": "a"}]'], 2, "must be a JSON object, but is a list"),
         ([b"[" * 100_000], 1, "nested too deeply"),
         ([{"query": "a", "gold": "b"}], 1, "its columns are: query, gold"),
         ([{"question": "a", "answer": "1"}, {"question": "b", "gold": "1"}], 2, "has no 'answer'"),

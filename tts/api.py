@@ -37,7 +37,7 @@ from tts.runfolder import JOURNAL, Journal, NoJournal, read_records, write_atomi
 from tts.streams import open_closed_streams
 from tts.sweeps import Cell, cells_of, check_budgets, outcome_of, plan, pots_of, with_max_tokens
 from tts.target import Pricing, Target, check_keywords
-from tts.tasks import OUTCOMES, Example, Task, TaskSource, problems_digest
+from tts.tasks import OUTCOMES, Example, Task, TaskSource, problems_digest, unwritable
 from tts.types import Cost, Message, Problem, Prompt, Sampling, StrategySpec
 
 if TYPE_CHECKING:
@@ -489,11 +489,13 @@ def open_site(
 def as_problem(prompt: str | Prompt | Problem) -> Problem:
     """A prompt as a Problem. Raises InvalidParameter."""
     if isinstance(prompt, Problem):
+        if (why := unwritable(prompt)) is not None:
+            raise InvalidParameter(f"the problem {why}", name="prompt")
         return prompt
     if isinstance(prompt, str):
         if not prompt.strip():
             raise InvalidParameter("the prompt is empty", name="prompt")
-        return Problem("prompt", prompt)
+        return as_problem(Problem("prompt", prompt))
     try:
         messages = msgspec.convert(prompt, tuple[Message, ...], from_attributes=True)
     except msgspec.ValidationError as error:
@@ -504,7 +506,7 @@ def as_problem(prompt: str | Prompt | Problem) -> Problem:
     users = [m.content for m in messages if m.role == "user"]
     if len(users) != 1 or any(m.role == "assistant" for m in messages):
         raise InvalidParameter("a prompt of messages must be one user turn, after a system turn if you like")
-    return Problem("prompt", users[0], system)
+    return as_problem(Problem("prompt", users[0], system))
 
 
 def as_limits(budget: str | Limits) -> Limits:
@@ -542,6 +544,8 @@ def _as_task(problems: str | Path | Task | TaskSource | Iterable[Example]) -> Ta
             raise BadProblem(f"problem {i} must be a tts.Example, but is a {type(example).__name__}", line=i)
         if example.problem.id in seen:
             raise BadProblem(f"problem {i} has the id {example.problem.id!r} of an earlier one", line=i)
+        if (why := unwritable(example)) is not None:
+            raise BadProblem(f"problem {i} {why}", line=i)
         seen.add(example.problem.id)
     return Task("examples", examples, "math" if any(e.reference for e in examples) else "exact")
 

@@ -406,7 +406,7 @@ def plan(
     tenth = found.next_tenth
     shown.print(
         f"the next 10 % of budget would buy {100 * tenth.mean:+.1f} points "
-        f"\\[{100 * tenth.low:+.1f}, {100 * tenth.high:+.1f}]",
+        f"[{100 * tenth.low:+.1f}, {100 * tenth.high:+.1f}]",
         highlight=False,
     )
     first, gain = found.forecasts[0], found.gain

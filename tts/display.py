@@ -279,6 +279,7 @@ def _whole(value: float | None) -> str:
 
 
 def console(stderr: bool = False) -> Console:
-    """A console that honours NO_COLOR and pipes: rich does, given the stream."""
+    """A console that honours NO_COLOR and pipes: rich does, given the stream. Brackets are printed as they are: names
+    of strategies, files and problems hold them."""
     stream = sys.stderr if stderr else sys.stdout
-    return Console(file=stream, width=None if stream.isatty() else 160)
+    return Console(file=stream, width=None if stream.isatty() else 160, markup=False, highlight=False)

@@ -116,18 +116,18 @@ def _read(path: Path, format: str, scores: Sequence[str]) -> Iterator[Sample]:
 
 
 def _format_of(path: Path) -> str:
-    if path.suffix == ".eval" or zipfile.is_zipfile(path) or _is_indented(path):
+    if path.suffix == ".eval" or zipfile.is_zipfile(path) or _is_inspects(path):
         return "inspect"
     row = next((row for _, row in rows_of(path)), None)
     return "lm-eval" if isinstance(row, dict) and "doc_id" in row else "jsonl"
 
 
-def _is_indented(path: Path) -> bool:
-    """Whether it is one object over many lines, as inspect writes its logs in JSON."""
+def _is_inspects(path: Path) -> bool:
+    """Whether it is one object over many lines that begins as a log of inspect in JSON does."""
     if path.suffix != ".json" or not path.is_file():
         return False
     with path.open("rb") as file:
-        return file.readline(80).strip() == b"{"
+        return file.readline(80).strip() == b"{" and b'"eval"' in file.read(4096)
 
 
 # --- the common JSON Lines form

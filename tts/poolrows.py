@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
+import re
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,6 +15,7 @@ import msgspec
 
 from tts.answers import extract, normalise
 from tts.errors import BadPool, InvalidParameter
+from tts.jsonl import BadRow, NotRows, rows
 from tts.types import FinishReason, Sampling
 
 VERDICT: Mapping[float | None, bool] = {1.0: True, 0.0: False}  # what lies between is partial credit: no verdict
@@ -20,35 +23,34 @@ VERDICT: Mapping[float | None, bool] = {1.0: True, 0.0: False}  # what lies betw
 
 def rows_of(path: Path) -> Iterator[tuple[int, Any]]:
     """Line number and value of every line. Raises: BadPool."""
-    number = 0
     try:
-        with path.open("rb") as raw:
-            packed = raw.peek(2)[:2] == b"\x1f\x8b"  # gzip's magic number, whatever the file is called
-            with gzip.GzipFile(fileobj=raw) if packed else raw as lines:
-                for number, line in enumerate(lines, 1):
-                    plain = line.removeprefix(_BOM) if number == 1 else line
-                    if plain.strip():
-                        yield number, decoded(plain)
+        with path.open("rb") as file:
+            yield from rows(file, decoded)
+    except BadRow as error:
+        raise BadPool(f"{path}, line {error.line}: it {error.why}", path=str(path), line=error.line) from None
+    except NotRows as error:
+        raise BadPool(f"{path} {error}", path=str(path)) from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise BadPool(f"{path} is a damaged gzip file: {error}", path=str(path)) from None
     except OSError as error:
         raise BadPool(f"cannot read {path}: {error.strerror or error}", path=str(path)) from None
-    except (ValueError, RecursionError) as error:
-        why = "it is nested too deeply" if isinstance(error, RecursionError) else error
-        raise BadPool(f"{path}, line {number}: it is not JSON: {why}", path=str(path), line=number) from None
-
-
-_BOM = b"\xef\xbb\xbf"  # Windows' mark of UTF-8
 
 
 def decoded(line: bytes) -> Any:
-    """A line's value. Python writes NaN and Infinity into its JSON, and msgspec refuses them. Raises: ValueError."""
+    """A line's value. Python writes NaN, Infinity and halves of surrogate pairs (of a text that was cut inside an
+    emoji) into its JSON, and msgspec refuses them: a half becomes U+FFFD. Raises: ValueError."""
     try:
         return msgspec.json.decode(line)
     except msgspec.DecodeError:
+        if _SURROGATE.search(line):
+            text = json.dumps(json.loads(line), ensure_ascii=False).encode("utf-16-le", "surrogatepass")
+            return json.loads(text.decode("utf-16-le", "replace"))
         if b"NaN" not in line and b"Infinity" not in line:
             raise
         return json.loads(line)
+
+
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def answer_of(answer: Any, text: str | None, *, complete: bool) -> str | None:
@@ -107,9 +109,11 @@ def count_of(value: Any) -> int | None:
     """A number of tokens. Raises: ValueError for one that cannot be, or that a pool cannot hold."""
     if value is None:
         return None
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"a number of tokens cannot be NaN or infinite, but got {value}")
     count = int(value)
     if not 0 <= count < 2**31:
-        raise ValueError(f"a number of tokens must be from 0 to 2^31 - 1, but got {count}")
+        raise ValueError(f"a number of tokens must be from 0 to 2^31 - 1, but got {value}")
     return count
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from hashlib import blake2b
@@ -26,6 +28,7 @@ from tts.chains import LEVELS, chain
 from tts.choices import COLUMNS as CHOICE_COLUMNS
 from tts.choices import Choices, Number, Unreadable, place_of, read_choices, shown, shows
 from tts.errors import BadProblem, InvalidParameter, RunError, unknown_name
+from tts.jsonl import BadRow, NotRows, csv_rows, rows
 from tts.types import AnswerFormat, Problem, Value
 
 T = TypeVar("T")
@@ -36,7 +39,7 @@ ID_COLUMN = "id"
 REASONING_GYM = "reasoning-gym"
 
 _SOURCES = (
-    "A source is the path of a JSON Lines file, - for standard input, reasoning-gym:NAME?size=50&seed=7, "
+    "A source is the path of a JSON Lines, CSV or TSV file, - for standard input, reasoning-gym:NAME?size=50&seed=7, "
     "arithmetic?size=50&seed=7&terms=3&digits=2, or chain?size=50&seed=7&levels=1,2,3."
 )
 _ARITHMETIC_DEFAULTS = {"size": 50, "seed": 0, "terms": 3, "digits": 2, "operations": "plus,minus", "steps": True}
@@ -74,7 +77,8 @@ def load(
 ) -> Task:
     """Read problems.
 
-    JSON Lines: columns not named here are found in the first row: `question`, `prompt`, `problem` or `messages`;
+    A file is JSON Lines or one JSON array (packed with gzip or not), or CSV or TSV if its name says so, whose empty
+    cells are null. Columns not named here are found in the first row: `question`, `prompt`, `problem` or `messages`;
     `answer`, `solution`, `target`, `label` or `reference`; `id` (else `p` and the line number). An answer with `####`
     is what follows it (GSM8K), one with `\\boxed{…}` what it holds (MATH); null is no answer.
 
@@ -123,8 +127,8 @@ def load(
         task = Task(source, tuple(_reasoning_gym(source, name, limit)), source)
     else:
         named = _Columns(prompt_column, answer_column, id_column, choices_column)
-        rows = _read_jsonl(source, named, shuffle_choices)
-        task = Task(source, tuple(islice(rows, limit)), "math")
+        found = _read_file(source, named, shuffle_choices)
+        task = Task(source, tuple(islice(found, limit)), "math")
     if not task.examples:
         raise BadProblem(f"{source} holds no problems", source=source)
     if shuffle_choices is not None and not any("choices" in example.problem.facts for example in task.examples):
@@ -133,6 +137,17 @@ def load(
     if answer_format is None and all(_is_choice(example.reference) for example in task.examples):
         answer_format = "letter"
     return Task(task.name, tuple(_dressed(example, system, answer_format) for example in task.examples), task.grader)
+
+
+def unwritable(value: Any) -> str | None:
+    """Why a problem or example cannot be sent or recorded as JSON; None if it can."""
+    try:
+        msgspec.json.encode(value)
+    except UnicodeEncodeError as error:
+        return f"holds {error.object[error.start]!a}, half of a surrogate pair and no character of its own"
+    except (TypeError, ValueError, RecursionError) as error:
+        return f"cannot be written as JSON: {error}"
+    return None
 
 
 class TaskSource(Value, frozen=True):
@@ -297,7 +312,7 @@ def _is_choice(reference: str | None) -> bool:
     return reference is not None and len(reference) == 1 and "A" <= reference <= "Z"
 
 
-# JSON Lines
+# Files
 
 
 class _Row(NamedTuple):
@@ -336,7 +351,7 @@ def _holds_choices(value: Any) -> bool:
         return False  # "options" may hold something else altogether
 
 
-def _read_jsonl(source: str, named: _Columns, shuffle_choices: int | None) -> Iterator[Example]:
+def _read_file(source: str, named: _Columns, shuffle_choices: int | None) -> Iterator[Example]:
     seen: dict[str, int] = {}
     columns: _Columns | None = None
     for row in _rows(source):
@@ -351,23 +366,36 @@ def _read_jsonl(source: str, named: _Columns, shuffle_choices: int | None) -> It
 
 
 def _rows(source: str) -> Iterator[_Row]:
-    with _opened(source) as file:
-        for line, raw in enumerate(file, 1):
-            row = _Row(source, line, {})
-            try:
-                text = raw.decode("utf-8-sig" if line == 1 else "utf-8").strip()
-                if not text:
-                    continue
-                values = json.loads(text, parse_float=Number, parse_int=Number)
-            except UnicodeDecodeError as error:
-                raise row.bad(f"is not UTF-8: {error.reason} at byte {error.start}") from None
-            except json.JSONDecodeError as error:
-                raise row.bad(f"is not JSON: {error.msg} at column {error.colno}") from None
-            except RecursionError:
-                raise row.bad("is nested too deeply") from None
-            if not isinstance(values, dict):
-                raise row.bad(f"must be a JSON object, but is {_kind(values)}: one object per line")
-            yield row._replace(values=values)
+    delimiter = next((sign for end, sign in _CSV.items() if source.removesuffix(".gz").endswith(end)), None)
+    try:
+        with _opened(source) as file:
+            for line, values in csv_rows(file, delimiter) if delimiter else rows(file, _columns_of):
+                row = _Row(source, line, values)
+                if not isinstance(values, dict):
+                    raise row.bad(f"must be a JSON object, but is {_kind(values)}: one object per line")
+                yield row
+    except BadRow as error:
+        raise _Row(source, error.line, {}).bad(error.why) from None
+    except NotRows as error:
+        raise BadProblem(f"{source} {error}", source=source) from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise BadProblem(f"cannot read {source}: {error}", source=source) from None
+
+
+_CSV = {".csv": ",", ".tsv": "\t"}
+
+
+def _columns_of(line: bytes) -> Any:
+    """A line's value, its numbers as they were written. Raises: ValueError."""
+    values = json.loads(line.decode(), parse_float=Number, parse_int=Number)
+    if _SURROGATE.search(line):
+        why = unwritable(values)
+        if why is not None:
+            raise ValueError(f"it {why}")
+    return values
+
+
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def _opened(source: str) -> IO[bytes] | nullcontext[IO[bytes]]:

@@ -179,7 +179,7 @@ class Recordings:
 
     def whole(self, problem_id: str, sample: int, tokens: int) -> bool:
         """Whether so many tokens are all that were recorded of this sample."""
-        return tokens == self._pool.completion_tokens[self.start(problem_id) + sample]
+        return bool(tokens == self._pool.completion_tokens[self.start(problem_id) + sample])
 
     def lacks(self, asked: Sampling) -> str | None:
         """In which way a request is sampled otherwise than what was recorded."""

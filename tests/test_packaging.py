@@ -1,9 +1,11 @@
 """The wheel holds one top-level name, and imports in an environment that has never seen the checkout."""
 
 import os
+import re
 import subprocess
 import sys
 import sysconfig
+import textwrap
 import venv
 import zipfile
 from pathlib import Path
@@ -29,6 +31,17 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of an environment that has the wheel and nothing else."""
+    clean = tmp_path_factory.mktemp("clean")
+    venv.create(clean, with_pip=False)
+    libraries = clean / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(libraries)
+    return clean / "bin" / "python"
+
+
 def test_the_wheel_has_one_top_level_name_and_its_data(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
@@ -46,14 +59,7 @@ def test_the_wheel_has_one_top_level_name_and_its_data(wheel: Path) -> None:
     assert any(n.endswith("licenses/LICENSE") for n in names)
 
 
-def test_the_wheel_works_where_the_user_has_a_strategies_folder_of_their_own(wheel: Path, tmp_path: Path) -> None:
-    venv.create(tmp_path / "clean", with_pip=False)
-    python = tmp_path / "clean" / "bin" / "python"
-    libraries = (
-        tmp_path / "clean" / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
-    )
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(libraries)
+def test_the_wheel_works_where_the_user_has_a_strategies_folder_of_their_own(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "work" / "strategies").mkdir(parents=True)
     (tmp_path / "work" / "strategies" / "__init__.py").write_text("")
     program = (
@@ -65,7 +71,7 @@ def test_the_wheel_works_where_the_user_has_a_strategies_folder_of_their_own(whe
     # The dependencies are this environment's; its .pth files, and with them the editable checkout, are not read.
     environment = {**os.environ, "PYTHONPATH": sysconfig.get_path("purelib")}
     done = subprocess.run(
-        [str(python), "-c", program],
+        [str(installed), "-c", program],
         cwd=tmp_path / "work",
         env=environment,
         capture_output=True,
@@ -74,6 +80,67 @@ def test_the_wheel_works_where_the_user_has_a_strategies_folder_of_their_own(whe
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) >= 6
+
+
+OWN = """
+    import tts
+    from tts import Candidate, Problem, Run
+    from tts.protocols import Strategy
+    from tts.selectors import majority
+    from tts.strategies.majority_vote import majority_vote
+    from tts.testing import ScriptedCluster, StrategyContract
+
+
+    async def longest_vote(problem: Problem, run: Run, *, n: int = 8, k: int = 3) -> Candidate:
+        candidates = await run.generate(n=n, stop="\\n\\n")
+        longest = sorted(candidates, key=lambda c: c.tokens)[-k:]
+        return majority(longest, run.scores) or longest[0]
+
+
+    async def plain(problem: Problem, run: Run) -> Candidate:
+        part = Problem("part", "1 + 1?")
+        await run.call(sorted, [run.random.random()])
+        return await majority_vote(part, run.on(part), n=2)
+
+
+    class TestLongestVote(StrategyContract):
+        strategy = longest_vote
+        params = {"n": 4}
+
+
+    kept: list[Strategy] = [longest_vote, plain, majority_vote]
+    solved = tts.solve("2 + 2?", longest_vote, params={"n": 2}, sampling=tts.Sampling(stop="END"))
+    swept = tts.sweep("chain?size=2", ["single", "longest_vote.py:longest_vote:n=4,8"])
+    ScriptedCluster(["4"]).run(plain)
+"""
+WRONG = """
+
+    async def no_candidate(problem: Problem, run: Run) -> str:
+        return (await run.generate())[0].text
+
+
+    def not_async(problem: Problem, run: Run) -> str:
+        return problem.prompt
+
+
+    tts.solve("2 + 2?", no_candidate)
+    tts.solve("2 + 2?", not_async)
+"""
+
+
+def test_a_type_checker_takes_a_strategy_of_ones_own_and_finds_what_is_none(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(textwrap.dedent(OWN + WRONG))
+    right = len(OWN.splitlines())
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--python-executable", str(installed), "own.py"],
+        cwd=tmp_path,  # without the dependencies, whose types would take a minute to read
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = re.findall(r"own.py:(\d+): error: (.*)", done.stdout)
+    assert [text for line, text in found if int(line) <= right] == [], done.stdout
+    assert len(found) == 2 and all('to "solve" has incompatible type' in text for _, text in found), done.stdout
 
 
 def test_a_plain_import_of_strategies_says_which_name_to_use() -> None:

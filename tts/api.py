@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack
 
@@ -352,10 +353,14 @@ def preflight(
             limits=Limits(samples=64),
             pots=pots_of([cell], costs),
         )
-        SimulatedCluster(world, verifiers).run(conductor, on_result=lambda result, _, found=found: found.append(result))
+        SimulatedCluster(world, verifiers).run(conductor, on_result=partial(_keep, found))
         for error in (result.error.rebuild() for result in found if result.error):
             if isinstance(error, UsageError | ForeignAwait):
                 raise error
+
+
+def _keep(found: list[Result], result: Result, _: Decided) -> None:
+    found.append(result)
 
 
 class _Tally:

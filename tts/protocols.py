@@ -37,6 +37,7 @@ class Verifier(Protocol):
 
 
 class Strategy(Protocol):
-    """An `async def strategy(problem, run, *, hyper=parameters) -> Candidate`."""
+    """An `async def strategy(problem, run, *, hyper=parameters) -> Candidate`, whatever its hyper-parameters are."""
 
-    def __call__(self, problem: Problem, run: Run, /, **params: Any) -> Coroutine[Any, Any, Candidate]: ...
+    # Both with Any: to type checkers, that is any signature.
+    def __call__(self, problem: Problem, run: Run, /, *_: Any, **params: Any) -> Coroutine[Any, Any, Candidate]: ...

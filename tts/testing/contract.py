@@ -24,7 +24,7 @@ from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from inspect import getattr_static
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn, cast
 
 import msgspec
 
@@ -289,7 +289,7 @@ class StrategyContract:
         twice: bool = False,
     ) -> _Driver:
         driver = _Driver(self._search(limits, params), twice)
-        SimulatedCluster(world, self._verifiers()).run(driver)
+        SimulatedCluster(world, self._verifiers()).run(cast(Conductor, driver))
         return driver
 
     def _conduct(self, world: NoisyWorld | _Clock, before: Sequence[Record] = ()) -> tuple[list[Record], Result]:

@@ -515,6 +515,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             typer.echo(error.facts["traceback"], err=True)
         typer.echo(f"tts: {type(error).__name__}: {error.message}", err=True)
         sys.exit(_exit_code(error))
+    except SystemExit as exit:
+        if isinstance(getattr(exit.__context__, "__cause__", None), KeyboardInterrupt):  # which typer makes an exit of
+            typer.echo("tts: interrupted; repeat the command to go on from what its run folder holds", err=True)
+        raise
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(0)

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 # What comes within it shares a reply, because a reply costs about a millisecond of CPU in all: longer, the more is in
 # hand and may come (benchmarks/ray_overhead.md).
 LINGER_S, LINGER_S_EACH, LONGEST_LINGER_S = 0.004, 0.0003, 0.04
+LONG_WAIT_S = 5.0  # a drain that waits longer is answered as soon as something is given
 DEAD_MAN_S = 60.0  # without a drain for so long, nobody is there who would pay for more
 MOST_TOMBSTONES = 65_536
 STRAGGLERS_EVERY_S = 0.05
@@ -119,6 +120,7 @@ class Host:
         self._stack = AsyncExitStack()
         self._outbox = Outbox()
         self._filled = asyncio.Event()
+        self._waits_long = False  # whether a drain waits that was made while nothing was in hand
         self._executor: Executor | None = None
         self._clients: list[OpenAIClient] = []
         self._engine: _Engine | None = None
@@ -159,6 +161,8 @@ class Host:
         while self._taken + 1 in self._early:
             self._taken += 1
             self._early.remove(self._taken)
+        if self._waits_long:
+            self._filled.set()  # the driver is to hear that it has arrived, and drains as of a busy actor from now on
         assert self._executor is not None
         for action in unpacked(batch):
             if isinstance(action, Cancel):
@@ -183,6 +187,7 @@ class Host:
         data = self._outbox.after(place, most_bytes)
         if not data:
             self._filled.clear()
+            self._waits_long = wait_s > LONG_WAIT_S
             try:
                 async with asyncio.timeout(wait_s):
                     await self._filled.wait()
@@ -191,6 +196,7 @@ class Host:
                     await asyncio.sleep(min(LONGEST_LINGER_S, LINGER_S + LINGER_S_EACH * in_hand))
             except TimeoutError:
                 pass
+            self._waits_long = False
             self._drained_s = time.monotonic()
             data = self._outbox.after(place, most_bytes)
         return msgspec.msgpack.encode(Drained(self._post.epoch, place, data, self._taken))

@@ -101,6 +101,9 @@ class Carrier:
         """Let the site mind its actors for a while."""
         self._runner.run(asyncio.sleep(seconds))
 
+    def open_verifiers(self) -> None:
+        self._runner.run(self.site.open_verifiers())
+
     def run(
         self,
         text: str,

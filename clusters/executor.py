@@ -29,11 +29,12 @@ from tts.actions import (
     Woke,
     Work,
 )
-from tts.errors import CallFailed, TTSError, unknown_name
+from tts.errors import BadResponse, CallFailed, TTSError, unknown_name
+from tts.journal import as_recorded
 from tts.partial import Partial
-from tts.protocols import Verifier
+from tts.protocols import Verifier, checked
 from tts.registry import address_of, by_address
-from tts.types import Candidate, Completion, ErrorInfo, Problem, Score, Timing, Usage
+from tts.types import Candidate, Completion, ErrorInfo, Problem, Score, Timing, Usage, shown
 from tts.workers import Workers
 
 VERIFY_LIMIT_S = 10.0  # of CPU time, for a verifier that computes in a worker process
@@ -95,7 +96,7 @@ class Executor:
         if getattr(action, "request", None) is not None:
             self._asking[action.id] = (started_s, partial)
         # In a callback, because a task that is cancelled before its first step never runs its body.
-        task.add_done_callback(lambda task: self._ended(action.id, partial, started_s, task))
+        task.add_done_callback(lambda task: self._ended(action, partial, started_s, task))
 
     def is_silent(self, id: str) -> bool:
         """Whether it asks a model and has had no token yet."""
@@ -125,7 +126,8 @@ class Executor:
         if self._own_workers and self._workers is not None:
             await self._workers.aclose()
 
-    def _ended(self, id: str, partial: Partial, started_s: float, task: asyncio.Task[End]) -> None:
+    def _ended(self, action: Work, partial: Partial, started_s: float, task: asyncio.Task[End]) -> None:
+        id = action.id
         del self._tasks[id]
         self._asking.pop(id, None)
         event: End
@@ -137,7 +139,7 @@ class Executor:
             event = Failed(id, 0.0, ErrorInfo.of(error), spent, Timing(time.monotonic() - started_s))
         else:
             event = task.result()
-        self._tell(msgspec.structs.replace(event, at_s=self._now()))
+        self._tell(as_recorded(msgspec.structs.replace(event, at_s=self._now()), _most(action)))
 
     async def _outcome(self, action: Work, partial: Partial) -> End:
         started_s = time.monotonic()
@@ -147,7 +149,7 @@ class Executor:
                 return Finished(action.id, 0.0, completion)
             case Verify(request=Request() as request):
                 completion = await self._complete(action.id, request, partial)
-                score = _contained(self.verifiers[action.verifier].read, completion)
+                score = checked(_contained(self.verifiers[action.verifier].read, completion), action.verifier)
                 return Scored(action.id, 0.0, score, completion.usage, completion.timing)
             case Verify():
                 score = await self._compute(action)
@@ -166,17 +168,24 @@ class Executor:
 
         def progressed(text: str, tokens: int, mean_logprob: float | None) -> None:
             offset = len(partial.text) - len(text)
-            self._tell(Progressed(id, self._now(), text, offset, partial.tokens, mean_logprob))
+            self._tell(as_recorded(Progressed(id, self._now(), text, offset, partial.tokens, mean_logprob)))
 
         # Our name for a model chooses the client; which model it asks its server for is the client's affair.
         plain = msgspec.structs.replace(request, model=None)
-        return await model.complete(plain, partial, progressed if request.progress else None, race=race)
+        completion = await model.complete(plain, partial, progressed if request.progress else None, race=race)
+        if not isinstance(completion, Completion):
+            raise BadResponse(f"the model gave {shown(completion)} where a Completion was expected")
+        return completion
 
     async def _compute(self, action: Verify) -> Score:
         verifier = self.verifiers[action.verifier]
         if not verifier.in_worker:
-            return _contained(verifier.score, action.problem, action.candidate)
-        arguments = (address_of(type(verifier)), *msgspec.to_builtins((action.problem, action.candidate)))
+            return checked(_contained(verifier.score, action.problem, action.candidate), action.verifier)
+        arguments = (
+            address_of(type(verifier)),
+            action.verifier,
+            *msgspec.to_builtins((action.problem, action.candidate)),
+        )
         value = await self._worker_call("tts.clusters.executor:score_in_worker", arguments, VERIFY_LIMIT_S)
         return msgspec.convert(value, Score)
 
@@ -205,8 +214,14 @@ def _usage_in(error: BaseException) -> Usage | None:
         return None
 
 
-def score_in_worker(address: str, problem: Any, candidate: Any) -> Any:
+def _most(action: Work) -> Usage:
+    """The most that a request may have generated: what it is charged with where nobody can read what it has."""
+    request = getattr(action, "request", None)
+    return Usage() if request is None else Usage(completion_tokens=request.sampling.token_limit, approximate=True)
+
+
+def score_in_worker(address: str, name: str, problem: Any, candidate: Any) -> Any:
     """Runs in a worker process: the verifier is made anew there and scores."""
     verifier: Verifier = by_address(address)()
     score = verifier.score(msgspec.convert(problem, Problem), msgspec.convert(candidate, Candidate))
-    return msgspec.to_builtins(score)
+    return msgspec.to_builtins(checked(score, name))

@@ -36,7 +36,7 @@ from tts.actions import (
 )
 from tts.conductor import Conductor, OnResult, Step, ignore
 from tts.errors import TTSError
-from tts.protocols import Verifier
+from tts.protocols import Verifier, checked
 from tts.runfolder import Journal, NoJournal
 from tts.types import Completion, ErrorInfo, LogprobSummary, Timing, Usage
 
@@ -223,7 +223,8 @@ class SimulatedCluster:
                 return seconds, Failed(action.id, 0.0, ErrorInfo.of(outcome))
             completion = outcome
         try:
-            score = verifier.read(completion) if action.request else verifier.score(action.problem, action.candidate)
+            given = verifier.read(completion) if action.request else verifier.score(action.problem, action.candidate)
+            score = checked(given, action.verifier)
         except Exception as error:  # somebody else's verifier: its action failed, the run goes on
             return seconds, Failed(action.id, 0.0, ErrorInfo.of(error), completion.usage, completion.timing)
         return seconds, Scored(action.id, 0.0, score, completion.usage, completion.timing)

@@ -98,6 +98,12 @@ def raw_exceptions(said: str) -> bool:
     return fine and len(keys) == 4 and all("InvalidParameter" in line for line in keys)
 
 
+def resumes(said: str) -> bool:
+    """Numbers of other libraries are scores; whatever else is wrong, every folder can be read again."""
+    read = all(re.search(rf"{name} +1st: rc=0", said) for name in ("Np32", "Np64", "NpInt", "Bool", "Dec", "Frac"))
+    return read and "TRACEBACK" not in said and "JournalCorrupt" not in said
+
+
 CASES: dict[str, Check] = {
     "select/13-exhausted-means-two-things.py": every("exhausted=True", "^(?!first_finish|single).*exhausted"),
     "select/14-paid-and-not-voted.py": every("answer=2 "),
@@ -121,6 +127,10 @@ CASES: dict[str, Check] = {
     "hostile/23-one-400-drops-temperature.py": numbers(
         r"temperature=0: (\d+) without: (\d+)", lambda counts: counts[0] == 40 and counts[1] <= 1
     ),
+    "hostile/06-plugin-values-corrupt-journal.py": resumes,
+    "hostile/07-server-text-kills-run.py": without("RAISED"),
+    "hostile/11-disk-full.py": lambda said: "TRACEBACK" not in said and said.count("decided 60/60") == 16,
+    "hostile/20-history-quadratic.py": numbers(r": (\d+\.\d+) s CPU", lambda t: t[-1] < 0.5),
     "hostile/25-extract-quadratic.py": numbers(r": (\d+\.\d+) s CPU", lambda t: t[-1] < 0.5),
     "user/00-grading-pairs.py": without("<<<<"),
     "user/01-matrix-rows.py": without("WRONG VERDICT"),

@@ -28,13 +28,13 @@ from tts.errors import (
 )
 from tts.graders import Verdict
 from tts.gradingprocess import GradingProcess
-from tts.journal import Decided, History
+from tts.journal import Decided
 from tts.outcome import Result
 from tts.protocols import Strategy, Verifier
 from tts.registry import check_spec, parse_specs, plugin_digests, strategy, verifiers_of
 from tts.report import Outcome, Row, summarise, warnings_of, write_report
 from tts.results import Solved, SweepResult, describe_cost
-from tts.runfolder import JOURNAL, Journal, NoJournal, read_records, write_atomically
+from tts.runfolder import JOURNAL, Journal, NoJournal, read_history, write_atomically
 from tts.streams import open_closed_streams
 from tts.sweeps import Cell, cells_of, check_budgets, outcome_of, plan, pots_of, with_max_tokens
 from tts.target import Pricing, Target, check_keywords
@@ -436,7 +436,7 @@ async def areport(folder: str | Path) -> SweepResult:
     folder = Path(folder)
     if not (folder / JOURNAL).is_file():
         raise InvalidParameter(f"{folder} is not a run folder: it has no {JOURNAL}", path=str(folder))
-    history = History(read_records(folder / JOURNAL))
+    history = read_history(folder / JOURNAL)
     if history.config is None:
         raise InvalidParameter(f"{folder / JOURNAL} is empty: nothing was run", path=str(folder))
     config = RunConfig.checked(**history.config)

@@ -15,12 +15,12 @@ from tts.answers import extract
 from tts.config import RunConfig
 from tts.errors import BadPool
 from tts.graders import Grading, Verdict, grader_named
-from tts.journal import Granted, History, Record, problem_of
+from tts.journal import Granted, Record, problem_of
 from tts.pool import Pool, Sample, VerificationCost
 from tts.protocols import Verifier
 from tts.registry import address_of, verifiers_of
 from tts.run import share_base
-from tts.runfolder import JOURNAL, read_records
+from tts.runfolder import JOURNAL, read_history, read_records
 from tts.sweeps import cells_of
 from tts.tasks import PROBLEMS, REFERENCES, Task, read_examples, references_away
 from tts.types import Candidate, Problem, Sampling, Usage
@@ -91,7 +91,7 @@ def _read(folder: Path) -> tuple[RunConfig, list[Record], Task]:
     if not (folder / JOURNAL).is_file():
         raise BadPool(f"{folder} is not the folder of a sweep: it has no {JOURNAL}", path=str(folder))
     records = list(read_records(folder / JOURNAL))
-    history = History(records)  # checks the version, and that every line follows from those before it
+    history = read_history(folder / JOURNAL)  # checks the version, and that every line follows from those before it
     if history.config is None:
         raise BadPool(f"{folder / JOURNAL} is empty: nothing was run", path=str(folder))
     if not (folder / PROBLEMS).is_file():

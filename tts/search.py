@@ -23,6 +23,8 @@ from collections.abc import Coroutine, Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
+import msgspec
+
 from tts.actions import (
     Action,
     Call,
@@ -65,6 +67,9 @@ from tts.types import (
     Score,
     StrategySpec,
     Usage,
+    as_text,
+    plain,
+    shown,
 )
 
 SELECTION_S = 10.0  # how long a strategy may compute with what has come, after its seconds have passed
@@ -501,7 +506,7 @@ class Search:
                 self._block(task, wait.mailbox)
                 return
             _close(task.coro)
-            task.done, task.error = True, self._foreign(f"{type(wait).__name__} {wait!r}")
+            task.done, task.error = True, self._foreign(f"{type(wait).__name__} {shown(wait)}")
         if task is self._main:
             self._finish(task)
         elif task.parent is not None:
@@ -531,8 +536,8 @@ class Search:
         elif error is not None and nothing_came(error):
             task.value, error = self._fall_back(error)
         if error is None:
-            self._selected = task.value
-        else:
+            self._selected, error = self._checked(task.value)
+        if error is not None:
             self._error = self._explained(_first(error))
         task.error = None  # its traceback holds the frames, and these hold everything
         self.done = True
@@ -556,13 +561,28 @@ class Search:
             strategy=self.spec.name,
         )
 
+    def _checked(self, picked: Candidate) -> tuple[Candidate | None, BaseException | None]:
+        """The pick, with what is written of it as plain text; or why that cannot be."""
+        name = self.spec.name
+        try:
+            id = as_text(f"the id of the candidate that strategy {name} returned", picked.id)
+            answer = picked.answer
+            if answer is not None:
+                answer = as_text(f"the answer of the candidate that strategy {name} returned", answer)
+        except InvalidParameter as error:
+            return None, error
+        if id is picked.id and answer is picked.answer:
+            return picked, None
+        return msgspec.structs.replace(picked, id=id, answer=answer), None
+
     def _explained(self, error: BaseException) -> ErrorInfo:
+        info = ErrorInfo.of(error)
         if isinstance(error, TTSError):
-            return ErrorInfo.of(error)
+            return info
         return ErrorInfo(
             "StrategyCrashed",
-            f"strategy {self.spec.name} raised {type(error).__name__}: {error} (problem {self.problem.id})",
-            {"strategy": self.spec.name, "problem": self.problem.id, "where": _where(error)},
+            f"strategy {self.spec.name} raised {info.type}: {info.message} (problem {self.problem.id})",
+            {"strategy": self.spec.name, "problem": self.problem.id, "where": plain(_where(error))},
         )
 
 

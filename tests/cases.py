@@ -31,6 +31,7 @@ from tts.testing.replies import Reply
 
 Check = Callable[[str], bool]
 LIMIT_S = 600
+PLACE = Path("/tmp/cases")
 STRICT = "http://127.0.0.1:18090"
 
 
@@ -157,6 +158,18 @@ CASES: dict[str, Check] = {
     "wire/14-spellings.py": without("FAIL"),
     "cluster/10-leader-waits.py": numbers(r":n=8 (\d+\.\d+) s", lambda seconds: max(seconds) < 9),
     "cluster/11-race-has-a-head-start.py": numbers(r"wins (\d+) of 60", lambda wins: max(wins) < 20),
+    "cluster/01-two-sweeps-one-namespace.py": every(r"^\(\d, 'ok'", r"^\(\d"),
+    "cluster/02-kill9-local-driver-leftovers.sh": every("^after .40 s: 0 alive", r"^after .40 s"),
+    "cluster/04-one-full-node.sh": every("^rc 0", "^rc"),
+    "cluster/05-inside-serve-and-tune.py tune": every("None None$", "^{'n'"),
+    "cluster/05-inside-serve-and-tune.py serve": every(r"^(async \('\d+', \d+\)|sync 7) ", "^(async|sync) "),
+    "cluster/06-poison.py Poison": every("of the poisoned problem: 4 innocent: 0", "^failed for good"),
+    "cluster/09-two-threads-one-program.py": every(r"('ok'.*){3}still running: \[False, False, False\]"),
+    "cluster/14-ctrl-c-during-start.py": numbers(
+        r"ended (\d+\.\d+) s later; [1-9]", lambda s: len(s) == 3 and max(s) < 10
+    ),
+    "wire/12-ray-two-threads.py": every("^(init|connected, users=[12]|users 2 .2 are connected.)$"),
+    "wire/12-ray-two-threads.py real": every(r"^\['42', '42'\]", r"^\["),
     "advice/01-first-finishers-ties.py": numbers(
         r"(?:n=2|shortest|replay): (\S+)", lambda shares: all(abs(share - 0.5) < 0.1 for share in shares)
     ),
@@ -179,6 +192,15 @@ def copied(folder: Path) -> Iterator[Path]:
         if plugins.is_dir() and not (copy / "plugins").exists():
             shutil.copytree(plugins, copy / "plugins")
         yield copy
+
+
+def _make_places(copy: Path) -> None:
+    """Where the files write, and where they look for what they need."""
+    for name in ("out", "work", "home", "p"):
+        (PLACE / name).mkdir(parents=True, exist_ok=True)
+    for name, there in (("repro", copy / "cluster"), ("p/.venv", Path(sys.prefix))):
+        (PLACE / name).unlink(missing_ok=True)
+        (PLACE / name).symlink_to(there)
 
 
 def _wait_for(url: str) -> None:
@@ -206,12 +228,30 @@ def servers(folder: Path) -> Iterator[dict[str, str]]:
         strict.wait()
 
 
-def said_by(file: Path, environment: dict[str, str]) -> str:
-    command = ["bash", str(file)] if file.suffix == ".sh" else [sys.executable, str(file)]
+# What a file finds running: here a Ray cluster whose nodes have four CPUs each, and an engine.
+BEFORE = {
+    "cluster/04-one-full-node.sh": """
+        . /tmp/cases/repro/env.sh; export RAY_AUTH_TOKEN=$(printf a%.0s {1..64}); exec 3>&1 > /dev/null
+        python -m tts.testing.engine --port 18700 --per-token-s 0.05 & up=$!
+        ray start --head --port 26379 --num-cpus 0 --include-dashboard=false --block 2>&1 & up="$up $!"
+        until (echo > /dev/tcp/127.0.0.1/26379) 2> /dev/null; do sleep 1; done
+        for _ in 1 2; do ray start --address 127.0.0.1:26379 --num-cpus 4 --block 2>&1 & up="$up $!"; done
+        until ray status --address 127.0.0.1:26379 | grep -q '/8.0 CPU'; do sleep 1; done
+        trap 'kill $up' EXIT; exec >&3
+        """,
+}
+
+
+def said_by(folder: Path, name: str, environment: dict[str, str]) -> str:
+    """What a file prints, given the arguments that follow its name."""
+    file, *arguments = name.split()
+    command = [sys.executable, str(folder / file), *arguments]
+    if file.endswith(".sh"):
+        command = ["bash", "-c", f"{BEFORE.get(file, '')}\nbash '{folder / file}'"]
     try:
         done = subprocess.run(
             command,
-            cwd=file.parent,
+            cwd=(folder / file).parent,
             env={**os.environ, **environment, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -225,14 +265,14 @@ def said_by(file: Path, environment: dict[str, str]) -> str:
 
 
 def main(folder: Path, patterns: list[str]) -> int:
-    Path("/tmp/cases/out").mkdir(parents=True, exist_ok=True)  # where the files write
     wrong = 0
     with copied(folder) as copy, servers(copy) as environment:
+        _make_places(copy)
         for name, right in CASES.items():
             if not any(fnmatch.fnmatch(name, pattern) for pattern in patterns or ["*"]):
                 continue
             began_s = time.monotonic()
-            said = said_by(copy / name, environment)
+            said = said_by(copy, name, environment)
             ok = right(said)
             wrong += not ok
             print(f"{'ok   ' if ok else 'WRONG'} {name} ({time.monotonic() - began_s:.0f} s)", flush=True)

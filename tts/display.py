@@ -17,7 +17,7 @@ from rich.table import Table
 
 from tts.actions import Cancelled, Event, Failed, Finished, Scored
 from tts.frontier import Stretch, gained, tie_of
-from tts.report import Outcome, Row
+from tts.report import Outcome, Row, without_parameters
 
 if TYPE_CHECKING:
     from tts.clusters.cluster import Cluster, Site
@@ -48,6 +48,7 @@ class Display:
         self._tokens = 0
         self._cancelled = 0
         self._failed = 0
+        self._without: set[str] = set()  # parameters that a server refused
         self._recent: list[tuple[float, int]] = []
         self._done = self._planned = 0
         self._last_line = 0.0
@@ -85,6 +86,9 @@ class Display:
                 self._recent.append((now, tokens))
                 self._cancelled += tokens if isinstance(event, Cancelled) else 0
                 self._failed += isinstance(event, Failed)
+            if isinstance(event, Finished) and not self._without.issuperset(event.completion.downgrades):
+                self._without.update(event.completion.downgrades)
+                self._console.print(f"note: {without_parameters(sorted(self._without))}", markup=False, soft_wrap=True)
         while self._recent and self._recent[0][0] < now - RATE_WINDOW_S:
             self._recent.pop(0)
         if self._live is None and not self._quiet and now - self._last_line >= PLAIN_EVERY_S:

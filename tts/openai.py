@@ -26,8 +26,11 @@ from tts.attempt import Attempt, is_elsewhere
 from tts.errors import (
     BadResponse,
     EndpointError,
+    InvalidParameter,
     ModelNotFound,
+    RequestRejected,
     ServerFailed,
+    StreamBroken,
     TimedOut,
     Unreachable,
 )
@@ -46,9 +49,11 @@ from tts.wire import (
     Capabilities,
     body_of,
     broken,
+    encoded,
     error_in_stream,
     error_of,
     normalise_finish,
+    say_more,
 )
 
 __all__ = ["Capabilities", "OpenAIClient", "Partial"]
@@ -97,13 +102,13 @@ class OpenAIClient:
         cancellation: Cancellation = "close",
         capabilities: Capabilities | None = None,
     ) -> None:
-        address = Address.of(base_url)
+        address = _checked(Address.of(base_url))
         key = checked_key(api_key) or "EMPTY"
         proxy = proxy_for(address.name)
         self.endpoint = address.name
         self._query = address.query
         self._place = place_of(address)
-        self._secrets = address.secrets(key, proxy.password if proxy else "")
+        self._secrets = address.secrets(key, proxy.user if proxy else None)
         self._proxy = proxy
         self.model = model
         self.cancellation = cancellation
@@ -242,14 +247,16 @@ class OpenAIClient:
         partial.downgrades = attempt.losses()
         loop = asyncio.get_running_loop()
         partial.one_token_chunks = self._one_token_chunks or False
-        partial.prompt_bytes = len("".join((*(m.content for m in request.messages), request.continue_from)).encode())
+        partial.prompt_bytes = len(
+            "".join((*(m.content for m in request.messages), request.continue_from)).encode("utf-8", "replace")
+        )
         partial.begin(loop.time())
         if self.cancellation == "abort":
             body["rid"] = f"tts-{self._token}-{next(self._count)}."  # the point: SGLang aborts by prefix
         response: httpx2.Response | None = None
         try:
             async with _Silence(self.endpoint, partial, self._first_byte_s) as silence:
-                content = msgspec.json.encode(body)
+                content = encoded(body)
                 response = await self._send("POST", attempt.base + self._path, content, partial)
                 if response.status_code != 200:
                     raise await self._refusal(response, body["model"], partial)
@@ -370,10 +377,11 @@ class OpenAIClient:
         except (httpx2.ConnectError, httpx2.ProxyError) as error:
             failure: EndpointError = self._unreachable(str(error))
         except httpx2.RemoteProtocolError as error:
-            text = f"{self._who} did not answer properly: {error}. Is the base URL right, and is it http or https?"
+            text = f"{self._who} gave no answer that can be read: {error}. Is the base URL right?"
             raise BadResponse(text, endpoint=self.endpoint) from None
         except httpx2.TransportError as error:
-            raise broken(self._who, 0, f"gave no answer ({error})", self.endpoint) from None
+            text = f"{self._who} gave no answer: {error}. Look at the server's log."
+            raise StreamBroken(text, endpoint=self.endpoint, tokens=0) from None
         if partial is not None:
             partial.refused()
         raise failure
@@ -387,7 +395,8 @@ class OpenAIClient:
             advice = "Is the server running, and the base URL right?"
         else:
             advice = f"The environment names the proxy; NO_PROXY={host_of(self.endpoint)} asks the server without it."
-        return Unreachable(f"cannot connect to {self._who}: {why}. {advice}", endpoint=self.endpoint)
+        why = why if why.endswith((".", "?")) else f"{why}. {advice}"  # else it has an advice of its own
+        return Unreachable(f"cannot connect to {self._who}: {why}", endpoint=self.endpoint)
 
     def _a_page(self) -> BadResponse:
         return BadResponse(
@@ -397,18 +406,20 @@ class OpenAIClient:
             final=True,
         )
 
-    def _clean(self, error: EndpointError) -> None:
-        """Take out what must not be shown, and what nobody reads any more."""
+    def _clean(self, error: EndpointError) -> EndpointError:
+        """The same error, without what must not be shown, and what nobody reads any more."""
         hide(error, self._secrets)
         if "said" in error.facts:
             error.facts["said"] = error.facts["said"][:_MOST_SAID]
+        return error
 
     async def _refusal(self, response: httpx2.Response, model: str, partial: Partial | None) -> EndpointError:
         said = b""
-        async for data in response.aiter_raw():
-            said += data
-            if len(said) > _MOST_ERROR_BYTES:
-                break
+        with contextlib.suppress(httpx2.TransportError):  # what came of it may say enough
+            async for data in response.aiter_raw():
+                said += data
+                if len(said) > _MOST_ERROR_BYTES:
+                    break
         error = error_of(response.status_code, response.headers, said, self.endpoint, model, self._who)
         if partial is not None and not isinstance(error, ServerFailed):
             partial.refused()
@@ -431,7 +442,8 @@ class OpenAIClient:
                         raise BadResponse(text, endpoint=self.endpoint, final=True)
                 return bytes(body)
         except httpx2.TransportError as error:
-            raise broken(self._who, 0, f"broke its answer off ({error})", self.endpoint) from None
+            text = f"{self._who} broke its answer to {path} off: {error}. Look at the server's log."
+            raise self._clean(StreamBroken(text, endpoint=self.endpoint, tokens=0)) from None
         except EndpointError as error:
             self._clean(error)
             raise
@@ -441,21 +453,23 @@ class OpenAIClient:
 
     async def identify(self) -> tuple[tuple[str, ...], str | None]:
         """The models served, and the engine that says it serves them. Raises EndpointError."""
-        for base in self._place.bases:
+        bases = self._place.bases
+        for base in bases:
             try:
-                page = _models(await self._short("GET", base, "/models", None))
+                body = await self._short("GET", base, "/models", None)
+                break
             except EndpointError as error:
-                if is_elsewhere(error) and base != self._place.bases[-1]:
+                if is_elsewhere(error) and base != bases[-1]:
                     continue
+                if isinstance(error, RequestRejected):
+                    say_more(error, "A server without a list of models needs the name of one (--model).")
                 raise
-            self._place.lists_models(base)
-            break
+        page = _models(body)
         if page is None:
-            raise BadResponse(
-                f"{self._who} does not list models at /models. Is the base URL right?",
-                endpoint=self.endpoint,
-                final=True,
-            )
+            said = body[:_MOST_SAID].decode("utf-8", "replace")
+            text = f"{self._who} does not list models at /models, but says {said!r}. Is the base URL right?"
+            raise self._clean(BadResponse(text, endpoint=self.endpoint, final=True, listed=False))
+        self._place.lists_models(base)
         self.contexts = {model.id: tokens for model in page if (tokens := context_of(model)) is not None}
         owner = page[0].owned_by if page else None
         engine = {"library": "ollama"}.get(owner or "", owner)
@@ -525,6 +539,17 @@ def context_of(model: _Model) -> int | None:
         meta.get("n_ctx"),
     )
     return next((tokens for tokens in said if type(tokens) is int and tokens > 0), None)
+
+
+def _checked(address: Address) -> Address:
+    """The address, if requests can be made with it. Raises: InvalidParameter."""
+    try:
+        for base in address.bases:
+            httpx2.URL(base + address.query)
+    except (httpx2.InvalidURL, ValueError) as error:
+        why = "its characters cannot be sent" if isinstance(error, UnicodeError) else error
+        raise InvalidParameter(f"base URL {address.name[:200]!r} cannot be used: {why}", name="base_url") from None
+    return address
 
 
 def _is_page(response: httpx2.Response) -> bool:

@@ -289,8 +289,8 @@ async def _agree(clients: list[OpenAIClient], model: str | None) -> tuple[str, l
     failures: list[EndpointError] = []
     served: list[str] = []
     for answer in found:
-        if isinstance(answer, RequestRejected | ModelNotFound) and model is not None:
-            continue  # it has no list of models: the first request will tell
+        if isinstance(answer, EndpointError) and model is not None and has_no_list(answer):
+            continue  # the first request will tell
         if isinstance(answer, EndpointError):
             failures.append(answer)
         elif isinstance(answer, BaseException):
@@ -308,6 +308,12 @@ async def _agree(clients: list[OpenAIClient], model: str | None) -> tuple[str, l
             f"{clients[0].endpoint} serves {len(names)} models; choose one with --model: {listed}", served=names
         )
     return names[0], failures
+
+
+def has_no_list(error: EndpointError) -> bool:
+    """Whether an endpoint answered a request for its list of models, and has none, or none for this key."""
+    none = isinstance(error, RequestRejected | ModelNotFound) or error.facts.get("listed") is False
+    return none or error.facts.get("status") == 403
 
 
 def _read_model_config(path: str | Path | None) -> ModelConfig | None:

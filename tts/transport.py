@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import AsyncIterator
 
@@ -9,6 +10,7 @@ import aiohttp
 import httpx2
 import yarl
 
+from tts.address import basic
 from tts.proxies import Proxy
 
 
@@ -23,9 +25,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
     def __init__(self, connect_s: float, proxy: Proxy | None) -> None:
         self._connect_s = connect_s
         self._proxy = proxy
-        self._proxy_user = None
-        if proxy is not None and proxy.user is not None:
-            self._proxy_user = aiohttp.BasicAuth(proxy.user, proxy.password, encoding="utf-8")
+        self._to_proxy = {"Authorization": basic(proxy.user)} if proxy and proxy.user else None
         self._keeping: aiohttp.ClientSession | None = None
         self._fresh: aiohttp.ClientSession | None = None
         self._sent = 0
@@ -51,7 +51,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
                 data=request.content or None,
                 allow_redirects=False,
                 proxy=self._proxy.name if self._proxy else None,
-                proxy_auth=self._proxy_user,
+                proxy_headers=self._to_proxy,
             )
         except (aiohttp.ClientError, OSError, ValueError) as error:
             failure = _failure(error, request, self._proxy, self._connect_s)
@@ -104,13 +104,19 @@ class _Body(httpx2.AsyncByteStream):
 def _failure(error: Exception, request: httpx2.Request, proxy: Proxy | None, connect_s: float) -> httpx2.TransportError:
     """A request that got no answer, in words."""
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        said = f"{proxy.name if proxy else 'the proxy'} refused to connect (HTTP {error.status})"
-        return httpx2.ProxyError(said, request=request)
+        user = " HTTPS_PROXY=http://NAME:PASSWORD@HOST says who asks." if error.status == 407 else ""
+        return httpx2.ProxyError(f"the proxy answered HTTP {error.status}.{user}", request=request)
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | UnicodeError):
         return httpx2.ConnectError(_why_no_connection(error, connect_s), request=request)
+    if isinstance(error, aiohttp.ClientResponseError) and "content-encoding" in error.message:
+        return httpx2.RemoteProtocolError("its answer is compressed, though it was asked not to be", request=request)
     if isinstance(error, aiohttp.ClientResponseError | ValueError):
-        return httpx2.RemoteProtocolError("what came is not HTTP", request=request)
+        return httpx2.RemoteProtocolError(f"what came is not HTTP{_or_tls(request)}", request=request)
     return httpx2.ReadError(_how_it_ended(error), request=request)
+
+
+def _or_tls(request: httpx2.Request) -> str:
+    return " (perhaps TLS: https://?)" if request.url.scheme == "http" else ""
 
 
 def _why_no_connection(error: Exception, connect_s: float) -> str:
@@ -124,8 +130,17 @@ def _why_no_connection(error: Exception, connect_s: float) -> str:
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return f"the host name {error.host} is not known ({error.os_error.strerror or error.os_error})"
     if isinstance(error, aiohttp.ClientConnectorError):
-        return error.os_error.strerror or type(error.os_error).__name__
+        return _in_words(error.os_error)
     return "the host name is not one that can be looked up"
+
+
+def _in_words(error: OSError) -> str:
+    """As the operating system says it: asyncio has other words, with addresses."""
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    if isinstance(error, ConnectionError):
+        return "the connection was closed"
+    return error.strerror or type(error).__name__
 
 
 def _about_certificate(error: Exception) -> str:
@@ -136,7 +151,7 @@ def _about_certificate(error: Exception) -> str:
         advice = "The URL needs a host name that is in the certificate"
     else:
         advice = "SSL_CERT_FILE may name a file with the certificate of its authority"
-    return f"its TLS certificate is not accepted: {found}. {advice}."
+    return f"its TLS certificate is not accepted: {found.rstrip('.')}. {advice}."
 
 
 def _how_it_ended(error: Exception) -> str:
@@ -146,4 +161,4 @@ def _how_it_ended(error: Exception) -> str:
         return "its compression cannot be undone"
     if isinstance(error, ssl.SSLError):
         return "TLS failed"
-    return (isinstance(error, OSError) and error.strerror) or "the connection was closed"
+    return _in_words(error) if isinstance(error, OSError) else "the connection was closed"

@@ -32,6 +32,7 @@ from tts.testing.replies import Reply
 Check = Callable[[str], bool]
 LIMIT_S = 600
 PLACE = Path("/tmp/cases")
+DEMO = PLACE / "demo" / "demo-run"
 STRICT = "http://127.0.0.1:18090"
 
 
@@ -74,6 +75,16 @@ def pool_files(said: str) -> bool:
     read = ("BOM  ", "UTF-16", "json array", "pretty array", "pretty object", "gz named", "lone surrogate in text")
     codes = {name: re.search(rf"^{name}.*rc=(\d)", said, re.MULTILINE) for name in read}
     return all(code is not None and code[1] == "0" for code in codes.values()) and "TRACEBACK" not in said
+
+
+def table_of_80(said: str) -> bool:
+    """Each strategy is one line, with its accuracy; what has no room is named; sentences break between words."""
+    lines = said.splitlines()
+    rows = [line for line in lines if re.match(r"(majority_vote|sequential_revision):\S+ .* %", line)]
+    sentences = " ".join(lines[lines.index(next(line for line in lines if line.startswith("frontier:"))) :])
+    return (
+        len(rows) == 4 and "no room here for" in said and "not distinguishable from" in re.sub(r"\s+", " ", sentences)
+    )
 
 
 def one_client(said: str) -> bool:
@@ -158,6 +169,7 @@ CASES: dict[str, Check] = {
         r"shown (\d+)–(\d+)", lambda ends: all(a < b for a, b in zip(ends[::2], ends[1::2], strict=True))
     ),
     "user/14-false-right.py": every("graded right: 0/60.*graded wrong: 0/60"),
+    "user/15-table-80-columns.sh": table_of_80,
     "wire/02-matrix-rows.py": without("FAIL"),
     "wire/03-pool-short-answers.py": every(r"majority_vote:n=5', 1\.0", "majority_vote"),
     "wire/05-neutral-values-refused.py": every("answer='42'"),
@@ -226,6 +238,15 @@ def _wait_for(url: str) -> None:
     raise TimeoutError(url)
 
 
+def made_demo() -> None:
+    """The finished run whose table `user/15` looks at."""
+    if not DEMO.exists():
+        strategies = ["-s", "majority_vote:n=1,2", "-s", "sequential_revision:chains=1,rounds=1,2"]
+        strategies += ["-s", "first_finish:n=2", "-s", "genrm:verifications=1,n=2"]
+        command = [sys.executable, "-m", "tts", "sweep", "chain?size=8&levels=1,3", *strategies, "--out", str(DEMO)]
+        subprocess.run([*command, "--max-tokens", "160"], check=True, capture_output=True)
+
+
 @contextmanager
 def servers(folder: Path) -> Iterator[dict[str, str]]:
     """What the files of `user/` talk to: a strict server at the port they name, and one that never comes to an end."""
@@ -283,6 +304,8 @@ def main(folder: Path, patterns: list[str]) -> int:
         for name, right in CASES.items():
             if not any(fnmatch.fnmatch(name, pattern) for pattern in patterns or ["*"]):
                 continue
+            if name.startswith("user/15"):
+                made_demo()
             began_s = time.monotonic()
             said = said_by(copy, name, environment)
             ok = right(said)

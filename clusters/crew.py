@@ -207,6 +207,8 @@ class Crew:
                 stopping = Stopping(stops=False)
             if stopping.stops is False:
                 self._cancellations[normalise_base_url(url)] = "abort" if stopping.engine == "sglang" else "best_effort"
+            elif stopping.stops:
+                self._cancellations[normalise_base_url(url)] = "close"
         self.settle(self._cancellations)
 
     @property

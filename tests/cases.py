@@ -144,6 +144,12 @@ CASES: dict[str, Check] = {
     "plugin/22-stop-as-a-string.py": lambda said: "['END']" in said and "at most 4" not in said,
     "plugin/25-system-turn.py": without("system"),
     "hostile/09-odd-input.sh": lambda said: without("TRACEBACK", "s3cret: True")(said) and "rc=1" in said,
+    "hostile/01-usage-zero-endless.py": numbers(r"ended: (\d+) requests.*?tokens=(\d+)", lambda n: n == [18, 918]),
+    "hostile/02-usage-lies.py": every(r"6 requests, spent 126 lost 0 overrun 0 answer 4 exhausted False", "attempt"),
+    "hostile/05-cancel-big-chunks.py": numbers(
+        r"booked (\d+) overrun (\d+) .* >= (\d+)", lambda n: n[2] <= n[0] <= 8000 and n[1] == 0
+    ),
+    "hostile/07-server-text-kills-run.py": every(r"30/30 decided, 30 requests; errors: \[\]"),
     "hostile/10-same-budget-twice.py": every("rc=0 .*decided records 6 of 12 planned, distinct 6"),
     "hostile/17-reference-in-reach.py": without(": '-", ": '1", ": '4", "sk-secret", '"reference"'),
     "hostile/19-grader-error-swallowed.py": every("rc 0 .*outcomes 40 of 40"),
@@ -151,9 +157,17 @@ CASES: dict[str, Check] = {
         r"temperature=0: (\d+) without: (\d+)", lambda counts: counts[0] == 40 and counts[1] <= 1
     ),
     "hostile/06-plugin-values-corrupt-journal.py": resumes,
-    "hostile/07-server-text-kills-run.py": without("RAISED"),
     "hostile/11-disk-full.py": lambda said: "TRACEBACK" not in said and said.count("decided 60/60") == 16,
     "hostile/20-history-quadratic.py": numbers(r": (\d+\.\d+) s CPU", lambda t: t[-1] < 0.5),
+    "hostile/21-whole-body-memory.py": numbers(
+        r"booked (\d+) .*memory (\d+) MB", lambda n: 0 < n[0] <= 100 and n[1] < 200
+    ),
+    "hostile/22-reasoning-beside-completion.py": every(r"^2 requests; .* booked 1020 .* overrun 0 "),
+    "hostile/24-cancelled-underbooked.py": numbers(
+        r"booked (\d+), decoded by the engine (\d+) ",
+        lambda n: all(decoded <= booked <= 8000 for booked, decoded in zip(n[::2], n[1::2], strict=True)),
+    ),
+    "hostile/26-deaf-server.sh": numbers(r"decoded by the server (\d+)", lambda n: n[0] <= 8000),
     "hostile/25-extract-quadratic.py": numbers(r": (\d+\.\d+) s CPU", lambda t: t[-1] < 0.5),
     "user/00-grading-pairs.py": without("<<<<"),
     "user/01-matrix-rows.py": without("WRONG VERDICT"),
@@ -170,6 +184,7 @@ CASES: dict[str, Check] = {
     ),
     "user/14-false-right.py": every("graded right: 0/60.*graded wrong: 0/60"),
     "user/15-table-80-columns.sh": table_of_80,
+    "wire/01-usage-zero.py": every(r": 6[46] requests, .* booked (1920|1980)$"),
     "wire/02-matrix-rows.py": without("FAIL"),
     "wire/03-pool-short-answers.py": every(r"majority_vote:n=5', 1\.0", "majority_vote"),
     "wire/05-neutral-values-refused.py": every("answer='42'"),
@@ -179,6 +194,13 @@ CASES: dict[str, Check] = {
     "wire/16-pool-files.py": pool_files,
     "wire/17-streams-of-the-process.sh": lambda said: said.count("rc 0") == 2 and "report.html" in said,
     "wire/15-proxy.py": proxies,
+    "wire/04-finish-on-every-chunk.py": every(
+        r"answer='42' .*Let me think\. 30 plus 12\. Answer: 42', 'stop'.*error=None"
+    ),
+    "wire/06-sse-empty-data.py": every(r"^.*1 requests.*answer='42'.*error=None"),
+    "wire/07-half-an-emoji.py": every(r"answer='42( \ufffd| a)' .*error=None|^pool: 2 samples"),
+    "wire/08-chunk-shapes.py": every(r"1 requests.*answer='42'.*'Answer: 42', 'stop'.*error=None"),
+    "wire/13-refusal.py": every(r"1 requests.*answer=None tokens=[168] .*'content_filter'\)\] error=None"),
     "wire/14-spellings.py": without("FAIL"),
     "cluster/10-leader-waits.py": numbers(r":n=8 (\d+\.\d+) s", lambda seconds: max(seconds) < 9),
     "cluster/11-race-has-a-head-start.py": numbers(r"wins (\d+) of 60", lambda wins: max(wins) < 20),
@@ -215,6 +237,7 @@ def copied(folder: Path) -> Iterator[Path]:
         plugins = folder.resolve().parent / "prototype" / "plugins"
         if plugins.is_dir() and not (copy / "plugins").exists():
             shutil.copytree(plugins, copy / "plugins")
+        _give_problems(Path(scratch) / "duel")
         yield copy
 
 
@@ -225,6 +248,18 @@ def _make_places(copy: Path) -> None:
     for name, there in (("repro", copy / "cluster"), ("p/.venv", Path(sys.prefix))):
         (PLACE / name).unlink(missing_ok=True)
         (PLACE / name).symlink_to(there)
+
+
+def _give_problems(duel: Path) -> None:
+    """The file of problems that the server of the comparisons has the answers to, where there is none."""
+    if duel.is_symlink() and not (duel / "p100.jsonl").exists():
+        source = duel.resolve()
+        duel.unlink()
+        duel.mkdir()
+        for file in source.iterdir():
+            (duel / file.name).symlink_to(file)
+        made = subprocess.run([sys.executable, "problems.py", "100"], cwd=duel, capture_output=True, check=True)
+        (duel / "p100.jsonl").write_bytes(made.stdout)
 
 
 def _wait_for(url: str) -> None:

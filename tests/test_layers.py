@@ -12,8 +12,8 @@ PURE = [
     for name in (
         "types", "errors", "actions", "answers", "blocks", "cues", "extract", "letters", "normalise", "typography",
         "budget", "kernel", "outcome", "protocols", "search", "run", "journal",
-        "conductor", "selectors", "votes", "sweeps", "sse", "wire", "partial", "bins", "revisions", "solveverify",
-        "address", "refusals", "attempt",
+        "conductor", "selectors", "votes", "sweeps", "sse", "lenient", "wire", "partial", "bins", "revisions",
+        "solveverify", "address", "refusals", "attempt",
         "latency", "chooser", "allocation", "intervals", "frontier", "sampling", "prefill", "randomness",
     )
 ]  # fmt: skip

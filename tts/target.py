@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 CONCURRENCY = 32
 FIRST_BYTE_S = 120.0
 IDLE_S = 60.0
+TOTAL_S = 7200.0
 SAME_NAME = " (verifier)"  # told apart from a model of the same name on another server
 
 
@@ -47,8 +48,10 @@ class Target(TypedDict, total=False):
         model_config: the model's config.json, to count its FLOPs.
         concurrency: the most requests in flight.
         first_byte_s, idle_s: the most silence before the first byte, and after it.
+        total_s: the longest that one request may take, whatever is heard of it; two hours are the default.
         threads: of the model in process.
-        cancellation: what is done when a stream is cancelled (`tts.wire.Cancellation`): for engines that decode on.
+        cancellation: what is done when a stream is cancelled, and what is charged of it (`tts.wire.Cancellation`): on
+            engines that are not known to stop, all that was reserved; `close` says that they do.
     """
 
     base_url: str | Sequence[str] | None
@@ -67,8 +70,9 @@ class Target(TypedDict, total=False):
     concurrency: int
     first_byte_s: float
     idle_s: float
+    total_s: float
     threads: int | None
-    cancellation: Literal["close", "abort", "best_effort"]
+    cancellation: Literal["auto", "close", "abort", "best_effort"]
 
 
 class Models:
@@ -248,7 +252,8 @@ def _clients(
             max_retries=0,  # the pool tries again
             first_byte_s=target.get("first_byte_s", FIRST_BYTE_S),
             idle_s=target.get("idle_s", IDLE_S),
-            cancellation=target.get("cancellation", "close"),
+            total_s=target.get("total_s", TOTAL_S),
+            cancellation=target.get("cancellation", "auto"),
             capabilities=known,
         )
         for url in urls

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Coroutine
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import httpx2
@@ -12,6 +14,11 @@ import yarl
 
 from tts.address import basic
 from tts.proxies import Proxy
+
+if TYPE_CHECKING:
+    from tts.reading import Reader
+
+_TURNS = 4  # of the event loop: one reads what has arrived, the others wake who waits for it
 
 
 class AiohttpTransport(httpx2.AsyncBaseTransport):
@@ -57,7 +64,8 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
             failure = _failure(error, request, self._proxy, self._connect_s)
         else:
             headers = [(name, value) for name, value in response.raw_headers if name.lower() not in _DECODED]
-            return httpx2.Response(response.status, headers=headers, stream=_Body(response, request))
+            body = Body(response, request)
+            return httpx2.Response(response.status, headers=headers, stream=body, extensions={"body": body})
         raise failure
 
     async def aclose(self) -> None:
@@ -82,23 +90,98 @@ _SET_BELOW = frozenset(("host", "content-length", "connection", "transfer-encodi
 _DECODED = frozenset((b"content-encoding", b"content-length", b"transfer-encoding"))  # aiohttp has undone these
 
 
-class _Body(httpx2.AsyncByteStream):
+class Body(httpx2.AsyncByteStream):
+    """What comes of a response; in its `extensions`, as `body`."""
+
     def __init__(self, response: aiohttp.ClientResponse, request: httpx2.Request) -> None:
         self._response = response
         self._request = request
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        return self.pieces()
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """What comes, as it comes. Raises httpx2.TransportError."""
+        content = self._response.content
         try:
-            async for data in self._response.content.iter_any():
+            async for data in content.iter_any():
                 yield data
         except (aiohttp.ClientError, aiohttp.http_exceptions.HttpProcessingError, OSError) as error:
             failure = httpx2.ReadError(_how_it_ended(error), request=self._request)
         else:
             return
+        if came := content._read_nowait(-1):  # before the error, which aiohttp raises first
+            yield came
         raise failure
+
+    async def rest(self) -> AsyncGenerator[bytes, None]:
+        """What had been sent until the server heard that no more is wanted (TCP's half-close), and closed the
+        connection. Raises httpx2.TransportError."""
+        if (transport := self._transport) is not None:
+            transport.write_eof()
+        async for data in self.pieces():
+            yield data
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the server has sent all of the response."""
+        return self._response.connection is None
+
+    @property
+    def can_half_close(self) -> bool:
+        """Not with TLS."""
+        return self._transport is not None and self._transport.can_write_eof()
+
+    @property
+    def _transport(self) -> asyncio.Transport | None:
+        connection = self._response.connection
+        return None if connection is None else connection.transport
 
     async def aclose(self) -> None:
         self._response.close()
+
+
+def pieces(response: httpx2.Response) -> AsyncGenerator[bytes, None]:
+    """What comes of a response, as it comes. httpx2's own iterator closes the response when it is left."""
+    body: Body | None = response.extensions.get("body")
+    return response.aiter_raw() if body is None else body.pieces()
+
+
+class Exchange:
+    """One request, and what has come of its response. A task of its own sends it, so that what has arrived can still be
+    read after a cancellation.
+
+    Attributes:
+        reader: of the response, once there is one.
+    """
+
+    def __init__(self, sending: Coroutine[Any, Any, httpx2.Response]) -> None:
+        self._sending = asyncio.get_running_loop().create_task(sending)
+        self.reader: Reader | None = None
+
+    async def response(self) -> httpx2.Response:
+        """The response, once its headers have come. Raises as the sending of the request does."""
+        return await asyncio.shield(self._sending)
+
+    async def arrived(self) -> httpx2.Response | None:
+        """The response, if its headers are here, or in this machine's buffers."""
+        for _ in range(_TURNS):
+            if self._sending.done():
+                break
+            await asyncio.sleep(0)
+        return self._headers()
+
+    async def aclose(self) -> None:
+        """Close the connection, however far it got."""
+        if self._sending.cancel():
+            return
+        if (response := self._headers()) is not None:
+            await response.aclose()
+
+    def _headers(self) -> httpx2.Response | None:
+        sending = self._sending
+        come = sending.done() and not sending.cancelled() and sending.exception() is None
+        return sending.result() if come else None
 
 
 def _failure(error: Exception, request: httpx2.Request, proxy: Proxy | None, connect_s: float) -> httpx2.TransportError:

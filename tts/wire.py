@@ -31,10 +31,11 @@ Api = Literal["chat", "completions"]
 PrefillForm = Literal["continue_final_message", "trailing_assistant"]
 
 
-# What is done when a stream is cancelled: `close` closes it, and the engine stops; `abort` also calls the engine's
-# abort API (SGLang's), for engines that decode on; `best_effort` charges such a request in full, because nobody can say
-# how far it got.
-Cancellation = Literal["close", "abort", "best_effort"]
+# What is done when a stream is cancelled. `close` closes it, for an engine that then stops: what it may have decoded by
+# then is charged. `abort` also calls the engine's abort API (SGLang's). `best_effort` charges such a request in full,
+# because nobody can say how far it got. `auto` does what is known of the engine: `abort` for SGLang, `close` for those
+# that stop (vLLM, llama.cpp, Ollama) and those that were seen to stop, and `best_effort` for every other.
+Cancellation = Literal["auto", "close", "abort", "best_effort"]
 
 
 class Capabilities(Value, frozen=True):

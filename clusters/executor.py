@@ -31,9 +31,10 @@ from tts.actions import (
 )
 from tts.errors import BadResponse, CallFailed, TTSError, unknown_name
 from tts.journal import as_recorded
+from tts.loading import by_address
+from tts.naming import address_of
 from tts.partial import Partial
 from tts.protocols import Verifier, checked
-from tts.registry import address_of, by_address
 from tts.types import Candidate, Completion, ErrorInfo, Problem, Score, Timing, Usage, shown
 from tts.workers import Workers
 

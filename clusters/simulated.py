@@ -11,7 +11,6 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
 from typing import Any, Protocol
 
 import msgspec
@@ -35,7 +34,8 @@ from tts.actions import (
     Work,
 )
 from tts.conductor import Conductor, OnResult, Step, ignore
-from tts.errors import TTSError
+from tts.errors import TTSError, UsageError
+from tts.loading import by_address
 from tts.protocols import Verifier, checked
 from tts.runfolder import Journal, NoJournal
 from tts.types import Completion, ErrorInfo, LogprobSummary, Timing, Usage
@@ -231,11 +231,11 @@ class SimulatedCluster:
 
     @staticmethod
     def _call(action: Call) -> tuple[float, End]:
-        module, _, name = action.function.partition(":")
-        function: Any = getattr(import_module(module), name)
         try:
-            value = function(*_as_sent(action.args))
+            value = by_address(action.function)(*_as_sent(action.args))
             return 0.0, Returned(action.id, 0.0, _as_sent(value))
+        except UsageError as error:
+            return 0.0, Failed(action.id, 0.0, ErrorInfo.of(error))
         except Exception as error:
             return 0.0, Failed(action.id, 0.0, ErrorInfo("CallFailed", f"{action.function}: {error}"))
 

@@ -135,6 +135,8 @@ CASES: dict[str, Check] = {
     "select/18-readme-plugin-under-a-budget.py": every("answer 2 "),
     "select/22-votes-depend-on-load.py": one_list,
     "plugin/03-nested-problem-ignored.py": every("asked: .'SUB-QUESTION: [^,]*', 'SUB-QUESTION: [^,]*'.$"),
+    "plugin/06-two-verifiers.py": without("UnknownName", "Error"),
+    "plugin/07-verifier-of-this-file.sh": lambda said: said.count("paid: ") == 2 and "tts:" not in said,
     "plugin/08-exhaustion-in-gather.py": every(r"cancelled samples 0 "),
     "plugin/11-no-confidence-in-simulation.py": without("None"),
     "plugin/12-tool-role.py": lambda said: "InvalidParameter: the role of a message must be" in said,
@@ -142,6 +144,9 @@ CASES: dict[str, Check] = {
     "plugin/18-random-in-chains.py": lambda said: len(said.splitlines()) == 3 and len(set(said.splitlines())) == 1,
     "plugin/19-tool-role-on-ray.sh": lambda said: said.count("but got 'tool'") == 2 and "exit 2" in said,
     "plugin/22-stop-as-a-string.py": lambda said: "['END']" in said and "at most 4" not in said,
+    "plugin/23-preflight-helpers.sh": lambda said: (
+        "paid: " in said and "RunMismatch" in said and "helper_mod.py" in said
+    ),
     "plugin/25-system-turn.py": without("system"),
     "hostile/09-odd-input.sh": lambda said: without("TRACEBACK", "s3cret: True")(said) and "rc=1" in said,
     "hostile/01-usage-zero-endless.py": numbers(r"ended: (\d+) requests.*?tokens=(\d+)", lambda n: n == [18, 918]),
@@ -152,6 +157,7 @@ CASES: dict[str, Check] = {
     "hostile/07-server-text-kills-run.py": every(r"30/30 decided, 30 requests; errors: \[\]"),
     "hostile/10-same-budget-twice.py": every("rc=0 .*decided records 6 of 12 planned, distinct 6"),
     "hostile/17-reference-in-reach.py": without(": '-", ": '1", ": '4", "sk-secret", '"reference"'),
+    "hostile/18-run-call-own-function.py": every("rc=0 (?!.*TRACEBACK)"),
     "hostile/19-grader-error-swallowed.py": every("rc 0 .*outcomes 40 of 40"),
     "hostile/23-one-400-drops-temperature.py": numbers(
         r"temperature=0: (\d+) without: (\d+)", lambda counts: counts[0] == 40 and counts[1] <= 1

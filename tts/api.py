@@ -29,6 +29,7 @@ from tts.errors import (
 from tts.graders import Verdict
 from tts.gradingprocess import GradingProcess
 from tts.journal import Decided
+from tts.loading import check_not_importing
 from tts.outcome import Result
 from tts.protocols import Strategy, Verifier
 from tts.registry import check_spec, parse_specs, plugin_digests, strategy, verifiers_of
@@ -469,10 +470,11 @@ def open_site(
 ) -> AbstractAsyncContextManager[Site]:
     """Where a run is carried out, open.
 
-    Raises: as `tts.clusters.local.open_local` and `tts.clusters.ray.open_ray`.
+    Raises: as `tts.clusters.local.open_local` and `tts.clusters.ray.open_ray`; UsageError while a plugin is imported.
     """
     from tts.clusters.spec import ClusterSpec
 
+    check_not_importing()
     spec = ClusterSpec.of(cluster, address=address)
     known = spec.resolved(target)
     if spec.cluster == "local":

@@ -251,7 +251,10 @@ class Search:
         if kind is Finished:
             self._add_candidate(action, event.completion)  # type: ignore[union-attr]  # it is a Finished
         elif kind is Scored and isinstance(action, Verify):
-            self.scores.setdefault(action.candidate.id, []).append(event.score)  # type: ignore[union-attr]  # likewise
+            score = event.score  # type: ignore[union-attr]  # likewise
+            if score.verifier != action.verifier:  # what the run calls it; a plugin may call itself otherwise
+                score = msgspec.structs.replace(score, verifier=action.verifier)
+            self.scores.setdefault(action.candidate.id, []).append(score)
         elif isinstance(event, Failed) and not isinstance(action, Call):  # a call's error is raised in the strategy
             self.failures.append(event.error)
         if live.cost.samples == 0:

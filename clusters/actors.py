@@ -32,6 +32,7 @@ from tts.registry import verifier
 from tts.runfolder import program
 from tts.target import SAME_NAME, Target, open_models
 from tts.types import ErrorInfo, Value
+from tts.watchdog import watched
 from tts.wire import Cancellation
 from tts.workers import Workers
 
@@ -258,6 +259,7 @@ class Host:
         workers = await self._stack.enter_async_context(Workers(post.workers))
         self._executor = Executor(by_name, {}, workers, self._tell, self._now)
         self._stack.push_async_callback(self._executor.stop)
+        self._stack.enter_context(watched(self._executor.foreign))
         self._equip(post.verifiers)
         self._drained_s = time.monotonic()
         dead_man = asyncio.get_running_loop().create_task(self._end_when_forgotten())

@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from tts.actions import Action, Cancelled, Event, Failed, Progressed
 from tts.conductor import Conductor, OnResult, Step, ignore
 from tts.errors import EndpointError, RunError, TTSError
+from tts.kernel import ForeignCode, StepStopped
 from tts.protocols import Verifier
 from tts.runfolder import Journal, NoJournal
 from tts.types import ErrorInfo
+from tts.watchdog import watched
 
 
 class Cluster(ABC):
@@ -28,6 +30,7 @@ class Cluster(ABC):
         self._failure: TTSError | None = None
         self._woken = asyncio.Event()
         self._aborting = False
+        self.foreign = ForeignCode()  # what verifiers run in this process
         self._conductor: Conductor | None = None
         self._epoch = 0.0
 
@@ -46,14 +49,30 @@ class Cluster(ABC):
         journal = journal or NoJournal()
         self._conductor = conductor
         self._epoch = time.monotonic() - conductor.now
+        with watched(conductor.foreign, self.foreign):
+            await self._drive(conductor, journal, on_result, on_events)
+        if conductor.fatal is not None:
+            raise conductor.fatal.rebuild()
+        if self._failure is not None:
+            raise self._failure
+
+    async def _drive(
+        self,
+        conductor: Conductor,
+        journal: Journal | NoJournal,
+        on_result: OnResult,
+        on_events: Callable[[Sequence[Event]], None],
+    ) -> None:
         try:
             step = conductor.start()
             if not conductor.done:
                 await self._prepare(conductor, journal)
             self._epoch = time.monotonic() - conductor.now
             self._do(step, journal, on_result)
-            while not (conductor.done or self._aborting):
+            while not (conductor.done or self._aborting or conductor.foreign.stopped):
                 await self._woken.wait()
+                if self.foreign.stopped:
+                    break
                 self._woken.clear()
                 events, self._events = self._events, []
                 orphans, self._orphans = self._orphans, {}
@@ -65,12 +84,10 @@ class Cluster(ABC):
                     self._do(conductor.reissue(orphans), journal, on_result)
                 for step in self._more_steps(conductor):
                     self._do(step, journal, on_result)
+        except StepStopped:  # an allocator was computing when the run was told to stop
+            conductor.draining = True
         finally:
             await self._stop(journal, on_result)
-        if conductor.fatal is not None:
-            raise conductor.fatal.rebuild()
-        if self._failure is not None:
-            raise self._failure
 
     def drain(self) -> None:
         """Grant nothing more; `run` returns when what is in flight has ended. A resumed run goes on from there."""

@@ -29,8 +29,9 @@ from tts.actions import (
     Woke,
     Work,
 )
-from tts.errors import BadResponse, CallFailed, TTSError, unknown_name
+from tts.errors import BadResponse, CallFailed, CallTimedOut, TTSError, unknown_name
 from tts.journal import as_recorded
+from tts.kernel import STEP_LIMIT_S, ForeignCode, StepStopped, StepTimedOut
 from tts.loading import by_address
 from tts.naming import address_of
 from tts.partial import Partial
@@ -39,6 +40,7 @@ from tts.types import Candidate, Completion, ErrorInfo, Problem, Score, Timing, 
 from tts.workers import Workers
 
 VERIFY_LIMIT_S = 10.0  # of CPU time, for a verifier that computes in a worker process
+SCORE = "tts.clusters.executor:score_in_worker"
 LAST_WORDS_S = 2.0  # how long an aborted request may take to close its stream
 
 
@@ -64,6 +66,7 @@ class Executor:
         workers: for functions that may be slow or hang; made when first needed if not given.
         tell: hears of every event, on the event loop.
         now: the run's clock, in seconds.
+        foreign: knows which verifier computes in this process.
     """
 
     def __init__(
@@ -73,7 +76,9 @@ class Executor:
         workers: Workers | None,
         tell: Callable[[Event], None],
         now: Callable[[], float],
+        foreign: ForeignCode | None = None,
     ) -> None:
+        self.foreign = foreign or ForeignCode()
         self.verifiers = verifiers
         self._models = dict(models)
         self._workers = workers
@@ -150,7 +155,8 @@ class Executor:
                 return Finished(action.id, 0.0, completion)
             case Verify(request=Request() as request):
                 completion = await self._complete(action.id, request, partial)
-                score = checked(_contained(self.verifiers[action.verifier].read, completion), action.verifier)
+                read = self.verifiers[action.verifier].read
+                score = checked(contained(self.foreign, action.id, read, completion), action.verifier)
                 return Scored(action.id, 0.0, score, completion.usage, completion.timing)
             case Verify():
                 score = await self._compute(action)
@@ -181,13 +187,9 @@ class Executor:
     async def _compute(self, action: Verify) -> Score:
         verifier = self.verifiers[action.verifier]
         if not verifier.in_worker:
-            return checked(_contained(verifier.score, action.problem, action.candidate), action.verifier)
-        arguments = (
-            address_of(type(verifier)),
-            action.verifier,
-            *msgspec.to_builtins((action.problem, action.candidate)),
-        )
-        value = await self._worker_call("tts.clusters.executor:score_in_worker", arguments, VERIFY_LIMIT_S)
+            score = contained(self.foreign, action.id, verifier.score, action.problem, action.candidate)
+            return checked(score, action.verifier)
+        value = await self._worker_call(SCORE, scored_in_worker(action, verifier), VERIFY_LIMIT_S)
         return msgspec.convert(value, Score)
 
     async def _worker_call(self, function: str, arguments: Sequence[Any], timeout_s: float) -> Any:
@@ -196,13 +198,24 @@ class Executor:
         return await self._workers.call(function, arguments, timeout_s=timeout_s)
 
 
-def _contained(score: Callable[..., Score], *args: Any) -> Score:
-    """Call a verifier; one that wants to end the program, or to cancel it, ends this verification only."""
+def contained(foreign: ForeignCode, id: str, score: Callable[..., Score], *args: Any) -> Score:
+    """Call a verifier in this process; whatever it does, it ends this verification only.
+
+    Raises: an exception of its own; CallFailed where it would have ended the program; CallTimedOut where a watchdog
+        ended it; CancelledError where it was computing when the run was told to stop.
+    """
     try:
-        return score(*args)
-    except (Exception, KeyboardInterrupt):
+        return foreign.run(id, score, *args)
+    except Exception:
         raise
+    except StepTimedOut:
+        message = f"the verifier computed for {STEP_LIMIT_S:g} s of CPU time in this process, and was ended"
+        raise CallTimedOut(message, timeout_s=STEP_LIMIT_S, clock="cpu") from None
+    except StepStopped:
+        foreign.stopped = True
+        raise asyncio.CancelledError from None
     except BaseException as error:
+        foreign.own(error)
         raise CallFailed(f"the verifier raised {type(error).__name__}: {error}") from error
 
 
@@ -219,6 +232,11 @@ def _most(action: Work) -> Usage:
     """The most that a request may have generated: what it is charged with where nobody can read what it has."""
     request = getattr(action, "request", None)
     return Usage() if request is None else Usage(completion_tokens=request.sampling.token_limit, approximate=True)
+
+
+def scored_in_worker(action: Verify, verifier: Verifier) -> tuple[Any, ...]:
+    """The arguments of `score_in_worker`."""
+    return address_of(type(verifier)), action.verifier, *msgspec.to_builtins((action.problem, action.candidate))
 
 
 def score_in_worker(address: str, name: str, problem: Any, candidate: Any) -> Any:

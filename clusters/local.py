@@ -30,7 +30,7 @@ class LocalCluster(Cluster):
     ) -> None:
         super().__init__()
         verifiers = {} if verifiers is None else verifiers  # a client's grows
-        self._executor = Executor(models, verifiers, workers, self._tell, self._now)
+        self._executor = Executor(models, verifiers, workers, self._tell, self._now, self.foreign)
 
     def _carry_out(self, actions: Sequence[Action]) -> None:
         for action in actions:

@@ -27,6 +27,7 @@ from tts.actions import Event, Finished, Generate, Progressed, Refused, Scored, 
 from tts.budget import PICODOLLARS, Ledger, Limits
 from tts.errors import AllocatorCrashed, InvalidParameter, TTSError, UnknownCost
 from tts.journal import Allotted, Decided, Record, Repriced, Stopped
+from tts.kernel import STEP_LIMIT_S, ForeignCode, StepTimedOut
 from tts.protocols import CostModel
 from tts.run import STOPPED
 from tts.selectors import Scores, value_of
@@ -214,7 +215,7 @@ class Pot:
     Nothing is granted before `wake`: what an earlier session did is told first.
 
     Attributes:
-        records: for the journal, not yet taken; now: the run's clock.
+        records: for the journal, not yet taken; now: the run's clock; foreign: knows whose code is running.
     """
 
     def __init__(self, name: str, allocator: Allocator, limits: Limits, costs: CostModel) -> None:
@@ -223,6 +224,7 @@ class Pot:
         self.ledger = Ledger(limits, name)
         self.records: list[Record] = []
         self.now = 0.0
+        self.foreign = ForeignCode()
         self._costs = costs
         self._asleep = True
         self._problems: dict[str, _Problem] = {}
@@ -425,9 +427,13 @@ class Pot:
     def _bid(self, standing: Standing, outlook: Outlook) -> Bid:
         facts = {"cell": self.name, "problem": standing.problem_id}
         try:
-            bid = self.allocator.bid(standing, outlook)
-        except Exception as error:
+            bid = self.foreign.run(self.name, self.allocator.bid, standing, outlook)
+        except BaseException as error:
+            self._asleep = True  # what ends it now must not ask it again
+            self.foreign.own(error)
             what = f"raised {type(error).__name__} for problem {standing.problem_id}: {ErrorInfo.of(error).message}"
+            if isinstance(error, StepTimedOut):
+                what = f"computed for {STEP_LIMIT_S:g} s of CPU time for problem {standing.problem_id}, and was ended"
             raise AllocatorCrashed(f"{self.name}: its allocator {what}", **facts) from error
         if not is_sound(bid):
             expected = "a Bid of a finite value and printable words"

@@ -41,6 +41,7 @@ from tts.sweeps import Cell, cells_of, check_budgets, outcome_of, plan, pots_of,
 from tts.target import Pricing, Target, check_keywords
 from tts.tasks import OUTCOMES, Example, Task, TaskSource, problems_digest, unwritable
 from tts.types import Cost, Message, Problem, Prompt, Sampling, StrategySpec
+from tts.workers import Workers
 
 if TYPE_CHECKING:
     from tts.clusters.cluster import Cluster, Site
@@ -343,21 +344,23 @@ def preflight(
     from tts.clusters.simulated import SimulatedCluster, SyntheticWorld
 
     world = SyntheticWorld(lambda prompt: 0.5, lambda prompt: "1", tokens=8)
-    for cell in {f"{cell.spec} {cell.allocator}": cell for cell in cells}.values():
-        found: list[Result] = []
-        conductor = Conductor(
-            plan([cell], [problem]),
-            resolve,
-            costs=costs,
-            verifiers=verifiers,
-            sampling=sampling,
-            limits=Limits(samples=64),
-            pots=pots_of([cell], costs),
-        )
-        SimulatedCluster(world, verifiers).run(conductor, on_result=partial(_keep, found))
-        for error in (result.error.rebuild() for result in found if result.error):
-            if isinstance(error, UsageError | ForeignAwait):
-                raise error
+    found: list[Result] = []
+    with Workers() as workers:
+        for cell in {f"{cell.spec} {cell.allocator}": cell for cell in cells}.values():
+            conductor = Conductor(
+                plan([cell], [problem]),
+                resolve,
+                costs=costs,
+                verifiers=verifiers,
+                sampling=sampling,
+                limits=Limits(samples=64),
+                pots=pots_of([cell], costs),
+            )
+            cluster = SimulatedCluster(world, verifiers, workers=workers)
+            cluster.run(conductor, on_result=partial(_keep, found))
+    for error in (result.error.rebuild() for result in found if result.error):
+        if isinstance(error, UsageError | ForeignAwait):
+            raise error
 
 
 def _keep(found: list[Result], result: Result, _: Decided) -> None:

@@ -36,6 +36,7 @@ from tts.allocation import Pot, Standing
 from tts.budget import Ledger, Limits
 from tts.errors import BudgetExhausted, InvalidParameter, ReplayDivergence, TTSError, UnknownCost
 from tts.journal import Decided, Granted, Hedged, History, Lost, Opened, Record, Shared, digest, problem_of
+from tts.kernel import ForeignCode
 from tts.outcome import Ends, Result
 from tts.protocols import CostModel, Strategy, Verifier
 from tts.run import WITHDRAWN
@@ -117,6 +118,7 @@ class Conductor:
         ledger: the run's.
         lost: what crashes and aborts have cost.
         fatal: the error that stopped the run, if one did.
+        foreign: knows whose code is running; a step of it that was stopped ends the run (`Cluster.run`).
     """
 
     def __init__(
@@ -140,6 +142,7 @@ class Conductor:
         self.lost = Cost()
         self.fatal: ErrorInfo | None = None
         self.draining = False
+        self.foreign = ForeignCode()
         self.now = 0.0
         self._plan: Iterator[Planned] = iter(plan)
         self._exhausted_plan = False
@@ -150,6 +153,8 @@ class Conductor:
         self._window = window
         self._history = history or History()
         self._pots = pots or {}
+        for pot in self._pots.values():
+            pot.foreign = self.foreign
         self._shuffle_races = shuffle_races
         self._serves = serves
         self._compares = any(pot.allocator.compares for pot in self._pots.values())
@@ -375,7 +380,8 @@ class Conductor:
             if pot is not None:
                 standing = pot.close(search.id, search.ledger.spent)
                 self._take_records(pot)
-            self._report(search.result, opened.paid, standing)
+            if not search.broken_off:
+                self._report(search.result, opened.paid, standing)
             self._searches[search.problem.id] -= 1
             self._forget_samples(search.problem.id)
 
@@ -560,6 +566,7 @@ class Conductor:
             sampling=planned.sampling or self._sampling,
             seed=planned.seed,
             ahead=None if pot is None else pot.allocator.ahead,
+            foreign=self.foreign,
         )
         if pot is not None:
             pot.open(search.id, search.problem.id, search.scores, self._history.stopped.get(search.id, ""))

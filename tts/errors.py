@@ -29,11 +29,12 @@ TTSError
 ├── StrategyError              the strategy author's
 │   ├── ForeignAwait           awaited something other than its Run
 │   ├── StrategyCrashed        raised an exception of its own
+│   ├── StrategyTimedOut       computed for too long between two awaits
 │   ├── AllocatorCrashed       an allocator raised one
 │   └── AllFailed              every sample of a `generate` or `finishing` failed
 ├── WorkerError                a verifier's or a called function's
 │   ├── CallFailed             it raised
-│   ├── CallTimedOut           it was killed at its wall limit
+│   ├── CallTimedOut           it was killed at its limit
 │   └── CallCrashed            its process died
 ├── ClusterError               the Ray cluster's
 │   ├── ClusterUnreachable     no Ray at the address
@@ -199,6 +200,10 @@ class ForeignAwait(StrategyError):
 
 class StrategyCrashed(StrategyError):
     """The strategy raised; `__cause__` is what it raised (where it did not cross a process)."""
+
+
+class StrategyTimedOut(StrategyError):
+    """The strategy, or its selector, used up the CPU time of one step (`tts.watchdog`) without an await."""
 
 
 class AllocatorCrashed(StrategyError):

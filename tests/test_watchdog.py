@@ -179,7 +179,10 @@ def raised_in(code: Callable[[], object], *signals: int) -> type[BaseException]:
 
 
 @pytest.mark.usefixtures("short")
-def test_an_interrupt_ends_what_computes_and_what_sleeps_and_is_not_the_codes_own() -> None:
+def test_an_interrupt_ends_what_computes_and_what_sleeps_and_is_not_the_codes_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watchdog, "STEP_LIMIT_S", 60.0)
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGURG)
     assert raised_in(spin, signal.SIGINT) is StepStopped
     quiet = signal.signal(signal.SIGINT, lambda number, frame: None)  # of an event loop, which only wakes up
@@ -188,6 +191,7 @@ def test_an_interrupt_ends_what_computes_and_what_sleeps_and_is_not_the_codes_ow
         assert raised_in(lambda: time.sleep(600), signal.SIGINT) is StepStopped
     finally:
         signal.signal(signal.SIGINT, quiet)
+    monkeypatch.setattr(watchdog, "STEP_LIMIT_S", 0.1)
     assert raised_in(spin) is StepTimedOut
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGURG)) == before
 

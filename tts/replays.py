@@ -17,7 +17,6 @@ from tts.config import RunConfig, split_budgets
 from tts.errors import BadPool, ForeignAwait, InvalidParameter, PoolLacks, StorageFull, UsageError, unknown_name
 from tts.graders import Verdict
 from tts.journal import Decided, Opened, Record
-from tts.kernel import ForeignCode
 from tts.outcome import Result
 from tts.pool import UNKNOWN, Pool, Unanswered, nobody_can_vote
 from tts.poolfile import read_pool
@@ -30,7 +29,6 @@ from tts.search import Search
 from tts.sweeps import Cell, cells_of, check_budgets, outcome_of, plan, pots_of
 from tts.target import Pricing
 from tts.types import Cost, Problem
-from tts.workers import Workers
 
 if TYPE_CHECKING:
     from tts.clusters.recorded import Fleet, RecordedCluster, Recordings
@@ -112,13 +110,12 @@ def replay(
     _check_verifiers(config, verifiers, chosen)
     _check_selectors(config, chosen)
     check_budgets(cells, list(problems.values()), costs, sampling, config.run_limits())
+    replayer = _Replayer(chosen, recordings, problems, costs, verifiers, config)
+    replayer.try_out(cells)
     outcomes: list[Outcome] = []
-    with Workers() as workers:
-        replayer = _Replayer(chosen, recordings, problems, costs, verifiers, config, workers)
-        replayer.try_out(cells)
-        for done, cell in enumerate(cells, 1):
-            outcomes += replayer.run(cell)
-            on_cell(done, len(cells))
+    for done, cell in enumerate(cells, 1):
+        outcomes += replayer.run(cell)
+        on_cell(done, len(cells))
     rows = summarise(outcomes)
     files: dict[str, Path] = {}
     if out is not None:
@@ -166,10 +163,8 @@ class _Replayer:
         costs: CostModel,
         verifiers: Mapping[str, Verifier],
         config: RunConfig,
-        workers: Workers,
     ) -> None:
         self.spent = Cost()
-        self._workers = workers
         self._pool = pool
         self._no_answers = not pool.has_answers
         self._graded = {g.problem_id for g in pool.groups() if (pool.correct[g.rows] != UNKNOWN).any()}
@@ -200,7 +195,7 @@ class _Replayer:
 
         fleet, sink = self._recordings.fleet, _Sink()
         judged = [name for name in verifier_names([cell.spec]) if isinstance(self._verifiers[name], Recorded)]
-        cluster = RecordedCluster(self._recordings, self._problems, self._verifiers, cell.seed, judged, self._workers)
+        cluster = RecordedCluster(self._recordings, self._problems, self._verifiers, cell.seed, judged)
         window = fleet.replicas * fleet.slots
         results: list[tuple[Result, Decided]] = []
         outcomes: dict[str, Outcome] = {}
@@ -227,7 +222,7 @@ class _Replayer:
             decided(result, decided_of(result, at_s, result.bill.total))
 
         if not self._limits and cell.allocator is None:
-            cluster.run_each(self._searches(cell, problems, cluster.foreign), window, closed)
+            cluster.run_each(self._searches(cell, problems), window, closed)
         else:
             conductor = Conductor(
                 plan([cell], problems),
@@ -243,7 +238,7 @@ class _Replayer:
             self.spent += conductor.ledger.spent
         return results, [outcomes[problem.id] for problem in problems if problem.id in outcomes]
 
-    def _searches(self, cell: Cell, problems: Sequence[Problem], foreign: ForeignCode) -> Iterator[Search]:
+    def _searches(self, cell: Cell, problems: Sequence[Problem]) -> Iterator[Search]:
         for planned in plan([cell], problems):
             yield Search(
                 planned.id,
@@ -255,7 +250,6 @@ class _Replayer:
                 verifiers=self._verifiers,
                 sampling=self._sampling,
                 seed=planned.seed,
-                foreign=foreign,
             )
 
     def _unpriced(self, result: Result) -> int:

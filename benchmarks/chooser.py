@@ -250,10 +250,8 @@ def task_table(all_: list[Case], task: str, results: dict[str, Scored]) -> str:
         gaps = {key: value - base[key] for key, value in result.accuracy.items()}
         both = [over_units(gaps, by) for by in (1, 0)]
         mean = 100 * np.mean(list(result.accuracy.values()))
-        lines.append(
-            f"| {name} | {mean:.1f} | {100 * both[0].mean:+.2f} | {interval(both[0])} | {interval(both[1])} "
-            f"| {result.tokens / 1000:.0f} |"
-        )
+        shown = ("–", "–", "–") if name == BASE else (f"{100 * both[0].mean:+.2f}", *map(interval, both))
+        lines.append(f"| {name} | {mean:.1f} | {' | '.join(shown)} | {result.tokens / 1000:.0f} |")
     return "\n".join(lines)
 
 

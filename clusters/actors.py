@@ -32,6 +32,7 @@ from tts.registry import verifier
 from tts.runfolder import program
 from tts.target import SAME_NAME, Target, open_models
 from tts.types import ErrorInfo, Value
+from tts.watchdog import watched
 from tts.wire import Cancellation
 from tts.workers import Workers
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 # What comes within it shares a reply, because a reply costs about a millisecond of CPU in all: longer, the more is in
 # hand and may come (benchmarks/ray_overhead.md).
 LINGER_S, LINGER_S_EACH, LONGEST_LINGER_S = 0.004, 0.0003, 0.04
+LONG_WAIT_S = 5.0  # a drain that waits longer is answered as soon as something is given
 DEAD_MAN_S = 60.0  # without a drain for so long, nobody is there who would pay for more
 MOST_TOMBSTONES = 65_536
 STRAGGLERS_EVERY_S = 0.05
@@ -119,6 +121,7 @@ class Host:
         self._stack = AsyncExitStack()
         self._outbox = Outbox()
         self._filled = asyncio.Event()
+        self._waits_long = False  # whether a drain waits that was made while nothing was in hand
         self._executor: Executor | None = None
         self._clients: list[OpenAIClient] = []
         self._engine: _Engine | None = None
@@ -159,6 +162,8 @@ class Host:
         while self._taken + 1 in self._early:
             self._taken += 1
             self._early.remove(self._taken)
+        if self._waits_long:
+            self._filled.set()  # the driver is to hear that it has arrived, and drains as of a busy actor from now on
         assert self._executor is not None
         for action in unpacked(batch):
             if isinstance(action, Cancel):
@@ -183,6 +188,7 @@ class Host:
         data = self._outbox.after(place, most_bytes)
         if not data:
             self._filled.clear()
+            self._waits_long = wait_s > LONG_WAIT_S
             try:
                 async with asyncio.timeout(wait_s):
                     await self._filled.wait()
@@ -191,6 +197,7 @@ class Host:
                     await asyncio.sleep(min(LONGEST_LINGER_S, LINGER_S + LINGER_S_EACH * in_hand))
             except TimeoutError:
                 pass
+            self._waits_long = False
             self._drained_s = time.monotonic()
             data = self._outbox.after(place, most_bytes)
         return msgspec.msgpack.encode(Drained(self._post.epoch, place, data, self._taken))
@@ -252,6 +259,7 @@ class Host:
         workers = await self._stack.enter_async_context(Workers(post.workers))
         self._executor = Executor(by_name, {}, workers, self._tell, self._now)
         self._stack.push_async_callback(self._executor.stop)
+        self._stack.enter_context(watched(self._executor.foreign))
         self._equip(post.verifiers)
         self._drained_s = time.monotonic()
         dead_man = asyncio.get_running_loop().create_task(self._end_when_forgotten())

@@ -1,20 +1,24 @@
 """The actors of a run: hired, listened to, replaced when they die, sent home when their node is about to go.
 
 A post is a place for one actor at a time. Who dies at a post is replaced by another with the next epoch; who is at one
-on a node that drains gets nothing more, ends what it has in hand, and the post is filled elsewhere meanwhile.
+on a node that drains gets nothing more, ends what it has in hand, and the post is filled elsewhere meanwhile. A run
+starts with the posts that can be filled, and its other actors join when their resources come free. Verifier actors are
+there once something is verified or computed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from tts.actions import NO_USAGE, Action, End, Failed, Generate, Progressed, Verify, Work
+from tts.actions import NO_USAGE, End, Failed, Generate, Progressed, Verify, Work
 from tts.clusters import connect
 from tts.clusters.actors import GeneratorActor, Opened, Post, Stopping, VerifierActor
 from tts.clusters.hiring import Hiring
@@ -22,12 +26,14 @@ from tts.clusters.member import ROLES, Member, Role
 from tts.clusters.outbox import Begun, Stalled, Told
 from tts.clusters.placement import Placement
 from tts.clusters.spec import ClusterSpec
+from tts.clusters.suspects import DEATHS_ALONE, Suspects
 from tts.errors import (
     ActorDied,
     ActorFailed,
     ActorLost,
     ClusterMismatch,
     ClusterTooSmall,
+    ClusterUnreachable,
     ModelNotFound,
     TTSError,
     UsageError,
@@ -41,8 +47,10 @@ from tts.wire import Cancellation, Capabilities, normalise_base_url
 NODES_EVERY_S = 2.0
 RETRY_FIRST_S, RETRY_LONGEST_S = 0.5, 15.0
 MOST_MOVES = 3  # of an action whose actor can reach no endpoint
-MOST_DEATHS = 6  # of actors with the same action in hand
 LAST_WORDS_S = 2.0
+SAY_AFTER_S = 5.0  # of waiting for an actor
+ALL_WITHIN_S = 10.0  # of the first actor's start: a run does not wait longer for the others
+HEAD_LIMIT_S = 20.0  # of silence of a cluster's head; after 60 Ray would end this program
 _log = logging.getLogger("tts.cluster")
 
 
@@ -56,6 +64,7 @@ class _Post:
         self.node_id = node_id
         self.member: Member | None = None
         self.closed = False
+        self.since_s: float | None = None  # when the wait for its actor began; None: it is there
         self.deaths = 0
         self.last_death = ""
         self.first: asyncio.Future[Opened] = asyncio.get_running_loop().create_future()
@@ -84,55 +93,103 @@ class Crew:
         self._spec = spec
         self._target = target
         self._hiring = Hiring(spec, target)
+        self._run = secrets.token_hex(4)
         self._connected = False
+        self._address = ""
         self._failed: TTSError | None = None
+        self._roles: set[Role] = {"generator"}
+        if target.get("verifier_base_url") or target.get("verifier_model"):
+            self._roles.add("verifier")  # which says what the model is that verifies
         self._posts: list[_Post] = []
         self._members: dict[str, Member] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         self._placements: dict[Role, Placement] = {"generator": Placement(), "verifier": Placement()}
         self._waiting: dict[Role, dict[str, Work]] = {"generator": {}, "verifier": {}}  # until there is an actor
         self._verifiers: dict[str, str | None] = {}
-        self._died_with: Counter[str] = Counter()
+        self._moves: Counter[str] = Counter()
+        self._suspects: dict[Role, Suspects] = {"generator": Suspects(), "verifier": Suspects()}
+        self._apart: dict[Role, str] = {}  # the actor that has nothing but suspects
         self._in_hand: dict[str, Work] = {}
         self._cancellations: dict[str, Cancellation] = {}
         self._watcher: asyncio.Task[None] | None = None
         self._nobody_since: dict[Role, float] = {}
+        self._headless_since: float | None = None
+        self._said: set[Role] = set()  # of which it has been said that they are waited for
         self._counts: dict[Role, int] = {"generator": 0, "verifier": 0}
         self._closing = False
 
     # --- life
 
     async def start(self) -> list[Opened]:
-        """Connect, and hire everybody; returns what the first at each post said.
+        """Connect, and hire; returns what the first at each post said that could be filled.
 
         Raises: ClusterUnreachable, ClusterMismatch, ClusterTooSmall, ActorFailed; EndpointError as seen from an actor.
         """
-        connect.connect(self._spec.address, self._hiring.cpus())
-        self._connected = True
-        await self._post_all(await asyncio.to_thread(connect.nodes))
-        for role in ROLES:
-            if not any(post.role == role for post in self._posts):
-                asked = self._hiring.actors(role).asked()
-                raise ClusterTooSmall(
-                    f"no node can hold a {role} ({asked}); the cluster has {connect.resources()}", asked=asked
-                )
-        firsts = [post.first for post in self._posts]
-        await asyncio.wait(firsts, return_when=asyncio.FIRST_EXCEPTION)
-        opened = await asyncio.gather(*firsts) if all(f.done() and not f.exception() for f in firsts) else []
-        for first in firsts:
-            if first.done():
-                first.result()
+        await self._connect()
+        self._watcher = asyncio.get_running_loop().create_task(self._watch())
+        opened = [said for role in ROLES if role in self._roles for said in await self._fill(role)]
         names = {said.model for said in opened if said.model}
         if len(names) > 1:
             raise ModelNotFound(f"the endpoints serve {len(names)} models: {', '.join(sorted(names))}; choose one")
-        self._watcher = asyncio.get_running_loop().create_task(self._watch())
+        return opened
+
+    async def open_verifiers(self) -> None:
+        """Hire the verifiers, where none have been needed so far. Raises as `start`."""
+        if "verifier" not in self._roles:
+            self._roles.add("verifier")
+            await self._fill("verifier")
+
+    def generators(self) -> int:
+        """How many there are to be, those that are still waited for included."""
+        return sum(post.role == "generator" and not post.closed for post in self._posts)
+
+    async def _connect(self) -> None:
+        unwanted = threading.Event()
+        connecting = asyncio.ensure_future(
+            asyncio.to_thread(connect.connect, self._spec.address, self._hiring.cpus(), unwanted)
+        )
+        try:
+            await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            unwanted.set()
+            await asyncio.wait((connecting,))
+            self._connected = connecting.exception() is None
+            raise
+        self._connected = True
+        self._address = connect.address_here()
+
+    async def _fill(self, role: Role) -> list[Opened]:
+        """Wait until the posts of a role are filled: all, or some for a while. Returns what the first at each said."""
+        await self._post_all(await asyncio.to_thread(connect.nodes))
+        firsts = {post.first for post in self._posts if post.role == role}
+        if not firsts:
+            asked = self._hiring.actors(role).asked()
+            raise ClusterTooSmall(
+                f"no node can hold a {role} ({asked}); the cluster has {connect.resources()}", asked=asked
+            )
+        waiting, limit_s = set(firsts), None
+        while waiting and (limit_s is None or limit_s > time.monotonic()):
+            timeout_s = None if limit_s is None else limit_s - time.monotonic()
+            done, waiting = await asyncio.wait(waiting, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            if any(not first.cancelled() and first.result() for first in done) and limit_s is None:
+                limit_s = time.monotonic() + ALL_WITHIN_S
+        if waiting:
+            _log.warning("going on with %d of %d %ss", len(firsts) - len(waiting), len(firsts), role)
+        opened = [first.result() for first in firsts - waiting if not first.cancelled()]
+        if not opened:
+            raise self._failed or ClusterTooSmall(f"every node that could hold a {role} has gone")
         return opened
 
     async def equip(self, verifiers: Mapping[str, str | None]) -> None:
-        """Give everybody these verifiers (name -> the model it asks). Raises what importing them on a node raises."""
+        """Give everybody these verifiers (name -> the model it asks); hire verifiers where these are the first.
+
+        Raises: what importing them on a node raises; as `start`.
+        """
         if self._failed is not None:
             raise self._failed
         self._verifiers = dict(verifiers)
+        if verifiers and not self._hiring.hosts_judge:
+            await self.open_verifiers()
         limit_s = self._spec.start_timeout_s
         equipped = (member.equip(verifiers, limit_s) for member in self._members.values())
         for outcome in await asyncio.gather(*equipped, return_exceptions=True):
@@ -150,6 +207,8 @@ class Crew:
                 stopping = Stopping(stops=False)
             if stopping.stops is False:
                 self._cancellations[normalise_base_url(url)] = "abort" if stopping.engine == "sglang" else "best_effort"
+            elif stopping.stops:
+                self._cancellations[normalise_base_url(url)] = "close"
         self.settle(self._cancellations)
 
     @property
@@ -179,8 +238,10 @@ class Crew:
 
     async def halt(self) -> None:
         """Cancel everything, and wait a moment for how it ended."""
-        for waiting in self._waiting.values():
-            waiting.clear()
+        for role in ROLES:
+            self._waiting[role].clear()
+            self._suspects[role] = Suspects()
+            self._release(role)
         for placement in self._placements.values():
             self.cancel(list(placement))
         limit_s = time.monotonic() + LAST_WORDS_S
@@ -206,28 +267,39 @@ class Crew:
 
     def dispatch(self, actions: Sequence[Work], *, avoid: str | None = None) -> None:
         """Put each into the hands of an actor (other than `avoid`); what finds none waits for one."""
-        batches: dict[str, list[Action]] = {}
+        batches: dict[str, list[Work]] = {}
         for action in actions:
             role = self._role_of(action)
+            self._roles.add(role)
+            if action.id in self._suspects[role]:
+                self._suspects[role].wait(action)
+                continue
             name = self._placements[role].place(action.id, problem_of(action.id), _tokens_of(action), avoid=avoid)
             if name is None:
                 self._waiting[role][action.id] = action
             else:
                 self._in_hand[action.id] = action
                 batches.setdefault(str(name), []).append(action)
+        self._send(batches)
+        self._try_suspects()
+
+    def _send(self, batches: Mapping[str, Sequence[Work]]) -> None:
+        """Hand over what has been placed, by actor; what cannot be encoded has failed."""
         failed: list[Told] = []
         for name, batch in batches.items():
             for id, error in self._members[name].submit(batch):
                 self._in_hand.pop(id, None)
-                for placement in self._placements.values():
-                    placement.ended(id)
+                for role in ROLES:
+                    self._placements[role].ended(id)
+                    self._suspects[role].ended(id)
                 failed.append(Failed(id, 0.0, ErrorInfo.of(error)))
         if failed:
             self.tell(failed)
 
     def has_another(self, id: str) -> bool:
         """Whether somebody other than the one who has this action in hand could take it as well."""
-        return any(p.where(id) is not None and p.has_another(id) for p in self._placements.values())
+        suspect = any(id in suspects for suspects in self._suspects.values())
+        return not suspect and any(p.where(id) is not None and p.has_another(id) for p in self._placements.values())
 
     def hedge(self, action: Work, id: str) -> None:
         """Send this second request to an actor other than the one that has the first."""
@@ -249,7 +321,8 @@ class Crew:
 
     def withdraw(self, id: str) -> bool:
         """Take back an action that no actor has been given; False if one has."""
-        return any(waiting.pop(id, None) is not None for waiting in self._waiting.values())
+        waited = any(waiting.pop(id, None) is not None for waiting in self._waiting.values())
+        return waited or any(suspects.withdraw(id) for suspects in self._suspects.values())
 
     def status(self) -> list[str]:
         """A line on each post."""
@@ -285,7 +358,8 @@ class Crew:
                     moved.append(action)
                     continue
                 member.finished += 1
-                self._died_with.pop(event.id, None)
+                self._moves.pop(event.id, None)
+                self._suspects[member.role].ended(event.id)
                 told.append(event)
         if told:
             self.tell(told)
@@ -293,13 +367,57 @@ class Crew:
             self.dispatch([action], avoid=member.name)
         if member.retired.is_set() and not placement.in_hand(member.name):
             raise ActorDied("it has gone home")
+        if self._apart or any(suspects.waiting for suspects in self._suspects.values()):
+            self._try_suspects()
+
+    # --- actions that may be what kills actors
+
+    def _try_suspects(self) -> None:
+        """Give the next suspects to an actor that has nothing else in hand, where there is one."""
+        for role, suspects in self._suspects.items():
+            if suspects.waiting and role not in self._apart:
+                idle = [name for name in self._open(role) if not self._placements[role].in_hand(name)]
+                self._set_apart(role, idle[:1])
+            name = self._apart.get(role)
+            if name is None or self._members[name].retired.is_set() or self._placements[role].in_hand(name):
+                continue
+            part = suspects.try_some()
+            for action in part:
+                self._placements[role].give(action.id, name, _tokens_of(action))
+                self._in_hand[action.id] = action
+            if part:
+                self._send({name: part})
+            elif not suspects.on_trial:
+                self._release(role)
+
+    def _open(self, role: Role) -> list[str]:
+        """The actors that may be given more, those with the least in hand first."""
+        placement = self._placements[role]
+        names = [str(name) for name, seat in placement.seats.items() if seat.open]
+        return sorted(names, key=placement.in_hand)
+
+    def _set_apart(self, role: Role, names: Sequence[str]) -> None:
+        for name in names:
+            self._apart[role] = name
+            self._placements[role].close(name)
+
+    def _release(self, role: Role) -> None:
+        """No suspects are left: the actor that had them is one like the others again."""
+        member = self._members.get(self._apart.pop(role, ""))
+        if member is not None and not member.retired.is_set():
+            self._placements[role].reopen(member.name)
+            self._dispatch_waiting(role)
+
+    def _dispatch_waiting(self, role: Role) -> None:
+        waiting, self._waiting[role] = self._waiting[role], {}
+        self.dispatch(list(waiting.values()))
 
     # --- posts
 
     async def _post_all(self, nodes: Sequence[connect.Node]) -> None:
         """Make the posts that these nodes ask for and that are not there; close those whose node is going or gone."""
         staying = {node.id: node for node in nodes if not node.draining}
-        for role in ROLES:
+        for role in self._roles:
             count = self._hiring.count(role)
             posts = [post for post in self._posts if post.role == role and not post.closed]
             if count != "per_node":
@@ -325,9 +443,17 @@ class Crew:
         post.keeper = asyncio.get_running_loop().create_task(self._keep(post), name=post.name)
 
     async def _keep(self, post: _Post) -> None:
-        """Keep an actor at this post."""
+        try:
+            await self._keep_filled(post)
+        finally:
+            post.since_s = None
+            if not post.first.done():
+                post.first.cancel()
+
+    async def _keep_filled(self, post: _Post) -> None:
         failures = 0
         while not post.closed:
+            post.since_s = time.monotonic() if post.since_s is None else post.since_s
             try:
                 member = await self._hire(post)
             except Exception as caught:
@@ -337,10 +463,11 @@ class Crew:
                 if self._is_final(post, error, failures):
                     self._give_up(post, error, failures)
                     return
-                _log.warning("%s; trying again", error.message)
+                if not isinstance(error, ClusterTooSmall):  # which has been said
+                    _log.warning("%s; trying again", error.message)
                 await asyncio.sleep(min(RETRY_LONGEST_S, RETRY_FIRST_S * 2 ** min(failures, 8)))
                 continue
-            failures = 0
+            failures, post.since_s = 0, None
             if not post.first.done():
                 post.first.set_result(member.opened)
             listening = asyncio.get_running_loop().create_task(self._listen(post, member))
@@ -354,12 +481,12 @@ class Crew:
                     listening.add_done_callback(self._leaving.discard)
 
     async def _hire(self, post: _Post) -> Member:
-        connect.check_connected()
+        connect.check_connected(self._address)
         spec = self._spec
         told = self._hiring.post(post.role, post.name, post.index, self._verifiers, self._cancellations)
         options = self._hiring.options(post.role, post.node_id)
         actor = GeneratorActor if post.role == "generator" else VerifierActor
-        member = post.member = Member(post.role, told, actor, options, spec.heartbeat_s)
+        member = post.member = Member(post.role, self._run, told, actor, options, spec.heartbeat_s)
         try:
             opened = await member.start(spec.start_timeout_s, connect.resources)
             if opened.program != program():
@@ -370,8 +497,8 @@ class Crew:
             raise
         self._members[member.name] = member
         self._placements[post.role].add(member.name)
-        waiting, self._waiting[post.role] = self._waiting[post.role], {}
-        self.dispatch(list(waiting.values()))
+        self._try_suspects()
+        self._dispatch_waiting(post.role)
         return member
 
     async def _catch_up(self, member: Member, told: Post) -> None:
@@ -384,7 +511,7 @@ class Crew:
     async def _listen(self, post: _Post, member: Member) -> None:
         """Until it dies, or has gone home; then what it had in hand is for others."""
         try:
-            await member.listen(self._heard)
+            await member.listen(self._heard, lambda: not self._placements[member.role].in_hand(member.name))
         except Exception as why:  # ActorDied; any other is as good as its death
             if not member.retired.is_set():
                 post.deaths += 1
@@ -398,15 +525,15 @@ class Crew:
 
     def _let_go(self, role: Role, name: str) -> None:
         """It is gone: what it had in hand is asked for again, unless that is what kills actors."""
-        orphans: dict[str, ErrorInfo | None] = {}
-        for id in self._placements[role].remove(name):
+        ids = self._placements[role].remove(name)
+        for id in ids:
             self._in_hand.pop(id, None)
-            self._died_with[id] += 1
-            orphans[id] = None
-            if self._died_with[id] >= MOST_DEATHS:
-                del self._died_with[id]
-                message = f"{id}: {MOST_DEATHS} actors have died with it in hand; the last was {name}"
-                orphans[id] = ErrorInfo.of(ActorLost(message, id=id))
+        if self._apart.get(role) == name:
+            del self._apart[role]
+        orphans: dict[str, ErrorInfo | None] = dict.fromkeys(ids)
+        for id in self._suspects[role].died(ids):
+            message = f"{id}: {DEATHS_ALONE} actors have died with nothing else in hand; the last was {name}"
+            orphans[id] = ErrorInfo.of(ActorLost(message, id=id))
         if orphans:
             self.orphaned(orphans)
 
@@ -417,23 +544,28 @@ class Crew:
         placement = self._placements[member.role]
         if not lost_its_way or not any(s.open for name, s in placement.seats.items() if name != member.name):
             return False
-        self._died_with[event.id] += 1
-        return self._died_with[event.id] < MOST_MOVES
+        self._moves[event.id] += 1
+        return self._moves[event.id] < MOST_MOVES
 
     def _retire(self, member: Member) -> None:
         if not member.retired.is_set():
             _log.info("%s is on a node that is about to go: it gets nothing more", member.name)
             self._placements[member.role].close(member.name)
-            member.retired.set()
+            member.retire()
 
     def _is_final(self, post: _Post, error: TTSError, failures: int) -> bool:
         """Whether trying again makes no sense: it is wrong for good, or nobody else does this work meanwhile."""
-        if not post.first.done() and not isinstance(error, ActorFailed):
+        if isinstance(error, UsageError | ClusterMismatch | ClusterUnreachable):
             return True
-        if isinstance(error, UsageError | ClusterMismatch):
-            return True
-        peers = any(member.role == post.role for member in self._members.values()) and post.first.done()
-        return not peers and (failures >= self._spec.most_failures or isinstance(error, ClusterTooSmall))
+        peers = self._has_any(post.role)
+        if isinstance(error, ClusterTooSmall):
+            return not peers
+        if not post.first.done():
+            return not isinstance(error, ActorFailed) or failures >= self._spec.most_failures
+        return not peers and failures >= self._spec.most_failures
+
+    def _has_any(self, role: Role) -> bool:
+        return any(member.role == role for member in self._members.values())
 
     def _give_up(self, post: _Post, error: TTSError, failures: int) -> None:
         if isinstance(error, ActorFailed):
@@ -449,23 +581,74 @@ class Crew:
         """Mind nodes that come, drain and go."""
         while True:
             await asyncio.sleep(NODES_EVERY_S)
+            if not await self._has_head():
+                continue
             try:
                 await self._post_all(await asyncio.to_thread(connect.nodes))
+                await self._say_who_is_waited_for()
             except Exception as error:  # the cluster's head does not answer: its actors may go on all the same
                 _log.warning("cannot see the cluster's nodes: %s", error)
             self._check_posts()
+            for role in ROLES:
+                if self._suspects[role].waiting and role not in self._apart:
+                    self._set_apart(role, self._open(role)[:1])  # it ends what it has in hand first
             self.looked()
+
+    async def _has_head(self) -> bool:
+        """Whether the cluster's own processes run. Once they do not, the run ends: at once where we had started them,
+        else when they have been away for a while. Nothing may be asked of Ray meanwhile."""
+        why = await asyncio.to_thread(connect.lost)
+        if why is None:
+            self._headless_since = None
+            return True
+        since_s = self._headless_since = self._headless_since or time.monotonic()
+        if self._failed is None and (connect.is_ours() or time.monotonic() - since_s > HEAD_LIMIT_S):
+            self._failed = ClusterUnreachable(
+                f"the Ray cluster at {self._address} has died under the run: {why}. Whatever was paid for is saved: "
+                f"start the cluster and repeat the command to go on"
+            )
+            for post in self._posts:
+                if not post.first.done():
+                    post.first.set_exception(self._failed)
+            self.fail(self._failed)
+        return False
+
+    async def _say_who_is_waited_for(self) -> None:
+        """Once for each wait, so that nobody thinks that a run hangs."""
+        now_s = time.monotonic()
+        for role in ROLES:
+            late = [p for p in self._posts if p.role == role and p.since_s and now_s - p.since_s > SAY_AFTER_S]
+            if not late:
+                self._said.discard(role)
+            if not late or role in self._said:
+                continue
+            self._said.add(role)
+            asked = self._hiring.actors(role).asked()
+            free = await asyncio.to_thread(connect.free)
+            there = await asyncio.to_thread(connect.resources)
+            number = f"{len(late)} of {sum(post.role == role for post in self._posts)} {role}s"
+            if all(free.get(name, 0.0) >= amount for name, amount in asked.items()):
+                _log.warning("waiting for %s: their processes are starting (%s)", number, there)
+                continue
+            each = ", ".join(f"{name} {amount:g}" for name, amount in asked.items())
+            bound = (
+                "" if self._has_any(role) else f". It stops after {self._spec.start_timeout_s:g} s (start_timeout_s)"
+            )
+            _log.warning(
+                "waiting for %s: each asks for %s, and the cluster has %s. Free resources, or ask for less (%ss: "
+                "{cpus: 0} in a cluster file)%s", number, each, there, role, bound,
+            )  # fmt: skip
 
     def held(self) -> set[str]:
         """Ids of everything that an actor has in hand, or that waits for one."""
         return {id for placement in self._placements.values() for id in placement} | {
-            id for waiting in self._waiting.values() for id in waiting
+            id for waiting in [*self._waiting.values(), *(s.waiting for s in self._suspects.values())] for id in waiting
         }
 
     def _check_posts(self) -> None:
         """Work that waits for a kind of actor for which no node is left cannot wait for ever."""
         for role, waiting in self._waiting.items():
-            if not waiting or any(post.role == role and not post.closed for post in self._posts):
+            if not waiting or any(post.role == role and post.keeper and not post.keeper.done() for post in self._posts):
                 self._nobody_since.pop(role, None)
                 continue
             since_s = self._nobody_since.setdefault(role, time.monotonic())

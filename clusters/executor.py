@@ -13,7 +13,6 @@ from typing import Any, Protocol
 import msgspec
 
 from tts.actions import (
-    NO_USAGE,
     Call,
     Cancelled,
     End,
@@ -30,14 +29,18 @@ from tts.actions import (
     Woke,
     Work,
 )
-from tts.errors import CallFailed, TTSError, unknown_name
+from tts.errors import BadResponse, CallFailed, CallTimedOut, TTSError, unknown_name
+from tts.journal import as_recorded
+from tts.kernel import STEP_LIMIT_S, ForeignCode, StepStopped, StepTimedOut
+from tts.loading import by_address
+from tts.naming import address_of
 from tts.partial import Partial
-from tts.protocols import Verifier
-from tts.registry import address_of, by_address
-from tts.types import Candidate, Completion, ErrorInfo, Problem, Score, Timing, Usage
+from tts.protocols import Verifier, checked
+from tts.types import Candidate, Completion, ErrorInfo, Problem, Score, Timing, Usage, shown
 from tts.workers import Workers
 
 VERIFY_LIMIT_S = 10.0  # of CPU time, for a verifier that computes in a worker process
+SCORE = "tts.clusters.executor:score_in_worker"
 LAST_WORDS_S = 2.0  # how long an aborted request may take to close its stream
 
 
@@ -63,6 +66,7 @@ class Executor:
         workers: for functions that may be slow or hang; made when first needed if not given.
         tell: hears of every event, on the event loop.
         now: the run's clock, in seconds.
+        foreign: knows which verifier computes in this process.
     """
 
     def __init__(
@@ -72,7 +76,9 @@ class Executor:
         workers: Workers | None,
         tell: Callable[[Event], None],
         now: Callable[[], float],
+        foreign: ForeignCode | None = None,
     ) -> None:
+        self.foreign = foreign or ForeignCode()
         self.verifiers = verifiers
         self._models = dict(models)
         self._workers = workers
@@ -96,15 +102,11 @@ class Executor:
         if getattr(action, "request", None) is not None:
             self._asking[action.id] = (started_s, partial)
         # In a callback, because a task that is cancelled before its first step never runs its body.
-        task.add_done_callback(lambda task: self._ended(action.id, partial, started_s, task))
+        task.add_done_callback(lambda task: self._ended(action, partial, started_s, task))
 
     def is_silent(self, id: str) -> bool:
         """Whether it asks a model and has had no token yet."""
         return id in self._asking and self._asking[id][1].tokens == 0
-
-    def waiting(self) -> list[str]:
-        """Those that ask a model and have cost nothing so far: no server works for them."""
-        return [id for id, (_, partial) in self._asking.items() if partial.usage() == NO_USAGE]
 
     def silent(self, for_s: float) -> list[str]:
         """Those that ask a model and have had no token for so long."""
@@ -130,7 +132,8 @@ class Executor:
         if self._own_workers and self._workers is not None:
             await self._workers.aclose()
 
-    def _ended(self, id: str, partial: Partial, started_s: float, task: asyncio.Task[End]) -> None:
+    def _ended(self, action: Work, partial: Partial, started_s: float, task: asyncio.Task[End]) -> None:
+        id = action.id
         del self._tasks[id]
         self._asking.pop(id, None)
         event: End
@@ -142,7 +145,7 @@ class Executor:
             event = Failed(id, 0.0, ErrorInfo.of(error), spent, Timing(time.monotonic() - started_s))
         else:
             event = task.result()
-        self._tell(msgspec.structs.replace(event, at_s=self._now()))
+        self._tell(as_recorded(msgspec.structs.replace(event, at_s=self._now()), _most(action)))
 
     async def _outcome(self, action: Work, partial: Partial) -> End:
         started_s = time.monotonic()
@@ -152,7 +155,8 @@ class Executor:
                 return Finished(action.id, 0.0, completion)
             case Verify(request=Request() as request):
                 completion = await self._complete(action.id, request, partial)
-                score = _contained(self.verifiers[action.verifier].read, completion)
+                read = self.verifiers[action.verifier].read
+                score = checked(contained(self.foreign, action.id, read, completion), action.verifier)
                 return Scored(action.id, 0.0, score, completion.usage, completion.timing)
             case Verify():
                 score = await self._compute(action)
@@ -171,18 +175,21 @@ class Executor:
 
         def progressed(text: str, tokens: int, mean_logprob: float | None) -> None:
             offset = len(partial.text) - len(text)
-            self._tell(Progressed(id, self._now(), text, offset, partial.tokens, mean_logprob))
+            self._tell(as_recorded(Progressed(id, self._now(), text, offset, partial.tokens, mean_logprob)))
 
         # Our name for a model chooses the client; which model it asks its server for is the client's affair.
         plain = msgspec.structs.replace(request, model=None)
-        return await model.complete(plain, partial, progressed if request.progress else None, race=race)
+        completion = await model.complete(plain, partial, progressed if request.progress else None, race=race)
+        if not isinstance(completion, Completion):
+            raise BadResponse(f"the model gave {shown(completion)} where a Completion was expected")
+        return completion
 
     async def _compute(self, action: Verify) -> Score:
         verifier = self.verifiers[action.verifier]
         if not verifier.in_worker:
-            return _contained(verifier.score, action.problem, action.candidate)
-        arguments = (address_of(type(verifier)), *msgspec.to_builtins((action.problem, action.candidate)))
-        value = await self._worker_call("tts.clusters.executor:score_in_worker", arguments, VERIFY_LIMIT_S)
+            score = contained(self.foreign, action.id, verifier.score, action.problem, action.candidate)
+            return checked(score, action.verifier)
+        value = await self._worker_call(SCORE, scored_in_worker(action, verifier), VERIFY_LIMIT_S)
         return msgspec.convert(value, Score)
 
     async def _worker_call(self, function: str, arguments: Sequence[Any], timeout_s: float) -> Any:
@@ -191,13 +198,24 @@ class Executor:
         return await self._workers.call(function, arguments, timeout_s=timeout_s)
 
 
-def _contained(score: Callable[..., Score], *args: Any) -> Score:
-    """Call a verifier; one that wants to end the program, or to cancel it, ends this verification only."""
+def contained(foreign: ForeignCode, id: str, score: Callable[..., Score], *args: Any) -> Score:
+    """Call a verifier in this process; whatever it does, it ends this verification only.
+
+    Raises: an exception of its own; CallFailed where it would have ended the program; CallTimedOut where a watchdog
+        ended it; CancelledError where it was computing when the run was told to stop.
+    """
     try:
-        return score(*args)
-    except (Exception, KeyboardInterrupt):
+        return foreign.run(id, score, *args)
+    except Exception:
         raise
+    except StepTimedOut:
+        message = f"the verifier computed for {STEP_LIMIT_S:g} s of CPU time in this process, and was ended"
+        raise CallTimedOut(message, timeout_s=STEP_LIMIT_S, clock="cpu") from None
+    except StepStopped:
+        foreign.stopped = True
+        raise asyncio.CancelledError from None
     except BaseException as error:
+        foreign.own(error)
         raise CallFailed(f"the verifier raised {type(error).__name__}: {error}") from error
 
 
@@ -210,8 +228,19 @@ def _usage_in(error: BaseException) -> Usage | None:
         return None
 
 
-def score_in_worker(address: str, problem: Any, candidate: Any) -> Any:
+def _most(action: Work) -> Usage:
+    """The most that a request may have generated: what it is charged with where nobody can read what it has."""
+    request = getattr(action, "request", None)
+    return Usage() if request is None else Usage(completion_tokens=request.sampling.token_limit, approximate=True)
+
+
+def scored_in_worker(action: Verify, verifier: Verifier) -> tuple[Any, ...]:
+    """The arguments of `score_in_worker`."""
+    return address_of(type(verifier)), action.verifier, *msgspec.to_builtins((action.problem, action.candidate))
+
+
+def score_in_worker(address: str, name: str, problem: Any, candidate: Any) -> Any:
     """Runs in a worker process: the verifier is made anew there and scores."""
     verifier: Verifier = by_address(address)()
     score = verifier.score(msgspec.convert(problem, Problem), msgspec.convert(candidate, Candidate))
-    return msgspec.to_builtins(score)
+    return msgspec.to_builtins(checked(score, name))

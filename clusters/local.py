@@ -30,7 +30,7 @@ class LocalCluster(Cluster):
     ) -> None:
         super().__init__()
         verifiers = {} if verifiers is None else verifiers  # a client's grows
-        self._executor = Executor(models, verifiers, workers, self._tell, self._now)
+        self._executor = Executor(models, verifiers, workers, self._tell, self._now, self.foreign)
 
     def _carry_out(self, actions: Sequence[Action]) -> None:
         for action in actions:
@@ -38,12 +38,6 @@ class LocalCluster(Cluster):
                 self._executor.cancel(action.id)
             else:
                 self._executor.start(action)
-
-    def _withdraw(self) -> set[str]:
-        waiting = {id for id in self._executor.waiting() if not self._told_to_stop(id)}
-        for id in waiting:
-            self._executor.cancel(id)
-        return waiting
 
     async def _halt(self) -> None:
         await self._executor.aclose()

@@ -16,6 +16,7 @@ async def look(spec: ClusterSpec, target: Target) -> list[Finding]:
     for each endpoint and node."""
     try:
         async with open_ray(spec, target) as site:
+            await site.open_verifiers()
             nodes = connect.nodes()
             found = [Finding("cluster", True, f"{len(nodes)} nodes, {connect.resources()}", needed=True)]
             for node in nodes:

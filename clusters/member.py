@@ -14,6 +14,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util.placement_group import remove_placement_group
 
 from tts.actions import Action
+from tts.clusters import connect
 from tts.clusters.actors import Drained, Opened, Post, Stopping
 from tts.clusters.outbox import MOST_BYTES, Inbox, Told, batches
 from tts.errors import ActorDied, ActorFailed, ClusterTooSmall, TTSError
@@ -22,6 +23,7 @@ from tts.wire import Cancellation
 Role = Literal["generator", "verifier"]
 ROLES: tuple[Role, ...] = ("generator", "verifier")
 DRAIN_WAIT_S = 1.0  # how long an actor with nothing to tell keeps a drain waiting
+IDLE_WAIT_S = 30.0  # one with nothing in hand: a thousand of them would cost the driver half a core otherwise
 RESEND_S = 2.0  # a batch that is not taken by then is sent again
 
 
@@ -30,6 +32,7 @@ class Member:
 
     Args:
         role: what it does.
+        run: a part of its name in Ray that no other run has, for a Ray namespace may be shared by several.
         post: what it is told when it starts.
         actor: the class; options: Ray's, for its resources and place.
         heartbeat_s: silence beyond it is death.
@@ -40,7 +43,9 @@ class Member:
         finished: how many of its actions have ended.
     """
 
-    def __init__(self, role: Role, post: Post, actor: type, options: Mapping[str, Any], heartbeat_s: float) -> None:
+    def __init__(
+        self, role: Role, run: str, post: Post, actor: type, options: Mapping[str, Any], heartbeat_s: float
+    ) -> None:
         self.role = role
         self.name = f"{post.name}.{post.epoch}"
         self.opened = Opened()
@@ -52,9 +57,11 @@ class Member:
         self._inbox = Inbox()
         self._sent = 0
         self._untaken: dict[int, tuple[float, bytes]] = {}  # batch number -> when it was last sent, and what it holds
+        self._roused = asyncio.Event()  # it has been given something, or is to go
         strategy = options.get("scheduling_strategy")
         self._group = getattr(strategy, "placement_group", None)  # removed with the actor
-        self._handle: Any = ray.remote(actor).options(name=self.name, **options).remote(msgspec.msgpack.encode(post))
+        named: Any = ray.remote(actor).options(name=f"{self.name}.{run}", **options)
+        self._handle: Any = named.remote(msgspec.msgpack.encode(post))
         handle: Any = self._handle
         self._submit = handle.submit.options(num_returns=0)
         self._cancel = handle.cancel.options(num_returns=0)
@@ -114,7 +121,13 @@ class Member:
             self._sent += 1
             self._untaken[self._sent] = (time.monotonic(), batch)
             self._send(self._sent, batch)
+        self._roused.set()
         return failed
+
+    def retire(self) -> None:
+        """It is to get nothing more, and goes when it has nothing in hand."""
+        self.retired.set()
+        self._roused.set()
 
     def cancel(self, ids: Sequence[str]) -> None:
         """Stop these; of what has been sent by now, also what arrives later."""
@@ -124,13 +137,23 @@ class Member:
         with contextlib.suppress(RayError):  # a full object store, of a batch above its limit: it is sent again
             self._submit.remote(number, batch)
 
-    async def listen(self, hear: Callable[[Member, list[Told]], None]) -> None:
-        """Take in what it tells. Raises: ActorDied; nothing else ends this."""
+    async def listen(self, hear: Callable[[Member, list[Told]], None], is_idle: Callable[[], bool]) -> None:
+        """Take in what it tells. Raises: ActorDied; nothing else ends this.
+
+        Args:
+            hear: called with every batch of news, and without news when it is to go.
+            is_idle: whether it has nothing in hand, and so nothing to tell until it is given something.
+        """
         while True:
+            self._roused.clear()
+            idle = is_idle() and not self._untaken
             drain = asyncio.ensure_future(
-                self._drain.remote(self._inbox.place, MOST_BYTES, DRAIN_WAIT_S),
+                self._drain.remote(self._inbox.place, MOST_BYTES, IDLE_WAIT_S if idle else DRAIN_WAIT_S)
             )
             drain.add_done_callback(lambda drain: drain.cancelled() or drain.exception())  # read below, or nobody's
+            if idle:
+                await self._until_roused(drain)
+                hear(self, [])
             # Not wait_for: a reply that came while this process itself was held up must count.
             await asyncio.wait((drain,), timeout=DRAIN_WAIT_S + self._heartbeat_s)
             if not drain.done():
@@ -145,12 +168,20 @@ class Member:
             self._confirm(drained.taken)
             hear(self, self._inbox.take(drained.place, drained.data))
 
+    async def _until_roused(self, drain: asyncio.Future[bytes]) -> None:
+        """Until there is a reply, or has to be one soon."""
+        roused = asyncio.ensure_future(self._roused.wait())
+        try:
+            await asyncio.wait((drain, roused), timeout=IDLE_WAIT_S, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            roused.cancel()
+
     def kill(self) -> None:
         """End it, whatever it is doing."""
         if not ray.is_initialized():
             return  # its Ray is gone, and so is it
         ray.kill(self._handle, no_restart=True)
-        if self._group is not None:
+        if self._group is not None and connect.lost() is None:  # which waits for a head that has died
             remove_placement_group(self._group)
             self._group = None
 

@@ -6,6 +6,7 @@ far more to do than the one with the least.
 
 from __future__ import annotations
 
+import heapq
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator
 
@@ -18,11 +19,13 @@ class Seat:
     """One actor, as the placement sees it.
 
     Attributes:
+        number: in the order in which they came, which decides between two that have as much to do.
         open: whether it may be given more.
         work: id -> the tokens it may generate, of everything it has in hand.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, number: int) -> None:
+        self.number = number
         self.open = True
         self.work: dict[str, int] = {}
         self.outstanding_tokens = 0
@@ -35,14 +38,25 @@ class Placement:
         self.seats: dict[Hashable, Seat] = {}
         self._where: dict[str, Hashable] = {}
         self._homes: OrderedDict[str, Hashable] = OrderedDict()  # problem -> actor
+        self._added = 0
+        # What each had to do, after every change; only the last word on a seat counts. So the seat with the least to do
+        # is found without looking at a thousand others.
+        self._loads: list[tuple[int, int, int, Hashable]] = []
 
     def add(self, key: Hashable) -> None:
-        self.seats[key] = Seat()
+        self._added += 1
+        self.seats[key] = Seat(self._added)
+        self._note(key)
 
     def close(self, key: Hashable) -> None:
         """It gets nothing more; what it has in hand may end."""
         if key in self.seats:
             self.seats[key].open = False
+
+    def reopen(self, key: Hashable) -> None:
+        """It may be given more again."""
+        self.seats[key].open = True
+        self._note(key)
 
     def remove(self, key: Hashable) -> list[str]:
         """It is gone: the ids of what it had in hand."""
@@ -55,23 +69,29 @@ class Placement:
 
     def place(self, id: str, problem: str, tokens: int, *, avoid: Hashable | None = None) -> Hashable | None:
         """Choose an actor and put the action into its hands; None if there is none that may be given more."""
-        open_ = {key: seat for key, seat in self.seats.items() if seat.open and key != avoid}
-        if not open_:
+        least = self._least(avoid)
+        if least is None:
             return None
-        least = min(open_, key=lambda key: (open_[key].outstanding_tokens, len(open_[key].work)))
         home = self._homes.get(problem) if tokens else None  # what only computes has no prompt in any cache
-        if home not in open_ or has_far_more(open_[home].outstanding_tokens, open_[least].outstanding_tokens):
+        seat = self.seats.get(home)
+        least_tokens = self.seats[least].outstanding_tokens
+        if seat is None or not seat.open or home == avoid or has_far_more(seat.outstanding_tokens, least_tokens):
             home = least
         if avoid is None and tokens:
             self._homes[problem] = home
             self._homes.move_to_end(problem)
             if len(self._homes) > REMEMBERED:
                 self._homes.popitem(last=False)
-        seat = open_[home]
+        self.give(id, home, tokens)
+        return home
+
+    def give(self, id: str, key: Hashable, tokens: int) -> None:
+        """Put an action into this actor's hands, open or not."""
+        seat = self.seats[key]
         seat.work[id] = tokens
         seat.outstanding_tokens += tokens
-        self._where[id] = home
-        return home
+        self._where[id] = key
+        self._note(key)
 
     def where(self, id: str) -> Hashable | None:
         return self._where.get(id)
@@ -83,6 +103,7 @@ class Placement:
             return False
         seat = self.seats[key]
         seat.outstanding_tokens -= seat.work.pop(id)
+        self._note(key)
         return True
 
     def in_hand(self, key: Hashable) -> int:
@@ -100,3 +121,31 @@ class Placement:
     def __iter__(self) -> Iterator[str]:
         """Ids of everything in anybody's hands."""
         return iter(list(self._where))
+
+    def _note(self, key: Hashable) -> None:
+        heapq.heappush(self._loads, self._load(key))
+        if len(self._loads) > 4 * len(self.seats) + 64:
+            self._loads = [self._load(key) for key, seat in self.seats.items() if seat.open]
+            heapq.heapify(self._loads)
+
+    def _load(self, key: Hashable) -> tuple[int, int, int, Hashable]:
+        seat = self.seats[key]
+        return seat.outstanding_tokens, len(seat.work), seat.number, key
+
+    def _least(self, avoid: Hashable | None) -> Hashable | None:
+        """Who may be given more and has the least to do; None if nobody may."""
+        aside = None
+        least = None
+        while self._loads:
+            load = self._loads[0]
+            key = load[3]
+            if key not in self.seats or not self.seats[key].open or load != self._load(key):
+                heapq.heappop(self._loads)
+            elif key == avoid:
+                aside = heapq.heappop(self._loads)
+            else:
+                least = key
+                break
+        if aside is not None:
+            heapq.heappush(self._loads, aside)
+        return least

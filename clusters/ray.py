@@ -6,6 +6,7 @@ crosses Ray are batches: of actions to an actor (one call per step), of events b
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -121,7 +122,7 @@ class RayCluster(Cluster):
         forgotten = unheld & self._unheld - {id.removesuffix(COPY) for id in self._crew.held()}
         self._unheld = unheld - forgotten
         if forgotten:
-            _log.warning("nobody has %s in hand: asked for again", ", ".join(sorted(forgotten)[:5]))
+            _log.warning("no actor reports %s as running: resubmitted", ", ".join(sorted(forgotten)[:5]))
             self._orphaned(dict.fromkeys(forgotten))
 
     def _settle_hedges(self) -> None:
@@ -165,7 +166,9 @@ class RaySite(Site):
         judge = next((said.verifier for said in opened if said.verifier), None)
         self.name = generators[0].model
         self.verifier = judge if judge != self.name else judge + SAME_NAME
-        self.concurrency = min(concurrency, sum(said.concurrency for said in generators))
+        # Of those that are still waited for, as much as of those that are there.
+        open_ = sum(said.concurrency for said in generators) * max(1, crew.generators()) // len(generators)
+        self.concurrency = min(concurrency, open_)
         unreachable = {error.message: error for said in opened for error in said.unreachable}
         self.unreachable = [cast(EndpointError, error.rebuild()) for error in unreachable.values()]
         self.embedded = embedded
@@ -184,6 +187,10 @@ class RaySite(Site):
         """A line on each actor."""
         return self._crew.status()
 
+    async def open_verifiers(self) -> None:
+        """Have the verifiers there, whether or not a run verifies. Raises as `open_ray`."""
+        await self._crew.open_verifiers()
+
     async def probe(self) -> list[tuple[str, str, Capabilities]]:
         """For every endpoint and node: the actor that looked, the endpoint, and what it can do as seen from there."""
         return await self._crew.probe()
@@ -199,7 +206,11 @@ async def open_ray(spec: ClusterSpec, target: Target) -> AsyncIterator[RaySite]:
     embedded = not target["base_url"] and (spec.engine is None or spec.engine.kind == "embedded")
     crew = Crew(spec, target)
     try:
-        opened = await crew.start()
+        try:
+            opened = await crew.start()
+        except asyncio.CancelledError:
+            _log.warning("interrupted while the Ray cluster was starting: what had been started is being ended")
+            raise
         yield RaySite(crew, opened, target["concurrency"], embedded, probes=spec.cancellation == "probe")
     finally:
         await crew.aclose()

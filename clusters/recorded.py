@@ -23,6 +23,7 @@ from tts.actions import Action, Cancel, End, Failed, Finished, Generate, Refused
 from tts.clusters.simulated import SimulatedCluster, World
 from tts.conductor import has_slots, needs_grant
 from tts.errors import BadPool, CapabilityMissing, InvalidParameter, PoolLacks, ServerFailed, TTSError
+from tts.kernel import ForeignCode, StepStopped
 from tts.pool import LOGPROBS, NO_ANSWER, UNKNOWN, Group, Pool, Unanswered, VerificationCost
 from tts.protocols import Verifier
 from tts.run import WITHDRAWN
@@ -42,6 +43,8 @@ from tts.types import (
     Value,
 )
 from tts.verifiers.self_certainty import SelfCertainty
+from tts.watchdog import watched
+from tts.workers import Workers
 
 TEXT = "(its text was not recorded)"  # never empty: a continuation of nothing would be a new sample
 MOST_GROUPS = 2048  # whose samples are kept as completions, about 0.5 KB each
@@ -242,6 +245,7 @@ class RecordedCluster(SimulatedCluster):
         problems: as the strategies see them, by id.
         seed: of the permutations.
         judged: verifiers that the strategy asks: it draws only samples that these were asked about.
+        workers: as for `SimulatedCluster`.
 
     `run` raises PoolLacks as soon as something is asked for that was not recorded.
     """
@@ -253,8 +257,9 @@ class RecordedCluster(SimulatedCluster):
         verifiers: Mapping[str, Verifier],
         seed: int,
         judged: Sequence[str] = (),
+        workers: Workers | None = None,
     ) -> None:
-        super().__init__(_Nobody(), verifiers, cancel_s=recordings.fleet.cancel_s)
+        super().__init__(_Nobody(), verifiers, workers=workers, cancel_s=recordings.fleet.cancel_s)
         self._recordings = recordings
         self._prompts = {id: problem.messages for id, problem in problems.items()}
         self._seed = seed
@@ -271,8 +276,24 @@ class RecordedCluster(SimulatedCluster):
         Args:
             closed: hears of every search that has ended: when it was opened, and when it ended.
 
-        Returns: the virtual seconds it took.
+        Returns: the virtual seconds it took. Raises: as `run`.
         """
+        try:
+            with watched(self._foreign):
+                return self._drive_each(searches, window, closed)
+        except StepStopped:
+            raise KeyboardInterrupt from None
+        finally:
+            self._end_workers()
+
+    @property
+    def foreign(self) -> ForeignCode:
+        """What the searches of `run_each` run their strategies in."""
+        return self._foreign
+
+    def _drive_each(
+        self, searches: Iterator[Search], window: int, closed: Callable[[Search, float, float], None]
+    ) -> float:
         open_: dict[str, tuple[Search, float]] = {}
         waiting: dict[str, Work] = {}
         live: set[str] = set()
@@ -294,6 +315,8 @@ class RecordedCluster(SimulatedCluster):
                 if search is not None:
                     open_[search.id] = search, self._now
                     self._sort(search, search.start(self._now), waiting)
+                    if search.broken_off:
+                        raise StepStopped
                 continue
             if not open_:
                 return self._now
@@ -301,6 +324,8 @@ class RecordedCluster(SimulatedCluster):
             live.discard(event.id)
             search, opened_s = open_[event.id.rpartition("/")[0]]
             self._sort(search, search.tell(event), waiting)
+            if search.broken_off:
+                raise StepStopped
             if search.closed:
                 del open_[search.id]
                 closed(search, opened_s, self._now)

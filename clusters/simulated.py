@@ -11,7 +11,6 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
 from typing import Any, Protocol
 
 import msgspec
@@ -34,12 +33,19 @@ from tts.actions import (
     Woke,
     Work,
 )
+from tts.clusters.executor import SCORE, VERIFY_LIMIT_S, contained, scored_in_worker
 from tts.conductor import Conductor, OnResult, Step, ignore
 from tts.errors import TTSError
-from tts.protocols import Verifier
+from tts.kernel import ForeignCode, StepStopped
+from tts.loading import by_address
+from tts.protocols import Verifier, checked
 from tts.runfolder import Journal, NoJournal
-from tts.types import Completion, ErrorInfo, LogprobSummary, Timing, Usage
+from tts.types import Completion, ErrorInfo, LogprobSummary, Score, Timing, Usage
+from tts.watchdog import watched
+from tts.workers import Workers
 
+WAITING_S = 10.0  # of wall-clock time that a call may wait in a simulation, beyond its CPU time
+_BOUNDED = frozenset({"tts.symbolic:classes"})
 PROGRESS_TOKENS = 16  # tokens per Progressed event
 
 
@@ -106,15 +112,26 @@ class SimulatedCluster:
 
     Args:
         world: answers requests.
-        verifiers: by name; those that compute are called in process and take no virtual time.
+        verifiers: by name; those that compute take no virtual time.
+        workers: for functions that may be slow or hang; made when first needed if not given.
         cancel_s: how long a cancellation takes to reach the engine, which decodes on until then.
 
     Attributes:
         late_tokens: search id -> tokens that were decoded between a cancellation and its arrival.
     """
 
-    def __init__(self, world: World, verifiers: Mapping[str, Verifier] | None = None, *, cancel_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        world: World,
+        verifiers: Mapping[str, Verifier] | None = None,
+        *,
+        workers: Workers | None = None,
+        cancel_s: float = 0.0,
+    ) -> None:
         self.late_tokens: Counter[str] = Counter()
+        self._workers = workers
+        self._own_workers = workers is None
+        self._foreign = ForeignCode()
         self._world = world
         self._verifiers = verifiers or {}
         self._cancel_s = cancel_s
@@ -131,13 +148,24 @@ class SimulatedCluster:
     ) -> float:
         """Drive the conductor to its end; returns the virtual seconds it took.
 
-        Raises: the fatal error that stopped it, once what was in flight has been cancelled and booked as lost.
+        Raises: the fatal error that stopped it, once what was in flight has been cancelled and booked as lost;
+            KeyboardInterrupt where foreign code was computing when somebody asked for an end.
         """
-        journal = journal or NoJournal()
+        try:
+            with watched(conductor.foreign, self._foreign):
+                return self._drive(conductor, journal or NoJournal(), on_result)
+        except StepStopped:
+            raise KeyboardInterrupt from None
+        finally:
+            self._end_workers()
+
+    def _drive(self, conductor: Conductor, journal: Journal | NoJournal, on_result: OnResult) -> float:
         step = conductor.start()
         self._now = conductor.now
         while True:
             self._do(step, journal, on_result)
+            if conductor.foreign.stopped:
+                raise StepStopped
             if conductor.done:
                 return self._now
             event = self._next()
@@ -223,20 +251,40 @@ class SimulatedCluster:
                 return seconds, Failed(action.id, 0.0, ErrorInfo.of(outcome))
             completion = outcome
         try:
-            score = verifier.read(completion) if action.request else verifier.score(action.problem, action.candidate)
+            score = self._score(action, verifier, completion)
         except Exception as error:  # somebody else's verifier: its action failed, the run goes on
             return seconds, Failed(action.id, 0.0, ErrorInfo.of(error), completion.usage, completion.timing)
         return seconds, Scored(action.id, 0.0, score, completion.usage, completion.timing)
 
-    @staticmethod
-    def _call(action: Call) -> tuple[float, End]:
-        module, _, name = action.function.partition(":")
-        function: Any = getattr(import_module(module), name)
+    def _score(self, action: Verify, verifier: Verifier, completion: Completion) -> Score:
+        if action.request is not None:
+            return checked(contained(self._foreign, action.id, verifier.read, completion), action.verifier)
+        if not verifier.in_worker:
+            score = contained(self._foreign, action.id, verifier.score, action.problem, action.candidate)
+            return checked(score, action.verifier)
+        value = self._worker_call(SCORE, scored_in_worker(action, verifier), VERIFY_LIMIT_S)
+        return msgspec.convert(value, Score)
+
+    def _call(self, action: Call) -> tuple[float, End]:
+        """In a worker, with its limit, as live; only what bounds itself and is known to is computed here."""
         try:
-            value = function(*_as_sent(action.args))
+            if action.function in _BOUNDED:
+                value = by_address(action.function)(*_as_sent(action.args))
+            else:
+                value = self._worker_call(action.function, action.args, action.timeout_s)
             return 0.0, Returned(action.id, 0.0, _as_sent(value))
         except Exception as error:
-            return 0.0, Failed(action.id, 0.0, ErrorInfo("CallFailed", f"{action.function}: {error}"))
+            return 0.0, Failed(action.id, 0.0, ErrorInfo.of(error))
+
+    def _worker_call(self, function: str, args: Sequence[Any], timeout_s: float) -> Any:
+        if self._workers is None:
+            self._workers = Workers()
+        return self._workers.call_sync(function, args, timeout_s=timeout_s, wall_s=timeout_s + WAITING_S)
+
+    def _end_workers(self) -> None:
+        if self._own_workers and self._workers is not None:
+            self._workers.close()
+            self._workers = None
 
     def _cancel(self, id: str) -> None:
         """End it when the cancellation arrives, with the part of its tokens that have been generated by then."""

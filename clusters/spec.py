@@ -141,7 +141,8 @@ class ClusterSpec(_Model):
             of the two had cost is booked as lost. None: never.
         cancellation: what is done where a stream is cancelled. `close` closes it; `abort` also calls the engine's abort
             API (SGLang's); `best_effort` charges such a request in full, because nobody can say where it stopped;
-            `probe` finds out from the actors first, with a request per endpoint that is charged to the run.
+            `auto` does what is known of the engine (`tts.wire.Cancellation`); `probe` finds out from the actors first,
+            with a request per endpoint that is charged to the run.
     """
 
     cluster: Literal["local", "ray"] = "ray"
@@ -154,7 +155,7 @@ class ClusterSpec(_Model):
     start_timeout_s: float = Field(default=120.0, gt=0)
     most_failures: int = Field(default=3, ge=1)
     hedge_after_s: float | None = Field(default=None, gt=0)
-    cancellation: Literal["close", "abort", "best_effort", "probe"] = "close"
+    cancellation: Literal["auto", "close", "abort", "best_effort", "probe"] = "auto"
 
     @model_validator(mode="after")
     def _what_only_ray_does(self) -> Self:
@@ -213,7 +214,7 @@ class ClusterSpec(_Model):
         known = resolved({**target, "base_url": given or self.endpoints})
         if self.engine is not None:
             known = {**known, "base_url": [], "model": target.get("model") or self.engine.model}
-        if self.cancellation != "close" and self.cancellation != "probe":  # noqa: PLR1714  # which mypy understands
+        if self.cancellation != "auto" and self.cancellation != "probe":  # noqa: PLR1714  # which mypy understands
             known = {**known, "cancellation": self.cancellation}
         return known
 

@@ -15,7 +15,7 @@ from tts.clusters.simulated import SimulatedCluster
 from tts.clusters.spec import ClusterSpec
 from tts.conductor import Conductor, Planned
 from tts.costs import CostModel
-from tts.errors import ContextTooLong
+from tts.errors import StreamBroken
 from tts.journal import History, Record
 from tts.outcome import Result
 from tts.registry import allocator_of, parse_allocators, parse_specs, strategy, verifiers_of
@@ -43,15 +43,15 @@ class ScriptedWorld:
     def __init__(self, script: Script) -> None:
         self._script = script
 
-    def complete(self, request: Request) -> tuple[float, Completion | ContextTooLong]:
+    def complete(self, request: Request) -> tuple[float, Completion | StreamBroken]:
         body: dict[str, Any] = {
             "messages": [{"role": m.role, "content": m.content} for m in request.messages],
             "seed": request.seed,
             "prefill": request.continue_from,
         }
         reply = self._script(body)
-        if reply.misbehave is Misbehaviour.CONTEXT_TOO_LONG:
-            return 0.01, ContextTooLong("too long")
+        if reply.misbehave is Misbehaviour.TORN:
+            return 0.01, StreamBroken("torn")
         tokens = reply.tokens[: request.sampling.max_tokens]
         logprobs = None
         if reply.logprobs is not None:
@@ -100,6 +100,9 @@ class Carrier:
     def idle(self, seconds: float) -> None:
         """Let the site mind its actors for a while."""
         self._runner.run(asyncio.sleep(seconds))
+
+    def open_verifiers(self) -> None:
+        self._runner.run(self.site.open_verifiers())
 
     def run(
         self,

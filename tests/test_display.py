@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 from test_report import outcome
 
-from tts.display import table_of
+from tts.display import console, plain_table, say, table_of
 from tts.report import Row, summarise
 
 
@@ -60,3 +60,43 @@ def test_counts_of_samples_are_columns_where_there_are_any() -> None:
     assert not any(name in heading for name in ("cut", "no answer", "refused", "failed", "not graded", "errors"))
     heading = shown(rows(cut=1, cut_at=9, unanswered=2, refused=1, failed=1), 200)[0]
     assert all(name in heading for name in ("cut", "no answer", "refused", "failed"))
+
+
+def names_of(lines: list[str]) -> set[str]:
+    return set(" ".join(lines).replace(",", " ").replace(":", " ").split())
+
+
+def test_names_stay_on_one_line_where_columns_can_go_and_are_never_broken_inside_a_word() -> None:
+    found = rows()
+    (line,) = [line for line in shown(found, 80) if line.startswith("sequential_revision")]
+    assert line.split()[0] == "sequential_revision:chains=1,rounds=4" and "50.0 %" in line
+    assert {"sequential_revision", "chains=1", "rounds=4"} <= names_of(shown(found, 50))
+
+
+def test_a_table_of_texts_names_the_columns_it_has_no_room_for() -> None:
+    heads, row = ["model", "problems", "answered", "scores"], ["a/model[v2]", "1,000", "39.2%", "judge, prm"]
+    for width in (80, 30, 12):
+        text = io.StringIO()
+        Console(file=text, width=width, markup=False).print(plain_table(heads, [row], width, "a title [x]"))
+        printed = text.getvalue()
+        assert all(name in " ".join(printed.split()) for name in heads)
+        assert "a/model[v2]" in printed and "[x]" in printed
+        assert ("1,000" in printed) == (width > 12)
+
+
+def test_sentences_are_wrapped_between_words_on_a_terminal_and_never_elsewhere() -> None:
+    sentence = "note: " + "half of the samples [/all] of a-strategy were cut " * 4
+    terminal, pipe = io.StringIO(), io.StringIO()
+    say(Console(file=terminal, width=40, force_terminal=True, markup=False, no_color=True), sentence, 2)
+    say(Console(file=pipe, width=40, markup=False), sentence, 2)
+    lines = terminal.getvalue().rstrip().splitlines()
+    assert len(lines) > 1 and all(len(line) <= 40 for line in lines) and all(line[:2] == "  " for line in lines[1:])
+    assert " ".join(terminal.getvalue().split()) == " ".join(sentence.split())
+    assert pipe.getvalue().rstrip() == sentence.rstrip()
+
+
+def test_a_pipe_gets_every_column_and_columns_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert "no room" not in "".join(shown(rows(cut=3, cut_at=512), console().width))
+    monkeypatch.setenv("COLUMNS", "72")
+    assert console().width == 72

@@ -170,7 +170,7 @@ def test_a_grading_process_that_is_killed_leaves_answers_without_a_verdict() -> 
     async def main() -> Verdict | None:
         async with GradingProcess(TaskSource("arithmetic?size=1")) as task:
             task._popen.kill()
-            assert task.begin("sum-0", "1") is None
+            task.begin("sum-0", "1")  # before or after this process hears of its end
             await task.settle()
             return task.begin("sum-0", "1")
 

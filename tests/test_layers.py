@@ -12,13 +12,13 @@ PURE = [
     for name in (
         "types", "errors", "actions", "answers", "blocks", "cues", "extract", "letters", "normalise", "typography",
         "budget", "kernel", "outcome", "protocols", "search", "run", "journal",
-        "conductor", "selectors", "votes", "sweeps", "sse", "wire", "partial", "bins", "revisions", "solveverify",
-        "address", "refusals", "attempt",
-        "latency", "chooser", "allocation", "intervals", "frontier", "sampling", "prefill", "randomness",
+        "conductor", "selectors", "votes", "sweeps", "sse", "lenient", "wire", "partial", "bins", "revisions",
+        "solveverify", "address", "refusals", "attempt",
+        "latency", "chooser", "allocation", "intervals", "frontier", "sampling", "prefill", "randomness", "naming",
     )
 ]  # fmt: skip
 PURE += sorted((ROOT / "tts" / "allocators").glob("*.py"))
-PURE += [ROOT / "clusters" / f"{name}.py" for name in ("outbox", "placement", "hedges")]
+PURE += [ROOT / "clusters" / f"{name}.py" for name in ("outbox", "placement", "hedges", "suspects")]
 IO = {
     "asyncio", "socket", "subprocess", "threading", "multiprocessing", "concurrent", "time", "os", "io", "pathlib",
     "shutil", "signal", "select", "ray", "httpx2", "httpx", "aiohttp", "uuid", "requests",

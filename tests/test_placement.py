@@ -19,6 +19,7 @@ steps = st.lists(
     st.one_of(
         st.tuples(st.just("add"), keys),
         st.tuples(st.just("close"), keys),
+        st.tuples(st.just("reopen"), keys),
         st.tuples(st.just("remove"), keys),
         st.tuples(st.just("place"), problems, tokens),
         st.tuples(st.just("place"), problems, tokens),
@@ -56,6 +57,11 @@ class Model:
     def close(self, key: str) -> None:
         self.placement.close(self.name(key))
         self.open.discard(self.name(key))
+
+    def reopen(self, key: str) -> None:
+        if self.name(key) in self.hands:
+            self.placement.reopen(self.name(key))
+            self.open.add(self.name(key))
 
     def remove(self, key: str) -> None:
         name = self.name(key)
@@ -167,6 +173,16 @@ def test_work_without_tokens_is_spread_by_its_number() -> None:
     placement = seated("a", "b", "c", "d")
     where = Counter(placement.place(f"p{i}/1", f"p{i}", 0) for i in range(40))
     assert set(where.values()) == {10}
+
+
+def test_an_action_given_to_a_closed_actor_is_in_its_hands_like_any_other() -> None:
+    placement = seated("a", "b")
+    placement.close("a")
+    placement.give("p0/0", "a", 100)
+    assert placement.where("p0/0") == "a" and placement.in_hand("a") == 1
+    placement.reopen("a")
+    assert placement.place("p1/0", "p1", 10) == "b", "the other has less to do"
+    assert placement.remove("a") == ["p0/0"]
 
 
 def test_nothing_goes_to_an_actor_that_is_closed_and_what_it_has_may_end() -> None:

@@ -57,7 +57,15 @@ def expected() -> dict[str, str | None]:
 
 
 def members(carrier: Carrier, role: str) -> list[Any]:
-    return [member for member in carrier.site._crew._members.values() if member.role == role]
+    """Those at all posts of this role, verifiers too where none have been needed yet."""
+    crew = carrier.site._crew
+    if role == "verifier":
+        carrier.open_verifiers()
+    limit_s = time.monotonic() + LIMIT_S
+    while any(post.role == role and post.since_s is not None for post in crew._posts):
+        carrier.idle(0.05)
+        assert time.monotonic() < limit_s, crew.status()
+    return [member for member in crew._members.values() if member.role == role]
 
 
 def assert_finished_once_each(records: list[Any], number: int) -> None:
@@ -574,6 +582,44 @@ print(ray.is_initialized())
     assert done.stdout.split() == ["4", "6", "False"]
 
 
+@pytest.mark.parametrize("process", ["raylet", "gcs_server"])
+def test_a_ray_that_dies_under_a_run_ends_that_run_in_words_and_neither_its_program_nor_the_next_run(
+    process: str,
+) -> None:
+    code = """
+import os, sys, threading, time, tts
+from tts.testing.engine import FakeEngine
+from tts.testing.replies import arithmetic
+
+caught = []
+def service(url):
+    try:
+        tts.solve("What is 2 + 2?", "majority_vote:n=4", base_url=url, cluster="ray")
+    except Exception as error:
+        caught.append(error)
+
+with FakeEngine(arithmetic(error_rate=0)) as quick, FakeEngine(arithmetic(per_token_s=30)) as slow:
+    thread = threading.Thread(target=service, args=(slow.base_url,))
+    thread.start()
+    while not slow.stats().requests and thread.is_alive():
+        time.sleep(0.05)
+    import ray
+    (dies,) = ray._private.worker._global_node.all_processes[sys.argv[1]]
+    os.kill(dies.process.pid, 9)
+    thread.join()
+    (error,) = caught
+    print(type(error).__name__, error)
+    print(tts.solve("What is 2 + 2?", "majority_vote:n=4", base_url=quick.base_url, cluster="ray").answer)
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    command = [sys.executable, "-c", code, process]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    error, answer = [line for line in done.stdout.splitlines() if line.startswith(("ClusterUnreachable", "4"))]
+    assert "has died under the run" in error and "repeat the command" in error
+    assert answer == "4"
+
+
 def test_an_actor_hired_while_the_others_are_equipped_gets_the_verifiers_too(ray_cluster: Any) -> None:
     with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, engine.base_url, spec_of(ray_cluster)) as carrier:
         (victim,) = members(carrier, "verifier")
@@ -685,7 +731,7 @@ def test_the_progress_display_shows_every_actor(ray_cluster: Any) -> None:
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.getvalue())  # without its colours
     assert re.search(r"tts-generator-0\.\d+: working, [1-9]\d* in hand", text)
     assert re.search(r"tts-generator-1\.\d+: working", text)
-    assert re.search(r"tts-verifier-0\.\d+: working, 0 in hand", text)
+    assert "tts-verifier" not in text, "nothing is verified"
     assert re.search(r"[1-9]\d* in flight", text)
 
 

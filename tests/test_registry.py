@@ -13,12 +13,12 @@ from tts.clusters.local import LocalCluster
 from tts.conductor import Conductor, Planned
 from tts.costs import CostModel
 from tts.errors import InvalidParameter, UnknownName
+from tts.loading import by_address
+from tts.naming import address_of
 from tts.registry import (
     STRATEGIES,
     VERIFIERS,
     Parameter,
-    address_of,
-    by_address,
     check_spec,
     describe,
     parameters,
@@ -333,7 +333,7 @@ VERIFIER = """
         def request(self, problem, candidate): return None
         def read(self, completion): raise NotImplementedError
         def score(self, problem, candidate):
-            return Score(float(os.getpid()), f"{problem.prompt} {candidate.text}", "scale")
+            return Score(float(os.getpid()), self.name, "scale", text=f"{problem.prompt} {candidate.text}")
 
     class Here(Mine):
         in_worker = False
@@ -398,7 +398,8 @@ def test_a_strategy_and_its_verifier_may_both_be_in_files(checks, plugin):
     )
     (spec,) = parse_specs(f"{plugin}:verifier=my_checks.py:Here,n=3")
     assert spec == StrategySpec(plugin, {"verifier": "my_checks.py:Here", "n": 3})
-    assert [*verifiers_of([spec, StrategySpec(plugin)])] == ["my_checks.py:Here", "my_checks.py:Mine"]
+    default = f"{Path(plugin).parent}/my_checks.py:Mine"  # beside the plugin, wherever the user stands
+    assert [*verifiers_of([spec, StrategySpec(plugin)])] == ["my_checks.py:Here", default]
 
 
 @pytest.mark.parametrize(
@@ -465,7 +466,7 @@ def test_an_address_leads_back_to_what_it_is_of_also_from_another_process(checks
     things += [type(verifier(name)) for name in VERIFIERS]
     for thing in things:
         assert by_address(address_of(thing)) is thing
-    there = "import sys; from tts.registry import by_address; [print(by_address(a).__qualname__) for a in sys.argv[1:]]"
+    there = "import sys; from tts.loading import by_address; [print(by_address(a).__qualname__) for a in sys.argv[1:]]"
     done = subprocess.run(
         [sys.executable, "-c", there, *map(address_of, things)],
         cwd="/",  # a file's address does not depend on the folder that it was named in
@@ -502,7 +503,8 @@ def test_a_verifier_of_ones_own_that_may_hang_scores_in_a_worker_process(checks,
     assert result.error is None and result.selected.text == "It is five."
     assert len(scores) == 2
     assert os.getpid() not in {score.value for score in scores}
-    assert {score.verifier for score in scores} == {"2 + 3? It is five."}  # both values have arrived whole
+    assert {score.text for score in scores} == {"2 + 3? It is five."}  # both values have arrived whole
+    assert {score.verifier for score in scores} == {name}  # by which a strategy asks for them, whatever it calls itself
     # And one that says it needs none scores here.
     _, here = decided(StrategySpec("best_of_n", {"n": 2, "verifier": "my_checks.py:Here"}))
     assert [score.value for score in here] == [os.getpid()] * 2

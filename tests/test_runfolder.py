@@ -16,12 +16,14 @@ from typing import Any
 import pytest
 
 from tts.actions import Finished
-from tts.errors import JournalCorrupt, JournalLocked, RunError, RunMismatch, StorageFull
-from tts.journal import VERSION, Header, Opened, encode
-from tts.runfolder import JOURNAL, Journal, NoJournal, read_records, write_atomically
-from tts.types import Completion
+from tts.errors import InvalidParameter, JournalCorrupt, JournalLocked, RunError, RunMismatch, StorageFull
+from tts.journal import VERSION, Chain, Decided, Granted, Header, Opened, Shared, encode
+from tts.outcome import Bill
+from tts.runfolder import JOURNAL, Journal, NoJournal, read_history, read_records, write_atomically
+from tts.types import Completion, Cost, StrategySpec, Usage
 
 CONFIG = {"model": "m", "sampling": {"max_tokens": 64}}
+SAMPLE = Completion("Answer: 4", usage=Usage(3, 5))
 OPENED = [Opened(f"c/p{i}", float(i)) for i in range(3)]
 
 
@@ -68,7 +70,7 @@ def test_what_is_written_is_there_for_others_before_the_journal_is_closed(tmp_pa
 def test_a_torn_last_line_is_cut_off_wherever_it_was_torn(tmp_path: Path) -> None:
     path = started(tmp_path)
     whole = path.read_bytes()
-    last = len(encode(OPENED[-1]))
+    last = len(whole.splitlines(keepends=True)[-1])
     for missing in range(1, last + 1):
         path.write_bytes(whole[:-missing])
         with Journal(tmp_path, CONFIG) as journal:
@@ -151,17 +153,84 @@ def test_a_line_in_the_middle_that_cannot_be_read_is_refused_with_its_number(tmp
     lines = path.read_bytes().splitlines(keepends=True)
     lines[number - 1] = b"{" + lines[number - 1]
     path.write_bytes(b"".join(lines))
-    with pytest.raises(JournalCorrupt, match=f"journal line {number} cannot be read"):
+    with pytest.raises(JournalCorrupt, match=f"journal line {number} is not as it was written"):
         Journal(tmp_path, CONFIG)
     assert path.read_bytes() == b"".join(lines)
 
 
 def test_a_line_without_its_beginning_is_refused_too(tmp_path: Path) -> None:
     path = started(tmp_path)
-    lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(lines[0] + encode(Finished("c/p0/1", 1.0, Completion(""))) + b"".join(lines[1:]))
+    chain = Chain()
+    path.write_bytes(chain.written(Header(VERSION, "tts", CONFIG)) + chain.written(Finished("c/p0/1", 1.0, SAMPLE)))
     with pytest.raises(JournalCorrupt, match="journal line 2 speaks of 'c/p0', which no line before it has begun"):
         Journal(tmp_path, CONFIG)
+
+
+def test_a_journal_of_an_older_program_is_read_and_has_checksums_from_the_resumed_run_on(tmp_path: Path) -> None:
+    old = encode(Header(3, "tts 0.9", CONFIG)) + b"".join(encode(record) for record in OPENED)
+    (tmp_path / JOURNAL).write_bytes(old)
+    with Journal(tmp_path, CONFIG) as journal:
+        assert list(journal.history.opened) == ["c/p0", "c/p1", "c/p2"]
+        journal.write([Opened("c/p3", 3.0)])
+    whole = (tmp_path / JOURNAL).read_bytes()
+    assert whole.startswith(old)
+    assert [type(r) for r in read_records(tmp_path / JOURNAL)] == [Header, Opened, Opened, Opened, Header, Opened]
+    Journal(tmp_path, CONFIG).close()
+    assert (tmp_path / JOURNAL).read_bytes() == whole, "it is said once"
+    (tmp_path / JOURNAL).write_bytes(whole.replace(b"c/p1", b"c/p9"))
+    with pytest.raises(JournalCorrupt, match="journal line 5 is not as it was written"):
+        Journal(tmp_path, CONFIG)
+
+
+def test_a_journal_that_once_could_not_be_written_takes_nothing_more(tmp_path: Path, monkeypatch: Any) -> None:
+    with Journal(tmp_path, CONFIG) as journal:
+        journal.write(OPENED[:1])
+        real = journal._file
+
+        class Full:
+            def write(self, data: bytes) -> int:
+                real.write(bytes(data[:7]))
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(real, name)
+
+        monkeypatch.setattr(journal, "_file", Full())
+        with pytest.raises(StorageFull):
+            journal.write(OPENED[1:2])
+        monkeypatch.setattr(journal, "_file", real)
+        with pytest.raises(StorageFull):
+            journal.write(OPENED[2:])
+    assert list(read_records(tmp_path / JOURNAL))[1:] == OPENED[:1]
+
+
+def test_a_record_that_cannot_be_written_down_is_named_and_the_journal_stays_whole(tmp_path: Path) -> None:
+    with Journal(tmp_path, CONFIG) as journal:
+        with pytest.raises(InvalidParameter, match=r"a journal cannot hold this opened record: .*surrogates"):
+            journal.write([OPENED[0], Opened("c/\ud83d", 0.0)])
+        journal.write(OPENED)
+    assert list(read_records(tmp_path / JOURNAL))[1:] == OPENED
+
+
+def test_samples_of_a_problem_that_is_opened_again_are_read_again_from_the_file(tmp_path: Path) -> None:
+    def bought(problem: str) -> list[Any]:
+        id = f"a/{problem}/1"
+        return [
+            Opened(f"a/{problem}", 0.0),
+            Granted(id, "d", Cost(1, 8), f"key-{problem}/0"),
+            Finished(id, 1.0, SAMPLE),
+            Decided(f"a/{problem}", 1.0, problem, StrategySpec("single"), id, "4", Bill(), Cost(1, 5)),
+        ]
+
+    with Journal(tmp_path, CONFIG) as journal:
+        journal.write([*bought("p"), *bought("q"), *bought("r")])
+    history = read_history(tmp_path / JOURNAL)
+    assert set(history.samples) == {"r"}
+    assert history.samples_of("p") == {"key-p/0": ("a/p/1", Finished("a/p/1", 1.0, SAMPLE))}
+    assert history.samples_of("nobody") == {}
+    with Journal(tmp_path, CONFIG) as journal:
+        journal.write([Opened("b/p", 2.0), Shared("b/p/1", 2.0, "a/p/1")])
+    assert read_history(tmp_path / JOURNAL).events == {"b/p": [Finished("b/p/1", 2.0, SAMPLE)]}
 
 
 def test_a_file_that_does_not_begin_with_a_header_is_not_a_journal(tmp_path: Path) -> None:

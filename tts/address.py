@@ -16,7 +16,8 @@ LEAST_SECRET = 4  # characters: shorter ones are in every error message
 LEAST_SECRET_IN_QUERY = 8
 HIDDEN = "[hidden]"
 _CALLS = ("/chat/completions", "/completions")
-_VERSION = re.compile(r"v\d+\w*")
+_VERSION = re.compile(r"v\d+\w*", re.I)
+_NOT_IN_HOSTS = frozenset('\\^<>"`{}|')
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Address:
     @classmethod
     def of(cls, url: str) -> Address:
         """Read a base URL, or the full address of a call. Raises: InvalidParameter, without the URL's credentials."""
-        parts = _split(url.strip())
+        parts = _split(str(url).strip())
         host = parts.netloc.rpartition("@")[2]
         path = parts.path.rstrip("/")
         call = next((call for call in _CALLS if path.endswith(call)), "")
@@ -49,25 +50,23 @@ class Address:
             bases: tuple[str, ...] = (bare,)
         else:
             bases = (bare, f"{bare}/v1") if call else (f"{bare}/v1", bare)
-        user = None
-        if "@" in parts.netloc:
-            user = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
-        return cls(bases[0], bases, f"?{parts.query}" if parts.query else "", user)
+        return cls(bases[0], bases, f"?{parts.query}" if parts.query else "", user_of(parts))
 
     def headers(self, key: str) -> dict[str, str]:
         """What says who asks. Azure has a header of its own for keys, and leaves the usual one to its tokens."""
         azure = "/openai/deployments/" in self.name and not key.startswith("eyJ")
         headers = {"api-key": key} if azure else {"Authorization": f"Bearer {key}"}
         if self.user is not None:
-            headers["Authorization"] = f"Basic {_basic(self.user)}"
+            headers["Authorization"] = basic(self.user)
         return headers
 
-    def secrets(self, *keys: str) -> re.Pattern[str] | None:
-        """Finds in a text what must not be shown: these keys, the credentials, and long values of the query."""
-        found = {*keys} - {"EMPTY"}
-        if self.user is not None:
-            name, _, password = self.user.partition(":")
-            found |= {self.user, password or name, _basic(self.user)}
+    def secrets(self, key: str, *users: str | None) -> re.Pattern[str] | None:
+        """Finds in a text what must not be shown: the key, the credentials of the address and of these users, and long
+        values of the query."""
+        found = {key} - {"EMPTY"}
+        for user in filter(None, (self.user, *users)):
+            name, _, password = user.partition(":")
+            found |= {user, password or name, basic(user).partition(" ")[2]}
         for pair in self.query.removeprefix("?").split("&"):
             name, _, value = pair.partition("=")
             if name != "api-version" and len(value) >= LEAST_SECRET_IN_QUERY:
@@ -88,6 +87,8 @@ def host_of(url: str) -> str:
 
 def check_key(key: str, source: str) -> str:
     """The key, if a header can hold it. Raises: InvalidParameter, without the key."""
+    if not isinstance(key, str):
+        raise InvalidParameter(f"{source} must be text, but is of the type {type(key).__name__}", name="api_key")
     at = next((at for at, character in enumerate(key) if not "!" <= character <= "~"), None)
     if at is None:
         return key
@@ -102,7 +103,8 @@ def check_key(key: str, source: str) -> str:
 
 
 def hide(error: TTSError, secrets: re.Pattern[str] | None) -> None:
-    """Take secrets that a server has repeated out of an error."""
+    """Take secrets that a server has repeated out of an error; what it came from, which may hold them, is cut off."""
+    error.__cause__ = error.__context__ = None
     if secrets is None:
         return
     error.message = secrets.sub(HIDDEN, error.message)
@@ -125,8 +127,16 @@ def _any_of(secrets: Iterable[str]) -> re.Pattern[str] | None:
     return re.compile("|".join(words)) if words else None
 
 
-def _basic(user: str) -> str:
-    return base64.b64encode(user.encode()).decode()
+def user_of(parts: SplitResult) -> str | None:
+    """`name:password` of a URL."""
+    if "@" not in parts.netloc:
+        return None
+    return f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
+
+
+def basic(user: str) -> str:
+    """The header's value that says `name:password`."""
+    return f"Basic {base64.b64encode(user.encode('utf-8', 'replace')).decode()}"
 
 
 def _split(url: str) -> SplitResult:
@@ -137,6 +147,8 @@ def _split(url: str) -> SplitResult:
         fine = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
         (parts.hostname or "").encode("idna")
     except ValueError:  # a port out of range, half an IPv6 address, an empty label
+        fine = False
+    if fine and not _NOT_IN_HOSTS.isdisjoint(parts.netloc.rpartition("@")[2]):
         fine = False
     if fine and any(character < "!" for character in url):
         fine, why = False, ": it holds a blank or a control character"

@@ -54,20 +54,20 @@ def bins(
         return
     found, without = advice.study, " without scoring" if advice.unpriced else ""
     for i, some in enumerate(found.bins):
-        typer.echo(
+        _say(
             f"bin {i + 1} (1 is the hardest): {some.problems} problems, {' or '.join(dict.fromkeys(some.chosen))}: "
             f"{100 * some.accuracy:.1f} % for {some.cost:,.0f} tokens{without}"
         )
-    typer.echo(f"by difficulty: {100 * found.accuracy:.1f} % for {found.cost:,.0f} tokens{without} a problem")
-    typer.echo(
+    _say(f"by difficulty: {100 * found.accuracy:.1f} % for {found.cost:,.0f} tokens{without} a problem")
+    _say(
         f"best single ({' or '.join(dict.fromkeys(found.single))}): {100 * found.single_accuracy:.1f} % for "
         f"{found.single_cost:,.0f} tokens{without}"
     )
-    typer.echo(f"by difficulty less best single: {_points(advice.gain)}")
-    typer.echo(f"by difficulty less plain vote within the budget: {_points(advice.policy_over_vote)}")
-    typer.echo(f"best single less plain vote within the budget: {_points(advice.single_over_vote)}")
+    _say(f"by difficulty less best single: {_points(advice.gain)}")
+    _say(f"by difficulty less plain vote within the budget: {_points(advice.policy_over_vote)}")
+    _say(f"best single less plain vote within the budget: {_points(advice.single_over_vote)}")
     if not (clearly_above(advice.gain) and clearly_above(advice.policy_over_vote)):
-        typer.echo("no evidence that choosing by difficulty pays")
+        _say("no evidence that choosing by difficulty pays")
     typer.echo(f"options: --strategy {shlex.quote(advice.strategy)}")
 
 
@@ -103,7 +103,7 @@ def split(
         if json:
             print_json({"solutions": pair[0], "verifications": pair[1], "strategy": spec, "measured": None})
             return
-        typer.echo("as published (Singhi et al. 2025, arXiv:2504.01005), not measured on this model and verifier")
+        _say("as published (Singhi et al. 2025, arXiv:2504.01005), not measured on this model and verifier")
         typer.echo(f"options: --strategy {spec}")
         return
     if verifier is None:
@@ -139,7 +139,7 @@ def _measured_split(
         print_json({"solutions": pair[0], "verifications": pair[1], "strategy": spec, "measured": found})
         return
     assumed = ratio is None and measured_ratio(pool, verifier) is None
-    typer.echo(
+    _say(
         f"a verification costs {found.ratio:g} of a solution"
         + (" (assumed: the pool did not record it; --ratio sets it)" if assumed else "")
     )
@@ -148,14 +148,14 @@ def _measured_split(
             "no pair costs so little" if some.tried is None else "{} solutions x {} verifications".format(*some.tried)
         )
         judged = "" if some.accuracy is None else f", {100 * some.accuracy:.1f} %: {_points(some.gain)} over the vote"
-        typer.echo(f"{some.budget * each:>10,.0f} tokens: vote {100 * some.vote:.1f} %; {tried}{judged}")
+        _say(f"{some.budget * each:>10,.0f} tokens: vote {100 * some.vote:.1f} %; {tried}{judged}")
     verdict = "verification pays" if advised.pays else "no evidence that verification pays"
-    typer.echo(
+    _say(
         f"at {advised.budget * each:,.0f} tokens: {verdict}; over a vote of equal cost {_points(advised.gain)}, "
         f"over the best vote of at most that cost {_points(advised.gain_over_fewer)}"
     )
     if budget / each > found.budgets[-1].budget:
-        typer.echo("note: the pool holds too few samples to compare at more tokens; the advice goes on from there")
+        _say("note: the pool holds too few samples to compare at more tokens; the advice goes on from there")
     typer.echo(f"options: --strategy {spec}")
 
 
@@ -190,14 +190,14 @@ def deadline(
         print_json(found)
         return
     plan = found.plan
-    typer.echo(
+    _say(
         f"the first {plan.k} of {plan.n}: {plan.seconds:.3g} s and {plan.tokens:,.0f} tokens a problem, in time for "
         f"{100 * plan.in_time:.0f} % of them (times: {found.timed})"
     )
     if found.accuracy is not None:
-        typer.echo(f"accuracy on problems that did not choose it: {_percent(found.accuracy)}")
+        _say(f"accuracy on problems that did not choose it: {_percent(found.accuracy)}")
     better = "" if clearly_above(found.gain) else "; no evidence that the race is more accurate"
-    typer.echo(f"less a vote over all {slots} that end in time: {_points(found.gain)}{better}")
+    _say(f"less a vote over all {slots} that end in time: {_points(found.gain)}{better}")
     typer.echo(f"options: {found.options}")
 
 
@@ -216,10 +216,10 @@ def strategy(
     if json:
         print_json(found)
         return
-    typer.echo(f"because: {found.why}")
+    _say(f"because: {found.why}")
     if found.accuracy is not None and found.tokens is not None:
         error = "" if found.error is None else f" (such predictions were off by {100 * found.error:.1f} points)"
-        typer.echo(f"predicted: {100 * found.accuracy:.1f} %{error} for {found.tokens:,.0f} tokens a problem")
+        _say(f"predicted: {100 * found.accuracy:.1f} %{error} for {found.tokens:,.0f} tokens a problem")
     typer.echo(f"options: --strategy {shlex.quote(found.strategy)}")
 
 
@@ -254,3 +254,9 @@ def _points(value: Interval | None) -> str:
     if value.low is None or value.high is None:
         return f"{100 * value.mean:+.1f} points"
     return f"{100 * value.mean:+.1f} points [{100 * value.low:+.1f}, {100 * value.high:+.1f}]"
+
+
+def _say(text: str) -> None:
+    from tts.display import console, say
+
+    say(console(), text, 2)

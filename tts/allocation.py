@@ -14,20 +14,24 @@ budget that is too small for all, those late in the plan go without.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import isfinite
 
+import msgspec
+
 from tts.actions import Event, Finished, Generate, Progressed, Refused, Scored, Verify
 from tts.budget import PICODOLLARS, Ledger, Limits
 from tts.errors import AllocatorCrashed, InvalidParameter, TTSError, UnknownCost
 from tts.journal import Allotted, Decided, Record, Repriced, Stopped
+from tts.kernel import STEP_LIMIT_S, ForeignCode, StepTimedOut
 from tts.protocols import CostModel
 from tts.run import STOPPED
 from tts.selectors import Scores, value_of
-from tts.types import Candidate, Cost, ErrorInfo, Value
+from tts.types import Candidate, Cost, ErrorInfo, Value, shown
 
 UNITS = ("samples", "tokens", "usd", "flops")
 REASONS = ("solved", "saturated", "abandoned", "full", "priced out", "late")
@@ -46,10 +50,16 @@ class Bid(Value, frozen=True):
     value: float
     stop: str = ""
 
+    def __post_init__(self) -> None:
+        """Numbers of other libraries become floats: a journal cannot hold them."""
+        if type(self.value) is not float and not isinstance(self.value, str | bytes):
+            with contextlib.suppress(TypeError, ValueError, OverflowError):
+                msgspec.structs.force_setattr(self, "value", float(self.value))
+
 
 def is_sound(bid: object) -> bool:
     """Whether problems can be ranked by it and a journal can hold it: anybody may write an allocator."""
-    if not isinstance(bid, Bid) or not isinstance(bid.value, int | float) or not isinstance(bid.stop, str):
+    if not isinstance(bid, Bid) or type(bid.value) is not float or type(bid.stop) is not str:
         return False
     return isfinite(bid.value) and bid.stop.isprintable()
 
@@ -205,7 +215,7 @@ class Pot:
     Nothing is granted before `wake`: what an earlier session did is told first.
 
     Attributes:
-        records: for the journal, not yet taken; now: the run's clock.
+        records: for the journal, not yet taken; now: the run's clock; foreign: knows whose code is running.
     """
 
     def __init__(self, name: str, allocator: Allocator, limits: Limits, costs: CostModel) -> None:
@@ -214,6 +224,7 @@ class Pot:
         self.ledger = Ledger(limits, name)
         self.records: list[Record] = []
         self.now = 0.0
+        self.foreign = ForeignCode()
         self._costs = costs
         self._asleep = True
         self._problems: dict[str, _Problem] = {}
@@ -416,14 +427,17 @@ class Pot:
     def _bid(self, standing: Standing, outlook: Outlook) -> Bid:
         facts = {"cell": self.name, "problem": standing.problem_id}
         try:
-            bid = self.allocator.bid(standing, outlook)
-        except Exception as error:
-            what = f"raised {type(error).__name__} for problem {standing.problem_id}: {error}"
+            bid = self.foreign.run(self.name, self.allocator.bid, standing, outlook)
+        except BaseException as error:
+            self._asleep = True  # what ends it now must not ask it again
+            self.foreign.own(error)
+            what = f"raised {type(error).__name__} for problem {standing.problem_id}: {ErrorInfo.of(error).message}"
+            if isinstance(error, StepTimedOut):
+                what = f"computed for {STEP_LIMIT_S:g} s of CPU time for problem {standing.problem_id}, and was ended"
             raise AllocatorCrashed(f"{self.name}: its allocator {what}", **facts) from error
         if not is_sound(bid):
-            what = (
-                f"gave {bid!r:.200} for problem {standing.problem_id}, not a Bid of a finite value and printable words"
-            )
+            expected = "a Bid of a finite value and printable words"
+            what = f"gave {shown(bid)} for problem {standing.problem_id}, not {expected}"
             raise AllocatorCrashed(f"{self.name}: its allocator {what}", **facts)
         return bid
 

@@ -28,19 +28,20 @@ from tts.errors import (
 )
 from tts.graders import Verdict
 from tts.gradingprocess import GradingProcess
-from tts.journal import Decided, History
-from tts.outages import PATIENCE_S
+from tts.journal import Decided
+from tts.loading import check_not_importing
 from tts.outcome import Result
 from tts.protocols import Strategy, Verifier
 from tts.registry import check_spec, parse_specs, plugin_digests, strategy, verifiers_of
 from tts.report import Outcome, Row, summarise, warnings_of, write_report
 from tts.results import Solved, SweepResult, describe_cost
-from tts.runfolder import JOURNAL, Journal, NoJournal, read_records, write_atomically
+from tts.runfolder import JOURNAL, Journal, NoJournal, read_history, write_atomically
 from tts.streams import open_closed_streams
 from tts.sweeps import Cell, cells_of, check_budgets, outcome_of, plan, pots_of, with_max_tokens
 from tts.target import Pricing, Target, check_keywords
 from tts.tasks import OUTCOMES, Example, Task, TaskSource, problems_digest, unwritable
 from tts.types import Cost, Message, Problem, Prompt, Sampling, StrategySpec
+from tts.workers import Workers
 
 if TYPE_CHECKING:
     from tts.clusters.cluster import Cluster, Site
@@ -110,11 +111,9 @@ async def asolve(
                 costs=costs,
                 verifiers=verifiers,
                 sampling=sampling,
-                limits=share,  # so that what an outage or a crash costs is held to it, too
                 window=site.concurrency,
                 history=journal.history,
                 shuffle_races=True,
-                patience_s=target.get("patience_s", PATIENCE_S),
             )
             if watcher is not None:
                 watcher.started(carrier, conductor, 1, None, site)
@@ -246,7 +245,6 @@ async def asweep(
                     window=site.concurrency,
                     history=journal.history,
                     shuffle_races=True,
-                    patience_s=target.get("patience_s", PATIENCE_S),
                     pots=pots_of(cells, costs),
                 )
                 tally = _Tally(cells, task, watcher)
@@ -346,21 +344,23 @@ def preflight(
     from tts.clusters.simulated import SimulatedCluster, SyntheticWorld
 
     world = SyntheticWorld(lambda prompt: 0.5, lambda prompt: "1", tokens=8)
-    for cell in {f"{cell.spec} {cell.allocator}": cell for cell in cells}.values():
-        found: list[Result] = []
-        conductor = Conductor(
-            plan([cell], [problem]),
-            resolve,
-            costs=costs,
-            verifiers=verifiers,
-            sampling=sampling,
-            limits=Limits(samples=64),
-            pots=pots_of([cell], costs),
-        )
-        SimulatedCluster(world, verifiers).run(conductor, on_result=partial(_keep, found))
-        for error in (result.error.rebuild() for result in found if result.error):
-            if isinstance(error, UsageError | ForeignAwait):
-                raise error
+    found: list[Result] = []
+    with Workers() as workers:
+        for cell in {f"{cell.spec} {cell.allocator}": cell for cell in cells}.values():
+            conductor = Conductor(
+                plan([cell], [problem]),
+                resolve,
+                costs=costs,
+                verifiers=verifiers,
+                sampling=sampling,
+                limits=Limits(samples=64),
+                pots=pots_of([cell], costs),
+            )
+            cluster = SimulatedCluster(world, verifiers, workers=workers)
+            cluster.run(conductor, on_result=partial(_keep, found))
+    for error in (result.error.rebuild() for result in found if result.error):
+        if isinstance(error, UsageError | ForeignAwait):
+            raise error
 
 
 def _keep(found: list[Result], result: Result, _: Decided) -> None:
@@ -440,7 +440,7 @@ async def areport(folder: str | Path) -> SweepResult:
     folder = Path(folder)
     if not (folder / JOURNAL).is_file():
         raise InvalidParameter(f"{folder} is not a run folder: it has no {JOURNAL}", path=str(folder))
-    history = History(read_records(folder / JOURNAL))
+    history = read_history(folder / JOURNAL)
     if history.config is None:
         raise InvalidParameter(f"{folder / JOURNAL} is empty: nothing was run", path=str(folder))
     config = RunConfig.checked(**history.config)
@@ -473,10 +473,11 @@ def open_site(
 ) -> AbstractAsyncContextManager[Site]:
     """Where a run is carried out, open.
 
-    Raises: as `tts.clusters.local.open_local` and `tts.clusters.ray.open_ray`.
+    Raises: as `tts.clusters.local.open_local` and `tts.clusters.ray.open_ray`; UsageError while a plugin is imported.
     """
     from tts.clusters.spec import ClusterSpec
 
+    check_not_importing()
     spec = ClusterSpec.of(cluster, address=address)
     known = spec.resolved(target)
     if spec.cluster == "local":

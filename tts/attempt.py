@@ -8,7 +8,7 @@ from tts.actions import Request
 from tts.address import Place
 from tts.errors import BadResponse, ContextTooLong, EndpointError, RequestRejected, ServerFailed, Unauthorized
 from tts.refusals import Refusals, losses, may_be_left_out, refused_parameter
-from tts.wire import is_nan_refusal, without
+from tts.wire import is_nan_refusal, say_more, without
 
 _REFUSES = (400, 403, 422)
 _NOT_HERE = (404, 405)
@@ -70,7 +70,7 @@ class Attempt:
             self.base = self._bases.pop(0)
             return True
         if len(self._place.bases) > 1:
-            error.message += f" There is no API at any of {', '.join(self._place.bases)}."
+            say_more(error, f"There is no API at any of {', '.join(self._place.bases)}.")
         return False
 
 

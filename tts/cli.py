@@ -53,10 +53,6 @@ TopK = Annotated[int, typer.Option("--top-k", help="0 switches it off.")]
 MinP = Annotated[float, typer.Option("--min-p")]
 FirstByte = Annotated[float, typer.Option("--first-byte-timeout", help="Seconds of silence before the first byte.")]
 Idle = Annotated[float, typer.Option("--idle-timeout", help="Seconds of silence after it.")]
-Patience = Annotated[
-    float,
-    typer.Option("--patience", help="Seconds that the run waits while no server answers, before it stops, resumable."),
-]
 Temperature = Annotated[float, typer.Option("--temperature", "-t")]
 TopP = Annotated[float, typer.Option("--top-p")]
 MaxTokens = Annotated[
@@ -118,7 +114,6 @@ def solve(
     api: Api = "chat",
     first_byte_timeout: FirstByte = 120.0,
     idle_timeout: Idle = 60.0,
-    patience: Patience = 300.0,
     temperature: Temperature = 0.7,
     top_p: TopP = 1.0,
     top_k: TopK = 0,
@@ -137,7 +132,7 @@ def solve(
 ) -> None:
     """Solve one prompt."""
     from tts import api as calls
-    from tts.display import Display, console
+    from tts.display import Display, console, say
     from tts.results import describe_cost
 
     text = _stdin() if prompt == "-" else prompt
@@ -160,7 +155,6 @@ def solve(
         verifier_price_out=verifier_price_out,
         first_byte_s=first_byte_timeout,
         idle_s=idle_timeout,
-        patience_s=patience,
         concurrency=concurrency,
         prices=prices,
         price_in=price_in,
@@ -181,10 +175,12 @@ def solve(
                 f" (of the budget of {short.budget:g} {short.limit}, {short.left:g} are left, and the next "
                 f"{short.action} may cost {short.asked:g})"
             )
-        typer.echo(f"\nanswer: {solved.answer}{marks}", err=True)
-        typer.echo(f"cost:   {describe_cost(solved.cost)}", err=True)
+        said = console(stderr=True)
+        said.print()
+        say(said, f"answer: {solved.answer}{marks}", 8)
+        say(said, f"cost:   {describe_cost(solved.cost)}", 8)
         for warning in solved.warnings:
-            typer.echo(f"note:   {warning}", err=True)
+            say(said, f"note:   {warning}", 8)
     if solved.error is not None:
         raise solved.error.rebuild()
 
@@ -233,7 +229,6 @@ def sweep(
     api: Api = "chat",
     first_byte_timeout: FirstByte = 120.0,
     idle_timeout: Idle = 60.0,
-    patience: Patience = 300.0,
     temperature: Temperature = 0.7,
     top_p: TopP = 1.0,
     top_k: TopK = 0,
@@ -291,7 +286,6 @@ def sweep(
         verifier_price_out=verifier_price_out,
         first_byte_s=first_byte_timeout,
         idle_s=idle_timeout,
-        patience_s=patience,
         concurrency=concurrency,
         prices=prices,
         price_in=price_in,
@@ -303,9 +297,8 @@ def sweep(
     )
     _show_sweep(result, json)
     if display.interrupted and not result.complete:
-        typer.echo(
-            f"stopped: {len(result.outcomes)} of {result.planned} searches are decided; repeat the command to go on",
-            err=True,
+        _complain(
+            f"stopped: {len(result.outcomes)} of {result.planned} searches are decided; repeat the command to go on"
         )
         raise typer.Exit(130)
     _fail_if_spoilt(result)
@@ -351,7 +344,6 @@ def plan(
     max_tokens: MaxTokens = None,
     stop: Stop = None,
     concurrency: Concurrency = 32,
-    patience: Patience = 300.0,
     prices: Prices = None,
     price_in: PriceIn = None,
     price_out: PriceOut = None,
@@ -362,7 +354,7 @@ def plan(
     json: Json = False,
 ) -> None:
     """Predict what a budget would buy, from a few samples of each problem, and say how to spend it."""
-    from tts.display import Display, console, forecast_of
+    from tts.display import Display, console, forecast_of, say
     from tts.planning import plan as planned
     from tts.results import describe_cost
     from tts.tasks import TaskSource
@@ -395,7 +387,6 @@ def plan(
         verifier_price_in=verifier_price_in,
         verifier_price_out=verifier_price_out,
         concurrency=concurrency,
-        patience_s=patience,
         prices=prices,
         price_in=price_in,
         price_out=price_out,
@@ -408,25 +399,23 @@ def plan(
         print_json({"advice": found.advice, "plan": found})
         return
     shown = console()
-    shown.print(forecast_of(found))
+    shown.print(forecast_of(found, shown.width))
     if found.pilot.samples:
-        shown.print(f"pilot: {describe_cost(found.pilot)}; left of the budget: {found.left}", highlight=False)
+        say(shown, f"pilot: {describe_cost(found.pilot)}; left of the budget: {found.left}", 2)
     if found.measure == "agreement":
-        shown.print("note: these problems have no reference answers: the figures are agreement with an endless vote")
-    tenth = found.next_tenth
-    shown.print(
-        f"the next 10 % of budget would buy {100 * tenth.mean:+.1f} points "
-        f"[{100 * tenth.low:+.1f}, {100 * tenth.high:+.1f}]",
-        highlight=False,
-    )
-    first, gain = found.forecasts[0], found.gain
-    better = (
-        f"nothing is clearly better than {first.label}"
-        if found.recommended.label == first.label
-        else f"over {first.label}: {100 * gain.mean:+.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
-    )
-    shown.print(better, highlight=False, markup=False, soft_wrap=True)
-    shown.print(f"recommended: {found.advice}", highlight=False, markup=False, soft_wrap=True)
+        say(shown, "note: these problems have no reference answers: the figures are agreement with an endless vote", 2)
+    tenth, gain = found.next_tenth, found.gain
+    say(shown, f"the next 10 % of budget would buy {_points(tenth)}", 2)
+    first = found.forecasts[0]
+    if found.recommended.label == first.label:
+        say(shown, f"nothing is clearly better than {first.label}", 2)
+    else:
+        say(shown, f"over {first.label}: {_points(gain)}", 2)
+    typer.echo(f"recommended: {found.advice}")  # to be copied: not wrapped
+
+
+def _points(gain: Any) -> str:
+    return f"{100 * gain.mean:+.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
 
 
 @app.command()
@@ -457,24 +446,29 @@ def _list(infos: Sequence[StrategyInfo], json: bool) -> None:
     if json:
         print_json(infos)
         return
+    from tts.display import console, say
+
+    out = console()
     for info in infos:
-        typer.echo(f"{info.name}  {info.summary}" + (f"  [{info.paper}]" if info.paper else ""))
+        say(out, f"{info.name}  {info.summary}" + (f"  [{info.paper}]" if info.paper else ""), 2)
         for p in info.parameters:
-            typer.echo(f"    {p.name}: {p.type} = {p.default!r}" + (f"  {p.help}" if p.help else ""))
+            say(out, f"    {p.name}: {p.type} = {p.default!r}" + (f"  {p.help}" if p.help else ""), 8)
 
 
 @model_app.command("list")
 def model_list(json: Json = False) -> None:
     """List the models that can run in process, and which are here already."""
+    from tts.display import console, say
     from tts.weights import models
 
     found = models()
     if json:
         print_json(found)
         return
+    out = console()
     for m in found:
         where = str(m.path) if m.path else "not pulled: tts model pull " + m.name
-        typer.echo(f"{m.name}  {m.parameters / 1e6:.3g} M parameters, {m.bytes / 1e6:.0f} MB, {m.licence}  {where}")
+        say(out, f"{m.name}  {m.parameters / 1e6:.3g} M parameters, {m.bytes / 1e6:.0f} MB, {m.licence}  {where}", 2)
 
 
 @model_app.command("pull")
@@ -495,6 +489,7 @@ def doctor(
     json: Json = False,
 ) -> None:
     """Check this machine, a cluster, and what an endpoint can do, by trying it."""
+    from tts.display import console, say
     from tts.doctor import examine
     from tts.target import urls_of
 
@@ -502,9 +497,10 @@ def doctor(
     if json:
         print_json(findings)
     else:
+        out = console()
         for finding in findings:
             mark = {True: "ok  ", False: "no  ", None: "?   "}[finding.ok]
-            typer.echo(f"{mark}{finding.what}: {finding.detail}")
+            say(out, f"{mark}{finding.what}: {finding.detail}", 4)
     if any(finding.ok is False and finding.needed for finding in findings):
         raise typer.Exit(3)
 
@@ -523,11 +519,21 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except TTSError as error:
         if "traceback" in error.facts:  # of what failed on another machine
             typer.echo(error.facts["traceback"], err=True)
-        typer.echo(f"tts: {type(error).__name__}: {error.message}", err=True)
+        _complain(f"tts: {type(error).__name__}: {error.message}")
         sys.exit(_exit_code(error))
+    except SystemExit as exit:
+        if isinstance(getattr(exit.__context__, "__cause__", None), KeyboardInterrupt):  # which typer makes an exit of
+            _complain("tts: interrupted; repeat the command to go on from what its run folder holds")
+        raise
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(0)
+
+
+def _complain(text: str) -> None:
+    from tts.display import console, say
+
+    say(console(stderr=True), text, 2)
 
 
 def _exit_code(error: TTSError) -> int:
@@ -580,7 +586,7 @@ def _stdin() -> str:
 
 
 def _show_sweep(result: Any, json: bool) -> None:
-    from tts.display import console, print_frontier, table_of
+    from tts.display import console, print_frontier, say, table_of
     from tts.report import owners_of, warnings_of
     from tts.results import describe_cost
 
@@ -597,27 +603,27 @@ def _show_sweep(result: Any, json: bool) -> None:
     out = console()
     out.print(table_of(result.rows, out.width))
     print_frontier(out, owners_of(result.rows))
-    out.print(f"paid: {describe_cost(result.spent)}", highlight=False)
+    say(out, f"paid: {describe_cost(result.spent)}", 2)
     for warning in warnings_of(result.rows):
-        out.print(f"note: {warning}", highlight=False, markup=False)
+        say(out, f"note: {warning}", 2)
     if result.lost.samples:
-        out.print(f"lost in a crash or an abort: {describe_cost(result.lost)}", highlight=False)
+        say(out, f"lost in a crash or an abort: {describe_cost(result.lost)}", 2)
     if result.overrun.tokens:
-        out.print(f"the server generated {result.overrun.tokens:,} tokens beyond max_tokens; they are in what was paid")
+        tokens = f"{result.overrun.tokens:,} tokens"
+        say(out, f"the server generated {tokens} beyond max_tokens; they are in what was paid", 2)
     if "report.html" in result.files:
-        out.print(f"report: {result.files['report.html']}", highlight=False, soft_wrap=True)
+        say(out, f"report: {result.files['report.html']}")
         if importlib.util.find_spec("altair") is None:
-            out.print("no pictures: pip install 'test-time-scaling[report]'", markup=False)
+            say(out, "no pictures: pip install 'test-time-scaling[report]'")
 
 
 def _fail_if_spoilt(result: Any) -> None:
     """Infrastructure errors are no result: say so, and exit non-zero."""
     spoilt = [o for o in result.outcomes if o.error is not None]
     if spoilt:
-        typer.echo(
+        _complain(
             f"tts: {len(spoilt)} of {result.planned} searches have no answer because of errors, and are left out of "
-            f"the accuracy; the first ({spoilt[0].problem_id}): {spoilt[0].error}",
-            err=True,
+            f"the accuracy; the first ({spoilt[0].problem_id}): {spoilt[0].error}"
         )
         raise typer.Exit(3)
 

@@ -86,7 +86,7 @@ class Client:
         async with AsyncExitStack() as stack:
             models = await stack.enter_async_context(open_models(self._target))
             costs = self._pricing.costs(models.name, models.verifier, embedded=models.engine is not None)
-            desk = _Desk(models, costs, self._run_budget, self._target["patience_s"])
+            desk = _Desk(models, costs, self._run_budget)
             stack.push_async_callback(desk.aclose)
             self._stack, self._desk = stack.pop_all(), desk
         return self
@@ -178,7 +178,7 @@ class Client:
 class _Desk:
     """An open client, on its event loop: takes searches in and hands their results back."""
 
-    def __init__(self, models: Models, costs: CostModel, limits: Limits, patience_s: float) -> None:
+    def __init__(self, models: Models, costs: CostModel, limits: Limits) -> None:
         self.loop = asyncio.get_running_loop()
         self._models = models
         self._costs = costs
@@ -196,7 +196,6 @@ class _Desk:
             window=models.concurrency,
             shuffle_races=True,
             serves=True,
-            patience_s=patience_s,
         )
         self._running = self.loop.create_task(self._cluster.run(self.conductor, None, self._decided))
         self._running.add_done_callback(self._ended)

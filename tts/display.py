@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 import signal
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -17,7 +20,7 @@ from rich.table import Table
 
 from tts.actions import Cancelled, Event, Failed, Finished, Scored
 from tts.frontier import Stretch, gained, tie_of
-from tts.report import Outcome, Row
+from tts.report import Outcome, Row, without_parameters
 
 if TYPE_CHECKING:
     from tts.clusters.cluster import Cluster, Site
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 PLAIN_EVERY_S = 5.0
 RATE_WINDOW_S = 10.0
 MOST_ACTORS = 16  # lines on a terminal
+PIPE_WIDTH = 1000  # columns
 _GAP = 2  # between the columns of a table
 
 
@@ -48,6 +52,7 @@ class Display:
         self._tokens = 0
         self._cancelled = 0
         self._failed = 0
+        self._without: set[str] = set()  # parameters that a server refused
         self._recent: list[tuple[float, int]] = []
         self._done = self._planned = 0
         self._last_line = 0.0
@@ -85,6 +90,9 @@ class Display:
                 self._recent.append((now, tokens))
                 self._cancelled += tokens if isinstance(event, Cancelled) else 0
                 self._failed += isinstance(event, Failed)
+            if isinstance(event, Finished) and not self._without.issuperset(event.completion.downgrades):
+                self._without.update(event.completion.downgrades)
+                self._console.print(f"note: {without_parameters(sorted(self._without))}", markup=False, soft_wrap=True)
         while self._recent and self._recent[0][0] < now - RATE_WINDOW_S:
             self._recent.pop(0)
         if self._live is None and not self._quiet and now - self._last_line >= PLAIN_EVERY_S:
@@ -164,33 +172,23 @@ class Display:
             self._console.print("stopping: waiting for what is in flight (Ctrl-C again to abort it)")
 
 
-# What a narrow terminal goes without, first things first: every column is in report.csv, the counts in the notes, too.
-_SPARED = (
-    *("problems", "late", "latency", "decided p50", "p99", "makespan", "sequential", "cancelled", "verifier"),
-    *("failed", "refused", "not compared", "out of budget", "no answer", "cut"),
-)
+# What a narrow terminal goes without, first things first, before names are broken and after: every column is in
+# report.csv, the counts in the notes, too.
+_SPARED = "problems", "late", "latency", "decided p50", "p99", "makespan", "sequential", "cancelled", "verifier"
+_COUNTS = "failed", "refused", "not compared", "out of budget", "no answer", "cut"
+_NAME_WIDTH = 24  # of a broken name
 
 
 def table_of(rows: Sequence[Row], width: int = 160) -> Table:
     """The result table of a sweep, on the frontier in bold. Columns in which every row is empty or 0 are left out, and
     so are some that `width` has no room for, named below the table."""
     cells = [_cells(row) for row in rows]
-    shown = [name for name in (cells[0] if cells else {}) if any(row[name] not in ("", "0") for row in cells)]
-
-    def needed() -> int:
-        lines = {name: [name, *(line for row in cells for line in row[name].split("\n"))] for name in shown}
-        return sum(max(map(cell_len, texts)) + _GAP for texts in lines.values()) - _GAP
-
-    if needed() > width:
-        cells = [{**row, "strategy": row["strategy"].replace(":", ":\n  ", 1)} for row in cells]
-    spared = []
-    for name in _SPARED:
-        if name in shown and needed() > width:
-            shown.remove(name)
-            spared.append(name)
+    known = [name for name in (cells[0] if cells else {}) if any(row[name] not in ("", "0") for row in cells)]
+    cells, spared = _fitted(cells, known, width)
     caption = f"no room here for: {', '.join(spared)}" if spared else None
     table = Table(box=None, header_style="bold", padding=(0, _GAP, 0, 0), pad_edge=False, caption=caption)
     table.caption_justify = "left"
+    shown = [name for name in known if name not in spared]
     for name in shown:
         left = name in ("strategy", "budget")
         table.add_column(name, justify="left" if left else "right", no_wrap=not left, overflow="fold")
@@ -199,38 +197,104 @@ def table_of(rows: Sequence[Row], width: int = 160) -> Table:
     return table
 
 
+def _fitted(cells: list[dict[str, str]], known: Sequence[str], width: int) -> tuple[list[dict[str, str]], list[str]]:
+    """The cells, with long names broken if they must be, and the columns that `width` has no room for."""
+    counts = [name for name in _COUNTS if name in known]
+    minor = [name for name in _SPARED if name in known]
+    minor += [name for name in counts if all(row[name] == "\N{EN DASH}" for row in cells)]  # nobody knows
+    counts = [name for name in counts if name not in minor]
+    broken = [{**row, "strategy": _broken(row["strategy"])} for row in cells]
+    attempts = [(cells, minor[:n]) for n in range(len(minor) + 1)] + [(broken, minor[:n]) for n in range(len(minor))]
+    attempts += [(broken, minor + counts[:n]) for n in range(len(counts) + 1)]
+    for found, spared in attempts:
+        lines = {name: [name, *(line for row in found for line in row[name].split("\n"))] for name in known}
+        if sum(max(map(cell_len, lines[name])) + _GAP for name in known if name not in spared) - _GAP <= width:
+            break
+    return found, spared
+
+
+def _broken(name: str) -> str:
+    """A strategy's name over several lines, broken after colons, commas and slashes, and before its allocator."""
+    first, *pieces = re.split(r"(?<=[:,/])|(?= by )", name)
+    lines = [first]
+    for piece in filter(None, pieces):
+        if len(lines) > 1 and len(lines[-1] + piece) <= _NAME_WIDTH:
+            lines[-1] += piece
+        else:
+            lines.append("  " + piece.lstrip())
+    return "\n".join(lines)
+
+
+def plain_table(heads: Sequence[str], rows: Sequence[Sequence[str]], width: int, title: str) -> Table:
+    """Rows of text under their heads: the first column to the left, the others to the right. The last ones, of which
+    `width` has no room, are named below."""
+    columns = [[head, *(row[i] for row in rows)] for i, head in enumerate(heads)]
+    widths = [max(map(cell_len, column)) + _GAP for column in columns]
+    count = next(n for n in range(len(heads), 0, -1) if n == 1 or sum(widths[:n]) - _GAP <= width)
+    caption = f"no room here for: {', '.join(heads[count:])}" if count < len(heads) else None
+    table = Table(box=None, header_style="bold", padding=(0, _GAP, 0, 0), pad_edge=False, title=title, caption=caption)
+    table.title_justify = table.caption_justify = "left"
+    for i, head in enumerate(heads[:count]):
+        table.add_column(head, justify="right" if i else "left", no_wrap=i > 0, overflow="fold")
+    for row in rows:
+        table.add_row(*row[:count])
+    return table
+
+
+def say(out: Console, text: str, hang: int = 0) -> None:
+    """Print a line: on a terminal wrapped between words, its further lines `hang` columns in; elsewhere as it is."""
+    if out.is_terminal:
+        text = textwrap.fill(
+            text, out.width, subsequent_indent=" " * hang, break_long_words=False, break_on_hyphens=False
+        )
+    out.print(text, soft_wrap=True)
+
+
 def print_frontier(out: Console, found: Sequence[Stretch]) -> None:
     """Who owns the frontier in tokens, a line for each stretch."""
     for s in found:
         until = "" if s.end is None else f", up to {s.end:,.0f}"
         text = f"frontier: {s.start:,.0f} tokens and more{until}: {s.owner} ({gained(s)} %)"
-        out.print(text + (f", {tie_of(s)}" if s.ties else ""), highlight=False, markup=False, soft_wrap=True)
+        say(out, text + (f", {tie_of(s)}" if s.ties else ""), 2)
 
 
-def forecast_of(plan: Plan) -> Table:
-    """What each strategy and allocator is expected to come to under each part of the budget; the advice in bold."""
-    fractions = sorted({f.fraction for f in plan.forecasts})
-    budgets = {f.fraction: f.budget for f in plan.forecasts}
-    table = Table(
-        box=None,
-        padding=(0, 2, 0, 0),
-        title_justify="left",
-        title=f"{plan.measure} in percent, 95 % of the imagined benchmarks",
-    )
-    table.add_column("strategy", no_wrap=True)
-    for fraction in fractions:
-        table.add_column(f"{fraction:g} x budget\n{budgets[fraction]}", justify="right", no_wrap=True)
-    best = plan.recommended
-    for strategy, allocator in dict.fromkeys((f.strategy, f.allocator) for f in plan.forecasts):
-        found = {f.fraction: f.accuracy for f in plan.forecasts if (f.strategy, f.allocator) == (strategy, allocator)}
-        cells = [
-            f"{100 * a.mean:.1f}  {100 * a.low:.0f}\N{EN DASH}{100 * a.high:.0f}" for _, a in sorted(found.items())
-        ]
-        bold = (strategy, allocator) == (best.strategy, best.allocator)
-        unpriced = any(f.unpriced for f in plan.forecasts if (f.strategy, f.allocator) == (strategy, allocator))
-        name = strategy + (f" by {allocator}" if allocator else "") + (" (without scoring)" if unpriced else "")
-        table.add_row(name, *cells, style="bold" if bold else None)
+def forecast_of(plan: Plan, width: int = 160) -> Table:
+    """What each strategy and allocator is expected to come to under each part of the budget; the advice in bold. Parts
+    that `width` has no room for are named below, those that are nearest to another one first."""
+    in_order = sorted(plan.forecasts, key=lambda forecast: forecast.fraction)
+    budgets = {f"{f.fraction:g} x budget": f.budget for f in in_order}
+    pairs = list(dict.fromkeys((f.strategy, f.allocator) for f in plan.forecasts))
+    rows = [_forecast(plan, *pair) for pair in pairs]
+    heads = [f"{name}\n{budget}".replace(",", ",\n") for name, budget in budgets.items()]
+    names, broken = [name for name, *_ in rows], [_broken(name) for name, *_ in rows]
+    spared = [name for name in ("1.1 x budget", "0.25 x budget", "0.5 x budget") if name in budgets]
+    for first, gone in [(names, []), *((broken, spared[:n]) for n in range(len(spared) + 1))]:
+        shown = [i for i, name in enumerate(budgets) if name not in gone]
+        columns = [["strategy", *first], *([heads[i], *(cells[i] for _, *cells in rows)] for i in shown)]
+        if (
+            sum(max(cell_len(line) for text in column for line in text.split("\n")) + _GAP for column in columns)
+            <= width
+        ):
+            break
+    title = f"{plan.measure} in percent, 95 % of the imagined benchmarks"
+    caption = f"no room here for: {', '.join(gone)}" if gone else None
+    table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, title=title, caption=caption)
+    table.title_justify = table.caption_justify = "left"
+    for i, (head, *_) in enumerate(columns):
+        table.add_column(head, justify="right" if i else "left", no_wrap=i > 0, overflow="fold")
+    for i, pair in enumerate(pairs):
+        bold = pair == (plan.recommended.strategy, plan.recommended.allocator)
+        table.add_row(*(texts[i + 1] for texts in columns), style="bold" if bold else None)
     return table
+
+
+def _forecast(plan: Plan, strategy: str, allocator: str) -> list[str]:
+    """The name of a strategy and allocator, and their accuracies from the smallest budget to the largest."""
+    found = [f for f in plan.forecasts if (f.strategy, f.allocator) == (strategy, allocator)]
+    name = strategy + (f" by {allocator}" if allocator else "")
+    name += " (without scoring)" if any(f.unpriced for f in found) else ""
+    accuracies = [f.accuracy for f in sorted(found, key=lambda forecast: forecast.fraction)]
+    return [name, *(f"{100 * a.mean:.1f}  {100 * a.low:.0f}\N{EN DASH}{100 * a.high:.0f}" for a in accuracies)]
 
 
 def _cells(row: Row) -> dict[str, str]:
@@ -279,7 +343,8 @@ def _whole(value: float | None) -> str:
 
 
 def console(stderr: bool = False) -> Console:
-    """A console that honours NO_COLOR and pipes: rich does, given the stream. Brackets are printed as they are: names
-    of strategies, files and problems hold them."""
+    """A console that honours NO_COLOR, COLUMNS and pipes, in which nothing is left out or wrapped. Brackets are printed
+    as they are: names of strategies, files and problems hold them."""
     stream = sys.stderr if stderr else sys.stdout
-    return Console(file=stream, width=None if stream.isatty() else 160, markup=False, highlight=False)
+    known = stream.isatty() or os.environ.get("COLUMNS", "").isdigit()
+    return Console(file=stream, width=None if known else PIPE_WIDTH, markup=False, highlight=False)

@@ -4,25 +4,32 @@ THE LAW: an event is in the journal before anybody acts on it, and a grant befor
 paid for is on disk; what was granted and never ended was in flight when the run died, and is booked as lost at its
 worst case, because nobody can know how much of it the server had done.
 
-One JSON object a line, its kind in `type`. The first line is the `Header`. A version that this program does not know is
-refused; an unknown field is ignored, so that a newer minor version can be read.
+One JSON object a line, its kind in `type`, its number in `line`. The first line is the `Header`; a later one says what
+the run is from there on: another program version, or more cells and problems. `crc` is the CRC-32 of all lines so far:
+a line that was changed, left out, doubled or moved since is found by its number. A version that this program does not
+know is refused; an unknown field is ignored, so that a newer minor version can be read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import blake2b
 from typing import Any
+from zlib import crc32
 
 import msgspec
 
 from tts.actions import Cancelled, Event, Failed, Finished, Progressed, Refused, Returned, Scored, Woke, Work
-from tts.errors import JournalCorrupt, RunMismatch
+from tts.errors import InvalidParameter, JournalCorrupt, RunMismatch
 from tts.outcome import Bill, Ends, Shortage
-from tts.types import Cost, ErrorInfo, StrategySpec, Value
+from tts.types import Completion, Cost, ErrorInfo, StrategySpec, Usage, Value, shown
 
-VERSION = 3
-READABLE = (2, 3)  # version 3 adds what an allocator decides
+VERSION = 4
+READABLE = (2, 3, 4)  # version 3 adds what an allocator decides, version 4 numbers and checksums
+MOST_DEPTH = 64  # of lists in lists, of what a function in a worker returned
+_SEAL = len(b',"crc":"00000000"}\n')
 
 
 class Header(Value, frozen=True, tag="header"):
@@ -159,20 +166,153 @@ Record = (
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Record)
+_decode_event = msgspec.json.Decoder(Event).decode
+_UNWRITABLE = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
+_UNREADABLE = (ValueError, RecursionError, msgspec.MsgspecError)
 
 
 def encode(record: Record) -> bytes:
-    """One line, newline included."""
-    return _encoder.encode(record) + b"\n"
+    """One line, newline included, without a number and a checksum (those are a `Chain`'s).
+
+    Raises: InvalidParameter for a value that JSON cannot hold.
+    """
+    try:
+        return _encoder.encode(record) + b"\n"
+    except _UNWRITABLE as error:
+        kind = type(record).__struct_config__.tag
+        raise InvalidParameter(f"a journal cannot hold this {kind} record: {error}", record=shown(record)) from None
 
 
 def decode(line: bytes, number: int) -> Record:
     """Raises: JournalCorrupt with the line number."""
     try:
         record: Record = _decoder.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise JournalCorrupt(f"journal line {number} cannot be read: {error}", line=number) from None
     return record
+
+
+class Chain:
+    """Numbers the lines of one journal and chains their checksums, in writing and in reading.
+
+    Attributes:
+        lines: how many there have been.
+        sealed: whether a line with a checksum has come: from there on every line must have one. Those of journals
+            before version 4 have none.
+    """
+
+    __slots__ = ("_checksum", "lines", "sealed")
+
+    def __init__(self) -> None:
+        self.lines = 0
+        self.sealed = False
+        self._checksum = 0
+
+    def copy(self) -> Chain:
+        """Another one at the same line."""
+        found = Chain()
+        found.lines, found.sealed, found._checksum = self.lines, self.sealed, self._checksum
+        return found
+
+    def written(self, record: Record) -> bytes:
+        """The record as the next line. Raises: InvalidParameter for a value that JSON cannot hold."""
+        self.lines += 1
+        body = b'%b,"line":%d' % (encode(record)[:-2], self.lines)
+        self._checksum = crc32(body, self._checksum)
+        self.sealed = True
+        return b'%b,"crc":"%08x"}\n' % (body, self._checksum)
+
+    def read(self, line: bytes) -> Record:
+        """The record of the next line. Raises: JournalCorrupt, with the line's number."""
+        self.lines += 1
+        body, seal = line[:-_SEAL], line[-_SEAL:]
+        if seal.startswith(b',"crc":"'):
+            self.sealed = True
+            self._checksum = crc32(body, self._checksum)
+            if seal != b',"crc":"%08x"}\n' % self._checksum:
+                raise self._broken(body)
+            return decode(line, self.lines)
+        if self.sealed:
+            raise self._broken(body)
+        self._checksum = crc32(line, self._checksum)
+        record = decode(line, self.lines)
+        if isinstance(record, Header) and record.version == VERSION:
+            raise self._broken(body)
+        return record
+
+    def _broken(self, body: bytes) -> JournalCorrupt:
+        number = self.lines
+        why = "its checksum differs"
+        found = re.search(rb',"line":(\d{1,18})$', body)
+        if found and int(found[1]) != number:
+            why = f"it was line {int(found[1])}: lines are missing, doubled or moved"
+        whole = f"the {number - 1} lines before are: to go on from there, cut the file to them (head -n {number - 1})"
+        return JournalCorrupt(
+            f"journal line {number} is not as it was written ({why}); "
+            f"{whole if number > 1 else 'no line of this file can be trusted'}, or choose another folder",
+            line=number,
+        )
+
+
+def as_recorded(event: Event, unknown: Usage = Usage()) -> Event:
+    """The event as a journal will give it back, so that whoever hears of it now hears what a resumed run would.
+
+    Half surrogate pairs become U+FFFD, log-probabilities that are no numbers are dropped. An event with
+    any other value that JSON cannot hold is the failure of its action; `unknown` is what that is charged with where
+    not even its usage can be read.
+    """
+    for mended in _mended(event, unknown):
+        try:
+            data = _encoder.encode(mended)
+            if data.count(b"[") + data.count(b"{") > MOST_DEPTH:
+                _check_depth(getattr(mended, "value", None))
+            recorded = _decode_event(data)
+        except (*_UNWRITABLE, *_UNREADABLE):
+            continue
+        return recorded
+    raise AssertionError("a failure with a described error can be recorded")
+
+
+def _mended(event: Event, unknown: Usage) -> Iterator[Event]:
+    """The event, and what it becomes where its line could not be read: less and less of it."""
+    yield event
+    why = ErrorInfo("CallFailed", f"{event.id} ended with a value that a journal cannot hold: {_reason(event)}")
+    if isinstance(event, Finished | Cancelled) and isinstance(event.completion, Completion):
+        completion = event.completion
+        texts = {name: _mended_text(getattr(completion, name)) for name in ("text", "reasoning", "model", "endpoint")}
+        completion = msgspec.structs.replace(completion, **texts)
+        yield msgspec.structs.replace(event, completion=completion)
+        dropped = (*completion.downgrades, "logprobs")
+        completion = msgspec.structs.replace(completion, logprobs=None, downgrades=dropped)
+        yield msgspec.structs.replace(event, completion=completion)
+        yield Failed(event.id, event.at_s, why, completion.usage, completion.timing)
+    elif isinstance(event, Progressed):
+        yield msgspec.structs.replace(event, text=_mended_text(event.text), mean_logprob=None)
+    elif not isinstance(event, Finished | Cancelled):
+        yield Failed(event.id, event.at_s, why, event.usage, event.timing)
+    yield Failed(event.id, event.at_s, why, unknown)
+
+
+def _mended_text(text: str) -> str:
+    """With U+FFFD for half a surrogate pair, so that its length stays."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", text) if isinstance(text, str) else text
+
+
+def _reason(event: Event) -> str:
+    try:
+        _decode_event(_encoder.encode(event))
+    except (*_UNWRITABLE, *_UNREADABLE) as error:
+        return ErrorInfo.of(error).message
+    return f"it is nested deeper than {MOST_DEPTH} levels"
+
+
+def _check_depth(value: Any, left: int = MOST_DEPTH) -> None:
+    """Raises: ValueError."""
+    if not left:
+        raise ValueError("nested too deeply")
+    if isinstance(value, list | tuple | dict):
+        for inner in value.values() if isinstance(value, dict) else value:
+            _check_depth(inner, left - 1)
 
 
 def digest(action: Work) -> str:
@@ -201,10 +341,17 @@ class History:
     With `refeed`, decided searches count as open: they are re-fed in full, so that their candidates come back.
 
     Memory: events of decided searches are dropped as the journal is read, samples once their problem's searches are all
-    decided or the journal ends; so it stays proportional to what was open.
+    decided and another problem has been opened; so it stays proportional to what was open. Where a problem is opened
+    again (the run was extended), `reread` gives its `Granted`, `Finished` and `Scored` records once more.
     """
 
-    def __init__(self, records: Iterable[Record] = (), *, refeed: bool = False) -> None:
+    def __init__(
+        self,
+        records: Iterable[Record] = (),
+        *,
+        refeed: bool = False,
+        reread: Callable[[str], Iterable[Record]] | None = None,
+    ) -> None:
         self.config: Mapping[str, Any] | None = None
         self.decided: dict[str, Decided] = {}
         self.opened: dict[str, float] = {}
@@ -220,10 +367,14 @@ class History:
         self.paid = Cost()
         self.wasted = Cost()
         self.at_s = 0.0
-        self._samples: dict[str, dict[str, Finished | Scored]] = {}
-        self._keys: dict[str, str] = {}
+        self._samples: dict[str, dict[str, Finished | Scored]] = {}  # by problem
+        self._keys: dict[str, dict[str, str]] = {}  # by problem: id -> share key
+        self._forgotten: set[str] = set()  # problems
+        self._searches: Counter[str] = Counter()  # problem -> its open searches
+        self._latest = ""  # the problem that was opened last
         self._open_costs: dict[str, Cost] = {}
         self._refeed = refeed
+        self._reread = reread
         for number, record in enumerate(records, 1):
             try:
                 self._add(record)
@@ -245,11 +396,11 @@ class History:
             case Opened():
                 self.opened[record.search] = record.at_s
                 self.events[record.search] = []
-                self._forget_samples(problem_of(record.search + "/"))
+                self._begin(problem_of(record.search + "/"))
             case Granted():
                 self.granted[record.id] = record
                 if record.share is not None:
-                    self._keys[record.id] = record.share
+                    self._keys.setdefault(problem_of(record.id), {})[record.id] = record.share
                 self.lost.discard(record.id)
                 self.digests[record.id] = record.digest
             case Hedged():
@@ -269,7 +420,10 @@ class History:
             case Decided():
                 self.decided[record.search] = record
                 self.paid += record.paid
-                self.opened.pop(record.search, None)
+                if self.opened.pop(record.search, None) is not None:
+                    problem = problem_of(record.search + "/")
+                    self._searches[problem] -= 1
+                    self._forget(problem)
                 self._open_costs.pop(record.search, None)
                 self.allotted.pop(record.search, None)
                 self.stopped.pop(record.search, None)
@@ -305,13 +459,23 @@ class History:
         if isinstance(event, Finished | Scored):
             self._samples.setdefault(problem_of(event.id), {})[event.id] = event
 
-    def _forget_samples(self, opening: str) -> None:
-        """A problem is opened: only it and those with open searches can still need theirs (runs go problem by
-        problem)."""
-        needed = {opening} | {problem_of(search + "/") for search in self.opened}
-        for gone in self._samples.keys() - needed:
-            for id in self._samples.pop(gone):
-                self._keys.pop(id, None)
+    def _begin(self, problem: str) -> None:
+        before, self._latest = self._latest, problem
+        self._searches[problem] += 1
+        if problem in self._forgotten and self._reread is not None:
+            self._forgotten.discard(problem)
+            self._keys[problem], self._samples[problem] = _keyed(self._reread(problem))
+        self._forget(before)
+
+    def _forget(self, problem: str) -> None:
+        """Its samples, unless it has open searches or is the latest: others of the same problem may follow (runs go
+        problem by problem)."""
+        if problem == self._latest or self._searches[problem] > 0:
+            return
+        del self._searches[problem]
+        self._keys.pop(problem, None)
+        if self._samples.pop(problem, None):
+            self._forgotten.add(problem)
 
     @property
     def unfinished(self) -> Cost:
@@ -323,18 +487,20 @@ class History:
     @property
     def samples(self) -> dict[str, dict[str, tuple[str, Finished | Scored]]]:
         """Problem -> share key -> (id, event): what searches still to come may use without paying again."""
-        found: dict[str, dict[str, tuple[str, Finished | Scored]]] = {}
-        for problem, samples in self._samples.items():
-            keyed = {self._keys[id]: (id, event) for id, event in samples.items() if id in self._keys}
-            if keyed:
-                found[problem] = keyed
-        return found
+        found = {problem: _by_key(self._keys.get(problem, {}), ended) for problem, ended in self._samples.items()}
+        return {problem: samples for problem, samples in found.items() if samples}
+
+    def samples_of(self, problem: str) -> dict[str, tuple[str, Finished | Scored]]:
+        """As in `samples`, of a problem that has been forgotten since; empty for any other."""
+        if problem not in self._forgotten or self._reread is None:
+            return {}
+        return _by_key(*_keyed(self._reread(problem)))
 
     def check(self, config: Mapping[str, Any]) -> None:
         """Raises RunMismatch naming every setting in which `config` differs from the journal's."""
         if self.config is None:
             return
-        old, new = _flat(_plain(self.config)), _flat(_plain(config))
+        old, new = _flat(_as_json(self.config)), _flat(_as_json(config))
         differing = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
         if not differing:
             return
@@ -346,12 +512,30 @@ class History:
         )
 
 
+def _keyed(records: Iterable[Record]) -> tuple[dict[str, str], dict[str, Finished | Scored]]:
+    """Share keys, and samples, by id."""
+    keys: dict[str, str] = {}
+    samples: dict[str, Finished | Scored] = {}
+    for record in records:
+        if isinstance(record, Granted) and record.share is not None:
+            keys[record.id] = record.share
+        elif isinstance(record, Finished | Scored):
+            samples[record.id] = record
+    return keys, samples
+
+
+def _by_key(
+    keys: Mapping[str, str], samples: Mapping[str, Finished | Scored]
+) -> dict[str, tuple[str, Finished | Scored]]:
+    return {keys[id]: (id, event) for id, event in samples.items() if id in keys}
+
+
 def problem_of(id: str) -> str:
     """The problem's id in an action id `CELL/PROBLEM/COUNT`."""
     return id.split("/", 1)[1].rpartition("/")[0]
 
 
-def _plain(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     return msgspec.json.decode(_encoder.encode(value))
 
 

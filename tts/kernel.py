@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from tts.actions import Work
 from tts.types import Cost
+
+T = TypeVar("T")
 
 
 class Abandoned(BaseException):
@@ -20,6 +22,57 @@ class Expired(BaseException):
 
     def __init__(self, alarm: Alarm) -> None:
         self.alarm = alarm
+
+
+STEP_LIMIT_S = 10.0  # CPU time of one step of foreign code, where a watchdog looks at it (`tts.watchdog`)
+
+
+class StepTimedOut(BaseException):
+    """Raised in foreign code that has computed for its limit. Not an Exception: no strategy catches it."""
+
+
+class StepStopped(BaseException):
+    """Raised in foreign code that was still computing when somebody asked the run to stop."""
+
+
+class ForeignCode:
+    """Whose code is running, for a watchdog to look at: of a strategy between two awaits, of a selector, an allocator,
+    a verifier. Each such step has a number.
+
+    Attributes:
+        running: the id of the search whose code runs; None between steps.
+        watched: whether a watchdog looks, and so whether an interrupt at the keyboard is told apart from a
+            `KeyboardInterrupt` of the code's own.
+        stopped: a step was ended because the run is to stop; what it belonged to is undecided.
+        passes: what may be raised within the code and is not its own.
+    """
+
+    __slots__ = ("number", "passes", "running", "stopped", "watched")
+
+    def __init__(self, passes: tuple[type[BaseException], ...] = ()) -> None:
+        self.number = 0
+        self.running: str | None = None
+        self.watched = False
+        self.stopped = False
+        self.passes = passes
+
+    def run(self, id: str, code: Callable[..., T], *args: Any) -> T:
+        """Call it. Raises what it raises, and where a watchdog looks, StepTimedOut and StepStopped."""
+        before, self.running = self.running, id
+        self.number += 1
+        try:
+            return code(*args)
+        finally:
+            self.running = before
+
+    def own(self, error: BaseException) -> BaseException:
+        """The error, if it is the code's own: SystemExit and CancelledError are, too. What is not is raised again."""
+        if isinstance(error, self.passes):
+            raise error
+        if isinstance(error, StepStopped) or (isinstance(error, KeyboardInterrupt) and not self.watched):
+            self.stopped = True
+            raise error
+        return error
 
 
 class Mailbox:

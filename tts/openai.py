@@ -12,7 +12,7 @@ import difflib
 import itertools
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from random import Random
 from types import TracebackType
 from typing import Any, Self
@@ -26,18 +26,21 @@ from tts.attempt import Attempt, is_elsewhere
 from tts.errors import (
     BadResponse,
     EndpointError,
+    InvalidParameter,
     ModelNotFound,
+    RequestRejected,
     ServerFailed,
+    StreamBroken,
     TimedOut,
     Unreachable,
 )
-from tts.partial import Partial
+from tts.partial import Chunking, Partial
 from tts.proxies import proxy_for
+from tts.reading import OnProgress, Reader, Silence, most_bytes
 from tts.refusals import refusals_of
 from tts.retry import Backoff
-from tts.sse import DONE, EventParser, decode
 from tts.target import checked_key
-from tts.transport import AiohttpTransport
+from tts.transport import AiohttpTransport, Exchange, pieces
 from tts.types import Completion
 from tts.wire import (
     PREFILL_FORMS,
@@ -46,14 +49,14 @@ from tts.wire import (
     Capabilities,
     body_of,
     broken,
+    encoded,
     error_in_stream,
     error_of,
     normalise_finish,
+    say_more,
 )
 
 __all__ = ["Capabilities", "OpenAIClient", "Partial"]
-
-OnProgress = Callable[[str, int, float | None], None]
 
 _ABORT_S = 1.0  # how long the abort API may take
 _END_GRACE_S = 1.0  # how long usage and [DONE] may take to follow a finish reason
@@ -62,6 +65,16 @@ _MOST_ERROR_BYTES = 1 << 16
 _MOST_SHORT_BYTES = 1 << 24
 _MOST_SAID = 300  # characters of a refusal that are kept
 _TURN_S = 2.0  # the longest that a refused request waits for what another finds out
+
+# What is charged of a stream that is closed early, on engines that then stop: what they sent until they closed it, and
+# so many chunks that they had decoded and not sent: the step of the engine that runs, and one that is planned.
+_UNSENT = 2
+# Where that cannot be heard (TLS, servers that send on for longer than `_LAST_WORDS_S`): what came until it was closed
+# here, and so many chunks on their way: 100 ms from end to end at 80 chunks a second.
+_IN_FLIGHT = 8
+_LAST_WORDS_S = 0.25
+# Engines that stop, and that send their first token alone.
+_STOPS_ON_CLOSE = frozenset(("vllm", "sglang", "llamacpp", "ollama"))  # as read in their sources, and seen
 
 
 class OpenAIClient:
@@ -76,6 +89,8 @@ class OpenAIClient:
         max_retries: tries after the first, of requests that failed before their first token.
         first_byte_s: silence allowed before the first event; a queue on the server counts. Keep-alives break silence.
         idle_s: silence allowed after it.
+        total_s: the longest that one try may take, whatever is heard of it: two hours are enough for 32,000 tokens at 5
+            tokens a second. It ends with TimedOut.
         connect_s: for making a connection.
         random: source of the jitter between tries.
         cancellation: what is done when a stream is cancelled (`tts.wire.Cancellation`); may be set later.
@@ -94,16 +109,17 @@ class OpenAIClient:
         idle_s: float = 60.0,
         connect_s: float = 10.0,
         random: Random | None = None,
-        cancellation: Cancellation = "close",
+        total_s: float = 7200.0,
+        cancellation: Cancellation = "auto",
         capabilities: Capabilities | None = None,
     ) -> None:
-        address = Address.of(base_url)
+        address = _checked(Address.of(base_url))
         key = checked_key(api_key) or "EMPTY"
         proxy = proxy_for(address.name)
         self.endpoint = address.name
         self._query = address.query
         self._place = place_of(address)
-        self._secrets = address.secrets(key, proxy.password if proxy else "")
+        self._secrets = address.secrets(key, proxy.user if proxy else None)
         self._proxy = proxy
         self.model = model
         self.cancellation = cancellation
@@ -113,12 +129,14 @@ class OpenAIClient:
         self._max_retries = max_retries
         self._first_byte_s = first_byte_s
         self._idle_s = idle_s
+        self._total_s = total_s
         self._random = random or Random(0)
         self.contexts: dict[str, int] = {}  # model -> tokens of its context, where the server's list of models says so
         self._asking = asyncio.Lock()
         self._sorting = asyncio.Lock()  # held while it is found out what the endpoint takes
-        self._one_token_chunks: bool | None = None  # None until a finished stream has shown it
-        self._finer_chunks = False  # chunks were seen to be less than a token
+        self._chunking = Chunking()
+        self._identified = False
+        self._says_last_words = True  # whether it closes a stream soon after we have said that we want no more of it
         self._token = secrets.token_hex(8)
         self._count = itertools.count()
         self._headers = {**address.headers(key), "Accept-Encoding": "identity"}  # gzip would hold chunks back
@@ -145,9 +163,10 @@ class OpenAIClient:
         """Sample one completion, streamed; `on_progress` hears of text, tokens and mean log-probability as they come.
         `race` is for `EndpointPool`, in whose place a client may stand: here no request waits for another.
 
-        Cancelling closes the connection at once; `partial.completion("cancelled")` then says what it cost. When
-        `request.timeout_s` has passed, the text so far is returned with finish reason `deadline`. A server that
-        decodes past `max_tokens` is cut off, with finish reason `length`.
+        Cancelling closes the stream at once; `partial.completion("cancelled")` then says what it cost, with what the
+        engine may have decoded until it noticed (`tts.wire.Cancellation`). When `request.timeout_s` has passed, the
+        text so far is returned with finish reason `deadline`. A server that decodes past `max_tokens` is cut off, with
+        finish reason `length`.
 
         Raises:
             CapabilityMissing: the request continues assistant text and the endpoint is not known to be able to.
@@ -241,94 +260,135 @@ class OpenAIClient:
         body = attempt.body()
         partial.downgrades = attempt.losses()
         loop = asyncio.get_running_loop()
-        partial.one_token_chunks = self._one_token_chunks or False
-        partial.prompt_bytes = len("".join((*(m.content for m in request.messages), request.continue_from)).encode())
+        how = self._how_to_cancel()
+        partial.chunking, partial.max_tokens = self._chunking, request.sampling.token_limit
+        partial.prompt_bytes = len(
+            "".join((*(m.content for m in request.messages), request.continue_from)).encode("utf-8", "replace")
+        )
         partial.begin(loop.time())
-        if self.cancellation == "abort":
+        if how == "abort":
             body["rid"] = f"tts-{self._token}-{next(self._count)}."  # the point: SGLang aborts by prefix
-        response: httpx2.Response | None = None
+        exchange = Exchange(self._send("POST", attempt.base + self._path, encoded(body), partial))
+        early = True  # whether the stream is closed here, before its server has ended it
         try:
-            async with _Silence(self.endpoint, partial, self._first_byte_s) as silence:
-                content = msgspec.json.encode(body)
-                response = await self._send("POST", attempt.base + self._path, content, partial)
+            async with Silence(self.endpoint, partial, self._first_byte_s, self._total_s) as silence:
+                response = await exchange.response()
                 if response.status_code != 200:
                     raise await self._refusal(response, body["model"], partial)
-                if not _is_page(response):
-                    attempt.answered()
-                    turn.give_back()
-                await self._read(response, request, partial, on_progress, silence)
-        except TimedOut:
-            if not partial.finish:  # else all that counts had come
+                if _is_page(response):
+                    raise self._a_page()
+                attempt.answered()
+                turn.give_back()
+                exchange.reader = self._reader(response, request, partial, on_progress)
+                await self._read(response, exchange.reader, partial, silence)
+                early = partial.overran
+        except (TimedOut, BadResponse):
+            if not partial.finished:  # else all that counts had come
                 raise
+        except EndpointError:
+            early = self.cancellation not in ("auto", "close")
+            raise
         finally:
-            if self.cancellation != "close" and not partial.finish and response is not None and response.is_success:
-                await self._make_sure(body, request, partial, response)
-            elif response is not None:
-                await response.aclose()
+            if early and not partial.ended:
+                await self._close_early(how, body, exchange, request, partial)
+            await exchange.aclose()
             partial.stop(loop.time())
         return self._ended(request, partial)
 
-    async def _make_sure(
-        self, body: dict[str, Any], request: Request, partial: Partial, response: httpx2.Response
+    def _how_to_cancel(self) -> Cancellation:
+        """What was asked for; `auto` is what is known of the engine."""
+        if self.cancellation != "auto":
+            return self.cancellation
+        engine, stops = self.capabilities.engine, self.capabilities.abort_on_close
+        if engine == "sglang":
+            return "abort"
+        return "close" if stops or (stops is None and engine in _STOPS_ON_CLOSE) else "best_effort"
+
+    async def _close_early(
+        self, how: Cancellation, body: dict[str, Any], exchange: Exchange, request: Request, partial: Partial
     ) -> None:
-        """A stream is closed early, on an engine that may decode on: stop it, or charge what it may still decode. It is
-        charged first, because another cancellation may interrupt this one."""
-        seen = partial.charge_in_full(request.sampling.token_limit)
-        await response.aclose()
-        if self.cancellation == "abort":
+        """Close a stream that its server has not ended, and charge what the engine may decode until it notices. It is
+        charged in full first, because another cancellation may interrupt this one."""
+        partial.charge_in_full()
+        in_flight = _IN_FLIGHT
+        try:
+            response = await exchange.arrived()
+            if response is not None and response.status_code == 200 and not _is_page(response):
+                reader = exchange.reader or self._reader(response, request, partial, None)
+                in_flight = await self._last_words(response, reader)
+        finally:
+            await exchange.aclose()
+        if how == "best_effort" and self._unasked:
+            how = await self._found_out()
+        elif how == "abort":
             with contextlib.suppress(EndpointError, TimeoutError):
                 async with asyncio.timeout(_ABORT_S):
                     await self._short("POST", self._root, "/abort_request", msgspec.json.encode({"rid": body["rid"]}))
-                    partial.tokens, partial.exact_tokens = seen
+                    how = "close"
+        if how == "close" or partial.overran:  # where no limit is kept, there is none to charge in full
+            partial.charge_in_flight(in_flight, 1 if self.capabilities.engine in _STOPS_ON_CLOSE else None)
 
-    async def _read(
-        self,
-        response: httpx2.Response,
-        request: Request,
-        partial: Partial,
-        on_progress: OnProgress | None,
-        silence: _Silence,
-    ) -> None:
-        """Feed `partial` until the stream ends, or has decoded more than it may."""
-        if _is_page(response):
-            raise self._a_page()
-        parser: EventParser | _WholeBody = _WholeBody() if _is_json(response) else EventParser()
-        limit = None if self._finer_chunks and not partial.exact_tokens else request.sampling.token_limit
+    @property
+    def _unasked(self) -> bool:
+        """Whether the endpoint may still be asked what engine it is."""
+        return self.cancellation == "auto" and not self._identified
 
-        def take(events: list[bytes]) -> None:
-            silence.heard()
-            for event in events:
-                if event != DONE and not partial.overran:
-                    self._take(event, partial, limit, on_progress)
-            if events:
-                silence.allow(_END_GRACE_S if partial.finish else self._idle_s)
+    async def _found_out(self) -> Cancellation:
+        """How to cancel, now that it matters. An engine with an abort API has not been given an id for this request."""
+        with contextlib.suppress(EndpointError, TimeoutError):
+            async with asyncio.timeout(_ABORT_S):
+                await self.identify()
+        how = self._how_to_cancel()
+        return "best_effort" if how == "abort" else how
 
+    async def _last_words(self, response: httpx2.Response, reader: Reader) -> int:
+        """Say that no more is wanted, and take in what the server sends until it closes the stream. How many chunks may
+        have been decoded besides. A server that did not close it soon is not waited for again."""
+        body = response.extensions.get("body")
+        if body is None or not (body.has_ended or (body.can_half_close and self._says_last_words)):
+            return _IN_FLIGHT
+        unsent = 0 if body.has_ended else _UNSENT
+        reader.listen_only()
         try:
-            async with contextlib.aclosing(response.aiter_raw()) as stream:
+            async with asyncio.timeout(_LAST_WORDS_S):
+                async for data in body.rest():
+                    reader.feed(data)
+        except TimeoutError:
+            self._says_last_words = False
+            return _IN_FLIGHT
+        except (EndpointError, httpx2.TransportError):  # an error in the stream; a connection that was cut
+            pass
+        return unsent
+
+    def _reader(
+        self, response: httpx2.Response, request: Request, partial: Partial, on_progress: OnProgress | None
+    ) -> Reader:
+        sampling = request.sampling
+        return Reader(
+            partial,
+            self.endpoint,
+            whole=_is_json(response),
+            limit=sampling.token_limit,
+            most_bytes=most_bytes(sampling.token_limit, sampling.top_logprobs or 0),
+            on_progress=on_progress,
+        )
+
+    async def _read(self, response: httpx2.Response, reader: Reader, partial: Partial, silence: Silence) -> None:
+        """Feed `partial` until the stream ends, or has decoded more than it may."""
+        try:
+            async with contextlib.aclosing(pieces(response)) as stream:
                 async for data in stream:
-                    take(parser.feed(data))
+                    silence.heard()
+                    if reader.feed(data):
+                        silence.allow(_END_GRACE_S if partial.ended else self._idle_s)
                     if partial.overran:
                         return
-            take(parser.close())
+            reader.close()
         except httpx2.TransportError as error:
-            if not partial.finish:
+            if not partial.finished:
                 raise broken(self.endpoint, partial.tokens, f"broke the stream off ({error})") from None
-        except BadResponse as error:  # `sse` does not know whom it is reading
-            text = f"{self.endpoint}, after {partial.tokens} tokens: {error.message}"
-            raise BadResponse(text, **error.facts, endpoint=self.endpoint, tokens=partial.tokens) from None
-        if silence.phase == "first_byte":
+        if silence.phase == "first_byte" and not partial.finish:
             raise BadResponse(f"{self.endpoint} answered HTTP 200 and nothing in it.", endpoint=self.endpoint)
-
-    def _take(self, event: bytes, partial: Partial, limit: int | None, on_progress: OnProgress | None) -> None:
-        chunk, nan = decode(event)
-        if nan:
-            partial.drop_logprobs()
-        if chunk.error is not None or chunk.object == "error":
-            said = chunk.error if chunk.error is not None else {"message": chunk.message}
-            raise error_in_stream({"error": said}, self.endpoint, partial.tokens)
-        text, tokens, mean_logprob = partial.feed(chunk, asyncio.get_running_loop().time(), limit)
-        if on_progress is not None and (text or tokens > 0) and not partial.overran:
-            on_progress(text, tokens, mean_logprob)
 
     def _ended(self, request: Request, partial: Partial) -> Completion:
         if partial.overran:
@@ -339,8 +399,9 @@ class OpenAIClient:
             raise broken(self.endpoint, partial.tokens, "aborted the request")
         if partial.finish == "error":
             raise error_in_stream({"error": "finish reason 'error'"}, self.endpoint, partial.tokens)
-        self._learn_chunks(partial)
-        finish = normalise_finish(partial.finish)
+        if partial.counted_by_server and partial.chunks:
+            self._chunking.learn(partial.tokens, partial.chunks)
+        finish = "content_filter" if partial.declined else normalise_finish(partial.finish)
         may_be_empty = request.continue_from or request.sampling.stop or finish in ("content_filter", "tool_calls")
         if not (may_be_empty or partial.text or partial.reasoning):
             raise BadResponse(
@@ -348,16 +409,8 @@ class OpenAIClient:
                 endpoint=self.endpoint,
                 tokens=partial.tokens,
             )
+        partial.charge_at_least_one()
         return partial.completion(finish)
-
-    def _learn_chunks(self, partial: Partial) -> None:
-        """Whether this server sends one token a chunk: its last token may be an end-of-text that has no chunk."""
-        usage = partial.final_usage
-        if usage is None or usage.completion_tokens is None or not partial.chunks:
-            return
-        hidden = usage.completion_tokens - partial.chunks
-        self._one_token_chunks = self._one_token_chunks is not False and hidden in (0, 1)
-        self._finer_chunks = self._finer_chunks or hidden < 0
 
     # -- around it ------------------------------------------------------------------------------------------------
 
@@ -370,10 +423,11 @@ class OpenAIClient:
         except (httpx2.ConnectError, httpx2.ProxyError) as error:
             failure: EndpointError = self._unreachable(str(error))
         except httpx2.RemoteProtocolError as error:
-            text = f"{self._who} did not answer properly: {error}. Is the base URL right, and is it http or https?"
+            text = f"{self._who} gave no answer that can be read: {error}. Is the base URL right?"
             raise BadResponse(text, endpoint=self.endpoint) from None
         except httpx2.TransportError as error:
-            raise broken(self._who, 0, f"gave no answer ({error})", self.endpoint) from None
+            text = f"{self._who} gave no answer: {error}. Look at the server's log."
+            raise StreamBroken(text, endpoint=self.endpoint, tokens=0) from None
         if partial is not None:
             partial.refused()
         raise failure
@@ -387,7 +441,8 @@ class OpenAIClient:
             advice = "Is the server running, and the base URL right?"
         else:
             advice = f"The environment names the proxy; NO_PROXY={host_of(self.endpoint)} asks the server without it."
-        return Unreachable(f"cannot connect to {self._who}: {why}. {advice}", endpoint=self.endpoint)
+        why = why if why.endswith((".", "?")) else f"{why}. {advice}"  # else it has an advice of its own
+        return Unreachable(f"cannot connect to {self._who}: {why}", endpoint=self.endpoint)
 
     def _a_page(self) -> BadResponse:
         return BadResponse(
@@ -397,18 +452,20 @@ class OpenAIClient:
             final=True,
         )
 
-    def _clean(self, error: EndpointError) -> None:
-        """Take out what must not be shown, and what nobody reads any more."""
+    def _clean(self, error: EndpointError) -> EndpointError:
+        """The same error, without what must not be shown, and what nobody reads any more."""
         hide(error, self._secrets)
         if "said" in error.facts:
             error.facts["said"] = error.facts["said"][:_MOST_SAID]
+        return error
 
     async def _refusal(self, response: httpx2.Response, model: str, partial: Partial | None) -> EndpointError:
         said = b""
-        async for data in response.aiter_raw():
-            said += data
-            if len(said) > _MOST_ERROR_BYTES:
-                break
+        with contextlib.suppress(httpx2.TransportError):  # what came of it may say enough
+            async for data in response.aiter_raw():
+                said += data
+                if len(said) > _MOST_ERROR_BYTES:
+                    break
         error = error_of(response.status_code, response.headers, said, self.endpoint, model, self._who)
         if partial is not None and not isinstance(error, ServerFailed):
             partial.refused()
@@ -417,7 +474,8 @@ class OpenAIClient:
     async def _short(self, method: str, base: str, path: str, content: bytes | None) -> bytes:
         response: httpx2.Response | None = None
         try:
-            async with _Silence(self.endpoint, None, self._first_byte_s if content else _SHORT_S):
+            limit_s = self._first_byte_s if content else _SHORT_S
+            async with Silence(self.endpoint, None, limit_s, limit_s):
                 response = await self._send(method, base + path, content, None)
                 if response.status_code != 200:
                     raise await self._refusal(response, self.model or "", None)
@@ -431,7 +489,8 @@ class OpenAIClient:
                         raise BadResponse(text, endpoint=self.endpoint, final=True)
                 return bytes(body)
         except httpx2.TransportError as error:
-            raise broken(self._who, 0, f"broke its answer off ({error})", self.endpoint) from None
+            text = f"{self._who} broke its answer to {path} off: {error}. Look at the server's log."
+            raise self._clean(StreamBroken(text, endpoint=self.endpoint, tokens=0)) from None
         except EndpointError as error:
             self._clean(error)
             raise
@@ -441,24 +500,28 @@ class OpenAIClient:
 
     async def identify(self) -> tuple[tuple[str, ...], str | None]:
         """The models served, and the engine that says it serves them. Raises EndpointError."""
-        for base in self._place.bases:
+        self._identified = True
+        bases = self._place.bases
+        for base in bases:
             try:
-                page = _models(await self._short("GET", base, "/models", None))
+                body = await self._short("GET", base, "/models", None)
+                break
             except EndpointError as error:
-                if is_elsewhere(error) and base != self._place.bases[-1]:
+                if is_elsewhere(error) and base != bases[-1]:
                     continue
+                if isinstance(error, RequestRejected):
+                    say_more(error, "A server without a list of models needs the name of one (--model).")
                 raise
-            self._place.lists_models(base)
-            break
+        page = _models(body)
         if page is None:
-            raise BadResponse(
-                f"{self._who} does not list models at /models. Is the base URL right?",
-                endpoint=self.endpoint,
-                final=True,
-            )
+            said = body[:_MOST_SAID].decode("utf-8", "replace")
+            text = f"{self._who} does not list models at /models, but says {said!r}. Is the base URL right?"
+            raise self._clean(BadResponse(text, endpoint=self.endpoint, final=True, listed=False))
+        self._place.lists_models(base)
         self.contexts = {model.id: tokens for model in page if (tokens := context_of(model)) is not None}
         owner = page[0].owned_by if page else None
         engine = {"library": "ollama"}.get(owner or "", owner)
+        self.capabilities = msgspec.structs.replace(self.capabilities, engine=engine or self.capabilities.engine)
         return tuple(model.id for model in page), engine
 
     async def first_model(self) -> str:
@@ -527,6 +590,17 @@ def context_of(model: _Model) -> int | None:
     return next((tokens for tokens in said if type(tokens) is int and tokens > 0), None)
 
 
+def _checked(address: Address) -> Address:
+    """The address, if requests can be made with it. Raises: InvalidParameter."""
+    try:
+        for base in address.bases:
+            httpx2.URL(base + address.query)
+    except (httpx2.InvalidURL, ValueError) as error:
+        why = "its characters cannot be sent" if isinstance(error, UnicodeError) else error
+        raise InvalidParameter(f"base URL {address.name[:200]!r} cannot be used: {why}", name="base_url") from None
+    return address
+
+
 def _is_page(response: httpx2.Response) -> bool:
     return "text/html" in response.headers.get("content-type", "")
 
@@ -558,73 +632,3 @@ class _Turn:
         if self._held:
             self._held = False
             self._lock.release()
-
-
-class _WholeBody:
-    """A response that is one JSON body, though a stream was asked for: an `EventParser` of a single event."""
-
-    def __init__(self) -> None:
-        self._data = bytearray()
-
-    def feed(self, data: bytes) -> list[bytes]:
-        self._data += data
-        return []
-
-    def close(self) -> list[bytes]:
-        return [bytes(self._data)] if self._data else []
-
-
-class _Silence:
-    """A block that ends with TimedOut when nothing was heard for too long.
-
-    One timer a silence, not one a chunk: `heard` is an assignment, and the timer looks at it when it fires.
-    """
-
-    def __init__(self, endpoint: str, partial: Partial | None, limit_s: float) -> None:
-        self._endpoint = endpoint
-        self._partial = partial
-        self._limit_s = limit_s
-        self.phase = "first_byte"
-        self._loop = asyncio.get_running_loop()
-        self._scope = asyncio.timeout(None)
-
-    async def __aenter__(self) -> Self:
-        self.heard()
-        self._timer = self._loop.call_later(self._limit_s, self._look)
-        await self._scope.__aenter__()
-        return self
-
-    def heard(self) -> None:
-        self._last = self._loop.time()
-
-    def allow(self, limit_s: float) -> None:
-        """From now on, this much silence."""
-        self.phase = "idle"
-        if limit_s != self._limit_s:
-            self._limit_s = limit_s
-            self._timer.cancel()
-            self._timer = self._loop.call_at(self._last + limit_s, self._look)
-
-    def _look(self) -> None:
-        due = self._last + self._limit_s
-        if due > self._loop.time():
-            self._timer = self._loop.call_at(due, self._look)
-        else:
-            self._scope.reschedule(self._loop.time())
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._timer.cancel()
-        try:
-            await self._scope.__aexit__(kind, error, trace)
-        except TimeoutError:
-            tokens = self._partial.tokens if self._partial else 0
-            raise TimedOut(
-                f"{self._endpoint} was silent for {self._limit_s:g} s ({self.phase.replace('_', ' ')}) after {tokens} "
-                "tokens. Is it overloaded or hung?",
-                endpoint=self._endpoint,
-                phase=self.phase,
-                limit_s=self._limit_s,
-                tokens=tokens,
-            ) from None

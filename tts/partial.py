@@ -11,6 +11,16 @@ from tts.types import Completion, FinishReason, LogprobSummary, Timing, TokenLog
 TAIL = 8  # tokens whose alternatives are kept
 _IMPOSSIBLE = -1000.0  # servers write -inf as -9999 (vLLM) or so; such an alternative says nothing
 
+LONGEST_TOKEN = 6  # characters, in the mean of a text: English prose has 4 to 5 in today's vocabularies
+MOST_TOKENS = 1 << 24  # beyond any model's context: a larger count is no count
+_LEAST_CHUNKS = 3
+_FINE = 2  # characters a chunk, in the mean of so many chunks: less may be pieces of tokens
+_FINE_CHUNKS = 32
+_COARSE = 8  # and more cannot be single tokens
+_MOST_PIECES = 4  # chunks a token, while a stream may turn out to be in pieces of tokens
+_BYTES_A_TOKEN = 3  # for a text in pieces that are clearly more than a token; English prose has 4, Chinese 3
+_NO_FINISH = frozenset(("", "null", "none", "None"))
+
 
 class LogprobMeter:
     """Sums token log-probabilities into a `LogprobSummary` as they come."""
@@ -32,27 +42,68 @@ class LogprobMeter:
         self._tail.append(TokenLogprob(token, logprob, tuple(top)))
         shown = [p for _, p in top if p > _IMPOSSIBLE]
         if len(shown) > 1:
-            log_z = math.log(sum(map(math.exp, shown)))
+            largest = max(shown)  # without it, -800 and -801 would both be 0
+            log_z = largest + math.log(sum([math.exp(p - largest) for p in shown]))
             self._certainty += log_z - math.log(len(shown)) - sum(shown) / len(shown)
             self._certain += 1
 
     def summary(self) -> LogprobSummary | None:
-        if not self.count:
+        """None where no log-probabilities came, or their sum is beyond what a number can hold."""
+        if not self.count or not math.isfinite(self.sum):
             return None
-        certainty = self._certainty / self._certain if self._certain else None
+        certainty = self._certainty / self._certain if self._certain and math.isfinite(self._certainty) else None
         return LogprobSummary(self.sum / self.count, self._minimum, certainty, tuple(self._tail))
+
+
+class Chunking:
+    """How many tokens an endpoint sends in a chunk, learned from its finished streams.
+
+    Attributes:
+        most: tokens a chunk, the most that was seen; None before the first finished stream with a count of its tokens.
+        finer: whether chunks were seen that are less than a token.
+    """
+
+    def __init__(self) -> None:
+        self.most: float | None = None
+        self.finer = False
+
+    @property
+    def one_token(self) -> bool:
+        """Whether every chunk has been one token so far."""
+        return self.most == 1.0 and not self.finer
+
+    def learn(self, tokens: int, chunks: int) -> None:
+        """A stream of so many chunks with text has finished. Its last token may be an end of text that has no chunk,
+        and the last of its larger chunks may be shorter than the others. A short one shows nothing by equal numbers."""
+        hidden = tokens - chunks
+        if hidden in (0, 1):
+            if chunks < _LEAST_CHUNKS:
+                return
+            most = 1.0
+        elif hidden < 0:
+            most, self.finer = tokens / chunks, True
+        else:
+            most = tokens / max(1, chunks - 1)
+        self.most = max(most, self.most or 0.0)
 
 
 class Partial:
     """A completion under way. The caller makes one, hands it to `complete`, and can read it whenever it likes; after a
     cancellation, `partial.completion("cancelled")` is what was generated and what it cost.
 
+    What a server says of its tokens is taken where it is a whole number that the stream bears out: not less than what
+    was streamed, not more than `max_tokens` unless the text is as long as that, or the server itemises the rest as
+    reasoning. Otherwise the count is our own, and the usage is `approximate`.
+
     Attributes:
         prompt_tokens: as the server counted them, or as a sibling's request taught; None while unknown.
+        max_tokens: the most that the server was allowed to generate; None: not known.
         tokens: generated so far in this try, reasoning included: the server's count where it keeps one, else the
             number of chunks with text. `exact_tokens` says whether that is known to be the number of tokens.
         continuous: whether the server reports usage with every chunk.
-        one_token_chunks: whether this server was seen to send one token a chunk.
+        chunking: how this server cuts its streams into chunks.
+        declined: whether the model refused to answer (`refusal` in place of content).
+        done: whether the end of the stream was said, as `[DONE]`.
         lost: what earlier tries of the same request cost.
         attempt: 1 for the first try.
     """
@@ -66,7 +117,8 @@ class Partial:
         self.downgrades: tuple[str, ...] = ()
         self.prompt_tokens: int | None = None
         self.prompt_bytes = 0
-        self.one_token_chunks = False
+        self.max_tokens: int | None = None
+        self.chunking = Chunking()
         self._clear()
 
     def _clear(self) -> None:
@@ -76,9 +128,18 @@ class Partial:
         self.exact_tokens = False
         self.chunks = 0
         self.overran = False
+        self.declined = False
+        self.done = False
         self.continuous = False
         self.finish: str | None = None
         self.final_usage: WireUsage | None = None
+        self._counted = 0  # our own count of what was streamed
+        self._characters = 0
+        self._reported = False  # whether `tokens` is the server's count
+        self._offset = 0  # of the server's last credible count from our own
+        self._end_said = False
+        self._finish_everywhere = False
+        self._charge: int | None = None  # what is charged in place of `tokens`, because the server may have gone on
         self._cached = 0
         self._reasoning_tokens = 0
         self._meter = LogprobMeter()
@@ -99,14 +160,30 @@ class Partial:
         """The server did no work for this try: it costs nothing."""
         self._charged = False
 
-    def charge_in_full(self, max_tokens: int) -> tuple[int, bool]:
-        """The server may decode on, unseen, until its limit: that is what this try is charged with. Returns `tokens`
-        and `exact_tokens` as they were."""
-        seen = self.tokens, self.exact_tokens
-        if self._charged and not self.finish:
-            self.tokens = max(self.tokens, max_tokens)
-            self.exact_tokens = False
-        return seen
+    def charge_in_full(self) -> None:
+        """The server may decode on, unseen, until its limit: that is what this try is charged with."""
+        if self._charged and not self.ended:
+            self._charge = max(self.tokens, self.max_tokens or 0)
+
+    def charge_in_flight(self, chunks: int, first_chunk: int | None = None) -> None:
+        """The stream was closed while this many chunks may still have been on their way, or being decoded: they are
+        charged, at the tokens a chunk of this stream or of earlier ones. In full where neither is known.
+
+        Args:
+            first_chunk: how many tokens the engine sends in its first chunks, where that is known of its kind.
+        """
+        size = self._tokens_a_chunk()
+        if size is None and not self.chunks:
+            size = first_chunk
+        if self.ended or self.done or not self._charged:
+            self._charge = None
+        elif size is None:
+            self.charge_in_full()
+        else:
+            seen = self.tokens if self._offset or self._reported else math.ceil(self.chunks * size)
+            most = max(seen, self.tokens) + math.ceil(chunks * max(1.0, size))
+            bounded = self.max_tokens is not None and not self.overran
+            self._charge = max(self.tokens, min(most, self.max_tokens or 0)) if bounded else most
 
     def restart(self) -> None:
         """Another try begins; what the last one cost is kept in `lost`."""
@@ -127,20 +204,24 @@ class Partial:
         if choice is not None:
             text = (choice.text if part is None else part.content) or ""
             reasoning = "" if part is None else part.reasoning or part.reasoning_content or ""
-            self.finish = choice.finish_reason or self.finish
-            self._count_choice(choice, bool(text or reasoning))
+            if part is not None and part.refusal:
+                text, self.declined = text + part.refusal, True
+            self._count_choice(choice, len(text) + len(reasoning))
+            if choice.finish_reason and choice.finish_reason not in _NO_FINISH:
+                self._finishes(choice.finish_reason, bool(text or reasoning))
         if chunk.usage is not None or chunk.timings is not None:
             self._count_reported(chunk)
         self._end_s = now_s
         if chunk.model and not self.model:
             self.model = chunk.model
-        if max_tokens is not None and self.tokens > max_tokens and not self.finish:
+        if self.overran or (max_tokens is not None and self.tokens > max_tokens and self._overruns(max_tokens)):
             self.overran = True
             text = reasoning = ""
         if text or reasoning:
             self._keep(text, reasoning, now_s)
         new = self._meter.count - counted
-        return text, self.tokens - before, (self._meter.sum - summed) / new if new else None
+        mean = (self._meter.sum - summed) / new if new else None
+        return text, self.tokens - before, mean if mean is None or math.isfinite(mean) else None
 
     def drop_logprobs(self) -> None:
         """They were not numbers: none are kept of this completion."""
@@ -150,9 +231,17 @@ class Partial:
             self.downgrades += ("logprobs",)
 
     def stop(self, now_s: float) -> None:
-        """The try ends, however it does."""
+        """The try ends, however it does. Where its server's count has not come, or cannot be believed, its tokens are
+        estimated."""
         if self._sent_s is not None:
             self._end_s = now_s
+        if not (self._reported or self._offset or self.exact_tokens):
+            self.tokens = self._estimate()
+
+    def charge_at_least_one(self) -> None:
+        """A completion has cost a token, also where nobody counted it: else an open number of them has no end."""
+        if not self.tokens:
+            self.tokens, self.exact_tokens = 1, False
 
     def _keep(self, text: str, reasoning: str, now_s: float) -> None:
         if self._first_s is None:
@@ -162,40 +251,135 @@ class Partial:
         if reasoning:
             self._reasonings.append(reasoning)
 
-    def _count_choice(self, choice: Choice, has_text: bool) -> None:
+    def _finishes(self, reason: str, with_text: bool) -> None:
+        """Some servers say a finish reason with every chunk: there, the last word is one without text."""
+        if not with_text or (self.finish is None and self.chunks > 1):
+            self._end_said = True
+        elif self.finish is not None:
+            self._finish_everywhere = True
+        self.finish = reason
+
+    def _overruns(self, limit: int) -> bool:
+        """Whether more tokens than `limit` are too many: not in the last chunk, nor while they may be pieces."""
+        if self.finish is not None and not self._finish_everywhere:
+            return False
+        pieces = (self.chunks >= _FINE_CHUNKS and self._characters < _FINE * self.chunks) or self.chunking.finer
+        return self._reported or self.exact_tokens or not pieces or self._counted > _MOST_PIECES * limit
+
+    # -- tokens -------------------------------------------------------------------------------------------------
+
+    def _count_choice(self, choice: Choice, characters: int) -> None:
         rows = choice.logprobs.rows() if choice.logprobs is not None else []
         if not self._logprobs_dropped:
             for token, logprob, top in rows:
                 self._meter.add(token, logprob, top)
-        if rows or has_text:
-            self.chunks += has_text
-            self.tokens += len(rows) or 1
-            self.exact_tokens = self.one_token_chunks or self._meter.count == self.tokens
+        if rows or characters:
+            self.chunks += characters > 0
+            self._characters += characters
+            self._counted += len(rows) or 1
+            self.tokens = self._counted + self._offset
+            self._reported = False
+            self.exact_tokens = self.chunking.one_token or self._meter.count == self._counted
 
     def _count_reported(self, chunk: Chunk) -> None:
-        if chunk.timings is not None and chunk.timings.predicted_n is not None:
-            self.tokens = chunk.timings.predicted_n
-            self.exact_tokens = True
-            if chunk.timings.prompt_n is not None:
-                self.prompt_tokens = chunk.timings.prompt_n + (chunk.timings.cache_n or 0)
-        usage = chunk.usage
+        timings, usage = chunk.timings, chunk.usage
+        if timings is not None and timings.predicted_n is not None:
+            self._believe(timings.predicted_n)
+            if timings.prompt_n is not None:
+                self._take_prompt(timings.prompt_n + (timings.cache_n or 0))
         if usage is None:
             return
         if usage.prompt_tokens:
-            self.prompt_tokens = usage.prompt_tokens
-        if usage.completion_tokens is not None:
-            self.tokens = usage.completion_tokens
-            self.exact_tokens = True
-        if usage.prompt_tokens_details is not None:
-            self._cached = usage.prompt_tokens_details.cached_tokens or 0
-        details = usage.completion_tokens_details
-        self._reasoning_tokens = usage.reasoning_tokens or (details.reasoning_tokens if details else None) or 0
+            self._take_prompt(usage.prompt_tokens)
+        prompt, details = usage.prompt_tokens_details, usage.completion_tokens_details
+        self._cached = _count(prompt.cached_tokens if prompt else None)
+        self._reasoning_tokens = _count(usage.reasoning_tokens or (details.reasoning_tokens if details else None))
+        believed = self._believe_usage(usage)
         if not chunk.choices or self.finish:
             self.final_usage = usage
+            self._end_said = self._end_said or not chunk.choices
         else:
-            self.continuous = True
+            self.continuous = self.continuous or believed
+
+    def _take_prompt(self, said: int) -> None:
+        if 0 <= said <= MOST_TOKENS:
+            self.prompt_tokens = said
+
+    def _believe_usage(self, usage: WireUsage) -> bool:
+        """Take the server's count, with what it counts beside `completion_tokens`: reasoning (xAI, Gemini), which only
+        the total shows, or which is more than the `completion_tokens` that should include it."""
+        said, reasoning = usage.completion_tokens, self._reasoning_tokens
+        if usage.total_tokens is not None and usage.prompt_tokens is not None:
+            beside = usage.total_tokens - usage.prompt_tokens - (said or 0)
+            if beside > 0 and beside != self._cached:  # else the cached tokens are counted beside the prompt
+                beside = min(beside, reasoning or beside)
+                if self._believe((said or 0) + beside):
+                    return True
+        if said is None:
+            return False
+        return self._believe(said + reasoning if reasoning > said >= 0 else said)
+
+    def _believe(self, said: int) -> bool:
+        """Take this count, if it is one and the stream bears it out; else our own stands."""
+        believed = self._counted <= said <= (self.max_tokens or 0) or self._is_plausible(said)
+        self._offset = said - self._counted if believed else 0
+        self.tokens = self._counted + self._offset
+        self._reported = believed
+        self.exact_tokens = believed or self.chunking.one_token
+        return believed
+
+    def _is_plausible(self, said: int) -> bool:
+        if not 0 <= said <= MOST_TOKENS:
+            return False
+        if said < self._counted and not said * LONGEST_TOKEN >= self._characters > 0:
+            return False  # chunks may be less than a token, but its tokens are not as long as that
+        limit = self.max_tokens
+        if limit is None or said <= limit:
+            return True
+        visible = said - self._reasoning_tokens
+        return visible <= max(limit, self._text_bytes(), self._characters)
+
+    def _text_bytes(self) -> int:
+        return sum(len(text.encode("utf-8", "replace")) for text in (*self._texts, *self._reasonings))
+
+    def _tokens_a_chunk(self) -> float | None:
+        """Of this stream, if its server counts, or of finished ones, whichever is more; None: not known."""
+        counted = self._reported or self._offset or 0 < self._meter.count == self._counted
+        own = self.tokens / self.chunks if counted and self.chunks else None
+        return max((size for size in (own, self.chunking.most) if size is not None), default=None)
+
+    def _estimate(self) -> int:
+        """Tokens of a text that its server does not count, or not credibly: at least one a chunk, unless its chunks
+        were seen to be finer, and not more than it was allowed to generate, unless the text is too long for that."""
+        counted, limit, size = self._counted, self.max_tokens, self.chunking.most
+        if size is not None:
+            guess = math.ceil(self.chunks * size)
+            guess = guess if self.chunking.finer else max(counted, guess)
+        elif self._characters > _COARSE * self.chunks:
+            guess = max(counted, -(-self._text_bytes() // _BYTES_A_TOKEN))
+        else:
+            guess = counted
+        if limit is None or self.overran:
+            return guess
+        return min(guess, max(limit, -(-self._characters // LONGEST_TOKEN)))
 
     # -- what anybody may read ----------------------------------------------------------------------------------
+
+    @property
+    def counted_by_server(self) -> bool:
+        """Whether `tokens` is what the server says."""
+        return self._reported
+
+    @property
+    def finished(self) -> bool:
+        """Whether the text may be taken for the whole: a finish reason came, and not with every chunk."""
+        return self.ended or (self.finish is not None and not self._finish_everywhere)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the server has said that the completion is finished. A finish reason beside the first text may be one
+        that comes with every chunk: alone it is not enough."""
+        return self.finish is not None and (self._end_said or self.done)
 
     @property
     def text(self) -> str:
@@ -236,9 +420,13 @@ class Partial:
         if not self._charged:
             return Usage()
         prompt = self.prompt_tokens
-        approximate = prompt is None or not (self.exact_tokens or self.final_usage)
+        tokens = self.tokens if self._charge is None else self._charge
+        approximate = prompt is None or not self.exact_tokens or tokens != self.tokens
         if prompt is None:
             prompt = -(-self.prompt_bytes // 4)
-        return Usage(
-            prompt, self.tokens, min(self._cached, prompt), min(self._reasoning_tokens, self.tokens), approximate
-        )
+        return Usage(prompt, tokens, min(self._cached, prompt), min(self._reasoning_tokens, tokens), approximate)
+
+
+def _count(said: int | None) -> int:
+    """A detail of the usage; 0 where it is none."""
+    return said if said is not None and 0 <= said <= MOST_TOKENS else 0

@@ -15,12 +15,13 @@ from tts.answers import extract
 from tts.config import RunConfig
 from tts.errors import BadPool
 from tts.graders import Grading, Verdict, grader_named
-from tts.journal import Granted, History, Record, problem_of
+from tts.journal import Granted, Record, problem_of
+from tts.naming import address_of
 from tts.pool import Pool, Sample, VerificationCost
 from tts.protocols import Verifier
-from tts.registry import address_of, verifiers_of
+from tts.registry import verifiers_of
 from tts.run import share_base
-from tts.runfolder import JOURNAL, read_records
+from tts.runfolder import JOURNAL, read_history, read_records
 from tts.sweeps import cells_of
 from tts.tasks import PROBLEMS, REFERENCES, Task, read_examples, references_away
 from tts.types import Candidate, Problem, Sampling, Usage
@@ -91,7 +92,7 @@ def _read(folder: Path) -> tuple[RunConfig, list[Record], Task]:
     if not (folder / JOURNAL).is_file():
         raise BadPool(f"{folder} is not the folder of a sweep: it has no {JOURNAL}", path=str(folder))
     records = list(read_records(folder / JOURNAL))
-    history = History(records)  # checks the version, and that every line follows from those before it
+    history = read_history(folder / JOURNAL)  # checks the version, and that every line follows from those before it
     if history.config is None:
         raise BadPool(f"{folder / JOURNAL} is empty: nothing was run", path=str(folder))
     if not (folder / PROBLEMS).is_file():
@@ -196,7 +197,7 @@ def _given_scores(records: Iterable[Record]) -> Scores:
             judged[record.id] = record.share.split("/")
         elif isinstance(record, Scored | Failed) and len(judged.get(record.id, ())) > 2:
             parts = judged[record.id]
-            verifier = record.score.verifier if isinstance(record, Scored) else "/".join(parts[2:-1])
+            verifier = "/".join(parts[2:-1])  # what the run calls it; a plugin may call itself otherwise
             value = record.score.value if isinstance(record, Scored) else None
             given.setdefault("/".join(parts[:2]), {}).setdefault(verifier, []).append(value)
     return given

@@ -94,7 +94,7 @@ def import_(
 @pool_app.command("info")
 def info(file: PoolFile, json: Json = False) -> None:
     """Say what a pool holds, and which questions it can answer."""
-    from tts.display import console
+    from tts.display import console, say
     from tts.poolfile import read_pool
     from tts.poolinfo import about, table_of
 
@@ -103,11 +103,11 @@ def info(file: PoolFile, json: Json = False) -> None:
         print_json(found)
         return
     out = console()
-    out.print(table_of(found), soft_wrap=True)
+    out.print(table_of(found, out.width))
     for line in found.can:
-        out.print(f"can: {line}", highlight=False, markup=False)
+        say(out, f"can: {line}", 2)
     for line in found.cannot:
-        out.print(f"cannot: {line}", highlight=False, markup=False)
+        say(out, f"cannot: {line}", 2)
 
 
 @pool_app.command("report")
@@ -125,7 +125,7 @@ def report(
     json: Json = False,
 ) -> None:
     """Show what more samples buy: votes, races, best-of, coverage and its laws, and who owns the frontier."""
-    from tts.display import console, print_frontier
+    from tts.display import console, print_frontier, say
     from tts.poolfile import read_pool
     from tts.poolreport import facts_of, table_of, write_findings
     from tts.poolstudy import study
@@ -146,11 +146,11 @@ def report(
         print_json({"found": found, "files": {name: str(path) for name, path in files.items()}})
         return
     shown = console()
-    shown.print(table_of(found))
+    shown.print(table_of(found, shown.width))
     print_frontier(shown, found.frontier)
     for note in found.notes:
-        shown.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
-    shown.print(f"report: {files['pool.html']}", highlight=False, soft_wrap=True)
+        say(shown, f"note: {note}", 2)
+    say(shown, f"report: {files['pool.html']}")
 
 
 def replay(
@@ -185,7 +185,7 @@ def replay(
 ) -> None:
     """Replay strategies over recorded samples, in virtual time: what they would buy, without a GPU."""
     from tts.clusters.recorded import Fleet
-    from tts.display import console, print_frontier, table_of
+    from tts.display import console, print_frontier, say, table_of
     from tts.replays import replay as replayed
     from tts.report import owners_of, warnings_of
     from tts.results import describe_cost
@@ -221,11 +221,11 @@ def replay(
     shown = console()
     shown.print(table_of(result.rows, shown.width))
     print_frontier(shown, owners_of(result.rows))
-    shown.print(f"replayed, not paid: {describe_cost(result.replayed)}", highlight=False)
+    say(shown, f"replayed, not paid: {describe_cost(result.replayed)}", 2)
     for warning in warnings_of(result.rows):
-        shown.print(f"note: {warning}", highlight=False, markup=False)
+        say(shown, f"note: {warning}", 2)
     if "report.html" in result.files:
-        shown.print(f"report: {result.files['report.html']}", highlight=False, soft_wrap=True)
+        say(shown, f"report: {result.files['report.html']}")
 
 
 def print_json(value: Any) -> None:

@@ -184,32 +184,30 @@ def _scored(
         yield f"weighted votes by {' or '.join(names)} for n up to", most, votes
 
 
-def table_of(found: About) -> Table:
-    """For a terminal."""
-    from rich.table import Table
+def table_of(found: About, width: int) -> Table:
+    """For a terminal of so many columns."""
+    from tts.display import plain_table
 
     several = len({part.benchmark for part in found.parts}) > 1
-    table = Table(title=found.name, title_justify="left", box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for name in ("benchmark", "model") if several else ("model",):
-        table.add_column(name, no_wrap=True)
-    for name in ("problems", "samples each", "pass@1", "answered", "tokens", "seconds", "failures"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("scores")
+    heads = ["model", *(["benchmark"] if several else []), "problems", "samples each", "pass@1", "answered", "tokens"]
+    rows = []
     for p in found.parts:
         low, high = p.samples
-        table.add_row(
-            *([p.benchmark] if several else []),
-            p.model,
-            f"{p.problems:,}",
-            f"{low}" if low == high else f"{low} to {high}",
-            _shown(p.pass_at_1, "{:.1%}"),
-            _shown(p.answered, "{:.1%}"),
-            _shown(p.tokens, "{:,.0f}"),
-            _shown(p.seconds, "{:.1f}"),
-            f"{p.failures:,}",
-            ", ".join(p.scores),
+        rows.append(
+            [
+                p.model,
+                *([p.benchmark] if several else []),
+                f"{p.problems:,}",
+                f"{low}" if low == high else f"{low} to {high}",
+                _shown(p.pass_at_1, "{:.1%}"),
+                _shown(p.answered, "{:.1%}"),
+                _shown(p.tokens, "{:,.0f}"),
+                _shown(p.seconds, "{:.1f}"),
+                f"{p.failures:,}",
+                ", ".join(p.scores),
+            ]
         )
-    return table
+    return plain_table([*heads, "seconds", "failures", "scores"], rows, width, found.name)
 
 
 def _shown(value: float | None, form: str) -> str:

@@ -169,21 +169,15 @@ _COLUMNS: tuple[tuple[str, Callable[[Summary], str]], ...] = (
 _BOUND = re.compile(r"\d+\.\d(?=[],])")  # of an interval in percent: in a terminal, a whole number
 
 
-def table_of(found: Findings) -> Table:
-    """The summaries, for a terminal."""
-    from rich.markup import escape as plain
-    from rich.table import Table
+def table_of(found: Findings, width: int) -> Table:
+    """The summaries, for a terminal of so many columns."""
+    from tts.display import plain_table
 
-    table = Table(
-        title=plain(found.benchmark), title_justify="left", box=None, header_style="bold", padding=(0, 2, 0, 0)
-    )
-    for i, (name, _) in enumerate(_COLUMNS):
-        table.add_column(name, justify="right" if i else "left", no_wrap=i > 0, overflow="fold")
-    for summary in found.summaries:
-        table.add_row(
-            *(plain(_BOUND.sub(lambda bound: f"{float(bound[0]):.0f}", show(summary))) for _, show in _COLUMNS)
-        )
-    return table
+    rows = [
+        [_BOUND.sub(lambda bound: f"{float(bound[0]):.0f}", show(summary)) for _, show in _COLUMNS]
+        for summary in found.summaries
+    ]
+    return plain_table([name for name, _ in _COLUMNS], rows, width, found.benchmark)
 
 
 def _html(found: Findings, facts: Mapping[str, object], figures: str) -> str:

@@ -12,6 +12,7 @@ from tts.actions import Request
 from tts.errors import BadResponse, EndpointError, RequestRejected
 from tts.partial import Partial
 from tts.sse import decode
+from tts.target import has_no_list
 from tts.types import Completion, Message, Sampling
 from tts.wire import PREFILL_FORMS, Capabilities, PrefillForm
 
@@ -33,11 +34,21 @@ async def probe(client: OpenAIClient) -> Capabilities:
     cannot be used comes back with `problem` set."""
     seen = Capabilities()
     try:
-        models, engine = await client.identify()
+        models, engine = await _identity(client)
         seen = msgspec.structs.replace(seen, reachable=True, models=models, engine=engine)
         return await _try_out(client, seen)
     except EndpointError as error:
         return msgspec.structs.replace(seen, problem=error.message)
+
+
+async def _identity(client: OpenAIClient) -> tuple[tuple[str, ...], str | None]:
+    """The models and the engine; a server without a list of models may still be asked for one that was named."""
+    try:
+        return await client.identify()
+    except EndpointError as error:
+        if client.model is None or not has_no_list(error):
+            raise
+        return (), None
 
 
 async def _try_out(client: OpenAIClient, seen: Capabilities) -> Capabilities:

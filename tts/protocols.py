@@ -6,7 +6,8 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tts.actions import Request, Work
-from tts.types import Candidate, Completion, Cost, Problem, Score, ScoreKind, Usage
+from tts.errors import CallFailed
+from tts.types import Candidate, Completion, Cost, Problem, Score, ScoreKind, Usage, shown
 
 if TYPE_CHECKING:
     from tts.run import Run
@@ -34,6 +35,17 @@ class Verifier(Protocol):
     def request(self, problem: Problem, candidate: Candidate) -> Request | None: ...
     def read(self, completion: Completion) -> Score: ...
     def score(self, problem: Problem, candidate: Candidate) -> Score: ...
+
+
+def checked(score: object, verifier: str) -> Score:
+    """What a verifier returned, if it is a score. Raises: CallFailed."""
+    if isinstance(score, Score):
+        return score
+    raise CallFailed(
+        f"the verifier {verifier} returned {shown(score)}, but must return a tts.types.Score "
+        f"(with the value None to abstain)",
+        verifier=verifier,
+    )
 
 
 class Strategy(Protocol):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass, field
-from urllib.parse import unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
+from urllib.parse import urlsplit
+from urllib.request import getproxies, getproxies_environment, proxy_bypass
 
-from tts.address import shown
+from tts.address import shown, user_of
 from tts.errors import InvalidParameter
 
 _PORTS = {"http": 80, "https": 443}
@@ -15,11 +15,10 @@ _PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True)
 class Proxy:
-    """An HTTP proxy. `name` is its URL without credentials; `user` and `password` are those."""
+    """An HTTP proxy. `name` is its URL without credentials, `user` is `name:password`."""
 
     name: str
     user: str | None = field(default=None, repr=False)
-    password: str = field(default="", repr=False)
 
 
 def proxy_for(endpoint: str) -> Proxy | None:
@@ -31,9 +30,11 @@ def proxy_for(endpoint: str) -> Proxy | None:
     host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
     if host == "localhost" or host.endswith(".localhost") or _is_loopback(host):
         return None
-    found = getproxies()
-    if any(_spares(rule, host, port) for rule in found.get("no", "").replace(",", " ").split()) or proxy_bypass(host):
+    found = getproxies_environment()
+    if any(_spares(rule, host, port) for rule in found.get("no", "").replace(",", " ").split()):
         return None
+    if not found:  # what the system says, where it says something
+        found = {} if proxy_bypass(host) else getproxies()
     kind = parts.scheme if found.get(parts.scheme) else "all"
     given = found.get(kind, "").strip().strip("\"'")
     return _read(given, f"{kind.upper()}_PROXY", host) if given else None
@@ -53,9 +54,7 @@ def _read(given: str, variable: str, host: str) -> Proxy:
             name=variable,
         )
     name = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-    if parts.username is None:
-        return Proxy(name)
-    return Proxy(name, unquote(parts.username), unquote(parts.password or ""))
+    return Proxy(name, user_of(parts))
 
 
 def _spares(rule: str, host: str, port: int) -> bool:

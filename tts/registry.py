@@ -3,26 +3,33 @@
 A plugin is one `async def`; it is found by its entry point in the group `tts.strategies`, or named by its file:
 `--strategy my_ideas.py:my_strategy:n=4`. A verifier of one's own is a class, found by its entry point in the group
 `tts.verifiers`, or named `my_ideas.py:MyVerifier` or `my_package.module:MyVerifier`.
+
+A parameter of a strategy names a verifier if it is called `verifier` or `..._verifier`, or if its default is the name
+of one. In a default, `:MyVerifier` is of the strategy's own file, and a relative path begins in that file's folder;
+what a user writes begins where the user stands, but for `:MyVerifier`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import importlib.util
 import inspect
 import itertools
 import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import FunctionType, ModuleType, UnionType
+from types import FunctionType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+import msgspec
+
 from tts.allocation import Allocator
-from tts.errors import InvalidParameter, UnknownName, unknown_name
+from tts.errors import InvalidParameter, TTSError, UnknownName, unknown_name
+from tts.loading import by_address, digests, import_file
+from tts.naming import beside, owner_of
 from tts.protocols import Strategy, Verifier
 from tts.types import StrategySpec, Value
 
@@ -56,7 +63,8 @@ ALLOCATORS: Mapping[str, str] = {
     "deadline": "tts.allocators.deadline:deadline",
 }
 
-_PLUGIN = "tts_plugin_"  # how the modules of plugin files begin
+
+_OF_A_VERIFIER = ("kind", "candidate_logprobs", "in_worker", "request", "read", "score")
 
 
 class Parameter(Value, frozen=True):
@@ -133,7 +141,7 @@ def verifier(name: str, model: str | None = None) -> Verifier:
         made: Verifier = cls(model=model) if "model" in inspect.signature(cls).parameters else cls()
     except Exception as error:
         raise InvalidParameter(f"the verifier {name} cannot be made: {type(error).__name__}: {error}") from error
-    for attribute in ("kind", "candidate_logprobs", "in_worker", "request", "read", "score"):
+    for attribute in _OF_A_VERIFIER:
         if not hasattr(made, attribute):
             raise InvalidParameter(f"the verifier {name} has no {attribute}: see tts.protocols.Verifier", name=name)
     return made
@@ -150,37 +158,13 @@ def _verifier_class(name: str) -> Any:
     raise unknown_name("verifier", name, [*VERIFIERS, *(e.name for e in entry_points(group="tts.verifiers"))])
 
 
-def address_of(thing: Any) -> str:
-    """How another process finds a class or function: `module:name`, or `path/file.py:name` for a plugin's file."""
-    module = thing.__module__
-    if module.startswith(_PLUGIN):
-        module = sys.modules[module].__file__
-    return f"{module}:{thing.__qualname__}"
-
-
-def by_address(address: str) -> Any:
-    """What `address_of` names. Raises: InvalidParameter, UnknownName if it cannot be imported here."""
-    where, _, name = address.rpartition(":")
-    if where.endswith(".py"):
-        found: Any = _import_file(_file(where).resolve())
-    else:
-        try:
-            found = importlib.import_module(where)
-        except Exception as error:
-            raise InvalidParameter(f"{where} cannot be imported: {type(error).__name__}: {error}") from error
-    for part in name.split("."):
-        if not hasattr(found, part):
-            raise UnknownName(f"{where} has no {name}", name=name)
-        found = getattr(found, part)
-    return found
-
-
 def parse_specs(text: str) -> list[StrategySpec]:
     """`best_of_n:n=1,2,4,verifier=judge` -> one spec per combination of values, parameters checked.
 
     Raises: UnknownName for the strategy or a parameter, InvalidParameter for a value of the wrong type.
     """
-    return _parsed(text, "strategy", strategy)
+    found = _parsed(text, "strategy", strategy)
+    return [with_addresses(spec, strategy(spec.name)) for spec in found]
 
 
 def parse_allocators(text: str) -> list[StrategySpec]:
@@ -212,37 +196,89 @@ def _parsed(text: str, kind: str, resolve: Callable[[str], Callable[..., Any]]) 
 
 def plugin_digests(specs: Iterable[StrategySpec], allocators: Iterable[StrategySpec] = ()) -> dict[str, str]:
     """File -> a short hash of its source, for the strategies, verifiers and allocators that are named by file, defaults
-    included. Raises: InvalidParameter for a file that is not there."""
+    included, and for the files beside them that they import. Raises: InvalidParameter for a file that is not there."""
     specs = list(specs)
     names = [*(spec.name for spec in (*specs, *allocators)), *verifier_names(specs)]
     files = {name.rpartition(":")[0] for name in names if ".py:" in name}
-    return {file: hashlib.blake2b(_file(file).read_bytes(), digest_size=8).hexdigest() for file in sorted(files)}
+    found: dict[str, str] = {}
+    for file in sorted(files):
+        found |= digests(file)
+    return found
 
 
 def check_spec(spec: StrategySpec) -> StrategySpec:
     """The spec, if its strategy exists and has these parameters. Raises as `parse_specs`."""
-    known = {p.name: p for p in parameters(strategy(spec.name))}
+    return _checked(spec, strategy(spec.name))
+
+
+def _checked(spec: StrategySpec, function: Strategy) -> StrategySpec:
+    known = {p.name: p for p in parameters(function)}
     for key, value in spec.params.items():
         if key not in known:
             raise unknown_name(f"parameter of {spec.name}", key, known)
         _check_value(spec.name, known[key], value)
-    return spec
+    return with_addresses(spec, function)
+
+
+def with_addresses(spec: StrategySpec, function: Strategy) -> StrategySpec:
+    """The spec, in which the verifiers of the strategy's own files have their whole address."""
+    defaults = {parameter.name: parameter.default for parameter in parameters(function)}
+    whole: dict[str, Any] = {}
+    for parameter in _for_verifiers(spec.name, function):
+        name = spec.params.get(parameter.name, parameter.default)
+        if isinstance(name, str) and name.startswith(":"):
+            name = beside(owner_of(spec.name, function), name)
+        if name != {**defaults, **spec.params}[parameter.name]:
+            whole[parameter.name] = name
+    return StrategySpec(spec.name, {**spec.params, **whole}) if whole else spec
 
 
 def verifiers_of(
     specs: Iterable[StrategySpec], model: str | None = None, resolve: Callable[[str], Strategy] = strategy
 ) -> dict[str, Verifier]:
-    """The verifiers that these specs name in a parameter called `verifier`, defaults included."""
+    """The verifiers that these specs name, defaults included. Raises as `verifier`."""
     return {name: verifier(name, model) for name in dict.fromkeys(verifier_names(specs, resolve))}
 
 
 def verifier_names(specs: Iterable[StrategySpec], resolve: Callable[[str], Strategy] = strategy) -> Iterator[str]:
-    """What these specs name in a parameter called `verifier`, defaults included."""
+    """What these specs name as verifiers, defaults included. What is given for a parameter that only its default shows
+    to be one for verifiers counts if there is such a verifier."""
     for spec in specs:
-        for parameter in parameters(resolve(spec.name)):
+        for parameter in _for_verifiers(spec.name, resolve(spec.name)):
             name = spec.params.get(parameter.name, parameter.default)
-            if parameter.name == "verifier" and name is not None:
+            if isinstance(name, str) and (_says_verifier(parameter) or _is_verifier(name)):
                 yield name
+
+
+def _for_verifiers(name: str, function: Strategy) -> Iterator[Parameter]:
+    """The parameters that name verifiers, with whole addresses as their defaults."""
+    for parameter in parameters(function):
+        default = parameter.default
+        if isinstance(default, str) and ":" in default:
+            default = beside(owner_of(name, function), default)
+        if _says_verifier(parameter) or _is_verifier(default):
+            yield msgspec.structs.replace(parameter, default=default)
+
+
+def _says_verifier(parameter: Parameter) -> bool:
+    return parameter.name == "verifier" or parameter.name.endswith("_verifier")
+
+
+def _is_verifier(name: Any) -> bool:
+    if not isinstance(name, str):
+        return False
+    if ":" not in name:
+        return name in VERIFIERS or name in _installed_verifiers(tuple(sys.path))
+    try:
+        found = by_address(name)
+    except TTSError:
+        return False
+    return isinstance(found, type) and all(hasattr(found, attribute) for attribute in _OF_A_VERIFIER)
+
+
+@lru_cache(1)
+def _installed_verifiers(_: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(point.name for point in entry_points(group="tts.verifiers"))
 
 
 def parameters(function: Callable[..., Any]) -> list[Parameter]:
@@ -285,7 +321,7 @@ def _from_file(name: str) -> Strategy:
     path = Path(path_text)
     if not path.is_file():
         raise InvalidParameter(f"{path} is not a file; a strategy of your own is named PATH/FILE.py:FUNCTION")
-    module = _import_file(path.resolve())
+    module = import_file(path)
     function = getattr(module, attribute, None)
     if not inspect.iscoroutinefunction(function):
         found = [n for n, f in vars(module).items() if inspect.iscoroutinefunction(f) and not n.startswith("_")]
@@ -311,30 +347,6 @@ def _from_entry_point(point: EntryPoint) -> Strategy:
         )
     strategy: Strategy = loaded
     return strategy
-
-
-def _file(path: str) -> Path:
-    if not Path(path).is_file():
-        raise InvalidParameter(f"{path} is not a file here (in {Path.cwd()})", path=path)
-    return Path(path)
-
-
-def _import_file(path: Path) -> ModuleType:
-    """Import a file under a name of its own, once, so that its functions can be found again by that name."""
-    name = f"{_PLUGIN}{path.stem}_{hashlib.blake2b(str(path).encode(), digest_size=4).hexdigest()}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise InvalidParameter(f"{path} cannot be imported as Python")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[name]
-        raise InvalidParameter(f"{path} failed on import: {type(error).__name__}: {error}") from error
-    return module
 
 
 def _convert(name: str, parameter: Parameter, text: str) -> Any:

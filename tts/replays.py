@@ -17,6 +17,7 @@ from tts.config import RunConfig, split_budgets
 from tts.errors import BadPool, ForeignAwait, InvalidParameter, PoolLacks, StorageFull, UsageError, unknown_name
 from tts.graders import Verdict
 from tts.journal import Decided, Opened, Record
+from tts.kernel import ForeignCode
 from tts.outcome import Result
 from tts.pool import UNKNOWN, Pool, Unanswered, nobody_can_vote
 from tts.poolfile import read_pool
@@ -29,6 +30,7 @@ from tts.search import Search
 from tts.sweeps import Cell, cells_of, check_budgets, outcome_of, plan, pots_of
 from tts.target import Pricing
 from tts.types import Cost, Problem
+from tts.workers import Workers
 
 if TYPE_CHECKING:
     from tts.clusters.recorded import Fleet, RecordedCluster, Recordings
@@ -110,12 +112,13 @@ def replay(
     _check_verifiers(config, verifiers, chosen)
     _check_selectors(config, chosen)
     check_budgets(cells, list(problems.values()), costs, sampling, config.run_limits())
-    replayer = _Replayer(chosen, recordings, problems, costs, verifiers, config)
-    replayer.try_out(cells)
     outcomes: list[Outcome] = []
-    for done, cell in enumerate(cells, 1):
-        outcomes += replayer.run(cell)
-        on_cell(done, len(cells))
+    with Workers() as workers:
+        replayer = _Replayer(chosen, recordings, problems, costs, verifiers, config, workers)
+        replayer.try_out(cells)
+        for done, cell in enumerate(cells, 1):
+            outcomes += replayer.run(cell)
+            on_cell(done, len(cells))
     rows = summarise(outcomes)
     files: dict[str, Path] = {}
     if out is not None:
@@ -163,8 +166,10 @@ class _Replayer:
         costs: CostModel,
         verifiers: Mapping[str, Verifier],
         config: RunConfig,
+        workers: Workers,
     ) -> None:
         self.spent = Cost()
+        self._workers = workers
         self._pool = pool
         self._no_answers = not pool.has_answers
         self._graded = {g.problem_id for g in pool.groups() if (pool.correct[g.rows] != UNKNOWN).any()}
@@ -195,7 +200,7 @@ class _Replayer:
 
         fleet, sink = self._recordings.fleet, _Sink()
         judged = [name for name in verifier_names([cell.spec]) if isinstance(self._verifiers[name], Recorded)]
-        cluster = RecordedCluster(self._recordings, self._problems, self._verifiers, cell.seed, judged)
+        cluster = RecordedCluster(self._recordings, self._problems, self._verifiers, cell.seed, judged, self._workers)
         window = fleet.replicas * fleet.slots
         results: list[tuple[Result, Decided]] = []
         outcomes: dict[str, Outcome] = {}
@@ -222,7 +227,7 @@ class _Replayer:
             decided(result, decided_of(result, at_s, result.bill.total))
 
         if not self._limits and cell.allocator is None:
-            cluster.run_each(self._searches(cell, problems), window, closed)
+            cluster.run_each(self._searches(cell, problems, cluster.foreign), window, closed)
         else:
             conductor = Conductor(
                 plan([cell], problems),
@@ -238,7 +243,7 @@ class _Replayer:
             self.spent += conductor.ledger.spent
         return results, [outcomes[problem.id] for problem in problems if problem.id in outcomes]
 
-    def _searches(self, cell: Cell, problems: Sequence[Problem]) -> Iterator[Search]:
+    def _searches(self, cell: Cell, problems: Sequence[Problem], foreign: ForeignCode) -> Iterator[Search]:
         for planned in plan([cell], problems):
             yield Search(
                 planned.id,
@@ -250,6 +255,7 @@ class _Replayer:
                 verifiers=self._verifiers,
                 sampling=self._sampling,
                 seed=planned.seed,
+                foreign=foreign,
             )
 
     def _unpriced(self, result: Result) -> int:

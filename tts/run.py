@@ -37,6 +37,7 @@ from tts.errors import (
     unknown_name,
 )
 from tts.kernel import Alarm, Expired, Live, Mailbox, Wait
+from tts.naming import beside, check_address, owner_of, portable
 from tts.randomness import ChainRandom
 from tts.types import (
     Candidate,
@@ -287,11 +288,18 @@ class Run:
         """Run a pure module-level function in a worker process, which is killed after `timeout_s` of CPU time, or when
         it has waited for very much longer (`tts.workers`).
 
-        It is given itself or as `module:name` (which spares this process its import). Arguments and result must be
-        JSON-like. What it raised comes as CallFailed, CallTimedOut or CallCrashed. Raises: InvalidParameter for a
-        function that knows reference answers.
+        It is given itself or by its address: `module:name` (which spares this process its import), `path/file.py:name`,
+        or `:name` for one of the strategy's own file, in whose folder a relative path begins. Arguments and result must
+        be JSON-like. What it raised comes as CallFailed, CallTimedOut or CallCrashed. Raises: InvalidParameter for a
+        function that no worker could import, or that knows reference answers.
         """
-        name = function if isinstance(function, str) else f"{function.__module__}:{function.__qualname__}"
+        strategy: Any = self._search._strategy
+        strategy = getattr(strategy, "func", strategy)  # of a functools.partial
+        owner = owner_of(self._search.spec.name, strategy)
+        if isinstance(function, str):
+            name = beside(owner, function)
+        else:
+            name = portable(owner, strategy, check_address(function))
         if name.partition(":")[0] in KNOW_REFERENCES:
             raise InvalidParameter(f"{name} knows the reference answers: no strategy may call it", function=name)
         try:

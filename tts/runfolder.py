@@ -13,14 +13,16 @@ import errno
 import fcntl
 import os
 import threading
+from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+from tts.actions import Finished, Scored
 from tts.errors import JournalCorrupt, JournalLocked, RunError, StorageFull
-from tts.journal import VERSION, Header, History, Record, decode, encode
+from tts.journal import VERSION, Chain, Granted, Header, History, Record, decode, problem_of
 
 FSYNC_EVERY_S = 0.2
 JOURNAL = "journal.jsonl"
@@ -34,16 +36,53 @@ def program() -> str:
         return "tts (not installed)"
 
 
-def read_records(path: Path) -> Iterator[Record]:
-    """Every whole record of a journal, in order; a torn last line is passed over.
+def read_records(path: Path, chain: Chain | None = None) -> Iterator[Record]:
+    """Every whole record of a journal, in order; a torn last line is passed over. `chain` then stands at the last.
 
-    Raises: JournalCorrupt for any other line that cannot be read.
+    Raises: JournalCorrupt for any other line that cannot be read, or is not as it was written.
     """
+    chain = chain or Chain()
     with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
+        for line in file:
             if not line.endswith(b"\n"):
                 return
-            yield decode(line, number)
+            yield chain.read(line)
+
+
+def read_history(path: Path, chain: Chain | None = None, *, refeed: bool = False) -> History:
+    """What a journal says, from its file. Raises: JournalCorrupt, RunMismatch."""
+    return History(read_records(path, chain), refeed=refeed, reread=_Samples(path))
+
+
+class _Samples:
+    """Where the samples of each problem stand in a journal, found when somebody first asks for one that a `History` has
+    forgotten: 8 bytes a line."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._places: dict[str, array[int]] | None = None
+
+    def __call__(self, problem: str) -> Iterator[Record]:
+        """The grants of shared samples, and the samples, of this problem."""
+        if self._places is None:
+            self._places = self._found()
+        with self._path.open("rb") as file:
+            for place in self._places.get(problem, ()):
+                file.seek(place)
+                yield decode(file.readline(), place)
+
+    def _found(self) -> dict[str, array[int]]:
+        places: dict[str, array[int]] = {}
+        chain, place = Chain(), 0
+        with self._path.open("rb") as file:
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                record = chain.read(line)
+                if isinstance(record, Finished | Scored) or (isinstance(record, Granted) and record.share is not None):
+                    places.setdefault(problem_of(record.id), array("Q")).append(place)
+                place += len(line)
+        return places
 
 
 class Journal:
@@ -76,10 +115,12 @@ class Journal:
         self._closed = threading.Event()
         self._syncer: threading.Thread | None = None
         self._unsynced: OSError | None = None
+        self._failed: OSError | None = None  # of a write
         try:
             self._lock()
             self.torn = self._repair()
-            self.history = History(read_records(self.path), refeed=refeed)
+            self._chain = Chain()
+            self.history = read_history(self.path, self._chain, refeed=refeed)
             if self.history.config is None:
                 if self._file.seek(0, os.SEEK_END):
                     raise JournalCorrupt(f"{self.path} does not begin with a header: it is not a tts journal")
@@ -88,6 +129,8 @@ class Journal:
                     _sync_folder(changed)  # a file whose name is not on the disk is lost with all that is in it
             else:
                 self.history.check(config)
+                if not self._chain.sealed:  # an older program's: what is written from here on has checksums
+                    self.write([Header(VERSION, program(), self.history.config)])
         except BaseException:
             self._file.close()
             raise
@@ -95,19 +138,29 @@ class Journal:
         self._syncer.start()
 
     def write(self, records: Iterable[Record]) -> None:
-        """Append; on return the operating system has them. Raises: StorageFull; everything before stays whole."""
-        data = b"".join([encode(record) for record in records])
+        """Append; on return the operating system has them.
+
+        Raises: StorageFull, RunError, and the same again from then on, because nothing may follow a gap; everything
+            before stays whole. InvalidParameter for a value that JSON cannot hold: nothing is written.
+        """
+        self._raise_unsynced()
+        if self._failed is not None:
+            raise _storage_error(self.path, self._failed)
+        chain = self._chain.copy()
+        data = b"".join([chain.written(record) for record in records])
         if not data:
             return
-        self._raise_unsynced()
         size = self._file.seek(0, os.SEEK_END)
         try:
             view = memoryview(data)
             while view:
                 view = view[self._file.write(view) :]
         except OSError as error:
-            self._file.truncate(size)
+            self._failed = error
+            with contextlib.suppress(OSError):  # what stays is a torn last line
+                self._file.truncate(size)
             raise _storage_error(self.path, error) from None
+        self._chain = chain
         self._dirty.set()
 
     def close(self) -> None:

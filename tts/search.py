@@ -23,6 +23,8 @@ from collections.abc import Coroutine, Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
+import msgspec
+
 from tts.actions import (
     Action,
     Call,
@@ -49,9 +51,22 @@ from tts.errors import (
     ForeignAwait,
     InvalidParameter,
     StrategyCrashed,
+    StrategyTimedOut,
     TTSError,
 )
-from tts.kernel import Abandoned, Alarm, Expired, Live, Mailbox, Task, Wait
+from tts.kernel import (
+    STEP_LIMIT_S,
+    Abandoned,
+    Alarm,
+    Expired,
+    ForeignCode,
+    Live,
+    Mailbox,
+    StepStopped,
+    StepTimedOut,
+    Task,
+    Wait,
+)
 from tts.outcome import Bill, Result, Shortage
 from tts.protocols import CostModel, Strategy, Verifier
 from tts.run import MOST_REFUSALS, STOPPED, Fallback, Run, first_paid, nothing_came
@@ -65,6 +80,9 @@ from tts.types import (
     Score,
     StrategySpec,
     Usage,
+    as_text,
+    plain,
+    shown,
 )
 
 SELECTION_S = 10.0  # how long a strategy may compute with what has come, after its seconds have passed
@@ -84,8 +102,10 @@ class Search:
         seed: of `Run.random` and of every sample.
         ahead: how many samples an open count (n=None) may be asking for, where somebody else says when it ends; None
             where its share does.
+        foreign: knows whose code is running.
 
     `done`: the strategy has returned, `result` is final but for the bill. `closed`: every action has ended, too.
+    `broken_off`: it was computing when the run was told to stop; it is done, and nothing is decided.
     """
 
     def __init__(
@@ -101,6 +121,7 @@ class Search:
         sampling: Sampling = Sampling(),
         seed: int = 0,
         ahead: int | None = None,
+        foreign: ForeignCode | None = None,
     ) -> None:
         self.id = id
         self.problem = problem
@@ -114,6 +135,8 @@ class Search:
         self.refused_awaits = 0
         self.uncompared = 0
         self.done = False
+        self.broken_off = False
+        self.foreign = foreign or ForeignCode()
         self._costs = costs
         self._verifiers = verifiers or {}
         self._sampling = sampling
@@ -155,7 +178,13 @@ class Search:
     @property
     def best_so_far(self) -> Candidate | None:
         """What the strategy's selector makes of what has been paid for by now: there from the first sample on."""
-        return self._fallback(self.candidates_of(self.problem.id), self.scores)
+        candidates = self.candidates_of(self.problem.id)
+        try:
+            picked = self.foreign.run(self.id, self._fallback, candidates, self.scores)
+        except BaseException as error:
+            self.foreign.own(error)
+            return first_paid(candidates, self.scores)
+        return picked if isinstance(picked, Candidate) else first_paid(candidates, self.scores)
 
     def candidates_of(self, problem_id: str) -> list[Candidate]:
         """The candidates of that problem, in order of arrival: a strategy may have solved others as its parts."""
@@ -246,7 +275,10 @@ class Search:
         if kind is Finished:
             self._add_candidate(action, event.completion)  # type: ignore[union-attr]  # it is a Finished
         elif kind is Scored and isinstance(action, Verify):
-            self.scores.setdefault(action.candidate.id, []).append(event.score)  # type: ignore[union-attr]  # likewise
+            score = event.score  # type: ignore[union-attr]  # likewise
+            if score.verifier != action.verifier:  # what the run calls it; a plugin may call itself otherwise
+                score = msgspec.structs.replace(score, verifier=action.verifier)
+            self.scores.setdefault(action.candidate.id, []).append(score)
         elif isinstance(event, Failed) and not isinstance(action, Call):  # a call's error is raised in the strategy
             self.failures.append(event.error)
         if live.cost.samples == 0:
@@ -443,11 +475,11 @@ class Search:
             task.waiting.task = None
         before, self._current, task.done = self._current, task, True
         try:
-            task.coro.throw(Abandoned())
+            self.foreign.run(self.id, task.coro.throw, Abandoned())
         except (Abandoned, StopIteration):
             pass
-        except Exception as error:
-            task.error = error
+        except BaseException as error:
+            task.error = self._own(error)
         else:
             task.error = StrategyCrashed(f"{self.spec.name} awaited while it was being cancelled", search=self.id)
             _close(task.coro)
@@ -465,8 +497,12 @@ class Search:
                 self._give_up()
                 break
             task, item, error = self._ready.popleft()
-            if not task.done:  # else it was abandoned after it had been woken
+            if task.done:
+                continue  # it was abandoned after it had been woken
+            try:
                 self._step(task, item, error)
+            except StepStopped:
+                self._break_off()
         if self._time_is_up and not (self.done or self._selecting):
             self._selecting = True
             self._ask(Sleep(f"{self.id}/{SELECTION}", self._now + SELECTION_S), self._clock)
@@ -488,26 +524,36 @@ class Search:
             for one in item if type(item) is list else (item,):
                 task.depth = _deeper(task.depth, one)
         try:
-            wait = task.coro.throw(error) if error is not None else task.coro.send(item)
+            if error is None:
+                wait = self.foreign.run(self.id, task.coro.send, item)
+            else:
+                wait = self.foreign.run(self.id, task.coro.throw, error)
         except StopIteration as stop:
             task.done, task.value = True, stop.value
         except Expired as expired:  # the block was entered in an async generator, which is not on this stack
             task.done, task.error = True, self._exceeded(expired.alarm)
-        except Exception as raised:
+        except BaseException as raised:  # SystemExit, CancelledError and GeneratorExit are the strategy's own, too
             no_loop = isinstance(raised, RuntimeError) and "no running event loop" in str(raised)
-            task.done, task.error = True, self._foreign("asyncio") if no_loop else raised
+            task.done, task.error = True, self._foreign_await("asyncio") if no_loop else self._own(raised)
         else:
             if isinstance(wait, Wait):
                 self._block(task, wait.mailbox)
                 return
             _close(task.coro)
-            task.done, task.error = True, self._foreign(f"{type(wait).__name__} {wait!r}")
+            task.done, task.error = True, self._foreign_await(f"{type(wait).__name__} {shown(wait)}")
         if task is self._main:
             self._finish(task)
         elif task.parent is not None:
             self._deliver(task.parent, (task, task))
 
-    def _foreign(self, what: str) -> ForeignAwait:
+    def _break_off(self) -> None:
+        """The run was told to stop while the strategy computed: a resumed run begins this search again."""
+        self.broken_off = self.done = True
+        self._ready.clear()
+        for live in self._live.values():
+            live.mailbox.closed = True
+
+    def _foreign_await(self, what: str) -> ForeignAwait:
         return ForeignAwait(
             f"strategy {self.spec.name} awaited {what}; a strategy may await only what its Run offers "
             f"(generate, finishing, streaming, verify, gather, call)",
@@ -531,8 +577,8 @@ class Search:
         elif error is not None and nothing_came(error):
             task.value, error = self._fall_back(error)
         if error is None:
-            self._selected = task.value
-        else:
+            self._selected, error = self._checked(task.value)
+        if error is not None:
             self._error = self._explained(_first(error))
         task.error = None  # its traceback holds the frames, and these hold everything
         self.done = True
@@ -544,9 +590,9 @@ class Search:
     def _fall_back(self, error: BaseException) -> tuple[Candidate | None, BaseException | None]:
         """What the strategy's selector makes of what was paid for; or why there is nothing."""
         try:
-            picked = self._fallback(self.candidates_of(self.problem.id), self.scores)
-        except Exception as raised:
-            return None, raised
+            picked = self.foreign.run(self.id, self._fallback, self.candidates_of(self.problem.id), self.scores)
+        except BaseException as raised:
+            return None, self._own(raised)
         if picked is None:
             return None, error
         if isinstance(picked, Candidate):
@@ -556,13 +602,45 @@ class Search:
             strategy=self.spec.name,
         )
 
+    def _checked(self, picked: Candidate) -> tuple[Candidate | None, BaseException | None]:
+        """The pick, with what is written of it as plain text; or why that cannot be."""
+        name = self.spec.name
+        try:
+            id = as_text(f"the id of the candidate that strategy {name} returned", picked.id)
+            answer = picked.answer
+            if answer is not None:
+                answer = as_text(f"the answer of the candidate that strategy {name} returned", answer)
+        except InvalidParameter as error:
+            return None, error
+        if id is picked.id and answer is picked.answer:
+            return picked, None
+        return msgspec.structs.replace(picked, id=id, answer=answer), None
+
     def _explained(self, error: BaseException) -> ErrorInfo:
-        if isinstance(error, TTSError):
-            return ErrorInfo.of(error)
-        return ErrorInfo(
-            "StrategyCrashed",
-            f"strategy {self.spec.name} raised {type(error).__name__}: {error} (problem {self.problem.id})",
-            {"strategy": self.spec.name, "problem": self.problem.id, "where": _where(error)},
+        return ErrorInfo.of(error if isinstance(error, TTSError) else self._crashed(error))
+
+    def _own(self, raised: BaseException) -> Exception:
+        """What the strategy raised, as an exception that its blocks may see: what ends a program ends a strategy."""
+        error = self.foreign.own(raised)
+        if isinstance(error, Exception):
+            return error
+        if isinstance(error, StepTimedOut):
+            return StrategyTimedOut(
+                f"strategy {self.spec.name} computed for {STEP_LIMIT_S:g} s of CPU time without an await (problem "
+                f"{self.problem.id}), and was ended; run.call is for long computations",
+                strategy=self.spec.name,
+                problem=self.problem.id,
+                where=_where(error),
+            )
+        return self._crashed(error)
+
+    def _crashed(self, error: BaseException) -> StrategyCrashed:
+        info = ErrorInfo.of(error)
+        return StrategyCrashed(
+            f"strategy {self.spec.name} raised {info.type}: {info.message} (problem {self.problem.id})",
+            strategy=self.spec.name,
+            problem=self.problem.id,
+            where=plain(_where(error)),
         )
 
 
@@ -585,7 +663,7 @@ def _first(error: BaseException) -> BaseException:
 
 def _close(coro: Coroutine[Any, Any, Any]) -> None:
     """End a coroutine that has done wrong already; what it raises or awaits while it is closed adds nothing."""
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(BaseException):
         coro.close()
 
 

@@ -2,17 +2,17 @@
 
 `EventParser` follows the HTML standard's event stream format (comments, multi-line data, CR, LF and CRLF line ends); of
 an event's fields only `data` matters here. `decode` reads just the fields that a sampler needs; everything else in a
-chunk is skipped without being built.
+chunk is skipped without being built. What it refuses, `lenient` is asked to read.
 """
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import msgspec
 
 from tts.errors import BadResponse
+from tts.lenient import cleaned, finite, parsed
 
 DONE = b"[DONE]"
 
@@ -49,6 +49,7 @@ class Delta(msgspec.Struct, gc=False):
     content: str | None = None
     reasoning: str | None = None  # vLLM, Ollama, OpenRouter
     reasoning_content: str | None = None  # SGLang, llama.cpp, DeepSeek
+    refusal: str | None = None
 
 
 class Choice(msgspec.Struct, gc=False):
@@ -70,6 +71,7 @@ class Details(msgspec.Struct, gc=False):
 class WireUsage(msgspec.Struct, gc=False):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    total_tokens: int | None = None
     reasoning_tokens: int | None = None  # SGLang
     prompt_tokens_details: Details | None = None
     completion_tokens_details: Details | None = None
@@ -100,17 +102,18 @@ _decoder = msgspec.json.Decoder(Chunk)
 
 def decode(data: bytes) -> tuple[Chunk, bool]:
     """One event's or body's JSON as a `Chunk`, and whether its log-probabilities had to be dropped because they are
-    not numbers (NaN or Infinity, which some servers send and JSON does not have).
+    not numbers (null, NaN or Infinity).
 
     Raises:
         BadResponse: it is not JSON, or not of the protocol's shape.
     """
     try:
         return _decoder.decode(data), False
-    except msgspec.DecodeError as error:
-        lenient = _without_numbers_that_are_not(data)
-        if lenient is not None:
-            return lenient, True
+    except (msgspec.DecodeError, RecursionError):
+        pass
+    try:
+        return _read_leniently(data)
+    except (ValueError, RecursionError) as error:  # the base of json's and msgspec's own
         shown = data[:120].decode("utf-8", "replace")
         raise BadResponse(
             f"the server sent {shown!r}{' …' if len(data) > 120 else ''}, which is not a completion: {error}. "
@@ -119,16 +122,17 @@ def decode(data: bytes) -> tuple[Chunk, bool]:
         ) from None
 
 
-def _without_numbers_that_are_not(data: bytes) -> Chunk | None:
-    if b"NaN" not in data and b"Infinity" not in data:
-        return None
-    try:
-        plain = json.loads(data)
-        for choice in plain.get("choices") or ():
-            choice.pop("logprobs", None)
-        return msgspec.convert(plain, Chunk)
-    except (ValueError, AttributeError):  # ValueError is the base of msgspec.ValidationError and JSONDecodeError
-        return None
+def _read_leniently(data: bytes) -> tuple[Chunk, bool]:
+    plain = cleaned(parsed(data))
+    dropped = False
+    for choice in plain.get("choices") or ():
+        try:
+            if not finite(choice["logprobs"]):
+                raise ValueError("a log-probability is not a number")
+            choice["logprobs"] = msgspec.convert(choice["logprobs"], Logprobs | None)
+        except ValueError:
+            choice["logprobs"], dropped = None, True
+    return msgspec.convert(plain, Chunk), dropped
 
 
 class EventParser:

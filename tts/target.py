@@ -15,7 +15,6 @@ import msgspec
 from tts.address import Address, check_key, host_of, shown
 from tts.costs import CostModel, ModelConfig, ModelCost, load_prices, price_from_flags
 from tts.errors import EndpointError, InvalidParameter, ModelNotFound, RequestRejected, UnknownName, unknown_name
-from tts.outages import PATIENCE_S
 from tts.types import Sampling
 from tts.weights import PREFIX
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 CONCURRENCY = 32
 FIRST_BYTE_S = 120.0
 IDLE_S = 60.0
+TOTAL_S = 7200.0
 SAME_NAME = " (verifier)"  # told apart from a model of the same name on another server
 
 
@@ -48,9 +48,10 @@ class Target(TypedDict, total=False):
         model_config: the model's config.json, to count its FLOPs.
         concurrency: the most requests in flight.
         first_byte_s, idle_s: the most silence before the first byte, and after it.
-        patience_s: how long the run waits while no server answers, before it stops (300 s).
+        total_s: the longest that one request may take, whatever is heard of it; two hours are the default.
         threads: of the model in process.
-        cancellation: what is done when a stream is cancelled (`tts.wire.Cancellation`): for engines that decode on.
+        cancellation: what is done when a stream is cancelled, and what is charged of it (`tts.wire.Cancellation`): on
+            engines that are not known to stop, all that was reserved; `close` says that they do.
     """
 
     base_url: str | Sequence[str] | None
@@ -69,9 +70,9 @@ class Target(TypedDict, total=False):
     concurrency: int
     first_byte_s: float
     idle_s: float
-    patience_s: float
+    total_s: float
     threads: int | None
-    cancellation: Literal["close", "abort", "best_effort"]
+    cancellation: Literal["auto", "close", "abort", "best_effort"]
 
 
 class Models:
@@ -162,11 +163,7 @@ def resolved(target: Target) -> Target:
     api_key = checked_key(target.get("api_key"))
     if judge_key := target.get("verifier_api_key"):
         check_key(judge_key, "the API key of the verifier")
-    patience_s = target.get("patience_s", PATIENCE_S)
-    if not patience_s >= 0:
-        raise InvalidParameter(f"patience_s must be at least 0 seconds, but got {patience_s}", name="patience_s")
-    known: Target = {"base_url": urls, "api_key": api_key, "concurrency": concurrency, "patience_s": patience_s}
-    return {**target, **known}
+    return {**target, "base_url": urls, "api_key": api_key, "concurrency": concurrency}
 
 
 def checked_key(given: str | None) -> str | None:
@@ -252,10 +249,11 @@ def _clients(
             model=model,
             api_key=api_key,
             api=target.get("api", "chat"),
-            max_retries=0,  # the pool tries again, or whoever keeps the books
+            max_retries=0,  # the pool tries again
             first_byte_s=target.get("first_byte_s", FIRST_BYTE_S),
             idle_s=target.get("idle_s", IDLE_S),
-            cancellation=target.get("cancellation", "close"),
+            total_s=target.get("total_s", TOTAL_S),
+            cancellation=target.get("cancellation", "auto"),
             capabilities=known,
         )
         for url in urls
@@ -296,8 +294,8 @@ async def _agree(clients: list[OpenAIClient], model: str | None) -> tuple[str, l
     failures: list[EndpointError] = []
     served: list[str] = []
     for answer in found:
-        if isinstance(answer, RequestRejected | ModelNotFound) and model is not None:
-            continue  # it has no list of models: the first request will tell
+        if isinstance(answer, EndpointError) and model is not None and has_no_list(answer):
+            continue  # the first request will tell
         if isinstance(answer, EndpointError):
             failures.append(answer)
         elif isinstance(answer, BaseException):
@@ -315,6 +313,12 @@ async def _agree(clients: list[OpenAIClient], model: str | None) -> tuple[str, l
             f"{clients[0].endpoint} serves {len(names)} models; choose one with --model: {listed}", served=names
         )
     return names[0], failures
+
+
+def has_no_list(error: EndpointError) -> bool:
+    """Whether an endpoint answered a request for its list of models, and has none, or none for this key."""
+    none = isinstance(error, RequestRejected | ModelNotFound) or error.facts.get("listed") is False
+    return none or error.facts.get("status") == 403
 
 
 def _read_model_config(path: str | Path | None) -> ModelConfig | None:

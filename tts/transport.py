@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Coroutine
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import httpx2
 import yarl
 
+from tts.address import basic
 from tts.proxies import Proxy
+
+if TYPE_CHECKING:
+    from tts.reading import Reader
+
+_TURNS = 4  # of the event loop: one reads what has arrived, the others wake who waits for it
 
 
 class AiohttpTransport(httpx2.AsyncBaseTransport):
@@ -23,9 +32,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
     def __init__(self, connect_s: float, proxy: Proxy | None) -> None:
         self._connect_s = connect_s
         self._proxy = proxy
-        self._proxy_user = None
-        if proxy is not None and proxy.user is not None:
-            self._proxy_user = aiohttp.BasicAuth(proxy.user, proxy.password, encoding="utf-8")
+        self._to_proxy = {"Authorization": basic(proxy.user)} if proxy and proxy.user else None
         self._keeping: aiohttp.ClientSession | None = None
         self._fresh: aiohttp.ClientSession | None = None
         self._sent = 0
@@ -51,13 +58,14 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
                 data=request.content or None,
                 allow_redirects=False,
                 proxy=self._proxy.name if self._proxy else None,
-                proxy_auth=self._proxy_user,
+                proxy_headers=self._to_proxy,
             )
         except (aiohttp.ClientError, OSError, ValueError) as error:
             failure = _failure(error, request, self._proxy, self._connect_s)
         else:
             headers = [(name, value) for name, value in response.raw_headers if name.lower() not in _DECODED]
-            return httpx2.Response(response.status, headers=headers, stream=_Body(response, request))
+            body = Body(response, request)
+            return httpx2.Response(response.status, headers=headers, stream=body, extensions={"body": body})
         raise failure
 
     async def aclose(self) -> None:
@@ -82,35 +90,116 @@ _SET_BELOW = frozenset(("host", "content-length", "connection", "transfer-encodi
 _DECODED = frozenset((b"content-encoding", b"content-length", b"transfer-encoding"))  # aiohttp has undone these
 
 
-class _Body(httpx2.AsyncByteStream):
+class Body(httpx2.AsyncByteStream):
+    """What comes of a response; in its `extensions`, as `body`."""
+
     def __init__(self, response: aiohttp.ClientResponse, request: httpx2.Request) -> None:
         self._response = response
         self._request = request
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        return self.pieces()
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """What comes, as it comes. Raises httpx2.TransportError."""
+        content = self._response.content
         try:
-            async for data in self._response.content.iter_any():
+            async for data in content.iter_any():
                 yield data
         except (aiohttp.ClientError, aiohttp.http_exceptions.HttpProcessingError, OSError) as error:
             failure = httpx2.ReadError(_how_it_ended(error), request=self._request)
         else:
             return
+        if came := content._read_nowait(-1):  # before the error, which aiohttp raises first
+            yield came
         raise failure
+
+    async def rest(self) -> AsyncGenerator[bytes, None]:
+        """What had been sent until the server heard that no more is wanted (TCP's half-close), and closed the
+        connection. Raises httpx2.TransportError."""
+        if (transport := self._transport) is not None:
+            transport.write_eof()
+        async for data in self.pieces():
+            yield data
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the server has sent all of the response."""
+        return self._response.connection is None
+
+    @property
+    def can_half_close(self) -> bool:
+        """Not with TLS."""
+        return self._transport is not None and self._transport.can_write_eof()
+
+    @property
+    def _transport(self) -> asyncio.Transport | None:
+        connection = self._response.connection
+        return None if connection is None else connection.transport
 
     async def aclose(self) -> None:
         self._response.close()
 
 
+def pieces(response: httpx2.Response) -> AsyncGenerator[bytes, None]:
+    """What comes of a response, as it comes. httpx2's own iterator closes the response when it is left."""
+    body: Body | None = response.extensions.get("body")
+    return response.aiter_raw() if body is None else body.pieces()
+
+
+class Exchange:
+    """One request, and what has come of its response. A task of its own sends it, so that what has arrived can still be
+    read after a cancellation.
+
+    Attributes:
+        reader: of the response, once there is one.
+    """
+
+    def __init__(self, sending: Coroutine[Any, Any, httpx2.Response]) -> None:
+        self._sending = asyncio.get_running_loop().create_task(sending)
+        self.reader: Reader | None = None
+
+    async def response(self) -> httpx2.Response:
+        """The response, once its headers have come. Raises as the sending of the request does."""
+        return await asyncio.shield(self._sending)
+
+    async def arrived(self) -> httpx2.Response | None:
+        """The response, if its headers are here, or in this machine's buffers."""
+        for _ in range(_TURNS):
+            if self._sending.done():
+                break
+            await asyncio.sleep(0)
+        return self._headers()
+
+    async def aclose(self) -> None:
+        """Close the connection, however far it got."""
+        if self._sending.cancel():
+            return
+        if (response := self._headers()) is not None:
+            await response.aclose()
+
+    def _headers(self) -> httpx2.Response | None:
+        sending = self._sending
+        come = sending.done() and not sending.cancelled() and sending.exception() is None
+        return sending.result() if come else None
+
+
 def _failure(error: Exception, request: httpx2.Request, proxy: Proxy | None, connect_s: float) -> httpx2.TransportError:
     """A request that got no answer, in words."""
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        said = f"{proxy.name if proxy else 'the proxy'} refused to connect (HTTP {error.status})"
-        return httpx2.ProxyError(said, request=request)
+        user = " HTTPS_PROXY=http://NAME:PASSWORD@HOST says who asks." if error.status == 407 else ""
+        return httpx2.ProxyError(f"the proxy answered HTTP {error.status}.{user}", request=request)
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | UnicodeError):
         return httpx2.ConnectError(_why_no_connection(error, connect_s), request=request)
+    if isinstance(error, aiohttp.ClientResponseError) and "content-encoding" in error.message:
+        return httpx2.RemoteProtocolError("its answer is compressed, though it was asked not to be", request=request)
     if isinstance(error, aiohttp.ClientResponseError | ValueError):
-        return httpx2.RemoteProtocolError("what came is not HTTP", request=request)
+        return httpx2.RemoteProtocolError(f"what came is not HTTP{_or_tls(request)}", request=request)
     return httpx2.ReadError(_how_it_ended(error), request=request)
+
+
+def _or_tls(request: httpx2.Request) -> str:
+    return " (perhaps TLS: https://?)" if request.url.scheme == "http" else ""
 
 
 def _why_no_connection(error: Exception, connect_s: float) -> str:
@@ -124,8 +213,17 @@ def _why_no_connection(error: Exception, connect_s: float) -> str:
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return f"the host name {error.host} is not known ({error.os_error.strerror or error.os_error})"
     if isinstance(error, aiohttp.ClientConnectorError):
-        return error.os_error.strerror or type(error.os_error).__name__
+        return _in_words(error.os_error)
     return "the host name is not one that can be looked up"
+
+
+def _in_words(error: OSError) -> str:
+    """As the operating system says it: asyncio has other words, with addresses."""
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    if isinstance(error, ConnectionError):
+        return "the connection was closed"
+    return error.strerror or type(error).__name__
 
 
 def _about_certificate(error: Exception) -> str:
@@ -136,7 +234,7 @@ def _about_certificate(error: Exception) -> str:
         advice = "The URL needs a host name that is in the certificate"
     else:
         advice = "SSL_CERT_FILE may name a file with the certificate of its authority"
-    return f"its TLS certificate is not accepted: {found}. {advice}."
+    return f"its TLS certificate is not accepted: {found.rstrip('.')}. {advice}."
 
 
 def _how_it_ended(error: Exception) -> str:
@@ -146,4 +244,4 @@ def _how_it_ended(error: Exception) -> str:
         return "its compression cannot be undone"
     if isinstance(error, ssl.SSLError):
         return "TLS failed"
-    return (isinstance(error, OSError) and error.strerror) or "the connection was closed"
+    return _in_words(error) if isinstance(error, OSError) else "the connection was closed"

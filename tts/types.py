@@ -20,6 +20,8 @@ Role = Literal["system", "user", "assistant"]
 FinishReason = Literal["stop", "length", "cancelled", "deadline", "content_filter", "tool_calls", "other"]
 AnswerFormat = Literal["auto", "number", "boxed", "letter", "line", "text"]
 ScoreKind = Literal["probability", "logit", "scale", "pass_rate", "logprob", "rank"]
+MOST_BITS = 1024  # of a whole number: Python itself reads no more than 4,300 digits
+SCORE_KINDS: tuple[str, ...] = get_args(ScoreKind)
 
 
 MOST_MAX_TOKENS = 16_384  # by default: most traces of thinking models end before, and hosted models take it
@@ -81,6 +83,13 @@ class Problem(Value, frozen=True):
     system: str | None = None
     answer_format: AnswerFormat = "auto"
     facts: Mapping[str, Any] = {}
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "id", as_text("the id of a problem", self.id))
+        for name in ("prompt", "system"):
+            value = getattr(self, name)
+            if type(value) is not str and (value is not None or name == "prompt"):
+                msgspec.structs.force_setattr(self, name, as_text(f"the {name} of a problem", value))
 
     @property
     def messages(self) -> Prompt:
@@ -260,6 +269,9 @@ class Score(Value, frozen=True):
         kind: what the number means; scores of different kinds are never summed.
         mass: for a probability read from logprobs, how much probability the labels had together.
         text: the rationale, where there is one.
+
+    Numbers of other libraries become floats. Raises: InvalidParameter for what is no finite number, no known kind, or
+    no text.
     """
 
     value: float | None
@@ -269,8 +281,14 @@ class Score(Value, frozen=True):
     text: str = ""
 
     def __post_init__(self) -> None:
-        finite = self.value is None or math.isfinite(self.value)
-        _require(finite, "score", "a finite number, or None to abstain", self.value)
+        for name in ("value", "mass"):
+            number = getattr(self, name)
+            if number is not None and (type(number) is not float or not math.isfinite(number)):
+                msgspec.structs.force_setattr(self, name, _score(name, number))
+        for name in ("verifier", "text"):
+            msgspec.structs.force_setattr(self, name, as_text(f"the {name} of a score", getattr(self, name)))
+        if self.kind not in SCORE_KINDS:
+            _require(False, "the kind of a score", f"one of {', '.join(SCORE_KINDS)}", self.kind)
 
 
 class Cost(Value, frozen=True):
@@ -326,14 +344,15 @@ class ErrorInfo(Value, frozen=True):
     @classmethod
     def of(cls, error: BaseException) -> ErrorInfo:
         """Of any error at all, whatever it holds: what cannot be written down as JSON is described."""
+        name = _writable(type(error).__name__)
         if isinstance(error, TTSError):
-            facts = {str(name): _plain(value) for name, value in error.facts.items()}
-            return cls(type(error).__name__, _writable(error.message), facts)
+            facts = {_writable(str(name)): plain(value) for name, value in error.facts.items()}
+            return cls(name, _writable(f"{error.message}"), facts)
         try:
             said = str(error)
         except Exception as again:
             said = f"its message cannot be read ({type(again).__name__})"
-        return cls(type(error).__name__, _writable(said) or type(error).__name__)
+        return cls(name, _writable(said) or name)
 
     def rebuild(self) -> TTSError:
         return _rebuild(self.type, self.message, self.facts)
@@ -354,17 +373,55 @@ def _numbers(path: str) -> tuple[int, ...]:
     return tuple(map(int, path.split(".")))
 
 
+def as_text(name: str, value: object) -> str:
+    """A text that JSON can hold: half a surrogate pair is written as its escape. Raises: InvalidParameter for what is
+    no text."""
+    if type(value) is str and value.isascii():
+        return value
+    if not isinstance(value, str):
+        raise InvalidParameter(f"{name} must be text, but got {shown(value)}", name=name, value=shown(value))
+    return _writable(str.__str__(value))
+
+
+def plain(value: Any, depth: int = 8) -> Any:
+    """A value as JSON gives it back; what JSON cannot hold (and what lies deeper than `depth`) as its description."""
+    if value is None or type(value) is bool or (type(value) is float and math.isfinite(value)):
+        return value
+    if type(value) is int and value.bit_length() <= MOST_BITS:
+        return value
+    if type(value) is str:
+        return _writable(value)
+    if depth and isinstance(value, list | tuple):
+        return [plain(item, depth - 1) for item in value]
+    if depth and isinstance(value, Mapping):
+        return {_writable(str(name)): plain(item, depth - 1) for name, item in value.items()}
+    return shown(value)
+
+
+def shown(value: object) -> str:
+    """A value of whatever kind, for a message: its `repr`, or its type where that fails, cut to 200 characters."""
+    try:
+        return _writable(repr(value))[:200]
+    except Exception as error:
+        return f"a {_writable(type(value).__name__)} whose repr raises {type(error).__name__}"
+
+
+def _score(name: str, value: Any) -> float:
+    """Raises: InvalidParameter."""
+    name = "score" if name == "value" else "mass of a score"
+    if isinstance(value, str | bytes) or not hasattr(value, "__float__"):
+        _require(False, name, "a finite number, or None to abstain", value)
+    try:
+        number = float(value)
+    except (ValueError, TypeError, OverflowError):
+        number = math.nan
+    _require(math.isfinite(number), name, "a finite number, or None to abstain", value)
+    return number
+
+
 def _writable(text: str) -> str:
     """Half a surrogate pair, which model text may hold, has no UTF-8."""
     return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _plain(value: Any) -> Any:
-    try:
-        msgspec.json.encode(value)
-    except (TypeError, ValueError, RecursionError):
-        return ascii(value)
-    return value
 
 
 def _plus(a: int | None, b: int | None) -> int | None:
@@ -400,4 +457,4 @@ def _strings(name: str, value: Any) -> tuple[str, ...]:
 
 def _require(ok: bool, name: str, rule: str, value: object) -> None:
     if not ok:
-        raise InvalidParameter(f"{name} must be {rule}, but got {value!r}", name=name, value=repr(value))
+        raise InvalidParameter(f"{name} must be {rule}, but got {shown(value)}", name=name, value=shown(value))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 from urllib.parse import urljoin
@@ -18,7 +19,6 @@ from tts.errors import (
     ContextTooLong,
     EndpointError,
     ModelNotFound,
-    NoCredit,
     Overloaded,
     RequestRejected,
     ServerFailed,
@@ -31,10 +31,11 @@ Api = Literal["chat", "completions"]
 PrefillForm = Literal["continue_final_message", "trailing_assistant"]
 
 
-# What is done when a stream is cancelled: `close` closes it, and the engine stops; `abort` also calls the engine's
-# abort API (SGLang's), for engines that decode on; `best_effort` charges such a request in full, because nobody can say
-# how far it got.
-Cancellation = Literal["close", "abort", "best_effort"]
+# What is done when a stream is cancelled. `close` closes it, for an engine that then stops: what it may have decoded by
+# then is charged. `abort` also calls the engine's abort API (SGLang's). `best_effort` charges such a request in full,
+# because nobody can say how far it got. `auto` does what is known of the engine: `abort` for SGLang, `close` for those
+# that stop (vLLM, llama.cpp, Ollama) and those that were seen to stop, and `best_effort` for every other.
+Cancellation = Literal["auto", "close", "abort", "best_effort"]
 
 
 class Capabilities(Value, frozen=True):
@@ -135,6 +136,25 @@ def body_of(request: Request, model: str, api: Api, capabilities: Capabilities) 
     return body
 
 
+def encoded(body: Mapping[str, Any]) -> bytes:
+    """The body as JSON. Halves of surrogate pairs, which UTF-8 cannot hold, are joined or replaced."""
+    try:
+        return msgspec.json.encode(body)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_with_whole_characters(body))
+
+
+def _with_whole_characters(value: Any) -> Any:
+    match value:
+        case str():
+            return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        case dict():
+            return {name: _with_whole_characters(each) for name, each in value.items()}
+        case list():
+            return [_with_whole_characters(each) for each in value]
+    return value
+
+
 def _continue(body: dict[str, Any], prefix: str, capabilities: Capabilities) -> None:
     if capabilities.prefill_form is None:
         raise CapabilityMissing(
@@ -179,7 +199,7 @@ def error_parts(plain: Any) -> tuple[str, str | None, str]:
     if isinstance(plain, list) and plain:  # Gemini
         plain = plain[0]
     if not isinstance(plain, dict):
-        return str(plain)[:_MOST_SAID], None, ""
+        return "" if plain is None else str(plain)[:_MOST_SAID], None, ""
     inner = plain.get("error") or plain
     if not isinstance(inner, dict):
         return str(inner)[:_MOST_SAID], None, str(plain.get("code") or "")
@@ -211,15 +231,21 @@ def error_of(
         facts["should_retry"] = said == "true"
     if param:
         facts["param"] = param
-    if 300 <= status < 400 and (to := headers.get("location")):
-        to = shown(urljoin(f"{endpoint}/", to))
-        where = f"{who or endpoint} redirects (HTTP {status}) to {to}"
     kind, advice = _blame(status, message, param, code)
+    if 300 <= status < 400 and (to := headers.get("location")):
+        where = f"{who or endpoint} redirects (HTTP {status}) to {_target_of(endpoint, to)}"
+        advice = "Redirects are not followed: give the base URL that it leads to."
     if kind is ModelNotFound:
         facts["model"] = model
     if kind is BadResponse:
         facts["final"] = True
     return kind(f"{where}. {advice}", **facts)
+
+
+def _target_of(endpoint: str, location: str) -> str:
+    with suppress(ValueError):
+        location = urljoin(f"{endpoint}/", location)
+    return shown(location)
 
 
 def _blame(status: int, message: str, param: str | None, code: str) -> tuple[type[EndpointError], str]:
@@ -229,7 +255,7 @@ def _blame(status: int, message: str, param: str | None, code: str) -> tuple[typ
     rules: tuple[tuple[bool, type[EndpointError], str], ...] = (
         (status in (401, 403), Unauthorized, "Set OPENAI_API_KEY, or pass the key that this endpoint expects."),
         (status == 407, Unauthorized, "The proxy wants a name and a password: HTTP_PROXY=http://NAME:PASSWORD@HOST."),
-        (status == 402 or code == "insufficient_quota", NoCredit, "The account has no credit left."),
+        (status == 402 or code == "insufficient_quota", RequestRejected, "The account has no credit left."),
         (status in (429, 503, 529), Overloaded, "Lower the concurrency, or add endpoints."),
         (status == 501, RequestRejected, "The server cannot do this."),
         (status in (408, 409, 424) or status >= 500, ServerFailed, "Look at the server's log."),
@@ -240,11 +266,16 @@ def _blame(status: int, message: str, param: str | None, code: str) -> tuple[typ
         ),
         (about_model, ModelNotFound, "Ask for a model that it serves."),
         (status == 404, RequestRejected, "Is the base URL right? It usually ends in /v1."),
-        (300 <= status < 400, BadResponse, "Redirects are not followed: give the base URL that it leads to."),
         (status < 400, BadResponse, "A completion was expected: is the base URL right?"),
         (True, RequestRejected, "The request itself has to change."),
     )
     return next((kind, advice) for holds, kind, advice in rules if holds)
+
+
+def say_more(error: EndpointError, sentence: str) -> None:
+    """Add a sentence to an error."""
+    error.message = f"{error.message} {sentence}"
+    error.args = (error.message,)
 
 
 def error_in_stream(error: Any, endpoint: str, tokens: int) -> EndpointError:
@@ -263,11 +294,10 @@ def error_in_stream(error: Any, endpoint: str, tokens: int) -> EndpointError:
     return ServerFailed(f"{where}. Look at the server's log.", **facts)
 
 
-def broken(who: str, tokens: int, why: str, endpoint: str = "") -> StreamBroken:
-    """`who` is the endpoint, if that is not given."""
+def broken(endpoint: str, tokens: int, why: str) -> StreamBroken:
     return StreamBroken(
-        f"{who} {why} after {tokens} tokens, before the completion was finished. What came is partial.",
-        endpoint=endpoint or who,
+        f"{endpoint} {why} after {tokens} tokens, before the completion was finished. What came is partial.",
+        endpoint=endpoint,
         tokens=tokens,
     )
 

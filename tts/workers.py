@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
+import importlib.util
 import math
 import os
 import queue
@@ -54,6 +54,7 @@ class _Order(Value, frozen=True):
     function: str
     args: tuple[Any, ...]
     timeout_s: float
+    file: str | None = None  # of the function's module, if it has been imported here
 
 
 class _Reply(Value, frozen=True):
@@ -108,7 +109,8 @@ class Workers:
         Raises:
             CallTimedOut: it reached one of its limits and was killed; `facts["clock"]` is `cpu` or `wall`.
             CallCrashed: its process died, or the pool was closed.
-            CallFailed: it raised, cannot be imported, or returned something that JSON cannot hold.
+            CallFailed: it raised, or returned something that JSON cannot hold.
+            InvalidParameter, UnknownName: it cannot be imported.
             TTSError: one that the function itself raised, unchanged.
             InvalidParameter: a malformed name, a limit that is not positive, or arguments that JSON cannot hold.
         """
@@ -177,7 +179,8 @@ class Workers:
             if not 0 < limit_s < math.inf:
                 raise InvalidParameter(f"{name} must be positive and finite, but got {limit_s}", name=name)
         try:
-            order = msgspec.json.encode(_Order(function, tuple(args), timeout_s))
+            file = getattr(sys.modules.get(module), "__file__", None)
+            order = msgspec.json.encode(_Order(function, tuple(args), timeout_s, file))
         except (TypeError, ValueError, RecursionError) as error:
             message = f"the arguments of {function} must be JSON-like values: {error}"
             raise InvalidParameter(message, name="args", function=function) from error
@@ -434,7 +437,7 @@ def serve() -> None:
 def _carry_out(order: _Order, started: Callable[[], None]) -> bytes:
     ready = False
     try:
-        function = _resolve(order.function)
+        function = _resolve(order)
         started()
         ready = True
         _limit_cpu(order.timeout_s)
@@ -451,18 +454,24 @@ def _carry_out(order: _Order, started: Callable[[], None]) -> bytes:
     return msgspec.json.encode(_Reply(error=info))
 
 
-def _resolve(name: str) -> Callable[..., Any]:
-    module, _, qualname = name.rpartition(":")
-    if module.endswith(".py"):
-        from tts.registry import by_address
+def _resolve(order: _Order) -> Callable[..., Any]:
+    from tts.loading import by_address
 
-        return by_address(name)  # type: ignore[no-any-return]
-    found: Any = importlib.import_module(module)
-    for part in qualname.split("."):
-        found = getattr(found, part)
+    name = order.function
+    module, _, qualname = name.rpartition(":")
+    if order.file is not None and not _importable(module):
+        name = f"{order.file}:{qualname}"  # of a module that is found in the parent only, as pytest's may be
+    found: Callable[..., Any] = by_address(name)
     if not callable(found):
         raise CallFailed(f"{name} is not a function", function=name)
-    return found  # type: ignore[no-any-return]
+    return found
+
+
+def _importable(module: str) -> bool:
+    try:
+        return module in sys.modules or importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def _write(fd: int, data: bytes) -> None:

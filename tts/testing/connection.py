@@ -52,6 +52,13 @@ class Connection(asyncio.Protocol):
             self._task.cancel()
         self._changed()
 
+    def eof_received(self) -> None:
+        """The client wants no more. Its task hears of that at once: one that is late would else decode all that is due
+        before it heard of a lost connection."""
+        self.gone = True
+        if self._task is not None and self._abort:
+            self._task.cancel()
+
     def pause_writing(self) -> None:
         self._writable = asyncio.get_running_loop().create_future()
 

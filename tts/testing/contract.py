@@ -12,6 +12,7 @@ Each test runs the strategy on models that err, fail and dawdle (`NoisyWorld`), 
 
 from __future__ import annotations
 
+import atexit
 import os
 import pickle
 import random
@@ -51,6 +52,7 @@ from tts.conductor import Conductor, Planned, Step
 from tts.costs import CostModel
 from tts.errors import AllFailed, EndpointError, LimitError, ReplayDivergence, TTSError, WorkerError
 from tts.journal import History, Record, encode
+from tts.kernel import ForeignCode
 from tts.outcome import Result
 from tts.protocols import Strategy, Verifier
 from tts.registry import parameters, parse_specs, verifiers_of
@@ -59,6 +61,7 @@ from tts.runfolder import NoJournal
 from tts.search import Search
 from tts.testing.worlds import NoisyWorld, answer_or_verdict
 from tts.types import Completion, Cost, Problem, Sampling, StrategySpec, Usage
+from tts.workers import Workers
 
 WORLDS = range(8)
 MORE_THAN_THERE_IS = 40  # samples that are asked for under budgets that hold fewer
@@ -278,6 +281,7 @@ class StrategyContract:
             share=self.budget if limits is None else limits,
             verifiers=self._verifiers(),
             sampling=self.sampling,
+            foreign=ForeignCode(passes=(_Runaway,)),
         )
 
     def _drive(
@@ -289,7 +293,7 @@ class StrategyContract:
         twice: bool = False,
     ) -> _Driver:
         driver = _Driver(self._search(limits, params), twice)
-        SimulatedCluster(world, self._verifiers()).run(cast(Conductor, driver))
+        SimulatedCluster(world, self._verifiers(), workers=_workers).run(cast(Conductor, driver))
         return driver
 
     def _conduct(self, world: NoisyWorld | _Clock, before: Sequence[Record] = ()) -> tuple[list[Record], Result]:
@@ -307,7 +311,8 @@ class StrategyContract:
         if isinstance(world, _Clock):
             world.conductor = conductor
         results: list[Result] = []
-        cluster = SimulatedCluster(world, verifiers)
+        conductor.foreign.passes = (_Runaway,)
+        cluster = SimulatedCluster(world, verifiers, workers=_workers)
         try:
             _guarded(cluster.run, conductor, kept, lambda result, _: results.append(result))
         except ReplayDivergence as error:
@@ -363,6 +368,10 @@ class _Search(Search):
         super()._finish(task)
 
 
+_workers = Workers()  # started by the first call of a strategy's function, for all tests of a process
+atexit.register(_workers.close)
+
+
 class _Driver:
     """One search in the place of a conductor, looked at after every step."""
 
@@ -370,6 +379,7 @@ class _Driver:
 
     def __init__(self, search: _Search, twice: bool) -> None:
         self.search = search
+        self.foreign = search.foreign
         self.actions: list[Action] = []
         self.events: list[Event] = []
         self._twice = twice

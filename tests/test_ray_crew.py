@@ -1,0 +1,383 @@
+"""Which actors a run has and what they get, on a stand-in for Ray: no cluster is started here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from tts.actions import Call, Failed, Finished, Generate, Request, Returned, Verify
+from tts.clusters.environment import prepare
+from tts.errors import ActorDied, ClusterTooSmall, ClusterUnreachable
+from tts.target import resolved
+from tts.types import Candidate, Completion, Message, Problem, Sampling, Usage
+
+prepare("a stand-in")
+from tts.clusters import crew as module  # noqa: E402  # which imports ray
+from tts.clusters.actors import Opened  # noqa: E402
+from tts.clusters.connect import Node  # noqa: E402
+from tts.clusters.crew import Crew  # noqa: E402
+from tts.clusters.spec import ClusterSpec  # noqa: E402
+
+LIMIT_S = 60
+N1, N2 = "1" * 56, "2" * 56
+
+
+class World:
+    """The cluster, as a test wants it.
+
+    Attributes:
+        free: CPUs that nobody has taken.
+        full: nodes on which an actor does not get its resources; after `full_after` deaths, all.
+        killers: ids of actions that end the process of the actor that gets them.
+        lost: what of the cluster's own processes has died.
+        started, deaths: names of actors.
+    """
+
+    def __init__(self) -> None:
+        self.nodes = [Node(N1, "one", {"CPU": 4.0}), Node(N2, "two", {"CPU": 4.0})]
+        self.full: set[str | None] = set()
+        self.killers: set[str] = set()
+        self.full_after = 0
+        self.free = 0.0
+        self.lost: str | None = None
+        self.started: list[str] = []
+        self.deaths: list[str] = []
+
+
+class Stand:
+    """In place of `Member`: an actor that ends everything it gets at its next turn."""
+
+    world: World
+
+    def __init__(
+        self, role: str, run: str, post: Any, actor: type, options: dict[str, Any], heartbeat_s: float
+    ) -> None:
+        self.role = role
+        self.name = f"{post.name}.{post.epoch}"
+        self.node = getattr(options["scheduling_strategy"], "node_id", None)
+        self.opened = Opened()
+        self.retired = asyncio.Event()
+        self.finished = 0
+        self.got: list[str] = []
+        self.together = 0
+        self._submitted = asyncio.Event()
+        self._hand: list[Any] = []
+
+    async def start(self, limit_s: float, there: Callable[[], str]) -> Opened:
+        until_s = time.monotonic() + limit_s
+        while self.node in self.world.full:
+            if time.monotonic() > until_s:
+                raise ClusterTooSmall(f"{self.name} waited for its resources")
+            await asyncio.sleep(0.005)
+        self.world.started.append(self.name)
+        self.opened = Opened(module.program(), self.node or N1, model="m")
+        return self.opened
+
+    async def equip(self, verifiers: Any, limit_s: float) -> None: ...
+
+    def settle(self, cancellations: Any) -> None: ...
+
+    def retire(self) -> None:
+        self.retired.set()
+
+    def submit(self, actions: Sequence[Any]) -> list[Any]:
+        self.got += [action.id for action in actions]
+        self._hand += actions
+        self.together = max(self.together, len(self._hand))
+        self._submitted.set()
+        return []
+
+    def cancel(self, ids: Sequence[str]) -> None: ...
+
+    async def listen(self, hear: Callable[[Any, list[Any]], None], is_idle: Callable[[], bool]) -> None:
+        while True:
+            await self._submitted.wait()
+            self._submitted.clear()
+            await asyncio.sleep(0)
+            if any(action.id in self.world.killers for action in self._hand):
+                self.world.deaths.append(self.name)
+                if len(self.world.deaths) == self.world.full_after:
+                    self.world.full = {N1, N2, None}
+                raise ActorDied(f"{self.name}: its process has died")
+            hand, self._hand = self._hand, []
+            hear(self, [_end(action) for action in hand])
+
+    def kill(self) -> None: ...
+
+    async def stop(self, limit_s: float) -> None: ...
+
+
+def _end(action: Any) -> Finished | Returned:
+    if isinstance(action, Generate):
+        return Finished(action.id, 0.0, Completion("4", usage=Usage(1, 1)))
+    return Returned(action.id, 0.0, None)
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    found = Stand.world = World()
+    monkeypatch.setattr(module, "Member", Stand)
+    for name, value in {
+        "connect": lambda *_: None,
+        "disconnect": lambda: None,
+        "address_here": lambda: "head:6379",
+        "check_connected": lambda address: None,
+        "is_ours": lambda: True,
+        "lost": lambda: found.lost,
+        "nodes": lambda: found.nodes,
+        "free": lambda: {"CPU": found.free},
+        "resources": lambda: f"CPU {found.free:g} of 8 free",
+    }.items():
+        monkeypatch.setattr(module.connect, name, value)
+    for name, value in {
+        "NODES_EVERY_S": 0.01,
+        "RETRY_FIRST_S": 0.001,
+        "SAY_AFTER_S": 0.02,
+        "ALL_WITHIN_S": 0.05,
+    }.items():
+        monkeypatch.setattr(module, name, value)
+    yield found
+
+
+def generate(id: str) -> Generate:
+    return Generate(id, Request((Message("user", "2 + 2?"),), Sampling(max_tokens=10), 1))
+
+
+def run(act: Callable[[Crew], Awaitable[None]], **spec: Any) -> None:
+    async def opened() -> None:
+        crew = Crew(ClusterSpec.of("ray", **spec), resolved({"base_url": ["http://127.0.0.1:9/v1"], "model": "m"}))
+        try:
+            await crew.start()
+            await act(crew)
+        finally:
+            await crew.aclose()
+
+    asyncio.run(opened())
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    limit_s = time.monotonic() + LIMIT_S
+    while not condition():
+        await asyncio.sleep(0.002)
+        assert time.monotonic() < limit_s
+
+
+class Book:
+    """What a conductor does with what it hears: what lost its actor is given out again, what failed is not."""
+
+    def __init__(self, crew: Crew) -> None:
+        self.finished: list[str] = []
+        self.failed: list[str] = []
+        self._actions: dict[str, Any] = {}
+        self._crew = crew
+        crew.tell, crew.orphaned = self._heard, self._orphaned
+
+    def ask(self, actions: Sequence[Any]) -> None:
+        self._actions |= {action.id: action for action in actions}
+        self._crew.dispatch(actions)
+
+    def _heard(self, events: Sequence[Any]) -> None:
+        for event in events:
+            (self.failed if isinstance(event, Failed) else self.finished).append(event.id)
+
+    def _orphaned(self, orphans: Any) -> None:
+        self.failed += [id for id, error in orphans.items() if error is not None and error.type == "ActorLost"]
+        again = [self._actions[id] for id, error in orphans.items() if error is None]
+        asyncio.get_running_loop().call_soon(self._crew.dispatch, again)
+
+    @property
+    def ended(self) -> int:
+        return len(self.finished) + len(self.failed)
+
+
+# --- which actors there are
+
+
+def test_verifiers_are_there_once_something_is_verified_and_not_before(world: World) -> None:
+    async def act(crew: Crew) -> None:
+        await crew.equip({})
+        assert [name for name in world.started if "verifier" in name] == []
+        await crew.equip({"judge": None})
+        assert sorted(name.partition(".")[0] for name in world.started if "verifier" in name) == [
+            "tts-verifier-0",
+            "tts-verifier-1",
+        ]
+
+    run(act)
+
+
+def test_a_function_that_is_to_be_called_gets_a_verifier_without_any_verification(world: World) -> None:
+    async def act(crew: Crew) -> None:
+        book = Book(crew)
+        book.ask([Call("cell/p/1", "m:f", (), 1.0)])
+        await until(lambda: book.finished)
+
+    run(act)
+    assert any("verifier" in name for name in world.started)
+
+
+def test_a_full_node_does_not_hold_a_run_up_and_its_actor_joins_when_there_is_room(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.full = {N2}
+
+    async def act(crew: Crew) -> None:
+        assert crew.generators() == 2
+        assert len(world.started) == 1
+        await until(lambda: "waiting for 1 of 2 generators" in caplog.text)
+        world.full.clear()
+        await until(lambda: len(world.started) == 2)
+        assert all("working" in line for line in crew.status())
+
+    with caplog.at_level(logging.WARNING):
+        run(act, generators={"count": "per_node"}, start_timeout_s=0.1)
+    assert "each asks for CPU 1, and the cluster has CPU 0 of 8 free" in caplog.text
+    assert "stops after" not in caplog.text, "one of two generators does the work meanwhile"
+
+
+def test_a_cluster_without_any_room_is_said_while_it_is_waited_for_and_ends_the_wait_after_its_limit(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.full = {N1, N2}
+
+    async def act(crew: Crew) -> None:
+        raise AssertionError("it started")
+
+    with caplog.at_level(logging.WARNING), pytest.raises(ClusterTooSmall, match="waited for its resources"):
+        run(act, generators={"count": "per_node"}, start_timeout_s=0.3)
+    assert caplog.text.count("waiting for 2 of 2 generators") == 1
+    assert "It stops after 0.3 s (start_timeout_s)" in caplog.text
+
+
+def test_an_actor_that_has_its_resources_and_still_starts_is_not_said_to_lack_any(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.full, world.free = {N1, N2, None}, 4.0
+
+    async def act(crew: Crew) -> None: ...
+
+    with caplog.at_level(logging.WARNING), pytest.raises(ClusterTooSmall):
+        run(act, start_timeout_s=0.2)
+    assert "waiting for 1 of 1 generators: their processes are starting (CPU 4 of 8 free)" in caplog.text
+    assert "Free resources" not in caplog.text
+
+
+def test_a_verifier_that_gets_no_room_stops_a_run_that_verifies_before_it_has_spent_anything(world: World) -> None:
+    async def act(crew: Crew) -> None:
+        world.full = {N1, N2}
+        await crew.equip({"judge": None})
+
+    with pytest.raises(ClusterTooSmall):
+        run(act, start_timeout_s=0.1)
+
+
+def test_a_node_that_goes_while_its_actor_starts_is_waited_for_no_longer(world: World) -> None:
+    world.full = {N1, N2}
+
+    async def act(crew: Crew) -> None: ...
+
+    async def opened() -> None:
+        crew = Crew(
+            ClusterSpec.of("ray", generators={"count": "per_node"}, start_timeout_s=0.1),
+            resolved({"base_url": ["http://127.0.0.1:9/v1"], "model": "m"}),
+        )
+        starting = asyncio.ensure_future(crew.start())
+        await asyncio.sleep(0.05)
+        world.nodes = world.nodes[:1]
+        world.full = {N2}
+        await starting
+        await crew.aclose()
+
+    asyncio.run(opened())
+    assert len(world.started) == 1
+
+
+def test_a_cluster_that_dies_ends_the_run_with_what_to_do(world: World) -> None:
+    failures: list[Exception] = []
+
+    async def act(crew: Crew) -> None:
+        crew.fail = failures.append
+        world.lost = "its process on this machine (raylet) has ended"
+        await until(lambda: failures)
+
+    run(act)
+    (failure,) = failures
+    assert isinstance(failure, ClusterUnreachable)
+    assert "head:6379 has died under the run: its process on this machine (raylet) has ended" in str(failure)
+    assert "repeat the command" in str(failure)
+
+
+def test_a_cluster_that_dies_while_actors_start_ends_the_start(world: World) -> None:
+    world.full = {N1, N2, None}
+    world.lost = "its head does not answer"
+
+    async def act(crew: Crew) -> None: ...
+
+    with pytest.raises(ClusterUnreachable, match="does not answer"):
+        run(act)
+
+
+def test_two_runs_of_one_namespace_give_their_actors_different_names(world: World) -> None:
+    assert Crew(ClusterSpec.of("ray"), resolved({"base_url": ["http://h/v1"]}))._run != (
+        Crew(ClusterSpec.of("ray"), resolved({"base_url": ["http://h/v1"]}))._run
+    )
+
+
+# --- what kills actors
+
+
+@pytest.mark.parametrize("generators", [1, 3])
+def test_one_action_that_kills_every_actor_fails_alone(world: World, generators: int) -> None:
+    ids = [f"cell/p{i}/1" for i in range(100)]
+    world.killers = {"cell/p17/1", "cell/p60/1"}
+
+    async def act(crew: Crew) -> None:
+        book = Book(crew)
+        book.ask([generate(id) for id in ids])
+        await until(lambda: book.ended == len(ids))
+        assert sorted(book.failed) == sorted(world.killers)
+        assert sorted(book.finished) == sorted(set(ids) - world.killers)
+        assert not crew.held()
+        # The actor that had the suspects is one like the others again.
+        await until(lambda: all("working" in line for line in crew.status()))
+        book.ask([generate(f"more/p{i}/1") for i in range(50)])
+        await until(lambda: book.ended == len(ids) + 50)
+
+    run(act, generators={"count": generators})
+    assert len(world.deaths) <= 2 * 8
+
+
+def test_a_verification_that_kills_does_not_take_its_neighbours_along(world: World) -> None:
+    problem, candidate = Problem("p", "2 + 2?"), Candidate("cell/p/1", "p", None, Completion("4"))
+    actions = [Verify(f"cell/p{i}/2", "judge", problem, candidate) for i in range(30)]
+    world.killers = {"cell/p3/2"}
+
+    async def act(crew: Crew) -> None:
+        await crew.equip({"judge": None})
+        book = Book(crew)
+        book.ask(actions)
+        await until(lambda: book.ended == len(actions))
+        assert book.failed == ["cell/p3/2"]
+
+    run(act, verifiers={"count": 1})
+
+
+def test_suspects_that_are_taken_back_are_not_carried_out(world: World) -> None:
+    async def act(crew: Crew) -> None:
+        book = Book(crew)
+        world.killers = {"cell/p0/1"}
+        world.full_after = 2
+        book.ask([generate("cell/p0/1"), generate("cell/p0/2")])
+        await until(lambda: len(crew._suspects["generator"].waiting) == 2)
+        (id, *_) = crew._suspects["generator"].waiting
+        assert id in crew.held()
+        assert crew.withdraw(id)
+        assert not crew.withdraw(id)
+        assert id not in crew.held()
+
+    run(act, generators={"count": 1})

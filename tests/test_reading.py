@@ -1,0 +1,328 @@
+"""One response under way: what it costs is what was seen of it, and it has bounds."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tts.errors import BadResponse, EndpointError, ServerFailed, TimedOut
+from tts.partial import Chunking, Partial
+from tts.reading import Reader, Silence, most_bytes
+from tts.types import Usage
+
+LIMIT = 50
+
+
+def said(text: str, finish: Any = None, **more: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": finish}], **more}
+
+
+END: dict[str, Any] = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+
+
+def usage(**counts: Any) -> dict[str, Any]:
+    return {"choices": [], "usage": {"prompt_tokens": 9, **counts}}
+
+
+def read(*events: Any, limit: int = LIMIT, cut: int = 1 << 30, chunking: Chunking | None = None) -> Partial:
+    """What a client makes of these events, sent in pieces of `cut` bytes."""
+    partial = Partial()
+    partial.max_tokens, partial.prompt_bytes = limit, 36
+    partial.chunking = chunking or Chunking()
+
+    async def main() -> None:
+        partial.begin(0.0)
+        reader = reader_of(partial, limit)
+        data = b"".join(b"data: %s\n\n" % (e if isinstance(e, bytes) else json.dumps(e).encode()) for e in events)
+        try:
+            for at in range(0, len(data), cut):
+                reader.feed(data[at : at + cut])
+            reader.close()
+        finally:
+            partial.stop(1.0)
+
+    asyncio.run(main())
+    return partial
+
+
+def reader_of(partial: Partial, limit: int = LIMIT, *, whole: bool = False, most: int = 1 << 20) -> Reader:
+    return Reader(partial, "http://here", whole=whole, limit=limit, most_bytes=most, on_progress=None)
+
+
+def tokens(*events: Any, **how: Any) -> tuple[int, bool]:
+    counted = read(*events, **how).usage()
+    return counted.completion_tokens, counted.approximate
+
+
+# -- usage is believed as far as it was seen ----------------------------------------------------------------------
+
+WORDS = [said(f"word{i:02} ") for i in range(20)]
+
+
+@pytest.mark.parametrize("lie", [0, -1, 1, 5, 10**9, 2**63, 10**40, True, None, "many", [20], 19.5])
+def test_a_count_that_the_stream_does_not_bear_out_gives_way_to_our_own(lie: Any) -> None:
+    assert tokens(*WORDS, END, usage(completion_tokens=lie)) == (20, True)
+
+
+@pytest.mark.parametrize("truth", [20, 21, 45, 20.0, "21"])
+def test_a_count_that_the_stream_bears_out_is_the_servers(truth: Any) -> None:
+    assert tokens(*WORDS, END, usage(completion_tokens=truth)) == (int(truth), False)
+
+
+def test_chunks_may_be_less_than_a_token_and_tokens_are_not_longer_than_words_are() -> None:
+    letters = [said(letter) for letter in "the quick brown fox jumps over it"]
+    assert tokens(*letters, END, usage(completion_tokens=8)) == (8, False)
+    assert tokens(*letters, END, usage(completion_tokens=2)) == (33, True)
+
+
+def test_letters_are_read_to_their_end_though_they_are_more_than_the_tokens_allowed() -> None:
+    letters = [said(letter) for letter in "the quick brown fox jumps over the lazy dog"]
+    partial = read(*letters, END, usage(completion_tokens=12), limit=40)
+    assert (len(partial.text), partial.overran, partial.usage()) == (43, False, Usage(9, 12))
+    endless = read(*(letters * 9), limit=40)
+    assert endless.overran
+    assert len(endless.text) <= 4 * 40
+
+
+def test_a_server_that_ignores_max_tokens_is_believed_to_have_done_so_as_far_as_its_text_is_long_enough() -> None:
+    text = said("many words in a single chunk, more than there should be ")
+    assert tokens(text, END, usage(completion_tokens=11), limit=5) == (11, False)
+    assert tokens(text, END, usage(completion_tokens=400), limit=5) == (10, True)  # 56 characters
+
+
+@pytest.mark.parametrize(
+    ("counts", "generated", "reasoning"),
+    [
+        ({"completion_tokens": 3, "total_tokens": 42, "completion_tokens_details": {"reasoning_tokens": 30}}, 33, 30),
+        ({"completion_tokens": 3, "completion_tokens_details": {"reasoning_tokens": 30}}, 33, 30),
+        ({"completion_tokens": 33, "total_tokens": 42, "completion_tokens_details": {"reasoning_tokens": 30}}, 33, 30),
+        ({"completion_tokens": 3, "total_tokens": 42}, 33, 0),
+        ({"total_tokens": 42}, 33, 0),
+        (
+            {"completion_tokens": 3, "total_tokens": 912, "completion_tokens_details": {"reasoning_tokens": 900}},
+            903,
+            900,
+        ),
+        ({"completion_tokens": 3, "total_tokens": 42, "prompt_tokens_details": {"cached_tokens": 30}}, 3, 0),
+        ({"completion_tokens": 3, "total_tokens": 10**12}, 3, 0),
+    ],
+    ids=[
+        "beside",
+        "more than all",
+        "among",
+        "in the total only",
+        "the total only",
+        "past the limit",
+        "cached",
+        "absurd",
+    ],
+)
+def test_reasoning_that_is_counted_beside_the_completion_is_booked(
+    counts: dict[str, Any], generated: int, reasoning: int
+) -> None:
+    booked = read(said("42"), END, usage(**counts)).usage()
+    assert (booked.completion_tokens, booked.reasoning_tokens) == (generated, reasoning)
+
+
+def test_a_long_text_in_few_chunks_without_any_count_is_not_one_token_a_chunk() -> None:
+    booked, approximate = tokens(said("The answer is forty-two, and here is why. " * 3), END, limit=900)
+    assert approximate
+    assert 28 <= booked <= 60  # 126 characters
+
+
+def test_what_is_finished_has_cost_a_token_at_least_so_that_an_open_number_of_samples_ends() -> None:
+    partial = read(END, usage(completion_tokens=0))
+    partial.charge_at_least_one()
+    assert partial.usage().completion_tokens == 1
+
+
+def test_a_server_that_counts_with_every_chunk_and_then_not_is_believed_so_far_and_counted_on() -> None:
+    assert tokens(said("one two ", usage={"completion_tokens": 2}), said("three"), END)[0] == 3
+
+
+# -- what a cancelled stream may still have decoded ---------------------------------------------------------------
+
+
+def cancelled(*events: Any, chunks: int, chunking: Chunking | None = None, first: int | None = None) -> int:
+    partial = read(*events, limit=600, chunking=chunking)
+    partial.charge_in_flight(chunks, first)
+    return partial.completion("cancelled").usage.completion_tokens
+
+
+def learned(*streams: tuple[int, int]) -> Chunking:
+    chunking = Chunking()
+    for counted, chunks in streams:
+        chunking.learn(counted, chunks)
+    return chunking
+
+
+def test_chunks_in_flight_are_charged_at_the_tokens_a_chunk_that_finished_streams_had() -> None:
+    big = [said("w " * 40)] * 3
+    assert cancelled(*big, chunks=2, chunking=learned((402, 11))) >= 5 * 40
+    assert cancelled(*WORDS, chunks=2, chunking=learned((31, 30))) == 22
+    assert cancelled(*WORDS, chunks=2, chunking=learned((31, 30), (402, 11))) > 22  # the most that was seen
+
+
+def test_a_stream_that_is_counted_as_it_comes_needs_no_other() -> None:
+    big = [said("w " * 40, usage={"completion_tokens": 40 * i}) for i in (1, 2, 3)]
+    assert cancelled(*big, chunks=2) == 5 * 40
+
+
+def test_where_nothing_is_known_of_an_endpoints_chunks_the_reservation_is_charged_in_full() -> None:
+    assert cancelled(*WORDS, chunks=2) == 600
+    assert cancelled(chunks=2) == 600
+    assert cancelled(chunks=2, first=1) == 2  # of this kind of engine it is known
+    assert cancelled(*WORDS, chunks=2, chunking=learned((2, 1))) == 600  # one short answer shows nothing
+
+
+def test_what_is_in_flight_is_never_charged_beyond_the_reservation_nor_after_the_end() -> None:
+    assert cancelled(*WORDS, chunks=10_000, chunking=learned((31, 30))) == 600
+    assert cancelled(*WORDS, END, usage(completion_tokens=20), chunks=8) == 20
+    assert cancelled(*WORDS, b"[DONE]", chunks=8, chunking=learned((31, 30))) == 20
+
+
+# -- odd streams --------------------------------------------------------------------------------------------------
+
+
+def test_empty_events_are_heartbeats_and_blanks_around_done_are_none() -> None:
+    assert read(b"", said("a"), b"  ", said("b"), END, b" [DONE] ").text == "ab"
+
+
+@pytest.mark.parametrize("finish", ["stop", {"type": "stop"}])
+def test_a_finish_reason_with_every_chunk_is_no_end_and_one_that_comes_once_is(finish: Any) -> None:
+    everywhere = [said("a", finish), said("b", finish)]
+    assert not read(*everywhere[:1]).ended
+    assert not read(*everywhere).ended
+    assert not read(*everywhere).finished
+    assert read(*everywhere, END).ended
+    assert read(said("a"), said("b", finish)).ended
+    assert read(*everywhere, b"[DONE]").ended
+
+
+@pytest.mark.parametrize("finish", ["", "null", "None"])
+def test_a_finish_reason_that_says_none_is_none(finish: str) -> None:
+    assert read(said("a", finish)).finish is None
+
+
+def test_a_refusal_is_an_answer_that_was_paid() -> None:
+    no = {"choices": [{"delta": {"content": None, "refusal": "I must not."}}]}
+    partial = read(no, END, usage(completion_tokens=4))
+    assert (partial.declined, partial.text, partial.usage()) == (True, "I must not.", Usage(9, 4))
+
+
+@pytest.mark.parametrize("nothing", [None, {}, "", [], False])
+def test_an_empty_error_beside_text_is_none(nothing: Any) -> None:
+    assert read(said("a", error=nothing), END).text == "a"
+
+
+def test_an_error_beside_text_is_raised_when_the_text_has_been_counted() -> None:
+    with pytest.raises(ServerFailed, match="after 2 tokens: out of memory"):
+        read(said("a"), said("b", error={"message": "out of memory"}), said("c"))
+
+
+@pytest.mark.parametrize(
+    "late", [{"error": {"message": "too late"}}, b"<html>", {"object": "error", "message": "late"}]
+)
+def test_an_error_after_the_end_takes_nothing_away(late: Any) -> None:
+    assert read(said("a"), END, late).text == "a"
+
+
+@pytest.mark.parametrize(
+    "bare", [{"message": "engine died", "code": 500}, {"object": "error", "message": "engine died"}]
+)
+def test_an_error_that_is_not_wrapped_is_one(bare: Any) -> None:
+    with pytest.raises(ServerFailed, match="engine died"):
+        read(said("a"), bare)
+
+
+PIECES = st.sampled_from(["seven77 ", "a longer piece of text ", "数学の問題を解きます ", "", "\ud83d"])
+COUNTS = st.none() | st.booleans() | st.integers(-10, 200) | st.sampled_from([2**63, 10**30, 12.0, "40", [], {}, 0.5])
+ODD = st.fixed_dictionaries(
+    {},
+    optional={
+        "choices": st.lists(
+            st.fixed_dictionaries(
+                {},
+                optional={
+                    "delta": st.none() | st.fixed_dictionaries({}, optional={"content": PIECES, "reasoning": PIECES}),
+                    "finish_reason": st.sampled_from([None, "", "stop", "length", 7]),
+                    "logprobs": st.sampled_from([None, [], {"content": [{"token": "a", "logprob": -1e308}]}]),
+                    "index": COUNTS,
+                },
+            ),
+            max_size=2,
+        ),
+        "usage": st.none()
+        | st.fixed_dictionaries(
+            {}, optional={"prompt_tokens": COUNTS, "completion_tokens": COUNTS, "total_tokens": COUNTS}
+        ),
+        "timings": st.none() | st.fixed_dictionaries({}, optional={"predicted_n": COUNTS, "prompt_n": COUNTS}),
+        "error": st.sampled_from([None, {}, "", {"message": "no"}, "no", [1]]),
+    },
+)
+EVENTS = st.lists(ODD | st.sampled_from([b"", b"[DONE]", b"null", b"{}", b"[]", b'{"choices":[{"del']), max_size=12)
+
+
+@settings(derandomize=True, max_examples=400, deadline=None)
+@given(EVENTS, st.sampled_from([1, 7, 64, 1 << 20]), st.sampled_from([None, (402, 11), (31, 30)]), st.booleans())
+def test_any_stream_ends_or_raises_an_endpoint_error_and_books_what_was_seen_and_no_more_than_it_can_have_cost(
+    events: list[Any], cut: int, habit: tuple[int, int] | None, closed_early: bool
+) -> None:
+    partial = Partial()
+    partial.max_tokens, partial.chunking = LIMIT, learned(habit) if habit else Chunking()
+
+    async def main() -> None:
+        partial.begin(0.0)
+        reader = reader_of(partial)
+        data = b"".join(b"data: %s\n\n" % (e if isinstance(e, bytes) else json.dumps(e).encode()) for e in events)
+        for at in range(0, len(data), cut):
+            reader.feed(data[at : at + cut])
+
+    try:
+        asyncio.run(main())
+    except EndpointError as error:
+        assert error.message
+    if closed_early:
+        partial.charge_in_full()
+        partial.charge_in_flight(2)
+    partial.stop(1.0)
+    booked = partial.completion("cancelled").usage
+    assert booked.completion_tokens >= partial.chunks  # each piece is longer than the longest token of the mean
+    longest = len((partial.text + partial.reasoning).encode())
+    in_flight = 2 * 41 if partial.overran else 0
+    assert booked.completion_tokens <= max(LIMIT, longest, partial.tokens if partial.overran else 0) + in_flight
+    assert 0 <= booked.reasoning_tokens <= booked.completion_tokens < 2**63
+    assert 0 <= booked.cached_tokens <= booked.prompt_tokens < 2**63
+
+
+# -- bounds -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_reply_is_read_as_far_as_its_tokens_can_be_long_and_then_refused(whole: bool) -> None:
+    async def main() -> None:
+        partial = Partial()
+        reader = reader_of(partial, whole=whole, most=1000)
+        reader.feed(b": a comment\n" * 80)
+        with pytest.raises(BadResponse, match="more than 1000 bytes"):
+            reader.feed(b": a comment\n" * 80)
+
+    asyncio.run(main())
+    assert most_bytes(100, 0) < 5e6 < most_bytes(16_384, 0) < most_bytes(16_384, 20) < 1.1e8
+
+
+@pytest.mark.parametrize("hears", [lambda silence: silence.heard(), lambda silence: silence.allow(60.0)])
+def test_nothing_that_is_heard_makes_a_request_last_longer_than_it_may(hears: Callable[[Silence], None]) -> None:
+    async def main() -> None:
+        async with Silence("http://here", None, 60.0, 0.05) as silence:
+            while True:
+                hears(silence)
+                await asyncio.sleep(0.001)
+
+    with pytest.raises(TimedOut, match="had not finished a request") as caught:
+        asyncio.run(asyncio.wait_for(main(), 60))
+    assert caught.value.facts["phase"] == "total"

@@ -1,0 +1,305 @@
+"""Connections that fail, answers that are no HTTP, proxies: what reaches a person is a sentence of ours."""
+
+import asyncio
+import datetime
+import gzip
+import ipaddress
+import json
+import ssl
+import zlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rawserver import DONE, MODELS, as_json, completing, http, serving
+
+from tts import errors
+from tts.actions import Request
+from tts.openai import OpenAIClient
+from tts.partial import Partial
+from tts.proxies import proxy_for
+from tts.types import Message, Sampling
+
+PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+
+
+@pytest.fixture(autouse=True)
+def no_proxy_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in PROXIES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def models(url: str) -> tuple[str, ...]:
+    async def main() -> tuple[str, ...]:
+        async with OpenAIClient(url, api_key="k-1234", connect_s=5.0) as client:
+            return await client.models()
+
+    return asyncio.run(main())
+
+
+def completion(url: str) -> str:
+    async def main() -> str:
+        async with OpenAIClient(url, model="m", api_key="k-1234", max_retries=0) as client:
+            request = Request((Message("user", "half a pair: \ud83d"),), Sampling(max_tokens=9), seed=1)
+            return (await client.complete(request, Partial())).text
+
+    return asyncio.run(main())
+
+
+def failure(url: str) -> errors.EndpointError:
+    with pytest.raises(errors.EndpointError) as caught:
+        models(url)
+    return caught.value
+
+
+def compressed(body: bytes, coding: str) -> bytes:
+    return http(body, more=f"Content-Encoding: {coding}\r\n")
+
+
+# -- answers ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (b"NONSENSE\r\n\r\n", "not HTTP"),
+        (b"<html>", "not HTTP"),
+        (b"\x15\x03\x03\x00\x02\x02\x46", "https://"),
+        (b"", "closed"),
+        (b"HTTP/1.1 20", "closed"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", "not HTTP"),
+        (b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n", "not HTTP"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n", "not HTTP"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", "broke its answer to /models off"),
+        (http(b"", "302 Found", more="Location: https://me:pw@new.home/v1/models?t=1\r\n"), "to https://new.home/v1/models."),
+        (http(b"", "308 x", more="Location: /there\r\n"), "/there"),
+        (http(b"", "301 x", more="Location: http://[::1/\r\n"), "redirects"),
+        (http(b"", "204 No Content"), "204"),
+        (http(b"<p>", kind="text/html; charset=utf-8"), "HTML page"),
+        (http(b"", "999 Odd"), "999"),
+        (http(b"[" * 50_000, "400 x"), "400"),
+        (http(b'{"error": "\xff"}', "400 x"), "400"),
+        (as_json({"detail": [{"loc": 7, "msg": None}, 5]}, "422 x"), "422"),
+        (http(b"", "500 x", more="Retry-After: nan\r\nretry-after-ms: inf\r\n"), "500"),
+        (http(b"[" * 50_000), "does not list models"),
+        (http(b'{"data": [{"id": "\xff"}]}'), "does not list models"),
+        (as_json({"data": None}), "does not list models"),
+        (as_json({"data": [{"id": 7}]}), "does not list models"),
+        (compressed(b"no gzip", "gzip"), "compression"),
+        (compressed(b"no brotli", "br"), "compress"),
+    ],
+)  # fmt: skip
+def test_an_answer_that_is_none_is_told_in_a_sentence_that_names_the_endpoint(answer: bytes, says: str) -> None:
+    with serving(lambda _: answer) as server:
+        error = failure(server.url + "/v1")
+    assert error.facts["endpoint"] == f"{server.url}/v1"
+    assert f"{server.url}/v1" in error.message and says in error.message
+    assert "pw@" not in error.message and "t=1" not in error.message
+
+
+@pytest.mark.parametrize(
+    ("body", "coding"),
+    [(gzip.compress, "gzip"), (zlib.compress, "deflate"), (bytes, "identity")],
+)
+def test_an_answer_that_is_compressed_though_it_was_not_to_be_is_read(body, coding: str) -> None:  # type: ignore[no-untyped-def]
+    listed, streamed = (whole.partition(b"\r\n\r\n")[2] for whole in (MODELS, DONE))
+    stream = http(body(streamed), kind="text/event-stream", more=f"Content-Encoding: {coding}\r\n")
+    with serving(lambda asked: stream if asked.body else compressed(body(listed), coding)) as server:
+        assert models(server.url) == ("m",)
+        assert completion(server.url) == "Answer: 42"
+        assert server.posts[0].body["messages"][0]["content"] == "half a pair: \ufffd"
+
+
+def test_lists_of_models_are_read_in_the_forms_that_servers_have() -> None:
+    for page in ([{"id": "m"}], {"data": [{"id": "m", "owned_by": None}, {"id": 3}, "x"]}):
+        with serving(lambda _, page=page: as_json(page)) as server:  # type: ignore[misc]
+            assert models(server.url) == ("m",)
+
+
+heads = st.sampled_from([b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.0 400 x\r\n", b"HTTP/1.1 503 x\r\nRetry-After: "])
+kinds = st.sampled_from([b"", b"\r\n", b"Content-Encoding: gzip\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n"])
+
+
+@settings(max_examples=60)
+@given(head=heads, kind=kinds, rest=st.binary(max_size=60))
+def test_no_bytes_at_all_raise_anything_but_an_error_of_ours(head: bytes, kind: bytes, rest: bytes) -> None:
+    with serving(lambda _: head + kind + rest) as server:
+        for ask in (models, completion):
+            try:
+                ask(server.url + "/v1")
+            except errors.EndpointError as error:
+                assert server.url in error.message
+
+
+names = st.sampled_from(["error", "message", "detail", "loc", "param", "code", "metadata", "raw"])
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(names, inner)
+    ),
+    max_leaves=8,
+)  # fmt: skip
+
+
+@settings(max_examples=60)
+@given(plain, st.sampled_from(["400 x", "404 x", "422 x", "500 x"]))
+def test_whatever_json_an_error_has_it_is_an_error_of_ours(told: object, status: str) -> None:
+    with serving(lambda _: as_json(told, status)) as server:
+        assert status[:3] in failure(server.url + "/v1").message
+
+
+# -- connections --------------------------------------------------------------------------------------------------
+
+
+def certificate(folder: Path, name: str, days: int) -> Path:
+    """A certificate with its key that signs itself, for an address or a host name."""
+    x509 = pytest.importorskip("cryptography.x509")
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.UTC)
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
+    is_address = name[0].isdigit()
+    alternative = x509.IPAddress(ipaddress.ip_address(name)) if is_address else x509.DNSName(name)
+    signed = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), 1)
+        .not_valid_before(now - datetime.timedelta(9))
+        .not_valid_after(now + datetime.timedelta(days))
+        .add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "server.pem").write_bytes(signed.public_bytes(pem) + private)
+    return folder / "server.pem"
+
+
+@pytest.mark.parametrize(
+    ("name", "days", "trusted", "says"),
+    [
+        ("127.0.0.1", 5, True, ""),
+        ("127.0.0.1", 5, False, "self-signed certificate. SSL_CERT_FILE"),
+        ("127.0.0.1", -2, True, "expired. It has to be renewed"),
+        ("other.example", 5, True, "not valid for '127.0.0.1'. The URL needs"),
+    ],
+)
+def test_a_certificate_that_is_not_accepted_is_named_with_what_to_do(
+    name: str, days: int, trusted: bool, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = certificate(tmp_path, name, days)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(file)
+    if trusted:  # what SSL_CERT_FILE does for a process that starts
+        monkeypatch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", ssl.create_default_context(cafile=file))
+    with serving(completing(lambda _: DONE), tls) as server:
+        url = f"https://127.0.0.1:{server.port}/v1"
+        if not says:
+            assert models(url) == ("m",)
+            return
+        error = failure(url)
+    assert isinstance(error, errors.Unreachable)
+    assert url in error.message and says in error.message
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("http://127.0.0.1:1/v1", "Connection refused. Is the server running"),
+        ("http://[::1]:1/v1", ""),
+        ("http://no-such-host.invalid/v1", "the host name no-such-host.invalid is not known"),
+    ],
+)
+def test_a_server_that_is_not_there_is_unreachable(url: str, says: str) -> None:
+    error = failure(url)
+    assert isinstance(error, errors.Unreachable)
+    assert error.message.startswith(f"cannot connect to {url}: ") and says in error.message
+
+
+# -- proxies ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rule", "endpoint", "spared"),
+    [
+        ("*", "http://h", True),
+        ("h", "http://h:8000", True),
+        ("x, h ,y", "http://h", True),
+        ("h:8000", "http://h:8000", True),
+        ("h:8000", "http://h:8001", False),
+        ("h:443", "https://h", True),
+        (".corp", "http://a.b.corp", True),
+        ("*.corp", "http://a.corp", True),
+        ("corp", "http://a.corp", True),
+        ("corp", "http://acorp", False),
+        ("CORP.", "http://a.corp.", True),
+        ("10.0.0.0/8", "http://10.9.8.7:8000", True),
+        ("10.0.0.0/8", "http://11.9.8.7", False),
+        ("10.0.0.0/8", "http://h", False),
+        ("10.1.2.3", "http://10.1.2.3", True),
+        ("2.3", "http://10.1.2.3", False),
+        ("fd00::/8", "http://[fd12::1]:8000", True),
+        ("fd12::1", "http://[fd12::1]", True),
+        ("[fd12::1]:8000", "http://[fd12::1]:8000", True),
+        ("[fd12::1]:8000", "http://[fd12::1]:8001", False),
+        (":8000, ,//,h:x", "http://g:8000", False),
+        ("", "http://localhost:8000", True),
+        ("", "http://127.8.9.1", True),
+        ("", "http://[::1]", True),
+    ],
+)
+def test_no_proxy_spares_names_what_is_below_them_addresses_and_networks(
+    rule: str, endpoint: str, spared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", "http://proxy:3128")
+    monkeypatch.setenv("NO_PROXY", rule)
+    assert (proxy_for(endpoint) is None) is spared
+
+
+@pytest.mark.parametrize(
+    "given", ["http://p:3128", "p:3128", "http://p:3128/", "'http://p:3128'", "http://me:a%40b@p:3128"]
+)
+def test_a_proxy_is_read_as_people_write_it(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", given)
+    assert proxy_for("http://h") is None
+    found = proxy_for("https://h")
+    assert found is not None and found.name == "http://p:3128"
+    assert "a@b" not in repr(found) and found.user == ("me:a@b" if "@" in given else None)
+
+
+@pytest.mark.parametrize(
+    "given", ["socks5://me:secret@p:1080", "socks5h://p", "http://", "http://p:x", "http://me:secret/x@p"]
+)
+def test_a_proxy_that_is_no_http_proxy_is_refused_before_anything_is_sent(
+    given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", given)
+    with pytest.raises(errors.InvalidParameter, match=r"HTTP_PROXY names .* NO_PROXY=h asks") as caught:
+        OpenAIClient("http://h")
+    assert "secret" not in str(caught.value) + json.dumps(caught.value.facts)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize(
+    "answer", [http(b"", "407 x"), http(b"<p>squid", "502 x", "text/html"), b"", b"nonsense\r\n\r\n"]
+)
+def test_a_proxy_that_is_the_cause_is_named_without_its_credentials(
+    scheme: str, answer: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(lambda _: answer) as proxy:
+        monkeypatch.setenv(f"{scheme}_proxy", proxy.url.replace("//", "//me:secret@"))
+        error = failure(f"{scheme}://10.1.2.3/v1")
+    assert f"(through the proxy {proxy.url})" in error.message
+    assert "secret" not in str(error) + json.dumps(error.facts)
+    assert proxy.seen[0].headers["proxy-authorization"] == "Basic bWU6c2VjcmV0"
+
+
+def test_a_proxy_that_is_not_there_is_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://me:secret@127.0.0.1:1")
+    assert failure("http://10.1.2.3:8000").message == (
+        "cannot connect to http://10.1.2.3:8000/v1 (through the proxy http://127.0.0.1:1): Connection refused. The "
+        "environment names the proxy; NO_PROXY=10.1.2.3:8000 asks the server without it."
+    )

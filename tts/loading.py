@@ -1,0 +1,160 @@
+"""Imports what an address names, and what files it depends on.
+
+A plugin's file imports the files beside it by their names, as a script does: its folder is appended to `sys.path`, so
+that nothing which Python finds elsewhere is replaced. Where Python would find something else by such a name (the helper
+of another plugin, an installed package), the file is refused, as pytest refuses two test files of one name.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import importlib.util
+import sys
+import sysconfig
+from collections.abc import Iterator
+from contextvars import ContextVar
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from tts.errors import InvalidParameter, TTSError, UnknownName, UsageError
+from tts.naming import PLUGIN
+
+_importing: ContextVar[Path | None] = ContextVar("_importing", default=None)  # the plugin's file that is executed now
+
+
+def by_address(address: str) -> Any:
+    """What `naming.address_of` names. Raises: InvalidParameter, UnknownName if it cannot be imported here."""
+    where, _, name = address.rpartition(":")
+    if where.endswith(".py"):
+        found: Any = import_file(file_at(where))
+    else:
+        try:
+            found = importlib.import_module(where)
+        except TTSError:
+            raise
+        except Exception as error:
+            raise InvalidParameter(f"{where} cannot be imported: {type(error).__name__}: {error}") from error
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise UnknownName(f"{where} has no {name}", name=name)
+        found = getattr(found, part)
+    return found
+
+
+def file_at(path: str) -> Path:
+    """The path, if a file is there. Raises: InvalidParameter."""
+    if not Path(path).is_file():
+        raise InvalidParameter(f"{path} is not a file here (in {Path.cwd()})", path=path)
+    return Path(path)
+
+
+def import_file(path: Path) -> ModuleType:
+    """Import a file under a name of its own, once, so that its functions can be found again by that name. The file that
+    Python was started with is not imported again. Raises: InvalidParameter."""
+    path = path.resolve()
+    main = sys.modules.get("__main__")
+    if main is not None and Path(getattr(main, "__file__", None) or "").resolve() == path:
+        return main
+    name = f"{PLUGIN}{path.stem}_{hashlib.blake2b(str(path).encode(), digest_size=4).hexdigest()}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise InvalidParameter(f"{path} cannot be imported as Python")
+    module = importlib.util.module_from_spec(spec)
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+    _check_helpers(path)
+    sys.modules[name] = module
+    outer = _importing.set(path)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise InvalidParameter(f"{path} failed on import: {type(error).__name__}: {error}") from error
+    finally:
+        _importing.reset(outer)
+    return module
+
+
+def check_not_importing() -> None:
+    """Raises: UsageError where a run is begun by the import of a plugin's file: each of its workers would begin it."""
+    if (file := _importing.get()) is not None:
+        raise UsageError(
+            f"{file} begins a run when it is imported, which every worker process does that calls a function "
+            f'of it: put what begins the run under `if __name__ == "__main__":`'
+        )
+
+
+def digests(path: str) -> dict[str, str]:
+    """File -> a short hash of its source: of a plugin's file, as it was named, and of its helpers."""
+    file = file_at(path)
+    named = {file: path} | {helper: str(helper) for helper in helpers(file)}
+    return {named[file]: hashlib.blake2b(file.read_bytes(), digest_size=8).hexdigest() for file in named}
+
+
+def helpers(file: Path) -> list[Path]:
+    """The files of its own folder that a plugin imports, however indirectly: read from the sources, not imported."""
+    folder = file.parent
+    if any(folder.resolve().is_relative_to(sysconfig.get_path(name)) for name in ("purelib", "platlib", "stdlib")):
+        return []  # what is installed does not change between two runs
+    found: dict[Path, None] = {}
+    todo = [file]
+    while todo:
+        for path in _imported(todo.pop(), folder):
+            if path not in found and path != file:
+                found[path] = None
+                todo.append(path)
+    return sorted(found)
+
+
+def _imported(file: Path, folder: Path) -> Iterator[Path]:
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError):
+        return  # its import says so
+    package = file.parent.relative_to(folder).parts
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [tuple(alias.name.split(".")) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else ()
+            module = (*above, *(node.module or "").split(".")) if node.module else above
+            names = [(*module, alias.name) for alias in node.names]
+        else:
+            continue
+        for name in names:
+            if name[0] not in sys.stdlib_module_names and name[0] != "tts":
+                yield from _files_of(folder, name)
+
+
+def _files_of(folder: Path, module: tuple[str, ...]) -> Iterator[Path]:
+    """The files that `import a.b.c` executes, as far as they are in the folder."""
+    for length in range(1, len(module) + 1):
+        inside = folder.joinpath(*module[:length])
+        for path in (inside / "__init__.py", inside.with_name(f"{inside.name}.py")):
+            if path.is_file():
+                yield path
+
+
+def _check_helpers(file: Path) -> None:
+    """Raises: InvalidParameter where Python would import something else in the place of a file beside the plugin."""
+    for helper in helpers(file):
+        if helper.parent == file.parent:
+            name, expected = helper.stem, helper
+        elif helper.parent.parent == file.parent and helper.name == "__init__.py":
+            name, expected = helper.parent.name, helper
+        else:
+            continue
+        module = sys.modules.get(name)
+        spec = None if module is not None else importlib.util.find_spec(name)
+        origin = getattr(module, "__file__", None) if spec is None else spec.origin
+        if Path(origin or "").resolve() != expected.resolve():
+            raise InvalidParameter(
+                f"{file} imports {name}, which is {expected} beside it, but here Python finds {origin or name} by that "
+                f"name: rename one of them",
+                path=str(file),
+            )

@@ -1,0 +1,194 @@
+"""One response under way: its bytes become chunks that a `Partial` takes in, within bounds of size and of time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from tts.errors import BadResponse, EndpointError, TimedOut
+from tts.partial import Partial
+from tts.sse import DONE, EventParser, decode
+from tts.wire import error_in_stream
+
+OnProgress = Callable[[str, int, float | None], None]
+
+_LEAST_BYTES = 4 << 20
+_BYTES_A_TOKEN = 1024  # an event with one token has 200 to 400
+_BYTES_AN_ALTERNATIVE = 256
+
+
+def most_bytes(max_tokens: int, top_logprobs: int) -> int:
+    """The longest reply that is read: 4 MiB, and for each token 1 KiB, and 256 bytes for each of its alternatives."""
+    return _LEAST_BYTES + max_tokens * (_BYTES_A_TOKEN + _BYTES_AN_ALTERNATIVE * top_logprobs)
+
+
+class Reader:
+    """Feeds a partial completion with what a server sends.
+
+    Args:
+        endpoint: the server, for messages.
+        whole: whether the response is one JSON body, though a stream was asked for.
+        limit: tokens that the server may generate; beyond it the completion has `overran`.
+        most_bytes: of the response; beyond it the completion fails.
+        on_progress: hears of text, tokens and mean log-probability as they come.
+    """
+
+    def __init__(
+        self,
+        partial: Partial,
+        endpoint: str,
+        *,
+        whole: bool,
+        limit: int,
+        most_bytes: int,
+        on_progress: OnProgress | None,
+    ) -> None:
+        self._partial = partial
+        self._endpoint = endpoint
+        self._whole = bytearray() if whole else None
+        self._parser = EventParser(most_bytes)
+        self._limit: int | None = limit
+        self._left = self._most_bytes = most_bytes
+        self._on_progress = on_progress
+        self._loop = asyncio.get_running_loop()
+
+    def feed(self, data: bytes) -> bool:
+        """Take in what came; whether there was an event in it. Raises EndpointError for what is no completion."""
+        self._left -= len(data)
+        if self._left < 0:
+            raise BadResponse(
+                f"{self._endpoint} sent more than {self._most_bytes} bytes, which no reply of "
+                f"{self._partial.max_tokens} tokens needs, after {self._partial.tokens} tokens. What came is partial.",
+                endpoint=self._endpoint,
+                limit=self._most_bytes,
+                tokens=self._partial.tokens,
+                final=True,
+            )
+        if self._whole is not None:
+            self._whole += data
+            return False
+        return self._take(self._parser.feed(data))
+
+    def close(self) -> None:
+        """The response has ended. Raises as `feed`."""
+        if self._whole is None:
+            self._take(self._parser.close())
+        elif self._whole:
+            self._partial.done = True
+            self._take([bytes(self._whole)])
+
+    def listen_only(self) -> None:
+        """The rest is of interest only for what it costs."""
+        self._on_progress = None
+        self._limit = None
+
+    def _take(self, events: list[bytes]) -> bool:
+        for at, event in enumerate(events):
+            if event[:1] != b"{" and (event := event.strip()) in (b"", DONE):  # an empty event is a heartbeat
+                self._partial.done |= event == DONE
+                continue
+            try:
+                self._one(event)
+            except BaseException:  # of the caller's, too: what came together with it has been decoded
+                self.listen_only()
+                with contextlib.suppress(EndpointError):
+                    self._take(events[at + 1 :])
+                raise
+        return bool(events)
+
+    def _one(self, event: bytes) -> None:
+        partial = self._partial
+        try:
+            chunk, not_numbers = decode(event)
+        except BadResponse as error:  # `sse` does not know whom it is reading
+            if partial.ended:
+                return
+            text = f"{self._endpoint}, after {partial.tokens} tokens: {error.message}"
+            raise BadResponse(text, **error.facts, endpoint=self._endpoint, tokens=partial.tokens) from None
+        if not_numbers:
+            partial.drop_logprobs()
+        text, tokens, mean_logprob = partial.feed(chunk, self._loop.time(), self._limit)
+        if partial.overran:
+            self.listen_only()
+        if self._on_progress is not None and (text or tokens > 0):
+            self._on_progress(text, tokens, mean_logprob)
+        said = chunk.error or (chunk.message if chunk.choices is None or chunk.object == "error" else None)
+        if said and not partial.ended:  # an error after the end takes nothing away
+            raise error_in_stream({"error": said}, self._endpoint, partial.tokens)
+
+
+class Silence:
+    """A block that ends with TimedOut when nothing was heard for too long, or when it has lasted for too long.
+
+    One timer a silence, not one a chunk: `heard` is an assignment, and the timer looks at it when it fires.
+
+    Args:
+        limit_s: the most silence.
+        total_s: how long the block may last, whatever is heard.
+    """
+
+    def __init__(self, endpoint: str, partial: Partial | None, limit_s: float, total_s: float) -> None:
+        self._endpoint = endpoint
+        self._partial = partial
+        self._limit_s = limit_s
+        self._total_s = total_s
+        self.phase = "first_byte"
+        self._loop = asyncio.get_running_loop()
+        self._scope = asyncio.timeout(None)
+
+    async def __aenter__(self) -> Self:
+        self.heard()
+        self._end_s = self._last + self._total_s
+        self._timer = self._loop.call_at(self._due(), self._look)
+        await self._scope.__aenter__()
+        return self
+
+    def heard(self) -> None:
+        self._last = self._loop.time()
+
+    def allow(self, limit_s: float) -> None:
+        """From now on, this much silence."""
+        self.phase = "idle"
+        if limit_s != self._limit_s:
+            self._limit_s = limit_s
+            self._timer.cancel()
+            self._timer = self._loop.call_at(self._due(), self._look)
+
+    def _due(self) -> float:
+        return min(self._last + self._limit_s, self._end_s)
+
+    def _look(self) -> None:
+        due = self._due()
+        if due > self._loop.time():
+            self._timer = self._loop.call_at(due, self._look)
+        else:
+            self._scope.reschedule(self._loop.time())
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        try:
+            await self._scope.__aexit__(kind, error, trace)
+        except TimeoutError:
+            raise self._timed_out() from None
+
+    def _timed_out(self) -> TimedOut:
+        tokens = self._partial.tokens if self._partial else 0
+        if self._last + self._limit_s <= self._end_s:
+            phase, limit_s = self.phase, self._limit_s
+            what = f"was silent for {limit_s:g} s ({phase.replace('_', ' ')})"
+            question = "Is it overloaded or hung?"
+        else:
+            phase, limit_s = "total", self._total_s
+            what, question = f"had not finished a request in {limit_s:g} s", "Is it hung, or total_s too short for it?"
+        return TimedOut(
+            f"{self._endpoint} {what} after {tokens} tokens. {question}",
+            endpoint=self._endpoint,
+            phase=phase,
+            limit_s=limit_s,
+            tokens=tokens,
+        )

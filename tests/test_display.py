@@ -70,7 +70,7 @@ def test_names_stay_on_one_line_where_columns_can_go_and_are_never_broken_inside
     found = rows()
     (line,) = [line for line in shown(found, 80) if line.startswith("sequential_revision")]
     assert line.split()[0] == "sequential_revision:chains=1,rounds=4" and "50.0 %" in line
-    assert {"sequential_revision", "chains=1", "rounds=4"} <= names_of(shown(found, 50))
+    assert {"sequential_revision", "chains=1", "rounds=4"} <= names_of(shown(found, 60))
 
 
 def test_a_table_of_texts_names_the_columns_it_has_no_room_for() -> None:

@@ -418,6 +418,40 @@ def test_wrong_arguments_get_a_sentence(engine: FakeEngine) -> None:
     assert tts.solve(dicts, "majority_vote:n=9", base_url=engine.base_url).answer == "42"
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"stategy": "single"}, "parameter of solve 'stategy'. Did you mean 'strategy'"),
+        ({"temperature": 0.2}, "write sampling={'temperature': ...}"),
+        ({"sampling": {"max_token": 3}}, "Did you mean 'max_tokens'"),
+        ({"sampling": 0.7}, "a tts.Sampling or a mapping"),
+        ({"params": [3]}, "params must be a mapping"),
+        ({"strategy": None}, "a strategy must be its name, or `async def"),
+        ({"strategy": len}, "a strategy must be its name, or `async def"),
+        ({"seed": "x"}, "seeds must be a whole number"),
+        ({"concurrency": "8"}, "concurrency must be a whole number, but got a str"),
+        ({"base_url": 8000}, "base_url must be text or a list of texts or None"),
+        ({"price_in": "1"}, "price_in must be a number"),
+        ({"prompt": "half \ud83d"}, "half of a surrogate pair"),
+    ],
+)
+def test_what_a_call_gives_wrongly_is_named_with_what_to_write(given: dict[str, Any], words: str) -> None:
+    call: dict[str, Any] = {"prompt": "1 + 1?", "base_url": "http://127.0.0.1:9/v1", **given}
+    with pytest.raises(tts.UsageError) as caught:
+        tts.solve(**call)
+    assert words in str(caught.value)
+
+
+def test_budgets_and_strategies_of_a_sweep_are_texts_or_the_values_they_mean(engine: FakeEngine) -> None:
+    specs, budgets = [tts.StrategySpec("majority_vote", {"n": 2})], [Limits(tokens=2000), "tokens=3k"]
+    swept = tts.sweep("arithmetic?size=1", specs, budgets=budgets, run_budget=Limits(tokens=9000),
+                      base_url=engine.base_url, sampling={"max_tokens": 30, "stop": "never"})  # fmt: skip
+    assert [(row.params, row.budget) for row in swept.rows] == [("n=2", "tokens=2k"), ("n=2", "tokens=3k")]
+    assert swept.sampling.stop == ("never",)
+    with pytest.raises(tts.UsageError, match="write 'tokens=1000' or 'samples=1000'"):
+        tts.sweep("arithmetic?size=1", "single", budgets=[1000], base_url=engine.base_url)  # type: ignore[list-item]  # the point
+
+
 def test_a_changed_strategy_file_is_another_run(engine: FakeEngine, tmp_path: Path) -> None:
     plugin = tmp_path / "mine.py"
     source = "async def mine(problem, run, *, n: int = 2):\n    return (await run.generate(n=n))[{}]\n"

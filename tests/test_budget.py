@@ -210,6 +210,9 @@ def test_limits_are_read_as_written(text: str, limits: Limits) -> None:
     ("text", "message"),
     [
         ("tokens", "budget tokens must be a number such as 500, 2k or 1.5m, but got ''"),
+        ("1000", "does not say what 1000 limits: write tokens=1000 or samples=1000"),
+        ("usd=1,2k", "does not say what 2k limits: write tokens=2k or samples=2k"),
+        ("$0.5", "write usd=0.5"),
         ("tokens=many", "must be a number such as .*, but got 'many'"),
         ("tokens=-5", "must be a number such as"),
         ("tokens=1e999", "must be a number such as"),

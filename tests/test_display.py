@@ -87,7 +87,7 @@ def test_a_table_of_texts_names_the_columns_it_has_no_room_for() -> None:
 def test_sentences_are_wrapped_between_words_on_a_terminal_and_never_elsewhere() -> None:
     sentence = "note: " + "half of the samples [/all] of a-strategy were cut " * 4
     terminal, pipe = io.StringIO(), io.StringIO()
-    say(Console(file=terminal, width=40, force_terminal=True, markup=False, no_color=True), sentence, 2)
+    say(Console(file=terminal, width=40, force_terminal=True, markup=False, highlight=False), sentence, 2)
     say(Console(file=pipe, width=40, markup=False), sentence, 2)
     lines = terminal.getvalue().rstrip().splitlines()
     assert len(lines) > 1 and all(len(line) <= 40 for line in lines) and all(line[:2] == "  " for line in lines[1:])

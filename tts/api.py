@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack
 import msgspec
 
 from tts.actions import Event
+from tts.arguments import as_limits, as_sampling, as_spec, check_keywords, numbers, texts
 from tts.budget import Limits
 from tts.conductor import Conductor
 from tts.config import RunConfig, recorded, split_budgets
@@ -24,7 +25,6 @@ from tts.errors import (
     InvalidParameter,
     MissingExtra,
     UsageError,
-    unknown_name,
 )
 from tts.graders import Verdict
 from tts.gradingprocess import GradingProcess
@@ -32,13 +32,13 @@ from tts.journal import Decided
 from tts.loading import check_not_importing
 from tts.outcome import Result
 from tts.protocols import Strategy, Verifier
-from tts.registry import check_spec, parse_specs, plugin_digests, strategy, verifiers_of
+from tts.registry import plugin_digests, strategy, verifiers_of
 from tts.report import Outcome, Row, summarise, warnings_of, write_report
 from tts.results import Solved, SweepResult, describe_cost
 from tts.runfolder import JOURNAL, Journal, NoJournal, read_history, write_atomically
 from tts.streams import open_closed_streams
 from tts.sweeps import Cell, cells_of, check_budgets, outcome_of, plan, pots_of, with_max_tokens
-from tts.target import Pricing, Target, check_keywords
+from tts.target import Pricing, Target
 from tts.tasks import OUTCOMES, Example, Task, TaskSource, problems_digest, unwritable
 from tts.types import Cost, Message, Problem, Prompt, Sampling, StrategySpec
 from tts.workers import Workers
@@ -78,15 +78,17 @@ async def asolve(
 ) -> Solved:
     """Solve one prompt. See `solve`."""
     check_keywords(solve, target)
+    sampling = as_sampling(sampling)
     problem = as_problem(prompt)
     spec, resolve = as_spec(strategy, params)
+    (seed,) = numbers([seed])
     share = as_limits(budget)
     cell = Cell(spec, share, seed)
     pricing = Pricing(target)
     async with open_site(cluster, address, target) as site:
         costs = pricing.costs(site.name, site.verifier, embedded=site.embedded)
         verifiers = verifiers_of([spec], site.verifier, resolve)
-        sampling = with_logprobs(as_sampling(sampling), verifiers)
+        sampling = with_logprobs(sampling, verifiers)
         sampling = with_max_tokens(sampling, [cell], [problem], costs, Limits(), site.context_tokens)
         check_budgets([cell], [problem], costs, sampling, Limits(), resolve)
         preflight([cell], problem, resolve, costs, verifiers, sampling)
@@ -184,10 +186,10 @@ def solve(
 
 async def asweep(
     problems: str | Path | Task | TaskSource | Iterable[Example],
-    strategies: str | Sequence[str],
+    strategies: str | StrategySpec | Sequence[str | StrategySpec],
     *,
-    budgets: str | Sequence[str] = ("",),
-    run_budget: str = "",
+    budgets: str | Limits | Sequence[str | Limits] = ("",),
+    run_budget: str | Limits = "",
     allocators: str | Sequence[str] = (),
     seeds: int | Sequence[int] = 1,
     sampling: Sampling | Mapping[str, Any] | None = None,
@@ -200,16 +202,17 @@ async def asweep(
 ) -> SweepResult:
     """Run a budget sweep. See `sweep`."""
     check_keywords(sweep, target)
+    sampling = as_sampling(sampling)
     async with GradingProcess(_as_task(problems)) as task:
         listed = task.problems
         base: dict[str, Any] = {
             "problems": task.name,
             "problems_digest": task.digest,
-            "strategies": (strategies,) if isinstance(strategies, str) else tuple(strategies),
-            "budgets": split_budgets(budgets),
-            "run_budget": run_budget,
-            "allocators": ((allocators,) if isinstance(allocators, str) else tuple(allocators)) or None,
-            "seeds": tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds),
+            "strategies": texts(strategies, "strategies"),
+            "budgets": split_budgets(texts(budgets, "budgets")),
+            "run_budget": str(as_limits(run_budget, "run_budget")),
+            "allocators": texts(allocators, "allocators") or None,
+            "seeds": numbers(seeds),
             "grader": task.grader,
         }
         config = RunConfig.checked(**base)
@@ -220,7 +223,7 @@ async def asweep(
         async with open_site(cluster, address, target) as site:
             costs = pricing.costs(site.name, site.verifier, embedded=site.embedded)
             verifiers = verifiers_of(specs, site.verifier)
-            sampling = with_logprobs(as_sampling(sampling), verifiers)
+            sampling = with_logprobs(sampling, verifiers)
             sampling = with_max_tokens(sampling, cells, listed, costs, config.run_limits(), site.context_tokens)
             config = RunConfig.checked(
                 **base, sampling=recorded(sampling), model=site.name, verifier_model=site.verifier
@@ -278,10 +281,10 @@ async def asweep(
 
 def sweep(
     problems: str | Path | Task | TaskSource | Iterable[Example],
-    strategies: str | Sequence[str],
+    strategies: str | StrategySpec | Sequence[str | StrategySpec],
     *,
-    budgets: str | Sequence[str] = ("",),
-    run_budget: str = "",
+    budgets: str | Limits | Sequence[str | Limits] = ("",),
+    run_budget: str | Limits = "",
     allocators: str | Sequence[str] = (),
     seeds: int | Sequence[int] = 1,
     sampling: Sampling | Mapping[str, Any] | None = None,
@@ -519,27 +522,6 @@ def as_problem(prompt: str | Prompt | Problem) -> Problem:
     return as_problem(Problem("prompt", users[0], system))
 
 
-def as_limits(budget: str | Limits) -> Limits:
-    """A budget as Limits. Raises InvalidParameter."""
-    if isinstance(budget, Limits):
-        return budget
-    if isinstance(budget, str):
-        return Limits.parse(budget)
-    raise InvalidParameter(f"budget must be text such as 'tokens=2k', or Limits, but got {budget!r}", name="budget")
-
-
-def as_spec(given: str | Strategy, params: Mapping[str, Any] | None) -> tuple[StrategySpec, Callable[[str], Strategy]]:
-    """A spec and where to find its strategy: by name, or the function that was given."""
-    if isinstance(given, str):
-        specs = parse_specs(given)
-        if len(specs) != 1:
-            raise InvalidParameter(f"solve takes one strategy, but {given!r} is {len(specs)}: use sweep")
-        spec = msgspec.structs.replace(specs[0], params={**specs[0].params, **(params or {})})
-        return check_spec(spec), strategy
-    name = getattr(given, "__name__", "strategy")
-    return StrategySpec(name, dict(params or {})), lambda _: given
-
-
 def _as_task(problems: str | Path | Task | TaskSource | Iterable[Example]) -> Task | TaskSource:
     if isinstance(problems, Task | TaskSource):
         return problems
@@ -551,29 +533,14 @@ def _as_task(problems: str | Path | Task | TaskSource | Iterable[Example]) -> Ta
     seen: set[str] = set()
     for i, example in enumerate(examples, 1):
         if not isinstance(example, Example):
-            raise BadProblem(f"problem {i} must be a tts.Example, but is a {type(example).__name__}", line=i)
+            form = "tts.Example(tts.Problem('p1', 'What is 1 + 1?'), '2')"
+            raise BadProblem(f"problem {i} must be like {form}, but is a {type(example).__name__}", line=i)
         if example.problem.id in seen:
             raise BadProblem(f"problem {i} has the id {example.problem.id!r} of an earlier one", line=i)
         if (why := unwritable(example)) is not None:
             raise BadProblem(f"problem {i} {why}", line=i)
         seen.add(example.problem.id)
     return Task("examples", examples, "math" if any(e.reference for e in examples) else "exact")
-
-
-def as_sampling(given: Sampling | Mapping[str, Any] | None) -> Sampling:
-    """A Sampling, its fields as a mapping, or the defaults. Raises: UnknownName, InvalidParameter."""
-    if given is None or isinstance(given, Sampling):
-        return given or Sampling()
-    if not isinstance(given, Mapping):
-        raise InvalidParameter(f"sampling must be a tts.Sampling or a mapping, but got {given!r}", name="sampling")
-    for name in given:
-        if name not in Sampling.__struct_fields__:
-            raise unknown_name("field of sampling", str(name), Sampling.__struct_fields__)
-    stop = given.get("stop", ())
-    try:
-        return msgspec.convert({**given, "stop": (stop,) if isinstance(stop, str) else stop}, Sampling)
-    except msgspec.ValidationError as error:
-        raise InvalidParameter(f"sampling cannot be {dict(given)!r}: {error}", name="sampling") from None
 
 
 def with_logprobs(sampling: Sampling, verifiers: Mapping[str, Verifier]) -> Sampling:

@@ -51,7 +51,10 @@ class Limits(Value, frozen=True):
         """`tokens=2k,usd=0.5` -> Limits(tokens=2000, usd=0.5). Suffixes k, m, g (or b), t, p, e are powers of 1000."""
         found: dict[str, int | float] = {}
         for part in filter(None, (p.strip() for p in text.split(","))):
-            name, _, amount = part.partition("=")
+            name, equals, amount = part.partition("=")
+            if not equals and _AMOUNT.match(part.removeprefix("$")):
+                what = f"usd={part[1:]}" if part.startswith("$") else f"tokens={part} or samples={part}"
+                raise InvalidParameter(f"the budget {text!r} does not say what {part} limits: write {what}", name=part)
             if name not in cls.__struct_fields__:
                 raise unknown_name("budget limit", name, cls.__struct_fields__)
             match = _AMOUNT.match(amount)

@@ -17,16 +17,8 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self, Unpack
 
-from tts.api import (
-    DEFAULT_STRATEGY,
-    as_limits,
-    as_problem,
-    as_sampling,
-    as_spec,
-    preflight,
-    run_on_loop,
-    with_logprobs,
-)
+from tts.api import DEFAULT_STRATEGY, as_problem, preflight, run_on_loop, with_logprobs
+from tts.arguments import as_limits, as_sampling, as_spec, check_keywords, numbers
 from tts.budget import Limits, Remaining
 from tts.clusters.serving import ServingCluster
 from tts.conductor import Conductor, Planned
@@ -38,7 +30,7 @@ from tts.protocols import Strategy, Verifier
 from tts.registry import verifiers_of
 from tts.results import Solved, describe_cost
 from tts.sweeps import Cell, check_budgets, with_max_tokens
-from tts.target import Models, Pricing, Target, check_keywords, open_models, resolved
+from tts.target import Models, Pricing, Target, open_models, resolved
 from tts.types import Cost, Problem, Prompt, Sampling, StrategySpec
 
 MOST_REHEARSED = 1024  # strategies that are remembered as rehearsed
@@ -72,7 +64,7 @@ class Client:
     ) -> None:
         check_keywords(Client, target)
         self._budget = as_limits(budget)
-        self._run_budget = as_limits(run_budget)
+        self._run_budget = as_limits(run_budget, "run_budget")
         self._sampling = as_sampling(sampling)
         self._pricing = Pricing(target)
         self._target = resolved(target)
@@ -131,6 +123,7 @@ class Client:
         spec, resolve = as_spec(strategy, params)
         share = self._budget if budget is None else as_limits(budget)
         given = self._sampling if sampling is None else as_sampling(sampling)
+        (seed,) = numbers([seed])
         call = desk.solve(problem, spec, resolve, share, seed, given)
         if asyncio.get_running_loop() is desk.loop:
             return await call

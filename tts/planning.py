@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from tts.api import asweep, run_sync
+from tts.arguments import as_limits, check_keywords, texts
 from tts.budget import Limits
 from tts.errors import BudgetTooSmall, InvalidParameter, StorageFull
 from tts.intervals import student_quantile
@@ -21,7 +22,6 @@ from tts.registry import parse_specs, verifier_names
 from tts.replays import choose, replay
 from tts.results import as_json
 from tts.runfolder import write_atomically
-from tts.target import check_keywords
 from tts.tasks import Example, Task, TaskSource
 from tts.types import Cost, Sampling, Value
 
@@ -130,8 +130,8 @@ async def aplan(
 ) -> Plan:
     """See `plan`."""
     check_keywords(plan, target)
-    specs = [spec for text in _listed(strategies) for spec in parse_specs(text)]
-    limits = Limits.parse(budget)
+    specs = [spec for text in texts(strategies, "strategies") for spec in parse_specs(text)]
+    limits = as_limits(budget)
     if not limits or limits.seconds is not None:
         raise InvalidParameter(f"a plan needs a budget in samples, tokens, usd or flops, but got {budget!r}")
     if draws < 2:
@@ -163,7 +163,9 @@ async def aplan(
         pool = choose(history if isinstance(history, Pool) else read_pool(history), None, target.get("model"))
     pool = pool.priced(verifier_tokens or {})
     prices = {name: value for name in PRICES if (value := target.get(name)) is not None}
-    found = foresee(pool, [str(s) for s in specs], left, _listed(allocators), draws, seed, most, prices, on_draw)
+    found = foresee(
+        pool, [str(s) for s in specs], left, texts(allocators, "allocators"), draws, seed, most, prices, on_draw
+    )
     planned = msgspec.structs.replace(found, pilot=paid)
     if out is not None:
         _write(Path(out), planned)
@@ -310,10 +312,6 @@ def _write(folder: Path, planned: Plan) -> None:
 
 def _scoring(strategies: Sequence[str]) -> bool:
     return any(True for text in strategies for _ in verifier_names(parse_specs(text)))
-
-
-def _listed(given: str | Sequence[str]) -> list[str]:
-    return [given] if isinstance(given, str) else list(given)
 
 
 def _scaled(budget: Limits, factor: float) -> Limits:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 import msgspec
 
 from tts.address import Address, check_key, host_of, shown
 from tts.costs import CostModel, ModelConfig, ModelCost, load_prices, price_from_flags
-from tts.errors import EndpointError, InvalidParameter, ModelNotFound, RequestRejected, UnknownName, unknown_name
-from tts.types import Sampling
+from tts.errors import EndpointError, InvalidParameter, ModelNotFound, RequestRejected, unknown_name
 from tts.weights import PREFIX
 
 if TYPE_CHECKING:
@@ -125,19 +123,6 @@ class Pricing:
         if verifier is not None:
             costs[verifier] = ModelCost(self._verifier or self._table.lookup(verifier.removesuffix(SAME_NAME)))
         return CostModel(costs, name)
-
-
-def check_keywords(function: Callable[..., Any], given: Mapping[str, Any]) -> None:
-    """Refuse a keyword that is neither one of the function's own nor one of a Target. Raises: UnknownName."""
-    for key in given:
-        if key in Target.__annotations__:
-            continue
-        if key in Sampling.__struct_fields__:
-            raise UnknownName(
-                f"{key} is a field of sampling, not a parameter of its own: write sampling={{{key!r}: ...}}", name=key
-            )
-        own = [p.name for p in signature(function).parameters.values() if p.kind is not p.VAR_KEYWORD]
-        raise unknown_name(f"parameter of {function.__name__}", key, [*own, *Target.__annotations__])
 
 
 def resolved(target: Target) -> Target:

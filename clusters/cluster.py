@@ -7,18 +7,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from tts.actions import Action, Cancelled, Event, Failed, Progressed
+from tts.actions import Action, Cancel, Cancelled, Event, Failed, Progressed
 from tts.conductor import Conductor, OnResult, Step, ignore
 from tts.errors import EndpointError, RunError, TTSError
 from tts.kernel import ForeignCode, StepStopped
+from tts.outages import Outages, is_outage
 from tts.protocols import Verifier
 from tts.runfolder import Journal, NoJournal
 from tts.types import ErrorInfo
 from tts.watchdog import watched
+
+_WITHDRAWN = ErrorInfo("Interrupted", "the run is stopping, and no server worked for this request yet")
+SAY_AFTER_S = 3.0  # without an answer from any server, until whoever watches is told
+_log = logging.getLogger("tts.cluster")
 
 
 class Cluster(ABC):
@@ -28,6 +35,11 @@ class Cluster(ABC):
         self._events: list[Event] = []
         self._orphans: dict[str, ErrorInfo | None] = {}
         self._failure: TTSError | None = None
+        self._held: dict[str, tuple[Failed, asyncio.TimerHandle]] = {}  # by id: to be asked for again in a moment
+        self._due: list[Failed] = []  # to be asked for again now
+        self._silent_s = math.inf  # since when no server has answered, as it was told or is about to be
+        self._said = False  # whether it has been told
+        self._withdrawn: set[str] = set()  # cancelled because the run ends: a resumed run asks for them again
         self._woken = asyncio.Event()
         self._aborting = False
         self.foreign = ForeignCode()  # what verifiers run in this process
@@ -82,8 +94,12 @@ class Cluster(ABC):
                 self._do(conductor.tell(told), journal, on_result)
                 if orphans:
                     self._do(conductor.reissue(orphans), journal, on_result)
+                due, self._due = self._due, []
+                for failed in due:
+                    self._do(conductor.retry(failed), journal, on_result)
                 for step in self._more_steps(conductor):
                     self._do(step, journal, on_result)
+                self._watch(conductor.outages)
         except StepStopped:  # an allocator was computing when the run was told to stop
             conductor.draining = True
         finally:
@@ -93,6 +109,9 @@ class Cluster(ABC):
         """Grant nothing more; `run` returns when what is in flight has ended. A resumed run goes on from there."""
         if self._conductor is not None:
             self._conductor.draining = True
+            for id in [*self._held]:
+                self._retry_now(id)
+            self._withdrawn |= self._withdraw()
             self._woken.set()
 
     def abort(self) -> None:
@@ -106,6 +125,10 @@ class Cluster(ABC):
     @abstractmethod
     def _carry_out(self, actions: Sequence[Action]) -> None:
         """Begin these; each ends with exactly one event, through `_tell`."""
+
+    def _withdraw(self) -> set[str]:
+        """Cancel what has not reached a server yet, or has been turned away by all; returns the ids."""
+        return set()
 
     @abstractmethod
     async def _halt(self) -> None:
@@ -131,6 +154,10 @@ class Cluster(ABC):
         self._orphans.update(orphans)
         self._woken.set()
 
+    def _told_to_stop(self, id: str) -> bool:
+        """Whether its search has cancelled it."""
+        return self._conductor is not None and self._conductor.is_cancelled(id)
+
     def _fail(self, error: TTSError) -> None:
         """The cluster cannot go on. What was paid for is in the journal; `run` raises this once all has been booked."""
         self._failure = self._failure or error
@@ -144,21 +171,71 @@ class Cluster(ABC):
     def _do(self, step: Step, journal: Journal | NoJournal, on_result: OnResult) -> None:
         journal.write(step.records)
         if step.actions:
+            if self._held:
+                for action in step.actions:
+                    if isinstance(action, Cancel):
+                        self._retry_now(action.id)  # it is not under way, and ends at once
             self._carry_out(step.actions)
         for result, decided in step.results:
             on_result(result, decided)
 
     def _split(self, events: list[Event], journal: Journal | NoJournal) -> list[Event]:
-        """The events to tell; a fatal one is booked and stops the run instead."""
+        """The events to tell. Failures of servers are no ends: what failed is asked for again after a while, or the
+        run stops."""
         assert self._conductor is not None
         told: list[Event] = []
         for event in events:
-            if isinstance(event, Failed) and self._conductor.is_fatal(event):
-                journal.write(self._conductor.lose(event))
-                self._aborting = True
+            if isinstance(event, Failed):
+                verdict, judged = self._conductor.judge(event)
+                if verdict == "final":
+                    told.append(judged)
+                elif verdict == "stop":
+                    told += self._stop_at(judged, journal)
+                else:
+                    self._hold(event, 0.0 if self._conductor.draining else verdict)
+            elif isinstance(event, Cancelled) and self._withdrawn and event.id in self._withdrawn:
+                self._due.append(Failed(event.id, event.at_s, _WITHDRAWN, event.usage))
             else:
                 told.append(event)
         return told
+
+    def _stop_at(self, failed: Failed, journal: Journal | NoJournal) -> list[Event]:
+        """Stop the run for this failure, which its search does not hear of. Returns what is to be told."""
+        assert self._conductor is not None
+        journal.write(self._conductor.lose(failed, stops=True))
+        self._aborting = True
+        return []
+
+    def _watch(self, outages: Outages) -> None:
+        """Tell whoever watches that no server answers, a few seconds after the first failure, and when one does."""
+        if outages.since_s == self._silent_s:
+            return
+        if self._said:
+            _log.warning("requests are answered again, after %.0f s", self._now() - self._silent_s)
+        self._said, self._silent_s = False, outages.since_s
+        if outages.since_s < math.inf:
+            asyncio.get_running_loop().call_later(SAY_AFTER_S, self._say, outages, outages.since_s)
+
+    def _say(self, outages: Outages, since_s: float) -> None:
+        if outages.since_s == since_s and not (self._said or self._aborting):
+            self._said = True
+            _log.warning(
+                "no request has been answered for %.0f s; the run goes on trying for up to %g s (--patience), and then "
+                "stops so that it can be resumed. %s",
+                self._now() - since_s, outages.patience_s, outages.last,
+            )  # fmt: skip
+
+    def _hold(self, failed: Failed, delay_s: float) -> None:
+        """Ask again for what failed, after so long: its place and its reservation are kept until then."""
+        timer = asyncio.get_running_loop().call_later(delay_s, self._retry_now, failed.id)
+        self._held[failed.id] = failed, timer
+
+    def _retry_now(self, id: str) -> None:
+        if held := self._held.pop(id, None):
+            failed, timer = held
+            timer.cancel()
+            self._due.append(failed)
+            self._woken.set()
 
     async def _stop(self, journal: Journal | NoJournal, on_result: OnResult) -> None:
         """Cancel whatever still runs; keep what had come, and book what the rest had cost by then as lost."""
@@ -170,11 +247,14 @@ class Cluster(ABC):
 
     def _book_last(self, journal: Journal | NoJournal, on_result: OnResult) -> None:
         assert self._conductor is not None
-        events, self._events = self._events, []
+        for id in [*self._held]:
+            self._retry_now(id)
+        events, self._events = [*self._events, *self._due], []
         for event in events:
             if isinstance(event, Progressed):
                 continue
-            if isinstance(event, Cancelled) or self._conductor.is_fatal(event):
+            away = isinstance(event, Failed) and is_outage(event.error)
+            if away or isinstance(event, Cancelled) or self._conductor.is_fatal(event):
                 journal.write(self._conductor.lose(event))
             else:
                 journal.write([event])

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import msgspec
 
 from tts.actions import (
+    NO_USAGE,
     Call,
     Cancelled,
     End,
@@ -107,6 +108,10 @@ class Executor:
     def is_silent(self, id: str) -> bool:
         """Whether it asks a model and has had no token yet."""
         return id in self._asking and self._asking[id][1].tokens == 0
+
+    def waiting(self) -> list[str]:
+        """Those that ask a model and have cost nothing so far: no server works for them."""
+        return [id for id, (_, partial) in self._asking.items() if partial.usage() == NO_USAGE]
 
     def silent(self, for_s: float) -> list[str]:
         """Those that ask a model and have had no token for so long."""

@@ -39,6 +39,12 @@ class LocalCluster(Cluster):
             else:
                 self._executor.start(action)
 
+    def _withdraw(self) -> set[str]:
+        waiting = {id for id in self._executor.waiting() if not self._told_to_stop(id)}
+        for id in waiting:
+            self._executor.cancel(id)
+        return waiting
+
     async def _halt(self) -> None:
         await self._executor.aclose()
 

@@ -47,11 +47,8 @@ class ServingCluster(LocalCluster):
         while self._calls:
             yield self._calls.popleft()(conductor)
 
-    def _split(self, events: list[Event], journal: Journal | NoJournal) -> list[Event]:
-        assert self._conductor is not None
-        for event in events:
-            if isinstance(event, Failed) and self._conductor.is_fatal(event):
-                search = event.id.rpartition("/")[0]
-                self.failures.setdefault(search, event.error)
-                self.withdraw(search, event.error.rebuild())
-        return events
+    def _stop_at(self, failed: Failed, journal: Journal | NoJournal) -> list[Event]:
+        search = failed.id.rpartition("/")[0]
+        self.failures.setdefault(search, failed.error)
+        self.withdraw(search, failed.error.rebuild())
+        return [failed]

@@ -155,6 +155,11 @@ CASES: dict[str, Check] = {
         r"booked (\d+) overrun (\d+) .* >= (\d+)", lambda n: n[2] <= n[0] <= 8000 and n[1] == 0
     ),
     "hostile/07-server-text-kills-run.py": every(r"30/30 decided, 30 requests; errors: \[\]"),
+    "hostile/03-overloaded-in-stream-usd.py": numbers(r"overrun (\S+)", lambda over: over == [0.0]),
+    "hostile/04-retries-500-usd.py": lambda said: "overrun 0.0 answer 4 " in said,
+    "hostile/12-outage-is-final.py": every("again: rc=0 ", "mended, again"),
+    "hostile/13-three-torn-streams-stop-the-run.py": every("done 100 of 100", "streams cut"),
+    "hostile/14-poison-429.py": numbers(r"poison -> ended .* \{'ok': (\d+)", lambda ok: ok == [796]),
     "hostile/10-same-budget-twice.py": every("rc=0 .*decided records 6 of 12 planned, distinct 6"),
     "hostile/17-reference-in-reach.py": without(": '-", ": '1", ": '4", "sk-secret", '"reference"'),
     "hostile/18-run-call-own-function.py": every("rc=0 (?!.*TRACEBACK)"),

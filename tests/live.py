@@ -15,7 +15,7 @@ from tts.clusters.simulated import SimulatedCluster
 from tts.clusters.spec import ClusterSpec
 from tts.conductor import Conductor, Planned
 from tts.costs import CostModel
-from tts.errors import StreamBroken
+from tts.errors import ContextTooLong
 from tts.journal import History, Record
 from tts.outcome import Result
 from tts.registry import allocator_of, parse_allocators, parse_specs, strategy, verifiers_of
@@ -43,15 +43,15 @@ class ScriptedWorld:
     def __init__(self, script: Script) -> None:
         self._script = script
 
-    def complete(self, request: Request) -> tuple[float, Completion | StreamBroken]:
+    def complete(self, request: Request) -> tuple[float, Completion | ContextTooLong]:
         body: dict[str, Any] = {
             "messages": [{"role": m.role, "content": m.content} for m in request.messages],
             "seed": request.seed,
             "prefill": request.continue_from,
         }
         reply = self._script(body)
-        if reply.misbehave is Misbehaviour.TORN:
-            return 0.01, StreamBroken("torn")
+        if reply.misbehave is Misbehaviour.CONTEXT_TOO_LONG:
+            return 0.01, ContextTooLong("too long")
         tokens = reply.tokens[: request.sampling.max_tokens]
         logprobs = None
         if reply.logprobs is not None:
@@ -83,7 +83,7 @@ class Carrier:
         self._stack = AsyncExitStack()
 
     def __enter__(self) -> Carrier:
-        target = resolved({"base_url": self._url, "concurrency": 64})
+        target = resolved({"base_url": self._url or [], "concurrency": 64})
         if self.kind == "local":
             self.site = self._runner.run(self._stack.enter_async_context(open_local(target)))
         elif self.kind == "ray":

@@ -379,13 +379,16 @@ def test_an_endpoint_that_answers_nonsense_is_an_error_and_not_a_wrong_answer(
     misbehaviour: Misbehaviour, word: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     with FakeEngine(lambda request: Reply(tokenize("Answer: 2"), misbehave=misbehaviour)) as broken:
-        ran = Tts(capsys, broken.base_url)("sweep", "arithmetic?size=2&seed=7", "-s", "single", "--out", str(tmp_path))
-    refused(ran, "left out of the accuracy", word, code=3)
+        ran = Tts(capsys, broken.base_url)(
+            "sweep", "arithmetic?size=2&seed=7", "-s", "single", "--out", str(tmp_path), "--patience", "0"
+        )
+    refused(ran, word, "the same command goes on", code=3)
+    assert not (tmp_path / "outcomes.jsonl").exists()
 
 
 def test_solve_says_what_the_endpoint_did_wrong(capsys: pytest.CaptureFixture[str]) -> None:
     with FakeEngine(lambda request: Reply(tokenize("Answer: 2"), misbehave=Misbehaviour.HTML)) as broken:
-        refused(Tts(capsys, broken.base_url)("solve", "1+1?", "-s", "single"), "HTML", code=3)
+        refused(Tts(capsys, broken.base_url)("solve", "1+1?", "-s", "single", "--patience", "0"), "HTML", code=3)
 
 
 def test_a_strategy_file_that_awaits_something_else_is_refused_before_anything_is_sent(

@@ -121,7 +121,7 @@ def test_what_goes_wrong_in_one_call_is_that_calls_alone() -> None:
         return Reply(("Answer:", " 7"), misbehave=Misbehaviour.UNAUTHORIZED if refused else None)
 
     async def service(url: str) -> list[Any]:
-        async with tts.Client(base_url=url) as client:
+        async with tts.Client(base_url=url, patience_s=0.0) as client:
             return await asyncio.gather(
                 client.solve("fine", "majority_vote:n=3"),
                 client.solve("fine", broken),

@@ -24,10 +24,10 @@ SUMS = arithmetic(error_rate=0.4, per_token_s=0.002)
 
 
 def script(request: dict[str, Any]) -> Reply:
-    """Sums; of those asked for "in a storm" every other stream is torn."""
+    """Sums; of those asked for "in a storm" every other sample is refused for good."""
     reply = SUMS(request)
-    torn = "n a storm" in last_user_text(request) and Random(request["seed"]).random() < 0.5
-    return msgspec.structs.replace(reply, misbehave=Misbehaviour.TORN) if torn else reply
+    refused = "n a storm" in last_user_text(request) and Random(request["seed"]).random() < 0.5
+    return msgspec.structs.replace(reply, misbehave=Misbehaviour.CONTEXT_TOO_LONG) if refused else reply
 
 
 BROKEN = [Problem(f"b{i}", f"In a storm, what is {17 + i} + {25 * i}?") for i in range(6)]

@@ -197,7 +197,7 @@ def test_the_server_decides_how_long_to_wait() -> None:
         (Misbehaviour.UNAUTHORIZED, errors.Unauthorized, "OPENAI_API_KEY"),
         (Misbehaviour.FORBIDDEN, errors.Unauthorized, "may not use"),
         (Misbehaviour.RATE_LIMITED, errors.Overloaded, "429"),
-        (Misbehaviour.NO_CREDIT, errors.RequestRejected, "credit"),
+        (Misbehaviour.NO_CREDIT, errors.NoCredit, "credit"),
         (Misbehaviour.UNAVAILABLE, errors.Overloaded, "queue is full"),
         (Misbehaviour.INTERNAL, errors.ServerFailed, "server's log"),
         (Misbehaviour.CONTEXT_TOO_LONG, errors.ContextTooLong, "max_tokens"),

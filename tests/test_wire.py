@@ -131,7 +131,7 @@ def test_the_parameter_that_a_server_refuses_is_found_in_its_words(
         (400, b'{"error":{"message":"x","code":"context_length_exceeded"}}', errors.ContextTooLong),
         (422, b'{"detail":[{"type":"less_than","loc":["body","top_p"],"msg":"too big"}]}', errors.RequestRejected),
         (429, b'{"error":"slow down"}', errors.Overloaded),
-        (429, b'{"error":{"message":"x","code":"insufficient_quota"}}', errors.RequestRejected),
+        (429, b'{"error":{"message":"x","code":"insufficient_quota"}}', errors.NoCredit),
         (503, b"", errors.Overloaded),
         (500, b"<html>oops</html>", errors.ServerFailed),
         (302, b"", errors.BadResponse),

@@ -30,6 +30,7 @@ from tts.graders import Verdict
 from tts.gradingprocess import GradingProcess
 from tts.journal import Decided
 from tts.loading import check_not_importing
+from tts.outages import PATIENCE_S
 from tts.outcome import Result
 from tts.protocols import Strategy, Verifier
 from tts.registry import plugin_digests, strategy, verifiers_of
@@ -113,9 +114,11 @@ async def asolve(
                 costs=costs,
                 verifiers=verifiers,
                 sampling=sampling,
+                limits=share,  # so that what an outage or a crash costs is held to it, too
                 window=site.concurrency,
                 history=journal.history,
                 shuffle_races=True,
+                patience_s=target.get("patience_s", PATIENCE_S),
             )
             if watcher is not None:
                 watcher.started(carrier, conductor, 1, None, site)
@@ -248,6 +251,7 @@ async def asweep(
                     window=site.concurrency,
                     history=journal.history,
                     shuffle_races=True,
+                    patience_s=target.get("patience_s", PATIENCE_S),
                     pots=pots_of(cells, costs),
                 )
                 tally = _Tally(cells, task, watcher)

@@ -53,6 +53,10 @@ TopK = Annotated[int, typer.Option("--top-k", help="0 switches it off.")]
 MinP = Annotated[float, typer.Option("--min-p")]
 FirstByte = Annotated[float, typer.Option("--first-byte-timeout", help="Seconds of silence before the first byte.")]
 Idle = Annotated[float, typer.Option("--idle-timeout", help="Seconds of silence after it.")]
+Patience = Annotated[
+    float,
+    typer.Option("--patience", help="Seconds that the run waits while no server answers, before it stops, resumable."),
+]
 Temperature = Annotated[float, typer.Option("--temperature", "-t")]
 TopP = Annotated[float, typer.Option("--top-p")]
 MaxTokens = Annotated[
@@ -114,6 +118,7 @@ def solve(
     api: Api = "chat",
     first_byte_timeout: FirstByte = 120.0,
     idle_timeout: Idle = 60.0,
+    patience: Patience = 300.0,
     temperature: Temperature = 0.7,
     top_p: TopP = 1.0,
     top_k: TopK = 0,
@@ -155,6 +160,7 @@ def solve(
         verifier_price_out=verifier_price_out,
         first_byte_s=first_byte_timeout,
         idle_s=idle_timeout,
+        patience_s=patience,
         concurrency=concurrency,
         prices=prices,
         price_in=price_in,
@@ -229,6 +235,7 @@ def sweep(
     api: Api = "chat",
     first_byte_timeout: FirstByte = 120.0,
     idle_timeout: Idle = 60.0,
+    patience: Patience = 300.0,
     temperature: Temperature = 0.7,
     top_p: TopP = 1.0,
     top_k: TopK = 0,
@@ -286,6 +293,7 @@ def sweep(
         verifier_price_out=verifier_price_out,
         first_byte_s=first_byte_timeout,
         idle_s=idle_timeout,
+        patience_s=patience,
         concurrency=concurrency,
         prices=prices,
         price_in=price_in,
@@ -344,6 +352,7 @@ def plan(
     max_tokens: MaxTokens = None,
     stop: Stop = None,
     concurrency: Concurrency = 32,
+    patience: Patience = 300.0,
     prices: Prices = None,
     price_in: PriceIn = None,
     price_out: PriceOut = None,
@@ -387,6 +396,7 @@ def plan(
         verifier_price_in=verifier_price_in,
         verifier_price_out=verifier_price_out,
         concurrency=concurrency,
+        patience_s=patience,
         prices=prices,
         price_in=price_in,
         price_out=price_out,

@@ -78,7 +78,7 @@ class Client:
         async with AsyncExitStack() as stack:
             models = await stack.enter_async_context(open_models(self._target))
             costs = self._pricing.costs(models.name, models.verifier, embedded=models.engine is not None)
-            desk = _Desk(models, costs, self._run_budget)
+            desk = _Desk(models, costs, self._run_budget, self._target["patience_s"])
             stack.push_async_callback(desk.aclose)
             self._stack, self._desk = stack.pop_all(), desk
         return self
@@ -171,7 +171,7 @@ class Client:
 class _Desk:
     """An open client, on its event loop: takes searches in and hands their results back."""
 
-    def __init__(self, models: Models, costs: CostModel, limits: Limits) -> None:
+    def __init__(self, models: Models, costs: CostModel, limits: Limits, patience_s: float) -> None:
         self.loop = asyncio.get_running_loop()
         self._models = models
         self._costs = costs
@@ -189,6 +189,7 @@ class _Desk:
             window=models.concurrency,
             shuffle_races=True,
             serves=True,
+            patience_s=patience_s,
         )
         self._running = self.loop.create_task(self._cluster.run(self.conductor, None, self._decided))
         self._running.add_done_callback(self._ended)

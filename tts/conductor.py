@@ -17,6 +17,7 @@ from typing import Any, TypeGuard
 import msgspec
 
 from tts.actions import (
+    NO_USAGE,
     Action,
     Cancel,
     Cancelled,
@@ -34,9 +35,11 @@ from tts.actions import (
 )
 from tts.allocation import Pot, Standing
 from tts.budget import Ledger, Limits
+from tts.costs import prompt_bound
 from tts.errors import BudgetExhausted, InvalidParameter, ReplayDivergence, TTSError, UnknownCost
 from tts.journal import Decided, Granted, Hedged, History, Lost, Opened, Record, Shared, digest, problem_of
 from tts.kernel import ForeignCode
+from tts.outages import PATIENCE_S, Outages, Verdict, is_outage
 from tts.outcome import Ends, Result
 from tts.protocols import CostModel, Strategy, Verifier
 from tts.run import WITHDRAWN
@@ -44,7 +47,9 @@ from tts.search import Search
 from tts.types import Completion, Cost, ErrorInfo, Problem, Sampling, StrategySpec, Usage, Value
 
 # The next request would meet these, too: the run stops, keeps what it has, and can be resumed once they are mended.
-FATAL = frozenset({"Unreachable", "Unauthorized", "ModelNotFound", "CapabilityMissing", "MissingExtra", "UnknownCost"})
+FATAL = frozenset(
+    ["Unreachable", "Unauthorized", "NoCredit", "ModelNotFound", "CapabilityMissing", "MissingExtra", "UnknownCost"]
+)
 _HEDGE = "~"  # after the id, for the reservation of a sample's second request
 
 
@@ -113,12 +118,14 @@ class Conductor:
             first has a head start, of microseconds or of a place in a queue: where lengths are equal it would decide.
         serves: whether searches come one by one (`open`), until the conductor drains. Each is alone: it shares no
             samples, so that no call's answer or bill depends on who else has asked the same.
+        patience_s: how long the run goes on while no server answers.
 
     Attributes:
         ledger: the run's.
         lost: what crashes and aborts have cost.
         fatal: the error that stopped the run, if one did.
         foreign: knows whose code is running; a step of it that was stopped ends the run (`Cluster.run`).
+        outages: what servers' failures mean.
     """
 
     def __init__(
@@ -135,6 +142,7 @@ class Conductor:
         pots: Mapping[str, Pot] | None = None,
         shuffle_races: bool = False,
         serves: bool = False,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         if window < 1:
             raise InvalidParameter(f"window must be at least 1, but got {window}", window=window)
@@ -171,6 +179,7 @@ class Conductor:
         self._latest = ""  # the problem that the plan has come to
         self._to_restore = set(self._history.opened)
         self._streams: dict[str, list[Progressed]] = {}  # by id: what has come so far, where a search watches
+        self.outages = Outages(patience_s)
         self._hedges: dict[str, Work] = {}  # by id: samples of which a second request is under way
         self._inbox: deque[Event] = deque()
         self._step = Step()
@@ -228,10 +237,43 @@ class Conductor:
         """Whether the event must stop the run instead of being told and journalled: see `lose`."""
         return isinstance(event, Failed) and event.error.type in FATAL
 
-    def lose(self, event: End) -> list[Record]:
+    def judge(self, event: Failed) -> tuple[Verdict, Failed]:
+        """What a failure means, and the failure with the reason: the seconds after which to `retry`; `final`, to be
+        told like any other end; `stop`, to be lost with `lose`, which ends the run. To be asked once of each."""
+        if event.error.type in FATAL and not is_outage(event.error):
+            return "stop", event
+        if event.id not in self._live:
+            return "final", event
+        by = _server_of(self._live[event.id], event)
+        verdict = self.outages.failed(event.id, event.error, event.at_s, by)
+        return verdict, msgspec.structs.replace(event, error=self.outages.explained(event.id, event.error, verdict))
+
+    def retry(self, event: Failed) -> Step:
+        """Ask again for what failed because a server did, under the same key and seed. What this try cost is booked as
+        lost, and the next has a reservation of its own; where it cost nothing, the one there is holds. What has been
+        cancelled since ends here."""
+        action = self._live.get(event.id)
+        if action is None:
+            return self._advance()
+        stopped = event.id in self._cancelled or self.draining or self.fatal is not None
+        if event.usage == NO_USAGE and not stopped and self.outages.may_leave(event.id):
+            self.outages.left(event.id)
+            self._step.actions.append(action)
+            return self._advance()
+        del self._live[event.id]
+        self._step.records.append(self._lost(action, event.usage))
+        so_far = _so_far(self._streams.pop(event.id, ()))
+        if event.id in self._cancelled:
+            self._end_here(Cancelled(event.id, self.now, so_far), action)
+        else:
+            self._put_back(action)
+        return self._advance()
+
+    def lose(self, event: End, *, stops: bool = False) -> list[Record]:
         """Charge an end that its search will not hear of (the run is stopping), so that a resumed run asks again.
-        Returns the records to write. A fatal error stops the run: nothing more is granted."""
-        if self.fatal is None and isinstance(event, Failed) and self.is_fatal(event):
+        Returns the records to write. A fatal error stops the run, and so does one of which the caller says that it
+        does: nothing more is granted."""
+        if self.fatal is None and isinstance(event, Failed) and (stops or self.is_fatal(event)):
             self.fatal = event.error
         self._free.pop(event.id, None)
         self._cancelled.discard(event.id)
@@ -242,6 +284,31 @@ class Conductor:
         self.ledger.settle(event.id, cost)
         self.lost += cost
         return [Lost(event.id, cost)]
+
+    def _lost(self, action: Generate | Verify, usage: Usage) -> Lost:
+        """Settle what it has cost, and nobody gets. Of a prompt that the server did not count, the most it can be."""
+        cost = Cost()
+        if usage != NO_USAGE:
+            if usage.approximate and action.request is not None:
+                most = max(usage.prompt_tokens, prompt_bound(action.request))
+                usage = msgspec.structs.replace(usage, prompt_tokens=most)
+            cost = self._costs.actual(action, usage)
+        self.ledger.settle(action.id, cost)
+        self.lost += cost
+        return Lost(action.id, cost)
+
+    def _put_back(self, action: Generate | Verify) -> None:
+        """It will be the next to leave."""
+        self.outages.back(action.id)
+        self._pending[action.id] = action
+        self._pending.move_to_end(action.id, last=False)
+
+    def _end_here(self, end: End, action: Generate | Verify | None) -> None:
+        """End it without its carrier; others may wait for the sample that was granted to it."""
+        self._step.records.append(end)
+        self._inbox.append(end)
+        if action is not None:
+            self._pass_on(action)
 
     def reissue(self, orphans: Mapping[str, ErrorInfo | None]) -> Step:
         """What carried these actions out has died. What they had cost by then nobody can know: it is lost at its worst
@@ -257,13 +324,9 @@ class Conductor:
             so_far = _so_far(self._streams.pop(id, ()))
             if id in self._cancelled or error is not None:
                 end: End = Cancelled(id, self.now, so_far) if error is None else Failed(id, self.now, error)
-                self._step.records.append(end)
-                self._inbox.append(end)
-                if granted is not None:
-                    self._pass_on(granted)
+                self._end_here(end, granted)
             elif granted is not None:
-                self._pending[id] = granted
-                self._pending.move_to_end(id, last=False)
+                self._put_back(granted)
             else:
                 self._free[id] = work
                 self._step.actions.append(work)
@@ -306,6 +369,10 @@ class Conductor:
         """The action with this id, while it is granted and has not ended."""
         return self._live.get(id)
 
+    def is_cancelled(self, id: str) -> bool:
+        """Whether its search has cancelled it, and it has not ended."""
+        return id in self._cancelled
+
     @property
     def partial(self) -> list[Result]:
         """What there is so far of the searches that are open."""
@@ -346,6 +413,10 @@ class Conductor:
             return  # told twice, after its search has closed
         if not isinstance(event, Progressed):
             action = self._live.pop(event.id, None)
+            if action is not None and isinstance(event, Finished | Scored):
+                self.outages.answered(event.id, _server_of(action, event))
+            else:
+                self.outages.ended(event.id)
             if action is not None:
                 cost = self._costs.actual(action, event.usage)
                 self.ledger.settle(event.id, cost)
@@ -431,11 +502,11 @@ class Conductor:
         """Let the oldest asks leave while the run's ledger and the window have room; refuse those it can never hold."""
         begun = ""  # the search whose samples are leaving
         while len(self._live) < self._window and not self._inbox and not self.draining and self.fatal is None:
-            if not self._pending and not self._allot():
-                return
-            if not self._pending:
+            action = self._next_ask()
+            if action is None:
+                if not self._allot():
+                    return
                 continue
-            action = next(iter(self._pending.values()))
             if begun != (begun := action.id.rpartition("/")[0]) and not has_slots(
                 self._pending.values(), len(self._live), self._window
             ):
@@ -454,8 +525,13 @@ class Conductor:
                 self._end_unsent(action, ErrorInfo.of(refusal))
                 continue
             self._live[action.id] = action
+            self.outages.left(action.id)
             self._step.records.append(Granted(action.id, digest(action), worst, action.share))
             self._step.actions.append(action)
+
+    def _next_ask(self) -> Generate | Verify | None:
+        """The oldest that may leave: of those that may be what fells an engine, few are in flight at once."""
+        return next((action for action in self._pending.values() if self.outages.may_leave(action.id)), None)
 
     def _end_unsent(self, action: Generate | Verify, error: ErrorInfo) -> None:
         event = Refused(action.id, self.now, error)
@@ -581,7 +657,7 @@ class Conductor:
     def _has_room(self) -> bool:
         if self._compares:
             return not self.draining and self.fatal is None
-        if self._pending or len(self._live) >= self._window or len(self._open) >= 2 * self._window:
+        if self._next_ask() is not None or len(self._live) >= self._window or len(self._open) >= 2 * self._window:
             return False
         return not self.draining and self.fatal is None
 
@@ -770,6 +846,13 @@ def _divergence(search: str, id: str, why: str) -> ReplayDivergence:
         search=search,
         id=id,
     )
+
+
+def _server_of(action: Generate | Verify, event: Finished | Scored | Failed) -> str:
+    """Tells apart whose answers and failures these are; of a verification only its verifier is known."""
+    if isinstance(action, Verify) or isinstance(event, Scored):
+        return action.verifier if isinstance(action, Verify) else ""
+    return event.completion.endpoint if isinstance(event, Finished) else str(event.error.facts.get("endpoint", ""))
 
 
 def _describe(action: Work) -> str:

@@ -4,33 +4,46 @@ Requests with the same prompt are siblings. They are kept on one endpoint, whose
 They are sent together; only where an endpoint was measured to gain more from a wait than the wait costs (`prefill.py`)
 does one of them lead, and the others wait for its first token: never in a race, which the leader would win, and before
 they take a slot. Otherwise a request goes where the fewest tokens are outstanding. An endpoint that is overloaded is
-given fewer requests at once; one that is down, none.
+given fewer requests at once; one that is down, none, until one request has found out that it is back.
+
+A request that was refused before any work was done for it has cost nothing. Where there was no connection, it goes to
+another endpoint at once; where the endpoint was overloaded (429, 503), it waits here while others are answered. What
+else fails may have cost something, and is raised: whoever keeps the books reserves another try (`outages.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Sequence
-from random import Random
 from types import TracebackType
 from typing import Protocol, Self
 
 import msgspec
 
-from tts.actions import Request
-from tts.errors import EndpointError, InvalidParameter, Overloaded, ServerFailed, StreamBroken, TimedOut, Unreachable
+from tts.actions import NO_USAGE, Request
+from tts.errors import (
+    EndpointError,
+    InvalidParameter,
+    Overloaded,
+    ServerFailed,
+    StreamBroken,
+    TimedOut,
+    Unreachable,
+)
 from tts.partial import Partial
 from tts.prefill import FirstTokenTimes, Sent
-from tts.retry import FIRST_S, LONGEST_RETRY_AFTER_S, LONGEST_S, Backoff, retryable
+from tts.retry import FIRST_S, LONGEST_RETRY_AFTER_S, LONGEST_S, retryable
 from tts.types import Completion, Prompt
 
 OnProgress = Callable[[str, int, float | None], None]
 
 _LONG_AGO = float("-inf")
 _FAILURES_TO_OPEN = 3
-_LONGEST_COOLDOWN_S = 60.0
+_LONGEST_COOLDOWN_S = 8.0
+_SUSPICIOUS = 3  # refusals of one request, after which those of others are counted beside its own
+_CHANCE = 1e-6  # that a request as welcome as the others is refused so often
 _REMEMBERED_GROUPS = 16_384
 _SPILL_RATIO = 1.5
 _SPILL_TOKENS = 16_384
@@ -57,8 +70,10 @@ class _Endpoint:
         self.limit = float(limit)
         self.in_flight = 0
         self.outstanding_tokens = 0
-        self.failures = 0  # in a row
+        self.failures = 0  # in a row, those of one moment counted once
         self.last_error = ""
+        self.failed_s = _LONG_AGO  # when the last of them was counted
+        self.refused: set[_Group] = set()  # of whose prompts requests were refused since it last answered one
         self.down_until_s = _LONG_AGO
         self.trying = False  # it was down, and one request is finding out whether it is back
         self.paused_until_s = _LONG_AGO
@@ -77,6 +92,7 @@ class _Endpoint:
         """A token has come from it."""
         self.failures = 0
         self.trying = False
+        self.refused.clear()
         self._down_s = self._cooldown_s
 
     def finished(self, most: int) -> None:
@@ -94,9 +110,13 @@ class _Endpoint:
         if retry_after_s is not None:
             self.paused_until_s = max(self.paused_until_s, now_s + min(retry_after_s, LONGEST_RETRY_AFTER_S))
 
-    def failed(self, now_s: float, error: EndpointError) -> None:
-        self.failures += 1
+    def failed(self, now_s: float, sent_s: float, error: EndpointError) -> None:
+        """Count a failure: streams that break at one moment break for one reason, and are one."""
         self.last_error = error.message
+        if sent_s < self.failed_s:
+            return
+        self.failures += 1
+        self.failed_s = now_s
         if self.failures >= _FAILURES_TO_OPEN and not self.is_down(now_s):
             self.down_until_s = now_s + self._down_s
             self._down_s = min(2 * self._down_s, _LONGEST_COOLDOWN_S)
@@ -107,6 +127,7 @@ class _Group:
 
     def __init__(self) -> None:
         self.homes: set[_Endpoint] = set()  # where a sibling has been sent
+        self.in_flight: Counter[_Endpoint] = Counter()
         self.warm: set[_Endpoint] = set()  # where one's first token has come
         self.leading: dict[_Endpoint, asyncio.Event] = {}  # set at the leader's first token, or its end
         self.prompt_tokens: int | None = None
@@ -121,6 +142,31 @@ class _Group:
             event.set()
 
 
+class _Ask:
+    """One request, and how often it was refused.
+
+    Attributes:
+        failed: where it found nobody.
+        refusals: by endpoints that did nothing for it.
+        welcome, unwelcome: requests with other prompts that were answered, and refused, since it became suspicious.
+    """
+
+    def __init__(self, group: _Group) -> None:
+        self.group = group
+        self.failed: set[_Endpoint] = set()
+        self.refusals = 0
+        self.since_s = float("inf")
+        self.welcome = self.unwelcome = 0
+
+    def is_alone(self) -> bool:
+        """Whether chance does not explain any more that this one is refused and the others are answered."""
+        share = self.welcome / (self.welcome + self.unwelcome + 1)
+        return self.welcome > 0 and (1 - share) ** (self.refusals - _SUSPICIOUS) < _CHANCE
+
+    def pause_s(self) -> float:
+        return min(LONGEST_S, FIRST_S * 2.0 ** min(self.refusals - 1, 8))
+
+
 class EndpointPool:
     """Sends each request to one of several endpoints, with `complete` as on a single client.
 
@@ -129,11 +175,9 @@ class EndpointPool:
         spares: clients of endpoints that are used only while none of the others works.
         max_concurrency: the most requests in flight on one endpoint. On 429 and 503 the number is halved (once per
             burst), and each success adds 1/limit to it again: additive increase, multiplicative decrease.
-        max_retries: tries after the first, of requests that failed before their first token. Another endpoint is
-            tried at once; the same one after a wait.
-        patience_s: how long a request puts up with overloaded endpoints before it fails with Overloaded.
-        cooldown_s: how long an endpoint is left alone after three failures in a row, doubling up to a minute.
-        random: source of the jitter between tries.
+        patience_s: how long a request puts up with overloaded endpoints while none of them answers anybody, before it
+            fails with Overloaded.
+        cooldown_s: how long an endpoint is left alone after three failures in a row, doubling up to 8 s.
     """
 
     def __init__(
@@ -142,10 +186,8 @@ class EndpointPool:
         *,
         spares: Sequence[Client] = (),
         max_concurrency: int = 1024,
-        max_retries: int = 2,
-        patience_s: float = 600.0,
-        cooldown_s: float = 5.0,
-        random: Random | None = None,
+        patience_s: float = 3.0,
+        cooldown_s: float = 1.0,
     ) -> None:
         if not clients:
             raise InvalidParameter("clients must hold at least 1 endpoint, but got none", name="clients", value="[]")
@@ -159,9 +201,10 @@ class EndpointPool:
         self._spares = [_Endpoint(client, max_concurrency, cooldown_s) for client in spares]
         self._endpoints = [*self._own, *self._spares]
         self._max = max_concurrency
-        self._max_retries = max_retries
         self._patience_s = patience_s
-        self._random = random or Random(0)
+        self._refused_s: float | None = None  # when the first was refused after the last answer
+        self._decoding = 0  # requests whose first token has come
+        self._suspicious: set[_Ask] = set()
         self._groups: OrderedDict[tuple[str | None, Prompt, str], _Group] = OrderedDict()
         self._waiting: deque[asyncio.Future[None]] = deque()
 
@@ -228,48 +271,50 @@ class EndpointPool:
     async def _tries(
         self, request: Request, group: _Group, partial: Partial, on_progress: OnProgress | None
     ) -> Completion:
-        loop = asyncio.get_running_loop()
-        backoff = Backoff(self._max_retries, self._random)
-        give_up_s = loop.time() + self._patience_s
-        failed: set[_Endpoint] = set()
-        while True:
-            endpoint = await self._place(request, group, failed)
-            try:
-                return await self._run(endpoint, request, group, partial, on_progress)
-            except EndpointError as error:
-                delay_s = self._delay_s(error, endpoint, failed, backoff, loop.time() < give_up_s)
-                if delay_s is None:
-                    error.facts["usage"] = msgspec.to_builtins(partial.usage())
-                    raise
-            if delay_s:
-                failed.clear()
-                await asyncio.sleep(delay_s)
-            partial.restart()
+        ask = _Ask(group)
+        try:
+            while True:
+                endpoint = await self._place(request, ask)
+                try:
+                    return await self._run(endpoint, request, ask, partial, on_progress)
+                except EndpointError as error:
+                    usage = partial.usage()
+                    free = usage == NO_USAGE and isinstance(error, Unreachable | Overloaded)
+                    if not (free and retryable(error)):
+                        error.facts["usage"] = msgspec.to_builtins(usage)
+                        raise
+                    delay_s = self._delay_s(error, endpoint, ask)
+                if delay_s:
+                    await asyncio.sleep(delay_s)
+                partial.restart()
+        finally:
+            self._suspicious.discard(ask)
 
-    def _delay_s(
-        self, error: EndpointError, endpoint: _Endpoint, failed: set[_Endpoint], backoff: Backoff, patient: bool
-    ) -> float | None:
-        """Seconds to wait before the next try; 0 where another endpoint can be tried, or `_place` does the waiting."""
-        if not retryable(error):
-            return None
-        if isinstance(error, Overloaded):
-            return 0 if patient else None
-        failed.add(endpoint)
+    def _delay_s(self, error: EndpointError, endpoint: _Endpoint, ask: _Ask) -> float:
+        """Seconds to wait before the next try; 0 where another endpoint can be tried, or `_place` does the waiting.
+        Raises the error when no further try makes sense."""
         now_s = asyncio.get_running_loop().time()
-        if any(other not in failed and not other.is_down(now_s) for other in self._endpoints):
-            return 0
-        return backoff.delay_s(error)
+        if not isinstance(error, Overloaded):
+            ask.failed.add(endpoint)
+            return 0.0
+        if ask.is_alone():
+            error.facts["alone"] = ask.refusals
+            error.message += f" It was refused {ask.refusals} times while others were answered."
+            raise error
+        waited_s = now_s - (now_s if self._refused_s is None else self._refused_s)
+        if waited_s >= self._patience_s and not self._decoding:
+            error.facts["waited_s"] = waited_s
+            raise error
+        if endpoint.paused_until_s > now_s and ask.refusals < _SUSPICIOUS:
+            return 0.0  # the endpoint is left alone, and its queue is the place to wait
+        return max(ask.pause_s(), min(error.facts.get("retry_after_s") or 0.0, LONGEST_RETRY_AFTER_S))
 
     async def _run(
-        self,
-        endpoint: _Endpoint,
-        request: Request,
-        group: _Group,
-        partial: Partial,
-        on_progress: OnProgress | None,
+        self, endpoint: _Endpoint, request: Request, ask: _Ask, partial: Partial, on_progress: OnProgress | None
     ) -> Completion:
         """One try, on an endpoint where `_place` has made room for it."""
         loop = asyncio.get_running_loop()
+        group = ask.group
         silent, warm = True, endpoint in group.warm
         leads = not warm and endpoint not in group.leading
         sent_s = loop.time()
@@ -278,7 +323,8 @@ class EndpointPool:
             nonlocal silent
             if silent:
                 silent = False
-                endpoint.works()
+                self._decoding += 1
+                self._works(endpoint, group, sent_s)
                 sent: Sent = "after" if warm else "first" if leads else "beside"
                 endpoint.first_tokens.note(_about_tokens(request), loop.time() - sent_s, sent)
                 group.started(endpoint)
@@ -288,25 +334,56 @@ class EndpointPool:
         try:
             if leads:
                 group.leading[endpoint] = asyncio.Event()
-            try:
-                completion = await endpoint.client.complete(request, partial, heard)
-            except Overloaded as error:
-                endpoint.overloaded(loop.time(), sent_s, error.facts.get("retry_after_s"))
-                self._wake_at(endpoint.paused_until_s)
-                raise
-            except (Unreachable, ServerFailed, StreamBroken, TimedOut) as error:
-                endpoint.failed(loop.time(), error)
-                self._wake_at(endpoint.down_until_s)
-                raise
+            completion = await endpoint.client.complete(request, partial, heard)
+            if silent:
+                self._works(endpoint, group, sent_s)
             endpoint.finished(self._max)
             return completion
+        except EndpointError as error:
+            self._note(error, endpoint, ask, sent_s)
+            raise
         finally:
             if leads:
                 group.let_go(endpoint)
+            self._decoding -= not silent
             endpoint.in_flight -= 1
+            group.in_flight[endpoint] -= 1
             endpoint.outstanding_tokens -= request.sampling.token_limit
             endpoint.trying = False
             self._wake()
+
+    # -- what an answer and a failure say ---------------------------------------------------------------------------
+
+    def _works(self, endpoint: _Endpoint, group: _Group, sent_s: float) -> None:
+        """It has answered a request."""
+        endpoint.works()
+        self._refused_s = None
+        for ask in self._suspicious:
+            ask.welcome += ask.group is not group and sent_s >= ask.since_s
+
+    def _note(self, error: EndpointError, endpoint: _Endpoint, ask: _Ask, sent_s: float) -> None:
+        now_s = asyncio.get_running_loop().time()
+        if isinstance(error, Overloaded):
+            self._note_refusal(error, endpoint, ask, sent_s, now_s)
+        elif isinstance(error, Unreachable | ServerFailed | StreamBroken | TimedOut):
+            endpoint.failed(now_s, sent_s, error)
+            self._wake_at(endpoint.down_until_s)
+
+    def _note_refusal(self, error: EndpointError, endpoint: _Endpoint, ask: _Ask, sent_s: float, now_s: float) -> None:
+        """An endpoint that refuses two prompts with no answer in between is overloaded, and so is one that nobody else
+        asks. That it refuses one prompt may be that prompt's fault, and harms no others."""
+        ask.refusals += 1
+        for other in self._suspicious:
+            other.unwelcome += other.group is not ask.group
+        if ask.refusals == _SUSPICIOUS:
+            ask.since_s = now_s
+            self._suspicious.add(ask)
+        if self._refused_s is None:
+            self._refused_s = sent_s
+        endpoint.refused.add(ask.group)
+        if len(endpoint.refused) > 1 or endpoint.in_flight == ask.group.in_flight[endpoint]:
+            endpoint.overloaded(now_s, sent_s, error.facts.get("retry_after_s"))
+            self._wake_at(endpoint.paused_until_s)
 
     # -- where to -------------------------------------------------------------------------------------------------
 
@@ -321,12 +398,12 @@ class EndpointPool:
             self._groups.move_to_end(key)
         return group
 
-    async def _place(self, request: Request, group: _Group, failed: set[_Endpoint]) -> _Endpoint:
+    async def _place(self, request: Request, ask: _Ask) -> _Endpoint:
         """Wait for room on an endpoint, longest waiting first, and take it. Raises: Unreachable if all are down."""
         loop = asyncio.get_running_loop()
         queue_up = self._waiting.append
         try:
-            while (endpoint := self._choose(loop.time(), group, failed)) is None:
+            while (endpoint := self._choose(loop.time(), ask)) is None:
                 turn = loop.create_future()
                 queue_up(turn)
                 await turn
@@ -334,12 +411,13 @@ class EndpointPool:
         finally:
             self._wake()  # there may be room for the next one as well
         endpoint.in_flight += 1
+        ask.group.in_flight[endpoint] += 1
         endpoint.outstanding_tokens += request.sampling.token_limit
         endpoint.trying = endpoint.failures >= _FAILURES_TO_OPEN
-        group.homes.add(endpoint)
+        ask.group.homes.add(endpoint)
         return endpoint
 
-    def _choose(self, now_s: float, group: _Group, failed: set[_Endpoint]) -> _Endpoint | None:
+    def _choose(self, now_s: float, ask: _Ask) -> _Endpoint | None:
         """The siblings' endpoint, unless it has far more to do than the one with the least; None if none has room."""
         own = [endpoint for endpoint in self._own if not endpoint.is_down(now_s)]
         spares = [endpoint for endpoint in self._spares if not endpoint.is_down(now_s)]
@@ -347,13 +425,13 @@ class EndpointPool:
         up = [endpoint for endpoint in own if not endpoint.trying] or spares or own
         if not up:
             raise self._all_down()
-        fresh = [endpoint for endpoint in up if endpoint not in failed]
-        fresh = fresh or [spare for spare in spares if spare not in failed] or up
+        fresh = [endpoint for endpoint in up if endpoint not in ask.failed]
+        fresh = fresh or [spare for spare in spares if spare not in ask.failed] or up
         free = [endpoint for endpoint in fresh if endpoint.has_room(now_s)]
         if not free:
             return None
         least = min(free, key=_outstanding)
-        home = min((endpoint for endpoint in free if endpoint in group.homes), key=_outstanding, default=least)
+        home = min((endpoint for endpoint in free if endpoint in ask.group.homes), key=_outstanding, default=least)
         return least if has_far_more(home.outstanding_tokens, least.outstanding_tokens) else home
 
     def _wake(self) -> None:

@@ -19,6 +19,7 @@ TTSError
 │   ├── Unreachable            no connection
 │   ├── Unauthorized           401, 403
 │   ├── ModelNotFound          404 on the model
+│   ├── NoCredit               402, or a quota that is used up
 │   ├── RequestRejected        any other 4xx
 │   │   └── ContextTooLong     prompt + max_tokens do not fit the model
 │   ├── Overloaded             429, 503, a full queue
@@ -150,6 +151,10 @@ class Unauthorized(EndpointError):
 
 class ModelNotFound(EndpointError):
     """The endpoint does not serve that model."""
+
+
+class NoCredit(EndpointError):
+    """The account that pays for the endpoint has no credit left."""
 
 
 class RequestRejected(EndpointError):

@@ -14,6 +14,7 @@ import msgspec
 from tts.address import Address, check_key, host_of, shown
 from tts.costs import CostModel, ModelConfig, ModelCost, load_prices, price_from_flags
 from tts.errors import EndpointError, InvalidParameter, ModelNotFound, RequestRejected, unknown_name
+from tts.outages import PATIENCE_S
 from tts.weights import PREFIX
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Target(TypedDict, total=False):
         concurrency: the most requests in flight.
         first_byte_s, idle_s: the most silence before the first byte, and after it.
         total_s: the longest that one request may take, whatever is heard of it; two hours are the default.
+        patience_s: how long the run waits while no server answers, before it stops (300 s).
         threads: of the model in process.
         cancellation: what is done when a stream is cancelled, and what is charged of it (`tts.wire.Cancellation`): on
             engines that are not known to stop, all that was reserved; `close` says that they do.
@@ -69,6 +71,7 @@ class Target(TypedDict, total=False):
     first_byte_s: float
     idle_s: float
     total_s: float
+    patience_s: float
     threads: int | None
     cancellation: Literal["auto", "close", "abort", "best_effort"]
 
@@ -148,7 +151,11 @@ def resolved(target: Target) -> Target:
     api_key = checked_key(target.get("api_key"))
     if judge_key := target.get("verifier_api_key"):
         check_key(judge_key, "the API key of the verifier")
-    return {**target, "base_url": urls, "api_key": api_key, "concurrency": concurrency}
+    patience_s = target.get("patience_s", PATIENCE_S)
+    if not patience_s >= 0:
+        raise InvalidParameter(f"patience_s must be at least 0 seconds, but got {patience_s}", name="patience_s")
+    known: Target = {"base_url": urls, "api_key": api_key, "concurrency": concurrency, "patience_s": patience_s}
+    return {**target, **known}
 
 
 def checked_key(given: str | None) -> str | None:
@@ -234,7 +241,7 @@ def _clients(
             model=model,
             api_key=api_key,
             api=target.get("api", "chat"),
-            max_retries=0,  # the pool tries again
+            max_retries=0,  # the pool tries again, or whoever keeps the books
             first_byte_s=target.get("first_byte_s", FIRST_BYTE_S),
             idle_s=target.get("idle_s", IDLE_S),
             total_s=target.get("total_s", TOTAL_S),

@@ -19,6 +19,7 @@ from tts.errors import (
     ContextTooLong,
     EndpointError,
     ModelNotFound,
+    NoCredit,
     Overloaded,
     RequestRejected,
     ServerFailed,
@@ -255,7 +256,7 @@ def _blame(status: int, message: str, param: str | None, code: str) -> tuple[typ
     rules: tuple[tuple[bool, type[EndpointError], str], ...] = (
         (status in (401, 403), Unauthorized, "Set OPENAI_API_KEY, or pass the key that this endpoint expects."),
         (status == 407, Unauthorized, "The proxy wants a name and a password: HTTP_PROXY=http://NAME:PASSWORD@HOST."),
-        (status == 402 or code == "insufficient_quota", RequestRejected, "The account has no credit left."),
+        (status == 402 or code == "insufficient_quota", NoCredit, "The account has no credit left."),
         (status in (429, 503, 529), Overloaded, "Lower the concurrency, or add endpoints."),
         (status == 501, RequestRejected, "The server cannot do this."),
         (status in (408, 409, 424) or status >= 500, ServerFailed, "Look at the server's log."),

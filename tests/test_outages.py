@@ -1,0 +1,242 @@
+"""That a server is away decides nothing: what fails is asked for again, or the run stops so that it can be resumed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from live import Kept
+
+from tts import errors
+from tts.actions import Failed, Finished, Request
+from tts.budget import Limits
+from tts.clusters.local import LocalCluster
+from tts.conductor import Conductor, Planned
+from tts.costs import CostModel, ModelCost, Price, prompt_bound
+from tts.journal import Decided, Granted, History, Lost, Record
+from tts.outages import MOST_TRIES, Outages
+from tts.partial import Partial
+from tts.registry import strategy
+from tts.types import Completion, ErrorInfo, Problem, StrategySpec, Usage
+
+HERE = "http://here/v1"
+BROKEN = errors.StreamBroken("the stream broke", endpoint=HERE)
+BUSY = errors.Overloaded("HTTP 429", endpoint=HERE)
+
+
+def verdicts(
+    outages: Outages, id: str, error: errors.TTSError, times: Sequence[float], between: Callable[[], None]
+) -> list[Any]:
+    found = []
+    for at_s in times:
+        outages.left(id)
+        between()
+        found.append(outages.failed(id, ErrorInfo.of(error), at_s, HERE))
+    return found
+
+
+def answer(outages: Outages, by: str = HERE) -> Callable[[], None]:
+    """Another request leaves, and is answered."""
+
+    def leave_and_return() -> None:
+        outages.left("another")
+        outages.answered("another", by)
+
+    return leave_and_return
+
+
+def nobody() -> None:
+    pass
+
+
+@pytest.mark.parametrize("kind", [errors.ServerFailed, errors.StreamBroken, errors.Overloaded, errors.Unauthorized])
+def test_what_fails_alone_while_later_requests_are_answered_there_fails_for_good(kind: type[errors.TTSError]) -> None:
+    outages = Outages()
+    *before, last = verdicts(outages, "p/1", kind("no"), range(MOST_TRIES), answer(outages))
+    assert last == "final"
+    assert before == [0.5, 1.0, 2.0, 4.0, 8.0]
+
+
+@given(st.lists(st.floats(0.0, 299.0), min_size=1, max_size=40))
+def test_while_nobody_is_answered_nothing_fails_for_good_and_the_run_goes_on_within_its_patience(
+    times: list[float],
+) -> None:
+    outages = Outages(patience_s=300.0)
+    found = verdicts(outages, "p/1", BROKEN, sorted(times), nobody)
+    assert all(isinstance(verdict, float) and 0 < verdict <= 8 for verdict in found)
+
+
+def test_when_patience_ends_the_run_stops_and_an_answer_renews_it() -> None:
+    outages = Outages(patience_s=10.0)
+    assert verdicts(outages, "p/1", BROKEN, [0.0, 9.0], nobody) == [0.5, 1.0]
+    answer(outages)()
+    assert verdicts(outages, "p/1", BROKEN, [11.0, 20.0, 21.0], nobody)[-1] == "stop"
+
+
+def test_answers_of_another_server_or_to_requests_that_had_left_before_say_nothing() -> None:
+    outages = Outages()
+    outages.left("slow")
+    assert "final" not in verdicts(outages, "p/1", BROKEN, [1.0] * 20, answer(outages, "http://elsewhere/v1"))
+    outages.answered("slow", HERE)
+    assert "final" not in verdicts(outages, "p/1", BROKEN, [1.0] * 20, nobody)
+
+
+@pytest.mark.parametrize("kind", [errors.Unauthorized, errors.NoCredit, errors.ModelNotFound, errors.BadResponse])
+def test_what_waiting_does_not_mend_stops_the_run_after_a_few_tries(kind: type[errors.TTSError]) -> None:
+    found = verdicts(Outages(), "p/1", kind("no"), range(MOST_TRIES), nobody)
+    assert found[-1] == "stop" and "stop" not in found[:-1] and "final" not in found
+
+
+@pytest.mark.parametrize("kind", [errors.ContextTooLong, errors.RequestRejected, errors.CallFailed])
+def test_the_fault_of_a_request_is_final_at_once(kind: type[errors.TTSError]) -> None:
+    assert verdicts(Outages(), "p/1", kind("no"), [0.0], nobody) == ["final"]
+
+
+def test_patience_that_nobody_needed_for_long_does_not_count() -> None:
+    outages = Outages(patience_s=10.0)
+    verdicts(outages, "p/1", BROKEN, [0.0], nobody)
+    outages.ended("p/1")  # its race was over
+    assert verdicts(outages, "p/2", BROKEN, [1000.0], nobody) == [0.5]
+
+
+@given(st.integers(2, 200), st.integers(0, 199))
+def test_whoever_fells_an_engine_is_found_and_none_of_its_neighbours_is_blamed(crowd: int, culprit: int) -> None:
+    """Each round, everybody who may leave is on the engine, and the culprit takes them all along."""
+    culprit %= crowd
+    outages, waiting, rounds, blamed = Outages(), list(range(crowd)), 0, []
+    while waiting and rounds < 1000:
+        rounds += 1
+        on = []
+        for who in waiting:
+            if outages.may_leave(str(who)):
+                outages.left(str(who))
+                on.append(who)
+        answer(outages)()
+        assert on, "somebody may always leave"
+        for who in on:
+            if culprit not in on:
+                outages.answered(str(who), HERE)
+                waiting.remove(who)
+            elif outages.failed(str(who), ErrorInfo.of(BROKEN), float(rounds), HERE) == "final":
+                outages.ended(str(who))
+                blamed.append(who)
+                waiting.remove(who)
+    assert blamed == [culprit]
+    assert not waiting
+
+
+# --- on a cluster
+
+
+class Scripted:
+    """A model of which the n-th try of each seed does what a script says: an error with its usage, or None."""
+
+    def __init__(self, script: Callable[[int, int], errors.TTSError | None], cost: Usage = Usage(0, 0)) -> None:
+        self.tries: Counter[int] = Counter()
+        self._script = script
+        self._cost = cost
+
+    async def complete(
+        self, request: Request, partial: Partial, on_progress: Any = None, *, race: bool = False
+    ) -> Completion:
+        self.tries[request.seed] += 1
+        await asyncio.sleep(0)
+        error = self._script(request.seed, self.tries[request.seed])
+        if error is not None:
+            usage = {"prompt_tokens": self._cost.prompt_tokens, "completion_tokens": self._cost.completion_tokens}
+            raise type(error)(error.message, **error.facts, usage=usage)
+        return Completion("Answer: 4", usage=Usage(5, 3), endpoint=HERE, seed=request.seed)
+
+
+def run(
+    model: Scripted, *, history: Sequence[Record] = (), limits: Limits = Limits(), patience_s: float = 60.0, n: int = 3
+) -> tuple[list[Record], Conductor]:
+    """Four problems on a local cluster without waiting between tries."""
+    plan = [Planned("cell", Problem(f"p{i}", f"{i} + 1"), StrategySpec("majority_vote", {"n": n})) for i in range(4)]
+    price = ModelCost(Price.per_million(input=1.0, output=1.0))
+    conductor = Conductor(
+        plan, strategy, costs=CostModel({"": price}), limits=limits, history=History(history), patience_s=patience_s
+    )
+    kept = Kept()
+    asyncio.run(LocalCluster({"": model}).run(conductor, kept))
+    return kept.records, conductor
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tts.outages.FIRST_S", 0.001)
+    monkeypatch.setattr("tts.outages.LONGEST_S", 0.002)
+
+
+def first_fails(error: errors.TTSError) -> Callable[[int, int], errors.TTSError | None]:
+    return lambda seed, number: error if number <= 2 else None
+
+
+@pytest.mark.usefixtures("at_once")
+def test_what_broke_is_asked_for_again_under_its_seed_and_the_broken_tries_are_booked_as_lost() -> None:
+    model = Scripted(first_fails(BROKEN), Usage(5, 2))
+    records, conductor = run(model)
+    assert set(model.tries.values()) == {3} and len(model.tries) == 12
+    assert not [r for r in records if isinstance(r, Failed)]
+    lost = [r for r in records if isinstance(r, Lost)]
+    assert [(r.cost.samples, r.cost.tokens, r.cost.picodollars) for r in lost] == [(1, 2, 7_000_000)] * 24
+    assert Counter(r.id for r in records if isinstance(r, Granted)) == Counter(
+        {r.id: 3 for r in records if isinstance(r, Finished)}
+    ), "each try had a reservation of its own"
+    assert conductor.ledger.spent.tokens == 12 * 3 + 24 * 2
+    assert not conductor.ledger.reservations
+
+
+@pytest.mark.usefixtures("at_once")
+def test_what_was_refused_before_any_work_costs_nothing_and_keeps_its_reservation() -> None:
+    records, conductor = run(Scripted(first_fails(BUSY)))
+    assert not [r for r in records if isinstance(r, Lost | Failed)]
+    assert conductor.ledger.spent.samples == 12
+    assert Counter(r.id for r in records if isinstance(r, Granted)).most_common(1)[0][1] == 1
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_prompt_that_no_server_counted_is_booked_at_the_most_it_can_be() -> None:
+    class Unsure(Scripted):
+        async def complete(self, request: Request, partial: Partial, *args: Any, **more: Any) -> Completion:
+            self.tries[request.seed] += 1
+            if self.tries[request.seed] == 1:
+                raise errors.ServerFailed("HTTP 500", usage={"prompt_tokens": 1, "approximate": True})
+            self.bound = prompt_bound(request)
+            return Completion("Answer: 4", usage=Usage(5, 3))
+
+    model = Unsure(lambda *_: None)
+    records, _ = run(model, n=1)
+    assert {r.cost.picodollars for r in records if isinstance(r, Lost)} == {model.bound * 1_000_000}
+
+
+@pytest.mark.usefixtures("at_once")
+def test_no_budget_is_passed_by_what_breaks_again_and_again() -> None:
+    limits = Limits(samples=20)
+    records, conductor = run(Scripted(lambda seed, number: BROKEN if number < 5 else None, Usage(5, 2)), limits=limits)
+    assert conductor.ledger.spent.samples <= 20
+    assert len([r for r in records if isinstance(r, Decided)]) == 4
+
+
+@pytest.mark.parametrize("error", [BROKEN, BUSY, errors.NoCredit("no credit"), errors.BadResponse("a page")])
+@pytest.mark.usefixtures("at_once")
+def test_a_run_that_stops_in_an_outage_has_decided_nothing_by_it_and_the_same_command_completes_it(
+    error: errors.EndpointError,
+) -> None:
+    plan = [Planned("cell", Problem(f"p{i}", "1 + 1"), StrategySpec("majority_vote", {"n": 3})) for i in range(4)]
+    answers, journal = iter(range(6)), Kept()
+    broken = Scripted(lambda *_: None if next(answers, None) is not None else error, Usage(5, 2))
+    stopped = Conductor(plan, strategy, costs=CostModel(), patience_s=0.05)
+    with pytest.raises(type(error), match="the same command goes on"):
+        asyncio.run(LocalCluster({"": broken}).run(stopped, journal))
+    assert not [r for r in journal.records if isinstance(r, Failed)]
+    again = Conductor(plan, strategy, costs=CostModel(), history=History(journal.records))
+    asyncio.run(LocalCluster({"": Scripted(lambda *_: None)}).run(again, journal))
+    decided = [r for r in journal.records if isinstance(r, Decided)]
+    assert [(r.samples, r.failed, r.error) for r in decided] == [(3, 0, None)] * 4
+    assert Counter(Counter(r.id for r in journal.records if isinstance(r, Finished)).values()) == {1: 12}

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rawserver import DONE, RawServer, as_json, completing, refusal, serving
+from rawserver import DONE, RawServer, as_json, completing, http, refusal, serving
 
 import tts
 from tts import errors
@@ -171,11 +171,14 @@ def test_what_is_shown_of_a_url_holds_nothing_in_front_of_its_last_at(host: str,
     assert password not in shown(f"{scheme}me:{password}@{host}").removeprefix(scheme).replace(host, "")
 
 
-@pytest.mark.parametrize("status", ["400 x", "401 x", "404 x", "429 x", "500 x", "301 x"])
+@pytest.mark.parametrize("status", ["400 x", "401 x", "404 x", "429 x", "500 x", "301 x", "a stream"])
 def test_a_servers_echo_of_the_key_is_hidden_in_the_error_and_in_all_that_hangs_on_it(status: str) -> None:
     def echo(server: RawServer) -> bytes:
         asked = server.seen[-1]
-        return refusal(f"you sent {asked.headers['authorization']}, {asked.target}", status)
+        said = f"you sent {asked.headers['authorization']}, {asked.target}"
+        if status == "a stream":
+            return http(f"data: {said}\n\n".encode(), kind="text/event-stream")
+        return refusal(said, status)
 
     with serving(lambda _: echo(server)) as server, pytest.raises(errors.EndpointError) as caught:
         complete(f"{server.url}/v1?code=abcdefgh12", key="sk-echoed-key-77")

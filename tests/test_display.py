@@ -6,8 +6,10 @@ import pytest
 from rich.console import Console
 from test_report import outcome
 
-from tts.display import console, plain_table, say, table_of
+from tts.actions import Finished
+from tts.display import Display, console, plain_table, say, table_of
 from tts.report import Row, summarise
+from tts.types import Completion
 
 
 def shown(rows: list[Row], width: int) -> list[str]:
@@ -100,3 +102,12 @@ def test_a_pipe_gets_every_column_and_columns_is_obeyed(monkeypatch: pytest.Monk
     assert "no room" not in "".join(shown(rows(cut=3, cut_at=512), console().width))
     monkeypatch.setenv("COLUMNS", "72")
     assert console().width == 72
+
+
+def test_what_a_server_refuses_is_said_once_while_a_sweep_runs() -> None:
+    text = io.StringIO()
+    display = Display(Console(file=text, width=200))
+    for sample in ("a", "b"):
+        done = Completion("4", endpoint="http://h/v1", downgrades=("temperature",))
+        display.told([Finished(sample, 0.0, done)])
+    assert text.getvalue().count("http://h/v1 refuses temperature") == 1

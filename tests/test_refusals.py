@@ -12,8 +12,10 @@ from tts import errors
 from tts.actions import Request
 from tts.openai import OpenAIClient
 from tts.partial import Partial
+from tts.refusals import Refusals
 from tts.testing.engine import FakeEngine
 from tts.types import Completion, Message, Sampling
+from tts.wire import Capabilities, body_of
 
 LUKEWARM = Sampling(temperature=0.3, max_tokens=16)
 
@@ -58,6 +60,10 @@ def unless(holds: Callable[[dict[str, Any]], bool], said: bytes) -> Handler:
             lambda body: "top_p" in body,
             as_json({"error": {"message": "Provider error", "metadata": {"raw": "top_p clashes"}}}, "400 x"),
         ),
+        (
+            lambda body: "top_k" in body,
+            as_json({"message": "Validation failed", "errors": [{"field": "top_k"}]}, "400 x"),
+        ),
         (lambda body: "min_p" in body, refusal("upstream: " + "and so on; " * 200 + "bad field min_p")),
     ],
 )
@@ -96,6 +102,16 @@ def test_a_value_that_matters_is_refused_by_the_endpoint_once_two_prompts_have_s
         tried = [asked.body["messages"][0]["content"] for asked in server.posts if "temperature" in asked.body]
     assert {completion.downgrades for completion in done} == {("temperature",)}
     assert tried == ["a", "b"]
+
+
+def test_a_refusal_is_forgotten_once_a_request_is_answered_with_what_was_refused() -> None:
+    refusals = Refusals()
+    body = body_of(ask("a"), "m", "chat", Capabilities())
+    for text in ("a", "b"):
+        refusals.answered(ask(text), body, frozenset(("temperature",)))
+    assert refusals.of(ask("c"), body) == {"temperature"}
+    refusals.answered(ask("d"), body, frozenset())  # it was on its way
+    assert refusals.of(ask("a"), body) == refusals.of(ask("c"), body) == frozenset()
 
 
 @pytest.mark.parametrize("helps", [False, True], ids=["without it, too", "only with it"])

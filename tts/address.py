@@ -42,7 +42,7 @@ class Address:
         """Read a base URL, or the full address of a call. Raises: InvalidParameter, without the URL's credentials."""
         parts = _split(str(url).strip())
         host = parts.netloc.rpartition("@")[2]
-        path = parts.path.rstrip("/")
+        path = f"/{parts.path.strip('/')}".rstrip("/")
         call = next((call for call in _CALLS if path.endswith(call)), "")
         path = path.removesuffix(call or "/models")
         bare = f"{parts.scheme}://{host}{path}"

@@ -20,7 +20,8 @@ from rich.table import Table
 
 from tts.actions import Cancelled, Event, Failed, Finished, Scored
 from tts.frontier import Stretch, gained, tie_of
-from tts.report import Outcome, Row, without_parameters
+from tts.report import Outcome, Row
+from tts.types import Completion
 
 if TYPE_CHECKING:
     from tts.clusters.cluster import Cluster, Site
@@ -52,7 +53,7 @@ class Display:
         self._tokens = 0
         self._cancelled = 0
         self._failed = 0
-        self._without: set[str] = set()  # parameters that a server refused
+        self._refused: set[tuple[str, str]] = set()
         self._recent: list[tuple[float, int]] = []
         self._done = self._planned = 0
         self._last_line = 0.0
@@ -90,14 +91,24 @@ class Display:
                 self._recent.append((now, tokens))
                 self._cancelled += tokens if isinstance(event, Cancelled) else 0
                 self._failed += isinstance(event, Failed)
-            if isinstance(event, Finished) and not self._without.issuperset(event.completion.downgrades):
-                self._without.update(event.completion.downgrades)
-                self._console.print(f"note: {without_parameters(sorted(self._without))}", markup=False, soft_wrap=True)
+            if isinstance(event, Finished):
+                self._tell_of_refusals(event.completion)
         while self._recent and self._recent[0][0] < now - RATE_WINDOW_S:
             self._recent.pop(0)
         if self._live is None and not self._quiet and now - self._last_line >= PLAIN_EVERY_S:
             self._last_line = now
             self._console.print(self._line(), highlight=False, soft_wrap=True)
+
+    def _tell_of_refusals(self, completion: Completion) -> None:
+        """Say once for each endpoint which parameters the samples go without."""
+        for name in completion.downgrades:
+            if (completion.endpoint, name) not in self._refused:
+                self._refused.add((completion.endpoint, name))
+                say(
+                    self._console,
+                    f"note: {completion.endpoint} refuses {name}: samples go without it, and are marked",
+                    2,
+                )
 
     def decided(self, outcome: Outcome) -> None:
         self._done += 1

@@ -82,7 +82,7 @@ class OpenAIClient:
 
     Args:
         base_url: with or without `/v1`, or the full address of a call. A query goes with every request;
-            `user:password@` is sent as basic authentication. Neither is shown or recorded.
+            `user:password@` goes as basic authentication in the key's place. Neither is shown or recorded.
         model: the model to ask for where a request names none; None is the first that the endpoint serves.
         api_key: None reads OPENAI_API_KEY, and sends `EMPTY` if that is unset: local servers take any.
         api: `chat`, or `completions` for base models (the messages' contents are then joined by blank lines).
@@ -233,7 +233,7 @@ class OpenAIClient:
         if request.continue_from and self._api == "chat" and self.capabilities.prefill_form is None:
             await self._learn_prefill()
         body = body_of(request, model, self._api, self.capabilities)
-        attempt = Attempt(request, body, refusals_of(self.endpoint + self._query, model), self._place)
+        attempt = Attempt(request, body, refusals_of(self.endpoint + self._path + self._query, model), self._place)
         async with _Turn(self._sorting) as turn:
             while True:
                 try:
@@ -626,7 +626,8 @@ class _Turn:
         """Wait for the lock, but not for long: who holds it may be waiting itself."""
         if not self._held:
             with contextlib.suppress(TimeoutError):
-                self._held = await asyncio.wait_for(self._lock.acquire(), _TURN_S)
+                async with asyncio.timeout(_TURN_S):
+                    self._held = await self._lock.acquire()
 
     def give_back(self) -> None:
         if self._held:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import ssl
 from collections.abc import AsyncGenerator, Coroutine
@@ -63,9 +64,9 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         except (aiohttp.ClientError, OSError, ValueError) as error:
             failure = _failure(error, request, self._proxy, self._connect_s)
         else:
-            headers = [(name, value) for name, value in response.raw_headers if name.lower() not in _DECODED]
             body = Body(response, request)
-            return httpx2.Response(response.status, headers=headers, stream=body, extensions={"body": body})
+            extensions = {"body": body}
+            return httpx2.Response(response.status, headers=response.raw_headers, stream=body, extensions=extensions)
         raise failure
 
     async def aclose(self) -> None:
@@ -87,11 +88,11 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
 
 
 _SET_BELOW = frozenset(("host", "content-length", "connection", "transfer-encoding"))
-_DECODED = frozenset((b"content-encoding", b"content-length", b"transfer-encoding"))  # aiohttp has undone these
 
 
 class Body(httpx2.AsyncByteStream):
-    """What comes of a response; in its `extensions`, as `body`."""
+    """What comes of a response; in its `extensions`, as `body`. It is as it was before it was compressed or cut into
+    chunks, whatever the headers say."""
 
     def __init__(self, response: aiohttp.ClientResponse, request: httpx2.Request) -> None:
         self._response = response
@@ -219,6 +220,8 @@ def _why_no_connection(error: Exception, connect_s: float) -> str:
 
 def _in_words(error: OSError) -> str:
     """As the operating system says it: asyncio has other words, with addresses."""
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"{os.strerror(error.errno)}. Lower the concurrency, or raise the limit (ulimit -n)."
     if error.errno is not None and error.errno > 0:
         return os.strerror(error.errno)
     if isinstance(error, ConnectionError):

@@ -81,6 +81,9 @@ _TOO_LONG = re.compile(
     re.I,
 )
 _MOST_SAID = 4000  # characters of a message that are read; people are shown 300
+# Where servers put what their message does not say: OpenRouter what the provider behind it said, Google and others
+# which fields are wrong.
+_BESIDE_MESSAGES = ("metadata", "details", "errors", "invalid_params", "invalid-params")
 _REFUSED = ("400", "422", "invalid_request_error", "BadRequestError")  # in a stream
 _A_MODEL = re.compile(r"(?<![/\w])models?\b(?!/)", re.I)  # the word, not a path such as /v1/models
 _FINISH: Mapping[str, FinishReason] = {
@@ -208,10 +211,9 @@ def error_parts(plain: Any) -> tuple[str, str | None, str]:
     if isinstance(message, list) and message and isinstance(message[0], dict):  # FastAPI's 422
         param = _path_of(message[0])
         message = "; ".join(f"{_path_of(m)}: {m.get('msg')} ({m.get('type')})" for m in message if isinstance(m, dict))
-    behind = inner.get("metadata")  # OpenRouter: what the provider behind it said
-    raw = f" ({behind['raw']})" if isinstance(behind, dict) and behind.get("raw") else ""
+    beside = "".join(f" ({each[name]})" for each in (inner, plain) for name in _BESIDE_MESSAGES if each.get(name))
     code = str(inner.get("code") or inner.get("type") or "")
-    return f"{message}{raw}"[:_MOST_SAID], param if isinstance(param, str) else None, code
+    return f"{message}{beside}"[:_MOST_SAID], param if isinstance(param, str) else None, code
 
 
 def _path_of(entry: Mapping[str, Any]) -> str:

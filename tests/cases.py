@@ -161,6 +161,8 @@ CASES: dict[str, Check] = {
     "hostile/13-three-torn-streams-stop-the-run.py": every("done 100 of 100", "streams cut"),
     "hostile/14-poison-429.py": numbers(r"poison -> ended .* \{'ok': (\d+)", lambda ok: ok == [796]),
     "hostile/10-same-budget-twice.py": every("rc=0 .*decided records 6 of 12 planned, distinct 6"),
+    "hostile/08-report-runs-code.py": every("rc [24] .*code executed: False"),
+    "hostile/16-infinite-loop-no-ctrl-c.py": every("ended rc 130"),
     "hostile/17-reference-in-reach.py": without(": '-", ": '1", ": '4", "sk-secret", '"reference"'),
     "hostile/18-run-call-own-function.py": every("rc=0 (?!.*TRACEBACK)"),
     "hostile/19-grader-error-swallowed.py": every("rc 0 .*outcomes 40 of 40"),

@@ -23,9 +23,11 @@ from tts.errors import (
     ForeignAwait,
     Interrupted,
     InvalidParameter,
+    JournalCorrupt,
     MissingExtra,
     UsageError,
 )
+from tts.foreignruns import cells_of_journal, count_of_cells
 from tts.graders import Verdict
 from tts.gradingprocess import GradingProcess
 from tts.journal import Decided
@@ -443,24 +445,29 @@ def _described(sampling: Sampling) -> str:
 
 
 async def areport(folder: str | Path) -> SweepResult:
-    """Read a run folder back, grade it again, and write its report anew; also of a run that is not finished."""
+    """Read a run folder back, grade it again, and write its report anew; also of a run that is not finished. Nothing
+    that the folder names is imported."""
     folder = Path(folder)
     if not (folder / JOURNAL).is_file():
         raise InvalidParameter(f"{folder} is not a run folder: it has no {JOURNAL}", path=str(folder))
     history = read_history(folder / JOURNAL)
     if history.config is None:
         raise InvalidParameter(f"{folder / JOURNAL} is empty: nothing was run", path=str(folder))
-    config = RunConfig.checked(**history.config)
+    config = RunConfig.read(history.config)
     async with GradingProcess(folder) as task:
-        cells = cells_of(config, len(task.problems))
-        tally = _Tally(cells, task, None)
+        tally = _Tally(cells_of_journal(history), task, None)
+        known = {problem.id for problem in task.problems}
         for decided in history.decided.values():
+            if decided.problem_id not in known:
+                raise JournalCorrupt(
+                    f"{folder / JOURNAL} decides a problem {decided.problem_id!r:.80} that is not there"
+                )
             tally.add(decided)
         outcomes = await tally.outcomes()
     rows = summarise(outcomes)
     paid = history.paid + history.unfinished
     files = write_outcomes(folder, outcomes) | make_report(folder, rows, outcomes, config, _paid(paid, history.wasted))
-    planned = len(cells) * len(task.problems)
+    planned = count_of_cells(config) * len(task.problems)
     wasted, sampling = history.wasted, config.sampled()
     return SweepResult(rows, outcomes, paid, wasted, Cost(), planned, folder, files, sampling)
 

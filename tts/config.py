@@ -6,7 +6,7 @@ URLs, keys, concurrency) is not part of it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -95,14 +95,21 @@ class RunConfig(BaseModel):
     @classmethod
     def checked(cls, **fields: Any) -> RunConfig:
         """The config. Raises: InvalidParameter, UnknownName, with the field's name."""
+        config = cls.read(fields)
+        config.specs()
+        config.allocations()
+        return config
+
+    @classmethod
+    def read(cls, fields: Mapping[str, Any]) -> RunConfig:
+        """The config of a folder that somebody may have sent: the strategies that it names are not looked up. Raises:
+        InvalidParameter."""
         try:
             config = cls(**fields)
         except ValidationError as error:
             first = error.errors()[0]
             name = ".".join(str(part) for part in first["loc"])
             raise InvalidParameter(f"{name}: {first['msg'].removeprefix('Value error, ')}", name=name) from None
-        config.specs()
-        config.allocations()
         config.limits()
         config.sampled()
         return config

@@ -326,7 +326,7 @@ class History:
 
     Attributes:
         config: of the header.
-        decided: search id -> its record.
+        decided: search id -> its record; cells: ids of all cells, in the order of the plan.
         opened: search id -> its start on the run's clock, for searches not decided.
         events: search id -> its events in order, for searches not decided.
         granted: action id -> its last grant, for actions that have not ended.
@@ -354,6 +354,7 @@ class History:
     ) -> None:
         self.config: Mapping[str, Any] | None = None
         self.decided: dict[str, Decided] = {}
+        self.cells: dict[str, None] = {}
         self.opened: dict[str, float] = {}
         self.events: dict[str, list[Event]] = {}
         self.granted: dict[str, Granted] = {}
@@ -383,7 +384,7 @@ class History:
                     f"journal line {number} speaks of {error}, which no line before it has begun", line=number
                 ) from None
 
-    def _add(self, record: Record) -> None:  # noqa: PLR0912  # one branch for each kind of record
+    def _add(self, record: Record) -> None:  # noqa: PLR0912, PLR0915  # one branch for each kind of record
         match record:
             case Header():
                 if record.version not in READABLE:
@@ -394,6 +395,7 @@ class History:
                     )
                 self.config = record.config
             case Opened():
+                self.cells.setdefault(record.search.partition("/")[0])
                 self.opened[record.search] = record.at_s
                 self.events[record.search] = []
                 self._begin(problem_of(record.search + "/"))

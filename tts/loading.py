@@ -35,7 +35,7 @@ def by_address(address: str) -> Any:
             found = importlib.import_module(where)
         except TTSError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise InvalidParameter(f"{where} cannot be imported: {type(error).__name__}: {error}") from error
     for part in name.split("."):
         if not hasattr(found, part):
@@ -72,7 +72,7 @@ def import_file(path: Path) -> ModuleType:
     outer = _importing.set(path)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise InvalidParameter(f"{path} failed on import: {type(error).__name__}: {error}") from error
     finally:

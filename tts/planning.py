@@ -157,7 +157,8 @@ async def aplan(
             address=address,
             **target,
         )
-        pool, paid, most = await build_pool(folder, keep_text=False), swept.spent, swept.sampling.max_tokens
+        pool = await build_pool(folder, keep_text=False, verifiers=[*dict.fromkeys(verifier_names(specs))])
+        paid, most = swept.spent, swept.sampling.max_tokens
         left = _rest(limits, paid)
     else:
         pool = choose(history if isinstance(history, Pool) else read_pool(history), None, target.get("model"))

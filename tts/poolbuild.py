@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,14 @@ from tts.actions import Failed, Finished, Request, Scored
 from tts.answers import extract
 from tts.config import RunConfig
 from tts.errors import BadPool
+from tts.foreignruns import seed_of, verifiers_made
 from tts.graders import Grading, Verdict, grader_named
 from tts.journal import Granted, Record, problem_of
 from tts.naming import address_of
 from tts.pool import Pool, Sample, VerificationCost
 from tts.protocols import Verifier
-from tts.registry import verifiers_of
 from tts.run import share_base
 from tts.runfolder import JOURNAL, read_history, read_records
-from tts.sweeps import cells_of
 from tts.tasks import PROBLEMS, REFERENCES, Task, read_examples, references_away
 from tts.types import Candidate, Problem, Sampling, Usage
 from tts.workers import Workers
@@ -37,7 +36,12 @@ OnUngraded = Callable[[int, str], None]
 
 
 async def build_pool(
-    folder: str | Path, *, keep_text: bool = True, on_ungraded: OnUngraded = lambda count, why: None
+    folder: str | Path,
+    *,
+    keep_text: bool = True,
+    verifiers: Collection[str] = (),
+    on_ungraded: OnUngraded = lambda count, why: None,
+    on_foreign: Callable[[str], None] = lambda name: None,
 ) -> Pool:
     """Every sample of a sweep, finished or not, that any strategy could have drawn: answers to the problem itself.
 
@@ -47,12 +51,18 @@ async def build_pool(
     Answers are graded again; `on_ungraded` hears of how many samples have one that could not be, and why the first of
     them could not: whether they are correct is unknown.
 
+    The folder is data: nothing that it names is imported. Of its verifiers, the built-in ones compute scores, and those
+    of `verifiers`, which the caller trusts; `on_foreign` hears of each other one.
+
     Raises: BadPool for a folder that holds no sweep, or a sweep without such samples; JournalCorrupt, BadProblem.
     """
     folder = Path(folder)
     config, records, task = _read(folder)
     problems = {example.problem.id: example.problem for example in task.examples}
-    found = list(_recorded(records, config, len(problems), problems))
+    made, foreign = verifiers_made(config, verifiers)
+    for name in foreign:
+        on_foreign(name)
+    found = list(_recorded(records, config, problems))
     if not found:
         raise BadPool(
             f"{folder} has no sample of a problem itself that came to an end (those of races and revisions do not "
@@ -64,7 +74,7 @@ async def build_pool(
     candidates = [_candidate(event, sample) for (_, event), sample in zip(found, samples, strict=True)]
     async with Workers() as workers:
         verdicts = await _verdicts(samples, task, workers)
-        computed = await _computed_scores(candidates, samples, problems, config, workers)
+        computed = await _computed_scores(candidates, samples, problems, made, workers)
     for (key, _), scores in zip(found, computed, strict=True):
         given.setdefault(key, {}).update(scores)
     named = _narrowed(given)
@@ -84,7 +94,7 @@ async def build_pool(
         for (key, _), sample in zip(found, samples, strict=True)
     ]
     pool = Pool.of(f"{config.model} on {config.problems}", whole, keep_text=keep_text)
-    costs = _verification_costs(records, config, candidates, [problems[sample.problem_id] for sample in samples])
+    costs = _verification_costs(records, made, candidates, [problems[sample.problem_id] for sample in samples])
     return dataclasses.replace(pool, verification_costs={n: c for n, c in costs.items() if n in pool.scores})
 
 
@@ -107,15 +117,12 @@ def _read(folder: Path) -> tuple[RunConfig, list[Record], Task]:
             f"wait for its end, or repeat its command",
             path=str(folder),
         )
-    return RunConfig.checked(**history.config), records, read_examples(folder)
+    return RunConfig.read(history.config), records, read_examples(folder)
 
 
-def _recorded(
-    records: Sequence[Record], config: RunConfig, count: int, problems: Mapping[str, Problem]
-) -> Iterator[Recorded]:
+def _recorded(records: Sequence[Record], config: RunConfig, problems: Mapping[str, Problem]) -> Iterator[Recorded]:
     """Samples in the order in which they were first asked for: the order in which they ended prefers short ones."""
     sampling = config.sampled()
-    seeds = {cell.id: cell.seed for cell in cells_of(config, count)}
     bases: dict[tuple[int, str], str] = {}
     granted: dict[str, str] = {}
     ended: dict[str, Finished | Failed] = {}
@@ -127,7 +134,7 @@ def _recorded(
     for id, key in granted.items():
         if id not in ended:
             continue
-        asked = seeds[id.partition("/")[0]], problem_of(id)
+        asked = seed_of(id.partition("/")[0]), problem_of(id)
         if asked not in bases:
             bases[asked] = share_base(*asked, Request(problems[asked[1]].messages, sampling))
         base, _, rest = key.partition("/")
@@ -205,7 +212,7 @@ def _given_scores(records: Iterable[Record]) -> Scores:
 
 def _verification_costs(
     records: Iterable[Record],
-    config: RunConfig,
+    verifiers: Mapping[str, Verifier],
     candidates: Sequence[Candidate | None],
     problems: Sequence[Problem],
 ) -> dict[str, VerificationCost]:
@@ -218,7 +225,7 @@ def _verification_costs(
     found: dict[str, VerificationCost] = {}
     if not judged:
         return found
-    for name, verifier in verifiers_of(config.specs(), config.verifier_model).items():
+    for name, verifier in verifiers.items():
         request = verifier.request(*judged[0])
         if request is None:
             found[name] = VerificationCost(0.0)
@@ -235,30 +242,31 @@ async def _computed_scores(
     candidates: Sequence[Candidate | None],
     samples: Sequence[Sample],
     problems: Mapping[str, Problem],
-    config: RunConfig,
+    verifiers: Mapping[str, Verifier],
     workers: Workers,
 ) -> list[dict[str, list[float | None]]]:
     """By sample, what the sweep's verifiers say that ask no model. The journal has these scores of some samples only,
     and not whose they are."""
-    verifiers = verifiers_of(config.specs(), config.verifier_model)
 
     async def one(candidate: Candidate | None, problem: Problem) -> dict[str, list[float | None]]:
         if candidate is None:
             return {}
         free = {n: v for n, v in verifiers.items() if v.request(problem, candidate) is None}
-        return {name: [await _computed(verifier, candidate, problem, workers)] for name, verifier in free.items()}
+        return {name: [await _computed(name, v, candidate, problem, workers)] for name, v in free.items()}
 
     return await asyncio.gather(
         *(one(candidate, problems[sample.problem_id]) for candidate, sample in zip(candidates, samples, strict=True))
     )
 
 
-async def _computed(verifier: Verifier, candidate: Candidate, problem: Problem, workers: Workers) -> float | None:
+async def _computed(
+    name: str, verifier: Verifier, candidate: Candidate, problem: Problem, workers: Workers
+) -> float | None:
     """A score, as `clusters.executor` computes it; None for an abstention, and where the run noted a failure."""
     try:
         if not verifier.in_worker:
             return verifier.score(problem, candidate).value
-        arguments = address_of(type(verifier)), *msgspec.to_builtins((problem, candidate))
+        arguments = address_of(type(verifier)), name, *msgspec.to_builtins((problem, candidate))
         score = await workers.call("tts.clusters.executor:score_in_worker", arguments, timeout_s=_VERIFY_LIMIT_S)
         value: float | None = score["value"]
     except Exception:  # a plugin's own, or a killed worker's: in the run, too, it cost this verification only

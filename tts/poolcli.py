@@ -48,6 +48,10 @@ def build(
     run: Annotated[Path, typer.Argument(help="A sweep's folder, finished or not.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="NAME.parquet; none is pool.parquet there.")] = None,
     text: Text = True,
+    verifier: Annotated[
+        list[str] | None,
+        typer.Option("--verifier", help="Verifier of your own that the run used: its file is run. Repeatable."),
+    ] = None,
 ) -> None:
     """Make a pool of a run: every sample that was paid for, with its scores, graded."""
     import asyncio
@@ -57,7 +61,13 @@ def build(
     def on_ungraded(count: int, why: str) -> None:
         typer.echo(f"note: {count} samples have answers that could not be graded; the first: {why}", err=True)
 
-    pool = asyncio.run(build_pool(run, keep_text=text, on_ungraded=on_ungraded))
+    def on_foreign(name: str) -> None:
+        why = f"the run names the verifier {name}, which is not run, because a folder is data"
+        typer.echo(f"note: {why}; its scores are those in the journal. Add --verifier {name} to trust it", err=True)
+
+    pool = asyncio.run(
+        build_pool(run, keep_text=text, verifiers=verifier or (), on_ungraded=on_ungraded, on_foreign=on_foreign)
+    )
     _save(pool, out or run / "pool.parquet")
 
 

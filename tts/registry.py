@@ -172,19 +172,28 @@ def parse_allocators(text: str) -> list[StrategySpec]:
     return _parsed(text, "allocator", allocator)
 
 
-def _parsed(text: str, kind: str, resolve: Callable[[str], Callable[..., Any]]) -> list[StrategySpec]:
+def split_spec(text: str, kind: str) -> tuple[str, dict[str, list[str]]]:
+    """`NAME:PARAM=V1,V2,...` as the name and the parameters' values, as written: nothing is looked up or imported.
+
+    Args:
+        kind: what the text is to name, for the message. Raises: InvalidParameter.
+    """
     match = re.fullmatch(r"([^=]*?\.py:[^:]+|[^:]+)(?::(.*))?", text.strip())
     if match is None:
         raise InvalidParameter(f"{kind} must be NAME or NAME:PARAM=VALUE,..., but got {text!r}")
-    name, settings = match[1], match[2] or ""
     values: dict[str, list[str]] = {}
     key = ""
-    for part in filter(None, settings.split(",")):
+    for part in filter(None, (match[2] or "").split(",")):
         head, equals, tail = part.partition("=")
         key = head.strip() if equals else key
         if not key:
             raise InvalidParameter(f"{text!r}: expected PARAM=VALUE, but got {part!r}")
         values.setdefault(key, []).append((tail if equals else part).strip())
+    return match[1], values
+
+
+def _parsed(text: str, kind: str, resolve: Callable[[str], Callable[..., Any]]) -> list[StrategySpec]:
+    name, values = split_spec(text, kind)
     known = {p.name: p for p in parameters(resolve(name))}
     axes: list[list[Any]] = []
     for key, options in values.items():
@@ -246,7 +255,7 @@ def verifier_names(specs: Iterable[StrategySpec], resolve: Callable[[str], Strat
     for spec in specs:
         for parameter in _for_verifiers(spec.name, resolve(spec.name)):
             name = spec.params.get(parameter.name, parameter.default)
-            if isinstance(name, str) and (_says_verifier(parameter) or _is_verifier(name)):
+            if isinstance(name, str) and (says_verifier(parameter) or _is_verifier(name)):
                 yield name
 
 
@@ -256,12 +265,14 @@ def _for_verifiers(name: str, function: Strategy) -> Iterator[Parameter]:
         default = parameter.default
         if isinstance(default, str) and ":" in default:
             default = beside(owner_of(name, function), default)
-        if _says_verifier(parameter) or _is_verifier(default):
+        if says_verifier(parameter) or _is_verifier(default):
             yield msgspec.structs.replace(parameter, default=default)
 
 
-def _says_verifier(parameter: Parameter) -> bool:
-    return parameter.name == "verifier" or parameter.name.endswith("_verifier")
+def says_verifier(parameter: Parameter | str) -> bool:
+    """Whether the parameter's own name says that it names a verifier."""
+    name = parameter if isinstance(parameter, str) else parameter.name
+    return name == "verifier" or name.endswith("_verifier")
 
 
 def _is_verifier(name: Any) -> bool:
@@ -335,7 +346,7 @@ def _from_file(name: str) -> Strategy:
 def _from_entry_point(point: EntryPoint) -> Strategy:
     try:
         loaded: Any = point.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InvalidParameter(
             f"the strategy plugin {point.name} ({point.value}) cannot be loaded: {type(error).__name__}: {error}",
             name=point.name,

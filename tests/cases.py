@@ -29,6 +29,7 @@ import tts
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Reply
 
+ROOT = Path(__file__).resolve().parent.parent
 Check = Callable[[str], bool]
 LIMIT_S = 600
 PLACE = Path("/tmp/cases")
@@ -184,6 +185,7 @@ CASES: dict[str, Check] = {
     "hostile/25-extract-quadratic.py": numbers(r": (\d+\.\d+) s CPU", lambda t: t[-1] < 0.5),
     "user/00-grading-pairs.py": without("<<<<"),
     "user/01-matrix-rows.py": without("WRONG VERDICT"),
+    "user/02-sweep-own-strategy.py": lambda said: said.count("SweepResult(") == 3 and said.count("Error") == 0,
     "user/03-truncated-silent.sh": lambda said: "rc 0" in said and "4 of 4 samples were cut" in said,
     "user/04-letters.py": without("WRONG"),
     "user/05-service.py": one_client,
@@ -195,6 +197,7 @@ CASES: dict[str, Check] = {
     "user/11-ci.py": numbers(
         r"shown (\d+)–(\d+)", lambda ends: all(a < b for a, b in zip(ends[::2], ends[1::2], strict=True))
     ),
+    "user/13-mypy-strategy.py": lambda said: "Success" in said and "error" not in said,
     "user/14-false-right.py": every("graded right: 0/60.*graded wrong: 0/60"),
     "user/15-table-80-columns.sh": table_of_80,
     "wire/01-usage-zero.py": every(r": 6[46] requests, .* booked (1920|1980)$"),
@@ -320,6 +323,15 @@ BEFORE = {
         until ray status --address 127.0.0.1:26379 | grep -q '/8.0 CPU'; do sleep 1; done
         trap 'kill $up' EXIT; exec >&3
         """,
+    "user/02-sweep-own-strategy.py": """
+        python -m tts.testing.engine --port 18081 > /dev/null 2>&1 & trap "kill $!" EXIT
+        until (echo > /dev/tcp/127.0.0.1/18081) 2> /dev/null; do sleep 0.2; done
+        """,
+    "user/13-mypy-strategy.py": f"""
+        make -s -C {ROOT} -o .venv/.ready types
+        export MYPYPATH={ROOT}/build/types
+        python -m mypy --strict --config-file {ROOT}/pyproject.toml --cache-dir {ROOT}/.mypy_cache 13-mypy-strategy.py
+        """,
 }
 
 
@@ -327,8 +339,9 @@ def said_by(folder: Path, name: str, environment: dict[str, str]) -> str:
     """What a file prints, given the arguments that follow its name."""
     file, *arguments = name.split()
     command = [sys.executable, str(folder / file), *arguments]
-    if file.endswith(".sh"):
-        command = ["bash", "-c", f"{BEFORE.get(file, '')}\nbash '{folder / file}'"]
+    if file.endswith(".sh") or file in BEFORE:
+        program = "bash" if file.endswith(".sh") else "python"
+        command = ["bash", "-c", f"{BEFORE.get(file, '')}\n{program} '{folder / file}'"]
     try:
         done = subprocess.run(
             command,

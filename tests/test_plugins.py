@@ -13,9 +13,10 @@ from tts.clusters.local import LocalCluster
 from tts.conductor import Conductor, Planned
 from tts.costs import CostModel
 from tts.errors import InvalidParameter, UnknownName
-from tts.loading import digests, helpers, import_file
+from tts.loading import import_file
 from tts.naming import check_address
 from tts.registry import check_spec, parse_specs, plugin_digests, strategy, verifiers_of
+from tts.sources import digests, helpers
 from tts.testing import ScriptedCluster
 from tts.types import Completion, Problem, StrategySpec, Usage
 from tts.workers import Workers

@@ -28,6 +28,7 @@ from tts.errors import (
     UsageError,
 )
 from tts.foreignruns import cells_of_journal, count_of_cells
+from tts.given import Given, Named
 from tts.graders import Verdict
 from tts.gradingprocess import GradingProcess
 from tts.journal import Decided
@@ -43,7 +44,7 @@ from tts.streams import open_closed_streams
 from tts.sweeps import Cell, cells_of, check_budgets, outcome_of, plan, pots_of, with_max_tokens
 from tts.target import Pricing, Target
 from tts.tasks import OUTCOMES, Example, Task, TaskSource, problems_digest, unwritable
-from tts.types import Cost, Message, Problem, Prompt, Sampling, StrategySpec
+from tts.types import Cost, Message, Problem, Prompt, Sampling
 from tts.workers import Workers
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ def solve(
 
 async def asweep(
     problems: str | Path | Task | TaskSource | Iterable[Example],
-    strategies: str | StrategySpec | Sequence[str | StrategySpec],
+    strategies: Named | Sequence[Named],
     *,
     budgets: str | Limits | Sequence[str | Limits] = ("",),
     run_budget: str | Limits = "",
@@ -208,12 +209,12 @@ async def asweep(
     """Run a budget sweep. See `sweep`."""
     check_keywords(sweep, target)
     sampling = as_sampling(sampling)
-    async with GradingProcess(_as_task(problems)) as task:
+    async with Given(strategies) as named, GradingProcess(_as_task(problems)) as task:
         listed = task.problems
         base: dict[str, Any] = {
             "problems": task.name,
             "problems_digest": task.digest,
-            "strategies": texts(strategies, "strategies"),
+            "strategies": named,
             "budgets": split_budgets(texts(budgets, "budgets")),
             "run_budget": str(as_limits(run_budget, "run_budget")),
             "allocators": texts(allocators, "allocators") or None,
@@ -287,7 +288,7 @@ async def asweep(
 
 def sweep(
     problems: str | Path | Task | TaskSource | Iterable[Example],
-    strategies: str | StrategySpec | Sequence[str | StrategySpec],
+    strategies: Named | Sequence[Named],
     *,
     budgets: str | Limits | Sequence[str | Limits] = ("",),
     run_budget: str | Limits = "",
@@ -309,7 +310,8 @@ def sweep(
         problems: a JSONL path, `chain?size=50`, `arithmetic?size=50`, `reasoning-gym:NAME?size=50`, a Task, or
             Examples. Named by a source, they are loaded by the process that grades, and no reference is in this one
             (`tts.gradingprocess` says what that guarantees); of a Task or Examples, the caller holds the references.
-        strategies: specs such as `best_of_n:n=1,2,4`.
+        strategies: specs such as `best_of_n:n=1,2,4`, `file.py:name`, async functions of your own, or
+            `functools.partial(mine, n=4)`.
         budgets: per problem, e.g. ["tokens=1k", "tokens=2k"]; run_budget: for everything together.
         allocators: who shares each cell's budget (its problems' budgets together, or its part of the run's) out among
             the problems, e.g. ["equal", "uniform", "marginal"]; none gives each problem its own. For n=none only.

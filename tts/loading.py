@@ -1,4 +1,4 @@
-"""Imports what an address names, and what files it depends on.
+"""Imports what an address names.
 
 A plugin's file imports the files beside it by their names, as a script does: its folder is appended to `sys.path`, so
 that nothing which Python finds elsewhere is replaced. Where Python would find something else by such a name (the helper
@@ -7,13 +7,10 @@ of another plugin, an installed package), the file is refused, as pytest refuses
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import importlib
 import importlib.util
 import sys
-import sysconfig
-from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +18,7 @@ from typing import Any
 
 from tts.errors import InvalidParameter, TTSError, UnknownName, UsageError
 from tts.naming import PLUGIN
+from tts.sources import file_at, helpers
 
 _importing: ContextVar[Path | None] = ContextVar("_importing", default=None)  # the plugin's file that is executed now
 
@@ -42,13 +40,6 @@ def by_address(address: str) -> Any:
             raise UnknownName(f"{where} has no {name}", name=name)
         found = getattr(found, part)
     return found
-
-
-def file_at(path: str) -> Path:
-    """The path, if a file is there. Raises: InvalidParameter."""
-    if not Path(path).is_file():
-        raise InvalidParameter(f"{path} is not a file here (in {Path.cwd()})", path=path)
-    return Path(path)
 
 
 def import_file(path: Path) -> ModuleType:
@@ -87,57 +78,6 @@ def check_not_importing() -> None:
             f"{file} begins a run when it is imported, which every worker process does that calls a function "
             f'of it: put what begins the run under `if __name__ == "__main__":`'
         )
-
-
-def digests(path: str) -> dict[str, str]:
-    """File -> a short hash of its source: of a plugin's file, as it was named, and of its helpers."""
-    file = file_at(path)
-    named = {file: path} | {helper: str(helper) for helper in helpers(file)}
-    return {named[file]: hashlib.blake2b(file.read_bytes(), digest_size=8).hexdigest() for file in named}
-
-
-def helpers(file: Path) -> list[Path]:
-    """The files of its own folder that a plugin imports, however indirectly: read from the sources, not imported."""
-    folder = file.parent
-    if any(folder.resolve().is_relative_to(sysconfig.get_path(name)) for name in ("purelib", "platlib", "stdlib")):
-        return []  # what is installed does not change between two runs
-    found: dict[Path, None] = {}
-    todo = [file]
-    while todo:
-        for path in _imported(todo.pop(), folder):
-            if path not in found and path != file:
-                found[path] = None
-                todo.append(path)
-    return sorted(found)
-
-
-def _imported(file: Path, folder: Path) -> Iterator[Path]:
-    try:
-        tree = ast.parse(file.read_bytes())
-    except (SyntaxError, ValueError):
-        return  # its import says so
-    package = file.parent.relative_to(folder).parts
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names = [tuple(alias.name.split(".")) for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            above = package[: len(package) - node.level + 1] if node.level else ()
-            module = (*above, *(node.module or "").split(".")) if node.module else above
-            names = [(*module, alias.name) for alias in node.names]
-        else:
-            continue
-        for name in names:
-            if name[0] not in sys.stdlib_module_names and name[0] != "tts":
-                yield from _files_of(folder, name)
-
-
-def _files_of(folder: Path, module: tuple[str, ...]) -> Iterator[Path]:
-    """The files that `import a.b.c` executes, as far as they are in the folder."""
-    for length in range(1, len(module) + 1):
-        inside = folder.joinpath(*module[:length])
-        for path in (inside / "__init__.py", inside.with_name(f"{inside.name}.py")):
-            if path.is_file():
-                yield path
 
 
 def _check_helpers(file: Path) -> None:

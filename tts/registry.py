@@ -18,19 +18,21 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import FunctionType, UnionType
+from types import FunctionType, MappingProxyType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from tts.allocation import Allocator
 from tts.errors import InvalidParameter, TTSError, UnknownName, unknown_name
-from tts.loading import by_address, digests, import_file
+from tts.loading import by_address, import_file
 from tts.naming import beside, owner_of
 from tts.protocols import Strategy, Verifier
+from tts.sources import digest_of, digests
 from tts.types import StrategySpec, Value
 
 STRATEGIES: Mapping[str, str] = {
@@ -64,6 +66,8 @@ ALLOCATORS: Mapping[str, str] = {
 }
 
 
+# What a program has given as functions, for the call that it is making (`tts.given`).
+FUNCTIONS: ContextVar[Mapping[str, Strategy]] = ContextVar("FUNCTIONS", default=MappingProxyType({}))
 _OF_A_VERIFIER = ("kind", "candidate_logprobs", "in_worker", "request", "read", "score")
 
 
@@ -95,6 +99,8 @@ def strategy(name: str) -> Strategy:
 
     Raises: UnknownName with the nearest known name; InvalidParameter for a file or a plugin that cannot be used.
     """
+    if (function := FUNCTIONS.get().get(name)) is not None:
+        return function
     if ".py:" in name:
         return _from_file(name)
     target = STRATEGIES.get(name)
@@ -205,11 +211,15 @@ def _parsed(text: str, kind: str, resolve: Callable[[str], Callable[..., Any]]) 
 
 def plugin_digests(specs: Iterable[StrategySpec], allocators: Iterable[StrategySpec] = ()) -> dict[str, str]:
     """File -> a short hash of its source, for the strategies, verifiers and allocators that are named by file, defaults
-    included, and for the files beside them that they import. Raises: InvalidParameter for a file that is not there."""
+    included, and for the files beside them that they import; name -> that of a function that was given.
+
+    Raises: InvalidParameter for a file that is not there.
+    """
     specs = list(specs)
     names = [*(spec.name for spec in (*specs, *allocators)), *verifier_names(specs)]
     files = {name.rpartition(":")[0] for name in names if ".py:" in name}
-    found: dict[str, str] = {}
+    given = FUNCTIONS.get()
+    found = {name: digest_of(given[name]) for name in names if name in given}
     for file in sorted(files):
         found |= digests(file)
     return found

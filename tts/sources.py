@@ -1,0 +1,132 @@
+"""What a plugin's code depends on: the files beside it, what a function uses of its module; and short hashes of these,
+so that half a run of one version and half of another is noticed."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import hashlib
+import inspect
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+import msgspec
+
+from tts.errors import InvalidParameter
+
+
+def file_at(path: str) -> Path:
+    """The path, if a file is there. Raises: InvalidParameter."""
+    if not Path(path).is_file():
+        raise InvalidParameter(f"{path} is not a file here (in {Path.cwd()})", path=path)
+    return Path(path)
+
+
+def digests(path: str) -> dict[str, str]:
+    """File -> a short hash of its source: of a plugin's file, as it was named, and of its helpers."""
+    file = file_at(path)
+    named = {file: path} | {helper: str(helper) for helper in helpers(file)}
+    return {named[file]: hashlib.blake2b(file.read_bytes(), digest_size=8).hexdigest() for file in named}
+
+
+def digest_of(function: Callable[..., Any]) -> str:
+    """A short hash of a function's source, and of what it uses of its own module: functions, classes, constants, and
+    the files beside it. So that a script may change elsewhere, and a notebook's cells, without becoming another."""
+    parts: dict[str, str] = {}
+    todo: list[Any] = [function]
+    while todo:
+        thing = todo.pop()
+        name = f"{thing.__module__}:{thing.__qualname__}"
+        if name in parts:
+            continue
+        parts[name] = _source(thing)
+        for used, value in _uses(thing):
+            if isinstance(value, type | FunctionType) and value.__module__ == function.__module__:
+                todo.append(value)
+            elif not callable(value) and not isinstance(value, ModuleType):
+                with contextlib.suppress(TypeError, ValueError, RecursionError):  # what has no such form is left out
+                    parts[f"{name} {used}"] = msgspec.json.encode(value, order="deterministic").decode()
+    file = Path(getattr(sys.modules.get(function.__module__), "__file__", None) or "")
+    if file.is_file():
+        parts |= {helper.name: helper.read_text() for helper in helpers(file)}
+    return hashlib.blake2b(repr(sorted(parts.items())).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+def _source(thing: Any) -> str:
+    try:
+        return inspect.getsource(thing)
+    except (OSError, TypeError):  # it was made from text, which Python has not kept
+        codes = _codes(thing.__code__) if isinstance(thing, FunctionType) else ()
+        return repr([(c.co_code, c.co_names, [v for v in c.co_consts if not isinstance(v, CodeType)]) for c in codes])
+
+
+def _uses(thing: Any) -> Iterator[tuple[str, Any]]:
+    """The globals, captured variables and defaults of a function; the members and bases of a class."""
+    if isinstance(thing, FunctionType):
+        for code in _codes(thing.__code__):
+            yield from ((name, thing.__globals__[name]) for name in code.co_names if name in thing.__globals__)
+        for name, cell in zip(thing.__code__.co_freevars, thing.__closure__ or (), strict=True):
+            with contextlib.suppress(ValueError):  # it has no value yet
+                yield name, cell.cell_contents
+        yield from (thing.__kwdefaults__ or {}).items()
+        return
+    for name, member in vars(thing).items():
+        member = getattr(member, "__func__", member)  # noqa: PLW2901  # of a static or class method
+        if isinstance(member, FunctionType) or not name.startswith("__"):
+            yield name, member
+    yield from ((base.__name__, base) for base in thing.__bases__)
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)
+
+
+def helpers(file: Path) -> list[Path]:
+    """The files of its own folder that a plugin imports, however indirectly: read from the sources, not imported."""
+    folder = file.parent
+    if any(folder.resolve().is_relative_to(sysconfig.get_path(name)) for name in ("purelib", "platlib", "stdlib")):
+        return []  # what is installed does not change between two runs
+    found: dict[Path, None] = {}
+    todo = [file]
+    while todo:
+        for path in _imported(todo.pop(), folder):
+            if path not in found and path != file:
+                found[path] = None
+                todo.append(path)
+    return sorted(found)
+
+
+def _imported(file: Path, folder: Path) -> Iterator[Path]:
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError):
+        return  # its import says so
+    package = file.parent.relative_to(folder).parts
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [tuple(alias.name.split(".")) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else ()
+            module = (*above, *(node.module or "").split(".")) if node.module else above
+            names = [(*module, alias.name) for alias in node.names]
+        else:
+            continue
+        for name in names:
+            if name[0] not in sys.stdlib_module_names and name[0] != "tts":
+                yield from _files_of(folder, name)
+
+
+def _files_of(folder: Path, module: tuple[str, ...]) -> Iterator[Path]:
+    """The files that `import a.b.c` executes, as far as they are in the folder."""
+    for length in range(1, len(module) + 1):
+        inside = folder.joinpath(*module[:length])
+        for path in (inside / "__init__.py", inside.with_name(f"{inside.name}.py")):
+            if path.is_file():
+                yield path

@@ -10,7 +10,7 @@ import heapq
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator
 
-from tts.endpoints import has_far_more
+from tts.replicas import has_far_more
 
 REMEMBERED = 16_384  # problems whose actor is remembered
 

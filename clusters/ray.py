@@ -118,7 +118,9 @@ class RayCluster(Cluster):
         is asked for again, as if its actor had died."""
         if self._conductor is None:
             return
-        unheld = {id for id in self._conductor.unended if id not in self._timers} - self._crew.held()
+        unheld = (
+            {id for id in self._conductor.unended if id not in self._timers} - self._crew.held() - self._held.keys()
+        )
         forgotten = unheld & self._unheld - {id.removesuffix(COPY) for id in self._crew.held()}
         self._unheld = unheld - forgotten
         if forgotten:

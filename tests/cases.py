@@ -55,7 +55,8 @@ def numbers(pattern: str, right: Callable[[list[float]], bool]) -> Check:
     """What the pattern's groups hold, as numbers, is right; and there is something."""
 
     def check(said: str) -> bool:
-        found = [float(n) for match in re.finditer(pattern, said) for n in match.groups()]
+        matches = re.finditer(pattern, said, re.MULTILINE)
+        found = [float(n) for match in matches for n in match.groups() if n is not None]
         return bool(found) and right(found)
 
     return check
@@ -218,6 +219,10 @@ CASES: dict[str, Check] = {
     "wire/08-chunk-shapes.py": every(r"1 requests.*answer='42'.*'Answer: 42', 'stop'.*error=None"),
     "wire/13-refusal.py": every(r"1 requests.*answer=None tokens=[168] .*'content_filter'\)\] error=None"),
     "wire/14-spellings.py": without("FAIL"),
+    "cluster/07-siblings-on-one-replica.py": every(r"\[(4, 4, 4, 4|8, 8, 8, 8)\]", "requests per replica"),
+    "cluster/08-fleet-real-against-replay.py": numbers(
+        r"real: (\S+) s|(\S+) s +100$", lambda found: abs(found[0] / found[1] - 1) < 0.1
+    ),
     "cluster/10-leader-waits.py": numbers(r":n=8 (\d+\.\d+) s", lambda seconds: max(seconds) < 9),
     "cluster/11-race-has-a-head-start.py": numbers(r"wins (\d+) of 60", lambda wins: max(wins) < 20),
     "cluster/01-two-sweeps-one-namespace.py": every(r"^\(\d, 'ok'", r"^\(\d"),

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 from tts import errors
 from tts.actions import Request
-from tts.endpoints import EndpointPool, has_far_more
+from tts.endpoints import EndpointPool
 from tts.openai import OpenAIClient
 from tts.partial import Partial
 from tts.prefill import ENOUGH, GAIN, LONG_PROMPT, FirstTokenTimes
+from tts.replicas import has_far_more
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Misbehaviour, Reply
 from tts.types import Completion, Message, Sampling, Usage

@@ -14,8 +14,8 @@ PURE = [
         "budget", "kernel", "outcome", "protocols", "search", "run", "journal",
         "conductor", "selectors", "votes", "sweeps", "sse", "lenient", "wire", "partial", "bins", "revisions",
         "solveverify", "address", "refusals", "attempt",
-        "latency", "chooser", "allocation", "intervals", "frontier", "sampling", "prefill", "outages", "randomness",
-        "naming",
+        "latency", "chooser", "allocation", "intervals", "frontier", "sampling", "prefill", "outages", "replicas",
+        "randomness", "naming",
     )
 ]  # fmt: skip
 PURE += sorted((ROOT / "tts" / "allocators").glob("*.py"))

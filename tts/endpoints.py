@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -34,6 +34,7 @@ from tts.errors import (
 )
 from tts.partial import Partial
 from tts.prefill import FirstTokenTimes, Sent
+from tts.replicas import ASSUMED_SLOTS, MOST_HOMES, Ranking, Replica, better
 from tts.retry import FIRST_S, LONGEST_RETRY_AFTER_S, LONGEST_S, retryable
 from tts.types import Completion, Prompt
 
@@ -45,8 +46,6 @@ _LONGEST_COOLDOWN_S = 8.0
 _SUSPICIOUS = 3  # refusals of one request, after which those of others are counted beside its own
 _CHANCE = 1e-6  # that a request as welcome as the others is refused so often
 _REMEMBERED_GROUPS = 16_384
-_SPILL_RATIO = 1.5
-_SPILL_TOKENS = 16_384
 
 
 class Client(Protocol):
@@ -61,19 +60,24 @@ class Client(Protocol):
     async def aclose(self) -> None: ...
 
 
-class _Endpoint:
+class _Endpoint(Replica):
     """One client, and what the pool knows of it."""
 
-    def __init__(self, client: Client, limit: int, cooldown_s: float) -> None:
+    def __init__(self, client: Client, limit: int, cooldown_s: float, slots: int | None, *, spare: bool) -> None:
         self.client = client
+        self.spare = spare
         self.name = client.endpoint
-        self.limit = float(limit)
-        self.in_flight = 0
-        self.outstanding_tokens = 0
+        self.most = limit if slots is None else min(limit, slots)
+        self.slots = slots or ASSUMED_SLOTS
+        self.limit = float(self.most)
+        self.silent: dict[_Ask, float] = {}  # what waits for its first token, and when it was sent, oldest first
+        self.decoding = 0
+        self._says_slots = slots is not None
         self.failures = 0  # in a row, those of one moment counted once
         self.last_error = ""
         self.failed_s = _LONG_AGO  # when the last of them was counted
         self.refused: set[_Group] = set()  # of whose prompts requests were refused since it last answered one
+        self.down = self.paused = False
         self.down_until_s = _LONG_AGO
         self.trying = False  # it was down, and one request is finding out whether it is back
         self.paused_until_s = _LONG_AGO
@@ -82,11 +86,22 @@ class _Endpoint:
         self._cooldown_s = self._down_s = cooldown_s
         self._pause_s = FIRST_S
 
-    def is_down(self, now_s: float) -> bool:
-        return now_s < self.down_until_s
+    def is_open(self) -> bool:
+        return not (self.down or self.paused or self.trying) and self.in_flight < max(1, int(self.limit))
 
-    def has_room(self, now_s: float) -> bool:
-        return now_s >= self.paused_until_s and self.in_flight < max(1, int(self.limit)) and not self.trying
+    def begins(self, ask: _Ask) -> None:
+        """A request has its first token."""
+        self.silent.pop(ask, None)
+        self.decoding += 1
+        if not self._says_slots:
+            self.slots = max(self.slots or 1, self.decoding)
+
+    def ends(self, first_s: float) -> None:
+        """A request ends whose first token came then: what was sent before and has none yet waits for a slot."""
+        oldest_s = next(iter(self.silent.values()), None)
+        if not self._says_slots and oldest_s is not None and oldest_s < first_s:
+            self.slots = self.decoding
+        self.decoding -= 1
 
     def works(self) -> None:
         """A token has come from it."""
@@ -95,9 +110,9 @@ class _Endpoint:
         self.refused.clear()
         self._down_s = self._cooldown_s
 
-    def finished(self, most: int) -> None:
+    def finished(self) -> None:
         self.works()
-        self.limit = min(float(most), self.limit + 1 / self.limit)
+        self.limit = min(float(self.most), self.limit + 1 / self.limit)
         self._pause_s = FIRST_S
 
     def overloaded(self, now_s: float, sent_s: float, retry_after_s: float | None) -> None:
@@ -106,9 +121,11 @@ class _Endpoint:
             self.limit = max(1.0, min(self.limit, self.in_flight) / 2)
             self.cut_s = now_s
             self.paused_until_s = now_s + self._pause_s
+            self.paused = True
             self._pause_s = min(2 * self._pause_s, LONGEST_S)
         if retry_after_s is not None:
             self.paused_until_s = max(self.paused_until_s, now_s + min(retry_after_s, LONGEST_RETRY_AFTER_S))
+            self.paused = True
 
     def failed(self, now_s: float, sent_s: float, error: EndpointError) -> None:
         """Count a failure: streams that break at one moment break for one reason, and are one."""
@@ -117,20 +134,35 @@ class _Endpoint:
             return
         self.failures += 1
         self.failed_s = now_s
-        if self.failures >= _FAILURES_TO_OPEN and not self.is_down(now_s):
+        if self.failures >= _FAILURES_TO_OPEN and not self.down:
+            self.down = True
             self.down_until_s = now_s + self._down_s
             self._down_s = min(2 * self._down_s, _LONGEST_COOLDOWN_S)
+
+    def waits_until_s(self, now_s: float) -> float | None:
+        """When it is to be looked at again, of one that is left alone; None: now it may be used."""
+        self.down = self.down and now_s < self.down_until_s
+        self.paused = self.paused and now_s < self.paused_until_s
+        until_s = [self.down_until_s] * self.down + [self.paused_until_s] * self.paused
+        return min(until_s, default=None)
 
 
 class _Group:
     """Siblings: requests with the same prompt."""
 
     def __init__(self) -> None:
-        self.homes: set[_Endpoint] = set()  # where a sibling has been sent
+        self.homes: dict[_Endpoint, None] = {}  # where siblings have been sent, the latest last
         self.in_flight: Counter[_Endpoint] = Counter()
         self.warm: set[_Endpoint] = set()  # where one's first token has come
         self.leading: dict[_Endpoint, asyncio.Event] = {}  # set at the leader's first token, or its end
         self.prompt_tokens: int | None = None
+
+    def sent_to(self, endpoint: _Endpoint) -> None:
+        self.in_flight[endpoint] += 1
+        self.homes.pop(endpoint, None)
+        self.homes[endpoint] = None
+        if len(self.homes) > MOST_HOMES:
+            del self.homes[next(iter(self.homes))]
 
     def started(self, endpoint: _Endpoint) -> None:
         """The prompt is in the endpoint's prefix cache."""
@@ -178,6 +210,7 @@ class EndpointPool:
         patience_s: how long a request puts up with overloaded endpoints while none of them answers anybody, before it
             fails with Overloaded.
         cooldown_s: how long an endpoint is left alone after three failures in a row, doubling up to 8 s.
+        slots: endpoint -> the requests that its engine works on side by side, where that is known: it is given no more.
     """
 
     def __init__(
@@ -188,6 +221,7 @@ class EndpointPool:
         max_concurrency: int = 1024,
         patience_s: float = 3.0,
         cooldown_s: float = 1.0,
+        slots: Mapping[str, int] = {},
     ) -> None:
         if not clients:
             raise InvalidParameter("clients must hold at least 1 endpoint, but got none", name="clients", value="[]")
@@ -197,10 +231,14 @@ class EndpointPool:
                 name="max_concurrency",
                 value=max_concurrency,
             )
-        self._own = [_Endpoint(client, max_concurrency, cooldown_s) for client in clients]
-        self._spares = [_Endpoint(client, max_concurrency, cooldown_s) for client in spares]
+
+        def made(client: Client, *, spare: bool) -> _Endpoint:
+            return _Endpoint(client, max_concurrency, cooldown_s, slots.get(client.endpoint), spare=spare)
+
+        self._own = [made(client, spare=False) for client in clients]
+        self._spares = [made(client, spare=True) for client in spares]
         self._endpoints = [*self._own, *self._spares]
-        self._max = max_concurrency
+        self._rankings = {False: Ranking(self._own), True: Ranking(self._spares)}
         self._patience_s = patience_s
         self._refused_s: float | None = None  # when the first was refused after the last answer
         self._decoding = 0  # requests whose first token has come
@@ -315,18 +353,20 @@ class EndpointPool:
         """One try, on an endpoint where `_place` has made room for it."""
         loop = asyncio.get_running_loop()
         group = ask.group
-        silent, warm = True, endpoint in group.warm
+        first_s: float | None = None
+        warm = endpoint in group.warm
         leads = not warm and endpoint not in group.leading
-        sent_s = loop.time()
+        sent_s = endpoint.silent[ask] = loop.time()
 
         def heard(text: str, tokens: int, mean_logprob: float | None) -> None:
-            nonlocal silent
-            if silent:
-                silent = False
+            nonlocal first_s
+            if first_s is None:
+                first_s = loop.time()
+                endpoint.begins(ask)
                 self._decoding += 1
                 self._works(endpoint, group, sent_s)
                 sent: Sent = "after" if warm else "first" if leads else "beside"
-                endpoint.first_tokens.note(_about_tokens(request), loop.time() - sent_s, sent)
+                endpoint.first_tokens.note(_about_tokens(request), first_s - sent_s, sent)
                 group.started(endpoint)
             if on_progress is not None:
                 on_progress(text, tokens, mean_logprob)
@@ -335,9 +375,9 @@ class EndpointPool:
             if leads:
                 group.leading[endpoint] = asyncio.Event()
             completion = await endpoint.client.complete(request, partial, heard)
-            if silent:
+            if first_s is None:
                 self._works(endpoint, group, sent_s)
-            endpoint.finished(self._max)
+            endpoint.finished()
             return completion
         except EndpointError as error:
             self._note(error, endpoint, ask, sent_s)
@@ -345,11 +385,14 @@ class EndpointPool:
         finally:
             if leads:
                 group.let_go(endpoint)
-            self._decoding -= not silent
-            endpoint.in_flight -= 1
-            group.in_flight[endpoint] -= 1
-            endpoint.outstanding_tokens -= request.sampling.token_limit
+            self._decoding -= first_s is not None
+            endpoint.silent.pop(ask, None)
+            if first_s is not None:
+                endpoint.ends(first_s)
+            endpoint.give_back(request.sampling.token_limit)
             endpoint.trying = False
+            group.in_flight[endpoint] -= 1
+            self._changed(endpoint)
             self._wake()
 
     # -- what an answer and a failure say ---------------------------------------------------------------------------
@@ -367,7 +410,7 @@ class EndpointPool:
             self._note_refusal(error, endpoint, ask, sent_s, now_s)
         elif isinstance(error, Unreachable | ServerFailed | StreamBroken | TimedOut):
             endpoint.failed(now_s, sent_s, error)
-            self._wake_at(endpoint.down_until_s)
+            self._leave_alone(endpoint)
 
     def _note_refusal(self, error: EndpointError, endpoint: _Endpoint, ask: _Ask, sent_s: float, now_s: float) -> None:
         """An endpoint that refuses two prompts with no answer in between is overloaded, and so is one that nobody else
@@ -383,7 +426,7 @@ class EndpointPool:
         endpoint.refused.add(ask.group)
         if len(endpoint.refused) > 1 or endpoint.in_flight == ask.group.in_flight[endpoint]:
             endpoint.overloaded(now_s, sent_s, error.facts.get("retry_after_s"))
-            self._wake_at(endpoint.paused_until_s)
+            self._leave_alone(endpoint)
 
     # -- where to -------------------------------------------------------------------------------------------------
 
@@ -403,36 +446,39 @@ class EndpointPool:
         loop = asyncio.get_running_loop()
         queue_up = self._waiting.append
         try:
-            while (endpoint := self._choose(loop.time(), ask)) is None:
+            while (endpoint := self._choose(ask)) is None:
                 turn = loop.create_future()
                 queue_up(turn)
                 await turn
                 queue_up = self._waiting.appendleft
         finally:
             self._wake()  # there may be room for the next one as well
-        endpoint.in_flight += 1
-        ask.group.in_flight[endpoint] += 1
-        endpoint.outstanding_tokens += request.sampling.token_limit
+        endpoint.take(request.sampling.token_limit)
         endpoint.trying = endpoint.failures >= _FAILURES_TO_OPEN
-        ask.group.homes.add(endpoint)
+        self._changed(endpoint)
+        ask.group.sent_to(endpoint)
         return endpoint
 
-    def _choose(self, now_s: float, ask: _Ask) -> _Endpoint | None:
-        """The siblings' endpoint, unless it has far more to do than the one with the least; None if none has room."""
-        own = [endpoint for endpoint in self._own if not endpoint.is_down(now_s)]
-        spares = [endpoint for endpoint in self._spares if not endpoint.is_down(now_s)]
+    def _choose(self, ask: _Ask) -> _Endpoint | None:
+        """Where to go now (`replicas.better`); None if there is no room. Raises: Unreachable if all are down."""
         # While one request finds out whether an endpoint is back, the others need not wait for it.
-        up = [endpoint for endpoint in own if not endpoint.trying] or spares or own
-        if not up:
+        spare = not any(not endpoint.down and not endpoint.trying for endpoint in self._own)
+        if spare and all(endpoint.down for endpoint in self._spares):
+            if any(not endpoint.down for endpoint in self._own):
+                return None
             raise self._all_down()
-        fresh = [endpoint for endpoint in up if endpoint not in ask.failed]
-        fresh = fresh or [spare for spare in spares if spare not in ask.failed] or up
-        free = [endpoint for endpoint in fresh if endpoint.has_room(now_s)]
-        if not free:
+        fresh = not ask.failed or any(not (e.down or e.trying) and e not in ask.failed for e in self._of(spare))
+        if not fresh and not spare and any(not e.down and e not in ask.failed for e in self._spares):
+            spare = fresh = True
+        but = ask.failed if fresh else ()
+        least = self._rankings[spare].least(but)
+        if least is None:
             return None
-        least = min(free, key=_outstanding)
-        home = min((endpoint for endpoint in free if endpoint in ask.group.homes), key=_outstanding, default=least)
-        return least if has_far_more(home.outstanding_tokens, least.outstanding_tokens) else home
+        homes = [e for e in ask.group.homes if e.spare is spare and e.is_open() and e not in but]
+        return better(min(homes, key=_outstanding, default=None), least)
+
+    def _of(self, spare: bool) -> list[_Endpoint]:
+        return self._spares if spare else self._own
 
     def _wake(self) -> None:
         """Let the first in the queue look for room."""
@@ -442,10 +488,18 @@ class EndpointPool:
                 turn.set_result(None)
                 return
 
-    def _wake_at(self, when_s: float) -> None:
+    def _leave_alone(self, endpoint: _Endpoint) -> None:
+        """Look at it again when it may be used."""
         loop = asyncio.get_running_loop()
-        if when_s > loop.time():
-            loop.call_at(when_s, self._wake)
+        until_s = endpoint.waits_until_s(loop.time())
+        if until_s is not None:
+            loop.call_at(until_s, self._leave_alone, endpoint)
+            return
+        self._changed(endpoint)
+        self._wake()
+
+    def _changed(self, endpoint: _Endpoint) -> None:
+        self._rankings[endpoint.spare].put(endpoint)
 
     def _all_down(self) -> Unreachable:
         each = "; ".join(f"{endpoint.name}: {endpoint.last_error}" for endpoint in self._endpoints)
@@ -453,12 +507,6 @@ class EndpointPool:
             f"none of the {len(self._endpoints)} endpoints works. {each}",
             endpoint=", ".join(endpoint.name for endpoint in self._endpoints),
         )
-
-
-def has_far_more(home_tokens: int, least_tokens: int) -> bool:
-    """Whether siblings are better off elsewhere than where their prompt is in the prefix cache: what is outstanding
-    there exceeds the least that is anywhere by both a half and `_SPILL_TOKENS`."""
-    return home_tokens - least_tokens > _SPILL_TOKENS and home_tokens > _SPILL_RATIO * least_tokens
 
 
 def _about_tokens(request: Request) -> int:

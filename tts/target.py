@@ -209,14 +209,15 @@ async def open_models(target: Target, spares: Sequence[str] = ()) -> AsyncIterat
         known = engine is not None
         clients = _clients([*urls, *spares], model, target.get("api_key"), target, stack, embedded=known)
         name, unreachable = await _agree(clients, model)
-        models = Models({name: _pool(clients, name, concurrency, len(spares))}, name, concurrency)
+        pool = await _pool(clients, name, concurrency, len(spares))
+        models = Models({name: pool}, name, concurrency)
         models.unreachable, models.engine, models.clients = unreachable, engine, clients
         if target.get("verifier_base_url") or target.get("verifier_model"):
             judges = _judges(urls, target, stack)
             judge, _ = await _agree(judges, target.get("verifier_model"))
             models.verifier = judge if judge != name else judge + SAME_NAME
             models.clients = [*clients, *judges]
-            models.by_name[models.verifier] = _pool(judges, judge, concurrency)
+            models.by_name[models.verifier] = await _pool(judges, judge, concurrency)
         yield models
 
 
@@ -266,13 +267,27 @@ def _judges(urls: Sequence[str], target: Target, stack: AsyncExitStack) -> list[
     return _clients([own] if own else urls, target.get("verifier_model"), key, target, stack)
 
 
-def _pool(clients: Sequence[OpenAIClient], model: str, concurrency: int, spares: int = 0) -> EndpointPool:
+async def _pool(clients: Sequence[OpenAIClient], model: str, concurrency: int, spares: int = 0) -> EndpointPool:
     from tts.endpoints import EndpointPool
 
     for client in clients:
         client.model = model
+    slots = await asyncio.gather(*map(_slots_of, clients))
+    known = {client.endpoint: number for client, number in zip(clients, slots, strict=True) if number}
     own = len(clients) - spares
-    return EndpointPool(clients[:own], spares=clients[own:], max_concurrency=concurrency)
+    return EndpointPool(clients[:own], spares=clients[own:], max_concurrency=concurrency, slots=known)
+
+
+async def _slots_of(client: OpenAIClient) -> int | None:
+    """How many requests the engine decodes side by side, where it says so: of the known ones, llama.cpp does."""
+    if client.capabilities.engine != "llamacpp":
+        return None
+    try:
+        said = msgspec.json.decode(await client.get("/props"))
+    except (EndpointError, msgspec.DecodeError):
+        return None
+    number = said.get("total_slots") if isinstance(said, dict) else None
+    return number if type(number) is int and number > 0 else None
 
 
 async def _agree(clients: list[OpenAIClient], model: str | None) -> tuple[str, list[EndpointError]]:

@@ -1,0 +1,105 @@
+"""Which of several replicas gets a request: one rule for endpoints, for actors and for the fleet of a replay.
+
+A request goes where the fewest tokens are outstanding. Siblings, requests with the same prompt, go where one of them
+has been, whose prefix cache then holds their prompt; they leave it when its slots are taken and they would wait there
+longer than elsewhere, or when it has far more to do. Pure.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection, Iterable
+from typing import Generic, TypeVar
+
+ASSUMED_SLOTS = 4  # of an engine that does not say: llama.cpp's default, until more are seen at work
+MOST_HOMES = 8  # replicas that are remembered to hold a prompt
+_SPILL_RATIO = 1.5
+_SPILL_TOKENS = 16_384
+
+
+class Replica:
+    """What is known of the load of one place.
+
+    Attributes:
+        slots: requests that it works on side by side, the rest waits; None: no limit is known, or assumed.
+        in_flight: requests that it has; outstanding_tokens: what they may generate together.
+    """
+
+    slots: int | None = ASSUMED_SLOTS
+    in_flight = 0
+    outstanding_tokens = 0
+    _rank: tuple[int, int] = (-1, 0)  # where it stands in its ranking
+    _number = 0  # in its ranking: decides among equals
+
+    def take(self, tokens: int) -> None:
+        self.in_flight += 1
+        self.outstanding_tokens += tokens
+
+    def give_back(self, tokens: int) -> None:
+        self.in_flight -= 1
+        self.outstanding_tokens -= tokens
+
+    def is_open(self) -> bool:
+        """Whether it may be given one more now."""
+        return True
+
+    @property
+    def ahead(self) -> int:
+        """Requests that one more would have to wait for."""
+        return 0 if self.slots is None else max(0, self.in_flight + 1 - self.slots)
+
+
+R = TypeVar("R", bound=Replica)
+
+
+class Ranking(Generic[R]):
+    """Replicas in the order of what is outstanding there. What changes, or opens again, is put in again."""
+
+    def __init__(self, replicas: Iterable[R] = ()) -> None:
+        self._heap: list[tuple[tuple[int, int], int, R]] = []
+        self._count = 0
+        for replica in replicas:
+            self.add(replica)
+
+    def add(self, replica: R) -> None:
+        """Take in a new one."""
+        replica._number = self._count
+        self._count += 1
+        self.put(replica)
+
+    def put(self, replica: R) -> None:
+        """Note where it stands now; entries from before are passed over."""
+        replica._rank = (replica.outstanding_tokens, replica.in_flight)
+        heapq.heappush(self._heap, (replica._rank, replica._number, replica))
+        if len(self._heap) > 64 + 4 * self._count:
+            self._heap = list({entry[1]: entry for entry in self._heap if entry[0] == entry[2]._rank}.values())
+            heapq.heapify(self._heap)
+
+    def least(self, but: Collection[R] = ()) -> R | None:
+        """The open one with the least outstanding, other than these; the first that was added, of equals."""
+        aside = []
+        found = None
+        while self._heap and found is None:
+            rank, _, replica = self._heap[0]
+            if rank != replica._rank or not replica.is_open():
+                heapq.heappop(self._heap)  # it is put in again when it opens
+            elif replica in but:
+                aside.append(heapq.heappop(self._heap))
+            else:
+                found = replica
+        for entry in aside:
+            heapq.heappush(self._heap, entry)
+        return found
+
+
+def better(home: R | None, least: R) -> R:
+    """Of the place that holds the prompt, if there is one, and the one with the least to do: where to go."""
+    if home is None or home is least:
+        return least
+    crowded = home.ahead > least.ahead
+    return least if crowded or has_far_more(home.outstanding_tokens, least.outstanding_tokens) else home
+
+
+def has_far_more(home_tokens: int, least_tokens: int) -> bool:
+    """Whether what is outstanding at home exceeds the least that is anywhere by both a half and `_SPILL_TOKENS`."""
+    return home_tokens - least_tokens > _SPILL_TOKENS and home_tokens > _SPILL_RATIO * least_tokens

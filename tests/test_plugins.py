@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import itertools
+import os
 import sys
 import textwrap
 from pathlib import Path
@@ -13,12 +14,13 @@ from tts.clusters.local import LocalCluster
 from tts.conductor import Conductor, Planned
 from tts.costs import CostModel
 from tts.errors import InvalidParameter, UnknownName
+from tts.given import Given
 from tts.loading import import_file
 from tts.naming import check_address
 from tts.registry import check_spec, parse_specs, plugin_digests, strategy, verifiers_of
 from tts.sources import digests, helpers
-from tts.testing import ScriptedCluster
-from tts.types import Completion, Problem, StrategySpec, Usage
+from tts.testing import ScriptedCluster, StrategyContract
+from tts.types import Completion, Problem, Score, StrategySpec, Usage
 from tts.workers import Workers
 
 numbers = itertools.count()
@@ -352,3 +354,58 @@ def test_a_plugin_that_another_calls_is_told_which_verifiers_the_run_has(panel, 
     named = f"{folder}/plans/outer.py:outer"
     outcome = ScriptedCluster(["3", "4"], verifiers=verifiers_of(parse_specs(named))).run(named)
     assert outcome.result.error is None and outcome.result.answer == "4"
+
+
+class Length:
+    name, kind, candidate_logprobs, in_worker = "length", "scale", 0, False
+
+    def request(self, problem, candidate):
+        return None
+
+    def read(self, completion):
+        raise NotImplementedError
+
+    def score(self, problem, candidate):
+        return Score(float(len(candidate.text)), self.name, self.kind)
+
+
+async def judged(problem, run, *, n: int = 2, verifier: str = ":Length"):
+    found = await run.generate(n=n)
+    scores = await run.verify(found, verifier)
+    assert all(score.value == len(c.text) for c, score in zip(found, scores, strict=True) if score.value is not None)
+    return found[0]
+
+
+# --- programs that live longer than a version of a plugin
+
+
+def test_a_plugin_that_was_changed_is_imported_anew_by_the_next_call_and_not_before(folder):
+    helper = f"version_{next(numbers)}"
+    beside = written(folder / "plans" / f"{helper}.py", "V = 1")
+    file = written(
+        folder / "plans" / "mine.py", f"from {helper} import V\nW = 1\nasync def mine(problem, run): return V, W"
+    )
+
+    def said() -> tuple[int, int]:
+        with pytest.raises(StopIteration) as stopped:
+            strategy(f"{file}:mine")(None, None).send(None)
+        return stopped.value.value
+
+    assert said() == (1, 1)
+    written(file, file.read_text().replace("W = 1", "W = 2"))
+    os.utime(file, ns=(0, 10**9))
+    assert said() == (1, 1)  # also of a run that is going on
+    with Given(f"{file}:mine"):
+        assert said() == (1, 2)
+    written(beside, "V = 10")
+    with Given("single"):
+        assert said() == (10, 2)
+
+
+# --- the contract
+
+
+class TestPanel(StrategyContract):
+    """A function whose verifier is of its own file."""
+
+    strategy = judged

@@ -13,8 +13,9 @@ import msgspec
 
 from tts.budget import Limits
 from tts.errors import InvalidParameter, UnknownName, unknown_name
+from tts.loading import forget_changed
 from tts.protocols import Strategy
-from tts.registry import check_spec, parameters, parse_specs, strategy
+from tts.registry import check_spec, parameters, parse_specs, strategy, with_addresses
 from tts.target import Target
 from tts.types import Sampling, StrategySpec
 
@@ -86,6 +87,7 @@ def as_spec(given: str | Strategy, params: Mapping[str, Any] | None) -> tuple[St
     if params is not None and not isinstance(params, Mapping):
         raise InvalidParameter(f"params must be a mapping of names to values, but got {params!r}", name="params")
     if isinstance(given, str):
+        forget_changed()
         specs = parse_specs(given)
         if len(specs) != 1:
             raise InvalidParameter(f"solve takes one strategy, but {given!r} is {len(specs)}: use sweep")
@@ -104,7 +106,7 @@ def as_spec(given: str | Strategy, params: Mapping[str, Any] | None) -> tuple[St
     for key in params or {}:
         if key not in known:
             raise unknown_name(f"parameter of {name}", key, known)
-    return StrategySpec(name, dict(params or {})), lambda _: given
+    return with_addresses(StrategySpec(name, dict(params or {})), given), lambda _: given
 
 
 def _check_kind(key: str, value: object, kind: Any) -> None:

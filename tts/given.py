@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, cast
 
 from tts.errors import InvalidParameter
+from tts.loading import forget_changed
 from tts.protocols import Strategy
 from tts.registry import FUNCTIONS, STRATEGIES, strategy
 from tts.types import StrategySpec
@@ -35,6 +36,7 @@ class Given:
         self._token: Token[Any] | None = None
 
     def __enter__(self) -> tuple[str, ...]:
+        forget_changed()
         self._token = FUNCTIONS.set({**FUNCTIONS.get(), **self._functions})
         return self._texts
 

@@ -23,6 +23,9 @@ from tts.sources import file_at, helpers
 _importing: ContextVar[Path | None] = ContextVar("_importing", default=None)  # the plugin's file that is executed now
 
 
+_files: dict[str, dict[Path, int]] = {}  # module of a plugin -> its files -> when they were changed, in ns
+
+
 def by_address(address: str) -> Any:
     """What `naming.address_of` names. Raises: InvalidParameter, UnknownName if it cannot be imported here."""
     where, _, name = address.rpartition(":")
@@ -60,15 +63,27 @@ def import_file(path: Path) -> ModuleType:
         sys.path.append(str(path.parent))
     _check_helpers(path)
     sys.modules[name] = module
+    _files[name] = {file: file.stat().st_mtime_ns for file in (path, *helpers(path))}
     outer = _importing.set(path)
     try:
-        spec.loader.exec_module(module)
+        # Not by its loader, which may take the bytecode of another version, if that was written in the same second.
+        exec(compile(path.read_bytes(), path, "exec", dont_inherit=True), module.__dict__)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise InvalidParameter(f"{path} failed on import: {type(error).__name__}: {error}") from error
     finally:
         _importing.reset(outer)
     return module
+
+
+def forget_changed() -> None:
+    """Forget plugins of which a file has changed since it was imported: a program may live longer than a version."""
+    for name, files in list(_files.items()):
+        if all(file.is_file() and file.stat().st_mtime_ns == then for file, then in files.items()):
+            continue
+        del _files[name]
+        for module in [m for m, found in sys.modules.items() if Path(getattr(found, "__file__", None) or "") in files]:
+            del sys.modules[module]
 
 
 def check_not_importing() -> None:

@@ -55,7 +55,7 @@ from tts.journal import History, Record, encode
 from tts.kernel import ForeignCode
 from tts.outcome import Result
 from tts.protocols import Strategy, Verifier
-from tts.registry import parameters, parse_specs, verifiers_of
+from tts.registry import parameters, parse_specs, verifiers_of, with_addresses
 from tts.registry import strategy as named
 from tts.runfolder import NoJournal
 from tts.search import Search
@@ -81,7 +81,7 @@ class StrategyContract:
         strategy: the `async def`, or how the command line says it (`"best_of_n:n=4"`, `"my_file.py:mine:n=4"`).
         params: its hyper-parameters, over those in the text.
         problem: what it is run on.
-        verifiers: by name; None takes the built-in ones that a parameter called `verifier` names.
+        verifiers: by name; None takes those that its parameters name.
         sampling: the defaults it samples with.
         budget: what it may spend where a test sets no limit of its own; a count left open (n=None) needs one.
         order_free: whether it must select the same answer whatever the order in which its samples arrive.
@@ -256,10 +256,11 @@ class StrategyContract:
             specs = parse_specs(given)
             if len(specs) != 1:
                 _fail(f"strategy = {given!r} stands for {len(specs)} strategies: give every parameter one value")
-            return named(specs[0].name), StrategySpec(specs[0].name, {**specs[0].params, **self.params})
+            given, name = named(specs[0].name), specs[0].name
+            return given, with_addresses(StrategySpec(name, {**specs[0].params, **self.params}), given)
         if not callable(given):
             _fail("set `strategy` to an `async def`, or to how the command line says it")
-        return given, StrategySpec(getattr(given, "__name__", "strategy"), self.params)
+        return given, with_addresses(StrategySpec(getattr(given, "__name__", "strategy"), self.params), given)
 
     def _verifiers(self) -> Mapping[str, Verifier]:
         if self.verifiers is not None:

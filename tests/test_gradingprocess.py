@@ -161,6 +161,17 @@ def test_what_was_hidden_is_put_back_unless_something_is_kept(tmp_path: Path) ->
     assert read_examples(tmp_path) == source.load()
 
 
+def test_a_task_that_comes_in_many_parts_is_whole() -> None:
+    uvloop = pytest.importorskip("uvloop")
+    examples = tuple(Example(Problem(f"p{i}", "x" * 100_000), "1") for i in range(200))
+
+    async def main() -> int:
+        async with GradingProcess(Task("long", examples, "exact")) as task:
+            return len(task.problems)
+
+    assert uvloop.run(main()) == len(examples)
+
+
 def test_no_function_of_a_plugin_loads_a_task() -> None:
     with Workers(1) as workers, pytest.raises(InvalidParameter, match="may not load a task"):
         workers.call_sync("builtins:eval", ("__import__('tts.tasks').tasks.load('arithmetic?size=2')",), timeout_s=60.0)

@@ -195,6 +195,8 @@ class GradingProcess:
                 process_group=0,  # Ctrl-C at the terminal goes to the driver alone
             )
         asyncio.get_running_loop().add_reader(self._connection.fileno(), self._hear)
+        # Which uvloop undoes: then a message that comes in parts would look like the end of the process.
+        os.set_blocking(self._connection.fileno(), True)
 
     async def _stop(self) -> None:
         if not self._connection.closed:

@@ -111,14 +111,16 @@ def address_here() -> str:
     return str(ray.get_runtime_context().gcs_address)
 
 
-def is_ours() -> bool:
-    """Whether the Ray in use was started here, by us."""
-    return _ours.keeper is not None
+def may_return() -> bool:
+    """Whether a lost cluster may be there again by itself: it is not ours, and nobody has closed the connection."""
+    return _ours.keeper is None and ray.is_initialized()
 
 
 def lost() -> str | None:
     """What of the Ray in use does not run any more, or None: its head, or Ray's process on this machine. Asks neither
     of them through Ray, which would wait for an answer for a minute, and then end this program."""
+    if not ray.is_initialized():
+        return "the connection to it was closed (ray.shutdown was called)"
     node = worker._global_node
     if node is None:
         return None
@@ -196,6 +198,7 @@ def _join(address: str) -> None:
         )
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        _hush()
     except ConnectionError as error:
         raise ClusterUnreachable(f"there is no Ray at {address}: {error}", address=address) from None
     except Exception as error:
@@ -282,8 +285,20 @@ class _Keeper(threading.Thread):
                 ray.shutdown()
                 if attempt + 1 == STARTS or self._over.is_set():
                     raise
+        _hush()
         if worker._global_node is not None:
             _tidy(Path(worker._global_node.get_session_dir_path()))
+
+
+def _hush() -> None:
+    """Ray prints to standard output, where results go, a page for each actor and node that dies, whatever it is told of
+    logs: the thread that does so is ended, as by Ray itself when it disconnects."""
+    here: Any = worker.global_worker
+    if hasattr(here, "listener_thread"):
+        here.threads_stopped.set()
+        here.gcs_error_subscriber.close()
+        here.listener_thread.join()
+        here.threads_stopped.clear()
 
 
 def _end() -> None:

@@ -602,10 +602,10 @@ class Crew:
             self._headless_since = None
             return True
         since_s = self._headless_since = self._headless_since or time.monotonic()
-        if self._failed is None and (connect.is_ours() or time.monotonic() - since_s > HEAD_LIMIT_S):
+        if self._failed is None and (not connect.may_return() or time.monotonic() - since_s > HEAD_LIMIT_S):
             self._failed = ClusterUnreachable(
-                f"the Ray cluster at {self._address} has died under the run: {why}. Whatever was paid for is saved: "
-                f"start the cluster and repeat the command to go on"
+                f"the Ray cluster at {self._address} was lost under the run: {why}. What was paid for is in the run "
+                f"folder, if there is one: repeat the command when the cluster is there to go on from it"
             )
             for post in self._posts:
                 if not post.first.done():

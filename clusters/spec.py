@@ -135,7 +135,8 @@ class ClusterSpec(_Model):
         engine: hosted by the generators; not together with endpoints.
         generators, verifiers: the actors.
         heartbeat_s: an actor that is silent for longer is taken for dead and replaced.
-        start_timeout_s: how long an actor may take to start, waiting for its resources included.
+        start_timeout_s: how long the first actor of a kind may take to start, waiting for its resources included. The
+            others are waited for while it works.
         most_failures: after so many failed starts in a row of one actor the run stops.
         hedge_after_s: a request without a first token after so long is sent to another actor as well; what the slower
             of the two had cost is booked as lost. None: never.

@@ -616,7 +616,7 @@ with FakeEngine(arithmetic(error_rate=0)) as quick, FakeEngine(arithmetic(per_to
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     error, answer = [line for line in done.stdout.splitlines() if line.startswith(("ClusterUnreachable", "4"))]
-    assert "has died under the run" in error and "repeat the command" in error
+    assert "was lost under the run" in error and "repeat the command" in error
     assert answer == "4"
 
 

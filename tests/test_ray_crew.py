@@ -127,7 +127,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         "disconnect": lambda: None,
         "address_here": lambda: "head:6379",
         "check_connected": lambda address: None,
-        "is_ours": lambda: True,
+        "may_return": lambda: False,
         "lost": lambda: found.lost,
         "nodes": lambda: found.nodes,
         "free": lambda: {"CPU": found.free},
@@ -308,8 +308,28 @@ def test_a_cluster_that_dies_ends_the_run_with_what_to_do(world: World) -> None:
     run(act)
     (failure,) = failures
     assert isinstance(failure, ClusterUnreachable)
-    assert "head:6379 has died under the run: its process on this machine (raylet) has ended" in str(failure)
+    assert "head:6379 was lost under the run: its process on this machine (raylet) has ended" in str(failure)
     assert "repeat the command" in str(failure)
+
+
+def test_somebody_else_s_cluster_whose_head_is_silent_for_a_while_is_not_lost(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module.connect, "may_return", lambda: True)
+    failures: list[Exception] = []
+
+    async def act(crew: Crew) -> None:
+        crew.fail = failures.append
+        world.lost = "its head does not answer"
+        await until(lambda: crew._headless_since is not None)
+        world.lost = None
+        await until(lambda: crew._headless_since is None)
+        assert not failures
+        monkeypatch.setattr(module, "HEAD_LIMIT_S", 0.0)
+        world.lost = "its head does not answer"
+        await until(lambda: failures)
+
+    run(act)
 
 
 def test_a_cluster_that_dies_while_actors_start_ends_the_start(world: World) -> None:

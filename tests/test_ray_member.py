@@ -1,0 +1,132 @@
+"""How an actor and its driver hear of each other: seldom while there is nothing to tell, at once when there is. On a
+stand-in for Ray's handle of an actor."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+
+from tts.actions import Call, Returned
+from tts.clusters.environment import prepare
+from tts.clusters.outbox import Outbox, batches
+from tts.errors import ActorDied
+
+prepare("a stand-in")
+from tts.clusters import member as module  # noqa: E402  # which imports ray
+from tts.clusters.actors import LONG_WAIT_S, Drained, Post, VerifierActor  # noqa: E402
+from tts.clusters.executor import Executor  # noqa: E402
+from tts.clusters.member import DRAIN_WAIT_S, IDLE_WAIT_S, Member  # noqa: E402
+
+CALL = Call("cell/p/1", "m:f", (), 1.0)
+
+
+class Handle:
+    """Ray's handle of an actor that answers when a test says so."""
+
+    def __init__(self) -> None:
+        self.drains: list[tuple[float, asyncio.Future[bytes]]] = []
+        self.batches: list[int] = []
+        self.submit = SimpleNamespace(options=lambda **_: SimpleNamespace(remote=self._submit))
+        self.cancel = SimpleNamespace(options=lambda **_: SimpleNamespace(remote=lambda *_: None))
+        self.drain = SimpleNamespace(remote=self._drain)
+
+    def _submit(self, number: int, batch: bytes) -> None:
+        self.batches.append(number)
+
+    def _drain(self, place: int, most_bytes: int, wait_s: float) -> asyncio.Future[bytes]:
+        self.drains.append((wait_s, asyncio.get_running_loop().create_future()))
+        return self.drains[-1][1]
+
+    def answer(self, place: int = 0, data: bytes = b"", taken: int = 0) -> None:
+        self.drains[-1][1].set_result(msgspec.msgpack.encode(Drained(1, place, data, taken)))
+
+
+@pytest.fixture
+def handle(monkeypatch: pytest.MonkeyPatch) -> Handle:
+    found = Handle()
+    options = SimpleNamespace(options=lambda **_: SimpleNamespace(remote=lambda post: found))
+    monkeypatch.setattr(module, "ray", SimpleNamespace(remote=lambda actor: options))
+    return found
+
+
+class Listened:
+    """A member that is listened to, and what has been heard."""
+
+    def __init__(self, heartbeat_s: float) -> None:
+        self.idle = True
+        self.heard: list[Any] = []
+        self.member = Member("verifier", "run", Post("a", 1, {}), VerifierActor, {}, heartbeat_s)
+        self.task = asyncio.ensure_future(self.member.listen(self._hear, lambda: self.idle))
+
+    def _hear(self, member: Member, events: list[Any]) -> None:
+        self.heard += events
+        if self.idle and member.retired.is_set():
+            raise ActorDied("it has gone home")
+
+
+async def settle() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def test_an_actor_with_nothing_in_hand_is_asked_seldom_and_one_with_something_often(handle: Handle) -> None:
+    async def act() -> None:
+        listened = Listened(heartbeat_s=60)
+        await settle()
+        assert [wait_s for wait_s, _ in handle.drains] == [IDLE_WAIT_S]
+        listened.idle = False
+        listened.member.submit([CALL])
+        handle.answer(taken=1)
+        await settle()
+        outbox = Outbox()
+        outbox.put(Returned(CALL.id, 0.0, 5))
+        listened.idle = True
+        handle.answer(0, outbox.after(0), taken=1)
+        await settle()
+        assert [event.value for event in listened.heard] == [5]
+        assert [wait_s for wait_s, _ in handle.drains] == [IDLE_WAIT_S, DRAIN_WAIT_S, IDLE_WAIT_S]
+        listened.task.cancel()
+
+    asyncio.run(act())
+
+
+def test_an_idle_actor_that_is_given_something_and_stays_silent_is_dead_as_soon_as_a_busy_one(handle: Handle) -> None:
+    async def act() -> None:
+        listened = Listened(heartbeat_s=-DRAIN_WAIT_S + 0.02)
+        await asyncio.sleep(0.1)
+        assert not listened.task.done(), "it has nothing to tell"
+        listened.member.submit([CALL])
+        with pytest.raises(ActorDied, match="silent"):
+            await listened.task
+
+    asyncio.run(act())
+
+
+def test_an_idle_actor_that_is_to_go_goes_at_once(handle: Handle) -> None:
+    async def act() -> None:
+        listened = Listened(heartbeat_s=60)
+        await settle()
+        listened.member.retire()
+        with pytest.raises(ActorDied, match="gone home"):
+            await listened.task
+
+    asyncio.run(act())
+
+
+def test_an_actor_that_waits_long_says_at_once_that_it_was_given_something() -> None:
+    async def act() -> None:
+        actor = VerifierActor(msgspec.msgpack.encode(Post("a", 1, {})))
+        actor._executor = Executor({}, {}, None, actor._tell, lambda: 0.0)
+        waiting = asyncio.ensure_future(actor.drain(0, 1000, LONG_WAIT_S + 60))
+        await settle()
+        (batch,), _ = batches([CALL])
+        await actor.submit(1, batch)
+        drained = msgspec.msgpack.decode(await waiting, type=Drained)
+        assert drained.taken == 1
+        await actor._executor.aclose()
+
+    asyncio.run(act())

@@ -198,6 +198,7 @@ CASES: dict[str, Check] = {
     "user/11-ci.py": numbers(
         r"shown (\d+)–(\d+)", lambda ends: all(a < b for a, b in zip(ends[::2], ends[1::2], strict=True))
     ),
+    "user/12-extend-run.sh": lambda said: said.count("rc 0") == 3 and said.count("paid: 24 requests") == 2,
     "user/13-mypy-strategy.py": lambda said: "Success" in said and "error" not in said,
     "user/14-false-right.py": every("graded right: 0/60.*graded wrong: 0/60"),
     "user/15-table-80-columns.sh": table_of_80,

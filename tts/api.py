@@ -25,13 +25,15 @@ from tts.errors import (
     InvalidParameter,
     JournalCorrupt,
     MissingExtra,
+    RunMismatch,
     UsageError,
 )
-from tts.foreignruns import cells_of_journal, count_of_cells
+from tts.extension import extension, together
+from tts.foreignruns import cells_of_journal, searches_asked_for
 from tts.given import Given, Named
 from tts.graders import Verdict
 from tts.gradingprocess import GradingProcess
-from tts.journal import Decided
+from tts.journal import Decided, History
 from tts.loading import check_not_importing
 from tts.outages import PATIENCE_S
 from tts.outcome import Result
@@ -58,9 +60,7 @@ DEFAULT_STRATEGY = "majority_vote:n=8"
 class Watcher(Protocol):
     """Hears of a run while it goes on (`tts.display` shows it)."""
 
-    def started(
-        self, cluster: Cluster, conductor: Conductor, planned: int, already: int | None, site: Site
-    ) -> None: ...
+    def started(self, cluster: Cluster, conductor: Conductor, planned: int, resumed: str, site: Site) -> None: ...
     def told(self, events: Sequence[Event]) -> None: ...
     def decided(self, outcome: Outcome) -> None: ...
     def ended(self) -> None: ...
@@ -124,7 +124,7 @@ async def asolve(
                 patience_s=target.get("patience_s", PATIENCE_S),
             )
             if watcher is not None:
-                watcher.started(carrier, conductor, 1, None, site)
+                watcher.started(carrier, conductor, 1, "", site)
             try:
                 await carrier.run(conductor, journal, lambda result, decided: results.append(result))
             finally:
@@ -214,6 +214,8 @@ async def asweep(
         base: dict[str, Any] = {
             "problems": task.name,
             "problems_digest": task.digest,
+            "problem_digests": task.digests,
+            "references_digest": await task.references_digest(task.digests),
             "strategies": named,
             "budgets": split_budgets(texts(budgets, "budgets")),
             "run_budget": str(as_limits(run_budget, "run_budget")),
@@ -240,8 +242,9 @@ async def asweep(
                 await task.hide(folder)
             preflight(cells, listed[0], strategy, costs, verifiers, sampling)
             carrier = await site.cluster(verifiers)
-            journal = Journal(folder, config.model_dump(mode="json")) if folder else NoJournal()
+            journal = Journal(folder, config.model_dump(mode="json"), may_grow=True) if folder else NoJournal()
             try:
+                adds = await _extended(journal, config, task) if isinstance(journal, Journal) else ""
                 if folder is not None:
                     await task.keep(folder)
                 conductor = Conductor(
@@ -257,18 +260,13 @@ async def asweep(
                     patience_s=target.get("patience_s", PATIENCE_S),
                     pots=pots_of(cells, costs),
                 )
-                tally = _Tally(cells, task, watcher)
-                for decided in journal.history.decided.values():
-                    tally.add(decided)
-                already = len(journal.history.decided) if journal.history.at_s else None
+                tally = _Tally([*cells_of_journal(journal.history), *cells], task, watcher, journal.history)
+                planned = len({p.id for p in plan(cells, listed)} | journal.history.decided.keys())
                 if watcher is not None:
-                    watcher.started(carrier, conductor, len(cells) * len(listed), already, site)
+                    watcher.started(carrier, conductor, planned, _resumed(journal.history, planned, adds), site)
                 try:
                     await carrier.run(
-                        conductor,
-                        journal,
-                        lambda result, decided: tally.add(decided),
-                        watcher.told if watcher else lambda events: None,
+                        conductor, journal, lambda _, decided: tally.add(decided), watcher.told if watcher else _unheard
                     )
                     outcomes = await tally.outcomes()
                 finally:
@@ -276,14 +274,43 @@ async def asweep(
                         watcher.ended()
             finally:
                 journal.close()
-    rows = summarise(outcomes)
+    rows, spent, over = summarise(outcomes), conductor.ledger.spent, conductor.ledger.overrun
     files = {}
     if folder is not None:
         files = write_outcomes(folder, outcomes)
         if report:
-            files |= make_report(folder, rows, outcomes, config, _paid(conductor.ledger.spent, conductor.lost))
-    ledger, planned = conductor.ledger, len(cells) * len(listed)
-    return SweepResult(rows, outcomes, ledger.spent, conductor.lost, ledger.overrun, planned, folder, files, sampling)
+            shown = together([*journal.history.configs, config.model_dump(mode="json")])
+            files |= make_report(folder, rows, outcomes, shown, _paid(spent, conductor.lost))
+    return SweepResult(rows, outcomes, spent, conductor.lost, over, planned, folder, files, sampling)
+
+
+def _unheard(events: Sequence[Event]) -> None:
+    """Where nobody watches."""
+
+
+async def _extended(journal: Journal, config: RunConfig, task: GradingProcess) -> str:
+    """Go on with the run of a folder; returns what the command adds to it, in words. Raises: RunMismatch."""
+    if journal.history.config is None:
+        return ""
+    adds = extension(journal.history, config)
+    before = RunConfig.read(journal.history.config)
+    old = before.references_digest
+    if old and await task.references_digest(before.problem_digests) != old:
+        raise RunMismatch(
+            "the references of the problems in this folder were changed since its run began; choose another --out, or "
+            "take the change back",
+            differing=["references"],
+        )
+    if adds or before.run_budget != config.run_budget or not old:
+        journal.extend(config.model_dump(mode="json"))
+    return adds
+
+
+def _resumed(history: History, planned: int, adds: str) -> str:
+    """What a run goes on from, for whoever watches; "" for a new one."""
+    if not history.at_s:
+        return ""
+    return f"{adds or 'resuming'}: {len(history.decided)} of {planned} searches are decided already"
 
 
 def sweep(
@@ -316,7 +343,8 @@ def sweep(
         allocators: who shares each cell's budget (its problems' budgets together, or its part of the run's) out among
             the problems, e.g. ["equal", "uniform", "marginal"]; none gives each problem its own. For n=none only.
         seeds: how many, or which.
-        out: the run folder: journal, problems, report. The same call with the same folder resumes.
+        out: the run folder: journal, problems, report. The same call with the same folder resumes; one with more
+            strategies, budgets, seeds or problems pays only for what is new (`tts.extension` says what must stay).
         report: whether to write the report there.
         cluster, address, target: where, and on which servers, as for `solve`.
 
@@ -381,13 +409,15 @@ def _keep(found: list[Result], result: Result, _: Decided) -> None:
 class _Tally:
     """Has graded what is decided, beside the run, and keeps one small row of each."""
 
-    def __init__(self, cells: Sequence[Cell], task: GradingProcess, watcher: Watcher | None) -> None:
+    def __init__(self, cells: Iterable[Cell], task: GradingProcess, watcher: Watcher | None, history: History) -> None:
         self._cells = {cell.id: cell for cell in cells}
         self._task = task
         task.on_verdict = self._graded
         self._watcher = watcher
         self._waiting: dict[tuple[str, str | None], list[Decided]] = {}
         self._done: dict[str, Outcome] = {}
+        for decided in history.decided.values():
+            self.add(decided)
 
     def add(self, decided: Decided) -> None:
         verdict = self._task.begin(decided.problem_id, decided.answer)
@@ -455,21 +485,19 @@ async def areport(folder: str | Path) -> SweepResult:
     history = read_history(folder / JOURNAL)
     if history.config is None:
         raise InvalidParameter(f"{folder / JOURNAL} is empty: nothing was run", path=str(folder))
-    config = RunConfig.read(history.config)
+    config = together(history.configs)
     async with GradingProcess(folder) as task:
-        tally = _Tally(cells_of_journal(history), task, None)
         known = {problem.id for problem in task.problems}
         for decided in history.decided.values():
             if decided.problem_id not in known:
                 raise JournalCorrupt(
                     f"{folder / JOURNAL} decides a problem {decided.problem_id!r:.80} that is not there"
                 )
-            tally.add(decided)
-        outcomes = await tally.outcomes()
+        outcomes = await _Tally(cells_of_journal(history), task, None, history).outcomes()
     rows = summarise(outcomes)
     paid = history.paid + history.unfinished
     files = write_outcomes(folder, outcomes) | make_report(folder, rows, outcomes, config, _paid(paid, history.wasted))
-    planned = count_of_cells(config) * len(task.problems)
+    planned = searches_asked_for(map(RunConfig.read, history.configs), len(task.problems))
     wasted, sampling = history.wasted, config.sampled()
     return SweepResult(rows, outcomes, paid, wasted, Cost(), planned, folder, files, sampling)
 

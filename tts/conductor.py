@@ -153,6 +153,7 @@ class Conductor:
         self.foreign = ForeignCode()
         self.now = 0.0
         self._plan: Iterator[Planned] = iter(plan)
+        self._passed_by: deque[Planned] = deque()  # before others that had to be restored first
         self._exhausted_plan = False
         self._resolve = resolve
         self._costs = costs
@@ -178,6 +179,9 @@ class Conductor:
         self._searches: Counter[str] = Counter()  # problem -> its open searches
         self._latest = ""  # the problem that the plan has come to
         self._to_restore = set(self._history.opened)
+        self._in_flight: dict[str, list[str]] = {}  # search -> ids that the journal has granted and not ended
+        for id in self._history.granted:
+            self._in_flight.setdefault(id.rpartition("/")[0], []).append(id)
         self._streams: dict[str, list[Progressed]] = {}  # by id: what has come so far, where a search watches
         self.outages = Outages(patience_s)
         self._hedges: dict[str, Work] = {}  # by id: samples of which a second request is under way
@@ -611,18 +615,31 @@ class Conductor:
         """Open one more search if there is room for its requests; False if there is nothing to open now."""
         if self._exhausted_plan or not (self._to_restore or self._has_room()):
             return False
-        planned = next(self._plan, None)
+        planned = self._next_planned()
         if planned is None:
-            self._exhausted_plan = True
+            self._exhausted_plan = not self._to_restore
             self._to_restore.clear()
             return True
-        decided = self._history.decided.get(planned.id)
-        if decided is not None:
-            return True
-        before, self._latest = self._latest, planned.problem.id
-        self._forget_samples(before)
         self._begin(planned)
         return True
+
+    def _next_planned(self) -> Planned | None:
+        """The next search that is not decided. Those to be restored come first: a run that was extended may have new
+        ones before them, which wait their turn."""
+        if self._passed_by and not self._to_restore:
+            planned = self._passed_by.popleft()
+            self._searches[planned.problem.id] -= 1
+            return planned
+        for planned in self._plan:
+            if planned.id in self._history.decided:
+                continue
+            before, self._latest = self._latest, planned.problem.id
+            self._forget_samples(before)
+            if not self._to_restore or planned.id in self._to_restore:
+                return planned
+            self._passed_by.append(planned)
+            self._searches[planned.problem.id] += 1  # so that its samples stay
+        return None
 
     def _begin(self, planned: Planned) -> None:
         at_s = self._history.opened.get(planned.id)
@@ -648,6 +665,8 @@ class Conductor:
             pot.open(search.id, search.problem.id, search.scores, self._history.stopped.get(search.id, ""))
         opened = self._open[planned.id] = _Open(search)
         self._searches[planned.problem.id] += 1
+        if planned.problem.id not in self._samples and (bought := self._history.samples_of(planned.problem.id)):
+            self._samples[planned.problem.id] = bought
         if at_s is None:
             self._step.records.append(Opened(planned.id, self.now))
             self._take(opened, search.start(self.now))
@@ -711,8 +730,8 @@ class Conductor:
             if pot is not None and event.id in ended:
                 _regrant(pot, action, allotted, ended=True)
                 pot.hear(event, search.candidate(event.id))
-        for id in history.granted:
-            if id.rpartition("/")[0] == search.id and id not in asked:
+        for id in self._in_flight.pop(search.id, ()):
+            if id in history.granted and id not in asked:
                 raise _divergence(search.id, id, "the strategy did not ask for it this time")
         again: list[Action] = []
         for action in asked.values():

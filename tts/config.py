@@ -17,6 +17,7 @@ from tts.errors import InvalidParameter
 from tts.registry import allocator_of, parse_allocators, parse_specs
 from tts.types import LEAST_MAX_TOKENS, Sampling, StrategySpec
 
+DIGEST = 12  # hex digits of one problem's
 EQUAL = "equal"  # the allocator that is none
 
 
@@ -44,7 +45,9 @@ class RunConfig(BaseModel):
     """One solve or sweep: strategies x budgets x seeds on some problems.
 
     Args:
-        problems: where they came from, for people; `problems_digest` is of what they were.
+        problems: where they came from, for people; `problems_digest` is of all of them with their references,
+            `problem_digests` of each one without, one after the other, and `references_digest` of the references in
+            that order (both are empty in journals before version 4).
         strategies: as on the command line, e.g. `best_of_n:n=1,2,4`.
         budgets: per problem, as on the command line, e.g. `tokens=2k`; "" is no limit.
         run_budget: for everything together.
@@ -61,6 +64,8 @@ class RunConfig(BaseModel):
 
     problems: str
     problems_digest: str
+    problem_digests: str = ""
+    references_digest: str = ""
     strategies: Annotated[tuple[str, ...], Field(min_length=1)]
     budgets: Annotated[tuple[str, ...], Field(min_length=1)] = ("",)
     run_budget: str = ""
@@ -113,6 +118,12 @@ class RunConfig(BaseModel):
         config.limits()
         config.sampled()
         return config
+
+    @property
+    def each_digest(self) -> list[str]:
+        """`problem_digests`, taken apart."""
+        each = self.problem_digests
+        return [each[at : at + DIGEST] for at in range(0, len(each), DIGEST)]
 
     def specs(self) -> list[StrategySpec]:
         """Every strategy with every combination of its parameters, each once."""

@@ -70,14 +70,14 @@ class Display:
 
     # --- what a run tells
 
-    def started(self, cluster: Cluster, conductor: Conductor, planned: int, already: int | None, site: Site) -> None:
+    def started(self, cluster: Cluster, conductor: Conductor, planned: int, resumed: str, site: Site) -> None:
         self._cluster, self._conductor, self._planned = cluster, conductor, planned
         self._bar = self._progress.add_task("searches", total=planned)
         self._catch_interrupts()
         for error in site.unreachable:
             self._console.print(f"going on without one endpoint: {error.message}", markup=False, soft_wrap=True)
-        if already is not None and not self._quiet:
-            self._console.print(f"resuming: {already} of {planned} searches are decided already")
+        if resumed and not self._quiet:
+            self._console.print(resumed, markup=False, soft_wrap=True)
         if self._console.is_terminal and not self._quiet:
             self._live = Live(get_renderable=self._picture, console=self._console, refresh_per_second=4)
             self._live.start()

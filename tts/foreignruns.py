@@ -6,8 +6,7 @@ verifiers only the built-in ones are made.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import product
 
 from tts.budget import Limits
@@ -36,11 +35,20 @@ def seed_of(cell: str) -> int:
         raise _odd(cell) from None
 
 
-def count_of_cells(config: RunConfig) -> int:
-    """How many cells a run has by its configuration."""
+def cells_asked_for(config: RunConfig) -> set[tuple[str | int, ...]]:
+    """The strategy, budget, allocator and seed of every cell of a configuration."""
     specs = {spec for text in config.strategies for spec in _written(text, "strategy")}
     allocators = {spec for text in config.allocators or (EQUAL,) for spec in _written(text, "allocator")}
-    return math.prod(map(len, (specs, set(config.budgets), allocators, config.seeds)))
+    return {*product(specs, config.budgets, allocators, config.seeds)}
+
+
+def searches_asked_for(configs: Iterable[RunConfig], problems: int) -> int:
+    """How many searches the commands for a folder have asked for, the later ones on no fewer problems than the earlier.
+    `problems`: how many there are now."""
+    most: dict[tuple[str | int, ...], int] = {}
+    for config in configs:
+        most |= dict.fromkeys(cells_asked_for(config), len(config.each_digest) or problems)
+    return sum(most.values())
 
 
 def verifiers_named(config: RunConfig) -> list[str]:

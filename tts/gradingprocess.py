@@ -37,10 +37,12 @@ from tts.tasks import (
     Example,
     Task,
     TaskSource,
+    problem_digests,
     problems_digest,
     put_back,
     read_examples,
     references_away,
+    references_digest,
     taken_away,
     write_problems,
     write_references,
@@ -73,6 +75,12 @@ class _Keep(NamedTuple):
     folder: Path
 
 
+class _Digest(NamedTuple):
+    """Say the digest of these problems' references."""
+
+    problems: str
+
+
 class _Grade(NamedTuple):
     problem_id: str
     answer: str | None
@@ -91,6 +99,7 @@ class _Loaded(NamedTuple):
     grader: str
     problems: tuple[Problem, ...]
     digest: str
+    digests: str
 
 
 class _Graded(NamedTuple):
@@ -106,7 +115,8 @@ class GradingProcess:
         given: the source of a task, a task, or a run folder that holds one.
 
     Attributes:
-        name, grader: of the task; problems: of it, in order; digest: of problems and references.
+        name, grader: of the task; problems: of it, in order; digest: of problems and references;
+            digests: of each problem alone (`tasks.problem_digests`).
         limit_s: CPU time for one answer; None: the grader's own.
         on_verdict: hears of each pair's verdict that `begin` did not know.
 
@@ -135,7 +145,7 @@ class GradingProcess:
         except BaseException:
             await self._stop()
             raise
-        self.name, self.grader, self.problems, self.digest = loaded
+        self.name, self.grader, self.problems, self.digest, self.digests = loaded
         if isinstance(given, Task):  # the very objects: what their facts hold may be more than JSON can say
             self.problems = tuple(example.problem for example in given.examples)
         return self
@@ -161,6 +171,11 @@ class GradingProcess:
         """Have the problems written into a run's folder, whose journal is open, and the references at the end. Raises:
         StorageFull, RunError."""
         await self._ask(_Keep(folder))
+
+    async def references_digest(self, digests: str) -> str:
+        """Of the references of the problems with these digests, in this order (`tasks.references_digest`)."""
+        digest: str = await self._ask(_Digest(digests))
+        return digest
 
     def begin(self, problem_id: str, answer: str | None) -> Verdict | None:
         """The verdict, where it is known already; otherwise `on_verdict` hears of it."""
@@ -208,7 +223,7 @@ class GradingProcess:
             self._popen.kill()
             self._popen.wait()
 
-    async def _ask(self, order: _Load | _Hide | _Keep | _Settle | _Close) -> Any:
+    async def _ask(self, order: _Load | _Hide | _Keep | _Digest | _Settle | _Close) -> Any:
         """One at a time."""
         if self._dead is not None:
             raise self._dead
@@ -335,7 +350,7 @@ class _Server:
     def _say(self, problem_id: str, answer: str | None, verdict: Verdict) -> None:
         self._out.put(_Graded(problem_id, answer, verdict))
 
-    async def _carry_out(self, order: _Load | _Hide | _Keep | _Settle) -> None:
+    async def _carry_out(self, order: _Load | _Hide | _Keep | _Digest | _Settle) -> None:
         reply: Any = None
         try:
             if isinstance(order, _Load):
@@ -344,6 +359,8 @@ class _Server:
                 self._hidden = taken_away(order.folder)
             elif isinstance(order, _Keep):
                 self._keep(order.folder)
+            elif isinstance(order, _Digest):
+                reply = references_digest(self._task.examples if self._task else (), order.problems)
             else:
                 await self._grading.settle()
         except Exception as error:
@@ -364,7 +381,8 @@ class _Server:
         self._task, self._grading = task, Grading(grader, self._say)
         self._examples = {example.problem.id: example for example in task.examples}
         digest = problems_digest([msgspec.to_builtins(example) for example in task.examples])
-        return _Loaded(task.name, task.grader, tuple(example.problem for example in task.examples), digest)
+        problems = tuple(example.problem for example in task.examples)
+        return _Loaded(task.name, task.grader, problems, digest, problem_digests(task.examples))
 
     def _keep(self, folder: Path) -> None:
         assert self._task is not None

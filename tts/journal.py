@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from hashlib import blake2b
 from typing import Any
 from zlib import crc32
@@ -325,7 +325,7 @@ class History:
     """A journal read back: what is decided, what must be re-fed, what was lost.
 
     Attributes:
-        config: of the header.
+        configs: of all headers: what the run was at first, and whenever it had been extended.
         decided: search id -> its record; cells: ids of all cells, in the order of the plan.
         opened: search id -> its start on the run's clock, for searches not decided.
         events: search id -> its events in order, for searches not decided.
@@ -335,6 +335,7 @@ class History:
         digests: action id -> what it asked for, for searches not decided.
         allotted: search id -> ids of its asks that an allocator has granted, for searches not decided; stopped: why it
             gives them no more; repriced: cell -> what it ranks by.
+        cut: whether the run's budget has turned something down.
         paid: what the run has spent in decided searches and in the losses booked so far; `wasted` is those losses.
         at_s: where the run's clock stood.
 
@@ -352,7 +353,7 @@ class History:
         refeed: bool = False,
         reread: Callable[[str], Iterable[Record]] | None = None,
     ) -> None:
-        self.config: Mapping[str, Any] | None = None
+        self.configs: list[Mapping[str, Any]] = []
         self.decided: dict[str, Decided] = {}
         self.cells: dict[str, None] = {}
         self.opened: dict[str, float] = {}
@@ -365,6 +366,7 @@ class History:
         self.allotted: dict[str, set[str]] = {}  # by search
         self.stopped: dict[str, str] = {}
         self.repriced: dict[str, Repriced] = {}
+        self.cut = False
         self.paid = Cost()
         self.wasted = Cost()
         self.at_s = 0.0
@@ -384,7 +386,7 @@ class History:
                     f"journal line {number} speaks of {error}, which no line before it has begun", line=number
                 ) from None
 
-    def _add(self, record: Record) -> None:  # noqa: PLR0912, PLR0915  # one branch for each kind of record
+    def _add(self, record: Record) -> None:  # noqa: PLR0912  # one branch for each kind of record
         match record:
             case Header():
                 if record.version not in READABLE:
@@ -393,7 +395,7 @@ class History:
                         f"read: resume it with {record.program}, or choose another folder",
                         version=record.version,
                     )
-                self.config = record.config
+                self.configs.append(record.config)
             case Opened():
                 self.cells.setdefault(record.search.partition("/")[0])
                 self.opened[record.search] = record.at_s
@@ -420,27 +422,32 @@ class History:
             case Decided() if self._refeed or record.search in self.decided:
                 pass
             case Decided():
-                self.decided[record.search] = record
-                self.paid += record.paid
-                if self.opened.pop(record.search, None) is not None:
-                    problem = problem_of(record.search + "/")
-                    self._searches[problem] -= 1
-                    self._forget(problem)
-                self._open_costs.pop(record.search, None)
-                self.allotted.pop(record.search, None)
-                self.stopped.pop(record.search, None)
-                for event in self.events.pop(record.search, ()):
-                    self.digests.pop(event.id, None)
-                    self.shared.pop(event.id, None)
+                self._decide(record)
             case Shared():
                 origin = self._samples[problem_of(record.of)][record.of]
                 self.shared[record.id] = record.of
                 self._feed(msgspec.structs.replace(origin, id=record.id, at_s=record.at_s))
             case _:
+                if isinstance(record, Refused) and record.error.facts.get("search") == "run":
+                    self.cut = True
                 self._feed(record)
         at_s = getattr(record, "at_s", None)
         if at_s is not None:
             self.at_s = max(self.at_s, at_s)
+
+    def _decide(self, record: Decided) -> None:
+        self.decided[record.search] = record
+        self.paid += record.paid
+        if self.opened.pop(record.search, None) is not None:
+            problem = problem_of(record.search + "/")
+            self._searches[problem] -= 1
+            self._forget(problem)
+        self._open_costs.pop(record.search, None)
+        self.allotted.pop(record.search, None)
+        self.stopped.pop(record.search, None)
+        for event in self.events.pop(record.search, ()):
+            self.digests.pop(event.id, None)
+            self.shared.pop(event.id, None)
 
     def _add_allocation(self, record: Allotted | Stopped | Repriced) -> None:
         if isinstance(record, Allotted):
@@ -480,6 +487,11 @@ class History:
             self._forgotten.add(problem)
 
     @property
+    def config(self) -> Mapping[str, Any] | None:
+        """Of the latest header; None for a run that has not begun."""
+        return self.configs[-1] if self.configs else None
+
+    @property
     def unfinished(self) -> Cost:
         """What searches that are not decided have spent, and what was in flight, at its worst case. Its dollars and
         FLOPs are unknown: the journal has no prices."""
@@ -498,12 +510,14 @@ class History:
             return {}
         return _by_key(*_keyed(self._reread(problem)))
 
-    def check(self, config: Mapping[str, Any]) -> None:
-        """Raises RunMismatch naming every setting in which `config` differs from the journal's."""
+    def check(self, config: Mapping[str, Any], free: Container[str] = ()) -> None:
+        """Raises RunMismatch naming every setting in which `config` differs from the journal's, but for those that are
+        `free` to."""
         if self.config is None:
             return
         old, new = _flat(_as_json(self.config)), _flat(_as_json(config))
-        differing = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
+        keys = sorted(key for key in old.keys() | new.keys() if key.partition(".")[0] not in free)
+        differing = [key for key in keys if old.get(key) != new.get(key)]
         if not differing:
             return
         shown = "; ".join(f"{k}: was {old.get(k)!r}, now {new.get(k)!r}" for k in differing[:5])
@@ -543,7 +557,7 @@ def _as_json(value: Any) -> Any:
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(value, dict):
-        return {prefix: value}
+        return {} if value == "" else {prefix: value}  # what an older program did not know is not set
     found: dict[str, Any] = {}
     for key, inner in value.items():
         found |= _flat(inner, f"{prefix}.{key}" if prefix else key)

@@ -14,6 +14,7 @@ from tts.actions import Failed, Finished, Request, Scored
 from tts.answers import extract
 from tts.config import RunConfig
 from tts.errors import BadPool
+from tts.extension import together
 from tts.foreignruns import seed_of, verifiers_made
 from tts.graders import Grading, Verdict, grader_named
 from tts.journal import Granted, Record, problem_of
@@ -117,7 +118,7 @@ def _read(folder: Path) -> tuple[RunConfig, list[Record], Task]:
             f"wait for its end, or repeat its command",
             path=str(folder),
         )
-    return RunConfig.read(history.config), records, read_examples(folder)
+    return together(history.configs), records, read_examples(folder)
 
 
 def _recorded(records: Sequence[Record], config: RunConfig, problems: Mapping[str, Problem]) -> Iterator[Recorded]:

@@ -92,6 +92,7 @@ class Journal:
         folder: made if it is not there.
         config: the run's configuration: written into a new journal's header, compared with an old one's.
         refeed: see `History`.
+        may_grow: whether another configuration is the caller's to check, and then to `extend` the run by.
 
     Attributes:
         history: what an earlier session left; empty for a new run.
@@ -103,7 +104,9 @@ class Journal:
         JournalCorrupt, StorageFull, RunError: the file cannot be read; the disk is full; the folder cannot be made.
     """
 
-    def __init__(self, folder: Path, config: Mapping[str, Any], *, refeed: bool = False) -> None:
+    def __init__(
+        self, folder: Path, config: Mapping[str, Any], *, refeed: bool = False, may_grow: bool = False
+    ) -> None:
         self.path = folder / JOURNAL
         try:
             missing = [path for path in (folder, *folder.parents) if not path.exists()]
@@ -128,7 +131,8 @@ class Journal:
                 for changed in (folder, *(path.parent for path in missing)):
                     _sync_folder(changed)  # a file whose name is not on the disk is lost with all that is in it
             else:
-                self.history.check(config)
+                if not may_grow:
+                    self.history.check(config)
                 if not self._chain.sealed:  # an older program's: what is written from here on has checksums
                     self.write([Header(VERSION, program(), self.history.config)])
         except BaseException:
@@ -162,6 +166,10 @@ class Journal:
             raise _storage_error(self.path, error) from None
         self._chain = chain
         self._dirty.set()
+
+    def extend(self, config: Mapping[str, Any]) -> None:
+        """Write that the run is another from here on. Raises: as `write`."""
+        self.write([Header(VERSION, program(), config)])
 
     def close(self) -> None:
         """Flush to the disk and let go of the lock."""

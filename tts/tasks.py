@@ -27,6 +27,7 @@ from tts.answers import extract, is_plain, normalise
 from tts.chains import LEVELS, chain
 from tts.choices import COLUMNS as CHOICE_COLUMNS
 from tts.choices import Choices, Number, Unreadable, place_of, read_choices, shown, shows
+from tts.config import DIGEST
 from tts.errors import BadProblem, InvalidParameter, RunError, unknown_name
 from tts.jsonl import BadRow, NotRows, csv_rows, rows
 from tts.types import AnswerFormat, Problem, Value
@@ -270,6 +271,23 @@ def problems_digest(examples: Sequence[Mapping[str, object]]) -> str:
     for example in examples:
         hasher.update(msgspec.json.encode(example))
     return hasher.hexdigest()
+
+
+def problem_digests(examples: Sequence[Example]) -> str:
+    """Of each problem without its reference, `DIGEST` hex digits one after the other: by these a run knows its problems
+    among others."""
+    return "".join(_problem_digest(example.problem) for example in examples)
+
+
+def references_digest(examples: Sequence[Example], digests: str) -> str:
+    """Of the references of those problems that have these digests, in that order."""
+    references = {_problem_digest(example.problem): example.reference for example in examples}
+    each = (digests[at : at + DIGEST] for at in range(0, len(digests), DIGEST))
+    return blake2b(msgspec.json.encode([references.get(digest) for digest in each]), digest_size=8).hexdigest()
+
+
+def _problem_digest(problem: Problem) -> str:
+    return blake2b(msgspec.json.encode(msgspec.to_builtins(problem)), digest_size=DIGEST // 2).hexdigest()
 
 
 class Source(NamedTuple):

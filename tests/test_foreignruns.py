@@ -139,4 +139,4 @@ def test_a_cell_that_is_none_is_refused(id: str) -> None:
 def test_verifiers_are_named_by_texts_and_by_built_in_defaults() -> None:
     strategies = "best_of_n:n=2", "genrm", "x.py:f:a_verifier=x.py:V,judge,n=3", "majority_vote:n=2"
     config = RunConfig.read({"problems": "x", "problems_digest": "", "strategies": strategies})
-    assert verifiers_named(config) == ["genrm", "x.py:V", "judge"]
+    assert verifiers_named(config) == ["self_certainty", "genrm", "x.py:V", "judge"]

@@ -164,6 +164,8 @@ CASES: dict[str, Check] = {
     "hostile/14-poison-429.py": numbers(r"poison -> ended .* \{'ok': (\d+)", lambda ok: ok == [796]),
     "hostile/10-same-budget-twice.py": every("rc=0 .*decided records 6 of 12 planned, distinct 6"),
     "hostile/08-report-runs-code.py": every("rc [24] .*code executed: False"),
+    "hostile/15-terminal-escapes.py": every("False(?!.*True)"),
+    "plugin/02-preflight-runs-calls-in-process.sh": lambda said: "exit status 0" in said,
     "hostile/16-infinite-loop-no-ctrl-c.py": every("ended rc 130"),
     "hostile/17-reference-in-reach.py": without(": '-", ": '1", ": '4", "sk-secret", '"reference"'),
     "hostile/18-run-call-own-function.py": every("rc=0 (?!.*TRACEBACK)"),

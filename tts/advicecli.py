@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tts.poolcli import Benchmark, Json, Model, PoolFile, VerifierTokens, named_counts, print_json
+from tts.streams import echo
 
 if TYPE_CHECKING:
     from tts.intervals import Interval
@@ -68,7 +69,7 @@ def bins(
     _say(f"best single less plain vote within the budget: {_points(advice.single_over_vote)}")
     if not (clearly_above(advice.gain) and clearly_above(advice.policy_over_vote)):
         _say("no evidence that choosing by difficulty pays")
-    typer.echo(f"options: --strategy {shlex.quote(advice.strategy)}")
+    echo(f"options: --strategy {shlex.quote(advice.strategy)}")
 
 
 @advise_app.command("split")
@@ -104,7 +105,7 @@ def split(
             print_json({"solutions": pair[0], "verifications": pair[1], "strategy": spec, "measured": None})
             return
         _say("as published (Singhi et al. 2025, arXiv:2504.01005), not measured on this model and verifier")
-        typer.echo(f"options: --strategy {spec}")
+        echo(f"options: --strategy {spec}")
         return
     if verifier is None:
         raise InvalidParameter("--history needs --verifier: which of the pool's scores are the judgements")
@@ -156,7 +157,7 @@ def _measured_split(
     )
     if budget / each > found.budgets[-1].budget:
         _say("note: the pool holds too few samples to compare at more tokens; the advice goes on from there")
-    typer.echo(f"options: --strategy {spec}")
+    echo(f"options: --strategy {spec}")
 
 
 @advise_app.command("deadline")
@@ -198,7 +199,7 @@ def deadline(
         _say(f"accuracy on problems that did not choose it: {_percent(found.accuracy)}")
     better = "" if clearly_above(found.gain) else "; no evidence that the race is more accurate"
     _say(f"less a vote over all {slots} that end in time: {_points(found.gain)}{better}")
-    typer.echo(f"options: {found.options}")
+    echo(f"options: {found.options}")
 
 
 @advise_app.command("strategy")
@@ -220,7 +221,7 @@ def strategy(
     if found.accuracy is not None and found.tokens is not None:
         error = "" if found.error is None else f" (such predictions were off by {100 * found.error:.1f} points)"
         _say(f"predicted: {100 * found.accuracy:.1f} %{error} for {found.tokens:,.0f} tokens a problem")
-    typer.echo(f"options: --strategy {shlex.quote(found.strategy)}")
+    echo(f"options: --strategy {shlex.quote(found.strategy)}")
 
 
 def _tokens(budget: str) -> float:

@@ -17,6 +17,7 @@ import typer
 
 from tts.advicecli import advise_app
 from tts.poolcli import Allocators, Report, VerifierTokens, named_counts, pool_app, print_json, replay
+from tts.streams import echo
 
 if TYPE_CHECKING:
     from tts.errors import TTSError
@@ -174,7 +175,7 @@ def solve(
         found = {"answer": solved.answer, "text": solved.text, "warnings": solved.warnings}
         print_json({**found, "result": solved.result, "cost": solved.cost})
     elif solved.selected is not None:
-        typer.echo(solved.text)
+        echo(solved.text or "")
         marks = " (the budget ran out first)" if solved.exhausted else ""
         if (short := solved.result.shortage) is not None:
             marks = (
@@ -421,7 +422,7 @@ def plan(
         say(shown, f"nothing is clearly better than {first.label}", 2)
     else:
         say(shown, f"over {first.label}: {_points(gain)}", 2)
-    typer.echo(f"recommended: {found.advice}")  # to be copied: not wrapped
+    echo(f"recommended: {found.advice}")  # to be copied: not wrapped
 
 
 def _points(gain: Any) -> str:
@@ -528,7 +529,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             sys.stdout.flush()
     except TTSError as error:
         if "traceback" in error.facts:  # of what failed on another machine
-            typer.echo(error.facts["traceback"], err=True)
+            echo(str(error.facts["traceback"]), err=True)
         _complain(f"tts: {type(error).__name__}: {error.message}")
         sys.exit(_exit_code(error))
     except SystemExit as exit:

@@ -10,17 +10,19 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from tts.actions import Cancelled, Event, Failed, Finished, Scored
 from tts.frontier import Stretch, gained, tie_of
 from tts.report import Outcome, Row
+from tts.streams import visible
 from tts.types import Completion
 
 if TYPE_CHECKING:
@@ -358,4 +360,11 @@ def console(stderr: bool = False) -> Console:
     as they are: names of strategies, files and problems hold them."""
     stream = sys.stderr if stderr else sys.stdout
     known = stream.isatty() or os.environ.get("COLUMNS", "").isdigit()
-    return Console(file=stream, width=None if known else PIPE_WIDTH, markup=False, highlight=False)
+    return _Terminal(file=stream, width=None if known else PIPE_WIDTH, markup=False, highlight=False)
+
+
+class _Terminal(Console):
+    """Shows the control characters of all text that is printed; its own colours and movements stay."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(visible(text), **options)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from tts.streams import echo
+
 if TYPE_CHECKING:
     from tts.pool import Pool
 
@@ -59,11 +61,11 @@ def build(
     from tts.poolbuild import build_pool
 
     def on_ungraded(count: int, why: str) -> None:
-        typer.echo(f"note: {count} samples have answers that could not be graded; the first: {why}", err=True)
+        echo(f"note: {count} samples have answers that could not be graded; the first: {why}", err=True)
 
     def on_foreign(name: str) -> None:
         why = f"the run names the verifier {name}, which is not run, because a folder is data"
-        typer.echo(f"note: {why}; its scores are those in the journal. Add --verifier {name} to trust it", err=True)
+        echo(f"note: {why}; its scores are those in the journal. Add --verifier {name} to trust it", err=True)
 
     pool = asyncio.run(
         build_pool(run, keep_text=text, verifiers=verifier or (), on_ungraded=on_ungraded, on_foreign=on_foreign)
@@ -242,7 +244,7 @@ def print_json(value: Any) -> None:
     """What `--json` prints, of every command."""
     from tts.results import as_json
 
-    typer.echo(as_json(value))
+    echo(as_json(value))
 
 
 def _save(pool: Pool, out: Path) -> None:
@@ -250,7 +252,7 @@ def _save(pool: Pool, out: Path) -> None:
 
     path = write_pool(pool, out)
     groups = len(pool.groups())
-    typer.echo(f"{len(pool):,} samples in {groups:,} groups: {path}")
+    echo(f"{len(pool):,} samples in {groups:,} groups: {path}")
 
 
 def named_counts(given: list[str] | None) -> dict[str, float]:

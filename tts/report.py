@@ -498,9 +498,14 @@ def _csv(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
+_FORMULA = tuple("=+-@\t\r\uff1d\uff0b\uff0d\uff20")  # the last four are the wide forms of the first
+
+
 def plain(value: object) -> object:
-    """For a field of a CSV file: several names in one."""
-    return "; ".join(value) if isinstance(value, tuple) else value
+    """For a field of a CSV file: several names in one; text that a spreadsheet would compute begins with an apostrophe,
+    as OWASP has it ("CSV Injection"), while numbers stay numbers."""
+    text = "; ".join(value) if isinstance(value, tuple) else value
+    return f"'{text}" if isinstance(text, str) and text.lstrip(" \n").startswith(_FORMULA) else text
 
 
 UNKNOWN = "\N{EN DASH}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -173,8 +174,10 @@ def row_as_dict(row: Row) -> dict[str, Any]:
 
 
 def as_json(value: Any) -> str:
-    """For a person or a program: indented; what JSON does not know is written as text."""
-    return msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode()
+    """For a person or a program: indented; what JSON does not know is written as text, and what a
+    terminal would obey as an escape."""
+    text = msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode()
+    return re.sub("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def describe_cost(cost: Cost) -> str:

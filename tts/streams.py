@@ -9,14 +9,28 @@ import codecs
 import contextlib
 import io
 import os
+import re
 import sys
 import unicodedata
 from typing import NoReturn
 
 BROKEN_PIPE = 141  # 128 + SIGPIPE, as a shell shows it of programs that do not catch it
 _ENCODING_ERRORS = "tts-plain"
+# All but a line's end and a tab, and the marks that turn the direction of writing, which hide or reorder what is read.
+_CONTROL = re.compile("(?!\r\n)[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _PLAIN = {"\N{EN DASH}": "-", "\N{EM DASH}": "-", "\N{MINUS SIGN}": "-", "\N{MULTIPLICATION SIGN}": "x"}
 _PLAIN |= {"\N{HORIZONTAL ELLIPSIS}": "...", "\N{BULLET}": "*", "\N{MIDDLE DOT}": "*", "\N{GREEK SMALL LETTER MU}": "u"}
+
+
+def visible(text: str) -> str:
+    """The text with its control characters written out (`\\x1b`): what a model, a server, a problem or a folder says
+    must not move a terminal's cursor, set its title or clipboard, or hide what it shows."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def echo(text: str, *, err: bool = False) -> None:
+    """Print a line to standard output, or to standard error, as `visible` writes it."""
+    print(visible(text), file=sys.stderr if err else sys.stdout)
 
 
 def open_closed_streams() -> None:

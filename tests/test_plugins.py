@@ -317,15 +317,19 @@ def test_a_plugin_s_paths_begin_in_its_folder_and_those_of_a_user_where_the_user
     written(folder / "checks.py", PANEL)
     monkeypatch.chdir(folder)
     (spec,) = parse_specs("plans/panel.py:panel:orm=checks.py:Same,length_verifier=:Opposite")
-    assert dict(spec.params) == {
-        "verifier": "plans/panel.py:Same",
-        "other": "plans/panel.py:Opposite",
-        "orm": "checks.py:Same",
-        "length_verifier": "plans/panel.py:Opposite",
-    }
     assert parse_specs(str(spec)) == [spec] == [check_spec(spec)]
+    assert sorted(verifiers_of([spec])) == ["checks.py:Same", "plans/panel.py:Opposite", "plans/panel.py:Same"]
     assert sorted(plugin_digests([spec])) == ["checks.py", "plans/panel.py"]
-    assert len(verifiers_of([spec])) == 3
+
+
+def test_a_file_where_the_user_stands_is_not_taken_for_one_beside_the_plugin(panel, folder, monkeypatch):
+    written(folder / "panel.py", PANEL.replace("-float", "float"))
+    monkeypatch.chdir(folder)
+    specs = [*parse_specs("plans/panel.py:panel"), *parse_specs("best_of_n:verifier=panel.py:Opposite")]
+    found = verifiers_of(specs)
+    assert len({type(verifier) for verifier in found.values()}) == 4
+    outcome = ScriptedCluster(["3", "4"], verifiers=found).run("plans/panel.py:panel")
+    assert outcome.result.error is None, "the verifier of the other file has scored"
 
 
 @pytest.mark.parametrize(

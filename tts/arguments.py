@@ -15,7 +15,7 @@ from tts.budget import Limits
 from tts.errors import InvalidParameter, UnknownName, unknown_name
 from tts.loading import forget_changed
 from tts.protocols import Strategy
-from tts.registry import check_spec, parameters, parse_specs, strategy, with_addresses
+from tts.registry import check_spec, parameters, parse_specs, strategy
 from tts.target import Target
 from tts.types import Sampling, StrategySpec
 
@@ -106,7 +106,7 @@ def as_spec(given: str | Strategy, params: Mapping[str, Any] | None) -> tuple[St
     for key in params or {}:
         if key not in known:
             raise unknown_name(f"parameter of {name}", key, known)
-    return with_addresses(StrategySpec(name, dict(params or {})), given), lambda _: given
+    return StrategySpec(name, dict(params or {})), lambda _: given
 
 
 def _check_kind(key: str, value: object, kind: Any) -> None:

@@ -25,8 +25,6 @@ from pathlib import Path
 from types import FunctionType, MappingProxyType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-import msgspec
-
 from tts.allocation import Allocator
 from tts.errors import InvalidParameter, TTSError, UnknownName, unknown_name
 from tts.loading import by_address, import_file
@@ -169,8 +167,7 @@ def parse_specs(text: str) -> list[StrategySpec]:
 
     Raises: UnknownName for the strategy or a parameter, InvalidParameter for a value of the wrong type.
     """
-    found = _parsed(text, "strategy", strategy)
-    return [with_addresses(spec, strategy(spec.name)) for spec in found]
+    return _parsed(text, "strategy", strategy)
 
 
 def parse_allocators(text: str) -> list[StrategySpec]:
@@ -227,29 +224,12 @@ def plugin_digests(specs: Iterable[StrategySpec], allocators: Iterable[StrategyS
 
 def check_spec(spec: StrategySpec) -> StrategySpec:
     """The spec, if its strategy exists and has these parameters. Raises as `parse_specs`."""
-    return _checked(spec, strategy(spec.name))
-
-
-def _checked(spec: StrategySpec, function: Strategy) -> StrategySpec:
-    known = {p.name: p for p in parameters(function)}
+    known = {p.name: p for p in parameters(strategy(spec.name))}
     for key, value in spec.params.items():
         if key not in known:
             raise unknown_name(f"parameter of {spec.name}", key, known)
         _check_value(spec.name, known[key], value)
-    return with_addresses(spec, function)
-
-
-def with_addresses(spec: StrategySpec, function: Strategy) -> StrategySpec:
-    """The spec, in which the verifiers of the strategy's own files have their whole address."""
-    defaults = {parameter.name: parameter.default for parameter in parameters(function)}
-    whole: dict[str, Any] = {}
-    for parameter in _for_verifiers(spec.name, function):
-        name = spec.params.get(parameter.name, parameter.default)
-        if isinstance(name, str) and name.startswith(":"):
-            name = beside(owner_of(spec.name, function), name)
-        if name != {**defaults, **spec.params}[parameter.name]:
-            whole[parameter.name] = name
-    return StrategySpec(spec.name, {**spec.params, **whole}) if whole else spec
+    return spec
 
 
 def verifiers_of(
@@ -260,23 +240,20 @@ def verifiers_of(
 
 
 def verifier_names(specs: Iterable[StrategySpec], resolve: Callable[[str], Strategy] = strategy) -> Iterator[str]:
-    """What these specs name as verifiers, defaults included. What is given for a parameter that only its default shows
-    to be one for verifiers counts if there is such a verifier."""
+    """What these specs name as verifiers, defaults included, with whole addresses. What is given for a parameter that
+    only its default shows to be one for verifiers counts if there is such a verifier."""
     for spec in specs:
-        for parameter in _for_verifiers(spec.name, resolve(spec.name)):
-            name = spec.params.get(parameter.name, parameter.default)
-            if isinstance(name, str) and (says_verifier(parameter) or _is_verifier(name)):
-                yield name
-
-
-def _for_verifiers(name: str, function: Strategy) -> Iterator[Parameter]:
-    """The parameters that name verifiers, with whole addresses as their defaults."""
-    for parameter in parameters(function):
-        default = parameter.default
-        if isinstance(default, str) and ":" in default:
-            default = beside(owner_of(name, function), default)
-        if says_verifier(parameter) or _is_verifier(default):
-            yield msgspec.structs.replace(parameter, default=default)
+        function = resolve(spec.name)
+        for parameter in parameters(function):
+            default, given = parameter.default, spec.params.get(parameter.name, parameter.default)
+            if isinstance(default, str) and ":" in default:
+                default = beside(owner_of(spec.name, function), default)
+            if parameter.name not in spec.params:
+                given = default
+            elif isinstance(given, str) and given.startswith(":"):
+                given = beside(owner_of(spec.name, function), given)
+            if isinstance(given, str) and (says_verifier(parameter) or (_is_verifier(default) and _is_verifier(given))):
+                yield given
 
 
 def says_verifier(parameter: Parameter | str) -> bool:

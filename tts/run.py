@@ -220,7 +220,7 @@ class Run:
         Raises: UnknownName for a verifier the run does not have; BudgetExhausted for a strategy that asks without end.
         """
         search = self._search
-        judge = self._judge(verifier)
+        verifier, judge = self._judge(verifier)
         _at_least_one("repeats", repeats)
         async with _Block(self) as block:
             for candidate in candidates:
@@ -238,23 +238,32 @@ class Run:
     def asks_a_model(self, verifier: str) -> bool:
         """Whether a verification by `verifier` asks a model, and so takes its part of the budget.
         Raises: UnknownName for a verifier the run does not have."""
-        return self._judge(verifier).request(self.problem, Candidate("", "", None, Completion(""))) is not None
+        _, judge = self._judge(verifier)
+        return judge.request(self.problem, Candidate("", "", None, Completion(""))) is not None
 
-    def _judge(self, verifier: str) -> Verifier:
-        found = self._search._verifiers.get(verifier)
+    def _judge(self, verifier: str) -> tuple[str, Verifier]:
+        """The verifier, and its name in the run: an address that a user has not given is from the strategy's file."""
+        search = self._search
+        if ":" in verifier and (verifier.startswith(":") or verifier not in search.spec.params.values()):
+            verifier = beside(self._owner(), verifier)
+        found = search._verifiers.get(verifier)
         if found is None:
-            raise unknown_name("verifier", verifier, self._search._verifiers)
-        return found
+            raise unknown_name("verifier", verifier, search._verifiers)
+        return verifier, found
+
+    def _owner(self) -> str:
+        return owner_of(self._search.spec.name, _function(self._search._strategy))
 
     def mean_score(self, candidate: Candidate, verifier: str) -> Score:
         """The mean of the scores that `verifier` has given so far, abstentions left out (none left: value None)."""
+        verifier, judge = self._judge(verifier)
         found = [s for s in self._search.scores.get(candidate.id, ()) if s.verifier == verifier]
         values = [s.value for s in found if s.value is not None]
         masses = [s.mass for s in found if s.mass is not None]
         return Score(
             value=sum(values) / len(values) if values else None,
             verifier=verifier,
-            kind=self._search._verifiers[verifier].kind,
+            kind=judge.kind,
             mass=sum(masses) / len(masses) if masses else None,
         )
 
@@ -293,13 +302,10 @@ class Run:
         be JSON-like. What it raised comes as CallFailed, CallTimedOut or CallCrashed. Raises: InvalidParameter for a
         function that no worker could import, or that knows reference answers.
         """
-        strategy: Any = self._search._strategy
-        strategy = getattr(strategy, "func", strategy)  # of a functools.partial
-        owner = owner_of(self._search.spec.name, strategy)
         if isinstance(function, str):
-            name = beside(owner, function)
+            name = beside(self._owner(), function)
         else:
-            name = portable(owner, strategy, check_address(function))
+            name = portable(self._owner(), _function(self._search._strategy), check_address(function))
         if name.partition(":")[0] in KNOW_REFERENCES:
             raise InvalidParameter(f"{name} knows the reference answers: no strategy may call it", function=name)
         try:
@@ -606,6 +612,10 @@ def share_base(seed: int, problem_id: str, request: Request) -> str:
 def seed_of(key: str) -> int:
     """A 31-bit seed from a sample's key: the same in every process, distinct for distinct keys but for chance."""
     return int.from_bytes(blake2b(key.encode(), digest_size=4).digest(), "big") & 0x7FFFFFFF
+
+
+def _function(strategy: Any) -> Any:
+    return getattr(strategy, "func", strategy)  # of a functools.partial
 
 
 def _error_of(event: Event) -> Exception:

@@ -37,7 +37,7 @@ from tts.errors import InvalidParameter, TTSError
 from tts.journal import Record
 from tts.outcome import Result
 from tts.protocols import Strategy, Verifier
-from tts.registry import parameters, parse_specs, with_addresses
+from tts.registry import parameters, parse_specs
 from tts.registry import strategy as named
 from tts.runfolder import NoJournal
 from tts.types import (
@@ -298,13 +298,12 @@ class _ScriptedVerifier:
 
 def _resolve(strategy: Strategy | str, params: Mapping[str, Any]) -> tuple[Strategy, StrategySpec]:
     if not isinstance(strategy, str):
-        return strategy, with_addresses(StrategySpec(getattr(strategy, "__name__", "strategy"), params), strategy)
+        return strategy, StrategySpec(getattr(strategy, "__name__", "strategy"), params)
     specs = parse_specs(strategy)
     if len(specs) != 1:
         raise InvalidParameter(f"{strategy!r} stands for {len(specs)} strategies: give every parameter one value")
     (spec,) = specs
-    function = named(spec.name)
-    return function, with_addresses(StrategySpec(spec.name, {**spec.params, **params}), function)
+    return named(spec.name), StrategySpec(spec.name, {**spec.params, **params})
 
 
 def _listed(script: Script) -> list[Sample]:

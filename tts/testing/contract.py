@@ -55,7 +55,7 @@ from tts.journal import History, Record, encode
 from tts.kernel import ForeignCode
 from tts.outcome import Result
 from tts.protocols import Strategy, Verifier
-from tts.registry import parameters, parse_specs, verifiers_of, with_addresses
+from tts.registry import parameters, parse_specs, verifiers_of
 from tts.registry import strategy as named
 from tts.runfolder import NoJournal
 from tts.search import Search
@@ -256,11 +256,10 @@ class StrategyContract:
             specs = parse_specs(given)
             if len(specs) != 1:
                 _fail(f"strategy = {given!r} stands for {len(specs)} strategies: give every parameter one value")
-            given, name = named(specs[0].name), specs[0].name
-            return given, with_addresses(StrategySpec(name, {**specs[0].params, **self.params}), given)
+            return named(specs[0].name), StrategySpec(specs[0].name, {**specs[0].params, **self.params})
         if not callable(given):
             _fail("set `strategy` to an `async def`, or to how the command line says it")
-        return given, with_addresses(StrategySpec(getattr(given, "__name__", "strategy"), self.params), given)
+        return given, StrategySpec(getattr(given, "__name__", "strategy"), self.params)
 
     def _verifiers(self) -> Mapping[str, Verifier]:
         if self.verifiers is not None:

@@ -87,7 +87,7 @@ class _Endpoint(Replica):
         self._pause_s = FIRST_S
 
     def is_open(self) -> bool:
-        return not (self.down or self.paused or self.trying) and self.in_flight < max(1, int(self.limit))
+        return not (self.down or self.paused or self.trying) and self.in_flight + 1 <= self.limit
 
     def begins(self, ask: _Ask) -> None:
         """A request has its first token."""
@@ -474,8 +474,11 @@ class EndpointPool:
         least = self._rankings[spare].least(but)
         if least is None:
             return None
-        homes = [e for e in ask.group.homes if e.spare is spare and e.is_open() and e not in but]
-        return better(min(homes, key=_outstanding, default=None), least)
+        home = None
+        for e in ask.group.homes:
+            if e.is_open() and e.spare is spare and e not in but:
+                home = e if home is None or e.outstanding_tokens < home.outstanding_tokens else home
+        return better(home, least)
 
     def _of(self, spare: bool) -> list[_Endpoint]:
         return self._spares if spare else self._own
@@ -512,7 +515,3 @@ class EndpointPool:
 def _about_tokens(request: Request) -> int:
     """Of the prompt, as English text has them: four characters each."""
     return (sum(len(message.content) for message in request.messages) + len(request.continue_from)) // 4
-
-
-def _outstanding(endpoint: _Endpoint) -> int:
-    return endpoint.outstanding_tokens

@@ -28,7 +28,7 @@ class Replica:
     slots: int | None = ASSUMED_SLOTS
     in_flight = 0
     outstanding_tokens = 0
-    _rank: tuple[int, int] = (-1, 0)  # where it stands in its ranking
+    _entry: tuple[int, int, int, Replica] | None = None  # where it stands in its ranking
     _number = 0  # in its ranking: decides among equals
 
     def take(self, tokens: int) -> None:
@@ -56,7 +56,7 @@ class Ranking(Generic[R]):
     """Replicas in the order of what is outstanding there. What changes, or opens again, is put in again."""
 
     def __init__(self, replicas: Iterable[R] = ()) -> None:
-        self._heap: list[tuple[tuple[int, int], int, R]] = []
+        self._heap: list[tuple[int, int, int, R]] = []
         self._count = 0
         for replica in replicas:
             self.add(replica)
@@ -69,10 +69,11 @@ class Ranking(Generic[R]):
 
     def put(self, replica: R) -> None:
         """Note where it stands now; entries from before are passed over."""
-        replica._rank = (replica.outstanding_tokens, replica.in_flight)
-        heapq.heappush(self._heap, (replica._rank, replica._number, replica))
+        entry = (replica.outstanding_tokens, replica.in_flight, replica._number, replica)
+        replica._entry = entry
+        heapq.heappush(self._heap, entry)
         if len(self._heap) > 64 + 4 * self._count:
-            self._heap = list({entry[1]: entry for entry in self._heap if entry[0] == entry[2]._rank}.values())
+            self._heap = [entry for entry in self._heap if entry is entry[3]._entry]
             heapq.heapify(self._heap)
 
     def least(self, but: Collection[R] = ()) -> R | None:
@@ -80,8 +81,9 @@ class Ranking(Generic[R]):
         aside = []
         found = None
         while self._heap and found is None:
-            rank, _, replica = self._heap[0]
-            if rank != replica._rank or not replica.is_open():
+            entry = self._heap[0]
+            replica = entry[3]
+            if entry is not replica._entry or not replica.is_open():
                 heapq.heappop(self._heap)  # it is put in again when it opens
             elif replica in but:
                 aside.append(heapq.heappop(self._heap))

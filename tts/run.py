@@ -233,7 +233,7 @@ class Run:
         unpriced = next((error for error in refused if error.type != "BudgetExhausted"), None)
         if unpriced is not None or (refused and search.refused_awaits > MOST_REFUSALS):
             raise (unpriced or refused[0]).rebuild()
-        return [self.mean_score(candidate, verifier) for candidate in candidates]
+        return [self._mean(candidate, verifier, judge) for candidate in candidates]
 
     def asks_a_model(self, verifier: str) -> bool:
         """Whether a verification by `verifier` asks a model, and so takes its part of the budget.
@@ -255,8 +255,11 @@ class Run:
         return owner_of(self._search.spec.name, _function(self._search._strategy))
 
     def mean_score(self, candidate: Candidate, verifier: str) -> Score:
-        """The mean of the scores that `verifier` has given so far, abstentions left out (none left: value None)."""
-        verifier, judge = self._judge(verifier)
+        """The mean of the scores that `verifier` has given so far, abstentions left out (none left: value None).
+        Raises: UnknownName for a verifier the run does not have."""
+        return self._mean(candidate, *self._judge(verifier))
+
+    def _mean(self, candidate: Candidate, verifier: str, judge: Verifier) -> Score:
         found = [s for s in self._search.scores.get(candidate.id, ()) if s.verifier == verifier]
         values = [s.value for s in found if s.value is not None]
         masses = [s.mass for s in found if s.mass is not None]

@@ -16,6 +16,7 @@ from tts.sweeps import Cell, with_max_tokens
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Reply, tokenize
 from tts.types import LEAST_MAX_TOKENS, StrategySpec
+from tts.wire import error_of
 
 SPEC = StrategySpec("single")
 PRICED = CostModel({"m": ModelCost(Price.per_million(input=1, output=10))}, "m")
@@ -75,8 +76,8 @@ def test_a_server_that_says_how_long_its_context_is_is_asked_for_no_more() -> No
     with FakeEngine(thinks(10), context_tokens=4096) as engine:
         assert tts.solve("What is 3 + 4?", "single", base_url=engine.base_url).answer == "7"
         assert engine.requests[-1]["max_tokens"] == 2048
-        refused = tts.solve("?", "single", base_url=engine.base_url, sampling=Sampling(max_tokens=4096))
-    assert refused.error is not None and "lower max_tokens" in refused.error.message
+        with pytest.raises(tts.EndpointError, match="lower max_tokens"):
+            tts.solve("?", "single", base_url=engine.base_url, sampling=Sampling(max_tokens=4096))
 
 
 def test_small_budgets_work_as_they_always_did_and_too_small_ones_say_what_to_change() -> None:
@@ -100,3 +101,36 @@ def test_the_number_is_in_the_journal_and_in_the_result(tmp_path: Path) -> None:
         assert header["config"]["sampling"].get("max_tokens", LEAST_MAX_TOKENS) == number
         assert tts.api.report(folder).sampling.max_tokens == number
         assert f"max_tokens {number}" in (folder / "report.html").read_text()
+
+
+@pytest.mark.parametrize("call", ["solve", "sweep"])
+def test_more_tokens_than_the_context_holds_stop_the_run_at_the_first_refusal(call: str) -> None:
+    sampling = {"max_tokens": 300}
+    with FakeEngine(thinks(10), context_tokens=300) as engine, pytest.raises(tts.EndpointError) as caught:
+        if call == "solve":
+            tts.solve("1 + 1?", "majority_vote:n=40", sampling=sampling, base_url=engine.base_url, concurrency=2)
+        else:
+            tts.sweep("arithmetic?size=40", "single", sampling=sampling, base_url=engine.base_url, concurrency=2)
+    assert engine.stats().requests <= 2
+    assert "maximum context length is 300 tokens" in str(caught.value) and "lower max_tokens" in str(caught.value)
+
+
+def test_one_prompt_that_is_too_long_for_the_context_stops_nobody_elses() -> None:
+    problems = [tts.Example(tts.Problem("long", "word " * 400)), tts.Example(tts.Problem("short", "1 + 1?"), "2")]
+    with FakeEngine(thinks(10), context_tokens=300) as engine:
+        swept = tts.sweep(problems, "single", sampling={"max_tokens": 200}, base_url=engine.base_url)
+    assert [outcome.error is None for outcome in swept.outcomes] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("said", "below"),
+    [
+        ("This model's maximum context length is 8192 tokens and your request has 20 input tokens", 8192),
+        ("exceeds the model's maximum context length of 4,096 tokens. You requested a total of 200020 tokens", 4096),
+        ("max_tokens is too large: 99999. This model supports at most 16384 completion tokens", 16385),
+        ("the request exceeds the available context size (8192 tokens), try increasing it", None),
+    ],
+)
+def test_what_a_server_allows_at_most_is_read_from_its_refusal(said: str, below: int | None) -> None:
+    error = error_of(400, {}, json.dumps({"error": {"message": said}}).encode(), "http://x/v1", "m")
+    assert error.facts.get("max_tokens_below") == below

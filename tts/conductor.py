@@ -239,7 +239,13 @@ class Conductor:
 
     def is_fatal(self, event: Event) -> bool:
         """Whether the event must stop the run instead of being told and journalled: see `lose`."""
-        return isinstance(event, Failed) and event.error.type in FATAL
+        return isinstance(event, Failed) and (event.error.type in FATAL or self._asks_too_much(event))
+
+    def _asks_too_much(self, event: Failed) -> bool:
+        """Whether the server allows fewer tokens than every request of the run asks for, whatever its prompt."""
+        below, action = event.error.facts.get("max_tokens_below"), self._live.get(event.id)
+        request = None if action is None else action.request
+        return isinstance(below, int) and request is not None and request.sampling.token_limit >= below
 
     def judge(self, event: Failed) -> tuple[Verdict, Failed]:
         """What a failure means, and the failure with the reason: the seconds after which to `retry`; `final`, to be

@@ -312,7 +312,7 @@ def test_an_engine_that_decodes_on_is_found_out_and_stopped_or_charged_in_full(r
         decoded = engine.stats().tokens
     losers = solved.bill.cancelled
     assert losers.samples >= 5  # one or another may have been as fast as the winner
-    assert solved.lost.tokens == 256  # the probe, which decoded on and is charged to the run
+    assert solved.probed.tokens == 256  # the probe, which decoded on and is charged to the run
     if kind == "best_effort":
         assert decoded <= solved.cost.tokens
         assert losers.tokens == losers.samples * 256

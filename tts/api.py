@@ -138,7 +138,7 @@ async def asolve(
             + (f"Repeat the call with out={str(out)!r} to go on" if out else "With a run folder it could be resumed"),
             tokens=conductor.ledger.spent.tokens,
         )
-    return Solved(results[0], conductor.ledger.spent, conductor.lost, conductor.ledger.overrun)
+    return Solved(results[0], conductor.ledger.spent, conductor.lost, conductor.ledger.overrun, conductor.probed)
 
 
 def solve(
@@ -280,8 +280,8 @@ async def asweep(
         files = write_outcomes(folder, outcomes)
         if report:
             shown = together([*journal.history.configs, config.model_dump(mode="json")])
-            files |= make_report(folder, rows, outcomes, shown, _paid(spent, conductor.lost))
-    return SweepResult(rows, outcomes, spent, conductor.lost, over, planned, folder, files, sampling)
+            files |= make_report(folder, rows, outcomes, shown, _paid(spent, conductor.lost, conductor.probed))
+    return SweepResult(rows, outcomes, spent, conductor.lost, over, planned, folder, files, sampling, conductor.probed)
 
 
 def _unheard(events: Sequence[Event]) -> None:
@@ -443,10 +443,12 @@ class _Tally:
         return [self._done[search] for search in order if search in self._done]
 
 
-def _paid(paid: Cost, lost: Cost) -> dict[str, str]:
+def _paid(paid: Cost, lost: Cost, probed: Cost) -> dict[str, str]:
     spent = describe_cost(paid)
     if lost.samples:
         spent += f" (lost in a crash or an abort: {describe_cost(lost)})"
+    if probed.samples:
+        spent += f" (finding out about the endpoints, charged at its most: {describe_cost(probed)})"
     return {"paid": spent}
 
 
@@ -496,10 +498,11 @@ async def areport(folder: str | Path) -> SweepResult:
         outcomes = await _Tally(cells_of_journal(history), task, None, history).outcomes()
     rows = summarise(outcomes)
     paid = history.paid + history.unfinished
-    files = write_outcomes(folder, outcomes) | make_report(folder, rows, outcomes, config, _paid(paid, history.wasted))
+    facts = _paid(paid, history.wasted, history.probed)
+    files = write_outcomes(folder, outcomes) | make_report(folder, rows, outcomes, config, facts)
     planned = searches_asked_for(map(RunConfig.read, history.configs), len(task.problems))
     wasted, sampling = history.wasted, config.sampled()
-    return SweepResult(rows, outcomes, paid, wasted, Cost(), planned, folder, files, sampling)
+    return SweepResult(rows, outcomes, paid, wasted, Cost(), planned, folder, files, sampling, history.probed)
 
 
 def report(folder: str | Path) -> SweepResult:

@@ -186,6 +186,8 @@ def solve(
         said.print()
         say(said, f"answer: {solved.answer}{marks}", 8)
         say(said, f"cost:   {describe_cost(solved.cost)}", 8)
+        if solved.probed.samples:
+            say(said, f"        of that, finding out about the endpoints: {describe_cost(solved.probed)}", 8)
         for warning in solved.warnings:
             say(said, f"note:   {warning}", 8)
     if solved.error is not None:
@@ -607,6 +609,7 @@ def _show_sweep(result: Any, json: bool) -> None:
             "rows": result.rows,
             "spent": result.spent,
             "lost": result.lost,
+            "probed": result.probed,
             "complete": result.complete,
         }
         print_json({**fields, "files": {name: str(path) for name, path in result.files.items()}})
@@ -619,6 +622,8 @@ def _show_sweep(result: Any, json: bool) -> None:
         say(out, f"note: {warning}", 2)
     if result.lost.samples:
         say(out, f"lost in a crash or an abort: {describe_cost(result.lost)}", 2)
+    if result.probed.samples:
+        say(out, f"finding out about the endpoints, charged at its most: {describe_cost(result.probed)}", 2)
     if result.overrun.tokens:
         tokens = f"{result.overrun.tokens:,} tokens"
         say(out, f"the server generated {tokens} beyond max_tokens; they are in what was paid", 2)

@@ -37,7 +37,7 @@ from tts.allocation import Pot, Standing
 from tts.budget import Ledger, Limits
 from tts.costs import prompt_bound
 from tts.errors import BudgetExhausted, InvalidParameter, ReplayDivergence, TTSError, UnknownCost
-from tts.journal import Decided, Granted, Hedged, History, Lost, Opened, Record, Shared, digest, problem_of
+from tts.journal import PROBE, Decided, Granted, Hedged, History, Lost, Opened, Record, Shared, digest, problem_of
 from tts.kernel import ForeignCode
 from tts.outages import PATIENCE_S, Outages, Verdict, is_outage
 from tts.outcome import Ends, Result
@@ -123,6 +123,7 @@ class Conductor:
     Attributes:
         ledger: the run's.
         lost: what crashes and aborts have cost.
+        probed: what finding out about the endpoints was charged with, at its most.
         fatal: the error that stopped the run, if one did.
         foreign: knows whose code is running; a step of it that was stopped ends the run (`Cluster.run`).
         outages: what servers' failures mean.
@@ -148,6 +149,7 @@ class Conductor:
             raise InvalidParameter(f"window must be at least 1, but got {window}", window=window)
         self.ledger = Ledger(limits)
         self.lost = Cost()
+        self.probed = Cost()
         self.fatal: ErrorInfo | None = None
         self.draining = False
         self.foreign = ForeignCode()
@@ -210,6 +212,7 @@ class Conductor:
         self.now = self._history.at_s
         self.ledger.charge(self._history.paid)
         self.lost = self._history.wasted
+        self.probed = self._history.probed
         for id, cost in self._history.hedged.items():
             self._book_lost(id, cost, hedge=True)
         for decided in self._history.decided.values():
@@ -242,10 +245,13 @@ class Conductor:
         return isinstance(event, Failed) and (event.error.type in FATAL or self._asks_too_much(event))
 
     def _asks_too_much(self, event: Failed) -> bool:
-        """Whether the server allows fewer tokens than every request of the run asks for, whatever its prompt."""
+        """Whether the server allows fewer tokens than the request asks for, whatever its prompt, and nothing has come
+        of any other request."""
         below, action = event.error.facts.get("max_tokens_below"), self._live.get(event.id)
         request = None if action is None else action.request
-        return isinstance(below, int) and request is not None and request.sampling.token_limit >= below
+        if not isinstance(below, int) or request is None or request.sampling.token_limit < below:
+            return False
+        return self.ledger.spent.tokens == self.probed.tokens + self.lost.tokens
 
     def judge(self, event: Failed) -> tuple[Verdict, Failed]:
         """What a failure means, and the failure with the reason: the seconds after which to `retry`; `final`, to be
@@ -368,12 +374,12 @@ class Conductor:
     def charge_overhead(self, request: Request) -> Lost | None:
         """A request that is no search's is about to leave, to find out what an endpoint can do: it is charged to the
         run at its worst case, before it does. The record to write; None if the budget cannot hold it."""
-        cost = self._costs.worst(Generate("overhead", request))
+        cost = self._costs.worst(Generate(PROBE, request))
         if not self.ledger.fits(cost):
             return None
         self.ledger.charge(cost)
-        self.lost += cost
-        return Lost("overhead", cost)
+        self.probed += cost
+        return Lost(PROBE, cost)
 
     def live(self, id: str) -> Generate | Verify | None:
         """The action with this id, while it is granted and has not ended."""

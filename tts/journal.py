@@ -71,6 +71,9 @@ class Hedged(Value, frozen=True, tag="hedged"):
     cost: Cost
 
 
+PROBE = "overhead"  # in place of an action's id: what finding out about an endpoint was charged with
+
+
 class Lost(Value, frozen=True, tag="lost"):
     """An action's end never reached its search: the run, or the actor that carried it out, died or was aborted. `cost`
     is charged to the run. `hedge`: it is of the sample's other request, which did not count."""
@@ -336,7 +339,8 @@ class History:
         allotted: search id -> ids of its asks that an allocator has granted, for searches not decided; stopped: why it
             gives them no more; repriced: cell -> what it ranks by.
         cut: whether the run's budget has turned something down.
-        paid: what the run has spent in decided searches and in the losses booked so far; `wasted` is those losses.
+        paid: what the run has spent in decided searches and in the losses booked so far; `wasted` is those losses, less
+            `probed`, what finding out about endpoints was charged with.
         at_s: where the run's clock stood.
 
     With `refeed`, decided searches count as open: they are re-fed in full, so that their candidates come back.
@@ -369,6 +373,7 @@ class History:
         self.cut = False
         self.paid = Cost()
         self.wasted = Cost()
+        self.probed = Cost()
         self.at_s = 0.0
         self._samples: dict[str, dict[str, Finished | Scored]] = {}  # by problem
         self._keys: dict[str, dict[str, str]] = {}  # by problem: id -> share key
@@ -410,13 +415,7 @@ class History:
             case Hedged():
                 self.hedged[record.id] = record.cost
             case Lost():
-                if record.hedge:
-                    self.hedged.pop(record.id, None)
-                else:
-                    self.granted.pop(record.id, None)
-                    self.lost.add(record.id)
-                self.paid += record.cost
-                self.wasted += record.cost
+                self._add_loss(record)
             case Allotted() | Stopped() | Repriced():
                 self._add_allocation(record)
             case Decided() if self._refeed or record.search in self.decided:
@@ -448,6 +447,18 @@ class History:
         for event in self.events.pop(record.search, ()):
             self.digests.pop(event.id, None)
             self.shared.pop(event.id, None)
+
+    def _add_loss(self, record: Lost) -> None:
+        self.paid += record.cost
+        if record.id == PROBE:
+            self.probed += record.cost
+            return
+        self.wasted += record.cost
+        if record.hedge:
+            self.hedged.pop(record.id, None)
+        else:
+            self.granted.pop(record.id, None)
+            self.lost.add(record.id)
 
     def _add_allocation(self, record: Allotted | Stopped | Repriced) -> None:
         if isinstance(record, Allotted):

@@ -27,7 +27,8 @@ class Solved(Value, frozen=True):
         selected: the candidate it stands in.
         candidates: everything that was paid for, in order of arrival.
         cost: what it cost; `bill` says on what it was spent, `lost` what a crashed or aborted session wasted,
-            `overrun` what the server generated beyond `max_tokens`.
+            `overrun` what the server generated beyond `max_tokens`, `probed` what finding out about the endpoints was
+            charged with, at its most.
         exhausted: the budget ran out first; the answer is the best of what it bought.
     """
 
@@ -35,6 +36,7 @@ class Solved(Value, frozen=True):
     cost: Cost
     lost: Cost = Cost()
     overrun: Cost = Cost()
+    probed: Cost = Cost()
 
     @property
     def answer(self) -> str | None:
@@ -108,6 +110,7 @@ class SweepResult(Value, frozen=True):
         outcomes: one per problem, cell and seed.
         spent: what was really paid: less than the cells' sum, because cells share samples.
         lost: the part of it that a crash or an abort wasted.
+        probed: the part of it that finding out about the endpoints was charged with, at its most.
         overrun: the part of it that servers generated beyond `max_tokens`, against what had been reserved.
         planned: how many searches there were to do; fewer outcomes mean the sweep was stopped and can be resumed.
         files: the report's, by name.
@@ -123,6 +126,7 @@ class SweepResult(Value, frozen=True):
     folder: Path | None = None
     files: Mapping[str, Path] = {}
     sampling: Sampling = Sampling()
+    probed: Cost = Cost()
 
     @property
     def complete(self) -> bool:

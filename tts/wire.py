@@ -80,9 +80,8 @@ _TOO_LONG = re.compile(
     r"max_new_tokens. must be|prompt is too long|input is too long|too many tokens",
     re.I,
 )
-_MOST_ALLOWED = re.compile(
-    r"maximum context length (?:is|of) ([\d,]+)|supports at most ([\d,]+) completion tokens", re.I
-)
+_CONTEXT = re.compile(r"maximum context length (?:is|of) (\d[\d,]*)", re.I)
+_MOST_COMPLETION = re.compile(r"supports at most (\d[\d,]*) completion tokens", re.I)
 _MOST_SAID = 4000  # characters of a message that are read; people are shown 300
 # Where servers put what their message does not say: OpenRouter what the provider behind it said, Google and others
 # which fields are wrong.
@@ -231,9 +230,9 @@ def error_of(
     message, param, code = error_text(body)
     where = f"{who or endpoint} answered HTTP {status}: {message[:300] or 'no explanation'}"
     facts: dict[str, Any] = {"endpoint": endpoint, "status": status, "said": message}
-    if most := _MOST_ALLOWED.search(message):
-        context, allowed = (number and int(number.replace(",", "")) for number in most.groups())
-        facts["max_tokens_below"] = context or allowed + 1
+    for pattern, more in ((_CONTEXT, 0), (_MOST_COMPLETION, 1)):
+        if found := pattern.search(message):
+            facts["max_tokens_below"] = int(found[1].replace(",", "")) + more
     if (after := retry_after_s(headers)) is not None:
         facts["retry_after_s"] = after
     if (said := headers.get("x-should-retry", "").lower()) in ("true", "false"):

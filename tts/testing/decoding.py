@@ -103,7 +103,7 @@ class Generation:
             case Misbehaviour.INTERNAL:
                 answer = 500, error("internal error", "InternalServerError", 500)
             case Misbehaviour.CONTEXT_TOO_LONG:
-                answer = 400, too_long(16, 17)
+                answer = 400, too_long(131_072, 131_073)
             case Misbehaviour.NAN_500 if self._asked_logprobs:
                 text = "Out of range float values are not JSON compliant: nan"
                 answer = 500, error(text, "InternalServerError", 500)

@@ -256,7 +256,7 @@ class Conductor:
     def judge(self, event: Failed) -> tuple[Verdict, Failed]:
         """What a failure means, and the failure with the reason: the seconds after which to `retry`; `final`, to be
         told like any other end; `stop`, to be lost with `lose`, which ends the run. To be asked once of each."""
-        if event.error.type in FATAL and not is_outage(event.error):
+        if self._asks_too_much(event) or (event.error.type in FATAL and not is_outage(event.error)):
             return "stop", event
         if event.id not in self._live:
             return "final", event

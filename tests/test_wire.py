@@ -106,6 +106,12 @@ def test_what_is_refused_is_left_out_and_only_real_losses_are_recorded() -> None
         ("this model does not support logprobs", None, "logprobs"),
         ("temperature must be at most 2", "temperature", None),  # a bad value is not an unknown parameter
         ("the model `x` is unknown", None, None),
+        ("Unknown argument: temperature. Known ones are top_p, max_tokens and seed", None, "temperature"),
+        ("temperature and top_p are not supported together", None, "top_p"),
+        ("temperature and top_p cannot both be given; max_tokens can", None, "top_p"),
+        ("Unknown name 'topP': cannot find field", None, "top_p"),
+        ("top-k must not be negative", None, "top_k"),
+        ("The prompt is about top_pity", None, None),
         ("Unknown parameter: 'messages'", "messages", None),  # nothing that can be left out
     ],
 )

@@ -37,24 +37,32 @@ def refused_parameter(message: str, param: str | None, sent: Mapping[str, Any]) 
     """Which of `sent` a refusal names, if the request may be tried without it: a value that changes nothing whatever
     the words are (a range, a combination), one that matters only where they say that the parameter is not known.
 
-    What changes nothing goes first, and of a group its least useful part.
+    Of those that one clause names, what changes nothing goes first, and of a group its least useful part.
     """
     refuses = bool(_REFUSAL.search(message))
+    renames = refuses or _OTHER_NAME in message
+    last = (param or "").rsplit(".", 1)[-1].replace("top_logprobs", "logprobs")
+    if last in sent and (refuses or _is_light(last, sent[last], renames)):
+        return _least(last, sent)
     named = sorted((at.start(), name) for name in sent if (at := _mention(name).search(message)))
-    names = [name for _, name in named]
-    last = (param or "").rsplit(".", 1)[-1]
-    if (last := "logprobs" if last == "top_logprobs" else last) in sent:
-        names.insert(0, last)
-    light = [name for name in names if _is_light(name, sent[name], refuses or _OTHER_NAME in message)]
-    if names and refuses and (names[0] == last or not light):
-        found: str | None = names[0]
-    else:
-        found = next(iter(light), None)
-    return "continuous_usage_stats" if found == "stream_options" and "continuous_usage_stats" in sent else found
+    end = _end_of_clause(message, named[0][0]) if refuses and named else len(message)
+    names = [name for at, name in named if at < end]
+    light = [name for name in names if _is_light(name, sent[name], renames)]
+    found = next(iter(light + names * refuses), None)
+    return found and _least(found, sent)
+
+
+def _end_of_clause(message: str, start: int) -> int:
+    """After a refusal, servers often list what they do know."""
+    return start + len(re.split(r"[.:;\n]\s", message[start:], maxsplit=1)[0])
 
 
 def _is_light(name: str, value: Any, renames: bool) -> bool:
     return renames if name == "max_tokens" else name == "seed" or changes_nothing(name, value)
+
+
+def _least(name: str, sent: Mapping[str, Any]) -> str:
+    return "continuous_usage_stats" if name == "stream_options" and "continuous_usage_stats" in sent else name
 
 
 def changes_nothing(name: str, value: Any) -> bool:

@@ -9,6 +9,7 @@ import sys
 import time
 from typing import Any
 
+import msgspec
 import pytest
 
 from tts.errors import InvalidParameter
@@ -140,6 +141,40 @@ def test_a_client_that_leaves_stops_the_decoding_and_frees_the_slot() -> None:
         assert stats.tokens < 2000
         assert stats.max_open_streams == 1
         assert [served.outcome for served in engine.served] == ["left", "left"]
+
+
+def test_tokens_may_come_several_in_a_chunk_or_one_letter_at_a_time_and_are_counted_as_tokens() -> None:
+    words = Reply(("one", " two", " three", " four", " five"))
+    with FakeEngine(lambda _: words, stream_interval=2) as engine:
+        _, text = post(engine, ask(stream=True, logprobs=True, top_logprobs=1, stream_options={"include_usage": True}))
+        chunks = [choice for event in events(text) for choice in event["choices"] if choice["delta"].get("content")]
+        assert [chunk["delta"]["content"] for chunk in chunks] == ["one two", " three four", " five"]
+        assert [len(chunk["logprobs"]["content"]) for chunk in chunks] == [2, 2, 1]
+        assert events(text)[-1]["usage"]["completion_tokens"] == 5
+    letters = msgspec.structs.replace(words, misbehave=Misbehaviour.LETTERS)
+    with FakeEngine(lambda _: letters, report=lambda usage: {**usage, "completion_tokens": -1}) as engine:
+        _, text = post(engine, ask(stream=True, stream_options={"include_usage": True}))
+        assert sum(bool(choice["delta"].get("content")) for event in events(text) for choice in event["choices"]) == 23
+        assert text_of(text) == "one two three four five"
+        assert events(text)[-1]["usage"]["completion_tokens"] == -1
+        assert engine.stats().tokens == 5
+
+
+def test_hidden_tokens_are_decoded_and_count_towards_max_tokens() -> None:
+    with FakeEngine(lambda _: msgspec.structs.replace(WORDS, hidden=4)) as engine:
+        _, text = post(engine, ask(max_tokens=5))
+        assert json.loads(text)["usage"]["completion_tokens_details"] == {"reasoning_tokens": 4}
+        assert json.loads(text)["choices"][0]["message"]["content"] == "one"
+        assert engine.stats().tokens == 5
+
+
+def test_an_engine_may_decode_on_for_a_while_after_its_client_has_left() -> None:
+    with FakeEngine(lambda _: Reply(("x",) * 10_000, per_token_s=0.005), abort_delay_s=0.05) as engine:
+        link = open_stream(engine)
+        link.recv(4096)
+        link.close()
+        assert engine.wait_idle()
+        assert 0 < engine.stats().tokens_after_leave < 10_000
 
 
 def test_a_client_that_leaves_the_queue_never_gets_a_slot() -> None:

@@ -637,6 +637,13 @@ def test_what_a_cancelled_stream_is_charged_depends_on_what_is_known_of_its_engi
     assert (bill.usage.completion_tokens == 300) == in_full
 
 
+def test_on_an_engine_that_is_not_yet_known_the_first_cancellation_asks_which_it_is() -> None:
+    words = Reply(("x",) * 400, per_token_s=0.005)
+    with FakeEngine(lambda _: words) as engine:
+        bill = cancelled(engine, request(max_tokens=300), model="fake")  # so that nobody has asked before
+    assert bill.usage.completion_tokens < 300
+
+
 def test_what_had_arrived_and_was_not_yet_read_is_part_of_a_cancelled_streams_bill() -> None:
     async def main() -> Usage:
         async with OpenAIClient(engine.base_url) as client:

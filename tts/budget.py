@@ -5,6 +5,15 @@ reserved at its worst case before the action leaves, settled at what was really 
 Seconds are a clock, not a sum: whoever holds the ledger ends what runs when the clock reaches the limit
 (`search.py`, `conductor.py`).
 
+What "used" means: tokens are the server's count where its stream bears it out, and else our own (`partial.py`). So a
+budget holds to the token where an engine counts its tokens, keeps `max_tokens`, and stops when a stream is closed or
+aborted (vLLM, SGLang, llama.cpp, Ollama: a cancelled stream is charged with what came, and 2 to 8 chunks more). It
+holds, and less is bought, where nobody knows whether an engine stops: a cancelled stream then costs its whole
+reservation. It holds up to an `overrun`, which is recorded, where a server ignores `max_tokens`. It does not hold where
+an engine decodes on under the name of one that stops (`cancellation: probe` finds that out), where a proxy that breaks
+a stream lets the engine go on, or where tokens are neither counted nor one a chunk: these are estimated.
+`benchmarks/budget_law.md` has the numbers.
+
 All sums are of integers, so they are exact and do not depend on the order of events.
 """
 

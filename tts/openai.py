@@ -311,6 +311,8 @@ class OpenAIClient:
         charged in full first, because another cancellation may interrupt this one."""
         partial.charge_in_full()
         in_flight = _IN_FLIGHT
+        if how == "abort":
+            how = await self._aborted(body["rid"])
         try:
             response = await exchange.arrived()
             if response is not None and response.status_code == 200 and not _is_page(response):
@@ -320,13 +322,16 @@ class OpenAIClient:
             await exchange.aclose()
         if how == "best_effort" and self._unasked:
             how = await self._found_out()
-        elif how == "abort":
-            with contextlib.suppress(EndpointError, TimeoutError):
-                async with asyncio.timeout(_ABORT_S):
-                    await self._short("POST", self._root, "/abort_request", msgspec.json.encode({"rid": body["rid"]}))
-                    how = "close"
         if how == "close" or partial.overran:  # where no limit is kept, there is none to charge in full
             partial.charge_in_flight(in_flight, 1 if self.capabilities.engine in _STOPS_ON_CLOSE else None)
+
+    async def _aborted(self, rid: str) -> Cancellation:
+        """Call the engine's abort API, while the stream is open: what came before the abort can then be counted."""
+        with contextlib.suppress(EndpointError, TimeoutError):
+            async with asyncio.timeout(_ABORT_S):
+                await self._short("POST", self._root, "/abort_request", msgspec.json.encode({"rid": rid}))
+                return "close"
+        return "best_effort"
 
     @property
     def _unasked(self) -> bool:

@@ -17,7 +17,8 @@ _LEAST_CHUNKS = 3
 _FINE = 2  # characters a chunk, in the mean of so many chunks: less may be pieces of tokens
 _FINE_CHUNKS = 32
 _COARSE = 8  # and more cannot be single tokens
-_MOST_PIECES = 4  # chunks a token, while a stream may turn out to be in pieces of tokens
+_MOST_PIECES = 8  # chunks a token, while a stream may turn out to be in pieces of tokens
+_LONGEST_IN_PIECES = 16  # characters a token where chunks are letters, and so no evidence themselves
 _BYTES_A_TOKEN = 3  # for a text in pieces that are clearly more than a token; English prose has 4, Chinese 3
 _NO_FINISH = frozenset(("", "null", "none", "None"))
 
@@ -163,7 +164,7 @@ class Partial:
     def charge_in_full(self) -> None:
         """The server may decode on, unseen, until its limit: that is what this try is charged with."""
         if self._charged and not self.ended:
-            self._charge = max(self.tokens, self.max_tokens or 0)
+            self._charge = max(self._seen(), self.max_tokens or 0)
 
     def charge_in_flight(self, chunks: int, first_chunk: int | None = None) -> None:
         """The stream was closed while this many chunks may still have been on their way, or being decoded: they are
@@ -180,10 +181,10 @@ class Partial:
         elif size is None:
             self.charge_in_full()
         else:
-            seen = self.tokens if self._offset or self._reported else math.ceil(self.chunks * size)
-            most = max(seen, self.tokens) + math.ceil(chunks * max(1.0, size))
+            seen = self._seen()
+            most = seen + math.ceil(chunks * max(1.0, size))
             bounded = self.max_tokens is not None and not self.overran
-            self._charge = max(self.tokens, min(most, self.max_tokens or 0)) if bounded else most
+            self._charge = max(seen, min(most, self.max_tokens or 0)) if bounded else most
 
     def restart(self) -> None:
         """Another try begins; what the last one cost is kept in `lost`."""
@@ -235,8 +236,7 @@ class Partial:
         estimated."""
         if self._sent_s is not None:
             self._end_s = now_s
-        if not (self._reported or self._offset or self.exact_tokens):
-            self.tokens = self._estimate()
+        self.tokens = self._seen()
 
     def charge_at_least_one(self) -> None:
         """A completion has cost a token, also where nobody counted it: else an open number of them has no end."""
@@ -263,8 +263,13 @@ class Partial:
         """Whether more tokens than `limit` are too many: not in the last chunk, nor while they may be pieces."""
         if self.finish is not None and not self._finish_everywhere:
             return False
-        pieces = (self.chunks >= _FINE_CHUNKS and self._characters < _FINE * self.chunks) or self.chunking.finer
+        pieces = self._in_pieces or self.chunking.finer
         return self._reported or self.exact_tokens or not pieces or self._counted > _MOST_PIECES * limit
+
+    @property
+    def _in_pieces(self) -> bool:
+        """Whether this stream seems to come in letters."""
+        return self.chunks >= _FINE_CHUNKS and self._characters < _FINE * self.chunks
 
     # -- tokens -------------------------------------------------------------------------------------------------
 
@@ -311,7 +316,7 @@ class Partial:
         said, reasoning = usage.completion_tokens, self._reasoning_tokens
         if usage.total_tokens is not None and usage.prompt_tokens is not None:
             beside = usage.total_tokens - usage.prompt_tokens - (said or 0)
-            if beside > 0 and beside != self._cached:  # else the cached tokens are counted beside the prompt
+            if beside > 0 and (reasoning or beside != self._cached):  # else the cached ones are beside the prompt
                 beside = min(beside, reasoning or beside)
                 if self._believe((said or 0) + beside):
                     return True
@@ -331,7 +336,8 @@ class Partial:
     def _is_plausible(self, said: int) -> bool:
         if not 0 <= said <= MOST_TOKENS:
             return False
-        if said < self._counted and not said * LONGEST_TOKEN >= self._characters > 0:
+        longest = LONGEST_TOKEN if not self._in_pieces else _LONGEST_IN_PIECES
+        if said < self._counted and not said * longest >= self._characters > 0:
             return False  # chunks may be less than a token, but its tokens are not as long as that
         limit = self.max_tokens
         if limit is None or said <= limit:
@@ -347,6 +353,10 @@ class Partial:
         counted = self._reported or self._offset or 0 < self._meter.count == self._counted
         own = self.tokens / self.chunks if counted and self.chunks else None
         return max((size for size in (own, self.chunking.most) if size is not None), default=None)
+
+    def _seen(self) -> int:
+        """The best count there is of what came."""
+        return self.tokens if self._reported or self._offset or self.exact_tokens else self._estimate()
 
     def _estimate(self) -> int:
         """Tokens of a text that its server does not count, or not credibly: at least one a chunk, unless its chunks

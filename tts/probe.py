@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,9 @@ _LONG_COUNT = (Message("user", "Count from 1 to 1000, one number a line, and wri
 _SPEED_TOKENS = 8  # by then the speed of a stream is known
 _ABORT_WAIT_S = 3.0
 _ABORT_POLL_S = 0.05
+_RUNNING = re.compile(
+    r"^(?:vllm:num_requests_running|sglang:num_running_reqs)(?:\{.*?\})? (\d+(?:\.\d*)?(?:e\+?\d+)?)$", re.M
+)
 _LEAST_PATIENCE_S = 0.2  # in less a closed stream cannot be told from one that ended by itself
 
 
@@ -78,12 +82,13 @@ async def _try_out(client: OpenAIClient, seen: Capabilities) -> Capabilities:
 
 
 async def _try_n(client: OpenAIClient) -> tuple[bool | None, int]:
+    most = 24
     body = {
         "model": await client.first_model(),
         "messages": [{"role": "user", "content": _PROMPT[0].content}],
         "n": 2,
         "seed": 1,
-        "max_tokens": 12,
+        "max_tokens": most // 2,
         "temperature": 1.0,
     }
     try:
@@ -94,7 +99,8 @@ async def _try_n(client: OpenAIClient) -> tuple[bool | None, int]:
         return None, 0
     texts = {choice.message.content for choice in chunk.choices or () if choice.message is not None}
     spent = chunk.usage.completion_tokens if chunk.usage is not None else None
-    return len(chunk.choices or ()) == 2 and len(texts) == 2, spent or 0
+    believed = spent if spent is not None and len(chunk.choices or ()) <= spent <= most else most
+    return len(chunk.choices or ()) == 2 and len(texts) == 2, believed
 
 
 async def _try_prefill(client: OpenAIClient, engine: str | None) -> tuple[bool | None, PrefillForm | None, int]:
@@ -130,6 +136,14 @@ async def try_abort(client: OpenAIClient, max_tokens: int) -> tuple[bool | None,
 
     It is given half of the time in which the server would have come to the end by itself, at the speed that was seen.
     """
+    how, client.cancellation = client.cancellation, "close"
+    try:
+        return await _try_close(client, max_tokens)
+    finally:
+        client.cancellation = how
+
+
+async def _try_close(client: OpenAIClient, max_tokens: int) -> tuple[bool | None, int]:
     before = await _running(client)
     if before is None:
         return None, 0
@@ -162,7 +176,7 @@ async def try_abort(client: OpenAIClient, max_tokens: int) -> tuple[bool | None,
         if (await _running(client) or 0) < during:
             return True, spent
         await asyncio.sleep(_ABORT_POLL_S)
-    return False, spent
+    return False, max_tokens
 
 
 async def _running(client: OpenAIClient) -> int | None:
@@ -176,5 +190,6 @@ async def _running(client: OpenAIClient) -> int | None:
         text = (await client.get("/metrics")).decode("utf-8", "replace")
     except EndpointError:
         return None
-    found = re.findall(r"^(?:vllm:num_requests_running|sglang:num_running_reqs)(?:\{.*?\})? ([\d.e+]+)$", text, re.M)
-    return int(sum(map(float, found))) if found else None
+    found = _RUNNING.findall(text)
+    running = sum(map(float, found))
+    return int(running) if found and math.isfinite(running) else None

@@ -33,12 +33,15 @@ class Renderer:
             quoted(model),
         )
 
-    def token(self, index: int, field: str, token: str, alternatives: Alternatives | None, finish: bytes) -> bytes:
-        """The event of one token. `finish`: its finish reason as JSON; `field`: `content` or a reasoning field."""
-        text = b'"delta":{"%s":%s}' % (field.encode(), quoted(token)) if self.chat else b'"text":%s' % quoted(token)
+    def tokens(
+        self, index: int, field: str, said: str, pairs: list[tuple[str, Alternatives | None]], finish: bytes
+    ) -> bytes:
+        """The event of some text and the tokens in it. `finish`: its finish reason as JSON; `field`: `content` or a
+        reasoning field."""
+        text = b'"delta":{"%s":%s}' % (field.encode(), quoted(said)) if self.chat else b'"text":%s' % quoted(said)
         logprobs = b""
         if self.top_logprobs is not None:
-            logprobs = b',"logprobs":' + self._logprobs([(token, alternatives)])
+            logprobs = b',"logprobs":' + self._logprobs(pairs)
         return b'%s"choices":[{"index":%d,%s%s,"finish_reason":%s}]' % (self._head, index, text, logprobs, finish)
 
     def role(self, index: int) -> bytes:
@@ -54,7 +57,7 @@ class Renderer:
     def usage(self, usage: dict[str, Any]) -> bytes:
         return b'%s"choices":[],"usage":%s' % (self._head, msgspec.json.encode(usage))
 
-    def body(self, replies: list[tuple[Reply, str]], usage: dict[str, Any]) -> bytes:
+    def body(self, replies: list[tuple[Reply, str]], usage: dict[str, Any] | None) -> bytes:
         """A whole response, for `stream: false`."""
         choices = []
         for index, (reply, finish) in enumerate(replies):

@@ -22,17 +22,25 @@ class Connection(asyncio.Protocol):
         peers: the set of open connections, kept up to date.
         changed: called when this one closes.
         abort: whether a client that leaves cancels `serve`.
+        delay_s: how long after that.
         keep: whether another request is answered after a streamed one; if not, it finds the connection closed.
     """
 
     def __init__(
-        self, serve: Serve, peers: set[Connection], changed: Callable[[], None], abort: bool, keep: bool
+        self,
+        serve: Serve,
+        peers: set[Connection],
+        changed: Callable[[], None],
+        abort: bool,
+        keep: bool,
+        delay_s: float = 0.0,
     ) -> None:
         self._serve = serve
         self._peers = peers
         self._changed = changed
         self._abort = abort
         self._keep = keep
+        self._delay_s = delay_s
         self._spent = False
         self._buffer = bytearray()
         self._events: list[bytes] = []
@@ -48,15 +56,21 @@ class Connection(asyncio.Protocol):
         self.gone = True
         self._peers.discard(self)
         self.resume_writing()
-        if self._task is not None and self._abort:
-            self._task.cancel()
+        self._stop()
         self._changed()
 
     def eof_received(self) -> None:
         """The client wants no more. Its task hears of that at once: one that is late would else decode all that is due
         before it heard of a lost connection."""
         self.gone = True
-        if self._task is not None and self._abort:
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._task is None or not self._abort:
+            return
+        if self._delay_s:
+            asyncio.get_running_loop().call_later(self._delay_s, self._task.cancel)
+        else:
             self._task.cancel()
 
     def pause_writing(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 _STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
 )
+_FINISH_EACH: dict[Misbehaviour | None, bytes] = {
+    Misbehaviour.BLANK_FINISH: b'""',
+    Misbehaviour.FINISH_EVERYWHERE: b'"stop"',
+}  # the finish reason of each chunk, as JSON
 _BATCH = 64  # events written at once where nothing paces them
 
 
@@ -60,7 +64,8 @@ class Generation:
         tokens, stopped = _cut_at_stop(reply.tokens, request.get("stop"))
         limit = request.get("max_completion_tokens") or request.get("max_tokens")
         if reply.misbehave is Misbehaviour.IGNORES_MAX_TOKENS or limit is None:
-            limit = len(tokens) + len(reply.reasoning)
+            limit = len(tokens) + len(reply.reasoning) + reply.hidden
+        limit = max(0, limit - reply.hidden)
         if len(tokens) + len(reply.reasoning) > limit:
             finish = "length"
         elif stopped:
@@ -129,7 +134,8 @@ class Generation:
             self.failed = True
             self.connection.reply(200, b'{"id":"x","choices":[{"index":0,"mess', "application/json")
             return
-        self.connection.reply(200, self._render.body(self._replies, self._usage()), "application/json")
+        usage = self.engine.report(self._usage())
+        self.connection.reply(200, self._render.body(self._replies, usage), "application/json")
 
     async def _stream(self) -> None:
         if self._misbehave is Misbehaviour.HTML:
@@ -151,9 +157,9 @@ class Generation:
 
     async def _decode(self) -> bool:
         """Send the tokens, one of each choice per step; True if that went wrong."""
-        connection, render, pace = self.connection, self._render, self._pace
+        connection, pace = self.connection, self._pace
         loop = asyncio.get_running_loop()
-        null = b'""' if self._misbehave is Misbehaviour.BLANK_FINISH else b"null"
+        null = _FINISH_EACH.get(self._misbehave, b"null")
         streams = [_stream_of(reply) for reply, _ in self._replies]
         start = loop.time()
         for position in range(max(map(len, streams))):
@@ -170,8 +176,24 @@ class Generation:
             for index, stream in enumerate(streams):
                 if position < len(stream):
                     self._decoded(1)
-                    self._send(render.token(index, *stream[position], null))
+                    for event in self._events(index, stream, position, null):
+                        self._send(event)
         return False
+
+    def _events(self, index: int, stream: _Stream, position: int, null: bytes) -> Iterator[bytes]:
+        """What is sent of a stream when the token at this position has been decoded: as many as came since the last."""
+        every, field = self.engine.stream_interval, stream[position][0]
+        last = position + 1 == len(stream) or stream[position + 1][0] != field
+        if (position + 1) % every and not last:
+            return
+        first = position - position % every
+        pairs = [(token, top) for name, token, top in stream[first : position + 1] if name == field]
+        text = "".join(token for token, _ in pairs)
+        if self._misbehave is Misbehaviour.LETTERS:
+            for letter in text:
+                yield self._render.tokens(index, field, letter, [], null)
+        else:
+            yield self._render.tokens(index, field, text, pairs, null)
 
     async def _finish(self) -> None:
         for index, (_, finish) in enumerate(self._replies):
@@ -179,8 +201,8 @@ class Generation:
         if self._misbehave is Misbehaviour.HANGING_END:
             self.connection.flush()
             await self._silence()
-        if self._usage_wanted:
-            self._send(self._render.usage(self._usage()), final=True)
+        if self._usage_wanted and (usage := self.engine.report(self._usage())) is not None:
+            self._send(self._render.usage(usage), final=True)
         if self._misbehave is not Misbehaviour.MISSING_DONE:
             self.connection.queue(DONE)
         self.connection.end()
@@ -220,6 +242,8 @@ class Generation:
         self._cached = prompt in self.engine._warm
         self.engine._count["cold"] += not self._cached
         self._prompt = prompt
+        if hidden := sum(reply.hidden for reply, _ in self._replies):
+            self._decoded(hidden)
 
     def _decoded(self, tokens: int) -> None:
         self.engine._warm.add(self._prompt)
@@ -236,14 +260,14 @@ class Generation:
             "total_tokens": prompt + self.decoded,
             "prompt_tokens_details": {"cached_tokens": prompt if self._cached else 0},
         }
-        if reasoning := sum(len(reply.reasoning) for reply, _ in self._replies):
+        if reasoning := sum(len(reply.reasoning) + reply.hidden for reply, _ in self._replies):
             usage["completion_tokens_details"] = {"reasoning_tokens": reasoning}
         return usage
 
     def _send(self, event: bytes, final: bool = False) -> None:
         """Queue an event that still lacks its last brace."""
         if self._continuous and not final:
-            event += b',"usage":' + msgspec.json.encode(self._usage())
+            event += b',"usage":' + msgspec.json.encode(self.engine.report(self._usage()))
         if self._timings:
             event += b',"timings":{"predicted_n":%d}' % self.decoded
         event += b"}\n\n"
@@ -254,7 +278,10 @@ class Generation:
         self.connection.queue(event)
 
 
-def _stream_of(reply: Reply) -> list[tuple[str, str, Alternatives | None]]:
+_Stream = list[tuple[str, str, Alternatives | None]]
+
+
+def _stream_of(reply: Reply) -> _Stream:
     """What is sent for each token: the field, the token, its alternatives."""
     logprobs = reply.logprobs or (None,) * len(reply.tokens)
     visible = [("content", token, top) for token, top in zip(reply.tokens, logprobs, strict=True)]

@@ -90,6 +90,9 @@ class FakeEngine:
         rejects: parameters refused with a 400 that names them, besides what the flavour refuses.
         context_tokens: prompt plus `max_tokens` may not exceed it (a token is a word).
         abort_on_disconnect: whether a client that leaves frees its slot; if not, the engine decodes on, and counts.
+        abort_delay_s: how long it decodes on before that (SGLang looks every few seconds).
+        stream_interval: tokens sent in one chunk.
+        report: what it says of its usage, given the true one (OpenAI's object); None leaves it out.
     """
 
     def __init__(
@@ -104,6 +107,9 @@ class FakeEngine:
         rejects: tuple[str, ...] = (),
         context_tokens: int | None = None,
         abort_on_disconnect: bool = True,
+        abort_delay_s: float = 0.0,
+        stream_interval: int = 1,
+        report: Callable[[dict[str, Any]], dict[str, Any] | None] = lambda usage: usage,
         port: int = 0,
     ) -> None:
         if slots is not None and slots < 1:
@@ -117,6 +123,9 @@ class FakeEngine:
         self.rejects = rejects
         self.context_tokens = context_tokens
         self.abort_on_disconnect = abort_on_disconnect
+        self.abort_delay_s = abort_delay_s
+        self.stream_interval = stream_interval
+        self.report = report
         self.port = port
         self.requests: deque[dict[str, Any]] = deque(maxlen=4096)  # the last request bodies, as they came
         self.served: deque[Served] = deque(maxlen=65536)
@@ -203,7 +212,8 @@ class FakeEngine:
 
         def connect() -> Connection:
             keep = self.flavour != "llamacpp"
-            return Connection(self._handle, self._connections, self._notify, self.abort_on_disconnect, keep)
+            abort, delay_s = self.abort_on_disconnect, self.abort_delay_s
+            return Connection(self._handle, self._connections, self._notify, abort, keep, delay_s)
 
         server = await self._loop.create_server(connect, sock=listener, backlog=_BACKLOG)
         ready.set()

@@ -31,6 +31,8 @@ class Misbehaviour(StrEnum):
     SILENCE = "headers, and then nothing"
     SILENCE_MIDWAY = "silence in the middle of the stream"
     RESET = "connection reset"
+    LETTERS = "each chunk is one character, not a token"
+    FINISH_EVERYWHERE = "a finish reason with every chunk"
     IGNORES_MAX_TOKENS = "decodes past max_tokens"
     UNAUTHORIZED = "401"
     FORBIDDEN = "403"
@@ -49,7 +51,8 @@ class Reply(Value, frozen=True):
     """One scripted completion.
 
     Args:
-        tokens: what is decoded, one chunk each.
+        tokens: what is decoded; one chunk each, unless the engine's `stream_interval` says otherwise.
+        hidden: tokens decoded before them and never shown, as hosted models do with their reasoning; they count.
         reasoning: tokens decoded before them, sent in `reasoning_field`.
         first_byte_s, per_token_s: real pacing, in seconds.
         finish_reason: as sent, unless `max_tokens` cuts the reply ("length") or a stop string does ("stop").
@@ -60,6 +63,7 @@ class Reply(Value, frozen=True):
 
     tokens: tuple[str, ...]
     reasoning: tuple[str, ...] = ()
+    hidden: int = 0
     first_byte_s: float = 0.0
     per_token_s: float = 0.0
     finish_reason: str = "stop"

@@ -1,21 +1,26 @@
 """What servers refuse to know: left out where nothing is lost, found out once, and never learned from one prompt."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rawserver import DONE, Asked, Handler, RawServer, as_json, completing, refusal, serving
 
 import tts
 from tts import errors
 from tts.actions import Request
+from tts.address import Place
+from tts.attempt import Attempt
 from tts.openai import OpenAIClient
 from tts.partial import Partial
 from tts.refusals import Refusals
 from tts.testing.engine import FakeEngine
 from tts.types import Completion, Message, Sampling
-from tts.wire import Capabilities, body_of
+from tts.wire import Capabilities, body_of, error_of
 
 LUKEWARM = Sampling(temperature=0.3, max_tokens=16)
 
@@ -154,6 +159,38 @@ def test_a_refusal_inside_a_stream_or_with_403_is_one_as_well() -> None:
     with serving(unless(lambda body: "logprobs" in body, said)) as server:
         done = complete(server, ask("a", Sampling(top_logprobs=3)))[0]
     assert done.downgrades == ("logprobs",)
+
+
+NAMES = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed", "stop", "logprobs", "max_tokens")
+SAMPLING = Sampling(temperature=0.3, max_tokens=16, stop=("END",), top_logprobs=2)
+
+
+@given(
+    refused=st.lists(st.sampled_from((*NAMES, "stream_options")), unique=True),
+    words=st.sampled_from(
+        ["Unknown parameter: '{}'", "{} is not supported", "unexpected field {}. Known: top_p, seed"]
+    ),
+    by_field=st.booleans(),
+)
+def test_whatever_a_server_does_not_know_is_all_that_is_left_out(
+    refused: list[str], words: str, by_field: bool
+) -> None:
+    request, refusals = ask("a", SAMPLING), Refusals()
+    whole = body_of(request, "m", "chat", Capabilities())
+    attempt = Attempt(request, whole, refusals, Place(("http://h/v1",)))
+    for _ in range(len(refused) + 2):
+        body = attempt.body()
+        name = next((name for name in refused if name in body), None)
+        if name is None:
+            break
+        fields = {"message": words.format(name), **({"param": name} if by_field else {})}
+        assert attempt.changes_after(error_of(400, {}, json.dumps({"error": fields}).encode(), "http://h/v1", "m"))
+    assert not set(refused) & set(body)
+    left_out = set(whole) - set(body)
+    assert left_out == {*refused} | ({"top_logprobs"} if "logprobs" in refused else set())
+    assert set(attempt.losses()) == {*refused} & {"temperature", "seed", "stop", "logprobs"}
+    attempt.answered()
+    assert refusals.of(request, whole) == attempt._refused
 
 
 def test_requests_side_by_side_do_not_each_find_out_everything() -> None:

@@ -30,6 +30,7 @@ from tts.actions import (
     Woke,
     Work,
 )
+from tts.clusters.bounds import Bounds
 from tts.errors import BadResponse, CallFailed, CallTimedOut, TTSError, unknown_name
 from tts.journal import as_recorded
 from tts.kernel import STEP_LIMIT_S, ForeignCode, StepStopped, StepTimedOut
@@ -87,6 +88,7 @@ class Executor:
         self._tell = tell
         self._now = now
         self._tasks: dict[str, asyncio.Task[End]] = {}
+        self._bounds = Bounds()
         self._asking: dict[str, tuple[float, Partial]] = {}  # what asks a model: since when, and what has come
 
     def __contains__(self, id: str) -> bool:
@@ -112,6 +114,10 @@ class Executor:
     def waiting(self) -> list[str]:
         """Those that ask a model and have cost nothing so far: no server works for them."""
         return [id for id, (_, partial) in self._asking.items() if partial.usage() == NO_USAGE]
+
+    def bounds_due(self) -> dict[str, int | None]:
+        """See `Bounds.due`."""
+        return self._bounds.due(self._asking, time.monotonic())
 
     def silent(self, for_s: float) -> list[str]:
         """Those that ask a model and have had no token for so long."""

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from tts.actions import Action, Cancel
+from tts.clusters.bounds import TICK_S
 from tts.clusters.cluster import Cluster, Site
 from tts.clusters.executor import Executor, Model
+from tts.conductor import Conductor
+from tts.errors import RunError
+from tts.journal import Bounded
 from tts.protocols import Verifier
+from tts.runfolder import Journal, NoJournal
 from tts.target import Models, Target, open_models
 from tts.workers import Workers
 
@@ -29,6 +35,7 @@ class LocalCluster(Cluster):
         workers: Workers | None = None,
     ) -> None:
         super().__init__()
+        self._noting: asyncio.Task[None] | None = None
         verifiers = {} if verifiers is None else verifiers  # a client's grows
         self._executor = Executor(models, verifiers, workers, self._tell, self._now, self.foreign)
 
@@ -45,7 +52,22 @@ class LocalCluster(Cluster):
             self._executor.cancel(id)
         return waiting
 
+    async def _prepare(self, conductor: Conductor, journal: Journal | NoJournal) -> None:
+        if isinstance(journal, Journal):
+            self._noting = asyncio.get_running_loop().create_task(self._note_bounds(journal))
+
+    async def _note_bounds(self, journal: Journal) -> None:
+        try:
+            while True:
+                await asyncio.sleep(TICK_S)
+                if most := self._executor.bounds_due():
+                    journal.write([Bounded(most)])
+        except RunError as error:
+            self._fail(error)
+
     async def _halt(self) -> None:
+        if self._noting is not None:
+            self._noting.cancel()
         await self._executor.aclose()
 
 

@@ -37,7 +37,20 @@ from tts.allocation import Pot, Standing
 from tts.budget import Ledger, Limits
 from tts.costs import prompt_bound
 from tts.errors import BudgetExhausted, InvalidParameter, ReplayDivergence, TTSError, UnknownCost
-from tts.journal import PROBE, Decided, Granted, Hedged, History, Lost, Opened, Record, Shared, digest, problem_of
+from tts.journal import (
+    PROBE,
+    Bounded,
+    Decided,
+    Granted,
+    Hedged,
+    History,
+    Lost,
+    Opened,
+    Record,
+    Shared,
+    digest,
+    problem_of,
+)
 from tts.kernel import ForeignCode
 from tts.outages import PATIENCE_S, Outages, Verdict, is_outage
 from tts.outcome import Ends, Result
@@ -274,6 +287,7 @@ class Conductor:
         stopped = event.id in self._cancelled or self.draining or self.fatal is not None
         if event.usage == NO_USAGE and not stopped and self.outages.may_leave(event.id):
             self.outages.left(event.id)
+            self._step.records.append(Bounded({event.id: None}))  # what is known of the last try says nothing of this
             self._step.actions.append(action)
             return self._advance()
         del self._live[event.id]
@@ -751,7 +765,7 @@ class Conductor:
                 _regrant(pot, action, allotted, ended=False)
             granted = history.granted.pop(action.id, None)
             if granted is not None:
-                self._book_lost(action.id, granted.cost)
+                self._book_lost(action.id, self._most_lost(action, granted))
             if action.id not in cancelled:
                 again.append(action)
                 continue
@@ -779,6 +793,15 @@ class Conductor:
         cost = self._costs.actual(action, event.usage)
         self.ledger.charge(cost)
         opened.paid += cost
+
+    def _most_lost(self, action: Work, granted: Granted) -> Cost:
+        """What an action that was in flight when the run died has cost at the most."""
+        most, request = self._history.bounded.get(action.id), getattr(action, "request", None)
+        if most is None or request is None or most >= granted.cost.tokens:
+            return granted.cost
+        sampling = msgspec.structs.replace(request.sampling, max_tokens=max(1, most))
+        request = msgspec.structs.replace(request, sampling=sampling)
+        return self._costs.worst(msgspec.structs.replace(action, request=request))
 
     def _book_lost(self, id: str, cost: Cost, *, hedge: bool = False) -> None:
         self.ledger.charge(cost)

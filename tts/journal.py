@@ -83,6 +83,13 @@ class Lost(Value, frozen=True, tag="lost"):
     hedge: bool = False
 
 
+class Bounded(Value, frozen=True, tag="bounded"):
+    """For each of these actions the servers may have generated so many tokens, at the most, until the next such record:
+    the whole reservation, where it is None or there is no record."""
+
+    most: Mapping[str, int | None]
+
+
 class Allotted(Value, frozen=True, tag="allotted"):
     """An allocator has granted this ask under its cell's budget. `value`: its bid, over what the ask was expected to
     cost in mean samples of the run, with which it came first; None for a pilot sample."""
@@ -153,6 +160,7 @@ Record = (
     | Shared
     | Hedged
     | Lost
+    | Bounded
     | Allotted
     | Stopped
     | Repriced
@@ -333,6 +341,7 @@ class History:
         opened: search id -> its start on the run's clock, for searches not decided.
         events: search id -> its events in order, for searches not decided.
         granted: action id -> its last grant, for actions that have not ended.
+        bounded: action id -> the most tokens that may have been generated for it, where less than its grant.
         shared: action id -> the action whose sample it was given.
         lost: ids whose last attempt was booked as lost: an end that follows cost nothing more.
         digests: action id -> what it asked for, for searches not decided.
@@ -366,6 +375,7 @@ class History:
         self.digests: dict[str, str] = {}
         self.shared: dict[str, str] = {}
         self.lost: set[str] = set()
+        self.bounded: dict[str, int] = {}
         self.hedged: dict[str, Cost] = {}
         self.allotted: dict[str, set[str]] = {}  # by search
         self.stopped: dict[str, str] = {}
@@ -406,8 +416,11 @@ class History:
                 self.opened[record.search] = record.at_s
                 self.events[record.search] = []
                 self._begin(problem_of(record.search + "/"))
+            case Bounded():
+                self._bound(record)
             case Granted():
                 self.granted[record.id] = record
+                self.bounded.pop(record.id, None)
                 if record.share is not None:
                     self._keys.setdefault(problem_of(record.id), {})[record.id] = record.share
                 self.lost.discard(record.id)
@@ -433,6 +446,13 @@ class History:
         at_s = getattr(record, "at_s", None)
         if at_s is not None:
             self.at_s = max(self.at_s, at_s)
+
+    def _bound(self, record: Bounded) -> None:
+        for id, most in record.most.items():
+            if id in self.granted and most is not None:
+                self.bounded[id] = most
+            else:
+                self.bounded.pop(id, None)
 
     def _decide(self, record: Decided) -> None:
         self.decided[record.search] = record
@@ -474,6 +494,7 @@ class History:
             return  # told twice
         self.events[search].append(event)
         if not isinstance(event, Progressed) and self.granted.pop(event.id, None) is not None:
+            self.bounded.pop(event.id, None)
             cost = Cost(1, event.usage.completion_tokens, None, None)
             self._open_costs[search] = self._open_costs.get(search, Cost()) + cost
         if isinstance(event, Finished | Scored):
@@ -506,7 +527,10 @@ class History:
     def unfinished(self) -> Cost:
         """What searches that are not decided have spent, and what was in flight, at its worst case. Its dollars and
         FLOPs are unknown: the journal has no prices."""
-        in_flight = (granted.cost for granted in self.granted.values())
+        in_flight = (
+            Cost(1, min(granted.cost.tokens, self.bounded.get(id, granted.cost.tokens)), None, None)
+            for id, granted in self.granted.items()
+        )
         return sum((*self._open_costs.values(), *in_flight, *self.hedged.values()), Cost())
 
     @property

@@ -401,6 +401,13 @@ class Partial:
     def reasoning(self) -> str:
         return "".join(self._reasonings)
 
+    def most_seen(self) -> int | None:
+        """The most tokens that the text so far can be; None where nothing says how many tokens a chunk of it is."""
+        size = self._tokens_a_chunk()
+        if size is None:
+            return self.tokens if self._characters <= _COARSE * self.chunks else None
+        return max(self.tokens, math.ceil(self.chunks * size))
+
     def usage(self) -> Usage:
         """What all tries have cost so far. `approximate` where the server's own count has not come: then the prompt
         is taken as a quarter of its bytes, unless a sibling taught it."""

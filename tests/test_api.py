@@ -452,6 +452,17 @@ def test_budgets_and_strategies_of_a_sweep_are_texts_or_the_values_they_mean(eng
         tts.sweep("arithmetic?size=1", "single", budgets=[1000], base_url=engine.base_url)  # type: ignore[list-item]  # the point
 
 
+def test_progress_is_shown_or_told_and_comes_to_the_end(engine: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:
+    told: list[tuple[int, int]] = []
+    tts.sweep("arithmetic?size=3", "majority_vote:n=1,2", base_url=engine.base_url,
+              progress=lambda done, of: told.append((done, of)))  # fmt: skip
+    assert told == [(done, 6) for done in range(7)]
+    tts.sweep("arithmetic?size=3", "single", base_url=engine.base_url, progress=True)
+    assert "/3 searches" in capsys.readouterr().err
+    tts.sweep("arithmetic?size=3", "single", base_url=engine.base_url)
+    assert capsys.readouterr() == ("", "")
+
+
 def test_a_changed_strategy_file_is_another_run(engine: FakeEngine, tmp_path: Path) -> None:
     plugin = tmp_path / "mine.py"
     source = "async def mine(problem, run, *, n: int = 2):\n    return (await run.generate(n=n))[{}]\n"

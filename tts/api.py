@@ -201,6 +201,7 @@ async def asweep(
     sampling: Sampling | Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     report: bool = True,
+    progress: bool | Callable[[int, int], object] = False,
     watcher: Watcher | None = None,
     cluster: str | Path | ClusterSpec = "local",
     address: str | None = None,
@@ -208,7 +209,7 @@ async def asweep(
 ) -> SweepResult:
     """Run a budget sweep. See `sweep`."""
     check_keywords(sweep, target)
-    sampling = as_sampling(sampling)
+    sampling, watcher = as_sampling(sampling), watcher or _watcher_of(progress)
     async with Given(strategies) as named, GradingProcess(_as_task(problems)) as task:
         listed = task.problems
         base: dict[str, Any] = {
@@ -284,6 +285,14 @@ async def asweep(
     return SweepResult(rows, outcomes, spent, conductor.lost, over, planned, folder, files, sampling, conductor.probed)
 
 
+def _watcher_of(progress: bool | Callable[[int, int], object]) -> Watcher | None:
+    if progress is False or progress is None:
+        return None
+    from tts.display import Counted, Display, console
+
+    return Display(console(stderr=True), interrupts=False) if progress is True else Counted(progress)
+
+
 def _unheard(events: Sequence[Event]) -> None:
     """Where nobody watches."""
 
@@ -324,6 +333,7 @@ def sweep(
     sampling: Sampling | Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     report: bool = True,
+    progress: bool | Callable[[int, int], object] = False,
     watcher: Watcher | None = None,
     cluster: str | Path | ClusterSpec = "local",
     address: str | None = None,
@@ -346,6 +356,8 @@ def sweep(
         out: the run folder: journal, problems, report. The same call with the same folder resumes; one with more
             strategies, budgets, seeds or problems pays only for what is new (`tts.extension` says what must stay).
         report: whether to write the report there.
+        progress: True shows it on standard error, in a notebook, too; a function is called with how many searches are
+            decided, and of how many.
         cluster, address, target: where, and on which servers, as for `solve`.
 
     Raises: UsageError for a call that cannot work, before anything is spent; EndpointError and RunError for a run that
@@ -362,6 +374,7 @@ def sweep(
             sampling=sampling,
             out=out,
             report=report,
+            progress=progress,
             watcher=watcher,
             cluster=cluster,
             address=address,

@@ -43,10 +43,12 @@ class Display:
     Args:
         console: where to; anything but a terminal gets plain lines.
         quiet: show nothing, but still mind Ctrl-C.
+        interrupts: whether Ctrl-C is minded; a program of one's own decides that by itself.
     """
 
-    def __init__(self, console: Console, *, quiet: bool = False) -> None:
+    def __init__(self, console: Console, *, quiet: bool = False, interrupts: bool = True) -> None:
         self.interrupted = False
+        self._interrupts = interrupts
         self._console = console
         self._quiet = quiet
         self._cluster: Cluster | None = None
@@ -75,7 +77,8 @@ class Display:
     def started(self, cluster: Cluster, conductor: Conductor, planned: int, resumed: str, site: Site) -> None:
         self._cluster, self._conductor, self._planned = cluster, conductor, planned
         self._bar = self._progress.add_task("searches", total=planned)
-        self._catch_interrupts()
+        if self._interrupts:
+            self._catch_interrupts()
         for error in site.unreachable:
             self._console.print(f"going on without one endpoint: {error.message}", markup=False, soft_wrap=True)
         if resumed and not self._quiet:
@@ -183,6 +186,28 @@ class Display:
         self._cluster.drain()
         if not self._quiet:
             self._console.print("stopping: waiting for what is in flight (Ctrl-C again to abort it)")
+
+
+class Counted:
+    """Tells a function of how many searches are decided, of how many (`api.Watcher`)."""
+
+    def __init__(self, tell: Callable[[int, int], object]) -> None:
+        self._tell = tell
+        self._done = self._planned = 0
+
+    def started(self, cluster: Cluster, conductor: Conductor, planned: int, resumed: str, site: Site) -> None:
+        self._planned = planned
+        self._tell(self._done, planned)
+
+    def told(self, events: Sequence[Event]) -> None:
+        pass
+
+    def decided(self, outcome: Outcome) -> None:
+        self._done += 1
+        self._tell(self._done, self._planned)
+
+    def ended(self) -> None:
+        pass
 
 
 # What a narrow terminal goes without, first things first, before names are broken and after: every column is in
@@ -360,7 +385,8 @@ def console(stderr: bool = False) -> Console:
     as they are: names of strategies, files and problems hold them."""
     stream = sys.stderr if stderr else sys.stdout
     known = stream.isatty() or os.environ.get("COLUMNS", "").isdigit()
-    return _Terminal(file=stream, width=None if known else PIPE_WIDTH, markup=False, highlight=False)
+    width = None if known else PIPE_WIDTH
+    return _Terminal(file=stream, width=width, markup=False, highlight=False, force_jupyter=False)
 
 
 class _Terminal(Console):

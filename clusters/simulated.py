@@ -44,7 +44,7 @@ from tts.types import Completion, ErrorInfo, LogprobSummary, Score, Timing, Usag
 from tts.watchdog import watched
 from tts.workers import Workers
 
-WAITING_S = 10.0  # of wall-clock time that a call may wait in a simulation, beyond its CPU time
+WAITING_S = 5.0  # of wall-clock time that a call may wait in a simulation, beyond its CPU time
 _BOUNDED = frozenset({"tts.symbolic:classes"})
 PROGRESS_TOKENS = 16  # tokens per Progressed event
 

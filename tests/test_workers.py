@@ -732,3 +732,55 @@ def test_a_mark_is_found_whole_and_only_in_its_variable():
         (b"NOT_TTS_WORKERS=a1\0X=TTS_WORKERS=a1\0", set()),
     ):
         assert carried(environment, marks) == found, environment
+
+
+def test_calls_that_hang_hold_no_other_up_and_their_places_are_given_back(functions, monkeypatch):
+    monkeypatch.setattr("tts.workers._LONG_S", 0.1)
+
+    async def main(workers):
+        hung = [asyncio.ensure_future(workers.call("time:sleep", (600,), timeout_s=60.0)) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        assert await workers.call("math:sqrt", (9,), timeout_s=60.0) == 3.0
+        during = len(workers._keepers)
+        for call in hung:
+            call.cancel()
+        await asyncio.wait(hung)
+        while workers._long:  # noqa: ASYNC110  # the keepers are threads
+            await asyncio.sleep(0.01)
+        assert await asyncio.gather(*(workers.call("math:sqrt", (9,), timeout_s=60.0) for _ in range(6))) == [3.0] * 6
+        return during, len(workers._keepers)
+
+    with Workers(2) as workers:
+        assert asyncio.run(main(workers)) == (3, 2)
+
+
+def test_only_so_many_calls_give_their_places_up(functions, monkeypatch):
+    monkeypatch.setattr("tts.workers._LONG_S", 0.05)
+    monkeypatch.setattr("tts.workers._MOST_LONG", 1)
+
+    async def main(workers):
+        calls = [asyncio.ensure_future(workers.call("time:sleep", (600,), timeout_s=60.0)) for _ in range(4)]
+        while workers._long < 2:  # noqa: ASYNC110  # the keepers are threads
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)
+        assert len(workers._keepers) == 2
+        for call in calls:
+            call.cancel()
+        await asyncio.wait(calls)
+
+    with Workers(1) as workers:
+        asyncio.run(main(workers))
+
+
+def test_a_worker_inherits_nothing_that_looks_like_a_secret(monkeypatch):
+    secrets = {
+        **{"OPENAI_API_KEY": "a", "HF_TOKEN": "b", "aws_secret_access_key": "c", "MY_KEYS": "d", "DB_PASSWORD": "e"},
+        **{"PLAIN": "sk-proj-123", "HTTPS_PROXY": "http://me:pw@proxy:3128", "GITHUB_PAT": "g", "SENTRY_DSN": "h"},
+    }
+    plain = {"TOKENIZERS_PARALLELISM": "false", "KEYBOARD": "de", "MY_SETTING": "7", "HTTP_PROXY": "http://proxy:3128"}
+    for name, value in {**secrets, **plain}.items():
+        monkeypatch.setenv(name, value)
+    with Workers(1) as workers:
+        found = workers.call_sync("builtins:eval", ("dict(__import__('os').environ)",), timeout_s=60.0)
+    assert not secrets.keys() & found.keys()
+    assert plain.items() <= found.items()

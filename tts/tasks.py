@@ -213,7 +213,7 @@ def taken_away(folder: Path) -> dict[Path, bytes]:
         try:
             found[path] = path.read_bytes()
             path.unlink()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
             raise RunError(f"{path} cannot be taken away: {error.strerror}", path=str(path)) from None

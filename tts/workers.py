@@ -44,6 +44,7 @@ MEMORY_BYTES = 2 * 1024**3
 PRIVATE = "TTS_PRIVATE"  # the environment variable: `no` where functions of strategies and verifiers run, else `yes`
 _START_LIMIT_S = 60.0  # for starting a process and importing the function's module, which a call's own limit leaves out
 _WALL_LEAST_S, _WALL_FACTOR = 60.0, 30.0  # wall-clock time that a call may take: so long, and so often its CPU time
+_LONG_S, _MOST_LONG = 5.0, 8  # a call that takes so long gives its place up to another; so many do
 _LENGTH = struct.Struct(">Q")
 _MAIN = "from tts.workers import serve; serve()"
 _REAPER = str(Path(__file__).with_name("reaper.py"))
@@ -71,6 +72,9 @@ class Workers:
     does, however it ends. On Linux, what a function has started ends with its worker if that is killed, else with the
     pool, even in a session of its own (`reaper.py`).
 
+    A call that goes on for 5 s gives its place up: another process is started for those that wait, for up to 8 such
+    calls, so that a few that hang hold nobody up.
+
     Args:
         count: processes; None: one per CPU this process may use.
         memory_bytes: address space of each (RLIMIT_AS); beyond it the function gets a MemoryError.
@@ -88,6 +92,7 @@ class Workers:
         self._lock = threading.Lock()
         self._keepers: list[threading.Thread] = []
         self._unfinished: set[_Job] = set()
+        self._long = 0  # keepers whose call has gone on for `_LONG_S`
         self._closed = False
         self._mark = os.urandom(8).hex()
         self._starting = threading.Lock()
@@ -191,12 +196,32 @@ class Workers:
             self._unfinished.add(job)
             job.future.add_done_callback(lambda _: self._unfinished.discard(job))
             self._jobs.put(job)
-            if len(self._keepers) < min(self.count, len(self._unfinished)):
-                # A daemon, because an interpreter that is going down must not wait for a function that hangs.
-                keeper = threading.Thread(target=self._keep, name="tts-worker", daemon=True)
-                self._keepers.append(keeper)
-                keeper.start()
+            self._hire()
         return job
+
+    def _hire(self) -> None:
+        """Start one more keeper, if there is work for it and a place; with the lock held."""
+        places = self.count + min(self._long, _MOST_LONG)
+        if not self._closed and len(self._keepers) < min(places, len(self._unfinished)):
+            # A daemon, because an interpreter that is going down must not wait for a function that hangs.
+            keeper = threading.Thread(target=self._keep, name="tts-worker", daemon=True)
+            self._keepers.append(keeper)
+            keeper.start()
+
+    def _give_place_up(self) -> None:
+        """A call goes on and on: those that wait must not wait for it, too."""
+        with self._lock:
+            self._long += 1
+            self._hire()
+
+    def _may_stay(self, was_long: bool) -> bool:
+        """Whether there is a place for this keeper, now that its call has ended."""
+        with self._lock:
+            self._long -= was_long
+            if self._closed or len(self._keepers) <= self.count + min(self._long, _MOST_LONG):
+                return True
+            self._keepers.remove(threading.current_thread())
+            return False
 
     def _keep(self) -> None:
         """One thread keeps one process: it feeds it, watches the clock, and replaces it."""
@@ -207,13 +232,15 @@ class Workers:
             try:
                 if process is None or process.ended():
                     process = self._start()
-                value = job.run_in(process)
+                value = job.run_in(process, self._give_place_up)
             except OSError as error:
                 job.future.set_exception(CallCrashed(f"no worker for {job.function}: {error}", function=job.function))
             except TTSError as error:
                 job.future.set_exception(error)
             else:
                 job.future.set_result(value)
+            if not self._may_stay(job.is_long):
+                break
         if process is not None:
             process.end()
 
@@ -270,6 +297,7 @@ class _Job:
         self.timeout_s = timeout_s
         self.wall_s = wall_s
         self.future: Future[Any] = Future()
+        self.is_long = False
         self._lock = threading.Lock()
         self._process: _Process | None = None
         self._stopped = False
@@ -286,24 +314,29 @@ class _Job:
             if self._process is not None:
                 self._process.kill()
 
-    def run_in(self, process: _Process) -> Any:
+    def run_in(self, process: _Process, on_long: Callable[[], None]) -> Any:
+        """Its value; `on_long` hears when it has gone on for `_LONG_S`."""
         with self._lock:
             if self._stopped:
                 raise self._crashed("")
             self._process = process
         try:
-            return self._exchange(process)
+            return self._exchange(process, on_long)
         finally:
             with self._lock:
                 self._process = None
 
-    def _exchange(self, process: _Process) -> Any:
+    def _exchange(self, process: _Process, on_long: Callable[[], None]) -> Any:
         started = False
         try:
             process.send(self.order, _START_LIMIT_S)
             process.receive(_START_LIMIT_S)  # the function is imported and about to run
             started = True
-            reply = msgspec.json.decode(process.receive(self.wall_s), type=_Reply)
+            ends_s = time.monotonic() + self.wall_s
+            if self.wall_s > _LONG_S and not process.replies_within(_LONG_S):
+                self.is_long = True
+                on_long()
+            reply = msgspec.json.decode(process.receive(ends_s - time.monotonic()), type=_Reply)
         except TimeoutError:
             process.end()
             if not started:
@@ -390,6 +423,14 @@ class _Process:
                 continue
             except BrokenPipeError:
                 raise EOFError from None
+
+    def replies_within(self, limit_s: float) -> bool:
+        """Whether there is something to receive, or the process gone, within so long."""
+        try:
+            _wait(self._from, select.POLLIN, time.monotonic() + limit_s)
+        except TimeoutError:
+            return False
+        return True
 
     def receive(self, limit_s: float) -> bytes:
         """The next frame. Raises TimeoutError, or EOFError if the process is gone."""

@@ -136,6 +136,7 @@ CASES: dict[str, Check] = {
     "select/16-exhausted-vote-forgets-equivalence.py": every(r"answer=1/\\sqrt\{2\}"),
     "select/18-readme-plugin-under-a-budget.py": every("answer 2 "),
     "select/22-votes-depend-on-load.py": one_list,
+    "plugin/01-plugin-call.sh": lambda said: said.count("paid: ") == 3 and "tts:" not in said,
     "plugin/03-nested-problem-ignored.py": every("asked: .'SUB-QUESTION: [^,]*', 'SUB-QUESTION: [^,]*'.$"),
     "plugin/06-two-verifiers.py": without("UnknownName", "Error"),
     "plugin/07-verifier-of-this-file.sh": lambda said: said.count("paid: ") == 2 and "tts:" not in said,
@@ -324,6 +325,9 @@ def servers(folder: Path) -> Iterator[dict[str, str]]:
 
 # What a file finds running: here a Ray cluster whose nodes have four CPUs each, and an engine.
 BEFORE = {
+    "plugin/01-plugin-call.sh": """
+        tts() { rm -rf runs; command tts "$@"; }; export -f tts  # its sweeps are of other strategies in one folder
+        """,
     "cluster/04-one-full-node.sh": """
         . /tmp/cases/repro/env.sh; export RAY_AUTH_TOKEN=$(printf a%.0s {1..64}); exec 3>&1 > /dev/null
         python -m tts.testing.engine --port 18700 --per-token-s 0.05 & up=$!

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ from tts.budget import Limits
 from tts.clusters.local import LocalCluster
 from tts.conductor import Conductor, Planned
 from tts.costs import CostModel, ModelCost, Price, prompt_bound
-from tts.journal import Decided, Granted, History, Lost, Record
+from tts.journal import Decided, Granted, History, Lost, Record, problem_of
 from tts.outages import MOST_TRIES, Outages
 from tts.partial import Partial
 from tts.registry import strategy
@@ -153,14 +154,22 @@ class Scripted:
         return Completion("Answer: 4", usage=Usage(5, 3), endpoint=HERE, seed=request.seed)
 
 
+def remembered(records: Sequence[Record]) -> History:
+    """Read from a journal that can be read again."""
+    kept = [r for r in records if isinstance(r, Granted | Finished)]
+    return History(records, reread=lambda problem: (r for r in kept if problem_of(r.id) == problem))
+
+
 def run(
     model: Scripted, *, history: Sequence[Record] = (), limits: Limits = Limits(), patience_s: float = 60.0, n: int = 3
 ) -> tuple[list[Record], Conductor]:
     """Four problems on a local cluster without waiting between tries."""
     plan = [Planned("cell", Problem(f"p{i}", f"{i} + 1"), StrategySpec("majority_vote", {"n": n})) for i in range(4)]
     price = ModelCost(Price.per_million(input=1.0, output=1.0))
+    past = remembered(history)
+    past.reopen_spoilt({planned.id for planned in plan})
     conductor = Conductor(
-        plan, strategy, costs=CostModel({"": price}), limits=limits, history=History(history), patience_s=patience_s
+        plan, strategy, costs=CostModel({"": price}), limits=limits, history=past, patience_s=patience_s
     )
     kept = Kept()
     asyncio.run(LocalCluster({"": model}).run(conductor, kept))
@@ -240,3 +249,46 @@ def test_a_run_that_stops_in_an_outage_has_decided_nothing_by_it_and_the_same_co
     decided = [r for r in journal.records if isinstance(r, Decided)]
     assert [(r.samples, r.failed, r.error) for r in decided] == [(3, 0, None)] * 4
     assert Counter(Counter(r.id for r in journal.records if isinstance(r, Finished)).values()) == {1: 12}
+
+
+def test_a_repeated_command_repairs_what_an_older_program_had_decided_in_an_outage() -> None:
+    """Its journal has failures of servers as ends of samples, and what was decided without those samples."""
+    whole, conductor = run(Scripted(lambda *_: None))
+    answers = {r.search: (r.answer, r.samples) for r in whole if isinstance(r, Decided)}
+    torn = Failed("", 0.0, ErrorInfo.of(BROKEN), Usage(5, 1))
+    changed = {"cell/p1/2": lambda r: msgspec.structs.replace(torn, id=r.id)}
+    changed["cell/p1"] = lambda r: msgspec.structs.replace(r, samples=2, failed=1)
+
+    def older(record: Record) -> Record:
+        ended = record.id if isinstance(record, Finished) else record.search if isinstance(record, Decided) else ""
+        return changed.get(ended, lambda r: r)(record)
+
+    old = [older(record) for record in whole]
+    model = Scripted(lambda *_: None)
+    records, again = run(model, history=old)
+    assert model.tries.total() == 1, "only the sample that is missing"
+    decided = {r.search: (r.answer, r.samples) for r in records if isinstance(r, Decided)}
+    assert decided == {"cell/p1": answers["cell/p1"]}
+    assert again.ledger.spent.tokens == conductor.ledger.spent.tokens + 3, "what was paid stays paid"
+    read = remembered([*old, *records])
+    assert {search: (d.answer, d.samples) for search, d in read.decided.items()} == answers
+    assert read.paid.tokens == again.ledger.spent.tokens
+    untouched = Scripted(lambda *_: None)
+    run(untouched, history=[*old, *records])
+    assert not untouched.tries
+
+
+@pytest.mark.parametrize(("facts", "again"), [({}, True), ({"tries": 6}, False)])
+def test_a_search_without_a_result_is_done_again_unless_the_fault_was_its_own(
+    facts: dict[str, Any], again: bool
+) -> None:
+    whole, _ = run(Scripted(lambda *_: None), n=1)
+    cause = msgspec.to_builtins(ErrorInfo("ServerFailed", "HTTP 500", facts))
+    error = ErrorInfo("AllFailed", "all failed", {"cause": cause})
+    old = [
+        msgspec.structs.replace(r, error=error, answer=None) if isinstance(r, Decided) and r.problem_id == "p2" else r
+        for r in whole
+        if not (isinstance(r, Finished) and r.id.startswith("cell/p2/"))
+    ]
+    records, _ = run(Scripted(lambda *_: None), history=old, n=1)
+    assert [r.search for r in records if isinstance(r, Decided)] == ["cell/p2"] * again

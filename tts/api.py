@@ -256,7 +256,7 @@ async def asweep(
                     sampling=sampling,
                     limits=config.run_limits(),
                     window=site.concurrency,
-                    history=journal.history,
+                    history=_repaired(journal.history, cells, listed),
                     shuffle_races=True,
                     patience_s=target.get("patience_s", PATIENCE_S),
                     pots=pots_of(cells, costs),
@@ -381,6 +381,14 @@ def sweep(
             **target,
         )
     )
+
+
+def _repaired(history: History, cells: Sequence[Cell], problems: Sequence[Problem]) -> History:
+    """With what servers had spoilt to be done again; not where an allocator shares a budget out, because others have
+    had since what was left over."""
+    alone = [cell for cell in cells if cell.allocator is None]
+    history.reopen_spoilt({planned.id for planned in plan(alone, problems)})
+    return history
 
 
 def preflight(

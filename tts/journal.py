@@ -23,6 +23,7 @@ import msgspec
 
 from tts.actions import Cancelled, Event, Failed, Finished, Progressed, Refused, Returned, Scored, Woke, Work
 from tts.errors import InvalidParameter, JournalCorrupt, RunMismatch
+from tts.outages import is_outage, was_its_own
 from tts.outcome import Bill, Ends, Shortage
 from tts.types import Completion, Cost, ErrorInfo, StrategySpec, Usage, Value, shown
 
@@ -347,6 +348,8 @@ class History:
         digests: action id -> what it asked for, for searches not decided.
         allotted: search id -> ids of its asks that an allocator has granted, for searches not decided; stopped: why it
             gives them no more; repriced: cell -> what it ranks by.
+        spoilt: searches that were decided with samples missing because a server was away, or without a result because
+            of what servers said.
         cut: whether the run's budget has turned something down.
         paid: what the run has spent in decided searches and in the losses booked so far; `wasted` is those losses, less
             `probed`, what finding out about endpoints was charged with.
@@ -380,6 +383,7 @@ class History:
         self.allotted: dict[str, set[str]] = {}  # by search
         self.stopped: dict[str, str] = {}
         self.repriced: dict[str, Repriced] = {}
+        self.spoilt: set[str] = set()
         self.cut = False
         self.paid = Cost()
         self.wasted = Cost()
@@ -413,6 +417,8 @@ class History:
                 self.configs.append(record.config)
             case Opened():
                 self.cells.setdefault(record.search.partition("/")[0])
+                self.decided.pop(record.search, None)  # it was spoilt, and is done again
+                self.spoilt.discard(record.search)
                 self.opened[record.search] = record.at_s
                 self.events[record.search] = []
                 self._begin(problem_of(record.search + "/"))
@@ -454,8 +460,18 @@ class History:
             else:
                 self.bounded.pop(id, None)
 
+    def reopen_spoilt(self, among: Container[str]) -> None:
+        """Forget that the spoilt of these are decided: they are done again, with the samples that they have. What they
+        have paid stays paid."""
+        for search in [*self.spoilt]:
+            if search in self.decided and search in among:
+                del self.decided[search]
+                self.spoilt.discard(search)
+
     def _decide(self, record: Decided) -> None:
         self.decided[record.search] = record
+        if record.error is not None and _is_a_servers(record.error):
+            self.spoilt.add(record.search)
         self.paid += record.paid
         if self.opened.pop(record.search, None) is not None:
             problem = problem_of(record.search + "/")
@@ -499,6 +515,8 @@ class History:
             self._open_costs[search] = self._open_costs.get(search, Cost()) + cost
         if isinstance(event, Finished | Scored):
             self._samples.setdefault(problem_of(event.id), {})[event.id] = event
+        elif isinstance(event, Failed) and is_outage(event.error) and not was_its_own(event.error):
+            self.spoilt.add(search)
 
     def _begin(self, problem: str) -> None:
         before, self._latest = self._latest, problem
@@ -561,6 +579,14 @@ class History:
             f"that started it to resume it",
             differing=differing,
         )
+
+
+def _is_a_servers(error: ErrorInfo) -> bool:
+    """Whether a search had no result because of what servers said, and not because of the fault of its requests."""
+    cause = error.facts.get("cause")
+    if error.type == "AllFailed" and isinstance(cause, dict):
+        error = msgspec.convert(cause, ErrorInfo)
+    return (is_outage(error) or error.type in ("RequestRejected", "ContextTooLong")) and not was_its_own(error)
 
 
 def _keyed(records: Iterable[Record]) -> tuple[dict[str, str], dict[str, Finished | Scored]]:

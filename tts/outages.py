@@ -123,3 +123,8 @@ def is_outage(error: ErrorInfo | TTSError) -> bool:
     """Whether the server failed, or the way to it, and not what was asked."""
     kind = error.type if isinstance(error, ErrorInfo) else type(error).__name__
     return kind in OUTAGES
+
+
+def was_its_own(error: ErrorInfo) -> bool:
+    """Whether a failure was found to be the fault of its request, and not of the server."""
+    return "tries" in error.facts or "alone" in error.facts

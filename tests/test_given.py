@@ -14,6 +14,7 @@ import pytest
 import tts
 from tts.errors import InvalidParameter, RunMismatch, UnknownName
 from tts.given import Given
+from tts.pool import Pool, Sample
 from tts.registry import parse_specs, plugin_digests, strategy
 from tts.sources import digest_of
 from tts.strategies.majority_vote import majority_vote
@@ -182,8 +183,14 @@ def test_a_function_of_a_program_is_swept_and_its_run_goes_on_only_with_the_same
     again = swept(tmp_path / "run", given)
     assert (again.spent, again.outcomes) == (first.spent, first.outcomes)
     monkeypatch.setattr(sys.modules[__name__], "LONG", 4)
-    with pytest.raises(RunMismatch, match=r"plugins\.mine"):
+    with pytest.raises(RunMismatch, match="mine changed since it began"):
         swept(tmp_path / "run", given)
+
+
+def test_a_function_is_replayed_over_recorded_samples(tmp_path):
+    rows = [Sample("b", "m", "p", n, answer=str(n % 2), completion_tokens=5, correct=n % 2 == 0) for n in range(8)]
+    done = tts.replay(Pool.of("few", rows), [mine, "single"], seeds=4)
+    assert [(row.strategy, row.tokens) for row in done.rows] == [("mine", 5.0 * (2 + LONG)), ("single", 5.0)]
 
 
 SCRIPT = """

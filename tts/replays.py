@@ -15,6 +15,7 @@ import msgspec
 from tts.conductor import Conductor, decided_of
 from tts.config import RunConfig, split_budgets
 from tts.errors import BadPool, ForeignAwait, InvalidParameter, PoolLacks, StorageFull, UsageError, unknown_name
+from tts.given import Given, Named
 from tts.graders import Verdict
 from tts.journal import Decided, Opened, Record
 from tts.kernel import ForeignCode
@@ -40,7 +41,7 @@ OnCell = Callable[[int, int], None]
 
 def replay(
     pool: Pool | str | Path,
-    strategies: str | Sequence[str],
+    strategies: Named | Sequence[Named],
     *,
     benchmark: str | None = None,
     model: str | None = None,
@@ -91,29 +92,31 @@ def replay(
     fleet = fleet or Fleet()
     _check_fleet(fleet)
     name = chosen.model.present[0]
-    config = RunConfig.checked(
-        problems=f"{chosen.name} ({chosen.one_benchmark()})",
-        problems_digest="",
-        strategies=(strategies,) if isinstance(strategies, str) else tuple(strategies),
-        budgets=split_budgets(budgets),
-        run_budget=run_budget,
-        allocators=((allocators,) if isinstance(allocators, str) else tuple(allocators)) or None,
-        seeds=tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds),
-        model=name,
-        grader="recorded",
-    )
-    problems = problems_of(chosen)
-    cells = cells_of(config, len(problems), alone=True)
-    recordings = Recordings(chosen, fleet, max_tokens=max_tokens, unanswered=unanswered)
-    sampling = recordings.sampling
-    pricing = Pricing({"price_in": price_in, "price_out": price_out, "prices": prices, "model_config": model_config})
-    costs = pricing.costs(name)
-    verifiers = recorded_verifiers(chosen)
-    _check_verifiers(config, verifiers, chosen)
-    _check_selectors(config, chosen)
-    check_budgets(cells, list(problems.values()), costs, sampling, config.run_limits())
     outcomes: list[Outcome] = []
-    with Workers() as workers:
+    with Given(strategies) as named, Workers() as workers:
+        config = RunConfig.checked(
+            problems=f"{chosen.name} ({chosen.one_benchmark()})",
+            problems_digest="",
+            strategies=named,
+            budgets=split_budgets(budgets),
+            run_budget=run_budget,
+            allocators=((allocators,) if isinstance(allocators, str) else tuple(allocators)) or None,
+            seeds=tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds),
+            model=name,
+            grader="recorded",
+        )
+        problems = problems_of(chosen)
+        cells = cells_of(config, len(problems), alone=True)
+        recordings = Recordings(chosen, fleet, max_tokens=max_tokens, unanswered=unanswered)
+        sampling = recordings.sampling
+        pricing = Pricing(
+            {"price_in": price_in, "price_out": price_out, "prices": prices, "model_config": model_config}
+        )
+        costs = pricing.costs(name)
+        verifiers = recorded_verifiers(chosen)
+        _check_verifiers(config, verifiers, chosen)
+        _check_selectors(config, chosen)
+        check_budgets(cells, list(problems.values()), costs, sampling, config.run_limits())
         replayer = _Replayer(chosen, recordings, problems, costs, verifiers, config, workers)
         replayer.try_out(cells)
         for done, cell in enumerate(cells, 1):

@@ -33,7 +33,7 @@ from tts.replays import choose, replay
 from tts.report import Outcome
 from tts.types import Candidate, Completion, Cost, Usage
 
-SETS = {"boinf_aime2024": 6, "boinf_gpqa_diamond": 1}  # shuffles of the samples: fewer where there are more problems
+SETS = {"boinf_aime2024": 18, "boinf_gpqa_diamond": 4}  # shuffles of the samples: fewer where there are more problems
 FLEET = Fleet(slots=4)  # few in flight, so that decisions know much; `SLOTS` show what fewer and more come to
 SLOTS = (1, 8, 64)
 SPENDING = ("marginal", "adaptive_consistency", "esc", "best_of_infinity", "blend_asc", "saturation", "bandit")

@@ -676,3 +676,11 @@ def test_comments_do_not_make_a_request_last_longer_than_it_may() -> None:
     error = failing(lambda _: reply, request(max_tokens=10_000), total_s=0.3)
     assert (type(error), error.facts["phase"]) == (errors.TimedOut, "total")
     assert error.facts["usage"]["completion_tokens"] >= error.facts["tokens"] > 0
+
+
+def test_done_without_a_finish_reason_is_an_end_and_neither_of_them_is_none() -> None:
+    with FakeEngine(lambda _: msgspec.structs.replace(FIVE, finish_reason="null")) as engine:
+        done = asyncio.run(complete(engine))
+    assert (done.text, done.finish_reason) == ("It is five.", "stop")
+    error = failing(lambda _: msgspec.structs.replace(FIVE, finish_reason="null", misbehave=Misbehaviour.MISSING_DONE))
+    assert type(error) is errors.StreamBroken

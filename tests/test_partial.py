@@ -46,9 +46,10 @@ def test_continuous_usage_makes_the_count_of_a_cancelled_stream_exact() -> None:
 
 
 def test_a_server_known_to_send_one_token_a_chunk_and_a_prompt_known_from_a_sibling_make_it_exact_too() -> None:
-    partial = begun()
-    partial.prompt_tokens = 9
+    partial = Partial()
     partial.chunking.learn(tokens=12, chunks=11)
+    partial.begin(10.0)
+    partial.prompt_tokens = 9
     partial.feed(said("a"), 11.0)
     assert partial.completion("cancelled").usage == Usage(9, 1)
 

@@ -49,8 +49,8 @@ def read(*events: Any, limit: int = LIMIT, cut: int = 1 << 30, chunking: Chunkin
     return partial
 
 
-def reader_of(partial: Partial, limit: int = LIMIT, *, whole: bool = False, most: int = 1 << 20) -> Reader:
-    return Reader(partial, "http://here", whole=whole, limit=limit, most_bytes=most, on_progress=None)
+def reader_of(partial: Partial, limit: int = LIMIT, *, most: int = 1 << 20) -> Reader:
+    return Reader(partial, "http://here", limit=limit, most_bytes=most, on_progress=None)
 
 
 def tokens(*events: Any, **how: Any) -> tuple[int, bool]:
@@ -189,7 +189,8 @@ def test_what_is_in_flight_is_never_charged_beyond_the_reservation_nor_after_the
 
 
 def test_empty_events_are_heartbeats_and_blanks_around_done_are_none() -> None:
-    assert read(b"", said("a"), b"  ", said("b"), END, b" [DONE] ").text == "ab"
+    partial = read(b"", said("a"), b"  ", b"ping", said("b"), b'"alive"', b"7", END, b" [DONE] ")
+    assert (partial.text, partial.done) == ("ab", True)
 
 
 @pytest.mark.parametrize("finish", ["stop", {"type": "stop"}])
@@ -232,11 +233,29 @@ def test_an_error_after_the_end_takes_nothing_away(late: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "bare", [{"message": "engine died", "code": 500}, {"object": "error", "message": "engine died"}]
+    "bare",
+    [{"message": "engine died", "code": 500}, {"object": "error", "message": "engine died"}, {"detail": "engine died"}],
 )
 def test_an_error_that_is_not_wrapped_is_one(bare: Any) -> None:
     with pytest.raises(ServerFailed, match="engine died"):
         read(said("a"), bare)
+
+
+@pytest.mark.parametrize("finish", ["stop", None])
+def test_one_body_of_json_in_place_of_a_stream_is_the_whole_completion(finish: str | None) -> None:
+    body = b'  {"choices": [{"message": {"content": "42"}, "finish_reason": %s}]}' % json.dumps(finish).encode()
+
+    async def main() -> Partial:
+        partial = Partial()
+        partial.begin(0.0)
+        reader = reader_of(partial)
+        for byte in body:
+            reader.feed(bytes([byte]))
+        reader.close()
+        return partial
+
+    whole = asyncio.run(main())
+    assert (whole.text, whole.finish, whole.ended) == ("42", "stop", True)
 
 
 PIECES = st.sampled_from(["seven77 ", "a longer piece of text ", "数学の問題を解きます ", "", "\ud83d"])
@@ -302,14 +321,14 @@ def test_any_stream_ends_or_raises_an_endpoint_error_and_books_what_was_seen_and
 # -- bounds -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("whole", [True, False])
-def test_a_reply_is_read_as_far_as_its_tokens_can_be_long_and_then_refused(whole: bool) -> None:
+@pytest.mark.parametrize("beginning", [b": a comment\n", b'{"choices": [{}, '])
+def test_a_reply_is_read_as_far_as_its_tokens_can_be_long_and_then_refused(beginning: bytes) -> None:
     async def main() -> None:
         partial = Partial()
-        reader = reader_of(partial, whole=whole, most=1000)
-        reader.feed(b": a comment\n" * 80)
+        reader = reader_of(partial, most=1000)
+        reader.feed(beginning + b" " * 900)
         with pytest.raises(BadResponse, match="more than 1000 bytes"):
-            reader.feed(b": a comment\n" * 80)
+            reader.feed(b" " * 900)
 
     asyncio.run(main())
     assert most_bytes(100, 0) < 5e6 < most_bytes(16_384, 0) < most_bytes(16_384, 20) < 1.1e8

@@ -39,6 +39,7 @@ def cleaned(plain: Any) -> dict[str, Any]:
         "object": _word(plain.get("object")),
         "error": plain.get("error"),
         "message": plain.get("message"),
+        "detail": plain.get("detail"),
     }
 
 

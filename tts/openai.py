@@ -372,7 +372,6 @@ class OpenAIClient:
         return Reader(
             partial,
             self.endpoint,
-            whole=_is_json(response),
             limit=sampling.token_limit,
             most_bytes=most_bytes(sampling.token_limit, sampling.top_logprobs or 0),
             on_progress=on_progress,
@@ -392,12 +391,14 @@ class OpenAIClient:
         except httpx2.TransportError as error:
             if not partial.finished:
                 raise broken(self.endpoint, partial.tokens, f"broke the stream off ({error})") from None
-        if silence.phase == "first_byte" and not partial.finish:
+        if not reader.has_heard:
             raise BadResponse(f"{self.endpoint} answered HTTP 200 and nothing in it.", endpoint=self.endpoint)
 
     def _ended(self, request: Request, partial: Partial) -> Completion:
         if partial.overran:
             return partial.completion("length")
+        if partial.finish is None and partial.done and partial.chunks:
+            partial.finish = "stop"  # some say [DONE] and no reason
         if partial.finish is None:
             raise broken(self.endpoint, partial.tokens, "ended the stream")
         if partial.finish == "abort":
@@ -608,10 +609,6 @@ def _checked(address: Address) -> Address:
 
 def _is_page(response: httpx2.Response) -> bool:
     return "text/html" in response.headers.get("content-type", "")
-
-
-def _is_json(response: httpx2.Response) -> bool:
-    return "application/json" in response.headers.get("content-type", "")
 
 
 class _Turn:

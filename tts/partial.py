@@ -149,6 +149,7 @@ class Partial:
         self._first_s: float | None = None
         self._end_s: float | None = None
         self._charged = False
+        self._one_token_chunks = False
 
     # -- what the client does -----------------------------------------------------------------------------------
 
@@ -156,6 +157,7 @@ class Partial:
         """The request leaves: from here on its prompt is charged."""
         self._sent_s = self._end_s = now_s
         self._charged = True
+        self._one_token_chunks = self.chunking.one_token
 
     def refused(self) -> None:
         """The server did no work for this try: it costs nothing."""
@@ -284,10 +286,12 @@ class Partial:
             self._counted += len(rows) or 1
             self.tokens = self._counted + self._offset
             self._reported = False
-            self.exact_tokens = self.chunking.one_token or self._meter.count == self._counted
+            self.exact_tokens = self._one_token_chunks or self._meter.count == self._counted
 
     def _count_reported(self, chunk: Chunk) -> None:
         timings, usage = chunk.timings, chunk.usage
+        if usage is not None and self._goes_on(usage) and chunk.choices and self.finish is None:
+            return
         if timings is not None and timings.predicted_n is not None:
             self._believe(timings.predicted_n)
             if timings.prompt_n is not None:
@@ -305,6 +309,23 @@ class Partial:
             self._end_said = self._end_said or not chunk.choices
         else:
             self.continuous = self.continuous or believed
+
+    def _goes_on(self, usage: WireUsage) -> bool:
+        """Take the count of a server that counts with every chunk, if nothing else in it is new: the fast way."""
+        said, prompt = usage.completion_tokens, self.prompt_tokens
+        if (
+            said is None
+            or prompt is None
+            or not (self.continuous and self._counted <= said <= (self.max_tokens or 0))
+            or usage.prompt_tokens != prompt
+            or usage.total_tokens != said + prompt
+            or usage.completion_tokens_details is not None
+        ):
+            return False
+        self.tokens = said
+        self._offset = said - self._counted
+        self._reported = self.exact_tokens = True
+        return True
 
     def _take_prompt(self, said: int) -> None:
         if 0 <= said <= MOST_TOKENS:
@@ -330,7 +351,7 @@ class Partial:
         self._offset = said - self._counted if believed else 0
         self.tokens = self._counted + self._offset
         self._reported = believed
-        self.exact_tokens = believed or self.chunking.one_token
+        self.exact_tokens = believed or self._one_token_chunks
         return believed
 
     def _is_plausible(self, said: int) -> bool:

@@ -18,6 +18,7 @@ OnProgress = Callable[[str, int, float | None], None]
 _LEAST_BYTES = 4 << 20
 _BYTES_A_TOKEN = 1024  # an event with one token has 200 to 400
 _BYTES_AN_ALTERNATIVE = 256
+_LONGEST_HEARTBEAT = 64
 
 
 def most_bytes(max_tokens: int, top_logprobs: int) -> int:
@@ -30,7 +31,6 @@ class Reader:
 
     Args:
         endpoint: the server, for messages.
-        whole: whether the response is one JSON body, though a stream was asked for.
         limit: tokens that the server may generate; beyond it the completion has `overran`.
         most_bytes: of the response; beyond it the completion fails.
         on_progress: hears of text, tokens and mean log-probability as they come.
@@ -41,14 +41,14 @@ class Reader:
         partial: Partial,
         endpoint: str,
         *,
-        whole: bool,
         limit: int,
         most_bytes: int,
         on_progress: OnProgress | None,
     ) -> None:
         self._partial = partial
         self._endpoint = endpoint
-        self._whole = bytearray() if whole else None
+        self._begun = False
+        self._whole: bytearray | None = None  # of one JSON body, though a stream was asked for
         self._parser = EventParser(most_bytes)
         self._limit: int | None = limit
         self._left = self._most_bytes = most_bytes
@@ -67,6 +67,9 @@ class Reader:
                 tokens=self._partial.tokens,
                 final=True,
             )
+        if not self._begun and (text := data.lstrip()):
+            self._begun = True
+            self._whole = bytearray() if text[:1] in (b"{", b"[") else None
         if self._whole is not None:
             self._whole += data
             return False
@@ -79,6 +82,13 @@ class Reader:
         elif self._whole:
             self._partial.done = True
             self._take([bytes(self._whole)])
+            if self._partial.finish is None and self._partial.chunks:
+                self._partial.finish = "stop"  # some leave it out; a body that was cut is no JSON
+
+    @property
+    def has_heard(self) -> bool:
+        """Whether anything came but blanks."""
+        return self._begun
 
     def listen_only(self) -> None:
         """The rest is of interest only for what it costs."""
@@ -87,8 +97,7 @@ class Reader:
 
     def _take(self, events: list[bytes]) -> bool:
         for at, event in enumerate(events):
-            if event[:1] != b"{" and (event := event.strip()) in (b"", DONE):  # an empty event is a heartbeat
-                self._partial.done |= event == DONE
+            if event[:1] != b"{" and self._is_no_chunk(event.strip()):
                 continue
             try:
                 self._one(event)
@@ -98,6 +107,13 @@ class Reader:
                     self._take(events[at + 1 :])
                 raise
         return bool(events)
+
+    def _is_no_chunk(self, event: bytes) -> bool:
+        """Whether it is the end, or a heartbeat: nothing, or a word that is no JSON object."""
+        if event == DONE:
+            self._partial.done = True
+            return True
+        return len(event) <= _LONGEST_HEARTBEAT and event[:1] not in (b"{", b"[", b"<")
 
     def _one(self, event: bytes) -> None:
         partial = self._partial
@@ -115,7 +131,8 @@ class Reader:
             self.listen_only()
         if self._on_progress is not None and (text or tokens > 0):
             self._on_progress(text, tokens, mean_logprob)
-        said = chunk.error or (chunk.message if chunk.choices is None or chunk.object == "error" else None)
+        bare = chunk.choices is None or chunk.object == "error"
+        said = chunk.error or (bare and (chunk.message or chunk.detail))
         if said and not partial.ended:  # an error after the end takes nothing away
             raise error_in_stream({"error": said}, self._endpoint, partial.tokens)
 

@@ -94,6 +94,7 @@ class Chunk(msgspec.Struct, gc=False):
     error: Any = None
     object: str | None = None
     message: Any = None  # of an error whose body is not wrapped: `object` is then "error"
+    detail: Any = None  # of an error of FastAPI's
     timings: Timings | None = None
 
 

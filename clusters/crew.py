@@ -108,7 +108,7 @@ class Crew:
         self._verifiers: dict[str, str | None] = {}
         self._moves: Counter[str] = Counter()
         self._suspects: dict[Role, Suspects] = {"generator": Suspects(), "verifier": Suspects()}
-        self._apart: dict[Role, str] = {}  # the actor that has nothing but suspects
+        self._apart: dict[Role, set[str]] = {"generator": set(), "verifier": set()}  # actors with nothing but suspects
         self._in_hand: dict[str, Work] = {}
         self._cancellations: dict[str, Cancellation] = {}
         self._watcher: asyncio.Task[None] | None = None
@@ -241,7 +241,8 @@ class Crew:
         for role in ROLES:
             self._waiting[role].clear()
             self._suspects[role] = Suspects()
-            self._release(role)
+            for name in [*self._apart[role]]:
+                self._release(role, name)
         for placement in self._placements.values():
             self.cancel(list(placement))
         limit_s = time.monotonic() + LAST_WORDS_S
@@ -367,28 +368,30 @@ class Crew:
             self.dispatch([action], avoid=member.name)
         if member.retired.is_set() and not placement.in_hand(member.name):
             raise ActorDied("it has gone home")
-        if self._apart or any(suspects.waiting for suspects in self._suspects.values()):
+        if any(self._apart.values()) or any(suspects.waiting for suspects in self._suspects.values()):
             self._try_suspects()
 
     # --- actions that may be what kills actors
 
     def _try_suspects(self) -> None:
-        """Give the next suspects to an actor that has nothing else in hand, where there is one."""
+        """Give suspects to actors that have nothing else in hand, at most to half of all, where there are some."""
         for role, suspects in self._suspects.items():
-            if suspects.waiting and role not in self._apart:
-                idle = [name for name in self._open(role) if not self._placements[role].in_hand(name)]
-                self._set_apart(role, idle[:1])
-            name = self._apart.get(role)
-            if name is None or self._members[name].retired.is_set() or self._placements[role].in_hand(name):
-                continue
-            part = suspects.try_some()
-            for action in part:
-                self._placements[role].give(action.id, name, _tokens_of(action))
-                self._in_hand[action.id] = action
-            if part:
-                self._send({name: part})
-            elif not suspects.on_trial:
-                self._release(role)
+            placement, apart = self._placements[role], self._apart[role]
+            if suspects.waiting:
+                idle = [name for name in self._open(role) if not placement.in_hand(name)]
+                for name in idle[: max(1, len(placement.seats) // 2) - len(apart)]:
+                    self._set_apart(role, name)
+            for name in [*apart]:
+                if self._members[name].retired.is_set() or placement.in_hand(name):
+                    continue
+                part = suspects.try_some()
+                for action in part:
+                    placement.give(action.id, name, _tokens_of(action))
+                    self._in_hand[action.id] = action
+                if part:
+                    self._send({name: part})
+                else:
+                    self._release(role, name)
 
     def _open(self, role: Role) -> list[str]:
         """The actors that may be given more, those with the least in hand first."""
@@ -396,16 +399,15 @@ class Crew:
         names = [str(name) for name, seat in placement.seats.items() if seat.open]
         return sorted(names, key=placement.in_hand)
 
-    def _set_apart(self, role: Role, names: Sequence[str]) -> None:
-        for name in names:
-            self._apart[role] = name
-            self._placements[role].close(name)
+    def _set_apart(self, role: Role, name: str) -> None:
+        self._apart[role].add(name)
+        self._placements[role].close(name)
 
-    def _release(self, role: Role) -> None:
-        """No suspects are left: the actor that had them is one like the others again."""
-        member = self._members.get(self._apart.pop(role, ""))
-        if member is not None and not member.retired.is_set():
-            self._placements[role].reopen(member.name)
+    def _release(self, role: Role, name: str) -> None:
+        """No suspects are left for it: the actor is one like the others again."""
+        self._apart[role].discard(name)
+        if not self._members[name].retired.is_set():
+            self._placements[role].reopen(name)
             self._dispatch_waiting(role)
 
     def _dispatch_waiting(self, role: Role) -> None:
@@ -528,8 +530,7 @@ class Crew:
         ids = self._placements[role].remove(name)
         for id in ids:
             self._in_hand.pop(id, None)
-        if self._apart.get(role) == name:
-            del self._apart[role]
+        self._apart[role].discard(name)
         orphans: dict[str, ErrorInfo | None] = dict.fromkeys(ids)
         for id in self._suspects[role].died(ids):
             message = f"{id}: {DEATHS_ALONE} actors have died with nothing else in hand; the last was {name}"
@@ -590,8 +591,9 @@ class Crew:
                 _log.warning("cannot see the cluster's nodes: %s", error)
             self._check_posts()
             for role in ROLES:
-                if self._suspects[role].waiting and role not in self._apart:
-                    self._set_apart(role, self._open(role)[:1])  # it ends what it has in hand first
+                if self._suspects[role].waiting and not self._apart[role]:
+                    for name in self._open(role)[:1]:
+                        self._set_apart(role, name)  # it ends what it has in hand first
             self.looked()
 
     async def _has_head(self) -> bool:

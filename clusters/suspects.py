@@ -1,9 +1,9 @@
 """Actions whose actors died, tried apart until the one that kills is found. Pure.
 
-An actor that dies has many actions in hand, of which at most a few killed it. An action that was in hand at two deaths
-is a suspect: it goes only to an actor that has nothing but suspects, a part of them at a time. A part that its actor
-survives is acquitted; one that kills is divided further, and an action that kills its actor time after time while it is
-the only one there is what kills. So the deaths for one such action are bounded (by the logarithm of the number of
+An actor that dies has many actions in hand, of which at most a few killed it. An action that was in hand at several
+deaths is a suspect: it goes only to an actor that has nothing but suspects, a part of them at a time. A part that its
+actor survives is acquitted; one that kills is divided further, and an action that kills its actor time after time while
+it is the only one there is what kills. So the deaths for one such action are bounded (by the logarithm of the number of
 suspects), and no other action fails because it was in hand beside it.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 from tts.actions import Work
 
-DEATHS_IN_COMPANY = 2  # after which an action is a suspect
+DEATHS_IN_COMPANY = 4  # after which an action is a suspect: where actors die by other hands, few are
 DEATHS_ALONE = 3  # after which it is what kills: one may be somebody else's `kill`
 PARTS = 8  # into which suspects are divided
 
@@ -36,11 +36,6 @@ class Suspects:
     def waiting(self) -> list[str]:
         """Ids of the suspects that are to be tried."""
         return [*self._waiting]
-
-    @property
-    def on_trial(self) -> bool:
-        """Whether a part of them is being tried."""
-        return bool(self._on_trial)
 
     def died(self, ids: Iterable[str]) -> list[str]:
         """An actor has died with these in hand. Returns those that are what killed it, and must not be tried again."""
@@ -64,8 +59,8 @@ class Suspects:
         self._waiting[action.id] = action
 
     def try_some(self) -> list[Work]:
-        """The next part, to be carried out by an actor that has nothing else; none while one is being tried."""
-        if self._on_trial or not self._waiting:
+        """The next part, to be carried out by an actor that has nothing else."""
+        if not self._waiting:
             return []
         most = min(self._company[id] for id in self._waiting)
         part = [id for id in self._waiting if self._company[id] == most][:most]

@@ -22,6 +22,7 @@ from tts.clusters.actors import Opened  # noqa: E402
 from tts.clusters.connect import Node  # noqa: E402
 from tts.clusters.crew import Crew  # noqa: E402
 from tts.clusters.spec import ClusterSpec  # noqa: E402
+from tts.clusters.suspects import DEATHS_ALONE, DEATHS_IN_COMPANY  # noqa: E402
 
 LIMIT_S = 60
 N1, N2 = "1" * 56, "2" * 56
@@ -369,7 +370,7 @@ def test_one_action_that_kills_every_actor_fails_alone(world: World, generators:
         await until(lambda: book.ended == len(ids) + 50)
 
     run(act, generators={"count": generators})
-    assert len(world.deaths) <= 2 * 8
+    assert len(world.deaths) <= 2 * (DEATHS_IN_COMPANY + 2 + DEATHS_ALONE)
 
 
 def test_a_verification_that_kills_does_not_take_its_neighbours_along(world: World) -> None:
@@ -391,7 +392,7 @@ def test_suspects_that_are_taken_back_are_not_carried_out(world: World) -> None:
     async def act(crew: Crew) -> None:
         book = Book(crew)
         world.killers = {"cell/p0/1"}
-        world.full_after = 2
+        world.full_after = DEATHS_IN_COMPANY
         book.ask([generate("cell/p0/1"), generate("cell/p0/2")])
         await until(lambda: len(crew._suspects["generator"].waiting) == 2)
         (id, *_) = crew._suspects["generator"].waiting

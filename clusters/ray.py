@@ -49,6 +49,7 @@ class RayCluster(Cluster):
         self._crew = crew
         crew.tell, crew.orphaned, crew.fail = self._heard, self._lost_hold, self._fail
         crew.looked = self._audit
+        self._begun = False  # whether actions have left; before, endpoints are probed
         self._unheld: set[str] = set()
         self._hedges = Hedges()
         self._stalled: list[str] = []
@@ -71,6 +72,7 @@ class RayCluster(Cluster):
         await self._crew.settle_cancellation(PROBE_TOKENS)
 
     def _carry_out(self, actions: Sequence[Action]) -> None:
+        self._begun = True
         leaving: list[Work] = []
         cancels: list[str] = []
         for action in actions:
@@ -116,7 +118,7 @@ class RayCluster(Cluster):
     def _audit(self) -> None:
         """What the conductor waits for and nobody has had in hand at two looks in a row would be waited for in vain: it
         is asked for again, as if its actor had died."""
-        if self._conductor is None:
+        if self._conductor is None or not self._begun:
             return
         unheld = (
             {id for id in self._conductor.unended if id not in self._timers} - self._crew.held() - self._held.keys()

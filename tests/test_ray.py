@@ -676,7 +676,7 @@ def test_an_actor_that_can_reach_no_endpoint_passes_its_work_on(ray_cluster: Any
     def cut_off(self: Any, url: str) -> None:
         for pool in self._executor._models.values():
             for endpoint in pool._endpoints:
-                endpoint.client.endpoint = url
+                endpoint.client._place.bases = (url,)
 
     spec = spec_of(ray_cluster, generators={"count": 2})
     with FakeEngine(SCRIPT) as doomed:

@@ -33,11 +33,16 @@ class _Stream:
 
 
 class Bounds:
-    """Keeps the bounds of one event loop's requests."""
+    """Keeps the bounds of one event loop's requests.
+
+    Attributes:
+        rate: tokens a second, of the fastest stream so far; 0 while unknown. A resumed run begins with what its journal
+            says, and soon has its own.
+    """
 
     def __init__(self) -> None:
         self._streams: dict[str, _Stream] = {}
-        self._fastest = 0.0  # tokens a second, of one stream
+        self.rate = 0.0
 
     def due(self, asking: Mapping[str, tuple[float, Partial]], now_s: float) -> dict[str, int | None]:
         """What is to be noted now, by id: the new bound, or None where there is none any more.
@@ -67,17 +72,17 @@ class Bounds:
         if stream.first_s is None:
             stream.first_s = now_s
         elif now_s - stream.first_s >= LEAST_S:
-            self._fastest = max(self._fastest, seen / (now_s - stream.first_s))
+            self.rate = max(self.rate, seen / (now_s - stream.first_s))
 
     def _most(self, stream: _Stream, since_s: float, now_s: float) -> int | None:
         """The bound that is to stand in the journal: the one that does, while it is wide enough."""
         seen = stream.partial.most_seen()
-        if seen is None or not self._fastest or stream.partial.attempt > 1:
+        if seen is None or not self.rate or stream.partial.attempt > 1:
             return None
         if not stream.partial.chunking.one_token:
             silent_s = (now_s if stream.first_s is None else stream.first_s) - since_s
-            seen += math.ceil(silent_s * self._fastest)
-        margin = LEAST_TOKENS + math.ceil(AHEAD_S * self._fastest)
+            seen += math.ceil(silent_s * self.rate)
+        margin = LEAST_TOKENS + math.ceil(AHEAD_S * self.rate)
         if stream.most is not None and seen + margin // 2 <= stream.most:
             return stream.most
         most, limit = seen + max(margin, seen // 2), stream.partial.max_tokens

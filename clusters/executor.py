@@ -88,7 +88,7 @@ class Executor:
         self._tell = tell
         self._now = now
         self._tasks: dict[str, asyncio.Task[End]] = {}
-        self._bounds = Bounds()
+        self.bounds = Bounds()
         self._asking: dict[str, tuple[float, Partial]] = {}  # what asks a model: since when, and what has come
 
     def __contains__(self, id: str) -> bool:
@@ -117,7 +117,7 @@ class Executor:
 
     def bounds_due(self) -> dict[str, int | None]:
         """See `Bounds.due`."""
-        return self._bounds.due(self._asking, time.monotonic())
+        return self.bounds.due(self._asking, time.monotonic())
 
     def silent(self, for_s: float) -> list[str]:
         """Those that ask a model and have had no token for so long."""

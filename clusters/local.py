@@ -54,6 +54,7 @@ class LocalCluster(Cluster):
 
     async def _prepare(self, conductor: Conductor, journal: Journal | NoJournal) -> None:
         if isinstance(journal, Journal):
+            self._executor.bounds.rate = journal.history.rate
             self._noting = asyncio.get_running_loop().create_task(self._note_bounds(journal))
 
     async def _note_bounds(self, journal: Journal) -> None:
@@ -61,7 +62,7 @@ class LocalCluster(Cluster):
             while True:
                 await asyncio.sleep(TICK_S)
                 if most := self._executor.bounds_due():
-                    journal.write([Bounded(most)])
+                    journal.write([Bounded(most, round(self._executor.bounds.rate, 1))])
         except RunError as error:
             self._fail(error)
 

@@ -92,8 +92,10 @@ def test_nothing_is_noted_of_what_nobody_can_bound() -> None:
         assert bounds.due(asking, tick * TICK_S).keys() <= {"fast"}
     fast.attempt = 2
     assert bounds.due(asking, 4.0) == {"fast": None}, "a second try may cost a whole one more"
-    first = Bounds().due({"fast": (0.0, Stream(50.0))}, LEAST_S)
-    assert first == {}, "no rate is known yet"
+    assert Bounds().due({"fast": (0.0, Stream(50.0))}, LEAST_S) == {}, "no rate is known yet"
+    again_started = Bounds()
+    again_started.rate = History([Bounded({}, 50.0), Bounded({"x": None})]).rate
+    assert again_started.due({"fast": (0.0, Stream(50.0))}, 0.0) == {"fast": 58}
 
 
 # --- what a resumed run makes of it

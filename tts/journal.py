@@ -86,9 +86,10 @@ class Lost(Value, frozen=True, tag="lost"):
 
 class Bounded(Value, frozen=True, tag="bounded"):
     """For each of these actions the servers may have generated so many tokens, at the most, until the next such record:
-    the whole reservation, where it is None or there is no record."""
+    the whole reservation, where it is None or there is no record. `rate`: tokens a second, of the fastest stream."""
 
     most: Mapping[str, int | None]
+    rate: float = 0.0
 
 
 class Allotted(Value, frozen=True, tag="allotted"):
@@ -343,6 +344,7 @@ class History:
         events: search id -> its events in order, for searches not decided.
         granted: action id -> its last grant, for actions that have not ended.
         bounded: action id -> the most tokens that may have been generated for it, where less than its grant.
+        rate: tokens a second of the fastest stream that was noted last.
         shared: action id -> the action whose sample it was given.
         lost: ids whose last attempt was booked as lost: an end that follows cost nothing more.
         digests: action id -> what it asked for, for searches not decided.
@@ -379,6 +381,7 @@ class History:
         self.shared: dict[str, str] = {}
         self.lost: set[str] = set()
         self.bounded: dict[str, int] = {}
+        self.rate = 0.0
         self.hedged: dict[str, Cost] = {}
         self.allotted: dict[str, set[str]] = {}  # by search
         self.stopped: dict[str, str] = {}
@@ -454,6 +457,7 @@ class History:
             self.at_s = max(self.at_s, at_s)
 
     def _bound(self, record: Bounded) -> None:
+        self.rate = record.rate or self.rate
         for id, most in record.most.items():
             if id in self.granted and most is not None:
                 self.bounded[id] = most

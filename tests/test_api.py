@@ -463,6 +463,20 @@ def test_progress_is_shown_or_told_and_comes_to_the_end(engine: FakeEngine, caps
     assert capsys.readouterr() == ("", "")
 
 
+def test_problems_without_references_show_how_far_the_samples_agree() -> None:
+    def script(request: dict[str, Any]) -> Reply:
+        (question,) = [turn["content"] for turn in request["messages"]]
+        return Reply(tokenize(f"Answer: {request['seed'] if 'open' in question else 7}"))
+
+    problems = [Example(Problem("a", "closed?")), Example(Problem("b", "open?"))]
+    with FakeEngine(script) as engine:
+        swept = tts.sweep(problems, "majority_vote:n=4", base_url=engine.base_url)
+    assert [outcome.agreement for outcome in swept.outcomes] == [1.0, 0.25]
+    (row,) = swept.rows
+    assert (row.accuracy, row.agreement) == (None, 0.625)
+    assert any("no problem has a reference answer" in note for note in warnings_of(swept.rows))
+
+
 def test_a_changed_strategy_file_is_another_run(engine: FakeEngine, tmp_path: Path) -> None:
     plugin = tmp_path / "mine.py"
     source = "async def mine(problem, run, *, n: int = 2):\n    return (await run.generate(n=n))[{}]\n"

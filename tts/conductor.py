@@ -867,7 +867,7 @@ def decided_of(result: Result, at_s: float, paid: Cost, standing: Standing | Non
         stopped=standing.stopped if standing else "",
         agreed=standing.agreed if standing else None,
         micros=standing.micros if standing else 0,
-        ends=Ends.of(result.candidates, result.uncompared),
+        ends=Ends.of(result.candidates, result.uncompared, result.answer),
     )
 
 

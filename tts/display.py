@@ -157,7 +157,7 @@ class Display:
         for cell, right in self._right.items():
             table.add_row(cell, str(len(right)), f"{100 * sum(right) / len(right):.0f} %")
         actors = self._cluster.status() if self._cluster else []
-        return Group(self._progress, self._line(), *actors[:MOST_ACTORS], table)
+        return Group(self._progress, self._line(), *actors[:MOST_ACTORS], *([table] if self._right else []))
 
     # --- Ctrl-C
 
@@ -343,6 +343,7 @@ def _cells(row: Row) -> dict[str, str]:
         "budget": row.budget,
         "accuracy": accuracy,
         "95 %": interval,
+        "agreement": "" if row.accuracy or row.agreement is None else f"{100 * row.agreement:.0f} %",
         "tokens": _whole(row.tokens),
         "sequential": _whole(row.sequential_tokens),
         "verifier": "without scoring" if row.unpriced else _whole(row.verifier_tokens),

@@ -54,6 +54,7 @@ class Ends(Value, frozen=True):
         unanswered: without an answer that could be read, whatever the reason.
         refused: ended by the server's content filter.
         uncompared: with an answer that equivalence=math could not compare with the others within its limit.
+        agreeing: with the very answer that was selected; None if none was, or if nobody counted.
     """
 
     samples: int = 0
@@ -62,19 +63,21 @@ class Ends(Value, frozen=True):
     unanswered: int = 0
     refused: int = 0
     uncompared: int = 0
+    agreeing: int | None = None
 
     @classmethod
-    def of(cls, candidates: Iterable[Candidate], uncompared: int = 0) -> Self:
-        """The counts of these."""
-        samples = cut = cut_at = unanswered = refused = 0
+    def of(cls, candidates: Iterable[Candidate], uncompared: int = 0, answer: str | None = None) -> Self:
+        """The counts of these; `answer` is what was selected."""
+        samples = cut = cut_at = unanswered = refused = agreeing = 0
         for candidate in candidates:
             samples += 1
             unanswered += candidate.answer is None
+            agreeing += candidate.answer == answer
             finish = candidate.completion.finish_reason
             refused += finish == "content_filter"
             if finish == "length":
                 cut, cut_at = cut + 1, max(cut_at, candidate.tokens)
-        return cls(samples, cut, cut_at, unanswered, refused, uncompared)
+        return cls(samples, cut, cut_at, unanswered, refused, uncompared, None if answer is None else agreeing)
 
 
 class Result(Value, frozen=True):

@@ -56,6 +56,7 @@ class Outcome(Value, frozen=True):
             gave this problem no more, "" if it was not it that ended the search.
         candidates: samples that came back; of these `cut`, `unanswered`, `refused` and `uncompared` are the counts
             of `Ends`, and `cut_at` is how long the longest of those that were cut is. None where nobody counted.
+        agreement: the share of the samples that have the answer which was selected; None where there is none.
         error: set if the infrastructure, not the model, is why there is no answer. Such an outcome is left out of
             accuracy and of all means, and counted apart.
     """
@@ -100,6 +101,7 @@ class Outcome(Value, frozen=True):
     unanswered: int | None = None
     refused: int | None = None
     uncompared: int | None = None
+    agreement: float | None = None
 
 
 class Row(Value, frozen=True):
@@ -123,6 +125,7 @@ class Row(Value, frozen=True):
         on_sequential_frontier, on_usd_frontier: the same for `sequential_tokens`, and for `usd` if every row knows it.
         ties: the strategies from which a row on the frontier of `tokens` is not distinguishable.
         candidates, cut, unanswered, refused, uncompared: as in `Outcome`, summed; cut_at: the most.
+        agreement: as in `Outcome`, the mean: it needs no reference answers.
     """
 
     cell: str
@@ -171,6 +174,7 @@ class Row(Value, frozen=True):
     unanswered: int | None = None
     refused: int | None = None
     uncompared: int | None = None
+    agreement: float | None = None
 
     @property
     def ends(self) -> Ends:
@@ -298,6 +302,7 @@ def _row(members: Sequence[Outcome], graded: Mapping[str, Sequence[float]]) -> R
         unanswered=_over(sum, [o.unanswered for o in members]),
         refused=_over(sum, [o.refused for o in members]),
         uncompared=_over(sum, [o.uncompared for o in members]),
+        agreement=_mean([o.agreement for o in sound if o.agreement is not None]),
     )
 
 
@@ -329,6 +334,11 @@ def _makespan(outcomes: Sequence[Outcome]) -> float | None:
 def warnings_of(rows: Sequence[Row]) -> list[str]:
     """What a reader of the table must know and would not see."""
     found = []
+    if rows and all(r.accuracy is None and not r.ungraded and r.agreement is not None for r in rows):
+        found.append(
+            "no problem has a reference answer, so accuracy is unknown; agreement is the mean share of a problem's "
+            "samples that have the answer which was chosen"
+        )
     exhausted = sum(r.exhausted for r in rows if "n=None" not in r.params.split(","))  # that count asks for no less
     searches = sum(r.problems * r.seeds for r in rows)
     if exhausted:

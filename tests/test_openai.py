@@ -684,3 +684,13 @@ def test_done_without_a_finish_reason_is_an_end_and_neither_of_them_is_none() ->
     assert (done.text, done.finish_reason) == ("It is five.", "stop")
     error = failing(lambda _: msgspec.structs.replace(FIVE, finish_reason="null", misbehave=Misbehaviour.MISSING_DONE))
     assert type(error) is errors.StreamBroken
+
+
+def test_a_broken_reply_that_was_sent_to_its_end_costs_what_came_also_where_nothing_is_known_of_the_engine() -> None:
+    with FakeEngine(
+        lambda _: Reply(("x",) * 40, misbehave=Misbehaviour.HALF_JSON, after=20), flavour="openai"
+    ) as engine:
+        with pytest.raises(errors.BadResponse) as caught:
+            asyncio.run(complete(engine, request(max_tokens=300), max_retries=0))
+        assert engine.wait_idle()
+        assert engine.stats().tokens == 20 == caught.value.facts["usage"]["completion_tokens"]

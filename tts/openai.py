@@ -322,7 +322,8 @@ class OpenAIClient:
             await exchange.aclose()
         if how == "best_effort" and self._unasked:
             how = await self._found_out()
-        if how == "close" or partial.overran:  # where no limit is kept, there is none to charge in full
+        # A response that has been sent to its end is all there was; where no limit is kept, there is none to charge.
+        if how == "close" or partial.overran or not in_flight:
             partial.charge_in_flight(in_flight, 1 if self.capabilities.engine in _STOPS_ON_CLOSE else None)
 
     async def _aborted(self, rid: str) -> Cancellation:

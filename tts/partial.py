@@ -165,7 +165,7 @@ class Partial:
 
     def charge_in_full(self) -> None:
         """The server may decode on, unseen, until its limit: that is what this try is charged with."""
-        if self._charged and not self.ended:
+        if self._charged and not (self.ended or self.done):
             self._charge = max(self._seen(), self.max_tokens or 0)
 
     def charge_in_flight(self, chunks: int, first_chunk: int | None = None) -> None:
@@ -178,7 +178,7 @@ class Partial:
         size = self._tokens_a_chunk()
         if size is None and not self.chunks:
             size = first_chunk
-        if self.ended or self.done or not self._charged:
+        if self.ended or self.done or not self._charged or not chunks:
             self._charge = None
         elif size is None:
             self.charge_in_full()

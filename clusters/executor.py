@@ -168,9 +168,10 @@ class Executor:
                 completion = await self._complete(action.id, request, partial)
                 read = self.verifiers[action.verifier].read
                 score = checked(contained(self.foreign, action.id, read, completion), action.verifier)
+                score = msgspec.structs.replace(score, downgrades=completion.downgrades)
                 return Scored(action.id, 0.0, score, completion.usage, completion.timing)
             case Verify():
-                score = await self._compute(action)
+                score = msgspec.structs.replace(await self._compute(action), downgrades=())
                 return Scored(action.id, 0.0, score, timing=Timing(time.monotonic() - started_s))
             case Call():
                 value = await self._worker_call(action.function, action.args, action.timeout_s)

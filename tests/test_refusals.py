@@ -193,6 +193,15 @@ def test_whatever_a_server_does_not_know_is_all_that_is_left_out(
     assert refusals.of(request, whole) == attempt._refused
 
 
+def test_what_a_verification_goes_without_is_recorded_and_said_as_well() -> None:
+    said = refusal("Unknown parameter: 'logprobs'", param="logprobs")
+    with serving(unless(lambda body: "logprobs" in body, said)) as server:
+        solved = tts.solve("1 + 1?", "best_of_n:n=1,verifier=judge", base_url=server.url, model="m")
+    assert solved.candidates[0].completion.downgrades == ()
+    assert solved.result.downgrades == ("logprobs",)
+    assert [note for note in solved.warnings if "went without them: logprobs" in note]
+
+
 def test_requests_side_by_side_do_not_each_find_out_everything() -> None:
     refused = ("top_k", "min_p", "repetition_penalty", "continuous_usage_stats")
 

@@ -863,7 +863,7 @@ def decided_of(result: Result, at_s: float, paid: Cost, standing: Standing | Non
         error=result.error,
         verifications=result.unverified + sum(len(scores) for scores in result.scores.values()),
         abstained=result.unverified + sum(s.value is None for scores in result.scores.values() for s in scores),
-        downgrades=tuple(sorted({d for c in result.candidates for d in c.completion.downgrades})),
+        downgrades=result.downgrades,
         stopped=standing.stopped if standing else "",
         agreed=standing.agreed if standing else None,
         micros=standing.micros if standing else 0,

@@ -114,3 +114,10 @@ class Result(Value, frozen=True):
     @property
     def answer(self) -> str | None:
         return self.selected.answer if self.selected else None
+
+    @property
+    def downgrades(self) -> tuple[str, ...]:
+        """Parameters of samples and verifications that a server refused and that were left out."""
+        found = [c.completion.downgrades for c in self.candidates]
+        found += [score.downgrades for scores in self.scores.values() for score in scores]
+        return tuple(sorted({name for names in found for name in names}))

@@ -396,7 +396,7 @@ def _sample_warnings(rows: Sequence[Row]) -> Iterator[str]:
 
 def without_parameters(names: Sequence[str]) -> str:
     """On parameters that matter, and that a server refused."""
-    return f"a server refused these parameters, and samples went without them: {', '.join(names)}"
+    return f"a server refused these parameters, and requests went without them: {', '.join(names)}"
 
 
 def notes_on(ends: Ends) -> tuple[str, str, str, str]:

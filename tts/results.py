@@ -70,8 +70,8 @@ class Solved(Value, frozen=True):
     def warnings(self) -> list[str]:
         """What there is to know of the samples besides the answer: how many were cut, refused, or have none."""
         notes = [note for note in notes_on(Ends.of(self.candidates, self.result.uncompared)) if note]
-        if downgrades := {name for candidate in self.candidates for name in candidate.completion.downgrades}:
-            notes.append(without_parameters(sorted(downgrades)))
+        if self.result.downgrades:
+            notes.append(without_parameters(self.result.downgrades))
         if self.result.failures:
             notes.append(f"{len(self.result.failures)} requests failed; the first: {self.result.failures[0].message}")
         return notes

@@ -269,6 +269,7 @@ class Score(Value, frozen=True):
         kind: what the number means; scores of different kinds are never summed.
         mass: for a probability read from logprobs, how much probability the labels had together.
         text: the rationale, where there is one.
+        downgrades: parameters of the verification that its endpoint refused and that were left out; set by the cluster.
 
     Numbers of other libraries become floats. Raises: InvalidParameter for what is no finite number, no known kind, or
     no text.
@@ -279,6 +280,7 @@ class Score(Value, frozen=True):
     kind: ScoreKind = "probability"
     mass: float | None = None
     text: str = ""
+    downgrades: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("value", "mass"):

@@ -19,10 +19,26 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from tts.actions import Action, Cancel, End, Failed, Finished, Generate, Refused, Request, Scored, Verify, Work
+from tts.actions import (
+    Action,
+    Cancel,
+    Cancelled,
+    End,
+    Event,
+    Failed,
+    Finished,
+    Generate,
+    Refused,
+    Request,
+    Scored,
+    Verify,
+    Work,
+)
+from tts.clusters.fleet import Replicas
 from tts.clusters.simulated import SimulatedCluster, World
 from tts.conductor import has_slots, needs_grant
 from tts.errors import BadPool, CapabilityMissing, InvalidParameter, PoolLacks, ServerFailed, TTSError
+from tts.journal import problem_of
 from tts.kernel import ForeignCode, StepStopped
 from tts.pool import LOGPROBS, NO_ANSWER, UNKNOWN, Group, Pool, Unanswered, VerificationCost
 from tts.protocols import Verifier
@@ -60,6 +76,7 @@ class Fleet(Value, frozen=True):
         prefill_tokens_per_s: at which a prompt is read; None: at once.
         recorded_times: take the time that was recorded for a sample, where there is one.
         cancel_s: how long a cancellation takes to reach its engine.
+        in_flight: requests that the run has in flight, as `--concurrency`; None: as many as there are slots.
     """
 
     replicas: int = 1
@@ -68,6 +85,7 @@ class Fleet(Value, frozen=True):
     prefill_tokens_per_s: float | None = None
     recorded_times: bool = False
     cancel_s: float = 0.0
+    in_flight: int | None = None
 
     def seconds(self, prompt_tokens: int, tokens: int, recorded_s: float | None) -> float:
         """How long a sample takes."""
@@ -264,6 +282,11 @@ class RecordedCluster(SimulatedCluster):
         self._prompts = {id: problem.messages for id, problem in problems.items()}
         self._seed = seed
         self._judged = tuple(judged)
+        fleet = recordings.fleet
+        # Requests wait for a slot only where there are more in flight than slots, or where siblings keep together.
+        alone = fleet.replicas == 1 and fleet.in_flight is None
+        self._replicas = None if alone else Replicas(fleet.replicas, fleet.slots)
+        self._waiting: dict[str, tuple[Work, float, End]] = {}  # for a slot: what, for how long, and its end
         self._draws: dict[str, list[int]] = {}  # search -> the samples it has not drawn, the next one last
         self._drawn: dict[str, dict[str, int]] = {}  # search -> its actions' samples
 
@@ -362,9 +385,37 @@ class RecordedCluster(SimulatedCluster):
         """The search has closed."""
         self._draws.pop(search, None)
         self._drawn.pop(search, None)
+        if self._replicas is not None:
+            self._replicas.forget(_problem_of(search))
         for verifier in self._verifiers.values():
             if isinstance(verifier, Recorded):
                 verifier.forget(search)
+
+    def _begin(self, action: Work, seconds: float, end: End) -> None:
+        if self._replicas is not None and needs_grant(action) and action.request is not None:
+            problem, tokens = problem_of(action.id), action.request.sampling.token_limit
+            if not self._replicas.send(action.id, problem, tokens):
+                self._waiting[action.id] = action, seconds, end
+                return
+        super()._begin(action, seconds, end)
+
+    def _next(self) -> Event:
+        event = super()._next()
+        self._free(event.id)
+        return event
+
+    def _free(self, id: str) -> None:
+        """It has ended: its slot is for the first that waits there."""
+        following = None if self._replicas is None else self._replicas.ended(id)
+        if following is not None:
+            super()._begin(*self._waiting.pop(following))
+
+    def _cancel(self, id: str) -> None:
+        waiting = self._waiting.pop(id, None)
+        if waiting is None:
+            super()._cancel(id)
+        else:
+            super()._begin(waiting[0], 0.0, Cancelled(id, 0.0))
 
     def _outcome(self, action: Work) -> tuple[float, End]:
         if not isinstance(action, Generate):

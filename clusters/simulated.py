@@ -207,7 +207,10 @@ class SimulatedCluster:
         if isinstance(action, Cancel):
             self._cancel(action.id)
             return
-        seconds, end = self._outcome(action)
+        self._begin(action, *self._outcome(action))
+
+    def _begin(self, action: Work, seconds: float, end: End) -> None:
+        """Work on it from now on, for so long, with this end."""
         ends_s = self._now + seconds
         end = msgspec.structs.replace(end, at_s=ends_s)
         self._ends[action.id] = (self._now, ends_s, end)

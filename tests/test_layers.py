@@ -19,7 +19,7 @@ PURE = [
     )
 ]  # fmt: skip
 PURE += sorted((ROOT / "tts" / "allocators").glob("*.py"))
-PURE += [ROOT / "clusters" / f"{name}.py" for name in ("outbox", "placement", "hedges", "suspects", "bounds")]
+PURE += [ROOT / "clusters" / f"{name}.py" for name in ("outbox", "placement", "hedges", "fleet", "suspects", "bounds")]
 IO = {
     "asyncio", "socket", "subprocess", "threading", "multiprocessing", "concurrent", "time", "os", "io", "pathlib",
     "shutil", "signal", "select", "ray", "httpx2", "httpx", "aiohttp", "uuid", "requests",

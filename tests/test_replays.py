@@ -413,3 +413,14 @@ def test_the_id_of_a_problem_may_hold_slashes(run_budget):
     rows = [Sample("b", "m", f"Set/{p}/x", i, "1", p > 0, completion_tokens=5) for p in range(2) for i in range(3)]
     found = replay(Pool.of("x", rows), "majority_vote:n=3", run_budget=run_budget, report=False)
     assert {o.problem_id: o.correct for o in found.outcomes} == {"Set/0/x": False, "Set/1/x": True}
+
+
+def test_requests_beyond_the_slots_wait_on_their_replica_and_the_makespan_shows_it() -> None:
+    pool = pool_of()
+    few = replay(pool, "majority_vote:n=4", fleet=Fleet(replicas=2, slots=2, tokens_per_s=10.0))
+    many = replay(pool, "majority_vote:n=4", fleet=Fleet(replicas=2, slots=2, tokens_per_s=10.0, in_flight=64))
+    wide = replay(pool, "majority_vote:n=4", fleet=Fleet(replicas=2, slots=64, tokens_per_s=10.0))
+    assert {o.answer for o in few.outcomes} == {o.answer for o in many.outcomes}
+    assert few.rows[0].makespan_s is not None and many.rows[0].makespan_s is not None
+    assert wide.rows[0].makespan_s is not None
+    assert wide.rows[0].makespan_s < many.rows[0].makespan_s <= 1.5 * few.rows[0].makespan_s

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tts.actions import Request
+from tts.clusters.fleet import Replicas
 from tts.endpoints import EndpointPool
 from tts.openai import OpenAIClient
 from tts.partial import Partial
@@ -124,3 +125,43 @@ def test_an_engine_that_says_how_many_slots_it_has_is_given_no_more() -> None:
     with FakeEngine(lambda _: SLOW, slots=3, flavour="llamacpp", max_queue=0) as engine:
         asyncio.run(main(engine.base_url))
         assert (engine.stats().requests, engine.stats().max_open_streams) == (8, 3)
+
+
+# --- the fleet that a replay imagines
+
+
+@given(st.integers(1, 5), st.integers(1, 4), st.integers(1, 40), st.integers(0, 10_000))
+def test_no_imagined_replica_works_on_more_than_its_slots_and_none_is_idle_while_its_own_wait(
+    count: int, slots: int, requests: int, seed: int
+) -> None:
+    draw, replicas = Random(seed), Replicas(count, slots)
+    working: set[str] = set()
+    waiting: list[str] = []
+    todo = [f"cell/p{draw.randrange(6)}/{i}" for i in range(requests)]
+    begun: list[str] = []
+    while todo or working:
+        if todo and (not working or draw.random() < 0.6):
+            id = todo.pop()
+            if replicas.send(id, id.split("/")[1], 10):
+                working.add(id)
+                begun.append(id)
+            else:
+                waiting.append(id)
+        else:
+            id = draw.choice(sorted(working))
+            working.discard(id)
+            following = replicas.ended(id)
+            if following is not None:
+                waiting.remove(following)
+                working.add(following)
+                begun.append(following)
+        busy: dict[int, int] = {}
+        for at in working:
+            busy[id_of(replicas, at)] = busy.get(id_of(replicas, at), 0) + 1
+        assert all(number <= slots for number in busy.values())
+        assert all(busy.get(id_of(replicas, at), 0) == slots for at in waiting)
+    assert not waiting and len(begun) == len(set(begun)) == requests
+
+
+def id_of(replicas: Replicas, id: str) -> int:
+    return replicas._where[id][0]._number

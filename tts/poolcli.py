@@ -184,6 +184,9 @@ def replay(
     verifier_tokens: VerifierTokens = None,
     replicas: Annotated[int, typer.Option("--replicas", help="Engines of the imagined fleet.")] = 1,
     slots: Annotated[int, typer.Option("--slots", help="Requests that one decodes side by side.")] = 64,
+    concurrency: Annotated[
+        int | None, typer.Option("--concurrency", "-c", help="Requests in flight; none is as many as slots.")
+    ] = None,
     tokens_per_s: Annotated[float, typer.Option("--tokens-per-s", help="Of one stream.")] = 50.0,
     prefill: Annotated[float | None, typer.Option("--prefill-tokens-per-s", help="None reads prompts at once.")] = None,
     recorded_times: Annotated[bool, typer.Option("--recorded-times", help="Take recorded times where known.")] = False,
@@ -216,7 +219,7 @@ def replay(
         run_budget=run_budget,
         allocators=allocator or (),
         seeds=seeds,
-        fleet=Fleet(replicas, slots, tokens_per_s, prefill, recorded_times, cancel_s),
+        fleet=Fleet(replicas, slots, tokens_per_s, prefill, recorded_times, cancel_s, concurrency),
         max_tokens=max_tokens,
         unanswered=cast(Any, unanswered),
         verifier_tokens=named_counts(verifier_tokens),

@@ -204,7 +204,7 @@ class _Replayer:
         fleet, sink = self._recordings.fleet, _Sink()
         judged = [name for name in verifier_names([cell.spec]) if isinstance(self._verifiers[name], Recorded)]
         cluster = RecordedCluster(self._recordings, self._problems, self._verifiers, cell.seed, judged, self._workers)
-        window = fleet.replicas * fleet.slots
+        window = fleet.in_flight or fleet.replicas * fleet.slots
         results: list[tuple[Result, Decided]] = []
         outcomes: dict[str, Outcome] = {}
 
@@ -283,6 +283,8 @@ def _check_fleet(fleet: Fleet) -> None:
     for name in ("replicas", "slots", "tokens_per_s"):
         if not getattr(fleet, name) > 0:
             raise InvalidParameter(f"{name} must be above 0, but got {getattr(fleet, name)}", name=name)
+    if fleet.in_flight is not None and fleet.in_flight < 1:
+        raise InvalidParameter(f"in_flight must be at least 1, but got {fleet.in_flight}", name="in_flight")
     if fleet.prefill_tokens_per_s is not None and not fleet.prefill_tokens_per_s > 0:
         raise InvalidParameter(f"prefill_tokens_per_s must be above 0, but got {fleet.prefill_tokens_per_s}")
     if fleet.cancel_s < 0:
@@ -330,4 +332,6 @@ def describe_fleet(fleet: Fleet) -> str:
     prefill = f", prefill {fleet.prefill_tokens_per_s:g} tokens/s" if fleet.prefill_tokens_per_s else ""
     times = ", recorded times where known" if fleet.recorded_times else ""
     cancel = f", {fleet.cancel_s:g} s to cancel" if fleet.cancel_s else ""
-    return f"{fleet.replicas} x {fleet.slots} slots, {fleet.tokens_per_s:g} tokens/s a stream{prefill}{times}{cancel}"
+    flight = f", {fleet.in_flight} in flight" if fleet.in_flight else ""
+    slots = f"{fleet.replicas} x {fleet.slots} slots{flight}"
+    return f"{slots}, {fleet.tokens_per_s:g} tokens/s a stream{prefill}{times}{cancel}"

@@ -17,6 +17,7 @@ import msgspec
 from tts.errors import InvalidParameter, TTSError, _rebuild
 
 Role = Literal["system", "user", "assistant"]
+ROLES = get_args(Role)
 FinishReason = Literal["stop", "length", "cancelled", "deadline", "content_filter", "tool_calls", "other"]
 AnswerFormat = Literal["auto", "number", "boxed", "letter", "line", "text"]
 ScoreKind = Literal["probability", "logit", "scale", "pass_rate", "logprob", "rank"]
@@ -39,7 +40,7 @@ class Message(Value, frozen=True):
     content: str
 
     def __post_init__(self) -> None:
-        if self.role not in get_args(Role):
+        if self.role not in ROLES:
             rule = "system, user or assistant (the result of a tool goes into a user turn)"
             _require(False, "the role of a message", rule, self.role)
         if not isinstance(self.content, str):
@@ -114,14 +115,16 @@ class Sampling(Value, frozen=True):
 
     def __post_init__(self) -> None:
         for name in ("temperature", "top_p", "min_p"):  # 1 and 1.0 are one sampling, and one sample's key
-            msgspec.structs.force_setattr(self, name, _number(name, getattr(self, name)))
+            if type(getattr(self, name)) is not float:
+                msgspec.structs.force_setattr(self, name, _number(name, getattr(self, name)))
         for name in ("top_k", "max_tokens", "top_logprobs"):
             if type(getattr(self, name)) is not int:
                 msgspec.structs.force_setattr(self, name, _whole(name, getattr(self, name)))
         if type(self.stop) is not tuple:
             msgspec.structs.force_setattr(self, "stop", _strings("stop", self.stop))
-        texts = all(isinstance(text, str) and text for text in self.stop)
-        _require(texts, "stop", "a string that is not empty, or up to 4 of them", self.stop)
+        if self.stop:
+            texts = all(isinstance(text, str) and text for text in self.stop)
+            _require(texts, "stop", "a string that is not empty, or up to 4 of them", self.stop)
         _require(0 <= self.temperature < math.inf, "temperature", "at least 0", self.temperature)
         _require(0 < self.top_p <= 1, "top_p", "in (0, 1]", self.top_p)
         _require(self.top_k >= 0, "top_k", "at least 0 (0 switches it off)", self.top_k)

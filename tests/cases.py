@@ -238,6 +238,9 @@ CASES: dict[str, Check] = {
     "cluster/05-inside-serve-and-tune.py serve": every(r"^(async \('\d+', \d+\)|sync 7) ", "^(async|sync) "),
     "cluster/06-poison.py Poison": every("of the poisoned problem: 4 innocent: 0", "^failed for good"),
     "cluster/09-two-threads-one-program.py": every(r"('ok'.*){3}still running: \[False, False, False\]"),
+    "cluster/12-driver-costs-by-actors-and-open-searches.py": numbers(
+        r"open at once \d+ s \S+ us/search (\d+)", lambda us: us[-1] < 3 * us[0] + 20
+    ),
     "cluster/14-ctrl-c-during-start.py": numbers(
         r"ended (\d+\.\d+) s later; [1-9]", lambda s: len(s) == 3 and max(s) < 10
     ),

@@ -21,7 +21,7 @@ from tts.clusters.simulated import SimulatedCluster, SyntheticWorld
 from tts.conductor import Conductor, Planned
 from tts.costs import CostModel
 from tts.errors import InvalidParameter, JournalCorrupt
-from tts.journal import VERSION, Chain, Decided, Header, Record, as_recorded, decode, encode
+from tts.journal import VERSION, Chain, Decided, Header, Record, as_recorded, check_recordable, decode, encode
 from tts.registry import strategy, verifiers_of
 from tts.search import Search
 from tts.types import (
@@ -194,6 +194,16 @@ def test_a_problem_is_text_that_can_be_recorded() -> None:
     for wrong in (5, None, b"p"):
         with pytest.raises(InvalidParameter, match="the id of a problem must be text, but got"):
             Problem(wrong, "?")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", [object(), math.nan, b"x", HALF, print, Decimal(1), np.int64(1)])
+def test_a_parameter_that_a_folder_could_not_give_back_is_refused_by_name(value: Any) -> None:
+    with pytest.raises(InvalidParameter, match="parameter x of mine cannot be kept in a run folder: "):
+        check_recordable(StrategySpec("mine", {"n": 2, "x": value}))
+
+
+def test_plain_parameters_can_be_kept() -> None:
+    check_recordable(StrategySpec("mine", {"a": None, "b": True, "c": 1, "d": 0.5, "e": "x", "f": (1, {"y": []})}))
 
 
 # --- damage

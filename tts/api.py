@@ -33,7 +33,7 @@ from tts.foreignruns import cells_of_journal, searches_asked_for
 from tts.given import Given, Named
 from tts.graders import Verdict
 from tts.gradingprocess import GradingProcess
-from tts.journal import Decided, History
+from tts.journal import Decided, History, check_recordable
 from tts.loading import check_not_importing
 from tts.outages import PATIENCE_S
 from tts.outcome import Result
@@ -109,6 +109,8 @@ async def asolve(
             verifier_model=site.verifier,
         )
         results: list[Result] = []
+        if out:
+            check_recordable(spec)
         journal = Journal(Path(out), config.model_dump(mode="json"), refeed=True) if out else NoJournal()
         try:
             conductor = Conductor(

@@ -205,6 +205,21 @@ def decode(line: bytes, number: int) -> Record:
     return record
 
 
+def check_recordable(spec: StrategySpec) -> None:
+    """Raises: InvalidParameter for a parameter that a journal would not give back as it is."""
+    for name, value in spec.params.items():
+        try:
+            kept = _as_json(value) == plain(value, MOST_DEPTH)
+        except (*_UNWRITABLE, *_UNREADABLE):
+            kept = False
+        if not kept:
+            raise InvalidParameter(
+                f"parameter {name} of {spec.name} cannot be kept in a run folder: {shown(value)}; give text, a number, "
+                f"true, false, none or lists of those, or leave out the folder",
+                name=name,
+            )
+
+
 class Chain:
     """Numbers the lines of one journal and chains their checksums, in writing and in reading.
 

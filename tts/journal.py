@@ -25,7 +25,7 @@ from tts.actions import Cancelled, Event, Failed, Finished, Progressed, Refused,
 from tts.errors import InvalidParameter, JournalCorrupt, RunMismatch
 from tts.outages import is_outage, was_its_own
 from tts.outcome import Bill, Ends, Shortage
-from tts.types import Completion, Cost, ErrorInfo, StrategySpec, Usage, Value, shown
+from tts.types import Completion, Cost, ErrorInfo, StrategySpec, Usage, Value, plain, shown
 
 VERSION = 4
 READABLE = (2, 3, 4)  # version 3 adds what an allocator decides, version 4 numbers and checksums

@@ -66,6 +66,7 @@ class Reader:
                 limit=self._most_bytes,
                 tokens=self._partial.tokens,
                 final=True,
+                alone=True,  # it is this reply's fault, and not the server's for all
             )
         if not self._begun and (text := data.lstrip()):
             self._begun = True

@@ -8,6 +8,10 @@ import pytest
 
 import tts
 from tts import Candidate, Problem, Run
+from tts.actions import Sleep
+from tts.conductor import Conductor, Planned
+from tts.costs import CostModel, ModelCost
+from tts.registry import strategy
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Misbehaviour, Reply, arithmetic
 
@@ -139,14 +143,13 @@ def test_what_goes_wrong_in_one_call_is_that_calls_alone() -> None:
 
 
 def test_seconds_of_a_call_count_from_the_call() -> None:
-    async def service(url: str) -> tts.Solved:
-        async with tts.Client(base_url=url, budget="seconds=1.5", concurrency=2) as client:
-            await asyncio.sleep(1.6)
-            return await client.solve("What is 19 + 23?", "majority_vote:n=4")
-
-    with FakeEngine() as engine:
-        solved = asyncio.run(service(engine.base_url))
-    assert len(solved.candidates) == 4 and not solved.exhausted
+    costs = CostModel({"m": ModelCost(None)}, "m")
+    conductor = Conductor((), strategy, costs=costs, serves=True)
+    conductor.start()
+    share = tts.Limits(seconds=5)
+    step = conductor.open(Planned("c", Problem("p", "1 + 1?"), tts.StrategySpec("single"), share), at_s=1000.0)
+    assert [action.until_s for action in step.actions if isinstance(action, Sleep)] == [1005.0]
+    assert not conductor.done
 
 
 def test_threads_share_a_client_without_a_loop_of_their_own() -> None:

@@ -409,7 +409,6 @@ def test_a_plugin_that_was_changed_is_imported_anew_by_the_next_call_and_not_bef
 # --- the contract
 
 
-class TestPanel(StrategyContract):
-    """A function whose verifier is of its own file."""
-
-    strategy = judged
+def test_the_contract_finds_the_verifiers_of_a_function_s_own_file():
+    contract = type("Contract", (StrategyContract,), {"strategy": judged})()
+    contract.test_it_awaits_its_run_alone_and_returns_a_candidate_it_was_given()

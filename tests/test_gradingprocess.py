@@ -61,8 +61,6 @@ class Looks:
     def request(self, problem, candidate): return None
     def read(self, completion): ...
     def score(self, problem, candidate):
-        if candidate.completion.model == "synthetic":
-            return Score(1.0, "looks")
         note("verifier", files() + [name for name, value in os.environ.items() if "open-sesame" in value])
         return Score(1.0, "looks")
 

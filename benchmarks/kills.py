@@ -58,6 +58,8 @@ class Engine:
             self.decoded += json.load(page).get("tokens", 0)
         self._process.kill()
         self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
 
 class Run:

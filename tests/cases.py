@@ -225,6 +225,9 @@ CASES: dict[str, Check] = {
     "wire/08-chunk-shapes.py": every(r"1 requests.*answer='42'.*'Answer: 42', 'stop'.*error=None"),
     "wire/13-refusal.py": every(r"1 requests.*answer=None tokens=[168] .*'content_filter'\)\] error=None"),
     "wire/14-spellings.py": without("FAIL"),
+    "cluster/03-engine-restart.py 1 5": lambda said: (
+        said.count("run: rc 0") + said.count("again: rc 0") == 2 and "'failed': 0" in said
+    ),
     "cluster/07-siblings-on-one-replica.py": every(r"\[(4, 4, 4, 4|8, 8, 8, 8)\]", "requests per replica"),
     "cluster/08-fleet-real-against-replay.py": numbers(
         r"real: (\S+) s|(\S+) s +100$", lambda found: abs(found[0] / found[1] - 1) < 0.1

@@ -127,6 +127,13 @@ def test_a_run_that_a_file_begins_when_it_is_imported_is_refused_with_what_to_do
     assert '`if __name__ == "__main__":`' in caught.value.message
 
 
+def test_a_file_that_ends_the_program_when_it_is_imported_is_refused(folder):
+    file = written(folder / "plans" / "mine.py", "import sys\nasync def mine(problem, run): ...\nsys.exit(0)")
+    for _ in range(2):
+        with pytest.raises(InvalidParameter, match="failed on import: SystemExit: 0"):
+            strategy(f"{file}:mine")
+
+
 # --- functions of a plugin in a worker
 
 

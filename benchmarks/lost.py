@@ -113,6 +113,9 @@ def main() -> None:
         "|---|---|---|---|---|---|---|",
         *rows,
         "",
+        "A silence counts as tokens that may have been generated unseen, until a stream has ended in the session. Kills",
+        "before any rate is known book whole reservations, as all kills did before there were notes.",
+        "",
     ]
     text = "\n".join(lines)
     Path(__file__).with_suffix(".md").write_text(text)

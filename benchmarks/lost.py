@@ -113,8 +113,8 @@ def main() -> None:
         "|---|---|---|---|---|---|---|",
         *rows,
         "",
-        "A silence counts as tokens that may have been generated unseen, until a stream has ended in the session. Kills",
-        "before any rate is known book whole reservations, as all kills did before there were notes.",
+        "A silence counts as tokens that may have been generated unseen, until a stream has ended in the session.",
+        "Kills before any rate is known book whole reservations, as all kills did before there were notes.",
         "",
     ]
     text = "\n".join(lines)

@@ -175,6 +175,9 @@ class Member:
             await asyncio.wait((drain, roused), timeout=IDLE_WAIT_S, return_when=asyncio.FIRST_COMPLETED)
         finally:
             roused.cancel()
+        if self._untaken and not drain.done():
+            await asyncio.wait((drain,), timeout=RESEND_S)
+            self._confirm(0)  # what was sent has not arrived, or its reply is late
 
     def kill(self) -> None:
         """End it, whatever it is doing."""

@@ -106,6 +106,20 @@ def test_an_idle_actor_that_is_given_something_and_stays_silent_is_dead_as_soon_
     asyncio.run(act())
 
 
+def test_what_an_idle_actor_did_not_get_is_sent_again(handle: Handle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RESEND_S", 0.01)
+
+    async def act() -> None:
+        listened = Listened(heartbeat_s=60)
+        await settle()
+        listened.member.submit([CALL])
+        while handle.batches != [1, 1]:  # noqa: ASYNC110  # there is nothing to wait on
+            await asyncio.sleep(0.005)
+        listened.task.cancel()
+
+    asyncio.run(asyncio.wait_for(act(), 60))
+
+
 def test_an_idle_actor_that_is_to_go_goes_at_once(handle: Handle) -> None:
     async def act() -> None:
         listened = Listened(heartbeat_s=60)

@@ -23,7 +23,7 @@ from tts.journal import Decided, Granted, History, Lost, Record, problem_of
 from tts.outages import MOST_TRIES, Outages
 from tts.partial import Partial
 from tts.registry import strategy
-from tts.types import Completion, ErrorInfo, Problem, StrategySpec, Usage
+from tts.types import Completion, Cost, ErrorInfo, Problem, StrategySpec, Usage
 
 HERE = "http://here/v1"
 BROKEN = errors.StreamBroken("the stream broke", endpoint=HERE)
@@ -292,3 +292,30 @@ def test_a_search_without_a_result_is_done_again_unless_the_fault_was_its_own(
     ]
     records, _ = run(Scripted(lambda *_: None), history=old, n=1)
     assert [r.search for r in records if isinstance(r, Decided)] == ["cell/p2"] * again
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_run_that_waits_for_a_server_hears_that_it_is_to_stop_and_has_lost_nothing() -> None:
+    plan = [Planned("cell", Problem("p0", "1 + 1"), StrategySpec("majority_vote", {"n": 3}))]
+    conductor, journal = Conductor(plan, strategy, costs=CostModel(), patience_s=3600.0), Kept()
+    cluster = LocalCluster({"": Scripted(lambda *_: BUSY)})
+
+    async def main() -> None:
+        asyncio.get_running_loop().call_later(0.05, cluster.drain)
+        await asyncio.wait_for(cluster.run(conductor, journal), 60)
+
+    asyncio.run(main())
+    assert {r.cost for r in journal.records if isinstance(r, Lost)} == {Cost()}
+    assert not [r for r in journal.records if isinstance(r, Failed | Decided)]
+
+
+@pytest.mark.usefixtures("at_once")
+def test_whoever_watches_is_told_once_that_nobody_answers_and_once_that_somebody_does(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("tts.clusters.cluster.SAY_AFTER_S", 0.0)
+    run(Scripted(lambda seed, number: BUSY if number <= 20 else None))
+    said = [record.message for record in caplog.records]
+    assert len(said) == 2, said
+    assert "--patience" in said[0] and "HTTP 429" in said[0]
+    assert "answered again" in said[1]

@@ -294,11 +294,20 @@ def test_a_search_without_a_result_is_done_again_unless_the_fault_was_its_own(
     assert [r.search for r in records if isinstance(r, Decided)] == ["cell/p2"] * again
 
 
+class Queue(Scripted):
+    """Nothing ever comes to a server."""
+
+    async def complete(self, request: Request, partial: Partial, *args: Any, **more: Any) -> Completion:
+        await asyncio.sleep(3600)
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("kind", [Scripted, Queue])
 @pytest.mark.usefixtures("at_once")
-def test_a_run_that_waits_for_a_server_hears_that_it_is_to_stop_and_has_lost_nothing() -> None:
+def test_a_run_that_waits_for_a_server_hears_that_it_is_to_stop_and_has_lost_nothing(kind: type[Scripted]) -> None:
     plan = [Planned("cell", Problem("p0", "1 + 1"), StrategySpec("majority_vote", {"n": 3}))]
     conductor, journal = Conductor(plan, strategy, costs=CostModel(), patience_s=3600.0), Kept()
-    cluster = LocalCluster({"": Scripted(lambda *_: BUSY)})
+    cluster = LocalCluster({"": kind(lambda *_: BUSY)})
 
     async def main() -> None:
         asyncio.get_running_loop().call_later(0.05, cluster.drain)

@@ -36,6 +36,10 @@ class BadRow(ValueError):
         self.why = why
 
 
+class Unusable(ValueError):
+    """Raised by a `decode` for JSON that it has read and cannot use; the message goes on after "line 3"."""
+
+
 class NotRows(ValueError):
     """A file that holds no JSON at all; the message goes on after its name."""
 
@@ -120,6 +124,8 @@ def _peek(file: Any) -> bytes:
 def _why(error: Exception, line: bytes) -> str:
     if isinstance(error, UnicodeDecodeError):
         return f"is not UTF-8: {error.reason} at byte {error.start}"
+    if isinstance(error, Unusable):
+        return str(error)
     if isinstance(error, RecursionError):
         return "is not JSON: it is nested too deeply"
     said = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)

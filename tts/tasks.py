@@ -29,7 +29,7 @@ from tts.choices import COLUMNS as CHOICE_COLUMNS
 from tts.choices import Choices, Number, Unreadable, place_of, read_choices, shown, shows
 from tts.config import DIGEST
 from tts.errors import BadProblem, InvalidParameter, RunError, unknown_name
-from tts.jsonl import BadRow, NotRows, csv_rows, rows
+from tts.jsonl import BadRow, NotRows, Unusable, csv_rows, rows
 from tts.types import AnswerFormat, Problem, Value
 
 T = TypeVar("T")
@@ -409,7 +409,7 @@ def _columns_of(line: bytes) -> Any:
     if _SURROGATE.search(line):
         why = unwritable(values)
         if why is not None:
-            raise ValueError(f"it {why}")
+            raise Unusable(why)
     return values
 
 

@@ -151,8 +151,10 @@ CASES: dict[str, Check] = {
         "paid: " in said and "RunMismatch" in said and "helper_mod.py" in said
     ),
     "plugin/25-system-turn.py": without("system"),
-    "hostile/09-odd-input.sh": lambda said: without("TRACEBACK", "s3cret: True")(said) and said.count("rc=2") >= 3,
-        without("TRACEBACK", "s3cret: True")(said) and every("rc=3", "strategy (that|error)")(said)
+    "hostile/09-odd-input.sh": lambda said: (
+        without("TRACEBACK", "s3cret: True")(said)
+        and every("rc=3", "strategy (that|error)")(said)
+        and said.count("rc=2") >= 3
     ),
     "hostile/01-usage-zero-endless.py": numbers(r"ended: (\d+) requests.*?tokens=(\d+)", lambda n: n == [18, 918]),
     "hostile/02-usage-lies.py": every(r"6 requests, spent 126 lost 0 overrun 0 answer 4 exhausted False", "attempt"),

@@ -58,7 +58,11 @@ def test_one_object_over_many_lines_is_one_row(tmp_path: Path) -> None:
         ("p.jsonl", bz2.compress(LINES.encode()), "is packed with bzip2"),
         ("p.parquet", b"PAR1" + bytes(40), "is a Parquet file"),
         ("p.xlsx", b"PK\x03\x04" + bytes(40), "spreadsheet"),
-        ("p.jsonl.gz", gzip.compress(b'{"question": "a"}\n', mtime=0)[:-9], "cannot read .*ended before the end-of-stream"),
+        (
+            "p.jsonl.gz",
+            gzip.compress(b'{"question": "a"}\n', mtime=0)[:-9],
+            "cannot read .*ended before the end-of-stream",
+        ),
         ("p.jsonl", LINES.encode("utf-16")[:-1], "is not UTF-16"),
         ("p.jsonl", b'{"question": "a \\ud83d b"}', r"line 1 .*'\\ud83d', half of a surrogate pair"),
         ("p.jsonl", b'{"question": "a"},\n{"question": "b"},\n', "line 1 is not JSON: Extra data"),

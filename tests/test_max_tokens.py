@@ -128,6 +128,8 @@ def test_one_prompt_that_is_too_long_for_the_context_stops_nobody_elses() -> Non
         ("This model's maximum context length is 8192 tokens and your request has 20 input tokens", 8192),
         ("exceeds the model's maximum context length of 4,096 tokens. You requested a total of 200020 tokens", 4096),
         ("max_tokens is too large: 99999. This model supports at most 16384 completion tokens", 16385),
+        ("`max_tokens` must be less than or equal to `8192`, the maximum for this model", 8193),
+        ("Invalid max_tokens value, the valid range of max_tokens is [1, 8192]", 8193),
         ("the request exceeds the available context size (8192 tokens), try increasing it", None),
     ],
 )

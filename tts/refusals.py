@@ -15,8 +15,9 @@ _BY_NAME = ("seed", "max_tokens", "stream_options", "continuous_usage_stats", "i
 _NEUTRAL: Mapping[str, Any] = {**_BY_VALUE, **dict.fromkeys(_BY_NAME[1:], True)}
 _OTHER_NAME = "max_completion_tokens"
 _REFUSAL = re.compile(
-    r"unsupported|not supported|n't support|not support|unrecogni[sz]ed|unknown|not permitted|not allowed|unexpected|"
-    r"extra inputs|extra_forbidden|not available|not implemented|only the default|deprecated",
+    r"unsupported|not (?:currently )?supported|n't support|not support|not enabled|unrecogni[sz]ed|unknown|"
+    r"not permitted|not allowed|unexpected|extra inputs|extra_forbidden|not available|not implemented|"
+    r"only the default|deprecated",
     re.I,
 )
 

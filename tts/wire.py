@@ -76,12 +76,23 @@ PREFILL_FORMS: Mapping[str, PrefillForm] = {
 }
 
 _TOO_LONG = re.compile(
-    r"context_length_exceeded|maximum context length|context size|context length|longer than the model|"
-    r"max_new_tokens. must be|prompt is too long|input is too long|too many tokens",
+    r"context_length_exceeded|maximum context length|context size|context length|longer than the m\w+ model|"
+    r"longer than the model|max_new_tokens. must be|prompt is too long|input is too long|too many tokens|"
+    r"exceeds? context limit|maximum number of tokens allowed|maximum (?:prompt|input) length",
     re.I,
 )
+# Some providers say with a 400 or 429, as if the request were at fault, that an account or a key has run out. A quota
+# that is "exceeded" may be one a minute.
+_NO_CREDIT = re.compile(
+    r"insufficient_quota|insufficient (?:account )?(?:balance|credits?|funds)|balance is (?:too low|insufficient)|"
+    r"billing[ _]hard[ _]limit|billing_not_active|arrearage|exceeded_current_quota|requires more credits|"
+    r"spending limit",
+    re.I,
+)
+_BAD_KEY = re.compile(r"api[ _-]?key (?:is )?(?:not valid|invalid|expired)|(?:invalid|incorrect)[ _]api[ _]key", re.I)
 _CONTEXT = re.compile(r"maximum context length (?:is|of) (\d[\d,]*)", re.I)
 _MOST_COMPLETION = re.compile(r"supports at most (\d[\d,]*) completion tokens", re.I)
+_MOST_MAX_TOKENS = re.compile(r"max_tokens\b.{0,80}?(?:less than or equal to `?|\[1, ?)(\d[\d,]*)", re.I)
 _MOST_SAID = 4000  # characters of a message that are read; people are shown 300
 # Where servers put what their message does not say: OpenRouter what the provider behind it said, Google and others
 # which fields are wrong.
@@ -230,7 +241,7 @@ def error_of(
     message, param, code = error_text(body)
     where = f"{who or endpoint} answered HTTP {status}: {message[:300] or 'no explanation'}"
     facts: dict[str, Any] = {"endpoint": endpoint, "status": status, "said": message}
-    for pattern, more in ((_CONTEXT, 0), (_MOST_COMPLETION, 1)):
+    for pattern, more in ((_CONTEXT, 0), (_MOST_COMPLETION, 1), (_MOST_MAX_TOKENS, 1)):
         if found := pattern.search(message):
             facts["max_tokens_below"] = int(found[1].replace(",", "")) + more
     if (after := retry_after_s(headers)) is not None:
@@ -260,10 +271,12 @@ def _blame(status: int, message: str, param: str | None, code: str) -> tuple[typ
     """Whose fault a status is, and what to do about it."""
     said = f"{message} {code}"
     about_model = code == "model_not_found" or (status == 404 and (param == "model" or bool(_A_MODEL.search(message))))
+    no_credit = status == 402 or (status < 500 and bool(_NO_CREDIT.search(said)))
+    bad_key = status in (401, 403) or (status == 400 and bool(_BAD_KEY.search(said)))
     rules: tuple[tuple[bool, type[EndpointError], str], ...] = (
-        (status in (401, 403), Unauthorized, "Set OPENAI_API_KEY, or pass the key that this endpoint expects."),
+        (no_credit, NoCredit, "The account has no credit left."),
+        (bad_key, Unauthorized, "Set OPENAI_API_KEY, or pass the key that this endpoint expects."),
         (status == 407, Unauthorized, "The proxy wants a name and a password: HTTP_PROXY=http://NAME:PASSWORD@HOST."),
-        (status == 402 or code == "insufficient_quota", NoCredit, "The account has no credit left."),
         (status in (429, 503, 529), Overloaded, "Lower the concurrency, or add endpoints."),
         (status == 501, RequestRejected, "The server cannot do this."),
         (status in (408, 409, 424) or status >= 500, ServerFailed, "Look at the server's log."),
@@ -293,6 +306,8 @@ def error_in_stream(error: Any, endpoint: str, tokens: int) -> EndpointError:
     where = f"{endpoint} failed after {tokens} tokens: {message[:300]}"
     if code in ("429", "503", "rate_limit_exceeded", "overloaded_error"):
         return Overloaded(f"{where}. Lower the concurrency, or add endpoints.", **facts)
+    if code == "402" or _NO_CREDIT.search(f"{message} {code}"):
+        return NoCredit(f"{where}. The account has no credit left.", **facts)
     if _TOO_LONG.search(f"{message} {code}"):
         return ContextTooLong(f"{where}. Shorten the prompt or lower max_tokens.", **facts)
     if not tokens and code in _REFUSED:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import pickle
 import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tts import api
@@ -18,11 +21,12 @@ from tts.costs import CostModel
 from tts.errors import RunMismatch
 from tts.extension import extension, together
 from tts.foreignruns import searches_asked_for
+from tts.gradingprocess import GradingProcess
 from tts.journal import VERSION, Decided, Granted, Header, History, Lost, Opened, Record
 from tts.registry import strategy, verifiers_of
 from tts.runfolder import JOURNAL, Journal, read_records
 from tts.sweeps import cells_of, plan, pots_of
-from tts.tasks import Example, problem_digests
+from tts.tasks import Example, Task, problem_digests, problems_digest, references_digest, write_references
 from tts.testing import FakeEngine, arithmetic
 from tts.types import Cost, ErrorInfo, Problem, Sampling
 
@@ -240,3 +244,35 @@ def test_a_sweep_goes_on_in_its_folder_and_refuses_other_references(tmp_path: Pa
         with pytest.raises(RunMismatch, match="the references of the problems in this folder were changed"):
             api.sweep(changed, ["majority_vote:n=2,3"], **given)
         assert engine.stats().requests == 9
+
+
+def test_a_header_says_nothing_of_references_because_a_plugin_could_try_guesses_by_it(tmp_path: Path) -> None:
+    headers = []
+    with FakeEngine(arithmetic()) as engine:
+        for reference in ("1", "2"):
+            folder = tmp_path / reference
+            task = [Example(EXAMPLES[0].problem, reference)]
+            api.sweep(
+                task, "single", base_url=engine.base_url, out=folder, report=False, sampling=Sampling(max_tokens=64)
+            )
+            headers.append((folder / JOURNAL).read_bytes().splitlines()[0])
+    assert headers[0] == headers[1]
+
+
+def test_headers_of_older_programs_tell_changed_references_by_their_digests(tmp_path: Path) -> None:
+    task: list[Example] = pickle.loads(pickle.dumps(EXAMPLES[:2]))  # as the process gets them: digests can tell
+    other = [task[0], Example(task[1].problem, "99")]
+    whole = problems_digest([msgspec.to_builtins(example) for example in task])
+    each = problem_digests(task)
+    old = [(whole, "", ""), (whole, each, references_digest(task, each))]
+    write_references(tmp_path, Task("t", tuple(task), "exact"))
+
+    async def compare(given: Sequence[Example], same: bool) -> None:
+        async with GradingProcess(Task("t", tuple(given), "exact")) as process:
+            assert [await process.agrees(*digests) for digests in old] == [same, same]
+            assert await process.agrees("", each, ""), "nothing is known of them"
+            await process.hide(tmp_path)
+            assert await process.agrees("", each, "") is same
+
+    asyncio.run(compare(task, True))
+    asyncio.run(compare(other, False))

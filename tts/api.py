@@ -218,7 +218,6 @@ async def asweep(
             "problems": task.name,
             "problems_digest": task.digest,
             "problem_digests": task.digests,
-            "references_digest": await task.references_digest(task.digests),
             "strategies": named,
             "budgets": split_budgets(texts(budgets, "budgets")),
             "run_budget": str(as_limits(run_budget, "run_budget")),
@@ -303,16 +302,17 @@ async def _extended(journal: Journal, config: RunConfig, task: GradingProcess) -
     """Go on with the run of a folder; returns what the command adds to it, in words. Raises: RunMismatch."""
     if journal.history.config is None:
         return ""
-    adds = extension(journal.history, config)
     before = RunConfig.read(journal.history.config)
-    old = before.references_digest
-    if old and await task.references_digest(before.problem_digests) != old:
+    same = await task.agrees(before.problems_digest, before.problem_digests, before.references_digest)
+    digest = before.problems_digest if same and not before.problem_digests else config.problems_digest
+    adds = extension(journal.history, config.model_copy(update={"problems_digest": digest}))
+    if not same:
         raise RunMismatch(
             "the references of the problems in this folder were changed since its run began; choose another --out, or "
             "take the change back",
             differing=["references"],
         )
-    if adds or before.run_budget != config.run_budget or not old:
+    if adds or before.run_budget != config.run_budget or not before.problem_digests:
         journal.extend(config.model_dump(mode="json"))
     return adds
 

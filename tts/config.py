@@ -45,9 +45,10 @@ class RunConfig(BaseModel):
     """One solve or sweep: strategies x budgets x seeds on some problems.
 
     Args:
-        problems: where they came from, for people; `problems_digest` is of all of them with their references,
-            `problem_digests` of each one without, one after the other, and `references_digest` of the references in
-            that order (both are empty in journals before version 4).
+        problems: where they came from, for people; `problems_digest` is of all of them, `problem_digests` of
+            each one, one after the other (empty in journals before version 4, whose `problems_digest` is of the
+            references, too). `references_digest` is read from older headers and no longer written: whoever reads a
+            journal could try guesses by it.
         strategies: as on the command line, e.g. `best_of_n:n=1,2,4`.
         budgets: per problem, as on the command line, e.g. `tokens=2k`; "" is no limit.
         run_budget: for everything together.

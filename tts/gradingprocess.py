@@ -34,6 +34,7 @@ import msgspec
 from tts.errors import CallCrashed, TTSError
 from tts.graders import ExactGrader, Grader, Grading, NoReferences, Verdict, grader_named, not_an_answer
 from tts.tasks import (
+    REFERENCES,
     Example,
     Task,
     TaskSource,
@@ -41,6 +42,7 @@ from tts.tasks import (
     problems_digest,
     put_back,
     read_examples,
+    read_references,
     references_away,
     references_digest,
     taken_away,
@@ -75,10 +77,12 @@ class _Keep(NamedTuple):
     folder: Path
 
 
-class _Digest(NamedTuple):
-    """Say the digest of these problems' references."""
+class _Compare(NamedTuple):
+    """Say whether the run of a journal has these references: the digests are those of its header."""
 
-    problems: str
+    problems_digest: str
+    problem_digests: str
+    references_digest: str
 
 
 class _Grade(NamedTuple):
@@ -115,8 +119,8 @@ class GradingProcess:
         given: the source of a task, a task, or a run folder that holds one.
 
     Attributes:
-        name, grader: of the task; problems: of it, in order; digest: of problems and references;
-            digests: of each problem alone (`tasks.problem_digests`).
+        name, grader: of the task; problems: of it, in order; digest: of the problems, without references, because
+            plugins can read it; digests: of each one alone (`tasks.problem_digests`).
         limit_s: CPU time for one answer; None: the grader's own.
         on_verdict: hears of each pair's verdict that `begin` did not know.
 
@@ -172,10 +176,11 @@ class GradingProcess:
         StorageFull, RunError."""
         await self._ask(_Keep(folder))
 
-    async def references_digest(self, digests: str) -> str:
-        """Of the references of the problems with these digests, in this order (`tasks.references_digest`)."""
-        digest: str = await self._ask(_Digest(digests))
-        return digest
+    async def agrees(self, problems_digest: str, problem_digests: str, references_digest: str) -> bool:
+        """Whether the run with these digests in its header has these references, as far as that is known: by digests in
+        the journals of older programs, else by the references that `hide` found. Raises: BadProblem."""
+        same: bool = await self._ask(_Compare(problems_digest, problem_digests, references_digest))
+        return same
 
     def begin(self, problem_id: str, answer: str | None) -> Verdict | None:
         """The verdict, where it is known already; otherwise `on_verdict` hears of it."""
@@ -223,7 +228,7 @@ class GradingProcess:
             self._popen.kill()
             self._popen.wait()
 
-    async def _ask(self, order: _Load | _Hide | _Keep | _Digest | _Settle | _Close) -> Any:
+    async def _ask(self, order: _Load | _Hide | _Keep | _Compare | _Settle | _Close) -> Any:
         """One at a time."""
         if self._dead is not None:
             raise self._dead
@@ -350,7 +355,7 @@ class _Server:
     def _say(self, problem_id: str, answer: str | None, verdict: Verdict) -> None:
         self._out.put(_Graded(problem_id, answer, verdict))
 
-    async def _carry_out(self, order: _Load | _Hide | _Keep | _Digest | _Settle) -> None:
+    async def _carry_out(self, order: _Load | _Hide | _Keep | _Compare | _Settle) -> None:
         reply: Any = None
         try:
             if isinstance(order, _Load):
@@ -359,8 +364,8 @@ class _Server:
                 self._hidden = taken_away(order.folder)
             elif isinstance(order, _Keep):
                 self._keep(order.folder)
-            elif isinstance(order, _Digest):
-                reply = references_digest(self._task.examples if self._task else (), order.problems)
+            elif isinstance(order, _Compare):
+                reply = self._agrees(order)
             else:
                 await self._grading.settle()
         except Exception as error:
@@ -380,9 +385,20 @@ class _Server:
         await _check_references(grader, task)
         self._task, self._grading = task, Grading(grader, self._say)
         self._examples = {example.problem.id: example for example in task.examples}
-        digest = problems_digest([msgspec.to_builtins(example) for example in task.examples])
+        digest = problems_digest([msgspec.to_builtins(example.problem) for example in task.examples])
         problems = tuple(example.problem for example in task.examples)
         return _Loaded(task.name, task.grader, problems, digest, problem_digests(task.examples))
+
+    def _agrees(self, run: _Compare) -> bool:
+        assert self._task is not None
+        examples = self._task.examples
+        if run.references_digest:
+            return references_digest(examples, run.problem_digests) == run.references_digest
+        if not run.problem_digests:
+            return problems_digest([msgspec.to_builtins(example) for example in examples]) == run.problems_digest
+        now = {example.problem.id: example.reference for example in examples}
+        before = [read_references(path, data) for path, data in self._hidden.items() if path.name == REFERENCES]
+        return all(now.get(id, known) == known for references in before for id, known in references.items())
 
     def _keep(self, folder: Path) -> None:
         assert self._task is not None

@@ -240,10 +240,15 @@ def read_examples(folder: Path) -> Task:
     lines = _lines(folder / PROBLEMS)[1:]
     examples = [_decoded(folder / PROBLEMS, line, Example) for line in lines]
     if (folder / REFERENCES).is_file():
-        known = [_decoded(folder / REFERENCES, line, _Reference) for line in _lines(folder / REFERENCES)]
-        found = {reference.id: reference.reference for reference in known}
+        found = read_references(folder / REFERENCES, b"\n".join(_lines(folder / REFERENCES)))
         examples = [msgspec.structs.replace(e, reference=found.get(e.problem.id, e.reference)) for e in examples]
     return Task(head.name, tuple(examples), head.grader)
+
+
+def read_references(path: Path, data: bytes) -> dict[str, str]:
+    """Problem id -> reference, of a file that `write_references` wrote. Raises: BadProblem."""
+    known = [_decoded(path, line, _Reference) for line in data.splitlines()]
+    return {reference.id: reference.reference for reference in known}
 
 
 def _head(folder: Path) -> _Head:
@@ -266,7 +271,8 @@ def _decoded(path: Path, line: bytes, kind: type[T]) -> T:
 
 
 def problems_digest(examples: Sequence[Mapping[str, object]]) -> str:
-    """A short hash of the problems and references: a resumed run must have the same."""
+    """A short hash of problems, or of examples: journals before version 4 hold one of problems with their references,
+    by which a plugin could try guesses."""
     hasher = blake2b(digest_size=8)
     for example in examples:
         hasher.update(msgspec.json.encode(example))
@@ -280,7 +286,8 @@ def problem_digests(examples: Sequence[Example]) -> str:
 
 
 def references_digest(examples: Sequence[Example], digests: str) -> str:
-    """Of the references of those problems that have these digests, in that order."""
+    """Of the references of those problems that have these digests, in that order, as the first headers of version 4
+    held it."""
     references = {_problem_digest(example.problem): example.reference for example in examples}
     each = (digests[at : at + DIGEST] for at in range(0, len(digests), DIGEST))
     return blake2b(msgspec.json.encode([references.get(digest) for digest in each]), digest_size=8).hexdigest()

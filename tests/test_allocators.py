@@ -346,6 +346,6 @@ def test_the_command_line_lists_allocators_and_compares_them(tmp_path: Path, dra
     with drawing():
         shown = CliRunner().invoke(app, [*command, "--out", str(tmp_path)])
     assert shown.exit_code == 0, shown.output
-    assert "majority_vote:n=None by marginal" in shown.output
+    assert "n=None by marginal" in shown.output
     assert (tmp_path / "allocation.png").stat().st_size > 10_000
     assert "Where the tokens went" in (tmp_path / "report.html").read_text()

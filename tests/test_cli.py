@@ -369,7 +369,7 @@ def test_a_wrong_key_is_named_as_one(command: list[str], capsys: pytest.CaptureF
     ("misbehaviour", "word"),
     [
         (Misbehaviour.HTML, "HTML"),
-        (Misbehaviour.HALF_JSON, "truncated"),
+        (Misbehaviour.HALF_JSON, "Unterminated string"),
         (Misbehaviour.EMPTY, "empty"),
         (Misbehaviour.TORN, "ended"),
         (Misbehaviour.ERROR_IN_STREAM, ""),

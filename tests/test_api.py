@@ -171,7 +171,7 @@ def test_votes_and_grades_know_mathematics_where_they_are_asked_to() -> None:
 
 
 def test_an_answer_that_hangs_the_grader_is_not_graded_and_costs_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(GradingProcess, "limit_s", 3.0)
+    monkeypatch.setattr(GradingProcess, "limit_s", 2.0)
     tower = "\\boxed{\\dfrac{5^{(5^{(5^{(5^5)})}-4)}-5}{16}}"
     script = lambda request: Reply(tokenize(tower if "hang" in json.dumps(request) else "\\boxed{\\sqrt{2}}"))  # noqa: E731
     examples = [Example(Problem(f"p{i}", "hang" if i < 2 else f"fine {i}"), "\\frac{2}{\\sqrt{2}}") for i in range(6)]

@@ -87,8 +87,8 @@ def test_what_is_predicted_comes_true_within_its_interval() -> None:
     inside = total = 0
     bias = []
     for seed in range(SEEDS):
-        whole = world(40, 40, seed)
-        plan = foresee(first(whole, 4), [VOTE], Limits(samples=40 * 4), ["uniform", "marginal"], draws=5, seed=seed)
+        whole = world(30, 30, seed)
+        plan = foresee(first(whole, 4), [VOTE], Limits(samples=30 * 4), ["uniform", "marginal"], draws=5, seed=seed)
         for f in plan.forecasts:
             truth = accuracy(whole, f.budget, f.allocator, seeds=1)
             inside += f.accuracy.low - 0.02 <= truth <= f.accuracy.high + 0.02

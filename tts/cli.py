@@ -1,8 +1,9 @@
 """The command line: `tts solve | sweep | plan | advise | replay | pool | report | strategies | allocators
 | model | doctor`.
 
-Exit codes: 0 done · 1 an error of ours or a strategy's · 2 the call was wrong · 3 a model server failed · 4 the run
-folder failed · 5 the Ray cluster failed · 130 interrupted (everything paid for is saved).
+Exit codes: 0 done · 1 an error of ours or a strategy's · 2 the call was wrong · 3 a model server failed, or searches of
+a sweep have no answer because of errors · 4 the run folder failed · 5 the Ray cluster failed · 130 interrupted
+(everything paid for is saved).
 """
 
 from __future__ import annotations

@@ -345,3 +345,17 @@ def test_nothing_that_is_heard_makes_a_request_last_longer_than_it_may(hears: Ca
     with pytest.raises(TimedOut, match="had not finished a request") as caught:
         asyncio.run(asyncio.wait_for(main(), 60))
     assert caught.value.facts["phase"] == "total"
+
+
+def test_a_count_in_the_first_chunk_alone_cuts_nothing_off() -> None:
+    first = said("a ", usage={"prompt_tokens": 9, "completion_tokens": LIMIT})
+    partial = read(first, *[said("b ")] * 20, END)
+    assert (partial.overran, partial.text.count("b")) == (False, 20)
+    assert partial.usage().completion_tokens == LIMIT
+
+
+def test_tool_calls_that_nobody_asked_for_are_counted_and_end_at_the_limit() -> None:
+    call = {"choices": [{"delta": {"tool_calls": [{"index": 0, "function": {"arguments": "a"}}]}}]}
+    assert tokens(*[call] * 20, END) == (20, True)
+    assert read(*[call] * (LIMIT + 5)).overran
+    assert tokens(*[said("a ")] * 3, {"choices": [{"delta": {"tool_calls": []}}]}, END) == (3, True)

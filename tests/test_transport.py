@@ -303,3 +303,35 @@ def test_a_proxy_that_is_not_there_is_named_with_what_to_do(monkeypatch: pytest.
         "cannot connect to http://10.1.2.3:8000/v1 (through the proxy http://127.0.0.1:1): Connection refused. The "
         "environment names the proxy; NO_PROXY=10.1.2.3:8000 asks the server without it."
     )
+
+
+CUT = b'{"choices":[{"index":0,"message":{"content":"a long answer that goes on and'
+
+
+@pytest.mark.parametrize(
+    ("reply", "tokens"),
+    [
+        (http(CUT), 9),
+        (http(b"data: no gzip", more="Content-Encoding: gzip\r\n"), 9),
+        (http(b'{"choices":[{"delta":{"content":"a"}}]}\n{"choices":[{"delta":{"content":"b"}}]}\n'), 9),
+        (http(b'{"success":false,"errors":[{"message":"no route"}]}'), 0),
+        (http(b'{"error":{"message":"internal","code":500}}'), 0),
+        (http(b"OK", kind="text/plain"), 0),
+    ],
+)
+def test_a_completion_that_cannot_be_read_costs_what_the_request_was_allowed(reply: bytes, tokens: int) -> None:
+    partial = Partial()
+
+    async def main(url: str) -> None:
+        async with OpenAIClient(url, model="m", api_key="k-1234", max_retries=0) as client:
+            await client.complete(Request((Message("user", "1 + 1?"),), Sampling(max_tokens=9), seed=1), partial)
+
+    with serving(lambda _: reply) as server, pytest.raises(errors.EndpointError):
+        asyncio.run(main(server.url))
+    assert partial.usage().completion_tokens == tokens
+
+
+def test_one_json_body_may_begin_with_a_byte_order_mark() -> None:
+    body = b'{"choices":[{"message":{"content":"Answer: 42"},"finish_reason":"stop"}]}'
+    with serving(lambda _: http(b"\xef\xbb\xbf" + body)) as server:
+        assert completion(server.url) == "Answer: 42"

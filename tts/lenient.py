@@ -21,7 +21,7 @@ _TEXTS = ("text", *_THOUGHTS, "content", "summary", "refusal", "value")
 
 def parsed(data: bytes) -> Any:
     """JSON as Python reads it, with U+FFFD for what is not Unicode. Raises ValueError, RecursionError."""
-    return _scrubbed(json.loads(data.decode("utf-8", "replace"), strict=False, parse_int=_whole))
+    return _scrubbed(json.loads(data.decode("utf-8-sig", "replace"), strict=False, parse_int=_whole))
 
 
 def cleaned(plain: Any) -> dict[str, Any]:

@@ -291,6 +291,8 @@ class OpenAIClient:
         finally:
             if early and not partial.ended:
                 await self._close_early(how, body, exchange, request, partial)
+            if (reader := exchange.reader) is not None and reader.costs_unknown:
+                partial.charge_in_full()
             await exchange.aclose()
             partial.stop(loop.time())
         return self._ended(request, partial)
@@ -391,6 +393,7 @@ class OpenAIClient:
             reader.close()
         except httpx2.TransportError as error:
             if not partial.finished:
+                reader.unread = "content-encoding" in response.headers
                 raise broken(self.endpoint, partial.tokens, f"broke the stream off ({error})") from None
         if not reader.has_heard:
             raise BadResponse(f"{self.endpoint} answered HTTP 200 and nothing in it.", endpoint=self.endpoint)
@@ -552,7 +555,7 @@ class OpenAIClient:
             served = await self.models()
         except EndpointError:
             return error
-        close = difflib.get_close_matches(model, served, n=1)
+        close = [] if model in served else difflib.get_close_matches(model, served, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         text = f"{self.endpoint} does not serve the model {model!r}.{hint} It serves: {', '.join(served) or 'none'}."
         return ModelNotFound(text, **error.facts, served=list(served))

@@ -16,6 +16,7 @@ MOST_TOKENS = 1 << 24  # beyond any model's context: a larger count is no count
 _LEAST_CHUNKS = 3
 _FINE = 2  # characters a chunk, in the mean of so many chunks: less may be pieces of tokens
 _FINE_CHUNKS = 32
+_IN_A_TOKEN = 4  # characters, of a tool call that is not read
 _COARSE = 8  # and more cannot be single tokens
 _MOST_PIECES = 8  # chunks a token, while a stream may turn out to be in pieces of tokens
 _LONGEST_IN_PIECES = 16  # characters a token where chunks are letters, and so no evidence themselves
@@ -209,7 +210,10 @@ class Partial:
             reasoning = "" if part is None else part.reasoning or part.reasoning_content or ""
             if part is not None and part.refusal:
                 text, self.declined = text + part.refusal, True
-            self._count_choice(choice, len(text) + len(reasoning))
+            characters = len(text) + len(reasoning)
+            if not characters and part is not None and part.tool_calls:
+                characters = _IN_A_TOKEN
+            self._count_choice(choice, characters)
             if choice.finish_reason and choice.finish_reason not in _NO_FINISH:
                 self._finishes(choice.finish_reason, bool(text or reasoning))
         if chunk.usage is not None or chunk.timings is not None:
@@ -265,6 +269,8 @@ class Partial:
         """Whether more tokens than `limit` are too many: not in the last chunk, nor while they may be pieces."""
         if self.finish is not None and not self._finish_everywhere:
             return False
+        if self._offset and not self._reported and self._counted <= limit:
+            return False  # an early count that nothing has borne out since
         pieces = self._in_pieces or self.chunking.finer
         return self._reported or self.exact_tokens or not pieces or self._counted > _MOST_PIECES * limit
 
@@ -377,7 +383,11 @@ class Partial:
 
     def _seen(self) -> int:
         """The best count there is of what came."""
-        return self.tokens if self._reported or self._offset or self.exact_tokens else self._estimate()
+        if self._reported or self.exact_tokens:
+            return self.tokens
+        if self._offset:
+            return self.tokens if self.max_tokens is None else min(self.tokens, max(self.max_tokens, self._counted))
+        return self._estimate()
 
     def _estimate(self) -> int:
         """Tokens of a text that its server does not count, or not credibly: at least one a chunk, unless its chunks

@@ -19,6 +19,8 @@ _LEAST_BYTES = 4 << 20
 _BYTES_A_TOKEN = 1024  # an event with one token has 200 to 400
 _BYTES_AN_ALTERNATIVE = 256
 _LONGEST_HEARTBEAT = 64
+_BEFORE_JSON = b" \t\r\n\xef\xbb\xbf"  # blanks, and a byte order mark
+_OF_COMPLETION = b'"choices"'  # in what cannot be read: an engine has worked for it
 
 
 def most_bytes(max_tokens: int, top_logprobs: int) -> int:
@@ -49,6 +51,7 @@ class Reader:
         self._endpoint = endpoint
         self._begun = False
         self._whole: bytearray | None = None  # of one JSON body, though a stream was asked for
+        self.unread = False  # whether a part of a completion came that could not be read
         self._parser = EventParser(most_bytes)
         self._limit: int | None = limit
         self._left = self._most_bytes = most_bytes
@@ -68,7 +71,7 @@ class Reader:
                 final=True,
                 alone=True,  # it is this reply's fault, and not the server's for all
             )
-        if not self._begun and (text := data.lstrip()):
+        if not self._begun and (text := data.lstrip(_BEFORE_JSON)):
             self._begun = True
             self._whole = bytearray() if text[:1] in (b"{", b"[") else None
         if self._whole is not None:
@@ -82,7 +85,12 @@ class Reader:
             self._take(self._parser.close())
         elif self._whole:
             self._partial.done = True
-            self._take([bytes(self._whole)])
+            whole, self._whole = bytes(self._whole), None
+            try:
+                self._take([whole])
+            except BadResponse:
+                self._partial.done = False
+                raise
             if self._partial.finish is None and self._partial.chunks:
                 self._partial.finish = "stop"  # some leave it out; a body that was cut is no JSON
 
@@ -90,6 +98,12 @@ class Reader:
     def has_heard(self) -> bool:
         """Whether anything came but blanks."""
         return self._begun
+
+    @property
+    def costs_unknown(self) -> bool:
+        """Whether a completion came of which nothing could be read: nobody knows how many tokens it had."""
+        unread = self.unread or _OF_COMPLETION in (self._whole or b"")
+        return unread and not self._partial.tokens
 
     def listen_only(self) -> None:
         """The rest is of interest only for what it costs."""
@@ -123,6 +137,7 @@ class Reader:
         except BadResponse as error:  # `sse` does not know whom it is reading
             if partial.ended:
                 return
+            self.unread = self.unread or _OF_COMPLETION in event
             text = f"{self._endpoint}, after {partial.tokens} tokens: {error.message}"
             raise BadResponse(text, **error.facts, endpoint=self._endpoint, tokens=partial.tokens) from None
         if not_numbers:

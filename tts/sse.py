@@ -50,6 +50,7 @@ class Delta(msgspec.Struct, gc=False):
     reasoning: str | None = None  # vLLM, Ollama, OpenRouter
     reasoning_content: str | None = None  # SGLang, llama.cpp, DeepSeek
     refusal: str | None = None
+    tool_calls: list[msgspec.Raw] | None = None  # nobody asked for them: only their tokens matter
 
 
 class Choice(msgspec.Struct, gc=False):

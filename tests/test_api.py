@@ -426,6 +426,7 @@ def test_wrong_arguments_get_a_sentence(engine: FakeEngine) -> None:
         ({"sampling": {"max_token": 3}}, "Did you mean 'max_tokens'"),
         ({"sampling": 0.7}, "a tts.Sampling or a mapping"),
         ({"params": [3]}, "params must be a mapping"),
+        ({"params": {3: 4}}, "params must be a mapping of names"),
         ({"strategy": None}, "a strategy must be its name, or `async def"),
         ({"strategy": len}, "a strategy must be its name, or `async def"),
         ({"seed": "x"}, "seeds must be a whole number"),
@@ -526,3 +527,14 @@ def test_a_budget_in_other_words_is_the_same_cell_and_budgets_that_differ_in_the
 
     assert cells(["tokens=1k,1000", "tokens=1e3"]) == ["tokens=1k"]
     assert len(cells(["seconds=1000.0000001", "seconds=1000.0000002"])) == 2
+
+
+@pytest.mark.parametrize(
+    "strategy", [lambda problem, run: 5, lambda problem, run: 1 / 0, print], ids=["5", "1/0", "print"]
+)
+def test_a_function_that_is_no_coroutine_function_fails_as_a_strategy_does(strategy: Any) -> None:
+    with FakeEngine(arithmetic()) as engine:
+        error = tts.solve("What is 1 + 1?", strategy, base_url=engine.base_url).result.error
+    assert error is not None
+    assert error.type == "StrategyCrashed"
+    assert "'send'" not in error.message

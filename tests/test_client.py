@@ -170,6 +170,15 @@ def test_threads_share_a_client_without_a_loop_of_their_own() -> None:
         assert engine.lists == 1
 
 
+def test_a_client_that_is_opened_twice_is_closed_by_the_first_block() -> None:
+    with FakeEngine() as engine, tts.Client(base_url=engine.base_url) as client:
+        with pytest.raises(tts.UsageError, match="open already"), client:
+            pass
+        assert client.solve_sync("What is 1 + 1?").answer
+    with pytest.raises(tts.UsageError, match="is not open"):
+        client.solve_sync("What is 1 + 1?")
+
+
 def test_a_client_that_cannot_be_opened_says_why() -> None:
     with pytest.raises(tts.EndpointError), tts.Client(base_url="http://127.0.0.1:9/v1"):
         pass

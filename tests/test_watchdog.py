@@ -196,6 +196,31 @@ def test_an_interrupt_ends_what_computes_and_what_sleeps_and_is_not_the_codes_ow
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGURG)) == before
 
 
+def test_an_interrupt_ends_what_computes_inside_a_notebooks_running_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watchdog, "STEP_LIMIT_S", 5.0)
+    monkeypatch.setattr(watchdog, "_TICK_S", 0.05)
+    monkeypatch.setattr(watchdog, "GRACE_S", 0.1)
+    endings: list[type[BaseException]] = []
+
+    async def computes(problem: Problem, run: Run) -> Candidate:
+        os.kill(os.getpid(), signal.SIGINT)
+        try:
+            spin()
+        except BaseException as ending:
+            endings.append(type(ending))
+            raise
+        raise AssertionError
+
+    async def cell() -> None:
+        tts.solve("1 + 1?", computes, base_url=engine.base_url)
+
+    loop = asyncio.new_event_loop()  # `asyncio.run` would take the signal for itself
+    with FakeEngine() as engine, pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(cell())
+    loop.close()
+    assert endings == [StepStopped]
+
+
 def test_an_interrupt_between_steps_is_python_s_own() -> None:
     with watchdog.watched(ForeignCode()), pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack
 
 import msgspec
 
+from tts import watchdog
 from tts.actions import Event
 from tts.arguments import as_limits, as_sampling, as_spec, check_keywords, numbers, texts
 from tts.budget import Limits
@@ -630,12 +632,12 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
         asyncio.get_running_loop()
     except RuntimeError:
         return run_on_loop(coroutine)
-    running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[T]]] = []
+    running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[T], int]] = []
 
     async def known() -> T:
         task = asyncio.current_task()
         if task is not None:
-            running.append((asyncio.get_running_loop(), task))
+            running.append((asyncio.get_running_loop(), task, threading.get_ident()))
         return await coroutine
 
     with ThreadPoolExecutor(1, thread_name_prefix="tts-loop") as thread:
@@ -643,9 +645,10 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
         try:
             return future.result()
         except KeyboardInterrupt:
-            for loop, task in running:
+            for loop, task, thread_id in running:
                 if not loop.is_closed():
                     loop.call_soon_threadsafe(task.cancel)
+                    watchdog.ask(thread_id)  # a strategy that computes does not let the loop hear of it
             raise
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -84,7 +85,7 @@ def as_spec(given: str | Strategy, params: Mapping[str, Any] | None) -> tuple[St
 
     Raises: UnknownName, InvalidParameter.
     """
-    if params is not None and not isinstance(params, Mapping):
+    if params is not None and not (isinstance(params, Mapping) and all(isinstance(key, str) for key in params)):
         raise InvalidParameter(f"params must be a mapping of names to values, but got {params!r}", name="params")
     if isinstance(given, str):
         forget_changed()
@@ -106,7 +107,21 @@ def as_spec(given: str | Strategy, params: Mapping[str, Any] | None) -> tuple[St
     for key in params or {}:
         if key not in known:
             raise unknown_name(f"parameter of {name}", key, known)
-    return StrategySpec(name, dict(params or {})), lambda _: given
+    function = _as_coroutine_function(given)
+    return StrategySpec(name, dict(params or {})), lambda _: function
+
+
+def _as_coroutine_function(given: Strategy) -> Strategy:
+    """A plain function may return a coroutine, as decorators' do; or anything else, or raise, which is then an error of
+    the strategy like any other."""
+    if inspect.iscoroutinefunction(given):
+        return given
+
+    @wraps(given)
+    async def called(*args: Any, **params: Any) -> Any:
+        return await given(*args, **params)
+
+    return called
 
 
 def _check_kind(key: str, value: object, kind: Any) -> None:

@@ -73,8 +73,7 @@ class Client:
         self._thread: _LoopThread | None = None
 
     async def __aenter__(self) -> Self:
-        if self._desk is not None:
-            raise UsageError("this client is open already: make one client for each block")
+        self._check_closed()
         async with AsyncExitStack() as stack:
             models = await stack.enter_async_context(open_models(self._target))
             costs = self._pricing.costs(models.name, models.verifier, embedded=models.engine is not None)
@@ -91,8 +90,10 @@ class Client:
         await self._stack.aclose()
 
     def __enter__(self) -> Self:
-        self._thread = _LoopThread(self)
-        self._thread.enter()
+        self._check_closed()
+        thread = _LoopThread(self)
+        thread.enter()
+        self._thread = thread
         return self
 
     def __exit__(
@@ -161,6 +162,10 @@ class Client:
     def remaining(self) -> Remaining:
         """What is left of `run_budget`; what is in flight counts at its worst case."""
         return self._opened().conductor.ledger.left()
+
+    def _check_closed(self) -> None:
+        if self._desk is not None:
+            raise UsageError("this client is open already: make one client for each block")
 
     def _opened(self) -> _Desk:
         if self._desk is None:

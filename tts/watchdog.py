@@ -60,6 +60,13 @@ def watched(*codes: ForeignCode) -> Iterator[None]:
                 del _watched[ident]
 
 
+def ask(ident: int) -> None:
+    """Ask what runs in that thread to stop, as a signal does in the main thread."""
+    with _lock:
+        if ident in _watched:
+            _watched[ident].ask()
+
+
 def _start_ticking() -> None:
     global _ticker  # noqa: PLW0603  # one for all threads of the process
     if _ticker is None or not _ticker.is_alive():  # it does not survive a fork
@@ -105,6 +112,10 @@ class _Thread:
         elif self._cpu() - self._cpu_s >= STEP_LIMIT_S or now - self._since_s >= BLOCKED_LIMIT_S:
             self._end(step, StepTimedOut)
 
+    def ask(self) -> None:
+        """Somebody asks the run to stop."""
+        self._asked_s = self._asked_s or time.monotonic()
+
     def install(self) -> None:
         """Hear the signals that ask for an end before whoever is to hear them; only the main thread can."""
         if not self._is_main:
@@ -146,7 +157,7 @@ class _Thread:
     def _on_asked(self, number: int, frame: FrameType | None) -> None:
         """Somebody asks the run to stop. While a step runs, whoever else is to hear of it cannot act."""
         step = self._running()
-        self._asked_s = self._asked_s or time.monotonic()
+        self.ask()
         self._signals += step is not None
         if self._signals >= _HARD:
             os._exit(128 + number)

@@ -319,6 +319,20 @@ def test_retry_after_silences_the_pool_for_that_long() -> None:
         assert engine.stats().requests == 2
 
 
+def test_a_longer_pause_than_patience_lasts_is_an_error_that_names_it() -> None:
+    busy = msgspec.structs.replace(FIVE, misbehave=Misbehaviour.RATE_LIMITED, retry_after="86400")
+
+    async def main() -> list[Any]:
+        async with pool([engine.base_url], patience_s=3.0) as endpoints:
+            asks = (endpoints.complete(ask(f"{i} + 1"), Partial()) for i in range(1))
+            return await asyncio.wait_for(asyncio.gather(*asks, return_exceptions=True), 60)
+
+    with FakeEngine(lambda _: busy) as engine:
+        results = asyncio.run(main())
+    assert {type(result) for result in results} == {errors.Overloaded}
+    assert all("asked for a pause of another" in str(result) for result in results)
+
+
 def test_an_overload_that_does_not_end_is_an_error_when_patience_does() -> None:
     busy = msgspec.structs.replace(FIVE, misbehave=Misbehaviour.UNAVAILABLE)
     with FakeEngine(lambda _: busy) as engine, pytest.raises(errors.Overloaded):

@@ -345,6 +345,7 @@ class EndpointPool:
             raise error
         if endpoint.paused_until_s > now_s and ask.refusals < _SUSPICIOUS:
             return 0.0  # the endpoint is left alone, and its queue is the place to wait
+        self._check_pauses()
         return max(ask.pause_s(), min(error.facts.get("retry_after_s") or 0.0, LONGEST_RETRY_AFTER_S))
 
     async def _run(
@@ -447,6 +448,7 @@ class EndpointPool:
         queue_up = self._waiting.append
         try:
             while (endpoint := self._choose(ask)) is None:
+                self._check_pauses()
                 turn = loop.create_future()
                 queue_up(turn)
                 await turn
@@ -458,6 +460,23 @@ class EndpointPool:
         self._changed(endpoint)
         ask.group.sent_to(endpoint)
         return endpoint
+
+    def _check_pauses(self) -> None:
+        """Raises Overloaded if every endpoint has asked for a longer pause than patience lasts, and none works: who
+        waits in silence for that tells nobody."""
+        now_s = asyncio.get_running_loop().time()
+        end_s = now_s + self._patience_s
+        if self._decoding or any(not (e.down or (e.paused and e.paused_until_s > end_s)) for e in self._endpoints):
+            return
+        paused = [e for e in self._endpoints if not e.down]
+        asked_s = min(e.paused_until_s for e in paused) - now_s
+        raise Overloaded(
+            f"{', '.join(e.name for e in paused)} asked for a pause of another {asked_s:.0f} s: too many requests "
+            "(429), or none for now (503). Lower the concurrency, or add endpoints.",
+            endpoint=", ".join(e.name for e in paused),
+            waited_s=now_s - (now_s if self._refused_s is None else self._refused_s),
+            pause_s=asked_s,
+        )
 
     def _choose(self, ask: _Ask) -> _Endpoint | None:
         """Where to go now (`replicas.better`); None if there is no room. Raises: Unreachable if all are down."""

@@ -95,7 +95,7 @@ class Outages:
         trouble = self._troubled.setdefault(id, _Trouble(self._numbers.get(id, self._grants)))
         self.back(id)
         trouble.tries += 1
-        if self._answered.get(by, 0) > trouble.last:
+        if self._answered.get(by, 0) > trouble.last and "pause_s" not in error.facts:
             trouble.alone += 2 if error.type == "TimedOut" else 1  # a timeout takes minutes
         trouble.last, self.last = self._grants, error.message
         self.since_s = min(self.since_s, at_s - error.facts.get("waited_s", 0.0))

@@ -335,3 +335,10 @@ def test_one_json_body_may_begin_with_a_byte_order_mark() -> None:
     body = b'{"choices":[{"message":{"content":"Answer: 42"},"finish_reason":"stop"}]}'
     with serving(lambda _: http(b"\xef\xbb\xbf" + body)) as server:
         assert completion(server.url) == "Answer: 42"
+
+
+@pytest.mark.parametrize("status", ["201 Created", "203 Non-Authoritative Information", "206 Partial Content"])
+def test_a_completion_is_one_whatever_kind_of_success_its_gateway_calls_it(status: str) -> None:
+    body = b'{"choices":[{"message":{"content":"Answer: 42"},"finish_reason":"stop"}]}'
+    with serving(lambda _: http(body, status)) as server:
+        assert completion(server.url) == "Answer: 42"

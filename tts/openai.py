@@ -273,7 +273,7 @@ class OpenAIClient:
         try:
             async with Silence(self.endpoint, partial, self._first_byte_s, self._total_s) as silence:
                 response = await exchange.response()
-                if response.status_code != 200:
+                if not response.is_success:  # gateways answer with 201, 203 and 206, too
                     raise await self._refusal(response, body["model"], partial)
                 if _is_page(response):
                     raise self._a_page()
@@ -317,7 +317,7 @@ class OpenAIClient:
             how = await self._aborted(body["rid"])
         try:
             response = await exchange.arrived()
-            if response is not None and response.status_code == 200 and not _is_page(response):
+            if response is not None and response.is_success and not _is_page(response):
                 reader = exchange.reader or self._reader(response, request, partial, None)
                 in_flight = await self._last_words(response, reader)
         finally:
@@ -396,7 +396,8 @@ class OpenAIClient:
                 reader.unread = "content-encoding" in response.headers
                 raise broken(self.endpoint, partial.tokens, f"broke the stream off ({error})") from None
         if not reader.has_heard:
-            raise BadResponse(f"{self.endpoint} answered HTTP 200 and nothing in it.", endpoint=self.endpoint)
+            text = f"{self.endpoint} answered HTTP {response.status_code} and nothing in it."
+            raise BadResponse(text, endpoint=self.endpoint)
 
     def _ended(self, request: Request, partial: Partial) -> Completion:
         if partial.overran:

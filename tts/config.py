@@ -15,9 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from tts.budget import Limits
 from tts.errors import InvalidParameter
 from tts.registry import allocator_of, parse_allocators, parse_specs
-from tts.types import LEAST_MAX_TOKENS, Sampling, StrategySpec
+from tts.types import DIGEST, LEAST_MAX_TOKENS, Sampling, StrategySpec
 
-DIGEST = 12  # hex digits of one problem's
 EQUAL = "equal"  # the allocator that is none
 
 

@@ -27,10 +27,9 @@ from tts.answers import extract, is_plain, normalise
 from tts.chains import LEVELS, chain
 from tts.choices import COLUMNS as CHOICE_COLUMNS
 from tts.choices import Choices, Number, Unreadable, place_of, read_choices, shown, shows
-from tts.config import DIGEST
 from tts.errors import BadProblem, InvalidParameter, RunError, unknown_name
 from tts.jsonl import BadRow, NotRows, Unusable, csv_rows, rows
-from tts.types import AnswerFormat, Problem, Value
+from tts.types import DIGEST, AnswerFormat, Problem, Value
 
 T = TypeVar("T")
 PROBLEMS, REFERENCES, OUTCOMES = "problems.jsonl", "references.jsonl", "outcomes.jsonl"  # of a run folder

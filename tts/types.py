@@ -26,6 +26,7 @@ SCORE_KINDS: tuple[str, ...] = get_args(ScoreKind)
 
 
 MOST_MAX_TOKENS = 16_384  # by default: most traces of thinking models end before, and hosted models take it
+DIGEST = 12  # hex digits of one problem's digest
 LEAST_MAX_TOKENS = 512  # the default where a budget or a context is small, and that of journals which name none
 
 

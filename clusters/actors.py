@@ -27,6 +27,7 @@ from tts.clusters.hedges import COPY
 from tts.clusters.metrics import ActorMetrics
 from tts.clusters.outbox import Begun, Outbox, Stalled, Told, unpacked
 from tts.clusters.spec import Engine
+from tts.endpoints import EndpointPool
 from tts.errors import EndpointError
 from tts.registry import verifier
 from tts.runfolder import program
@@ -74,7 +75,8 @@ class Post(Value, frozen=True):
 
 
 class Opened(Value, frozen=True):
-    """What an actor says once it can work, or why it cannot."""
+    """What an actor says once it can work, or why it cannot. `slots`: requests that its servers work on side by side;
+    None: no limit is known."""
 
     program: str = ""
     node_id: str = ""
@@ -85,6 +87,7 @@ class Opened(Value, frozen=True):
     unreachable: tuple[ErrorInfo, ...] = ()
     error: ErrorInfo | None = None
     context_tokens: int | None = None
+    slots: int | None = None
 
 
 class Stopping(Value, frozen=True):
@@ -97,13 +100,14 @@ class Stopping(Value, frozen=True):
 
 
 class Drained(Value, frozen=True):
-    """The reply to a drain: bytes of the outbox from `place` on, and the number of the last batch up to which all were
-    taken."""
+    """The reply to a drain: bytes of the outbox from `place` on, the number of the last batch up to which all were
+    taken, and `slots` as in `Opened`, as far as they are known by now."""
 
     epoch: int
     place: int
     data: bytes
     taken: int
+    slots: int | None = None
 
 
 class _Engine(Protocol):
@@ -123,6 +127,7 @@ class Host:
         self._filled = asyncio.Event()
         self._waits_long = False  # whether a drain waits that was made while nothing was in hand
         self._executor: Executor | None = None
+        self._model: Model | None = None  # the one that most of its requests ask
         self._clients: list[OpenAIClient] = []
         self._engine: _Engine | None = None
         self._taken = 0
@@ -200,7 +205,7 @@ class Host:
             self._waits_long = False
             self._drained_s = time.monotonic()
             data = self._outbox.after(place, most_bytes)
-        return msgspec.msgpack.encode(Drained(self._post.epoch, place, data, self._taken))
+        return msgspec.msgpack.encode(Drained(self._post.epoch, place, data, self._taken, self._slots()))
 
     async def probe(self, url: str, model: str | None, api_key: str | None) -> bytes:
         """What an endpoint can do, as seen from here (`tts.wire.Capabilities`)."""
@@ -258,6 +263,7 @@ class Host:
             by_name = {judge: models.by_name[judge], judge + SAME_NAME: models.by_name[judge]}
         workers = await self._stack.enter_async_context(Workers(post.workers))
         self._executor = Executor(by_name, {}, workers, self._tell, self._now)
+        self._model = next(iter(by_name.values()), None)
         self._stack.push_async_callback(self._executor.stop)
         self._stack.enter_context(watched(self._executor.foreign))
         self._equip(post.verifiers)
@@ -270,8 +276,11 @@ class Host:
         failures = tuple(ErrorInfo.of(error) for error in unreachable)
         node_id = ray.get_runtime_context().get_node_id()
         return Opened(
-            program(), node_id, os.getpid(), name, judge, concurrency, failures, context_tokens=context_tokens
+            program(), node_id, os.getpid(), name, judge, concurrency, failures, None, context_tokens, self._slots()
         )
+
+    def _slots(self) -> int | None:
+        return self._model.slots if isinstance(self._model, EndpointPool) else None
 
     def _equip(self, verifiers: Mapping[str, str | None]) -> None:
         assert self._executor is not None

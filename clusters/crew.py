@@ -348,6 +348,7 @@ class Crew:
 
     def _heard(self, member: Member, events: list[Told]) -> None:
         placement = self._placements[member.role]
+        placement.learn(member.name, member.slots)
         told: list[Told] = []
         moved: list[Work] = []
         for event in events:
@@ -498,7 +499,7 @@ class Crew:
             member.kill()
             raise
         self._members[member.name] = member
-        self._placements[post.role].add(member.name)
+        self._placements[post.role].add(member.name, member.slots)
         self._try_suspects()
         self._dispatch_waiting(post.role)
         return member

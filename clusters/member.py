@@ -39,6 +39,7 @@ class Member:
 
     Attributes:
         opened: what it said when it could work.
+        slots: requests that its servers work on side by side, as it said last; None: no limit is known.
         retired: set once it is to get nothing more.
         finished: how many of its actions have ended.
     """
@@ -49,6 +50,7 @@ class Member:
         self.role = role
         self.name = f"{post.name}.{post.epoch}"
         self.opened = Opened()
+        self.slots: int | None = None
         self.retired = asyncio.Event()
         self.finished = 0
         self._post = post
@@ -86,6 +88,7 @@ class Member:
         except RayError as error:
             raise ActorFailed(f"{self.name} could not be started: {_reason(error)}", actor=self.name) from error
         self.opened = await self._ask("open", limit_s)
+        self.slots = self.opened.slots
         return self.opened
 
     async def equip(self, verifiers: Mapping[str, str | None], limit_s: float) -> None:
@@ -166,6 +169,7 @@ class Member:
             if drained.epoch != self._post.epoch:
                 raise ActorDied(f"{self.name} was answered for by epoch {drained.epoch}")
             self._confirm(drained.taken)
+            self.slots = drained.slots
             hear(self, self._inbox.take(drained.place, drained.data))
 
     async def _until_roused(self, drain: asyncio.Future[bytes]) -> None:

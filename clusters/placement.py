@@ -1,34 +1,35 @@
 """Which actor gets which action. Pure.
 
-Actions of one problem go to one actor, whose servers then hold its prompt in their prefix cache, unless that actor has
-far more to do than the one with the least.
+Actions of one problem have one prompt: they go to an actor whose servers hold it in their prefix cache, and leave it
+when its slots, those of its servers, are taken: by the rule of the endpoint pool (`tts.replicas`).
 """
 
 from __future__ import annotations
 
-import heapq
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator
 
-from tts.replicas import has_far_more
+from tts.replicas import ASSUMED_SLOTS, Homes, Ranking, Replica, better
 
-REMEMBERED = 16_384  # problems whose actor is remembered
+REMEMBERED = 16_384  # problems whose actors are remembered
 
 
-class Seat:
+class Seat(Replica):
     """One actor, as the placement sees it.
 
     Attributes:
-        number: in the order in which they came, which decides between two that have as much to do.
         open: whether it may be given more.
         work: id -> the tokens it may generate, of everything it has in hand.
     """
 
-    def __init__(self, number: int) -> None:
-        self.number = number
+    def __init__(self, key: Hashable, slots: int | None) -> None:
+        self.key = key
+        self.slots = slots
         self.open = True
         self.work: dict[str, int] = {}
-        self.outstanding_tokens = 0
+
+    def is_open(self) -> bool:
+        return self.open
 
 
 class Placement:
@@ -36,17 +37,19 @@ class Placement:
 
     def __init__(self) -> None:
         self.seats: dict[Hashable, Seat] = {}
-        self._where: dict[str, Hashable] = {}
-        self._homes: OrderedDict[str, Hashable] = OrderedDict()  # problem -> actor
-        self._added = 0
-        # What each had to do, after every change; only the last word on a seat counts. So the seat with the least to do
-        # is found without looking at a thousand others.
-        self._loads: list[tuple[int, int, int, Hashable]] = []
+        self._where: dict[str, Seat] = {}
+        self._homes: OrderedDict[str, Homes[Seat]] = OrderedDict()  # by problem
+        self._ranking: Ranking[Seat] = Ranking()
 
-    def add(self, key: Hashable) -> None:
-        self._added += 1
-        self.seats[key] = Seat(self._added)
-        self._note(key)
+    def add(self, key: Hashable, slots: int | None = ASSUMED_SLOTS) -> None:
+        """A new actor, with so many slots; None: nobody knows a limit."""
+        seat = self.seats[key] = Seat(key, slots)
+        self._ranking.add(seat)
+
+    def learn(self, key: Hashable, slots: int | None) -> None:
+        """It has so many slots as of now."""
+        if key in self.seats:
+            self.seats[key].slots = slots
 
     def close(self, key: Hashable) -> None:
         """It gets nothing more; what it has in hand may end."""
@@ -56,54 +59,47 @@ class Placement:
     def reopen(self, key: Hashable) -> None:
         """It may be given more again."""
         self.seats[key].open = True
-        self._note(key)
+        self._ranking.put(self.seats[key])
 
     def remove(self, key: Hashable) -> list[str]:
         """It is gone: the ids of what it had in hand."""
         seat = self.seats.pop(key, None)
         if seat is None:
             return []
+        seat.open = False
         for id in seat.work:
             del self._where[id]
         return list(seat.work)
 
     def place(self, id: str, problem: str, tokens: int, *, avoid: Hashable | None = None) -> Hashable | None:
         """Choose an actor and put the action into its hands; None if there is none that may be given more."""
-        least = self._least(avoid)
+        avoided = self.seats.get(avoid)
+        least = self._ranking.least(() if avoided is None else (avoided,))
         if least is None:
             return None
-        home = self._homes.get(problem) if tokens else None  # what only computes has no prompt in any cache
-        seat = self.seats.get(home)
-        least_tokens = self.seats[least].outstanding_tokens
-        if seat is None or not seat.open or home == avoid or has_far_more(seat.outstanding_tokens, least_tokens):
-            home = least
+        homes = self._homes.get(problem) if tokens else None  # what only computes has no prompt in any cache
+        home = None if homes is None else homes.least(lambda seat: seat.open and seat is not avoided)
+        seat = better(home, least)
         if avoid is None and tokens:
-            self._homes[problem] = home
-            self._homes.move_to_end(problem)
-            if len(self._homes) > REMEMBERED:
-                self._homes.popitem(last=False)
-        self.give(id, home, tokens)
-        return home
+            self._remember(problem, seat)
+        self._take(id, seat, tokens)
+        return seat.key
 
     def give(self, id: str, key: Hashable, tokens: int) -> None:
         """Put an action into this actor's hands, open or not."""
-        seat = self.seats[key]
-        seat.work[id] = tokens
-        seat.outstanding_tokens += tokens
-        self._where[id] = key
-        self._note(key)
+        self._take(id, self.seats[key], tokens)
 
     def where(self, id: str) -> Hashable | None:
-        return self._where.get(id)
+        seat = self._where.get(id)
+        return None if seat is None else seat.key
 
     def ended(self, id: str) -> bool:
         """Take it out of its actor's hands; False if nobody had it."""
-        key = self._where.pop(id, None)
-        if key is None:
+        seat = self._where.pop(id, None)
+        if seat is None:
             return False
-        seat = self.seats[key]
-        seat.outstanding_tokens -= seat.work.pop(id)
-        self._note(key)
+        seat.give_back(seat.work.pop(id))
+        self._ranking.put(seat)
         return True
 
     def in_hand(self, key: Hashable) -> int:
@@ -111,7 +107,8 @@ class Placement:
 
     def has_another(self, id: str) -> bool:
         """Whether an actor other than the one that has this in hand may be given more."""
-        return any(seat.open for key, seat in self.seats.items() if key != self._where.get(id))
+        seat = self._where.get(id)
+        return self._ranking.least(() if seat is None else (seat,)) is not None
 
     @property
     def busy(self) -> bool:
@@ -122,30 +119,15 @@ class Placement:
         """Ids of everything in anybody's hands."""
         return iter(list(self._where))
 
-    def _note(self, key: Hashable) -> None:
-        heapq.heappush(self._loads, self._load(key))
-        if len(self._loads) > 4 * len(self.seats) + 64:
-            self._loads = [self._load(key) for key, seat in self.seats.items() if seat.open]
-            heapq.heapify(self._loads)
+    def _take(self, id: str, seat: Seat, tokens: int) -> None:
+        seat.work[id] = tokens
+        seat.take(tokens)
+        self._where[id] = seat
+        self._ranking.put(seat)
 
-    def _load(self, key: Hashable) -> tuple[int, int, int, Hashable]:
-        seat = self.seats[key]
-        return seat.outstanding_tokens, len(seat.work), seat.number, key
-
-    def _least(self, avoid: Hashable | None) -> Hashable | None:
-        """Who may be given more and has the least to do; None if nobody may."""
-        aside = None
-        least = None
-        while self._loads:
-            load = self._loads[0]
-            key = load[3]
-            if key not in self.seats or not self.seats[key].open or load != self._load(key):
-                heapq.heappop(self._loads)
-            elif key == avoid:
-                aside = heapq.heappop(self._loads)
-            else:
-                least = key
-                break
-        if aside is not None:
-            heapq.heappush(self._loads, aside)
-        return least
+    def _remember(self, problem: str, seat: Seat) -> None:
+        homes = self._homes.setdefault(problem, Homes())
+        homes.add(seat)
+        self._homes.move_to_end(problem)
+        if len(self._homes) > REMEMBERED:
+            self._homes.popitem(last=False)

@@ -1,6 +1,8 @@
 """Which actor gets which action: siblings together, nobody overloaded, nothing forgotten when an actor is gone."""
 
-from collections import Counter
+import heapq
+import random
+from collections import Counter, deque
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ steps = st.lists(
         st.tuples(st.just("add"), keys),
         st.tuples(st.just("close"), keys),
         st.tuples(st.just("reopen"), keys),
+        st.tuples(st.just("learn"), keys, st.sampled_from([None, 1, 3, 64])),
         st.tuples(st.just("remove"), keys),
         st.tuples(st.just("place"), problems, tokens),
         st.tuples(st.just("place"), problems, tokens),
@@ -32,6 +35,10 @@ steps = st.lists(
 )
 
 
+def far_more(home: int, least: int) -> bool:
+    return home - least > SPILL and home > 1.5 * least
+
+
 class Model:
     """What a placement must be like from outside, kept by hand."""
 
@@ -39,7 +46,8 @@ class Model:
         self.placement = Placement()
         self.hands: dict[str, dict[str, int]] = {}  # actor -> id -> tokens
         self.open: set[str] = set()
-        self.homes: dict[str, str] = {}  # problem -> the actor that its last action went to
+        self.homes: dict[str, list[str]] = {}  # problem -> the actors that its actions went to, the latest last
+        self.slots: dict[str, int | None] = {}
         self.names = iter(range(10**6))
         self.epochs: Counter[str] = Counter()
 
@@ -52,7 +60,17 @@ class Model:
         name = self.name(key)
         self.placement.add(name)
         self.hands[name] = {}
+        self.slots[name] = 4
         self.open.add(name)
+
+    def learn(self, key: str, slots: int | None) -> None:
+        self.placement.learn(self.name(key), slots)
+        self.slots[self.name(key)] = slots
+
+    def ahead(self, name: str) -> int:
+        """Actions that one more would have to wait for there."""
+        slots = self.slots[name]
+        return 0 if slots is None else max(0, len(self.hands[name]) + 1 - slots)
 
     def close(self, key: str) -> None:
         self.placement.close(self.name(key))
@@ -78,15 +96,15 @@ class Model:
             assert self.placement.where(id) is None and not self.placement.ended(id)
             return
         assert chosen in able
-        least = min(able.values())
-        home = self.homes.get(problem) if tokens else None
-        if home in able and not (able[home] - least > SPILL and able[home] > 1.5 * least):
-            assert chosen == home
+        least = min(able, key=lambda name: (able[name], len(self.hands[name])))
+        homes = [name for name in self.homes.get(problem, []) if name in able] if tokens else []
+        home = min(homes, key=able.__getitem__, default=None)
+        if home is not None and self.ahead(home) <= self.ahead(least) and not far_more(able[home], able[least]):
+            assert able[chosen] == able[home] and chosen in homes
         else:
-            fewest = min(len(self.hands[name]) for name in able if able[name] == least)
-            assert (able[chosen], len(self.hands[chosen])) == (least, fewest)
+            assert (able[chosen], len(self.hands[chosen])) == (able[least], len(self.hands[least]))
         if avoid is None and tokens:
-            self.homes[problem] = chosen
+            self.homes[problem] = [name for name in self.homes.get(problem, []) if name != chosen] + [chosen]
         self.hands[chosen][id] = tokens
 
     def second(self, index: int) -> None:
@@ -139,10 +157,10 @@ def test_whatever_comes_and_goes_siblings_stay_until_far_more_is_there_and_the_t
     assert list(model.placement) == []
 
 
-def seated(*names: str) -> Placement:
+def seated(*names: str, slots: int | None = None) -> Placement:
     placement = Placement()
     for name in names:
-        placement.add(name)
+        placement.add(name, slots)
     return placement
 
 
@@ -161,12 +179,50 @@ def test_siblings_spill_once_their_actor_exceeds_the_least_by_more_than_the_limi
     assert placement.place("p0/1", "p0", 1) == home  # 16,384 more is not more than 16,384
     other = placement.place("p0/2", "p0", 40_000)
     assert other != home
-    # There now: 16,385 and 40,000. The siblings' actor is the other, and it has far more.
-    assert placement.place("p0/3", "p0", 20_000) == home
-    # 36,385 and 40,000: no great difference, and they stay where the last one went.
-    assert placement.place("p0/4", "p0", 20_000) == home
-    # 56,385 and 40,000: more than the limit apart, but by less than a half.
-    assert placement.place("p0/5", "p0", 1) == home
+    # Both hold the prompt now, with 16,385 and 40,000 tokens to go: the one with less gets the next.
+    assert placement.place("p0/3", "p0", 60_000) == home
+    assert placement.place("p0/4", "p0", 1) == other
+
+
+@pytest.mark.parametrize(("siblings", "each"), [(4, [4]), (5, [4, 1]), (16, [4, 4, 4, 4]), (32, [8, 8, 8, 8])])
+def test_siblings_fill_the_slots_of_one_actor_before_those_of_the_next(siblings: int, each: list[int]) -> None:
+    placement = seated("a", "b", "c", "d", slots=4)
+    where = Counter(placement.place(f"p0/{i}", "p0", 512) for i in range(siblings))
+    assert sorted(where.values(), reverse=True) == each
+
+
+def test_siblings_stay_where_nobody_knows_a_limit_and_leave_once_one_is_learned() -> None:
+    placement = seated("a", "b")
+    assert {placement.place(f"p0/{i}", "p0", 10) for i in range(20)} == {"a"}
+    placement.learn("a", 8)
+    placement.learn("b", 8)
+    placement.learn("nobody", 8)
+    assert placement.place("p0/20", "p0", 10) == "b"
+
+
+def makespan(lengths: list[float], placement: Placement, slots: int) -> float:
+    """When the last of these siblings ends, all given out at once; engines begin what they have in its order."""
+    queues: dict[Any, deque[float]] = {}
+    for number, length in enumerate(lengths):
+        queues.setdefault(placement.place(f"p0/{number}", "p0", 512), deque()).append(length)
+    return max(list_schedule(queue, slots) for queue in queues.values())
+
+
+def list_schedule(lengths: Any, slots: int) -> float:
+    free = [0.0] * slots
+    for length in lengths:
+        heapq.heappush(free, heapq.heappop(free) + length)
+    return max(free)
+
+
+@pytest.mark.parametrize("siblings", [16, 32])
+def test_the_makespan_of_siblings_is_near_that_of_one_engine_with_all_the_slots(siblings: int) -> None:
+    draw = random.Random(siblings)
+    ratios = []
+    for _ in range(200):
+        lengths = [draw.lognormvariate(0.0, 0.5) for _ in range(siblings)]
+        ratios.append(makespan(lengths, seated(*"abcd", slots=4), 4) / list_schedule(lengths, 16))
+    assert sum(ratios) / len(ratios) <= 1.2
 
 
 def test_work_without_tokens_is_spread_by_its_number() -> None:

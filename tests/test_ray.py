@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -237,6 +238,18 @@ def test_leaving_a_race_closes_every_loser_on_every_actor(ray_cluster: Any) -> N
     # One more token may be decoded in each stream before its end is heard.
     assert stats.tokens <= conductor.ledger.spent.tokens + ended[Cancelled]
     assert not conductor.ledger.reservations
+
+
+def test_siblings_go_where_slots_are_free_and_no_engine_has_more_of_them_than_another(ray_cluster: Any) -> None:
+    spec = spec_of(ray_cluster, generators={"count": 4})
+    with ExitStack() as stack:
+        four = [stack.enter_context(FakeEngine(SCRIPT, slots=4)) for _ in range(4)]
+        carrier = stack.enter_context(Carrier("ray", SCRIPT, [engine.base_url for engine in four], spec))
+        members(carrier, "generator")
+        carrier.run("majority_vote:n=16", PROBLEMS[:1])
+        assert [engine.stats().requests for engine in four] == [4] * 4
+        carrier.run("majority_vote:n=32", PROBLEMS[1:2])
+        assert [engine.stats().requests for engine in four] == [4 + 8] * 4
 
 
 def test_a_storm_of_ten_thousand_submits_and_cancels_leaves_nothing_in_flight(ray_cluster: Any) -> None:

@@ -62,6 +62,7 @@ class Stand:
         self.name = f"{post.name}.{post.epoch}"
         self.node = getattr(options["scheduling_strategy"], "node_id", None)
         self.opened = Opened()
+        self.slots: int | None = None
         self.retired = asyncio.Event()
         self.finished = 0
         self.got: list[str] = []

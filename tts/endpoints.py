@@ -34,7 +34,7 @@ from tts.errors import (
 )
 from tts.partial import Partial
 from tts.prefill import FirstTokenTimes, Sent
-from tts.replicas import ASSUMED_SLOTS, MOST_HOMES, Ranking, Replica, better
+from tts.replicas import ASSUMED_SLOTS, Homes, Ranking, Replica, better
 from tts.retry import FIRST_S, LONGEST_RETRY_AFTER_S, LONGEST_S, retryable
 from tts.types import Completion, Prompt
 
@@ -151,7 +151,7 @@ class _Group:
     """Siblings: requests with the same prompt."""
 
     def __init__(self) -> None:
-        self.homes: dict[_Endpoint, None] = {}  # where siblings have been sent, the latest last
+        self.homes: Homes[_Endpoint] = Homes()
         self.in_flight: Counter[_Endpoint] = Counter()
         self.warm: set[_Endpoint] = set()  # where one's first token has come
         self.leading: dict[_Endpoint, asyncio.Event] = {}  # set at the leader's first token, or its end
@@ -159,10 +159,7 @@ class _Group:
 
     def sent_to(self, endpoint: _Endpoint) -> None:
         self.in_flight[endpoint] += 1
-        self.homes.pop(endpoint, None)
-        self.homes[endpoint] = None
-        if len(self.homes) > MOST_HOMES:
-            del self.homes[next(iter(self.homes))]
+        self.homes.add(endpoint)
 
     def started(self, endpoint: _Endpoint) -> None:
         """The prompt is in the endpoint's prefix cache."""
@@ -293,6 +290,12 @@ class EndpointPool:
     def limits(self) -> dict[str, int]:
         """For each endpoint, how many requests it is given at once as of now."""
         return {endpoint.name: max(1, int(endpoint.limit)) for endpoint in self._endpoints}
+
+    @property
+    def slots(self) -> int:
+        """Requests that the endpoints in use work on side by side, as far as they say or have shown it."""
+        used = [e for e in self._own if not e.down] or [e for e in self._spares if not e.down]
+        return sum(e.slots or ASSUMED_SLOTS for e in used)
 
     async def _follow(self, request: Request, group: _Group) -> None:
         """Wait for a sibling's first token, where its endpoint was measured to gain more from that than the wait."""
@@ -493,10 +496,7 @@ class EndpointPool:
         least = self._rankings[spare].least(but)
         if least is None:
             return None
-        home = None
-        for e in ask.group.homes:
-            if e.is_open() and e.spare is spare and e not in but:
-                home = e if home is None or e.outstanding_tokens < home.outstanding_tokens else home
+        home = ask.group.homes.least(lambda e: e.is_open() and e.spare is spare and e not in but)
         return better(home, least)
 
     def _of(self, spare: bool) -> list[_Endpoint]:

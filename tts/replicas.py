@@ -8,7 +8,7 @@ longer than elsewhere, or when it has far more to do. Pure.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Generic, TypeVar
 
 ASSUMED_SLOTS = 4  # of an engine that does not say: llama.cpp's default, until more are seen at work
@@ -50,6 +50,29 @@ class Replica:
 
 
 R = TypeVar("R", bound=Replica)
+
+
+class Homes(Generic[R]):
+    """The replicas to which the requests with one prompt were sent, the latest last; the oldest beyond `MOST_HOMES` are
+    forgotten."""
+
+    def __init__(self) -> None:
+        self._homes: dict[R, None] = {}
+
+    def add(self, replica: R) -> None:
+        """A request goes there."""
+        self._homes.pop(replica, None)
+        self._homes[replica] = None
+        if len(self._homes) > MOST_HOMES:
+            del self._homes[next(iter(self._homes))]
+
+    def least(self, may: Callable[[R], bool]) -> R | None:
+        """The one with the least outstanding, of those that may be used."""
+        return min(filter(may, self._homes), key=_outstanding, default=None)
+
+
+def _outstanding(replica: Replica) -> int:
+    return replica.outstanding_tokens
 
 
 class Ranking(Generic[R]):

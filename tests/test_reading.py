@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tts.errors import BadResponse, EndpointError, ServerFailed, TimedOut
 from tts.partial import Chunking, Partial
 from tts.reading import Reader, Silence, most_bytes
+from tts.sse import decode
 from tts.types import Usage
 
 LIMIT = 50
@@ -359,3 +360,77 @@ def test_tool_calls_that_nobody_asked_for_are_counted_and_end_at_the_limit() -> 
     assert tokens(*[call] * 20, END) == (20, True)
     assert read(*[call] * (LIMIT + 5)).overran
     assert tokens(*[said("a ")] * 3, {"choices": [{"delta": {"tool_calls": []}}]}, END) == (3, True)
+
+
+# -- what is generated and is no part of the text -----------------------------------------------------------------
+
+
+def choice(index: int, text: str, finish: str | None = None) -> dict[str, Any]:
+    return {"index": index, "delta": {"content": text}, "finish_reason": finish}
+
+
+def test_reasoning_beyond_what_was_allowed_is_believed_as_far_as_there_was_time_for_it() -> None:
+    def booked(reasoning: int, passed_s: float, **more: int) -> Usage:
+        partial = Partial()
+        partial.max_tokens = LIMIT
+        partial.begin(10.0)
+        partial.feed(decode(json.dumps(said("42")).encode())[0], 10.0)
+        counts = {"completion_tokens": 3, "completion_tokens_details": {"reasoning_tokens": reasoning}, **more}
+        partial.feed(decode(json.dumps(usage(**counts)).encode())[0], 10.0 + passed_s)
+        partial.stop(10.0 + passed_s)
+        return partial.usage()
+
+    assert booked(900, passed_s=9.0) == Usage(9, 903, 0, 900)
+    assert booked(10**6, passed_s=9.0) == Usage(9, LIMIT, approximate=True), "nobody knows how much: in full"
+    assert booked(900, passed_s=0.001) == Usage(9, LIMIT, approximate=True)
+    assert booked(10**6, passed_s=9.0, completion_tokens=10**6).completion_tokens == LIMIT
+
+
+def test_two_parts_of_one_choice_in_one_chunk_are_both_read() -> None:
+    partial = read({"choices": [choice(0, "Answer"), choice(0, ": 4")]}, END)
+    assert (partial.text, partial.usage().completion_tokens) == ("Answer: 4", 2)
+
+
+@pytest.mark.parametrize("counted", [True, False])
+@pytest.mark.parametrize("apart", [True, False])
+def test_a_second_choice_that_nobody_asked_for_is_paid_and_is_not_in_the_text(counted: bool, apart: bool) -> None:
+    pairs = [[choice(0, f"a{i} "), choice(1, f"b{i} ")] for i in range(LIMIT - 10)]
+    chunks = [{"choices": [each]} for pair in pairs for each in pair] if apart else [{"choices": p} for p in pairs]
+    ends = [{"choices": [choice(1, "", "length")]}, {"choices": [choice(0, "", "stop")]}]
+    booked = 2 * (LIMIT - 10)
+    partial = read(*chunks, *ends, *[usage(completion_tokens=booked)] * counted)
+    assert partial.text == "".join(f"a{i} " for i in range(LIMIT - 10)), "nothing of it is cut off"
+    assert partial.finish == "stop"
+    assert partial.usage() == Usage(9, booked, approximate=not counted)
+    lying = read(*chunks, *ends, usage(completion_tokens=LIMIT - 10))
+    assert lying.usage().completion_tokens == booked
+
+
+def test_chunks_without_text_may_be_tokens_where_no_count_says_that_they_are_none() -> None:
+    role = {"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]}
+    empty = {"choices": [{"index": 0, "delta": {}, "finish_reason": None}]}
+    assert tokens(role, *WORDS, END) == (20, True)
+    assert tokens(role, *[empty] * 12, *WORDS, END) == (32, True)
+    assert tokens(role, *[empty] * 12, *WORDS, END, usage(completion_tokens=20)) == (20, False)
+    assert tokens(role, *[empty] * 900, *WORDS, END) == (LIMIT, True), "heartbeats cut nothing off"
+    assert cancelled(role, *[empty] * 12, *WORDS, chunks=2, chunking=learned((31, 30))) == 34
+
+
+@pytest.mark.parametrize("thought", ["hm", {"type": "text", "text": "hm"}])
+def test_thinking_is_reasoning_under_another_name(thought: Any) -> None:
+    partial = read({"choices": [{"delta": {"thinking": thought}}]}, said("42"), END)
+    assert (partial.reasoning, partial.text, partial.usage().completion_tokens) == ("hm", "42", 2)
+
+
+@pytest.mark.parametrize("cut", [1, 1 << 20])
+def test_what_comes_after_the_end_is_paid_and_is_not_in_the_text(cut: int) -> None:
+    partial = read(*WORDS, END, b"[DONE]", said(" Answer: 9"), b"[DONE]", usage(completion_tokens=21), cut=cut)
+    assert partial.text.endswith("word19 ")
+    assert (partial.ended, partial.usage()) == (True, Usage(9, 21))
+
+
+def test_a_whole_message_in_a_stream_has_come_to_its_end_and_several_have_not() -> None:
+    whole = {"choices": [{"message": {"content": "Answer: 4"}}]}
+    assert (read(whole).finish, read(whole).text) == ("stop", "Answer: 4")
+    assert read(whole, whole).finish is None
+    assert read(said("Answer: 4")).finish is None

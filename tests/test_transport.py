@@ -61,6 +61,13 @@ def compressed(body: bytes, coding: str) -> bytes:
 # -- answers ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("headers", ["X: " + "x" * 100_000 + "\r\n", "X: x\r\n" * 500])
+def test_long_headers_and_many_are_read(headers: str) -> None:
+    body = DONE.partition(b"\r\n\r\n")[2]
+    with serving(lambda _: http(body, kind="text/event-stream", more=headers)) as server:
+        assert completion(server.url + "/v1") == "Answer: 42"
+
+
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
@@ -71,7 +78,8 @@ def compressed(body: bytes, coding: str) -> bytes:
         (b"HTTP/1.1 20", "closed"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", "not HTTP"),
         (b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n", "not HTTP"),
-        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n", "not HTTP"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1_000_000 + b"\r\n\r\n", "a header of more than 256 KiB"),
+        (b"HTTP/1.1 200 OK\r\n" + b"X: x\r\n" * 2_000 + b"\r\n", "more than 1024 of them"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", "broke its answer to /models off"),
         (http(b"", "302 Found", more="Location: https://me:pw@new.home/v1/models?t=1\r\n"), "to https://new.home/v1/models."),
         (http(b"", "308 x", more="Location: /there\r\n"), "/there"),

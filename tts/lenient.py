@@ -93,7 +93,9 @@ def _delta(value: Any) -> dict[str, str | None] | None:
         return None
     delta = value if isinstance(value, dict) else {"content": value}
     text, thoughts = _split(delta.get("content"))
-    read = {name: "".join(_split(delta.get(name))) for name in ("reasoning", "reasoning_content", "refusal")}
+    read = {
+        name: "".join(_split(delta.get(name))) for name in ("reasoning", "reasoning_content", "thinking", "refusal")
+    }
     read["reasoning"] += thoughts
     return {"content": text or None, **{name: said or None for name, said in read.items()}}
 

@@ -388,7 +388,7 @@ class OpenAIClient:
                     silence.heard()
                     if reader.feed(data):
                         silence.allow(_END_GRACE_S if partial.ended else self._idle_s)
-                    if partial.overran:
+                    if partial.overran or reader.goes_on:
                         return
             reader.close()
         except httpx2.TransportError as error:

@@ -22,6 +22,7 @@ _MOST_PIECES = 8  # chunks a token, while a stream may turn out to be in pieces 
 _LONGEST_IN_PIECES = 16  # characters a token where chunks are letters, and so no evidence themselves
 _BYTES_A_TOKEN = 3  # for a text in pieces that are clearly more than a token; English prose has 4, Chinese 3
 _NO_FINISH = frozenset(("", "null", "none", "None"))
+_FASTEST = 4000  # tokens a second: more than any engine generates for one request
 
 
 class LogprobMeter:
@@ -95,7 +96,7 @@ class Partial:
 
     What a server says of its tokens is taken where it is a whole number that the stream bears out: not less than what
     was streamed, not more than `max_tokens` unless the text is as long as that, or the server itemises the rest as
-    reasoning. Otherwise the count is our own, and the usage is `approximate`.
+    reasoning and there was time for it. Otherwise the count is our own, and the usage is `approximate`.
 
     Attributes:
         prompt_tokens: as the server counted them, or as a sibling's request taught; None while unknown.
@@ -139,6 +140,10 @@ class Partial:
         self._characters = 0
         self._reported = False  # whether `tokens` is the server's count
         self._offset = 0  # of the server's last credible count from our own
+        self._index: int | None = None  # of the choice that is read; no other was asked for
+        self._others = 0  # tokens of other choices: they were generated, too
+        self._messages = 0  # whole ones, though a stream was asked for
+        self._empty = -1  # chunks of a choice without text, which may be tokens; the first one only says the role
         self._end_said = False
         self._finish_everywhere = False
         self._charge: int | None = None  # what is charged in place of `tokens`, because the server may have gone on
@@ -202,26 +207,18 @@ class Partial:
         server decoded it, and its text is not kept.
         """
         before, counted, summed = self.tokens, self._meter.count, self._meter.sum
-        choice = chunk.choices[0] if chunk.choices else None
-        part = None if choice is None else choice.delta or choice.message
         text = reasoning = ""
-        if choice is not None:
-            text = (choice.text if part is None else part.content) or ""
-            reasoning = "" if part is None else part.reasoning or part.reasoning_content or ""
-            if part is not None and part.refusal:
-                text, self.declined = text + part.refusal, True
-            characters = len(text) + len(reasoning)
-            if not characters and part is not None and part.tool_calls:
-                characters = _IN_A_TOKEN
-            self._count_choice(choice, characters)
-            if choice.finish_reason and choice.finish_reason not in _NO_FINISH:
-                self._finishes(choice.finish_reason, bool(text or reasoning))
+        for choice in chunk.choices or ():
+            if choice.index == self._index or self._is_asked_for(choice):
+                more, thoughts = self._take(choice)
+                text, reasoning = text + more, reasoning + thoughts
+        self._end_s = now_s
         if chunk.usage is not None or chunk.timings is not None:
             self._count_reported(chunk)
-        self._end_s = now_s
         if chunk.model and not self.model:
             self.model = chunk.model
-        if self.overran or (max_tokens is not None and self.tokens > max_tokens and self._overruns(max_tokens)):
+        limit = None if max_tokens is None else max_tokens + self._others
+        if self.overran or (limit is not None and self.tokens > limit and self._overruns(limit)):
             self.overran = True
             text = reasoning = ""
         if text or reasoning:
@@ -229,6 +226,13 @@ class Partial:
         new = self._meter.count - counted
         mean = (self._meter.sum - summed) / new if new else None
         return text, self.tokens - before, mean if mean is None or math.isfinite(mean) else None
+
+    def feed_after_end(self, chunk: Chunk) -> None:
+        """Take in a chunk that came after the end was said: only its cost counts."""
+        for choice in chunk.choices or ():
+            self._pass_by(choice)
+        if chunk.usage is not None:
+            self._count_reported(chunk)
 
     def drop_logprobs(self) -> None:
         """They were not numbers: none are kept of this completion."""
@@ -281,6 +285,42 @@ class Partial:
 
     # -- tokens -------------------------------------------------------------------------------------------------
 
+    def _take(self, choice: Choice) -> tuple[str, str]:
+        """Count what a choice brings; its text and its reasoning."""
+        part = choice.delta
+        if part is None and choice.message is not None:
+            part = choice.message
+            self._messages += 1
+        text = (choice.text if part is None else part.content) or ""
+        reasoning = "" if part is None else part.reasoning or part.reasoning_content or part.thinking or ""
+        if part is not None and part.refusal:
+            text, self.declined = text + part.refusal, True
+        characters = len(text) + len(reasoning)
+        if not characters and part is not None and part.tool_calls:
+            characters = _IN_A_TOKEN
+        self._count_choice(choice, characters)
+        if choice.finish_reason and choice.finish_reason not in _NO_FINISH:
+            self._finishes(choice.finish_reason, bool(text or reasoning))
+        return text, reasoning
+
+    def _is_asked_for(self, choice: Choice) -> bool:
+        """Whether it is the first choice; any other costs a token at least, and is not read."""
+        if self._index is None:
+            self._index = choice.index
+        if choice.index == self._index:
+            return True
+        self._pass_by(choice)
+        return False
+
+    def _pass_by(self, choice: Choice) -> None:
+        """Count the tokens of what is no part of this completion, and was generated."""
+        part = choice.delta or choice.message
+        if choice.text or (part is not None and part.says_something):
+            new = len(choice.logprobs.rows() if choice.logprobs is not None else ()) or 1
+            self._others += new
+            self.tokens += new
+            self._reported = self.exact_tokens = False
+
     def _count_choice(self, choice: Choice, characters: int) -> None:
         rows = choice.logprobs.rows() if choice.logprobs is not None else []
         if not self._logprobs_dropped:
@@ -290,9 +330,12 @@ class Partial:
             self.chunks += characters > 0
             self._characters += characters
             self._counted += len(rows) or 1
-            self.tokens = self._counted + self._offset
+            self.tokens = self._counted + self._others + self._offset
             self._reported = False
-            self.exact_tokens = self._one_token_chunks or self._meter.count == self._counted
+            self.exact_tokens = self._empty <= 0 and (self._one_token_chunks or self._meter.count == self._counted)
+        elif self.finish is None and not choice.finish_reason:
+            self._empty += 1
+            self._reported = self.exact_tokens = False
 
     def _count_reported(self, chunk: Chunk) -> None:
         timings, usage = chunk.timings, chunk.usage
@@ -329,7 +372,8 @@ class Partial:
         ):
             return False
         self.tokens = said
-        self._offset = said - self._counted
+        self._offset = said - self._counted - self._others
+        self._empty = 0
         self._reported = self.exact_tokens = True
         return True
 
@@ -341,6 +385,9 @@ class Partial:
         """Take the server's count, with what it counts beside `completion_tokens`: reasoning (xAI, Gemini), which only
         the total shows, or which is more than the `completion_tokens` that should include it."""
         said, reasoning = usage.completion_tokens, self._reasoning_tokens
+        if reasoning > self._most_hidden():
+            self._take_what_was_allowed()
+            return False
         if usage.total_tokens is not None and usage.prompt_tokens is not None:
             beside = usage.total_tokens - usage.prompt_tokens - (said or 0)
             if beside > 0 and (reasoning or beside != self._cached):  # else the cached ones are beside the prompt
@@ -353,9 +400,11 @@ class Partial:
 
     def _believe(self, said: int) -> bool:
         """Take this count, if it is one and the stream bears it out; else our own stands."""
-        believed = self._counted <= said <= (self.max_tokens or 0) or self._is_plausible(said)
-        self._offset = said - self._counted if believed else 0
-        self.tokens = self._counted + self._offset
+        own = self._counted + self._others
+        believed = own <= said <= (self.max_tokens or 0) or self._is_plausible(said)
+        self._offset = said - own if believed else 0
+        self._empty = 0 if believed else self._empty
+        self.tokens = own + self._offset
         self._reported = believed
         self.exact_tokens = believed or self._one_token_chunks
         return believed
@@ -364,13 +413,26 @@ class Partial:
         if not 0 <= said <= MOST_TOKENS:
             return False
         longest = LONGEST_TOKEN if not self._in_pieces else _LONGEST_IN_PIECES
-        if said < self._counted and not said * longest >= self._characters > 0:
+        seen = said - self._others
+        if seen < self._counted and not seen * longest >= self._characters > 0:
             return False  # chunks may be less than a token, but its tokens are not as long as that
         limit = self.max_tokens
-        if limit is None or said <= limit:
+        if limit is None or seen <= limit:
             return True
-        visible = said - self._reasoning_tokens
-        return visible <= max(limit, self._text_bytes(), self._characters)
+        return seen - self._reasoning_tokens <= max(limit, self._text_bytes(), self._characters)
+
+    def _most_hidden(self) -> int:
+        """Tokens that may have been generated without a text: as many as were allowed, and some servers' limit is one
+        of the visible ones, so that others come beside, as many as there was time for."""
+        passed_s = 0.0 if self._sent_s is None or self._end_s is None else self._end_s - self._sent_s
+        return MOST_TOKENS if self.max_tokens is None else self.max_tokens + math.ceil(_FASTEST * passed_s)
+
+    def _take_what_was_allowed(self) -> None:
+        """The server's count is absurd, and says that there was more than is seen: nobody knows how much."""
+        self._reasoning_tokens = 0
+        self._offset = max(0, (self.max_tokens or 0) - self._counted)
+        self.tokens = self._counted + self._others + self._offset
+        self._reported = self.exact_tokens = False
 
     def _text_bytes(self) -> int:
         return sum(len(text.encode("utf-8", "replace")) for text in (*self._texts, *self._reasonings))
@@ -378,16 +440,22 @@ class Partial:
     def _tokens_a_chunk(self) -> float | None:
         """Of this stream, if its server counts, or of finished ones, whichever is more; None: not known."""
         counted = self._reported or self._offset or 0 < self._meter.count == self._counted
-        own = self.tokens / self.chunks if counted and self.chunks else None
+        own = (self.tokens - self._others) / self.chunks if counted and self.chunks else None
         return max((size for size in (own, self.chunking.most) if size is not None), default=None)
 
     def _seen(self) -> int:
         """The best count there is of what came."""
         if self._reported or self.exact_tokens:
             return self.tokens
-        if self._offset:
-            return self.tokens if self.max_tokens is None else min(self.tokens, max(self.max_tokens, self._counted))
-        return self._estimate()
+        if not self._offset:
+            seen = self._estimate()
+        elif self.max_tokens is None:
+            seen = self._counted + self._offset
+        else:
+            seen = min(self._counted + self._offset, max(self.max_tokens, self._counted))
+        if self._empty > 0:
+            seen = max(seen, min(seen + self._empty, self.max_tokens or 0))
+        return seen + self._others
 
     def _estimate(self) -> int:
         """Tokens of a text that its server does not count, or not credibly: at least one a chunk, unless its chunks
@@ -423,6 +491,11 @@ class Partial:
         return self.finish is not None and (self._end_said or self.done)
 
     @property
+    def is_whole(self) -> bool:
+        """Whether what came is one message, and not parts of one: it has come to its end then."""
+        return self._messages == self.chunks == 1
+
+    @property
     def text(self) -> str:
         if len(self._texts) > 1:
             self._texts = ["".join(self._texts)]
@@ -435,9 +508,10 @@ class Partial:
     def most_seen(self) -> int | None:
         """The most tokens that the text so far can be; None where nothing says how many tokens a chunk of it is."""
         size = self._tokens_a_chunk()
+        empty = max(0, self._empty)
         if size is None:
-            return self.tokens if self._characters <= _COARSE * self.chunks else None
-        return max(self.tokens, math.ceil(self.chunks * size))
+            return self.tokens + empty if self._characters <= _COARSE * self.chunks else None
+        return max(self.tokens, math.ceil(self.chunks * size) + self._others) + empty
 
     def usage(self) -> Usage:
         """What all tries have cost so far. `approximate` where the server's own count has not come: then the prompt

@@ -51,6 +51,8 @@ class Reader:
         self._endpoint = endpoint
         self._begun = False
         self._whole: bytearray | None = None  # of one JSON body, though a stream was asked for
+        self._over = False  # whether the end has been said
+        self.goes_on = False  # whether more text came after it
         self.unread = False  # whether a part of a completion came that could not be read
         self._parser = EventParser(most_bytes)
         self._limit: int | None = limit
@@ -77,22 +79,25 @@ class Reader:
         if self._whole is not None:
             self._whole += data
             return False
-        return self._take(self._parser.feed(data))
+        events = self._parser.feed(data)
+        return self._pass_by(events) if self._over else self._take(events)
 
     def close(self) -> None:
         """The response has ended. Raises as `feed`."""
+        whole = bytes(self._whole or b"")
         if self._whole is None:
-            self._take(self._parser.close())
-        elif self._whole:
+            last = self._parser.close()
+            self._pass_by(last) if self._over else self._take(last)
+        elif whole:
             self._partial.done = True
-            whole, self._whole = bytes(self._whole), None
+            self._whole = None
             try:
-                self._take([whole])
+                self._one(whole)
             except BadResponse:
                 self._partial.done = False
                 raise
-            if self._partial.finish is None and self._partial.chunks:
-                self._partial.finish = "stop"  # some leave it out; a body that was cut is no JSON
+        if self._partial.finish is None and (self._partial.is_whole or (whole and self._partial.chunks)):
+            self._partial.finish = "stop"  # some leave it out; a body that was cut is no JSON
 
     @property
     def has_heard(self) -> bool:
@@ -113,6 +118,8 @@ class Reader:
     def _take(self, events: list[bytes]) -> bool:
         for at, event in enumerate(events):
             if event[:1] != b"{" and self._is_no_chunk(event.strip()):
+                if self._over:
+                    return self._pass_by(events[at + 1 :])
                 continue
             try:
                 self._one(event)
@@ -126,9 +133,18 @@ class Reader:
     def _is_no_chunk(self, event: bytes) -> bool:
         """Whether it is the end, or a heartbeat: nothing, or a word that is no JSON object."""
         if event == DONE:
-            self._partial.done = True
+            self._over = self._partial.done = True
             return True
         return len(event) <= _LONGEST_HEARTBEAT and event[:1] not in (b"{", b"[", b"<")
+
+    def _pass_by(self, events: list[bytes]) -> bool:
+        """What comes after the end is no part of the completion."""
+        for event in events:
+            with contextlib.suppress(BadResponse):
+                chunk, _ = decode(event)
+                self._partial.feed_after_end(chunk)
+                self.goes_on = self.goes_on or bool(chunk.choices)
+        return True
 
     def _one(self, event: bytes) -> None:
         partial = self._partial

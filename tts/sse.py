@@ -49,8 +49,14 @@ class Delta(msgspec.Struct, gc=False):
     content: str | None = None
     reasoning: str | None = None  # vLLM, Ollama, OpenRouter
     reasoning_content: str | None = None  # SGLang, llama.cpp, DeepSeek
+    thinking: str | None = None  # some gateways
     refusal: str | None = None
     tool_calls: list[msgspec.Raw] | None = None  # nobody asked for them: only their tokens matter
+
+    @property
+    def says_something(self) -> bool:
+        """Whether a token is in it."""
+        return any((self.content, self.reasoning, self.reasoning_content, self.thinking, self.refusal, self.tool_calls))
 
 
 class Choice(msgspec.Struct, gc=False):

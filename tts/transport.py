@@ -19,6 +19,8 @@ from tts.proxies import Proxy
 if TYPE_CHECKING:
     from tts.reading import Reader
 
+_LONGEST_HEADER = 1 << 18  # bytes: gateways put cookies, traces and policies there
+_MOST_HEADERS = 1024
 _TURNS = 4  # of the event loop: one reads what has arrived, the others wake who waits for it
 
 
@@ -84,7 +86,14 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
 
     def _open(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_s)
-        return aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())
+        return aiohttp.ClientSession(
+            connector=connector,
+            timeout=timeout,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            max_line_size=_LONGEST_HEADER,
+            max_field_size=_LONGEST_HEADER,
+            max_headers=_MOST_HEADERS,
+        )
 
 
 _SET_BELOW = frozenset(("host", "content-length", "connection", "transfer-encoding"))
@@ -194,6 +203,11 @@ def _failure(error: Exception, request: httpx2.Request, proxy: Proxy | None, con
         return httpx2.ConnectError(_why_no_connection(error, connect_s), request=request)
     if isinstance(error, aiohttp.ClientResponseError) and "content-encoding" in error.message:
         return httpx2.RemoteProtocolError("its answer is compressed, though it was asked not to be", request=request)
+    if isinstance(error, aiohttp.ClientResponseError) and (
+        "Got more than" in error.message or "Too many" in error.message
+    ):
+        most = f"a header of more than {_LONGEST_HEADER >> 10} KiB, or more than {_MOST_HEADERS} of them"
+        return httpx2.RemoteProtocolError(f"its answer has {most}", request=request)
     if isinstance(error, aiohttp.ClientResponseError | ValueError):
         return httpx2.RemoteProtocolError(f"what came is not HTTP{_or_tls(request)}", request=request)
     return httpx2.ReadError(_how_it_ended(error), request=request)

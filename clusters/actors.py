@@ -25,7 +25,7 @@ from tts.actions import Cancel, Cancelled, Event, Failed, Progressed
 from tts.clusters.executor import Executor, Model
 from tts.clusters.hedges import COPY
 from tts.clusters.metrics import ActorMetrics
-from tts.clusters.outbox import Begun, Outbox, Stalled, Told, unpacked
+from tts.clusters.outbox import Begun, Outbox, Stalled, Told, Withdrawn, unpacked
 from tts.clusters.spec import Engine
 from tts.endpoints import EndpointPool
 from tts.errors import EndpointError
@@ -132,6 +132,7 @@ class Host:
         self._engine: _Engine | None = None
         self._taken = 0
         self._early: set[int] = set()  # batches that overtook one before them
+        self._unwanted = 0  # the last batch that was sent before the run began to stop
         self._since: dict[str, float] = {}  # when what is in hand came
         self._copies: set[str] = set()  # second requests that have no token yet
         self._tombstones: OrderedDict[str, int] = OrderedDict()  # id -> the last batch in which it may come
@@ -175,6 +176,9 @@ class Host:
                 self._cancel(action.id, number)
             elif self._tombstones.pop(action.id, 0) >= number:
                 self._tell(Cancelled(action.id, 0.0))
+            elif number <= self._unwanted and getattr(action, "request", None) is not None:
+                self._put(Withdrawn(action.id))
+                self._tell(Cancelled(action.id, 0.0))
             elif action.id not in self._executor:
                 self._since[action.id] = time.monotonic()
                 self._executor.start(action)
@@ -186,6 +190,15 @@ class Host:
         number `sent`."""
         for id in ids:
             self._cancel(id, sent)
+
+    async def withdraw(self, sent: int) -> None:
+        """The run is stopping: cancel the requests that no server works for, and those that are still to come in a
+        batch up to number `sent`."""
+        assert self._executor is not None
+        self._unwanted = sent
+        for id in self._executor.waiting():
+            self._put(Withdrawn(id))
+            self._executor.cancel(id)
 
     async def drain(self, place: int, most_bytes: int, wait_s: float) -> bytes:
         """What there is to tell after `place`, at most `most_bytes` of it; waits up to `wait_s` for something."""

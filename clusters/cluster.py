@@ -81,6 +81,8 @@ class Cluster(ABC):
                 await self._prepare(conductor, journal)
             self._epoch = time.monotonic() - conductor.now
             self._do(step, journal, on_result)
+            if conductor.draining:  # it was told to stop while it was being prepared
+                self.drain()
             while not (conductor.done or self._aborting or conductor.foreign.stopped):
                 await self._woken.wait()
                 if self.foreign.stopped:

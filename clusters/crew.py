@@ -18,12 +18,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from tts.actions import NO_USAGE, End, Failed, Generate, Progressed, Verify, Work
+from tts.actions import NO_USAGE, End, Failed, Generate, Verify, Work
 from tts.clusters import connect
 from tts.clusters.actors import GeneratorActor, Opened, Post, Stopping, VerifierActor
 from tts.clusters.hiring import Hiring
 from tts.clusters.member import ROLES, Member, Role
-from tts.clusters.outbox import Begun, Stalled, Told
+from tts.clusters.outbox import News, Told
 from tts.clusters.placement import Placement
 from tts.clusters.spec import ClusterSpec
 from tts.clusters.suspects import DEATHS_ALONE, Suspects
@@ -116,6 +116,7 @@ class Crew:
         self._headless_since: float | None = None
         self._said: set[Role] = set()  # of which it has been said that they are waited for
         self._counts: dict[Role, int] = {"generator": 0, "verifier": 0}
+        self._stopping = False  # whether the run is: what it has is not passed from actor to actor any more
         self._closing = False
 
     # --- life
@@ -248,6 +249,7 @@ class Crew:
         limit_s = time.monotonic() + LAST_WORDS_S
         while self._is_busy() and time.monotonic() < limit_s:  # noqa: ASYNC110  # at the end of a run only
             await asyncio.sleep(0.01)
+        self._stopping = False
 
     async def aclose(self) -> None:
         """End every actor; a Ray that was started here ends, too."""
@@ -325,6 +327,18 @@ class Crew:
         waited = any(waiting.pop(id, None) is not None for waiting in self._waiting.values())
         return waited or any(suspects.withdraw(id) for suspects in self._suspects.values())
 
+    def withdraw_waiting(self) -> list[str]:
+        """The run is stopping: take back what no actor has been given, and have the actors cancel what no server works
+        for. Returns the ids of what was taken back."""
+        self._stopping = True
+        for member in self._members.values():
+            member.withdraw()
+        return [id for id in self._unplaced() if self.withdraw(id)]
+
+    def _unplaced(self) -> set[str]:
+        waiting = [*self._waiting.values(), *(suspects.waiting for suspects in self._suspects.values())]
+        return {id for some in waiting for id in some}
+
     def status(self) -> list[str]:
         """A line on each post."""
         lines = []
@@ -352,7 +366,7 @@ class Crew:
         told: list[Told] = []
         moved: list[Work] = []
         for event in events:
-            if isinstance(event, Progressed | Stalled | Begun):
+            if isinstance(event, News):
                 told.append(event)
             elif placement.ended(event.id):
                 action = self._in_hand.pop(event.id, None)
@@ -543,8 +557,9 @@ class Crew:
         """Whether an action failed only because this actor can reach no endpoint, and may go to one that can, having
         cost nothing. After a few moves it is the endpoints that cannot be reached."""
         lost_its_way = isinstance(event, Failed) and event.error.type == "Unreachable" and event.usage == NO_USAGE
-        placement = self._placements[member.role]
-        if not lost_its_way or not any(s.open for name, s in placement.seats.items() if name != member.name):
+        seats = self._placements[member.role].seats
+        others = any(seat.open for name, seat in seats.items() if name != member.name)
+        if not lost_its_way or not others or self._stopping:
             return False
         self._moves[event.id] += 1
         return self._moves[event.id] < MOST_MOVES
@@ -644,9 +659,7 @@ class Crew:
 
     def held(self) -> set[str]:
         """Ids of everything that an actor has in hand, or that waits for one."""
-        return {id for placement in self._placements.values() for id in placement} | {
-            id for waiting in [*self._waiting.values(), *(s.waiting for s in self._suspects.values())] for id in waiting
-        }
+        return {id for placement in self._placements.values() for id in placement} | self._unplaced()
 
     def _check_posts(self) -> None:
         """Work that waits for a kind of actor for which no node is left cannot wait for ever."""

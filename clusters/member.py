@@ -67,6 +67,7 @@ class Member:
         handle: Any = self._handle
         self._submit = handle.submit.options(num_returns=0)
         self._cancel = handle.cancel.options(num_returns=0)
+        self._withdraw = handle.withdraw.options(num_returns=0)
         self._drain = handle.drain
 
     async def start(self, limit_s: float, there: Callable[[], str]) -> Opened:
@@ -135,6 +136,11 @@ class Member:
     def cancel(self, ids: Sequence[str]) -> None:
         """Stop these; of what has been sent by now, also what arrives later."""
         self._cancel.remote(list(ids), self._sent)
+
+    def withdraw(self) -> None:
+        """Cancel what no server works for, of all that has been sent by now; it says which (`Withdrawn`)."""
+        with contextlib.suppress(RayError):  # it is gone, and what it had with it
+            self._withdraw.remote(self._sent)
 
     def _send(self, number: int, batch: bytes) -> None:
         with contextlib.suppress(RayError):  # a full object store, of a batch above its limit: it is sent again

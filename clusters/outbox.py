@@ -37,7 +37,14 @@ class Begun(Value, frozen=True, tag="begun"):
     id: str
 
 
-Told = Event | Stalled | Begun
+class Withdrawn(Value, frozen=True, tag="withdrawn"):
+    """The run is stopping, and no server works for this request yet: it is cancelled, and ends as `Cancelled`."""
+
+    id: str
+
+
+News = Progressed | Stalled | Begun | Withdrawn  # of an action that goes on
+Told = Event | Stalled | Begun | Withdrawn
 _told = (msgspec.msgpack.Decoder(Told), msgspec.json.Decoder(Told))
 
 
@@ -57,7 +64,7 @@ class Outbox:
         try:
             data = _encoded(event)
         except (TypeError, ValueError, RecursionError) as error:
-            if isinstance(event, Progressed | Stalled | Begun):
+            if isinstance(event, News):
                 return
             data = _encoded(_plain(event, error))
         self._data += _LENGTH.pack(len(data))

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 
@@ -21,7 +21,7 @@ from tts.clusters.crew import Crew
 from tts.clusters.executor import Executor
 from tts.clusters.hedges import COPY, Hedges
 from tts.clusters.metrics import DriverMetrics
-from tts.clusters.outbox import Begun, Stalled, Told
+from tts.clusters.outbox import Begun, Stalled, Told, Withdrawn
 from tts.clusters.spec import ClusterSpec
 from tts.conductor import Conductor, Step
 from tts.errors import EndpointError
@@ -69,7 +69,20 @@ class RayCluster(Cluster):
                 self._crew.settle_unprobed()
                 return
             journal.write([charged])
-        await self._crew.settle_cancellation(PROBE_TOKENS)
+        await self._until_stopped(self._crew.settle_cancellation(PROBE_TOKENS))
+        if conductor.draining:
+            self._crew.settle_unprobed()
+
+    async def _until_stopped(self, work: Coroutine[Any, Any, None]) -> None:
+        """Wait for this, but no longer than until the run is told to stop."""
+        working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(self._woken.wait())
+        try:
+            await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                working.result()
+        finally:
+            working.cancel()
+            stopping.cancel()
 
     def _carry_out(self, actions: Sequence[Action]) -> None:
         self._begun = True
@@ -101,6 +114,8 @@ class RayCluster(Cluster):
             if isinstance(told, Stalled):
                 self._stalled.append(told.id)
                 self._woken.set()
+            elif isinstance(told, Withdrawn):
+                self._note_withdrawn(told.id.removesuffix(COPY))
             elif isinstance(told, Begun):
                 self._hedges.begun(told.id)
             elif (event := self._hedges.heard(told)) is not None:
@@ -109,6 +124,17 @@ class RayCluster(Cluster):
             self._tell(event)
         self._metrics.ended(counted)
         self._settle_hedges()
+
+    def _withdraw(self) -> set[str]:
+        """What no actor has been given ends here; actors say of what they cancel."""
+        for id in self._crew.withdraw_waiting():
+            self._note_withdrawn(id)
+            self._tell(Cancelled(id, self._now()))
+        return set()
+
+    def _note_withdrawn(self, id: str) -> None:
+        if not self._told_to_stop(id):
+            self._withdrawn.add(id)
 
     def _lost_hold(self, orphans: Mapping[str, ErrorInfo | None]) -> None:
         held = {self._hedges.orphaned(id): error for id, error in orphans.items()}

@@ -37,7 +37,7 @@ from tts.runfolder import JOURNAL, read_records
 from tts.target import resolved
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Reply, arithmetic, last_user_text
-from tts.types import Message, Problem, Sampling
+from tts.types import Cost, Message, Problem, Sampling
 
 pytestmark = pytest.mark.system
 
@@ -89,6 +89,27 @@ class Once:
         if self._seen >= self._after and self.thread is None:
             self.thread = threading.Thread(target=self._act)
             self.thread.start()
+
+
+# --- a run that is told to stop
+
+
+def test_a_run_that_is_told_to_stop_in_an_outage_stops_at_once_and_has_paid_nothing(ray_cluster: Any) -> None:
+    spec = spec_of(ray_cluster, generators={"count": 2})
+    with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, engine.base_url, spec) as carrier:
+        members(carrier, "generator")
+        engine.stop()
+        opened = carrier.site.cluster
+
+        async def stopped_soon(verifiers: Any) -> Any:
+            cluster = await opened(verifiers)
+            asyncio.get_running_loop().call_later(1.0, cluster.drain)
+            return cluster
+
+        carrier.site.cluster = stopped_soon
+        records, results, conductor = carrier.run("majority_vote:n=8", PROBLEMS)
+    assert not results and not conductor.ledger.reservations
+    assert {record.cost for record in records if isinstance(record, Lost)} == {Cost()}
 
 
 # --- what survives

@@ -9,18 +9,25 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
+from live import Kept
 
-from tts.actions import Call, Failed, Finished, Generate, Request, Returned, Verify
+from tts.actions import Call, Cancelled, Failed, Finished, Generate, Request, Returned, Verify
 from tts.clusters.environment import prepare
+from tts.conductor import Conductor, Planned
+from tts.costs import CostModel
 from tts.errors import ActorDied, ClusterTooSmall, ClusterUnreachable
+from tts.journal import PROBE, Granted, Lost
+from tts.registry import parse_specs, strategy
 from tts.target import resolved
-from tts.types import Candidate, Completion, Message, Problem, Sampling, Usage
+from tts.types import Candidate, Completion, Cost, Message, Problem, Sampling, Usage
 
 prepare("a stand-in")
 from tts.clusters import crew as module  # noqa: E402  # which imports ray
 from tts.clusters.actors import Opened  # noqa: E402
 from tts.clusters.connect import Node  # noqa: E402
 from tts.clusters.crew import Crew  # noqa: E402
+from tts.clusters.outbox import Withdrawn  # noqa: E402
+from tts.clusters.ray import RayCluster  # noqa: E402
 from tts.clusters.spec import ClusterSpec  # noqa: E402
 from tts.clusters.suspects import DEATHS_ALONE, DEATHS_IN_COMPANY  # noqa: E402
 
@@ -34,6 +41,9 @@ class World:
     Attributes:
         free: CPUs that nobody has taken.
         full: nodes on which an actor does not get its resources; after `full_after` deaths, all.
+        hangs: whether actors end nothing, as where no server answers.
+        probed: whether an actor has been asked to probe an endpoint, which it then does for ever.
+        settled: what is to be done at each endpoint when a stream is cancelled.
         killers: ids of actions that end the process of the actor that gets them.
         lost: what of the cluster's own processes has died.
         started, deaths: names of actors.
@@ -44,6 +54,9 @@ class World:
         self.full: set[str | None] = set()
         self.killers: set[str] = set()
         self.full_after = 0
+        self.hangs = False
+        self.probed = False
+        self.settled: dict[str, str] = {}
         self.free = 0.0
         self.lost: str | None = None
         self.started: list[str] = []
@@ -69,6 +82,7 @@ class Stand:
         self.together = 0
         self._submitted = asyncio.Event()
         self._hand: list[Any] = []
+        self._withdrawn: list[Any] = []
 
     async def start(self, limit_s: float, there: Callable[[], str]) -> Opened:
         until_s = time.monotonic() + limit_s
@@ -82,7 +96,12 @@ class Stand:
 
     async def equip(self, verifiers: Any, limit_s: float) -> None: ...
 
-    def settle(self, cancellations: Any) -> None: ...
+    def settle(self, cancellations: Any) -> None:
+        self.world.settled = dict(cancellations)
+
+    async def try_abort(self, *_: Any) -> None:
+        self.world.probed = True
+        await asyncio.Event().wait()
 
     def retire(self) -> None:
         self.retired.set()
@@ -96,6 +115,10 @@ class Stand:
 
     def cancel(self, ids: Sequence[str]) -> None: ...
 
+    def withdraw(self) -> None:
+        self._withdrawn, self._hand = self._hand, []
+        self._submitted.set()
+
     async def listen(self, hear: Callable[[Any, list[Any]], None], is_idle: Callable[[], bool]) -> None:
         while True:
             await self._submitted.wait()
@@ -106,6 +129,11 @@ class Stand:
                 if len(self.world.deaths) == self.world.full_after:
                     self.world.full = {N1, N2, None}
                 raise ActorDied(f"{self.name}: its process has died")
+            for action in self._withdrawn:
+                hear(self, [Withdrawn(action.id), Cancelled(action.id, 0.0)])
+            self._withdrawn = []
+            if self.world.hangs:
+                continue
             hand, self._hand = self._hand, []
             hear(self, [_end(action) for action in hand])
 
@@ -403,3 +431,60 @@ def test_suspects_that_are_taken_back_are_not_carried_out(world: World) -> None:
         assert id not in crew.held()
 
     run(act, generators={"count": 1})
+
+
+# --- a run that is told to stop
+
+
+def stopped(act: Callable[[RayCluster, Crew], Awaitable[None]], *, probes: bool = False, **spec: Any) -> list[Any]:
+    """Run two searches of four samples, and drain the run once `act` has returned. The records that were written."""
+    kept = Kept()
+    (named,) = parse_specs("majority_vote:n=4")
+    plan = [Planned("c", problem, named) for problem in (Problem("p", "2 + 2?"), Problem("q", "2 + 3?"))]
+    conductor = Conductor(plan, strategy, costs=CostModel(), sampling=Sampling(max_tokens=10))
+
+    async def main(crew: Crew) -> None:
+        cluster = RayCluster(crew, probes=probes)
+        running = asyncio.ensure_future(cluster.run(conductor, kept))
+        await act(cluster, crew)
+        cluster.drain()
+        await asyncio.wait_for(running, LIMIT_S)
+
+    run(main, **spec)
+    return kept.records
+
+
+def assert_taken_back(records: list[Any], *, deaths: int = 0) -> None:
+    """All eight samples were taken back at no cost, after so many deaths of an actor that had them all."""
+    assert len([record for record in records if isinstance(record, Granted)]) == 8 * (deaths + 1)
+    costs = [record.cost for record in records if isinstance(record, Lost) and record.id != PROBE]
+    assert costs[8 * deaths :] == [Cost()] * 8
+
+
+def test_a_run_that_stops_takes_back_what_waits_for_an_actor(world: World) -> None:
+    async def act(cluster: RayCluster, crew: Crew) -> None:
+        await until(lambda: len(crew.held()) == 8)
+        world.full, world.killers = {N1, N2, None}, {*crew.held()}
+        (member,) = crew._members.values()
+        member._submitted.set()
+        await until(lambda: len(crew._waiting["generator"]) == 8)
+
+    world.hangs = True
+    assert_taken_back(stopped(act, generators={"count": 1}), deaths=1)
+
+
+def test_a_run_that_stops_takes_back_what_actors_have_and_no_server_works_for(world: World) -> None:
+    async def act(cluster: RayCluster, crew: Crew) -> None:
+        await until(lambda: len(crew.held()) == 8)
+
+    world.hangs = True
+    assert_taken_back(stopped(act, generators={"count": 2}))
+
+
+def test_a_run_that_is_told_to_stop_while_endpoints_are_probed_does_not_wait_for_them(world: World) -> None:
+    async def act(cluster: RayCluster, crew: Crew) -> None:
+        await until(lambda: world.probed)
+
+    world.hangs = True
+    assert_taken_back(stopped(act, probes=True))
+    assert {*world.settled.values()} == {"best_effort"}

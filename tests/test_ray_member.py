@@ -10,14 +10,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from tts.actions import Call, Returned
+from tts.actions import Call, Cancelled, Finished, Generate, Request, Returned
 from tts.clusters.environment import prepare
-from tts.clusters.outbox import Outbox, batches
+from tts.clusters.outbox import Inbox, Outbox, Withdrawn, batches
 from tts.errors import ActorDied
+from tts.partial import Partial
+from tts.types import Message, Sampling
 
 prepare("a stand-in")
 from tts.clusters import member as module  # noqa: E402  # which imports ray
-from tts.clusters.actors import LONG_WAIT_S, Drained, Post, VerifierActor  # noqa: E402
+from tts.clusters.actors import LONG_WAIT_S, Drained, GeneratorActor, Post, VerifierActor  # noqa: E402
 from tts.clusters.executor import Executor  # noqa: E402
 from tts.clusters.member import DRAIN_WAIT_S, IDLE_WAIT_S, Member  # noqa: E402
 
@@ -30,8 +32,10 @@ class Handle:
     def __init__(self) -> None:
         self.drains: list[tuple[float, asyncio.Future[bytes]]] = []
         self.batches: list[int] = []
+        self.withdrawn: list[int] = []
         self.submit = SimpleNamespace(options=lambda **_: SimpleNamespace(remote=self._submit))
         self.cancel = SimpleNamespace(options=lambda **_: SimpleNamespace(remote=lambda *_: None))
+        self.withdraw = SimpleNamespace(options=lambda **_: SimpleNamespace(remote=self.withdrawn.append))
         self.drain = SimpleNamespace(remote=self._drain)
 
     def _submit(self, number: int, batch: bytes) -> None:
@@ -144,3 +148,57 @@ def test_an_actor_that_waits_long_says_at_once_that_it_was_given_something() -> 
         await actor._executor.aclose()
 
     asyncio.run(act())
+
+
+class Queue:
+    """A model that works for a request when its prompt says so, and else has it wait for ever."""
+
+    async def complete(self, request: Request, partial: Partial, on_progress: Any = None, *, race: bool = False) -> Any:
+        if request.messages[0].content == "work":
+            partial.begin(0.0)
+            partial.prompt_bytes = 4
+            await asyncio.sleep(0)
+            return partial.completion("stop")
+        await asyncio.Event().wait()
+
+
+def generate(id: str, prompt: str) -> Generate:
+    return Generate(id, Request((Message("user", prompt),), Sampling(max_tokens=10), 1))
+
+
+def test_a_run_that_stops_takes_back_what_no_server_works_for_and_what_is_still_on_its_way(handle: Handle) -> None:
+    async def act() -> None:
+        actor = GeneratorActor(msgspec.msgpack.encode(Post("a", 1, {})))
+        actor._executor = Executor({"m": Queue()}, {}, None, actor._tell, lambda: 0.0)
+        first = [generate("c/p/1", "wait"), generate("c/p/2", "work")]
+        late = [generate("c/p/3", "work"), CALL]
+        (one,), _ = batches(first)
+        (two,), _ = batches(late)
+        (three,), _ = batches([generate("c/q/1", "work")])
+        await actor.submit(1, one)
+        await asyncio.sleep(0)
+        await actor.withdraw(2)
+        await actor.submit(2, two)
+        await actor.submit(3, three)
+        await settle()
+        told = Inbox().take(0, actor._outbox.after(0))
+        assert [(type(event), event.id) for event in told if event.id != CALL.id] == [
+            (Withdrawn, "c/p/1"), (Withdrawn, "c/p/3"), (Cancelled, "c/p/3"), (Finished, "c/p/2"),
+            (Cancelled, "c/p/1"), (Finished, "c/q/1"),
+        ]  # fmt: skip
+        assert CALL.id in actor._executor or CALL.id in [event.id for event in told], "what computes ends by itself"
+        await actor._executor.aclose()
+
+    asyncio.run(act())
+
+
+def test_an_actor_is_told_up_to_which_batch_what_it_gets_is_taken_back(handle: Handle) -> None:
+    async def act() -> None:
+        listened = Listened(heartbeat_s=60)
+        listened.member.submit([CALL])
+        listened.member.submit([CALL])
+        listened.member.withdraw()
+        listened.task.cancel()
+
+    asyncio.run(act())
+    assert handle.withdrawn == [2]

@@ -7,12 +7,12 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import cache
 from typing import Any
 
 import pytest
 from hypothesis import settings
 
+from tts import livecharts
 from tts.address import place_of
 from tts.refusals import refusals_of
 
@@ -67,16 +67,14 @@ def drawing() -> Iterator[Callable[[], AbstractContextManager[None]]]:
     empty: dict[str, Callable[..., object]] = {
         "vegalite_to_svg": lambda spec, **_: "<svg></svg>",
         "svg_to_png": lambda svg, **_: b"\x89PNG",
-        "javascript_bundle": lambda script, version: script,
+        "embed_script": lambda version: "",
     }
-    real = {name: getattr(vl_convert, name) for name in empty}
-    real["javascript_bundle"] = cache(real["javascript_bundle"])
+    homes = {name: livecharts if name == "embed_script" else vl_convert for name in empty}
+    real = {name: getattr(home, name) for name, home in homes.items()}
 
     def use(functions: dict[str, Callable[..., object]]) -> None:
         for name, function in functions.items():
-            setattr(vl_convert, name, function)
-        if charts := sys.modules.get("tts.charts"):
-            charts._vega_embed.cache_clear()
+            setattr(homes[name], name, function)
 
     @contextmanager
     def drawn() -> Iterator[None]:

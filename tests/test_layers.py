@@ -82,6 +82,18 @@ def test_only_clusters_import_ray_only_the_client_http_and_nothing_the_command_l
         assert "tts.cli" not in modules
 
 
+def test_what_draws_is_imported_where_something_is_drawn_only() -> None:
+    """To import it takes a third of a second and 40 MB, and most runs write no report."""
+    drawing = {f"tts.{p.stem}" for p in FILES if top(imports(p)) & {"altair", "vl_convert"}}
+    assert drawing == {"tts.charts", "tts.allocationchart", "tts.poolcharts", "tts.livecharts"}
+    for path in FILES:
+        if f"tts.{path.stem}" in drawing:
+            continue
+        at_once = {name for node in ast.parse(path.read_text()).body if isinstance(node, ast.ImportFrom)
+                   for name in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))}  # fmt: skip
+        assert not at_once & drawing, path
+
+
 def test_nothing_that_scores_or_searches_can_reach_a_reference_answer() -> None:
     """Law 5, over everything that a strategy, selector or verifier imports, however indirectly."""
     by_module = {f"tts.{p.relative_to(ROOT / 'tts').with_suffix('')}".replace("/", "."): p for p in FILES

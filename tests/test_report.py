@@ -281,6 +281,18 @@ def test_the_drawn_frontier_goes_through_the_rows_that_are_on_it():
     assert [(step["x"], step["y"]) for step in steps[:-1]] == [(100, 0.2), (400, 0.5), (900, 0.525)]
 
 
+def test_every_picture_is_what_vega_lite_knows():
+    charts = pytest.importorskip("tts.charts", reason="needs the extra `report` (altair)")
+    import altair
+
+    pictures = charts.pictures(summarise(four_cells()))
+    assert {picture.name for picture in pictures} >= {"accuracy", "spent"}
+    for picture in pictures:
+        altair.Chart.from_dict(picture.spec)
+    with pytest.raises(Exception, match="nonsense"):
+        altair.Chart.from_dict({**pictures[0].spec, "layer": [{"mark": "nonsense"}]})
+
+
 def test_nobody_is_on_a_frontier_in_dollars_where_one_cell_does_not_know_them():
     known = [outcome(f"p{i}", cell="a", usd=0.5) for i in range(3)]
     unknown = [outcome(f"p{i}", cell="b", usd=None) for i in range(3)]

@@ -42,6 +42,7 @@ class Cluster(ABC):
         self._withdrawn: set[str] = set()  # cancelled because the run ends: a resumed run asks for them again
         self._woken = asyncio.Event()
         self._aborting = False
+        self._preparing: asyncio.Future[None] | None = None
         self.foreign = ForeignCode()  # what verifiers run in this process
         self._conductor: Conductor | None = None
         self._epoch = 0.0
@@ -78,7 +79,7 @@ class Cluster(ABC):
         try:
             step = conductor.start()
             if not conductor.done:
-                await self._prepare(conductor, journal)
+                await self._prepared(conductor, journal)
             self._epoch = time.monotonic() - conductor.now
             self._do(step, journal, on_result)
             if conductor.draining:  # it was told to stop while it was being prepared
@@ -107,10 +108,24 @@ class Cluster(ABC):
         finally:
             await self._stop(journal, on_result)
 
+    async def _prepared(self, conductor: Conductor, journal: Journal | NoJournal) -> None:
+        """`_prepare`, to its end or until the run is told to stop."""
+        self._preparing = asyncio.ensure_future(self._prepare(conductor, journal))
+        try:
+            await asyncio.wait((self._preparing,))
+        except asyncio.CancelledError:
+            self._preparing.cancel()
+            await asyncio.wait((self._preparing,))
+            raise
+        if not self._preparing.cancelled():
+            self._preparing.result()
+
     def drain(self) -> None:
         """Grant nothing more; `run` returns when what is in flight has ended. A resumed run goes on from there."""
         if self._conductor is not None:
             self._conductor.draining = True
+            if self._preparing is not None:
+                self._preparing.cancel()
             for id in [*self._held]:
                 self._retry_now(id)
             self._withdrawn |= self._withdraw()

@@ -42,7 +42,7 @@ from tts.journal import problem_of
 from tts.runfolder import program
 from tts.target import Target
 from tts.types import ErrorInfo
-from tts.wire import Cancellation, Capabilities, normalise_base_url
+from tts.wire import Cancellation, Capabilities, cancellation_of, normalise_base_url
 
 NODES_EVERY_S = 2.0
 RETRY_FIRST_S, RETRY_LONGEST_S = 0.5, 15.0
@@ -199,17 +199,14 @@ class Crew:
 
     async def settle_cancellation(self, max_tokens: int) -> None:
         """Find out from an actor, with one request of at most `max_tokens` for each endpoint, whether it stops decoding
-        when a stream is closed; have those that do not aborted, or charged in full."""
+        when a stream is closed; have those that were not seen to aborted, or charged in full."""
         for url, model, key in self._hiring.probed():
             asked = [member for member in self._members.values() if member.role == "generator"]
             try:
                 stopping = await asked[0].try_abort(url, model, key, max_tokens, self._spec.start_timeout_s)
             except (IndexError, ActorFailed):  # who looked has died: nobody knows
                 stopping = Stopping(stops=False)
-            if stopping.stops is False:
-                self._cancellations[normalise_base_url(url)] = "abort" if stopping.engine == "sglang" else "best_effort"
-            elif stopping.stops:
-                self._cancellations[normalise_base_url(url)] = "close"
+            self._cancellations[normalise_base_url(url)] = cancellation_of(stopping.engine, stopping.stops)
         self.settle(self._cancellations)
 
     @property

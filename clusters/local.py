@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
-from tts.actions import Action, Cancel
+from tts.actions import Action, Cancel, Request
 from tts.clusters.bounds import TICK_S
 from tts.clusters.cluster import Cluster, Site
 from tts.clusters.executor import Executor, Model
 from tts.conductor import Conductor
 from tts.errors import RunError
 from tts.journal import Bounded
+from tts.probe import find_out_cancellation
 from tts.protocols import Verifier
 from tts.runfolder import Journal, NoJournal
 from tts.target import Models, Target, open_models
 from tts.workers import Workers
+
+if TYPE_CHECKING:
+    from tts.openai import OpenAIClient
 
 
 class LocalCluster(Cluster):
@@ -26,6 +31,7 @@ class LocalCluster(Cluster):
         models: by name; a request that names none goes to the first.
         verifiers: by name.
         workers: for functions that may be slow or hang; made when first needed if not given.
+        probed: clients of the endpoints of which it is found out first whether they decode on when a stream is closed.
     """
 
     def __init__(
@@ -33,8 +39,10 @@ class LocalCluster(Cluster):
         models: Mapping[str, Model],
         verifiers: Mapping[str, Verifier] | None = None,
         workers: Workers | None = None,
+        probed: Sequence[OpenAIClient] = (),
     ) -> None:
         super().__init__()
+        self._probed = probed
         self._noting: asyncio.Task[None] | None = None
         verifiers = {} if verifiers is None else verifiers  # a client's grows
         self._executor = Executor(models, verifiers, workers, self._tell, self._now, self.foreign)
@@ -56,6 +64,22 @@ class LocalCluster(Cluster):
         if isinstance(journal, Journal):
             self._executor.bounds.rate = journal.history.rate
             self._noting = asyncio.get_running_loop().create_task(self._note_bounds(journal))
+        await self._probe(conductor, journal)
+
+    async def _probe(self, conductor: Conductor, journal: Journal | NoJournal) -> None:
+        """Find out which endpoints decode on, as far as the budget can hold that; the others are not trusted."""
+
+        def may_spend(request: Request) -> bool:
+            charged = conductor.charge_overhead(request)
+            journal.write([charged] if charged else [])
+            return charged is not None
+
+        found: dict[str, OpenAIClient] = {}
+        for client in self._probed:
+            if (known := found.get(client.endpoint)) is not None:
+                client.cancellation = known.cancellation
+            elif await find_out_cancellation(client, may_spend):
+                found[client.endpoint] = client
 
     async def _note_bounds(self, journal: Journal) -> None:
         try:
@@ -75,7 +99,7 @@ class LocalCluster(Cluster):
 class LocalSite(Site):
     """This process."""
 
-    def __init__(self, models: Models) -> None:
+    def __init__(self, models: Models, *, probes: bool = False) -> None:
         self.name = models.name
         self.verifier = models.verifier
         self.concurrency = models.concurrency
@@ -83,13 +107,20 @@ class LocalSite(Site):
         self.embedded = models.engine is not None
         self.context_tokens = models.context_tokens
         self._models = models
+        self._probes = probes
 
     async def cluster(self, verifiers: Mapping[str, Verifier], *, may_probe: bool = True) -> LocalCluster:
-        return LocalCluster(self._models.by_name, verifiers)
+        probed = self._models.clients if self._probes and may_probe else ()
+        return LocalCluster(self._models.by_name, verifiers, probed=probed)
+
+
+def probes(target: Target, models: Models) -> bool:
+    """Whether it is to be found out which endpoints stop when a stream is closed. The engine in process does."""
+    return target.get("cancellation") == "probe" and models.engine is None
 
 
 @asynccontextmanager
 async def open_local(target: Target) -> AsyncIterator[LocalSite]:
     """Connect to the servers of a resolved target from here. Raises as `open_models`."""
     async with open_models(target) as models:
-        yield LocalSite(models)
+        yield LocalSite(models, probes=probes(target, models))

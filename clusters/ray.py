@@ -25,7 +25,7 @@ from tts.clusters.outbox import Begun, Stalled, Told, Withdrawn
 from tts.clusters.spec import ClusterSpec
 from tts.conductor import Conductor, Step
 from tts.errors import EndpointError
-from tts.probe import abort_request
+from tts.probe import PROBE_TOKENS, abort_request
 from tts.protocols import Verifier
 from tts.runfolder import Journal, NoJournal
 from tts.target import SAME_NAME, Target
@@ -33,7 +33,6 @@ from tts.types import ErrorInfo
 from tts.wire import Capabilities
 
 _log = logging.getLogger("tts.cluster")
-PROBE_TOKENS = 256  # of the one stream for each endpoint that shows whether it stops when it is closed
 
 
 class RayCluster(Cluster):
@@ -241,6 +240,6 @@ async def open_ray(spec: ClusterSpec, target: Target) -> AsyncIterator[RaySite]:
         except asyncio.CancelledError:
             _log.warning("interrupted while the Ray cluster was starting: what had been started is being ended")
             raise
-        yield RaySite(crew, opened, target["concurrency"], embedded, probes=spec.cancellation == "probe")
+        yield RaySite(crew, opened, target["concurrency"], embedded, probes=target.get("cancellation") == "probe")
     finally:
         await crew.aclose()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from tts.actions import Event, Failed
 from tts.clusters.executor import Model
@@ -14,6 +15,9 @@ from tts.protocols import Verifier
 from tts.runfolder import Journal, NoJournal
 from tts.types import ErrorInfo
 
+if TYPE_CHECKING:
+    from tts.openai import OpenAIClient
+
 
 class ServingCluster(LocalCluster):
     """Drives a conductor that `serves`, until it is drained or aborted.
@@ -21,13 +25,16 @@ class ServingCluster(LocalCluster):
     Args:
         models: by name; a request that names none goes to the first.
         verifiers: by name; more may be added while it runs.
+        probed: as for `LocalCluster`; calls wait until that is done.
 
     Attributes:
         failures: search id -> the error that would end a run (no server, a wrong key); here it ends that search.
     """
 
-    def __init__(self, models: Mapping[str, Model], verifiers: Mapping[str, Verifier]) -> None:
-        super().__init__(models, verifiers)
+    def __init__(
+        self, models: Mapping[str, Model], verifiers: Mapping[str, Verifier], probed: Sequence[OpenAIClient] = ()
+    ) -> None:
+        super().__init__(models, verifiers, probed=probed)
         self.failures: dict[str, ErrorInfo] = {}
         self._calls: deque[Callable[[Conductor], Step]] = deque()
 

@@ -142,8 +142,8 @@ class ClusterSpec(_Model):
             of the two had cost is booked as lost. None: never.
         cancellation: what is done where a stream is cancelled. `close` closes it; `abort` also calls the engine's abort
             API (SGLang's); `best_effort` charges such a request in full, because nobody can say where it stopped;
-            `auto` does what is known of the engine (`tts.wire.Cancellation`); `probe` finds out from the actors first,
-            with a request per endpoint that is charged to the run.
+            `auto` does what is known of the engine (`tts.wire.Cancellation`); `probe` finds out first, with a request
+            per endpoint that is charged to the run, and trusts only what was seen to stop (`tts.probe.try_abort`).
     """
 
     cluster: Literal["local", "ray"] = "ray"
@@ -162,8 +162,6 @@ class ClusterSpec(_Model):
     def _what_only_ray_does(self) -> Self:
         if self.cluster == "local" and self.engine is not None and self.engine.kind != "embedded":
             raise ValueError(f"the engine {self.engine.kind} needs cluster: ray")
-        if self.cluster == "local" and self.cancellation == "probe":
-            raise ValueError("only the actors of a Ray cluster probe cancellation: needs cluster: ray")
         if self.generators.placement_group is not None and self.generators.count is None:
             raise ValueError("generators with a placement group need a count")
         if self.verifiers.placement_group is not None and self.verifiers.count is None:
@@ -215,9 +213,7 @@ class ClusterSpec(_Model):
         known = resolved({**target, "base_url": given or self.endpoints})
         if self.engine is not None:
             known = {**known, "base_url": [], "model": target.get("model") or self.engine.model}
-        if self.cancellation != "auto" and self.cancellation != "probe":  # noqa: PLR1714  # which mypy understands
-            known = {**known, "cancellation": self.cancellation}
-        return known
+        return {**known, "cancellation": target.get("cancellation") or self.cancellation}
 
     def generator_count(self, concurrency: int, *, hosts: bool) -> Count:
         """How many generators, for so many requests in flight; `hosts`: whether they host an engine."""

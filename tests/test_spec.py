@@ -271,7 +271,6 @@ def test_what_is_asked_of_ray_for_one_actor_has_rays_names_and_leaves_out_nothin
         ({"generators": {"placement_group": {"bundles": [{"CPU": 1}]}}}, "need a count"),
         ({"generators": {"count": 1, "placement_group": {"bundles": [{"GPU": 1}]}}}, "first bundle must hold"),
         ({"cluster": "local", "engine": {"kind": "vllm", "model": "m"}}, "needs cluster: ray"),
-        ({"cluster": "local", "cancellation": "probe"}, "needs cluster: ray"),
     ],
 )
 def test_what_cannot_work_together_is_refused(fields: dict[str, Any], said: str) -> None:
@@ -288,3 +287,10 @@ def test_what_the_call_says_of_endpoints_goes_over_the_file_and_that_over_the_en
     assert spec.resolved({})["base_url"] == ["http://file/v1"]
     assert ClusterSpec().resolved({})["base_url"] == ["http://env/v1"]
     assert ClusterSpec(engine=Engine(kind="embedded", model="x.gguf")).resolved({})["base_url"] == []
+
+
+def test_what_the_call_says_of_cancellation_goes_over_the_file() -> None:
+    spec = ClusterSpec(cancellation="probe")
+    assert spec.resolved({"base_url": "http://call/v1"})["cancellation"] == "probe"
+    assert spec.resolved({"base_url": "http://call/v1", "cancellation": "close"})["cancellation"] == "close"
+    assert spec.resolved({"base_url": "http://call/v1", "cancellation": None})["cancellation"] == "probe"

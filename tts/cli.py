@@ -59,6 +59,18 @@ Patience = Annotated[
     float,
     typer.Option("--patience", help="Seconds that the run waits while no server answers, before it stops, resumable."),
 ]
+Total = Annotated[
+    float, typer.Option("--total-timeout", help="Seconds that one request may take, whatever is heard of it.")
+]
+CancellationWord = Annotated[
+    str | None,
+    typer.Option(
+        "--cancellation",
+        help="Treatment and charge of a cancelled stream: auto, close, abort, best_effort or probe. None: the cluster "
+        "file's, or auto, which charges all that was reserved unless the engine is known to stop. probe finds out "
+        "with one request per endpoint, charged to the run.",
+    ),
+]
 Temperature = Annotated[float, typer.Option("--temperature", "-t")]
 TopP = Annotated[float, typer.Option("--top-p")]
 MaxTokens = Annotated[
@@ -120,7 +132,9 @@ def solve(
     api: Api = "chat",
     first_byte_timeout: FirstByte = 120.0,
     idle_timeout: Idle = 60.0,
+    total_timeout: Total = 7200.0,
     patience: Patience = 300.0,
+    cancellation: CancellationWord = None,
     temperature: Temperature = 0.7,
     top_p: TopP = 1.0,
     top_k: TopK = 0,
@@ -162,6 +176,8 @@ def solve(
         verifier_price_out=verifier_price_out,
         first_byte_s=first_byte_timeout,
         idle_s=idle_timeout,
+        total_s=total_timeout,
+        cancellation=_cancellation(cancellation),
         patience_s=patience,
         concurrency=concurrency,
         prices=prices,
@@ -239,7 +255,9 @@ def sweep(
     api: Api = "chat",
     first_byte_timeout: FirstByte = 120.0,
     idle_timeout: Idle = 60.0,
+    total_timeout: Total = 7200.0,
     patience: Patience = 300.0,
+    cancellation: CancellationWord = None,
     temperature: Temperature = 0.7,
     top_p: TopP = 1.0,
     top_k: TopK = 0,
@@ -297,6 +315,8 @@ def sweep(
         verifier_price_out=verifier_price_out,
         first_byte_s=first_byte_timeout,
         idle_s=idle_timeout,
+        total_s=total_timeout,
+        cancellation=_cancellation(cancellation),
         patience_s=patience,
         concurrency=concurrency,
         prices=prices,
@@ -356,7 +376,11 @@ def plan(
     max_tokens: MaxTokens = None,
     stop: Stop = None,
     concurrency: Concurrency = 32,
+    first_byte_timeout: FirstByte = 120.0,
+    idle_timeout: Idle = 60.0,
+    total_timeout: Total = 7200.0,
     patience: Patience = 300.0,
+    cancellation: CancellationWord = None,
     prices: Prices = None,
     price_in: PriceIn = None,
     price_out: PriceOut = None,
@@ -400,7 +424,11 @@ def plan(
         verifier_price_in=verifier_price_in,
         verifier_price_out=verifier_price_out,
         concurrency=concurrency,
+        first_byte_s=first_byte_timeout,
+        idle_s=idle_timeout,
+        total_s=total_timeout,
         patience_s=patience,
+        cancellation=_cancellation(cancellation),
         prices=prices,
         price_in=price_in,
         price_out=price_out,
@@ -588,6 +616,18 @@ def _api(name: str) -> Literal["chat", "completions"]:
     if name not in ("chat", "completions"):
         raise unknown_name("API", name, ["chat", "completions"])
     return cast(Literal["chat", "completions"], name)
+
+
+def _cancellation(name: str | None) -> Any:
+    from typing import get_args
+
+    from tts.errors import unknown_name
+    from tts.wire import Cancellation
+
+    known = [*get_args(Cancellation), "probe"]
+    if name is not None and name not in known:
+        raise unknown_name("kind of cancellation", name, known)
+    return name
 
 
 def _stdin() -> str:

@@ -12,14 +12,15 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from tts.api import DEFAULT_STRATEGY, as_problem, preflight, run_on_loop, with_logprobs
 from tts.arguments import as_limits, as_sampling, as_spec, check_keywords, numbers
 from tts.budget import Limits, Remaining
+from tts.clusters.local import probes
 from tts.clusters.serving import ServingCluster
 from tts.conductor import Conductor, Planned
 from tts.costs import CostModel
@@ -32,6 +33,9 @@ from tts.results import Solved, describe_cost
 from tts.sweeps import Cell, check_budgets, with_max_tokens
 from tts.target import Models, Pricing, Target, open_models, resolved
 from tts.types import Cost, Problem, Prompt, Sampling, StrategySpec
+
+if TYPE_CHECKING:
+    from tts.openai import OpenAIClient
 
 MOST_REHEARSED = 1024  # strategies that are remembered as rehearsed
 CLOSING_S = 2.0  # how long a cancelled call waits for its streams to be closed
@@ -77,7 +81,8 @@ class Client:
         async with AsyncExitStack() as stack:
             models = await stack.enter_async_context(open_models(self._target))
             costs = self._pricing.costs(models.name, models.verifier, embedded=models.engine is not None)
-            desk = _Desk(models, costs, self._run_budget, self._target["patience_s"])
+            probed = models.clients if probes(self._target, models) else ()
+            desk = _Desk(models, costs, self._run_budget, self._target["patience_s"], probed)
             stack.push_async_callback(desk.aclose)
             self._stack, self._desk = stack.pop_all(), desk
         return self
@@ -176,7 +181,9 @@ class Client:
 class _Desk:
     """An open client, on its event loop: takes searches in and hands their results back."""
 
-    def __init__(self, models: Models, costs: CostModel, limits: Limits, patience_s: float) -> None:
+    def __init__(
+        self, models: Models, costs: CostModel, limits: Limits, patience_s: float, probed: Sequence[OpenAIClient] = ()
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self._models = models
         self._costs = costs
@@ -184,7 +191,7 @@ class _Desk:
         self._verifiers: dict[str, Verifier] = {}
         self._rehearsed: set[tuple[str, Strategy]] = set()
         self._waiting: dict[str, asyncio.Future[Solved | TTSError]] = {}
-        self._cluster = ServingCluster(models.by_name, self._verifiers)
+        self._cluster = ServingCluster(models.by_name, self._verifiers, probed)
         self.conductor = Conductor(
             (),
             _unresolved,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,7 +17,7 @@ from tts.partial import Partial
 from tts.sse import decode
 from tts.target import has_no_list
 from tts.types import Completion, Message, Sampling
-from tts.wire import PREFILL_FORMS, Capabilities, PrefillForm
+from tts.wire import PREFILL_FORMS, Capabilities, PrefillForm, cancellation_of
 
 if TYPE_CHECKING:
     from tts.openai import OpenAIClient
@@ -25,12 +27,13 @@ _COUNT = (Message("user", "Count from 1 to 9, with commas."),)
 _SHORT = Sampling(temperature=1.0, max_tokens=12, top_logprobs=2)
 _LONG_COUNT = (Message("user", "Count from 1 to 1000, one number a line, and write nothing else."),)
 _SPEED_TOKENS = 8  # by then the speed of a stream is known
-_ABORT_WAIT_S = 3.0
-_ABORT_POLL_S = 0.05
+_LOOKS = 8  # after the first, which have to agree
+_LOOK_EVERY_S = 0.05
 _RUNNING = re.compile(
     r"^(?:vllm:num_requests_running|sglang:num_running_reqs)(?:\{.*?\})? (\d+(?:\.\d*)?(?:e\+?\d+)?)$", re.M
 )
-_LEAST_PATIENCE_S = 0.2  # in less a closed stream cannot be told from one that ended by itself
+_LEAST_REST_S = 0.4  # a stream with less to come cannot be told from one that ended by itself
+PROBE_TOKENS = 256  # of the one stream for each endpoint that shows whether it stops when it is closed
 
 
 async def probe(client: OpenAIClient) -> Capabilities:
@@ -131,10 +134,12 @@ def abort_request(max_tokens: int) -> Request:
 
 
 async def try_abort(client: OpenAIClient, max_tokens: int) -> tuple[bool | None, int]:
-    """Whether closing a stream of at most `max_tokens` frees its slot, where the server shows how many it is decoding
-    (else None); and what that cost. One request.
+    """Whether closing a stream of at most `max_tokens` ends its decoding within what a closed stream is charged with;
+    and what finding out cost. One request; None where that cannot be told: the server does not show how many requests
+    it is decoding, or decodes others' too.
 
-    It is given half of the time in which the server would have come to the end by itself, at the speed that was seen.
+    True holds for the engine behind this address, for streams that are closed as the client closes them, to within the
+    time of one look at the server's page. A stream that a balancer sends to another kind of engine is not covered.
     """
     how, client.cancellation = client.cancellation, "close"
     try:
@@ -143,9 +148,27 @@ async def try_abort(client: OpenAIClient, max_tokens: int) -> tuple[bool | None,
         client.cancellation = how
 
 
+async def find_out_cancellation(client: OpenAIClient, may_spend: Callable[[Request], bool]) -> bool:
+    """Set what the client does when a stream is cancelled to what `try_abort` shows.
+
+    Args:
+        may_spend: is asked before the request leaves, if one does, and charges it.
+
+    Returns False where it was refused. Never raises EndpointError.
+    """
+    stops, engine, allowed = None, client.capabilities.engine, True
+    with contextlib.suppress(EndpointError):
+        _, engine = await _identity(client)
+        if await _running(client) == 0:
+            allowed = may_spend(abort_request(PROBE_TOKENS))
+            if allowed:
+                stops, _ = await try_abort(client, PROBE_TOKENS)
+    client.cancellation = cancellation_of(engine, stops)
+    return allowed
+
+
 async def _try_close(client: OpenAIClient, max_tokens: int) -> tuple[bool | None, int]:
-    before = await _running(client)
-    if before is None:
+    if await _running(client) != 0:  # not shown, or others would be counted
         return None, 0
     loop = asyncio.get_running_loop()
     partial, started = Partial(), asyncio.Event()
@@ -160,23 +183,43 @@ async def _try_close(client: OpenAIClient, max_tokens: int) -> tuple[bool | None
 
     stream: asyncio.Task[Completion] = asyncio.ensure_future(client.complete(abort_request(max_tokens), partial, heard))
     waiting = asyncio.ensure_future(started.wait())
-    await asyncio.wait((stream, waiting), return_when=asyncio.FIRST_COMPLETED)
-    during = await _running(client)
-    overtaken = stream.done()
-    per_token_s = (loop.time() - begun_s) / max(1, partial.tokens - 1)
-    stream.cancel()
-    waiting.cancel()
-    await asyncio.gather(stream, waiting, return_exceptions=True)
-    spent = partial.usage().completion_tokens
-    patience_s = min(_ABORT_WAIT_S, (max_tokens - partial.tokens) * per_token_s / 2)
-    if overtaken or during is None or during <= before or patience_s < _LEAST_PATIENCE_S:
-        return None, spent
-    limit_s = loop.time() + patience_s
-    while loop.time() < limit_s:
-        if (await _running(client) or 0) < during:
-            return True, spent
-        await asyncio.sleep(_ABORT_POLL_S)
-    return False, max_tokens
+    try:
+        await asyncio.wait((stream, waiting), return_when=asyncio.FIRST_COMPLETED)
+        during = await _running(client)
+    finally:
+        overtaken = stream.done()
+        per_token_s = (loop.time() - begun_s) / max(1, partial.tokens - 1)
+        stream.cancel()
+        waiting.cancel()
+        await asyncio.gather(stream, waiting, return_exceptions=True)
+    charged = partial.usage().completion_tokens
+    if overtaken:
+        return None, charged
+    if during != 1 or (max_tokens - charged) * per_token_s < _LEAST_REST_S:
+        return None, max_tokens
+    if not await _is_idle_within(client, (charged - partial.tokens) * per_token_s):
+        return False, max_tokens
+    return (True, charged) if await _stays_idle(client) else (None, max_tokens)
+
+
+async def _is_idle_within(client: OpenAIClient, limit_s: float) -> bool:
+    """Whether the server decodes nothing at the first look, or at one that begins within so many seconds."""
+    loop = asyncio.get_running_loop()
+    end_s = loop.time() + limit_s
+    while True:
+        if await _running(client) == 0:
+            return True
+        if loop.time() >= end_s:
+            return False
+
+
+async def _stays_idle(client: OpenAIClient) -> bool:
+    """Whether later looks agree: behind a balancer, the first may have been at another engine."""
+    for _ in range(_LOOKS):
+        await asyncio.sleep(_LOOK_EVERY_S)
+        if await _running(client) != 0:
+            return False
+    return True
 
 
 async def _running(client: OpenAIClient) -> int | None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tts.embedded import EmbeddedServer
     from tts.endpoints import EndpointPool
     from tts.openai import OpenAIClient
+    from tts.wire import Cancellation
 
 CONCURRENCY = 32
 FIRST_BYTE_S = 120.0
@@ -50,8 +51,10 @@ class Target(TypedDict, total=False):
         total_s: the longest that one request may take, whatever is heard of it; two hours are the default.
         patience_s: how long the run waits while no server answers, before it stops (300 s).
         threads: of the model in process.
-        cancellation: what is done when a stream is cancelled, and what is charged of it (`tts.wire.Cancellation`): on
-            engines that are not known to stop, all that was reserved; `close` says that they do.
+        cancellation: what is done when a stream is cancelled, and what is charged of it (`tts.wire.Cancellation`).
+            `auto`, the default: on engines that are not known to stop, all that was reserved; `close` says that they
+            do; `probe` finds out with one request per endpoint (`tts.probe.try_abort`), which is charged to the run,
+            and without which all that was reserved is charged.
     """
 
     base_url: str | Sequence[str] | None
@@ -73,7 +76,7 @@ class Target(TypedDict, total=False):
     total_s: float
     patience_s: float
     threads: int | None
-    cancellation: Literal["auto", "close", "abort", "best_effort"]
+    cancellation: Literal["auto", "close", "abort", "best_effort", "probe"] | None
 
 
 class Models:
@@ -154,6 +157,10 @@ def resolved(target: Target) -> Target:
     patience_s = target.get("patience_s", PATIENCE_S)
     if not patience_s >= 0:
         raise InvalidParameter(f"patience_s must be at least 0 seconds, but got {patience_s}", name="patience_s")
+    limits_s = {name: target.get(name) for name in ("first_byte_s", "idle_s", "total_s")}
+    for name, seconds in limits_s.items():
+        if isinstance(seconds, int | float) and not seconds > 0:
+            raise InvalidParameter(f"{name} must be more than 0 seconds, but got {seconds}", name=name)
     known: Target = {"base_url": urls, "api_key": api_key, "concurrency": concurrency, "patience_s": patience_s}
     return {**target, **known}
 
@@ -246,7 +253,7 @@ def _clients(
             first_byte_s=target.get("first_byte_s", FIRST_BYTE_S),
             idle_s=target.get("idle_s", IDLE_S),
             total_s=target.get("total_s", TOTAL_S),
-            cancellation=target.get("cancellation", "auto"),
+            cancellation="auto" if embedded else _before_probes(target),
             capabilities=known,
         )
         for url in urls
@@ -254,6 +261,12 @@ def _clients(
     for client in clients:
         stack.push_async_callback(client.aclose)
     return clients
+
+
+def _before_probes(target: Target) -> Cancellation:
+    """What is done when a stream is cancelled; until an endpoint was probed, it is not trusted to stop."""
+    said = target.get("cancellation") or "auto"
+    return "best_effort" if said == "probe" else said
 
 
 def _judges(urls: Sequence[str], target: Target, stack: AsyncExitStack) -> list[OpenAIClient]:

@@ -107,6 +107,13 @@ _FINISH: Mapping[str, FinishReason] = {
 }  # fmt: skip
 
 
+def cancellation_of(engine: str | None, stops: bool | None) -> Cancellation:
+    """What is done when a stream is cancelled: only an engine that was seen to stop is trusted to."""
+    if stops:
+        return "close"
+    return "abort" if engine == "sglang" else "best_effort"
+
+
 def normalise_base_url(url: str) -> str:
     """With scheme and API version, without a trailing slash or credentials: `http://host:8000` is
     `http://host:8000/v1`. Raises: InvalidParameter."""

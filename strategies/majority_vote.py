@@ -1,10 +1,10 @@
 """Majority vote (self-consistency), with Adaptive-Consistency as its stopping rule."""
 
 from collections import Counter
-from collections.abc import Sequence
 
-from tts.run import Run
-from tts.sampling import sample_until
+from tts.errors import InvalidParameter
+from tts.run import OPEN_WINDOW, Run
+from tts.sampling import Ended, came, sample_as_needed
 from tts.selectors import lead_probability, majority
 from tts.types import Candidate, Problem
 from tts.votes import Equivalence, choose, equated
@@ -16,6 +16,7 @@ async def majority_vote(
     *,
     n: int | None = 8,
     stop_at: float | None = None,
+    ahead: int = 1,
     batch: int = 1,
     equivalence: Equivalence = "exact",
 ) -> Candidate:
@@ -23,11 +24,15 @@ async def majority_vote(
 
     Wang et al. (2022), arXiv:2203.11171. Stopping rule: Aggarwal et al. (2023), arXiv:2305.11860, its Beta form: with
     the two largest counts a >= b, stop when `P(p > 1/2) = 1 - I_0.5(a + 1, b + 1) >= stop_at`.
-    Departs from them: ties go to the answer first seen; a sample without an answer is charged and does not vote.
+    Departs from them: ties go to the answer first seen; a sample without an answer is charged and does not vote;
+    samples that one at a time would be asked for in any case are in flight together. With `ahead` above 1 the rule
+    counts votes as they arrive, so that short samples count first, and stops also once the samples left cannot turn the
+    lead; what is in flight then is cancelled.
 
     Args:
         n: how many at most; None spends what is left of the budget.
         stop_at: the probability at which to stop, 0.95 in the paper; None never stops early.
+        ahead: samples in flight at the least, when stopping early; 1 buys the paper's samples, `n` is the fastest.
         batch: samples between two looks, when stopping early.
         equivalence: `math` lets 1/\\sqrt{2} and \\sqrt{2}/2 vote together (extra `math`).
     Raises: AllFailed, InvalidParameter.
@@ -36,14 +41,34 @@ async def majority_vote(
     run.fallback = majority
     if stop_at is None:
         return await choose(run, majority, await run.generate(n=n), equivalence)
+    if batch < 1:
+        raise InvalidParameter(f"batch must be at least 1, but got {batch}", name="batch", value=batch)
+    most = OPEN_WINDOW if n is None else n
 
-    async def safe(candidates: Sequence[Candidate], latest: Sequence[Candidate]) -> bool:
-        return _safety(await equated(run, candidates, equivalence)) >= stop_at
+    async def fewest(ended: Ended) -> int:
+        a, b = await _lead(run, came(ended), equivalence)
+        settled = ahead > 1 and n is not None and a - b > n - len(ended)
+        more = 0 if settled else next((j for j in range(most) if lead_probability(a + j, b) >= stop_at), most)
+        total = len(ended) + more
+        total += -total % batch
+        return total if total > len(ended) else 0
 
-    return await choose(run, majority, await sample_until(run, safe, n=n, size=batch), equivalence)
+    found = came(await sample_as_needed(run, fewest, n=n, ahead=ahead))
+    if ahead == 1:
+        return await choose(run, majority, found, equivalence)
+    return await _first_to_arrive(run, found, equivalence)
 
 
-def _safety(candidates: list[Candidate]) -> float:
-    counts = [count for _, count in Counter(c.answer for c in candidates if c.answer is not None).most_common(2)]
-    a, b = [*counts, 0, 0][:2]
-    return lead_probability(a, b)
+async def _lead(run: Run, candidates: list[Candidate], equivalence: Equivalence) -> tuple[int, int]:
+    """The votes of the two most frequent answers."""
+    votes = Counter(c.answer for c in await equated(run, candidates, equivalence) if c.answer is not None)
+    a, b = [*(count for _, count in votes.most_common(2)), 0, 0][:2]
+    return a, b
+
+
+async def _first_to_arrive(run: Run, candidates: list[Candidate], equivalence: Equivalence) -> Candidate:
+    """Of those with the most frequent answer: the same one, wherever the vote has stopped."""
+    spelt = await equated(run, candidates, equivalence)
+    winner = majority(spelt, run.scores)
+    alike = {c.id for c in spelt if winner is not None and c.answer == winner.answer}
+    return next(c for c in candidates if c.id in alike)

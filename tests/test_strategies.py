@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from collections import Counter
 
 import pytest
 from hypothesis import given, settings
@@ -14,6 +15,7 @@ from tts.errors import ServerFailed
 from tts.outcome import Shortage
 from tts.registry import STRATEGIES, describe, strategy
 from tts.revisions import MEMORY
+from tts.run import OPEN_FAILURES
 from tts.selectors import lead_probability, majority
 from tts.testing import NoisyWorld, Sample, ScriptedCluster, StrategyContract
 from tts.testing.cluster import Outcome
@@ -50,8 +52,12 @@ class TestMajorityVote(StrategyContract):
 
 
 class TestAdaptiveConsistency(StrategyContract):
-    strategy = "majority_vote:n=8,stop_at=0.95,batch=2"
+    strategy = "majority_vote:n=8,stop_at=0.95"
     order_free = True
+
+
+class TestAdaptiveConsistencyOnArrivals(StrategyContract):
+    strategy = "majority_vote:n=8,stop_at=0.95,ahead=5"
 
 
 class TestOpenAdaptiveConsistency(StrategyContract):
@@ -65,8 +71,9 @@ class TestEarlyStoppingSelfConsistency(StrategyContract):
 
 
 class TestOpenEarlyStoppingSelfConsistency(StrategyContract):
-    strategy = "esc:n=none,window=2"
+    strategy = "esc:n=none,window=2,ahead=5"
     budget = Limits(samples=7)
+    order_free = True
 
 
 class TestFirstFinish(StrategyContract):
@@ -215,7 +222,7 @@ def test_an_open_count_does_not_ask_a_broken_server_for_ever():
     script = ["5", *[BROKEN] * 50]
     outcome = ScriptedCluster(script, budget=Limits(samples=40)).run("majority_vote:n=none,stop_at=0.95")
     assert outcome.result.answer == "5"
-    assert len(outcome.generated) == 2
+    assert len(outcome.generated) == 1 + OPEN_FAILURES + 2  # two were in flight beside the eighth failure in a row
 
 
 def test_adaptive_consistency_stops_at_four_to_nothing_and_not_at_three():
@@ -268,6 +275,72 @@ def test_so_it_is_where_some_samples_do_not_parse(sequence):
     assert adaptive(sequence).result.answer == (None if winner is None else str(winner))
 
 
+ANSWERS_THAT_ARRIVE = st.lists(
+    st.tuples(st.sampled_from("AAABC?!"), st.integers(1, 20)), min_size=12, max_size=12, unique_by=lambda pair: pair[1]
+)
+
+
+def arriving(pairs) -> list[Sample | Exception]:
+    """Of each a sample that takes so many seconds: `?` has no answer, and `!` fails."""
+    return [BROKEN if a == "!" else Sample(None if a == "?" else a, seconds=s, tokens=s) for a, s in pairs]
+
+
+def lead_of(answers: str) -> tuple[int, int]:
+    votes = Counter(answer for answer in answers if answer not in "?!")
+    return tuple([*(votes for _, votes in votes.most_common(2)), 0, 0][:2])
+
+
+@settings(max_examples=40, deadline=None)
+@given(ANSWERS_THAT_ARRIVE)
+def test_adaptive_consistency_side_by_side_asks_for_the_samples_of_one_at_a_time(pairs):
+    answers = "".join(answer for answer, _ in pairs)
+    stops = next((k for k in range(13) if lead_probability(*lead_of(answers[:k])) >= 0.95), 12)
+    outcome = ScriptedCluster(arriving(pairs)).run("majority_vote:n=12,stop_at=0.95")
+    assert len(outcome.generated) == stops
+    assert outcome.result.answer == first_seen_majority([a if a not in "?!" else None for a in answers[:stops]])
+    assert outcome.result.bill.cancelled.samples == 0
+    assert outcome.seconds <= sum(seconds for _, seconds in pairs[:stops])
+
+
+@settings(max_examples=40, deadline=None)
+@given(ANSWERS_THAT_ARRIVE)
+def test_with_all_in_flight_the_vote_stops_at_the_arrival_that_settles_it_and_cancels_the_rest(pairs):
+    came = [answer for answer, _ in sorted((p for p in pairs if p[0] != "!"), key=lambda pair: pair[1])]
+    outcome = ScriptedCluster(arriving(pairs)).run("majority_vote:n=12,stop_at=0.95,ahead=12")
+    voted = [c.answer or "?" for c in outcome.result.candidates]
+    assert voted == came[: len(voted)]
+    before = lead_of("".join(voted[:-1]))
+    assert len(voted) < 2 or lead_probability(*before) < 0.95
+    cancelled = outcome.result.bill.cancelled.samples
+    if cancelled:
+        a, b = lead_of("".join(voted))
+        assert lead_probability(a, b) >= 0.95 or a - b > cancelled
+    assert len(outcome.generated) == 12
+    everything = ScriptedCluster(arriving(pairs)).run("majority_vote:n=12").result
+    if outcome.result.answer != everything.answer:  # then the rule, and not what is left, has stopped it
+        assert lead_probability(*lead_of("".join(voted))) >= 0.95
+
+
+def windowed(answers: str, window: int) -> int:
+    """Where the first whole window of one answer ends, as the paper has it; else all of them."""
+    ends = range(window, len(answers) + 1, window)
+    return next(
+        (e for e in ends if len(found := {*answers[e - window : e]}) == 1 and not found & {*"?!"}), len(answers)
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(ANSWERS_THAT_ARRIVE, st.integers(1, 12))
+def test_esc_chooses_what_its_paper_chooses_however_many_are_ahead(pairs, ahead):
+    answers = "".join(answer for answer, _ in pairs)
+    stops = windowed(answers, 3)
+    outcome = ScriptedCluster(arriving(pairs)).run(f"esc:n=12,window=3,ahead={ahead}")
+    assert outcome.result.answer == first_seen_majority([a if a not in "?!" else None for a in answers[:stops]])
+    assert stops <= len(outcome.generated) <= 12
+    if ahead == 1:
+        assert len(outcome.generated) == stops and outcome.result.bill.cancelled.samples == 0
+
+
 def integral(a: int, b: int, low: float, high: float, steps: int = 2000) -> float:
     """Of x^a (1-x)^b, by Simpson's rule."""
     width = (high - low) / steps
@@ -313,7 +386,7 @@ def test_first_finish_takes_what_there_is_if_nothing_finished_by_itself():
     assert failing.result.answer == "2"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(1, 500), min_size=2, max_size=12, unique=True), st.data())
 def test_first_finish_costs_every_stream_up_to_the_moment_of_the_decision_and_no_token_less(lengths, data):
     k = data.draw(st.integers(1, len(lengths)))
@@ -328,7 +401,8 @@ def test_first_finish_costs_every_stream_up_to_the_moment_of_the_decision_and_no
 
 @pytest.mark.parametrize("spec", ["first_finish:n=0", "first_finish:k=0", "sequential_revision:chains=0",
                                   "sequential_revision:rounds=0", "best_of_n:n=0", "majority_vote:n=0",
-                                  "majority_vote:n=0,stop_at=0.9", "majority_vote:stop_at=0.9,batch=0", "genrm:n=0",
+                                  "majority_vote:n=0,stop_at=0.9", "majority_vote:stop_at=0.9,batch=0",
+                                  "majority_vote:stop_at=0.9,ahead=0", "esc:ahead=0", "genrm:n=0",
                                   "genrm:verifications=0"])  # fmt: skip
 def test_a_count_below_one_is_refused_before_anything_is_paid_for(spec):
     outcome = ScriptedCluster(["1"] * 20).run(spec)

@@ -187,16 +187,16 @@ class Run:
         system: str | None = None,
         continue_from: Candidate | None = None,
         parent: Candidate | None = None,
+        share: bool = False,
         **sampling: Any,
     ) -> Finishing:
         """Sample `n` completions and iterate over them in order of arrival; leaving the block cancels the rest.
 
         Arguments and errors as `generate`. Candidates that finish first are shorter than average: what is asked for
-        here is never shared with other searches.
+        here is not shared with other searches, unless `share` promises that every sample is waited for.
         """
-        return Finishing(
-            self, self._request(prompt, system, continue_from, sampling), n, parent or continue_from, share=False
-        )
+        request = self._request(prompt, system, continue_from, sampling)
+        return Finishing(self, request, n, parent or continue_from, share=share)
 
     def streaming(
         self,
@@ -440,6 +440,7 @@ class _Sampling(_Block):
         self._share_base = share_base(search._seed, run.problem.id, request) if share else None
         self._worst = search._costs.worst(Generate("", request))  # seeds cost nothing: it is the same for all n
         self._asked = 0
+        self._places: dict[str, int] = {}
         self._candidates = 0
         self._failure: ErrorInfo | None = None
         self._failures_in_a_row = 0
@@ -479,6 +480,7 @@ class _Sampling(_Block):
         if self._run.problem is not search.problem:
             search._problems[id] = self._run.problem
         seed = seed_of(share or f"{search._seed}/{search.spec}/{id}")
+        self._places[id] = self._asked
         self._asked += 1
         race = share is None and self._n is not None and self._n > 1
         self.ask(Generate(id, msgspec.structs.replace(self._request, seed=seed), share, race), self._worst)
@@ -529,6 +531,33 @@ class Finishing(_Sampling):
                 return self._search.candidates[event.id]
         self._end()
         raise Fewer if self._refusal or self._failure else StopAsyncIteration
+
+    @property
+    def asked(self) -> int:
+        """How many have been asked for so far."""
+        return self._asked
+
+    def more(self, count: int) -> None:
+        """Ask for `count` more; for none once the budget has turned one down. An allocator limits how many of a problem
+        are in flight."""
+        if self._search._ahead is not None:
+            count = min(count, self._search._ahead - len(self.pending))
+        if count > 0 and self._refusal is None:
+            self._n = self._asked + count
+            self._top_up()
+
+    async def end(self) -> tuple[int, Candidate | None] | None:
+        """The next sample to end: its place in the order of asking, from 0, and the candidate, None if it failed or the
+        budget cannot hold it. None once all have ended. Raises: as `generate`, if nothing has come."""
+        if not self.pending:
+            self._end()
+            return None
+        event, _ = await self.next()
+        self._note(event)
+        if not isinstance(event, Finished):
+            return self._places[event.id], None
+        self._candidates += 1
+        return self._places[event.id], self._search.candidates[event.id]
 
     async def all(self) -> list[Candidate]:
         """Every candidate in order of arrival, once all have ended."""

@@ -2,14 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from tts.errors import AllFailed, BudgetExhausted, InvalidParameter
-from tts.run import Run
+from tts.run import OPEN_FAILURES, Run
 from tts.types import Candidate
 
 Enough = Callable[[Sequence[Candidate], Sequence[Candidate]], Awaitable[bool]]
+Ended = Mapping[int, Candidate | None]
+Fewest = Callable[[Ended], Awaitable[int]]
+
+
+async def sample_as_needed(
+    run: Run, fewest: Fewest, *, n: int | None, ahead: int = 1, **sampling: Any
+) -> dict[int, Candidate | None]:
+    """Look at every arrival, and keep in flight what the stopping rule may still need, until it stops.
+
+    Args:
+        fewest: is asked at the start and after each sample, with all that have ended (place in the order of asking ->
+            candidate, None for one that failed; in order of arrival). Returns 0 to stop; else how many samples there
+            must be, these included, before the rule can possibly stop.
+        n: how many are asked for at most; None goes on until the budget ends.
+        ahead: how many are in flight at the least, as far as `n` goes.
+        sampling: as in `Run.generate`.
+
+    With `ahead` 1 no sample is asked for that sampling one at a time would not have asked for: none is cancelled, and
+    other searches may use the same. Above 1, those that are in flight when the rule stops are cancelled; so short
+    samples are seen first, and a rule that depends on which have come sees more of them (benchmarks/early_stopping.md).
+    With an open count, failures in a row end it: they may cost nothing, and would be repeated for ever.
+
+    Returns: what has ended, as `fewest` is shown it.
+    Raises: BudgetExhausted or AllFailed if there is not a single candidate; InvalidParameter.
+    """
+    for name, count in (("n", n), ("ahead", ahead)):
+        if count is not None and count < 1:
+            raise InvalidParameter(f"{name} must be at least 1, but got {count}", name=name, value=count)
+    ended: dict[int, Candidate | None] = {}
+    first = _at_most(n, max(await fewest(ended), ahead))
+    async with run.finishing(n=first, share=ahead == 1, **sampling) as block:
+        while (end := await block.end()) is not None:
+            ended[end[0]] = end[1]
+            total = await fewest(ended)
+            if total == 0:
+                break
+            if n is not None or any([*ended.values()][-OPEN_FAILURES:]):
+                block.more(_at_most(n, max(total, len(ended) + ahead)) - block.asked)
+    return ended
+
+
+def came(ended: Ended) -> list[Candidate]:
+    """The candidates of what has ended, in order of arrival."""
+    return [candidate for candidate in ended.values() if candidate is not None]
+
+
+def _at_most(n: int | None, count: int) -> int:
+    return count if n is None else min(n, count)
 
 
 async def sample_until(

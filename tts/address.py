@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import SplitResult, unquote, unquote_plus, urlsplit
 
 from tts.errors import InvalidParameter, TTSError
+from tts.foreign import of_address
 
 LEAST_SECRET = 4  # characters: shorter ones are in every error message
 LEAST_SECRET_IN_QUERY = 8
@@ -43,6 +44,8 @@ class Address:
         parts = _split(str(url).strip())
         host = parts.netloc.rpartition("@")[2]
         path = f"/{parts.path.strip('/')}".rstrip("/")
+        if foreign := of_address(f"{parts.scheme}://{host}{path}"):
+            raise InvalidParameter(f"base URL {shown(url)!r} is not one of OpenAI's API. {foreign}", name="base_url")
         call = next((call for call in _CALLS if path.endswith(call)), "")
         path = path.removesuffix(call or "/models")
         bare = f"{parts.scheme}://{host}{path}"

@@ -25,6 +25,7 @@ from tts.address import Address, hide, host_of, place_of
 from tts.attempt import Attempt, is_elsewhere
 from tts.errors import (
     BadResponse,
+    ContextTooLong,
     EndpointError,
     InvalidParameter,
     ModelNotFound,
@@ -409,11 +410,16 @@ class OpenAIClient:
         if partial.finish == "abort":
             raise broken(self.endpoint, partial.tokens, "aborted the request")
         if partial.finish == "error":
-            raise error_in_stream({"error": "finish reason 'error'"}, self.endpoint, partial.tokens)
+            said = f"finish reason 'error' {partial.text[:_MOST_SAID]}"  # LMDeploy says as text what went wrong
+            raise error_in_stream({"error": said}, self.endpoint, partial.tokens)
         if partial.counted_by_server and partial.chunks:
             self._chunking.learn(partial.tokens, partial.chunks)
         finish = "content_filter" if partial.declined else normalise_finish(partial.finish)
         may_be_empty = request.continue_from or request.sampling.stop or finish in ("content_filter", "tool_calls")
+        if finish == "length" and not partial.chunks:
+            if not partial.tokens:
+                raise self._no_room(request)
+            may_be_empty = True  # the model has thought, unseen, until its limit
         if not (may_be_empty or partial.text or partial.reasoning):
             raise BadResponse(
                 f"{self.endpoint} sent an empty completion (finish reason {partial.finish!r}).",
@@ -422,6 +428,14 @@ class OpenAIClient:
             )
         partial.charge_at_least_one()
         return partial.completion(finish)
+
+    def _no_room(self, request: Request) -> ContextTooLong:
+        """LMDeploy does not refuse what is too long, but ends it at once."""
+        return ContextTooLong(
+            f"{self.endpoint} generated nothing, because of the length: prompt and max_tokens "
+            f"({request.sampling.token_limit}) do not fit its context. Shorten the prompt or lower max_tokens.",
+            endpoint=self.endpoint,
+        )
 
     # -- around it ------------------------------------------------------------------------------------------------
 

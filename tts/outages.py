@@ -103,8 +103,10 @@ class Outages:
             return "final"
         if at_s - self.since_s >= self.patience_s:
             return "stop"
-        if error.type in _FAULTS and trouble.tries >= MOST_TRIES and not trouble.alone:
-            return "stop"
+        if error.type in _FAULTS and not trouble.alone:
+            wrong_address = error.facts.get("foreign") and not self._answered
+            if wrong_address or trouble.tries >= MOST_TRIES:
+                return "stop"
         return min(LONGEST_S, FIRST_S * 2.0 ** min(trouble.tries - 1, 8))
 
     def explained(self, id: str, error: ErrorInfo, verdict: Verdict) -> ErrorInfo:

@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from tts.errors import BadResponse, EndpointError, TimedOut
+from tts.foreign import of_reply
 from tts.partial import Partial
 from tts.sse import DONE, EventParser, decode
 from tts.wire import error_in_stream
@@ -19,6 +20,7 @@ _LEAST_BYTES = 4 << 20
 _BYTES_A_TOKEN = 1024  # an event with one token has 200 to 400
 _BYTES_AN_ALTERNATIVE = 256
 _LONGEST_HEARTBEAT = 64
+_MOST_SHOWN = 120  # bytes of a reply that is none
 _BEFORE_JSON = b" \t\r\n\xef\xbb\xbf"  # blanks, and a byte order mark
 _OF_COMPLETION = b'"choices"'  # in what cannot be read: an engine has worked for it
 
@@ -51,6 +53,8 @@ class Reader:
         self._endpoint = endpoint
         self._begun = False
         self._whole: bytearray | None = None  # of one JSON body, though a stream was asked for
+        self._foreign: str | None = None  # what protocol the reply is of, where it is another
+        self._strange = b""  # what came first, where it has no choices
         self._over = False  # whether the end has been said
         self.goes_on = False  # whether more text came after it
         self.unread = False  # whether a part of a completion came that could not be read
@@ -98,6 +102,8 @@ class Reader:
                 raise
         if self._partial.finish is None and (self._partial.is_whole or (whole and self._partial.chunks)):
             self._partial.finish = "stop"  # some leave it out; a body that was cut is no JSON
+        if self._strange and self._partial.finish is None and not self._partial.chunks:
+            raise self._no_completion(self._strange, "Is this an OpenAI-compatible endpoint?")
 
     @property
     def has_heard(self) -> bool:
@@ -107,7 +113,7 @@ class Reader:
     @property
     def costs_unknown(self) -> bool:
         """Whether a completion came of which nothing could be read: nobody knows how many tokens it had."""
-        unread = self.unread or _OF_COMPLETION in (self._whole or b"")
+        unread = self.unread or self._foreign is not None or _OF_COMPLETION in (self._whole or b"")
         return unread and not self._partial.tokens
 
     def listen_only(self) -> None:
@@ -153,6 +159,7 @@ class Reader:
         except BadResponse as error:  # `sse` does not know whom it is reading
             if partial.ended:
                 return
+            self._check_protocol(event)
             self.unread = self.unread or _OF_COMPLETION in event
             text = f"{self._endpoint}, after {partial.tokens} tokens: {error.message}"
             raise BadResponse(text, **error.facts, endpoint=self._endpoint, tokens=partial.tokens) from None
@@ -164,9 +171,23 @@ class Reader:
         if self._on_progress is not None and (text or tokens > 0):
             self._on_progress(text, tokens, mean_logprob)
         bare = chunk.choices is None or chunk.object == "error"
+        if chunk.choices is None and not partial.chunks:
+            self._check_protocol(event)
+            self._strange = self._strange or event
         said = chunk.error or (bare and (chunk.message or chunk.detail))
         if said and not partial.ended:  # an error after the end takes nothing away
             raise error_in_stream({"error": said}, self._endpoint, partial.tokens)
+
+    def _check_protocol(self, event: bytes) -> None:
+        """Raises: BadResponse for a reply of another protocol."""
+        self._foreign = of_reply(event, self._endpoint)
+        if self._foreign is not None:
+            raise self._no_completion(event, self._foreign, foreign=True, final=True)
+
+    def _no_completion(self, event: bytes, why: str, **facts: Any) -> BadResponse:
+        shown = event[:_MOST_SHOWN].decode("utf-8", "replace")
+        text = f"{self._endpoint} answered {shown!r}, which is not a completion. {why}"
+        return BadResponse(text, endpoint=self._endpoint, **facts)
 
 
 class Silence:

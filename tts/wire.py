@@ -26,6 +26,7 @@ from tts.errors import (
     StreamBroken,
     Unauthorized,
 )
+from tts.lengths import is_too_long, max_tokens_below, says_too_long
 from tts.types import FinishReason, Value
 
 Api = Literal["chat", "completions"]
@@ -75,12 +76,6 @@ PREFILL_FORMS: Mapping[str, PrefillForm] = {
     "ollama": "trailing_assistant",
 }
 
-_TOO_LONG = re.compile(
-    r"context_length_exceeded|maximum context length|context size|context length|longer than the m\w+ model|"
-    r"longer than the model|max_new_tokens. must be|prompt is too long|input is too long|too many tokens|"
-    r"exceeds? context limit|maximum number of tokens allowed|maximum (?:prompt|input) length",
-    re.I,
-)
 # Some providers say with a 400 or 429, as if the request were at fault, that an account or a key has run out. A quota
 # that is "exceeded" may be one a minute.
 _NO_CREDIT = re.compile(
@@ -90,9 +85,6 @@ _NO_CREDIT = re.compile(
     re.I,
 )
 _BAD_KEY = re.compile(r"api[ _-]?key (?:is )?(?:not valid|invalid|expired)|(?:invalid|incorrect)[ _]api[ _]key", re.I)
-_CONTEXT = re.compile(r"maximum context length (?:is|of) (\d[\d,]*)", re.I)
-_MOST_COMPLETION = re.compile(r"supports at most (\d[\d,]*) completion tokens", re.I)
-_MOST_MAX_TOKENS = re.compile(r"max_tokens\b.{0,80}?(?:less than or equal to `?|\[1, ?)(\d[\d,]*)", re.I)
 _MOST_SAID = 4000  # characters of a message that are read; people are shown 300
 # Where servers put what their message does not say: OpenRouter what the provider behind it said, Google and others
 # which fields are wrong.
@@ -246,11 +238,10 @@ def error_of(
 ) -> EndpointError:
     """The error behind an HTTP status that is not 200. `who` answered, if it is more than the endpoint."""
     message, param, code = error_text(body)
-    where = f"{who or endpoint} answered HTTP {status}: {message[:300] or 'no explanation'}"
+    where = f"{who or endpoint} answered HTTP {status}: {message[:300].rstrip('. ') or 'no explanation'}"
     facts: dict[str, Any] = {"endpoint": endpoint, "status": status, "said": message}
-    for pattern, more in ((_CONTEXT, 0), (_MOST_COMPLETION, 1), (_MOST_MAX_TOKENS, 1)):
-        if found := pattern.search(message):
-            facts["max_tokens_below"] = int(found[1].replace(",", "")) + more
+    if (below := max_tokens_below(message)) is not None:
+        facts["max_tokens_below"] = below
     if (after := retry_after_s(headers)) is not None:
         facts["retry_after_s"] = after
     if (said := headers.get("x-should-retry", "").lower()) in ("true", "false"):
@@ -283,15 +274,11 @@ def _blame(status: int, message: str, param: str | None, code: str) -> tuple[typ
     rules: tuple[tuple[bool, type[EndpointError], str], ...] = (
         (no_credit, NoCredit, "The account has no credit left."),
         (bad_key, Unauthorized, "Set OPENAI_API_KEY, or pass the key that this endpoint expects."),
+        (is_too_long(status, said), ContextTooLong, "Shorten the prompt or lower max_tokens."),
         (status == 407, Unauthorized, "The proxy wants a name and a password: HTTP_PROXY=http://NAME:PASSWORD@HOST."),
         (status in (429, 503, 529), Overloaded, "Lower the concurrency, or add endpoints."),
         (status == 501, RequestRejected, "The server cannot do this."),
         (status in (408, 409, 424) or status >= 500, ServerFailed, "Look at the server's log."),
-        (
-            status in (400, 413, 422) and bool(_TOO_LONG.search(said)),
-            ContextTooLong,
-            "Shorten the prompt or lower max_tokens.",
-        ),
         (about_model, ModelNotFound, "Ask for a model that it serves."),
         (status == 404, RequestRejected, "Is the base URL right? It usually ends in /v1."),
         (status < 400, BadResponse, "A completion was expected: is the base URL right?"),
@@ -310,12 +297,12 @@ def error_in_stream(error: Any, endpoint: str, tokens: int) -> EndpointError:
     """The error behind an error object inside an HTTP 200 stream."""
     message, param, code = error_parts(error)
     facts: dict[str, Any] = {"endpoint": endpoint, "tokens": tokens}
-    where = f"{endpoint} failed after {tokens} tokens: {message[:300]}"
+    where = f"{endpoint} failed after {tokens} tokens: {message[:300].rstrip('. ')}"
     if code in ("429", "503", "rate_limit_exceeded", "overloaded_error"):
         return Overloaded(f"{where}. Lower the concurrency, or add endpoints.", **facts)
     if code == "402" or _NO_CREDIT.search(f"{message} {code}"):
         return NoCredit(f"{where}. The account has no credit left.", **facts)
-    if _TOO_LONG.search(f"{message} {code}"):
+    if says_too_long(f"{message} {code}"):
         return ContextTooLong(f"{where}. Shorten the prompt or lower max_tokens.", **facts)
     if not tokens and code in _REFUSED:
         return RequestRejected(

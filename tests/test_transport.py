@@ -7,6 +7,7 @@ import ipaddress
 import json
 import ssl
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from tts.partial import Partial
 from tts.proxies import proxy_for
 from tts.types import Message, Sampling
 
+Ask = Callable[[str], object]
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 
@@ -48,10 +50,15 @@ def completion(url: str) -> str:
     return asyncio.run(main())
 
 
-def failure(url: str) -> errors.EndpointError:
+def failure(url: str, ask: Ask = models) -> errors.EndpointError:
     with pytest.raises(errors.EndpointError) as caught:
-        models(url)
+        ask(url)
     return caught.value
+
+
+def failures(url: str) -> list[errors.EndpointError]:
+    """Of what is no sample, and of a sample, which goes another way."""
+    return [failure(url, models), failure(url, completion)]
 
 
 def compressed(body: bytes, coding: str) -> bytes:
@@ -84,6 +91,7 @@ def test_long_headers_and_many_are_read(headers: str) -> None:
         (http(b"", "302 Found", more="Location: https://me:pw@new.home/v1/models?t=1\r\n"), "to https://new.home/v1/models."),
         (http(b"", "308 x", more="Location: /there\r\n"), "/there"),
         (http(b"", "301 x", more="Location: http://[::1/\r\n"), "redirects"),
+        (http(b"", "301 x", more="Location: /th\xffre\r\n"), "redirects"),
         (http(b"", "204 No Content"), "204"),
         (http(b"<p>", kind="text/html; charset=utf-8"), "HTML page"),
         (http(b"", "999 Odd"), "999"),
@@ -101,10 +109,13 @@ def test_long_headers_and_many_are_read(headers: str) -> None:
 )  # fmt: skip
 def test_an_answer_that_is_none_is_told_in_a_sentence_that_names_the_endpoint(answer: bytes, says: str) -> None:
     with serving(lambda _: answer) as server:
-        error = failure(server.url + "/v1")
-    assert error.facts["endpoint"] == f"{server.url}/v1"
-    assert f"{server.url}/v1" in error.message and says in error.message
-    assert "pw@" not in error.message and "t=1" not in error.message
+        listing, sample = failures(server.url + "/v1")
+    assert says in listing.message and (says in sample.message or "list" in says or "/models" in says)
+    for error in (listing, sample):
+        assert error.facts["endpoint"] == f"{server.url}/v1"
+        assert f"{server.url}/v1" in error.message
+        assert "pw@" not in error.message and "t=1" not in error.message
+        error.message.encode()
 
 
 @pytest.mark.parametrize(
@@ -206,11 +217,11 @@ def test_a_certificate_that_is_not_accepted_is_named_with_what_to_do(
     with serving(completing(lambda _: DONE), tls) as server:
         url = f"https://127.0.0.1:{server.port}/v1"
         if not says:
-            assert models(url) == ("m",)
+            assert models(url) == ("m",) and completion(url) == "Answer: 42"
             return
-        error = failure(url)
-    assert isinstance(error, errors.Unreachable)
-    assert url in error.message and says in error.message
+        listing, sample = failures(url)
+    assert isinstance(sample, errors.Unreachable) and sample.message == listing.message
+    assert url in sample.message and says in sample.message
 
 
 @pytest.mark.parametrize(
@@ -222,9 +233,9 @@ def test_a_certificate_that_is_not_accepted_is_named_with_what_to_do(
     ],
 )
 def test_a_server_that_is_not_there_is_unreachable(url: str, says: str) -> None:
-    error = failure(url)
-    assert isinstance(error, errors.Unreachable)
-    assert error.message.startswith(f"cannot connect to {url}: ") and says in error.message
+    listing, sample = failures(url)
+    assert isinstance(sample, errors.Unreachable) and sample.message == listing.message
+    assert sample.message.startswith(f"cannot connect to {url}: ") and says in sample.message
 
 
 # -- proxies ------------------------------------------------------------------------------------------------------
@@ -299,9 +310,10 @@ def test_a_proxy_that_is_the_cause_is_named_without_its_credentials(
 ) -> None:
     with serving(lambda _: answer) as proxy:
         monkeypatch.setenv(f"{scheme}_proxy", proxy.url.replace("//", "//me:secret@"))
-        error = failure(f"{scheme}://10.1.2.3/v1")
-    assert f"(through the proxy {proxy.url})" in error.message
-    assert "secret" not in str(error) + json.dumps(error.facts)
+        found = failures(f"{scheme}://10.1.2.3/v1")
+    for error in found:
+        assert f"(through the proxy {proxy.url})" in error.message
+        assert "secret" not in str(error) + json.dumps(error.facts)
     assert proxy.seen[0].headers["proxy-authorization"] == "Basic bWU6c2VjcmV0"
 
 
@@ -350,3 +362,17 @@ def test_a_completion_is_one_whatever_kind_of_success_its_gateway_calls_it(statu
     body = b'{"choices":[{"message":{"content":"Answer: 42"},"finish_reason":"stop"}]}'
     with serving(lambda _: http(body, status)) as server:
         assert completion(server.url) == "Answer: 42"
+
+
+def test_a_client_that_was_closed_says_so_for_samples_and_for_all_else() -> None:
+    async def main(url: str) -> None:
+        async with OpenAIClient(url, model="m", max_retries=0) as client:
+            pass
+        request = Request((Message("user", "1 + 1?"),), Sampling(max_tokens=9), seed=1)
+        with pytest.raises(errors.Unreachable, match="closed"):
+            await client.complete(request, Partial())
+        with pytest.raises(errors.Unreachable, match="closed"):
+            await client.models()
+
+    with serving(completing(lambda _: DONE)) as server:
+        asyncio.run(main(server.url))

@@ -1,7 +1,8 @@
-"""The streaming client of OpenAI-compatible servers; with `transport`, all that imports an HTTP library.
+"""The streaming client of OpenAI-compatible servers.
 
-httpx2 on top, aiohttp's connections and parser below it: benchmarks/client.md has the numbers behind that.
-What is said and understood is in `wire` and `sse`, what has come so far in `partial`, when to try again in `retry`.
+Samples go over aiohttp's connections directly (`transport`), whatever else there is to ask through httpx2, over the
+same connections (`httpxclient`): benchmarks/ladder.md has the numbers behind that. What is said and understood is in
+`wire` and `sse`, what has come so far in `partial`, when to try again in `retry`.
 """
 
 from __future__ import annotations
@@ -35,13 +36,14 @@ from tts.errors import (
     TimedOut,
     Unreachable,
 )
+from tts.httpxclient import AiohttpTransport, HttpxConnections, quoted
 from tts.partial import Chunking, Partial
 from tts.proxies import proxy_for
 from tts.reading import OnProgress, Reader, Silence, most_bytes
 from tts.refusals import refusals_of
 from tts.retry import Backoff
 from tts.target import checked_key
-from tts.transport import AiohttpTransport, Exchange, pieces
+from tts.transport import Connections, Exchange, NoConnection, NotHTTP, Reply, TransportError
 from tts.types import Completion
 from tts.wire import (
     PREFILL_FORMS,
@@ -114,7 +116,7 @@ class OpenAIClient:
         cancellation: Cancellation = "auto",
         capabilities: Capabilities | None = None,
     ) -> None:
-        address = _checked(Address.of(base_url))
+        address = Address.of(base_url)
         key = checked_key(api_key) or "EMPTY"
         proxy = proxy_for(address.name)
         self.endpoint = address.name
@@ -127,6 +129,7 @@ class OpenAIClient:
         self.capabilities = capabilities or Capabilities()
         self._api = api
         self._path = "/chat/completions" if api == "chat" else "/completions"
+        self._urls = {base: _url_of_call(address, base, self._path) for base in address.bases}
         self._max_retries = max_retries
         self._first_byte_s = first_byte_s
         self._idle_s = idle_s
@@ -140,8 +143,12 @@ class OpenAIClient:
         self._says_last_words = True  # whether it closes a stream soon after we have said that we want no more of it
         self._token = secrets.token_hex(8)
         self._count = itertools.count()
-        self._headers = {**address.headers(key), "Accept-Encoding": "identity"}  # gzip would hold chunks back
-        self._http = httpx2.AsyncClient(transport=AiohttpTransport(connect_s, proxy), timeout=None, trust_env=False)
+        headers = {**address.headers(key), "Accept-Encoding": "identity"}  # gzip would hold chunks back
+        self._to_get = [*headers.items()]
+        self._to_post = [*self._to_get, ("Content-Type", "application/json")]
+        self._connections = Connections(connect_s, proxy)
+        self._http = httpx2.AsyncClient(transport=AiohttpTransport(self._connections), trust_env=False)
+        self._beside = HttpxConnections(self._http, connect_s)  # for what is no sample
 
     def __repr__(self) -> str:
         return f"OpenAIClient({self.endpoint!r}, model={self.model!r})"
@@ -156,7 +163,7 @@ class OpenAIClient:
 
     async def aclose(self) -> None:
         """Close every connection."""
-        await self._http.aclose()
+        await self._connections.aclose()
 
     async def complete(
         self, request: Request, partial: Partial, on_progress: OnProgress | None = None, *, race: bool = False
@@ -269,12 +276,12 @@ class OpenAIClient:
         partial.begin(loop.time())
         if how == "abort":
             body["rid"] = f"tts-{self._token}-{next(self._count)}."  # the point: SGLang aborts by prefix
-        exchange = Exchange(self._send("POST", attempt.base + self._path, encoded(body), partial))
+        exchange = Exchange(self._ask(self._urls[attempt.base], encoded(body), partial))
         early = True  # whether the stream is closed here, before its server has ended it
         try:
             async with Silence(self.endpoint, partial, self._first_byte_s, self._total_s) as silence:
                 response = await exchange.response()
-                if not response.is_success:  # gateways answer with 201, 203 and 206, too
+                if not _is_success(response):
                     raise await self._refusal(response, body["model"], partial)
                 if _is_page(response):
                     raise self._a_page()
@@ -318,7 +325,7 @@ class OpenAIClient:
             how = await self._aborted(body["rid"])
         try:
             response = await exchange.arrived()
-            if response is not None and response.is_success and not _is_page(response):
+            if response is not None and _is_success(response) and not _is_page(response):
                 reader = exchange.reader or self._reader(response, request, partial, None)
                 in_flight = await self._last_words(response, reader)
         finally:
@@ -350,28 +357,26 @@ class OpenAIClient:
         how = self._how_to_cancel()
         return "best_effort" if how == "abort" else how
 
-    async def _last_words(self, response: httpx2.Response, reader: Reader) -> int:
+    async def _last_words(self, response: Reply, reader: Reader) -> int:
         """Say that no more is wanted, and take in what the server sends until it closes the stream. How many chunks may
         have been decoded besides. A server that did not close it soon is not waited for again."""
-        body = response.extensions.get("body")
-        if body is None or not (body.has_ended or (body.can_half_close and self._says_last_words)):
+        if not (response.has_ended or (response.can_half_close and self._says_last_words)):
             return _IN_FLIGHT
-        unsent = 0 if body.has_ended else _UNSENT
+        unsent = 0 if response.has_ended else _UNSENT
         reader.listen_only()
         try:
+            response.half_close()
             async with asyncio.timeout(_LAST_WORDS_S):
-                async for data in body.rest():
+                while data := await response.read():
                     reader.feed(data)
         except TimeoutError:
             self._says_last_words = False
             return _IN_FLIGHT
-        except (EndpointError, httpx2.TransportError):  # an error in the stream; a connection that was cut
+        except (EndpointError, TransportError):  # an error in the stream; a connection that was cut
             pass
         return unsent
 
-    def _reader(
-        self, response: httpx2.Response, request: Request, partial: Partial, on_progress: OnProgress | None
-    ) -> Reader:
+    def _reader(self, response: Reply, request: Request, partial: Partial, on_progress: OnProgress | None) -> Reader:
         sampling = request.sampling
         return Reader(
             partial,
@@ -381,23 +386,22 @@ class OpenAIClient:
             on_progress=on_progress,
         )
 
-    async def _read(self, response: httpx2.Response, reader: Reader, partial: Partial, silence: Silence) -> None:
+    async def _read(self, response: Reply, reader: Reader, partial: Partial, silence: Silence) -> None:
         """Feed `partial` until the stream ends, or has decoded more than it may."""
         try:
-            async with contextlib.aclosing(pieces(response)) as stream:
-                async for data in stream:
-                    silence.heard()
-                    if reader.feed(data):
-                        silence.allow(_END_GRACE_S if partial.ended else self._idle_s)
-                    if partial.overran or reader.goes_on:
-                        return
+            while data := await response.read():
+                silence.heard()
+                if reader.feed(data):
+                    silence.allow(_END_GRACE_S if partial.ended else self._idle_s)
+                if partial.overran or reader.goes_on:
+                    return
             reader.close()
-        except httpx2.TransportError as error:
+        except TransportError as error:
             if not partial.finished:
                 reader.unread = "content-encoding" in response.headers
                 raise broken(self.endpoint, partial.tokens, f"broke the stream off ({error})") from None
         if not reader.has_heard:
-            text = f"{self.endpoint} answered HTTP {response.status_code} and nothing in it."
+            text = f"{self.endpoint} answered HTTP {response.status} and nothing in it."
             raise BadResponse(text, endpoint=self.endpoint)
 
     def _ended(self, request: Request, partial: Partial) -> Completion:
@@ -439,23 +443,26 @@ class OpenAIClient:
 
     # -- around it ------------------------------------------------------------------------------------------------
 
-    async def _send(self, method: str, url: str, content: bytes | None, partial: Partial | None) -> httpx2.Response:
-        headers = self._headers if content is None else {**self._headers, "Content-Type": "application/json"}
+    async def _ask(self, url: str, content: bytes, partial: Partial) -> Reply:
+        """Send what asks for a sample. Where there was no connection, it costs nothing."""
         try:
-            return await self._http.send(
-                self._http.build_request(method, url + self._query, content=content, headers=headers), stream=True
-            )
-        except (httpx2.ConnectError, httpx2.ProxyError) as error:
-            failure: EndpointError = self._unreachable(str(error))
-        except httpx2.RemoteProtocolError as error:
-            text = f"{self._who} gave no answer that can be read: {error}. Is the base URL right?"
-            raise BadResponse(text, endpoint=self.endpoint) from None
-        except httpx2.TransportError as error:
-            text = f"{self._who} gave no answer: {error}. Look at the server's log."
-            raise StreamBroken(text, endpoint=self.endpoint, tokens=0) from None
-        if partial is not None:
+            return await self._connections.send("POST", url, self._to_post, content)
+        except TransportError as error:
+            failure = self._in_words(error)
+        if isinstance(failure, Unreachable):
             partial.refused()
         raise failure
+
+    def _in_words(self, error: TransportError) -> EndpointError:
+        """Why there is no response at all."""
+        if isinstance(error, NoConnection):
+            return self._unreachable(str(error))
+        if isinstance(error, NotHTTP):
+            text = f"{self._who} gave no answer that can be read: {error}. Is the base URL right?"
+            return BadResponse(text, endpoint=self.endpoint)
+        return StreamBroken(
+            f"{self._who} gave no answer: {error}. Look at the server's log.", endpoint=self.endpoint, tokens=0
+        )
 
     @property
     def _who(self) -> str:
@@ -484,44 +491,49 @@ class OpenAIClient:
             error.facts["said"] = error.facts["said"][:_MOST_SAID]
         return error
 
-    async def _refusal(self, response: httpx2.Response, model: str, partial: Partial | None) -> EndpointError:
+    async def _refusal(self, response: Reply, model: str, partial: Partial | None) -> EndpointError:
         said = b""
-        with contextlib.suppress(httpx2.TransportError):  # what came of it may say enough
-            async for data in response.aiter_raw():
+        with contextlib.suppress(TransportError):  # what came of it may say enough
+            while (data := await response.read()) and len(said) <= _MOST_ERROR_BYTES:
                 said += data
-                if len(said) > _MOST_ERROR_BYTES:
-                    break
-        error = error_of(response.status_code, response.headers, said, self.endpoint, model, self._who)
+        error = error_of(response.status, response.headers, said, self.endpoint, model, self._who)
         if partial is not None and not isinstance(error, ServerFailed):
             partial.refused()
         return error
 
     async def _short(self, method: str, base: str, path: str, content: bytes | None) -> bytes:
-        response: httpx2.Response | None = None
+        response: Reply | None = None
+        url, headers = quoted(base + path + self._query), self._to_get if content is None else self._to_post
         try:
             limit_s = self._first_byte_s if content else _SHORT_S
             async with Silence(self.endpoint, None, limit_s, limit_s):
-                response = await self._send(method, base + path, content, None)
-                if response.status_code != 200:
-                    raise await self._refusal(response, self.model or "", None)
-                if _is_page(response):
-                    raise self._a_page()
-                body = bytearray()
-                async for data in response.aiter_raw():
-                    body += data
-                    if len(body) > _MOST_SHORT_BYTES:
-                        text = f"{self._who} answered {path} with more than {_MOST_SHORT_BYTES >> 20} MiB."
-                        raise BadResponse(text, endpoint=self.endpoint, final=True)
-                return bytes(body)
-        except httpx2.TransportError as error:
-            text = f"{self._who} broke its answer to {path} off: {error}. Look at the server's log."
-            raise self._clean(StreamBroken(text, endpoint=self.endpoint, tokens=0)) from None
+                response = await self._beside.send(method, url, headers, content)
+                return await self._body(response, path)
+        except TransportError as error:
+            failure = self._in_words(error)
+            if response is not None:
+                text = f"{self._who} broke its answer to {path} off: {error}. Look at the server's log."
+                failure = StreamBroken(text, endpoint=self.endpoint, tokens=0)
         except EndpointError as error:
-            self._clean(error)
-            raise
+            failure = error
         finally:
             if response is not None:
                 await response.aclose()
+        raise self._clean(failure) from None
+
+    async def _body(self, response: Reply, path: str) -> bytes:
+        """The whole of a short response. Raises EndpointError, TransportError."""
+        if response.status != 200:
+            raise await self._refusal(response, self.model or "", None)
+        if _is_page(response):
+            raise self._a_page()
+        body = bytearray()
+        while data := await response.read():
+            body += data
+            if len(body) > _MOST_SHORT_BYTES:
+                text = f"{self._who} answered {path} with more than {_MOST_SHORT_BYTES >> 20} MiB."
+                raise BadResponse(text, endpoint=self.endpoint, final=True)
+        return bytes(body)
 
     async def identify(self) -> tuple[tuple[str, ...], str | None]:
         """The models served, and the engine that says it serves them. Raises EndpointError."""
@@ -615,18 +627,20 @@ def context_of(model: _Model) -> int | None:
     return next((tokens for tokens in said if type(tokens) is int and tokens > 0), None)
 
 
-def _checked(address: Address) -> Address:
-    """The address, if requests can be made with it. Raises: InvalidParameter."""
+def _url_of_call(address: Address, base: str, path: str) -> str:
+    """Where a completion is asked for. Raises: InvalidParameter for an address that no request can be made with."""
     try:
-        for base in address.bases:
-            httpx2.URL(base + address.query)
-    except (httpx2.InvalidURL, ValueError) as error:
-        why = "its characters cannot be sent" if isinstance(error, UnicodeError) else error
-        raise InvalidParameter(f"base URL {address.name[:200]!r} cannot be used: {why}", name="base_url") from None
-    return address
+        return quoted(base + path + address.query)
+    except ValueError as error:
+        raise InvalidParameter(f"base URL {address.name[:200]!r} cannot be used: {error}", name="base_url") from None
 
 
-def _is_page(response: httpx2.Response) -> bool:
+def _is_success(response: Reply) -> bool:
+    """Gateways answer with 201, 203 and 206, too."""
+    return 200 <= response.status < 300
+
+
+def _is_page(response: Reply) -> bool:
     return "text/html" in response.headers.get("content-type", "")
 
 

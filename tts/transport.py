@@ -1,4 +1,4 @@
-"""httpx2's requests over aiohttp's connections, and a sentence for each way in which they fail."""
+"""Requests over aiohttp's connections, and a sentence for each way in which they fail."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import asyncio
 import errno
 import os
 import ssl
-from collections.abc import AsyncGenerator, Coroutine
-from typing import TYPE_CHECKING, Any
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import aiohttp
-import httpx2
 import yarl
 
 from tts.address import basic
@@ -22,10 +21,60 @@ if TYPE_CHECKING:
 _LONGEST_HEADER = 1 << 18  # bytes: gateways put cookies, traces and policies there
 _MOST_HEADERS = 1024
 _TURNS = 4  # of the event loop: one reads what has arrived, the others wake who waits for it
+_MOST_URLS = 64  # that are kept as aiohttp wants them
+_ENDS = (aiohttp.ClientError, aiohttp.http_exceptions.HttpProcessingError, OSError)
+
+Headers = Sequence[tuple[str, str]]
 
 
-class AiohttpTransport(httpx2.AsyncBaseTransport):
-    """httpx2's requests over aiohttp's connections: no limit on their number, closed at once when a response is.
+class TransportError(Exception):
+    """A request that did not get a whole answer; why, in words, with no exception of a library behind it."""
+
+
+class NoConnection(TransportError):
+    """There was no connection, so that no server has seen the request."""
+
+
+class NotHTTP(TransportError):
+    """What came is not HTTP, or not as it was asked for."""
+
+
+class BrokenOff(TransportError):
+    """The connection ended before the answer did, or before it began."""
+
+
+class Reply(Protocol):
+    """A response whose headers have come.
+
+    Attributes:
+        status: of HTTP.
+        headers: by name, in any case.
+        has_ended: whether the server has sent all of it.
+        can_half_close: whether the server can be told that no more is wanted, and still be heard.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+
+    @property
+    def has_ended(self) -> bool: ...
+
+    @property
+    def can_half_close(self) -> bool: ...
+
+    def half_close(self) -> None:
+        """Tell the server that no more is wanted (TCP's half-close)."""
+
+    async def read(self) -> bytes:
+        """What has come since the last time, once there is something; nothing at the end. It is as it was before it was
+        compressed or cut into chunks, whatever the headers say. Raises BrokenOff."""
+
+    async def aclose(self) -> None:
+        """Close the connection, unless the response has been read to its end."""
+
+
+class Connections:
+    """aiohttp's connections to one server: no limit on their number, closed at once when a response is.
 
     A connection that was kept alive may be dead by the time it is used: servers close idle ones, and llama.cpp closes
     every one after a stream, though it says otherwise. A request that such a connection drops without a byte of answer
@@ -38,43 +87,56 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         self._to_proxy = {"Authorization": basic(proxy.user)} if proxy and proxy.user else None
         self._keeping: aiohttp.ClientSession | None = None
         self._fresh: aiohttp.ClientSession | None = None
+        self._urls: dict[str, yarl.URL] = {}
+        self._closed = False
         self._sent = 0
         self._dropped = 0
 
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+    async def send(self, method: str, url: str, headers: Headers, content: bytes | None) -> Reply:
+        """Send a request, to a URL in which everything is quoted that has to be; the response once its headers are
+        here. Raises TransportError."""
+        if self._closed:
+            raise NoConnection("the client has been closed.")
         if self._dropped < 3 or self._dropped < self._sent / 4:
             self._sent += 1
             try:
-                return await self._send(self._session(keep=True), request)
-            except httpx2.ReadError:
+                return await self._send(self._session(keep=True), method, url, headers, content)
+            except BrokenOff:
                 self._dropped += 1
-        return await self._send(self._session(keep=False), request)
+        return await self._send(self._session(keep=False), method, url, headers, content)
 
-    async def _send(self, session: aiohttp.ClientSession, request: httpx2.Request) -> httpx2.Response:
-        """Raises: httpx2.ConnectError where there was no connection, ReadError where it ended without an answer,
-        RemoteProtocolError for an answer that is not HTTP. None has another exception, with other words, behind it."""
+    async def _send(
+        self, session: aiohttp.ClientSession, method: str, url: str, headers: Headers, content: bytes | None
+    ) -> Reply:
         try:
             response = await session.request(
-                request.method,
-                yarl.URL(str(request.url), encoded=True),
-                headers=[(name, value) for name, value in request.headers.items() if name not in _SET_BELOW],
-                data=request.content or None,
+                method,
+                self._url(url),
+                headers=headers,
+                data=content,
                 allow_redirects=False,
                 proxy=self._proxy.name if self._proxy else None,
                 proxy_headers=self._to_proxy,
             )
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            failure = _failure(error, request, self._proxy, self._connect_s)
+            failure = _failure(error, url, self._proxy, self._connect_s)
         else:
-            body = Body(response, request)
-            extensions = {"body": body}
-            return httpx2.Response(response.status, headers=response.raw_headers, stream=body, extensions=extensions)
+            return AiohttpReply(response)
         raise failure
 
     async def aclose(self) -> None:
+        self._closed = True
         for session in (self._keeping, self._fresh):
             if session is not None:
                 await session.close()
+
+    def _url(self, url: str) -> yarl.URL:
+        known = self._urls.get(url)
+        if known is None:
+            if len(self._urls) >= _MOST_URLS:
+                self._urls.clear()
+            known = self._urls[url] = yarl.URL(url, encoded=True)
+        return known
 
     def _session(self, keep: bool) -> aiohttp.ClientSession:
         if keep:
@@ -96,45 +158,32 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         )
 
 
-_SET_BELOW = frozenset(("host", "content-length", "connection", "transfer-encoding"))
+class AiohttpReply:
+    """See `Reply`."""
 
+    __slots__ = ("_response", "headers", "status")
 
-class Body(httpx2.AsyncByteStream):
-    """What comes of a response; in its `extensions`, as `body`. It is as it was before it was compressed or cut into
-    chunks, whatever the headers say."""
-
-    def __init__(self, response: aiohttp.ClientResponse, request: httpx2.Request) -> None:
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
-        self._request = request
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers
 
-    def __aiter__(self) -> AsyncGenerator[bytes, None]:
-        return self.pieces()
-
-    async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """What comes, as it comes. Raises httpx2.TransportError."""
+    async def read(self) -> bytes:
         content = self._response.content
         try:
-            async for data in content.iter_any():
-                yield data
-        except (aiohttp.ClientError, aiohttp.http_exceptions.HttpProcessingError, OSError) as error:
-            failure = httpx2.ReadError(_how_it_ended(error), request=self._request)
-        else:
-            return
-        if came := content._read_nowait(-1):  # before the error, which aiohttp raises first
-            yield came
+            return await content.readany()
+        except _ENDS as error:
+            if came := content._read_nowait(-1):  # before the error, which aiohttp raises first, and once more
+                return came
+            failure = BrokenOff(_how_it_ended(error))
         raise failure
 
-    async def rest(self) -> AsyncGenerator[bytes, None]:
-        """What had been sent until the server heard that no more is wanted (TCP's half-close), and closed the
-        connection. Raises httpx2.TransportError."""
+    def half_close(self) -> None:
         if (transport := self._transport) is not None:
             transport.write_eof()
-        async for data in self.pieces():
-            yield data
 
     @property
     def has_ended(self) -> bool:
-        """Whether the server has sent all of the response."""
         return self._response.connection is None
 
     @property
@@ -151,12 +200,6 @@ class Body(httpx2.AsyncByteStream):
         self._response.close()
 
 
-def pieces(response: httpx2.Response) -> AsyncGenerator[bytes, None]:
-    """What comes of a response, as it comes. httpx2's own iterator closes the response when it is left."""
-    body: Body | None = response.extensions.get("body")
-    return response.aiter_raw() if body is None else body.pieces()
-
-
 class Exchange:
     """One request, and what has come of its response. A task of its own sends it, so that what has arrived can still be
     read after a cancellation.
@@ -165,15 +208,20 @@ class Exchange:
         reader: of the response, once there is one.
     """
 
-    def __init__(self, sending: Coroutine[Any, Any, httpx2.Response]) -> None:
-        self._sending = asyncio.get_running_loop().create_task(sending)
+    def __init__(self, sending: Coroutine[Any, Any, Reply]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._sending = self._loop.create_task(sending)
         self.reader: Reader | None = None
 
-    async def response(self) -> httpx2.Response:
+    async def response(self) -> Reply:
         """The response, once its headers have come. Raises as the sending of the request does."""
-        return await asyncio.shield(self._sending)
+        if not self._sending.done():  # `asyncio.shield` in fewer steps
+            sent = self._loop.create_future()
+            self._sending.add_done_callback(lambda _: None if sent.done() else sent.set_result(None))
+            await sent
+        return self._sending.result()
 
-    async def arrived(self) -> httpx2.Response | None:
+    async def arrived(self) -> Reply | None:
         """The response, if its headers are here, or in this machine's buffers."""
         for _ in range(_TURNS):
             if self._sending.done():
@@ -188,33 +236,33 @@ class Exchange:
         if (response := self._headers()) is not None:
             await response.aclose()
 
-    def _headers(self) -> httpx2.Response | None:
+    def _headers(self) -> Reply | None:
         sending = self._sending
         come = sending.done() and not sending.cancelled() and sending.exception() is None
         return sending.result() if come else None
 
 
-def _failure(error: Exception, request: httpx2.Request, proxy: Proxy | None, connect_s: float) -> httpx2.TransportError:
+def _failure(error: Exception, url: str, proxy: Proxy | None, connect_s: float) -> TransportError:
     """A request that got no answer, in words."""
     if isinstance(error, aiohttp.ClientHttpProxyError):
         user = " HTTPS_PROXY=http://NAME:PASSWORD@HOST says who asks." if error.status == 407 else ""
-        return httpx2.ProxyError(f"the proxy answered HTTP {error.status}.{user}", request=request)
+        return NoConnection(f"the proxy answered HTTP {error.status}.{user}")
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | UnicodeError):
-        return httpx2.ConnectError(_why_no_connection(error, connect_s), request=request)
+        return NoConnection(_why_no_connection(error, connect_s))
     if isinstance(error, aiohttp.ClientResponseError) and "content-encoding" in error.message:
-        return httpx2.RemoteProtocolError("its answer is compressed, though it was asked not to be", request=request)
+        return NotHTTP("its answer is compressed, though it was asked not to be")
     if isinstance(error, aiohttp.ClientResponseError) and (
         "Got more than" in error.message or "Too many" in error.message
     ):
         most = f"a header of more than {_LONGEST_HEADER >> 10} KiB, or more than {_MOST_HEADERS} of them"
-        return httpx2.RemoteProtocolError(f"its answer has {most}", request=request)
+        return NotHTTP(f"its answer has {most}")
     if isinstance(error, aiohttp.ClientResponseError | ValueError):
-        return httpx2.RemoteProtocolError(f"what came is not HTTP{_or_tls(request)}", request=request)
-    return httpx2.ReadError(_how_it_ended(error), request=request)
+        return NotHTTP(f"what came is not HTTP{_or_tls(url)}")
+    return BrokenOff(_how_it_ended(error))
 
 
-def _or_tls(request: httpx2.Request) -> str:
-    return " (perhaps TLS: https://?)" if request.url.scheme == "http" else ""
+def _or_tls(url: str) -> str:
+    return " (perhaps TLS: https://?)" if url.startswith("http:") else ""
 
 
 def _why_no_connection(error: Exception, connect_s: float) -> str:

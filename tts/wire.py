@@ -262,7 +262,7 @@ def error_of(
 def _target_of(endpoint: str, location: str) -> str:
     with suppress(ValueError):
         location = urljoin(f"{endpoint}/", location)
-    return shown(location)
+    return shown(location.encode("utf-8", "replace").decode())  # a header may hold any bytes
 
 
 def _blame(status: int, message: str, param: str | None, code: str) -> tuple[type[EndpointError], str]:

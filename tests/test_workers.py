@@ -510,7 +510,7 @@ def test_a_function_that_switches_its_limit_off_does_so_for_itself_only(function
 def test_a_worker_whose_parent_cannot_kill_it_runs_into_its_cpu_limit(functions, tmp_path):
     """An orphan inside a computation, where the kernel does not tell it of its parent's death, ends all the same."""
     told = tmp_path / "pid"
-    worker = "from tts import workers; workers._die_with = lambda parent: None; workers.serve()"
+    worker = "from tts import workers; workers.die_with = lambda parent: None; workers.serve()"
     parent = f"""
         import subprocess, sys, time
         sys.path.insert(0, {str(tmp_path / "path")!r})

@@ -194,6 +194,10 @@ def replay(
     price_in: Annotated[float | None, typer.Option("--price-in", help="USD per million prompt tokens.")] = None,
     price_out: Annotated[float | None, typer.Option("--price-out", help="USD per million generated tokens.")] = None,
     model_config: Annotated[Path | None, typer.Option("--model-config", help="config.json, to count FLOPs.")] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option("--processes", help="Processes side by side; none is one per CPU, and one for small replays."),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for outcomes and report.")] = None,
     report: Report = True,
     json: Json = False,
@@ -223,6 +227,7 @@ def replay(
         max_tokens=max_tokens,
         unanswered=cast(Any, unanswered),
         verifier_tokens=named_counts(verifier_tokens),
+        processes=processes,
         out=out,
         report=report,
         price_in=price_in,

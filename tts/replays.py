@@ -6,36 +6,33 @@ too, and what a cell costs does not depend on what else is replayed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from tts.conductor import Conductor, decided_of
 from tts.config import RunConfig, split_budgets
-from tts.errors import BadPool, ForeignAwait, InvalidParameter, PoolLacks, StorageFull, UsageError, unknown_name
+from tts.errors import BadPool, InvalidParameter, PoolLacks, StorageFull, unknown_name
 from tts.given import Given, Named
-from tts.graders import Verdict
-from tts.journal import Decided, Opened, Record
-from tts.kernel import ForeignCode
-from tts.outcome import Result
-from tts.pool import UNKNOWN, Pool, Unanswered, nobody_can_vote
+from tts.pool import Pool, Unanswered, nobody_can_vote
 from tts.poolfile import read_pool
-from tts.protocols import CostModel, Verifier
-from tts.registry import parameters, strategy, verifier_names
+from tts.protocols import Verifier
+from tts.registry import FUNCTIONS, parameters, strategy, verifier_names
+from tts.replayer import Replayer, ReplayJob, problems_of
+from tts.replayprocesses import replay_in_processes
 from tts.report import Outcome, summarise
 from tts.results import Replayed
-from tts.runfolder import NoJournal
-from tts.search import Search
-from tts.sweeps import Cell, cells_of, check_budgets, outcome_of, plan, pots_of
+from tts.sweeps import check_budgets
 from tts.target import Pricing
-from tts.types import Cost, Problem
-from tts.workers import Workers
+from tts.types import Cost
+from tts.workers import Workers, cpus
 
 if TYPE_CHECKING:
-    from tts.clusters.recorded import Fleet, RecordedCluster, Recordings
+    from tts.clusters.recorded import Fleet
 
+__all__ = ["choose", "describe_fleet", "problems_of", "replay"]
+SAMPLES_A_PROCESS = 100_000  # that are worth the start of one: two to three seconds of work for half a second
 OnCell = Callable[[int, int], None]
 
 
@@ -55,6 +52,7 @@ def replay(
     verifier_tokens: Mapping[str, float] | None = None,
     out: str | Path | None = None,
     report: bool = True,
+    processes: int | None = None,
     on_cell: OnCell = lambda done, of: None,
     price_in: float | None = None,
     price_out: float | None = None,
@@ -74,6 +72,8 @@ def replay(
         verifier_tokens: tokens of one verification by score column; the others cost what the pool recorded. Without
             either they are not charged, and `Row.unpriced` counts them.
         out: a folder for outcomes and report.
+        processes: that replay cells side by side; the results are the same. None: as many as this process may use CPUs,
+            and no more than the replay has work for, so that a small one starts none. Functions are replayed here.
         on_cell: hears of every cell that is done.
         price_in, price_out, prices, model_config: what tokens would cost, as for `tts.sweep`.
 
@@ -85,14 +85,14 @@ def replay(
     Raises: BadPool, PoolLacks (a strategy that needs what was not recorded, before anything is replayed where one
         problem shows it), InvalidParameter, UnknownName, BudgetTooSmall, UnknownCost.
     """
-    from tts.clusters.recorded import Fleet, Recordings, recorded_verifiers
+    from tts.clusters.recorded import Fleet
 
     chosen = choose(pool if isinstance(pool, Pool) else read_pool(pool), benchmark, model)
-    chosen = chosen.priced(verifier_tokens or {})
+    chosen = replace(chosen.priced(verifier_tokens or {}), read_text=None)
     fleet = fleet or Fleet()
     _check_fleet(fleet)
     name = chosen.model.present[0]
-    outcomes: list[Outcome] = []
+    pricing = Pricing({"price_in": price_in, "price_out": price_out, "prices": prices, "model_config": model_config})
     with Given(strategies) as named, Workers() as workers:
         config = RunConfig.checked(
             problems=f"{chosen.name} ({chosen.one_benchmark()})",
@@ -105,28 +105,50 @@ def replay(
             model=name,
             grader="recorded",
         )
-        problems = problems_of(chosen)
-        cells = cells_of(config, len(problems), alone=True)
-        recordings = Recordings(chosen, fleet, max_tokens=max_tokens, unanswered=unanswered)
-        sampling = recordings.sampling
-        pricing = Pricing(
-            {"price_in": price_in, "price_out": price_out, "prices": prices, "model_config": model_config}
-        )
-        costs = pricing.costs(name)
-        verifiers = recorded_verifiers(chosen)
-        _check_verifiers(config, verifiers, chosen)
-        _check_selectors(config, chosen)
-        check_budgets(cells, list(problems.values()), costs, sampling, config.run_limits())
-        replayer = _Replayer(chosen, recordings, problems, costs, verifiers, config, workers)
-        replayer.try_out(cells)
-        for done, cell in enumerate(cells, 1):
-            outcomes += replayer.run(cell)
-            on_cell(done, len(cells))
+        job = ReplayJob(chosen, pricing.costs(name), config, fleet, max_tokens, unanswered)
+        outcomes, spent = _run(job, Replayer(job, workers), processes, on_cell)
     rows = summarise(outcomes)
     files: dict[str, Path] = {}
     if out is not None:
         files = _write(Path(out), outcomes, rows, config, fleet, report)
-    return Replayed(rows, outcomes, replayer.spent, files)
+    return Replayed(rows, outcomes, spent, files)
+
+
+def _run(job: ReplayJob, replayer: Replayer, processes: int | None, on_cell: OnCell) -> tuple[list[Outcome], Cost]:
+    """Every cell, in order."""
+    _check_verifiers(job.config, replayer.verifiers, job.pool)
+    _check_selectors(job.config, job.pool)
+    problems, sampling = list(replayer.problems.values()), replayer.recordings.sampling
+    check_budgets(replayer.cells, problems, job.costs, sampling, job.config.run_limits())
+    processes = _processes(job.config, len(replayer.cells), replayer.try_out(), processes)
+    here = (replayer.run(cell) for cell in replayer.cells)
+    outcomes: list[Outcome] = []
+    spent: list[Cost] = []
+    with closing(here if processes == 1 else replay_in_processes(job, len(replayer.cells), processes)) as replayed:
+        for cell in replayed:
+            outcomes += cell.outcomes
+            spent.append(cell.spent)
+            on_cell(len(spent), len(replayer.cells))
+    return outcomes, Cost.sum(spent)
+
+
+def _processes(config: RunConfig, cells: int, samples: int, asked: int | None) -> int:
+    """How many processes replay so many cells, which take about so many samples together.
+
+    Raises: InvalidParameter for several, where a strategy is a function of this program, which others do not have.
+    """
+    if asked is not None and asked < 1:
+        raise InvalidParameter(f"processes must be at least 1, but got {asked}", name="processes")
+    here = sorted({spec.name for spec in config.specs()} & FUNCTIONS.get().keys())
+    if here and (asked or 1) > 1:
+        raise InvalidParameter(
+            f"{here[0]} is a function of this program, which other processes do not have, but processes={asked}: name "
+            f"it by its file (path/file.py:{here[0]}), or leave processes at 1",
+            name="processes",
+        )
+    if here:
+        return 1
+    return min(cells, asked or min(cpus(), 1 + samples // SAMPLES_A_PROCESS))
 
 
 def choose(pool: Pool, benchmark: str | None, model: str | None) -> Pool:
@@ -138,145 +160,6 @@ def choose(pool: Pool, benchmark: str | None, model: str | None) -> Pool:
     if len(models) > 1:
         raise BadPool(f"{pool.name} holds {len(models)} models: {', '.join(models)}; choose one", known=models)
     return found
-
-
-def problems_of(pool: Pool) -> dict[str, Problem]:
-    """The pool's problems, by id, as strategies see them."""
-    benchmark = pool.one_benchmark()
-    return {
-        p: Problem(p, pool.prompts.get((benchmark, p), p)) for p in dict.fromkeys(g.problem_id for g in pool.groups())
-    }
-
-
-class _Sink(NoJournal):
-    """Keeps when each search was opened, and forgets the rest."""
-
-    def __init__(self) -> None:
-        self.opened: dict[str, float] = {}
-
-    def write(self, records: Iterable[Record]) -> None:
-        for record in records:
-            if isinstance(record, Opened):
-                self.opened[record.search] = record.at_s
-
-
-class _Replayer:
-    def __init__(
-        self,
-        pool: Pool,
-        recordings: Recordings,
-        problems: Mapping[str, Problem],
-        costs: CostModel,
-        verifiers: Mapping[str, Verifier],
-        config: RunConfig,
-        workers: Workers,
-    ) -> None:
-        self.spent = Cost()
-        self._workers = workers
-        self._pool = pool
-        self._no_answers = not pool.has_answers
-        self._graded = {g.problem_id for g in pool.groups() if (pool.correct[g.rows] != UNKNOWN).any()}
-        self._recordings = recordings
-        self._problems = problems
-        self._costs = costs
-        self._verifiers = verifiers
-        self._unpriced_names = {name for name, v in verifiers.items() if not getattr(v, "priced", True)}
-        self._sampling = recordings.sampling
-        self._limits = config.run_limits()
-
-    def try_out(self, cells: Sequence[Cell]) -> None:
-        """Each strategy once, on the first problem. Raises: PoolLacks, UsageError, ForeignAwait."""
-        first = next(iter(self._problems.values()))
-        for cell in {f"{cell.spec} {cell.allocator}": cell for cell in cells}.values():
-            for result, _ in self._drive(cell, [first])[0]:
-                error = result.error.rebuild() if result.error else None
-                if isinstance(error, UsageError | ForeignAwait):
-                    raise error
-        self.spent = Cost()
-
-    def run(self, cell: Cell) -> list[Outcome]:
-        """One cell on all problems."""
-        return self._drive(cell, list(self._problems.values()))[1]
-
-    def _drive(self, cell: Cell, problems: Sequence[Problem]) -> tuple[list[tuple[Result, Decided]], list[Outcome]]:
-        from tts.clusters.recorded import Recorded, RecordedCluster
-
-        fleet, sink = self._recordings.fleet, _Sink()
-        judged = [name for name in verifier_names([cell.spec]) if isinstance(self._verifiers[name], Recorded)]
-        cluster = RecordedCluster(self._recordings, self._problems, self._verifiers, cell.seed, judged, self._workers)
-        window = fleet.in_flight or fleet.replicas * fleet.slots
-        results: list[tuple[Result, Decided]] = []
-        outcomes: dict[str, Outcome] = {}
-
-        def decided(result: Result, record: Decided) -> None:
-            if self._no_answers and len(result.candidates) > 1 and not result.scores:
-                raise nobody_can_vote(self._pool.name, str(cell.spec))
-            if len(problems) == 1:
-                results.append((result, record))
-            outcome = outcome_of(record, cell, Verdict(self._verdict(cluster, result)))
-            outcomes[record.problem_id] = msgspec.structs.replace(
-                outcome,
-                opened_s=sink.opened.pop(record.search, None),
-                decided_s=record.at_s,
-                late_tokens=cluster.late_tokens.pop(record.search, 0),
-                unpriced=self._unpriced(result),
-            )
-            cluster.forget(record.search)
-
-        def closed(search: Search, opened_s: float, at_s: float) -> None:
-            sink.opened[search.id] = opened_s
-            result = search.result
-            self.spent += result.bill.total
-            decided(result, decided_of(result, at_s, result.bill.total))
-
-        if not self._limits and cell.allocator is None:
-            cluster.run_each(self._searches(cell, problems, cluster.foreign), window, closed)
-        else:
-            conductor = Conductor(
-                plan([cell], problems),
-                strategy,
-                costs=self._costs,
-                verifiers=self._verifiers,
-                sampling=self._sampling,
-                limits=self._limits,
-                window=window,
-                pots=pots_of([cell], self._costs, self._recordings.fewest(judged)),
-            )
-            cluster.run(conductor, sink, decided)
-            self.spent += conductor.ledger.spent
-        return results, [outcomes[problem.id] for problem in problems if problem.id in outcomes]
-
-    def _searches(self, cell: Cell, problems: Sequence[Problem], foreign: ForeignCode) -> Iterator[Search]:
-        for planned in plan([cell], problems):
-            yield Search(
-                planned.id,
-                planned.problem,
-                strategy(planned.spec.name),
-                planned.spec,
-                costs=self._costs,
-                share=planned.share,
-                verifiers=self._verifiers,
-                sampling=self._sampling,
-                seed=planned.seed,
-                foreign=foreign,
-            )
-
-    def _unpriced(self, result: Result) -> int:
-        """Verifications whose cost was not recorded."""
-        return sum(score.verifier in self._unpriced_names for scores in result.scores.values() for score in scores)
-
-    def _verdict(self, cluster: RecordedCluster, result: Result) -> bool | None:
-        """What was recorded of the answer that was selected. No answer is a wrong one, wherever there are verdicts: a
-        part of a sample has none, whatever was recorded of the whole."""
-        selected = result.selected
-        if selected is None or not cluster.is_whole(selected):
-            return False if result.problem_id in self._graded else None
-        row = cluster.row_of(selected.id)
-        if selected.answer != self._recordings.answer(row):
-            found: bool | None = self._recordings.verdict_on(result.problem_id, selected.answer)
-            return found
-        verdict = self._pool.correct[row]
-        return None if verdict == UNKNOWN else bool(verdict)
 
 
 def _check_fleet(fleet: Fleet) -> None:

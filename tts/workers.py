@@ -85,7 +85,7 @@ class Workers:
     def __init__(self, count: int | None = None, *, memory_bytes: int = MEMORY_BYTES, private: bool = False) -> None:
         if count is not None and count < 1:
             raise InvalidParameter(f"count must be at least 1, but got {count}", name="count", value=count)
-        self.count = count or _cpus()
+        self.count = count or cpus()
         self._memory_bytes = memory_bytes
         self._private = private
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -346,7 +346,7 @@ class _Job:
             status = process.end()
             if started and status == -signal.SIGPROF:
                 raise self._timed_out("cpu") from None
-            raise self._crashed(_how_ended(status)) from None
+            raise self._crashed(how_ended(status)) from None
         if reply.error is not None:
             raise reply.error.rebuild()
         return reply.value
@@ -450,7 +450,7 @@ class _Process:
         return b"".join(parts)
 
 
-def _how_ended(status: int) -> str:
+def how_ended(status: int) -> str:
     if status < 0:
         return f"was killed by {signal.Signals(-status).name}"
     return f"ended its process with exit status {status}"
@@ -459,7 +459,7 @@ def _how_ended(status: int) -> str:
 def serve() -> None:
     """The worker's side: read an order, import its function, say so, run it, reply; until the pipe closes."""
     memory_bytes, parent = int(sys.argv[1]), int(sys.argv[2])
-    _die_with(parent)
+    die_with(parent)
     if os.environ[PRIVATE] == "yes":
         hide_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -567,11 +567,11 @@ def hide_memory() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(set_dumpable, 0)
 
 
-def _cpus() -> int:
+def cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """Linux kills this process with its parent, even inside a computation. Elsewhere the closed pipe ends it between
     calls, and within a call the limit of CPU time, which needs no parent."""
     if sys.platform == "linux":

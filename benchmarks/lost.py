@@ -1,6 +1,7 @@
-"""What a crash books as lost, against what was lost: a local sweep, killed again and again.
+"""What a crash books as lost, against what was lost: a sweep, killed again and again.
 
-    python benchmarks/lost.py            prints the table and writes benchmarks/lost.md
+    python benchmarks/lost.py                        prints the table and writes benchmarks/lost.md
+    python benchmarks/lost.py --cluster ray          the same on two Ray actors: benchmarks/lost_ray.md
 
 Each sweep is a process against FakeEngine (in this process), which counts every token that it decodes; replies have
 100 to 700 tokens, 100 a second, and `max_tokens` is 2,048. The sweep is killed after a random time, forty times over.
@@ -10,13 +11,18 @@ Wasted is what the engine decoded and no search was given. A crash must book at 
 
 from __future__ import annotations
 
+import argparse
 import hashlib
+import os
 import random
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +31,6 @@ from tts.runfolder import JOURNAL, read_history, read_records
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Reply
 
-KILLS = 40
 IN_FLIGHT = 8
 PER_TOKEN_S = 0.01
 MAX_TOKENS = 2048
@@ -37,9 +42,10 @@ SWEEP = """
 import sys
 from tts import api
 from tts.types import Sampling
-url, out = sys.argv[1:]
+url, out, cluster = sys.argv[1:]
 result = api.sweep(
     "arithmetic?size=200&seed=7", "majority_vote:n=2", out=out, base_url=url, concurrency=8, report=False,
+    cluster=cluster,
     sampling=Sampling(max_tokens=2048),
 )
 if not result.complete:
@@ -68,12 +74,12 @@ def killed_after(seconds: float, command: list[str], folder: Path) -> None:
     process.wait()
 
 
-def row(name: str, first_byte_s: float) -> str:
+def row(name: str, first_byte_s: float, kills: int, cluster: str) -> str:
     draw = random.Random(40)
     with tempfile.TemporaryDirectory() as temporary, FakeEngine(replies(first_byte_s)) as engine:
         folder = Path(temporary)
-        command = [sys.executable, "-c", SWEEP, engine.base_url, str(folder)]
-        for _ in range(KILLS):
+        command = [sys.executable, "-c", SWEEP, engine.base_url, str(folder), cluster]
+        for _ in range(kills):
             killed_after(draw.uniform(0.0, 6.0), command, folder)
             engine.wait_idle()
         return line(name, engine.stats().tokens, folder / JOURNAL)
@@ -100,14 +106,40 @@ def line(name: str, decoded: int, journal: Path) -> str:
     return f"| {name} | {losses} | {wasted:,} | {lost:,} | {lost / wasted:.2f} | {reserved:,} | {notes:,} |"
 
 
+@contextmanager
+def described(cluster: str) -> Iterator[str]:
+    """The cluster as a sweep is told of it; for `ray`, a Ray on this machine that outlives the sweeps."""
+    if cluster == "local":
+        yield cluster
+        return
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    from tts.clusters.environment import prepare
+
+    prepare("the cluster below")
+    from ray.cluster_utils import Cluster
+
+    ray = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "include_dashboard": False})
+    with tempfile.TemporaryDirectory() as folder:
+        spec = Path(folder) / "spec.yaml"
+        spec.write_text(f"cluster: ray\naddress: {ray.address}\ngenerators: {{count: 2}}\n")
+        yield str(spec)
+    ray.shutdown()
+
+
 def main() -> None:
-    with ThreadPoolExecutor() as side_by_side:
-        rows = [*side_by_side.map(row, ENGINES, ENGINES.values())]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cluster", choices=("local", "ray"), default="local")
+    parser.add_argument("--kills", type=int, default=40)
+    given = parser.parse_args()
+    with described(given.cluster) as cluster, ThreadPoolExecutor() as side_by_side:
+        rows = [*side_by_side.map(row, ENGINES, ENGINES.values(), repeat(given.kills), repeat(cluster))]
+    option = "" if given.cluster == "local" else f" --cluster {given.cluster}"
     lines = [
-        "# What a crash books as lost",
+        "# What a crash books as lost" + (" on Ray" if option else ""),
         "",
-        f"`python benchmarks/lost.py`; {KILLS} kills of a local sweep with {IN_FLIGHT} requests in flight, replies",
-        f"of 100 to 700 tokens at {1 / PER_TOKEN_S:.0f} a second, max_tokens {MAX_TOKENS:,}; by the engine's count.",
+        f"`python benchmarks/lost.py{option}`; {given.kills} kills of a sweep with {IN_FLIGHT} requests in flight, and",
+        f"replies of 100 to 700 tokens at {1 / PER_TOKEN_S:.0f} a second, max_tokens {MAX_TOKENS:,}.",
+        "Wasted and booked are tokens; wasted is by the engine's count.",
         "",
         "| engine | requests lost | wasted | booked | ratio | reserved for them | notes in the journal |",
         "|---|---|---|---|---|---|---|",
@@ -118,7 +150,7 @@ def main() -> None:
         "",
     ]
     text = "\n".join(lines)
-    Path(__file__).with_suffix(".md").write_text(text)
+    Path(__file__).with_name("lost_ray.md" if option else "lost.md").write_text(text)
     print(text)
 
 

@@ -22,10 +22,12 @@ import msgspec
 import ray
 
 from tts.actions import Cancel, Cancelled, Event, Failed, Progressed
+from tts.clusters.bounds import OF_ACTORS, Bounds
+from tts.clusters.driver import Driver, is_seen
 from tts.clusters.executor import Executor, Model
 from tts.clusters.hedges import COPY
 from tts.clusters.metrics import ActorMetrics
-from tts.clusters.outbox import Begun, Outbox, Stalled, Told, Withdrawn, unpacked
+from tts.clusters.outbox import Begun, Noted, Outbox, Stalled, Told, Withdrawn, unpacked
 from tts.clusters.spec import Engine
 from tts.endpoints import EndpointPool
 from tts.errors import EndpointError
@@ -61,6 +63,7 @@ class Post(Value, frozen=True):
         workers: processes for what may be slow or hang.
         hedge_after_s: silence after which a request is reported as stalled.
         cancellations: endpoint -> what is done there when a stream is cancelled, as far as it was probed.
+        driver: whose death ends the actor, where the actor can see that process.
     """
 
     name: str
@@ -72,6 +75,7 @@ class Post(Value, frozen=True):
     workers: int = 1
     hedge_after_s: float | None = None
     cancellations: Mapping[str, Cancellation] = {}
+    driver: Driver | None = None
 
 
 class Opened(Value, frozen=True):
@@ -132,6 +136,8 @@ class Host:
         self._engine: _Engine | None = None
         self._taken = 0
         self._early: set[int] = set()  # batches that overtook one before them
+        self._rate: float | None = None
+        self._noting: asyncio.Task[None] | None = None  # while there is something in hand
         self._unwanted = 0  # the last batch that was sent before the run began to stop
         self._since: dict[str, float] = {}  # when what is in hand came
         self._copies: set[str] = set()  # second requests that have no token yet
@@ -182,6 +188,7 @@ class Host:
             elif action.id not in self._executor:
                 self._since[action.id] = time.monotonic()
                 self._executor.start(action)
+                self._note_bounds()
                 if action.id.endswith(COPY):
                     self._copies.add(action.id)
 
@@ -244,6 +251,11 @@ class Host:
         """What is to be done at these endpoints when a stream is cancelled."""
         self._settle(cancellations)
 
+    async def note(self, rate: float | None) -> None:
+        """A run begins. `rate`: tokens a second of the fastest stream in its earlier sessions, 0 if unknown; None: it
+        has no journal, and `Noted` is not wanted."""
+        self._rate = rate
+
     async def aclose(self) -> None:
         """Cancel everything, close every stream, end every process."""
         await self._stack.aclose()
@@ -275,7 +287,7 @@ class Host:
             judge = models.name
             by_name = {judge: models.by_name[judge], judge + SAME_NAME: models.by_name[judge]}
         workers = await self._stack.enter_async_context(Workers(post.workers))
-        self._executor = Executor(by_name, {}, workers, self._tell, self._now)
+        self._executor = Executor(by_name, {}, workers, self._tell, self._now, bounds=Bounds(OF_ACTORS))
         self._model = next(iter(by_name.values()), None)
         self._stack.push_async_callback(self._executor.stop)
         self._stack.enter_context(watched(self._executor.foreign))
@@ -327,6 +339,23 @@ class Host:
 
     def _now(self) -> float:
         return time.monotonic() - self._started_s
+
+    def _note_bounds(self) -> None:
+        """See to it that the driver's journal knows what the servers may have generated, from time to time."""
+        if self._rate is not None and (self._noting is None or self._noting.done()):
+            self._noting = asyncio.get_running_loop().create_task(self._keep_noting(self._rate))
+
+    async def _keep_noting(self, rate: float) -> None:
+        assert self._executor is not None
+        bounds, driver = self._executor.bounds, self._post.driver
+        bounds.rate = max(bounds.rate, rate)
+        seen = is_seen(driver)
+        while len(self._executor):
+            if most := self._executor.bounds_due():
+                self._put(Noted(most, bounds.rate))
+            await asyncio.sleep(bounds.ahead.tick_s)
+            if seen and not is_seen(driver):
+                os._exit(1)  # its streams close: nobody would note what comes of them
 
     async def _watch_stragglers(self, after_s: float) -> None:
         """Report requests without a token, and those of them, and second requests, that have one now."""

@@ -2,23 +2,36 @@
 then, so that a crash books as lost not much more than it lost. Pure: whoever asks says what time it is.
 
 A bound holds from one note to the next. It is what has been seen of a stream, what may have been generated unseen
-before its first token (a server may think in silence), and `AHEAD_S` seconds at the rate of the fastest stream so far,
-or half of what has been seen if that is more: so a long stream needs few notes. A note is due when half of the margin
-is used up. The bound holds where the event loop turns at least every `AHEAD_S / 2` seconds. Where a stream says nothing
-of its tokens, or a request was sent again, there is none, and the whole reservation is what a crash books.
+before its first token (a server may think in silence), and some seconds (`Ahead`) at the rate of the fastest stream so
+far, or half of what has been seen if that is more: so a long stream needs few notes. A note is due when less than the
+least of these seconds is left; the bound holds where notes reach the journal, and streams end after a crash, within
+them. Where a stream says nothing of its tokens, or a request was sent again, there is none, and the whole reservation
+is what a crash books.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from tts.partial import Partial
 
-TICK_S = 0.1  # between two looks at what is under way
-AHEAD_S = 1.0
 LEAST_TOKENS = 8  # of a margin, for what is on its way
 LEAST_S = 0.5  # of a stream, before its rate counts
+
+
+class Ahead(NamedTuple):
+    """Seconds: how far a new bound reaches, what is left of it at the least, and how often one has to look."""
+
+    most_s: float
+    least_s: float
+    tick_s: float
+
+
+HERE = Ahead(1.0, 0.5, 0.1)  # the streams of this process, which end with it
+# Those of a Ray actor: notes take a moment to the journal, and the actor outlives its driver for one (`driver.py`).
+OF_ACTORS = Ahead(1.75, 1.0, 0.2)
 
 
 class _Stream:
@@ -35,14 +48,18 @@ class _Stream:
 class Bounds:
     """Keeps the bounds of one event loop's requests.
 
+    Args:
+        ahead: of these requests.
+
     Attributes:
         rate: tokens a second, of the fastest stream so far; 0 while unknown. A resumed run begins with what its journal
             says, and soon has its own.
     """
 
-    def __init__(self) -> None:
-        self._streams: dict[str, _Stream] = {}
+    def __init__(self, ahead: Ahead = HERE) -> None:
+        self.ahead = ahead
         self.rate = 0.0
+        self._streams: dict[str, _Stream] = {}
 
     def due(self, asking: Mapping[str, tuple[float, Partial]], now_s: float) -> dict[str, int | None]:
         """What is to be noted now, by id: the new bound, or None where there is none any more.
@@ -82,8 +99,9 @@ class Bounds:
         if not stream.partial.chunking.one_token:
             silent_s = (now_s if stream.first_s is None else stream.first_s) - since_s
             seen += math.ceil(silent_s * self.rate)
-        margin = LEAST_TOKENS + math.ceil(AHEAD_S * self.rate)
-        if stream.most is not None and seen + margin // 2 <= stream.most:
+        least = LEAST_TOKENS // 2 + math.ceil(self.ahead.least_s * self.rate)
+        if stream.most is not None and seen + least <= stream.most:
             return stream.most
+        margin = LEAST_TOKENS + math.ceil(self.ahead.most_s * self.rate)
         most, limit = seen + max(margin, seen // 2), stream.partial.max_tokens
         return None if limit is not None and most >= limit else most

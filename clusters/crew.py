@@ -23,7 +23,7 @@ from tts.clusters import connect
 from tts.clusters.actors import GeneratorActor, Opened, Post, Stopping, VerifierActor
 from tts.clusters.hiring import Hiring
 from tts.clusters.member import ROLES, Member, Role
-from tts.clusters.outbox import News, Told
+from tts.clusters.outbox import News, Noted, Told
 from tts.clusters.placement import Placement
 from tts.clusters.spec import ClusterSpec
 from tts.clusters.suspects import DEATHS_ALONE, Suspects
@@ -111,6 +111,7 @@ class Crew:
         self._apart: dict[Role, set[str]] = {"generator": set(), "verifier": set()}  # actors with nothing but suspects
         self._in_hand: dict[str, Work] = {}
         self._cancellations: dict[str, Cancellation] = {}
+        self._rate: float | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._nobody_since: dict[Role, float] = {}
         self._headless_since: float | None = None
@@ -223,6 +224,12 @@ class Crew:
         self._cancellations = dict(cancellations)
         for member in self._members.values():
             member.settle(self._cancellations)
+
+    def note(self, rate: float | None) -> None:
+        """A run begins; `rate` as in `Host.note`."""
+        self._rate = rate
+        for member in self._members.values():
+            member.note(rate)
 
     async def probe(self) -> list[tuple[str, str, Capabilities]]:
         """Actor, endpoint and what the endpoint can do as seen from there, for every endpoint from every node."""
@@ -374,6 +381,7 @@ class Crew:
                 self._moves.pop(event.id, None)
                 self._suspects[member.role].ended(event.id)
                 told.append(event)
+        told += [Noted({action.id: None}) for action in moved]
         if told:
             self.tell(told)
         for action in moved:
@@ -382,6 +390,11 @@ class Crew:
             raise ActorDied("it has gone home")
         if any(self._apart.values()) or any(suspects.waiting for suspects in self._suspects.values()):
             self._try_suspects()
+
+    def _late(self, member: Member) -> None:
+        """It has been silent for a while: its servers may have gone beyond what it said of them last."""
+        if seat := self._placements[member.role].seats.get(member.name):
+            self.tell([Noted(dict.fromkeys(seat.work))])
 
     # --- actions that may be what kills actors
 
@@ -521,11 +534,13 @@ class Crew:
             told = msgspec.structs.replace(told, verifiers=self._verifiers)
             await member.equip(self._verifiers, self._spec.start_timeout_s)
         member.settle(self._cancellations)
+        member.note(self._rate)
 
     async def _listen(self, post: _Post, member: Member) -> None:
         """Until it dies, or has gone home; then what it had in hand is for others."""
         try:
-            await member.listen(self._heard, lambda: not self._placements[member.role].in_hand(member.name))
+            in_hand = self._placements[member.role].in_hand
+            await member.listen(self._heard, lambda: not in_hand(member.name), self._late)
         except Exception as why:  # ActorDied; any other is as good as its death
             if not member.retired.is_set():
                 post.deaths += 1

@@ -69,6 +69,7 @@ class Executor:
         tell: hears of every event, on the event loop.
         now: the run's clock, in seconds.
         foreign: knows which verifier computes in this process.
+        bounds: of what is under way; those of this process's own requests if not given.
     """
 
     def __init__(
@@ -79,7 +80,9 @@ class Executor:
         tell: Callable[[Event], None],
         now: Callable[[], float],
         foreign: ForeignCode | None = None,
+        bounds: Bounds | None = None,
     ) -> None:
+        self.bounds = bounds or Bounds()
         self.foreign = foreign or ForeignCode()
         self.verifiers = verifiers
         self._models = dict(models)
@@ -88,7 +91,6 @@ class Executor:
         self._tell = tell
         self._now = now
         self._tasks: dict[str, asyncio.Task[End]] = {}
-        self.bounds = Bounds()
         self._asking: dict[str, tuple[float, Partial]] = {}  # what asks a model: since when, and what has come
 
     def __contains__(self, id: str) -> bool:

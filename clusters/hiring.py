@@ -11,6 +11,7 @@ from ray.util.placement_group import placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from tts.clusters.actors import Post
+from tts.clusters.driver import this_process
 from tts.clusters.member import ROLES, Role
 from tts.clusters.spec import Actors, ClusterSpec, Count
 from tts.target import Target
@@ -92,6 +93,7 @@ class Hiring:
             actors.workers or max(1, math.floor(actors.cpus)),
             spec.hedge_after_s,
             cancellations,
+            this_process(),
         )
 
     def options(self, role: Role, node_id: str | None) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from tts.actions import Action, Cancel, Request
-from tts.clusters.bounds import TICK_S
 from tts.clusters.cluster import Cluster, Site
 from tts.clusters.executor import Executor, Model
 from tts.conductor import Conductor
@@ -84,7 +83,7 @@ class LocalCluster(Cluster):
     async def _note_bounds(self, journal: Journal) -> None:
         try:
             while True:
-                await asyncio.sleep(TICK_S)
+                await asyncio.sleep(self._executor.bounds.ahead.tick_s)
                 if most := self._executor.bounds_due():
                     journal.write([Bounded(most, round(self._executor.bounds.rate, 1))])
         except RunError as error:

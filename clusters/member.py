@@ -24,6 +24,7 @@ Role = Literal["generator", "verifier"]
 ROLES: tuple[Role, ...] = ("generator", "verifier")
 DRAIN_WAIT_S = 1.0  # how long an actor with nothing to tell keeps a drain waiting
 IDLE_WAIT_S = 30.0  # one with nothing in hand: a thousand of them would cost the driver half a core otherwise
+LATE_S = 1.0  # of silence, after which an actor's latest bounds may not hold any more
 RESEND_S = 2.0  # a batch that is not taken by then is sent again
 
 
@@ -118,6 +119,10 @@ class Member:
         """Tell it what to do at these endpoints when a stream is cancelled."""
         self._handle.settle.options(num_returns=0).remote(dict(cancellations))
 
+    def note(self, rate: float | None) -> None:
+        """A run begins; `rate` as in `Host.note`."""
+        self._handle.note.options(num_returns=0).remote(rate)
+
     def submit(self, actions: Iterable[Action]) -> list[tuple[str, Exception]]:
         """Send these; what does not arrive is sent again while the actor lives. Returns those that cannot be sent."""
         packed, failed = batches(actions)
@@ -146,12 +151,18 @@ class Member:
         with contextlib.suppress(RayError):  # a full object store, of a batch above its limit: it is sent again
             self._submit.remote(number, batch)
 
-    async def listen(self, hear: Callable[[Member, list[Told]], None], is_idle: Callable[[], bool]) -> None:
+    async def listen(
+        self,
+        hear: Callable[[Member, list[Told]], None],
+        is_idle: Callable[[], bool],
+        late: Callable[[Member], None] = lambda member: None,
+    ) -> None:
         """Take in what it tells. Raises: ActorDied; nothing else ends this.
 
         Args:
             hear: called with every batch of news, and without news when it is to go.
             is_idle: whether it has nothing in hand, and so nothing to tell until it is given something.
+            late: called when it has been silent for `LATE_S`.
         """
         while True:
             self._roused.clear()
@@ -164,7 +175,10 @@ class Member:
                 await self._until_roused(drain)
                 hear(self, [])
             # Not wait_for: a reply that came while this process itself was held up must count.
-            await asyncio.wait((drain,), timeout=DRAIN_WAIT_S + self._heartbeat_s)
+            await asyncio.wait((drain,), timeout=DRAIN_WAIT_S + min(LATE_S, self._heartbeat_s))
+            if not drain.done():
+                late(self)
+                await asyncio.wait((drain,), timeout=max(0.0, self._heartbeat_s - LATE_S))
             if not drain.done():
                 raise ActorDied(f"{self.name} has been silent for {self._heartbeat_s:g} s")
             try:

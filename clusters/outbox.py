@@ -8,7 +8,7 @@ Ray passes from process to process without its object store (100 KiB).
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -43,8 +43,16 @@ class Withdrawn(Value, frozen=True, tag="withdrawn"):
     id: str
 
 
-News = Progressed | Stalled | Begun | Withdrawn  # of an action that goes on
-Told = Event | Stalled | Begun | Withdrawn
+class Noted(Value, frozen=True, tag="noted"):
+    """For each of these requests its server may have generated so many tokens at the most, until the next note (None:
+    nobody knows). `rate`: tokens a second, of the fastest stream."""
+
+    most: Mapping[str, int | None]
+    rate: float = 0.0
+
+
+News = Progressed | Stalled | Begun | Withdrawn | Noted  # of actions that go on
+Told = Event | Stalled | Begun | Withdrawn | Noted
 _told = (msgspec.msgpack.Decoder(Told), msgspec.json.Decoder(Told))
 
 

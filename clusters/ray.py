@@ -21,10 +21,11 @@ from tts.clusters.crew import Crew
 from tts.clusters.executor import Executor
 from tts.clusters.hedges import COPY, Hedges
 from tts.clusters.metrics import DriverMetrics
-from tts.clusters.outbox import Begun, Stalled, Told, Withdrawn
+from tts.clusters.outbox import Begun, Noted, Stalled, Told, Withdrawn
 from tts.clusters.spec import ClusterSpec
 from tts.conductor import Conductor, Step
-from tts.errors import EndpointError
+from tts.errors import EndpointError, RunError
+from tts.journal import Bounded
 from tts.probe import PROBE_TOKENS, abort_request
 from tts.protocols import Verifier
 from tts.runfolder import Journal, NoJournal
@@ -48,6 +49,8 @@ class RayCluster(Cluster):
         self._crew = crew
         crew.tell, crew.orphaned, crew.fail = self._heard, self._lost_hold, self._fail
         crew.looked = self._audit
+        self._journal: Journal | None = None
+        self._rate = 0.0  # tokens a second, of the fastest stream on any actor
         self._begun = False  # whether actions have left; before, endpoints are probed
         self._unheld: set[str] = set()
         self._hedges = Hedges()
@@ -60,6 +63,8 @@ class RayCluster(Cluster):
 
     async def _prepare(self, conductor: Conductor, journal: Journal | NoJournal) -> None:
         """Find out which endpoints decode on. Where the budget cannot hold that, none of them is trusted to stop."""
+        self._journal = journal if isinstance(journal, Journal) else None
+        self._crew.note(None if self._journal is None else self._journal.history.rate)
         if not self._probes:
             return
         for _ in range(self._crew.probes):
@@ -115,6 +120,8 @@ class RayCluster(Cluster):
                 self._woken.set()
             elif isinstance(told, Withdrawn):
                 self._note_withdrawn(told.id.removesuffix(COPY))
+            elif isinstance(told, Noted):
+                self._note_bounds(told.most, told.rate)
             elif isinstance(told, Begun):
                 self._hedges.begun(told.id)
             elif (event := self._hedges.heard(told)) is not None:
@@ -123,6 +130,18 @@ class RayCluster(Cluster):
             self._tell(event)
         self._metrics.ended(counted)
         self._settle_hedges()
+
+    def _note_bounds(self, most: Mapping[str, int | None], rate: float = 0.0) -> None:
+        """Have the journal know; a sample that is asked for twice has no bound."""
+        conductor, journal = self._conductor, self._journal
+        if conductor is None or journal is None:
+            return
+        self._rate = max(self._rate, rate)
+        known = {id: tokens for id, tokens in most.items() if conductor.live(id) and id not in self._hedges}
+        try:
+            journal.write([Bounded(known, round(self._rate, 1))] if known else [])
+        except RunError as error:
+            self._fail(error)
 
     def _withdraw(self) -> set[str]:
         """What no actor has been given ends here; actors say of what they cancel."""
@@ -173,6 +192,7 @@ class RayCluster(Cluster):
                 continue
             step = conductor.hedge(id)
             if step is not None:
+                self._note_bounds({id: None})
                 yield step
                 self._crew.hedge(msgspec.structs.replace(action, id=self._hedges.begin(id)), id)
         self._metrics.books(conductor)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tts.actions import Finished
-from tts.clusters.bounds import AHEAD_S, LEAST_S, TICK_S, Bounds
+from tts.clusters.bounds import HERE, LEAST_S, OF_ACTORS, Ahead, Bounds
 from tts.conductor import Conductor, Planned
 from tts.costs import CostModel, ModelCost, Price
 from tts.journal import Bounded, Granted, History, Lost, Opened, Record, decode, encode
@@ -38,9 +38,14 @@ class Stream(Partial):
         self._characters = 4 * self.chunks
 
 
-def noted(streams: dict[str, Stream], seconds: float, tick_s: float = TICK_S) -> list[tuple[float, dict[str, Any]]]:
+TICK_S = HERE.tick_s
+
+
+def noted(
+    streams: dict[str, Stream], seconds: float, tick_s: float = TICK_S, ahead: Ahead = HERE
+) -> list[tuple[float, dict[str, Any]]]:
     """The notes, with their times, of streams that all begin at 0."""
-    bounds, notes = Bounds(), []
+    bounds, notes = Bounds(ahead), []
     for tick in range(round(seconds / tick_s)):
         now_s = tick * tick_s
         for stream in streams.values():
@@ -53,15 +58,17 @@ def noted(streams: dict[str, Stream], seconds: float, tick_s: float = TICK_S) ->
     rates=st.lists(st.floats(2.0, 400.0), min_size=1, max_size=4),
     silent_s=st.floats(0.0, 4.0),
     known=st.booleans(),
-    tick_s=st.floats(TICK_S, AHEAD_S / 2),
+    ahead=st.sampled_from([HERE, OF_ACTORS]),
+    share=st.floats(0.0, 1.0),
 )
 @settings(max_examples=60, deadline=None)
 def test_no_server_has_generated_more_than_is_noted_until_the_next_note(
-    rates: list[float], silent_s: float, known: bool, tick_s: float
+    rates: list[float], silent_s: float, known: bool, ahead: Ahead, share: float
 ) -> None:
+    tick_s = ahead.tick_s + share * (ahead.least_s - ahead.tick_s)
     streams = {str(i): Stream(r, silent_s, known=known, hidden=not known) for i, r in enumerate(sorted(rates))}
     most: dict[str, int | None] = {}
-    for at_s, note in noted(streams, 8.0, tick_s):
+    for at_s, note in noted(streams, 8.0, tick_s, ahead):
         most |= note
         for id, bound in most.items():
             if bound is not None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,17 +17,18 @@ from tts.clusters.environment import prepare
 from tts.conductor import Conductor, Planned
 from tts.costs import CostModel
 from tts.errors import ActorDied, ClusterTooSmall, ClusterUnreachable
-from tts.journal import PROBE, Granted, Lost
+from tts.journal import PROBE, Bounded, Granted, Lost
 from tts.registry import parse_specs, strategy
+from tts.runfolder import JOURNAL, Journal, read_records
 from tts.target import resolved
-from tts.types import Candidate, Completion, Cost, Message, Problem, Sampling, Usage
+from tts.types import Candidate, Completion, Cost, ErrorInfo, Message, Problem, Sampling, Usage
 
 prepare("a stand-in")
 from tts.clusters import crew as module  # noqa: E402  # which imports ray
 from tts.clusters.actors import Opened  # noqa: E402
 from tts.clusters.connect import Node  # noqa: E402
 from tts.clusters.crew import Crew  # noqa: E402
-from tts.clusters.outbox import Withdrawn  # noqa: E402
+from tts.clusters.outbox import Noted, Withdrawn  # noqa: E402
 from tts.clusters.ray import RayCluster  # noqa: E402
 from tts.clusters.spec import ClusterSpec  # noqa: E402
 from tts.clusters.suspects import DEATHS_ALONE, DEATHS_IN_COMPANY  # noqa: E402
@@ -44,6 +46,7 @@ class World:
         hangs: whether actors end nothing, as where no server answers.
         probed: whether an actor has been asked to probe an endpoint, which it then does for ever.
         settled: what is to be done at each endpoint when a stream is cancelled.
+        rates: what actors were told of a run's fastest stream.
         killers: ids of actions that end the process of the actor that gets them.
         lost: what of the cluster's own processes has died.
         started, deaths: names of actors.
@@ -56,6 +59,7 @@ class World:
         self.full_after = 0
         self.hangs = False
         self.probed = False
+        self.rates: list[float | None] = []
         self.settled: dict[str, str] = {}
         self.free = 0.0
         self.lost: str | None = None
@@ -99,6 +103,9 @@ class Stand:
     def settle(self, cancellations: Any) -> None:
         self.world.settled = dict(cancellations)
 
+    def note(self, rate: float | None) -> None:
+        self.world.rates.append(rate)
+
     async def try_abort(self, *_: Any) -> None:
         self.world.probed = True
         await asyncio.Event().wait()
@@ -119,7 +126,10 @@ class Stand:
         self._withdrawn, self._hand = self._hand, []
         self._submitted.set()
 
-    async def listen(self, hear: Callable[[Any, list[Any]], None], is_idle: Callable[[], bool]) -> None:
+    async def listen(
+        self, hear: Callable[[Any, list[Any]], None], is_idle: Callable[[], bool], late: Callable[[Any], None]
+    ) -> None:
+        self.hear, self.late = hear, late
         while True:
             await self._submitted.wait()
             self._submitted.clear()
@@ -436,9 +446,15 @@ def test_suspects_that_are_taken_back_are_not_carried_out(world: World) -> None:
 # --- a run that is told to stop
 
 
-def stopped(act: Callable[[RayCluster, Crew], Awaitable[None]], *, probes: bool = False, **spec: Any) -> list[Any]:
+def stopped(
+    act: Callable[[RayCluster, Crew], Awaitable[None]],
+    *,
+    probes: bool = False,
+    folder: Path | None = None,
+    **spec: Any,
+) -> list[Any]:
     """Run two searches of four samples, and drain the run once `act` has returned. The records that were written."""
-    kept = Kept()
+    kept = Kept() if folder is None else Journal(folder, {})
     (named,) = parse_specs("majority_vote:n=4")
     plan = [Planned("c", problem, named) for problem in (Problem("p", "2 + 2?"), Problem("q", "2 + 3?"))]
     conductor = Conductor(plan, strategy, costs=CostModel(), sampling=Sampling(max_tokens=10))
@@ -451,7 +467,8 @@ def stopped(act: Callable[[RayCluster, Crew], Awaitable[None]], *, probes: bool 
         await asyncio.wait_for(running, LIMIT_S)
 
     run(main, **spec)
-    return kept.records
+    kept.close()
+    return kept.records if folder is None else [*read_records(folder / JOURNAL)]
 
 
 def assert_taken_back(records: list[Any], *, deaths: int = 0) -> None:
@@ -488,3 +505,48 @@ def test_a_run_that_is_told_to_stop_while_endpoints_are_probed_does_not_wait_for
     world.hangs = True
     assert_taken_back(stopped(act, probes=True))
     assert {*world.settled.values()} == {"best_effort"}
+
+
+# --- what a crash would book
+
+
+def test_what_actors_say_of_their_streams_is_in_the_journal_until_they_are_late(world: World, tmp_path: Path) -> None:
+    async def act(cluster: RayCluster, crew: Crew) -> None:
+        await until(lambda: len(crew.held()) == 8)
+        (member,) = crew._members.values()
+        member.hear(member, [Noted({"c/p/1": 37, "c/p/2": None, "c/p/9": 5}, 50.0)])
+        member.late(member)
+
+    world.hangs = True
+    records = stopped(act, folder=tmp_path, generators={"count": 1})
+    noted = [record for record in records if isinstance(record, Bounded)]
+    ids = [f"c/{problem}/{i}" for problem in "pq" for i in range(1, 5)]
+    assert noted == [Bounded({"c/p/1": 37, "c/p/2": None}, 50.0), Bounded(dict.fromkeys(ids), 50.0)]
+    assert world.rates == [None, 0.0]
+
+
+def test_without_a_journal_no_actor_is_asked_for_bounds_and_none_are_written(world: World) -> None:
+    async def act(cluster: RayCluster, crew: Crew) -> None:
+        await until(lambda: len(crew.held()) == 8)
+        (member,) = crew._members.values()
+        member.hear(member, [Noted({"c/p/1": 37}, 50.0)])
+
+    world.hangs = True
+    assert not [r for r in stopped(act, generators={"count": 1}) if isinstance(r, Bounded)]
+    assert world.rates == [None, None]
+
+
+def test_a_request_that_another_actor_is_given_has_no_bound_any_more(world: World, tmp_path: Path) -> None:
+    away = ErrorInfo("Unreachable", "nobody listens")
+
+    async def act(cluster: RayCluster, crew: Crew) -> None:
+        await until(lambda: len(crew.held()) == 8)
+        name = crew._placements["generator"].where("c/p/1")
+        member = crew._members[str(name)]
+        member.hear(member, [Noted({"c/p/1": 37}, 50.0), Failed("c/p/1", 0.0, away)])
+        assert crew._placements["generator"].where("c/p/1") != name
+
+    world.hangs = True
+    records = stopped(act, folder=tmp_path, generators={"count": 2})
+    noted = [record for record in records if isinstance(record, Bounded)]
+    assert noted == [Bounded({"c/p/1": 37}, 50.0), Bounded({"c/p/1": None}, 50.0)]

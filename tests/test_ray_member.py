@@ -4,6 +4,10 @@ stand-in for Ray's handle of an actor."""
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
+import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,8 +15,9 @@ import msgspec
 import pytest
 
 from tts.actions import Call, Cancelled, Finished, Generate, Request, Returned
+from tts.clusters.driver import is_seen, this_process
 from tts.clusters.environment import prepare
-from tts.clusters.outbox import Inbox, Outbox, Withdrawn, batches
+from tts.clusters.outbox import Inbox, Noted, Outbox, Withdrawn, batches
 from tts.errors import ActorDied
 from tts.partial import Partial
 from tts.types import Message, Sampling
@@ -20,6 +25,7 @@ from tts.types import Message, Sampling
 prepare("a stand-in")
 from tts.clusters import member as module  # noqa: E402  # which imports ray
 from tts.clusters.actors import LONG_WAIT_S, Drained, GeneratorActor, Post, VerifierActor  # noqa: E402
+from tts.clusters.bounds import Ahead, Bounds  # noqa: E402
 from tts.clusters.executor import Executor  # noqa: E402
 from tts.clusters.member import DRAIN_WAIT_S, IDLE_WAIT_S, Member  # noqa: E402
 
@@ -192,6 +198,47 @@ def test_a_run_that_stops_takes_back_what_no_server_works_for_and_what_is_still_
     asyncio.run(act())
 
 
+def test_an_actor_notes_what_its_streams_may_have_cost_while_it_has_any_and_only_if_asked(handle: Handle) -> None:
+    class Slow:
+        async def complete(self, request: Request, partial: Partial, *_: Any, **__: Any) -> Any:
+            partial.chunking.learn(9, 9)
+            partial.begin(0.0)
+            await asyncio.sleep(0.05)
+            return partial.completion("stop")
+
+    async def act(rate: float | None) -> list[Any]:
+        actor = GeneratorActor(msgspec.msgpack.encode(Post("a", 1, {})))
+        ahead = Ahead(3.0, 2.0, 0.01)
+        actor._executor = Executor({"m": Slow()}, {}, None, actor._tell, lambda: 0.0, bounds=Bounds(ahead))
+        await actor.note(rate)
+        (batch,), _ = batches([generate("c/p/1", "?")])
+        await actor.submit(1, batch)
+        while len(actor._executor) or (actor._noting and not actor._noting.done()):  # noqa: ASYNC110  # as above
+            await asyncio.sleep(0.005)
+        return Inbox().take(0, actor._outbox.after(0))
+
+    (noted, finished) = asyncio.run(act(100.0))
+    assert isinstance(noted, Noted) and noted.rate == 100.0 and {*noted.most} == {"c/p/1"}
+    assert isinstance(finished, Finished)
+    assert [type(event) for event in asyncio.run(act(None))] == [Finished]
+
+
+def test_an_actor_that_is_silent_for_a_while_is_late_before_it_is_dead(
+    handle: Handle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "DRAIN_WAIT_S", 0.01)
+    monkeypatch.setattr(module, "LATE_S", 0.01)
+
+    async def act() -> None:
+        member = Member("verifier", "run", Post("a", 1, {}), VerifierActor, {}, 0.05)
+        late: list[Member] = []
+        with pytest.raises(ActorDied, match="silent"):
+            await member.listen(lambda *_: None, lambda: False, late.append)
+        assert late == [member]
+
+    asyncio.run(act())
+
+
 def test_an_actor_is_told_up_to_which_batch_what_it_gets_is_taken_back(handle: Handle) -> None:
     async def act() -> None:
         listened = Listened(heartbeat_s=60)
@@ -202,3 +249,19 @@ def test_an_actor_is_told_up_to_which_batch_what_it_gets_is_taken_back(handle: H
 
     asyncio.run(act())
     assert handle.withdrawn == [2]
+
+
+def test_an_actor_sees_its_driver_die_and_takes_no_other_process_for_it() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    here = this_process()
+    assert here is not None and is_seen(here)
+    driver = msgspec.structs.replace(here, pid=child.pid, began=Path(f"/proc/{child.pid}/stat").read_text().split()[21])
+    assert is_seen(driver)
+    assert not is_seen(msgspec.structs.replace(driver, began="1")), "a later process with its number"
+    assert not is_seen(msgspec.structs.replace(driver, boot="another machine"))
+    child.kill()
+    while is_seen(driver):
+        time.sleep(0.005)
+    assert Path(f"/proc/{child.pid}").exists(), "nobody has waited for it yet"
+    child.communicate()
+    assert not is_seen(driver) and not is_seen(None)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import cast
 
 import msgspec
 
@@ -73,20 +73,11 @@ class RayCluster(Cluster):
                 self._crew.settle_unprobed()
                 return
             journal.write([charged])
-        await self._until_stopped(self._crew.settle_cancellation(PROBE_TOKENS))
-        if conductor.draining:
-            self._crew.settle_unprobed()
-
-    async def _until_stopped(self, work: Coroutine[Any, Any, None]) -> None:
-        """Wait for this, but no longer than until the run is told to stop."""
-        working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(self._woken.wait())
         try:
-            await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
-            if working.done():
-                working.result()
-        finally:
-            working.cancel()
-            stopping.cancel()
+            await self._crew.settle_cancellation(PROBE_TOKENS)
+        except asyncio.CancelledError:  # the run is told to stop
+            self._crew.settle_unprobed()
+            raise
 
     def _carry_out(self, actions: Sequence[Action]) -> None:
         self._begun = True

@@ -1,4 +1,5 @@
-"""What tests share: one thread for linear algebra, pictures that are not drawn, a Ray cluster, a browser."""
+"""What tests share: one thread for linear algebra, pictures that are not drawn, a process that makes reasoning-gym's
+problems, a Ray cluster, a browser."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from hypothesis import settings
 from tts import livecharts
 from tts.address import place_of
 from tts.refusals import refusals_of
+from tts.workers import PRIVATE, Workers
 
 # Small matrices are slower on two threads than on one, and two processes run tests side by side. Read on its import.
 assert "numpy" not in sys.modules
@@ -87,6 +90,17 @@ def drawing() -> Iterator[Callable[[], AbstractContextManager[None]]]:
     use(empty)
     yield drawn
     use(real)
+
+
+@pytest.fixture(scope="module")
+def reasoning_gym() -> Iterator[Workers]:
+    """The process in which `tasks.load` makes reasoning-gym's problems, one for all tests of a file: importing that
+    package takes 1.4 s of CPU time."""
+    pytest.importorskip("reasoning_gym", reason="the extra `tasks` is not installed")
+    with Workers(1, private=True) as workers, pytest.MonkeyPatch.context() as patch:
+        theirs = SimpleNamespace(Workers=lambda *args, **more: nullcontext(workers), PRIVATE=PRIVATE)
+        patch.setattr("tts.tasks.workers", theirs)
+        yield workers
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -161,28 +161,28 @@ def test_best_of_n_lets_the_verifier_decide() -> None:
 def test_votes_and_grades_know_mathematics_where_they_are_asked_to() -> None:
     texts = ("\\boxed{\\frac{\\sqrt{8}}{2}}", "\\boxed{5}", "\\boxed{\\sqrt{2}}", "\\boxed{5}", "\\boxed{2^{1/2}}")
     examples = [Example(Problem("p", "?"), "\\sqrt{2}")]
-    for strategy in ("majority_vote:n=5", "first_finish:n=5,k=5", "best_of_n:n=5,selector=majority"):
-        for equivalence, right in (("math", True), ("exact", False)):
-            with FakeEngine(answers(*texts)) as engine:
-                result = tts.sweep(
-                    examples, f"{strategy},equivalence={equivalence}", base_url=engine.base_url, concurrency=1
-                )
-            assert result.outcomes[0].correct is right, strategy
+    votes = [f"{method},equivalence={e}" for method in ("majority_vote:n=5", "best_of_n:n=5,selector=majority")
+             for e in ("math", "exact")]  # fmt: skip
+    # Samples of a race are its own: two races side by side would each see some of the texts twice.
+    for strategies in (votes, *([f"first_finish:n=5,k=5,equivalence={e}"] for e in ("math", "exact"))):
+        with FakeEngine(answers(*texts)) as engine:
+            result = tts.sweep(examples, strategies, base_url=engine.base_url, concurrency=1)
+        assert [o.correct for o in result.outcomes] == ["math" in strategy for strategy in strategies], strategies
 
 
 def test_an_answer_that_hangs_the_grader_is_not_graded_and_costs_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(GradingProcess, "limit_s", 2.0)
     tower = "\\boxed{\\dfrac{5^{(5^{(5^{(5^5)})}-4)}-5}{16}}"
     script = lambda request: Reply(tokenize(tower if "hang" in json.dumps(request) else "\\boxed{\\sqrt{2}}"))  # noqa: E731
-    examples = [Example(Problem(f"p{i}", "hang" if i < 2 else f"fine {i}"), "\\frac{2}{\\sqrt{2}}") for i in range(6)]
+    examples = [Example(Problem(f"p{i}", "hang" if i < 1 else f"fine {i}"), "\\frac{2}{\\sqrt{2}}") for i in range(5)]
     with FakeEngine(script) as engine:
         result = tts.sweep(examples, "single", base_url=engine.base_url)
-    assert [o.correct for o in result.outcomes] == [None, None, True, True, True, True]
-    assert [o.ungraded is not None for o in result.outcomes] == [True, True, False, False, False, False]
+    assert [o.correct for o in result.outcomes] == [None, True, True, True, True]
+    assert [o.ungraded is not None for o in result.outcomes] == [True, False, False, False, False]
     (row,) = result.rows
     assert row.accuracy is not None and row.accuracy.mean == 1.0
-    assert (row.problems, row.ungraded, row.errors) == (6, 2, 0)
-    assert any("2 of 6 answers could not be graded and are left out" in warning for warning in warnings_of(result.rows))
+    assert (row.problems, row.ungraded, row.errors) == (5, 1, 0)
+    assert any("1 of 5 answers could not be graded and are left out" in warning for warning in warnings_of(result.rows))
 
 
 def test_answers_that_could_not_be_compared_are_counted_and_told(monkeypatch: pytest.MonkeyPatch) -> None:

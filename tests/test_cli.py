@@ -352,7 +352,7 @@ def test_an_unreachable_endpoint_is_named(tts: Tts) -> None:
 
 
 def test_an_unknown_model_gets_the_list_of_those_served(tts: Tts) -> None:
-    refused(tts("solve", "1+1?", "--model", "gpt-9"), "gpt-9", "fake", code=3)
+    refused(tts("solve", "1+1?", "--model", "gpt-9", "--patience", "0"), "gpt-9", "fake", code=3)
 
 
 @pytest.mark.parametrize("command", [["solve", "1+1?"], ["sweep", SUMS, "-s", "single"]])

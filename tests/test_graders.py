@@ -201,7 +201,7 @@ def test_votes_do_not_depend_on_how_busy_the_machine_is():
 
 def classes_with_a_short_limit(answers):
     symbolic.equal("x+1", "1+x")  # what sympy does for the first time is done once, before the limit counts
-    symbolic.PAIR_LIMIT_S = 1.5
+    symbolic.PAIR_LIMIT_S = 0.5
     return symbolic.classes(answers)
 
 
@@ -213,7 +213,7 @@ def test_one_answer_that_hangs_does_not_cost_the_others_their_votes():
     assert classes[6] in (4, -5)
 
 
-def test_model_text_is_never_executed(workers, tmp_path):
+def test_model_text_is_never_executed(workers, reasoning_gym, tmp_path):
     target = tmp_path / "written"
     attack = f"__import__('os').system('touch {target}')"
     texts = [attack, f"\\text{{{attack}}}", f"1 + {attack}", f"[{attack}]"]
@@ -223,7 +223,7 @@ def test_model_text_is_never_executed(workers, tmp_path):
         verdicts = [await grader.grade(text, "7", PROBLEM) for text in texts]
         for source in ("countdown", "puzzle24", "simple_integration", "n_queens", "spiral_matrix"):
             task = load(f"reasoning-gym:{source}?size=1&seed=7")
-            gym = ReasoningGymGrader(task.grader, workers, timeout_s=LONG_S)
+            gym = ReasoningGymGrader(task.grader, reasoning_gym, timeout_s=LONG_S)
             example = task.examples[0]
             assert await gym.grade(example.reference, example.reference, example.problem) is True
             verdicts += [await gym.grade(text, example.reference, example.problem) for text in texts]
@@ -233,15 +233,15 @@ def test_model_text_is_never_executed(workers, tmp_path):
     assert not target.exists()
 
 
-def test_reasoning_gym_answers_are_scored_by_their_dataset(workers):
+def test_reasoning_gym_answers_are_scored_by_their_dataset(reasoning_gym):
     task = load("reasoning-gym:countdown?size=2&seed=7")
     example = task.examples[0]
 
     async def main():
-        grader = grader_named(task.grader, workers)
+        grader = grader_named(task.grader, reasoning_gym)
         answers = [example.reference, f"({example.reference})", f"{example.reference} + 1 - 1", None]
         verdicts = [await grader.grade(answer, example.reference, example.problem) for answer in answers]
-        hasty = ReasoningGymGrader(task.grader, workers, timeout_s=0.5)
+        hasty = ReasoningGymGrader(task.grader, reasoning_gym, timeout_s=0.5)
         with pytest.raises(CallTimedOut):
             await hasty.grade("9**9**9**9", example.reference, example.problem)
         return verdicts
@@ -249,12 +249,12 @@ def test_reasoning_gym_answers_are_scored_by_their_dataset(workers):
     assert asyncio.run(main()) == [True, True, False, False]
 
 
-def test_a_scorer_needs_the_reference_and_the_right_problem(workers):
+def test_a_scorer_needs_the_reference_and_the_right_problem(reasoning_gym):
     task = load("reasoning-gym:chain_sum?size=2&seed=7")
     example = task.examples[0]
 
     async def main():
-        grader = grader_named(task.grader, workers)
+        grader = grader_named(task.grader, reasoning_gym)
         with pytest.raises(BadProblem, match="another reference"):
             await grader.grade(example.reference, "guess", example.problem)
         with pytest.raises(BadProblem, match="has no problem 'p1'"):
@@ -263,13 +263,13 @@ def test_a_scorer_needs_the_reference_and_the_right_problem(workers):
     asyncio.run(main())
 
 
-def test_problems_without_a_reference_of_their_own_are_scored_too(workers):
+def test_problems_without_a_reference_of_their_own_are_scored_too(reasoning_gym):
     task = load("reasoning-gym:rush_hour?size=1&seed=7")
     example = task.examples[0]
     assert example.reference == ""
 
     async def main():
-        grader = grader_named(task.grader, workers)
+        grader = grader_named(task.grader, reasoning_gym)
         await grader.check_reference(example.reference, example.problem)
         return await grader.grade("no idea", example.reference, example.problem)
 

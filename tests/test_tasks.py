@@ -203,7 +203,7 @@ def test_arithmetic_refuses_what_it_does_not_know():
             load(f"arithmetic?{query}")
 
 
-def test_reasoning_gym_problems_ask_for_an_answer_that_can_be_found():
+def test_reasoning_gym_problems_ask_for_an_answer_that_can_be_found(reasoning_gym):
     task = load("reasoning-gym:chain_sum?size=3&seed=7&min_terms=3&max_terms=3")
     assert task == load("reasoning-gym:chain_sum?size=3&seed=7&min_terms=3&max_terms=3")
     assert [example.problem.id for example in task.examples] == ["chain_sum-0", "chain_sum-1", "chain_sum-2"]
@@ -215,12 +215,15 @@ def test_reasoning_gym_problems_ask_for_an_answer_that_can_be_found():
     assert extract(reply, example.problem.answer_format) == example.reference
 
 
-def test_reasoning_gym_problems_do_not_differ_from_process_to_process():
+def test_reasoning_gym_problems_do_not_differ_from_process_to_process(reasoning_gym):
     # This one goes through a set of strings, whose order depends on the hash seed.
-    assert load("reasoning-gym:word_ladder?size=5&seed=7") == load("reasoning-gym:word_ladder?size=5&seed=7")
+    words = "tts.gym:entries", ("reasoning-gym:word_ladder?size=5&seed=7", 5)
+    with Workers(1) as another:
+        one, other = (workers.call_sync(*words, timeout_s=300.0) for workers in (reasoning_gym, another))
+    assert one == other
 
 
-def test_public_facts_are_there_and_the_answer_is_not_among_them():
+def test_public_facts_are_there_and_the_answer_is_not_among_them(reasoning_gym):
     public = {
         "countdown": {"numbers", "target"},
         "futoshiki": {"puzzle"},
@@ -234,18 +237,17 @@ def test_public_facts_are_there_and_the_answer_is_not_among_them():
             for name in ("chain_sum", "gsm_symbolic", "leg_counting", "maze", "rubiks_cube", "shortest_path")
         },
     }
-    with Workers(1) as workers:
-        for name, keys in public.items():
-            for entry in workers.call_sync("tts.gym:entries", (f"reasoning-gym:{name}?size=5", 3), timeout_s=300.0):
-                assert set(entry) == {"question", "answer", "facts"}
-                assert set(entry["facts"]) == keys
-                assert entry["answer"] not in entry["facts"].values()
-                assert not entry["answer"] or entry["answer"] not in json.dumps(entry["facts"])
+    for name, keys in public.items():
+        for entry in reasoning_gym.call_sync("tts.gym:entries", (f"reasoning-gym:{name}?size=5", 3), timeout_s=300.0):
+            assert set(entry) == {"question", "answer", "facts"}
+            assert set(entry["facts"]) == keys
+            assert entry["answer"] not in entry["facts"].values()
+            assert not entry["answer"] or entry["answer"] not in json.dumps(entry["facts"])
     [example] = load("reasoning-gym:countdown?size=1&seed=7").examples
     assert example.problem.facts == {"numbers": [83, 94, 74, 90, 40], "target": 169}
 
 
-def test_an_unknown_dataset_or_parameter_is_named_with_the_nearest():
+def test_an_unknown_dataset_or_parameter_is_named_with_the_nearest(reasoning_gym):
     with pytest.raises(UnknownName, match="Did you mean 'chain_sum'"):
         load("reasoning-gym:chain_sums?size=2")
     with pytest.raises(UnknownName, match="Did you mean 'min_terms'"):

@@ -186,25 +186,23 @@ def test_attempts_are_shown_in_order_and_without_their_thoughts() -> None:
     assert shown.index("Answer: 2") < shown.index("Answer: 4")
 
 
-def test_the_packages_own_problems_are_worded_so_and_its_scorer_agrees(tmp_path: Path) -> None:
-    pytest.importorskip("reasoning_gym", reason="the extra `tasks` is not installed")
+def test_the_packages_own_problems_are_worded_so_and_its_scorer_agrees(tmp_path: Path, reasoning_gym: Workers) -> None:
     prompts.write(tmp_path / "prompts.json")
     there = School(json.loads((tmp_path / "prompts.json").read_text()))
     assert all("{target}" in template and "{numbers}" in template for template in there.teachers["countdown"].prompts)  # type: ignore[attr-defined]
     assert all("{puzzle}" in template for template in there.teachers["sudoku"].prompts)  # type: ignore[attr-defined]
 
     async def graded() -> None:
-        async with Workers(1) as workers:
-            for kind, family in REASONING_GYM.items():
-                source = f"{family}{'&' if '?' in family else '?'}size=8&seed=99"
-                grader, teacher = grader_named(source, workers), there.teachers[kind]
-                for example in load(source).examples:
-                    answer = example.reference
-                    assert answer is not None
-                    item = _as_item(kind, example.problem, answer)
-                    for text in (f"<answer>{answer}</answer>", teacher.wrong(Random(1), item)):
-                        verdict = await grader.grade(extract(text, "text"), answer, example.problem)
-                        assert verdict == teacher.right(item, text), text
+        for kind, family in REASONING_GYM.items():
+            source = f"{family}{'&' if '?' in family else '?'}size=8&seed=99"
+            grader, teacher = grader_named(source, reasoning_gym), there.teachers[kind]
+            for example in load(source).examples:
+                answer = example.reference
+                assert answer is not None
+                item = _as_item(kind, example.problem, answer)
+                for text in (f"<answer>{answer}</answer>", teacher.wrong(Random(1), item)):
+                    verdict = await grader.grade(extract(text, "text"), answer, example.problem)
+                    assert verdict == teacher.right(item, text), text
 
     asyncio.run(graded())
 

@@ -25,7 +25,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from functools import lru_cache
+from itertools import chain, combinations
 from typing import Any
 
 import numpy as np
@@ -496,9 +497,12 @@ def _few_subsets(grid: Grid, sizes: Ints) -> NDArray[np.bool_]:
     return np.array([[math.comb(int(n), int(k)) <= MOST_SUBSETS for k in sizes] for n in grid.counts])
 
 
+@lru_cache(maxsize=64)  # asked for each problem, and most have equally many samples
 def _subsets(n: int, k: int) -> Ints:
-    """Every k-subset of n, as rows."""
-    return np.array(list(combinations(range(n), k)), dtype=np.int64).reshape(-1, k)
+    """Every k-subset of n, as rows; not to be written to."""
+    flat = np.fromiter(chain.from_iterable(combinations(range(n), k)), dtype=np.int64, count=math.comb(n, k) * k)
+    flat.flags.writeable = False
+    return flat.reshape(-1, k)
 
 
 def _orders(grid: Grid, p: int, draws: int, seed: int) -> Ints:

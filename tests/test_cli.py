@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -247,6 +248,17 @@ def test_help_is_there_for_every_command_without_importing_the_heavy_half() -> N
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "--run-budget" in done.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_process_ends_does_not_change_its_exit_status(number: int) -> None:
+    program = (
+        "import atexit, os, sys\nfrom tts.__main__ import main\n"
+        f"atexit.register(os.kill, os.getpid(), {int(number)})\nsys.argv = ['tts', '--version']\nmain()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("tts 0.")
 
 
 def test_no_colour_and_no_terminal_give_plain_lines(engine: FakeEngine, tmp_path: Path) -> None:

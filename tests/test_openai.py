@@ -674,8 +674,11 @@ def test_an_endless_body_of_json_is_refused_before_it_fills_the_memory() -> None
 
 def test_comments_do_not_make_a_request_last_longer_than_it_may() -> None:
     reply = Reply(("x",) * 10_000, per_token_s=0.01, misbehave=Misbehaviour.COMMENTS)
-    error = failing(lambda _: reply, request(max_tokens=10_000), total_s=0.3)
-    assert (type(error), error.facts["phase"]) == (errors.TimedOut, "total")
+    for total_s in (0.3, 3.0, 30.0):  # on a busy machine nothing may have come so soon
+        error = failing(lambda _: reply, request(max_tokens=10_000), total_s=total_s)
+        assert (type(error), error.facts["phase"]) == (errors.TimedOut, "total")
+        if error.facts["tokens"] > 0:
+            break
     assert error.facts["usage"]["completion_tokens"] >= error.facts["tokens"] > 0
 
 

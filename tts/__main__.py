@@ -2,19 +2,27 @@
 
 import os
 import signal
+import sys
 from types import FrameType
 from typing import NoReturn
 
 
 def main() -> NoReturn:
-    """Run the command line. Ctrl-C while its modules are imported ends it quietly: nothing has begun."""
+    """Run the command line. Ctrl-C while its modules are imported ends it quietly: nothing has begun. Signals while the
+    process ends do not change its exit status."""
     minded = signal.getsignal(signal.SIGINT)
     if minded is signal.default_int_handler:
         signal.signal(signal.SIGINT, _leave)
     from tts.cli import main as run
 
     signal.signal(signal.SIGINT, minded)
-    run()
+    try:
+        run()
+    except KeyboardInterrupt:  # while an error was being told of
+        sys.exit(128 + signal.SIGINT)
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _leave(number: int, frame: FrameType | None) -> NoReturn:

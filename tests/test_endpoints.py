@@ -696,3 +696,77 @@ def test_only_so_many_prompts_are_remembered(monkeypatch: pytest.MonkeyPatch) ->
         return len(endpoints._groups)
 
     assert virtual_time.run(main()) == 3
+
+
+class Limited(Flaky):
+    """Answers the prompt `slow` after 20 s, and refuses every other with a `Retry-After`."""
+
+    endpoint = "http://limited/v1"
+
+    def __init__(self, retry_after_s: float) -> None:
+        self.retry_after_s = retry_after_s
+        self.refused: list[str] = []
+
+    async def complete(self, request: Request, partial: Partial, on_progress: Any = None) -> Completion:
+        if request.messages[0].content != "slow":
+            await asyncio.sleep(0.1)
+            self.refused.append(request.messages[0].content)
+            facts = {"endpoint": self.endpoint, "status": 429, "retry_after_s": self.retry_after_s}
+            raise errors.Overloaded("HTTP 429", **facts)
+        on_progress("a", 1, None)
+        await asyncio.sleep(20.0)
+        return Completion("five")
+
+
+async def refused(endpoints: EndpointPool, prompts: int, *, slow: bool) -> list[float]:
+    """When each of so many prompts had an error."""
+    loop = asyncio.get_running_loop()
+
+    async def one(question: str) -> float:
+        with pytest.raises(errors.Overloaded, match="asked for a pause of another"):
+            await endpoints.complete(ask(question), Partial())
+        return loop.time()
+
+    asked = [loop.create_task(endpoints.complete(ask("slow"), Partial()))] if slow else []
+    await asyncio.sleep(0)
+    times = await asyncio.gather(*(one(f"{i} + 1") for i in range(prompts)))
+    await asyncio.gather(*asked)
+    return list(times)
+
+
+@pytest.mark.parametrize("prompts", [1, 2, 7])
+def test_prompts_that_are_refused_together_hear_at_once_that_the_pause_is_longer_than_patience(prompts: int) -> None:
+    endpoints = EndpointPool([Limited(100.0)], patience_s=3.0)
+    assert max(virtual_time.run(refused(endpoints, prompts, slow=False))) < 1.0
+
+
+@pytest.mark.parametrize("prompts", [1, 2, 7])
+def test_a_long_pause_is_waited_for_while_others_are_answered_and_said_soon_after(prompts: int) -> None:
+    endpoints = EndpointPool([Limited(100.0)], patience_s=3.0)
+    assert max(virtual_time.run(refused(endpoints, prompts, slow=True))) < 20.0 + 8.0 + 1.0
+
+
+def test_a_pause_that_one_endpoint_asks_for_is_none_of_the_others() -> None:
+    class Other(Limited):
+        endpoint = "http://other/v1"
+
+        async def complete(self, request: Request, partial: Partial, on_progress: Any = None) -> Completion:
+            await asyncio.sleep(1.0)
+            return Completion("five")
+
+    async def main() -> float:
+        loop = asyncio.get_running_loop()
+        limited = Limited(100.0)
+        endpoints = EndpointPool([limited, Other(0.0)], patience_s=600.0)
+        placed = [("slow", 10), ("2 + 2", 9000), ("3 + 3", 10)]  # the third goes where the first is
+        first, second, third = [
+            loop.create_task(endpoints.complete(ask(question, max_tokens), Partial()))
+            for question, max_tokens in placed
+        ]
+        await third
+        ended_s = loop.time()
+        assert limited.refused == ["3 + 3"]
+        await asyncio.gather(first, second)
+        return ended_s
+
+    assert virtual_time.run(main()) < 5.0

@@ -325,8 +325,7 @@ class EndpointPool:
                         error.facts["usage"] = msgspec.to_builtins(usage)
                         raise
                     delay_s = self._delay_s(error, endpoint, ask)
-                if delay_s:
-                    await asyncio.sleep(delay_s)
+                await self._pause(delay_s, endpoint)
                 partial.restart()
         finally:
             self._suspicious.discard(ask)
@@ -349,7 +348,23 @@ class EndpointPool:
         if endpoint.paused_until_s > now_s and ask.refusals < _SUSPICIOUS:
             return 0.0  # the endpoint is left alone, and its queue is the place to wait
         self._check_pauses()
-        return max(ask.pause_s(), min(error.facts.get("retry_after_s") or 0.0, LONGEST_RETRY_AFTER_S))
+        asked_s = min(error.facts.get("retry_after_s") or 0.0, LONGEST_RETRY_AFTER_S)
+        if asked_s > ask.pause_s() and any(other.is_open() for other in self._endpoints if other is not endpoint):
+            ask.failed.add(endpoint)  # it has asked for the pause, and the others have not
+            asked_s = 0.0
+        if asked_s > self._patience_s and not self._decoding:
+            raise self._asked_for_a_pause([endpoint], asked_s)
+        return max(ask.pause_s(), asked_s)
+
+    async def _pause(self, delay_s: float, endpoint: _Endpoint) -> None:
+        """Wait so long. Raises: Overloaded once nobody else is answered and the rest is longer than patience lasts."""
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + delay_s
+        longest_s = max(self._patience_s, LONGEST_S)
+        while (left_s := end_s - loop.time()) > 0:
+            if left_s > longest_s and not self._decoding:
+                raise self._asked_for_a_pause([endpoint], left_s)
+            await asyncio.sleep(min(left_s, longest_s))
 
     async def _run(
         self, endpoint: _Endpoint, request: Request, ask: _Ask, partial: Partial, on_progress: OnProgress | None
@@ -472,13 +487,17 @@ class EndpointPool:
         if self._decoding or any(not (e.down or (e.paused and e.paused_until_s > end_s)) for e in self._endpoints):
             return
         paused = [e for e in self._endpoints if not e.down]
-        asked_s = min(e.paused_until_s for e in paused) - now_s
-        raise Overloaded(
-            f"{', '.join(e.name for e in paused)} asked for a pause of another {asked_s:.0f} s: too many requests "
-            "(429), or none for now (503). Lower the concurrency, or add endpoints.",
-            endpoint=", ".join(e.name for e in paused),
+        raise self._asked_for_a_pause(paused, min(e.paused_until_s for e in paused) - now_s)
+
+    def _asked_for_a_pause(self, by: Sequence[_Endpoint], pause_s: float) -> Overloaded:
+        now_s = asyncio.get_running_loop().time()
+        names = ", ".join(endpoint.name for endpoint in by)
+        return Overloaded(
+            f"{names} asked for a pause of another {pause_s:.0f} s: too many requests (429), or none for now (503). "
+            "Lower the concurrency, or add endpoints.",
+            endpoint=names,
             waited_s=now_s - (now_s if self._refused_s is None else self._refused_s),
-            pause_s=asked_s,
+            pause_s=pause_s,
         )
 
     def _choose(self, ask: _Ask) -> _Endpoint | None:

@@ -13,9 +13,10 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from tts.actions import Action, Cancel, Cancelled, Event, Failed, Progressed
+from tts.actions import NO_USAGE, Action, Cancel, Cancelled, Event, Failed, Progressed
 from tts.conductor import Conductor, OnResult, Step, ignore
 from tts.errors import EndpointError, RunError, TTSError
+from tts.journal import Bounded
 from tts.kernel import ForeignCode, StepStopped
 from tts.outages import Outages, is_outage
 from tts.protocols import Verifier
@@ -201,6 +202,7 @@ class Cluster(ABC):
         run stops."""
         assert self._conductor is not None
         told: list[Event] = []
+        held: dict[str, int | None] = {}
         for event in events:
             if isinstance(event, Failed):
                 verdict, judged = self._conductor.judge(event)
@@ -209,11 +211,14 @@ class Cluster(ABC):
                 elif verdict == "stop":
                     told += self._stop_at(judged, journal)
                 else:
+                    held[event.id] = _cost_at_most(event)
                     self._hold(event, 0.0 if self._conductor.draining else verdict)
             elif isinstance(event, Cancelled) and self._withdrawn and event.id in self._withdrawn:
                 self._due.append(Failed(event.id, event.at_s, _WITHDRAWN, event.usage))
             else:
                 told.append(event)
+        if held:
+            journal.write([Bounded(held)])
         return told
 
     def _stop_at(self, failed: Failed, journal: Journal | NoJournal) -> list[Event]:
@@ -227,14 +232,15 @@ class Cluster(ABC):
         """Tell whoever watches that no server answers, a few seconds after the first failure, and when one does."""
         if outages.since_s == self._silent_s:
             return
-        if self._said:
+        if self._said and outages.since_s > self._silent_s:
             _log.warning("requests are answered again, after %.0f s", self._now() - self._silent_s)
-        self._said, self._silent_s = False, outages.since_s
-        if outages.since_s < math.inf:
+            self._said = False
+        self._silent_s = outages.since_s
+        if outages.since_s < math.inf and not self._said:
             asyncio.get_running_loop().call_later(SAY_AFTER_S, self._say, outages, outages.since_s)
 
     def _say(self, outages: Outages, since_s: float) -> None:
-        if outages.since_s == since_s and not (self._said or self._aborting):
+        if outages.since_s <= since_s and not (self._said or self._aborting):
             self._said = True
             _log.warning(
                 "no request has been answered for %.0f s; the run goes on trying for up to %g s (--patience), and then "
@@ -287,6 +293,11 @@ class Cluster(ABC):
         journal.write(step.records)
         for result, decided in step.results:
             on_result(result, decided)
+
+
+def _cost_at_most(failed: Failed) -> int:
+    """Tokens that a try which has failed is charged with, for the journal's `Bounded`."""
+    return 0 if failed.usage == NO_USAGE else max(1, failed.usage.completion_tokens)
 
 
 class Site(ABC):

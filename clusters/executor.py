@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -91,6 +92,9 @@ class Executor:
         self._tell = tell
         self._now = now
         self._tasks: dict[str, asyncio.Task[End]] = {}
+        # What is told, before it is sent again, of what was noted as refused; without it, nothing is noted.
+        self.on_leave: Callable[[str], None] | None = None
+        self._refused: set[str] = set()  # noted: no server works for them
         self._asking: dict[str, tuple[float, Partial]] = {}  # what asks a model: since when, and what has come
 
     def __contains__(self, id: str) -> bool:
@@ -118,8 +122,21 @@ class Executor:
         return [id for id, (_, partial) in self._asking.items() if partial.usage() == NO_USAGE]
 
     def bounds_due(self) -> dict[str, int | None]:
-        """See `Bounds.due`."""
-        return self.bounds.due(self._asking, time.monotonic())
+        """See `Bounds.due`; 0 for what was refused and waits. `on_leave` hears when it is about to be sent again."""
+        due: dict[str, int | None] = {}
+        for id, (_, partial) in self._asking.items() if self.on_leave else ():
+            if partial.is_refused and id not in self._refused:
+                self._refused.add(id)
+                partial.on_begin = functools.partial(self._leaves, id, partial)
+                due[id] = 0
+        asking = {id: asked for id, asked in self._asking.items() if id not in self._refused}
+        return due | self.bounds.due(asking if self._refused else self._asking, time.monotonic())
+
+    def _leaves(self, id: str, partial: Partial) -> None:
+        partial.on_begin = None
+        self._refused.discard(id)
+        if self.on_leave is not None:
+            self.on_leave(id)
 
     def silent(self, for_s: float) -> list[str]:
         """Those that ask a model and have had no token for so long."""
@@ -149,6 +166,7 @@ class Executor:
         id = action.id
         del self._tasks[id]
         self._asking.pop(id, None)
+        self._refused.discard(id)
         event: End
         if task.cancelled():
             event = Cancelled(id, 0.0, partial.completion("cancelled"))

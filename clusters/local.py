@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -62,6 +63,7 @@ class LocalCluster(Cluster):
     async def _prepare(self, conductor: Conductor, journal: Journal | NoJournal) -> None:
         if isinstance(journal, Journal):
             self._executor.bounds.rate = journal.history.rate
+            self._executor.on_leave = lambda id: self._note(journal, Bounded({id: None}))
             self._noting = asyncio.get_running_loop().create_task(self._note_bounds(journal))
         await self._probe(conductor, journal)
 
@@ -81,13 +83,19 @@ class LocalCluster(Cluster):
                 found[client.endpoint] = client
 
     async def _note_bounds(self, journal: Journal) -> None:
-        try:
+        with contextlib.suppress(RunError):
             while True:
                 await asyncio.sleep(self._executor.bounds.ahead.tick_s)
                 if most := self._executor.bounds_due():
-                    journal.write([Bounded(most, round(self._executor.bounds.rate, 1))])
+                    self._note(journal, Bounded(most, round(self._executor.bounds.rate, 1)))
+
+    def _note(self, journal: Journal, bounded: Bounded) -> None:
+        """Raises: RunError, which ends the run; nothing leaves that the journal does not know of."""
+        try:
+            journal.write([bounded])
         except RunError as error:
             self._fail(error)
+            raise
 
     async def _halt(self) -> None:
         if self._noting is not None:

@@ -154,3 +154,12 @@ def test_what_is_booked_is_never_more_than_the_reservation_in_any_unit(most: int
     assert lost[0].cost.samples == 1
     saved = (400 - most) * 4_000_000
     assert lost[0].cost.picodollars == granted[0].cost.picodollars - saved
+
+
+def test_what_every_server_refused_costs_nothing_in_a_crash_and_its_prompt_neither() -> None:
+    lost, conductor, _ = resumed(Bounded({"c/p/1": 0, "c/p/2": 1}))
+    assert {record.id: record.cost for record in lost}["c/p/1"] == Cost()
+    assert {record.id: record.cost.tokens for record in lost} == {"c/p/1": 0, "c/p/2": 1, "c/p/3": 400}
+    later, *_ = resumed(Bounded({"c/p/1": 0}), Bounded({"c/p/1": None}))
+    assert [record.cost.tokens for record in later] == [400, 400, 400], "it has left again"
+    assert conductor.lost.samples == 2

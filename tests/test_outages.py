@@ -16,13 +16,15 @@ from live import Kept
 from tts import errors
 from tts.actions import Failed, Finished, Request
 from tts.budget import Limits
+from tts.clusters.bounds import Bounds
 from tts.clusters.local import LocalCluster
 from tts.conductor import Conductor, Planned
 from tts.costs import CostModel, ModelCost, Price, prompt_bound
-from tts.journal import Decided, Granted, History, Lost, Record, problem_of
+from tts.journal import Bounded, Decided, Granted, History, Lost, Record, problem_of
 from tts.outages import MOST_TRIES, Outages
 from tts.partial import Partial
 from tts.registry import strategy
+from tts.runfolder import Journal
 from tts.types import Completion, Cost, ErrorInfo, Problem, StrategySpec, Usage
 
 HERE = "http://here/v1"
@@ -316,6 +318,101 @@ def test_a_run_that_waits_for_a_server_hears_that_it_is_to_stop_and_has_lost_not
     asyncio.run(main())
     assert {r.cost for r in journal.records if isinstance(r, Lost)} == {Cost()}
     assert not [r for r in journal.records if isinstance(r, Failed | Decided)]
+
+
+class Refusing(Scripted):
+    """A pool: a try is refused and waits, twice, then is with a server, and succeeds. `with_server` are the requests
+    that are there when so many records had been written."""
+
+    def __init__(self, kept: Kept) -> None:
+        super().__init__(lambda *_: None)
+        self.kept = kept
+        self.sent: list[tuple[int, int]] = []  # records before it left, and when it had ended
+
+    async def complete(
+        self, request: Request, partial: Partial, on_progress: Any = None, *, race: bool = False
+    ) -> Completion:
+        for _ in range(2):
+            partial.begin(0.0)
+            partial.refused()
+            await asyncio.sleep(2.5 * Bounds().ahead.tick_s)
+            partial.restart()
+        partial.begin(0.0)
+        left = len(self.kept.records)
+        await asyncio.sleep(2.5 * Bounds().ahead.tick_s)
+        self.sent.append((left, len(self.kept.records)))
+        return Completion("Answer: 4", usage=Usage(5, 3), endpoint=HERE, seed=request.seed)
+
+
+class Noting(Kept, Journal):
+    """What a local cluster notes bounds in."""
+
+    def __init__(self) -> None:
+        Kept.__init__(self)
+        self.history = History()
+
+
+def crashed(records: Sequence[Record]) -> Cost:
+    """What a run books as lost that was killed when these records had been written."""
+    plan = [Planned("cell", Problem("p0", "1 + 1"), StrategySpec("majority_vote", {"n": 1}))]
+    price = ModelCost(Price.per_million(input=1.0, output=1.0))
+    again = Conductor(plan, strategy, costs=CostModel({"": price}), history=History(records))
+    again.start()
+    return again.lost
+
+
+def one_sample(model: Callable[[Noting], Any]) -> tuple[Any, list[Record]]:
+    plan = [Planned("cell", Problem("p0", "1 + 1"), StrategySpec("majority_vote", {"n": 1}))]
+    kept = Noting()
+    price = ModelCost(Price.per_million(input=1.0, output=1.0))
+    conductor = Conductor(plan, strategy, costs=CostModel({"": price}))
+    scripted = model(kept)
+    asyncio.run(LocalCluster({"": scripted}).run(conductor, kept))
+    return scripted, kept.records
+
+
+def test_a_driver_that_is_killed_while_a_pool_waits_books_nothing_and_never_too_little() -> None:
+    model, records = one_sample(Refusing)
+    (left, ended) = model.sent[0]
+    booked = [crashed(records[:end]).tokens for end in range(1, len(records) + 1)]
+    assert 0 in booked[2:left], "refused, and known to be"
+    assert min(booked[left - 1 : ended]) == 512, "it is with a server, and nobody knows how far"
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize(
+    ("error", "cost", "booked"),
+    [(BUSY, Usage(0, 0), 0), (errors.ServerFailed("HTTP 500"), Usage(5, 0), 1), (BROKEN, Usage(5, 7), 7)],
+)
+def test_a_driver_that_is_killed_in_an_outage_books_what_the_failed_try_has_cost(
+    error: errors.TTSError, cost: Usage, booked: int
+) -> None:
+    _, records = one_sample(lambda kept: Scripted(lambda _, number: error if number <= 3 else None, cost))
+    noted = [(at, record) for at, record in enumerate(records, 1) if isinstance(record, Bounded)]
+    held = [at for at, record in noted if [*record.most.values()] == [booked]]
+    assert len(held) == 3
+    for at in held:
+        before = sum((record.cost for record in records[:at] if isinstance(record, Lost)), Cost())
+        lost = crashed(records[:at])
+        assert lost.tokens - before.tokens == booked
+        assert (lost.picodollars > before.picodollars) == (booked > 0), "its prompt is paid, too"
+    granted = [at for at, record in enumerate(records, 1) if isinstance(record, Granted)]
+    assert all(crashed(records[:at]).tokens >= 512 for at in granted), "until it is known how it ended"
+
+
+def test_an_outage_that_began_earlier_than_was_thought_is_no_answer(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("tts.clusters.cluster.SAY_AFTER_S", 0.0)
+    monkeypatch.setattr("tts.outages.FIRST_S", 0.001)
+    monkeypatch.setattr("tts.outages.LONGEST_S", 0.002)
+
+    def waits(seed: int, number: int) -> errors.TTSError | None:
+        return errors.Overloaded("HTTP 429", endpoint=HERE, waited_s=float(number)) if number <= 9 else None
+
+    run(Scripted(waits))
+    said = [record.message for record in caplog.records]
+    assert len([text for text in said if "answered again" in text]) == 1 == len(said) - 1, said
 
 
 @pytest.mark.usefixtures("at_once")

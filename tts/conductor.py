@@ -797,6 +797,8 @@ class Conductor:
     def _most_lost(self, action: Work, granted: Granted) -> Cost:
         """What an action that was in flight when the run died has cost at the most."""
         most, request = self._history.bounded.get(action.id), getattr(action, "request", None)
+        if most == 0:
+            return Cost()
         if most is None or request is None or most >= granted.cost.tokens:
             return granted.cost
         sampling = msgspec.structs.replace(request.sampling, max_tokens=max(1, most))

@@ -86,7 +86,8 @@ class Lost(Value, frozen=True, tag="lost"):
 
 class Bounded(Value, frozen=True, tag="bounded"):
     """For each of these actions the servers may have generated so many tokens, at the most, until the next such record:
-    the whole reservation, where it is None or there is no record. `rate`: tokens a second, of the fastest stream."""
+    the whole reservation, where it is None or there is no record. 0: no server works for it, because it was refused or
+    has not left; it costs nothing, its prompt neither. `rate`: tokens a second, of the fastest stream."""
 
     most: Mapping[str, int | None]
     rate: float = 0.0
@@ -567,6 +568,7 @@ class History:
         in_flight = (
             Cost(1, min(granted.cost.tokens, self.bounded.get(id, granted.cost.tokens)), None, None)
             for id, granted in self.granted.items()
+            if self.bounded.get(id) != 0
         )
         return sum((*self._open_costs.values(), *in_flight, *self.hedged.values()), Cost())
 

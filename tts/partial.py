@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 
 from tts.sse import Choice, Chunk, WireUsage
 from tts.types import Completion, FinishReason, LogprobSummary, Timing, TokenLogprob, Usage
@@ -109,10 +110,12 @@ class Partial:
         done: whether the end of the stream was said, as `[DONE]`.
         lost: what earlier tries of the same request cost.
         attempt: 1 for the first try.
+        on_begin: called before a request leaves.
     """
 
     def __init__(self) -> None:
         self.lost = Usage()
+        self.on_begin: Callable[[], None] | None = None
         self.attempt = 1
         self.seed: int | None = None
         self.model = ""
@@ -161,6 +164,8 @@ class Partial:
 
     def begin(self, now_s: float) -> None:
         """The request leaves: from here on its prompt is charged."""
+        if self.on_begin is not None:
+            self.on_begin()
         self._sent_s = self._end_s = now_s
         self._charged = True
         self._one_token_chunks = self.chunking.one_token
@@ -489,6 +494,12 @@ class Partial:
         """Whether the server has said that the completion is finished. A finish reason beside the first text may be one
         that comes with every chunk: alone it is not enough."""
         return self.finish is not None and (self._end_said or self.done)
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether no server has worked for it, and it waits to be sent again: it has cost nothing."""
+        tried = self.attempt > 1 or self._sent_s is not None
+        return tried and not self._charged and self.lost == Usage()
 
     @property
     def is_whole(self) -> bool:

@@ -770,3 +770,56 @@ def test_a_pause_that_one_endpoint_asks_for_is_none_of_the_others() -> None:
         return ended_s
 
     assert virtual_time.run(main()) < 5.0
+
+
+class Garbage(Flaky):
+    """Its every answer is none."""
+
+    endpoint = "http://garbage/v1"
+
+    async def complete(self, request: Request, partial: Partial, on_progress: Any = None) -> Completion:
+        self.asked += 1
+        await asyncio.sleep(0.01)
+        raise errors.BadResponse("no completion", endpoint=self.endpoint)
+
+
+class Good(Flaky):
+    endpoint = "http://good/v1"
+    works = True
+
+
+@pytest.mark.parametrize("bad", [Flaky, Garbage])
+def test_what_failed_at_one_endpoint_is_asked_of_another(bad: type[Flaky]) -> None:
+    """Also where siblings are at home at the first, and nobody else has seen that it fails."""
+
+    async def main() -> list[Any]:
+        endpoints = EndpointPool([bad(), Good()])
+        return [await settled(endpoints.complete(ask(seed=seed), Partial())) for seed in range(6)]
+
+    results = virtual_time.run(main())
+    assert isinstance(results[0], errors.EndpointError)
+    assert {result.text for result in results[1:] if isinstance(result, Completion)} == {"five"}
+    assert sum(isinstance(result, Completion) for result in results) == 5
+
+
+async def settled(asked: Any) -> Any:
+    return (await asyncio.gather(asked, return_exceptions=True))[0]
+
+
+def test_an_endpoint_that_answers_with_garbage_is_left_alone_while_another_works() -> None:
+    async def main() -> int:
+        garbage = Garbage()
+        endpoints = EndpointPool([garbage, Good()], cooldown_s=8.0)
+        for i in range(100):
+            await settled(endpoints.complete(ask(f"{i} + 1"), Partial()))
+        return garbage.asked
+
+    assert virtual_time.run(main()) < 10
+
+
+def test_where_all_endpoints_answer_with_garbage_that_is_the_error_and_no_outage() -> None:
+    async def main() -> list[Any]:
+        endpoints = EndpointPool([Garbage()])
+        return [await settled(endpoints.complete(ask(f"{i} + 1"), Partial())) for i in range(9)]
+
+    assert {type(error) for error in virtual_time.run(main())} == {errors.BadResponse}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
+from random import Random
 from typing import Any
 
 import msgspec
@@ -105,6 +106,26 @@ def test_patience_that_nobody_needed_for_long_does_not_count() -> None:
     verdicts(outages, "p/1", BROKEN, [0.0], nobody)
     outages.ended("p/1")  # its race was over
     assert verdicts(outages, "p/2", BROKEN, [1000.0], nobody) == [0.5]
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.8])
+def test_a_server_that_gives_errors_at_random_makes_no_request_fail_for_good(share: float) -> None:
+    outages, rng, final = Outages(patience_s=1e9), Random(7), 0
+    waiting = [str(i) for i in range(400)]
+    for at_s in range(300):
+        for id in waiting:
+            outages.left(id)
+        for id in [*waiting]:
+            if rng.random() >= share:
+                outages.answered(id, HERE)
+                waiting.remove(id)
+            elif outages.failed(id, ErrorInfo.of(errors.ServerFailed("HTTP 500")), float(at_s), HERE) == "final":
+                final += 1
+                waiting.remove(id)
+        answer(outages)()
+    assert (waiting, final) == ([], 0)
+    poisoned = verdicts(outages, "p/1", errors.ServerFailed("HTTP 500"), range(300, 400), answer(outages))
+    assert "final" in poisoned, "and one that always gets an error does"
 
 
 @given(st.integers(2, 200), st.integers(0, 199))

@@ -24,6 +24,7 @@ import msgspec
 
 from tts.actions import NO_USAGE, Request
 from tts.errors import (
+    BadResponse,
     EndpointError,
     InvalidParameter,
     Overloaded,
@@ -41,6 +42,7 @@ from tts.types import Completion, Prompt
 OnProgress = Callable[[str, int, float | None], None]
 
 _LONG_AGO = float("-inf")
+_FAILURES = (Unreachable, ServerFailed, StreamBroken, TimedOut, BadResponse)
 _FAILURES_TO_OPEN = 3
 _LONGEST_COOLDOWN_S = 8.0
 _SUSPICIOUS = 3  # refusals of one request, after which those of others are counted beside its own
@@ -75,6 +77,7 @@ class _Endpoint(Replica):
         self._says_slots = slots is not None
         self.failures = 0  # in a row, those of one moment counted once
         self.last_error = ""
+        self.answers_badly = False  # whether that was a BadResponse
         self.failed_s = _LONG_AGO  # when the last of them was counted
         self.refused: set[_Group] = set()  # of whose prompts requests were refused since it last answered one
         self.down = self.paused = False
@@ -129,7 +132,7 @@ class _Endpoint(Replica):
 
     def failed(self, now_s: float, sent_s: float, error: EndpointError) -> None:
         """Count a failure: streams that break at one moment break for one reason, and are one."""
-        self.last_error = error.message
+        self.last_error, self.answers_badly = error.message, isinstance(error, BadResponse)
         if sent_s < self.failed_s:
             return
         self.failures += 1
@@ -154,6 +157,7 @@ class _Group:
         self.homes: Homes[_Endpoint] = Homes()
         self.in_flight: Counter[_Endpoint] = Counter()
         self.warm: set[_Endpoint] = set()  # where one's first token has come
+        self.failed: set[_Endpoint] = set()  # where the last that ended has failed
         self.leading: dict[_Endpoint, asyncio.Event] = {}  # set at the leader's first token, or its end
         self.prompt_tokens: int | None = None
 
@@ -164,6 +168,7 @@ class _Group:
     def started(self, endpoint: _Endpoint) -> None:
         """The prompt is in the endpoint's prefix cache."""
         self.warm.add(endpoint)
+        self.failed.discard(endpoint)
         self.let_go(endpoint)
 
     def let_go(self, endpoint: _Endpoint) -> None:
@@ -427,7 +432,8 @@ class EndpointPool:
         now_s = asyncio.get_running_loop().time()
         if isinstance(error, Overloaded):
             self._note_refusal(error, endpoint, ask, sent_s, now_s)
-        elif isinstance(error, Unreachable | ServerFailed | StreamBroken | TimedOut):
+        elif isinstance(error, _FAILURES) and not error.facts.get("alone"):
+            ask.group.failed.add(endpoint)
             endpoint.failed(now_s, sent_s, error)
             self._leave_alone(endpoint)
 
@@ -511,8 +517,12 @@ class EndpointPool:
         fresh = not ask.failed or any(not (e.down or e.trying) and e not in ask.failed for e in self._of(spare))
         if not fresh and not spare and any(not e.down and e not in ask.failed for e in self._spares):
             spare = fresh = True
-        but = ask.failed if fresh else ()
-        least = self._rankings[spare].least(but)
+        but = ask.failed if fresh else set()
+        least = None
+        if ask.group.failed:  # siblings' experience, while there is an alternative of the same kind
+            least = self._rankings[spare].least(but | ask.group.failed)
+            but = but if least is None else but | ask.group.failed
+        least = least or self._rankings[spare].least(but)
         if least is None:
             return None
         home = ask.group.homes.least(lambda e: e.is_open() and e.spare is spare and e not in but)
@@ -542,9 +552,10 @@ class EndpointPool:
     def _changed(self, endpoint: _Endpoint) -> None:
         self._rankings[endpoint.spare].put(endpoint)
 
-    def _all_down(self) -> Unreachable:
+    def _all_down(self) -> EndpointError:
         each = "; ".join(f"{endpoint.name}: {endpoint.last_error}" for endpoint in self._endpoints)
-        return Unreachable(
+        badly = all(endpoint.answers_badly for endpoint in self._endpoints)  # else waiting may help
+        return (BadResponse if badly else Unreachable)(
             f"none of the {len(self._endpoints)} endpoints works. {each}",
             endpoint=", ".join(endpoint.name for endpoint in self._endpoints),
         )

@@ -26,6 +26,8 @@ OUTAGES = _FAILURES | _FAULTS
 # all that are there, and is found by trying suspects in ever smaller groups.
 _AT_ONCE = {2: 64, 3: 8}
 
+_CHANCE = 1e-4
+
 Verdict = float | Literal["final", "stop"]
 
 
@@ -34,6 +36,7 @@ class _Trouble:
 
     def __init__(self, granted: int) -> None:
         self.tries = 0
+        self.refused = 0  # tries that the server answered with an error
         self.alone = 0  # tries at a server that had answered a request that left later
         self.last = granted  # the number of grants when it last left or failed
 
@@ -51,6 +54,8 @@ class Outages:
         self._numbers: dict[str, int] = {}  # id -> the number of its grant, while it is in flight
         self._answered: dict[str, int] = {}  # by whom: the number of the latest grant that has been answered
         self._troubled: dict[str, _Trouble] = {}
+        self._answers: Counter[str] = Counter()  # by whom
+        self._recovered: Counter[str] = Counter()  # by whom: errors to requests that were answered later
         self._levels: Counter[int] = Counter()  # of what is in flight: how many have been alone so often
         self.since_s = math.inf  # when the first failed after the last answer
         self.last = ""  # the last failure, in a sentence
@@ -77,6 +82,9 @@ class Outages:
 
     def answered(self, id: str, by: str) -> None:
         """A server has done what it asked; `by` tells servers apart."""
+        self._answers[by] += 1
+        if trouble := self._troubled.get(id):
+            self._recovered[by] += trouble.refused
         self._answered[by] = max(self._answered.get(by, 0), self._numbers.get(id, 0))
         self.since_s = math.inf
         self.ended(id)
@@ -95,19 +103,25 @@ class Outages:
         trouble = self._troubled.setdefault(id, _Trouble(self._numbers.get(id, self._grants)))
         self.back(id)
         trouble.tries += 1
+        trouble.refused += error.type == "ServerFailed"
         if self._answered.get(by, 0) > trouble.last and "pause_s" not in error.facts:
             trouble.alone += 2 if error.type == "TimedOut" else 1  # a timeout takes minutes
         trouble.last, self.last = self._grants, error.message
         self.since_s = min(self.since_s, at_s - error.facts.get("waited_s", 0.0))
-        if trouble.alone >= MOST_TRIES:
+        if trouble.alone >= MOST_TRIES and self._is_no_chance(trouble.alone, by):
             return "final"
         if at_s - self.since_s >= self.patience_s:
             return "stop"
         if error.type in _FAULTS and not trouble.alone:
-            wrong_address = error.facts.get("foreign") and not self._answered
+            wrong_address = error.facts.get("foreign") and by not in self._answered
             if wrong_address or trouble.tries >= MOST_TRIES:
                 return "stop"
         return min(LONGEST_S, FIRST_S * 2.0 ** min(trouble.tries - 1, 8))
+
+    def _is_no_chance(self, tries: int, by: str) -> bool:
+        """Whether a server that gives errors to some requests at random would not give so many to one."""
+        share = self._recovered[by] / max(1, self._recovered[by] + self._answers[by])
+        return share**tries < _CHANCE
 
     def explained(self, id: str, error: ErrorInfo, verdict: Verdict) -> ErrorInfo:
         """The error with what the verdict rests on."""

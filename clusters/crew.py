@@ -444,6 +444,7 @@ class Crew:
     async def _post_all(self, nodes: Sequence[connect.Node]) -> None:
         """Make the posts that these nodes ask for and that are not there; close those whose node is going or gone."""
         staying = {node.id: node for node in nodes if not node.draining}
+        going = {node.id for node in nodes if node.draining}
         for role in self._roles:
             count = self._hiring.count(role)
             posts = [post for post in self._posts if post.role == role and not post.closed]
@@ -458,7 +459,7 @@ class Crew:
         for post in self._posts:
             if post.node_id is not None and post.node_id not in staying:
                 post.closed = True
-            if post.member is not None and post.member.opened.node_id in {node.id for node in nodes if node.draining}:
+            if post.member is not None and post.member.opened.node_id in going:
                 self._retire(post.member)
         self._posts = [post for post in self._posts if not (post.closed and post.keeper and post.keeper.done())]
 

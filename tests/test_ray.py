@@ -482,6 +482,46 @@ def test_a_verifier_of_ones_own_scores_on_the_nodes(ray_cluster: Any, tmp_path: 
     assert os.getpid() not in scored
 
 
+def test_a_strategy_of_ones_own_calls_its_own_functions_and_its_own_verifier_on_the_nodes(
+    ray_cluster: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "halves.py").write_text("def half(x): return x / 2")
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(
+        """
+import os
+
+import halves
+from tts.types import Score
+
+class Marked:
+    kind, candidate_logprobs, in_worker = "scale", 0, True
+    def request(self, problem, candidate):
+        return None
+    def score(self, problem, candidate):
+        return Score(1.0, "marked", "scale")
+    read = None
+
+def place(text):
+    return [len(text), os.getpid()]
+
+async def mine(problem, run, *, n=2, verifier=":Marked"):
+    candidates = await run.generate(n=n)
+    for candidate in candidates:
+        length, pid = await run.call(place, candidate.text)
+        assert length == len(candidate.text) and pid != os.getpid()
+        assert await run.call(halves.half, length) == length / 2
+    assert [score.value for score in await run.verify(candidates, verifier)] == [1.0] * n
+    return candidates[0]
+"""
+    )
+    with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, engine.base_url, spec_of(ray_cluster)) as carrier:
+        records, results, _ = carrier.run(f"{plugin}:mine", PROBLEMS[:3])
+    assert [result.error for result in results.values()] == [None] * 3
+    assert all(result.answer for result in results.values())
+    assert_finished_once_each(records, 2 * 3)
+
+
 def test_an_endpoint_that_only_the_driver_can_reach_is_found_out_by_the_actors(
     ray_cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

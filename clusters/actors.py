@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 # hand and may come (benchmarks/ray_overhead.md).
 LINGER_S, LINGER_S_EACH, LONGEST_LINGER_S = 0.004, 0.0003, 0.04
 LONG_WAIT_S = 5.0  # a drain that waits longer is answered as soon as something is given
-DEAD_MAN_S = 60.0  # without a drain for so long, nobody is there who would pay for more
+DEAD_MAN_S = 60.0  # without a drain for so long after the last one's wait, nobody is there who would pay for more
 MOST_TOMBSTONES = 65_536
 STRAGGLERS_EVERY_S = 0.05
 
@@ -142,7 +142,7 @@ class Host:
         self._since: dict[str, float] = {}  # when what is in hand came
         self._copies: set[str] = set()  # second requests that have no token yet
         self._tombstones: OrderedDict[str, int] = OrderedDict()  # id -> the last batch in which it may come
-        self._drained_s = time.monotonic()
+        self._drained_s, self._wait_s = time.monotonic(), 0.0
         self._started_s = time.monotonic()
         self._metrics = ActorMetrics(self._post.name)
 
@@ -209,7 +209,7 @@ class Host:
 
     async def drain(self, place: int, most_bytes: int, wait_s: float) -> bytes:
         """What there is to tell after `place`, at most `most_bytes` of it; waits up to `wait_s` for something."""
-        self._drained_s = time.monotonic()
+        self._drained_s, self._wait_s = time.monotonic(), wait_s
         data = self._outbox.after(place, most_bytes)
         if not data:
             self._filled.clear()
@@ -223,7 +223,7 @@ class Host:
             except TimeoutError:
                 pass
             self._waits_long = False
-            self._drained_s = time.monotonic()
+            self._drained_s, self._wait_s = time.monotonic(), 0.0
             data = self._outbox.after(place, most_bytes)
         return msgspec.msgpack.encode(Drained(self._post.epoch, place, data, self._taken, self._slots()))
 
@@ -378,7 +378,7 @@ class Host:
     async def _end_when_forgotten(self) -> None:
         while True:
             await asyncio.sleep(DEAD_MAN_S / 4)
-            if time.monotonic() - self._drained_s > DEAD_MAN_S:
+            if time.monotonic() - self._drained_s > self._wait_s + DEAD_MAN_S:
                 os._exit(1)  # its streams close, and its processes end with it
 
 

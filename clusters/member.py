@@ -23,7 +23,7 @@ from tts.wire import Cancellation
 Role = Literal["generator", "verifier"]
 ROLES: tuple[Role, ...] = ("generator", "verifier")
 DRAIN_WAIT_S = 1.0  # how long an actor with nothing to tell keeps a drain waiting
-IDLE_WAIT_S = 30.0  # one with nothing in hand: a thousand of them would cost the driver half a core otherwise
+IDLE_WAIT_S = 120.0  # one with nothing in hand: a thousand of them would cost the driver half a core otherwise
 LATE_S = 1.0  # of silence, after which an actor's latest bounds may not hold any more
 RESEND_S = 2.0  # a batch that is not taken by then is sent again
 

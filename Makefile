@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-system chaos lint types clean
+.PHONY: demo test test-system chaos peers lint types clean
 
 demo: $(VENV)/.ready
 	@rm -rf demo-run
@@ -28,6 +28,10 @@ test-system: $(VENV)/.ready
 # Twenty rounds of actors that die every second and a node that dies half-way; `make test-system` has one.
 chaos: $(VENV)/.ready
 	TTS_CHAOS_ROUNDS=20 $(BIN)/python -m pytest tests/test_chaos.py
+
+# tts beside other programs, each installed in an environment of its own under build/: a quarter of an hour, idle.
+peers: $(VENV)/.ready
+	$(BIN)/python benchmarks/peers.py
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -12,6 +12,7 @@ import pytest
 
 from tts import errors
 from tts.actions import Request
+from tts.costs import prompt_bound
 from tts.openai import OpenAIClient
 from tts.partial import Partial
 from tts.testing.engine import FakeEngine
@@ -698,3 +699,26 @@ def test_a_broken_reply_that_was_sent_to_its_end_costs_what_came_also_where_noth
             asyncio.run(complete(engine, request(max_tokens=300), max_retries=0))
         assert engine.wait_idle()
         assert engine.stats().tokens == 20 == caught.value.facts["usage"]["completion_tokens"]
+
+
+@pytest.mark.parametrize("taught", [False, True])
+def test_a_cancelled_prompt_that_no_server_has_counted_is_charged_as_the_most_that_it_can_be(taught: bool) -> None:
+    """Byte by byte, as rare scripts are read; a quarter of the bytes was too little."""
+    ask = request(messages=(Message("user", "ᚠᛇᚻ᛫ᛒᛦᚦ" * 50),))
+    slow = Reply(("a",) * 9, per_token_s=60.0)
+
+    async def main() -> Usage:
+        partial = Partial()
+        if taught:
+            partial.prompt_tokens = 777  # by a sibling
+        async with OpenAIClient(engine.base_url) as client:
+            asking = asyncio.ensure_future(client.complete(ask, partial))
+            await asyncio.to_thread(engine.wait, lambda now: now.open_streams == 1)
+            asking.cancel()
+            await asyncio.wait([asking])
+        return partial.completion("cancelled").usage
+
+    with FakeEngine(lambda _: slow, flavour="openai") as engine:
+        usage = asyncio.run(main())
+    assert usage.prompt_tokens == (777 if taught else prompt_bound(ask))
+    assert usage.approximate

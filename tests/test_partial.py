@@ -18,9 +18,9 @@ def said(text: str, **fields: object) -> Chunk:
     return chunk(choices=[{"delta": {"content": text}}], **fields)
 
 
-def begun(prompt_bytes: int = 40) -> Partial:
+def begun(most_prompt: int = 40) -> Partial:
     partial = Partial()
-    partial.prompt_bytes = prompt_bytes
+    partial.most_prompt = most_prompt
     partial.begin(10.0)
     return partial
 
@@ -35,7 +35,7 @@ def test_chunks_are_counted_and_flagged_as_approximate_while_nothing_better_is_k
     partial.feed(said("b c"), 12.0)
     completion = partial.completion("cancelled")
     assert completion.text == "ab c"
-    assert completion.usage == Usage(10, 2, approximate=True)  # 40 bytes of prompt are about 10 tokens
+    assert completion.usage == Usage(40, 2, approximate=True)  # as many tokens as the prompt may have
     assert (completion.timing.first_token_s, completion.timing.total_s) == (1.0, 2.0)
 
 

@@ -162,7 +162,7 @@ class Queue:
     async def complete(self, request: Request, partial: Partial, on_progress: Any = None, *, race: bool = False) -> Any:
         if request.messages[0].content == "work":
             partial.begin(0.0)
-            partial.prompt_bytes = 4
+            partial.most_prompt = 1
             await asyncio.sleep(0)
             return partial.completion("stop")
         await asyncio.Event().wait()

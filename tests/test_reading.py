@@ -32,7 +32,7 @@ def usage(**counts: Any) -> dict[str, Any]:
 def read(*events: Any, limit: int = LIMIT, cut: int = 1 << 30, chunking: Chunking | None = None) -> Partial:
     """What a client makes of these events, sent in pieces of `cut` bytes."""
     partial = Partial()
-    partial.max_tokens, partial.prompt_bytes = limit, 36
+    partial.max_tokens, partial.most_prompt = limit, 9
     partial.chunking = chunking or Chunking()
 
     async def main() -> None:

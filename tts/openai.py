@@ -24,6 +24,7 @@ import msgspec
 from tts.actions import Request
 from tts.address import Address, hide, host_of, place_of
 from tts.attempt import Attempt, is_elsewhere
+from tts.costs import prompt_bound
 from tts.errors import (
     BadResponse,
     ContextTooLong,
@@ -270,9 +271,7 @@ class OpenAIClient:
         loop = asyncio.get_running_loop()
         how = self._how_to_cancel()
         partial.chunking, partial.max_tokens = self._chunking, request.sampling.token_limit
-        partial.prompt_bytes = len(
-            "".join((*(m.content for m in request.messages), request.continue_from)).encode("utf-8", "replace")
-        )
+        partial.most_prompt = prompt_bound(request)
         partial.begin(loop.time())
         if how == "abort":
             body["rid"] = f"tts-{self._token}-{next(self._count)}."  # the point: SGLang aborts by prefix

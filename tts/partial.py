@@ -101,6 +101,7 @@ class Partial:
 
     Attributes:
         prompt_tokens: as the server counted them, or as a sibling's request taught; None while unknown.
+        most_prompt: the most that they can be (`costs.prompt_bound`): what is charged while they are unknown.
         max_tokens: the most that the server was allowed to generate; None: not known.
         tokens: generated so far in this try, reasoning included: the server's count where it keeps one, else the
             number of chunks with text. `exact_tokens` says whether that is known to be the number of tokens.
@@ -122,7 +123,7 @@ class Partial:
         self.endpoint = ""
         self.downgrades: tuple[str, ...] = ()
         self.prompt_tokens: int | None = None
-        self.prompt_bytes = 0
+        self.most_prompt = 0
         self.max_tokens: int | None = None
         self.chunking = Chunking()
         self._clear()
@@ -526,7 +527,7 @@ class Partial:
 
     def usage(self) -> Usage:
         """What all tries have cost so far. `approximate` where the server's own count has not come: then the prompt
-        is taken as a quarter of its bytes, unless a sibling taught it."""
+        counts as the most that it can be, unless a sibling taught it."""
         return self.lost + self._usage_of_this_try()
 
     def completion(self, finish_reason: FinishReason) -> Completion:
@@ -556,7 +557,7 @@ class Partial:
         tokens = self.tokens if self._charge is None else self._charge
         approximate = prompt is None or not self.exact_tokens or tokens != self.tokens
         if prompt is None:
-            prompt = -(-self.prompt_bytes // 4)
+            prompt = self.most_prompt
         return Usage(prompt, tokens, min(self._cached, prompt), min(self._reasoning_tokens, tokens), approximate)
 
 

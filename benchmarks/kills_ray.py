@@ -1,6 +1,6 @@
 """Kills actors, nodes and drivers of sweeps on a small Ray cluster at random; writes what became of the sweeps.
 
-    python benchmarks/kills_ray.py --kills 50 --seed 1        about six minutes on two cores
+    python benchmarks/kills_ray.py --kills 50 --seed 1        about six minutes on two cores; a line in kills_ray.md
 
 The cluster has three nodes on this machine; the engine (FakeEngine) has a process of its own. A driver that was killed
 or stopped is started again with the same command, until it says that the sweep is done. A sweep counts as right if its
@@ -146,6 +146,17 @@ def faults(records: list[Any], undisturbed: dict[str, str | None]) -> list[str]:
     return found
 
 
+def note(options: str, kills: Counter[str], sweeps: int, right: int) -> None:
+    """Print a row of the table, and put it into kills_ray.md in place of an earlier one of the same options."""
+    counts = " | ".join(str(kills[kind]) for kind in KINDS)
+    row = f"| `{options}` | {kills.total()} | {counts} | {sweeps} | {right} |"
+    print(row)
+    table = Path(__file__).with_suffix(".md")
+    lines = [line for line in table.read_text().splitlines() if not line.startswith(f"| `{options}` ")]
+    last = max(number for number, line in enumerate(lines) if line.startswith("|"))
+    table.write_text("\n".join([*lines[: last + 1], row, *lines[last + 1 :]]) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=50)
@@ -182,9 +193,7 @@ def main() -> None:
                 print(f"sweep {sweeps}: exit codes {codes}, {dict(killer.kills)}, faults {found[:5]}", flush=True)
                 if found or not set(codes) <= {0, -signal.SIGKILL}:
                     print(log.read_text()[-3000:], flush=True)
-            print(
-                f"{sum(killer.kills.values())} kills ({dict(killer.kills)}): {right} of {sweeps} sweeps as undisturbed"
-            )
+            note(f"--kills {given.kills} --seed {given.seed}", killer.kills, sweeps, right)
         finally:
             killer.thaw(all_of_them=True)
             killer.cluster.shutdown()

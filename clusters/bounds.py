@@ -35,14 +35,16 @@ OF_ACTORS = Ahead(1.75, 1.0, 0.2)
 
 
 class _Stream:
-    """What was seen of one request: `first_s` is when its first token had come, `most` the bound in the journal."""
+    """What was seen of one request: `first_s` is when its first token had come, `most` the bound in the journal, `seen`
+    the most tokens that its text can be (None: nobody knows)."""
 
-    __slots__ = ("first_s", "most", "partial")
+    __slots__ = ("first_s", "most", "partial", "seen")
 
     def __init__(self, partial: Partial) -> None:
         self.partial = partial
         self.first_s: float | None = None
         self.most: int | None = None
+        self.seen: int | None = None
 
 
 class Bounds:
@@ -83,7 +85,7 @@ class Bounds:
         return found
 
     def _measure(self, stream: _Stream, now_s: float) -> None:
-        seen = stream.partial.most_seen()
+        seen = stream.seen = stream.partial.most_seen()
         if not seen:
             return
         if stream.first_s is None:
@@ -93,7 +95,7 @@ class Bounds:
 
     def _most(self, stream: _Stream, since_s: float, now_s: float) -> int | None:
         """The bound that is to stand in the journal: the one that does, while it is wide enough."""
-        seen = stream.partial.most_seen()
+        seen = stream.seen
         if seen is None or not self.rate or stream.partial.attempt > 1:
             return None
         if not stream.partial.chunking.one_token:

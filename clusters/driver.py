@@ -7,6 +7,7 @@ journal. Linux only: elsewhere, and on other machines, it is Ray alone that ends
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 
 from tts.types import Value
@@ -36,6 +37,7 @@ def is_seen(driver: Driver | None) -> bool:
     return state is not None and state[1] == driver.began and state[0] not in "ZX"
 
 
+@cache
 def _boot() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

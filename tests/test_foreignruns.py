@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import msgspec
 import pytest
 
 import tts
+from tts.advice import from_history
 from tts.api import report
 from tts.config import RunConfig
-from tts.errors import JournalCorrupt
+from tts.errors import InvalidParameter, JournalCorrupt, RunError
 from tts.foreignruns import cells_asked_for, cells_of_journal, verifiers_named
 from tts.journal import Chain, Decided, Header, History
 from tts.outcome import Bill
@@ -140,3 +142,79 @@ def test_verifiers_are_named_by_texts_and_by_built_in_defaults() -> None:
     strategies = "best_of_n:n=2", "genrm", "x.py:f:a_verifier=x.py:V,judge,n=3", "majority_vote:n=2"
     config = RunConfig.read({"problems": "x", "problems_digest": "", "strategies": strategies})
     assert verifiers_named(config) == ["self_certainty", "genrm", "x.py:V", "judge"]
+
+
+# --- links and devices in a folder that somebody sent
+
+
+@pytest.fixture
+def copied(sent: tuple[Path, Any], tmp_path: Path) -> Path:
+    return rewritten(sent[0], tmp_path / "copied")
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[FakeEngine]:
+    with FakeEngine() as running:
+        yield running
+
+
+def commands(folder: Path, engine: FakeEngine) -> list[Callable[[], object]]:
+    """All that reads or writes a run folder."""
+    url = engine.base_url
+    return [
+        lambda: report(folder),
+        lambda: asyncio.run(build_pool(folder)),
+        lambda: from_history([folder], "m", "t", 100.0),
+        lambda: tts.sweep("arithmetic?size=3", "single", base_url=url, out=folder),
+        lambda: tts.solve("What?", "single", base_url=url, out=folder),
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", [JOURNAL, "problems.jsonl", "references.jsonl", "outcomes.jsonl", "report.html", "report.json", "x.svg"]
+)
+def test_a_link_in_a_run_folder_is_refused_by_its_name_and_followed_by_no_command(
+    copied: Path, name: str, engine: FakeEngine
+) -> None:
+    elsewhere = copied.parent / "precious"
+    elsewhere.write_text("a line that is not whole")
+    (copied / name).unlink(missing_ok=True)
+    (copied / name).symlink_to(elsewhere)
+    for command in commands(copied, engine):
+        with pytest.raises(RunError, match=f"{name}' is a link to .*precious"):
+            command()
+    assert elsewhere.read_text() == "a line that is not whole"
+    assert (copied / name).is_symlink()
+
+
+def test_a_pipe_in_a_run_folder_is_refused_and_waited_for_by_no_command(copied: Path, engine: FakeEngine) -> None:
+    (copied / JOURNAL).unlink()
+    os.mkfifo(copied / JOURNAL)
+    for command in commands(copied, engine):
+        with pytest.raises(RunError, match="neither a file nor a folder"):
+            command()
+
+
+def test_a_run_folder_may_itself_be_behind_a_link(copied: Path) -> None:
+    (copied.parent / "latest").symlink_to(copied)
+    assert report(copied.parent / "latest").rows
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("report.json", b"[]"),
+        ("report.json", b'{"facts": {"model": 1}}'),
+        ("report.json", b"\xff"),
+        ("report.json", b"[" * 100_000),
+        ("outcomes.jsonl", b"x"),
+        ("outcomes.jsonl", b"{}"),
+    ],
+)
+def test_advice_from_a_folder_that_no_run_has_written_is_refused(copied: Path, name: str, data: bytes) -> None:
+    (copied / "report.json").write_text('{"facts": {"model": "m", "problems": "t"}}')
+    (copied / "outcomes.jsonl").write_text("")
+    assert from_history([copied], "m", "t", 100.0)
+    (copied / name).write_bytes(data)
+    with pytest.raises(InvalidParameter, match="does not hold what tts sweep"):
+        from_history([copied], "m", "t", 100.0)

@@ -1,9 +1,14 @@
 import io
 import json
+import pickle
 import sys
 from types import SimpleNamespace
+from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tts.answers import extract, same
 from tts.errors import BadProblem, InvalidParameter, UnknownName
@@ -12,6 +17,7 @@ from tts.tasks import (
     Example,
     Task,
     load,
+    problem_digests,
     put_back,
     read_examples,
     references_away,
@@ -294,3 +300,28 @@ def test_problems_of_an_earlier_version_bring_their_references(tmp_path):
     (tmp_path / PROBLEMS).write_text(lines)
     assert read_examples(tmp_path).examples == (Example(Problem("p", "?"), "7"),)
     assert not references_away(tmp_path)
+
+
+# --- digests
+
+
+FACTS = st.dictionaries(st.text(max_size=3), st.integers() | st.lists(st.integers(), max_size=2), max_size=3)
+
+
+@given(st.text(min_size=1, max_size=5), st.none() | st.just(""), st.sampled_from(["auto", "letter"]), FACTS)
+def test_equal_problems_have_equal_digests_wherever_they_come_from(
+    prompt: str, system: str | None, form: Any, facts: dict[str, Any]
+) -> None:
+    problem = Problem("p", prompt, system, form, facts)
+    backwards = Problem("p", prompt, system, "".join([form[:1], form[1:]]), dict(reversed(facts.items())))
+    others = [
+        backwards,
+        pickle.loads(pickle.dumps(problem)),
+        msgspec.json.decode(msgspec.json.encode(problem), type=Problem),
+    ]
+    assert {problem_digests([Example(each)]) for each in (problem, *others)} == {problem_digests([Example(problem)])}
+    assert problem_digests([Example(problem)]) != problem_digests([Example(Problem("p", prompt + "x"))])
+
+
+def test_a_digest_of_an_older_program_is_that_of_the_problem_in_a_file() -> None:
+    assert problem_digests([Example(Problem("p0", "What is 0 + 2?"))]) == "df3dd8143766"

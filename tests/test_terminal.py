@@ -82,17 +82,22 @@ def test_no_field_of_a_csv_file_is_a_formula_and_numbers_stay(value: Any) -> Non
     field = plain(value)
     if isinstance(field, str):
         assert field.strip()[:1] not in {"=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20"}
-        assert field.removeprefix("'") == ("; ".join(value) if isinstance(value, tuple) else value).removeprefix("'")
+        text = "; ".join(value) if isinstance(value, tuple) else value
+        assert field.removeprefix("'") == visible(text).removeprefix("'")
     else:
         assert field is value
 
 
-def test_reports_of_names_that_are_formulas_and_markup(tmp_path: Path) -> None:
-    evil = '=cmd|"/C calc"!A0</script><img src=x onerror=alert(1)>'
+def test_reports_of_names_that_are_formulas_markup_and_commands_of_a_terminal(tmp_path: Path) -> None:
+    orders = "\x1b]0;mine\x07\u202egnp.\u2066\ufffe"  # the library that draws ends the process for the first of these
+    evil = f'=cmd|"/C calc"!A0</script><img src=x onerror=alert(1)>{orders}'
     rows = summarise([outcome(cell=evil, strategy=evil, params=f"+{evil}", budget=evil)])
     files = write_report(tmp_path, rows, {"title": evil, evil: evil})
     table = list(csv.DictReader(io.StringIO(files["report.csv"].read_text())))
-    assert table[0]["strategy"] == f"'{evil}" and table[0]["params"] == f"'+{evil}"
+    assert table[0]["strategy"] == f"'{visible(evil)}" and table[0]["params"] == f"'+{visible(evil)}"
     assert float(table[0]["tokens"]) == 9
     assert "<img" not in files["report.html"].read_text()
+    for path in files.values():
+        if path.suffix in (".html", ".svg", ".csv"):
+            assert not set(orders) - set("]0;mine;gnp.") & set(path.read_text()), path
     assert {name for name in Row.__struct_fields__ if table[0].get(name, "").startswith("=")} == set()

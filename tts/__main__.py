@@ -11,8 +11,7 @@ def main() -> NoReturn:
     """Run the command line. Ctrl-C while its modules are imported ends it quietly: nothing has begun. Signals while the
     process ends do not change its exit status."""
     minded = signal.getsignal(signal.SIGINT)
-    if minded is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _leave)
+    leave_at_once_when_interrupted()
     from tts.cli import main as run
 
     signal.signal(signal.SIGINT, minded)
@@ -23,6 +22,12 @@ def main() -> NoReturn:
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
+
+
+def leave_at_once_when_interrupted() -> None:
+    """From here on Ctrl-C ends the process without a word: nothing has begun, or all has ended."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _leave)
 
 
 def _leave(number: int, frame: FrameType | None) -> NoReturn:

@@ -13,7 +13,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -25,6 +24,7 @@ from tts.intervals import Interval, mean_interval, paired_difference
 from tts.pool import UNKNOWN, Pool
 from tts.replays import replay
 from tts.report import Outcome
+from tts.runfolder import check_files
 from tts.types import Value
 
 _ARM = re.compile(r"(majority_vote|best_of_n)/(\d+)")
@@ -263,20 +263,34 @@ def from_history(folders: Iterable[str | Path], model: str, task: str, budget: f
     return chooser.Chooser.fit(past).choose(chooser.Situation(model, task), budget)
 
 
+class _Facts(Value, frozen=True):
+    model: str
+    problems: str
+
+
+class _Report(Value, frozen=True):
+    """What is read of a report.json."""
+
+    facts: _Facts
+
+
 def _past(folder: Path) -> list[chooser.Past]:
     """What its searches came to; where no budget in tokens was set, what the cell spent in the mean stands for it."""
+    check_files(folder)
     try:
-        facts: dict[str, Any] = msgspec.json.decode((folder / "report.json").read_bytes())["facts"]
-        lines = (folder / "outcomes.jsonl").read_bytes().splitlines()
+        facts = msgspec.json.decode((folder / "report.json").read_bytes(), type=_Report).facts
+        found = msgspec.json.Decoder(Outcome).decode_lines((folder / "outcomes.jsonl").read_bytes())
     except OSError as error:
         raise InvalidParameter(
             f"{folder} has no {Path(error.filename or '').name}: it must be a folder that tts sweep or tts replay wrote"
         ) from None
-    outcomes = [o for o in msgspec.json.Decoder(Outcome).decode_lines(b"\n".join(lines)) if o.correct is not None]
+    except ValueError as error:
+        raise InvalidParameter(f"{folder} does not hold what tts sweep or tts replay wrote: {error}") from None
+    outcomes = [o for o in found if o.correct is not None]
     spent: dict[str, list[int]] = defaultdict(list)
     for o in outcomes:
         spent[o.cell].append(o.tokens)
-    situation = chooser.Situation(str(facts["model"]), str(facts["problems"]))
+    situation = chooser.Situation(facts.model, facts.problems)
     return [
         chooser.Past(
             situation,

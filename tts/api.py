@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -43,11 +44,11 @@ from tts.protocols import Strategy, Verifier
 from tts.registry import plugin_digests, strategy, verifiers_of
 from tts.report import Outcome, Row, summarise, warnings_of, write_report
 from tts.results import Solved, SweepResult, describe_cost
-from tts.runfolder import JOURNAL, Journal, NoJournal, read_history, write_atomically
+from tts.runfolder import JOURNAL, Journal, NoJournal, check_files, read_history, write_atomically
 from tts.streams import open_closed_streams
 from tts.sweeps import Cell, cells_of, check_budgets, outcome_of, plan, pots_of, with_max_tokens
 from tts.target import Pricing, Target
-from tts.tasks import OUTCOMES, Example, Task, TaskSource, problems_digest, unwritable
+from tts.tasks import OUTCOMES, Example, Task, TaskSource, problem_fields, problems_digest, unwritable
 from tts.types import Cost, Message, Problem, Prompt, Sampling
 from tts.workers import Workers
 
@@ -102,13 +103,14 @@ async def asolve(
         carrier = await site.cluster(verifiers, may_probe=not share)
         config = RunConfig(
             problems="one prompt",
-            problems_digest=problems_digest([msgspec.to_builtins(problem)]),
+            problems_digest=problems_digest([problem_fields(problem)]),
             strategies=(str(spec),),
             budgets=(str(share),),
             seeds=(seed,),
             sampling=recorded(sampling),
             model=site.name,
             verifier_model=site.verifier,
+            plugins=plugin_digests([spec], resolve=resolve) if out else {},
         )
         results: list[Result] = []
         if out:
@@ -284,7 +286,11 @@ async def asweep(
         files = write_outcomes(folder, outcomes)
         if report:
             shown = together([*journal.history.configs, config.model_dump(mode="json")])
-            files |= make_report(folder, rows, outcomes, shown, _paid(spent, conductor.lost, conductor.probed))
+            # Who interrupts a run wants to leave: drawing takes seconds, and `tts report` does it later.
+            files |= make_report(
+                folder, rows, outcomes, shown, _paid(spent, conductor.lost, conductor.probed),
+                draws=len(outcomes) == planned,
+            )  # fmt: skip
     return SweepResult(rows, outcomes, spent, conductor.lost, over, planned, folder, files, sampling, conductor.probed)
 
 
@@ -478,7 +484,13 @@ def _paid(paid: Cost, lost: Cost, probed: Cost) -> dict[str, str]:
 
 
 def make_report(
-    folder: Path, rows: Sequence[Row], outcomes: Sequence[Outcome], config: RunConfig, more: Mapping[str, object]
+    folder: Path,
+    rows: Sequence[Row],
+    outcomes: Sequence[Outcome],
+    config: RunConfig,
+    more: Mapping[str, object],
+    *,
+    draws: bool = True,
 ) -> dict[str, Path]:
     """Write the report of a run, with `more` facts. Without the extra `report`, everything but the pictures."""
     facts: dict[str, object] = {
@@ -494,7 +506,7 @@ def make_report(
     if notes := warnings_of(rows):
         facts["notes"] = "; ".join(notes)
     try:
-        return write_report(folder, rows, facts, outcomes)
+        return write_report(folder, rows, facts, outcomes, draws=draws)
     except MissingExtra as error:
         return {Path(path).name: Path(path) for path in error.facts["written"]}
 
@@ -507,6 +519,7 @@ async def areport(folder: str | Path) -> SweepResult:
     """Read a run folder back, grade it again, and write its report anew; also of a run that is not finished. Nothing
     that the folder names is imported."""
     folder = Path(folder)
+    check_files(folder)
     if not (folder / JOURNAL).is_file():
         raise InvalidParameter(f"{folder} is not a run folder: it has no {JOURNAL}", path=str(folder))
     history = read_history(folder / JOURNAL)
@@ -596,6 +609,12 @@ def _as_task(problems: str | Path | Task | TaskSource | Iterable[Example]) -> Ta
         return problems
     if isinstance(problems, str | Path):
         return TaskSource(str(problems))
+    if not isinstance(problems, Iterable):
+        raise BadProblem(
+            f"problems must be a source as on the command line, or a list of tts.Example, but got a "
+            f"{type(problems).__name__}",
+            source="examples",
+        )
     examples = tuple(problems)
     if not examples:
         raise BadProblem("there are no problems", source="examples")
@@ -609,7 +628,7 @@ def _as_task(problems: str | Path | Task | TaskSource | Iterable[Example]) -> Ta
         if (why := unwritable(example)) is not None:
             raise BadProblem(f"problem {i} {why}", line=i)
         seen.add(example.problem.id)
-    return Task("examples", examples, "math" if any(e.reference for e in examples) else "exact")
+    return Task("examples", examples, "math")
 
 
 def with_logprobs(sampling: Sampling, verifiers: Mapping[str, Verifier]) -> Sampling:
@@ -628,9 +647,7 @@ def write_outcomes(folder: Path, outcomes: Sequence[Outcome]) -> dict[str, Path]
 def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run to the end, inside a running loop, too (a notebook's): then on a loop of its own in another thread. An
     interrupt there cancels the run, so that its journal is closed and its streams are."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if not is_in_loop():
         return run_on_loop(coroutine)
     running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[T], int]] = []
 
@@ -650,6 +667,13 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
                     loop.call_soon_threadsafe(task.cancel)
                     watchdog.ask(thread_id)  # a strategy that computes does not let the loop hear of it
             raise
+
+
+def is_in_loop() -> bool:
+    """Whether an event loop runs in this thread."""
+    with contextlib.suppress(RuntimeError):
+        return asyncio.get_running_loop().is_running()
+    return False
 
 
 def run_on_loop(coroutine: Coroutine[Any, Any, T]) -> T:

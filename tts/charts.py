@@ -18,6 +18,7 @@ import vl_convert
 
 from tts import livecharts
 from tts.report import Row
+from tts.streams import visible
 
 # Okabe & Ito's colours that are dark enough on white; a shape says the same again, for print and for everybody.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -45,7 +46,24 @@ class Picture(NamedTuple):
     spec: dict[str, Any]
 
     def svg(self) -> str:
-        return vl_convert.vegalite_to_svg(self.spec, vl_version=_VEGA_LITE)
+        return vl_convert.vegalite_to_svg(self.shown(), vl_version=_VEGA_LITE)
+
+    def shown(self) -> dict[str, Any]:
+        """`spec` with the control characters of its texts written out: no picture can hold them, and the library that
+        draws ends the process for one."""
+        spec: dict[str, Any] = _visible(self.spec)
+        return spec
+
+
+def _visible(value: Any) -> Any:
+    match value:
+        case str():
+            return visible(value)
+        case dict():
+            return {_visible(name): _visible(each) for name, each in value.items()}
+        case list():
+            return [_visible(each) for each in value]
+    return value
 
 
 def png_of(svg: str) -> bytes:
@@ -107,7 +125,7 @@ def embedded(pictures: Sequence[Picture], svgs: Mapping[str, str]) -> str:
         f'<figure id="{p.name}" role="img" aria-label="{p.title}">{svgs[p.name]}</figure></section>'
         for p in pictures
     ]
-    specs = json.dumps({p.name: p.spec for p in pictures}).replace("<", "\\u003c")  # no name can close the script
+    specs = json.dumps({p.name: p.shown() for p in pictures}).replace("<", "\\u003c")  # no name can close the script
     live = (
         f"for (const [name, spec] of Object.entries({specs}))\n"
         '  vegaEmbed("#" + name, spec, {actions: false, renderer: "svg"})\n'

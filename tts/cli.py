@@ -330,7 +330,8 @@ def sweep(
     _show_sweep(result, json)
     if display.interrupted and not result.complete:
         _complain(
-            f"stopped: {len(result.outcomes)} of {result.planned} searches are decided; repeat the command to go on"
+            f"stopped: {len(result.outcomes)} of {result.planned} searches are decided; repeat the command to go on "
+            f"(or draw what there is: tts report {out})"
         )
         raise typer.Exit(130)
     _fail_if_spoilt(result)
@@ -549,6 +550,7 @@ def doctor(
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line; every error of ours becomes one clear line and an exit code."""
+    from tts.__main__ import leave_at_once_when_interrupted
     from tts.errors import TTSError
     from tts.streams import prepare
 
@@ -565,6 +567,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         sys.exit(_exit_code(error))
     except SystemExit as exit:
         if isinstance(getattr(exit.__context__, "__cause__", None), KeyboardInterrupt):  # which typer makes an exit of
+            leave_at_once_when_interrupted()
             _complain("tts: interrupted; repeat the command to go on from what its run folder holds")
         raise
     except KeyboardInterrupt:

@@ -39,6 +39,7 @@ from tts.tasks import (
     Task,
     TaskSource,
     problem_digests,
+    problem_fields,
     problems_digest,
     put_back,
     read_examples,
@@ -385,7 +386,7 @@ class _Server:
         await _check_references(grader, task)
         self._task, self._grading = task, Grading(grader, self._say)
         self._examples = {example.problem.id: example for example in task.examples}
-        digest = problems_digest([msgspec.to_builtins(example.problem) for example in task.examples])
+        digest = problems_digest([problem_fields(example.problem) for example in task.examples])
         problems = tuple(example.problem for example in task.examples)
         return _Loaded(task.name, task.grader, problems, digest, problem_digests(task.examples))
 

@@ -586,12 +586,12 @@ class History:
 
     def check(self, config: Mapping[str, Any], free: Container[str] = ()) -> None:
         """Raises RunMismatch naming every setting in which `config` differs from the journal's, but for those that are
-        `free` to."""
+        `free` to, and for plugins of which the journal of an older program has no digest."""
         if self.config is None:
             return
         old, new = _flat(_as_json(self.config)), _flat(_as_json(config))
         keys = sorted(key for key in old.keys() | new.keys() if key.partition(".")[0] not in free)
-        differing = [key for key in keys if old.get(key) != new.get(key)]
+        differing = [k for k in keys if old.get(k) != new.get(k) and (k in old or not k.startswith("plugins."))]
         if not differing:
             return
         shown = "; ".join(f"{k}: was {old.get(k)!r}, now {new.get(k)!r}" for k in differing[:5])

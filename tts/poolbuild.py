@@ -22,7 +22,7 @@ from tts.naming import address_of
 from tts.pool import Pool, Sample, VerificationCost
 from tts.protocols import Verifier
 from tts.run import share_base
-from tts.runfolder import JOURNAL, read_history, read_records
+from tts.runfolder import JOURNAL, check_files, read_history, read_records
 from tts.tasks import PROBLEMS, REFERENCES, Task, read_examples, references_away
 from tts.types import Candidate, Problem, Sampling, Usage
 from tts.workers import Workers
@@ -100,6 +100,7 @@ async def build_pool(
 
 
 def _read(folder: Path) -> tuple[RunConfig, list[Record], Task]:
+    check_files(folder)
     if not (folder / JOURNAL).is_file():
         raise BadPool(f"{folder} is not the folder of a sweep: it has no {JOURNAL}", path=str(folder))
     records = list(read_records(folder / JOURNAL))

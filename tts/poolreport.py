@@ -8,7 +8,6 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ from tts.poolfile import read_pool
 from tts.report import (
     OWNING,
     UNKNOWN,
+    escape,
     html_page,
     html_table,
     owners_table,

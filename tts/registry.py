@@ -66,6 +66,7 @@ ALLOCATORS: Mapping[str, str] = {
 
 # What a program has given as functions, for the call that it is making (`tts.given`).
 FUNCTIONS: ContextVar[Mapping[str, Strategy]] = ContextVar("FUNCTIONS", default=MappingProxyType({}))
+_PLAIN = frozenset(("int", "float", "bool", "str", "None"))
 _OF_A_VERIFIER = ("kind", "candidate_logprobs", "in_worker", "request", "read", "score")
 
 
@@ -206,17 +207,26 @@ def _parsed(text: str, kind: str, resolve: Callable[[str], Callable[..., Any]]) 
     return [StrategySpec(name, dict(zip(values, combo, strict=True))) for combo in itertools.product(*axes)]
 
 
-def plugin_digests(specs: Iterable[StrategySpec], allocators: Iterable[StrategySpec] = ()) -> dict[str, str]:
+def plugin_digests(
+    specs: Iterable[StrategySpec],
+    allocators: Iterable[StrategySpec] = (),
+    resolve: Callable[[str], Strategy] | None = None,
+) -> dict[str, str]:
     """File -> a short hash of its source, for the strategies, verifiers and allocators that are named by file, defaults
     included, and for the files beside them that they import; name -> that of a function that was given.
+
+    Args:
+        resolve: finds a strategy that one call was given; None: by its name.
 
     Raises: InvalidParameter for a file that is not there.
     """
     specs = list(specs)
-    names = [*(spec.name for spec in (*specs, *allocators)), *verifier_names(specs)]
+    names = [*(spec.name for spec in (*specs, *allocators)), *verifier_names(specs, resolve or strategy)]
     files = {name.rpartition(":")[0] for name in names if ".py:" in name}
     given = FUNCTIONS.get()
     found = {name: digest_of(given[name]) for name in names if name in given}
+    if resolve is not None and resolve is not strategy:
+        found |= {spec.name: digest_of(resolve(spec.name)) for spec in specs}
     for file in sorted(files):
         found |= digests(file)
     return found
@@ -287,7 +297,9 @@ def parameters(function: Callable[..., Any]) -> list[Parameter]:
     for parameter in found:
         if parameter.default is parameter.empty:
             raise InvalidParameter(
-                f"parameter {parameter.name} of strategy {function.__name__} must have a default", name=parameter.name
+                f"parameter {parameter.name} of strategy {getattr(function, '__name__', type(function).__name__)} must "
+                f"have a default",
+                name=parameter.name,
             )
     return [Parameter(p.name, _type_of(function, p), p.default, helps.get(p.name, "")) for p in found]
 
@@ -374,6 +386,16 @@ _READERS: Mapping[str, Callable[[str], Any]] = {  # the first that can read a te
     "bool": lambda text: {"true": True, "1": True, "false": False, "0": False}[text.lower()],
     "str": str,
 }
+
+
+def check_given(name: str, known: Mapping[str, Parameter], params: Mapping[str, Any]) -> None:
+    """Refuse a value of another type than a parameter of a program's own function says that it has; where it says
+    nothing, or more than a plain type, any object may be meant. Raises: InvalidParameter."""
+    for key, value in params.items():
+        parameter = known[key]
+        says = parameter.type != "str" or parameter.default is not None
+        if says and _PLAIN.issuperset(parameter.type.split(" | ")):
+            _check_value(name, parameter, value)
 
 
 def _check_value(name: str, parameter: Parameter, value: Any) -> None:

@@ -7,10 +7,10 @@ pictures are in `tts/charts.py` (extra `report`); everything else here needs onl
 from __future__ import annotations
 
 import csv
+import html
 import io
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,8 @@ from tts.errors import MissingExtra, StorageFull
 from tts.frontier import Corner, Placed, Stretch, corners, gained, stretches, tie_of
 from tts.intervals import Interval, mean_interval
 from tts.outcome import Ends
+from tts.runfolder import check_files
+from tts.streams import visible
 from tts.types import Value
 
 if TYPE_CHECKING:
@@ -416,14 +418,23 @@ def notes_on(ends: Ends) -> tuple[str, str, str, str]:
     )
 
 
+_NOTHING = "There is nothing to draw: no cell has both an accuracy and a cost."
+
+
 def write_report(
-    folder: Path, rows: Sequence[Row], facts: Mapping[str, object], outcomes: Sequence[Outcome] = ()
+    folder: Path,
+    rows: Sequence[Row],
+    facts: Mapping[str, object],
+    outcomes: Sequence[Outcome] = (),
+    *,
+    draws: bool = True,
 ) -> dict[str, Path]:
     """Write `report.html`, `report.csv`, `report.json`, and each picture as PNG and SVG, into `folder`.
 
     Args:
         facts: what to say about the run, shown in this order (model, date, budget, seeds ...); `title` is the heading.
         outcomes: what the rows are of, for the picture of where an allocator's tokens went.
+        draws: whether there are to be pictures; without, nothing is imported to draw with.
 
     Returns:
         File name -> path.
@@ -445,6 +456,8 @@ def write_report(
         where = allocationchart.allocation(outcomes)
         return charts.pictures(rows) + ([where] if where else [])
 
+    if not (draws and rows):
+        return _write(folder, {**files, "report.html": _html(rows, facts, "" if rows else f"<p>{_NOTHING}</p>")})
     return write_illustrated(folder, files, "report.html", draw, lambda figures: _html(rows, facts, figures))
 
 
@@ -454,7 +467,7 @@ def write_illustrated(
     name: str,
     draw: Callable[[], Sequence[Picture]],
     html: Callable[[str], str],
-    nothing: str = "There is nothing to draw: no cell has both an accuracy and a cost.",
+    nothing: str = _NOTHING,
 ) -> dict[str, Path]:
     """Write the files, the pictures, and the page `name` that holds these: `html` is given them as HTML.
 
@@ -487,6 +500,7 @@ def write_illustrated(
 
 def _write(folder: Path, files: Mapping[str, str | bytes]) -> dict[str, Path]:
     paths = {name: folder / name for name in files}
+    check_files(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
@@ -515,7 +529,14 @@ def plain(value: object) -> object:
     """For a field of a CSV file: several names in one; text that a spreadsheet would compute begins with an apostrophe,
     as OWASP has it ("CSV Injection"), while numbers stay numbers."""
     text = "; ".join(value) if isinstance(value, tuple) else value
-    return f"'{text}" if isinstance(text, str) and text.lstrip(" \n").startswith(_FORMULA) else text
+    if not isinstance(text, str):
+        return text
+    return f"'{visible(text)}" if text.lstrip(" \n").startswith(_FORMULA) else visible(text)
+
+
+def escape(text: str) -> str:
+    """Text of a page: markup, control characters and marks that turn the direction of writing are shown, not obeyed."""
+    return html.escape(visible(text))
 
 
 UNKNOWN = "\N{EN DASH}"

@@ -49,8 +49,26 @@ def read_records(path: Path, chain: Chain | None = None) -> Iterator[Record]:
             yield chain.read(line)
 
 
+def check_files(folder: Path) -> None:
+    """Refuse a run folder in which a link or a device stands in the place of a file: one that somebody sent would have
+    another file read, cut or written to. Raises: RunError, which names it."""
+    try:
+        entries = [*os.scandir(folder)]
+    except OSError:
+        return  # who reads or makes it says why
+    for entry in sorted(entries, key=lambda entry: entry.name):
+        if not (entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)):
+            what = f"a link to {os.readlink(entry.path)!r}" if entry.is_symlink() else "neither a file nor a folder"
+            raise RunError(
+                f"{entry.path!r} is {what}, and no run writes such a thing: a folder with one is not read or written "
+                f"to. Look at it, and take it away or put the file itself there",
+                path=entry.path,
+            )
+
+
 def read_history(path: Path, chain: Chain | None = None, *, refeed: bool = False) -> History:
-    """What a journal says, from its file. Raises: JournalCorrupt, RunMismatch."""
+    """What a journal says, from its file. Raises: JournalCorrupt, RunMismatch; RunError as `check_files`."""
+    check_files(path.parent)
     return History(read_records(path, chain), refeed=refeed, reread=_Samples(path))
 
 
@@ -108,6 +126,7 @@ class Journal:
         self, folder: Path, config: Mapping[str, Any], *, refeed: bool = False, may_grow: bool = False
     ) -> None:
         self.path = folder / JOURNAL
+        check_files(folder)
         try:
             missing = [path for path in (folder, *folder.parents) if not path.exists()]
             folder.mkdir(parents=True, exist_ok=True)

@@ -10,8 +10,9 @@ import inspect
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from types import CodeType, FunctionType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import msgspec
@@ -35,25 +36,42 @@ def digests(path: str) -> dict[str, str]:
 
 def digest_of(function: Callable[..., Any]) -> str:
     """A short hash of a function's source, and of what it uses of its own module: functions, classes, constants, and
-    the files beside it. So that a script may change elsewhere, and a notebook's cells, without becoming another."""
+    the files beside it; of a partial, a method or an object that is called, also of what it holds. So that a script may
+    change elsewhere, and a notebook's cells, without becoming another."""
+    module = _module(function)
     parts: dict[str, str] = {}
-    todo: list[Any] = [function]
+    seen: set[int] = set()
+    todo: list[tuple[str, Any]] = [(_name(function, "given"), function)]
     while todo:
-        thing = todo.pop()
-        name = f"{thing.__module__}:{thing.__qualname__}"
-        if name in parts:
+        name, thing = todo.pop()
+        if name in parts or id(thing) in seen:
             continue
+        seen.add(id(thing))
         parts[name] = _source(thing)
         for used, value in _uses(thing):
-            if isinstance(value, type | FunctionType) and value.__module__ == function.__module__:
-                todo.append(value)
-            elif not callable(value) and not isinstance(value, ModuleType):
+            if isinstance(value, type | FunctionType):
+                if value.__module__ == module:
+                    todo.append((_name(value, used), value))
+            elif callable(value) and not isinstance(value, BuiltinFunctionType):
+                todo.append((f"{name} {used}", value))
+            elif not isinstance(value, ModuleType | BuiltinFunctionType):
                 with contextlib.suppress(TypeError, ValueError, RecursionError):  # what has no such form is left out
                     parts[f"{name} {used}"] = msgspec.json.encode(value, order="deterministic").decode()
-    file = Path(getattr(sys.modules.get(function.__module__), "__file__", None) or "")
+    file = Path(getattr(sys.modules.get(module), "__file__", None) or "")
     if file.is_file():
         parts |= {helper.name: helper.read_text() for helper in helpers(file)}
     return hashlib.blake2b(repr(sorted(parts.items())).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+def _name(thing: Any, otherwise: str) -> str:
+    return f"{_module(thing)}:{getattr(thing, '__qualname__', otherwise)}"
+
+
+def _module(thing: Any) -> str:
+    """Where a function, or what a partial or a method calls, or the class of an object is defined."""
+    while isinstance(thing, partial | MethodType):
+        thing = thing.func if isinstance(thing, partial) else thing.__func__
+    return str(thing.__module__)
 
 
 def _source(thing: Any) -> str:
@@ -65,7 +83,8 @@ def _source(thing: Any) -> str:
 
 
 def _uses(thing: Any) -> Iterator[tuple[str, Any]]:
-    """The globals, captured variables and defaults of a function; the members and bases of a class."""
+    """The globals, captured variables and defaults of a function; the members and bases of a class; what a partial, a
+    method or an object holds."""
     if isinstance(thing, FunctionType):
         for code in _codes(thing.__code__):
             yield from ((name, thing.__globals__[name]) for name in code.co_names if name in thing.__globals__)
@@ -73,6 +92,16 @@ def _uses(thing: Any) -> Iterator[tuple[str, Any]]:
             with contextlib.suppress(ValueError):  # it has no value yet
                 yield name, cell.cell_contents
         yield from (thing.__kwdefaults__ or {}).items()
+        return
+    if isinstance(thing, partial):
+        yield from (("func", thing.func), ("args", thing.args), ("keywords", thing.keywords))
+        return
+    if isinstance(thing, MethodType):
+        yield "func", thing.__func__
+        thing = thing.__self__
+    if not isinstance(thing, type):
+        yield "class", type(thing)
+        yield from getattr(thing, "__dict__", {}).items()
         return
     for name, member in vars(thing).items():
         member = getattr(member, "__func__", member)  # noqa: PLW2901  # of a static or class method

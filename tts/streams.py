@@ -16,8 +16,9 @@ from typing import NoReturn
 
 BROKEN_PIPE = 141  # 128 + SIGPIPE, as a shell shows it of programs that do not catch it
 _ENCODING_ERRORS = "tts-plain"
-# All but a line's end and a tab, and the marks that turn the direction of writing, which hide or reorder what is read.
-_CONTROL = re.compile("(?!\r\n)[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+# All but a line's end and a tab; the marks that turn the direction of writing, which hide or reorder what is read; and
+# what XML cannot hold, on which drawing a picture ends the process.
+_CONTROL = re.compile("(?!\r\n)[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
 _PLAIN = {"\N{EN DASH}": "-", "\N{EM DASH}": "-", "\N{MINUS SIGN}": "-", "\N{MULTIPLICATION SIGN}": "x"}
 _PLAIN |= {"\N{HORIZONTAL ELLIPSIS}": "...", "\N{BULLET}": "*", "\N{MIDDLE DOT}": "*", "\N{GREEK SMALL LETTER MU}": "u"}
 

@@ -29,7 +29,7 @@ from tts.choices import COLUMNS as CHOICE_COLUMNS
 from tts.choices import Choices, Number, Unreadable, place_of, read_choices, shown, shows
 from tts.errors import BadProblem, InvalidParameter, RunError, unknown_name
 from tts.jsonl import BadRow, NotRows, Unusable, csv_rows, rows
-from tts.types import DIGEST, AnswerFormat, Problem, Value
+from tts.types import DIGEST, AnswerFormat, Problem, Value, as_text
 
 T = TypeVar("T")
 PROBLEMS, REFERENCES, OUTCOMES = "problems.jsonl", "references.jsonl", "outcomes.jsonl"  # of a run folder
@@ -53,6 +53,10 @@ class Example(Value, frozen=True):
     problem: Problem
     reference: str | None = None
     line: int | None = None
+
+    def __post_init__(self) -> None:
+        if type(self.reference) is not str and self.reference is not None:
+            msgspec.structs.force_setattr(self, "reference", as_text("the reference of an example", self.reference))
 
 
 class Task(Value, frozen=True):
@@ -207,6 +211,9 @@ def write_references(folder: Path, task: Task) -> None:
 def taken_away(folder: Path) -> dict[Path, bytes]:
     """Take the references, and the verdicts of an earlier session, out of a folder: while a run goes on, no strategy
     finds them there. Returns them, for `put_back`. Raises: RunError."""
+    from tts.runfolder import check_files
+
+    check_files(folder)
     found = {}
     for path in (folder / REFERENCES, folder / OUTCOMES):
         try:
@@ -293,7 +300,18 @@ def references_digest(examples: Sequence[Example], digests: str) -> str:
 
 
 def _problem_digest(problem: Problem) -> str:
-    return blake2b(msgspec.json.encode(msgspec.to_builtins(problem)), digest_size=DIGEST // 2).hexdigest()
+    return blake2b(msgspec.json.encode(problem_fields(problem)), digest_size=DIGEST // 2).hexdigest()
+
+
+def problem_fields(problem: Problem) -> dict[str, Any]:
+    """A problem's fields without its defaults, in one order: msgspec leaves a default out only if it is the same
+    object, so that a problem of a file and an equal one of a program would have different digests."""
+    fields = {name: getattr(problem, name) for name in problem.__struct_fields__}
+    bare = msgspec.structs.asdict(Problem("", ""))
+    kept = {name: value for name, value in fields.items() if name in ("id", "prompt") or value != bare[name]}
+    if kept.get("facts"):
+        kept["facts"] = msgspec.json.decode(msgspec.json.encode(kept["facts"], order="deterministic"))
+    return kept
 
 
 class Source(NamedTuple):

@@ -1,6 +1,7 @@
 """Strategies that a program gives as objects: how they are named, when they count as changed, and their sweeps."""
 
 import asyncio
+import dataclasses
 import functools
 import linecache
 import os
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import tts
-from tts.errors import InvalidParameter, RunMismatch, UnknownName
+from tts.errors import BadProblem, InvalidParameter, RunMismatch, UnknownName, UsageError
 from tts.given import Given
 from tts.pool import Pool, Sample
 from tts.registry import parse_specs, plugin_digests, strategy
@@ -220,3 +221,107 @@ def test_a_script_sweeps_its_own_function_whose_helpers_are_called_in_workers_an
             done = run(2)
             assert (done.returncode, done.stdout) == (0, "4 2\n"), done.stderr
         assert "RunMismatch" in run(3).stderr
+
+
+# --- other forms of a function
+
+
+def shouting(function):
+    @functools.wraps(function)
+    def called(*args, **params):
+        return function(*args, **params)
+
+    return called
+
+
+@shouting
+async def decorated(problem, run, *, n: int = 2):
+    return (await run.generate(n=n))[0]
+
+
+@dataclasses.dataclass
+class Held:
+    n: int = 2
+
+    async def __call__(self, problem, run, *, more: int = 0):
+        return (await run.generate(n=self.n + more))[0]
+
+    async def method(self, problem, run, *, more: int = 0):
+        return (await run.generate(n=self.n + more))[0]
+
+
+def test_a_decorated_function_a_method_and_an_object_are_strategies_and_known_by_what_they_hold(tmp_path):
+    found = swept(tmp_path / "run", [decorated, Held(3), Held(3).method])
+    assert [row.strategy for row in found.rows] == ["decorated", "Held", "method"]
+    for other in (Held(2), Held(2).method):
+        with pytest.raises(RunMismatch, match="changed since it began"):
+            swept(tmp_path / "run", [decorated, other])
+
+
+def test_solve_goes_on_only_with_the_function_that_began(tmp_path):
+    with FakeEngine(arithmetic()) as engine:
+
+        def solved(strategy, name, **more):
+            return tts.solve("What is 19 + 23?", strategy, base_url=engine.base_url, out=tmp_path / name, **more)
+
+        for name, given in (("object", Held), ("partial", lambda n: functools.partial(Held(n), more=1))):
+            first = solved(given(2), name)
+            asked = engine.stats().requests
+            assert solved(given(2), name).cost == first.cost and engine.stats().requests == asked
+            with pytest.raises(RunMismatch, match="plugins"):
+                solved(given(3), name)
+        plugin = tmp_path / "mine.py"
+        plugin.write_text("async def mine(problem, run):\n    return (await run.generate(n=1))[0]\n")
+        solved(f"{plugin}:mine", "file")
+        plugin.write_text(plugin.read_text().replace("n=1", "n=2"))
+        with pytest.raises(RunMismatch, match=r"mine\.py"):
+            solved(f"{plugin}:mine", "file")
+
+
+def test_a_plan_takes_functions():
+    async def mine(problem, run, *, n: int | None = None):
+        return await majority_vote(problem, run, n=n)
+
+    rows = [
+        Sample("b", "m", p, n, answer=str(n % 3), completion_tokens=5, correct=n % 3 == 0)
+        for p in "xy"
+        for n in range(8)
+    ]
+    few = Pool.of("few", rows)
+    planned = tts.plan(None, mine, history=few, budget="samples=8", draws=2, allocators=["uniform"])
+    assert planned.recommended.strategy == "mine"
+
+
+KEPT = []
+
+
+async def keeps(problem, run):
+    KEPT.append(run)
+    return (await run.generate(n=1))[0]
+
+
+async def uses(problem, run):
+    return (await KEPT[-1].generate(n=1))[0]
+
+
+async def alone(problem): ...
+
+
+def test_what_a_function_cannot_do_is_said_before_anything_is_sent():
+    with FakeEngine(arithmetic()) as engine:
+        tts.solve("What is 19 + 23?", keeps, base_url=engine.base_url)
+        asked = engine.stats().requests
+        for given, params, why in [
+            (uses, {}, "outside of its own strategy's call"),
+            (mine, {"n": "x"}, "n must be int, but got 'x'"),
+            (mine, {"n": 10**9}, "n must be at most 1,000,000"),
+            (alone, {}, r"async def alone\(problem, run"),
+        ]:
+            for call in (tts.solve, tts.sweep):
+                subject = "What is 19 + 23?" if call is tts.solve else "arithmetic?size=1"
+                strategy = functools.partial(given, **params) if params else given
+                with pytest.raises(UsageError, match=why):
+                    call(subject, strategy, base_url=engine.base_url)
+        with pytest.raises(BadProblem, match="but got a Example"):
+            tts.sweep(tts.Example(tts.Problem("p", "?")), mine, base_url=engine.base_url)
+        assert engine.stats().requests == asked

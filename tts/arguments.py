@@ -14,9 +14,10 @@ import msgspec
 
 from tts.budget import Limits
 from tts.errors import InvalidParameter, UnknownName, unknown_name
+from tts.given import taken_apart
 from tts.loading import forget_changed
 from tts.protocols import Strategy
-from tts.registry import check_spec, parameters, parse_specs, strategy
+from tts.registry import check_given, check_spec, parameters, parse_specs, strategy
 from tts.target import Target
 from tts.types import Sampling, StrategySpec
 
@@ -94,21 +95,24 @@ def as_spec(given: str | Strategy, params: Mapping[str, Any] | None) -> tuple[St
             raise InvalidParameter(f"solve takes one strategy, but {given!r} is {len(specs)}: use sweep")
         spec = msgspec.structs.replace(specs[0], params={**specs[0].params, **(params or {})})
         return check_spec(spec), strategy
-    name = getattr(given, "__name__", "strategy")
+    function, set_before = taken_apart(given)
+    params = {**set_before, **(params or {})}
+    name = getattr(function, "__name__", type(function).__name__)
     try:
-        known = [p.name for p in parameters(given)]
-        inspect.signature(given).bind(None, None)
+        known = {p.name: p for p in parameters(function)}
+        inspect.signature(function).bind(None, None)
     except (TypeError, ValueError):  # it is no function of Python
         known = None
-    if known is None or isinstance(given, type):
+    if known is None or isinstance(function, type):
         raise InvalidParameter(
             f"a strategy must be its name, or `async def {name}(problem, run, *, n=8)`, but got {given!r}"
         )
-    for key in params or {}:
+    for key in params:
         if key not in known:
             raise unknown_name(f"parameter of {name}", key, known)
-    function = _as_coroutine_function(given)
-    return StrategySpec(name, dict(params or {})), lambda _: function
+    check_given(name, known, params)
+    awaited = _as_coroutine_function(function)
+    return StrategySpec(name, params), lambda _: awaited
 
 
 def _as_coroutine_function(given: Strategy) -> Strategy:

@@ -59,17 +59,47 @@ class Given:
             return given
         if isinstance(given, StrategySpec):
             return _written(given)
-        function, params = (given.func, given.keywords) if isinstance(given, partial) else (given, {})
-        if not inspect.iscoroutinefunction(function) or (isinstance(given, partial) and given.args):
+        function, params = taken_apart(given)
+        name = getattr(function, "__name__", type(function).__name__)
+        if not is_coroutine_function(function) or not name.isidentifier():
             raise InvalidParameter(
-                f"a strategy must be its name with its parameters, a StrategySpec, or an `async def` (also in a "
-                f"functools.partial with keywords), but got {given!r}"
+                f"a strategy must be its name with its parameters, a StrategySpec, or an `async def` with a name (or "
+                f"one in a functools.partial with keywords, under a decorator that uses functools.wraps, or as the "
+                f"__call__ of an object), but got {given!r}"
             )
-        name = function.__name__
+        check_takes_two(function, name)
         known = strategy(name) if name in STRATEGIES else self._functions.setdefault(name, function)
         if known is not function:
             raise InvalidParameter(f"two strategies are named {name}: rename one of these functions", name=name)
         return _written(StrategySpec(name, params))
+
+
+def taken_apart(given: Any) -> tuple[Any, dict[str, Any]]:
+    """A function, and the keywords that partials around it set; a partial with anything else stays as it is."""
+    params: dict[str, Any] = {}
+    while isinstance(given, partial) and not given.args:
+        params = {**given.keywords, **params}
+        given = given.func
+    return given, params
+
+
+def check_takes_two(function: Any, name: str) -> None:
+    """Raises: InvalidParameter for a function that cannot be called with a problem and a run."""
+    try:
+        inspect.signature(function).bind(None, None)
+    except (TypeError, ValueError):  # the second for what is no function of Python
+        raise InvalidParameter(
+            f"a strategy must be its name, or `async def {name}(problem, run, *, n=8)`, but got {function!r}"
+        ) from None
+
+
+def is_coroutine_function(given: Any) -> bool:
+    """Whether calling it gives a coroutine: an `async def`, also below decorators that say what they wrap; a method; an
+    object whose `__call__` is one."""
+    if isinstance(given, type | partial) or not callable(given):
+        return False
+    inner = inspect.unwrap(given)
+    return inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(getattr(inner, "__call__", None))  # noqa: B004
 
 
 def _written(spec: StrategySpec) -> str:

@@ -13,6 +13,7 @@ from tts.api import asweep, run_sync
 from tts.arguments import as_limits, check_keywords, texts
 from tts.budget import Limits
 from tts.errors import BudgetTooSmall, InvalidParameter, StorageFull
+from tts.given import Given, Named
 from tts.intervals import student_quantile
 from tts.pool import Pool
 from tts.poolbuild import build_pool
@@ -111,7 +112,7 @@ class Plan(Value, frozen=True):
 
 async def aplan(
     problems: str | Path | Task | TaskSource | Iterable[Example] | None,
-    strategies: str | Sequence[str] = "majority_vote:n=none",
+    strategies: Named | Sequence[Named] = "majority_vote:n=none",
     *,
     budget: str,
     allocators: str | Sequence[str] = (),
@@ -130,43 +131,46 @@ async def aplan(
 ) -> Plan:
     """See `plan`."""
     check_keywords(plan, target)
-    specs = [spec for text in texts(strategies, "strategies") for spec in parse_specs(text)]
     limits = as_limits(budget)
     if not limits or limits.seconds is not None:
         raise InvalidParameter(f"a plan needs a budget in samples, tokens, usd or flops, but got {budget!r}")
     if draws < 2:
         raise InvalidParameter(f"draws must be at least 2, but got {draws}", name="draws")
-    paid, left, most = Cost(), limits, None
-    if history is None:
-        if problems is None or out is None:
-            raise InvalidParameter("a pilot needs problems and a folder (out), or give history, a pool of earlier runs")
-        if pilot < 2:
-            raise InvalidParameter(f"pilot must be at least 2 samples a problem, but got {pilot}", name="pilot")
-        folder = Path(out) / "pilot"
-        judged = [f"best_of_n:n={pilot},verifier={name}" for name in dict.fromkeys(verifier_names(specs))]
-        swept = await asweep(
-            problems,
-            [f"majority_vote:n={pilot}", *judged],
-            run_budget=budget,
-            seeds=[seed],
-            sampling=sampling,
-            out=folder,
-            report=False,
-            watcher=watcher,
-            cluster=cluster,
-            address=address,
-            **target,
+    async with Given(strategies) as named:
+        specs = [spec for text in named for spec in parse_specs(text)]
+        paid, left, most = Cost(), limits, None
+        if history is None:
+            if problems is None or out is None:
+                raise InvalidParameter(
+                    "a pilot needs problems and a folder (out), or give history, a pool of earlier runs"
+                )
+            if pilot < 2:
+                raise InvalidParameter(f"pilot must be at least 2 samples a problem, but got {pilot}", name="pilot")
+            folder = Path(out) / "pilot"
+            judged = [f"best_of_n:n={pilot},verifier={name}" for name in dict.fromkeys(verifier_names(specs))]
+            swept = await asweep(
+                problems,
+                [f"majority_vote:n={pilot}", *judged],
+                run_budget=budget,
+                seeds=[seed],
+                sampling=sampling,
+                out=folder,
+                report=False,
+                watcher=watcher,
+                cluster=cluster,
+                address=address,
+                **target,
+            )
+            pool = await build_pool(folder, keep_text=False, verifiers=[*dict.fromkeys(verifier_names(specs))])
+            paid, most = swept.spent, swept.sampling.max_tokens
+            left = _rest(limits, paid)
+        else:
+            pool = choose(history if isinstance(history, Pool) else read_pool(history), None, target.get("model"))
+        pool = pool.priced(verifier_tokens or {})
+        prices = {name: value for name in PRICES if (value := target.get(name)) is not None}
+        found = foresee(
+            pool, [str(s) for s in specs], left, texts(allocators, "allocators"), draws, seed, most, prices, on_draw
         )
-        pool = await build_pool(folder, keep_text=False, verifiers=[*dict.fromkeys(verifier_names(specs))])
-        paid, most = swept.spent, swept.sampling.max_tokens
-        left = _rest(limits, paid)
-    else:
-        pool = choose(history if isinstance(history, Pool) else read_pool(history), None, target.get("model"))
-    pool = pool.priced(verifier_tokens or {})
-    prices = {name: value for name in PRICES if (value := target.get(name)) is not None}
-    found = foresee(
-        pool, [str(s) for s in specs], left, texts(allocators, "allocators"), draws, seed, most, prices, on_draw
-    )
     planned = msgspec.structs.replace(found, pilot=paid)
     if out is not None:
         _write(Path(out), planned)
@@ -175,7 +179,7 @@ async def aplan(
 
 def plan(
     problems: str | Path | Task | TaskSource | Iterable[Example] | None,
-    strategies: str | Sequence[str] = "majority_vote:n=none",
+    strategies: Named | Sequence[Named] = "majority_vote:n=none",
     *,
     budget: str,
     allocators: str | Sequence[str] = (),
@@ -196,7 +200,8 @@ def plan(
 
     Args:
         problems: as for `tts.sweep`; None with `history`.
-        strategies: open-ended ones (n=none); allocators: which to try, as for `tts.sweep`; none is a choice of them.
+        strategies: open-ended ones (n=none), by name or as functions, as for `tts.sweep`.
+        allocators: which to try, as for `tts.sweep`; none is a choice of them.
         budget: for everything together, pilot included: `tokens=200k`, `usd=3`.
         pilot: samples of each problem that are really drawn, and their verifications; a run folder, resumed by the same
             call, in which they stay.

@@ -60,6 +60,7 @@ T = TypeVar("T")
 Fallback = Callable[[Sequence[Candidate], Mapping[str, Sequence[Score]]], Candidate | None]
 KNOW_REFERENCES = frozenset({"tts.api", "tts.graders", "tts.gym", "tts.tasks"})
 OPEN_WINDOW = 64  # samples in flight for an open count
+MOST_AT_ONCE = 1_000_000  # samples of one step: each is an action in memory before the first of them leaves
 OPEN_FAILURES = 8  # so many in a row, and an open count asks for no more: failures may cost nothing, and never end
 MOST_REFUSALS = 1000  # awaits of one search that its budget may turn down before it is stopped
 WITHDRAWN = "Withdrawn"  # the `Refused` of an action that was cancelled before it left
@@ -407,6 +408,11 @@ class _Block:
         self._search._close_mailbox(self._mailbox, self.pending)
 
     def ask(self, action: Work, worst: Cost | None = None) -> None:
+        if not self._search.stepping:
+            raise UsageError(
+                f"the Run of {self._search.id} was used outside of its own strategy's call: a Run must not be kept or "
+                f"handed to another"
+            )
         self.pending[action.id] = None
         self._search._ask(action, self._mailbox, worst)
 
@@ -659,3 +665,10 @@ def _error_of(event: Event) -> Exception:
 def _at_least_one(name: str, value: int) -> None:
     if value < 1:
         raise InvalidParameter(f"{name} must be at least 1, but got {value}", name=name, value=value)
+    if value > MOST_AT_ONCE:
+        raise InvalidParameter(
+            f"{name} must be at most {MOST_AT_ONCE:,}, because that many are asked for at once, but got {value}: ask "
+            f"in several steps, or for as many as a budget buys (n=None)",
+            name=name,
+            value=value,
+        )

@@ -159,6 +159,7 @@ class Search:
         self._short: tuple[str, str, float] | None = None  # what was turned down, by which limit, and its cost
         self._selected: Candidate | None = None
         self._error: ErrorInfo | None = None
+        self.stepping = False  # whether its strategy's code is running
         self._clock = Mailbox()
         self._time_is_up = self._selecting = False
         self._nobody = Mailbox()  # of what was cancelled because the time was up
@@ -519,7 +520,7 @@ class Search:
         self._finish(self._main)
 
     def _step(self, task: Task, item: Any, error: BaseException | None) -> None:
-        self._current = task
+        self._current, self.stepping = task, True
         if item is not None:
             for one in item if type(item) is list else (item,):
                 task.depth = _deeper(task.depth, one)
@@ -541,6 +542,8 @@ class Search:
                 return
             _close(task.coro)
             task.done, task.error = True, self._foreign_await(f"{type(wait).__name__} {shown(wait)}")
+        finally:
+            self.stepping = False
         if task is self._main:
             self._finish(task)
         elif task.parent is not None:

@@ -255,6 +255,21 @@ class Recordings:
             )
 
 
+class _Draws:
+    """What one search draws: the problem's samples, those that it has not drawn yet (the next one last), and those that
+    each of its actions has."""
+
+    __slots__ = ("drawn", "left", "problem_id", "samples")
+
+    def __init__(
+        self, problem_id: str, samples: Sequence[tuple[float, Completion | TTSError]], left: list[int]
+    ) -> None:
+        self.problem_id = problem_id
+        self.samples = samples
+        self.left = left
+        self.drawn: dict[str, int] = {}
+
+
 class RecordedCluster(SimulatedCluster):
     """Answers generations with a pool's samples and verifications with its scores.
 
@@ -287,8 +302,7 @@ class RecordedCluster(SimulatedCluster):
         alone = fleet.replicas == 1 and fleet.in_flight is None
         self._replicas = None if alone else Replicas(fleet.replicas, fleet.slots)
         self._waiting: dict[str, tuple[Work, float, End]] = {}  # for a slot: what, for how long, and its end
-        self._draws: dict[str, list[int]] = {}  # search -> the samples it has not drawn, the next one last
-        self._drawn: dict[str, dict[str, int]] = {}  # search -> its actions' samples
+        self._draws: dict[str, _Draws] = {}  # by search
 
     def run_each(
         self, searches: Iterator[Search], window: int, closed: Callable[[Search, float, float], None]
@@ -324,13 +338,14 @@ class RecordedCluster(SimulatedCluster):
         while True:
             begun = ""  # the search whose samples are leaving
             while waiting and len(live) < window:
-                action = next(iter(waiting.values()))
-                if begun != (begun := action.id.rpartition("/")[0]) and not has_slots(
-                    waiting.values(), len(live), window
-                ):
-                    break
-                del waiting[action.id]
-                live.add(action.id)
+                id, action = next(iter(waiting.items()))
+                if type(action) is Generate and action.race:  # of all others, one slot is enough
+                    search_id = id.rpartition("/")[0]
+                    if begun != search_id and not has_slots(waiting.values(), len(live), window):
+                        break
+                    begun = search_id
+                del waiting[id]
+                live.add(id)
                 self._carry_out(action)
             if more and not waiting and len(live) < window and len(open_) < 2 * window:
                 search = next(searches, None)
@@ -346,7 +361,11 @@ class RecordedCluster(SimulatedCluster):
             event = self._next()
             live.discard(event.id)
             search, opened_s = open_[event.id.rpartition("/")[0]]
-            self._sort(search, search.tell(event), waiting)
+            actions = search.tell(event)
+            if actions:
+                self._sort(search, actions, waiting)
+            if not search.done:
+                continue
             if search.broken_off:
                 raise StepStopped
             if search.closed:
@@ -371,20 +390,17 @@ class RecordedCluster(SimulatedCluster):
 
     def row_of(self, candidate: str) -> int:
         """Which of the pool's rows a candidate of an open search is."""
-        search = candidate.rpartition("/")[0]
-        return self._recordings.start(_problem_of(search)) + self._drawn[search][candidate]
+        draws = self._draws[candidate.rpartition("/")[0]]
+        return self._recordings.start(draws.problem_id) + draws.drawn[candidate]
 
     def is_whole(self, candidate: Candidate) -> bool:
         """Whether all that was recorded of this candidate of an open search came, rather than a part of it."""
-        search = candidate.id.rpartition("/")[0]
-        usage = candidate.completion.usage
-        drawn = self._drawn[search][candidate.id]
-        return self._recordings.whole(_problem_of(search), drawn, usage.completion_tokens)
+        draws, tokens = self._draws[candidate.id.rpartition("/")[0]], candidate.completion.usage.completion_tokens
+        return self._recordings.whole(draws.problem_id, draws.drawn[candidate.id], tokens)
 
     def forget(self, search: str) -> None:
         """The search has closed."""
         self._draws.pop(search, None)
-        self._drawn.pop(search, None)
         if self._replicas is not None:
             self._replicas.forget(_problem_of(search))
         for verifier in self._verifiers.values():
@@ -401,12 +417,14 @@ class RecordedCluster(SimulatedCluster):
 
     def _next(self) -> Event:
         event = super()._next()
-        self._free(event.id)
+        if self._replicas is not None:
+            self._free(event.id)
         return event
 
     def _free(self, id: str) -> None:
         """It has ended: its slot is for the first that waits there."""
-        following = None if self._replicas is None else self._replicas.ended(id)
+        assert self._replicas is not None
+        following = self._replicas.ended(id)
         if following is not None:
             super()._begin(*self._waiting.pop(following))
 
@@ -421,9 +439,9 @@ class RecordedCluster(SimulatedCluster):
         if not isinstance(action, Generate):
             return super()._outcome(action)
         search = action.id.rpartition("/")[0]
-        problem_id = _problem_of(search)
-        self._check(action, problem_id)
-        seconds, outcome = self._recordings.of(problem_id)[self._draw(action.id, search, problem_id)]
+        draws = self._draws.get(search) or self._draws_of(search)
+        self._check(action, draws.problem_id)
+        seconds, outcome = draws.samples[self._draw(action.id, draws)]
         if isinstance(outcome, PoolLacks):
             raise outcome
         if isinstance(outcome, TTSError):
@@ -466,25 +484,27 @@ class RecordedCluster(SimulatedCluster):
         if lacks:
             raise PoolLacks(f"{action.id} {lacks}: this strategy cannot be replayed from {recordings.name}")
 
-    def _draw(self, id: str, search: str, problem_id: str) -> int:
-        left = self._draws.get(search)
-        if left is None:
-            left = permutation(self._seed, problem_id, len(self._recordings.of(problem_id)))
-            if self._judged:
-                may = self._recordings.drawable(problem_id, self._judged)
-                left = [sample for sample in left if sample in may]
-            self._draws[search] = left
-            self._drawn[search] = {}
-        if not left:
-            recorded = len(self._drawn[search])
+    def _draws_of(self, search: str) -> _Draws:
+        problem_id = _problem_of(search)
+        samples = self._recordings.of(problem_id)
+        left = permutation(self._seed, problem_id, len(samples))
+        if self._judged:
+            may = self._recordings.drawable(problem_id, self._judged)
+            left = [sample for sample in left if sample in may]
+        draws = self._draws[search] = _Draws(problem_id, samples, left)
+        return draws
+
+    def _draw(self, id: str, draws: _Draws) -> int:
+        if not draws.left:
+            recorded = len(draws.drawn)
             scored = f" with a score of {', '.join(self._judged)}" if self._judged else ""
             raise PoolLacks(
-                f"{id} would be sample {recorded + 1} of {problem_id}, of which {recorded} are recorded{scored}: "
+                f"{id} would be sample {recorded + 1} of {draws.problem_id}, of which {recorded} are recorded{scored}: "
                 f"ask for fewer",
                 recorded=recorded,
-                problem=problem_id,
+                problem=draws.problem_id,
             )
-        drawn = self._drawn[search][id] = left.pop()
+        drawn = draws.drawn[id] = draws.left.pop()
         return drawn
 
 

@@ -194,12 +194,13 @@ class SimulatedCluster:
     def _next(self) -> Event:
         while True:
             at_s, _, event = heapq.heappop(self._heap)
-            end = self._ends[event.id][2] if event.id in self._ends else None
-            stale = end is not event if not isinstance(event, Progressed) else not isinstance(end, Finished)
-            if stale:
+            ending = self._ends.get(event.id)
+            end = None if ending is None else ending[2]
+            progressed = type(event) is Progressed
+            if not isinstance(end, Finished) if progressed else end is not event:
                 continue  # it was cancelled since
             self._now = at_s
-            if not isinstance(event, Progressed):
+            if not progressed:
                 del self._ends[event.id]
             return event
 

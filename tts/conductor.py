@@ -844,7 +844,7 @@ def _races_shuffled(actions: list[Action]) -> list[Action]:
 
 def needs_grant(action: Work) -> TypeGuard[Generate | Verify]:
     """Whether the action asks a model for something; functions and timers are free."""
-    return isinstance(action, Generate) or (isinstance(action, Verify) and action.request is not None)
+    return type(action) is Generate or (type(action) is Verify and action.request is not None)
 
 
 def decided_of(result: Result, at_s: float, paid: Cost, standing: Standing | None = None) -> Decided:

@@ -347,6 +347,9 @@ class ModelCost(Value, frozen=True):
     config: ModelConfig | None = None
 
 
+_NOTHING_KNOWN = ModelCost()
+
+
 class CostModel(Value, frozen=True):
     """What actions cost: before they leave (`worst`), and once they have ended (`actual`).
 
@@ -385,11 +388,12 @@ class CostModel(Value, frozen=True):
         return Cost(1, usage.completion_tokens, price, flops(known.config, usage))
 
     def _known(self, request: Request) -> ModelCost:
-        return self.models.get(self.first if request.model is None else request.model, ModelCost())
+        return self.models.get(self.first if request.model is None else request.model, _NOTHING_KNOWN)
 
 
 def _request(action: Action) -> Request | None:
-    return action.request if isinstance(action, Generate | Verify) else None
+    kind = type(action)  # this is asked for every sample, twice
+    return action.request if kind is Generate or kind is Verify else None  # type: ignore[union-attr]
 
 
 def prompt_bound(request: Request) -> int:

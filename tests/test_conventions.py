@@ -66,7 +66,7 @@ def samples(draw):
     return rows + [Sample("b", "m", "lost", i, error="on fire") for i in range(N) if failed]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(samples(), st.sampled_from(["abstain", "vote"]))
 def test_a_replay_over_every_order_is_what_the_estimators_say(rows, unanswered):
     pool = Pool.of("made", rows)

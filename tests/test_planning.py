@@ -87,15 +87,15 @@ def test_what_is_predicted_comes_true_within_its_interval() -> None:
     inside = total = 0
     bias = []
     for seed in range(SEEDS):
-        whole = world(30, 30, seed)
-        plan = foresee(first(whole, 4), [VOTE], Limits(samples=30 * 4), ["uniform", "marginal"], draws=5, seed=seed)
+        whole = world(20, 30, seed)
+        plan = foresee(first(whole, 4), [VOTE], Limits(samples=20 * 4), ["uniform", "marginal"], draws=4, seed=seed)
         for f in plan.forecasts:
             truth = accuracy(whole, f.budget, f.allocator, seeds=1)
             inside += f.accuracy.low - 0.02 <= truth <= f.accuracy.high + 0.02
             total += 1
             bias.append(f.accuracy.mean - truth)
     assert total == SEEDS * 2 * len(FRACTIONS)
-    assert inside >= 0.75 * total  # five draws make a narrow interval
+    assert inside >= 0.75 * total  # four draws make a narrow interval
     assert abs(np.mean(bias)) < 0.04
 
 
@@ -110,7 +110,7 @@ def test_the_better_allocator_is_recommended_and_more_budget_buys_more() -> None
 
 def test_a_strategy_with_a_verifier_is_planned_by_its_scores() -> None:
     judged = "best_of_n:n=none,verifier=checker"
-    plan = foresee(first(world(40, 8, 2), 4), [VOTE, judged], Limits(tokens=40 * 500), draws=2)
+    plan = foresee(first(world(24, 8, 2), 4), [VOTE, judged], Limits(tokens=24 * 500), draws=2)
     tried = {(f.strategy.split(":")[0], f.allocator) for f in plan.forecasts}
     assert ("best_of_n", "success") in tried
     assert plan.recommended.strategy.startswith("best_of_n"), "its scores are nearly always right"
@@ -178,7 +178,7 @@ def test_the_command_line_plans_from_history_and_says_what_to_do(tmp_path: Path)
     assert "the next 10 % of budget would buy" in shown.output
     assert "recommended: --strategy majority_vote:n=None --allocator" in shown.output
     assert (tmp_path / "plan.json").is_file()
-    asjson = CliRunner().invoke(app, [*command, "--json"])
+    asjson = CliRunner().invoke(app, [*command, "--json", "--allocator", "uniform"])
     assert json.loads(asjson.output)["plan"]["measure"] == "accuracy"
 
 

@@ -383,7 +383,7 @@ def test_with_and_without_a_conductor_the_same_comes_out_to_the_token_and_the_se
     assert alone.replayed == conducted.replayed
 
 
-@settings(deadline=None, max_examples=4)
+@settings(deadline=None, max_examples=2)
 @given(st.integers(0, 10**6))
 def test_the_strategies_and_the_estimators_agree(seed):
     """Two ways to the same number: the coroutines over shuffles, and the formulas over subsets."""

@@ -74,14 +74,38 @@ def test_a_full_disk_behind_standard_output_gets_a_sentence() -> None:
     assert b"Traceback" not in ran.stderr
 
 
-def test_ctrl_c_while_the_command_line_is_imported_says_nothing() -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_command_line_is_imported_says_nothing(number: int) -> None:
     program = (
         "import builtins, os, signal, sys; real = builtins.__import__\n"
         "def imports(name, *a, **k):\n"
-        "    if name == 'typer': os.kill(os.getpid(), signal.SIGINT)\n"
+        f"    if name == 'typer': os.kill(os.getpid(), {number})\n"
         "    return real(name, *a, **k)\n"
         "builtins.__import__ = imports; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "import tts.__main__; tts.__main__.main()"
     )
     ran = python(program)
     assert (ran.returncode, ran.stderr) == (130, b"")
+
+
+def test_sigterm_outside_of_an_event_loop_is_an_interrupt() -> None:
+    program = (
+        "import os, signal, tts.cli, tts.__main__; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "tts.cli.main = lambda: os.kill(os.getpid(), signal.SIGTERM); tts.__main__.main()"
+    )
+    ran = python(program)
+    assert (ran.returncode, ran.stderr) == (130, b"")
+
+
+def test_sigterm_while_a_loop_runs_cancels_what_it_runs_as_ctrl_c_does() -> None:
+    program = (
+        "import asyncio, os, signal, tts.cli, tts.__main__\n"
+        "async def work():\n"
+        "    asyncio.get_running_loop().call_later(0.01, os.kill, os.getpid(), signal.SIGTERM)\n"
+        "    try: await asyncio.sleep(60)\n"
+        "    except asyncio.CancelledError: print('closed'); raise\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "tts.cli.app = lambda arguments: asyncio.run(work()); tts.__main__.main()"
+    )
+    ran = python(program)
+    assert (ran.returncode, ran.stdout) == (130, b"closed\n")

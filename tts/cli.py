@@ -2,8 +2,8 @@
 | model | doctor`.
 
 Exit codes: 0 done · 1 an error of ours or a strategy's · 2 the call was wrong · 3 a model server failed, or searches of
-a sweep have no answer because of errors · 4 the run folder failed · 5 the Ray cluster failed · 130 interrupted
-(everything paid for is saved).
+a sweep have no answer because of errors · 4 the run folder failed · 5 the Ray cluster failed · 130 interrupted, by
+Ctrl-C or SIGTERM (everything paid for is saved).
 """
 
 from __future__ import annotations

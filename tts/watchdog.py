@@ -31,6 +31,7 @@ GRACE_S = 1.0
 _TICK_S = 0.5
 _ASKING = (signal.SIGINT, signal.SIGTERM)
 _HARD = 3  # signals during one step, after which the process ends
+_INTERRUPTED = 130  # with this exit code, as the command line after any of them
 
 _lock = threading.Lock()
 _watched: dict[int, _Thread] = {}  # by the thread's ident
@@ -160,7 +161,7 @@ class _Thread:
         self.ask()
         self._signals += step is not None
         if self._signals >= _HARD:
-            os._exit(128 + number)
+            os._exit(_INTERRUPTED)
         try:
             self._previous[number](number, frame)
         except KeyboardInterrupt:  # of Python's own handler: the strategy must not take it for its own

@@ -56,6 +56,12 @@ def test_solve_works_inside_a_running_loop_as_in_a_notebook(engine: FakeEngine) 
     assert asyncio.run(cell()) == ("42", "42")
 
 
+def test_an_error_of_a_call_shows_no_other_behind_it() -> None:
+    with pytest.raises(tts.TTSError) as raised:
+        tts.solve("What is 2 + 2?", "majority_vote:n=0", base_url="http://127.0.0.1:9/v1")
+    assert raised.value.__context__ is None
+
+
 def test_a_function_of_ones_own_is_a_strategy(engine: FakeEngine) -> None:
     async def longest(problem: Problem, run: Run, *, n: int = 4) -> Candidate:
         return max(await run.generate(n=n), key=lambda c: c.tokens)

@@ -211,6 +211,13 @@ def test_a_strategy_in_a_file_is_named_by_the_file(plugin):
     assert strategy(plugin) is strategy(plugin)  # imported once
 
 
+@pytest.mark.parametrize("signature", ["problem, run, n", "problem", "*, n=1"])
+def test_a_strategy_that_cannot_be_called_with_a_problem_and_a_run_is_refused_by_its_name(signature, tmp_path):
+    (tmp_path / "odd.py").write_text(f"async def odd({signature}): ...")
+    with pytest.raises(InvalidParameter, match=r"odd.py:odd must take a problem, a run, .* but takes \("):
+        check_spec(StrategySpec(f"{tmp_path}/odd.py:odd"))
+
+
 def test_a_plugin_s_parameters_are_read_from_whatever_its_author_wrote(plugin):
     found = {p.name: (p.type, p.default) for p in parameters(strategy(plugin))}
     assert found == {

@@ -243,6 +243,29 @@ def test_a_count_below_one_is_refused(n: int) -> None:
     )
 
 
+@pytest.mark.parametrize("n", ["2", 1.5, 4.0, [1]])
+def test_a_count_that_is_no_whole_number_is_refused_where_it_is_given(n: Any) -> None:
+    async def strategy(problem: Problem, run: Run) -> Candidate:
+        return (await run.generate(n=n))[0]
+
+    search = searching(strategy)
+    assert search.start() == []
+    error = search.result.error
+    assert error is not None
+    assert (error.type, error.message) == ("InvalidParameter", f"n must be a whole number, but got {n!r}")
+
+
+def test_a_prompt_that_is_neither_text_nor_messages_is_refused_where_it_is_given() -> None:
+    async def strategy(problem: Problem, run: Run) -> Candidate:
+        return (await run.generate(5))[0]  # type: ignore[arg-type]
+
+    search = searching(strategy)
+    assert search.start() == []
+    error = search.result.error
+    assert error is not None and error.type == "InvalidParameter"
+    assert error.message == "a prompt must be text, or messages with role and content, but got 5"
+
+
 def test_samples_that_failed_are_left_out_and_named_in_the_result() -> None:
     async def strategy(problem: Problem, run: Run) -> Candidate:
         found = await run.generate(n=3)
@@ -408,6 +431,31 @@ def test_stopping_what_has_not_been_sent_yet_ends_it_without_a_trace() -> None:
 
 
 # --- verify
+
+
+class Confused(Judge):
+    """A verifier whose request is no request."""
+
+    def request(self, problem: Problem, candidate: Candidate) -> Any:
+        return "Is it right?" if candidate.id.endswith("/1") else candidate.missing  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("first", "message"), [(0, "must return a tts.actions.Request or None"), (1, "AttributeError")]
+)
+def test_what_goes_wrong_in_a_verifiers_request_is_the_verifiers_error(first: int, message: str) -> None:
+    async def strategy(problem: Problem, run: Run) -> Candidate:
+        found = await run.generate(n=2)
+        await run.verify(found[first:], "judge")
+        return found[0]
+
+    search = searching(strategy)
+    search._verifiers = {"judge": Confused()}
+    for id in ids(search.start()):
+        search.tell(done(id))
+    error = search.result.error
+    assert error is not None and error.type == "CallFailed"
+    assert "the verifier judge" in error.message and message in error.message
 
 
 def test_verify_returns_the_mean_per_candidate_leaves_abstentions_out_and_is_charged() -> None:

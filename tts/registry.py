@@ -234,12 +234,25 @@ def plugin_digests(
 
 def check_spec(spec: StrategySpec) -> StrategySpec:
     """The spec, if its strategy exists and has these parameters. Raises as `parse_specs`."""
-    known = {p.name: p for p in parameters(strategy(spec.name))}
+    function = strategy(spec.name)
+    _check_signature(spec.name, function)
+    known = {p.name: p for p in parameters(function)}
     for key, value in spec.params.items():
         if key not in known:
             raise unknown_name(f"parameter of {spec.name}", key, known)
         _check_value(spec.name, known[key], value)
     return spec
+
+
+def _check_signature(name: str, function: Strategy) -> None:
+    try:
+        inspect.signature(function).bind(None, None)
+    except TypeError:
+        raise InvalidParameter(
+            f"strategy {name} must take a problem, a run, and every parameter behind a star, `(problem, run, *, n=8)`, "
+            f"but takes {inspect.signature(function)}",
+            name=name,
+        ) from None
 
 
 def verifiers_of(

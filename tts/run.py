@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from hashlib import blake2b
+from numbers import Integral
 from random import Random
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
@@ -32,6 +33,7 @@ from tts.budget import Remaining
 from tts.errors import (
     AllFailed,
     BudgetExhausted,
+    CallFailed,
     InvalidParameter,
     UsageError,
     unknown_name,
@@ -225,7 +227,7 @@ class Run:
         _at_least_one("repeats", repeats)
         async with _Block(self) as block:
             for candidate in candidates:
-                request = judge.request(self.problem, candidate)
+                request = _request_of(verifier, judge, self.problem, candidate)
                 for _ in range(repeats):
                     block.ask(self._verification(verifier, candidate, request))
             refused = [event.error for event, _ in await block.rest() if isinstance(event, Refused)]
@@ -239,8 +241,8 @@ class Run:
     def asks_a_model(self, verifier: str) -> bool:
         """Whether a verification by `verifier` asks a model, and so takes its part of the budget.
         Raises: UnknownName for a verifier the run does not have."""
-        _, judge = self._judge(verifier)
-        return judge.request(self.problem, Candidate("", "", None, Completion(""))) is not None
+        name, judge = self._judge(verifier)
+        return _request_of(name, judge, self.problem, Candidate("", "", None, Completion(""))) is not None
 
     def _judge(self, verifier: str) -> tuple[str, Verifier]:
         """The verifier, and its name in the run: an address that a user has not given is from the strategy's file."""
@@ -662,7 +664,25 @@ def _error_of(event: Event) -> Exception:
     raise UsageError(f"{event.id} ended as {type(event).__name__}")
 
 
+def _request_of(name: str, verifier: Verifier, problem: Problem, candidate: Candidate) -> Request | None:
+    """What the verifier asks a model for. What goes wrong in that is the verifier's error, not the strategy's."""
+    try:
+        request = verifier.request(problem, candidate)
+    except Exception as error:
+        raise CallFailed(
+            f"the verifier {name} raised {type(error).__name__} in request(): {error}", verifier=name
+        ) from error
+    if request is not None and not isinstance(request, Request):
+        message = (
+            f"request() of the verifier {name} must return a tts.actions.Request or None, but returned {request!r}"
+        )
+        raise CallFailed(message, verifier=name)
+    return request
+
+
 def _at_least_one(name: str, value: int) -> None:
+    if not isinstance(value, Integral):  # a strategy need not be checked for its types
+        raise InvalidParameter(f"{name} must be a whole number, but got {value!r}", name=name, value=repr(value))
     if value < 1:
         raise InvalidParameter(f"{name} must be at least 1, but got {value}", name=name, value=value)
     if value > MOST_AT_ONCE:

@@ -8,7 +8,7 @@ A `Score` is what a verifier says of a candidate without having seen the referen
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal, get_args
 
@@ -57,6 +57,8 @@ def as_prompt(prompt: Turns, system: str | None = None) -> Prompt:
 
     Raises: InvalidParameter for a sequence of anything but messages, or mappings with `role` and `content`.
     """
+    if not isinstance(prompt, str | Iterable):
+        raise InvalidParameter(f"a prompt must be text, or messages with role and content, but got {prompt!r}")
     if not isinstance(prompt, str):
         return tuple(turn if isinstance(turn, Message) else _as_message(turn) for turn in prompt)
     user = Message("user", prompt)

@@ -7,11 +7,16 @@ stops half-way has none. Whether each check fails where the fault is there was t
 from __future__ import annotations
 
 import asyncio
+import heapq
 import json
 import re
 import urllib.request
 from collections.abc import Callable
 from typing import Any
+
+import tts
+from tts.testing.engine import FakeEngine
+from tts.testing.replies import arithmetic
 
 Check = Callable[[str], bool]
 STRICT = "http://127.0.0.1:18090"  # the server of `user/`
@@ -76,11 +81,41 @@ def table_of_80(said: str) -> bool:
     )
 
 
+def spread(said: str) -> bool:
+    """Every replica has as many samples, and the last one ends within 1.2 times of the ideal: the same samples, in the
+    same order, each at the slot that is free first. The first line has the start of the library on its clock."""
+    shares = re.findall(r"n=(\d+) .*: \[(\d+), (\d+), (\d+), (\d+)\]", said)
+    took_s = [float(seconds) for seconds in re.findall(r": (\S+) s; requests", said)]
+    ideal_s = [_ideal_s(n) for n in (32, 16)]
+    started_s = 0.2  # of a solve that has nothing to wait for
+    in_time = [took <= 1.2 * ideal + started_s for took, ideal in zip(took_s[1:], ideal_s, strict=True)]
+    return len(shares) == 3 and all(int(a) == int(n) / 4 for n, *of in shares for a in of) and all(in_time)
+
+
+def _ideal_s(n: int, slots: int = 16, per_token_s: float = 0.1) -> float:
+    """When `n` samples of the problem of `cluster/07` would have ended; their seeds depend on nothing else."""
+    with FakeEngine(arithmetic(words=12)) as engine:
+        sampling = tts.Sampling(max_tokens=512)
+        solved = tts.solve("What is 17 + 25?", f"majority_vote:n={n}", base_url=engine.base_url, sampling=sampling)
+    free_s = [0.0] * slots
+    for candidate in sorted(solved.candidates, key=lambda c: int(c.id.rsplit("/", 1)[1])):
+        heapq.heapreplace(free_s, free_s[0] + per_token_s * candidate.tokens)
+    return max(free_s)
+
+
+def grows_little(said: str) -> bool:
+    """Neither a thousand actors, nor a thousand endpoints, nor searches that are open cost more than 20 us each."""
+    placing, choosing, reading = (
+        [float(n) for n in re.findall(pattern, said)]
+        for pattern in (r"us/sample (\S+)", r"us/request (\S+)", r"us/search (\S+)")
+    )
+    counts = (len(placing), len(choosing), len(reading))
+    return counts == (4, 3, 3) and all(costs[-1] - costs[0] <= 20 for costs in (placing, choosing, reading))
+
+
 def one_client(said: str) -> bool:
     """The file shows what ten one-shot calls do; through a client they make one request for the list of models, and
     hold to one budget."""
-
-    import tts
 
     async def ten_calls() -> list[Any]:
         options: dict[str, Any] = {"api_key": "k1", "price_in": 1.0, "price_out": 4.0, "run_budget": "samples=20"}
@@ -157,7 +192,7 @@ CASES: dict[str, Check] = {
     "select/22-votes-depend-on-load.py 8": every(
         r"limit +\[0, 1, 0, 1, 0\]", count=12
     ),  # 8 processes that only compute
-    "plugin/00-look.py": every("^TEXT: .", "^TEXT:", count=3),
+    "plugin/00-look.py": every("^TEXT: .", "^TEXT:", count=4),
     "plugin/01-plugin-call.sh": lambda said: said.count("paid: ") == 3 and "tts:" not in said,
     "plugin/02-preflight-runs-calls-in-process.sh": lambda said: (  # in the rehearsal and, for those that end, live
         "live: CallTimedOut" in said and said.count("live: CallCrashed") == 2 and "exit status 0" in said
@@ -220,7 +255,9 @@ CASES: dict[str, Check] = {
         every("", "^(run.call|verifier in a worker)", count=6),
     ),
     "hostile/18-run-call-own-function.py": every("rc=0 (?!.*TRACEBACK)", count=4),
-    "hostile/19-grader-error-swallowed.py": every("rc 0 .*outcomes 40 of 40"),
+    "hostile/19-grader-error-swallowed.py": both(
+        every("^rc 3 .*outcomes 40 of 40", count=1), has(" 2 of 40 searches have no answer because of errors")
+    ),
     "hostile/23-one-400-drops-temperature.py": numbers(
         r"temperature=0: (\d+) without: (\d+)", lambda counts: counts[0] == 40 and counts[1] <= 1
     ),
@@ -284,31 +321,30 @@ CASES: dict[str, Check] = {
     "wire/13-refusal.py": every(r"1 requests.*answer=None tokens=[168] .*'content_filter'\)\] error=None", count=3),
     "wire/14-spellings.py": every("^ok ", count=19),
     "cluster/03-engine-restart.py 1 5": lambda said: (
-        said.count("run: rc 0") + said.count("again: rc 0") == 2 and "'failed': 0" in said
+        said.count("run: rc 0") + said.count("again: rc 0") == 2 and said.count("'failed': 0, ") == 2
     ),
-    "cluster/07-siblings-on-one-replica.py": every(r"\[(4, 4, 4, 4|8, 8, 8, 8)\]", "requests per replica"),
+    "cluster/07-siblings-on-one-replica.py": spread,
     "cluster/08-fleet-real-against-replay.py": numbers(
         r"real: (\S+) s|(\S+) s +100$", lambda found: abs(found[0] / found[1] - 1) < 0.1
     ),
     "cluster/10-leader-waits.py": numbers(r":n=8 (\d+\.\d+) s", lambda seconds: max(seconds) < 9),
     "cluster/11-race-has-a-head-start.py": numbers(r"wins (\d+) of 60", lambda wins: max(wins) < 20),
-    "cluster/01-two-sweeps-one-namespace.py": every(r"^\(\d, 'ok'", r"^\(\d"),
-    "cluster/02-kill9-local-driver-leftovers.sh": every("^after .40 s: 0 alive", r"^after .40 s"),
+    "cluster/01-two-sweeps-one-namespace.py": every(r"^\(\d, 'ok', \[\(0\.8333", r"^\(\d", count=2),
+    "cluster/02-kill9-local-driver-leftovers.sh": both(every("^before: [1-9]", "^before", count=1), has("s: 0 alive")),
     "cluster/04-one-full-node.sh": every("^rc 0", "^rc"),
-    "cluster/05-inside-serve-and-tune.py tune": every("None None$", "^{'n'"),
-    "cluster/05-inside-serve-and-tune.py serve": every(r"^(async \('\d+', \d+\)|sync 7) ", "^(async|sync) "),
+    "cluster/05-inside-serve-and-tune.py tune": every(r"^{'n': \d} [01]\.\d+ None None$", "^{'n'", count=6),
+    "cluster/05-inside-serve-and-tune.py serve": every(r"^(async \('\d+', \d+\)|sync 7) ", "^(async|sync) ", count=7),
     "cluster/06-poison.py Poison": every("of the poisoned problem: 4 innocent: 0", "^failed for good"),
     "cluster/09-two-threads-one-program.py": every(r"('ok'.*){3}still running: \[False, False, False\]"),
-    "cluster/12-driver-costs-by-actors-and-open-searches.py": numbers(
-        r"open at once \d+ s \S+ us/search (\d+)", lambda us: us[-1] < 3 * us[0] + 20
-    ),
+    "cluster/12-driver-costs-by-actors-and-open-searches.py": grows_little,
     "cluster/14-ctrl-c-during-start.py": numbers(
         r"ended (\d+\.\d+) s later; [1-9]", lambda s: len(s) == 3 and max(s) < 10
     ),
     "wire/12-ray-two-threads.py": every("^(init|connected, users=[12]|users 2 .2 are connected.)$"),
     "wire/12-ray-two-threads.py real": every(r"^\['42', '42'\]$", r"^\['", count=1),
     "advice/01-first-finishers-ties.py": numbers(
-        r"(?:n=2|shortest|replay): (\S+)", lambda shares: all(abs(share - 0.5) < 0.1 for share in shares)
+        r"(?:n=2|shortest|replay): (\S+)",
+        lambda shares: len(shares) == 6 and all(abs(share - 0.5) < 0.1 for share in shares),
     ),
     "advice/02-plan-verification-free.sh": foretold,
     "advice/03-answers-nobody-votes.py": lambda said: "nobody" in said.lower() or "no answer" in said.lower(),

@@ -39,7 +39,7 @@ from tts.testing.engine import FakeEngine
 from tts.testing.replies import Reply
 
 ROOT = Path(__file__).resolve().parent.parent
-LIMIT_S = float(os.environ.get("CASES_LIMIT_S", "600"))
+LIMIT_S = float(os.environ.get("CASES_LIMIT_S", "1200"))  # seconds for a file
 PLACE = Path("/tmp/cases")  # the files name it
 DEMO = PLACE / "demo" / "demo-run"
 
@@ -150,6 +150,9 @@ def servers(folder: Path) -> Iterator[dict[str, str]]:
         strict.wait()
 
 
+# Ends with the error that is right.
+ENDS_IN_ERROR = {"plugin/12-tool-role.py"}
+
 # What a file finds running: here a Ray cluster whose nodes have four CPUs each, and an engine.
 BEFORE = {
     "plugin/01-plugin-call.sh": """
@@ -163,6 +166,9 @@ BEFORE = {
         for _ in 1 2; do ray start --address 127.0.0.1:26379 --num-cpus 4 --block 2>&1 & up="$up $!"; done
         until ray status --address 127.0.0.1:26379 | grep -q '/8.0 CPU'; do sleep 1; done
         trap 'kill $up' EXIT; exec >&3
+        """,
+    "hostile/19-grader-error-swallowed.py": """
+        sed -i 's/"sum-0", //' 19-grader-error-swallowed.py  # the rehearsal asks it, and so refuses the strategy
         """,
     "plugin/22-stop-as-a-string.py": """
         sed -i 's/"chat", (), Capabilities/"chat", Capabilities/' 22-stop-as-a-string.py  # the signature of today
@@ -234,7 +240,8 @@ def looked_at(name: str, copy: Path, environment: dict[str, str]) -> tuple[str, 
     began_s = time.monotonic()
     said, ended = said_by(copy, name, environment)
     took = f"{name} ({time.monotonic() - began_s:.0f} s)"
-    if ended and "Traceback (most recent call last)" not in said and is_right(CASES[name], said):
+    ended = ended and "Traceback (most recent call last)" not in said
+    if ended != (name in ENDS_IN_ERROR) and is_right(CASES[name], said):
         return f"ok      {took}", ""
     if name in WANTED:
         return f"wanted  {took}: {WANTED[name]}", ""

@@ -210,7 +210,7 @@ class Executor:
             self._tell(as_recorded(Progressed(id, self._now(), text, offset, partial.tokens, mean_logprob)))
 
         # Our name for a model chooses the client; which model it asks its server for is the client's affair.
-        plain = msgspec.structs.replace(request, model=None)
+        plain = request if request.model is None else msgspec.structs.replace(request, model=None)
         completion = await model.complete(plain, partial, progressed if request.progress else None, race=race)
         if not isinstance(completion, Completion):
             raise BadResponse(f"the model gave {shown(completion)} where a Completion was expected")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tts.errors import BadResponse, EndpointError, ServerFailed, TimedOut
@@ -50,8 +50,8 @@ def read(*events: Any, limit: int = LIMIT, cut: int = 1 << 30, chunking: Chunkin
     return partial
 
 
-def reader_of(partial: Partial, limit: int = LIMIT, *, most: int = 1 << 20) -> Reader:
-    return Reader(partial, "http://here", limit=limit, most_bytes=most, on_progress=None)
+def reader_of(partial: Partial, limit: int = LIMIT, *, most: int = 1 << 20, watched: Any = None) -> Reader:
+    return Reader(partial, "http://here", limit=limit, most_bytes=most, on_progress=watched)
 
 
 def tokens(*events: Any, **how: Any) -> tuple[int, bool]:
@@ -285,6 +285,82 @@ ODD = st.fixed_dictionaries(
     },
 )
 EVENTS = st.lists(ODD | st.sampled_from([b"", b"[DONE]", b"null", b"{}", b"[]", b'{"choices":[{"del']), max_size=12)
+
+
+PLAIN = st.tuples(
+    st.sampled_from(["seven77 ", "a longer piece of text ", "a", "数学", "\n", "b", "c", "d", "", "\ud83d"]),
+    st.sampled_from([*[0] * 12, 1]),
+    st.sampled_from([*[0] * 9, 2, 3, -1, None]),
+)
+
+
+def plain_event(at: int, text: str, index: int, off: int | None) -> dict[str, Any]:
+    """An event with a piece of the text, and with a count that is off by so many tokens; None: without one."""
+    event = {"model": "m", "choices": [{"index": index, "delta": {"content": text}}]}
+    if off is None:
+        return event
+    total = at + off + (10 if off == 3 else 9)
+    return {**event, "usage": {"prompt_tokens": 9, "completion_tokens": at + off, "total_tokens": total}}
+
+
+def state_of(partial: Partial) -> dict[str, Any]:
+    """All that is known of a completion, its text in one piece."""
+    known = {name: value for name, value in vars(partial).items() if name not in ("_texts", "_meter", "chunking")}
+    return {**known, "text": partial.text, "logprobs": partial.completion("stop").logprobs}
+
+
+@settings(derandomize=True, max_examples=250, deadline=None)
+@example([("a", 0, 0), ("b", 0, 2), ("c", 0, None), ("d", 0, None)], 50, True, None)
+@given(
+    st.lists(st.one_of(*[PLAIN] * 20, ODD, st.sampled_from([b"[DONE]", b": ping", END])), min_size=4, max_size=12),
+    st.sampled_from([3, 9, 50]),
+    st.booleans(),
+    st.sampled_from([None, (30, 30), (402, 11)]),
+)
+def test_a_stream_is_read_alike_in_one_piece_piece_by_piece_and_watched(
+    drawn: list[Any], limit: int, counts: bool, learned: tuple[int, int] | None
+) -> None:
+    data = []
+    for at, event in enumerate(drawn, 1):
+        if isinstance(event, tuple):
+            event = plain_event(at, *event if counts else (*event[:2], None))  # noqa: PLW2901
+        data.append(b"data: %s\n\n" % (event if isinstance(event, bytes) else json.dumps(event).encode()))
+
+    def ends(pieces: list[bytes], watched: Any) -> tuple[Any, Any]:
+        partial, failure = Partial(), None
+        partial.max_tokens = limit
+        if learned:
+            partial.chunking.learn(*learned)
+
+        async def main() -> None:
+            partial.begin(0.0)
+            reader = reader_of(partial, limit, watched=watched)
+            reader._loop = Stopped()
+            for piece in pieces:
+                reader.feed(piece)
+                if partial.overran or reader.goes_on:
+                    return
+            reader.close()
+
+        try:
+            asyncio.run(main())
+        except EndpointError as error:
+            failure = type(error), error.message
+        return state_of(partial), failure
+
+    watched = ends(data, lambda *_: None)
+    assert ends(data, None) == watched
+    in_one_piece = ends([b"".join(data)], None)
+    assert in_one_piece == ends([b"".join(data)], lambda *_: None)
+    if watched[1] is None and not watched[0]["overran"] and not watched[0]["done"]:
+        assert in_one_piece == watched
+
+
+class Stopped:
+    """A loop whose clock stands still."""
+
+    def time(self) -> float:
+        return 1.0
 
 
 @settings(derandomize=True, max_examples=400, deadline=None)

@@ -39,7 +39,7 @@ from tts.replicas import ASSUMED_SLOTS, Homes, Ranking, Replica, better
 from tts.retry import FIRST_S, LONGEST_RETRY_AFTER_S, LONGEST_S, retryable
 from tts.types import Completion, Prompt
 
-OnProgress = Callable[[str, int, float | None], None]
+OnProgress = Callable[[str, int, float | None], bool | None]  # as in `reading`
 
 _LONG_AGO = float("-inf")
 _FAILURES = (Unreachable, ServerFailed, StreamBroken, TimedOut, BadResponse)
@@ -273,20 +273,20 @@ class EndpointPool:
             Unreachable: no endpoint can be reached; it names them all.
             EndpointError: as the endpoint that was asked last raised it.
         """
-        loop = asyncio.get_running_loop()
-        deadline = None if request.timeout_s is None else loop.time() + request.timeout_s
         group = self._group(request)
         partial.seed = request.seed
         partial.prompt_tokens = group.prompt_tokens
         try:
-            async with asyncio.timeout_at(deadline) as scope:
-                if not race and deadline is None:
+            if request.timeout_s is None:
+                if group.leading and not race:
                     await self._follow(request, group)
+                return await self._tries(request, group, partial, on_progress)
+            async with asyncio.timeout(request.timeout_s) as scope:
                 # The clients are not told of the deadline: this scope is around them, too.
                 endless = msgspec.structs.replace(request, timeout_s=None)
                 return await self._tries(endless, group, partial, on_progress)
         except TimeoutError:
-            if not scope.expired():
+            if request.timeout_s is None or not scope.expired():
                 raise
             return partial.completion("deadline")
         finally:
@@ -382,7 +382,7 @@ class EndpointPool:
         leads = not warm and endpoint not in group.leading
         sent_s = endpoint.silent[ask] = loop.time()
 
-        def heard(text: str, tokens: int, mean_logprob: float | None) -> None:
+        def heard(text: str, tokens: int, mean_logprob: float | None) -> bool:
             nonlocal first_s
             if first_s is None:
                 first_s = loop.time()
@@ -392,8 +392,7 @@ class EndpointPool:
                 sent: Sent = "after" if warm else "first" if leads else "beside"
                 endpoint.first_tokens.note(_about_tokens(request), first_s - sent_s, sent)
                 group.started(endpoint)
-            if on_progress is not None:
-                on_progress(text, tokens, mean_logprob)
+            return on_progress is None or bool(on_progress(text, tokens, mean_logprob))
 
         try:
             if leads:

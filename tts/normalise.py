@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from fractions import Fraction
+from functools import lru_cache
 from typing import Literal
 
 from tts.typography import plain
@@ -145,6 +146,7 @@ _CLOCK = re.compile(r"(\d{1,2})(?::([0-5]\d))?\s*(?:\\text\s*\{\s*)?([aApP])\.?\
 _CLOCK_SPELT = re.compile(r"\d{1,2}:\d\d [ap]m", re.ASCII)
 
 
+@lru_cache(maxsize=1024)
 def normalise(answer: str) -> str:
     """One spelling for an answer: `normalise(normalise(a)) == normalise(a)`.
 

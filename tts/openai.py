@@ -182,10 +182,10 @@ class OpenAIClient:
             EndpointError: every leaf of it; `facts["usage"]` holds what all tries have cost, `facts["tokens"]` what
                 the last had generated.
         """
-        loop = asyncio.get_running_loop()
-        deadline = None if request.timeout_s is None else loop.time() + request.timeout_s
+        if request.timeout_s is None:
+            return await self._tries(request, partial, on_progress)
         try:
-            async with asyncio.timeout_at(deadline) as scope:
+            async with asyncio.timeout(request.timeout_s) as scope:
                 return await self._tries(request, partial, on_progress)
         except TimeoutError:
             if not scope.expired():
@@ -220,7 +220,7 @@ class OpenAIClient:
     # -- tries ----------------------------------------------------------------------------------------------------
 
     async def _tries(self, request: Request, partial: Partial, on_progress: OnProgress | None) -> Completion:
-        backoff = Backoff(self._max_retries, self._random)
+        backoff: Backoff | None = None
         partial.endpoint = self.endpoint
         partial.seed = request.seed
         while True:
@@ -229,6 +229,7 @@ class OpenAIClient:
             except EndpointError as error:
                 self._clean(error)
                 error.facts["tokens"] = max(partial.tokens, error.facts.get("tokens", 0))
+                backoff = backoff or Backoff(self._max_retries, self._random)
                 delay_s = backoff.delay_s(error)
                 if delay_s is None:
                     error.facts["usage"] = msgspec.to_builtins(partial.usage())
@@ -243,7 +244,7 @@ class OpenAIClient:
             await self._learn_prefill()
         body = body_of(request, model, self._api, self.capabilities)
         attempt = Attempt(request, body, refusals_of(self.endpoint + self._path + self._query, model), self._place)
-        async with _Turn(self._sorting) as turn:
+        with _Turn(self._sorting) as turn:
             while True:
                 try:
                     return await self._stream(attempt, turn, request, partial, on_progress)
@@ -650,10 +651,10 @@ class _Turn:
         self._lock = lock
         self._held = False
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *exc: object) -> None:
+    def __exit__(self, *exc: object) -> None:
         self.give_back()
 
     async def take(self) -> None:

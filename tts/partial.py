@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from tts.sse import Choice, Chunk, WireUsage
+from tts.sse import Choice, Chunk, PlainChunk, WireUsage
 from tts.types import Completion, FinishReason, LogprobSummary, Timing, TokenLogprob, Usage
 
 TAIL = 8  # tokens whose alternatives are kept
@@ -22,6 +22,7 @@ _COARSE = 8  # and more cannot be single tokens
 _MOST_PIECES = 8  # chunks a token, while a stream may turn out to be in pieces of tokens
 _LONGEST_IN_PIECES = 16  # characters a token where chunks are letters, and so no evidence themselves
 _BYTES_A_TOKEN = 3  # for a text in pieces that are clearly more than a token; English prose has 4, Chinese 3
+_NOTHING = Usage()
 _NO_FINISH = frozenset(("", "null", "none", "None"))
 _FASTEST = 4000  # tokens a second: more than any engine generates for one request
 
@@ -35,7 +36,7 @@ class LogprobMeter:
         self._minimum = 0.0
         self._certainty = 0.0
         self._certain = 0
-        self._tail: deque[TokenLogprob] = deque(maxlen=TAIL)
+        self._tail: deque[TokenLogprob] | None = None
 
     def add(self, token: str, logprob: float, top: list[tuple[str, float]]) -> None:
         """Kang et al. 2025 (arXiv:2502.18581), eq. 9, for one position, over the alternatives that the server shows,
@@ -43,6 +44,8 @@ class LogprobMeter:
         self.count += 1
         self.sum += logprob
         self._minimum = min(self._minimum, logprob)
+        if self._tail is None:
+            self._tail = deque(maxlen=TAIL)
         self._tail.append(TokenLogprob(token, logprob, tuple(top)))
         shown = [p for _, p in top if p > _IMPOSSIBLE]
         if len(shown) > 1:
@@ -56,7 +59,7 @@ class LogprobMeter:
         if not self.count or not math.isfinite(self.sum):
             return None
         certainty = self._certainty / self._certain if self._certain and math.isfinite(self._certainty) else None
-        return LogprobSummary(self.sum / self.count, self._minimum, certainty, tuple(self._tail))
+        return LogprobSummary(self.sum / self.count, self._minimum, certainty, tuple(self._tail or ()))
 
 
 class Chunking:
@@ -115,7 +118,7 @@ class Partial:
     """
 
     def __init__(self) -> None:
-        self.lost = Usage()
+        self.lost = _NOTHING
         self.on_begin: Callable[[], None] | None = None
         self.attempt = 1
         self.seed: int | None = None
@@ -232,6 +235,44 @@ class Partial:
         new = self._meter.count - counted
         mean = (self._meter.sum - summed) / new if new else None
         return text, self.tokens - before, mean if mean is None or math.isfinite(mean) else None
+
+    @property
+    def takes_plain(self) -> bool:
+        """Whether `feed_plain` may be asked: the text has begun, and nothing out of the ordinary has come."""
+        begun = self._first_s is not None and self._index is not None and bool(self.model)
+        return begun and self.finish is None and not (self.overran or self._meter.count) and self._empty <= 0
+
+    def feed_plain(self, chunks: Iterable[PlainChunk], now_s: float, max_tokens: int | None) -> int:
+        """Take in the first of these chunks, as `feed` would, as long as they bring more of the text, and a count that
+        goes on or none; returns how many. The others are for `feed`."""
+        index, prompt, others, texts = self._index, self.prompt_tokens, self._others, self._texts
+        counted, offset, characters, empty = self._counted, self._offset, self._characters, self._empty
+        reported = self._reported
+        most = self.max_tokens or 0 if self.continuous and prompt is not None else -1
+        limit = MOST_TOKENS if max_tokens is None else max_tokens + others
+        for chunk in chunks:
+            (choice,) = chunk.choices
+            text, usage = choice.delta.content, chunk.usage
+            new = counted + 1
+            if usage is None:
+                tokens = new + others + offset
+            else:
+                tokens = usage.completion_tokens
+                if not new <= tokens <= most or usage.prompt_tokens != prompt or usage.total_tokens != tokens + prompt:
+                    break
+            if tokens > limit or not text or choice.index != index:
+                break
+            counted, characters, reported = new, characters + len(text), usage is not None
+            offset, empty = tokens - new - others, 0 if reported else empty
+            texts.append(text)
+        taken = counted - self._counted
+        if taken:
+            self.chunks += taken
+            self.tokens = counted + others + offset
+            self._counted, self._offset, self._characters, self._empty = counted, offset, characters, empty
+            self._reported, self.exact_tokens = reported, reported or self._one_token_chunks
+            self._end_s = now_s
+        return taken
 
     def feed_after_end(self, chunk: Chunk) -> None:
         """Take in a chunk that came after the end was said: only its cost counts."""
@@ -528,7 +569,8 @@ class Partial:
     def usage(self) -> Usage:
         """What all tries have cost so far. `approximate` where the server's own count has not come: then the prompt
         counts as the most that it can be, unless a sibling taught it."""
-        return self.lost + self._usage_of_this_try()
+        used = self._usage_of_this_try()
+        return used if self.lost is _NOTHING else self.lost + used
 
     def completion(self, finish_reason: FinishReason) -> Completion:
         """What has come so far, as a completion that ended for this reason."""
@@ -552,7 +594,7 @@ class Partial:
 
     def _usage_of_this_try(self) -> Usage:
         if not self._charged:
-            return Usage()
+            return _NOTHING
         prompt = self.prompt_tokens
         tokens = self.tokens if self._charge is None else self._charge
         approximate = prompt is None or not self.exact_tokens or tokens != self.tokens

@@ -5,21 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from itertools import islice
 from types import TracebackType
 from typing import Any, Self
 
 from tts.errors import BadResponse, EndpointError, TimedOut
 from tts.foreign import of_reply
 from tts.partial import Partial
-from tts.sse import DONE, EventParser, decode
+from tts.sse import DONE, EventParser, decode, plain_chunks
 from tts.wire import error_in_stream
 
-OnProgress = Callable[[str, int, float | None], None]
+OnProgress = Callable[[str, int, float | None], bool | None]  # True: nothing more is to be told
 
 _LEAST_BYTES = 4 << 20
 _BYTES_A_TOKEN = 1024  # an event with one token has 200 to 400
 _BYTES_AN_ALTERNATIVE = 256
 _LONGEST_HEARTBEAT = 64
+_INTERRUPTIONS = 3  # events of one read that are not plain, after which the others are not tried as such
+_LOOK_S = 1.0  # between two looks at a silence that may yet last; the last one is at its limit
 _MOST_SHOWN = 120  # bytes of a reply that is none
 _BEFORE_JSON = b" \t\r\n\xef\xbb\xbf"  # blanks, and a byte order mark
 _OF_COMPLETION = b'"choices"'  # in what cannot be read: an engine has worked for it
@@ -37,7 +40,7 @@ class Reader:
         endpoint: the server, for messages.
         limit: tokens that the server may generate; beyond it the completion has `overran`.
         most_bytes: of the response; beyond it the completion fails.
-        on_progress: hears of text, tokens and mean log-probability as they come.
+        on_progress: hears of text, tokens and mean log-probability as they come, until it has heard enough.
     """
 
     def __init__(
@@ -122,17 +125,26 @@ class Reader:
         self._limit = None
 
     def _take(self, events: list[bytes]) -> bool:
-        for at, event in enumerate(events):
+        at, left = 0, _INTERRUPTIONS
+        while at < len(events):
+            if left and self._on_progress is None and self._partial.takes_plain:
+                left -= 1
+                chunks = plain_chunks(islice(events, at, None))
+                at += self._partial.feed_plain(chunks, self._loop.time(), self._limit)
+                if at == len(events):
+                    break
+            event = events[at]
+            at += 1
             if event[:1] != b"{" and self._is_no_chunk(event.strip()):
                 if self._over:
-                    return self._pass_by(events[at + 1 :])
+                    return self._pass_by(events[at:])
                 continue
             try:
                 self._one(event)
             except BaseException:  # of the caller's, too: what came together with it has been decoded
                 self.listen_only()
                 with contextlib.suppress(EndpointError):
-                    self._take(events[at + 1 :])
+                    self._take(events[at:])
                 raise
         return bool(events)
 
@@ -168,8 +180,8 @@ class Reader:
         text, tokens, mean_logprob = partial.feed(chunk, self._loop.time(), self._limit)
         if partial.overran:
             self.listen_only()
-        if self._on_progress is not None and (text or tokens > 0):
-            self._on_progress(text, tokens, mean_logprob)
+        if self._on_progress is not None and (text or tokens > 0) and self._on_progress(text, tokens, mean_logprob):
+            self._on_progress = None
         bare = chunk.choices is None or chunk.object == "error"
         if chunk.choices is None and not partial.chunks:
             self._check_protocol(event)
@@ -193,7 +205,7 @@ class Reader:
 class Silence:
     """A block that ends with TimedOut when nothing was heard for too long, or when it has lasted for too long.
 
-    One timer a silence, not one a chunk: `heard` is an assignment, and the timer looks at it when it fires.
+    One timer, which looks every second, and not one a chunk: `heard` is an assignment.
 
     Args:
         limit_s: the most silence.
@@ -207,13 +219,15 @@ class Silence:
         self._total_s = total_s
         self.phase = "first_byte"
         self._loop = asyncio.get_running_loop()
-        self._scope = asyncio.timeout(None)
+        self._expired = False
 
     async def __aenter__(self) -> Self:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task, self._cancelling = task, task.cancelling()
         self.heard()
         self._end_s = self._last + self._total_s
-        self._timer = self._loop.call_at(self._due(), self._look)
-        await self._scope.__aenter__()
+        self._arm(self._last)
         return self
 
     def heard(self) -> None:
@@ -222,28 +236,32 @@ class Silence:
     def allow(self, limit_s: float) -> None:
         """From now on, this much silence."""
         self.phase = "idle"
-        if limit_s != self._limit_s:
-            self._limit_s = limit_s
+        self._limit_s = limit_s
+        if self._due() < self._looks_s:
             self._timer.cancel()
-            self._timer = self._loop.call_at(self._due(), self._look)
+            self._arm(self._last)
 
     def _due(self) -> float:
         return min(self._last + self._limit_s, self._end_s)
 
+    def _arm(self, now_s: float) -> None:
+        self._looks_s = min(self._due(), now_s + _LOOK_S)
+        self._timer = self._loop.call_at(self._looks_s, self._look)
+
     def _look(self) -> None:
-        due = self._due()
-        if due > self._loop.time():
-            self._timer = self._loop.call_at(due, self._look)
+        now_s = self._loop.time()
+        if self._due() > now_s:
+            self._arm(now_s)
         else:
-            self._scope.reschedule(self._loop.time())
+            self._expired = True
+            self._task.cancel()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """As that of `asyncio.timeout`, which costs more."""
         self._timer.cancel()
-        try:
-            await self._scope.__aexit__(kind, error, trace)
-        except TimeoutError:
+        if self._expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise self._timed_out() from None
 
     def _timed_out(self) -> TimedOut:

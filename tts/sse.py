@@ -7,6 +7,8 @@ chunk is skipped without being built. What it refuses, `lenient` is asked to rea
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -105,7 +107,50 @@ class Chunk(msgspec.Struct, gc=False):
     timings: Timings | None = None
 
 
+class PlainDelta(msgspec.Struct, gc=False):
+    content: str
+    reasoning: None = None
+    reasoning_content: None = None
+    thinking: None = None
+    refusal: None = None
+    tool_calls: None = None
+
+
+class PlainChoice(msgspec.Struct, gc=False):
+    delta: PlainDelta
+    index: int = 0
+    message: None = None
+    text: None = None
+    finish_reason: None = None
+    logprobs: None = None
+
+
+class PlainUsage(msgspec.Struct, gc=False):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    completion_tokens_details: None = None
+
+
+class PlainChunk(msgspec.Struct, gc=False):
+    """What nearly all events of a stream are: a piece of the text, perhaps with a count. Any other is refused."""
+
+    choices: tuple[PlainChoice]
+    usage: PlainUsage | None = None
+    error: None = None
+    message: None = None
+    detail: None = None
+    timings: None = None
+
+
 _decoder = msgspec.json.Decoder(Chunk)
+_decode_plain = msgspec.json.Decoder(PlainChunk).decode
+
+
+def plain_chunks(events: Iterable[bytes]) -> Iterator[PlainChunk]:
+    """The chunks of these events, up to the first that is not a plain one."""
+    with suppress(msgspec.DecodeError, RecursionError):
+        yield from map(_decode_plain, events)
 
 
 def decode(data: bytes) -> tuple[Chunk, bool]:
@@ -165,12 +210,11 @@ class EventParser:
         if self._first:
             data = data.removeprefix(b"\xef\xbb\xbf")
             self._first = False
-        if not (self._rest or self._lines) and data.endswith(b"\n\n") and b"\r" not in data:
-            events = data.split(b"\n\n")
-            events.pop()
-            if all(event.startswith(b"data: ") and b"\n" not in event for event in events):  # what all but a few send
+        if not (self._rest or self._lines) and data.startswith(b"data: ") and data.endswith(b"\n\n"):
+            events = data[6:-2].split(b"\n\ndata: ")
+            if data.count(b"\n") == 2 * len(events) and b"\r" not in data:  # what all but a few send
                 self._after_cr = False
-                return [event[6:] for event in events]
+                return events
         return self._feed_slowly(data)
 
     def close(self) -> list[bytes]:

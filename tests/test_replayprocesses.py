@@ -159,9 +159,10 @@ def test_two_processes_write_the_very_files_that_one_writes(tmp_path):
 
 def test_a_small_replay_starts_no_process_and_a_large_one_as_many_as_there_are_cpus(monkeypatch):
     monkeypatch.setattr(replays, "cpus", lambda: 4)
-    assert [replays._processes(JOB.config, 16, n, None) for n in (0, 99_999, 100_000, 10**9)] == [1, 1, 2, 4]
-    assert replays._processes(JOB.config, 3, 10**9, None) == 3
-    assert replays._processes(JOB.config, 16, 0, 2) == 2
+    here = replays._Where.checked(None, "local", None)
+    assert [here.processes_for(16, n) for n in (0, 99_999, 100_000, 10**9)] == [1, 1, 2, 4]
+    assert here.processes_for(3, 10**9) == 3
+    assert replays._Where.checked(2, "local", None).processes_for(16, 0) == 2
     monkeypatch.setattr(replays, "replay_in_processes", None)
     assert replay(pool_of(), "single", seeds=50).rows
 
@@ -170,13 +171,24 @@ async def mine(problem, run):
     return (await run.generate())[0]
 
 
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ({"processes": 2}, "mine is a function of this program, which other processes do not have"),
+        ({"cluster": "ray"}, "mine is a function of this program, which other processes do not have"),
+        ({"processes": 0}, "processes must be at least 1, but got 0"),
+        ({"processes": 2, "cluster": "ray"}, "processes=2 are this machine's"),
+        ({"address": "10.0.0.1:6379"}, "an address is a Ray cluster's"),
+    ],
+)
+def test_what_cannot_be_replayed_elsewhere_is_refused(where, message):
+    with pytest.raises(InvalidParameter, match=message):
+        replay(pool_of(), ["single", mine], **where)
+
+
 def test_a_function_of_the_program_is_replayed_in_it(monkeypatch):
     monkeypatch.setattr(replays, "SAMPLES_A_PROCESS", 1)
     assert replay(pool_of(), mine, seeds=2).rows
-    with pytest.raises(InvalidParameter, match="mine is a function of this program, which other processes do not have"):
-        replay(pool_of(), ["single", mine], processes=2)
-    with pytest.raises(InvalidParameter, match="processes must be at least 1, but got 0"):
-        replay(pool_of(), "single", processes=0)
 
 
 DYING = """
@@ -222,3 +234,15 @@ def test_ctrl_c_ends_the_command_and_its_processes(tmp_path):
     for pid in children:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+@pytest.mark.system
+def test_ray_gives_the_very_results_of_one_process_and_the_first_error(ray_cluster, tmp_path):
+    (tmp_path / "picky.py").write_text(
+        "async def picky(problem, run, *, n=1):\n    return (await run.generate(n=n if problem.id == 'p0' else 9))[0]\n"
+    )
+    asked = {"seeds": 3, "budgets": ["", "tokens=2k"]}
+    strategies = ["majority_vote:n=1,4", "best_of_n:n=3,verifier=rm"]
+    assert replay(pool_of(), strategies, cluster="ray", **asked) == replay(pool_of(), strategies, **asked)
+    with pytest.raises(PoolLacks, match="would be sample 9 of p1, of which 8 are recorded"):
+        replay(pool_of(), f"{tmp_path}/picky.py:picky", cluster="ray", seeds=2)

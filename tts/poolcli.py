@@ -198,6 +198,13 @@ def replay(
         int | None,
         typer.Option("--processes", help="Processes side by side; none is one per CPU, and one for small replays."),
     ] = None,
+    cluster: Annotated[
+        str, typer.Option("--cluster", help="local; ray for all CPUs of a Ray cluster; or a FILE.yaml that names one.")
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option("--address", help="Of a Ray cluster (HOST:6379, auto); none is RAY_ADDRESS, or a Ray here."),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for outcomes and report.")] = None,
     report: Report = True,
     json: Json = False,
@@ -228,6 +235,8 @@ def replay(
         unanswered=cast(Any, unanswered),
         verifier_tokens=named_counts(verifier_tokens),
         processes=processes,
+        cluster=cluster,
+        address=address,
         out=out,
         report=report,
         price_in=price_in,

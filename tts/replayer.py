@@ -5,7 +5,7 @@ A cell is the smallest part that can be replayed alone: its problems share its f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -116,6 +116,10 @@ class Replayer:
                     raise error
             taken[name] = found.spent.samples
         return len(self.problems) * sum(taken[f"{cell.spec} {cell.allocator}"] for cell in self.cells)
+
+    def all(self) -> Generator[ReplayedCell, None, None]:
+        """Every cell, in order."""
+        return (self.run(cell) for cell in self.cells)
 
     def run(self, cell: Cell) -> ReplayedCell:
         """One cell on all problems."""

@@ -18,6 +18,7 @@ import sys
 import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Sequence
+from functools import cache
 from itertools import pairwise
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
@@ -191,19 +192,22 @@ def serve() -> None:
     connection, fd, parent = Connection(int(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3])
     die_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    replayer: Replayer | None = None
     with Workers(1) as workers:
         job = _read(connection.recv(), fd)
+        replayer = cache(lambda: Replayer(job, workers))
         while True:
             try:
                 cells: range = connection.recv()
             except EOFError:
                 return
-            try:
-                replayer = replayer or Replayer(job, workers)
-                reply: Reply = [replayer.run(replayer.cells[number]) for number in cells]
-            except TTSError as error:
-                reply = ErrorInfo.of(error)
-            except Exception as error:
-                reply = ErrorInfo.of(CallFailed(f"a replay raised {type(error).__name__}: {error}"))
-            connection.send(reply)
+            connection.send(replayed_part(replayer, cells))
+
+
+def replayed_part(replayer: Callable[[], Replayer], cells: range) -> Reply:
+    """These cells; or why they cannot be replayed, as data."""
+    try:
+        return [replayer().run(replayer().cells[number]) for number in cells]
+    except TTSError as error:
+        return ErrorInfo.of(error)
+    except Exception as error:
+        return ErrorInfo.of(CallFailed(f"a replay raised {type(error).__name__}: {error}"))

@@ -6,11 +6,11 @@ too, and what a cell costs does not depend on what else is replayed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tts.config import RunConfig, split_budgets
 from tts.errors import BadPool, InvalidParameter, PoolLacks, StorageFull, unknown_name
@@ -19,7 +19,7 @@ from tts.pool import Pool, Unanswered, nobody_can_vote
 from tts.poolfile import read_pool
 from tts.protocols import Verifier
 from tts.registry import FUNCTIONS, parameters, strategy, verifier_names
-from tts.replayer import Replayer, ReplayJob, problems_of
+from tts.replayer import ReplayedCell, Replayer, ReplayJob, problems_of
 from tts.replayprocesses import replay_in_processes
 from tts.report import Outcome, summarise
 from tts.results import Replayed
@@ -30,6 +30,7 @@ from tts.workers import Workers, cpus
 
 if TYPE_CHECKING:
     from tts.clusters.recorded import Fleet
+    from tts.clusters.spec import ClusterSpec
 
 __all__ = ["choose", "describe_fleet", "problems_of", "replay"]
 SAMPLES_A_PROCESS = 100_000  # that are worth the start of one: two to three seconds of work for half a second
@@ -53,6 +54,8 @@ def replay(
     out: str | Path | None = None,
     report: bool = True,
     processes: int | None = None,
+    cluster: str | Path | ClusterSpec = "local",
+    address: str | None = None,
     on_cell: OnCell = lambda done, of: None,
     price_in: float | None = None,
     price_out: float | None = None,
@@ -74,6 +77,7 @@ def replay(
         out: a folder for outcomes and report.
         processes: that replay cells side by side; the results are the same. None: as many as this process may use CPUs,
             and no more than the replay has work for, so that a small one starts none. Functions are replayed here.
+        cluster, address: `ray` replays the cells as tasks of the Ray cluster there, on all its CPUs, as in `tts.sweep`.
         on_cell: hears of every cell that is done.
         price_in, price_out, prices, model_config: what tokens would cost, as for `tts.sweep`.
 
@@ -83,10 +87,12 @@ def replay(
     sample more. Where a pool does not know how it was sampled, only the defaults of `Sampling` are taken for it.
 
     Raises: BadPool, PoolLacks (a strategy that needs what was not recorded, before anything is replayed where one
-        problem shows it), InvalidParameter, UnknownName, BudgetTooSmall, UnknownCost.
+        problem shows it), InvalidParameter, UnknownName, BudgetTooSmall, UnknownCost; CallCrashed where processes die
+        over the same cells again and again; with cluster="ray", ClusterUnreachable and ClusterMismatch.
     """
     from tts.clusters.recorded import Fleet
 
+    where = _Where.checked(processes, cluster, address)
     chosen = choose(pool if isinstance(pool, Pool) else read_pool(pool), benchmark, model)
     chosen = replace(chosen.priced(verifier_tokens or {}), read_text=None)
     fleet = fleet or Fleet()
@@ -106,7 +112,7 @@ def replay(
             grader="recorded",
         )
         job = ReplayJob(chosen, pricing.costs(name), config, fleet, max_tokens, unanswered)
-        outcomes, spent = _run(job, Replayer(job, workers), processes, on_cell)
+        outcomes, spent = _run(job, Replayer(job, workers), where, on_cell)
     rows = summarise(outcomes)
     files: dict[str, Path] = {}
     if out is not None:
@@ -114,17 +120,41 @@ def replay(
     return Replayed(rows, outcomes, spent, files)
 
 
-def _run(job: ReplayJob, replayer: Replayer, processes: int | None, on_cell: OnCell) -> tuple[list[Outcome], Cost]:
+class _Where(NamedTuple):
+    """Where cells are replayed: in so many processes here (None: as many as it is worth), or on Ray."""
+
+    processes: int | None
+    ray: bool
+    address: str | None
+
+    @classmethod
+    def checked(cls, processes: int | None, cluster: str | Path | ClusterSpec, address: str | None) -> _Where:
+        """Raises: InvalidParameter."""
+        from tts.clusters.spec import ClusterSpec
+
+        spec = ClusterSpec.of(cluster, address=address)
+        if processes is not None and processes < 1:
+            raise InvalidParameter(f"processes must be at least 1, but got {processes}", name="processes")
+        if processes is not None and spec.cluster == "ray":
+            raise InvalidParameter(f"processes={processes} are this machine's: leave them out with cluster='ray'")
+        if address is not None and spec.cluster == "local":
+            raise InvalidParameter("an address is a Ray cluster's: add cluster='ray' (--cluster ray)", name="address")
+        return cls(processes, spec.cluster == "ray", spec.address)
+
+    def processes_for(self, cells: int, samples: int) -> int:
+        """How many processes replay so many cells, which take about so many samples together."""
+        return min(cells, self.processes or min(cpus(), 1 + samples // SAMPLES_A_PROCESS))
+
+
+def _run(job: ReplayJob, replayer: Replayer, where: _Where, on_cell: OnCell) -> tuple[list[Outcome], Cost]:
     """Every cell, in order."""
     _check_verifiers(job.config, replayer.verifiers, job.pool)
     _check_selectors(job.config, job.pool)
     problems, sampling = list(replayer.problems.values()), replayer.recordings.sampling
     check_budgets(replayer.cells, problems, job.costs, sampling, job.config.run_limits())
-    processes = _processes(job.config, len(replayer.cells), replayer.try_out(), processes)
-    here = (replayer.run(cell) for cell in replayer.cells)
     outcomes: list[Outcome] = []
     spent: list[Cost] = []
-    with closing(here if processes == 1 else replay_in_processes(job, len(replayer.cells), processes)) as replayed:
+    with closing(_replayed(job, replayer, where)) as replayed:
         for cell in replayed:
             outcomes += cell.outcomes
             spent.append(cell.spent)
@@ -132,23 +162,25 @@ def _run(job: ReplayJob, replayer: Replayer, processes: int | None, on_cell: OnC
     return outcomes, Cost.sum(spent)
 
 
-def _processes(config: RunConfig, cells: int, samples: int, asked: int | None) -> int:
-    """How many processes replay so many cells, which take about so many samples together.
-
-    Raises: InvalidParameter for several, where a strategy is a function of this program, which others do not have.
-    """
-    if asked is not None and asked < 1:
-        raise InvalidParameter(f"processes must be at least 1, but got {asked}", name="processes")
-    here = sorted({spec.name for spec in config.specs()} & FUNCTIONS.get().keys())
-    if here and (asked or 1) > 1:
+def _replayed(job: ReplayJob, replayer: Replayer, where: _Where) -> Generator[ReplayedCell, None, None]:
+    """Raises: InvalidParameter where a strategy that is a function of this program was to be replayed elsewhere."""
+    cells, samples = len(replayer.cells), replayer.try_out()
+    own = sorted({spec.name for spec in job.config.specs()} & FUNCTIONS.get().keys())
+    if own and (where.ray or (where.processes or 1) > 1):
         raise InvalidParameter(
-            f"{here[0]} is a function of this program, which other processes do not have, but processes={asked}: name "
-            f"it by its file (path/file.py:{here[0]}), or leave processes at 1",
-            name="processes",
+            f"{own[0]} is a function of this program, which other processes do not have: name it by its file "
+            f"(path/file.py:{own[0]}), or replay here (processes=1)",
+            strategy=own[0],
         )
-    if here:
-        return 1
-    return min(cells, asked or min(cpus(), 1 + samples // SAMPLES_A_PROCESS))
+    if where.ray:
+        from tts.clusters.environment import prepare
+
+        prepare(where.address)
+        from tts.clusters.replayray import replay_on_ray
+
+        return replay_on_ray(job, cells, where.address)
+    processes = 1 if own else where.processes_for(cells, samples)
+    return replay_in_processes(job, cells, processes) if processes > 1 else replayer.all()
 
 
 def choose(pool: Pool, benchmark: str | None, model: str | None) -> Pool:

@@ -46,7 +46,8 @@ def test_all_calls_share_the_list_of_models_the_limit_of_requests_and_the_budget
             return client
 
     with Counted() as engine:
-        asyncio.run(service(engine.base_url))
+        closed = asyncio.run(service(engine.base_url))
+        assert closed.spent.tokens == 150 - (closed.remaining.tokens or 0) > 0
         assert engine.lists == 1
         assert 110 < engine.stats().tokens <= 150
         assert engine.stats().max_open_streams <= 3

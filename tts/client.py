@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from tts.api import DEFAULT_STRATEGY, as_problem, preflight, run_on_loop, with_logprobs
 from tts.arguments import as_limits, as_sampling, as_spec, check_keywords, numbers
-from tts.budget import Limits, Remaining
+from tts.budget import Ledger, Limits, Remaining
 from tts.clusters.local import probes
 from tts.clusters.serving import ServingCluster
 from tts.conductor import Conductor, Planned
@@ -73,6 +73,7 @@ class Client:
         self._pricing = Pricing(target)
         self._target = resolved(target)
         self._desk: _Desk | None = None
+        self._books: Ledger | None = None  # of the desk, also after it was closed
         self._stack = AsyncExitStack()
         self._thread: _LoopThread | None = None
 
@@ -84,7 +85,7 @@ class Client:
             probed = models.clients if probes(self._target, models) else ()
             desk = _Desk(models, costs, self._run_budget, self._target["patience_s"], probed)
             stack.push_async_callback(desk.aclose)
-            self._stack, self._desk = stack.pop_all(), desk
+            self._stack, self._desk, self._books = stack.pop_all(), desk, desk.conductor.ledger
         return self
 
     async def __aexit__(
@@ -160,13 +161,16 @@ class Client:
 
     @property
     def spent(self) -> Cost:
-        """What all calls have cost so far, failed and cancelled ones included."""
-        return self._opened().conductor.ledger.spent
+        """What all calls have cost so far, failed and cancelled ones included; after closing, what they came to."""
+        return self._ledger().spent
 
     @property
     def remaining(self) -> Remaining:
         """What is left of `run_budget`; what is in flight counts at its worst case."""
-        return self._opened().conductor.ledger.left()
+        return self._ledger().left()
+
+    def _ledger(self) -> Ledger:
+        return self._books or self._opened().conductor.ledger
 
     def _check_closed(self) -> None:
         if self._desk is not None:

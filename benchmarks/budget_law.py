@@ -65,6 +65,7 @@ def now_and_then(share: float, **changes: Any) -> Callable[[Random], Mapping[str
 
 HOSTED = {"flavour": "openai"}  # counts at the end only, and nobody knows what it does when a stream is closed
 STOPS = {"cancellation": "close"}  # the user does
+PROBED = {"cancellation": "probe"}  # one request finds out, and is booked
 SERVERS = [
     Server("vLLM: one token a chunk, counts with each"),
     Server("llama.cpp", {"flavour": "llamacpp"}),
@@ -109,6 +110,10 @@ SERVERS = [
         {"abort_on_disconnect": False},
         target={"cancellation": "best_effort"},
     ),
+    Server("vLLM, probed", target=PROBED),
+    Server("vLLM's name, decodes on, probed", {"abort_on_disconnect": False}, target=PROBED),
+    Server("vLLM's name, stops 50 ms late, probed", {"abort_delay_s": 0.05}, target=PROBED),
+    Server("hosted, probed: nothing shows what it decodes", HOSTED, target=PROBED),
     Server(
         "ignores max_tokens",
         {},

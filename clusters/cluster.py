@@ -78,9 +78,10 @@ class Cluster(ABC):
         on_events: Callable[[Sequence[Event]], None],
     ) -> None:
         try:
-            step = conductor.start()
-            if not conductor.done:
+            conductor.recall()  # what finding out about the endpoints costs comes before what searches may reserve
+            if conductor.has_more():
                 await self._prepared(conductor, journal)
+            step = conductor.start()
             self._epoch = time.monotonic() - conductor.now
             self._do(step, journal, on_result)
             if conductor.draining:  # it was told to stop while it was being prepared

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -79,6 +80,21 @@ def test_where_the_budget_cannot_hold_the_probe_none_is_made_and_nobody_is_trust
         assert engine.stats().requests == 2
     assert not result.probed.samples
     assert result.spent.tokens <= 90
+
+
+def test_the_probe_comes_before_what_the_searches_reserve_and_not_where_all_is_decided(tmp_path: Path) -> None:
+    def swept(engine: FakeEngine) -> tts.SweepResult:
+        return tts.sweep(
+            "arithmetic?size=4&seed=1", "majority_vote:n=4", run_budget="tokens=700", sampling={"max_tokens": 40},
+            base_url=engine.base_url, cancellation="probe", out=tmp_path, report=False,
+        )  # fmt: skip
+
+    with FakeEngine(racing()) as engine:
+        first = swept(engine)
+        asked = engine.stats().requests
+        assert first.probed.tokens == PROBE_TOKENS
+        assert first.spent.tokens <= 700
+        assert swept(engine).probed == first.probed and engine.stats().requests == asked
 
 
 def test_a_client_probes_once_and_within_the_budget_of_its_calls() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from random import Random
 from typing import Any, TypeGuard
 
@@ -168,6 +169,7 @@ class Conductor:
         self.foreign = ForeignCode()
         self.now = 0.0
         self._plan: Iterator[Planned] = iter(plan)
+        self._recalled = False
         self._passed_by: deque[Planned] = deque()  # before others that had to be restored first
         self._exhausted_plan = False
         self._resolve = resolve
@@ -222,6 +224,14 @@ class Conductor:
 
     def start(self) -> Step:
         """Open the first searches; on resume, re-feed what the journal holds."""
+        self.recall()
+        return self._advance()
+
+    def recall(self) -> None:
+        """Book what the journal holds, once: `start` does so, or whoever has to know before it what is left."""
+        if self._recalled:
+            return
+        self._recalled = True
         self.now = self._history.at_s
         self.ledger.charge(self._history.paid)
         self.lost = self._history.wasted
@@ -232,7 +242,17 @@ class Conductor:
             pot = self._pot_of(decided.search)
             if pot is not None:
                 pot.recall(decided)
-        return self._advance()
+
+    def has_more(self) -> bool:
+        """Whether a search of the plan was not decided in an earlier session, or may come yet."""
+        passed: list[Planned] = []
+        more = self._serves
+        for planned in self._plan:
+            passed.append(planned)
+            if more := planned.id not in self._history.decided:
+                break
+        self._plan = chain(passed, self._plan)
+        return more
 
     def tell(self, events: Iterable[Event]) -> Step:
         """Take events in (they are in the journal already) and return what to do because of them."""

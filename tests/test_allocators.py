@@ -69,8 +69,13 @@ def test_esc_stops_after_a_whole_window_that_agrees(answers: str, stops: bool) -
     assert (stop("esc", answers) == "solved") is stops
 
 
-def test_esc_waits_until_its_window_is_whole() -> None:
-    assert made("esc").bid(standing("abcd", in_flight=1), HERE).stop
+def test_esc_waits_for_a_window_that_may_still_agree_and_not_for_one_that_is_broken() -> None:
+    assert made("esc").bid(standing("aaaa", in_flight=1), HERE).stop
+    assert made("esc").bid(standing("abcde", in_flight=5), HERE).stop
+    assert not made("esc").bid(standing("abcde", in_flight=4), HERE).stop
+    assert not made("esc").bid(standing("abcd", in_flight=1), HERE).stop
+    assert not made("esc").bid(standing("abcd", in_flight=5), HERE).stop
+    assert made("esc").bid(standing("abcd", in_flight=6), HERE).stop
     assert not made("esc").bid(standing("abcd", in_flight=0), HERE).stop
 
 

@@ -321,6 +321,16 @@ def test_with_all_in_flight_the_vote_stops_at_the_arrival_that_settles_it_and_ca
         assert lead_probability(*lead_of("".join(voted))) >= 0.95
 
 
+@pytest.mark.parametrize("n", [3, 40])
+def test_a_vote_that_is_settled_early_gives_the_candidate_that_it_gives_where_the_budget_ends(n):
+    """What is first in the order of asking comes last here: it must not depend on whether it was waited for."""
+    script = [Sample("1", seconds=9), Sample("1", seconds=1), Sample("1", seconds=2)]
+    cluster = ScriptedCluster([*script, *["1"] * 40], budget=Limits(samples=3))
+    result = cluster.run(f"majority_vote:n={n},stop_at=0.95,ahead=3").result
+    assert result.selected == result.candidates[0]
+    assert result.selected.order == (2,)
+
+
 def windowed(answers: str, window: int) -> int:
     """Where the first whole window of one answer ends, as the paper has it; else all of them."""
     ends = range(window, len(answers) + 1, window)

@@ -14,7 +14,8 @@ def adaptive_consistency(*, confidence: float = 0.95, most: int = 64, ahead: int
     Args:
         confidence: 0.95 is the paper's.
         most: samples of one problem; the paper has 40.
-        ahead: of them in flight; the rule looks at those that have come.
+        ahead: of them in flight at the most; what may settle the vote is waited for, so that no sample is bought which
+            one at a time would not buy.
     Raises: InvalidParameter.
     """
     within("confidence", confidence, 0.5, 1.0)

@@ -7,8 +7,9 @@ from tts.allocators.rules import equally, within
 def esc(*, window: int = 5, most: int = 60) -> Allocator:
     """Stop where all answers of one window are the same.
 
-    Li et al. (2024), arXiv:2401.10480. Departs from the paper: windows are of samples in the order of their arrival; a
-    sample without an answer agrees with nothing; what is saved is spent again, on the problem with the fewest samples.
+    Li et al. (2024), arXiv:2401.10480. Departs from the paper: windows are of samples in the order of arrival; the next
+    one begins as soon as an answer has broken the last; a sample without an answer agrees with nothing; what is saved
+    is spent again, on the problem with the fewest samples.
 
     Args:
         window: samples that must agree, and that are in flight together.
@@ -18,12 +19,17 @@ def esc(*, window: int = 5, most: int = 60) -> Allocator:
     within("window", window, 2, most)
 
     def bid(standing: Standing, outlook: Outlook) -> Bid:
-        if standing.in_flight and standing.taken % window == 0:
-            return Bid(0.0, "saturated")  # the window is not whole yet
         whole = standing.samples - standing.samples % window
-        latest = set(standing.answers[whole - window : whole])
-        if len(latest) == 1 and None not in latest:
+        if _agree(standing.answers[whole - window : whole]):
             return Bid(0.0, "solved")
+        begun = standing.answers[whole:]
+        end = whole + window if not begun or _agree(begun) else whole + 2 * window
+        if standing.samples + standing.in_flight >= end:
+            return Bid(0.0, "saturated")  # what is in flight may still agree
         return equally(standing, outlook)
 
     return Allocator(bid, window, most, window)
+
+
+def _agree(answers: list[str | None]) -> bool:
+    return len(set(answers)) == 1 and answers[0] is not None

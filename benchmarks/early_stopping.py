@@ -89,8 +89,9 @@ def by_model(models: Sequence[Sequence[Way]], name: str) -> str:
 ABOUT = """# Voting on the samples that arrive first
 
 Written by `python benchmarks/early_stopping.py POOLS`: replays of recorded samples, at most 64 of a problem, decoded at
-one speed. Accuracy in percent; differences in points, with their 95 % interval over problems and models; tokens
-(cancelled ones included) and seconds to the answer as multiples of the first row's, means over models.
+one speed. Accuracy in percent; differences in points, with their 95 % interval over problems (those of two models taken
+as independent, so it is rather narrow); tokens (cancelled ones included) and seconds to the answer as multiples of the
+first row's, means over models.
 
 With `ahead=1` the vote is that of Adaptive-Consistency one sample at a time, to the token: it has those in flight that
 the rule needs in any case. Above 1, votes count as they arrive, so short samples count first. In place of arrivals the

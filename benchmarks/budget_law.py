@@ -103,7 +103,7 @@ SERVERS = [
     Server(
         "vLLM's name, stops 50 ms after a stream was closed",
         {"abort_delay_s": 0.05},
-        breaks="it closes its side first: `cancellation: best_effort`",
+        breaks="it closes its side first: `cancellation: probe` or `best_effort`",
     ),
     Server(
         "decodes on, with `cancellation: best_effort`",
@@ -113,7 +113,7 @@ SERVERS = [
     Server("vLLM, probed", target=PROBED),
     Server("vLLM's name, decodes on, probed", {"abort_on_disconnect": False}, target=PROBED),
     Server("vLLM's name, stops 50 ms late, probed", {"abort_delay_s": 0.05}, target=PROBED),
-    Server("hosted, probed: nothing shows what it decodes", HOSTED, target=PROBED),
+    Server("hosted, probed: shows nothing, so is not trusted", HOSTED, target=PROBED),
     Server(
         "ignores max_tokens",
         {},
@@ -127,6 +127,8 @@ def script(server: Server) -> Callable[[dict[str, Any]], Reply]:
 
     def reply(request: dict[str, Any]) -> Reply:
         rng = Random(f"{request.get('seed')}{request['messages'][-1]['content']}")
+        if "Question" not in request["messages"][-1]["content"]:
+            return Reply((" one",) * 1000, per_token_s=0.005)  # the probe counts to 1000
         words = tuple(f" word{i}" for i in range(rng.randrange(20, 60)))
         plain = Reply((*words, " Answer:", f" {rng.randrange(3)}"), per_token_s=0.001)
         return msgspec.structs.replace(plain, **server.reply(Random(next(requests))))

@@ -26,7 +26,7 @@ from tts.clusters.spec import ClusterSpec  # noqa: E402
 from tts.target import resolved  # noqa: E402
 from tts.testing.engine import FakeEngine  # noqa: E402
 
-SECONDS = 60.0
+SECONDS = 120.0  # in which every actor is asked once
 
 
 async def idle_cpu_s(count: int, url: str) -> float:

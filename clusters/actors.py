@@ -22,7 +22,7 @@ import msgspec
 import ray
 
 from tts.actions import Cancel, Cancelled, Event, Failed, Progressed
-from tts.clusters.bounds import OF_ACTORS, Bounds
+from tts.clusters.bounds import Bounds, of_actors
 from tts.clusters.driver import Driver, is_seen
 from tts.clusters.executor import Executor, Model
 from tts.clusters.hedges import COPY
@@ -251,10 +251,12 @@ class Host:
         """What is to be done at these endpoints when a stream is cancelled."""
         self._settle(cancellations)
 
-    async def note(self, rate: float | None) -> None:
-        """A run begins. `rate`: tokens a second of the fastest stream in its earlier sessions, 0 if unknown; None: it
-        has no journal, and `Noted` is not wanted."""
+    async def note(self, rate: float | None, actors: int) -> None:
+        """A run begins on so many actors. `rate`: tokens a second of the fastest stream in its earlier sessions, 0 if
+        unknown; None: it has no journal, and `Noted` is not wanted."""
+        assert self._executor is not None
         self._rate = rate
+        self._executor.bounds.ahead = of_actors(actors)
 
     async def aclose(self) -> None:
         """Cancel everything, close every stream, end every process."""
@@ -287,7 +289,7 @@ class Host:
             judge = models.name
             by_name = {judge: models.by_name[judge], judge + SAME_NAME: models.by_name[judge]}
         workers = await self._stack.enter_async_context(Workers(post.workers))
-        self._executor = Executor(by_name, {}, workers, self._tell, self._now, bounds=Bounds(OF_ACTORS))
+        self._executor = Executor(by_name, {}, workers, self._tell, self._now, bounds=Bounds(of_actors(1)))
         self._model = next(iter(by_name.values()), None)
         self._stack.push_async_callback(self._executor.stop)
         self._stack.enter_context(watched(self._executor.foreign))

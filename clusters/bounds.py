@@ -30,8 +30,15 @@ class Ahead(NamedTuple):
 
 
 HERE = Ahead(1.0, 0.5, 0.1)  # the streams of this process, which end with it
-# Those of a Ray actor: notes take a moment to the journal, and the actor outlives its driver for one (`driver.py`).
-OF_ACTORS = Ahead(1.75, 1.0, 0.2)
+_NOTES_A_SECOND = 400  # that a driver takes from all of its actors together: each costs it a millisecond
+
+
+def of_actors(count: int) -> Ahead:
+    """The streams of one of so many Ray actors: its notes take a moment to the journal, it outlives its driver for one
+    (`driver.py`), and many actors tell their driver less often."""
+    tick_s = max(0.2, count / _NOTES_A_SECOND)
+    least_s = tick_s + 0.8
+    return Ahead(least_s + max(0.75, tick_s), least_s, tick_s)
 
 
 class _Stream:

@@ -229,7 +229,7 @@ class Crew:
         """A run begins; `rate` as in `Host.note`."""
         self._rate = rate
         for member in self._members.values():
-            member.note(rate)
+            member.note(rate, len(self._posts))
 
     async def probe(self) -> list[tuple[str, str, Capabilities]]:
         """Actor, endpoint and what the endpoint can do as seen from there, for every endpoint from every node."""
@@ -535,7 +535,7 @@ class Crew:
             told = msgspec.structs.replace(told, verifiers=self._verifiers)
             await member.equip(self._verifiers, self._spec.start_timeout_s)
         member.settle(self._cancellations)
-        member.note(self._rate)
+        member.note(self._rate, len(self._posts))
 
     async def _listen(self, post: _Post, member: Member) -> None:
         """Until it dies, or has gone home; then what it had in hand is for others."""

@@ -119,9 +119,9 @@ class Member:
         """Tell it what to do at these endpoints when a stream is cancelled."""
         self._handle.settle.options(num_returns=0).remote(dict(cancellations))
 
-    def note(self, rate: float | None) -> None:
-        """A run begins; `rate` as in `Host.note`."""
-        self._handle.note.options(num_returns=0).remote(rate)
+    def note(self, rate: float | None, actors: int) -> None:
+        """A run begins; the arguments are those of `Host.note`."""
+        self._handle.note.options(num_returns=0).remote(rate, actors)
 
     def submit(self, actions: Iterable[Action]) -> list[tuple[str, Exception]]:
         """Send these; what does not arrive is sent again while the actor lives. Returns those that cannot be sent."""

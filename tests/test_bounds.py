@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tts.actions import Finished
-from tts.clusters.bounds import HERE, LEAST_S, OF_ACTORS, Ahead, Bounds
+from tts.clusters.bounds import HERE, LEAST_S, Ahead, Bounds, of_actors
 from tts.conductor import Conductor, Planned
 from tts.costs import CostModel, ModelCost, Price
 from tts.journal import Bounded, Granted, History, Lost, Opened, Record, decode, encode
@@ -58,7 +58,7 @@ def noted(
     rates=st.lists(st.floats(2.0, 400.0), min_size=1, max_size=4),
     silent_s=st.floats(0.0, 4.0),
     known=st.booleans(),
-    ahead=st.sampled_from([HERE, OF_ACTORS]),
+    ahead=st.sampled_from([HERE, of_actors(1), of_actors(1000)]),
     share=st.floats(0.0, 1.0),
 )
 @settings(max_examples=60, deadline=None)
@@ -163,3 +163,8 @@ def test_what_every_server_refused_costs_nothing_in_a_crash_and_its_prompt_neith
     later, *_ = resumed(Bounded({"c/p/1": 0}), Bounded({"c/p/1": None}))
     assert [record.cost.tokens for record in later] == [400, 400, 400], "it has left again"
     assert conductor.lost.samples == 2
+
+
+def test_a_thousand_actors_tell_their_driver_of_their_streams_no_more_often_than_a_hundred() -> None:
+    assert 1000 / of_actors(1000).tick_s == 100 / of_actors(100).tick_s == 400
+    assert of_actors(1) == of_actors(80)

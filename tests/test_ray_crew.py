@@ -103,7 +103,7 @@ class Stand:
     def settle(self, cancellations: Any) -> None:
         self.world.settled = dict(cancellations)
 
-    def note(self, rate: float | None) -> None:
+    def note(self, rate: float | None, actors: int) -> None:
         self.world.rates.append(rate)
 
     async def try_abort(self, *_: Any) -> None:

@@ -25,7 +25,6 @@ from tts.types import Message, Sampling
 prepare("a stand-in")
 from tts.clusters import member as module  # noqa: E402  # which imports ray
 from tts.clusters.actors import LONG_WAIT_S, Drained, GeneratorActor, Post, VerifierActor  # noqa: E402
-from tts.clusters.bounds import Ahead, Bounds  # noqa: E402
 from tts.clusters.executor import Executor  # noqa: E402
 from tts.clusters.member import DRAIN_WAIT_S, IDLE_WAIT_S, Member  # noqa: E402
 
@@ -208,9 +207,8 @@ def test_an_actor_notes_what_its_streams_may_have_cost_while_it_has_any_and_only
 
     async def act(rate: float | None) -> list[Any]:
         actor = GeneratorActor(msgspec.msgpack.encode(Post("a", 1, {})))
-        ahead = Ahead(3.0, 2.0, 0.01)
-        actor._executor = Executor({"m": Slow()}, {}, None, actor._tell, lambda: 0.0, bounds=Bounds(ahead))
-        await actor.note(rate)
+        actor._executor = Executor({"m": Slow()}, {}, None, actor._tell, lambda: 0.0)
+        await actor.note(rate, 1)
         (batch,), _ = batches([generate("c/p/1", "?")])
         await actor.submit(1, batch)
         while len(actor._executor) or (actor._noting and not actor._noting.done()):  # noqa: ASYNC110  # as above

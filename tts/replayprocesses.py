@@ -51,7 +51,7 @@ def replay_in_processes(job: ReplayJob, cells: int, processes: int) -> Generator
         StorageFull where there is no room for the pool in the folder of temporary files.
     """
     parts = parts_of(cells, processes * PARTS_A_PROCESS)
-    with tempfile.TemporaryFile(prefix="tts-replay-") as file:
+    with _temporary() as file:
         shared = _write(job, file)
         crew: list[_Process] = []
         try:
@@ -157,6 +157,13 @@ def _count_death(part: _Part, status: int, deaths: Counter[int]) -> None:
 
 
 # --- what they share
+
+
+def _temporary() -> IO[bytes]:
+    try:
+        return tempfile.TemporaryFile(prefix="tts-replay-")
+    except OSError as error:
+        raise StorageFull(f"cannot make a file for the pool, which other processes read: {error.strerror}") from None
 
 
 def _write(job: ReplayJob, file: IO[bytes]) -> _Shared:

@@ -17,6 +17,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -60,9 +61,8 @@ class Contestant:
     peer: str = ""
     tokens_per_event: int = 1
 
-    def command(self, url: str, problems: Path, load: Load) -> list[str]:
+    def command(self, url: str, problems: Path, load: Load, out: str) -> list[str]:
         python = BUILD / self.peer / "bin" / "python" if self.peer else Path(sys.executable)
-        out = BUILD / "runs" / str(time.time_ns())
         facts = {"url": url, "problems": problems, "n": load.n, "at_once": load.at_once, "out": out}
         words = self.words.format(**facts).split()
         return [str(python), *([str(CONTESTANTS / words[0]), *words[1:]] if words[0].endswith(".py") else words)]
@@ -237,10 +237,11 @@ def problems_of(load: Load, first: int) -> Path:
 def run(url: str, duel: Duel, row: Contestant, load: Load, first: int) -> Found:
     """Raises: SystemExit with what the contestant said, if it failed."""
     ask(f"{url}/settings", {**duel.settings, "tokens_per_event": row.tokens_per_event})
-    command = row.command(f"{url}/v1", problems_of(load, first), load)
-    measured = [sys.executable, str(CONTESTANTS / "measured.py"), str(LIMIT_S), *command]
     environment = {**os.environ, "OPENAI_API_KEY": "none", "NO_COLOR": "1", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
-    done = json.loads(subprocess.run(measured, env=environment, capture_output=True, text=True, check=True).stdout)
+    with tempfile.TemporaryDirectory(dir=BUILD) as out:
+        command = row.command(f"{url}/v1", problems_of(load, first), load, out)
+        measured = [sys.executable, str(CONTESTANTS / "measured.py"), str(LIMIT_S), *command]
+        done = json.loads(subprocess.run(measured, env=environment, capture_output=True, text=True, check=True).stdout)
     if done["status"]:
         sys.exit(f"{row.name} ended with {done['status']}, expected 0: {done['err'] or done['out'][-2000:]}")
     counts = ask(f"{url}/counts")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tts import answers, symbolic
 from tts.answers import normalise, same
+from tts.extract import _boxes
 
 DATA = Path(__file__).parent / "data"
 
@@ -117,3 +118,13 @@ def test_rows_of_numbers_are_not_added_up():
     assert symbolic.parses("1 2 3")
     assert symbolic.equal("1 2 3", "(1, 2, 3)")
     assert not symbolic.equal("1 2 3", "3 2 1")
+
+
+@settings(derandomize=True, max_examples=300)
+@given(st.lists(st.sampled_from(["\\", "{", "}", "\\boxed{", "box", "7", " ", "\\{", "\\fbox{3}"]), max_size=14))
+def test_boxes_are_found_alike_from_the_first_of_them_on_and_from_the_beginning(parts: list[str]) -> None:
+    text = "".join(parts)
+    with pytest.MonkeyPatch.context() as patch:
+        found = _boxes(text)
+        patch.setattr("tts.extract._before_boxes", lambda _: 0)
+        assert found == _boxes(text)

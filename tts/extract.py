@@ -193,7 +193,7 @@ def _boxes(text: str) -> list[tuple[int, int, int]]:
     """Start of the command, start and end of the content, of every closed box that holds no other, in one pass."""
     opened: list[tuple[int, int] | None] = []  # open groups; None for one that is not a box
     closed: list[tuple[int, int, int]] = []
-    for match in _BOX_OR_BRACE.finditer(text):
+    for match in _BOX_OR_BRACE.finditer(text, _before_boxes(text)):
         token = match.group()
         if token == "}":
             if opened and (box := opened.pop()) and not (closed and closed[-1][1] > box[1]):
@@ -201,6 +201,12 @@ def _boxes(text: str) -> list[tuple[int, int, int]]:
         elif token[-1] == "{" and token != "\\{":
             opened.append((match.start(), match.end()) if len(token) > 1 else None)
     return closed
+
+
+def _before_boxes(text: str) -> int:
+    """Where the backslashes in front of the first box begin: no group that opens before holds an answer."""
+    start = text.rfind("\\", 0, text.find("box")) + 1
+    return len(text[:start].rstrip("\\"))
 
 
 def _cued(text: str) -> str | None:

@@ -145,7 +145,7 @@ def main() -> None:
         "|---|---|---|---|---|---|---|",
         *rows,
         "",
-        "A silence counts as tokens that may have been generated unseen, until a stream has ended in the session.",
+        "A silence counts as tokens that may have been generated unseen, until a stream shows that none are.",
         "Kills before any rate is known book whole reservations, as all kills did before there were notes.",
         "",
     ]

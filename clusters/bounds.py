@@ -92,6 +92,7 @@ class Bounds:
         return found
 
     def _measure(self, stream: _Stream, now_s: float) -> None:
+        stream.partial.teach_chunking()
         seen = stream.seen = stream.partial.most_seen()
         if not seen:
             return
@@ -112,5 +113,7 @@ class Bounds:
         if stream.most is not None and seen + least <= stream.most:
             return stream.most
         margin = LEAST_TOKENS + math.ceil(self.ahead.most_s * self.rate)
+        if not seen:  # nothing has begun: a note more when it has is less than what is booked for all that wait
+            margin = least
         most, limit = seen + max(margin, seen // 2), stream.partial.max_tokens
         return None if limit is not None and most >= limit else most

@@ -102,7 +102,7 @@ def test_nothing_is_noted_of_what_nobody_can_bound() -> None:
     assert Bounds().due({"fast": (0.0, Stream(50.0))}, LEAST_S) == {}, "no rate is known yet"
     again_started = Bounds()
     again_started.rate = History([Bounded({}, 50.0), Bounded({"x": None})]).rate
-    assert again_started.due({"fast": (0.0, Stream(50.0))}, 0.0) == {"fast": 58}
+    assert again_started.due({"fast": (0.0, Stream(50.0))}, 0.0) == {"fast": 29}, "until its first token"
 
 
 # --- what a resumed run makes of it
@@ -168,3 +168,31 @@ def test_what_every_server_refused_costs_nothing_in_a_crash_and_its_prompt_neith
 def test_a_thousand_actors_tell_their_driver_of_their_streams_no_more_often_than_a_hundred() -> None:
     assert 1000 / of_actors(1000).tick_s == 100 / of_actors(100).tick_s == 400
     assert of_actors(1) == of_actors(80)
+
+
+def test_a_stream_under_way_shows_that_silence_is_no_hidden_work_where_its_server_counts() -> None:
+    """Of two streams behind two seconds of silence, of an endpoint of which no stream has ended yet."""
+
+    def bound_of_the_silent_one(hidden: int) -> int | None:
+        first, second = Stream(50.0, known=False), Stream(50.0, 2.0, known=False)
+        second.chunking = first.chunking
+        bounds = Bounds()
+        bounds.rate = 50.0
+        found: dict[str, int | None] = {}
+        for tick in range(15):
+            first.come(tick * TICK_S)
+            first.tokens, first._reported = first.chunks + hidden, True
+            found |= bounds.due({"first": (0.0, first), "second": (0.0, second)}, tick * TICK_S)
+        return found["second"]
+
+    shown, hiding = bound_of_the_silent_one(0), bound_of_the_silent_one(30)
+    assert shown is not None and hiding is not None
+    assert shown < 50 < hiding
+
+
+def test_an_early_count_that_hides_something_teaches_nothing() -> None:
+    stream = Stream(50.0, known=False)
+    stream.come(1.0)
+    stream.tokens, stream._reported = 500, True
+    stream.teach_chunking()
+    assert stream.chunking.most is None

@@ -20,6 +20,9 @@ from tts.actions import Request
 from tts.openai import OpenAIClient
 from tts.partial import Partial
 from tts.proxies import proxy_for
+from tts.reading import OnProgress
+from tts.testing.engine import FakeEngine
+from tts.testing.replies import Reply
 from tts.types import Message, Sampling
 
 Ask = Callable[[str], object]
@@ -376,3 +379,38 @@ def test_a_client_that_was_closed_says_so_for_samples_and_for_all_else() -> None
 
     with serving(completing(lambda _: DONE)) as server:
         asyncio.run(main(server.url))
+
+
+def test_what_was_decoded_of_streams_that_are_cancelled_over_tls_is_booked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TLS cannot be closed in halves, so that the server's last words are not heard."""
+    file = certificate(tmp_path, "127.0.0.1", 5)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(file)
+    monkeypatch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", ssl.create_default_context(cafile=file))
+
+    def progress(partial: Partial, tokens: int, far: asyncio.Event) -> OnProgress:
+        return lambda *news: far.set() if partial.tokens > tokens else None
+
+    async def main(url: str) -> tuple[int, int]:
+        """What was booked for streams that were cancelled at different moments, and how many had begun."""
+        partials = [Partial() for _ in range(6)]
+        async with OpenAIClient(url, model="fake") as client:
+            await client.complete(Request((Message("user", "1 + 1"),), Sampling(max_tokens=100), seed=9), Partial())
+            for at, partial in enumerate(partials):
+                request = Request((Message("user", "1 + 1"),), Sampling(max_tokens=100), seed=at)
+                far = asyncio.Event()
+                asked = asyncio.ensure_future(client.complete(request, partial, progress(partial, 2 * at, far)))
+                await far.wait()
+                asked.cancel()
+                await asyncio.wait([asked])
+        charged = [partial.completion("cancelled").usage.completion_tokens for partial in partials]
+        assert charged == [partial.tokens + 8 for partial in partials]
+        return sum(charged), len(charged)
+
+    with FakeEngine(lambda _: Reply(("a ",) * 60, per_token_s=0.002), tls=tls) as engine:
+        booked, asked = asyncio.run(main(engine.base_url))
+        assert engine.wait_idle()
+        decoded = engine.stats().tokens - 60
+    assert decoded <= booked < 100 * asked, "and not the whole reservation of each"

@@ -56,7 +56,7 @@ PROTOCOLS = (
         "Anthropic's Messages API",
         re.compile(r"/v1/messages$"),
         lambda reply: bool(_ANTHROPIC.fullmatch(_kind(reply, "type"))) and "choices" not in reply,
-        "https://api.anthropic.com/v1 at Anthropic, or what your gateway has for OpenAI's clients",
+        _HERE,
     ),
     Protocol(
         "OpenAI's Responses API",

@@ -558,6 +558,11 @@ class Partial:
     def reasoning(self) -> str:
         return "".join(self._reasonings)
 
+    def teach_chunking(self) -> None:
+        """Tell other streams of this endpoint that each chunk is a token, if this one's count shows it so far."""
+        if self._reported and self.tokens - self.chunks in (0, 1):
+            self.chunking.learn(self.tokens, self.chunks)
+
     def most_seen(self) -> int | None:
         """The most tokens that the text so far can be; None where nothing says how many tokens a chunk of it is."""
         size = self._tokens_a_chunk()

@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import contextlib
 import socket
+import ssl
 import threading
 import time
 from collections import Counter, deque
@@ -93,6 +94,7 @@ class FakeEngine:
         abort_delay_s: how long it decodes on before that (SGLang looks every few seconds).
         stream_interval: tokens sent in one chunk.
         report: what it says of its usage, given the true one (OpenAI's object); None leaves it out.
+        tls: a context with a certificate for 127.0.0.1, for HTTPS.
     """
 
     def __init__(
@@ -111,6 +113,7 @@ class FakeEngine:
         stream_interval: int = 1,
         report: Callable[[dict[str, Any]], dict[str, Any] | None] = lambda usage: usage,
         port: int = 0,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         if slots is not None and slots < 1:
             raise InvalidParameter(f"slots must be at least 1, but got {slots}", name="slots", value=slots)
@@ -127,6 +130,7 @@ class FakeEngine:
         self.stream_interval = stream_interval
         self.report = report
         self.port = port
+        self._tls = tls
         self.requests: deque[dict[str, Any]] = deque(maxlen=4096)  # the last request bodies, as they came
         self.served: deque[Served] = deque(maxlen=65536)
         self._by_key: Counter[str] = Counter()
@@ -171,7 +175,7 @@ class FakeEngine:
 
     @property
     def root_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
     @property
     def base_url(self) -> str:
@@ -215,7 +219,7 @@ class FakeEngine:
             abort, delay_s = self.abort_on_disconnect, self.abort_delay_s
             return Connection(self._handle, self._connections, self._notify, abort, keep, delay_s)
 
-        server = await self._loop.create_server(connect, sock=listener, backlog=_BACKLOG)
+        server = await self._loop.create_server(connect, sock=listener, backlog=_BACKLOG, ssl=self._tls)
         ready.set()
         await self._stop.wait()
         server.close()

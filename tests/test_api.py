@@ -431,6 +431,8 @@ def test_wrong_arguments_get_a_sentence(engine: FakeEngine) -> None:
         ({"temperature": 0.2}, "write sampling={'temperature': ...}"),
         ({"sampling": {"max_token": 3}}, "Did you mean 'max_tokens'"),
         ({"sampling": 0.7}, "a tts.Sampling or a mapping"),
+        ({"n": 4}, "goes into params={'n': ...}"),
+        ({"out": 5}, "out must be the path of a folder, but got 5"),
         ({"params": [3]}, "params must be a mapping"),
         ({"params": {3: 4}}, "params must be a mapping of names"),
         ({"strategy": None}, "a strategy must be its name, or `async def"),

@@ -81,12 +81,13 @@ async def single(problem, run): ...
         (lambda problem, run: None, "a strategy must be"),
         (longer, "a strategy must be"),
         (7, "but got 7"),
+        ([], "at least 1 strategy"),
         (functools.partial(mine, None), "a strategy must be"),
         ([mine, functools.wraps(mine)(yours)], "two strategies are named mine"),
         (single, "two strategies are named single"),
         (StrategySpec("compute_optimal", {"policy": "a,b"}), "policy cannot be 'a,b'"),
     ],
-    ids=["lambda", "function", "number", "positional", "twice", "ours", "comma"],
+    ids=["lambda", "function", "number", "none", "positional", "twice", "ours", "comma"],
 )
 def test_what_is_no_strategy_or_has_no_name_of_its_own_is_refused(given, why):
     with pytest.raises(InvalidParameter, match=why):

@@ -16,7 +16,7 @@ import msgspec
 
 from tts import watchdog
 from tts.actions import Event
-from tts.arguments import as_limits, as_sampling, as_spec, check_keywords, numbers, texts
+from tts.arguments import as_folder, as_limits, as_sampling, as_spec, check_keywords, numbers, texts
 from tts.budget import Limits
 from tts.conductor import Conductor
 from tts.config import RunConfig, recorded, split_budgets
@@ -86,6 +86,7 @@ async def asolve(
     """Solve one prompt. See `solve`."""
     check_keywords(solve, target)
     sampling = as_sampling(sampling)
+    folder = as_folder(out)
     problem = as_problem(prompt)
     spec, resolve = as_spec(strategy, params)
     (seed,) = numbers([seed])
@@ -115,7 +116,7 @@ async def asolve(
         results: list[Result] = []
         if out:
             check_recordable(spec)
-        journal = Journal(Path(out), config.model_dump(mode="json"), refeed=True) if out else NoJournal()
+        journal = Journal(folder, config.model_dump(mode="json"), refeed=True) if folder else NoJournal()
         try:
             conductor = Conductor(
                 plan([cell], [problem]),
@@ -215,7 +216,7 @@ async def asweep(
 ) -> SweepResult:
     """Run a budget sweep. See `sweep`."""
     check_keywords(sweep, target)
-    sampling, watcher = as_sampling(sampling), watcher or _watcher_of(progress)
+    sampling, folder, watcher = as_sampling(sampling), as_folder(out), watcher or _watcher_of(progress)
     async with Given(strategies) as named, GradingProcess(_as_task(problems)) as task:
         listed = task.problems
         base: dict[str, Any] = {
@@ -243,7 +244,6 @@ async def asweep(
                 **base, sampling=recorded(sampling), model=site.name, verifier_model=site.verifier
             )
             check_budgets(cells, listed, costs, sampling, config.run_limits())
-            folder = Path(out) if out else None
             if folder is not None:
                 await task.hide(folder)
             preflight(cells, listed[0], strategy, costs, verifiers, sampling)

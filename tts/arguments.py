@@ -6,6 +6,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
+from os import PathLike
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -37,7 +38,11 @@ def check_keywords(function: Callable[..., Any], given: Mapping[str, Any]) -> No
             )
         else:
             own = [p.name for p in inspect.signature(function).parameters.values() if p.kind is not p.VAR_KEYWORD]
-            raise unknown_name(f"parameter of {function.__name__}", key, [*own, *kinds])
+            error = unknown_name(f"parameter of {function.__name__}", key, [*own, *kinds])
+            if "params" in own:
+                error.message += f" A parameter of the strategy goes into params={{{key!r}: ...}}."
+                error.args = (error.message,)
+            raise error
 
 
 def texts(given: object, name: str) -> tuple[str, ...]:
@@ -49,6 +54,13 @@ def texts(given: object, name: str) -> tuple[str, ...]:
             hint = f": write 'tokens={item}' or 'samples={item}'" if name == "budgets" and type(item) is int else ""
             raise InvalidParameter(f"{name} must be text, or a list of texts, but got {item!r}{hint}", name=name)
     return tuple(map(str, items))
+
+
+def as_folder(out: str | Path | None) -> Path | None:
+    """A folder to write into; None for none. Raises: InvalidParameter."""
+    if out is not None and not isinstance(out, str | PathLike):
+        raise InvalidParameter(f"out must be the path of a folder, but got {out!r}", name="out")
+    return Path(out) if out else None
 
 
 def numbers(seeds: int | Sequence[int]) -> tuple[int, ...]:

@@ -33,6 +33,8 @@ class Given:
         several = isinstance(strategies, Iterable) and not isinstance(strategies, str)
         self._functions: dict[str, Strategy] = {}
         self._texts = tuple(map(self._text, cast(Iterable[Named], strategies) if several else [strategies]))
+        if not self._texts:
+            raise InvalidParameter("strategies must hold at least 1 strategy, but got none", name="strategies")
         self._token: Token[Any] | None = None
 
     def __enter__(self) -> tuple[str, ...]:

@@ -17,17 +17,18 @@ demo: $(VENV)/.ready
 	  --max-tokens 160 --temperature 0.8 --out demo-run
 
 # Each file's tests stay in one process, which share what they have set up; three processes on two cores, because many
-# tests wait.
+# tests wait. They take the files in the order of tests/conftest.py.
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest -m "not system" -n 3 --dist loadfile --no-loadscope-reorder
 
-# Ray, a browser, the wheel, processes killed at random points: one Ray at a time, and beside it what needs none.
+# Ray, a browser, the wheel, processes killed at random points: tests/conftest.py says which stay in one process.
 test-system: $(VENV)/.ready
 	$(BIN)/python -m pytest -m system -n 2 --dist loadgroup
 
-# Twenty rounds of actors that die every second and a node that dies half-way; `make test-system` has one.
+# Twenty rounds of actors that die every second and a node that dies half-way, of which `make test-system` has one, and
+# a sweep that is killed fifty times, there twenty.
 chaos: $(VENV)/.ready
-	TTS_CHAOS_ROUNDS=20 $(BIN)/python -m pytest tests/test_chaos.py
+	TTS_CHAOS_ROUNDS=20 TTS_KILLS=50 $(BIN)/python -m pytest tests/test_chaos.py tests/test_resume.py
 
 # tts beside other programs, each installed in an environment of its own under build/: a quarter of an hour, idle.
 peers: $(VENV)/.ready

@@ -26,7 +26,17 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 settings.register_profile("any machine", deadline=None)  # a busy one fails no example
 settings.load_profile("any machine")
 
-NEED_RAY = {"test_chaos", "test_clusters", "test_hedges", "test_metrics", "test_ray", "test_ray_job"}
+# The files that take longest go first, or one of them would run alone at the end, beside processes that are done.
+LONGEST = ["test_planning", "test_cli", "test_poolreport", "test_api", "test_advice", "test_extraction",
+           "test_conductor", "test_graders", "test_workers", "test_published", "test_replays", "test_strategies",
+           "test_search", "test_openai", "test_endpoints", "test_tasks"]  # fmt: skip
+
+# System tests of one group run one after the other, those of two side by side: what shares the Ray cluster below, what
+# starts a Ray of its own in another process, and what needs none.
+GROUPS = {
+    **dict.fromkeys(("test_chaos", "test_clusters", "test_hedges", "test_ray"), "ray"),
+    **dict.fromkeys(("test_metrics", "test_ray_job"), "rays of their own"),
+}
 
 
 @pytest.fixture(scope="session")
@@ -104,11 +114,11 @@ def reasoning_gym() -> Iterator[Workers]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """System tests are two groups that run side by side: one Ray at a time, and beside it what needs none."""
+    items.sort(key=lambda item: [*LONGEST, item.path.stem].index(item.path.stem))
     for item in items:
         if item.get_closest_marker("system"):
-            with_ray = item.path.stem in NEED_RAY or "ray" in item.name
-            item.add_marker(pytest.mark.xdist_group("ray" if with_ray else "processes"))
+            group = GROUPS.get(item.path.stem, "ray" if "ray" in item.name else "processes")
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(autouse=True)

@@ -29,7 +29,7 @@ def free():
 port = free()
 ray.init(
     address="local", num_cpus=4, include_dashboard=True, dashboard_port=free(), _metrics_export_port=port,
-    log_to_driver=False,
+    log_to_driver=False, _system_config={"metrics_report_interval_ms": 1000},
 )
 with FakeEngine(arithmetic(per_token_s=0.02)) as engine:
     result = tts.sweep(

@@ -588,8 +588,8 @@ def test_a_full_object_store_does_not_concern_a_run(ray_cluster: Any, expected: 
 
 
 def test_a_text_longer_than_ray_passes_inline_arrives_whole(ray_cluster: Any) -> None:
-    words = tuple(f" word{i}" for i in range(30_000))
-    prompt = "x" * 300_000
+    words = tuple(f" word{i}" for i in range(15_000))
+    prompt = "x" * 150_000
     with FakeEngine(lambda request: Reply(words)) as engine:
         solved = tts.solve(
             prompt, "single", sampling=Sampling(max_tokens=30_000), base_url=engine.base_url,

@@ -1,5 +1,6 @@
 """A real sweep process, killed with SIGKILL at random points and resumed, loses nothing it paid for."""
 
+import os
 import random
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from tts.types import Cost
 
 pytestmark = pytest.mark.system
 
-KILLS = 50
+KILLS = int(os.environ.get("TTS_KILLS", "20"))
 ENDS = (Finished, Scored, Returned, Woke, Failed, Cancelled, Refused)
 REPEATABLE = ("single", "majority_vote:n=2,4", "best_of_n:n=4", "genrm:n=2", "sequential_revision:chains=2,rounds=3")
 
@@ -81,8 +82,8 @@ def samples(records: list[Record]) -> dict[str, str]:
     return found
 
 
-@pytest.mark.timeout(1800)  # fifty starts of a process: on a busy machine they take minutes
-def test_a_sweep_killed_at_fifty_random_points_ends_with_the_same_samples_each_exactly_once(tmp_path: Path) -> None:
+@pytest.mark.timeout(1800)  # so many starts of a process take minutes on a busy machine
+def test_a_sweep_killed_at_random_points_ends_with_the_same_samples_each_exactly_once(tmp_path: Path) -> None:
     with FakeEngine(arithmetic(per_token_s=0.002)) as engine:
         whole = finish(engine.base_url, tmp_path / "whole", REPEATABLE)
         expected = samples(list(read_records(tmp_path / "whole" / JOURNAL)))
@@ -98,7 +99,7 @@ def test_a_sweep_killed_at_fifty_random_points_ends_with_the_same_samples_each_e
         decoded = engine.stats().tokens - before
 
     records = list(read_records(folder / JOURNAL))
-    assert kills >= KILLS - 5
+    assert kills >= 0.9 * KILLS
     assert decided == planned == whole[3]
     assert samples(records) == expected
 

@@ -273,6 +273,18 @@ def test_siblings_go_where_slots_are_free_and_no_engine_has_more_of_them_than_an
         assert [engine.stats().requests for engine in four] == [4 + 8] * 4
 
 
+def test_actors_are_told_how_fast_the_streams_of_the_run_have_been(ray_cluster: Any) -> None:
+    import ray
+
+    def told(self: Any) -> tuple[float | None, float]:
+        return self._rate, self._executor.bounds.ahead.tick_s
+
+    with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, engine.base_url, spec_of(ray_cluster)) as carrier:
+        (generator,) = members(carrier, "generator")
+        carrier.site._crew.note(7.5)
+        assert ray.get(generator._handle.__ray_call__.remote(told)) == (7.5, 0.2)
+
+
 def test_a_storm_of_ten_thousand_submits_and_cancels_leaves_nothing_in_flight(ray_cluster: Any) -> None:
     from tts.clusters.ray import open_ray
 

@@ -60,8 +60,15 @@ def one_list(said: str) -> bool:
 
 
 def foretold(said: str) -> bool:
-    """The accuracy that the live run got is in the interval of the plan; both charge verifications."""
-    return "verif" in said and "Traceback" not in said
+    """The pilot's verifications are paid from the budget, as the live run's are, whose accuracy is in the interval that
+    the plan gives for the largest budget."""
+    planned = re.search(r"by uniform .* (\d+)–(\d+)$", said, re.MULTILINE)
+    live = re.search(r"^best_of_n:\S+ +samples=8 +(\S+) % .* (\d+) +\S+ s ", said, re.MULTILINE)
+    left = re.search(r"^pilot: (\d+) requests.* left of the budget: samples=(\d+)$", said, re.MULTILINE)
+    if planned is None or live is None or left is None:
+        return False
+    paid = int(left[1]) + int(left[2]) == 120 and int(live[2]) > 0
+    return paid and float(planned[1]) <= float(live[1]) <= float(planned[2])
 
 
 def pool_files(said: str) -> bool:
@@ -347,7 +354,9 @@ CASES: dict[str, Check] = {
         lambda shares: len(shares) == 6 and all(abs(share - 0.5) < 0.1 for share in shares),
     ),
     "advice/02-plan-verification-free.sh": foretold,
-    "advice/03-answers-nobody-votes.py": lambda said: "nobody" in said.lower() or "no answer" in said.lower(),
+    "advice/03-answers-nobody-votes.py": every(
+        "^tts.errors.PoolLacks: no sample of x has an answer", "Lacks:", count=1
+    ),
     "advice/04-advice-in-noise.py": numbers(r"recommended in (\d+) of 20", lambda found: found[0] <= 2),
 }
 

@@ -141,8 +141,8 @@ DUELS = {
         less=Load(25, 8, 256),
     ),
     "adaptive": Duel(
-        "Adaptive voting, n = 16, lengths with a long tail (median 50 tokens, 20 ms each), 16 problems at once",
-        Load(16, 16, 256),
+        "Adaptive voting, n = 16, lengths with a long tail (median 50 tokens, 20 ms each), 12 problems at once",
+        Load(12, 16, 256),
         {"first_token_s": 0.1, "token_s": 0.02, "long_tail": True},
         (
             Contestant(BETA, f"hub.py {COMMON} BetaSelfConsistency", "its_hub"),
@@ -153,6 +153,7 @@ DUELS = {
         ),
         ("problem_s", "decoded", "right"),
         (Bar(ALL_AHEAD, "problem_s", 1.0, BETA), Bar(ALL_AHEAD, "decoded", 1.0, BETA)),
+        rounds=4,
         new_problems=True,
     ),
     "ray": Duel(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from functools import lru_cache
 
 from tts.blocks import Content, content_after
 from tts.cues import ANSWER, is_denied
@@ -69,6 +70,9 @@ _CLOSING = re.compile(
 )
 
 
+_SHORT = 64  # characters of a text that many samples may have: a letter, a number, that of a pool without texts
+
+
 def extract(text: str, answer_format: AnswerFormat = "auto", *, complete: bool = True) -> str | None:
     """The answer of a completion, normalised, or None: then it abstains.
 
@@ -90,6 +94,12 @@ def extract(text: str, answer_format: AnswerFormat = "auto", *, complete: bool =
         complete: whether the model ended by itself. Text that was cut has an answer only where it says so (tags, a
             box, "Answer: …"): its last number or line is half a thought.
     """
+    if len(text) <= _SHORT:
+        return _read_again(text, answer_format, complete)
+    return _read(text, answer_format, complete)
+
+
+def _read(text: str, answer_format: AnswerFormat, complete: bool) -> str | None:
     visible = _without_thinking(text)
     if visible is None:
         return None
@@ -98,6 +108,9 @@ def extract(text: str, answer_format: AnswerFormat = "auto", *, complete: bool =
         if not stated:
             return None
     return _READERS[answer_format](visible, complete)
+
+
+_read_again = lru_cache(1024)(_read)
 
 
 def _auto(text: str, _complete: bool) -> str | None:

@@ -133,7 +133,7 @@ def main() -> None:
     given = parser.parse_args()
     with described(given.cluster) as cluster, ThreadPoolExecutor() as side_by_side:
         rows = [*side_by_side.map(row, ENGINES, ENGINES.values(), repeat(given.kills), repeat(cluster))]
-    option = "" if given.cluster == "local" else f" --cluster {given.cluster}"
+    option = "" if given.cluster == "local" else f" --cluster {given.cluster} --kills {given.kills}"
     lines = [
         "# What a crash books as lost" + (" on Ray" if option else ""),
         "",

@@ -69,6 +69,7 @@ def test_one_object_over_many_lines_is_one_row(tmp_path: Path) -> None:
         ("p.json", b'[{"question": "a"},\n{"question": ]', "line 1 is not JSON"),
         ("p.csv", b'question,answer\n"1+1?",2,3\n', "line 2 has more cells"),
         ("p.csv", b'question,answer\n"1+1\xff?",2\n', "is not UTF-8"),
+        ("p.csv", b"question,answer,answer\n1+1?,2,3\n", "line 1 names two columns 'answer'"),
     ],
 )
 def test_what_cannot_be_read_is_named_in_one_sentence(tmp_path: Path, name: str, content: bytes, words: str) -> None:
@@ -79,7 +80,13 @@ def test_what_cannot_be_read_is_named_in_one_sentence(tmp_path: Path, name: str,
 
 
 @pytest.mark.parametrize(
-    ("end", "sign", "pack"), [("csv", ",", bytes), ("tsv", "\t", bytes), ("csv.gz", ",", gzip.compress)]
+    ("end", "sign", "pack"),
+    [
+        ("csv", ",", bytes),
+        ("tsv", "\t", bytes),
+        ("csv.gz", ",", gzip.compress),
+        ("csv.gz", ",", lambda text: gzip.compress(gzip.compress(text))),
+    ],
 )
 def test_a_table_is_read_where_the_name_says_so(
     tmp_path: Path, end: str, sign: str, pack: Callable[[bytes], bytes]

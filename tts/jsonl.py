@@ -8,6 +8,7 @@ import csv
 import gzip
 import io
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import IO, Any
 
@@ -84,6 +85,9 @@ def csv_rows(file: IO[bytes], delimiter: str) -> Iterator[tuple[int, dict[str, s
     text = io.TextIOWrapper(_text(file), "utf-8-sig", newline="")
     reader = csv.DictReader(text, delimiter=delimiter)
     try:
+        twice = next((name for name, count in Counter(reader.fieldnames or ()).items() if name and count > 1), None)
+        if twice is not None:
+            raise BadRow(1, f"names two columns {twice!r}")
         for row in reader:
             if None in row:
                 raise BadRow(reader.line_num, f"has more cells than the first line, which has {len(row) - 1}")
@@ -100,7 +104,7 @@ def _text(file: IO[bytes]) -> IO[bytes]:
     """The file in UTF-8, unpacked."""
     head = _peek(file)
     if head[:2] == b"\x1f\x8b":  # gzip's magic number, whatever the file is called
-        return _text(gzip.GzipFile(fileobj=file))  # type: ignore[arg-type]  # it has all of these methods
+        return _text(gzip.GzipFile(fileobj=file, mode="rb"))  # type: ignore[arg-type]  # it has all of these methods
     for magic, what in _OTHERS:
         if head.startswith(magic):
             raise NotRows(what)

@@ -124,8 +124,14 @@ class Reply:
         self.parts: Iterator[bytes] = iter(())
         self.sent = 0
         streams = bool(body.get("stream"))
-        ready = self.first_s + (0 if streams else (self.tokens - 1) * settings.token_s)
-        self.timer = loop.call_at(ready, self.stream if streams else self.whole)
+        if streams:
+            self.timer = loop.call_at(self.decoded_s(settings.tokens_per_event), self.stream)
+        else:
+            self.timer = loop.call_at(self.decoded_s(self.tokens), self.whole)
+
+    def decoded_s(self, tokens: int) -> float:
+        """When so many tokens have been decoded, or all."""
+        return self.first_s + (min(tokens, self.tokens) - 1) * settings.token_s
 
     def whole(self) -> None:
         text = "".join(words(self.tokens)) + f" \\boxed{{{self.answer}}}"
@@ -149,7 +155,7 @@ class Reply:
             self.connection.transport.write(next(self.parts))
             self.sent += settings.tokens_per_event
             if self.sent < self.tokens:
-                self.timer = loop.call_at(self.first_s + self.sent * settings.token_s, self.more)
+                self.timer = loop.call_at(self.decoded_s(self.sent + settings.tokens_per_event), self.more)
                 return
         last = []
         if (self.body.get("stream_options") or {}).get("include_usage"):

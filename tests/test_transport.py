@@ -7,9 +7,10 @@ import ipaddress
 import json
 import ssl
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -414,3 +415,27 @@ def test_what_was_decoded_of_streams_that_are_cancelled_over_tls_is_booked(
         assert engine.wait_idle()
         decoded = engine.stats().tokens - 60
     assert decoded <= booked < 100 * asked, "and not the whole reservation of each"
+
+
+@pytest.mark.parametrize("answer", [DONE, b"", b"nonsense\r\n\r\n", http(b"[", "500 x")])
+def test_a_client_of_ones_own_carries_everything_and_its_errors_are_ours(answer: bytes) -> None:
+    class Token(httpx2.Auth):
+        def auth_flow(self, request: httpx2.Request) -> Iterator[httpx2.Request]:  # type: ignore[override]
+            request.headers["Authorization"] = "Bearer of-its-own"
+            yield request
+
+    async def main(url: str) -> str:
+        own = httpx2.AsyncClient(auth=Token())
+        async with own, OpenAIClient(url, max_retries=0, http_client=own) as client:
+            request = Request((Message("user", "1 + 1?"),), Sampling(max_tokens=9), seed=1)
+            return (await client.complete(request, Partial())).text
+
+    with serving(completing(lambda _: answer)) as server:
+        if answer is DONE:
+            assert asyncio.run(main(server.url)) == "Answer: 42"
+            assert {asked.headers["authorization"] for asked in server.seen} == {"Bearer of-its-own"}
+        else:
+            with pytest.raises(errors.EndpointError, match=server.url):
+                asyncio.run(main(server.url))
+    with pytest.raises(errors.Unreachable, match="cannot connect to http://127"):
+        asyncio.run(main("http://127.0.0.1:1"))

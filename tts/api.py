@@ -574,6 +574,8 @@ def open_site(
         return here
     from tts.clusters.environment import prepare
 
+    if target.get("http_client") is not None:
+        raise InvalidParameter("http_client is of this process, and actors are in others", name="http_client")
     prepare(spec.address)
     from tts.clusters.ray import open_ray
 

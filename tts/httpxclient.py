@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator, Mapping
 
 import httpx2
 
+from tts.errors import InvalidParameter
 from tts.transport import BrokenOff, Connections, Headers, NoConnection, NotHTTP, Reply, TransportError
 
 # Of a header that aiohttp sets itself, and of one that is not true any more of what aiohttp hands on.
 _SET_BELOW = frozenset(("host", "content-length", "connection", "transfer-encoding"))
 _UNDONE = frozenset((b"content-encoding", b"content-length", b"transfer-encoding"))
+_FAILURES = (httpx2.HTTPError, httpx2.StreamError, OSError, RuntimeError)  # the last: its client has been closed
 _NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
 
 
@@ -53,20 +55,32 @@ class HttpxConnections:
     Args:
         client: closed by whoever made it.
         connect_s: for making a connection. The client's other limits of time do not hold: `reading.Silence` does.
+
+    Raises: InvalidParameter for a client of another library.
     """
 
     def __init__(self, client: httpx2.AsyncClient, connect_s: float) -> None:
+        if not isinstance(client, httpx2.AsyncClient):
+            kind = type(client).__name__
+            raise InvalidParameter(f"http_client must be an httpx2.AsyncClient, but got a {kind}", name="http_client")
         self._client = client
+        self._closed = False
         self._timeout = httpx2.Timeout(None, connect=connect_s)
 
     async def send(self, method: str, url: str, headers: Headers, content: bytes | None) -> Reply:
         """As `Connections.send`. Raises TransportError."""
+        if self._closed:
+            raise NoConnection("the client has been closed.")
         request = self._client.build_request(method, url, content=content, headers=headers, timeout=self._timeout)
         try:
             return HttpxReply(await self._client.send(request, stream=True))
-        except httpx2.HTTPError as error:
+        except _FAILURES as error:
             failure = _failure(error)
         raise failure
+
+    async def aclose(self) -> None:
+        """Send nothing more."""
+        self._closed = True
 
 
 class HttpxReply:
@@ -84,7 +98,7 @@ class HttpxReply:
     async def read(self) -> bytes:
         try:
             data = await anext(self._pieces, b"")
-        except httpx2.HTTPError as error:
+        except _FAILURES as error:
             failure = _failure(error)
         else:
             self.has_ended = not data
@@ -116,7 +130,7 @@ def _for_httpx(error: TransportError, request: httpx2.Request) -> httpx2.Transpo
     return httpx2.ReadError(str(error), request=request)
 
 
-def _failure(error: httpx2.HTTPError) -> TransportError:
+def _failure(error: Exception) -> TransportError:
     why = str(error) or type(error).__name__
     if isinstance(error, _NOT_SENT):
         return NoConnection(why)

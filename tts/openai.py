@@ -99,6 +99,9 @@ class OpenAIClient:
         random: source of the jitter between tries.
         cancellation: what is done when a stream is cancelled (`tts.wire.Cancellation`); may be set later.
         capabilities: as `probe()` found them. Without them, what is needed is asked of the server when it is needed.
+        http_client: an httpx2 client through which everything is asked, samples included, at twice the CPU time of a
+            request: for an authentication flow, a client certificate, a transport of one's own. It decides on proxies,
+            and is not closed here. How long may be waited is said by the arguments above, not by its own limits.
     """
 
     def __init__(
@@ -116,10 +119,11 @@ class OpenAIClient:
         total_s: float = 7200.0,
         cancellation: Cancellation = "auto",
         capabilities: Capabilities | None = None,
+        http_client: httpx2.AsyncClient | None = None,
     ) -> None:
         address = Address.of(base_url)
         key = checked_key(api_key) or "EMPTY"
-        proxy = proxy_for(address.name)
+        proxy = None if http_client is not None else proxy_for(address.name)
         self.endpoint = address.name
         self._query = address.query
         self._place = place_of(address)
@@ -147,9 +151,13 @@ class OpenAIClient:
         headers = {**address.headers(key), "Accept-Encoding": "identity"}  # gzip would hold chunks back
         self._to_get = [*headers.items()]
         self._to_post = [*self._to_get, ("Content-Type", "application/json")]
-        self._connections = Connections(connect_s, proxy)
-        self._http = httpx2.AsyncClient(transport=AiohttpTransport(self._connections), trust_env=False)
-        self._beside = HttpxConnections(self._http, connect_s)  # for what is no sample
+        self._connections: Connections | HttpxConnections
+        if http_client is not None:
+            self._connections = self._beside = HttpxConnections(http_client, connect_s)
+        else:
+            self._connections = Connections(connect_s, proxy)
+            http = httpx2.AsyncClient(transport=AiohttpTransport(self._connections), trust_env=False)
+            self._beside = HttpxConnections(http, connect_s)  # for what is no sample
 
     def __repr__(self) -> str:
         return f"OpenAIClient({self.endpoint!r}, model={self.model!r})"

@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict, cast
 
 import msgspec
 
@@ -18,6 +18,8 @@ from tts.outages import PATIENCE_S
 from tts.weights import PREFIX
 
 if TYPE_CHECKING:
+    import httpx2
+
     from tts.clusters.executor import Model
     from tts.embedded import EmbeddedServer
     from tts.endpoints import EndpointPool
@@ -55,6 +57,8 @@ class Target(TypedDict, total=False):
             `auto`, the default: on engines that are not known to stop, all that was reserved; `close` says that they
             do; `probe` finds out with one request per endpoint (`tts.probe.try_abort`), which is charged to the run,
             and without which all that was reserved is charged.
+        http_client: an `httpx2.AsyncClient` of one's own, with its authentication, certificates or transport, through
+            which everything is asked: of the event loop that runs (`asolve`, `asweep`, `Client`), and not on Ray.
     """
 
     base_url: str | Sequence[str] | None
@@ -77,6 +81,7 @@ class Target(TypedDict, total=False):
     patience_s: float
     threads: int | None
     cancellation: Literal["auto", "close", "abort", "best_effort", "probe"] | None
+    http_client: object
 
 
 class Models:
@@ -255,6 +260,7 @@ def _clients(
             total_s=target.get("total_s", TOTAL_S),
             cancellation="auto" if embedded else _before_probes(target),
             capabilities=known,
+            http_client=None if embedded else cast("httpx2.AsyncClient | None", target.get("http_client")),
         )
         for url in urls
     ]

@@ -410,7 +410,7 @@ def test_what_was_decoded_of_streams_that_are_cancelled_over_tls_is_booked(
         assert charged == [partial.tokens + 8 for partial in partials]
         return sum(charged), len(charged)
 
-    with FakeEngine(lambda _: Reply(("a ",) * 60, per_token_s=0.002), tls=tls) as engine:
+    with FakeEngine(lambda _: Reply(("a ",) * 60, per_token_s=0.01), tls=tls) as engine:
         booked, asked = asyncio.run(main(engine.base_url))
         assert engine.wait_idle()
         decoded = engine.stats().tokens - 60

@@ -68,6 +68,9 @@ class Actors:
         self.copies: list[str] = []
         self._stall = stall
 
+    def note(self, rate: float | None) -> None:
+        pass
+
     def dispatch(self, actions: Sequence[Work]) -> None:
         told = [Stalled(a.id) if self._stall else Finished(a.id, 0.0, FOUR) for a in actions]
         asyncio.get_running_loop().call_soon(lambda: self.tell(told))

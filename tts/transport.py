@@ -197,6 +197,9 @@ class AiohttpReply:
         return None if connection is None else connection.transport
 
     async def aclose(self) -> None:
+        transport = self._transport
+        if transport is not None and not transport.can_write_eof():
+            transport.abort()  # closing TLS waits for the server's own goodbye, which it may send after decoding on
         self._response.close()
 
 

@@ -24,6 +24,7 @@ from ray._private import worker  # nothing public knows which sockets and which 
 from ray._private.state import state  # there is no public way to hear of a preemption notice
 
 from tts.clusters.environment import address_of_ray
+from tts.clusters.spec import amount_of
 from tts.errors import ClusterMismatch, ClusterUnreachable, InvalidParameter
 from tts.types import Value
 
@@ -159,7 +160,8 @@ def resources() -> str:
     left = free()
     # Without what Ray counts of single nodes and of the bundles of placement groups.
     names = [n for n in sorted(total) if not n.startswith(("node:", "object_store")) and "_group_" not in n]
-    return ", ".join(f"{name} {left.get(name, 0.0):g} of {total[name]:g} free" for name in names) or "nothing"
+    each = (f"{name} {amount_of(name, left.get(name, 0.0))} of {amount_of(name, total[name])} free" for name in names)
+    return ", ".join(each) or "nothing"
 
 
 # --- a Ray that runs already

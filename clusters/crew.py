@@ -25,7 +25,7 @@ from tts.clusters.hiring import Hiring
 from tts.clusters.member import ROLES, Member, Role
 from tts.clusters.outbox import News, Noted, Told
 from tts.clusters.placement import Placement
-from tts.clusters.spec import ClusterSpec
+from tts.clusters.spec import ClusterSpec, in_words
 from tts.clusters.suspects import DEATHS_ALONE, Suspects
 from tts.errors import (
     ActorDied,
@@ -167,7 +167,7 @@ class Crew:
         if not firsts:
             asked = self._hiring.actors(role).asked()
             raise ClusterTooSmall(
-                f"no node can hold a {role} ({asked}); the cluster has {connect.resources()}", asked=asked
+                f"no node can hold a {role} ({in_words(asked)}); the cluster has {connect.resources()}", asked=asked
             )
         waiting, limit_s = set(firsts), None
         while waiting and (limit_s is None or limit_s > time.monotonic()):
@@ -661,13 +661,12 @@ class Crew:
             if all(free.get(name, 0.0) >= amount for name, amount in asked.items()):
                 _log.warning("waiting for %s: their processes are starting (%s)", number, there)
                 continue
-            each = ", ".join(f"{name} {amount:g}" for name, amount in asked.items())
             bound = (
                 "" if self._has_any(role) else f". It stops after {self._spec.start_timeout_s:g} s (start_timeout_s)"
             )
             _log.warning(
                 "waiting for %s: each asks for %s, and the cluster has %s. Free resources, or ask for less (%ss: "
-                "{cpus: 0} in a cluster file)%s", number, each, there, role, bound,
+                "{cpus: 0} in a cluster file)%s", number, in_words(asked), there, role, bound,
             )  # fmt: skip
 
     def held(self) -> set[str]:

@@ -17,6 +17,7 @@ from tts.actions import Action
 from tts.clusters import connect
 from tts.clusters.actors import Drained, Opened, Post, Stopping
 from tts.clusters.outbox import MOST_BYTES, Inbox, Told, batches
+from tts.clusters.spec import in_words
 from tts.errors import ActorDied, ActorFailed, ClusterTooSmall, TTSError
 from tts.wire import Cancellation
 
@@ -257,7 +258,7 @@ async def _within(limit_s: float, reply: Awaitable[Any]) -> Any:
 def _listed(asked: Mapping[str, Any]) -> str:
     flat = {k: v for k, v in asked.items() if k != "resources"} | dict(asked.get("resources") or {})
     names = {"num_cpus": "CPU", "num_gpus": "GPU"}
-    return ", ".join(f"{names.get(k, k)} {v:g}" for k, v in flat.items()) or "none"
+    return in_words({names.get(k, k): v for k, v in flat.items()})
 
 
 def _reason(error: BaseException) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -31,6 +32,16 @@ from tts.errors import InvalidParameter, unknown_name
 from tts.target import Target, resolved
 
 STREAMS_PER_GENERATOR = 512  # benchmarks/ray_overhead.md
+
+
+def amount_of(name: str, amount: float) -> str:
+    """How much of one of Ray's resources, in words: memory in GiB."""
+    return f"{amount / 2**30:.3g} GiB" if name == "memory" else f"{amount:g}"
+
+
+def in_words(resources: Mapping[str, float]) -> str:
+    """Amounts of Ray's resources, by name."""
+    return ", ".join(f"{name} {amount_of(name, amount)}" for name, amount in resources.items()) or "none"
 
 
 def _count(given: object) -> object:

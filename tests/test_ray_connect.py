@@ -207,3 +207,10 @@ def test_folders_of_processes_that_have_ended_are_removed_at_the_next_start_and_
     (tmp_path / "session_latest").symlink_to(sessions["new"])
     module._tidy(sessions["new"])
     assert {name for name, session in sessions.items() if session.exists()} == {"alive", "foreign", "new"}
+
+
+def test_memory_is_said_in_gib(monkeypatch: pytest.MonkeyPatch) -> None:
+    amounts = {"memory": 16_342_200_000.0, "CPU": 2.0, "node:10.0.0.1": 1.0}
+    monkeypatch.setattr(module.ray, "cluster_resources", lambda: amounts)
+    monkeypatch.setattr(module.ray, "available_resources", lambda: {**amounts, "CPU": 0.5})
+    assert module.resources() == "CPU 0.5 of 2 free, memory 15.2 GiB of 15.2 GiB free"

@@ -69,6 +69,13 @@ def members(carrier: Carrier, role: str) -> list[Any]:
     return [member for member in crew._members.values() if member.role == role]
 
 
+def until(condition: Callable[[], bool]) -> None:
+    limit_s = time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < limit_s
+        time.sleep(0.05)
+
+
 def assert_finished_once_each(records: list[Any], number: int) -> None:
     ended = Counter(record.id for record in records if isinstance(record, Finished))
     assert len(ended) == number
@@ -282,7 +289,7 @@ def test_actors_are_told_how_fast_the_streams_of_the_run_have_been(ray_cluster: 
     with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, engine.base_url, spec_of(ray_cluster)) as carrier:
         (generator,) = members(carrier, "generator")
         carrier.site._crew.note(7.5)
-        assert ray.get(generator._handle.__ray_call__.remote(told)) == (7.5, 0.2)
+        until(lambda: ray.get(generator._handle.__ray_call__.remote(told)) == (7.5, 0.2))
 
 
 def test_a_storm_of_ten_thousand_submits_and_cancels_leaves_nothing_in_flight(ray_cluster: Any) -> None:
@@ -762,7 +769,7 @@ def test_an_actor_that_can_reach_no_endpoint_passes_its_work_on(ray_cluster: Any
     def cut_off(self: Any, url: str) -> None:
         for pool in self._executor._models.values():
             for endpoint in pool._endpoints:
-                endpoint.client._place.bases = (url,)
+                endpoint.client._urls = dict.fromkeys(endpoint.client._urls, f"{url}/chat/completions")
 
     spec = spec_of(ray_cluster, generators={"count": 2})
     with FakeEngine(SCRIPT) as doomed:

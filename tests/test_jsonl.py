@@ -68,6 +68,7 @@ def test_one_object_over_many_lines_is_one_row(tmp_path: Path) -> None:
         ("p.jsonl", b'{"question": "a"},\n{"question": "b"},\n', "line 1 is not JSON: Extra data"),
         ("p.json", b'[{"question": "a"},\n{"question": ]', "line 1 is not JSON"),
         ("p.csv", b'question,answer\n"1+1?",2,3\n', "line 2 has more cells"),
+        ("p.csv", b"id,question,answer\na,1+1?,2\nb,1+2?\n", "line 3 has 2 cells, and the first line has 3"),
         ("p.csv", b'question,answer\n"1+1\xff?",2\n', "is not UTF-8"),
         ("p.csv", b"question,answer,answer\n1+1?,2,3\n", "line 1 names two columns 'answer'"),
     ],

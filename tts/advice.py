@@ -20,6 +20,7 @@ from tts import bins, chooser, latency, solveverify
 from tts.budget import Limits
 from tts.errors import BadPool, InvalidParameter, PoolLacks
 from tts.estimators import Floats, Grid, majority
+from tts.filelimits import TooLarge, read_whole
 from tts.intervals import Interval, mean_interval, paired_difference
 from tts.pool import UNKNOWN, Pool
 from tts.replays import replay
@@ -278,12 +279,14 @@ def _past(folder: Path) -> list[chooser.Past]:
     """What its searches came to; where no budget in tokens was set, what the cell spent in the mean stands for it."""
     check_files(folder)
     try:
-        facts = msgspec.json.decode((folder / "report.json").read_bytes(), type=_Report).facts
-        found = msgspec.json.Decoder(Outcome).decode_lines((folder / "outcomes.jsonl").read_bytes())
+        facts = msgspec.json.decode(read_whole(folder / "report.json"), type=_Report).facts
+        found = msgspec.json.Decoder(Outcome).decode_lines(read_whole(folder / "outcomes.jsonl"))
     except OSError as error:
         raise InvalidParameter(
             f"{folder} has no {Path(error.filename or '').name}: it must be a folder that tts sweep or tts replay wrote"
         ) from None
+    except TooLarge as error:
+        raise InvalidParameter(f"{folder}: its report.json or outcomes.jsonl {error}") from None
     except ValueError as error:
         raise InvalidParameter(f"{folder} does not hold what tts sweep or tts replay wrote: {error}") from None
     outcomes = [o for o in found if o.correct is not None]

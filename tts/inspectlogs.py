@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tts.errors import BadPool, MissingExtra
+from tts.filelimits import TooLarge, check_entry, check_ratio, read_whole
 from tts.partial import LogprobMeter
 from tts.pool import Sample
 from tts.poolrows import VERDICT, answer_of, count_of, finish_of, flat, prompt_of, sampling_of, text_of
@@ -31,6 +32,8 @@ def inspect_samples(path: Path, scores: Sequence[str]) -> Iterator[Sample]:
         about, samples = _opened_log(path)
         for place, sample in samples:  # noqa: B007 - for the message below
             yield _inspect_sample(sample, about, scores)
+    except TooLarge as error:
+        raise BadPool(f"{path} {error}", path=str(path)) from None
     except (OSError, zipfile.BadZipFile, zlib.error) as error:
         raise BadPool(f"{path} is no log of inspect that can be read: {error}", path=str(path)) from None
     except (LookupError, TypeError, ValueError, AttributeError) as error:
@@ -41,10 +44,11 @@ def _opened_log(path: Path) -> tuple[Mapping[str, Any], Iterator[tuple[str, Mapp
     """What the header says of the evaluation, and its samples, each with where it is: problems in the order of the
     dataset, so far as the header knows it."""
     if not zipfile.is_zipfile(path) and path.suffix != ".eval":
-        log = json.loads(path.read_bytes())
+        log = json.loads(read_whole(path))
         return _about(log), ((f"sample {i}", sample) for i, sample in enumerate(log.get("samples") or []))
     with zipfile.ZipFile(path) as packed:
         names = packed.namelist()
+        check_ratio(sum(info.file_size for info in packed.infolist()), path.stat().st_size)
         header = "header.json" if "header.json" in names else "_journal/start.json"  # the latter: it never ended
         about = _about(json.loads(_entry(packed, path, header)))
     # An entry that comes twice was written anew: its name means the last one.
@@ -77,11 +81,14 @@ def _entries(path: Path, names: Sequence[str]) -> Iterator[tuple[str, Mapping[st
 
 
 def _entry(log: zipfile.ZipFile, path: Path, name: str) -> bytes:
-    """One entry. Those of today's inspect are compressed with zstd, which `zipfile` cannot read before Python 3.14."""
+    """One entry, of the size that the archive says. Those of today's inspect are compressed with zstd, which `zipfile`
+    cannot read before Python 3.14. Raises: TooLarge."""
+    info = log.getinfo(name)
+    check_entry(name, info.file_size)
     try:
         return log.read(name)
     except NotImplementedError:
-        info = log.getinfo(name)
+        pass
     convert = f"convert it with `inspect log convert {path} --to json --output-dir DIR`, and import what is in DIR"
     if info.compress_type != _ZSTD:
         raise BadPool(
@@ -100,7 +107,7 @@ def _entry(log: zipfile.ZipFile, path: Path, name: str) -> bytes:
         raw.seek(info.header_offset)
         raw.seek(sum(struct.unpack("<26xHH", raw.read(_LOCAL_HEADER))), os.SEEK_CUR)
         packed = pyarrow.py_buffer(raw.read(info.compress_size))
-    plain: bytes = pyarrow.CompressedInputStream(packed, "zstd").read()
+    plain: bytes = pyarrow.CompressedInputStream(packed, "zstd").read(info.file_size)
     if zlib.crc32(plain) != info.CRC:
         raise BadPool(f"{path}: {name} is damaged: its checksum does not match", path=str(path))
     return plain

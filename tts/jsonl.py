@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import codecs
 import csv
-import gzip
 import io
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import IO, Any
+
+from tts import filelimits
+from tts.filelimits import Packed, TooLarge, unpacked
 
 _PEEKED = 4096
 _MARKS = (  # the longer first: one of UTF-32 begins as one of UTF-16
@@ -42,7 +44,7 @@ class Unusable(ValueError):
 
 
 class NotRows(ValueError):
-    """A file that holds no JSON at all; the message goes on after its name."""
+    """A file that holds no JSON at all, or too much; the message goes on after its name."""
 
 
 def rows(file: IO[bytes], decode: Callable[[bytes], Any]) -> Iterator[tuple[int, Any]]:
@@ -50,10 +52,16 @@ def rows(file: IO[bytes], decode: Callable[[bytes], Any]) -> Iterator[tuple[int,
 
     Raises: BadRow; NotRows; OSError, EOFError or zlib.error for gzip that is damaged.
     """
-    lines = _text(file)
+    try:
+        yield from _rows(_text(file), decode)
+    except TooLarge as error:
+        raise NotRows(str(error)) from None
+
+
+def _rows(lines: IO[bytes], decode: Callable[[bytes], Any]) -> Iterator[tuple[int, Any]]:
     head = _peek(lines).removeprefix(codecs.BOM_UTF8).lstrip()
     if head[:1] == b"[":
-        whole = lines.read().removeprefix(codecs.BOM_UTF8)
+        whole = filelimits.whole(lines).removeprefix(codecs.BOM_UTF8)
         try:
             values = decode(whole)
         except (ValueError, RecursionError):
@@ -61,7 +69,7 @@ def rows(file: IO[bytes], decode: Callable[[bytes], Any]) -> Iterator[tuple[int,
         else:
             yield from enumerate(values, 1)
             return
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(filelimits.lines(lines), 1):
         plain = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
         if not plain.strip():
             continue
@@ -70,8 +78,9 @@ def rows(file: IO[bytes], decode: Callable[[bytes], Any]) -> Iterator[tuple[int,
         except (ValueError, RecursionError) as error:
             if number > 1 or head[:1] != b"{":
                 raise BadRow(number, _why(error, plain)) from None
+            rest = filelimits.whole(lines)
             try:
-                value = decode(plain + lines.read())  # one object over many lines
+                value = decode(plain + rest)  # one object over many lines
             except (ValueError, RecursionError):
                 raise BadRow(number, _why(error, plain)) from None
         yield number, value
@@ -83,7 +92,7 @@ def csv_rows(file: IO[bytes], delimiter: str) -> Iterator[tuple[int, dict[str, s
     Raises: BadRow; NotRows.
     """
     text = io.TextIOWrapper(_text(file), "utf-8-sig", newline="")
-    reader = csv.DictReader(text, delimiter=delimiter)
+    reader = csv.DictReader(_lines(text), delimiter=delimiter)
     try:
         twice = next((name for name, count in Counter(reader.fieldnames or ()).items() if name and count > 1), None)
         if twice is not None:
@@ -91,20 +100,54 @@ def csv_rows(file: IO[bytes], delimiter: str) -> Iterator[tuple[int, dict[str, s
         for row in reader:
             if None in row:
                 raise BadRow(reader.line_num, f"has more cells than the first line, which has {len(row) - 1}")
+            cells = sum(cell is not None for cell in row.values())
+            if cells < len(row):
+                raise BadRow(
+                    reader.line_num,
+                    f"has {cells} cells, and the first line has {len(row)}: a cell that nobody knows is left empty, "
+                    f"with its {delimiter!r} before it",
+                )
             yield reader.line_num, {name: cell or None for name, cell in row.items()}
     except UnicodeDecodeError as error:
         raise BadRow(reader.line_num + 1, _why(error, b"")) from None
     except csv.Error as error:
         raise BadRow(reader.line_num, f"is not CSV: {error}") from None
+    except TooLarge as error:
+        raise NotRows(str(error)) from None
     finally:
         text.detach()  # the file is its owner's to close
 
 
+def _lines(text: io.TextIOWrapper) -> Iterator[str]:
+    number = 0
+    while line := text.readline(filelimits.MOST_LINE_BYTES):
+        number += 1
+        if len(line) == filelimits.MOST_LINE_BYTES:
+            raise TooLarge(filelimits.long_line(number))
+        yield line
+
+
 def _text(file: IO[bytes]) -> IO[bytes]:
-    """The file in UTF-8, unpacked."""
+    """The file in UTF-8, unpacked. Raises: NotRows; TooLarge."""
+    packed: Packed | None = None
+    for _ in range(filelimits.MOST_LAYERS):
+        if not _is_gzip(file):
+            return _in_utf8(file)
+        source: Any = file
+        if packed is None:
+            source = packed = Packed(file)
+        file = unpacked(source, packed)
+    if _is_gzip(file):
+        raise NotRows(f"is packed with gzip more than {filelimits.MOST_LAYERS} times: unpack it (gzip -d)")
+    return _in_utf8(file)
+
+
+def _is_gzip(file: IO[bytes]) -> bool:
+    return _peek(file)[:2] == b"\x1f\x8b"  # its magic number, whatever the file is called
+
+
+def _in_utf8(file: IO[bytes]) -> IO[bytes]:
     head = _peek(file)
-    if head[:2] == b"\x1f\x8b":  # gzip's magic number, whatever the file is called
-        return _text(gzip.GzipFile(fileobj=file, mode="rb"))  # type: ignore[arg-type]  # it has all of these methods
     for magic, what in _OTHERS:
         if head.startswith(magic):
             raise NotRows(what)
@@ -113,7 +156,7 @@ def _text(file: IO[bytes]) -> IO[bytes]:
     if encoding.startswith("utf-8"):
         return file
     try:
-        return io.BytesIO(file.read().decode(encoding).encode())
+        return io.BytesIO(filelimits.whole(file).decode(encoding).encode())
     except UnicodeError as error:
         raise NotRows(f"is not {encoding.upper()}, as its first bytes say: {error}") from None
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tts.errors import BadPool, MissingExtra, StorageFull
+from tts.filelimits import TooLarge, check_ratio
 from tts.pool import LOGPROBS, UNKNOWN, Pool, VerificationCost, Words
 from tts.types import Value
 
@@ -27,6 +28,7 @@ _SCORE, _ASKED, _LOGPROB = "score.", "asked.", "logprob."  # beginnings of colum
 _WORDS = {"benchmark": "benchmark", "model": "model", "problem_id": "problem", "answer": "answer"}
 _WORDS |= {"finish_reason": "finish", "error": "error"}
 _COUNTS = ("prompt_tokens", "completion_tokens", "reasoning_tokens")
+_LEAST_WIDTH = 4  # bytes of a row in memory, in one column
 _COLUMNS = frozenset({*_WORDS, *_COUNTS, "sample", "correct", "seconds"})
 
 
@@ -145,7 +147,10 @@ def _read_parquet(path: Path) -> Pool:
     if missing:
         raise BadPool(f"{path} lacks the columns {', '.join(sorted(missing))}", path=str(path), missing=sorted(missing))
     file = parquet.ParquetFile(path, read_dictionary=[*_WORDS])
-
+    try:
+        check_ratio(_LEAST_WIDTH * file.metadata.num_rows, path.stat().st_size)
+    except TooLarge as error:
+        raise BadPool(f"{path} {error}", path=str(path)) from None
     read = _Reader(file)
     return Pool(
         name=about.name,

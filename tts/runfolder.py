@@ -20,8 +20,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+from tts import filelimits
 from tts.actions import Finished, Scored
 from tts.errors import JournalCorrupt, JournalLocked, RunError, StorageFull
+from tts.filelimits import TooLarge, lines
 from tts.journal import VERSION, Chain, Granted, Header, History, Record, decode, problem_of
 
 FSYNC_EVERY_S = 0.2
@@ -39,14 +41,17 @@ def program() -> str:
 def read_records(path: Path, chain: Chain | None = None) -> Iterator[Record]:
     """Every whole record of a journal, in order; a torn last line is passed over. `chain` then stands at the last.
 
-    Raises: JournalCorrupt for any other line that cannot be read, or is not as it was written.
+    Raises: JournalCorrupt for any other line that cannot be read, is not as it was written, or is too long.
     """
     chain = chain or Chain()
     with path.open("rb") as file:
-        for line in file:
-            if not line.endswith(b"\n"):
-                return
-            yield chain.read(line)
+        try:
+            for line in lines(file):
+                if not line.endswith(b"\n"):
+                    return
+                yield chain.read(line)
+        except TooLarge as error:
+            raise JournalCorrupt(f"{path} {error}", path=str(path)) from None
 
 
 def check_files(folder: Path) -> None:
@@ -228,17 +233,20 @@ class Journal:
             ) from None
 
     def _repair(self) -> int:
-        """Cut off a last line without its newline; returns how many bytes."""
-        size = self._file.seek(0, os.SEEK_END)
-        position, tail = size, b""
-        while position > 0 and b"\n" not in tail:
+        """Cut off a last line without its newline; returns how many bytes. One that is too long to be a line is left
+        for whoever reads the file to refuse."""
+        size = position = self._file.seek(0, os.SEEK_END)
+        whole = 0  # the end of the last whole line
+        while position > 0 and not whole and size - position <= filelimits.MOST_LINE_BYTES:
             start = max(0, position - 65536)
             self._file.seek(start)
-            tail = self._file.read(position - start) + tail
+            found = self._file.read(position - start).rfind(b"\n")
+            whole = start + found + 1 if found >= 0 else 0
             position = start
-        torn = len(tail) - (tail.rfind(b"\n") + 1)
-        if torn:
-            self._file.truncate(size - torn)
+        torn = size - whole
+        if not 0 < torn <= filelimits.MOST_LINE_BYTES:
+            return 0
+        self._file.truncate(whole)
         return torn
 
     def _sync_often(self) -> None:

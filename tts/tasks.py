@@ -28,6 +28,7 @@ from tts.chains import LEVELS, chain
 from tts.choices import COLUMNS as CHOICE_COLUMNS
 from tts.choices import Choices, Number, Unreadable, place_of, read_choices, shown, shows
 from tts.errors import BadProblem, InvalidParameter, RunError, unknown_name
+from tts.filelimits import TooLarge, read_whole
 from tts.jsonl import BadRow, NotRows, Unusable, csv_rows, rows
 from tts.types import DIGEST, AnswerFormat, Problem, Value, as_text
 
@@ -217,8 +218,10 @@ def taken_away(folder: Path) -> dict[Path, bytes]:
     found = {}
     for path in (folder / REFERENCES, folder / OUTCOMES):
         try:
-            found[path] = path.read_bytes()
+            found[path] = read_whole(path)
             path.unlink()
+        except TooLarge as error:
+            raise RunError(f"{path} {error}", path=str(path)) from None
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
@@ -264,7 +267,9 @@ def _head(folder: Path) -> _Head:
 
 def _lines(path: Path) -> list[bytes]:
     try:
-        return path.read_bytes().splitlines()
+        return read_whole(path).splitlines()
+    except TooLarge as error:
+        raise BadProblem(f"{path} {error}", source=str(path)) from None
     except OSError as error:
         raise BadProblem(f"cannot read {path}: {error.strerror}", source=str(path)) from None
 

@@ -41,6 +41,9 @@ async def majority_vote(
     run.fallback = majority
     if stop_at is None:
         return await choose(run, majority, await run.generate(n=n), equivalence)
+    if not 0 < stop_at <= 1:
+        message = f"stop_at must be a probability above 0 and at most 1, as 0.95 in the paper, but got {stop_at}"
+        raise InvalidParameter(message, name="stop_at", value=stop_at)
     if batch < 1:
         raise InvalidParameter(f"batch must be at least 1, but got {batch}", name="batch", value=batch)
     most = OPEN_WINDOW if n is None else n

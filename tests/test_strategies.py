@@ -225,6 +225,16 @@ def test_an_open_count_does_not_ask_a_broken_server_for_ever():
     assert len(outcome.generated) == 1 + OPEN_FAILURES + 2  # two were in flight beside the eighth failure in a row
 
 
+@pytest.mark.parametrize("rule", ["majority_vote:n={},stop_at=0.95", "esc:n={},window=3", "esc:n={},window=3,ahead=4"])
+def test_failures_before_the_first_sample_end_an_open_count_only_where_as_many_end_it_later(rule):
+    for failures in (4, OPEN_FAILURES - 1):
+        cluster = ScriptedCluster([BROKEN] * failures + ["5"] * 40, budget=Limits(samples=40))
+        assert cluster.run(rule.format("none")).result.answer == "5"
+    outcome = ScriptedCluster([BROKEN] * 40, budget=Limits(samples=40)).run(rule.format("none"))
+    assert outcome.result.error.type == "AllFailed"
+    assert OPEN_FAILURES <= len(outcome.generated) < 2 * OPEN_FAILURES
+
+
 def test_adaptive_consistency_stops_at_four_to_nothing_and_not_at_three():
     outcome = ScriptedCluster(["4"] * 8).run("majority_vote:n=8,stop_at=0.95")
     assert len(outcome.generated) == 4
@@ -419,6 +429,13 @@ def test_a_count_below_one_is_refused_before_anything_is_paid_for(spec):
     assert outcome.result.error.type == "InvalidParameter"
     assert "must be at least 1, but got 0" in outcome.result.error.message
     assert not outcome.generated or spec.startswith("genrm:verif")
+
+
+@pytest.mark.parametrize("stop_at", ["95", "0", "-0.5", "1.01"])
+def test_a_stopping_probability_that_is_none_is_refused_before_anything_is_paid_for(stop_at):
+    outcome = ScriptedCluster(["1"] * 20).run(f"majority_vote:stop_at={stop_at}")
+    assert "stop_at must be a probability above 0 and at most 1" in outcome.result.error.message
+    assert not outcome.generated
 
 
 # --- genrm

@@ -46,7 +46,7 @@ async def sample_as_needed(
             total = await fewest(ended)
             if total == 0:
                 break
-            if n is not None or any([*ended.values()][-OPEN_FAILURES:]):
+            if n is not None or len(ended) < OPEN_FAILURES or any([*ended.values()][-OPEN_FAILURES:]):
                 block.more(_at_most(n, max(total, len(ended) + ahead)) - block.asked)
     return ended
 

@@ -16,6 +16,7 @@ import pytest
 
 import tts
 from tts import Candidate, Problem, Run, watchdog
+from tts.__main__ import _like_ctrl_c
 from tts.allocation import Allocator, Bid
 from tts.clusters.executor import contained
 from tts.clusters.simulated import SimulatedCluster, SyntheticWorld
@@ -281,3 +282,19 @@ def test_a_call_in_a_simulation_is_killed_at_its_limit() -> None:
         return candidate
 
     assert [result.error for result in results_of(strategy).values()] == [None, None]
+
+
+def test_a_sigterm_that_is_minded_like_ctrl_c_is_one_signal_and_not_two() -> None:
+    heard: list[int] = []
+    code = ForeignCode()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
+    signal.signal(signal.SIGTERM, _like_ctrl_c)
+    try:
+        with watchdog.watched(code):
+            code.run("a step", signal.raise_signal, signal.SIGTERM)
+            code.run("the next", lambda: None)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert heard == [signal.SIGINT]

@@ -101,6 +101,7 @@ class _Thread:
         self._cpu_s = self._since_s = 0.0  # when that step was first seen
         self._asked_s: float | None = None
         self._signals = 0  # during that step
+        self._passing_on = False
         self._error: tuple[tuple[int, int], type[BaseException]] | None = None  # for SIGURG's handler to raise
 
     def look(self) -> None:
@@ -157,16 +158,22 @@ class _Thread:
 
     def _on_asked(self, number: int, frame: FrameType | None) -> None:
         """Somebody asks the run to stop. While a step runs, whoever else is to hear of it cannot act."""
+        if self._passing_on:  # a SIGTERM that is minded like Ctrl-C, which comes by here again as that
+            self._previous[number](number, frame)
+            return
         step = self._running()
         self.ask()
         self._signals += step is not None
         if self._signals >= _HARD:
             os._exit(_INTERRUPTED)
+        self._passing_on = True
         try:
             self._previous[number](number, frame)
         except KeyboardInterrupt:  # of Python's own handler: the strategy must not take it for its own
             if step is None:
                 raise
             raise StepStopped from None
+        finally:
+            self._passing_on = False
         if self._signals > 1:
             raise StepStopped

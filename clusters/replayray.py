@@ -35,7 +35,7 @@ def replay_on_ray(job: ReplayJob, cells: int, address: str | None) -> Generator[
     """
     connect(address, cpus())
     try:
-        count = int(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]
+        count = max(1, int(ray.cluster_resources().get("CPU", 1)))  # type: ignore[no-untyped-call]
         task = ray.remote(num_cpus=1, max_retries=MOST_DEATHS - 1)(_task)
         shared, key = ray.put(job), os.urandom(8).hex()
         parts = parts_of(cells, count * PARTS_A_PROCESS)

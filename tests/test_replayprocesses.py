@@ -1,5 +1,6 @@
 """Replays over processes: the same results, whatever the split, whoever is faster, and whoever dies."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from tts import replays
 from tts.clusters.recorded import Fleet
 from tts.config import RunConfig
 from tts.costs import CostModel
-from tts.errors import CallCrashed, InvalidParameter, PoolLacks
+from tts.errors import CallCrashed, InvalidParameter, PoolLacks, StorageFull
 from tts.pool import Pool, Sample
 from tts.replayer import Replayer, ReplayJob
 from tts.replayprocesses import _in_order, _read, _write, parts_of
@@ -135,6 +136,32 @@ def test_the_error_is_that_of_the_first_cell_that_fails(processes, failing):
 def test_cells_over_which_processes_die_again_and_again_are_named_with_how_they_died():
     with pytest.raises(CallCrashed, match="a process that replayed cells 3 to 4 was killed by SIGKILL, and so did"):
         handed_out(parts_of(16, 8), 2, {1: 2})
+
+
+def refusing(number):
+    def refuse(*args, **options):
+        raise OSError(number, os.strerror(number))
+
+    return refuse
+
+
+@pytest.mark.parametrize(
+    ("where", "number", "kind", "message"),
+    [
+        ("subprocess.Popen", errno.EAGAIN, CallCrashed, r"could not be started \(.+\): give it fewer processes"),
+        (
+            "tts.replayprocesses.Pipe",
+            errno.EMFILE,
+            CallCrashed,
+            r"could not be started \(.+\): give it fewer processes",
+        ),
+        ("tempfile.TemporaryFile", errno.EROFS, StorageFull, "cannot make a file for the pool.+; point TMPDIR"),
+    ],
+)
+def test_where_no_process_or_file_can_be_had_the_error_says_what_to_do(monkeypatch, where, number, kind, message):
+    monkeypatch.setattr(where, refusing(number))
+    with pytest.raises(kind, match=message):
+        replay(pool_of(), "majority_vote:n=1,4", processes=2)
 
 
 def test_the_job_is_the_same_from_the_shared_file_and_its_columns_are_not_copied():

@@ -32,6 +32,8 @@ from tts.workers import Workers, die_with, environment, how_ended
 PARTS_A_PROCESS = 8  # into which the cells are cut, so that no process waits long for the last one
 MOST_DEATHS = 2  # of processes, over the same cells
 _MAIN = "from tts.replayprocesses import serve; serve()"
+_FEWER = "give it fewer processes (processes=1 replays here)"
+_NO_ROOM = "point TMPDIR at a folder with room, or replay in one process (processes=1)"
 _ALIGNED = 64  # bytes, for the arrays in the file
 
 Reply = list[ReplayedCell] | ErrorInfo
@@ -47,8 +49,8 @@ class _Shared(NamedTuple):
 def replay_in_processes(job: ReplayJob, cells: int, processes: int) -> Generator[ReplayedCell, None, None]:
     """Every cell of the job, in order; closing the generator ends the processes.
 
-    Raises: what the first cell that fails raises; CallCrashed where processes die over the same cells again and again;
-        StorageFull where there is no room for the pool in the folder of temporary files.
+    Raises: what the first cell that fails raises; CallCrashed where processes die over the same cells again and again,
+        or cannot be started; StorageFull where there is no room for the pool in the folder of temporary files.
     """
     parts = parts_of(cells, processes * PARTS_A_PROCESS)
     with _temporary() as file:
@@ -56,8 +58,8 @@ def replay_in_processes(job: ReplayJob, cells: int, processes: int) -> Generator
         crew: list[_Process] = []
         try:
             while len(crew) < min(processes, len(parts)):
-                crew.append(_Process(shared, file))
-            yield from _in_order(parts, crew, lambda: _Process(shared, file))
+                crew.append(_start(shared, file))
+            yield from _in_order(parts, crew, lambda: _start(shared, file))
         finally:
             for process in crew:
                 process.end()
@@ -90,7 +92,8 @@ class _Process:
                 env=environment(private=False),
                 process_group=0,  # Ctrl-C at the terminal goes to this process alone, which ends the others
             )
-        self.connection.send(shared)
+        with contextlib.suppress(OSError):  # as in `give`
+            self.connection.send(shared)
 
     def give(self, part: _Part | None) -> None:
         """The next part; None: there is none."""
@@ -112,6 +115,15 @@ class _Process:
         self._popen.kill()
         self.connection.close()
         return self._popen.wait()
+
+
+def _start(shared: _Shared, file: IO[bytes]) -> _Process:
+    try:
+        return _Process(shared, file)
+    except OSError as error:
+        raise CallCrashed(
+            f"a process for the replay could not be started ({error.strerror}): {_FEWER}", errno=error.errno
+        ) from None
 
 
 def _in_order(
@@ -151,7 +163,7 @@ def _count_death(part: _Part, status: int, deaths: Counter[int]) -> None:
         cells = f"cell {first}" if first == last else f"cells {first} to {last}"
         raise CallCrashed(
             f"a process that replayed {cells} {how_ended(status)}, and so did another one in its place: if memory is "
-            f"short, give it fewer processes (processes=1 replays here)",
+            f"short, {_FEWER}",
             status=status,
         )
 
@@ -163,7 +175,9 @@ def _temporary() -> IO[bytes]:
     try:
         return tempfile.TemporaryFile(prefix="tts-replay-")
     except OSError as error:
-        raise StorageFull(f"cannot make a file for the pool, which other processes read: {error.strerror}") from None
+        raise StorageFull(
+            f"cannot make a file for the pool, which other processes read: {error.strerror}; {_NO_ROOM}"
+        ) from None
 
 
 def _write(job: ReplayJob, file: IO[bytes]) -> _Shared:
@@ -179,7 +193,9 @@ def _write(job: ReplayJob, file: IO[bytes]) -> _Shared:
         file.flush()
     except OSError as error:
         folder = tempfile.gettempdir()
-        raise StorageFull(f"cannot write the pool into {folder} for other processes: {error.strerror}") from None
+        raise StorageFull(
+            f"cannot write the pool into {folder} for other processes: {error.strerror}; {_NO_ROOM}", path=folder
+        ) from None
     return _Shared(pieces)
 
 

@@ -97,7 +97,7 @@ ClusterName = Annotated[
 ]
 Address = Annotated[
     str | None,
-    typer.Option("--address", help="Of a Ray cluster (HOST:6379, auto); none is RAY_ADDRESS, or a Ray here."),
+    typer.Option("--address", help="Address of a Ray cluster (HOST:6379, auto); none is RAY_ADDRESS, or a Ray here."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -223,9 +223,11 @@ def sweep(
         list[str] | None,
         typer.Option("--budget", "-b", help="Per problem: tokens=1k; tokens=1k,2k,4k is three budgets. Repeatable."),
     ] = None,
-    run_budget: Annotated[str, typer.Option("--run-budget", help="For everything together, e.g. tokens=1m.")] = "",
+    run_budget: Annotated[
+        str, typer.Option("--run-budget", help="Budget for everything together, e.g. tokens=1m.")
+    ] = "",
     allocator: Allocators = None,
-    seeds: Annotated[int, typer.Option("--seeds", help="How many sets of samples.")] = 1,
+    seeds: Annotated[int, typer.Option("--seeds", help="Sets of samples.")] = 1,
     out: Annotated[Path, typer.Option("--out", "-o", help="Run folder; repeat the command to resume.")] = Path(
         "runs/sweep"
     ),

@@ -172,14 +172,16 @@ def replay(
     ],
     budget: Annotated[
         list[str] | None,
-        typer.Option("--budgets", "--budget", "-b", help="Per problem: tokens=1k,2k,4k is three budgets. Repeatable."),
+        typer.Option("--budgets", "--budget", "-b", help="Budget per problem: tokens=1k,2k,4k is three. Repeatable."),
     ] = None,
-    run_budget: Annotated[str, typer.Option("--run-budget", help="Of each cell, for all its problems.")] = "",
+    run_budget: Annotated[str, typer.Option("--run-budget", help="Budget of each cell, for all its problems.")] = "",
     allocator: Allocators = None,
-    seeds: Annotated[int, typer.Option("--seeds", help="How often the samples are shuffled.")] = 1,
+    seeds: Annotated[int, typer.Option("--seeds", help="Shuffles of the samples.")] = 1,
     benchmark: Benchmark = None,
     model: Model = None,
-    max_tokens: Annotated[int | None, typer.Option("--max-tokens", help="Cut longer samples there.")] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", help="Length at which longer samples are cut.")
+    ] = None,
     unanswered: Counting = "abstain",
     verifier_tokens: VerifierTokens = None,
     replicas: Annotated[int, typer.Option("--replicas", help="Engines of the imagined fleet.")] = 1,
@@ -187,10 +189,14 @@ def replay(
     concurrency: Annotated[
         int | None, typer.Option("--concurrency", "-c", help="Requests in flight; none is as many as slots.")
     ] = None,
-    tokens_per_s: Annotated[float, typer.Option("--tokens-per-s", help="Of one stream.")] = 50.0,
-    prefill: Annotated[float | None, typer.Option("--prefill-tokens-per-s", help="None reads prompts at once.")] = None,
-    recorded_times: Annotated[bool, typer.Option("--recorded-times", help="Take recorded times where known.")] = False,
-    cancel_s: Annotated[float, typer.Option("--cancel-s", help="What a cancellation takes to reach an engine.")] = 0.0,
+    tokens_per_s: Annotated[float, typer.Option("--tokens-per-s", help="Speed of one stream.")] = 50.0,
+    prefill: Annotated[
+        float | None, typer.Option("--prefill-tokens-per-s", help="Speed of reading prompts; none reads them at once.")
+    ] = None,
+    recorded_times: Annotated[bool, typer.Option("--recorded-times", help="Recorded times, where known.")] = False,
+    cancel_s: Annotated[
+        float, typer.Option("--cancel-s", help="Seconds until a cancellation reaches an engine.")
+    ] = 0.0,
     price_in: Annotated[float | None, typer.Option("--price-in", help="USD per million prompt tokens.")] = None,
     price_out: Annotated[float | None, typer.Option("--price-out", help="USD per million generated tokens.")] = None,
     model_config: Annotated[Path | None, typer.Option("--model-config", help="config.json, to count FLOPs.")] = None,
@@ -199,11 +205,14 @@ def replay(
         typer.Option("--processes", help="Processes side by side; none is one per CPU, and one for small replays."),
     ] = None,
     cluster: Annotated[
-        str, typer.Option("--cluster", help="local; ray for all CPUs of a Ray cluster; or a FILE.yaml that names one.")
+        str,
+        typer.Option("--cluster", help="Place: local; ray, all CPUs of a Ray cluster; or a FILE.yaml that names one."),
     ] = "local",
     address: Annotated[
         str | None,
-        typer.Option("--address", help="Of a Ray cluster (HOST:6379, auto); none is RAY_ADDRESS, or a Ray here."),
+        typer.Option(
+            "--address", help="Address of a Ray cluster (HOST:6379, auto); none is RAY_ADDRESS, or a Ray here."
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for outcomes and report.")] = None,
     report: Report = True,

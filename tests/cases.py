@@ -65,7 +65,7 @@ NEEDS = {
     "wire/03*": ("module pyarrow",),
     "wire/14*": ("module math_verify",),
     "wire/16*": ("module pyarrow",),
-    "wire/17*": ("module xllamacpp", "module altair"),
+    "wire/17*": ("module xllamacpp", "module vl_convert"),
 }
 
 

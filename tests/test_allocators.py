@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.stats import beta as beta_law
+from test_report import check_vega_lite
 from typer.testing import CliRunner
 
 from tts import allocationchart
@@ -339,6 +340,7 @@ def test_the_picture_draws_every_token_whatever_reason_an_allocator_gives() -> N
     given = [msgspec.structs.replace(some, problem_id=f"p{i}", stopped=why) for i, why in enumerate(reasons)]
     drawn = allocationchart.allocation(given)
     assert drawn is not None
+    check_vega_lite(drawn.spec)
     bars = drawn.spec["data"]["values"]
     assert sum(bar["tokens"] for bar in bars) == pytest.approx(some.tokens * len(reasons))
     assert {"solved", "budget ended", "enough of it", "dull", allocationchart.OTHER_END} <= {bar["end"] for bar in bars}

@@ -6,10 +6,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
-import altair as alt
-
-from tts.charts import Picture, data, dressed
+from tts.charts import Picture
 from tts.report import Outcome
+from tts.vegalite import Spec, category, dressed, interval, legend, palette, quantity
 
 # Why a problem got no more -> its colour, in the legend's order. Grey: it would have taken more when the budget ended.
 ENDS = {
@@ -81,30 +80,30 @@ def _mean(groups: Sequence[Mapping[str, float]], ends: Sequence[str]) -> dict[st
     return {end: sum(g.get(end, 0.0) for g in groups) / len(groups) for end in ends if any(end in g for g in groups)}
 
 
-def _chart(values: list[dict[str, Any]], cells: Sequence[str], colours: Mapping[str, str]) -> dict[str, Any]:
+def _chart(values: list[dict[str, Any]], cells: Sequence[str], colours: Mapping[str, str]) -> Spec:
     ends = [end for end in colours if any(value["end"] == end for value in values)]
     last = max(value["right"] for value in values)
-    bars = (
-        alt.Chart(data(values))
-        .mark_rect()
-        .encode(
-            x=alt.X(
-                "left:Q",
-                title="Problems, by their tokens",
-                scale=alt.Scale(domain=[0.5, last], nice=False),
-                axis=alt.Axis(format=",.0f", grid=False),
-            ),
-            x2="right:Q",
-            y=alt.Y("base:Q", title=None, axis=alt.Axis(format="~s", tickCount=4)),
-            y2="top:Q",
-            color=alt.Color(
-                "end:N",
-                scale=alt.Scale(domain=ends, range=[colours[end] for end in ends]),
-                legend=alt.Legend(title=None, orient="top", symbolType="square"),
-            ),
-            tooltip=[alt.Tooltip("problem:N"), alt.Tooltip("end:N"), alt.Tooltip("tokens:Q", format=",.0f")],
-        )
-        .properties(width=_WIDTH, height=_HEIGHT)
+    encoding = {
+        "x": quantity(
+            "left",
+            title="Problems, by their tokens",
+            scale=interval(0.5, last),
+            axis={"format": ",.0f", "grid": False},
+        ),
+        "x2": {"field": "right"},
+        "y": quantity("base", title=None, axis={"format": "~s", "tickCount": 4}),
+        "y2": {"field": "top"},
+        "color": category(
+            "end", scale=palette(ends, [colours[end] for end in ends]), legend=legend("top", symbolType="square")
+        ),
+        "tooltip": [category("problem"), category("end"), quantity("tokens", format=",.0f")],
+    }
+    header = {"title": None, "labelAnchor": "start", "labelFontSize": 12, "labelLimit": _WIDTH, "labelOrient": "top"}
+    return dressed(
+        {
+            "data": {"values": values},
+            "facet": {"row": category("cell", sort=list(cells), header=header)},
+            "spec": {"mark": "rect", "encoding": encoding, "width": _WIDTH, "height": _HEIGHT},
+            "spacing": 14,
+        }
     )
-    header = alt.Header(title=None, labelAnchor="start", labelFontSize=12, labelLimit=_WIDTH, labelOrient="top")
-    return dressed(bars.facet(row=alt.Row("cell:N", sort=list(cells), header=header), spacing=14))

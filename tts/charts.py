@@ -1,4 +1,4 @@
-"""The report's pictures, with Altair: accuracy against cost, and what the tokens were spent on (extra `report`).
+"""The report's pictures, with Vega-Lite: accuracy against cost, and what the tokens were spent on (extra `report`).
 
 Import it only through `tts.report`; `tts/poolcharts.py` draws with the same tools. A chart is drawn once as SVG and
 PNG, by vl-convert and without a network; the HTML page holds the SVG, which a script on the page then replaces by the
@@ -13,12 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-import altair as alt
 import vl_convert
 
 from tts import livecharts
 from tts.report import Row
 from tts.streams import visible
+from tts.vegalite import VERSION, Spec, category, dressed, interval, layer, legend, logarithm, palette, quantity
 
 # Okabe & Ito's colours that are dark enough on white; a shape says the same again, for print and for everybody.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -30,11 +30,9 @@ _SPENT = {"answers": "#33475B", "verifier": "#7FA7C9", "cancelled": "#E8B84A"}
 
 _WIDTH, _HEIGHT = 640, 400
 _ACCURACY = "Accuracy (95 % interval)"
-_FONT = "Helvetica Neue, Arial, Liberation Sans, DejaVu Sans, sans-serif"
 _LABEL_PX = 12
 TOKENS, DOLLARS = "~s", "$~g"  # how an axis writes its numbers
 _CHARACTER_PX = 7.6  # of the semi-bold label font, on the wide side
-_VEGA_LITE = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
 
 
 class Picture(NamedTuple):
@@ -43,15 +41,15 @@ class Picture(NamedTuple):
     name: str
     title: str
     caption: str
-    spec: dict[str, Any]
+    spec: Spec
 
     def svg(self) -> str:
-        return vl_convert.vegalite_to_svg(self.shown(), vl_version=_VEGA_LITE)
+        return vl_convert.vegalite_to_svg(self.shown(), vl_version=VERSION)
 
-    def shown(self) -> dict[str, Any]:
+    def shown(self) -> Spec:
         """`spec` with the control characters of its texts written out: no picture can hold them, and the library that
         draws ends the process for one."""
-        spec: dict[str, Any] = _visible(self.spec)
+        spec: Spec = _visible(self.spec)
         return spec
 
 
@@ -134,7 +132,7 @@ def embedded(pictures: Sequence[Picture], svgs: Mapping[str, str]) -> str:
     return "\n".join(
         [
             *parts,
-            f'<script type="module">{livecharts.embed_script(_VEGA_LITE)}</script>',
+            f'<script type="module">{livecharts.embed_script(VERSION)}</script>',
             f'<script type="module">{live}</script>',
         ]
     )
@@ -173,8 +171,7 @@ class Style(NamedTuple):
 def styles(names: Sequence[str]) -> Style:
     """In the order in which the names first come."""
     once = list(dict.fromkeys(names))
-    palettes = [[palette[i % len(palette)] for i in range(len(once))] for palette in (COLOURS, INKS, SHAPES)]
-    return Style(once, *palettes)
+    return Style(once, *([looks[i % len(looks)] for i in range(len(once))] for looks in (COLOURS, INKS, SHAPES)))
 
 
 def _points(rows: Sequence[Row], cost: Callable[[Row], float | None], corner: Callable[[Row], bool]) -> list[Point]:
@@ -194,73 +191,86 @@ def steps_of(points: Sequence[Point], end: float) -> list[Step]:
     return [*kept, Step(end, kept[-1].y)]
 
 
-def log_x(axis: str, xs: tuple[float, float], ticks: Sequence[float], form: str, title: bool = True) -> alt.X:
-    return alt.X(
-        "x:Q",
+def log_x(axis: str, xs: tuple[float, float], ticks: Sequence[float], form: str, title: bool = True) -> Spec:
+    """The channel of costs."""
+    return quantity(
+        "x",
         title=f"{axis} (mean, log scale)" if title else None,
-        scale=alt.Scale(type="log", domain=list(xs), nice=False),
-        axis=alt.Axis(values=list(ticks), format=form, grid=False),
+        scale=logarithm(*xs),
+        axis={"values": list(ticks), "format": form, "grid": False},
     )
 
 
-def scatter(
-    points: Sequence[Point], axis: str, style: Style, tooltip: Sequence[alt.Tooltip], *, form: str = TOKENS
-) -> dict[str, Any]:
+def scatter(points: Sequence[Point], axis: str, style: Style, tooltip: Sequence[Spec], *, form: str = TOKENS) -> Spec:
     """Lines of points with their intervals over a logarithmic axis of costs, each named beside it, and the frontier."""
     xs, ys = _x_domain(points), y_domain(points)
     x = log_x(axis, xs, log_ticks(*xs), form)
-    y = alt.Y(
-        "y:Q",
-        title=_ACCURACY,
-        scale=alt.Scale(domain=list(ys), nice=False),
-        axis=alt.Axis(format="%", tickCount=6),
-    )
-    names = alt.Scale(domain=style.names, range=style.colours)
-    shapes = alt.Scale(domain=style.names, range=style.shapes)
+    y = quantity("y", title=_ACCURACY, scale=interval(*ys), axis={"format": "%", "tickCount": 6})
+    place = {"x": x, "y": y}
     lines = {n: sorted((p for p in points if p.name == n), key=lambda p: p.rank) for n in style.names}
     lines = {n: line for n, line in lines.items() if line}
     steps = steps_of(points, xs[1])
     labels = _Plane(xs, ys).labels(lines, steps)
     direct = len(labels) == len(lines)
-    legend = None if direct else alt.Legend(title=None, orient="right", symbolOpacity=1)
-    colour = alt.Color("strategy:N", scale=names, legend=legend)
-
-    cells = data([datum(p) for p in points])
-    layers: list[alt.Chart] = [
-        alt.Chart(data([step._asdict() for step in steps]))
-        .mark_line(interpolate="step-after", color=FRONTIER_GREY, strokeWidth=6, strokeCap="round")
-        .encode(x=x, y=y),
-        alt.Chart(data([{**steps[-1]._asdict(), "text": _FRONTIER}]))
-        .mark_text(align="right", baseline="bottom", dy=-6, color="#8a8a8a", fontSize=_LABEL_PX)
-        .encode(x=x, y=y, text="text:N"),
-        alt.Chart(cells)
-        .mark_errorbar(ticks=alt.MarkConfig(size=6), opacity=0.45)
-        .encode(x=x, y=alt.Y("low:Q", title=_ACCURACY), y2="high:Q", color=colour),
-        alt.Chart(cells).mark_line(strokeWidth=1.5).encode(x=x, y=y, color=colour, order="rank:Q"),
-        alt.Chart(cells)
-        .mark_point(filled=True, size=80, opacity=1, stroke="white", strokeWidth=0.8)
-        .encode(
-            x=x, y=y, color=colour, shape=alt.Shape("strategy:N", scale=shapes, legend=legend), tooltip=list(tooltip)
-        ),
+    names = None if direct else legend("right", symbolOpacity=1)
+    layers = [
+        frontier(steps, place, strokeWidth=6),
+        _frontier_name(steps[-1], place),
+        *_cells(points, place, style, names, tooltip),
+        *(_names(labels, place, style) if direct else []),
     ]
-    if direct:
-        inks = alt.Color("strategy:N", scale=alt.Scale(domain=style.names, range=style.inks), legend=None)
-        text = alt.Chart(data(labels)).encode(x=x, y=y, text="strategy:N")
-        font: dict[str, Any] = {"fontSize": _LABEL_PX, "fontWeight": 600, "align": "left", "baseline": "middle"}
-        layers.append(text.mark_text(stroke="white", strokeWidth=4, strokeJoin="round", **font))
-        layers.append(text.mark_text(**font).encode(color=inks))
-    return dressed(alt.layer(*layers).resolve_scale(color="independent").properties(width=_WIDTH, height=_HEIGHT))
+    return dressed(
+        {"layer": layers, "resolve": {"scale": {"color": "independent"}}, "width": _WIDTH, "height": _HEIGHT}
+    )
+
+
+def frontier(steps: Sequence[Step], place: Spec, strokeWidth: int) -> Spec:
+    """The grey stair."""
+    look = {"interpolate": "step-after", "color": FRONTIER_GREY, "strokeWidth": strokeWidth, "strokeCap": "round"}
+    return layer("line", [step._asdict() for step in steps], place, **look)
+
+
+def _frontier_name(last: Step, place: Spec) -> Spec:
+    look = {"align": "right", "baseline": "bottom", "dy": -6, "color": "#8a8a8a", "fontSize": _LABEL_PX}
+    return layer("text", [{**last._asdict(), "text": _FRONTIER}], {**place, "text": category("text")}, **look)
+
+
+def _cells(
+    points: Sequence[Point], place: Spec, style: Style, names: Spec | None, tooltip: Sequence[Spec]
+) -> list[Spec]:
+    """Intervals, lines and points, from the back to the front; `names` is their legend."""
+    cells = [datum(p) for p in points]
+    colour = category("strategy", scale=palette(style.names, style.colours), legend=names)
+    shape = category("strategy", scale=palette(style.names, style.shapes), legend=names)
+    bar = {"x": place["x"], "y": quantity("low", title=_ACCURACY), "y2": {"field": "high"}, "color": colour}
+    point = {**place, "color": colour, "shape": shape, "tooltip": list(tooltip)}
+    return [
+        layer("errorbar", cells, bar, ticks={"size": 6}, opacity=0.45),
+        layer("line", cells, {**place, "color": colour, "order": quantity("rank")}, strokeWidth=1.5),
+        layer("point", cells, point, filled=True, size=80, opacity=1, stroke="white", strokeWidth=0.8),
+    ]
+
+
+def _names(labels: Sequence[Spec], place: Spec, style: Style) -> list[Spec]:
+    """The strategies' names beside their lines, on a white rim."""
+    text = {**place, "text": category("strategy")}
+    colour = category("strategy", scale=palette(style.names, style.inks), legend=None)
+    font = {"fontSize": _LABEL_PX, "fontWeight": 600, "align": "left", "baseline": "middle"}
+    return [
+        layer("text", labels, text, stroke="white", strokeWidth=4, strokeJoin="round", **font),
+        layer("text", labels, {**text, "color": colour}, **font),
+    ]
 
 
 _TOOLTIP = [
-    alt.Tooltip("cell:N"),
-    alt.Tooltip("accuracy:N", title="accuracy"),
-    alt.Tooltip("tokens:Q", format=",.0f"),
-    alt.Tooltip("sequential:Q", title="sequential tokens", format=",.0f"),
-    alt.Tooltip("verifier:Q", title="verifier tokens", format=",.0f"),
-    alt.Tooltip("cancelled:Q", title="cancelled tokens", format=",.0f"),
-    alt.Tooltip("usd:Q", title="USD", format=".3~g"),
-    alt.Tooltip("problems:Q"),
+    category("cell"),
+    category("accuracy", title="accuracy"),
+    quantity("tokens", format=",.0f"),
+    quantity("sequential", title="sequential tokens", format=",.0f"),
+    quantity("verifier", title="verifier tokens", format=",.0f"),
+    quantity("cancelled", title="cancelled tokens", format=",.0f"),
+    quantity("usd", title="USD", format=".3~g"),
+    quantity("problems"),
 ]
 
 
@@ -283,7 +293,7 @@ def _facts(row: Row) -> dict[str, Any]:
     }
 
 
-def _spent(rows: Sequence[Row]) -> dict[str, Any]:
+def _spent(rows: Sequence[Row]) -> Spec:
     strategies = list(dict.fromkeys(row.series for row in rows))
     drawn = sorted((r for r in rows if r.tokens), key=lambda r: strategies.index(r.series))
     values = []
@@ -294,38 +304,16 @@ def _spent(rows: Sequence[Row]) -> dict[str, Any]:
             {"cell": row.cell, "part": part, "order": i, "tokens": tokens}
             for i, (part, tokens) in enumerate(parts.items())
         ]
-    return dressed(
-        alt.Chart(data(values))
-        .mark_bar(height=alt.RelativeBandSize(0.78))
-        .encode(
-            x=alt.X("tokens:Q", title="Generated tokens per problem (mean)", axis=alt.Axis(format=",.0f", tickCount=6)),
-            y=alt.Y("cell:N", sort=[row.cell for row in drawn], title=None, axis=alt.Axis(labelLimit=260)),
-            color=alt.Color(
-                "part:N",
-                scale=alt.Scale(domain=list(_SPENT), range=list(_SPENT.values())),
-                legend=alt.Legend(title=None, orient="top", symbolType="square"),
-            ),
-            order="order:Q",
-            tooltip=[alt.Tooltip("cell:N"), alt.Tooltip("part:N"), alt.Tooltip("tokens:Q", format=",.0f")],
-        )
-        .properties(width=_WIDTH - 60, height=alt.Step(17))
-    )
-
-
-def data(values: list[dict[str, Any]]) -> alt.Data:
-    return alt.Data(values=values)  # type: ignore[no-untyped-call]
-
-
-def dressed(chart: Any) -> dict[str, Any]:
-    axis = {"labelFontSize": 12, "titleFontSize": 12.5, "titleFontWeight": "normal", "titlePadding": 10}
-    spec: dict[str, Any] = (
-        chart.configure(font=_FONT, background="white", padding=8)
-        .configure_view(stroke=None)
-        .configure_axis(domainColor="#333", tickColor="#333", gridColor="#ececec", labelColor="#222", **axis)
-        .configure_legend(labelFontSize=12, labelLimit=0)
-        .to_dict(validate=False)  # tests do: it takes as long as drawing
-    )
-    return spec
+    parts = legend("top", symbolType="square")
+    encoding = {
+        "x": quantity("tokens", title="Generated tokens per problem (mean)", axis={"format": ",.0f", "tickCount": 6}),
+        "y": category("cell", sort=[row.cell for row in drawn], title=None, axis={"labelLimit": 260}),
+        "color": category("part", scale=palette([*_SPENT], [*_SPENT.values()]), legend=parts),
+        "order": quantity("order"),
+        "tooltip": [category("cell"), category("part"), quantity("tokens", format=",.0f")],
+    }
+    bars = layer("bar", values, encoding, height={"band": 0.78})
+    return dressed({**bars, "width": _WIDTH - 60, "height": {"step": 17}})
 
 
 def _x_domain(points: Sequence[Point]) -> tuple[float, float]:

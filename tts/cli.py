@@ -675,7 +675,7 @@ def _show_sweep(result: Any, json: bool) -> None:
         say(out, f"the server generated {tokens} beyond max_tokens; they are in what was paid", 2)
     if "report.html" in result.files:
         say(out, f"report: {result.files['report.html']}")
-        if importlib.util.find_spec("altair") is None:
+        if importlib.util.find_spec("vl_convert") is None:
             say(out, "no pictures: pip install 'test-time-scaling[report]'")
 
 

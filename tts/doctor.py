@@ -16,7 +16,7 @@ from tts.wire import Capabilities
 EXTRAS = {
     "local": ("xllamacpp", "a small model in process"),
     "math": ("math_verify", "equivalence of mathematical answers"),
-    "report": ("altair", "pictures in reports"),
+    "report": ("vl_convert", "pictures in reports"),
     "tasks": ("reasoning_gym", "problems from reasoning-gym"),
 }
 

@@ -1,4 +1,4 @@
-"""The pictures of a pool's report, with Altair (extra `report`). Import it only through `tts.poolreport`.
+"""The pictures of a pool's report, with Vega-Lite (extra `report`). Import it only through `tts.poolreport`.
 
 One model has one large picture of each kind, with the lines named where they end; several have a small panel each, on
 axes of one scale, with the frontier of all models behind the lines. A method has one colour in every picture.
@@ -8,23 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import groupby
-from typing import Any
-
-import altair as alt
 
 from tts.charts import (
     COLOURS,
     DOLLARS,
-    FRONTIER_GREY,
     INKS,
     SHAPES,
     TOKENS,
     Picture,
     Point,
     Style,
-    data,
     datum,
-    dressed,
+    frontier,
     log_ticks,
     log_x,
     scatter,
@@ -32,10 +27,12 @@ from tts.charts import (
     y_domain,
 )
 from tts.poolstudy import BEYOND, Bin, Estimate, Findings, Law
+from tts.vegalite import Spec, category, dressed, interval, layer, legend, logarithm, palette, quantity
 
 MOST_SCORES = 4  # best-of curves in one picture; pool.csv has all
 _FIXED = {"majority": 0, "shortest": 1, "coverage": 2}  # the colours of what every pool has
-_POWER, _BETA, _SEEN = "#D55E00", "#0072B2", "#1a1a1a"
+_LAW_COLOURS = {"power law": "#D55E00", "beta law": "#0072B2"}
+_SEEN = "#1a1a1a"
 _PANEL_WIDTH, _PANEL_HEIGHT, _COLUMNS = 220, 165, 3
 _BIN_WIDTH, _BIN_HEIGHT = 128, 110
 
@@ -133,7 +130,7 @@ def _style(methods: Sequence[str]) -> Style:
     names = sorted(set(methods), key=lambda name: (_FIXED.get(name, len(_FIXED)), name))
     others = iter(range(len(_FIXED), len(COLOURS)))
     places = [_FIXED[name] if name in _FIXED else next(others) for name in names]
-    return Style(names, *([palette[i] for i in places] for palette in (COLOURS, INKS, SHAPES)))
+    return Style(names, *([looks[i] for i in places] for looks in (COLOURS, INKS, SHAPES)))
 
 
 def _point(e: Estimate, x: float, corner: bool) -> Point:
@@ -143,42 +140,51 @@ def _point(e: Estimate, x: float, corner: bool) -> Point:
 
 
 _TOOLTIP = [
-    alt.Tooltip("model:N"),
-    alt.Tooltip("strategy:N", title="method"),
-    alt.Tooltip("k:Q"),
-    alt.Tooltip("accuracy:N", title="accuracy"),
-    alt.Tooltip("tokens:Q", format=",.0f"),
-    alt.Tooltip("sequential:Q", title="sequential tokens", format=",.0f"),
-    alt.Tooltip("usd:Q", title="USD", format=".3~g"),
+    category("model"),
+    category("strategy", title="method"),
+    quantity("k"),
+    category("accuracy", title="accuracy"),
+    quantity("tokens", format=",.0f"),
+    quantity("sequential", title="sequential tokens", format=",.0f"),
+    quantity("usd", title="USD", format=".3~g"),
 ]
 
 
-def _panels(points: dict[str, list[Point]], axis: str, form: str) -> dict[str, Any]:
+def _panels(points: dict[str, list[Point]], axis: str, form: str) -> Spec:
     every = [p for some in points.values() for p in some]
     low, high = min(p.x for p in every), max(p.x for p in every)
     room = max((high / low) ** 0.04, 1.05)
     xs, ys = (low / room, high * room), y_domain([p._replace(low=p.y, high=p.y) for p in every])
     ticks, steps = _few(log_ticks(*xs)), steps_of(every, xs[1])
-    style = _style([p.name for p in every])
-    legend = alt.Legend(title=None, orient="top", symbolOpacity=1)
-    colour = alt.Color("strategy:N", scale=alt.Scale(domain=style.names, range=style.colours), legend=legend)
-    shape = alt.Shape("strategy:N", scale=alt.Scale(domain=style.names, range=style.shapes), legend=legend)
+    methods = _methods(_style([p.name for p in every]))
     charts = []
     for i, (model, some) in enumerate(points.items()):
-        x = log_x(axis, xs, ticks, form, title=_lowest(i, len(points)))
-        y = _accuracy(ys, "Accuracy" if i % _columns(len(points)) == 0 else None)
-        values = alt.Chart(data([datum(p) for p in some]))
-        layers = [
-            alt.Chart(data([step._asdict() for step in steps]))
-            .mark_line(interpolate="step-after", color=FRONTIER_GREY, strokeWidth=4, strokeCap="round")
-            .encode(x=x, y=y),
-            values.mark_line(strokeWidth=1.5).encode(x=x, y=y, color=colour, order="rank:Q"),
-            values.mark_point(filled=True, size=36, opacity=1, stroke="white", strokeWidth=0.6).encode(
-                x=x, y=y, color=colour, shape=shape, tooltip=_TOOLTIP
-            ),
-        ]
-        charts.append(_titled(alt.layer(*layers), model))
-    return dressed(alt.concat(*charts, columns=_columns(len(charts)), spacing=18))
+        place = {
+            "x": log_x(axis, xs, ticks, form, title=_lowest(i, len(points))),
+            "y": _accuracy(ys, "Accuracy" if i % _columns(len(points)) == 0 else None),
+        }
+        layers = [frontier(steps, place, strokeWidth=4), *_lines(some, place, methods)]
+        charts.append(_titled(layers, model))
+    return dressed(_grid(charts))
+
+
+def _lines(points: Sequence[Point], place: Spec, methods: Spec) -> list[Spec]:
+    values = [datum(p) for p in points]
+    line = {**place, "color": methods["color"], "order": quantity("rank")}
+    point = {**place, **methods, "tooltip": _TOOLTIP}
+    return [
+        layer("line", values, line, strokeWidth=1.5),
+        layer("point", values, point, filled=True, size=36, opacity=1, stroke="white", strokeWidth=0.6),
+    ]
+
+
+def _methods(style: Style) -> Spec:
+    """The channels that tell the methods apart."""
+    names = legend("top", symbolOpacity=1)
+    return {
+        "color": category("strategy", scale=palette(style.names, style.colours), legend=names),
+        "shape": category("strategy", scale=palette(style.names, style.shapes), legend=names),
+    }
 
 
 # --- coverage and its laws
@@ -191,7 +197,7 @@ _LAWS = (
 )
 
 
-def _coverage(found: Findings) -> dict[str, Any]:
+def _coverage(found: Findings) -> Spec:
     models = [model for model in found.models if any(law.model == model for law in found.laws)]
     points = {m: [e for e in found.estimates if e.model == m and e.method == "coverage"] for m in models}
     laws = {m: [law for law in found.laws if law.model == m] for m in models}
@@ -203,27 +209,20 @@ def _coverage(found: Findings) -> dict[str, Any]:
     large = len(models) == 1
     charts = []
     for i, model in enumerate(models):
-        x = alt.X(
-            "k:Q",
+        x = quantity(
+            "k",
             title="Samples k (log scale)" if _lowest(i, len(models)) else None,
-            scale=alt.Scale(type="log", domain=[0.9, largest * 1.08], nice=False),
-            axis=alt.Axis(values=_doublings(largest, 16 if large else 5), format=",d", grid=False),
+            scale=logarithm(0.9, largest * 1.08),
+            axis={"values": _doublings(largest, 16 if large else 5), "format": ",d", "grid": False},
         )
-        title = "Coverage (pass@k)" if i % _columns(len(models)) == 0 else None
-        charts.append(_titled(_laws_of(points[model], laws[model], x, ys, title), model, large))
-    return dressed(alt.concat(*charts, columns=_columns(len(charts)), spacing=18))
+        y = _accuracy(ys, "Coverage (pass@k)" if i % _columns(len(models)) == 0 else None)
+        layers = [*_curves(laws[model], {"x": x, "y": y}), _measured(points[model], {"x": x, "y": y})]
+        charts.append(_titled(layers, model, large))
+    return dressed(_grid(charts))
 
 
-def _laws_of(
-    points: Sequence[Estimate], laws: Sequence[Law], x: alt.X, ys: tuple[float, float], title: str | None
-) -> Any:
-    y = _accuracy(ys, title)
-    legend = alt.Legend(title=None, orient="top", symbolType="stroke", symbolStrokeWidth=3)
-    names = alt.Scale(domain=["power law", "beta law"], range=[_POWER, _BETA])
-    colour = alt.Color("law:N", scale=names, legend=legend)
-    dash = alt.StrokeDash(
-        "part:N", scale=alt.Scale(domain=["fitted", "extrapolated"], range=[[1, 0], [5, 4]]), legend=legend
-    )
+def _curves(laws: Sequence[Law], place: Spec) -> list[Spec]:
+    """Bands and lines of the laws, and the rule where the data end."""
     values = [
         {"law": f"{law.law} law", "k": p.k, "y": p.value, "low": p.low, "high": p.high, "part": part}
         for law in laws
@@ -231,33 +230,39 @@ def _laws_of(
         for part in ("fitted", "extrapolated")
         if (p.k <= law.seen if part == "fitted" else p.k >= law.seen)
     ]
-    tooltip = [
-        alt.Tooltip("law:N"),
-        alt.Tooltip("part:N"),
-        alt.Tooltip("k:Q"),
-        alt.Tooltip("y:Q", title="coverage", format=".1%"),
-        alt.Tooltip("low:Q", format=".1%"),
-        alt.Tooltip("high:Q", format=".1%"),
-    ]
-    drawn = alt.Chart(data(values))
+    line = {
+        **place,
+        "color": category("law", scale=palette([*_LAW_COLOURS], [*_LAW_COLOURS.values()]), legend=_STROKES),
+        "strokeDash": category("part", scale=palette(["fitted", "extrapolated"], [[1, 0], [5, 4]]), legend=_STROKES),
+        "tooltip": _LAW_TOOLTIP,
+    }
+    band = {"x": place["x"], "y": {**place["y"], "field": "low"}, "y2": {"field": "high"}}
     bands = [  # of one colour each: as part of the scale their pale colours would get into the legend
-        alt.Chart(data([v for v in values if v["law"] == law]))
-        .mark_area(opacity=0.13, interpolate="monotone", color=ink)
-        .encode(x=x, y=_accuracy(ys, title, "low:Q"), y2="high:Q")
-        for law, ink in (("power law", _POWER), ("beta law", _BETA))
+        layer("area", [v for v in values if v["law"] == law], band, opacity=0.13, interpolate="monotone", color=colour)
+        for law, colour in _LAW_COLOURS.items()
     ]
-    dots = alt.Chart(data([{"k": e.k, "y": e.accuracy} for e in points]))
-    end = alt.Chart(data([{"k": laws[0].seen}]))
-    return alt.layer(
+    return [
         *bands,
-        end.mark_rule(color="#777", strokeDash=[1, 3]).encode(x=x),
-        drawn.mark_line(strokeWidth=1.8, interpolate="monotone").encode(
-            x=x, y=y, color=colour, strokeDash=dash, tooltip=tooltip
-        ),
-        dots.mark_point(filled=True, size=32, color=_SEEN, opacity=1).encode(
-            x=x, y=y, tooltip=[alt.Tooltip("k:Q"), alt.Tooltip("y:Q", title="coverage", format=".1%")]
-        ),
-    )
+        layer("rule", [{"k": laws[0].seen}], {"x": place["x"]}, color="#777", strokeDash=[1, 3]),
+        layer("line", values, line, strokeWidth=1.8, interpolate="monotone"),
+    ]
+
+
+def _measured(points: Sequence[Estimate], place: Spec) -> Spec:
+    tooltip = [quantity("k"), quantity("y", title="coverage", format=".1%")]
+    values = [{"k": e.k, "y": e.accuracy} for e in points]
+    return layer("point", values, {**place, "tooltip": tooltip}, filled=True, size=32, color=_SEEN, opacity=1)
+
+
+_STROKES = legend("top", symbolType="stroke", symbolStrokeWidth=3)
+_LAW_TOOLTIP = [
+    category("law"),
+    category("part"),
+    quantity("k"),
+    quantity("y", title="coverage", format=".1%"),
+    quantity("low", format=".1%"),
+    quantity("high", format=".1%"),
+]
 
 
 # --- difficulty
@@ -270,47 +275,47 @@ _DIFFICULTY = (
 )
 
 
-def _difficulty(bins: Sequence[Bin]) -> dict[str, Any]:
-    methods = ["majority", "coverage"] if any(b.majority for b in bins) else ["coverage"]
-    style = _style(methods)
-    legend = alt.Legend(title=None, orient="top", symbolOpacity=1)
-    colour = alt.Color("strategy:N", scale=alt.Scale(domain=style.names, range=style.colours), legend=legend)
-    shape = alt.Shape("strategy:N", scale=alt.Scale(domain=style.names, range=style.shapes), legend=legend)
+def _difficulty(bins: Sequence[Bin]) -> Spec:
+    channels = _methods(_style(["majority", "coverage"] if any(b.majority for b in bins) else ["coverage"]))
     most = max(b.ks[-1] for b in bins)
     rows = [list(some) for _, some in groupby(bins, key=lambda b: b.model)]
     height = _BIN_HEIGHT if len(rows) <= 2 else 0.65 * _BIN_HEIGHT
-    lines = []
-    for row, some in enumerate(rows):
+    lines: list[Spec] = []
+    for some in rows:
         charts = []
         for i, b in enumerate(some):
-            x = alt.X(
-                "k:Q",
-                title="Samples k" if row == len(rows) - 1 else None,
-                scale=alt.Scale(type="log", domain=[0.85, most * 1.18], nice=False),
-                axis=alt.Axis(values=_doublings(most, 4), format=",d", grid=False),
+            x = quantity(
+                "k",
+                title="Samples k" if some is rows[-1] else None,
+                scale=logarithm(0.85, most * 1.18),
+                axis={"values": _doublings(most, 4), "format": ",d", "grid": False},
             )
-            values = [
-                {"strategy": method, "k": k, "y": y}
-                for method, ys in (("majority", b.majority), ("coverage", b.coverage))
-                for k, y in zip(b.ks, ys or (), strict=False)
-            ]
             y = _accuracy((-0.04, 1.09), None if i else "Accuracy", labels=i == 0)
-            tooltip = [alt.Tooltip("strategy:N", title="method"), alt.Tooltip("k:Q"), alt.Tooltip("y:Q", format=".1%")]
-            drawn = alt.Chart(data(values))
-            layers = alt.layer(
-                drawn.mark_line(strokeWidth=1.5).encode(x=x, y=y, color=colour),
-                drawn.mark_point(filled=True, size=24, opacity=1).encode(
-                    x=x, y=y, color=colour, shape=shape, tooltip=tooltip
-                ),
-            )
-            head = alt.TitleParams(
-                f"pass@1 {_span(b)}", subtitle=f"{b.problems} problem{'s' * (b.problems != 1)}", fontSize=11,
-                subtitleFontSize=10.5, subtitleColor="#666", anchor="start", frame="group", fontWeight="normal",
-            )  # fmt: skip
-            charts.append(layers.properties(width=_BIN_WIDTH, height=height, title=head))
-        name = alt.TitleParams(some[0].model, fontSize=12, fontWeight=600, anchor="start", offset=6)
-        lines.append(alt.hconcat(*charts, spacing=10, **({"title": name} if len(rows) > 1 else {})))
-    return dressed(alt.vconcat(*lines, spacing=14))
+            layers = _bin_lines(b, {"x": x, "y": y}, channels)
+            charts.append({"layer": layers, "width": _BIN_WIDTH, "height": height, "title": _bin_title(b)})
+        name = {"text": some[0].model, "fontSize": 12, "fontWeight": 600, "anchor": "start", "offset": 6}
+        lines.append({"hconcat": charts, "spacing": 10, **({"title": name} if len(rows) > 1 else {})})
+    return dressed({"vconcat": lines, "spacing": 14})
+
+
+def _bin_lines(b: Bin, place: Spec, methods: Spec) -> list[Spec]:
+    values = [
+        {"strategy": method, "k": k, "y": y}
+        for method, ys in (("majority", b.majority), ("coverage", b.coverage))
+        for k, y in zip(b.ks, ys or (), strict=False)
+    ]
+    tooltip = [category("strategy", title="method"), quantity("k"), quantity("y", format=".1%")]
+    return [
+        layer("line", values, {**place, "color": methods["color"]}, strokeWidth=1.5),
+        layer("point", values, {**place, **methods, "tooltip": tooltip}, filled=True, size=24, opacity=1),
+    ]
+
+
+def _bin_title(b: Bin) -> Spec:
+    subtitle = {"subtitle": f"{b.problems} problem{'s' * (b.problems != 1)}", "subtitleFontSize": 10.5}
+    place = {"anchor": "start", "frame": "group"}
+    title = {"text": f"pass@1 {_span(b)}", "fontSize": 11, "fontWeight": "normal"}
+    return {**title, **subtitle, "subtitleColor": "#666", **place}
 
 
 def _span(b: Bin) -> str:
@@ -330,19 +335,19 @@ def _lowest(i: int, number: int) -> bool:
     return i // _columns(number) == (number - 1) // _columns(number)
 
 
-def _titled(chart: Any, model: str, large: bool = False) -> Any:
+def _titled(layers: list[Spec], model: str, large: bool = False) -> Spec:
     width, height = (600, 380) if large else (_PANEL_WIDTH, _PANEL_HEIGHT)
-    title = alt.TitleParams(model, fontSize=12, anchor="start", fontWeight=600, limit=width)
-    return chart.properties(width=width, height=height, title=title)
+    title = {"text": model, "fontSize": 12, "anchor": "start", "fontWeight": 600, "limit": width}
+    return {"layer": layers, "width": width, "height": height, "title": title}
 
 
-def _accuracy(ys: tuple[float, float], title: str | None, field: str = "y:Q", labels: bool = True) -> alt.Y:
-    return alt.Y(
-        field,
-        title=title,
-        scale=alt.Scale(domain=list(ys), nice=False),
-        axis=alt.Axis(format="%", tickCount=5, labels=labels, ticks=labels),
-    )
+def _grid(charts: list[Spec]) -> Spec:
+    return {"concat": charts, "columns": _columns(len(charts)), "spacing": 18}
+
+
+def _accuracy(ys: tuple[float, float], title: str | None, labels: bool = True) -> Spec:
+    axis = {"format": "%", "tickCount": 5, "labels": labels, "ticks": labels}
+    return quantity("y", title=title, scale=interval(*ys), axis=axis)
 
 
 def _few(ticks: Sequence[float], most: int = 4) -> list[float]:

@@ -249,7 +249,7 @@ async def open_ray(spec: ClusterSpec, target: Target) -> AsyncIterator[RaySite]:
         try:
             opened = await crew.start()
         except asyncio.CancelledError:
-            _log.warning("interrupted while the Ray cluster was starting: what had been started is being ended")
+            _log.warning("the start of the Ray cluster is broken off: what had been started is being ended")
             raise
         yield RaySite(crew, opened, target["concurrency"], embedded, probes=target.get("cancellation") == "probe")
     finally:

@@ -17,6 +17,7 @@ import msgspec
 from tts import watchdog
 from tts.actions import Event
 from tts.arguments import as_folder, as_limits, as_sampling, as_spec, check_keywords, numbers, texts
+from tts.beside import Beside
 from tts.budget import Limits
 from tts.conductor import Conductor
 from tts.config import RunConfig, recorded, split_budgets
@@ -217,7 +218,11 @@ async def asweep(
     """Run a budget sweep. See `sweep`."""
     check_keywords(sweep, target)
     sampling, folder, watcher = as_sampling(sampling), as_folder(out), watcher or _watcher_of(progress)
-    async with Given(strategies) as named, GradingProcess(_as_task(problems)) as task:
+    async with (
+        Given(strategies) as named,
+        Beside(partial(open_site, cluster, address, target)) as place,  # a Ray takes seconds to start
+        GradingProcess(_as_task(problems)) as task,
+    ):
         listed = task.problems
         base: dict[str, Any] = {
             "problems": task.name,
@@ -235,51 +240,50 @@ async def asweep(
         base["plugins"] = plugin_digests(specs, filter(None, config.allocations()))
         cells = cells_of(config, len(listed))
         pricing = Pricing(target)
-        async with open_site(cluster, address, target) as site:
-            costs = pricing.costs(site.name, site.verifier, embedded=site.embedded)
-            verifiers = verifiers_of(specs, site.verifier)
-            sampling = with_logprobs(sampling, verifiers)
-            sampling = with_max_tokens(sampling, cells, listed, costs, config.run_limits(), site.context_tokens)
-            config = RunConfig.checked(
-                **base, sampling=recorded(sampling), model=site.name, verifier_model=site.verifier
-            )
-            check_budgets(cells, listed, costs, sampling, config.run_limits())
+        site = await place.entered()
+        costs = pricing.costs(site.name, site.verifier, embedded=site.embedded)
+        verifiers = verifiers_of(specs, site.verifier)
+        sampling = with_logprobs(sampling, verifiers)
+        sampling = with_max_tokens(sampling, cells, listed, costs, config.run_limits(), site.context_tokens)
+        config = RunConfig.checked(**base, sampling=recorded(sampling), model=site.name, verifier_model=site.verifier)
+        check_budgets(cells, listed, costs, sampling, config.run_limits())
+        if folder is not None:
+            await task.hide(folder)
+        preflight(cells, listed[0], strategy, costs, verifiers, sampling)
+        carrier = await site.cluster(verifiers)
+        journal = Journal(folder, config.model_dump(mode="json"), may_grow=True) if folder else NoJournal()
+        try:
+            adds = await _extended(journal, config, task) if isinstance(journal, Journal) else ""
             if folder is not None:
-                await task.hide(folder)
-            preflight(cells, listed[0], strategy, costs, verifiers, sampling)
-            carrier = await site.cluster(verifiers)
-            journal = Journal(folder, config.model_dump(mode="json"), may_grow=True) if folder else NoJournal()
+                await task.keep(folder)
+            conductor = Conductor(
+                plan(cells, listed),
+                strategy,
+                costs=costs,
+                verifiers=verifiers,
+                sampling=sampling,
+                limits=config.run_limits(),
+                window=site.concurrency,
+                history=_repaired(journal.history, cells, listed),
+                shuffle_races=True,
+                patience_s=target.get("patience_s", PATIENCE_S),
+                pots=pots_of(cells, costs),
+            )
+            tally = _Tally([*cells_of_journal(journal.history), *cells], task, watcher, journal.history)
+            planned = len({p.id for p in plan(cells, listed)} | journal.history.decided.keys())
+            if watcher is not None:
+                watcher.started(carrier, conductor, planned, _resumed(journal.history, planned, adds), site)
             try:
-                adds = await _extended(journal, config, task) if isinstance(journal, Journal) else ""
-                if folder is not None:
-                    await task.keep(folder)
-                conductor = Conductor(
-                    plan(cells, listed),
-                    strategy,
-                    costs=costs,
-                    verifiers=verifiers,
-                    sampling=sampling,
-                    limits=config.run_limits(),
-                    window=site.concurrency,
-                    history=_repaired(journal.history, cells, listed),
-                    shuffle_races=True,
-                    patience_s=target.get("patience_s", PATIENCE_S),
-                    pots=pots_of(cells, costs),
+                await carrier.run(
+                    conductor, journal, lambda _, decided: tally.add(decided), watcher.told if watcher else _unheard
                 )
-                tally = _Tally([*cells_of_journal(journal.history), *cells], task, watcher, journal.history)
-                planned = len({p.id for p in plan(cells, listed)} | journal.history.decided.keys())
-                if watcher is not None:
-                    watcher.started(carrier, conductor, planned, _resumed(journal.history, planned, adds), site)
-                try:
-                    await carrier.run(
-                        conductor, journal, lambda _, decided: tally.add(decided), watcher.told if watcher else _unheard
-                    )
-                    outcomes = await tally.outcomes()
-                finally:
-                    if watcher is not None:
-                        watcher.ended()
+                place.leave()  # a Ray takes seconds to end
+                outcomes = await tally.outcomes()
             finally:
-                journal.close()
+                if watcher is not None:
+                    watcher.ended()
+        finally:
+            journal.close()
     rows, spent, over = summarise(outcomes), conductor.ledger.spent, conductor.ledger.overrun
     files = {}
     if folder is not None:

@@ -32,6 +32,7 @@ from tts.actions import (
     Work,
 )
 from tts.clusters.bounds import Bounds
+from tts.endpoints import EndpointPool
 from tts.errors import BadResponse, CallFailed, CallTimedOut, TTSError, unknown_name
 from tts.journal import as_recorded
 from tts.kernel import STEP_LIMIT_S, ForeignCode, StepStopped, StepTimedOut
@@ -94,6 +95,8 @@ class Executor:
         self._tasks: dict[str, asyncio.Task[End]] = {}
         # What is told, before it is sent again, of what was noted as refused; without it, nothing is noted.
         self.on_leave: Callable[[str], None] | None = None
+        # Whether slots of the run are to spare: only then may a request hold one while it waits for a sibling.
+        self.has_spare: Callable[[], bool] = lambda: False
         self._refused: set[str] = set()  # noted: no server works for them
         self._asking: dict[str, tuple[float, Partial]] = {}  # what asks a model: since when, and what has come
 
@@ -148,6 +151,12 @@ class Executor:
         task = self._tasks.get(id)
         if task is not None:
             task.cancel()
+
+    def end_waits(self) -> None:
+        """No slot of the run is to spare any longer: nobody holds one while it waits for a sibling."""
+        for model in self._models.values():
+            if isinstance(model, EndpointPool):
+                model.end_waits()
 
     async def stop(self) -> None:
         """Cancel everything, and wait until the streams are closed."""
@@ -211,6 +220,7 @@ class Executor:
 
         # Our name for a model chooses the client; which model it asks its server for is the client's affair.
         plain = request if request.model is None else msgspec.structs.replace(request, model=None)
+        race = race or not self.has_spare()
         completion = await model.complete(plain, partial, progressed if request.progress else None, race=race)
         if not isinstance(completion, Completion):
             raise BadResponse(f"the model gave {shown(completion)} where a Completion was expected")

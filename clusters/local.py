@@ -46,6 +46,7 @@ class LocalCluster(Cluster):
         self._noting: asyncio.Task[None] | None = None
         verifiers = {} if verifiers is None else verifiers  # a client's grows
         self._executor = Executor(models, verifiers, workers, self._tell, self._now, self.foreign)
+        self._executor.has_spare = self._has_spare
 
     def _carry_out(self, actions: Sequence[Action]) -> None:
         for action in actions:
@@ -53,6 +54,12 @@ class LocalCluster(Cluster):
                 self._executor.cancel(action.id)
             else:
                 self._executor.start(action)
+        if not self._has_spare():
+            self._executor.end_waits()
+
+    def _has_spare(self) -> bool:
+        """Whether slots of the run are to spare."""
+        return self._conductor is not None and not self._conductor.is_full
 
     def _withdraw(self) -> set[str]:
         waiting = {id for id in self._executor.waiting() if not self._told_to_stop(id)}

@@ -143,6 +143,23 @@ def test_followers_leave_at_the_leaders_first_token_and_hold_no_slot_before(monk
     assert sum(completion.usage.cached_tokens > 0 for completion in done) == 7
 
 
+def test_followers_leave_at_once_when_somebody_else_has_use_for_their_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FirstTokenTimes, "longest_wait_s", lambda self, tokens: 3600.0)
+
+    async def main() -> None:
+        async with pool([engine.base_url]) as endpoints:
+            asked = [asyncio.ensure_future(endpoints.complete(ask(seed=seed), Partial())) for seed in range(4)]
+            assert await asyncio.to_thread(engine.wait, lambda now: now.open_streams == 1)
+            endpoints.end_waits()
+            assert await asyncio.to_thread(engine.wait, lambda now: now.open_streams == 4)
+            for request in asked:
+                request.cancel()
+            await asyncio.wait(asked)
+
+    with FakeEngine(lambda _: msgspec.structs.replace(FIVE, first_byte_s=60.0)) as engine:
+        asyncio.run(main())
+
+
 def test_first_tokens_are_measured_by_whether_their_prompt_was_new_being_computed_or_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -535,3 +535,29 @@ def test_arguments_that_no_process_can_be_sent_fail_the_call_at_once() -> None:
     with FakeEngine() as engine, pytest.raises(InvalidParameter, match="must be JSON-like"):
         tts.solve("What is 2 + 3?", odd, base_url=engine.base_url)
     assert engine.stats().requests == 0
+
+
+# --- slots of the run
+
+
+def test_a_sample_may_wait_for_a_sibling_only_while_slots_of_the_run_are_to_spare() -> None:
+    may_wait: dict[int, list[bool]] = {}
+
+    class Watching(Model):
+        async def complete(
+            self, request: Request, partial: Partial, on_progress: Any = None, *, race: bool = False
+        ) -> Completion:
+            may_wait[window].append(not race)
+            return await super().complete(request, partial, on_progress)
+
+    async def four(problem: Problem, run: Run) -> Candidate:
+        return (await run.generate(n=4))[0]
+
+    for window in (3, 4, 5):
+        may_wait[window] = []
+        conductor = Conductor(
+            [Planned("c", PROBLEM, StrategySpec("four"))], lambda name: four, costs=CostModel(), window=window
+        )
+        asyncio.run(LocalCluster({"": Watching(turns=3)}).run(conductor))
+    assert not any(may_wait[3][:3]) and not any(may_wait[4])
+    assert all(may_wait[5])

@@ -218,6 +218,11 @@ class Conductor:
         return len(self._live)
 
     @property
+    def is_full(self) -> bool:
+        """Whether as many requests are in flight as may be."""
+        return len(self._live) >= self._window
+
+    @property
     def unended(self) -> list[str]:
         """Ids of everything that was handed out and has not ended."""
         return [*self._live, *self._free]

@@ -247,6 +247,7 @@ class EndpointPool:
         self._suspicious: set[_Ask] = set()
         self._groups: OrderedDict[tuple[str | None, Prompt, str], _Group] = OrderedDict()
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._followers: dict[object, asyncio.Event] = {}  # each with the first token that it waits for
 
     async def __aenter__(self) -> Self:
         return self
@@ -308,9 +309,19 @@ class EndpointPool:
         for endpoint, event in [*group.leading.items()]:
             longest_s = endpoint.first_tokens.longest_wait_s(tokens)
             if longest_s:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(event.wait(), longest_s)
+                me = object()
+                self._followers[me] = event
+                try:
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(event.wait(), longest_s)
+                finally:
+                    del self._followers[me]
                 return
+
+    def end_waits(self) -> None:
+        """Let everyone go that waits for a sibling's first token: somebody else has use for their slots of the run."""
+        for event in self._followers.values():
+            event.set()
 
     # -- tries ----------------------------------------------------------------------------------------------------
 

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import virtual_time
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tts.errors import BadResponse, EndpointError, ServerFailed, TimedOut
 from tts.partial import Chunking, Partial
-from tts.reading import Reader, Silence, most_bytes
+from tts.reading import Reader, Silence, Silences, most_bytes
 from tts.sse import decode
 from tts.types import Usage
 
@@ -414,7 +415,7 @@ def test_a_reply_is_read_as_far_as_its_tokens_can_be_long_and_then_refused(begin
 @pytest.mark.parametrize("hears", [lambda silence: silence.heard(), lambda silence: silence.allow(60.0)])
 def test_nothing_that_is_heard_makes_a_request_last_longer_than_it_may(hears: Callable[[Silence], None]) -> None:
     async def main() -> None:
-        async with Silence("http://here", None, 60.0, 0.05) as silence:
+        async with Silence(Silences(), "http://here", None, 60.0, 0.05) as silence:
             while True:
                 hears(silence)
                 await asyncio.sleep(0.001)
@@ -422,6 +423,33 @@ def test_nothing_that_is_heard_makes_a_request_last_longer_than_it_may(hears: Ca
     with pytest.raises(TimedOut, match="had not finished a request") as caught:
         asyncio.run(asyncio.wait_for(main(), 60))
     assert caught.value.facts["phase"] == "total"
+
+
+def test_of_requests_with_one_timer_each_ends_at_its_own_silence_and_the_others_go_on() -> None:
+    ended: dict[float, float] = {}
+    silences = Silences()
+
+    async def listen(limit_s: float, then_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        try:
+            async with Silence(silences, "http://here", None, limit_s, 900.0) as silence:
+                await asyncio.sleep(1.0)
+                silence.heard()
+                silence.allow(then_s)
+                await asyncio.sleep(2000.0)
+        except TimedOut as error:
+            assert error.facts["limit_s"] == (then_s if then_s < 900.0 else 900.0)
+        ended[then_s] = loop.time() - began_s
+
+    async def main() -> None:
+        await asyncio.gather(*(listen(600.0, then_s) for then_s in (60.0, 0.25, 5000.0, 7.5)))
+        await listen(2.0, 3.0)
+
+    virtual_time.run(main())
+    assert {then_s: round(s, 3) for then_s, s in ended.items()} == {
+        60.0: 61.0, 0.25: 1.25, 5000.0: 900.0, 7.5: 8.5, 3.0: 4.0,
+    }  # fmt: skip
 
 
 def test_a_count_in_the_first_chunk_alone_cuts_nothing_off() -> None:

@@ -40,7 +40,7 @@ from tts.errors import (
 from tts.httpxclient import AiohttpTransport, HttpxConnections, quoted
 from tts.partial import Chunking, Partial
 from tts.proxies import proxy_for
-from tts.reading import OnProgress, Reader, Silence, most_bytes
+from tts.reading import OnProgress, Reader, Silence, Silences, most_bytes
 from tts.refusals import refusals_of
 from tts.retry import Backoff
 from tts.target import checked_key
@@ -144,6 +144,7 @@ class OpenAIClient:
         self._asking = asyncio.Lock()
         self._sorting = asyncio.Lock()  # held while it is found out what the endpoint takes
         self._chunking = Chunking()
+        self._silences = Silences()
         self._identified = False
         self._says_last_words = True  # whether it closes a stream soon after we have said that we want no more of it
         self._token = secrets.token_hex(8)
@@ -287,7 +288,7 @@ class OpenAIClient:
         exchange = Exchange(self._ask(self._urls[attempt.base], encoded(body), partial))
         early = True  # whether the stream is closed here, before its server has ended it
         try:
-            async with Silence(self.endpoint, partial, self._first_byte_s, self._total_s) as silence:
+            async with Silence(self._silences, self.endpoint, partial, self._first_byte_s, self._total_s) as silence:
                 response = await exchange.response()
                 if not _is_success(response):
                     raise await self._refusal(response, body["model"], partial)
@@ -514,7 +515,7 @@ class OpenAIClient:
         url, headers = quoted(base + path + self._query), self._to_get if content is None else self._to_post
         try:
             limit_s = self._first_byte_s if content else _SHORT_S
-            async with Silence(self.endpoint, None, limit_s, limit_s):
+            async with Silence(self._silences, self.endpoint, None, limit_s, limit_s):
                 response = await self._beside.send(method, url, headers, content)
                 return await self._body(response, path)
         except TransportError as error:

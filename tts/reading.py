@@ -202,23 +202,66 @@ class Reader:
         return BadResponse(text, endpoint=self._endpoint, **facts)
 
 
+class Silences:
+    """One timer for all requests of a client that are listened to: it looks every second, or when the first of them has
+    been silent for too long."""
+
+    def __init__(self) -> None:
+        self._open: set[Silence] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._looks_s = 0.0
+
+    def add(self, silence: Silence) -> None:
+        self._open.add(silence)
+        self.expect(silence)
+
+    def expect(self, silence: Silence) -> None:
+        """Look at this one in time."""
+        if self._timer is None:
+            self._arm(silence.due_s(), silence.loop)
+        elif (due_s := silence.due_s()) < self._looks_s:
+            self._timer.cancel()
+            self._arm(due_s, silence.loop)
+
+    def remove(self, silence: Silence) -> None:
+        self._open.discard(silence)
+        if not self._open and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _arm(self, due_s: float, loop: asyncio.AbstractEventLoop) -> None:
+        self._looks_s = min(due_s, loop.time() + _LOOK_S)
+        self._timer = loop.call_at(self._looks_s, self._look, loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        now_s = loop.time()
+        for silence in [silence for silence in self._open if silence.due_s() <= now_s]:
+            self._open.discard(silence)
+            silence.end()
+        if self._open:
+            self._arm(min(silence.due_s() for silence in self._open), loop)
+
+
 class Silence:
     """A block that ends with TimedOut when nothing was heard for too long, or when it has lasted for too long.
 
-    One timer, which looks every second, and not one a chunk: `heard` is an assignment.
+    No timer a chunk: `heard` is an assignment.
 
     Args:
+        among: the client's others.
         limit_s: the most silence.
         total_s: how long the block may last, whatever is heard.
     """
 
-    def __init__(self, endpoint: str, partial: Partial | None, limit_s: float, total_s: float) -> None:
+    def __init__(self, among: Silences, endpoint: str, partial: Partial | None, limit_s: float, total_s: float) -> None:
+        self._among = among
         self._endpoint = endpoint
         self._partial = partial
         self._limit_s = limit_s
         self._total_s = total_s
         self.phase = "first_byte"
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._expired = False
 
     async def __aenter__(self) -> Self:
@@ -227,40 +270,33 @@ class Silence:
         self._task, self._cancelling = task, task.cancelling()
         self.heard()
         self._end_s = self._last + self._total_s
-        self._arm(self._last)
+        self._among.add(self)
         return self
 
     def heard(self) -> None:
-        self._last = self._loop.time()
+        self._last = self.loop.time()
 
     def allow(self, limit_s: float) -> None:
         """From now on, this much silence."""
-        self.phase = "idle"
-        self._limit_s = limit_s
-        if self._due() < self._looks_s:
-            self._timer.cancel()
-            self._arm(self._last)
+        if limit_s != self._limit_s or self.phase != "idle":
+            self.phase = "idle"
+            self._limit_s = limit_s
+            self._among.expect(self)
 
-    def _due(self) -> float:
+    def due_s(self) -> float:
+        """When it ends, if nothing is heard until then."""
         return min(self._last + self._limit_s, self._end_s)
 
-    def _arm(self, now_s: float) -> None:
-        self._looks_s = min(self._due(), now_s + _LOOK_S)
-        self._timer = self._loop.call_at(self._looks_s, self._look)
-
-    def _look(self) -> None:
-        now_s = self._loop.time()
-        if self._due() > now_s:
-            self._arm(now_s)
-        else:
-            self._expired = True
-            self._task.cancel()
+    def end(self) -> None:
+        """It was due."""
+        self._expired = True
+        self._task.cancel()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """As that of `asyncio.timeout`, which costs more."""
-        self._timer.cancel()
+        self._among.remove(self)
         if self._expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise self._timed_out() from None
 

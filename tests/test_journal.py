@@ -1,9 +1,12 @@
 """What a journal is made of, and what a resumed run makes of it."""
 
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tts.actions import Call, Cancelled, Finished, Generate, Progressed, Refused, Request, Scored, Sleep, Verify
 from tts.errors import JournalCorrupt, RunMismatch
@@ -103,6 +106,17 @@ def test_a_digest_is_of_everything_an_action_asks_for() -> None:
     assert len({digest(action) for action in actions}) == len(actions)
     again = decode_action(actions[0])
     assert again is not actions[0] and digest(again) == digest(actions[0])
+
+
+@given(st.lists(st.tuples(st.text(), st.integers(), st.booleans(), st.sampled_from([0.0, -0.0, 1.0])), max_size=6))
+def test_a_digest_is_of_the_actions_repr_whatever_was_asked_before(asked: list[tuple[str, int, bool, float]]) -> None:
+    siblings = [Request((Message("user", "?"),), Sampling(temperature=t), timeout_s=t or None) for _, _, _, t in asked]
+    for request in siblings + siblings[::-1]:
+        for text, seed, flag, _ in asked:
+            own = msgspec.structs.replace(request, seed=seed, continue_from=text, model=text or None, progress=flag)
+            action = Generate(text, own, text or None, not flag)
+            shown = repr(action).encode("utf-8", "surrogatepass")
+            assert digest(action) == blake2b(shown, digest_size=8).hexdigest()
 
 
 def decode_action(action: Any) -> Any:

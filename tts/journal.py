@@ -21,7 +21,7 @@ from zlib import crc32
 
 import msgspec
 
-from tts.actions import Cancelled, Event, Failed, Finished, Progressed, Refused, Returned, Scored, Woke, Work
+from tts.actions import Cancelled, Event, Failed, Finished, Generate, Progressed, Refused, Returned, Scored, Woke, Work
 from tts.errors import InvalidParameter, JournalCorrupt, RunMismatch
 from tts.outages import is_outage, was_its_own
 from tts.outcome import Bill, Ends, Shortage
@@ -347,7 +347,26 @@ def _check_depth(value: Any, left: int = MOST_DEPTH) -> None:
 def digest(action: Work) -> str:
     """What an action asks for, as a short hash: compared on resume. Of its repr, because JSON leaves out a default only
     if it is the very object, so that equal actions could differ."""
-    return blake2b(repr(action).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    text = _repr_of_sample(action) if type(action) is Generate else repr(action)
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+_siblings: tuple[Any, Any, str] = (None, None, "")  # messages and sampling of the latest sample, and how they are shown
+
+
+def _repr_of_sample(action: Generate) -> str:
+    """`repr(action)`, of which siblings have the longest part in common: these very objects."""
+    global _siblings  # noqa: PLW0603  # replaced as a whole: other threads may read it
+    request = action.request
+    messages, sampling, shared = _siblings
+    if request.messages is not messages or request.sampling is not sampling:
+        shared = f"messages={request.messages!r}, sampling={request.sampling!r}"
+        _siblings = request.messages, request.sampling, shared
+    return (
+        f"Generate(id={action.id!r}, request=Request({shared}, seed={request.seed!r}, "
+        f"continue_from={request.continue_from!r}, model={request.model!r}, timeout_s={request.timeout_s!r}, "
+        f"progress={request.progress!r}), share={action.share!r}, race={action.race!r})"
+    )
 
 
 class History:

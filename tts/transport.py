@@ -171,6 +171,10 @@ class AiohttpReply:
     async def read(self) -> bytes:
         content = self._response.content
         try:
+            if not content.at_eof():
+                if not content._buffer and content.exception() is None:
+                    await content._wait("read")
+                _join(content)
             return await content.readany()
         except _ENDS as error:
             if came := content._read_nowait(-1):  # before the error, which aiohttp raises first, and once more
@@ -201,6 +205,16 @@ class AiohttpReply:
         if transport is not None and not transport.can_write_eof():
             transport.abort()  # closing TLS waits for the server's own goodbye, which it may send after decoding on
         self._response.close()
+
+
+def _join(content: aiohttp.StreamReader) -> None:
+    """Make one piece of what has come. aiohttp keeps a piece for each HTTP chunk, of which servers send one an event,
+    and looks into its parser and its socket whenever it takes one out."""
+    pieces = content._buffer
+    if len(pieces) > 1:
+        whole = b"".join(pieces)
+        pieces.clear()
+        pieces.append(whole)
 
 
 class Exchange:

@@ -43,8 +43,11 @@ if TYPE_CHECKING:
     from tts.openai import OpenAIClient
 
 # What comes within it shares a reply, because a reply costs about a millisecond of CPU in all: longer, the more is in
-# hand and may come (benchmarks/ray_overhead.md).
+# hand and may come (benchmarks/ray_overhead.md); but not for long beside what an action takes, because its place is
+# given to the next one only when the driver knows.
 LINGER_S, LINGER_S_EACH, LONGEST_LINGER_S = 0.004, 0.0003, 0.04
+LINGER_SHARE = 1 / 20
+RECENT = 1 / 32  # the weight of the last action in what one takes
 LONG_WAIT_S = 5.0  # a drain that waits longer is answered as soon as something is given
 DEAD_MAN_S = 60.0  # without a drain for so long after the last one's wait, nobody is there who would pay for more
 MOST_TOMBSTONES = 65_536
@@ -140,6 +143,7 @@ class Host:
         self._noting: asyncio.Task[None] | None = None  # while there is something in hand
         self._unwanted = 0  # the last batch that was sent before the run began to stop
         self._since: dict[str, float] = {}  # when what is in hand came
+        self._usual_s = 0.0  # that an action has been in hand, lately
         self._copies: set[str] = set()  # second requests that have no token yet
         self._tombstones: OrderedDict[str, int] = OrderedDict()  # id -> the last batch in which it may come
         self._drained_s, self._wait_s = time.monotonic(), 0.0
@@ -219,7 +223,7 @@ class Host:
                     await self._filled.wait()
                 if len(self._outbox) < most_bytes:
                     in_hand = len(self._executor) if self._executor is not None else 0
-                    await asyncio.sleep(min(LONGEST_LINGER_S, LINGER_S + LINGER_S_EACH * in_hand))
+                    await asyncio.sleep(linger_s(in_hand, self._usual_s))
             except TimeoutError:
                 pass
             self._waits_long = False
@@ -337,7 +341,9 @@ class Host:
         self._put(event)
         if not isinstance(event, Progressed):
             now_s = time.monotonic()
-            self._metrics.ended(event, now_s - self._since.pop(event.id, now_s))
+            took_s = now_s - self._since.pop(event.id, now_s)
+            self._usual_s += RECENT * (took_s - self._usual_s)
+            self._metrics.ended(event, took_s)
 
     def _now(self) -> float:
         return time.monotonic() - self._started_s
@@ -382,6 +388,12 @@ class Host:
             await asyncio.sleep(DEAD_MAN_S / 4)
             if time.monotonic() - self._drained_s > self._wait_s + DEAD_MAN_S:
                 os._exit(1)  # its streams close, and its processes end with it
+
+
+def linger_s(in_hand: int, usual_s: float) -> float:
+    """How long an event waits for others to share its reply, among so many actions that usually take so long."""
+    share_s = max(LINGER_S, LINGER_SHARE * usual_s)
+    return min(LONGEST_LINGER_S, LINGER_S + LINGER_S_EACH * in_hand, share_s)
 
 
 _NO_JUDGE = Target(verifier_base_url=None, verifier_model=None)

@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tts.actions import Call, Cancelled, Finished, Generate, Request, Returned
 from tts.clusters.driver import is_seen, this_process
@@ -24,7 +26,18 @@ from tts.types import Message, Sampling
 
 prepare("a stand-in")
 from tts.clusters import member as module  # noqa: E402  # which imports ray
-from tts.clusters.actors import LONG_WAIT_S, Drained, GeneratorActor, Post, VerifierActor  # noqa: E402
+from tts.clusters.actors import (  # noqa: E402
+    LINGER_S,
+    LINGER_SHARE,
+    LONG_WAIT_S,
+    LONGEST_LINGER_S,
+    RECENT,
+    Drained,
+    GeneratorActor,
+    Post,
+    VerifierActor,
+    linger_s,
+)
 from tts.clusters.executor import Executor  # noqa: E402
 from tts.clusters.member import DRAIN_WAIT_S, IDLE_WAIT_S, Member  # noqa: E402
 
@@ -263,3 +276,21 @@ def test_an_actor_sees_its_driver_die_and_takes_no_other_process_for_it() -> Non
     assert Path(f"/proc/{child.pid}").exists(), "nobody has waited for it yet"
     child.communicate()
     assert not is_seen(driver) and not is_seen(None)
+
+
+@given(in_hand=st.integers(0, 10_000), usual_s=st.floats(0.0, 1e4))
+def test_an_event_waits_for_others_only_for_a_small_share_of_what_an_action_takes(in_hand: int, usual_s: float) -> None:
+    waits_s = linger_s(in_hand, usual_s)
+    assert LINGER_S <= waits_s <= LONGEST_LINGER_S
+    assert waits_s <= max(LINGER_S, LINGER_SHARE * usual_s)
+    assert linger_s(in_hand + 1, usual_s) >= waits_s
+
+
+def test_an_actor_learns_what_its_actions_take() -> None:
+    async def main() -> float:
+        actor = GeneratorActor(msgspec.msgpack.encode(Post("g", 1, {})))
+        actor._since["cell/p/1"] = time.monotonic() - 10.0
+        actor._tell(Cancelled("cell/p/1", 0.0))
+        return actor._usual_s
+
+    assert asyncio.run(main()) >= 10.0 * RECENT

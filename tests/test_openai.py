@@ -701,6 +701,29 @@ def test_a_broken_reply_that_was_sent_to_its_end_costs_what_came_also_where_noth
         assert engine.stats().tokens == 20 == caught.value.facts["usage"]["completion_tokens"]
 
 
+@pytest.mark.parametrize(
+    "bad", [Misbehaviour.TORN, Misbehaviour.RESET, Misbehaviour.HALF_JSON, Misbehaviour.ERROR_IN_STREAM]
+)
+@pytest.mark.parametrize("after", [7, 20])
+def test_of_a_stream_that_breaks_off_a_chunk_that_was_begun_and_never_sent_is_booked(
+    bad: Misbehaviour, after: int
+) -> None:
+    async def main(url: str) -> Usage:
+        async with OpenAIClient(url, model="fake", max_retries=0) as client:
+            await client.complete(request(max_tokens=100), Partial())
+            partial = Partial()
+            with pytest.raises(errors.EndpointError):
+                await client.complete(request(max_tokens=100), partial)
+            return partial.usage()
+
+    replies = iter([Reply((" word",) * 48), Reply((" word",) * 48, misbehave=bad, after=after)])
+    with FakeEngine(lambda _: next(replies), flavour="openai", stream_interval=16) as engine:
+        usage = asyncio.run(main(engine.base_url))
+        decoded = engine.stats().tokens - 48
+    assert after == decoded <= usage.completion_tokens < decoded + 32
+    assert usage.approximate
+
+
 @pytest.mark.parametrize("taught", [False, True])
 def test_a_cancelled_prompt_that_no_server_has_counted_is_charged_as_the_most_that_it_can_be(taught: bool) -> None:
     """Byte by byte, as rare scripts are read; a quarter of the bytes was too little."""

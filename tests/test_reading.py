@@ -538,3 +538,16 @@ def test_a_whole_message_in_a_stream_has_come_to_its_end_and_several_have_not() 
     assert (read(whole).finish, read(whole).text) == ("stop", "Answer: 4")
     assert read(whole, whole).finish is None
     assert read(said("Answer: 4")).finish is None
+
+
+@pytest.mark.parametrize(("counted", "booked"), [(1, 134), (25, 25), (100, 100)])
+def test_a_chunk_of_many_tokens_does_not_bear_out_a_count_by_which_they_are_longer_than_tokens(
+    counted: int, booked: int
+) -> None:
+    events = said("x" * 400), END, usage(completion_tokens=counted)
+    assert tokens(*events, limit=1000) == (booked, booked != counted)
+
+
+def test_a_total_is_a_count_where_the_completion_has_none() -> None:
+    count = usage(completion_tokens=None, total_tokens=29, completion_tokens_details={"reasoning_tokens": 5})
+    assert tokens(said("x" * 40), END, count) == (20, False)

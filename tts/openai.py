@@ -308,6 +308,8 @@ class OpenAIClient:
         finally:
             if early and not partial.ended:
                 await self._close_early(how, body, exchange, request, partial)
+            elif exchange.reader is not None and not partial.finished:
+                partial.charge_unsent()
             if (reader := exchange.reader) is not None and reader.costs_unknown:
                 partial.charge_in_full()
             await exchange.aclose()
@@ -405,6 +407,7 @@ class OpenAIClient:
                 if partial.overran or reader.goes_on:
                     return
             reader.close()
+            reader.unread |= "content-encoding" in response.headers and not partial.finished
         except TransportError as error:
             if not partial.finished:
                 reader.unread = "content-encoding" in response.headers
@@ -467,7 +470,8 @@ class OpenAIClient:
         if isinstance(error, NoConnection):
             return self._unreachable(str(error))
         if isinstance(error, NotHTTP):
-            text = f"{self._who} gave no answer that can be read: {error}. Is the base URL right?"
+            advice = "" if str(error).endswith(".") else ". Is the base URL right?"
+            text = f"{self._who} gave no answer that can be read: {error}{advice}"
             return BadResponse(text, endpoint=self.endpoint)
         return StreamBroken(
             f"{self._who} gave no answer: {error}. Look at the server's log.", endpoint=self.endpoint, tokens=0

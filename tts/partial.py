@@ -20,7 +20,7 @@ _FINE_CHUNKS = 32
 _IN_A_TOKEN = 4  # characters, of a tool call that is not read
 _COARSE = 8  # and more cannot be single tokens
 _MOST_PIECES = 8  # chunks a token, while a stream may turn out to be in pieces of tokens
-_LONGEST_IN_PIECES = 16  # characters a token where chunks are letters, and so no evidence themselves
+_LONGEST_OF_ALL = 16  # characters a token, in the mean of a text, beyond which no count is believed
 _BYTES_A_TOKEN = 3  # for a text in pieces that are clearly more than a token; English prose has 4, Chinese 3
 _NOTHING = Usage()
 _NO_FINISH = frozenset(("", "null", "none", "None"))
@@ -193,7 +193,9 @@ class Partial:
         size = self._tokens_a_chunk()
         if size is None and not self.chunks:
             size = first_chunk
-        if self.ended or self.done or not self._charged or not chunks:
+        if not chunks:
+            self.charge_unsent()
+        elif self.ended or self.done or not self._charged:
             self._charge = None
         elif size is None:
             self.charge_in_full()
@@ -202,6 +204,18 @@ class Partial:
             most = seen + math.ceil(chunks * max(1.0, size))
             bounded = self.max_tokens is not None and not self.overran
             self._charge = max(seen, min(most, self.max_tokens or 0)) if bounded else most
+
+    def charge_unsent(self) -> None:
+        """The stream has broken off: a server that sends several tokens in a chunk may have decoded all but the last of
+        one that it has not sent."""
+        seen, size = self._seen(), self._tokens_a_chunk()
+        if size is None and self.chunks:
+            size = seen / self.chunks
+        unsent = 0 if size is None else math.ceil(size) - 1
+        if self.finished or (self.done and self._reported) or not self._charged or unsent <= 0:
+            self._charge = None
+        else:
+            self._charge = seen + unsent if self.max_tokens is None else max(seen, min(seen + unsent, self.max_tokens))
 
     def restart(self) -> None:
         """Another try begins; what the last one cost is kept in `lost`."""
@@ -436,10 +450,12 @@ class Partial:
             self._take_what_was_allowed()
             return False
         if usage.total_tokens is not None and usage.prompt_tokens is not None:
-            beside = usage.total_tokens - usage.prompt_tokens - (said or 0)
+            if said is None:
+                return self._believe(usage.total_tokens - usage.prompt_tokens)
+            beside = usage.total_tokens - usage.prompt_tokens - said
             if beside > 0 and (reasoning or beside != self._cached):  # else the cached ones are beside the prompt
                 beside = min(beside, reasoning or beside)
-                if self._believe((said or 0) + beside):
+                if self._believe(said + beside):
                     return True
         if said is None:
             return False
@@ -459,7 +475,7 @@ class Partial:
     def _is_plausible(self, said: int) -> bool:
         if not 0 <= said <= MOST_TOKENS:
             return False
-        longest = LONGEST_TOKEN if not self._in_pieces else _LONGEST_IN_PIECES
+        longest = LONGEST_TOKEN if not self._in_pieces else _LONGEST_OF_ALL
         seen = said - self._others
         if seen < self._counted and not seen * longest >= self._characters > 0:
             return False  # chunks may be less than a token, but its tokens are not as long as that
@@ -492,6 +508,8 @@ class Partial:
 
     def _seen(self) -> int:
         """The best count there is of what came."""
+        if self._characters > _LONGEST_OF_ALL * (self.tokens - self._others):
+            self._forget_count()
         if self._reported or self.exact_tokens:
             return self.tokens
         if not self._offset:
@@ -504,6 +522,12 @@ class Partial:
             seen = max(seen, min(seen + self._empty, self.max_tokens or 0))
         return seen + self._others
 
+    def _forget_count(self) -> None:
+        """A chunk of many tokens bears out any count: not one by which they are longer than tokens are."""
+        self._offset = 0
+        self.tokens = self._counted + self._others
+        self._reported = self.exact_tokens = False
+
     def _estimate(self) -> int:
         """Tokens of a text that its server does not count, or not credibly: at least one a chunk, unless its chunks
         were seen to be finer, and not more than it was allowed to generate, unless the text is too long for that."""
@@ -511,6 +535,8 @@ class Partial:
         if size is not None:
             guess = math.ceil(self.chunks * size)
             guess = guess if self.chunking.finer else max(counted, guess)
+            if self._characters > _LONGEST_OF_ALL * guess:
+                guess = -(-self._text_bytes() // _BYTES_A_TOKEN)
         elif self._characters > _COARSE * self.chunks:
             guess = max(counted, -(-self._text_bytes() // _BYTES_A_TOKEN))
         else:

@@ -29,9 +29,10 @@ def test_the_events_do_not_depend_on_where_the_network_cuts_the_bytes(cuts: list
     assert [e for e in events + parser.close() if e] == [e for e in EVENTS if e]
 
 
-def test_every_byte_alone_gives_the_same_events() -> None:
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_every_byte_alone_gives_the_same_events(mark: bytes) -> None:
     parser = EventParser()
-    events = [event for byte in STREAM for event in parser.feed(bytes([byte]))]
+    events = [event for byte in mark + STREAM for event in parser.feed(bytes([byte]))]
     assert [e for e in events if e] == [e for e in EVENTS if e]
 
 

@@ -6,8 +6,9 @@ import gzip
 import ipaddress
 import json
 import ssl
+import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import httpx2
@@ -234,6 +235,7 @@ def test_a_certificate_that_is_not_accepted_is_named_with_what_to_do(
         ("http://127.0.0.1:1/v1", "Connection refused. Is the server running"),
         ("http://[::1]:1/v1", ""),
         ("http://no-such-host.invalid/v1", "the host name no-such-host.invalid is not known"),
+        ("http://127.1:1/v1", "one of IPv4 has four numbers"),
     ],
 )
 def test_a_server_that_is_not_there_is_unreachable(url: str, says: str) -> None:
@@ -355,6 +357,14 @@ def test_a_completion_that_cannot_be_read_costs_what_the_request_was_allowed(rep
     assert partial.usage().completion_tokens == tokens
 
 
+@pytest.mark.parametrize("coding", ["gzip, br", "x-of-its-own"])
+def test_a_stream_in_a_coding_that_nobody_can_undo_costs_what_the_request_was_allowed(coding: str) -> None:
+    body = gzip.compress(DONE.partition(b"\r\n\r\n")[2])
+    coded = http(body, kind="text/event-stream", more=f"Content-Encoding: {coding}\r\n")
+    with serving(completing(lambda _: coded)) as server:
+        assert failure(server.url, completion).facts["usage"]["completion_tokens"] == 9
+
+
 def test_one_json_body_may_begin_with_a_byte_order_mark() -> None:
     body = b'{"choices":[{"message":{"content":"Answer: 42"},"finish_reason":"stop"}]}'
     with serving(lambda _: http(b"\xef\xbb\xbf" + body)) as server:
@@ -366,6 +376,58 @@ def test_a_completion_is_one_whatever_kind_of_success_its_gateway_calls_it(statu
     body = b'{"choices":[{"message":{"content":"Answer: 42"},"finish_reason":"stop"}]}'
     with serving(lambda _: http(body, status)) as server:
         assert completion(server.url) == "Answer: 42"
+
+
+@pytest.mark.parametrize(
+    ("answers", "dead_s", "sent"),
+    [([b""], 60.0, 1), ([DONE, b""], 60.0, 3), ([DONE, b""], -1.0, 2)],
+    ids=["on a new connection", "at once, on one that was kept", "later, on one that was kept"],
+)
+def test_a_request_that_a_server_has_dropped_is_sent_again_unbooked_only_if_its_connection_was_dead(
+    answers: list[bytes], dead_s: float, sent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tts.transport._DEAD_S", dead_s)
+
+    async def main(url: str) -> None:
+        async with OpenAIClient(url, model="m", max_retries=0) as client:
+            for answer in answers:
+                ask = client.complete(Request((Message("user", "1"),), Sampling(max_tokens=9)), Partial())
+                if answer is DONE:
+                    await ask
+                else:
+                    with pytest.raises(errors.StreamBroken):
+                        await ask
+
+    with serving(completing(lambda _: answers[min(len(server.posts), len(answers)) - 1])) as server:
+        asyncio.run(main(server.url))
+    assert len(server.posts) == sent
+
+
+def test_a_client_that_is_closed_sends_nothing_again_that_was_under_way() -> None:
+    async def main(url: str) -> OpenAIClient:
+        async with OpenAIClient(url, model="m", max_retries=0) as client:
+            await client.complete(request, Partial())
+            asked = asyncio.ensure_future(client.complete(request, Partial()))
+            await asyncio.to_thread(arrived.wait)
+        with pytest.raises(errors.EndpointError, match="closed"):
+            await asked
+        return client
+
+    def answer(_: object) -> bytes:
+        if len(server.posts) == 2:
+            arrived.set()
+            ended.wait()
+        return DONE
+
+    arrived, ended, request = (
+        threading.Event(),
+        threading.Event(),
+        Request((Message("user", "1"),), Sampling(max_tokens=9)),
+    )
+    with serving(completing(answer)) as server:
+        asyncio.run(main(server.url))
+        ended.set()
+    assert len(server.posts) == 2
 
 
 def test_a_client_that_was_closed_says_so_for_samples_and_for_all_else() -> None:
@@ -439,3 +501,34 @@ def test_a_client_of_ones_own_carries_everything_and_its_errors_are_ours(answer:
                 asyncio.run(main(server.url))
     with pytest.raises(errors.Unreachable, match="cannot connect to http://127"):
         asyncio.run(main("http://127.0.0.1:1"))
+
+
+@pytest.mark.parametrize("where", ["before", "between", "at the end"])
+def test_whatever_a_client_of_ones_own_raises_is_told_as_an_error_of_ours(where: str) -> None:
+    class Odd(httpx2.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield DONE.partition(b"\r\n\r\n")[2] if where == "at the end" else b"data: "
+            if where == "between":
+                raise KeyError("token")
+
+        async def aclose(self) -> None:
+            if where == "at the end":
+                raise LookupError("closed twice")
+
+    class Transport(httpx2.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+            if where == "before":
+                raise KeyError("token")
+            return httpx2.Response(200, stream=Odd())
+
+    async def main() -> str:
+        own = httpx2.AsyncClient(transport=Transport())
+        async with OpenAIClient("http://here", model="m", max_retries=0, http_client=own) as client:
+            request = Request((Message("user", "1 + 1?"),), Sampling(max_tokens=9))
+            return (await client.complete(request, Partial())).text
+
+    if where == "at the end":
+        assert asyncio.run(main()) == "Answer: 42"
+    else:
+        with pytest.raises(errors.EndpointError, match="the http_client raised KeyError: 'token'"):
+            asyncio.run(main())

@@ -174,6 +174,8 @@ def test_each_status_is_somebodys_fault(status: int, body: bytes, error: type[er
         ({"retry-after": "9", "retry-after-ms": "150"}, 0.15),
         ({"retry-after": "Wed, 21 Oct 2026 07:28:05 GMT", "date": "Wed, 21 Oct 2026 07:28:00 GMT"}, 5.0),
         ({"retry-after": "soon"}, None),
+        ({"retry-after": "Wed, 21 Oct 99999999999 07:28:05 GMT", "date": "Wed, 21 Oct 2026 07:28:00 GMT"}, None),
+        ({"retry-after": "Wed, 21 Oct 2026 07:28:05 +99999999999999", "date": "Wed, 21 Oct 2026 07:28:00 GMT"}, None),
     ],
 )
 def test_retry_after_is_read_in_each_of_its_forms(headers: dict[str, str], seconds: float | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Mapping
 
 import httpx2
@@ -12,7 +13,7 @@ from tts.transport import BrokenOff, Connections, Headers, NoConnection, NotHTTP
 # Of a header that aiohttp sets itself, and of one that is not true any more of what aiohttp hands on.
 _SET_BELOW = frozenset(("host", "content-length", "connection", "transfer-encoding"))
 _UNDONE = frozenset((b"content-encoding", b"content-length", b"transfer-encoding"))
-_FAILURES = (httpx2.HTTPError, httpx2.StreamError, OSError, RuntimeError)  # the last: its client has been closed
+_BROKEN = (httpx2.HTTPError, httpx2.StreamError, OSError, RuntimeError)  # the last: its client has been closed
 _NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
 
 
@@ -71,10 +72,10 @@ class HttpxConnections:
         """As `Connections.send`. Raises TransportError."""
         if self._closed:
             raise NoConnection("the client has been closed.")
-        request = self._client.build_request(method, url, content=content, headers=headers, timeout=self._timeout)
         try:
+            request = self._client.build_request(method, url, content=content, headers=headers, timeout=self._timeout)
             return HttpxReply(await self._client.send(request, stream=True))
-        except _FAILURES as error:
+        except Exception as error:  # a caller's hooks, authentication and transport may raise anything
             failure = _failure(error)
         raise failure
 
@@ -98,7 +99,7 @@ class HttpxReply:
     async def read(self) -> bytes:
         try:
             data = await anext(self._pieces, b"")
-        except _FAILURES as error:
+        except Exception as error:
             failure = _failure(error)
         else:
             self.has_ended = not data
@@ -109,7 +110,8 @@ class HttpxReply:
         """httpx2 cannot."""
 
     async def aclose(self) -> None:
-        await self._response.aclose()
+        with contextlib.suppress(Exception):  # a client that was closed before has closed this, too, and may say so
+            await self._response.aclose()
 
 
 def quoted(url: str) -> str:
@@ -132,6 +134,8 @@ def _for_httpx(error: TransportError, request: httpx2.Request) -> httpx2.Transpo
 
 def _failure(error: Exception) -> TransportError:
     why = str(error) or type(error).__name__
+    if not isinstance(error, _BROKEN):
+        return NotHTTP(f"the http_client raised {type(error).__name__}: {error}.")
     if isinstance(error, _NOT_SENT):
         return NoConnection(why)
     return NotHTTP(why) if isinstance(error, httpx2.ProtocolError | httpx2.DecodingError) else BrokenOff(why)

@@ -227,7 +227,7 @@ async def _running(client: OpenAIClient) -> int | None:
     try:
         slots: Any = msgspec.json.decode(await client.get("/slots"))
         return sum(bool(slot.get("is_processing")) for slot in slots)
-    except (EndpointError, msgspec.DecodeError, AttributeError, TypeError):
+    except (EndpointError, msgspec.DecodeError, RecursionError, ValueError, AttributeError, TypeError):
         pass
     try:
         text = (await client.get("/metrics")).decode("utf-8", "replace")

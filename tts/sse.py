@@ -17,6 +17,7 @@ from tts.errors import BadResponse
 from tts.lenient import cleaned, finite, parsed
 
 DONE = b"[DONE]"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class TopLogprob(msgspec.Struct, gc=False):
@@ -208,7 +209,12 @@ class EventParser:
         if not data:
             return []
         if self._first:
-            data = data.removeprefix(b"\xef\xbb\xbf")
+            data, self._rest = self._rest + data, b""
+            if _BYTE_ORDER_MARK.startswith(data):
+                self._rest = data if data != _BYTE_ORDER_MARK else b""
+                self._first = bool(self._rest)
+                return []
+            data = data.removeprefix(_BYTE_ORDER_MARK)
             self._first = False
         if not (self._rest or self._lines) and data.startswith(b"data: ") and data.endswith(b"\n\n"):
             events = data[6:-2].split(b"\n\ndata: ")

@@ -6,11 +6,15 @@ import asyncio
 import errno
 import os
 import ssl
+import time
 from collections.abc import Coroutine, Mapping, Sequence
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakSet
 
 import aiohttp
 import yarl
+from aiohttp.connector import Connection
 
 from tts.address import basic
 from tts.proxies import Proxy
@@ -22,9 +26,12 @@ _LONGEST_HEADER = 1 << 18  # bytes: gateways put cookies, traces and policies th
 _MOST_HEADERS = 1024
 _TURNS = 4  # of the event loop: one reads what has arrived, the others wake who waits for it
 _MOST_URLS = 64  # that are kept as aiohttp wants them
+_DEAD_S = 1.0  # after sending, in which a connection that was dead already says so
 _ENDS = (aiohttp.ClientError, aiohttp.http_exceptions.HttpProcessingError, OSError)
 
 Headers = Sequence[tuple[str, str]]
+
+_reused: ContextVar[bool] = ContextVar("whether this task's request left on a connection that had carried another one")
 
 
 class TransportError(Exception):
@@ -77,8 +84,10 @@ class Connections:
     """aiohttp's connections to one server: no limit on their number, closed at once when a response is.
 
     A connection that was kept alive may be dead by the time it is used: servers close idle ones, and llama.cpp closes
-    every one after a stream, though it says otherwise. A request that such a connection drops without a byte of answer
-    is sent once more on a new one; where that keeps happening, connections are no longer kept.
+    every one after a stream, though it says otherwise. A request that such a connection drops at once, without a byte
+    of answer, is sent once more on a new one; where that keeps happening, connections are no longer kept. One that a
+    new connection drops, or that a server has had for longer, may have been worked on: it is not sent again here,
+    where nobody books it.
     """
 
     def __init__(self, connect_s: float, proxy: Proxy | None) -> None:
@@ -99,9 +108,13 @@ class Connections:
             raise NoConnection("the client has been closed.")
         if self._dropped < 3 or self._dropped < self._sent / 4:
             self._sent += 1
+            _reused.set(False)
+            sent_s = time.monotonic()
             try:
                 return await self._send(self._session(keep=True), method, url, headers, content)
             except BrokenOff:
+                if self._closed or not _reused.get() or time.monotonic() - sent_s > _DEAD_S:
+                    raise
                 self._dropped += 1
         return await self._send(self._session(keep=False), method, url, headers, content)
 
@@ -141,7 +154,7 @@ class Connections:
     def _session(self, keep: bool) -> aiohttp.ClientSession:
         if keep:
             # uvicorn closes idle connections after 5 s
-            self._keeping = self._keeping or self._open(aiohttp.TCPConnector(limit=0, keepalive_timeout=4.0))
+            self._keeping = self._keeping or self._open(_Connector(limit=0, keepalive_timeout=4.0))
             return self._keeping
         self._fresh = self._fresh or self._open(aiohttp.TCPConnector(limit=0, force_close=True))
         return self._fresh
@@ -156,6 +169,20 @@ class Connections:
             max_field_size=_LONGEST_HEADER,
             max_headers=_MOST_HEADERS,
         )
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Tells whoever connects whether the connection is a new one (`_reused`)."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._known: WeakSet[object] = WeakSet()
+
+    async def connect(self, *args: Any, **options: Any) -> Connection:
+        connection = await super().connect(*args, **options)
+        _reused.set(connection.protocol in self._known)
+        self._known.add(connection.protocol)
+        return connection
 
 
 class AiohttpReply:
@@ -264,7 +291,9 @@ def _failure(error: Exception, url: str, proxy: Proxy | None, connect_s: float) 
     if isinstance(error, aiohttp.ClientHttpProxyError):
         user = " HTTPS_PROXY=http://NAME:PASSWORD@HOST says who asks." if error.status == 407 else ""
         return NoConnection(f"the proxy answered HTTP {error.status}.{user}")
-    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | UnicodeError):
+    if isinstance(
+        error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | UnicodeError | aiohttp.InvalidURL
+    ):
         return NoConnection(_why_no_connection(error, connect_s))
     if isinstance(error, aiohttp.ClientResponseError) and "content-encoding" in error.message:
         return NotHTTP("its answer is compressed, though it was asked not to be")
@@ -294,7 +323,12 @@ def _why_no_connection(error: Exception, connect_s: float) -> str:
         return f"the host name {error.host} is not known ({error.os_error.strerror or error.os_error})"
     if isinstance(error, aiohttp.ClientConnectorError):
         return _in_words(error.os_error)
-    return "the host name is not one that can be looked up"
+    kind = (
+        "an address: one of IPv4 has four numbers"
+        if isinstance(error, aiohttp.InvalidURL)
+        else "one that can be looked up"
+    )
+    return f"the host name is not {kind}"
 
 
 def _in_words(error: OSError) -> str:

@@ -335,5 +335,5 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
         if re.fullmatch(r"\s*\d+(\.\d+)?\s*", after):
             return float(after)
         return max(0.0, (parsedate_to_datetime(after) - parsedate_to_datetime(headers["date"])).total_seconds())
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         return None

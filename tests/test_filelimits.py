@@ -34,6 +34,7 @@ def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """The limits are those of the product in their kinds, and smaller, so that a test reads little."""
     monkeypatch.setattr(filelimits, "MOST_LINE_BYTES", MIB)
     monkeypatch.setattr(filelimits, "MOST_WHOLE_BYTES", 2 * MIB)
+    monkeypatch.setattr(filelimits, "GZIP_FROM_BYTES", 2 * MIB)
 
 
 def in_zip(path: Path, files: dict[str, bytes]) -> Path:

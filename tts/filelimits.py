@@ -15,6 +15,7 @@ from typing import IO, Any
 MOST_LINE_BYTES = 256 << 20
 MOST_WHOLE_BYTES = 1 << 30  # of what is decoded in one piece: an array, an object over many lines, an archive's entry
 MOST_RATIO = 200  # of unpacked bytes to packed ones, beyond MOST_WHOLE_BYTES: text has 3 to 20, zeros have 1,030
+GZIP_FROM_BYTES = 64 << 20  # from where on that counts for gzip: a thousand million blank lines take minutes
 MOST_LAYERS = 2  # of gzip in gzip
 
 _MIB = 1 << 20
@@ -66,12 +67,13 @@ def check_entry(name: str, size: int) -> None:
         )
 
 
-def check_ratio(unpacked: int, packed: int) -> None:
-    """Raises: TooLarge for so many bytes out of so many that nobody means them."""
-    if unpacked > MOST_WHOLE_BYTES and unpacked > MOST_RATIO * packed:
+def check_ratio(unpacked: int, packed: int, beyond: int | None = None) -> None:
+    """Raises: TooLarge for so many bytes out of so many that nobody means them; `beyond`: None is MOST_WHOLE_BYTES."""
+    beyond = MOST_WHOLE_BYTES if beyond is None else beyond
+    if unpacked > beyond and unpacked > MOST_RATIO * packed:
         raise TooLarge(
             f"unpacks to at least {unpacked // _MIB:,} MiB, which is {unpacked // max(1, packed):,} times its "
-            f"{packed:,} bytes, and beyond {MOST_WHOLE_BYTES // _MIB} MiB no more than {MOST_RATIO} times is read: "
+            f"{packed:,} bytes, and beyond {beyond // _MIB} MiB no more than {MOST_RATIO} times is read: "
             f"unpack it with another program, look at it, and give what it holds"
         )
 
@@ -109,5 +111,5 @@ class _Unpacked(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         read = self._gzip.readinto(buffer)
         self._bytes += read
-        check_ratio(self._bytes, self._packed.bytes)
+        check_ratio(self._bytes, self._packed.bytes, GZIP_FROM_BYTES)
         return read

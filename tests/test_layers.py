@@ -13,7 +13,7 @@ PURE = [
         "types", "errors", "actions", "answers", "blocks", "cues", "extract", "letters", "normalise", "typography",
         "budget", "kernel", "outcome", "protocols", "search", "run", "journal",
         "conductor", "selectors", "votes", "sweeps", "sse", "lenient", "wire", "partial", "bins", "revisions",
-        "foreign", "lengths", "solveverify", "address", "refusals", "attempt",
+        "foreign", "endings", "lengths", "solveverify", "address", "refusals", "attempt",
         "latency", "chooser", "allocation", "intervals", "frontier", "sampling", "prefill", "outages", "replicas",
         "randomness", "naming", "vegalite",
     )

@@ -25,6 +25,7 @@ from tts.actions import Request
 from tts.address import Address, hide, host_of, place_of
 from tts.attempt import Attempt, is_elsewhere
 from tts.costs import prompt_bound
+from tts.endings import WITHOUT_FINISH, Endings
 from tts.errors import (
     BadResponse,
     ContextTooLong,
@@ -145,6 +146,7 @@ class OpenAIClient:
         self._sorting = asyncio.Lock()  # held while it is found out what the endpoint takes
         self._chunking = Chunking()
         self._silences = Silences()
+        self._endings = Endings()
         self._identified = False
         self._says_last_words = True  # whether it closes a stream soon after we have said that we want no more of it
         self._token = secrets.token_hex(8)
@@ -314,7 +316,7 @@ class OpenAIClient:
                 partial.charge_in_full()
             await exchange.aclose()
             partial.stop(loop.time())
-        return self._ended(request, partial)
+        return self._ended(request, partial, exchange.reader)
 
     def _how_to_cancel(self) -> Cancellation:
         """What was asked for; `auto` is what is known of the engine."""
@@ -408,6 +410,7 @@ class OpenAIClient:
                     return
             reader.close()
             reader.unread |= "content-encoding" in response.headers and not partial.finished
+            reader.in_order = _has_length(response)
         except TransportError as error:
             if not partial.finished:
                 reader.unread = "content-encoding" in response.headers
@@ -416,11 +419,16 @@ class OpenAIClient:
             text = f"{self.endpoint} answered HTTP {response.status} and nothing in it."
             raise BadResponse(text, endpoint=self.endpoint)
 
-    def _ended(self, request: Request, partial: Partial) -> Completion:
+    def _ended(self, request: Request, partial: Partial, reader: Reader | None) -> Completion:
         if partial.overran:
             return partial.completion("length")
         if partial.finish is None and partial.done and partial.chunks:
             partial.finish = "stop"  # some say [DONE] and no reason
+        if partial.finish is not None:
+            self._endings.with_reason()
+        elif reader is not None and reader.in_order and partial.chunks and self._endings.without_reason():
+            partial.finish = "length" if partial.tokens >= request.sampling.token_limit else "stop"
+            partial.downgrades = (*partial.downgrades, WITHOUT_FINISH)
         if partial.finish is None:
             raise broken(self.endpoint, partial.tokens, "ended the stream")
         if partial.finish == "abort":
@@ -651,6 +659,12 @@ def _url_of_call(address: Address, base: str, path: str) -> str:
 def _is_success(response: Reply) -> bool:
     """Gateways answer with 201, 203 and 206, too."""
     return 200 <= response.status < 300
+
+
+def _has_length(response: Reply) -> bool:
+    """Whether its end is told apart from that of its connection."""
+    names = {name.lower() for name in response.headers}
+    return bool(names & {"content-length", "transfer-encoding"})
 
 
 def _is_page(response: Reply) -> bool:

@@ -60,6 +60,7 @@ class Reader:
         self._strange = b""  # what came first, where it has no choices
         self._over = False  # whether the end has been said
         self.goes_on = False  # whether more text came after it
+        self.in_order = False  # whether the server has ended the response, and not only its connection
         self.unread = False  # whether a part of a completion came that could not be read
         self._parser = EventParser(most_bytes)
         self._limit: int | None = limit

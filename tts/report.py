@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tts.endings import WITHOUT_FINISH
 from tts.errors import MissingExtra, StorageFull
 from tts.frontier import Corner, Placed, Stretch, corners, gained, stretches, tie_of
 from tts.intervals import Interval, mean_interval
@@ -397,8 +398,12 @@ def _sample_warnings(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def without_parameters(names: Sequence[str]) -> str:
-    """On parameters that matter, and that a server refused."""
-    return f"a server refused these parameters, and requests went without them: {', '.join(names)}"
+    """On parameters that matter, and that a server refused; and on a server that gives no finish reason."""
+    refused = ", ".join(name for name in names if name != WITHOUT_FINISH)
+    notes = [f"a server refused these parameters, and requests went without them: {refused}"] if refused else []
+    if WITHOUT_FINISH in names:
+        notes.append("a server gave no finish reason: a stream that it ended in order was taken for a whole completion")
+    return "; ".join(notes)
 
 
 def notes_on(ends: Ends) -> tuple[str, str, str, str]:

@@ -217,7 +217,8 @@ class Completion(Value, frozen=True):
         reasoning: the reasoning text, where the server keeps it apart.
         seed: the seed that was sent.
         answer: an answer that the source knows without text (a recorded pool); otherwise None.
-        downgrades: parameters that this endpoint refused and that were left out.
+        downgrades: parameters that this endpoint refused and that were left out; `finish_reason` where it never says
+            why a text ended.
         attempt: 1 for a first try.
         recorded_scores: by verifier, what a recorded pool holds for this sample: a score, or one a verification.
     """

@@ -429,6 +429,17 @@ def test_errors_that_no_other_endpoint_can_mend_are_raised_at_once() -> None:
         assert sum(engine.stats().requests for engine in two) == 1
 
 
+def test_a_model_that_one_endpoint_does_not_serve_is_asked_of_the_others_and_of_each_once() -> None:
+    with FakeEngine(models=["other"]) as without, FakeEngine(models=["m"]) as serving:
+        done = run([without.base_url, serving.base_url], [ask(model="m") for _ in range(4)])
+        assert [each.endpoint for each in done] == [serving.base_url] * 4
+        with pytest.raises(errors.ModelNotFound, match="does not serve the model 'nobody'") as caught:
+            run([without.base_url, serving.base_url], [ask(model="nobody")])
+        assert without.stats().requests + serving.stats().requests <= 4 + 4 + 2
+    assert caught.value.facts["everywhere"] is True
+    assert caught.value.facts["usage"] == {}
+
+
 def test_an_empty_pool_and_a_limit_below_one_are_refused() -> None:
     with pytest.raises(errors.InvalidParameter, match="clients"):
         EndpointPool([])

@@ -90,6 +90,32 @@ def test_answers_of_another_server_or_to_requests_that_had_left_before_say_nothi
     assert "final" not in verdicts(outages, "p/1", BROKEN, [1.0] * 20, nobody)
 
 
+@pytest.mark.parametrize("served", [["a", "b"], None])
+def test_a_model_that_no_endpoint_serves_is_known_at_once(served: list[str] | None) -> None:
+    listed = {} if served is None else {"served": served}
+    unknown = errors.ModelNotFound("no such model", endpoint=HERE, everywhere=True, **listed)
+    outages = Outages()
+    assert verdicts(outages, "x", unknown, [1.0], nobody) == ["stop"]
+    said = outages.explained("x", ErrorInfo.of(unknown), "stop").message
+    assert said == "no such model No request had been answered before: the run stops at once."
+
+
+@pytest.mark.parametrize(
+    ("facts", "answered"),
+    [
+        ({"everywhere": True, "served": ["a"]}, True),  # it served the model a moment ago: it restarts
+        ({"everywhere": True, "served": []}, False),  # it has not loaded its model yet
+        ({"served": ["a"]}, False),  # another endpoint may serve it
+    ],
+)
+def test_a_server_that_may_serve_the_model_soon_is_asked_again(facts: dict[str, Any], answered: bool) -> None:
+    outages = Outages()
+    if answered:
+        answer(outages)()
+    unknown = errors.ModelNotFound("no such model", endpoint=HERE, **facts)
+    assert "stop" not in verdicts(outages, "x", unknown, range(MOST_TRIES - 1), nobody)
+
+
 @pytest.mark.parametrize("kind", [errors.Unauthorized, errors.NoCredit, errors.ModelNotFound, errors.BadResponse])
 def test_what_waiting_does_not_mend_stops_the_run_after_a_few_tries(kind: type[errors.TTSError]) -> None:
     found = verdicts(Outages(), "p/1", kind("no"), range(MOST_TRIES), nobody)

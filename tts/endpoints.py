@@ -27,6 +27,7 @@ from tts.errors import (
     BadResponse,
     EndpointError,
     InvalidParameter,
+    ModelNotFound,
     Overloaded,
     ServerFailed,
     StreamBroken,
@@ -334,6 +335,13 @@ class EndpointPool:
                 endpoint = await self._place(request, ask)
                 try:
                     return await self._run(endpoint, request, ask, partial, on_progress)
+                except ModelNotFound as error:
+                    ask.failed.add(endpoint)
+                    if self._may_serve(ask):
+                        partial.restart()
+                        continue
+                    error.facts |= {"everywhere": True, "usage": msgspec.to_builtins(partial.usage())}
+                    raise
                 except EndpointError as error:
                     usage = partial.usage()
                     free = usage == NO_USAGE and isinstance(error, Unreachable | Overloaded)
@@ -345,6 +353,10 @@ class EndpointPool:
                 partial.restart()
         finally:
             self._suspicious.discard(ask)
+
+    def _may_serve(self, ask: _Ask) -> bool:
+        """Whether an endpoint that works has not said that it does not serve the model of this request."""
+        return any(not (e.down or e.trying) and e not in ask.failed for e in self._endpoints)
 
     def _delay_s(self, error: EndpointError, endpoint: _Endpoint, ask: _Ask) -> float:
         """Seconds to wait before the next try; 0 where another endpoint can be tried, or `_place` does the waiting.

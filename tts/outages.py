@@ -112,11 +112,17 @@ class Outages:
             return "final"
         if at_s - self.since_s >= self.patience_s:
             return "stop"
-        if error.type in _FAULTS and not trouble.alone:
-            wrong_address = error.facts.get("foreign") and by not in self._answered
-            if wrong_address or trouble.tries >= MOST_TRIES:
-                return "stop"
+        hopeless = trouble.tries >= MOST_TRIES or self._is_misnamed(error, by)
+        if error.type in _FAULTS and not trouble.alone and hopeless:
+            return "stop"
         return min(LONGEST_S, FIRST_S * 2.0 ** min(trouble.tries - 1, 8))
+
+    def _is_misnamed(self, error: ErrorInfo, by: str) -> bool:
+        """Whether an address of another protocol, or a model that no endpoint serves, was given to begin with: who has
+        answered before is rather restarting, and so is who serves no model at all."""
+        served = error.facts.get("served")
+        no_model = error.type == "ModelNotFound" and error.facts.get("everywhere") and served != []
+        return bool(error.facts.get("foreign") or no_model) and by not in self._answered
 
     def _is_no_chance(self, tries: int, by: str) -> bool:
         """Whether a server that gives errors to some requests at random would not give so many to one."""
@@ -132,6 +138,8 @@ class Outages:
         why = f"It failed {trouble.tries} times while requests that left later were answered."
         if verdict == "stop":
             why = "No request has been answered since: the run stops, and the same command goes on from there."
+            if trouble.tries == 1 and (error.facts.get("everywhere") or error.facts.get("foreign")):
+                why = "No request had been answered before: the run stops at once."
         return ErrorInfo(error.type, f"{error.message} {why}", facts)
 
 

@@ -166,7 +166,7 @@ def test_a_second_interrupt_aborts_and_books_what_was_lost(tmp_path: Path) -> No
         assert slow.wait(lambda s: s.open_streams >= 8 and s.tokens >= 8, 100)
         process.send_signal(2)
         assert process.stderr is not None
-        while "in flight (" not in process.stderr.readline():
+        while "in flight; Ctrl-C again ends them, and books" not in process.stderr.readline():
             pass
         process.send_signal(2)
         out, err = process.communicate(timeout=100)

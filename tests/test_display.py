@@ -1,6 +1,7 @@
 """The result table of a terminal."""
 
 import io
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -9,7 +10,7 @@ from test_report import outcome
 from tts.actions import Finished
 from tts.display import Display, console, plain_table, say, table_of
 from tts.report import Row, summarise
-from tts.types import Completion
+from tts.types import Completion, Cost
 
 
 def shown(rows: list[Row], width: int) -> list[str]:
@@ -111,3 +112,17 @@ def test_what_a_server_refuses_is_said_once_while_a_sweep_runs() -> None:
         done = Completion("4", endpoint="http://h/v1", downgrades=("temperature",))
         display.told([Finished(sample, 0.0, done)])
     assert text.getvalue().count("http://h/v1 refuses temperature") == 1
+
+
+@pytest.mark.parametrize(("waiting", "words"), [(0, "stopping\n"), (1, "1 request in flight; Ctrl-C again ends it")])
+def test_whoever_interrupts_a_silent_server_is_told_at_once_what_is_waited_for_and_what_a_second_time_costs(
+    waiting: int, words: str
+) -> None:
+    text = io.StringIO()
+    display = Display(Console(file=text, width=200), interrupts=False)
+    conductor = SimpleNamespace(in_flight=waiting, ledger=SimpleNamespace(reserved=Cost(1, 4096)))
+    cluster = SimpleNamespace(drain=lambda: None)
+    display.started(cluster, conductor, 1, "", SimpleNamespace(unreachable=[]))  # type: ignore[arg-type]
+    display._interrupt()
+    assert words in text.getvalue()
+    assert ("at most 4,096 tokens" in text.getvalue()) is bool(waiting)

@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tts.actions import Cancelled, Event, Failed, Finished, Scored
+from tts.endings import WITHOUT_FINISH
 from tts.frontier import Stretch, gained, tie_of
 from tts.report import Outcome, Row
 from tts.streams import visible
@@ -105,15 +106,14 @@ class Display:
             self._console.print(self._line(), highlight=False, soft_wrap=True)
 
     def _tell_of_refusals(self, completion: Completion) -> None:
-        """Say once for each endpoint which parameters the samples go without."""
+        """Say once for each endpoint which parameters the samples go without, and whether nobody says why they end."""
         for name in completion.downgrades:
             if (completion.endpoint, name) not in self._refused:
                 self._refused.add((completion.endpoint, name))
-                say(
-                    self._console,
-                    f"note: {completion.endpoint} refuses {name}: samples go without it, and are marked",
-                    2,
-                )
+                what = f"refuses {name}: samples go without it, and are marked"
+                if name == WITHOUT_FINISH:
+                    what = "gives no finish reason: a stream that it ends in order is taken for a whole completion"
+                say(self._console, f"note: {completion.endpoint} {what}", 2)
 
     def decided(self, outcome: Outcome) -> None:
         self._done += 1
@@ -185,7 +185,20 @@ class Display:
         self.interrupted = True
         self._cluster.drain()
         if not self._quiet:
-            self._console.print("stopping: waiting for what is in flight (Ctrl-C again to abort it)")
+            say(self._console, self._what_is_waited_for(), 2)
+
+    def _what_is_waited_for(self) -> str:
+        """A server may be decoding what it is silent about: what a second Ctrl-C costs is known, how long the first one
+        takes is not."""
+        waiting = self._conductor.in_flight if self._conductor else 0
+        if not waiting or self._conductor is None:
+            return "stopping"
+        requests = f"{waiting} request{'s' if waiting > 1 else ''} in flight"
+        most = self._conductor.ledger.reserved.tokens
+        ends = f"Ctrl-C again ends {'them' if waiting > 1 else 'it'}"
+        return (
+            f"stopping: waiting for {requests}; {ends}, and books what may have been decoded, at most {most:,} tokens"
+        )
 
 
 class Counted:

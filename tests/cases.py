@@ -165,11 +165,13 @@ BEFORE = {
         python -m tts.testing.engine --port 18700 --per-token-s 0.05 & up=$!
         ray start --head --port 26379 --num-cpus 0 --include-dashboard=false --block 2>&1 & up="$up $!"
         until (echo > /dev/tcp/127.0.0.1/26379) 2> /dev/null; do sleep 1; done
-        for _ in 1 2; do ray start --address 127.0.0.1:26379 --num-cpus 4 --block 2>&1 & up="$up $!"; done
-        tries=0
-        until ray status --address 127.0.0.1:26379 2> /dev/null | grep -q '/8.0 CPU'; do
-            sleep 1; tries=$((tries + 1))
-            [ $tries -lt 60 ] || { echo "not run: its Ray cluster did not start" >&3; exit; }
+        for cpus in 4 8; do  # one after the other: two that start at once may take the same ports
+            ray start --address 127.0.0.1:26379 --num-cpus 4 --block 2>&1 & up="$up $!"
+            tries=0
+            until ray status --address 127.0.0.1:26379 2> /dev/null | grep -q "/$cpus.0 CPU"; do
+                sleep 1; tries=$((tries + 1))
+                [ $tries -lt 60 ] || { echo "not run: its Ray cluster did not reach $cpus CPUs" >&3; exit; }
+            done
         done
         exec >&3
         """,

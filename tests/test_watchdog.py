@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import tts
-from tts import Candidate, Problem, Run, watchdog
+from tts import Candidate, Problem, Run, search, watchdog
 from tts.__main__ import _like_ctrl_c
 from tts.allocation import Allocator, Bid
 from tts.clusters.executor import contained
@@ -27,6 +27,7 @@ from tts.kernel import ForeignCode, StepStopped, StepTimedOut
 from tts.outcome import Result
 from tts.testing.engine import FakeEngine
 from tts.types import Score, StrategySpec
+from tts.verifiers.constraint import Constraint
 
 WORLD = SyntheticWorld(lambda prompt: 1.0, lambda prompt: "7")
 
@@ -47,7 +48,7 @@ def results_of(strategy: Any, count: int = 2) -> dict[str, Result]:
     """What came of a strategy on problems p0, p1, ..., in virtual time."""
     plan = [Planned("cell", Problem(f"p{i}", f"?{i}"), StrategySpec("mine")) for i in range(count)]
     found: dict[str, Result] = {}
-    conductor = Conductor(plan, lambda _: strategy, costs=CostModel())
+    conductor = Conductor(plan, lambda _: strategy, costs=CostModel(), verifiers={"mine": Constraint()})
     SimulatedCluster(WORLD).run(conductor, on_result=lambda result, _: found.update({result.problem_id: result}))
     return found
 
@@ -103,6 +104,40 @@ def test_a_strategy_that_computes_for_ever_is_ended_and_the_others_go_on(where: 
 
     found = results_of(strategy)
     assert found["p0"].error is not None and found["p0"].error.type == "StrategyTimedOut"
+    assert found["p1"].error is None
+
+
+async def nothing() -> None:
+    pass
+
+
+LOOPS: dict[str, tuple[Callable[[Run], Any], str]] = {
+    "no samples": (lambda run: run.generate(n=0), "InvalidParameter"),
+    "no arrivals": (lambda run: run.finishing(n=0).__aenter__(), "InvalidParameter"),
+    "nothing to verify": (lambda run: run.verify([], "mine"), "StrategyTimedOut"),
+    "no chains": (lambda run: run.gather(), "StrategyTimedOut"),
+    "an empty chain": (lambda run: run.gather(nothing()), "StrategyCrashed"),
+}
+
+
+# Raised in a callback of the garbage collector (hypothesis has one) it is dropped by Python, and raised again.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.usefixtures("short")
+def test_a_strategy_that_asks_for_nothing_for_ever_is_ended_and_the_others_go_on(
+    loop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "MOST_STEPS", 1000)
+    ask, kind = LOOPS[loop]
+
+    async def strategy(problem: Problem, run: Run) -> Candidate:
+        (candidate,) = await run.generate()
+        while problem.id == "p0":
+            await ask(run)
+        return candidate
+
+    found = results_of(strategy)
+    assert found["p0"].error is not None and found["p0"].error.type == kind, found["p0"].error
     assert found["p1"].error is None
 
 

@@ -87,7 +87,8 @@ def _rows(lines: IO[bytes], decode: Callable[[bytes], Any]) -> Iterator[tuple[in
 
 
 def csv_rows(file: IO[bytes], delimiter: str) -> Iterator[tuple[int, dict[str, str | None]]]:
-    """Line number and columns of every row below the first, which names them; an empty cell is None.
+    """Line number and columns of every row below the first, which names them; an empty cell is None, and a row that has
+    fewer is refused.
 
     Raises: BadRow; NotRows.
     """

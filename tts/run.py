@@ -300,8 +300,8 @@ class Run:
         return [task.value for task in tasks if task.error is None]
 
     async def call(self, function: Callable[..., T] | str, *args: Any, timeout_s: float = 10.0) -> T:
-        """Run a pure module-level function in a worker process, which is killed after `timeout_s` of CPU time, or when
-        it has waited for very much longer (`tts.workers`).
+        """Run a pure module-level function in a worker process, which is killed after `timeout_s` of CPU time. Sleeping
+        and waiting use none: they end after 60 s of wall-clock time, and 30 s more for each second of `timeout_s`.
 
         It is given itself or by its address: `module:name` (which spares this process its import), `path/file.py:name`,
         or `:name` for one of the strategy's own file, in whose folder a relative path begins. Arguments and result must

@@ -85,6 +85,7 @@ from tts.types import (
     shown,
 )
 
+MOST_STEPS = 1_000_000  # of one strategy and its chains, in which nothing happens
 SELECTION_S = 10.0  # how long a strategy may compute with what has come, after its seconds have passed
 SELECTION = "selection"  # that time's place in the id of its end
 
@@ -489,13 +490,18 @@ class Search:
 
     def _proceed(self) -> list[Action]:
         """Run whatever is ready until everything waits, and hand out the actions."""
+        steps = 0
         while not self.done:
             if not self._ready and self._backlog:  # not before: what has just happened may make it needless
                 self._admit()
             if not self._ready:
                 break
             if self.refused_awaits > 2 * MOST_REFUSALS:
-                self._give_up()
+                self._give_up(f"asked on after {2 * MOST_REFUSALS} refusals; it must stop at BudgetExhausted")
+                break
+            steps += 1
+            if steps > MOST_STEPS:
+                self._give_up(f"awaited {MOST_STEPS:,} times what asks for nothing, as an empty gather does: it loops")
                 break
             task, item, error = self._ready.popleft()
             if task.done:
@@ -510,13 +516,11 @@ class Search:
         out, self._out = self._out, []
         return out
 
-    def _give_up(self) -> None:
-        """A strategy that asks again and again after its budget is spent would go on for ever."""
+    def _give_up(self, why: str) -> None:
+        """A strategy that asks again and again after its budget is spent, or for nothing, would go on for ever; each of
+        its steps is too short for a watchdog."""
         self._abandon(self._main)
-        self._main.error = StrategyCrashed(
-            f"strategy {self.spec.name} asked on after {2 * MOST_REFUSALS} refusals; it must stop at BudgetExhausted",
-            strategy=self.spec.name,
-        )
+        self._main.error = StrategyCrashed(f"strategy {self.spec.name} {why}", strategy=self.spec.name)
         self._finish(self._main)
 
     def _step(self, task: Task, item: Any, error: BaseException | None) -> None:

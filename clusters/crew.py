@@ -535,7 +535,8 @@ class Crew:
             told = msgspec.structs.replace(told, verifiers=self._verifiers)
             await member.equip(self._verifiers, self._spec.start_timeout_s)
         member.settle(self._cancellations)
-        member.note(self._rate, len(self._posts))
+        if self._rate is not None:  # else nothing was told, and a call that says so could overtake the one that follows
+            member.note(self._rate, len(self._posts))
 
     async def _listen(self, post: _Post, member: Member) -> None:
         """Until it dies, or has gone home; then what it had in hand is for others."""

@@ -17,6 +17,9 @@ from tts.registry import STRATEGIES, describe, strategy
 from tts.revisions import MEMORY
 from tts.run import OPEN_FAILURES
 from tts.selectors import lead_probability, majority
+from tts.strategies.best_of_n import best_of_n
+from tts.strategies.esc import esc
+from tts.strategies.majority_vote import majority_vote
 from tts.testing import NoisyWorld, Sample, ScriptedCluster, StrategyContract
 from tts.testing.cluster import Outcome
 from tts.types import Completion, LogprobSummary, Problem, Sampling
@@ -429,6 +432,17 @@ def test_a_count_below_one_is_refused_before_anything_is_paid_for(spec):
     assert outcome.result.error.type == "InvalidParameter"
     assert "must be at least 1, but got 0" in outcome.result.error.message
     assert not outcome.generated or spec.startswith("genrm:verif")
+
+
+@pytest.mark.parametrize("called", [(majority_vote, {"stop_at": 0.95}), (esc, {}), (best_of_n, {"verifier": "judge"})])
+def test_an_open_count_that_no_budget_would_end_is_refused_also_where_another_strategy_asks_for_it(called):
+    async def composed(problem, run):
+        return await called[0](problem, run, n=None, **called[1])
+
+    outcome = ScriptedCluster(scored(("1", 0.1), ("2", 0.2)) * 20).run(composed)
+    assert outcome.result.error.type == "InvalidParameter"
+    assert "n=None spends the whole budget, but there is none" in outcome.result.error.message
+    assert not outcome.generated
 
 
 @pytest.mark.parametrize("stop_at", ["95", "0", "-0.5", "1.01"])

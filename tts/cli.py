@@ -570,7 +570,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except SystemExit as exit:
         if isinstance(getattr(exit.__context__, "__cause__", None), KeyboardInterrupt):  # which typer makes an exit of
             leave_at_once_when_interrupted()
-            _complain("tts: interrupted; repeat the command to go on from what its run folder holds")
+            _complain("tts: interrupted; a command with a run folder goes on from what is in there when it is repeated")
         raise
     except KeyboardInterrupt:
         sys.exit(130)

@@ -334,6 +334,17 @@ class Run:
         cancelled what the block had started."""
         return Deadline(self, seconds)
 
+    def check_open(self) -> None:
+        """Refuse an open count (n=None) that no budget would end. Raises: InvalidParameter."""
+        if not self._search.ledger.limits and self._search._ahead is None:
+            raise self._endless()
+
+    def _endless(self) -> InvalidParameter:
+        name = self._search.spec.name
+        return InvalidParameter(
+            f"{name}: n=None spends the whole budget, but there is none: set n or a budget", strategy=name
+        )
+
     # --- requests
 
     def _request(
@@ -469,10 +480,7 @@ class _Sampling(_Block):
         while self._refusal is None and len(self.pending) < window and self._failures_in_a_row < OPEN_FAILURES:
             room = search.ledger.room(self._worst)
             if room is None and search.ledger.limits.seconds is None and search._ahead is None:
-                raise InvalidParameter(
-                    f"{search.spec.name}: n=None spends the whole budget, but there is none: set n or a budget",
-                    strategy=search.spec.name,
-                )
+                raise self._run._endless()
             if room == 0 and self._asked and (self.pending or not search.ledger.reservations):
                 return
             self._ask_one()  # without room, it waits for what others have in flight, or is refused

@@ -38,6 +38,8 @@ async def sample_as_needed(
     for name, count in (("n", n), ("ahead", ahead)):
         if count is not None and count < 1:
             raise InvalidParameter(f"{name} must be at least 1, but got {count}", name=name, value=count)
+    if n is None:
+        run.check_open()
     ended: dict[int, Candidate | None] = {}
     first = _at_most(n, max(await fewest(ended), ahead))
     async with run.finishing(n=first, share=ahead == 1, **sampling) as block:
@@ -86,6 +88,8 @@ async def sample_until(
     for name, count in (("n", n), ("the size of a batch", size)):
         if count is not None and count < 1:
             raise InvalidParameter(f"{name} must be at least 1, but got {count}", name=name, value=count)
+    if n is None:
+        run.check_open()
     candidates, asked = list(begun), len(begun)
     failure: AllFailed | None = None
     while n is None or asked < n:

@@ -430,6 +430,23 @@ def test_a_client_that_is_closed_sends_nothing_again_that_was_under_way() -> Non
     assert len(server.posts) == 2
 
 
+def test_a_stream_ends_with_an_error_when_its_client_is_closed() -> None:
+    async def main(url: str) -> None:
+        begun = asyncio.Event()
+        async with OpenAIClient(url, model="fake", max_retries=0) as client:
+            ask = client.complete(
+                Request((Message("user", "1"),), Sampling(max_tokens=99)), Partial(), lambda *_: begun.set()
+            )
+            asked = asyncio.ensure_future(ask)
+            await begun.wait()
+        with pytest.raises(errors.StreamBroken, match="the connection was closed"):
+            await asyncio.wait_for(asked, 20.0)
+
+    with FakeEngine(lambda _: Reply((" w",) * 90, per_token_s=0.05)) as engine:
+        asyncio.run(main(engine.base_url))
+        assert engine.wait_idle()
+
+
 def test_a_client_that_was_closed_says_so_for_samples_and_for_all_else() -> None:
     async def main(url: str) -> None:
         async with OpenAIClient(url, model="m", max_retries=0) as client:

@@ -97,6 +97,7 @@ class Connections:
         self._keeping: aiohttp.ClientSession | None = None
         self._fresh: aiohttp.ClientSession | None = None
         self._urls: dict[str, yarl.URL] = {}
+        self._replies: WeakSet[AiohttpReply] = WeakSet()
         self._closed = False
         self._sent = 0
         self._dropped = 0
@@ -131,14 +132,18 @@ class Connections:
                 proxy=self._proxy.name if self._proxy else None,
                 proxy_headers=self._to_proxy,
             )
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:  # the last: it was closed meanwhile
             failure = _failure(error, url, self._proxy, self._connect_s)
         else:
-            return AiohttpReply(response)
+            reply = AiohttpReply(response)
+            self._replies.add(reply)
+            return reply
         raise failure
 
     async def aclose(self) -> None:
         self._closed = True
+        for reply in tuple(self._replies):
+            reply.break_off()
         for session in (self._keeping, self._fresh):
             if session is not None:
                 await session.close()
@@ -188,7 +193,7 @@ class _Connector(aiohttp.TCPConnector):
 class AiohttpReply:
     """See `Reply`."""
 
-    __slots__ = ("_response", "headers", "status")
+    __slots__ = ("__weakref__", "_response", "headers", "status")
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
@@ -208,6 +213,11 @@ class AiohttpReply:
                 return came
             failure = BrokenOff(_how_it_ended(error))
         raise failure
+
+    def break_off(self) -> None:
+        """The client is closed: whoever reads hears of that, and not from aiohttp."""
+        if not self.has_ended:
+            self._response.content.set_exception(aiohttp.ClientConnectionError())
 
     def half_close(self) -> None:
         if (transport := self._transport) is not None:

@@ -31,6 +31,7 @@ from tts.clusters.outbox import Begun, Noted, Outbox, Stalled, Told, Withdrawn, 
 from tts.clusters.spec import Engine
 from tts.endpoints import EndpointPool
 from tts.errors import EndpointError
+from tts.garbage import collect_less_often
 from tts.registry import verifier
 from tts.runfolder import program
 from tts.target import SAME_NAME, Target, open_models
@@ -157,6 +158,7 @@ class Host:
 
     async def open(self) -> bytes:
         """Connect to the endpoints, or start the engine; import the verifiers. Returns `Opened`."""
+        collect_less_often()
         try:
             return msgspec.msgpack.encode(await self._open())
         except Exception as error:

@@ -15,7 +15,9 @@ def main() -> NoReturn:
     ctrl_c, sigterm = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     leave_at_once_when_interrupted()
     from tts.cli import main as run
+    from tts.garbage import collect_less_often
 
+    collect_less_often()
     signal.signal(signal.SIGINT, ctrl_c)
     signal.signal(signal.SIGTERM, _like_ctrl_c if sigterm is signal.SIG_DFL else sigterm)
     try:

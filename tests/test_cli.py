@@ -134,6 +134,7 @@ def test_doctor_tries_the_endpoint_and_reports_what_it_saw(tts: Tts) -> None:
     assert seen["logprobs"] is True
 
 
+@pytest.mark.system
 def test_a_first_interrupt_finishes_what_is_in_flight_and_the_command_resumes(tmp_path: Path) -> None:
     sums, interrupted = arithmetic(), False
 
@@ -175,6 +176,7 @@ def test_a_second_interrupt_aborts_and_books_what_was_lost(tmp_path: Path) -> No
     assert "lost in a crash or an abort: 8 requests" in out
 
 
+@pytest.mark.system
 def test_an_interrupt_of_solve_says_what_was_paid_and_how_to_go_on(tmp_path: Path) -> None:
     with FakeEngine(arithmetic(per_token_s=0.3)) as slow:
         command = [sys.executable, "-m", "tts", "solve", "What is 19 + 23?", "-s", "majority_vote:n=40",

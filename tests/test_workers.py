@@ -477,6 +477,7 @@ def test_a_process_that_is_stopped_or_sleeps_for_longer_than_its_limit_has_not_r
     assert asyncio.run(main()) == ["done", "done"]
 
 
+@pytest.mark.system
 def test_a_process_that_is_stopped_for_ever_runs_into_the_wall_clock_limit(functions, tmp_path):
     async def main():
         async with Workers(1) as workers:
@@ -507,6 +508,7 @@ def test_a_function_that_switches_its_limit_off_does_so_for_itself_only(function
             workers.call_sync(f"{functions}:tell_pid_and_hang", (str(tmp_path / "pid"),), timeout_s=0.3)
 
 
+@pytest.mark.system
 def test_a_worker_whose_parent_cannot_kill_it_runs_into_its_cpu_limit(functions, tmp_path):
     """An orphan inside a computation, where the kernel does not tell it of its parent's death, ends all the same."""
     told = tmp_path / "pid"
@@ -575,6 +577,7 @@ def bystander():
 
 
 @on_linux
+@pytest.mark.system
 @pytest.mark.parametrize(
     ("function", "error"), [("leave_one_behind_and_hang", CallTimedOut), ("leave_one_behind_and_die", CallCrashed)]
 )
@@ -625,6 +628,7 @@ def test_closing_ends_what_calls_left_behind_that_had_returned_long_since_and_th
 
 
 @on_linux
+@pytest.mark.system
 def test_a_supervisor_and_what_it_starts_again_are_killed_together(functions, tmp_path):
     told = tmp_path / "child"
     with Workers(1) as workers:
@@ -649,6 +653,7 @@ def test_a_mark_is_looked_for_until_two_sweeps_in_a_row_have_not_found_it(monkey
 
 
 @on_linux
+@pytest.mark.system
 def test_workers_of_a_worker_and_what_they_started_end_with_it(functions, tmp_path):
     with Workers(1) as workers:
         pid = workers.call_sync(f"{functions}:pid", timeout_s=LONG_S)

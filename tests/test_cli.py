@@ -433,3 +433,10 @@ def test_a_full_disk_is_named_and_what_was_written_stays_readable(engine: FakeEn
     )
     assert resumed.returncode == 0, resumed.stderr
     assert "resuming" in resumed.stderr
+
+
+@pytest.mark.parametrize("option", ["--total-timeout", "--patience", "--top-p", "--max-tokens", "--concurrency"])
+def test_an_error_about_an_option_names_it_as_the_command_line_does(tts: Tts, option: str) -> None:
+    ran = tts("solve", "1+1?", option, "-1")
+    assert ran.code == 2
+    assert f"{option} must be" in ran.err

@@ -154,6 +154,20 @@ def test_somebody_else_s_parquet_and_missing_columns_are_told_apart(tmp_path):
         read_pool(path)
 
 
+@pytest.mark.parametrize(
+    "column", ["answer", "problem_id", "sample", "correct", "completion_tokens", "seconds", "text"]
+)
+def test_a_column_of_another_type_is_named(tmp_path: Path, column: str) -> None:
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    path = write_pool(Pool.of("x", simple()), tmp_path / "x.parquet")
+    whole = parquet.read_table(path)
+    other = arrow.array([[{"a": 1.5}]] * len(whole))
+    columns = {name: whole[name] for name in whole.column_names} | {column: other}
+    parquet.write_table(arrow.table(columns).replace_schema_metadata(whole.schema.metadata), path)
+    with pytest.raises(BadPool, match=f"types that no pool has: {column} of type list"):
+        read_pool(path)
+
+
 def test_a_pool_that_is_not_there_and_one_with_a_wrong_name_are_refused(tmp_path):
     with pytest.raises(BadPool, match="there is no pool at"):
         read_pool(tmp_path / "x.parquet")

@@ -41,20 +41,34 @@ app.command()(replay)
 
 BaseUrl = Annotated[
     list[str] | None,
-    typer.Option("--base-url", help="An OpenAI-compatible server; repeat it for several. None: a small model here."),
+    typer.Option("--base-url", help="URL of an OpenAI-compatible server; none: a small model here. Repeatable."),
 ]
-Model = Annotated[str | None, typer.Option("--model", "-m", help="Which model to ask for.")]
-ApiKey = Annotated[str | None, typer.Option("--api-key", envvar="OPENAI_API_KEY", help="Bearer key.", show_envvar=True)]
-VerifierUrl = Annotated[str | None, typer.Option("--verifier-base-url", help="Another server for verifications.")]
-VerifierModel = Annotated[str | None, typer.Option("--verifier-model", help="Another model for verifications.")]
-VerifierKey = Annotated[str | None, typer.Option("--verifier-api-key", help="Its key; ours goes to our host only.")]
-VerifierPriceIn = Annotated[float | None, typer.Option("--verifier-price-in", help="USD per million prompt tokens.")]
-VerifierPriceOut = Annotated[float | None, typer.Option("--verifier-price-out", help="USD per million generated.")]
-Api = Annotated[str, typer.Option("--api", help="chat, or completions for base models.")]
-TopK = Annotated[int, typer.Option("--top-k", help="0 switches it off.")]
-MinP = Annotated[float, typer.Option("--min-p")]
+Model = Annotated[
+    str | None, typer.Option("--model", "-m", help="Name of the model to ask for; none: the server's first.")
+]
+ApiKey = Annotated[
+    str | None, typer.Option("--api-key", envvar="OPENAI_API_KEY", help="Key of the server (bearer).", show_envvar=True)
+]
+VerifierUrl = Annotated[
+    str | None, typer.Option("--verifier-base-url", help="URL of another server, for verifications.")
+]
+VerifierModel = Annotated[
+    str | None, typer.Option("--verifier-model", help="Name of another model, for verifications.")
+]
+VerifierKey = Annotated[
+    str | None, typer.Option("--verifier-api-key", help="Key of the verifier's server, which is not sent --api-key.")
+]
+VerifierPriceIn = Annotated[
+    float | None, typer.Option("--verifier-price-in", help="Price of verifications: USD per million prompt tokens.")
+]
+VerifierPriceOut = Annotated[
+    float | None, typer.Option("--verifier-price-out", help="Price of verifications: USD per million generated tokens.")
+]
+Api = Annotated[str, typer.Option("--api", help="Protocol: chat, or completions for base models.")]
+TopK = Annotated[int, typer.Option("--top-k", help="Number of most likely tokens to draw from; 0: all.")]
+MinP = Annotated[float, typer.Option("--min-p", help="Least share of the top token's probability; 0: off.")]
 FirstByte = Annotated[float, typer.Option("--first-byte-timeout", help="Seconds of silence before the first byte.")]
-Idle = Annotated[float, typer.Option("--idle-timeout", help="Seconds of silence after it.")]
+Idle = Annotated[float, typer.Option("--idle-timeout", help="Seconds of silence after the first byte.")]
 Patience = Annotated[
     float,
     typer.Option("--patience", help="Seconds that the run waits while no server answers, before it stops, resumable."),
@@ -71,8 +85,8 @@ CancellationWord = Annotated[
         "with one request per endpoint, charged to the run.",
     ),
 ]
-Temperature = Annotated[float, typer.Option("--temperature", "-t")]
-TopP = Annotated[float, typer.Option("--top-p")]
+Temperature = Annotated[float, typer.Option("--temperature", "-t", help="Temperature of sampling.")]
+TopP = Annotated[float, typer.Option("--top-p", help="Probability mass to draw from; 1: all.")]
 MaxTokens = Annotated[
     int | None,
     typer.Option(
@@ -82,18 +96,20 @@ MaxTokens = Annotated[
     ),
 ]
 Stop = Annotated[
-    list[str] | None, typer.Option("--stop", help="End a sample at this text; up to 4. \\n is a new line.")
+    list[str] | None,
+    typer.Option("--stop", help="Text at which a sample ends; \\n is a new line. Repeatable, up to 4."),
 ]
-Concurrency = Annotated[int, typer.Option("--concurrency", "-c", help="Most requests in flight.")]
-Prices = Annotated[Path | None, typer.Option("--prices", help="A price table of your own (JSON).")]
-PriceIn = Annotated[float | None, typer.Option("--price-in", help="USD per million prompt tokens.")]
-PriceOut = Annotated[float | None, typer.Option("--price-out", help="USD per million generated tokens.")]
+Concurrency = Annotated[int, typer.Option("--concurrency", "-c", help="Number of requests in flight, at most.")]
+Prices = Annotated[Path | None, typer.Option("--prices", help="Price table of your own (JSON).")]
+PriceIn = Annotated[float | None, typer.Option("--price-in", help="Price: USD per million prompt tokens.")]
+PriceOut = Annotated[float | None, typer.Option("--price-out", help="Price: USD per million generated tokens.")]
 ModelConfigPath = Annotated[
-    Path | None, typer.Option("--model-config", help="The model's config.json, to count its FLOPs.")
+    Path | None, typer.Option("--model-config", help="File config.json of the model, to count its FLOPs.")
 ]
 Threads = Annotated[int | None, typer.Option("--threads", help="Threads of the model in process.")]
 ClusterName = Annotated[
-    str, typer.Option("--cluster", help="local; ray for Ray actors; or a FILE.yaml or FILE.toml that describes one.")
+    str,
+    typer.Option("--cluster", help="Place: local; ray for Ray actors; or a FILE.yaml or FILE.toml that describes one."),
 ]
 Address = Annotated[
     str | None,
@@ -117,8 +133,10 @@ def version(
 @app.command()
 def solve(
     prompt: Annotated[str, typer.Argument(help="The question, or - to read it from standard input.")],
-    strategy: Annotated[str, typer.Option("--strategy", "-s", help="NAME:PARAM=VALUE,...")] = "majority_vote:n=8",
-    budget: Annotated[str, typer.Option("--budget", "-b", help="e.g. tokens=2k,usd=0.01")] = "",
+    strategy: Annotated[
+        str, typer.Option("--strategy", "-s", help="Strategy NAME:PARAM=VALUE,...")
+    ] = "majority_vote:n=8",
+    budget: Annotated[str, typer.Option("--budget", "-b", help="Budget, e.g. tokens=2k,usd=0.01.")] = "",
     seed: Annotated[int, typer.Option("--seed")] = 0,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; repeat the command to resume.")] = None,
     base_url: BaseUrl = None,
@@ -214,14 +232,13 @@ def solve(
 @app.command()
 def sweep(
     problems: Annotated[
-        str, typer.Argument(help="A JSONL file, -, chain?size=50, arithmetic?size=50 or reasoning-gym:NAME?size=50.")
+        str,
+        typer.Argument(help="JSONL or CSV file, -, chain?size=50, arithmetic?size=50 or reasoning-gym:NAME?size=50."),
     ],
-    strategy: Annotated[
-        list[str], typer.Option("--strategy", "-s", help="NAME:PARAM=V1,V2,...; repeat it for several.")
-    ],
+    strategy: Annotated[list[str], typer.Option("--strategy", "-s", help="Strategy NAME:PARAM=V1,V2,... Repeatable.")],
     budget: Annotated[
         list[str] | None,
-        typer.Option("--budget", "-b", help="Per problem: tokens=1k; tokens=1k,2k,4k is three budgets. Repeatable."),
+        typer.Option("--budget", "-b", help="Budget per problem: tokens=1k; tokens=1k,2k,4k is three. Repeatable."),
     ] = None,
     run_budget: Annotated[
         str, typer.Option("--run-budget", help="Budget for everything together, e.g. tokens=1m.")
@@ -231,20 +248,21 @@ def sweep(
     out: Annotated[Path, typer.Option("--out", "-o", help="Run folder; repeat the command to resume.")] = Path(
         "runs/sweep"
     ),
-    limit: Annotated[int | None, typer.Option("--limit", help="Only the first so many problems.")] = None,
-    id_column: Annotated[str | None, typer.Option("--id-column")] = None,
-    prompt_column: Annotated[str | None, typer.Option("--prompt-column")] = None,
-    answer_column: Annotated[str | None, typer.Option("--answer-column")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", help="Number of problems, the first ones; none: all.")] = None,
+    id_column: Annotated[str | None, typer.Option("--id-column", help="Column of the ids.")] = None,
+    prompt_column: Annotated[str | None, typer.Option("--prompt-column", help="Column of the prompts.")] = None,
+    answer_column: Annotated[str | None, typer.Option("--answer-column", help="Column of the references.")] = None,
     choices_column: Annotated[str | None, typer.Option("--choices-column", help="Column of the choices.")] = None,
     shuffle_choices: Annotated[
         int | None, typer.Option("--shuffle-choices", help="Seed for the order of each problem's choices.")
     ] = None,
     answer_format: Annotated[
-        str | None, typer.Option("--answer-format", help="auto, number, boxed, letter, line or text.")
+        str | None,
+        typer.Option("--answer-format", help="Form of the answers: auto, number, boxed, letter, line or text."),
     ] = None,
-    system: Annotated[str | None, typer.Option("--system", help="A system turn for every problem.")] = None,
+    system: Annotated[str | None, typer.Option("--system", help="System message before every problem.")] = None,
     grader: Annotated[
-        str | None, typer.Option("--grader", help="exact or math; none is what suits the problems.")
+        str | None, typer.Option("--grader", help="Grader: exact or math; none: what suits the problems.")
     ] = None,
     base_url: BaseUrl = None,
     model: Model = None,
@@ -362,7 +380,7 @@ def plan(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the pilot; repeat the command to resume.")] = Path(
         "runs/plan"
     ),
-    limit: Annotated[int | None, typer.Option("--limit", help="Only the first so many problems.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", help="Number of problems, the first ones; none: all.")] = None,
     base_url: BaseUrl = None,
     model: Model = None,
     api_key: ApiKey = None,
@@ -565,7 +583,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except TTSError as error:
         if "traceback" in error.facts:  # of what failed on another machine
             echo(str(error.facts["traceback"]), err=True)
-        _complain(f"tts: {type(error).__name__}: {error.message}")
+        _complain(f"tts: {type(error).__name__}: {_with_option(error)}")
         sys.exit(_exit_code(error))
     except SystemExit as exit:
         if isinstance(getattr(exit.__context__, "__cause__", None), KeyboardInterrupt):  # which typer makes an exit of
@@ -575,6 +593,19 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(0)
+
+
+# What Python calls the parameters that an error's message may begin with.
+_OPTIONS = {"first_byte_s": "--first-byte-timeout", "idle_s": "--idle-timeout", "total_s": "--total-timeout"}
+_OPTIONS |= {"patience_s": "--patience"}
+_SAME = "concurrency limit max_tokens min_p processes replicas slots temperature threads tokens_per_s top_k top_p"
+_OPTIONS |= {name: f"--{name.replace('_', '-')}" for name in _SAME.split()}
+
+
+def _with_option(error: TTSError) -> str:
+    """The message, with the option in place of the parameter that it begins with."""
+    name, space, rest = error.message.partition(" ")
+    return _OPTIONS.get(name, name) + space + rest
 
 
 def _complain(text: str) -> None:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 pool_app = typer.Typer(help="Pools of recorded samples: build, import, look at.", no_args_is_help=True)
 
 PoolFile = Annotated[Path, typer.Argument(help="NAME.parquet, or a file that `tts pool import` can read.")]
-Benchmark = Annotated[str | None, typer.Option("--benchmark", help="Which, of a pool of several.")]
-Model = Annotated[str | None, typer.Option("--model", "-m", help="Which, of a pool of several.")]
+Benchmark = Annotated[str | None, typer.Option("--benchmark", help="Benchmark, of a pool of several.")]
+Model = Annotated[str | None, typer.Option("--model", "-m", help="Model, of a pool of several.")]
 Allocators = Annotated[
     list[str] | None,
     typer.Option(
@@ -28,13 +28,13 @@ Report = Annotated[
     bool, typer.Option("--report/--no-report", help="Report in the folder: page, pictures, CSV and JSON.")
 ]
 GradedOnly = Annotated[
-    bool, typer.Option("--graded-only", help="Samples without a verdict are left out; failures stay failures.")
+    bool, typer.Option("--graded-only", help="Samples without a verdict left out; failures stay failures.")
 ]
 Counting = Annotated[
     str,
     typer.Option("--unanswered", help="Samples without an answer abstain, or vote as a class that can win."),
 ]
-Text = Annotated[bool, typer.Option("--text/--no-text", help="Keep the samples' texts.")]
+Text = Annotated[bool, typer.Option("--text/--no-text", help="Texts of the samples, kept in the pool.")]
 VerifierTokens = Annotated[
     list[str] | None,
     typer.Option(
@@ -48,7 +48,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @pool_app.command("build")
 def build(
     run: Annotated[Path, typer.Argument(help="A sweep's folder, finished or not.")],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="NAME.parquet; none is pool.parquet there.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="File NAME.parquet; none: pool.parquet in the run's folder.")
+    ] = None,
     text: Text = True,
     verifier: Annotated[
         list[str] | None,
@@ -78,15 +80,21 @@ def import_(
     files: Annotated[
         list[Path], typer.Argument(help="JSON Lines (.gz or not), inspect .eval, lm-eval samples_*.jsonl")
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="NAME.parquet")],
-    format: Annotated[str | None, typer.Option("--format", help="jsonl, inspect or lm-eval; none looks.")] = None,
-    score: Annotated[
-        list[str] | None, typer.Option("--score", help="A field of `meta` (or a metric) that is a score. Repeatable.")
+    out: Annotated[Path, typer.Option("--out", "-o", help="File NAME.parquet.")],
+    format: Annotated[
+        str | None, typer.Option("--format", help="Format: jsonl, inspect or lm-eval; none: found by looking.")
     ] = None,
-    name: Annotated[str | None, typer.Option("--name", help="What the pool is called in reports.")] = None,
+    score: Annotated[
+        list[str] | None, typer.Option("--score", help="Field of `meta` (or a metric) that is a score. Repeatable.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the pool in reports.")] = None,
     graded_only: GradedOnly = False,
     equivalence: Annotated[
-        str, typer.Option("--equivalence", help="exact; math lets 1/\\sqrt{2} and \\sqrt{2}/2 vote together.")
+        str,
+        typer.Option(
+            "--equivalence",
+            help="Equality of answers: exact, or math, by which 1/\\sqrt{2} and \\sqrt{2}/2 vote together.",
+        ),
     ] = "exact",
     text: Text = True,
 ) -> None:
@@ -127,9 +135,11 @@ def report(
     file: PoolFile,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for pool.html, pool.csv, pool.json and pictures.")],
     benchmark: Benchmark = None,
-    model: Annotated[list[str] | None, typer.Option("--model", "-m", help="Which; none is all. Repeatable.")] = None,
-    price_in: Annotated[float | None, typer.Option("--price-in", help="USD per million prompt tokens.")] = None,
-    price_out: Annotated[float | None, typer.Option("--price-out", help="USD per million generated tokens.")] = None,
+    model: Annotated[list[str] | None, typer.Option("--model", "-m", help="Model; none: all. Repeatable.")] = None,
+    price_in: Annotated[float | None, typer.Option("--price-in", help="Price: USD per million prompt tokens.")] = None,
+    price_out: Annotated[
+        float | None, typer.Option("--price-out", help="Price: USD per million generated tokens.")
+    ] = None,
     verifier_tokens: VerifierTokens = None,
     unanswered: Counting = "abstain",
     graded_only: GradedOnly = False,
@@ -168,7 +178,7 @@ def report(
 def replay(
     pool: PoolFile,
     strategy: Annotated[
-        list[str], typer.Option("--strategies", "--strategy", "-s", help="NAME:PARAM=V1,V2,...; repeat it.")
+        list[str], typer.Option("--strategies", "--strategy", "-s", help="Strategy NAME:PARAM=V1,V2,... Repeatable.")
     ],
     budget: Annotated[
         list[str] | None,
@@ -185,7 +195,7 @@ def replay(
     unanswered: Counting = "abstain",
     verifier_tokens: VerifierTokens = None,
     replicas: Annotated[int, typer.Option("--replicas", help="Engines of the imagined fleet.")] = 1,
-    slots: Annotated[int, typer.Option("--slots", help="Requests that one decodes side by side.")] = 64,
+    slots: Annotated[int, typer.Option("--slots", help="Number of requests that an engine decodes side by side.")] = 64,
     concurrency: Annotated[
         int | None, typer.Option("--concurrency", "-c", help="Requests in flight; none is as many as slots.")
     ] = None,
@@ -193,13 +203,17 @@ def replay(
     prefill: Annotated[
         float | None, typer.Option("--prefill-tokens-per-s", help="Speed of reading prompts; none reads them at once.")
     ] = None,
-    recorded_times: Annotated[bool, typer.Option("--recorded-times", help="Recorded times, where known.")] = False,
+    recorded_times: Annotated[bool, typer.Option("--recorded-times", help="Times as recorded, where known.")] = False,
     cancel_s: Annotated[
         float, typer.Option("--cancel-s", help="Seconds until a cancellation reaches an engine.")
     ] = 0.0,
-    price_in: Annotated[float | None, typer.Option("--price-in", help="USD per million prompt tokens.")] = None,
-    price_out: Annotated[float | None, typer.Option("--price-out", help="USD per million generated tokens.")] = None,
-    model_config: Annotated[Path | None, typer.Option("--model-config", help="config.json, to count FLOPs.")] = None,
+    price_in: Annotated[float | None, typer.Option("--price-in", help="Price: USD per million prompt tokens.")] = None,
+    price_out: Annotated[
+        float | None, typer.Option("--price-out", help="Price: USD per million generated tokens.")
+    ] = None,
+    model_config: Annotated[
+        Path | None, typer.Option("--model-config", help="File config.json of the model, to count its FLOPs.")
+    ] = None,
     processes: Annotated[
         int | None,
         typer.Option("--processes", help="Processes side by side; none is one per CPU, and one for small replays."),

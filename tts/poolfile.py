@@ -146,6 +146,9 @@ def _read_parquet(path: Path) -> Pool:
     missing = _COLUMNS - set(schema.names)
     if missing:
         raise BadPool(f"{path} lacks the columns {', '.join(sorted(missing))}", path=str(path), missing=sorted(missing))
+    if unfit := [field for field in schema if not _fits(field, arrow.types)]:
+        listed = ", ".join(f"{field.name} of type {field.type}" for field in unfit)
+        raise BadPool(f"{path} has columns of types that no pool has: {listed}", path=str(path))
     file = parquet.ParquetFile(path, read_dictionary=[*_WORDS])
     try:
         check_ratio(_LEAST_WIDTH * file.metadata.num_rows, path.stat().st_size)
@@ -178,6 +181,23 @@ def _read_parquet(path: Path) -> Pool:
         references=_known(about, 3),
         read_text=_text_reader(path, parquet) if "text" in schema.names else None,
     )
+
+
+def _fits(field: Any, types: Any) -> bool:
+    """Whether a column's type is one that its values can be read from; a column that is not read may have any."""
+    kind = field.type
+    if field.name in _WORDS or field.name == "text":
+        kind = kind.value_type if types.is_dictionary(kind) else kind
+        return bool(types.is_string(kind) or types.is_large_string(kind))
+    if field.name.startswith(_SCORE) and types.is_fixed_size_list(kind):
+        kind = kind.value_type
+    if field.name == "correct":
+        return bool(types.is_boolean(kind) or types.is_integer(kind))
+    if field.name in ("sample", *_COUNTS) or field.name.startswith(_ASKED):
+        return bool(types.is_integer(kind))
+    if field.name == "seconds" or field.name.startswith((_SCORE, _LOGPROB)):
+        return bool(types.is_floating(kind) or types.is_integer(kind))
+    return True
 
 
 class _Reader:

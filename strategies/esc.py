@@ -29,7 +29,8 @@ async def esc(
     Args:
         n: how many at most; None spends what is left of the budget.
         window: samples that must agree.
-        ahead: samples in flight at the least; above 1, windows begin before those before them are broken.
+        ahead: samples in flight at the least; above 1, windows begin before those before them are broken: 16 took half
+            the seconds of 1 for 1.4 times its tokens, and gave the same answers (benchmarks/early_stopping.md).
         equivalence: `math` lets 1/\\sqrt{2} and \\sqrt{2}/2 vote together (extra `math`).
     Raises: AllFailed, InvalidParameter.
     """

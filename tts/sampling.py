@@ -35,11 +35,7 @@ async def sample_as_needed(
     Returns: what has ended, as `fewest` is shown it.
     Raises: BudgetExhausted or AllFailed if there is not a single candidate; InvalidParameter.
     """
-    for name, count in (("n", n), ("ahead", ahead)):
-        if count is not None and count < 1:
-            raise InvalidParameter(f"{name} must be at least 1, but got {count}", name=name, value=count)
-    if n is None:
-        run.check_open()
+    _check_counts(run, n, "ahead", ahead)
     ended: dict[int, Candidate | None] = {}
     first = _at_most(n, max(await fewest(ended), ahead))
     async with run.finishing(n=first, share=ahead == 1, **sampling) as block:
@@ -85,11 +81,7 @@ async def sample_until(
     Returns: `begun` and what came after it, in order of asking.
     Raises: BudgetExhausted or AllFailed if there is not a single candidate; InvalidParameter.
     """
-    for name, count in (("n", n), ("the size of a batch", size)):
-        if count is not None and count < 1:
-            raise InvalidParameter(f"{name} must be at least 1, but got {count}", name=name, value=count)
-    if n is None:
-        run.check_open()
+    _check_counts(run, n, "the size of a batch", size)
     candidates, asked = list(begun), len(begun)
     failure: AllFailed | None = None
     while n is None or asked < n:
@@ -112,3 +104,12 @@ async def sample_until(
     if not candidates and failure is not None:
         raise failure
     return candidates
+
+
+def _check_counts(run: Run, n: int | None, name: str, count: int) -> None:
+    """Raises: InvalidParameter for `n` or the count of this name below 1, or an open `n` that no budget would end."""
+    for what, value in (("n", n), (name, count)):
+        if value is not None and value < 1:
+            raise InvalidParameter(f"{what} must be at least 1, but got {value}", name=what, value=value)
+    if n is None:
+        run.check_open()

@@ -34,6 +34,7 @@ from tts.errors import (
 )
 from tts.extension import extension, together
 from tts.foreignruns import cells_of_journal, searches_asked_for
+from tts.garbage import collecting_less_often
 from tts.given import Given, Named
 from tts.graders import Verdict
 from tts.gradingprocess import GradingProcess
@@ -653,8 +654,12 @@ def write_outcomes(folder: Path, outcomes: Sequence[Outcome]) -> dict[str, Path]
 def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run to the end, inside a running loop, too (a notebook's): then on a loop of its own in another thread. An
     interrupt there cancels the run, so that its journal is closed and its streams are."""
-    if not is_in_loop():
-        return run_on_loop(coroutine)
+    with collecting_less_often:
+        return _run_elsewhere(coroutine) if is_in_loop() else run_on_loop(coroutine)
+
+
+def _run_elsewhere(coroutine: Coroutine[Any, Any, T]) -> T:
+    """On a loop in another thread."""
     running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[T], int]] = []
 
     async def known() -> T:

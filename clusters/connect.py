@@ -15,7 +15,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,13 @@ from ray._private import worker  # nothing public knows which sockets and which 
 from ray._private.state import state  # there is no public way to hear of a preemption notice
 
 from tts.clusters.environment import address_of_ray
+from tts.clusters.ownray import few_processes
 from tts.clusters.spec import amount_of
 from tts.errors import ClusterMismatch, ClusterUnreachable, InvalidParameter
 from tts.types import Value
 
 CONNECT_LIMIT_S = 5.0
-STARTS = 2  # on a busy machine the first one sometimes times out
+STARTS = 2  # on a busy machine the first one sometimes times out; the second is Ray's usual
 _LOOK_EVERY_S = 0.1  # of whoever waits for another's start, or for a start of its own, whether it is still wanted
 _OWNER = "tts-owner"  # in the session folder of a Ray that was started here: the process that did
 
@@ -60,10 +61,13 @@ class Node(Value, frozen=True):
         return all(self.resources.get(name, 0.0) >= amount for name, amount in asked.items())
 
 
-def connect(address: str | None, cpus: float, unwanted: threading.Event | None = None) -> None:
+def connect(
+    address: str | None, cpus: float, unwanted: threading.Event | None = None, *, hosts_engine: bool = False
+) -> None:
     """Connect to the Ray at `address`, or at RAY_ADDRESS; with neither, start one here with at least `cpus` CPUs. A
     program has one Ray: if it has connected already, that is the one. Each `connect` needs its `disconnect`. Blocks,
-    until `unwanted` is set at the latest: what had been started by then is ended.
+    until `unwanted` is set at the latest: what had been started by then is ended. `hosts_engine`: whether an engine is
+    to run there, which may ask for more of Ray than actors do.
 
     Raises: ClusterUnreachable, ClusterMismatch; InvalidParameter for Ray Client's `ray://`.
     """
@@ -75,7 +79,7 @@ def connect(address: str | None, cpus: float, unwanted: threading.Event | None =
         if ray.is_initialized():
             _check_same(address)
         elif address is None:
-            keeper = _Keeper(cpus)
+            keeper = _Keeper(cpus, few=not hosts_engine)
             keeper.begin(unwanted)
             _ours.keeper, _ours.connected, _ours.address = keeper, True, None
         else:
@@ -232,9 +236,10 @@ class _Keeper(threading.Thread):
     """Starts a Ray and ends it, in a thread that lives as long as that Ray does: on Linux, Ray's processes are killed
     when the thread that started them ends, which may be anybody's. In it, Ray leaves this program's signals alone."""
 
-    def __init__(self, cpus: float) -> None:
+    def __init__(self, cpus: float, *, few: bool) -> None:
         super().__init__(name="tts-ray", daemon=True)
         self._cpus = cpus
+        self._few = few
         self._failure: BaseException | None = None
         self._ready = threading.Event()
         self._over = threading.Event()
@@ -275,13 +280,14 @@ class _Keeper(threading.Thread):
     def _start_ray(self) -> None:
         for attempt in range(STARTS):
             try:
-                ray.init(
-                    address="local",
-                    num_cpus=max(os.cpu_count() or 1, math.ceil(self._cpus)),
-                    include_dashboard=False,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                )
+                with few_processes() if self._few and attempt == 0 else nullcontext():
+                    ray.init(
+                        address="local",
+                        num_cpus=max(os.cpu_count() or 1, math.ceil(self._cpus)),
+                        include_dashboard=False,
+                        log_to_driver=False,
+                        logging_level=logging.ERROR,
+                    )
                 break
             except Exception:
                 ray.shutdown()

@@ -147,8 +147,9 @@ class Crew:
 
     async def _connect(self) -> None:
         unwanted = threading.Event()
+        address, cpus, hosts_engine = self._spec.address, self._hiring.cpus(), self._spec.engine is not None
         connecting = asyncio.ensure_future(
-            asyncio.to_thread(connect.connect, self._spec.address, self._hiring.cpus(), unwanted)
+            asyncio.to_thread(connect.connect, address, cpus, unwanted, hosts_engine=hosts_engine)
         )
         try:
             await asyncio.shield(connecting)

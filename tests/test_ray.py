@@ -653,6 +653,37 @@ def _parent(folder: Path) -> int:
 # --- many runs, and what happens between them
 
 
+def test_a_ray_that_a_run_starts_has_no_processes_but_its_own_and_those_of_the_actors() -> None:
+    code = """
+import os, time
+from pathlib import Path
+from tts.clusters.environment import prepare
+prepare(None)
+from tts.clusters.connect import connect, disconnect
+
+def started(pid):
+    found = []
+    for of_thread in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in of_thread.read_text().split():
+            found += [Path("/proc", child, "cmdline"), *started(child)]
+    return found
+
+connect(None, 1.0)
+import ray
+ray.get(ray.remote(lambda: None).remote())
+processes = started(os.getpid())
+names = {process.read_text().split("\\0")[0].split()[0].rpartition("/")[2] for process in processes}
+print(*sorted(names - {"ray::IDLE", "ray::<lambda>"}))
+disconnect()
+while any(process.exists() for process in processes):
+    time.sleep(0.05)
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.split() == ["cat", "gcs_server", "raylet"]
+
+
 def test_two_calls_at_once_share_the_ray_that_the_first_started() -> None:
     code = """
 import asyncio, tts

@@ -163,7 +163,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     found = Stand.world = World()
     monkeypatch.setattr(module, "Member", Stand)
     for name, value in {
-        "connect": lambda *_: None,
+        "connect": lambda *_, **__: None,
         "disconnect": lambda: None,
         "address_here": lambda: "head:6379",
         "check_connected": lambda address: None,

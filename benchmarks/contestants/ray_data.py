@@ -38,7 +38,7 @@ class Ask:
 
 
 def main(url: str, path: str, n: int, at_once: int) -> None:
-    ray.init(include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    ray.init("local", include_dashboard=False, logging_level="ERROR", log_to_driver=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
     problems = [json.loads(line) for line in Path(path).read_text().splitlines()]
     rows = ray.data.from_items([{**problem, "seed": seed} for problem in problems for seed in range(n)])

@@ -1,0 +1,79 @@
+"""The Ray that a run starts for itself, of as few processes as its actors need: the head, the raylet, and theirs. Each
+other one takes half a second of CPU time or more and some 100 MB, and Ray waits for most before it starts an actor.
+
+Ray has no public option against them, so these are functions of its own, replaced for the time of a start. What another
+version of Ray does not have stays as it is there. Such a Ray exports no metrics and makes no runtime environments.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from ray import _raylet
+from ray._private import node, services
+
+# The raylet starts its agents whatever is wanted of them, and ends when one does. This one listens to the pipe that
+# ends with the raylet, as Ray's own agents do.
+_IDLE = ["cat"]
+_AGENTS = ("--dashboard_agent_command=", "--runtime_env_agent_command=")
+# Files in which the agents say where they can be reached; the raylet waits for them.
+_PORTS = (
+    "METRICS_AGENT_PORT_NAME",
+    "METRICS_EXPORT_PORT_NAME",
+    "DASHBOARD_AGENT_LISTEN_PORT_NAME",
+    "RUNTIME_ENV_AGENT_PORT_NAME",
+)
+_NOWHERE = -1  # what Ray's own agent says where only the core of Ray is installed
+# With these set, every process of a program has a runtime environment.
+_RUNTIME_ENVIRONMENTS = ("RAY_RUNTIME_ENV_HOOK", "RAY_JOB_CONFIG_JSON_ENV_VAR")
+
+
+class _Node(node.Node):
+    """The one machine, without what serves people: nobody but its program has its address."""
+
+    def start_api_server(self, **asked: Any) -> None:
+        """Of the dashboard, which is not wanted; what would be left of it reports usage statistics."""
+
+    def start_monitor(self) -> None:
+        """Which adds machines."""
+
+    def start_log_monitor(self) -> None:
+        """Which brings the actors' output to the driver, where it is not wanted."""
+
+    def start_raylet(self, *args: Any, **options: Any) -> None:
+        """With idle agents."""
+        ray: Any = _raylet  # of which mypy knows little
+        names = [getattr(ray, name, None) for name in _PORTS]
+        if not all(names):
+            super().start_raylet(*args, **options)
+            return
+        for name in names:
+            ray.persist_port(self._session_dir, self.node_id, name, _NOWHERE)
+        usual = services.start_ray_process
+        services.start_ray_process = lambda command, *args, **options: usual(_idle(command), *args, **options)
+        try:
+            super().start_raylet(*args, **options)
+        finally:
+            services.start_ray_process = usual
+
+
+def _idle(command: Sequence[str]) -> list[str]:
+    """The raylet's command line, with idle agents in the place of Ray's."""
+    idle = subprocess.list2cmdline(_IDLE)
+    return [next((agent + idle for agent in _AGENTS if word.startswith(agent)), word) for word in command]
+
+
+@contextmanager
+def few_processes() -> Iterator[None]:
+    """Have the `ray.init` in the block start no others, where nothing is known that needs them."""
+    usual = node.Node
+    if not any(name in os.environ for name in _RUNTIME_ENVIRONMENTS):
+        node.Node = _Node  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        node.Node = usual  # type: ignore[misc]

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from functools import cached_property
 from hashlib import blake2b
 from numbers import Integral
 from random import Random
@@ -98,8 +99,12 @@ class Run:
     def __init__(self, search: Search) -> None:
         self._search = search
         self.problem = search.problem
-        self.random: Random = ChainRandom(lambda: search._current, f"{search._seed}/{search.problem.id}/{search.spec}")
         self.sampling = search._sampling
+
+    @cached_property
+    def random(self) -> Random:
+        search = self._search
+        return ChainRandom(lambda: search._current, f"{search._seed}/{search.problem.id}/{search.spec}")
 
     def on(self, problem: Problem) -> Run:
         """This run, for a strategy that is called on another problem: `await mine(part, run.on(part), n=3)`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import msgspec
 
@@ -21,7 +22,7 @@ from tts.report import Outcome
 from tts.types import LEAST_MAX_TOKENS, MOST_MAX_TOKENS, Cost, Problem, Sampling, StrategySpec, Value
 
 
-class Cell(Value, frozen=True):
+class Cell(Value, frozen=True, gc=True, dict=True):  # a dict for its texts, which are made once for all problems
     """One strategy with its parameters, under one budget, with one seed.
 
     Args:
@@ -35,16 +36,26 @@ class Cell(Value, frozen=True):
     allocator: StrategySpec | None = None
     pot: Limits = Limits()
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Without slashes, which separate the parts of an action's id."""
         return f"{self.label}#{self.seed}".replace("/", "|")
 
-    @property
+    @cached_property
     def label(self) -> str:
         """What the seeds of one point of the picture have in common."""
         label = f"{self.spec}@{self.share}" if self.share else str(self.spec)
         return f"{label} by {self.allocator}" if self.allocator else label
+
+    @cached_property
+    def params(self) -> str:
+        """The strategy's parameters, as in `Outcome`."""
+        return ",".join(f"{k}={v}" for k, v in self.spec.params.items())
+
+    @cached_property
+    def budget(self) -> str:
+        """What each problem may cost, as in `Outcome`."""
+        return str(self.share)
 
 
 def cells_of(config: RunConfig, problems: int, *, alone: bool = False) -> list[Cell]:
@@ -175,8 +186,8 @@ def outcome_of(decided: Decided, cell: Cell, verdict: Verdict) -> Outcome:
     return Outcome(
         cell=cell.label,
         strategy=cell.spec.name,
-        params=",".join(f"{k}={v}" for k, v in cell.spec.params.items()),
-        budget=str(cell.share),
+        params=cell.params,
+        budget=cell.budget,
         seed=cell.seed,
         problem_id=decided.problem_id,
         answer=decided.answer,

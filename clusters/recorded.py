@@ -256,10 +256,10 @@ class Recordings:
 
 
 class _Draws:
-    """What one search draws: the problem's samples, those that it has not drawn yet (the next one last), and those that
-    each of its actions has."""
+    """What one search draws: the problem's samples, those that it has not drawn yet (the next one last), those that
+    each of its actions has, and the latest request that was found to be what was recorded, with its limit of tokens."""
 
-    __slots__ = ("drawn", "left", "problem_id", "samples")
+    __slots__ = ("checked", "drawn", "left", "most", "problem_id", "samples")
 
     def __init__(
         self, problem_id: str, samples: Sequence[tuple[float, Completion | TTSError]], left: list[int]
@@ -268,6 +268,8 @@ class _Draws:
         self.samples = samples
         self.left = left
         self.drawn: dict[str, int] = {}
+        self.checked: Request | None = None
+        self.most = 0
 
 
 class RecordedCluster(SimulatedCluster):
@@ -346,7 +348,7 @@ class RecordedCluster(SimulatedCluster):
                     begun = search_id
                 del waiting[id]
                 live.add(id)
-                self._carry_out(action)
+                self._begin(action, *self._outcome(action))
             if more and not waiting and len(live) < window and len(open_) < 2 * window:
                 search = next(searches, None)
                 more = search is not None
@@ -440,13 +442,15 @@ class RecordedCluster(SimulatedCluster):
             return super()._outcome(action)
         search = action.id.rpartition("/")[0]
         draws = self._draws.get(search) or self._draws_of(search)
-        self._check(action, draws.problem_id)
+        if action.request is not draws.checked:  # the samples that are asked for together have one request
+            self._check(action, draws.problem_id)
+            draws.checked, draws.most = action.request, action.request.sampling.token_limit
         seconds, outcome = draws.samples[self._draw(action.id, draws)]
-        if isinstance(outcome, PoolLacks):
-            raise outcome
         if isinstance(outcome, TTSError):
+            if isinstance(outcome, PoolLacks):
+                raise outcome
             return seconds, Failed(action.id, 0.0, ErrorInfo.of(outcome))
-        most, tokens = action.request.sampling.token_limit, outcome.usage.completion_tokens
+        most, tokens = draws.most, outcome.usage.completion_tokens
         if tokens > most:
             seconds *= most / tokens
             outcome = _cut(outcome, most, seconds, self._recordings.nothing)

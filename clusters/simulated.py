@@ -195,13 +195,13 @@ class SimulatedCluster:
         while True:
             at_s, _, event = heapq.heappop(self._heap)
             ending = self._ends.get(event.id)
-            end = None if ending is None else ending[2]
-            progressed = type(event) is Progressed
-            if not isinstance(end, Finished) if progressed else end is not event:
+            if ending is None:
                 continue  # it was cancelled since
-            self._now = at_s
-            if not progressed:
+            if ending[2] is event:
                 del self._ends[event.id]
+            elif type(event) is not Progressed or not isinstance(ending[2], Finished):
+                continue  # likewise, and its end is still to come
+            self._now = at_s
             return event
 
     def _carry_out(self, action: Action) -> None:
@@ -215,7 +215,7 @@ class SimulatedCluster:
         ends_s = self._now + seconds
         end = msgspec.structs.replace(end, at_s=ends_s)
         self._ends[action.id] = (self._now, ends_s, end)
-        if isinstance(action, Generate) and action.request.progress and isinstance(end, Finished):
+        if isinstance(end, Finished) and isinstance(action, Generate) and action.request.progress:
             self._push_progress(action.id, end, seconds, action.request)
         self._push(ends_s, end)
 

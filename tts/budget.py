@@ -197,7 +197,11 @@ class Ledger:
             if not self.fits(cost):
                 return False
         self.reservations[key] = cost
-        self._add(self._reserved, cost, 1)
+        reserved = self._reserved
+        reserved[0] += cost.samples  # by hand, because this is done for every sample
+        reserved[1] += cost.tokens
+        reserved[2] += cost.picodollars or 0
+        reserved[3] += cost.flops or 0
         return True
 
     def settle(self, key: str, actual: Cost) -> None:
@@ -214,7 +218,8 @@ class Ledger:
         spent[1] += used[1]
         spent[2] += used[2]
         spent[3] += used[3]
-        self._note_unknown(actual)
+        if actual.picodollars is None or actual.flops is None:
+            self._note_unknown(actual)
         if used[0] > asked[0] or used[1] > asked[1] or used[2] > asked[2] or used[3] > asked[3]:
             self.overrun += Cost(*(max(0, u - a) for u, a in zip(used, asked, strict=True)))
 

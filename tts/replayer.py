@@ -188,6 +188,7 @@ class Replayer:
                 sampling=self._sampling,
                 seed=planned.seed,
                 foreign=foreign,
+                keyed=False,
             )
 
     def _unpriced(self, result: Result) -> int:

@@ -185,7 +185,8 @@ class Run:
         )
         async with block:
             found = await block.all()
-        return sorted(found, key=lambda candidate: candidate.order)
+        places = block._places
+        return sorted(found, key=lambda candidate: places[candidate.id])
 
     def finishing(
         self,
@@ -378,7 +379,7 @@ class Run:
             if self.problem != search._problem_of(candidate.id):  # what is judged is more than the candidate
                 base = blake2b(repr((base, self.problem)).encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()
             share = search._share_key(f"{base}/{verifier}")
-        if request is not None:
+        if request is not None and search._keyed:
             request = msgspec.structs.replace(request, seed=seed_of(share or f"{search._seed}/{id}"))
         return Verify(id, verifier, self.problem, candidate, request, share)
 
@@ -461,7 +462,9 @@ class _Sampling(_Block):
         self._n = n
         self._parent = parent
         search = run._search
-        self._share_base = share_base(search._seed, run.problem.id, request) if share else None
+        self._shared = share
+        keyed = share and search._keyed
+        self._share_base = share_base(search._seed, run.problem.id, request) if keyed else None
         self._worst = search._costs.worst(Generate("", request))  # seeds cost nothing: it is the same for all n
         self._asked = 0
         self._places: dict[str, int] = {}
@@ -493,18 +496,19 @@ class _Sampling(_Block):
     def _ask_one(self) -> None:
         search = self._search
         id = search._next_id()
-        share = search._share_key(self._share_base) if self._share_base is not None else None
-        if share is not None:
-            search._share_keys[id] = share
+        request, share = self._request, None
+        if self._share_base is not None:
+            share = search._share_keys[id] = search._share_key(self._share_base)
+        if search._keyed:
+            request = msgspec.structs.replace(request, seed=seed_of(share or f"{search._seed}/{search.spec}/{id}"))
         if self._parent is not None:
             search._parents[id] = self._parent.id
         if self._run.problem is not search.problem:
             search._problems[id] = self._run.problem
-        seed = seed_of(share or f"{search._seed}/{search.spec}/{id}")
         self._places[id] = self._asked
         self._asked += 1
-        race = share is None and self._n is not None and self._n > 1
-        self.ask(Generate(id, msgspec.structs.replace(self._request, seed=seed), share, race), self._worst)
+        race = not self._shared and self._n is not None and self._n > 1
+        self.ask(Generate(id, request, share, race), self._worst)
 
     def _end(self) -> None:
         """Nothing is pending any more: say so if nothing came, because of a refusal or because everything failed."""
@@ -586,9 +590,10 @@ class Finishing(_Sampling):
             return [candidate async for candidate in self]
         found = []
         for event, _ in await self.rest():
-            self._note(event)
-            if isinstance(event, Finished):
+            if type(event) is Finished:
                 found.append(self._search.candidates[event.id])
+            else:
+                self._note(event)
         self._candidates = len(found)
         self._end()
         return found

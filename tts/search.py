@@ -18,7 +18,7 @@ where nothing came is there a `BudgetExhausted`.
 from __future__ import annotations
 
 import contextlib
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Coroutine, Iterable, Mapping
 from types import TracebackType
 from typing import Any
@@ -104,6 +104,8 @@ class Search:
         ahead: how many samples an open count (n=None) may be asking for, where somebody else says when it ends; None
             where its share does.
         foreign: knows whose code is running.
+        keyed: whether samples have seeds, and keys under which other searches of the run may use the same ones. What
+            was recorded needs neither.
 
     `done`: the strategy has returned, `result` is final but for the bill. `closed`: every action has ended, too.
     `broken_off`: it was computing when the run was told to stop; it is done, and nothing is decided.
@@ -123,6 +125,7 @@ class Search:
         seed: int = 0,
         ahead: int | None = None,
         foreign: ForeignCode | None = None,
+        keyed: bool = True,
     ) -> None:
         self.id = id
         self.problem = problem
@@ -143,6 +146,7 @@ class Search:
         self._sampling = sampling
         self._seed = seed
         self._ahead = ahead
+        self._keyed = keyed
         self._now = 0.0
         self._ends_s: float | None = None
         self._live: dict[str, Live] = {}
@@ -154,7 +158,7 @@ class Search:
         self._problems: dict[str, Problem] = {}  # id -> what was asked for, if it is not the search's problem
         self._share_keys: dict[str, str] = {}
         self._share_counts: dict[str, int] = {}
-        self._spent: dict[str, list[Cost]] = {}  # by heading of the bill; added up when somebody asks
+        self._spent: defaultdict[str, list[Cost]] = defaultdict(list)  # by heading; added up when somebody asks
         self._usages: list[Usage] = []
         self._busy_s = 0.0
         self._short: tuple[str, str, float] | None = None  # what was turned down, by which limit, and its cost
@@ -273,16 +277,11 @@ class Search:
 
     def _book(self, live: Live, event: End) -> None:
         """Settle the share's ledger and sort the cost into the bill."""
-        action, kind = live.action, type(event)
-        if kind is Finished:
-            self._add_candidate(action, event.completion)  # type: ignore[union-attr]  # it is a Finished
-        elif kind is Scored and isinstance(action, Verify):
-            score = event.score  # type: ignore[union-attr]  # likewise
-            if score.verifier != action.verifier:  # what the run calls it; a plugin may call itself otherwise
-                score = msgspec.structs.replace(score, verifier=action.verifier)
-            self.scores.setdefault(action.candidate.id, []).append(score)
-        elif isinstance(event, Failed) and not isinstance(action, Call):  # a call's error is raised in the strategy
-            self.failures.append(event.error)
+        action, heading = live.action, "answers"
+        if isinstance(event, Finished):
+            self._add_candidate(action, event.completion)
+        else:
+            heading = self._book_other(live, event)
         if live.cost.samples == 0:
             return
         if isinstance(event, Refused):
@@ -292,16 +291,25 @@ class Search:
         usage = event.usage
         cost = self._costs.actual(action, usage)
         self.ledger.settle(event.id, cost)
-        heading = "answers"
-        if kind is Failed:
-            heading = "failed"
-        elif kind is Cancelled and live.mailbox.closed:
-            heading = "cancelled"
-        elif kind is not Finished and isinstance(action, Verify):
-            heading = "verifier"
-        self._spent.setdefault(heading, []).append(cost)
+        self._spent[heading].append(cost)
         self._usages.append(usage)
         self._busy_s += event.timing.total_s
+
+    def _book_other(self, live: Live, event: End) -> str:
+        """Note what came instead of a completion; returns the heading of its cost."""
+        action = live.action
+        if isinstance(event, Scored) and isinstance(action, Verify):
+            score = event.score
+            if score.verifier != action.verifier:  # what the run calls it; a plugin may call itself otherwise
+                score = msgspec.structs.replace(score, verifier=action.verifier)
+            self.scores.setdefault(action.candidate.id, []).append(score)
+        elif isinstance(event, Failed):
+            if not isinstance(action, Call):  # a call's error is raised in the strategy
+                self.failures.append(event.error)
+            return "failed"
+        elif isinstance(event, Cancelled) and live.mailbox.closed:
+            return "cancelled"
+        return "verifier" if isinstance(action, Verify) else "answers"
 
     def _add_candidate(self, action: Work, completion: Completion) -> Candidate:
         prefix = action.request.continue_from if isinstance(action, Generate) else ""
@@ -328,7 +336,8 @@ class Search:
         self.ledger.check_known(live.cost)
         self._live[action.id] = live
         if live.cost.samples == 0:  # timers and functions cost no tokens and never wait behind what does
-            self._depart(live)
+            live.left = True
+            self._out.append(action)
         elif self._backlog or not self._leave(live):
             self._backlog.append(live)
             self._admit()
@@ -340,12 +349,9 @@ class Search:
     def _leave(self, live: Live) -> bool:
         if (self._ends_s is not None and self._late()) or not self.ledger.try_reserve(live.action.id, live.cost):
             return False
-        self._depart(live)
-        return True
-
-    def _depart(self, live: Live) -> None:
         live.left = True
         self._out.append(live.action)
+        return True
 
     def _admit(self) -> None:
         """Let the oldest waiting asks leave while they fit; refuse those that never will."""
@@ -526,8 +532,7 @@ class Search:
     def _step(self, task: Task, item: Any, error: BaseException | None) -> None:
         self._current, self.stepping = task, True
         if item is not None:
-            for one in item if type(item) is list else (item,):
-                task.depth = _deeper(task.depth, one)
+            task.depth = _deeper(task.depth, item if type(item) is list else (item,))
         try:
             if error is None:
                 wait = self.foreign.run(self.id, task.coro.send, item)
@@ -651,14 +656,19 @@ class Search:
         )
 
 
-def _deeper(depth: tuple[int, float], item: tuple[Any, Live | Task]) -> tuple[int, float]:
-    """A task's depth after it has waited for `item`: the longest chain behind it, in tokens and in seconds."""
-    event, source = item
-    tokens, seconds = source.depth
-    if type(source) is Live and type(event) is not Progressed:
-        tokens += event.usage.completion_tokens
-        seconds += event.timing.total_s
-    return (tokens if tokens > depth[0] else depth[0]), (seconds if seconds > depth[1] else depth[1])
+def _deeper(depth: tuple[int, float], items: Iterable[tuple[Any, Live | Task]]) -> tuple[int, float]:
+    """A task's depth after it has waited for `items`: the longest chain behind it, in tokens and in seconds."""
+    most_tokens, most_seconds = depth
+    for event, source in items:
+        tokens, seconds = source.depth
+        if type(source) is Live and type(event) is not Progressed:
+            tokens += event.usage.completion_tokens
+            seconds += event.timing.total_s
+        if tokens > most_tokens:  # noqa: PLR1730  # `max` would cost a call for every sample
+            most_tokens = tokens
+        if seconds > most_seconds:  # noqa: PLR1730  # likewise
+            most_seconds = seconds
+    return most_tokens, most_seconds
 
 
 def _first(error: BaseException) -> BaseException:

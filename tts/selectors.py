@@ -7,6 +7,7 @@ Ties go to the class, or candidate, seen first by sample index.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from math import comb
@@ -64,7 +65,12 @@ def first(candidates: Sequence[Candidate], scores: Scores) -> Candidate | None:
 
 def majority(candidates: Sequence[Candidate], scores: Scores) -> Candidate | None:
     """The most frequent answer (self-consistency, Wang et al. 2022, arXiv:2203.11171)."""
-    return _vote(candidates, {c.id: 1.0 for c in candidates}) or first(candidates, scores)
+    ordered = in_order(candidates)
+    votes = Counter([c.answer for c in ordered if c.answer is not None])
+    if not votes:
+        return ordered[0] if ordered else None
+    winner = max(votes, key=votes.__getitem__)  # of several, the one seen first
+    return next(c for c in ordered if c.answer == winner)
 
 
 def weighted_majority(candidates: Sequence[Candidate], scores: Scores) -> Candidate | None:

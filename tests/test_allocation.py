@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -17,11 +17,12 @@ from tts.costs import CostModel
 from tts.errors import AllocatorCrashed
 from tts.journal import Allotted, Decided, Granted, History, Lost, Record, Repriced, Stopped, decode, encode
 from tts.outcome import Result
+from tts.protocols import Verifier
 from tts.registry import ALLOCATORS, allocator_of, strategy, verifier
 from tts.run import STOPPED
 from tts.runfolder import NoJournal
 from tts.testing import Disorder
-from tts.types import Candidate, Completion, Cost, Problem, Sampling, StrategySpec, Usage
+from tts.types import Candidate, Completion, Cost, Problem, Sampling, Score, ScoreKind, StrategySpec, Usage
 
 MOST = 50  # tokens of a sample
 VOTE = StrategySpec("majority_vote", {"n": None})
@@ -31,8 +32,30 @@ STRATEGIES = [
     StrategySpec("esc", {"n": None}),
     StrategySpec("best_of_n", {"n": None, "verifier": "judge"}),
     StrategySpec("genrm", {"n": None, "verifier": "judge"}),
+    StrategySpec("best_of_n", {"n": None, "verifier": "proof"}),
 ]
-VERIFIERS = {"judge": verifier("judge")}
+PROVEN = StrategySpec("best_of_n", {"n": None, "verifier": "proof"})
+TRUSTING = StrategySpec("success", {"trust": 1.0})
+
+
+class Proof:
+    """A verifier that asks no model: the answer must be 7."""
+
+    kind: ScoreKind = "pass_rate"
+    candidate_logprobs = 0
+    in_worker = False
+
+    def request(self, problem: Problem, candidate: Candidate) -> Request | None:
+        return None
+
+    def read(self, completion: Completion) -> Score:
+        raise AssertionError("nothing was asked")
+
+    def score(self, problem: Problem, candidate: Candidate) -> Score:
+        return Score(float(candidate.answer == "7"), "proof")
+
+
+VERIFIERS: Mapping[str, Verifier] = {"judge": verifier("judge"), "proof": Proof()}
 JUDGED = MOST * 20  # the judge's request may be longer than a sample
 
 
@@ -78,9 +101,9 @@ def one_order(seed: int) -> None:
     draw = random.Random(seed)
     cells = {}
     for number in range(draw.randint(1, 2)):
-        spec, name = draw.choice(STRATEGIES), draw.choice(sorted(ALLOCATORS))
+        spec, how = draw.choice(STRATEGIES), draw.choice([*map(StrategySpec, sorted(ALLOCATORS)), TRUSTING])
         limits = Limits(tokens=draw.randint(1, 6000), samples=draw.choice((None, draw.randint(1, 60))))
-        cells[f"c{number}"] = (spec, allocator_of(StrategySpec(name)), limits)
+        cells[f"c{number}"] = (spec, allocator_of(how), limits)
     total = Limits(tokens=draw.choice((None, draw.randint(1, 8000))))
     conductor = conductor_of(cells, draw.randint(1, 5), limits=total, window=draw.randint(1, 9))
 
@@ -267,10 +290,11 @@ def test_an_allocator_that_raises_stops_the_run_and_is_named() -> None:
         ran(votes({"Question 0?": ["1"]}), Allocator(bid), Limits(samples=9), 1)
 
 
-@pytest.mark.parametrize(
-    "bid",
-    [None, 1.0, Bid(float("nan")), Bid(float("inf")), Bid(0.0, True), Bid(0.0, "a\nb"), Bid(0.0, "\ud800"), Bid("1")],  # type: ignore[arg-type]
-)
+UNSOUND: list[Any] = [None, 1.0, Bid(float("nan")), Bid(float("inf")), Bid(0.0, "a\nb"), Bid(0.0, "\ud800")]
+UNSOUND += [Bid(0.0, True), Bid("1"), Bid(0.0, "done", None)]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("bid", UNSOUND)
 def test_a_bid_that_nobody_could_rank_or_write_down_stops_the_run_and_is_shown(bid: Any) -> None:
     with pytest.raises(AllocatorCrashed, match=r"its allocator gave .* for problem p0, not a Bid of a finite value"):
         ran(votes({"Question 0?": ["1"]}), Allocator(lambda standing, outlook: bid), Limits(samples=9), 1)
@@ -323,12 +347,59 @@ def test_how_often_samples_agree_is_learned_from_every_problem_and_written_down(
 
 
 @pytest.mark.parametrize("window", [4, 16, 64])
-@pytest.mark.parametrize("how", [marginal(floor=0.004), allocator_of(StrategySpec("adaptive_consistency"))])
+@pytest.mark.parametrize(
+    "how", [marginal(floor=0.004), *map(allocator_of, map(StrategySpec, ("adaptive_consistency", "blend_asc", "esc")))]
+)
 def test_more_requests_in_flight_buy_no_needless_samples(how: Allocator, window: int) -> None:
     world = {f"Question {i}?": (["1"] * (1 + i) + ["2"] * i + ["1"] * 64)[:64] for i in range(5)}
     alone, _ = ran(votes(world), how, Limits(), 5, window=1)
     many, _ = ran(votes(world), how, Limits(), 5, window=window)
     assert {id: len(r.candidates) for id, r in many.items()} == {id: len(r.candidates) for id, r in alone.items()}
+
+
+# --- what is in flight when a problem is stopped
+
+
+def paced(samples: Sequence[tuple[str, float]]) -> Any:
+    """A world in which the k-th sample says so and takes so many seconds, ten tokens in each."""
+    rest = iter(samples)
+
+    class Paced(SyntheticWorld):
+        def __init__(self) -> None:
+            pass
+
+        def complete(self, request: Request) -> tuple[float, Completion]:
+            text, seconds = next(rest)
+            return seconds, Completion(f"Answer: {text}", usage=Usage(1, round(10 * seconds)))
+
+    return Paced()
+
+
+def test_what_is_in_flight_of_a_proven_problem_is_cancelled_and_charged_as_far_as_it_had_come() -> None:
+    world = paced([("7", 2.0), ("1", 1.0), *[("7", 5.0)] * 9])
+    results, records = ran(world, allocator_of(TRUSTING), Limits(tokens=1000), 1, PROVEN)
+    result = results["p0"]
+    assert [c.answer for c in result.candidates] == ["1", "7"] and result.answer == "7"
+    assert not result.exhausted and result.error is None
+    # Two that began at once had come 20 tokens far; one of a second later, 10; the last one had not begun.
+    assert (result.bill.answers.tokens, result.bill.cancelled.tokens) == (30, 50)
+    (stopped,) = (r for r in records if isinstance(r, Stopped))
+    assert (stopped.reason, stopped.samples, stopped.cancels) == ("solved", 2, True)
+    (decided,) = (r for r in records if isinstance(r, Decided))
+    assert (decided.at_s, decided.stopped) == (2.0, "solved"), "the answer does not wait for what cannot change it"
+
+
+def test_pilot_samples_are_not_cancelled() -> None:
+    how = allocator_of(StrategySpec("bandit", {"confirm": 1}))
+    results, _ = ran(paced([("7", 1.0), ("1", 4.0), *[("7", 5.0)] * 9]), how, Limits(tokens=1000), 1, PROVEN)
+    assert [c.answer for c in results["p0"].candidates] == ["7", "1"]
+
+
+def test_a_rule_that_does_not_cancel_waits_for_what_is_in_flight() -> None:
+    world = [("7", 1.0), ("7", 1.0), *[("7", 4.0)] * 9]
+    results, records = ran(paced(world), allocator_of(StrategySpec("bandit")), Limits(tokens=1000), 1, PROVEN)
+    assert results["p0"].bill.cancelled.tokens == 0 and len(results["p0"].candidates) > 2
+    assert [r.cancels for r in records if isinstance(r, Stopped)] == [False]
 
 
 # --- resuming
@@ -365,6 +436,32 @@ def test_a_resumed_run_decides_as_the_one_that_died_would_have(seed: int) -> Non
         for action in one.actions:
             driver._take(action)
     assert alive.done and resumed.done
+
+
+@pytest.mark.parametrize("told", range(4, 44, 2))
+def test_what_an_allocator_cancelled_before_a_crash_stays_cancelled(told: int) -> None:
+    def proven(history: History | None = None) -> Conductor:
+        cells = {"c": (PROVEN, allocator_of(TRUSTING), Limits())}
+        return conductor_of(cells, 4, history=history, window=16)
+
+    alive, driver = proven(), Disorder(told)
+    driver.run(alive, most=told)
+    cut_off = {r.search for r in driver.records if isinstance(r, Stopped) and r.cancels}
+    resumed = proven(History([decode(encode(r), 1) for r in driver.records]))
+    step = resumed.start()
+    assert {a.id for a in step.actions} == set(driver._live) - driver._cancelled
+    assert not [r for r in step.records if isinstance(r, Allotted | Stopped)]
+    found = {result.id: result for result, _ in step.results}
+    while not (alive.done and resumed.done) and driver._live:  # both are told the same
+        event = driver._end(next(iter(driver._live)))
+        one, two = alive.tell([event]), resumed.tell([event])
+        found |= {result.id: result for result, _ in two.results}
+        driver.results |= {result.id: result for result, _ in one.results}
+        for action in one.actions:
+            driver._take(action)
+    for search in cut_off & found.keys():
+        assert found[search].selected == driver.results[search].selected
+        assert found[search].scores == driver.results[search].scores
 
 
 def decisions(records: Sequence[Record]) -> list[Record]:

@@ -45,10 +45,13 @@ class Bid(Value, frozen=True):
         value: what it is expected to add to the problem's accuracy, 0 to 1; only its ratio to other bids counts.
         stop: why it should get none, as users will read it: one of `REASONS`, or words of the allocator's own; ""
             otherwise. While samples of the problem are in flight it waits for them, and is bid for again.
+        cancels: whether it stops without waiting, because nothing in flight could change this: once its pilot samples
+            have ended, its other ones are cancelled, and the strategy goes on with those that have come.
     """
 
     value: float
     stop: str = ""
+    cancels: bool = False
 
     def __post_init__(self) -> None:
         """Numbers of other libraries become floats: a journal cannot hold them."""
@@ -60,6 +63,8 @@ class Bid(Value, frozen=True):
 def is_sound(bid: object) -> bool:
     """Whether problems can be ranked by it and a journal can hold it: anybody may write an allocator."""
     if not isinstance(bid, Bid) or type(bid.value) is not float or type(bid.stop) is not str:
+        return False
+    if type(bid.cancels) is not bool:
         return False
     return isfinite(bid.value) and bid.stop.isprintable()
 
@@ -113,7 +118,12 @@ class Standing:
     @property
     def taken(self) -> int:
         """Samples that have been granted, whatever became of them."""
-        return self.samples + self.failed + self.in_flight
+        return self.ended + self.in_flight
+
+    @property
+    def ended(self) -> int:
+        """Samples that have finished, or ended otherwise."""
+        return self.samples + self.failed
 
     def mean_scores(self) -> list[float]:
         """One for each candidate that has a score; abstentions are left out."""
@@ -230,6 +240,7 @@ class Pot:
         self._problems: dict[str, _Problem] = {}
         self._granted: dict[str, Generate | Verify] = {}
         self._turned_down: deque[tuple[Generate | Verify, ErrorInfo]] = deque()
+        self._cut_off: deque[Stopped] = deque()
         self._moved: dict[str, None] = {}  # searches whose place in the ranking must be found anew
         self._ranking: list[
             tuple[int, float, int, int, str]
@@ -282,6 +293,13 @@ class Pot:
         self._place()
         while self._turned_down:
             yield self._turned_down.popleft()
+
+    def cut_off(self) -> Iterator[Stopped]:
+        """Problems that the allocator has stopped while samples of theirs were in flight, each once: for the journal,
+        and for those samples to be cancelled."""
+        self._place()
+        while self._cut_off:
+            yield self._cut_off.popleft()
 
     def grant(self) -> Generate | Verify | tuple[Generate | Verify, ErrorInfo] | None:
         """The best ask; or an ask that the pot can never hold, and why; None if nothing can be granted now."""
@@ -407,7 +425,7 @@ class Pot:
         if problem.verifications:
             cost = self._verifications.of(self._unit) / self._mean if self._verifications.count else 1.0
             self._enter(search, problem, RANKED, -self._bid(standing, self._outlook(standing)).value / max(cost, 1e-9))
-        elif not problem.samples:
+        elif not (problem.samples or standing.in_flight):
             return
         elif standing.stopped:
             self._stop(search, problem)
@@ -418,10 +436,11 @@ class Pot:
             bid = self._bid(standing, outlook) if standing.taken < most else Bid(0.0, "full")
             if not bid.stop:
                 self._enter(search, problem, RANKED, -bid.value / outlook.cost)
-            elif not standing.in_flight:
+            elif not standing.in_flight or (bid.cancels and standing.ended >= self.allocator.pilot):
                 standing.stopped = bid.stop
-                votes, value = standing.counts[:4], round(bid.value, 9)
-                self.records.append(Stopped(search, self.now, bid.stop, standing.samples, votes, value))
+                votes, value, cancels = standing.counts[:4], round(bid.value, 9), standing.in_flight > 0
+                stopped = Stopped(search, self.now, bid.stop, standing.samples, votes, value, cancels)
+                (self._cut_off if cancels else self.records).append(stopped)
                 self._stop(search, problem)
 
     def _bid(self, standing: Standing, outlook: Outlook) -> Bid:
@@ -448,11 +467,7 @@ class Pot:
 
     def _stop(self, search: str, problem: _Problem) -> None:
         standing = problem.standing
-        error = ErrorInfo(
-            "BudgetExhausted",
-            f"{search}: the allocator stopped it after {standing.samples} samples: {standing.stopped}",
-            {"limit": STOPPED, "reason": standing.stopped, "search": search},
-        )
+        error = stop_error(search, standing.stopped, standing.samples)
         self._turned_down += [(action, error) for action in problem.samples.values()]
         problem.samples.clear()
 
@@ -502,6 +517,15 @@ class Pot:
     def _note_closed(self, spent: Cost) -> None:
         self._closed += 1
         self._closed_spent = _plus(self._closed_spent, spent)
+
+
+def stop_error(search: str, reason: str, samples: int) -> ErrorInfo:
+    """What a search is told in place of its samples, of which so many had finished."""
+    return ErrorInfo(
+        "BudgetExhausted",
+        f"{search}: the allocator stopped it after {samples} samples: {reason}",
+        {"limit": STOPPED, "reason": reason, "search": search},
+    )
 
 
 class _Mean:

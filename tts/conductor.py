@@ -34,7 +34,7 @@ from tts.actions import (
     Verify,
     Work,
 )
-from tts.allocation import Pot, Standing
+from tts.allocation import Pot, Standing, stop_error
 from tts.budget import Ledger, Limits
 from tts.costs import prompt_bound
 from tts.errors import BudgetExhausted, InvalidParameter, ReplayDivergence, TTSError, UnknownCost
@@ -49,6 +49,7 @@ from tts.journal import (
     Opened,
     Record,
     Shared,
+    Stopped,
     digest,
     problem_of,
 )
@@ -532,9 +533,19 @@ class Conductor:
         for name, pot in self._pots.items():
             pot.now = self.now
             pot.wake(self._history.repriced.get(name))
+            for stopped in pot.cut_off():
+                self._stop_sampling(stopped)
             for action, error in pot.turned_down():
                 self._take_records(pot)
                 self._end_unsent(action, error)
+
+    def _stop_sampling(self, stopped: Stopped) -> None:
+        """Cancel what is in flight of a problem that an allocator has stopped. The record has its place among the
+        search's events, so that a resumed run does so after the same ones."""
+        opened = self._open.get(stopped.search)
+        if opened is not None:
+            self._step.records.append(stopped)
+            self._take(opened, opened.search.stop_sampling(_stop_error(stopped)))
 
     def _allot(self) -> bool:
         """Let one more ask of the pot that has the fewest in flight pass on. Whether there was one, in any pot. Where
@@ -766,6 +777,9 @@ class Conductor:
         partial: dict[str, list[Progressed]] = {}
         self._replay(search.start(at_s), asked, cancelled)
         for event in history.events.pop(search.id, ()):
+            if isinstance(event, Stopped):
+                self._replay(search.stop_sampling(_stop_error(event)), asked, cancelled)
+                continue
             if event.id in ended:
                 continue  # told twice
             action = asked.get(event.id)
@@ -900,6 +914,10 @@ def decided_of(result: Result, at_s: float, paid: Cost, standing: Standing | Non
 
 def _in_flight(pot: Pot) -> int:
     return pot.in_flight
+
+
+def _stop_error(stopped: Stopped) -> ErrorInfo:
+    return stop_error(stopped.search, stopped.reason, stopped.samples)
 
 
 def _regrant(pot: Pot, action: Work, allotted: set[str], *, ended: bool) -> None:

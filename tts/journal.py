@@ -103,7 +103,8 @@ class Allotted(Value, frozen=True, tag="allotted"):
 
 class Stopped(Value, frozen=True, tag="stopped"):
     """An allocator will grant a problem no more samples. `votes` are those of its most frequent answers, `value` what
-    one more sample was expected to add."""
+    one more sample was expected to add. `cancels`: those in flight were cancelled; what the search had been told by
+    then is above this line."""
 
     search: str
     at_s: float
@@ -111,6 +112,7 @@ class Stopped(Value, frozen=True, tag="stopped"):
     samples: int
     votes: tuple[int, ...] = ()
     value: float = 0.0
+    cancels: bool = False
 
 
 class Repriced(Value, frozen=True, tag="repriced"):
@@ -376,7 +378,8 @@ class History:
         configs: of all headers: what the run was at first, and whenever it had been extended.
         decided: search id -> its record; cells: ids of all cells, in the order of the plan.
         opened: search id -> its start on the run's clock, for searches not decided.
-        events: search id -> its events in order, for searches not decided.
+        events: search id -> its events in order, for searches not decided; where an allocator cancelled what was in
+            flight, its record is among them.
         granted: action id -> its last grant, for actions that have not ended.
         bounded: action id -> the most tokens that may have been generated for it, where less than its grant.
         rate: tokens a second of the fastest stream that was noted last.
@@ -410,7 +413,7 @@ class History:
         self.decided: dict[str, Decided] = {}
         self.cells: dict[str, None] = {}
         self.opened: dict[str, float] = {}
-        self.events: dict[str, list[Event]] = {}
+        self.events: dict[str, list[Event | Stopped]] = {}
         self.granted: dict[str, Granted] = {}
         self.digests: dict[str, str] = {}
         self.shared: dict[str, str] = {}
@@ -520,8 +523,9 @@ class History:
         self.allotted.pop(record.search, None)
         self.stopped.pop(record.search, None)
         for event in self.events.pop(record.search, ()):
-            self.digests.pop(event.id, None)
-            self.shared.pop(event.id, None)
+            if not isinstance(event, Stopped):
+                self.digests.pop(event.id, None)
+                self.shared.pop(event.id, None)
 
     def _add_loss(self, record: Lost) -> None:
         self.paid += record.cost
@@ -540,6 +544,8 @@ class History:
             self.allotted.setdefault(record.id.rpartition("/")[0], set()).add(record.id)
         elif isinstance(record, Stopped):
             self.stopped[record.search] = record.reason
+            if record.cancels:
+                self.events[record.search].append(record)
         else:
             self.repriced[record.cell] = record
 

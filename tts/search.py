@@ -167,7 +167,7 @@ class Search:
         self.stepping = False  # whether its strategy's code is running
         self._clock = Mailbox()
         self._time_is_up = self._selecting = False
-        self._nobody = Mailbox()  # of what was cancelled because the time was up
+        self._nobody = Mailbox()  # of what was cancelled because the time was up, or by an allocator
         self._nobody.closed = True
         self._fallback: Fallback = first_paid
         self._strategy = strategy
@@ -272,6 +272,13 @@ class Search:
             self._finish(self._main)
         out, self._out = self._out, []
         return out
+
+    def stop_sampling(self, error: ErrorInfo) -> list[Action]:
+        """Cancel every sample that has not ended; the strategy is told this in place of each, and goes on."""
+        for live in list(self._live.values()):
+            if isinstance(live.action, Generate):
+                self._let_go(live, error)
+        return self._proceed()
 
     # --- money
 
@@ -446,12 +453,16 @@ class Search:
         for live in list(self._live.values()):
             if getattr(live.action, "request", None) is None:
                 continue  # functions and verifiers that compute cost nothing, and what was paid for needs them
-            if not live.left:
-                self._refuse(live, error)
-            elif not live.cancelled:
-                self._cancel(live)
-                waiting, live.mailbox = live.mailbox, self._nobody
-                self._deliver(waiting, (Refused(live.action.id, self._now, error), live))
+            self._let_go(live, error)
+
+    def _let_go(self, live: Live, error: ErrorInfo) -> None:
+        """Whoever waits for it is told this in its place; it is cancelled, and nobody hears of its end."""
+        if not live.left:
+            self._refuse(live, error)
+        elif not live.cancelled:
+            self._cancel(live)
+            waiting, live.mailbox = live.mailbox, self._nobody
+            self._deliver(waiting, (Refused(live.action.id, self._now, error), live))
 
     def _out_of_time(self) -> BudgetExhausted:
         limit = self.ledger.limits.seconds

@@ -23,7 +23,8 @@ def bandit(
 
     Args:
         solved: a score, or without a verifier a probability of the lead, at which a question is solved.
-        confirm: candidates that must have such a score; 1 is enough for verifiers that are never wrong.
+        confirm: candidates that must have such a score; 1 is enough for verifiers that are never wrong, and cancels
+            what is in flight of the problem.
         hopeless: hope below which a question is put off.
         patience: samples before that.
         most: samples of one problem.
@@ -37,7 +38,9 @@ def bandit(
     def bid(standing: Standing, outlook: Outlook) -> Bid:
         scores, (a, b) = standing.mean_scores(), standing.lead
         solutions = sum(score >= solved for score in scores)
-        if solutions >= confirm or (not scores and lead_probability(a + standing.in_flight, b) >= solved):
+        if solutions >= confirm:
+            return Bid(0.0, "solved", cancels=confirm == 1)
+        if not scores and lead_probability(a + standing.in_flight, b) >= solved:  # what is in flight may settle it
             return Bid(0.0, "solved")
         hope = max(scores) if scores else standing.lead[0] / max(1, standing.samples)
         value = equally(standing, outlook).value

@@ -25,7 +25,8 @@ def success(
 
     Args:
         threshold: the score from which on a candidate passes.
-        trust: how likely a candidate that passes is right; 1 (tests, proofs) stops a problem at its first success.
+        trust: how likely a candidate that passes is right; 1 (tests, proofs) stops a problem at its first success, and
+            cancels what is in flight of it.
         passes: the prior's pseudo-count of successes; with a half of each it is Jeffreys'.
         fails: and of failures.
         floor: a problem without a success whose next sample succeeds with less probability is abandoned.
@@ -42,7 +43,7 @@ def success(
         scores = standing.mean_scores()
         passed = sum(score >= threshold for score in scores)
         if passed and trust == 1:
-            return Bid(0.0, "solved")
+            return Bid(0.0, "solved", cancels=True)
         failures = fails + len(scores) - passed
         gain = (passes + passed) / (passes + passed + failures)
         for i in range(standing.samples + standing.in_flight - len(scores)):

@@ -27,10 +27,10 @@ from tts.allocators.marginal import marginal
 from tts.budget import Limits
 from tts.clusters.recorded import Fleet
 from tts.intervals import paired_difference
+from tts.outcomes import Outcome
 from tts.pool import Pool, Sample
 from tts.poolimport import equated, import_pool
 from tts.replays import choose, replay
-from tts.report import Outcome
 from tts.types import Candidate, Completion, Cost, Usage
 
 SETS = {"boinf_aime2024": 18, "boinf_gpqa_diamond": 4}  # shuffles of the samples: fewer where there are more problems

@@ -24,10 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tts.clusters.recorded import Fleet
+from tts.outcomes import Outcome
 from tts.pool import UNKNOWN, Pool
 from tts.poolimport import equated, import_pool
 from tts.replays import choose, replay
-from tts.report import Outcome
 
 SEEDS = {  # shuffles of the samples: fewer where there are more problems and models
     "boinf_aime2024": 16,

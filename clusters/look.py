@@ -6,8 +6,8 @@ from tts.address import shown
 from tts.clusters import connect
 from tts.clusters.ray import open_ray
 from tts.clusters.spec import ClusterSpec
-from tts.doctor import Finding, capabilities
 from tts.errors import TTSError
+from tts.findings import Finding, capabilities
 from tts.target import Target
 
 

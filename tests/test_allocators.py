@@ -25,7 +25,7 @@ from tts.errors import BudgetTooSmall, InvalidParameter, UnknownCost, UnknownNam
 from tts.pool import Pool, Sample
 from tts.registry import ALLOCATORS, allocator_names, allocator_of, describe_allocator
 from tts.replays import replay
-from tts.report import warnings_of
+from tts.summary import warnings_of
 from tts.types import Cost, Score, StrategySpec
 
 HERE = Outlook()

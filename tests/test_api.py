@@ -14,11 +14,11 @@ import pytest
 import tts
 from tts import Candidate, Example, Problem, Run, Sampling, api
 from tts.budget import Limits
+from tts.examples import Task
 from tts.gradingprocess import GradingProcess
 from tts.outcome import Ends
-from tts.report import warnings_of
 from tts.runfolder import JOURNAL, read_records
-from tts.tasks import Task
+from tts.summary import warnings_of
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Misbehaviour, Reply, arithmetic, tokenize
 

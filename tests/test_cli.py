@@ -14,8 +14,8 @@ import msgspec
 import pytest
 
 from tts import cli
+from tts.problemfiles import OUTCOMES, PROBLEMS, REFERENCES
 from tts.runfolder import JOURNAL
-from tts.tasks import OUTCOMES, PROBLEMS, REFERENCES
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Misbehaviour, Reply, arithmetic, tokenize
 

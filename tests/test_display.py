@@ -8,8 +8,10 @@ from rich.console import Console
 from test_report import outcome
 
 from tts.actions import Finished
-from tts.display import Display, console, plain_table, say, table_of
-from tts.report import Row, summarise
+from tts.console import console, plain_table, say
+from tts.display import Display
+from tts.summary import Row, summarise
+from tts.terminal import table_of
 from tts.types import Completion, Cost
 
 

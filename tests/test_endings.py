@@ -17,7 +17,7 @@ from tts.actions import Finished, Request
 from tts.display import Display
 from tts.openai import OpenAIClient
 from tts.partial import Partial
-from tts.report import without_parameters
+from tts.summary import without_parameters
 from tts.types import Completion, Message, Sampling
 
 STREAM = b'data: {"choices":[{"index":0,"delta":{"content":"Answer: "}}]}\n\n' + (

@@ -19,14 +19,15 @@ from tts.conductor import Conductor
 from tts.config import RunConfig
 from tts.costs import CostModel
 from tts.errors import RunMismatch
+from tts.examples import Example, Task, problem_digests, problems_digest, references_digest
 from tts.extension import extension, together
 from tts.foreignruns import searches_asked_for
 from tts.gradingprocess import GradingProcess
 from tts.journal import VERSION, Decided, Granted, Header, History, Lost, Opened, Record
+from tts.problemfiles import write_references
 from tts.registry import strategy, verifiers_of
 from tts.runfolder import JOURNAL, Journal, read_records
 from tts.sweeps import cells_of, plan, pots_of
-from tts.tasks import Example, Task, problem_digests, problems_digest, references_digest, write_references
 from tts.testing import FakeEngine, arithmetic
 from tts.types import Cost, ErrorInfo, Problem, Sampling
 

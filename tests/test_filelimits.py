@@ -21,8 +21,9 @@ from tts.filelimits import TooLarge
 from tts.journal import Opened
 from tts.poolfile import read_pool
 from tts.poolimport import import_pool
+from tts.problemfiles import OUTCOMES, PROBLEMS, read_examples, taken_away
 from tts.runfolder import JOURNAL, Journal, read_history
-from tts.tasks import OUTCOMES, PROBLEMS, load, read_examples, taken_away
+from tts.tasks import load
 
 MIB = 1 << 20
 CONFIG = {"model": "m"}

@@ -9,8 +9,9 @@ import pytest
 
 from tts import symbolic
 from tts.errors import BadProblem, CallCrashed, CallTimedOut, MissingExtra, UnknownName
+from tts.examples import Example
 from tts.graders import ExactGrader, Grading, MathGrader, ReasoningGymGrader, Verdict, grader_named
-from tts.tasks import Example, load
+from tts.tasks import load
 from tts.types import Problem
 from tts.workers import Workers
 

@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 
 from tts.errors import BadProblem, InvalidParameter, UnknownName
+from tts.examples import Example, Task
 from tts.graders import Verdict
 from tts.gradingprocess import GradingProcess
+from tts.problemfiles import PROBLEMS, REFERENCES, read_examples
 from tts.runfolder import JOURNAL
-from tts.tasks import PROBLEMS, REFERENCES, Example, Task, TaskSource, read_examples
+from tts.tasks import TaskSource
 from tts.testing.engine import FakeEngine
 from tts.types import Problem
 from tts.workers import Workers

@@ -11,8 +11,7 @@ import msgspec
 import pytest
 
 from tts import errors
-from tts.actions import Request
-from tts.costs import prompt_bound
+from tts.actions import Request, prompt_bound
 from tts.openai import OpenAIClient
 from tts.partial import Partial
 from tts.testing.engine import FakeEngine

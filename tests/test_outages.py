@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from live import Kept
 
 from tts import errors
-from tts.actions import Failed, Finished, Request
+from tts.actions import Failed, Finished, Request, prompt_bound
 from tts.budget import Limits
 from tts.clusters.bounds import Bounds
 from tts.clusters.local import LocalCluster
 from tts.conductor import Conductor, Planned
-from tts.costs import CostModel, ModelCost, Price, prompt_bound
+from tts.costs import CostModel, ModelCost, Price
 from tts.journal import Bounded, Decided, Granted, History, Lost, Record, problem_of
 from tts.outages import MOST_TRIES, Outages
 from tts.partial import Partial

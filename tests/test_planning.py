@@ -11,13 +11,13 @@ from typer.testing import CliRunner
 import tts
 from tts.budget import Limits
 from tts.cli import app
-from tts.display import forecast_of
 from tts.errors import BudgetTooSmall, InvalidParameter
 from tts.planning import FRACTIONS, Forecast, foresee
 from tts.pool import Pool, Sample
 from tts.poolfile import read_pool
 from tts.predict import RIGHT, Posterior
 from tts.replays import replay
+from tts.terminal import forecast_of
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import arithmetic
 from tts.types import Sampling

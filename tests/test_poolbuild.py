@@ -13,12 +13,12 @@ import tts
 from tts import Example, Problem, Sampling
 from tts.actions import Finished, Scored
 from tts.errors import BadPool, PoolLacks
+from tts.examples import Task
 from tts.journal import Lost
 from tts.pool import Pool, Sample
 from tts.poolbuild import build_pool
 from tts.replays import replay
 from tts.runfolder import JOURNAL, read_records
-from tts.tasks import Task
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Misbehaviour, Reply, arithmetic, last_user_text
 

@@ -12,13 +12,13 @@ from tts.budget import Limits
 from tts.clusters.recorded import Fleet, RecordedCluster, Recordings, recorded_verifiers
 from tts.conductor import Conductor
 from tts.costs import CostModel
-from tts.display import table_of
 from tts.errors import BadPool, BudgetTooSmall, InvalidParameter, PoolLacks, UnknownName
 from tts.estimators import Grid, best_of, first_finishers, majority, shortest
 from tts.pool import Pool, Sample
 from tts.registry import parse_specs, strategy
 from tts.replays import problems_of, replay
 from tts.sweeps import Cell, plan
+from tts.terminal import table_of
 from tts.types import Sampling
 
 FLEET = Fleet()

@@ -12,11 +12,13 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from tts.display import print_frontier
 from tts.errors import MissingExtra, StorageFull
 from tts.intervals import mean_interval
 from tts.outcome import Ends
-from tts.report import Outcome, Row, notes_on, owners_of, summarise, warnings_of, write_report
+from tts.outcomes import Outcome
+from tts.report import write_report
+from tts.summary import Row, notes_on, owners_of, summarise, warnings_of
+from tts.terminal import print_frontier
 from tts.vegalite import VERSION
 
 FACTS = {"title": "Six strategies", "model": "SmolLM2-135M", "date": "2026-11-23", "seeds": 2}

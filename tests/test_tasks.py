@@ -12,12 +12,9 @@ from hypothesis import strategies as st
 
 from tts.answers import extract, same
 from tts.errors import BadProblem, InvalidParameter, UnknownName
-from tts.tasks import (
+from tts.examples import Example, Task, problem_digests
+from tts.problemfiles import (
     PROBLEMS,
-    Example,
-    Task,
-    load,
-    problem_digests,
     put_back,
     read_examples,
     references_away,
@@ -25,6 +22,7 @@ from tts.tasks import (
     write_problems,
     write_references,
 )
+from tts.tasks import load
 from tts.types import Problem
 from tts.workers import Workers
 

@@ -11,10 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tts import cli, display
-from tts.report import Outcome, Row, plain, summarise, write_report
+from tts import cli, console, terminal
+from tts.outcomes import Outcome
+from tts.report import write_report
 from tts.results import as_json
+from tts.spreadsheet import plain
 from tts.streams import echo, visible
+from tts.summary import Row, summarise
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Reply
 
@@ -49,11 +52,11 @@ def test_visible_text_has_no_commands_and_keeps_the_rest(text: str) -> None:
 
 
 def test_tables_lines_and_json_show_what_a_terminal_would_obey(capsys: pytest.CaptureFixture[str]) -> None:
-    out = display.console()
+    out = console.console()
     row = summarise([outcome(cell=OBEYED, strategy=OBEYED, params=f"n={OBEYED}")])
-    out.print(display.table_of(row, 400))
+    out.print(terminal.table_of(row, 400))
     out.print(f"note: {OBEYED}")
-    display.say(out, OBEYED)
+    console.say(out, OBEYED)
     echo(OBEYED)
     echo(as_json({"text": OBEYED}))
     said = capsys.readouterr().out

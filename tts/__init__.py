@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from tts.budget import Limits
     from tts.client import Client
     from tts.errors import BudgetExhausted, EndpointError, TTSError, UsageError
+    from tts.examples import Example
     from tts.planning import Plan, aplan, plan
     from tts.pool import Pool
     from tts.replays import replay
     from tts.results import Replayed, Solved, SweepResult
     from tts.run import Run
-    from tts.tasks import Example
     from tts.types import Candidate, Completion, Problem, Sampling, Score, StrategySpec
 
 _HOMES = {

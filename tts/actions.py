@@ -197,3 +197,16 @@ Action = Generate | Verify | Call | Sleep | Cancel
 Work = Generate | Verify | Call | Sleep
 End = Finished | Scored | Returned | Woke | Failed | Cancelled | Refused
 Event = End | Progressed
+
+
+def prompt_bound(request: Request) -> int:
+    """At least as many prompt tokens as any server will count: UTF-8 bytes, 8 a message, and 256 for the template.
+
+    Tokenisers that fall back on bytes (byte-level BPE, SentencePiece with byte fallback) never make more tokens than
+    there are bytes. A chat template adds a few marker tokens per message, and may add a system turn of its own, for
+    which 256 is ample in the templates of today's open models.
+    """
+    texts = [message.content for message in request.messages]
+    if request.continue_from:
+        texts.append(request.continue_from)
+    return sum(len(text.encode("utf-8", "surrogatepass")) + 8 for text in texts) + 256

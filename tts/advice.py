@@ -22,9 +22,9 @@ from tts.errors import BadPool, InvalidParameter, PoolLacks
 from tts.estimators import Floats, Grid, majority
 from tts.filelimits import TooLarge, read_whole
 from tts.intervals import Interval, mean_interval, paired_difference
+from tts.outcomes import Outcome
 from tts.pool import UNKNOWN, Pool
 from tts.replays import replay
-from tts.report import Outcome
 from tts.runfolder import check_files
 from tts.types import Value
 

@@ -258,6 +258,6 @@ def _points(value: Interval | None) -> str:
 
 
 def _say(text: str) -> None:
-    from tts.display import console, say
+    from tts.console import console, say
 
     say(console(), text, 2)

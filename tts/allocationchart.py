@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from tts.charts import Picture
-from tts.report import Outcome
+from tts.outcomes import Outcome
 from tts.vegalite import Spec, category, dressed, interval, legend, palette, quantity
 
 # Why a problem got no more -> its colour, in the legend's order. Grey: it would have taken more when the budget ended.

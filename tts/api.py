@@ -32,6 +32,7 @@ from tts.errors import (
     RunMismatch,
     UsageError,
 )
+from tts.examples import Example, Task, problem_fields, problems_digest, unwritable
 from tts.extension import extension, together
 from tts.foreignruns import cells_of_journal, searches_asked_for
 from tts.garbage import collecting_less_often
@@ -42,15 +43,18 @@ from tts.journal import Decided, History, check_recordable
 from tts.loading import check_not_importing
 from tts.outages import PATIENCE_S
 from tts.outcome import Result
+from tts.outcomes import Outcome
+from tts.problemfiles import OUTCOMES
 from tts.protocols import Strategy, Verifier
 from tts.registry import plugin_digests, strategy, verifiers_of
-from tts.report import Outcome, Row, summarise, warnings_of, write_report
+from tts.report import write_report
 from tts.results import Solved, SweepResult, describe_cost
 from tts.runfolder import JOURNAL, Journal, NoJournal, check_files, read_history, write_atomically
 from tts.streams import open_closed_streams
+from tts.summary import Row, summarise, warnings_of
 from tts.sweeps import Cell, cells_of, check_budgets, outcome_of, plan, pots_of, with_max_tokens
 from tts.target import Pricing, Target
-from tts.tasks import OUTCOMES, Example, Task, TaskSource, problem_fields, problems_digest, unwritable
+from tts.tasks import TaskSource
 from tts.types import Cost, Message, Problem, Prompt, Sampling
 from tts.workers import Workers
 
@@ -302,7 +306,8 @@ async def asweep(
 def _watcher_of(progress: bool | Callable[[int, int], object]) -> Watcher | None:
     if progress is False or progress is None:
         return None
-    from tts.display import Counted, Display, console
+    from tts.console import console
+    from tts.display import Counted, Display
 
     return Display(console(stderr=True), interrupts=False) if progress is True else Counted(progress)
 

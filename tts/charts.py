@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import vl_convert
 
 from tts import livecharts
-from tts.report import Row
 from tts.streams import visible
+from tts.summary import Row
 from tts.vegalite import VERSION, Spec, category, dressed, interval, layer, legend, logarithm, palette, quantity
 
 # Okabe & Ito's colours that are dark enough on white; a shape says the same again, for print and for everybody.

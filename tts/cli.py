@@ -171,7 +171,8 @@ def solve(
 ) -> None:
     """Solve one prompt."""
     from tts import api as calls
-    from tts.display import Display, console, say
+    from tts.console import console, say
+    from tts.display import Display
     from tts.results import describe_cost
 
     text = _stdin() if prompt == "-" else prompt
@@ -297,7 +298,8 @@ def sweep(
 ) -> None:
     """Run strategies x budgets x seeds, and show what each extra token buys."""
     from tts import api as calls
-    from tts.display import Display, console
+    from tts.console import console
+    from tts.display import Display
     from tts.tasks import TaskSource
 
     task = TaskSource(
@@ -412,10 +414,12 @@ def plan(
     json: Json = False,
 ) -> None:
     """Predict what a budget would buy, from a few samples of each problem, and say how to spend it."""
-    from tts.display import Display, console, forecast_of, say
+    from tts.console import console, say
+    from tts.display import Display
     from tts.planning import plan as planned
     from tts.results import describe_cost
     from tts.tasks import TaskSource
+    from tts.terminal import forecast_of
 
     def on_draw(done: int, of: int) -> None:
         if sys.stderr.isatty():
@@ -509,7 +513,7 @@ def _list(infos: Sequence[StrategyInfo], json: bool) -> None:
     if json:
         print_json(infos)
         return
-    from tts.display import console, say
+    from tts.console import console, say
 
     out = console()
     for info in infos:
@@ -521,7 +525,7 @@ def _list(infos: Sequence[StrategyInfo], json: bool) -> None:
 @model_app.command("list")
 def model_list(json: Json = False) -> None:
     """List the models that can run in process, and which are here already."""
-    from tts.display import console, say
+    from tts.console import console, say
     from tts.weights import models
 
     found = models()
@@ -552,7 +556,7 @@ def doctor(
     json: Json = False,
 ) -> None:
     """Check this machine, a cluster, and what an endpoint can do, by trying it."""
-    from tts.display import console, say
+    from tts.console import console, say
     from tts.doctor import examine
     from tts.target import urls_of
 
@@ -609,7 +613,7 @@ def _with_option(error: TTSError) -> str:
 
 
 def _complain(text: str) -> None:
-    from tts.display import console, say
+    from tts.console import console, say
 
     say(console(stderr=True), text, 2)
 
@@ -676,9 +680,10 @@ def _stdin() -> str:
 
 
 def _show_sweep(result: Any, json: bool) -> None:
-    from tts.display import console, print_frontier, say, table_of
-    from tts.report import owners_of, warnings_of
+    from tts.console import console, say
     from tts.results import describe_cost
+    from tts.summary import owners_of, warnings_of
+    from tts.terminal import print_frontier, table_of
 
     if json:
         fields = {

@@ -33,10 +33,10 @@ from tts.actions import (
     Scored,
     Verify,
     Work,
+    prompt_bound,
 )
 from tts.allocation import Pot, Standing, stop_error
 from tts.budget import Ledger, Limits
-from tts.costs import prompt_bound
 from tts.errors import BudgetExhausted, InvalidParameter, ReplayDivergence, TTSError, UnknownCost
 from tts.journal import (
     PROBE,

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from tts.actions import Action, Generate, Request, Verify
+from tts.actions import Action, Generate, Request, Verify, prompt_bound
 from tts.errors import InvalidParameter, UnknownCost, unknown_name
 from tts.types import Cost, Usage, Value
 
@@ -394,16 +394,3 @@ class CostModel(Value, frozen=True):
 def _request(action: Action) -> Request | None:
     kind = type(action)  # this is asked for every sample, twice
     return action.request if kind is Generate or kind is Verify else None  # type: ignore[union-attr]
-
-
-def prompt_bound(request: Request) -> int:
-    """At least as many prompt tokens as any server will count: UTF-8 bytes, 8 a message, and 256 for the template.
-
-    Tokenisers that fall back on bytes (byte-level BPE, SentencePiece with byte fallback) never make more tokens than
-    there are bytes. A chat template adds a few marker tokens per message, and may add a system turn of its own, for
-    which 256 is ample in the templates of today's open models.
-    """
-    texts = [message.content for message in request.messages]
-    if request.continue_from:
-        texts.append(request.continue_from)
-    return sum(len(text.encode("utf-8", "surrogatepass")) + 8 for text in texts) + 256

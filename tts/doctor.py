@@ -10,8 +10,7 @@ from pathlib import Path
 from tts.clusters.environment import prepare
 from tts.clusters.spec import ClusterSpec
 from tts.errors import TTSError
-from tts.types import Value
-from tts.wire import Capabilities
+from tts.findings import Finding, capabilities
 
 EXTRAS = {
     "local": ("xllamacpp", "a small model in process"),
@@ -19,15 +18,6 @@ EXTRAS = {
     "report": ("vl_convert", "pictures in reports"),
     "tasks": ("reasoning_gym", "problems from reasoning-gym"),
 }
-
-
-class Finding(Value, frozen=True):
-    """One thing that was looked at. `ok` None: could not be told. `needed`: without it nothing works."""
-
-    what: str
-    ok: bool | None
-    detail: str
-    needed: bool = False
 
 
 def examine(
@@ -86,25 +76,6 @@ async def _endpoint(url: str, model: str | None, api_key: str | None) -> list[Fi
     finally:
         await client.aclose()
     return capabilities(client.endpoint, seen)
-
-
-def capabilities(name: str, seen: Capabilities) -> list[Finding]:
-    """What was seen of an endpoint, one finding for each."""
-    reachable = f"engine {seen.engine or 'unknown'}, models: {', '.join(seen.models[:10]) or 'not told'}"
-    detail = seen.problem or reachable
-    found = [Finding(f"endpoint {name}", seen.reachable and not seen.problem, detail, needed=True)]
-    for what, ok, meaning in (
-        ("n", seen.n, "several choices from one request"),
-        ("seed", seen.seed, "the same seed gives the same text"),
-        ("logprobs", seen.logprobs, "needed by self_certainty, and used by genrm and judge"),
-        ("prefill", seen.prefill, "continuing an answer"),
-        ("usage in stream", seen.usage_in_stream, "exact token counts"),
-        ("continuous usage", seen.continuous_usage, "exact token counts of cancelled samples"),
-        ("abort on close", seen.abort_on_close, "a cancelled sample stops decoding"),
-    ):
-        found.append(Finding(f"  {what}", ok, meaning))
-    found.append(Finding("  cost of finding out", True, f"{seen.tokens_spent} generated tokens"))
-    return found
 
 
 def _embedded(wanted: str | None) -> list[Finding]:

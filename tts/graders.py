@@ -12,7 +12,8 @@ from typing import Protocol
 
 from tts.answers import is_plain, normalise, same
 from tts.errors import BadProblem, CallCrashed, CallFailed, CallTimedOut, MissingExtra, unknown_name
-from tts.tasks import REASONING_GYM, Example
+from tts.examples import Example
+from tts.tasks import REASONING_GYM
 from tts.types import ErrorInfo, Problem, Value
 from tts.workers import Workers
 

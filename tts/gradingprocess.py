@@ -32,24 +32,19 @@ from typing import Any, NamedTuple, Self
 import msgspec
 
 from tts.errors import CallCrashed, TTSError
+from tts.examples import Example, Task, problem_digests, problem_fields, problems_digest, references_digest
 from tts.graders import ExactGrader, Grader, Grading, NoReferences, Verdict, grader_named, not_an_answer
-from tts.tasks import (
+from tts.problemfiles import (
     REFERENCES,
-    Example,
-    Task,
-    TaskSource,
-    problem_digests,
-    problem_fields,
-    problems_digest,
     put_back,
     read_examples,
     read_references,
     references_away,
-    references_digest,
     taken_away,
     write_problems,
     write_references,
 )
+from tts.tasks import TaskSource
 from tts.types import ErrorInfo, Problem
 from tts.workers import Workers, environment, hide_memory
 

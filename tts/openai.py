@@ -21,10 +21,9 @@ from typing import Any, Self
 import httpx2
 import msgspec
 
-from tts.actions import Request
+from tts.actions import Request, prompt_bound
 from tts.address import Address, hide, host_of, place_of
 from tts.attempt import Attempt, is_elsewhere
-from tts.costs import prompt_bound
 from tts.endings import WITHOUT_FINISH, Endings
 from tts.errors import (
     BadResponse,

@@ -104,7 +104,7 @@ class Partial:
 
     Attributes:
         prompt_tokens: as the server counted them, or as a sibling's request taught; None while unknown.
-        most_prompt: the most that they can be (`costs.prompt_bound`): what is charged while they are unknown.
+        most_prompt: the most that they can be (`actions.prompt_bound`): what is charged while they are unknown.
         max_tokens: the most that the server was allowed to generate; None: not known.
         tokens: generated so far in this try, reasoning included: the server's count where it keeps one, else the
             number of chunks with text. `exact_tokens` says whether that is known to be the number of tokens.

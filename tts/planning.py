@@ -13,6 +13,7 @@ from tts.api import asweep, run_sync
 from tts.arguments import as_limits, check_keywords, texts
 from tts.budget import Limits
 from tts.errors import BudgetTooSmall, InvalidParameter, StorageFull
+from tts.examples import Example, Task
 from tts.given import Given, Named
 from tts.intervals import student_quantile
 from tts.pool import Pool
@@ -23,7 +24,7 @@ from tts.registry import parse_specs, verifier_names
 from tts.replays import choose, replay
 from tts.results import as_json
 from tts.runfolder import write_atomically
-from tts.tasks import Example, Task, TaskSource
+from tts.tasks import TaskSource
 from tts.types import Cost, Sampling, Value
 
 if TYPE_CHECKING:

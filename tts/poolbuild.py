@@ -14,16 +14,17 @@ from tts.actions import Failed, Finished, Request, Scored
 from tts.answers import extract
 from tts.config import RunConfig
 from tts.errors import BadPool
+from tts.examples import Task
 from tts.extension import together
 from tts.foreignruns import seed_of, verifiers_made
 from tts.graders import Grading, Verdict, grader_named
 from tts.journal import Granted, Record, problem_of
 from tts.naming import address_of
 from tts.pool import Pool, Sample, VerificationCost
+from tts.problemfiles import PROBLEMS, REFERENCES, read_examples, references_away
 from tts.protocols import Verifier
 from tts.run import share_base
 from tts.runfolder import JOURNAL, check_files, read_history, read_records
-from tts.tasks import PROBLEMS, REFERENCES, Task, read_examples, references_away
 from tts.types import Candidate, Problem, Sampling, Usage
 from tts.workers import Workers
 

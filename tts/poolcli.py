@@ -114,7 +114,7 @@ def import_(
 @pool_app.command("info")
 def info(file: PoolFile, json: Json = False) -> None:
     """Say what a pool holds, and which questions it can answer."""
-    from tts.display import console, say
+    from tts.console import console, say
     from tts.poolfile import read_pool
     from tts.poolinfo import about, table_of
 
@@ -147,10 +147,11 @@ def report(
     json: Json = False,
 ) -> None:
     """Show what more samples buy: votes, races, best-of, coverage and its laws, and who owns the frontier."""
-    from tts.display import console, print_frontier, say
+    from tts.console import console, say
     from tts.poolfile import read_pool
     from tts.poolreport import facts_of, table_of, write_findings
     from tts.poolstudy import study
+    from tts.terminal import print_frontier
 
     pool = read_pool(file).graded() if graded_only else read_pool(file)
     prices = {"price_in": price_in, "price_out": price_out}
@@ -234,10 +235,11 @@ def replay(
 ) -> None:
     """Replay strategies over recorded samples, in virtual time: what they would buy, without a GPU."""
     from tts.clusters.recorded import Fleet
-    from tts.display import console, print_frontier, say, table_of
+    from tts.console import console, say
     from tts.replays import replay as replayed
-    from tts.report import owners_of, warnings_of
     from tts.results import describe_cost
+    from tts.summary import owners_of, warnings_of
+    from tts.terminal import print_frontier, table_of
 
     def on_cell(done: int, of: int) -> None:
         if sys.stderr.isatty():

@@ -186,7 +186,7 @@ def _scored(
 
 def table_of(found: About, width: int) -> Table:
     """For a terminal of so many columns."""
-    from tts.display import plain_table
+    from tts.console import plain_table
 
     several = len({part.benchmark for part in found.parts}) > 1
     heads = ["model", *(["benchmark"] if several else []), "problems", "samples each", "pass@1", "answered", "tokens"]

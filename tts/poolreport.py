@@ -14,20 +14,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tts.frontier import Stretch
+from tts.html import UNKNOWN, escape, html_page, html_table
 from tts.intervals import Interval
 from tts.laws import Prediction
 from tts.pool import Pool, Unanswered
 from tts.poolfile import read_pool
-from tts.report import (
-    OWNING,
-    UNKNOWN,
-    escape,
-    html_page,
-    html_table,
-    owners_table,
-    plain,
-    write_illustrated,
-)
+from tts.report import OWNING, owners_table, write_illustrated
+from tts.spreadsheet import plain
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -171,7 +164,7 @@ _BOUND = re.compile(r"\d+\.\d(?=[],])")  # of an interval in percent: in a termi
 
 def table_of(found: Findings, width: int) -> Table:
     """The summaries, for a terminal of so many columns."""
-    from tts.display import plain_table
+    from tts.console import plain_table
 
     rows = [
         [_BOUND.sub(lambda bound: f"{float(bound[0]):.0f}", show(summary)) for _, show in _COLUMNS]

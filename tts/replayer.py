@@ -18,10 +18,10 @@ from tts.graders import Verdict
 from tts.journal import Decided, Opened, Record
 from tts.kernel import ForeignCode
 from tts.outcome import Result
+from tts.outcomes import Outcome
 from tts.pool import UNKNOWN, Pool, Unanswered, nobody_can_vote
 from tts.protocols import CostModel, Verifier
 from tts.registry import strategy, verifier_names
-from tts.report import Outcome
 from tts.runfolder import NoJournal
 from tts.search import Search
 from tts.sweeps import Cell, cells_of, outcome_of, plan, pots_of

@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tts.config import RunConfig, split_budgets
 from tts.errors import BadPool, InvalidParameter, PoolLacks, StorageFull, unknown_name
 from tts.given import Given, Named
+from tts.outcomes import Outcome
 from tts.pool import Pool, Unanswered, nobody_can_vote
 from tts.poolfile import read_pool
 from tts.protocols import Verifier
 from tts.registry import FUNCTIONS, parameters, strategy, verifier_names
 from tts.replayer import ReplayedCell, Replayer, ReplayJob, problems_of
 from tts.replayprocesses import replay_in_processes
-from tts.report import Outcome, summarise
 from tts.results import Replayed
+from tts.summary import summarise
 from tts.sweeps import check_budgets
 from tts.target import Pricing
 from tts.types import Cost

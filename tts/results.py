@@ -12,7 +12,8 @@ import msgspec
 
 from tts.errors import MissingExtra
 from tts.outcome import Bill, Ends, Result
-from tts.report import Outcome, Row, notes_on, without_parameters
+from tts.outcomes import Outcome
+from tts.summary import Row, notes_on, without_parameters
 from tts.types import Candidate, Cost, ErrorInfo, Sampling, Value
 
 if TYPE_CHECKING:

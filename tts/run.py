@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Fallback = Callable[[Sequence[Candidate], Mapping[str, Sequence[Score]]], Candidate | None]
-KNOW_REFERENCES = frozenset({"tts.api", "tts.graders", "tts.gym", "tts.tasks"})
+KNOW_REFERENCES = frozenset({"tts.api", "tts.examples", "tts.graders", "tts.gym", "tts.problemfiles", "tts.tasks"})
 OPEN_WINDOW = 64  # samples in flight for an open count
 MOST_AT_ONCE = 1_000_000  # samples of one step: each is an action in memory before the first of them leaves
 OPEN_FAILURES = 8  # so many in a row, and an open count asks for no more: failures may cost nothing, and never end

@@ -16,9 +16,9 @@ from tts.config import RunConfig
 from tts.errors import BudgetTooSmall, InvalidParameter
 from tts.graders import Verdict
 from tts.journal import Decided
+from tts.outcomes import Outcome
 from tts.protocols import CostModel, Strategy
 from tts.registry import allocator_of, parameters, strategy
-from tts.report import Outcome
 from tts.types import LEAST_MAX_TOKENS, MOST_MAX_TOKENS, Cost, Problem, Sampling, StrategySpec, Value
 
 

@@ -14,7 +14,7 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -83,6 +83,7 @@ class Crew:
         tell, orphaned, fail: whoever carries the run hears of events; of the ids whose actor died, with an error for
             those that must not be tried again; and of the error after which the crew cannot go on.
         looked: called every few seconds, when the nodes have been looked at.
+        late: called with what an actor has in hand, as long as it is silent.
     """
 
     def __init__(self, spec: ClusterSpec, target: Target) -> None:
@@ -90,6 +91,7 @@ class Crew:
         self.orphaned: Callable[[Mapping[str, ErrorInfo | None]], None] = lambda ids: None
         self.fail: Callable[[TTSError], None] = lambda error: None
         self.looked: Callable[[], None] = lambda: None
+        self.late: Callable[[Iterable[str]], None] = lambda ids: None
         self._spec = spec
         self._target = target
         self._hiring = Hiring(spec, target)
@@ -393,9 +395,9 @@ class Crew:
             self._try_suspects()
 
     def _late(self, member: Member) -> None:
-        """It has been silent for a while: its servers may have gone beyond what it said of them last."""
+        """It is silent: its servers may have gone beyond what it said of them last."""
         if seat := self._placements[member.role].seats.get(member.name):
-            self.tell([Noted(dict.fromkeys(seat.work))])
+            self.late(seat.work)
 
     # --- actions that may be what kills actors
 

@@ -163,7 +163,7 @@ class Member:
         Args:
             hear: called with every batch of news, and without news when it is to go.
             is_idle: whether it has nothing in hand, and so nothing to tell until it is given something.
-            late: called when it has been silent for `LATE_S`.
+            late: called for every `LATE_S` in which it has been silent.
         """
         while True:
             self._roused.clear()
@@ -176,10 +176,13 @@ class Member:
                 await self._until_roused(drain)
                 hear(self, [])
             # Not wait_for: a reply that came while this process itself was held up must count.
-            await asyncio.wait((drain,), timeout=DRAIN_WAIT_S + min(LATE_S, self._heartbeat_s))
-            if not drain.done():
+            silent_s = min(LATE_S, self._heartbeat_s)
+            await asyncio.wait((drain,), timeout=DRAIN_WAIT_S + silent_s)
+            while not drain.done() and silent_s < self._heartbeat_s:
                 late(self)
-                await asyncio.wait((drain,), timeout=max(0.0, self._heartbeat_s - LATE_S))
+                more_s = min(LATE_S, self._heartbeat_s - silent_s)
+                await asyncio.wait((drain,), timeout=more_s)
+                silent_s += more_s
             if not drain.done():
                 raise ActorDied(f"{self.name} has been silent for {self._heartbeat_s:g} s")
             try:

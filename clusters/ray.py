@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+import math
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import cast
 
 import msgspec
 
-from tts.actions import Action, Cancel, Cancelled, Event, Sleep, Work
+from tts.actions import Action, Cancel, Cancelled, Event, Generate, Sleep, Verify, Work
 from tts.clusters.actors import Opened
+from tts.clusters.bounds import of_unheard
 from tts.clusters.cluster import Cluster, Site
 from tts.clusters.crew import Crew
 from tts.clusters.executor import Executor
@@ -34,6 +36,7 @@ from tts.types import ErrorInfo
 from tts.wire import Capabilities
 
 _log = logging.getLogger("tts.cluster")
+_UNHEARD_S = 3.0  # of generating, that a bound is widened by for each look at which its actor is silent
 
 
 class RayCluster(Cluster):
@@ -48,9 +51,10 @@ class RayCluster(Cluster):
         self._probes = probes
         self._crew = crew
         crew.tell, crew.orphaned, crew.fail = self._heard, self._lost_hold, self._fail
-        crew.looked = self._audit
+        crew.looked, crew.late = self._audit, self._late
         self._journal: Journal | None = None
         self._rate = 0.0  # tokens a second, of the fastest stream on any actor
+        self._bounds: dict[str, int] = {}  # that stand in the journal
         self._begun = False  # whether actions have left; before, endpoints are probed
         self._unheld: set[str] = set()
         self._hedges = Hedges()
@@ -64,7 +68,9 @@ class RayCluster(Cluster):
     async def _prepare(self, conductor: Conductor, journal: Journal | NoJournal) -> None:
         """Find out which endpoints decode on. Where the budget cannot hold that, none of them is trusted to stop."""
         self._journal = journal if isinstance(journal, Journal) else None
-        self._crew.note(None if self._journal is None else self._journal.history.rate)
+        if self._journal is not None:
+            self._rate = self._journal.history.rate
+        self._crew.note(None if self._journal is None else self._rate)
         if not self._probes:
             return
         for _ in range(self._crew.probes):
@@ -90,6 +96,7 @@ class RayCluster(Cluster):
                 cancels.append(action.id)
             else:
                 leaving.append(action)
+        self._bound(leaving)
         self._crew.dispatch(leaving)
         self._metrics.started(leaving)
         there: list[str] = []
@@ -118,6 +125,7 @@ class RayCluster(Cluster):
             elif (event := self._hedges.heard(told)) is not None:
                 counted.append(msgspec.structs.replace(event, at_s=now_s))
         for event in counted:
+            self._bounds.pop(event.id, None)
             self._tell(event)
         self._metrics.ended(counted)
         self._settle_hedges()
@@ -129,10 +137,27 @@ class RayCluster(Cluster):
             return
         self._rate = max(self._rate, rate)
         known = {id: tokens for id, tokens in most.items() if conductor.live(id) and id not in self._hedges}
+        for id, tokens in known.items():
+            if tokens is None:
+                self._bounds.pop(id, None)
+            else:
+                self._bounds[id] = tokens
         try:
             journal.write([Bounded(known, round(self._rate, 1))] if known else [])
         except RunError as error:
             self._fail(error)
+
+    def _bound(self, leaving: Sequence[Work]) -> None:
+        """A crash books no whole reservation for what has only just left."""
+        if self._rate:
+            most = of_unheard(self._crew.generators(), self._rate)
+            asking = [action for action in leaving if isinstance(action, Generate | Verify) and action.request]
+            self._note_bounds({a.id: most for a in asking if a.request and most < a.request.sampling.token_limit})
+
+    def _late(self, ids: Iterable[str]) -> None:
+        """The actor that has these in hand is silent, while its servers may go on."""
+        more = math.ceil(_UNHEARD_S * self._rate)
+        self._note_bounds({id: self._bounds[id] + more for id in ids if id in self._bounds})
 
     def _withdraw(self) -> set[str]:
         """What no actor has been given ends here; actors say of what they cancel."""

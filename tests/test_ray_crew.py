@@ -26,6 +26,7 @@ from tts.types import Candidate, Completion, Cost, ErrorInfo, Message, Problem, 
 prepare("a stand-in")
 from tts.clusters import crew as module  # noqa: E402  # which imports ray
 from tts.clusters.actors import Opened  # noqa: E402
+from tts.clusters.bounds import of_unheard  # noqa: E402
 from tts.clusters.connect import Node  # noqa: E402
 from tts.clusters.crew import Crew  # noqa: E402
 from tts.clusters.outbox import Noted, Withdrawn  # noqa: E402
@@ -510,7 +511,9 @@ def test_a_run_that_is_told_to_stop_while_endpoints_are_probed_does_not_wait_for
 # --- what a crash would book
 
 
-def test_what_actors_say_of_their_streams_is_in_the_journal_until_they_are_late(world: World, tmp_path: Path) -> None:
+def test_what_actors_say_of_their_streams_is_in_the_journal_and_widened_while_they_are_late(
+    world: World, tmp_path: Path
+) -> None:
     async def act(cluster: RayCluster, crew: Crew) -> None:
         await until(lambda: len(crew.held()) == 8)
         (member,) = crew._members.values()
@@ -520,9 +523,23 @@ def test_what_actors_say_of_their_streams_is_in_the_journal_until_they_are_late(
     world.hangs = True
     records = stopped(act, folder=tmp_path, generators={"count": 1})
     noted = [record for record in records if isinstance(record, Bounded)]
-    ids = [f"c/{problem}/{i}" for problem in "pq" for i in range(1, 5)]
-    assert noted == [Bounded({"c/p/1": 37, "c/p/2": None}, 50.0), Bounded(dict.fromkeys(ids), 50.0)]
+    widened = Bounded({"c/p/1": 37 + 150}, 50.0)  # three seconds' worth, for the one that has a bound
+    assert noted == [Bounded({"c/p/1": 37, "c/p/2": None}, 50.0), widened]
     assert world.rates == [0.0]  # not told "none" before, which could come after
+
+
+def test_what_leaves_has_a_bound_in_the_journal_once_a_rate_is_known(world: World, tmp_path: Path) -> None:
+    async def act(cluster: RayCluster, crew: Crew) -> None:
+        await until(lambda: len(crew.held()) == 8)
+        (member,) = crew._members.values()
+        member.hear(member, [Noted({"c/p/1": 4}, 0.5)])
+        cluster._carry_out([generate("c/q/4")])
+
+    world.hangs = True
+    records = stopped(act, folder=tmp_path, generators={"count": 1})
+    assert [record for record in records if isinstance(record, Bounded)][1] == Bounded(
+        {"c/q/4": of_unheard(1, 0.5)}, 0.5
+    )
 
 
 def test_without_a_journal_no_actor_is_asked_for_bounds_and_none_are_written(world: World) -> None:

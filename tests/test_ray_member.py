@@ -245,7 +245,7 @@ def test_an_actor_that_is_silent_for_a_while_is_late_before_it_is_dead(
         late: list[Member] = []
         with pytest.raises(ActorDied, match="silent"):
             await member.listen(lambda *_: None, lambda: False, late.append)
-        assert late == [member]
+        assert len(late) > 2 and {*late} == {member}, "at every look"
 
     asyncio.run(act())
 

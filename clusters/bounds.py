@@ -3,7 +3,7 @@ then, so that a crash books as lost not much more than it lost. Pure: whoever as
 
 A bound holds from one note to the next. It is what has been seen of a stream, what may have been generated unseen
 before its first token (a server may think in silence), and some seconds (`Ahead`) at the rate of the fastest stream so
-far, or a quarter of what has been seen if that is more: so a long stream needs few notes. A note is due when less than
+far, or a third of what has been seen if that is more: so a long stream needs few notes. A note is due when less than
 the least of these seconds is left; the bound holds where notes reach the journal, and streams end after a crash, within
 them. Where a stream says nothing of its tokens, or a request was sent again, there is none, and the whole reservation
 is what a crash books.
@@ -120,5 +120,5 @@ class Bounds:
         margin = LEAST_TOKENS + math.ceil(self.ahead.most_s * self.rate)
         if not seen:  # nothing has begun: a note more when it has is less than what is booked for all that wait
             margin = least
-        most, limit = seen + max(margin, seen // 4), stream.partial.max_tokens
+        most, limit = seen + max(margin, seen // 3), stream.partial.max_tokens
         return None if limit is not None and most >= limit else most

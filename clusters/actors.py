@@ -28,7 +28,6 @@ from tts.clusters.executor import Executor, Model
 from tts.clusters.hedges import COPY
 from tts.clusters.metrics import ActorMetrics
 from tts.clusters.outbox import Begun, Noted, Outbox, Stalled, Told, Withdrawn, unpacked
-from tts.clusters.spec import Engine
 from tts.endpoints import EndpointPool
 from tts.errors import EndpointError
 from tts.garbage import collect_less_often
@@ -279,6 +278,7 @@ class Host:
         unreachable: Sequence[Exception] = ()
         context_tokens: int | None = None
         if kind == "vllm":
+            from tts.clusters.spec import Engine
             from tts.clusters.vllm import VLLMModel
 
             hosted = await self._stack.enter_async_context(VLLMModel(Engine.model_validate(post.engine)))

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from ray.util.metrics import Counter, Gauge, Histogram
 
 from tts.actions import Cancelled, End, Event, Failed, Finished, Generate, Scored, Work
-from tts.conductor import Conductor
 from tts.types import Cost
+
+if TYPE_CHECKING:
+    from tts.conductor import Conductor
 
 _SECONDS = [0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0]
 

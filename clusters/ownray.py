@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ray import _raylet
-from ray._private import node, services
+from ray._private import node, services, utils
 
 # The raylet starts its agents whatever is wanted of them, and ends when one does. This one listens to the pipe that
 # ends with the raylet, as Ray's own agents do.
@@ -54,11 +54,11 @@ class _Node(node.Node):
         for name in names:
             ray.persist_port(self._session_dir, self.node_id, name, _NOWHERE)
         usual = services.start_ray_process
-        services.start_ray_process = lambda command, *args, **options: usual(_idle(command), *args, **options)
-        try:
+        with (
+            _replaced(services, "start_ray_process", lambda command, *a, **o: usual(_idle(command), *a, **o)),
+            _replaced(utils, "get_dashboard_dependency_error", lambda: None),  # imports what an agent would
+        ):
             super().start_raylet(*args, **options)
-        finally:
-            services.start_ray_process = usual
 
 
 def _idle(command: Sequence[str]) -> list[str]:
@@ -70,10 +70,16 @@ def _idle(command: Sequence[str]) -> list[str]:
 @contextmanager
 def few_processes() -> Iterator[None]:
     """Have the `ray.init` in the block start no others, where nothing is known that needs them."""
-    usual = node.Node
-    if not any(name in os.environ for name in _RUNTIME_ENVIRONMENTS):
-        node.Node = _Node  # type: ignore[misc]
+    usual = any(name in os.environ for name in _RUNTIME_ENVIRONMENTS)
+    with _replaced(node, "Node", node.Node if usual else _Node):
+        yield
+
+
+@contextmanager
+def _replaced(module: Any, name: str, value: Any) -> Iterator[None]:
+    usual = getattr(module, name)
+    setattr(module, name, value)
     try:
         yield
     finally:
-        node.Node = usual  # type: ignore[misc]
+        setattr(module, name, usual)

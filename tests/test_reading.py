@@ -415,7 +415,7 @@ def test_a_reply_is_read_as_far_as_its_tokens_can_be_long_and_then_refused(begin
 @pytest.mark.parametrize("hears", [lambda silence: silence.heard(), lambda silence: silence.allow(60.0)])
 def test_nothing_that_is_heard_makes_a_request_last_longer_than_it_may(hears: Callable[[Silence], None]) -> None:
     async def main() -> None:
-        async with Silence(Silences(), "http://here", None, 60.0, 0.05) as silence:
+        with Silence(Silences(), "http://here", None, 60.0, 0.05) as silence:
             while True:
                 hears(silence)
                 await asyncio.sleep(0.001)
@@ -433,7 +433,7 @@ def test_of_requests_with_one_timer_each_ends_at_its_own_silence_and_the_others_
         loop = asyncio.get_running_loop()
         began_s = loop.time()
         try:
-            async with Silence(silences, "http://here", None, limit_s, 900.0) as silence:
+            with Silence(silences, "http://here", None, limit_s, 900.0) as silence:
                 await asyncio.sleep(1.0)
                 silence.heard()
                 silence.allow(then_s)

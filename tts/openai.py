@@ -289,7 +289,7 @@ class OpenAIClient:
         exchange = Exchange(self._ask(self._urls[attempt.base], encoded(body), partial))
         early = True  # whether the stream is closed here, before its server has ended it
         try:
-            async with Silence(self._silences, self.endpoint, partial, self._first_byte_s, self._total_s) as silence:
+            with Silence(self._silences, self.endpoint, partial, self._first_byte_s, self._total_s) as silence:
                 response = await exchange.response()
                 if not _is_success(response):
                     raise await self._refusal(response, body["model"], partial)
@@ -526,7 +526,7 @@ class OpenAIClient:
         url, headers = quoted(base + path + self._query), self._to_get if content is None else self._to_post
         try:
             limit_s = self._first_byte_s if content else _SHORT_S
-            async with Silence(self._silences, self.endpoint, None, limit_s, limit_s):
+            with Silence(self._silences, self.endpoint, None, limit_s, limit_s):
                 response = await self._beside.send(method, url, headers, content)
                 return await self._body(response, path)
         except TransportError as error:
@@ -662,8 +662,7 @@ def _is_success(response: Reply) -> bool:
 
 def _has_length(response: Reply) -> bool:
     """Whether its end is told apart from that of its connection."""
-    names = {name.lower() for name in response.headers}
-    return bool(names & {"content-length", "transfer-encoding"})
+    return "content-length" in response.headers or "transfer-encoding" in response.headers
 
 
 def _is_page(response: Reply) -> bool:

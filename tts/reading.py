@@ -117,8 +117,9 @@ class Reader:
     @property
     def costs_unknown(self) -> bool:
         """Whether a completion came of which nothing could be read: nobody knows how many tokens it had."""
-        unread = self.unread or self._foreign is not None or _OF_COMPLETION in (self._whole or b"")
-        return unread and not self._partial.tokens
+        if self._partial.tokens:
+            return False
+        return self.unread or self._foreign is not None or _OF_COMPLETION in (self._whole or b"")
 
     def listen_only(self) -> None:
         """The rest is of interest only for what it costs."""
@@ -265,7 +266,7 @@ class Silence:
         self.loop = asyncio.get_running_loop()
         self._expired = False
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         task = asyncio.current_task()
         assert task is not None
         self._task, self._cancelling = task, task.cancelling()
@@ -293,7 +294,7 @@ class Silence:
         self._expired = True
         self._task.cancel()
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """As that of `asyncio.timeout`, which costs more."""

@@ -14,7 +14,7 @@ from weakref import WeakSet
 
 import aiohttp
 import yarl
-from aiohttp.connector import Connection
+from aiohttp.client_proto import ResponseHandler
 
 from tts.address import basic
 from tts.proxies import Proxy
@@ -109,7 +109,7 @@ class Connections:
             raise NoConnection("the client has been closed.")
         if self._dropped < 3 or self._dropped < self._sent / 4:
             self._sent += 1
-            _reused.set(False)
+            _reused.set(True)  # unless a new connection has to be made
             sent_s = time.monotonic()
             try:
                 return await self._send(self._session(keep=True), method, url, headers, content)
@@ -177,17 +177,11 @@ class Connections:
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Tells whoever connects whether the connection is a new one (`_reused`)."""
+    """Tells whoever connects that the connection is a new one (`_reused`)."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._known: WeakSet[object] = WeakSet()
-
-    async def connect(self, *args: Any, **options: Any) -> Connection:
-        connection = await super().connect(*args, **options)
-        _reused.set(connection.protocol in self._known)
-        self._known.add(connection.protocol)
-        return connection
+    async def _create_connection(self, *args: Any, **options: Any) -> ResponseHandler:
+        _reused.set(False)
+        return await super()._create_connection(*args, **options)
 
 
 class AiohttpReply:
@@ -246,12 +240,14 @@ class AiohttpReply:
 
 def _join(content: aiohttp.StreamReader) -> None:
     """Make one piece of what has come. aiohttp keeps a piece for each HTTP chunk, of which servers send one an event,
-    and looks into its parser and its socket whenever it takes one out."""
+    and looks into its parser and its socket whenever it takes one out; where the chunks ended matters to nobody."""
     pieces = content._buffer
     if len(pieces) > 1:
         whole = b"".join(pieces)
         pieces.clear()
         pieces.append(whole)
+        if content._http_chunk_splits:
+            content._http_chunk_splits.clear()
 
 
 class Exchange:

@@ -16,13 +16,13 @@ import pytest
 
 import tts
 from tts import Candidate, Problem, Run, search, watchdog
-from tts.__main__ import _like_ctrl_c
 from tts.allocation import Allocator, Bid
 from tts.clusters.executor import contained
 from tts.clusters.simulated import SimulatedCluster, SyntheticWorld
 from tts.conductor import Conductor, Planned
 from tts.costs import CostModel
 from tts.errors import CallFailed, CallTimedOut
+from tts.interrupts import like_ctrl_c
 from tts.kernel import ForeignCode, StepStopped, StepTimedOut
 from tts.outcome import Result
 from tts.testing.engine import FakeEngine
@@ -319,12 +319,12 @@ def test_a_call_in_a_simulation_is_killed_at_its_limit() -> None:
     assert [result.error for result in results_of(strategy).values()] == [None, None]
 
 
-def test_a_sigterm_that_is_minded_like_ctrl_c_is_one_signal_and_not_two() -> None:
+def test_a_sigterm_that_is_mindedlike_ctrl_c_is_one_signal_and_not_two() -> None:
     heard: list[int] = []
     code = ForeignCode()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
-    signal.signal(signal.SIGTERM, _like_ctrl_c)
+    signal.signal(signal.SIGTERM, like_ctrl_c)
     try:
         with watchdog.watched(code):
             code.run("a step", signal.raise_signal, signal.SIGTERM)

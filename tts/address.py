@@ -88,23 +88,6 @@ def host_of(url: str) -> str:
     return _split(url.strip()).netloc.rpartition("@")[2].lower()
 
 
-def check_key(key: str, source: str) -> str:
-    """The key, if a header can hold it. Raises: InvalidParameter, without the key."""
-    if not isinstance(key, str):
-        raise InvalidParameter(f"{source} must be text, but is of the type {type(key).__name__}", name="api_key")
-    at = next((at for at, character in enumerate(key) if not "!" <= character <= "~"), None)
-    if at is None:
-        return key
-    found = key[at]
-    kind = "a line break" if found in "\r\n" else "a blank" if found.isspace() else f"U+{ord(found):04X}"
-    hint = " Leave out the word Bearer." if key.lower().startswith("bearer ") else ""
-    raise InvalidParameter(
-        f"{source} holds {kind} (character {at + 1} of {len(key)}), and keys are visible ASCII characters: was it "
-        f"copied with something around it?{hint}",
-        name="api_key",
-    )
-
-
 def hide(error: TTSError, secrets: re.Pattern[str] | None) -> None:
     """Take secrets that a server has repeated out of an error; what it came from, which may hold them, is cut off."""
     error.__cause__ = error.__context__ = None

@@ -574,8 +574,8 @@ def doctor(
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line; every error of ours becomes one clear line and an exit code."""
-    from tts.__main__ import leave_at_once_when_interrupted
     from tts.errors import TTSError
+    from tts.interrupts import leave_at_once_when_interrupted
     from tts.streams import prepare
 
     prepare()

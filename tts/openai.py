@@ -38,12 +38,12 @@ from tts.errors import (
     Unreachable,
 )
 from tts.httpxclient import AiohttpTransport, HttpxConnections, quoted
+from tts.keys import checked_key
 from tts.partial import Chunking, Partial
 from tts.proxies import proxy_for
 from tts.reading import OnProgress, Reader, Silence, Silences, most_bytes
 from tts.refusals import refusals_of
 from tts.retry import Backoff
-from tts.target import checked_key
 from tts.transport import Connections, Exchange, NoConnection, NotHTTP, Reply, TransportError
 from tts.types import Completion
 from tts.wire import (

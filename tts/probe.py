@@ -15,9 +15,8 @@ from tts.actions import Request
 from tts.errors import BadResponse, EndpointError, RequestRejected
 from tts.partial import Partial
 from tts.sse import decode
-from tts.target import has_no_list
 from tts.types import Completion, Message, Sampling
-from tts.wire import PREFILL_FORMS, Capabilities, PrefillForm, cancellation_of
+from tts.wire import PREFILL_FORMS, Capabilities, PrefillForm, cancellation_of, has_no_list
 
 if TYPE_CHECKING:
     from tts.openai import OpenAIClient

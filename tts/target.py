@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Literal, TypedDict, cast
 
 import msgspec
 
-from tts.address import Address, check_key, host_of, shown
+from tts.address import Address, host_of, shown
 from tts.costs import CostModel, ModelConfig, ModelCost, load_prices, price_from_flags
-from tts.errors import EndpointError, InvalidParameter, ModelNotFound, RequestRejected, unknown_name
+from tts.errors import EndpointError, InvalidParameter, ModelNotFound, unknown_name
+from tts.keys import check_key
 from tts.outages import PATIENCE_S
 from tts.weights import PREFIX
+from tts.wire import has_no_list
 
 if TYPE_CHECKING:
     import httpx2
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from tts.endpoints import EndpointPool
     from tts.openai import OpenAIClient
     from tts.wire import Cancellation
+from tts.keys import checked_key
 
 CONCURRENCY = 32
 FIRST_BYTE_S = 120.0
@@ -168,13 +171,6 @@ def resolved(target: Target) -> Target:
             raise InvalidParameter(f"{name} must be more than 0 seconds, but got {seconds}", name=name)
     known: Target = {"base_url": urls, "api_key": api_key, "concurrency": concurrency, "patience_s": patience_s}
     return {**target, **known}
-
-
-def checked_key(given: str | None) -> str | None:
-    """The API key that was given, or else that of the environment. Raises: InvalidParameter, without the key."""
-    environment = os.environ.get("OPENAI_API_KEY")
-    key = given or environment
-    return check_key(key, "OPENAI_API_KEY" if key == environment else "the API key") if key else None
 
 
 def urls_of(target: Target) -> list[str]:
@@ -339,12 +335,6 @@ async def _agree(clients: list[OpenAIClient], model: str | None) -> tuple[str, l
             f"{clients[0].endpoint} serves {len(names)} models; choose one with --model: {listed}", served=names
         )
     return names[0], failures
-
-
-def has_no_list(error: EndpointError) -> bool:
-    """Whether an endpoint answered a request for its list of models, and has none, or none for this key."""
-    none = isinstance(error, RequestRejected | ModelNotFound) or error.facts.get("listed") is False
-    return none or error.facts.get("status") == 403
 
 
 def _read_model_config(path: str | Path | None) -> ModelConfig | None:

@@ -337,3 +337,9 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
         return max(0.0, (parsedate_to_datetime(after) - parsedate_to_datetime(headers["date"])).total_seconds())
     except (ValueError, KeyError, TypeError, OverflowError):
         return None
+
+
+def has_no_list(error: EndpointError) -> bool:
+    """Whether an endpoint answered a request for its list of models, and has none, or none for this key."""
+    none = isinstance(error, RequestRejected | ModelNotFound) or error.facts.get("listed") is False
+    return none or error.facts.get("status") == 403

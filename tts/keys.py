@@ -1,0 +1,31 @@
+"""API keys: where they come from, and what a header can hold."""
+
+from __future__ import annotations
+
+import os
+
+from tts.errors import InvalidParameter
+
+
+def checked_key(given: str | None) -> str | None:
+    """The API key that was given, or else that of the environment. Raises: InvalidParameter, without the key."""
+    environment = os.environ.get("OPENAI_API_KEY")
+    key = given or environment
+    return check_key(key, "OPENAI_API_KEY" if key == environment else "the API key") if key else None
+
+
+def check_key(key: str, source: str) -> str:
+    """The key, if a header can hold it. Raises: InvalidParameter, without the key."""
+    if not isinstance(key, str):
+        raise InvalidParameter(f"{source} must be text, but is of the type {type(key).__name__}", name="api_key")
+    at = next((at for at, character in enumerate(key) if not "!" <= character <= "~"), None)
+    if at is None:
+        return key
+    found = key[at]
+    kind = "a line break" if found in "\r\n" else "a blank" if found.isspace() else f"U+{ord(found):04X}"
+    hint = " Leave out the word Bearer." if key.lower().startswith("bearer ") else ""
+    raise InvalidParameter(
+        f"{source} holds {kind} (character {at + 1} of {len(key)}), and keys are visible ASCII characters: was it "
+        f"copied with something around it?{hint}",
+        name="api_key",
+    )

@@ -3,7 +3,8 @@
     python benchmarks/early_stopping.py POOLS
 
 Replays of recorded generations: `majority_vote:stop_at=0.95` with more and more samples in flight, and `esc`. One
-problem at a time on an engine with room for all, so that a problem's latency is its own.
+problem at a time on an engine with room for all, so that a problem's latency is its own. Then all problems together,
+under an allocator that stops them at their first proven sample, with and without cancelling the others.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tts.allocation import Allocator, Bid, Outlook, Standing
+from tts.allocators.success import success
 from tts.clusters.recorded import Fleet
 from tts.pool import Pool
 from tts.poolimport import import_pool
@@ -33,6 +37,13 @@ SPECS = {
     "all 64": "majority_vote:n={n}",
 }
 DRAWS = 2000
+PROVEN = (  # pool, model, verifier
+    ("boinf_aime2024", "Qwen3-4B", "verdict"),
+    ("codet_humaneval_codegen16b", None, "verdict"),
+    ("codet_humaneval_codegen16b", None, "score"),
+    ("qwen25math_rm8", None, "score"),
+)
+IN_FLIGHT = (16, 64, 256)
 
 
 class Way(NamedTuple):
@@ -86,6 +97,49 @@ def by_model(models: Sequence[Sequence[Way]], name: str) -> str:
     return f"Of the models, {name} is between {min(lost):+.2f} and {max(lost):+.2f} points from the first row."
 
 
+def waiting() -> Allocator:
+    """`success:trust=1` as it would be if it waited for what is in flight."""
+    how = success(trust=1.0)
+
+    def bid(standing: Standing, outlook: Outlook) -> Bid:
+        found = how.bid(standing, outlook)
+        return Bid(found.value, found.stop)
+
+    return replace(how, bid=bid)
+
+
+def proven(pools: Path, name: str, model: str | None, verifier: str) -> Iterator[str]:
+    """Lines of one pool: all its problems together, with more and more requests in flight."""
+    pool = choose(import_pool([pools / f"{name}.jsonl.gz"], keep_text=False), None, model)
+    pool = replace(pool, scores={**pool.scores, "verdict": (pool.correct == 1).astype(np.float32)})
+    for slots in IN_FLIGHT:
+        line = [f"{name}, {verifier}", str(slots)]
+        for how in (f"{__file__}:waiting", "success:trust=1"):
+            spec, fleet = f"best_of_n:n=none,verifier={verifier}", Fleet(slots=slots)
+            found = replay(pool, spec, allocators=[how], seeds=4, fleet=fleet).outcomes
+            right, tokens, latency = np.mean([(bool(o.correct), o.tokens, o.latency_s) for o in found], axis=0)
+            line += [f"{100 * right:.1f}", f"{tokens:,.0f}", f"{latency:,.1f}"]
+        yield f"| {' | '.join(line)} |"
+
+
+def proofs(pools: Path) -> str:
+    """The section of what is solved by its first sample that passes."""
+    head = "| pool, verifier | in flight | waits: accuracy | tokens | seconds | cancels: accuracy | tokens | seconds |"
+    lines = [line for pool in PROVEN for line in proven(pools, *pool)]
+    return "\n".join([PROOFS.strip(), "", head, "|---|---:|---:|---:|---:|---:|---:|---:|", *lines])
+
+
+PROOFS = """## Allocators: what is in flight when a problem is solved
+
+`success:trust=1` stops a problem at its first sample that passes and cancels the others; beside it the same rule, but
+waiting for them. All problems together, 4 shuffles, no budget; tokens and seconds to the answer in the mean of a
+problem. `verdict` is a verifier that is never wrong. `score` is wrong at times (it passes a sample from 0.5 on): there
+the samples that are waited for happen to mend some of its errors, the more the larger the fleet. For such verifiers
+there is the default, `trust=0.9`, which does not stop at a pass. Rules that go by votes ask for no sample that those in
+flight could make needless: when they stop, nothing is in flight (`adaptive_consistency`, `esc`, `blend_asc`), or what
+is in flight is still of use to the vote.
+"""
+
 ABOUT = """# Voting on the samples that arrive first
 
 Written by `python benchmarks/early_stopping.py POOLS`: replays of recorded samples, at most 64 of a problem, decoded at
@@ -113,6 +167,7 @@ def main() -> None:
             extremes = [by_model(found, name) for name in ("`ahead=16`", "`ahead=64`")]
             parts.append("\n".join([title, "", head, *rows(found), "", *extremes]))
             print(parts[-1], flush=True)
+    parts.append(proofs(Path(sys.argv[1])))
     Path(__file__).with_suffix(".md").write_text("\n\n".join(parts) + "\n")
 
 

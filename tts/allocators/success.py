@@ -25,8 +25,8 @@ def success(
 
     Args:
         threshold: the score from which on a candidate passes.
-        trust: how likely a candidate that passes is right; 1 (tests, proofs) stops a problem at its first success, and
-            cancels what is in flight of it.
+        trust: how likely a candidate that passes is right; 1 (proofs, tests that are complete) stops a problem at its
+            first success, and cancels what is in flight of it (benchmarks/early_stopping.md).
         passes: the prior's pseudo-count of successes; with a half of each it is Jeffreys'.
         fails: and of failures.
         floor: a problem without a success whose next sample succeeds with less probability is abandoned.

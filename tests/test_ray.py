@@ -672,8 +672,9 @@ connect(None, 1.0)
 import ray
 ray.get(ray.remote(lambda: None).remote())
 processes = started(os.getpid())
-names = {process.read_text().split("\\0")[0].split()[0].rpartition("/")[2] for process in processes}
-print(*sorted(names - {"ray::IDLE", "ray::<lambda>"}))
+commands = [process.read_text().replace("\\0", " ").split() for process in processes]
+others = [command[0] for command in commands if not any("default_worker.py" in word for word in command[1:4])]
+print(*sorted({name.rpartition("/")[2] for name in others} - {"ray::IDLE", "ray::<lambda>"}))
 disconnect()
 while any(process.exists() for process in processes):
     time.sleep(0.05)

@@ -59,6 +59,14 @@ def test_the_wheel_has_one_top_level_name_and_its_data(wheel: Path) -> None:
     assert any(n.endswith("licenses/LICENSE") for n in names)
 
 
+def test_every_module_of_the_checkout_is_in_the_wheel_and_nothing_else(wheel: Path) -> None:
+    inside = {"tts": "tts", "strategies": "tts/strategies", "clusters": "tts/clusters"}
+    modules = {f"{inside[folder]}/{path.relative_to(ROOT / folder)}"
+               for folder in inside for path in (ROOT / folder).rglob("*.py")}  # fmt: skip
+    with zipfile.ZipFile(wheel) as archive:
+        assert {name for name in archive.namelist() if name.endswith((".py", ".pyc"))} == modules
+
+
 def test_the_wheel_works_where_the_user_has_a_strategies_folder_of_their_own(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "work" / "strategies").mkdir(parents=True)
     (tmp_path / "work" / "strategies" / "__init__.py").write_text("")

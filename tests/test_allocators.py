@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pages import check_vega_lite
 from scipy.integrate import quad
 from scipy.stats import beta as beta_law
-from test_report import check_vega_lite
 from typer.testing import CliRunner
 
 from tts import allocationchart

@@ -4,8 +4,8 @@ import io
 from types import SimpleNamespace
 
 import pytest
+from pages import outcome
 from rich.console import Console
-from test_report import outcome
 
 from tts.actions import Finished
 from tts.console import console, plain_table, say

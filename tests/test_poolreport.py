@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_report import Page, browse, check_vega_lite
+from pages import Page, browse, check_vega_lite
 
 from tts import cli
 from tts.errors import BadPool, InvalidParameter, MissingExtra, UnknownName

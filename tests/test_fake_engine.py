@@ -145,11 +145,17 @@ def test_a_client_that_leaves_stops_the_decoding_and_frees_the_slot() -> None:
 
 def test_tokens_may_come_several_in_a_chunk_or_one_letter_at_a_time_and_are_counted_as_tokens() -> None:
     words = Reply(("one", " two", " three", " four", " five"))
-    with FakeEngine(lambda _: words, stream_interval=2) as engine:
-        _, text = post(engine, ask(stream=True, logprobs=True, top_logprobs=1, stream_options={"include_usage": True}))
+    cut: dict[Any, list[str]] = {
+        "openai": ["one two", " three four", " five"],
+        "vllm": ["one", " two three", " four five"],  # the first token as soon as there is one
+    }
+    for flavour, pieces in cut.items():
+        with FakeEngine(lambda _: words, flavour=flavour, stream_interval=2) as engine:
+            asked = ask(stream=True, logprobs=True, top_logprobs=1, stream_options={"include_usage": True})
+            _, text = post(engine, asked)
         chunks = [choice for event in events(text) for choice in event["choices"] if choice["delta"].get("content")]
-        assert [chunk["delta"]["content"] for chunk in chunks] == ["one two", " three four", " five"]
-        assert [len(chunk["logprobs"]["content"]) for chunk in chunks] == [2, 2, 1]
+        assert [chunk["delta"]["content"] for chunk in chunks] == pieces
+        assert [len(chunk["logprobs"]["content"]) for chunk in chunks] == [len(piece.split()) for piece in pieces]
         assert events(text)[-1]["usage"]["completion_tokens"] == 5
     letters = msgspec.structs.replace(words, misbehave=Misbehaviour.LETTERS)
     with FakeEngine(lambda _: letters, report=lambda usage: {**usage, "completion_tokens": -1}) as engine:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -75,6 +76,40 @@ def test_a_count_that_the_stream_bears_out_is_the_servers(truth: Any) -> None:
     assert tokens(*WORDS, END, usage(completion_tokens=truth)) == (int(truth), False)
 
 
+@pytest.mark.parametrize(
+    ("pieces", "lie", "least"),
+    [
+        ([" word1 word2"] * 20, 20, 40),  # two tokens a chunk, one of them counted
+        (["I am he as you are he "] * 5, 12, 35),  # 2.9 characters a token
+        (["one\ntwo\nthree\n"] * 9, 26, 27),
+    ],
+)
+def test_a_count_of_fewer_tokens_than_words_is_not_believed(pieces: list[str], lie: int, least: int) -> None:
+    booked, approximate = tokens(*map(said, pieces), END, usage(completion_tokens=lie), limit=900)
+    assert approximate
+    assert booked >= least
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        " extraordinarily" * 20,
+        "数学の問題を解きます。" * 5,
+        "\n                                return\n\n" * 8,
+        "================" * 20,
+        "one two  three\n\n   four ",
+        "x\u3000y\u00a0z" * 4,
+    ],
+)
+@pytest.mark.parametrize("a_chunk", [1, 4])
+def test_a_count_of_honest_tokens_is_believed_however_long_they_are(text: str, a_chunk: int) -> None:
+    length = {"e": 16, "=": 16}.get(text[1], 0)
+    pieces = re.findall(rf".{{{length}}}" if length else r"\s+\S|\S\S?", text, re.DOTALL)
+    chunks = ["".join(pieces[at : at + a_chunk]) for at in range(0, len(pieces), a_chunk)]
+    counted = tokens(*map(said, chunks), END, usage(completion_tokens=len(pieces)), limit=900)
+    assert counted == (len(pieces), False)
+
+
 def test_chunks_may_be_less_than_a_token_and_tokens_are_not_longer_than_words_are() -> None:
     letters = [said(letter) for letter in "the quick brown fox jumps over it"]
     assert tokens(*letters, END, usage(completion_tokens=8)) == (8, False)
@@ -143,15 +178,18 @@ def test_what_is_finished_has_cost_a_token_at_least_so_that_an_open_number_of_sa
 
 
 def test_a_server_that_counts_with_every_chunk_and_then_not_is_believed_so_far_and_counted_on() -> None:
-    assert tokens(said("one two ", usage={"completion_tokens": 2}), said("three"), END)[0] == 3
+    two, four = ({"completion_tokens": n} for n in (2, 4))
+    assert tokens(said("a b ", usage=two), said("c d "), END)[0] == 4
+    assert tokens(said("a ", usage={"completion_tokens": 1}), said("b ", usage=two), said("c"), END)[0] == 3
+    assert tokens(said("ab ", usage=two), said("cd ", usage=four), *[said("ef ")] * 3, END)[0] == 10
 
 
 # -- what a cancelled stream may still have decoded ---------------------------------------------------------------
 
 
-def cancelled(*events: Any, chunks: int, chunking: Chunking | None = None, first: int | None = None) -> int:
+def cancelled(*events: Any, chunks: int, chunking: Chunking | None = None, first_alone: bool = False) -> int:
     partial = read(*events, limit=600, chunking=chunking)
-    partial.charge_in_flight(chunks, first)
+    partial.charge_in_flight(chunks, first_alone)
     return partial.completion("cancelled").usage.completion_tokens
 
 
@@ -177,8 +215,12 @@ def test_a_stream_that_is_counted_as_it_comes_needs_no_other() -> None:
 def test_where_nothing_is_known_of_an_endpoints_chunks_the_reservation_is_charged_in_full() -> None:
     assert cancelled(*WORDS, chunks=2) == 600
     assert cancelled(chunks=2) == 600
-    assert cancelled(chunks=2, first=1) == 2  # of this kind of engine it is known
+    assert cancelled(chunks=2, first_alone=True) == 2  # of this kind of engine it is known
     assert cancelled(*WORDS, chunks=2, chunking=learned((2, 1))) == 600  # one short answer shows nothing
+    one = said("a", usage={"completion_tokens": 1})
+    assert cancelled(one, chunks=2) == 600  # its first token may have come alone
+    assert cancelled(one, chunks=2, first_alone=True) == 1 + 2 * 16
+    assert cancelled(one, said("b", usage={"completion_tokens": 2}), chunks=2) == 4
 
 
 def test_what_is_in_flight_is_never_charged_beyond_the_reservation_nor_after_the_end() -> None:

@@ -288,6 +288,7 @@ class OpenAIClient:
             body["rid"] = f"tts-{self._token}-{next(self._count)}."  # the point: SGLang aborts by prefix
         exchange = Exchange(self._ask(self._urls[attempt.base], encoded(body), partial))
         early = True  # whether the stream is closed here, before its server has ended it
+        whole = False  # whether it was read to its end without an error
         try:
             with Silence(self._silences, self.endpoint, partial, self._first_byte_s, self._total_s) as silence:
                 response = await exchange.response()
@@ -299,7 +300,7 @@ class OpenAIClient:
                 turn.give_back()
                 exchange.reader = self._reader(response, request, partial, on_progress)
                 await self._read(response, exchange.reader, partial, silence)
-                early = partial.overran
+                early, whole = partial.overran, partial.done
         except (TimedOut, BadResponse):
             if not partial.finished:  # else all that counts had come
                 raise
@@ -307,14 +308,16 @@ class OpenAIClient:
             early = self.cancellation not in ("auto", "close")
             raise
         finally:
-            if early and not partial.ended:
-                await self._close_early(how, body, exchange, request, partial)
-            elif exchange.reader is not None and not partial.finished:
-                partial.charge_unsent()
-            if (reader := exchange.reader) is not None and reader.costs_unknown:
-                partial.charge_in_full()
-            await exchange.aclose()
-            partial.stop(loop.time())
+            try:
+                if early and not partial.ended:
+                    await self._close_early(how, body, exchange, request, partial)
+                elif exchange.reader is not None and not (partial.finished or whole):
+                    partial.charge_unsent()
+                if (reader := exchange.reader) is not None and reader.costs_unknown:
+                    partial.charge_in_full()
+            finally:  # also where it is cancelled once more
+                await exchange.aclose()
+                partial.stop(loop.time())
         return self._ended(request, partial, exchange.reader)
 
     def _how_to_cancel(self) -> Cancellation:
@@ -346,7 +349,7 @@ class OpenAIClient:
             how = await self._found_out()
         # A response that has been sent to its end is all there was; where no limit is kept, there is none to charge.
         if how == "close" or partial.overran or not in_flight:
-            partial.charge_in_flight(in_flight, 1 if self.capabilities.engine in _STOPS_ON_CLOSE else None)
+            partial.charge_in_flight(in_flight, first_alone=self.capabilities.engine in _STOPS_ON_CLOSE)
 
     async def _aborted(self, rid: str) -> Cancellation:
         """Call the engine's abort API, while the stream is open: what came before the abort can then be counted."""

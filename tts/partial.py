@@ -22,6 +22,7 @@ _COARSE = 8  # and more cannot be single tokens
 _MOST_PIECES = 8  # chunks a token, while a stream may turn out to be in pieces of tokens
 _LONGEST_OF_ALL = 16  # characters a token, in the mean of a text, beyond which no count is believed
 _BYTES_A_TOKEN = 3  # for a text in pieces that are clearly more than a token; English prose has 4, Chinese 3
+_MOST_A_CHUNK = 16  # tokens, where the first one came alone and nothing else is known
 _NOTHING = Usage()
 _NO_FINISH = frozenset(("", "null", "none", "None"))
 _FASTEST = 4000  # tokens a second: more than any engine generates for one request
@@ -84,7 +85,7 @@ class Chunking:
         and the last of its larger chunks may be shorter than the others. A short one shows nothing by equal numbers."""
         hidden = tokens - chunks
         if hidden in (0, 1):
-            if chunks < _LEAST_CHUNKS:
+            if chunks < _LEAST_CHUNKS + hidden:  # two tokens in the second of three: four in three
                 return
             most = 1.0
         elif hidden < 0:
@@ -99,8 +100,10 @@ class Partial:
     cancellation, `partial.completion("cancelled")` is what was generated and what it cost.
 
     What a server says of its tokens is taken where it is a whole number that the stream bears out: not less than what
-    was streamed, not more than `max_tokens` unless the text is as long as that, or the server itemises the rest as
-    reasoning and there was time for it. Otherwise the count is our own, and the usage is `approximate`.
+    was streamed (a token a chunk, unless tokens are that long; a token a word, since no usual vocabulary has tokens of
+    two words; a token for 16 characters), not more than `max_tokens` unless the text is as long as that, or the server
+    itemises the rest as reasoning and there was time for it. Otherwise the count is our own, and the usage is
+    `approximate`. Chunks after the last credible count are counted at the tokens a chunk that the counts have shown.
 
     Attributes:
         prompt_tokens: as the server counted them, or as a sibling's request taught; None while unknown.
@@ -147,6 +150,9 @@ class Partial:
         self._characters = 0
         self._reported = False  # whether `tokens` is the server's count
         self._offset = 0  # of the server's last credible count from our own
+        self._first_count: tuple[int, int] | None = None  # the first credible count, and in how many chunks with text
+        self._uncounted = 0  # chunks with text since the last one
+        self._most_a_chunk = 1  # tokens, as counts after the first one have shown
         self._index: int | None = None  # of the choice that is read; no other was asked for
         self._others = 0  # tokens of other choices: they were generated, too
         self._messages = 0  # whole ones, though a stream was asked for
@@ -180,42 +186,51 @@ class Partial:
 
     def charge_in_full(self) -> None:
         """The server may decode on, unseen, until its limit: that is what this try is charged with."""
-        if self._charged and not (self.ended or self.done):
+        if self.done:
+            self.charge_unsent()
+        elif self._charged and not self.ended:
             self._charge = max(self._seen(), self.max_tokens or 0)
 
-    def charge_in_flight(self, chunks: int, first_chunk: int | None = None) -> None:
+    def charge_in_flight(self, chunks: int, first_alone: bool = False) -> None:
         """The stream was closed while this many chunks may still have been on their way, or being decoded: they are
         charged, at the tokens a chunk of this stream or of earlier ones. In full where neither is known.
 
         Args:
-            first_chunk: how many tokens the engine sends in its first chunks, where that is known of its kind.
+            first_alone: whether the engine is of a kind that sends its first token alone.
         """
         size = self._tokens_a_chunk()
-        if size is None and not self.chunks:
-            size = first_chunk
-        if not chunks:
+        if size is None and first_alone and self.chunks <= 1:
+            size = _MOST_A_CHUNK if self.chunks else 1
+        if not chunks or self.done:
             self.charge_unsent()
-        elif self.ended or self.done or not self._charged:
+        elif self.ended or not self._charged:
             self._charge = None
         elif size is None:
             self.charge_in_full()
         else:
-            seen = self._seen()
-            most = seen + math.ceil(chunks * max(1.0, size))
-            bounded = self.max_tokens is not None and not self.overran
-            self._charge = max(seen, min(most, self.max_tokens or 0)) if bounded else most
+            self._charge_beyond(chunks * max(1, math.ceil(size)))
 
     def charge_unsent(self) -> None:
         """The stream has broken off: a server that sends several tokens in a chunk may have decoded all but the last of
-        one that it has not sent."""
-        seen, size = self._seen(), self._tokens_a_chunk()
-        if size is None and self.chunks:
-            size = seen / self.chunks
-        unsent = 0 if size is None else math.ceil(size) - 1
-        if self.finished or (self.done and self._reported) or not self._charged or unsent <= 0:
+        one that it has not sent. Where nothing is known of its chunks, those that came may have had a token a byte."""
+        if self.finished or not self._charged:
             self._charge = None
+        elif (size := self._tokens_a_chunk()) is not None:
+            self._charge_beyond(math.ceil(size) - 1)
+        elif self.chunks > 1:
+            seen = self._seen()
+            most = max(seen, self._text_bytes())
+            self._charge_beyond(most - seen + math.ceil(most / self.chunks) - 1)
         else:
-            self._charge = seen + unsent if self.max_tokens is None else max(seen, min(seen + unsent, self.max_tokens))
+            self._charge_beyond(_MOST_A_CHUNK - 1 if self.chunks else 0)
+
+    def _charge_beyond(self, tokens: int) -> None:
+        """Charge what was seen and so many tokens more, but not more than were allowed."""
+        seen = self._seen()
+        most = seen + max(0, tokens)
+        if self.max_tokens is not None and not self.overran:
+            most = max(seen, min(most, self.max_tokens))
+        self._charge = most if most > seen else None
 
     def restart(self) -> None:
         """Another try begins; what the last one cost is kept in `lost`."""
@@ -262,18 +277,22 @@ class Partial:
         index, prompt, others, texts = self._index, self.prompt_tokens, self._others, self._texts
         counted, offset, characters, empty = self._counted, self._offset, self._characters, self._empty
         reported = self._reported
-        most = self.max_tokens or 0 if self.continuous and prompt is not None else -1
-        limit = MOST_TOKENS if max_tokens is None else max_tokens + others
+        step = self._most_a_chunk if self.continuous and prompt is not None else -MOST_TOKENS
+        most = self.tokens + step  # more would show that chunks are larger than was known
+        limit = max_tokens + others if max_tokens is not None else self.max_tokens or 0 if step > 0 else MOST_TOKENS
         for chunk in chunks:
             (choice,) = chunk.choices
             text, usage = choice.delta.content, chunk.usage
             new = counted + 1
             if usage is None:
+                if reported:
+                    break
                 tokens = new + others + offset
             else:
                 tokens = usage.completion_tokens
                 if not new <= tokens <= most or usage.prompt_tokens != prompt or usage.total_tokens != tokens + prompt:
                     break
+                most = tokens + step
             if tokens > limit or not text or choice.index != index:
                 break
             counted, characters, reported = new, characters + len(text), usage is not None
@@ -284,6 +303,7 @@ class Partial:
             self.chunks += taken
             self.tokens = counted + others + offset
             self._counted, self._offset, self._characters, self._empty = counted, offset, characters, empty
+            self._uncounted = 0 if reported else self._uncounted + taken
             self._reported, self.exact_tokens = reported, reported or self._one_token_chunks
             self._end_s = now_s
         return taken
@@ -391,6 +411,10 @@ class Partial:
             self.chunks += characters > 0
             self._characters += characters
             self._counted += len(rows) or 1
+            if rows:
+                self._most_a_chunk = max(self._most_a_chunk, len(rows))
+            else:
+                self._uncounted += 1
             self.tokens = self._counted + self._others + self._offset
             self._reported = False
             self.exact_tokens = self._empty <= 0 and (self._one_token_chunks or self._meter.count == self._counted)
@@ -433,7 +457,7 @@ class Partial:
         ):
             return False
         self.tokens = said
-        self._offset = said - self._counted - self._others
+        self._take_count(said - self._others)
         self._empty = 0
         self._reported = self.exact_tokens = True
         return True
@@ -465,8 +489,11 @@ class Partial:
         """Take this count, if it is one and the stream bears it out; else our own stands."""
         own = self._counted + self._others
         believed = own <= said <= (self.max_tokens or 0) or self._is_plausible(said)
-        self._offset = said - own if believed else 0
-        self._empty = 0 if believed else self._empty
+        if believed:
+            self._take_count(said - self._others)
+            self._empty = 0
+        else:
+            self._offset, self._first_count = 0, None
         self.tokens = own + self._offset
         self._reported = believed
         self.exact_tokens = believed or self._one_token_chunks
@@ -501,30 +528,72 @@ class Partial:
         return sum(len(text.encode("utf-8", "replace")) for text in (*self._texts, *self._reasonings))
 
     def _tokens_a_chunk(self) -> float | None:
-        """Of this stream, if its server counts, or of finished ones, whichever is more; None: not known."""
-        counted = self._reported or self._offset or 0 < self._meter.count == self._counted
-        own = (self.tokens - self._others) / self.chunks if counted and self.chunks else None
+        """Of this stream or of finished ones, whichever is more; None: not known."""
+        own = self._own_tokens_a_chunk()
         return max((size for size in (own, self.chunking.most) if size is not None), default=None)
+
+    def _own_tokens_a_chunk(self) -> float | None:
+        """As the server's counts show, or its log-probabilities. A first count may have hidden reasoning in it, and one
+        token in the first chunk shows nothing: many engines send that alone."""
+        if 0 < self._meter.count == self._counted:
+            return self._most_a_chunk if max(self.chunks, self._most_a_chunk) > 1 else None
+        if self._first_count is None:
+            return None
+        (tokens, first), chunks = self._first_count, self.chunks - self._uncounted
+        if chunks > first:
+            return self._most_a_chunk if max(chunks, self._most_a_chunk) > 1 else None
+        if chunks <= 1:
+            return tokens if tokens > chunks > 0 else None
+        return max(tokens / chunks, (tokens - 1) / (chunks - 1))
+
+    @property
+    def _chunks_are_counted(self) -> bool:
+        """Whether the server's counts show what came after its first count, and in more than the first chunk."""
+        return self._first_count is not None and self.chunks - self._uncounted > max(1, self._first_count[1])
+
+    def _take_count(self, tokens: int) -> None:
+        """The server has said so many tokens of this choice: what that shows of the chunks since its last count."""
+        if self._first_count is None:
+            self._first_count = tokens, self.chunks
+        elif self._uncounted:
+            grown = tokens - (self._counted - self._uncounted + self._offset)
+            self._most_a_chunk = max(self._most_a_chunk, grown - self._uncounted + 1)  # the others had one at least
+        self._uncounted = 0
+        self._offset = tokens - self._counted
+
+    def _beyond(self) -> int:
+        """Tokens that the chunks since the last count may have had beyond one each."""
+        size = self._tokens_a_chunk() if self._first_count is not None else None
+        return 0 if size is None else math.ceil(self._uncounted * max(0.0, size - 1.0))
 
     def _seen(self) -> int:
         """The best count there is of what came."""
-        if self._characters > _LONGEST_OF_ALL * (self.tokens - self._others):
+        tokens = self.tokens - self._others
+        if self._characters > _LONGEST_OF_ALL * tokens or self._has_more_words(tokens):
             self._forget_count()
-        if self._reported or self.exact_tokens:
+        beyond = self._beyond()
+        if self._reported or (self.exact_tokens and not beyond):
             return self.tokens
-        if not self._offset:
-            seen = self._estimate()
-        elif self.max_tokens is None:
-            seen = self._counted + self._offset
-        else:
-            seen = min(self._counted + self._offset, max(self.max_tokens, self._counted))
+        seen = self._counted + self._offset + beyond
+        if self.max_tokens is not None:
+            seen = min(seen, max(self.max_tokens, self._counted))
+        if not self._chunks_are_counted:
+            seen = max(seen, self._estimate())
         if self._empty > 0:
             seen = max(seen, min(seen + self._empty, self.max_tokens or 0))
         return seen + self._others
 
+    def _has_more_words(self, tokens: int) -> bool:
+        """Whether the text has more words than tokens: no vocabulary in wide use has tokens of two words."""
+        return _most_words(self.text) + _most_words(self.reasoning) > tokens and self._count_words() > tokens
+
+    def _count_words(self) -> int:
+        return len(self.text.split()) + len(self.reasoning.split())
+
     def _forget_count(self) -> None:
-        """A chunk of many tokens bears out any count: not one by which they are longer than tokens are."""
+        """A chunk of many tokens bears out any count: not one that its text is too long for."""
         self._offset = 0
+        self._first_count = None
         self.tokens = self._counted + self._others
         self._reported = self.exact_tokens = False
 
@@ -541,6 +610,7 @@ class Partial:
             guess = max(counted, -(-self._text_bytes() // _BYTES_A_TOKEN))
         else:
             guess = counted
+        guess = max(guess, self._count_words())
         if limit is None or self.overran:
             return guess
         return min(guess, max(limit, -(-self._characters // LONGEST_TOKEN)))
@@ -593,6 +663,8 @@ class Partial:
         """The most tokens that the text so far can be; None where nothing says how many tokens a chunk of it is."""
         size = self._tokens_a_chunk()
         empty = max(0, self._empty)
+        if self._reported:
+            return self.tokens + empty
         if size is None:
             return self.tokens + empty if self._characters <= _COARSE * self.chunks else None
         return max(self.tokens, math.ceil(self.chunks * size) + self._others) + empty
@@ -632,6 +704,13 @@ class Partial:
         if prompt is None:
             prompt = self.most_prompt
         return Usage(prompt, tokens, min(self._cached, prompt), min(self._reasoning_tokens, tokens), approximate)
+
+
+def _most_words(text: str) -> int:
+    """The most words that it can have, by its blanks: quicker than to cut it into words."""
+    if not text:
+        return 0
+    return text.count(" ") + text.count("\n") + 1 - text[0].isspace() - text[-1].isspace()
 
 
 def _count(said: int | None) -> int:

@@ -184,9 +184,10 @@ class Generation:
         """What is sent of a stream when the token at this position has been decoded: as many as came since the last."""
         every, field = self.engine.stream_interval, stream[position][0]
         last = position + 1 == len(stream) or stream[position + 1][0] != field
-        if (position + 1) % every and not last:
+        waiting = 1 + (position - self.engine.sends_first_alone) % every
+        if waiting < every and not last and not (position == 0 and self.engine.sends_first_alone):
             return
-        first = position - position % every
+        first = max(0, position + 1 - waiting)
         pairs = [(token, top) for name, token, top in stream[first : position + 1] if name == field]
         text = "".join(token for token, _ in pairs)
         if self._misbehave is Misbehaviour.LETTERS:
@@ -261,7 +262,7 @@ class Generation:
             "prompt_tokens_details": {"cached_tokens": prompt if self._cached else 0},
         }
         if reasoning := sum(len(reply.reasoning) + reply.hidden for reply, _ in self._replies):
-            usage["completion_tokens_details"] = {"reasoning_tokens": reasoning}
+            usage["completion_tokens_details"] = {"reasoning_tokens": min(reasoning, self.decoded)}
         return usage
 
     def _send(self, event: bytes, final: bool = False) -> None:

@@ -92,7 +92,7 @@ class FakeEngine:
         context_tokens: prompt plus `max_tokens` may not exceed it (a token is a word).
         abort_on_disconnect: whether a client that leaves frees its slot; if not, the engine decodes on, and counts.
         abort_delay_s: how long it decodes on before that (SGLang looks every few seconds).
-        stream_interval: tokens sent in one chunk.
+        stream_interval: tokens sent in one chunk; `vllm` and `sglang` send the first one alone.
         report: what it says of its usage, given the true one (OpenAI's object); None leaves it out.
         tls: a context with a certificate for 127.0.0.1, for HTTPS.
     """
@@ -128,6 +128,7 @@ class FakeEngine:
         self.abort_on_disconnect = abort_on_disconnect
         self.abort_delay_s = abort_delay_s
         self.stream_interval = stream_interval
+        self.sends_first_alone = flavour in ("vllm", "sglang")
         self.report = report
         self.port = port
         self._tls = tls

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -299,11 +300,6 @@ class RecordedCluster(SimulatedCluster):
         self._prompts = {id: problem.messages for id, problem in problems.items()}
         self._seed = seed
         self._judged = tuple(judged)
-        fleet = recordings.fleet
-        # Requests wait for a slot only where there are more in flight than slots, or where siblings keep together.
-        alone = fleet.replicas == 1 and fleet.in_flight is None
-        self._replicas = None if alone else Replicas(fleet.replicas, fleet.slots)
-        self._waiting: dict[str, tuple[Work, float, End]] = {}  # for a slot: what, for how long, and its end
         self._draws: dict[str, _Draws] = {}  # by search
 
     def run_each(
@@ -403,39 +399,9 @@ class RecordedCluster(SimulatedCluster):
     def forget(self, search: str) -> None:
         """The search has closed."""
         self._draws.pop(search, None)
-        if self._replicas is not None:
-            self._replicas.forget(_problem_of(search))
         for verifier in self._verifiers.values():
             if isinstance(verifier, Recorded):
                 verifier.forget(search)
-
-    def _begin(self, action: Work, seconds: float, end: End) -> None:
-        if self._replicas is not None and needs_grant(action) and action.request is not None:
-            problem, tokens = problem_of(action.id), action.request.sampling.token_limit
-            if not self._replicas.send(action.id, problem, tokens):
-                self._waiting[action.id] = action, seconds, end
-                return
-        super()._begin(action, seconds, end)
-
-    def _next(self) -> Event:
-        event = super()._next()
-        if self._replicas is not None:
-            self._free(event.id)
-        return event
-
-    def _free(self, id: str) -> None:
-        """It has ended: its slot is for the first that waits there."""
-        assert self._replicas is not None
-        following = self._replicas.ended(id)
-        if following is not None:
-            super()._begin(*self._waiting.pop(following))
-
-    def _cancel(self, id: str) -> None:
-        waiting = self._waiting.pop(id, None)
-        if waiting is None:
-            super()._cancel(id)
-        else:
-            super()._begin(waiting[0], 0.0, Cancelled(id, 0.0))
 
     def _outcome(self, action: Work) -> tuple[float, End]:
         if not isinstance(action, Generate):
@@ -510,6 +476,47 @@ class RecordedCluster(SimulatedCluster):
             )
         drawn = draws.drawn[id] = draws.left.pop()
         return drawn
+
+
+class _QueueingCluster(RecordedCluster):
+    """Requests wait for a slot of one of the fleet's replicas."""
+
+    def __init__(self, recordings: Recordings, *args: Any) -> None:
+        super().__init__(recordings, *args)
+        self._replicas = Replicas(recordings.fleet.replicas, recordings.fleet.slots)
+        self._waiting: dict[str, tuple[Work, float, End]] = {}  # for a slot: what, for how long, and its end
+
+    def forget(self, search: str) -> None:
+        super().forget(search)
+        self._replicas.forget(_problem_of(search))
+
+    def _begin(self, action: Work, seconds: float, end: End) -> None:
+        if needs_grant(action) and action.request is not None:
+            problem, tokens = problem_of(action.id), action.request.sampling.token_limit
+            if not self._replicas.send(action.id, problem, tokens):
+                self._waiting[action.id] = action, seconds, end
+                return
+        super()._begin(action, seconds, end)
+
+    def _next(self) -> Event:
+        event = super()._next()
+        following = self._replicas.ended(event.id)
+        if following is not None:  # its slot is for the first that waits there
+            super()._begin(*self._waiting.pop(following))
+        return event
+
+    def _cancel(self, id: str) -> None:
+        waiting = self._waiting.pop(id, None)
+        if waiting is None:
+            super()._cancel(id)
+        else:
+            super()._begin(waiting[0], 0.0, Cancelled(id, 0.0))
+
+
+def cluster_for(fleet: Fleet) -> type[RecordedCluster]:
+    """The class for a fleet: requests wait for a slot only where there are more in flight than slots, or where siblings
+    keep together."""
+    return RecordedCluster if fleet.replicas == 1 and fleet.in_flight is None else _QueueingCluster
 
 
 class _Nobody(World):

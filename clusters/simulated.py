@@ -217,7 +217,8 @@ class SimulatedCluster:
         self._ends[action.id] = (self._now, ends_s, end)
         if isinstance(end, Finished) and isinstance(action, Generate) and action.request.progress:
             self._push_progress(action.id, end, seconds, action.request)
-        self._push(ends_s, end)
+        self._count += 1
+        heapq.heappush(self._heap, (ends_s, self._count, end))
 
     def _push(self, at_s: float, event: Event) -> None:
         self._count += 1

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tts.budget import Limits
-from tts.clusters.recorded import Fleet, RecordedCluster, Recordings, recorded_verifiers
+from tts.clusters.recorded import Fleet, Recordings, cluster_for, recorded_verifiers
 from tts.conductor import Conductor
 from tts.costs import CostModel
 from tts.errors import BadPool, BudgetTooSmall, InvalidParameter, PoolLacks, UnknownName
@@ -64,7 +64,7 @@ def carried(pool, text, *, seed=0, fleet=FLEET, verifiers=None, problems=None):
         sampling=Sampling(max_tokens=10_000),
         window=fleet.replicas * fleet.slots,
     )
-    cluster = RecordedCluster(Recordings(pool, fleet), known, verifiers, seed)
+    cluster = cluster_for(fleet)(Recordings(pool, fleet), known, verifiers, seed)
     results, rows = {}, {}
 
     def keep(result, decided):

@@ -126,11 +126,12 @@ class Replayer:
         return self._drive(cell, list(self.problems.values()))[1]
 
     def _drive(self, cell: Cell, problems: Sequence[Problem]) -> tuple[list[tuple[Result, Decided]], ReplayedCell]:
-        from tts.clusters.recorded import Recorded, RecordedCluster
+        from tts.clusters.recorded import Recorded, cluster_for
 
         fleet, sink = self.recordings.fleet, _Sink()
         judged = [name for name in verifier_names([cell.spec]) if isinstance(self.verifiers[name], Recorded)]
-        cluster = RecordedCluster(self.recordings, self.problems, self.verifiers, cell.seed, judged, self._workers)
+        cluster_class = cluster_for(fleet)
+        cluster = cluster_class(self.recordings, self.problems, self.verifiers, cell.seed, judged, self._workers)
         window = fleet.in_flight or fleet.replicas * fleet.slots
         results: list[tuple[Result, Decided]] = []
         outcomes: dict[str, Outcome] = {}
@@ -176,11 +177,12 @@ class Replayer:
         return results, ReplayedCell(found, Cost.sum(spent))
 
     def _searches(self, cell: Cell, problems: Sequence[Problem], foreign: ForeignCode) -> Iterator[Search]:
+        function = strategy(cell.spec.name)
         for planned in plan([cell], problems):
             yield Search(
                 planned.id,
                 planned.problem,
-                strategy(planned.spec.name),
+                function,
                 planned.spec,
                 costs=self._costs,
                 share=planned.share,

@@ -699,7 +699,7 @@ def _request_of(name: str, verifier: Verifier, problem: Problem, candidate: Cand
 
 
 def _at_least_one(name: str, value: int) -> None:
-    if not isinstance(value, Integral):  # a strategy need not be checked for its types
+    if type(value) is not int and not isinstance(value, Integral):  # a strategy need not be checked for its types
         raise InvalidParameter(f"{name} must be a whole number, but got {value!r}", name=name, value=repr(value))
     if value < 1:
         raise InvalidParameter(f"{name} must be at least 1, but got {value}", name=name, value=value)

@@ -344,7 +344,8 @@ class RecordedCluster(SimulatedCluster):
                     begun = search_id
                 del waiting[id]
                 live.add(id)
-                self._begin(action, *self._outcome(action))
+                seconds, end = self._outcome(action)
+                self._begin(action, seconds, end)
             if more and not waiting and len(live) < window and len(open_) < 2 * window:
                 search = next(searches, None)
                 more = search is not None
@@ -457,7 +458,7 @@ class RecordedCluster(SimulatedCluster):
     def _draws_of(self, search: str) -> _Draws:
         problem_id = _problem_of(search)
         samples = self._recordings.of(problem_id)
-        left = permutation(self._seed, problem_id, len(samples))
+        left = list(permutation(self._seed, problem_id, len(samples)))
         if self._judged:
             may = self._recordings.drawable(problem_id, self._judged)
             left = [sample for sample in left if sample in may]
@@ -531,11 +532,11 @@ def _problem_of(search: str) -> str:
     return search.partition("/")[2]
 
 
-def permutation(seed: int, problem_id: str, n: int) -> list[int]:
+@lru_cache(MOST_GROUPS)  # the strategies and budgets of one seed are replayed one after the other
+def permutation(seed: int, problem_id: str, n: int) -> tuple[int, ...]:
     """0 to n - 1 in an order that depends on the seed and the problem alone."""
     key = int.from_bytes(blake2b(f"{seed}/{problem_id}".encode(), digest_size=8).digest(), "big")
-    order: list[int] = np.random.default_rng(key).permutation(n).tolist()
-    return order
+    return tuple(np.random.default_rng(key).permutation(n).tolist())
 
 
 def recorded_verifiers(pool: Pool) -> dict[str, Verifier]:

@@ -144,12 +144,12 @@ class Ledger:
 
     __slots__ = (
         "_caps",
-        "_needs_price",
         "_reserved",
         "_spent",
         "_unknown",
         "limits",
         "name",
+        "needs_price",
         "overrun",
         "reservations",
     )
@@ -159,7 +159,7 @@ class Ledger:
         self.name = name
         self.reservations: dict[str, Cost] = {}
         self.overrun: Cost = Cost()
-        self._needs_price = limits.usd is not None or limits.flops is not None
+        self.needs_price = limits.usd is not None or limits.flops is not None
         self._spent = [0, 0, 0, 0]
         self._reserved = [0, 0, 0, 0]
         self._unknown = [False, False, False, False]
@@ -262,7 +262,7 @@ class Ledger:
 
     def check_known(self, cost: Cost) -> None:
         """Refuse a limit on a quantity in which this cost is unknown, rather than ignore the limit."""
-        if not self._needs_price:
+        if not self.needs_price:
             return
         for name, limit, amount, how in (
             ("usd", self.limits.usd, cost.picodollars, "give a price (--prices FILE, or --price-in and --price-out)"),

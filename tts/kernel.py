@@ -147,16 +147,22 @@ class Task:
         self.value: Any = None
         self.error: BaseException | None = None
 
+    @property
+    def reached(self) -> tuple[int, float]:
+        """As of an action: the longest chain up to the task's end."""
+        return self.depth
+
 
 class Live:
-    """An action that has been asked for and has not ended."""
+    """An action that has been asked for and has not ended. `depth` is that of the task that asked, `reached` the
+    longest chain up to the action's end."""
 
-    __slots__ = ("action", "cancelled", "cost", "depth", "left", "mailbox")
+    __slots__ = ("action", "cancelled", "cost", "depth", "left", "mailbox", "reached")
 
     def __init__(self, action: Work, cost: Cost, mailbox: Mailbox, depth: tuple[int, float]) -> None:
         self.action = action
         self.cost = cost
         self.mailbox = mailbox
-        self.depth = depth
+        self.depth = self.reached = depth
         self.cancelled = False
         self.left = False  # whether it has left the search (rather than waiting for the share to have room)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Self
 
 from tts.types import Candidate, Cost, ErrorInfo, Score, StrategySpec, Usage, Value
@@ -66,18 +67,20 @@ class Ends(Value, frozen=True):
     agreeing: int | None = None
 
     @classmethod
-    def of(cls, candidates: Iterable[Candidate], uncompared: int = 0, answer: str | None = None) -> Self:
+    def of(cls, candidates: Sequence[Candidate], uncompared: int = 0, answer: str | None = None) -> Self:
         """The counts of these; `answer` is what was selected."""
-        samples = cut = cut_at = unanswered = refused = agreeing = 0
-        for candidate in candidates:
-            samples += 1
-            unanswered += candidate.answer is None
-            agreeing += candidate.answer == answer
-            finish = candidate.completion.finish_reason
-            refused += finish == "content_filter"
-            if finish == "length":
-                cut, cut_at = cut + 1, max(cut_at, candidate.tokens)
-        return cls(samples, cut, cut_at, unanswered, refused, uncompared, None if answer is None else agreeing)
+        answers = [c.answer for c in candidates]
+        finishes = [c.completion.finish_reason for c in candidates]
+        cut = [c.tokens for c in candidates if c.completion.finish_reason == "length"] if "length" in finishes else []
+        return cls(
+            samples=len(answers),
+            cut=len(cut),
+            cut_at=max(cut, default=0),
+            unanswered=answers.count(None),
+            refused=finishes.count("content_filter"),
+            uncompared=uncompared,
+            agreeing=None if answer is None else answers.count(answer),
+        )
 
 
 class Result(Value, frozen=True):
@@ -120,4 +123,4 @@ class Result(Value, frozen=True):
         """Parameters of samples and verifications that a server refused and that were left out."""
         found = [c.completion.downgrades for c in self.candidates]
         found += [score.downgrades for scores in self.scores.values() for score in scores]
-        return tuple(sorted({name for names in found for name in names}))
+        return tuple(sorted({*chain.from_iterable(found)}))

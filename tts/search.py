@@ -285,22 +285,24 @@ class Search:
     def _book(self, live: Live, event: End) -> None:
         """Settle the share's ledger and sort the cost into the bill."""
         action, heading = live.action, "answers"
+        usage, timing = event.usage, event.timing
         if isinstance(event, Finished):
             self._add_candidate(action, event.completion)
         else:
             heading = self._book_other(live, event)
+        tokens, seconds = live.depth
+        live.reached = tokens + usage.completion_tokens, seconds + timing.total_s
         if live.cost.samples == 0:
             return
         if isinstance(event, Refused):
             self._turned_down(action, event.error)
             self.ledger.release(event.id)
             return
-        usage = event.usage
         cost = self._costs.actual(action, usage)
         self.ledger.settle(event.id, cost)
         self._spent[heading].append(cost)
         self._usages.append(usage)
-        self._busy_s += event.timing.total_s
+        self._busy_s += timing.total_s
 
     def _book_other(self, live: Live, event: End) -> str:
         """Note what came instead of a completion; returns the heading of its cost."""
@@ -340,7 +342,8 @@ class Search:
     def _ask(self, action: Work, mailbox: Mailbox, worst: Cost | None = None) -> None:
         """Reserve the action's worst case and let it leave; or let it wait for room; or refuse it."""
         live = Live(action, worst or self._costs.worst(action), mailbox, self._current.depth)
-        self.ledger.check_known(live.cost)
+        if self.ledger.needs_price:
+            self.ledger.check_known(live.cost)
         self._live[action.id] = live
         if live.cost.samples == 0:  # timers and functions cost no tokens and never wait behind what does
             live.left = True
@@ -671,10 +674,7 @@ def _deeper(depth: tuple[int, float], items: Iterable[tuple[Any, Live | Task]]) 
     """A task's depth after it has waited for `items`: the longest chain behind it, in tokens and in seconds."""
     most_tokens, most_seconds = depth
     for event, source in items:
-        tokens, seconds = source.depth
-        if type(source) is Live and type(event) is not Progressed:
-            tokens += event.usage.completion_tokens
-            seconds += event.timing.total_s
+        tokens, seconds = source.depth if type(event) is Progressed else source.reached
         if tokens > most_tokens:  # noqa: PLR1730  # `max` would cost a call for every sample
             most_tokens = tokens
         if seconds > most_seconds:  # noqa: PLR1730  # likewise

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from math import comb
+from operator import attrgetter
 
 import msgspec
 
@@ -23,7 +24,7 @@ Selector = Callable[[Sequence[Candidate], Scores], Candidate | None]
 
 def in_order(candidates: Iterable[Candidate]) -> list[Candidate]:
     """By sample index, whatever the order of arrival was."""
-    return sorted(candidates, key=lambda c: c.order)
+    return sorted(candidates, key=attrgetter("order"))
 
 
 def value_of(scores: Sequence[Score]) -> float | None:

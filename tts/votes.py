@@ -24,8 +24,10 @@ async def equated(run: Run, candidates: Sequence[Candidate], equivalence: Equiva
     Raises: CallFailed, CallTimedOut.
     """
     ordered = in_order(candidates)
+    if equivalence == "exact":
+        return ordered
     answers = [c.answer for c in ordered if c.answer is not None]
-    if equivalence == "exact" or not answers:
+    if not answers:
         return ordered
     numbers = classes(answers)
     if numbers is not None:

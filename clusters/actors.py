@@ -10,6 +10,7 @@ drains any more ends.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import time
 import traceback
@@ -47,6 +48,9 @@ if TYPE_CHECKING:
 # given to the next one only when the driver knows.
 LINGER_S, LINGER_S_EACH, LONGEST_LINGER_S = 0.004, 0.0003, 0.04
 LINGER_SHARE = 1 / 20
+# Of what the driver takes for in hand, the part that shares a reply at the most: so the driver sends out the next
+# requests while the actor still reads answers. With all in one reply, each waits for the other, and servers for both.
+REPLY_SHARE, REPLY_LEAST = 1 / 4, 16
 RECENT = 1 / 32  # the weight of the last action in what one takes
 LONG_WAIT_S = 5.0  # a drain that waits longer is answered as soon as something is given
 DEAD_MAN_S = 60.0  # without a drain for so long after the last one's wait, nobody is there who would pay for more
@@ -213,23 +217,23 @@ class Host:
             self._executor.cancel(id)
 
     async def drain(self, place: int, most_bytes: int, wait_s: float) -> bytes:
-        """What there is to tell after `place`, at most `most_bytes` of it; waits up to `wait_s` for something."""
+        """What there is to tell after `place`, or some of it; waits up to `wait_s` for something."""
         self._drained_s, self._wait_s = time.monotonic(), wait_s
-        data = self._outbox.after(place, most_bytes)
+        self._outbox.forget(place)
+        data = self._outbox.after(place, most_bytes, self._most_events())
         if not data:
             self._filled.clear()
             self._waits_long = wait_s > LONG_WAIT_S
             try:
                 async with asyncio.timeout(wait_s):
                     await self._filled.wait()
-                if len(self._outbox) < most_bytes:
-                    in_hand = len(self._executor) if self._executor is not None else 0
-                    await asyncio.sleep(linger_s(in_hand, self._usual_s))
+                if len(self._outbox) < most_bytes and self._outbox.events < self._most_events():
+                    await asyncio.sleep(linger_s(self._in_hand(), self._usual_s))
             except TimeoutError:
                 pass
             self._waits_long = False
             self._drained_s, self._wait_s = time.monotonic(), 0.0
-            data = self._outbox.after(place, most_bytes)
+            data = self._outbox.after(place, most_bytes, self._most_events())
         return msgspec.msgpack.encode(Drained(self._post.epoch, place, data, self._taken, self._slots()))
 
     async def probe(self, url: str, model: str | None, api_key: str | None) -> bytes:
@@ -311,6 +315,13 @@ class Host:
         return Opened(
             program(), node_id, os.getpid(), name, judge, concurrency, failures, None, context_tokens, self._slots()
         )
+
+    def _in_hand(self) -> int:
+        return len(self._executor) if self._executor is not None else 0
+
+    def _most_events(self) -> int:
+        """That share a reply."""
+        return max(REPLY_LEAST, math.ceil(REPLY_SHARE * (self._in_hand() + self._outbox.events)))
 
     def _slots(self) -> int | None:
         return self._model.slots if isinstance(self._model, EndpointPool) else None

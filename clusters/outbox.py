@@ -8,6 +8,7 @@ Ray passes from process to process without its object store (100 KiB).
 from __future__ import annotations
 
 import struct
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -62,10 +63,16 @@ class Outbox:
     def __init__(self) -> None:
         self._data = bytearray()
         self._base = 0  # how many bytes have been forgotten
+        self._ends: deque[int] = deque()  # the bytes at which the events end that are waiting
 
     def __len__(self) -> int:
         """Bytes that are waiting."""
         return len(self._data)
+
+    @property
+    def events(self) -> int:
+        """How many are waiting."""
+        return len(self._ends)
 
     def put(self, event: Told) -> None:
         """An end that nothing can encode (an error of somebody else's code may hold anything) goes as a `Failed`."""
@@ -77,15 +84,24 @@ class Outbox:
             data = _encoded(_plain(event, error))
         self._data += _LENGTH.pack(len(data))
         self._data += data
+        self._ends.append(self._base + len(self._data))
 
-    def after(self, place: int, most_bytes: int = MOST_BYTES) -> bytes:
-        """What follows `place`, at most `most_bytes` of it; whatever lies before is forgotten."""
+    def after(self, place: int, most_bytes: int = MOST_BYTES, most_events: int | None = None) -> bytes:
+        """What follows `place`, at most so much of it; whatever lies before is forgotten."""
+        self.forget(place)
+        if most_events is not None and len(self._ends) > most_events:
+            most_bytes = min(most_bytes, self._ends[most_events - 1] - place)
+        return bytes(self._data[:most_bytes])
+
+    def forget(self, place: int) -> None:
+        """The driver has everything up to `place`."""
         done = place - self._base
         if not 0 <= done <= len(self._data):
             raise ValueError(f"asked for byte {place}, but holds {self._base} to {self._base + len(self._data)}")
         del self._data[:done]
         self._base = place
-        return bytes(self._data[:most_bytes])
+        while self._ends and self._ends[0] <= place:
+            self._ends.popleft()
 
 
 class Inbox:

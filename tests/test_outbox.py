@@ -122,9 +122,9 @@ steps = st.lists(
 
 
 @settings(max_examples=300, deadline=None)
-@given(steps, st.sampled_from([1, 7, 100, 1000, MOST_BYTES]))
+@given(steps, st.sampled_from([1, 7, 100, 1000, MOST_BYTES]), st.sampled_from([None, 1, 2, 5]))
 def test_whatever_is_lost_late_or_repeated_every_event_arrives_once_and_in_order(
-    steps: list[tuple[str, Any]], most_bytes: int
+    steps: list[tuple[str, Any]], most_bytes: int, most_events: int | None
 ) -> None:
     outbox, inbox = Outbox(), Inbox()
     put: list[Told] = []
@@ -135,7 +135,7 @@ def test_whatever_is_lost_late_or_repeated_every_event_arrives_once_and_in_order
             outbox.put(value)
             put.append(value)
         elif what == "ask":
-            data = outbox.after(inbox.place, most_bytes)
+            data = outbox.after(inbox.place, most_bytes, most_events)
             assert len(data) <= most_bytes
             under_way.append((inbox.place, data))
         elif under_way:
@@ -177,6 +177,18 @@ def test_a_reply_stays_below_what_ray_passes_without_its_object_store() -> None:
     outbox = Outbox()
     outbox.put(Finished("c0/p0/1", 0.0, Completion("x" * MEGABYTE)))
     assert len(outbox.after(0)) <= MOST_BYTES
+
+
+@given(st.integers(0, 20), st.integers(1, 9), st.integers(0, 19))
+def test_a_reply_ends_after_so_many_events_wherever_it_begins(events: int, most_events: int, known: int) -> None:
+    outbox, inbox = Outbox(), Inbox()
+    for number in range(events):
+        outbox.put(Woke(f"c0/p0/{number}", 0.0))
+    assert outbox.events == events
+    inbox.take(0, outbox.after(0, most_events=max(1, known)) if known else b"")
+    heard = inbox.take(inbox.place, outbox.after(inbox.place, most_events=most_events))
+    assert len(heard) == min(most_events, max(0, events - known))
+    assert outbox.events == max(0, events - known)
 
 
 def test_what_is_acknowledged_is_forgotten_on_both_sides() -> None:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from tts.actions import Call, Cancelled, Finished, Generate, Request, Returned
 from tts.clusters.driver import is_seen, this_process
 from tts.clusters.environment import prepare
-from tts.clusters.outbox import Inbox, Noted, Outbox, Withdrawn, batches
+from tts.clusters.outbox import MOST_BYTES, Inbox, Noted, Outbox, Withdrawn, batches
 from tts.errors import ActorDied
 from tts.partial import Partial
 from tts.types import Message, Sampling
@@ -166,6 +166,25 @@ def test_an_actor_that_waits_long_says_at_once_that_it_was_given_something() -> 
         await actor._executor.aclose()
 
     asyncio.run(act())
+
+
+def test_a_reply_holds_a_part_of_what_is_in_hand_so_that_the_rest_does_not_wait_for_the_driver() -> None:
+    async def act() -> list[int]:
+        actor = GeneratorActor(msgspec.msgpack.encode(Post("a", 1, {})))
+        actor._executor = Executor({"m": Queue()}, {}, None, actor._tell, lambda: 0.0)
+        actions = [generate(f"c/p{i}/1", "work" if i < 150 else "wait") for i in range(200)]
+        for number, batch in enumerate(batches(actions)[0], 1):
+            await actor.submit(number, batch)
+        while len(actor._executor) > 50:  # noqa: ASYNC110  # there is no other sign
+            await asyncio.sleep(0)
+        inbox, heard = Inbox(), []
+        while sum(heard) < 150:
+            drained = msgspec.msgpack.decode(await actor.drain(inbox.place, MOST_BYTES, 1.0), type=Drained)
+            heard.append(len(inbox.take(drained.place, drained.data)))
+        await actor._executor.aclose()
+        return heard
+
+    assert asyncio.run(act()) == [50, 38, 28, 21, 13]
 
 
 class Queue:

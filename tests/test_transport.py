@@ -25,6 +25,7 @@ from tts.proxies import proxy_for
 from tts.reading import OnProgress
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Reply
+from tts.transport import AiohttpReply, BrokenOff, Connections
 from tts.types import Message, Sampling
 
 Ask = Callable[[str], object]
@@ -428,6 +429,24 @@ def test_a_client_that_is_closed_sends_nothing_again_that_was_under_way() -> Non
         asyncio.run(main(server.url))
         ended.set()
     assert len(server.posts) == 2
+
+
+def test_what_came_before_a_connection_broke_is_read_before_the_error() -> None:
+    async def main(url: str) -> None:
+        connections = Connections(5.0, None)
+        reply = await connections.send("GET", f"{url}/models", [], None)
+        assert isinstance(reply, AiohttpReply)
+        while reply._response.content.exception() is None:  # noqa: ASYNC110  # aiohttp has no event for it
+            await asyncio.sleep(0)
+        assert await reply.read() == b"abcde"
+        for _ in range(2):
+            with pytest.raises(BrokenOff, match="closed"):
+                await reply.read()
+        await reply.aclose()
+        await connections.aclose()
+
+    with serving(lambda _: b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n3\r\ncde\r\n") as server:
+        asyncio.run(main(server.url))
 
 
 def test_a_stream_ends_with_an_error_when_its_client_is_closed() -> None:

@@ -8,7 +8,6 @@ chunk is skipped without being built. What it refuses, `lenient` is asked to rea
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -150,8 +149,10 @@ _decode_plain = msgspec.json.Decoder(PlainChunk).decode
 
 def plain_chunks(events: Iterable[bytes]) -> Iterator[PlainChunk]:
     """The chunks of these events, up to the first that is not a plain one."""
-    with suppress(msgspec.DecodeError, RecursionError):
+    try:
         yield from map(_decode_plain, events)
+    except (msgspec.DecodeError, RecursionError):
+        return
 
 
 def decode(data: bytes) -> tuple[Chunk, bool]:

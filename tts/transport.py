@@ -197,14 +197,15 @@ class AiohttpReply:
     async def read(self) -> bytes:
         content = self._response.content
         try:
-            if not content.at_eof():
-                if not content._buffer and content.exception() is None:
-                    await content._wait("read")
-                _join(content)
+            while not content.at_eof():
+                if content._buffer:
+                    _join(content)
+                    return content._read_nowait(-1)
+                if (ended := content.exception()) is not None:  # after what has come before
+                    raise ended
+                await content._wait("read")
             return await content.readany()
         except _ENDS as error:
-            if came := content._read_nowait(-1):  # before the error, which aiohttp raises first, and once more
-                return came
             failure = BrokenOff(_how_it_ended(error))
         raise failure
 

@@ -35,7 +35,6 @@ def prepare(address: str | None) -> None:
         os.environ.setdefault(name, value)
     if address_of_ray(address) is None:  # or Ray prints the last page of these dumps when it dies under its program
         os.environ.setdefault("RAY_debug_dump_period_milliseconds", "0")
-        os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # or it starts a process per CPU for nobody
     # Whoever may connect to a Ray may run anything there: ours wants a token that only its own processes know.
     if address_of_ray(address) is None and "ray" not in sys.modules and "RAY_AUTH_MODE" not in os.environ:
         os.environ["RAY_AUTH_MODE"] = "token"

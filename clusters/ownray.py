@@ -8,7 +8,6 @@ version of Ray does not have stays as it is there. Such a Ray exports no metrics
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,10 +15,14 @@ from typing import Any
 from ray import _raylet
 from ray._private import node, services, utils
 
-# The raylet starts its agents whatever is wanted of them, and ends when one does. This one listens to the pipe that
-# ends with the raylet, as Ray's own agents do.
-_IDLE = ["cat"]
-_AGENTS = ("--dashboard_agent_command=", "--runtime_env_agent_command=")
+# What the raylet is told otherwise. It starts its agents whatever is wanted of them, and ends when one does: `cat`
+# reads from the pipe that ends with the raylet, as Ray's own agents do. It starts a worker for each CPU before any is
+# asked for: one is the first actor's.
+_TOLD = {
+    "--dashboard_agent_command": "cat",
+    "--runtime_env_agent_command": "cat",
+    "--num_prestart_python_workers": "1",
+}
 # Files in which the agents say where they can be reached; the raylet waits for them.
 _PORTS = (
     "METRICS_AGENT_PORT_NAME",
@@ -45,7 +48,7 @@ class _Node(node.Node):
         """Which brings the actors' output to the driver, where it is not wanted."""
 
     def start_raylet(self, *args: Any, **options: Any) -> None:
-        """With idle agents."""
+        """With idle agents, and one worker to begin with."""
         ray: Any = _raylet  # of which mypy knows little
         names = [getattr(ray, name, None) for name in _PORTS]
         if not all(names):
@@ -55,16 +58,16 @@ class _Node(node.Node):
             ray.persist_port(self._session_dir, self.node_id, name, _NOWHERE)
         usual = services.start_ray_process
         with (
-            _replaced(services, "start_ray_process", lambda command, *a, **o: usual(_idle(command), *a, **o)),
+            _replaced(services, "start_ray_process", lambda command, *a, **o: usual(_told(command), *a, **o)),
             _replaced(utils, "get_dashboard_dependency_error", lambda: None),  # imports what an agent would
         ):
             super().start_raylet(*args, **options)
 
 
-def _idle(command: Sequence[str]) -> list[str]:
-    """The raylet's command line, with idle agents in the place of Ray's."""
-    idle = subprocess.list2cmdline(_IDLE)
-    return [next((agent + idle for agent in _AGENTS if word.startswith(agent)), word) for word in command]
+def _told(command: Sequence[str]) -> list[str]:
+    """The raylet's command line, with what it is told otherwise."""
+    names = (word.partition("=")[0] for word in command)
+    return [f"{name}={_TOLD[name]}" if name in _TOLD else word for name, word in zip(names, command, strict=True)]
 
 
 @contextmanager

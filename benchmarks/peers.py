@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import platform
+import socket
 import statistics
 import subprocess
 import sys
@@ -21,8 +22,8 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,13 @@ PEERS = {
     "ray_data": ["ray[data]==2.60.*", "aiohttp==3.*"],
 }
 LIMIT_S = 150.0  # of one contestant
+ENVIRONMENT = {
+    **os.environ,
+    "OPENAI_API_KEY": "none",
+    "NO_COLOR": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+STANDING = {**ENVIRONMENT, "RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0"}  # of a Ray and of those who use it
 Found = dict[str, float]  # what one contestant's turn has given, by metric
 
 
@@ -54,18 +62,24 @@ class Load:
 @dataclass(frozen=True)
 class Contestant:
     """One row: `peer` is its environment, none for that of `tts`; `words` are its command line, with {url}, {problems},
-    {n}, {at_once} and {out}; `settings` are the server's beside the duel's."""
+    {n}, {at_once}, {out} and {ray}; `standing`: whether a Ray of its environment runs already, whose address is {ray}.
+    """
 
     name: str
     words: str
     peer: str = ""
     tokens_per_event: int = 1
+    standing: bool = False
 
-    def command(self, url: str, problems: Path, load: Load, out: str) -> list[str]:
-        python = BUILD / self.peer / "bin" / "python" if self.peer else Path(sys.executable)
-        facts = {"url": url, "problems": problems, "n": load.n, "at_once": load.at_once, "out": out}
+    @property
+    def bin(self) -> Path:
+        return BUILD / self.peer / "bin" if self.peer else Path(sys.executable).parent
+
+    def command(self, url: str, problems: Path, load: Load, out: str, ray: str = "local") -> list[str]:
+        facts = {"url": url, "problems": problems, "n": load.n, "at_once": load.at_once, "out": out, "ray": ray}
         words = self.words.format(**facts).split()
-        return [str(python), *([str(CONTESTANTS / words[0]), *words[1:]] if words[0].endswith(".py") else words)]
+        script = [str(CONTESTANTS / words[0]), *words[1:]] if words[0].endswith(".py") else words
+        return [str(self.bin / "python"), *script]
 
 
 @dataclass(frozen=True)
@@ -105,7 +119,8 @@ COMMON = "{url} {problems} {n} {at_once}"
 BARE = Contestant("bare aiohttp loop", f"bare.py {COMMON}")
 HUB = Contestant("its_hub", f"hub.py {COMMON} SelfConsistency", "its_hub")
 DSPY = Contestant("DSPy", f"dspy_parallel.py {COMMON}", "dspy")
-RAY_DATA = Contestant("Ray Data", f"ray_data.py {COMMON}", "ray_data")
+RAY_DATA = Contestant("Ray Data", f"ray_data.py {COMMON} {{ray}}", "ray_data")
+ON_RAY = tts("tts, Ray", "majority_vote:n=8", 1, "--cluster ray --address {ray}")
 WHOLE = 1000  # tokens in one event: the whole reply
 ONE, HUNDRED = "tts, 1 event a reply", "tts, 100 events a reply"
 VOTE_OF_8 = (tts(ONE, "majority_vote:n=8", WHOLE), tts(HUNDRED, "majority_vote:n=8"))
@@ -160,13 +175,22 @@ DUELS = {
         "The 8,000 requests of 1,000 problems on Ray, started by the run",
         MANY,
         SLOW,
-        (tts("tts, no Ray", "majority_vote:n=8"), tts("tts, Ray", "majority_vote:n=8", 1, "--cluster ray"), RAY_DATA),
+        (tts("tts, no Ray", "majority_vote:n=8"), ON_RAY, RAY_DATA),
         ("wall_s", "cpu_s", "span_s"),
         (
             Bar("tts, Ray", "wall_s", 1.15, "tts, no Ray"),
             Bar("tts, Ray", "cpu_s", 1.4, "tts, no Ray"),
             Bar("tts, Ray", "wall_s", 1.0, RAY_DATA.name),
         ),
+        rounds=2,
+    ),
+    "standing": Duel(
+        "The same on a Ray that runs already (its CPU time is not the command's)",
+        MANY,
+        SLOW,
+        (tts("tts, no Ray", "majority_vote:n=8"), replace(ON_RAY, standing=True), replace(RAY_DATA, standing=True)),
+        ("wall_s", "span_s"),
+        (Bar(ON_RAY.name, "wall_s", 1.15, "tts, no Ray"), Bar(ON_RAY.name, "wall_s", 1.0, RAY_DATA.name)),
         rounds=2,
     ),
     "loaded": Duel(
@@ -207,6 +231,36 @@ def server() -> Iterator[str]:
 
 
 @contextmanager
+def standing_ray(bin: Path) -> Iterator[str]:
+    """The address of a Ray that is started from this environment, once it can be connected to."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [
+        str(bin / "python"),
+        "-m",
+        "ray.scripts.scripts",
+        "start",
+        "--head",
+        "--block",
+        f"--port={port}",
+        "--node-ip-address=127.0.0.1",
+    ]
+    options = ["--num-cpus=2", "--include-dashboard=false", "--disable-usage-stats"]
+    process = subprocess.Popen(
+        [*command, *options], env=STANDING, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            if "Ray runtime started" in line:
+                break
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+@contextmanager
 def busy(processes: int) -> Iterator[None]:
     running = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(processes)]
     try:
@@ -238,10 +292,11 @@ def problems_of(load: Load, first: int) -> Path:
 def run(url: str, duel: Duel, row: Contestant, load: Load, first: int) -> Found:
     """Raises: SystemExit with what the contestant said, if it failed."""
     ask(f"{url}/settings", {**duel.settings, "tokens_per_event": row.tokens_per_event})
-    environment = {**os.environ, "OPENAI_API_KEY": "none", "NO_COLOR": "1", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
-    with tempfile.TemporaryDirectory(dir=BUILD) as out:
-        command = row.command(f"{url}/v1", problems_of(load, first), load, out)
+    standing = standing_ray(row.bin) if row.standing else nullcontext("local")
+    with tempfile.TemporaryDirectory(dir=BUILD) as out, standing as ray:
+        command = row.command(f"{url}/v1", problems_of(load, first), load, out, ray)
         measured = [sys.executable, str(CONTESTANTS / "measured.py"), str(LIMIT_S), *command]
+        environment = STANDING if row.standing else ENVIRONMENT
         done = json.loads(subprocess.run(measured, env=environment, capture_output=True, text=True, check=True).stdout)
     if done["status"]:
         sys.exit(f"{row.name} ended with {done['status']}, expected 0: {done['err'] or done['out'][-2000:]}")

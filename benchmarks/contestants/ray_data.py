@@ -1,4 +1,7 @@
-"""Ray Data: rows through an actor that asks over HTTP, and a vote. `python ray_data.py URL PROBLEMS N AT_ONCE`"""
+"""Ray Data: rows through an actor that asks over HTTP, and a vote.
+
+python ray_data.py URL PROBLEMS N AT_ONCE ADDRESS_OF_RAY
+"""
 
 import asyncio
 import json
@@ -37,8 +40,8 @@ class Ask:
         yield {"answer": batch["answer"], "question": batch["question"], "text": texts}
 
 
-def main(url: str, path: str, n: int, at_once: int) -> None:
-    ray.init("local", include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+def main(url: str, path: str, n: int, at_once: int, address: str) -> None:
+    ray.init(address, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
     problems = [json.loads(line) for line in Path(path).read_text().splitlines()]
     rows = ray.data.from_items([{**problem, "seed": seed} for problem in problems for seed in range(n)])
@@ -61,4 +64,4 @@ def main(url: str, path: str, n: int, at_once: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5])

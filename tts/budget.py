@@ -181,8 +181,11 @@ class Ledger:
         """Whether `cost` can be reserved now."""
         if not self._caps:
             return True
-        amounts = _amounts(cost)
-        return all(self._spent[i] + self._reserved[i] + amounts[i] <= cap for i, cap in self._caps)
+        amounts, spent, reserved = _amounts(cost), self._spent, self._reserved
+        for i, cap in self._caps:  # noqa: SIM110  # `all` would make a generator for every sample
+            if spent[i] + reserved[i] + amounts[i] > cap:
+                return False
+        return True
 
     def can_ever_fit(self, cost: Cost) -> bool:
         """Whether `cost` could be reserved if everything in flight turned out free."""

@@ -480,7 +480,7 @@ class Conductor:
             else:
                 action = self._pending.pop(event.id, None)  # it was to be asked for again, and has ended after all
             if action is not None:
-                self._hand_out(action, event)
+                self._hand_out(action, event, opened.search.problem.id)
         asks = opened.search.tell(event)
         pot = self._pot_of(event.id)
         if pot is not None:
@@ -573,9 +573,9 @@ class Conductor:
                 if not self._allot():
                     return
                 continue
-            if begun != (begun := action.id.rpartition("/")[0]) and not has_slots(
-                self._pending.values(), len(self._live), self._window
-            ):
+            before, begun = begun, action.id.rpartition("/")[0]
+            begins = type(action) is Generate and action.race and begun != before  # of all others, one slot is enough
+            if begins and not has_slots(self._pending.values(), len(self._live), self._window):
                 return
             worst = self._costs.worst(action)
             refusal: TTSError | None = None
@@ -597,7 +597,10 @@ class Conductor:
 
     def _next_ask(self) -> Generate | Verify | None:
         """The oldest that may leave: of those that may be what fells an engine, few are in flight at once."""
-        return next((action for action in self._pending.values() if self.outages.may_leave(action.id)), None)
+        for action in self._pending.values():
+            if self.outages.may_leave(action.id):
+                return action
+        return None
 
     def _end_unsent(self, action: Generate | Verify, error: ErrorInfo) -> None:
         event = Refused(action.id, self.now, error)
@@ -643,7 +646,7 @@ class Conductor:
         self._step.records.append(Shared(action.id, self.now, origin))
         self._inbox.append(msgspec.structs.replace(event, id=action.id, at_s=self.now))
 
-    def _hand_out(self, action: Generate | Verify, event: Event) -> None:
+    def _hand_out(self, action: Generate | Verify, event: Event, problem_id: str) -> None:
         """The owner of a shared sample has ended: give it to those who wait, or let the next of them get it."""
         key = action.share
         if key is None or self._owners.get(key) != action.id:
@@ -652,7 +655,7 @@ class Conductor:
             self._pass_on(action)
             return
         del self._owners[key]
-        self._samples.setdefault(problem_of(action.id), {})[key] = (action.id, event)
+        self._samples.setdefault(problem_id, {})[key] = (action.id, event)
         for waiter in self._waiters.pop(key, {}).values():
             del self._waits_for[waiter.id]
             self._give(waiter, action.id, event)

@@ -2,14 +2,17 @@
 
 import asyncio
 import datetime
+import gc
 import gzip
 import ipaddress
 import json
 import ssl
 import threading
+import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -513,6 +516,76 @@ def test_what_was_decoded_of_streams_that_are_cancelled_over_tls_is_booked(
         assert engine.wait_idle()
         decoded = engine.stats().tokens - 60
     assert decoded <= booked < 100 * asked, "and not the whole reservation of each"
+
+
+LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": pytest.importorskip("uvloop").new_event_loop}
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("secure", [True, False])
+def test_a_client_of_ones_own_is_heard_until_the_engine_has_stopped_and_no_connection_stays(
+    tmp_path: Path, loop: str, secure: bool
+) -> None:
+    file = certificate(tmp_path, "127.0.0.1", 5)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(file)
+    request = Request((Message("user", "1 + 1"),), Sampling(max_tokens=5000), seed=1)
+
+    async def main(engine: FakeEngine) -> list[tuple[int, int]]:
+        """What was booked of streams cancelled after so many tokens, and what was seen of them."""
+        own = httpx2.AsyncClient(verify=ssl.create_default_context(cafile=file))
+        partials = []
+        async with own, OpenAIClient(engine.base_url, model="fake", http_client=own) as client:
+            await client.models()  # which is asked otherwise, on a connection that is kept, when a stream is cancelled
+            for tokens in (1, 3, 8):
+                partial, far = Partial(), asyncio.Event()
+
+                def heard(*_: object, partial: Partial = partial, tokens: int = tokens, far: Any = far) -> None:
+                    if partial.tokens >= tokens and not far.is_set():
+                        far.set()
+                        time.sleep(0.15)  # some 30 tokens, while nothing is read here
+
+                asked = asyncio.ensure_future(client.complete(request, partial, heard))
+                await far.wait()
+                asked.cancel()
+                await asyncio.wait([asked])
+                partials.append(partial)
+                assert await asyncio.to_thread(engine.wait, lambda now: now.connections == 0)
+        return [(partial.completion("cancelled").usage.completion_tokens, partial.tokens) for partial in partials]
+
+    with FakeEngine(lambda _: Reply(("a ",) * 5000, per_token_s=0.005), tls=tls if secure else None) as engine:
+        with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+            streams = runner.run(main(engine))
+        decoded = [served.tokens for served in engine.served]
+    for (booked, seen), of_engine in zip(streams, decoded, strict=True):
+        assert of_engine <= booked == seen + (8 if secure else 2)
+
+
+def test_a_connection_whose_tls_handshake_is_cancelled_is_closed() -> None:
+    """httpcore left it to the garbage collector, and uvloop kept it."""
+
+    async def main() -> None:
+        met: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
+        server = await asyncio.start_server(lambda *streams: met.put_nowait(streams), "127.0.0.1", 0)
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        request = Request((Message("user", "1 + 1"),), Sampling(max_tokens=9), seed=1)
+        own = httpx2.AsyncClient()
+        async with server, own, OpenAIClient(url, model="m", cancellation="close", http_client=own) as client:
+            asked = asyncio.ensure_future(client.complete(request, Partial()))
+            reader, writer = await met.get()
+            await reader.read(1)  # of the handshake
+            asked.cancel()
+            await asyncio.wait([asked])
+            await asyncio.wait_for(reader.read(), 30)
+            writer.close()
+            await writer.wait_closed()
+
+    gc.disable()
+    try:
+        with asyncio.Runner(loop_factory=LOOPS["uvloop"]) as runner:
+            runner.run(main())
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("answer", [DONE, b"", b"nonsense\r\n\r\n", http(b"[", "500 x")])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import httpx2
 
@@ -73,7 +76,14 @@ class HttpxConnections:
         if self._closed:
             raise NoConnection("the client has been closed.")
         try:
-            request = self._client.build_request(method, url, content=content, headers=headers, timeout=self._timeout)
+            request = self._client.build_request(
+                method,
+                url,
+                content=content,
+                headers=headers,
+                timeout=self._timeout,
+                extensions={"trace": _Handshake().follow},
+            )
             return HttpxReply(await self._client.send(request, stream=True))
         except Exception as error:  # a caller's hooks, authentication and transport may raise anything
             failure = _failure(error)
@@ -84,32 +94,75 @@ class HttpxConnections:
         self._closed = True
 
 
-class HttpxReply:
-    """See `Reply`."""
+class _Handshake:
+    """Closes a connection whose TLS handshake fails or is cancelled: httpcore leaves one that is cancelled to the
+    garbage collector, and uvloop keeps it open."""
 
-    can_half_close = False
+    def __init__(self) -> None:
+        self._stream: Any = None
+
+    async def follow(self, event: str, info: Mapping[str, Any]) -> None:
+        """httpcore's extension `trace`."""
+        if event.endswith("connect_tcp.complete"):
+            self._stream = info["return_value"]
+        elif event.endswith("start_tls.failed") and self._stream is not None:
+            await self._stream.aclose()
+
+
+class HttpxReply:
+    """See `Reply`. A task of its own reads, because httpcore closes a connection when a task that reads is cancelled,
+    and the server's last words would not be heard."""
 
     def __init__(self, response: httpx2.Response) -> None:
         self._response = response
         self._pieces = response.aiter_bytes()
+        self._reading: asyncio.Task[bytes | TransportError] | None = None
         self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers
         self.has_ended = False
 
     async def read(self) -> bytes:
+        if self._reading is None:
+            self._reading = asyncio.get_running_loop().create_task(self._next())
+        came = await asyncio.shield(self._reading)
+        self._reading = None
+        if isinstance(came, TransportError):
+            raise came
+        self.has_ended = not came
+        return came
+
+    async def _next(self) -> bytes | TransportError:
         try:
-            data = await anext(self._pieces, b"")
+            return await anext(self._pieces, b"")
         except Exception as error:
-            failure = _failure(error)
-        else:
-            self.has_ended = not data
-            return data
-        raise failure
+            return _failure(error)
+
+    @property
+    def can_half_close(self) -> bool:
+        return not self.has_ended and self._socket is not None
+
+    @property
+    def hears_all(self) -> bool:
+        stream = self._response.extensions.get("network_stream")
+        return stream is not None and stream.get_extra_info("ssl_object") is None
 
     def half_close(self) -> None:
-        """httpx2 cannot."""
+        """Below TLS, which has no such thing: servers take it for the end of the connection."""
+        with contextlib.suppress(OSError):  # it is closed already
+            if (below := self._socket) is not None:
+                with socket.fromfd(below.fileno(), below.family, below.type) as same:
+                    same.shutdown(socket.SHUT_WR)
+
+    @property
+    def _socket(self) -> Any:
+        """That of the connection, if it carries this response alone and is known."""
+        stream = self._response.extensions.get("network_stream")
+        alone = self._response.http_version in ("HTTP/1.0", "HTTP/1.1")
+        return stream.get_extra_info("socket") if alone and stream is not None else None
 
     async def aclose(self) -> None:
+        if self._reading is not None and self._reading.cancel():
+            await asyncio.wait([self._reading])
         with contextlib.suppress(Exception):  # a client that was closed before has closed this, too, and may say so
             await self._response.aclose()
 

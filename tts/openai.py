@@ -377,7 +377,7 @@ class OpenAIClient:
         have been decoded besides. A server that did not close it soon is not waited for again."""
         if not (response.has_ended or (response.can_half_close and self._says_last_words)):
             return _IN_FLIGHT
-        unsent = 0 if response.has_ended else _UNSENT
+        unsent = 0 if response.has_ended else _UNSENT if response.hears_all else _IN_FLIGHT
         reader.listen_only()
         try:
             response.half_close()

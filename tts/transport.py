@@ -58,6 +58,7 @@ class Reply(Protocol):
         headers: by name, in any case.
         has_ended: whether the server has sent all of it.
         can_half_close: whether the server can be told that no more is wanted, and still be heard.
+        hears_all: whether all that the server has sent is heard then: TLS may drop what is in its buffers.
     """
 
     status: int
@@ -68,6 +69,9 @@ class Reply(Protocol):
 
     @property
     def can_half_close(self) -> bool: ...
+
+    @property
+    def hears_all(self) -> bool: ...
 
     def half_close(self) -> None:
         """Tell the server that no more is wanted (TCP's half-close)."""
@@ -188,6 +192,7 @@ class AiohttpReply:
     """See `Reply`."""
 
     __slots__ = ("__weakref__", "_response", "headers", "status")
+    hears_all = True  # without TLS, and with TLS nothing can be closed in halves
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response

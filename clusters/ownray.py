@@ -2,7 +2,8 @@
 other one takes half a second of CPU time or more and some 100 MB, and Ray waits for most before it starts an actor.
 
 Ray has no public option against them, so these are functions of its own, replaced for the time of a start. What another
-version of Ray does not have stays as it is there. Such a Ray exports no metrics and makes no runtime environments.
+version of Ray does not have stays as it is there. Such a Ray exports no metrics and makes no runtime environments:
+asked for one, it ends after 30 s. A program whose own code needs either calls `ray.init` first, and that Ray is joined.
 """
 
 from __future__ import annotations

@@ -221,6 +221,18 @@ def test_where_nothing_is_known_of_an_endpoints_chunks_the_reservation_is_charge
     assert cancelled(one, chunks=2) == 600  # its first token may have come alone
     assert cancelled(one, chunks=2, first_alone=True) == 1 + 2 * 16
     assert cancelled(one, said("b", usage={"completion_tokens": 2}), chunks=2) == 4
+    assert cancelled(*WORDS, chunks=2, chunking=learned((4, 3))) == 600  # two tokens in the second chunk, perhaps
+
+
+def test_the_most_tokens_a_chunk_that_counts_have_shown_is_what_a_chunk_under_way_is_charged() -> None:
+    counts = [1, 2, 3, 7, 8, 9, 10]
+    assert cancelled(*(plain_event(n, "a ", 0, 0) for n in counts), chunks=2) == 10 + 2 * 4
+
+
+def test_a_stream_that_broke_before_its_end_was_said_is_charged_with_the_chunk_that_was_begun() -> None:
+    partial = read(*(plain_event(n, "a ", 0, 0) for n in (1, 4, 7)), b"[DONE]", limit=600)
+    partial.charge_in_full()
+    assert partial.usage().completion_tokens == 7 + 2
 
 
 def test_what_is_in_flight_is_never_charged_beyond_the_reservation_nor_after_the_end() -> None:

@@ -14,6 +14,7 @@ import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -102,7 +103,9 @@ class Counting(Judge):
         return None
 
 
-def searching(strategy: Strategy, *, share: Limits = Limits(), seed: int = 0, **params: Any) -> Search:
+def searching(
+    strategy: Strategy, *, share: Limits = Limits(), seed: int = 0, keyed: bool = True, **params: Any
+) -> Search:
     return Search(
         "cell/p",
         PROBLEM,
@@ -113,6 +116,7 @@ def searching(strategy: Strategy, *, share: Limits = Limits(), seed: int = 0, **
         verifiers={"judge": Judge(), "count": Counting()},
         sampling=Sampling(max_tokens=100),
         seed=seed,
+        keyed=keyed,
     )
 
 
@@ -185,6 +189,25 @@ def test_seeds_are_distinct_in_one_search_and_the_same_in_every_process() -> Non
     assert len(set(seeds(0))) == len(seeds(0))
     assert seeds(0) == seeds(0)
     assert not set(seeds(0)) & set(seeds(1))
+
+
+def test_without_keys_a_search_asks_for_the_same_but_for_keys_and_seeds() -> None:
+    async def strategy(problem: Problem, run: Run) -> Candidate:
+        async with run.finishing(n=2) as race:
+            await run.verify(await run.generate(n=2), "judge")
+            return await anext(race)
+
+    def asked(keyed: bool) -> list[Action]:
+        search = searching(strategy, keyed=keyed)
+        started = search.start()
+        return started + [b for a in started if a.id in ("cell/p/3", "cell/p/4") for b in search.tell(done(a.id))]
+
+    def bare(action: Action) -> Action:
+        assert isinstance(action, Generate | Verify) and action.request is not None
+        return msgspec.structs.replace(action, request=msgspec.structs.replace(action.request, seed=0), share=None)
+
+    assert len(asked(True)) == 6 and len({a.share for a in asked(True) if isinstance(a, Generate | Verify)}) == 5
+    assert asked(False) == [bare(action) for action in asked(True)]
 
 
 def test_what_generate_asks_for_may_be_shared_and_what_a_race_asks_for_never() -> None:

@@ -146,15 +146,14 @@ def _read_parquet(path: Path) -> Pool:
     missing = _COLUMNS - set(schema.names)
     if missing:
         raise BadPool(f"{path} lacks the columns {', '.join(sorted(missing))}", path=str(path), missing=sorted(missing))
-    file = parquet.ParquetFile(path, read_dictionary=[*_WORDS])
     try:
-        check_ratio(_LEAST_WIDTH * file.metadata.num_rows, path.stat().st_size)
+        check_ratio(_LEAST_WIDTH * parquet.read_metadata(path).num_rows, path.stat().st_size)
     except TooLarge as error:
         raise BadPool(f"{path} {error}", path=str(path)) from None
     if unfit := [field for field in schema if not _fits(field, arrow.types)]:
         listed = ", ".join(f"{field.name} of type {field.type}" for field in unfit)
         raise BadPool(f"{path} has columns of types that no pool has: {listed}", path=str(path))
-    read = _Reader(file)
+    read = _Reader(parquet.ParquetFile(path, read_dictionary=[*_WORDS]))
     return Pool(
         name=about.name,
         **{attribute: read.words(name) for name, attribute in _WORDS.items()},

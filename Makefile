@@ -28,11 +28,11 @@ test-system: $(VENV)/.ready
 # Twenty rounds of actors that die every second and a node that dies half-way, of which `make test-system` has one, and
 # a sweep that is killed fifty times, there twenty.
 chaos: $(VENV)/.ready
-	TTS_CHAOS_ROUNDS=20 TTS_KILLS=50 $(BIN)/python -m pytest tests/test_chaos.py tests/test_resume.py
+	TTS_CHAOS_ROUNDS=20 TTS_KILLS=50 $(BIN)/python -m pytest tests/system/test_chaos.py tests/system/test_resume.py
 
 # tts beside other programs, each installed in an environment of its own under build/: a quarter of an hour, idle.
 peers: $(VENV)/.ready
-	$(BIN)/python benchmarks/peers.py
+	$(BIN)/python benchmarks/models/peers.py
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -15,7 +15,7 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from tts.partial import Partial
+from tts.models.openai.completion_builder import Partial
 
 LEAST_TOKENS = 8  # of a margin, for what is on its way
 LEAST_S = 0.5  # of a stream, before its rate counts
@@ -35,7 +35,7 @@ _NOTES_A_SECOND = 400  # that a driver takes from all of its actors together: ea
 
 def of_actors(count: int) -> Ahead:
     """The streams of one of so many Ray actors: its notes take a moment to the journal, it outlives its driver for one
-    (`driver.py`), and many actors tell their driver less often."""
+    (`clusters/ray/driver.py`), and many actors tell their driver less often."""
     tick_s = max(0.2, count / _NOTES_A_SECOND)
     least_s = tick_s + 0.8
     return Ahead(least_s + max(0.5, tick_s), least_s, tick_s)

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from tts.actions import (
+from tts.clusters.bounds import Bounds
+from tts.core.actions import (
     NO_USAGE,
     Call,
     Cancelled,
@@ -31,17 +32,16 @@ from tts.actions import (
     Woke,
     Work,
 )
-from tts.clusters.bounds import Bounds
-from tts.endpoints import EndpointPool
+from tts.core.addresses import address_of
+from tts.core.coroutines import STEP_LIMIT_S, ForeignCode, StepStopped, StepTimedOut
+from tts.core.journal import as_recorded
+from tts.core.protocols import Verifier, checked
 from tts.errors import BadResponse, CallFailed, CallTimedOut, TTSError, unknown_name
-from tts.journal import as_recorded
-from tts.kernel import STEP_LIMIT_S, ForeignCode, StepStopped, StepTimedOut
-from tts.loading import by_address
-from tts.naming import address_of
-from tts.partial import Partial
-from tts.protocols import Verifier, checked
+from tts.models.endpoint_pool import EndpointPool
+from tts.models.openai.completion_builder import Partial
+from tts.plugins.loading import by_address
 from tts.types import Candidate, Completion, ErrorInfo, Problem, Score, Timing, Usage, shown
-from tts.workers import Workers
+from tts.workers.pool import Workers
 
 VERIFY_LIMIT_S = 10.0  # of CPU time, for a verifier that computes in a worker process
 SCORE = "tts.clusters.executor:score_in_worker"
@@ -49,7 +49,7 @@ LAST_WORDS_S = 2.0  # how long an aborted request may take to close its stream
 
 
 class Model(Protocol):
-    """Something that completes requests: `tts.openai.OpenAIClient`, `tts.endpoints.EndpointPool`."""
+    """Something that completes requests: `OpenAIClient`, `EndpointPool`."""
 
     async def complete(
         self,

@@ -8,20 +8,20 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from tts.actions import Action, Cancel, Request
-from tts.clusters.cluster import Cluster, Site
+from tts.clusters.base import Cluster, Site
 from tts.clusters.executor import Executor, Model
-from tts.conductor import Conductor
+from tts.core.actions import Action, Cancel, Request
+from tts.core.journal import Bounded
+from tts.core.protocols import Verifier
+from tts.core.scheduler import Conductor
 from tts.errors import RunError
-from tts.journal import Bounded
-from tts.probe import find_out_cancellation
-from tts.protocols import Verifier
-from tts.runfolder import Journal, NoJournal
-from tts.target import Models, Target, open_models
-from tts.workers import Workers
+from tts.models.openai.probe import find_out_cancellation
+from tts.models.target import Models, Target, open_models
+from tts.runs.folder import Journal, NoJournal
+from tts.workers.pool import Workers
 
 if TYPE_CHECKING:
-    from tts.openai import OpenAIClient
+    from tts.models.openai.client import OpenAIClient
 
 
 class LocalCluster(Cluster):

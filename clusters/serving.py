@@ -6,17 +6,17 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from tts.actions import Event, Failed
 from tts.clusters.executor import Model
 from tts.clusters.local import LocalCluster
-from tts.conductor import Conductor, Planned, Step
+from tts.core.actions import Event, Failed
+from tts.core.protocols import Verifier
+from tts.core.scheduler import Conductor, Planned, Step
 from tts.errors import TTSError
-from tts.protocols import Verifier
-from tts.runfolder import Journal, NoJournal
+from tts.runs.folder import Journal, NoJournal
 from tts.types import ErrorInfo
 
 if TYPE_CHECKING:
-    from tts.openai import OpenAIClient
+    from tts.models.openai.client import OpenAIClient
 
 
 class ServingCluster(LocalCluster):

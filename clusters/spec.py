@@ -29,9 +29,9 @@ from pydantic import (
 )
 
 from tts.errors import InvalidParameter, unknown_name
-from tts.target import Target, resolved
+from tts.models.target import Target, resolved
 
-STREAMS_PER_GENERATOR = 512  # benchmarks/ray_overhead.md
+STREAMS_PER_GENERATOR = 512  # benchmarks/clusters/ray_overhead.md
 
 
 def amount_of(name: str, amount: float) -> str:
@@ -153,8 +153,9 @@ class ClusterSpec(_Model):
             of the two had cost is booked as lost. None: never.
         cancellation: what is done where a stream is cancelled. `close` closes it; `abort` also calls the engine's abort
             API (SGLang's); `best_effort` charges such a request in full, because nobody can say where it stopped;
-            `auto` does what is known of the engine (`tts.wire.Cancellation`); `probe` finds out first, with a request
-            per endpoint that is charged to the run, and trusts only what was seen to stop (`tts.probe.try_abort`).
+            `auto` does what is known of the engine (`tts.models.wire.protocol.Cancellation`); `probe` finds out first,
+            with a request per endpoint that is charged to the run, and trusts only what was seen to stop
+            (`tts.models.openai.probe.try_abort`).
     """
 
     cluster: Literal["local", "ray"] = "ray"

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Iterable
 
-from tts.actions import Work
+from tts.core.actions import Work
 
 DEATHS_IN_COMPANY = 4  # after which an action is a suspect: where actors die by other hands, few are
 DEATHS_ALONE = 3  # after which it is what kills: one may be somebody else's `kill`

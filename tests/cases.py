@@ -35,6 +35,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from casechecks import CASES, STRICT, WANTED, Check
+from casenames import renamed
 
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Reply
@@ -90,6 +91,8 @@ def copied(folder: Path) -> Iterator[Path]:
         plugins = folder.resolve().parent / "prototype" / "plugins"
         if plugins.is_dir() and not (copy / "plugins").exists():
             shutil.copytree(plugins, copy / "plugins")
+        for path in [*copy.rglob("*.py"), *copy.rglob("*.sh")]:
+            path.write_text(renamed(path.read_text()))
         _give_problems(Path(scratch) / "duel")
         yield copy
 

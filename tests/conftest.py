@@ -8,16 +8,17 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import settings
 
-from tts import livecharts
-from tts.address import place_of
-from tts.refusals import refusals_of
-from tts.workers import PRIVATE, Workers
+from tts.models.wire.address import place_of
+from tts.models.wire.refusals import refusals_of
+from tts.report.charts import live as livecharts
+from tts.workers.pool import PRIVATE, Workers
 
 # Small matrices are slower on two threads than on one, and two processes run tests side by side. Read on its import.
 assert "numpy" not in sys.modules
@@ -27,15 +28,18 @@ settings.register_profile("any machine", deadline=None)  # a busy one fails no e
 settings.load_profile("any machine")
 
 # The files that take longest go first, or one of them would run alone at the end, beside processes that are done.
-LONGEST = ["test_planning", "test_cli", "test_poolreport", "test_api", "test_advice", "test_extraction",
-           "test_conductor", "test_graders", "test_workers", "test_published", "test_replays", "test_strategies",
-           "test_search", "test_openai", "test_endpoints", "test_tasks"]  # fmt: skip
+LONGEST = ["planning/test_plan", "cli/test_main", "report/test_pool", "api/test_calls", "planning/test_advice",
+           "answers/test_extraction", "core/test_scheduler", "tasks/test_graders", "workers/test_pool",
+           "strategies/test_published", "api/test_replays", "strategies/test_strategies", "core/test_trial",
+           "models/openai/test_client", "models/test_endpoint_pool", "tasks/test_sources"]  # fmt: skip
 
 # System tests of one group run one after the other, those of two side by side: what shares the Ray cluster below, what
 # starts a Ray of its own in another process, and what needs none.
 GROUPS = {
-    **dict.fromkeys(("test_chaos", "test_clusters", "test_hedges", "test_ray"), "ray"),
-    **dict.fromkeys(("test_metrics", "test_ray_job"), "rays of their own"),
+    **dict.fromkeys(
+        ("system/test_chaos", "clusters/test_clusters", "clusters/ray/test_hedges", "clusters/ray/test_cluster"), "ray"
+    ),
+    **dict.fromkeys(("clusters/ray/test_metrics", "clusters/ray/test_job"), "rays of their own"),
 }
 
 
@@ -44,7 +48,7 @@ def ray_cluster() -> Iterator[Any]:
     """A `ray.cluster_utils.Cluster` of three nodes on this machine, started when first asked for; this process is
     connected to it."""
     os.environ["RAY_AUTH_MODE"] = "disabled"
-    from tts.clusters.environment import prepare
+    from tts.clusters.ray.environment import prepare
 
     prepare("the cluster below")
     import ray
@@ -109,15 +113,20 @@ def reasoning_gym() -> Iterator[Workers]:
     pytest.importorskip("reasoning_gym", reason="the extra `tasks` is not installed")
     with Workers(1, private=True) as workers, pytest.MonkeyPatch.context() as patch:
         theirs = SimpleNamespace(Workers=lambda *args, **more: nullcontext(workers), PRIVATE=PRIVATE)
-        patch.setattr("tts.tasks.workers", theirs)
+        patch.setattr("tts.tasks.sources.workers", theirs)
         yield workers
 
 
+def name_of(item: pytest.Item) -> str:
+    """Its file, from this folder, without the suffix."""
+    return item.path.relative_to(Path(__file__).parent).with_suffix("").as_posix()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: [*LONGEST, item.path.stem].index(item.path.stem))
+    items.sort(key=lambda item: [*LONGEST, name_of(item)].index(name_of(item)))
     for item in items:
         if item.get_closest_marker("system"):
-            group = GROUPS.get(item.path.stem, "ray" if "ray" in item.name else "processes")
+            group = GROUPS.get(name_of(item), "ray" if "ray" in item.name else "processes")
             item.add_marker(pytest.mark.xdist_group(group))
 
 

@@ -24,7 +24,7 @@ from tts.estimators import (
     shorter_wins,
     shortest,
 )
-from tts.pool import Pool, Sample
+from tts.pools.pool import Pool, Sample
 
 
 class Drawn:

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from msgspec import inspect
 
 from tts import errors
-from tts.bins import Policy
-from tts.budget import Limits
+from tts.core.budget import Limits
+from tts.core.journal import Record, decode, encode
 from tts.errors import InvalidParameter, TTSError, unknown_name
-from tts.journal import Record, decode, encode
-from tts.sweeps import Cell
+from tts.runs.plan import Cell
+from tts.toolkit.difficulty import Policy
 from tts.types import (
     Candidate,
     Completion,
@@ -122,7 +122,10 @@ MADE: dict[type, Callable[[Any], st.SearchStrategy[Any]]] = {
 
 def test_every_value_and_every_error_is_found() -> None:
     assert {Problem, Completion, Candidate, Score, Limits} <= set(VALUES)
-    assert {f"{cls.__module__}.{cls.__name__}" for cls in VALUES} >= {"tts.journal.Decided", "tts.costs.Price"}
+    assert {f"{cls.__module__}.{cls.__name__}" for cls in VALUES} >= {
+        "tts.core.journal.Decided",
+        "tts.models.costs.Price",
+    }
     assert len(ERRORS) > 30
 
 
@@ -169,7 +172,7 @@ def test_every_record_survives_the_journal_as_one_line(cls: type) -> None:
 CHILD = """
 import pickle, sys
 import msgspec
-from tts.sweeps import Cell
+from tts.runs.plan import Cell
 from tts.types import ErrorInfo
 values, errors = pickle.load(sys.stdin.buffer)
 caught = []

@@ -16,45 +16,45 @@ if (_root / "pyproject.toml").is_file() and (_root / "strategies").is_dir():
     __path__.append(str(_root))
 
 if TYPE_CHECKING:
-    from tts.api import asolve, asweep, solve, sweep
-    from tts.budget import Limits
-    from tts.client import Client
+    from tts.api.calls import asolve, asweep, solve, sweep
+    from tts.api.client import Client
+    from tts.api.replays import replay
+    from tts.api.results import Replayed, Solved, SweepResult
+    from tts.core.budget import Limits
+    from tts.core.context import Run
     from tts.errors import BudgetExhausted, EndpointError, TTSError, UsageError
-    from tts.examples import Example
-    from tts.planning import Plan, aplan, plan
-    from tts.pool import Pool
-    from tts.replays import replay
-    from tts.results import Replayed, Solved, SweepResult
-    from tts.run import Run
+    from tts.planning.plan import Plan, aplan, plan
+    from tts.pools.pool import Pool
+    from tts.tasks.example import Example
     from tts.types import Candidate, Completion, Problem, Sampling, Score, StrategySpec
 
 _HOMES = {
     "BudgetExhausted": "errors",
     "Candidate": "types",
-    "Client": "client",
+    "Client": "api.client",
     "Completion": "types",
     "EndpointError": "errors",
-    "Example": "tasks",
-    "Limits": "budget",
-    "Plan": "planning",
-    "Pool": "pool",
+    "Example": "tasks.sources",
+    "Limits": "core.budget",
+    "Plan": "planning.plan",
+    "Pool": "pools.pool",
     "Problem": "types",
-    "Replayed": "results",
-    "Run": "run",
+    "Replayed": "api.results",
+    "Run": "core.context",
     "Sampling": "types",
     "Score": "types",
-    "Solved": "results",
+    "Solved": "api.results",
     "StrategySpec": "types",
-    "SweepResult": "results",
+    "SweepResult": "api.results",
     "TTSError": "errors",
     "UsageError": "errors",
-    "aplan": "planning",
-    "asolve": "api",
-    "asweep": "api",
-    "plan": "planning",
-    "replay": "replays",
-    "solve": "api",
-    "sweep": "api",
+    "aplan": "planning.plan",
+    "asolve": "api.calls",
+    "asweep": "api.calls",
+    "plan": "planning.plan",
+    "replay": "api.replays",
+    "solve": "api.calls",
+    "sweep": "api.calls",
 }
 __all__ = [
     "BudgetExhausted",

@@ -4,7 +4,7 @@ import signal
 import sys
 from typing import NoReturn
 
-from tts.interrupts import INTERRUPTED, leave_at_once_when_interrupted, like_ctrl_c
+from tts.process.interrupts import INTERRUPTED, leave_at_once_when_interrupted, like_ctrl_c
 
 
 def main() -> NoReturn:
@@ -12,8 +12,8 @@ def main() -> NoReturn:
     nothing has begun. While the process ends neither changes its exit status."""
     ctrl_c, sigterm = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     leave_at_once_when_interrupted()
-    from tts.cli import main as run
-    from tts.garbage import collect_less_often
+    from tts.cli.main import main as run
+    from tts.process.garbage import collect_less_often
 
     collect_less_often()
     signal.signal(signal.SIGINT, ctrl_c)

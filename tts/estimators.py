@@ -5,7 +5,7 @@ sample is the best, the shortest, the longest of one. Votes have no closed form:
 these are few, otherwise over random ones, and the error of that is stated (`Curve.noise`).
 
 All take a `Grid` and return a `Curve` of shape (problems, sizes). The conventions are those of the strategies, and a
-replay of the strategy comes to the same (`tests/test_conventions.py`):
+replay of the strategy comes to the same (`tests/strategies/test_conventions.py`):
 
 - **Who can vote.** A sample without an answer abstains: it does not vote, wins no race, and comes after those with an
   answer under a score. Where none of k samples can vote, the first of them stands, which in a random order is each
@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 from tts.errors import BadPool, InvalidParameter, unknown_name
 from tts.intervals import Interval, mean_interval, paired_difference
-from tts.pool import UNKNOWN, Pool, Unanswered, nobody_can_vote
+from tts.pools.pool import UNKNOWN, Pool, Unanswered, nobody_can_vote
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

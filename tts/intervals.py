@@ -4,7 +4,7 @@ The unit is the problem: several seeds of one problem are averaged first, becaus
 about other problems. An interval is Wilson's idea in the form of Agresti and Coull, for values of any kind between two
 ends: it is computed as if a few more problems had been seen, half of them at either end, so that it has a width where
 all problems agree (0 of 4, 30 of 30), and the fewer problems there are, the less it trusts their spread. How often it
-covers the truth is in benchmarks/intervals.md.
+covers the truth is in benchmarks/estimators/intervals.md.
 """
 
 from __future__ import annotations

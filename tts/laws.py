@@ -8,8 +8,8 @@ The laws of coverage are fitted to how many of each problem's samples are right,
     plug-in     the mean of 1 - (1 - c/n)^k: the baseline, which never sees a problem that has not been solved yet
 
 `SingleP` is the TTSPM of Wang et al. 2025, arXiv:2505.20522: F_max (1 - (1 - p)^k). It holds for one question, or for
-a bin of equally hard ones. Over a data set it under-predicts, because problems differ (benchmarks/published.md), so it
-is not among the laws of coverage.
+a bin of equally hard ones. Over a data set it under-predicts, because problems differ
+(benchmarks/published/published.md), so it is not among the laws of coverage.
 """
 
 from __future__ import annotations

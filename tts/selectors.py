@@ -44,7 +44,7 @@ def lead_probability(a: int, b: int) -> float:
 def merged(candidates: Sequence[Candidate], classes: Sequence[int]) -> list[Candidate]:
     """The candidates with their answers replaced by that of their class's first member, so that they vote together.
 
-    `classes` has a number for each candidate that has an answer, in order (`tts.answers.classes`).
+    `classes` has a number for each candidate that has an answer, in order (`tts.answers.equivalence.classes`).
     """
     heads: dict[int, str | None] = {}
     numbers = iter(classes)

@@ -78,7 +78,7 @@ class Problem(Value, frozen=True):
         id: unique in its run; becomes part of every sample's key.
         prompt: the user turn.
         system: a system turn before it.
-        answer_format: where the answer stands in a completion (`tts.answers.extract`).
+        answer_format: where the answer stands in a completion (`tts.answers.equivalence.extract`).
         facts: public data a constraint checker may use (the numbers of a CountDown), plain JSON values.
     """
 
@@ -104,7 +104,7 @@ class Sampling(Value, frozen=True):
     """How to sample. Every field is sent explicitly: servers' defaults differ.
 
     Units: `max_tokens` generated tokens, reasoning included; `top_logprobs` alternatives per token (0: none asked for).
-    `max_tokens` None lets a run choose a number before it starts: `tts.sweeps.with_max_tokens`. One `stop`
+    `max_tokens` None lets a run choose a number before it starts: `tts.runs.plan.with_max_tokens`. One `stop`
     string may be given as it is; the field then is a tuple of it.
     """
 

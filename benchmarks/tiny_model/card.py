@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from tts.embedded import default_threads
+from tts.models.embedded import default_threads
 
 _TEXT = """# tts-tiny
 

@@ -1,4 +1,5 @@
-"""Chains of arithmetic (`tts.chains`): one step a line; thoughts take products apart and go back over mistakes."""
+"""Chains of arithmetic (`tts.tasks.chains`): one step a line; thoughts take products apart and go back over
+mistakes."""
 
 from __future__ import annotations
 
@@ -7,8 +8,8 @@ from collections.abc import Sequence
 from random import Random
 
 from benchmarks.tiny_model.problems import Item
-from tts.answers import extract
-from tts.chains import Chain, Level, apply, chain
+from tts.answers.equivalence import extract
+from tts.tasks.chains import Chain, Level, apply, chain
 
 SIGNS = {"add": "+", "subtract": "-", "multiply": "*"}
 SLIP = 0.042  # for each digit that a step has to do with, ...

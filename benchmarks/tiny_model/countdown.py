@@ -10,7 +10,7 @@ from random import Random
 from typing import NamedTuple
 
 from benchmarks.tiny_model.problems import Item
-from tts.answers import extract
+from tts.answers.equivalence import extract
 
 MOST_TRIES = 8
 MISSED = 0.25  # of the solutions in short steps

@@ -28,12 +28,12 @@ from transformers import LlamaForCausalLM
 
 from benchmarks.tiny_model import export, prompts, sample
 from benchmarks.tiny_model.lessons import MODES, Lesson, School, revision, thinking, verification
-from tts.actions import Request
-from tts.embedded import EmbeddedServer
-from tts.openai import OpenAIClient
-from tts.partial import Partial
+from tts.core.actions import Request
+from tts.models.embedded import EmbeddedServer
+from tts.models.openai.client import OpenAIClient
+from tts.models.openai.completion_builder import Partial
+from tts.models.weights import pull
 from tts.types import Message, Sampling
-from tts.weights import pull
 
 PROMPTS = 50
 MOST = 400  # generated tokens

@@ -24,15 +24,15 @@ import numpy as np
 from benchmarks.tiny_model import card, prompts
 from benchmarks.tiny_model.lessons import THINK, School, revision, visible
 from benchmarks.tiny_model.problems import Item
-from tts.actions import Request
-from tts.answers import extract
-from tts.chains import LEVELS, chain
-from tts.embedded import EmbeddedServer
-from tts.openai import OpenAIClient
-from tts.partial import Partial
+from tts.answers.equivalence import extract
+from tts.core.actions import Request
+from tts.models.embedded import EmbeddedServer
+from tts.models.openai.client import OpenAIClient
+from tts.models.openai.completion_builder import Partial
+from tts.models.weights import pull
+from tts.tasks.chains import LEVELS, chain
 from tts.types import Candidate, Completion, Problem, Score
-from tts.verifiers.genrm import GenRM
-from tts.weights import pull
+from tts.verifiers.generative.genrm import GenRM
 
 SEED = "evaluation"
 SLOTS = 32

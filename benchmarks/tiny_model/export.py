@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, decoders, models
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from benchmarks.tiny_model.vocabulary import END, END_OF_TEXT, SPECIAL, TEMPLATE, split
-from tts.weights import pull
+from tts.models.weights import pull
 
 NAME = "tts-tiny"
 

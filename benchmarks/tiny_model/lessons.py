@@ -1,6 +1,7 @@
 """Lessons: what a user says and what the model should say back, in four modes, for every kind of problem.
 
-The requests to verify and to revise are the ones that `tts` sends (`tts.verifiers.genrm`, `tts.revisions`).
+The requests to verify and to revise are the ones that `tts` sends (`tts.verifiers.generative.genrm`,
+`tts.toolkit.revisions`).
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from benchmarks.tiny_model.chains import CARELESSNESS, ChainTeacher
 from benchmarks.tiny_model.countdown import CountdownTeacher
 from benchmarks.tiny_model.problems import VERDICT, Item, Teacher
 from benchmarks.tiny_model.sudoku import SudokuTeacher
-from tts.revisions import MEMORY, REVISE
-from tts.verifiers.genrm import DIRECT, STEP_BY_STEP
+from tts.toolkit.revisions import MEMORY, REVISE
+from tts.verifiers.generative.genrm import DIRECT, STEP_BY_STEP
 
 MODES = {
     "chain": {"direct": 0.40, "think": 0.20, "verify": 0.14, "judge": 0.10, "revise": 0.16},

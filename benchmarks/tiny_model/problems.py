@@ -1,7 +1,7 @@
 """What the small model is trained on: three kinds of problems, each with a teacher that knows the way.
 
 A `Teacher` makes problems, solves them directly and in thoughts, makes wrong solutions, checks one exactly, and writes
-how one is verified. `chains.py`, `countdown.py` and `sudoku.py` each hold one.
+how one is verified. `tasks/chains.py`, `countdown.py` and `sudoku.py` each hold one.
 """
 
 from __future__ import annotations

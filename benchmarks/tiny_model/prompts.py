@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from benchmarks.tiny_model.problems import REASONING_GYM
-from tts.tasks import load
+from tts.tasks.sources import load
 
 
 def write(path: Path) -> None:

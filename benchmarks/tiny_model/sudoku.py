@@ -13,7 +13,7 @@ from random import Random
 import numpy as np
 
 from benchmarks.tiny_model.problems import Item
-from tts.answers import extract
+from tts.answers.equivalence import extract
 
 _PEERS = [
     [j for j in range(16) if j != i and (j // 4 == i // 4 or j % 4 == i % 4 or _box == (j // 8, j % 4 // 2))]

@@ -18,7 +18,7 @@ set -euo pipefail
 source .venv/bin/activate # `ray symmetric-run` looks for `ray` in PATH
 ulimit -n "$(ulimit -Hn)" # every stream is a socket
 
-# clusters/environment.py: `srun` hands it on, and Ray reads it when its processes start.
+# clusters/ray/environment.py: `srun` hands it on, and Ray reads it when its processes start.
 export RAY_USAGE_STATS_ENABLED=0
 export RAY_ENABLE_UV_RUN_RUNTIME_ENV=0
 export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO=0

@@ -1,1 +1,2 @@
-"""Who gets the next token: one published method a file, each a function that makes a `tts.allocation.Allocator`."""
+"""Who gets the next token: one published method a file, each a function that makes a
+`tts.core.allocation.Allocator`."""

@@ -2,8 +2,8 @@
 
 from math import exp, lgamma, log
 
-from tts.allocation import Allocator, Bid, Outlook, Standing
 from tts.allocators.rules import within
+from tts.core.allocation import Allocator, Bid, Outlook, Standing
 from tts.selectors import lead_probability
 
 

@@ -2,8 +2,8 @@
 
 from math import exp
 
-from tts.allocation import Allocator, Bid, Outlook, Standing
 from tts.allocators.rules import least_gain, vote_gain, within
+from tts.core.allocation import Allocator, Bid, Outlook, Standing
 
 
 def price(

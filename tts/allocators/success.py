@@ -1,7 +1,7 @@
 """Success: the next sample goes where it is most likely to be the first that passes the verifier."""
 
-from tts.allocation import Allocator, Bid, Outlook, Standing
 from tts.allocators.rules import within
+from tts.core.allocation import Allocator, Bid, Outlook, Standing
 
 
 def success(
@@ -26,7 +26,7 @@ def success(
     Args:
         threshold: the score from which on a candidate passes.
         trust: how likely a candidate that passes is right; 1 (proofs, tests that are complete) stops a problem at its
-            first success, and cancels what is in flight of it (benchmarks/early_stopping.md).
+            first success, and cancels what is in flight of it (benchmarks/methods/early_stopping.md).
         passes: the prior's pseudo-count of successes; with a half of each it is Jeffreys'.
         fails: and of failures.
         floor: a problem without a success whose next sample succeeds with less probability is abandoned.

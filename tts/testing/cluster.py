@@ -13,7 +13,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from tts.actions import (
+from tts.clusters.virtual.simulated import SimulatedCluster
+from tts.core.actions import (
     Action,
     Cancel,
     Cancelled,
@@ -29,17 +30,16 @@ from tts.actions import (
     Verify,
     Woke,
 )
-from tts.budget import Limits
-from tts.clusters.simulated import SimulatedCluster
-from tts.conductor import Conductor, Planned, Step
-from tts.costs import CostModel
+from tts.core.budget import Limits
+from tts.core.journal import Record
+from tts.core.protocols import Strategy, Verifier
+from tts.core.result import Result
+from tts.core.scheduler import Conductor, Planned, Step
 from tts.errors import InvalidParameter, TTSError
-from tts.journal import Record
-from tts.outcome import Result
-from tts.protocols import Strategy, Verifier
-from tts.registry import parameters, parse_specs
-from tts.registry import strategy as named
-from tts.runfolder import NoJournal
+from tts.models.costs import CostModel
+from tts.plugins.registry import parameters, parse_specs
+from tts.plugins.registry import strategy as named
+from tts.runs.folder import NoJournal
 from tts.types import (
     Candidate,
     Completion,
@@ -217,7 +217,7 @@ class _Kept(NoJournal):
 
 
 class _World:
-    """The script as a `tts.clusters.simulated.World`. The sample's number travels as its completion's `endpoint`."""
+    """The script as a simulated `World`. The sample's number travels as its completion's `endpoint`."""
 
     def __init__(self, script: Script, verification_s: float) -> None:
         self._script = script

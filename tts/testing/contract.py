@@ -29,7 +29,8 @@ from typing import Any, ClassVar, NoReturn, cast
 
 import msgspec
 
-from tts.actions import (
+from tts.clusters.virtual.simulated import SimulatedCluster
+from tts.core.actions import (
     Action,
     Cancel,
     Cancelled,
@@ -46,22 +47,21 @@ from tts.actions import (
     Woke,
     Work,
 )
-from tts.budget import Limits
-from tts.clusters.simulated import SimulatedCluster
-from tts.conductor import Conductor, Planned, Step
-from tts.costs import CostModel
+from tts.core.budget import Limits
+from tts.core.coroutines import ForeignCode
+from tts.core.journal import History, Record, encode
+from tts.core.protocols import Strategy, Verifier
+from tts.core.result import Result
+from tts.core.scheduler import Conductor, Planned, Step
+from tts.core.trial import Search
 from tts.errors import AllFailed, EndpointError, LimitError, ReplayDivergence, TTSError, WorkerError
-from tts.journal import History, Record, encode
-from tts.kernel import ForeignCode
-from tts.outcome import Result
-from tts.protocols import Strategy, Verifier
-from tts.registry import parameters, parse_specs, verifiers_of
-from tts.registry import strategy as named
-from tts.runfolder import NoJournal
-from tts.search import Search
+from tts.models.costs import CostModel
+from tts.plugins.registry import parameters, parse_specs, verifiers_of
+from tts.plugins.registry import strategy as named
+from tts.runs.folder import NoJournal
 from tts.testing.worlds import NoisyWorld, answer_or_verdict
 from tts.types import Completion, Cost, Problem, Sampling, StrategySpec, Usage
-from tts.workers import Workers
+from tts.workers.pool import Workers
 
 WORLDS = range(8)
 MORE_THAN_THERE_IS = 40  # samples that are asked for under budgets that hold fewer

@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from tts.actions import Action, Cancel, Cancelled, End, Failed, Finished, Generate, Scored, Verify, Woke, Work
-from tts.conductor import Conductor, Step
-from tts.journal import Record
-from tts.outcome import Result
+from tts.core.actions import Action, Cancel, Cancelled, End, Failed, Finished, Generate, Scored, Verify, Woke, Work
+from tts.core.journal import Record
+from tts.core.result import Result
+from tts.core.scheduler import Conductor, Step
 from tts.types import Completion, ErrorInfo, Score, Timing, Usage
 
 

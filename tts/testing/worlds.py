@@ -6,7 +6,7 @@ import math
 import random
 from collections.abc import Callable
 
-from tts.actions import Request
+from tts.core.actions import Request
 from tts.errors import ServerFailed, TTSError
 from tts.types import Completion, LogprobSummary, Timing, TokenLogprob, Usage
 

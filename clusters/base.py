@@ -1,0 +1,325 @@
+"""What every live cluster does alike: journal records, carry out actions, journal events, tell the conductor.
+
+Everything hard is in the conductor and the search. A cluster adds where actions are carried out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from tts.core.actions import NO_USAGE, Action, Cancel, Cancelled, Event, Failed, Progressed
+from tts.core.coroutines import ForeignCode, StepStopped
+from tts.core.journal import Bounded
+from tts.core.outages import Outages, is_outage
+from tts.core.protocols import Verifier
+from tts.core.scheduler import Conductor, OnResult, Step, ignore
+from tts.errors import EndpointError, RunError, TTSError
+from tts.runs.folder import Journal, NoJournal
+from tts.types import ErrorInfo
+from tts.workers.watchdog import watched
+
+_WITHDRAWN = ErrorInfo("Interrupted", "the run is stopping, and no server worked for this request yet")
+SAY_AFTER_S = 3.0  # without an answer from any server, until whoever watches is told
+_log = logging.getLogger("tts.cluster")
+
+
+class Cluster(ABC):
+    """Drives a conductor on the running event loop."""
+
+    def __init__(self) -> None:
+        self._events: list[Event] = []
+        self._orphans: dict[str, ErrorInfo | None] = {}
+        self._failure: TTSError | None = None
+        self._held: dict[str, tuple[Failed, asyncio.TimerHandle]] = {}  # by id: to be asked for again in a moment
+        self._due: list[Failed] = []  # to be asked for again now
+        self._silent_s = math.inf  # since when no server has answered, as it was told or is about to be
+        self._said = False  # whether it has been told
+        self._withdrawn: set[str] = set()  # cancelled because the run ends: a resumed run asks for them again
+        self._woken = asyncio.Event()
+        self._aborting = False
+        self._preparing: asyncio.Future[None] | None = None
+        self.foreign = ForeignCode()  # what verifiers run in this process
+        self._conductor: Conductor | None = None
+        self._epoch = 0.0
+
+    async def run(
+        self,
+        conductor: Conductor,
+        journal: Journal | NoJournal | None = None,
+        on_result: OnResult = ignore,
+        on_events: Callable[[Sequence[Event]], None] = lambda events: None,
+    ) -> None:
+        """Drive the conductor to its end.
+
+        Raises: the fatal error that stopped it (everything that came before is in the journal), or a RunError if the
+            journal cannot be written.
+        """
+        journal = journal or NoJournal()
+        self._conductor = conductor
+        self._epoch = time.monotonic() - conductor.now
+        with watched(conductor.foreign, self.foreign):
+            await self._drive(conductor, journal, on_result, on_events)
+        if conductor.fatal is not None:
+            raise conductor.fatal.rebuild()
+        if self._failure is not None:
+            raise self._failure
+
+    async def _drive(
+        self,
+        conductor: Conductor,
+        journal: Journal | NoJournal,
+        on_result: OnResult,
+        on_events: Callable[[Sequence[Event]], None],
+    ) -> None:
+        try:
+            conductor.recall()  # what finding out about the endpoints costs comes before what searches may reserve
+            if conductor.has_more():
+                await self._prepared(conductor, journal)
+            step = conductor.start()
+            self._epoch = time.monotonic() - conductor.now
+            self._do(step, journal, on_result)
+            if conductor.draining:  # it was told to stop while it was being prepared
+                self.drain()
+            while not (conductor.done or self._aborting or conductor.foreign.stopped):
+                await self._woken.wait()
+                if self.foreign.stopped:
+                    break
+                self._woken.clear()
+                events, self._events = self._events, []
+                orphans, self._orphans = self._orphans, {}
+                told = self._split(events, journal)
+                journal.write(told)
+                on_events(told)
+                self._do(conductor.tell(told), journal, on_result)
+                if orphans:
+                    self._do(conductor.reissue(orphans), journal, on_result)
+                due, self._due = self._due, []
+                for failed in due:
+                    self._do(conductor.retry(failed), journal, on_result)
+                for step in self._more_steps(conductor):
+                    self._do(step, journal, on_result)
+                self._watch(conductor.outages)
+        except StepStopped:  # an allocator was computing when the run was told to stop
+            conductor.draining = True
+        finally:
+            await self._stop(journal, on_result)
+
+    async def _prepared(self, conductor: Conductor, journal: Journal | NoJournal) -> None:
+        """`_prepare`, to its end or until the run is told to stop."""
+        self._preparing = asyncio.ensure_future(self._prepare(conductor, journal))
+        try:
+            await asyncio.wait((self._preparing,))
+        except asyncio.CancelledError:
+            self._preparing.cancel()
+            await asyncio.wait((self._preparing,))
+            raise
+        if not self._preparing.cancelled():
+            self._preparing.result()
+
+    def drain(self) -> None:
+        """Grant nothing more; `run` returns when what is in flight has ended. A resumed run goes on from there."""
+        if self._conductor is not None:
+            self._conductor.draining = True
+            if self._preparing is not None:
+                self._preparing.cancel()
+            for id in [*self._held]:
+                self._retry_now(id)
+            self._withdrawn |= self._withdraw()
+            self._woken.set()
+
+    def abort(self) -> None:
+        """Cancel what is in flight, book what it cost as lost, and return."""
+        self.drain()
+        self._aborting = True
+        self._woken.set()
+
+    # --- what a cluster adds
+
+    @abstractmethod
+    def _carry_out(self, actions: Sequence[Action]) -> None:
+        """Begin these; each ends with exactly one event, through `_tell`."""
+
+    def _withdraw(self) -> set[str]:
+        """Cancel what has not reached a server yet, or has been turned away by all; returns the ids."""
+        return set()
+
+    @abstractmethod
+    async def _halt(self) -> None:
+        """Cancel everything that is under way, and wait a moment for how it ended."""
+
+    async def _prepare(self, conductor: Conductor, journal: Journal | NoJournal) -> None:  # noqa: B027
+        """Before the first action leaves."""
+
+    def _more_steps(self, conductor: Conductor) -> Iterator[Step]:
+        """What a cluster has to say to the conductor at the end of a turn, beyond events."""
+        yield from ()
+
+    def status(self) -> list[str]:
+        """A line on each part of the cluster, for whoever watches; none if there is nothing to tell apart."""
+        return []
+
+    def _tell(self, event: Event) -> None:
+        self._events.append(event)
+        self._woken.set()
+
+    def _orphaned(self, orphans: Mapping[str, ErrorInfo | None]) -> None:
+        """What carried these out has died: they have to be asked for again, unless there is an error."""
+        self._orphans.update(orphans)
+        self._woken.set()
+
+    def _told_to_stop(self, id: str) -> bool:
+        """Whether its search has cancelled it."""
+        return self._conductor is not None and self._conductor.is_cancelled(id)
+
+    def _fail(self, error: TTSError) -> None:
+        """The cluster cannot go on. What was paid for is in the journal; `run` raises this once all has been booked."""
+        self._failure = self._failure or error
+        self.abort()
+
+    def _now(self) -> float:
+        return time.monotonic() - self._epoch
+
+    # --- the loop
+
+    def _do(self, step: Step, journal: Journal | NoJournal, on_result: OnResult) -> None:
+        journal.write(step.records)
+        if step.actions:
+            if self._held:
+                for action in step.actions:
+                    if isinstance(action, Cancel):
+                        self._retry_now(action.id)  # it is not under way, and ends at once
+            self._carry_out(step.actions)
+        for result, decided in step.results:
+            on_result(result, decided)
+
+    def _split(self, events: list[Event], journal: Journal | NoJournal) -> list[Event]:
+        """The events to tell. Failures of servers are no ends: what failed is asked for again after a while, or the
+        run stops."""
+        assert self._conductor is not None
+        told: list[Event] = []
+        held: dict[str, int | None] = {}
+        for event in events:
+            if isinstance(event, Failed):
+                verdict, judged = self._conductor.judge(event)
+                if verdict == "final":
+                    told.append(judged)
+                elif verdict == "stop":
+                    told += self._stop_at(judged, journal)
+                else:
+                    held[event.id] = _cost_at_most(event)
+                    self._hold(event, 0.0 if self._conductor.draining else verdict)
+            elif isinstance(event, Cancelled) and self._withdrawn and event.id in self._withdrawn:
+                self._due.append(Failed(event.id, event.at_s, _WITHDRAWN, event.usage))
+            else:
+                told.append(event)
+        if held:
+            journal.write([Bounded(held)])
+        return told
+
+    def _stop_at(self, failed: Failed, journal: Journal | NoJournal) -> list[Event]:
+        """Stop the run for this failure, which its search does not hear of. Returns what is to be told."""
+        assert self._conductor is not None
+        journal.write(self._conductor.lose(failed, stops=True))
+        self._aborting = True
+        return []
+
+    def _watch(self, outages: Outages) -> None:
+        """Tell whoever watches that no server answers, a few seconds after the first failure, and when one does."""
+        if outages.since_s == self._silent_s:
+            return
+        if self._said and outages.since_s > self._silent_s:
+            _log.warning("requests are answered again, after %.0f s", self._now() - self._silent_s)
+            self._said = False
+        self._silent_s = outages.since_s
+        if outages.since_s < math.inf and not self._said:
+            asyncio.get_running_loop().call_later(SAY_AFTER_S, self._say, outages, outages.since_s)
+
+    def _say(self, outages: Outages, since_s: float) -> None:
+        if outages.since_s <= since_s and not (self._said or self._aborting):
+            self._said = True
+            _log.warning(
+                "no request has been answered for %.0f s; the run goes on trying for up to %g s (--patience), and then "
+                "stops so that it can be resumed. %s",
+                self._now() - since_s, outages.patience_s, outages.last,
+            )  # fmt: skip
+
+    def _hold(self, failed: Failed, delay_s: float) -> None:
+        """Ask again for what failed, after so long: its place and its reservation are kept until then."""
+        timer = asyncio.get_running_loop().call_later(delay_s, self._retry_now, failed.id)
+        self._held[failed.id] = failed, timer
+
+    def _retry_now(self, id: str) -> None:
+        if held := self._held.pop(id, None):
+            failed, timer = held
+            timer.cancel()
+            self._due.append(failed)
+            self._woken.set()
+
+    async def _stop(self, journal: Journal | NoJournal, on_result: OnResult) -> None:
+        """Cancel whatever still runs; keep what had come, and book what the rest had cost by then as lost."""
+        if self._conductor is not None:
+            self._conductor.draining = True  # what ends now must not let anything more leave
+        await self._halt()
+        with contextlib.suppress(RunError):  # a journal that just failed is the error that is already on its way
+            self._book_last(journal, on_result)
+
+    def _book_last(self, journal: Journal | NoJournal, on_result: OnResult) -> None:
+        assert self._conductor is not None
+        for id in [*self._held]:
+            self._retry_now(id)
+        events, self._events = [*self._events, *self._due], []
+        for event in events:
+            if isinstance(event, Progressed):
+                continue
+            away = isinstance(event, Failed) and is_outage(event.error)
+            if away or isinstance(event, Cancelled) or self._conductor.is_fatal(event):
+                journal.write(self._conductor.lose(event))
+            else:
+                journal.write([event])
+                self._conclude(self._conductor.tell([event]), journal, on_result)
+        silent = dict.fromkeys(self._conductor.unended)
+        self._conclude(self._conductor.reissue(silent), journal, on_result)
+        for id in self._conductor.hedged:
+            self._conclude(self._conductor.hedge_ended(id, None), journal, on_result)
+
+    @staticmethod
+    def _conclude(step: Step, journal: Journal | NoJournal, on_result: OnResult) -> None:
+        """A step of which no action leaves any more."""
+        journal.write(step.records)
+        for result, decided in step.results:
+            on_result(result, decided)
+
+
+def _cost_at_most(failed: Failed) -> int:
+    """Tokens that a try which has failed is charged with, for the journal's `Bounded`."""
+    return 0 if failed.usage == NO_USAGE else max(1, failed.usage.completion_tokens)
+
+
+class Site(ABC):
+    """A place where runs are carried out, with the models that are there, as long as it is open.
+
+    Attributes:
+        name: of the model that answers; `verifier` of what verifies, None if it is the same.
+        concurrency: how many requests may be in flight.
+        unreachable: endpoints that did not answer, of several.
+        embedded: whether the model is the small one in process.
+        context_tokens: of the model that answers; None where no endpoint says.
+    """
+
+    name: str
+    verifier: str | None
+    concurrency: int
+    unreachable: Sequence[EndpointError]
+    embedded: bool
+    context_tokens: int | None = None
+
+    @abstractmethod
+    async def cluster(self, verifiers: Mapping[str, Verifier], *, may_probe: bool = True) -> Cluster:
+        """What carries out one run, with these verifiers by name. `may_probe`: whether it may spend something of the
+        run's budget on finding out what the endpoints can do."""

@@ -1,0 +1,259 @@
+"""vLLM inside an actor, in place of an endpoint (extra `vllm`): its asynchronous engine, with no HTTP in between.
+
+Prompts go through vLLM's own renderer and outputs come as its server gets them, so that a completion is what the same
+vLLM would have answered over HTTP, with two differences: nothing is tried again, because nothing between us and the
+engine loses requests; and reasoning is part of the text, because no parser takes it out.
+
+Read in vLLM 0.33.0 and run with 0.32.0 (the CPU build): `vllm/v1/engine/async_llm.py`, `vllm/renderers/base.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import difflib
+import itertools
+import math
+import re
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from tts.clusters.spec import Engine
+from tts.core.actions import Request
+from tts.errors import (
+    BadResponse,
+    ContextTooLong,
+    EndpointError,
+    InvalidParameter,
+    MissingExtra,
+    Overloaded,
+    RequestRejected,
+    ServerFailed,
+)
+from tts.models.openai.completion_builder import Partial
+from tts.models.wire.protocol import broken, error_in_stream, normalise_finish
+from tts.models.wire.sse import Choice, Chunk, Delta, Details, Logprobs, TokenLogprobs, TopLogprob, WireUsage
+from tts.types import Completion
+
+ENDPOINT = "vllm"  # what completions name as theirs
+_LEAST = -9999.0  # for a log-probability of minus infinity, as vLLM's server writes it
+_TOO_LONG = re.compile(r"maximum (context|model) length")
+
+OnProgress = Callable[[str, int, float | None], None]
+
+
+class VLLMModel:
+    """A model in vLLM's engine, which starts with the `async with` block, runs in processes of its own, and ends with
+    the block.
+
+    Entering it raises:
+        MissingExtra: vLLM is not installed.
+        InvalidParameter: no model, or an option that vLLM refuses.
+        ServerFailed: the engine cannot start; what it logged above says more.
+
+    Attributes:
+        name: of the model; once started, its `served_model_name`.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.name = engine.model or ""
+        self._described = engine
+        self._llm: Any = None
+        self._numbers = itertools.count()
+
+    async def __aenter__(self) -> Self:
+        # In a thread: it takes as long as loading the weights does.
+        self._llm = await asyncio.to_thread(_start, self._described)
+        self.name = self._llm.model_config.served_model_name
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        llm, self._llm = self._llm, None
+        llm.shutdown()  # takes seconds; of an actor that is killed meanwhile, Ray kills the engine's processes, too
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether the engine has died by itself."""
+        return self._llm is not None and bool(self._llm.errored)
+
+    async def complete(
+        self, request: Request, partial: Partial, on_progress: OnProgress | None = None, *, race: bool = False
+    ) -> Completion:
+        """Sample one completion; `on_progress` hears of text, tokens and mean log-probability as they come.
+
+        Cancelling aborts the request in the engine; `partial.completion("cancelled")` then says what it cost. When
+        `request.timeout_s` has passed, the text so far is returned with finish reason `deadline`. Where `max_tokens`
+        does not fit into the model's context after the prompt, the completion ends with the context, as `length`.
+
+        Raises:
+            ContextTooLong: the prompt leaves no room in the model's context.
+            RequestRejected: vLLM refuses the request for another reason.
+            Overloaded: the engine's queue is at the limit that the options set for it.
+            ServerFailed: the engine is dead, or has failed with this request.
+            StreamBroken, BadResponse: the engine aborted the request; an empty completion.
+                Of all, `facts["usage"]` holds what the request has cost, `facts["tokens"]` what had been generated.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = None if request.timeout_s is None else loop.time() + request.timeout_s
+        partial.endpoint, partial.model, partial.seed = ENDPOINT, self.name, request.seed
+        try:
+            async with asyncio.timeout_at(deadline) as scope:
+                await self._stream(request, partial, on_progress)
+            return _ended(request, partial)
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            return partial.completion("deadline")
+        except EndpointError as error:
+            error.facts |= {"tokens": partial.tokens, "usage": msgspec.to_builtins(partial.usage())}
+            raise
+
+    async def _stream(self, request: Request, partial: Partial, on_progress: OnProgress | None) -> None:
+        """Feed `partial` until the completion ends."""
+        from vllm import SamplingParams
+        from vllm.exceptions import VLLMError
+        from vllm.sampling_params import RequestOutputKind
+
+        loop = asyncio.get_running_loop()
+        try:
+            prompt = await self._rendered(request)
+        except Exception as error:  # anything: the chat template is a program, and the model's
+            raise _error_of(error, 0) from error
+        partial.prompt_tokens = len(prompt["prompt_token_ids"])
+        partial.exact_tokens = True  # none, so far
+        partial.begin(loop.time())
+        try:
+            params = SamplingParams(**sampling_kwargs(request), output_kind=RequestOutputKind.DELTA)
+            outputs = self._llm.generate(prompt, params, f"tts-{next(self._numbers)}")
+            async with contextlib.aclosing(outputs):  # which aborts the request, unless it has ended
+                async for output in outputs:
+                    chunk, nan = chunk_of(output, partial.tokens, request.sampling.top_logprobs)
+                    if nan:
+                        partial.drop_logprobs()
+                    text, tokens, mean_logprob = partial.feed(chunk, loop.time())
+                    if on_progress is not None and (text or tokens):
+                        on_progress(text, tokens, mean_logprob)
+        except VLLMError as error:
+            raised = _error_of(error, partial.tokens)
+            if not isinstance(raised, ServerFailed):
+                partial.refused()
+            raise raised from error
+        finally:
+            partial.stop(loop.time())
+
+    async def _rendered(self, request: Request) -> Any:
+        """The prompt as token ids, by the model's chat template, in vLLM's threads for that."""
+        from vllm.renderers.params import ChatParams
+
+        messages = [{"role": message.role, "content": message.content} for message in request.messages]
+        if request.continue_from:
+            messages.append({"role": "assistant", "content": request.continue_from})
+        continued = bool(request.continue_from)
+        how = {"add_generation_prompt": not continued, "continue_final_message": continued}
+        _, (prompt,) = await self._llm.renderer.render_chat_async([messages], ChatParams(chat_template_kwargs=how))
+        return prompt
+
+
+def _start(engine: Engine) -> Any:
+    """vLLM's engine, running."""
+    try:
+        from vllm import AsyncEngineArgs
+        from vllm.exceptions import VLLMClientError
+        from vllm.v1.engine.async_llm import AsyncLLM
+    except ImportError as error:
+        raise MissingExtra(
+            f"an engine of kind `vllm` needs the extra `vllm` on every node that hosts one ({error}): "
+            "pip install 'test-time-scaling[vllm]'",
+            extra="vllm",
+        ) from error
+    if not engine.model:
+        raise InvalidParameter("engine.model must name a model or its folder for kind `vllm`", name="engine.model")
+    options = {"model": engine.model, "disable_log_stats": True, **engine.options}
+    known = [field.name for field in dataclasses.fields(AsyncEngineArgs)]
+    for name in options.keys() - known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise InvalidParameter(f"engine.options: {name!r} is no argument of vLLM's engine.{hint}", name=name)
+    try:
+        args = AsyncEngineArgs(**options)
+        config = args.create_engine_config()
+    except (ValueError, TypeError, OSError, VLLMClientError) as error:
+        said = " ".join(str(error).split())
+        raise InvalidParameter(f"vLLM refuses engine {engine.model!r}: {said}", name="engine", said=said) from error
+    try:
+        return AsyncLLM.from_vllm_config(
+            config, enable_log_requests=args.enable_log_requests, disable_log_stats=args.disable_log_stats
+        )
+    except Exception as error:
+        raise ServerFailed(f"vLLM cannot start {engine.model!r}: {error}", endpoint=ENDPOINT) from error
+
+
+def sampling_kwargs(request: Request) -> dict[str, Any]:
+    """What vLLM's `SamplingParams` is made of: they have our names. Its own defaults for the rest change nothing."""
+    named = msgspec.structs.asdict(request.sampling)
+    top = named.pop("top_logprobs")
+    return {**named, "stop": list(request.sampling.stop), "seed": request.seed, "logprobs": top or None}
+
+
+def chunk_of(output: Any, tokens: int, top: int) -> tuple[Chunk, bool]:
+    """What a vLLM `RequestOutput` of kind DELTA adds, after `tokens` before it; and whether its log-probabilities
+    had to be dropped because they are not numbers."""
+    delta = output.outputs[0]
+    rows = [_row(position, token, top) for token, position in zip(delta.token_ids, delta.logprobs or (), strict=False)]
+    nan = any(math.isnan(row.logprob) for row in rows)  # one that is none makes all of its position so
+    usage = WireUsage(
+        prompt_tokens=len(output.prompt_token_ids),
+        completion_tokens=tokens + len(delta.token_ids),
+        prompt_tokens_details=Details(cached_tokens=output.num_cached_tokens),
+    )
+    choice = Choice(
+        delta=Delta(content=delta.text),
+        finish_reason=delta.finish_reason,
+        logprobs=Logprobs(content=[] if nan else rows),
+    )
+    return Chunk(choices=[choice], usage=usage), nan
+
+
+def _row(position: Any, token: int, top: int) -> TokenLogprobs:
+    """One position; vLLM adds the sampled token to the `top` likeliest where it is none of them."""
+    shown = [TopLogprob(p.decoded_token or "", max(p.logprob, _LEAST)) for p in position.values()]
+    shown.sort(key=lambda other: -other.logprob)
+    sampled = position[token]
+    return TokenLogprobs(sampled.decoded_token or "", max(sampled.logprob, _LEAST), shown[:top])
+
+
+def _ended(request: Request, partial: Partial) -> Completion:
+    if partial.finish in (None, "abort"):
+        raise broken(ENDPOINT, partial.tokens, "aborted the request")
+    if partial.finish == "error":
+        raise error_in_stream("finish reason 'error'", ENDPOINT, partial.tokens)
+    if not (partial.text or request.continue_from or request.sampling.stop):
+        raise BadResponse(
+            f"{ENDPOINT}: {partial.model} gave an empty completion (finish reason {partial.finish!r}).",
+            endpoint=ENDPOINT,
+        )
+    return partial.completion(normalise_finish(partial.finish or ""))
+
+
+def _error_of(error: Exception, tokens: int) -> EndpointError:
+    """The error behind one of vLLM's."""
+    from vllm.exceptions import GracefulHTTPError, VLLMClientError, VLLMError
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    said = str(error.__cause__ or error)
+    facts = {"endpoint": ENDPOINT, "said": said}
+    if isinstance(error, EngineDeadError):
+        return ServerFailed(f"{ENDPOINT}: the engine died after {tokens} tokens. Look at its log.", final=True, **facts)
+    if isinstance(error, GracefulHTTPError):
+        return Overloaded(f"{ENDPOINT}: {said} Lower the concurrency, or add generators.", **facts)
+    if isinstance(error, VLLMError) and not isinstance(error, VLLMClientError):
+        return ServerFailed(f"{ENDPOINT} failed after {tokens} tokens: {said}. Look at its log.", **facts)
+    if _TOO_LONG.search(said):
+        return ContextTooLong(f"{ENDPOINT}: {said} Or raise engine.options.max_model_len.", **facts)
+    return RequestRejected(f"{ENDPOINT} refuses the request: {said}", **facts)

@@ -1,0 +1,1 @@
+"""Ray actors, their placement and their books."""

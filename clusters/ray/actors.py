@@ -1,0 +1,426 @@
+"""The Ray actors: generators and verifiers. Each carries actions out on its own event loop, and keeps what came of them
+until the driver has it.
+
+The protocol (the driver's side is `clusters/ray/handle.py`) passes plain values, never object references, and every
+call may be made
+twice: a batch has a number and is taken once; a cancellation of something not yet seen waits for it; a drain names the
+place up to which everything has arrived. An empty drain is the heartbeat, in both directions: an actor that nobody
+drains any more ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import time
+import traceback
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+import ray
+
+from tts.clusters.bounds import Bounds, of_actors
+from tts.clusters.executor import Executor, Model
+from tts.clusters.ray.driver import Driver, is_seen
+from tts.clusters.ray.hedges import COPY
+from tts.clusters.ray.metrics import ActorMetrics
+from tts.clusters.ray.stream import Begun, Noted, Outbox, Stalled, Told, Withdrawn, unpacked
+from tts.core.actions import Cancel, Cancelled, Event, Failed, Progressed
+from tts.errors import EndpointError
+from tts.models.endpoint_pool import EndpointPool
+from tts.models.target import SAME_NAME, Target, open_models
+from tts.models.wire.protocol import Cancellation
+from tts.plugins.registry import verifier
+from tts.process.garbage import collect_less_often
+from tts.runs.folder import program
+from tts.types import ErrorInfo, Value
+from tts.workers.pool import Workers
+from tts.workers.watchdog import watched
+
+if TYPE_CHECKING:
+    from tts.models.openai.client import OpenAIClient
+
+# What comes within it shares a reply, because a reply costs about a millisecond of CPU in all: longer, the more is in
+# hand and may come (ray_overhead.md); but not for long beside what an action takes, because its place is
+# given to the next one only when the driver knows.
+LINGER_S, LINGER_S_EACH, LONGEST_LINGER_S = 0.004, 0.0003, 0.04
+LINGER_SHARE = 1 / 20
+# Of what the driver takes for in hand, the part that shares a reply at the most: so the driver sends out the next
+# requests while the actor still reads answers. With all in one reply, each waits for the other, and servers for both.
+REPLY_SHARE, REPLY_LEAST = 1 / 4, 16
+RECENT = 1 / 32  # the weight of the last action in what one takes
+LONG_WAIT_S = 5.0  # a drain that waits longer is answered as soon as something is given
+DEAD_MAN_S = 60.0  # without a drain for so long after the last one's wait, nobody is there who would pay for more
+MOST_TOMBSTONES = 65_536
+STRAGGLERS_EVERY_S = 0.05
+
+
+class Post(Value, frozen=True):
+    """What an actor is told when it starts: its place in the cluster, and what it needs to work.
+
+    Args:
+        name: as in the Ray dashboard; `epoch` counts the actors that have held this post.
+        target: the servers, with everything resolved that this machine knows.
+        spares: endpoints for when none of the target's own works.
+        engine: hosted here, in place of endpoints.
+        verifiers: by name, each with the model it asks.
+        workers: processes for what may be slow or hang.
+        hedge_after_s: silence after which a request is reported as stalled.
+        cancellations: endpoint -> what is done there when a stream is cancelled, as far as it was probed.
+        driver: whose death ends the actor, where the actor can see that process.
+    """
+
+    name: str
+    epoch: int
+    target: Mapping[str, Any]
+    spares: tuple[str, ...] = ()
+    engine: Mapping[str, Any] | None = None
+    verifiers: Mapping[str, str | None] = {}
+    workers: int = 1
+    hedge_after_s: float | None = None
+    cancellations: Mapping[str, Cancellation] = {}
+    driver: Driver | None = None
+
+
+class Opened(Value, frozen=True):
+    """What an actor says once it can work, or why it cannot. `slots`: requests that its servers work on side by side;
+    None: no limit is known."""
+
+    program: str = ""
+    node_id: str = ""
+    pid: int = 0
+    model: str = ""
+    verifier: str | None = None
+    concurrency: int = 1
+    unreachable: tuple[ErrorInfo, ...] = ()
+    error: ErrorInfo | None = None
+    context_tokens: int | None = None
+    slots: int | None = None
+
+
+class Stopping(Value, frozen=True):
+    """Whether an endpoint stops decoding when a stream is closed (None: it does not show), and what it cost to see."""
+
+    engine: str | None = None
+    stops: bool | None = None
+    tokens: int = 0
+    problem: str = ""
+
+
+class Drained(Value, frozen=True):
+    """The reply to a drain: bytes of the outbox from `place` on, the number of the last batch up to which all were
+    taken, and `slots` as in `Opened`, as far as they are known by now."""
+
+    epoch: int
+    place: int
+    data: bytes
+    taken: int
+    slots: int | None = None
+
+
+class _Engine(Protocol):
+    """An engine that an actor hosts."""
+
+    @property
+    def is_dead(self) -> bool: ...
+
+
+class Host:
+    """What generators and verifiers have in common."""
+
+    def __init__(self, post: bytes) -> None:
+        self._post = msgspec.msgpack.decode(post, type=Post)
+        self._stack = AsyncExitStack()
+        self._outbox = Outbox()
+        self._filled = asyncio.Event()
+        self._waits_long = False  # whether a drain waits that was made while nothing was in hand
+        self._executor: Executor | None = None
+        self._model: Model | None = None  # the one that most of its requests ask
+        self._clients: list[OpenAIClient] = []
+        self._engine: _Engine | None = None
+        self._taken = 0
+        self._early: set[int] = set()  # batches that overtook one before them
+        self._rate: float | None = None
+        self._noting: asyncio.Task[None] | None = None  # while there is something in hand
+        self._unwanted = 0  # the last batch that was sent before the run began to stop
+        self._since: dict[str, float] = {}  # when what is in hand came
+        self._usual_s = 0.0  # that an action has been in hand, lately
+        self._copies: set[str] = set()  # second requests that have no token yet
+        self._tombstones: OrderedDict[str, int] = OrderedDict()  # id -> the last batch in which it may come
+        self._drained_s, self._wait_s = time.monotonic(), 0.0
+        self._started_s = time.monotonic()
+        self._metrics = ActorMetrics(self._post.name)
+
+    def __repr__(self) -> str:  # what the dashboard and the logs show
+        return f"{self._post.name}.{self._post.epoch}"
+
+    # --- what the driver calls
+
+    async def open(self) -> bytes:
+        """Connect to the endpoints, or start the engine; import the verifiers. Returns `Opened`."""
+        collect_less_often()
+        try:
+            return msgspec.msgpack.encode(await self._open())
+        except Exception as error:
+            return msgspec.msgpack.encode(Opened(error=_with_traceback(error)))
+
+    async def equip(self, verifiers: Mapping[str, str | None]) -> bytes:
+        """Import these verifiers, too. Returns `Opened`, of which only the error counts."""
+        try:
+            self._equip(verifiers)
+        except Exception as error:
+            return msgspec.msgpack.encode(Opened(error=_with_traceback(error)))
+        return msgspec.msgpack.encode(Opened())
+
+    async def submit(self, number: int, batch: bytes) -> None:
+        """Begin a batch of actions; one that has been taken already is passed over."""
+        if number <= self._taken or number in self._early:
+            return
+        self._early.add(number)
+        while self._taken + 1 in self._early:
+            self._taken += 1
+            self._early.remove(self._taken)
+        if self._waits_long:
+            self._filled.set()  # the driver is to hear that it has arrived, and drains as of a busy actor from now on
+        assert self._executor is not None
+        for action in unpacked(batch):
+            if isinstance(action, Cancel):
+                self._cancel(action.id, number)
+            elif self._tombstones.pop(action.id, 0) >= number:
+                self._tell(Cancelled(action.id, 0.0))
+            elif number <= self._unwanted and getattr(action, "request", None) is not None:
+                self._put(Withdrawn(action.id))
+                self._tell(Cancelled(action.id, 0.0))
+            elif action.id not in self._executor:
+                self._since[action.id] = time.monotonic()
+                self._executor.start(action)
+                self._note_bounds()
+                if action.id.endswith(COPY):
+                    self._copies.add(action.id)
+
+    async def cancel(self, ids: Sequence[str], sent: int) -> None:
+        """Stop these, all the way to the engine; one that has not come yet is stopped when it does, in a batch up to
+        number `sent`."""
+        for id in ids:
+            self._cancel(id, sent)
+
+    async def withdraw(self, sent: int) -> None:
+        """The run is stopping: cancel the requests that no server works for, and those that are still to come in a
+        batch up to number `sent`."""
+        assert self._executor is not None
+        self._unwanted = sent
+        for id in self._executor.waiting():
+            self._put(Withdrawn(id))
+            self._executor.cancel(id)
+
+    async def drain(self, place: int, most_bytes: int, wait_s: float) -> bytes:
+        """What there is to tell after `place`, or some of it; waits up to `wait_s` for something."""
+        self._drained_s, self._wait_s = time.monotonic(), wait_s
+        self._outbox.forget(place)
+        data = self._outbox.after(place, most_bytes, self._most_events())
+        if not data:
+            self._filled.clear()
+            self._waits_long = wait_s > LONG_WAIT_S
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._filled.wait()
+                if len(self._outbox) < most_bytes and self._outbox.events < self._most_events():
+                    await asyncio.sleep(linger_s(self._in_hand(), self._usual_s))
+            except TimeoutError:
+                pass
+            self._waits_long = False
+            self._drained_s, self._wait_s = time.monotonic(), 0.0
+            data = self._outbox.after(place, most_bytes, self._most_events())
+        return msgspec.msgpack.encode(Drained(self._post.epoch, place, data, self._taken, self._slots()))
+
+    async def probe(self, url: str, model: str | None, api_key: str | None) -> bytes:
+        """What an endpoint can do, as seen from here (`tts.models.wire.protocol.Capabilities`)."""
+        from tts.models.openai.client import OpenAIClient
+
+        async with OpenAIClient(url, model=model, api_key=api_key) as client:
+            return msgspec.msgpack.encode(await client.probe())
+
+    async def try_abort(self, url: str, model: str | None, api_key: str | None, max_tokens: int) -> bytes:
+        """Whether the endpoint stops decoding when a stream of at most `max_tokens` is closed (`Stopping`)."""
+        from tts.models.openai.client import OpenAIClient
+        from tts.models.openai.probe import try_abort
+
+        async with OpenAIClient(url, model=model, api_key=api_key) as client:
+            try:
+                _, engine = await client.identify()
+                stops, tokens = await try_abort(client, max_tokens)
+            except EndpointError as error:
+                return msgspec.msgpack.encode(Stopping(problem=error.message, tokens=max_tokens))
+        return msgspec.msgpack.encode(Stopping(engine, stops, tokens))
+
+    async def settle(self, cancellations: Mapping[str, Cancellation]) -> None:
+        """What is to be done at these endpoints when a stream is cancelled."""
+        self._settle(cancellations)
+
+    async def note(self, rate: float | None, actors: int) -> None:
+        """A run begins on so many actors. `rate`: tokens a second of the fastest stream in its earlier sessions, 0 if
+        unknown; None: it has no journal, and `Noted` is not wanted."""
+        assert self._executor is not None
+        self._rate = rate
+        self._executor.bounds.ahead = of_actors(actors)
+
+    async def aclose(self) -> None:
+        """Cancel everything, close every stream, end every process."""
+        await self._stack.aclose()
+
+    # --- inside
+
+    async def _open(self) -> Opened:
+        post = self._post
+        target = Target(**post.target)  # type: ignore[typeddict-item]  # the driver made it from one
+        kind = None if post.engine is None else post.engine["kind"]
+        by_name: Mapping[str, Model] = {}
+        name, judge, concurrency = "", None, target["concurrency"]
+        unreachable: Sequence[Exception] = ()
+        context_tokens: int | None = None
+        if kind == "vllm":
+            from tts.clusters.engines.vllm import VLLMModel
+            from tts.clusters.spec import Engine
+
+            hosted = await self._stack.enter_async_context(VLLMModel(Engine.model_validate(post.engine)))
+            by_name, name, self._engine = {hosted.name: hosted}, hosted.name, hosted
+        elif kind != "none":
+            models = await self._stack.enter_async_context(open_models(target, post.spares))
+            by_name, name, judge, concurrency = models.by_name, models.name, models.verifier, models.concurrency
+            unreachable, context_tokens = models.unreachable, models.context_tokens
+            self._clients, self._engine = models.clients, models.engine
+            self._settle(post.cancellations)
+        elif url := target.get("verifier_base_url"):
+            judges = Target(base_url=url, model=target.get("verifier_model"), api_key=target.get("verifier_api_key"))
+            models = await self._stack.enter_async_context(open_models({**target, **judges, **_NO_JUDGE}))
+            judge = models.name
+            by_name = {judge: models.by_name[judge], judge + SAME_NAME: models.by_name[judge]}
+        workers = await self._stack.enter_async_context(Workers(post.workers))
+        self._executor = Executor(by_name, {}, workers, self._tell, self._now, bounds=Bounds(of_actors(1)))
+        self._model = next(iter(by_name.values()), None)
+        self._stack.push_async_callback(self._executor.stop)
+        self._stack.enter_context(watched(self._executor.foreign))
+        self._equip(post.verifiers)
+        self._drained_s = time.monotonic()
+        dead_man = asyncio.get_running_loop().create_task(self._end_when_forgotten())
+        self._stack.callback(dead_man.cancel)
+        if post.hedge_after_s is not None:
+            watching = asyncio.get_running_loop().create_task(self._watch_stragglers(post.hedge_after_s))
+            self._stack.callback(watching.cancel)
+        failures = tuple(ErrorInfo.of(error) for error in unreachable)
+        node_id = ray.get_runtime_context().get_node_id()
+        return Opened(
+            program(), node_id, os.getpid(), name, judge, concurrency, failures, None, context_tokens, self._slots()
+        )
+
+    def _in_hand(self) -> int:
+        return len(self._executor) if self._executor is not None else 0
+
+    def _most_events(self) -> int:
+        """That share a reply."""
+        return max(REPLY_LEAST, math.ceil(REPLY_SHARE * (self._in_hand() + self._outbox.events)))
+
+    def _slots(self) -> int | None:
+        return self._model.slots if isinstance(self._model, EndpointPool) else None
+
+    def _equip(self, verifiers: Mapping[str, str | None]) -> None:
+        assert self._executor is not None
+        made = {name: verifier(name, model) for name, model in verifiers.items()}
+        self._executor.verifiers = {**self._executor.verifiers, **made}
+
+    def _settle(self, cancellations: Mapping[str, Cancellation]) -> None:
+        for client in self._clients:
+            client.cancellation = cancellations.get(client.endpoint, client.cancellation)
+
+    def _cancel(self, id: str, sent: int) -> None:
+        assert self._executor is not None
+        if id in self._executor:
+            self._executor.cancel(id)
+        elif self._taken < sent:
+            self._tombstones[id] = sent
+            if len(self._tombstones) > MOST_TOMBSTONES:
+                self._tombstones.popitem(last=False)
+
+    def _put(self, told: Told) -> None:
+        self._outbox.put(told)
+        self._filled.set()
+
+    def _tell(self, event: Event) -> None:
+        if isinstance(event, Failed) and self._engine is not None and self._engine.is_dead:
+            os._exit(1)  # with its engine: another actor, with an engine of its own, is given the work
+        self._put(event)
+        if not isinstance(event, Progressed):
+            now_s = time.monotonic()
+            took_s = now_s - self._since.pop(event.id, now_s)
+            self._usual_s += RECENT * (took_s - self._usual_s)
+            self._metrics.ended(event, took_s)
+
+    def _now(self) -> float:
+        return time.monotonic() - self._started_s
+
+    def _note_bounds(self) -> None:
+        """See to it that the driver's journal knows what the servers may have generated, from time to time."""
+        if self._rate is not None and (self._noting is None or self._noting.done()):
+            self._noting = asyncio.get_running_loop().create_task(self._keep_noting(self._rate))
+
+    async def _keep_noting(self, rate: float) -> None:
+        assert self._executor is not None
+        bounds, driver = self._executor.bounds, self._post.driver
+        bounds.rate = max(bounds.rate, rate)
+        seen = is_seen(driver)
+        while len(self._executor):
+            if most := self._executor.bounds_due():
+                self._put(Noted(most, bounds.rate))
+            await asyncio.sleep(bounds.ahead.tick_s)
+            if seen and not is_seen(driver):
+                os._exit(1)  # its streams close: nobody would note what comes of them
+
+    async def _watch_stragglers(self, after_s: float) -> None:
+        """Report requests without a token, and those of them, and second requests, that have one now."""
+        assert self._executor is not None
+        stalled: set[str] = set()
+        while True:
+            await asyncio.sleep(min(after_s / 4, STRAGGLERS_EVERY_S))
+            for id in self._executor.silent(after_s):
+                if id not in stalled and not id.endswith(COPY):
+                    stalled.add(id)
+                    self._put(Stalled(id))
+            watched = stalled | self._copies
+            for id in watched:
+                if not self._executor.is_silent(id):
+                    stalled.discard(id)
+                    self._copies.discard(id)
+                    if id in self._executor:
+                        self._put(Begun(id))
+
+    async def _end_when_forgotten(self) -> None:
+        while True:
+            await asyncio.sleep(DEAD_MAN_S / 4)
+            if time.monotonic() - self._drained_s > self._wait_s + DEAD_MAN_S:
+                os._exit(1)  # its streams close, and its processes end with it
+
+
+def linger_s(in_hand: int, usual_s: float) -> float:
+    """How long an event waits for others to share its reply, among so many actions that usually take so long."""
+    share_s = max(LINGER_S, LINGER_SHARE * usual_s)
+    return min(LONGEST_LINGER_S, LINGER_S + LINGER_S_EACH * in_hand, share_s)
+
+
+_NO_JUDGE = Target(verifier_base_url=None, verifier_model=None)
+
+
+def _with_traceback(error: Exception) -> ErrorInfo:
+    info = ErrorInfo.of(error)
+    return msgspec.structs.replace(info, facts={**info.facts, "traceback": "".join(traceback.format_exception(error))})
+
+
+class GeneratorActor(Host):
+    """Samples completions: owns the clients of a group of endpoints, or hosts an engine itself."""
+
+
+class VerifierActor(Host):
+    """Scores candidates: by models, and by computing in processes that can be killed. One per node."""

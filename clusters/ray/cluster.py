@@ -1,0 +1,281 @@
+"""Ray actors generate, verifier actors score, the conductor decides.
+
+The conductor stays in the driver: it sees every ask, so the budget holds at every instant, whichever actors live. What
+crosses Ray are batches: of actions to an actor (one call per step), of events back (one for all of some 10 ms).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import cast
+
+import msgspec
+
+from tts.clusters.base import Cluster, Site
+from tts.clusters.bounds import of_unheard
+from tts.clusters.executor import Executor
+from tts.clusters.ray.actors import Opened
+from tts.clusters.ray.group import Crew
+from tts.clusters.ray.hedges import COPY, Hedges
+from tts.clusters.ray.metrics import DriverMetrics
+from tts.clusters.ray.stream import Begun, Noted, Stalled, Told, Withdrawn
+from tts.clusters.spec import ClusterSpec
+from tts.core.actions import Action, Cancel, Cancelled, Event, Generate, Sleep, Verify, Work
+from tts.core.journal import Bounded
+from tts.core.protocols import Verifier
+from tts.core.scheduler import Conductor, Step
+from tts.errors import EndpointError, RunError
+from tts.models.openai.probe import PROBE_TOKENS, abort_request
+from tts.models.target import SAME_NAME, Target
+from tts.models.wire.protocol import Capabilities
+from tts.runs.folder import Journal, NoJournal
+from tts.types import ErrorInfo
+
+_log = logging.getLogger("tts.cluster")
+_UNHEARD_S = 3.0  # of generating, that a bound is widened by for each look at which its actor is silent
+
+
+class RayCluster(Cluster):
+    """Carries actions out on the actors of a crew, one run at a time.
+
+    Args:
+        probes: whether to find out first which endpoints decode on when a stream is closed.
+    """
+
+    def __init__(self, crew: Crew, *, probes: bool = False) -> None:
+        super().__init__()
+        self._probes = probes
+        self._crew = crew
+        crew.tell, crew.orphaned, crew.fail = self._heard, self._lost_hold, self._fail
+        crew.looked, crew.late = self._audit, self._late
+        self._journal: Journal | None = None
+        self._rate = 0.0  # tokens a second, of the fastest stream on any actor
+        self._bounds: dict[str, int] = {}  # that stand in the journal
+        self._begun = False  # whether actions have left; before, endpoints are probed
+        self._unheld: set[str] = set()
+        self._hedges = Hedges()
+        self._stalled: list[str] = []
+        self._timers = Executor({}, {}, None, self._tell, self._now)
+        self._metrics = DriverMetrics()
+
+    def status(self) -> list[str]:
+        return self._crew.status()
+
+    async def _prepare(self, conductor: Conductor, journal: Journal | NoJournal) -> None:
+        """Find out which endpoints decode on. Where the budget cannot hold that, none of them is trusted to stop."""
+        self._journal = journal if isinstance(journal, Journal) else None
+        if self._journal is not None:
+            self._rate = self._journal.history.rate
+        self._crew.note(None if self._journal is None else self._rate)
+        if not self._probes:
+            return
+        for _ in range(self._crew.probes):
+            charged = conductor.charge_overhead(abort_request(PROBE_TOKENS))
+            if charged is None:
+                self._crew.settle_unprobed()
+                return
+            journal.write([charged])
+        try:
+            await self._crew.settle_cancellation(PROBE_TOKENS)
+        except asyncio.CancelledError:  # the run is told to stop
+            self._crew.settle_unprobed()
+            raise
+
+    def _carry_out(self, actions: Sequence[Action]) -> None:
+        self._begun = True
+        leaving: list[Work] = []
+        cancels: list[str] = []
+        for action in actions:
+            if isinstance(action, Sleep):
+                self._timers.start(action)
+            elif isinstance(action, Cancel):
+                cancels.append(action.id)
+            else:
+                leaving.append(action)
+        self._bound(leaving)
+        self._crew.dispatch(leaving)
+        self._metrics.started(leaving)
+        there: list[str] = []
+        for id in cancels:
+            if id in self._timers:
+                self._timers.cancel(id)
+            elif self._crew.withdraw(id):
+                self._tell(Cancelled(id, self._now()))
+            else:
+                there.append(id)
+        self._crew.cancel(self._hedges.copies(there))
+
+    def _heard(self, events: Sequence[Told]) -> None:
+        now_s = self._now()
+        counted: list[Event] = []
+        for told in events:
+            if isinstance(told, Stalled):
+                self._stalled.append(told.id)
+                self._woken.set()
+            elif isinstance(told, Withdrawn):
+                self._note_withdrawn(told.id.removesuffix(COPY))
+            elif isinstance(told, Noted):
+                self._note_bounds(told.most, told.rate)
+            elif isinstance(told, Begun):
+                self._hedges.begun(told.id)
+            elif (event := self._hedges.heard(told)) is not None:
+                counted.append(msgspec.structs.replace(event, at_s=now_s))
+        for event in counted:
+            self._bounds.pop(event.id, None)
+            self._tell(event)
+        self._metrics.ended(counted)
+        self._settle_hedges()
+
+    def _note_bounds(self, most: Mapping[str, int | None], rate: float = 0.0) -> None:
+        """Have the journal know; a sample that is asked for twice has no bound."""
+        conductor, journal = self._conductor, self._journal
+        if conductor is None or journal is None:
+            return
+        self._rate = max(self._rate, rate)
+        known = {id: tokens for id, tokens in most.items() if conductor.live(id) and id not in self._hedges}
+        for id, tokens in known.items():
+            if tokens is None:
+                self._bounds.pop(id, None)
+            else:
+                self._bounds[id] = tokens
+        try:
+            journal.write([Bounded(known, round(self._rate, 1))] if known else [])
+        except RunError as error:
+            self._fail(error)
+
+    def _bound(self, leaving: Sequence[Work]) -> None:
+        """A crash books no whole reservation for what has only just left."""
+        if self._rate:
+            most = of_unheard(self._crew.generators(), self._rate)
+            asking = [action for action in leaving if isinstance(action, Generate | Verify) and action.request]
+            self._note_bounds({a.id: most for a in asking if a.request and most < a.request.sampling.token_limit})
+
+    def _late(self, ids: Iterable[str]) -> None:
+        """The actor that has these in hand is silent, while its servers may go on."""
+        more = math.ceil(_UNHEARD_S * self._rate)
+        self._note_bounds({id: self._bounds[id] + more for id in ids if id in self._bounds})
+
+    def _withdraw(self) -> set[str]:
+        """What no actor has been given ends here; actors say of what they cancel."""
+        for id in self._crew.withdraw_waiting():
+            self._note_withdrawn(id)
+            self._tell(Cancelled(id, self._now()))
+        return set()
+
+    def _note_withdrawn(self, id: str) -> None:
+        if not self._told_to_stop(id):
+            self._withdrawn.add(id)
+
+    def _lost_hold(self, orphans: Mapping[str, ErrorInfo | None]) -> None:
+        held = {self._hedges.orphaned(id): error for id, error in orphans.items()}
+        self._orphaned({id: error for id, error in held.items() if id is not None})
+        self._settle_hedges()
+
+    def _audit(self) -> None:
+        """What the conductor waits for and nobody has had in hand at two looks in a row would be waited for in vain: it
+        is asked for again, as if its actor had died."""
+        if self._conductor is None or not self._begun:
+            return
+        unheld = (
+            {id for id in self._conductor.unended if id not in self._timers} - self._crew.held() - self._held.keys()
+        )
+        forgotten = unheld & self._unheld - {id.removesuffix(COPY) for id in self._crew.held()}
+        self._unheld = unheld - forgotten
+        if forgotten:
+            _log.warning("no actor reports %s as running: resubmitted", ", ".join(sorted(forgotten)[:5]))
+            self._orphaned(dict.fromkeys(forgotten))
+
+    def _settle_hedges(self) -> None:
+        cancels, self._hedges.cancels = self._hedges.cancels, []
+        self._crew.cancel(cancels)
+        orphans, self._hedges.orphans = self._hedges.orphans, []
+        self._orphaned(dict.fromkeys(orphans))
+        if self._hedges.lost:
+            self._woken.set()
+
+    def _more_steps(self, conductor: Conductor) -> Iterator[Step]:
+        lost, self._hedges.lost = self._hedges.lost, {}
+        for id, usage in lost.items():
+            yield conductor.hedge_ended(id, usage)
+        stalled, self._stalled = self._stalled, []
+        for id in stalled:
+            action = conductor.live(id)
+            if action is None or id in self._hedges or not self._crew.has_another(id):
+                continue
+            step = conductor.hedge(id)
+            if step is not None:
+                self._note_bounds({id: None})
+                yield step
+                self._crew.hedge(msgspec.structs.replace(action, id=self._hedges.begin(id)), id)
+        self._metrics.books(conductor)
+
+    async def _halt(self) -> None:
+        await self._timers.aclose()
+        await self._crew.halt()
+
+
+class RaySite(Site):
+    """The actors of a Ray cluster.
+
+    Attributes:
+        opened: what each said when it could work.
+    """
+
+    def __init__(self, crew: Crew, opened: Sequence[Opened], concurrency: int, embedded: bool, *, probes: bool) -> None:
+        self.opened = opened
+        generators = [said for said in opened if said.model]
+        judge = next((said.verifier for said in opened if said.verifier), None)
+        self.name = generators[0].model
+        self.verifier = judge if judge != self.name else judge + SAME_NAME
+        # Of those that are still waited for, as much as of those that are there.
+        open_ = sum(said.concurrency for said in generators) * max(1, crew.generators()) // len(generators)
+        self.concurrency = min(concurrency, open_)
+        unreachable = {error.message: error for said in opened for error in said.unreachable}
+        self.unreachable = [cast(EndpointError, error.rebuild()) for error in unreachable.values()]
+        self.embedded = embedded
+        self.context_tokens = min((said.context_tokens for said in opened if said.context_tokens), default=None)
+        self._crew = crew
+        self._probes = probes
+
+    async def cluster(self, verifiers: Mapping[str, Verifier], *, may_probe: bool = True) -> RayCluster:
+        """Raises: what importing a verifier on a node raises, with its traceback."""
+        await self._crew.equip(dict.fromkeys(verifiers, self.verifier))
+        if self._probes and not may_probe:
+            self._crew.settle_unprobed()
+        return RayCluster(self._crew, probes=self._probes and may_probe)
+
+    def status(self) -> list[str]:
+        """A line on each actor."""
+        return self._crew.status()
+
+    async def open_verifiers(self) -> None:
+        """Have the verifiers there, whether or not a run verifies. Raises as `open_ray`."""
+        await self._crew.open_verifiers()
+
+    async def probe(self) -> list[tuple[str, str, Capabilities]]:
+        """For every endpoint and node: the actor that looked, the endpoint, and what it can do as seen from there."""
+        return await self._crew.probe()
+
+
+@asynccontextmanager
+async def open_ray(spec: ClusterSpec, target: Target) -> AsyncIterator[RaySite]:
+    """Connect to a Ray cluster, or start one here, and hire its actors for a resolved target.
+
+    Raises: ClusterError for what the cluster cannot do; EndpointError as seen from an actor; InvalidParameter.
+        The target names no endpoints where the spec has an engine.
+    """
+    embedded = not target["base_url"] and (spec.engine is None or spec.engine.kind == "embedded")
+    crew = Crew(spec, target)
+    try:
+        try:
+            opened = await crew.start()
+        except asyncio.CancelledError:
+            _log.warning("the start of the Ray cluster is broken off: what had been started is being ended")
+            raise
+        yield RaySite(crew, opened, target["concurrency"], embedded, probes=target.get("cancellation") == "probe")
+    finally:
+        await crew.aclose()

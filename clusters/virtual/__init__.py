@@ -1,0 +1,1 @@
+"""Virtual time: scripted worlds and recorded samples in place of models."""

@@ -1,0 +1,343 @@
+"""Virtual time: a heap and a counter. The same events in the same order on every run, as fast as the machine computes.
+
+A `World` says how long each action takes and how it ends. `SyntheticWorld` is a model with known abilities; a test
+scripts its own.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from tts.clusters.executor import SCORE, VERIFY_LIMIT_S, contained, scored_in_worker
+from tts.core.actions import (
+    Action,
+    Call,
+    Cancel,
+    Cancelled,
+    End,
+    Event,
+    Failed,
+    Finished,
+    Generate,
+    Progressed,
+    Request,
+    Returned,
+    Scored,
+    Verify,
+    Woke,
+    Work,
+)
+from tts.core.coroutines import ForeignCode, StepStopped
+from tts.core.protocols import Verifier, checked
+from tts.core.scheduler import Conductor, OnResult, Step, ignore
+from tts.errors import TTSError
+from tts.plugins.loading import by_address
+from tts.runs.folder import Journal, NoJournal
+from tts.types import Completion, ErrorInfo, LogprobSummary, Score, Timing, Usage
+from tts.workers.pool import Workers
+from tts.workers.watchdog import watched
+
+WAITING_S = 5.0  # of wall-clock time that a call may wait in a simulation, beyond its CPU time
+_BOUNDED = frozenset({"tts.answers.symbolic:classes"})
+PROGRESS_TOKENS = 16  # tokens per Progressed event
+
+
+class World(Protocol):
+    """What there is to generate with: a duration in seconds, and a completion or an error."""
+
+    def complete(self, request: Request) -> tuple[float, Completion | TTSError]: ...
+
+
+class SyntheticWorld:
+    """A model that answers rightly with a given probability per problem; every draw is a function of the seed alone.
+
+    Args:
+        accuracy: problem prompt -> probability of the right answer.
+        answer: problem prompt -> the right answer.
+        tokens: mean completion length; lengths are log-normal, as recorded reasoning traces roughly are.
+        tokens_per_s: decoding speed of one stream.
+        wrong: how many distinct wrong answers compete.
+    """
+
+    def __init__(
+        self,
+        accuracy: Callable[[str], float],
+        answer: Callable[[str], str],
+        *,
+        tokens: int = 200,
+        spread: float = 0.5,
+        tokens_per_s: float = 50.0,
+        wrong: int = 4,
+    ) -> None:
+        self._accuracy = accuracy
+        self._answer = answer
+        self._tokens = tokens
+        self._spread = spread
+        self._tokens_per_s = tokens_per_s
+        self._wrong = wrong
+
+    def complete(self, request: Request) -> tuple[float, Completion]:
+        prompt = request.messages[-1].content
+        draw = random.Random(f"{request.seed}/{prompt}")
+        right = draw.random() < self._accuracy(prompt)
+        answer = self._answer(prompt) if right else f"{self._answer(prompt)}{draw.randint(1, self._wrong)}"
+        tokens = max(1, round(self._tokens * math.exp(draw.gauss(-(self._spread**2) / 2, self._spread))))
+        cut = tokens > request.sampling.token_limit
+        tokens = min(tokens, request.sampling.token_limit)
+        seconds = tokens / self._tokens_per_s
+        sure = random.Random(f"logprobs/{request.seed}/{prompt}")  # of its own, and without any signal
+        mean = -sure.random()
+        shown = LogprobSummary(mean, 2 * mean, sure.random()) if request.sampling.top_logprobs else None
+        completion = Completion(
+            text="I could not finish" if cut else f"Answer: {answer}",
+            finish_reason="length" if cut else "stop",
+            usage=Usage(prompt_tokens=len(prompt) // 4 + 1, completion_tokens=tokens),
+            timing=Timing(total_s=seconds, first_token_s=1 / self._tokens_per_s),
+            logprobs=shown,
+            seed=request.seed,
+            model="synthetic",
+        )
+        return seconds, completion
+
+
+class SimulatedCluster:
+    """Carries actions out in virtual time.
+
+    Args:
+        world: answers requests.
+        verifiers: by name; those that compute take no virtual time.
+        workers: for functions that may be slow or hang; made when first needed if not given.
+        cancel_s: how long a cancellation takes to reach the engine, which decodes on until then.
+
+    Attributes:
+        late_tokens: search id -> tokens that were decoded between a cancellation and its arrival.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        verifiers: Mapping[str, Verifier] | None = None,
+        *,
+        workers: Workers | None = None,
+        cancel_s: float = 0.0,
+    ) -> None:
+        self.late_tokens: Counter[str] = Counter()
+        self._workers = workers
+        self._own_workers = workers is None
+        self._foreign = ForeignCode()
+        self._world = world
+        self._verifiers = verifiers or {}
+        self._cancel_s = cancel_s
+        self._now = 0.0
+        self._heap: list[tuple[float, int, Event]] = []
+        self._count = 0
+        self._ends: dict[str, tuple[float, float, End]] = {}  # id -> (started, ends, its end)
+
+    def run(
+        self,
+        conductor: Conductor,
+        journal: Journal | NoJournal | None = None,
+        on_result: OnResult = ignore,
+    ) -> float:
+        """Drive the conductor to its end; returns the virtual seconds it took.
+
+        Raises: the fatal error that stopped it, once what was in flight has been cancelled and booked as lost;
+            KeyboardInterrupt where foreign code was computing when somebody asked for an end.
+        """
+        try:
+            with watched(conductor.foreign, self._foreign):
+                return self._drive(conductor, journal or NoJournal(), on_result)
+        except StepStopped:
+            raise KeyboardInterrupt from None
+        finally:
+            self._end_workers()
+
+    def _drive(self, conductor: Conductor, journal: Journal | NoJournal, on_result: OnResult) -> float:
+        step = conductor.start()
+        self._now = conductor.now
+        while True:
+            self._do(step, journal, on_result)
+            if conductor.foreign.stopped:
+                raise StepStopped
+            if conductor.done:
+                return self._now
+            event = self._next()
+            if isinstance(event, Failed) and conductor.is_fatal(event):
+                self._stop(conductor, journal, event)
+                raise event.error.rebuild()
+            journal.write([event])
+            step = conductor.tell([event])
+
+    def _stop(self, conductor: Conductor, journal: Journal | NoJournal, fatal: Failed) -> None:
+        journal.write(conductor.lose(fatal))
+        for id in conductor.unended:
+            self._cancel(id)
+        while self._ends:
+            event = self._next()
+            if not isinstance(event, Progressed):
+                journal.write(conductor.lose(event))
+
+    def _do(self, step: Step, journal: Journal | NoJournal, on_result: OnResult) -> None:
+        journal.write(step.records)
+        for action in step.actions:
+            self._carry_out(action)
+        for result, decided in step.results:
+            on_result(result, decided)
+
+    def _next(self) -> Event:
+        while True:
+            at_s, _, event = heapq.heappop(self._heap)
+            ending = self._ends.get(event.id)
+            if ending is None:
+                continue  # it was cancelled since
+            if ending[2] is event:
+                del self._ends[event.id]
+            elif type(event) is not Progressed or not isinstance(ending[2], Finished):
+                continue  # likewise, and its end is still to come
+            self._now = at_s
+            return event
+
+    def _carry_out(self, action: Action) -> None:
+        if isinstance(action, Cancel):
+            self._cancel(action.id)
+            return
+        self._begin(action, *self._outcome(action))
+
+    def _begin(self, action: Work, seconds: float, end: End) -> None:
+        """Work on it from now on, for so long, with this end."""
+        ends_s = self._now + seconds
+        end = msgspec.structs.replace(end, at_s=ends_s)
+        self._ends[action.id] = (self._now, ends_s, end)
+        if isinstance(end, Finished) and isinstance(action, Generate) and action.request.progress:
+            self._push_progress(action.id, end, seconds, action.request)
+        self._count += 1
+        heapq.heappush(self._heap, (ends_s, self._count, end))
+
+    def _push(self, at_s: float, event: Event) -> None:
+        self._count += 1
+        heapq.heappush(self._heap, (at_s, self._count, event))
+
+    def _push_progress(self, id: str, end: Finished, seconds: float, request: Request) -> None:
+        text, tokens = end.completion.text, end.completion.usage.completion_tokens
+        chunks = max(1, math.ceil(tokens / PROGRESS_TOKENS))
+        counts = [tokens * (i + 1) // chunks - tokens * i // chunks for i in range(chunks)]
+        shown = end.completion.logprobs if request.sampling.top_logprobs else None
+        means = [None] * chunks if shown is None else _piecewise(shown, counts, request.seed)
+        for i, mean in enumerate(means):
+            begin, stop = len(text) * i // chunks, len(text) * (i + 1) // chunks
+            at_s = self._now + seconds * ((i + 1) / chunks)  # of the last piece exactly the end
+            self._push(at_s, Progressed(id, at_s, text[begin:stop], begin, tokens * (i + 1) // chunks, mean))
+
+    def _outcome(self, action: Work) -> tuple[float, End]:
+        if isinstance(action, Generate):
+            seconds, outcome = self._world.complete(action.request)
+            if isinstance(outcome, TTSError):
+                return seconds, Failed(action.id, 0.0, ErrorInfo.of(outcome))
+            return seconds, Finished(action.id, 0.0, outcome)
+        if isinstance(action, Verify):
+            return self._verify(action)
+        if isinstance(action, Call):
+            return self._call(action)
+        return max(0.0, action.until_s - self._now), Woke(action.id, 0.0)
+
+    def _verify(self, action: Verify) -> tuple[float, End]:
+        verifier = self._verifiers[action.verifier]
+        seconds, completion = 0.0, Completion("")
+        if action.request is not None:
+            seconds, outcome = self._world.complete(action.request)
+            if isinstance(outcome, TTSError):
+                return seconds, Failed(action.id, 0.0, ErrorInfo.of(outcome))
+            completion = outcome
+        try:
+            score = self._score(action, verifier, completion)
+        except Exception as error:  # somebody else's verifier: its action failed, the run goes on
+            return seconds, Failed(action.id, 0.0, ErrorInfo.of(error), completion.usage, completion.timing)
+        return seconds, Scored(action.id, 0.0, score, completion.usage, completion.timing)
+
+    def _score(self, action: Verify, verifier: Verifier, completion: Completion) -> Score:
+        if action.request is not None:
+            return checked(contained(self._foreign, action.id, verifier.read, completion), action.verifier)
+        if not verifier.in_worker:
+            score = contained(self._foreign, action.id, verifier.score, action.problem, action.candidate)
+            return checked(score, action.verifier)
+        value = self._worker_call(SCORE, scored_in_worker(action, verifier), VERIFY_LIMIT_S)
+        return msgspec.convert(value, Score)
+
+    def _call(self, action: Call) -> tuple[float, End]:
+        """In a worker, with its limit, as live; only what bounds itself and is known to is computed here."""
+        try:
+            if action.function in _BOUNDED:
+                value = by_address(action.function)(*_as_sent(action.args))
+            else:
+                value = self._worker_call(action.function, action.args, action.timeout_s)
+            return 0.0, Returned(action.id, 0.0, _as_sent(value))
+        except Exception as error:
+            return 0.0, Failed(action.id, 0.0, ErrorInfo.of(error))
+
+    def _worker_call(self, function: str, args: Sequence[Any], timeout_s: float) -> Any:
+        if self._workers is None:
+            self._workers = Workers()
+        return self._workers.call_sync(function, args, timeout_s=timeout_s, wall_s=timeout_s + WAITING_S)
+
+    def _end_workers(self) -> None:
+        if self._own_workers and self._workers is not None:
+            self._workers.close()
+            self._workers = None
+
+    def _cancel(self, id: str) -> None:
+        """End it when the cancellation arrives, with the part of its tokens that have been generated by then."""
+        ending = self._ends.get(id)
+        if ending is None or isinstance(ending[2], Cancelled):
+            return
+        started, ends_s, end = ending
+        stops_s = self._now + self._cancel_s
+        whole = Completion("")
+        if isinstance(end, Finished):
+            whole = end.completion
+        elif isinstance(end, Scored):
+            whole = Completion("", usage=end.usage, timing=end.timing)
+        length_s = ends_s - started
+        partial = _part_of(whole, 1.0 if length_s <= 0 else min(1.0, (stops_s - started) / length_s))
+        if self._cancel_s:
+            by_now = _part_of(whole, 1.0 if length_s <= 0 else (self._now - started) / length_s)
+            late = partial.usage.completion_tokens - by_now.usage.completion_tokens
+            self.late_tokens[id.rpartition("/")[0]] += late
+            if ends_s <= stops_s:
+                return  # it ends by itself before the cancellation is there
+        self._ends[id] = (started, stops_s, cancelled := Cancelled(id, stops_s, partial))
+        self._push(stops_s, cancelled)
+
+
+def _piecewise(whole: LogprobSummary, counts: Sequence[int], seed: int | None) -> list[float | None]:
+    """Mean log-probabilities of the pieces of a stream: drawn from the request's seed, none below the least likely
+    token, and their mean over all tokens is the completion's."""
+    draw = random.Random(f"pieces/{seed}")
+    spread = whole.minimum / whole.mean if whole.mean else 1.0
+    reach = min(0.5, (spread - 1) / (spread + 1))  # the largest is then at most `spread` times the mean
+    weights = [draw.uniform(1 - reach, 1 + reach) for _ in counts]
+    mean = sum(w * n for w, n in zip(weights, counts, strict=True)) / max(1, sum(counts))
+    return [whole.mean * weight / mean for weight in weights] if mean else [whole.mean for _ in counts]
+
+
+def _as_sent(value: Any) -> Any:
+    """What is left of a value on the other side of a pipe, or after a resume: plain JSON."""
+    return msgspec.json.decode(msgspec.json.encode(value))
+
+
+def _part_of(completion: Completion, done: float) -> Completion:
+    usage = completion.usage
+    tokens = math.floor(round(usage.completion_tokens * done, 6))  # a ratio of floats may fall just short of a token
+    return msgspec.structs.replace(
+        completion,
+        text=completion.text[: math.floor(len(completion.text) * done)],
+        finish_reason="cancelled",
+        usage=msgspec.structs.replace(usage, completion_tokens=tokens, reasoning_tokens=0),
+        timing=Timing(completion.timing.total_s * done, completion.timing.first_token_s),
+    )

@@ -1,0 +1,1 @@
+"""Strategies that take what ends first."""

@@ -1,0 +1,1 @@
+"""Strategies that score samples and choose."""

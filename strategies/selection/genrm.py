@@ -1,0 +1,50 @@
+"""Generative verification: S solutions, V verifications of each, then a weighted vote or the best."""
+
+from collections.abc import Sequence
+
+from tts.core.context import Run
+from tts.selectors import named
+from tts.toolkit.sampling import sample_until
+from tts.toolkit.votes import Equivalence, choose
+from tts.types import Candidate, Problem
+
+
+async def genrm(
+    problem: Problem,
+    run: Run,
+    *,
+    n: int | None = 4,
+    verifications: int = 2,
+    verifier: str = "genrm",
+    selector: str = "weighted_majority",
+    equivalence: Equivalence = "exact",
+) -> Candidate:
+    """Sample `n` solutions, let `verifier` judge each `verifications` times, and select by the mean of P(Yes).
+
+    Zhang et al. (2024), arXiv:2408.15240; the S x V split of Singhi et al. (2025), arXiv:2504.01005: cost grows as
+    `S (1 + lambda V)`, and below about 8 times the cost of a plain vote, V = 0 (`majority_vote`) is better.
+    Departs from them: a verification that does not parse is left out of the mean, never counted as 0; each
+    verification is charged like a sample.
+
+    Args:
+        n: solutions, S; None spends on solutions what the budget leaves after their verifications.
+        verifications: V, per solution.
+        verifier: the name of one of the run's verifiers.
+        selector: weighted_majority or best_score.
+        equivalence: `math` lets 1/\\sqrt{2} and \\sqrt{2}/2 vote together (extra `math`).
+    Raises: AllFailed, UnknownName.
+    """
+    run = run.on(problem)
+    run.fallback = select = named(selector)
+    if n is not None:
+        candidates = await run.generate(n=n)
+        await run.verify(candidates, verifier, repeats=verifications)
+        return await choose(run, select, candidates, equivalence)
+
+    async def verified(_: Sequence[Candidate], latest: Sequence[Candidate]) -> bool:
+        await run.verify(latest, verifier, repeats=verifications)
+        return False
+
+    # One solution and its verifications at a time, so that no solution is left without.
+    candidates = await sample_until(run, verified, n=None)
+    return await choose(run, select, candidates, equivalence)

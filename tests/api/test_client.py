@@ -1,0 +1,195 @@
+"""A client that stays open: one budget, one limit and one set of connections for all of its calls."""
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+import tts
+from tts import Candidate, Problem, Run
+from tts.core.actions import Sleep
+from tts.core.scheduler import Conductor, Planned
+from tts.models.costs import CostModel, ModelCost
+from tts.plugins.registry import strategy
+from tts.testing.engine import FakeEngine
+from tts.testing.replies import Misbehaviour, Reply, arithmetic
+
+SHORT = {"max_tokens": 40}
+
+
+class Counted(FakeEngine):
+    """Counts the requests for the list of models."""
+
+    lists = 0
+
+    def _get(self, connection: Any, path: str, key: str) -> None:
+        self.lists += path.endswith("/models")
+        super()._get(connection, path, key)
+
+
+@pytest.fixture
+def slow() -> Any:
+    """Streams that nobody waits for the end of."""
+    with FakeEngine(arithmetic(per_token_s=3600.0)) as running:
+        yield running
+
+
+def test_all_calls_share_the_list_of_models_the_limit_of_requests_and_the_budget() -> None:
+    async def service(url: str) -> tts.Client:
+        async with tts.Client(base_url=url, run_budget="tokens=150", sampling=SHORT, concurrency=3) as client:
+            calls = [client.solve(f"What is {i} + 23?", "majority_vote:n=4") for i in range(12)]
+            solved = await asyncio.gather(*calls)
+            assert any(s.exhausted for s in solved) and any(s.answer for s in solved)
+            assert sum(s.cost.tokens for s in solved) == client.spent.tokens
+            assert client.remaining.tokens == 150 - client.spent.tokens
+            return client
+
+    with Counted() as engine:
+        closed = asyncio.run(service(engine.base_url))
+        assert closed.spent.tokens == 150 - (closed.remaining.tokens or 0) > 0
+        assert engine.lists == 1
+        assert 110 < engine.stats().tokens <= 150
+        assert engine.stats().max_open_streams <= 3
+
+
+def test_a_call_answers_as_solve_does_and_does_so_again() -> None:
+    async def service(url: str) -> list[tts.Solved]:
+        async with tts.Client(base_url=url) as client:
+            return [await client.solve("What is 19 + 23?", "first_finish:n=3,k=3") for _ in range(2)]
+
+    with FakeEngine() as engine:
+        alone = tts.solve("What is 19 + 23?", "first_finish:n=3,k=3", base_url=engine.base_url)
+        for solved in asyncio.run(service(engine.base_url)):
+            assert {c.completion.seed: c.text for c in solved.candidates} == {
+                c.completion.seed: c.text for c in alone.candidates
+            }
+
+
+def test_calls_that_ask_the_same_at_once_pay_each_for_themselves() -> None:
+    async def service(url: str) -> None:
+        async with tts.Client(base_url=url) as client:
+            solved = await asyncio.gather(*(client.solve("What is 1 + 1?", "majority_vote:n=2") for _ in range(3)))
+            assert [s.cost.samples for s in solved] == [2, 2, 2]
+
+    with FakeEngine() as engine:
+        asyncio.run(service(engine.base_url))
+        assert engine.stats().requests == 6
+
+
+def test_a_call_that_is_cancelled_leaves_the_engine_at_once_and_the_others_alone() -> None:
+    def script(request: dict[str, Any]) -> Reply:
+        pace_s = 3600.0 if "slow" in str(request["messages"]) else 0.01
+        return Reply(("Answer:", " 7"), per_token_s=pace_s)
+
+    async def service(engine: FakeEngine) -> None:
+        async with tts.Client(base_url=engine.base_url, concurrency=4) as client:
+            # Two of the four samples are under way when their call is cancelled, two have not left yet.
+            given_up = asyncio.create_task(client.solve("slow", "majority_vote:n=4"))
+            others = asyncio.create_task(client.solve("quick", "majority_vote:n=6"))
+            assert await asyncio.to_thread(engine.wait, lambda s: s.open_streams > 2)
+            given_up.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await given_up
+            assert await asyncio.to_thread(engine.wait, lambda s: s.left == 4)
+            assert (await others).answer == "7"
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(client.solve("slow", "single"), 0.05)
+            assert (await client.solve("quick", "single")).answer == "7"
+
+    with FakeEngine(script) as engine:
+        asyncio.run(service(engine))
+        assert engine.wait_idle()
+
+
+def test_closing_the_client_ends_its_calls_with_an_error_and_their_streams(slow: FakeEngine) -> None:
+    async def service() -> None:
+        async with tts.Client(base_url=slow.base_url) as client:
+            call = asyncio.create_task(client.solve("What is 1 + 1?", "majority_vote:n=3"))
+            assert await asyncio.to_thread(slow.wait, lambda s: s.open_streams == 3)
+        with pytest.raises(tts.TTSError, match="the client was closed"):
+            await call
+        with pytest.raises(tts.UsageError, match="not open"):
+            await client.solve("What is 1 + 1?")
+
+    asyncio.run(service())
+    assert slow.wait(lambda s: s.open_streams == 0 and s.left == 3)
+
+
+def test_what_goes_wrong_in_one_call_is_that_calls_alone() -> None:
+    async def broken(problem: Problem, run: Run) -> Candidate:
+        await run.generate()
+        raise RuntimeError("a mistake")
+
+    def script(request: dict[str, Any]) -> Reply:
+        refused = "refused" in str(request["messages"])
+        return Reply(("Answer:", " 7"), misbehave=Misbehaviour.UNAUTHORIZED if refused else None)
+
+    async def service(url: str) -> list[Any]:
+        async with tts.Client(base_url=url, patience_s=0.0) as client:
+            return await asyncio.gather(
+                client.solve("fine", "majority_vote:n=3"),
+                client.solve("fine", broken),
+                client.solve("refused", "majority_vote:n=3"),
+                client.solve("fine", "majority_vote:m=3"),
+                return_exceptions=True,
+            )
+
+    with FakeEngine(script) as engine:
+        fine, crashed, refused, misspelt = asyncio.run(service(engine.base_url))
+    assert fine.answer == "7"
+    assert crashed.error.type == "StrategyCrashed"
+    assert isinstance(refused, tts.EndpointError)
+    assert isinstance(misspelt, tts.UsageError)
+
+
+def test_seconds_of_a_call_count_from_the_call() -> None:
+    costs = CostModel({"m": ModelCost(None)}, "m")
+    conductor = Conductor((), strategy, costs=costs, serves=True)
+    conductor.start()
+    share = tts.Limits(seconds=5)
+    step = conductor.open(Planned("c", Problem("p", "1 + 1?"), tts.StrategySpec("single"), share), at_s=1000.0)
+    assert [action.until_s for action in step.actions if isinstance(action, Sleep)] == [1005.0]
+    assert not conductor.done
+
+
+def test_threads_share_a_client_without_a_loop_of_their_own() -> None:
+    with Counted() as engine:
+        found: list[str | None] = []
+        with tts.Client(base_url=engine.base_url, budget="samples=5", concurrency=4) as client:
+            threads = [
+                threading.Thread(target=lambda: found.append(client.solve_sync("What is 19 + 23?").answer))
+                for _ in range(4)
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert client.spent.samples == 20
+            assert asyncio.run(client.solve("What is 19 + 23?")).answer == found[0]  # from another loop
+        assert found == ["42"] * 4
+        assert engine.lists == 1
+
+
+def test_a_client_that_is_opened_twice_is_closed_by_the_first_block() -> None:
+    with FakeEngine() as engine, tts.Client(base_url=engine.base_url) as client:
+        with pytest.raises(tts.UsageError, match="open already"), client:
+            pass
+        assert client.solve_sync("What is 1 + 1?").answer
+    with pytest.raises(tts.UsageError, match="is not open"):
+        client.solve_sync("What is 1 + 1?")
+
+
+def test_a_client_that_cannot_be_opened_says_why() -> None:
+    with pytest.raises(tts.EndpointError), tts.Client(base_url="http://127.0.0.1:9/v1"):
+        pass
+    with pytest.raises(tts.UsageError, match="Did you mean 'run_budget'"):
+        tts.Client(runbudget="tokens=1k")  # type: ignore[call-arg]  # the point of the test
+
+    async def blocking(url: str) -> None:
+        async with tts.Client(base_url=url) as client:
+            with pytest.raises(tts.UsageError, match="would block the event loop"):
+                client.solve_sync("What is 1 + 1?")
+
+    with FakeEngine() as engine:
+        asyncio.run(blocking(engine.base_url))

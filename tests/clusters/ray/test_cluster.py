@@ -1,0 +1,880 @@
+"""The Ray cluster in use, and what goes wrong in it: real actors, real signals, real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from live import Carrier
+
+import tts
+from tts.clusters.spec import ClusterSpec
+from tts.core.actions import Cancelled, Finished, Generate, Request
+from tts.core.journal import Decided, Granted, Lost
+from tts.errors import (
+    ActorFailed,
+    ClusterMismatch,
+    ClusterTooSmall,
+    ClusterUnreachable,
+    InvalidParameter,
+    MissingExtra,
+    Unreachable,
+)
+from tts.models.target import resolved
+from tts.runs.folder import JOURNAL, read_records
+from tts.testing.engine import FakeEngine
+from tts.testing.replies import Reply, arithmetic, last_user_text
+from tts.types import Cost, Message, Problem, Sampling
+
+pytestmark = pytest.mark.system
+
+PROBLEMS = [Problem(f"p{i}", f"What is {17 + i} + {25 * i}?") for i in range(24)]
+SCRIPT = arithmetic(error_rate=0.4, per_token_s=0.03)
+LIMIT_S = 400  # ends a wait in vain; a busy machine takes minutes to start an actor
+ONE = {"generators": {"count": 1}, "verifiers": {"count": 1}}
+
+
+def spec_of(cluster: Any, **fields: Any) -> ClusterSpec:
+    return ClusterSpec.of("ray", address=cluster.address, **{**ONE, **fields})
+
+
+@pytest.fixture(scope="module")
+def expected() -> dict[str, str | None]:
+    with Carrier("simulated", SCRIPT, "") as simulated:
+        return {search: r.answer for search, r in simulated.run("majority_vote:n=8", PROBLEMS)[1].items()}
+
+
+def members(carrier: Carrier, role: str) -> list[Any]:
+    """Those at all posts of this role, verifiers too where none have been needed yet."""
+    crew = carrier.site._crew
+    if role == "verifier":
+        carrier.open_verifiers()
+    limit_s = time.monotonic() + LIMIT_S
+    while any(post.role == role and post.since_s is not None for post in crew._posts):
+        carrier.idle(0.05)
+        assert time.monotonic() < limit_s, crew.status()
+    return [member for member in crew._members.values() if member.role == role]
+
+
+def until(condition: Callable[[], bool]) -> None:
+    limit_s = time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < limit_s
+        time.sleep(0.05)
+
+
+def assert_finished_once_each(records: list[Any], number: int) -> None:
+    ended = Counter(record.id for record in records if isinstance(record, Finished))
+    assert len(ended) == number
+    assert set(ended.values()) == {1}
+
+
+class Once:
+    """Calls `act` in a thread of its own when so many samples have finished."""
+
+    def __init__(self, after: int, act: Callable[[], None]) -> None:
+        self._after = after
+        self._act = act
+        self._seen = 0
+        self.thread: threading.Thread | None = None
+
+    def __call__(self, events: Any) -> None:
+        self._seen += sum(isinstance(event, Finished) for event in events)
+        if self._seen >= self._after and self.thread is None:
+            self.thread = threading.Thread(target=self._act)
+            self.thread.start()
+
+
+# --- a run that is told to stop
+
+
+def test_a_run_that_is_told_to_stop_in_an_outage_stops_at_once_and_has_paid_nothing(ray_cluster: Any) -> None:
+    spec = spec_of(ray_cluster, generators={"count": 2})
+    with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, engine.base_url, spec) as carrier:
+        members(carrier, "generator")
+        engine.stop()
+        opened = carrier.site.cluster
+
+        async def stopped_soon(verifiers: Any) -> Any:
+            cluster = await opened(verifiers)
+            asyncio.get_running_loop().call_later(1.0, cluster.drain)
+            return cluster
+
+        carrier.site.cluster = stopped_soon
+        records, results, conductor = carrier.run("majority_vote:n=8", PROBLEMS)
+    assert not results and not conductor.ledger.reservations
+    assert {record.cost for record in records if isinstance(record, Lost)} == {Cost()}
+
+
+# --- what survives
+
+
+def test_a_frozen_actor_is_taken_for_dead_and_its_late_answers_are_not_heard(
+    ray_cluster: Any, expected: dict[str, str | None]
+) -> None:
+    spec = spec_of(ray_cluster, generators={"count": 2}, heartbeat_s=1.0)
+    with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, engine.base_url, spec) as carrier:
+        frozen = members(carrier, "generator")[0].opened.pid
+        freeze = Once(20, lambda: os.kill(frozen, signal.SIGSTOP))
+        try:
+            records, results, conductor = carrier.run("majority_vote:n=8", PROBLEMS, on_events=freeze)
+        finally:
+            os.kill(frozen, signal.SIGCONT)
+        assert freeze.thread is not None
+    assert {search: result.answer for search, result in results.items()} == expected
+    assert_finished_once_each(records, 8 * len(PROBLEMS))
+    assert any(isinstance(record, Lost) for record in records)
+    assert not conductor.ledger.reservations
+
+
+def test_a_node_that_drains_ends_what_it_has_in_hand_and_nothing_is_lost(
+    ray_cluster: Any, expected: dict[str, str | None]
+) -> None:
+    node = ray_cluster.add_node(num_cpus=4, resources={"spot": 4})
+    spec = spec_of(ray_cluster, generators={"count": 2}, verifiers={"count": "per_node"})
+    with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, engine.base_url, spec) as carrier:
+        there = [member for member in members(carrier, "verifier") if member.opened.node_id == node.node_id]
+        assert len(there) == 1
+
+        def drain() -> None:
+            command = [str(Path(sys.executable).with_name("ray")), "drain-node", "--address", ray_cluster.address]
+            command += ["--node-id", node.node_id, "--reason", "DRAIN_NODE_REASON_PREEMPTION"]
+            command += ["--reason-message", "the machine is needed", "--deadline-remaining-seconds", "60"]
+            subprocess.run(command, check=True, capture_output=True)
+
+        noticed = Once(8, drain)
+        records, results, _ = carrier.run("majority_vote:n=8", PROBLEMS, on_events=noticed, window=4)
+        assert noticed.thread is not None
+        noticed.thread.join()
+        limit_s = time.monotonic() + LIMIT_S
+        while any(member.opened.node_id == node.node_id for member in carrier.site._crew._members.values()):
+            carrier.idle(0.1)
+            assert time.monotonic() < limit_s, carrier.site._crew.status()
+    ray_cluster.remove_node(node)
+    assert {search: result.answer for search, result in results.items()} == expected
+    assert not [record for record in records if isinstance(record, Lost)]
+
+
+def test_a_node_that_comes_later_gets_its_verifier(ray_cluster: Any) -> None:
+    spec = spec_of(ray_cluster, verifiers={"count": "per_node"})
+    with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, engine.base_url, spec) as carrier:
+        before = len(members(carrier, "verifier"))
+        node = ray_cluster.add_node(num_cpus=4)
+        limit_s = time.monotonic() + LIMIT_S
+        while not any(member.opened.node_id == node.node_id for member in members(carrier, "verifier")):
+            carrier.idle(0.1)
+            assert time.monotonic() < limit_s, carrier.site._crew.status()
+        assert len(members(carrier, "verifier")) == before + 1
+        _, results, _ = carrier.run("best_of_n:n=2,verifier=judge", PROBLEMS)
+        assert all(result.selected for result in results.values())
+    ray_cluster.remove_node(node)
+
+
+def test_a_replica_that_disappears_and_returns_loses_its_work_and_gets_it_back(
+    ray_cluster: Any, expected: dict[str, str | None]
+) -> None:
+    spec = spec_of(ray_cluster, generators={"count": 2})
+    with FakeEngine(SCRIPT) as steady, FakeEngine(SCRIPT) as first:
+        port = first.port
+        again = FakeEngine(SCRIPT, port=port)
+
+        def come_back() -> None:
+            first.stop()
+            time.sleep(0.5)
+            again.start()
+
+        with Carrier("ray", SCRIPT, [first.base_url, steady.base_url], spec) as carrier:
+            gone = Once(20, come_back)
+            records, results, _ = carrier.run("majority_vote:n=8", PROBLEMS, on_events=gone, window=8)
+            assert gone.thread is not None
+            gone.thread.join()
+            # Streams that broke half-way failed for good; the others are all there.
+            broken = sum(len(result.failures) for result in results.values())
+            assert_finished_once_each(records, 8 * len(PROBLEMS) - broken)
+            limit_s = time.monotonic() + LIMIT_S
+            round_ = 0
+            while not again.stats().requests:
+                round_ += 1
+                more = [Problem(f"more{round_}.{i}", problem.prompt) for i, problem in enumerate(PROBLEMS)]
+                carrier.run("majority_vote:n=2", more)
+                assert time.monotonic() < limit_s
+        again.stop()
+    assert len(results) == len(expected)
+
+
+def test_a_killed_driver_takes_its_actors_along_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with FakeEngine(arithmetic(per_token_s=0.05)) as engine:
+        command = [sys.executable, "-m", "tts", "sweep", "arithmetic?size=12&seed=7", "--strategy", "majority_vote:n=8"]
+        command += ["--base-url", engine.base_url, "--cluster", "ray", "--max-tokens", "40", "--out", str(out)]
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+        driver = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        limit_s = time.monotonic() + LIMIT_S
+        while not (out / JOURNAL).is_file() or (out / JOURNAL).read_bytes().count(b'"type":"finished"') < 20:
+            assert driver.poll() is None, driver.stderr and driver.stderr.read()
+            assert time.monotonic() < limit_s
+            time.sleep(0.02)
+        driver.kill()
+        driver.communicate()
+        assert engine.wait_idle()
+        decoded = engine.stats().tokens
+
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        decoded = engine.stats().tokens
+    records = list(read_records(out / JOURNAL))
+    assert_finished_once_each(records, 8 * 12)
+    assert len([record for record in records if isinstance(record, Decided)]) == 12
+    lost = [record for record in records if isinstance(record, Lost)]
+    assert lost
+    granted = Counter(record.id for record in records if isinstance(record, Granted))
+    assert granted == Counter(r.id for r in records if isinstance(r, Finished)) + Counter(r.id for r in lost)
+    settled = sum(record.usage.completion_tokens for record in records if isinstance(record, Finished))
+    assert decoded <= settled + sum(record.cost.tokens for record in lost)
+
+
+# --- cancellation
+
+
+def test_leaving_a_race_closes_every_loser_on_every_actor(ray_cluster: Any) -> None:
+    spec = spec_of(ray_cluster, generators={"count": 4})
+    slow = arithmetic(error_rate=0.0, words=200, per_token_s=0.05)
+    with FakeEngine(slow) as engine, Carrier("ray", slow, engine.base_url, spec) as carrier:
+        records, results, conductor = carrier.run("first_finish:n=16", PROBLEMS[:4])
+        assert engine.wait_idle()
+        stats = engine.stats()
+        used = {member.name for member in members(carrier, "generator") if member.finished}
+    assert all(result.selected for result in results.values())
+    assert len(used) == 4
+    ended = Counter(type(record) for record in records if isinstance(record, Cancelled | Finished))
+    assert ended[Cancelled] + ended[Finished] == 4 * 16
+    assert ended[Cancelled] >= 4 * 12  # one or another may have been as fast as the winner
+    assert stats.tokens_after_leave == 0
+    # One more token may be decoded in each stream before its end is heard.
+    assert stats.tokens <= conductor.ledger.spent.tokens + ended[Cancelled]
+    assert not conductor.ledger.reservations
+
+
+def test_siblings_go_where_slots_are_free_and_no_engine_has_more_of_them_than_another(ray_cluster: Any) -> None:
+    spec = spec_of(ray_cluster, generators={"count": 4})
+    with ExitStack() as stack:
+        four = [stack.enter_context(FakeEngine(SCRIPT, slots=4)) for _ in range(4)]
+        carrier = stack.enter_context(Carrier("ray", SCRIPT, [engine.base_url for engine in four], spec))
+        members(carrier, "generator")
+        carrier.run("majority_vote:n=16", PROBLEMS[:1])
+        assert [engine.stats().requests for engine in four] == [4] * 4
+        carrier.run("majority_vote:n=32", PROBLEMS[1:2])
+        assert [engine.stats().requests for engine in four] == [4 + 8] * 4
+
+
+def test_actors_are_told_how_fast_the_streams_of_the_run_have_been(ray_cluster: Any) -> None:
+    import ray
+
+    def told(self: Any) -> tuple[float | None, float]:
+        return self._rate, self._executor.bounds.ahead.tick_s
+
+    with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, engine.base_url, spec_of(ray_cluster)) as carrier:
+        (generator,) = members(carrier, "generator")
+        carrier.site._crew.note(7.5)
+        until(lambda: ray.get(generator._handle.__ray_call__.remote(told)) == (7.5, 0.2))
+
+
+def test_a_storm_of_ten_thousand_submits_and_cancels_leaves_nothing_in_flight(ray_cluster: Any) -> None:
+    from tts.clusters.ray.cluster import open_ray
+
+    ends: Counter[str] = Counter()
+
+    def action(id: str, seed: int) -> Generate:
+        return Generate(id, Request((Message("user", "What is 2 + 2?"),), Sampling(max_tokens=40), seed))
+
+    async def storm(url: str) -> None:
+        async with open_ray(spec_of(ray_cluster, generators={"count": 2}), resolved({"base_url": url})) as site:
+            crew = site._crew
+
+            def heard(events: Any) -> None:
+                ends.update(event.id for event in events)
+
+            crew.tell = heard
+            for batch in range(100):
+                ids = [f"cell/p{batch}/{i}" for i in range(100)]
+                crew.dispatch([action(id, batch * 100 + i) for i, id in enumerate(ids)])
+                if batch % 3:  # else a moment later, when some have begun
+                    await asyncio.sleep(0.003 * (batch % 3))
+                crew.cancel(ids)
+                await asyncio.sleep(0)
+            limit_s = time.monotonic() + LIMIT_S
+            while len(ends) < 10_000:
+                await asyncio.sleep(0.05)
+                assert time.monotonic() < limit_s, len(ends)
+            assert not crew._is_busy()
+            # Nothing is held back: the next action has an actor at once.
+            crew.dispatch([action("cell/last/0", 1)])
+            while len(ends) < 10_001:  # noqa: ASYNC110  # there is nothing to wait on
+                await asyncio.sleep(0.02)
+
+    with FakeEngine(SCRIPT) as engine:
+        asyncio.run(storm(engine.base_url))
+        assert engine.wait_idle()
+    assert set(ends.values()) == {1}
+    assert len(ends) == 10_001
+
+
+def test_a_cancellation_that_comes_together_with_an_actor_s_reply_is_not_forgotten() -> None:
+    from tts.clusters.ray.handle import _within
+
+    async def cancelled_with_the_reply() -> None:
+        reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        task = asyncio.ensure_future(_within(5.0, reply))
+        await asyncio.sleep(0)
+        reply.set_result(b"")
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancelled_with_the_reply())
+
+
+@pytest.mark.parametrize("kind", ["abort", "best_effort"])
+def test_an_engine_that_decodes_on_is_found_out_and_stopped_or_charged_in_full(ray_cluster: Any, kind: str) -> None:
+    def script(request: dict[str, Any]) -> Reply:
+        words = 30 + request["seed"] % 200 if "2 + 2" in last_user_text(request) else 400
+        return Reply((" then",) * words + (" Answer:", " 4"), per_token_s=0.05)
+
+    flavour = "sglang" if kind == "abort" else "vllm"
+    spec = spec_of(ray_cluster, cancellation="probe")
+    with FakeEngine(script, flavour=flavour, abort_on_disconnect=False) as engine:
+        target = {"base_url": engine.base_url, "concurrency": 64}
+
+        solved = tts.solve(
+            "What is 2 + 2?", "first_finish:n=8", sampling=Sampling(max_tokens=256), cluster=spec, **target
+        )
+        assert engine.wait_idle()
+        decoded = engine.stats().tokens
+    losers = solved.bill.cancelled
+    assert losers.samples >= 5  # one or another may have been as fast as the winner
+    assert solved.probed.tokens == 256  # the probe, which decoded on and is charged to the run
+    if kind == "best_effort":
+        assert decoded <= solved.cost.tokens
+        assert losers.tokens == losers.samples * 256
+    else:
+        assert decoded <= solved.cost.tokens
+        assert losers.tokens < losers.samples * 256
+
+
+def test_where_the_budget_cannot_hold_the_probes_no_endpoint_is_trusted_to_stop(ray_cluster: Any) -> None:
+    spec = spec_of(ray_cluster, cancellation="probe")
+    slow = arithmetic(error_rate=0.0, words=30, per_token_s=0.02)
+    with FakeEngine(slow) as engine:
+        result = tts.sweep(
+            "arithmetic?size=2&seed=1",
+            "first_finish:n=2",
+            run_budget="tokens=170",
+            sampling=Sampling(max_tokens=40),
+            base_url=engine.base_url,
+            cluster=spec,
+        )
+        assert engine.stats().requests == 4
+    assert not result.lost.samples
+    assert result.spent.tokens <= 170
+    assert any(outcome.cancelled_tokens == 40 for outcome in result.outcomes)
+
+
+# --- what bad input gets
+
+
+def command_line(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tts", "solve", "What is 2 + 2?", *arguments]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    return subprocess.run(command, env={**kept, **environment}, capture_output=True, text=True, check=False)
+
+
+def test_no_ray_at_the_address_is_said_at_once() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{closed.getsockname()[1]}"
+        done = command_line("--cluster", "ray", "--address", address, "--base-url", "http://127.0.0.1:9/v1")
+    assert done.returncode == 5
+    assert f"there is no Ray at {address}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("how", ["flag", "environment"])
+def test_ray_client_is_refused_with_what_to_do_instead(how: str) -> None:
+    flag = ["--address", "ray://head:10001"] if how == "flag" else []
+    environment = {} if how == "flag" else {"RAY_ADDRESS": "ray://head:10001"}
+    done = command_line("--cluster", "ray", *flag, "--base-url", "http://127.0.0.1:9/v1", **environment)
+    assert done.returncode == 2
+    assert "Ray Client" in done.stderr and "ray job submit" in done.stderr
+
+
+def test_an_address_without_a_ray_cluster_is_refused() -> None:
+    done = command_line("--address", "head:6379", "--base-url", "http://127.0.0.1:9/v1")
+    assert done.returncode == 2
+    assert "--cluster ray" in done.stderr
+
+
+def test_another_version_of_ray_is_named(ray_cluster: Any) -> None:
+    code = (
+        "import sys, ray; ray.__version__ = '2.1.0'\n"
+        "from tts.cli.main import main; main(['solve', 'What is 2 + 2?', '--cluster', 'ray', '--address', sys.argv[1]])"
+    )
+    command = [sys.executable, "-c", code, ray_cluster.address]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 5, done.stderr
+    assert "ClusterMismatch" in done.stderr and "2.1.0" in done.stderr
+
+
+def test_another_ray_than_the_one_this_program_is_connected_to_is_refused(ray_cluster: Any) -> None:
+    with pytest.raises(ClusterUnreachable, match=r"connected to the Ray at .* already"):
+        tts.solve("What is 2 + 2?", cluster="ray", address="127.0.0.1:1", base_url="http://127.0.0.1:9/v1")
+
+
+def test_another_version_of_tts_on_the_nodes_is_named(ray_cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tts.clusters.ray.group.program", lambda: "tts 9.9.9")
+    with FakeEngine(SCRIPT) as engine, pytest.raises(ClusterMismatch, match=r"this is tts 9\.9\.9"):
+        tts.solve("What is 2 + 2?", cluster=spec_of(ray_cluster), base_url=engine.base_url)
+    assert engine.stats().requests == 0
+
+
+@pytest.mark.parametrize("asked", [{"cpus": 1000}, {"gpus": 2}, {"resources": {"spot": 3}}])
+def test_resources_that_are_not_there_are_named_with_what_is(ray_cluster: Any, asked: dict[str, Any]) -> None:
+    spec = spec_of(ray_cluster, generators={"count": 1, **asked}, start_timeout_s=2.0)
+    with FakeEngine(SCRIPT) as engine, pytest.raises(ClusterTooSmall) as caught:
+        tts.solve("What is 2 + 2?", cluster=spec, base_url=engine.base_url)
+    (amount,) = asked.values()
+    wanted = str(amount if isinstance(amount, int) else amount["spot"])
+    assert wanted in caught.value.facts["asked"]
+    assert "CPU" in caught.value.message and "start_timeout_s" in caught.value.message
+    assert engine.stats().requests == 0
+
+
+def test_a_verifier_that_no_node_can_import_is_named_with_its_traceback_before_a_token_is_spent(
+    ray_cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "only_here.py").write_text(
+        "from tts.verifiers.rules.constraint import Constraint\n\n\nclass Mine(Constraint):\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with FakeEngine(SCRIPT) as engine, pytest.raises(InvalidParameter, match="only_here cannot be imported") as caught:
+        tts.solve(
+            "What is 2 + 2?",
+            "best_of_n:n=2,verifier=only_here:Mine",
+            cluster=spec_of(ray_cluster),
+            base_url=engine.base_url,
+        )
+    assert "as seen from tts-" in caught.value.message
+    assert "ModuleNotFoundError" in caught.value.facts["traceback"]
+    assert engine.stats().requests == 0
+
+
+def test_a_verifier_of_ones_own_scores_on_the_nodes(ray_cluster: Any, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import os\nfrom tts.types import Score\n\n\n"
+        "class Pid:\n"
+        "    kind = 'scale'\n    candidate_logprobs = 0\n    in_worker = True\n\n"
+        "    def request(self, problem, candidate):\n        return None\n\n"
+        "    def read(self, completion):\n        raise AssertionError\n\n"
+        "    def score(self, problem, candidate):\n        return Score(float(os.getppid()), 'pid', 'scale')\n"
+    )
+    with FakeEngine(SCRIPT) as engine:
+        solved = tts.solve(
+            "What is 2 + 2?",
+            f"best_of_n:n=2,verifier={tmp_path / 'mine.py'}:Pid",
+            cluster=spec_of(ray_cluster),
+            base_url=engine.base_url,
+        )
+    scored = [score.value for scores in solved.result.scores.values() for score in scores]
+    assert len(scored) == 2
+    assert os.getpid() not in scored
+
+
+def test_a_strategy_of_ones_own_calls_its_own_functions_and_its_own_verifier_on_the_nodes(
+    ray_cluster: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "halves.py").write_text("def half(x): return x / 2")
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(
+        """
+import os
+
+import halves
+from tts.types import Score
+
+class Marked:
+    kind, candidate_logprobs, in_worker = "scale", 0, True
+    def request(self, problem, candidate):
+        return None
+    def score(self, problem, candidate):
+        return Score(1.0, "marked", "scale")
+    read = None
+
+def place(text):
+    return [len(text), os.getpid()]
+
+async def mine(problem, run, *, n=2, verifier=":Marked"):
+    candidates = await run.generate(n=n)
+    for candidate in candidates:
+        length, pid = await run.call(place, candidate.text)
+        assert length == len(candidate.text) and pid != os.getpid()
+        assert await run.call(halves.half, length) == length / 2
+    assert [score.value for score in await run.verify(candidates, verifier)] == [1.0] * n
+    return candidates[0]
+"""
+    )
+    with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, engine.base_url, spec_of(ray_cluster)) as carrier:
+        records, results, _ = carrier.run(f"{plugin}:mine", PROBLEMS[:3])
+    assert [result.error for result in results.values()] == [None] * 3
+    assert all(result.answer for result in results.values())
+    assert_finished_once_each(records, 2 * 3)
+
+
+def test_an_endpoint_that_only_the_driver_can_reach_is_found_out_by_the_actors(
+    ray_cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = socket.getaddrinfo
+
+    def resolve(host: Any, *rest: Any, **named: Any) -> Any:
+        return known("127.0.0.1" if host == "driver-only.test" else host, *rest, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    with FakeEngine(SCRIPT) as engine:
+        url = f"http://driver-only.test:{engine.port}/v1"
+        # On asyncio's own loop, which resolves names as patched above.
+        assert asyncio.run(tts.asolve("What is 2 + 2?", "single", base_url=url)).answer is not None
+        before = engine.stats().requests
+        with pytest.raises(Unreachable, match=r"as seen from tts-\w+-\d+\.\d+"):
+            tts.solve("What is 2 + 2?", "single", base_url=url, cluster=spec_of(ray_cluster))
+        assert engine.stats().requests == before
+
+
+def test_an_engine_that_is_not_installed_is_named_with_the_pip_command(ray_cluster: Any) -> None:
+    with pytest.raises(MissingExtra, match="pip install"):
+        tts.solve("What is 2 + 2?", cluster=spec_of(ray_cluster, engine={"kind": "vllm", "model": "m"}))
+
+
+def test_endpoints_and_an_engine_together_are_refused(ray_cluster: Any) -> None:
+    with pytest.raises(InvalidParameter, match="endpoints or an engine"):
+        tts.solve("Hi", cluster=spec_of(ray_cluster, engine={"kind": "embedded"}, endpoints=["http://x/v1"]))
+
+
+@pytest.fixture
+def stillborn(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Generators that die as soon as they are to start."""
+    import ray
+
+    from tts.clusters.ray import group as crew
+    from tts.clusters.ray.actors import GeneratorActor
+
+    class Stillborn(GeneratorActor):
+        async def open(self) -> bytes:
+            os._exit(7)
+
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    monkeypatch.setattr(crew, "GeneratorActor", Stillborn)
+    yield
+    ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+
+
+def test_an_actor_that_dies_at_its_start_again_and_again_is_named(ray_cluster: Any, stillborn: None) -> None:
+    spec = spec_of(ray_cluster, most_failures=2)
+    with FakeEngine(SCRIPT) as engine, pytest.raises(ActorFailed, match=r"tts-generator-\d+ died at its start 2 times"):
+        tts.solve("What is 2 + 2?", cluster=spec, base_url=engine.base_url)
+    assert engine.stats().requests == 0
+
+
+def test_a_full_object_store_does_not_concern_a_run(ray_cluster: Any, expected: dict[str, str | None]) -> None:
+    import numpy as np
+    import ray
+
+    full = [ray.put(np.zeros(10_000_000, dtype=np.uint8)) for _ in range(20)]  # more than the store holds
+    with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, engine.base_url, spec_of(ray_cluster)) as carrier:
+        _, results, _ = carrier.run("majority_vote:n=8", PROBLEMS)
+    assert {search: result.answer for search, result in results.items()} == expected
+    del full
+
+
+def test_a_text_longer_than_ray_passes_inline_arrives_whole(ray_cluster: Any) -> None:
+    words = tuple(f" word{i}" for i in range(15_000))
+    prompt = "x" * 150_000
+    with FakeEngine(lambda request: Reply(words)) as engine:
+        solved = tts.solve(
+            prompt, "single", sampling=Sampling(max_tokens=30_000), base_url=engine.base_url,
+            cluster=spec_of(ray_cluster),
+        )  # fmt: skip
+    assert solved.text == "".join(words)
+
+
+def test_an_actor_whose_engine_dies_goes_with_it_and_another_takes_over(ray_cluster: Any) -> None:
+    with Carrier("ray", SCRIPT, [], spec_of(ray_cluster)) as carrier:
+        (before,) = members(carrier, "generator")
+
+        def kill_engine() -> None:
+            (engine,) = [
+                int(folder.name)
+                for folder in Path("/proc").iterdir()
+                if folder.name.isdigit()
+                and _parent(folder) == before.opened.pid
+                and b"tts.embedded" in (folder / "cmdline").read_bytes()
+            ]
+            os.kill(engine, signal.SIGKILL)
+
+        killed = Once(2, kill_engine)
+        records, results, conductor = carrier.run("majority_vote:n=32", PROBLEMS[:6], on_events=killed)
+        assert killed.thread is not None
+        killed.thread.join()
+        (after,) = members(carrier, "generator")
+        assert after.name != before.name
+    assert_finished_once_each(records, 32 * 6)
+    assert any(isinstance(record, Lost) for record in records)
+    assert all(not result.failures for result in results.values())
+    assert not conductor.ledger.reservations
+
+
+def _parent(folder: Path) -> int:
+    try:
+        return int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:  # it has ended
+        return 0
+
+
+# --- many runs, and what happens between them
+
+
+def test_a_ray_that_a_run_starts_has_no_processes_but_its_own_and_those_of_the_actors() -> None:
+    code = """
+import os, time
+from pathlib import Path
+from tts.clusters.ray.environment import prepare
+prepare(None)
+from tts.clusters.ray.connect import connect, disconnect
+
+def started(pid):
+    found = []
+    for of_thread in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in of_thread.read_text().split():
+            found += [Path("/proc", child, "cmdline"), *started(child)]
+    return found
+
+connect(None, 1.0)
+import ray
+ray.get(ray.remote(lambda: None).remote())
+processes = started(os.getpid())
+commands = [process.read_text().replace("\\0", " ").split() for process in processes]
+others = [command[0] for command in commands if not any("default_worker.py" in word for word in command[1:4])]
+print(*sorted({name.rpartition("/")[2] for name in others} - {"ray::IDLE", "ray::<lambda>"}))
+disconnect()
+while any(process.exists() for process in processes):
+    time.sleep(0.05)
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.split() == ["cat", "gcs_server", "raylet"]
+
+
+def test_two_calls_at_once_share_the_ray_that_the_first_started() -> None:
+    code = """
+import asyncio, tts
+from tts.testing.engine import FakeEngine
+from tts.testing.replies import arithmetic
+
+async def main(quick, slow):
+    one = tts.asolve("What is 2 + 2?", "single", base_url=quick, cluster="ray")
+    other = tts.asolve("What is 3 + 3?", "majority_vote:n=4", base_url=slow, cluster="ray")
+    return await asyncio.gather(one, other)
+
+with FakeEngine(arithmetic(error_rate=0)) as quick, FakeEngine(arithmetic(error_rate=0, per_token_s=0.3)) as slow:
+    print(*(solved.answer for solved in asyncio.run(main(quick.base_url, slow.base_url))))
+import ray
+print(ray.is_initialized())
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.split() == ["4", "6", "False"]
+
+
+@pytest.mark.parametrize("process", ["raylet", "gcs_server"])
+def test_a_ray_that_dies_under_a_run_ends_that_run_in_words_and_neither_its_program_nor_the_next_run(
+    process: str,
+) -> None:
+    code = """
+import os, sys, threading, time, tts
+from tts.testing.engine import FakeEngine
+from tts.testing.replies import arithmetic
+
+caught = []
+def service(url):
+    try:
+        tts.solve("What is 2 + 2?", "majority_vote:n=4", base_url=url, cluster="ray")
+    except Exception as error:
+        caught.append(error)
+
+with FakeEngine(arithmetic(error_rate=0)) as quick, FakeEngine(arithmetic(per_token_s=30)) as slow:
+    thread = threading.Thread(target=service, args=(slow.base_url,))
+    thread.start()
+    while not slow.stats().requests and thread.is_alive():
+        time.sleep(0.05)
+    import ray
+    (dies,) = ray._private.worker._global_node.all_processes[sys.argv[1]]
+    os.kill(dies.process.pid, 9)
+    thread.join()
+    (error,) = caught
+    print(type(error).__name__, error)
+    print(tts.solve("What is 2 + 2?", "majority_vote:n=4", base_url=quick.base_url, cluster="ray").answer)
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    command = [sys.executable, "-c", code, process]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    error, answer = [line for line in done.stdout.splitlines() if line.startswith(("ClusterUnreachable", "4"))]
+    assert "was lost under the run" in error and "repeat the command" in error
+    assert answer == "4"
+
+
+def test_an_actor_hired_while_the_others_are_equipped_gets_the_verifiers_too(ray_cluster: Any) -> None:
+    with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, engine.base_url, spec_of(ray_cluster)) as carrier:
+        (victim,) = members(carrier, "verifier")
+        os.kill(victim.opened.pid, signal.SIGKILL)
+        _, results, _ = carrier.run("best_of_n:n=2,verifier=judge", PROBLEMS[:6])
+        assert members(carrier, "verifier")[0].name != victim.name
+    for result in results.values():
+        assert not result.failures
+        assert sum(len(scores) for scores in result.scores.values()) == 2
+
+
+def test_work_that_no_node_is_left_for_stops_the_run_with_what_is_missing(ray_cluster: Any) -> None:
+    node = ray_cluster.add_node(num_cpus=4, resources={"judges": 1})
+    spec = spec_of(ray_cluster, verifiers={"count": "per_node", "resources": {"judges": 1}}, start_timeout_s=6.0)
+    slow = arithmetic(error_rate=0.4, per_token_s=0.05)
+    with FakeEngine(slow) as engine, Carrier("ray", slow, engine.base_url, spec) as carrier:
+        gone = Once(4, lambda: ray_cluster.remove_node(node))
+        with pytest.raises(ClusterTooSmall, match="no node could hold a verifier"):
+            carrier.run("best_of_n:n=4,verifier=judge", PROBLEMS, on_events=gone)
+        assert gone.thread is not None
+        gone.thread.join()
+
+
+def test_a_placement_group_holds_its_actor_and_is_gone_with_it(ray_cluster: Any) -> None:
+    from ray.util import placement_group_table
+
+    group = {"bundles": [{"CPU": 1}, {"CPU": 1}], "strategy": "PACK"}
+    spec = spec_of(ray_cluster, generators={"count": 1, "placement_group": group})
+    with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, engine.base_url, spec) as carrier:
+        (victim,) = members(carrier, "generator")
+        kill = Once(8, lambda: os.kill(victim.opened.pid, signal.SIGKILL))
+        _, results, _ = carrier.run("majority_vote:n=4", PROBLEMS, on_events=kill)
+        assert all(result.selected for result in results.values())
+        states = Counter(row["state"] for row in placement_group_table().values())
+        assert states["CREATED"] == 1
+    limit_s = time.monotonic() + LIMIT_S
+    while any(row["state"] != "REMOVED" for row in placement_group_table().values()):
+        assert time.monotonic() < limit_s
+        time.sleep(0.1)
+
+
+def test_cancellations_of_one_run_do_not_reach_into_the_next(ray_cluster: Any, expected: dict[str, str | None]) -> None:
+    with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, engine.base_url, spec_of(ray_cluster)) as carrier:
+        carrier.run("first_finish:n=8", PROBLEMS)
+        records, results, _ = carrier.run("majority_vote:n=8", PROBLEMS)
+    assert not any(isinstance(record, Cancelled) for record in records)
+    assert {search: result.answer for search, result in results.items()} == expected
+
+
+def test_an_actor_that_can_reach_no_endpoint_passes_its_work_on(ray_cluster: Any) -> None:
+    """One of two actors loses its way to the engine: its client is given an address where nobody listens any more."""
+    import ray
+
+    def cut_off(self: Any, url: str) -> None:
+        for pool in self._executor._models.values():
+            for endpoint in pool._endpoints:
+                endpoint.client._urls = dict.fromkeys(endpoint.client._urls, f"{url}/chat/completions")
+
+    spec = spec_of(ray_cluster, generators={"count": 2})
+    with FakeEngine(SCRIPT) as doomed:
+        nowhere = doomed.base_url
+    with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, [engine.base_url], spec) as carrier:
+        lost = members(carrier, "generator")[1]
+        ray.get(lost._handle.__ray_call__.remote(cut_off, nowhere))
+        records, results, conductor = carrier.run("majority_vote:n=4", PROBLEMS)
+        done = {member.name: member.finished for member in members(carrier, "generator")}
+    assert_finished_once_each(records, 4 * len(PROBLEMS))
+    assert done[lost.name] == 0
+    assert not any(isinstance(record, Lost) for record in records)
+    assert conductor.ledger.spent.samples == 4 * len(PROBLEMS)
+    assert all(not result.failures for result in results.values())
+
+
+def test_the_doctor_reads_the_endpoints_of_a_cluster_file(ray_cluster: Any, tmp_path: Path) -> None:
+    from tts.cli.doctor import examine
+
+    slow = arithmetic(error_rate=0.0, words=100, per_token_s=0.01)
+    with FakeEngine(slow) as engine:
+        file = tmp_path / "cluster.yaml"
+        file.write_text(
+            f"cluster: ray\naddress: {ray_cluster.address}\nendpoints: [{engine.base_url}]\n"
+            "generators: {count: 1}\nverifiers: {count: 1}\n"
+        )
+        found = {finding.what.strip(): finding for finding in examine([], None, None, file)}
+    assert found["cluster"].ok
+    assert "nodes" in found["cluster"].detail
+    seen = [finding for what, finding in found.items() if what.startswith(f"endpoint {engine.base_url} from tts-")]
+    assert seen
+    assert all(finding.ok and "fake" in finding.detail for finding in seen)
+    assert any(what.startswith("actor tts-generator") for what in found)
+    assert found["abort on close"].ok
+
+
+def test_the_progress_display_shows_every_actor(ray_cluster: Any) -> None:
+    import io
+
+    from rich.console import Console
+
+    from tts.api.progress import Display
+
+    shown = io.StringIO()
+    console = Console(file=shown, force_terminal=True, width=100, height=40)
+    slow = arithmetic(per_token_s=0.05)
+    with FakeEngine(slow) as engine:
+        tts.sweep(
+            "arithmetic?size=8&seed=3", "majority_vote:n=4", base_url=engine.base_url, concurrency=8,
+            cluster=spec_of(ray_cluster, generators={"count": 2}), watcher=Display(console),
+        )  # fmt: skip
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.getvalue())  # without its colours
+    assert re.search(r"tts-generator-0\.\d+: working, [1-9]\d* in hand", text)
+    assert re.search(r"tts-generator-1\.\d+: working", text)
+    assert "tts-verifier" not in text, "nothing is verified"
+    assert re.search(r"[1-9]\d* in flight", text)
+
+
+def test_what_nobody_has_in_hand_any_more_is_asked_for_again(ray_cluster: Any, expected: dict[str, str | None]) -> None:
+    """However that came about: here, by taking actions out of the books that their actors are held by."""
+    with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, engine.base_url, spec_of(ray_cluster)) as carrier:
+        placement = carrier.site._crew._placements["generator"]
+        done = False
+
+        def forget(events: Any) -> None:
+            nonlocal done
+            if not done and len(list(placement)) > 4:
+                done = True
+                for id in list(placement)[:4]:
+                    placement.ended(id)
+
+        records, results, conductor = carrier.run("majority_vote:n=8", PROBLEMS, on_events=forget)
+    assert {search: result.answer for search, result in results.items()} == expected
+    assert_finished_once_each(records, 8 * len(PROBLEMS))
+    assert len([record for record in records if isinstance(record, Lost)]) == 4
+    assert not conductor.ledger.reservations

@@ -1,0 +1,68 @@
+"""Simulated models: what they show of a stream is one with what comes of it, and a function of the request."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tts.clusters.virtual.simulated import SimulatedCluster, SyntheticWorld
+from tts.core.actions import Finished, Progressed
+from tts.core.scheduler import Conductor, Planned
+from tts.models.costs import CostModel
+from tts.runs.folder import NoJournal
+from tts.testing.worlds import NoisyWorld
+from tts.types import Problem, Sampling, StrategySpec
+
+
+class Kept(NoJournal):
+    def __init__(self):
+        self.records = []
+
+    def write(self, records):
+        self.records += records
+
+
+def streamed(world, sampling, n=3):
+    """The pieces of each of n streams, and how each ended."""
+
+    async def watch(problem, run):
+        async with run.streaming(n=n) as stream:
+            async for update in stream:
+                if update.candidate is not None:
+                    last = update.candidate
+        return last
+
+    planned = [Planned("c", Problem("p", "What is 2 + 2?"), StrategySpec("watch"))]
+    conductor = Conductor(planned, lambda name: watch, costs=CostModel(), verifiers={}, sampling=sampling)
+    journal, told = Kept(), []
+    conductor_tell = conductor.tell
+    conductor.tell = lambda events: told.extend(events) or conductor_tell(events)
+    SimulatedCluster(world).run(conductor, journal)
+    ends = {event.id: event.completion for event in told if isinstance(event, Finished)}
+    return {id: [e for e in told if isinstance(e, Progressed) and e.id == id] for id in ends}, ends
+
+
+def world_of(kind, seed):
+    if kind == "noisy":
+        return NoisyWorld(seed)
+    return SyntheticWorld(lambda prompt: 0.5, lambda prompt: "4", tokens=100)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.sampled_from(["noisy", "synthetic"]), st.integers(0, 10**6), st.integers(1, 200))
+def test_the_log_probabilities_of_a_stream_s_pieces_have_the_mean_of_the_whole(kind, seed, most):
+    sampling = Sampling(max_tokens=most, top_logprobs=5)
+    pieces, ends = streamed(world_of(kind, seed), sampling)
+    assert streamed(world_of(kind, seed), sampling)[0] == pieces
+    for id, own in pieces.items():
+        whole = ends[id].logprobs
+        counts = [b.tokens - a for a, b in zip([0, *(e.tokens for e in own)], own, strict=False)]
+        mean = sum(e.mean_logprob * n for e, n in zip(own, counts, strict=True)) / sum(counts)
+        assert abs(mean - whole.mean) < 1e-9
+        assert all(whole.minimum - 1e-9 <= e.mean_logprob <= 0 for e in own)
+    many = [e.mean_logprob for own in pieces.values() if len(own) > 1 for e in own]
+    assert len(set(many)) == len(many)  # a rule that stops at the least certain piece has pieces to tell apart
+
+
+def test_who_asks_for_no_log_probabilities_is_shown_none():
+    for world in (NoisyWorld(1), world_of("synthetic", 1)):
+        pieces, _ = streamed(world, Sampling(max_tokens=64))
+        assert {e.mean_logprob for own in pieces.values() for e in own} == {None}

@@ -1,0 +1,208 @@
+"""Planning before spending: what is imagined resembles what was seen, and what is predicted comes true."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import tts
+from tts.api.replays import replay
+from tts.cli.main import app
+from tts.core.budget import Limits
+from tts.errors import BudgetTooSmall, InvalidParameter
+from tts.planning.plan import FRACTIONS, Forecast, foresee
+from tts.planning.posterior import RIGHT, Posterior
+from tts.pools.parquet import read_pool
+from tts.pools.pool import Pool, Sample
+from tts.report.terminal import forecast_of
+from tts.testing.engine import FakeEngine
+from tts.testing.replies import arithmetic
+from tts.types import Sampling
+
+VOTE = "majority_vote:n=none"
+SEEDS = 5  # worlds in which a forecast is compared with the truth
+
+
+def world(problems: int, n: int, seed: int, graded: bool = True) -> Pool:
+    """Problems of all difficulties; wrong answers that compete; lengths and a score that go with rightness."""
+    draw = np.random.default_rng(seed)
+    samples = []
+    for i in range(problems):
+        p, favourites = draw.beta(1.0, 0.7), draw.dirichlet([0.5] * 6)
+        scale = draw.normal(5.0, 0.4)
+        for k in range(n):
+            right = bool(draw.random() < p)
+            answer = "right" if right else f"wrong{draw.choice(6, p=favourites)}"
+            tokens = int(np.exp(draw.normal(scale + (0.0 if right else 0.5), 0.3))) + 1
+            score = float(np.clip(draw.normal(0.8 if right else 0.2, 0.1), 0, 1))
+            samples.append(
+                Sample("b", "m", f"p{i}", k, answer, right if graded else None, 9, tokens, scores={"checker": score})
+            )
+    return Pool.of("world", samples)
+
+
+def first(pool: Pool, n: int) -> Pool:
+    return pool.take(np.flatnonzero(pool.sample < n))
+
+
+def accuracy(pool: Pool, budget: str, allocator: str, seeds: int = 3) -> float:
+    (row,) = replay(pool, VOTE, run_budget=budget, allocators=allocator, seeds=seeds).rows
+    assert row.accuracy is not None
+    return row.accuracy.mean
+
+
+def test_what_is_imagined_has_the_accuracy_the_lengths_and_the_scores_of_what_was_seen() -> None:
+    pilot = world(200, 6, 0)
+    posterior = Posterior(pilot)
+    imagined = [posterior.draw(20, seed) for seed in range(8)]
+    rights = np.concatenate([d.correct for d in imagined]) == 1
+    assert rights.mean() == pytest.approx((pilot.correct == 1).mean(), abs=0.03)
+    tokens = np.concatenate([d.completion_tokens for d in imagined])
+    scores = np.concatenate([d.scores["checker"] for d in imagined])
+    for hit in (True, False):
+        seen = (pilot.correct == 1) == hit
+        assert np.median(tokens[rights == hit]) == pytest.approx(np.median(pilot.completion_tokens[seen]), rel=0.1)
+        assert scores[rights == hit].mean() == pytest.approx(pilot.scores["checker"][seen].mean(), abs=0.05)
+    assert all(d.answer[i] == RIGHT for d in imagined for i in np.flatnonzero(d.correct == 1)[:5])
+
+
+def test_the_prior_is_that_of_the_problems() -> None:
+    a, b = Posterior(world(400, 8, 1)).prior
+    assert a / (a + b) == pytest.approx(1.0 / 1.7, abs=0.06)
+    assert a + b == pytest.approx(1.7, rel=0.5)
+
+
+def test_equal_seeds_imagine_equal_benchmarks() -> None:
+    posterior = Posterior(world(20, 4, 0))
+    one, same, other = (posterior.draw(8, seed) for seed in (1, 1, 2))
+    assert (one.completion_tokens == same.completion_tokens).all() and (one.correct == same.correct).all()
+    assert not (len(one) == len(other) and (one.completion_tokens == other.completion_tokens).all())
+
+
+def test_what_is_predicted_comes_true_within_its_interval() -> None:
+    """Pilots of 4 samples, predicting budgets of 1 to 8 a problem; the truth is of the whole pools."""
+    inside = total = 0
+    bias = []
+    for seed in range(SEEDS):
+        whole = world(20, 30, seed)
+        plan = foresee(first(whole, 4), [VOTE], Limits(samples=20 * 4), ["uniform", "marginal"], draws=4, seed=seed)
+        for f in plan.forecasts:
+            truth = accuracy(whole, f.budget, f.allocator, seeds=1)
+            inside += f.accuracy.low - 0.02 <= truth <= f.accuracy.high + 0.02
+            total += 1
+            bias.append(f.accuracy.mean - truth)
+    assert total == SEEDS * 2 * len(FRACTIONS)
+    assert inside >= 0.75 * total  # four draws make a narrow interval
+    assert abs(np.mean(bias)) < 0.04
+
+
+def test_the_better_allocator_is_recommended_and_more_budget_buys_more() -> None:
+    plan = foresee(first(world(60, 8, 3), 4), [VOTE], Limits(samples=60 * 4), draws=4)
+    assert plan.recommended.allocator == "marginal" and plan.recommended.fraction == 1.0
+    means = [f.accuracy.mean for f in plan.forecasts if f.allocator == "marginal"]
+    assert means[0] < means[2] < means[-1]
+    assert plan.next_tenth.low <= plan.next_tenth.mean <= plan.next_tenth.high < 0.2
+    assert plan.advice == "--strategy majority_vote:n=None --allocator marginal --run-budget samples=240"
+
+
+def test_a_strategy_with_a_verifier_is_planned_by_its_scores() -> None:
+    judged = "best_of_n:n=none,verifier=checker"
+    plan = foresee(first(world(24, 8, 2), 4), [VOTE, judged], Limits(tokens=24 * 500), draws=2)
+    tried = {(f.strategy.split(":")[0], f.allocator) for f in plan.forecasts}
+    assert ("best_of_n", "success") in tried
+    assert plan.recommended.strategy.startswith("best_of_n"), "its scores are nearly always right"
+
+
+def test_without_references_agreement_with_an_endless_vote_is_foretold() -> None:
+    plan = foresee(world(30, 4, 0, graded=False), [VOTE], Limits(samples=30 * 8), ["uniform"], draws=4)
+    assert plan.measure == "agreement"
+    means = [f.accuracy.mean for f in plan.forecasts]
+    assert means[-1] > means[0] > 0.3
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"budget": ""}, "needs a budget"),
+        ({"budget": "seconds=9"}, "needs a budget"),
+        ({"budget": "samples=99", "draws": 1}, "draws must be at least 2"),
+        ({"budget": "samples=99", "strategies": "majority_vote:n=4"}, "takes n=none"),
+        ({"budget": "samples=99", "history": None}, "a pilot needs problems"),
+    ],
+)
+def test_a_plan_that_cannot_be_made_says_why(settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(InvalidParameter, match=says):
+        tts.plan(None, **({"history": world(4, 4, 0)} | settings))
+
+
+# --- from a real server
+
+
+def plan_live(engine: FakeEngine, out: Path, budget: str = "samples=80", **more: Any) -> tts.Plan:
+    return tts.plan(
+        "arithmetic?size=8",
+        budget=budget,
+        pilot=4,
+        draws=3,
+        sampling=Sampling(max_tokens=40),
+        out=out,
+        base_url=engine.base_url,
+        **more,
+    )
+
+
+def test_a_pilot_is_drawn_counted_and_resumed(tmp_path: Path) -> None:
+    with FakeEngine(arithmetic(error_rate=0.5)) as engine:
+        plan = plan_live(engine, tmp_path)
+        asked = engine.stats().requests
+        assert plan.pilot.samples == 32 and plan.left == "samples=48" and plan.problems == 8
+        assert json.loads((tmp_path / "plan.json").read_text())["recommended"]["budget"] == "samples=48"
+        again = plan_live(engine, tmp_path)
+        assert again == plan, "repeated, it reads the pilot back"
+        assert engine.stats().requests - asked <= 1, "nothing but a look at the models"
+
+
+def test_a_pilot_that_leaves_nothing_is_refused_with_its_cost(tmp_path: Path) -> None:
+    with FakeEngine(arithmetic()) as engine, pytest.raises(BudgetTooSmall, match="it spent 32 samples"):
+        plan_live(engine, tmp_path, budget="samples=32")
+
+
+def test_the_command_line_plans_from_history_and_says_what_to_do(tmp_path: Path) -> None:
+    command = ["plan", "--history", "example", "--budget", "samples=80", "--draws", "2", "--out", str(tmp_path)]
+    shown = CliRunner().invoke(app, command)
+    assert shown.exit_code == 0, shown.output
+    assert "accuracy in percent" in shown.output and "2 x budget" in shown.output
+    assert "the next 10 % of budget would buy" in shown.output
+    assert "recommended: --strategy majority_vote:n=None --allocator" in shown.output
+    assert (tmp_path / "plan.json").is_file()
+    asjson = CliRunner().invoke(app, [*command, "--json", "--allocator", "uniform"])
+    assert json.loads(asjson.output)["plan"]["measure"] == "accuracy"
+
+
+def test_a_plan_of_one_s_own_pool_needs_samples_that_did_not_fail() -> None:
+    pool = read_pool("example")
+    assert len(Posterior(pool).problems) == 40
+    failed = Pool.of("f", [Sample("b", "m", "p", i, error="down") for i in range(4)])
+    with pytest.raises(tts.UsageError, match="nothing to plan by"):
+        Posterior(failed)
+
+
+def test_a_plan_pays_for_verifications_and_says_where_it_cannot() -> None:
+    pool = first(world(10, 4, seed=3), 4)
+    strategy, budget = "best_of_n:n=none,verifier=checker", Limits(samples=80)
+    mean = float(pool.completion_tokens.mean())
+
+    def foretold(**cost: float) -> Forecast:
+        priced = pool.priced({"checker": cost["tokens"]} if cost else {})
+        return foresee(priced, [strategy], budget, ["uniform"], draws=2).recommended
+
+    free, paid, unknown = foretold(tokens=0), foretold(tokens=50), foretold()
+    assert free.tokens == pytest.approx(8 * mean, rel=0.4)
+    assert paid.tokens == pytest.approx(4 * (mean + 50), rel=0.4), "a verification is a sample, too"
+    assert (free.unpriced, paid.unpriced) == (0, 0)
+    assert unknown.unpriced == pytest.approx(8, abs=0.5)
+    plan = foresee(pool, [strategy], budget, ["uniform"], draws=2)
+    assert "(without scoring)" in "".join(str(cell) for cell in forecast_of(plan).columns[0].cells)

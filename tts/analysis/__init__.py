@@ -1,0 +1,1 @@
+"""What recorded samples say about more of them. Pure."""

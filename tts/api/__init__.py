@@ -1,0 +1,1 @@
+"""What a program calls: `solve`, `sweep`, `replay`, and a client that stays open."""

@@ -1,0 +1,163 @@
+"""What a call from Python gives: names, kinds and forms, checked before anything is done with them. An error says what
+to write instead."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
+from os import PathLike
+from pathlib import Path
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from tts.core.budget import Limits
+from tts.core.protocols import Strategy
+from tts.errors import InvalidParameter, UnknownName, unknown_name
+from tts.models.target import Target
+from tts.plugins.given import taken_apart
+from tts.plugins.loading import forget_changed
+from tts.plugins.registry import check_given, check_spec, parameters, parse_specs, strategy
+from tts.types import Sampling, StrategySpec
+
+_WORDS = {str: "text", Path: "a path", int: "a whole number", float: "a number", NoneType: "None"}
+
+
+def check_keywords(function: Callable[..., Any], given: Mapping[str, Any]) -> None:
+    """Refuse a keyword that is neither one of the function's own nor one of a Target, and a value of another kind than
+    its key has. Raises: UnknownName, InvalidParameter."""
+    kinds = get_type_hints(Target)
+    for key, value in given.items():
+        if key in kinds:
+            _check_kind(key, value, kinds[key])
+        elif key in Sampling.__struct_fields__:
+            raise UnknownName(
+                f"{key} is a field of sampling, not a parameter of its own: write sampling={{{key!r}: ...}}", name=key
+            )
+        else:
+            own = [p.name for p in inspect.signature(function).parameters.values() if p.kind is not p.VAR_KEYWORD]
+            error = unknown_name(f"parameter of {function.__name__}", key, [*own, *kinds])
+            if "params" in own:
+                error.message += f" A parameter of the strategy goes into params={{{key!r}: ...}}."
+                error.args = (error.message,)
+            raise error
+
+
+def texts(given: object, name: str) -> tuple[str, ...]:
+    """One text or several. Specs and limits count as their texts. Raises: InvalidParameter."""
+    known = str | StrategySpec | Limits
+    items = [given] if isinstance(given, known) or not isinstance(given, Iterable) else list(given)
+    for item in items:
+        if not isinstance(item, known):
+            hint = f": write 'tokens={item}' or 'samples={item}'" if name == "budgets" and type(item) is int else ""
+            raise InvalidParameter(f"{name} must be text, or a list of texts, but got {item!r}{hint}", name=name)
+    return tuple(map(str, items))
+
+
+def as_folder(out: str | Path | None) -> Path | None:
+    """A folder to write into; None for none. Raises: InvalidParameter."""
+    if out is not None and not isinstance(out, str | PathLike):
+        raise InvalidParameter(f"out must be the path of a folder, but got {out!r}", name="out")
+    return Path(out) if out else None
+
+
+def numbers(seeds: int | Sequence[int]) -> tuple[int, ...]:
+    """How many seeds, or which. Raises: InvalidParameter."""
+    found: object = range(seeds) if isinstance(seeds, int) else seeds
+    if isinstance(found, str) or not isinstance(found, Sequence) or any(type(seed) is not int for seed in found):
+        raise InvalidParameter(f"seeds must be a whole number, or a list of them, but got {seeds!r}", name="seeds")
+    return tuple(found)
+
+
+def as_limits(budget: str | Limits, name: str = "budget") -> Limits:
+    """A budget as Limits. Raises InvalidParameter."""
+    if isinstance(budget, Limits):
+        return budget
+    if isinstance(budget, str):
+        return Limits.parse(budget)
+    known = f"'tokens={budget}' or 'samples={budget}'" if type(budget) is int else "'tokens=2k'"
+    raise InvalidParameter(f"{name} must be text such as {known}, or Limits, but got {budget!r}", name=name)
+
+
+def as_sampling(given: Sampling | Mapping[str, Any] | None) -> Sampling:
+    """A Sampling, its fields as a mapping, or the defaults. Raises: UnknownName, InvalidParameter."""
+    if given is None or isinstance(given, Sampling):
+        return given or Sampling()
+    if not isinstance(given, Mapping):
+        raise InvalidParameter(f"sampling must be a tts.Sampling or a mapping, but got {given!r}", name="sampling")
+    for name in given:
+        if name not in Sampling.__struct_fields__:
+            raise unknown_name("field of sampling", str(name), Sampling.__struct_fields__)
+    return Sampling(**given)
+
+
+def as_spec(given: str | Strategy, params: Mapping[str, Any] | None) -> tuple[StrategySpec, Callable[[str], Strategy]]:
+    """A spec and where to find its strategy: by name, or the function that was given.
+
+    Raises: UnknownName, InvalidParameter.
+    """
+    if params is not None and not (isinstance(params, Mapping) and all(isinstance(key, str) for key in params)):
+        raise InvalidParameter(f"params must be a mapping of names to values, but got {params!r}", name="params")
+    if isinstance(given, str):
+        forget_changed()
+        specs = parse_specs(given)
+        if len(specs) != 1:
+            raise InvalidParameter(f"solve takes one strategy, but {given!r} is {len(specs)}: use sweep")
+        spec = msgspec.structs.replace(specs[0], params={**specs[0].params, **(params or {})})
+        return check_spec(spec), strategy
+    function, set_before = taken_apart(given)
+    params = {**set_before, **(params or {})}
+    name = getattr(function, "__name__", type(function).__name__)
+    try:
+        known = {p.name: p for p in parameters(function)}
+        inspect.signature(function).bind(None, None)
+    except (TypeError, ValueError):  # it is no function of Python
+        known = None
+    if known is None or isinstance(function, type):
+        raise InvalidParameter(
+            f"a strategy must be its name, or `async def {name}(problem, run, *, n=8)`, but got {given!r}"
+        )
+    for key in params:
+        if key not in known:
+            raise unknown_name(f"parameter of {name}", key, known)
+    check_given(name, known, params)
+    awaited = _as_coroutine_function(function)
+    return StrategySpec(name, params), lambda _: awaited
+
+
+def _as_coroutine_function(given: Strategy) -> Strategy:
+    """A plain function may return a coroutine, as decorators' do; or anything else, or raise, which is then an error of
+    the strategy like any other."""
+    if inspect.iscoroutinefunction(given):
+        return given
+
+    @wraps(given)
+    async def called(*args: Any, **params: Any) -> Any:
+        return await given(*args, **params)
+
+    return called
+
+
+def _check_kind(key: str, value: object, kind: Any) -> None:
+    options = get_args(kind) if get_origin(kind) is not Literal and get_args(kind) else (kind,)
+    if not any(_is_of(value, option) for option in options):
+        words = " or ".join(_described(option) for option in options)
+        raise InvalidParameter(f"{key} must be {words}, but got a {type(value).__name__}", name=key)
+
+
+def _is_of(value: object, kind: Any) -> bool:
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if get_origin(kind) is not None:  # a sequence of texts
+        return isinstance(value, Sequence) and all(isinstance(item, str) for item in value)
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, int | float) if kind is float else isinstance(value, kind)
+
+
+def _described(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return " or ".join(map(repr, get_args(kind)))
+    return _WORDS.get(kind, "a list of texts")

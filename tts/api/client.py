@@ -1,0 +1,335 @@
+"""A client that stays open: many `solve` calls over one set of connections, under one budget and one limit of requests.
+
+    async with tts.Client(base_url="http://host:8000/v1", run_budget="usd=5", concurrency=64) as client:
+        solved = await client.solve("What is 17 + 25?", "majority_vote:n=8", budget="tokens=2k")
+
+Every call is a search under one conductor, whose ledger is the client's budget and whose window is its concurrency.
+Requests leave in the order in which they were asked for, whatever call they belong to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, Unpack
+
+from tts.api.arguments import as_limits, as_sampling, as_spec, check_keywords, numbers
+from tts.api.calls import DEFAULT_STRATEGY, as_problem, preflight, run_on_loop, with_logprobs
+from tts.api.results import Solved, describe_cost
+from tts.clusters.local import probes
+from tts.clusters.serving import ServingCluster
+from tts.core.budget import Ledger, Limits, Remaining
+from tts.core.journal import Decided
+from tts.core.protocols import Strategy, Verifier
+from tts.core.result import Result
+from tts.core.scheduler import Conductor, Planned
+from tts.errors import Interrupted, TTSError, UsageError
+from tts.models.costs import CostModel
+from tts.models.target import Models, Pricing, Target, open_models, resolved
+from tts.plugins.registry import verifiers_of
+from tts.runs.plan import Cell, check_budgets, with_max_tokens
+from tts.types import Cost, Problem, Prompt, Sampling, StrategySpec
+
+if TYPE_CHECKING:
+    from tts.models.openai.client import OpenAIClient
+
+MOST_REHEARSED = 1024  # strategies that are remembered as rehearsed
+CLOSING_S = 2.0  # how long a cancelled call waits for its streams to be closed
+
+
+class Client:
+    """Solves prompts, many at a time.
+
+    Use it as an async context manager, or as a plain one with `solve_sync`, which any thread may call: the client then
+    has an event loop in a thread of its own. Nothing is written to disk; for calls that can be resumed, see
+    `tts.asolve(..., out=...)` and `tts.sweep`.
+
+    Args:
+        budget: of each call that names none, such as `tokens=2k`.
+        run_budget: of all calls together; it holds to the token, whatever runs at the same time.
+        sampling: of each call that names none; a Sampling or its fields as a mapping.
+        target: which servers, what they cost, and `concurrency`, the most requests in flight: see
+            `tts.models.target.Target`. None starts a small model in process.
+
+    Raises: UsageError for what cannot work. On entering: Unreachable, Unauthorized, ModelNotFound.
+    """
+
+    def __init__(
+        self,
+        *,
+        budget: str | Limits = "",
+        run_budget: str | Limits = "",
+        sampling: Sampling | Mapping[str, Any] | None = None,
+        **target: Unpack[Target],
+    ) -> None:
+        check_keywords(Client, target)
+        self._budget = as_limits(budget)
+        self._run_budget = as_limits(run_budget, "run_budget")
+        self._sampling = as_sampling(sampling)
+        self._pricing = Pricing(target)
+        self._target = resolved(target)
+        self._desk: _Desk | None = None
+        self._books: Ledger | None = None  # of the desk, also after it was closed
+        self._stack = AsyncExitStack()
+        self._thread: _LoopThread | None = None
+
+    async def __aenter__(self) -> Self:
+        self._check_closed()
+        async with AsyncExitStack() as stack:
+            models = await stack.enter_async_context(open_models(self._target))
+            costs = self._pricing.costs(models.name, models.verifier, embedded=models.engine is not None)
+            probed = models.clients if probes(self._target, models) else ()
+            desk = _Desk(models, costs, self._run_budget, self._target["patience_s"], probed)
+            stack.push_async_callback(desk.aclose)
+            self._stack, self._desk, self._books = stack.pop_all(), desk, desk.conductor.ledger
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Cancel the calls that are under way, down to the engine, and close every connection."""
+        self._desk = None
+        await self._stack.aclose()
+
+    def __enter__(self) -> Self:
+        self._check_closed()
+        thread = _LoopThread(self)
+        thread.enter()
+        self._thread = thread
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._thread is not None:
+            self._thread.leave()
+            self._thread = None
+
+    async def solve(
+        self,
+        prompt: str | Prompt | Problem,
+        strategy: str | Strategy = DEFAULT_STRATEGY,
+        *,
+        params: Mapping[str, Any] | None = None,
+        budget: str | Limits | None = None,
+        seed: int = 0,
+        sampling: Sampling | Mapping[str, Any] | None = None,
+    ) -> Solved:
+        """Solve one prompt. Arguments as for `tts.solve`; None is what the client was made with.
+
+        Cancelling the call cancels its requests, down to the engine, and no other call's.
+
+        Raises: as `tts.solve`, of this call alone; Interrupted if the client was closed before there was an answer.
+        """
+        desk = self._opened()
+        problem = as_problem(prompt)
+        spec, resolve = as_spec(strategy, params)
+        share = self._budget if budget is None else as_limits(budget)
+        given = self._sampling if sampling is None else as_sampling(sampling)
+        (seed,) = numbers([seed])
+        call = desk.solve(problem, spec, resolve, share, seed, given)
+        if asyncio.get_running_loop() is desk.loop:
+            return await call
+        elsewhere: asyncio.Future[Solved] = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call, desk.loop))
+        return await elsewhere
+
+    def solve_sync(
+        self,
+        prompt: str | Prompt | Problem,
+        strategy: str | Strategy = DEFAULT_STRATEGY,
+        *,
+        params: Mapping[str, Any] | None = None,
+        budget: str | Limits | None = None,
+        seed: int = 0,
+        sampling: Sampling | Mapping[str, Any] | None = None,
+    ) -> Solved:
+        """As `solve`, from any thread but that of the client's event loop."""
+        loop = self._opened().loop
+        if _running_loop() is loop:
+            raise UsageError("solve_sync would block the event loop of this client: use `await client.solve(...)`")
+        call = self.solve(prompt, strategy, params=params, budget=budget, seed=seed, sampling=sampling)
+        future = asyncio.run_coroutine_threadsafe(call, loop)
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            future.cancel()
+            raise
+
+    @property
+    def spent(self) -> Cost:
+        """What all calls have cost so far, failed and cancelled ones included; after closing, what they came to."""
+        return self._ledger().spent
+
+    @property
+    def remaining(self) -> Remaining:
+        """What is left of `run_budget`; what is in flight counts at its worst case."""
+        return self._ledger().left()
+
+    def _ledger(self) -> Ledger:
+        return self._books or self._opened().conductor.ledger
+
+    def _check_closed(self) -> None:
+        if self._desk is not None:
+            raise UsageError("this client is open already: make one client for each block")
+
+    def _opened(self) -> _Desk:
+        if self._desk is None:
+            raise UsageError("this client is not open: use it in `async with tts.Client(...) as client:`")
+        return self._desk
+
+
+class _Desk:
+    """An open client, on its event loop: takes searches in and hands their results back."""
+
+    def __init__(
+        self, models: Models, costs: CostModel, limits: Limits, patience_s: float, probed: Sequence[OpenAIClient] = ()
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._models = models
+        self._costs = costs
+        self._limits = limits
+        self._verifiers: dict[str, Verifier] = {}
+        self._rehearsed: set[tuple[str, Strategy]] = set()
+        self._waiting: dict[str, asyncio.Future[Solved | TTSError]] = {}
+        self._cluster = ServingCluster(models.by_name, self._verifiers, probed)
+        self.conductor = Conductor(
+            (),
+            _unresolved,
+            costs=costs,
+            verifiers=self._verifiers,
+            limits=limits,
+            window=models.concurrency,
+            shuffle_races=True,
+            serves=True,
+            patience_s=patience_s,
+        )
+        self._running = self.loop.create_task(self._cluster.run(self.conductor, None, self._decided))
+        self._running.add_done_callback(self._ended)
+
+    async def aclose(self) -> None:
+        """Cancel everything, and wait until its streams are closed."""
+        self._cluster.abort()
+        await asyncio.wait({self._running})
+
+    async def solve(
+        self,
+        problem: Problem,
+        spec: StrategySpec,
+        resolve: Callable[[str], Strategy],
+        share: Limits,
+        seed: int,
+        sampling: Sampling,
+    ) -> Solved:
+        """One search, to its end."""
+        if self._running.done():
+            raise UsageError("this client is closed")
+        cell = Cell(spec, share, seed)
+        sampling = self._checked(cell, problem, resolve, sampling)
+        planned = Planned(self._free(cell.id, problem), problem, spec, share, seed, sampling, resolve(spec.name))
+        found: asyncio.Future[Solved | TTSError] = self.loop.create_future()
+        self._waiting[planned.id] = found
+        self._cluster.open(planned)
+        try:
+            await asyncio.wait({found})
+        except asyncio.CancelledError:
+            self._cluster.withdraw(planned.id, Interrupted("the call was cancelled"))
+            await asyncio.wait({found}, timeout=CLOSING_S)
+            raise
+        solved = found.result()
+        if isinstance(solved, TTSError):
+            raise solved
+        return solved
+
+    def _checked(
+        self, cell: Cell, problem: Problem, resolve: Callable[[str], Strategy], sampling: Sampling
+    ) -> Sampling:
+        """What a sample is asked for, once the call is known to work. Raises: UsageError, ForeignAwait."""
+        verifiers = verifiers_of([cell.spec], self._models.verifier, resolve)
+        sampling = with_logprobs(sampling, verifiers)
+        context = self._models.context_tokens
+        sampling = with_max_tokens(sampling, [cell], [problem], self._costs, self._limits, context)
+        check_budgets([cell], [problem], self._costs, sampling, self._limits, resolve)
+        strategy = str(cell.spec), resolve(cell.spec.name)
+        if strategy not in self._rehearsed:
+            preflight([cell], problem, resolve, self._costs, verifiers, sampling)
+            if len(self._rehearsed) >= MOST_REHEARSED:
+                self._rehearsed.clear()
+            self._rehearsed.add(strategy)
+        for name, verifier in verifiers.items():
+            self._verifiers.setdefault(name, verifier)
+        return sampling
+
+    def _free(self, cell: str, problem: Problem) -> str:
+        """The cell's id, with a number while another call has it: the same calls, one after the other, have the same
+        ids, and so the same seeds."""
+        name, count = cell, 1
+        while f"{name}/{problem.id}" in self._waiting:
+            count += 1
+            name = f"{cell}+{count}"
+        return name
+
+    def _decided(self, result: Result, decided: Decided) -> None:
+        failure = self._cluster.failures.pop(result.id, None)
+        found = self._waiting.pop(result.id)
+        if failure is not None and result.error is not None:
+            found.set_result(failure.rebuild())
+        else:
+            found.set_result(Solved(result, decided.paid))
+
+    def _ended(self, running: asyncio.Task[None]) -> None:
+        """The cluster has stopped: nobody must wait for it any longer."""
+        error = None if running.cancelled() else running.exception()
+        why = f"{type(error).__name__}: {error}" if error is not None else "the client was closed"
+        paid = describe_cost(self.conductor.ledger.spent)
+        for found in self._waiting.values():
+            found.set_result(Interrupted(f"stopped before there was an answer ({why}); all calls have cost: {paid}"))
+        self._waiting.clear()
+
+
+class _LoopThread:
+    """A thread in which a client is open, on an event loop of its own."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._opened: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._left = asyncio.Event()
+        self._thread = threading.Thread(target=lambda: run_on_loop(self._live()), name="tts-client", daemon=True)
+
+    def enter(self) -> None:
+        """Start it. Raises what opening the client raises."""
+        self._thread.start()
+        self._opened.result()
+
+    def leave(self) -> None:
+        """Close the client and end the thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._left.set)
+        self._thread.join()
+
+    async def _live(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        try:
+            async with self._client:
+                self._opened.set_result(None)
+                await self._left.wait()
+        except BaseException as error:
+            if self._opened.done():
+                raise
+            self._opened.set_exception(error)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _unresolved(name: str) -> Strategy:
+    """A client's searches bring their strategies with them."""
+    raise UsageError(f"no strategy {name!r} was given")

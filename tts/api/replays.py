@@ -1,0 +1,253 @@
+"""Replay: strategies x budgets x seeds over a pool of recorded samples, in virtual time, through the real conductor.
+
+Every cell has the fleet and the run's budget for itself, as if it were alone; so a replay says how long it would take,
+too, and what a cell costs does not depend on what else is replayed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tts.api.results import Replayed
+from tts.clusters.virtual.replay_processes import replay_in_processes
+from tts.clusters.virtual.replayer import ReplayedCell, Replayer, ReplayJob, problems_of
+from tts.core.protocols import Verifier
+from tts.errors import BadPool, InvalidParameter, PoolLacks, StorageFull, unknown_name
+from tts.models.target import Pricing
+from tts.plugins.given import Given, Named
+from tts.plugins.registry import FUNCTIONS, parameters, strategy, verifier_names
+from tts.pools.parquet import read_pool
+from tts.pools.pool import Pool, Unanswered, nobody_can_vote
+from tts.report.summary import summarise
+from tts.runs.config import RunConfig, split_budgets
+from tts.runs.outcomes import Outcome
+from tts.runs.plan import check_budgets
+from tts.types import Cost
+from tts.workers.pool import Workers, cpus
+
+if TYPE_CHECKING:
+    from tts.clusters.spec import ClusterSpec
+    from tts.clusters.virtual.recorded import Fleet
+
+__all__ = ["choose", "describe_fleet", "problems_of", "replay"]
+SAMPLES_A_PROCESS = 100_000  # that are worth the start of one: two to three seconds of work for half a second
+OnCell = Callable[[int, int], None]
+
+
+def replay(
+    pool: Pool | str | Path,
+    strategies: Named | Sequence[Named],
+    *,
+    benchmark: str | None = None,
+    model: str | None = None,
+    budgets: str | Sequence[str] = ("",),
+    run_budget: str = "",
+    allocators: str | Sequence[str] = (),
+    seeds: int | Sequence[int] = 1,
+    fleet: Fleet | None = None,
+    max_tokens: int | None = None,
+    unanswered: Unanswered = "abstain",
+    verifier_tokens: Mapping[str, float] | None = None,
+    out: str | Path | None = None,
+    report: bool = True,
+    processes: int | None = None,
+    cluster: str | Path | ClusterSpec = "local",
+    address: str | None = None,
+    on_cell: OnCell = lambda done, of: None,
+    price_in: float | None = None,
+    price_out: float | None = None,
+    prices: str | Path | None = None,
+    model_config: str | Path | None = None,
+) -> Replayed:
+    """What strategies would have done with recorded samples, without a GPU.
+
+    Args:
+        pool: a Pool, or a file of one; of several benchmarks or models in it, `benchmark` and `model` choose.
+        strategies, budgets, allocators, seeds: as for `tts.sweep`; run_budget: of each cell. A seed shuffles the
+            samples of each problem: more seeds, less noise. An allocator gives no problem more than were recorded.
+        fleet: the machines that are imagined.
+        max_tokens: cut longer samples there, which then have no answer; None takes them as they were recorded.
+        unanswered: samples without an answer `abstain` from votes and races, or `vote` as a class of their own, which
+            is wrong and can win, as in much published code.
+        verifier_tokens: tokens of one verification by score column; the others cost what the pool recorded. Without
+            either they are not charged, and `Row.unpriced` counts them.
+        out: a folder for outcomes and report.
+        processes: that replay cells side by side; the results are the same. None: as many as this process may use CPUs,
+            and no more than the replay has work for, so that a small one starts none. Functions are replayed here.
+        cluster, address: `ray` replays the cells as tasks of the Ray cluster there, on all its CPUs, as in `tts.sweep`.
+        on_cell: hears of every cell that is done.
+        price_in, price_out, prices, model_config: what tokens would cost, as for `tts.sweep`.
+
+    Verifiers that strategies name are the pool's score columns, and self_certainty where log-probabilities were
+    recorded. A strategy that names one draws only samples which that verifier was asked about.
+    What was not recorded is refused: another prompt, model, temperature or stop string; a continuation, a stream, one
+    sample more. Where a pool does not know how it was sampled, only the defaults of `Sampling` are taken for it.
+
+    Raises: BadPool, PoolLacks (a strategy that needs what was not recorded, before anything is replayed where one
+        problem shows it), InvalidParameter, UnknownName, BudgetTooSmall, UnknownCost; CallCrashed where processes die
+        over the same cells again and again; with cluster="ray", ClusterUnreachable and ClusterMismatch.
+    """
+    from tts.clusters.virtual.recorded import Fleet
+
+    where = _Where.checked(processes, cluster, address)
+    chosen = choose(pool if isinstance(pool, Pool) else read_pool(pool), benchmark, model)
+    chosen = replace(chosen.priced(verifier_tokens or {}), read_text=None)
+    fleet = fleet or Fleet()
+    _check_fleet(fleet)
+    name = chosen.model.present[0]
+    pricing = Pricing({"price_in": price_in, "price_out": price_out, "prices": prices, "model_config": model_config})
+    with Given(strategies) as named, Workers() as workers:
+        config = RunConfig.checked(
+            problems=f"{chosen.name} ({chosen.one_benchmark()})",
+            problems_digest="",
+            strategies=named,
+            budgets=split_budgets(budgets),
+            run_budget=run_budget,
+            allocators=((allocators,) if isinstance(allocators, str) else tuple(allocators)) or None,
+            seeds=tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds),
+            model=name,
+            grader="recorded",
+        )
+        job = ReplayJob(chosen, pricing.costs(name), config, fleet, max_tokens, unanswered)
+        outcomes, spent = _run(job, Replayer(job, workers), where, on_cell)
+    rows = summarise(outcomes)
+    files: dict[str, Path] = {}
+    if out is not None:
+        files = _write(Path(out), outcomes, rows, config, fleet, report)
+    return Replayed(rows, outcomes, spent, files)
+
+
+class _Where(NamedTuple):
+    """Where cells are replayed: in so many processes here (None: as many as it is worth), or on Ray."""
+
+    processes: int | None
+    ray: bool
+    address: str | None
+
+    @classmethod
+    def checked(cls, processes: int | None, cluster: str | Path | ClusterSpec, address: str | None) -> _Where:
+        """Raises: InvalidParameter."""
+        from tts.clusters.spec import ClusterSpec
+
+        spec = ClusterSpec.of(cluster, address=address)
+        if processes is not None and processes < 1:
+            raise InvalidParameter(f"processes must be at least 1, but got {processes}", name="processes")
+        if processes is not None and spec.cluster == "ray":
+            raise InvalidParameter(f"processes={processes} are this machine's: leave them out with cluster='ray'")
+        if address is not None and spec.cluster == "local":
+            raise InvalidParameter("an address is a Ray cluster's: add cluster='ray' (--cluster ray)", name="address")
+        return cls(processes, spec.cluster == "ray", spec.address)
+
+    def processes_for(self, cells: int, samples: int) -> int:
+        """How many processes replay so many cells, which take about so many samples together."""
+        return min(cells, self.processes or min(cpus(), 1 + samples // SAMPLES_A_PROCESS))
+
+
+def _run(job: ReplayJob, replayer: Replayer, where: _Where, on_cell: OnCell) -> tuple[list[Outcome], Cost]:
+    """Every cell, in order."""
+    _check_verifiers(job.config, replayer.verifiers, job.pool)
+    _check_selectors(job.config, job.pool)
+    problems, sampling = list(replayer.problems.values()), replayer.recordings.sampling
+    check_budgets(replayer.cells, problems, job.costs, sampling, job.config.run_limits())
+    outcomes: list[Outcome] = []
+    spent: list[Cost] = []
+    with closing(_replayed(job, replayer, where)) as replayed:
+        for cell in replayed:
+            outcomes += cell.outcomes
+            spent.append(cell.spent)
+            on_cell(len(spent), len(replayer.cells))
+    return outcomes, Cost.sum(spent)
+
+
+def _replayed(job: ReplayJob, replayer: Replayer, where: _Where) -> Generator[ReplayedCell, None, None]:
+    """Raises: InvalidParameter where a strategy that is a function of this program was to be replayed elsewhere."""
+    cells, samples = len(replayer.cells), replayer.try_out()
+    own = sorted({spec.name for spec in job.config.specs()} & FUNCTIONS.get().keys())
+    if own and (where.ray or (where.processes or 1) > 1):
+        raise InvalidParameter(
+            f"{own[0]} is a function of this program, which other processes do not have: name it by its file "
+            f"(path/file.py:{own[0]}), or replay here (processes=1)",
+            strategy=own[0],
+        )
+    if where.ray:
+        from tts.clusters.ray.environment import prepare
+
+        prepare(where.address)
+        from tts.clusters.virtual.ray_replay import replay_on_ray
+
+        return replay_on_ray(job, cells, where.address)
+    processes = 1 if own else where.processes_for(cells, samples)
+    return replay_in_processes(job, cells, processes) if processes > 1 else replayer.all()
+
+
+def choose(pool: Pool, benchmark: str | None, model: str | None) -> Pool:
+    """The samples of one benchmark and one model. Raises: BadPool where there are several to choose from."""
+    found = pool if benchmark is None else pool.select(benchmark=benchmark)
+    found.one_benchmark()
+    found = found if model is None else found.select(model=model)
+    models = found.model.present
+    if len(models) > 1:
+        raise BadPool(f"{pool.name} holds {len(models)} models: {', '.join(models)}; choose one", known=models)
+    return found
+
+
+def _check_fleet(fleet: Fleet) -> None:
+    for name in ("replicas", "slots", "tokens_per_s"):
+        if not getattr(fleet, name) > 0:
+            raise InvalidParameter(f"{name} must be above 0, but got {getattr(fleet, name)}", name=name)
+    if fleet.in_flight is not None and fleet.in_flight < 1:
+        raise InvalidParameter(f"in_flight must be at least 1, but got {fleet.in_flight}", name="in_flight")
+    if fleet.prefill_tokens_per_s is not None and not fleet.prefill_tokens_per_s > 0:
+        raise InvalidParameter(f"prefill_tokens_per_s must be above 0, but got {fleet.prefill_tokens_per_s}")
+    if fleet.cancel_s < 0:
+        raise InvalidParameter(f"cancel_s must be at least 0, but got {fleet.cancel_s}", name="cancel_s")
+
+
+def _check_verifiers(config: RunConfig, verifiers: Mapping[str, Verifier], pool: Pool) -> None:
+    for name in verifier_names(config.specs()):
+        if name not in verifiers:
+            why = str(unknown_name("score", name, verifiers)) if verifiers else "the pool has no scores"
+            raise PoolLacks(f"a strategy asks the verifier {name!r}, but {pool.name} has not recorded it: {why}")
+
+
+def _check_selectors(config: RunConfig, pool: Pool) -> None:
+    """Refuse a vote over samples without answers, before anything is replayed. Raises: PoolLacks."""
+    for spec in config.specs() if not pool.has_answers else ():
+        known = {p.name: p.default for p in parameters(strategy(spec.name))}
+        if spec.params.get("selector", known.get("selector", "best_score")) != "best_score":
+            raise nobody_can_vote(pool.name, str(spec))
+
+
+def _write(
+    folder: Path,
+    outcomes: Sequence[Outcome],
+    rows: Sequence[Any],
+    config: RunConfig,
+    fleet: Fleet,
+    report: bool,
+) -> dict[str, Path]:
+    from tts.api.calls import make_report, write_outcomes
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageFull(f"cannot write into {folder}: {error.strerror}", path=str(folder)) from None
+    files = write_outcomes(folder, outcomes)
+    if report:
+        facts = {"fleet": describe_fleet(fleet), "replayed": "recorded samples, in virtual time; nothing was paid"}
+        files |= make_report(folder, rows, outcomes, config, facts)
+    return files
+
+
+def describe_fleet(fleet: Fleet) -> str:
+    """`2 replicas x 64 slots, 50 tokens/s a stream`."""
+    prefill = f", prefill {fleet.prefill_tokens_per_s:g} tokens/s" if fleet.prefill_tokens_per_s else ""
+    times = ", recorded times where known" if fleet.recorded_times else ""
+    cancel = f", {fleet.cancel_s:g} s to cancel" if fleet.cancel_s else ""
+    flight = f", {fleet.in_flight} in flight" if fleet.in_flight else ""
+    slots = f"{fleet.replicas} x {fleet.slots} slots{flight}"
+    return f"{slots}, {fleet.tokens_per_s:g} tokens/s a stream{prefill}{times}{cancel}"

@@ -1,0 +1,215 @@
+"""What `solve` and `sweep` return: the answer, what it cost, and how it was found; readable in a notebook."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from tts.core.result import Bill, Ends, Result
+from tts.errors import MissingExtra
+from tts.report.summary import Row, notes_on, without_parameters
+from tts.runs.outcomes import Outcome
+from tts.types import Candidate, Cost, ErrorInfo, Sampling, Value
+
+if TYPE_CHECKING:
+    import pandas
+
+
+class Solved(Value, frozen=True):
+    """One problem, solved.
+
+    Attributes:
+        answer: the normalised answer; None if nothing was found (`error` says why).
+        selected: the candidate it stands in.
+        candidates: everything that was paid for, in order of arrival.
+        cost: what it cost; `bill` says on what it was spent, `lost` what a crashed or aborted session wasted,
+            `overrun` what the server generated beyond `max_tokens`, `probed` what finding out about the endpoints was
+            charged with, at its most.
+        exhausted: the budget ran out first; the answer is the best of what it bought.
+    """
+
+    result: Result
+    cost: Cost
+    lost: Cost = Cost()
+    overrun: Cost = Cost()
+    probed: Cost = Cost()
+
+    @property
+    def answer(self) -> str | None:
+        return self.result.answer
+
+    @property
+    def selected(self) -> Candidate | None:
+        return self.result.selected
+
+    @property
+    def text(self) -> str | None:
+        return self.selected.text if self.selected else None
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        return self.result.candidates
+
+    @property
+    def bill(self) -> Bill:
+        return self.result.bill
+
+    @property
+    def exhausted(self) -> bool:
+        return self.result.exhausted
+
+    @property
+    def error(self) -> ErrorInfo | None:
+        return self.result.error
+
+    @property
+    def warnings(self) -> list[str]:
+        """What there is to know of the samples besides the answer: how many were cut, refused, or have none."""
+        notes = [note for note in notes_on(Ends.of(self.candidates, self.result.uncompared)) if note]
+        if self.result.downgrades:
+            notes.append(without_parameters(self.result.downgrades))
+        if self.result.failures:
+            notes.append(f"{len(self.result.failures)} requests failed; the first: {self.result.failures[0].message}")
+        return notes
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """One row per candidate. Raises: MissingExtra without pandas."""
+        return _frame([self._row(candidate) for candidate in self.candidates])
+
+    def _row(self, candidate: Candidate) -> dict[str, Any]:
+        scores = [s.value for s in self.result.scores.get(candidate.id, ()) if s.value is not None]
+        usage = candidate.completion.usage
+        return {
+            "id": candidate.id,
+            "answer": candidate.answer,
+            "selected": self.selected is not None and candidate.id == self.selected.id,
+            "score": sum(scores) / len(scores) if scores else None,
+            "tokens": usage.completion_tokens,
+            "prompt_tokens": usage.prompt_tokens,
+            "seconds": candidate.completion.timing.total_s,
+            "finish_reason": candidate.completion.finish_reason,
+            "seed": candidate.completion.seed,
+            "text": candidate.text,
+        }
+
+    def _repr_html_(self) -> str:
+        shown = ("answer", "selected", "score", "tokens", "finish_reason", "text")
+        title = f"<b>{escape(str(self.answer))}</b> by {escape(str(self.result.strategy))}"
+        return f"<p>{title}: {describe_cost(self.cost)}</p>" + _table(map(self._row, self.candidates), shown)
+
+
+class SweepResult(Value, frozen=True):
+    """What a sweep found.
+
+    Attributes:
+        rows: one per cell, over its problems and seeds: accuracy with its interval, and every cost.
+        outcomes: one per problem, cell and seed.
+        spent: what was really paid: less than the cells' sum, because cells share samples.
+        lost: the part of it that a crash or an abort wasted.
+        probed: the part of it that finding out about the endpoints was charged with, at its most.
+        overrun: the part of it that servers generated beyond `max_tokens`, against what had been reserved.
+        planned: how many searches there were to do; fewer outcomes mean the sweep was stopped and can be resumed.
+        files: the report's, by name.
+        sampling: what every sample was asked for, `max_tokens` as the number that held.
+    """
+
+    rows: Sequence[Row]
+    outcomes: Sequence[Outcome]
+    spent: Cost
+    lost: Cost
+    overrun: Cost
+    planned: int
+    folder: Path | None = None
+    files: Mapping[str, Path] = {}
+    sampling: Sampling = Sampling()
+    probed: Cost = Cost()
+
+    @property
+    def complete(self) -> bool:
+        return len(self.outcomes) == self.planned
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """One row per cell; the interval in three columns. Raises: MissingExtra without pandas."""
+        return _frame([row_as_dict(row) for row in self.rows])
+
+    def _repr_html_(self) -> str:
+        shown = ("strategy", "params", "budget", "accuracy", "accuracy_low", "accuracy_high", "tokens", "on_frontier")
+        return _table(map(row_as_dict, self.rows), shown) + f"<p>{describe_cost(self.spent)}</p>"
+
+
+class Replayed(Value, frozen=True):
+    """What a replay found.
+
+    Attributes:
+        rows: one per strategy and budget, over problems and seeds: accuracy, every cost, and the times.
+        outcomes: one per problem, cell and seed.
+        replayed: what all cells together would have cost.
+        files: the report's, by name.
+    """
+
+    rows: Sequence[Row]
+    outcomes: Sequence[Outcome]
+    replayed: Cost
+    files: Mapping[str, Path] = {}
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """One row per strategy and budget. Raises: MissingExtra without pandas."""
+        return _frame([row_as_dict(row) for row in self.rows])
+
+    def _repr_html_(self) -> str:
+        shown = ("strategy", "params", "budget", "accuracy", "accuracy_low", "accuracy_high", "tokens", "makespan_s")
+        return _table(map(row_as_dict, self.rows), shown)
+
+
+def row_as_dict(row: Row) -> dict[str, Any]:
+    """A row as plain values, its accuracy interval as three of them."""
+    plain: dict[str, Any] = {name: getattr(row, name) for name in row.__struct_fields__ if name != "accuracy"}
+    interval = row.accuracy
+    return {
+        **plain,
+        "accuracy": interval.mean if interval else None,
+        "accuracy_low": interval.low if interval else None,
+        "accuracy_high": interval.high if interval else None,
+    }
+
+
+def as_json(value: Any) -> str:
+    """For a person or a program: indented; what JSON does not know is written as text, and what a
+    terminal would obey as an escape."""
+    text = msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode()
+    return re.sub("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]", lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def describe_cost(cost: Cost) -> str:
+    """`12 requests, 3,400 generated tokens, $0.0021`; what is unknown is left out."""
+    parts = [f"{cost.samples:,} requests", f"{cost.tokens:,} generated tokens"]
+    if cost.usd is not None:
+        parts.append(f"${cost.usd:.4f}")
+    if cost.flops is not None:
+        parts.append(f"{cost.flops:.2e} FLOPs")
+    return ", ".join(parts)
+
+
+def _table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    heads = "".join(f"<th>{name}</th>" for name in columns)
+    body = "".join("<tr>" + "".join(f"<td>{_cell(row[name])}</td>" for name in columns) + "</tr>" for row in rows)
+    return f"<table><tr>{heads}</tr>{body}</table>"
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "\N{EN DASH}"
+    return f"{value:.4g}" if isinstance(value, float) else escape(str(value)[:200])
+
+
+def _frame(rows: Sequence[dict[str, Any]]) -> pandas.DataFrame:
+    try:
+        import pandas as pd
+    except ImportError:
+        raise MissingExtra("to_pandas needs pandas: pip install pandas", package="pandas") from None
+    return pd.DataFrame(rows)

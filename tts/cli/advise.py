@@ -1,0 +1,263 @@
+"""`tts advise` on the command line."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tts.cli.pool import Benchmark, Json, Model, PoolFile, VerifierTokens, named_counts, print_json
+from tts.process.streams import echo
+
+if TYPE_CHECKING:
+    from tts.intervals import Interval
+
+advise_app = typer.Typer(help="What earlier samples advise: nothing is spent.", no_args_is_help=True)
+
+Verifier = Annotated[str | None, typer.Option("--verifier", help="Name of one of the pool's score columns.")]
+Budget = Annotated[
+    str, typer.Option("--budget", "-b", help="Generated tokens a problem, in the mean: tokens=2k, or a number.")
+]
+
+
+@advise_app.command("bins")
+def bins(
+    pool: PoolFile,
+    budget: Budget,
+    arm: Annotated[list[str], typer.Option("--arm", help="Strategy: majority_vote/N or best_of_n/N. Repeatable.")],
+    pilot: Annotated[int, typer.Option("--pilot", help="Samples that say how hard a problem is.")] = 4,
+    number: Annotated[int, typer.Option("--bins", help="Number of difficulties, of equally many problems.")] = 5,
+    verifier: Verifier = None,
+    verifier_tokens: VerifierTokens = None,
+    benchmark: Benchmark = None,
+    model: Model = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the draws and the folds.")] = 0,
+    json: Json = False,
+) -> None:
+    """A strategy for each difficulty, chosen by 2-fold cross-validation, the pilot charged."""
+    from tts.api.replays import choose
+    from tts.planning.advice import by_difficulty, clearly_above
+    from tts.pools.parquet import read_pool
+
+    advice = by_difficulty(
+        choose(read_pool(pool), benchmark, model).priced(named_counts(verifier_tokens)),
+        arm,
+        _tokens(budget),
+        pilot=pilot,
+        number=number,
+        verifier=verifier,
+        seed=seed,
+    )
+    if json:
+        print_json(advice)
+        return
+    found, without = advice.study, " without scoring" if advice.unpriced else ""
+    for i, some in enumerate(found.bins):
+        _say(
+            f"bin {i + 1} (1 is the hardest): {some.problems} problems, {' or '.join(dict.fromkeys(some.chosen))}: "
+            f"{100 * some.accuracy:.1f} % for {some.cost:,.0f} tokens{without}"
+        )
+    _say(f"by difficulty: {100 * found.accuracy:.1f} % for {found.cost:,.0f} tokens{without} a problem")
+    _say(
+        f"best single ({' or '.join(dict.fromkeys(found.single))}): {100 * found.single_accuracy:.1f} % for "
+        f"{found.single_cost:,.0f} tokens{without}"
+    )
+    _say(f"by difficulty less best single: {_points(advice.gain)}")
+    _say(f"by difficulty less plain vote within the budget: {_points(advice.policy_over_vote)}")
+    _say(f"best single less plain vote within the budget: {_points(advice.single_over_vote)}")
+    if not (clearly_above(advice.gain) and clearly_above(advice.policy_over_vote)):
+        _say("no evidence that choosing by difficulty pays")
+    echo(f"options: --strategy {shlex.quote(advice.strategy)}")
+
+
+@advise_app.command("split")
+def split(
+    budget: Budget,
+    tokens: Annotated[
+        float | None,
+        typer.Option("--tokens-per-solution", help="Mean tokens of one solution; none takes those of --history."),
+    ] = None,
+    ratio: Annotated[
+        float | None,
+        typer.Option("--ratio", help="Tokens of a verification over those of a solution; none is measured, or 1."),
+    ] = None,
+    history: Annotated[
+        Path | None,
+        typer.Option("--history", help="Pool of earlier samples with scores. None: advice as published."),
+    ] = None,
+    verifier: Verifier = None,
+    benchmark: Benchmark = None,
+    model: Model = None,
+    json: Json = False,
+) -> None:
+    """How many solutions, and how many verifications of each, a budget should buy."""
+    from tts.errors import InvalidParameter
+    from tts.planning import solve_verify as solveverify
+
+    if history is None:
+        if tokens is None:
+            raise InvalidParameter("a split needs --tokens-per-solution, or a pool that knows it: --history")
+        pair = solveverify.plan(_tokens(budget), tokens, 1.0 if ratio is None else ratio)
+        spec = _spec(*pair, verifier)
+        if json:
+            print_json({"solutions": pair[0], "verifications": pair[1], "strategy": spec, "measured": None})
+            return
+        _say("as published (Singhi et al. 2025, arXiv:2504.01005), not measured on this model and verifier")
+        echo(f"options: --strategy {spec}")
+        return
+    if verifier is None:
+        raise InvalidParameter("--history needs --verifier: which of the pool's scores are the judgements")
+    _measured_split(history, verifier, _tokens(budget), tokens, ratio, benchmark, model, json)
+
+
+def _measured_split(
+    history: Path,
+    verifier: str,
+    budget: float,
+    tokens: float | None,
+    ratio: float | None,
+    benchmark: str | None,
+    model: str | None,
+    json: bool,
+) -> None:
+    from tts.api.replays import choose
+    from tts.errors import PoolLacks
+    from tts.planning.advice import mean_tokens, measured_ratio, solving_or_verifying
+    from tts.planning.solve_verify import scaled
+    from tts.pools.parquet import read_pool
+
+    pool = choose(read_pool(history), benchmark, model)
+    each = mean_tokens(pool) if tokens is None else tokens
+    if not each:
+        raise PoolLacks(f"the tokens of some samples of {history} were not recorded: give --tokens-per-solution")
+    found = solving_or_verifying(pool, verifier, ratio, budgets=[budget / each])
+    advised = found.at(budget / each)
+    pair = scaled(advised, budget / each, found.ratio)
+    spec = _spec(*pair, verifier)
+    if json:
+        print_json({"solutions": pair[0], "verifications": pair[1], "strategy": spec, "measured": found})
+        return
+    assumed = ratio is None and measured_ratio(pool, verifier) is None
+    _say(
+        f"a verification costs {found.ratio:g} of a solution"
+        + (" (assumed: the pool did not record it; --ratio sets it)" if assumed else "")
+    )
+    for some in found.budgets:
+        tried = (
+            "no pair costs so little" if some.tried is None else "{} solutions x {} verifications".format(*some.tried)
+        )
+        judged = "" if some.accuracy is None else f", {100 * some.accuracy:.1f} %: {_points(some.gain)} over the vote"
+        _say(f"{some.budget * each:>10,.0f} tokens: vote {100 * some.vote:.1f} %; {tried}{judged}")
+    verdict = "verification pays" if advised.pays else "no evidence that verification pays"
+    _say(
+        f"at {advised.budget * each:,.0f} tokens: {verdict}; over a vote of equal cost {_points(advised.gain)}, "
+        f"over the best vote of at most that cost {_points(advised.gain_over_fewer)}"
+    )
+    if budget / each > found.budgets[-1].budget:
+        _say("note: the pool holds too few samples to compare at more tokens; the advice goes on from there")
+    echo(f"options: --strategy {spec}")
+
+
+@advise_app.command("deadline")
+def deadline(
+    pool: PoolFile,
+    seconds: Annotated[float, typer.Option("--seconds", help="Seconds until the answer must be there.")],
+    slots: Annotated[int, typer.Option("--slots", help="Samples of a problem that run side by side.")] = 16,
+    tokens_per_s: Annotated[
+        float | None,
+        typer.Option("--tokens-per-s", help="Speed of one stream; none takes recorded times, or 50 without them."),
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option("--budget", "-b", help="Generated tokens a problem: tokens=2k, or a number.")
+    ] = None,
+    cancel_s: Annotated[
+        float, typer.Option("--cancel-s", help="Seconds that a cancellation takes to reach an engine.")
+    ] = 0.0,
+    benchmark: Benchmark = None,
+    model: Model = None,
+    json: Json = False,
+) -> None:
+    """The race (the first k of n) that is most accurate by a deadline."""
+    from tts.api.replays import choose
+    from tts.planning.advice import clearly_above, for_deadline
+    from tts.pools.parquet import read_pool
+
+    chosen = choose(read_pool(pool), benchmark, model)
+    most = None if budget is None else _tokens(budget)
+    found = for_deadline(chosen, seconds, slots=slots, tokens_per_s=tokens_per_s, tokens=most, cancel_s=cancel_s)
+    if json:
+        print_json(found)
+        return
+    plan = found.plan
+    _say(
+        f"the first {plan.k} of {plan.n}: {plan.seconds:.3g} s and {plan.tokens:,.0f} tokens a problem, in time for "
+        f"{100 * plan.in_time:.0f} % of them (times: {found.timed})"
+    )
+    if found.accuracy is not None:
+        _say(f"accuracy on problems that did not choose it: {_percent(found.accuracy)}")
+    better = "" if clearly_above(found.gain) else "; no evidence that the race is more accurate"
+    _say(f"less a vote over all {slots} that end in time: {_points(found.gain)}{better}")
+    echo(f"options: {found.options}")
+
+
+@advise_app.command("strategy")
+def strategy(
+    folders: Annotated[list[Path], typer.Argument(help="Folders that tts sweep or tts replay have written.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="Model that is to answer.")],
+    task: Annotated[str, typer.Option("--task", help="Problems, as those folders name theirs.")],
+    budget: Budget,
+    json: Json = False,
+) -> None:
+    """The strategy that a history of runs speaks for, or, where it says too little, published rules."""
+    from tts.planning.advice import from_history
+
+    found = from_history(folders, model, task, _tokens(budget))
+    if json:
+        print_json(found)
+        return
+    _say(f"because: {found.why}")
+    if found.accuracy is not None and found.tokens is not None:
+        error = "" if found.error is None else f" (such predictions were off by {100 * found.error:.1f} points)"
+        _say(f"predicted: {100 * found.accuracy:.1f} %{error} for {found.tokens:,.0f} tokens a problem")
+    echo(f"options: --strategy {shlex.quote(found.strategy)}")
+
+
+def _tokens(budget: str) -> float:
+    """The generated tokens of `tokens=2k` or `2000`. Raises: InvalidParameter for another limit, or several."""
+    from tts.core.budget import Limits
+    from tts.errors import InvalidParameter
+
+    try:
+        return float(budget)
+    except ValueError:
+        limits = Limits.parse(budget)
+    if limits.tokens is None or limits != Limits(tokens=limits.tokens):
+        raise InvalidParameter(f"the budget of an advice is in generated tokens (tokens=2k), but got {budget!r}")
+    return float(limits.tokens)
+
+
+def _spec(solutions: int, verifications: int, verifier: str | None) -> str:
+    if not verifications:
+        return f"majority_vote:n={solutions}"
+    return f"genrm:n={solutions},verifications={verifications},verifier={verifier or 'genrm'}"
+
+
+def _percent(value: Interval) -> str:
+    between = "" if value.low is None or value.high is None else f" [{100 * value.low:.1f}, {100 * value.high:.1f}]"
+    return f"{100 * value.mean:.1f} %{between}"
+
+
+def _points(value: Interval | None) -> str:
+    if value is None:
+        return "not compared"
+    if value.low is None or value.high is None:
+        return f"{100 * value.mean:+.1f} points"
+    return f"{100 * value.mean:+.1f} points [{100 * value.low:+.1f}, {100 * value.high:+.1f}]"
+
+
+def _say(text: str) -> None:
+    from tts.process.console import console, say
+
+    say(console(), text, 2)

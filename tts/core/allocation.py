@@ -1,0 +1,566 @@
+"""Which problem gets the next token: many searches, one budget, one allocator. Events in, grants out; no I/O.
+
+THE LAW: what is granted is a function of what the searches have been told, whatever their order in time, and of the
+last `Repriced` record. So a resumed run decides as the one that died would have.
+
+A `Pot` is the budget of one cell: all searches of one strategy, one seed and one allocator. Each of them asks for a few
+samples ahead; the allocator bids for each problem's next one; the pot grants the ask with the most expected gain per
+unit of the limit that binds, as long as the pot's ledger can hold its worst case. A problem that the allocator stops is
+told so at once, keeps what it has, and what it did not use is there for the others.
+
+First come the pilot samples: one for every problem in the order of the plan, then a second one, and so on. So under a
+budget that is too small for all, those late in the plan go without.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from math import isfinite
+
+import msgspec
+
+from tts.core.actions import Event, Finished, Generate, Progressed, Refused, Scored, Verify
+from tts.core.budget import PICODOLLARS, Ledger, Limits
+from tts.core.context import STOPPED
+from tts.core.coroutines import STEP_LIMIT_S, ForeignCode, StepTimedOut
+from tts.core.journal import Allotted, Decided, Record, Repriced, Stopped
+from tts.core.protocols import CostModel
+from tts.errors import AllocatorCrashed, InvalidParameter, TTSError, UnknownCost
+from tts.selectors import Scores, value_of
+from tts.types import Candidate, Cost, ErrorInfo, Value, shown
+
+UNITS = ("samples", "tokens", "usd", "flops")
+REASONS = ("solved", "saturated", "abandoned", "full", "priced out", "late")
+PILOT, RANKED = 0, 1  # what comes first
+
+
+class Bid(Value, frozen=True):
+    """What an allocator says of a problem's next sample.
+
+    Args:
+        value: what it is expected to add to the problem's accuracy, 0 to 1; only its ratio to other bids counts.
+        stop: why it should get none, as users will read it: one of `REASONS`, or words of the allocator's own; ""
+            otherwise. While samples of the problem are in flight it waits for them, and is bid for again.
+        cancels: whether it stops without waiting, because nothing in flight could change this: once its pilot samples
+            have ended, its other ones are cancelled, and the strategy goes on with those that have come.
+    """
+
+    value: float
+    stop: str = ""
+    cancels: bool = False
+
+    def __post_init__(self) -> None:
+        """Numbers of other libraries become floats: a journal cannot hold them."""
+        if type(self.value) is not float and not isinstance(self.value, str | bytes):
+            with contextlib.suppress(TypeError, ValueError, OverflowError):
+                msgspec.structs.force_setattr(self, "value", float(self.value))
+
+
+def is_sound(bid: object) -> bool:
+    """Whether problems can be ranked by it and a journal can hold it: anybody may write an allocator."""
+    if not isinstance(bid, Bid) or type(bid.value) is not float or type(bid.stop) is not str:
+        return False
+    if type(bid.cancels) is not bool:
+        return False
+    return isfinite(bid.value) and bid.stop.isprintable()
+
+
+class Standing:
+    """What an allocator may know of one problem.
+
+    Attributes:
+        problem_id: whose; order: its place in the plan.
+        answers: of its finished samples in order of arrival, None for one without; `counts` are its votes, which go to
+            answers that are spelt exactly alike.
+        samples: how many have finished; failed: how many ended otherwise.
+        in_flight: how many have been granted and have not ended.
+        agreed: whether the first two answers are the same; None while there are fewer.
+        scores: candidate id -> every score it got.
+        spent: what its finished samples cost, by `UNITS` (dollars in picodollars); micros: how long they took, in
+            microseconds.
+    """
+
+    __slots__ = (
+        "_counts", "_votes", "agreed", "answers", "failed", "in_flight", "micros", "order", "problem_id", "samples",
+        "scores", "spent", "stopped",
+    )  # fmt: skip
+
+    def __init__(self, problem_id: str, order: int, scores: Scores, stopped: str = "") -> None:
+        self.problem_id = problem_id
+        self.order = order
+        self.answers: list[str | None] = []
+        self.samples = self.failed = self.in_flight = 0
+        self.scores = scores
+        self.spent = [0, 0, 0, 0]
+        self.micros = 0
+        self.stopped = stopped
+        self.agreed: bool | None = None
+        self._votes: Counter[str] = Counter()
+        self._counts: tuple[int, ...] | None = None
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """The votes of each answer, most first."""
+        if self._counts is None:
+            self._counts = tuple(sorted(self._votes.values(), reverse=True))
+        return self._counts
+
+    @property
+    def lead(self) -> tuple[int, int]:
+        """The votes of the two most frequent answers."""
+        counts = self.counts
+        return (counts[0] if counts else 0), (counts[1] if len(counts) > 1 else 0)
+
+    @property
+    def taken(self) -> int:
+        """Samples that have been granted, whatever became of them."""
+        return self.ended + self.in_flight
+
+    @property
+    def ended(self) -> int:
+        """Samples that have finished, or ended otherwise."""
+        return self.samples + self.failed
+
+    def mean_scores(self) -> list[float]:
+        """One for each candidate that has a score; abstentions are left out."""
+        found = (value_of(scores) for scores in self.scores.values())
+        return [value for value in found if value is not None]
+
+    def add(self, answer: str | None, cost: Cost, seconds: float) -> None:
+        """One more sample has finished."""
+        self.answers.append(answer)
+        self.samples += 1
+        self.spent = _plus(self.spent, cost)
+        self.micros += _micros(seconds)
+        if answer is not None:
+            self._votes[answer] += 1
+            self._counts = None
+            if self.agreed is None and self._votes.total() == 2:
+                self.agreed = len(self._votes) == 1
+
+
+class Outlook(Value, frozen=True):
+    """What an allocator may know of the run.
+
+    Args:
+        cost: of the problem's next sample as expected, in mean samples of the run: 2.0 is twice as dear as most.
+        seconds: how long the next sample is expected to take; left_s: what is left of the run's time, None if it has no
+            limit.
+        closed: how many problems have been decided; spent: what they cost in all, in the unit of the limit that binds.
+        left: samples that the problem can still be granted.
+        agreement: how likely two samples of one problem are to give the same answer, as the problems of the run have
+            shown so far; 2/3 before they have.
+    """
+
+    cost: float = 1.0
+    seconds: float = 0.0
+    left_s: float | None = None
+    closed: int = 0
+    spent: float = 0.0
+    left: int = 64
+    agreement: float = 2 / 3
+
+
+Bidding = Callable[[Standing, Outlook], Bid]
+
+
+@dataclass(frozen=True, slots=True)
+class Allocator:
+    """How one budget is shared among problems. Pure: `bid` is a function of what it is shown.
+
+    Args:
+        bid: is asked once a problem has had its pilot samples.
+        pilot: samples that every problem gets first.
+        most: samples that a problem gets at the most.
+        ahead: samples of one problem that may be in flight; fewer decide on more knowledge, more are faster.
+        compares: whether problems are ranked against one another, so that all must be known; else each is decided on by
+            itself, and an endless stream of them will do.
+    """
+
+    bid: Bidding
+    pilot: int = 1
+    most: int = 64
+    ahead: int = 8
+    compares: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("pilot", "most", "ahead"):
+            if getattr(self, name) < 1:
+                raise InvalidParameter(f"{name} must be at least 1, but got {getattr(self, name)}", name=name)
+
+
+class _Problem:
+    """An open search: what it asks for, what is known of it, and which of its entries in the ranking counts."""
+
+    __slots__ = ("entry", "samples", "standing", "verifications")
+
+    def __init__(self, standing: Standing) -> None:
+        self.standing = standing
+        self.samples: dict[str, Generate] = {}  # by id: asked for and not granted
+        self.verifications: dict[str, Verify] = {}
+        self.entry = 0
+
+    @property
+    def first(self) -> Generate | Verify | None:
+        """Its next ask: a candidate that is paid for is verified before another one is bought."""
+        asks: Mapping[str, Generate | Verify] = self.verifications or self.samples
+        return next(iter(asks.values()), None)
+
+    def drop(self, id: str) -> Generate | Verify | None:
+        return self.samples.pop(id) if id in self.samples else self.verifications.pop(id, None)
+
+
+class Pot:
+    """The budget of one cell, and who gets the next part of it.
+
+    Args:
+        name: the cell's id, with which the ids of its searches begin.
+        allocator, limits: how what is shared.
+        costs: prices actions.
+
+    Nothing is granted before `wake`: what an earlier session did is told first.
+
+    Attributes:
+        records: for the journal, not yet taken; now: the run's clock; foreign: knows whose code is running.
+    """
+
+    def __init__(self, name: str, allocator: Allocator, limits: Limits, costs: CostModel) -> None:
+        self.name = name
+        self.allocator = allocator
+        self.ledger = Ledger(limits, name)
+        self.records: list[Record] = []
+        self.now = 0.0
+        self.foreign = ForeignCode()
+        self._costs = costs
+        self._asleep = True
+        self._problems: dict[str, _Problem] = {}
+        self._granted: dict[str, Generate | Verify] = {}
+        self._turned_down: deque[tuple[Generate | Verify, ErrorInfo]] = deque()
+        self._cut_off: deque[Stopped] = deque()
+        self._moved: dict[str, None] = {}  # searches whose place in the ranking must be found anew
+        self._ranking: list[
+            tuple[int, float, int, int, str]
+        ] = []  # a heap, entries that do not count any more included
+        self._entries = 0
+        self._opened = 0
+        self._closed = 0
+        self._closed_spent = [0, 0, 0, 0]
+        self._samples = _Mean()
+        self._verifications = _Mean()
+        self._pairs = 0  # problems that have given two answers
+        self._agreed = 0  # those of them whose first two are the same
+        self._use(Repriced(name))
+
+    @property
+    def in_flight(self) -> int:
+        """Granted and not ended."""
+        return len(self._granted)
+
+    def open(self, search: str, problem_id: str, scores: Scores, stopped: str = "") -> None:
+        """A search of this pot begins, or began in an earlier session, which may have stopped it. `scores` are the
+        search's own, and stay up to date."""
+        self._problems[search] = _Problem(Standing(problem_id, self._opened, scores, stopped))
+        self._opened += 1
+
+    def ask(self, action: Generate | Verify) -> None:
+        """An open search would like to do this."""
+        search = action.id.rpartition("/")[0]
+        if isinstance(action, Generate):
+            self._problems[search].samples[action.id] = action
+        else:
+            self._problems[search].verifications[action.id] = action
+        self._moved[search] = None
+
+    def withdraw(self, id: str) -> Generate | Verify | None:
+        """The ask with this id is not wanted any more. Returns it if it had not been granted."""
+        search = id.rpartition("/")[0]
+        problem = self._problems.get(search)
+        action = problem.drop(id) if problem else None
+        if action is not None:
+            self._moved[search] = None
+        return action
+
+    def holds(self, id: str) -> bool:
+        """Whether it has been granted and has not ended."""
+        return id in self._granted
+
+    def turned_down(self) -> Iterator[tuple[Generate | Verify, ErrorInfo]]:
+        """Asks of problems that the allocator has stopped, each once."""
+        self._place()
+        while self._turned_down:
+            yield self._turned_down.popleft()
+
+    def cut_off(self) -> Iterator[Stopped]:
+        """Problems that the allocator has stopped while samples of theirs were in flight, each once: for the journal,
+        and for those samples to be cancelled."""
+        self._place()
+        while self._cut_off:
+            yield self._cut_off.popleft()
+
+    def grant(self) -> Generate | Verify | tuple[Generate | Verify, ErrorInfo] | None:
+        """The best ask; or an ask that the pot can never hold, and why; None if nothing can be granted now."""
+        self._place()
+        while self._ranking:
+            tier, key, _, entry, search = self._ranking[0]
+            problem = self._problems.get(search)
+            action = problem.first if problem and problem.entry == entry else None
+            if problem is None or action is None:
+                heapq.heappop(self._ranking)
+                continue
+            error = self._try_reserve(action)
+            if error is None and not self.holds(action.id):
+                return None  # it will fit once something in flight has ended
+            problem.drop(action.id)
+            self._moved[search] = None
+            if error is not None:
+                return action, ErrorInfo.of(error)
+            self.records.append(Allotted(action.id, None if tier == PILOT else round(-key, 9)))
+            return action
+        return None
+
+    def hear(self, event: Event, candidate: Candidate | None) -> None:
+        """The search has been told this event; `candidate` is what came of it."""
+        if isinstance(event, Progressed):
+            return
+        search = event.id.rpartition("/")[0]
+        self._moved[search] = None
+        action = self._granted.pop(event.id, None)
+        if action is None:
+            return  # a verification that costs nothing, or something that had not been granted
+        standing, cost = self._problems[search].standing, Cost()
+        held = event.id in self.ledger.reservations
+        if not isinstance(event, Refused):
+            cost = self._costs.actual(action, event.usage)
+        if not held:
+            self.ledger.charge(cost)
+        elif isinstance(event, Refused):
+            self.ledger.release(event.id)
+        else:
+            self.ledger.settle(event.id, cost)
+        if isinstance(event, Scored):
+            self._verifications.add(cost, _micros(event.timing.total_s))
+        if isinstance(action, Generate):
+            standing.in_flight -= 1
+            if isinstance(event, Finished):
+                known = standing.agreed
+                standing.add(candidate.answer if candidate else None, cost, event.timing.total_s)
+                if known is None:
+                    self._note_pair(standing.agreed)
+                self._samples.add(cost, _micros(event.timing.total_s))
+                self._reprice()
+            else:
+                standing.failed += 1
+
+    def close(self, search: str, spent: Cost) -> Standing:
+        """A search has ended, having spent so much. Returns what was known of its problem."""
+        self._note_closed(spent)
+        return self._problems.pop(search).standing
+
+    # --- resuming
+
+    def recall(self, decided: Decided) -> None:
+        """A search that an earlier session has decided."""
+        bill = decided.bill
+        self.ledger.charge(bill.total)
+        self._samples.add(bill.answers, decided.micros or _micros(bill.busy_s), decided.samples)
+        self._verifications.add(bill.verifier, 0, decided.verifications)
+        self._note_pair(decided.agreed)
+        self._note_closed(bill.total)
+
+    def regrant(self, action: Generate | Verify, ended: bool) -> None:
+        """An earlier session has granted this. Where it has `ended`, its end is told next, and nothing is held for it:
+        problems are told one after the other, so that now more may be in flight than ever was. (Where a server's
+        overrun has eaten what was held for one that has not, it is ranked again.)"""
+        if ended:
+            self._note_granted(action)
+        else:
+            self._try_reserve(action)
+
+    def wake(self, scale: Repriced | None) -> None:
+        """The past has been told; `scale` is the last of the journal."""
+        if not self._asleep:
+            return
+        self._asleep = False
+        if scale is not None:
+            self._use(scale)
+        self._reprice()
+        self._moved = dict.fromkeys(self._problems)
+
+    # --- ranking
+
+    def _try_reserve(self, action: Generate | Verify) -> TTSError | None:
+        """Grant it if the ledger has room for it now. Returns why it never will."""
+        worst = self._costs.worst(action)
+        try:
+            if not self.ledger.try_reserve(action.id, worst):
+                return None if self.ledger.can_ever_fit(worst) else self.ledger.exhausted(worst)
+        except UnknownCost as error:
+            return error
+        self._note_granted(action)
+        return None
+
+    def _note_granted(self, action: Generate | Verify) -> None:
+        self._granted[action.id] = action
+        if isinstance(action, Generate):
+            self._problems[action.id.rpartition("/")[0]].standing.in_flight += 1
+
+    def _place(self) -> None:
+        """Find the place of every search that something has happened to."""
+        if self._asleep:
+            return
+        moved, self._moved = self._moved, {}
+        for search in moved:
+            problem = self._problems.get(search)
+            if problem is not None:
+                problem.entry = 0
+                self._rank(search, problem)
+
+    def _rank(self, search: str, problem: _Problem) -> None:
+        """Place its next ask among the others; or stop it; or let it wait for what is in flight."""
+        standing, most = problem.standing, self.allocator.most
+        if problem.verifications:
+            cost = self._verifications.of(self._unit) / self._mean if self._verifications.count else 1.0
+            self._enter(search, problem, RANKED, -self._bid(standing, self._outlook(standing)).value / max(cost, 1e-9))
+        elif not (problem.samples or standing.in_flight):
+            return
+        elif standing.stopped:
+            self._stop(search, problem)
+        elif standing.taken < min(self.allocator.pilot, most):
+            self._enter(search, problem, PILOT, standing.taken)
+        else:
+            outlook = self._outlook(standing)
+            bid = self._bid(standing, outlook) if standing.taken < most else Bid(0.0, "full")
+            if not bid.stop:
+                self._enter(search, problem, RANKED, -bid.value / outlook.cost)
+            elif not standing.in_flight or (bid.cancels and standing.ended >= self.allocator.pilot):
+                standing.stopped = bid.stop
+                votes, value, cancels = standing.counts[:4], round(bid.value, 9), standing.in_flight > 0
+                stopped = Stopped(search, self.now, bid.stop, standing.samples, votes, value, cancels)
+                (self._cut_off if cancels else self.records).append(stopped)
+                self._stop(search, problem)
+
+    def _bid(self, standing: Standing, outlook: Outlook) -> Bid:
+        facts = {"cell": self.name, "problem": standing.problem_id}
+        try:
+            bid = self.foreign.run(self.name, self.allocator.bid, standing, outlook)
+        except BaseException as error:
+            self._asleep = True  # what ends it now must not ask it again
+            self.foreign.own(error)
+            what = f"raised {type(error).__name__} for problem {standing.problem_id}: {ErrorInfo.of(error).message}"
+            if isinstance(error, StepTimedOut):
+                what = f"computed for {STEP_LIMIT_S:g} s of CPU time for problem {standing.problem_id}, and was ended"
+            raise AllocatorCrashed(f"{self.name}: its allocator {what}", **facts) from error
+        if not is_sound(bid):
+            expected = "a Bid of a finite value and printable words"
+            what = f"gave {shown(bid)} for problem {standing.problem_id}, not {expected}"
+            raise AllocatorCrashed(f"{self.name}: its allocator {what}", **facts)
+        return bid
+
+    def _enter(self, search: str, problem: _Problem, tier: int, key: float) -> None:
+        self._entries += 1
+        problem.entry = self._entries
+        heapq.heappush(self._ranking, (tier, key, problem.standing.order, self._entries, search))
+
+    def _stop(self, search: str, problem: _Problem) -> None:
+        standing = problem.standing
+        error = stop_error(search, standing.stopped, standing.samples)
+        self._turned_down += [(action, error) for action in problem.samples.values()]
+        problem.samples.clear()
+
+    # --- prices
+
+    def _outlook(self, standing: Standing) -> Outlook:
+        """The problem's own samples, and one more of the run's mean beside them."""
+        unit, mean, weight = self._unit, self._mean, standing.samples + 1
+        cost = max((standing.spent[unit] + mean) / weight / mean, 1e-9)
+        seconds = (standing.micros / 1e6 + self._scale.seconds) / weight
+        limit = self.ledger.limits.seconds
+        left = None if limit is None else max(0.0, limit - self.now)
+        samples = max(0, self.allocator.most - standing.taken)
+        return Outlook(cost, seconds, left, self._closed, self._closed_spent[unit], samples, self._agreement)
+
+    def _reprice(self) -> None:
+        """Look what a sample costs, which limit binds and how often samples agree, after 1, 2, 4, 8 ... samples or
+        pairs. Not at every one: a price that moved with each event would move every problem's place."""
+        count, scale = self._samples.count, self._scale
+        if self._asleep or (count < max(1, 2 * scale.samples) and self._pairs < max(1, 2 * scale.pairs)):
+            return
+        means = (self._samples.of(0), self._samples.of(1), self._samples.of(2), self._samples.of(3))
+        left = self.ledger.left()
+        rooms = [
+            (amount / (means[i] / PICODOLLARS if name == "usd" else means[i]), name)
+            for i, name in enumerate(UNITS)
+            if (amount := getattr(left, name)) is not None and means[i] > 0
+        ]
+        unit = min(rooms)[1] if rooms else "tokens"
+        whole = 1 << (count.bit_length() - 1)
+        self._use(Repriced(self.name, whole, unit, means, self._samples.seconds, self._pairs, self._agreed))
+        self.records.append(self._scale)
+        self._moved = dict.fromkeys(self._problems)
+
+    def _use(self, scale: Repriced) -> None:
+        self._scale = scale
+        self._unit = UNITS.index(scale.unit)
+        self._mean = scale.mean[self._unit] or 1.0
+        self._agreement = (scale.agreed + 2) / (scale.pairs + 3)  # as if three pairs had been seen, two of them alike
+
+    def _note_pair(self, agreed: bool | None) -> None:
+        """Of a problem that has given its second answer now, or had given it; None if it has not."""
+        if agreed is not None:
+            self._pairs += 1
+            self._agreed += agreed
+
+    def _note_closed(self, spent: Cost) -> None:
+        self._closed += 1
+        self._closed_spent = _plus(self._closed_spent, spent)
+
+
+def stop_error(search: str, reason: str, samples: int) -> ErrorInfo:
+    """What a search is told in place of its samples, of which so many had finished."""
+    return ErrorInfo(
+        "BudgetExhausted",
+        f"{search}: the allocator stopped it after {samples} samples: {reason}",
+        {"limit": STOPPED, "reason": reason, "search": search},
+    )
+
+
+class _Mean:
+    """What so many requests have cost in all."""
+
+    __slots__ = ("_micros", "_sums", "count")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._sums = [0, 0, 0, 0]
+        self._micros = 0
+
+    def add(self, cost: Cost, micros: int, count: int = 1) -> None:
+        self.count += count
+        self._sums = _plus(self._sums, cost)
+        self._micros += micros
+
+    def of(self, unit: int) -> float:
+        return self._sums[unit] / self.count if self.count else 0.0
+
+    @property
+    def seconds(self) -> float:
+        return self._micros / 1e6 / self.count if self.count else 0.0
+
+
+def _micros(seconds: float) -> int:
+    """Whole, so that sums do not depend on their order."""
+    return round(seconds * 1e6)
+
+
+def _plus(sums: list[int], cost: Cost) -> list[int]:
+    samples, tokens, picodollars, flops = sums
+    return [
+        samples + cost.samples,
+        tokens + cost.tokens,
+        picodollars + (cost.picodollars or 0),
+        flops + (cost.flops or 0),
+    ]

@@ -1,0 +1,168 @@
+"""The small parts a search is made of: mailboxes, tasks, and the one thing a coroutine may yield. No behaviour here."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from random import Random
+from typing import Any, TypeVar
+
+from tts.core.actions import Work
+from tts.types import Cost
+
+T = TypeVar("T")
+
+
+class Abandoned(BaseException):
+    """Thrown into a task whose siblings failed or whose parent left. Not an Exception: no strategy catches it."""
+
+
+class Expired(BaseException):
+    """Thrown into the task that entered a deadline block when its time is up."""
+
+    def __init__(self, alarm: Alarm) -> None:
+        self.alarm = alarm
+
+
+STEP_LIMIT_S = 10.0  # CPU time of one step of foreign code, where a watchdog looks at it (`tts.workers.watchdog`)
+
+
+class StepTimedOut(BaseException):
+    """Raised in foreign code that has computed for its limit. Not an Exception: no strategy catches it."""
+
+
+class StepStopped(BaseException):
+    """Raised in foreign code that was still computing when somebody asked the run to stop."""
+
+
+class ForeignCode:
+    """Whose code is running, for a watchdog to look at: of a strategy between two awaits, of a selector, an allocator,
+    a verifier. Each such step has a number.
+
+    Attributes:
+        running: the id of the search whose code runs; None between steps.
+        watched: whether a watchdog looks, and so whether an interrupt at the keyboard is told apart from a
+            `KeyboardInterrupt` of the code's own.
+        stopped: a step was ended because the run is to stop; what it belonged to is undecided.
+        passes: what may be raised within the code and is not its own.
+    """
+
+    __slots__ = ("number", "passes", "running", "stopped", "watched")
+
+    def __init__(self, passes: tuple[type[BaseException], ...] = ()) -> None:
+        self.number = 0
+        self.running: str | None = None
+        self.watched = False
+        self.stopped = False
+        self.passes = passes
+
+    def run(self, id: str, code: Callable[..., T], *args: Any) -> T:
+        """Call it. Raises what it raises, and where a watchdog looks, StepTimedOut and StepStopped."""
+        before, self.running = self.running, id
+        self.number += 1
+        try:
+            return code(*args)
+        finally:
+            self.running = before
+
+    def own(self, error: BaseException) -> BaseException:
+        """The error, if it is the code's own: SystemExit and CancelledError are, too. What is not is raised again."""
+        if isinstance(error, self.passes):
+            raise error
+        if isinstance(error, StepStopped) or (isinstance(error, KeyboardInterrupt) and not self.watched):
+            self.stopped = True
+            raise error
+        return error
+
+
+class Mailbox:
+    """Where the events of one block arrive, in order; at most one task waits on it, for the next item, or for the
+    `quorum` of them all at once (a task need not be woken for what it would only put aside)."""
+
+    __slots__ = ("closed", "inbox", "quorum", "task")
+
+    def __init__(self) -> None:
+        self.inbox: deque[Any] = deque()
+        self.quorum = 0
+        self.task: Task | None = None
+        self.closed = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is what the task waits for."""
+        return len(self.inbox) >= (self.quorum or 1)
+
+    def take(self) -> Any:
+        """What the task waits for: an item, or the list of all."""
+        if not self.quorum:
+            return self.inbox.popleft()
+        items, self.quorum = list(self.inbox), 0
+        self.inbox.clear()
+        return items
+
+
+class Alarm(Mailbox):
+    """A deadline's mailbox: nobody waits on it, its event interrupts the task that entered the block."""
+
+    __slots__ = ("interrupts", "seconds")
+
+    def __init__(self, interrupts: Task, seconds: float) -> None:
+        super().__init__()
+        self.interrupts = interrupts
+        self.seconds = seconds
+
+
+class Wait:
+    """The one thing a strategy's coroutine may yield: the mailbox it waits on."""
+
+    __slots__ = ("mailbox",)
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self.mailbox = mailbox
+
+    def __await__(self) -> Generator[Wait, Any, Any]:
+        return (yield self)
+
+
+class Task:
+    """One coroutine: the strategy itself, or a child that `gather` started.
+
+    `depth` is the longest chain behind it, in tokens and seconds; `path` prefixes the numbers of its actions, `count`
+    is the last one; `random` is its stream of random numbers, once it has drawn one.
+    """
+
+    __slots__ = ("coro", "count", "depth", "done", "error", "parent", "path", "random", "value", "waiting")
+
+    def __init__(
+        self, coro: Coroutine[Any, Any, Any], parent: Mailbox | None, depth: tuple[int, float], path: str
+    ) -> None:
+        self.coro = coro
+        self.parent = parent
+        self.depth = depth
+        self.path = path
+        self.count = 0
+        self.random: Random | None = None
+        self.waiting: Mailbox | None = None
+        self.done = False
+        self.value: Any = None
+        self.error: BaseException | None = None
+
+    @property
+    def reached(self) -> tuple[int, float]:
+        """As of an action: the longest chain up to the task's end."""
+        return self.depth
+
+
+class Live:
+    """An action that has been asked for and has not ended. `depth` is that of the task that asked, `reached` the
+    longest chain up to the action's end."""
+
+    __slots__ = ("action", "cancelled", "cost", "depth", "left", "mailbox", "reached")
+
+    def __init__(self, action: Work, cost: Cost, mailbox: Mailbox, depth: tuple[int, float]) -> None:
+        self.action = action
+        self.cost = cost
+        self.mailbox = mailbox
+        self.depth = self.reached = depth
+        self.cancelled = False
+        self.left = False  # whether it has left the search (rather than waiting for the share to have room)

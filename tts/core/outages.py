@@ -1,0 +1,154 @@
+"""What a server's failure means for the run: the request is asked for again, it has failed for good, or the run stops.
+
+That a server is away decides no trial. A request fails for good only if the fault is its own: if it fails again and
+again where requests that left later are answered. Where nobody is answered any more, the run waits, and then stops so
+that the same command goes on. Pure: time is a number, the run's clock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from typing import Literal
+
+from tts.core.retry import FIRST_S, LONGEST_S
+from tts.errors import TTSError
+from tts.types import ErrorInfo
+
+PATIENCE_S = 300.0
+MOST_TRIES = 6
+# Failures of the server, or of the way to it, and not of what was asked.
+_FAILURES = frozenset(["Unreachable", "Overloaded", "ServerFailed", "StreamBroken", "TimedOut"])
+_FAULTS = frozenset(["Unauthorized", "NoCredit", "ModelNotFound", "BadResponse"])  # waiting alone does not mend them
+OUTAGES = _FAILURES | _FAULTS
+# Of the requests that have failed so often, how many may be in flight: one of them may be what fells the engine for
+# all that are there, and is found by trying suspects in ever smaller groups.
+_AT_ONCE = {2: 64, 3: 8}
+
+_CHANCE = 1e-4
+
+Verdict = float | Literal["final", "stop"]
+
+
+class _Trouble:
+    """One request that has failed."""
+
+    def __init__(self, granted: int) -> None:
+        self.tries = 0
+        self.refused = 0  # tries that the server answered with an error
+        self.alone = 0  # tries at a server that had answered a request that left later
+        self.last = granted  # the number of grants when it last left or failed
+
+
+class Outages:
+    """The failures of one run.
+
+    Args:
+        patience_s: how long the run goes on while nobody is answered.
+    """
+
+    def __init__(self, patience_s: float = PATIENCE_S) -> None:
+        self.patience_s = patience_s
+        self._grants = 0
+        self._numbers: dict[str, int] = {}  # id -> the number of its grant, while it is in flight
+        self._answered: dict[str, int] = {}  # by whom: the number of the latest grant that has been answered
+        self._troubled: dict[str, _Trouble] = {}
+        self._answers: Counter[str] = Counter()  # by whom
+        self._recovered: Counter[str] = Counter()  # by whom: errors to requests that were answered later
+        self._levels: Counter[int] = Counter()  # of what is in flight: how many have been alone so often
+        self.since_s = math.inf  # when the first failed after the last answer
+        self.last = ""  # the last failure, in a sentence
+
+    def may_leave(self, id: str) -> bool:
+        """Whether it may be sent now, beside other requests under the same suspicion."""
+        trouble = self._troubled.get(id)
+        if trouble is None or trouble.alone < 2:
+            return True
+        peers = sum(number for level, number in self._levels.items() if level >= trouble.alone)
+        return peers < _AT_ONCE.get(trouble.alone, 1)
+
+    def left(self, id: str) -> None:
+        """It was granted, and leaves."""
+        self._grants += 1
+        self._numbers[id] = self._grants
+        if trouble := self._troubled.get(id):
+            self._levels[trouble.alone] += 1
+
+    def back(self, id: str) -> None:
+        """It is no longer in flight, and will be asked for again."""
+        if self._numbers.pop(id, None) is not None and (trouble := self._troubled.get(id)):
+            self._levels[trouble.alone] -= 1
+
+    def answered(self, id: str, by: str) -> None:
+        """A server has done what it asked; `by` tells servers apart."""
+        self._answers[by] += 1
+        if trouble := self._troubled.get(id):
+            self._recovered[by] += trouble.refused
+        self._answered[by] = max(self._answered.get(by, 0), self._numbers.get(id, 0))
+        self.since_s = math.inf
+        self.ended(id)
+
+    def ended(self, id: str) -> None:
+        """It has ended for good."""
+        self.back(id)
+        self._troubled.pop(id, None)
+        if not self._troubled:
+            self.since_s = math.inf
+
+    def failed(self, id: str, error: ErrorInfo, at_s: float, by: str) -> Verdict:
+        """The seconds after which to ask again, `final`, or `stop`."""
+        if error.type not in OUTAGES or error.facts.get("phase") == "total" or error.facts.get("alone"):
+            return "final"
+        trouble = self._troubled.setdefault(id, _Trouble(self._numbers.get(id, self._grants)))
+        self.back(id)
+        trouble.tries += 1
+        trouble.refused += error.type == "ServerFailed"
+        if self._answered.get(by, 0) > trouble.last and "pause_s" not in error.facts:
+            trouble.alone += 2 if error.type == "TimedOut" else 1  # a timeout takes minutes
+        trouble.last, self.last = self._grants, error.message
+        self.since_s = min(self.since_s, at_s - error.facts.get("waited_s", 0.0))
+        if trouble.alone >= MOST_TRIES and self._is_no_chance(trouble.alone, by):
+            return "final"
+        if at_s - self.since_s >= self.patience_s:
+            return "stop"
+        hopeless = trouble.tries >= MOST_TRIES or self._is_misnamed(error, by)
+        if error.type in _FAULTS and not trouble.alone and hopeless:
+            return "stop"
+        return min(LONGEST_S, FIRST_S * 2.0 ** min(trouble.tries - 1, 8))
+
+    def _is_misnamed(self, error: ErrorInfo, by: str) -> bool:
+        """Whether an address of another protocol, or a model that no endpoint serves, was given to begin with: who has
+        answered before is rather restarting, and so is who serves no model at all."""
+        served = error.facts.get("served")
+        no_model = error.type == "ModelNotFound" and error.facts.get("everywhere") and served != []
+        return bool(error.facts.get("foreign") or no_model) and by not in self._answered
+
+    def _is_no_chance(self, tries: int, by: str) -> bool:
+        """Whether a server that gives errors to some requests at random would not give so many to one."""
+        share = self._recovered[by] / max(1, self._recovered[by] + self._answers[by])
+        return share**tries < _CHANCE
+
+    def explained(self, id: str, error: ErrorInfo, verdict: Verdict) -> ErrorInfo:
+        """The error with what the verdict rests on."""
+        trouble = self._troubled.get(id)
+        if trouble is None or error.type not in OUTAGES:
+            return error
+        facts: Mapping[str, object] = {**error.facts, "tries": trouble.tries}
+        why = f"It failed {trouble.tries} times while requests that left later were answered."
+        if verdict == "stop":
+            why = "No request has been answered since: the run stops, and the same command goes on from there."
+            if trouble.tries == 1 and (error.facts.get("everywhere") or error.facts.get("foreign")):
+                why = "No request had been answered before: the run stops at once."
+        return ErrorInfo(error.type, f"{error.message} {why}", facts)
+
+
+def is_outage(error: ErrorInfo | TTSError) -> bool:
+    """Whether the server failed, or the way to it, and not what was asked."""
+    kind = error.type if isinstance(error, ErrorInfo) else type(error).__name__
+    return kind in OUTAGES
+
+
+def was_its_own(error: ErrorInfo) -> bool:
+    """Whether a failure was found to be the fault of its request, and not of the server."""
+    return "tries" in error.facts or "alone" in error.facts

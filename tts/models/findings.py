@@ -1,0 +1,34 @@
+"""What a check of a machine or an endpoint found."""
+
+from __future__ import annotations
+
+from tts.models.wire.protocol import Capabilities
+from tts.types import Value
+
+
+class Finding(Value, frozen=True):
+    """One thing that was looked at. `ok` None: could not be told. `needed`: without it nothing works."""
+
+    what: str
+    ok: bool | None
+    detail: str
+    needed: bool = False
+
+
+def capabilities(name: str, seen: Capabilities) -> list[Finding]:
+    """What was seen of an endpoint, one finding for each."""
+    reachable = f"engine {seen.engine or 'unknown'}, models: {', '.join(seen.models[:10]) or 'not told'}"
+    detail = seen.problem or reachable
+    found = [Finding(f"endpoint {name}", seen.reachable and not seen.problem, detail, needed=True)]
+    for what, ok, meaning in (
+        ("n", seen.n, "several choices from one request"),
+        ("seed", seen.seed, "the same seed gives the same text"),
+        ("logprobs", seen.logprobs, "needed by self_certainty, and used by genrm and judge"),
+        ("prefill", seen.prefill, "continuing an answer"),
+        ("usage in stream", seen.usage_in_stream, "exact token counts"),
+        ("continuous usage", seen.continuous_usage, "exact token counts of cancelled samples"),
+        ("abort on close", seen.abort_on_close, "a cancelled sample stops decoding"),
+    ):
+        found.append(Finding(f"  {what}", ok, meaning))
+    found.append(Finding("  cost of finding out", True, f"{seen.tokens_spent} generated tokens"))
+    return found

@@ -1,0 +1,80 @@
+"""One request as it is put to one server: where the API may be, and without what the server refuses. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tts.core.actions import Request
+from tts.errors import BadResponse, ContextTooLong, EndpointError, RequestRejected, ServerFailed, Unauthorized
+from tts.models.wire.address import Place
+from tts.models.wire.protocol import is_nan_refusal, say_more, without
+from tts.models.wire.refusals import Refusals, losses, may_be_left_out, refused_parameter
+
+_REFUSES = (400, 403, 422)
+_NOT_HERE = (404, 405)
+
+
+class Attempt:
+    """A request that is put in other ways until the server takes it.
+
+    Attributes:
+        base: where it is sent now.
+    """
+
+    def __init__(self, request: Request, body: dict[str, Any], refusals: Refusals, place: Place) -> None:
+        self._request = request
+        self._body = body
+        self._refusals = refusals
+        self._place = place
+        self._bases = list(place.bases)
+        self._refused: frozenset[str] = frozenset()
+        self._without: frozenset[str] = frozenset()
+        self._nan: frozenset[str] = frozenset()
+        self.base = self._bases.pop(0)
+
+    def body(self) -> dict[str, Any]:
+        """What is sent now: without what the endpoint is known to refuse, and what this request was refused for."""
+        self._without = self._refused | self._refusals.of(self._request, self._body)
+        left_out = self._without | self._nan
+        return without(self._body, left_out) if left_out else dict(self._body)
+
+    def losses(self) -> tuple[str, ...]:
+        """The parameters left out whose absence makes the request another one."""
+        left_out = self._without | self._nan
+        return losses(left_out, may_be_left_out(self._body)) if left_out else ()
+
+    def answered(self) -> None:
+        """The server has taken the request as it was put."""
+        self._place.answers(self.base)
+        self._refusals.answered(self._request, self._body, self._without)
+
+    def changes_after(self, error: EndpointError) -> bool:
+        """Whether the request may be put in another way after this error; it is then put so."""
+        if isinstance(error, ServerFailed):
+            if not is_nan_refusal(error) or error.facts.get("tokens") or "logprobs" not in self.body():
+                return False
+            self._nan |= {"logprobs"}
+            return True
+        if is_elsewhere(error):
+            return self._moves(error)
+        if isinstance(error, ContextTooLong) or error.facts.get("status") not in _REFUSES:
+            return False
+        if not isinstance(error, RequestRejected | Unauthorized):
+            return False
+        name = refused_parameter(error.facts["said"], error.facts.get("param"), may_be_left_out(self.body()))
+        self._refused |= {name} if name else set()
+        return name is not None
+
+    def _moves(self, error: EndpointError) -> bool:
+        if self._bases:
+            self.base = self._bases.pop(0)
+            return True
+        if len(self._place.bases) > 1:
+            say_more(error, f"There is no API at any of {', '.join(self._place.bases)}.")
+        return False
+
+
+def is_elsewhere(error: EndpointError) -> bool:
+    """Whether an error says that there is no API at the URL that was asked."""
+    page = isinstance(error, BadResponse) and bool(error.facts.get("page"))
+    return page or (isinstance(error, RequestRejected) and error.facts.get("status") in _NOT_HERE)

@@ -1,0 +1,351 @@
+"""Planning before spending: what a budget would buy, by strategy and allocator, from a pilot or from history."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
+
+import msgspec
+import numpy as np
+
+from tts.api.arguments import as_limits, check_keywords, texts
+from tts.api.calls import asweep, run_sync
+from tts.api.replays import choose, replay
+from tts.api.results import as_json
+from tts.core.budget import Limits
+from tts.errors import BudgetTooSmall, InvalidParameter, StorageFull
+from tts.intervals import student_quantile
+from tts.planning.posterior import Posterior
+from tts.plugins.given import Given, Named
+from tts.plugins.registry import parse_specs, verifier_names
+from tts.pools.from_run import build_pool
+from tts.pools.parquet import read_pool
+from tts.pools.pool import Pool
+from tts.runs.folder import write_atomically
+from tts.tasks.example import Example, Task
+from tts.tasks.sources import TaskSource
+from tts.types import Cost, Sampling, Value
+
+if TYPE_CHECKING:
+    from tts.api.calls import Watcher
+    from tts.clusters.spec import ClusterSpec
+    from tts.models.target import Target
+
+FRACTIONS = (0.25, 0.5, 1.0, 1.1, 2.0)  # of the budget
+ALLOCATORS = ("uniform", "adaptive_consistency", "marginal")
+SCORED = ("success",)  # also tried where a verifier scores
+MOST_PROBLEMS = 150  # of an imagined benchmark: more say little more, and take longer
+MOST_SAMPLES = 64  # of an imagined problem
+PRICES = ("price_in", "price_out", "prices", "model_config")
+
+
+class Spread(Value, frozen=True):
+    """A mean over imagined benchmarks, with the interval in which another one lies with 95 % (a prediction interval of
+    Student's t: quantiles of so few draws would be too narrow)."""
+
+    mean: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float], least: float = 0.0) -> Spread:
+        """Args: values: at least two, from `least` to 1."""
+        mean, count = float(np.mean(values)), len(values)
+        half = student_quantile(0.95, count - 1) * float(np.std(values, ddof=1)) * (1 + 1 / count) ** 0.5
+        return cls(mean, max(least, mean - half), min(1.0, mean + half))
+
+
+class Forecast(Value, frozen=True):
+    """What a strategy, with an allocator, is expected to come to under a part of the budget.
+
+    Args:
+        fraction: of the budget that is left after the pilot; budget: what that is.
+        accuracy: a share of the problems (see `Plan.measure`).
+        tokens: per problem, in the mean, those of verifications included.
+        unpriced: verifications a problem whose cost is unknown: neither tokens nor the budget hold them.
+    """
+
+    strategy: str
+    allocator: str
+    fraction: float
+    budget: str
+    accuracy: Spread
+    tokens: float
+    unpriced: float = 0.0
+
+    @property
+    def label(self) -> str:
+        """Strategy and allocator."""
+        return f"{self.strategy} by {self.allocator or 'equal'}"
+
+
+class Plan(Value, frozen=True):
+    """What was predicted.
+
+    Args:
+        measure: `accuracy`; or, where problems have no reference answers, `agreement` with an endless vote.
+        forecasts: by strategy, allocator and part of the budget.
+        recommended: the best at the whole budget of those that beat the first strategy with the first allocator by
+            more than twice the standard error over imagined benchmarks; else that first one.
+        gain: of the recommended over that first one.
+        next_tenth: what 10 % more budget would add to it.
+        pilot: what the pilot cost; left: the budget that remains.
+        samples: of a problem in the pilot, at the least; problems: how many.
+    """
+
+    measure: str
+    forecasts: Sequence[Forecast]
+    recommended: Forecast
+    next_tenth: Spread
+    gain: Spread
+    pilot: Cost
+    left: str
+    samples: int
+    problems: int
+
+    @property
+    def advice(self) -> str:
+        """The part of a command line that follows the recommendation."""
+        best = self.recommended
+        return f"--strategy {best.strategy} --allocator {best.allocator or 'equal'} --run-budget {self.left}"
+
+
+async def aplan(
+    problems: str | Path | Task | TaskSource | Iterable[Example] | None,
+    strategies: Named | Sequence[Named] = "majority_vote:n=none",
+    *,
+    budget: str,
+    allocators: str | Sequence[str] = (),
+    pilot: int = 4,
+    history: Pool | str | Path | None = None,
+    draws: int = 20,
+    seed: int = 0,
+    sampling: Sampling | Mapping[str, Any] | None = None,
+    out: str | Path | None = None,
+    watcher: Watcher | None = None,
+    on_draw: Callable[[int, int], None] = lambda done, of: None,
+    verifier_tokens: Mapping[str, float] | None = None,
+    cluster: str | Path | ClusterSpec = "local",
+    address: str | None = None,
+    **target: Unpack[Target],
+) -> Plan:
+    """See `plan`."""
+    check_keywords(plan, target)
+    limits = as_limits(budget)
+    if not limits or limits.seconds is not None:
+        raise InvalidParameter(f"a plan needs a budget in samples, tokens, usd or flops, but got {budget!r}")
+    if draws < 2:
+        raise InvalidParameter(f"draws must be at least 2, but got {draws}", name="draws")
+    async with Given(strategies) as named:
+        specs = [spec for text in named for spec in parse_specs(text)]
+        paid, left, most = Cost(), limits, None
+        if history is None:
+            if problems is None or out is None:
+                raise InvalidParameter(
+                    "a pilot needs problems and a folder (out), or give history, a pool of earlier runs"
+                )
+            if pilot < 2:
+                raise InvalidParameter(f"pilot must be at least 2 samples a problem, but got {pilot}", name="pilot")
+            folder = Path(out) / "pilot"
+            judged = [f"best_of_n:n={pilot},verifier={name}" for name in dict.fromkeys(verifier_names(specs))]
+            swept = await asweep(
+                problems,
+                [f"majority_vote:n={pilot}", *judged],
+                run_budget=budget,
+                seeds=[seed],
+                sampling=sampling,
+                out=folder,
+                report=False,
+                watcher=watcher,
+                cluster=cluster,
+                address=address,
+                **target,
+            )
+            pool = await build_pool(folder, keep_text=False, verifiers=[*dict.fromkeys(verifier_names(specs))])
+            paid, most = swept.spent, swept.sampling.max_tokens
+            left = _rest(limits, paid)
+        else:
+            pool = choose(history if isinstance(history, Pool) else read_pool(history), None, target.get("model"))
+        pool = pool.priced(verifier_tokens or {})
+        prices = {name: value for name in PRICES if (value := target.get(name)) is not None}
+        found = foresee(
+            pool, [str(s) for s in specs], left, texts(allocators, "allocators"), draws, seed, most, prices, on_draw
+        )
+    planned = msgspec.structs.replace(found, pilot=paid)
+    if out is not None:
+        _write(Path(out), planned)
+    return planned
+
+
+def plan(
+    problems: str | Path | Task | TaskSource | Iterable[Example] | None,
+    strategies: Named | Sequence[Named] = "majority_vote:n=none",
+    *,
+    budget: str,
+    allocators: str | Sequence[str] = (),
+    pilot: int = 4,
+    history: Pool | str | Path | None = None,
+    draws: int = 20,
+    seed: int = 0,
+    sampling: Sampling | Mapping[str, Any] | None = None,
+    out: str | Path | None = None,
+    watcher: Watcher | None = None,
+    on_draw: Callable[[int, int], None] = lambda done, of: None,
+    verifier_tokens: Mapping[str, float] | None = None,
+    cluster: str | Path | ClusterSpec = "local",
+    address: str | None = None,
+    **target: Unpack[Target],
+) -> Plan:
+    """Predict what a budget would buy, before it is spent.
+
+    Args:
+        problems: as for `tts.sweep`; None with `history`.
+        strategies: open-ended ones (n=none), by name or as functions, as for `tts.sweep`.
+        allocators: which to try, as for `tts.sweep`; none is a choice of them.
+        budget: for everything together, pilot included: `tokens=200k`, `usd=3`.
+        pilot: samples of each problem that are really drawn, and their verifications; a run folder, resumed by the same
+            call, in which they stay.
+        history: a pool of earlier samples in place of a pilot.
+        draws: imagined benchmarks (see `tts.planning.posterior`), each replayed under every budget.
+        seed: of pilot and draws.
+        out: the folder for the pilot and plan.json.
+        verifier_tokens: tokens of one verification, by verifier, in place of what the pilot or the history measured.
+            Where neither is known, a forecast says that it is without scoring.
+        sampling, cluster, address, target: as for `tts.sweep`.
+
+    Raises: BudgetTooSmall if the pilot leaves less than one sample; otherwise as `tts.sweep` and `tts.replay`.
+    """
+    return run_sync(
+        aplan(
+            problems,
+            strategies,
+            budget=budget,
+            allocators=allocators,
+            pilot=pilot,
+            history=history,
+            draws=draws,
+            seed=seed,
+            sampling=sampling,
+            out=out,
+            watcher=watcher,
+            on_draw=on_draw,
+            verifier_tokens=verifier_tokens,
+            cluster=cluster,
+            address=address,
+            **target,
+        )
+    )
+
+
+def foresee(
+    pool: Pool,
+    strategies: Sequence[str],
+    budget: Limits,
+    allocators: Sequence[str] = (),
+    draws: int = 20,
+    seed: int = 0,
+    max_tokens: int | None = None,
+    prices: dict[str, object] | None = None,
+    on_draw: Callable[[int, int], None] = lambda done, of: None,
+) -> Plan:
+    """The part of a plan that spends nothing: from samples to forecasts. Arguments as for `plan`; `budget` is for all
+    problems of the pool."""
+    posterior = Posterior(pool)
+    problems = len(posterior.problems)
+    size = min(problems, MOST_PROBLEMS)
+    tried = list(allocators) or [*ALLOCATORS, *(SCORED if pool.scores and _scoring(strategies) else ())]
+    rights: dict[tuple[str, str, float], list[float]] = {}
+    tokens: dict[tuple[str, str, float], list[float]] = {}
+    unpriced: dict[tuple[str, str, float], float] = {}
+    for draw in range(draws):
+        imagined = posterior.draw(MOST_SAMPLES, seed * 10_007 + draw, MOST_PROBLEMS)
+        for fraction in FRACTIONS:
+            share = _scaled(budget, fraction * size / problems)
+            rows = replay(
+                imagined, strategies, run_budget=str(share), allocators=tried, seeds=[draw], max_tokens=max_tokens,
+                **prices or {},  # type: ignore[arg-type]  # they are `replay`'s own
+            ).rows  # fmt: skip
+            for row in rows:
+                name = row.strategy + (f":{row.params}" if row.params else "")
+                key = (name, row.allocator, fraction)
+                rights.setdefault(key, []).append(row.accuracy.mean if row.accuracy else 0.0)
+                tokens.setdefault(key, []).append(row.tokens or 0.0)
+                unpriced[key] = unpriced.get(key, 0.0) + row.unpriced / draws
+        on_draw(draw + 1, draws)
+    forecasts = [
+        Forecast(
+            s, a, f, str(_scaled(budget, f)), Spread.of(values), float(np.mean(tokens[s, a, f])), unpriced[s, a, f]
+        )
+        for (s, a, f), values in rights.items()
+    ]
+    best, gains = _recommended([f for f in forecasts if f.fraction == 1.0], rights)
+    more, now = (np.array(rights[best.strategy, best.allocator, fraction]) for fraction in (1.1, 1.0))
+    return Plan(
+        measure="accuracy" if posterior.graded else "agreement",
+        forecasts=forecasts,
+        recommended=best,
+        next_tenth=Spread.of(list(more - now), least=-1.0),
+        gain=Spread.of(gains, least=-1.0),
+        pilot=Cost(),
+        left=str(budget),
+        samples=min(posterior.counts.values()),
+        problems=problems,
+    )
+
+
+def _recommended(
+    whole: Sequence[Forecast], rights: Mapping[tuple[str, str, float], list[float]]
+) -> tuple[Forecast, list[float]]:
+    """The best of those that are clearly better than the first, and its gain by imagined benchmark: the highest of many
+    means is the first one's equal as often as not."""
+
+    def gains(f: Forecast) -> list[float]:
+        first = rights[whole[0].strategy, whole[0].allocator, 1.0]
+        return [own - other for own, other in zip(rights[f.strategy, f.allocator, 1.0], first, strict=True)]
+
+    clear = [f for f in whole if np.mean(gains(f)) > 2 * np.std(gains(f), ddof=1) / len(gains(f)) ** 0.5]
+    best = max([whole[0], *clear], key=lambda f: (round(f.accuracy.mean, 4), -f.tokens))
+    return best, gains(best)
+
+
+def _write(folder: Path, planned: Plan) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / "plan.json", as_json(planned).encode())
+    except OSError as error:
+        raise StorageFull(f"cannot write into {folder}: {error.strerror}", path=str(folder)) from None
+
+
+def _scoring(strategies: Sequence[str]) -> bool:
+    return any(True for text in strategies for _ in verifier_names(parse_specs(text)))
+
+
+def _scaled(budget: Limits, factor: float) -> Limits:
+    def whole(amount: int | None) -> int | None:
+        return None if amount is None else max(1, round(amount * factor))
+
+    return Limits(
+        whole(budget.samples),
+        whole(budget.tokens),
+        None if budget.usd is None else budget.usd * factor,
+        whole(budget.flops),
+    )
+
+
+def _rest(budget: Limits, paid: Cost) -> Limits:
+    spent = {"samples": paid.samples, "tokens": paid.tokens, "usd": paid.usd, "flops": paid.flops}
+    left = {
+        name: amount - (spent[name] or 0)
+        for name in ("samples", "tokens", "usd", "flops")
+        if (amount := getattr(budget, name)) is not None
+    }
+    gone = [name for name, amount in left.items() if amount <= 0]
+    if gone:
+        raise BudgetTooSmall(
+            f"the pilot has used up the budget of {budget}: it spent {spent[gone[0]]:,} {gone[0]}; raise the budget, "
+            f"or ask for a smaller pilot",
+            limit=gone[0],
+            spent=spent[gone[0]],
+        )
+    return Limits(**left)

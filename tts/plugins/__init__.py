@@ -1,0 +1,1 @@
+"""Names of strategies, verifiers and allocators, and the code behind them."""

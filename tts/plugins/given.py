@@ -1,0 +1,115 @@
+"""Strategies that a program gives as objects, in the place of their names: functions of its own, and specs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Sequence
+from contextvars import Token
+from functools import partial
+from types import TracebackType
+from typing import Any, cast
+
+from tts.core.protocols import Strategy
+from tts.errors import InvalidParameter
+from tts.plugins.loading import forget_changed
+from tts.plugins.registry import FUNCTIONS, STRATEGIES, strategy
+from tts.types import StrategySpec
+
+Named = str | StrategySpec | Strategy
+
+
+class Given:
+    """A block in which functions are found by their names, as strategies of the library are; for the call alone, so
+    that two calls at a time may each have their own `mine`.
+
+    Args:
+        strategies: texts as on the command line, specs, `async def` functions, or these with some of their parameters
+            set (`functools.partial`).
+
+    Entering it gives the strategies as texts. Raises: InvalidParameter for anything else, or a name given twice.
+    """
+
+    def __init__(self, strategies: Named | Sequence[Named]) -> None:
+        several = isinstance(strategies, Iterable) and not isinstance(strategies, str)
+        self._functions: dict[str, Strategy] = {}
+        self._texts = tuple(map(self._text, cast(Iterable[Named], strategies) if several else [strategies]))
+        if not self._texts:
+            raise InvalidParameter("strategies must hold at least 1 strategy, but got none", name="strategies")
+        self._token: Token[Any] | None = None
+
+    def __enter__(self) -> tuple[str, ...]:
+        forget_changed()
+        self._token = FUNCTIONS.set({**FUNCTIONS.get(), **self._functions})
+        return self._texts
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._token is not None:
+            FUNCTIONS.reset(self._token)
+
+    async def __aenter__(self) -> tuple[str, ...]:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, traceback)
+
+    def _text(self, given: Any) -> str:
+        if isinstance(given, str):
+            return given
+        if isinstance(given, StrategySpec):
+            return _written(given)
+        function, params = taken_apart(given)
+        name = getattr(function, "__name__", type(function).__name__)
+        if not is_coroutine_function(function) or not name.isidentifier():
+            raise InvalidParameter(
+                f"a strategy must be its name with its parameters, a StrategySpec, or an `async def` with a name (or "
+                f"one in a functools.partial with keywords, under a decorator that uses functools.wraps, or as the "
+                f"__call__ of an object), but got {given!r}"
+            )
+        check_takes_two(function, name)
+        known = strategy(name) if name in STRATEGIES else self._functions.setdefault(name, function)
+        if known is not function:
+            raise InvalidParameter(f"two strategies are named {name}: rename one of these functions", name=name)
+        return _written(StrategySpec(name, params))
+
+
+def taken_apart(given: Any) -> tuple[Any, dict[str, Any]]:
+    """A function, and the keywords that partials around it set; a partial with anything else stays as it is."""
+    params: dict[str, Any] = {}
+    while isinstance(given, partial) and not given.args:
+        params = {**given.keywords, **params}
+        given = given.func
+    return given, params
+
+
+def check_takes_two(function: Any, name: str) -> None:
+    """Raises: InvalidParameter for a function that cannot be called with a problem and a run."""
+    try:
+        inspect.signature(function).bind(None, None)
+    except (TypeError, ValueError):  # the second for what is no function of Python
+        raise InvalidParameter(
+            f"a strategy must be its name, or `async def {name}(problem, run, *, n=8)`, but got {function!r}"
+        ) from None
+
+
+def is_coroutine_function(given: Any) -> bool:
+    """Whether calling it gives a coroutine: an `async def`, also below decorators that say what they wrap; a method; an
+    object whose `__call__` is one."""
+    if isinstance(given, type | partial) or not callable(given):
+        return False
+    inner = inspect.unwrap(given)
+    return inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(getattr(inner, "__call__", None))  # noqa: B004
+
+
+def _written(spec: StrategySpec) -> str:
+    """As on the command line, where a comma ends a value. Raises: InvalidParameter for one that has one inside."""
+    for name, value in spec.params.items():
+        if isinstance(value, str) and ("," in value or value != value.strip() or value.lower() == "none"):
+            raise InvalidParameter(
+                f"{spec.name}: {name} cannot be {value!r}, which the record of a run could not tell from another",
+                name=name,
+            )
+    return str(spec)

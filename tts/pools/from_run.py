@@ -1,0 +1,307 @@
+"""A pool from a run's journal: what was paid for once can be asked about for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tts.answers.equivalence import extract
+from tts.core.actions import Failed, Finished, Request, Scored
+from tts.core.addresses import address_of
+from tts.core.context import share_base
+from tts.core.journal import Granted, Record, problem_of
+from tts.core.protocols import Verifier
+from tts.errors import BadPool
+from tts.pools.pool import Pool, Sample, VerificationCost
+from tts.runs.config import RunConfig
+from tts.runs.extension import together
+from tts.runs.folder import JOURNAL, check_files, read_history, read_records
+from tts.runs.foreign_runs import seed_of, verifiers_made
+from tts.runs.problem_files import PROBLEMS, REFERENCES, read_examples, references_away
+from tts.tasks.example import Task
+from tts.tasks.graders import Grading, Verdict, grader_named
+from tts.types import Candidate, Problem, Sampling, Usage
+from tts.workers.pool import Workers
+
+_VERIFY_LIMIT_S = 10.0  # as in `clusters.executor`, which this must not import
+
+Recorded = tuple[str, Finished | Failed]  # a sample's share key, and how it ended
+Scores = dict[str, dict[str, list[float | None]]]  # share key -> by verifier, in order of arrival
+
+
+OnUngraded = Callable[[int, str], None]
+
+
+async def build_pool(
+    folder: str | Path,
+    *,
+    keep_text: bool = True,
+    verifiers: Collection[str] = (),
+    on_ungraded: OnUngraded = lambda count, why: None,
+    on_foreign: Callable[[str], None] = lambda name: None,
+) -> Pool:
+    """Every sample of a sweep, finished or not, that any strategy could have drawn: answers to the problem itself.
+
+    Left out are samples of a race (those that came in are shorter than average) and of revisions and judgements, and
+    what was cancelled at a deadline or in flight when the run died. What failed for good is kept as a failure. Scores
+    are those that models gave to a sample; what a verifier can compute without a model is computed for every sample.
+    Answers are graded again; `on_ungraded` hears of how many samples have one that could not be, and why the first of
+    them could not: whether they are correct is unknown.
+
+    The folder is data: nothing that it names is imported. Of its verifiers, the built-in ones compute scores, and those
+    of `verifiers`, which the caller trusts; `on_foreign` hears of each other one.
+
+    Raises: BadPool for a folder that holds no sweep, or a sweep without such samples; JournalCorrupt, BadProblem.
+    """
+    folder = Path(folder)
+    config, records, task = _read(folder)
+    problems = {example.problem.id: example.problem for example in task.examples}
+    made, foreign = verifiers_made(config, verifiers)
+    for name in foreign:
+        on_foreign(name)
+    found = list(_recorded(records, config, problems))
+    if not found:
+        raise BadPool(
+            f"{folder} has no sample of a problem itself that came to an end (those of races and revisions do not "
+            f"count)",
+            path=str(folder),
+        )
+    given = _given_scores(records)
+    samples = list(_samples(found, problems, config))
+    candidates = [_candidate(event, sample) for (_, event), sample in zip(found, samples, strict=True)]
+    async with Workers() as workers:
+        verdicts = await _verdicts(samples, task, workers)
+        computed = await _computed_scores(candidates, samples, problems, made, workers)
+    for (key, _), scores in zip(found, computed, strict=True):
+        given.setdefault(key, {}).update(scores)
+    named = _narrowed(given)
+    reasons = [
+        v.error for s in samples if s.error is None and (v := verdicts[s.problem_id, s.answer]).error is not None
+    ]
+    if reasons:
+        on_ungraded(len(reasons), reasons[0])
+    references = {example.problem.id: example.reference for example in task.examples}
+    whole = [
+        msgspec.structs.replace(
+            sample,
+            correct=verdicts[sample.problem_id, sample.answer].correct if sample.error is None else None,
+            scores=named.get(key, {}) if sample.error is None else {},
+            reference=references[sample.problem_id],
+        )
+        for (key, _), sample in zip(found, samples, strict=True)
+    ]
+    pool = Pool.of(f"{config.model} on {config.problems}", whole, keep_text=keep_text)
+    costs = _verification_costs(records, made, candidates, [problems[sample.problem_id] for sample in samples])
+    return dataclasses.replace(pool, verification_costs={n: c for n, c in costs.items() if n in pool.scores})
+
+
+def _read(folder: Path) -> tuple[RunConfig, list[Record], Task]:
+    check_files(folder)
+    if not (folder / JOURNAL).is_file():
+        raise BadPool(f"{folder} is not the folder of a sweep: it has no {JOURNAL}", path=str(folder))
+    records = list(read_records(folder / JOURNAL))
+    history = read_history(folder / JOURNAL)  # checks the version, and that every line follows from those before it
+    if history.config is None:
+        raise BadPool(f"{folder / JOURNAL} is empty: nothing was run", path=str(folder))
+    if not (folder / PROBLEMS).is_file():
+        raise BadPool(
+            f"{folder} has no {PROBLEMS}: it is the folder of `solve`, or of a sweep that never began; a pool is built "
+            f"of a sweep's",
+            path=str(folder),
+        )
+    if references_away(folder):
+        raise BadPool(
+            f"{folder} has no {REFERENCES}: its run is still going on, or was killed with all of its processes; "
+            f"wait for its end, or repeat its command",
+            path=str(folder),
+        )
+    return together(history.configs), records, read_examples(folder)
+
+
+def _recorded(records: Sequence[Record], config: RunConfig, problems: Mapping[str, Problem]) -> Iterator[Recorded]:
+    """Samples in the order in which they were first asked for: the order in which they ended prefers short ones."""
+    sampling = config.sampled()
+    bases: dict[tuple[int, str], str] = {}
+    granted: dict[str, str] = {}
+    ended: dict[str, Finished | Failed] = {}
+    for record in records:
+        if isinstance(record, Granted) and record.share is not None:
+            granted[record.id] = record.share
+        elif isinstance(record, Finished | Failed):
+            ended.setdefault(record.id, record)
+    for id, key in granted.items():
+        if id not in ended:
+            continue
+        asked = seed_of(id.partition("/")[0]), problem_of(id)
+        if asked not in bases:
+            bases[asked] = share_base(*asked, Request(problems[asked[1]].messages, sampling))
+        base, _, rest = key.partition("/")
+        if base == bases[asked] and "/" not in rest:  # a judgement's key goes on after its sample's
+            yield key, ended[id]
+
+
+def _samples(found: Iterable[Recorded], problems: Mapping[str, Problem], config: RunConfig) -> Iterator[Sample]:
+    """Without verdicts, references and scores."""
+    numbers: dict[str, int] = {}
+    sampling = {name: getattr(config.sampled(), name) for name in Sampling.__struct_fields__}
+    for _, event in found:
+        problem = problems[problem_of(event.id)]
+        numbers[problem.id] = numbers.get(problem.id, -1) + 1
+        usage = event.usage
+        common: dict[str, Any] = {
+            "benchmark": config.problems,
+            "model": config.model,
+            "problem_id": problem.id,
+            "sample_id": numbers[problem.id],
+            "prompt_tokens": usage.prompt_tokens or None,
+            "prompt": problem.prompt,
+            "sampling": sampling,
+        }
+        if isinstance(event, Failed):
+            error = f"{event.error.type}: {event.error.message}"
+            yield Sample(**common, completion_tokens=usage.completion_tokens or None, error=error)
+            continue
+        completion = event.completion
+        yield Sample(
+            **common,
+            answer=_answer_of(event, problem),
+            completion_tokens=usage.completion_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+            seconds=completion.timing.total_s or None,
+            finish_reason=completion.finish_reason,
+            logprobs=completion.logprobs,
+            text=completion.text,
+        )
+
+
+def _answer_of(event: Finished, problem: Problem) -> str | None:
+    """As the search read it (`Search._add_candidate`)."""
+    completion = event.completion
+    if completion.answer is not None:
+        return completion.answer
+    return extract(completion.text, problem.answer_format, complete=completion.finish_reason == "stop")
+
+
+def _candidate(event: Finished | Failed, sample: Sample) -> Candidate | None:
+    """As verifiers see it; None for a failure."""
+    if isinstance(event, Failed):
+        return None
+    return Candidate(event.id, event.completion.text, sample.answer, event.completion)
+
+
+# --- scores
+
+
+def _given_scores(records: Iterable[Record]) -> Scores:
+    """What models gave. A judgement's share key is its sample's, the verifier's name, and its own number: and what
+    several cells share was written once. A judgement that failed counts as an abstention: it was asked for."""
+    judged: dict[str, list[str]] = {}
+    given: Scores = {}
+    for record in records:
+        if isinstance(record, Granted) and record.share is not None:
+            judged[record.id] = record.share.split("/")
+        elif isinstance(record, Scored | Failed) and len(judged.get(record.id, ())) > 2:
+            parts = judged[record.id]
+            verifier = "/".join(parts[2:-1])  # what the run calls it; a plugin may call itself otherwise
+            value = record.score.value if isinstance(record, Scored) else None
+            given.setdefault("/".join(parts[:2]), {}).setdefault(verifier, []).append(value)
+    return given
+
+
+def _verification_costs(
+    records: Iterable[Record],
+    verifiers: Mapping[str, Verifier],
+    candidates: Sequence[Candidate | None],
+    problems: Sequence[Problem],
+) -> dict[str, VerificationCost]:
+    """By verifier: the means of what its replies used; nothing for one that asks no model."""
+    used: dict[str, list[Usage]] = {}
+    for record in records:
+        if isinstance(record, Scored):
+            used.setdefault(record.score.verifier, []).append(record.usage)
+    judged = [(problem, candidate) for problem, candidate in zip(problems, candidates, strict=True) if candidate]
+    found: dict[str, VerificationCost] = {}
+    if not judged:
+        return found
+    for name, verifier in verifiers.items():
+        request = verifier.request(*judged[0])
+        if request is None:
+            found[name] = VerificationCost(0.0)
+        elif usages := used.get(name):
+            tokens, prompt = (
+                sum(getattr(usage, field) for usage in usages) / len(usages)
+                for field in ("completion_tokens", "prompt_tokens")
+            )
+            found[name] = VerificationCost(tokens, prompt, request.sampling.token_limit)
+    return found
+
+
+async def _computed_scores(
+    candidates: Sequence[Candidate | None],
+    samples: Sequence[Sample],
+    problems: Mapping[str, Problem],
+    verifiers: Mapping[str, Verifier],
+    workers: Workers,
+) -> list[dict[str, list[float | None]]]:
+    """By sample, what the sweep's verifiers say that ask no model. The journal has these scores of some samples only,
+    and not whose they are."""
+
+    async def one(candidate: Candidate | None, problem: Problem) -> dict[str, list[float | None]]:
+        if candidate is None:
+            return {}
+        free = {n: v for n, v in verifiers.items() if v.request(problem, candidate) is None}
+        return {name: [await _computed(name, v, candidate, problem, workers)] for name, v in free.items()}
+
+    return await asyncio.gather(
+        *(one(candidate, problems[sample.problem_id]) for candidate, sample in zip(candidates, samples, strict=True))
+    )
+
+
+async def _computed(
+    name: str, verifier: Verifier, candidate: Candidate, problem: Problem, workers: Workers
+) -> float | None:
+    """A score, as `clusters.executor` computes it; None for an abstention, and where the run noted a failure."""
+    try:
+        if not verifier.in_worker:
+            return verifier.score(problem, candidate).value
+        arguments = address_of(type(verifier)), name, *msgspec.to_builtins((problem, candidate))
+        score = await workers.call("tts.clusters.executor:score_in_worker", arguments, timeout_s=_VERIFY_LIMIT_S)
+        value: float | None = score["value"]
+    except Exception:  # a plugin's own, or a killed worker's: in the run, too, it cost this verification only
+        return None
+    return value
+
+
+def _narrowed(given: Scores) -> dict[str, dict[str, float | list[float | None] | None]]:
+    """A verifier that never gave more than one score of a sample gives numbers, the others lists."""
+    widths: dict[str, int] = {}
+    for by_verifier in given.values():
+        for name, values in by_verifier.items():
+            widths[name] = max(widths.get(name, 0), len(values))
+    return {
+        key: {name: values if widths[name] > 1 else values[0] for name, values in by_verifier.items()}
+        for key, by_verifier in given.items()
+    }
+
+
+# --- verdicts
+
+
+async def _verdicts(samples: Iterable[Sample], task: Task, workers: Workers) -> dict[tuple[str, str | None], Verdict]:
+    """By problem and answer."""
+    examples = {example.problem.id: example for example in task.examples}
+    found: dict[tuple[str, str | None], Verdict] = {}
+    grading = Grading(
+        grader_named(task.grader, workers),
+        lambda problem_id, answer, verdict: found.__setitem__((problem_id, answer), verdict),
+    )
+    for sample in samples:
+        if sample.error is None:
+            grading.begin(examples[sample.problem_id], sample.answer)
+    await grading.settle()
+    return found

@@ -1,0 +1,1 @@
+"""Pictures of reports, with Vega-Lite (extra `report`)."""

@@ -1,0 +1,204 @@
+"""The report of a pool: `analysis/pool_study.py` finds the numbers; here they are written as CSV, JSON, one
+self-contained HTML file, PNG and SVG, in the manner of `tts/report/sweep.py`. The pictures are in
+`tts/report/charts/pool.py` (extra `report`).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tts.analysis.frontier import Stretch
+from tts.intervals import Interval
+from tts.laws import Prediction
+from tts.pools.parquet import read_pool
+from tts.pools.pool import Pool, Unanswered
+from tts.report.html import UNKNOWN, escape, html_page, html_table
+from tts.report.spreadsheet import plain
+from tts.report.sweep import OWNING, owners_table, write_illustrated
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from tts.report.charts.sweep import Picture
+
+from tts.analysis.pool_study import SATURATED, TABLED, Estimate, Findings, Summary, study
+
+
+def pool_report(
+    pool: Pool | str | Path,
+    folder: str | Path,
+    *,
+    benchmark: str | None = None,
+    models: Sequence[str] = (),
+    price_in: float | None = None,
+    price_out: float | None = None,
+    verifier_tokens: Mapping[str, float] | None = None,
+    unanswered: Unanswered = "abstain",
+    seed: int = 0,
+) -> dict[str, Path]:
+    """Write `pool.html`, `pool.csv`, `pool.json`, and each picture as PNG and SVG, into `folder`.
+
+    Args: as for `study`.
+
+    Returns:
+        File name -> path.
+
+    Raises:
+        BadPool, UnknownName, InvalidParameter: as `study`.
+        MissingExtra: the extra `report` is not installed; CSV, JSON and a page with the tables are written before.
+        StorageFull: the folder cannot be written.
+    """
+    pool = pool if isinstance(pool, Pool) else read_pool(pool)
+    prices = {"price_in": price_in, "price_out": price_out}
+    found = study(
+        pool,
+        benchmark=benchmark,
+        models=models,
+        verifier_tokens=verifier_tokens,
+        unanswered=unanswered,
+        seed=seed,
+        **prices,
+    )
+    return write_findings(Path(folder), found, facts_of(pool, found, **prices))
+
+
+def write_findings(folder: Path, found: Findings, facts: Mapping[str, object]) -> dict[str, Path]:
+    """The files of `pool_report`, of numbers found before. Raises: MissingExtra, StorageFull."""
+
+    def draw() -> list[Picture]:
+        from tts.report.charts import pool as poolcharts
+
+        return poolcharts.pictures(found)
+
+    content = msgspec.json.encode({"version": 1, "facts": facts, "found": found}, enc_hook=str)
+    files: dict[str, str | bytes] = {"pool.csv": _csv(found.estimates), "pool.json": msgspec.json.format(content)}
+    nothing = "There is nothing to draw; the notes say why."
+    return write_illustrated(folder, files, "pool.html", draw, lambda figures: _html(found, facts, figures), nothing)
+
+
+def facts_of(
+    pool: Pool, found: Findings, *, price_in: float | None = None, price_out: float | None = None
+) -> dict[str, object]:
+    """The head of the page."""
+
+    def span(values: Iterable[int]) -> str:
+        least, most = (pick(values) for pick in (min, max))
+        return f"{least:,}" if least == most else f"{least:,} to {most:,}"
+
+    facts: dict[str, object] = {
+        "title": f"What more samples buy: {found.benchmark}",
+        "pool": pool.name,
+        "benchmark": found.benchmark,
+        "model" if len(found.models) == 1 else "models": ", ".join(found.models),
+        "problems": span([s.problems for s in found.summaries]),
+        "samples of each": span([s.samples for s in found.summaries]),
+    }
+    if price_in is not None and price_out is not None:
+        facts["price"] = f"${price_in:g} in, ${price_out:g} out, per million tokens"
+    return facts
+
+
+def _csv(estimates: Sequence[Estimate]) -> str:
+    """One line per estimate, unknown as an empty field."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(Estimate.__struct_fields__)
+    writer.writerows(map(plain, msgspec.structs.astuple(e)) for e in estimates)
+    return text.getvalue()
+
+
+def _points(value: float | None) -> str:
+    return UNKNOWN if value is None else f"{100 * value:.1f}"
+
+
+def _interval(value: Interval | None) -> str:
+    if value is None:
+        return UNKNOWN
+    if value.low is None or value.high is None:
+        return _points(value.mean)
+    return f"{100 * value.mean:.1f} [{100 * value.low:.1f}, {100 * value.high:.1f}]"
+
+
+def _share(value: Interval | None) -> str:
+    if value is None:
+        return UNKNOWN
+    between = "" if value.low is None or value.high is None else f" [{value.low:.2f}, {value.high:.2f}]"
+    return f"{value.mean:.2f}{between}"
+
+
+def _prediction(value: Prediction | None) -> str:
+    if value is None:
+        return UNKNOWN
+    return f"{100 * value.value:.1f} [{100 * value.low:.1f}, {100 * value.high:.1f}]"
+
+
+def _rest(summary: Summary) -> str:
+    if summary.majority is None:
+        return UNKNOWN
+    return f"not by {summary.samples}" if summary.saturates is None else f"{summary.saturates}"
+
+
+_COLUMNS: tuple[tuple[str, Callable[[Summary], str]], ...] = (
+    ("model", lambda s: s.model),
+    ("problems", lambda s: f"{s.problems:,}"),
+    ("k", lambda s: f"{s.samples:,}"),
+    ("pass@1", lambda s: _interval(s.pass_at_1)),
+    ("majority@k", lambda s: _points(s.majority)),
+    ("pass@k", lambda s: _points(s.coverage)),
+    ("head-room", lambda s: _points(s.headroom)),
+    ("saturates at", _rest),
+    ("w", lambda s: _share(s.shorter_wins)),
+    ("power 4k", lambda s: _prediction(s.power)),
+    ("beta 4k", lambda s: _prediction(s.beta)),
+)
+
+
+_BOUND = re.compile(r"\d+\.\d(?=[],])")  # of an interval in percent: in a terminal, a whole number
+
+
+def table_of(found: Findings, width: int) -> Table:
+    """The summaries, for a terminal of so many columns."""
+    from tts.process.console import plain_table
+
+    rows = [
+        [_BOUND.sub(lambda bound: f"{float(bound[0]):.0f}", show(summary)) for _, show in _COLUMNS]
+        for summary in found.summaries
+    ]
+    return plain_table([name for name, _ in _COLUMNS], rows, width, found.benchmark)
+
+
+def _html(found: Findings, facts: Mapping[str, object], figures: str) -> str:
+    lines = [[escape(show(s)) for _, show in _COLUMNS] for s in found.summaries]
+    body = f"""{_noted(found.notes)}
+<h2>{"Models" if len(found.models) > 1 else "In short"}</h2>
+<p>In percent, means over problems; pass@1 with its 95 % interval over problems. k is the most samples that
+every problem has. pass@k is what a chooser that is never wrong would reach, head-room what majority leaves of it.
+Majority saturates at the smallest k from which it stays within {100 * SATURATED:g} points of its value at the largest.
+The last two columns are laws of coverage at {TABLED} times k: <em>extrapolations</em>, with the middle 95 % of their
+bootstrap, which holds only as far as the law does. A dash is a value that nobody knows.</p>
+{html_table([name for name, _ in _COLUMNS], lines, text_columns=1)}
+<p>w is the chance that of a right and a wrong sample of one problem the shorter is the right one, with its 95 %
+interval: racing for the shortest sample pays only where w is clearly above 1/2.</p>
+{figures}
+{_owned(found.frontier)}
+<p>All numbers are in <code>pool.csv</code> and <code>pool.json</code>.</p>"""
+    return html_page(facts, body, "What more samples buy")
+
+
+def _noted(notes: Sequence[str]) -> str:
+    return f"<h2>Notes</h2>\n<ul>{''.join(f'<li>{escape(note)}</li>' for note in notes)}</ul>" if notes else ""
+
+
+def _owned(found: Sequence[Stretch]) -> str:
+    if not found:
+        return ""
+    return f"""<h2>Who owns the frontier</h2>
+<p>The method to take for so many generated tokens per problem. {OWNING} Coverage takes no part: it does not choose.</p>
+{owners_table(found, "method")}"""

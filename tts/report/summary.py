@@ -1,0 +1,338 @@
+"""From outcomes to rows: means per cell with intervals, who owns the frontier, and what a reader must be told."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tts.analysis.frontier import Corner, Placed, Stretch, corners, stretches
+from tts.core.result import Ends
+from tts.intervals import Interval, mean_interval
+from tts.models.wire.endings import WITHOUT_FINISH
+from tts.types import Value
+
+if TYPE_CHECKING:
+    pass
+from tts.runs.outcomes import Outcome
+
+NOTED = 0.05  # the share of samples from which on something is said of them
+MUCH_UNSPENT = 0.2  # the share of a budget that a reader must be told was left
+
+
+class Row(Value, frozen=True):
+    """One cell. Quantities are means per problem and seed, over the outcomes without an error.
+
+    Args:
+        problems, seeds: how many different ones the means are over.
+        accuracy: over the problems whose answers were graded; None if there are none.
+        ungraded: how many answers could not be graded, and are in no accuracy; ungraded_why: the first one's reason.
+        samples ... latency_s: as in `Outcome`; None if there was no outcome without an error.
+        unspent, next_cost, next_action: as in `Outcome`, over the `short` searches that have them; None if none has.
+        exhausted, failed, errors: counts; `error_tokens` is what the outcomes with an error spent in all.
+        abstained: the share of verifications that gave no score; None if there were none.
+        downgrades: parameters that some server refused and that were left out.
+        decision_p50_s, decision_p99_s: from a search's being opened to its decision; makespan_s: from the first action
+            of all to the last decision, the mean over seeds; late_tokens: as in `Outcome`. None where it was not kept.
+        unpriced: verifications a problem whose cost was not recorded: tokens, samples and prices are without them.
+        allocator: as in `Outcome`. unserved: how many searches the budget did not reach with a single sample.
+        on_frontier: over `tokens`: the cheapest row, what its strategy's dearer rows add, and what beats these by more
+            than noise (`tts.analysis.frontier`); never one that spent nothing.
+        on_sequential_frontier, on_usd_frontier: the same for `sequential_tokens`, and for `usd` if every row knows it.
+        ties: the strategies from which a row on the frontier of `tokens` is not distinguishable.
+        candidates, cut, unanswered, refused, uncompared: as in `Outcome`, summed; cut_at: the most.
+        agreement: as in `Outcome`, the mean: it needs no reference answers.
+    """
+
+    cell: str
+    strategy: str
+    params: str
+    budget: str
+    problems: int
+    seeds: int
+    accuracy: Interval | None
+    samples: float | None
+    tokens: float | None
+    prompt_tokens: float | None
+    sequential_tokens: float | None
+    verifier_tokens: float | None
+    cancelled_tokens: float | None
+    usd: float | None
+    flops: float | None
+    seconds: float | None
+    latency_s: float | None
+    exhausted: int
+    failed: int
+    errors: int
+    error_tokens: int
+    on_frontier: bool
+    abstained: float | None = None
+    downgrades: tuple[str, ...] = ()
+    decision_p50_s: float | None = None
+    decision_p99_s: float | None = None
+    makespan_s: float | None = None
+    late_tokens: float | None = None
+    allocator: str = ""
+    unserved: int = 0
+    ungraded: int = 0
+    ungraded_why: str = ""
+    unpriced: float = 0.0
+    on_sequential_frontier: bool = False
+    on_usd_frontier: bool = False
+    ties: tuple[str, ...] = ()
+    unspent: float | None = None
+    next_cost: float | None = None
+    next_action: str = ""
+    short: int = 0
+    candidates: int = 0
+    cut: int | None = None
+    cut_at: int | None = None
+    unanswered: int | None = None
+    refused: int | None = None
+    uncompared: int | None = None
+    agreement: float | None = None
+
+    @property
+    def ends(self) -> Ends:
+        """How its samples ended, as far as known."""
+        counts = self.cut, self.cut_at, self.unanswered, self.refused, self.uncompared
+        return Ends(self.candidates, *(count or 0 for count in counts))
+
+    @property
+    def name(self) -> str:
+        """The strategy with its parameters, as on the command line."""
+        return f"{self.strategy}{':' if self.params else ''}{self.params}"
+
+    @property
+    def series(self) -> str:
+        """What belongs together in a picture: a strategy, and who shares its budget out."""
+        return f"{self.strategy} by {self.allocator}" if self.allocator else self.strategy
+
+    @property
+    def owner(self) -> str:
+        """Whose a place on a frontier is: the series, and that its cost leaves the scoring out, where it does."""
+        return f"{self.series} without scoring" if self.unpriced else self.series
+
+
+def summarise(outcomes: Iterable[Outcome]) -> list[Row]:
+    """Rows in the order in which their cells first appear; 95 % intervals over problems."""
+    cells: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        cells.setdefault(outcome.cell, []).append(outcome)
+    graded = [_graded(members) for members in cells.values()]
+    return _placed([_row(members, some) for members, some in zip(cells.values(), graded, strict=True)], graded)
+
+
+def _placed(rows: Sequence[Row], graded: Sequence[Mapping[str, Sequence[float]]]) -> list[Row]:
+    """The rows with their places on the frontiers."""
+    means = [{problem: sum(values) / len(values) for problem, values in some.items()} for some in graded]
+
+    def found(cost: Callable[[Row], float | None]) -> dict[int, Corner]:
+        spent = {i: cost(row) for i, row in enumerate(rows) if means[i]}
+        return corners({i: Placed(some, rows[i].owner, means[i]) for i, some in spent.items() if some})
+
+    tokens, sequential = found(lambda row: row.tokens), found(lambda row: row.sequential_tokens)
+    # A frontier in dollars among some of the rows would flatter these.
+    usd = found(lambda row: row.usd) if all(row.usd is not None for row in rows) else {}
+    return [
+        msgspec.structs.replace(
+            row,
+            on_frontier=i in tokens,
+            on_sequential_frontier=i in sequential,
+            on_usd_frontier=i in usd,
+            ties=tokens[i].ties if i in tokens else (),
+        )
+        for i, row in enumerate(rows)
+    ]
+
+
+def owners_of(rows: Sequence[Row]) -> list[Stretch]:
+    """Who owns the frontier in tokens."""
+    kept = [
+        Corner(row.tokens, row.accuracy.mean, row.owner, row.ties)
+        for row in rows
+        if row.on_frontier and row.accuracy and row.tokens is not None
+    ]
+    return stretches(sorted(kept, key=lambda corner: corner.cost))
+
+
+def _graded(members: Sequence[Outcome]) -> dict[str, list[float]]:
+    """Verdicts by problem."""
+    graded: dict[str, list[float]] = {}
+    for o in members:
+        if o.error is None and o.correct is not None:
+            graded.setdefault(o.problem_id, []).append(float(o.correct))
+    return graded
+
+
+def _row(members: Sequence[Outcome], graded: Mapping[str, Sequence[float]]) -> Row:
+    sound = [o for o in members if o.error is None]
+
+    def mean(value: Callable[[Outcome], float | None]) -> float | None:
+        values = [v for o in sound if (v := value(o)) is not None]
+        return sum(values) / len(values) if values and len(values) == len(sound) else None
+
+    head = members[0]
+    verified = sum(o.verifications for o in members)
+    return Row(
+        cell=head.cell,
+        strategy=head.strategy,
+        params=head.params,
+        budget=head.budget,
+        problems=len({o.problem_id for o in sound}),
+        seeds=len({o.seed for o in sound}),
+        accuracy=mean_interval(graded),
+        samples=mean(lambda o: o.samples),
+        tokens=mean(lambda o: o.tokens),
+        prompt_tokens=mean(lambda o: o.prompt_tokens),
+        sequential_tokens=mean(lambda o: o.sequential_tokens),
+        verifier_tokens=mean(lambda o: o.verifier_tokens),
+        cancelled_tokens=mean(lambda o: o.cancelled_tokens),
+        usd=mean(lambda o: o.usd),
+        flops=mean(lambda o: o.flops),
+        seconds=mean(lambda o: o.seconds),
+        latency_s=mean(lambda o: o.latency_s),
+        exhausted=sum(o.exhausted for o in sound),
+        failed=sum(o.failed for o in members),
+        errors=len(members) - len(sound),
+        error_tokens=sum(o.tokens for o in members if o.error is not None),
+        on_frontier=False,
+        abstained=sum(o.abstained for o in members) / verified if verified else None,
+        downgrades=tuple(sorted({d for o in members for d in o.downgrades})),
+        decision_p50_s=_decision(sound, 0.5),
+        decision_p99_s=_decision(sound, 0.99),
+        makespan_s=_makespan(sound),
+        late_tokens=mean(lambda o: o.late_tokens),
+        allocator=head.allocator,
+        unserved=sum(o.exhausted and not o.samples for o in sound),
+        unspent=_mean([o.unspent for o in sound if o.unspent is not None]),
+        next_cost=_mean([o.next_cost for o in sound if o.next_cost is not None]),
+        next_action=" or ".join(sorted({o.next_action for o in sound if o.next_action})),
+        short=sum(o.unspent is not None for o in sound),
+        ungraded=sum(o.ungraded is not None for o in sound),
+        ungraded_why=next((o.ungraded for o in sound if o.ungraded is not None), ""),
+        unpriced=mean(lambda o: o.unpriced) or 0.0,
+        candidates=sum(o.candidates for o in members),
+        cut=_over(sum, [o.cut for o in members]),
+        cut_at=_over(max, [o.cut_at for o in members]),
+        unanswered=_over(sum, [o.unanswered for o in members]),
+        refused=_over(sum, [o.refused for o in members]),
+        uncompared=_over(sum, [o.uncompared for o in members]),
+        agreement=_mean([o.agreement for o in sound if o.agreement is not None]),
+    )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _over(total: Callable[[Sequence[int]], int], counts: Sequence[int | None]) -> int | None:
+    """None if one of them is unknown."""
+    known = [count for count in counts if count is not None]
+    return total(known) if len(known) == len(counts) else None
+
+
+def _decision(outcomes: Sequence[Outcome], quantile: float) -> float | None:
+    """A quantile of the time from opening a search to its decision: the nearest rank."""
+    times = sorted(o.decided_s - o.opened_s for o in outcomes if o.decided_s is not None and o.opened_s is not None)
+    return times[math.ceil(quantile * len(times)) - 1] if times and len(times) == len(outcomes) else None
+
+
+def _makespan(outcomes: Sequence[Outcome]) -> float | None:
+    last: dict[int, float] = {}
+    for o in outcomes:
+        if o.decided_s is None:
+            return None
+        last[o.seed] = max(last.get(o.seed, 0.0), o.decided_s)
+    return sum(last.values()) / len(last) if last else None
+
+
+def warnings_of(rows: Sequence[Row]) -> list[str]:
+    """What a reader of the table must know and would not see."""
+    found = []
+    if rows and all(r.accuracy is None and not r.ungraded and r.agreement is not None for r in rows):
+        found.append(
+            "no problem has a reference answer, so accuracy is unknown; agreement is the mean share of a problem's "
+            "samples that have the answer which was chosen"
+        )
+    exhausted = sum(r.exhausted for r in rows if "n=None" not in r.params.split(","))  # that count asks for no less
+    searches = sum(r.problems * r.seeds for r in rows)
+    if exhausted:
+        found.append(
+            f"{exhausted} of {searches} searches ended because a budget ran out; no answer counts as a wrong one"
+        )
+    found += [
+        f"{r.series}, budget {r.budget or 'of the run'}: it ended before the first sample of {r.unserved} of "
+        f"{r.problems * r.seeds} searches; problems are served in the order given"
+        for r in rows
+        if r.unserved
+    ]
+    found += [
+        f"{r.series}{':' if r.params else ''}{r.params}, budget {r.budget}: {100 * r.unspent:.0f} % of the budget was "
+        f"left in the {r.short} of {r.problems * r.seeds} searches that it ended, because one more {r.next_action} may "
+        f"cost {100 * r.next_cost:.0f} % of it (all that the request may generate is reserved)"
+        + ("; a lower --max-tokens spends more" if r.next_action == "sample" else "")
+        for r in rows
+        if r.unspent is not None and r.next_cost is not None and r.unspent >= MUCH_UNSPENT
+    ]
+    downgrades = sorted({d for r in rows for d in r.downgrades})
+    if downgrades:
+        found.append(without_parameters(downgrades))
+    found += _sample_warnings(rows)
+    found += [
+        f"{r.name}: {100 * r.abstained:.0f} % of its verifications gave no score"
+        + ("; it chose by majority instead" if r.abstained == 1 else "")
+        for r in rows
+        if r.abstained
+    ]
+    ungraded = sum(r.ungraded for r in rows)
+    if ungraded:
+        why = next(r.ungraded_why for r in rows if r.ungraded)
+        found.append(
+            f"{ungraded} of {searches} answers could not be graded and are left out of the accuracy; the first: {why}"
+        )
+    failed = sum(r.failed for r in rows)
+    if failed:
+        found.append(f"{failed} requests failed for good; their searches went on without them")
+    return found
+
+
+def _sample_warnings(rows: Sequence[Row]) -> Iterator[str]:
+    """Each note once, of the row that has the most such samples: rows share samples, so that a sum counts twice."""
+    counts: tuple[Callable[[Ends], int], ...] = (
+        *(lambda e: e.cut, lambda e: e.refused, lambda e: e.unanswered),
+        lambda e: e.uncompared,
+    )
+    for i, count in enumerate(counts):
+        noted = [row for row in rows if notes_on(row.ends)[i]]
+        if noted:
+            worst = max(noted, key=lambda row: count(row.ends))
+            yield (f"{worst.name}: " if len(rows) > 1 else "") + notes_on(worst.ends)[i]
+
+
+def without_parameters(names: Sequence[str]) -> str:
+    """On parameters that matter, and that a server refused; and on a server that gives no finish reason."""
+    refused = ", ".join(name for name in names if name != WITHOUT_FINISH)
+    notes = [f"a server refused these parameters, and requests went without them: {refused}"] if refused else []
+    if WITHOUT_FINISH in names:
+        notes.append("a server gave no finish reason: a stream that it ended in order was taken for a whole completion")
+    return "; ".join(notes)
+
+
+def notes_on(ends: Ends) -> tuple[str, str, str, str]:
+    """On samples that were cut, that were refused, without an answer for neither reason, and with an answer that could
+    not be compared; "" where too few to matter (below 5 % of the first and the third kind)."""
+    few, of = NOTED * ends.samples, f"of {ends.samples:,} samples"
+    cut = f"{ends.cut:,} {of} were cut at {ends.cut_at:,} tokens: raise --max-tokens, unless the context ends there"
+    refused = f"{ends.refused:,} {of} were refused by the model's content filter"
+    silent = f"{ends.unanswered:,} {of} have no answer that could be read; a prompt that asks for \\boxed{{}} helps"
+    uncompared = f"{ends.uncompared:,} {of} have answers that could not be compared with the others: each votes alone"
+    unexplained = ends.unanswered - ends.cut - ends.refused
+    return (
+        cut if ends.cut and ends.cut >= few else "",
+        refused if ends.refused else "",
+        silent if unexplained > 0 and unexplained >= few else "",
+        uncompared if ends.uncompared else "",
+    )

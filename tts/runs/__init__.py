@@ -1,0 +1,1 @@
+"""One run: its configuration, its plan, its folder and its results."""

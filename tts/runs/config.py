@@ -1,0 +1,158 @@
+"""What a run is, checked before anything is spent: the part of it that decides which samples are drawn.
+
+`RunConfig` goes into the journal's header; resuming with another one is refused. What only says how to get there (base
+URLs, keys, concurrency) is not part of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from tts.core.budget import Limits
+from tts.errors import InvalidParameter
+from tts.plugins.registry import allocator_of, parse_allocators, parse_specs
+from tts.types import DIGEST, LEAST_MAX_TOKENS, Sampling, StrategySpec
+
+EQUAL = "equal"  # the allocator that is none
+
+
+def split_budgets(given: str | Sequence[str]) -> tuple[str, ...]:
+    """Each text is a budget; `tokens=1k,2k` is two of them, while `tokens=1k,usd=0.1` is one with two limits."""
+    found: list[str] = []
+    for text in [given] if isinstance(given, str) else given:
+        first, *rest = text.split(",")
+        name, equals, _ = first.partition("=")
+        if rest and equals and not any("=" in part for part in rest):
+            found += [first, *(f"{name}={part}" for part in rest)]
+        else:
+            found.append(text)
+    return tuple(found) or ("",)
+
+
+def recorded(sampling: Sampling) -> dict[str, Any]:
+    """What a header holds of a run's sampling: what differs from the defaults, of which `LEAST_MAX_TOKENS` is one, as
+    it always was."""
+    plain: dict[str, Any] = msgspec.to_builtins(sampling)
+    return {name: value for name, value in plain.items() if (name, value) != ("max_tokens", LEAST_MAX_TOKENS)}
+
+
+class RunConfig(BaseModel):
+    """One solve or sweep: strategies x budgets x seeds on some problems.
+
+    Args:
+        problems: where they came from, for people; `problems_digest` is of all of them, `problem_digests` of
+            each one, one after the other (empty in journals before version 4, whose `problems_digest` is of the
+            references, too). `references_digest` is read from older headers and no longer written: whoever reads a
+            journal could try guesses by it.
+        strategies: as on the command line, e.g. `best_of_n:n=1,2,4`.
+        budgets: per problem, as on the command line, e.g. `tokens=2k`; "" is no limit.
+        run_budget: for everything together.
+        allocators: who shares a strategy's budget out among the problems, e.g. `marginal:floor=0.001`; `equal`, or none
+            at all, gives each problem a budget of its own.
+        seeds: one set of samples each.
+        sampling: fields of `tts.types.Sampling`.
+        model: what answers; `verifier_model` what judges, if that is another.
+        grader: how answers are compared with references.
+        plugins: strategy file -> digest of its source: half a run of one version and half of another is no run.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    problems: str
+    problems_digest: str
+    problem_digests: str = ""
+    references_digest: str = ""
+    strategies: Annotated[tuple[str, ...], Field(min_length=1)]
+    budgets: Annotated[tuple[str, ...], Field(min_length=1)] = ("",)
+    run_budget: str = ""
+    allocators: tuple[str, ...] | None = None
+    seeds: tuple[int, ...] = (0,)
+    sampling: dict[str, Any] = {}
+    model: str = ""
+    verifier_model: str | None = None
+    grader: str = "exact"
+    plugins: dict[str, str] = {}
+
+    @field_validator("budgets")
+    @classmethod
+    def _each_once(cls, budgets: tuple[str, ...]) -> tuple[str, ...]:
+        """In one spelling: `tokens=1k` and `tokens=1000` are the same budget, also to a run that is resumed."""
+        return tuple(dict.fromkeys(str(Limits.parse(text)) for text in budgets))
+
+    @field_validator("run_budget")
+    @classmethod
+    def _in_one_spelling(cls, run_budget: str) -> str:
+        return str(Limits.parse(run_budget))
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if not seeds:
+            raise ValueError("there must be at least 1 seed, but got 0")
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(f"seeds must differ, but got {seeds}")
+        return seeds
+
+    @classmethod
+    def checked(cls, **fields: Any) -> RunConfig:
+        """The config. Raises: InvalidParameter, UnknownName, with the field's name."""
+        config = cls.read(fields)
+        config.specs()
+        config.allocations()
+        return config
+
+    @classmethod
+    def read(cls, fields: Mapping[str, Any]) -> RunConfig:
+        """The config of a folder that somebody may have sent: the strategies that it names are not looked up. Raises:
+        InvalidParameter."""
+        try:
+            config = cls(**fields)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"])
+            raise InvalidParameter(f"{name}: {first['msg'].removeprefix('Value error, ')}", name=name) from None
+        config.limits()
+        config.sampled()
+        return config
+
+    @property
+    def each_digest(self) -> list[str]:
+        """`problem_digests`, taken apart."""
+        each = self.problem_digests
+        return [each[at : at + DIGEST] for at in range(0, len(each), DIGEST)]
+
+    def specs(self) -> list[StrategySpec]:
+        """Every strategy with every combination of its parameters, each once."""
+        found: dict[str, StrategySpec] = {}
+        for text in self.strategies:
+            for spec in parse_specs(text):
+                found.setdefault(str(spec), spec)
+        return list(found.values())
+
+    def allocations(self) -> list[StrategySpec | None]:
+        """Every allocator with every combination of its parameters, each once; None for `equal`."""
+        found: dict[str, StrategySpec | None] = {}
+        for text in self.allocators or (EQUAL,):
+            for spec in [None] if text == EQUAL else parse_allocators(text):
+                if spec is not None:
+                    allocator_of(spec)
+                found.setdefault(str(spec), spec)
+        return list(found.values())
+
+    def limits(self) -> list[Limits]:
+        """Every budget, each once."""
+        return [Limits.parse(text) for text in self.budgets]
+
+    def run_limits(self) -> Limits:
+        return Limits.parse(self.run_budget)
+
+    def sampled(self) -> Sampling:
+        """The sampling, its `max_tokens` a number: where the record names none, it was `LEAST_MAX_TOKENS`."""
+        try:
+            return msgspec.convert({"max_tokens": LEAST_MAX_TOKENS, **self.sampling}, Sampling)
+        except msgspec.ValidationError as error:
+            raise InvalidParameter(f"sampling: {error}", name="sampling") from None

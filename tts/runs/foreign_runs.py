@@ -1,0 +1,96 @@
+"""A run folder that somebody sent is data: nothing that its journal names is imported.
+
+So the cells of a run are read back from what was decided, not from the parameters of its strategies, and of its
+verifiers only the built-in ones are made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from itertools import product
+
+from tts.core.budget import Limits
+from tts.core.journal import History
+from tts.core.protocols import Verifier
+from tts.errors import JournalCorrupt, UsageError
+from tts.plugins.registry import STRATEGIES, VERIFIERS, says_verifier, split_spec, verifier
+from tts.plugins.registry import parameters as parameters_of
+from tts.plugins.registry import strategy as built_in
+from tts.runs.config import EQUAL, RunConfig
+from tts.runs.plan import Cell
+from tts.types import StrategySpec
+
+
+def cells_of_journal(history: History) -> list[Cell]:
+    """The cells of which a search was decided, in the order of the plan. Raises: JournalCorrupt."""
+    specs = {d.search.removesuffix(f"/{d.problem_id}"): d.strategy for d in history.decided.values()}
+    return [_cell(id, specs[id]) for id in history.cells if id in specs]
+
+
+def seed_of(cell: str) -> int:
+    """The seed in a cell's id. Raises: JournalCorrupt."""
+    try:
+        return int(cell.rpartition("#")[2])
+    except ValueError:
+        raise _odd(cell) from None
+
+
+def cells_asked_for(config: RunConfig) -> set[tuple[str | int, ...]]:
+    """The strategy, budget, allocator and seed of every cell of a configuration."""
+    specs = {spec for text in config.strategies for spec in _written(text, "strategy")}
+    allocators = {spec for text in config.allocators or (EQUAL,) for spec in _written(text, "allocator")}
+    return {*product(specs, config.budgets, allocators, config.seeds)}
+
+
+def searches_asked_for(configs: Iterable[RunConfig], problems: int) -> int:
+    """How many searches the commands for a folder have asked for, the later ones on no fewer problems than the earlier.
+    `problems`: how many there are now."""
+    most: dict[tuple[str | int, ...], int] = {}
+    for config in configs:
+        most |= dict.fromkeys(cells_asked_for(config), len(config.each_digest) or problems)
+    return sum(most.values())
+
+
+def verifiers_named(config: RunConfig) -> list[str]:
+    """What the strategies of a run name as verifiers: in the configuration, and as defaults of the built-in ones."""
+    found: dict[str, None] = {}
+    for text in config.strategies:
+        name, values = split_spec(text, "strategy")
+        if name in STRATEGIES:
+            defaults = {p.name: [p.default] for p in parameters_of(built_in(name)) if says_verifier(p)}
+            values = {key: values.get(key, default) for key, default in defaults.items()}
+        else:
+            values = {key: options for key, options in values.items() if says_verifier(key)}
+        found |= dict.fromkeys(option for options in values.values() for option in options if option)
+    return [name for name in found if str(name).lower() != "none"]
+
+
+def verifiers_made(config: RunConfig, trusted: Collection[str] = ()) -> tuple[dict[str, Verifier], list[str]]:
+    """The built-in verifiers of a run and those that the caller named himself; and the names of the others."""
+    named = verifiers_named(config)
+    known = {name: verifier(name, config.verifier_model) for name in named if name in VERIFIERS or name in trusted}
+    return known, [name for name in named if name not in known]
+
+
+def _cell(id: str, spec: StrategySpec) -> Cell:
+    """The cell with that id: `STRATEGY@BUDGET by ALLOCATOR#SEED`, slashes written as bars."""
+    label, start = id.rpartition("#")[0], str(spec).replace("/", "|")
+    share, by, allocator = label.removeprefix(start).partition(" by ")
+    by_whom = StrategySpec(allocator.replace("|", "/")) if by else None
+    try:
+        cell = Cell(spec, Limits.parse(share.removeprefix("@").replace("|", "/")), seed_of(id), by_whom)
+    except UsageError:
+        raise _odd(id) from None
+    if cell.id != id:
+        raise _odd(id)
+    return cell
+
+
+def _written(text: str, kind: str) -> Iterator[str]:
+    name, values = split_spec(text, kind)
+    for options in product(*values.values()):
+        yield str(StrategySpec(name, dict(zip(values, options, strict=True))))
+
+
+def _odd(cell: str) -> JournalCorrupt:
+    return JournalCorrupt(f"the journal decides searches of {cell!r:.200}, which is no cell of a run", cell=cell)

@@ -1,0 +1,1 @@
+"""Problems, and the graders that know their references."""

@@ -1,0 +1,1 @@
+"""What strategies are written with: loops of sampling, votes, revisions, difficulty, agreement, pairs. Public."""

@@ -1,0 +1,116 @@
+"""Loops of sampling that several strategies share: for strategies, as `toolkit/votes.py` is."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from tts.core.context import OPEN_FAILURES, Run
+from tts.errors import AllFailed, BudgetExhausted, InvalidParameter
+from tts.types import Candidate
+
+Enough = Callable[[Sequence[Candidate], Sequence[Candidate]], Awaitable[bool]]
+Ended = Mapping[int, Candidate | None]
+Fewest = Callable[[Ended], Awaitable[int]]
+
+
+async def sample_as_needed(
+    run: Run, fewest: Fewest, *, n: int | None, ahead: int = 1, **sampling: Any
+) -> dict[int, Candidate | None]:
+    """Look at every arrival, and keep in flight what the stopping rule may still need, until it stops.
+
+    Args:
+        fewest: is asked at the start and after each sample, with all that have ended (place in the order of asking ->
+            candidate, None for one that failed; in order of arrival). Returns 0 to stop; else how many samples there
+            must be, these included, before the rule can possibly stop.
+        n: how many are asked for at most; None goes on until the budget ends.
+        ahead: how many are in flight at the least, as far as `n` goes.
+        sampling: as in `Run.generate`.
+
+    With `ahead` 1 no sample is asked for that sampling one at a time would not have asked for: none is cancelled, and
+    other searches may use the same. Above 1, those that are in flight when the rule stops are cancelled; so short
+    samples are seen first, and a rule that depends on which have come sees more of them
+    (benchmarks/methods/early_stopping.md). With an open count, failures in a row end it: they may cost nothing, and
+    would be repeated for ever.
+
+    Returns: what has ended, as `fewest` is shown it.
+    Raises: BudgetExhausted or AllFailed if there is not a single candidate; InvalidParameter.
+    """
+    _check_counts(run, n, "ahead", ahead)
+    ended: dict[int, Candidate | None] = {}
+    first = _at_most(n, max(await fewest(ended), ahead))
+    async with run.finishing(n=first, share=ahead == 1, **sampling) as block:
+        while (end := await block.end()) is not None:
+            ended[end[0]] = end[1]
+            total = await fewest(ended)
+            if total == 0:
+                break
+            if n is not None or len(ended) < OPEN_FAILURES or any([*ended.values()][-OPEN_FAILURES:]):
+                block.more(_at_most(n, max(total, len(ended) + ahead)) - block.asked)
+    return ended
+
+
+def came(ended: Ended) -> list[Candidate]:
+    """The candidates of what has ended, in order of arrival."""
+    return [candidate for candidate in ended.values() if candidate is not None]
+
+
+def _at_most(n: int | None, count: int) -> int:
+    return count if n is None else min(n, count)
+
+
+async def sample_until(
+    run: Run,
+    enough: Enough | None = None,
+    *,
+    n: int | None,
+    size: int = 1,
+    begun: Sequence[Candidate] = (),
+    **sampling: Any,
+) -> list[Candidate]:
+    """Sample `size` candidates at a time, until there are enough of them, or `n`, or the budget ends.
+
+    Args:
+        enough: is asked after each batch, with all candidates and with the batch's; None never stops early.
+        n: how many are asked for at most, those in `begun` included; None goes on until the budget ends.
+        begun: candidates that there are before.
+        sampling: as in `Run.generate`.
+
+    A batch that failed altogether is passed over; with an open count it is the last one, because failures may cost
+    nothing, and would be repeated for ever.
+
+    Returns: `begun` and what came after it, in order of asking.
+    Raises: BudgetExhausted or AllFailed if there is not a single candidate; InvalidParameter.
+    """
+    _check_counts(run, n, "the size of a batch", size)
+    candidates, asked = list(begun), len(begun)
+    failure: AllFailed | None = None
+    while n is None or asked < n:
+        count = size if n is None else min(size, n - asked)
+        asked += count
+        try:
+            batch = await run.generate(n=count, **sampling)
+        except BudgetExhausted:
+            if not candidates:
+                raise
+            break
+        except AllFailed as error:
+            failure = error
+            if n is None:
+                break
+            continue
+        candidates += batch
+        if enough is not None and await enough(candidates, batch):
+            break
+    if not candidates and failure is not None:
+        raise failure
+    return candidates
+
+
+def _check_counts(run: Run, n: int | None, name: str, count: int) -> None:
+    """Raises: InvalidParameter for `n` or the count of this name below 1, or an open `n` that no budget would end."""
+    for what, value in (("n", n), (name, count)):
+        if value is not None and value < 1:
+            raise InvalidParameter(f"{what} must be at least 1, but got {value}", name=what, value=value)
+    if n is None:
+        run.check_open()

@@ -1,0 +1,1 @@
+"""Verifiers that read a model's own confidence."""

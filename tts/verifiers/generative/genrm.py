@@ -1,0 +1,123 @@
+"""Generative verification: ask a model whether a solution is right, and read P(Yes) from its verdict."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from tts.core.actions import Request
+from tts.errors import CapabilityMissing
+from tts.types import Candidate, Completion, Message, Problem, Sampling, Score, ScoreKind
+
+ENOUGH_MASS = 0.5  # below it the labels were not what the model wanted to say, and their ratio means little
+_WORD = r"\b(?:yes(?! or no\b)|(?<!yes or )no)\b"  # a verdict: not the "Yes or No" of an instruction that is echoed
+_STATED = rf"correct\s{{0,3}}\(?yes/no\)?[\s?:*]{{0,12}}{_WORD}"  # bounded: a model writes what this is matched against
+_LAST = rf"{_WORD}\Z"
+
+STEP_BY_STEP = """You are a math teacher grading a solution.
+
+Problem:
+{problem}
+
+Solution:
+{solution}
+
+Check the solution step by step. End with one line:
+Verification: Is the answer correct (Yes/No)? Yes or No"""
+
+DIRECT = """Problem:
+{problem}
+
+Solution:
+{solution}
+
+Is the answer correct (Yes/No)? Reply with one word."""
+
+
+class GenRM:
+    """Verify step by step, then read the verdict (GenRM-CoT).
+
+    Zhang et al. (2024), arXiv:2408.15240; the verdict line of Singhi et al. (2025), arXiv:2504.01005.
+    The score is P(Yes) = yes / (yes + no) over the alternatives at the verdict's token, if those labels held at least
+    half of the probability; else 1 or 0 from the verdict's text; else an abstention.
+    Departs from them: label mass is checked and recorded; a reply without a verdict in its text is an abstention
+    rather than 0, whatever its log-probabilities say.
+
+    Args:
+        max_tokens: of the verification.
+        model: which of the cluster's models judges; None is the one that generates.
+    """
+
+    name = "genrm"
+    kind: ScoreKind = "probability"
+    candidate_logprobs = 0
+    in_worker = False
+    _template = STEP_BY_STEP
+    _verdict = re.compile(f"{_STATED}|{_LAST}", re.IGNORECASE)
+    _max_tokens = 512  # a check of thirteen steps, one a line, takes some 300
+
+    def __init__(self, *, max_tokens: int | None = None, model: str | None = None) -> None:
+        self.max_tokens = max_tokens or self._max_tokens
+        self.model = model
+
+    def request(self, problem: Problem, candidate: Candidate) -> Request:
+        text = self._template.format(problem=problem.prompt, solution=_visible(candidate.text).strip())
+        sampling = Sampling(temperature=self._temperature(), max_tokens=self.max_tokens, top_logprobs=10)
+        return Request((Message("user", text),), sampling, model=self.model)
+
+    def read(self, completion: Completion) -> Score:
+        text = _visible(completion.text).rstrip(" \t\r\n.*")
+        verdict = None
+        for verdict in self._verdict.finditer(text):  # noqa: B007 - the last one
+            pass
+        if verdict is None:
+            return Score(None, self.name, self.kind, text=completion.text)
+        said_later = len(re.findall(r"\b(?:yes|no)\b", text[verdict.end() :], re.IGNORECASE))
+        value, mass = _yes_probability(completion, said_later)
+        if value is None or (mass is not None and mass < ENOUGH_MASS):
+            value = float(verdict.group().lower().endswith("yes"))
+        return Score(value, self.name, self.kind, mass, completion.text)
+
+    def score(self, problem: Problem, candidate: Candidate) -> Score:
+        raise CapabilityMissing(f"the verifier {self.name} asks a model: it cannot compute a score by itself")
+
+    def _temperature(self) -> float:
+        return 0.7  # repeated verifications must differ to be worth averaging
+
+
+class Judge(GenRM):
+    """Ask for one word and read its probability: a verification for the price of a prompt and a token or two."""
+
+    name = "judge"
+    _template = DIRECT
+    _verdict = re.compile(rf"\A\W*{_WORD}|{_STATED}|{_LAST}", re.IGNORECASE)
+    _max_tokens = 4
+
+    def _temperature(self) -> float:
+        return 0.0
+
+
+def _visible(text: str) -> str:
+    """What follows the thinking; nothing if that never ended."""
+    return text.rpartition("</think>")[2].partition("<think>")[0]
+
+
+def _yes_probability(completion: Completion, later: int) -> tuple[float | None, float | None]:
+    """P(Yes) and the labels' mass at the verdict's token, after which `later` more tokens say yes or no; None, None
+    where the tail does not hold it."""
+    tail = completion.logprobs.tail if completion.logprobs else ()
+    spoken = [position for position in reversed(tail) if _label(position.token) is not None]
+    if len(spoken) <= later:
+        return None, None
+    position = spoken[later]
+    shown = {position.token: position.logprob, **dict(position.top)}
+    yes = sum(math.exp(lp) for token, lp in shown.items() if _label(token) == "yes")
+    no = sum(math.exp(lp) for token, lp in shown.items() if _label(token) == "no")
+    mass = yes + no
+    return (yes / mass, min(1.0, mass)) if mass > 0 else (None, None)
+
+
+def _label(token: str) -> str | None:
+    """Every surface form of a verdict: ` Yes`, `YES`, `no`, `**No`, with a word-start marker or not."""
+    word = token.strip(" \n\t\u2581\u0120*:.,!\"'()").lower()
+    return word if word in ("yes", "no") else None

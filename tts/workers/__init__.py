@@ -1,0 +1,1 @@
+"""Worker processes for functions that are slow, hang, or may take a process down."""

@@ -19,7 +19,7 @@ MOVED = {
     "tts.clusters.simulated": "tts.clusters.virtual.simulated",
     "tts.clusters.vllm": "tts.clusters.engines.vllm",
     "tts.conductor": "tts.core.scheduler",
-    "tts.costs": "tts.models.costs",
+    "tts.costs": "tts.models.cost_model",
     "tts.embedded": "tts.models.embedded",
     "tts.endpoints": "tts.models.endpoint_pool",
     "tts.graders": "tts.tasks.graders",

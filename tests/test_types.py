@@ -124,7 +124,7 @@ def test_every_value_and_every_error_is_found() -> None:
     assert {Problem, Completion, Candidate, Score, Limits} <= set(VALUES)
     assert {f"{cls.__module__}.{cls.__name__}" for cls in VALUES} >= {
         "tts.core.journal.Decided",
-        "tts.models.costs.Price",
+        "tts.models.prices.Price",
     }
     assert len(ERRORS) > 30
 

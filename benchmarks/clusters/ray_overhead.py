@@ -32,7 +32,7 @@ from tts.clusters.ray.environment import prepare
 from tts.clusters.spec import ClusterSpec
 from tts.core.actions import Action, Cancel, Finished, Generate, Request
 from tts.core.scheduler import Conductor, Planned
-from tts.models.costs import CostModel
+from tts.models.cost_model import CostModel
 from tts.models.openai.client import OpenAIClient
 from tts.models.openai.completion_builder import Partial
 from tts.models.target import resolved

@@ -23,7 +23,7 @@ from tts.core.budget import Limits
 from tts.core.journal import History, Record
 from tts.core.scheduler import Conductor, Planned
 from tts.core.trial import Search
-from tts.models.costs import CostModel
+from tts.models.cost_model import CostModel
 from tts.plugins.registry import strategy, verifiers_of
 from tts.types import Completion, LogprobSummary, Problem, Score, StrategySpec, Usage
 

@@ -25,7 +25,7 @@ from tts.core.actions import Request
 from tts.core.result import Result
 from tts.core.scheduler import Conductor, Planned
 from tts.intervals import Interval, paired_difference
-from tts.models.costs import CostModel
+from tts.models.cost_model import CostModel
 from tts.plugins.registry import strategy
 from tts.toolkit.difficulty import Policy, Row, Study, agreement, mean_score, study
 from tts.types import Candidate, Completion, Problem, Sampling, Score, StrategySpec, Usage

@@ -19,7 +19,8 @@ from benchmarks.published.published import pool_of
 from tts.api.replays import choose
 from tts.estimators import Floats, Grid, first_finishers, majority, shorter_wins
 from tts.intervals import Interval, paired_difference
-from tts.models.costs import ModelConfig, Price, flops, kinetics_eflops
+from tts.models.flops import ModelConfig, flops, kinetics_eflops
+from tts.models.prices import Price
 from tts.pools.pool import Pool
 from tts.types import Usage
 
@@ -74,7 +75,7 @@ def costs_of(model: str, prompt: int, lengths: list[int]) -> list[float]:
     usages = [Usage(prompt, n, cached_tokens=prompt if i else 0) for i, n in enumerate(lengths)]
     work, memory = [flops(config, usage) for usage in usages], kinetics_eflops(config, prompt, lengths)
     if None in work or memory is None:
-        sys.exit(f"tts.models.costs cannot read the sizes of {model}")
+        sys.exit(f"tts.models.flops cannot read the sizes of {model}")
     dollars = sum(PRICES[model].charge(usage) for usage in usages) / 1e12
     return [sum(lengths), dollars, sum(w or 0 for w in work), memory]
 
@@ -223,7 +224,7 @@ def main() -> None:
         "AIME 2024, 30 problems, 80 recorded samples each of Qwen3-4B and Qwen3-14B (up to 100,000 tokens). Options: "
         f"majorities of {', '.join(map(str, VOTES))} and races (the first of {', '.join(map(str, RACES))} that ends "
         "with an answer; the others are paid for until then). Costs are means a problem, over random subsets; "
-        "FLOPs and eFLOPs by `tts/models/costs.py` from the published sizes, dollars at one host's prices (in the "
+        "FLOPs and eFLOPs by `tts/models/flops.py` from the published sizes, dollars at one host's prices (in the "
         "source), "
         "prompts guessed at 4 characters a token. The chance that the shorter of a right and a wrong sample is the "
         f"right one is {w[SMALL]:.2f} (4B) and {w[LARGE]:.2f} (14B). Accuracies are in percent. The best of "

@@ -39,7 +39,7 @@ from tts.estimators import (
     shortest,
 )
 from tts.laws import fit_coverage
-from tts.models.costs import CostModel
+from tts.models.cost_model import CostModel
 from tts.plugins.registry import strategy
 from tts.pools.parquet import write_pool
 from tts.pools.pool import Pool, Sample

@@ -10,7 +10,7 @@ import tts
 from tts import Candidate, Problem, Run
 from tts.core.actions import Sleep
 from tts.core.scheduler import Conductor, Planned
-from tts.models.costs import CostModel, ModelCost
+from tts.models.cost_model import CostModel, ModelCost
 from tts.plugins.registry import strategy
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Misbehaviour, Reply, arithmetic

@@ -10,7 +10,8 @@ import tts
 from tts import Problem, Sampling
 from tts.core.budget import Limits
 from tts.errors import BudgetTooSmall
-from tts.models.costs import CostModel, ModelCost, Price
+from tts.models.cost_model import CostModel, ModelCost
+from tts.models.prices import Price
 from tts.models.wire.protocol import error_of
 from tts.runs.folder import JOURNAL
 from tts.runs.plan import Cell, with_max_tokens

@@ -14,7 +14,7 @@ from tts.core.budget import Limits
 from tts.core.scheduler import Conductor
 from tts.errors import BadPool, BudgetTooSmall, InvalidParameter, PoolLacks, UnknownName
 from tts.estimators import Grid, best_of, first_finishers, majority, shortest
-from tts.models.costs import CostModel
+from tts.models.cost_model import CostModel
 from tts.plugins.registry import parse_specs, strategy
 from tts.pools.pool import Pool, Sample
 from tts.report.terminal import table_of

@@ -12,8 +12,9 @@ from tts.clusters.bounds import HERE, LEAST_S, Ahead, Bounds, of_actors
 from tts.core.actions import Finished
 from tts.core.journal import Bounded, Granted, History, Lost, Opened, Record, decode, encode
 from tts.core.scheduler import Conductor, Planned
-from tts.models.costs import CostModel, ModelCost, Price
+from tts.models.cost_model import CostModel, ModelCost
 from tts.models.openai.completion_builder import Partial
+from tts.models.prices import Price
 from tts.plugins.registry import strategy
 from tts.types import Completion, Cost, Problem, Sampling, StrategySpec, Usage
 

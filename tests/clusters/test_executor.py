@@ -34,7 +34,7 @@ from tts.core.journal import Decided, Record, encode
 from tts.core.result import Result
 from tts.core.scheduler import Conductor, Planned
 from tts.errors import InvalidParameter, Overloaded, TTSError
-from tts.models.costs import CostModel
+from tts.models.cost_model import CostModel
 from tts.models.openai.client import OpenAIClient
 from tts.models.openai.completion_builder import Partial
 from tts.plugins.registry import strategy

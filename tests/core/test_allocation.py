@@ -18,7 +18,7 @@ from tts.core.protocols import Verifier
 from tts.core.result import Result
 from tts.core.scheduler import Conductor, Planned
 from tts.errors import AllocatorCrashed
-from tts.models.costs import CostModel
+from tts.models.cost_model import CostModel
 from tts.plugins.registry import ALLOCATORS, allocator_of, strategy, verifier
 from tts.runs.folder import NoJournal
 from tts.testing import Disorder

@@ -22,8 +22,9 @@ from tts.core.budget import Limits
 from tts.core.journal import Bounded, Decided, Granted, History, Lost, Record, problem_of
 from tts.core.outages import MOST_TRIES, Outages
 from tts.core.scheduler import Conductor, Planned
-from tts.models.costs import CostModel, ModelCost, Price
+from tts.models.cost_model import CostModel, ModelCost
 from tts.models.openai.completion_builder import Partial
+from tts.models.prices import Price
 from tts.plugins.registry import strategy
 from tts.runs.folder import Journal
 from tts.types import Completion, Cost, ErrorInfo, Problem, StrategySpec, Usage

@@ -22,7 +22,7 @@ from tts.core.journal import VERSION, Chain, Decided, Header, Record, as_recorde
 from tts.core.scheduler import Conductor, Planned
 from tts.core.trial import Search
 from tts.errors import InvalidParameter, JournalCorrupt
-from tts.models.costs import CostModel
+from tts.models.cost_model import CostModel
 from tts.plugins.registry import strategy, verifiers_of
 from tts.types import (
     Candidate,

@@ -59,7 +59,8 @@ from tts.errors import (
     TTSError,
     Unauthorized,
 )
-from tts.models.costs import CostModel, ModelCost, Price
+from tts.models.cost_model import CostModel, ModelCost
+from tts.models.prices import Price
 from tts.plugins.registry import strategy as named
 from tts.runs.folder import NoJournal
 from tts.testing.worlds import NoisyWorld

@@ -55,7 +55,8 @@ from tts.errors import (
     UnknownCost,
     UnknownName,
 )
-from tts.models.costs import CostModel, ModelCost, Price
+from tts.models.cost_model import CostModel, ModelCost
+from tts.models.prices import Price
 from tts.selectors import majority
 from tts.types import (
     Candidate,

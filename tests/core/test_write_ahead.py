@@ -17,7 +17,7 @@ from tts.core.actions import Action, Cancelled, Finished, Request, Work
 from tts.core.journal import Granted, Hedged, Record
 from tts.core.scheduler import Conductor, Planned, needs_grant
 from tts.errors import RunError
-from tts.models.costs import CostModel
+from tts.models.cost_model import CostModel
 from tts.models.openai.completion_builder import Partial
 from tts.plugins.registry import strategy
 from tts.runs.folder import NoJournal

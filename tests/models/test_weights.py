@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from tts.errors import InvalidParameter, RunError, StorageFull, UnknownName
-from tts.models.costs import ModelConfig
+from tts.models.flops import ModelConfig
 from tts.models.weights import _MODELS, DEFAULT, ModelInfo, Wheel, find, info, models, pull
 
 NAME = "smollm2-135m"

@@ -14,7 +14,7 @@ from tts.clusters.local import LocalCluster
 from tts.core.addresses import check_address
 from tts.core.scheduler import Conductor, Planned
 from tts.errors import InvalidParameter, UnknownName
-from tts.models.costs import CostModel
+from tts.models.cost_model import CostModel
 from tts.plugins.given import Given
 from tts.plugins.loading import import_file
 from tts.plugins.registry import check_spec, parse_specs, plugin_digests, strategy, verifiers_of

@@ -13,7 +13,7 @@ from tts.clusters.local import LocalCluster
 from tts.core.addresses import address_of
 from tts.core.scheduler import Conductor, Planned
 from tts.errors import InvalidParameter, UnknownName
-from tts.models.costs import CostModel
+from tts.models.cost_model import CostModel
 from tts.plugins.loading import by_address
 from tts.plugins.registry import (
     STRATEGIES,

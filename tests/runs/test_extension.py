@@ -18,7 +18,7 @@ from tts.core.actions import Finished, Refused
 from tts.core.journal import VERSION, Decided, Granted, Header, History, Lost, Opened, Record
 from tts.core.scheduler import Conductor
 from tts.errors import RunMismatch
-from tts.models.costs import CostModel
+from tts.models.cost_model import CostModel
 from tts.plugins.registry import strategy, verifiers_of
 from tts.runs.config import RunConfig
 from tts.runs.extension import extension, together

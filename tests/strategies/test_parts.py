@@ -9,7 +9,7 @@ from tts.clusters.virtual.simulated import SimulatedCluster
 from tts.core.budget import Limits
 from tts.core.scheduler import Conductor, Planned
 from tts.errors import InvalidParameter
-from tts.models.costs import CostModel
+from tts.models.cost_model import CostModel
 from tts.plugins.registry import STRATEGIES, strategy
 from tts.testing import ScriptedCluster
 from tts.testing.worlds import NoisyWorld

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import tts
 from tts.core.actions import Action, Cancel, Cancelled, Finished, Generate, Request
 from tts.core.scheduler import Conductor, Planned, _races_shuffled
-from tts.models.costs import CostModel
+from tts.models.cost_model import CostModel
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Reply
 from tts.types import Completion, Message, StrategySpec

@@ -17,7 +17,7 @@ from tts.core.journal import History, Record
 from tts.core.result import Result
 from tts.core.scheduler import Conductor, Planned
 from tts.errors import ContextTooLong
-from tts.models.costs import CostModel
+from tts.models.cost_model import CostModel
 from tts.models.target import resolved
 from tts.plugins.registry import allocator_of, parse_allocators, parse_specs, strategy, verifiers_of
 from tts.runs.folder import NoJournal

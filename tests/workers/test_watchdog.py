@@ -24,7 +24,7 @@ from tts.core.coroutines import ForeignCode, StepStopped, StepTimedOut
 from tts.core.result import Result
 from tts.core.scheduler import Conductor, Planned
 from tts.errors import CallFailed, CallTimedOut
-from tts.models.costs import CostModel
+from tts.models.cost_model import CostModel
 from tts.process.interrupts import like_ctrl_c
 from tts.testing.engine import FakeEngine
 from tts.types import Score, StrategySpec

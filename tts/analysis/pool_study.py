@@ -17,7 +17,7 @@ from tts.errors import BadPool, MissingExtra
 from tts.estimators import Curve, Floats, Grid, Ints, best_of, coverage, majority, shorter_wins, shortest
 from tts.intervals import Interval, mean_interval
 from tts.laws import Fit, Prediction, fit_coverage
-from tts.models.costs import Price, price_from_flags
+from tts.models.prices import Price, price_from_flags
 from tts.pools.pool import UNKNOWN as UNCOUNTED
 from tts.pools.pool import Pool, Unanswered
 from tts.types import Value

@@ -33,7 +33,7 @@ from tts.errors import (
     RunMismatch,
     UsageError,
 )
-from tts.models.costs import CostModel
+from tts.models.cost_model import CostModel
 from tts.models.target import Pricing, Target
 from tts.plugins.given import Given, Named
 from tts.plugins.loading import check_not_importing

@@ -28,7 +28,7 @@ from tts.core.protocols import Strategy, Verifier
 from tts.core.result import Result
 from tts.core.scheduler import Conductor, Planned
 from tts.errors import Interrupted, TTSError, UsageError
-from tts.models.costs import CostModel
+from tts.models.cost_model import CostModel
 from tts.models.target import Models, Pricing, Target, open_models, resolved
 from tts.plugins.registry import verifiers_of
 from tts.runs.plan import Cell, check_budgets, with_max_tokens

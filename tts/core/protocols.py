@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class CostModel(Protocol):
-    """What an action may cost at the most, and what it did cost (`tts.models.costs.CostModel`)."""
+    """What an action may cost at the most, and what it did cost (`tts.models.cost_model.CostModel`)."""
 
     def worst(self, action: Work) -> Cost: ...
     def actual(self, action: Work, usage: Usage) -> Cost: ...

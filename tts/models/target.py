@@ -13,7 +13,9 @@ import msgspec
 
 from tts.core.outages import PATIENCE_S
 from tts.errors import EndpointError, InvalidParameter, ModelNotFound, unknown_name
-from tts.models.costs import CostModel, ModelConfig, ModelCost, load_prices, price_from_flags
+from tts.models.cost_model import CostModel, ModelCost
+from tts.models.flops import ModelConfig
+from tts.models.prices import load_prices, price_from_flags
 from tts.models.weights import PREFIX
 from tts.models.wire.address import Address, host_of, shown
 from tts.models.wire.keys import check_key

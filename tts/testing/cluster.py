@@ -36,7 +36,7 @@ from tts.core.protocols import Strategy, Verifier
 from tts.core.result import Result
 from tts.core.scheduler import Conductor, Planned, Step
 from tts.errors import InvalidParameter, TTSError
-from tts.models.costs import CostModel
+from tts.models.cost_model import CostModel
 from tts.plugins.registry import parameters, parse_specs
 from tts.plugins.registry import strategy as named
 from tts.runs.folder import NoJournal

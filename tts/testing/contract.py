@@ -55,7 +55,7 @@ from tts.core.result import Result
 from tts.core.scheduler import Conductor, Planned, Step
 from tts.core.trial import Search
 from tts.errors import AllFailed, EndpointError, LimitError, ReplayDivergence, TTSError, WorkerError
-from tts.models.costs import CostModel
+from tts.models.cost_model import CostModel
 from tts.plugins.registry import parameters, parse_specs, verifiers_of
 from tts.plugins.registry import strategy as named
 from tts.runs.folder import NoJournal

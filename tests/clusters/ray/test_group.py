@@ -17,7 +17,7 @@ from tts.core.actions import Call, Cancelled, Failed, Finished, Generate, Reques
 from tts.core.journal import PROBE, Bounded, Granted, Lost
 from tts.core.scheduler import Conductor, Planned
 from tts.errors import ActorDied, ClusterTooSmall, ClusterUnreachable
-from tts.models.costs import CostModel
+from tts.models.cost_model import CostModel
 from tts.models.target import resolved
 from tts.plugins.registry import parse_specs, strategy
 from tts.runs.folder import JOURNAL, Journal, read_records

@@ -21,7 +21,7 @@ from tts.clusters.virtual.recorded import Fleet
 from tts.clusters.virtual.replay_processes import _in_order, _read, _write, parts_of
 from tts.clusters.virtual.replayer import Replayer, ReplayJob
 from tts.errors import CallCrashed, InvalidParameter, PoolLacks, StorageFull
-from tts.models.costs import CostModel
+from tts.models.cost_model import CostModel
 from tts.pools.pool import Pool, Sample
 from tts.runs.config import RunConfig
 from tts.types import ErrorInfo

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from tts.clusters.virtual.simulated import SimulatedCluster, SyntheticWorld
 from tts.core.actions import Finished, Progressed
 from tts.core.scheduler import Conductor, Planned
-from tts.models.costs import CostModel
+from tts.models.cost_model import CostModel
 from tts.runs.folder import NoJournal
 from tts.testing.worlds import NoisyWorld
 from tts.types import Problem, Sampling, StrategySpec

@@ -1,0 +1,67 @@
+"""What actions cost, in tokens, dollars and FLOPs: the most before they leave, and what they did cost once they have
+ended. What is not known of a model is None, never 0. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tts.core.actions import Action, Generate, Request, Verify, prompt_bound
+from tts.models.flops import ModelConfig, flops
+from tts.models.prices import Price
+from tts.types import Cost, Usage, Value
+
+
+class ModelCost(Value, frozen=True):
+    """What is known of one model; None is not known."""
+
+    price: Price | None = None
+    config: ModelConfig | None = None
+
+
+_NOTHING_KNOWN = ModelCost()
+
+
+class CostModel(Value, frozen=True):
+    """What actions cost: before they leave (`worst`), and once they have ended (`actual`).
+
+    `actual(action, usage) <= worst(action)` in every field that both know, whenever the server generated no more than
+    `max_tokens` and counted no more prompt tokens than `prompt_bound`.
+
+    Args:
+        models: by name; a model that is not in it has neither price nor FLOPs.
+        first: the model of requests that name none.
+    """
+
+    models: Mapping[str, ModelCost] = {}
+    first: str = ""
+
+    def worst(self, action: Action) -> Cost:
+        """The most that this action can cost. What asks no model (`Call`, `Sleep`, most verifiers) costs nothing."""
+        request = _request(action)
+        if request is None:
+            return Cost()
+        known, generated = self._known(request), request.sampling.token_limit
+        if known.price is None and known.config is None:
+            return Cost(1, generated, None, None)
+        prompt = prompt_bound(request)
+        price = None if known.price is None else known.price.ceiling(prompt, generated)
+        return Cost(1, generated, price, flops(known.config, Usage(prompt, generated)))
+
+    def actual(self, action: Action, usage: Usage) -> Cost:
+        """What this action cost, by the server's count of its tokens: finished, failed and cancelled ones alike."""
+        request = _request(action)
+        if request is None:
+            return Cost()
+        known = self._known(request)
+        if known.price is None and known.config is None:
+            return Cost(1, usage.completion_tokens, None, None)
+        price = None if known.price is None else known.price.charge(usage)
+        return Cost(1, usage.completion_tokens, price, flops(known.config, usage))
+
+    def _known(self, request: Request) -> ModelCost:
+        return self.models.get(self.first if request.model is None else request.model, _NOTHING_KNOWN)
+
+
+def _request(action: Action) -> Request | None:
+    kind = type(action)  # this is asked for every sample, twice
+    return action.request if kind is Generate or kind is Verify else None  # type: ignore[union-attr]

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from tts.core.actions import NO_USAGE, Action, Cancel, Cancelled, Event, Failed, Progressed
 from tts.core.coroutines import ForeignCode, StepStopped
-from tts.core.journal import Bounded
+from tts.core.journal.records import Bounded
 from tts.core.outages import Outages, is_outage
 from tts.core.protocols import Verifier
 from tts.core.scheduler import Conductor, OnResult, Step, ignore

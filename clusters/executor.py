@@ -34,7 +34,7 @@ from tts.core.actions import (
 )
 from tts.core.addresses import address_of
 from tts.core.coroutines import STEP_LIMIT_S, ForeignCode, StepStopped, StepTimedOut
-from tts.core.journal import as_recorded
+from tts.core.journal.records import as_recorded
 from tts.core.protocols import Verifier, checked
 from tts.errors import BadResponse, CallFailed, CallTimedOut, TTSError, unknown_name
 from tts.models.endpoint_pool import EndpointPool

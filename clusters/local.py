@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tts.clusters.base import Cluster, Site
 from tts.clusters.executor import Executor, Model
 from tts.core.actions import Action, Cancel, Request
-from tts.core.journal import Bounded
+from tts.core.journal.records import Bounded
 from tts.core.protocols import Verifier
 from tts.core.scheduler import Conductor
 from tts.errors import RunError

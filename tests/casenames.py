@@ -23,7 +23,7 @@ MOVED = {
     "tts.embedded": "tts.models.embedded",
     "tts.endpoints": "tts.models.endpoint_pool",
     "tts.graders": "tts.tasks.graders",
-    "tts.journal": "tts.core.journal",
+    "tts.journal": "tts.core.journal.records",
     "tts.judging": "tts.toolkit.pairwise",
     "tts.kernel": "tts.core.coroutines",
     "tts.outcome": "tts.core.result",
@@ -48,13 +48,15 @@ MOVED = {
     "tts.wire": "tts.models.wire.protocol",
     "tts.workers": "tts.workers.pool",
 }
+HOMES = {"tts.journal": {"History": "tts.core.journal.history"}}  # of names that have left the others of their module
 _NAMES = re.compile(r"(?<![\w/.])(" + "|".join(sorted(map(re.escape, MOVED), key=len, reverse=True)) + r")\b(?!/)")
 _MEMBERS = re.compile(r"^([ \t]*)from (tts(?:\.\w+)?) import (\w+)(?: as (\w+))?$", re.M)
+_IMPORTS = re.compile(r"^([ \t]*)from (" + "|".join(map(re.escape, HOMES)) + r") import (\*|\w+(?:, \w+)*)", re.M)
 
 
 def renamed(text: str) -> str:
     """The text with today's names."""
-    return _NAMES.sub(lambda found: MOVED[found[1]], _MEMBERS.sub(_member, text))
+    return _NAMES.sub(lambda found: MOVED[found[1]], _MEMBERS.sub(_member, _IMPORTS.sub(_import, text)))
 
 
 def _member(found: re.Match[str]) -> str:
@@ -62,3 +64,12 @@ def _member(found: re.Match[str]) -> str:
     indent, package, name, local = found.groups()
     moved = MOVED.get(f"{package}.{name}")
     return found[0] if moved is None else f"{indent}import {moved} as {local or name}"
+
+
+def _import(found: re.Match[str]) -> str:
+    """`from tts.journal import encode, History` takes its names from two modules."""
+    indent, module, names = found.groups()
+    homes = {name: HOMES[module].get(name, module) for name in names.split(", ")}
+    modules = [module, *HOMES[module].values()] if names == "*" else [*dict.fromkeys(homes.values())]
+    taken = {home: ", ".join(name for name in homes if names == "*" or homes[name] == home) for home in modules}
+    return indent + "; ".join(f"from {home} import {taken[home]}" for home in modules)

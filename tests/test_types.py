@@ -19,7 +19,7 @@ from msgspec import inspect
 
 from tts import errors
 from tts.core.budget import Limits
-from tts.core.journal import Record, decode, encode
+from tts.core.journal.records import Record, decode, encode
 from tts.errors import InvalidParameter, TTSError, unknown_name
 from tts.runs.plan import Cell
 from tts.toolkit.difficulty import Policy
@@ -123,7 +123,7 @@ MADE: dict[type, Callable[[Any], st.SearchStrategy[Any]]] = {
 def test_every_value_and_every_error_is_found() -> None:
     assert {Problem, Completion, Candidate, Score, Limits} <= set(VALUES)
     assert {f"{cls.__module__}.{cls.__name__}" for cls in VALUES} >= {
-        "tts.core.journal.Decided",
+        "tts.core.journal.records.Decided",
         "tts.models.prices.Price",
     }
     assert len(ERRORS) > 30

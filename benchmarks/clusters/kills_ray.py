@@ -30,7 +30,7 @@ os.environ["RAY_AUTH_MODE"] = "disabled"
 from chaos import actors  # noqa: E402
 
 from tts.clusters.ray.environment import prepare  # noqa: E402
-from tts.core.journal import Decided, Granted, Lost  # noqa: E402
+from tts.core.journal.records import Decided, Granted, Lost  # noqa: E402
 from tts.runs.folder import JOURNAL, read_records  # noqa: E402
 
 KINDS = {"actor": 12, "frozen actor": 3, "node": 1, "driver": 2}  # and how often, in relation to each other

@@ -20,7 +20,8 @@ from typing import Any
 from tts.clusters.virtual.simulated import SimulatedCluster
 from tts.core.actions import Finished, Generate, Scored
 from tts.core.budget import Limits
-from tts.core.journal import History, Record
+from tts.core.journal.history import History
+from tts.core.journal.records import Record
 from tts.core.scheduler import Conductor, Planned
 from tts.core.trial import Search
 from tts.models.cost_model import CostModel

@@ -26,7 +26,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-from tts.core.journal import Bounded, Granted, Lost
+from tts.core.journal.records import Bounded, Granted, Lost
 from tts.runs.folder import JOURNAL, read_history, read_records
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Reply

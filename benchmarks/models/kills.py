@@ -23,7 +23,7 @@ from collections import Counter
 from pathlib import Path
 
 from tts.core.actions import Cancelled, Failed, Finished
-from tts.core.journal import Decided, Granted, Lost
+from tts.core.journal.records import Decided, Granted, Lost
 from tts.runs.folder import JOURNAL, read_records
 
 ENGINES = 3

@@ -25,7 +25,7 @@ from tts.clusters.ray.metrics import DriverMetrics
 from tts.clusters.ray.stream import Begun, Noted, Stalled, Told, Withdrawn
 from tts.clusters.spec import ClusterSpec
 from tts.core.actions import Action, Cancel, Cancelled, Event, Generate, Sleep, Verify, Work
-from tts.core.journal import Bounded
+from tts.core.journal.records import Bounded
 from tts.core.protocols import Verifier
 from tts.core.scheduler import Conductor, Step
 from tts.errors import EndpointError, RunError

@@ -39,7 +39,7 @@ from tts.core.actions import (
 )
 from tts.core.context import WITHDRAWN
 from tts.core.coroutines import ForeignCode, StepStopped
-from tts.core.journal import problem_of
+from tts.core.journal.records import problem_of
 from tts.core.protocols import Verifier
 from tts.core.scheduler import has_slots, needs_grant
 from tts.core.trial import Search

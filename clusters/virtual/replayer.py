@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from tts.core.coroutines import ForeignCode
-from tts.core.journal import Decided, Opened, Record
+from tts.core.journal.records import Decided, Opened, Record
 from tts.core.protocols import CostModel, Verifier
 from tts.core.result import Result
 from tts.core.scheduler import Conductor, decided_of

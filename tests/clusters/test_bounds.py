@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from tts.clusters.bounds import HERE, LEAST_S, Ahead, Bounds, of_actors
 from tts.core.actions import Finished
-from tts.core.journal import Bounded, Granted, History, Lost, Opened, Record, decode, encode
+from tts.core.journal.history import History
+from tts.core.journal.records import Bounded, Granted, Lost, Opened, Record, decode, encode
 from tts.core.scheduler import Conductor, Planned
 from tts.models.cost_model import CostModel, ModelCost
 from tts.models.openai.completion_builder import Partial

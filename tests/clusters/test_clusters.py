@@ -14,7 +14,7 @@ from live import Carrier, replayed
 from tts.clusters.spec import ClusterSpec
 from tts.core.actions import Cancelled, Failed, Finished, Refused, Scored
 from tts.core.budget import Limits
-from tts.core.journal import Allotted, Decided, Granted, Lost, Record, Stopped
+from tts.core.journal.records import Allotted, Decided, Granted, Lost, Record, Stopped
 from tts.plugins.registry import STRATEGIES
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Misbehaviour, Reply, arithmetic, last_user_text

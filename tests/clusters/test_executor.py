@@ -30,7 +30,7 @@ from tts.core.actions import (
     Work,
 )
 from tts.core.context import Run
-from tts.core.journal import Decided, Record, encode
+from tts.core.journal.records import Decided, Record, encode
 from tts.core.result import Result
 from tts.core.scheduler import Conductor, Planned
 from tts.errors import InvalidParameter, Overloaded, TTSError

@@ -13,7 +13,8 @@ from tts.core.actions import Finished, Generate, Refused, Request
 from tts.core.allocation import Allocator, Bid, Outlook, Pot, Standing
 from tts.core.budget import Limits
 from tts.core.context import STOPPED
-from tts.core.journal import Allotted, Decided, Granted, History, Lost, Record, Repriced, Stopped, decode, encode
+from tts.core.journal.history import History
+from tts.core.journal.records import Allotted, Decided, Granted, Lost, Record, Repriced, Stopped, decode, encode
 from tts.core.protocols import Verifier
 from tts.core.result import Result
 from tts.core.scheduler import Conductor, Planned

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tts.core.actions import Call, Cancelled, Finished, Generate, Progressed, Refused, Request, Scored, Sleep, Verify
-from tts.core.journal import (
+from tts.core.journal.history import History
+from tts.core.journal.records import (
     VERSION,
     Decided,
     Granted,
     Header,
-    History,
     Lost,
     Opened,
     Record,

@@ -19,7 +19,8 @@ from tts.clusters.bounds import Bounds
 from tts.clusters.local import LocalCluster
 from tts.core.actions import Failed, Finished, Request, prompt_bound
 from tts.core.budget import Limits
-from tts.core.journal import Bounded, Decided, Granted, History, Lost, Record, problem_of
+from tts.core.journal.history import History
+from tts.core.journal.records import Bounded, Decided, Granted, Lost, Record, problem_of
 from tts.core.outages import MOST_TRIES, Outages
 from tts.core.scheduler import Conductor, Planned
 from tts.models.cost_model import CostModel, ModelCost

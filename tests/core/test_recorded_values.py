@@ -18,7 +18,17 @@ from hypothesis import strategies as st
 
 from tts.clusters.virtual.simulated import SimulatedCluster, SyntheticWorld
 from tts.core.actions import Cancelled, End, Failed, Finished, Progressed, Returned, Scored
-from tts.core.journal import VERSION, Chain, Decided, Header, Record, as_recorded, check_recordable, decode, encode
+from tts.core.journal.records import (
+    VERSION,
+    Chain,
+    Decided,
+    Header,
+    Record,
+    as_recorded,
+    check_recordable,
+    decode,
+    encode,
+)
 from tts.core.scheduler import Conductor, Planned
 from tts.core.trial import Search
 from tts.errors import InvalidParameter, JournalCorrupt

@@ -33,13 +33,13 @@ from tts.core.actions import (
 )
 from tts.core.budget import Limits
 from tts.core.context import Run
-from tts.core.journal import (
+from tts.core.journal.history import History
+from tts.core.journal.records import (
     VERSION,
     Decided,
     Granted,
     Header,
     Hedged,
-    History,
     Lost,
     Opened,
     Record,

@@ -14,7 +14,7 @@ from tts.clusters.ray.group import Crew
 from tts.clusters.ray.stream import Stalled
 from tts.clusters.virtual.simulated import SimulatedCluster, SyntheticWorld
 from tts.core.actions import Action, Cancelled, Finished, Request, Work
-from tts.core.journal import Granted, Hedged, Record
+from tts.core.journal.records import Granted, Hedged, Record
 from tts.core.scheduler import Conductor, Planned, needs_grant
 from tts.errors import RunError
 from tts.models.cost_model import CostModel

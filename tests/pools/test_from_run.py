@@ -13,7 +13,7 @@ import tts
 from tts import Example, Problem, Sampling
 from tts.api.replays import replay
 from tts.core.actions import Finished, Scored
-from tts.core.journal import Lost
+from tts.core.journal.records import Lost
 from tts.errors import BadPool, PoolLacks
 from tts.pools.from_run import build_pool
 from tts.pools.pool import Pool, Sample

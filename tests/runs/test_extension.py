@@ -15,7 +15,8 @@ import pytest
 from tts.api import calls as api
 from tts.clusters.virtual.simulated import SimulatedCluster, SyntheticWorld
 from tts.core.actions import Finished, Refused
-from tts.core.journal import VERSION, Decided, Granted, Header, History, Lost, Opened, Record
+from tts.core.journal.history import History
+from tts.core.journal.records import VERSION, Decided, Granted, Header, Lost, Opened, Record
 from tts.core.scheduler import Conductor
 from tts.errors import RunMismatch
 from tts.models.cost_model import CostModel

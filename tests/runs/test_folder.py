@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tts.core.actions import Finished
-from tts.core.journal import VERSION, Chain, Decided, Granted, Header, Opened, Shared, encode
+from tts.core.journal.records import VERSION, Chain, Decided, Granted, Header, Opened, Shared, encode
 from tts.core.result import Bill
 from tts.errors import InvalidParameter, JournalCorrupt, JournalLocked, RunError, RunMismatch, StorageFull
 from tts.runs.folder import JOURNAL, Journal, NoJournal, read_history, read_records, write_atomically
@@ -477,7 +477,7 @@ def test_a_run_cannot_start_on_a_full_disk(tiny_disk: Path) -> None:
 FILL = """
 journal = Journal(Path(sys.argv[1]), {})
 from tts.errors import RunError
-from tts.core.journal import Opened
+from tts.core.journal.records import Opened
 try:
     for i in range(10_000):
         journal.write([Opened(f"c/{i}", 0.0)])

@@ -11,7 +11,8 @@ import pytest
 
 import tts
 from tts.api.calls import report
-from tts.core.journal import Chain, Decided, Header, History
+from tts.core.journal.history import History
+from tts.core.journal.records import Chain, Decided, Header
 from tts.core.result import Bill
 from tts.errors import InvalidParameter, JournalCorrupt, RunError
 from tts.planning.advice import from_history

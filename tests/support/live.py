@@ -13,7 +13,8 @@ from tts.clusters.virtual.simulated import SimulatedCluster
 from tts.core.actions import Event, Request
 from tts.core.allocation import Pot
 from tts.core.budget import Limits
-from tts.core.journal import History, Record
+from tts.core.journal.history import History
+from tts.core.journal.records import Record
 from tts.core.result import Result
 from tts.core.scheduler import Conductor, Planned
 from tts.errors import ContextTooLong

@@ -18,7 +18,7 @@ from live import Carrier
 from tts.clusters.spec import ClusterSpec
 from tts.core.actions import Failed, Finished, Scored
 from tts.core.budget import Limits
-from tts.core.journal import Granted, Lost
+from tts.core.journal.records import Granted, Lost
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import arithmetic
 from tts.types import Cost, Problem

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from tts.core.actions import Cancelled, Failed, Finished, Progressed, Refused, Returned, Scored, Woke
-from tts.core.journal import Allotted, Decided, Granted, Lost, Record, Shared, Stopped
+from tts.core.journal.records import Allotted, Decided, Granted, Lost, Record, Shared, Stopped
 from tts.runs.folder import JOURNAL, read_records
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import arithmetic

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tts.core.journal import Opened
+from tts.core.journal.records import Opened
 from tts.errors import BadPool, BadProblem, InvalidParameter, JournalCorrupt, RunError
 from tts.planning.advice import _past
 from tts.pools.formats.imports import import_pool

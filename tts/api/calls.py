@@ -18,7 +18,8 @@ from tts.api.arguments import as_folder, as_limits, as_sampling, as_spec, check_
 from tts.api.results import Solved, SweepResult, describe_cost
 from tts.core.actions import Event
 from tts.core.budget import Limits
-from tts.core.journal import Decided, History, check_recordable
+from tts.core.journal.history import History
+from tts.core.journal.records import Decided, check_recordable
 from tts.core.outages import PATIENCE_S
 from tts.core.protocols import Strategy, Verifier
 from tts.core.result import Result

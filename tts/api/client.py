@@ -23,7 +23,7 @@ from tts.api.results import Solved, describe_cost
 from tts.clusters.local import probes
 from tts.clusters.serving import ServingCluster
 from tts.core.budget import Ledger, Limits, Remaining
-from tts.core.journal import Decided
+from tts.core.journal.records import Decided
 from tts.core.protocols import Strategy, Verifier
 from tts.core.result import Result
 from tts.core.scheduler import Conductor, Planned

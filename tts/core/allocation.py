@@ -27,7 +27,7 @@ from tts.core.actions import Event, Finished, Generate, Progressed, Refused, Sco
 from tts.core.budget import PICODOLLARS, Ledger, Limits
 from tts.core.context import STOPPED
 from tts.core.coroutines import STEP_LIMIT_S, ForeignCode, StepTimedOut
-from tts.core.journal import Allotted, Decided, Record, Repriced, Stopped
+from tts.core.journal.records import Allotted, Decided, Record, Repriced, Stopped
 from tts.core.protocols import CostModel
 from tts.errors import AllocatorCrashed, InvalidParameter, TTSError, UnknownCost
 from tts.selectors import Scores, value_of

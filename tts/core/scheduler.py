@@ -39,13 +39,13 @@ from tts.core.allocation import Pot, Standing, stop_error
 from tts.core.budget import Ledger, Limits
 from tts.core.context import WITHDRAWN
 from tts.core.coroutines import ForeignCode
-from tts.core.journal import (
+from tts.core.journal.history import History
+from tts.core.journal.records import (
     PROBE,
     Bounded,
     Decided,
     Granted,
     Hedged,
-    History,
     Lost,
     Opened,
     Record,

@@ -14,7 +14,7 @@ from tts.answers.equivalence import extract
 from tts.core.actions import Failed, Finished, Request, Scored
 from tts.core.addresses import address_of
 from tts.core.context import share_base
-from tts.core.journal import Granted, Record, problem_of
+from tts.core.journal.records import Granted, Record, problem_of
 from tts.core.protocols import Verifier
 from tts.errors import BadPool
 from tts.pools.pool import Pool, Sample, VerificationCost

@@ -13,7 +13,7 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from tts.core.budget import Limits
-from tts.core.journal import History
+from tts.core.journal.history import History
 from tts.errors import RunMismatch
 from tts.runs.config import EQUAL, RunConfig
 from tts.runs.foreign_runs import cells_asked_for

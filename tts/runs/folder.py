@@ -21,7 +21,8 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from tts.core.actions import Finished, Scored
-from tts.core.journal import VERSION, Chain, Granted, Header, History, Record, decode, problem_of
+from tts.core.journal.history import History
+from tts.core.journal.records import VERSION, Chain, Granted, Header, Record, decode, problem_of
 from tts.errors import JournalCorrupt, JournalLocked, RunError, StorageFull
 from tts.tasks import file_limits as filelimits
 from tts.tasks.file_limits import TooLarge, lines

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import product
 
 from tts.core.budget import Limits
-from tts.core.journal import History
+from tts.core.journal.history import History
 from tts.core.protocols import Verifier
 from tts.errors import JournalCorrupt, UsageError
 from tts.plugins.registry import STRATEGIES, VERIFIERS, says_verifier, split_spec, verifier

@@ -11,7 +11,7 @@ import msgspec
 from tts.core.actions import Generate, Request
 from tts.core.allocation import Pot
 from tts.core.budget import Ledger, Limits
-from tts.core.journal import Decided
+from tts.core.journal.records import Decided
 from tts.core.protocols import CostModel, Strategy
 from tts.core.scheduler import Planned
 from tts.errors import BudgetTooSmall, InvalidParameter

@@ -31,7 +31,7 @@ from tts.core.actions import (
     Woke,
 )
 from tts.core.budget import Limits
-from tts.core.journal import Record
+from tts.core.journal.records import Record
 from tts.core.protocols import Strategy, Verifier
 from tts.core.result import Result
 from tts.core.scheduler import Conductor, Planned, Step

@@ -49,7 +49,8 @@ from tts.core.actions import (
 )
 from tts.core.budget import Limits
 from tts.core.coroutines import ForeignCode
-from tts.core.journal import History, Record, encode
+from tts.core.journal.history import History
+from tts.core.journal.records import Record, encode
 from tts.core.protocols import Strategy, Verifier
 from tts.core.result import Result
 from tts.core.scheduler import Conductor, Planned, Step

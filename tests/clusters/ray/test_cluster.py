@@ -23,7 +23,7 @@ from live import Carrier
 import tts
 from tts.clusters.spec import ClusterSpec
 from tts.core.actions import Cancelled, Finished, Generate, Request
-from tts.core.journal import Decided, Granted, Lost
+from tts.core.journal.records import Decided, Granted, Lost
 from tts.errors import (
     ActorFailed,
     ClusterMismatch,

@@ -13,7 +13,8 @@ from live import Carrier
 from tts.clusters.ray.hedges import COPY, Hedges
 from tts.clusters.spec import ClusterSpec
 from tts.core.actions import Cancelled, Failed, Finished
-from tts.core.journal import Hedged, History, Lost
+from tts.core.journal.history import History
+from tts.core.journal.records import Hedged, Lost
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import arithmetic
 from tts.types import Completion, Cost, ErrorInfo, Problem, Usage

@@ -24,7 +24,8 @@ import pytest
 
 from tts.clusters.ray.environment import ENVIRONMENT
 from tts.core.actions import Finished, Scored
-from tts.core.journal import Decided, Granted, Header, History, Opened, Record
+from tts.core.journal.history import History
+from tts.core.journal.records import Decided, Granted, Header, Opened, Record
 from tts.runs.folder import read_records
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -1,0 +1,324 @@
+"""A journal read back: what a resumed run makes of the records of the sessions before."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from tts.core.actions import Event, Failed, Finished, Progressed, Refused, Scored
+from tts.core.journal.records import (
+    PROBE,
+    READABLE,
+    VERSION,
+    Allotted,
+    Bounded,
+    Decided,
+    Granted,
+    Header,
+    Hedged,
+    Lost,
+    Opened,
+    Record,
+    Repriced,
+    Shared,
+    Stopped,
+    as_json,
+    problem_of,
+)
+from tts.core.outages import is_outage, was_its_own
+from tts.errors import JournalCorrupt, RunMismatch
+from tts.types import Cost, ErrorInfo
+
+
+class History:
+    """A journal read back: what is decided, what must be re-fed, what was lost.
+
+    Attributes:
+        configs: of all headers: what the run was at first, and whenever it had been extended.
+        decided: search id -> its record; cells: ids of all cells, in the order of the plan.
+        opened: search id -> its start on the run's clock, for searches not decided.
+        events: search id -> its events in order, for searches not decided; where an allocator cancelled what was in
+            flight, its record is among them.
+        granted: action id -> its last grant, for actions that have not ended.
+        bounded: action id -> the most tokens that may have been generated for it, where less than its grant.
+        rate: tokens a second of the fastest stream that was noted last.
+        shared: action id -> the action whose sample it was given.
+        lost: ids whose last attempt was booked as lost: an end that follows cost nothing more.
+        digests: action id -> what it asked for, for searches not decided.
+        allotted: search id -> ids of its asks that an allocator has granted, for searches not decided; stopped: why it
+            gives them no more; repriced: cell -> what it ranks by.
+        spoilt: searches that were decided with samples missing because a server was away, or without a result because
+            of what servers said.
+        cut: whether the run's budget has turned something down.
+        paid: what the run has spent in decided searches and in the losses booked so far; `wasted` is those losses, less
+            `probed`, what finding out about endpoints was charged with.
+        at_s: where the run's clock stood.
+
+    With `refeed`, decided searches count as open: they are re-fed in full, so that their candidates come back.
+
+    Memory: events of decided searches are dropped as the journal is read, samples once their problem's searches are all
+    decided and another problem has been opened; so it stays proportional to what was open. Where a problem is opened
+    again (the run was extended), `reread` gives its `Granted`, `Finished` and `Scored` records once more.
+    """
+
+    def __init__(
+        self,
+        records: Iterable[Record] = (),
+        *,
+        refeed: bool = False,
+        reread: Callable[[str], Iterable[Record]] | None = None,
+    ) -> None:
+        self.configs: list[Mapping[str, Any]] = []
+        self.decided: dict[str, Decided] = {}
+        self.cells: dict[str, None] = {}
+        self.opened: dict[str, float] = {}
+        self.events: dict[str, list[Event | Stopped]] = {}
+        self.granted: dict[str, Granted] = {}
+        self.digests: dict[str, str] = {}
+        self.shared: dict[str, str] = {}
+        self.lost: set[str] = set()
+        self.bounded: dict[str, int] = {}
+        self.rate = 0.0
+        self.hedged: dict[str, Cost] = {}
+        self.allotted: dict[str, set[str]] = {}  # by search
+        self.stopped: dict[str, str] = {}
+        self.repriced: dict[str, Repriced] = {}
+        self.spoilt: set[str] = set()
+        self.cut = False
+        self.paid = Cost()
+        self.wasted = Cost()
+        self.probed = Cost()
+        self.at_s = 0.0
+        self._samples: dict[str, dict[str, Finished | Scored]] = {}  # by problem
+        self._keys: dict[str, dict[str, str]] = {}  # by problem: id -> share key
+        self._forgotten: set[str] = set()  # problems
+        self._searches: Counter[str] = Counter()  # problem -> its open searches
+        self._latest = ""  # the problem that was opened last
+        self._open_costs: dict[str, Cost] = {}
+        self._refeed = refeed
+        self._reread = reread
+        for number, record in enumerate(records, 1):
+            try:
+                self._add(record)
+            except KeyError as error:
+                raise JournalCorrupt(
+                    f"journal line {number} speaks of {error}, which no line before it has begun", line=number
+                ) from None
+
+    def _add(self, record: Record) -> None:  # noqa: PLR0912  # one branch for each kind of record
+        match record:
+            case Header():
+                if record.version not in READABLE:
+                    raise RunMismatch(
+                        f"the journal is of version {record.version}, which this program (version {VERSION}) cannot "
+                        f"read: resume it with {record.program}, or choose another folder",
+                        version=record.version,
+                    )
+                self.configs.append(record.config)
+            case Opened():
+                self.cells.setdefault(record.search.partition("/")[0])
+                self.decided.pop(record.search, None)  # it was spoilt, and is done again
+                self.spoilt.discard(record.search)
+                self.opened[record.search] = record.at_s
+                self.events[record.search] = []
+                self._begin(problem_of(record.search + "/"))
+            case Bounded():
+                self._bound(record)
+            case Granted():
+                self.granted[record.id] = record
+                self.bounded.pop(record.id, None)
+                if record.share is not None:
+                    self._keys.setdefault(problem_of(record.id), {})[record.id] = record.share
+                self.lost.discard(record.id)
+                self.digests[record.id] = record.digest
+            case Hedged():
+                self.hedged[record.id] = record.cost
+            case Lost():
+                self._add_loss(record)
+            case Allotted() | Stopped() | Repriced():
+                self._add_allocation(record)
+            case Decided() if self._refeed or record.search in self.decided:
+                pass
+            case Decided():
+                self._decide(record)
+            case Shared():
+                origin = self._samples[problem_of(record.of)][record.of]
+                self.shared[record.id] = record.of
+                self._feed(msgspec.structs.replace(origin, id=record.id, at_s=record.at_s))
+            case _:
+                if isinstance(record, Refused) and record.error.facts.get("search") == "run":
+                    self.cut = True
+                self._feed(record)
+        at_s = getattr(record, "at_s", None)
+        if at_s is not None:
+            self.at_s = max(self.at_s, at_s)
+
+    def _bound(self, record: Bounded) -> None:
+        self.rate = record.rate or self.rate
+        for id, most in record.most.items():
+            if id in self.granted and most is not None:
+                self.bounded[id] = most
+            else:
+                self.bounded.pop(id, None)
+
+    def reopen_spoilt(self, among: Container[str]) -> None:
+        """Forget that the spoilt of these are decided: they are done again, with the samples that they have. What they
+        have paid stays paid."""
+        for search in [*self.spoilt]:
+            if search in self.decided and search in among:
+                del self.decided[search]
+                self.spoilt.discard(search)
+
+    def _decide(self, record: Decided) -> None:
+        self.decided[record.search] = record
+        if record.error is not None and _is_a_servers(record.error):
+            self.spoilt.add(record.search)
+        self.paid += record.paid
+        if self.opened.pop(record.search, None) is not None:
+            problem = problem_of(record.search + "/")
+            self._searches[problem] -= 1
+            self._forget(problem)
+        self._open_costs.pop(record.search, None)
+        self.allotted.pop(record.search, None)
+        self.stopped.pop(record.search, None)
+        for event in self.events.pop(record.search, ()):
+            if not isinstance(event, Stopped):
+                self.digests.pop(event.id, None)
+                self.shared.pop(event.id, None)
+
+    def _add_loss(self, record: Lost) -> None:
+        self.paid += record.cost
+        if record.id == PROBE:
+            self.probed += record.cost
+            return
+        self.wasted += record.cost
+        if record.hedge:
+            self.hedged.pop(record.id, None)
+        else:
+            self.granted.pop(record.id, None)
+            self.lost.add(record.id)
+
+    def _add_allocation(self, record: Allotted | Stopped | Repriced) -> None:
+        if isinstance(record, Allotted):
+            self.allotted.setdefault(record.id.rpartition("/")[0], set()).add(record.id)
+        elif isinstance(record, Stopped):
+            self.stopped[record.search] = record.reason
+            if record.cancels:
+                self.events[record.search].append(record)
+        else:
+            self.repriced[record.cell] = record
+
+    def _feed(self, event: Event) -> None:
+        search, _, _ = event.id.rpartition("/")
+        if search in self.decided:
+            return  # told twice
+        self.events[search].append(event)
+        if not isinstance(event, Progressed) and self.granted.pop(event.id, None) is not None:
+            self.bounded.pop(event.id, None)
+            cost = Cost(1, event.usage.completion_tokens, None, None)
+            self._open_costs[search] = self._open_costs.get(search, Cost()) + cost
+        if isinstance(event, Finished | Scored):
+            self._samples.setdefault(problem_of(event.id), {})[event.id] = event
+        elif isinstance(event, Failed) and is_outage(event.error) and not was_its_own(event.error):
+            self.spoilt.add(search)
+
+    def _begin(self, problem: str) -> None:
+        before, self._latest = self._latest, problem
+        self._searches[problem] += 1
+        if problem in self._forgotten and self._reread is not None:
+            self._forgotten.discard(problem)
+            self._keys[problem], self._samples[problem] = _keyed(self._reread(problem))
+        self._forget(before)
+
+    def _forget(self, problem: str) -> None:
+        """Its samples, unless it has open searches or is the latest: others of the same problem may follow (runs go
+        problem by problem)."""
+        if problem == self._latest or self._searches[problem] > 0:
+            return
+        del self._searches[problem]
+        self._keys.pop(problem, None)
+        if self._samples.pop(problem, None):
+            self._forgotten.add(problem)
+
+    @property
+    def config(self) -> Mapping[str, Any] | None:
+        """Of the latest header; None for a run that has not begun."""
+        return self.configs[-1] if self.configs else None
+
+    @property
+    def unfinished(self) -> Cost:
+        """What searches that are not decided have spent, and what was in flight, at its worst case. Its dollars and
+        FLOPs are unknown: the journal has no prices."""
+        in_flight = (
+            Cost(1, min(granted.cost.tokens, self.bounded.get(id, granted.cost.tokens)), None, None)
+            for id, granted in self.granted.items()
+            if self.bounded.get(id) != 0
+        )
+        return sum((*self._open_costs.values(), *in_flight, *self.hedged.values()), Cost())
+
+    @property
+    def samples(self) -> dict[str, dict[str, tuple[str, Finished | Scored]]]:
+        """Problem -> share key -> (id, event): what searches still to come may use without paying again."""
+        found = {problem: _by_key(self._keys.get(problem, {}), ended) for problem, ended in self._samples.items()}
+        return {problem: samples for problem, samples in found.items() if samples}
+
+    def samples_of(self, problem: str) -> dict[str, tuple[str, Finished | Scored]]:
+        """As in `samples`, of a problem that has been forgotten since; empty for any other."""
+        if problem not in self._forgotten or self._reread is None:
+            return {}
+        return _by_key(*_keyed(self._reread(problem)))
+
+    def check(self, config: Mapping[str, Any], free: Container[str] = ()) -> None:
+        """Raises RunMismatch naming every setting in which `config` differs from the journal's, but for those that are
+        `free` to, and for plugins of which the journal of an older program has no digest."""
+        if self.config is None:
+            return
+        old, new = _flat(as_json(self.config)), _flat(as_json(config))
+        keys = sorted(key for key in old.keys() | new.keys() if key.partition(".")[0] not in free)
+        differing = [k for k in keys if old.get(k) != new.get(k) and (k in old or not k.startswith("plugins."))]
+        if not differing:
+            return
+        shown = "; ".join(f"{k}: was {old.get(k)!r}, now {new.get(k)!r}" for k in differing[:5])
+        raise RunMismatch(
+            f"the folder holds a run with another configuration ({shown}); choose another --out, or repeat the command "
+            f"that started it to resume it",
+            differing=differing,
+        )
+
+
+def _is_a_servers(error: ErrorInfo) -> bool:
+    """Whether a search had no result because of what servers said, and not because of the fault of its requests."""
+    cause = error.facts.get("cause")
+    if error.type == "AllFailed" and isinstance(cause, dict):
+        error = msgspec.convert(cause, ErrorInfo)
+    return (is_outage(error) or error.type in ("RequestRejected", "ContextTooLong")) and not was_its_own(error)
+
+
+def _keyed(records: Iterable[Record]) -> tuple[dict[str, str], dict[str, Finished | Scored]]:
+    """Share keys, and samples, by id."""
+    keys: dict[str, str] = {}
+    samples: dict[str, Finished | Scored] = {}
+    for record in records:
+        if isinstance(record, Granted) and record.share is not None:
+            keys[record.id] = record.share
+        elif isinstance(record, Finished | Scored):
+            samples[record.id] = record
+    return keys, samples
+
+
+def _by_key(
+    keys: Mapping[str, str], samples: Mapping[str, Finished | Scored]
+) -> dict[str, tuple[str, Finished | Scored]]:
+    return {keys[id]: (id, event) for id, event in samples.items() if id in keys}
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {} if value == "" else {prefix: value}  # what an older program did not know is not set
+    found: dict[str, Any] = {}
+    for key, inner in value.items():
+        found |= _flat(inner, f"{prefix}.{key}" if prefix else key)
+    return found

@@ -1,0 +1,389 @@
+"""The records of a run's journal: their types, how each is one line of JSON, and the checksums that chain the lines.
+
+THE LAW: an event is in the journal before anybody acts on it, and a grant before its action leaves. So whatever was
+paid for is on disk; what was granted and never ended was in flight when the run died, and is booked as lost at its
+worst case, because nobody can know how much of it the server had done.
+
+One JSON object a line, its kind in `type`, its number in `line`. The first line is the `Header`; a later one says what
+the run is from there on: another program version, or more cells and problems. `crc` is the CRC-32 of all lines so far:
+a line that was changed, left out, doubled or moved since is found by its number. A version that this program does not
+know is refused; an unknown field is ignored, so that a newer minor version can be read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from hashlib import blake2b
+from typing import Any
+from zlib import crc32
+
+import msgspec
+
+from tts.core.actions import (
+    Cancelled,
+    Event,
+    Failed,
+    Finished,
+    Generate,
+    Progressed,
+    Refused,
+    Returned,
+    Scored,
+    Woke,
+    Work,
+)
+from tts.core.result import Bill, Ends, Shortage
+from tts.errors import InvalidParameter, JournalCorrupt
+from tts.types import Completion, Cost, ErrorInfo, StrategySpec, Usage, Value, plain, shown
+
+VERSION = 4
+READABLE = (2, 3, 4)  # version 3 adds what an allocator decides, version 4 numbers and checksums
+MOST_DEPTH = 64  # of lists in lists, of what a function in a worker returned
+_SEAL = len(b',"crc":"00000000"}\n')
+
+
+class Header(Value, frozen=True, tag="header"):
+    """The first line: who wrote it, and the run's full configuration."""
+
+    version: int
+    program: str
+    config: Mapping[str, Any]
+
+
+class Opened(Value, frozen=True, tag="opened"):
+    """A search was started at `at_s`."""
+
+    search: str
+    at_s: float
+
+
+class Granted(Value, frozen=True, tag="granted"):
+    """An action left, with so much reserved for it. `digest` is of what it asked for, `share` its key for others."""
+
+    id: str
+    digest: str
+    cost: Cost
+    share: str | None = None
+
+
+class Shared(Value, frozen=True, tag="shared"):
+    """An action ended with the event of another search's same sample; it cost nothing more."""
+
+    id: str
+    at_s: float
+    of: str
+
+
+class Hedged(Value, frozen=True, tag="hedged"):
+    """A second request for a sample left, because the first had no token yet, with so much reserved for it."""
+
+    id: str
+    cost: Cost
+
+
+PROBE = "overhead"  # in place of an action's id: what finding out about an endpoint was charged with
+
+
+class Lost(Value, frozen=True, tag="lost"):
+    """An action's end never reached its search: the run, or the actor that carried it out, died or was aborted. `cost`
+    is charged to the run. `hedge`: it is of the sample's other request, which did not count."""
+
+    id: str
+    cost: Cost
+    hedge: bool = False
+
+
+class Bounded(Value, frozen=True, tag="bounded"):
+    """For each of these actions the servers may have generated so many tokens, at the most, until the next such record:
+    the whole reservation, where it is None or there is no record. 0: no server works for it, because it was refused or
+    has not left; it costs nothing, its prompt neither. `rate`: tokens a second, of the fastest stream."""
+
+    most: Mapping[str, int | None]
+    rate: float = 0.0
+
+
+class Allotted(Value, frozen=True, tag="allotted"):
+    """An allocator has granted this ask under its cell's budget. `value`: its bid, over what the ask was expected to
+    cost in mean samples of the run, with which it came first; None for a pilot sample."""
+
+    id: str
+    value: float | None = None
+
+
+class Stopped(Value, frozen=True, tag="stopped"):
+    """An allocator will grant a problem no more samples. `votes` are those of its most frequent answers, `value` what
+    one more sample was expected to add. `cancels`: those in flight were cancelled; what the search had been told by
+    then is above this line."""
+
+    search: str
+    at_s: float
+    reason: str
+    samples: int
+    votes: tuple[int, ...] = ()
+    value: float = 0.0
+    cancels: bool = False
+
+
+class Repriced(Value, frozen=True, tag="repriced"):
+    """What an allocator ranks by from here on: after so many `samples` of a cell, the limit that binds is `unit`, and a
+    sample costs in the `mean` so many requests, tokens, picodollars and FLOPs, and `seconds`; of the `pairs` of first
+    two answers to one problem so many `agreed`."""
+
+    cell: str
+    samples: int = 0
+    unit: str = "tokens"
+    mean: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    seconds: float = 0.0
+    pairs: int = 0
+    agreed: int = 0
+
+
+class Decided(Value, frozen=True, tag="decided"):
+    """A search has closed. `paid` is what it added to the run's spending: its bill less what it shared. `abstained` of
+    its `verifications` gave no score; `downgrades` are parameters that a server refused and that were left out;
+    `stopped` is why an allocator gave it no more samples, `shortage` why its budget did; `ends` is how its samples
+    ended (None: an older journal); `agreed` is whether the first two answers that an allocator saw were the same,
+    `micros` how long the samples that it saw finish took, in microseconds."""
+
+    search: str
+    at_s: float
+    problem_id: str
+    strategy: StrategySpec
+    selected: str | None
+    answer: str | None
+    bill: Bill
+    paid: Cost
+    samples: int = 0
+    exhausted: bool = False
+    failed: int = 0
+    error: ErrorInfo | None = None
+    verifications: int = 0
+    abstained: int = 0
+    downgrades: tuple[str, ...] = ()
+    stopped: str = ""
+    shortage: Shortage | None = None
+    ends: Ends | None = None
+    agreed: bool | None = None
+    micros: int = 0
+
+
+Record = (
+    Header
+    | Opened
+    | Granted
+    | Shared
+    | Hedged
+    | Lost
+    | Bounded
+    | Allotted
+    | Stopped
+    | Repriced
+    | Decided
+    | Finished
+    | Scored
+    | Returned
+    | Woke
+    | Failed
+    | Cancelled
+    | Refused
+    | Progressed
+)
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Record)
+_decode_event = msgspec.json.Decoder(Event).decode
+_UNWRITABLE = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
+_UNREADABLE = (ValueError, RecursionError, msgspec.MsgspecError)
+
+
+def encode(record: Record) -> bytes:
+    """One line, newline included, without a number and a checksum (those are a `Chain`'s).
+
+    Raises: InvalidParameter for a value that JSON cannot hold.
+    """
+    try:
+        return _encoder.encode(record) + b"\n"
+    except _UNWRITABLE as error:
+        kind = type(record).__struct_config__.tag
+        raise InvalidParameter(f"a journal cannot hold this {kind} record: {error}", record=shown(record)) from None
+
+
+def decode(line: bytes, number: int) -> Record:
+    """Raises: JournalCorrupt with the line number."""
+    try:
+        record: Record = _decoder.decode(line)
+    except _UNREADABLE as error:
+        raise JournalCorrupt(f"journal line {number} cannot be read: {error}", line=number) from None
+    return record
+
+
+def check_recordable(spec: StrategySpec) -> None:
+    """Raises: InvalidParameter for a parameter that a journal would not give back as it is."""
+    for name, value in spec.params.items():
+        try:
+            kept = as_json(value) == plain(value, MOST_DEPTH)
+        except (*_UNWRITABLE, *_UNREADABLE):
+            kept = False
+        if not kept:
+            raise InvalidParameter(
+                f"parameter {name} of {spec.name} cannot be kept in a run folder: {shown(value)}; give text, a number, "
+                f"true, false, none or lists of those, or leave out the folder",
+                name=name,
+            )
+
+
+class Chain:
+    """Numbers the lines of one journal and chains their checksums, in writing and in reading.
+
+    Attributes:
+        lines: how many there have been.
+        sealed: whether a line with a checksum has come: from there on every line must have one. Those of journals
+            before version 4 have none.
+    """
+
+    __slots__ = ("_checksum", "lines", "sealed")
+
+    def __init__(self) -> None:
+        self.lines = 0
+        self.sealed = False
+        self._checksum = 0
+
+    def copy(self) -> Chain:
+        """Another one at the same line."""
+        found = Chain()
+        found.lines, found.sealed, found._checksum = self.lines, self.sealed, self._checksum
+        return found
+
+    def written(self, record: Record) -> bytes:
+        """The record as the next line. Raises: InvalidParameter for a value that JSON cannot hold."""
+        self.lines += 1
+        body = b'%b,"line":%d' % (encode(record)[:-2], self.lines)
+        self._checksum = crc32(body, self._checksum)
+        self.sealed = True
+        return b'%b,"crc":"%08x"}\n' % (body, self._checksum)
+
+    def read(self, line: bytes) -> Record:
+        """The record of the next line. Raises: JournalCorrupt, with the line's number."""
+        self.lines += 1
+        body, seal = line[:-_SEAL], line[-_SEAL:]
+        if seal.startswith(b',"crc":"'):
+            self.sealed = True
+            self._checksum = crc32(body, self._checksum)
+            if seal != b',"crc":"%08x"}\n' % self._checksum:
+                raise self._broken(body)
+            return decode(line, self.lines)
+        if self.sealed:
+            raise self._broken(body)
+        self._checksum = crc32(line, self._checksum)
+        record = decode(line, self.lines)
+        if isinstance(record, Header) and record.version == VERSION:
+            raise self._broken(body)
+        return record
+
+    def _broken(self, body: bytes) -> JournalCorrupt:
+        number = self.lines
+        why = "its checksum differs"
+        found = re.search(rb',"line":(\d{1,18})$', body)
+        if found and int(found[1]) != number:
+            why = f"it was line {int(found[1])}: lines are missing, doubled or moved"
+        whole = f"the {number - 1} lines before are: to go on from there, cut the file to them (head -n {number - 1})"
+        return JournalCorrupt(
+            f"journal line {number} is not as it was written ({why}); "
+            f"{whole if number > 1 else 'no line of this file can be trusted'}, or choose another folder",
+            line=number,
+        )
+
+
+def as_recorded(event: Event, unknown: Usage = Usage()) -> Event:
+    """The event as a journal will give it back, so that whoever hears of it now hears what a resumed run would.
+
+    Half surrogate pairs become U+FFFD, log-probabilities that are no numbers are dropped. An event with
+    any other value that JSON cannot hold is the failure of its action; `unknown` is what that is charged with where
+    not even its usage can be read.
+    """
+    for mended in _mended(event, unknown):
+        try:
+            data = _encoder.encode(mended)
+            if data.count(b"[") + data.count(b"{") > MOST_DEPTH:
+                _check_depth(getattr(mended, "value", None))
+            recorded = _decode_event(data)
+        except (*_UNWRITABLE, *_UNREADABLE):
+            continue
+        return recorded
+    raise AssertionError("a failure with a described error can be recorded")
+
+
+def _mended(event: Event, unknown: Usage) -> Iterator[Event]:
+    """The event, and what it becomes where its line could not be read: less and less of it."""
+    yield event
+    why = ErrorInfo("CallFailed", f"{event.id} ended with a value that a journal cannot hold: {_reason(event)}")
+    if isinstance(event, Finished | Cancelled) and isinstance(event.completion, Completion):
+        completion = event.completion
+        texts = {name: _mended_text(getattr(completion, name)) for name in ("text", "reasoning", "model", "endpoint")}
+        completion = msgspec.structs.replace(completion, **texts)
+        yield msgspec.structs.replace(event, completion=completion)
+        dropped = (*completion.downgrades, "logprobs")
+        completion = msgspec.structs.replace(completion, logprobs=None, downgrades=dropped)
+        yield msgspec.structs.replace(event, completion=completion)
+        yield Failed(event.id, event.at_s, why, completion.usage, completion.timing)
+    elif isinstance(event, Progressed):
+        yield msgspec.structs.replace(event, text=_mended_text(event.text), mean_logprob=None)
+    elif not isinstance(event, Finished | Cancelled):
+        yield Failed(event.id, event.at_s, why, event.usage, event.timing)
+    yield Failed(event.id, event.at_s, why, unknown)
+
+
+def _mended_text(text: str) -> str:
+    """With U+FFFD for half a surrogate pair, so that its length stays."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", text) if isinstance(text, str) else text
+
+
+def _reason(event: Event) -> str:
+    try:
+        _decode_event(_encoder.encode(event))
+    except (*_UNWRITABLE, *_UNREADABLE) as error:
+        return ErrorInfo.of(error).message
+    return f"it is nested deeper than {MOST_DEPTH} levels"
+
+
+def _check_depth(value: Any, left: int = MOST_DEPTH) -> None:
+    """Raises: ValueError."""
+    if not left:
+        raise ValueError("nested too deeply")
+    if isinstance(value, list | tuple | dict):
+        for inner in value.values() if isinstance(value, dict) else value:
+            _check_depth(inner, left - 1)
+
+
+def digest(action: Work) -> str:
+    """What an action asks for, as a short hash: compared on resume. Of its repr, because JSON leaves out a default only
+    if it is the very object, so that equal actions could differ."""
+    text = _repr_of_sample(action) if type(action) is Generate else repr(action)
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+_siblings: tuple[Any, Any, str] = (None, None, "")  # messages and sampling of the latest sample, and how they are shown
+
+
+def _repr_of_sample(action: Generate) -> str:
+    """`repr(action)`, of which siblings have the longest part in common: these very objects."""
+    global _siblings  # noqa: PLW0603  # replaced as a whole: other threads may read it
+    request = action.request
+    messages, sampling, shared = _siblings
+    if request.messages is not messages or request.sampling is not sampling:
+        shared = f"messages={request.messages!r}, sampling={request.sampling!r}"
+        _siblings = request.messages, request.sampling, shared
+    return (
+        f"Generate(id={action.id!r}, request=Request({shared}, seed={request.seed!r}, "
+        f"continue_from={request.continue_from!r}, model={request.model!r}, timeout_s={request.timeout_s!r}, "
+        f"progress={request.progress!r}), share={action.share!r}, race={action.race!r})"
+    )
+
+
+def problem_of(id: str) -> str:
+    """The problem's id in an action id `CELL/PROBLEM/COUNT`."""
+    return id.split("/", 1)[1].rpartition("/")[0]
+
+
+def as_json(value: Any) -> Any:
+    return msgspec.json.decode(_encoder.encode(value))

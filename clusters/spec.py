@@ -153,8 +153,8 @@ class ClusterSpec(_Model):
             of the two had cost is booked as lost. None: never.
         cancellation: what is done where a stream is cancelled. `close` closes it; `abort` also calls the engine's abort
             API (SGLang's); `best_effort` charges such a request in full, because nobody can say where it stopped;
-            `auto` does what is known of the engine (`tts.models.wire.protocol.Cancellation`); `probe` finds out first,
-            with a request per endpoint that is charged to the run, and trusts only what was seen to stop
+            `auto` does what is known of the engine (`tts.models.wire.capabilities.Cancellation`); `probe` finds out
+            first, with a request per endpoint that is charged to the run, and trusts only what was seen to stop
             (`tts.models.openai.probe.try_abort`).
     """
 

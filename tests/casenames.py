@@ -45,7 +45,7 @@ MOVED = {
     "tts.verifiers.constraint": "tts.verifiers.rules.constraint",
     "tts.verifiers.genrm": "tts.verifiers.generative.genrm",
     "tts.verifiers.self_certainty": "tts.verifiers.confidence.self_certainty",
-    "tts.wire": "tts.models.wire.protocol",
+    "tts.wire": "tts.models.wire.request",
     "tts.workers": "tts.workers.pool",
 }
 HOMES = {"tts.journal": {"History": "tts.core.journal.history"}}  # of names that have left the others of their module

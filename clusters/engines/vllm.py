@@ -35,7 +35,8 @@ from tts.errors import (
     ServerFailed,
 )
 from tts.models.openai.completion_builder import Partial
-from tts.models.wire.protocol import broken, error_in_stream, normalise_finish
+from tts.models.wire.endings import normalise_finish
+from tts.models.wire.failures import broken, error_in_stream
 from tts.models.wire.sse import Choice, Chunk, Delta, Details, Logprobs, TokenLogprobs, TopLogprob, WireUsage
 from tts.types import Completion
 

@@ -33,7 +33,7 @@ from tts.core.actions import Cancel, Cancelled, Event, Failed, Progressed
 from tts.errors import EndpointError
 from tts.models.endpoint_pool import EndpointPool
 from tts.models.target import SAME_NAME, Target, open_models
-from tts.models.wire.protocol import Cancellation
+from tts.models.wire.capabilities import Cancellation
 from tts.plugins.registry import verifier
 from tts.process.garbage import collect_less_often
 from tts.runs.folder import program
@@ -238,7 +238,7 @@ class Host:
         return msgspec.msgpack.encode(Drained(self._post.epoch, place, data, self._taken, self._slots()))
 
     async def probe(self, url: str, model: str | None, api_key: str | None) -> bytes:
-        """What an endpoint can do, as seen from here (`tts.models.wire.protocol.Capabilities`)."""
+        """What an endpoint can do, as seen from here (`tts.models.wire.capabilities.Capabilities`)."""
         from tts.models.openai.client import OpenAIClient
 
         async with OpenAIClient(url, model=model, api_key=api_key) as client:

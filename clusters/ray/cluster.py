@@ -31,7 +31,7 @@ from tts.core.scheduler import Conductor, Step
 from tts.errors import EndpointError, RunError
 from tts.models.openai.probe import PROBE_TOKENS, abort_request
 from tts.models.target import SAME_NAME, Target
-from tts.models.wire.protocol import Capabilities
+from tts.models.wire.capabilities import Capabilities
 from tts.runs.folder import Journal, NoJournal
 from tts.types import ErrorInfo
 

@@ -40,7 +40,8 @@ from tts.errors import (
     UsageError,
 )
 from tts.models.target import Target
-from tts.models.wire.protocol import Cancellation, Capabilities, cancellation_of, normalise_base_url
+from tts.models.wire.address import normalise_base_url
+from tts.models.wire.capabilities import Cancellation, Capabilities, cancellation_of
 from tts.runs.folder import program
 from tts.types import ErrorInfo
 

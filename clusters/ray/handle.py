@@ -19,7 +19,7 @@ from tts.clusters.ray.stream import MOST_BYTES, Inbox, Told, batches
 from tts.clusters.spec import in_words
 from tts.core.actions import Action
 from tts.errors import ActorDied, ActorFailed, ClusterTooSmall, TTSError
-from tts.models.wire.protocol import Cancellation
+from tts.models.wire.capabilities import Cancellation
 
 Role = Literal["generator", "verifier"]
 ROLES: tuple[Role, ...] = ("generator", "verifier")

@@ -369,7 +369,7 @@ def test_a_dead_server_among_several_is_gone_without(engine: FakeEngine, capsys:
 
 
 def test_a_server_without_a_list_of_models_is_asked_for_the_one_that_was_named(engine: FakeEngine) -> None:
-    from tts.models.wire.protocol import normalise_base_url
+    from tts.models.wire.address import normalise_base_url
 
     class NoList(FakeEngine):
         def _get(self, connection: Any, path: str, key: str) -> None:

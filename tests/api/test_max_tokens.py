@@ -12,7 +12,7 @@ from tts.core.budget import Limits
 from tts.errors import BudgetTooSmall
 from tts.models.cost_model import CostModel, ModelCost
 from tts.models.prices import Price
-from tts.models.wire.protocol import error_of
+from tts.models.wire.failures import error_of
 from tts.runs.folder import JOURNAL
 from tts.runs.plan import Cell, with_max_tokens
 from tts.testing.engine import FakeEngine

@@ -662,7 +662,7 @@ def _cancellation(name: str | None) -> Any:
     from typing import get_args
 
     from tts.errors import unknown_name
-    from tts.models.wire.protocol import Cancellation
+    from tts.models.wire.capabilities import Cancellation
 
     known = [*get_args(Cancellation), "probe"]
     if name is not None and name not in known:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tts.models.wire.protocol import Capabilities
+from tts.models.wire.capabilities import Capabilities
 from tts.types import Value
 
 

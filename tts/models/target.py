@@ -18,8 +18,8 @@ from tts.models.flops import ModelConfig
 from tts.models.prices import load_prices, price_from_flags
 from tts.models.weights import PREFIX
 from tts.models.wire.address import Address, host_of, shown
+from tts.models.wire.failures import has_no_list
 from tts.models.wire.keys import check_key
-from tts.models.wire.protocol import has_no_list
 
 if TYPE_CHECKING:
     import httpx2
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tts.models.embedded import EmbeddedServer
     from tts.models.endpoint_pool import EndpointPool
     from tts.models.openai.client import OpenAIClient
-    from tts.models.wire.protocol import Cancellation
+    from tts.models.wire.capabilities import Cancellation
 from tts.models.wire.keys import checked_key
 
 CONCURRENCY = 32
@@ -59,8 +59,8 @@ class Target(TypedDict, total=False):
         patience_s: how long the run waits while no server answers, before it stops (300 s).
         threads: of the model in process.
         cancellation: what is done when a stream is cancelled, and what is charged of it
-            (`tts.models.wire.protocol.Cancellation`). `auto`, the default: on engines that are not known to stop, all
-            that was reserved; `close` says that they do; `probe` finds out with one request per endpoint
+            (`tts.models.wire.capabilities.Cancellation`). `auto`, the default: on engines that are not known to stop,
+            all that was reserved; `close` says that they do; `probe` finds out with one request per endpoint
             (`tts.models.openai.probe.try_abort`), which is charged to the run, and without which all that was reserved
             is charged.
         http_client: an `httpx2.AsyncClient` of one's own, with its authentication, certificates or transport, through
@@ -243,7 +243,7 @@ def _clients(
 ) -> list[OpenAIClient]:
     """One client for each endpoint, closed with the stack."""
     from tts.models.openai.client import OpenAIClient
-    from tts.models.wire.protocol import Capabilities
+    from tts.models.wire.capabilities import Capabilities
 
     # What the model in process can do is known; servers are asked when it matters.
     known = Capabilities(engine="llamacpp", prefill=True, prefill_form="trailing_assistant") if embedded else None

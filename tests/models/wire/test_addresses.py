@@ -16,8 +16,8 @@ from tts.core.actions import Request
 from tts.models.openai.client import OpenAIClient
 from tts.models.openai.completion_builder import Partial
 from tts.models.target import resolved
-from tts.models.wire.address import HIDDEN, Address, hide, shown
-from tts.models.wire.protocol import error_of
+from tts.models.wire.address import HIDDEN, Address, hide, normalise_base_url, shown
+from tts.models.wire.failures import error_of
 from tts.types import Completion, Message, Sampling
 
 ASK = Request((Message("user", "What is 40 + 2?"),), Sampling(max_tokens=16), seed=1)
@@ -188,3 +188,25 @@ def test_a_servers_echo_of_the_key_is_hidden_in_the_error_and_in_all_that_hangs_
     everything = "".join(f"{error!r} {error} {vars(error)}" for error in chain)
     assert HIDDEN in everything
     assert "sk-echoed-key-77" not in everything and "abcdefgh12" not in everything
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("http://h:8000", "http://h:8000/v1"),
+        ("http://h:8000/", "http://h:8000/v1"),
+        ("http://h:8000/v1/", "http://h:8000/v1"),
+        ("http://h:8000/v1/chat/completions", "http://h:8000/v1"),
+        ("https://openrouter.ai/api/v1", "https://openrouter.ai/api/v1"),
+        ("https://g.com/v1beta/openai", "https://g.com/v1beta/openai"),
+        ("https://proxy/llm", "https://proxy/llm/v1"),
+    ],
+)
+def test_a_base_url_is_taken_with_or_without_its_version(given: str, meant: str) -> None:
+    assert normalise_base_url(given) == meant
+
+
+@pytest.mark.parametrize("url", ["host:8000", "localhost", "", "ftp://h/v1"])
+def test_a_base_url_without_a_scheme_is_refused_with_an_example(url: str) -> None:
+    with pytest.raises(errors.InvalidParameter, match="http://host:8000/v1"):
+        normalise_base_url(url)

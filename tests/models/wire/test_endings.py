@@ -17,6 +17,7 @@ from tts.api.progress import Display
 from tts.core.actions import Finished, Request
 from tts.models.openai.client import OpenAIClient
 from tts.models.openai.completion_builder import Partial
+from tts.models.wire.endings import normalise_finish
 from tts.report.summary import without_parameters
 from tts.types import Completion, Message, Sampling
 
@@ -112,3 +113,17 @@ def test_it_is_said_once_for_each_endpoint_and_in_the_report() -> None:
 def test_a_body_of_one_piece_needs_no_reason() -> None:
     whole = json.dumps({"choices": [{"message": {"content": "42"}}]}).encode()
     assert kinds(asked_of(lambda _: http(whole), 1)) == ["stop"]
+
+
+@pytest.mark.parametrize(
+    ("wire", "meant"),
+    [
+        ("stop", "stop"),
+        ("eos_token", "stop"),
+        ("limit", "length"),
+        ("function_call", "tool_calls"),
+        ("repetition", "other"),
+    ],
+)
+def test_finish_reasons_are_normalised(wire: str, meant: str) -> None:
+    assert normalise_finish(wire) == meant

@@ -7,7 +7,7 @@ from rawserver import completing, http, refusal, serving
 
 import tts
 from tts import errors
-from tts.models.wire.protocol import error_in_stream, error_of
+from tts.models.wire.failures import error_in_stream, error_of
 
 TOO_LONG = [
     (400, "This model's maximum context length is 8192 tokens, however you requested 9000 tokens", 8192),  # OpenAI

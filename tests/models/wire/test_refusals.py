@@ -17,8 +17,10 @@ from tts.models.openai.attempt import Attempt
 from tts.models.openai.client import OpenAIClient
 from tts.models.openai.completion_builder import Partial
 from tts.models.wire.address import Place
-from tts.models.wire.protocol import Capabilities, body_of, error_of
+from tts.models.wire.capabilities import Capabilities
+from tts.models.wire.failures import error_of
 from tts.models.wire.refusals import Refusals
+from tts.models.wire.request import body_of
 from tts.testing.engine import FakeEngine
 from tts.types import Completion, Message, Sampling
 

@@ -41,23 +41,13 @@ from tts.models.openai.httpx_client import AiohttpTransport, HttpxConnections, q
 from tts.models.openai.reading import OnProgress, Reader, Silence, Silences, most_bytes
 from tts.models.openai.transport import Connections, Exchange, NoConnection, NotHTTP, Reply, TransportError
 from tts.models.wire.address import Address, hide, host_of, place_of
-from tts.models.wire.endings import WITHOUT_FINISH, Endings
+from tts.models.wire.capabilities import PREFILL_FORMS, Cancellation, Capabilities
+from tts.models.wire.endings import WITHOUT_FINISH, Endings, normalise_finish
+from tts.models.wire.failures import broken, error_in_stream, error_of, say_more
 from tts.models.wire.keys import checked_key
-from tts.models.wire.protocol import (
-    PREFILL_FORMS,
-    Api,
-    Cancellation,
-    Capabilities,
-    body_of,
-    broken,
-    encoded,
-    error_in_stream,
-    error_of,
-    normalise_finish,
-    say_more,
-)
 from tts.models.wire.proxies import proxy_for
 from tts.models.wire.refusals import refusals_of
+from tts.models.wire.request import Api, body_of, encoded
 from tts.types import Completion
 
 __all__ = ["Capabilities", "OpenAIClient", "Partial"]
@@ -97,7 +87,7 @@ class OpenAIClient:
             tokens a second. It ends with TimedOut.
         connect_s: for making a connection.
         random: source of the jitter between tries.
-        cancellation: what is done when a stream is cancelled (`tts.models.wire.protocol.Cancellation`); may be set
+        cancellation: what is done when a stream is cancelled (`tts.models.wire.capabilities.Cancellation`); may be set
         later.
         capabilities: as `probe()` found them. Without them, what is needed is asked of the server when it is needed.
         http_client: an httpx2 client through which everything is asked, samples included, at twice the CPU time of a
@@ -184,9 +174,9 @@ class OpenAIClient:
         `race` is for `EndpointPool`, in whose place a client may stand: here no request waits for another.
 
         Cancelling closes the stream at once; `partial.completion("cancelled")` then says what it cost, with what the
-        engine may have decoded until it noticed (`tts.models.wire.protocol.Cancellation`). When `request.timeout_s` has
-        passed, the text so far is returned with finish reason `deadline`. A server that decodes past `max_tokens` is
-        cut off, with finish reason `length`.
+        engine may have decoded until it noticed (`tts.models.wire.capabilities.Cancellation`). When
+        `request.timeout_s` has passed, the text so far is returned with finish reason `deadline`. A server that decodes
+        past `max_tokens` is cut off, with finish reason `length`.
 
         Raises:
             CapabilityMissing: the request continues assistant text and the endpoint is not known to be able to.

@@ -14,7 +14,8 @@ import msgspec
 from tts.core.actions import Request
 from tts.errors import BadResponse, EndpointError, RequestRejected
 from tts.models.openai.completion_builder import Partial
-from tts.models.wire.protocol import PREFILL_FORMS, Capabilities, PrefillForm, cancellation_of, has_no_list
+from tts.models.wire.capabilities import PREFILL_FORMS, Capabilities, PrefillForm, cancellation_of
+from tts.models.wire.failures import has_no_list
 from tts.models.wire.sse import decode
 from tts.types import Completion, Message, Sampling
 

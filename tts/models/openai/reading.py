@@ -11,8 +11,8 @@ from typing import Any, Self
 
 from tts.errors import BadResponse, EndpointError, TimedOut
 from tts.models.openai.completion_builder import Partial
+from tts.models.wire.failures import error_in_stream
 from tts.models.wire.foreign import of_reply
-from tts.models.wire.protocol import error_in_stream
 from tts.models.wire.sse import DONE, EventParser, decode, plain_chunks
 
 OnProgress = Callable[[str, int, float | None], bool | None]  # True: nothing more is to be told

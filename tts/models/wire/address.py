@@ -168,3 +168,9 @@ class Place:
 def place_of(address: Address) -> Place:
     """Where this process has found the API of an address, so that it is looked for once."""
     return Place(address.bases)
+
+
+def normalise_base_url(url: str) -> str:
+    """With scheme and API version, without a trailing slash or credentials: `http://host:8000` is
+    `http://host:8000/v1`. Raises: InvalidParameter."""
+    return Address.of(url).name

@@ -1,9 +1,25 @@
-"""Whether an endpoint says that a completion is finished, or just ends its streams. Pure."""
+"""How completions end: what servers' finish reasons mean, and whether an endpoint says any, or just ends its streams.
+Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from tts.types import FinishReason
+
 WITHOUT_FINISH = "finish_reason"  # among a completion's downgrades: nobody said why it ended
 _ENOUGH = 3  # streams, before an end without a reason is taken for an endpoint's way of ending
+_FINISH: Mapping[str, FinishReason] = {
+    "stop": "stop", "eos": "stop", "eos_token": "stop", "stop_sequence": "stop", "word": "stop", "end_turn": "stop",
+    "length": "length", "limit": "length", "max_tokens": "length", "model_length": "length",
+    "content_filter": "content_filter", "safety": "content_filter",
+    "tool_calls": "tool_calls", "function_call": "tool_calls",
+}  # fmt: skip
+
+
+def normalise_finish(reason: str) -> FinishReason:
+    """A server's finish reason, in OpenAI's words; `other` for one that is not known."""
+    return _FINISH.get(reason.lower(), "other")
 
 
 class Endings:

@@ -1,20 +1,18 @@
-"""What is said to an OpenAI-compatible server, and what its refusals mean. Pure: dicts and errors, no I/O."""
+"""What a server's refusals mean: which error an HTTP status, an error body or an error in a stream becomes. Pure."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urljoin
 
 import msgspec
 
-from tts.core.actions import Request
 from tts.errors import (
     BadResponse,
-    CapabilityMissing,
     ContextTooLong,
     EndpointError,
     ModelNotFound,
@@ -25,56 +23,8 @@ from tts.errors import (
     StreamBroken,
     Unauthorized,
 )
-from tts.models.wire.address import Address, shown
+from tts.models.wire.address import shown
 from tts.models.wire.lengths import is_too_long, max_tokens_below, says_too_long
-from tts.types import FinishReason, Value
-
-Api = Literal["chat", "completions"]
-PrefillForm = Literal["continue_final_message", "trailing_assistant"]
-
-
-# What is done when a stream is cancelled. `close` closes it, for an engine that then stops: what it may have decoded by
-# then is charged. `abort` also calls the engine's abort API (SGLang's). `best_effort` charges such a request in full,
-# because nobody can say how far it got. `auto` does what is known of the engine: `abort` for SGLang, `close` for those
-# that stop (vLLM, llama.cpp, Ollama) and those that were seen to stop, and `best_effort` for every other.
-Cancellation = Literal["auto", "close", "abort", "best_effort"]
-
-
-class Capabilities(Value, frozen=True):
-    """What an endpoint can do. True: seen; False: seen not to; None: not known.
-
-    Args:
-        engine: which server it says it is (`vllm`, `sglang`, `llamacpp`, `ollama`), if it does.
-        prefill: how it is asked to continue assistant text.
-        n: several choices from one request, all different.
-        seed: the same seed gives the same text, another seed another.
-        usage_in_stream: the last chunk says what it cost. `continuous_usage`: every chunk does.
-        abort_on_close: closing the connection stops the decoding.
-        tokens_spent: what finding out has cost (generated tokens).
-    """
-
-    reachable: bool = False
-    models: tuple[str, ...] = ()
-    engine: str | None = None
-    prefill: bool | None = None
-    prefill_form: PrefillForm | None = None
-    n: bool | None = None
-    seed: bool | None = None
-    logprobs: bool | None = None
-    usage_in_stream: bool | None = None
-    continuous_usage: bool | None = None
-    abort_on_close: bool | None = None
-    tokens_spent: int = 0
-    problem: str = ""
-
-
-# How each engine is asked to continue assistant text (the others cannot, or are not known to).
-PREFILL_FORMS: Mapping[str, PrefillForm] = {
-    "vllm": "continue_final_message",
-    "sglang": "continue_final_message",
-    "llamacpp": "trailing_assistant",
-    "ollama": "trailing_assistant",
-}
 
 # Some providers say with a 400 or 429, as if the request were at fault, that an account or a key has run out. A quota
 # that is "exceeded" may be one a minute.
@@ -91,115 +41,6 @@ _MOST_SAID = 4000  # characters of a message that are read; people are shown 300
 _BESIDE_MESSAGES = ("metadata", "details", "errors", "invalid_params", "invalid-params")
 _REFUSED = ("400", "422", "invalid_request_error", "BadRequestError")  # in a stream
 _A_MODEL = re.compile(r"(?<![/\w])models?\b(?!/)", re.I)  # the word, not a path such as /v1/models
-_FINISH: Mapping[str, FinishReason] = {
-    "stop": "stop", "eos": "stop", "eos_token": "stop", "stop_sequence": "stop", "word": "stop", "end_turn": "stop",
-    "length": "length", "limit": "length", "max_tokens": "length", "model_length": "length",
-    "content_filter": "content_filter", "safety": "content_filter",
-    "tool_calls": "tool_calls", "function_call": "tool_calls",
-}  # fmt: skip
-
-
-def cancellation_of(engine: str | None, stops: bool | None) -> Cancellation:
-    """What is done when a stream is cancelled: only an engine that was seen to stop is trusted to."""
-    if stops:
-        return "close"
-    return "abort" if engine == "sglang" else "best_effort"
-
-
-def normalise_base_url(url: str) -> str:
-    """With scheme and API version, without a trailing slash or credentials: `http://host:8000` is
-    `http://host:8000/v1`. Raises: InvalidParameter."""
-    return Address.of(url).name
-
-
-def normalise_finish(reason: str) -> FinishReason:
-    return _FINISH.get(reason.lower(), "other")
-
-
-def body_of(request: Request, model: str, api: Api, capabilities: Capabilities) -> dict[str, Any]:
-    """The JSON body of a streamed request.
-
-    Everything that shapes the distribution is said: servers' own defaults differ, and some take them from the model's
-    files. Raises CapabilityMissing if the request continues assistant text and the endpoint is not known to be able to.
-    """
-    sampling = request.sampling
-    body: dict[str, Any] = {"model": model, "stream": True}
-    if api == "chat":
-        body["messages"] = [{"role": m.role, "content": m.content} for m in request.messages]
-    else:
-        body["prompt"] = "\n\n".join(m.content for m in request.messages) + request.continue_from
-    body |= {
-        "max_tokens": sampling.token_limit,
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "top_k": sampling.top_k or -1,  # 0 is an error in SGLang; -1 switches it off everywhere
-        "min_p": sampling.min_p,
-        "repetition_penalty": 1.0,
-        "stream_options": {"include_usage": True, "continuous_usage_stats": True},
-    }
-    if request.seed is not None:
-        body["seed"] = request.seed
-    if sampling.stop:
-        body["stop"] = list(sampling.stop)
-    if sampling.top_logprobs and api == "chat":
-        body |= {"logprobs": True, "top_logprobs": sampling.top_logprobs}
-    elif sampling.top_logprobs:
-        body["logprobs"] = sampling.top_logprobs
-    if capabilities.engine == "llamacpp":
-        body["timings_per_token"] = True
-    if request.continue_from and api == "chat":
-        _continue(body, request.continue_from, capabilities)
-    return body
-
-
-def encoded(body: Mapping[str, Any]) -> bytes:
-    """The body as JSON. Halves of surrogate pairs, which UTF-8 cannot hold, are joined or replaced."""
-    try:
-        return msgspec.json.encode(body)
-    except UnicodeEncodeError:
-        return msgspec.json.encode(_with_whole_characters(body))
-
-
-def _with_whole_characters(value: Any) -> Any:
-    match value:
-        case str():
-            return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-        case dict():
-            return {name: _with_whole_characters(each) for name, each in value.items()}
-        case list():
-            return [_with_whole_characters(each) for each in value]
-    return value
-
-
-def _continue(body: dict[str, Any], prefix: str, capabilities: Capabilities) -> None:
-    if capabilities.prefill_form is None:
-        raise CapabilityMissing(
-            "this strategy continues assistant text, and the endpoint "
-            + ("cannot" if capabilities.prefill is False else "is not known to be able to")
-            + ". vLLM, SGLang and llama.cpp can; `tts doctor` shows what an endpoint can do.",
-            capability="prefill",
-            engine=capabilities.engine,
-        )
-    body["messages"].append({"role": "assistant", "content": prefix})
-    if capabilities.prefill_form == "continue_final_message":
-        body |= {"continue_final_message": True, "add_generation_prompt": False}
-
-
-def without(body: dict[str, Any], refused: Collection[str]) -> dict[str, Any]:
-    """The body without parameters that an endpoint refuses, or with the names that it has for them."""
-    body = {**body, "stream_options": dict(body["stream_options"])}
-    for name in refused:
-        match name:
-            case "logprobs":
-                body.pop("logprobs", None)
-                body.pop("top_logprobs", None)
-            case "continuous_usage_stats" | "include_usage":
-                body.get("stream_options", {}).pop(name, None)
-            case "max_tokens":  # OpenAI's reasoning models
-                body["max_completion_tokens"] = body.pop("max_tokens")
-            case _:
-                body.pop(name, None)
-    return body
 
 
 def error_text(body: bytes) -> tuple[str, str | None, str]:

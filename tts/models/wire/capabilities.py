@@ -1,0 +1,60 @@
+"""What an endpoint can do, how it is asked to continue a text, and how a stream of it is cancelled. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from tts.types import Value
+
+PrefillForm = Literal["continue_final_message", "trailing_assistant"]
+
+# What is done when a stream is cancelled. `close` closes it, for an engine that then stops: what it may have decoded by
+# then is charged. `abort` also calls the engine's abort API (SGLang's). `best_effort` charges such a request in full,
+# because nobody can say how far it got. `auto` does what is known of the engine: `abort` for SGLang, `close` for those
+# that stop (vLLM, llama.cpp, Ollama) and those that were seen to stop, and `best_effort` for every other.
+Cancellation = Literal["auto", "close", "abort", "best_effort"]
+
+
+class Capabilities(Value, frozen=True):
+    """What an endpoint can do. True: seen; False: seen not to; None: not known.
+
+    Args:
+        engine: which server it says it is (`vllm`, `sglang`, `llamacpp`, `ollama`), if it does.
+        prefill: how it is asked to continue assistant text.
+        n: several choices from one request, all different.
+        seed: the same seed gives the same text, another seed another.
+        usage_in_stream: the last chunk says what it cost. `continuous_usage`: every chunk does.
+        abort_on_close: closing the connection stops the decoding.
+        tokens_spent: what finding out has cost (generated tokens).
+    """
+
+    reachable: bool = False
+    models: tuple[str, ...] = ()
+    engine: str | None = None
+    prefill: bool | None = None
+    prefill_form: PrefillForm | None = None
+    n: bool | None = None
+    seed: bool | None = None
+    logprobs: bool | None = None
+    usage_in_stream: bool | None = None
+    continuous_usage: bool | None = None
+    abort_on_close: bool | None = None
+    tokens_spent: int = 0
+    problem: str = ""
+
+
+# How each engine is asked to continue assistant text (the others cannot, or are not known to).
+PREFILL_FORMS: Mapping[str, PrefillForm] = {
+    "vllm": "continue_final_message",
+    "sglang": "continue_final_message",
+    "llamacpp": "trailing_assistant",
+    "ollama": "trailing_assistant",
+}
+
+
+def cancellation_of(engine: str | None, stops: bool | None) -> Cancellation:
+    """What is done when a stream is cancelled: only an engine that was seen to stop is trusted to."""
+    if stops:
+        return "close"
+    return "abort" if engine == "sglang" else "best_effort"

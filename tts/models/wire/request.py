@@ -1,0 +1,100 @@
+"""The body of a request to an OpenAI-compatible server: what is asked, and how. Pure: dicts, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from tts.core.actions import Request
+from tts.errors import CapabilityMissing
+from tts.models.wire.capabilities import Capabilities
+
+Api = Literal["chat", "completions"]
+
+
+def body_of(request: Request, model: str, api: Api, capabilities: Capabilities) -> dict[str, Any]:
+    """The JSON body of a streamed request.
+
+    Everything that shapes the distribution is said: servers' own defaults differ, and some take them from the model's
+    files. Raises CapabilityMissing if the request continues assistant text and the endpoint is not known to be able to.
+    """
+    sampling = request.sampling
+    body: dict[str, Any] = {"model": model, "stream": True}
+    if api == "chat":
+        body["messages"] = [{"role": m.role, "content": m.content} for m in request.messages]
+    else:
+        body["prompt"] = "\n\n".join(m.content for m in request.messages) + request.continue_from
+    body |= {
+        "max_tokens": sampling.token_limit,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k or -1,  # 0 is an error in SGLang; -1 switches it off everywhere
+        "min_p": sampling.min_p,
+        "repetition_penalty": 1.0,
+        "stream_options": {"include_usage": True, "continuous_usage_stats": True},
+    }
+    if request.seed is not None:
+        body["seed"] = request.seed
+    if sampling.stop:
+        body["stop"] = list(sampling.stop)
+    if sampling.top_logprobs and api == "chat":
+        body |= {"logprobs": True, "top_logprobs": sampling.top_logprobs}
+    elif sampling.top_logprobs:
+        body["logprobs"] = sampling.top_logprobs
+    if capabilities.engine == "llamacpp":
+        body["timings_per_token"] = True
+    if request.continue_from and api == "chat":
+        _continue(body, request.continue_from, capabilities)
+    return body
+
+
+def encoded(body: Mapping[str, Any]) -> bytes:
+    """The body as JSON. Halves of surrogate pairs, which UTF-8 cannot hold, are joined or replaced."""
+    try:
+        return msgspec.json.encode(body)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_with_whole_characters(body))
+
+
+def _with_whole_characters(value: Any) -> Any:
+    match value:
+        case str():
+            return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        case dict():
+            return {name: _with_whole_characters(each) for name, each in value.items()}
+        case list():
+            return [_with_whole_characters(each) for each in value]
+    return value
+
+
+def _continue(body: dict[str, Any], prefix: str, capabilities: Capabilities) -> None:
+    if capabilities.prefill_form is None:
+        raise CapabilityMissing(
+            "this strategy continues assistant text, and the endpoint "
+            + ("cannot" if capabilities.prefill is False else "is not known to be able to")
+            + ". vLLM, SGLang and llama.cpp can; `tts doctor` shows what an endpoint can do.",
+            capability="prefill",
+            engine=capabilities.engine,
+        )
+    body["messages"].append({"role": "assistant", "content": prefix})
+    if capabilities.prefill_form == "continue_final_message":
+        body |= {"continue_final_message": True, "add_generation_prompt": False}
+
+
+def without(body: dict[str, Any], refused: Collection[str]) -> dict[str, Any]:
+    """The body without parameters that an endpoint refuses, or with the names that it has for them."""
+    body = {**body, "stream_options": dict(body["stream_options"])}
+    for name in refused:
+        match name:
+            case "logprobs":
+                body.pop("logprobs", None)
+                body.pop("top_logprobs", None)
+            case "continuous_usage_stats" | "include_usage":
+                body.get("stream_options", {}).pop(name, None)
+            case "max_tokens":  # OpenAI's reasoning models
+                body["max_completion_tokens"] = body.pop("max_tokens")
+            case _:
+                body.pop(name, None)
+    return body

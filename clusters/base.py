@@ -18,7 +18,8 @@ from tts.core.coroutines import ForeignCode, StepStopped
 from tts.core.journal.records import Bounded
 from tts.core.outages import Outages, is_outage
 from tts.core.protocols import Verifier
-from tts.core.scheduler import Conductor, OnResult, Step, ignore
+from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.steps import OnResult, Step, ignore
 from tts.errors import EndpointError, RunError, TTSError
 from tts.runs.folder import Journal, NoJournal
 from tts.types import ErrorInfo

@@ -13,7 +13,7 @@ from tts.clusters.executor import Executor, Model
 from tts.core.actions import Action, Cancel, Request
 from tts.core.journal.records import Bounded
 from tts.core.protocols import Verifier
-from tts.core.scheduler import Conductor
+from tts.core.scheduling.scheduler import Conductor
 from tts.errors import RunError
 from tts.models.openai.probe import find_out_cancellation
 from tts.models.target import Models, Target, open_models

@@ -10,7 +10,8 @@ from tts.clusters.executor import Model
 from tts.clusters.local import LocalCluster
 from tts.core.actions import Event, Failed
 from tts.core.protocols import Verifier
-from tts.core.scheduler import Conductor, Planned, Step
+from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.steps import Planned, Step
 from tts.errors import TTSError
 from tts.runs.folder import Journal, NoJournal
 from tts.types import ErrorInfo

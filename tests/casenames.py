@@ -18,7 +18,7 @@ MOVED = {
     "tts.clusters.recorded": "tts.clusters.virtual.recorded",
     "tts.clusters.simulated": "tts.clusters.virtual.simulated",
     "tts.clusters.vllm": "tts.clusters.engines.vllm",
-    "tts.conductor": "tts.core.scheduler",
+    "tts.conductor": "tts.core.scheduling.scheduler",
     "tts.costs": "tts.models.cost_model",
     "tts.embedded": "tts.models.embedded",
     "tts.endpoints": "tts.models.endpoint_pool",

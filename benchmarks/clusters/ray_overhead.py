@@ -31,7 +31,8 @@ from tts.clusters.local import open_local
 from tts.clusters.ray.environment import prepare
 from tts.clusters.spec import ClusterSpec
 from tts.core.actions import Action, Cancel, Finished, Generate, Request
-from tts.core.scheduler import Conductor, Planned
+from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.steps import Planned
 from tts.models.cost_model import CostModel
 from tts.models.openai.client import OpenAIClient
 from tts.models.openai.completion_builder import Partial

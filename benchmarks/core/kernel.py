@@ -22,7 +22,8 @@ from tts.core.actions import Finished, Generate, Scored
 from tts.core.budget import Limits
 from tts.core.journal.history import History
 from tts.core.journal.records import Record
-from tts.core.scheduler import Conductor, Planned
+from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.steps import Planned
 from tts.core.trial import Search
 from tts.models.cost_model import CostModel
 from tts.plugins.registry import strategy, verifiers_of

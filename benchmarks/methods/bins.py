@@ -23,7 +23,8 @@ from pathlib import Path
 from tts.clusters.virtual.simulated import SimulatedCluster
 from tts.core.actions import Request
 from tts.core.result import Result
-from tts.core.scheduler import Conductor, Planned
+from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.steps import Planned
 from tts.intervals import Interval, paired_difference
 from tts.models.cost_model import CostModel
 from tts.plugins.registry import strategy

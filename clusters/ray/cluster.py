@@ -27,7 +27,8 @@ from tts.clusters.spec import ClusterSpec
 from tts.core.actions import Action, Cancel, Cancelled, Event, Generate, Sleep, Verify, Work
 from tts.core.journal.records import Bounded
 from tts.core.protocols import Verifier
-from tts.core.scheduler import Conductor, Step
+from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.steps import Step
 from tts.errors import EndpointError, RunError
 from tts.models.openai.probe import PROBE_TOKENS, abort_request
 from tts.models.target import SAME_NAME, Target

@@ -15,7 +15,7 @@ from tts.core.actions import Cancelled, End, Event, Failed, Finished, Generate, 
 from tts.types import Cost
 
 if TYPE_CHECKING:
-    from tts.core.scheduler import Conductor
+    from tts.core.scheduling.scheduler import Conductor
 
 _SECONDS = [0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0]
 

@@ -41,7 +41,8 @@ from tts.core.context import WITHDRAWN
 from tts.core.coroutines import ForeignCode, StepStopped
 from tts.core.journal.records import problem_of
 from tts.core.protocols import Verifier
-from tts.core.scheduler import has_slots, needs_grant
+from tts.core.scheduling.action_state import needs_grant
+from tts.core.scheduling.races import has_slots
 from tts.core.trial import Search
 from tts.errors import BadPool, CapabilityMissing, InvalidParameter, PoolLacks, ServerFailed, TTSError
 from tts.pools.pool import LOGPROBS, NO_ANSWER, UNKNOWN, Group, Pool, Unanswered, VerificationCost

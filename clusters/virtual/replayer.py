@@ -15,7 +15,8 @@ from tts.core.coroutines import ForeignCode
 from tts.core.journal.records import Decided, Opened, Record
 from tts.core.protocols import CostModel, Verifier
 from tts.core.result import Result
-from tts.core.scheduler import Conductor, decided_of
+from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.steps import decided_of
 from tts.core.trial import Search
 from tts.errors import ForeignAwait, UsageError
 from tts.plugins.registry import strategy, verifier_names

@@ -36,7 +36,8 @@ from tts.core.actions import (
 )
 from tts.core.coroutines import ForeignCode, StepStopped
 from tts.core.protocols import Verifier, checked
-from tts.core.scheduler import Conductor, OnResult, Step, ignore
+from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.steps import OnResult, Step, ignore
 from tts.errors import TTSError
 from tts.plugins.loading import by_address
 from tts.runs.folder import Journal, NoJournal

@@ -9,7 +9,8 @@ import pytest
 import tts
 from tts import Candidate, Problem, Run
 from tts.core.actions import Sleep
-from tts.core.scheduler import Conductor, Planned
+from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.steps import Planned
 from tts.models.cost_model import CostModel, ModelCost
 from tts.plugins.registry import strategy
 from tts.testing.engine import FakeEngine

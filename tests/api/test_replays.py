@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tts.api.replays import problems_of, replay
 from tts.clusters.virtual.recorded import Fleet, Recordings, cluster_for, recorded_verifiers
 from tts.core.budget import Limits
-from tts.core.scheduler import Conductor
+from tts.core.scheduling.scheduler import Conductor
 from tts.errors import BadPool, BudgetTooSmall, InvalidParameter, PoolLacks, UnknownName
 from tts.estimators import Grid, best_of, first_finishers, majority, shortest
 from tts.models.cost_model import CostModel

@@ -12,7 +12,8 @@ from tts.clusters.bounds import HERE, LEAST_S, Ahead, Bounds, of_actors
 from tts.core.actions import Finished
 from tts.core.journal.history import History
 from tts.core.journal.records import Bounded, Granted, Lost, Opened, Record, decode, encode
-from tts.core.scheduler import Conductor, Planned
+from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.steps import Planned
 from tts.models.cost_model import CostModel, ModelCost
 from tts.models.openai.completion_builder import Partial
 from tts.models.prices import Price

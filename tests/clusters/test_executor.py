@@ -32,7 +32,8 @@ from tts.core.actions import (
 from tts.core.context import Run
 from tts.core.journal.records import Decided, Record, encode
 from tts.core.result import Result
-from tts.core.scheduler import Conductor, Planned
+from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.steps import Planned
 from tts.errors import InvalidParameter, Overloaded, TTSError
 from tts.models.cost_model import CostModel
 from tts.models.openai.client import OpenAIClient

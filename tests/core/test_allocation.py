@@ -17,7 +17,8 @@ from tts.core.journal.history import History
 from tts.core.journal.records import Allotted, Decided, Granted, Lost, Record, Repriced, Stopped, decode, encode
 from tts.core.protocols import Verifier
 from tts.core.result import Result
-from tts.core.scheduler import Conductor, Planned
+from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.steps import Planned
 from tts.errors import AllocatorCrashed
 from tts.models.cost_model import CostModel
 from tts.plugins.registry import ALLOCATORS, allocator_of, strategy, verifier

@@ -22,7 +22,8 @@ from tts.core.budget import Limits
 from tts.core.journal.history import History
 from tts.core.journal.records import Bounded, Decided, Granted, Lost, Record, problem_of
 from tts.core.outages import MOST_TRIES, Outages
-from tts.core.scheduler import Conductor, Planned
+from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.steps import Planned
 from tts.models.cost_model import CostModel, ModelCost
 from tts.models.openai.completion_builder import Partial
 from tts.models.prices import Price

@@ -29,7 +29,8 @@ from tts.core.journal.records import (
     decode,
     encode,
 )
-from tts.core.scheduler import Conductor, Planned
+from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.steps import Planned
 from tts.core.trial import Search
 from tts.errors import InvalidParameter, JournalCorrupt
 from tts.models.cost_model import CostModel

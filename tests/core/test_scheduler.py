@@ -49,7 +49,8 @@ from tts.core.journal.records import (
 )
 from tts.core.protocols import Strategy
 from tts.core.result import Result
-from tts.core.scheduler import Conductor, Planned, Step
+from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.steps import Planned, Step
 from tts.errors import (
     ActorLost,
     DeadlineExceeded,

@@ -15,7 +15,9 @@ from tts.clusters.ray.stream import Stalled
 from tts.clusters.virtual.simulated import SimulatedCluster, SyntheticWorld
 from tts.core.actions import Action, Cancelled, Finished, Request, Work
 from tts.core.journal.records import Granted, Hedged, Record
-from tts.core.scheduler import Conductor, Planned, needs_grant
+from tts.core.scheduling.action_state import needs_grant
+from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.steps import Planned
 from tts.errors import RunError
 from tts.models.cost_model import CostModel
 from tts.models.openai.completion_builder import Partial

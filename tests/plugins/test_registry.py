@@ -11,7 +11,8 @@ import pytest
 
 from tts.clusters.local import LocalCluster
 from tts.core.addresses import address_of
-from tts.core.scheduler import Conductor, Planned
+from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.steps import Planned
 from tts.errors import InvalidParameter, UnknownName
 from tts.models.cost_model import CostModel
 from tts.plugins.loading import by_address

@@ -17,7 +17,7 @@ from tts.clusters.virtual.simulated import SimulatedCluster, SyntheticWorld
 from tts.core.actions import Finished, Refused
 from tts.core.journal.history import History
 from tts.core.journal.records import VERSION, Decided, Granted, Header, Lost, Opened, Record
-from tts.core.scheduler import Conductor
+from tts.core.scheduling.scheduler import Conductor
 from tts.errors import RunMismatch
 from tts.models.cost_model import CostModel
 from tts.plugins.registry import strategy, verifiers_of

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from tts import Candidate, Problem, Run
 from tts.clusters.virtual.simulated import SimulatedCluster
 from tts.core.budget import Limits
-from tts.core.scheduler import Conductor, Planned
+from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.steps import Planned
 from tts.errors import InvalidParameter
 from tts.models.cost_model import CostModel
 from tts.plugins.registry import STRATEGIES, strategy

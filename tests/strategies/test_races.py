@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 import tts
 from tts.core.actions import Action, Cancel, Cancelled, Finished, Generate, Request
-from tts.core.scheduler import Conductor, Planned, _races_shuffled
+from tts.core.scheduling.races import races_shuffled
+from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.steps import Planned
 from tts.models.cost_model import CostModel
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Reply
@@ -51,7 +53,7 @@ def test_no_sample_is_cancelled_before_it_has_left(problems: list[int]) -> None:
             else [Generate(f"cell/p/{i}", ASK, race=True), Cancel(f"cell/p/{i}")]
         )
     left = set()
-    for action in _races_shuffled(actions):
+    for action in races_shuffled(actions):
         if isinstance(action, Cancel):
             assert action.id in left
         left.add(action.id)
@@ -62,10 +64,10 @@ def test_only_the_samples_of_a_race_change_places_and_none_is_lost(races: list[b
     actions: list[Action] = [
         Generate(f"cell/p/{i}", ASK, None if race else f"key{i}", race) for i, race in enumerate(races)
     ]
-    shuffled = _races_shuffled(actions)
+    shuffled = races_shuffled(actions)
     assert sorted(a.id for a in shuffled) == sorted(a.id for a in actions)
     assert all(before is after for before, after, race in zip(actions, shuffled, races, strict=True) if not race)
-    assert _races_shuffled(actions) == shuffled
+    assert races_shuffled(actions) == shuffled
 
 
 @pytest.mark.parametrize("window", [3, 4, 7, 100])

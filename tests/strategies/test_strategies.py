@@ -12,7 +12,7 @@ from tts.core.actions import Generate
 from tts.core.budget import Limits
 from tts.core.context import OPEN_FAILURES
 from tts.core.result import Shortage
-from tts.core.scheduler import decided_of
+from tts.core.scheduling.steps import decided_of
 from tts.errors import ServerFailed
 from tts.plugins.registry import STRATEGIES, describe, strategy
 from tts.selectors import lead_probability, majority

@@ -16,7 +16,8 @@ from tts.core.budget import Limits
 from tts.core.journal.history import History
 from tts.core.journal.records import Record
 from tts.core.result import Result
-from tts.core.scheduler import Conductor, Planned
+from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.steps import Planned
 from tts.errors import ContextTooLong
 from tts.models.cost_model import CostModel
 from tts.models.target import resolved

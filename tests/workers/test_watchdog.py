@@ -22,7 +22,8 @@ from tts.core import trial as search
 from tts.core.allocation import Allocator, Bid
 from tts.core.coroutines import ForeignCode, StepStopped, StepTimedOut
 from tts.core.result import Result
-from tts.core.scheduler import Conductor, Planned
+from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.steps import Planned
 from tts.errors import CallFailed, CallTimedOut
 from tts.models.cost_model import CostModel
 from tts.process.interrupts import like_ctrl_c

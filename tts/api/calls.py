@@ -23,7 +23,7 @@ from tts.core.journal.records import Decided, check_recordable
 from tts.core.outages import PATIENCE_S
 from tts.core.protocols import Strategy, Verifier
 from tts.core.result import Result
-from tts.core.scheduler import Conductor
+from tts.core.scheduling.scheduler import Conductor
 from tts.errors import (
     BadProblem,
     ForeignAwait,

@@ -26,7 +26,8 @@ from tts.core.budget import Ledger, Limits, Remaining
 from tts.core.journal.records import Decided
 from tts.core.protocols import Strategy, Verifier
 from tts.core.result import Result
-from tts.core.scheduler import Conductor, Planned
+from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.steps import Planned
 from tts.errors import Interrupted, TTSError, UsageError
 from tts.models.cost_model import CostModel
 from tts.models.target import Models, Pricing, Target, open_models, resolved

@@ -20,7 +20,7 @@ from tts.types import Completion
 
 if TYPE_CHECKING:
     from tts.clusters.base import Cluster, Site
-    from tts.core.scheduler import Conductor
+    from tts.core.scheduling.scheduler import Conductor
 from tts.process.console import say
 
 PLAIN_EVERY_S = 5.0

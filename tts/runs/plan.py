@@ -13,7 +13,7 @@ from tts.core.allocation import Pot
 from tts.core.budget import Ledger, Limits
 from tts.core.journal.records import Decided
 from tts.core.protocols import CostModel, Strategy
-from tts.core.scheduler import Planned
+from tts.core.scheduling.steps import Planned
 from tts.errors import BudgetTooSmall, InvalidParameter
 from tts.plugins.registry import allocator_of, parameters, strategy
 from tts.runs.config import RunConfig

@@ -34,7 +34,8 @@ from tts.core.budget import Limits
 from tts.core.journal.records import Record
 from tts.core.protocols import Strategy, Verifier
 from tts.core.result import Result
-from tts.core.scheduler import Conductor, Planned, Step
+from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.steps import Planned, Step
 from tts.errors import InvalidParameter, TTSError
 from tts.models.cost_model import CostModel
 from tts.plugins.registry import parameters, parse_specs

@@ -53,7 +53,8 @@ from tts.core.journal.history import History
 from tts.core.journal.records import Record, encode
 from tts.core.protocols import Strategy, Verifier
 from tts.core.result import Result
-from tts.core.scheduler import Conductor, Planned, Step
+from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.steps import Planned, Step
 from tts.core.trial import Search
 from tts.errors import AllFailed, EndpointError, LimitError, ReplayDivergence, TTSError, WorkerError
 from tts.models.cost_model import CostModel

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from tts.core.actions import Action, Cancel, Cancelled, End, Failed, Finished, Generate, Scored, Verify, Woke, Work
 from tts.core.journal.records import Record
 from tts.core.result import Result
-from tts.core.scheduler import Conductor, Step
+from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.steps import Step
 from tts.types import Completion, ErrorInfo, Score, Timing, Usage
 
 

@@ -15,7 +15,8 @@ from live import Kept
 from tts.clusters.ray.environment import prepare
 from tts.core.actions import Call, Cancelled, Failed, Finished, Generate, Request, Returned, Verify
 from tts.core.journal.records import PROBE, Bounded, Granted, Lost
-from tts.core.scheduler import Conductor, Planned
+from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.steps import Planned
 from tts.errors import ActorDied, ClusterTooSmall, ClusterUnreachable
 from tts.models.cost_model import CostModel
 from tts.models.target import resolved

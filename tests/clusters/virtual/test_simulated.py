@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from tts.clusters.virtual.simulated import SimulatedCluster, SyntheticWorld
 from tts.core.actions import Finished, Progressed
-from tts.core.scheduler import Conductor, Planned
+from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.steps import Planned
 from tts.models.cost_model import CostModel
 from tts.runs.folder import NoJournal
 from tts.testing.worlds import NoisyWorld

@@ -10,10 +10,8 @@ appears; and reports each one's result when its last action has ended and its bi
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
-from random import Random
-from typing import Any, TypeGuard
 
 import msgspec
 
@@ -43,7 +41,6 @@ from tts.core.journal.history import History
 from tts.core.journal.records import (
     PROBE,
     Bounded,
-    Decided,
     Granted,
     Hedged,
     Lost,
@@ -56,55 +53,20 @@ from tts.core.journal.records import (
 )
 from tts.core.outages import PATIENCE_S, Outages, Verdict, is_outage
 from tts.core.protocols import CostModel, Strategy, Verifier
-from tts.core.result import Ends, Result
+from tts.core.result import Result
+from tts.core.scheduling.action_state import needs_grant, so_far
+from tts.core.scheduling.races import has_slots, races_shuffled
+from tts.core.scheduling.resume import Resume
+from tts.core.scheduling.steps import Planned, Step, decided_of
 from tts.core.trial import Search
-from tts.errors import BudgetExhausted, InvalidParameter, ReplayDivergence, TTSError, UnknownCost
-from tts.types import Completion, Cost, ErrorInfo, Problem, Sampling, StrategySpec, Usage, Value
+from tts.errors import BudgetExhausted, InvalidParameter, TTSError, UnknownCost
+from tts.types import Cost, ErrorInfo, Sampling, Usage
 
 # The next request would meet these, too: the run stops, keeps what it has, and can be resumed once they are mended.
 FATAL = frozenset(
     ["Unreachable", "Unauthorized", "NoCredit", "ModelNotFound", "CapabilityMissing", "MissingExtra", "UnknownCost"]
 )
 _HEDGE = "~"  # after the id, for the reservation of a sample's second request
-
-
-class Planned(Value, frozen=True):
-    """A search to be run: `cell` says which strategy, budget and seed of a sweep it belongs to.
-
-    Args:
-        sampling: the search's own; None is the conductor's.
-        strategy: the function; None is what the conductor resolves the spec's name to.
-    """
-
-    cell: str
-    problem: Problem
-    spec: StrategySpec
-    share: Limits = Limits()
-    seed: int = 0
-    sampling: Sampling | None = None
-    strategy: Any = None
-
-    @property
-    def id(self) -> str:
-        return f"{self.cell}/{self.problem.id}"
-
-
-class Step:
-    """What to do next, in this order."""
-
-    __slots__ = ("actions", "records", "results")
-
-    def __init__(self) -> None:
-        self.records: list[Record] = []
-        self.actions: list[Action] = []
-        self.results: list[tuple[Result, Decided]] = []
-
-
-OnResult = Callable[[Result, Decided], None]
-
-
-def ignore(result: Result, decided: Decided) -> None:
-    """The `OnResult` of a caller who reads the journal instead."""
 
 
 class _Open:
@@ -196,10 +158,7 @@ class Conductor:
         self._samples = self._history.samples  # problem -> share key -> (id, event)
         self._searches: Counter[str] = Counter()  # problem -> its open searches
         self._latest = ""  # the problem that the plan has come to
-        self._to_restore = set(self._history.opened)
-        self._in_flight: dict[str, list[str]] = {}  # search -> ids that the journal has granted and not ended
-        for id in self._history.granted:
-            self._in_flight.setdefault(id.rpartition("/")[0], []).append(id)
+        self._resume = Resume(self._history, costs)
         self._streams: dict[str, list[Progressed]] = {}  # by id: what has come so far, where a search watches
         self.outages = Outages(patience_s)
         self._hedges: dict[str, Work] = {}  # by id: samples of which a second request is under way
@@ -318,9 +277,9 @@ class Conductor:
             return self._advance()
         del self._live[event.id]
         self._step.records.append(self._lost(action, event.usage))
-        so_far = _so_far(self._streams.pop(event.id, ()))
+        came = so_far(self._streams.pop(event.id, ()))
         if event.id in self._cancelled:
-            self._end_here(Cancelled(event.id, self.now, so_far), action)
+            self._end_here(Cancelled(event.id, self.now, came), action)
         else:
             self._put_back(action)
         return self._advance()
@@ -377,9 +336,9 @@ class Conductor:
                 continue  # it has ended since
             if granted is not None:
                 self._book_lost(id, self.ledger.release(id))
-            so_far = _so_far(self._streams.pop(id, ()))
+            came = so_far(self._streams.pop(id, ()))
             if id in self._cancelled or error is not None:
-                end: End = Cancelled(id, self.now, so_far) if error is None else Failed(id, self.now, error)
+                end: End = Cancelled(id, self.now, came) if error is None else Failed(id, self.now, error)
                 self._end_here(end, granted)
             elif granted is not None:
                 self._put_back(granted)
@@ -445,7 +404,7 @@ class Conductor:
         while True:
             while self._inbox:
                 self._hear(self._inbox.popleft())
-            if not self._to_restore:  # until all are back, the ledger does not know what has been spent
+            if not self._resume.waiting:  # until all are back, the ledger does not know what has been spent
                 self._turn_down()
                 self._grant()
             if not self._inbox and not self._open_next():
@@ -490,7 +449,7 @@ class Conductor:
     def _take(self, opened: _Open, actions: Iterable[Action]) -> None:
         """Sort what a search asked for, and close it if this was its end."""
         pot = self._pot_of(opened.search.id)
-        for action in _races_shuffled([*actions]) if self._shuffle_races else actions:
+        for action in races_shuffled([*actions]) if self._shuffle_races else actions:
             if isinstance(action, Cancel):
                 self._cancel(action)
             elif needs_grant(action):
@@ -545,7 +504,7 @@ class Conductor:
         opened = self._open.get(stopped.search)
         if opened is not None:
             self._step.records.append(stopped)
-            self._take(opened, opened.search.stop_sampling(_stop_error(stopped)))
+            self._take(opened, opened.search.stop_sampling(stop_error(stopped.search, stopped.reason, stopped.samples)))
 
     def _allot(self) -> bool:
         """Let one more ask of the pot that has the fewest in flight pass on. Whether there was one, in any pot. Where
@@ -678,12 +637,12 @@ class Conductor:
 
     def _open_next(self) -> bool:
         """Open one more search if there is room for its requests; False if there is nothing to open now."""
-        if self._exhausted_plan or not (self._to_restore or self._has_room()):
+        if self._exhausted_plan or not (self._resume.waiting or self._has_room()):
             return False
         planned = self._next_planned()
         if planned is None:
-            self._exhausted_plan = not self._to_restore
-            self._to_restore.clear()
+            self._exhausted_plan = not self._resume.waiting
+            self._resume.waiting.clear()
             return True
         self._begin(planned)
         return True
@@ -691,7 +650,7 @@ class Conductor:
     def _next_planned(self) -> Planned | None:
         """The next search that is not decided. Those to be restored come first: a run that was extended may have new
         ones before them, which wait their turn."""
-        if self._passed_by and not self._to_restore:
+        if self._passed_by and not self._resume.waiting:
             planned = self._passed_by.popleft()
             self._searches[planned.problem.id] -= 1
             return planned
@@ -700,7 +659,7 @@ class Conductor:
                 continue
             before, self._latest = self._latest, planned.problem.id
             self._forget_samples(before)
-            if not self._to_restore or planned.id in self._to_restore:
+            if not self._resume.waiting or planned.id in self._resume.waiting:
                 return planned
             self._passed_by.append(planned)
             self._searches[planned.problem.id] += 1  # so that its samples stay
@@ -769,83 +728,19 @@ class Conductor:
         )
         return Result(planned.id, planned.problem.id, planned.spec, None, exhausted=True, error=ErrorInfo.of(error))
 
-    def _restore(self, opened: _Open, at_s: float) -> None:  # noqa: PLR0912  # one case after the other
-        """Re-feed a search that was open when the run stopped, then ask again for what never ended."""
-        search, history = opened.search, self._history
-        pot, allotted = self._pot_of(search.id), history.allotted.pop(search.id, set())
-        self._to_restore.discard(search.id)
-        asked: dict[str, Work] = {}
-        ended: set[str] = set()
-        cancelled: set[str] = set()
-        partial: dict[str, list[Progressed]] = {}
-        self._replay(search.start(at_s), asked, cancelled)
-        for event in history.events.pop(search.id, ()):
-            if isinstance(event, Stopped):
-                self._replay(search.stop_sampling(_stop_error(event)), asked, cancelled)
-                continue
-            if event.id in ended:
-                continue  # told twice
-            action = asked.get(event.id)
-            if action is None:
-                raise _divergence(search.id, event.id, "the strategy did not ask for it this time")
-            if isinstance(event, Progressed):
-                partial.setdefault(event.id, []).append(event)
+    def _restore(self, opened: _Open, at_s: float) -> None:
+        """Tell a search that was open when the run stopped its past again, then ask again for what never ended."""
+        restored = self._resume.restore(opened.search, self._pot_of(opened.search.id), at_s, self.now)
+        for cost in restored.paid:
+            self.ledger.charge(cost)
+            opened.paid += cost
+        for record in restored.records:
+            if isinstance(record, Lost):
+                self._book_lost(record.id, record.cost)
             else:
-                del asked[event.id]
-                ended.add(event.id)
-                self._recall(opened, action, event)
-            self._replay(search.tell(event), asked, cancelled)
-            if pot is not None and event.id in ended:
-                _regrant(pot, action, allotted, ended=True)
-                pot.hear(event, search.candidate(event.id))
-        for id in self._in_flight.pop(search.id, ()):
-            if id in history.granted and id not in asked:
-                raise _divergence(search.id, id, "the strategy did not ask for it this time")
-        again: list[Action] = []
-        for action in asked.values():
-            if pot is not None:
-                _regrant(pot, action, allotted, ended=False)
-            granted = history.granted.pop(action.id, None)
-            if granted is not None:
-                self._book_lost(action.id, self._most_lost(action, granted))
-            if action.id not in cancelled:
-                again.append(action)
-                continue
-            end: End = Cancelled(action.id, self.now, _so_far(partial.get(action.id, ())))
-            if granted is None and needs_grant(action):
-                end = Refused(action.id, self.now, ErrorInfo(WITHDRAWN, "it was cancelled before it left"))
-            self._step.records.append(end)
-            self._inbox.append(end)
-        self._take(opened, again)
-
-    def _replay(self, actions: Iterable[Action], asked: dict[str, Work], cancelled: set[str]) -> None:
-        for action in actions:
-            if isinstance(action, Cancel):
-                cancelled.add(action.id)
-                continue
-            recorded = self._history.digests.get(action.id)
-            if recorded is not None and recorded != digest(action):
-                raise _divergence(action.id.rpartition("/")[0], action.id, f"it is now {_describe(action)}")
-            asked[action.id] = action
-
-    def _recall(self, opened: _Open, action: Work, event: End) -> None:
-        """Charge the run again for what an earlier session paid."""
-        if isinstance(event, Refused) or event.id in self._history.shared or event.id in self._history.lost:
-            return
-        cost = self._costs.actual(action, event.usage)
-        self.ledger.charge(cost)
-        opened.paid += cost
-
-    def _most_lost(self, action: Work, granted: Granted) -> Cost:
-        """What an action that was in flight when the run died has cost at the most."""
-        most, request = self._history.bounded.get(action.id), getattr(action, "request", None)
-        if most == 0:
-            return Cost()
-        if most is None or request is None or most >= granted.cost.tokens:
-            return granted.cost
-        sampling = msgspec.structs.replace(request.sampling, max_tokens=max(1, most))
-        request = msgspec.structs.replace(request, sampling=sampling)
-        return self._costs.worst(msgspec.structs.replace(action, request=request))
+                self._step.records.append(record)
+                self._inbox.append(record)
+        self._take(opened, restored.again)
 
     def _book_lost(self, id: str, cost: Cost, *, hedge: bool = False) -> None:
         self.ledger.charge(cost)
@@ -853,101 +748,8 @@ class Conductor:
         self._step.records.append(Lost(id, cost, hedge))
 
 
-def has_slots(waiting: Iterable[Work], in_flight: int, window: int) -> bool:
-    """Whether the first that waits may leave: it, and if it is a race's all of that race, because those leave together
-    as far as the window goes."""
-    together, race = 0, ""
-    for action in waiting:
-        search = action.id.rpartition("/")[0]
-        if not (isinstance(action, Generate) and action.race and race in ("", search)):
-            break
-        together, race = together + 1, search
-    return in_flight + min(max(1, together), window) <= window
-
-
-def _races_shuffled(actions: list[Action]) -> list[Action]:
-    """With the samples of each race in another order among themselves; none changes places across a `Cancel`, which may
-    be its own."""
-    races: dict[int, list[int]] = {}
-    cancels = 0
-    for place, action in enumerate(actions):
-        if isinstance(action, Cancel):
-            cancels += 1
-        elif isinstance(action, Generate) and action.race:
-            races.setdefault(cancels, []).append(place)
-    shuffled = list(actions)
-    for places in races.values():
-        others = places.copy()
-        Random(actions[places[0]].id).shuffle(others)
-        for place, other in zip(places, others, strict=True):
-            shuffled[place] = actions[other]
-    return shuffled
-
-
-def needs_grant(action: Work) -> TypeGuard[Generate | Verify]:
-    """Whether the action asks a model for something; functions and timers are free."""
-    return type(action) is Generate or (type(action) is Verify and action.request is not None)
-
-
-def decided_of(result: Result, at_s: float, paid: Cost, standing: Standing | None = None) -> Decided:
-    """The record of a search that has closed; `standing` is what an allocator knew of it."""
-    return Decided(
-        search=result.id,
-        at_s=at_s,
-        problem_id=result.problem_id,
-        strategy=result.strategy,
-        selected=result.selected.id if result.selected else None,
-        answer=result.answer,
-        bill=result.bill,
-        paid=paid,
-        samples=len(result.candidates),
-        exhausted=result.exhausted,
-        shortage=result.shortage,
-        failed=len(result.failures),
-        error=result.error,
-        verifications=result.unverified + sum(len(scores) for scores in result.scores.values()),
-        abstained=result.unverified + sum(s.value is None for scores in result.scores.values() for s in scores),
-        downgrades=result.downgrades,
-        stopped=standing.stopped if standing else "",
-        agreed=standing.agreed if standing else None,
-        micros=standing.micros if standing else 0,
-        ends=Ends.of(result.candidates, result.uncompared, result.answer),
-    )
-
-
 def _in_flight(pot: Pot) -> int:
     return pot.in_flight
-
-
-def _stop_error(stopped: Stopped) -> ErrorInfo:
-    return stop_error(stopped.search, stopped.reason, stopped.samples)
-
-
-def _regrant(pot: Pot, action: Work, allotted: set[str], *, ended: bool) -> None:
-    if action.id in allotted and needs_grant(action):
-        pot.regrant(action, ended)
-
-
-def _so_far(events: Sequence[Progressed]) -> Completion:
-    """The cut completion that these pieces make. A try that began anew begins at offset 0 again."""
-    text: list[str] = []
-    length = 0
-    for event in events:
-        if event.offset < length:
-            text = ["".join(text)[: event.offset]]
-        text.append(event.text)
-        length = event.offset + len(event.text)
-    used = Usage(completion_tokens=events[-1].tokens, approximate=True) if events else Usage()
-    return Completion("".join(text), "cancelled", used)
-
-
-def _divergence(search: str, id: str, why: str) -> ReplayDivergence:
-    return ReplayDivergence(
-        f"{search}: the journal has {id}, but {why}. The strategy, its parameters or its libraries have changed since; "
-        f"start a new run folder",
-        search=search,
-        id=id,
-    )
 
 
 def _server_of(action: Generate | Verify, event: Finished | Scored | Failed) -> str:
@@ -955,8 +757,3 @@ def _server_of(action: Generate | Verify, event: Finished | Scored | Failed) -> 
     if isinstance(action, Verify) or isinstance(event, Scored):
         return action.verifier if isinstance(action, Verify) else ""
     return event.completion.endpoint if isinstance(event, Finished) else str(event.error.facts.get("endpoint", ""))
-
-
-def _describe(action: Work) -> str:
-    plain: dict[str, Any] = msgspec.to_builtins(action)
-    return str(plain)[:200]

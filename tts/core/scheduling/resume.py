@@ -1,0 +1,193 @@
+"""Taking up from history: a trial that was open when the run stopped is told its past again, up to where it stood.
+
+The same events give the same actions (THE LAW of `core/trial.py`), so that what the strategy asks for now must be what
+the journal has. Pure: nothing is charged here; the scheduler books what `Restored` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from tts.core.actions import Action, Cancel, Cancelled, End, Event, Progressed, Refused, Work
+from tts.core.allocation import Pot, stop_error
+from tts.core.context import WITHDRAWN
+from tts.core.journal.history import History
+from tts.core.journal.records import Granted, Lost, Stopped, digest
+from tts.core.protocols import CostModel
+from tts.core.scheduling.action_state import needs_grant, so_far
+from tts.core.trial import Search
+from tts.errors import ReplayDivergence
+from tts.types import Cost, ErrorInfo
+
+
+class Restored:
+    """What restoring one trial has brought to light, in the order in which it is to be booked.
+
+    Attributes:
+        paid: the cost of each action that an earlier session has paid for.
+        records: losses of what was in flight when the run died, and ends of what had been cancelled by then.
+        again: what never ended, to be asked for again.
+    """
+
+    __slots__ = ("again", "paid", "records")
+
+    def __init__(self) -> None:
+        self.paid: list[Cost] = []
+        self.records: list[Lost | End] = []
+        self.again: list[Action] = []
+
+
+class Resume:
+    """The trials that were open when the run stopped.
+
+    Args:
+        history: the journal, read back; what it holds of a trial is dropped once that is restored.
+        costs: prices actions.
+
+    Attributes:
+        waiting: ids of the trials that are still to be restored.
+    """
+
+    def __init__(self, history: History, costs: CostModel) -> None:
+        self.waiting = set(history.opened)
+        self._history = history
+        self._costs = costs
+        self._in_flight: dict[str, list[str]] = {}  # trial -> ids that the journal has granted and not ended
+        for id in history.granted:
+            self._in_flight.setdefault(id.rpartition("/")[0], []).append(id)
+
+    def restore(self, search: Search, pot: Pot | None, at_s: float, now: float) -> Restored:
+        """Start a trial at `at_s`, as the journal has it, and tell it its events; ends that are made here are of `now`.
+
+        Raises: ReplayDivergence where it asks for other things than the journal has.
+        """
+        self.waiting.discard(search.id)
+        retelling = _Retelling(search, pot, self._history, self._costs)
+        retelling.note(search.start(at_s))
+        for event in self._history.events.pop(search.id, ()):
+            retelling.hear(event)
+        for id in self._in_flight.pop(search.id, ()):
+            if id in self._history.granted and id not in retelling.asked:
+                raise _not_asked(search.id, id)
+        return retelling.finish(now)
+
+
+class _Retelling:
+    """One trial, while it is told its past."""
+
+    __slots__ = (
+        "_allotted",
+        "_cancelled",
+        "_costs",
+        "_ended",
+        "_history",
+        "_partial",
+        "_pot",
+        "_restored",
+        "_search",
+        "asked",
+    )
+
+    def __init__(self, search: Search, pot: Pot | None, history: History, costs: CostModel) -> None:
+        self.asked: dict[str, Work] = {}
+        self._search = search
+        self._pot = pot
+        self._history = history
+        self._costs = costs
+        self._allotted = history.allotted.pop(search.id, set())
+        self._ended: set[str] = set()
+        self._cancelled: set[str] = set()
+        self._partial: dict[str, list[Progressed]] = {}
+        self._restored = Restored()
+
+    def note(self, actions: Iterable[Action]) -> None:
+        """The strategy asks for these."""
+        for action in actions:
+            if isinstance(action, Cancel):
+                self._cancelled.add(action.id)
+                continue
+            recorded = self._history.digests.get(action.id)
+            if recorded is not None and recorded != digest(action):
+                raise _divergence(action.id.rpartition("/")[0], action.id, f"it is now {_describe(action)}")
+            self.asked[action.id] = action
+
+    def hear(self, event: Event | Stopped) -> None:
+        """The next event of the trial's past."""
+        search, pot = self._search, self._pot
+        if isinstance(event, Stopped):
+            self.note(search.stop_sampling(stop_error(event.search, event.reason, event.samples)))
+            return
+        if event.id in self._ended:
+            return  # told twice
+        action = self.asked.get(event.id)
+        if action is None:
+            raise _not_asked(search.id, event.id)
+        if isinstance(event, Progressed):
+            self._partial.setdefault(event.id, []).append(event)
+        else:
+            del self.asked[event.id]
+            self._ended.add(event.id)
+            self._recall(action, event)
+        self.note(search.tell(event))
+        if pot is not None and event.id in self._ended:
+            self._regrant(pot, action, ended=True)
+            pot.hear(event, search.candidate(event.id))
+
+    def finish(self, now: float) -> Restored:
+        """The past has been told: what was in flight is lost, what was cancelled ends, the rest is asked for again."""
+        for action in self.asked.values():
+            if self._pot is not None:
+                self._regrant(self._pot, action, ended=False)
+            granted = self._history.granted.pop(action.id, None)
+            if granted is not None:
+                self._restored.records.append(Lost(action.id, self._most_lost(action, granted)))
+            if action.id not in self._cancelled:
+                self._restored.again.append(action)
+                continue
+            end: End = Cancelled(action.id, now, so_far(self._partial.get(action.id, ())))
+            if granted is None and needs_grant(action):
+                end = Refused(action.id, now, ErrorInfo(WITHDRAWN, "it was cancelled before it left"))
+            self._restored.records.append(end)
+        return self._restored
+
+    def _recall(self, action: Work, event: End) -> None:
+        """Note what an earlier session paid for it."""
+        history = self._history
+        if not (isinstance(event, Refused) or event.id in history.shared or event.id in history.lost):
+            self._restored.paid.append(self._costs.actual(action, event.usage))
+
+    def _regrant(self, pot: Pot, action: Work, *, ended: bool) -> None:
+        if action.id in self._allotted and needs_grant(action):
+            pot.regrant(action, ended)
+
+    def _most_lost(self, action: Work, granted: Granted) -> Cost:
+        """What an action that was in flight when the run died has cost at the most."""
+        most, request = self._history.bounded.get(action.id), getattr(action, "request", None)
+        if most == 0:
+            return Cost()
+        if most is None or request is None or most >= granted.cost.tokens:
+            return granted.cost
+        sampling = msgspec.structs.replace(request.sampling, max_tokens=max(1, most))
+        request = msgspec.structs.replace(request, sampling=sampling)
+        return self._costs.worst(msgspec.structs.replace(action, request=request))
+
+
+def _not_asked(search: str, id: str) -> ReplayDivergence:
+    return _divergence(search, id, "the strategy did not ask for it this time")
+
+
+def _divergence(search: str, id: str, why: str) -> ReplayDivergence:
+    return ReplayDivergence(
+        f"{search}: the journal has {id}, but {why}. The strategy, its parameters or its libraries have changed since; "
+        f"start a new run folder",
+        search=search,
+        id=id,
+    )
+
+
+def _describe(action: Work) -> str:
+    plain: dict[str, Any] = msgspec.to_builtins(action)
+    return str(plain)[:200]

@@ -1,0 +1,78 @@
+"""What the scheduler is given, planned searches; and what it gives back, one step after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tts.core.actions import Action
+from tts.core.allocation import Standing
+from tts.core.budget import Limits
+from tts.core.journal.records import Decided, Record
+from tts.core.result import Ends, Result
+from tts.types import Cost, Problem, Sampling, StrategySpec, Value
+
+
+class Planned(Value, frozen=True):
+    """A search to be run: `cell` says which strategy, budget and seed of a sweep it belongs to.
+
+    Args:
+        sampling: the search's own; None is the conductor's.
+        strategy: the function; None is what the conductor resolves the spec's name to.
+    """
+
+    cell: str
+    problem: Problem
+    spec: StrategySpec
+    share: Limits = Limits()
+    seed: int = 0
+    sampling: Sampling | None = None
+    strategy: Any = None
+
+    @property
+    def id(self) -> str:
+        return f"{self.cell}/{self.problem.id}"
+
+
+class Step:
+    """What to do next, in this order."""
+
+    __slots__ = ("actions", "records", "results")
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.actions: list[Action] = []
+        self.results: list[tuple[Result, Decided]] = []
+
+
+OnResult = Callable[[Result, Decided], None]
+
+
+def ignore(result: Result, decided: Decided) -> None:
+    """The `OnResult` of a caller who reads the journal instead."""
+
+
+def decided_of(result: Result, at_s: float, paid: Cost, standing: Standing | None = None) -> Decided:
+    """The record of a search that has closed; `standing` is what an allocator knew of it."""
+    return Decided(
+        search=result.id,
+        at_s=at_s,
+        problem_id=result.problem_id,
+        strategy=result.strategy,
+        selected=result.selected.id if result.selected else None,
+        answer=result.answer,
+        bill=result.bill,
+        paid=paid,
+        samples=len(result.candidates),
+        exhausted=result.exhausted,
+        shortage=result.shortage,
+        failed=len(result.failures),
+        error=result.error,
+        verifications=result.unverified + sum(len(scores) for scores in result.scores.values()),
+        abstained=result.unverified + sum(s.value is None for scores in result.scores.values() for s in scores),
+        downgrades=result.downgrades,
+        stopped=standing.stopped if standing else "",
+        agreed=standing.agreed if standing else None,
+        micros=standing.micros if standing else 0,
+        ends=Ends.of(result.candidates, result.uncompared, result.answer),
+    )

@@ -1,4 +1,5 @@
-"""Every example in README.md runs as it stands: with the model in process, or a server where it names one."""
+"""Every example in README.md runs as it stands, with the model in process, or a server where it names one; so
+does every file of CONTRIBUTING.md."""
 
 import ast
 import os
@@ -10,19 +11,26 @@ from pathlib import Path
 import pytest
 
 import tts
+from tts.errors import BadPool
+from tts.plugins.loading import import_file
 from tts.testing.engine import FakeEngine
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 README = BLOCK.findall((ROOT / "README.md").read_text())
+CONTRIBUTING = BLOCK.findall((ROOT / "CONTRIBUTING.md").read_text())
+
+
+def write_files(blocks: list[tuple[str, str, str]], folder: Path) -> None:
+    for _, name, text in blocks:
+        if name:
+            (folder / name).write_text(text)
 
 
 @pytest.fixture
 def workplace(tmp_path: Path) -> Path:
     """A folder with the files that the README writes, and a problem file as it describes one."""
-    for _, name, text in README:
-        if name:
-            (tmp_path / name).write_text(text)
+    write_files(README, tmp_path)
     (tmp_path / "problems.jsonl").write_text('{"question": "What is 2 + 3?", "answer": "5"}\n' * 1)
     return tmp_path
 
@@ -52,6 +60,32 @@ def test_every_shell_example_of_the_readme_runs(text: str, workplace: Path) -> N
 @pytest.mark.system
 def test_the_contract_example_of_the_readme_passes(workplace: Path) -> None:
     run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_longest_vote.py"], workplace)
+
+
+@pytest.mark.system
+def test_the_strategy_and_the_verifier_of_the_contribution_guide_run(tmp_path: Path) -> None:
+    write_files(CONTRIBUTING, tmp_path)
+    strategies = ["--strategy", "shortest.py:shortest:n=2", "--strategy", "best_of_n:n=2,verifier=brief.py:Brief"]
+    shown = run(["tts", "sweep", "chain?size=2&seed=7", *strategies, "--no-report", "--out", "runs/own"], tmp_path)
+    assert "shortest" in shown and "brief.py:Brief" in shown
+
+
+@pytest.mark.system
+def test_the_allocator_of_the_contribution_guide_runs(tmp_path: Path) -> None:
+    write_files(CONTRIBUTING, tmp_path)
+    budget = ["--budget", "samples=4", "--allocator", "doubtful.py:doubtful", "--seeds", "1", "--no-report"]
+    replay = ["tts", "replay", "example", "--strategies", "majority_vote:n=none", *budget, "--out", "runs/shared"]
+    assert "doubtful.py:doubtful" in run(replay, tmp_path)
+
+
+def test_the_pool_format_of_the_contribution_guide_reads_samples_and_names_a_bad_line(tmp_path: Path) -> None:
+    write_files(CONTRIBUTING, tmp_path)
+    read = import_file(tmp_path / "pairs.py").pairs_samples
+    (tmp_path / "good.tsv").write_text("p1\t4\t1\np1\t5\t0\n")
+    assert [(s.answer, s.correct) for s in read(tmp_path / "good.tsv", ())] == [("4", True), ("5", False)]
+    (tmp_path / "bad.tsv").write_text("p1\t4\t1\np1\t5\tyes\n")
+    with pytest.raises(BadPool, match=r"bad\.tsv, line 2"):
+        list(read(tmp_path / "bad.tsv", ()))
 
 
 def test_the_smallest_plugin_stays_under_thirty_lines() -> None:

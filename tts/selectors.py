@@ -97,7 +97,7 @@ def best_score(candidates: Sequence[Candidate], scores: Scores) -> Candidate | N
 def borda(candidates: Sequence[Candidate], scores: Scores, p: float = 0.5) -> Candidate | None:
     """Vote with weight `(N - rank)^p`, rank 0 for the highest score (Kang et al. 2025, arXiv:2502.18581, section 4).
 
-    p = 0 is `majority`. Departs from the paper: candidates without an answer or a score take no rank.
+    p = 0 is `majority`. Differences from the paper: candidates without an answer or a score take no rank.
     """
     values = _values(candidates, scores)
     ranked = [c for c in in_order(candidates) if c.id in values and c.answer is not None]

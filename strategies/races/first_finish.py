@@ -14,7 +14,7 @@ async def first_finish(
 
     Agarwal, Sengupta, Chakraborty (2025), arXiv:2505.18149, the asynchronous variant; k > 1 is its FFS-k@N, the
     short-m@k of arXiv:2505.17813. A latency method: worth it only where short traces are the better ones.
-    Departs from the paper: what the cancelled samples had decoded is charged.
+    Differences from the paper: what the cancelled samples had decoded is charged.
 
     Args:
         n: how many race.

@@ -21,7 +21,7 @@ async def sequential_revision(
     """Run `chains` chains of `rounds` versions each, and select over every version of every chain.
 
     Snell et al. (2024), arXiv:2408.03314, section 6: a version sees the last four attempts of its chain.
-    Departs from the paper: the model is prompted to revise, not fine-tuned; selection is over all versions at once
+    Differences from the paper: the model is prompted to revise, not fine-tuned; selection is over all versions at once
     rather than first inside each chain; the last version has no privilege, because revisions break right answers, too.
 
     Args:

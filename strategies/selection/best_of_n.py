@@ -22,7 +22,7 @@ async def best_of_n(
 
     Stiennon et al. (2020), arXiv:2009.01325; Cobbe et al. (2021), arXiv:2110.14168. With `selector="borda"` and
     self-certainty it is Kang et al. (2025), arXiv:2502.18581.
-    Departs from them: a candidate whose verification abstained is passed over rather than ranked last.
+    Differences from the papers: a candidate whose verification abstained is passed over rather than ranked last.
 
     Args:
         n: how many; None spends what is left of the budget, on each as it comes and then on its verification.

@@ -23,7 +23,7 @@ async def genrm(
 
     Zhang et al. (2024), arXiv:2408.15240; the S x V split of Singhi et al. (2025), arXiv:2504.01005: cost grows as
     `S (1 + lambda V)`, and below about 8 times the cost of a plain vote, V = 0 (`majority_vote`) is better.
-    Departs from them: a verification that does not parse is left out of the mean, never counted as 0; each
+    Differences from the papers: a verification that does not parse is left out of the mean, never counted as 0; each
     verification is charged like a sample.
 
     Args:

@@ -21,10 +21,10 @@ async def esc(
 ) -> Candidate:
     """Sample windows of candidates until all of a window agree, at most `n` in all; then vote over all up to its end.
 
-    Li et al. (2024), arXiv:2401.10480. Departs from the paper: the next window begins as soon as one sample has broken
-    the last; a window in which a sample has no answer does not agree; the last window may be smaller, and its agreement
-    changes nothing. Windows are of samples in the order of asking, as in the paper, so that neither the order of
-    arrival nor `ahead` changes the answer.
+    Li et al. (2024), arXiv:2401.10480. Differences from the paper: the next window begins as soon as one sample has
+    broken the last; a window in which a sample has no answer does not agree; the last window may be smaller, and its
+    agreement changes nothing. Windows are of samples in the order of asking, as in the paper, so that neither the order
+    of arrival nor `ahead` changes the answer.
 
     Args:
         n: how many at most; None spends what is left of the budget.

@@ -24,10 +24,10 @@ async def majority_vote(
 
     Wang et al. (2022), arXiv:2203.11171. Stopping rule: Aggarwal et al. (2023), arXiv:2305.11860, its Beta form: with
     the two largest counts a >= b, stop when `P(p > 1/2) = 1 - I_0.5(a + 1, b + 1) >= stop_at`.
-    Departs from them: ties go to the answer first seen; a sample without an answer is charged and does not vote;
-    samples that one at a time would be asked for in any case are in flight together. With `ahead` above 1 the rule
-    counts votes as they arrive, so that short samples count first, and stops also once the samples left cannot turn the
-    lead; what is in flight then is cancelled.
+    Differences from the papers: ties go to the answer first seen; a sample without an answer is charged and does not
+    vote; samples that one at a time would be asked for in any case are in flight together. With `ahead` above 1 the
+    rule counts votes as they arrive, so that short samples count first, and stops also once the samples left cannot
+    turn the lead; what is in flight then is cancelled.
 
     Args:
         n: how many at most; None spends what is left of the budget.

@@ -128,7 +128,7 @@ def test_every_strategy_of_the_registry_has_its_contract_here():
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
-def test_the_docstring_of_every_strategy_gives_its_arguments_its_paper_and_what_departs_from_it(name):
+def test_the_docstring_of_every_strategy_gives_its_arguments_its_paper_and_its_differences_from_it(name):
     doc = inspect.getdoc(strategy(name)) or ""
     info = describe(name)
     assert "Args:\n" in doc and "Raises:" in doc
@@ -136,7 +136,7 @@ def test_the_docstring_of_every_strategy_gives_its_arguments_its_paper_and_what_
     if name != "single":
         assert re.search(r"arXiv:\d{4}\.\d{5}", doc)
         assert info.paper
-        assert "Departs" in doc
+        assert "Differences from the paper" in doc
 
 
 def answers(outcome: Outcome) -> list[str | None]:

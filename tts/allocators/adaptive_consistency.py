@@ -8,8 +8,8 @@ from tts.selectors import lead_probability
 def adaptive_consistency(*, confidence: float = 0.95, most: int = 64, ahead: int = 4) -> Allocator:
     """Stop where the two leading answers, of a >= b votes, are told apart with probability `confidence`.
 
-    Aggarwal et al. (2023), arXiv:2305.11860, its Beta form. Departs from the paper: what is saved is spent again, on
-    the problem with the fewest samples among those that go on.
+    Aggarwal et al. (2023), arXiv:2305.11860, its Beta form. Differences from the paper: what is saved is spent again,
+    on the problem with the fewest samples among those that go on.
 
     Args:
         confidence: 0.95 is the paper's.

@@ -17,9 +17,9 @@ def bandit(
     """Treat questions as arms: explore them equally, eliminate what is solved, put off what looks hopeless.
 
     Bandit allocation across prompts (arXiv:2506.12721), which eliminates what a verifier, or the vote's confidence,
-    calls solved and prefers the solvable to the hopeless. Departs from the paper: hope is a question's best score, or
-    without a verifier its leading answer's share of the samples; what is hopeless is put off, not dropped, so that it
-    gets what the others leave.
+    calls solved and prefers the solvable to the hopeless. Differences from the paper: hope is a question's best score,
+    or without a verifier its leading answer's share of the samples; what is hopeless is put off, not dropped, so that
+    it gets what the others leave.
 
     Args:
         solved: a score, or without a verifier a probability of the lead, at which a question is solved.

@@ -18,8 +18,8 @@ def best_of_infinity(*, factor: float = 10.0, most: int = 100, ahead: int = 4) -
     """Stop where `K P / (1 - P) >= factor`, P the probability that the leading answer is the most likely one of all K.
 
     Best-of-infinity (arXiv:2509.21091): P under a Dirichlet of the counts plus one, and 0.3 for the unknown, by
-    1,000 draws; if no draw disagrees, 1 - P is bounded by Hoeffding's exp(-n gap^2 / 2). Departs from the paper: the
-    draws' seed is fixed, so that equal counts decide equally; what is saved is spent again.
+    1,000 draws; if no draw disagrees, 1 - P is bounded by Hoeffding's exp(-n gap^2 / 2). Differences from the paper:
+    the draws' seed is fixed, so that equal counts decide equally; what is saved is spent again.
 
     Args:
         factor: 10 is the authors' default.

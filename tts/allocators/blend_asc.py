@@ -12,7 +12,7 @@ def blend_asc(*, error: float = 0.05, most: int = 64, ahead: int = 4) -> Allocat
 
     Blend-ASC (arXiv:2511.12309). PPR-1v1: the prior over the posterior density at 1/2 of the leader's share
     against the runner-up, 1 / Beta(1/2; a + 1, b + 1), which exceeds 1 / error with probability `error` at the most
-    if the two are equally likely, however often one looks. Departs from the paper: the doubt is divided by the
+    if the two are equally likely, however often one looks. Differences from the paper: the doubt is divided by the
     question's expected cost.
 
     Args:

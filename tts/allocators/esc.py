@@ -7,9 +7,9 @@ from tts.core.allocation import Allocator, Bid, Outlook, Standing
 def esc(*, window: int = 5, most: int = 60) -> Allocator:
     """Stop where all answers of one window are the same.
 
-    Li et al. (2024), arXiv:2401.10480. Departs from the paper: windows are of samples in the order of arrival; the next
-    one begins as soon as an answer has broken the last; a sample without an answer agrees with nothing; what is saved
-    is spent again, on the problem with the fewest samples.
+    Li et al. (2024), arXiv:2401.10480. Differences from the paper: windows are of samples in the order of arrival; the
+    next one begins as soon as an answer has broken the last; a sample without an answer agrees with nothing; what is
+    saved is spent again, on the problem with the fewest samples.
 
     Args:
         window: samples that must agree, and that are in flight together.

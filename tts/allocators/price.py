@@ -18,8 +18,8 @@ def price(
     """Give a problem its next sample while the expected gain is at least `price` times its expected cost.
 
     A Lagrangian for a budget over many prompts, as in constrained policy allocation (arXiv:2604.14853): with one price
-    for all, each prompt can be decided on alone. Departs from the paper: utilities are `rules.vote_gain`; the price is
-    given, or found by dual ascent: after each problem that is decided it is multiplied by exp(rate (spent / target -
+    for all, each prompt can be decided on alone. Differences from the paper: utilities are `rules.vote_gain`; the price
+    is given, or found by dual ascent: after each problem that is decided it is multiplied by exp(rate (spent / target -
     1)), so that it rises while problems cost more than `target`.
 
     Args:

@@ -9,9 +9,9 @@ def saturation(
 ) -> Allocator:
     """Stop a question where `F_max p (1 - p)^N`, what its next sample adds to its chance of success, is below epsilon.
 
-    Test-time scaling performance model (arXiv:2505.20522): F(N) = F_max (1 - (1 - p)^N). Departs from the paper: p is
-    estimated for each question, as the posterior mean of its candidates that pass the verifier, or without a verifier
-    of those that give the leading answer; the published fits are for whole data sets.
+    Test-time scaling performance model (arXiv:2505.20522): F(N) = F_max (1 - (1 - p)^N). Differences from the paper: p
+    is estimated for each question, as the posterior mean of its candidates that pass the verifier, or without a
+    verifier of those that give the leading answer; the published fits are for whole data sets.
 
     Args:
         epsilon: the gain that is not worth a sample.

@@ -17,7 +17,7 @@ def success(
     """Greedy by the chance that the next sample is a problem's first success, under a Beta posterior.
 
     Damani et al. (2024), arXiv:2410.04707, with binary rewards: the gain of the b-th sample is E[p (1 - p)^(b - 1)],
-    which falls with b, so greedy is exact. Departs from the paper: no trained probe; the posterior is
+    which falls with b, so greedy is exact. Differences from the paper: no trained probe; the posterior is
     Beta(passes + successes, fails + failures); what is in flight, or waits for its verification, counts as a failure
     to come; and a success is trusted only so far: with k of them a problem's gain is (1 - trust)^k of that, so that it
     comes after those without one, and a verifier that errs costs little. Where a strategy verifies nothing, every

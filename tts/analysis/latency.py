@@ -3,9 +3,9 @@
 Order statistics of recorded samples, drawn without replacement, so nothing is simulated: the j-th fastest usable one of
 N is the k-th of n with the chance C(j-1, k-1) C(N-j, n-k) / C(N, n) (David & Nagaraja 2003, Order Statistics, ch. 3).
 Racing as such is Agarwal et al. 2025, arXiv:2505.18149, its vote over the first k Hassid et al. 2025, arXiv:2505.17813.
-Departures: what the others had decoded when they were cancelled is paid for, until the cancellation has arrived; a
-sample that ends without an answer is waited for no longer, but does not count as one of the k; and there may be a
-deadline, at which the vote is over whatever has ended.
+Differences from the paper: what the others had decoded when they were cancelled is paid for, until the cancellation has
+arrived; a sample that ends without an answer is waited for no longer, but does not count as one of the k; and there may
+be a deadline, at which the vote is over whatever has ended.
 
 Two things are assumed: a sample's tokens come evenly over its duration, and n streams are no slower than one. Where the
 second does not hold, give durations that were recorded under that load.

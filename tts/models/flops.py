@@ -182,8 +182,8 @@ def kinetics_eflops(
 
     Sadhukhan et al. 2025, "Kinetics", arXiv:2506.05333, dense attention, as in its cost-model code: reading the
     parameters is not counted (batches are large), nor is prefill; the prompt's KV is read once per step for all trials.
-    Departure: trials may differ in length; the prompt's KV is then read for as many steps as the longest takes, which
-    is the paper's formula when all are equal.
+    Differences from the paper: trials may differ in length; the prompt's KV is then read for as many steps as the
+    longest takes, which is the paper's formula when all are equal.
 
     Args:
         parameters: P to use in place of `config.active_parameters`. The paper's own constants count the embedding table

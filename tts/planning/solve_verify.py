@@ -256,7 +256,7 @@ def plan(
 
     With a measured grid its best split; beyond the grid its exponents go on, and where it has none, its last V does.
     Without one, what was published: a plain vote below 8 times the cost of a vote that is saturated, then S ~ C^0.57
-    and V ~ C^0.39. Departs from the paper: the factors before the powers are not in it, so both have the one that
+    and V ~ C^0.39. Differences from the paper: the factors before the powers are not in it, so both have the one that
     spends the budget, and S is what V leaves.
 
     Args:

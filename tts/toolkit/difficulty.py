@@ -1,9 +1,9 @@
 """Compute-optimal scaling: which strategy for which difficulty, chosen and judged on different problems. No I/O.
 
 Snell et al. (2024), arXiv:2408.03314, section 3: problems are put into bins of difficulty, and in each bin the strategy
-is chosen that is best under the budget, by 2-fold cross-validation. Departs from the paper: difficulty comes from a few
-pilot samples of the same question (2,048 in the paper), without labels; the pilot is charged (there it is free); bins
-that share an edge, because few samples take few values, are merged.
+is chosen that is best under the budget, by 2-fold cross-validation. Differences from the paper: difficulty comes from a
+few pilot samples of the same question (2,048 in the paper), without labels; the pilot is charged (there it is free);
+bins that share an edge, because few samples take few values, are merged.
 
 `ease` is the number that difficulty is read from: higher is easier.
 """

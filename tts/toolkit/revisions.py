@@ -1,6 +1,6 @@
 """Chains of revisions, in which a model sees its own latest attempts: for strategies, as `toolkit/votes.py` is.
 
-Snell et al. (2024), arXiv:2408.03314, section 6. Departs from the paper: the model is prompted to revise, not
+Snell et al. (2024), arXiv:2408.03314, section 6. Differences from the paper: the model is prompted to revise, not
 fine-tuned for it.
 """
 

@@ -10,7 +10,7 @@ from tts.types import Candidate, Completion, Problem, Score, ScoreKind
 class SelfCertainty:
     """Mean KL divergence of the token distributions from uniform (Kang et al. 2025, arXiv:2502.18581).
 
-    Departs from the paper: over the alternatives that the server shows instead of the whole vocabulary
+    Differences from the paper: over the alternatives that the server shows instead of the whole vocabulary
     (`LogprobSummary.self_certainty`). A candidate whose server gave no alternatives gets an abstention.
     """
 

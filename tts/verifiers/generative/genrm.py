@@ -40,8 +40,8 @@ class GenRM:
     Zhang et al. (2024), arXiv:2408.15240; the verdict line of Singhi et al. (2025), arXiv:2504.01005.
     The score is P(Yes) = yes / (yes + no) over the alternatives at the verdict's token, if those labels held at least
     half of the probability; else 1 or 0 from the verdict's text; else an abstention.
-    Departs from them: label mass is checked and recorded; a reply without a verdict in its text is an abstention
-    rather than 0, whatever its log-probabilities say.
+    Differences from the papers: label mass is checked and recorded; a reply without a verdict in its text is an
+    abstention rather than 0, whatever its log-probabilities say.
 
     Args:
         max_tokens: of the verification.

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import typer.main
 
 from tts.cli import main as cli
 from tts.runs.folder import JOURNAL
@@ -250,6 +251,13 @@ def test_help_is_there_for_every_command_without_importing_the_heavy_half() -> N
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "--run-budget" in done.stdout
+
+
+def test_the_help_lists_every_command_once_and_first_those_that_run_something() -> None:
+    group = typer.main.get_group(cli.app)
+    shown = group.list_commands(typer.Context(group))
+    assert sorted(shown) == sorted(group.commands)
+    assert shown[:5] == ["solve", "sweep", "plan", "replay", "report"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

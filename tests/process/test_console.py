@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tts.api.results import as_json
 from tts.cli import main as cli
+from tts.cli.output import complain
 from tts.process import console
 from tts.process.streams import echo, visible
 from tts.report import terminal
@@ -70,7 +71,7 @@ def test_tables_lines_and_json_show_what_a_terminal_would_obey(capsys: pytest.Ca
 def test_the_answer_of_a_model_and_an_error_are_shown(capfd: pytest.CaptureFixture[str]) -> None:
     with FakeEngine(lambda request: Reply((OBEYED, " Answer: 4"))) as engine, pytest.raises(SystemExit):
         cli.main(["solve", "What?", "-s", "single", "--base-url", engine.base_url])
-    cli._complain(f"tts: ServerFailed: {OBEYED}")
+    complain(f"tts: ServerFailed: {OBEYED}")
     out, err = capfd.readouterr()
     assert "mine" in out and "mine" in err
     assert not commands(out + err)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tts.cli.pool import Benchmark, Json, Model, PoolFile, VerifierTokens, named_counts, print_json
+from tts.cli.options import Benchmark, Json, PoolFile, PoolModel, VerifierTokens
+from tts.cli.output import print_json
+from tts.cli.values import named_counts
 from tts.process.streams import echo
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ def bins(
     verifier: Verifier = None,
     verifier_tokens: VerifierTokens = None,
     benchmark: Benchmark = None,
-    model: Model = None,
+    model: PoolModel = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the draws and the folds.")] = 0,
     json: Json = False,
 ) -> None:
@@ -89,7 +91,7 @@ def split(
     ] = None,
     verifier: Verifier = None,
     benchmark: Benchmark = None,
-    model: Model = None,
+    model: PoolModel = None,
     json: Json = False,
 ) -> None:
     """How many solutions, and how many verifications of each, a budget should buy."""
@@ -176,7 +178,7 @@ def deadline(
         float, typer.Option("--cancel-s", help="Seconds that a cancellation takes to reach an engine.")
     ] = 0.0,
     benchmark: Benchmark = None,
-    model: Model = None,
+    model: PoolModel = None,
     json: Json = False,
 ) -> None:
     """The race (the first k of n) that is most accurate by a deadline."""

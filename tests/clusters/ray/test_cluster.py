@@ -819,7 +819,7 @@ def test_an_actor_that_can_reach_no_endpoint_passes_its_work_on(ray_cluster: Any
 
 
 def test_the_doctor_reads_the_endpoints_of_a_cluster_file(ray_cluster: Any, tmp_path: Path) -> None:
-    from tts.cli.doctor import examine
+    from tts.cli.examination import examine
 
     slow = arithmetic(error_rate=0.0, words=100, per_token_s=0.01)
     with FakeEngine(slow) as engine:

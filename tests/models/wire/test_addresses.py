@@ -11,7 +11,7 @@ from rawserver import DONE, RawServer, as_json, completing, http, refusal, servi
 
 import tts
 from tts import errors
-from tts.cli.doctor import examine
+from tts.cli.examination import examine
 from tts.core.actions import Request
 from tts.models.openai.client import OpenAIClient
 from tts.models.openai.completion_builder import Partial

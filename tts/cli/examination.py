@@ -1,0 +1,95 @@
+"""What this machine and an endpoint can do, seen by trying."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+from tts.clusters.ray.environment import prepare
+from tts.clusters.spec import ClusterSpec
+from tts.errors import TTSError
+from tts.models.findings import Finding, capabilities
+
+EXTRAS = {
+    "local": ("xllamacpp", "a small model in process"),
+    "math": ("math_verify", "equivalence of mathematical answers"),
+    "report": ("vl_convert", "pictures in reports"),
+    "tasks": ("reasoning_gym", "problems from reasoning-gym"),
+}
+
+
+def examine(
+    base_urls: Sequence[str],
+    model: str | None,
+    api_key: str | None,
+    cluster: str | Path = "local",
+    address: str | None = None,
+) -> list[Finding]:
+    """Look at the machine and at each endpoint: from here, or from the nodes of a Ray cluster."""
+    findings = [*_machine(), *asyncio.run(_workers())]
+    findings.append(Finding("sandbox", None, "none: no strategy or verifier of this version runs code from a model"))
+    spec = ClusterSpec.of(cluster, address=address)
+    if spec.cluster == "ray":
+        prepare(spec.address)
+        from tts.clusters.ray.doctor import look
+
+        target = spec.resolved({"base_url": base_urls, "model": model, "api_key": api_key})
+        return [*findings, *asyncio.run(look(spec, target))]
+    for url in base_urls:
+        findings += asyncio.run(_endpoint(url, model, api_key))
+    if not base_urls:
+        findings += _embedded(model)
+    return findings
+
+
+def _machine() -> list[Finding]:
+    found = []
+    for extra, (module, purpose) in EXTRAS.items():
+        here = importlib.util.find_spec(module) is not None
+        detail = purpose if here else f"{purpose}: pip install 'test-time-scaling[{extra}]'"
+        found.append(Finding(f"extra {extra}", here, detail))
+    return found
+
+
+async def _workers() -> list[Finding]:
+    """Verifiers and graders that may hang need processes that can be killed: start one and kill one."""
+    from tts.workers.pool import Workers
+
+    async with Workers(1) as workers:
+        try:
+            fine = await workers.call("operator:add", (1, 1), timeout_s=30) == 2
+            return [Finding("verifier workers", fine, "processes start, answer and can be killed", needed=True)]
+        except TTSError as error:
+            return [Finding("verifier workers", False, error.message, needed=True)]
+
+
+async def _endpoint(url: str, model: str | None, api_key: str | None) -> list[Finding]:
+    from tts.models.openai.client import OpenAIClient
+
+    client = OpenAIClient(url, model=model, api_key=api_key)
+    try:
+        seen = await client.probe()
+    except TTSError as error:
+        return [Finding(f"endpoint {client.endpoint}", False, error.message, needed=True)]
+    finally:
+        await client.aclose()
+    return capabilities(client.endpoint, seen)
+
+
+def _embedded(wanted: str | None) -> list[Finding]:
+    from tts.models.weights import PREFIX, find, info, models
+
+    findings = [
+        Finding(
+            f"model {m.name}", m.path is not None, str(m.path) if m.path else f"not pulled: tts model pull {m.name}"
+        )
+        for m in models()
+    ]
+    if wanted is not None and info(wanted.removeprefix(PREFIX)) is None:
+        try:
+            findings.append(Finding(f"model {wanted}", True, str(find(wanted)[1])))
+        except TTSError as error:
+            findings.append(Finding(f"model {wanted}", False, error.message, needed=True))
+    return findings

@@ -1,0 +1,67 @@
+"""`tts strategies`, `tts allocators` and `tts model`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tts.cli.options import Json
+from tts.cli.output import print_json
+
+if TYPE_CHECKING:
+    from tts.plugins.registry import StrategyInfo
+
+model_app = typer.Typer(help="The small models that run in process.", no_args_is_help=True)
+
+
+def strategies(name: Annotated[str | None, typer.Argument(help="Only this one.")] = None, json: Json = False) -> None:
+    """List the strategies, their parameters and papers."""
+    from tts.plugins.registry import describe, strategy_names
+
+    _show([describe(n) for n in ([name] if name else strategy_names())], json)
+
+
+def allocators(name: Annotated[str | None, typer.Argument(help="Only this one.")] = None, json: Json = False) -> None:
+    """List who can share a budget out among problems, their parameters and papers."""
+    from tts.plugins.registry import allocator_names, describe_allocator
+
+    _show([describe_allocator(n) for n in ([name] if name else allocator_names())], json)
+
+
+def _show(infos: Sequence[StrategyInfo], json: bool) -> None:
+    if json:
+        print_json(infos)
+        return
+    from tts.process.console import console, say
+
+    out = console()
+    for info in infos:
+        say(out, f"{info.name}  {info.summary}" + (f"  [{info.paper}]" if info.paper else ""), 2)
+        for p in info.parameters:
+            say(out, f"    {p.name}: {p.type} = {p.default!r}" + (f"  {p.help}" if p.help else ""), 8)
+
+
+@model_app.command("list")
+def model_list(json: Json = False) -> None:
+    """List the models that can run in process, and which are here already."""
+    from tts.models.weights import models
+    from tts.process.console import console, say
+
+    found = models()
+    if json:
+        print_json(found)
+        return
+    out = console()
+    for m in found:
+        where = str(m.path) if m.path else "not pulled: tts model pull " + m.name
+        say(out, f"{m.name}  {m.parameters / 1e6:.3g} M parameters, {m.bytes / 1e6:.0f} MB, {m.licence}  {where}", 2)
+
+
+@model_app.command("pull")
+def model_pull(name: Annotated[str | None, typer.Argument(help="Which; none is the default.")] = None) -> None:
+    """Fetch a model's weights into the cache."""
+    from tts.models.weights import pull
+
+    typer.echo(str(pull(name) if name else pull()))

@@ -1,0 +1,119 @@
+"""`tts replay`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+
+from tts.cli.options import Allocators, Benchmark, Counting, Json, PoolFile, PoolModel, Report, VerifierTokens
+from tts.cli.output import print_json
+from tts.cli.values import named_counts
+
+
+def replay(
+    pool: PoolFile,
+    strategy: Annotated[
+        list[str], typer.Option("--strategies", "--strategy", "-s", help="Strategy NAME:PARAM=V1,V2,... Repeatable.")
+    ],
+    budget: Annotated[
+        list[str] | None,
+        typer.Option("--budgets", "--budget", "-b", help="Budget per problem: tokens=1k,2k,4k is three. Repeatable."),
+    ] = None,
+    run_budget: Annotated[str, typer.Option("--run-budget", help="Budget of each cell, for all its problems.")] = "",
+    allocator: Allocators = None,
+    seeds: Annotated[int, typer.Option("--seeds", help="Shuffles of the samples.")] = 1,
+    benchmark: Benchmark = None,
+    model: PoolModel = None,
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", help="Length at which longer samples are cut.")
+    ] = None,
+    unanswered: Counting = "abstain",
+    verifier_tokens: VerifierTokens = None,
+    replicas: Annotated[int, typer.Option("--replicas", help="Engines of the imagined fleet.")] = 1,
+    slots: Annotated[int, typer.Option("--slots", help="Number of requests that an engine decodes side by side.")] = 64,
+    concurrency: Annotated[
+        int | None, typer.Option("--concurrency", "-c", help="Requests in flight; none is as many as slots.")
+    ] = None,
+    tokens_per_s: Annotated[float, typer.Option("--tokens-per-s", help="Speed of one stream.")] = 50.0,
+    prefill: Annotated[
+        float | None, typer.Option("--prefill-tokens-per-s", help="Speed of reading prompts; none reads them at once.")
+    ] = None,
+    recorded_times: Annotated[bool, typer.Option("--recorded-times", help="Times as recorded, where known.")] = False,
+    cancel_s: Annotated[
+        float, typer.Option("--cancel-s", help="Seconds until a cancellation reaches an engine.")
+    ] = 0.0,
+    price_in: Annotated[float | None, typer.Option("--price-in", help="Price: USD per million prompt tokens.")] = None,
+    price_out: Annotated[
+        float | None, typer.Option("--price-out", help="Price: USD per million generated tokens.")
+    ] = None,
+    model_config: Annotated[
+        Path | None, typer.Option("--model-config", help="File config.json of the model, to count its FLOPs.")
+    ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option("--processes", help="Processes side by side; none is one per CPU, and one for small replays."),
+    ] = None,
+    cluster: Annotated[
+        str,
+        typer.Option("--cluster", help="Place: local; ray, all CPUs of a Ray cluster; or a FILE.yaml that names one."),
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address", help="Address of a Ray cluster (HOST:6379, auto); none is RAY_ADDRESS, or a Ray here."
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for outcomes and report.")] = None,
+    report: Report = True,
+    json: Json = False,
+) -> None:
+    """Replay strategies over recorded samples, in virtual time: what they would buy, without a GPU."""
+    from tts.api.replays import replay as replayed
+    from tts.api.results import describe_cost
+    from tts.clusters.virtual.recorded import Fleet
+    from tts.process.console import console, say
+    from tts.report.summary import owners_of, warnings_of
+    from tts.report.terminal import print_frontier, table_of
+
+    def on_cell(done: int, of: int) -> None:
+        if sys.stderr.isatty():
+            typer.echo(f"\r{done:,} of {of:,} cells" + ("\n" if done == of else ""), err=True, nl=False)
+
+    result = replayed(
+        pool,
+        strategy,
+        on_cell=on_cell,
+        benchmark=benchmark,
+        model=model,
+        budgets=budget or "",
+        run_budget=run_budget,
+        allocators=allocator or (),
+        seeds=seeds,
+        fleet=Fleet(replicas, slots, tokens_per_s, prefill, recorded_times, cancel_s, concurrency),
+        max_tokens=max_tokens,
+        unanswered=cast(Any, unanswered),
+        verifier_tokens=named_counts(verifier_tokens),
+        processes=processes,
+        cluster=cluster,
+        address=address,
+        out=out,
+        report=report,
+        price_in=price_in,
+        price_out=price_out,
+        model_config=model_config,
+    )
+    if json:
+        files = {name: str(path) for name, path in result.files.items()}
+        print_json({"rows": result.rows, "replayed": result.replayed, "files": files})
+        return
+    shown = console()
+    shown.print(table_of(result.rows, shown.width))
+    print_frontier(shown, owners_of(result.rows))
+    say(shown, f"replayed, not paid: {describe_cost(result.replayed)}", 2)
+    for warning in warnings_of(result.rows):
+        say(shown, f"note: {warning}", 2)
+    if "report.html" in result.files:
+        say(shown, f"report: {result.files['report.html']}")

@@ -1,0 +1,55 @@
+"""`tts report`, and the table that `tts sweep` ends with."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tts.cli.options import Json
+from tts.cli.output import print_json
+
+
+def report(folder: Annotated[Path, typer.Argument(help="A run folder, finished or not.")], json: Json = False) -> None:
+    """Read a run back, grade it again, and write its report anew."""
+    from tts.api import calls
+
+    show_sweep(calls.report(folder), json)
+
+
+def show_sweep(result: Any, json: bool) -> None:
+    from tts.api.results import describe_cost
+    from tts.process.console import console, say
+    from tts.report.summary import owners_of, warnings_of
+    from tts.report.terminal import print_frontier, table_of
+
+    if json:
+        fields = {
+            "warnings": warnings_of(result.rows),
+            "rows": result.rows,
+            "spent": result.spent,
+            "lost": result.lost,
+            "probed": result.probed,
+            "complete": result.complete,
+        }
+        print_json({**fields, "files": {name: str(path) for name, path in result.files.items()}})
+        return
+    out = console()
+    out.print(table_of(result.rows, out.width))
+    print_frontier(out, owners_of(result.rows))
+    say(out, f"paid: {describe_cost(result.spent)}", 2)
+    for warning in warnings_of(result.rows):
+        say(out, f"note: {warning}", 2)
+    if result.lost.samples:
+        say(out, f"lost in a crash or an abort: {describe_cost(result.lost)}", 2)
+    if result.probed.samples:
+        say(out, f"finding out about the endpoints, charged at its most: {describe_cost(result.probed)}", 2)
+    if result.overrun.tokens:
+        tokens = f"{result.overrun.tokens:,} tokens"
+        say(out, f"the server generated {tokens} beyond max_tokens; they are in what was paid", 2)
+    if "report.html" in result.files:
+        say(out, f"report: {result.files['report.html']}")
+        if importlib.util.find_spec("vl_convert") is None:
+            say(out, "no pictures: pip install 'test-time-scaling[report]'")

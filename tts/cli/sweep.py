@@ -1,0 +1,184 @@
+"""`tts sweep`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tts.cli.options import (
+    Address,
+    Allocators,
+    Api,
+    ApiKey,
+    BaseUrl,
+    CancellationWord,
+    ClusterName,
+    Concurrency,
+    FirstByte,
+    Idle,
+    Json,
+    MaxTokens,
+    MinP,
+    Model,
+    ModelConfigPath,
+    Patience,
+    PriceIn,
+    PriceOut,
+    Prices,
+    Report,
+    Stop,
+    Temperature,
+    Threads,
+    TopK,
+    TopP,
+    Total,
+    VerifierKey,
+    VerifierModel,
+    VerifierPriceIn,
+    VerifierPriceOut,
+    VerifierUrl,
+)
+from tts.cli.output import complain
+from tts.cli.report import show_sweep
+from tts.cli.values import answer_format_of, api_of, cancellation_of, sampling_of
+
+
+def sweep(
+    problems: Annotated[
+        str,
+        typer.Argument(help="JSONL or CSV file, -, chain?size=50, arithmetic?size=50 or reasoning-gym:NAME?size=50."),
+    ],
+    strategy: Annotated[list[str], typer.Option("--strategy", "-s", help="Strategy NAME:PARAM=V1,V2,... Repeatable.")],
+    budget: Annotated[
+        list[str] | None,
+        typer.Option("--budget", "-b", help="Budget per problem: tokens=1k; tokens=1k,2k,4k is three. Repeatable."),
+    ] = None,
+    run_budget: Annotated[
+        str, typer.Option("--run-budget", help="Budget for everything together, e.g. tokens=1m.")
+    ] = "",
+    allocator: Allocators = None,
+    seeds: Annotated[int, typer.Option("--seeds", help="Sets of samples.")] = 1,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Run folder; repeat the command to resume.")] = Path(
+        "runs/sweep"
+    ),
+    limit: Annotated[int | None, typer.Option("--limit", help="Number of problems, the first ones; none: all.")] = None,
+    id_column: Annotated[str | None, typer.Option("--id-column", help="Column of the ids.")] = None,
+    prompt_column: Annotated[str | None, typer.Option("--prompt-column", help="Column of the prompts.")] = None,
+    answer_column: Annotated[str | None, typer.Option("--answer-column", help="Column of the references.")] = None,
+    choices_column: Annotated[str | None, typer.Option("--choices-column", help="Column of the choices.")] = None,
+    shuffle_choices: Annotated[
+        int | None, typer.Option("--shuffle-choices", help="Seed for the order of each problem's choices.")
+    ] = None,
+    answer_format: Annotated[
+        str | None,
+        typer.Option("--answer-format", help="Form of the answers: auto, number, boxed, letter, line or text."),
+    ] = None,
+    system: Annotated[str | None, typer.Option("--system", help="System message before every problem.")] = None,
+    grader: Annotated[
+        str | None, typer.Option("--grader", help="Grader: exact or math; none: what suits the problems.")
+    ] = None,
+    base_url: BaseUrl = None,
+    model: Model = None,
+    api_key: ApiKey = None,
+    verifier_base_url: VerifierUrl = None,
+    verifier_model: VerifierModel = None,
+    verifier_api_key: VerifierKey = None,
+    verifier_price_in: VerifierPriceIn = None,
+    verifier_price_out: VerifierPriceOut = None,
+    api: Api = "chat",
+    first_byte_timeout: FirstByte = 120.0,
+    idle_timeout: Idle = 60.0,
+    total_timeout: Total = 7200.0,
+    patience: Patience = 300.0,
+    cancellation: CancellationWord = None,
+    temperature: Temperature = 0.7,
+    top_p: TopP = 1.0,
+    top_k: TopK = 0,
+    min_p: MinP = 0.0,
+    max_tokens: MaxTokens = None,
+    stop: Stop = None,
+    concurrency: Concurrency = 32,
+    prices: Prices = None,
+    price_in: PriceIn = None,
+    price_out: PriceOut = None,
+    model_config: ModelConfigPath = None,
+    threads: Threads = None,
+    cluster: ClusterName = "local",
+    address: Address = None,
+    report: Report = True,
+    json: Json = False,
+) -> None:
+    """Run strategies x budgets x seeds, and show what each extra token buys."""
+    from tts.api import calls
+    from tts.api.progress import Display
+    from tts.process.console import console
+    from tts.tasks.sources import TaskSource
+
+    task = TaskSource(
+        problems,
+        id_column=id_column,
+        prompt_column=prompt_column,
+        answer_column=answer_column,
+        choices_column=choices_column,
+        shuffle_choices=shuffle_choices,
+        limit=limit,
+        system=system,
+        answer_format=answer_format_of(answer_format),
+        grader=grader,
+    )
+    display = Display(console(stderr=True), quiet=json)
+    result = calls.sweep(
+        task,
+        strategy,
+        budgets=budget or "",
+        run_budget=run_budget,
+        allocators=allocator or (),
+        seeds=seeds,
+        sampling=sampling_of(temperature, top_p, top_k, min_p, max_tokens, stop),
+        out=out,
+        report=report,
+        watcher=display,
+        base_url=base_url,
+        model=model,
+        api_key=api_key,
+        api=api_of(api),
+        verifier_base_url=verifier_base_url,
+        verifier_model=verifier_model,
+        verifier_api_key=verifier_api_key,
+        verifier_price_in=verifier_price_in,
+        verifier_price_out=verifier_price_out,
+        first_byte_s=first_byte_timeout,
+        idle_s=idle_timeout,
+        total_s=total_timeout,
+        cancellation=cancellation_of(cancellation),
+        patience_s=patience,
+        concurrency=concurrency,
+        prices=prices,
+        price_in=price_in,
+        price_out=price_out,
+        model_config=model_config,
+        threads=threads,
+        cluster=cluster,
+        address=address,
+    )
+    show_sweep(result, json)
+    if display.interrupted and not result.complete:
+        complain(
+            f"stopped: {len(result.outcomes)} of {result.planned} searches are decided; repeat the command to go on "
+            f"(or draw what there is: tts report {out})"
+        )
+        raise typer.Exit(130)
+    _fail_if_spoilt(result)
+
+
+def _fail_if_spoilt(result: Any) -> None:
+    """Infrastructure errors are no result: say so, and exit non-zero."""
+    spoilt = [o for o in result.outcomes if o.error is not None]
+    if spoilt:
+        complain(
+            f"tts: {len(spoilt)} of {result.planned} searches have no answer because of errors, and are left out of "
+            f"the accuracy; the first ({spoilt[0].problem_id}): {spoilt[0].error}"
+        )
+        raise typer.Exit(3)

@@ -1,0 +1,82 @@
+"""Values of options that several commands have, checked. Each function raises InvalidParameter."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+if TYPE_CHECKING:
+    from tts.types import Sampling
+
+
+def sampling_of(
+    temperature: float, top_p: float, top_k: int, min_p: float, max_tokens: int | None, stop: Sequence[str] | None
+) -> Sampling:
+    """The options of sampling as one value; `\\n` in a stop string is a new line."""
+    from tts.types import Sampling
+
+    stops = tuple(text.replace("\\n", "\n") for text in stop or ())
+    return Sampling(temperature, top_p, top_k, min_p, max_tokens, stops)
+
+
+def answer_format_of(name: str | None) -> Any:
+    """The value of --answer-format."""
+    from typing import get_args
+
+    from tts.errors import unknown_name
+    from tts.types import AnswerFormat
+
+    if name is not None and name not in get_args(AnswerFormat):
+        raise unknown_name("answer format", name, get_args(AnswerFormat))
+    return name
+
+
+def api_of(name: str) -> Literal["chat", "completions"]:
+    """The value of --api."""
+    from tts.errors import unknown_name
+
+    if name not in ("chat", "completions"):
+        raise unknown_name("API", name, ["chat", "completions"])
+    return cast(Literal["chat", "completions"], name)
+
+
+def cancellation_of(name: str | None) -> Any:
+    """The value of --cancellation."""
+    from typing import get_args
+
+    from tts.errors import unknown_name
+    from tts.models.wire.capabilities import Cancellation
+
+    known = [*get_args(Cancellation), "probe"]
+    if name is not None and name not in known:
+        raise unknown_name("kind of cancellation", name, known)
+    return name
+
+
+def named_counts(given: list[str] | None) -> dict[str, float]:
+    """The values of --verifier-tokens: tokens by the verifier's name."""
+    from tts.errors import InvalidParameter
+
+    found = {}
+    for text in given or ():
+        name, _, number = text.partition("=")
+        try:
+            found[name] = float(number)
+        except ValueError:
+            found[name] = -1.0
+        if not 0 <= found[name] < float("inf"):
+            raise InvalidParameter(
+                f"--verifier-tokens takes NAME=TOKENS, a number from 0 on, but got {text!r}", name="verifier_tokens"
+            )
+    return found
+
+
+def standard_input() -> str:
+    """The whole of standard input, as text."""
+    from tts.errors import InvalidParameter
+
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        raise InvalidParameter(f"standard input is not UTF-8: {error}", name="prompt") from None

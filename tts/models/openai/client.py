@@ -1,8 +1,9 @@
 """The streaming client of OpenAI-compatible servers.
 
-Samples go over aiohttp's connections directly (`transport`), whatever else there is to ask through httpx2, over the
-same connections (`httpxclient`): benchmarks/models/ladder.md has the numbers behind that. What is said and understood
-is in `wire` and `sse`, what has come so far in `partial`, when to try again in `retry`.
+Samples go over aiohttp's connections directly (`transport.py`), whatever else there is to ask through httpx2, over the
+same connections (`short_requests.py`, `httpx_client.py`): benchmarks/models/ladder.md has the numbers behind that. What
+is said and understood is in `models/wire`, what has come so far in `completion_builder.py`, how a stream is closed
+before its end in `closing.py`, when to try again in `core/retry.py`.
 """
 
 from __future__ import annotations
@@ -10,9 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import difflib
-import itertools
-import re
-import secrets
 from collections.abc import Mapping
 from random import Random
 from types import TracebackType
@@ -25,25 +23,26 @@ from tts.core.actions import Request, prompt_bound
 from tts.core.retry import Backoff
 from tts.errors import (
     BadResponse,
-    ContextTooLong,
     EndpointError,
     InvalidParameter,
     ModelNotFound,
-    RequestRejected,
     ServerFailed,
-    StreamBroken,
     TimedOut,
     Unreachable,
 )
 from tts.models.openai.attempt import Attempt, is_elsewhere
+from tts.models.openai.closing import Closing
 from tts.models.openai.completion_builder import Chunking, Partial
+from tts.models.openai.endpoint_errors import MOST_SAID, EndpointErrors
 from tts.models.openai.httpx_client import AiohttpTransport, HttpxConnections, quoted
-from tts.models.openai.reading import OnProgress, Reader, Silence, Silences, most_bytes
-from tts.models.openai.transport import Connections, Exchange, NoConnection, NotHTTP, Reply, TransportError
-from tts.models.wire.address import Address, hide, host_of, place_of
+from tts.models.openai.model_list import contexts_of, engine_of
+from tts.models.openai.reading import OnProgress, Reader, Silence, Silences
+from tts.models.openai.short_requests import ShortRequests
+from tts.models.openai.transport import Connections, Exchange, Reply, TransportError, has_length, is_page, is_success
+from tts.models.wire.address import Address, place_of
 from tts.models.wire.capabilities import PREFILL_FORMS, Cancellation, Capabilities
 from tts.models.wire.endings import WITHOUT_FINISH, Endings, normalise_finish
-from tts.models.wire.failures import broken, error_in_stream, error_of, say_more
+from tts.models.wire.failures import broken, error_in_stream
 from tts.models.wire.keys import checked_key
 from tts.models.wire.proxies import proxy_for
 from tts.models.wire.refusals import refusals_of
@@ -52,23 +51,8 @@ from tts.types import Completion
 
 __all__ = ["Capabilities", "OpenAIClient", "Partial"]
 
-_ABORT_S = 1.0  # how long the abort API may take
 _END_GRACE_S = 1.0  # how long usage and [DONE] may take to follow a finish reason
-_SHORT_S = 10.0  # for requests that decode nothing
-_MOST_ERROR_BYTES = 1 << 16
-_MOST_SHORT_BYTES = 1 << 24
-_MOST_SAID = 300  # characters of a refusal that are kept
 _TURN_S = 2.0  # the longest that a refused request waits for what another finds out
-
-# What is charged of a stream that is closed early, on engines that then stop: what they sent until they closed it, and
-# so many chunks that they had decoded and not sent: the step of the engine that runs, and one that is planned.
-_UNSENT = 2
-# Where that cannot be heard (TLS, servers that send on for longer than `_LAST_WORDS_S`): what came until it was closed
-# here, and so many chunks on their way: 100 ms from end to end at 80 chunks a second.
-_IN_FLIGHT = 8
-_LAST_WORDS_S = 0.25
-# Engines that stop, and that send their first token alone.
-_STOPS_ON_CLOSE = frozenset(("vllm", "sglang", "llamacpp", "ollama"))  # as read in their sources, and seen
 
 
 class OpenAIClient:
@@ -88,7 +72,7 @@ class OpenAIClient:
         connect_s: for making a connection.
         random: source of the jitter between tries.
         cancellation: what is done when a stream is cancelled (`tts.models.wire.capabilities.Cancellation`); may be set
-        later.
+            later.
         capabilities: as `probe()` found them. Without them, what is needed is asked of the server when it is needed.
         http_client: an httpx2 client through which everything is asked, samples included, at twice the CPU time of a
             request: for an authentication flow, a client certificate, a transport of one's own. It decides on proxies,
@@ -118,8 +102,7 @@ class OpenAIClient:
         self.endpoint = address.name
         self._query = address.query
         self._place = place_of(address)
-        self._secrets = address.secrets(key, proxy.user if proxy else None)
-        self._proxy = proxy
+        self._errors = EndpointErrors(address.name, proxy, address.secrets(key, proxy.user if proxy else None))
         self.model = model
         self.cancellation = cancellation
         self.capabilities = capabilities or Capabilities()
@@ -137,20 +120,20 @@ class OpenAIClient:
         self._chunking = Chunking()
         self._silences = Silences()
         self._endings = Endings()
-        self._identified = False
-        self._says_last_words = True  # whether it closes a stream soon after we have said that we want no more of it
-        self._token = secrets.token_hex(8)
-        self._count = itertools.count()
+        self.identified = False  # whether it was asked which models it serves, and so what engine it is
         headers = {**address.headers(key), "Accept-Encoding": "identity"}  # gzip would hold chunks back
-        self._to_get = [*headers.items()]
-        self._to_post = [*self._to_get, ("Content-Type", "application/json")]
+        self._headers = [*headers.items(), ("Content-Type", "application/json")]
         self._connections: Connections | HttpxConnections
         if http_client is not None:
-            self._connections = self._beside = HttpxConnections(http_client, connect_s)
+            self._connections = beside = HttpxConnections(http_client, connect_s)
         else:
             self._connections = Connections(connect_s, proxy)
             http = httpx2.AsyncClient(transport=AiohttpTransport(self._connections), trust_env=False)
-            self._beside = HttpxConnections(http, connect_s)  # for what is no sample
+            beside = HttpxConnections(http, connect_s)  # for what is no sample
+        self._short = ShortRequests(
+            beside, self._errors, self._silences, self._place, address.query, [*headers.items()], first_byte_s
+        )
+        self._closing = Closing(self, self._short)
 
     def __repr__(self) -> str:
         return f"OpenAIClient({self.endpoint!r}, model={self.model!r})"
@@ -207,16 +190,11 @@ class OpenAIClient:
 
     async def get(self, path: str) -> bytes:
         """The body of a page beside the API (`/metrics`, `/slots`), by its path from the root. Raises EndpointError."""
-        return await self._short("GET", self._root, path, None)
-
-    @property
-    def _root(self) -> str:
-        """Where the server's pages beside the API are."""
-        return re.sub(r"/v\d+\w*$", "", self._place.bases[0])
+        return await self._short.beside(path, model=self.model or "")
 
     async def post(self, body: Mapping[str, Any]) -> bytes:
         """The answer to a request that is not streamed, as it came. Raises EndpointError."""
-        return await self._short("POST", self._place.bases[0], self._path, msgspec.json.encode(body))
+        return await self._short.of_api(self._path, msgspec.json.encode(body), self.model or "")
 
     # -- tries ----------------------------------------------------------------------------------------------------
 
@@ -228,7 +206,7 @@ class OpenAIClient:
             try:
                 return await self._try(request, partial, on_progress)
             except EndpointError as error:
-                self._clean(error)
+                self._errors.clean(error)
                 error.facts["tokens"] = max(partial.tokens, error.facts.get("tokens", 0))
                 backoff = backoff or Backoff(self._max_retries, self._random)
                 delay_s = backoff.delay_s(error)
@@ -271,25 +249,25 @@ class OpenAIClient:
         body = attempt.body()
         partial.downgrades = attempt.losses()
         loop = asyncio.get_running_loop()
-        how = self._how_to_cancel()
+        how = self._closing.how()
         partial.chunking, partial.max_tokens = self._chunking, request.sampling.token_limit
         partial.most_prompt = prompt_bound(request)
         partial.begin(loop.time())
         if how == "abort":
-            body["rid"] = f"tts-{self._token}-{next(self._count)}."  # the point: SGLang aborts by prefix
+            body["rid"] = self._closing.new_id()
         exchange = Exchange(self._ask(self._urls[attempt.base], encoded(body), partial))
         early = True  # whether the stream is closed here, before its server has ended it
         whole = False  # whether it was read to its end without an error
         try:
             with Silence(self._silences, self.endpoint, partial, self._first_byte_s, self._total_s) as silence:
                 response = await exchange.response()
-                if not _is_success(response):
+                if not is_success(response):
                     raise await self._refusal(response, body["model"], partial)
-                if _is_page(response):
-                    raise self._a_page()
+                if is_page(response):
+                    raise self._errors.page()
                 attempt.answered()
                 turn.give_back()
-                exchange.reader = self._reader(response, request, partial, on_progress)
+                exchange.reader = Reader.of(request, partial, self.endpoint, on_progress)
                 await self._read(response, exchange.reader, partial, silence)
                 early, whole = partial.overran, partial.done
         except (TimedOut, BadResponse):
@@ -301,7 +279,7 @@ class OpenAIClient:
         finally:
             try:
                 if early and not partial.ended:
-                    await self._close_early(how, body, exchange, request, partial)
+                    await self._closing.close(how, body.get("rid", ""), exchange, request, partial)
                 elif exchange.reader is not None and not (partial.finished or whole):
                     partial.charge_unsent()
                 if (reader := exchange.reader) is not None and reader.costs_unknown:
@@ -310,87 +288,6 @@ class OpenAIClient:
                 await exchange.aclose()
                 partial.stop(loop.time())
         return self._ended(request, partial, exchange.reader)
-
-    def _how_to_cancel(self) -> Cancellation:
-        """What was asked for; `auto` is what is known of the engine."""
-        if self.cancellation != "auto":
-            return self.cancellation
-        engine, stops = self.capabilities.engine, self.capabilities.abort_on_close
-        if engine == "sglang":
-            return "abort"
-        return "close" if stops or (stops is None and engine in _STOPS_ON_CLOSE) else "best_effort"
-
-    async def _close_early(
-        self, how: Cancellation, body: dict[str, Any], exchange: Exchange, request: Request, partial: Partial
-    ) -> None:
-        """Close a stream that its server has not ended, and charge what the engine may decode until it notices. It is
-        charged in full first, because another cancellation may interrupt this one."""
-        partial.charge_in_full()
-        in_flight = _IN_FLIGHT
-        if how == "abort":
-            how = await self._aborted(body["rid"])
-        try:
-            response = await exchange.arrived()
-            if response is not None and _is_success(response) and not _is_page(response):
-                reader = exchange.reader or self._reader(response, request, partial, None)
-                in_flight = await self._last_words(response, reader)
-        finally:
-            await exchange.aclose()
-        if how == "best_effort" and self._unasked:
-            how = await self._found_out()
-        # A response that has been sent to its end is all there was; where no limit is kept, there is none to charge.
-        if how == "close" or partial.overran or not in_flight:
-            partial.charge_in_flight(in_flight, first_alone=self.capabilities.engine in _STOPS_ON_CLOSE)
-
-    async def _aborted(self, rid: str) -> Cancellation:
-        """Call the engine's abort API, while the stream is open: what came before the abort can then be counted."""
-        with contextlib.suppress(EndpointError, TimeoutError):
-            async with asyncio.timeout(_ABORT_S):
-                await self._short("POST", self._root, "/abort_request", msgspec.json.encode({"rid": rid}))
-                return "close"
-        return "best_effort"
-
-    @property
-    def _unasked(self) -> bool:
-        """Whether the endpoint may still be asked what engine it is."""
-        return self.cancellation == "auto" and not self._identified
-
-    async def _found_out(self) -> Cancellation:
-        """How to cancel, now that it matters. An engine with an abort API has not been given an id for this request."""
-        with contextlib.suppress(EndpointError, TimeoutError):
-            async with asyncio.timeout(_ABORT_S):
-                await self.identify()
-        how = self._how_to_cancel()
-        return "best_effort" if how == "abort" else how
-
-    async def _last_words(self, response: Reply, reader: Reader) -> int:
-        """Say that no more is wanted, and take in what the server sends until it closes the stream. How many chunks may
-        have been decoded besides. A server that did not close it soon is not waited for again."""
-        if not (response.has_ended or (response.can_half_close and self._says_last_words)):
-            return _IN_FLIGHT
-        unsent = 0 if response.has_ended else _UNSENT if response.hears_all else _IN_FLIGHT
-        reader.listen_only()
-        try:
-            response.half_close()
-            async with asyncio.timeout(_LAST_WORDS_S):
-                while data := await response.read():
-                    reader.feed(data)
-        except TimeoutError:
-            self._says_last_words = False
-            return _IN_FLIGHT
-        except (EndpointError, TransportError):  # an error in the stream; a connection that was cut
-            pass
-        return unsent
-
-    def _reader(self, response: Reply, request: Request, partial: Partial, on_progress: OnProgress | None) -> Reader:
-        sampling = request.sampling
-        return Reader(
-            partial,
-            self.endpoint,
-            limit=sampling.token_limit,
-            most_bytes=most_bytes(sampling.token_limit, sampling.top_logprobs or 0),
-            on_progress=on_progress,
-        )
 
     async def _read(self, response: Reply, reader: Reader, partial: Partial, silence: Silence) -> None:
         """Feed `partial` until the stream ends, or has decoded more than it may."""
@@ -403,7 +300,7 @@ class OpenAIClient:
                     return
             reader.close()
             reader.unread |= "content-encoding" in response.headers and not partial.finished
-            reader.in_order = _has_length(response)
+            reader.in_order = has_length(response)
         except TransportError as error:
             if not partial.finished:
                 reader.unread = "content-encoding" in response.headers
@@ -427,7 +324,7 @@ class OpenAIClient:
         if partial.finish == "abort":
             raise broken(self.endpoint, partial.tokens, "aborted the request")
         if partial.finish == "error":
-            said = f"finish reason 'error' {partial.text[:_MOST_SAID]}"  # LMDeploy says as text what went wrong
+            said = f"finish reason 'error' {partial.text[:MOST_SAID]}"  # LMDeploy says as text what went wrong
             raise error_in_stream({"error": said}, self.endpoint, partial.tokens)
         if partial.counted_by_server and partial.chunks:
             self._chunking.learn(partial.tokens, partial.chunks)
@@ -435,7 +332,7 @@ class OpenAIClient:
         may_be_empty = request.continue_from or request.sampling.stop or finish in ("content_filter", "tool_calls")
         if finish == "length" and not partial.chunks:
             if not partial.tokens:
-                raise self._no_room(request)
+                raise self._errors.no_room(request.sampling.token_limit)
             may_be_empty = True  # the model has thought, unseen, until its limit
         if not (may_be_empty or partial.text or partial.reasoning):
             raise BadResponse(
@@ -446,134 +343,32 @@ class OpenAIClient:
         partial.charge_at_least_one()
         return partial.completion(finish)
 
-    def _no_room(self, request: Request) -> ContextTooLong:
-        """LMDeploy does not refuse what is too long, but ends it at once."""
-        return ContextTooLong(
-            f"{self.endpoint} generated nothing, because of the length: prompt and max_tokens "
-            f"({request.sampling.token_limit}) do not fit its context. Shorten the prompt or lower max_tokens.",
-            endpoint=self.endpoint,
-        )
-
     # -- around it ------------------------------------------------------------------------------------------------
 
     async def _ask(self, url: str, content: bytes, partial: Partial) -> Reply:
         """Send what asks for a sample. Where there was no connection, it costs nothing."""
         try:
-            return await self._connections.send("POST", url, self._to_post, content)
+            return await self._connections.send("POST", url, self._headers, content)
         except TransportError as error:
-            failure = self._in_words(error)
+            failure = self._errors.no_answer(error)
         if isinstance(failure, Unreachable):
             partial.refused()
         raise failure
 
-    def _in_words(self, error: TransportError) -> EndpointError:
-        """Why there is no response at all."""
-        if isinstance(error, NoConnection):
-            return self._unreachable(str(error))
-        if isinstance(error, NotHTTP):
-            advice = "" if str(error).endswith(".") else ". Is the base URL right?"
-            text = f"{self._who} gave no answer that can be read: {error}{advice}"
-            return BadResponse(text, endpoint=self.endpoint)
-        return StreamBroken(
-            f"{self._who} gave no answer: {error}. Look at the server's log.", endpoint=self.endpoint, tokens=0
-        )
-
-    @property
-    def _who(self) -> str:
-        return self.endpoint + (f" (through the proxy {self._proxy.name})" if self._proxy else "")
-
-    def _unreachable(self, why: str) -> Unreachable:
-        if self._proxy is None:
-            advice = "Is the server running, and the base URL right?"
-        else:
-            advice = f"The environment names the proxy; NO_PROXY={host_of(self.endpoint)} asks the server without it."
-        why = why if why.endswith((".", "?")) else f"{why}. {advice}"  # else it has an advice of its own
-        return Unreachable(f"cannot connect to {self._who}: {why}", endpoint=self.endpoint)
-
-    def _a_page(self) -> BadResponse:
-        return BadResponse(
-            f"{self._who} answered with an HTML page. Is the base URL right? It usually ends in /v1.",
-            endpoint=self.endpoint,
-            page=True,
-            final=True,
-        )
-
-    def _clean(self, error: EndpointError) -> EndpointError:
-        """The same error, without what must not be shown, and what nobody reads any more."""
-        hide(error, self._secrets)
-        if "said" in error.facts:
-            error.facts["said"] = error.facts["said"][:_MOST_SAID]
-        return error
-
-    async def _refusal(self, response: Reply, model: str, partial: Partial | None) -> EndpointError:
-        said = b""
-        with contextlib.suppress(TransportError):  # what came of it may say enough
-            while (data := await response.read()) and len(said) <= _MOST_ERROR_BYTES:
-                said += data
-        error = error_of(response.status, response.headers, said, self.endpoint, model, self._who)
-        if partial is not None and not isinstance(error, ServerFailed):
+    async def _refusal(self, response: Reply, model: str, partial: Partial) -> EndpointError:
+        error = await self._errors.refusal(response, model)
+        if not isinstance(error, ServerFailed):
             partial.refused()
         return error
 
-    async def _short(self, method: str, base: str, path: str, content: bytes | None) -> bytes:
-        response: Reply | None = None
-        url, headers = quoted(base + path + self._query), self._to_get if content is None else self._to_post
-        try:
-            limit_s = self._first_byte_s if content else _SHORT_S
-            with Silence(self._silences, self.endpoint, None, limit_s, limit_s):
-                response = await self._beside.send(method, url, headers, content)
-                return await self._body(response, path)
-        except TransportError as error:
-            failure = self._in_words(error)
-            if response is not None:
-                text = f"{self._who} broke its answer to {path} off: {error}. Look at the server's log."
-                failure = StreamBroken(text, endpoint=self.endpoint, tokens=0)
-        except EndpointError as error:
-            failure = error
-        finally:
-            if response is not None:
-                await response.aclose()
-        raise self._clean(failure) from None
-
-    async def _body(self, response: Reply, path: str) -> bytes:
-        """The whole of a short response. Raises EndpointError, TransportError."""
-        if response.status != 200:
-            raise await self._refusal(response, self.model or "", None)
-        if _is_page(response):
-            raise self._a_page()
-        body = bytearray()
-        while data := await response.read():
-            body += data
-            if len(body) > _MOST_SHORT_BYTES:
-                text = f"{self._who} answered {path} with more than {_MOST_SHORT_BYTES >> 20} MiB."
-                raise BadResponse(text, endpoint=self.endpoint, final=True)
-        return bytes(body)
-
     async def identify(self) -> tuple[tuple[str, ...], str | None]:
         """The models served, and the engine that says it serves them. Raises EndpointError."""
-        self._identified = True
-        bases = self._place.bases
-        for base in bases:
-            try:
-                body = await self._short("GET", base, "/models", None)
-                break
-            except EndpointError as error:
-                if is_elsewhere(error) and base != bases[-1]:
-                    continue
-                if isinstance(error, RequestRejected):
-                    say_more(error, "A server without a list of models needs the name of one (--model).")
-                raise
-        page = _models(body)
-        if page is None:
-            said = body[:_MOST_SAID].decode("utf-8", "replace")
-            text = f"{self._who} does not list models at /models, but says {said!r}. Is the base URL right?"
-            raise self._clean(BadResponse(text, endpoint=self.endpoint, final=True, listed=False))
-        self._place.lists_models(base)
-        self.contexts = {model.id: tokens for model in page if (tokens := context_of(model)) is not None}
-        owner = page[0].owned_by if page else None
-        engine = {"library": "ollama"}.get(owner or "", owner)
+        self.identified = True
+        listed = await self._short.list_models(self.model or "")
+        self.contexts = contexts_of(listed)
+        engine = engine_of(listed)
         self.capabilities = msgspec.structs.replace(self.capabilities, engine=engine or self.capabilities.engine)
-        return tuple(model.id for model in page), engine
+        return tuple(model.id for model in listed), engine
 
     async def first_model(self) -> str:
         """The model asked for where a request names none. Raises EndpointError."""
@@ -602,65 +397,12 @@ class OpenAIClient:
         return ModelNotFound(text, **error.facts, served=list(served))
 
 
-class _Model(msgspec.Struct):
-    id: str
-    owned_by: str | None = None
-    max_model_len: Any = None  # vLLM, SGLang
-    context_window: Any = None  # Groq
-    context_length: Any = None  # OpenRouter, Together
-    max_context_length: Any = None  # Mistral
-    meta: Any = None  # llama.cpp: n_ctx in it
-
-
-def _models(body: bytes) -> list[_Model] | None:
-    """The models in a list, in OpenAI's form or bare; None if it is no such list. What is no model is left out."""
-    try:
-        plain = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError, ValueError):
-        return None
-    listed = plain.get("data") if isinstance(plain, dict) else plain
-    if not isinstance(listed, list):
-        return None
-    found = []
-    for each in listed:
-        with contextlib.suppress(msgspec.ValidationError):
-            found.append(msgspec.convert(each, _Model))
-    return found if found or not listed else None
-
-
-def context_of(model: _Model) -> int | None:
-    """Tokens of the context that a model is served with: each kind of server has a word of its own for it."""
-    meta = model.meta if isinstance(model.meta, dict) else {}
-    said = (
-        model.max_model_len,
-        model.context_window,
-        model.context_length,
-        model.max_context_length,
-        meta.get("n_ctx"),
-    )
-    return next((tokens for tokens in said if type(tokens) is int and tokens > 0), None)
-
-
 def _url_of_call(address: Address, base: str, path: str) -> str:
     """Where a completion is asked for. Raises: InvalidParameter for an address that no request can be made with."""
     try:
         return quoted(base + path + address.query)
     except ValueError as error:
         raise InvalidParameter(f"base URL {address.name[:200]!r} cannot be used: {error}", name="base_url") from None
-
-
-def _is_success(response: Reply) -> bool:
-    """Gateways answer with 201, 203 and 206, too."""
-    return 200 <= response.status < 300
-
-
-def _has_length(response: Reply) -> bool:
-    """Whether its end is told apart from that of its connection."""
-    return "content-length" in response.headers or "transfer-encoding" in response.headers
-
-
-def _is_page(response: Reply) -> bool:
-    return "text/html" in response.headers.get("content-type", "")
 
 
 class _Turn:

@@ -9,6 +9,7 @@ from itertools import islice
 from types import TracebackType
 from typing import Any, Self
 
+from tts.core.actions import Request
 from tts.errors import BadResponse, EndpointError, TimedOut
 from tts.models.openai.completion_builder import Partial
 from tts.models.wire.failures import error_in_stream
@@ -67,6 +68,13 @@ class Reader:
         self._left = self._most_bytes = most_bytes
         self._on_progress = on_progress
         self._loop = asyncio.get_running_loop()
+
+    @classmethod
+    def of(cls, request: Request, partial: Partial, endpoint: str, on_progress: OnProgress | None) -> Self:
+        """The reader of the response to this request, within the bounds that follow from its sampling."""
+        sampling = request.sampling
+        most = most_bytes(sampling.token_limit, sampling.top_logprobs or 0)
+        return cls(partial, endpoint, limit=sampling.token_limit, most_bytes=most, on_progress=on_progress)
 
     def feed(self, data: bytes) -> bool:
         """Take in what came; whether there was an event in it. Raises EndpointError for what is no completion."""

@@ -84,6 +84,21 @@ class Reply(Protocol):
         """Close the connection, unless the response has been read to its end."""
 
 
+def is_success(response: Reply) -> bool:
+    """Gateways answer with 201, 203 and 206, too."""
+    return 200 <= response.status < 300
+
+
+def has_length(response: Reply) -> bool:
+    """Whether its end is told apart from that of its connection."""
+    return "content-length" in response.headers or "transfer-encoding" in response.headers
+
+
+def is_page(response: Reply) -> bool:
+    """Whether it is an HTML page, for people."""
+    return "text/html" in response.headers.get("content-type", "")
+
+
 class Connections:
     """aiohttp's connections to one server: no limit on their number, closed at once when a response is.
 

@@ -234,9 +234,11 @@ CASES: dict[str, Check] = {
     "plugin/24-tree-overhead.py": every(r"requests, \d+ us each$", count=10),
     "plugin/25-system-turn.py": every(r"^\[\('user', 'Is 4 right[^']*'\)\]$", count=1),
     "hostile/09-odd-input.sh": odd_input,
-    "hostile/01-usage-zero-endless.py": numbers(r"ended: (\d+) requests.*?tokens=(\d+)", lambda n: n == [18, 918]),
+    "hostile/01-usage-zero-endless.py": numbers(
+        r"ended: (\d+) requests.*?tokens=(\d+)", lambda n: n == [18, 936]
+    ),  # a token a word: the last chunk has two
     "hostile/02-usage-lies.py": every(
-        r"6 requests, spent 126 lost 0 overrun 0 answer 4 exhausted False", "attempt", count=16
+        r"6 requests, spent 132 lost 0 overrun 0 answer 4 exhausted False", "attempt", count=16
     ),
     "hostile/05-cancel-big-chunks.py": numbers(
         r"booked (\d+) overrun (\d+) .* >= (\d+)", lambda n: n[2] <= n[0] <= 8000 and n[1] == 0

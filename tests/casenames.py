@@ -5,7 +5,7 @@ import re
 MOVED = {
     "tts.actions": "tts.core.actions",
     "tts.advice": "tts.planning.advice",
-    "tts.allocation": "tts.core.allocation",
+    "tts.allocation": "tts.core.allocation.allocator",
     "tts.allocationchart": "tts.report.charts.allocation",
     "tts.answers": "tts.answers.equivalence",
     "tts.budget": "tts.core.budget",

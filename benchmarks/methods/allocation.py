@@ -26,7 +26,7 @@ from tts.allocators.marginal import marginal
 from tts.api.replays import choose, replay
 from tts.clusters.virtual.recorded import Fleet
 from tts.core.actions import Finished, Generate, Request, Work
-from tts.core.allocation import Pot
+from tts.core.allocation.shared_budget import Pot
 from tts.core.budget import Limits
 from tts.intervals import paired_difference
 from tts.pools.formats.imports import equated, import_pool

@@ -20,7 +20,7 @@ from tts.allocators.best_of_infinity import bayes_factor
 from tts.allocators.rules import HORIZONS, _lead, prior, vote_gain
 from tts.api.replays import replay
 from tts.cli.main import app
-from tts.core.allocation import REASONS, Allocator, Outlook, Standing
+from tts.core.allocation.allocator import REASONS, Allocator, Outlook, Standing
 from tts.errors import BudgetTooSmall, InvalidParameter, UnknownCost, UnknownName
 from tts.plugins.registry import ALLOCATORS, allocator_names, allocator_of, describe_allocator
 from tts.pools.pool import Pool, Sample
@@ -324,7 +324,7 @@ def test_a_call_that_cannot_work_is_refused_before_anything_is_spent(
 def test_an_allocator_of_one_s_own_is_named_by_its_file(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text(
-        "from tts.core.allocation import Allocator, Bid\n\n"
+        "from tts.core.allocation.allocator import Allocator, Bid\n\n"
         "def last_first(*, most: int = 3) -> Allocator:\n"
         "    return Allocator(lambda standing, outlook: Bid(float(standing.order)), 1, most)\n"
     )

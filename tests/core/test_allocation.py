@@ -10,7 +10,8 @@ import pytest
 from tts.allocators.marginal import marginal
 from tts.clusters.virtual.simulated import SimulatedCluster, SyntheticWorld
 from tts.core.actions import Finished, Generate, Refused, Request
-from tts.core.allocation import Allocator, Bid, Outlook, Pot, Standing
+from tts.core.allocation.allocator import Allocator, Bid, Outlook, Standing
+from tts.core.allocation.shared_budget import Pot
 from tts.core.budget import Limits
 from tts.core.context import STOPPED
 from tts.core.journal.history import History

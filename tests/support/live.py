@@ -11,7 +11,7 @@ from tts.clusters.local import open_local
 from tts.clusters.spec import ClusterSpec
 from tts.clusters.virtual.simulated import SimulatedCluster
 from tts.core.actions import Event, Request
-from tts.core.allocation import Pot
+from tts.core.allocation.shared_budget import Pot
 from tts.core.budget import Limits
 from tts.core.journal.history import History
 from tts.core.journal.records import Record

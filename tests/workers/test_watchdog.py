@@ -19,7 +19,7 @@ from tts import Candidate, Problem, Run
 from tts.clusters.executor import contained
 from tts.clusters.virtual.simulated import SimulatedCluster, SyntheticWorld
 from tts.core import trial as search
-from tts.core.allocation import Allocator, Bid
+from tts.core.allocation.allocator import Allocator, Bid
 from tts.core.coroutines import ForeignCode, StepStopped, StepTimedOut
 from tts.core.result import Result
 from tts.core.scheduling.scheduler import Conductor
@@ -161,7 +161,7 @@ def test_a_strategy_in_another_thread_is_ended_too() -> None:
 
 @pytest.mark.usefixtures("short")
 def test_an_allocator_that_computes_for_ever_stops_the_run_in_its_own_name() -> None:
-    from tts.core.allocation import Pot
+    from tts.core.allocation.shared_budget import Pot
     from tts.core.budget import Limits
     from tts.errors import AllocatorCrashed
 

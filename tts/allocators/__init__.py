@@ -1,2 +1,2 @@
 """Who gets the next token: one published method a file, each a function that makes a
-`tts.core.allocation.Allocator`."""
+`tts.core.allocation.allocator.Allocator`."""

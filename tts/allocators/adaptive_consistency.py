@@ -1,7 +1,7 @@
 """Adaptive-Consistency: a problem whose vote is safe gets no more, and what it saves goes to the others."""
 
 from tts.allocators.rules import equally, within
-from tts.core.allocation import Allocator, Bid, Outlook, Standing
+from tts.core.allocation.allocator import Allocator, Bid, Outlook, Standing
 from tts.selectors import lead_probability
 
 

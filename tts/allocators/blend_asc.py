@@ -3,7 +3,7 @@
 from math import exp, lgamma, log
 
 from tts.allocators.rules import within
-from tts.core.allocation import Allocator, Bid, Outlook, Standing
+from tts.core.allocation.allocator import Allocator, Bid, Outlook, Standing
 from tts.selectors import lead_probability
 
 

@@ -1,7 +1,7 @@
 """Marginal gain: the next sample goes where it is expected to add most to the accuracy, for what it costs."""
 
 from tts.allocators.rules import STRENGTH, least_gain, vote_gain, within
-from tts.core.allocation import Allocator, Bid, Outlook, Standing
+from tts.core.allocation.allocator import Allocator, Bid, Outlook, Standing
 
 
 def marginal(

@@ -3,7 +3,7 @@
 from math import exp
 
 from tts.allocators.rules import least_gain, vote_gain, within
-from tts.core.allocation import Allocator, Bid, Outlook, Standing
+from tts.core.allocation.allocator import Allocator, Bid, Outlook, Standing
 
 
 def price(

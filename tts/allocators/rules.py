@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from math import exp, lgamma, log
 
-from tts.core.allocation import Bid, Outlook, Standing
+from tts.core.allocation.allocator import Bid, Outlook, Standing
 from tts.errors import InvalidParameter
 
 HORIZONS = (1, 2, 3, 4, 6, 8, 12, 16)  # so many samples are looked ahead

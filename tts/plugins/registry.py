@@ -26,7 +26,7 @@ from types import FunctionType, MappingProxyType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from tts.core.addresses import beside, owner_of
-from tts.core.allocation import Allocator
+from tts.core.allocation.allocator import Allocator
 from tts.core.protocols import Strategy, Verifier
 from tts.errors import InvalidParameter, TTSError, UnknownName, unknown_name
 from tts.plugins.loading import by_address, import_file

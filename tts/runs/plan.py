@@ -9,7 +9,7 @@ from functools import cached_property
 import msgspec
 
 from tts.core.actions import Generate, Request
-from tts.core.allocation import Pot
+from tts.core.allocation.shared_budget import Pot
 from tts.core.budget import Ledger, Limits
 from tts.core.journal.records import Decided
 from tts.core.protocols import CostModel, Strategy

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from tts.core.actions import Action, Cancel, Cancelled, End, Event, Progressed, Refused, Work
-from tts.core.allocation import Pot, stop_error
+from tts.core.allocation.shared_budget import Pot, stop_error
 from tts.core.context import WITHDRAWN
 from tts.core.journal.history import History
 from tts.core.journal.records import Granted, Lost, Stopped, digest

@@ -33,7 +33,8 @@ from tts.core.actions import (
     Work,
     prompt_bound,
 )
-from tts.core.allocation import Pot, Standing, stop_error
+from tts.core.allocation.allocator import Standing
+from tts.core.allocation.shared_budget import Pot, stop_error
 from tts.core.budget import Ledger, Limits
 from tts.core.context import WITHDRAWN
 from tts.core.coroutines import ForeignCode

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tts.core.actions import Action
-from tts.core.allocation import Standing
+from tts.core.allocation.allocator import Standing
 from tts.core.budget import Limits
 from tts.core.journal.records import Decided, Record
 from tts.core.result import Ends, Result

@@ -14,183 +14,22 @@ budget that is too small for all, those late in the plan go without.
 
 from __future__ import annotations
 
-import contextlib
 import heapq
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from math import isfinite
-
-import msgspec
+from collections import deque
+from collections.abc import Iterator, Mapping
 
 from tts.core.actions import Event, Finished, Generate, Progressed, Refused, Scored, Verify
+from tts.core.allocation.allocator import UNITS, Allocator, Bid, Outlook, Standing, is_sound, plus, whole_micros
 from tts.core.budget import PICODOLLARS, Ledger, Limits
 from tts.core.context import STOPPED
 from tts.core.coroutines import STEP_LIMIT_S, ForeignCode, StepTimedOut
 from tts.core.journal.records import Allotted, Decided, Record, Repriced, Stopped
 from tts.core.protocols import CostModel
-from tts.errors import AllocatorCrashed, InvalidParameter, TTSError, UnknownCost
-from tts.selectors import Scores, value_of
-from tts.types import Candidate, Cost, ErrorInfo, Value, shown
+from tts.errors import AllocatorCrashed, TTSError, UnknownCost
+from tts.selectors import Scores
+from tts.types import Candidate, Cost, ErrorInfo, shown
 
-UNITS = ("samples", "tokens", "usd", "flops")
-REASONS = ("solved", "saturated", "abandoned", "full", "priced out", "late")
 PILOT, RANKED = 0, 1  # what comes first
-
-
-class Bid(Value, frozen=True):
-    """What an allocator says of a problem's next sample.
-
-    Args:
-        value: what it is expected to add to the problem's accuracy, 0 to 1; only its ratio to other bids counts.
-        stop: why it should get none, as users will read it: one of `REASONS`, or words of the allocator's own; ""
-            otherwise. While samples of the problem are in flight it waits for them, and is bid for again.
-        cancels: whether it stops without waiting, because nothing in flight could change this: once its pilot samples
-            have ended, its other ones are cancelled, and the strategy goes on with those that have come.
-    """
-
-    value: float
-    stop: str = ""
-    cancels: bool = False
-
-    def __post_init__(self) -> None:
-        """Numbers of other libraries become floats: a journal cannot hold them."""
-        if type(self.value) is not float and not isinstance(self.value, str | bytes):
-            with contextlib.suppress(TypeError, ValueError, OverflowError):
-                msgspec.structs.force_setattr(self, "value", float(self.value))
-
-
-def is_sound(bid: object) -> bool:
-    """Whether problems can be ranked by it and a journal can hold it: anybody may write an allocator."""
-    if not isinstance(bid, Bid) or type(bid.value) is not float or type(bid.stop) is not str:
-        return False
-    if type(bid.cancels) is not bool:
-        return False
-    return isfinite(bid.value) and bid.stop.isprintable()
-
-
-class Standing:
-    """What an allocator may know of one problem.
-
-    Attributes:
-        problem_id: whose; order: its place in the plan.
-        answers: of its finished samples in order of arrival, None for one without; `counts` are its votes, which go to
-            answers that are spelt exactly alike.
-        samples: how many have finished; failed: how many ended otherwise.
-        in_flight: how many have been granted and have not ended.
-        agreed: whether the first two answers are the same; None while there are fewer.
-        scores: candidate id -> every score it got.
-        spent: what its finished samples cost, by `UNITS` (dollars in picodollars); micros: how long they took, in
-            microseconds.
-    """
-
-    __slots__ = (
-        "_counts", "_votes", "agreed", "answers", "failed", "in_flight", "micros", "order", "problem_id", "samples",
-        "scores", "spent", "stopped",
-    )  # fmt: skip
-
-    def __init__(self, problem_id: str, order: int, scores: Scores, stopped: str = "") -> None:
-        self.problem_id = problem_id
-        self.order = order
-        self.answers: list[str | None] = []
-        self.samples = self.failed = self.in_flight = 0
-        self.scores = scores
-        self.spent = [0, 0, 0, 0]
-        self.micros = 0
-        self.stopped = stopped
-        self.agreed: bool | None = None
-        self._votes: Counter[str] = Counter()
-        self._counts: tuple[int, ...] | None = None
-
-    @property
-    def counts(self) -> tuple[int, ...]:
-        """The votes of each answer, most first."""
-        if self._counts is None:
-            self._counts = tuple(sorted(self._votes.values(), reverse=True))
-        return self._counts
-
-    @property
-    def lead(self) -> tuple[int, int]:
-        """The votes of the two most frequent answers."""
-        counts = self.counts
-        return (counts[0] if counts else 0), (counts[1] if len(counts) > 1 else 0)
-
-    @property
-    def taken(self) -> int:
-        """Samples that have been granted, whatever became of them."""
-        return self.ended + self.in_flight
-
-    @property
-    def ended(self) -> int:
-        """Samples that have finished, or ended otherwise."""
-        return self.samples + self.failed
-
-    def mean_scores(self) -> list[float]:
-        """One for each candidate that has a score; abstentions are left out."""
-        found = (value_of(scores) for scores in self.scores.values())
-        return [value for value in found if value is not None]
-
-    def add(self, answer: str | None, cost: Cost, seconds: float) -> None:
-        """One more sample has finished."""
-        self.answers.append(answer)
-        self.samples += 1
-        self.spent = _plus(self.spent, cost)
-        self.micros += _micros(seconds)
-        if answer is not None:
-            self._votes[answer] += 1
-            self._counts = None
-            if self.agreed is None and self._votes.total() == 2:
-                self.agreed = len(self._votes) == 1
-
-
-class Outlook(Value, frozen=True):
-    """What an allocator may know of the run.
-
-    Args:
-        cost: of the problem's next sample as expected, in mean samples of the run: 2.0 is twice as dear as most.
-        seconds: how long the next sample is expected to take; left_s: what is left of the run's time, None if it has no
-            limit.
-        closed: how many problems have been decided; spent: what they cost in all, in the unit of the limit that binds.
-        left: samples that the problem can still be granted.
-        agreement: how likely two samples of one problem are to give the same answer, as the problems of the run have
-            shown so far; 2/3 before they have.
-    """
-
-    cost: float = 1.0
-    seconds: float = 0.0
-    left_s: float | None = None
-    closed: int = 0
-    spent: float = 0.0
-    left: int = 64
-    agreement: float = 2 / 3
-
-
-Bidding = Callable[[Standing, Outlook], Bid]
-
-
-@dataclass(frozen=True, slots=True)
-class Allocator:
-    """How one budget is shared among problems. Pure: `bid` is a function of what it is shown.
-
-    Args:
-        bid: is asked once a problem has had its pilot samples.
-        pilot: samples that every problem gets first.
-        most: samples that a problem gets at the most.
-        ahead: samples of one problem that may be in flight; fewer decide on more knowledge, more are faster.
-        compares: whether problems are ranked against one another, so that all must be known; else each is decided on by
-            itself, and an endless stream of them will do.
-    """
-
-    bid: Bidding
-    pilot: int = 1
-    most: int = 64
-    ahead: int = 8
-    compares: bool = True
-
-    def __post_init__(self) -> None:
-        for name in ("pilot", "most", "ahead"):
-            if getattr(self, name) < 1:
-                raise InvalidParameter(f"{name} must be at least 1, but got {getattr(self, name)}", name=name)
 
 
 class _Problem:
@@ -342,7 +181,7 @@ class Pot:
         else:
             self.ledger.settle(event.id, cost)
         if isinstance(event, Scored):
-            self._verifications.add(cost, _micros(event.timing.total_s))
+            self._verifications.add(cost, whole_micros(event.timing.total_s))
         if isinstance(action, Generate):
             standing.in_flight -= 1
             if isinstance(event, Finished):
@@ -350,7 +189,7 @@ class Pot:
                 standing.add(candidate.answer if candidate else None, cost, event.timing.total_s)
                 if known is None:
                     self._note_pair(standing.agreed)
-                self._samples.add(cost, _micros(event.timing.total_s))
+                self._samples.add(cost, whole_micros(event.timing.total_s))
                 self._reprice()
             else:
                 standing.failed += 1
@@ -366,7 +205,7 @@ class Pot:
         """A search that an earlier session has decided."""
         bill = decided.bill
         self.ledger.charge(bill.total)
-        self._samples.add(bill.answers, decided.micros or _micros(bill.busy_s), decided.samples)
+        self._samples.add(bill.answers, decided.micros or whole_micros(bill.busy_s), decided.samples)
         self._verifications.add(bill.verifier, 0, decided.verifications)
         self._note_pair(decided.agreed)
         self._note_closed(bill.total)
@@ -516,7 +355,7 @@ class Pot:
 
     def _note_closed(self, spent: Cost) -> None:
         self._closed += 1
-        self._closed_spent = _plus(self._closed_spent, spent)
+        self._closed_spent = plus(self._closed_spent, spent)
 
 
 def stop_error(search: str, reason: str, samples: int) -> ErrorInfo:
@@ -540,7 +379,7 @@ class _Mean:
 
     def add(self, cost: Cost, micros: int, count: int = 1) -> None:
         self.count += count
-        self._sums = _plus(self._sums, cost)
+        self._sums = plus(self._sums, cost)
         self._micros += micros
 
     def of(self, unit: int) -> float:
@@ -549,18 +388,3 @@ class _Mean:
     @property
     def seconds(self) -> float:
         return self._micros / 1e6 / self.count if self.count else 0.0
-
-
-def _micros(seconds: float) -> int:
-    """Whole, so that sums do not depend on their order."""
-    return round(seconds * 1e6)
-
-
-def _plus(sums: list[int], cost: Cost) -> list[int]:
-    samples, tokens, picodollars, flops = sums
-    return [
-        samples + cost.samples,
-        tokens + cost.tokens,
-        picodollars + (cost.picodollars or 0),
-        flops + (cost.flops or 0),
-    ]

@@ -37,8 +37,8 @@ from tts.core.actions import (
     Verify,
     Work,
 )
-from tts.core.context import WITHDRAWN
 from tts.core.coroutines import ForeignCode, StepStopped
+from tts.core.endings import WITHDRAWN
 from tts.core.journal.records import problem_of
 from tts.core.protocols import Verifier
 from tts.core.scheduling.action_state import needs_grant

@@ -13,7 +13,7 @@ from tts.core.actions import Finished, Generate, Refused, Request
 from tts.core.allocation.allocator import Allocator, Bid, Outlook, Standing
 from tts.core.allocation.shared_budget import Pot
 from tts.core.budget import Limits
-from tts.core.context import STOPPED
+from tts.core.endings import STOPPED
 from tts.core.journal.history import History
 from tts.core.journal.records import Allotted, Decided, Granted, Lost, Record, Repriced, Stopped, decode, encode
 from tts.core.protocols import Verifier

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import tts.core.context
+import tts.core.endings
 import tts.core.trial
 from tts.core.actions import (
     Action,
@@ -40,8 +40,9 @@ from tts.core.actions import (
     Woke,
     Work,
 )
+from tts.core.blocks import OPEN_FAILURES, OPEN_WINDOW, Update
 from tts.core.budget import Limits
-from tts.core.context import OPEN_FAILURES, OPEN_WINDOW, Run, Update
+from tts.core.context import Run
 from tts.core.protocols import Strategy
 from tts.core.result import Shortage
 from tts.core.trial import Search
@@ -445,7 +446,7 @@ def test_stopping_what_has_not_been_sent_yet_ends_it_without_a_trace() -> None:
     search = searching(strategy, share=Limits(tokens=250))
     a, b = ids(search.start())
     assert search.tell(Progressed(a, 0.5, "A", 0, 1)) == [Cancel(b)]
-    withdrawn = Refused(b, 0.6, ErrorInfo(tts.core.context.WITHDRAWN, "it had not left the conductor"))
+    withdrawn = Refused(b, 0.6, ErrorInfo(tts.core.endings.WITHDRAWN, "it had not left the conductor"))
     assert search.tell(withdrawn) == []
     search.tell(done(a))
     assert search.closed

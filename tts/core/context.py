@@ -1,59 +1,29 @@
-"""What a strategy sees of its search: `Run`, and the blocks that its methods open.
+"""What a strategy may await, and what it sees of its search: `Run`.
 
-`Run` and `Search` are two halves of one thing: here is what a strategy may say, there what becomes of it. This file and
-`core/trial.py` alone use the search's underscored names.
+`Run` and `Search` are two halves of one thing: here is what a strategy may say, there what becomes of it. This file,
+`core/blocks.py` and `core/trial.py` alone use the search's underscored names.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import cached_property
 from hashlib import blake2b
-from numbers import Integral
 from random import Random
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 
-from tts.core.actions import (
-    Call,
-    Cancelled,
-    Event,
-    Failed,
-    Finished,
-    Generate,
-    Progressed,
-    Refused,
-    Request,
-    Returned,
-    Sleep,
-    Verify,
-    Work,
-)
+from tts.core.actions import Call, Event, Failed, Refused, Request, Returned, Verify
 from tts.core.addresses import beside, check_address, owner_of, portable
+from tts.core.blocks import Block, Deadline, Finishing, Streaming, at_least_one
 from tts.core.budget import Remaining
-from tts.core.coroutines import Alarm, Expired, Live, Mailbox, Wait
+from tts.core.coroutines import Mailbox, Wait
+from tts.core.endings import MOST_REFUSALS, nothing_came
 from tts.core.randomness import ChainRandom
-from tts.errors import (
-    AllFailed,
-    BudgetExhausted,
-    CallFailed,
-    InvalidParameter,
-    UsageError,
-    unknown_name,
-)
-from tts.types import (
-    Candidate,
-    Completion,
-    Cost,
-    ErrorInfo,
-    Problem,
-    Sampling,
-    Score,
-    Turns,
-    Value,
-    as_prompt,
-)
+from tts.core.sample_keys import seed_of
+from tts.errors import BudgetExhausted, CallFailed, InvalidParameter, UsageError, unknown_name
+from tts.types import Candidate, Completion, Problem, Sampling, Score, Turns, as_prompt
 
 if TYPE_CHECKING:
     from tts.core.protocols import Verifier
@@ -62,24 +32,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Fallback = Callable[[Sequence[Candidate], Mapping[str, Sequence[Score]]], Candidate | None]
 KNOW_REFERENCES = ("tts.tasks", "tts.runs", "tts.api")  # with all that is in them
-OPEN_WINDOW = 64  # samples in flight for an open count
-MOST_AT_ONCE = 1_000_000  # samples of one step: each is an action in memory before the first of them leaves
-OPEN_FAILURES = 8  # so many in a row, and an open count asks for no more: failures may cost nothing, and never end
-MOST_REFUSALS = 1000  # awaits of one search that its budget may turn down before it is stopped
-WITHDRAWN = "Withdrawn"  # the `Refused` of an action that was cancelled before it left
-STOPPED = "allocator"  # `limit` in the facts of the BudgetExhausted of a problem that an allocator has stopped
-
-
-class Fewer(StopAsyncIteration):
-    """The end of a block that has given fewer candidates than were asked for, because of the budget or of failures."""
-
-
-def nothing_came(error: BaseException) -> bool:
-    """Whether every leaf of the error says that a budget was spent, or that samples failed: neither is a mistake of the
-    strategy, and what came before either of them still counts."""
-    if isinstance(error, BaseExceptionGroup):
-        return all(nothing_came(e) for e in error.exceptions)
-    return isinstance(error, BudgetExhausted | AllFailed | Fewer)
 
 
 def first_paid(candidates: Sequence[Candidate], scores: Mapping[str, Sequence[Score]]) -> Candidate | None:
@@ -230,8 +182,8 @@ class Run:
         """
         search = self._search
         verifier, judge = self._judge(verifier)
-        _at_least_one("repeats", repeats)
-        async with _Block(self) as block:
+        at_least_one("repeats", repeats)
+        async with Block(self) as block:
             for candidate in candidates:
                 request = _request_of(verifier, judge, self.problem, candidate)
                 for _ in range(repeats):
@@ -318,13 +270,13 @@ class Run:
             name = beside(self._owner(), function)
         else:
             name = portable(self._owner(), _function(self._search._strategy), check_address(function))
-        if f"{name.partition(':')[0]}.".startswith(tuple(f"{module}." for module in KNOW_REFERENCES)):
+        if _knows_references(name):
             raise InvalidParameter(f"{name} knows the reference answers: no strategy may call it", function=name)
         try:
             msgspec.json.encode(args)
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidParameter(f"the arguments of {name} must be JSON-like values: {error}", name="args") from error
-        async with _Block(self) as block:
+        async with Block(self) as block:
             block.ask(Call(self._search._next_id(), name, args, timeout_s))
             event, _ = await block.next()
         if isinstance(event, Returned):
@@ -401,275 +353,10 @@ class _Part(Run):
         self._fallback = selector
 
 
-class Update(Value, frozen=True):
-    """News of one streamed candidate: what is there so far. `candidate` is set once it has ended."""
-
-    id: str
-    text: str
-    tokens: int
-    mean_logprob: float | None = None
-    candidate: Candidate | None = None
-
-
-class _Block:
-    """A block that asks for actions and hears of them; leaving it cancels what still runs."""
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._search = run._search
-        self._mailbox = Mailbox()
-        self.pending: dict[str, None] = {}
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        self._search._close_mailbox(self._mailbox, self.pending)
-
-    def ask(self, action: Work, worst: Cost | None = None) -> None:
-        if not self._search.stepping:
-            raise UsageError(
-                f"the Run of {self._search.id} was used outside of its own strategy's call: a Run must not be kept or "
-                f"handed to another"
-            )
-        self.pending[action.id] = None
-        self._search._ask(action, self._mailbox, worst)
-
-    async def next(self) -> tuple[Any, Live]:
-        event, live = await Wait(self._mailbox)
-        if not isinstance(event, Progressed):
-            self.pending.pop(event.id, None)
-        return event, live
-
-    async def rest(self) -> list[tuple[Any, Live]]:
-        """Wait until everything that was asked for has ended; in order of arrival."""
-        if not self.pending:
-            return []
-        self._mailbox.quorum = len(self.pending)
-        ended: list[tuple[Any, Live]] = await Wait(self._mailbox)
-        self.pending.clear()
-        return ended
-
-
-class _Sampling(_Block):
-    """The common part of `Finishing` and `Streaming`: n requests that differ in their seeds."""
-
-    def __init__(self, run: Run, request: Request, n: int | None, parent: Candidate | None, share: bool) -> None:
-        super().__init__(run)
-        if n is not None:
-            _at_least_one("n", n)
-        self._request = request
-        self._n = n
-        self._parent = parent
-        search = run._search
-        self._shared = share
-        keyed = share and search._keyed
-        self._share_base = share_base(search._seed, run.problem.id, request) if keyed else None
-        self._worst = search._costs.worst(Generate("", request))  # seeds cost nothing: it is the same for all n
-        self._asked = 0
-        self._places: dict[str, int] = {}
-        self._candidates = 0
-        self._failure: ErrorInfo | None = None
-        self._failures_in_a_row = 0
-        self._refusal: ErrorInfo | None = None
-
-    async def __aenter__(self) -> Self:
-        self._top_up()
-        return self
-
-    def _top_up(self) -> None:
-        """Ask for all n at once; with an open count, for as many as the share can hold beside what is in flight."""
-        if self._n is not None:
-            while self._asked < self._n:
-                self._ask_one()
-            return
-        search = self._search
-        window = search._ahead or OPEN_WINDOW
-        while self._refusal is None and len(self.pending) < window and self._failures_in_a_row < OPEN_FAILURES:
-            room = search.ledger.room(self._worst)
-            if room is None and search.ledger.limits.seconds is None and search._ahead is None:
-                raise self._run._endless()
-            if room == 0 and self._asked and (self.pending or not search.ledger.reservations):
-                return
-            self._ask_one()  # without room, it waits for what others have in flight, or is refused
-
-    def _ask_one(self) -> None:
-        search = self._search
-        id = search._next_id()
-        request, share = self._request, None
-        if self._share_base is not None:
-            share = search._share_keys[id] = search._share_key(self._share_base)
-        if search._keyed:
-            request = msgspec.structs.replace(request, seed=seed_of(share or f"{search._seed}/{search.spec}/{id}"))
-        if self._parent is not None:
-            search._parents[id] = self._parent.id
-        if self._run.problem is not search.problem:
-            search._problems[id] = self._run.problem
-        self._places[id] = self._asked
-        self._asked += 1
-        race = not self._shared and self._n is not None and self._n > 1
-        self.ask(Generate(id, request, share, race), self._worst)
-
-    def _end(self) -> None:
-        """Nothing is pending any more: say so if nothing came, because of a refusal or because everything failed."""
-        if self._refusal is None and self._n is None and self._failures_in_a_row < OPEN_FAILURES:
-            # What ends an open count is that the budget holds no more.
-            sample = Generate("", self._request)
-            self._search._ran_out(sample, ErrorInfo.of(self._search.ledger.exhausted(self._worst)))
-        if self._refusal is not None:
-            self._search.refused_awaits += 1
-        if self._refusal is not None and (not self._candidates or self._refusal.type != "BudgetExhausted"):
-            raise self._refusal.rebuild()
-        if not self._candidates and self._failure is not None:
-            raise AllFailed(
-                f"{self._search.id}: all {self._asked} samples failed; the last one with "
-                f"{self._failure.type}: {self._failure.message}",
-                asked=self._asked,
-                cause=msgspec.to_builtins(self._failure),
-            )
-
-    def _note(self, event: Event) -> None:
-        if isinstance(event, Failed):
-            self._failure = event.error
-            self._failures_in_a_row += 1
-        elif isinstance(event, Finished):
-            self._failures_in_a_row = 0
-        elif isinstance(event, Refused) and event.error.type != WITHDRAWN:
-            self._refusal = event.error
-
-
-class Finishing(_Sampling):
-    """Candidates in order of arrival. See `Run.finishing`."""
-
-    def __aiter__(self) -> AsyncIterator[Candidate]:
-        return self
-
-    async def __anext__(self) -> Candidate:
-        """Raises: StopAsyncIteration after the last one; `Fewer` if the budget or failures are why there are not n."""
-        while self.pending:
-            event, _ = await self.next()
-            self._note(event)
-            if self._n is None:
-                self._top_up()
-            if isinstance(event, Finished):
-                self._candidates += 1
-                return self._search.candidates[event.id]
-        self._end()
-        raise Fewer if self._refusal or self._failure else StopAsyncIteration
-
-    @property
-    def asked(self) -> int:
-        """How many have been asked for so far."""
-        return self._asked
-
-    def more(self, count: int) -> None:
-        """Ask for `count` more; for none once the budget has turned one down. An allocator limits how many of a problem
-        are in flight."""
-        if self._search._ahead is not None:
-            count = min(count, self._search._ahead - len(self.pending))
-        if count > 0 and self._refusal is None:
-            self._n = self._asked + count
-            self._top_up()
-
-    async def end(self) -> tuple[int, Candidate | None] | None:
-        """The next sample to end: its place in the order of asking, from 0, and the candidate, None if it failed or the
-        budget cannot hold it. None once all have ended. Raises: as `generate`, if nothing has come."""
-        if not self.pending:
-            self._end()
-            return None
-        event, _ = await self.next()
-        self._note(event)
-        if not isinstance(event, Finished):
-            return self._places[event.id], None
-        self._candidates += 1
-        return self._places[event.id], self._search.candidates[event.id]
-
-    async def all(self) -> list[Candidate]:
-        """Every candidate in order of arrival, once all have ended."""
-        if self._n is None:
-            return [candidate async for candidate in self]
-        found = []
-        for event, _ in await self.rest():
-            if type(event) is Finished:
-                found.append(self._search.candidates[event.id])
-            else:
-                self._note(event)
-        self._candidates = len(found)
-        self._end()
-        return found
-
-
-class Streaming(_Sampling):
-    """Updates as text comes. See `Run.streaming`."""
-
-    def __init__(self, run: Run, request: Request, n: int, parent: Candidate | None) -> None:
-        super().__init__(run, request, n, parent, share=False)
-        self._texts: dict[str, str] = {}
-
-    def __aiter__(self) -> AsyncIterator[Update]:
-        return self
-
-    async def __anext__(self) -> Update:
-        while self.pending:
-            event, live = await self.next()
-            self._note(event)
-            if isinstance(event, Progressed):
-                text = self._texts[event.id] = self._texts.get(event.id, "")[: event.offset] + event.text
-                return Update(event.id, text, event.tokens, event.mean_logprob)
-            if isinstance(event, Finished | Cancelled):
-                self._candidates += 1
-                if isinstance(event, Cancelled):  # stopped on purpose: its partial text is what was wanted
-                    candidate = self._search._add_candidate(live.action, event.completion)
-                else:
-                    candidate = self._search.candidates[event.id]
-                return Update(event.id, candidate.text, candidate.tokens, candidate=candidate)
-        self._end()
-        raise Fewer if self._refusal or self._failure else StopAsyncIteration
-
-    def stop(self, id: str) -> None:
-        """End one candidate half-way; its partial text comes as a last Update (none, if it had not been sent yet).
-        Harmless if it has ended already."""
-        live = self._search._live.get(id)
-        if id not in self.pending or live is None:
-            return
-        if live.left:
-            self._search._cancel(live)
-        else:
-            self._search._refuse(live, ErrorInfo(WITHDRAWN, f"{id} was stopped before it left"))
-
-
-class Deadline:
-    """See `Run.deadline`."""
-
-    def __init__(self, run: Run, seconds: float) -> None:
-        if not seconds > 0:
-            raise InvalidParameter(f"deadline must be above 0 seconds, but got {seconds!r}", seconds=seconds)
-        self._search = run._search
-        self._seconds = seconds
-
-    async def __aenter__(self) -> Self:
-        search = self._search
-        self._mailbox = Alarm(search._current, self._seconds)
-        self._id = search._next_id()
-        search._ask(Sleep(self._id, search._now + self._seconds), self._mailbox)
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        self._search._close_mailbox(self._mailbox, [self._id])
-        if isinstance(error, Expired) and error.alarm is self._mailbox:
-            raise self._search._exceeded(self._mailbox) from None
-
-
-def share_base(seed: int, problem_id: str, request: Request) -> str:
-    """What the share keys of the samples of one request begin with, before their first slash."""
-    # Of the repr: JSON leaves out a default only if it is the very object, so that equal requests could differ.
-    base = repr((seed, problem_id, request)).encode("utf-8", "surrogatepass")
-    return blake2b(base, digest_size=10).hexdigest()
-
-
-def seed_of(key: str) -> int:
-    """A 31-bit seed from a sample's key: the same in every process, distinct for distinct keys but for chance."""
-    return int.from_bytes(blake2b(key.encode(), digest_size=4).digest(), "big") & 0x7FFFFFFF
+def _knows_references(address: str) -> bool:
+    """Whether the function is of a module in which reference answers can be reached."""
+    module = address.partition(":")[0]
+    return any(module == known or module.startswith(f"{known}.") for known in KNOW_REFERENCES)
 
 
 def _function(strategy: Any) -> Any:
@@ -696,17 +383,3 @@ def _request_of(name: str, verifier: Verifier, problem: Problem, candidate: Cand
         )
         raise CallFailed(message, verifier=name)
     return request
-
-
-def _at_least_one(name: str, value: int) -> None:
-    if type(value) is not int and not isinstance(value, Integral):  # a strategy need not be checked for its types
-        raise InvalidParameter(f"{name} must be a whole number, but got {value!r}", name=name, value=repr(value))
-    if value < 1:
-        raise InvalidParameter(f"{name} must be at least 1, but got {value}", name=name, value=value)
-    if value > MOST_AT_ONCE:
-        raise InvalidParameter(
-            f"{name} must be at most {MOST_AT_ONCE:,}, because that many are asked for at once, but got {value}: ask "
-            f"in several steps, or for as many as a budget buys (n=None)",
-            name=name,
-            value=value,
-        )

@@ -45,7 +45,7 @@ from tts.core.actions import (
     Work,
 )
 from tts.core.budget import Ledger, Limits
-from tts.core.context import MOST_REFUSALS, STOPPED, Fallback, Run, first_paid, nothing_came
+from tts.core.context import Fallback, Run, first_paid
 from tts.core.coroutines import (
     STEP_LIMIT_S,
     Abandoned,
@@ -59,6 +59,7 @@ from tts.core.coroutines import (
     Task,
     Wait,
 )
+from tts.core.endings import MOST_REFUSALS, STOPPED, nothing_came
 from tts.core.protocols import CostModel, Strategy, Verifier
 from tts.core.result import Bill, Result, Shortage
 from tts.errors import (

@@ -13,9 +13,9 @@ import msgspec
 from tts.answers.equivalence import extract
 from tts.core.actions import Failed, Finished, Request, Scored
 from tts.core.addresses import address_of
-from tts.core.context import share_base
 from tts.core.journal.records import Granted, Record, problem_of
 from tts.core.protocols import Verifier
+from tts.core.sample_keys import share_base
 from tts.errors import BadPool
 from tts.pools.pool import Pool, Sample, VerificationCost
 from tts.runs.config import RunConfig

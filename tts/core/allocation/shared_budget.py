@@ -21,8 +21,8 @@ from collections.abc import Iterator, Mapping
 from tts.core.actions import Event, Finished, Generate, Progressed, Refused, Scored, Verify
 from tts.core.allocation.allocator import UNITS, Allocator, Bid, Outlook, Standing, is_sound, plus, whole_micros
 from tts.core.budget import PICODOLLARS, Ledger, Limits
-from tts.core.context import STOPPED
 from tts.core.coroutines import STEP_LIMIT_S, ForeignCode, StepTimedOut
+from tts.core.endings import STOPPED
 from tts.core.journal.records import Allotted, Decided, Record, Repriced, Stopped
 from tts.core.protocols import CostModel
 from tts.errors import AllocatorCrashed, TTSError, UnknownCost

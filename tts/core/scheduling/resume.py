@@ -13,7 +13,7 @@ import msgspec
 
 from tts.core.actions import Action, Cancel, Cancelled, End, Event, Progressed, Refused, Work
 from tts.core.allocation.shared_budget import Pot, stop_error
-from tts.core.context import WITHDRAWN
+from tts.core.endings import WITHDRAWN
 from tts.core.journal.history import History
 from tts.core.journal.records import Granted, Lost, Stopped, digest
 from tts.core.protocols import CostModel

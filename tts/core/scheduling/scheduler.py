@@ -36,8 +36,8 @@ from tts.core.actions import (
 from tts.core.allocation.allocator import Standing
 from tts.core.allocation.shared_budget import Pot, stop_error
 from tts.core.budget import Ledger, Limits
-from tts.core.context import WITHDRAWN
 from tts.core.coroutines import ForeignCode
+from tts.core.endings import WITHDRAWN
 from tts.core.journal.history import History
 from tts.core.journal.records import (
     PROBE,

@@ -1,0 +1,299 @@
+"""The blocks that the methods of `Run` open: samples in order of arrival, samples as their text comes, deadlines.
+
+Leaving a block cancels what the block has started. As `core/context.py`, this file uses the search's underscored names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
+
+from tts.core.actions import Cancelled, Event, Failed, Finished, Generate, Progressed, Refused, Request, Sleep, Work
+from tts.core.coroutines import Alarm, Expired, Live, Mailbox, Wait
+from tts.core.endings import WITHDRAWN, Fewer
+from tts.core.sample_keys import seed_of, share_base
+from tts.errors import AllFailed, InvalidParameter, UsageError
+from tts.types import Candidate, Cost, ErrorInfo, Value
+
+if TYPE_CHECKING:
+    from tts.core.context import Run
+
+OPEN_WINDOW = 64  # samples in flight for an open count
+MOST_AT_ONCE = 1_000_000  # samples of one step: each is an action in memory before the first of them leaves
+OPEN_FAILURES = 8  # so many in a row, and an open count asks for no more: failures may cost nothing, and never end
+
+
+class Update(Value, frozen=True):
+    """News of one streamed candidate: what is there so far. `candidate` is set once it has ended."""
+
+    id: str
+    text: str
+    tokens: int
+    mean_logprob: float | None = None
+    candidate: Candidate | None = None
+
+
+class Block:
+    """A block that asks for actions and hears of them; leaving it cancels what still runs."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._search = run._search
+        self._mailbox = Mailbox()
+        self.pending: dict[str, None] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._search._close_mailbox(self._mailbox, self.pending)
+
+    def ask(self, action: Work, worst: Cost | None = None) -> None:
+        if not self._search.stepping:
+            raise UsageError(
+                f"the Run of {self._search.id} was used outside of its own strategy's call: a Run must not be kept or "
+                f"handed to another"
+            )
+        self.pending[action.id] = None
+        self._search._ask(action, self._mailbox, worst)
+
+    async def next(self) -> tuple[Any, Live]:
+        event, live = await Wait(self._mailbox)
+        if not isinstance(event, Progressed):
+            self.pending.pop(event.id, None)
+        return event, live
+
+    async def rest(self) -> list[tuple[Any, Live]]:
+        """Wait until everything that was asked for has ended; in order of arrival."""
+        if not self.pending:
+            return []
+        self._mailbox.quorum = len(self.pending)
+        ended: list[tuple[Any, Live]] = await Wait(self._mailbox)
+        self.pending.clear()
+        return ended
+
+
+class _Sampling(Block):
+    """The common part of `Finishing` and `Streaming`: n requests that differ in their seeds."""
+
+    def __init__(self, run: Run, request: Request, n: int | None, parent: Candidate | None, share: bool) -> None:
+        super().__init__(run)
+        if n is not None:
+            at_least_one("n", n)
+        self._request = request
+        self._n = n
+        self._parent = parent
+        search = run._search
+        self._shared = share
+        keyed = share and search._keyed
+        self._share_base = share_base(search._seed, run.problem.id, request) if keyed else None
+        self._worst = search._costs.worst(Generate("", request))  # seeds cost nothing: it is the same for all n
+        self._asked = 0
+        self._places: dict[str, int] = {}
+        self._candidates = 0
+        self._failure: ErrorInfo | None = None
+        self._failures_in_a_row = 0
+        self._refusal: ErrorInfo | None = None
+
+    async def __aenter__(self) -> Self:
+        self._top_up()
+        return self
+
+    def _top_up(self) -> None:
+        """Ask for all n at once; with an open count, for as many as the share can hold beside what is in flight."""
+        if self._n is not None:
+            while self._asked < self._n:
+                self._ask_one()
+            return
+        search = self._search
+        window = search._ahead or OPEN_WINDOW
+        while self._refusal is None and len(self.pending) < window and self._failures_in_a_row < OPEN_FAILURES:
+            room = search.ledger.room(self._worst)
+            if room is None and search.ledger.limits.seconds is None and search._ahead is None:
+                raise self._run._endless()
+            if room == 0 and self._asked and (self.pending or not search.ledger.reservations):
+                return
+            self._ask_one()  # without room, it waits for what others have in flight, or is refused
+
+    def _ask_one(self) -> None:
+        search = self._search
+        id = search._next_id()
+        request, share = self._request, None
+        if self._share_base is not None:
+            share = search._share_keys[id] = search._share_key(self._share_base)
+        if search._keyed:
+            request = msgspec.structs.replace(request, seed=seed_of(share or f"{search._seed}/{search.spec}/{id}"))
+        if self._parent is not None:
+            search._parents[id] = self._parent.id
+        if self._run.problem is not search.problem:
+            search._problems[id] = self._run.problem
+        self._places[id] = self._asked
+        self._asked += 1
+        race = not self._shared and self._n is not None and self._n > 1
+        self.ask(Generate(id, request, share, race), self._worst)
+
+    def _end(self) -> None:
+        """Nothing is pending any more: say so if nothing came, because of a refusal or because everything failed."""
+        if self._refusal is None and self._n is None and self._failures_in_a_row < OPEN_FAILURES:
+            # What ends an open count is that the budget holds no more.
+            sample = Generate("", self._request)
+            self._search._ran_out(sample, ErrorInfo.of(self._search.ledger.exhausted(self._worst)))
+        if self._refusal is not None:
+            self._search.refused_awaits += 1
+        if self._refusal is not None and (not self._candidates or self._refusal.type != "BudgetExhausted"):
+            raise self._refusal.rebuild()
+        if not self._candidates and self._failure is not None:
+            raise AllFailed(
+                f"{self._search.id}: all {self._asked} samples failed; the last one with "
+                f"{self._failure.type}: {self._failure.message}",
+                asked=self._asked,
+                cause=msgspec.to_builtins(self._failure),
+            )
+
+    def _note(self, event: Event) -> None:
+        if isinstance(event, Failed):
+            self._failure = event.error
+            self._failures_in_a_row += 1
+        elif isinstance(event, Finished):
+            self._failures_in_a_row = 0
+        elif isinstance(event, Refused) and event.error.type != WITHDRAWN:
+            self._refusal = event.error
+
+
+class Finishing(_Sampling):
+    """Candidates in order of arrival. See `Run.finishing`."""
+
+    def __aiter__(self) -> AsyncIterator[Candidate]:
+        return self
+
+    async def __anext__(self) -> Candidate:
+        """Raises: StopAsyncIteration after the last one; `Fewer` if the budget or failures are why there are not n."""
+        while self.pending:
+            event, _ = await self.next()
+            self._note(event)
+            if self._n is None:
+                self._top_up()
+            if isinstance(event, Finished):
+                self._candidates += 1
+                return self._search.candidates[event.id]
+        self._end()
+        raise Fewer if self._refusal or self._failure else StopAsyncIteration
+
+    @property
+    def asked(self) -> int:
+        """How many have been asked for so far."""
+        return self._asked
+
+    def more(self, count: int) -> None:
+        """Ask for `count` more; for none once the budget has turned one down. An allocator limits how many of a problem
+        are in flight."""
+        if self._search._ahead is not None:
+            count = min(count, self._search._ahead - len(self.pending))
+        if count > 0 and self._refusal is None:
+            self._n = self._asked + count
+            self._top_up()
+
+    async def end(self) -> tuple[int, Candidate | None] | None:
+        """The next sample to end: its place in the order of asking, from 0, and the candidate, None if it failed or the
+        budget cannot hold it. None once all have ended. Raises: as `generate`, if nothing has come."""
+        if not self.pending:
+            self._end()
+            return None
+        event, _ = await self.next()
+        self._note(event)
+        if not isinstance(event, Finished):
+            return self._places[event.id], None
+        self._candidates += 1
+        return self._places[event.id], self._search.candidates[event.id]
+
+    async def all(self) -> list[Candidate]:
+        """Every candidate in order of arrival, once all have ended."""
+        if self._n is None:
+            return [candidate async for candidate in self]
+        found = []
+        for event, _ in await self.rest():
+            if type(event) is Finished:
+                found.append(self._search.candidates[event.id])
+            else:
+                self._note(event)
+        self._candidates = len(found)
+        self._end()
+        return found
+
+
+class Streaming(_Sampling):
+    """Updates as text comes. See `Run.streaming`."""
+
+    def __init__(self, run: Run, request: Request, n: int, parent: Candidate | None) -> None:
+        super().__init__(run, request, n, parent, share=False)
+        self._texts: dict[str, str] = {}
+
+    def __aiter__(self) -> AsyncIterator[Update]:
+        return self
+
+    async def __anext__(self) -> Update:
+        while self.pending:
+            event, live = await self.next()
+            self._note(event)
+            if isinstance(event, Progressed):
+                text = self._texts[event.id] = self._texts.get(event.id, "")[: event.offset] + event.text
+                return Update(event.id, text, event.tokens, event.mean_logprob)
+            if isinstance(event, Finished | Cancelled):
+                self._candidates += 1
+                if isinstance(event, Cancelled):  # stopped on purpose: its partial text is what was wanted
+                    candidate = self._search._add_candidate(live.action, event.completion)
+                else:
+                    candidate = self._search.candidates[event.id]
+                return Update(event.id, candidate.text, candidate.tokens, candidate=candidate)
+        self._end()
+        raise Fewer if self._refusal or self._failure else StopAsyncIteration
+
+    def stop(self, id: str) -> None:
+        """End one candidate half-way; its partial text comes as a last Update (none, if it had not been sent yet).
+        Harmless if it has ended already."""
+        live = self._search._live.get(id)
+        if id not in self.pending or live is None:
+            return
+        if live.left:
+            self._search._cancel(live)
+        else:
+            self._search._refuse(live, ErrorInfo(WITHDRAWN, f"{id} was stopped before it left"))
+
+
+class Deadline:
+    """See `Run.deadline`."""
+
+    def __init__(self, run: Run, seconds: float) -> None:
+        if not seconds > 0:
+            raise InvalidParameter(f"deadline must be above 0 seconds, but got {seconds!r}", seconds=seconds)
+        self._search = run._search
+        self._seconds = seconds
+
+    async def __aenter__(self) -> Self:
+        search = self._search
+        self._mailbox = Alarm(search._current, self._seconds)
+        self._id = search._next_id()
+        search._ask(Sleep(self._id, search._now + self._seconds), self._mailbox)
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        self._search._close_mailbox(self._mailbox, [self._id])
+        if isinstance(error, Expired) and error.alarm is self._mailbox:
+            raise self._search._exceeded(self._mailbox) from None
+
+
+def at_least_one(name: str, value: int) -> None:
+    if type(value) is not int and not isinstance(value, Integral):  # a strategy need not be checked for its types
+        raise InvalidParameter(f"{name} must be a whole number, but got {value!r}", name=name, value=repr(value))
+    if value < 1:
+        raise InvalidParameter(f"{name} must be at least 1, but got {value}", name=name, value=value)
+    if value > MOST_AT_ONCE:
+        raise InvalidParameter(
+            f"{name} must be at most {MOST_AT_ONCE:,}, because that many are asked for at once, but got {value}: ask "
+            f"in several steps, or for as many as a budget buys (n=None)",
+            name=name,
+            value=value,
+        )

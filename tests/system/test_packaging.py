@@ -136,16 +136,35 @@ WRONG = """
 """
 
 
-def test_a_type_checker_takes_a_strategy_of_ones_own_and_finds_what_is_none(installed: Path, tmp_path: Path) -> None:
+def write_examples(folder: Path) -> list[str]:
+    """The Python examples of README and CONTRIBUTING as files."""
+    found = re.findall(
+        r"^```python(?: file=(\S+))?\n(.*?)^```$",
+        "".join((ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md")),
+        re.MULTILINE | re.DOTALL,
+    )
+    files = [name or f"example{number}.py" for number, (name, _) in enumerate(found)]
+    for file, (_, text) in zip(files, found, strict=True):
+        (folder / file).write_text(text)
+    assert len(files) > 8
+    return files
+
+
+def test_a_type_checker_takes_the_examples_and_a_strategy_of_ones_own_and_finds_what_is_none(
+    installed: Path, tmp_path: Path
+) -> None:
+    examples = write_examples(tmp_path)
     (tmp_path / "own.py").write_text(textwrap.dedent(OWN + WRONG))
     right = len(OWN.splitlines())
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--python-executable", str(installed), "own.py"],
+        [sys.executable, "-m", "mypy", "--strict", "--python-executable", str(installed), "own.py", *examples],
         cwd=tmp_path,  # without the dependencies, whose types would take a minute to read
         capture_output=True,
         text=True,
         check=False,
     )
+    elsewhere = re.findall(r"^(?!own\.py)\S+: error: .*", done.stdout, re.MULTILINE)
+    assert elsewhere == [], done.stdout
     found = re.findall(r"own.py:(\d+): error: (.*)", done.stdout)
     assert [text for line, text in found if int(line) <= right] == [], done.stdout
     assert len(found) == 2 and all('to "solve" has incompatible type' in text for _, text in found), done.stdout

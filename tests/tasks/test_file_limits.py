@@ -21,7 +21,7 @@ from tts.pools.formats.imports import import_pool
 from tts.pools.parquet import read_pool
 from tts.runs.folder import JOURNAL, Journal, read_history
 from tts.runs.problem_files import OUTCOMES, PROBLEMS, read_examples, taken_away
-from tts.tasks import file_limits as filelimits
+from tts.tasks import file_limits
 from tts.tasks.file_limits import TooLarge
 from tts.tasks.sources import load
 
@@ -33,9 +33,9 @@ ZEROS = bytes(3 * MIB)
 @pytest.fixture(autouse=True)
 def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """The limits are those of the product in their kinds, and smaller, so that a test reads little."""
-    monkeypatch.setattr(filelimits, "MOST_LINE_BYTES", MIB)
-    monkeypatch.setattr(filelimits, "MOST_WHOLE_BYTES", 2 * MIB)
-    monkeypatch.setattr(filelimits, "GZIP_FROM_BYTES", 2 * MIB)
+    monkeypatch.setattr(file_limits, "MOST_LINE_BYTES", MIB)
+    monkeypatch.setattr(file_limits, "MOST_WHOLE_BYTES", 2 * MIB)
+    monkeypatch.setattr(file_limits, "GZIP_FROM_BYTES", 2 * MIB)
 
 
 def in_zip(path: Path, files: dict[str, bytes]) -> Path:
@@ -98,7 +98,7 @@ def test_a_log_of_inspect_unpacks_to_no_more_than_a_log_does(
 ) -> None:
     files, words = BOMBS[name]
     if name == "an entry":
-        monkeypatch.setattr(filelimits, "MOST_RATIO", 10_000)
+        monkeypatch.setattr(file_limits, "MOST_RATIO", 10_000)
     path = in_zip(tmp_path / "x.eval", {"header.json": json.dumps({"eval": {}}).encode(), **files})
     with pytest.raises(BadPool, match=rf"x\.eval .*{words}"):
         import_pool([path])
@@ -133,7 +133,7 @@ def test_zeros_behind_a_journal_are_refused_and_left_there_where_no_torn_line_is
 @given(st.lists(st.binary(max_size=40)), st.binary(max_size=4000))
 def test_lines_are_those_of_the_file(some: list[bytes], last: bytes) -> None:
     data = b"\n".join([*some, last])
-    assert [*filelimits.lines(io.BytesIO(data))] == [*io.BytesIO(data)]
+    assert [*file_limits.lines(io.BytesIO(data))] == [*io.BytesIO(data)]
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_every_file_of_a_run_folder_is_read_up_to_the_limit(
 def test_a_pool_of_more_rows_than_its_bytes_can_hold_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(filelimits, "MOST_RATIO", 20)
+    monkeypatch.setattr(file_limits, "MOST_RATIO", 20)
     arrow = pytest.importorskip("pyarrow", reason="Parquet takes the extra `pool`")
     from pyarrow import parquet
 
@@ -171,6 +171,6 @@ def test_a_pool_of_more_rows_than_its_bytes_can_hold_is_refused(
 
 
 def test_a_line_of_just_the_limit_is_read() -> None:
-    assert len(next(filelimits.lines(io.BytesIO(bytes(MIB))))) == MIB
+    assert len(next(file_limits.lines(io.BytesIO(bytes(MIB))))) == MIB
     with pytest.raises(TooLarge):
-        next(filelimits.lines(io.BytesIO(bytes(MIB + 1))))
+        next(file_limits.lines(io.BytesIO(bytes(MIB + 1))))

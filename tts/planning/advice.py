@@ -1,7 +1,8 @@
 """From a pool, or from earlier runs, to advice: which strategy for which difficulty, how to split between solving and
 verifying, which race for a deadline, which strategy for a model and a task. Nothing is spent.
 
-The methods are in `bins`, `solveverify`, `latency` and `chooser`; here is what they are told.
+The methods are in `toolkit/difficulty.py`, `solve_verify.py`, `analysis/latency.py` and `chooser.py`; their arguments
+are made here.
 """
 
 from __future__ import annotations
@@ -22,13 +23,12 @@ from tts.core.budget import Limits
 from tts.errors import BadPool, InvalidParameter, PoolLacks
 from tts.estimators import Floats, Grid, majority
 from tts.intervals import Interval, mean_interval, paired_difference
-from tts.planning import chooser
-from tts.planning import solve_verify as solveverify
+from tts.planning import chooser, solve_verify
 from tts.pools.pool import UNKNOWN, Pool
 from tts.runs.folder import check_files
 from tts.runs.outcomes import Outcome
 from tts.tasks.file_limits import TooLarge, read_whole
-from tts.toolkit import difficulty as bins
+from tts.toolkit import difficulty
 from tts.types import Value
 
 _ARM = re.compile(r"(majority_vote|best_of_n)/(\d+)")
@@ -48,7 +48,7 @@ class Difficulty(Value, frozen=True):
     """
 
     strategy: str
-    study: bins.Study
+    study: difficulty.Study
     gain: Interval | None
     policy_over_vote: Interval | None
     single_over_vote: Interval | None
@@ -86,7 +86,7 @@ def by_difficulty(
             cost[o.problem_id][arm] = float(o.tokens)
             unpriced |= o.unpriced > 0
     rows = _piloted(pool, accuracy, cost, pilot, seed)
-    found = bins.study([_only(row, arms) for row in rows], budget, bins=number, reused=True, seed=seed)
+    found = difficulty.study([_only(row, arms) for row in rows], budget, bins=number, reused=True, seed=seed)
     vote = {row.problem: row.accuracy[plain] for row in rows}
     gain = _over(found.by_problem, found.single_by_problem)
     policy_over_vote, single_over_vote = _over(found.by_problem, vote), _over(found.single_by_problem, vote)
@@ -118,7 +118,7 @@ def _plain_vote(pool: Pool, budget: float) -> str:
 
 def _piloted(
     pool: Pool, accuracy: Mapping[str, dict[str, float]], cost: Mapping[str, dict[str, float]], pilot: int, seed: int
-) -> list[bins.Row]:
+) -> list[difficulty.Row]:
     from tts.clusters.virtual.recorded import permutation
 
     rows = []
@@ -127,14 +127,14 @@ def _piloted(
             raise PoolLacks(f"a pilot of {pilot} samples needs as many: {group.problem_id} has {len(group)}")
         # As a replay draws them: from the end of the permutation.
         drawn = [group.start + i for i in permutation(seed, group.problem_id, len(group))[::-1][:pilot]]
-        ease = bins.agreement([pool.answer[row] for row in drawn])
+        ease = difficulty.agreement([pool.answer[row] for row in drawn])
         tokens = float(sum(max(0, int(pool.completion_tokens[row])) for row in drawn))
-        rows.append(bins.Row(group.problem_id, ease, accuracy[group.problem_id], cost[group.problem_id], tokens))
+        rows.append(difficulty.Row(group.problem_id, ease, accuracy[group.problem_id], cost[group.problem_id], tokens))
     return rows
 
 
-def _only(row: bins.Row, arms: Sequence[str]) -> bins.Row:
-    return bins.Row(
+def _only(row: difficulty.Row, arms: Sequence[str]) -> difficulty.Row:
+    return difficulty.Row(
         row.problem,
         row.ease,
         {arm: row.accuracy[arm] for arm in arms},
@@ -145,7 +145,7 @@ def _only(row: bins.Row, arms: Sequence[str]) -> bins.Row:
 
 def solving_or_verifying(
     pool: Pool, verifier: str, ratio: float | None = None, *, budgets: Sequence[float] = ()
-) -> solveverify.Comparisons:
+) -> solve_verify.Comparisons:
     """Whether a budget should buy verifications, tested on a pool whose score column `verifier` has one judgement of
     each sample, or several: the weighted vote of `genrm` against plain votes of equal cost.
 
@@ -169,7 +169,7 @@ def solving_or_verifying(
         verified |= {(s, v): accuracy[:, i] for i, s in enumerate(sizes)}
     votes = majority(grid, range(1, most + 1)).accuracy
     known = measured_ratio(pool, verifier) if ratio is None else ratio
-    return solveverify.compare(
+    return solve_verify.compare(
         votes, verified, 1.0 if known is None else known, problems=grid.problems, budgets=budgets
     )
 
@@ -232,7 +232,7 @@ def for_deadline(
     most = math.inf if tokens is None else tokens
     plan = latency.best(raced.plans, tokens=most)
     affordable = [i for i, some in enumerate(raced.plans) if some.tokens <= most]
-    judged = solveverify.cross_fitted(raced.accuracy[:, affordable], solveverify.folds_of(grid.problems))
+    judged = solve_verify.cross_fitted(raced.accuracy[:, affordable], solve_verify.folds_of(grid.problems))
     waiting = raced.accuracy[:, next(i for i, some in enumerate(raced.plans) if some.n == some.k == slots)]
     by_problem = dict(zip(grid.problems, judged.tolist(), strict=True))
     return Deadline(

@@ -41,7 +41,7 @@ class _About(Value, frozen=True):
 
 
 def read_pool(path: str | Path) -> Pool:
-    """The pool in a `.parquet` file, or in a file that `poolimport.import_pool` can read; `example` is the shipped one.
+    """The pool in a `.parquet` file, or in a file that `tts.pools.formats.imports` reads; `example` is shipped.
 
     Raises: BadPool for a file that is not there or is no pool; MissingExtra.
     """

@@ -27,7 +27,7 @@ _MAY_GROW = frozenset({
 
 def together(configs: Sequence[Mapping[str, Any]]) -> RunConfig:
     """The latest configuration, with every strategy, budget, allocator, seed and plugin of all. It may have more cells
-    than they have: which was asked for, `foreignruns` says."""
+    than they have: `tts.runs.foreign_runs` says which were asked for."""
     known = [RunConfig.read(config) for config in configs]
     lists = {
         name: tuple(dict.fromkeys(value for config in known for value in getattr(config, name)))

@@ -24,7 +24,7 @@ from tts.core.actions import Finished, Scored
 from tts.core.journal.history import History
 from tts.core.journal.records import VERSION, Chain, Granted, Header, Record, decode, problem_of
 from tts.errors import JournalCorrupt, JournalLocked, RunError, StorageFull
-from tts.tasks import file_limits as filelimits
+from tts.tasks import file_limits
 from tts.tasks.file_limits import TooLarge, lines
 
 FSYNC_EVERY_S = 0.2
@@ -238,14 +238,14 @@ class Journal:
         for whoever reads the file to refuse."""
         size = position = self._file.seek(0, os.SEEK_END)
         whole = 0  # the end of the last whole line
-        while position > 0 and not whole and size - position <= filelimits.MOST_LINE_BYTES:
+        while position > 0 and not whole and size - position <= file_limits.MOST_LINE_BYTES:
             start = max(0, position - 65536)
             self._file.seek(start)
             found = self._file.read(position - start).rfind(b"\n")
             whole = start + found + 1 if found >= 0 else 0
             position = start
         torn = size - whole
-        if not 0 < torn <= filelimits.MOST_LINE_BYTES:
+        if not 0 < torn <= file_limits.MOST_LINE_BYTES:
             return 0
         self._file.truncate(whole)
         return torn

@@ -116,11 +116,11 @@ class GradingProcess:
 
     Attributes:
         name, grader: of the task; problems: of it, in order; digest: of the problems, without references, because
-            plugins can read it; digests: of each one alone (`tasks.problem_digests`).
+            plugins can read it; digests: of each one alone (`problem_digests`).
         limit_s: CPU time for one answer; None: the grader's own.
         on_verdict: hears of each pair's verdict that `begin` did not know.
 
-    Raises, on entering: as `tasks.load` and `graders.grader_named`; BadProblem for a reference that nothing could
+    Raises, on entering: as `tts.tasks.sources.load` and `grader_named`; BadProblem for a reference that nothing could
         equal; CallCrashed where the process ends.
     """
 

@@ -86,7 +86,7 @@ class ReasoningGymGrader:
     """Right if the dataset's own scorer gives full marks. Limits and errors are as for `MathGrader`.
 
     Args:
-        source: the task's, as in `tasks.load`: the dataset is made again in the worker.
+        source: the task's, as in `tts.tasks.sources.load`: the dataset is made again in the worker.
     """
 
     def __init__(self, source: str, workers: Workers, *, timeout_s: float | None = None) -> None:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import IO, Any
 
-from tts.tasks import file_limits as filelimits
+from tts.tasks import file_limits
 from tts.tasks.file_limits import Packed, TooLarge, unpacked
 
 _PEEKED = 4096
@@ -61,7 +61,7 @@ def rows(file: IO[bytes], decode: Callable[[bytes], Any]) -> Iterator[tuple[int,
 def _rows(lines: IO[bytes], decode: Callable[[bytes], Any]) -> Iterator[tuple[int, Any]]:
     head = _peek(lines).removeprefix(codecs.BOM_UTF8).lstrip()
     if head[:1] == b"[":
-        whole = filelimits.whole(lines).removeprefix(codecs.BOM_UTF8)
+        whole = file_limits.whole(lines).removeprefix(codecs.BOM_UTF8)
         try:
             values = decode(whole)
         except (ValueError, RecursionError):
@@ -69,7 +69,7 @@ def _rows(lines: IO[bytes], decode: Callable[[bytes], Any]) -> Iterator[tuple[in
         else:
             yield from enumerate(values, 1)
             return
-    for number, line in enumerate(filelimits.lines(lines), 1):
+    for number, line in enumerate(file_limits.lines(lines), 1):
         plain = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
         if not plain.strip():
             continue
@@ -78,7 +78,7 @@ def _rows(lines: IO[bytes], decode: Callable[[bytes], Any]) -> Iterator[tuple[in
         except (ValueError, RecursionError) as error:
             if number > 1 or head[:1] != b"{":
                 raise BadRow(number, _why(error, plain)) from None
-            rest = filelimits.whole(lines)
+            rest = file_limits.whole(lines)
             try:
                 value = decode(plain + rest)  # one object over many lines
             except (ValueError, RecursionError):
@@ -121,17 +121,17 @@ def csv_rows(file: IO[bytes], delimiter: str) -> Iterator[tuple[int, dict[str, s
 
 def _lines(text: io.TextIOWrapper) -> Iterator[str]:
     number = 0
-    while line := text.readline(filelimits.MOST_LINE_BYTES):
+    while line := text.readline(file_limits.MOST_LINE_BYTES):
         number += 1
-        if len(line) == filelimits.MOST_LINE_BYTES:
-            raise TooLarge(filelimits.long_line(number))
+        if len(line) == file_limits.MOST_LINE_BYTES:
+            raise TooLarge(file_limits.long_line(number))
         yield line
 
 
 def _text(file: IO[bytes]) -> IO[bytes]:
     """The file in UTF-8, unpacked. Raises: NotRows; TooLarge."""
     packed: Packed | None = None
-    for _ in range(filelimits.MOST_LAYERS):
+    for _ in range(file_limits.MOST_LAYERS):
         if not _is_gzip(file):
             return _in_utf8(file)
         source: Any = file
@@ -139,7 +139,7 @@ def _text(file: IO[bytes]) -> IO[bytes]:
             source = packed = Packed(file)
         file = unpacked(source, packed)
     if _is_gzip(file):
-        raise NotRows(f"is packed with gzip more than {filelimits.MOST_LAYERS} times: unpack it (gzip -d)")
+        raise NotRows(f"is packed with gzip more than {file_limits.MOST_LAYERS} times: unpack it (gzip -d)")
     return _in_utf8(file)
 
 
@@ -157,7 +157,7 @@ def _in_utf8(file: IO[bytes]) -> IO[bytes]:
     if encoding.startswith("utf-8"):
         return file
     try:
-        return io.BytesIO(filelimits.whole(file).decode(encoding).encode())
+        return io.BytesIO(file_limits.whole(file).decode(encoding).encode())
     except UnicodeError as error:
         raise NotRows(f"is not {encoding.upper()}, as its first bytes say: {error}") from None
 

@@ -57,7 +57,7 @@ def entries(source: str, limit: int | None) -> list[dict[str, Any]]:
 
 
 def score(source: str, problem_id: str, reference: str, answer: str) -> float:
-    """What the dataset's own scorer gives an answer, from 0 to 1, to the problem with that id in `tasks.load`.
+    """What the dataset's own scorer gives an answer, from 0 to 1, to the problem with that id.
 
     The caller shows that it has the reference: whoever has not cannot find it out here. It also shows that both sides
     made the same problem.

@@ -61,7 +61,7 @@ def answer_of(answer: Any, text: str | None, *, complete: bool) -> str | None:
         text: the whole completion; complete: whether it ended by itself.
 
     Returns:
-        What was taken, where that is a part of the text. Where it is the whole text, or nothing, what `answers.extract`
+        What was taken, where that is a part of the text. Where it is the whole text, or nothing, what `extract`
         finds in it; a text of at most `SHORT_WORDS` words on one line, in which that finds nothing, is its own answer.
     """
     taken = "" if answer is None else bare(str(answer))

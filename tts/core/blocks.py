@@ -13,7 +13,7 @@ import msgspec
 
 from tts.core.actions import Cancelled, Event, Failed, Finished, Generate, Progressed, Refused, Request, Sleep, Work
 from tts.core.coroutines import Alarm, Expired, Live, Mailbox, Wait
-from tts.core.endings import WITHDRAWN, Fewer
+from tts.core.endings import WITHDRAWN, Fewer, deadline_passed
 from tts.core.sample_keys import seed_of, share_base
 from tts.errors import AllFailed, InvalidParameter, UsageError
 from tts.types import Candidate, Cost, ErrorInfo, Value
@@ -49,7 +49,7 @@ class Block:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        self._search._close_mailbox(self._mailbox, self.pending)
+        self._search._asks.close(self._mailbox, self.pending)
 
     def ask(self, action: Work, worst: Cost | None = None) -> None:
         if not self._search.stepping:
@@ -123,7 +123,7 @@ class _Sampling(Block):
         id = search._next_id()
         request, share = self._request, None
         if self._share_base is not None:
-            share = search._share_keys[id] = search._share_key(self._share_base)
+            share = search._share_keys.of[id] = search._share_keys.next(self._share_base, search._current.path)
         if search._keyed:
             request = msgspec.structs.replace(request, seed=seed_of(share or f"{search._seed}/{search.spec}/{id}"))
         if self._parent is not None:
@@ -140,7 +140,7 @@ class _Sampling(Block):
         if self._refusal is None and self._n is None and self._failures_in_a_row < OPEN_FAILURES:
             # What ends an open count is that the budget holds no more.
             sample = Generate("", self._request)
-            self._search._ran_out(sample, ErrorInfo.of(self._search.ledger.exhausted(self._worst)))
+            self._search._asks.ran_out(sample, ErrorInfo.of(self._search.ledger.exhausted(self._worst)))
         if self._refusal is not None:
             self._search.refused_awaits += 1
         if self._refusal is not None and (not self._candidates or self._refusal.type != "BudgetExhausted"):
@@ -254,11 +254,11 @@ class Streaming(_Sampling):
     def stop(self, id: str) -> None:
         """End one candidate half-way; its partial text comes as a last Update (none, if it had not been sent yet).
         Harmless if it has ended already."""
-        live = self._search._live.get(id)
+        live = self._search._asks.live.get(id)
         if id not in self.pending or live is None:
             return
         if live.left:
-            self._search._cancel(live)
+            self._search._asks.cancel(live)
         else:
             self._search._refuse(live, ErrorInfo(WITHDRAWN, f"{id} was stopped before it left"))
 
@@ -276,13 +276,13 @@ class Deadline:
         search = self._search
         self._mailbox = Alarm(search._current, self._seconds)
         self._id = search._next_id()
-        search._ask(Sleep(self._id, search._now + self._seconds), self._mailbox)
+        search._ask(Sleep(self._id, search._asks.now + self._seconds), self._mailbox)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        self._search._close_mailbox(self._mailbox, [self._id])
+        self._search._asks.close(self._mailbox, [self._id])
         if isinstance(error, Expired) and error.alarm is self._mailbox:
-            raise self._search._exceeded(self._mailbox) from None
+            raise deadline_passed(self._search.id, self._mailbox) from None
 
 
 def at_least_one(name: str, value: int) -> None:

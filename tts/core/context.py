@@ -100,14 +100,14 @@ class Run:
         """What is left of this search's share; what is in flight counts at its worst case."""
         search = self._search
         left = search.ledger.left()
-        if search._ends_s is None:
+        if search._asks.ends_s is None:
             return left
-        return msgspec.structs.replace(left, seconds=max(0.0, search._ends_s - search._now))
+        return msgspec.structs.replace(left, seconds=max(0.0, search._asks.ends_s - search._asks.now))
 
     @property
     def now_s(self) -> float:
         """The run's clock at the last event."""
-        return self._search._now
+        return self._search._asks.now
 
     async def generate(
         self,
@@ -326,11 +326,11 @@ class Run:
         search = self._search
         id = search._next_id()
         share = None
-        if candidate.id in search._share_keys:
-            base = search._share_keys[candidate.id]
+        if candidate.id in search._share_keys.of:
+            base = search._share_keys.of[candidate.id]
             if self.problem != search._problem_of(candidate.id):  # what is judged is more than the candidate
                 base = blake2b(repr((base, self.problem)).encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()
-            share = search._share_key(f"{base}/{verifier}")
+            share = search._share_keys.next(f"{base}/{verifier}", search._current.path)
         if request is not None and search._keyed:
             request = msgspec.structs.replace(request, seed=seed_of(share or f"{search._seed}/{id}"))
         return Verify(id, verifier, self.problem, candidate, request, share)

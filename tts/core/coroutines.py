@@ -1,13 +1,14 @@
-"""The small parts a search is made of: mailboxes, tasks, and the one thing a coroutine may yield. No behaviour here."""
+"""The small parts a search is made of: mailboxes, tasks, and the one thing a coroutine may yield."""
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from random import Random
 from typing import Any, TypeVar
 
-from tts.core.actions import Work
+from tts.core.actions import Progressed, Work
 from tts.types import Cost
 
 T = TypeVar("T")
@@ -166,3 +167,21 @@ class Live:
         self.depth = self.reached = depth
         self.cancelled = False
         self.left = False  # whether it has left the search (rather than waiting for the share to have room)
+
+
+def deeper(depth: tuple[int, float], items: Iterable[tuple[Any, Live | Task]]) -> tuple[int, float]:
+    """A task's depth after it has waited for `items`: the longest chain behind it, in tokens and in seconds."""
+    most_tokens, most_seconds = depth
+    for event, source in items:
+        tokens, seconds = source.depth if type(event) is Progressed else source.reached
+        if tokens > most_tokens:  # noqa: PLR1730  # `max` would cost a call for every sample
+            most_tokens = tokens
+        if seconds > most_seconds:  # noqa: PLR1730  # likewise
+            most_seconds = seconds
+    return most_tokens, most_seconds
+
+
+def close(coro: Coroutine[Any, Any, Any]) -> None:
+    """End a coroutine that has done wrong already; what it raises or awaits while it is closed adds nothing."""
+    with contextlib.suppress(BaseException):
+        coro.close()

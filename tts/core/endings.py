@@ -1,8 +1,24 @@
-"""Why a strategy gets no more: a budget that was spent, samples that failed, an allocator that stopped the search."""
+"""What the end of a strategy means: whether it got no more, because a budget was spent or samples failed, or whether it
+made a mistake, and how that is told."""
 
 from __future__ import annotations
 
-from tts.errors import AllFailed, BudgetExhausted
+from types import TracebackType
+
+import msgspec
+
+from tts.core.coroutines import STEP_LIMIT_S, Alarm, StepTimedOut
+from tts.errors import (
+    AllFailed,
+    BudgetExhausted,
+    DeadlineExceeded,
+    ForeignAwait,
+    InvalidParameter,
+    StrategyCrashed,
+    StrategyTimedOut,
+    TTSError,
+)
+from tts.types import Candidate, ErrorInfo, as_text, plain
 
 MOST_REFUSALS = 1000  # awaits of one search that its budget may turn down before it is stopped
 WITHDRAWN = "Withdrawn"  # the `Refused` of an action that was cancelled before it left
@@ -19,3 +35,102 @@ def nothing_came(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
         return all(nothing_came(e) for e in error.exceptions)
     return isinstance(error, BudgetExhausted | AllFailed | Fewer)
+
+
+def deadline_passed(search: str, alarm: Alarm) -> DeadlineExceeded:
+    """The error of a `Run.deadline` block that was left because its time was up."""
+    return DeadlineExceeded(f"{search}: {alarm.seconds:g} s have passed", seconds=alarm.seconds, search=search)
+
+
+class Mistakes:
+    """How the mistakes of one strategy are told.
+
+    Args:
+        strategy: the strategy's name.
+        search, problem: ids, for whoever looks for the cause.
+    """
+
+    __slots__ = ("_problem", "_search", "_strategy")
+
+    def __init__(self, strategy: str, search: str, problem: str) -> None:
+        self._strategy = strategy
+        self._search = search
+        self._problem = problem
+
+    def crashed(self, why: str) -> StrategyCrashed:
+        """The strategy did `why`, after which it could not go on."""
+        return StrategyCrashed(f"strategy {self._strategy} {why}", strategy=self._strategy)
+
+    def raised(self, error: BaseException) -> Exception:
+        """An error of the strategy's code, as an exception that its blocks may see: what ends a program ends a
+        strategy."""
+        if isinstance(error, Exception):
+            return error
+        if isinstance(error, StepTimedOut):
+            return StrategyTimedOut(
+                f"strategy {self._strategy} computed for {STEP_LIMIT_S:g} s of CPU time without an await (problem "
+                f"{self._problem}), and was ended; run.call is for long computations",
+                strategy=self._strategy,
+                problem=self._problem,
+                where=_where(error),
+            )
+        return self._unknown(error)
+
+    def told(self, error: BaseException) -> ErrorInfo:
+        """The error of a strategy that has ended, for its result: of a group, one that is the strategy's own."""
+        error = _first(error)
+        return ErrorInfo.of(error if isinstance(error, TTSError) else self._unknown(error))
+
+    def _unknown(self, error: BaseException) -> StrategyCrashed:
+        info = ErrorInfo.of(error)
+        return StrategyCrashed(
+            f"strategy {self._strategy} raised {info.type}: {info.message} (problem {self._problem})",
+            strategy=self._strategy,
+            problem=self._problem,
+            where=plain(_where(error)),
+        )
+
+    def no_candidate(self, value: object, by: str = "") -> StrategyCrashed:
+        """The strategy, or `by` of it, returned something else than a candidate."""
+        return StrategyCrashed(
+            f"{by}strategy {self._strategy} must return a Candidate, but returned {type(value).__name__}",
+            strategy=self._strategy,
+        )
+
+    def awaited_at_the_end(self) -> StrategyCrashed:
+        """The strategy went on when it was to end."""
+        return StrategyCrashed(f"{self._strategy} awaited while it was being cancelled", search=self._search)
+
+    def foreign_await(self, what: str) -> ForeignAwait:
+        return ForeignAwait(
+            f"strategy {self._strategy} awaited {what}; a strategy may await only what its Run offers "
+            f"(generate, finishing, streaming, verify, gather, call)",
+            strategy=self._strategy,
+        )
+
+    def checked(self, picked: Candidate) -> tuple[Candidate | None, BaseException | None]:
+        """The pick, with what is written of it as plain text; or why that cannot be."""
+        try:
+            id = as_text(f"the id of the candidate that strategy {self._strategy} returned", picked.id)
+            answer = picked.answer
+            if answer is not None:
+                answer = as_text(f"the answer of the candidate that strategy {self._strategy} returned", answer)
+        except InvalidParameter as error:
+            return None, error
+        if id is picked.id and answer is picked.answer:
+            return picked, None
+        return msgspec.structs.replace(picked, id=id, answer=answer), None
+
+
+def _first(error: BaseException) -> BaseException:
+    """The first error of a group that is the strategy's own, or else the first."""
+    while isinstance(error, BaseExceptionGroup):
+        error = next((e for e in error.exceptions if not nothing_came(e)), error.exceptions[0])
+    return error
+
+
+def _where(error: BaseException) -> str:
+    trace: TracebackType | None = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else ""

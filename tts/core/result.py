@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Self
@@ -28,6 +29,37 @@ class Bill(Value, frozen=True):
     @property
     def total(self) -> Cost:
         return self.answers + self.verifier + self.cancelled + self.failed
+
+
+class Spending:
+    """The bill of a search that goes on: added up when somebody asks."""
+
+    __slots__ = ("_busy_s", "_costs", "_usages")
+
+    def __init__(self) -> None:
+        self._costs: defaultdict[str, list[Cost]] = defaultdict(list)  # by heading
+        self._usages: list[Usage] = []
+        self._busy_s = 0.0
+
+    def add(self, heading: str, cost: Cost, usage: Usage, seconds: float) -> None:
+        """One more request, under the name of a field of `Bill`."""
+        self._costs[heading].append(cost)
+        self._usages.append(usage)
+        self._busy_s += seconds
+
+    def bill(self, depth: tuple[int, float]) -> Bill:
+        """The bill so far; `depth` is the longest chain, in tokens and seconds."""
+        spent = {heading: Cost.sum(costs) for heading, costs in self._costs.items()}
+        return Bill(
+            answers=spent.get("answers", Cost()),
+            verifier=spent.get("verifier", Cost()),
+            cancelled=spent.get("cancelled", Cost()),
+            failed=spent.get("failed", Cost()),
+            usage=Usage.sum(self._usages),
+            sequential_tokens=depth[0],
+            latency_s=round(depth[1], 6),
+            busy_s=round(self._busy_s, 6),
+        )
 
 
 class Shortage(Value, frozen=True):

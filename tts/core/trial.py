@@ -17,10 +17,8 @@ where nothing came is there a `BudgetExhausted`.
 
 from __future__ import annotations
 
-import contextlib
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Coroutine, Iterable, Mapping
-from types import TracebackType
 from typing import Any
 
 import msgspec
@@ -29,7 +27,6 @@ from tts.answers.equivalence import extract
 from tts.core.actions import (
     Action,
     Call,
-    Cancel,
     Cancelled,
     End,
     Event,
@@ -44,10 +41,10 @@ from tts.core.actions import (
     Woke,
     Work,
 )
-from tts.core.budget import Ledger, Limits
+from tts.core.asks import Asks
+from tts.core.budget import Limits
 from tts.core.context import Fallback, Run, first_paid
 from tts.core.coroutines import (
-    STEP_LIMIT_S,
     Abandoned,
     Alarm,
     Expired,
@@ -55,36 +52,17 @@ from tts.core.coroutines import (
     Live,
     Mailbox,
     StepStopped,
-    StepTimedOut,
     Task,
     Wait,
+    close,
+    deeper,
 )
-from tts.core.endings import MOST_REFUSALS, STOPPED, nothing_came
+from tts.core.endings import MOST_REFUSALS, Mistakes, deadline_passed, nothing_came
 from tts.core.protocols import CostModel, Strategy, Verifier
-from tts.core.result import Bill, Result, Shortage
-from tts.errors import (
-    BudgetExhausted,
-    DeadlineExceeded,
-    ForeignAwait,
-    InvalidParameter,
-    StrategyCrashed,
-    StrategyTimedOut,
-    TTSError,
-)
-from tts.types import (
-    Candidate,
-    Completion,
-    Cost,
-    ErrorInfo,
-    Problem,
-    Sampling,
-    Score,
-    StrategySpec,
-    Usage,
-    as_text,
-    plain,
-    shown,
-)
+from tts.core.result import Result, Spending
+from tts.core.sample_keys import ShareKeys
+from tts.errors import InvalidParameter, TTSError
+from tts.types import Candidate, Completion, Cost, ErrorInfo, Problem, Sampling, Score, StrategySpec, shown
 
 MOST_STEPS = 1_000_000  # of one strategy and its chains, in which nothing happens
 SELECTION_S = 10.0  # how long a strategy may compute with what has come, after its seconds have passed
@@ -131,11 +109,11 @@ class Search:
         self.id = id
         self.problem = problem
         self.spec = spec
-        self.ledger = Ledger(share, id)
+        self._asks = Asks(id, share)
+        self.ledger = self._asks.ledger
         self.candidates: dict[str, Candidate] = {}
         self.scores: dict[str, list[Score]] = {}
         self.failures: list[ErrorInfo] = []
-        self.exhausted = False
         self.unverified = 0  # verifications that the budget turned down
         self.refused_awaits = 0
         self.uncompared = 0
@@ -148,21 +126,12 @@ class Search:
         self._seed = seed
         self._ahead = ahead
         self._keyed = keyed
-        self._now = 0.0
-        self._ends_s: float | None = None
-        self._live: dict[str, Live] = {}
-        self._ended: set[str] = set()
-        self._backlog: deque[Live] = deque()
         self._ready: deque[tuple[Task, Any, BaseException | None]] = deque()
-        self._out: list[Action] = []
         self._parents: dict[str, str] = {}
         self._problems: dict[str, Problem] = {}  # id -> what was asked for, if it is not the search's problem
-        self._share_keys: dict[str, str] = {}
-        self._share_counts: dict[str, int] = {}
-        self._spent: defaultdict[str, list[Cost]] = defaultdict(list)  # by heading; added up when somebody asks
-        self._usages: list[Usage] = []
-        self._busy_s = 0.0
-        self._short: tuple[str, str, float] | None = None  # what was turned down, by which limit, and its cost
+        self._share_keys = ShareKeys()
+        self._spending = Spending()
+        self._mistakes = Mistakes(spec.name, id, problem.id)
         self._selected: Candidate | None = None
         self._error: ErrorInfo | None = None
         self.stepping = False  # whether its strategy's code is running
@@ -174,13 +143,18 @@ class Search:
         self._strategy = strategy
 
     @property
+    def exhausted(self) -> bool:
+        """Whether the budget has turned down something that the strategy asked for, or its time was up."""
+        return self._asks.exhausted
+
+    @property
     def closed(self) -> bool:
-        return self.done and not self._live
+        return self.done and not self._asks.live
 
     @property
     def waiting_for(self) -> list[str]:
         """Ids of the actions that have left and not ended."""
-        return [id for id, live in self._live.items() if live.left]
+        return [id for id, live in self._asks.live.items() if live.left]
 
     @property
     def best_so_far(self) -> Candidate | None:
@@ -207,17 +181,6 @@ class Search:
 
     @property
     def result(self) -> Result:
-        spent = {heading: Cost.sum(costs) for heading, costs in self._spent.items()}
-        bill = Bill(
-            answers=spent.get("answers", Cost()),
-            verifier=spent.get("verifier", Cost()),
-            cancelled=spent.get("cancelled", Cost()),
-            failed=spent.get("failed", Cost()),
-            usage=Usage.sum(self._usages),
-            sequential_tokens=self._main.depth[0],
-            latency_s=round(self._main.depth[1], 6),
-            busy_s=round(self._busy_s, 6),
-        )
         return Result(
             id=self.id,
             problem_id=self.problem.id,
@@ -225,9 +188,9 @@ class Search:
             selected=self._selected if self.done else self.best_so_far,
             candidates=tuple(self.candidates.values()),
             scores={id: tuple(scores) for id, scores in self.scores.items()},
-            bill=bill,
+            bill=self._spending.bill(self._main.depth),
             exhausted=self.exhausted,
-            shortage=self._shortage(),
+            shortage=self._asks.shortage,
             unverified=self.unverified,
             failures=tuple(self.failures),
             uncompared=self.uncompared,
@@ -236,32 +199,32 @@ class Search:
 
     def start(self, now: float = 0.0) -> list[Action]:
         """Run the strategy to its first waits; `now` is the run's clock."""
-        self._now = now
+        self._asks.now = now
         # Nothing here holds the Run, which holds this: a search is freed as soon as it is dropped.
         self._current = self._main = Task(
             self._strategy(self.problem, Run(self), **self.spec.params), None, (0, 0.0), ""
         )
         self._ready.append((self._main, None, None))
         if self.ledger.limits.seconds is not None:
-            self._ends_s = now + self.ledger.limits.seconds
-            self._ask(Sleep(self._next_id(), self._ends_s), self._clock)
+            ends_s = self._asks.ends_s = now + self.ledger.limits.seconds
+            self._ask(Sleep(self._next_id(), ends_s), self._clock)
         return self._proceed()
 
     def tell(self, event: Event) -> list[Action]:
         """Take one event in and return what the strategy asks for because of it. Told twice, it counts once."""
-        live = self._live.get(event.id)
+        asks = self._asks
+        live = asks.live.get(event.id)
         if live is None or not live.left:
-            if event.id in self._ended:
+            if event.id in asks.ended:
                 return []
             raise InvalidParameter(f"{self.id} was told of {event.id}, which it never asked for", id=event.id)
-        if event.at_s > self._now:  # noqa: PLR1730  # `max` would cost a call for every event
-            self._now = event.at_s
+        if event.at_s > asks.now:  # noqa: PLR1730  # `max` would cost a call for every event
+            asks.now = event.at_s
         if not isinstance(event, Progressed):
-            del self._live[event.id]
-            self._ended.add(event.id)
+            asks.drop(live)
             self._book(live, event)
         self._deliver(live.mailbox, (event, live))
-        if not self._ready and not self._backlog and not self._out:
+        if not self._ready and not asks.backlog and not asks.out:
             return []  # nobody was woken by it: the strategy waits for more
         return self._proceed()
 
@@ -271,12 +234,11 @@ class Search:
             self._abandon(self._main)
             self._main.error = error
             self._finish(self._main)
-        out, self._out = self._out, []
-        return out
+        return self._asks.take_out()
 
     def stop_sampling(self, error: ErrorInfo) -> list[Action]:
         """Cancel every sample that has not ended; the strategy is told this in place of each, and goes on."""
-        for live in list(self._live.values()):
+        for live in list(self._asks.live.values()):
             if isinstance(live.action, Generate):
                 self._let_go(live, error)
         return self._proceed()
@@ -296,14 +258,12 @@ class Search:
         if live.cost.samples == 0:
             return
         if isinstance(event, Refused):
-            self._turned_down(action, event.error)
+            self._asks.turned_down(action, event.error)
             self.ledger.release(event.id)
             return
         cost = self._costs.actual(action, usage)
         self.ledger.settle(event.id, cost)
-        self._spent[heading].append(cost)
-        self._usages.append(usage)
-        self._busy_s += timing.total_s
+        self._spending.add(heading, cost, usage, timing.total_s)
 
     def _book_other(self, live: Live, event: End) -> str:
         """Note what came instead of a completion; returns the heading of its cost."""
@@ -342,100 +302,24 @@ class Search:
 
     def _ask(self, action: Work, mailbox: Mailbox, worst: Cost | None = None) -> None:
         """Reserve the action's worst case and let it leave; or let it wait for room; or refuse it."""
-        live = Live(action, worst or self._costs.worst(action), mailbox, self._current.depth)
-        if self.ledger.needs_price:
-            self.ledger.check_known(live.cost)
-        self._live[action.id] = live
-        if live.cost.samples == 0:  # timers and functions cost no tokens and never wait behind what does
-            live.left = True
-            self._out.append(action)
-        elif self._backlog or not self._leave(live):
-            self._backlog.append(live)
+        if not self._asks.add(Live(action, worst or self._costs.worst(action), mailbox, self._current.depth)):
             self._admit()
-
-    def _late(self) -> bool:
-        """Whether the share's seconds have passed."""
-        return self._ends_s is not None and self._now >= self._ends_s
-
-    def _leave(self, live: Live) -> bool:
-        if (self._ends_s is not None and self._late()) or not self.ledger.try_reserve(live.action.id, live.cost):
-            return False
-        live.left = True
-        self._out.append(live.action)
-        return True
 
     def _admit(self) -> None:
         """Let the oldest waiting asks leave while they fit; refuse those that never will."""
-        while self._backlog:
-            live = self._backlog[0]
-            if live.action.id in self._live and not self._leave(live):  # else its block has been left meanwhile
-                if self._late():
-                    self._refuse(live, ErrorInfo.of(self._out_of_time()))
-                elif self.ledger.can_ever_fit(live.cost):
-                    return
-                else:
-                    self._refuse(live, ErrorInfo.of(self.ledger.exhausted(live.cost)))
-            self._backlog.popleft()
-
-    def _turned_down(self, action: Work, error: ErrorInfo) -> None:
-        """An ask was refused: the budget has ended, unless the strategy withdrew it or an allocator stopped it."""
-        if error.type == "BudgetExhausted" and error.facts.get("limit") != STOPPED:
-            self._ran_out(action, error)
-
-    def _ran_out(self, action: Work, error: ErrorInfo) -> None:
-        self.exhausted = True
-        if self._short is None and "asked" in error.facts and error.facts.get("search") == self.id:
-            kind = "verification" if isinstance(action, Verify) else "sample"
-            self._short = kind, error.facts["limit"], error.facts["asked"]
-
-    def _shortage(self) -> Shortage | None:
-        if self._short is None:
-            return None
-        action, limit, asked = self._short
-        return Shortage(action, limit, asked, getattr(self.ledger.left(), limit), getattr(self.ledger.limits, limit))
+        for live, error in self._asks.admit():
+            self._refuse(live, error)
 
     def _refuse(self, live: Live, error: ErrorInfo) -> None:
-        self._drop(live)
-        self._turned_down(live.action, error)
-        self._deliver(live.mailbox, (Refused(live.action.id, self._now, error), live))
-
-    def _drop(self, live: Live) -> None:
-        del self._live[live.action.id]
-        self._ended.add(live.action.id)
-
-    def _close_mailbox(self, mailbox: Mailbox, ids: Iterable[str]) -> None:
-        """The block was left: cancel what still runs, forget what has not left yet."""
-        mailbox.closed = True
-        for id in ids:
-            live = self._live.get(id)
-            if live is None:
-                continue
-            if live.left:
-                self._cancel(live)
-                continue
-            if isinstance(live.action, Generate) and live.action.race:  # it was one of fewer: the budget held no more
-                self._ran_out(live.action, ErrorInfo.of(self.ledger.exhausted(live.cost)))
-            self._drop(live)
-
-    def _cancel(self, live: Live) -> None:
-        if not live.cancelled:
-            live.cancelled = True
-            self._out.append(Cancel(live.action.id))
-
-    def _share_key(self, base: str) -> str:
-        """The next key under `base`: the same in every search that asks the same for the same problem. Counted per
-        task, like ids, so that no sample depends on which of two chains was faster."""
-        base = f"{base}/{self._current.path}"
-        index = self._share_counts.get(base, 0)
-        self._share_counts[base] = index + 1
-        return f"{base}{index}"
+        self._asks.refuse(live, error)
+        self._deliver(live.mailbox, (Refused(live.action.id, self._asks.now, error), live))
 
     # --- driving
 
     def _deliver(self, mailbox: Mailbox, item: tuple[Any, Live | Task]) -> None:
         if mailbox is self._clock:
             if isinstance(item[0], Woke) and not self.done:
-                self._end_of_time() if not self._time_is_up else self._throw(self._main, self._out_of_time())
+                self._end_of_time() if not self._time_is_up else self._throw(self._main, self._asks.out_of_time())
             return
         if mailbox.closed:
             return
@@ -452,9 +336,9 @@ class Search:
     def _end_of_time(self) -> None:
         """The share's seconds have passed: nobody waits for a model any longer, and what has come is what there is. For
         selecting from that in worker processes there is a little more time, and then it is thrown out."""
-        error = ErrorInfo.of(self._out_of_time())
-        self.exhausted = self._time_is_up = True
-        for live in list(self._live.values()):
+        error = ErrorInfo.of(self._asks.out_of_time())
+        self._asks.exhausted = self._time_is_up = True
+        for live in list(self._asks.live.values()):
             if getattr(live.action, "request", None) is None:
                 continue  # functions and verifiers that compute cost nothing, and what was paid for needs them
             self._let_go(live, error)
@@ -464,16 +348,9 @@ class Search:
         if not live.left:
             self._refuse(live, error)
         elif not live.cancelled:
-            self._cancel(live)
+            self._asks.cancel(live)
             waiting, live.mailbox = live.mailbox, self._nobody
-            self._deliver(waiting, (Refused(live.action.id, self._now, error), live))
-
-    def _out_of_time(self) -> BudgetExhausted:
-        limit = self.ledger.limits.seconds
-        return BudgetExhausted(f"{self.id}: the budget of {limit:g} s has passed", limit="seconds", search=self.id)
-
-    def _exceeded(self, alarm: Alarm) -> DeadlineExceeded:
-        return DeadlineExceeded(f"{self.id}: {alarm.seconds:g} s have passed", seconds=alarm.seconds, search=self.id)
+            self._deliver(waiting, (Refused(live.action.id, self._asks.now, error), live))
 
     def _throw(self, task: Task, error: BaseException) -> None:
         """Let `error` appear at the task's await. Between two events every task that is not done waits."""
@@ -504,8 +381,8 @@ class Search:
         except BaseException as error:
             task.error = self._own(error)
         else:
-            task.error = StrategyCrashed(f"{self.spec.name} awaited while it was being cancelled", search=self.id)
-            _close(task.coro)
+            task.error = self._mistakes.awaited_at_the_end()
+            close(task.coro)
         finally:
             self._current = before
 
@@ -513,7 +390,7 @@ class Search:
         """Run whatever is ready until everything waits, and hand out the actions."""
         steps = 0
         while not self.done:
-            if not self._ready and self._backlog:  # not before: what has just happened may make it needless
+            if not self._ready and self._asks.backlog:  # not before: what has just happened may make it needless
                 self._admit()
             if not self._ready:
                 break
@@ -533,21 +410,20 @@ class Search:
                 self._break_off()
         if self._time_is_up and not (self.done or self._selecting):
             self._selecting = True
-            self._ask(Sleep(f"{self.id}/{SELECTION}", self._now + SELECTION_S), self._clock)
-        out, self._out = self._out, []
-        return out
+            self._ask(Sleep(f"{self.id}/{SELECTION}", self._asks.now + SELECTION_S), self._clock)
+        return self._asks.take_out()
 
     def _give_up(self, why: str) -> None:
         """A strategy that asks again and again after its budget is spent, or for nothing, would go on for ever; each of
         its steps is too short for a watchdog."""
         self._abandon(self._main)
-        self._main.error = StrategyCrashed(f"strategy {self.spec.name} {why}", strategy=self.spec.name)
+        self._main.error = self._mistakes.crashed(why)
         self._finish(self._main)
 
     def _step(self, task: Task, item: Any, error: BaseException | None) -> None:
         self._current, self.stepping = task, True
         if item is not None:
-            task.depth = _deeper(task.depth, item if type(item) is list else (item,))
+            task.depth = deeper(task.depth, item if type(item) is list else (item,))
         try:
             if error is None:
                 wait = self.foreign.run(self.id, task.coro.send, item)
@@ -556,16 +432,16 @@ class Search:
         except StopIteration as stop:
             task.done, task.value = True, stop.value
         except Expired as expired:  # the block was entered in an async generator, which is not on this stack
-            task.done, task.error = True, self._exceeded(expired.alarm)
+            task.done, task.error = True, deadline_passed(self.id, expired.alarm)
         except BaseException as raised:  # SystemExit, CancelledError and GeneratorExit are the strategy's own, too
             no_loop = isinstance(raised, RuntimeError) and "no running event loop" in str(raised)
-            task.done, task.error = True, self._foreign_await("asyncio") if no_loop else self._own(raised)
+            task.done, task.error = True, self._mistakes.foreign_await("asyncio") if no_loop else self._own(raised)
         else:
             if isinstance(wait, Wait):
                 self._block(task, wait.mailbox)
                 return
-            _close(task.coro)
-            task.done, task.error = True, self._foreign_await(f"{type(wait).__name__} {shown(wait)}")
+            close(task.coro)
+            task.done, task.error = True, self._mistakes.foreign_await(f"{type(wait).__name__} {shown(wait)}")
         finally:
             self.stepping = False
         if task is self._main:
@@ -577,15 +453,8 @@ class Search:
         """The run was told to stop while the strategy computed: a resumed run begins this search again."""
         self.broken_off = self.done = True
         self._ready.clear()
-        for live in self._live.values():
+        for live in self._asks.live.values():
             live.mailbox.closed = True
-
-    def _foreign_await(self, what: str) -> ForeignAwait:
-        return ForeignAwait(
-            f"strategy {self.spec.name} awaited {what}; a strategy may await only what its Run offers "
-            f"(generate, finishing, streaming, verify, gather, call)",
-            strategy=self.spec.name,
-        )
 
     def _block(self, task: Task, mailbox: Mailbox) -> None:
         if mailbox.ready:
@@ -597,22 +466,19 @@ class Search:
         """The strategy is through: keep its pick; or its fallback's, if it had nothing to go on with."""
         error = task.error
         if error is None and not isinstance(task.value, Candidate):
-            error = StrategyCrashed(
-                f"strategy {self.spec.name} must return a Candidate, but returned {type(task.value).__name__}",
-                strategy=self.spec.name,
-            )
+            error = self._mistakes.no_candidate(task.value)
         elif error is not None and nothing_came(error):
             task.value, error = self._fall_back(error)
         if error is None:
-            self._selected, error = self._checked(task.value)
+            self._selected, error = self._mistakes.checked(task.value)
         if error is not None:
-            self._error = self._explained(_first(error))
+            self._error = self._mistakes.told(error)
         task.error = None  # its traceback holds the frames, and these hold everything
         self.done = True
         self._ready.clear()
-        for live in self._live.values():
+        for live in self._asks.live.values():
             live.mailbox.closed = True
-        self._close_mailbox(self._clock, list(self._live))
+        self._asks.close(self._clock, list(self._asks.live))
 
     def _fall_back(self, error: BaseException) -> tuple[Candidate | None, BaseException | None]:
         """What the strategy's selector makes of what was paid for; or why there is nothing."""
@@ -624,80 +490,8 @@ class Search:
             return None, error
         if isinstance(picked, Candidate):
             return picked, None
-        return None, StrategyCrashed(
-            f"the fallback of strategy {self.spec.name} must return a Candidate, but returned {type(picked).__name__}",
-            strategy=self.spec.name,
-        )
-
-    def _checked(self, picked: Candidate) -> tuple[Candidate | None, BaseException | None]:
-        """The pick, with what is written of it as plain text; or why that cannot be."""
-        name = self.spec.name
-        try:
-            id = as_text(f"the id of the candidate that strategy {name} returned", picked.id)
-            answer = picked.answer
-            if answer is not None:
-                answer = as_text(f"the answer of the candidate that strategy {name} returned", answer)
-        except InvalidParameter as error:
-            return None, error
-        if id is picked.id and answer is picked.answer:
-            return picked, None
-        return msgspec.structs.replace(picked, id=id, answer=answer), None
-
-    def _explained(self, error: BaseException) -> ErrorInfo:
-        return ErrorInfo.of(error if isinstance(error, TTSError) else self._crashed(error))
+        return None, self._mistakes.no_candidate(picked, by="the fallback of ")
 
     def _own(self, raised: BaseException) -> Exception:
-        """What the strategy raised, as an exception that its blocks may see: what ends a program ends a strategy."""
-        error = self.foreign.own(raised)
-        if isinstance(error, Exception):
-            return error
-        if isinstance(error, StepTimedOut):
-            return StrategyTimedOut(
-                f"strategy {self.spec.name} computed for {STEP_LIMIT_S:g} s of CPU time without an await (problem "
-                f"{self.problem.id}), and was ended; run.call is for long computations",
-                strategy=self.spec.name,
-                problem=self.problem.id,
-                where=_where(error),
-            )
-        return self._crashed(error)
-
-    def _crashed(self, error: BaseException) -> StrategyCrashed:
-        info = ErrorInfo.of(error)
-        return StrategyCrashed(
-            f"strategy {self.spec.name} raised {info.type}: {info.message} (problem {self.problem.id})",
-            strategy=self.spec.name,
-            problem=self.problem.id,
-            where=plain(_where(error)),
-        )
-
-
-def _deeper(depth: tuple[int, float], items: Iterable[tuple[Any, Live | Task]]) -> tuple[int, float]:
-    """A task's depth after it has waited for `items`: the longest chain behind it, in tokens and in seconds."""
-    most_tokens, most_seconds = depth
-    for event, source in items:
-        tokens, seconds = source.depth if type(event) is Progressed else source.reached
-        if tokens > most_tokens:  # noqa: PLR1730  # `max` would cost a call for every sample
-            most_tokens = tokens
-        if seconds > most_seconds:  # noqa: PLR1730  # likewise
-            most_seconds = seconds
-    return most_tokens, most_seconds
-
-
-def _first(error: BaseException) -> BaseException:
-    """The first error of a group that is the strategy's own, or else the first."""
-    while isinstance(error, BaseExceptionGroup):
-        error = next((e for e in error.exceptions if not nothing_came(e)), error.exceptions[0])
-    return error
-
-
-def _close(coro: Coroutine[Any, Any, Any]) -> None:
-    """End a coroutine that has done wrong already; what it raises or awaits while it is closed adds nothing."""
-    with contextlib.suppress(BaseException):
-        coro.close()
-
-
-def _where(error: BaseException) -> str:
-    trace: TracebackType | None = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else ""
+        """What the strategy raised, as an exception that its blocks may see."""
+        return self._mistakes.raised(self.foreign.own(raised))

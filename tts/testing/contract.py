@@ -365,7 +365,7 @@ class _Search(Search):
     leaked: Sequence[str] = ()
 
     def _finish(self, task: Any) -> None:
-        live = [action for action in self._live.values() if action.mailbox is not self._clock]
+        live = [action for action in self._asks.live.values() if action.mailbox is not self._clock]
         self.leaked = [item.action.id for item in live if not item.cancelled]
         super()._finish(task)
 

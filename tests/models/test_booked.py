@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from tts.errors import EndpointError
-from tts.models.openai.completion_builder import Chunking, Partial
+from tts.models.openai.chunking import Chunking
+from tts.models.openai.completion_builder import Partial
 from tts.models.openai.reading import Reader
 from tts.types import Usage
 

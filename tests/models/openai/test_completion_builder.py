@@ -5,7 +5,8 @@ import math
 import msgspec
 import pytest
 
-from tts.models.openai.completion_builder import TAIL, Partial
+from tts.models.openai.completion_builder import Partial
+from tts.models.openai.logprob_meter import TAIL
 from tts.models.wire.sse import Chunk, decode
 from tts.types import Usage
 

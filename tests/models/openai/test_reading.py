@@ -12,7 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tts.errors import BadResponse, EndpointError, ServerFailed, TimedOut
-from tts.models.openai.completion_builder import Chunking, Partial
+from tts.models.openai.chunking import Chunking
+from tts.models.openai.completion_builder import Partial
 from tts.models.openai.reading import Reader, Silence, Silences, most_bytes
 from tts.models.wire.sse import decode
 from tts.types import Usage

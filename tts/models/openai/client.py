@@ -31,8 +31,9 @@ from tts.errors import (
     Unreachable,
 )
 from tts.models.openai.attempt import Attempt, is_elsewhere
+from tts.models.openai.chunking import Chunking
 from tts.models.openai.closing import Closing
-from tts.models.openai.completion_builder import Chunking, Partial
+from tts.models.openai.completion_builder import Partial
 from tts.models.openai.endpoint_errors import MOST_SAID, EndpointErrors
 from tts.models.openai.httpx_client import AiohttpTransport, HttpxConnections, quoted
 from tts.models.openai.model_list import contexts_of, engine_of

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tts.errors import BadPool, MissingExtra
-from tts.models.openai.completion_builder import LogprobMeter
+from tts.models.openai.logprob_meter import LogprobMeter
 from tts.pools.formats.rows import VERDICT, answer_of, count_of, finish_of, flat, prompt_of, sampling_of, text_of
 from tts.pools.pool import Sample
 from tts.tasks.file_limits import TooLarge, check_entry, check_ratio, read_whole

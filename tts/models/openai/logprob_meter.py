@@ -1,0 +1,46 @@
+"""What the log-probabilities of a completion add up to. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+from tts.types import LogprobSummary, TokenLogprob
+
+TAIL = 8  # tokens whose alternatives are kept
+_IMPOSSIBLE = -1000.0  # servers write -inf as -9999 (vLLM) or so; such an alternative says nothing
+
+
+class LogprobMeter:
+    """Sums token log-probabilities into a `LogprobSummary` as they come."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.sum = 0.0
+        self._minimum = 0.0
+        self._certainty = 0.0
+        self._certain = 0
+        self._tail: deque[TokenLogprob] | None = None
+
+    def add(self, token: str, logprob: float, top: list[tuple[str, float]]) -> None:
+        """Kang et al. 2025 (arXiv:2502.18581), eq. 9, for one position, over the alternatives that the server shows,
+        renormalised: -1/V Σ_j log(V p_j) with p_j = exp(l_j) / Z."""
+        self.count += 1
+        self.sum += logprob
+        self._minimum = min(self._minimum, logprob)
+        if self._tail is None:
+            self._tail = deque(maxlen=TAIL)
+        self._tail.append(TokenLogprob(token, logprob, tuple(top)))
+        shown = [p for _, p in top if p > _IMPOSSIBLE]
+        if len(shown) > 1:
+            largest = max(shown)  # without it, -800 and -801 would both be 0
+            log_z = largest + math.log(sum([math.exp(p - largest) for p in shown]))
+            self._certainty += log_z - math.log(len(shown)) - sum(shown) / len(shown)
+            self._certain += 1
+
+    def summary(self) -> LogprobSummary | None:
+        """None where no log-probabilities came, or their sum is beyond what a number can hold."""
+        if not self.count or not math.isfinite(self.sum):
+            return None
+        certainty = self._certainty / self._certain if self._certain and math.isfinite(self._certainty) else None
+        return LogprobSummary(self.sum / self.count, self._minimum, certainty, tuple(self._tail or ()))

@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tts.analysis.frontier import Stretch
 from tts.intervals import Interval
 from tts.laws import Prediction
 from tts.pools.parquet import read_pool
 from tts.pools.pool import Pool, Unanswered
-from tts.report.html import UNKNOWN, escape, html_page, html_table
+from tts.report.html import UNKNOWN, render
 from tts.report.spreadsheet import plain
-from tts.report.sweep import OWNING, owners_table, write_illustrated
+from tts.report.sweep import facts_below, owner_lines, write_illustrated
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -175,30 +174,16 @@ def table_of(found: Findings, width: int) -> Table:
 
 
 def _html(found: Findings, facts: Mapping[str, object], figures: str) -> str:
-    lines = [[escape(show(s)) for _, show in _COLUMNS] for s in found.summaries]
-    body = f"""{_noted(found.notes)}
-<h2>{"Models" if len(found.models) > 1 else "In short"}</h2>
-<p>In percent, means over problems; pass@1 with its 95 % interval over problems. k is the most samples that
-every problem has. pass@k is what a chooser that is never wrong would reach, head-room what majority leaves of it.
-Majority saturates at the smallest k from which it stays within {100 * SATURATED:g} points of its value at the largest.
-The last two columns are laws of coverage at {TABLED} times k: <em>extrapolations</em>, with the middle 95 % of their
-bootstrap, which holds only as far as the law does. A dash is a value that nobody knows.</p>
-{html_table([name for name, _ in _COLUMNS], lines, text_columns=1)}
-<p>w is the chance that of a right and a wrong sample of one problem the shorter is the right one, with its 95 %
-interval: racing for the shortest sample pays only where w is clearly above 1/2.</p>
-{figures}
-{_owned(found.frontier)}
-<p>All numbers are in <code>pool.csv</code> and <code>pool.json</code>.</p>"""
-    return html_page(facts, body, "What more samples buy")
-
-
-def _noted(notes: Sequence[str]) -> str:
-    return f"<h2>Notes</h2>\n<ul>{''.join(f'<li>{escape(note)}</li>' for note in notes)}</ul>" if notes else ""
-
-
-def _owned(found: Sequence[Stretch]) -> str:
-    if not found:
-        return ""
-    return f"""<h2>Who owns the frontier</h2>
-<p>The method to take for so many generated tokens per problem. {OWNING} Coverage takes no part: it does not choose.</p>
-{owners_table(found, "method")}"""
+    return render(
+        "pool.html",
+        title=facts.get("title", "What more samples buy"),
+        facts=facts_below(facts),
+        notes=found.notes,
+        saturated=100 * SATURATED,
+        tabled=TABLED,
+        head=[name for name, _ in _COLUMNS],
+        lines=[[show(summary) for _, show in _COLUMNS] for summary in found.summaries],
+        several=len(found.models) > 1,
+        figures=figures,
+        owners=owner_lines(found.frontier),
+    )

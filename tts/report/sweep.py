@@ -21,7 +21,7 @@ from tts.runs.folder import check_files
 
 if TYPE_CHECKING:
     from tts.report.charts.sweep import Picture
-from tts.report.html import UNKNOWN, escape, html_page, html_table, shown_count, shown_number, shown_percent
+from tts.report.html import UNKNOWN, Cell, Noted, render, shown_count, shown_number, shown_percent
 from tts.report.spreadsheet import plain
 from tts.report.summary import Row, owners_of
 from tts.runs.outcomes import Outcome
@@ -66,7 +66,8 @@ def write_report(
         return charts.pictures(rows) + ([where] if where else [])
 
     if not (draws and rows):
-        return _write(folder, {**files, "report.html": _html(rows, facts, "" if rows else f"<p>{_NOTHING}</p>")})
+        figures = "" if rows else render("figures.html", pictures=(), nothing=_NOTHING)
+        return _write(folder, {**files, "report.html": _html(rows, facts, figures)})
     return write_illustrated(folder, files, "report.html", draw, lambda figures: _html(rows, facts, figures))
 
 
@@ -103,7 +104,7 @@ def write_illustrated(
     svgs = {picture.name: picture.svg() for picture in pictures}
     for picture, svg in svgs.items():
         drawn[f"{picture}.png"], drawn[f"{picture}.svg"] = png_of(svg), svg
-    drawn[name] = html(embedded(pictures, svgs) if pictures else f"<p>{nothing}</p>")
+    drawn[name] = html(embedded(pictures, svgs, nothing))
     return _write(folder, drawn)
 
 
@@ -131,10 +132,10 @@ def _csv(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-_COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
-    ("strategy", lambda r: escape(r.series)),
-    ("parameters", lambda r: escape(r.params)),
-    ("budget", lambda r: escape(r.budget)),
+_COLUMNS: tuple[tuple[str, Callable[[Row], Cell]], ...] = (
+    ("strategy", lambda r: r.series),
+    ("parameters", lambda r: r.params),
+    ("budget", lambda r: r.budget),
     ("accuracy", lambda r: shown_percent(r.accuracy)),
     ("tokens", lambda r: shown_number(r.tokens)),
     ("sequential", lambda r: shown_number(r.sequential_tokens)),
@@ -168,51 +169,38 @@ def _html(rows: Sequence[Row], facts: Mapping[str, object], figures: str) -> str
     unknown = {name for name, show in _COLUMNS if all(show(r) in empty.get(name, ()) for r in rows)}
     columns = [(name, show) for name, show in _COLUMNS if name not in unknown]
     strategies = list(dict.fromkeys(r.series for r in rows))
-    lines, marks, before = [], [], None
+    lines: list[list[Cell]] = []
+    marks, before = [], None
     for row in sorted(rows, key=lambda r: strategies.index(r.series)):  # each strategy's in the order given
         lines.append([show(row) for _, show in columns])
         marks.append(" ".join(["frontier"] * row.on_frontier + ["first"] * (before not in (None, row.series))))
         before = row.series
-    late = "" if "late" in unknown else " Late ones were decoded after the decision, before cancellations arrived."
-    body = f"""{figures}
-{_owners(rows)}
-<h2>All cells</h2>
-<p>Means per problem. Accuracy with its 95 % interval over problems, in percent. Tokens are generated tokens;
-those of the verifier and of cancelled samples are part of them.{late} Shaded rows are on the frontier, of which
-the table above tells more. Outcomes that the infrastructure spoilt are counted under errors and in no mean;
-answers that could not be graded are in no accuracy. Of the samples, those are counted that were cut at their most
-tokens, that have no answer, or that the model refused, and the requests that failed; a count that is 0 everywhere is
-left out.
-A dash is a value that nobody knows. Prompt tokens and more are in <code>report.csv</code>.</p>
-{html_table([name for name, _ in columns], lines, text_columns=3, marks=marks)}"""
-    return html_page(facts, body, "Test-time scaling report")
+    return render(
+        "sweep.html",
+        title=facts.get("title", "Test-time scaling report"),
+        facts=facts_below(facts),
+        figures=figures,
+        owners=owner_lines(owners_of(rows)),
+        late="late" not in unknown,
+        head=[name for name, _ in columns],
+        lines=lines,
+        marks=marks,
+    )
 
 
-def _owners(rows: Sequence[Row]) -> str:
-    found = owners_of(rows)
-    if not found:
-        return ""
-    return f"""<h2>Who owns the frontier</h2>
-<p>The strategy to take for so many generated tokens per problem. {OWNING}</p>
-{owners_table(found, "strategy")}"""
+def facts_below(facts: Mapping[str, object]) -> dict[str, object]:
+    """The facts that stand below a page's heading, which is one of them."""
+    return {name: value for name, value in facts.items() if name != "title"}
 
 
-OWNING = """The frontier starts with the cheapest. Its owner keeps it, and goes up with its own better points, until
-another one beats the owner's best so far by more than noise: the 95 % interval of the paired difference, problem by
-problem, lies above 0. Who costs less than the stretch's end and is <em>not distinguishable</em> from the owner, because
-that interval holds 0, is named beside it. The comparisons are not corrected for their number: between equals, one in
-forty takes over."""
-
-
-def owners_table(found: Sequence[Stretch], owner: str) -> str:
-    """The stretches of a frontier in tokens, as HTML."""
-    lines = [
+def owner_lines(found: Sequence[Stretch]) -> list[list[Cell]]:
+    """The stretches of a frontier in tokens, as lines of a table."""
+    return [
         [
             shown_number(s.start),
             "any more" if s.end is None else shown_number(s.end),
             gained(s),
-            escape(s.owner) + (f" <small>({escape(tie_of(s))})</small>" if s.ties else ""),
+            Noted(s.owner, f"({tie_of(s)})") if s.ties else s.owner,
         ]
         for s in found
     ]
-    return html_table(["from tokens", "to tokens", "accuracy", owner], lines, text_columns=0, text_last=True)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
+from markupsafe import Markup
+
 from tts.analysis.pool_study import BEYOND, Bin, Estimate, Findings, Law
 from tts.report.charts.sweep import (
     COLOURS,
@@ -36,7 +38,7 @@ _SEEN = "#1a1a1a"
 _PANEL_WIDTH, _PANEL_HEIGHT, _COLUMNS = 220, 165, 3
 _BIN_WIDTH, _BIN_HEIGHT = 128, 110
 
-_SHOWN = (
+_SHOWN = Markup(
     "Each line is one way to choose among k samples, k = 1, 2, 4 and so on up to what every problem has: "
     "<em>majority</em> votes, <em>shortest</em> races them and stops the rest when the first has ended with an "
     "answer, <em>best_of</em> takes the one with the highest score. "
@@ -189,7 +191,7 @@ def _methods(style: Style) -> Spec:
 
 # --- coverage and its laws
 
-_LAWS = (
+_LAWS = Markup(
     "Points are coverage (pass@k), estimated without bias from all samples. The lines are two laws fitted to them: "
     f"solid up to the dotted rule, where the data end, and dashed beyond it, up to {BEYOND} times the largest k: that "
     "part is an <em>extrapolation</em>. Bands are the middle 95 % of a bootstrap over problems: how sure the fit is, "

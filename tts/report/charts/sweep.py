@@ -7,7 +7,6 @@ replaces by the live chart with its tooltips.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
@@ -29,6 +28,7 @@ from tts.report.charts.vegalite import (
     palette,
     quantity,
 )
+from tts.report.html import render
 from tts.report.summary import Row
 
 # Okabe & Ito's colours that are dark enough on white; a shape says the same again, for print and for everybody.
@@ -123,29 +123,20 @@ def _usd(rows: Sequence[Row]) -> Callable[[Row], float | None]:
     return lambda row: row.usd if known else None
 
 
-def embedded(pictures: Sequence[Picture], svgs: Mapping[str, str]) -> str:
+def embedded(pictures: Sequence[Picture], svgs: Mapping[str, str], nothing: str) -> str:
     """Headings, captions and charts as HTML, with all the JavaScript they need inside (about 0.9 MB).
 
     Args:
         svgs: each picture's, by its name.
+        nothing: the sentence where there are no pictures.
     """
-    parts = [
-        f"<section><h2>{p.title}</h2>\n<p>{p.caption}</p>\n"
-        f'<figure id="{p.name}" role="img" aria-label="{p.title}">{svgs[p.name]}</figure></section>'
-        for p in pictures
-    ]
-    specs = json.dumps({p.name: p.shown() for p in pictures}).replace("<", "\\u003c")  # no name can close the script
-    live = (
-        f"for (const [name, spec] of Object.entries({specs}))\n"
-        '  vegaEmbed("#" + name, spec, {actions: false, renderer: "svg"})\n'
-        '    .then(() => { document.getElementById(name).dataset.live = "yes"; });'
-    )
-    return "\n".join(
-        [
-            *parts,
-            f'<script type="module">{livecharts.embed_script(VERSION)}</script>',
-            f'<script type="module">{live}</script>',
-        ]
+    return render(
+        "figures.html",
+        pictures=pictures,
+        nothing=nothing,
+        svgs=svgs,
+        script=livecharts.embed_script(VERSION) if pictures else "",
+        specs={picture.name: picture.shown() for picture in pictures},
     )
 
 

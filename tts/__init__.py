@@ -16,10 +16,11 @@ if (_root / "pyproject.toml").is_file() and (_root / "strategies").is_dir():
     __path__.append(str(_root))
 
 if TYPE_CHECKING:
-    from tts.api.calls import asolve, asweep, solve, sweep
     from tts.api.client import Client
     from tts.api.replays import replay
     from tts.api.results import Replayed, Solved, SweepResult
+    from tts.api.solve import asolve, solve
+    from tts.api.sweep import asweep, sweep
     from tts.core.budget import Limits
     from tts.core.context import Run
     from tts.errors import BudgetExhausted, EndpointError, TTSError, UsageError
@@ -49,12 +50,12 @@ _HOMES = {
     "TTSError": "errors",
     "UsageError": "errors",
     "aplan": "planning.plan",
-    "asolve": "api.calls",
-    "asweep": "api.calls",
+    "asolve": "api.solve",
+    "asweep": "api.sweep",
     "plan": "planning.plan",
     "replay": "api.replays",
-    "solve": "api.calls",
-    "sweep": "api.calls",
+    "solve": "api.solve",
+    "sweep": "api.sweep",
 }
 __all__ = [
     "BudgetExhausted",

@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+import inspect
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ import pytest
 
 import tts
 from tts import Candidate, Example, Problem, Run, Sampling
-from tts.api import calls as api
+from tts.api.report import report
 from tts.core.budget import Limits
 from tts.core.result import Ends
 from tts.report.summary import warnings_of
@@ -117,6 +120,24 @@ def test_a_deadline_in_seconds_ends_the_search_with_what_it_has() -> None:
     assert solved.exhausted
     assert solved.answer == "42"
     assert solved.bill.cancelled.samples > 0
+
+
+@pytest.mark.parametrize("name", ["solve", "sweep", "plan"])
+def test_an_async_function_and_its_twin_have_the_same_parameters_and_the_same_help(name: str) -> None:
+    twin, function = getattr(tts, name), getattr(tts, f"a{name}")
+    assert inspect.signature(twin) == inspect.signature(function)
+    assert inspect.iscoroutinefunction(function)
+    assert not inspect.iscoroutinefunction(twin)
+    assert twin.__name__ == name
+    assert twin.__doc__ == function.__doc__
+    assert "Args:" in twin.__doc__
+
+
+def test_what_a_sweep_needs_at_its_end_only_is_not_imported_before_its_first_request() -> None:
+    program = "import sys, tts; tts.sweep; sys.exit(f'{late}' if (late := {'tts.report.sweep', 'tts.report.summary', "
+    program += "'tts.analysis.frontier'} & {*sys.modules}) else 0)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_messages_and_problems_are_prompts_too(engine: FakeEngine) -> None:
@@ -357,7 +378,7 @@ def test_the_report_reads_an_unfinished_run(engine: FakeEngine, tmp_path: Path) 
                        concurrency=2)  # fmt: skip
     lines = (tmp_path / JOURNAL).read_bytes().splitlines(keepends=True)
     (tmp_path / JOURNAL).write_bytes(b"".join(lines[: len(lines) // 2]))
-    half = api.report(tmp_path)
+    half = report(tmp_path)
     assert not half.complete
     assert 0 < len(half.outcomes) < len(result.outcomes)
 
@@ -502,7 +523,7 @@ def test_an_unfinished_run_reports_what_it_had_spent(engine: FakeEngine, tmp_pat
     lines = (tmp_path / JOURNAL).read_bytes().splitlines(keepends=True)
     (tmp_path / JOURNAL).write_bytes(b"".join(lines[: len(lines) // 2]))
     granted = sum(b'"granted"' in line for line in lines[: len(lines) // 2])
-    half = api.report(tmp_path)
+    half = report(tmp_path)
     assert half.spent.samples == granted
     assert half.spent.usd is None
 

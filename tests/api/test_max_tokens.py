@@ -100,7 +100,7 @@ def test_the_number_is_in_the_journal_and_in_the_result(tmp_path: Path) -> None:
         assert {result.sampling.max_tokens for result in again} == {number}
         header = json.loads((folder / JOURNAL).read_text().splitlines()[0])
         assert header["config"]["sampling"].get("max_tokens", LEAST_MAX_TOKENS) == number
-        assert tts.api.calls.report(folder).sampling.max_tokens == number
+        assert tts.api.report.report(folder).sampling.max_tokens == number
         assert f"max_tokens {number}" in (folder / "report.html").read_text()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tts.api.calls import run_sync
+from tts.api.sync import run_sync
 from tts.process.garbage import YOUNG, collecting_less_often
 
 OWN = (1_000, 7, 8)

@@ -31,7 +31,7 @@ def python(
 @pytest.mark.parametrize("closed", [(0,), (1,), (0, 1), (0, 1, 2)])
 def test_with_streams_closed_no_file_gets_their_numbers_and_an_event_loop_runs(closed: tuple[int, ...]) -> None:
     ran = python(
-        PREPARED + "from tts.api.calls import run_on_loop; import asyncio, os; "
+        PREPARED + "from tts.api.sync import run_on_loop; import asyncio, os; "
         "assert os.open('/dev/zero', os.O_RDONLY) > 2; run_on_loop(asyncio.sleep(0)); "
         "print('said'); print('said', file=sys.stderr); assert sys.stdin.read() == '' or 0 not in " + repr(closed),
         closed=closed,

@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from tts.api import calls as api
+import tts
+from tts.api.report import report
 from tts.clusters.virtual.simulated import SimulatedCluster, SyntheticWorld
 from tts.core.actions import Finished, Refused
 from tts.core.journal.history import History
@@ -52,7 +53,7 @@ def history_of(*configs: RunConfig, records: Sequence[Record] = ()) -> History:
 
 
 def run(folder: Path, wanted: RunConfig, problems: int | Sequence[int] = 3) -> tuple[list[Record], Conductor]:
-    """Carry a command out in virtual time, as `api.asweep` does."""
+    """Carry a command out in virtual time, as `tts.asweep` does."""
     numbers = range(problems) if isinstance(problems, int) else problems
     listed = [EXAMPLES[i].problem for i in numbers]
     cells = cells_of(wanted, len(listed))
@@ -236,15 +237,15 @@ def test_a_sweep_goes_on_in_its_folder_and_refuses_other_references(tmp_path: Pa
     with FakeEngine(arithmetic()) as engine:
         given: dict[str, Any] = {"base_url": engine.base_url, "out": tmp_path, "report": False}
         given["sampling"] = Sampling(max_tokens=64)
-        first = api.sweep(EXAMPLES[:2], "majority_vote:n=2", **given)
-        second = api.sweep(EXAMPLES[:3], ["majority_vote:n=2,3"], **given)
+        first = tts.sweep(EXAMPLES[:2], "majority_vote:n=2", **given)
+        second = tts.sweep(EXAMPLES[:3], ["majority_vote:n=2,3"], **given)
         assert (len(first.outcomes), len(second.outcomes), second.planned) == (2, 6, 6)
         assert engine.stats().requests == second.spent.samples == 3 * 3
-        again = api.report(tmp_path)
+        again = report(tmp_path)
         assert (again.outcomes, again.planned) == (second.outcomes, 6)
         changed = [*EXAMPLES[:2], Example(EXAMPLES[2].problem, "99"), EXAMPLES[3]]
         with pytest.raises(RunMismatch, match="the references of the problems in this folder were changed"):
-            api.sweep(changed, ["majority_vote:n=2,3"], **given)
+            tts.sweep(changed, ["majority_vote:n=2,3"], **given)
         assert engine.stats().requests == 9
 
 
@@ -254,7 +255,7 @@ def test_a_header_says_nothing_of_references_because_a_plugin_could_try_guesses_
         for reference in ("1", "2"):
             folder = tmp_path / reference
             task = [Example(EXAMPLES[0].problem, reference)]
-            api.sweep(
+            tts.sweep(
                 task, "single", base_url=engine.base_url, out=folder, report=False, sampling=Sampling(max_tokens=64)
             )
             headers.append((folder / JOURNAL).read_bytes().splitlines()[0])

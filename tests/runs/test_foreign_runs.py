@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 import tts
-from tts.api.calls import report
+from tts.api.report import report
 from tts.core.journal.history import History
 from tts.core.journal.records import Chain, Decided, Header
 from tts.core.result import Bill

@@ -18,8 +18,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from tts.api.arguments import as_limits, as_sampling, as_spec, check_keywords, numbers
-from tts.api.calls import DEFAULT_STRATEGY, as_problem, preflight, run_on_loop, with_logprobs
+from tts.api.preflight import preflight, with_logprobs
+from tts.api.problems import as_problem
 from tts.api.results import Solved, describe_cost
+from tts.api.solve import DEFAULT_STRATEGY
+from tts.api.sync import run_on_loop
 from tts.clusters.local import probes
 from tts.clusters.serving import ServingCluster
 from tts.core.budget import Ledger, Limits, Remaining

@@ -6,7 +6,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -15,21 +15,30 @@ from rich.table import Table
 
 from tts.core.actions import Cancelled, Event, Failed, Finished, Scored
 from tts.models.wire.endings import WITHOUT_FINISH
+from tts.process.console import say
 from tts.runs.outcomes import Outcome
 from tts.types import Completion
 
 if TYPE_CHECKING:
     from tts.clusters.base import Cluster, Site
     from tts.core.scheduling.scheduler import Conductor
-from tts.process.console import say
 
 PLAIN_EVERY_S = 5.0
 RATE_WINDOW_S = 10.0
 MOST_ACTORS = 16  # lines on a terminal
 
 
+class Watcher(Protocol):
+    """Hears of a run while it goes on (`Display` shows it)."""
+
+    def started(self, cluster: Cluster, conductor: Conductor, planned: int, resumed: str, site: Site) -> None: ...
+    def told(self, events: Sequence[Event]) -> None: ...
+    def decided(self, outcome: Outcome) -> None: ...
+    def ended(self) -> None: ...
+
+
 class Display:
-    """Watches a run (`api.Watcher`), shows it, and turns Ctrl-C into draining, a second one into aborting.
+    """Watches a run, shows it, and turns Ctrl-C into draining, a second one into aborting.
 
     Args:
         console: where to; anything but a terminal gets plain lines.

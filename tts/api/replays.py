@@ -230,7 +230,7 @@ def _write(
     fleet: Fleet,
     report: bool,
 ) -> dict[str, Path]:
-    from tts.api.calls import make_report, write_outcomes
+    from tts.api.report import make_report, write_outcomes
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -12,12 +12,13 @@ import msgspec
 
 from tts.core.result import Bill, Ends, Result
 from tts.errors import MissingExtra
-from tts.report.summary import Row, notes_on, without_parameters
 from tts.runs.outcomes import Outcome
 from tts.types import Candidate, Cost, ErrorInfo, Sampling, Value
 
 if TYPE_CHECKING:
     import pandas
+
+    from tts.report.summary import Row
 
 
 class Solved(Value, frozen=True):
@@ -70,6 +71,8 @@ class Solved(Value, frozen=True):
     @property
     def warnings(self) -> list[str]:
         """What there is to know of the samples besides the answer: how many were cut, refused, or have none."""
+        from tts.report.summary import notes_on, without_parameters
+
         notes = [note for note in notes_on(Ends.of(self.candidates, self.result.uncompared)) if note]
         if self.result.downgrades:
             notes.append(without_parameters(self.result.downgrades))

@@ -14,9 +14,9 @@ from tts.cli.output import print_json
 
 def report(folder: Annotated[Path, typer.Argument(help="A run folder, finished or not.")], json: Json = False) -> None:
     """Read a run back, grade it again, and write its report anew."""
-    from tts.api import calls
+    from tts.api.report import report as reported
 
-    show_sweep(calls.report(folder), json)
+    show_sweep(reported(folder), json)
 
 
 def show_sweep(result: Any, json: bool) -> None:

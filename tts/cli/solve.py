@@ -82,13 +82,13 @@ def solve(
     json: Json = False,
 ) -> None:
     """Solve one prompt."""
-    from tts.api import calls
     from tts.api.progress import Display
     from tts.api.results import describe_cost
+    from tts.api.solve import solve as solve_one
     from tts.process.console import console, say
 
     text = standard_input() if prompt == "-" else prompt
-    solved = calls.solve(
+    solved = solve_one(
         text,
         strategy,
         budget=budget,

@@ -111,8 +111,8 @@ def sweep(
     json: Json = False,
 ) -> None:
     """Run strategies x budgets x seeds, and show what each extra token buys."""
-    from tts.api import calls
     from tts.api.progress import Display
+    from tts.api.sweep import sweep as swept
     from tts.process.console import console
     from tts.tasks.sources import TaskSource
 
@@ -129,7 +129,7 @@ def sweep(
         grader=grader,
     )
     display = Display(console(stderr=True), quiet=json)
-    result = calls.sweep(
+    result = swept(
         task,
         strategy,
         budgets=budget or "",

@@ -10,9 +10,10 @@ import msgspec
 import numpy as np
 
 from tts.api.arguments import as_limits, check_keywords, texts
-from tts.api.calls import asweep, run_sync
 from tts.api.replays import choose, replay
 from tts.api.results import as_json
+from tts.api.sweep import asweep
+from tts.api.sync import synchronous
 from tts.core.budget import Limits
 from tts.errors import BudgetTooSmall, InvalidParameter, StorageFull
 from tts.intervals import student_quantile
@@ -28,7 +29,7 @@ from tts.tasks.sources import TaskSource
 from tts.types import Cost, Sampling, Value
 
 if TYPE_CHECKING:
-    from tts.api.calls import Watcher
+    from tts.api.progress import Watcher
     from tts.clusters.spec import ClusterSpec
     from tts.models.target import Target
 
@@ -130,7 +131,25 @@ async def aplan(
     address: str | None = None,
     **target: Unpack[Target],
 ) -> Plan:
-    """See `plan`."""
+    """Predict what a budget would buy, before it is spent.
+
+    Args:
+        problems: as for `tts.sweep`; None with `history`.
+        strategies: open-ended ones (n=none), by name or as functions, as for `tts.sweep`.
+        allocators: which to try, as for `tts.sweep`; none is a choice of them.
+        budget: for everything together, pilot included: `tokens=200k`, `usd=3`.
+        pilot: samples of each problem that are really drawn, and their verifications; a run folder, resumed by the same
+            call, in which they stay.
+        history: a pool of earlier samples in place of a pilot.
+        draws: imagined benchmarks (see `tts.planning.posterior`), each replayed under every budget.
+        seed: of pilot and draws.
+        out: the folder for the pilot and plan.json.
+        verifier_tokens: tokens of one verification, by verifier, in place of what the pilot or the history measured.
+            Where neither is known, a forecast says that it is without scoring.
+        sampling, cluster, address, target: as for `tts.sweep`.
+
+    Raises: BudgetTooSmall if the pilot leaves less than one sample; otherwise as `tts.sweep` and `tts.replay`.
+    """
     check_keywords(plan, target)
     limits = as_limits(budget)
     if not limits or limits.seconds is not None:
@@ -178,64 +197,7 @@ async def aplan(
     return planned
 
 
-def plan(
-    problems: str | Path | Task | TaskSource | Iterable[Example] | None,
-    strategies: Named | Sequence[Named] = "majority_vote:n=none",
-    *,
-    budget: str,
-    allocators: str | Sequence[str] = (),
-    pilot: int = 4,
-    history: Pool | str | Path | None = None,
-    draws: int = 20,
-    seed: int = 0,
-    sampling: Sampling | Mapping[str, Any] | None = None,
-    out: str | Path | None = None,
-    watcher: Watcher | None = None,
-    on_draw: Callable[[int, int], None] = lambda done, of: None,
-    verifier_tokens: Mapping[str, float] | None = None,
-    cluster: str | Path | ClusterSpec = "local",
-    address: str | None = None,
-    **target: Unpack[Target],
-) -> Plan:
-    """Predict what a budget would buy, before it is spent.
-
-    Args:
-        problems: as for `tts.sweep`; None with `history`.
-        strategies: open-ended ones (n=none), by name or as functions, as for `tts.sweep`.
-        allocators: which to try, as for `tts.sweep`; none is a choice of them.
-        budget: for everything together, pilot included: `tokens=200k`, `usd=3`.
-        pilot: samples of each problem that are really drawn, and their verifications; a run folder, resumed by the same
-            call, in which they stay.
-        history: a pool of earlier samples in place of a pilot.
-        draws: imagined benchmarks (see `tts.planning.posterior`), each replayed under every budget.
-        seed: of pilot and draws.
-        out: the folder for the pilot and plan.json.
-        verifier_tokens: tokens of one verification, by verifier, in place of what the pilot or the history measured.
-            Where neither is known, a forecast says that it is without scoring.
-        sampling, cluster, address, target: as for `tts.sweep`.
-
-    Raises: BudgetTooSmall if the pilot leaves less than one sample; otherwise as `tts.sweep` and `tts.replay`.
-    """
-    return run_sync(
-        aplan(
-            problems,
-            strategies,
-            budget=budget,
-            allocators=allocators,
-            pilot=pilot,
-            history=history,
-            draws=draws,
-            seed=seed,
-            sampling=sampling,
-            out=out,
-            watcher=watcher,
-            on_draw=on_draw,
-            verifier_tokens=verifier_tokens,
-            cluster=cluster,
-            address=address,
-            **target,
-        )
-    )
+plan = synchronous(aplan)
 
 
 def foresee(

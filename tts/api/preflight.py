@@ -1,0 +1,61 @@
+"""Checks before the first request leaves: each strategy runs once on a synthetic model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import msgspec
+
+from tts.core.budget import Limits
+from tts.core.journal.records import Decided
+from tts.core.protocols import Strategy, Verifier
+from tts.core.result import Result
+from tts.core.scheduling.scheduler import Conductor
+from tts.errors import ForeignAwait, UsageError
+from tts.models.cost_model import CostModel
+from tts.runs.plan import Cell, plan, pots_of
+from tts.types import Problem, Sampling
+from tts.workers.pool import Workers
+
+
+def preflight(
+    cells: Sequence[Cell],
+    problem: Problem,
+    resolve: Callable[[str], Strategy],
+    costs: CostModel,
+    verifiers: Mapping[str, Verifier],
+    sampling: Sampling,
+) -> None:
+    """Run each strategy once on a synthetic model, in virtual time: a parameter out of range or a foreign await is
+    found in milliseconds, before a token is spent. Raises: UsageError, ForeignAwait."""
+    from tts.clusters.virtual.simulated import SimulatedCluster, SyntheticWorld
+
+    world = SyntheticWorld(lambda prompt: 0.5, lambda prompt: "1", tokens=8)
+    found: list[Result] = []
+    with Workers() as workers:
+        for cell in {f"{cell.spec} {cell.allocator}": cell for cell in cells}.values():
+            conductor = Conductor(
+                plan([cell], [problem]),
+                resolve,
+                costs=costs,
+                verifiers=verifiers,
+                sampling=sampling,
+                limits=Limits(samples=64),
+                pots=pots_of([cell], costs),
+            )
+            cluster = SimulatedCluster(world, verifiers, workers=workers)
+            cluster.run(conductor, on_result=partial(_keep, found))
+    for error in (result.error.rebuild() for result in found if result.error):
+        if isinstance(error, UsageError | ForeignAwait):
+            raise error
+
+
+def _keep(found: list[Result], result: Result, _: Decided) -> None:
+    found.append(result)
+
+
+def with_logprobs(sampling: Sampling, verifiers: Mapping[str, Verifier]) -> Sampling:
+    """What every sample must carry for the verifiers to score it; the same for all, so that samples can be shared."""
+    needed = max((v.candidate_logprobs for v in verifiers.values()), default=0)
+    return msgspec.structs.replace(sampling, top_logprobs=max(needed, sampling.top_logprobs))

@@ -1,0 +1,63 @@
+"""Problems, from what a call gives: text, messages, examples, files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from tts.errors import BadProblem, InvalidParameter
+from tts.tasks.example import Example, Task, unwritable
+from tts.tasks.sources import TaskSource
+from tts.types import Message, Problem, Prompt
+
+
+def as_problem(prompt: str | Prompt | Problem) -> Problem:
+    """A prompt as a Problem. Raises InvalidParameter."""
+    if isinstance(prompt, Problem):
+        if (why := unwritable(prompt)) is not None:
+            raise InvalidParameter(f"the problem {why}", name="prompt")
+        return prompt
+    if isinstance(prompt, str):
+        if not prompt.strip():
+            raise InvalidParameter("the prompt is empty", name="prompt")
+        return as_problem(Problem("prompt", prompt))
+    try:
+        messages = msgspec.convert(prompt, tuple[Message, ...], from_attributes=True)
+    except msgspec.ValidationError as error:
+        raise InvalidParameter(
+            f"a prompt must be text, a Problem, or messages with role and content: {error}", name="prompt"
+        ) from None
+    system = next((m.content for m in messages if m.role == "system"), None)
+    users = [m.content for m in messages if m.role == "user"]
+    if len(users) != 1 or any(m.role == "assistant" for m in messages):
+        raise InvalidParameter("a prompt of messages must be one user turn, after a system turn if you like")
+    return as_problem(Problem("prompt", users[0], system))
+
+
+def as_task(problems: str | Path | Task | TaskSource | Iterable[Example]) -> Task | TaskSource:
+    if isinstance(problems, Task | TaskSource):
+        return problems
+    if isinstance(problems, str | Path):
+        return TaskSource(str(problems))
+    if not isinstance(problems, Iterable):
+        raise BadProblem(
+            f"problems must be a source as on the command line, or a list of tts.Example, but got a "
+            f"{type(problems).__name__}",
+            source="examples",
+        )
+    examples = tuple(problems)
+    if not examples:
+        raise BadProblem("there are no problems", source="examples")
+    seen: set[str] = set()
+    for i, example in enumerate(examples, 1):
+        if not isinstance(example, Example):
+            form = "tts.Example(tts.Problem('p1', 'What is 1 + 1?'), '2')"
+            raise BadProblem(f"problem {i} must be like {form}, but is a {type(example).__name__}", line=i)
+        if example.problem.id in seen:
+            raise BadProblem(f"problem {i} has the id {example.problem.id!r} of an earlier one", line=i)
+        if (why := unwritable(example)) is not None:
+            raise BadProblem(f"problem {i} {why}", line=i)
+        seen.add(example.problem.id)
+    return Task("examples", examples, "math")

@@ -1,0 +1,133 @@
+"""`tts.solve` and `tts.asolve`: one prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
+
+from tts.api.arguments import as_folder, as_limits, as_sampling, as_spec, check_keywords, numbers
+from tts.api.preflight import preflight, with_logprobs
+from tts.api.problems import as_problem
+from tts.api.results import Solved, describe_cost
+from tts.api.site import open_site
+from tts.api.sync import synchronous
+from tts.core.budget import Limits
+from tts.core.journal.records import check_recordable
+from tts.core.outages import PATIENCE_S
+from tts.core.protocols import Strategy
+from tts.core.result import Result
+from tts.core.scheduling.scheduler import Conductor
+from tts.errors import Interrupted
+from tts.models.target import Pricing, Target
+from tts.plugins.registry import plugin_digests, verifiers_of
+from tts.runs.config import RunConfig, recorded
+from tts.runs.folder import Journal, NoJournal
+from tts.runs.plan import Cell, check_budgets, plan, with_max_tokens
+from tts.tasks.example import problem_fields, problems_digest
+from tts.types import Problem, Prompt, Sampling
+
+if TYPE_CHECKING:
+    from tts.api.progress import Watcher
+    from tts.clusters.spec import ClusterSpec
+
+DEFAULT_STRATEGY = "majority_vote:n=8"
+
+
+async def asolve(
+    prompt: str | Prompt | Problem,
+    strategy: str | Strategy = DEFAULT_STRATEGY,
+    *,
+    params: Mapping[str, Any] | None = None,
+    budget: str | Limits = "",
+    seed: int = 0,
+    sampling: Sampling | Mapping[str, Any] | None = None,
+    out: str | Path | None = None,
+    watcher: Watcher | None = None,
+    cluster: str | Path | ClusterSpec = "local",
+    address: str | None = None,
+    **target: Unpack[Target],
+) -> Solved:
+    """Turn a budget into the best answer to one prompt that it buys.
+
+    Args:
+        prompt: text, messages, or a Problem.
+        strategy: `NAME:PARAM=VALUE,...`, `file.py:name`, or an async function of your own (with `params`).
+        budget: limits such as `tokens=2k,usd=0.01`; a strategy with n=None spends it all.
+        seed: of the samples.
+        sampling: a Sampling, or its fields (`{"temperature": 0.2, "max_tokens": 512}`). Without `max_tokens`, a sample
+            may have 16,384 tokens, and fewer where that is more than half of the model's context or than a quarter of
+            the budget.
+        out: a folder for the journal; the same call with the same folder resumes.
+        cluster: `local` is this process; `ray` is Ray actors, a YAML or TOML file or a `ClusterSpec` says which.
+        address: of a Ray cluster; without it and RAY_ADDRESS, `ray` starts one on this machine.
+        target: which servers, and what they cost: see `tts.models.target.Target`. None starts a small model in process.
+
+    `solve` works inside a running event loop, too. Raises: UsageError for a call that cannot work, EndpointError for a
+    server that does not; an answer that could not be found is not an exception but `answer=None` with `error`.
+    """
+    check_keywords(solve, target)
+    sampling = as_sampling(sampling)
+    folder = as_folder(out)
+    problem = as_problem(prompt)
+    spec, resolve = as_spec(strategy, params)
+    (seed,) = numbers([seed])
+    share = as_limits(budget)
+    cell = Cell(spec, share, seed)
+    pricing = Pricing(target)
+    async with open_site(cluster, address, target) as site:
+        costs = pricing.costs(site.name, site.verifier, embedded=site.embedded)
+        verifiers = verifiers_of([spec], site.verifier, resolve)
+        sampling = with_logprobs(sampling, verifiers)
+        sampling = with_max_tokens(sampling, [cell], [problem], costs, Limits(), site.context_tokens)
+        check_budgets([cell], [problem], costs, sampling, Limits(), resolve)
+        preflight([cell], problem, resolve, costs, verifiers, sampling)
+        # The run has no budget beyond the share, which probing must not touch.
+        carrier = await site.cluster(verifiers, may_probe=not share)
+        config = RunConfig(
+            problems="one prompt",
+            problems_digest=problems_digest([problem_fields(problem)]),
+            strategies=(str(spec),),
+            budgets=(str(share),),
+            seeds=(seed,),
+            sampling=recorded(sampling),
+            model=site.name,
+            verifier_model=site.verifier,
+            plugins=plugin_digests([spec], resolve=resolve) if out else {},
+        )
+        results: list[Result] = []
+        if out:
+            check_recordable(spec)
+        journal = Journal(folder, config.model_dump(mode="json"), refeed=True) if folder else NoJournal()
+        try:
+            conductor = Conductor(
+                plan([cell], [problem]),
+                resolve,
+                costs=costs,
+                verifiers=verifiers,
+                sampling=sampling,
+                limits=share,  # so that what an outage or a crash costs is held to it, too
+                window=site.concurrency,
+                history=journal.history,
+                shuffle_races=True,
+                patience_s=target.get("patience_s", PATIENCE_S),
+            )
+            if watcher is not None:
+                watcher.started(carrier, conductor, 1, "", site)
+            try:
+                await carrier.run(conductor, journal, lambda result, decided: results.append(result))
+            finally:
+                if watcher is not None:
+                    watcher.ended()
+        finally:
+            journal.close()
+    if not results:
+        raise Interrupted(
+            f"stopped before there was an answer; paid so far: {describe_cost(conductor.ledger.spent)}. "
+            + (f"Repeat the call with out={str(out)!r} to go on" if out else "With a run folder it could be resumed"),
+            tokens=conductor.ledger.spent.tokens,
+        )
+    return Solved(results[0], conductor.ledger.spent, conductor.lost, conductor.ledger.overrun, conductor.probed)
+
+
+solve = synchronous(asolve)

@@ -1,0 +1,229 @@
+"""`tts.sweep` and `tts.asweep`: strategies x budgets x seeds over problems."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
+
+from tts.api.arguments import as_folder, as_limits, as_sampling, check_keywords, numbers, texts
+from tts.api.grading import Tally
+from tts.api.preflight import preflight, with_logprobs
+from tts.api.problems import as_task
+from tts.api.results import SweepResult
+from tts.api.site import open_site
+from tts.api.sync import synchronous
+from tts.core.actions import Event
+from tts.core.budget import Limits
+from tts.core.journal.history import History
+from tts.core.outages import PATIENCE_S
+from tts.core.scheduling.scheduler import Conductor
+from tts.errors import RunMismatch
+from tts.models.target import Pricing, Target
+from tts.plugins.given import Given, Named
+from tts.plugins.registry import plugin_digests, strategy, verifiers_of
+from tts.process.beside import Beside
+from tts.runs.config import RunConfig, recorded, split_budgets
+from tts.runs.extension import extension, together
+from tts.runs.folder import Journal, NoJournal
+from tts.runs.foreign_runs import cells_of_journal
+from tts.runs.grading_process import GradingProcess
+from tts.runs.outcomes import Outcome
+from tts.runs.plan import Cell, cells_of, check_budgets, plan, pots_of, with_max_tokens
+from tts.tasks.example import Example, Task
+from tts.tasks.sources import TaskSource
+from tts.types import Problem, Sampling
+
+if TYPE_CHECKING:
+    from tts.api.progress import Watcher
+    from tts.clusters.spec import ClusterSpec
+
+
+async def asweep(
+    problems: str | Path | Task | TaskSource | Iterable[Example],
+    strategies: Named | Sequence[Named],
+    *,
+    budgets: str | Limits | Sequence[str | Limits] = ("",),
+    run_budget: str | Limits = "",
+    allocators: str | Sequence[str] = (),
+    seeds: int | Sequence[int] = 1,
+    sampling: Sampling | Mapping[str, Any] | None = None,
+    out: str | Path | None = None,
+    report: bool = True,
+    progress: bool | Callable[[int, int], object] = False,
+    watcher: Watcher | None = None,
+    cluster: str | Path | ClusterSpec = "local",
+    address: str | None = None,
+    **target: Unpack[Target],
+) -> SweepResult:
+    """Run every strategy under every budget with every seed on every problem, and say what each extra token bought.
+
+    Cells share samples where that cannot bias them: `majority_vote:n=1,2,4,8` costs what n=8 costs.
+
+    Args:
+        problems: a JSONL path, `chain?size=50`, `arithmetic?size=50`, `reasoning-gym:NAME?size=50`, a Task, or
+            Examples. Named by a source, they are loaded by the process that grades, and no reference is in this one
+            (`tts.runs.grading_process` says what that guarantees); of a Task or Examples, the caller holds the
+            references.
+        strategies: specs such as `best_of_n:n=1,2,4`, `file.py:name`, async functions of your own, or
+            `functools.partial(mine, n=4)`.
+        budgets: per problem, e.g. ["tokens=1k", "tokens=2k"]; run_budget: for everything together.
+        allocators: who shares each cell's budget (its problems' budgets together, or its part of the run's) out among
+            the problems, e.g. ["equal", "uniform", "marginal"]; none gives each problem its own. For n=none only.
+        seeds: how many, or which.
+        out: the run folder: journal, problems, report. The same call with the same folder resumes; one with more
+            strategies, budgets, seeds or problems pays only for what is new (`tts.runs.extension` says what must stay).
+        report: whether to write the report there.
+        progress: True shows it on standard error, in a notebook, too; a function is called with how many searches are
+            decided, and of how many.
+        cluster, address, target: where, and on which servers, as for `solve`.
+
+    Raises: UsageError for a call that cannot work, before anything is spent; EndpointError and RunError for a run that
+        had to stop: everything paid for is in the folder.
+    """
+    check_keywords(sweep, target)
+    sampling, folder, watcher = as_sampling(sampling), as_folder(out), watcher or _watcher_of(progress)
+    async with (
+        Given(strategies) as named,
+        Beside(partial(open_site, cluster, address, target)) as place,  # a Ray takes seconds to start
+        GradingProcess(as_task(problems)) as task,
+    ):
+        listed = task.problems
+        base: dict[str, Any] = {
+            "problems": task.name,
+            "problems_digest": task.digest,
+            "problem_digests": task.digests,
+            "strategies": named,
+            "budgets": split_budgets(texts(budgets, "budgets")),
+            "run_budget": str(as_limits(run_budget, "run_budget")),
+            "allocators": texts(allocators, "allocators") or None,
+            "seeds": numbers(seeds),
+            "grader": task.grader,
+        }
+        config = RunConfig.checked(**base)
+        specs = config.specs()
+        base["plugins"] = plugin_digests(specs, filter(None, config.allocations()))
+        cells = cells_of(config, len(listed))
+        pricing = Pricing(target)
+        site = await place.entered()
+        costs = pricing.costs(site.name, site.verifier, embedded=site.embedded)
+        verifiers = verifiers_of(specs, site.verifier)
+        sampling = with_logprobs(sampling, verifiers)
+        sampling = with_max_tokens(sampling, cells, listed, costs, config.run_limits(), site.context_tokens)
+        config = RunConfig.checked(**base, sampling=recorded(sampling), model=site.name, verifier_model=site.verifier)
+        check_budgets(cells, listed, costs, sampling, config.run_limits())
+        if folder is not None:
+            await task.hide(folder)
+        preflight(cells, listed[0], strategy, costs, verifiers, sampling)
+        carrier = await site.cluster(verifiers)
+        journal = Journal(folder, config.model_dump(mode="json"), may_grow=True) if folder else NoJournal()
+        try:
+            adds = await _extended(journal, config, task) if isinstance(journal, Journal) else ""
+            if folder is not None:
+                await task.keep(folder)
+            conductor = Conductor(
+                plan(cells, listed),
+                strategy,
+                costs=costs,
+                verifiers=verifiers,
+                sampling=sampling,
+                limits=config.run_limits(),
+                window=site.concurrency,
+                history=_repaired(journal.history, cells, listed),
+                shuffle_races=True,
+                patience_s=target.get("patience_s", PATIENCE_S),
+                pots=pots_of(cells, costs),
+            )
+            tally = Tally([*cells_of_journal(journal.history), *cells], task, watcher, journal.history)
+            planned = len({p.id for p in plan(cells, listed)} | journal.history.decided.keys())
+            if watcher is not None:
+                watcher.started(carrier, conductor, planned, _resumed(journal.history, planned, adds), site)
+            try:
+                await carrier.run(
+                    conductor, journal, lambda _, decided: tally.add(decided), watcher.told if watcher else _unheard
+                )
+                place.leave()  # a Ray takes seconds to end
+                outcomes = await tally.outcomes()
+            finally:
+                if watcher is not None:
+                    watcher.ended()
+        finally:
+            journal.close()
+    shown = (
+        together([*journal.history.configs, config.model_dump(mode="json")]) if folder is not None and report else None
+    )
+    return _result(outcomes, conductor, planned, folder, sampling, shown)
+
+
+def _result(
+    outcomes: list[Outcome],
+    conductor: Conductor,
+    planned: int,
+    folder: Path | None,
+    sampling: Sampling,
+    shown: RunConfig | None,
+) -> SweepResult:
+    """What a sweep returns, after its files are written; the report among them if `shown` says of which run."""
+    # Needed at the end only, so not imported before the first request leaves.
+    from tts.api.report import make_report, paid_facts, write_outcomes
+    from tts.report.summary import summarise
+
+    rows, spent, lost, probed = summarise(outcomes), conductor.ledger.spent, conductor.lost, conductor.probed
+    files = write_outcomes(folder, outcomes) if folder is not None else {}
+    if folder is not None and shown is not None:
+        # Who interrupts a run wants to leave: drawing takes seconds, and `tts report` does it later.
+        draws = len(outcomes) == planned
+        files |= make_report(folder, rows, outcomes, shown, paid_facts(spent, lost, probed), draws=draws)
+    over = conductor.ledger.overrun
+    return SweepResult(rows, outcomes, spent, lost, over, planned, folder, files, sampling, probed)
+
+
+def _watcher_of(progress: bool | Callable[[int, int], object]) -> Watcher | None:
+    if progress is False or progress is None:
+        return None
+    from tts.api.progress import Counted, Display
+    from tts.process.console import console
+
+    return Display(console(stderr=True), interrupts=False) if progress is True else Counted(progress)
+
+
+def _unheard(events: Sequence[Event]) -> None:
+    """Where nobody watches."""
+
+
+async def _extended(journal: Journal, config: RunConfig, task: GradingProcess) -> str:
+    """Go on with the run of a folder; returns what the command adds to it, in words. Raises: RunMismatch."""
+    if journal.history.config is None:
+        return ""
+    before = RunConfig.read(journal.history.config)
+    same = await task.agrees(before.problems_digest, before.problem_digests, before.references_digest)
+    digest = before.problems_digest if same and not before.problem_digests else config.problems_digest
+    adds = extension(journal.history, config.model_copy(update={"problems_digest": digest}))
+    if not same:
+        raise RunMismatch(
+            "the references of the problems in this folder were changed since its run began; choose another --out, or "
+            "take the change back",
+            differing=["references"],
+        )
+    if adds or before.run_budget != config.run_budget or not before.problem_digests:
+        journal.extend(config.model_dump(mode="json"))
+    return adds
+
+
+def _resumed(history: History, planned: int, adds: str) -> str:
+    """What a run goes on from, for whoever watches; "" for a new one."""
+    if not history.at_s:
+        return ""
+    return f"{adds or 'resuming'}: {len(history.decided)} of {planned} searches are decided already"
+
+
+sweep = synchronous(asweep)
+
+
+def _repaired(history: History, cells: Sequence[Cell], problems: Sequence[Problem]) -> History:
+    """With what servers had spoilt to be done again; not where an allocator shares a budget out, because others have
+    had since what was left over."""
+    alone = [cell for cell in cells if cell.allocator is None]
+    history.reopen_spoilt({planned.id for planned in plan(alone, problems)})
+    return history

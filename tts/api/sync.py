@@ -1,0 +1,77 @@
+"""Async functions called without `await`: their synchronous twins, and the event loop that these run on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+from tts.process.garbage import collecting_less_often
+from tts.process.streams import open_closed_streams
+from tts.workers import watchdog
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def synchronous(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
+    """The function `NAME` of an async function `aNAME`, with its signature and docstring. It returns the result itself,
+    inside a running event loop, too (see `run_sync`)."""
+
+    @wraps(function)
+    def called(*args: P.args, **kwargs: P.kwargs) -> T:
+        return run_sync(function(*args, **kwargs))
+
+    called.__name__ = called.__qualname__ = function.__name__.removeprefix("a")
+    return called
+
+
+def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run to the end, inside a running loop, too (a notebook's): then on a loop of its own in another thread. An
+    interrupt there cancels the run, so that its journal is closed and its streams are."""
+    with collecting_less_often:
+        return _run_elsewhere(coroutine) if is_in_loop() else run_on_loop(coroutine)
+
+
+def _run_elsewhere(coroutine: Coroutine[Any, Any, T]) -> T:
+    """On a loop in another thread."""
+    running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[T], int]] = []
+
+    async def known() -> T:
+        task = asyncio.current_task()
+        if task is not None:
+            running.append((asyncio.get_running_loop(), task, threading.get_ident()))
+        return await coroutine
+
+    with ThreadPoolExecutor(1, thread_name_prefix="tts-loop") as thread:
+        future = thread.submit(run_on_loop, known())
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            for loop, task, thread_id in running:
+                if not loop.is_closed():
+                    loop.call_soon_threadsafe(task.cancel)
+                    watchdog.ask(thread_id)  # a strategy that computes does not let the loop hear of it
+            raise
+
+
+def is_in_loop() -> bool:
+    """Whether an event loop runs in this thread."""
+    with contextlib.suppress(RuntimeError):
+        return asyncio.get_running_loop().is_running()
+    return False
+
+
+def run_on_loop(coroutine: Coroutine[Any, Any, T]) -> T:
+    """On uvloop where it exists, on asyncio where it does not."""
+    open_closed_streams()  # uvloop aborts the process without them
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(coroutine)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(coroutine)

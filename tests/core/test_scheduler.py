@@ -222,6 +222,7 @@ class Checked(Conductor):
         assert self.limits.tokens is None or held.tokens <= self.limits.tokens
         assert self.limits.samples is None or held.samples <= self.limits.samples
         assert len(self.ledger.reservations) - len(self.hedged) == self.in_flight <= self.window
+        self.validate()
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         self.actions += step.actions
         return step

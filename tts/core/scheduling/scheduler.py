@@ -9,9 +9,8 @@ appears; and reports each one's result when its last action has ended and its bi
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import chain
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -30,7 +29,6 @@ from tts.core.actions import (
     Request,
     Scored,
     Verify,
-    Work,
     prompt_bound,
 )
 from tts.core.allocation.allocator import Standing
@@ -50,14 +48,15 @@ from tts.core.journal.records import (
     Shared,
     Stopped,
     digest,
-    problem_of,
 )
 from tts.core.outages import PATIENCE_S, Outages, Verdict, is_outage
 from tts.core.protocols import CostModel, Strategy, Verifier
 from tts.core.result import Result
-from tts.core.scheduling.action_state import needs_grant, so_far
+from tts.core.scheduling.action_state import HEDGE, ActionState, ActionTable, Ask, needs_grant, so_far
+from tts.core.scheduling.agenda import Agenda
 from tts.core.scheduling.races import has_slots, races_shuffled
 from tts.core.scheduling.resume import Resume
+from tts.core.scheduling.sample_reuse import SampleReuse
 from tts.core.scheduling.steps import Planned, Step, decided_of
 from tts.core.trial import Search
 from tts.errors import BudgetExhausted, InvalidParameter, TTSError, UnknownCost
@@ -67,7 +66,6 @@ from tts.types import Cost, ErrorInfo, Sampling, Usage
 FATAL = frozenset(
     ["Unreachable", "Unauthorized", "NoCredit", "ModelNotFound", "CapabilityMissing", "MissingExtra", "UnknownCost"]
 )
-_HEDGE = "~"  # after the id, for the reservation of a sample's second request
 
 
 class _Open:
@@ -132,10 +130,7 @@ class Conductor:
         self.draining = False
         self.foreign = ForeignCode()
         self.now = 0.0
-        self._plan: Iterator[Planned] = iter(plan)
         self._recalled = False
-        self._passed_by: deque[Planned] = deque()  # before others that had to be restored first
-        self._exhausted_plan = False
         self._resolve = resolve
         self._costs = costs
         self._verifiers = {} if verifiers is None else verifiers  # a client's grows
@@ -149,20 +144,11 @@ class Conductor:
         self._serves = serves
         self._compares = any(pot.allocator.compares for pot in self._pots.values())
         self._open: dict[str, _Open] = {}
-        self._pending: OrderedDict[str, Generate | Verify] = OrderedDict()  # by id: asked for and not granted
-        self._live: dict[str, Generate | Verify] = {}  # granted and not ended
-        self._free: dict[str, Work] = {}  # calls and sleeps under way: they need no grant
-        self._cancelled: set[str] = set()  # what has been told to stop and has not ended
-        self._owners: dict[str, str] = {}  # share key -> the id of the action that is getting it
-        self._waiters: dict[str, dict[str, Generate | Verify]] = {}  # share key -> by id: what will get the same
-        self._waits_for: dict[str, str] = {}  # id of one of those -> its share key
-        self._samples = self._history.samples  # problem -> share key -> (id, event)
-        self._searches: Counter[str] = Counter()  # problem -> its open searches
-        self._latest = ""  # the problem that the plan has come to
+        self._actions = ActionTable()
+        self._reuse = SampleReuse(self._history)
         self._resume = Resume(self._history, costs)
-        self._streams: dict[str, list[Progressed]] = {}  # by id: what has come so far, where a search watches
+        self._agenda = Agenda(plan, self._history.decided, self._resume.waiting, self._reuse)
         self.outages = Outages(patience_s)
-        self._hedges: dict[str, Work] = {}  # by id: samples of which a second request is under way
         self._inbox: deque[Event] = deque()
         self._step = Step()
 
@@ -171,22 +157,22 @@ class Conductor:
         """Nothing is open and nothing more will be opened."""
         stopped = self.draining or self.fatal is not None
         if stopped:
-            return not self._live and not self._hedges
-        return self._exhausted_plan and not self._serves and not self._open and not self._hedges
+            return not self._actions.in_flight and not self._actions.hedged
+        return self._agenda.is_over and not self._serves and not self._open and not self._actions.hedged
 
     @property
     def in_flight(self) -> int:
-        return len(self._live)
+        return len(self._actions.in_flight)
 
     @property
     def is_full(self) -> bool:
         """Whether as many requests are in flight as may be."""
-        return len(self._live) >= self._window
+        return len(self._actions.in_flight) >= self._window
 
     @property
     def unended(self) -> list[str]:
         """Ids of everything that was handed out and has not ended."""
-        return [*self._live, *self._free]
+        return [*self._actions.in_flight, *self._actions.free]
 
     def start(self) -> Step:
         """Open the first searches; on resume, re-feed what the journal holds."""
@@ -211,14 +197,7 @@ class Conductor:
 
     def has_more(self) -> bool:
         """Whether a search of the plan was not decided in an earlier session, or may come yet."""
-        passed: list[Planned] = []
-        more = self._serves
-        for planned in self._plan:
-            passed.append(planned)
-            if more := planned.id not in self._history.decided:
-                break
-        self._plan = chain(passed, self._plan)
-        return more
+        return self._serves or self._agenda.has_more()
 
     def tell(self, events: Iterable[Event]) -> Step:
         """Take events in (they are in the journal already) and return what to do because of them."""
@@ -246,7 +225,7 @@ class Conductor:
     def _asks_too_much(self, event: Failed) -> bool:
         """Whether the server allows fewer tokens than the request asks for, whatever its prompt, and nothing has come
         of any other request."""
-        below, action = event.error.facts.get("max_tokens_below"), self._live.get(event.id)
+        below, action = event.error.facts.get("max_tokens_below"), self.live(event.id)
         request = None if action is None else action.request
         if not isinstance(below, int) or request is None or request.sampling.token_limit < below:
             return False
@@ -257,9 +236,10 @@ class Conductor:
         told like any other end; `stop`, to be lost with `lose`, which ends the run. To be asked once of each."""
         if self._asks_too_much(event) or (event.error.type in FATAL and not is_outage(event.error)):
             return "stop", event
-        if event.id not in self._live:
+        action = self.live(event.id)
+        if action is None:
             return "final", event
-        by = _server_of(self._live[event.id], event)
+        by = _server_of(action, event)
         verdict = self.outages.failed(event.id, event.error, event.at_s, by)
         return verdict, msgspec.structs.replace(event, error=self.outages.explained(event.id, event.error, verdict))
 
@@ -267,22 +247,20 @@ class Conductor:
         """Ask again for what failed because a server did, under the same key and seed. What this try cost is booked as
         lost, and the next has a reservation of its own; where it cost nothing, the one there is holds. What has been
         cancelled since ends here."""
-        action = self._live.get(event.id)
-        if action is None:
+        state = self._actions.in_flight.get(event.id)
+        if state is None:
             return self._advance()
-        stopped = event.id in self._cancelled or self.draining or self.fatal is not None
+        stopped = state.cancelled or self.draining or self.fatal is not None
         if event.usage == NO_USAGE and not stopped and self.outages.may_leave(event.id):
             self.outages.left(event.id)
             self._step.records.append(Bounded({event.id: None}))  # what is known of the last try says nothing of this
-            self._step.actions.append(action)
+            self._step.actions.append(state.action)
             return self._advance()
-        del self._live[event.id]
-        self._step.records.append(self._lost(action, event.usage))
-        came = so_far(self._streams.pop(event.id, ()))
-        if event.id in self._cancelled:
-            self._end_here(Cancelled(event.id, self.now, came), action)
+        self._step.records.append(self._lost(state.action, event.usage))
+        if state.cancelled:
+            self._end_here(Cancelled(event.id, self.now, so_far(state.pieces)), state)
         else:
-            self._put_back(action)
+            self._put_back(state)
         return self._advance()
 
     def lose(self, event: End, *, stops: bool = False) -> list[Record]:
@@ -291,12 +269,12 @@ class Conductor:
         does: nothing more is granted."""
         if self.fatal is None and isinstance(event, Failed) and (stops or self.is_fatal(event)):
             self.fatal = event.error
-        self._free.pop(event.id, None)
-        self._cancelled.discard(event.id)
-        action = self._live.pop(event.id, None)
-        if action is None:
+        self._actions.free.pop(event.id, None)
+        state = self._actions.in_flight.get(event.id)
+        if state is None:
             return []
-        cost = self._costs.actual(action, event.usage)
+        self._actions.end(state)
+        cost = self._costs.actual(state.action, event.usage)
         self.ledger.settle(event.id, cost)
         self.lost += cost
         return [Lost(event.id, cost)]
@@ -313,60 +291,66 @@ class Conductor:
         self.lost += cost
         return Lost(action.id, cost)
 
-    def _put_back(self, action: Generate | Verify) -> None:
+    def _put_back(self, state: ActionState[Ask]) -> None:
         """It will be the next to leave."""
-        self.outages.back(action.id)
-        self._pending[action.id] = action
-        self._pending.move_to_end(action.id, last=False)
+        self.outages.back(state.action.id)
+        self._actions.put_back(state)
 
-    def _end_here(self, end: End, action: Generate | Verify | None) -> None:
+    def _end_here(self, end: End, state: ActionState[Ask]) -> None:
         """End it without its carrier; others may wait for the sample that was granted to it."""
         self._step.records.append(end)
         self._inbox.append(end)
-        if action is not None:
-            self._pass_on(action)
+        self._actions.end(state)
+        self._pass_on(state)
 
     def reissue(self, orphans: Mapping[str, ErrorInfo | None]) -> Step:
         """What carried these actions out has died. What they had cost by then nobody can know: it is lost at its worst
         case. They are asked for again, under the same keys and seeds; those that had been cancelled end here, and so do
         those with an error, which must not be tried again."""
         for id, error in reversed([*orphans.items()]):
-            granted = self._live.pop(id, None)
-            work = granted or self._free.pop(id, None)
-            if work is None:
-                continue  # it has ended since
-            if granted is not None:
-                self._book_lost(id, self.ledger.release(id))
-            came = so_far(self._streams.pop(id, ()))
-            if id in self._cancelled or error is not None:
-                end: End = Cancelled(id, self.now, came) if error is None else Failed(id, self.now, error)
-                self._end_here(end, granted)
-            elif granted is not None:
-                self._put_back(granted)
-            else:
-                self._free[id] = work
-                self._step.actions.append(work)
+            state = self._actions.in_flight.get(id)
+            if state is None:
+                self._reissue_free(id, error)
+                continue
+            self._book_lost(id, self.ledger.release(id))
+            if not (state.cancelled or error is not None):
+                self._put_back(state)
+                continue
+            cut = Cancelled(id, self.now, so_far(state.pieces))
+            self._end_here(cut if error is None else Failed(id, self.now, error), state)
         return self._advance()
+
+    def _reissue_free(self, id: str, error: ErrorInfo | None) -> None:
+        state = self._actions.free.get(id)
+        if state is None:
+            return  # it has ended since
+        if state.cancelled or error is not None:
+            del self._actions.free[id]
+            end = Cancelled(id, self.now, so_far(())) if error is None else Failed(id, self.now, error)
+            self._step.records.append(end)
+            self._inbox.append(end)
+        else:
+            self._step.actions.append(state.action)
 
     def hedge(self, id: str) -> Step | None:
         """Reserve a second request for this sample, beside the first; None where the budget cannot hold both, or where
         nobody waits for it any more. The caller sends it once the step's records are in the journal."""
-        action = self._live.get(id)
-        if action is None or id in self._cancelled or id in self._hedges or self.draining or self.fatal is not None:
+        state, hedged = self._actions.in_flight.get(id), self._actions.hedged
+        if state is None or state.cancelled or id in hedged or self.draining or self.fatal is not None:
             return None
-        worst = self._costs.worst(action)
-        if not self.ledger.try_reserve(id + _HEDGE, worst):
+        worst = self._costs.worst(state.action)
+        if not self.ledger.try_reserve(id + HEDGE, worst):
             return None
-        self._hedges[id] = action
+        hedged[id] = state
         self._step.records.append(Hedged(id, worst))
         return self._advance()
 
     def hedge_ended(self, id: str, usage: Usage | None) -> Step:
         """The request that does not count has ended; what it cost is lost: at its worst case if nobody knows (None)."""
-        action = self._hedges.pop(id)
-        held = self.ledger.reservations[id + _HEDGE]
+        action = self._actions.hedged.pop(id).action
+        held = self.ledger.reservations[id + HEDGE]
         cost = held if usage is None else self._costs.actual(action, usage)
-        self.ledger.settle(id + _HEDGE, cost)
+        self.ledger.settle(id + HEDGE, cost)
         self.lost += cost
         self._step.records.append(Lost(id, cost, hedge=True))
         return self._advance()
@@ -383,11 +367,13 @@ class Conductor:
 
     def live(self, id: str) -> Generate | Verify | None:
         """The action with this id, while it is granted and has not ended."""
-        return self._live.get(id)
+        state = self._actions.in_flight.get(id)
+        return None if state is None else state.action
 
     def is_cancelled(self, id: str) -> bool:
         """Whether its search has cancelled it, and it has not ended."""
-        return id in self._cancelled
+        state = self._actions.flying(id)
+        return state is not None and state.cancelled
 
     @property
     def partial(self) -> list[Result]:
@@ -397,7 +383,12 @@ class Conductor:
     @property
     def hedged(self) -> list[str]:
         """Ids of the samples of which a second request is under way."""
-        return [*self._hedges]
+        return [*self._actions.hedged]
+
+    def validate(self) -> None:
+        """Raises: AssertionError where what is known of the actions contradicts itself or the ledger. For tests."""
+        self._actions.validate(self.ledger.reservations, self._window)
+        self._reuse.validate(self._actions.asked)
 
     # --- the loop
 
@@ -416,36 +407,48 @@ class Conductor:
         return step
 
     def _hear(self, event: Event) -> None:
-        self.now = max(self.now, event.at_s)
-        if isinstance(event, Progressed):
-            if event.id in self._live:
-                self._streams.setdefault(event.id, []).append(event)
-        else:
-            self._free.pop(event.id, None)
-            self._cancelled.discard(event.id)
-            self._streams.pop(event.id, None)
+        if event.at_s > self.now:  # noqa: PLR1730  # `max` would cost a call for every event
+            self.now = event.at_s
         opened = self._open.get(event.id.rpartition("/")[0])
+        if isinstance(event, Progressed):
+            state = self._actions.in_flight.get(event.id)
+            if state is not None:
+                state.pieces.append(event)
+        else:
+            self._actions.free.pop(event.id, None)
         if opened is None:
             return  # told twice, after its search has closed
         if not isinstance(event, Progressed):
-            action = self._live.pop(event.id, None)
-            if action is not None and isinstance(event, Finished | Scored):
-                self.outages.answered(event.id, _server_of(action, event))
-            else:
-                self.outages.ended(event.id)
-            if action is not None:
-                cost = self._costs.actual(action, event.usage)
-                self.ledger.settle(event.id, cost)
-                opened.paid += cost
-            else:
-                action = self._pending.pop(event.id, None)  # it was to be asked for again, and has ended after all
-            if action is not None:
-                self._hand_out(action, event, opened.search.problem.id)
+            self._book(opened, event)
         asks = opened.search.tell(event)
         pot = self._pot_of(event.id)
         if pot is not None:
             pot.hear(event, opened.search.candidate(event.id))
         self._take(opened, asks)
+
+    def _book(self, opened: _Open, event: End) -> None:
+        """Settle what an action has cost the run, and give what came of it to those that wait for the same."""
+        actions, id = self._actions, event.id
+        state = actions.in_flight.get(id)
+        if state is None:
+            self.outages.ended(id)
+            state = actions.queue.get(id)  # it was to be asked for again, and has ended after all
+            if state is None:
+                return
+        else:
+            if isinstance(event, Finished | Scored):
+                self.outages.answered(id, _server_of(state.action, event))
+            else:
+                self.outages.ended(id)
+            cost = self._costs.actual(state.action, event.usage)
+            self.ledger.settle(id, cost)
+            opened.paid += cost
+        actions.end(state)
+        if not isinstance(event, Finished | Scored):
+            self._pass_on(state)
+            return
+        for waiter in self._reuse.obtained(state, event, opened.search.problem.id):
+            self._give(waiter, id, event)
 
     def _take(self, opened: _Open, actions: Iterable[Action]) -> None:
         """Sort what a search asked for, and close it if this was its end."""
@@ -454,12 +457,13 @@ class Conductor:
             if isinstance(action, Cancel):
                 self._cancel(action)
             elif needs_grant(action):
+                state = self._actions.asked[action.id] = ActionState(action, "ranked")
                 if pot is not None and not pot.holds(action.id):
                     pot.ask(action)
-                elif not self._share(action):
-                    self._pending[action.id] = action
+                else:
+                    self._queue(state)
             else:
-                self._free[action.id] = action
+                self._actions.free[action.id] = ActionState(action, "in flight")
                 self._step.actions.append(action)
         search = opened.search
         if search.closed and self._open.pop(search.id, None) is not None:
@@ -469,8 +473,7 @@ class Conductor:
                 self._take_records(pot)
             if not search.broken_off:
                 self._report(search.result, opened.paid, standing)
-            self._searches[search.problem.id] -= 1
-            self._forget_samples(search.problem.id)
+            self._agenda.closed(search.problem.id)
 
     def _report(self, result: Result, paid: Cost, standing: Standing | None = None) -> None:
         decided = decided_of(result, self.now, paid, standing)
@@ -497,7 +500,7 @@ class Conductor:
                 self._stop_sampling(stopped)
             for action, error in pot.turned_down():
                 self._take_records(pot)
-                self._end_unsent(action, error)
+                self._end_unsent(self._actions.asked[action.id], error)
 
     def _stop_sampling(self, stopped: Stopped) -> None:
         """Cancel what is in flight of a problem that an allocator has stopped. The record has its place among the
@@ -510,32 +513,34 @@ class Conductor:
     def _allot(self) -> bool:
         """Let one more ask of the pot that has the fewest in flight pass on. Whether there was one, in any pot. Where
         problems are compared, all of them must have asked before."""
-        if self._compares and not self._exhausted_plan:
+        if self._compares and not self._agenda.is_over:
             return False
         for pot in sorted(self._pots.values(), key=_in_flight) if len(self._pots) > 1 else self._pots.values():
             granted = pot.grant()
             self._take_records(pot)
             if isinstance(granted, tuple):
-                self._end_unsent(*granted)
+                action, error = granted
+                self._end_unsent(self._actions.asked[action.id], error)
                 return True
             if granted is not None:
-                if not self._share(granted):
-                    self._pending[granted.id] = granted
+                self._queue(self._actions.asked[granted.id])
                 return True
         return False
 
     def _grant(self) -> None:
         """Let the oldest asks leave while the run's ledger and the window have room; refuse those it can never hold."""
         begun = ""  # the search whose samples are leaving
-        while len(self._live) < self._window and not self._inbox and not self.draining and self.fatal is None:
-            action = self._next_ask()
-            if action is None:
+        in_flight, queue = self._actions.in_flight, self._actions.queue
+        while len(in_flight) < self._window and not self._inbox and not self.draining and self.fatal is None:
+            state = self._next_ask()
+            if state is None:
                 if not self._allot():
                     return
                 continue
+            action = state.action
             before, begun = begun, action.id.rpartition("/")[0]
             begins = type(action) is Generate and action.race and begun != before  # of all others, one slot is enough
-            if begins and not has_slots(self._pending.values(), len(self._live), self._window):
+            if begins and not has_slots((s.action for s in queue.values()), len(in_flight), self._window):
                 return
             worst = self._costs.worst(action)
             refusal: TTSError | None = None
@@ -546,125 +551,81 @@ class Conductor:
                     refusal = self.ledger.exhausted(worst)
             except UnknownCost as error:
                 refusal = error
-            del self._pending[action.id]
             if refusal is not None:
-                self._end_unsent(action, ErrorInfo.of(refusal))
+                self._end_unsent(state, ErrorInfo.of(refusal))
                 continue
-            self._live[action.id] = action
+            self._actions.grant(state)
             self.outages.left(action.id)
             self._step.records.append(Granted(action.id, digest(action), worst, action.share))
             self._step.actions.append(action)
 
-    def _next_ask(self) -> Generate | Verify | None:
+    def _next_ask(self) -> ActionState[Ask] | None:
         """The oldest that may leave: of those that may be what fells an engine, few are in flight at once."""
-        for action in self._pending.values():
-            if self.outages.may_leave(action.id):
-                return action
+        for id, state in self._actions.queue.items():
+            if self.outages.may_leave(id):
+                return state
         return None
 
-    def _end_unsent(self, action: Generate | Verify, error: ErrorInfo) -> None:
-        event = Refused(action.id, self.now, error)
+    def _end_unsent(self, state: ActionState[Ask], error: ErrorInfo) -> None:
+        event = Refused(state.action.id, self.now, error)
         self._step.records.append(event)
         self._inbox.append(event)
-        self._pass_on(action)
+        self._actions.end(state)
+        self._pass_on(state)
 
     def _cancel(self, cancel: Cancel) -> None:
         """To the cluster if the action has left; otherwise it ends here, having cost nothing."""
-        if cancel.id in self._live or cancel.id in self._free:
-            self._cancelled.add(cancel.id)
+        flying = self._actions.flying(cancel.id)
+        if flying is not None:
+            flying.cancelled = True
             self._step.actions.append(cancel)
             return
-        waiting = self._pending.pop(cancel.id, None)
-        pot = self._pot_of(cancel.id)
-        if pot is not None and waiting is None:
-            waiting = pot.withdraw(cancel.id)
-        key = self._waits_for.pop(cancel.id, None)
-        if key is not None:
-            waiting = self._waiters[key].pop(cancel.id)
-        if waiting is not None:
-            self._end_unsent(waiting, ErrorInfo(WITHDRAWN, f"{cancel.id} was cancelled before it left"))
+        state = self._actions.asked.get(cancel.id)
+        if state is None:
+            return  # it has ended
+        if state.where == "ranked":
+            pot = self._pot_of(cancel.id)
+            if pot is None or pot.withdraw(cancel.id) is None:
+                return  # its allocator has turned it down, and says so next
+        elif state.where == "waiting":
+            self._reuse.leave(state)
+        self._end_unsent(state, ErrorInfo(WITHDRAWN, f"{cancel.id} was cancelled before it left"))
 
     # --- one sample for many searches
 
-    def _share(self, action: Generate | Verify) -> bool:
-        """Whether another search of the problem has this sample, or is getting it."""
-        key = action.share
-        if key is None or self._serves:
-            return False
-        found = self._samples.get(problem_of(action.id), {}).get(key)
-        if found is not None:
-            self._give(action, *found)
-            return True
-        if key in self._owners:
-            self._waiters.setdefault(key, {})[action.id] = action
-            self._waits_for[action.id] = key
-            return True
-        self._owners[key] = action.id
-        return False
+    def _queue(self, state: ActionState[Ask]) -> None:
+        """Let it leave as soon as it may, unless another search of the problem has its sample, or is getting it."""
+        key = state.action.share
+        if key is not None and not self._serves:
+            found = self._reuse.ask(key, state)
+            if found is not None:
+                self._give(state, *found)
+                return
+            if state.where == "waiting":
+                return
+        self._actions.enqueue(state)
 
-    def _give(self, action: Generate | Verify, origin: str, event: Finished | Scored) -> None:
-        self._step.records.append(Shared(action.id, self.now, origin))
-        self._inbox.append(msgspec.structs.replace(event, id=action.id, at_s=self.now))
+    def _give(self, state: ActionState[Ask], origin: str, event: Finished | Scored) -> None:
+        self._actions.end(state)
+        self._step.records.append(Shared(state.action.id, self.now, origin))
+        self._inbox.append(msgspec.structs.replace(event, id=state.action.id, at_s=self.now))
 
-    def _hand_out(self, action: Generate | Verify, event: Event, problem_id: str) -> None:
-        """The owner of a shared sample has ended: give it to those who wait, or let the next of them get it."""
-        key = action.share
-        if key is None or self._owners.get(key) != action.id:
-            return
-        if not isinstance(event, Finished | Scored):
-            self._pass_on(action)
-            return
-        del self._owners[key]
-        self._samples.setdefault(problem_id, {})[key] = (action.id, event)
-        for waiter in self._waiters.pop(key, {}).values():
-            del self._waits_for[waiter.id]
-            self._give(waiter, action.id, event)
-
-    def _pass_on(self, action: Generate | Verify) -> None:
-        """The owner ended without a sample: the first that waits becomes the owner."""
-        key = action.share
-        if key is None or self._owners.get(key) != action.id:
-            return
-        del self._owners[key]
-        waiters = self._waiters.pop(key, {})
-        if waiters:
-            first = next(iter(waiters))
-            self._owners[key] = first
-            self._pending[first] = waiters.pop(first)
-            del self._waits_for[first]
-            self._waiters[key] = waiters
+    def _pass_on(self, state: ActionState[Ask]) -> None:
+        """It has ended without a sample: the first that waits for the same goes to the model."""
+        heir = self._reuse.failed(state)
+        if heir is not None:
+            self._actions.enqueue(heir)
 
     # --- opening and resuming
 
     def _open_next(self) -> bool:
         """Open one more search if there is room for its requests; False if there is nothing to open now."""
-        if self._exhausted_plan or not (self._resume.waiting or self._has_room()):
+        if self._agenda.is_over or not (self._resume.waiting or self._has_room()):
             return False
-        planned = self._next_planned()
-        if planned is None:
-            self._exhausted_plan = not self._resume.waiting
-            self._resume.waiting.clear()
-            return True
-        self._begin(planned)
+        planned = self._agenda.next()
+        if planned is not None:
+            self._begin(planned)
         return True
-
-    def _next_planned(self) -> Planned | None:
-        """The next search that is not decided. Those to be restored come first: a run that was extended may have new
-        ones before them, which wait their turn."""
-        if self._passed_by and not self._resume.waiting:
-            planned = self._passed_by.popleft()
-            self._searches[planned.problem.id] -= 1
-            return planned
-        for planned in self._plan:
-            if planned.id in self._history.decided:
-                continue
-            before, self._latest = self._latest, planned.problem.id
-            self._forget_samples(before)
-            if not self._resume.waiting or planned.id in self._resume.waiting:
-                return planned
-            self._passed_by.append(planned)
-            self._searches[planned.problem.id] += 1  # so that its samples stay
-        return None
 
     def _begin(self, planned: Planned) -> None:
         at_s = self._history.opened.get(planned.id)
@@ -689,9 +650,7 @@ class Conductor:
         if pot is not None:
             pot.open(search.id, search.problem.id, search.scores, self._history.stopped.get(search.id, ""))
         opened = self._open[planned.id] = _Open(search)
-        self._searches[planned.problem.id] += 1
-        if planned.problem.id not in self._samples and (bought := self._history.samples_of(planned.problem.id)):
-            self._samples[planned.problem.id] = bought
+        self._agenda.opened(planned.problem.id)
         if at_s is None:
             self._step.records.append(Opened(planned.id, self.now))
             self._take(opened, search.start(self.now))
@@ -701,15 +660,9 @@ class Conductor:
     def _has_room(self) -> bool:
         if self._compares:
             return not self.draining and self.fatal is None
-        if self._next_ask() is not None or len(self._live) >= self._window or len(self._open) >= 2 * self._window:
+        if self._next_ask() is not None or self.is_full or len(self._open) >= 2 * self._window:
             return False
         return not self.draining and self.fatal is None
-
-    def _forget_samples(self, problem_id: str) -> None:
-        """Once its searches have all closed, and the plan has gone on: none to come can use its samples."""
-        if problem_id != self._latest and self._searches[problem_id] <= 0:
-            del self._searches[problem_id]
-            self._samples.pop(problem_id, None)
 
     def _share_of_time(self, planned: Planned, at_s: float) -> tuple[Limits, bool]:
         """The search's share, its seconds cut to what the run has left at `at_s`; and whether any are left."""

@@ -1,7 +1,8 @@
 """Which trials share a sample: the first that asks gets it from the model, the others are given the same.
 
-Two actions ask for the same sample where their share keys are equal (`core/trial.py` says where that cannot bias a
-result). One of them, the owner, goes to the model; those that ask meanwhile wait for it, those that ask later find it.
+Two actions ask for the same sample where their share keys are equal (`core/sample_keys.py`); those have one only where
+sharing cannot bias a result. One of them, the owner, goes to the model; those that ask meanwhile wait for it, those
+that ask later find it.
 """
 
 from __future__ import annotations
@@ -21,18 +22,22 @@ class SampleReuse:
 
     Args:
         history: of earlier sessions, with the samples that they have paid for.
+        alone: whether no trial may use another's samples, and each gets its own.
     """
 
-    __slots__ = ("_history", "_owners", "_samples")
+    __slots__ = ("_alone", "_history", "_owners", "_samples")
 
-    def __init__(self, history: History) -> None:
+    def __init__(self, history: History, *, alone: bool = False) -> None:
         self._history = history
+        self._alone = alone
         self._owners: dict[str, ActionState[Ask]] = {}  # by share key
         self._samples: dict[str, dict[str, Sample]] = history.samples  # problem -> share key -> sample
 
     def ask(self, key: str, state: ActionState[Ask]) -> Sample | None:
         """The sample with this key, where a trial of the problem has it. Else the action waits for the owner, if there
         is one (its record says so), or is the owner from here on."""
+        if self._alone:
+            return None
         found = self._samples.get(problem_of(state.action.id), {}).get(key)
         if found is not None:
             return found

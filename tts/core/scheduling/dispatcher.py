@@ -1,0 +1,436 @@
+"""Actions of many trials under one ledger: which of them leaves next, and what becomes of one that ends or fails.
+
+An action is granted once its cell's allocator, the run's ledger and the window have room for it, the oldest first. It
+is asked for again where its server or its carrier failed, and ends here where it was cancelled meanwhile. Nothing here
+knows what a trial is (that is `scheduler.py`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Mapping
+
+import msgspec
+
+from tts.core.actions import (
+    NO_USAGE,
+    Cancel,
+    Cancelled,
+    End,
+    Event,
+    Failed,
+    Finished,
+    Generate,
+    Refused,
+    Request,
+    Scored,
+    Verify,
+    prompt_bound,
+)
+from tts.core.allocation.shared_budget import Pot
+from tts.core.budget import Ledger, Limits
+from tts.core.endings import WITHDRAWN
+from tts.core.journal.records import PROBE, Bounded, Granted, Hedged, Lost, Record, Shared, digest
+from tts.core.outages import Outages, Verdict, is_outage
+from tts.core.protocols import CostModel
+from tts.core.scheduling.action_state import HEDGE, ActionState, ActionTable, Ask, so_far
+from tts.core.scheduling.races import has_slots
+from tts.core.scheduling.sample_reuse import SampleReuse
+from tts.core.scheduling.steps import Step
+from tts.errors import InvalidParameter, TTSError, UnknownCost
+from tts.types import Cost, ErrorInfo, Usage
+
+# The next request would meet these, too: the run stops, keeps what it has, and can be resumed once they are mended.
+FATAL = frozenset(
+    ["Unreachable", "Unauthorized", "NoCredit", "ModelNotFound", "CapabilityMissing", "MissingExtra", "UnknownCost"]
+)
+
+
+class Dispatcher(ABC):
+    """The actions of one run.
+
+    Args:
+        costs: prices actions.
+        limits: of the whole run.
+        window: how many requests may be in flight.
+        reuse: the samples that trials share.
+        pots: cell -> the budget that its trials share, and who of them gets the next part of it.
+        patience_s: how long the run goes on while no server answers.
+
+    Attributes:
+        ledger: the run's.
+        lost: what crashes and aborts have cost.
+        probed: what finding out about the endpoints was charged with, at its most.
+        fatal: the error that stopped the run, if one did.
+        draining: whether nothing more may leave; now: the run's clock.
+        outages: what servers' failures mean.
+    """
+
+    def __init__(
+        self,
+        *,
+        costs: CostModel,
+        limits: Limits,
+        window: int,
+        reuse: SampleReuse,
+        pots: Mapping[str, Pot],
+        patience_s: float,
+    ) -> None:
+        if window < 1:
+            raise InvalidParameter(f"window must be at least 1, but got {window}", window=window)
+        self.ledger = Ledger(limits)
+        self.lost = Cost()
+        self.probed = Cost()
+        self.fatal: ErrorInfo | None = None
+        self.draining = False
+        self.now = 0.0
+        self.outages = Outages(patience_s)
+        self._costs = costs
+        self._window = window
+        self._reuse = reuse
+        self._pots = pots
+        self._actions = ActionTable()
+        self._inbox: deque[Event] = deque()
+        self._step = Step()
+
+    @abstractmethod
+    def _advance(self) -> Step:
+        """Go on until nothing more can be done, and return what is to be done because of it."""
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._actions.in_flight)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many requests are in flight as may be."""
+        return len(self._actions.in_flight) >= self._window
+
+    @property
+    def unended(self) -> list[str]:
+        """Ids of everything that was handed out and has not ended."""
+        return [*self._actions.in_flight, *self._actions.free]
+
+    @property
+    def hedged(self) -> list[str]:
+        """Ids of the samples of which a second request is under way."""
+        return [*self._actions.hedged]
+
+    def live(self, id: str) -> Generate | Verify | None:
+        """The action with this id, while it is granted and has not ended."""
+        state = self._actions.in_flight.get(id)
+        return None if state is None else state.action
+
+    def is_cancelled(self, id: str) -> bool:
+        """Whether its search has cancelled it, and it has not ended."""
+        state = self._actions.flying(id)
+        return state is not None and state.cancelled
+
+    def is_fatal(self, event: Event) -> bool:
+        """Whether the event must stop the run instead of being told and journalled: see `lose`."""
+        return isinstance(event, Failed) and (event.error.type in FATAL or self._asks_too_much(event))
+
+    def judge(self, event: Failed) -> tuple[Verdict, Failed]:
+        """What a failure means, and the failure with the reason: the seconds after which to `retry`; `final`, to be
+        told like any other end; `stop`, to be lost with `lose`, which ends the run. To be asked once of each."""
+        if self._asks_too_much(event) or (event.error.type in FATAL and not is_outage(event.error)):
+            return "stop", event
+        action = self.live(event.id)
+        if action is None:
+            return "final", event
+        by = _server_of(action, event)
+        verdict = self.outages.failed(event.id, event.error, event.at_s, by)
+        return verdict, msgspec.structs.replace(event, error=self.outages.explained(event.id, event.error, verdict))
+
+    def retry(self, event: Failed) -> Step:
+        """Ask again for what failed because a server did, under the same key and seed. What this try cost is booked as
+        lost, and the next has a reservation of its own; where it cost nothing, the one there is holds. What has been
+        cancelled since ends here."""
+        state = self._actions.in_flight.get(event.id)
+        if state is None:
+            return self._advance()
+        stopped = state.cancelled or self.draining or self.fatal is not None
+        if event.usage == NO_USAGE and not stopped and self.outages.may_leave(event.id):
+            self.outages.left(event.id)
+            self._step.records.append(Bounded({event.id: None}))  # what is known of the last try says nothing of this
+            self._step.actions.append(state.action)
+            return self._advance()
+        self._step.records.append(self._lost(state.action, event.usage))
+        if state.cancelled:
+            self._end_here(Cancelled(event.id, self.now, so_far(state.pieces)), state)
+        else:
+            self._put_back(state)
+        return self._advance()
+
+    def lose(self, event: End, *, stops: bool = False) -> list[Record]:
+        """Charge an end that its search will not hear of (the run is stopping), so that a resumed run asks again.
+        Returns the records to write. A fatal error stops the run, and so does one of which the caller says that it
+        does: nothing more is granted."""
+        if self.fatal is None and isinstance(event, Failed) and (stops or self.is_fatal(event)):
+            self.fatal = event.error
+        self._actions.free.pop(event.id, None)
+        state = self._actions.in_flight.get(event.id)
+        if state is None:
+            return []
+        self._actions.end(state)
+        cost = self._costs.actual(state.action, event.usage)
+        self.ledger.settle(event.id, cost)
+        self.lost += cost
+        return [Lost(event.id, cost)]
+
+    def reissue(self, orphans: Mapping[str, ErrorInfo | None]) -> Step:
+        """What carried these actions out has died. What they had cost by then nobody can know: it is lost at its worst
+        case. They are asked for again, under the same keys and seeds; those that had been cancelled end here, and so do
+        those with an error, which must not be tried again."""
+        for id, error in reversed([*orphans.items()]):
+            state = self._actions.in_flight.get(id)
+            if state is None:
+                self._reissue_free(id, error)
+                continue
+            self._book_lost(id, self.ledger.release(id))
+            if not (state.cancelled or error is not None):
+                self._put_back(state)
+                continue
+            cut = Cancelled(id, self.now, so_far(state.pieces))
+            self._end_here(cut if error is None else Failed(id, self.now, error), state)
+        return self._advance()
+
+    def hedge(self, id: str) -> Step | None:
+        """Reserve a second request for this sample, beside the first; None where the budget cannot hold both, or where
+        nobody waits for it any more. The caller sends it once the step's records are in the journal."""
+        state, hedged = self._actions.in_flight.get(id), self._actions.hedged
+        if state is None or state.cancelled or id in hedged or self.draining or self.fatal is not None:
+            return None
+        worst = self._costs.worst(state.action)
+        if not self.ledger.try_reserve(id + HEDGE, worst):
+            return None
+        hedged[id] = state
+        self._step.records.append(Hedged(id, worst))
+        return self._advance()
+
+    def hedge_ended(self, id: str, usage: Usage | None) -> Step:
+        """The request that does not count has ended; what it cost is lost: at its worst case if nobody knows (None)."""
+        action = self._actions.hedged.pop(id).action
+        held = self.ledger.reservations[id + HEDGE]
+        cost = held if usage is None else self._costs.actual(action, usage)
+        self.ledger.settle(id + HEDGE, cost)
+        self.lost += cost
+        self._step.records.append(Lost(id, cost, hedge=True))
+        return self._advance()
+
+    def charge_overhead(self, request: Request) -> Lost | None:
+        """A request that is no search's is about to leave, to find out what an endpoint can do: it is charged to the
+        run at its worst case, before it does. The record to write; None if the budget cannot hold it."""
+        cost = self._costs.worst(Generate(PROBE, request))
+        if not self.ledger.fits(cost):
+            return None
+        self.ledger.charge(cost)
+        self.probed += cost
+        return Lost(PROBE, cost)
+
+    def validate(self) -> None:
+        """Raises: AssertionError where what is known of the actions contradicts itself or the ledger. For tests."""
+        self._actions.validate(self.ledger.reservations, self._window)
+        self._reuse.validate(self._actions.asked)
+
+    # --- lost, put back, ended here
+
+    def _asks_too_much(self, event: Failed) -> bool:
+        """Whether the server allows fewer tokens than the request asks for, whatever its prompt, and nothing has come
+        of any other request."""
+        below, action = event.error.facts.get("max_tokens_below"), self.live(event.id)
+        request = None if action is None else action.request
+        if not isinstance(below, int) or request is None or request.sampling.token_limit < below:
+            return False
+        return self.ledger.spent.tokens == self.probed.tokens + self.lost.tokens
+
+    def _lost(self, action: Generate | Verify, usage: Usage) -> Lost:
+        """Settle what it has cost, and nobody gets. Of a prompt that the server did not count, the most it can be."""
+        cost = Cost()
+        if usage != NO_USAGE:
+            if usage.approximate and action.request is not None:
+                most = max(usage.prompt_tokens, prompt_bound(action.request))
+                usage = msgspec.structs.replace(usage, prompt_tokens=most)
+            cost = self._costs.actual(action, usage)
+        self.ledger.settle(action.id, cost)
+        self.lost += cost
+        return Lost(action.id, cost)
+
+    def _put_back(self, state: ActionState[Ask]) -> None:
+        """It will be the next to leave."""
+        self.outages.back(state.action.id)
+        self._actions.put_back(state)
+
+    def _end_here(self, end: End, state: ActionState[Ask]) -> None:
+        """End it without its carrier; others may wait for the sample that was granted to it."""
+        self._step.records.append(end)
+        self._inbox.append(end)
+        self._actions.end(state)
+        self._pass_on(state)
+
+    def _reissue_free(self, id: str, error: ErrorInfo | None) -> None:
+        state = self._actions.free.get(id)
+        if state is None:
+            return  # it has ended since
+        if state.cancelled or error is not None:
+            del self._actions.free[id]
+            end = Cancelled(id, self.now, so_far(())) if error is None else Failed(id, self.now, error)
+            self._step.records.append(end)
+            self._inbox.append(end)
+        else:
+            self._step.actions.append(state.action)
+
+    def _book_lost(self, id: str, cost: Cost, *, hedge: bool = False) -> None:
+        self.ledger.charge(cost)
+        self.lost += cost
+        self._step.records.append(Lost(id, cost, hedge))
+
+    # --- grants
+
+    def _pot_of(self, id: str) -> Pot | None:
+        """The pot of a search's, or an action's, cell."""
+        return self._pots.get(id.partition("/")[0]) if self._pots else None
+
+    def _take_records(self, pot: Pot) -> None:
+        if pot.records:
+            self._step.records += pot.records
+            pot.records.clear()
+
+    def _allot(self) -> bool:
+        """Let one more ask of the pot that has the fewest in flight pass on. Whether there was one, in any pot."""
+        for pot in sorted(self._pots.values(), key=_in_flight) if len(self._pots) > 1 else self._pots.values():
+            granted = pot.grant()
+            self._take_records(pot)
+            if isinstance(granted, tuple):
+                action, error = granted
+                self._end_unsent(self._actions.asked[action.id], error)
+                return True
+            if granted is not None:
+                self._queue(self._actions.asked[granted.id])
+                return True
+        return False
+
+    def _grant(self, all_asked: bool) -> None:
+        """Let the oldest asks leave while the run's ledger and the window have room; refuse those it can never hold.
+        Allocators grant nothing until `all_asked`, where they compare problems."""
+        begun = ""  # the search whose samples are leaving
+        in_flight, queue = self._actions.in_flight, self._actions.queue
+        while len(in_flight) < self._window and not self._inbox and not self.draining and self.fatal is None:
+            state = self._next_ask()
+            if state is None:
+                if not (all_asked and self._allot()):
+                    return
+                continue
+            action = state.action
+            before, begun = begun, action.id.rpartition("/")[0]
+            begins = type(action) is Generate and action.race and begun != before  # of all others, one slot is enough
+            if begins and not has_slots((s.action for s in queue.values()), len(in_flight), self._window):
+                return
+            worst = self._costs.worst(action)
+            refusal: TTSError | None = None
+            try:
+                if not self.ledger.try_reserve(action.id, worst):
+                    if self.ledger.can_ever_fit(worst):
+                        return
+                    refusal = self.ledger.exhausted(worst)
+            except UnknownCost as error:
+                refusal = error
+            if refusal is not None:
+                self._end_unsent(state, ErrorInfo.of(refusal))
+                continue
+            self._actions.grant(state)
+            self.outages.left(action.id)
+            self._step.records.append(Granted(action.id, digest(action), worst, action.share))
+            self._step.actions.append(action)
+
+    def _next_ask(self) -> ActionState[Ask] | None:
+        """The oldest that may leave: of those that may be what fells an engine, few are in flight at once."""
+        for id, state in self._actions.queue.items():
+            if self.outages.may_leave(id):
+                return state
+        return None
+
+    def _end_unsent(self, state: ActionState[Ask], error: ErrorInfo) -> None:
+        event = Refused(state.action.id, self.now, error)
+        self._step.records.append(event)
+        self._inbox.append(event)
+        self._actions.end(state)
+        self._pass_on(state)
+
+    def _cancel(self, cancel: Cancel) -> None:
+        """To the cluster if the action has left; otherwise it ends here, having cost nothing."""
+        flying = self._actions.flying(cancel.id)
+        if flying is not None:
+            flying.cancelled = True
+            self._step.actions.append(cancel)
+            return
+        state = self._actions.asked.get(cancel.id)
+        if state is None:
+            return  # it has ended
+        if state.where == "ranked":
+            pot = self._pot_of(cancel.id)
+            if pot is None or pot.withdraw(cancel.id) is None:
+                return  # its allocator has turned it down, and says so next
+        elif state.where == "waiting":
+            self._reuse.leave(state)
+        self._end_unsent(state, ErrorInfo(WITHDRAWN, f"{cancel.id} was cancelled before it left"))
+
+    def _queue(self, state: ActionState[Ask]) -> None:
+        """Let it leave as soon as it may, unless another search of the problem has its sample, or is getting it."""
+        key = state.action.share
+        if key is not None:
+            found = self._reuse.ask(key, state)
+            if found is not None:
+                self._give(state, *found)
+                return
+            if state.where == "waiting":
+                return
+        self._actions.enqueue(state)
+
+    def _give(self, state: ActionState[Ask], origin: str, event: Finished | Scored) -> None:
+        self._actions.end(state)
+        self._step.records.append(Shared(state.action.id, self.now, origin))
+        self._inbox.append(msgspec.structs.replace(event, id=state.action.id, at_s=self.now))
+
+    def _pass_on(self, state: ActionState[Ask]) -> None:
+        """It has ended without a sample: the first that waits for the same goes to the model."""
+        heir = self._reuse.failed(state)
+        if heir is not None:
+            self._actions.enqueue(heir)
+
+    def _settle(self, event: End, problem: str) -> Cost | None:
+        """Settle what an action has cost the run, and give what came of it to those that wait for the same. Returns its
+        cost; None where it was not in flight."""
+        actions, id, cost = self._actions, event.id, None
+        state = actions.in_flight.get(id)
+        if state is None:
+            self.outages.ended(id)
+            state = actions.queue.get(id)  # it was to be asked for again, and has ended after all
+            if state is None:
+                return None
+        else:
+            if isinstance(event, Finished | Scored):
+                self.outages.answered(id, _server_of(state.action, event))
+            else:
+                self.outages.ended(id)
+            cost = self._costs.actual(state.action, event.usage)
+            self.ledger.settle(id, cost)
+        actions.end(state)
+        if not isinstance(event, Finished | Scored):
+            self._pass_on(state)
+        else:
+            for waiter in self._reuse.obtained(state, event, problem):
+                self._give(waiter, id, event)
+        return cost
+
+
+def _in_flight(pot: Pot) -> int:
+    return pot.in_flight
+
+
+def _server_of(action: Generate | Verify, event: Finished | Scored | Failed) -> str:
+    """Tells apart whose answers and failures these are; of a verification only its verifier is known."""
+    if isinstance(action, Verify) or isinstance(event, Scored):
+        return action.verifier if isinstance(action, Verify) else ""
+    return event.completion.endpoint if isinstance(event, Finished) else str(event.error.facts.get("endpoint", ""))

@@ -1,12 +1,12 @@
 """Which strategy to use, learned from what strategies did before; from published rules where there is too little. Pure.
 
 After MetaInf (2025), arXiv:2508.09194: describe the model, the task and the prompt as numbers, regress from history
-what each method would give, and take the best one within the budget. Departures: descriptions are hashed words and a
-few measurable numbers rather than embeddings; the regression is linear (ridge, closed form), with weights that all
-strategies share and weights of each one's own (Daumé III 2007, "Frustratingly Easy Domain Adaptation"); and where
-history cannot speak, `rules` do, and the choice says so. And the strategy that did best on the task so far is kept
-unless another is predicted to beat it by more than such predictions are off: the highest of several noisy predictions
-is too high, and would lose to it (benchmarks/methods/chooser.md).
+what each method would give, and take the best one within the budget. Differences from the paper: descriptions are
+hashed words and a few measurable numbers rather than embeddings; the regression is linear (ridge, closed form), with
+weights that all strategies share and weights of each one's own (Daumé III 2007, "Frustratingly Easy Domain
+Adaptation"); and where history cannot speak, `rules` do, and the choice says so. The strategy that did best on the task
+so far is kept unless another is predicted to beat it by more than such predictions are off: the highest of several
+noisy predictions is too high, and would lose to it (benchmarks/methods/chooser.md).
 
 Nothing here knows a reference answer, but a history's accuracies come from them: a chooser belongs outside a strategy.
 """

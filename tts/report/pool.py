@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tts.analysis.pool_study import SATURATED, TABLED, Estimate, Findings, Summary, study
 from tts.intervals import Interval
 from tts.laws import Prediction
 from tts.pools.parquet import read_pool
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from tts.report.charts.sweep import Picture
-
-from tts.analysis.pool_study import SATURATED, TABLED, Estimate, Findings, Summary, study
 
 
 def pool_report(

@@ -1,8 +1,7 @@
 """From what a sweep measured to a report: rows per cell, then CSV, JSON, one self-contained HTML file, PNG and SVG.
 
 A cell is one strategy with its parameters under one budget; an `Outcome` is one problem with one seed in it. The
-pictures are in `tts/report/charts/sweep.py` (extra `report`); everything else here needs only the standard library and
-numpy.
+pictures are in `tts/report/charts/sweep.py` (extra `report`), the page in `tts/report/templates/sweep.html`.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ import msgspec
 
 from tts.analysis.frontier import Stretch, gained, tie_of
 from tts.errors import MissingExtra, StorageFull
-from tts.runs.folder import check_files
-
-if TYPE_CHECKING:
-    from tts.report.charts.sweep import Picture
 from tts.report.html import UNKNOWN, Cell, Noted, render, shown_count, shown_number, shown_percent
 from tts.report.spreadsheet import plain
 from tts.report.summary import Row, owners_of
+from tts.runs.folder import check_files
 from tts.runs.outcomes import Outcome
+
+if TYPE_CHECKING:
+    from tts.report.charts.sweep import Picture
 
 _NOTHING = "There is nothing to draw: no cell has both an accuracy and a cost."
 

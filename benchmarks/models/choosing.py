@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from tts.core.actions import Request
-from tts.models.endpoint_pool import EndpointPool, _Ask
+from tts.models.endpoint_pool import EndpointPool
+from tts.models.siblings import Ask
 from tts.types import Message, Sampling
 
 SIZES = (1, 10, 100, 1000)
@@ -49,11 +50,11 @@ def loaded(size: int) -> EndpointPool:
     return pool
 
 
-def microseconds(pool: EndpointPool, choose: Callable[[_Ask], Any]) -> float:
+def microseconds(pool: EndpointPool, choose: Callable[[Ask], Any]) -> float:
     """Of one choice, with what is noted of it."""
     requests = [Request((Message("user", f"{i} + 1"),), Sampling(max_tokens=512)) for i in range(CHOICES // SIBLINGS)]
-    asks = [_Ask(pool._group(request)) for request in requests for _ in range(SIBLINGS)]
-    held: deque[tuple[Any, _Ask]] = deque()
+    asks = [Ask(pool._group(request)) for request in requests for _ in range(SIBLINGS)]
+    held: deque[tuple[Any, Ask]] = deque()
     began_s = time.perf_counter()
     for ask in asks:
         endpoint = choose(ask)

@@ -16,15 +16,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 import msgspec
 
 from tts.core.actions import NO_USAGE, Request
-from tts.core.retry import FIRST_S, LONGEST_RETRY_AFTER_S, LONGEST_S, retryable
+from tts.core.retry import LONGEST_RETRY_AFTER_S, LONGEST_S, retryable
 from tts.errors import (
     BadResponse,
     EndpointError,
@@ -36,171 +36,15 @@ from tts.errors import (
     TimedOut,
     Unreachable,
 )
+from tts.models.endpoint import FAILURES_TO_OPEN, Client, Endpoint, OnProgress
 from tts.models.openai.completion_builder import Partial
-from tts.models.prefill import FirstTokenTimes, Sent
-from tts.models.replicas import ASSUMED_SLOTS, Homes, Ranking, Replica, better
+from tts.models.prefill import Sent
+from tts.models.replicas import ASSUMED_SLOTS, Ranking, better
+from tts.models.siblings import SUSPICIOUS, Ask, Group
 from tts.types import Completion, Prompt
 
-OnProgress = Callable[[str, int, float | None], bool | None]  # as in `reading`
-
-_LONG_AGO = float("-inf")
 _FAILURES = (Unreachable, ServerFailed, StreamBroken, TimedOut, BadResponse)
-_FAILURES_TO_OPEN = 3
-_LONGEST_COOLDOWN_S = 8.0
-_SUSPICIOUS = 3  # refusals of one request, after which those of others are counted beside its own
-_CHANCE = 1e-6  # that a request as welcome as the others is refused so often
 _REMEMBERED_GROUPS = 16_384
-
-
-class Client(Protocol):
-    """What the pool needs of an endpoint's client; `openai.OpenAIClient` with `max_retries=0` is one."""
-
-    endpoint: str
-
-    async def complete(
-        self, request: Request, partial: Partial, on_progress: OnProgress | None = None
-    ) -> Completion: ...
-
-    async def aclose(self) -> None: ...
-
-
-class _Endpoint(Replica):
-    """One client, and what the pool knows of it."""
-
-    def __init__(self, client: Client, limit: int, cooldown_s: float, slots: int | None, *, spare: bool) -> None:
-        self.client = client
-        self.spare = spare
-        self.name = client.endpoint
-        self.most = limit if slots is None else min(limit, slots)
-        self.slots = slots or ASSUMED_SLOTS
-        self.limit = float(self.most)
-        self.silent: dict[_Ask, float] = {}  # what waits for its first token, and when it was sent, oldest first
-        self.decoding = 0
-        self._says_slots = slots is not None
-        self.failures = 0  # in a row, those of one moment counted once
-        self.last_error = ""
-        self.answers_badly = False  # whether that was a BadResponse
-        self.failed_s = _LONG_AGO  # when the last of them was counted
-        self.refused: set[_Group] = set()  # of whose prompts requests were refused since it last answered one
-        self.down = self.paused = False
-        self.down_until_s = _LONG_AGO
-        self.trying = False  # it was down, and one request is finding out whether it is back
-        self.paused_until_s = _LONG_AGO
-        self.cut_s = _LONG_AGO  # when the limit was last cut
-        self.first_tokens = FirstTokenTimes()
-        self._cooldown_s = self._down_s = cooldown_s
-        self._pause_s = FIRST_S
-
-    def is_open(self) -> bool:
-        return not (self.down or self.paused or self.trying) and self.in_flight + 1 <= self.limit
-
-    def begins(self, ask: _Ask) -> None:
-        """A request has its first token."""
-        self.silent.pop(ask, None)
-        self.decoding += 1
-        if not self._says_slots:
-            self.slots = max(self.slots or 1, self.decoding)
-
-    def ends(self, first_s: float) -> None:
-        """A request ends whose first token came then: what was sent before and has none yet waits for a slot."""
-        oldest_s = next(iter(self.silent.values()), None)
-        if not self._says_slots and oldest_s is not None and oldest_s < first_s:
-            self.slots = self.decoding
-        self.decoding -= 1
-
-    def works(self) -> None:
-        """A token has come from it."""
-        self.failures = 0
-        self.trying = False
-        self.refused.clear()
-        self._down_s = self._cooldown_s
-
-    def finished(self) -> None:
-        self.works()
-        self.limit = min(float(self.most), self.limit + 1 / self.limit)
-        self._pause_s = FIRST_S
-
-    def overloaded(self, now_s: float, sent_s: float, retry_after_s: float | None) -> None:
-        """Halve what was in flight, once for all the refusals of one burst."""
-        if sent_s >= self.cut_s:
-            self.limit = max(1.0, min(self.limit, self.in_flight) / 2)
-            self.cut_s = now_s
-            self.paused_until_s = now_s + self._pause_s
-            self.paused = True
-            self._pause_s = min(2 * self._pause_s, LONGEST_S)
-        if retry_after_s is not None:
-            self.paused_until_s = max(self.paused_until_s, now_s + min(retry_after_s, LONGEST_RETRY_AFTER_S))
-            self.paused = True
-
-    def failed(self, now_s: float, sent_s: float, error: EndpointError) -> None:
-        """Count a failure: streams that break at one moment break for one reason, and are one."""
-        self.last_error, self.answers_badly = error.message, isinstance(error, BadResponse)
-        if sent_s < self.failed_s:
-            return
-        self.failures += 1
-        self.failed_s = now_s
-        if self.failures >= _FAILURES_TO_OPEN and not self.down:
-            self.down = True
-            self.down_until_s = now_s + self._down_s
-            self._down_s = min(2 * self._down_s, _LONGEST_COOLDOWN_S)
-
-    def waits_until_s(self, now_s: float) -> float | None:
-        """When it is to be looked at again, of one that is left alone; None: now it may be used."""
-        self.down = self.down and now_s < self.down_until_s
-        self.paused = self.paused and now_s < self.paused_until_s
-        until_s = [self.down_until_s] * self.down + [self.paused_until_s] * self.paused
-        return min(until_s, default=None)
-
-
-class _Group:
-    """Siblings: requests with the same prompt."""
-
-    def __init__(self) -> None:
-        self.homes: Homes[_Endpoint] = Homes()
-        self.in_flight: Counter[_Endpoint] = Counter()
-        self.warm: set[_Endpoint] = set()  # where one's first token has come
-        self.failed: set[_Endpoint] = set()  # where the last that ended has failed
-        self.leading: dict[_Endpoint, asyncio.Event] = {}  # set at the leader's first token, or its end
-        self.prompt_tokens: int | None = None
-
-    def sent_to(self, endpoint: _Endpoint) -> None:
-        self.in_flight[endpoint] += 1
-        self.homes.add(endpoint)
-
-    def started(self, endpoint: _Endpoint) -> None:
-        """The prompt is in the endpoint's prefix cache."""
-        self.warm.add(endpoint)
-        self.failed.discard(endpoint)
-        self.let_go(endpoint)
-
-    def let_go(self, endpoint: _Endpoint) -> None:
-        if event := self.leading.pop(endpoint, None):
-            event.set()
-
-
-class _Ask:
-    """One request, and how often it was refused.
-
-    Attributes:
-        failed: where it found nobody.
-        refusals: by endpoints that did nothing for it.
-        welcome, unwelcome: requests with other prompts that were answered, and refused, since it became suspicious.
-    """
-
-    def __init__(self, group: _Group) -> None:
-        self.group = group
-        self.failed: set[_Endpoint] = set()
-        self.refusals = 0
-        self.since_s = float("inf")
-        self.welcome = self.unwelcome = 0
-
-    def is_alone(self) -> bool:
-        """Whether chance does not explain any more that this one is refused and the others are answered."""
-        share = self.welcome / (self.welcome + self.unwelcome + 1)
-        return self.welcome > 0 and (1 - share) ** (self.refusals - _SUSPICIOUS) < _CHANCE
-
-    def pause_s(self) -> float:
-        return min(LONGEST_S, FIRST_S * 2.0 ** min(self.refusals - 1, 8))
 
 
 class EndpointPool:
@@ -236,8 +80,8 @@ class EndpointPool:
                 value=max_concurrency,
             )
 
-        def made(client: Client, *, spare: bool) -> _Endpoint:
-            return _Endpoint(client, max_concurrency, cooldown_s, slots.get(client.endpoint), spare=spare)
+        def made(client: Client, *, spare: bool) -> Endpoint:
+            return Endpoint(client, max_concurrency, cooldown_s, slots.get(client.endpoint), spare=spare)
 
         self._own = [made(client, spare=False) for client in clients]
         self._spares = [made(client, spare=True) for client in spares]
@@ -246,8 +90,8 @@ class EndpointPool:
         self._patience_s = patience_s
         self._refused_s: float | None = None  # when the first was refused after the last answer
         self._decoding = 0  # requests whose first token has come
-        self._suspicious: set[_Ask] = set()
-        self._groups: OrderedDict[tuple[str | None, Prompt, str], _Group] = OrderedDict()
+        self._suspicious: set[Ask] = set()
+        self._groups: OrderedDict[tuple[str | None, Prompt, str], Group] = OrderedDict()
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._followers: dict[object, asyncio.Event] = {}  # each with the first token that it waits for
 
@@ -305,7 +149,7 @@ class EndpointPool:
         used = [e for e in self._own if not e.down] or [e for e in self._spares if not e.down]
         return sum(e.slots or ASSUMED_SLOTS for e in used)
 
-    async def _follow(self, request: Request, group: _Group) -> None:
+    async def _follow(self, request: Request, group: Group) -> None:
         """Wait for a sibling's first token, where its endpoint was measured to gain more from that than the wait."""
         tokens = _about_tokens(request)
         for endpoint, event in [*group.leading.items()]:
@@ -328,9 +172,9 @@ class EndpointPool:
     # -- tries ----------------------------------------------------------------------------------------------------
 
     async def _tries(
-        self, request: Request, group: _Group, partial: Partial, on_progress: OnProgress | None
+        self, request: Request, group: Group, partial: Partial, on_progress: OnProgress | None
     ) -> Completion:
-        ask = _Ask(group)
+        ask = Ask(group)
         try:
             while True:
                 endpoint = await self._place(request, ask)
@@ -355,11 +199,11 @@ class EndpointPool:
         finally:
             self._suspicious.discard(ask)
 
-    def _may_serve(self, ask: _Ask) -> bool:
+    def _may_serve(self, ask: Ask) -> bool:
         """Whether an endpoint that works has not said that it does not serve the model of this request."""
         return any(not (e.down or e.trying) and e not in ask.failed for e in self._endpoints)
 
-    def _delay_s(self, error: EndpointError, endpoint: _Endpoint, ask: _Ask) -> float:
+    def _delay_s(self, error: EndpointError, endpoint: Endpoint, ask: Ask) -> float:
         """Seconds to wait before the next try; 0 where another endpoint can be tried, or `_place` does the waiting.
         Raises the error when no further try makes sense."""
         now_s = asyncio.get_running_loop().time()
@@ -374,7 +218,7 @@ class EndpointPool:
         if waited_s >= self._patience_s and not self._decoding:
             error.facts["waited_s"] = waited_s
             raise error
-        if endpoint.paused_until_s > now_s and ask.refusals < _SUSPICIOUS:
+        if endpoint.paused_until_s > now_s and ask.refusals < SUSPICIOUS:
             return 0.0  # the endpoint is left alone, and its queue is the place to wait
         self._check_pauses()
         asked_s = min(error.facts.get("retry_after_s") or 0.0, LONGEST_RETRY_AFTER_S)
@@ -385,7 +229,7 @@ class EndpointPool:
             raise self._asked_for_a_pause([endpoint], asked_s)
         return max(ask.pause_s(), asked_s)
 
-    async def _pause(self, delay_s: float, endpoint: _Endpoint) -> None:
+    async def _pause(self, delay_s: float, endpoint: Endpoint) -> None:
         """Wait so long. Raises: Overloaded once nobody else is answered and the rest is longer than patience lasts."""
         loop = asyncio.get_running_loop()
         end_s = loop.time() + delay_s
@@ -396,7 +240,7 @@ class EndpointPool:
             await asyncio.sleep(min(left_s, longest_s))
 
     async def _run(
-        self, endpoint: _Endpoint, request: Request, ask: _Ask, partial: Partial, on_progress: OnProgress | None
+        self, endpoint: Endpoint, request: Request, ask: Ask, partial: Partial, on_progress: OnProgress | None
     ) -> Completion:
         """One try, on an endpoint where `_place` has made room for it."""
         loop = asyncio.get_running_loop()
@@ -444,14 +288,14 @@ class EndpointPool:
 
     # -- what an answer and a failure say ---------------------------------------------------------------------------
 
-    def _works(self, endpoint: _Endpoint, group: _Group, sent_s: float) -> None:
+    def _works(self, endpoint: Endpoint, group: Group, sent_s: float) -> None:
         """It has answered a request."""
         endpoint.works()
         self._refused_s = None
         for ask in self._suspicious:
             ask.welcome += ask.group is not group and sent_s >= ask.since_s
 
-    def _note(self, error: EndpointError, endpoint: _Endpoint, ask: _Ask, sent_s: float) -> None:
+    def _note(self, error: EndpointError, endpoint: Endpoint, ask: Ask, sent_s: float) -> None:
         now_s = asyncio.get_running_loop().time()
         if isinstance(error, Overloaded):
             self._note_refusal(error, endpoint, ask, sent_s, now_s)
@@ -460,13 +304,13 @@ class EndpointPool:
             endpoint.failed(now_s, sent_s, error)
             self._leave_alone(endpoint)
 
-    def _note_refusal(self, error: EndpointError, endpoint: _Endpoint, ask: _Ask, sent_s: float, now_s: float) -> None:
+    def _note_refusal(self, error: EndpointError, endpoint: Endpoint, ask: Ask, sent_s: float, now_s: float) -> None:
         """An endpoint that refuses two prompts with no answer in between is overloaded, and so is one that nobody else
         asks. That it refuses one prompt may be that prompt's fault, and harms no others."""
         ask.refusals += 1
         for other in self._suspicious:
             other.unwelcome += other.group is not ask.group
-        if ask.refusals == _SUSPICIOUS:
+        if ask.refusals == SUSPICIOUS:
             ask.since_s = now_s
             self._suspicious.add(ask)
         if self._refused_s is None:
@@ -478,18 +322,18 @@ class EndpointPool:
 
     # -- where to -------------------------------------------------------------------------------------------------
 
-    def _group(self, request: Request) -> _Group:
+    def _group(self, request: Request) -> Group:
         key = (request.model, request.messages, request.continue_from)
         group = self._groups.get(key)
         if group is None:
-            group = self._groups[key] = _Group()
+            group = self._groups[key] = Group()
             if len(self._groups) > _REMEMBERED_GROUPS:
                 self._groups.popitem(last=False)
         else:
             self._groups.move_to_end(key)
         return group
 
-    async def _place(self, request: Request, ask: _Ask) -> _Endpoint:
+    async def _place(self, request: Request, ask: Ask) -> Endpoint:
         """Wait for room on an endpoint, longest waiting first, and take it. Raises: Unreachable if all are down."""
         loop = asyncio.get_running_loop()
         queue_up = self._waiting.append
@@ -503,7 +347,7 @@ class EndpointPool:
         finally:
             self._wake()  # there may be room for the next one as well
         endpoint.take(request.sampling.token_limit)
-        endpoint.trying = endpoint.failures >= _FAILURES_TO_OPEN
+        endpoint.trying = endpoint.failures >= FAILURES_TO_OPEN
         self._changed(endpoint)
         ask.group.sent_to(endpoint)
         return endpoint
@@ -518,7 +362,7 @@ class EndpointPool:
         paused = [e for e in self._endpoints if not e.down]
         raise self._asked_for_a_pause(paused, min(e.paused_until_s for e in paused) - now_s)
 
-    def _asked_for_a_pause(self, by: Sequence[_Endpoint], pause_s: float) -> Overloaded:
+    def _asked_for_a_pause(self, by: Sequence[Endpoint], pause_s: float) -> Overloaded:
         now_s = asyncio.get_running_loop().time()
         names = ", ".join(endpoint.name for endpoint in by)
         return Overloaded(
@@ -529,7 +373,7 @@ class EndpointPool:
             pause_s=pause_s,
         )
 
-    def _choose(self, ask: _Ask) -> _Endpoint | None:
+    def _choose(self, ask: Ask) -> Endpoint | None:
         """Where to go now (`replicas.better`); None if there is no room. Raises: Unreachable if all are down."""
         # While one request finds out whether an endpoint is back, the others need not wait for it.
         spare = not any(not endpoint.down and not endpoint.trying for endpoint in self._own)
@@ -551,7 +395,7 @@ class EndpointPool:
         home = ask.group.homes.least(lambda e: e.is_open() and e.spare is spare and e not in but)
         return better(home, least)
 
-    def _of(self, spare: bool) -> list[_Endpoint]:
+    def _of(self, spare: bool) -> list[Endpoint]:
         return self._spares if spare else self._own
 
     def _wake(self) -> None:
@@ -562,7 +406,7 @@ class EndpointPool:
                 turn.set_result(None)
                 return
 
-    def _leave_alone(self, endpoint: _Endpoint) -> None:
+    def _leave_alone(self, endpoint: Endpoint) -> None:
         """Look at it again when it may be used."""
         loop = asyncio.get_running_loop()
         until_s = endpoint.waits_until_s(loop.time())
@@ -572,7 +416,7 @@ class EndpointPool:
         self._changed(endpoint)
         self._wake()
 
-    def _changed(self, endpoint: _Endpoint) -> None:
+    def _changed(self, endpoint: Endpoint) -> None:
         self._rankings[endpoint.spare].put(endpoint)
 
     def _all_down(self) -> EndpointError:

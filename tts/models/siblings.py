@@ -1,0 +1,64 @@
+"""Requests with the same prompt, and each request by itself: where they were sent, and what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+from tts.core.retry import FIRST_S, LONGEST_S
+from tts.models.endpoint import Endpoint
+from tts.models.replicas import Homes
+
+SUSPICIOUS = 3  # refusals of one request, after which those of others are counted beside its own
+_CHANCE = 1e-6  # that a request as welcome as the others is refused so often
+
+
+class Group:
+    """Siblings: requests with the same prompt."""
+
+    def __init__(self) -> None:
+        self.homes: Homes[Endpoint] = Homes()
+        self.in_flight: Counter[Endpoint] = Counter()
+        self.warm: set[Endpoint] = set()  # where one's first token has come
+        self.failed: set[Endpoint] = set()  # where the last that ended has failed
+        self.leading: dict[Endpoint, asyncio.Event] = {}  # set at the leader's first token, or its end
+        self.prompt_tokens: int | None = None
+
+    def sent_to(self, endpoint: Endpoint) -> None:
+        self.in_flight[endpoint] += 1
+        self.homes.add(endpoint)
+
+    def started(self, endpoint: Endpoint) -> None:
+        """The prompt is in the endpoint's prefix cache."""
+        self.warm.add(endpoint)
+        self.failed.discard(endpoint)
+        self.let_go(endpoint)
+
+    def let_go(self, endpoint: Endpoint) -> None:
+        if event := self.leading.pop(endpoint, None):
+            event.set()
+
+
+class Ask:
+    """One request, and how often it was refused.
+
+    Attributes:
+        failed: where it found nobody.
+        refusals: by endpoints that did nothing for it.
+        welcome, unwelcome: requests with other prompts that were answered, and refused, since it became suspicious.
+    """
+
+    def __init__(self, group: Group) -> None:
+        self.group = group
+        self.failed: set[Endpoint] = set()
+        self.refusals = 0
+        self.since_s = float("inf")
+        self.welcome = self.unwelcome = 0
+
+    def is_alone(self) -> bool:
+        """Whether chance does not explain any more that this one is refused and the others are answered."""
+        share = self.welcome / (self.welcome + self.unwelcome + 1)
+        return self.welcome > 0 and (1 - share) ** (self.refusals - SUSPICIOUS) < _CHANCE
+
+    def pause_s(self) -> float:
+        return min(LONGEST_S, FIRST_S * 2.0 ** min(self.refusals - 1, 8))

@@ -37,7 +37,8 @@ from tts.models.cost_model import CostModel
 from tts.models.openai.client import OpenAIClient
 from tts.models.openai.completion_builder import Partial
 from tts.models.target import resolved
-from tts.plugins.registry import parse_specs, strategy
+from tts.plugins.names import strategy
+from tts.plugins.spec import parse_specs
 from tts.runs.folder import Journal
 from tts.testing.engine import FakeEngine, Served
 from tts.testing.replies import Reply

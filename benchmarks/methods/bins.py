@@ -27,7 +27,7 @@ from tts.core.scheduling.scheduler import Conductor
 from tts.core.scheduling.steps import Planned
 from tts.intervals import Interval, paired_difference
 from tts.models.cost_model import CostModel
-from tts.plugins.registry import strategy
+from tts.plugins.names import strategy
 from tts.toolkit.difficulty import Policy, Row, Study, agreement, mean_score, study
 from tts.types import Candidate, Completion, Problem, Sampling, Score, StrategySpec, Usage
 

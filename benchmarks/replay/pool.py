@@ -40,7 +40,7 @@ from tts.estimators import (
 )
 from tts.laws import fit_coverage
 from tts.models.cost_model import CostModel
-from tts.plugins.registry import strategy
+from tts.plugins.names import strategy
 from tts.pools.parquet import write_pool
 from tts.pools.pool import Pool, Sample
 from tts.types import Sampling, StrategySpec

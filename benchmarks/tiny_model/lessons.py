@@ -1,6 +1,6 @@
 """Lessons: what a user says and what the model should say back, in four modes, for every kind of problem.
 
-The requests to verify and to revise are the ones that `tts` sends (`tts.verifiers.generative.genrm`,
+The requests to verify and to revise are the ones that `tts` sends (`tts.verifiers.generative`,
 `tts.toolkit.revisions`).
 """
 
@@ -15,7 +15,8 @@ from benchmarks.tiny_model.countdown import CountdownTeacher
 from benchmarks.tiny_model.problems import VERDICT, Item, Teacher
 from benchmarks.tiny_model.sudoku import SudokuTeacher
 from tts.toolkit.revisions import MEMORY, REVISE
-from tts.verifiers.generative.genrm import DIRECT, STEP_BY_STEP
+from tts.verifiers.generative.genrm import STEP_BY_STEP
+from tts.verifiers.generative.judge import DIRECT
 
 MODES = {
     "chain": {"direct": 0.40, "think": 0.20, "verify": 0.14, "judge": 0.10, "revise": 0.16},

@@ -34,7 +34,7 @@ from tts.errors import EndpointError
 from tts.models.endpoint_pool import EndpointPool
 from tts.models.target import SAME_NAME, Target, open_models
 from tts.models.wire.capabilities import Cancellation
-from tts.plugins.registry import verifier
+from tts.plugins.names import verifier
 from tts.process.garbage import collect_less_often
 from tts.runs.folder import program
 from tts.types import ErrorInfo, Value

@@ -19,7 +19,8 @@ from tts.core.scheduling.scheduler import Conductor
 from tts.core.scheduling.steps import decided_of
 from tts.core.trial import Search
 from tts.errors import ForeignAwait, UsageError
-from tts.plugins.registry import strategy, verifier_names
+from tts.plugins.dependencies import verifier_names
+from tts.plugins.names import strategy
 from tts.pools.pool import UNKNOWN, Pool, Unanswered, nobody_can_vote
 from tts.runs.config import RunConfig
 from tts.runs.folder import NoJournal

@@ -17,15 +17,16 @@ from scipy.stats import beta as beta_law
 from typer.testing import CliRunner
 
 from tts.allocators.best_of_infinity import bayes_factor
-from tts.allocators.rules import HORIZONS, _lead, prior, vote_gain
 from tts.api.replays import replay
 from tts.cli.main import app
 from tts.core.allocation.allocator import REASONS, Allocator, Outlook, Standing
 from tts.errors import BudgetTooSmall, InvalidParameter, UnknownCost, UnknownName
-from tts.plugins.registry import ALLOCATORS, allocator_names, allocator_of, describe_allocator
+from tts.plugins.names import allocator_of, built_in, names
+from tts.plugins.signatures import describe_allocator
 from tts.pools.pool import Pool, Sample
 from tts.report.charts import allocation as allocationchart
 from tts.report.summary import warnings_of
+from tts.toolkit.bids import HORIZONS, _lead, prior, vote_gain
 from tts.types import Cost, Score, StrategySpec
 
 HERE = Outlook()
@@ -222,7 +223,7 @@ def test_nothing_is_begun_that_would_come_after_the_deadline() -> None:
     assert quick == pytest.approx(3 * slow)
 
 
-@pytest.mark.parametrize("name", sorted(ALLOCATORS))
+@pytest.mark.parametrize("name", sorted(built_in("allocators")))
 def test_every_allocator_bids_finite_values_whatever_it_is_shown(name: str) -> None:
     how = made(name)
     for answers in ("", "-", "--------", "a", "ab", "a" * 40, "abcdefghij", "ab" * 30):
@@ -233,7 +234,7 @@ def test_every_allocator_bids_finite_values_whatever_it_is_shown(name: str) -> N
                 assert bid.stop in ("", *REASONS)
 
 
-@pytest.mark.parametrize("name", allocator_names())
+@pytest.mark.parametrize("name", names("allocators"))
 def test_every_allocator_is_described_with_its_parameters(name: str) -> None:
     info = describe_allocator(name)
     assert info.summary and all(p.help for p in info.parameters)

@@ -12,7 +12,7 @@ from tts.core.actions import Sleep
 from tts.core.scheduling.scheduler import Conductor
 from tts.core.scheduling.steps import Planned
 from tts.models.cost_model import CostModel, ModelCost
-from tts.plugins.registry import strategy
+from tts.plugins.names import strategy
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Misbehaviour, Reply, arithmetic
 

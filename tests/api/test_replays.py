@@ -15,7 +15,8 @@ from tts.core.scheduling.scheduler import Conductor
 from tts.errors import BadPool, BudgetTooSmall, InvalidParameter, PoolLacks, UnknownName
 from tts.estimators import Grid, best_of, first_finishers, majority, shortest
 from tts.models.cost_model import CostModel
-from tts.plugins.registry import parse_specs, strategy
+from tts.plugins.names import strategy
+from tts.plugins.spec import parse_specs
 from tts.pools.pool import Pool, Sample
 from tts.report.terminal import table_of
 from tts.runs.plan import Cell, plan

@@ -17,7 +17,7 @@ from tts.core.scheduling.steps import Planned
 from tts.models.cost_model import CostModel, ModelCost
 from tts.models.openai.completion_builder import Partial
 from tts.models.prices import Price
-from tts.plugins.registry import strategy
+from tts.plugins.names import strategy
 from tts.types import Completion, Cost, Problem, Sampling, StrategySpec, Usage
 
 

@@ -38,7 +38,7 @@ from tts.errors import InvalidParameter, Overloaded, TTSError
 from tts.models.cost_model import CostModel
 from tts.models.openai.client import OpenAIClient
 from tts.models.openai.completion_builder import Partial
-from tts.plugins.registry import strategy
+from tts.plugins.names import strategy
 from tts.runs.folder import NoJournal
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Reply

@@ -26,7 +26,7 @@ import yaml
 from tts.cli.main import app
 from tts.clusters.ray.environment import ENVIRONMENT
 from tts.clusters.spec import ClusterSpec
-from tts.plugins.registry import parse_specs
+from tts.plugins.spec import parse_specs
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

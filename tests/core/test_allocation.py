@@ -22,7 +22,7 @@ from tts.core.scheduling.scheduler import Conductor
 from tts.core.scheduling.steps import Planned
 from tts.errors import AllocatorCrashed
 from tts.models.cost_model import CostModel
-from tts.plugins.registry import ALLOCATORS, allocator_of, strategy, verifier
+from tts.plugins.names import allocator_of, built_in, strategy, verifier
 from tts.runs.folder import NoJournal
 from tts.testing import Disorder
 from tts.types import Candidate, Completion, Cost, Problem, Sampling, Score, ScoreKind, StrategySpec, Usage
@@ -104,7 +104,7 @@ def one_order(seed: int) -> None:
     draw = random.Random(seed)
     cells = {}
     for number in range(draw.randint(1, 2)):
-        spec, how = draw.choice(STRATEGIES), draw.choice([*map(StrategySpec, sorted(ALLOCATORS)), TRUSTING])
+        spec, how = draw.choice(STRATEGIES), draw.choice([*map(StrategySpec, sorted(built_in("allocators"))), TRUSTING])
         limits = Limits(tokens=draw.randint(1, 6000), samples=draw.choice((None, draw.randint(1, 60))))
         cells[f"c{number}"] = (spec, allocator_of(how), limits)
     total = Limits(tokens=draw.choice((None, draw.randint(1, 8000))))

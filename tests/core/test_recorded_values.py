@@ -34,7 +34,8 @@ from tts.core.scheduling.steps import Planned
 from tts.core.trial import Search
 from tts.errors import InvalidParameter, JournalCorrupt
 from tts.models.cost_model import CostModel
-from tts.plugins.registry import strategy, verifiers_of
+from tts.plugins.dependencies import verifiers_of
+from tts.plugins.names import strategy
 from tts.types import (
     Candidate,
     Completion,

@@ -62,7 +62,7 @@ from tts.errors import (
 )
 from tts.models.cost_model import CostModel, ModelCost
 from tts.models.prices import Price
-from tts.plugins.registry import strategy as named
+from tts.plugins.names import strategy as named
 from tts.runs.folder import NoJournal
 from tts.testing.worlds import NoisyWorld
 from tts.types import (

@@ -21,7 +21,7 @@ from tts.core.scheduling.steps import Planned
 from tts.errors import RunError
 from tts.models.cost_model import CostModel
 from tts.models.openai.completion_builder import Partial
-from tts.plugins.registry import strategy
+from tts.plugins.names import strategy
 from tts.runs.folder import NoJournal
 from tts.types import Completion, Problem, StrategySpec, Usage
 

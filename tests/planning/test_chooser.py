@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from tts.errors import InvalidParameter
 from tts.planning import chooser as module
 from tts.planning.chooser import PENALTIES, Chooser, Past, Ridge, Scale, Situation, by_rule, describe, design, rules
-from tts.plugins.registry import parse_specs
+from tts.plugins.spec import parse_specs
 
 VOTE, RACE, SINGLE = "majority_vote:n=8", "first_finish:n=8", "single"
 TOKENS = {VOTE: 8000.0, RACE: 4000.0, SINGLE: 1000.0}

@@ -14,9 +14,11 @@ import pytest
 
 import tts
 from tts.errors import BadProblem, InvalidParameter, RunMismatch, UnknownName, UsageError
+from tts.plugins.dependencies import plugin_digests
 from tts.plugins.given import Given
-from tts.plugins.registry import parse_specs, plugin_digests, strategy
+from tts.plugins.names import strategy
 from tts.plugins.sources import digest_of
+from tts.plugins.spec import parse_specs
 from tts.pools.pool import Pool, Sample
 from tts.strategies.voting.majority_vote import majority_vote
 from tts.testing import FakeEngine, arithmetic

@@ -16,10 +16,12 @@ from tts.core.scheduling.scheduler import Conductor
 from tts.core.scheduling.steps import Planned
 from tts.errors import InvalidParameter, UnknownName
 from tts.models.cost_model import CostModel
+from tts.plugins.dependencies import plugin_digests, verifiers_of
 from tts.plugins.given import Given
 from tts.plugins.loading import import_file
-from tts.plugins.registry import check_spec, parse_specs, plugin_digests, strategy, verifiers_of
+from tts.plugins.names import strategy
 from tts.plugins.sources import digests, helpers
+from tts.plugins.spec import check_spec, parse_specs
 from tts.testing import ScriptedCluster, StrategyContract
 from tts.types import Completion, Problem, Score, StrategySpec, Usage
 from tts.workers.pool import Workers

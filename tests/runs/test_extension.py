@@ -21,7 +21,8 @@ from tts.core.journal.records import VERSION, Decided, Granted, Header, Lost, Op
 from tts.core.scheduling.scheduler import Conductor
 from tts.errors import RunMismatch
 from tts.models.cost_model import CostModel
-from tts.plugins.registry import strategy, verifiers_of
+from tts.plugins.dependencies import verifiers_of
+from tts.plugins.names import strategy
 from tts.runs.config import RunConfig
 from tts.runs.extension import extension, together
 from tts.runs.folder import JOURNAL, Journal, read_records

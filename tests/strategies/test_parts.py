@@ -11,7 +11,7 @@ from tts.core.scheduling.scheduler import Conductor
 from tts.core.scheduling.steps import Planned
 from tts.errors import InvalidParameter
 from tts.models.cost_model import CostModel
-from tts.plugins.registry import STRATEGIES, strategy
+from tts.plugins.names import built_in, strategy
 from tts.testing import ScriptedCluster
 from tts.testing.worlds import NoisyWorld
 from tts.types import Message, StrategySpec
@@ -44,7 +44,7 @@ SMALL = {
 }
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", built_in("strategies"))
 def test_a_strategy_that_is_called_on_another_problem_samples_verifies_and_reads_that_one(name):
     cluster = ScriptedCluster(lambda request, number: LINES, verification_tokens=4)
 

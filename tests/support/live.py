@@ -21,7 +21,9 @@ from tts.core.scheduling.steps import Planned
 from tts.errors import ContextTooLong
 from tts.models.cost_model import CostModel
 from tts.models.target import resolved
-from tts.plugins.registry import allocator_of, parse_allocators, parse_specs, strategy, verifiers_of
+from tts.plugins.dependencies import verifiers_of
+from tts.plugins.names import allocator_of, strategy
+from tts.plugins.spec import parse_allocators, parse_specs
 from tts.runs.folder import NoJournal
 from tts.testing.replies import Misbehaviour, Script
 from tts.types import Completion, LogprobSummary, Problem, Sampling, Timing, TokenLogprob, Usage

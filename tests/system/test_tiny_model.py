@@ -24,7 +24,8 @@ from tts.core.actions import Request
 from tts.tasks.graders import grader_named
 from tts.tasks.sources import load
 from tts.types import Candidate, Completion, Problem
-from tts.verifiers.generative.genrm import DIRECT, STEP_BY_STEP, GenRM
+from tts.verifiers.generative.genrm import STEP_BY_STEP, GenRM
+from tts.verifiers.generative.judge import DIRECT
 from tts.workers.pool import Workers
 
 TEMPLATES = {

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tts.core.actions import Generate, Verify
 from tts.core.budget import Limits
 from tts.errors import BudgetTooSmall, InvalidParameter, ServerFailed
-from tts.plugins.registry import parse_specs
+from tts.plugins.spec import parse_specs
 from tts.testing import Sample, ScriptedCluster
 from tts.toolkit.difficulty import Policy, Row, agreement, mean_score, study
 

@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tts.errors import CapabilityMissing
-from tts.plugins.registry import VERIFIERS, verifier
+from tts.plugins.names import built_in, verifier
 from tts.tasks import sources as tasks
 from tts.testing import Sample, ScriptedCluster
 from tts.types import Candidate, Completion, LogprobSummary, Problem, TokenLogprob, Usage
 from tts.verifiers.confidence.self_certainty import SelfCertainty
-from tts.verifiers.generative.genrm import GenRM, Judge
+from tts.verifiers.generative.genrm import GenRM
+from tts.verifiers.generative.judge import Judge
 from tts.verifiers.rules.constraint import Constraint, countdown
 
 PROBLEM = Problem("p", "What is 2 + {2}?")
@@ -344,11 +345,11 @@ def test_the_constraint_checks_reasoning_gym_s_countdown_from_the_problem_to_the
         assert [s.value for scores in outcome.result.scores.values() for s in scores] == [0.0, 0.0, 1.0]
 
 
-# --- the registry's
+# --- all of the library's
 
 
-@pytest.mark.parametrize("name", VERIFIERS)
-def test_every_verifier_of_the_registry_either_asks_or_computes(name):
+@pytest.mark.parametrize("name", built_in("verifiers"))
+def test_every_verifier_of_the_library_either_asks_or_computes(name):
     made = verifier(name)
     assert made.name == name
     asked = made.request(PROBLEM, candidate())

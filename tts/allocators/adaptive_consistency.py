@@ -1,8 +1,8 @@
 """Adaptive-Consistency: a problem whose vote is safe gets no more, and what it saves goes to the others."""
 
-from tts.allocators.rules import equally, within
 from tts.core.allocation.allocator import Allocator, Bid, Outlook, Standing
 from tts.selectors import lead_probability
+from tts.toolkit.bids import equally, within
 
 
 def adaptive_consistency(*, confidence: float = 0.95, most: int = 64, ahead: int = 4) -> Allocator:

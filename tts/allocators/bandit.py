@@ -1,8 +1,8 @@
 """Elimination bandit: solved questions leave, and those that can be solved come before those that seem hopeless."""
 
-from tts.allocators.rules import equally, within
 from tts.core.allocation.allocator import Allocator, Bid, Outlook, Standing
 from tts.selectors import lead_probability
+from tts.toolkit.bids import equally, within
 
 
 def bandit(

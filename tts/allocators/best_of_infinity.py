@@ -7,8 +7,8 @@ from math import exp
 
 import numpy as np
 
-from tts.allocators.rules import equally, within
 from tts.core.allocation.allocator import Allocator, Bid, Outlook, Standing
+from tts.toolkit.bids import equally, within
 
 UNKNOWN = 0.3  # the pseudo-count of what nobody has answered yet
 DRAWS = 1000

@@ -2,9 +2,9 @@
 
 from math import exp, lgamma, log
 
-from tts.allocators.rules import within
 from tts.core.allocation.allocator import Allocator, Bid, Outlook, Standing
 from tts.selectors import lead_probability
+from tts.toolkit.bids import within
 
 
 def blend_asc(*, error: float = 0.05, most: int = 64, ahead: int = 4) -> Allocator:

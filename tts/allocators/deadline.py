@@ -1,7 +1,7 @@
 """Deadline: the most accuracy for each second, and nothing is begun that would come too late."""
 
-from tts.allocators.rules import least_gain, vote_gain, within
 from tts.core.allocation.allocator import Allocator, Bid, Outlook, Standing
+from tts.toolkit.bids import least_gain, vote_gain, within
 
 
 def deadline(*, floor: float = 0.0005, slack: float = 1.0, pilot: int = 1, most: int = 64, ahead: int = 8) -> Allocator:

@@ -1,7 +1,7 @@
 """ESC: a problem whose window of samples agrees gets no more, and what it saves goes to the others."""
 
-from tts.allocators.rules import equally, within
 from tts.core.allocation.allocator import Allocator, Bid, Outlook, Standing
+from tts.toolkit.bids import equally, within
 
 
 def esc(*, window: int = 5, most: int = 60) -> Allocator:

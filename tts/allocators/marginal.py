@@ -1,7 +1,7 @@
 """Marginal gain: the next sample goes where it is expected to add most to the accuracy, for what it costs."""
 
-from tts.allocators.rules import STRENGTH, least_gain, vote_gain, within
 from tts.core.allocation.allocator import Allocator, Bid, Outlook, Standing
+from tts.toolkit.bids import STRENGTH, least_gain, vote_gain, within
 
 
 def marginal(
@@ -10,9 +10,9 @@ def marginal(
     """Greedy by the expected gain of the vote, under a posterior over the two leading answers; per token spent.
 
     Damani et al. (2024), arXiv:2410.04707: greedy by marginal reward is exact where gains fall with each sample.
-    Differences from the paper: no trained probe; the gain is the value of information of `rules.vote_gain`, from the
-    votes alone, with a prior learned from all problems as the run goes (`rules.prior`); and a problem whose samples in
-    flight may settle it waits for them (`rules.least_gain`), so that what is spent hardly depends on how many requests
+    Differences from the paper: no trained probe; the gain is the value of information of `bids.vote_gain`, from the
+    votes alone, with a prior learned from all problems as the run goes (`bids.prior`); and a problem whose samples in
+    flight may settle it waits for them (`bids.least_gain`), so that what is spent hardly depends on how many requests
     are in flight. For answers that are checked, see `success`.
 
     Args:

@@ -2,8 +2,8 @@
 
 from math import exp
 
-from tts.allocators.rules import least_gain, vote_gain, within
 from tts.core.allocation.allocator import Allocator, Bid, Outlook, Standing
+from tts.toolkit.bids import least_gain, vote_gain, within
 
 
 def price(
@@ -18,7 +18,7 @@ def price(
     """Give a problem its next sample while the expected gain is at least `price` times its expected cost.
 
     A Lagrangian for a budget over many prompts, as in constrained policy allocation (arXiv:2604.14853): with one price
-    for all, each prompt can be decided on alone. Differences from the paper: utilities are `rules.vote_gain`; the price
+    for all, each prompt can be decided on alone. Differences from the paper: utilities are `bids.vote_gain`; the price
     is given, or found by dual ascent: after each problem that is decided it is multiplied by exp(rate (spent / target -
     1)), so that it rises while problems cost more than `target`.
 

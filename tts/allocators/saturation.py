@@ -1,7 +1,7 @@
 """Saturation (TTSPM): a question gets samples until the curve of its success has become flat."""
 
-from tts.allocators.rules import within
 from tts.core.allocation.allocator import Allocator, Bid, Outlook, Standing
+from tts.toolkit.bids import within
 
 
 def saturation(

@@ -1,7 +1,7 @@
 """Success: the next sample goes where it is most likely to be the first that passes the verifier."""
 
-from tts.allocators.rules import within
 from tts.core.allocation.allocator import Allocator, Bid, Outlook, Standing
+from tts.toolkit.bids import within
 
 
 def success(

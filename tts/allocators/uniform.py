@@ -1,7 +1,7 @@
 """Uniform: every problem gets as many samples as any other. The baseline."""
 
-from tts.allocators.rules import equally
 from tts.core.allocation.allocator import Allocator
+from tts.toolkit.bids import equally
 
 
 def uniform(*, most: int = 64, ahead: int = 4) -> Allocator:

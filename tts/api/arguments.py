@@ -19,7 +19,9 @@ from tts.errors import InvalidParameter, UnknownName, unknown_name
 from tts.models.target import Target
 from tts.plugins.given import taken_apart
 from tts.plugins.loading import forget_changed
-from tts.plugins.registry import check_given, check_spec, parameters, parse_specs, strategy
+from tts.plugins.names import strategy
+from tts.plugins.signatures import parameters
+from tts.plugins.spec import check_given, check_spec, parse_specs
 from tts.types import Sampling, StrategySpec
 
 _WORDS = {str: "text", Path: "a path", int: "a whole number", float: "a number", NoneType: "None"}

@@ -34,7 +34,7 @@ from tts.core.scheduling.steps import Planned
 from tts.errors import Interrupted, TTSError, UsageError
 from tts.models.cost_model import CostModel
 from tts.models.target import Models, Pricing, Target, open_models, resolved
-from tts.plugins.registry import verifiers_of
+from tts.plugins.dependencies import verifiers_of
 from tts.runs.plan import Cell, check_budgets, with_max_tokens
 from tts.types import Cost, Problem, Prompt, Sampling, StrategySpec
 

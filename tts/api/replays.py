@@ -18,8 +18,10 @@ from tts.clusters.virtual.replayer import ReplayedCell, Replayer, ReplayJob, pro
 from tts.core.protocols import Verifier
 from tts.errors import BadPool, InvalidParameter, PoolLacks, StorageFull, unknown_name
 from tts.models.target import Pricing
+from tts.plugins.dependencies import verifier_names
 from tts.plugins.given import Given, Named
-from tts.plugins.registry import FUNCTIONS, parameters, strategy, verifier_names
+from tts.plugins.names import FUNCTIONS, strategy
+from tts.plugins.signatures import parameters
 from tts.pools.parquet import read_pool
 from tts.pools.pool import Pool, Unanswered, nobody_can_vote
 from tts.report.summary import summarise

@@ -20,7 +20,7 @@ from tts.core.result import Result
 from tts.core.scheduling.scheduler import Conductor
 from tts.errors import Interrupted
 from tts.models.target import Pricing, Target
-from tts.plugins.registry import plugin_digests, verifiers_of
+from tts.plugins.dependencies import plugin_digests, verifiers_of
 from tts.runs.config import RunConfig, recorded
 from tts.runs.folder import Journal, NoJournal
 from tts.runs.plan import Cell, check_budgets, plan, with_max_tokens

@@ -21,8 +21,9 @@ from tts.core.outages import PATIENCE_S
 from tts.core.scheduling.scheduler import Conductor
 from tts.errors import RunMismatch
 from tts.models.target import Pricing, Target
+from tts.plugins.dependencies import plugin_digests, verifiers_of
 from tts.plugins.given import Given, Named
-from tts.plugins.registry import plugin_digests, strategy, verifiers_of
+from tts.plugins.names import strategy
 from tts.process.beside import Beside
 from tts.runs.config import RunConfig, recorded, split_budgets
 from tts.runs.extension import extension, together

@@ -11,23 +11,25 @@ from tts.cli.options import Json
 from tts.cli.output import print_json
 
 if TYPE_CHECKING:
-    from tts.plugins.registry import StrategyInfo
+    from tts.plugins.signatures import StrategyInfo
 
 model_app = typer.Typer(help="The small models that run in process.", no_args_is_help=True)
 
 
 def strategies(name: Annotated[str | None, typer.Argument(help="Only this one.")] = None, json: Json = False) -> None:
     """List the strategies, their parameters and papers."""
-    from tts.plugins.registry import describe, strategy_names
+    from tts.plugins.names import names
+    from tts.plugins.signatures import describe
 
-    _show([describe(n) for n in ([name] if name else strategy_names())], json)
+    _show([describe(n) for n in ([name] if name else names("strategies"))], json)
 
 
 def allocators(name: Annotated[str | None, typer.Argument(help="Only this one.")] = None, json: Json = False) -> None:
     """List who can share a budget out among problems, their parameters and papers."""
-    from tts.plugins.registry import allocator_names, describe_allocator
+    from tts.plugins.names import names
+    from tts.plugins.signatures import describe_allocator
 
-    _show([describe_allocator(n) for n in ([name] if name else allocator_names())], json)
+    _show([describe_allocator(n) for n in ([name] if name else names("allocators"))], json)
 
 
 def _show(infos: Sequence[StrategyInfo], json: bool) -> None:

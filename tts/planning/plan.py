@@ -18,8 +18,9 @@ from tts.core.budget import Limits
 from tts.errors import BudgetTooSmall, InvalidParameter, StorageFull
 from tts.intervals import student_quantile
 from tts.planning.posterior import Posterior
+from tts.plugins.dependencies import verifier_names
 from tts.plugins.given import Given, Named
-from tts.plugins.registry import parse_specs, verifier_names
+from tts.plugins.spec import parse_specs
 from tts.pools.from_run import build_pool
 from tts.pools.parquet import read_pool
 from tts.pools.pool import Pool

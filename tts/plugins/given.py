@@ -12,7 +12,7 @@ from typing import Any, cast
 from tts.core.protocols import Strategy
 from tts.errors import InvalidParameter
 from tts.plugins.loading import forget_changed
-from tts.plugins.registry import FUNCTIONS, STRATEGIES, strategy
+from tts.plugins.names import FUNCTIONS, built_in, strategy
 from tts.types import StrategySpec
 
 Named = str | StrategySpec | Strategy
@@ -70,7 +70,7 @@ class Given:
                 f"__call__ of an object), but got {given!r}"
             )
         check_takes_two(function, name)
-        known = strategy(name) if name in STRATEGIES else self._functions.setdefault(name, function)
+        known = strategy(name) if name in built_in("strategies") else self._functions.setdefault(name, function)
         if known is not function:
             raise InvalidParameter(f"two strategies are named {name}: rename one of these functions", name=name)
         return _written(StrategySpec(name, params))

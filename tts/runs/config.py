@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from tts.core.budget import Limits
 from tts.errors import InvalidParameter
-from tts.plugins.registry import allocator_of, parse_allocators, parse_specs
+from tts.plugins.names import allocator_of
+from tts.plugins.spec import parse_allocators, parse_specs
 from tts.types import DIGEST, LEAST_MAX_TOKENS, Sampling, StrategySpec
 
 EQUAL = "equal"  # the allocator that is none

@@ -13,9 +13,9 @@ from tts.core.budget import Limits
 from tts.core.journal.history import History
 from tts.core.protocols import Verifier
 from tts.errors import JournalCorrupt, UsageError
-from tts.plugins.registry import STRATEGIES, VERIFIERS, says_verifier, split_spec, verifier
-from tts.plugins.registry import parameters as parameters_of
-from tts.plugins.registry import strategy as built_in
+from tts.plugins.names import built_in, strategy, verifier
+from tts.plugins.signatures import parameters, says_verifier
+from tts.plugins.spec import split_spec
 from tts.runs.config import EQUAL, RunConfig
 from tts.runs.plan import Cell
 from tts.types import StrategySpec
@@ -56,8 +56,8 @@ def verifiers_named(config: RunConfig) -> list[str]:
     found: dict[str, None] = {}
     for text in config.strategies:
         name, values = split_spec(text, "strategy")
-        if name in STRATEGIES:
-            defaults = {p.name: [p.default] for p in parameters_of(built_in(name)) if says_verifier(p)}
+        if name in built_in("strategies"):
+            defaults = {p.name: [p.default] for p in parameters(strategy(name)) if says_verifier(p)}
             values = {key: values.get(key, default) for key, default in defaults.items()}
         else:
             values = {key: options for key, options in values.items() if says_verifier(key)}
@@ -68,7 +68,11 @@ def verifiers_named(config: RunConfig) -> list[str]:
 def verifiers_made(config: RunConfig, trusted: Collection[str] = ()) -> tuple[dict[str, Verifier], list[str]]:
     """The built-in verifiers of a run and those that the caller named himself; and the names of the others."""
     named = verifiers_named(config)
-    known = {name: verifier(name, config.verifier_model) for name in named if name in VERIFIERS or name in trusted}
+    known = {
+        name: verifier(name, config.verifier_model)
+        for name in named
+        if name in built_in("verifiers") or name in trusted
+    }
     return known, [name for name in named if name not in known]
 
 

@@ -15,7 +15,8 @@ from tts.core.journal.records import Decided
 from tts.core.protocols import CostModel, Strategy
 from tts.core.scheduling.steps import Planned
 from tts.errors import BudgetTooSmall, InvalidParameter
-from tts.plugins.registry import allocator_of, parameters, strategy
+from tts.plugins.names import allocator_of, strategy
+from tts.plugins.signatures import parameters
 from tts.runs.config import RunConfig
 from tts.runs.outcomes import Outcome
 from tts.tasks.graders import Verdict

@@ -38,8 +38,9 @@ from tts.core.scheduling.scheduler import Conductor
 from tts.core.scheduling.steps import Planned, Step
 from tts.errors import InvalidParameter, TTSError
 from tts.models.cost_model import CostModel
-from tts.plugins.registry import parameters, parse_specs
-from tts.plugins.registry import strategy as named
+from tts.plugins.names import strategy as named
+from tts.plugins.signatures import parameters
+from tts.plugins.spec import parse_specs
 from tts.runs.folder import NoJournal
 from tts.types import (
     Candidate,

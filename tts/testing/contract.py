@@ -58,8 +58,10 @@ from tts.core.scheduling.steps import Planned, Step
 from tts.core.trial import Search
 from tts.errors import AllFailed, EndpointError, LimitError, ReplayDivergence, TTSError, WorkerError
 from tts.models.cost_model import CostModel
-from tts.plugins.registry import parameters, parse_specs, verifiers_of
-from tts.plugins.registry import strategy as named
+from tts.plugins.dependencies import verifiers_of
+from tts.plugins.names import strategy as named
+from tts.plugins.signatures import parameters
+from tts.plugins.spec import parse_specs
 from tts.runs.folder import NoJournal
 from tts.testing.worlds import NoisyWorld, answer_or_verdict
 from tts.types import Completion, Cost, Problem, Sampling, StrategySpec, Usage

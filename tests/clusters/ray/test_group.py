@@ -20,7 +20,8 @@ from tts.core.scheduling.steps import Planned
 from tts.errors import ActorDied, ClusterTooSmall, ClusterUnreachable
 from tts.models.cost_model import CostModel
 from tts.models.target import resolved
-from tts.plugins.registry import parse_specs, strategy
+from tts.plugins.names import strategy
+from tts.plugins.spec import parse_specs
 from tts.runs.folder import JOURNAL, Journal, read_records
 from tts.types import Candidate, Completion, Cost, ErrorInfo, Message, Problem, Sampling, Usage
 

@@ -1,4 +1,4 @@
-"""Generative verification: ask a model whether a solution is right, and read P(Yes) from its verdict."""
+"""Generative verification: ask a model to check a solution step by step, and read P(Yes) from its verdict."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from tts.errors import CapabilityMissing
 from tts.types import Candidate, Completion, Message, Problem, Sampling, Score, ScoreKind
 
 ENOUGH_MASS = 0.5  # below it the labels were not what the model wanted to say, and their ratio means little
-_WORD = r"\b(?:yes(?! or no\b)|(?<!yes or )no)\b"  # a verdict: not the "Yes or No" of an instruction that is echoed
-_STATED = rf"correct\s{{0,3}}\(?yes/no\)?[\s?:*]{{0,12}}{_WORD}"  # bounded: a model writes what this is matched against
-_LAST = rf"{_WORD}\Z"
+WORD = r"\b(?:yes(?! or no\b)|(?<!yes or )no)\b"  # a verdict: not the "Yes or No" of an instruction that is echoed
+STATED = rf"correct\s{{0,3}}\(?yes/no\)?[\s?:*]{{0,12}}{WORD}"  # bounded: a model writes what this is matched against
+LAST = rf"{WORD}\Z"
 
 STEP_BY_STEP = """You are a math teacher grading a solution.
 
@@ -24,14 +24,6 @@ Solution:
 
 Check the solution step by step. End with one line:
 Verification: Is the answer correct (Yes/No)? Yes or No"""
-
-DIRECT = """Problem:
-{problem}
-
-Solution:
-{solution}
-
-Is the answer correct (Yes/No)? Reply with one word."""
 
 
 class GenRM:
@@ -53,7 +45,7 @@ class GenRM:
     candidate_logprobs = 0
     in_worker = False
     _template = STEP_BY_STEP
-    _verdict = re.compile(f"{_STATED}|{_LAST}", re.IGNORECASE)
+    _verdict = re.compile(f"{STATED}|{LAST}", re.IGNORECASE)
     _max_tokens = 512  # a check of thirteen steps, one a line, takes some 300
 
     def __init__(self, *, max_tokens: int | None = None, model: str | None = None) -> None:
@@ -83,18 +75,6 @@ class GenRM:
 
     def _temperature(self) -> float:
         return 0.7  # repeated verifications must differ to be worth averaging
-
-
-class Judge(GenRM):
-    """Ask for one word and read its probability: a verification for the price of a prompt and a token or two."""
-
-    name = "judge"
-    _template = DIRECT
-    _verdict = re.compile(rf"\A\W*{_WORD}|{_STATED}|{_LAST}", re.IGNORECASE)
-    _max_tokens = 4
-
-    def _temperature(self) -> float:
-        return 0.0
 
 
 def _visible(text: str) -> str:

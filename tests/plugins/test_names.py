@@ -1,10 +1,11 @@
-"""The registry: names, files and installed plugins -> strategies; text -> specs."""
+"""Names, files and installed plugins -> strategies, verifiers and allocators."""
 
 import asyncio
 import os
 import subprocess
 import sys
 import textwrap
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -15,138 +16,42 @@ from tts.core.scheduling.scheduler import Conductor
 from tts.core.scheduling.steps import Planned
 from tts.errors import InvalidParameter, UnknownName
 from tts.models.cost_model import CostModel
+from tts.plugins.dependencies import plugin_digests, verifiers_of
 from tts.plugins.loading import by_address
-from tts.plugins.registry import (
-    STRATEGIES,
-    VERIFIERS,
-    Parameter,
-    check_spec,
-    describe,
-    parameters,
-    parse_specs,
-    plugin_digests,
-    strategy,
-    strategy_names,
-    verifier,
-    verifiers_of,
-)
+from tts.plugins.names import allocator, built_in, names, strategy, verifier
+from tts.plugins.signatures import Parameter, describe, parameters
+from tts.plugins.spec import check_spec, parse_specs
 from tts.testing import ScriptedCluster
 from tts.types import Candidate, Completion, Problem, StrategySpec, Usage
-
-# --- the grammar of specs
-
-
-def params(text: str) -> list[dict]:
-    return [dict(spec.params) for spec in parse_specs(text)]
-
-
-def test_a_name_alone_is_one_spec_without_parameters():
-    assert parse_specs("single") == [StrategySpec("single")]
-    assert parse_specs("  single:  ") == [StrategySpec("single")]
-
-
-def test_several_values_are_one_spec_each():
-    assert params("majority_vote:n=1,2,4") == [{"n": 1}, {"n": 2}, {"n": 4}]
-    assert params("majority_vote:n = 1 , 2") == [{"n": 1}, {"n": 2}]
-
-
-def test_several_parameters_with_several_values_are_every_combination_the_last_fastest():
-    assert params("best_of_n:n=1,2,verifier=judge,genrm") == [
-        {"n": 1, "verifier": "judge"},
-        {"n": 1, "verifier": "genrm"},
-        {"n": 2, "verifier": "judge"},
-        {"n": 2, "verifier": "genrm"},
-    ]
-    assert len(params("sequential_revision:chains=1,2,rounds=1,2,3,selector=majority,best_score,verifier=judge")) == 12
-
-
-def test_what_a_spec_says_of_itself_is_what_it_was_parsed_from():
-    for text in ("single", "best_of_n:n=4,verifier=judge", "majority_vote:n=8,stop_at=0.95"):
-        (spec,) = parse_specs(text)
-        assert str(spec) == text
-        assert check_spec(spec) is spec
-
-
-def test_an_open_count_is_written_none():
-    assert params("best_of_n:n=none,4") == [{"n": None}, {"n": 4}]
-    assert params("majority_vote:stop_at=None") == [{"stop_at": None}]
-
-
-def test_a_whole_number_will_do_where_a_float_is_asked_for():
-    (found,) = params("majority_vote:stop_at=1")
-    assert found == {"stop_at": 1.0} and type(found["stop_at"]) is float
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("best_of_n:n=four", "n must be int | None, but got 'four'"),
-        ("best_of_n:n=4.5", "n must be int | None, but got '4.5'"),
-        ("best_of_n:n=", "n must be int | None, but got ''"),
-        ("first_finish:n=none", "n must be int, but got 'none'"),
-        ("majority_vote:stop_at=high", "stop_at must be float | None, but got 'high'"),
-        ("majority_vote:stop_at=nan", "but got 'nan'"),
-        ("majority_vote:stop_at=inf", "but got 'inf'"),
-        ("best_of_n:8", "expected PARAM=VALUE, but got '8'"),
-        ("best_of_n:=8", "expected PARAM=VALUE, but got '=8'"),
-        ("", "NAME or NAME:PARAM=VALUE"),
-        (":n=4", "NAME or NAME:PARAM=VALUE"),
-    ],
-)
-def test_a_value_that_does_not_fit_is_refused_with_what_it_must_be(text, message):
-    with pytest.raises(InvalidParameter) as caught:
-        parse_specs(text)
-    assert message in caught.value.message
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("best_of_m", "unknown strategy 'best_of_m'. Did you mean 'best_of_n'?"),
-        ("majority:n=3", "Did you mean 'majority_vote'?"),
-        ("zzz", "unknown strategy 'zzz'. Known: best_of_n, compute_optimal, esc"),
-        ("best_of_n:verifer=judge", "unknown parameter of best_of_n 'verifer'. Did you mean 'verifier'?"),
-        ("single:n=3", "unknown parameter of single 'n'."),
-    ],
-)
-def test_an_unknown_name_offers_the_nearest(text, message):
-    with pytest.raises(UnknownName) as caught:
-        parse_specs(text)
-    assert message in caught.value.message
-
-
-def test_a_spec_made_by_a_program_is_held_to_the_same_types():
-    check_spec(StrategySpec("best_of_n", {"n": None, "verifier": "judge"}))
-    check_spec(StrategySpec("majority_vote", {"stop_at": 1}))
-    for bad in ({"n": "4"}, {"n": 4.0}, {"n": True}, {"verifier": None}):
-        with pytest.raises(InvalidParameter, match="must be"):
-            check_spec(StrategySpec("best_of_n", bad))
-    with pytest.raises(UnknownName, match="Did you mean 'n'"):
-        check_spec(StrategySpec("best_of_n", {"nn": 4}))
-    with pytest.raises(UnknownName, match="unknown strategy"):
-        check_spec(StrategySpec("worst_of_n"))
-
-
-@pytest.mark.parametrize("text", ["best_of_n:n=0", "majority_vote:n=0,-3", "first_finish:n=0", "genrm:n=0"])
-def test_a_count_of_nothing_parses_and_is_refused_by_the_strategy_before_it_asks_for_anything(text):
-    for spec in parse_specs(text):
-        outcome = ScriptedCluster([]).run(spec.name, **spec.params)
-        assert outcome.result.error.type == "InvalidParameter"
-        assert "n must be at least 1, but got" in outcome.result.error.message
-        assert not outcome.actions
-
 
 # --- ours
 
 
-def test_every_name_in_the_table_loads_and_describes_itself():
-    for name in STRATEGIES:
+def test_every_strategy_of_the_library_describes_itself():
+    for name in built_in("strategies"):
         info = describe(name)
         assert info.summary.endswith(".")
         assert info.name == name == strategy(name).__name__
     assert describe("best_of_n").paper.startswith("arXiv:")
     assert describe("single").paper == ""
-    assert strategy_names()[: len(STRATEGIES)] == list(STRATEGIES)
+    assert names("strategies")[: len(built_in("strategies"))] == list(built_in("strategies"))
+
+
+@pytest.mark.parametrize("group", ["strategies", "verifiers", "allocators"])
+def test_every_file_of_a_family_holds_one_method_by_its_own_name(group):
+    folder = Path(import_module(f"tts.{group}").__file__).parent
+    assert sorted(built_in(group)) == sorted(path.stem for path in folder.rglob("*.py") if path.stem != "__init__")
+    find = {"strategies": strategy, "allocators": allocator, "verifiers": lambda name: type(verifier(name))}[group]
+    for name, module in built_in(group).items():
+        found = find(name)
+        spelled = name if group != "verifiers" else name.replace("_", "")
+        assert (found.__module__, found.__name__.lower()) == (module, spelled)
+
+
+def test_the_methods_of_no_family_come_first_and_those_of_a_family_stand_together():
+    families = [module.split(".")[2:-1] for module in built_in("strategies").values()]
+    assert families[0] == []
+    assert families == sorted(families)
 
 
 def test_a_parameter_is_shown_with_its_type_its_default_and_what_the_docstring_says_of_it():
@@ -162,7 +67,7 @@ def test_the_verifiers_that_specs_name_are_made_once_defaults_included():
     assert found["judge"].model == "judge-7b"
     with pytest.raises(UnknownName, match="Did you mean 'judge'"):
         verifiers_of(parse_specs("best_of_n:verifier=jude"))
-    assert all(verifier(name).name == name for name in VERIFIERS)
+    assert all(verifier(name).name == name for name in built_in("verifiers"))
 
 
 # --- files
@@ -229,7 +134,7 @@ def test_a_plugin_s_parameters_are_read_from_whatever_its_author_wrote(plugin):
         "plain": ("int", 3),
         "label": ("str", None),
     }
-    assert params(f"{plugin}:plain=4,scale=0.5,2,greedy=false") == [
+    assert [spec.params for spec in parse_specs(f"{plugin}:plain=4,scale=0.5,2,greedy=false")] == [
         {"plain": 4, "scale": 0.5, "greedy": False},
         {"plain": 4, "scale": 2, "greedy": False},
     ]
@@ -297,7 +202,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_an_installed_plugin_is_found_by_its_entry_point(installed):
-    assert "theirs" in strategy_names()
+    assert "theirs" in names("strategies")
     outcome = ScriptedCluster(["7", "8", "9"]).run("theirs:n=3,mode=last")
     assert outcome.result.answer == "9"
     assert describe("theirs").summary == "Take one of n, anyhow."
@@ -307,7 +212,7 @@ def test_an_installed_plugin_is_found_by_its_entry_point(installed):
 
 def test_a_plugin_cannot_take_the_name_of_one_of_ours(installed):
     assert strategy("single").__module__ == "tts.strategies.single"
-    assert strategy_names().count("single") == 1
+    assert names("strategies").count("single") == 1
 
 
 @pytest.mark.parametrize(
@@ -395,7 +300,8 @@ def test_a_spec_may_name_a_verifier_of_ones_own(checks):
         assert spec == StrategySpec("best_of_n", {"n": 2, "verifier": name})
         assert str(spec) == text and check_spec(spec) is spec
         assert [*verifiers_of([spec])] == [name]
-    assert params("best_of_n:verifier=my_checks.py:Mine,judge,my_checks:Here,n=1,2") == [
+    specs = parse_specs("best_of_n:verifier=my_checks.py:Mine,judge,my_checks:Here,n=1,2")
+    assert [spec.params for spec in specs] == [
         {"verifier": name, "n": n} for name in ("my_checks.py:Mine", "judge", "my_checks:Here") for n in (1, 2)
     ]
 
@@ -462,7 +368,7 @@ def test_an_installed_verifier_is_found_by_its_entry_point_and_cannot_take_the_n
     assert verifier("theirs", "judge-7b").model == "judge-7b"
     assert verifier("spaced", "judge-7b").model == "judge-7b"
     assert verifier("judge").name == "judge"
-    assert type(verifier("judge")).__module__ == "tts.verifiers.generative.genrm"
+    assert type(verifier("judge")).__module__ == "tts.verifiers.generative.judge"
     with pytest.raises(UnknownName, match="my_checks has no Gone"):
         verifier("gone")
     with pytest.raises(UnknownName, match="Did you mean 'theirs'"):
@@ -471,7 +377,7 @@ def test_an_installed_verifier_is_found_by_its_entry_point_and_cannot_take_the_n
 
 def test_an_address_leads_back_to_what_it_is_of_also_from_another_process(checks, tmp_path):
     things = [type(verifier(name)) for name in (f"{checks}:Mine", "my_checks:Outer.Mine", "my_checks.py:Outer.Mine")]
-    things += [type(verifier(name)) for name in VERIFIERS]
+    things += [type(verifier(name)) for name in built_in("verifiers")]
     for thing in things:
         assert by_address(address_of(thing)) is thing
     there = (
@@ -558,10 +464,11 @@ def test_a_digest_of_a_file_that_is_not_there_is_a_mistake_of_the_users(checks):
         plugin_digests([StrategySpec("best_of_n", {"verifier": "none.py:Mine"})])
 
 
-def test_importing_the_registry_imports_no_strategy_and_no_verifier():
+def test_listing_the_names_imports_no_strategy_no_verifier_and_no_allocator():
     program = (
-        "import sys, tts.plugins.registry\n"
-        "found = [m for m in sys.modules if m.startswith(('tts.strategies', 'tts.verifiers'))]\n"
+        "import sys, tts.plugins.names as n\n"
+        "assert all([n.names(group) for group in ('strategies', 'verifiers', 'allocators')])\n"
+        "found = [m for m in sys.modules if m.startswith(('tts.strategies', 'tts.verifiers', 'tts.allocators'))]\n"
         "assert not found, found\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -1,4 +1,4 @@
-"""What several allocators have in common. Pure."""
+"""What several allocators are written with: the gain of one more sample, priors, and checks of parameters. Pure."""
 
 from __future__ import annotations
 

@@ -1,0 +1,104 @@
+"""What a method's signature and docstring say: its parameters with their types, defaults and texts; its summary and
+paper."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Callable
+from types import FunctionType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from tts.errors import InvalidParameter
+from tts.plugins.names import allocator, strategy
+from tts.types import Value
+
+
+class Parameter(Value, frozen=True):
+    """A hyper-parameter of a strategy: its name, type and default as written, and what its docstring says of it."""
+
+    name: str
+    type: str
+    default: Any
+    help: str = ""
+
+
+class StrategyInfo(Value, frozen=True):
+    """What `tts strategies` shows of one strategy."""
+
+    name: str
+    summary: str
+    paper: str
+    parameters: tuple[Parameter, ...]
+
+
+def says_verifier(parameter: Parameter | str) -> bool:
+    """Whether the parameter's own name says that it names a verifier."""
+    name = parameter if isinstance(parameter, str) else parameter.name
+    return name == "verifier" or name.endswith("_verifier")
+
+
+def parameters(function: Callable[..., Any]) -> list[Parameter]:
+    """The keyword-only parameters of a strategy: its hyper-parameters. Raises: InvalidParameter for one without a
+    default, because a strategy must run by its name alone."""
+    helps = _argument_helps(inspect.getdoc(function) or "")
+    found = [p for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    for parameter in found:
+        if parameter.default is parameter.empty:
+            raise InvalidParameter(
+                f"parameter {parameter.name} of strategy {getattr(function, '__name__', type(function).__name__)} must "
+                f"have a default",
+                name=parameter.name,
+            )
+    return [Parameter(p.name, _type_of(function, p), p.default, helps.get(p.name, "")) for p in found]
+
+
+def describe(name: str) -> StrategyInfo:
+    """Summary, paper and parameters of a strategy, from its docstring and signature."""
+    return _described(name, strategy(name))
+
+
+def describe_allocator(name: str) -> StrategyInfo:
+    """As `describe`."""
+    return _described(name, allocator(name))
+
+
+def _described(name: str, function: Any) -> StrategyInfo:
+    doc = inspect.getdoc(function) or ""
+    papers = ", ".join(dict.fromkeys(re.findall(r"arXiv:\d{4}\.\d{5}", doc)))
+    module_doc = (inspect.getdoc(sys.modules[function.__module__]) or doc).split("\n", maxsplit=1)[0]
+    return StrategyInfo(name, module_doc, papers, tuple(parameters(function)))
+
+
+def _type_of(function: Callable[..., Any], parameter: inspect.Parameter) -> str:
+    """As annotated; without an annotation, the type of the default."""
+    hint = parameter.annotation
+    if hint is parameter.empty:
+        return "str" if parameter.default is None else type(parameter.default).__name__
+    if isinstance(hint, str):
+        # By itself: another parameter's type may be imported for type checkers only.
+        alone = FunctionType((lambda: None).__code__, inspect.unwrap(function).__globals__)
+        alone.__annotations__ = {parameter.name: hint}
+        try:
+            hint = get_type_hints(alone)[parameter.name]
+        except NameError:
+            return str(hint)
+    return _type_name(hint)
+
+
+def _type_name(hint: Any) -> str:
+    if get_origin(hint) in (Union, UnionType):
+        return " | ".join(map(_type_name, get_args(hint)))
+    if get_origin(hint) is Literal:
+        return " | ".join(dict.fromkeys(_type_name(type(value)) for value in get_args(hint)))
+    return "None" if hint in (None, type(None)) else getattr(hint, "__name__", str(hint))
+
+
+def _argument_helps(doc: str) -> dict[str, str]:
+    """name -> text, from the `Args:` section."""
+    section = re.search(r"^Args:\n((?:[ ]+.*\n?|\n)+)", doc, re.MULTILINE)
+    if section is None:
+        return {}
+    entries = re.findall(r"^ {4}(\w+): ((?:.*\n?)(?: {8}.*\n?)*)", section[1], re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in entries}

@@ -1,0 +1,27 @@
+"""A verdict in one word: ask a model whether a solution is right, and read P(Yes) from its first token."""
+
+from __future__ import annotations
+
+import re
+
+from tts.verifiers.generative.genrm import LAST, STATED, WORD, GenRM
+
+DIRECT = """Problem:
+{problem}
+
+Solution:
+{solution}
+
+Is the answer correct (Yes/No)? Reply with one word."""
+
+
+class Judge(GenRM):
+    """Ask for one word and read its probability: a verification for the price of a prompt and a token or two."""
+
+    name = "judge"
+    _template = DIRECT
+    _verdict = re.compile(rf"\A\W*{WORD}|{STATED}|{LAST}", re.IGNORECASE)
+    _max_tokens = 4
+
+    def _temperature(self) -> float:
+        return 0.0

@@ -18,7 +18,8 @@ from hypothesis import settings
 from tts.models.wire.address import place_of
 from tts.models.wire.refusals import refusals_of
 from tts.report.charts import live as livecharts
-from tts.workers.pool import PRIVATE, Workers
+from tts.workers.child import PRIVATE
+from tts.workers.pool import Workers
 
 # Small matrices are slower on two threads than on one, and two processes run tests side by side. Read on its import.
 assert "numpy" not in sys.modules

@@ -27,7 +27,8 @@ from typing import IO, NamedTuple
 from tts.clusters.virtual.replayer import ReplayedCell, Replayer, ReplayJob
 from tts.errors import CallCrashed, CallFailed, StorageFull, TTSError
 from tts.types import ErrorInfo
-from tts.workers.pool import Workers, die_with, environment, how_ended
+from tts.workers.child import die_with
+from tts.workers.pool import Workers, environment, how_ended
 
 PARTS_A_PROCESS = 8  # into which the cells are cut, so that no process waits long for the last one
 MOST_DEATHS = 2  # of processes, over the same cells

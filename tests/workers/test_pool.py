@@ -214,7 +214,7 @@ def test_many_calls_share_the_processes(functions):
 
 def workers_of_this_process():
     listed = subprocess.run(["ps", "-axo", "ppid=,args="], capture_output=True, text=True, check=True).stdout
-    return [line for line in listed.splitlines() if line.split()[0] == str(os.getpid()) and "tts.workers.pool" in line]
+    return [line for line in listed.splitlines() if line.split()[0] == str(os.getpid()) and "tts.workers.child" in line]
 
 
 def test_no_process_starts_before_the_first_call():
@@ -548,9 +548,9 @@ def test_bad_calls_are_refused_before_anything_starts():
 
 
 def test_starting_a_worker_imports_nothing_heavy():
-    code = "import sys, tts.workers.pool; print(*sys.modules)"
+    code = "import sys, tts.workers.child; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    heavy = {"numpy", "sympy", "math_verify", "pydantic", "aiohttp", "httpx2", "ray", "multiprocessing"}
+    heavy = {"numpy", "sympy", "math_verify", "pydantic", "aiohttp", "httpx2", "ray", "multiprocessing", "asyncio"}
     assert not heavy.intersection(loaded)
 
 

@@ -46,7 +46,8 @@ from tts.tasks.example import Example, Task, problem_digests, problem_fields, pr
 from tts.tasks.graders import ExactGrader, Grader, Grading, NoReferences, Verdict, grader_named, not_an_answer
 from tts.tasks.sources import TaskSource
 from tts.types import ErrorInfo, Problem
-from tts.workers.pool import Workers, environment, hide_memory
+from tts.workers.child import hide_memory
+from tts.workers.pool import Workers, environment
 
 OnVerdict = Callable[[str, str | None, Verdict], None]
 _MAIN = "from tts.runs.grading_process import serve; serve()"

@@ -22,7 +22,8 @@ from tts.tasks.example import Example, Task
 from tts.tasks.generated import arithmetic, chain_problems
 from tts.tasks.table import Columns, read_file
 from tts.types import AnswerFormat, Problem, Value
-from tts.workers import pool as workers
+from tts.workers.child import PRIVATE
+from tts.workers.pool import Workers
 
 REASONING_GYM = "reasoning-gym"
 
@@ -77,7 +78,7 @@ def load(
         InvalidParameter: a parameter out of range.
         MissingExtra: `reasoning-gym` is not installed.
     """
-    if os.environ.get(workers.PRIVATE) == "no":
+    if os.environ.get(PRIVATE) == "no":
         message = (
             "a function that a strategy or verifier calls in a worker may not load a task, which has the references"
         )
@@ -167,7 +168,7 @@ def _is_choice(reference: str | None) -> bool:
 
 
 def _reasoning_gym(source: str, name: str, limit: int | None) -> Iterator[Example]:
-    with workers.Workers(1, private=True) as one:
+    with Workers(1, private=True) as one:
         rows = one.call_sync("tts.tasks.reasoning_gym:entries", (source, limit), timeout_s=_LOAD_LIMIT_S)
     numeric = all(is_plain(row["answer"]) and normalise(row["answer"]) == row["answer"] for row in rows)
     answer_format: AnswerFormat = "auto" if numeric else "text"

@@ -9,21 +9,19 @@ A call's limit is CPU time, kept by the kernel (ITIMER_PROF, on Linux and macOS)
 decide whether a function comes to its end. Processes that the function starts have no part in it. What waits without
 computing is ended by a second, much longer limit of wall-clock time.
 
-The other end of the pipe is this module too: `serve`.
+The other end of the pipe is `tts.workers.child`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
 import math
 import os
 import queue
 import re
 import select
 import signal
-import struct
 import subprocess
 import sys
 import threading
@@ -36,31 +34,17 @@ from typing import Any, Self
 
 import msgspec
 
-from tts.errors import CallCrashed, CallFailed, CallTimedOut, InvalidParameter, TTSError
-from tts.types import ErrorInfo, Value
+from tts.errors import CallCrashed, CallTimedOut, InvalidParameter, TTSError
+from tts.workers.child import LENGTH, PRIVATE, Order, Reply
 from tts.workers.reaper import MARKS
 
 MEMORY_BYTES = 2 * 1024**3
-PRIVATE = "TTS_PRIVATE"  # the environment variable: `no` where functions of strategies and verifiers run, else `yes`
 _START_LIMIT_S = 60.0  # for starting a process and importing the function's module, which a call's own limit leaves out
 _WALL_LEAST_S, _WALL_FACTOR = 60.0, 30.0  # wall-clock time that a call may take: so long, and so often its CPU time
 _LONG_S, _MOST_LONG = 5.0, 8  # a call that takes so long gives its place up to another; so many do
-_LENGTH = struct.Struct(">Q")
-_MAIN = "from tts.workers.pool import serve; serve()"
+_MAIN = "from tts.workers.child import serve; serve()"
 _REAPER = str(Path(__file__).with_name("reaper.py"))
 _REAPED_S = 5.0  # how long closing waits for the reaper
-
-
-class _Order(Value, frozen=True):
-    function: str
-    args: tuple[Any, ...]
-    timeout_s: float
-    file: str | None = None  # of the function's module, if it has been imported here
-
-
-class _Reply(Value, frozen=True):
-    value: Any = None
-    error: ErrorInfo | None = None
 
 
 class Workers:
@@ -185,7 +169,7 @@ class Workers:
                 raise InvalidParameter(f"{name} must be positive and finite, but got {limit_s}", name=name)
         try:
             file = getattr(sys.modules.get(module), "__file__", None)
-            order = msgspec.json.encode(_Order(function, tuple(args), timeout_s, file))
+            order = msgspec.json.encode(Order(function, tuple(args), timeout_s, file))
         except (TypeError, ValueError, RecursionError) as error:
             message = f"the arguments of {function} must be JSON-like values: {error}"
             raise InvalidParameter(message, name="args", function=function) from error
@@ -336,7 +320,7 @@ class _Job:
             if self.wall_s > _LONG_S and not process.replies_within(_LONG_S):
                 self.is_long = True
                 on_long()
-            reply = msgspec.json.decode(process.receive(ends_s - time.monotonic()), type=_Reply)
+            reply = msgspec.json.decode(process.receive(ends_s - time.monotonic()), type=Reply)
         except TimeoutError:
             process.end()
             if not started:
@@ -413,7 +397,7 @@ class _Process:
 
     def send(self, data: bytes, limit_s: float) -> None:
         """Raises TimeoutError, or EOFError if the process is gone."""
-        left = memoryview(_LENGTH.pack(len(data)) + data)
+        left = memoryview(LENGTH.pack(len(data)) + data)
         deadline = time.monotonic() + limit_s
         while left:
             _wait(self._to, select.POLLOUT, deadline)
@@ -435,7 +419,7 @@ class _Process:
     def receive(self, limit_s: float) -> bytes:
         """The next frame. Raises TimeoutError, or EOFError if the process is gone."""
         deadline = time.monotonic() + limit_s
-        (length,) = _LENGTH.unpack(self._read(_LENGTH.size, deadline))
+        (length,) = LENGTH.unpack(self._read(LENGTH.size, deadline))
         return self._read(length, deadline)
 
     def _read(self, length: int, deadline: float) -> bytes:
@@ -454,71 +438,6 @@ def how_ended(status: int) -> str:
     if status < 0:
         return f"was killed by {signal.Signals(-status).name}"
     return f"ended its process with exit status {status}"
-
-
-def serve() -> None:
-    """The worker's side: read an order, import its function, say so, run it, reply; until the pipe closes."""
-    memory_bytes, parent = int(sys.argv[1]), int(sys.argv[2])
-    die_with(parent)
-    if os.environ[PRIVATE] == "yes":
-        hide_memory()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _limit_memory(memory_bytes)
-    # What the function prints must not end up between two frames, and what it reads must not be an order.
-    orders, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb", buffering=0)
-    nothing = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nothing, 0)
-    os.dup2(nothing, 1)
-    while len(header := orders.read(_LENGTH.size)) == _LENGTH.size:
-        order = msgspec.json.decode(orders.read(*_LENGTH.unpack(header)), type=_Order)
-        reply = _carry_out(order, lambda: _write(replies.fileno(), b""))
-        _write(replies.fileno(), reply)
-
-
-def _carry_out(order: _Order, started: Callable[[], None]) -> bytes:
-    ready = False
-    try:
-        function = _resolve(order)
-        started()
-        ready = True
-        _limit_cpu(order.timeout_s)
-        return msgspec.json.encode(_Reply(function(*order.args)))
-    except TTSError as error:
-        info = ErrorInfo.of(error)
-    except BaseException as error:  # SystemExit and a library's own BaseExceptions are this call's failures too
-        message = f"{order.function} raised {type(error).__name__}: {error}"[:2_000]
-        info = ErrorInfo("CallFailed", message, {"function": order.function, "error": type(error).__name__})
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-    if not ready:
-        started()
-    return msgspec.json.encode(_Reply(error=info))
-
-
-def _resolve(order: _Order) -> Callable[..., Any]:
-    from tts.plugins.loading import by_address
-
-    name = order.function
-    module, _, qualname = name.rpartition(":")
-    if order.file is not None and not _importable(module):
-        name = f"{order.file}:{qualname}"  # of a module that is found in the parent only, as pytest's may be
-    found: Callable[..., Any] = by_address(name)
-    if not callable(found):
-        raise CallFailed(f"{name} is not a function", function=name)
-    return found
-
-
-def _importable(module: str) -> bool:
-    try:
-        return module in sys.modules or importlib.util.find_spec(module) is not None
-    except (ImportError, ValueError):
-        return False
-
-
-def _write(fd: int, data: bytes) -> None:
-    left = memoryview(_LENGTH.pack(len(data)) + data)
-    while left:
-        left = left[os.write(fd, left) :]
 
 
 def _wait(fd: int, event: int, deadline: float) -> None:
@@ -558,42 +477,5 @@ def _may_be_secret(name: str, value: str) -> bool:
     return bool(_SECRET_WORD.search(name.upper()) or _SECRET_VALUE.search(value))
 
 
-def hide_memory() -> None:
-    """Let no other process of this user read this one's memory, environment or files (Linux; root still can)."""
-    if sys.platform == "linux":
-        import ctypes
-
-        set_dumpable = 4  # PR_SET_DUMPABLE, linux/prctl.h
-        ctypes.CDLL(None, use_errno=True).prctl(set_dumpable, 0)
-
-
 def cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def die_with(parent: int) -> None:
-    """Linux kills this process with its parent, even inside a computation. Elsewhere the closed pipe ends it between
-    calls, and within a call the limit of CPU time, which needs no parent."""
-    if sys.platform == "linux":
-        import ctypes
-
-        set_parent_death_signal = 1  # PR_SET_PDEATHSIG, linux/prctl.h
-        ctypes.CDLL(None, use_errno=True).prctl(set_parent_death_signal, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before that
-        os._exit(1)
-
-
-def _limit_memory(memory_bytes: int) -> None:
-    import resource
-
-    with contextlib.suppress(ValueError, OSError, AttributeError):  # macOS refuses
-        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, resource.getrlimit(resource.RLIMIT_AS)[1]))
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def _limit_cpu(timeout_s: float) -> None:
-    """Have the kernel end this process once it has used so much more CPU time, whatever it is computing then."""
-    signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends the process; the function called before may have caught it
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGPROF})
-    signal.setitimer(signal.ITIMER_PROF, timeout_s)

@@ -19,22 +19,20 @@ import random
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from inspect import getattr_static
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn, cast
+from typing import Any, ClassVar, cast
 
 import msgspec
 
 from tts.clusters.virtual.simulated import SimulatedCluster
 from tts.core.actions import (
-    Action,
     Cancel,
     Cancelled,
-    Event,
     Failed,
     Finished,
     Generate,
@@ -43,9 +41,7 @@ from tts.core.actions import (
     Request,
     Returned,
     Scored,
-    Verify,
     Woke,
-    Work,
 )
 from tts.core.budget import Limits
 from tts.core.coroutines import ForeignCode
@@ -54,28 +50,36 @@ from tts.core.journal.records import Record, encode
 from tts.core.protocols import Strategy, Verifier
 from tts.core.result import Result
 from tts.core.scheduling.scheduler import Conductor
-from tts.core.scheduling.steps import Planned, Step
-from tts.core.trial import Search
+from tts.core.scheduling.steps import Planned
 from tts.errors import AllFailed, EndpointError, LimitError, ReplayDivergence, TTSError, WorkerError
 from tts.models.cost_model import CostModel
 from tts.plugins.dependencies import verifiers_of
 from tts.plugins.names import strategy as named
 from tts.plugins.signatures import parameters
 from tts.plugins.spec import parse_specs
-from tts.runs.folder import NoJournal
+from tts.testing.driver import (
+    MOST_ASKS,
+    TYPED,
+    CountingCosts,
+    Driver,
+    KeptJournal,
+    RepeatingWorld,
+    Runaway,
+    WatchedSearch,
+    fail,
+    guarded,
+)
 from tts.testing.worlds import NoisyWorld, answer_or_verdict
-from tts.types import Completion, Cost, Problem, Sampling, StrategySpec, Usage
+from tts.types import Problem, Sampling, StrategySpec
 from tts.workers.pool import Workers
 
 WORLDS = range(8)
 MORE_THAN_THERE_IS = 40  # samples that are asked for under budgets that hold fewer
-MOST_ASKS = 20_000  # a strategy that has asked for more than this in one search will never stop
 _EVENTS = (Finished, Scored, Returned, Woke, Failed, Cancelled, Refused, Progressed)
 _UNREPEATABLE = (
     "Decide from the problem, the Run and the parameters alone: run.random instead of random, run.now_s instead of "
     "time, no variable that outlives a call, nothing taken from the order of a set."
 )
-_TYPED = "Let BudgetExhausted and AllFailed pass: what came before is then selected from by run.fallback."
 
 
 class StrategyContract:
@@ -117,7 +121,7 @@ class StrategyContract:
         for key in WORLDS:
             first, second = self._journal(key), self._journal(key)
             if first != second:
-                _fail(f"two runs with the same seed differ: {_difference(first, second)}. {_UNREPEATABLE}")
+                fail(f"two runs with the same seed differ: {_difference(first, second)}. {_UNREPEATABLE}")
 
     def test_another_process_gives_the_same_journal(self) -> None:
         """Byte for byte, where strings hash otherwise: that is where a killed run is resumed."""
@@ -125,20 +129,20 @@ class StrategyContract:
         for theirs in _elsewhere(self._portable(), ("1", "2")):
             for mine, other in zip(ours, theirs, strict=True):
                 if mine != other:
-                    _fail(f"a run in another process differs: {_difference(mine, other)}. {_UNREPEATABLE}")
+                    fail(f"a run in another process differs: {_difference(mine, other)}. {_UNREPEATABLE}")
 
     def test_replaying_the_events_gives_the_same_actions(self) -> None:
         """A fresh search that is told what happened asks for the same again."""
         for key in WORLDS:
             recorded = self._drive(NoisyWorld(key, failures=0.1, text=self.text))
             search = self._search()
-            replayed = _guarded(search.start)
+            replayed = guarded(search.start)
             for event in recorded.events:
                 if event.id not in search.waiting_for:
-                    _fail(f"on replay it did not ask for {event.id}. {_UNREPEATABLE}")
-                replayed += _guarded(search.tell, event)
+                    fail(f"on replay it did not ask for {event.id}. {_UNREPEATABLE}")
+                replayed += guarded(search.tell, event)
             if replayed != recorded.actions or search.result != recorded.search.result:
-                _fail(f"on replay it decided otherwise. {_UNREPEATABLE}")
+                fail(f"on replay it decided otherwise. {_UNREPEATABLE}")
 
     def test_it_never_goes_over_its_budget(self) -> None:
         """spent + reserved <= limit at every step, and an answer or a spent budget at the end."""
@@ -148,7 +152,7 @@ class StrategyContract:
                 result = driven.search.result
                 self._check_sound(result, f"with a budget of {limits}")
                 if result.selected is None and not _is(result, LimitError):
-                    _fail(f"with a budget of {limits} it ended with {_of(result)}, not as exhausted. {_TYPED}")
+                    fail(f"with a budget of {limits} it ended with {_of(result)}, not as exhausted. {TYPED}")
 
     def test_a_budget_that_ends_is_not_another_method(self) -> None:
         """Under a budget that holds k of the 40 samples it asks for, it chooses what it chooses if it asks for k."""
@@ -163,7 +167,7 @@ class StrategyContract:
                     continue
                 less = self._drive(NoisyWorld(key, text=self.text), limits, params=self.counted(k))
                 if _choice(more.search.result) != _choice(less.search.result):
-                    _fail(
+                    fail(
                         f"a budget of {limits} holds {k} samples; asked for {MORE_THAN_THERE_IS} it chose "
                         f"{_choice(more.search.result)}, asked for {k} it chose {_choice(less.search.result)}. Go on "
                         f"with the samples that came: run.generate returns them"
@@ -174,7 +178,7 @@ class StrategyContract:
         for key in WORLDS:
             driven = self._drive(NoisyWorld(key, failures=0.1, text=self.text))
             if driven.search.leaked:
-                _fail(
+                fail(
                     f"it returned while {', '.join(driven.search.leaked)} ran on, which nothing had cancelled: use "
                     f"run.finishing and run.streaming in `async with`, which cancels what is left when the block ends"
                 )
@@ -182,7 +186,7 @@ class StrategyContract:
             ends = Counter(event.id for event in driven.events if not isinstance(event, Progressed))
             if ends != Counter(left) or len(set(left)) != len(left):
                 odd = sorted(id for id in {*left, *ends} if ends[id] != 1 or left.count(id) != 1)
-                _fail(f"these actions did not end exactly once: {', '.join(odd)}")
+                fail(f"these actions did not end exactly once: {', '.join(odd)}")
 
     def test_arrivals_in_any_order_are_lived_with(self) -> None:
         """The same samples in other orders: never a crash; the same answer where the strategy is `order_free`."""
@@ -193,7 +197,7 @@ class StrategyContract:
                 self._check_sound(result, "with samples that arrive in another order")
                 answers.append(result.answer)
             if self.order_free and len(set(answers)) > 1:
-                _fail(
+                fail(
                     f"it is declared order_free, but the same samples in another order gave the answers {answers}: "
                     f"sort by sample index before breaking ties (tts.selectors do), or set order_free = False"
                 )
@@ -205,7 +209,7 @@ class StrategyContract:
                 result = self._drive(NoisyWorld(key, failures=failures, text=self.text)).search.result
                 self._check_sound(result, f"with {failures:.0%} of the samples failing")
                 if result.candidates and _is(result, AllFailed):
-                    _fail(
+                    fail(
                         f"with {failures:.0%} of the samples failing it ended with {_of(result)}, although "
                         f"{len(result.candidates)} samples had been paid for: its fallback must pick one of them"
                     )
@@ -216,7 +220,7 @@ class StrategyContract:
             world = NoisyWorld(key, failures=0.1, text=self.text)
             once, twice = self._drive(world), self._drive(world, twice=True)
             if (once.actions, once.search.result) != (twice.actions, twice.search.result):
-                _fail(f"events that came twice changed what it did. {_UNREPEATABLE}")
+                fail(f"events that came twice changed what it did. {_UNREPEATABLE}")
 
     def test_it_awaits_its_run_alone_and_returns_a_candidate_it_was_given(self) -> None:
         """On a model that answers."""
@@ -224,12 +228,12 @@ class StrategyContract:
             result = self._drive(NoisyWorld(key, text=self.text)).search.result
             self._check_sound(result, "on a model that answers")
             if result.selected is None:
-                _fail(
+                fail(
                     f"on a model that answers it ended with {_of(result)}. If it needs a larger budget, or texts of "
                     f"another form, set `budget` or override `text`"
                 )
             if result.selected not in result.candidates:
-                _fail(
+                fail(
                     f"it returned a candidate {result.selected.id!r} of its own making: return one that the Run gave, "
                     f"which has been paid for and recorded"
                 )
@@ -238,7 +242,7 @@ class StrategyContract:
         """Killed after every record of its journal, and resumed from what was written. One that watches streams may
         come to another result, because the part of a stream that was lost with the process is decoded anew."""
         for key in WORLDS[:2]:
-            clock = _Clock(NoisyWorld(key, failures=0.1, text=self.text))
+            clock = RepeatingWorld(NoisyWorld(key, failures=0.1, text=self.text))
             records, result = self._conduct(clock)
             streams = any(isinstance(record, Progressed) for record in records)
             for length in range(len(records) - 1):
@@ -246,7 +250,7 @@ class StrategyContract:
                 resumed = self._conduct(clock, records[:length])[1]
                 self._check_sound(resumed, f"killed after {length} of {len(records)} journal records and resumed,")
                 if not streams and _outcome(resumed) != _outcome(result):
-                    _fail(
+                    fail(
                         f"killed after {length} of {len(records)} journal records, it resumed to {_outcome(resumed)} "
                         f"instead of {_outcome(result)}. {_UNREPEATABLE}"
                     )
@@ -259,10 +263,10 @@ class StrategyContract:
         if isinstance(given, str):
             specs = parse_specs(given)
             if len(specs) != 1:
-                _fail(f"strategy = {given!r} stands for {len(specs)} strategies: give every parameter one value")
+                fail(f"strategy = {given!r} stands for {len(specs)} strategies: give every parameter one value")
             return named(specs[0].name), StrategySpec(specs[0].name, {**specs[0].params, **self.params})
         if not callable(given):
-            _fail("set `strategy` to an `async def`, or to how the command line says it")
+            fail("set `strategy` to an `async def`, or to how the command line says it")
         return given, StrategySpec(getattr(given, "__name__", "strategy"), self.params)
 
     def _verifiers(self) -> Mapping[str, Verifier]:
@@ -271,21 +275,21 @@ class StrategyContract:
         strategy, spec = self._resolved()
         return verifiers_of([spec], resolve=lambda _: strategy)
 
-    def _search(self, limits: Limits | None = None, params: Mapping[str, Any] | None = None) -> _Search:
+    def _search(self, limits: Limits | None = None, params: Mapping[str, Any] | None = None) -> WatchedSearch:
         strategy, spec = self._resolved()
         if params:  # not in the spec, on which seeds depend: the samples must stay the same
             strategy = partial(strategy, **{**spec.params, **params})
             spec = StrategySpec(spec.name)
-        return _Search(
+        return WatchedSearch(
             "contract/p",
             self.problem,
             strategy,
             spec,
-            costs=_Counting(),
+            costs=CountingCosts(),
             share=self.budget if limits is None else limits,
             verifiers=self._verifiers(),
             sampling=self.sampling,
-            foreign=ForeignCode(passes=(_Runaway,)),
+            foreign=ForeignCode(passes=(Runaway,)),
         )
 
     def _drive(
@@ -295,32 +299,34 @@ class StrategyContract:
         *,
         params: Mapping[str, Any] | None = None,
         twice: bool = False,
-    ) -> _Driver:
-        driver = _Driver(self._search(limits, params), twice)
+    ) -> Driver:
+        driver = Driver(self._search(limits, params), twice)
         SimulatedCluster(world, self._verifiers(), workers=_workers).run(cast(Conductor, driver))
         return driver
 
-    def _conduct(self, world: NoisyWorld | _Clock, before: Sequence[Record] = ()) -> tuple[list[Record], Result]:
+    def _conduct(
+        self, world: NoisyWorld | RepeatingWorld, before: Sequence[Record] = ()
+    ) -> tuple[list[Record], Result]:
         strategy, spec = self._resolved()
-        verifiers, kept = self._verifiers(), _Kept()
+        verifiers, kept = self._verifiers(), KeptJournal()
         conductor = Conductor(
             [Planned("contract", self.problem, spec, self.budget)],
             lambda _: strategy,
-            costs=_Counting(),
+            costs=CountingCosts(),
             verifiers=verifiers,
             sampling=self.sampling,
             window=MOST_ASKS,
             history=History(before),
         )
-        if isinstance(world, _Clock):
+        if isinstance(world, RepeatingWorld):
             world.conductor = conductor
         results: list[Result] = []
-        conductor.foreign.passes = (_Runaway,)
+        conductor.foreign.passes = (Runaway,)
         cluster = SimulatedCluster(world, verifiers, workers=_workers)
         try:
-            _guarded(cluster.run, conductor, kept, lambda result, _: results.append(result))
+            guarded(cluster.run, conductor, kept, lambda result, _: results.append(result))
         except ReplayDivergence as error:
-            _fail(f"a killed run could not be resumed: {error.message}. {_UNREPEATABLE}")
+            fail(f"a killed run could not be resumed: {error.message}. {_UNREPEATABLE}")
         return kept.records, results[0]
 
     def _portable(self) -> bytes:
@@ -334,7 +340,7 @@ class StrategyContract:
         try:
             return pickle.dumps((sys.path, sources, values, pickle.dumps((strategy, verifiers, text))))
         except (pickle.PicklingError, AttributeError, TypeError) as error:
-            _fail(
+            fail(
                 f"another process cannot find it ({error}): define the strategy and its verifiers at the top level of "
                 f"a module, where a resumed run can import them"
             )
@@ -358,126 +364,11 @@ class StrategyContract:
         if result.error is None or _is(result, AllFailed, LimitError, EndpointError, WorkerError):
             return
         at = f" at {result.error.facts['where']}" if result.error.facts.get("where") else ""
-        _fail(f"{where} it ended with {_of(result)}{at}. {_TYPED}")
-
-
-class _Search(Search):
-    """Notes what the strategy left behind when it returned: asked for, not ended, not cancelled by leaving a block."""
-
-    leaked: Sequence[str] = ()
-
-    def _finish(self, task: Any) -> None:
-        live = [action for action in self._asks.live.values() if action.mailbox is not self._clock]
-        self.leaked = [item.action.id for item in live if not item.cancelled]
-        super()._finish(task)
+        fail(f"{where} it ended with {_of(result)}{at}. {TYPED}")
 
 
 _workers = Workers()  # started by the first call of a strategy's function, for all tests of a process
 atexit.register(_workers.close)
-
-
-class _Driver:
-    """One search in the place of a conductor, looked at after every step."""
-
-    now = 0.0
-
-    def __init__(self, search: _Search, twice: bool) -> None:
-        self.search = search
-        self.foreign = search.foreign
-        self.actions: list[Action] = []
-        self.events: list[Event] = []
-        self._twice = twice
-
-    @property
-    def done(self) -> bool:
-        return self.search.closed
-
-    def is_fatal(self, event: Event) -> bool:
-        """A search by itself has no run to stop."""
-        return False
-
-    def start(self) -> Step:
-        return self._look(_guarded(self.search.start), 0.0)
-
-    def tell(self, events: Iterable[Event]) -> Step:
-        (event,) = events
-        actions = _guarded(self.search.tell, event)
-        if self._twice and not isinstance(event, Progressed):  # progress is a stream, told in order and once
-            again = [event, self.events[len(self.events) // 2]] if self.events else [event]
-            for told in again:
-                if not isinstance(told, Progressed) and _guarded(self.search.tell, told):
-                    _fail(f"{told.id} was told twice and was acted on twice")
-        self.events.append(event)
-        return self._look(actions, event.at_s)
-
-    def _look(self, actions: list[Action], now: float) -> Step:
-        ledger = self.search.ledger
-        limits, held = ledger.limits, ledger.spent + ledger.reserved
-        for limit, amount, name in ((limits.samples, held.samples, "samples"), (limits.tokens, held.tokens, "tokens")):
-            if limit is not None and amount > limit:
-                _fail(f"{amount} {name} are spent or reserved under a budget of {limits}")
-        if limits.seconds is not None and now >= limits.seconds:
-            late = [action.id for action in actions if isinstance(action, Generate | Verify) and action.request]
-            if late:
-                _fail(f"it asked for {', '.join(late)} after its {limits.seconds:g} s had passed. {_TYPED}")
-        if not self.search.closed and not self.search.waiting_for:
-            _fail("it waits for something that nothing can bring any more: await only what its Run offers")
-        self.actions += actions
-        step = Step()
-        step.actions = actions
-        return step
-
-
-class _Runaway(BaseException):
-    """Not an Exception: the strategy cannot catch it."""
-
-
-class _Counting:
-    """A price list that has enough at some point: a strategy that asks for ever never gives the turn back."""
-
-    def __init__(self) -> None:
-        self._costs = CostModel()
-        self._asked = 0
-
-    def worst(self, action: Work) -> Cost:
-        self._asked += 1
-        if self._asked > MOST_ASKS:
-            raise _Runaway
-        return self._costs.worst(action)
-
-    def actual(self, action: Work, usage: Usage) -> Cost:
-        return self._costs.actual(action, usage)
-
-
-class _Kept(NoJournal):
-    """Keeps what is written."""
-
-    def __init__(self) -> None:
-        self.records: list[Record] = []
-
-    def write(self, records: Iterable[Record]) -> None:
-        self.records += records
-
-
-class _Clock:
-    """A world in which a request that is repeated after a kill ends when it would have ended: so that the order of
-    arrival, which may rightly decide the answer, stays the same."""
-
-    def __init__(self, world: NoisyWorld) -> None:
-        self.conductor: Conductor | None = None
-        self._world = world
-        self._ends: dict[Request, float] = {}
-        self._first = True
-
-    def resume(self) -> None:
-        self._first = False
-
-    def complete(self, request: Request) -> tuple[float, Completion | TTSError]:
-        seconds, outcome = self._world.complete(request)
-        now = self.conductor.now if self.conductor else 0.0
-        if self._first:
-            self._ends[request] = now + seconds
-        return max(0.0, self._ends.get(request, now + seconds) - now), outcome
 
 
 def _elsewhere(portable: bytes, hash_seeds: Sequence[str]) -> list[list[list[bytes]]]:
@@ -495,7 +386,7 @@ def _elsewhere(portable: bytes, hash_seeds: Sequence[str]) -> list[list[list[byt
     said = [process.communicate(portable) for process in processes]
     for process, (_, errors) in zip(processes, said, strict=True):
         if process.returncode != 0:
-            _fail(f"it could not be run in another process:\n{errors.decode(errors='replace')}")
+            fail(f"it could not be run in another process:\n{errors.decode(errors='replace')}")
     return [pickle.loads(out) for out, _ in said]
 
 
@@ -531,16 +422,6 @@ def _import(name: str, file: str | None) -> None:
         spec.loader.exec_module(module)
 
 
-def _guarded(function: Callable[..., Any], *args: Any) -> Any:
-    try:
-        return function(*args)
-    except _Runaway:
-        _fail(
-            f"it asked for more than {MOST_ASKS} actions in one search and would not stop: once the budget is spent "
-            f"every await raises BudgetExhausted, so that a loop which catches it must end. {_TYPED}"
-        )
-
-
 def _is(result: Result, *kinds: type[TTSError]) -> bool:
     return result.error is not None and isinstance(result.error.rebuild(), kinds)
 
@@ -565,7 +446,3 @@ def _difference(a: Sequence[bytes], b: Sequence[bytes]) -> str:
             at = max(0, equal - 60)
             return f"journal line {number} is …{one[at : at + 120]!r}, then …{other[at : at + 120]!r}"
     return f"one journal has {len(a)} lines, the other {len(b)}"
-
-
-def _fail(message: str) -> NoReturn:
-    raise AssertionError(message)

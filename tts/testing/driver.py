@@ -1,0 +1,159 @@
+"""One search of `StrategyContract`, driven step by step, and the parts that see what it does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NoReturn
+
+from tts.core.actions import (
+    Action,
+    Event,
+    Generate,
+    Progressed,
+    Request,
+    Verify,
+    Work,
+)
+from tts.core.journal.records import Record
+from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.steps import Step
+from tts.core.trial import Search
+from tts.errors import TTSError
+from tts.models.cost_model import CostModel
+from tts.runs.folder import NoJournal
+from tts.testing.worlds import NoisyWorld
+from tts.types import Completion, Cost, Usage
+
+MOST_ASKS = 20_000  # a strategy that has asked for more than this in one search will never stop
+TYPED = "Let BudgetExhausted and AllFailed pass: what came before is then selected from by run.fallback."
+
+
+class WatchedSearch(Search):
+    """Notes what the strategy left behind when it returned: asked for, not ended, not cancelled by leaving a block."""
+
+    leaked: Sequence[str] = ()
+
+    def _finish(self, task: Any) -> None:
+        live = [action for action in self._asks.live.values() if action.mailbox is not self._clock]
+        self.leaked = [item.action.id for item in live if not item.cancelled]
+        super()._finish(task)
+
+
+class Driver:
+    """One search in the place of a conductor, looked at after every step."""
+
+    now = 0.0
+
+    def __init__(self, search: WatchedSearch, twice: bool) -> None:
+        self.search = search
+        self.foreign = search.foreign
+        self.actions: list[Action] = []
+        self.events: list[Event] = []
+        self._twice = twice
+
+    @property
+    def done(self) -> bool:
+        return self.search.closed
+
+    def is_fatal(self, event: Event) -> bool:
+        """A search by itself has no run to stop."""
+        return False
+
+    def start(self) -> Step:
+        return self._look(guarded(self.search.start), 0.0)
+
+    def tell(self, events: Iterable[Event]) -> Step:
+        (event,) = events
+        actions = guarded(self.search.tell, event)
+        if self._twice and not isinstance(event, Progressed):  # progress is a stream, told in order and once
+            again = [event, self.events[len(self.events) // 2]] if self.events else [event]
+            for told in again:
+                if not isinstance(told, Progressed) and guarded(self.search.tell, told):
+                    fail(f"{told.id} was told twice and was acted on twice")
+        self.events.append(event)
+        return self._look(actions, event.at_s)
+
+    def _look(self, actions: list[Action], now: float) -> Step:
+        ledger = self.search.ledger
+        limits, held = ledger.limits, ledger.spent + ledger.reserved
+        for limit, amount, name in ((limits.samples, held.samples, "samples"), (limits.tokens, held.tokens, "tokens")):
+            if limit is not None and amount > limit:
+                fail(f"{amount} {name} are spent or reserved under a budget of {limits}")
+        if limits.seconds is not None and now >= limits.seconds:
+            late = [action.id for action in actions if isinstance(action, Generate | Verify) and action.request]
+            if late:
+                fail(f"it asked for {', '.join(late)} after its {limits.seconds:g} s had passed. {TYPED}")
+        if not self.search.closed and not self.search.waiting_for:
+            fail("it waits for something that nothing can bring any more: await only what its Run offers")
+        self.actions += actions
+        step = Step()
+        step.actions = actions
+        return step
+
+
+class Runaway(BaseException):
+    """Not an Exception: the strategy cannot catch it."""
+
+
+class CountingCosts:
+    """A price list that has enough at some point: a strategy that asks for ever never gives the turn back."""
+
+    def __init__(self) -> None:
+        self._costs = CostModel()
+        self._asked = 0
+
+    def worst(self, action: Work) -> Cost:
+        self._asked += 1
+        if self._asked > MOST_ASKS:
+            raise Runaway
+        return self._costs.worst(action)
+
+    def actual(self, action: Work, usage: Usage) -> Cost:
+        return self._costs.actual(action, usage)
+
+
+class KeptJournal(NoJournal):
+    """Keeps what is written."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+
+    def write(self, records: Iterable[Record]) -> None:
+        self.records += records
+
+
+class RepeatingWorld:
+    """A world in which a request that is repeated after a kill ends when it would have ended: so that the order of
+    arrival, which may rightly decide the answer, stays the same."""
+
+    def __init__(self, world: NoisyWorld) -> None:
+        self.conductor: Conductor | None = None
+        self._world = world
+        self._ends: dict[Request, float] = {}
+        self._first = True
+
+    def resume(self) -> None:
+        self._first = False
+
+    def complete(self, request: Request) -> tuple[float, Completion | TTSError]:
+        seconds, outcome = self._world.complete(request)
+        now = self.conductor.now if self.conductor else 0.0
+        if self._first:
+            self._ends[request] = now + seconds
+        return max(0.0, self._ends.get(request, now + seconds) - now), outcome
+
+
+def guarded(function: Callable[..., Any], *args: Any) -> Any:
+    """Call the function, and fail the test if the strategy asks for ever."""
+    try:
+        return function(*args)
+    except Runaway:
+        fail(
+            f"it asked for more than {MOST_ASKS} actions in one search and would not stop: once the budget is spent "
+            f"every await raises BudgetExhausted, so that a loop which catches it must end. {TYPED}"
+        )
+
+
+def fail(message: str) -> NoReturn:
+    """Fail the test with this message."""
+    raise AssertionError(message)

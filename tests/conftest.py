@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +17,6 @@ from hypothesis import settings
 from tts.models.wire.address import place_of
 from tts.models.wire.refusals import refusals_of
 from tts.report.charts import live as livecharts
-from tts.workers.child import PRIVATE
 from tts.workers.pool import Workers
 
 # Small matrices are slower on two threads than on one, and two processes run tests side by side. Read on its import.
@@ -113,8 +111,7 @@ def reasoning_gym() -> Iterator[Workers]:
     package takes 1.4 s of CPU time."""
     pytest.importorskip("reasoning_gym", reason="the extra `tasks` is not installed")
     with Workers(1, private=True) as workers, pytest.MonkeyPatch.context() as patch:
-        theirs = SimpleNamespace(Workers=lambda *args, **more: nullcontext(workers), PRIVATE=PRIVATE)
-        patch.setattr("tts.tasks.sources.workers", theirs)
+        patch.setattr("tts.tasks.sources.Workers", lambda *args, **more: nullcontext(workers))
         yield workers
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tts.api.sweep import asweep, sweep
     from tts.core.budget import Limits
     from tts.core.context import Run
+    from tts.core.protocols import Verifier
     from tts.errors import BudgetExhausted, EndpointError, TTSError, UsageError
     from tts.planning.plan import Plan, aplan, plan
     from tts.pools.pool import Pool
@@ -49,6 +50,7 @@ _HOMES = {
     "SweepResult": "api.results",
     "TTSError": "errors",
     "UsageError": "errors",
+    "Verifier": "core.protocols",
     "aplan": "planning.plan",
     "asolve": "api.solve",
     "asweep": "api.sweep",
@@ -77,6 +79,7 @@ __all__ = [
     "SweepResult",
     "TTSError",
     "UsageError",
+    "Verifier",
     "aplan",
     "asolve",
     "asweep",

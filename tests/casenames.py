@@ -61,7 +61,7 @@ MOVED: dict[str, tuple[str, dict[str, str]]] = {
     "tts.workers": ("tts.workers.pool", {}),
 }
 _OLD = "|".join(sorted(map(re.escape, MOVED), key=len, reverse=True))
-_FROM = re.compile(r"from (tts[\w.]*) import ([\w, ]+)")
+_FROM = re.compile(r"from (tts[\w.]*) import ([\w*, ]+)")
 _NAME = re.compile(rf"(?<![\w/.])({_OLD})\b(?!/)(?:([.:])(\w+))?")
 
 
@@ -82,6 +82,8 @@ def _imports(module: str, names: str) -> list[str]:
             found.append(f"import {MOVED[f'{module}.{name}'][0]} as {local or name}")
         else:
             home, others = MOVED.get(module, (module, {}))
+            if name == "*":
+                return [f"from {each} import *" for each in sorted({home, *others.values()})]
             found.append(f"from {others.get(name, home)} import {name}" + (f" as {local}" if local else ""))
     return found
 

@@ -6,7 +6,7 @@ Seconds are a clock, not a sum: whoever holds the ledger ends what runs when the
 (`core/trial.py`, `core/scheduling/scheduler.py`).
 
 What "used" means: tokens are the server's count where its stream bears it out, and else our own
-(`models/openai/completion_builder.py`). So a budget holds to the token where an engine counts its tokens, keeps
+(`models/openai/token_count.py`). So a budget holds to the token where an engine counts its tokens, keeps
 `max_tokens`, and stops when a stream is closed or aborted (vLLM, SGLang, llama.cpp, Ollama). A stream that did not come
 to its end is charged with what came and with what may have been decoded and not sent: 2 to 8 chunks of one that was
 cancelled, all but a token of one chunk of one that broke off, each of the most tokens that counts, log-probabilities or

@@ -11,7 +11,7 @@ from tts.core.scheduling.scheduler import Conductor
 from tts.core.scheduling.steps import Planned
 from tts.core.scheduling.story import story
 from tts.models.cost_model import CostModel
-from tts.plugins.registry import strategy
+from tts.plugins.names import strategy
 from tts.testing.disorder import Disorder
 from tts.types import Cost, Message, Problem, Sampling, StrategySpec
 

@@ -18,9 +18,10 @@ from tts.process import console
 from tts.process.streams import echo, visible
 from tts.report import terminal
 from tts.report.spreadsheet import plain
-from tts.report.summary import Row, summarise
+from tts.report.summary import summarise
 from tts.report.sweep import write_report
 from tts.runs.outcomes import Outcome
+from tts.runs.row import Row
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Reply
 

@@ -12,10 +12,11 @@ from rich.console import Console
 from tts.core.result import Ends
 from tts.errors import MissingExtra, StorageFull
 from tts.intervals import mean_interval
-from tts.report.summary import Row, notes_on, owners_of, summarise, warnings_of
+from tts.report.summary import notes_on, owners_of, summarise, warnings_of
 from tts.report.sweep import write_report
 from tts.report.terminal import print_frontier
 from tts.runs.outcomes import Outcome
+from tts.runs.row import Row
 
 FACTS = {"title": "Six strategies", "model": "SmolLM2-135M", "date": "2026-11-23", "seeds": 2}
 

@@ -11,7 +11,7 @@ from tts.api.grading import Tally
 from tts.api.results import SweepResult, describe_cost
 from tts.api.sync import synchronous
 from tts.errors import InvalidParameter, JournalCorrupt, MissingExtra
-from tts.report.summary import Row, summarise, warnings_of
+from tts.report.summary import summarise, warnings_of
 from tts.report.sweep import write_report
 from tts.runs.config import RunConfig
 from tts.runs.extension import together
@@ -20,6 +20,7 @@ from tts.runs.foreign_runs import cells_of_journal, searches_asked_for
 from tts.runs.grading_process import GradingProcess
 from tts.runs.outcomes import Outcome
 from tts.runs.problem_files import OUTCOMES
+from tts.runs.row import Row
 from tts.types import Cost, Sampling
 
 

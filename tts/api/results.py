@@ -13,12 +13,11 @@ import msgspec
 from tts.core.result import Bill, Ends, Result
 from tts.errors import MissingExtra
 from tts.runs.outcomes import Outcome
+from tts.runs.row import Row
 from tts.types import Candidate, Cost, ErrorInfo, Sampling, Value
 
 if TYPE_CHECKING:
     import pandas
-
-    from tts.report.summary import Row
 
 
 class Solved(Value, frozen=True):

@@ -18,9 +18,10 @@ from tts.analysis.frontier import Stretch, gained, tie_of
 from tts.errors import MissingExtra, StorageFull
 from tts.report.html import UNKNOWN, Cell, Noted, render, shown_count, shown_number, shown_percent
 from tts.report.spreadsheet import plain
-from tts.report.summary import Row, owners_of
+from tts.report.summary import owners_of
 from tts.runs.folder import check_files
 from tts.runs.outcomes import Outcome
+from tts.runs.row import Row
 
 if TYPE_CHECKING:
     from tts.report.charts.sweep import Picture

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tts.analysis.frontier import Stretch, gained, tie_of
-from tts.report.summary import Row
+from tts.runs.row import Row
 
 if TYPE_CHECKING:
     from tts.planning.plan import Plan

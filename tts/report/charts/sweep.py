@@ -29,7 +29,7 @@ from tts.report.charts.vegalite import (
     quantity,
 )
 from tts.report.html import render
-from tts.report.summary import Row
+from tts.runs.row import Row
 
 # Okabe & Ito's colours that are dark enough on white; a shape says the same again, for print and for everybody.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -260,7 +260,9 @@ CASES: dict[str, Check] = {
     "hostile/15-terminal-escapes.py": every("False(?!.*True)", count=2),
     "hostile/16-infinite-loop-no-ctrl-c.py": every("ended rc 130$", count=2),
     "hostile/17-reference-in-reach.py": both(
-        every(r"<member 'ref|No such file|'refused: InvalidParameter'$|classes: '\[0\]'$|environment: None$"),
+        every(
+            r"<member 'ref|No such file|'refused: (InvalidParameter|CallFailed)'$|classes: '\[0\]'$|environment: None$"
+        ),
         every("", "^(run.call|verifier in a worker)", count=6),
     ),
     "hostile/18-run-call-own-function.py": every("rc=0 (?!.*TRACEBACK)", count=4),

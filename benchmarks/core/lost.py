@@ -40,10 +40,10 @@ ENGINES = {
 }
 SWEEP = """
 import sys
-from tts import api
+import tts
 from tts.types import Sampling
 url, out, cluster = sys.argv[1:]
-result = api.sweep(
+result = tts.sweep(
     "arithmetic?size=200&seed=7", "majority_vote:n=2", out=out, base_url=url, concurrency=8, report=False,
     cluster=cluster,
     sampling=Sampling(max_tokens=2048),

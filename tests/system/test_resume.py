@@ -28,7 +28,7 @@ SWEEP = """
 import os, signal, sys, threading, time
 from pathlib import Path
 import msgspec
-from tts import api
+import tts
 from tts.types import Sampling
 
 url, out, size, *given = sys.argv[1:]
@@ -43,7 +43,7 @@ if size:
     threading.Thread(target=kill, daemon=True).start()
 allocators = [text.removeprefix("by ") for text in given if text.startswith("by ")]
 strategies = [text for text in given if not text.startswith("by ")]
-result = api.sweep(
+result = tts.sweep(
     "arithmetic?size=40&seed=7", strategies, out=out, base_url=url, concurrency=16, report=False,
     sampling=Sampling(max_tokens=40), allocators=allocators, budgets="tokens=100" if allocators else "",
 )

@@ -514,11 +514,11 @@ def test_a_function_that_switches_its_limit_off_does_so_for_itself_only(function
 def test_a_worker_whose_parent_cannot_kill_it_runs_into_its_cpu_limit(functions, tmp_path):
     """An orphan inside a computation, where the kernel does not tell it of its parent's death, ends all the same."""
     told = tmp_path / "pid"
-    worker = "from tts import workers; workers.die_with = lambda parent: None; workers.serve()"
+    worker = "from tts.workers import child; child.die_with = lambda parent: None; child.serve()"
     parent = f"""
         import subprocess, sys, time
         sys.path.insert(0, {str(tmp_path / "path")!r})
-        from tts import workers
+        from tts.workers import pool as workers
         workers._MAIN = {worker!r}
         workers._Reaper = lambda mark: None
         workers.Workers(1).call_sync("{functions}:tell_pid_and_hang_in_c", ({str(told)!r},), timeout_s=3)

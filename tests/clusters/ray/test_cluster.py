@@ -627,7 +627,7 @@ def test_an_actor_whose_engine_dies_goes_with_it_and_another_takes_over(ray_clus
                 for folder in Path("/proc").iterdir()
                 if folder.name.isdigit()
                 and _parent(folder) == before.opened.pid
-                and b"tts.embedded" in (folder / "cmdline").read_bytes()
+                and b"tts.models.embedded" in (folder / "cmdline").read_bytes()
             ]
             os.kill(engine, signal.SIGKILL)
 

@@ -231,7 +231,7 @@ def _installed(checkout: Path, folder: Path) -> Path:
         wheels = [str(path) for path in folder.glob("*.whl")]
         done = subprocess.run([*command, *wheels], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
-    assert (target / "tts" / "clusters" / "ray.py").is_file()
+    assert (target / "tts" / "clusters" / "ray" / "cluster.py").is_file()
     return target
 
 

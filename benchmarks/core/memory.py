@@ -21,9 +21,9 @@ from tts.testing.replies import arithmetic
 SAMPLES = (400, 2_500, 5_000, 10_000)
 SWEEP = """
 import resource, sys
-from tts import api
+import tts
 url, out, problems = sys.argv[1:]
-result = api.sweep(
+result = tts.sweep(
     f"arithmetic?size={problems}&seed=7", "majority_vote:n=4", out=out, base_url=url, concurrency=32, report=False
 )
 if not result.complete:

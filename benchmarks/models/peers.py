@@ -30,7 +30,7 @@ from typing import Any
 from contestants.server import right_answer
 
 HERE = Path(__file__).resolve().parent
-BUILD = HERE.parent / "build" / "peers"
+BUILD = HERE.parents[1] / "build" / "peers"
 CONTESTANTS = HERE / "contestants"
 PEERS = {
     "its_hub": ["its_hub[lm]==1.2.0"],

@@ -1,6 +1,6 @@
-"""What every live cluster does alike: journal records, carry out actions, journal events, tell the conductor.
+"""What every live cluster does alike: journal records, carry out actions, journal events, tell the scheduler.
 
-Everything hard is in the conductor and the search. A cluster adds where actions are carried out.
+Everything hard is in the scheduler and the search. A cluster adds where actions are carried out.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tts.core.coroutines import ForeignCode, StepStopped
 from tts.core.journal.records import Bounded
 from tts.core.outages import Outages, is_outage
 from tts.core.protocols import Verifier
-from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import OnResult, Step, ignore
 from tts.errors import EndpointError, RunError, TTSError
 from tts.runs.folder import Journal, NoJournal
@@ -31,7 +31,7 @@ _log = logging.getLogger("tts.cluster")
 
 
 class Cluster(ABC):
-    """Drives a conductor on the running event loop."""
+    """Drives a scheduler on the running event loop."""
 
     def __init__(self) -> None:
         self._events: list[Event] = []
@@ -46,48 +46,48 @@ class Cluster(ABC):
         self._aborting = False
         self._preparing: asyncio.Future[None] | None = None
         self.foreign = ForeignCode()  # what verifiers run in this process
-        self._conductor: Conductor | None = None
+        self._scheduler: Scheduler | None = None
         self._epoch = 0.0
 
     async def run(
         self,
-        conductor: Conductor,
+        scheduler: Scheduler,
         journal: Journal | NoJournal | None = None,
         on_result: OnResult = ignore,
         on_events: Callable[[Sequence[Event]], None] = lambda events: None,
     ) -> None:
-        """Drive the conductor to its end.
+        """Drive the scheduler to its end.
 
         Raises: the fatal error that stopped it (everything that came before is in the journal), or a RunError if the
             journal cannot be written.
         """
         journal = journal or NoJournal()
-        self._conductor = conductor
-        self._epoch = time.monotonic() - conductor.now
-        with watched(conductor.foreign, self.foreign):
-            await self._drive(conductor, journal, on_result, on_events)
-        if conductor.fatal is not None:
-            raise conductor.fatal.rebuild()
+        self._scheduler = scheduler
+        self._epoch = time.monotonic() - scheduler.now
+        with watched(scheduler.foreign, self.foreign):
+            await self._drive(scheduler, journal, on_result, on_events)
+        if scheduler.fatal is not None:
+            raise scheduler.fatal.rebuild()
         if self._failure is not None:
             raise self._failure
 
     async def _drive(
         self,
-        conductor: Conductor,
+        scheduler: Scheduler,
         journal: Journal | NoJournal,
         on_result: OnResult,
         on_events: Callable[[Sequence[Event]], None],
     ) -> None:
         try:
-            conductor.recall()  # what finding out about the endpoints costs comes before what searches may reserve
-            if conductor.has_more():
-                await self._prepared(conductor, journal)
-            step = conductor.start()
-            self._epoch = time.monotonic() - conductor.now
+            scheduler.recall()  # what finding out about the endpoints costs comes before what searches may reserve
+            if scheduler.has_more():
+                await self._prepared(scheduler, journal)
+            step = scheduler.start()
+            self._epoch = time.monotonic() - scheduler.now
             self._do(step, journal, on_result)
-            if conductor.draining:  # it was told to stop while it was being prepared
+            if scheduler.draining:  # it was told to stop while it was being prepared
                 self.drain()
-            while not (conductor.done or self._aborting or conductor.foreign.stopped):
+            while not (scheduler.done or self._aborting or scheduler.foreign.stopped):
                 await self._woken.wait()
                 if self.foreign.stopped:
                     break
@@ -97,23 +97,23 @@ class Cluster(ABC):
                 told = self._split(events, journal)
                 journal.write(told)
                 on_events(told)
-                self._do(conductor.tell(told), journal, on_result)
+                self._do(scheduler.tell(told), journal, on_result)
                 if orphans:
-                    self._do(conductor.reissue(orphans), journal, on_result)
+                    self._do(scheduler.reissue(orphans), journal, on_result)
                 due, self._due = self._due, []
                 for failed in due:
-                    self._do(conductor.retry(failed), journal, on_result)
-                for step in self._more_steps(conductor):
+                    self._do(scheduler.retry(failed), journal, on_result)
+                for step in self._more_steps(scheduler):
                     self._do(step, journal, on_result)
-                self._watch(conductor.outages)
+                self._watch(scheduler.outages)
         except StepStopped:  # an allocator was computing when the run was told to stop
-            conductor.draining = True
+            scheduler.draining = True
         finally:
             await self._stop(journal, on_result)
 
-    async def _prepared(self, conductor: Conductor, journal: Journal | NoJournal) -> None:
+    async def _prepared(self, scheduler: Scheduler, journal: Journal | NoJournal) -> None:
         """`_prepare`, to its end or until the run is told to stop."""
-        self._preparing = asyncio.ensure_future(self._prepare(conductor, journal))
+        self._preparing = asyncio.ensure_future(self._prepare(scheduler, journal))
         try:
             await asyncio.wait((self._preparing,))
         except asyncio.CancelledError:
@@ -125,8 +125,8 @@ class Cluster(ABC):
 
     def drain(self) -> None:
         """Grant nothing more; `run` returns when what is in flight has ended. A resumed run goes on from there."""
-        if self._conductor is not None:
-            self._conductor.draining = True
+        if self._scheduler is not None:
+            self._scheduler.draining = True
             if self._preparing is not None:
                 self._preparing.cancel()
             for id in [*self._held]:
@@ -154,11 +154,11 @@ class Cluster(ABC):
     async def _halt(self) -> None:
         """Cancel everything that is under way, and wait a moment for how it ended."""
 
-    async def _prepare(self, conductor: Conductor, journal: Journal | NoJournal) -> None:  # noqa: B027
+    async def _prepare(self, scheduler: Scheduler, journal: Journal | NoJournal) -> None:  # noqa: B027
         """Before the first action leaves."""
 
-    def _more_steps(self, conductor: Conductor) -> Iterator[Step]:
-        """What a cluster has to say to the conductor at the end of a turn, beyond events."""
+    def _more_steps(self, scheduler: Scheduler) -> Iterator[Step]:
+        """What a cluster has to say to the scheduler at the end of a turn, beyond events."""
         yield from ()
 
     def status(self) -> list[str]:
@@ -176,7 +176,7 @@ class Cluster(ABC):
 
     def _told_to_stop(self, id: str) -> bool:
         """Whether its search has cancelled it."""
-        return self._conductor is not None and self._conductor.is_cancelled(id)
+        return self._scheduler is not None and self._scheduler.is_cancelled(id)
 
     def _fail(self, error: TTSError) -> None:
         """The cluster cannot go on. What was paid for is in the journal; `run` raises this once all has been booked."""
@@ -202,19 +202,19 @@ class Cluster(ABC):
     def _split(self, events: list[Event], journal: Journal | NoJournal) -> list[Event]:
         """The events to tell. Failures of servers are no ends: what failed is asked for again after a while, or the
         run stops."""
-        assert self._conductor is not None
+        assert self._scheduler is not None
         told: list[Event] = []
         held: dict[str, int | None] = {}
         for event in events:
             if isinstance(event, Failed):
-                verdict, judged = self._conductor.judge(event)
+                verdict, judged = self._scheduler.judge(event)
                 if verdict == "final":
                     told.append(judged)
                 elif verdict == "stop":
                     told += self._stop_at(judged, journal)
                 else:
                     held[event.id] = _cost_at_most(event)
-                    self._hold(event, 0.0 if self._conductor.draining else verdict)
+                    self._hold(event, 0.0 if self._scheduler.draining else verdict)
             elif isinstance(event, Cancelled) and self._withdrawn and event.id in self._withdrawn:
                 self._due.append(Failed(event.id, event.at_s, _WITHDRAWN, event.usage))
             else:
@@ -225,8 +225,8 @@ class Cluster(ABC):
 
     def _stop_at(self, failed: Failed, journal: Journal | NoJournal) -> list[Event]:
         """Stop the run for this failure, which its search does not hear of. Returns what is to be told."""
-        assert self._conductor is not None
-        journal.write(self._conductor.lose(failed, stops=True))
+        assert self._scheduler is not None
+        journal.write(self._scheduler.lose(failed, stops=True))
         self._aborting = True
         return []
 
@@ -264,14 +264,14 @@ class Cluster(ABC):
 
     async def _stop(self, journal: Journal | NoJournal, on_result: OnResult) -> None:
         """Cancel whatever still runs; keep what had come, and book what the rest had cost by then as lost."""
-        if self._conductor is not None:
-            self._conductor.draining = True  # what ends now must not let anything more leave
+        if self._scheduler is not None:
+            self._scheduler.draining = True  # what ends now must not let anything more leave
         await self._halt()
         with contextlib.suppress(RunError):  # a journal that just failed is the error that is already on its way
             self._book_last(journal, on_result)
 
     def _book_last(self, journal: Journal | NoJournal, on_result: OnResult) -> None:
-        assert self._conductor is not None
+        assert self._scheduler is not None
         for id in [*self._held]:
             self._retry_now(id)
         events, self._events = [*self._events, *self._due], []
@@ -279,15 +279,15 @@ class Cluster(ABC):
             if isinstance(event, Progressed):
                 continue
             away = isinstance(event, Failed) and is_outage(event.error)
-            if away or isinstance(event, Cancelled) or self._conductor.is_fatal(event):
-                journal.write(self._conductor.lose(event))
+            if away or isinstance(event, Cancelled) or self._scheduler.is_fatal(event):
+                journal.write(self._scheduler.lose(event))
             else:
                 journal.write([event])
-                self._conclude(self._conductor.tell([event]), journal, on_result)
-        silent = dict.fromkeys(self._conductor.unended)
-        self._conclude(self._conductor.reissue(silent), journal, on_result)
-        for id in self._conductor.hedged:
-            self._conclude(self._conductor.hedge_ended(id, None), journal, on_result)
+                self._conclude(self._scheduler.tell([event]), journal, on_result)
+        silent = dict.fromkeys(self._scheduler.unended)
+        self._conclude(self._scheduler.reissue(silent), journal, on_result)
+        for id in self._scheduler.hedged:
+            self._conclude(self._scheduler.hedge_ended(id, None), journal, on_result)
 
     @staticmethod
     def _conclude(step: Step, journal: Journal | NoJournal, on_result: OnResult) -> None:

@@ -13,7 +13,7 @@ from tts.clusters.executor import Executor, Model
 from tts.core.actions import Action, Cancel, Request
 from tts.core.journal.records import Bounded
 from tts.core.protocols import Verifier
-from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.scheduler import Scheduler
 from tts.errors import RunError
 from tts.models.openai.probe import find_out_cancellation
 from tts.models.target import Models, Target, open_models
@@ -59,7 +59,7 @@ class LocalCluster(Cluster):
 
     def _has_spare(self) -> bool:
         """Whether slots of the run are to spare."""
-        return self._conductor is not None and not self._conductor.is_full
+        return self._scheduler is not None and not self._scheduler.is_full
 
     def _withdraw(self) -> set[str]:
         waiting = {id for id in self._executor.waiting() if not self._told_to_stop(id)}
@@ -67,18 +67,18 @@ class LocalCluster(Cluster):
             self._executor.cancel(id)
         return waiting
 
-    async def _prepare(self, conductor: Conductor, journal: Journal | NoJournal) -> None:
+    async def _prepare(self, scheduler: Scheduler, journal: Journal | NoJournal) -> None:
         if isinstance(journal, Journal):
             self._executor.bounds.rate = journal.history.rate
             self._executor.on_leave = lambda id: self._note(journal, Bounded({id: None}))
             self._noting = asyncio.get_running_loop().create_task(self._note_bounds(journal))
-        await self._probe(conductor, journal)
+        await self._probe(scheduler, journal)
 
-    async def _probe(self, conductor: Conductor, journal: Journal | NoJournal) -> None:
+    async def _probe(self, scheduler: Scheduler, journal: Journal | NoJournal) -> None:
         """Find out which endpoints decode on, as far as the budget can hold that; the others are not trusted."""
 
         def may_spend(request: Request) -> bool:
-            charged = conductor.charge_overhead(request)
+            charged = scheduler.charge_overhead(request)
             journal.write([charged] if charged else [])
             return charged is not None
 

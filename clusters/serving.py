@@ -10,7 +10,7 @@ from tts.clusters.executor import Model
 from tts.clusters.local import LocalCluster
 from tts.core.actions import Event, Failed
 from tts.core.protocols import Verifier
-from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned, Step
 from tts.errors import TTSError
 from tts.runs.folder import Journal, NoJournal
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class ServingCluster(LocalCluster):
-    """Drives a conductor that `serves`, until it is drained or aborted.
+    """Drives a scheduler that `serves`, until it is drained or aborted.
 
     Args:
         models: by name; a request that names none goes to the first.
@@ -37,23 +37,23 @@ class ServingCluster(LocalCluster):
     ) -> None:
         super().__init__(models, verifiers, probed=probed)
         self.failures: dict[str, ErrorInfo] = {}
-        self._calls: deque[Callable[[Conductor], Step]] = deque()
+        self._calls: deque[Callable[[Scheduler], Step]] = deque()
 
     def open(self, planned: Planned) -> None:
         """Let a search begin in the next turn."""
-        self._in_turn(lambda conductor: conductor.open(planned, self._now()))
+        self._in_turn(lambda scheduler: scheduler.open(planned, self._now()))
 
     def withdraw(self, id: str, error: TTSError) -> None:
         """End a search in the next turn, and cancel what it started."""
-        self._in_turn(lambda conductor: conductor.withdraw(id, error))
+        self._in_turn(lambda scheduler: scheduler.withdraw(id, error))
 
-    def _in_turn(self, call: Callable[[Conductor], Step]) -> None:
+    def _in_turn(self, call: Callable[[Scheduler], Step]) -> None:
         self._calls.append(call)
         self._woken.set()
 
-    def _more_steps(self, conductor: Conductor) -> Iterator[Step]:
+    def _more_steps(self, scheduler: Scheduler) -> Iterator[Step]:
         while self._calls:
-            yield self._calls.popleft()(conductor)
+            yield self._calls.popleft()(scheduler)
 
     def _stop_at(self, failed: Failed, journal: Journal | NoJournal) -> list[Event]:
         search = failed.id.rpartition("/")[0]

@@ -31,7 +31,7 @@ from tts.clusters.local import open_local
 from tts.clusters.ray.environment import prepare
 from tts.clusters.spec import ClusterSpec
 from tts.core.actions import Action, Cancel, Finished, Generate, Request
-from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
 from tts.models.cost_model import CostModel
 from tts.models.openai.client import OpenAIClient
@@ -90,14 +90,14 @@ async def served(url: str) -> list[Served]:
 # -- the loads, each in a process of its own -----------------------------------------------------------------------
 
 
-def conductor(problems: int, n: int, window: int, text: str = "majority_vote", journal: Any = None) -> Conductor:
+def scheduler(problems: int, n: int, window: int, text: str = "majority_vote", journal: Any = None) -> Scheduler:
     (spec,) = parse_specs(f"{text}:n={n}")
     plan = (Planned("cell", Problem(f"p{i}", f"What is 2 + {i}?"), spec) for i in range(problems))
-    return Conductor(plan, strategy, costs=CostModel(), sampling=SAMPLING, window=window)
+    return Scheduler(plan, strategy, costs=CostModel(), sampling=SAMPLING, window=window)
 
 
 async def bare(url: str) -> None:
-    """The client in a loop: no conductor, no ledger, no journal."""
+    """The client in a loop: no scheduler, no ledger, no journal."""
     gate = asyncio.Semaphore(CONCURRENT)
 
     async def one(client: OpenAIClient, i: int) -> None:
@@ -116,7 +116,7 @@ async def run(
         journal = Journal(Path(folder), {})
         cluster = await site.cluster({})
         hear = on_events or (lambda events: None)
-        await cluster.run(conductor(problems, n, window, text), journal, on_events=hear)
+        await cluster.run(scheduler(problems, n, window, text), journal, on_events=hear)
         journal.close()
 
 
@@ -209,7 +209,7 @@ async def cancellation(url: str, address: str) -> dict[str, float]:
             number = len(seeds)
             problems = [Problem(f"p{number}.{i}", f"What is 2 + {number + i}?") for i in range(ACTORS)]
             plan = [Planned("cell", problem, spec) for problem in problems]
-            made = Conductor(plan, strategy, costs=CostModel(), sampling=SAMPLING, window=CONCURRENT)
+            made = Scheduler(plan, strategy, costs=CostModel(), sampling=SAMPLING, window=CONCURRENT)
             await Timed(site._crew).run(made)
     closed = {s.seed: s.ended_s for s in await served(url) if s.outcome == "left"}
     waits = sorted(1000 * (closed[seed] - at) for seed, at in decided.items() if seed in closed)
@@ -255,7 +255,7 @@ async def recovery(url: str, address: str) -> dict[str, float]:
 
         crew.orphaned, crew.dispatch = orphaned, dispatched
         killer = asyncio.ensure_future(kill_some())
-        running = asyncio.ensure_future(cluster.run(conductor(100_000, 16, CONCURRENT)))
+        running = asyncio.ensure_future(cluster.run(scheduler(100_000, 16, CONCURRENT)))
         await killer
         await asyncio.sleep(1)
         cluster.abort()

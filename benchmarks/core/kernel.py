@@ -22,7 +22,7 @@ from tts.core.actions import Finished, Generate, Scored
 from tts.core.budget import Limits
 from tts.core.journal.history import History
 from tts.core.journal.records import Record
-from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
 from tts.core.trial import Search
 from tts.models.cost_model import CostModel
@@ -70,9 +70,9 @@ def search_alone(share: Limits) -> int:
 
 
 def whole(journal: list[Record] | None = None) -> int:
-    """Searches, conductor, both ledgers, grants with digests, the simulated cluster's heap."""
+    """Searches, scheduler, both ledgers, grants with digests, the simulated cluster's heap."""
     problems = [Problem(f"p{i}", PROBLEM.prompt) for i in range(SEARCHES)]
-    conductor = Conductor(
+    scheduler = Scheduler(
         (Planned("c", p, SPEC) for p in problems),
         strategy,
         costs=CostModel(),
@@ -80,7 +80,7 @@ def whole(journal: list[Record] | None = None) -> int:
         limits=Limits(tokens=10**9),
     )
     sink = _Sink(journal)
-    SimulatedCluster(World(), VERIFIERS).run(conductor, sink)  # type: ignore[arg-type]  # a journal in memory
+    SimulatedCluster(World(), VERIFIERS).run(scheduler, sink)  # type: ignore[arg-type]  # a journal in memory
     return sink.events
 
 
@@ -154,7 +154,7 @@ def resume_rate(events: int, records: list[Record]) -> float:
     began = time.perf_counter()
     history = History(kept)
     problems = [Problem(f"p{i}", PROBLEM.prompt) for i in range(SEARCHES)]
-    conductor = Conductor(
+    scheduler = Scheduler(
         (Planned("c", p, SPEC) for p in problems),
         strategy,
         costs=CostModel(),
@@ -162,7 +162,7 @@ def resume_rate(events: int, records: list[Record]) -> float:
         history=history,
         window=10**6,
     )
-    conductor.start()
+    scheduler.start()
     return (time.perf_counter() - began) / events * 1e6
 
 
@@ -175,7 +175,7 @@ def main() -> None:
     cases: dict[str, Callable[[], int]] = {
         "search alone": lambda: search_alone(Limits()),
         "search alone, four limits": lambda: search_alone(Limits(samples=10**6, tokens=10**9)),
-        "search, conductor, two ledgers, simulated cluster": whole,
+        "search, scheduler, two ledgers, simulated cluster": whole,
         "baseline: asyncio on a virtual clock": virtual_asyncio,
     }
     rates: dict[str, list[float]] = {name: [] for name in cases}

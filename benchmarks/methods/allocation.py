@@ -4,7 +4,7 @@
     benchmarks/methods/allocation.md python benchmarks/methods/allocation.py limits                needs no pools
 
 POOLS is a folder of the pools' JSON Lines files (they are under other licences, and not in this repository). Everything
-is replayed through the real conductor, with the same draws for all; `uniform` is majority@N over the same samples.
+is replayed through the real scheduler, with the same draws for all; `uniform` is majority@N over the same samples.
 Sections: spend, math, misled, limits, speed. What they save without losing accuracy is in
 benchmarks/methods/stopping.py.
 """
@@ -310,7 +310,7 @@ def speed(pools: Path | None = None) -> str:
     for _ in range(5):
         for how in ("equal", "uniform", "marginal:floor=0"):
             began = time.perf_counter()
-            # The run's budget makes the conductor take part in all of them.
+            # The run's budget makes the scheduler take part in all of them.
             done = replay(pool, OPEN, budgets="samples=32", run_budget="samples=1g", allocators=how, seeds=2)
             took[how] = min(took.get(how, 1e9), (time.perf_counter() - began) / done.replayed.samples)
     rows += [

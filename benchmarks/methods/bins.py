@@ -1,4 +1,4 @@
-"""Does choosing a strategy by difficulty pay, its pilot included? On simulated questions, through the real conductor.
+"""Does choosing a strategy by difficulty pay, its pilot included? On simulated questions, through the real scheduler.
 
     python benchmarks/methods/bins.py            prints the tables and writes benchmarks/methods/bins.md; fails if a
     claim does not hold
@@ -23,7 +23,7 @@ from pathlib import Path
 from tts.clusters.virtual.simulated import SimulatedCluster
 from tts.core.actions import Request
 from tts.core.result import Result
-from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
 from tts.intervals import Interval, paired_difference
 from tts.models.cost_model import CostModel
@@ -119,7 +119,7 @@ def run(
         for name, policy in policies.items()
     ]
     verifiers = {"noisy": NoisyVerifier()}
-    conductor = Conductor(
+    scheduler = Scheduler(
         plan, strategy, costs=CostModel(), verifiers=verifiers, sampling=Sampling(max_tokens=1), window=4096
     )
     found: dict[tuple[str, str], Result] = {}
@@ -127,7 +127,7 @@ def run(
     def decided(result: Result, _: object) -> None:
         found[result.id.rpartition("/")[0], result.problem_id] = result
 
-    SimulatedCluster(CrossingWorld(), verifiers).run(conductor, on_result=decided)
+    SimulatedCluster(CrossingWorld(), verifiers).run(scheduler, on_result=decided)
     return found
 
 

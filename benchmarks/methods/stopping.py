@@ -3,7 +3,7 @@
     python benchmarks/methods/stopping.py POOLS [--quick]    prints the tables and writes benchmarks/methods/stopping.md
 
 POOLS is a folder of the pools' JSON Lines files (they are under other licences, and not in this repository). Everything
-is replayed through the real conductor, with the same draws for all. Every method has one parameter, which is chosen by
+is replayed through the real scheduler, with the same draws for all. Every method has one parameter, which is chosen by
 cross-validation over pools: the value that saves most on the other pools and loses at most 0.3 points there.
 `--quick` has fewer shuffles, prints, and writes nothing.
 """

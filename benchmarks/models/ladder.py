@@ -227,7 +227,7 @@ LAYERS: dict[str, Any] = {
     "aiohttp and tts's parser": and_parser,
     "OpenAIClient": and_client,
     "EndpointPool": and_pool,
-    "sweep: conductor, journal, grading": and_sweep,
+    "sweep: scheduler, journal, grading": and_sweep,
 }
 
 

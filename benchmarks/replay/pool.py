@@ -165,7 +165,7 @@ def replaying() -> list[str]:
     rows = [
         ("the search alone: coroutine, ledger and bill, fed by hand", alone),
         (f"replay, {samples:,} samples in {took:.1f} s", samples / took),
-        ("with a budget of the run: through the conductor", conducted),
+        ("with a budget of the run: through the scheduler", conducted),
         ("baseline: asyncio tasks on a virtual clock, no budget, no bill", other),
     ]
     lines = ["| majority of 16, 500 problems | samples/s | ratio to the baseline |", "|---|---:|---:|"]

@@ -64,7 +64,7 @@ def table(seeds: int) -> list[str]:
         lines.append(f"| {name} | {took_s:.1f} | {alone_s / took_s:.2f} | {cpu[0]} | {cpu[1]} |")
     conducted, _, conducted_s = timed(max(1, seeds // 5), processes=1, run_budget="samples=1g")
     rate = conducted.replayed.samples / conducted_s
-    lines.append(f"\nWith a budget of the run, through the conductor, one process: {rate:,.0f} samples a CPU second.")
+    lines.append(f"\nWith a budget of the run, through the scheduler, one process: {rate:,.0f} samples a CPU second.")
     lines.append("Ray's start is in its wall time; its processes' CPU time is not known here.")
     return lines
 

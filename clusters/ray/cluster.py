@@ -1,6 +1,6 @@
-"""Ray actors generate, verifier actors score, the conductor decides.
+"""Ray actors generate, verifier actors score, the scheduler decides.
 
-The conductor stays in the driver: it sees every ask, so the budget holds at every instant, whichever actors live. What
+The scheduler stays in the driver: it sees every ask, so the budget holds at every instant, whichever actors live. What
 crosses Ray are batches: of actions to an actor (one call per step), of events back (one for all of some 10 ms).
 """
 
@@ -27,7 +27,7 @@ from tts.clusters.spec import ClusterSpec
 from tts.core.actions import Action, Cancel, Cancelled, Event, Generate, Sleep, Verify, Work
 from tts.core.journal.records import Bounded
 from tts.core.protocols import Verifier
-from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Step
 from tts.errors import EndpointError, RunError
 from tts.models.openai.probe import PROBE_TOKENS, abort_request
@@ -66,7 +66,7 @@ class RayCluster(Cluster):
     def status(self) -> list[str]:
         return self._crew.status()
 
-    async def _prepare(self, conductor: Conductor, journal: Journal | NoJournal) -> None:
+    async def _prepare(self, scheduler: Scheduler, journal: Journal | NoJournal) -> None:
         """Find out which endpoints decode on. Where the budget cannot hold that, none of them is trusted to stop."""
         self._journal = journal if isinstance(journal, Journal) else None
         if self._journal is not None:
@@ -75,7 +75,7 @@ class RayCluster(Cluster):
         if not self._probes:
             return
         for _ in range(self._crew.probes):
-            charged = conductor.charge_overhead(abort_request(PROBE_TOKENS))
+            charged = scheduler.charge_overhead(abort_request(PROBE_TOKENS))
             if charged is None:
                 self._crew.settle_unprobed()
                 return
@@ -133,11 +133,11 @@ class RayCluster(Cluster):
 
     def _note_bounds(self, most: Mapping[str, int | None], rate: float = 0.0) -> None:
         """Have the journal know; a sample that is asked for twice has no bound."""
-        conductor, journal = self._conductor, self._journal
-        if conductor is None or journal is None:
+        scheduler, journal = self._scheduler, self._journal
+        if scheduler is None or journal is None:
             return
         self._rate = max(self._rate, rate)
-        known = {id: tokens for id, tokens in most.items() if conductor.live(id) and id not in self._hedges}
+        known = {id: tokens for id, tokens in most.items() if scheduler.live(id) and id not in self._hedges}
         for id, tokens in known.items():
             if tokens is None:
                 self._bounds.pop(id, None)
@@ -177,12 +177,12 @@ class RayCluster(Cluster):
         self._settle_hedges()
 
     def _audit(self) -> None:
-        """What the conductor waits for and nobody has had in hand at two looks in a row would be waited for in vain: it
+        """What the scheduler waits for and nobody has had in hand at two looks in a row would be waited for in vain: it
         is asked for again, as if its actor had died."""
-        if self._conductor is None or not self._begun:
+        if self._scheduler is None or not self._begun:
             return
         unheld = (
-            {id for id in self._conductor.unended if id not in self._timers} - self._crew.held() - self._held.keys()
+            {id for id in self._scheduler.unended if id not in self._timers} - self._crew.held() - self._held.keys()
         )
         forgotten = unheld & self._unheld - {id.removesuffix(COPY) for id in self._crew.held()}
         self._unheld = unheld - forgotten
@@ -198,21 +198,21 @@ class RayCluster(Cluster):
         if self._hedges.lost:
             self._woken.set()
 
-    def _more_steps(self, conductor: Conductor) -> Iterator[Step]:
+    def _more_steps(self, scheduler: Scheduler) -> Iterator[Step]:
         lost, self._hedges.lost = self._hedges.lost, {}
         for id, usage in lost.items():
-            yield conductor.hedge_ended(id, usage)
+            yield scheduler.hedge_ended(id, usage)
         stalled, self._stalled = self._stalled, []
         for id in stalled:
-            action = conductor.live(id)
+            action = scheduler.live(id)
             if action is None or id in self._hedges or not self._crew.has_another(id):
                 continue
-            step = conductor.hedge(id)
+            step = scheduler.hedge(id)
             if step is not None:
                 self._note_bounds({id: None})
                 yield step
                 self._crew.hedge(msgspec.structs.replace(action, id=self._hedges.begin(id)), id)
-        self._metrics.books(conductor)
+        self._metrics.books(scheduler)
 
     async def _halt(self) -> None:
         await self._timers.aclose()

@@ -15,7 +15,7 @@ from tts.core.actions import Cancelled, End, Event, Failed, Finished, Generate, 
 from tts.types import Cost
 
 if TYPE_CHECKING:
-    from tts.core.scheduling.scheduler import Conductor
+    from tts.core.scheduling.scheduler import Scheduler
 
 _SECONDS = [0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0]
 
@@ -65,15 +65,15 @@ class DriverMetrics:
             self._count("finished" if kind == "answers" else kind, number)
         self._add(tokens)
 
-    def books(self, conductor: Conductor) -> None:
-        """Take over what the conductor's ledger says."""
-        lost = conductor.lost - self._lost
+    def books(self, scheduler: Scheduler) -> None:
+        """Take over what the scheduler's ledger says."""
+        lost = scheduler.lost - self._lost
         if lost.samples:
-            self._lost = conductor.lost
+            self._lost = scheduler.lost
             self._count("lost", lost.samples)
             self._add(Tally(lost=lost.tokens))
-        self._spent.set(conductor.ledger.spent.tokens)
-        self._reserved.set(conductor.ledger.reserved.tokens)
+        self._spent.set(scheduler.ledger.spent.tokens)
+        self._reserved.set(scheduler.ledger.reserved.tokens)
 
     def _count(self, state: str, number: int) -> None:
         if number:

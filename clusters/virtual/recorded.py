@@ -306,7 +306,7 @@ class RecordedCluster(SimulatedCluster):
     def run_each(
         self, searches: Iterator[Search], window: int, closed: Callable[[Search, float, float], None]
     ) -> float:
-        """As `run`, for searches that share no budget: each has its own, so there is nothing for a conductor to decide,
+        """As `run`, for searches that share no budget: each has its own, so there is nothing for a scheduler to decide,
         and what is left of its work (first come, first served, `window` at a time) is done here, faster.
 
         Args:

@@ -15,7 +15,7 @@ from tts.core.coroutines import ForeignCode
 from tts.core.journal.records import Decided, Opened, Record
 from tts.core.protocols import CostModel, Verifier
 from tts.core.result import Result
-from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import decided_of
 from tts.core.trial import Search
 from tts.errors import ForeignAwait, UsageError
@@ -163,7 +163,7 @@ class Replayer:
         if not self._limits and cell.allocator is None:
             cluster.run_each(self._searches(cell, problems, cluster.foreign), window, closed)
         else:
-            conductor = Conductor(
+            scheduler = Scheduler(
                 plan([cell], problems),
                 strategy,
                 costs=self._costs,
@@ -173,8 +173,8 @@ class Replayer:
                 window=window,
                 pots=pots_of([cell], self._costs, self.recordings.fewest(judged)),
             )
-            cluster.run(conductor, sink, decided)
-            spent.append(conductor.ledger.spent)
+            cluster.run(scheduler, sink, decided)
+            spent.append(scheduler.ledger.spent)
         found = [outcomes[problem.id] for problem in problems if problem.id in outcomes]
         return results, ReplayedCell(found, Cost.sum(spent))
 

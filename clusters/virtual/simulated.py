@@ -36,7 +36,7 @@ from tts.core.actions import (
 )
 from tts.core.coroutines import ForeignCode, StepStopped
 from tts.core.protocols import Verifier, checked
-from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import OnResult, Step, ignore
 from tts.errors import TTSError
 from tts.plugins.loading import by_address
@@ -143,47 +143,47 @@ class SimulatedCluster:
 
     def run(
         self,
-        conductor: Conductor,
+        scheduler: Scheduler,
         journal: Journal | NoJournal | None = None,
         on_result: OnResult = ignore,
     ) -> float:
-        """Drive the conductor to its end; returns the virtual seconds it took.
+        """Drive the scheduler to its end; returns the virtual seconds it took.
 
         Raises: the fatal error that stopped it, once what was in flight has been cancelled and booked as lost;
             KeyboardInterrupt where foreign code was computing when somebody asked for an end.
         """
         try:
-            with watched(conductor.foreign, self._foreign):
-                return self._drive(conductor, journal or NoJournal(), on_result)
+            with watched(scheduler.foreign, self._foreign):
+                return self._drive(scheduler, journal or NoJournal(), on_result)
         except StepStopped:
             raise KeyboardInterrupt from None
         finally:
             self._end_workers()
 
-    def _drive(self, conductor: Conductor, journal: Journal | NoJournal, on_result: OnResult) -> float:
-        step = conductor.start()
-        self._now = conductor.now
+    def _drive(self, scheduler: Scheduler, journal: Journal | NoJournal, on_result: OnResult) -> float:
+        step = scheduler.start()
+        self._now = scheduler.now
         while True:
             self._do(step, journal, on_result)
-            if conductor.foreign.stopped:
+            if scheduler.foreign.stopped:
                 raise StepStopped
-            if conductor.done:
+            if scheduler.done:
                 return self._now
             event = self._next()
-            if isinstance(event, Failed) and conductor.is_fatal(event):
-                self._stop(conductor, journal, event)
+            if isinstance(event, Failed) and scheduler.is_fatal(event):
+                self._stop(scheduler, journal, event)
                 raise event.error.rebuild()
             journal.write([event])
-            step = conductor.tell([event])
+            step = scheduler.tell([event])
 
-    def _stop(self, conductor: Conductor, journal: Journal | NoJournal, fatal: Failed) -> None:
-        journal.write(conductor.lose(fatal))
-        for id in conductor.unended:
+    def _stop(self, scheduler: Scheduler, journal: Journal | NoJournal, fatal: Failed) -> None:
+        journal.write(scheduler.lose(fatal))
+        for id in scheduler.unended:
             self._cancel(id)
         while self._ends:
             event = self._next()
             if not isinstance(event, Progressed):
-                journal.write(conductor.lose(event))
+                journal.write(scheduler.lose(event))
 
     def _do(self, step: Step, journal: Journal | NoJournal, on_result: OnResult) -> None:
         journal.write(step.records)

@@ -9,7 +9,7 @@ import pytest
 import tts
 from tts import Candidate, Problem, Run
 from tts.core.actions import Sleep
-from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
 from tts.models.cost_model import CostModel, ModelCost
 from tts.plugins.names import strategy
@@ -146,12 +146,12 @@ def test_what_goes_wrong_in_one_call_is_that_calls_alone() -> None:
 
 def test_seconds_of_a_call_count_from_the_call() -> None:
     costs = CostModel({"m": ModelCost(None)}, "m")
-    conductor = Conductor((), strategy, costs=costs, serves=True)
-    conductor.start()
+    scheduler = Scheduler((), strategy, costs=costs, serves=True)
+    scheduler.start()
     share = tts.Limits(seconds=5)
-    step = conductor.open(Planned("c", Problem("p", "1 + 1?"), tts.StrategySpec("single"), share), at_s=1000.0)
+    step = scheduler.open(Planned("c", Problem("p", "1 + 1?"), tts.StrategySpec("single"), share), at_s=1000.0)
     assert [action.until_s for action in step.actions if isinstance(action, Sleep)] == [1005.0]
-    assert not conductor.done
+    assert not scheduler.done
 
 
 def test_threads_share_a_client_without_a_loop_of_their_own() -> None:

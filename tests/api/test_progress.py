@@ -123,9 +123,9 @@ def test_whoever_interrupts_a_silent_server_is_told_at_once_what_is_waited_for_a
 ) -> None:
     text = io.StringIO()
     display = Display(Console(file=text, width=200), interrupts=False)
-    conductor = SimpleNamespace(in_flight=waiting, ledger=SimpleNamespace(reserved=Cost(1, 4096)))
+    scheduler = SimpleNamespace(in_flight=waiting, ledger=SimpleNamespace(reserved=Cost(1, 4096)))
     cluster = SimpleNamespace(drain=lambda: None)
-    display.started(cluster, conductor, 1, "", SimpleNamespace(unreachable=[]))  # type: ignore[arg-type]
+    display.started(cluster, scheduler, 1, "", SimpleNamespace(unreachable=[]))  # type: ignore[arg-type]
     display._interrupt()
     assert words in text.getvalue()
     assert ("at most 4,096 tokens" in text.getvalue()) is bool(waiting)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tts.api.replays import problems_of, replay
 from tts.clusters.virtual.recorded import Fleet, Recordings, cluster_for, recorded_verifiers
 from tts.core.budget import Limits
-from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.scheduler import Scheduler
 from tts.errors import BadPool, BudgetTooSmall, InvalidParameter, PoolLacks, UnknownName
 from tts.estimators import Grid, best_of, first_finishers, majority, shortest
 from tts.models.cost_model import CostModel
@@ -57,7 +57,7 @@ def carried(pool, text, *, seed=0, fleet=FLEET, verifiers=None, problems=None):
     verifiers = recorded_verifiers(pool) if verifiers is None else verifiers
     known = problems_of(pool)
     (spec,) = parse_specs(text)
-    conductor = Conductor(
+    scheduler = Scheduler(
         plan([Cell(spec, Limits(), seed)], list(known.values())[:problems]),
         strategy,
         costs=CostModel(),
@@ -72,7 +72,7 @@ def carried(pool, text, *, seed=0, fleet=FLEET, verifiers=None, problems=None):
         results[result.problem_id] = result
         rows[result.problem_id] = [cluster.row_of(c.id) for c in result.candidates]
 
-    took_s = cluster.run(conductor, on_result=keep)
+    took_s = cluster.run(scheduler, on_result=keep)
     return results, rows, took_s, cluster
 
 
@@ -364,8 +364,8 @@ def test_samples_without_tokens_or_verdicts_are_no_silent_zeros():
     st.sampled_from([0.0, 0.7]),
     st.sampled_from(["", "tokens=600", "samples=4,tokens=900", "seconds=20"]),
 )
-def test_with_and_without_a_conductor_the_same_comes_out_to_the_token_and_the_second(seed, slots, cancel_s, share):
-    """A budget of the run brings the conductor in; one that never binds must change nothing."""
+def test_with_and_without_a_scheduler_the_same_comes_out_to_the_token_and_the_second(seed, slots, cancel_s, share):
+    """A budget of the run brings the scheduler in; one that never binds must change nothing."""
     pool = pool_of(problems=4, n=9, seed=seed)
     texts = [
         "majority_vote:n=5",

@@ -12,7 +12,7 @@ from tts.clusters.bounds import HERE, LEAST_S, Ahead, Bounds, of_actors
 from tts.core.actions import Finished
 from tts.core.journal.history import History
 from tts.core.journal.records import Bounded, Granted, Lost, Opened, Record, decode, encode
-from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
 from tts.models.cost_model import CostModel, ModelCost
 from tts.models.openai.completion_builder import Partial
@@ -114,11 +114,11 @@ SPEC = StrategySpec("majority_vote", {"n": 3})
 COSTS = CostModel({"m": ModelCost(Price(1_000_000, 4_000_000))}, "m")
 
 
-def resumed(*records: Record) -> tuple[list[Lost], Conductor, list[Granted]]:
+def resumed(*records: Record) -> tuple[list[Lost], Scheduler, list[Granted]]:
     plan = [Planned("c", Problem("p", "?"), SPEC)]
-    first = Conductor(iter(plan), strategy, costs=COSTS, sampling=Sampling(max_tokens=400)).start()
+    first = Scheduler(iter(plan), strategy, costs=COSTS, sampling=Sampling(max_tokens=400)).start()
     history = History([*first.records, *records])
-    again = Conductor(
+    again = Scheduler(
         iter(plan), strategy, costs=COSTS, sampling=Sampling(max_tokens=400), history=history
     )  # fmt: skip
     step = again.start()
@@ -127,9 +127,9 @@ def resumed(*records: Record) -> tuple[list[Lost], Conductor, list[Granted]]:
 
 
 def test_a_crash_books_what_was_noted_and_the_reservation_where_nothing_was() -> None:
-    lost, conductor, granted = resumed(Bounded({"c/p/1": 37, "c/p/2": 9000}))
+    lost, scheduler, granted = resumed(Bounded({"c/p/1": 37, "c/p/2": 9000}))
     assert {record.id: record.cost.tokens for record in lost} == {"c/p/1": 37, "c/p/2": 400, "c/p/3": 400}
-    assert conductor.lost == sum((record.cost for record in lost), Cost())
+    assert scheduler.lost == sum((record.cost for record in lost), Cost())
     assert all(record.cost.tokens == 400 for record in granted)
 
 
@@ -160,12 +160,12 @@ def test_what_is_booked_is_never_more_than_the_reservation_in_any_unit(most: int
 
 
 def test_what_every_server_refused_costs_nothing_in_a_crash_and_its_prompt_neither() -> None:
-    lost, conductor, _ = resumed(Bounded({"c/p/1": 0, "c/p/2": 1}))
+    lost, scheduler, _ = resumed(Bounded({"c/p/1": 0, "c/p/2": 1}))
     assert {record.id: record.cost for record in lost}["c/p/1"] == Cost()
     assert {record.id: record.cost.tokens for record in lost} == {"c/p/1": 0, "c/p/2": 1, "c/p/3": 400}
     later, *_ = resumed(Bounded({"c/p/1": 0}), Bounded({"c/p/1": None}))
     assert [record.cost.tokens for record in later] == [400, 400, 400], "it has left again"
-    assert conductor.lost.samples == 2
+    assert scheduler.lost.samples == 2
 
 
 def test_a_thousand_actors_tell_their_driver_of_their_streams_no_more_often_than_a_hundred() -> None:

@@ -92,22 +92,22 @@ def test_the_answers_are_those_of_the_simulation_where_order_does_not_matter(
 
 
 @pytest.mark.parametrize("text", ORDER_FREE + FIRST_COME)
-def test_a_fresh_conductor_told_the_same_events_decides_the_same_and_asks_for_nothing(
+def test_a_fresh_scheduler_told_the_same_events_decides_the_same_and_asks_for_nothing(
     text: str, carrier: Carrier
 ) -> None:
-    records, results, conductor = carrier.run(text, PROBLEMS)
+    records, results, scheduler = carrier.run(text, PROBLEMS)
     step = replayed(text, PROBLEMS, records)
     assert not step.actions
     assert {result.id: result for result, _ in step.results} == results
     assert_each_grant_ended_once(records)
-    assert not conductor.ledger.reservations
+    assert not scheduler.ledger.reservations
 
 
 @pytest.mark.parametrize("text", ORDER_FREE + FIRST_COME)
 def test_no_budget_is_passed_and_none_is_stranded(text: str, carrier: Carrier) -> None:
-    records, results, conductor = carrier.run(text, PROBLEMS, limits=Limits(tokens=400), share=Limits(tokens=120))
-    assert conductor.ledger.spent.tokens <= 400
-    assert not conductor.ledger.reservations
+    records, results, scheduler = carrier.run(text, PROBLEMS, limits=Limits(tokens=400), share=Limits(tokens=120))
+    assert scheduler.ledger.spent.tokens <= 400
+    assert not scheduler.ledger.reservations
     assert len(results) == len(PROBLEMS)
     for result in results.values():
         assert result.bill.total.tokens <= 120
@@ -121,24 +121,24 @@ def test_a_journal_that_breaks_off_anywhere_is_resumed_to_the_same_answers(
 ) -> None:
     records, _, _ = carrier.run(text, PROBLEMS)
     kept = records[: round(len(records) * part)]
-    again, results, conductor = carrier.run(text, PROBLEMS, history=kept)
+    again, results, scheduler = carrier.run(text, PROBLEMS, history=kept)
     decided = {r.search: r.answer for r in kept if isinstance(r, Decided)} | answers(results)
     assert decided == expected[text]
     lost = {r.id for r in again if isinstance(r, Lost)}
     had = {r.id for r in kept if isinstance(r, Finished | Scored)}
     assert not had & {r.id for r in again if isinstance(r, Granted)}
     assert lost == {r.id for r in kept if isinstance(r, Granted)} - had
-    assert not conductor.ledger.reservations
+    assert not scheduler.ledger.reservations
 
 
 @pytest.mark.parametrize("text", ORDER_FREE + FIRST_COME)
 def test_samples_that_fail_end_in_an_answer_or_a_typed_error(
     text: str, carrier: Carrier, expected_of_broken: dict[str, Any]
 ) -> None:
-    records, results, conductor = carrier.run(text, BROKEN)
+    records, results, scheduler = carrier.run(text, BROKEN)
     assert any(isinstance(record, Failed) for record in records)
     assert all(result.selected is not None or result.error is not None for result in results.values())
-    assert conductor.fatal is None
+    assert scheduler.fatal is None
     if text in ORDER_FREE:
         assert answers(results) == expected_of_broken[text]
     assert_each_grant_ended_once(records)
@@ -146,8 +146,8 @@ def test_samples_that_fail_end_in_an_answer_or_a_typed_error(
 
 def allotments(carrier: Carrier, text: str, how: str, window: int) -> tuple[Any, Any]:
     limits = Limits(samples=30)
-    records, results, conductor = carrier.run(text, PROBLEMS, pot=(how, limits), window=window)
-    pot = conductor._pots["cell"]
+    records, results, scheduler = carrier.run(text, PROBLEMS, pot=(how, limits), window=window)
+    pot = scheduler._pots["cell"]
     assert pot.in_flight == 0 and not pot.ledger.reservations
     assert pot.ledger.spent.samples <= 30
     assert sum(r.bill.total.samples for r in results.values()) == pot.ledger.spent.samples

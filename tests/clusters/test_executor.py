@@ -32,7 +32,7 @@ from tts.core.actions import (
 from tts.core.context import Run
 from tts.core.journal.records import Decided, Record, encode
 from tts.core.result import Result
-from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
 from tts.errors import InvalidParameter, Overloaded, TTSError
 from tts.models.cost_model import CostModel
@@ -521,8 +521,8 @@ def test_what_is_decided_while_an_aborted_run_stops_is_handed_on_too() -> None:
     async def main() -> None:
         cluster = LocalCluster({"m": Stubborn()})
         asyncio.get_running_loop().call_later(0.05, cluster.abort)
-        conductor = Conductor([Planned("c0", PROBLEM, StrategySpec("single"))], strategy, costs=CostModel())
-        await cluster.run(conductor, Kept(), lambda result, _: results.append(result))
+        scheduler = Scheduler([Planned("c0", PROBLEM, StrategySpec("single"))], strategy, costs=CostModel())
+        await cluster.run(scheduler, Kept(), lambda result, _: results.append(result))
 
     asyncio.run(main())
     assert len([record for record in written if isinstance(record, Decided)]) == len(results) == 1
@@ -556,9 +556,9 @@ def test_a_sample_may_wait_for_a_sibling_only_while_slots_of_the_run_are_to_spar
 
     for window in (3, 4, 5):
         may_wait[window] = []
-        conductor = Conductor(
+        scheduler = Scheduler(
             [Planned("c", PROBLEM, StrategySpec("four"))], lambda name: four, costs=CostModel(), window=window
         )
-        asyncio.run(LocalCluster({"": Watching(turns=3)}).run(conductor))
+        asyncio.run(LocalCluster({"": Watching(turns=3)}).run(scheduler))
     assert not any(may_wait[3][:3]) and not any(may_wait[4])
     assert all(may_wait[5])

@@ -7,7 +7,7 @@ import pytest
 from tts.core.actions import Generate, Progressed, Request
 from tts.core.journal.records import Bounded, Decided, Granted, Hedged, Lost, Opened, Record, Shared
 from tts.core.scheduling.action_state import HEDGE, ActionState, ActionTable, Ask
-from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
 from tts.core.scheduling.story import story
 from tts.models.cost_model import CostModel
@@ -85,9 +85,9 @@ def test_more_in_flight_than_the_window_holds_is_found() -> None:
 def run(seed: int) -> list[Record]:
     """The journal of two cells that share their samples, some of which fail."""
     plan = [Planned(cell, Problem("p", "?"), StrategySpec("majority_vote", {"n": 6})) for cell in ("one", "two")]
-    disorder = Disorder(seed, failures=0.3, after=Conductor.validate)
+    disorder = Disorder(seed, failures=0.3, after=Scheduler.validate)
     costs = CostModel()
-    disorder.run(Conductor(plan, strategy, costs=costs, sampling=Sampling(max_tokens=16), window=3))
+    disorder.run(Scheduler(plan, strategy, costs=costs, sampling=Sampling(max_tokens=16), window=3))
     return disorder.records
 
 

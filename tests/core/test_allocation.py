@@ -18,7 +18,7 @@ from tts.core.journal.history import History
 from tts.core.journal.records import Allotted, Decided, Granted, Lost, Record, Repriced, Stopped, decode, encode
 from tts.core.protocols import Verifier
 from tts.core.result import Result
-from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
 from tts.errors import AllocatorCrashed
 from tts.models.cost_model import CostModel
@@ -66,16 +66,16 @@ def problems(n: int) -> list[Problem]:
     return [Problem(f"p{i}", f"Question {i}?") for i in range(n)]
 
 
-def conductor_of(
+def scheduler_of(
     cells: dict[str, tuple[StrategySpec, Allocator, Limits]],
     n: int,
     *,
     history: History | None = None,
     limits: Limits = Limits(),
     window: int = 8,
-) -> Conductor:
+) -> Scheduler:
     costs = CostModel()
-    return Conductor(
+    return Scheduler(
         [Planned(cell, problem, spec) for problem in problems(n) for cell, (spec, _, _) in cells.items()],
         strategy,
         costs=costs,
@@ -88,8 +88,8 @@ def conductor_of(
     )
 
 
-def pots(conductor: Conductor) -> dict[str, Pot]:
-    return dict(conductor._pots)
+def pots(scheduler: Scheduler) -> dict[str, Pot]:
+    return dict(scheduler._pots)
 
 
 def assert_within(pot: Pot) -> None:
@@ -108,18 +108,18 @@ def one_order(seed: int) -> None:
         limits = Limits(tokens=draw.randint(1, 6000), samples=draw.choice((None, draw.randint(1, 60))))
         cells[f"c{number}"] = (spec, allocator_of(how), limits)
     total = Limits(tokens=draw.choice((None, draw.randint(1, 8000))))
-    conductor = conductor_of(cells, draw.randint(1, 5), limits=total, window=draw.randint(1, 9))
+    scheduler = scheduler_of(cells, draw.randint(1, 5), limits=total, window=draw.randint(1, 9))
 
-    def check(conductor: Conductor) -> None:
-        for pot in pots(conductor).values():
+    def check(scheduler: Scheduler) -> None:
+        for pot in pots(scheduler).values():
             assert_within(pot)
-        held = conductor.ledger.spent + conductor.ledger.reserved
+        held = scheduler.ledger.spent + scheduler.ledger.reserved
         assert total.tokens is None or held.tokens <= total.tokens
 
     driver = Disorder(seed, failures=draw.choice((0.0, 0.2, 0.9)), after=check)
-    assert driver.run(conductor)
+    assert driver.run(scheduler)
     assert len(driver.results) == len(cells) * len({r.problem_id for r in driver.results.values()})
-    for cell, pot in pots(conductor).items():
+    for cell, pot in pots(scheduler).items():
         assert pot.in_flight == 0 and not pot.ledger.reservations
         spent = sum((r.bill.total for id, r in driver.results.items() if id.startswith(cell)), Cost())
         assert (pot.ledger.spent.tokens, pot.ledger.spent.samples) == (spent.tokens, spent.samples)
@@ -171,9 +171,9 @@ class Kept(NoJournal):
 def ran(
     world: Any, how: Allocator, limits: Limits, n: int, spec: StrategySpec = VOTE, window: int = 8
 ) -> tuple[dict[str, Result], list[Record]]:
-    conductor = conductor_of({"c": (spec, how, limits)}, n, window=window)
+    scheduler = scheduler_of({"c": (spec, how, limits)}, n, window=window)
     kept, results = Kept(), {}
-    SimulatedCluster(world, VERIFIERS).run(conductor, kept, lambda r, _: results.update({r.problem_id: r}))
+    SimulatedCluster(world, VERIFIERS).run(scheduler, kept, lambda r, _: results.update({r.problem_id: r}))
     return results, kept.records
 
 
@@ -236,14 +236,14 @@ def test_no_problem_gets_more_than_the_most_even_without_any_limit() -> None:
 def test_the_answer_so_far_is_there_from_the_first_sample_on() -> None:
     seen: dict[str, str | None] = {}
 
-    def look(conductor: Conductor) -> None:
-        for result in conductor.partial:
+    def look(scheduler: Scheduler) -> None:
+        for result in scheduler.partial:
             if result.candidates:
                 seen[result.problem_id] = result.answer
                 assert result.selected is not None
 
-    conductor = conductor_of({"c": (VOTE, marginal(), Limits(samples=12))}, 3)
-    Disorder(1, failures=0.0, after=look).run(conductor)
+    scheduler = scheduler_of({"c": (VOTE, marginal(), Limits(samples=12))}, 3)
+    Disorder(1, failures=0.0, after=look).run(scheduler)
     assert set(seen) == {"p0", "p1", "p2"}
 
 
@@ -313,12 +313,12 @@ def test_problems_that_come_late_are_served_by_a_price() -> None:
             served.append(i)
             yield Planned("c", Problem(f"p{i}", f"Question {i}?"), VOTE)
 
-    conductor = Conductor(
+    scheduler = Scheduler(
         stream(), strategy, costs=costs, sampling=Sampling(max_tokens=MOST), window=4,
         pots={"c": Pot("c", how, Limits(), costs)},
     )  # fmt: skip
     driver = Disorder(0)
-    assert not driver.run(conductor, most=200)
+    assert not driver.run(scheduler, most=200)
     assert len(served) < 60, "the stream was read only as far as there was room"
     assert len(driver.results) > 10
 
@@ -326,11 +326,11 @@ def test_problems_that_come_late_are_served_by_a_price() -> None:
 def test_two_allocators_share_samples_and_each_pays_its_own_budget_for_them() -> None:
     uniform = allocator_of(StrategySpec("uniform"))
     cells = {name: (VOTE, uniform, Limits(samples=12)) for name in ("a", "b")}
-    conductor = conductor_of(cells, 3)
+    scheduler = scheduler_of(cells, 3)
     driver = Disorder(3, failures=0.0)
-    driver.run(conductor)
-    assert [pot.ledger.spent.samples for pot in pots(conductor).values()] == [12, 12]
-    assert conductor.ledger.spent.samples == 12, "what both ask for is bought once"
+    driver.run(scheduler)
+    assert [pot.ledger.spent.samples for pot in pots(scheduler).values()] == [12, 12]
+    assert scheduler.ledger.spent.samples == 12, "what both ask for is bought once"
 
 
 def test_how_often_samples_agree_is_learned_from_every_problem_and_written_down() -> None:
@@ -408,11 +408,11 @@ def test_a_rule_that_does_not_cancel_waits_for_what_is_in_flight() -> None:
 # --- resuming
 
 
-def part(seed: int, told: int, how: str = "marginal") -> tuple[Conductor, Disorder]:
-    conductor = conductor_of({"c": (VOTE, allocator_of(StrategySpec(how)), Limits(tokens=1200))}, 4)
+def part(seed: int, told: int, how: str = "marginal") -> tuple[Scheduler, Disorder]:
+    scheduler = scheduler_of({"c": (VOTE, allocator_of(StrategySpec(how)), Limits(tokens=1200))}, 4)
     driver = Disorder(seed)
-    driver.run(conductor, most=told)
-    return conductor, driver
+    driver.run(scheduler, most=told)
+    return scheduler, driver
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -421,7 +421,7 @@ def test_a_resumed_run_decides_as_the_one_that_died_would_have(seed: int) -> Non
     how = draw.choice(["marginal", "adaptive_consistency", "esc", "blend_asc", "bandit", "price"])
     alive, driver = part(seed, draw.randint(0, 60), how)
     written = [decode(encode(r), 1) for r in driver.records]
-    resumed = conductor_of(
+    resumed = scheduler_of(
         {"c": (VOTE, allocator_of(StrategySpec(how)), Limits(tokens=1200))}, 4, history=History(written)
     )
     step = resumed.start()
@@ -443,9 +443,9 @@ def test_a_resumed_run_decides_as_the_one_that_died_would_have(seed: int) -> Non
 
 @pytest.mark.parametrize("told", range(4, 44, 2))
 def test_what_an_allocator_cancelled_before_a_crash_stays_cancelled(told: int) -> None:
-    def proven(history: History | None = None) -> Conductor:
+    def proven(history: History | None = None) -> Scheduler:
         cells = {"c": (PROVEN, allocator_of(TRUSTING), Limits())}
-        return conductor_of(cells, 4, history=history, window=16)
+        return scheduler_of(cells, 4, history=history, window=16)
 
     alive, driver = proven(), Disorder(told)
     driver.run(alive, most=told)
@@ -473,7 +473,7 @@ def decisions(records: Sequence[Record]) -> list[Record]:
 
 def test_what_a_crash_loses_is_not_taken_from_the_problems() -> None:
     alive, driver = part(1, 9)
-    resumed = conductor_of(
+    resumed = scheduler_of(
         {"c": (VOTE, marginal(), Limits(tokens=1200))},
         4,
         history=History([decode(encode(r), 1) for r in driver.records]),
@@ -485,14 +485,14 @@ def test_what_a_crash_loses_is_not_taken_from_the_problems() -> None:
 
 
 def test_what_is_told_twice_counts_once() -> None:
-    conductor = conductor_of({"c": (VOTE, marginal(), Limits(tokens=2000))}, 3)
+    scheduler = scheduler_of({"c": (VOTE, marginal(), Limits(tokens=2000))}, 3)
     driver = Disorder(5, failures=0.0)
-    driver.run(conductor, most=6)
-    before = pots(conductor)["c"].ledger.spent
+    driver.run(scheduler, most=6)
+    before = pots(scheduler)["c"].ledger.spent
     for record in list(driver.records):
         if isinstance(record, Finished):
-            conductor.tell([record])
-    assert pots(conductor)["c"].ledger.spent == before
+            scheduler.tell([record])
+    assert pots(scheduler)["c"].ledger.spent == before
 
 
 def test_a_stopped_problem_is_told_why() -> None:

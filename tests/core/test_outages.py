@@ -22,7 +22,7 @@ from tts.core.budget import Limits
 from tts.core.journal.history import History
 from tts.core.journal.records import Bounded, Decided, Granted, Lost, Record, problem_of
 from tts.core.outages import MOST_TRIES, Outages
-from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
 from tts.models.cost_model import CostModel, ModelCost
 from tts.models.openai.completion_builder import Partial
@@ -214,18 +214,18 @@ def remembered(records: Sequence[Record]) -> History:
 
 def run(
     model: Scripted, *, history: Sequence[Record] = (), limits: Limits = Limits(), patience_s: float = 60.0, n: int = 3
-) -> tuple[list[Record], Conductor]:
+) -> tuple[list[Record], Scheduler]:
     """Four problems on a local cluster without waiting between tries."""
     plan = [Planned("cell", Problem(f"p{i}", f"{i} + 1"), StrategySpec("majority_vote", {"n": n})) for i in range(4)]
     price = ModelCost(Price.per_million(input=1.0, output=1.0))
     past = remembered(history)
     past.reopen_spoilt({planned.id for planned in plan})
-    conductor = Conductor(
+    scheduler = Scheduler(
         plan, strategy, costs=CostModel({"": price}), limits=limits, history=past, patience_s=patience_s
     )
     kept = Kept()
-    asyncio.run(LocalCluster({"": model}).run(conductor, kept))
-    return kept.records, conductor
+    asyncio.run(LocalCluster({"": model}).run(scheduler, kept))
+    return kept.records, scheduler
 
 
 @pytest.fixture
@@ -241,7 +241,7 @@ def first_fails(error: errors.TTSError) -> Callable[[int, int], errors.TTSError 
 @pytest.mark.usefixtures("at_once")
 def test_what_broke_is_asked_for_again_under_its_seed_and_the_broken_tries_are_booked_as_lost() -> None:
     model = Scripted(first_fails(BROKEN), Usage(5, 2))
-    records, conductor = run(model)
+    records, scheduler = run(model)
     assert set(model.tries.values()) == {3} and len(model.tries) == 12
     assert not [r for r in records if isinstance(r, Failed)]
     lost = [r for r in records if isinstance(r, Lost)]
@@ -249,15 +249,15 @@ def test_what_broke_is_asked_for_again_under_its_seed_and_the_broken_tries_are_b
     assert Counter(r.id for r in records if isinstance(r, Granted)) == Counter(
         {r.id: 3 for r in records if isinstance(r, Finished)}
     ), "each try had a reservation of its own"
-    assert conductor.ledger.spent.tokens == 12 * 3 + 24 * 2
-    assert not conductor.ledger.reservations
+    assert scheduler.ledger.spent.tokens == 12 * 3 + 24 * 2
+    assert not scheduler.ledger.reservations
 
 
 @pytest.mark.usefixtures("at_once")
 def test_what_was_refused_before_any_work_costs_nothing_and_keeps_its_reservation() -> None:
-    records, conductor = run(Scripted(first_fails(BUSY)))
+    records, scheduler = run(Scripted(first_fails(BUSY)))
     assert not [r for r in records if isinstance(r, Lost | Failed)]
-    assert conductor.ledger.spent.samples == 12
+    assert scheduler.ledger.spent.samples == 12
     assert Counter(r.id for r in records if isinstance(r, Granted)).most_common(1)[0][1] == 1
 
 
@@ -279,8 +279,8 @@ def test_a_prompt_that_no_server_counted_is_booked_at_the_most_it_can_be() -> No
 @pytest.mark.usefixtures("at_once")
 def test_no_budget_is_passed_by_what_breaks_again_and_again() -> None:
     limits = Limits(samples=20)
-    records, conductor = run(Scripted(lambda seed, number: BROKEN if number < 5 else None, Usage(5, 2)), limits=limits)
-    assert conductor.ledger.spent.samples <= 20
+    records, scheduler = run(Scripted(lambda seed, number: BROKEN if number < 5 else None, Usage(5, 2)), limits=limits)
+    assert scheduler.ledger.spent.samples <= 20
     assert len([r for r in records if isinstance(r, Decided)]) == 4
 
 
@@ -292,11 +292,11 @@ def test_a_run_that_stops_in_an_outage_has_decided_nothing_by_it_and_the_same_co
     plan = [Planned("cell", Problem(f"p{i}", "1 + 1"), StrategySpec("majority_vote", {"n": 3})) for i in range(4)]
     answers, journal = iter(range(6)), Kept()
     broken = Scripted(lambda *_: None if next(answers, None) is not None else error, Usage(5, 2))
-    stopped = Conductor(plan, strategy, costs=CostModel(), patience_s=0.05)
+    stopped = Scheduler(plan, strategy, costs=CostModel(), patience_s=0.05)
     with pytest.raises(type(error), match="the same command goes on"):
         asyncio.run(LocalCluster({"": broken}).run(stopped, journal))
     assert not [r for r in journal.records if isinstance(r, Failed)]
-    again = Conductor(plan, strategy, costs=CostModel(), history=History(journal.records))
+    again = Scheduler(plan, strategy, costs=CostModel(), history=History(journal.records))
     asyncio.run(LocalCluster({"": Scripted(lambda *_: None)}).run(again, journal))
     decided = [r for r in journal.records if isinstance(r, Decided)]
     assert [(r.samples, r.failed, r.error) for r in decided] == [(3, 0, None)] * 4
@@ -305,7 +305,7 @@ def test_a_run_that_stops_in_an_outage_has_decided_nothing_by_it_and_the_same_co
 
 def test_a_repeated_command_repairs_what_an_older_program_had_decided_in_an_outage() -> None:
     """Its journal has failures of servers as ends of samples, and what was decided without those samples."""
-    whole, conductor = run(Scripted(lambda *_: None))
+    whole, scheduler = run(Scripted(lambda *_: None))
     answers = {r.search: (r.answer, r.samples) for r in whole if isinstance(r, Decided)}
     torn = Failed("", 0.0, ErrorInfo.of(BROKEN), Usage(5, 1))
     changed = {"cell/p1/2": lambda r: msgspec.structs.replace(torn, id=r.id)}
@@ -321,7 +321,7 @@ def test_a_repeated_command_repairs_what_an_older_program_had_decided_in_an_outa
     assert model.tries.total() == 1, "only the sample that is missing"
     decided = {r.search: (r.answer, r.samples) for r in records if isinstance(r, Decided)}
     assert decided == {"cell/p1": answers["cell/p1"]}
-    assert again.ledger.spent.tokens == conductor.ledger.spent.tokens + 3, "what was paid stays paid"
+    assert again.ledger.spent.tokens == scheduler.ledger.spent.tokens + 3, "what was paid stays paid"
     read = remembered([*old, *records])
     assert {search: (d.answer, d.samples) for search, d in read.decided.items()} == answers
     assert read.paid.tokens == again.ledger.spent.tokens
@@ -358,12 +358,12 @@ class Queue(Scripted):
 @pytest.mark.usefixtures("at_once")
 def test_a_run_that_waits_for_a_server_hears_that_it_is_to_stop_and_has_lost_nothing(kind: type[Scripted]) -> None:
     plan = [Planned("cell", Problem("p0", "1 + 1"), StrategySpec("majority_vote", {"n": 3}))]
-    conductor, journal = Conductor(plan, strategy, costs=CostModel(), patience_s=3600.0), Kept()
+    scheduler, journal = Scheduler(plan, strategy, costs=CostModel(), patience_s=3600.0), Kept()
     cluster = LocalCluster({"": kind(lambda *_: BUSY)})
 
     async def main() -> None:
         asyncio.get_running_loop().call_later(0.05, cluster.drain)
-        await asyncio.wait_for(cluster.run(conductor, journal), 60)
+        await asyncio.wait_for(cluster.run(scheduler, journal), 60)
 
     asyncio.run(main())
     assert {r.cost for r in journal.records if isinstance(r, Lost)} == {Cost()}
@@ -406,7 +406,7 @@ def crashed(records: Sequence[Record]) -> Cost:
     """What a run books as lost that was killed when these records had been written."""
     plan = [Planned("cell", Problem("p0", "1 + 1"), StrategySpec("majority_vote", {"n": 1}))]
     price = ModelCost(Price.per_million(input=1.0, output=1.0))
-    again = Conductor(plan, strategy, costs=CostModel({"": price}), history=History(records))
+    again = Scheduler(plan, strategy, costs=CostModel({"": price}), history=History(records))
     again.start()
     return again.lost
 
@@ -415,9 +415,9 @@ def one_sample(model: Callable[[Noting], Any]) -> tuple[Any, list[Record]]:
     plan = [Planned("cell", Problem("p0", "1 + 1"), StrategySpec("majority_vote", {"n": 1}))]
     kept = Noting()
     price = ModelCost(Price.per_million(input=1.0, output=1.0))
-    conductor = Conductor(plan, strategy, costs=CostModel({"": price}))
+    scheduler = Scheduler(plan, strategy, costs=CostModel({"": price}))
     scripted = model(kept)
-    asyncio.run(LocalCluster({"": scripted}).run(conductor, kept))
+    asyncio.run(LocalCluster({"": scripted}).run(scheduler, kept))
     return scripted, kept.records
 
 

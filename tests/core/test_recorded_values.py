@@ -29,7 +29,7 @@ from tts.core.journal.records import (
     decode,
     encode,
 )
-from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
 from tts.core.trial import Search
 from tts.errors import InvalidParameter, JournalCorrupt
@@ -242,8 +242,8 @@ def lines() -> list[bytes]:
     ]
     journal = Kept()
     verifiers = verifiers_of([planned.spec for planned in plan])
-    conductor = Conductor(iter(plan), strategy, costs=CostModel(), verifiers=verifiers)
-    SimulatedCluster(SyntheticWorld(lambda _: 0.5, lambda _: "4"), verifiers).run(conductor, journal)  # type: ignore[arg-type]
+    scheduler = Scheduler(iter(plan), strategy, costs=CostModel(), verifiers=verifiers)
+    SimulatedCluster(SyntheticWorld(lambda _: 0.5, lambda _: "4"), verifiers).run(scheduler, journal)  # type: ignore[arg-type]
     chain = Chain()
     written = [chain.written(record) for record in journal.records]
     assert sum(isinstance(record, Decided) for record in journal.records) == 6 and len(written) > 40

@@ -49,7 +49,7 @@ from tts.core.journal.records import (
 )
 from tts.core.protocols import Strategy
 from tts.core.result import Result
-from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned, Step
 from tts.errors import (
     ActorLost,
@@ -182,8 +182,8 @@ REPEATABLE = [
 RACES = [StrategySpec("first_finish", {"n": 4}), StrategySpec("patient", {})]
 
 
-class Checked(Conductor):
-    """A conductor whose law is checked after every step, and which keeps what it hands out."""
+class Checked(Scheduler):
+    """A scheduler whose law is checked after every step, and which keeps what it hands out."""
 
     def __init__(self, plan: Iterable[Planned], **settings: Any) -> None:
         settings = {"costs": CostModel(), "verifiers": VERIFIERS, "sampling": Sampling(max_tokens=MOST)} | settings
@@ -251,9 +251,9 @@ class Ran:
     ) -> None:
         self.results: dict[str, Result] = {}
         self.journal = Kept(before)
-        self.conductor = Checked(plan, history=History(before, refeed=refeed), **settings)
+        self.scheduler = Checked(plan, history=History(before, refeed=refeed), **settings)
         self.seconds = SimulatedCluster(world, VERIFIERS).run(
-            self.conductor, self.journal, lambda result, _: self.results.update({result.id: result})
+            self.scheduler, self.journal, lambda result, _: self.results.update({result.id: result})
         )
 
     @property
@@ -293,9 +293,9 @@ def assert_the_books_add_up(ran: Ran) -> tuple[Cost, Cost]:
         elif isinstance(record, ENDS) and granted.pop(record.id, None) is not None:
             settled += Cost(1, record.usage.completion_tokens)
     assert granted == {} and hedged == set()
-    spent = ran.conductor.ledger.spent
+    spent = ran.scheduler.ledger.spent
     assert (spent.samples, spent.tokens) == (settled.samples + lost.samples, settled.tokens + lost.tokens)
-    assert (ran.conductor.lost.samples, ran.conductor.lost.tokens) == (lost.samples, lost.tokens)
+    assert (ran.scheduler.lost.samples, ran.scheduler.lost.tokens) == (lost.samples, lost.tokens)
     paid = [d.paid for d in ran.of(Decided)]
     assert sum(p.tokens for p in paid) == settled.tokens
     assert sum(p.samples for p in paid) == settled.samples
@@ -343,8 +343,8 @@ def test_no_plan_and_no_limit_breaks_the_law_and_every_search_is_decided(
     assert list(ran.results) and set(ran.results) == {p.id for p in plan}
     assert_the_books_add_up(ran)
     assert_each_sample_came_once(ran)
-    assert ran.conductor.ledger.reservations == {}
-    assert ran.conductor.ledger.overrun == Cost()
+    assert ran.scheduler.ledger.reservations == {}
+    assert ran.scheduler.ledger.overrun == Cost()
     for result in ran.results.values():
         assert result.bill.total.tokens <= 400
         assert result.selected is not None or result.error is not None
@@ -352,15 +352,15 @@ def test_no_plan_and_no_limit_breaks_the_law_and_every_search_is_decided(
 
 def test_the_window_is_filled_and_never_passed() -> None:
     ran = Ran(planned([VOTE], 10), NoisyWorld(), window=7)
-    assert ran.conductor.most_in_flight == 7
+    assert ran.scheduler.most_in_flight == 7
     with pytest.raises(InvalidParameter, match="window must be at least 1, but got 0"):
         Checked([], window=0)
 
 
 def test_searches_open_problem_by_problem_and_only_as_room_appears() -> None:
     plan = planned([VOTE, StrategySpec("single")], 6)
-    conductor = Checked(plan, window=3)
-    step = conductor.start()
+    scheduler = Checked(plan, window=3)
+    step = scheduler.start()
     assert [r.search for r in step.records if isinstance(r, Opened)] == ["c0/p0"]
     ran = Ran(plan, NoisyWorld(), window=3)
     assert [r.search for r in ran.of(Opened)] == [p.id for p in plan]
@@ -388,14 +388,14 @@ def test_a_run_out_of_seconds_decides_what_it_never_opened() -> None:
 def test_cells_of_one_problem_use_the_same_samples_and_pay_once() -> None:
     cells = [StrategySpec("majority_vote", {"n": n}) for n in (1, 2, 4, 8)]
     ran = Ran(planned(cells, 3), NoisyWorld())
-    generated = [a for a in ran.conductor.actions if isinstance(a, Generate)]
+    generated = [a for a in ran.scheduler.actions if isinstance(a, Generate)]
     assert len(generated) == 3 * 8
     assert len(ran.of(Shared)) == 3 * (1 + 2 + 4)
     largest = [c.completion for c in sorted(ran.results["c3/p1"].candidates, key=lambda c: c.order)]
     for cell, n in enumerate((1, 2, 4)):
         smaller = sorted(ran.results[f"c{cell}/p1"].candidates, key=lambda c: c.order)
         assert [c.completion for c in smaller] == largest[:n]
-    spent = ran.conductor.ledger.spent
+    spent = ran.scheduler.ledger.spent
     assert spent.samples == 24
     assert sum(r.bill.total.tokens for r in ran.results.values()) > spent.tokens
     assert_the_books_add_up(ran)
@@ -404,7 +404,7 @@ def test_cells_of_one_problem_use_the_same_samples_and_pay_once() -> None:
 def test_verifications_of_shared_samples_are_shared() -> None:
     cells = [StrategySpec("genrm", {"n": 2, "verifier": "judge", "verifications": v}) for v in (1, 3)]
     ran = Ran(planned(cells, 1), NoisyWorld(text=said))
-    assert ran.conductor.ledger.spent.samples == 2 + 2 * 3
+    assert ran.scheduler.ledger.spent.samples == 2 + 2 * 3
     assert [s.verifier for s in ran.results["c0/p0"].scores[ran.results["c0/p0"].candidates[0].id]] == ["judge"]
     assert_the_books_add_up(ran)
 
@@ -413,14 +413,14 @@ def test_other_seeds_and_other_problems_share_nothing() -> None:
     plan = [*planned([VOTE], 2), Planned("other", Problem("p1", "Question 1?"), VOTE, Limits(), 1)]
     ran = Ran(plan, NoisyWorld())
     assert ran.of(Shared) == []
-    assert ran.conductor.ledger.spent.samples == 9
+    assert ran.scheduler.ledger.spent.samples == 9
 
 
 def test_races_never_share() -> None:
     ran = Ran(planned([RACES[0], RACES[0]], 2), NoisyWorld())
     assert ran.of(Shared) == []
-    assert ran.conductor.ledger.spent.samples == 16
-    seeds = [a.request.seed for a in ran.conductor.actions if isinstance(a, Generate)]
+    assert ran.scheduler.ledger.spent.samples == 16
+    seeds = [a.request.seed for a in ran.scheduler.actions if isinstance(a, Generate)]
     assert len(set(seeds)) == 16
 
 
@@ -471,7 +471,7 @@ def test_one_that_waits_for_a_shared_sample_and_leaves_costs_nothing_and_harms_n
 
 def test_what_is_cancelled_before_it_was_granted_never_leaves() -> None:
     ran = Ran(planned([StrategySpec("first_finish", {"n": 50})], 1), Scripted(lambda r, n: (1.0 + n, None)), window=4)
-    assert ran.conductor.ledger.spent.samples == 4
+    assert ran.scheduler.ledger.spent.samples == 4
     assert len([r for r in ran.of(Refused) if r.error.type == "Withdrawn"]) == 46
     assert not ran.results["c0/p0"].exhausted
 
@@ -486,7 +486,7 @@ def test_the_run_refuses_what_it_can_never_hold_and_searches_do_with_what_they_h
     last = ran.results["c0/p2"].error
     assert last is not None and last.type == "BudgetExhausted"
     assert last.message.startswith("run: the budget of samples=6 cannot hold the next action")
-    assert ran.conductor.ledger.spent.samples == 6
+    assert ran.scheduler.ledger.spent.samples == 6
 
 
 def test_a_run_that_limits_dollars_refuses_a_verification_nobody_can_price_and_goes_on() -> None:
@@ -497,24 +497,24 @@ def test_a_run_that_limits_dollars_refuses_a_verification_nobody_can_price_and_g
     verifiers = {"judge": Stranger()}
     costs = CostModel({"": ModelCost(Price(input=1, output=2))})
     plan = planned([StrategySpec("genrm", {"n": 1, "verifier": "judge"}), StrategySpec("single")], 1)
-    conductor = Checked(plan, costs=costs, verifiers=verifiers, limits=Limits(usd=1.0))
+    scheduler = Checked(plan, costs=costs, verifiers=verifiers, limits=Limits(usd=1.0))
     results: dict[str, Result] = {}
     SimulatedCluster(NoisyWorld(), verifiers).run(
-        conductor, None, lambda result, _: results.update({result.id: result})
+        scheduler, None, lambda result, _: results.update({result.id: result})
     )
     error = results["c0/p0"].error
     assert error is not None and error.type == "UnknownCost"
     assert error.message.startswith("the run budget limits usd, but this model's usd are not known")
     assert results["c1/p0"].error is None
-    assert conductor.ledger.spent.samples == 1
+    assert scheduler.ledger.spent.samples == 1
 
 
 def test_the_run_waits_for_room_that_what_is_in_flight_may_free() -> None:
     world = Scripted(lambda request, number: (1.0, None))
     ran = Ran(planned([StrategySpec("majority_vote", {"n": 6})], 1), world, limits=Limits(tokens=2 * MOST))
     assert len(ran.results["c0/p0"].candidates) == 6
-    assert ran.conductor.most_in_flight == 2
-    assert ran.conductor.ledger.spent.tokens == 60
+    assert ran.scheduler.most_in_flight == 2
+    assert ran.scheduler.ledger.spent.tokens == 60
 
 
 def test_an_event_told_twice_counts_once_even_after_its_search_has_closed() -> None:
@@ -532,7 +532,7 @@ def test_an_event_told_twice_counts_once_even_after_its_search_has_closed() -> N
     results: dict[str, Result] = {}
     SimulatedCluster(NoisyWorld(2), VERIFIERS).run(twice, None, lambda result, _: results.update({result.id: result}))
     assert results == once.results
-    assert twice.ledger.spent == once.conductor.ledger.spent
+    assert twice.ledger.spent == once.scheduler.ledger.spent
 
 
 # --- memory
@@ -543,10 +543,10 @@ def test_what_came_of_closed_problems_is_forgotten(spec: StrategySpec) -> None:
     def peak(problems: int) -> int:
         world = NoisyWorld(text=lambda request, draw: f"{request.seed}" * 1000 + " Answer: 4")
         plan = (p for p in planned([spec, spec], problems))
-        conductor = Conductor(plan, resolve, costs=CostModel(), window=6)
+        scheduler = Scheduler(plan, resolve, costs=CostModel(), window=6)
         tracemalloc.start()
         try:
-            SimulatedCluster(world).run(conductor)
+            SimulatedCluster(world).run(scheduler)
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -579,7 +579,7 @@ def test_the_work_for_each_sample_does_not_grow_with_their_number(name: str, sha
         plan = planned([StrategySpec(name, {"n": n})], 1, share)
         world = Scripted(lambda request, number: (1.0 + number % 7, None))
         began = time.process_time()
-        SimulatedCluster(world).run(Conductor(plan, resolve, costs=CostModel(), window=window))
+        SimulatedCluster(world).run(Scheduler(plan, resolve, costs=CostModel(), window=window))
         return time.process_time() - began
 
     few = min(seconds(250) for _ in range(3))
@@ -594,11 +594,11 @@ def test_a_fatal_error_stops_the_run_books_what_was_in_flight_and_a_resumed_run_
     plan = planned([StrategySpec("majority_vote", {"n": 4})], 4)
     whole = Ran(plan, Scripted(lambda r, n: (1.0 + r.seed % 7, None)), window=6)
     world = Scripted(lambda r, n: (1.0 + r.seed % 7, locked if n == 9 else None))
-    conductor, journal = Checked(plan, window=6), Kept()
+    scheduler, journal = Checked(plan, window=6), Kept()
     with pytest.raises(Unauthorized, match="the key was revoked"):
-        SimulatedCluster(world, VERIFIERS).run(conductor, journal)
-    assert conductor.done and conductor.in_flight == 0
-    assert conductor.fatal == ErrorInfo.of(locked)
+        SimulatedCluster(world, VERIFIERS).run(scheduler, journal)
+    assert scheduler.done and scheduler.in_flight == 0
+    assert scheduler.fatal == ErrorInfo.of(locked)
     assert not [r for r in journal.records if isinstance(r, Failed)], "it is not an end that its search hears of"
     lost = {r.id for r in journal.records if isinstance(r, Lost)}
     ended = {r.id for r in journal.records if isinstance(r, Finished)}
@@ -609,36 +609,36 @@ def test_a_fatal_error_stops_the_run_books_what_was_in_flight_and_a_resumed_run_
     again = Ran(plan, Scripted(lambda r, n: (1.0 + r.seed % 7, None)), journal.records, window=6)
     assert again.decided == whole.decided
     assert assert_the_books_add_up(again)[0] == Cost(16, 160)
-    assert again.conductor.lost.samples == len(lost)
+    assert again.scheduler.lost.samples == len(lost)
 
 
 def test_losing_an_end_charges_it_and_nothing_more_is_granted_after_a_fatal_one() -> None:
-    conductor = Checked(planned([StrategySpec("majority_vote", {"n": 5})], 2), window=3)
-    a, b, c = (action.id for action in conductor.start().actions)
+    scheduler = Checked(planned([StrategySpec("majority_vote", {"n": 5})], 2), window=3)
+    a, b, c = (action.id for action in scheduler.start().actions)
     fatal = Failed(a, 1.0, ErrorInfo.of(Unauthorized("no")), Usage(1, 2))
-    assert conductor.is_fatal(fatal)
-    assert not conductor.is_fatal(Failed(a, 1.0, ErrorInfo.of(ServerFailed("no"))))
-    assert conductor.lose(fatal) == [Lost(a, Cost(1, 2, None, None))]
-    assert conductor.lose(fatal) == []
+    assert scheduler.is_fatal(fatal)
+    assert not scheduler.is_fatal(Failed(a, 1.0, ErrorInfo.of(ServerFailed("no"))))
+    assert scheduler.lose(fatal) == [Lost(a, Cost(1, 2, None, None))]
+    assert scheduler.lose(fatal) == []
     finished = Finished(b, 1.5, Completion("Answer: 4", usage=Usage(1, 9)))
-    assert conductor.tell([finished]).actions == []
-    assert conductor.lose(Cancelled(c, 2.0, Completion("", "cancelled", Usage(1, 5)))) == [
+    assert scheduler.tell([finished]).actions == []
+    assert scheduler.lose(Cancelled(c, 2.0, Completion("", "cancelled", Usage(1, 5)))) == [
         Lost(c, Cost(1, 5, None, None))
     ]
-    assert conductor.done
-    assert (conductor.lost.samples, conductor.lost.tokens) == (2, 7)
-    assert conductor.ledger.spent.tokens == 16
+    assert scheduler.done
+    assert (scheduler.lost.samples, scheduler.lost.tokens) == (2, 7)
+    assert scheduler.ledger.spent.tokens == 16
 
 
 def test_a_drained_run_ends_what_is_in_flight_and_goes_on_when_resumed() -> None:
     plan = planned(REPEATABLE, 4)
     whole = Ran(plan, NoisyWorld(3, text=said))
-    conductor, journal = Checked(plan, window=5), Kept()
+    scheduler, journal = Checked(plan, window=5), Kept()
 
     def drain(result: Result, decided: Decided) -> None:
-        conductor.draining = True
+        scheduler.draining = True
 
-    SimulatedCluster(NoisyWorld(3, text=said), VERIFIERS).run(conductor, journal, drain)
+    SimulatedCluster(NoisyWorld(3, text=said), VERIFIERS).run(scheduler, journal, drain)
     assert 0 < len([r for r in journal.records if isinstance(r, Decided)]) < len(plan)
     again = Ran(plan, NoisyWorld(3, text=said), journal.records)
     assert again.decided == whole.decided
@@ -666,34 +666,34 @@ class Mortal(SimulatedCluster):
         self.shown: dict[str, int] = {}  # id -> how many tokens of it have been shown
         self.past: list[Event] = []
 
-    def run(self, conductor: Conductor, journal: Any = None, on_result: Any = None) -> float:
-        step = conductor.start()
-        self._now = conductor.now
+    def run(self, scheduler: Scheduler, journal: Any = None, on_result: Any = None) -> float:
+        step = scheduler.start()
+        self._now = scheduler.now
         while True:
             self._do(step, journal, on_result)
-            assert set(self.in_hand) == set(conductor.unended)
-            if conductor.done:
+            assert set(self.in_hand) == set(scheduler.unended)
+            if scheduler.done:
                 return self._now
-            assert self.in_hand or conductor.hedged, "nothing is in flight, and yet the run goes on"
+            assert self.in_hand or scheduler.hedged, "nothing is in flight, and yet the run goes on"
             luck = self.draw.random()
             if luck < 0.1 and self.in_hand:
-                step = conductor.hedge(self.draw.choice(sorted(self.in_hand))) or Step()
-            elif conductor.hedged and (luck < 0.2 or not self.in_hand):
+                step = scheduler.hedge(self.draw.choice(sorted(self.in_hand))) or Step()
+            elif scheduler.hedged and (luck < 0.2 or not self.in_hand):
                 usage = self.draw.choice((None, Usage(), Usage(3, 5)))
-                step = conductor.hedge_ended(self.draw.choice(conductor.hedged), usage)
+                step = scheduler.hedge_ended(self.draw.choice(scheduler.hedged), usage)
             elif self.draw.random() < self.deaths:
                 dying = [id for id in self.in_hand if self.draw.random() < 0.5]
                 for id in dying:
                     self.let_go(id)
                 ghosts = [event.id for event in self.draw.sample(self.past, min(2, len(self.past)))]
-                step = conductor.reissue({id: self.verdict() for id in [*dying, *ghosts]})
+                step = scheduler.reissue({id: self.verdict() for id in [*dying, *ghosts]})
             else:
                 several = min(len(self.in_hand), self.draw.choice((1, 1, 2, 5)))
                 events = [self.next_of(id) for id in self.draw.sample(sorted(self.in_hand), several)]
                 journal.write(events)
                 self.past += [event for event in events if not isinstance(event, Progressed)]
                 again = self.draw.sample(self.past, 1) if self.past and self.draw.random() < 0.3 else []
-                step = conductor.tell([*events, *again])
+                step = scheduler.tell([*events, *again])
 
     def verdict(self) -> ErrorInfo | None:
         return ErrorInfo.of(ActorLost("too many have died")) if self.draw.random() < self.hopeless else None
@@ -746,12 +746,12 @@ class Disturbed(Ran):
     ) -> None:
         self.results = {}
         self.journal = Kept(before)
-        self.conductor = Checked(plan, history=History(before), **settings)
+        self.scheduler = Checked(plan, history=History(before), **settings)
         self.seconds = Mortal(world, draw, deaths, hopeless).run(
-            self.conductor, self.journal, lambda result, _: self.results.update({result.id: result})
+            self.scheduler, self.journal, lambda result, _: self.results.update({result.id: result})
         )
-        assert self.conductor.ledger.reservations == {}
-        assert self.conductor.unended == []
+        assert self.scheduler.ledger.reservations == {}
+        assert self.scheduler.unended == []
         assert_each_sample_came_once(self)
         assert_the_books_add_up(self)
 
@@ -787,8 +787,8 @@ def test_whoever_dies_whenever_the_answers_and_bills_are_those_of_an_undisturbed
         ran = Disturbed(plan, NoisyWorld(seed, text=said), draw, deaths=deaths, window=window)
         assert ran.decided == whole.decided
         assert_what_died_is_lost_at_its_worst_case(ran)
-        spent = ran.conductor.ledger.spent
-        assert plus(spent, Cost()) == plus(whole.conductor.ledger.spent, ran.conductor.lost)
+        spent = ran.scheduler.ledger.spent
+        assert plus(spent, Cost()) == plus(whole.scheduler.ledger.spent, ran.scheduler.lost)
 
 
 @settings(max_examples=100, deadline=None)
@@ -844,16 +844,16 @@ def test_the_journal_of_a_disturbed_run_resumes_to_the_same_result_from_any_pref
             assert final.decided == whole.decided
             assert_the_books_add_up(final)
             assert_each_sample_came_once(final)
-            assert plus(final.conductor.ledger.spent, Cost()) == plus(
-                whole.conductor.ledger.spent, final.conductor.lost
+            assert plus(final.scheduler.ledger.spent, Cost()) == plus(
+                whole.scheduler.ledger.spent, final.scheduler.lost
             )
 
 
 def test_what_died_is_asked_for_again_under_the_same_seed_and_before_what_has_not_left_yet() -> None:
-    conductor = Checked(planned([StrategySpec("majority_vote", {"n": 6})], 1), window=4)
-    first = [a for a in conductor.start().actions if isinstance(a, Generate)]
-    worst = conductor.ledger.reservations[first[0].id]
-    step = conductor.reissue({first[0].id: None, first[2].id: None})
+    scheduler = Checked(planned([StrategySpec("majority_vote", {"n": 6})], 1), window=4)
+    first = [a for a in scheduler.start().actions if isinstance(a, Generate)]
+    worst = scheduler.ledger.reservations[first[0].id]
+    step = scheduler.reissue({first[0].id: None, first[2].id: None})
     assert step.actions == [first[0], first[2]]
     lost = [record for record in step.records if isinstance(record, Lost)]
     assert sorted(record.id for record in lost) == [first[0].id, first[2].id]
@@ -861,109 +861,109 @@ def test_what_died_is_asked_for_again_under_the_same_seed_and_before_what_has_no
     assert [r.id for r in step.records if isinstance(r, Granted)] == [first[0].id, first[2].id]
     kinds = [type(record) for record in step.records]
     assert kinds.index(Granted) > kinds.index(Lost), "what is lost is on disk before it is asked for again"
-    assert conductor.lost == worst + worst
-    assert conductor.in_flight == 4
+    assert scheduler.lost == worst + worst
+    assert scheduler.in_flight == 4
 
 
 def test_what_has_ended_or_was_never_asked_for_has_no_carrier_to_lose() -> None:
-    conductor = Checked(planned([StrategySpec("majority_vote", {"n": 2})], 1))
-    one, two = [a for a in conductor.start().actions if isinstance(a, Generate)]
-    conductor.tell([Finished(one.id, 1.0, Completion("Answer: 4", usage=Usage(3, 10)))])
-    before = conductor.ledger.spent, conductor.ledger.reserved
-    step = conductor.reissue({one.id: None, "c0/p0/3": None, "c9/p9/1": ErrorInfo("ActorLost", "six have died")})
+    scheduler = Checked(planned([StrategySpec("majority_vote", {"n": 2})], 1))
+    one, two = [a for a in scheduler.start().actions if isinstance(a, Generate)]
+    scheduler.tell([Finished(one.id, 1.0, Completion("Answer: 4", usage=Usage(3, 10)))])
+    before = scheduler.ledger.spent, scheduler.ledger.reserved
+    step = scheduler.reissue({one.id: None, "c0/p0/3": None, "c9/p9/1": ErrorInfo("ActorLost", "six have died")})
     assert (step.actions, step.records, step.results) == ([], [], [])
-    assert (conductor.ledger.spent, conductor.ledger.reserved) == before
-    assert conductor.lost == Cost()
-    assert two.id in conductor.unended
+    assert (scheduler.ledger.spent, scheduler.ledger.reserved) == before
+    assert scheduler.lost == Cost()
+    assert two.id in scheduler.unended
 
 
 def test_a_shared_sample_whose_carrier_died_still_serves_all_who_wait_for_it() -> None:
     plan = planned([StrategySpec("single")] * 3, 1)
-    conductor = Checked(plan)
-    (owner,) = conductor.start().actions
-    (again,) = conductor.reissue({owner.id: None}).actions
+    scheduler = Checked(plan)
+    (owner,) = scheduler.start().actions
+    (again,) = scheduler.reissue({owner.id: None}).actions
     assert again == owner
-    step = conductor.tell([Finished(owner.id, 1.0, Completion("Answer: 4", usage=Usage(3, 10)))])
+    step = scheduler.tell([Finished(owner.id, 1.0, Completion("Answer: 4", usage=Usage(3, 10)))])
     assert [result.answer for result, _ in step.results] == ["4"] * 3
     assert len([record for record in step.records if isinstance(record, Shared)]) == 2
-    assert conductor.done
+    assert scheduler.done
 
 
 @pytest.mark.parametrize("told_to_stop", [True, False])
 def test_one_that_ends_with_its_carrier_strands_nobody_who_waits_for_its_sample(told_to_stop: bool) -> None:
     """Cancelled ones end as cancelled, and those with an error as failed; the next that waits gets the sample."""
     cells = [StrategySpec("patient", {"seconds": 2.0, "n": 1}), StrategySpec("single"), StrategySpec("single")]
-    conductor = Checked(planned(cells, 1))
-    actions = conductor.start().actions
+    scheduler = Checked(planned(cells, 1))
+    actions = scheduler.start().actions
     (owner,) = [a for a in actions if isinstance(a, Generate)]
-    worst = conductor.ledger.reservations[owner.id]
+    worst = scheduler.ledger.reservations[owner.id]
     if told_to_stop:
         (alarm,) = [a for a in actions if isinstance(a, Sleep)]
-        stopping = conductor.tell([Woke(alarm.id, 2.0)])
+        stopping = scheduler.tell([Woke(alarm.id, 2.0)])
         assert Cancel(owner.id) in stopping.actions
-        step = conductor.reissue({owner.id: None})
+        step = scheduler.reissue({owner.id: None})
         (end,) = [r for r in step.records if isinstance(r, ENDS)]
         assert end == Cancelled(owner.id, 2.0)
     else:
         error = ErrorInfo.of(ActorLost("six have died", id=owner.id))
-        step = conductor.reissue({owner.id: error})
+        step = scheduler.reissue({owner.id: error})
         (end,) = [r for r in step.records if isinstance(r, ENDS)]
         assert end == Failed(owner.id, 0.0, error)
     assert [r for r in step.records if isinstance(r, Lost)] == [Lost(owner.id, worst)]
     (heir,) = [a for a in step.actions if isinstance(a, Generate) and a.share == owner.share]
     assert heir.id == "c1/p0/1"
-    told = conductor.tell([Finished(heir.id, 3.0, Completion("Answer: 4", usage=Usage(3, 10)))])
+    told = scheduler.tell([Finished(heir.id, 3.0, Completion("Answer: 4", usage=Usage(3, 10)))])
     assert {result.id: result.answer for result, _ in told.results}.items() >= {"c1/p0": "4", "c2/p0": "4"}.items()
-    assert owner.id not in conductor.unended
-    assert conductor.reissue({owner.id: None}).records == []
+    assert owner.id not in scheduler.unended
+    assert scheduler.reissue({owner.id: None}).records == []
 
 
 def test_a_lost_sample_that_the_budget_cannot_pay_twice_is_refused_once_that_is_certain() -> None:
-    conductor = Checked(planned([StrategySpec("majority_vote", {"n": 4})], 1), limits=Limits(samples=4))
-    first, *others = [a for a in conductor.start().actions if isinstance(a, Generate)]
-    step = conductor.reissue({first.id: None})
+    scheduler = Checked(planned([StrategySpec("majority_vote", {"n": 4})], 1), limits=Limits(samples=4))
+    first, *others = [a for a in scheduler.start().actions if isinstance(a, Generate)]
+    step = scheduler.reissue({first.id: None})
     assert step.actions == []  # three are in flight, which might yet cost nothing
     events = [Finished(a.id, 1.0, Completion("Answer: 4", usage=Usage(3, 10))) for a in others]
-    step = conductor.tell(events)
+    step = scheduler.tell(events)
     assert [r.error.type for r in step.records if isinstance(r, Refused)] == ["BudgetExhausted"]
     ((result, _),) = step.results
     assert (len(result.candidates), result.exhausted, result.answer) == (3, True, "4")
-    assert conductor.ledger.spent.samples == 4
-    assert conductor.done
+    assert scheduler.ledger.spent.samples == 4
+    assert scheduler.done
 
 
 def test_what_computes_is_handed_out_again_and_nothing_is_booked_for_it() -> None:
-    conductor = Checked(planned([StrategySpec("best_of_n", {"n": 1, "verifier": "length"})], 1))
-    (sample,) = conductor.start().actions
-    step = conductor.tell([Finished(sample.id, 1.0, Completion("Answer: 4", usage=Usage(3, 10)))])
+    scheduler = Checked(planned([StrategySpec("best_of_n", {"n": 1, "verifier": "length"})], 1))
+    (sample,) = scheduler.start().actions
+    step = scheduler.tell([Finished(sample.id, 1.0, Completion("Answer: 4", usage=Usage(3, 10)))])
     (verify,) = step.actions
     assert isinstance(verify, Verify) and verify.request is None
-    spent = conductor.ledger.spent
+    spent = scheduler.ledger.spent
     for _ in range(3):
-        again = conductor.reissue({verify.id: None})
+        again = scheduler.reissue({verify.id: None})
         assert (again.actions, again.records) == ([verify], [])
-    assert (conductor.ledger.spent, conductor.lost) == (spent, Cost())
-    failed = conductor.reissue({verify.id: ErrorInfo("ActorLost", "six have died")})
+    assert (scheduler.ledger.spent, scheduler.lost) == (spent, Cost())
+    failed = scheduler.reissue({verify.id: ErrorInfo("ActorLost", "six have died")})
     assert [type(record) for record in failed.records] == [Failed, Decided]
-    assert conductor.done and conductor.unended == []
+    assert scheduler.done and scheduler.unended == []
 
 
 def test_a_run_that_is_about_to_stop_books_the_dead_and_asks_for_nothing_more() -> None:
     plan = planned([StrategySpec("majority_vote", {"n": 3})], 1)
     whole = Ran(plan, NoisyWorld(text=said))
     journal = Kept()
-    conductor = Checked(plan)
-    step = conductor.start()
+    scheduler = Checked(plan)
+    step = scheduler.start()
     journal.write(step.records)
-    conductor.draining = True
+    scheduler.draining = True
     ids = [action.id for action in step.actions]
-    step = conductor.reissue(dict.fromkeys(ids))
+    step = scheduler.reissue(dict.fromkeys(ids))
     journal.write(step.records)
-    assert step.actions == [] and conductor.done
+    assert step.actions == [] and scheduler.done
     assert sorted(r.id for r in step.records if isinstance(r, Lost)) == ids
     again = Ran(plan, NoisyWorld(text=said), journal.records)
     assert again.decided == whole.decided
-    assert again.conductor.ledger.spent.samples == 6
+    assert again.scheduler.ledger.spent.samples == 6
 
 
 def test_samples_are_kept_until_the_plan_has_gone_on_to_the_next_problem() -> None:
@@ -1052,7 +1052,7 @@ def test_what_was_lost_before_its_cancellation_came_is_not_paid_again() -> None:
 def test_a_tight_budget_holds_across_crashes(
     first: float, second: float, tokens: int, samples: int, window: int
 ) -> None:
-    """The conductor is checked after every step: also while it is still re-feeding what others had spent."""
+    """The scheduler is checked after every step: also while it is still re-feeding what others had spent."""
     plan = planned([*REPEATABLE, *RACES], 2)
     limits = Limits(tokens=tokens, samples=samples)
     ran = Ran(plan, NoisyWorld(text=said), limits=limits, window=window)
@@ -1070,8 +1070,8 @@ def test_nothing_is_granted_before_all_that_was_open_is_back() -> None:
     world = Scripted(lambda request, number: (1.0 + number, None))
     whole = Ran(plan, world, limits=Limits(samples=8), window=5)
     cut = next(i for i, r in enumerate(whole.records) if isinstance(r, Finished) and r.id.startswith("c0/p1")) + 1
-    conductor = Checked(plan, limits=Limits(samples=8), window=5, history=History(whole.records[:cut]))
-    step = conductor.start()
+    scheduler = Checked(plan, limits=Limits(samples=8), window=5, history=History(whole.records[:cut]))
+    step = scheduler.start()
     ended = len([r for r in whole.records[:cut] if isinstance(r, Finished)])
     lost = len([r for r in step.records if isinstance(r, Lost)])
     assert lost > 0
@@ -1083,8 +1083,8 @@ def test_samples_of_decided_cells_serve_those_that_a_resumed_run_opens() -> None
     whole = Ran(plan, NoisyWorld(), window=1)
     cut = next(i for i, r in enumerate(whole.records) if isinstance(r, Decided)) + 1
     again = Ran(plan, NoisyWorld(), whole.records[:cut], window=1)
-    assert again.conductor.ledger.spent.samples == 3
-    assert [a for a in again.conductor.actions if isinstance(a, Generate)] == []
+    assert again.scheduler.ledger.spent.samples == 3
+    assert [a for a in again.scheduler.actions if isinstance(a, Generate)] == []
     assert again.decided == whole.decided
 
 
@@ -1127,8 +1127,8 @@ def test_refeeding_brings_back_the_candidates_of_decided_searches_without_asking
     whole = Ran(plan, NoisyWorld(9, text=said))
     again = Ran(plan, Scripted(lambda request, number: pytest.fail("nothing was missing")), whole.records, refeed=True)
     assert again.results == whole.results
-    assert again.conductor.actions == []
-    assert again.conductor.ledger.spent == whole.conductor.ledger.spent
+    assert again.scheduler.actions == []
+    assert again.scheduler.ledger.spent == whole.scheduler.ledger.spent
     assert History(again.records).decided.keys() == whole.results.keys()
 
 
@@ -1161,33 +1161,33 @@ def test_a_header_alone_is_a_run_that_has_not_begun() -> None:
 
 def test_an_end_may_come_in_one_batch_with_others() -> None:
     plan = planned([StrategySpec("majority_vote", {"n": 3})], 2)
-    conductor = Checked(plan)
-    actions = [a for a in conductor.start().actions if isinstance(a, Generate)]
+    scheduler = Checked(plan)
+    actions = [a for a in scheduler.start().actions if isinstance(a, Generate)]
     events: list[End] = [Finished(a.id, 1.0, Completion("Answer: 4", usage=Usage(3, 10))) for a in actions]
-    step = conductor.tell(events)
+    step = scheduler.tell(events)
     assert [result.answer for result, _ in step.results] == ["4", "4"]
-    assert conductor.done and conductor.unended == []
+    assert scheduler.done and scheduler.unended == []
 
 
 def test_the_text_of_a_stopped_stream_survives_its_carrier() -> None:
-    conductor = Checked(planned([StrategySpec("watching")], 1))
-    first, *others = [action.id for action in conductor.start().actions]
-    step = conductor.tell([Progressed(first, 1.0, "Answer: 4", 0, 16)])
+    scheduler = Checked(planned([StrategySpec("watching")], 1))
+    first, *others = [action.id for action in scheduler.start().actions]
+    step = scheduler.tell([Progressed(first, 1.0, "Answer: 4", 0, 16)])
     assert Cancel(first) in step.actions
     for id in others:
-        conductor.tell([Finished(id, 2.0, Completion("Answer: 5", usage=Usage(3, 10)))])
-    step = conductor.reissue({first: None})
+        scheduler.tell([Finished(id, 2.0, Completion("Answer: 5", usage=Usage(3, 10)))])
+    step = scheduler.reissue({first: None})
     (end,) = [record for record in step.records if isinstance(record, Cancelled)]
     assert end.completion.text == "Answer: 4"
 
 
 def test_a_late_end_of_what_waits_to_be_asked_for_again_leaves_nothing_reserved() -> None:
-    conductor = Checked(planned([StrategySpec("majority_vote", {"n": 2})], 1), window=2)
-    one, two = conductor.start().actions
-    conductor.draining = True
-    conductor.reissue({one.id: None})
-    conductor.draining = False
+    scheduler = Checked(planned([StrategySpec("majority_vote", {"n": 2})], 1), window=2)
+    one, two = scheduler.start().actions
+    scheduler.draining = True
+    scheduler.reissue({one.id: None})
+    scheduler.draining = False
     ends = [Finished(id, 1.0, Completion("Answer: 4", usage=Usage(3, 10))) for id in (one.id, two.id)]
-    conductor.tell(ends)
-    assert conductor.unended == []
-    assert conductor.ledger.reservations == {}
+    scheduler.tell(ends)
+    assert scheduler.unended == []
+    assert scheduler.ledger.reservations == {}

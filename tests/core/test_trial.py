@@ -446,7 +446,7 @@ def test_stopping_what_has_not_been_sent_yet_ends_it_without_a_trace() -> None:
     search = searching(strategy, share=Limits(tokens=250))
     a, b = ids(search.start())
     assert search.tell(Progressed(a, 0.5, "A", 0, 1)) == [Cancel(b)]
-    withdrawn = Refused(b, 0.6, ErrorInfo(tts.core.endings.WITHDRAWN, "it had not left the conductor"))
+    withdrawn = Refused(b, 0.6, ErrorInfo(tts.core.endings.WITHDRAWN, "it had not left the scheduler"))
     assert search.tell(withdrawn) == []
     search.tell(done(a))
     assert search.closed

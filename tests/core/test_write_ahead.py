@@ -16,7 +16,7 @@ from tts.clusters.virtual.simulated import SimulatedCluster, SyntheticWorld
 from tts.core.actions import Action, Cancelled, Finished, Request, Work
 from tts.core.journal.records import Granted, Hedged, Record
 from tts.core.scheduling.action_state import needs_grant
-from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
 from tts.errors import RunError
 from tts.models.cost_model import CostModel
@@ -105,15 +105,15 @@ def run(kind: str, journal: Disk, monkeypatch: pytest.MonkeyPatch, actors: Actor
         carry_out(self, actions)
 
     monkeypatch.setattr(owner, "_carry_out", noted)
-    conductor = Conductor(iter(PLAN), strategy, costs=CostModel(), window=2)
+    scheduler = Scheduler(iter(PLAN), strategy, costs=CostModel(), window=2)
 
     async def live() -> None:
         cluster = LocalCluster({"m": Model()}) if kind == "local" else RayCluster(cast(Crew, actors))
-        await cluster.run(conductor, journal)
+        await cluster.run(scheduler, journal)
 
     try:
         if kind == "simulated":
-            SimulatedCluster(SyntheticWorld(lambda _: 0.5, lambda _: "4")).run(conductor, journal)
+            SimulatedCluster(SyntheticWorld(lambda _: 0.5, lambda _: "4")).run(scheduler, journal)
         else:
             asyncio.run(live())
     except RunError as error:

@@ -12,7 +12,7 @@ import pytest
 
 from tts.clusters.local import LocalCluster
 from tts.core.addresses import address_of
-from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
 from tts.errors import InvalidParameter, UnknownName
 from tts.models.cost_model import CostModel
@@ -406,9 +406,9 @@ def decided(spec):
     results = []
     verifiers = verifiers_of([spec])
     plan = [Planned("c0", Problem("p0", "2 + 3?"), spec)]
-    conductor = Conductor(plan, strategy, costs=CostModel(), verifiers=verifiers)
+    scheduler = Scheduler(plan, strategy, costs=CostModel(), verifiers=verifiers)
     cluster = LocalCluster({"m": Five()}, verifiers)
-    asyncio.run(cluster.run(conductor, on_result=lambda result, _: results.append(result)))
+    asyncio.run(cluster.run(scheduler, on_result=lambda result, _: results.append(result)))
     (result,) = results
     return result, [score for scores in result.scores.values() for score in scores]
 

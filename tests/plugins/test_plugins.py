@@ -12,7 +12,7 @@ import pytest
 
 from tts.clusters.local import LocalCluster
 from tts.core.addresses import check_address
-from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
 from tts.errors import InvalidParameter, UnknownName
 from tts.models.cost_model import CostModel
@@ -183,10 +183,10 @@ class Five:
 def live(spec, resolve=strategy):
     """The spec's result on a local cluster, with one worker process."""
     results = []
-    conductor = Conductor([Planned("c", Problem("p", "2 + 3?"), spec)], resolve, costs=CostModel())
+    scheduler = Scheduler([Planned("c", Problem("p", "2 + 3?"), spec)], resolve, costs=CostModel())
     with Workers(1) as workers:
         cluster = LocalCluster({"m": Five()}, {}, workers)
-        asyncio.run(cluster.run(conductor, on_result=lambda result, _: results.append(result)))
+        asyncio.run(cluster.run(scheduler, on_result=lambda result, _: results.append(result)))
     return results[0]
 
 

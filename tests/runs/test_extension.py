@@ -18,7 +18,7 @@ from tts.clusters.virtual.simulated import SimulatedCluster, SyntheticWorld
 from tts.core.actions import Finished, Refused
 from tts.core.journal.history import History
 from tts.core.journal.records import VERSION, Decided, Granted, Header, Lost, Opened, Record
-from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.scheduler import Scheduler
 from tts.errors import RunMismatch
 from tts.models.cost_model import CostModel
 from tts.plugins.dependencies import verifiers_of
@@ -53,7 +53,7 @@ def history_of(*configs: RunConfig, records: Sequence[Record] = ()) -> History:
     return History([*headers, *records])
 
 
-def run(folder: Path, wanted: RunConfig, problems: int | Sequence[int] = 3) -> tuple[list[Record], Conductor]:
+def run(folder: Path, wanted: RunConfig, problems: int | Sequence[int] = 3) -> tuple[list[Record], Scheduler]:
     """Carry a command out in virtual time, as `tts.asweep` does."""
     numbers = range(problems) if isinstance(problems, int) else problems
     listed = [EXAMPLES[i].problem for i in numbers]
@@ -62,13 +62,13 @@ def run(folder: Path, wanted: RunConfig, problems: int | Sequence[int] = 3) -> t
     with Journal(folder, wanted.model_dump(mode="json"), may_grow=True) as journal:
         if extension(journal.history, wanted):
             journal.extend(wanted.model_dump(mode="json"))
-        conductor = Conductor(
+        scheduler = Scheduler(
             plan(cells, listed), strategy, costs=CostModel(), verifiers=verifiers, sampling=wanted.sampled(),
             limits=wanted.run_limits(), window=4, history=journal.history, pots=pots_of(cells, CostModel()),
         )  # fmt: skip
         world = SyntheticWorld(lambda _: 0.5, lambda _: "4")
-        SimulatedCluster(world, verifiers).run(conductor, journal)
-    return list(read_records(folder / JOURNAL)), conductor
+        SimulatedCluster(world, verifiers).run(scheduler, journal)
+    return list(read_records(folder / JOURNAL)), scheduler
 
 
 def bought(records: Sequence[Record]) -> int:
@@ -90,14 +90,14 @@ GROWTH = [
 def test_a_folder_that_grows_costs_and_gives_what_one_run_of_all_does(tmp_path: Path) -> None:
     before: dict[str, tuple[str | None, int]] = {}
     for strategies, problems, settings in GROWTH:
-        records, conductor = run(tmp_path / "grown", config(strategies, problems, **settings), problems)
+        records, scheduler = run(tmp_path / "grown", config(strategies, problems, **settings), problems)
         now = answers(records)
         assert before.items() <= now.items(), "what is decided stays"
         before = now
     at_once, whole = run(tmp_path / "once", config(*GROWTH[-1][:2], seeds=(0, 1)), [4, 0, 1, 2, 3])
     assert now == answers(at_once)
     assert bought(records) == bought(at_once)
-    assert conductor.ledger.spent == whole.ledger.spent
+    assert scheduler.ledger.spent == whole.ledger.spent
     decided = [record.search for record in records if isinstance(record, Decided)]
     assert len(decided) == len(set(decided)) == 2 * 4 * 5
 
@@ -113,10 +113,10 @@ def test_an_extension_killed_anywhere_ends_as_an_undisturbed_one(tmp_path: Path)
         folder = tmp_path / str(number)
         folder.mkdir()
         (folder / JOURNAL).write_bytes(data[: draw.randrange(begun, len(data))])
-        records, conductor = run(folder, second, 5)
+        records, scheduler = run(folder, second, 5)
         assert answers(records) == answers(expected)
         wasted = sum((record.cost for record in records if isinstance(record, Lost)), Cost())
-        assert conductor.ledger.spent == undisturbed.ledger.spent + wasted
+        assert scheduler.ledger.spent == undisturbed.ledger.spent + wasted
         assert bought(records) == bought(expected)
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tts import Candidate, Problem, Run
 from tts.clusters.virtual.simulated import SimulatedCluster
 from tts.core.budget import Limits
-from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
 from tts.errors import InvalidParameter
 from tts.models.cost_model import CostModel
@@ -169,7 +169,7 @@ def drawn(seed: int, pace: int, draw: str) -> list:
         return run.candidates[0]
 
     plan = [Planned("c", WHOLE, StrategySpec("chains"), seed=seed)]
-    SimulatedCluster(NoisyWorld(0, pace)).run(Conductor(plan, lambda _: chains, costs=CostModel()))
+    SimulatedCluster(NoisyWorld(0, pace)).run(Scheduler(plan, lambda _: chains, costs=CostModel()))
     return found
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import tts
 from tts.core.actions import Action, Cancel, Cancelled, Finished, Generate, Request
 from tts.core.scheduling.races import races_shuffled
-from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
 from tts.models.cost_model import CostModel
 from tts.testing.engine import FakeEngine
@@ -78,16 +78,16 @@ def test_the_samples_of_a_race_are_granted_together_as_far_as_the_window_goes(wi
 
     problems = [tts.Problem(f"p{i}", "2 + 2?") for i in range(9)]
     plan = [Planned("cell", problem, StrategySpec("race")) for problem in problems]
-    conductor = Conductor(plan, lambda _: race, costs=CostModel(), window=window, shuffle_races=True)
-    step, waiting, begun = conductor.start(), deque[Generate](), Counter[str]()
-    while not conductor.done:
+    scheduler = Scheduler(plan, lambda _: race, costs=CostModel(), window=window, shuffle_races=True)
+    step, waiting, begun = scheduler.start(), deque[Generate](), Counter[str]()
+    while not scheduler.done:
         left = [action for action in step.actions if isinstance(action, Generate)]
         ends = [Cancelled(a.id, 0.0) for a in step.actions if isinstance(a, Cancel)]
         waiting += left
         for search, count in Counter(action.id.rpartition("/")[0] for action in left).items():
             assert count == min(N, window) or begun[search]  # a race wider than the window goes on as it can
             begun[search] += count
-        assert conductor.in_flight <= window
+        assert scheduler.in_flight <= window
         first = waiting.popleft()
-        step = conductor.tell(ends or [Finished(first.id, 0.0, Completion("Answer: 4"))])
+        step = scheduler.tell(ends or [Finished(first.id, 0.0, Completion("Answer: 4"))])
     assert len(begun) == len(problems)

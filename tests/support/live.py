@@ -1,4 +1,4 @@
-"""Runs a conductor on the simulated, the local and the Ray cluster alike, for the tests that compare them."""
+"""Runs a scheduler on the simulated, the local and the Ray cluster alike, for the tests that compare them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tts.core.budget import Limits
 from tts.core.journal.history import History
 from tts.core.journal.records import Record
 from tts.core.result import Result
-from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
 from tts.errors import ContextTooLong
 from tts.models.cost_model import CostModel
@@ -119,8 +119,8 @@ class Carrier:
         window: int = 64,
         pot: tuple[str, Limits] | None = None,
         on_events: Callable[[Sequence[Event]], None] = lambda events: None,
-    ) -> tuple[list[Record], dict[str, Result], Conductor]:
-        """The records it wrote, the results by search, and the conductor, whose ledger held at every step."""
+    ) -> tuple[list[Record], dict[str, Result], Scheduler]:
+        """The records it wrote, the results by search, and the scheduler, whose ledger held at every step."""
         (spec,) = parse_specs(text)
         verifiers = verifiers_of([spec], None if self.site is None else self.site.verifier)
         costs = CostModel()
@@ -128,7 +128,7 @@ class Carrier:
         if pot is not None:
             (how,) = parse_allocators(pot[0])
             pots["cell"] = Pot("cell", allocator_of(how), pot[1], costs)
-        conductor = Conductor(
+        scheduler = Scheduler(
             [Planned("cell", problem, spec, share) for problem in problems],
             strategy,
             costs=costs,
@@ -145,22 +145,22 @@ class Carrier:
             results[result.id] = result
 
         def within(events: Sequence[Event]) -> None:
-            ledger = conductor.ledger
+            ledger = scheduler.ledger
             assert limits.tokens is None or ledger.spent.tokens + ledger.reserved.tokens <= limits.tokens
             on_events(events)
 
         if self.kind == "simulated":
-            SimulatedCluster(ScriptedWorld(self._script), verifiers).run(conductor, kept, decided)
+            SimulatedCluster(ScriptedWorld(self._script), verifiers).run(scheduler, kept, decided)
         else:
             cluster = self._runner.run(self.site.cluster(verifiers))
-            self._runner.run(cluster.run(conductor, kept, decided, within))
-        return kept.records, results, conductor
+            self._runner.run(cluster.run(scheduler, kept, decided, within))
+        return kept.records, results, scheduler
 
 
 def replayed(text: str, problems: Sequence[Problem], records: Sequence[Record], share: Limits = Limits()) -> Any:
-    """A fresh conductor told what the journal says: the first step that it takes."""
+    """A fresh scheduler told what the journal says: the first step that it takes."""
     (spec,) = parse_specs(text)
-    conductor = Conductor(
+    scheduler = Scheduler(
         [Planned("cell", problem, spec, share) for problem in problems],
         strategy,
         costs=CostModel(),
@@ -168,4 +168,4 @@ def replayed(text: str, problems: Sequence[Problem], records: Sequence[Record], 
         sampling=SAMPLING,
         history=History(records, refeed=True),
     )
-    return conductor.start()
+    return scheduler.start()

@@ -63,7 +63,7 @@ def test_actors_die_every_second_and_a_node_half_way(
             [sys.executable, str(CHAOS), str(seed), *raylets], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         try:
-            records, results, conductor = carrier.run(TEXT, PROBLEMS, limits=LIMITS, on_events=count)
+            records, results, scheduler = carrier.run(TEXT, PROBLEMS, limits=LIMITS, on_events=count)
         finally:
             killed = chaos.communicate("")[0].split()
         assert engine.wait_idle()
@@ -81,7 +81,7 @@ def test_actors_die_every_second_and_a_node_half_way(
     assert lost
     wasted = sum((record.cost for record in records if isinstance(record, Lost)), Cost())
     settled = sum(record.usage.completion_tokens for record in records if isinstance(record, Finished | Scored))
-    assert conductor.ledger.spent.tokens == settled + wasted.tokens
-    assert conductor.lost == wasted
-    assert not conductor.ledger.reservations
-    assert decoded <= conductor.ledger.spent.tokens
+    assert scheduler.ledger.spent.tokens == settled + wasted.tokens
+    assert scheduler.lost == wasted
+    assert not scheduler.ledger.reservations
+    assert decoded <= scheduler.ledger.spent.tokens

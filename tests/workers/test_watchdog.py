@@ -22,7 +22,7 @@ from tts.core import trial as search
 from tts.core.allocation.allocator import Allocator, Bid
 from tts.core.coroutines import ForeignCode, StepStopped, StepTimedOut
 from tts.core.result import Result
-from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
 from tts.errors import CallFailed, CallTimedOut
 from tts.models.cost_model import CostModel
@@ -51,8 +51,8 @@ def results_of(strategy: Any, count: int = 2) -> dict[str, Result]:
     """What came of a strategy on problems p0, p1, ..., in virtual time."""
     plan = [Planned("cell", Problem(f"p{i}", f"?{i}"), StrategySpec("mine")) for i in range(count)]
     found: dict[str, Result] = {}
-    conductor = Conductor(plan, lambda _: strategy, costs=CostModel(), verifiers={"mine": Constraint()})
-    SimulatedCluster(WORLD).run(conductor, on_result=lambda result, _: found.update({result.problem_id: result}))
+    scheduler = Scheduler(plan, lambda _: strategy, costs=CostModel(), verifiers={"mine": Constraint()})
+    SimulatedCluster(WORLD).run(scheduler, on_result=lambda result, _: found.update({result.problem_id: result}))
     return found
 
 
@@ -174,9 +174,9 @@ def test_an_allocator_that_computes_for_ever_stops_the_run_in_its_own_name() -> 
 
     pot = Pot("cell", Allocator(bid), Limits(samples=20), CostModel())
     plan = [Planned("cell", Problem("p", "?"), StrategySpec("mine"))]
-    conductor = Conductor(plan, lambda _: strategy, costs=CostModel(), pots={"cell": pot})
+    scheduler = Scheduler(plan, lambda _: strategy, costs=CostModel(), pots={"cell": pot})
     with pytest.raises(AllocatorCrashed, match="of CPU time for problem p, and was ended"):
-        SimulatedCluster(WORLD).run(conductor)
+        SimulatedCluster(WORLD).run(scheduler)
 
 
 @pytest.mark.parametrize("ending", ENDINGS, ids=lambda e: type(e).__name__)

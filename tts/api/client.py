@@ -3,7 +3,7 @@
     async with tts.Client(base_url="http://host:8000/v1", run_budget="usd=5", concurrency=64) as client:
         solved = await client.solve("What is 17 + 25?", "majority_vote:n=8", budget="tokens=2k")
 
-Every call is a search under one conductor, whose ledger is the client's budget and whose window is its concurrency.
+Every call is a search under one scheduler, whose ledger is the client's budget and whose window is its concurrency.
 Requests leave in the order in which they were asked for, whatever call they belong to.
 """
 
@@ -29,7 +29,7 @@ from tts.core.budget import Ledger, Limits, Remaining
 from tts.core.journal.records import Decided
 from tts.core.protocols import Strategy, Verifier
 from tts.core.result import Result
-from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
 from tts.errors import Interrupted, TTSError, UsageError
 from tts.models.cost_model import CostModel
@@ -89,7 +89,7 @@ class Client:
             probed = models.clients if probes(self._target, models) else ()
             desk = _Desk(models, costs, self._run_budget, self._target["patience_s"], probed)
             stack.push_async_callback(desk.aclose)
-            self._stack, self._desk, self._books = stack.pop_all(), desk, desk.conductor.ledger
+            self._stack, self._desk, self._books = stack.pop_all(), desk, desk.scheduler.ledger
         return self
 
     async def __aexit__(
@@ -174,7 +174,7 @@ class Client:
         return self._ledger().left()
 
     def _ledger(self) -> Ledger:
-        return self._books or self._opened().conductor.ledger
+        return self._books or self._opened().scheduler.ledger
 
     def _check_closed(self) -> None:
         if self._desk is not None:
@@ -200,7 +200,7 @@ class _Desk:
         self._rehearsed: set[tuple[str, Strategy]] = set()
         self._waiting: dict[str, asyncio.Future[Solved | TTSError]] = {}
         self._cluster = ServingCluster(models.by_name, self._verifiers, probed)
-        self.conductor = Conductor(
+        self.scheduler = Scheduler(
             (),
             _unresolved,
             costs=costs,
@@ -211,7 +211,7 @@ class _Desk:
             serves=True,
             patience_s=patience_s,
         )
-        self._running = self.loop.create_task(self._cluster.run(self.conductor, None, self._decided))
+        self._running = self.loop.create_task(self._cluster.run(self.scheduler, None, self._decided))
         self._running.add_done_callback(self._ended)
 
     async def aclose(self) -> None:
@@ -288,7 +288,7 @@ class _Desk:
         """The cluster has stopped: nobody must wait for it any longer."""
         error = None if running.cancelled() else running.exception()
         why = f"{type(error).__name__}: {error}" if error is not None else "the client was closed"
-        paid = describe_cost(self.conductor.ledger.spent)
+        paid = describe_cost(self.scheduler.ledger.spent)
         for found in self._waiting.values():
             found.set_result(Interrupted(f"stopped before there was an answer ({why}); all calls have cost: {paid}"))
         self._waiting.clear()

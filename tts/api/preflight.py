@@ -11,7 +11,7 @@ from tts.core.budget import Limits
 from tts.core.journal.records import Decided
 from tts.core.protocols import Strategy, Verifier
 from tts.core.result import Result
-from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.scheduler import Scheduler
 from tts.errors import ForeignAwait, UsageError
 from tts.models.cost_model import CostModel
 from tts.runs.plan import Cell, plan, pots_of
@@ -35,7 +35,7 @@ def preflight(
     found: list[Result] = []
     with Workers() as workers:
         for cell in {f"{cell.spec} {cell.allocator}": cell for cell in cells}.values():
-            conductor = Conductor(
+            scheduler = Scheduler(
                 plan([cell], [problem]),
                 resolve,
                 costs=costs,
@@ -45,7 +45,7 @@ def preflight(
                 pots=pots_of([cell], costs),
             )
             cluster = SimulatedCluster(world, verifiers, workers=workers)
-            cluster.run(conductor, on_result=partial(_keep, found))
+            cluster.run(scheduler, on_result=partial(_keep, found))
     for error in (result.error.rebuild() for result in found if result.error):
         if isinstance(error, UsageError | ForeignAwait):
             raise error

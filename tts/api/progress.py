@@ -21,7 +21,7 @@ from tts.types import Completion
 
 if TYPE_CHECKING:
     from tts.clusters.base import Cluster, Site
-    from tts.core.scheduling.scheduler import Conductor
+    from tts.core.scheduling.scheduler import Scheduler
 
 PLAIN_EVERY_S = 5.0
 RATE_WINDOW_S = 10.0
@@ -31,7 +31,7 @@ MOST_ACTORS = 16  # lines on a terminal
 class Watcher(Protocol):
     """Hears of a run while it goes on (`Display` shows it)."""
 
-    def started(self, cluster: Cluster, conductor: Conductor, planned: int, resumed: str, site: Site) -> None: ...
+    def started(self, cluster: Cluster, scheduler: Scheduler, planned: int, resumed: str, site: Site) -> None: ...
     def told(self, events: Sequence[Event]) -> None: ...
     def decided(self, outcome: Outcome) -> None: ...
     def ended(self) -> None: ...
@@ -52,7 +52,7 @@ class Display:
         self._console = console
         self._quiet = quiet
         self._cluster: Cluster | None = None
-        self._conductor: Conductor | None = None
+        self._scheduler: Scheduler | None = None
         self._right: dict[str, list[float]] = {}
         self._tokens = 0
         self._cancelled = 0
@@ -74,8 +74,8 @@ class Display:
 
     # --- what a run tells
 
-    def started(self, cluster: Cluster, conductor: Conductor, planned: int, resumed: str, site: Site) -> None:
-        self._cluster, self._conductor, self._planned = cluster, conductor, planned
+    def started(self, cluster: Cluster, scheduler: Scheduler, planned: int, resumed: str, site: Site) -> None:
+        self._cluster, self._scheduler, self._planned = cluster, scheduler, planned
         self._bar = self._progress.add_task("searches", total=planned)
         if self._interrupts:
             self._catch_interrupts()
@@ -129,12 +129,12 @@ class Display:
     # --- what it looks like
 
     def _line(self) -> str:
-        in_flight = self._conductor.in_flight if self._conductor else 0
+        in_flight = self._scheduler.in_flight if self._scheduler else 0
         parts = [f"{self._done}/{self._planned} searches", f"{self._tokens:,} tokens", f"{self._rate():,.0f} tokens/s"]
         parts.append(f"{in_flight} in flight")
         if self._cancelled:
             parts.append(f"{self._cancelled:,} tokens cancelled")
-        lost = self._conductor.lost.tokens if self._conductor else 0
+        lost = self._scheduler.lost.tokens if self._scheduler else 0
         if lost:
             parts.append(f"{lost:,} tokens lost")
         if self._failed:
@@ -189,11 +189,11 @@ class Display:
     def _what_is_waited_for(self) -> str:
         """A server may be decoding what it is silent about: what a second Ctrl-C costs is known, how long the first one
         takes is not."""
-        waiting = self._conductor.in_flight if self._conductor else 0
-        if not waiting or self._conductor is None:
+        waiting = self._scheduler.in_flight if self._scheduler else 0
+        if not waiting or self._scheduler is None:
             return "stopping"
         requests = f"{waiting} request{'s' if waiting > 1 else ''} in flight"
-        most = self._conductor.ledger.reserved.tokens
+        most = self._scheduler.ledger.reserved.tokens
         ends = f"Ctrl-C again ends {'them' if waiting > 1 else 'it'}"
         return (
             f"stopping: waiting for {requests}; {ends}, and books what may have been decoded, at most {most:,} tokens"
@@ -207,7 +207,7 @@ class Counted:
         self._tell = tell
         self._done = self._planned = 0
 
-    def started(self, cluster: Cluster, conductor: Conductor, planned: int, resumed: str, site: Site) -> None:
+    def started(self, cluster: Cluster, scheduler: Scheduler, planned: int, resumed: str, site: Site) -> None:
         self._planned = planned
         self._tell(self._done, planned)
 

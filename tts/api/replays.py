@@ -1,4 +1,4 @@
-"""Replay: strategies x budgets x seeds over a pool of recorded samples, in virtual time, through the real conductor.
+"""Replay: strategies x budgets x seeds over a pool of recorded samples, in virtual time, through the real scheduler.
 
 Every cell has the fleet and the run's budget for itself, as if it were alone; so a replay says how long it would take,
 too, and what a cell costs does not depend on what else is replayed.

@@ -17,7 +17,7 @@ from tts.core.journal.records import check_recordable
 from tts.core.outages import PATIENCE_S
 from tts.core.protocols import Strategy
 from tts.core.result import Result
-from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.scheduler import Scheduler
 from tts.errors import Interrupted
 from tts.models.target import Pricing, Target
 from tts.plugins.dependencies import plugin_digests, verifiers_of
@@ -100,7 +100,7 @@ async def asolve(
             check_recordable(spec)
         journal = Journal(folder, config.model_dump(mode="json"), refeed=True) if folder else NoJournal()
         try:
-            conductor = Conductor(
+            scheduler = Scheduler(
                 plan([cell], [problem]),
                 resolve,
                 costs=costs,
@@ -113,9 +113,9 @@ async def asolve(
                 patience_s=target.get("patience_s", PATIENCE_S),
             )
             if watcher is not None:
-                watcher.started(carrier, conductor, 1, "", site)
+                watcher.started(carrier, scheduler, 1, "", site)
             try:
-                await carrier.run(conductor, journal, lambda result, decided: results.append(result))
+                await carrier.run(scheduler, journal, lambda result, decided: results.append(result))
             finally:
                 if watcher is not None:
                     watcher.ended()
@@ -123,11 +123,11 @@ async def asolve(
             journal.close()
     if not results:
         raise Interrupted(
-            f"stopped before there was an answer; paid so far: {describe_cost(conductor.ledger.spent)}. "
+            f"stopped before there was an answer; paid so far: {describe_cost(scheduler.ledger.spent)}. "
             + (f"Repeat the call with out={str(out)!r} to go on" if out else "With a run folder it could be resumed"),
-            tokens=conductor.ledger.spent.tokens,
+            tokens=scheduler.ledger.spent.tokens,
         )
-    return Solved(results[0], conductor.ledger.spent, conductor.lost, conductor.ledger.overrun, conductor.probed)
+    return Solved(results[0], scheduler.ledger.spent, scheduler.lost, scheduler.ledger.overrun, scheduler.probed)
 
 
 solve = synchronous(asolve)

@@ -18,7 +18,7 @@ from tts.core.actions import Event
 from tts.core.budget import Limits
 from tts.core.journal.history import History
 from tts.core.outages import PATIENCE_S
-from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.scheduler import Scheduler
 from tts.errors import RunMismatch
 from tts.models.target import Pricing, Target
 from tts.plugins.dependencies import plugin_digests, verifiers_of
@@ -123,7 +123,7 @@ async def asweep(
             adds = await _extended(journal, config, task) if isinstance(journal, Journal) else ""
             if folder is not None:
                 await task.keep(folder)
-            conductor = Conductor(
+            scheduler = Scheduler(
                 plan(cells, listed),
                 strategy,
                 costs=costs,
@@ -139,10 +139,10 @@ async def asweep(
             tally = Tally([*cells_of_journal(journal.history), *cells], task, watcher, journal.history)
             planned = len({p.id for p in plan(cells, listed)} | journal.history.decided.keys())
             if watcher is not None:
-                watcher.started(carrier, conductor, planned, _resumed(journal.history, planned, adds), site)
+                watcher.started(carrier, scheduler, planned, _resumed(journal.history, planned, adds), site)
             try:
                 await carrier.run(
-                    conductor, journal, lambda _, decided: tally.add(decided), watcher.told if watcher else _unheard
+                    scheduler, journal, lambda _, decided: tally.add(decided), watcher.told if watcher else _unheard
                 )
                 place.leave()  # a Ray takes seconds to end
                 outcomes = await tally.outcomes()
@@ -154,12 +154,12 @@ async def asweep(
     shown = (
         together([*journal.history.configs, config.model_dump(mode="json")]) if folder is not None and report else None
     )
-    return _result(outcomes, conductor, planned, folder, sampling, shown)
+    return _result(outcomes, scheduler, planned, folder, sampling, shown)
 
 
 def _result(
     outcomes: list[Outcome],
-    conductor: Conductor,
+    scheduler: Scheduler,
     planned: int,
     folder: Path | None,
     sampling: Sampling,
@@ -170,13 +170,13 @@ def _result(
     from tts.api.report import make_report, paid_facts, write_outcomes
     from tts.report.summary import summarise
 
-    rows, spent, lost, probed = summarise(outcomes), conductor.ledger.spent, conductor.lost, conductor.probed
+    rows, spent, lost, probed = summarise(outcomes), scheduler.ledger.spent, scheduler.lost, scheduler.probed
     files = write_outcomes(folder, outcomes) if folder is not None else {}
     if folder is not None and shown is not None:
         # Who interrupts a run wants to leave: drawing takes seconds, and `tts report` does it later.
         draws = len(outcomes) == planned
         files |= make_report(folder, rows, outcomes, shown, paid_facts(spent, lost, probed), draws=draws)
-    over = conductor.ledger.overrun
+    over = scheduler.ledger.overrun
     return SweepResult(rows, outcomes, spent, lost, over, planned, folder, files, sampling, probed)
 
 

@@ -5,7 +5,7 @@ it asks for comes out of `start()` and `tell()` as actions, whatever happened go
 same order give the same actions, in any process, at any speed; so a search can be recorded, resumed, replayed and
 simulated.
 
-    strategy  --awaits-->  Run  --asks-->  Search  --actions-->  Conductor, Cluster
+    strategy  --awaits-->  Run  --asks-->  Search  --actions-->  Scheduler, Cluster
         ^                                    |  ^
         +---------- candidates, scores ------+  +---- events ----
 

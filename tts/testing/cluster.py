@@ -3,7 +3,7 @@
     outcome = ScriptedCluster(["4", Sample("5", seconds=0.5)]).run("first_finish:n=2")
     assert outcome.result.answer == "5"
 
-Everything between the script and the strategy is the real thing: search, conductor, ledger, simulated cluster.
+Everything between the script and the strategy is the real thing: search, scheduler, ledger, simulated cluster.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tts.core.budget import Limits
 from tts.core.journal.records import Record
 from tts.core.protocols import Strategy, Verifier
 from tts.core.result import Result
-from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned, Step
 from tts.errors import InvalidParameter, TTSError
 from tts.models.cost_model import CostModel
@@ -177,7 +177,7 @@ class ScriptedCluster:
         scripted = {name: _ScriptedVerifier(name, world, self._verification[0]) for name in sorted(names)}
         verifiers: dict[str, Verifier] = {**scripted, **self._given}
         problem = Problem("p", problem) if isinstance(problem, str) else problem
-        conductor = _Watched(
+        scheduler = _Watched(
             [Planned("scripted", problem, spec, self._budget, self._seed)],
             lambda _: function,
             costs=CostModel(),
@@ -185,12 +185,12 @@ class ScriptedCluster:
             sampling=self._sampling,
         )
         journal, results = _Kept(), list[Result]()
-        seconds = SimulatedCluster(world, verifiers).run(conductor, journal, lambda result, _: results.append(result))
+        seconds = SimulatedCluster(world, verifiers).run(scheduler, journal, lambda result, _: results.append(result))
         events = tuple(record for record in journal.records if isinstance(record, _EVENTS))
-        return Outcome(results[0], tuple(conductor.actions), events, seconds)
+        return Outcome(results[0], tuple(scheduler.actions), events, seconds)
 
 
-class _Watched(Conductor):
+class _Watched(Scheduler):
     """Keeps what leaves."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:

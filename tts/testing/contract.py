@@ -49,7 +49,7 @@ from tts.core.journal.history import History
 from tts.core.journal.records import Record, encode
 from tts.core.protocols import Strategy, Verifier
 from tts.core.result import Result
-from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
 from tts.errors import AllFailed, EndpointError, LimitError, ReplayDivergence, TTSError, WorkerError
 from tts.models.cost_model import CostModel
@@ -301,7 +301,7 @@ class StrategyContract:
         twice: bool = False,
     ) -> Driver:
         driver = Driver(self._search(limits, params), twice)
-        SimulatedCluster(world, self._verifiers(), workers=_workers).run(cast(Conductor, driver))
+        SimulatedCluster(world, self._verifiers(), workers=_workers).run(cast(Scheduler, driver))
         return driver
 
     def _conduct(
@@ -309,7 +309,7 @@ class StrategyContract:
     ) -> tuple[list[Record], Result]:
         strategy, spec = self._resolved()
         verifiers, kept = self._verifiers(), KeptJournal()
-        conductor = Conductor(
+        scheduler = Scheduler(
             [Planned("contract", self.problem, spec, self.budget)],
             lambda _: strategy,
             costs=CountingCosts(),
@@ -319,12 +319,12 @@ class StrategyContract:
             history=History(before),
         )
         if isinstance(world, RepeatingWorld):
-            world.conductor = conductor
+            world.scheduler = scheduler
         results: list[Result] = []
-        conductor.foreign.passes = (Runaway,)
+        scheduler.foreign.passes = (Runaway,)
         cluster = SimulatedCluster(world, verifiers, workers=_workers)
         try:
-            guarded(cluster.run, conductor, kept, lambda result, _: results.append(result))
+            guarded(cluster.run, scheduler, kept, lambda result, _: results.append(result))
         except ReplayDivergence as error:
             fail(f"a killed run could not be resumed: {error.message}. {_UNREPEATABLE}")
         return kept.records, results[0]

@@ -8,19 +8,19 @@ from collections.abc import Callable
 from tts.core.actions import Action, Cancel, Cancelled, End, Failed, Finished, Generate, Scored, Verify, Woke, Work
 from tts.core.journal.records import Record
 from tts.core.result import Result
-from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Step
 from tts.types import Completion, ErrorInfo, Score, Timing, Usage
 
 
 class Disorder:
-    """Drives a conductor; every draw is a function of the seed.
+    """Drives a scheduler; every draw is a function of the seed.
 
     Args:
         seed: of the order of events, of lengths, answers, scores, failures.
         answers: how many different ones there are; some samples have none.
         failures: the chance that a request fails, having generated a part.
-        after: is called with the conductor after each step.
+        after: is called with the scheduler after each step.
 
     Attributes:
         records: as the journal would hold them; results: by search.
@@ -32,7 +32,7 @@ class Disorder:
         *,
         answers: int = 3,
         failures: float = 0.1,
-        after: Callable[[Conductor], None] = lambda conductor: None,
+        after: Callable[[Scheduler], None] = lambda scheduler: None,
     ) -> None:
         self.records: list[Record] = []
         self.results: dict[str, Result] = {}
@@ -44,25 +44,25 @@ class Disorder:
         self._cancelled: set[str] = set()
         self._now = 0.0
 
-    def run(self, conductor: Conductor, most: int | None = None) -> bool:
-        """Until the conductor is done, or has been told `most` events. Returns whether it is done."""
-        self._do(conductor, conductor.start())
+    def run(self, scheduler: Scheduler, most: int | None = None) -> bool:
+        """Until the scheduler is done, or has been told `most` events. Returns whether it is done."""
+        self._do(scheduler, scheduler.start())
         told = 0
-        while not conductor.done and (most is None or told < most):
+        while not scheduler.done and (most is None or told < most):
             if not self._live:
-                raise AssertionError("the conductor waits, and nothing is in flight")
+                raise AssertionError("the scheduler waits, and nothing is in flight")
             event = self._end(self._random.choice(list(self._live)))
             self.records.append(event)
-            self._do(conductor, conductor.tell([event]))
+            self._do(scheduler, scheduler.tell([event]))
             told += 1
-        return conductor.done
+        return scheduler.done
 
-    def _do(self, conductor: Conductor, step: Step) -> None:
+    def _do(self, scheduler: Scheduler, step: Step) -> None:
         self.records += step.records
         for action in step.actions:
             self._take(action)
         self.results |= {result.id: result for result, _ in step.results}
-        self._after(conductor)
+        self._after(scheduler)
 
     def _take(self, action: Action) -> None:
         if not isinstance(action, Cancel):

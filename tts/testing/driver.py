@@ -15,7 +15,7 @@ from tts.core.actions import (
     Work,
 )
 from tts.core.journal.records import Record
-from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Step
 from tts.core.trial import Search
 from tts.errors import TTSError
@@ -40,7 +40,7 @@ class WatchedSearch(Search):
 
 
 class Driver:
-    """One search in the place of a conductor, looked at after every step."""
+    """One search in the place of a scheduler, looked at after every step."""
 
     now = 0.0
 
@@ -127,7 +127,7 @@ class RepeatingWorld:
     arrival, which may rightly decide the answer, stays the same."""
 
     def __init__(self, world: NoisyWorld) -> None:
-        self.conductor: Conductor | None = None
+        self.scheduler: Scheduler | None = None
         self._world = world
         self._ends: dict[Request, float] = {}
         self._first = True
@@ -137,7 +137,7 @@ class RepeatingWorld:
 
     def complete(self, request: Request) -> tuple[float, Completion | TTSError]:
         seconds, outcome = self._world.complete(request)
-        now = self.conductor.now if self.conductor else 0.0
+        now = self.scheduler.now if self.scheduler else 0.0
         if self._first:
             self._ends[request] = now + seconds
         return max(0.0, self._ends.get(request, now + seconds) - now), outcome

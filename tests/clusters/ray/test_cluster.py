@@ -114,8 +114,8 @@ def test_a_run_that_is_told_to_stop_in_an_outage_stops_at_once_and_has_paid_noth
             return cluster
 
         carrier.site.cluster = stopped_soon
-        records, results, conductor = carrier.run("majority_vote:n=8", PROBLEMS)
-    assert not results and not conductor.ledger.reservations
+        records, results, scheduler = carrier.run("majority_vote:n=8", PROBLEMS)
+    assert not results and not scheduler.ledger.reservations
     assert {record.cost for record in records if isinstance(record, Lost)} == {Cost()}
 
 
@@ -130,14 +130,14 @@ def test_a_frozen_actor_is_taken_for_dead_and_its_late_answers_are_not_heard(
         frozen = members(carrier, "generator")[0].opened.pid
         freeze = Once(20, lambda: os.kill(frozen, signal.SIGSTOP))
         try:
-            records, results, conductor = carrier.run("majority_vote:n=8", PROBLEMS, on_events=freeze)
+            records, results, scheduler = carrier.run("majority_vote:n=8", PROBLEMS, on_events=freeze)
         finally:
             os.kill(frozen, signal.SIGCONT)
         assert freeze.thread is not None
     assert {search: result.answer for search, result in results.items()} == expected
     assert_finished_once_each(records, 8 * len(PROBLEMS))
     assert any(isinstance(record, Lost) for record in records)
-    assert not conductor.ledger.reservations
+    assert not scheduler.ledger.reservations
 
 
 def test_a_node_that_drains_ends_what_it_has_in_hand_and_nothing_is_lost(
@@ -253,7 +253,7 @@ def test_leaving_a_race_closes_every_loser_on_every_actor(ray_cluster: Any) -> N
     spec = spec_of(ray_cluster, generators={"count": 4})
     slow = arithmetic(error_rate=0.0, words=200, per_token_s=0.05)
     with FakeEngine(slow) as engine, Carrier("ray", slow, engine.base_url, spec) as carrier:
-        records, results, conductor = carrier.run("first_finish:n=16", PROBLEMS[:4])
+        records, results, scheduler = carrier.run("first_finish:n=16", PROBLEMS[:4])
         assert engine.wait_idle()
         stats = engine.stats()
         used = {member.name for member in members(carrier, "generator") if member.finished}
@@ -264,8 +264,8 @@ def test_leaving_a_race_closes_every_loser_on_every_actor(ray_cluster: Any) -> N
     assert ended[Cancelled] >= 4 * 12  # one or another may have been as fast as the winner
     assert stats.tokens_after_leave == 0
     # One more token may be decoded in each stream before its end is heard.
-    assert stats.tokens <= conductor.ledger.spent.tokens + ended[Cancelled]
-    assert not conductor.ledger.reservations
+    assert stats.tokens <= scheduler.ledger.spent.tokens + ended[Cancelled]
+    assert not scheduler.ledger.reservations
 
 
 def test_siblings_go_where_slots_are_free_and_no_engine_has_more_of_them_than_another(ray_cluster: Any) -> None:
@@ -632,7 +632,7 @@ def test_an_actor_whose_engine_dies_goes_with_it_and_another_takes_over(ray_clus
             os.kill(engine, signal.SIGKILL)
 
         killed = Once(2, kill_engine)
-        records, results, conductor = carrier.run("majority_vote:n=32", PROBLEMS[:6], on_events=killed)
+        records, results, scheduler = carrier.run("majority_vote:n=32", PROBLEMS[:6], on_events=killed)
         assert killed.thread is not None
         killed.thread.join()
         (after,) = members(carrier, "generator")
@@ -640,7 +640,7 @@ def test_an_actor_whose_engine_dies_goes_with_it_and_another_takes_over(ray_clus
     assert_finished_once_each(records, 32 * 6)
     assert any(isinstance(record, Lost) for record in records)
     assert all(not result.failures for result in results.values())
-    assert not conductor.ledger.reservations
+    assert not scheduler.ledger.reservations
 
 
 def _parent(folder: Path) -> int:
@@ -809,12 +809,12 @@ def test_an_actor_that_can_reach_no_endpoint_passes_its_work_on(ray_cluster: Any
     with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, [engine.base_url], spec) as carrier:
         lost = members(carrier, "generator")[1]
         ray.get(lost._handle.__ray_call__.remote(cut_off, nowhere))
-        records, results, conductor = carrier.run("majority_vote:n=4", PROBLEMS)
+        records, results, scheduler = carrier.run("majority_vote:n=4", PROBLEMS)
         done = {member.name: member.finished for member in members(carrier, "generator")}
     assert_finished_once_each(records, 4 * len(PROBLEMS))
     assert done[lost.name] == 0
     assert not any(isinstance(record, Lost) for record in records)
-    assert conductor.ledger.spent.samples == 4 * len(PROBLEMS)
+    assert scheduler.ledger.spent.samples == 4 * len(PROBLEMS)
     assert all(not result.failures for result in results.values())
 
 
@@ -873,8 +873,8 @@ def test_what_nobody_has_in_hand_any_more_is_asked_for_again(ray_cluster: Any, e
                 for id in list(placement)[:4]:
                     placement.ended(id)
 
-        records, results, conductor = carrier.run("majority_vote:n=8", PROBLEMS, on_events=forget)
+        records, results, scheduler = carrier.run("majority_vote:n=8", PROBLEMS, on_events=forget)
     assert {search: result.answer for search, result in results.items()} == expected
     assert_finished_once_each(records, 8 * len(PROBLEMS))
     assert len([record for record in records if isinstance(record, Lost)]) == 4
-    assert not conductor.ledger.reservations
+    assert not scheduler.ledger.reservations

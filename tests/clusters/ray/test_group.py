@@ -15,7 +15,7 @@ from live import Kept
 from tts.clusters.ray.environment import prepare
 from tts.core.actions import Call, Cancelled, Failed, Finished, Generate, Request, Returned, Verify
 from tts.core.journal.records import PROBE, Bounded, Granted, Lost
-from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
 from tts.errors import ActorDied, ClusterTooSmall, ClusterUnreachable
 from tts.models.cost_model import CostModel
@@ -211,7 +211,7 @@ async def until(condition: Callable[[], Any]) -> None:
 
 
 class Book:
-    """What a conductor does with what it hears: what lost its actor is given out again, what failed is not."""
+    """What a scheduler does with what it hears: what lost its actor is given out again, what failed is not."""
 
     def __init__(self, crew: Crew) -> None:
         self.finished: list[str] = []
@@ -460,11 +460,11 @@ def stopped(
     kept = Kept() if folder is None else Journal(folder, {})
     (named,) = parse_specs("majority_vote:n=4")
     plan = [Planned("c", problem, named) for problem in (Problem("p", "2 + 2?"), Problem("q", "2 + 3?"))]
-    conductor = Conductor(plan, strategy, costs=CostModel(), sampling=Sampling(max_tokens=10))
+    scheduler = Scheduler(plan, strategy, costs=CostModel(), sampling=Sampling(max_tokens=10))
 
     async def main(crew: Crew) -> None:
         cluster = RayCluster(crew, probes=probes)
-        running = asyncio.ensure_future(cluster.run(conductor, kept))
+        running = asyncio.ensure_future(cluster.run(scheduler, kept))
         await act(cluster, crew)
         cluster.drain()
         await asyncio.wait_for(running, LIMIT_S)

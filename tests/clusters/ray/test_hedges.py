@@ -101,13 +101,13 @@ def test_engines_that_stall_and_go_on_together_lose_no_sample(ray_cluster: Any) 
         FakeEngine(script) as other,
         Carrier("ray", script, [one.base_url, other.base_url], spec) as carrier,
     ):
-        records, results, conductor = carrier.run("majority_vote:n=4", PROBLEMS)
+        records, results, scheduler = carrier.run("majority_vote:n=4", PROBLEMS)
     ended = Counter(record.id for record in records if isinstance(record, Finished))
     assert len(ended) == 4 * len(PROBLEMS)
     assert not any(isinstance(record, Cancelled) for record in records)
     assert any(isinstance(record, Hedged) for record in records)
     assert all(len(result.candidates) == 4 for result in results.values())
-    assert not conductor.ledger.reservations
+    assert not scheduler.ledger.reservations
 
 
 def test_the_first_to_show_a_token_is_kept_and_the_other_cancelled() -> None:
@@ -130,7 +130,7 @@ def test_a_straggler_is_asked_for_elsewhere_and_what_that_cost_is_booked(ray_clu
     # The first engine is stuck: no request there would show a token within the test's limit.
     with FakeEngine(arithmetic(error_rate=0.4, first_byte_s=100)) as stuck, FakeEngine(script) as quick:
         with Carrier("ray", script, [stuck.base_url, quick.base_url], spec) as carrier:
-            records, results, conductor = carrier.run("majority_vote:n=4", PROBLEMS)
+            records, results, scheduler = carrier.run("majority_vote:n=4", PROBLEMS)
         assert stuck.wait_idle()
         assert stuck.stats().left > 0
         assert stuck.stats().tokens == 0
@@ -143,9 +143,9 @@ def test_a_straggler_is_asked_for_elsewhere_and_what_that_cost_is_booked(ray_clu
     assert hedged
     assert {record.id for record in hedged} == {record.id for record in lost}
     assert all(record.hedge for record in lost)
-    assert conductor.lost == sum((record.cost for record in lost), Cost())
-    assert conductor.ledger.spent.samples == sum(ended.values()) + len(lost)
-    assert not conductor.ledger.reservations
+    assert scheduler.lost == sum((record.cost for record in lost), Cost())
+    assert scheduler.ledger.spent.samples == sum(ended.values()) + len(lost)
+    assert not scheduler.ledger.reservations
     # The problem's share has not paid for it.
     assert all(result.bill.total.samples == 4 for result in results.values())
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from tts.clusters.virtual.simulated import SimulatedCluster, SyntheticWorld
 from tts.core.actions import Finished, Progressed
-from tts.core.scheduling.scheduler import Conductor
+from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
 from tts.models.cost_model import CostModel
 from tts.runs.folder import NoJournal
@@ -32,11 +32,11 @@ def streamed(world, sampling, n=3):
         return last
 
     planned = [Planned("c", Problem("p", "What is 2 + 2?"), StrategySpec("watch"))]
-    conductor = Conductor(planned, lambda name: watch, costs=CostModel(), verifiers={}, sampling=sampling)
+    scheduler = Scheduler(planned, lambda name: watch, costs=CostModel(), verifiers={}, sampling=sampling)
     journal, told = Kept(), []
-    conductor_tell = conductor.tell
-    conductor.tell = lambda events: told.extend(events) or conductor_tell(events)
-    SimulatedCluster(world).run(conductor, journal)
+    scheduler_tell = scheduler.tell
+    scheduler.tell = lambda events: told.extend(events) or scheduler_tell(events)
+    SimulatedCluster(world).run(scheduler, journal)
     ends = {event.id: event.completion for event in told if isinstance(event, Finished)}
     return {id: [e for e in told if isinstance(e, Progressed) and e.id == id] for id in ends}, ends
 

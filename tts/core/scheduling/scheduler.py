@@ -1,6 +1,6 @@
 """Many searches, one ledger: who may spend next. Events in, actions out; no I/O.
 
-A search's asks come here as data. The conductor grants them under the run's ledger, at most `window` at a time; lets
+A search's asks come here as data. The scheduler grants them under the run's ledger, at most `window` at a time; lets
 searches of the same problem use each other's samples where that cannot bias them; opens further searches as room
 appears; and reports each one's result when its last action has ended and its bill is complete.
 
@@ -45,7 +45,7 @@ class _Open:
         self.paid = Cost()
 
 
-class Conductor(Dispatcher):
+class Scheduler(Dispatcher):
     """Drives many searches under one ledger.
 
     Args:
@@ -59,7 +59,7 @@ class Conductor(Dispatcher):
         pots: cell -> the budget that its searches share, and who of them gets the next part of it.
         shuffle_races: whether the samples of a race leave in a random order (a function of their ids). Whoever is sent
             first has a head start, of microseconds or of a place in a queue: where lengths are equal it would decide.
-        serves: whether searches come one by one (`open`), until the conductor drains. Each is alone: it shares no
+        serves: whether searches come one by one (`open`), until the scheduler drains. Each is alone: it shares no
             samples, so that no call's answer or bill depends on who else has asked the same.
         patience_s: how long the run goes on while no server answers.
 

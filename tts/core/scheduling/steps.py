@@ -17,8 +17,8 @@ class Planned(Value, frozen=True):
     """A search to be run: `cell` says which strategy, budget and seed of a sweep it belongs to.
 
     Args:
-        sampling: the search's own; None is the conductor's.
-        strategy: the function; None is what the conductor resolves the spec's name to.
+        sampling: the search's own; None is the scheduler's.
+        strategy: the function; None is what the scheduler resolves the spec's name to.
     """
 
     cell: str

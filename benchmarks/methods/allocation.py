@@ -26,7 +26,7 @@ from tts.allocators.marginal import marginal
 from tts.api.replays import choose, replay
 from tts.clusters.virtual.recorded import Fleet
 from tts.core.actions import Finished, Generate, Request, Work
-from tts.core.allocation.shared_budget import Pot
+from tts.core.allocation.shared_budget import SharedBudget
 from tts.core.budget import Limits
 from tts.intervals import paired_difference
 from tts.pools.formats.imports import equated, import_pool
@@ -268,20 +268,20 @@ class _Tokens:
 
 def _decisions(problems: int, decisions: int) -> float:
     """Microseconds from one event to the next grant, with so many problems open, each asking for four."""
-    pot = Pot("c", marginal(floor=0.0, most=1000), Limits(tokens=10**12), _Tokens())
+    shared = SharedBudget("c", marginal(floor=0.0, most=1000), Limits(tokens=10**12), _Tokens())
     draw = random.Random(0)
     asked = [0] * problems
 
     def ask(i: int) -> None:
         asked[i] += 1
-        pot.ask(Generate(f"c/{i}/{asked[i]}", Request(())))
+        shared.ask(Generate(f"c/{i}/{asked[i]}", Request(())))
 
     for i in range(problems):
-        pot.open(f"c/{i}", str(i), {})
+        shared.open(f"c/{i}", str(i), {})
         for _ in range(4):
             ask(i)
-    pot.wake(None)
-    live = deque(cast(Generate, pot.grant()) for _ in range(64))
+    shared.wake(None)
+    live = deque(cast(Generate, shared.grant()) for _ in range(64))
     ends = [
         (Completion("", usage=Usage(1, draw.randint(50, 150))), str(draw.choice((1, 1, 1, 2, 3)))) for _ in range(1000)
     ]
@@ -289,10 +289,10 @@ def _decisions(problems: int, decisions: int) -> float:
     for turn in range(decisions):
         action = live.popleft()
         completion, answer = ends[turn % 1000]
-        pot.hear(Finished(action.id, 0.0, completion), Candidate(action.id, "", answer, completion))
+        shared.hear(Finished(action.id, 0.0, completion), Candidate(action.id, "", answer, completion))
         ask(int(action.id.split("/")[1]))
-        live.append(cast(Generate, pot.grant()))
-        pot.records.clear()
+        live.append(cast(Generate, shared.grant()))
+        shared.records.clear()
     return (time.perf_counter() - began) / decisions * 1e6
 
 

@@ -171,7 +171,7 @@ class Replayer:
                 sampling=self._sampling,
                 limits=self._limits,
                 window=window,
-                pots=pots_of([cell], self._costs, self.recordings.fewest(judged)),
+                shared_budgets=pots_of([cell], self._costs, self.recordings.fewest(judged)),
             )
             cluster.run(scheduler, sink, decided)
             spent.append(scheduler.ledger.spent)

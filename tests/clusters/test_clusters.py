@@ -146,11 +146,11 @@ def test_samples_that_fail_end_in_an_answer_or_a_typed_error(
 
 def allotments(carrier: Carrier, text: str, how: str, window: int) -> tuple[Any, Any]:
     limits = Limits(samples=30)
-    records, results, scheduler = carrier.run(text, PROBLEMS, pot=(how, limits), window=window)
-    pot = scheduler._pots["cell"]
-    assert pot.in_flight == 0 and not pot.ledger.reservations
-    assert pot.ledger.spent.samples <= 30
-    assert sum(r.bill.total.samples for r in results.values()) == pot.ledger.spent.samples
+    records, results, scheduler = carrier.run(text, PROBLEMS, shared=(how, limits), window=window)
+    shared = scheduler._shared_budgets["cell"]
+    assert shared.in_flight == 0 and not shared.ledger.reservations
+    assert shared.ledger.spent.samples <= 30
+    assert sum(r.bill.total.samples for r in results.values()) == shared.ledger.spent.samples
     return [r for r in records if isinstance(r, Allotted | Stopped)], results
 
 

@@ -11,7 +11,7 @@ from tts.allocators.marginal import marginal
 from tts.clusters.virtual.simulated import SimulatedCluster, SyntheticWorld
 from tts.core.actions import Finished, Generate, Refused, Request
 from tts.core.allocation.allocator import Allocator, Bid, Outlook, Standing
-from tts.core.allocation.shared_budget import Pot
+from tts.core.allocation.shared_budget import SharedBudget
 from tts.core.budget import Limits
 from tts.core.endings import STOPPED
 from tts.core.journal.history import History
@@ -84,19 +84,19 @@ def scheduler_of(
         limits=limits,
         window=window,
         history=history,
-        pots={cell: Pot(cell, how, most, costs) for cell, (_, how, most) in cells.items()},
+        shared_budgets={cell: SharedBudget(cell, how, most, costs) for cell, (_, how, most) in cells.items()},
     )
 
 
-def pots(scheduler: Scheduler) -> dict[str, Pot]:
-    return dict(scheduler._pots)
+def shared_budgets(scheduler: Scheduler) -> dict[str, SharedBudget]:
+    return dict(scheduler._shared_budgets)
 
 
-def assert_within(pot: Pot) -> None:
-    held, limits = pot.ledger.spent + pot.ledger.reserved, pot.ledger.limits
+def assert_within(shared: SharedBudget) -> None:
+    held, limits = shared.ledger.spent + shared.ledger.reserved, shared.ledger.limits
     assert limits.tokens is None or held.tokens <= limits.tokens
     assert limits.samples is None or held.samples <= limits.samples
-    assert len(pot.ledger.reservations) == pot.in_flight
+    assert len(shared.ledger.reservations) == shared.in_flight
 
 
 def one_order(seed: int) -> None:
@@ -111,25 +111,25 @@ def one_order(seed: int) -> None:
     scheduler = scheduler_of(cells, draw.randint(1, 5), limits=total, window=draw.randint(1, 9))
 
     def check(scheduler: Scheduler) -> None:
-        for pot in pots(scheduler).values():
-            assert_within(pot)
+        for shared in shared_budgets(scheduler).values():
+            assert_within(shared)
         held = scheduler.ledger.spent + scheduler.ledger.reserved
         assert total.tokens is None or held.tokens <= total.tokens
 
     driver = Disorder(seed, failures=draw.choice((0.0, 0.2, 0.9)), after=check)
     assert driver.run(scheduler)
     assert len(driver.results) == len(cells) * len({r.problem_id for r in driver.results.values()})
-    for cell, pot in pots(scheduler).items():
-        assert pot.in_flight == 0 and not pot.ledger.reservations
+    for cell, shared in shared_budgets(scheduler).items():
+        assert shared.in_flight == 0 and not shared.ledger.reservations
         spent = sum((r.bill.total for id, r in driver.results.items() if id.startswith(cell)), Cost())
-        assert (pot.ledger.spent.tokens, pot.ledger.spent.samples) == (spent.tokens, spent.samples)
+        assert (shared.ledger.spent.tokens, shared.ledger.spent.samples) == (spent.tokens, spent.samples)
         stopped = {r.search for r in driver.records if isinstance(r, Stopped) and r.search.startswith(cell)}
         hungry = [r.id for r in driver.results.values() if r.id.startswith(cell) and r.id not in stopped]
         hungry = [id for id in hungry if driver.results[id].error is None and cells[cell][0] == VOTE]
         failed_out = {id for id in hungry if len(driver.results[id].failures) >= 8}
         if set(hungry) - failed_out and total.tokens is None:
-            # Somebody would have taken more: then the pot has no room for one more sample.
-            assert not pot.ledger.fits(Cost(1, MOST))
+            # Somebody would have taken more: then the shared budget has no room for one more sample.
+            assert not shared.ledger.fits(Cost(1, MOST))
 
 
 @pytest.mark.parametrize("block", range(6))
@@ -248,28 +248,28 @@ def test_the_answer_so_far_is_there_from_the_first_sample_on() -> None:
 
 
 def test_a_dear_problem_must_promise_more_than_a_cheap_one() -> None:
-    pot = Pot("c", marginal(floor=0.0, pilot=2), Limits(tokens=10**6), CostModel())
+    shared = SharedBudget("c", marginal(floor=0.0, pilot=2), Limits(tokens=10**6), CostModel())
     tokens = {"dear": 40, "cheap": 10}
     for name in tokens:
-        pot.open(f"c/{name}", name, {})
-        ask(pot, name, 5)
-    pot.wake(None)
+        shared.open(f"c/{name}", name, {})
+        ask(shared, name, 5)
+    shared.wake(None)
     for answer in "1122":
-        granted = pot.grant()
+        granted = shared.grant()
         assert isinstance(granted, Generate)
-        end(pot, granted, answer, tokens[granted.id.split("/")[1]])
-    granted = pot.grant()
+        end(shared, granted, answer, tokens[granted.id.split("/")[1]])
+    granted = shared.grant()
     assert isinstance(granted, Generate) and granted.id.startswith("c/cheap/")
 
 
-def ask(pot: Pot, name: str, n: int) -> None:
+def ask(shared: SharedBudget, name: str, n: int) -> None:
     for i in range(n):
-        pot.ask(Generate(f"c/{name}/{i}", Request((), Sampling(max_tokens=MOST))))
+        shared.ask(Generate(f"c/{name}/{i}", Request((), Sampling(max_tokens=MOST))))
 
 
-def end(pot: Pot, action: Generate, answer: str | None, tokens: int) -> None:
+def end(shared: SharedBudget, action: Generate, answer: str | None, tokens: int) -> None:
     completion = Completion("", usage=Usage(1, tokens))
-    pot.hear(Finished(action.id, 0.0, completion), Candidate(action.id, "", answer, completion))
+    shared.hear(Finished(action.id, 0.0, completion), Candidate(action.id, "", answer, completion))
 
 
 def test_a_verification_comes_before_the_next_sample_of_its_problem() -> None:
@@ -315,7 +315,7 @@ def test_problems_that_come_late_are_served_by_a_price() -> None:
 
     scheduler = Scheduler(
         stream(), strategy, costs=costs, sampling=Sampling(max_tokens=MOST), window=4,
-        pots={"c": Pot("c", how, Limits(), costs)},
+        shared_budgets={"c": SharedBudget("c", how, Limits(), costs)},
     )  # fmt: skip
     driver = Disorder(0)
     assert not driver.run(scheduler, most=200)
@@ -329,7 +329,7 @@ def test_two_allocators_share_samples_and_each_pays_its_own_budget_for_them() ->
     scheduler = scheduler_of(cells, 3)
     driver = Disorder(3, failures=0.0)
     driver.run(scheduler)
-    assert [pot.ledger.spent.samples for pot in pots(scheduler).values()] == [12, 12]
+    assert [shared.ledger.spent.samples for shared in shared_budgets(scheduler).values()] == [12, 12]
     assert scheduler.ledger.spent.samples == 12, "what both ask for is bought once"
 
 
@@ -427,7 +427,7 @@ def test_a_resumed_run_decides_as_the_one_that_died_would_have(seed: int) -> Non
     step = resumed.start()
     assert {a.id for a in step.actions} == set(driver._live), "what was in flight is asked for again, and nothing else"
     assert not [r for r in step.records if isinstance(r, Allotted | Stopped | Repriced)]
-    ours, theirs = pots(alive)["c"], pots(resumed)["c"]
+    ours, theirs = shared_budgets(alive)["c"], shared_budgets(resumed)["c"]
     assert ours.ledger.spent == theirs.ledger.spent and ours.ledger.reserved == theirs.ledger.reserved
     # From here on both are told the same.
     while driver._live and not alive.done:
@@ -481,18 +481,18 @@ def test_what_a_crash_loses_is_not_taken_from_the_problems() -> None:
     step = resumed.start()
     lost = [r for r in step.records if isinstance(r, Lost)]
     assert lost and resumed.lost.tokens == sum(r.cost.tokens for r in lost)
-    assert pots(resumed)["c"].ledger.spent == pots(alive)["c"].ledger.spent
+    assert shared_budgets(resumed)["c"].ledger.spent == shared_budgets(alive)["c"].ledger.spent
 
 
 def test_what_is_told_twice_counts_once() -> None:
     scheduler = scheduler_of({"c": (VOTE, marginal(), Limits(tokens=2000))}, 3)
     driver = Disorder(5, failures=0.0)
     driver.run(scheduler, most=6)
-    before = pots(scheduler)["c"].ledger.spent
+    before = shared_budgets(scheduler)["c"].ledger.spent
     for record in list(driver.records):
         if isinstance(record, Finished):
             scheduler.tell([record])
-    assert pots(scheduler)["c"].ledger.spent == before
+    assert shared_budgets(scheduler)["c"].ledger.spent == before
 
 
 def test_a_stopped_problem_is_told_why() -> None:

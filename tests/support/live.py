@@ -11,7 +11,7 @@ from tts.clusters.local import open_local
 from tts.clusters.spec import ClusterSpec
 from tts.clusters.virtual.simulated import SimulatedCluster
 from tts.core.actions import Event, Request
-from tts.core.allocation.shared_budget import Pot
+from tts.core.allocation.shared_budget import SharedBudget
 from tts.core.budget import Limits
 from tts.core.journal.history import History
 from tts.core.journal.records import Record
@@ -117,22 +117,22 @@ class Carrier:
         limits: Limits = Limits(),
         history: Sequence[Record] = (),
         window: int = 64,
-        pot: tuple[str, Limits] | None = None,
+        shared: tuple[str, Limits] | None = None,
         on_events: Callable[[Sequence[Event]], None] = lambda events: None,
     ) -> tuple[list[Record], dict[str, Result], Scheduler]:
         """The records it wrote, the results by search, and the scheduler, whose ledger held at every step."""
         (spec,) = parse_specs(text)
         verifiers = verifiers_of([spec], None if self.site is None else self.site.verifier)
         costs = CostModel()
-        pots = {}
-        if pot is not None:
-            (how,) = parse_allocators(pot[0])
-            pots["cell"] = Pot("cell", allocator_of(how), pot[1], costs)
+        shared_budgets = {}
+        if shared is not None:
+            (how,) = parse_allocators(shared[0])
+            shared_budgets["cell"] = SharedBudget("cell", allocator_of(how), shared[1], costs)
         scheduler = Scheduler(
             [Planned("cell", problem, spec, share) for problem in problems],
             strategy,
             costs=costs,
-            pots=pots,
+            shared_budgets=shared_budgets,
             verifiers=verifiers,
             sampling=SAMPLING,
             limits=limits,

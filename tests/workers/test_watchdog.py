@@ -161,7 +161,7 @@ def test_a_strategy_in_another_thread_is_ended_too() -> None:
 
 @pytest.mark.usefixtures("short")
 def test_an_allocator_that_computes_for_ever_stops_the_run_in_its_own_name() -> None:
-    from tts.core.allocation.shared_budget import Pot
+    from tts.core.allocation.shared_budget import SharedBudget
     from tts.core.budget import Limits
     from tts.errors import AllocatorCrashed
 
@@ -172,9 +172,9 @@ def test_an_allocator_that_computes_for_ever_stops_the_run_in_its_own_name() -> 
     async def strategy(problem: Problem, run: Run, *, n: int | None = None) -> Candidate:
         return (await run.generate(n=4))[0]
 
-    pot = Pot("cell", Allocator(bid), Limits(samples=20), CostModel())
+    shared = SharedBudget("cell", Allocator(bid), Limits(samples=20), CostModel())
     plan = [Planned("cell", Problem("p", "?"), StrategySpec("mine"))]
-    scheduler = Scheduler(plan, lambda _: strategy, costs=CostModel(), pots={"cell": pot})
+    scheduler = Scheduler(plan, lambda _: strategy, costs=CostModel(), shared_budgets={"cell": shared})
     with pytest.raises(AllocatorCrashed, match="of CPU time for problem p, and was ended"):
         SimulatedCluster(WORLD).run(scheduler)
 

@@ -42,7 +42,7 @@ def preflight(
                 verifiers=verifiers,
                 sampling=sampling,
                 limits=Limits(samples=64),
-                pots=pots_of([cell], costs),
+                shared_budgets=pots_of([cell], costs),
             )
             cluster = SimulatedCluster(world, verifiers, workers=workers)
             cluster.run(scheduler, on_result=partial(_keep, found))

@@ -134,7 +134,7 @@ async def asweep(
                 history=_repaired(journal.history, cells, listed),
                 shuffle_races=True,
                 patience_s=target.get("patience_s", PATIENCE_S),
-                pots=pots_of(cells, costs),
+                shared_budgets=pots_of(cells, costs),
             )
             tally = Tally([*cells_of_journal(journal.history), *cells], task, watcher, journal.history)
             planned = len({p.id for p in plan(cells, listed)} | journal.history.decided.keys())

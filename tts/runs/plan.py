@@ -9,7 +9,7 @@ from functools import cached_property
 import msgspec
 
 from tts.core.actions import Generate, Request
-from tts.core.allocation.shared_budget import Pot
+from tts.core.allocation.shared_budget import SharedBudget
 from tts.core.budget import Ledger, Limits
 from tts.core.journal.records import Decided
 from tts.core.protocols import CostModel, Strategy
@@ -28,14 +28,14 @@ class Cell(Value, frozen=True, gc=True, dict=True):  # a dict for its texts, whi
 
     Args:
         share: what each problem may cost; with an allocator, in the mean.
-        allocator: shares `pot`, the budget of the whole cell, out among its problems.
+        allocator: shares `shared`, the budget of the whole cell, out among its problems.
     """
 
     spec: StrategySpec
     share: Limits
     seed: int
     allocator: StrategySpec | None = None
-    pot: Limits = Limits()
+    shared: Limits = Limits()
 
     @cached_property
     def id(self) -> str:
@@ -93,7 +93,7 @@ def cells_of(config: RunConfig, problems: int, *, alone: bool = False) -> list[C
     ]
 
 
-def pots_of(cells: Sequence[Cell], costs: CostModel, most: int | None = None) -> dict[str, Pot]:
+def pots_of(cells: Sequence[Cell], costs: CostModel, most: int | None = None) -> dict[str, SharedBudget]:
     """The budgets that an allocator shares out, by cell; `most`: samples that there are of each problem."""
     found = {}
     for cell in cells:
@@ -102,7 +102,7 @@ def pots_of(cells: Sequence[Cell], costs: CostModel, most: int | None = None) ->
         allocator = allocator_of(cell.allocator)
         if most is not None and most < allocator.most:
             allocator = replace(allocator, most=most)
-        found[cell.id] = Pot(cell.id, allocator, cell.pot, costs)
+        found[cell.id] = SharedBudget(cell.id, allocator, cell.shared, costs)
     return found
 
 
@@ -110,7 +110,9 @@ def plan(cells: Sequence[Cell], problems: Sequence[Problem]) -> Iterator[Planned
     """Problem by problem, so that the cells of one problem share its samples and are then forgotten together."""
     for problem in problems:
         for cell in cells:
-            share = Limits(seconds=cell.pot.seconds) if cell.allocator else cell.share  # the rest is kept by the pot
+            share = (
+                Limits(seconds=cell.shared.seconds) if cell.allocator else cell.share
+            )  # the rest is kept by the shared budget
             yield Planned(cell.id, problem, cell.spec, share, cell.seed)
 
 
@@ -132,7 +134,7 @@ def check_budgets(
             raise InvalidParameter(
                 f"{cell.spec} spends its whole budget (n=None), but has none: set n, or give --budget", name="n"
             )
-    shares = {str(limits): limits for limits in [*(c.pot if c.allocator else c.share for c in cells), run] if limits}
+    shares = {str(limits): limits for limits in [*(c.shared if c.allocator else c.share for c in cells), run] if limits}
     for limits in shares.values():
         ledger = Ledger(limits, "given")
         for problem in problems:
@@ -164,7 +166,7 @@ def with_max_tokens(
     if sampling.max_tokens is not None:
         return sampling
     room = MOST_MAX_TOKENS if context_tokens is None else max(1, context_tokens // 2)
-    budgets = [msgspec.structs.replace(limits, samples=None) for limits in (run, *{c.pot or c.share for c in cells})]
+    budgets = [msgspec.structs.replace(limits, samples=None) for limits in (run, *{c.shared or c.share for c in cells})]
     longest = max(problems, key=lambda problem: len(problem.prompt))
 
     def suits(most: int) -> bool:

@@ -28,7 +28,7 @@ from tts.core.actions import (
     Verify,
     prompt_bound,
 )
-from tts.core.allocation.shared_budget import Pot
+from tts.core.allocation.shared_budget import SharedBudget
 from tts.core.budget import Ledger, Limits
 from tts.core.endings import WITHDRAWN
 from tts.core.journal.records import PROBE, Bounded, Granted, Hedged, Lost, Record, Shared, digest
@@ -55,7 +55,7 @@ class Dispatcher(ABC):
         limits: of the whole run.
         window: how many requests may be in flight.
         reuse: the samples that trials share.
-        pots: cell -> the budget that its trials share, and who of them gets the next part of it.
+        shared budgets: cell -> the budget that its trials share, and who of them gets the next part of it.
         patience_s: how long the run goes on while no server answers.
 
     Attributes:
@@ -74,7 +74,7 @@ class Dispatcher(ABC):
         limits: Limits,
         window: int,
         reuse: SampleReuse,
-        pots: Mapping[str, Pot],
+        shared_budgets: Mapping[str, SharedBudget],
         patience_s: float,
     ) -> None:
         if window < 1:
@@ -89,7 +89,7 @@ class Dispatcher(ABC):
         self._costs = costs
         self._window = window
         self._reuse = reuse
-        self._pots = pots
+        self._shared_budgets = shared_budgets
         self._actions = ActionTable()
         self._inbox: deque[Event] = deque()
         self._step = Step()
@@ -288,20 +288,24 @@ class Dispatcher(ABC):
 
     # --- grants
 
-    def _pot_of(self, id: str) -> Pot | None:
-        """The pot of a search's, or an action's, cell."""
-        return self._pots.get(id.partition("/")[0]) if self._pots else None
+    def _pot_of(self, id: str) -> SharedBudget | None:
+        """The shared budget of a search's, or an action's, cell."""
+        return self._shared_budgets.get(id.partition("/")[0]) if self._shared_budgets else None
 
-    def _take_records(self, pot: Pot) -> None:
-        if pot.records:
-            self._step.records += pot.records
-            pot.records.clear()
+    def _take_records(self, shared: SharedBudget) -> None:
+        if shared.records:
+            self._step.records += shared.records
+            shared.records.clear()
 
     def _allot(self) -> bool:
-        """Let one more ask of the pot that has the fewest in flight pass on. Whether there was one, in any pot."""
-        for pot in sorted(self._pots.values(), key=_in_flight) if len(self._pots) > 1 else self._pots.values():
-            granted = pot.grant()
-            self._take_records(pot)
+        """Let one more ask of the shared budget that has the fewest in flight pass on. Whether there was one, in any shared budget."""
+        for shared in (
+            sorted(self._shared_budgets.values(), key=_in_flight)
+            if len(self._shared_budgets) > 1
+            else self._shared_budgets.values()
+        ):
+            granted = shared.grant()
+            self._take_records(shared)
             if isinstance(granted, tuple):
                 action, error = granted
                 self._end_unsent(self._actions.asked[action.id], error)
@@ -369,8 +373,8 @@ class Dispatcher(ABC):
         if state is None:
             return  # it has ended
         if state.where == "ranked":
-            pot = self._pot_of(cancel.id)
-            if pot is None or pot.withdraw(cancel.id) is None:
+            shared = self._pot_of(cancel.id)
+            if shared is None or shared.withdraw(cancel.id) is None:
                 return  # its allocator has turned it down, and says so next
         elif state.where == "waiting":
             self._reuse.leave(state)
@@ -425,8 +429,8 @@ class Dispatcher(ABC):
         return cost
 
 
-def _in_flight(pot: Pot) -> int:
-    return pot.in_flight
+def _in_flight(shared: SharedBudget) -> int:
+    return shared.in_flight
 
 
 def _server_of(action: Generate | Verify, event: Finished | Scored | Failed) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from tts.core.actions import Action, Cancel, Cancelled, End, Event, Progressed, Refused, Work
-from tts.core.allocation.shared_budget import Pot, stop_error
+from tts.core.allocation.shared_budget import SharedBudget, stop_error
 from tts.core.endings import WITHDRAWN
 from tts.core.journal.history import History
 from tts.core.journal.records import Granted, Lost, Stopped, digest
@@ -59,13 +59,13 @@ class Resume:
         for id in history.granted:
             self._in_flight.setdefault(id.rpartition("/")[0], []).append(id)
 
-    def restore(self, search: Search, pot: Pot | None, at_s: float, now: float) -> Restored:
+    def restore(self, search: Search, shared: SharedBudget | None, at_s: float, now: float) -> Restored:
         """Start a trial at `at_s`, as the journal has it, and tell it its events; ends that are made here are of `now`.
 
         Raises: ReplayDivergence where it asks for other things than the journal has.
         """
         self.waiting.discard(search.id)
-        retelling = _Retelling(search, pot, self._history, self._costs)
+        retelling = _Retelling(search, shared, self._history, self._costs)
         retelling.note(search.start(at_s))
         for event in self._history.events.pop(search.id, ()):
             retelling.hear(event)
@@ -91,10 +91,10 @@ class _Retelling:
         "asked",
     )
 
-    def __init__(self, search: Search, pot: Pot | None, history: History, costs: CostModel) -> None:
+    def __init__(self, search: Search, shared: SharedBudget | None, history: History, costs: CostModel) -> None:
         self.asked: dict[str, Work] = {}
         self._search = search
-        self._pot = pot
+        self._shared_budget = shared
         self._history = history
         self._costs = costs
         self._allotted = history.allotted.pop(search.id, set())
@@ -116,7 +116,7 @@ class _Retelling:
 
     def hear(self, event: Event | Stopped) -> None:
         """The next event of the trial's past."""
-        search, pot = self._search, self._pot
+        search, shared = self._search, self._shared_budget
         if isinstance(event, Stopped):
             self.note(search.stop_sampling(stop_error(event.search, event.reason, event.samples)))
             return
@@ -132,15 +132,15 @@ class _Retelling:
             self._ended.add(event.id)
             self._recall(action, event)
         self.note(search.tell(event))
-        if pot is not None and event.id in self._ended:
-            self._regrant(pot, action, ended=True)
-            pot.hear(event, search.candidate(event.id))
+        if shared is not None and event.id in self._ended:
+            self._regrant(shared, action, ended=True)
+            shared.hear(event, search.candidate(event.id))
 
     def finish(self, now: float) -> Restored:
         """The past has been told: what was in flight is lost, what was cancelled ends, the rest is asked for again."""
         for action in self.asked.values():
-            if self._pot is not None:
-                self._regrant(self._pot, action, ended=False)
+            if self._shared_budget is not None:
+                self._regrant(self._shared_budget, action, ended=False)
             granted = self._history.granted.pop(action.id, None)
             if granted is not None:
                 self._restored.records.append(Lost(action.id, self._most_lost(action, granted)))
@@ -159,9 +159,9 @@ class _Retelling:
         if not (isinstance(event, Refused) or event.id in history.shared or event.id in history.lost):
             self._restored.paid.append(self._costs.actual(action, event.usage))
 
-    def _regrant(self, pot: Pot, action: Work, *, ended: bool) -> None:
+    def _regrant(self, shared: SharedBudget, action: Work, *, ended: bool) -> None:
         if action.id in self._allotted and needs_grant(action):
-            pot.regrant(action, ended)
+            shared.regrant(action, ended)
 
     def _most_lost(self, action: Work, granted: Granted) -> Cost:
         """What an action that was in flight when the run died has cost at the most."""

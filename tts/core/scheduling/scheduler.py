@@ -15,7 +15,7 @@ import msgspec
 
 from tts.core.actions import Action, Cancel, Event, Progressed
 from tts.core.allocation.allocator import Standing
-from tts.core.allocation.shared_budget import Pot, stop_error
+from tts.core.allocation.shared_budget import SharedBudget, stop_error
 from tts.core.budget import Limits
 from tts.core.coroutines import ForeignCode
 from tts.core.journal.history import History
@@ -56,7 +56,7 @@ class Scheduler(Dispatcher):
         limits: of the whole run.
         window: how many requests may be in flight.
         history: of a journal to resume from.
-        pots: cell -> the budget that its searches share, and who of them gets the next part of it.
+        shared budgets: cell -> the budget that its searches share, and who of them gets the next part of it.
         shuffle_races: whether the samples of a race leave in a random order (a function of their ids). Whoever is sent
             first has a head start, of microseconds or of a place in a queue: where lengths are equal it would decide.
         serves: whether searches come one by one (`open`), until the scheduler drains. Each is alone: it shares no
@@ -80,24 +80,31 @@ class Scheduler(Dispatcher):
         limits: Limits = Limits(),
         window: int = 64,
         history: History | None = None,
-        pots: Mapping[str, Pot] | None = None,
+        shared_budgets: Mapping[str, SharedBudget] | None = None,
         shuffle_races: bool = False,
         serves: bool = False,
         patience_s: float = PATIENCE_S,
     ) -> None:
         self._history = history or History()
         reuse = SampleReuse(self._history, alone=serves)
-        super().__init__(costs=costs, limits=limits, window=window, reuse=reuse, pots=pots or {}, patience_s=patience_s)
+        super().__init__(
+            costs=costs,
+            limits=limits,
+            window=window,
+            reuse=reuse,
+            shared_budgets=shared_budgets or {},
+            patience_s=patience_s,
+        )
         self.foreign = ForeignCode()
-        for pot in self._pots.values():
-            pot.foreign = self.foreign
+        for shared in self._shared_budgets.values():
+            shared.foreign = self.foreign
         self._recalled = False
         self._resolve = resolve
         self._verifiers = {} if verifiers is None else verifiers  # a client's grows
         self._sampling = sampling
         self._shuffle_races = shuffle_races
         self._serves = serves
-        self._compares = any(pot.allocator.compares for pot in self._pots.values())
+        self._compares = any(shared.allocator.compares for shared in self._shared_budgets.values())
         self._open: dict[str, _Open] = {}
         self._resume = Resume(self._history, costs)
         self._agenda = Agenda(plan, self._history.decided, self._resume.waiting, reuse)
@@ -127,9 +134,9 @@ class Scheduler(Dispatcher):
         for id, cost in self._history.hedged.items():
             self._book_lost(id, cost, hedge=True)
         for decided in self._history.decided.values():
-            pot = self._pot_of(decided.search)
-            if pot is not None:
-                pot.recall(decided)
+            shared = self._pot_of(decided.search)
+            if shared is not None:
+                shared.recall(decided)
 
     def has_more(self) -> bool:
         """Whether a search of the plan was not decided in an earlier session, or may come yet."""
@@ -170,8 +177,8 @@ class Scheduler(Dispatcher):
                 self._grant(all_asked=self._agenda.is_over or not self._compares)
             if not self._inbox and not self._open_next():
                 break
-        for pot in self._pots.values():
-            self._take_records(pot)
+        for shared in self._shared_budgets.values():
+            self._take_records(shared)
         step, self._step = self._step, Step()
         return step
 
@@ -192,21 +199,21 @@ class Scheduler(Dispatcher):
             if cost is not None:
                 opened.paid += cost
         asks = opened.search.tell(event)
-        pot = self._pot_of(event.id)
-        if pot is not None:
-            pot.hear(event, opened.search.candidate(event.id))
+        shared = self._pot_of(event.id)
+        if shared is not None:
+            shared.hear(event, opened.search.candidate(event.id))
         self._take(opened, asks)
 
     def _take(self, opened: _Open, actions: Iterable[Action]) -> None:
         """Sort what a search asked for, and close it if this was its end."""
-        pot = self._pot_of(opened.search.id)
+        shared = self._pot_of(opened.search.id)
         for action in races_shuffled([*actions]) if self._shuffle_races else actions:
             if isinstance(action, Cancel):
                 self._cancel(action)
             elif needs_grant(action):
                 state = self._actions.asked[action.id] = ActionState(action, "ranked")
-                if pot is not None and not pot.holds(action.id):
-                    pot.ask(action)
+                if shared is not None and not shared.holds(action.id):
+                    shared.ask(action)
                 else:
                     self._queue(state)
             else:
@@ -215,9 +222,9 @@ class Scheduler(Dispatcher):
         search = opened.search
         if search.closed and self._open.pop(search.id, None) is not None:
             standing = None
-            if pot is not None:
-                standing = pot.close(search.id, search.ledger.spent)
-                self._take_records(pot)
+            if shared is not None:
+                standing = shared.close(search.id, search.ledger.spent)
+                self._take_records(shared)
             if not search.broken_off:
                 self._report(search.result, opened.paid, standing)
             self._agenda.closed(search.problem.id)
@@ -231,13 +238,13 @@ class Scheduler(Dispatcher):
 
     def _turn_down(self) -> None:
         """Tell searches that an allocator has stopped, so that their answers need not wait for the others'."""
-        for name, pot in self._pots.items():
-            pot.now = self.now
-            pot.wake(self._history.repriced.get(name))
-            for stopped in pot.cut_off():
+        for name, shared in self._shared_budgets.items():
+            shared.now = self.now
+            shared.wake(self._history.repriced.get(name))
+            for stopped in shared.cut_off():
                 self._stop_sampling(stopped)
-            for action, error in pot.turned_down():
-                self._take_records(pot)
+            for action, error in shared.turned_down():
+                self._take_records(shared)
                 self._end_unsent(self._actions.asked[action.id], error)
 
     def _stop_sampling(self, stopped: Stopped) -> None:
@@ -265,7 +272,7 @@ class Scheduler(Dispatcher):
         if not left:
             self._report(self._out_of_time(planned), Cost())
             return
-        pot = self._pot_of(planned.id)
+        shared = self._pot_of(planned.id)
         search = Search(
             planned.id,
             planned.problem,
@@ -276,11 +283,11 @@ class Scheduler(Dispatcher):
             verifiers=self._verifiers,
             sampling=planned.sampling or self._sampling,
             seed=planned.seed,
-            ahead=None if pot is None else pot.allocator.ahead,
+            ahead=None if shared is None else shared.allocator.ahead,
             foreign=self.foreign,
         )
-        if pot is not None:
-            pot.open(search.id, search.problem.id, search.scores, self._history.stopped.get(search.id, ""))
+        if shared is not None:
+            shared.open(search.id, search.problem.id, search.scores, self._history.stopped.get(search.id, ""))
         opened = self._open[planned.id] = _Open(search)
         self._agenda.opened(planned.problem.id)
         if at_s is None:

@@ -15,7 +15,7 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from tts.models.openai.completion_builder import Partial
+from tts.models.openai.completion_builder import CompletionBuilder
 
 LEAST_TOKENS = 8  # of a margin, for what is on its way
 LEAST_S = 0.5  # of a stream, before its rate counts
@@ -52,7 +52,7 @@ class _Stream:
 
     __slots__ = ("first_s", "most", "partial", "seen")
 
-    def __init__(self, partial: Partial) -> None:
+    def __init__(self, partial: CompletionBuilder) -> None:
         self.partial = partial
         self.first_s: float | None = None
         self.most: int | None = None
@@ -75,7 +75,7 @@ class Bounds:
         self.rate = 0.0
         self._streams: dict[str, _Stream] = {}
 
-    def due(self, asking: Mapping[str, tuple[float, Partial]], now_s: float) -> dict[str, int | None]:
+    def due(self, asking: Mapping[str, tuple[float, CompletionBuilder]], now_s: float) -> dict[str, int | None]:
         """What is to be noted now, by id: the new bound, or None where there is none any more.
 
         Args:

@@ -38,7 +38,7 @@ from tts.core.journal.records import as_recorded
 from tts.core.protocols import Verifier, checked
 from tts.errors import BadResponse, CallFailed, CallTimedOut, TTSError, unknown_name
 from tts.models.endpoint_pool import EndpointPool
-from tts.models.openai.completion_builder import Partial
+from tts.models.openai.completion_builder import CompletionBuilder
 from tts.plugins.loading import by_address
 from tts.types import Candidate, Completion, ErrorInfo, Problem, Score, Timing, Usage, shown
 from tts.workers.pool import Workers
@@ -54,7 +54,7 @@ class Model(Protocol):
     async def complete(
         self,
         request: Request,
-        partial: Partial,
+        partial: CompletionBuilder,
         on_progress: Callable[[str, int, float | None], None] | None = None,
         *,
         race: bool = False,
@@ -98,7 +98,7 @@ class Executor:
         # Whether slots of the run are to spare: only then may a request hold one while it waits for a sibling.
         self.has_spare: Callable[[], bool] = lambda: False
         self._refused: set[str] = set()  # noted: no server works for them
-        self._asking: dict[str, tuple[float, Partial]] = {}  # what asks a model: since when, and what has come
+        self._asking: dict[str, tuple[float, CompletionBuilder]] = {}  # what asks a model: since when, and what has come
 
     def __contains__(self, id: str) -> bool:
         return id in self._tasks
@@ -108,7 +108,7 @@ class Executor:
 
     def start(self, action: Work) -> None:
         """Begin; `tell` hears of its end."""
-        partial, started_s = Partial(), time.monotonic()
+        partial, started_s = CompletionBuilder(), time.monotonic()
         task = asyncio.get_running_loop().create_task(self._outcome(action, partial), name=action.id)
         self._tasks[action.id] = task
         if getattr(action, "request", None) is not None:
@@ -135,7 +135,7 @@ class Executor:
         asking = {id: asked for id, asked in self._asking.items() if id not in self._refused}
         return due | self.bounds.due(asking if self._refused else self._asking, time.monotonic())
 
-    def _leaves(self, id: str, partial: Partial) -> None:
+    def _leaves(self, id: str, partial: CompletionBuilder) -> None:
         partial.on_begin = None
         self._refused.discard(id)
         if self.on_leave is not None:
@@ -171,7 +171,7 @@ class Executor:
         if self._own_workers and self._workers is not None:
             await self._workers.aclose()
 
-    def _ended(self, action: Work, partial: Partial, started_s: float, task: asyncio.Task[End]) -> None:
+    def _ended(self, action: Work, partial: CompletionBuilder, started_s: float, task: asyncio.Task[End]) -> None:
         id = action.id
         del self._tasks[id]
         self._asking.pop(id, None)
@@ -187,7 +187,7 @@ class Executor:
             event = task.result()
         self._tell(as_recorded(msgspec.structs.replace(event, at_s=self._now()), _most(action)))
 
-    async def _outcome(self, action: Work, partial: Partial) -> End:
+    async def _outcome(self, action: Work, partial: CompletionBuilder) -> End:
         started_s = time.monotonic()
         match action:
             case Generate():
@@ -209,7 +209,7 @@ class Executor:
                 await asyncio.sleep(max(0.0, action.until_s - self._now()))
                 return Woke(action.id, 0.0)
 
-    async def _complete(self, id: str, request: Request, partial: Partial, *, race: bool = False) -> Completion:
+    async def _complete(self, id: str, request: Request, partial: CompletionBuilder, *, race: bool = False) -> Completion:
         if request.model is not None and request.model not in self._models:
             raise unknown_name("model", request.model, self._models)
         model = self._models[request.model] if request.model else next(iter(self._models.values()))

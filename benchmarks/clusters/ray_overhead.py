@@ -35,7 +35,7 @@ from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
 from tts.models.cost_model import CostModel
 from tts.models.openai.client import OpenAIClient
-from tts.models.openai.completion_builder import Partial
+from tts.models.openai.completion_builder import CompletionBuilder
 from tts.models.target import resolved
 from tts.plugins.names import strategy
 from tts.plugins.spec import parse_specs
@@ -103,7 +103,7 @@ async def bare(url: str) -> None:
     async def one(client: OpenAIClient, i: int) -> None:
         async with gate:
             ask = (Message("user", f"What is 2 + {i // 16}?"),)
-            await client.complete(Request(ask, SAMPLING, seed=i), Partial())
+            await client.complete(Request(ask, SAMPLING, seed=i), CompletionBuilder())
 
     async with OpenAIClient(url, model="fake") as client:
         await asyncio.gather(*(one(client, i) for i in range(REQUESTS)))

@@ -29,7 +29,7 @@ import msgspec
 from tts.core.actions import Request
 from tts.models.endpoint_pool import EndpointPool
 from tts.models.openai.client import OpenAIClient
-from tts.models.openai.completion_builder import Partial
+from tts.models.openai.completion_builder import CompletionBuilder
 from tts.models.openai.httpx_client import AiohttpTransport
 from tts.models.openai.transport import Connections
 from tts.models.wire.sse import DONE, EventParser, decode
@@ -139,7 +139,7 @@ async def our_pool(url: str, load: Callable[[One], Awaitable[None]]) -> None:
 
 async def _ours(client: OpenAIClient | EndpointPool, load: Callable[[One], Awaitable[None]]) -> None:
     async def one(seed: int) -> str:
-        return (await client.complete(Request(ASK, Sampling(max_tokens=1000), seed=seed), Partial())).text
+        return (await client.complete(Request(ASK, Sampling(max_tokens=1000), seed=seed), CompletionBuilder())).text
 
     await load(one)
 
@@ -230,7 +230,7 @@ async def measure_race(name: str, url: str) -> dict[str, Any]:
     losers: dict[int, tuple[float, int]] = {}
     async with OpenAIClient(url, model="fake") as client:
         for first in range(0, ROUNDS * RACERS, RACERS):
-            partials = {seed: Partial() for seed in range(first, first + RACERS)}
+            partials = {seed: CompletionBuilder() for seed in range(first, first + RACERS)}
             tasks = {
                 asyncio.ensure_future(
                     client.complete(Request(ASK, Sampling(max_tokens=1000), seed=seed), partial)

@@ -153,13 +153,13 @@ async def aiohttp_and_json(url: str, requests: int) -> float:
 
 
 async def and_parser(url: str, requests: int) -> float:
-    from tts.models.openai.completion_builder import Partial
+    from tts.models.openai.completion_builder import CompletionBuilder
     from tts.models.openai.reading import Reader
 
     async with session() as http:
 
         async def one(k: int) -> object:
-            partial = Partial()
+            partial = CompletionBuilder()
             partial.max_tokens = MAX_TOKENS
             partial.begin(0.0)
             reader = Reader(partial, url, limit=MAX_TOKENS, most_bytes=1 << 22, on_progress=None)
@@ -190,13 +190,13 @@ async def and_pool(url: str, requests: int) -> float:
 
 async def through(client: Any, requests: int) -> float:
     from tts.core.actions import Request
-    from tts.models.openai.completion_builder import Partial
+    from tts.models.openai.completion_builder import CompletionBuilder
     from tts.types import Message, Sampling
 
     sampling = Sampling(max_tokens=MAX_TOKENS)
 
     async def one(k: int) -> object:
-        return await client.complete(Request((Message("user", prompt(k)),), sampling, seed=k), Partial())
+        return await client.complete(Request((Message("user", prompt(k)),), sampling, seed=k), CompletionBuilder())
 
     return await in_turns(one, requests)
 

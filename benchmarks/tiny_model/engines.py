@@ -31,7 +31,7 @@ from benchmarks.tiny_model.lessons import MODES, Lesson, School, revision, think
 from tts.core.actions import Request
 from tts.models.embedded import EmbeddedServer
 from tts.models.openai.client import OpenAIClient
-from tts.models.openai.completion_builder import Partial
+from tts.models.openai.completion_builder import CompletionBuilder
 from tts.models.weights import pull
 from tts.types import Message, Sampling
 
@@ -66,7 +66,7 @@ async def served(base_url: str, lessons: Sequence[Lesson]) -> list[str]:
     greedy, texts = Sampling(temperature=0.0, max_tokens=MOST), []
     async with OpenAIClient(base_url, model=export.NAME) as client:
         for lesson in lessons:
-            completion = await client.complete(Request(turns(lesson), greedy), Partial())
+            completion = await client.complete(Request(turns(lesson), greedy), CompletionBuilder())
             texts.append(completion.text)
     return texts
 

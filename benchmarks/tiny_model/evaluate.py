@@ -28,7 +28,7 @@ from tts.answers.equivalence import extract
 from tts.core.actions import Request
 from tts.models.embedded import EmbeddedServer
 from tts.models.openai.client import OpenAIClient
-from tts.models.openai.completion_builder import Partial
+from tts.models.openai.completion_builder import CompletionBuilder
 from tts.models.weights import pull
 from tts.tasks.chains import LEVELS, chain
 from tts.types import Candidate, Completion, Problem, Score
@@ -78,7 +78,7 @@ class Engine:
         request = verifier.request(Problem("p", prompt), Candidate("c", text, None, Completion(text)))
         request = Request(request.messages, request.sampling, seed=next(self._seeds))
         async with self._gate:
-            return verifier.read(await self._client.complete(request, Partial()))
+            return verifier.read(await self._client.complete(request, CompletionBuilder()))
 
 
 class Exam:

@@ -34,7 +34,7 @@ from tts.errors import (
     RequestRejected,
     ServerFailed,
 )
-from tts.models.openai.completion_builder import Partial
+from tts.models.openai.completion_builder import CompletionBuilder
 from tts.models.wire.endings import normalise_finish
 from tts.models.wire.failures import broken, error_in_stream
 from tts.models.wire.sse import Choice, Chunk, Delta, Details, Logprobs, TokenLogprobs, TopLogprob, WireUsage
@@ -84,7 +84,7 @@ class VLLMModel:
         return self._llm is not None and bool(self._llm.errored)
 
     async def complete(
-        self, request: Request, partial: Partial, on_progress: OnProgress | None = None, *, race: bool = False
+        self, request: Request, partial: CompletionBuilder, on_progress: OnProgress | None = None, *, race: bool = False
     ) -> Completion:
         """Sample one completion; `on_progress` hears of text, tokens and mean log-probability as they come.
 
@@ -115,7 +115,7 @@ class VLLMModel:
             error.facts |= {"tokens": partial.tokens, "usage": msgspec.to_builtins(partial.usage())}
             raise
 
-    async def _stream(self, request: Request, partial: Partial, on_progress: OnProgress | None) -> None:
+    async def _stream(self, request: Request, partial: CompletionBuilder, on_progress: OnProgress | None) -> None:
         """Feed `partial` until the completion ends."""
         from vllm import SamplingParams
         from vllm.exceptions import VLLMError
@@ -229,7 +229,7 @@ def _row(position: Any, token: int, top: int) -> TokenLogprobs:
     return TokenLogprobs(sampled.decoded_token or "", max(sampled.logprob, _LEAST), shown[:top])
 
 
-def _ended(request: Request, partial: Partial) -> Completion:
+def _ended(request: Request, partial: CompletionBuilder) -> Completion:
     if partial.finish in (None, "abort"):
         raise broken(ENDPOINT, partial.tokens, "aborted the request")
     if partial.finish == "error":

@@ -15,13 +15,13 @@ from tts.core.journal.records import Bounded, Granted, Lost, Opened, Record, dec
 from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
 from tts.models.cost_model import CostModel, ModelCost
-from tts.models.openai.completion_builder import Partial
+from tts.models.openai.completion_builder import CompletionBuilder
 from tts.models.prices import Price
 from tts.plugins.names import strategy
 from tts.types import Completion, Cost, Problem, Sampling, StrategySpec, Usage
 
 
-class Stream(Partial):
+class Stream(CompletionBuilder):
     """Of so many tokens a second after `silent_s` seconds, a chunk each; known to be so, or not."""
 
     def __init__(self, rate: float, silent_s: float = 0.0, *, known: bool = True, hidden: bool = False) -> None:

@@ -25,7 +25,7 @@ from tts.core.outages import MOST_TRIES, Outages
 from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
 from tts.models.cost_model import CostModel, ModelCost
-from tts.models.openai.completion_builder import Partial
+from tts.models.openai.completion_builder import CompletionBuilder
 from tts.models.prices import Price
 from tts.plugins.names import strategy
 from tts.runs.folder import Journal
@@ -195,7 +195,7 @@ class Scripted:
         self._cost = cost
 
     async def complete(
-        self, request: Request, partial: Partial, on_progress: Any = None, *, race: bool = False
+        self, request: Request, partial: CompletionBuilder, on_progress: Any = None, *, race: bool = False
     ) -> Completion:
         self.tries[request.seed] += 1
         await asyncio.sleep(0)
@@ -264,7 +264,7 @@ def test_what_was_refused_before_any_work_costs_nothing_and_keeps_its_reservatio
 @pytest.mark.usefixtures("at_once")
 def test_a_prompt_that_no_server_counted_is_booked_at_the_most_it_can_be() -> None:
     class Unsure(Scripted):
-        async def complete(self, request: Request, partial: Partial, *args: Any, **more: Any) -> Completion:
+        async def complete(self, request: Request, partial: CompletionBuilder, *args: Any, **more: Any) -> Completion:
             self.tries[request.seed] += 1
             if self.tries[request.seed] == 1:
                 raise errors.ServerFailed("HTTP 500", usage={"prompt_tokens": 1, "approximate": True})
@@ -349,7 +349,7 @@ def test_a_search_without_a_result_is_done_again_unless_the_fault_was_its_own(
 class Queue(Scripted):
     """Nothing ever comes to a server."""
 
-    async def complete(self, request: Request, partial: Partial, *args: Any, **more: Any) -> Completion:
+    async def complete(self, request: Request, partial: CompletionBuilder, *args: Any, **more: Any) -> Completion:
         await asyncio.sleep(3600)
         raise NotImplementedError
 
@@ -380,7 +380,7 @@ class Refusing(Scripted):
         self.sent: list[tuple[int, int]] = []  # records before it left, and when it had ended
 
     async def complete(
-        self, request: Request, partial: Partial, on_progress: Any = None, *, race: bool = False
+        self, request: Request, partial: CompletionBuilder, on_progress: Any = None, *, race: bool = False
     ) -> Completion:
         for _ in range(2):
             partial.begin(0.0)

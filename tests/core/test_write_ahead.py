@@ -20,7 +20,7 @@ from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
 from tts.errors import RunError
 from tts.models.cost_model import CostModel
-from tts.models.openai.completion_builder import Partial
+from tts.models.openai.completion_builder import CompletionBuilder
 from tts.plugins.names import strategy
 from tts.runs.folder import NoJournal
 from tts.types import Completion, Problem, StrategySpec, Usage
@@ -54,7 +54,7 @@ class Disk(NoJournal):
 
 
 class Model:
-    async def complete(self, request: Request, partial: Partial, on_progress: Any = None) -> Completion:
+    async def complete(self, request: Request, partial: CompletionBuilder, on_progress: Any = None) -> Completion:
         await asyncio.sleep(0)
         return FOUR
 

@@ -16,7 +16,7 @@ import pytest
 
 from tts.errors import EndpointError
 from tts.models.openai.chunking import Chunking
-from tts.models.openai.completion_builder import Partial
+from tts.models.openai.completion_builder import CompletionBuilder
 from tts.models.openai.reading import Reader
 from tts.types import Usage
 
@@ -91,7 +91,7 @@ class Server:
         return {"usage": usage} if said else {}
 
 
-def ended(partial: Partial, server: Server, how: str, tokens: int, rng: Random) -> int:
+def ended(partial: CompletionBuilder, server: Server, how: str, tokens: int, rng: Random) -> int:
     """Let a stream of so many tokens end; how many were decoded."""
     events = list(server.events(tokens, rng))
     decoded_by = [0, *(decoded for _, decoded in events)]
@@ -129,8 +129,8 @@ def ended(partial: Partial, server: Server, how: str, tokens: int, rng: Random) 
     return decoded_by[cut] + rng.randint(0, under_way)
 
 
-def started(chunking: Chunking, max_tokens: int) -> Partial:
-    partial = Partial()
+def started(chunking: Chunking, max_tokens: int) -> CompletionBuilder:
+    partial = CompletionBuilder()
     partial.max_tokens, partial.most_prompt, partial.chunking = max_tokens, 9, chunking
     return partial
 

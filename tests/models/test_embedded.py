@@ -23,7 +23,7 @@ from tts.errors import InvalidParameter, RunError
 from tts.models import embedded
 from tts.models.embedded import EmbeddedServer, default_threads
 from tts.models.openai.client import OpenAIClient
-from tts.models.openai.completion_builder import Partial
+from tts.models.openai.completion_builder import CompletionBuilder
 from tts.models.weights import info, pull
 from tts.types import Candidate, Completion, Message, Problem, Sampling
 from tts.verifiers.generative.genrm import GenRM
@@ -114,7 +114,7 @@ def test_a_trailing_assistant_turn_is_continued(server: EmbeddedServer) -> None:
 def ask(server: EmbeddedServer, *requests: Request) -> list[Completion]:
     async def all_of_them() -> list[Completion]:
         async with OpenAIClient(server.base_url, model=server.model) as client:
-            return list(await asyncio.gather(*(client.complete(request, Partial()) for request in requests)))
+            return list(await asyncio.gather(*(client.complete(request, CompletionBuilder()) for request in requests)))
 
     return asyncio.run(all_of_them())
 

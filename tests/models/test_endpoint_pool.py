@@ -18,7 +18,7 @@ from tts import errors
 from tts.core.actions import Request
 from tts.models.endpoint_pool import EndpointPool
 from tts.models.openai.client import OpenAIClient
-from tts.models.openai.completion_builder import Partial
+from tts.models.openai.completion_builder import CompletionBuilder
 from tts.models.prefill import ENOUGH, GAIN, LONG_PROMPT, FirstTokenTimes
 from tts.models.replicas import has_far_more
 from tts.testing.engine import FakeEngine
@@ -48,7 +48,7 @@ def engines(stack: ExitStack, *scripts: Any, **options: Any) -> list[FakeEngine]
 def run(urls: Sequence[str], requests: Sequence[Request], **options: Any) -> list[Completion]:
     async def main() -> list[Completion]:
         async with pool(urls, **options) as endpoints:
-            return await asyncio.gather(*(endpoints.complete(request, Partial()) for request in requests))
+            return await asyncio.gather(*(endpoints.complete(request, CompletionBuilder()) for request in requests))
 
     return asyncio.run(main())
 
@@ -57,7 +57,7 @@ async def asked_until_answered(endpoints: EndpointPool, request: Request) -> Com
     """As a run does: what failed because of a server is asked again."""
     while True:
         try:
-            return await endpoints.complete(request, Partial())
+            return await endpoints.complete(request, CompletionBuilder())
         except errors.ServerFailed:
             continue
 
@@ -98,7 +98,7 @@ def test_a_request_goes_where_the_fewest_tokens_are_outstanding() -> None:
 def test_siblings_are_sent_together_and_nobody_waits_for_a_first_token(race: bool) -> None:
     async def main() -> None:
         async with pool([engine.base_url]) as endpoints:
-            asked = [asyncio.ensure_future(endpoints.complete(ask(seed=s), Partial(), race=race)) for s in range(8)]
+            asked = [asyncio.ensure_future(endpoints.complete(ask(seed=s), CompletionBuilder(), race=race)) for s in range(8)]
             assert await asyncio.to_thread(engine.wait, lambda now: now.open_streams == 8)
             for request in asked:
                 request.cancel()
@@ -121,9 +121,9 @@ def test_where_waiting_pays_one_sibling_leads_but_never_in_a_race_and_nobody_wai
     async def main() -> None:
         async with pool([engine.base_url], max_concurrency=9) as endpoints:
             requests = [ask(long_prompt(99), seed=seed) for seed in range(8)]
-            asked = [asyncio.ensure_future(endpoints.complete(r, Partial(), race=race)) for r in requests]
+            asked = [asyncio.ensure_future(endpoints.complete(r, CompletionBuilder(), race=race)) for r in requests]
             assert await asyncio.to_thread(engine.wait, lambda now: now.open_streams == sent)
-            await endpoints.complete(ask("7 + 1"), Partial())  # the loop goes round, and there is a slot
+            await endpoints.complete(ask("7 + 1"), CompletionBuilder())  # the loop goes round, and there is a slot
             assert engine.stats().open_streams == sent
             for request in asked:
                 request.cancel()
@@ -148,7 +148,7 @@ def test_followers_leave_at_once_when_somebody_else_has_use_for_their_slots(monk
 
     async def main() -> None:
         async with pool([engine.base_url]) as endpoints:
-            asked = [asyncio.ensure_future(endpoints.complete(ask(seed=seed), Partial())) for seed in range(4)]
+            asked = [asyncio.ensure_future(endpoints.complete(ask(seed=seed), CompletionBuilder())) for seed in range(4)]
             assert await asyncio.to_thread(engine.wait, lambda now: now.open_streams == 1)
             endpoints.end_waits()
             assert await asyncio.to_thread(engine.wait, lambda now: now.open_streams == 4)
@@ -171,9 +171,9 @@ def test_first_tokens_are_measured_by_whether_their_prompt_was_new_being_compute
     async def main() -> None:
         async with pool([engine.base_url]) as endpoints:
             for prompt in (long_prompt(1), "7 + 1"):
-                both = [endpoints.complete(ask(prompt, seed=seed), Partial()) for seed in range(2)]
+                both = [endpoints.complete(ask(prompt, seed=seed), CompletionBuilder()) for seed in range(2)]
                 await asyncio.gather(*both)
-                await endpoints.complete(ask(prompt, seed=9), Partial())
+                await endpoints.complete(ask(prompt, seed=9), CompletionBuilder())
 
     with FakeEngine(lambda _: SLOW) as engine:
         asyncio.run(main())
@@ -222,7 +222,7 @@ def test_followers_do_not_wait_for_a_leader_that_failed_or_was_cancelled(monkeyp
     async def failed() -> None:
         async with pool([engine.base_url]) as endpoints:
             first, *others = await asyncio.gather(
-                *(endpoints.complete(ask(seed=seed), Partial()) for seed in range(4)), return_exceptions=True
+                *(endpoints.complete(ask(seed=seed), CompletionBuilder()) for seed in range(4)), return_exceptions=True
             )
             assert isinstance(first, errors.ServerFailed)
             assert [other.text for other in others if isinstance(other, Completion)] == ["It is five."] * 3
@@ -232,7 +232,7 @@ def test_followers_do_not_wait_for_a_leader_that_failed_or_was_cancelled(monkeyp
 
     async def cancelled() -> None:
         async with pool([engine.base_url]) as endpoints:
-            tasks = [asyncio.ensure_future(endpoints.complete(ask(seed=seed), Partial())) for seed in range(3)]
+            tasks = [asyncio.ensure_future(endpoints.complete(ask(seed=seed), CompletionBuilder())) for seed in range(3)]
             assert await asyncio.to_thread(engine.wait, lambda now: now.open_streams == 1)
             tasks[0].cancel()
             await asyncio.wait(tasks)
@@ -245,8 +245,8 @@ def test_followers_do_not_wait_for_a_leader_that_failed_or_was_cancelled(monkeyp
 def test_a_cancelled_streams_prompt_tokens_are_known_from_its_sibling() -> None:
     async def main() -> Usage:
         async with pool([engine.base_url]) as endpoints:
-            await endpoints.complete(ask(seed=0), Partial())
-            partial = Partial()
+            await endpoints.complete(ask(seed=0), CompletionBuilder())
+            partial = CompletionBuilder()
             with pytest.raises(ZeroDivisionError):
                 await endpoints.complete(ask(seed=1), partial, lambda *_: 1 // 0 if partial.tokens > 3 else None)
             return partial.usage()
@@ -273,7 +273,7 @@ def test_if_all_are_down_the_error_names_them_all(dead_url: str) -> None:
             results = []
             for _ in range(3):
                 results += await asyncio.gather(
-                    *(endpoints.complete(ask(seed=s), Partial()) for s in range(3)), return_exceptions=True
+                    *(endpoints.complete(ask(seed=s), CompletionBuilder()) for s in range(3)), return_exceptions=True
                 )
             return results
 
@@ -287,7 +287,7 @@ def test_an_overloaded_endpoint_is_given_fewer_requests_and_none_is_lost() -> No
     async def main() -> tuple[list[Completion], int]:
         async with pool([engine.base_url], max_concurrency=64) as endpoints:
             requests = [ask(f"{i} + 1", seed=i) for i in range(60)]
-            done = await asyncio.gather(*(endpoints.complete(request, Partial()) for request in requests))
+            done = await asyncio.gather(*(endpoints.complete(request, CompletionBuilder()) for request in requests))
             return done, endpoints.limits()[engine.base_url]
 
     with FakeEngine(lambda _: Reply(("x",), first_byte_s=0.02), slots=8, max_queue=0) as engine:
@@ -305,7 +305,7 @@ def test_one_burst_of_refusals_halves_the_concurrency_once() -> None:
 
     async def main() -> int:
         async with pool([engine.base_url], max_concurrency=20) as endpoints:
-            await asyncio.gather(*(endpoints.complete(ask(f"{i} + 1"), Partial()) for i in range(20)))
+            await asyncio.gather(*(endpoints.complete(ask(f"{i} + 1"), CompletionBuilder()) for i in range(20)))
             return endpoints.limits()[engine.base_url]
 
     with FakeEngine(lambda _: next(busy, FIVE)) as engine:
@@ -315,7 +315,7 @@ def test_one_burst_of_refusals_halves_the_concurrency_once() -> None:
 def test_those_who_wait_are_told_when_all_endpoints_are_down(dead_url: str) -> None:
     async def main() -> list[Any]:
         async with pool([dead_url], max_concurrency=1) as endpoints:
-            waiting = (endpoints.complete(ask(f"{i} + 1"), Partial()) for i in range(8))
+            waiting = (endpoints.complete(ask(f"{i} + 1"), CompletionBuilder()) for i in range(8))
             return await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 400)
 
     assert {type(result) for result in asyncio.run(main())} == {errors.Unreachable}
@@ -328,7 +328,7 @@ def test_retry_after_silences_the_pool_for_that_long() -> None:
     async def main() -> float:
         async with pool([engine.base_url]) as endpoints:
             began = asyncio.get_running_loop().time()
-            await endpoints.complete(ask(), Partial())
+            await endpoints.complete(ask(), CompletionBuilder())
             return asyncio.get_running_loop().time() - began
 
     with FakeEngine(lambda _: next(replies, FIVE)) as engine:
@@ -341,7 +341,7 @@ def test_a_longer_pause_than_patience_lasts_is_an_error_that_names_it() -> None:
 
     async def main() -> list[Any]:
         async with pool([engine.base_url], patience_s=3.0) as endpoints:
-            asks = (endpoints.complete(ask(f"{i} + 1"), Partial()) for i in range(1))
+            asks = (endpoints.complete(ask(f"{i} + 1"), CompletionBuilder()) for i in range(1))
             return await asyncio.wait_for(asyncio.gather(*asks, return_exceptions=True), 60)
 
     with FakeEngine(lambda _: busy) as engine:
@@ -366,9 +366,9 @@ def test_the_limit_on_concurrency_holds_and_everybody_gets_a_turn() -> None:
 def test_a_deadline_in_the_queue_costs_nothing() -> None:
     async def main() -> Completion:
         async with pool([engine.base_url], max_concurrency=1) as endpoints:
-            long = asyncio.ensure_future(endpoints.complete(ask("a"), Partial()))
+            long = asyncio.ensure_future(endpoints.complete(ask("a"), CompletionBuilder()))
             assert await asyncio.to_thread(engine.wait, lambda now: now.open_streams == 1)
-            waited = await endpoints.complete(ask("b", timeout_s=0.05), Partial())
+            waited = await endpoints.complete(ask("b", timeout_s=0.05), CompletionBuilder())
             long.cancel()
             return waited
 
@@ -390,7 +390,7 @@ def test_requests_cancelled_in_the_queue_and_under_way_leave_room_for_the_next()
     rng = Random(3)
 
     async def one(endpoints: EndpointPool, i: int) -> None:
-        task = asyncio.ensure_future(endpoints.complete(ask(f"{i % 20} + 1", seed=i), Partial()))
+        task = asyncio.ensure_future(endpoints.complete(ask(f"{i % 20} + 1", seed=i), CompletionBuilder()))
         await asyncio.sleep(rng.random() * 0.3)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -400,7 +400,7 @@ def test_requests_cancelled_in_the_queue_and_under_way_leave_room_for_the_next()
             await asyncio.gather(*(one(endpoints, i) for i in range(300)))
             assert await asyncio.to_thread(engine.wait_idle)
             assert asyncio.all_tasks() == {asyncio.current_task()}
-            done = await asyncio.gather(*(endpoints.complete(ask(f"{i} + 2"), Partial()) for i in range(16)))
+            done = await asyncio.gather(*(endpoints.complete(ask(f"{i} + 2"), CompletionBuilder()) for i in range(16)))
             assert len(done) == 16
 
     with FakeEngine(lambda _: SLOW) as engine:
@@ -534,9 +534,9 @@ def test_if_the_spares_are_down_too_the_error_names_everybody(dead_url: str) -> 
         async with pool([dead_url], [spare]) as endpoints:
             for _ in range(3):
                 with pytest.raises(errors.Unreachable):
-                    await endpoints.complete(ask(), Partial())
+                    await endpoints.complete(ask(), CompletionBuilder())
             with pytest.raises(errors.Unreachable, match="none of the 2 endpoints works") as caught:
-                await endpoints.complete(ask(), Partial())
+                await endpoints.complete(ask(), CompletionBuilder())
             assert dead_url in caught.value.message and spare in caught.value.message
 
     asyncio.run(main())
@@ -572,10 +572,10 @@ def test_while_one_request_finds_out_whether_an_endpoint_is_back_the_others_go_t
                 await asked_until_answered(endpoints, ask(f"{i} + 1"))
             broken = False
             await asyncio.sleep(0.3)
-            trial = asyncio.ensure_future(endpoints.complete(ask("trial"), Partial()))
+            trial = asyncio.ensure_future(endpoints.complete(ask("trial"), CompletionBuilder()))
             await asyncio.to_thread(own.wait, lambda now: now.open_streams == 1)
             try:
-                done = await asyncio.wait_for(endpoints.complete(ask("other"), Partial()), 400)
+                done = await asyncio.wait_for(endpoints.complete(ask("other"), CompletionBuilder()), 400)
                 assert done.endpoint == spare.base_url
             finally:
                 trial.cancel()
@@ -591,7 +591,7 @@ class Flaky:
     works = False
     asked = 0
 
-    async def complete(self, request: Request, partial: Partial, on_progress: Any = None) -> Completion:
+    async def complete(self, request: Request, partial: CompletionBuilder, on_progress: Any = None) -> Completion:
         self.asked += 1
         if not self.works:
             raise errors.ServerFailed("HTTP 500", endpoint=self.endpoint, status=500)
@@ -610,12 +610,12 @@ def test_a_sample_that_timed_out_is_not_drawn_again_on_another_endpoint_either()
         def __init__(self, endpoint: str) -> None:
             self.endpoint = endpoint
 
-        async def complete(self, request: Request, partial: Partial, on_progress: Any = None) -> Completion:
+        async def complete(self, request: Request, partial: CompletionBuilder, on_progress: Any = None) -> Completion:
             asked.append(self.endpoint)
             raise errors.TimedOut("no token for a minute", endpoint=self.endpoint, phase="first_byte")
 
     with pytest.raises(errors.TimedOut):
-        virtual_time.run(EndpointPool([Slow("a"), Slow("b")]).complete(ask(), Partial()))
+        virtual_time.run(EndpointPool([Slow("a"), Slow("b")]).complete(ask(), CompletionBuilder()))
     assert len(asked) == 1
 
 
@@ -629,13 +629,13 @@ def test_an_endpoint_that_is_down_is_left_alone_and_used_again_when_it_comes_bac
         endpoints = EndpointPool([client], cooldown_s=5.0)
         for _ in range(3):
             with pytest.raises(errors.ServerFailed):
-                await endpoints.complete(ask(), Partial())
+                await endpoints.complete(ask(), CompletionBuilder())
         with pytest.raises(errors.Unreachable, match="HTTP 500"):
-            await endpoints.complete(ask(), Partial())
+            await endpoints.complete(ask(), CompletionBuilder())
         assert client.asked == 3
         client.works = True
         await asyncio.sleep(5)
-        done = await asyncio.gather(*(endpoints.complete(ask(seed=seed), Partial()) for seed in range(5)))
+        done = await asyncio.gather(*(endpoints.complete(ask(seed=seed), CompletionBuilder()) for seed in range(5)))
         assert [completion.text for completion in done] == ["five"] * 5
 
     virtual_time.run(main())
@@ -646,7 +646,7 @@ def test_the_time_out_of_use_doubles_from_outage_to_outage_up_to_eight_seconds_a
 
     async def attempt() -> str:
         try:
-            return (await endpoints.complete(ask(), Partial())).text
+            return (await endpoints.complete(ask(), CompletionBuilder())).text
         except errors.EndpointError as error:
             return type(error).__name__
 
@@ -687,7 +687,7 @@ class Busy(Flaky):
         self.left = refusals
         self.asked_s: list[float] = []
 
-    async def complete(self, request: Request, partial: Partial, on_progress: Any = None) -> Completion:
+    async def complete(self, request: Request, partial: CompletionBuilder, on_progress: Any = None) -> Completion:
         self.asked_s.append(asyncio.get_running_loop().time())
         if self.left:
             self.left -= 1
@@ -697,7 +697,7 @@ class Busy(Flaky):
 
 def test_the_pauses_of_an_endpoint_that_stays_overloaded_double_up_to_eight_seconds() -> None:
     busy = Busy(7)
-    virtual_time.run(EndpointPool([busy], patience_s=600.0).complete(ask(), Partial()))
+    virtual_time.run(EndpointPool([busy], patience_s=600.0).complete(ask(), CompletionBuilder()))
     pauses = [later - earlier for earlier, later in itertools.pairwise(busy.asked_s)]
     assert pauses == pytest.approx([0.5, 1, 2, 4, 8, 8, 8])
 
@@ -705,10 +705,10 @@ def test_the_pauses_of_an_endpoint_that_stays_overloaded_double_up_to_eight_seco
 def test_a_limit_that_an_overload_has_cut_grows_back_with_success_and_not_beyond_what_was_asked_for() -> None:
     async def main() -> None:
         endpoints = EndpointPool([Busy(3)], max_concurrency=8)
-        await endpoints.complete(ask(), Partial())
+        await endpoints.complete(ask(), CompletionBuilder())
         assert endpoints.limits() == {Busy.endpoint: 2}  # cut to 1, and one success
         for i in range(100):
-            await endpoints.complete(ask(f"{i} + 1"), Partial())
+            await endpoints.complete(ask(f"{i} + 1"), CompletionBuilder())
         assert endpoints.limits() == {Busy.endpoint: 8}
 
     virtual_time.run(main())
@@ -720,7 +720,7 @@ def test_only_so_many_prompts_are_remembered(monkeypatch: pytest.MonkeyPatch) ->
     async def main() -> int:
         endpoints = EndpointPool([Busy(0)])
         for i in range(9):
-            await endpoints.complete(ask(f"{i} + 1"), Partial())
+            await endpoints.complete(ask(f"{i} + 1"), CompletionBuilder())
         return len(endpoints._groups)
 
     assert virtual_time.run(main()) == 3
@@ -735,7 +735,7 @@ class Limited(Flaky):
         self.retry_after_s = retry_after_s
         self.refused: list[str] = []
 
-    async def complete(self, request: Request, partial: Partial, on_progress: Any = None) -> Completion:
+    async def complete(self, request: Request, partial: CompletionBuilder, on_progress: Any = None) -> Completion:
         if request.messages[0].content != "slow":
             await asyncio.sleep(0.1)
             self.refused.append(request.messages[0].content)
@@ -752,10 +752,10 @@ async def refused(endpoints: EndpointPool, prompts: int, *, slow: bool) -> list[
 
     async def one(question: str) -> float:
         with pytest.raises(errors.Overloaded, match="asked for a pause of another"):
-            await endpoints.complete(ask(question), Partial())
+            await endpoints.complete(ask(question), CompletionBuilder())
         return loop.time()
 
-    asked = [loop.create_task(endpoints.complete(ask("slow"), Partial()))] if slow else []
+    asked = [loop.create_task(endpoints.complete(ask("slow"), CompletionBuilder()))] if slow else []
     await asyncio.sleep(0)
     times = await asyncio.gather(*(one(f"{i} + 1") for i in range(prompts)))
     await asyncio.gather(*asked)
@@ -778,7 +778,7 @@ def test_a_pause_that_one_endpoint_asks_for_is_none_of_the_others() -> None:
     class Other(Limited):
         endpoint = "http://other/v1"
 
-        async def complete(self, request: Request, partial: Partial, on_progress: Any = None) -> Completion:
+        async def complete(self, request: Request, partial: CompletionBuilder, on_progress: Any = None) -> Completion:
             await asyncio.sleep(1.0)
             return Completion("five")
 
@@ -788,7 +788,7 @@ def test_a_pause_that_one_endpoint_asks_for_is_none_of_the_others() -> None:
         endpoints = EndpointPool([limited, Other(0.0)], patience_s=600.0)
         placed = [("slow", 10), ("2 + 2", 9000), ("3 + 3", 10)]  # the third goes where the first is
         first, second, third = [
-            loop.create_task(endpoints.complete(ask(question, max_tokens), Partial()))
+            loop.create_task(endpoints.complete(ask(question, max_tokens), CompletionBuilder()))
             for question, max_tokens in placed
         ]
         await third
@@ -805,7 +805,7 @@ class Garbage(Flaky):
 
     endpoint = "http://garbage/v1"
 
-    async def complete(self, request: Request, partial: Partial, on_progress: Any = None) -> Completion:
+    async def complete(self, request: Request, partial: CompletionBuilder, on_progress: Any = None) -> Completion:
         self.asked += 1
         await asyncio.sleep(0.01)
         raise errors.BadResponse("no completion", endpoint=self.endpoint)
@@ -822,7 +822,7 @@ def test_what_failed_at_one_endpoint_is_asked_of_another(bad: type[Flaky]) -> No
 
     async def main() -> list[Any]:
         endpoints = EndpointPool([bad(), Good()])
-        return [await settled(endpoints.complete(ask(seed=seed), Partial())) for seed in range(6)]
+        return [await settled(endpoints.complete(ask(seed=seed), CompletionBuilder())) for seed in range(6)]
 
     results = virtual_time.run(main())
     assert isinstance(results[0], errors.EndpointError)
@@ -839,7 +839,7 @@ def test_an_endpoint_that_answers_with_garbage_is_left_alone_while_another_works
         garbage = Garbage()
         endpoints = EndpointPool([garbage, Good()], cooldown_s=8.0)
         for i in range(100):
-            await settled(endpoints.complete(ask(f"{i} + 1"), Partial()))
+            await settled(endpoints.complete(ask(f"{i} + 1"), CompletionBuilder()))
         return garbage.asked
 
     assert virtual_time.run(main()) < 10
@@ -848,6 +848,6 @@ def test_an_endpoint_that_answers_with_garbage_is_left_alone_while_another_works
 def test_where_all_endpoints_answer_with_garbage_that_is_the_error_and_no_outage() -> None:
     async def main() -> list[Any]:
         endpoints = EndpointPool([Garbage()])
-        return [await settled(endpoints.complete(ask(f"{i} + 1"), Partial())) for i in range(9)]
+        return [await settled(endpoints.complete(ask(f"{i} + 1"), CompletionBuilder())) for i in range(9)]
 
     assert {type(error) for error in virtual_time.run(main())} == {errors.BadResponse}

@@ -15,7 +15,7 @@ from tts.clusters.virtual.fleet import Replicas
 from tts.core.actions import Request
 from tts.models.endpoint_pool import EndpointPool
 from tts.models.openai.client import OpenAIClient
-from tts.models.openai.completion_builder import Partial
+from tts.models.openai.completion_builder import CompletionBuilder
 from tts.models.replicas import Ranking, Replica, better
 from tts.models.target import open_models, resolved
 from tts.testing.engine import FakeEngine
@@ -95,7 +95,7 @@ def ask(seed: int, prompt: str = "1 + 1") -> Request:
 def test_siblings_of_one_prompt_fill_all_replicas_alike(siblings: int) -> None:
     async def main(urls: list[str]) -> None:
         async with EndpointPool([OpenAIClient(url, model="fake", max_retries=0) for url in urls]) as pool:
-            await asyncio.gather(*(pool.complete(ask(seed), Partial()) for seed in range(siblings)))
+            await asyncio.gather(*(pool.complete(ask(seed), CompletionBuilder()) for seed in range(siblings)))
 
     with ExitStack() as stack:
         four = [stack.enter_context(FakeEngine(lambda _: SLOW, slots=4)) for _ in range(4)]
@@ -107,7 +107,7 @@ def test_slots_are_learned_from_what_decodes_and_from_what_waits() -> None:
     async def main(engine: FakeEngine) -> int | None:
         async with EndpointPool([OpenAIClient(engine.base_url, model="fake", max_retries=0)]) as pool:
             for start in range(0, 48, 16):
-                await asyncio.gather(*(pool.complete(ask(start + i, f"{i} + 1"), Partial()) for i in range(16)))
+                await asyncio.gather(*(pool.complete(ask(start + i, f"{i} + 1"), CompletionBuilder()) for i in range(16)))
             return pool._own[0].slots
 
     with FakeEngine(lambda _: SLOW) as wide, FakeEngine(lambda _: SLOW, slots=2) as narrow:
@@ -119,7 +119,7 @@ def test_an_engine_that_says_how_many_slots_it_has_is_given_no_more() -> None:
     async def main(url: str) -> None:
         async with open_models(resolved({"base_url": url, "concurrency": 16})) as models:
             pool: Any = models.by_name["fake"]
-            await asyncio.gather(*(pool.complete(ask(i, f"{i} + 1"), Partial()) for i in range(8)))
+            await asyncio.gather(*(pool.complete(ask(i, f"{i} + 1"), CompletionBuilder()) for i in range(8)))
             assert pool.limits() == {url: 3}
 
     with FakeEngine(lambda _: SLOW, slots=3, flavour="llamacpp", max_queue=0) as engine:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from tts.core.actions import Request
 from tts.core.retry import FIRST_S, LONGEST_RETRY_AFTER_S, LONGEST_S
 from tts.errors import BadResponse, EndpointError
-from tts.models.openai.completion_builder import Partial
+from tts.models.openai.completion_builder import CompletionBuilder
 from tts.models.prefill import FirstTokenTimes
 from tts.models.replicas import ASSUMED_SLOTS, Replica
 from tts.types import Completion
@@ -29,7 +29,7 @@ class Client(Protocol):
     endpoint: str
 
     async def complete(
-        self, request: Request, partial: Partial, on_progress: OnProgress | None = None
+        self, request: Request, partial: CompletionBuilder, on_progress: OnProgress | None = None
     ) -> Completion: ...
 
     async def aclose(self) -> None: ...

@@ -37,7 +37,7 @@ from tts.errors import (
     Unreachable,
 )
 from tts.models.endpoint import FAILURES_TO_OPEN, Client, Endpoint, OnProgress
-from tts.models.openai.completion_builder import Partial
+from tts.models.openai.completion_builder import CompletionBuilder
 from tts.models.prefill import Sent
 from tts.models.replicas import ASSUMED_SLOTS, Ranking, better
 from tts.models.siblings import SUSPICIOUS, Ask, Group
@@ -109,7 +109,7 @@ class EndpointPool:
             await endpoint.client.aclose()
 
     async def complete(
-        self, request: Request, partial: Partial, on_progress: OnProgress | None = None, *, race: bool = False
+        self, request: Request, partial: CompletionBuilder, on_progress: OnProgress | None = None, *, race: bool = False
     ) -> Completion:
         """As `OpenAIClient.complete`; waiting for room counts towards `request.timeout_s`, and costs nothing.
 
@@ -172,7 +172,7 @@ class EndpointPool:
     # -- tries ----------------------------------------------------------------------------------------------------
 
     async def _tries(
-        self, request: Request, group: Group, partial: Partial, on_progress: OnProgress | None
+        self, request: Request, group: Group, partial: CompletionBuilder, on_progress: OnProgress | None
     ) -> Completion:
         ask = Ask(group)
         try:
@@ -240,7 +240,7 @@ class EndpointPool:
             await asyncio.sleep(min(left_s, longest_s))
 
     async def _run(
-        self, endpoint: Endpoint, request: Request, ask: Ask, partial: Partial, on_progress: OnProgress | None
+        self, endpoint: Endpoint, request: Request, ask: Ask, partial: CompletionBuilder, on_progress: OnProgress | None
     ) -> Completion:
         """One try, on an endpoint where `_place` has made room for it."""
         loop = asyncio.get_running_loop()

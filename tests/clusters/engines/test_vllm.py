@@ -20,7 +20,7 @@ from tts import errors
 from tts.clusters.engines.vllm import VLLMModel, chunk_of, sampling_kwargs
 from tts.clusters.spec import Engine
 from tts.core.actions import Request
-from tts.models.openai.completion_builder import Partial
+from tts.models.openai.completion_builder import CompletionBuilder
 from tts.types import Completion, Message, Sampling
 
 ASK = (Message("user", "hello"),)  # 8 tokens to the tiny model: one a letter, and one for each of three marks
@@ -70,8 +70,8 @@ def position(**of: float) -> dict[int, Any]:
     return {ord(token): SimpleNamespace(logprob=p, decoded_token=token) for token, p in of.items()}
 
 
-def fed(*outputs: Any, top: int = 2) -> tuple[Partial, list[tuple[str, int, float | None]]]:
-    partial, heard = Partial(), []
+def fed(*outputs: Any, top: int = 2) -> tuple[CompletionBuilder, list[tuple[str, int, float | None]]]:
+    partial, heard = CompletionBuilder(), []
     partial.begin(0.0)
     for each in outputs:
         chunk, nan = chunk_of(each, partial.tokens, top)
@@ -186,9 +186,9 @@ class Hosted:
 
         return self.runner.run(main())
 
-    def complete(self, ask: Request, partial: Partial | None = None, heard: list[Any] | None = None) -> Completion:
+    def complete(self, ask: Request, partial: CompletionBuilder | None = None, heard: list[Any] | None = None) -> Completion:
         tell = None if heard is None else lambda *news: heard.append(news)
-        return self.run(lambda model: model.complete(ask, partial or Partial(), tell))
+        return self.run(lambda model: model.complete(ask, partial or CompletionBuilder(), tell))
 
     def unfinished(self) -> int:
         return self.model._llm.get_num_unfinished_requests()
@@ -228,7 +228,7 @@ class TestEngine:
     def test_a_seed_decides_the_sample_alone_or_among_others(self, hosted: Hosted) -> None:
         async def together(model: VLLMModel) -> list[Completion]:
             asks = [request(seed=seed, top_p=0.9, top_k=50, min_p=0.01) for seed in (1, 2, 1, 2**31 - 1)]
-            return await asyncio.gather(*(model.complete(ask, Partial()) for ask in asks))
+            return await asyncio.gather(*(model.complete(ask, CompletionBuilder()) for ask in asks))
 
         texts = [done.text for done in hosted.run(together)]
         assert texts[0] == texts[2]
@@ -252,7 +252,7 @@ class TestEngine:
         assert hosted.complete(request(messages=system)).usage.prompt_tokens == 8 + 4
 
     def test_a_cancelled_request_is_aborted_in_the_engine_and_says_what_it_cost(self, hosted: Hosted) -> None:
-        partial = Partial()
+        partial = CompletionBuilder()
 
         async def cancelled(model: VLLMModel) -> Completion:
             heard = asyncio.Event()
@@ -274,8 +274,8 @@ class TestEngine:
         assert hosted.unfinished() == 0
 
     def test_a_request_cancelled_at_any_moment_leaves_nothing_behind(self, hosted: Hosted) -> None:
-        async def storm(model: VLLMModel) -> list[Partial]:
-            partials = [Partial() for _ in range(40)]
+        async def storm(model: VLLMModel) -> list[CompletionBuilder]:
+            partials = [CompletionBuilder() for _ in range(40)]
             asks = [model.complete(request(max_tokens=50, seed=i), partial) for i, partial in enumerate(partials)]
             tasks = [asyncio.create_task(ask) for ask in asks]
             for task in tasks:
@@ -299,7 +299,7 @@ class TestEngine:
 
     def test_a_prompt_that_leaves_no_room_is_too_long_and_costs_nothing(self, hosted: Hosted) -> None:
         for letters in (CONTEXT - 3, CONTEXT, 1000, 100_000):
-            partial = Partial()
+            partial = CompletionBuilder()
             with pytest.raises(errors.ContextTooLong) as caught:
                 hosted.complete(request(messages=(Message("user", "a" * letters),)), partial)
             assert str(CONTEXT) in caught.value.message
@@ -319,7 +319,7 @@ class TestEngine:
 
     def test_requests_beyond_the_queues_limit_are_overload(self, hosted: Hosted) -> None:
         async def crowd(model: VLLMModel) -> list[Any]:
-            asks = (model.complete(request(seed=i), Partial()) for i in range(60))
+            asks = (model.complete(request(seed=i), CompletionBuilder()) for i in range(60))
             return await asyncio.gather(*asks, return_exceptions=True)
 
         refused = [each for each in hosted.run(crowd) if isinstance(each, BaseException)]
@@ -341,7 +341,7 @@ class TestEngine:
         async def killed(model: VLLMModel) -> list[Any]:
             heard = asyncio.Event()
             asks = [request(max_tokens=50, seed=i) for i in range(3)]
-            tasks = [asyncio.create_task(model.complete(ask, Partial(), lambda *news: heard.set())) for ask in asks]
+            tasks = [asyncio.create_task(model.complete(ask, CompletionBuilder(), lambda *news: heard.set())) for ask in asks]
             await heard.wait()
             os.kill(engine_pid(), signal.SIGKILL)
             return await asyncio.gather(*tasks, return_exceptions=True)

@@ -13,7 +13,7 @@ import pytest
 from tts import errors
 from tts.core.actions import Request, prompt_bound
 from tts.models.openai.client import OpenAIClient
-from tts.models.openai.completion_builder import Partial
+from tts.models.openai.completion_builder import CompletionBuilder
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Misbehaviour, Reply, Script
 from tts.types import Completion, Message, Sampling, Usage
@@ -31,7 +31,7 @@ def request(**fields: Any) -> Request:
 async def complete(engine: FakeEngine, ask: Request | None = None, **options: Any) -> Completion:
     options.setdefault("random", Random(1))
     async with OpenAIClient(engine.base_url, **options) as client:
-        return await client.complete(ask or request(), Partial())
+        return await client.complete(ask or request(), CompletionBuilder())
 
 
 def once(reply: Reply, then: Reply = FIVE) -> Script:
@@ -67,7 +67,7 @@ def test_progress_tells_text_tokens_and_their_mean_logprob_as_they_come() -> Non
 
     async def main() -> None:
         async with OpenAIClient(engine.base_url) as client:
-            await client.complete(request(top_logprobs=1), Partial(), lambda *news: heard.append(news))
+            await client.complete(request(top_logprobs=1), CompletionBuilder(), lambda *news: heard.append(news))
 
     with FakeEngine(lambda _: FIVE) as engine:
         asyncio.run(main())
@@ -237,7 +237,7 @@ def test_nobody_listening_is_unreachable() -> None:
 
         async def main() -> None:
             async with OpenAIClient(url, model="m", max_retries=1) as client:
-                await client.complete(request(), Partial())
+                await client.complete(request(), CompletionBuilder())
 
         with pytest.raises(errors.Unreachable, match="Is the server running") as caught:
             asyncio.run(main())
@@ -297,7 +297,7 @@ def test_the_deadline_holds_between_tries_too() -> None:
 def test_a_connection_that_turns_out_to_be_dead_costs_nothing_and_no_time() -> None:
     async def main() -> list[Completion]:
         async with OpenAIClient(engine.base_url, model="fake", max_retries=0) as client:
-            return [await client.complete(request(seed=seed), Partial()) for seed in range(20)]
+            return [await client.complete(request(seed=seed), CompletionBuilder()) for seed in range(20)]
 
     with FakeEngine(lambda _: FIVE, flavour="llamacpp") as engine:  # which drops what comes after a stream
         done = asyncio.run(main())
@@ -313,7 +313,7 @@ def cancelled(engine: FakeEngine, ask: Request, **options: Any) -> Completion:
 
     async def main() -> Completion:
         async with OpenAIClient(engine.base_url, **options) as client:
-            partial, enough = Partial(), asyncio.Event()
+            partial, enough = CompletionBuilder(), asyncio.Event()
 
             def heard(text: str, tokens: int, mean: float | None) -> None:
                 if partial.tokens >= 5:
@@ -345,11 +345,11 @@ def test_without_continuous_usage_the_bill_is_in_full_until_the_server_has_shown
         async with OpenAIClient(engine.base_url, cancellation="close") as client:
             long = request(max_tokens=100)
             first = await stopped(client, long)
-            await client.complete(request(max_tokens=3), Partial())
+            await client.complete(request(max_tokens=3), CompletionBuilder())
             return first, await stopped(client, long)
 
     async def stopped(client: OpenAIClient, ask: Request) -> Usage:
-        partial = Partial()
+        partial = CompletionBuilder()
         partial.prompt_tokens = 7
         with pytest.raises(ZeroDivisionError):
             await client.complete(ask, partial, lambda *_: None if partial.tokens < 3 else 1 // 0)
@@ -368,7 +368,7 @@ def test_cancelling_while_waiting_for_the_first_token_leaves_nothing_behind() ->
     async def main() -> None:
         async with OpenAIClient(engine.base_url, model="fake") as client:
             for _ in range(5):
-                tasks = [asyncio.ensure_future(client.complete(request(), Partial())) for _ in range(20)]
+                tasks = [asyncio.ensure_future(client.complete(request(), CompletionBuilder())) for _ in range(20)]
                 await asyncio.to_thread(engine.wait, lambda now: now.open_streams + now.queued == 20)
                 for task in tasks:
                     task.cancel()
@@ -385,7 +385,7 @@ def test_an_error_in_the_callers_progress_closes_the_stream_even_while_its_trace
     async def main() -> None:
         async with OpenAIClient(engine.base_url) as client:
             with pytest.raises(ZeroDivisionError) as held:
-                await client.complete(request(max_tokens=10_000), Partial(), lambda *_: 1 // 0)
+                await client.complete(request(max_tokens=10_000), CompletionBuilder(), lambda *_: 1 // 0)
             assert await asyncio.to_thread(engine.wait_idle)
             assert held.value.__traceback__ is not None
 
@@ -397,7 +397,7 @@ def test_streams_cancelled_at_random_moments_leave_no_connection_slot_or_task() 
     rng = Random(5)
 
     async def one(client: OpenAIClient, after_s: float) -> None:
-        task = asyncio.ensure_future(client.complete(request(max_tokens=1000), Partial()))
+        task = asyncio.ensure_future(client.complete(request(max_tokens=1000), CompletionBuilder()))
         await asyncio.sleep(after_s)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -432,7 +432,7 @@ def test_a_server_that_decodes_past_the_limit_is_cut_off() -> None:
 def test_a_refused_parameter_is_left_out_from_then_on_and_recorded() -> None:
     async def main() -> list[Completion]:
         async with OpenAIClient(engine.base_url, model="fake") as client:
-            return [await client.complete(request(top_k=5, top_logprobs=2), Partial()) for _ in range(2)]
+            return [await client.complete(request(top_k=5, top_logprobs=2), CompletionBuilder()) for _ in range(2)]
 
     with FakeEngine(lambda _: FIVE, rejects=("top_k", "top_logprobs")) as engine:
         first, second = asyncio.run(main())
@@ -566,7 +566,7 @@ def test_the_models_are_listed() -> None:
 @pytest.mark.parametrize("cancels", [1, 2])
 def test_a_cancelled_stream_that_nobody_can_stop_is_charged_in_full_however_often_it_is_cancelled(cancels: int) -> None:
     async def main(url: str) -> Usage:
-        partial, begun = Partial(), asyncio.Event()
+        partial, begun = CompletionBuilder(), asyncio.Event()
         async with OpenAIClient(url, model="fake", cancellation="best_effort") as client:
             request = Request((Message("user", "What is 2 + 2?"),), Sampling(max_tokens=300), seed=1)
             task = asyncio.ensure_future(client.complete(request, partial, lambda *_: begun.set()))
@@ -589,7 +589,7 @@ def test_a_stream_that_falls_silent_on_an_engine_that_decodes_on_is_charged_in_f
         async with OpenAIClient(url, model="fake", cancellation="best_effort", idle_s=0.2) as client:
             request = Request((Message("user", "What is 2 + 2?"),), Sampling(max_tokens=300), seed=1)
             with pytest.raises(errors.TimedOut) as caught:
-                await client.complete(request, Partial())
+                await client.complete(request, CompletionBuilder())
         return caught.value
 
     script = lambda _: Reply(("x",) * 20, misbehave=Misbehaviour.SILENCE_MIDWAY, after=3)  # noqa: E731
@@ -604,7 +604,7 @@ def test_two_clients_never_send_the_same_request_id() -> None:
         for _ in range(2):
             async with OpenAIClient(url, model="fake", cancellation="abort") as client:
                 request = Request((Message("user", "What is 2 + 2?"),), Sampling(max_tokens=30), seed=1)
-                await asyncio.gather(*(client.complete(request, Partial()) for _ in range(3)))
+                await asyncio.gather(*(client.complete(request, CompletionBuilder()) for _ in range(3)))
 
     with FakeEngine(flavour="sglang") as engine:
         asyncio.run(main(engine.base_url))
@@ -647,7 +647,7 @@ def test_on_an_engine_that_is_not_yet_known_the_first_cancellation_asks_which_it
 def test_what_had_arrived_and_was_not_yet_read_is_part_of_a_cancelled_streams_bill() -> None:
     async def main() -> Usage:
         async with OpenAIClient(engine.base_url) as client:
-            partial = Partial()
+            partial = CompletionBuilder()
 
             def heard(*_: object) -> None:
                 task.cancel()
@@ -709,8 +709,8 @@ def test_of_a_stream_that_breaks_off_a_chunk_that_was_begun_and_never_sent_is_bo
 ) -> None:
     async def main(url: str) -> Usage:
         async with OpenAIClient(url, model="fake", max_retries=0) as client:
-            await client.complete(request(max_tokens=100), Partial())
-            partial = Partial()
+            await client.complete(request(max_tokens=100), CompletionBuilder())
+            partial = CompletionBuilder()
             with pytest.raises(errors.EndpointError):
                 await client.complete(request(max_tokens=100), partial)
             return partial.usage()
@@ -730,7 +730,7 @@ def test_a_cancelled_prompt_that_no_server_has_counted_is_charged_as_the_most_th
     slow = Reply(("a",) * 9, per_token_s=60.0)
 
     async def main() -> Usage:
-        partial = Partial()
+        partial = CompletionBuilder()
         if taught:
             partial.prompt_tokens = 777  # by a sibling
         async with OpenAIClient(engine.base_url) as client:

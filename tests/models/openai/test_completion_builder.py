@@ -5,7 +5,7 @@ import math
 import msgspec
 import pytest
 
-from tts.models.openai.completion_builder import Partial
+from tts.models.openai.completion_builder import CompletionBuilder
 from tts.models.openai.logprob_meter import TAIL
 from tts.models.wire.sse import Chunk, decode
 from tts.types import Usage
@@ -19,15 +19,15 @@ def said(text: str, **fields: object) -> Chunk:
     return chunk(choices=[{"delta": {"content": text}}], **fields)
 
 
-def begun(most_prompt: int = 40) -> Partial:
-    partial = Partial()
+def begun(most_prompt: int = 40) -> CompletionBuilder:
+    partial = CompletionBuilder()
     partial.most_prompt = most_prompt
     partial.begin(10.0)
     return partial
 
 
 def test_a_request_that_never_left_costs_nothing() -> None:
-    assert Partial().completion("cancelled").usage == Usage()
+    assert CompletionBuilder().completion("cancelled").usage == Usage()
 
 
 def test_chunks_are_counted_and_flagged_as_approximate_while_nothing_better_is_known() -> None:
@@ -47,7 +47,7 @@ def test_continuous_usage_makes_the_count_of_a_cancelled_stream_exact() -> None:
 
 
 def test_a_server_known_to_send_one_token_a_chunk_and_a_prompt_known_from_a_sibling_make_it_exact_too() -> None:
-    partial = Partial()
+    partial = CompletionBuilder()
     partial.chunking.learn(tokens=12, chunks=11)
     partial.begin(10.0)
     partial.prompt_tokens = 9

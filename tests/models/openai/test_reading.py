@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tts.errors import BadResponse, EndpointError, ServerFailed, TimedOut
 from tts.models.openai.chunking import Chunking
-from tts.models.openai.completion_builder import Partial
+from tts.models.openai.completion_builder import CompletionBuilder
 from tts.models.openai.reading import Reader, Silence, Silences, most_bytes
 from tts.models.wire.sse import decode
 from tts.types import Usage
@@ -32,9 +32,9 @@ def usage(**counts: Any) -> dict[str, Any]:
     return {"choices": [], "usage": {"prompt_tokens": 9, **counts}}
 
 
-def read(*events: Any, limit: int = LIMIT, cut: int = 1 << 30, chunking: Chunking | None = None) -> Partial:
+def read(*events: Any, limit: int = LIMIT, cut: int = 1 << 30, chunking: Chunking | None = None) -> CompletionBuilder:
     """What a client makes of these events, sent in pieces of `cut` bytes."""
-    partial = Partial()
+    partial = CompletionBuilder()
     partial.max_tokens, partial.most_prompt = limit, 9
     partial.chunking = chunking or Chunking()
 
@@ -53,7 +53,7 @@ def read(*events: Any, limit: int = LIMIT, cut: int = 1 << 30, chunking: Chunkin
     return partial
 
 
-def reader_of(partial: Partial, limit: int = LIMIT, *, most: int = 1 << 20, watched: Any = None) -> Reader:
+def reader_of(partial: CompletionBuilder, limit: int = LIMIT, *, most: int = 1 << 20, watched: Any = None) -> Reader:
     return Reader(partial, "http://here", limit=limit, most_bytes=most, on_progress=watched)
 
 
@@ -302,8 +302,8 @@ def test_an_error_that_is_not_wrapped_is_one(bare: Any) -> None:
 def test_one_body_of_json_in_place_of_a_stream_is_the_whole_completion(finish: str | None) -> None:
     body = b'  {"choices": [{"message": {"content": "42"}, "finish_reason": %s}]}' % json.dumps(finish).encode()
 
-    async def main() -> Partial:
-        partial = Partial()
+    async def main() -> CompletionBuilder:
+        partial = CompletionBuilder()
         partial.begin(0.0)
         reader = reader_of(partial)
         for byte in body:
@@ -359,7 +359,7 @@ def plain_event(at: int, text: str, index: int, off: int | None) -> dict[str, An
     return {**event, "usage": {"prompt_tokens": 9, "completion_tokens": at + off, "total_tokens": total}}
 
 
-def state_of(partial: Partial) -> dict[str, Any]:
+def state_of(partial: CompletionBuilder) -> dict[str, Any]:
     """All that is known of a completion, its text in one piece."""
     known = {name: value for name, value in vars(partial).items() if name not in ("_texts", "_meter", "chunking")}
     return {**known, "text": partial.text, "logprobs": partial.completion("stop").logprobs}
@@ -383,7 +383,7 @@ def test_a_stream_is_read_alike_in_one_piece_piece_by_piece_and_watched(
         data.append(b"data: %s\n\n" % (event if isinstance(event, bytes) else json.dumps(event).encode()))
 
     def ends(pieces: list[bytes], watched: Any) -> tuple[Any, Any]:
-        partial, failure = Partial(), None
+        partial, failure = CompletionBuilder(), None
         partial.max_tokens = limit
         if learned:
             partial.chunking.learn(*learned)
@@ -424,7 +424,7 @@ class Stopped:
 def test_any_stream_ends_or_raises_an_endpoint_error_and_books_what_was_seen_and_no_more_than_it_can_have_cost(
     events: list[Any], cut: int, habit: tuple[int, int] | None, closed_early: bool
 ) -> None:
-    partial = Partial()
+    partial = CompletionBuilder()
     partial.max_tokens, partial.chunking = LIMIT, learned(habit) if habit else Chunking()
 
     async def main() -> None:
@@ -457,7 +457,7 @@ def test_any_stream_ends_or_raises_an_endpoint_error_and_books_what_was_seen_and
 @pytest.mark.parametrize("beginning", [b": a comment\n", b'{"choices": [{}, '])
 def test_a_reply_is_read_as_far_as_its_tokens_can_be_long_and_then_refused(beginning: bytes) -> None:
     async def main() -> None:
-        partial = Partial()
+        partial = CompletionBuilder()
         reader = reader_of(partial, most=1000)
         reader.feed(beginning + b" " * 900)
         with pytest.raises(BadResponse, match="more than 1000 bytes"):
@@ -530,7 +530,7 @@ def choice(index: int, text: str, finish: str | None = None) -> dict[str, Any]:
 
 def test_reasoning_beyond_what_was_allowed_is_believed_as_far_as_there_was_time_for_it() -> None:
     def booked(reasoning: int, passed_s: float, **more: int) -> Usage:
-        partial = Partial()
+        partial = CompletionBuilder()
         partial.max_tokens = LIMIT
         partial.begin(10.0)
         partial.feed(decode(json.dumps(said("42")).encode())[0], 10.0)

@@ -23,7 +23,7 @@ from rawserver import DONE, MODELS, as_json, completing, http, serving
 from tts import errors
 from tts.core.actions import Request
 from tts.models.openai.client import OpenAIClient
-from tts.models.openai.completion_builder import Partial
+from tts.models.openai.completion_builder import CompletionBuilder
 from tts.models.openai.reading import OnProgress
 from tts.models.openai.transport import AiohttpReply, BrokenOff, Connections
 from tts.models.wire.proxies import proxy_for
@@ -54,7 +54,7 @@ def completion(url: str) -> str:
     async def main() -> str:
         async with OpenAIClient(url, model="m", api_key="k-1234", max_retries=0) as client:
             request = Request((Message("user", "half a pair: \ud83d"),), Sampling(max_tokens=9), seed=1)
-            return (await client.complete(request, Partial())).text
+            return (await client.complete(request, CompletionBuilder())).text
 
     return asyncio.run(main())
 
@@ -350,7 +350,7 @@ CUT = b'{"choices":[{"index":0,"message":{"content":"a long answer that goes on 
     ],
 )
 def test_a_completion_that_cannot_be_read_costs_what_the_request_was_allowed(reply: bytes, tokens: int) -> None:
-    partial = Partial()
+    partial = CompletionBuilder()
 
     async def main(url: str) -> None:
         async with OpenAIClient(url, model="m", api_key="k-1234", max_retries=0) as client:
@@ -395,7 +395,7 @@ def test_a_request_that_a_server_has_dropped_is_sent_again_unbooked_only_if_its_
     async def main(url: str) -> None:
         async with OpenAIClient(url, model="m", max_retries=0) as client:
             for answer in answers:
-                ask = client.complete(Request((Message("user", "1"),), Sampling(max_tokens=9)), Partial())
+                ask = client.complete(Request((Message("user", "1"),), Sampling(max_tokens=9)), CompletionBuilder())
                 if answer is DONE:
                     await ask
                 else:
@@ -410,8 +410,8 @@ def test_a_request_that_a_server_has_dropped_is_sent_again_unbooked_only_if_its_
 def test_a_client_that_is_closed_sends_nothing_again_that_was_under_way() -> None:
     async def main(url: str) -> OpenAIClient:
         async with OpenAIClient(url, model="m", max_retries=0) as client:
-            await client.complete(request, Partial())
-            asked = asyncio.ensure_future(client.complete(request, Partial()))
+            await client.complete(request, CompletionBuilder())
+            asked = asyncio.ensure_future(client.complete(request, CompletionBuilder()))
             await asyncio.to_thread(arrived.wait)
         with pytest.raises(errors.EndpointError, match="closed"):
             await asked
@@ -457,7 +457,7 @@ def test_a_stream_ends_with_an_error_when_its_client_is_closed() -> None:
         begun = asyncio.Event()
         async with OpenAIClient(url, model="fake", max_retries=0) as client:
             ask = client.complete(
-                Request((Message("user", "1"),), Sampling(max_tokens=99)), Partial(), lambda *_: begun.set()
+                Request((Message("user", "1"),), Sampling(max_tokens=99)), CompletionBuilder(), lambda *_: begun.set()
             )
             asked = asyncio.ensure_future(ask)
             await begun.wait()
@@ -475,7 +475,7 @@ def test_a_client_that_was_closed_says_so_for_samples_and_for_all_else() -> None
             pass
         request = Request((Message("user", "1 + 1?"),), Sampling(max_tokens=9), seed=1)
         with pytest.raises(errors.Unreachable, match="closed"):
-            await client.complete(request, Partial())
+            await client.complete(request, CompletionBuilder())
         with pytest.raises(errors.Unreachable, match="closed"):
             await client.models()
 
@@ -492,14 +492,14 @@ def test_what_was_decoded_of_streams_that_are_cancelled_over_tls_is_booked(
     tls.load_cert_chain(file)
     monkeypatch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", ssl.create_default_context(cafile=file))
 
-    def progress(partial: Partial, tokens: int, far: asyncio.Event) -> OnProgress:
+    def progress(partial: CompletionBuilder, tokens: int, far: asyncio.Event) -> OnProgress:
         return lambda *news: far.set() if partial.tokens > tokens else None
 
     async def main(url: str) -> tuple[int, int]:
         """What was booked for streams that were cancelled at different moments, and how many had begun."""
-        partials = [Partial() for _ in range(6)]
+        partials = [CompletionBuilder() for _ in range(6)]
         async with OpenAIClient(url, model="fake") as client:
-            await client.complete(Request((Message("user", "1 + 1"),), Sampling(max_tokens=100), seed=9), Partial())
+            await client.complete(Request((Message("user", "1 + 1"),), Sampling(max_tokens=100), seed=9), CompletionBuilder())
             for at, partial in enumerate(partials):
                 request = Request((Message("user", "1 + 1"),), Sampling(max_tokens=100), seed=at)
                 far = asyncio.Event()
@@ -538,9 +538,9 @@ def test_a_client_of_ones_own_is_heard_until_the_engine_has_stopped_and_no_conne
         async with own, OpenAIClient(engine.base_url, model="fake", http_client=own) as client:
             await client.models()  # which is asked otherwise, on a connection that is kept, when a stream is cancelled
             for tokens in (1, 3, 8):
-                partial, far = Partial(), asyncio.Event()
+                partial, far = CompletionBuilder(), asyncio.Event()
 
-                def heard(*_: object, partial: Partial = partial, tokens: int = tokens, far: Any = far) -> None:
+                def heard(*_: object, partial: CompletionBuilder = partial, tokens: int = tokens, far: Any = far) -> None:
                     if partial.tokens >= tokens and not far.is_set():
                         far.set()
                         time.sleep(0.15)  # some 30 tokens, while nothing is read here
@@ -571,7 +571,7 @@ def test_a_connection_whose_tls_handshake_is_cancelled_is_closed() -> None:
         request = Request((Message("user", "1 + 1"),), Sampling(max_tokens=9), seed=1)
         own = httpx2.AsyncClient()
         async with server, own, OpenAIClient(url, model="m", cancellation="close", http_client=own) as client:
-            asked = asyncio.ensure_future(client.complete(request, Partial()))
+            asked = asyncio.ensure_future(client.complete(request, CompletionBuilder()))
             reader, writer = await met.get()
             await reader.read(1)  # of the handshake
             asked.cancel()
@@ -599,7 +599,7 @@ def test_a_client_of_ones_own_carries_everything_and_its_errors_are_ours(answer:
         own = httpx2.AsyncClient(auth=Token())
         async with own, OpenAIClient(url, max_retries=0, http_client=own) as client:
             request = Request((Message("user", "1 + 1?"),), Sampling(max_tokens=9), seed=1)
-            return (await client.complete(request, Partial())).text
+            return (await client.complete(request, CompletionBuilder())).text
 
     with serving(completing(lambda _: answer)) as server:
         if answer is DONE:
@@ -634,7 +634,7 @@ def test_whatever_a_client_of_ones_own_raises_is_told_as_an_error_of_ours(where:
         own = httpx2.AsyncClient(transport=Transport())
         async with OpenAIClient("http://here", model="m", max_retries=0, http_client=own) as client:
             request = Request((Message("user", "1 + 1?"),), Sampling(max_tokens=9))
-            return (await client.complete(request, Partial())).text
+            return (await client.complete(request, CompletionBuilder())).text
 
     if where == "at the end":
         assert asyncio.run(main()) == "Answer: 42"

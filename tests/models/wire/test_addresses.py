@@ -14,7 +14,7 @@ from tts import errors
 from tts.cli.examination import examine
 from tts.core.actions import Request
 from tts.models.openai.client import OpenAIClient
-from tts.models.openai.completion_builder import Partial
+from tts.models.openai.completion_builder import CompletionBuilder
 from tts.models.target import resolved
 from tts.models.wire.address import HIDDEN, Address, hide, normalise_base_url, shown
 from tts.models.wire.failures import error_of
@@ -27,7 +27,7 @@ NOT_FOUND = refusal("Not Found", "404 Not Found")
 def complete(url: str, key: str = "k-1234", model: str | None = "m") -> Completion:
     async def main() -> Completion:
         async with OpenAIClient(url, model=model, api_key=key, max_retries=0) as client:
-            return await client.complete(ASK, Partial())
+            return await client.complete(ASK, CompletionBuilder())
 
     return asyncio.run(main())
 

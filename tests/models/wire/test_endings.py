@@ -16,7 +16,7 @@ from tts import errors
 from tts.api.progress import Display
 from tts.core.actions import Finished, Request
 from tts.models.openai.client import OpenAIClient
-from tts.models.openai.completion_builder import Partial
+from tts.models.openai.completion_builder import CompletionBuilder
 from tts.models.wire.endings import normalise_finish
 from tts.report.summary import without_parameters
 from tts.types import Completion, Message, Sampling
@@ -48,7 +48,7 @@ def asked_of(answers: Callable[[int], bytes], count: int, max_tokens: int = 64) 
             for seed in range(count):
                 request = Request((Message("user", "?"),), Sampling(max_tokens=max_tokens), seed=seed)
                 try:
-                    found.append(await client.complete(request, Partial()))
+                    found.append(await client.complete(request, CompletionBuilder()))
                 except errors.EndpointError as error:
                     found.append(type(error).__name__)
         return found

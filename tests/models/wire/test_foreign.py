@@ -11,7 +11,7 @@ import tts
 from tts import errors
 from tts.core.actions import Request
 from tts.models.openai.client import OpenAIClient
-from tts.models.openai.completion_builder import Partial
+from tts.models.openai.completion_builder import CompletionBuilder
 from tts.models.wire.address import Address
 from tts.models.wire.foreign import of_reply
 from tts.types import Message, Sampling
@@ -48,7 +48,7 @@ def ways(events: list[Any]) -> list[bytes]:
 
 def refused(server: RawServer) -> tuple[errors.EndpointError, int]:
     """What a client says, and the tokens that it books, of at most 50."""
-    partial = Partial()
+    partial = CompletionBuilder()
 
     async def main() -> None:
         async with OpenAIClient(server.url, model="m", max_retries=0) as client:

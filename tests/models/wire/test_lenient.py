@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tts.errors import BadResponse, EndpointError
-from tts.models.openai.completion_builder import Partial
+from tts.models.openai.completion_builder import CompletionBuilder
 from tts.models.wire.sse import Chunk, decode
 
 
@@ -92,7 +92,7 @@ def test_log_probabilities_that_are_none_are_dropped(row: dict[str, Any]) -> Non
 
 @pytest.mark.parametrize("logprob", ["-1e308", "-1e400", "1e308", "-800"])
 def test_log_probabilities_beyond_what_numbers_hold_leave_a_summary_that_json_can_hold_or_none(logprob: str) -> None:
-    partial = Partial()
+    partial = CompletionBuilder()
     alternative = f'{{"token":"b","logprob":{logprob}}}'
     row = f'{{"token":"a","logprob":{logprob},"top_logprobs":[{alternative},{alternative},{alternative}]}}'
     for _ in range(2):
@@ -132,7 +132,7 @@ VALUES = st.recursive(
 @settings(derandomize=True, max_examples=300, deadline=None)
 @given(st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=6))
 def test_any_json_is_read_or_refused_with_one_kind_of_error_and_its_text_can_be_written(body: dict[str, Any]) -> None:
-    partial = Partial()
+    partial = CompletionBuilder()
     try:
         chunk, _ = decode(json.dumps(body).encode("utf-8", "surrogatepass"))
     except EndpointError:

@@ -15,7 +15,7 @@ from tts import errors
 from tts.core.actions import Request
 from tts.models.openai.attempt import Attempt
 from tts.models.openai.client import OpenAIClient
-from tts.models.openai.completion_builder import Partial
+from tts.models.openai.completion_builder import CompletionBuilder
 from tts.models.wire.address import Place
 from tts.models.wire.capabilities import Capabilities
 from tts.models.wire.failures import error_of
@@ -36,7 +36,7 @@ def complete(server: RawServer, *requests: Request) -> list[Completion]:
 
     async def main() -> list[Completion]:
         async with OpenAIClient(server.url, model="m", api_key="k", max_retries=0) as client:
-            return [await client.complete(request, Partial()) for request in requests]
+            return [await client.complete(request, CompletionBuilder()) for request in requests]
 
     return asyncio.run(main())
 
@@ -134,7 +134,7 @@ def test_one_refusal_because_of_a_prompts_content_changes_no_other_prompts_sampl
         async with OpenAIClient(url, model="m", max_retries=0) as client:
             for i in range(6):
                 try:
-                    await client.complete(ask(f"explosive {i}" if i == where else f"{i} + 2"), Partial())
+                    await client.complete(ask(f"explosive {i}" if i == where else f"{i} + 2"), CompletionBuilder())
                 except errors.RequestRejected:
                     assert i == where and not helps
 
@@ -209,7 +209,7 @@ def test_requests_side_by_side_do_not_each_find_out_everything() -> None:
 
     async def main(url: str) -> None:
         async with OpenAIClient(url, model="fake", max_retries=0) as client:
-            await asyncio.gather(*(client.complete(ask(str(i)), Partial()) for i in range(20)))
+            await asyncio.gather(*(client.complete(ask(str(i)), CompletionBuilder()) for i in range(20)))
 
     with FakeEngine(rejects=refused) as engine:
         asyncio.run(main(engine.base_url))

@@ -33,7 +33,7 @@ from tts.errors import (
 from tts.models.openai.attempt import Attempt, is_elsewhere
 from tts.models.openai.chunking import Chunking
 from tts.models.openai.closing import Closing
-from tts.models.openai.completion_builder import Partial
+from tts.models.openai.completion_builder import CompletionBuilder
 from tts.models.openai.endpoint_errors import MOST_SAID, EndpointErrors
 from tts.models.openai.httpx_client import AiohttpTransport, HttpxConnections, quoted
 from tts.models.openai.model_list import contexts_of, engine_of
@@ -152,7 +152,7 @@ class OpenAIClient:
         await self._connections.aclose()
 
     async def complete(
-        self, request: Request, partial: Partial, on_progress: OnProgress | None = None, *, race: bool = False
+        self, request: Request, partial: CompletionBuilder, on_progress: OnProgress | None = None, *, race: bool = False
     ) -> Completion:
         """Sample one completion, streamed; `on_progress` hears of text, tokens and mean log-probability as they come.
         `race` is for `EndpointPool`, in whose place a client may stand: here no request waits for another.
@@ -199,7 +199,7 @@ class OpenAIClient:
 
     # -- tries ----------------------------------------------------------------------------------------------------
 
-    async def _tries(self, request: Request, partial: Partial, on_progress: OnProgress | None) -> Completion:
+    async def _tries(self, request: Request, partial: CompletionBuilder, on_progress: OnProgress | None) -> Completion:
         backoff: Backoff | None = None
         partial.endpoint = self.endpoint
         partial.seed = request.seed
@@ -217,7 +217,7 @@ class OpenAIClient:
             await asyncio.sleep(delay_s)
             partial.restart()
 
-    async def _try(self, request: Request, partial: Partial, on_progress: OnProgress | None) -> Completion:
+    async def _try(self, request: Request, partial: CompletionBuilder, on_progress: OnProgress | None) -> Completion:
         """One try, repeated only where it can be put in a way that the server takes."""
         model = request.model or self.model or await self.first_model()
         if request.continue_from and self._api == "chat" and self.capabilities.prefill_form is None:
@@ -244,7 +244,7 @@ class OpenAIClient:
         attempt: Attempt,
         turn: _Turn,
         request: Request,
-        partial: Partial,
+        partial: CompletionBuilder,
         on_progress: OnProgress | None,
     ) -> Completion:
         body = attempt.body()
@@ -290,7 +290,7 @@ class OpenAIClient:
                 partial.stop(loop.time())
         return self._ended(request, partial, exchange.reader)
 
-    async def _read(self, response: Reply, reader: Reader, partial: Partial, silence: Silence) -> None:
+    async def _read(self, response: Reply, reader: Reader, partial: CompletionBuilder, silence: Silence) -> None:
         """Feed `partial` until the stream ends, or has decoded more than it may."""
         try:
             while data := await response.read():
@@ -310,7 +310,7 @@ class OpenAIClient:
             text = f"{self.endpoint} answered HTTP {response.status} and nothing in it."
             raise BadResponse(text, endpoint=self.endpoint)
 
-    def _ended(self, request: Request, partial: Partial, reader: Reader | None) -> Completion:
+    def _ended(self, request: Request, partial: CompletionBuilder, reader: Reader | None) -> Completion:
         if partial.overran:
             return partial.completion("length")
         if partial.finish is None and partial.done and partial.chunks:
@@ -346,7 +346,7 @@ class OpenAIClient:
 
     # -- around it ------------------------------------------------------------------------------------------------
 
-    async def _ask(self, url: str, content: bytes, partial: Partial) -> Reply:
+    async def _ask(self, url: str, content: bytes, partial: CompletionBuilder) -> Reply:
         """Send what asks for a sample. Where there was no connection, it costs nothing."""
         try:
             return await self._connections.send("POST", url, self._headers, content)
@@ -356,7 +356,7 @@ class OpenAIClient:
             partial.refused()
         raise failure
 
-    async def _refusal(self, response: Reply, model: str, partial: Partial) -> EndpointError:
+    async def _refusal(self, response: Reply, model: str, partial: CompletionBuilder) -> EndpointError:
         error = await self._errors.refusal(response, model)
         if not isinstance(error, ServerFailed):
             partial.refused()

@@ -12,7 +12,7 @@ import msgspec
 
 from tts.core.actions import Request
 from tts.errors import EndpointError
-from tts.models.openai.completion_builder import Partial
+from tts.models.openai.completion_builder import CompletionBuilder
 from tts.models.openai.reading import Reader
 from tts.models.openai.transport import Exchange, Reply, TransportError, is_page, is_success
 from tts.models.wire.capabilities import Cancellation
@@ -61,7 +61,7 @@ class Closing:
         """An id by which the engine is told to abort a request."""
         return f"tts-{self._token}-{next(self._count)}."  # the point: SGLang aborts by prefix
 
-    async def close(self, how: Cancellation, rid: str, exchange: Exchange, request: Request, partial: Partial) -> None:
+    async def close(self, how: Cancellation, rid: str, exchange: Exchange, request: Request, partial: CompletionBuilder) -> None:
         """Close a stream that its server has not ended, and charge what the engine may decode until it notices. It is
         charged in full first, because another cancellation may interrupt this one.
 

@@ -14,7 +14,7 @@ _MOST_A_CHUNK = 16  # tokens, where the first one came alone and nothing else is
 _NOTHING = Usage()
 
 
-class Partial(TokenCount):
+class CompletionBuilder(TokenCount):
     """A completion under way. The caller makes one, hands it to `complete`, and can read it whenever it likes; after a
     cancellation, `partial.completion("cancelled")` is what was generated and what it cost.
 

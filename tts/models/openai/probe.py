@@ -13,7 +13,7 @@ import msgspec
 
 from tts.core.actions import Request
 from tts.errors import BadResponse, EndpointError, RequestRejected
-from tts.models.openai.completion_builder import Partial
+from tts.models.openai.completion_builder import CompletionBuilder
 from tts.models.wire.capabilities import PREFILL_FORMS, Capabilities, PrefillForm, cancellation_of
 from tts.models.wire.failures import has_no_list
 from tts.models.wire.sse import decode
@@ -59,10 +59,10 @@ async def _identity(client: OpenAIClient) -> tuple[tuple[str, ...], str | None]:
 
 
 async def _try_out(client: OpenAIClient, seen: Capabilities) -> Capabilities:
-    partial = Partial()
+    partial = CompletionBuilder()
     first = await client.complete(Request(_PROMPT, _SHORT, seed=1), partial)
-    again = await client.complete(Request(_PROMPT, _SHORT, seed=1), Partial())
-    other = await client.complete(Request(_PROMPT, _SHORT, seed=2), Partial())
+    again = await client.complete(Request(_PROMPT, _SHORT, seed=1), CompletionBuilder())
+    other = await client.complete(Request(_PROMPT, _SHORT, seed=2), CompletionBuilder())
     seed = None if first.text == again.text == other.text else first.text == again.text
     n, n_tokens = await _try_n(client)
     prefill, form, prefill_tokens = await _try_prefill(client, seen.engine)
@@ -117,7 +117,7 @@ async def _try_prefill(client: OpenAIClient, engine: str | None) -> tuple[bool |
         client.capabilities = msgspec.structs.replace(before, prefill_form=form)
         request = Request(_COUNT, Sampling(temperature=0.0, max_tokens=8), seed=1, continue_from="1, 2, 3, 4,")
         try:
-            completion = await client.complete(request, Partial())
+            completion = await client.complete(request, CompletionBuilder())
         except (RequestRejected, BadResponse):
             continue
         finally:
@@ -171,7 +171,7 @@ async def _try_close(client: OpenAIClient, max_tokens: int) -> tuple[bool | None
     if await _running(client) != 0:  # not shown, or others would be counted
         return None, 0
     loop = asyncio.get_running_loop()
-    partial, started = Partial(), asyncio.Event()
+    partial, started = CompletionBuilder(), asyncio.Event()
     begun_s = loop.time()
 
     def heard(text: str, tokens: int, mean_logprob: float | None) -> None:

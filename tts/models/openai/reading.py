@@ -1,4 +1,4 @@
-"""One response under way: its bytes become chunks that a `Partial` takes in, within bounds of size and of time."""
+"""One response under way: its bytes become chunks that a `CompletionBuilder` takes in, within bounds of size and of time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from tts.core.actions import Request
 from tts.errors import BadResponse, EndpointError, TimedOut
-from tts.models.openai.completion_builder import Partial
+from tts.models.openai.completion_builder import CompletionBuilder
 from tts.models.wire.failures import error_in_stream
 from tts.models.wire.foreign import of_reply
 from tts.models.wire.sse import DONE, EventParser, decode, plain_chunks
@@ -46,7 +46,7 @@ class Reader:
 
     def __init__(
         self,
-        partial: Partial,
+        partial: CompletionBuilder,
         endpoint: str,
         *,
         limit: int,
@@ -70,7 +70,7 @@ class Reader:
         self._loop = asyncio.get_running_loop()
 
     @classmethod
-    def of(cls, request: Request, partial: Partial, endpoint: str, on_progress: OnProgress | None) -> Self:
+    def of(cls, request: Request, partial: CompletionBuilder, endpoint: str, on_progress: OnProgress | None) -> Self:
         """The reader of the response to this request, within the bounds that follow from its sampling."""
         sampling = request.sampling
         most = most_bytes(sampling.token_limit, sampling.top_logprobs or 0)
@@ -264,7 +264,7 @@ class Silence:
         total_s: how long the block may last, whatever is heard.
     """
 
-    def __init__(self, among: Silences, endpoint: str, partial: Partial | None, limit_s: float, total_s: float) -> None:
+    def __init__(self, among: Silences, endpoint: str, partial: CompletionBuilder | None, limit_s: float, total_s: float) -> None:
         self._among = among
         self._endpoint = endpoint
         self._partial = partial

@@ -50,10 +50,10 @@ class _Stream:
     """What was seen of one request: `first_s` is when its first token had come, `most` the bound in the journal, `seen`
     the most tokens that its text can be (None: nobody knows)."""
 
-    __slots__ = ("first_s", "most", "partial", "seen")
+    __slots__ = ("first_s", "most", "builder", "seen")
 
-    def __init__(self, partial: CompletionBuilder) -> None:
-        self.partial = partial
+    def __init__(self, builder: CompletionBuilder) -> None:
+        self.builder = builder
         self.first_s: float | None = None
         self.most: int | None = None
         self.seen: int | None = None
@@ -83,10 +83,10 @@ class Bounds:
         """
         for id in self._streams.keys() - asking.keys():
             del self._streams[id]
-        for id, (_, partial) in asking.items():
+        for id, (_, builder) in asking.items():
             stream = self._streams.get(id)
-            if stream is None or stream.partial is not partial:
-                stream = self._streams[id] = _Stream(partial)
+            if stream is None or stream.builder is not builder:
+                stream = self._streams[id] = _Stream(builder)
             self._measure(stream, now_s)
         found: dict[str, int | None] = {}
         for id, (since_s, _) in asking.items():
@@ -97,8 +97,8 @@ class Bounds:
         return found
 
     def _measure(self, stream: _Stream, now_s: float) -> None:
-        stream.partial.teach_chunking()
-        seen = stream.seen = stream.partial.most_seen()
+        stream.builder.teach_chunking()
+        seen = stream.seen = stream.builder.most_seen()
         if not seen:
             return
         if stream.first_s is None:
@@ -109,9 +109,9 @@ class Bounds:
     def _most(self, stream: _Stream, since_s: float, now_s: float) -> int | None:
         """The bound that is to stand in the journal: the one that does, while it is wide enough."""
         seen = stream.seen
-        if seen is None or not self.rate or stream.partial.attempt > 1:
+        if seen is None or not self.rate or stream.builder.attempt > 1:
             return None
-        if not stream.partial.chunking.one_token:
+        if not stream.builder.chunking.one_token:
             silent_s = (now_s if stream.first_s is None else stream.first_s) - since_s
             seen += math.ceil(silent_s * self.rate)
         least = LEAST_TOKENS // 2 + math.ceil(self.ahead.least_s * self.rate)
@@ -120,5 +120,5 @@ class Bounds:
         margin = LEAST_TOKENS + math.ceil(self.ahead.most_s * self.rate)
         if not seen:  # nothing has begun: a note more when it has is less than what is booked for all that wait
             margin = least
-        most, limit = seen + max(margin, seen // 3), stream.partial.max_tokens
+        most, limit = seen + max(margin, seen // 3), stream.builder.max_tokens
         return None if limit is not None and most >= limit else most

@@ -54,7 +54,7 @@ class Model(Protocol):
     async def complete(
         self,
         request: Request,
-        partial: CompletionBuilder,
+        builder: CompletionBuilder,
         on_progress: Callable[[str, int, float | None], None] | None = None,
         *,
         race: bool = False,
@@ -98,7 +98,9 @@ class Executor:
         # Whether slots of the run are to spare: only then may a request hold one while it waits for a sibling.
         self.has_spare: Callable[[], bool] = lambda: False
         self._refused: set[str] = set()  # noted: no server works for them
-        self._asking: dict[str, tuple[float, CompletionBuilder]] = {}  # what asks a model: since when, and what has come
+        self._asking: dict[
+            str, tuple[float, CompletionBuilder]
+        ] = {}  # what asks a model: since when, and what has come
 
     def __contains__(self, id: str) -> bool:
         return id in self._tasks
@@ -108,13 +110,13 @@ class Executor:
 
     def start(self, action: Work) -> None:
         """Begin; `tell` hears of its end."""
-        partial, started_s = CompletionBuilder(), time.monotonic()
-        task = asyncio.get_running_loop().create_task(self._outcome(action, partial), name=action.id)
+        builder, started_s = CompletionBuilder(), time.monotonic()
+        task = asyncio.get_running_loop().create_task(self._outcome(action, builder), name=action.id)
         self._tasks[action.id] = task
         if getattr(action, "request", None) is not None:
-            self._asking[action.id] = (started_s, partial)
+            self._asking[action.id] = (started_s, builder)
         # In a callback, because a task that is cancelled before its first step never runs its body.
-        task.add_done_callback(lambda task: self._ended(action, partial, started_s, task))
+        task.add_done_callback(lambda task: self._ended(action, builder, started_s, task))
 
     def is_silent(self, id: str) -> bool:
         """Whether it asks a model and has had no token yet."""
@@ -122,21 +124,21 @@ class Executor:
 
     def waiting(self) -> list[str]:
         """Those that ask a model and have cost nothing so far: no server works for them."""
-        return [id for id, (_, partial) in self._asking.items() if partial.usage() == NO_USAGE]
+        return [id for id, (_, builder) in self._asking.items() if builder.usage() == NO_USAGE]
 
     def bounds_due(self) -> dict[str, int | None]:
         """See `Bounds.due`; 0 for what was refused and waits. `on_leave` hears when it is about to be sent again."""
         due: dict[str, int | None] = {}
-        for id, (_, partial) in self._asking.items() if self.on_leave else ():
-            if partial.is_refused and id not in self._refused:
+        for id, (_, builder) in self._asking.items() if self.on_leave else ():
+            if builder.is_refused and id not in self._refused:
                 self._refused.add(id)
-                partial.on_begin = functools.partial(self._leaves, id, partial)
+                builder.on_begin = functools.partial(self._leaves, id, builder)
                 due[id] = 0
         asking = {id: asked for id, asked in self._asking.items() if id not in self._refused}
         return due | self.bounds.due(asking if self._refused else self._asking, time.monotonic())
 
-    def _leaves(self, id: str, partial: CompletionBuilder) -> None:
-        partial.on_begin = None
+    def _leaves(self, id: str, builder: CompletionBuilder) -> None:
+        builder.on_begin = None
         self._refused.discard(id)
         if self.on_leave is not None:
             self.on_leave(id)
@@ -144,7 +146,7 @@ class Executor:
     def silent(self, for_s: float) -> list[str]:
         """Those that ask a model and have had no token for so long."""
         then_s = time.monotonic() - for_s
-        return [id for id, (since_s, partial) in self._asking.items() if since_s < then_s and partial.tokens == 0]
+        return [id for id, (since_s, builder) in self._asking.items() if since_s < then_s and builder.tokens == 0]
 
     def cancel(self, id: str) -> None:
         """Stop it, all the way to the engine. Nothing to do if it has ended."""
@@ -171,30 +173,30 @@ class Executor:
         if self._own_workers and self._workers is not None:
             await self._workers.aclose()
 
-    def _ended(self, action: Work, partial: CompletionBuilder, started_s: float, task: asyncio.Task[End]) -> None:
+    def _ended(self, action: Work, builder: CompletionBuilder, started_s: float, task: asyncio.Task[End]) -> None:
         id = action.id
         del self._tasks[id]
         self._asking.pop(id, None)
         self._refused.discard(id)
         event: End
         if task.cancelled():
-            event = Cancelled(id, 0.0, partial.completion("cancelled"))
+            event = Cancelled(id, 0.0, builder.completion("cancelled"))
         elif (error := task.exception()) is not None:
             # Also of somebody else's verifier or client: its action failed, the run goes on.
-            spent = _usage_in(error) or partial.usage()
+            spent = _usage_in(error) or builder.usage()
             event = Failed(id, 0.0, ErrorInfo.of(error), spent, Timing(time.monotonic() - started_s))
         else:
             event = task.result()
         self._tell(as_recorded(msgspec.structs.replace(event, at_s=self._now()), _most(action)))
 
-    async def _outcome(self, action: Work, partial: CompletionBuilder) -> End:
+    async def _outcome(self, action: Work, builder: CompletionBuilder) -> End:
         started_s = time.monotonic()
         match action:
             case Generate():
-                completion = await self._complete(action.id, action.request, partial, race=action.share is None)
+                completion = await self._complete(action.id, action.request, builder, race=action.share is None)
                 return Finished(action.id, 0.0, completion)
             case Verify(request=Request() as request):
-                completion = await self._complete(action.id, request, partial)
+                completion = await self._complete(action.id, request, builder)
                 read = self.verifiers[action.verifier].read
                 score = checked(contained(self.foreign, action.id, read, completion), action.verifier)
                 score = msgspec.structs.replace(score, downgrades=completion.downgrades)
@@ -209,19 +211,21 @@ class Executor:
                 await asyncio.sleep(max(0.0, action.until_s - self._now()))
                 return Woke(action.id, 0.0)
 
-    async def _complete(self, id: str, request: Request, partial: CompletionBuilder, *, race: bool = False) -> Completion:
+    async def _complete(
+        self, id: str, request: Request, builder: CompletionBuilder, *, race: bool = False
+    ) -> Completion:
         if request.model is not None and request.model not in self._models:
             raise unknown_name("model", request.model, self._models)
         model = self._models[request.model] if request.model else next(iter(self._models.values()))
 
         def progressed(text: str, tokens: int, mean_logprob: float | None) -> None:
-            offset = len(partial.text) - len(text)
-            self._tell(as_recorded(Progressed(id, self._now(), text, offset, partial.tokens, mean_logprob)))
+            offset = len(builder.text) - len(text)
+            self._tell(as_recorded(Progressed(id, self._now(), text, offset, builder.tokens, mean_logprob)))
 
         # Our name for a model chooses the client; which model it asks its server for is the client's affair.
         plain = request if request.model is None else msgspec.structs.replace(request, model=None)
         race = race or not self.has_spare()
-        completion = await model.complete(plain, partial, progressed if request.progress else None, race=race)
+        completion = await model.complete(plain, builder, progressed if request.progress else None, race=race)
         if not isinstance(completion, Completion):
             raise BadResponse(f"the model gave {shown(completion)} where a Completion was expected")
         return completion

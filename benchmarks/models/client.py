@@ -230,17 +230,17 @@ async def measure_race(name: str, url: str) -> dict[str, Any]:
     losers: dict[int, tuple[float, int]] = {}
     async with OpenAIClient(url, model="fake") as client:
         for first in range(0, ROUNDS * RACERS, RACERS):
-            partials = {seed: CompletionBuilder() for seed in range(first, first + RACERS)}
+            builders = {seed: CompletionBuilder() for seed in range(first, first + RACERS)}
             tasks = {
                 asyncio.ensure_future(
-                    client.complete(Request(ASK, Sampling(max_tokens=1000), seed=seed), partial)
+                    client.complete(Request(ASK, Sampling(max_tokens=1000), seed=seed), builder)
                 ): seed
-                for seed, partial in partials.items()
+                for seed, builder in builders.items()
             }
             _, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             decided_s = time.monotonic()
             for task in pending:
-                losers[tasks[task]] = (decided_s, partials[tasks[task]].tokens)
+                losers[tasks[task]] = (decided_s, builders[tasks[task]].tokens)
                 task.cancel()
             await asyncio.gather(*pending, return_exceptions=True)
     return {"losers": {str(seed): loser for seed, loser in losers.items()}}

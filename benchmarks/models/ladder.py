@@ -159,16 +159,16 @@ async def and_parser(url: str, requests: int) -> float:
     async with session() as http:
 
         async def one(k: int) -> object:
-            partial = CompletionBuilder()
-            partial.max_tokens = MAX_TOKENS
-            partial.begin(0.0)
-            reader = Reader(partial, url, limit=MAX_TOKENS, most_bytes=1 << 22, on_progress=None)
+            builder = CompletionBuilder()
+            builder.max_tokens = MAX_TOKENS
+            builder.begin(0.0)
+            reader = Reader(builder, url, limit=MAX_TOKENS, most_bytes=1 << 22, on_progress=None)
             asked = json.dumps({**body(k), "stream": True}, separators=(",", ":"))
             async with http.post(f"{url}/chat/completions", data=asked) as response:
                 async for data in response.content.iter_any():
                     reader.feed(data)
             reader.close()
-            return partial.text
+            return builder.text
 
         return await in_turns(one, requests)
 

@@ -84,11 +84,11 @@ class VLLMModel:
         return self._llm is not None and bool(self._llm.errored)
 
     async def complete(
-        self, request: Request, partial: CompletionBuilder, on_progress: OnProgress | None = None, *, race: bool = False
+        self, request: Request, builder: CompletionBuilder, on_progress: OnProgress | None = None, *, race: bool = False
     ) -> Completion:
         """Sample one completion; `on_progress` hears of text, tokens and mean log-probability as they come.
 
-        Cancelling aborts the request in the engine; `partial.completion("cancelled")` then says what it cost. When
+        Cancelling aborts the request in the engine; `builder.completion("cancelled")` then says what it cost. When
         `request.timeout_s` has passed, the text so far is returned with finish reason `deadline`. Where `max_tokens`
         does not fit into the model's context after the prompt, the completion ends with the context, as `length`.
 
@@ -102,21 +102,21 @@ class VLLMModel:
         """
         loop = asyncio.get_running_loop()
         deadline = None if request.timeout_s is None else loop.time() + request.timeout_s
-        partial.endpoint, partial.model, partial.seed = ENDPOINT, self.name, request.seed
+        builder.endpoint, builder.model, builder.seed = ENDPOINT, self.name, request.seed
         try:
             async with asyncio.timeout_at(deadline) as scope:
-                await self._stream(request, partial, on_progress)
-            return _ended(request, partial)
+                await self._stream(request, builder, on_progress)
+            return _ended(request, builder)
         except TimeoutError:
             if not scope.expired():
                 raise
-            return partial.completion("deadline")
+            return builder.completion("deadline")
         except EndpointError as error:
-            error.facts |= {"tokens": partial.tokens, "usage": msgspec.to_builtins(partial.usage())}
+            error.facts |= {"tokens": builder.tokens, "usage": msgspec.to_builtins(builder.usage())}
             raise
 
-    async def _stream(self, request: Request, partial: CompletionBuilder, on_progress: OnProgress | None) -> None:
-        """Feed `partial` until the completion ends."""
+    async def _stream(self, request: Request, builder: CompletionBuilder, on_progress: OnProgress | None) -> None:
+        """Feed `builder` until the completion ends."""
         from vllm import SamplingParams
         from vllm.exceptions import VLLMError
         from vllm.sampling_params import RequestOutputKind
@@ -126,27 +126,27 @@ class VLLMModel:
             prompt = await self._rendered(request)
         except Exception as error:  # anything: the chat template is a program, and the model's
             raise _error_of(error, 0) from error
-        partial.prompt_tokens = len(prompt["prompt_token_ids"])
-        partial.exact_tokens = True  # none, so far
-        partial.begin(loop.time())
+        builder.prompt_tokens = len(prompt["prompt_token_ids"])
+        builder.exact_tokens = True  # none, so far
+        builder.begin(loop.time())
         try:
             params = SamplingParams(**sampling_kwargs(request), output_kind=RequestOutputKind.DELTA)
             outputs = self._llm.generate(prompt, params, f"tts-{next(self._numbers)}")
             async with contextlib.aclosing(outputs):  # which aborts the request, unless it has ended
                 async for output in outputs:
-                    chunk, nan = chunk_of(output, partial.tokens, request.sampling.top_logprobs)
+                    chunk, nan = chunk_of(output, builder.tokens, request.sampling.top_logprobs)
                     if nan:
-                        partial.drop_logprobs()
-                    text, tokens, mean_logprob = partial.feed(chunk, loop.time())
+                        builder.drop_logprobs()
+                    text, tokens, mean_logprob = builder.feed(chunk, loop.time())
                     if on_progress is not None and (text or tokens):
                         on_progress(text, tokens, mean_logprob)
         except VLLMError as error:
-            raised = _error_of(error, partial.tokens)
+            raised = _error_of(error, builder.tokens)
             if not isinstance(raised, ServerFailed):
-                partial.refused()
+                builder.refused()
             raise raised from error
         finally:
-            partial.stop(loop.time())
+            builder.stop(loop.time())
 
     async def _rendered(self, request: Request) -> Any:
         """The prompt as token ids, by the model's chat template, in vLLM's threads for that."""
@@ -229,17 +229,17 @@ def _row(position: Any, token: int, top: int) -> TokenLogprobs:
     return TokenLogprobs(sampled.decoded_token or "", max(sampled.logprob, _LEAST), shown[:top])
 
 
-def _ended(request: Request, partial: CompletionBuilder) -> Completion:
-    if partial.finish in (None, "abort"):
-        raise broken(ENDPOINT, partial.tokens, "aborted the request")
-    if partial.finish == "error":
-        raise error_in_stream("finish reason 'error'", ENDPOINT, partial.tokens)
-    if not (partial.text or request.continue_from or request.sampling.stop):
+def _ended(request: Request, builder: CompletionBuilder) -> Completion:
+    if builder.finish in (None, "abort"):
+        raise broken(ENDPOINT, builder.tokens, "aborted the request")
+    if builder.finish == "error":
+        raise error_in_stream("finish reason 'error'", ENDPOINT, builder.tokens)
+    if not (builder.text or request.continue_from or request.sampling.stop):
         raise BadResponse(
-            f"{ENDPOINT}: {partial.model} gave an empty completion (finish reason {partial.finish!r}).",
+            f"{ENDPOINT}: {builder.model} gave an empty completion (finish reason {builder.finish!r}).",
             endpoint=ENDPOINT,
         )
-    return partial.completion(normalise_finish(partial.finish or ""))
+    return builder.completion(normalise_finish(builder.finish or ""))
 
 
 def _error_of(error: Exception, tokens: int) -> EndpointError:

@@ -59,7 +59,7 @@ class Model:
         self.under_way = 0
 
     async def complete(
-        self, request: Request, partial: CompletionBuilder, on_progress: Any = None, *, race: bool = False
+        self, request: Request, builder: CompletionBuilder, on_progress: Any = None, *, race: bool = False
     ) -> Completion:
         self.asked.append(request)
         self.under_way += 1
@@ -501,7 +501,7 @@ class Stubborn:
     """Ends just as it is being stopped."""
 
     async def complete(
-        self, request: Request, partial: CompletionBuilder, on_progress: Any = None, *, race: bool = False
+        self, request: Request, builder: CompletionBuilder, on_progress: Any = None, *, race: bool = False
     ) -> Completion:
         try:
             await asyncio.sleep(100)
@@ -546,10 +546,10 @@ def test_a_sample_may_wait_for_a_sibling_only_while_slots_of_the_run_are_to_spar
 
     class Watching(Model):
         async def complete(
-            self, request: Request, partial: CompletionBuilder, on_progress: Any = None, *, race: bool = False
+            self, request: Request, builder: CompletionBuilder, on_progress: Any = None, *, race: bool = False
         ) -> Completion:
             may_wait[window].append(not race)
-            return await super().complete(request, partial, on_progress)
+            return await super().complete(request, builder, on_progress)
 
     async def four(problem: Problem, run: Run) -> Candidate:
         return (await run.generate(n=4))[0]

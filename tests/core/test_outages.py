@@ -195,7 +195,7 @@ class Scripted:
         self._cost = cost
 
     async def complete(
-        self, request: Request, partial: CompletionBuilder, on_progress: Any = None, *, race: bool = False
+        self, request: Request, builder: CompletionBuilder, on_progress: Any = None, *, race: bool = False
     ) -> Completion:
         self.tries[request.seed] += 1
         await asyncio.sleep(0)
@@ -264,7 +264,7 @@ def test_what_was_refused_before_any_work_costs_nothing_and_keeps_its_reservatio
 @pytest.mark.usefixtures("at_once")
 def test_a_prompt_that_no_server_counted_is_booked_at_the_most_it_can_be() -> None:
     class Unsure(Scripted):
-        async def complete(self, request: Request, partial: CompletionBuilder, *args: Any, **more: Any) -> Completion:
+        async def complete(self, request: Request, builder: CompletionBuilder, *args: Any, **more: Any) -> Completion:
             self.tries[request.seed] += 1
             if self.tries[request.seed] == 1:
                 raise errors.ServerFailed("HTTP 500", usage={"prompt_tokens": 1, "approximate": True})
@@ -349,7 +349,7 @@ def test_a_search_without_a_result_is_done_again_unless_the_fault_was_its_own(
 class Queue(Scripted):
     """Nothing ever comes to a server."""
 
-    async def complete(self, request: Request, partial: CompletionBuilder, *args: Any, **more: Any) -> Completion:
+    async def complete(self, request: Request, builder: CompletionBuilder, *args: Any, **more: Any) -> Completion:
         await asyncio.sleep(3600)
         raise NotImplementedError
 
@@ -380,14 +380,14 @@ class Refusing(Scripted):
         self.sent: list[tuple[int, int]] = []  # records before it left, and when it had ended
 
     async def complete(
-        self, request: Request, partial: CompletionBuilder, on_progress: Any = None, *, race: bool = False
+        self, request: Request, builder: CompletionBuilder, on_progress: Any = None, *, race: bool = False
     ) -> Completion:
         for _ in range(2):
-            partial.begin(0.0)
-            partial.refused()
+            builder.begin(0.0)
+            builder.refused()
             await asyncio.sleep(2.5 * Bounds().ahead.tick_s)
-            partial.restart()
-        partial.begin(0.0)
+            builder.restart()
+        builder.begin(0.0)
         left = len(self.kept.records)
         await asyncio.sleep(2.5 * Bounds().ahead.tick_s)
         self.sent.append((left, len(self.kept.records)))

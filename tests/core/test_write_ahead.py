@@ -54,7 +54,7 @@ class Disk(NoJournal):
 
 
 class Model:
-    async def complete(self, request: Request, partial: CompletionBuilder, on_progress: Any = None) -> Completion:
+    async def complete(self, request: Request, builder: CompletionBuilder, on_progress: Any = None) -> Completion:
         await asyncio.sleep(0)
         return FOUR
 

@@ -91,7 +91,7 @@ class Server:
         return {"usage": usage} if said else {}
 
 
-def ended(partial: CompletionBuilder, server: Server, how: str, tokens: int, rng: Random) -> int:
+def ended(builder: CompletionBuilder, server: Server, how: str, tokens: int, rng: Random) -> int:
     """Let a stream of so many tokens end; how many were decoded."""
     events = list(server.events(tokens, rng))
     decoded_by = [0, *(decoded for _, decoded in events)]
@@ -103,8 +103,8 @@ def ended(partial: CompletionBuilder, server: Server, how: str, tokens: int, rng
         data += [b'data: {"error": {"message": "died", "code": 500}}\n\n', b"data: [DONE]\n\n"]
 
     async def main() -> None:
-        partial.begin(0.0)
-        reader = Reader(partial, "http://here", limit=partial.max_tokens or 0, most_bytes=1 << 20, on_progress=None)
+        builder.begin(0.0)
+        reader = Reader(builder, "http://here", limit=builder.max_tokens or 0, most_bytes=1 << 20, on_progress=None)
         at = 0
         while at < len(data):
             pieces = rng.choice([1, 2, 99])
@@ -116,23 +116,23 @@ def ended(partial: CompletionBuilder, server: Server, how: str, tokens: int, rng
     except EndpointError:
         assert how == "error"
     under_way = 0
-    if how == "cancel" and not partial.ended:
-        partial.charge_in_full()
-        partial.charge_in_flight(IN_FLIGHT)
+    if how == "cancel" and not builder.ended:
+        builder.charge_in_full()
+        builder.charge_in_flight(IN_FLIGHT)
         under_way = decoded_by[min(cut + IN_FLIGHT, len(events))] - decoded_by[cut]
-    elif how in ("error", "torn") and not partial.finished:
-        partial.charge_unsent()
+    elif how in ("error", "torn") and not builder.finished:
+        builder.charge_unsent()
         under_way = max(0, decoded_by[cut + 1] - decoded_by[cut] - 1)
-    partial.stop(1.0)
+    builder.stop(1.0)
     if how == "end":
-        partial.chunking.learn(partial.tokens, partial.chunks)
+        builder.chunking.learn(builder.tokens, builder.chunks)
     return decoded_by[cut] + rng.randint(0, under_way)
 
 
 def started(chunking: Chunking, max_tokens: int) -> CompletionBuilder:
-    partial = CompletionBuilder()
-    partial.max_tokens, partial.most_prompt, partial.chunking = max_tokens, 9, chunking
-    return partial
+    builder = CompletionBuilder()
+    builder.max_tokens, builder.most_prompt, builder.chunking = max_tokens, 9, chunking
+    return builder
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -142,12 +142,12 @@ def test_what_was_decoded_is_booked_however_streams_end_and_what_is_counted_is_b
         server, chunking = Server.drawn(rng), Chunking()
         for how in ("end", *rng.choices(["end", "cancel", "error", "torn"], k=6)):
             tokens = rng.randint(40 if chunking.most is None else 1, 60)
-            partial = started(chunking, rng.choice([tokens, 100]))
-            decoded = ended(partial, server, how, tokens, rng)
-            booked = partial.usage()
+            builder = started(chunking, rng.choice([tokens, 100]))
+            decoded = ended(builder, server, how, tokens, rng)
+            booked = builder.usage()
             if how == "end":
                 assert booked == Usage(9, decoded), (server, how)
-            elif partial.finish is None or partial.ended:  # else one that comes with every chunk, and this is the first
+            elif builder.finish is None or builder.ended:  # else one that comes with every chunk, and this is the first
                 assert booked.completion_tokens >= decoded, (server, how, tokens)
                 beyond = (2 + IN_FLIGHT) * 2 * (server.a_chunk + 1)
                 most = 100 if server.counts == "none" else decoded + beyond
@@ -161,7 +161,7 @@ def test_where_nothing_is_known_of_an_endpoint_its_first_stream_is_booked_all_th
     for number in range(40):
         rng = Random(77_000 + 1000 * seed + number)
         server, how = Server.drawn(rng), rng.choice(["cancel", "error", "torn"])
-        partial = started(Chunking(), 100)
-        decoded = ended(partial, server, how, rng.randint(1, 60), rng)
-        if partial.chunks and (partial.finish is None or partial.ended):
-            assert partial.usage().completion_tokens >= decoded, (server, how)
+        builder = started(Chunking(), 100)
+        decoded = ended(builder, server, how, rng.randint(1, 60), rng)
+        if builder.chunks and (builder.finish is None or builder.ended):
+            assert builder.usage().completion_tokens >= decoded, (server, how)

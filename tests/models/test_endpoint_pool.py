@@ -98,7 +98,9 @@ def test_a_request_goes_where_the_fewest_tokens_are_outstanding() -> None:
 def test_siblings_are_sent_together_and_nobody_waits_for_a_first_token(race: bool) -> None:
     async def main() -> None:
         async with pool([engine.base_url]) as endpoints:
-            asked = [asyncio.ensure_future(endpoints.complete(ask(seed=s), CompletionBuilder(), race=race)) for s in range(8)]
+            asked = [
+                asyncio.ensure_future(endpoints.complete(ask(seed=s), CompletionBuilder(), race=race)) for s in range(8)
+            ]
             assert await asyncio.to_thread(engine.wait, lambda now: now.open_streams == 8)
             for request in asked:
                 request.cancel()
@@ -148,7 +150,9 @@ def test_followers_leave_at_once_when_somebody_else_has_use_for_their_slots(monk
 
     async def main() -> None:
         async with pool([engine.base_url]) as endpoints:
-            asked = [asyncio.ensure_future(endpoints.complete(ask(seed=seed), CompletionBuilder())) for seed in range(4)]
+            asked = [
+                asyncio.ensure_future(endpoints.complete(ask(seed=seed), CompletionBuilder())) for seed in range(4)
+            ]
             assert await asyncio.to_thread(engine.wait, lambda now: now.open_streams == 1)
             endpoints.end_waits()
             assert await asyncio.to_thread(engine.wait, lambda now: now.open_streams == 4)
@@ -232,7 +236,9 @@ def test_followers_do_not_wait_for_a_leader_that_failed_or_was_cancelled(monkeyp
 
     async def cancelled() -> None:
         async with pool([engine.base_url]) as endpoints:
-            tasks = [asyncio.ensure_future(endpoints.complete(ask(seed=seed), CompletionBuilder())) for seed in range(3)]
+            tasks = [
+                asyncio.ensure_future(endpoints.complete(ask(seed=seed), CompletionBuilder())) for seed in range(3)
+            ]
             assert await asyncio.to_thread(engine.wait, lambda now: now.open_streams == 1)
             tasks[0].cancel()
             await asyncio.wait(tasks)
@@ -246,10 +252,10 @@ def test_a_cancelled_streams_prompt_tokens_are_known_from_its_sibling() -> None:
     async def main() -> Usage:
         async with pool([engine.base_url]) as endpoints:
             await endpoints.complete(ask(seed=0), CompletionBuilder())
-            partial = CompletionBuilder()
+            builder = CompletionBuilder()
             with pytest.raises(ZeroDivisionError):
-                await endpoints.complete(ask(seed=1), partial, lambda *_: 1 // 0 if partial.tokens > 3 else None)
-            return partial.usage()
+                await endpoints.complete(ask(seed=1), builder, lambda *_: 1 // 0 if builder.tokens > 3 else None)
+            return builder.usage()
 
     with FakeEngine(lambda _: SLOW, flavour="llamacpp") as engine:
         usage = asyncio.run(main())
@@ -591,7 +597,7 @@ class Flaky:
     works = False
     asked = 0
 
-    async def complete(self, request: Request, partial: CompletionBuilder, on_progress: Any = None) -> Completion:
+    async def complete(self, request: Request, builder: CompletionBuilder, on_progress: Any = None) -> Completion:
         self.asked += 1
         if not self.works:
             raise errors.ServerFailed("HTTP 500", endpoint=self.endpoint, status=500)
@@ -610,7 +616,7 @@ def test_a_sample_that_timed_out_is_not_drawn_again_on_another_endpoint_either()
         def __init__(self, endpoint: str) -> None:
             self.endpoint = endpoint
 
-        async def complete(self, request: Request, partial: CompletionBuilder, on_progress: Any = None) -> Completion:
+        async def complete(self, request: Request, builder: CompletionBuilder, on_progress: Any = None) -> Completion:
             asked.append(self.endpoint)
             raise errors.TimedOut("no token for a minute", endpoint=self.endpoint, phase="first_byte")
 
@@ -687,7 +693,7 @@ class Busy(Flaky):
         self.left = refusals
         self.asked_s: list[float] = []
 
-    async def complete(self, request: Request, partial: CompletionBuilder, on_progress: Any = None) -> Completion:
+    async def complete(self, request: Request, builder: CompletionBuilder, on_progress: Any = None) -> Completion:
         self.asked_s.append(asyncio.get_running_loop().time())
         if self.left:
             self.left -= 1
@@ -735,7 +741,7 @@ class Limited(Flaky):
         self.retry_after_s = retry_after_s
         self.refused: list[str] = []
 
-    async def complete(self, request: Request, partial: CompletionBuilder, on_progress: Any = None) -> Completion:
+    async def complete(self, request: Request, builder: CompletionBuilder, on_progress: Any = None) -> Completion:
         if request.messages[0].content != "slow":
             await asyncio.sleep(0.1)
             self.refused.append(request.messages[0].content)
@@ -778,7 +784,7 @@ def test_a_pause_that_one_endpoint_asks_for_is_none_of_the_others() -> None:
     class Other(Limited):
         endpoint = "http://other/v1"
 
-        async def complete(self, request: Request, partial: CompletionBuilder, on_progress: Any = None) -> Completion:
+        async def complete(self, request: Request, builder: CompletionBuilder, on_progress: Any = None) -> Completion:
             await asyncio.sleep(1.0)
             return Completion("five")
 
@@ -805,7 +811,7 @@ class Garbage(Flaky):
 
     endpoint = "http://garbage/v1"
 
-    async def complete(self, request: Request, partial: CompletionBuilder, on_progress: Any = None) -> Completion:
+    async def complete(self, request: Request, builder: CompletionBuilder, on_progress: Any = None) -> Completion:
         self.asked += 1
         await asyncio.sleep(0.01)
         raise errors.BadResponse("no completion", endpoint=self.endpoint)

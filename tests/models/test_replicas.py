@@ -107,7 +107,9 @@ def test_slots_are_learned_from_what_decodes_and_from_what_waits() -> None:
     async def main(engine: FakeEngine) -> int | None:
         async with EndpointPool([OpenAIClient(engine.base_url, model="fake", max_retries=0)]) as pool:
             for start in range(0, 48, 16):
-                await asyncio.gather(*(pool.complete(ask(start + i, f"{i} + 1"), CompletionBuilder()) for i in range(16)))
+                await asyncio.gather(
+                    *(pool.complete(ask(start + i, f"{i} + 1"), CompletionBuilder()) for i in range(16))
+                )
             return pool._own[0].slots
 
     with FakeEngine(lambda _: SLOW) as wide, FakeEngine(lambda _: SLOW, slots=2) as narrow:

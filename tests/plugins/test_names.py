@@ -397,7 +397,7 @@ def test_an_address_leads_back_to_what_it_is_of_also_from_another_process(checks
 class Five:
     """A model that always says the same."""
 
-    async def complete(self, request, partial, on_progress=None, *, race=False):
+    async def complete(self, request, builder, on_progress=None, *, race=False):
         return Completion("It is five.", usage=Usage(7, 3))
 
 

@@ -176,7 +176,7 @@ def test_functions_of_the_plugin_s_own_folder_are_called_in_a_worker_however_the
 class Five:
     """A model that always says the same."""
 
-    async def complete(self, request, partial, on_progress=None, *, race=False):
+    async def complete(self, request, builder, on_progress=None, *, race=False):
         return Completion("It is five.", usage=Usage(7, 3))
 
 

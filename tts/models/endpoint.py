@@ -29,7 +29,7 @@ class Client(Protocol):
     endpoint: str
 
     async def complete(
-        self, request: Request, partial: CompletionBuilder, on_progress: OnProgress | None = None
+        self, request: Request, builder: CompletionBuilder, on_progress: OnProgress | None = None
     ) -> Completion: ...
 
     async def aclose(self) -> None: ...

@@ -109,7 +109,7 @@ class EndpointPool:
             await endpoint.client.aclose()
 
     async def complete(
-        self, request: Request, partial: CompletionBuilder, on_progress: OnProgress | None = None, *, race: bool = False
+        self, request: Request, builder: CompletionBuilder, on_progress: OnProgress | None = None, *, race: bool = False
     ) -> Completion:
         """As `OpenAIClient.complete`; waiting for room counts towards `request.timeout_s`, and costs nothing.
 
@@ -121,23 +121,23 @@ class EndpointPool:
             EndpointError: as the endpoint that was asked last raised it.
         """
         group = self._group(request)
-        partial.seed = request.seed
-        partial.prompt_tokens = group.prompt_tokens
+        builder.seed = request.seed
+        builder.prompt_tokens = group.prompt_tokens
         try:
             if request.timeout_s is None:
                 if group.leading and not race:
                     await self._follow(request, group)
-                return await self._tries(request, group, partial, on_progress)
+                return await self._tries(request, group, builder, on_progress)
             async with asyncio.timeout(request.timeout_s) as scope:
                 # The clients are not told of the deadline: this scope is around them, too.
                 endless = msgspec.structs.replace(request, timeout_s=None)
-                return await self._tries(endless, group, partial, on_progress)
+                return await self._tries(endless, group, builder, on_progress)
         except TimeoutError:
             if request.timeout_s is None or not scope.expired():
                 raise
-            return partial.completion("deadline")
+            return builder.completion("deadline")
         finally:
-            group.prompt_tokens = partial.prompt_tokens or group.prompt_tokens
+            group.prompt_tokens = builder.prompt_tokens or group.prompt_tokens
 
     def limits(self) -> dict[str, int]:
         """For each endpoint, how many requests it is given at once as of now."""
@@ -172,30 +172,30 @@ class EndpointPool:
     # -- tries ----------------------------------------------------------------------------------------------------
 
     async def _tries(
-        self, request: Request, group: Group, partial: CompletionBuilder, on_progress: OnProgress | None
+        self, request: Request, group: Group, builder: CompletionBuilder, on_progress: OnProgress | None
     ) -> Completion:
         ask = Ask(group)
         try:
             while True:
                 endpoint = await self._place(request, ask)
                 try:
-                    return await self._run(endpoint, request, ask, partial, on_progress)
+                    return await self._run(endpoint, request, ask, builder, on_progress)
                 except ModelNotFound as error:
                     ask.failed.add(endpoint)
                     if self._may_serve(ask):
-                        partial.restart()
+                        builder.restart()
                         continue
-                    error.facts |= {"everywhere": True, "usage": msgspec.to_builtins(partial.usage())}
+                    error.facts |= {"everywhere": True, "usage": msgspec.to_builtins(builder.usage())}
                     raise
                 except EndpointError as error:
-                    usage = partial.usage()
+                    usage = builder.usage()
                     free = usage == NO_USAGE and isinstance(error, Unreachable | Overloaded)
                     if not (free and retryable(error)):
                         error.facts["usage"] = msgspec.to_builtins(usage)
                         raise
                     delay_s = self._delay_s(error, endpoint, ask)
                 await self._pause(delay_s, endpoint)
-                partial.restart()
+                builder.restart()
         finally:
             self._suspicious.discard(ask)
 
@@ -240,7 +240,7 @@ class EndpointPool:
             await asyncio.sleep(min(left_s, longest_s))
 
     async def _run(
-        self, endpoint: Endpoint, request: Request, ask: Ask, partial: CompletionBuilder, on_progress: OnProgress | None
+        self, endpoint: Endpoint, request: Request, ask: Ask, builder: CompletionBuilder, on_progress: OnProgress | None
     ) -> Completion:
         """One try, on an endpoint where `_place` has made room for it."""
         loop = asyncio.get_running_loop()
@@ -265,7 +265,7 @@ class EndpointPool:
         try:
             if leads:
                 group.leading[endpoint] = asyncio.Event()
-            completion = await endpoint.client.complete(request, partial, heard)
+            completion = await endpoint.client.complete(request, builder, heard)
             if first_s is None:
                 self._works(endpoint, group, sent_s)
             endpoint.finished()

@@ -71,27 +71,27 @@ def position(**of: float) -> dict[int, Any]:
 
 
 def fed(*outputs: Any, top: int = 2) -> tuple[CompletionBuilder, list[tuple[str, int, float | None]]]:
-    partial, heard = CompletionBuilder(), []
-    partial.begin(0.0)
+    builder, heard = CompletionBuilder(), []
+    builder.begin(0.0)
     for each in outputs:
-        chunk, nan = chunk_of(each, partial.tokens, top)
+        chunk, nan = chunk_of(each, builder.tokens, top)
         if nan:
-            partial.drop_logprobs()
-        heard.append(partial.feed(chunk, 1.0))
-    return partial, heard
+            builder.drop_logprobs()
+        heard.append(builder.feed(chunk, 1.0))
+    return builder, heard
 
 
 def test_outputs_that_were_merged_or_hold_no_text_yet_count_by_their_tokens() -> None:
-    partial, heard = fed(output("", [7]), output("abc", [8, 9, 10]), output("", [0], finish="stop"))
+    builder, heard = fed(output("", [7]), output("abc", [8, 9, 10]), output("", [0], finish="stop"))
     assert [tokens for _, tokens, _ in heard] == [1, 3, 1]
-    usage = partial.completion("cancelled").usage
+    usage = builder.completion("cancelled").usage
     assert (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens) == (3, 5, 2)
     assert not usage.approximate
 
 
 def test_the_alternatives_are_the_likeliest_whether_the_sampled_token_is_one_or_not() -> None:
-    partial, _ = fed(output("cb", [ord("c"), ord("b")], [position(c=-3.0, a=-0.5, b=-1.5), position(b=-1.0, a=-0.7)]))
-    summary = partial.completion("stop").logprobs
+    builder, _ = fed(output("cb", [ord("c"), ord("b")], [position(c=-3.0, a=-0.5, b=-1.5), position(b=-1.0, a=-0.7)]))
+    summary = builder.completion("stop").logprobs
     assert summary is not None
     assert [(row.token, row.logprob, row.top) for row in summary.tail] == [
         ("c", -3.0, (("a", -0.5), ("b", -1.5))),
@@ -101,11 +101,11 @@ def test_the_alternatives_are_the_likeliest_whether_the_sampled_token_is_one_or_
 
 
 def test_log_probabilities_that_are_no_numbers_are_dropped_and_said_to_be() -> None:
-    partial, _ = fed(output("a", [ord("a")], [position(a=math.nan)]), output("b", [ord("b")], [position(b=-1.0)]))
-    done = partial.completion("stop")
+    builder, _ = fed(output("a", [ord("a")], [position(a=math.nan)]), output("b", [ord("b")], [position(b=-1.0)]))
+    done = builder.completion("stop")
     assert (done.logprobs, done.downgrades, done.usage.completion_tokens) == (None, ("logprobs",), 2)
-    partial, _ = fed(output("a", [ord("a")], [position(a=-math.inf)]))
-    done = partial.completion("stop")
+    builder, _ = fed(output("a", [ord("a")], [position(a=-math.inf)]))
+    done = builder.completion("stop")
     assert done.logprobs is not None
     assert math.isfinite(done.logprobs.mean)
 
@@ -186,9 +186,11 @@ class Hosted:
 
         return self.runner.run(main())
 
-    def complete(self, ask: Request, partial: CompletionBuilder | None = None, heard: list[Any] | None = None) -> Completion:
+    def complete(
+        self, ask: Request, builder: CompletionBuilder | None = None, heard: list[Any] | None = None
+    ) -> Completion:
         tell = None if heard is None else lambda *news: heard.append(news)
-        return self.run(lambda model: model.complete(ask, partial or CompletionBuilder(), tell))
+        return self.run(lambda model: model.complete(ask, builder or CompletionBuilder(), tell))
 
     def unfinished(self) -> int:
         return self.model._llm.get_num_unfinished_requests()
@@ -252,21 +254,21 @@ class TestEngine:
         assert hosted.complete(request(messages=system)).usage.prompt_tokens == 8 + 4
 
     def test_a_cancelled_request_is_aborted_in_the_engine_and_says_what_it_cost(self, hosted: Hosted) -> None:
-        partial = CompletionBuilder()
+        builder = CompletionBuilder()
 
         async def cancelled(model: VLLMModel) -> Completion:
             heard = asyncio.Event()
             ask = request(max_tokens=CONTEXT - 8, top_logprobs=1)
-            task = asyncio.create_task(model.complete(ask, partial, lambda text, *_: text and heard.set()))
+            task = asyncio.create_task(model.complete(ask, builder, lambda text, *_: text and heard.set()))
             await heard.wait()
-            running = partial.completion("cancelled")
+            running = builder.completion("cancelled")
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
             return running
 
         running = hosted.run(cancelled)
-        done = partial.completion("cancelled")
+        done = builder.completion("cancelled")
         assert 0 < running.usage.completion_tokens <= done.usage.completion_tokens < CONTEXT - 8
         assert (done.usage.prompt_tokens, done.usage.approximate) == (8, False)
         assert done.logprobs is not None
@@ -275,17 +277,17 @@ class TestEngine:
 
     def test_a_request_cancelled_at_any_moment_leaves_nothing_behind(self, hosted: Hosted) -> None:
         async def storm(model: VLLMModel) -> list[CompletionBuilder]:
-            partials = [CompletionBuilder() for _ in range(40)]
-            asks = [model.complete(request(max_tokens=50, seed=i), partial) for i, partial in enumerate(partials)]
+            builders = [CompletionBuilder() for _ in range(40)]
+            asks = [model.complete(request(max_tokens=50, seed=i), builder) for i, builder in enumerate(builders)]
             tasks = [asyncio.create_task(ask) for ask in asks]
             for task in tasks:
                 task.cancel()
                 await asyncio.sleep(0.005)
             await asyncio.wait(tasks)
-            return partials
+            return builders
 
-        for partial in hosted.run(storm):
-            usage = partial.completion("cancelled").usage
+        for builder in hosted.run(storm):
+            usage = builder.completion("cancelled").usage
             assert usage.prompt_tokens in (0, 8)  # 0: it never left
             assert not usage.approximate
         assert hosted.unfinished() == 0
@@ -299,9 +301,9 @@ class TestEngine:
 
     def test_a_prompt_that_leaves_no_room_is_too_long_and_costs_nothing(self, hosted: Hosted) -> None:
         for letters in (CONTEXT - 3, CONTEXT, 1000, 100_000):
-            partial = CompletionBuilder()
+            builder = CompletionBuilder()
             with pytest.raises(errors.ContextTooLong) as caught:
-                hosted.complete(request(messages=(Message("user", "a" * letters),)), partial)
+                hosted.complete(request(messages=(Message("user", "a" * letters),)), builder)
             assert str(CONTEXT) in caught.value.message
             assert caught.value.facts["usage"] == {}
         done = hosted.complete(request(max_tokens=1000))
@@ -341,7 +343,9 @@ class TestEngine:
         async def killed(model: VLLMModel) -> list[Any]:
             heard = asyncio.Event()
             asks = [request(max_tokens=50, seed=i) for i in range(3)]
-            tasks = [asyncio.create_task(model.complete(ask, CompletionBuilder(), lambda *news: heard.set())) for ask in asks]
+            tasks = [
+                asyncio.create_task(model.complete(ask, CompletionBuilder(), lambda *news: heard.set())) for ask in asks
+            ]
             await heard.wait()
             os.kill(engine_pid(), signal.SIGKILL)
             return await asyncio.gather(*tasks, return_exceptions=True)

@@ -190,12 +190,14 @@ def test_a_reply_holds_a_part_of_what_is_in_hand_so_that_the_rest_does_not_wait_
 class Queue:
     """A model that works for a request when its prompt says so, and else has it wait for ever."""
 
-    async def complete(self, request: Request, partial: CompletionBuilder, on_progress: Any = None, *, race: bool = False) -> Any:
+    async def complete(
+        self, request: Request, builder: CompletionBuilder, on_progress: Any = None, *, race: bool = False
+    ) -> Any:
         if request.messages[0].content == "work":
-            partial.begin(0.0)
-            partial.most_prompt = 1
+            builder.begin(0.0)
+            builder.most_prompt = 1
             await asyncio.sleep(0)
-            return partial.completion("stop")
+            return builder.completion("stop")
         await asyncio.Event().wait()
 
 
@@ -231,11 +233,11 @@ def test_a_run_that_stops_takes_back_what_no_server_works_for_and_what_is_still_
 
 def test_an_actor_notes_what_its_streams_may_have_cost_while_it_has_any_and_only_if_asked(handle: Handle) -> None:
     class Slow:
-        async def complete(self, request: Request, partial: CompletionBuilder, *_: Any, **__: Any) -> Any:
-            partial.chunking.learn(9, 9)
-            partial.begin(0.0)
+        async def complete(self, request: Request, builder: CompletionBuilder, *_: Any, **__: Any) -> Any:
+            builder.chunking.learn(9, 9)
+            builder.begin(0.0)
             await asyncio.sleep(0.05)
-            return partial.completion("stop")
+            return builder.completion("stop")
 
     async def act(rate: float | None) -> list[Any]:
         actor = GeneratorActor(msgspec.msgpack.encode(Post("a", 1, {})))

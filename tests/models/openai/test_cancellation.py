@@ -141,15 +141,15 @@ class Looked:
         count = self._running.pop(0) if len(self._running) > 1 else self._running[0]
         return b"[%s]" % b",".join([b'{"is_processing": true}'] * count)
 
-    async def complete(self, request: Any, partial: Any, heard: Callable[..., None]) -> Completion:
-        partial.max_tokens = request.sampling.token_limit
+    async def complete(self, request: Any, builder: Any, heard: Callable[..., None]) -> Completion:
+        builder.max_tokens = request.sampling.token_limit
         try:
             while True:
                 await asyncio.sleep(0.01)
-                partial.tokens += 1
+                builder.tokens += 1
                 heard("x", 1, None)
         finally:
-            partial.usage = lambda: Usage(0, partial.tokens + 2)
+            builder.usage = lambda: Usage(0, builder.tokens + 2)
 
 
 @pytest.mark.parametrize(

@@ -313,19 +313,19 @@ def cancelled(engine: FakeEngine, ask: Request, **options: Any) -> Completion:
 
     async def main() -> Completion:
         async with OpenAIClient(engine.base_url, **options) as client:
-            partial, enough = CompletionBuilder(), asyncio.Event()
+            builder, enough = CompletionBuilder(), asyncio.Event()
 
             def heard(text: str, tokens: int, mean: float | None) -> None:
-                if partial.tokens >= 5:
+                if builder.tokens >= 5:
                     enough.set()
 
-            task = asyncio.ensure_future(client.complete(ask, partial, heard))
+            task = asyncio.ensure_future(client.complete(ask, builder, heard))
             await enough.wait()
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
             assert await asyncio.to_thread(engine.wait_idle)  # before the client is closed
-            return partial.completion("cancelled")
+            return builder.completion("cancelled")
 
     return asyncio.run(main())
 
@@ -349,11 +349,11 @@ def test_without_continuous_usage_the_bill_is_in_full_until_the_server_has_shown
             return first, await stopped(client, long)
 
     async def stopped(client: OpenAIClient, ask: Request) -> Usage:
-        partial = CompletionBuilder()
-        partial.prompt_tokens = 7
+        builder = CompletionBuilder()
+        builder.prompt_tokens = 7
         with pytest.raises(ZeroDivisionError):
-            await client.complete(ask, partial, lambda *_: None if partial.tokens < 3 else 1 // 0)
-        return partial.usage()
+            await client.complete(ask, builder, lambda *_: None if builder.tokens < 3 else 1 // 0)
+        return builder.usage()
 
     with FakeEngine(lambda _: Reply(("x",) * 100, per_token_s=0.02), flavour="openai") as engine:
         before, after = asyncio.run(main())
@@ -566,17 +566,17 @@ def test_the_models_are_listed() -> None:
 @pytest.mark.parametrize("cancels", [1, 2])
 def test_a_cancelled_stream_that_nobody_can_stop_is_charged_in_full_however_often_it_is_cancelled(cancels: int) -> None:
     async def main(url: str) -> Usage:
-        partial, begun = CompletionBuilder(), asyncio.Event()
+        builder, begun = CompletionBuilder(), asyncio.Event()
         async with OpenAIClient(url, model="fake", cancellation="best_effort") as client:
             request = Request((Message("user", "What is 2 + 2?"),), Sampling(max_tokens=300), seed=1)
-            task = asyncio.ensure_future(client.complete(request, partial, lambda *_: begun.set()))
+            task = asyncio.ensure_future(client.complete(request, builder, lambda *_: begun.set()))
             await begun.wait()
             for _ in range(cancels):
                 task.cancel()
                 await asyncio.sleep(0)
             with pytest.raises(asyncio.CancelledError):
                 await task
-        return partial.completion("cancelled").usage
+        return builder.completion("cancelled").usage
 
     with FakeEngine(lambda _: Reply(("x",) * 200, per_token_s=0.02), abort_on_disconnect=False) as engine:
         usage = asyncio.run(main(engine.base_url))
@@ -647,16 +647,16 @@ def test_on_an_engine_that_is_not_yet_known_the_first_cancellation_asks_which_it
 def test_what_had_arrived_and_was_not_yet_read_is_part_of_a_cancelled_streams_bill() -> None:
     async def main() -> Usage:
         async with OpenAIClient(engine.base_url) as client:
-            partial = CompletionBuilder()
+            builder = CompletionBuilder()
 
             def heard(*_: object) -> None:
                 task.cancel()
                 assert engine.wait(lambda now: now.tokens >= 60)  # while nothing is read here
 
-            task = asyncio.ensure_future(client.complete(request(max_tokens=500), partial, heard))
+            task = asyncio.ensure_future(client.complete(request(max_tokens=500), builder, heard))
             await asyncio.wait([task])
             assert await asyncio.to_thread(engine.wait_idle)
-            return partial.completion("cancelled").usage
+            return builder.completion("cancelled").usage
 
     with FakeEngine(lambda _: Reply(("x",) * 500, per_token_s=0.002)) as engine:
         usage = asyncio.run(main())
@@ -710,10 +710,10 @@ def test_of_a_stream_that_breaks_off_a_chunk_that_was_begun_and_never_sent_is_bo
     async def main(url: str) -> Usage:
         async with OpenAIClient(url, model="fake", max_retries=0) as client:
             await client.complete(request(max_tokens=100), CompletionBuilder())
-            partial = CompletionBuilder()
+            builder = CompletionBuilder()
             with pytest.raises(errors.EndpointError):
-                await client.complete(request(max_tokens=100), partial)
-            return partial.usage()
+                await client.complete(request(max_tokens=100), builder)
+            return builder.usage()
 
     replies = iter([Reply((" word",) * 48), Reply((" word",) * 48, misbehave=bad, after=after)])
     with FakeEngine(lambda _: next(replies), flavour="openai", stream_interval=16) as engine:
@@ -730,15 +730,15 @@ def test_a_cancelled_prompt_that_no_server_has_counted_is_charged_as_the_most_th
     slow = Reply(("a",) * 9, per_token_s=60.0)
 
     async def main() -> Usage:
-        partial = CompletionBuilder()
+        builder = CompletionBuilder()
         if taught:
-            partial.prompt_tokens = 777  # by a sibling
+            builder.prompt_tokens = 777  # by a sibling
         async with OpenAIClient(engine.base_url) as client:
-            asking = asyncio.ensure_future(client.complete(ask, partial))
+            asking = asyncio.ensure_future(client.complete(ask, builder))
             await asyncio.to_thread(engine.wait, lambda now: now.open_streams == 1)
             asking.cancel()
             await asyncio.wait([asking])
-        return partial.completion("cancelled").usage
+        return builder.completion("cancelled").usage
 
     with FakeEngine(lambda _: slow, flavour="openai") as engine:
         usage = asyncio.run(main())

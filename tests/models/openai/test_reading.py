@@ -34,27 +34,27 @@ def usage(**counts: Any) -> dict[str, Any]:
 
 def read(*events: Any, limit: int = LIMIT, cut: int = 1 << 30, chunking: Chunking | None = None) -> CompletionBuilder:
     """What a client makes of these events, sent in pieces of `cut` bytes."""
-    partial = CompletionBuilder()
-    partial.max_tokens, partial.most_prompt = limit, 9
-    partial.chunking = chunking or Chunking()
+    builder = CompletionBuilder()
+    builder.max_tokens, builder.most_prompt = limit, 9
+    builder.chunking = chunking or Chunking()
 
     async def main() -> None:
-        partial.begin(0.0)
-        reader = reader_of(partial, limit)
+        builder.begin(0.0)
+        reader = reader_of(builder, limit)
         data = b"".join(b"data: %s\n\n" % (e if isinstance(e, bytes) else json.dumps(e).encode()) for e in events)
         try:
             for at in range(0, len(data), cut):
                 reader.feed(data[at : at + cut])
             reader.close()
         finally:
-            partial.stop(1.0)
+            builder.stop(1.0)
 
     asyncio.run(main())
-    return partial
+    return builder
 
 
-def reader_of(partial: CompletionBuilder, limit: int = LIMIT, *, most: int = 1 << 20, watched: Any = None) -> Reader:
-    return Reader(partial, "http://here", limit=limit, most_bytes=most, on_progress=watched)
+def reader_of(builder: CompletionBuilder, limit: int = LIMIT, *, most: int = 1 << 20, watched: Any = None) -> Reader:
+    return Reader(builder, "http://here", limit=limit, most_bytes=most, on_progress=watched)
 
 
 def tokens(*events: Any, **how: Any) -> tuple[int, bool]:
@@ -119,8 +119,8 @@ def test_chunks_may_be_less_than_a_token_and_tokens_are_not_longer_than_words_ar
 
 def test_letters_are_read_to_their_end_though_they_are_more_than_the_tokens_allowed() -> None:
     letters = [said(letter) for letter in "the quick brown fox jumps over the lazy dog"]
-    partial = read(*letters, END, usage(completion_tokens=12), limit=40)
-    assert (len(partial.text), partial.overran, partial.usage()) == (43, False, Usage(9, 12))
+    builder = read(*letters, END, usage(completion_tokens=12), limit=40)
+    assert (len(builder.text), builder.overran, builder.usage()) == (43, False, Usage(9, 12))
     endless = read(*(letters * 9), limit=40)
     assert endless.overran
     assert len(endless.text) <= 8 * 40
@@ -173,9 +173,9 @@ def test_a_long_text_in_few_chunks_without_any_count_is_not_one_token_a_chunk() 
 
 
 def test_what_is_finished_has_cost_a_token_at_least_so_that_an_open_number_of_samples_ends() -> None:
-    partial = read(END, usage(completion_tokens=0))
-    partial.charge_at_least_one()
-    assert partial.usage().completion_tokens == 1
+    builder = read(END, usage(completion_tokens=0))
+    builder.charge_at_least_one()
+    assert builder.usage().completion_tokens == 1
 
 
 def test_a_server_that_counts_with_every_chunk_and_then_not_is_believed_so_far_and_counted_on() -> None:
@@ -189,9 +189,9 @@ def test_a_server_that_counts_with_every_chunk_and_then_not_is_believed_so_far_a
 
 
 def cancelled(*events: Any, chunks: int, chunking: Chunking | None = None, first_alone: bool = False) -> int:
-    partial = read(*events, limit=600, chunking=chunking)
-    partial.charge_in_flight(chunks, first_alone)
-    return partial.completion("cancelled").usage.completion_tokens
+    builder = read(*events, limit=600, chunking=chunking)
+    builder.charge_in_flight(chunks, first_alone)
+    return builder.completion("cancelled").usage.completion_tokens
 
 
 def learned(*streams: tuple[int, int]) -> Chunking:
@@ -231,9 +231,9 @@ def test_the_most_tokens_a_chunk_that_counts_have_shown_is_what_a_chunk_under_wa
 
 
 def test_a_stream_that_broke_before_its_end_was_said_is_charged_with_the_chunk_that_was_begun() -> None:
-    partial = read(*(plain_event(n, "a ", 0, 0) for n in (1, 4, 7)), b"[DONE]", limit=600)
-    partial.charge_in_full()
-    assert partial.usage().completion_tokens == 7 + 2
+    builder = read(*(plain_event(n, "a ", 0, 0) for n in (1, 4, 7)), b"[DONE]", limit=600)
+    builder.charge_in_full()
+    assert builder.usage().completion_tokens == 7 + 2
 
 
 def test_what_is_in_flight_is_never_charged_beyond_the_reservation_nor_after_the_end() -> None:
@@ -246,8 +246,8 @@ def test_what_is_in_flight_is_never_charged_beyond_the_reservation_nor_after_the
 
 
 def test_empty_events_are_heartbeats_and_blanks_around_done_are_none() -> None:
-    partial = read(b"", said("a"), b"  ", b"ping", said("b"), b'"alive"', b"7", END, b" [DONE] ")
-    assert (partial.text, partial.done) == ("ab", True)
+    builder = read(b"", said("a"), b"  ", b"ping", said("b"), b'"alive"', b"7", END, b" [DONE] ")
+    assert (builder.text, builder.done) == ("ab", True)
 
 
 @pytest.mark.parametrize("finish", ["stop", {"type": "stop"}])
@@ -268,8 +268,8 @@ def test_a_finish_reason_that_says_none_is_none(finish: str) -> None:
 
 def test_a_refusal_is_an_answer_that_was_paid() -> None:
     no = {"choices": [{"delta": {"content": None, "refusal": "I must not."}}]}
-    partial = read(no, END, usage(completion_tokens=4))
-    assert (partial.declined, partial.text, partial.usage()) == (True, "I must not.", Usage(9, 4))
+    builder = read(no, END, usage(completion_tokens=4))
+    assert (builder.declined, builder.text, builder.usage()) == (True, "I must not.", Usage(9, 4))
 
 
 @pytest.mark.parametrize("nothing", [None, {}, "", [], False])
@@ -303,13 +303,13 @@ def test_one_body_of_json_in_place_of_a_stream_is_the_whole_completion(finish: s
     body = b'  {"choices": [{"message": {"content": "42"}, "finish_reason": %s}]}' % json.dumps(finish).encode()
 
     async def main() -> CompletionBuilder:
-        partial = CompletionBuilder()
-        partial.begin(0.0)
-        reader = reader_of(partial)
+        builder = CompletionBuilder()
+        builder.begin(0.0)
+        reader = reader_of(builder)
         for byte in body:
             reader.feed(bytes([byte]))
         reader.close()
-        return partial
+        return builder
 
     whole = asyncio.run(main())
     assert (whole.text, whole.finish, whole.ended) == ("42", "stop", True)
@@ -359,10 +359,10 @@ def plain_event(at: int, text: str, index: int, off: int | None) -> dict[str, An
     return {**event, "usage": {"prompt_tokens": 9, "completion_tokens": at + off, "total_tokens": total}}
 
 
-def state_of(partial: CompletionBuilder) -> dict[str, Any]:
+def state_of(builder: CompletionBuilder) -> dict[str, Any]:
     """All that is known of a completion, its text in one piece."""
-    known = {name: value for name, value in vars(partial).items() if name not in ("_texts", "_meter", "chunking")}
-    return {**known, "text": partial.text, "logprobs": partial.completion("stop").logprobs}
+    known = {name: value for name, value in vars(builder).items() if name not in ("_texts", "_meter", "chunking")}
+    return {**known, "text": builder.text, "logprobs": builder.completion("stop").logprobs}
 
 
 @settings(derandomize=True, max_examples=250, deadline=None)
@@ -383,18 +383,18 @@ def test_a_stream_is_read_alike_in_one_piece_piece_by_piece_and_watched(
         data.append(b"data: %s\n\n" % (event if isinstance(event, bytes) else json.dumps(event).encode()))
 
     def ends(pieces: list[bytes], watched: Any) -> tuple[Any, Any]:
-        partial, failure = CompletionBuilder(), None
-        partial.max_tokens = limit
+        builder, failure = CompletionBuilder(), None
+        builder.max_tokens = limit
         if learned:
-            partial.chunking.learn(*learned)
+            builder.chunking.learn(*learned)
 
         async def main() -> None:
-            partial.begin(0.0)
-            reader = reader_of(partial, limit, watched=watched)
+            builder.begin(0.0)
+            reader = reader_of(builder, limit, watched=watched)
             reader._loop = Stopped()
             for piece in pieces:
                 reader.feed(piece)
-                if partial.overran or reader.goes_on:
+                if builder.overran or reader.goes_on:
                     return
             reader.close()
 
@@ -402,7 +402,7 @@ def test_a_stream_is_read_alike_in_one_piece_piece_by_piece_and_watched(
             asyncio.run(main())
         except EndpointError as error:
             failure = type(error), error.message
-        return state_of(partial), failure
+        return state_of(builder), failure
 
     watched = ends(data, lambda *_: None)
     assert ends(data, None) == watched
@@ -424,12 +424,12 @@ class Stopped:
 def test_any_stream_ends_or_raises_an_endpoint_error_and_books_what_was_seen_and_no_more_than_it_can_have_cost(
     events: list[Any], cut: int, habit: tuple[int, int] | None, closed_early: bool
 ) -> None:
-    partial = CompletionBuilder()
-    partial.max_tokens, partial.chunking = LIMIT, learned(habit) if habit else Chunking()
+    builder = CompletionBuilder()
+    builder.max_tokens, builder.chunking = LIMIT, learned(habit) if habit else Chunking()
 
     async def main() -> None:
-        partial.begin(0.0)
-        reader = reader_of(partial)
+        builder.begin(0.0)
+        reader = reader_of(builder)
         data = b"".join(b"data: %s\n\n" % (e if isinstance(e, bytes) else json.dumps(e).encode()) for e in events)
         for at in range(0, len(data), cut):
             reader.feed(data[at : at + cut])
@@ -439,14 +439,14 @@ def test_any_stream_ends_or_raises_an_endpoint_error_and_books_what_was_seen_and
     except EndpointError as error:
         assert error.message
     if closed_early:
-        partial.charge_in_full()
-        partial.charge_in_flight(2)
-    partial.stop(1.0)
-    booked = partial.completion("cancelled").usage
-    assert booked.completion_tokens >= partial.chunks  # each piece is longer than the longest token of the mean
-    longest = len((partial.text + partial.reasoning).encode())
-    in_flight = 2 * 41 if partial.overran else 0
-    assert booked.completion_tokens <= max(LIMIT, longest, partial.tokens if partial.overran else 0) + in_flight
+        builder.charge_in_full()
+        builder.charge_in_flight(2)
+    builder.stop(1.0)
+    booked = builder.completion("cancelled").usage
+    assert booked.completion_tokens >= builder.chunks  # each piece is longer than the longest token of the mean
+    longest = len((builder.text + builder.reasoning).encode())
+    in_flight = 2 * 41 if builder.overran else 0
+    assert booked.completion_tokens <= max(LIMIT, longest, builder.tokens if builder.overran else 0) + in_flight
     assert 0 <= booked.reasoning_tokens <= booked.completion_tokens < 2**63
     assert 0 <= booked.cached_tokens <= booked.prompt_tokens < 2**63
 
@@ -457,8 +457,8 @@ def test_any_stream_ends_or_raises_an_endpoint_error_and_books_what_was_seen_and
 @pytest.mark.parametrize("beginning", [b": a comment\n", b'{"choices": [{}, '])
 def test_a_reply_is_read_as_far_as_its_tokens_can_be_long_and_then_refused(beginning: bytes) -> None:
     async def main() -> None:
-        partial = CompletionBuilder()
-        reader = reader_of(partial, most=1000)
+        builder = CompletionBuilder()
+        reader = reader_of(builder, most=1000)
         reader.feed(beginning + b" " * 900)
         with pytest.raises(BadResponse, match="more than 1000 bytes"):
             reader.feed(b" " * 900)
@@ -509,9 +509,9 @@ def test_of_requests_with_one_timer_each_ends_at_its_own_silence_and_the_others_
 
 def test_a_count_in_the_first_chunk_alone_cuts_nothing_off() -> None:
     first = said("a ", usage={"prompt_tokens": 9, "completion_tokens": LIMIT})
-    partial = read(first, *[said("b ")] * 20, END)
-    assert (partial.overran, partial.text.count("b")) == (False, 20)
-    assert partial.usage().completion_tokens == LIMIT
+    builder = read(first, *[said("b ")] * 20, END)
+    assert (builder.overran, builder.text.count("b")) == (False, 20)
+    assert builder.usage().completion_tokens == LIMIT
 
 
 def test_tool_calls_that_nobody_asked_for_are_counted_and_end_at_the_limit() -> None:
@@ -530,14 +530,14 @@ def choice(index: int, text: str, finish: str | None = None) -> dict[str, Any]:
 
 def test_reasoning_beyond_what_was_allowed_is_believed_as_far_as_there_was_time_for_it() -> None:
     def booked(reasoning: int, passed_s: float, **more: int) -> Usage:
-        partial = CompletionBuilder()
-        partial.max_tokens = LIMIT
-        partial.begin(10.0)
-        partial.feed(decode(json.dumps(said("42")).encode())[0], 10.0)
+        builder = CompletionBuilder()
+        builder.max_tokens = LIMIT
+        builder.begin(10.0)
+        builder.feed(decode(json.dumps(said("42")).encode())[0], 10.0)
         counts = {"completion_tokens": 3, "completion_tokens_details": {"reasoning_tokens": reasoning}, **more}
-        partial.feed(decode(json.dumps(usage(**counts)).encode())[0], 10.0 + passed_s)
-        partial.stop(10.0 + passed_s)
-        return partial.usage()
+        builder.feed(decode(json.dumps(usage(**counts)).encode())[0], 10.0 + passed_s)
+        builder.stop(10.0 + passed_s)
+        return builder.usage()
 
     assert booked(900, passed_s=9.0) == Usage(9, 903, 0, 900)
     assert booked(10**6, passed_s=9.0) == Usage(9, LIMIT, approximate=True), "nobody knows how much: in full"
@@ -546,8 +546,8 @@ def test_reasoning_beyond_what_was_allowed_is_believed_as_far_as_there_was_time_
 
 
 def test_two_parts_of_one_choice_in_one_chunk_are_both_read() -> None:
-    partial = read({"choices": [choice(0, "Answer"), choice(0, ": 4")]}, END)
-    assert (partial.text, partial.usage().completion_tokens) == ("Answer: 4", 2)
+    builder = read({"choices": [choice(0, "Answer"), choice(0, ": 4")]}, END)
+    assert (builder.text, builder.usage().completion_tokens) == ("Answer: 4", 2)
 
 
 @pytest.mark.parametrize("counted", [True, False])
@@ -557,10 +557,10 @@ def test_a_second_choice_that_nobody_asked_for_is_paid_and_is_not_in_the_text(co
     chunks = [{"choices": [each]} for pair in pairs for each in pair] if apart else [{"choices": p} for p in pairs]
     ends = [{"choices": [choice(1, "", "length")]}, {"choices": [choice(0, "", "stop")]}]
     booked = 2 * (LIMIT - 10)
-    partial = read(*chunks, *ends, *[usage(completion_tokens=booked)] * counted)
-    assert partial.text == "".join(f"a{i} " for i in range(LIMIT - 10)), "nothing of it is cut off"
-    assert partial.finish == "stop"
-    assert partial.usage() == Usage(9, booked, approximate=not counted)
+    builder = read(*chunks, *ends, *[usage(completion_tokens=booked)] * counted)
+    assert builder.text == "".join(f"a{i} " for i in range(LIMIT - 10)), "nothing of it is cut off"
+    assert builder.finish == "stop"
+    assert builder.usage() == Usage(9, booked, approximate=not counted)
     lying = read(*chunks, *ends, usage(completion_tokens=LIMIT - 10))
     assert lying.usage().completion_tokens == booked
 
@@ -577,15 +577,15 @@ def test_chunks_without_text_may_be_tokens_where_no_count_says_that_they_are_non
 
 @pytest.mark.parametrize("thought", ["hm", {"type": "text", "text": "hm"}])
 def test_thinking_is_reasoning_under_another_name(thought: Any) -> None:
-    partial = read({"choices": [{"delta": {"thinking": thought}}]}, said("42"), END)
-    assert (partial.reasoning, partial.text, partial.usage().completion_tokens) == ("hm", "42", 2)
+    builder = read({"choices": [{"delta": {"thinking": thought}}]}, said("42"), END)
+    assert (builder.reasoning, builder.text, builder.usage().completion_tokens) == ("hm", "42", 2)
 
 
 @pytest.mark.parametrize("cut", [1, 1 << 20])
 def test_what_comes_after_the_end_is_paid_and_is_not_in_the_text(cut: int) -> None:
-    partial = read(*WORDS, END, b"[DONE]", said(" Answer: 9"), b"[DONE]", usage(completion_tokens=21), cut=cut)
-    assert partial.text.endswith("word19 ")
-    assert (partial.ended, partial.usage()) == (True, Usage(9, 21))
+    builder = read(*WORDS, END, b"[DONE]", said(" Answer: 9"), b"[DONE]", usage(completion_tokens=21), cut=cut)
+    assert builder.text.endswith("word19 ")
+    assert (builder.ended, builder.usage()) == (True, Usage(9, 21))
 
 
 def test_a_whole_message_in_a_stream_has_come_to_its_end_and_several_have_not() -> None:

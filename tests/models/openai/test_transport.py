@@ -350,15 +350,15 @@ CUT = b'{"choices":[{"index":0,"message":{"content":"a long answer that goes on 
     ],
 )
 def test_a_completion_that_cannot_be_read_costs_what_the_request_was_allowed(reply: bytes, tokens: int) -> None:
-    partial = CompletionBuilder()
+    builder = CompletionBuilder()
 
     async def main(url: str) -> None:
         async with OpenAIClient(url, model="m", api_key="k-1234", max_retries=0) as client:
-            await client.complete(Request((Message("user", "1 + 1?"),), Sampling(max_tokens=9), seed=1), partial)
+            await client.complete(Request((Message("user", "1 + 1?"),), Sampling(max_tokens=9), seed=1), builder)
 
     with serving(lambda _: reply) as server, pytest.raises(errors.EndpointError):
         asyncio.run(main(server.url))
-    assert partial.usage().completion_tokens == tokens
+    assert builder.usage().completion_tokens == tokens
 
 
 @pytest.mark.parametrize("coding", ["gzip, br", "x-of-its-own"])
@@ -492,23 +492,25 @@ def test_what_was_decoded_of_streams_that_are_cancelled_over_tls_is_booked(
     tls.load_cert_chain(file)
     monkeypatch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", ssl.create_default_context(cafile=file))
 
-    def progress(partial: CompletionBuilder, tokens: int, far: asyncio.Event) -> OnProgress:
-        return lambda *news: far.set() if partial.tokens > tokens else None
+    def progress(builder: CompletionBuilder, tokens: int, far: asyncio.Event) -> OnProgress:
+        return lambda *news: far.set() if builder.tokens > tokens else None
 
     async def main(url: str) -> tuple[int, int]:
         """What was booked for streams that were cancelled at different moments, and how many had begun."""
-        partials = [CompletionBuilder() for _ in range(6)]
+        builders = [CompletionBuilder() for _ in range(6)]
         async with OpenAIClient(url, model="fake") as client:
-            await client.complete(Request((Message("user", "1 + 1"),), Sampling(max_tokens=100), seed=9), CompletionBuilder())
-            for at, partial in enumerate(partials):
+            await client.complete(
+                Request((Message("user", "1 + 1"),), Sampling(max_tokens=100), seed=9), CompletionBuilder()
+            )
+            for at, builder in enumerate(builders):
                 request = Request((Message("user", "1 + 1"),), Sampling(max_tokens=100), seed=at)
                 far = asyncio.Event()
-                asked = asyncio.ensure_future(client.complete(request, partial, progress(partial, 2 * at, far)))
+                asked = asyncio.ensure_future(client.complete(request, builder, progress(builder, 2 * at, far)))
                 await far.wait()
                 asked.cancel()
                 await asyncio.wait([asked])
-        charged = [partial.completion("cancelled").usage.completion_tokens for partial in partials]
-        assert charged == [partial.tokens + 8 for partial in partials]
+        charged = [builder.completion("cancelled").usage.completion_tokens for builder in builders]
+        assert charged == [builder.tokens + 8 for builder in builders]
         return sum(charged), len(charged)
 
     with FakeEngine(lambda _: Reply(("a ",) * 60, per_token_s=0.01), tls=tls) as engine:
@@ -534,24 +536,26 @@ def test_a_client_of_ones_own_is_heard_until_the_engine_has_stopped_and_no_conne
     async def main(engine: FakeEngine) -> list[tuple[int, int]]:
         """What was booked of streams cancelled after so many tokens, and what was seen of them."""
         own = httpx2.AsyncClient(verify=ssl.create_default_context(cafile=file))
-        partials = []
+        builders = []
         async with own, OpenAIClient(engine.base_url, model="fake", http_client=own) as client:
             await client.models()  # which is asked otherwise, on a connection that is kept, when a stream is cancelled
             for tokens in (1, 3, 8):
-                partial, far = CompletionBuilder(), asyncio.Event()
+                builder, far = CompletionBuilder(), asyncio.Event()
 
-                def heard(*_: object, partial: CompletionBuilder = partial, tokens: int = tokens, far: Any = far) -> None:
-                    if partial.tokens >= tokens and not far.is_set():
+                def heard(
+                    *_: object, builder: CompletionBuilder = builder, tokens: int = tokens, far: Any = far
+                ) -> None:
+                    if builder.tokens >= tokens and not far.is_set():
                         far.set()
                         time.sleep(0.15)  # some 30 tokens, while nothing is read here
 
-                asked = asyncio.ensure_future(client.complete(request, partial, heard))
+                asked = asyncio.ensure_future(client.complete(request, builder, heard))
                 await far.wait()
                 asked.cancel()
                 await asyncio.wait([asked])
-                partials.append(partial)
+                builders.append(builder)
                 assert await asyncio.to_thread(engine.wait, lambda now: now.connections == 0)
-        return [(partial.completion("cancelled").usage.completion_tokens, partial.tokens) for partial in partials]
+        return [(builder.completion("cancelled").usage.completion_tokens, builder.tokens) for builder in builders]
 
     with FakeEngine(lambda _: Reply(("a ",) * 5000, per_token_s=0.005), tls=tls if secure else None) as engine:
         with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:

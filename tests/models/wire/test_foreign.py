@@ -48,15 +48,15 @@ def ways(events: list[Any]) -> list[bytes]:
 
 def refused(server: RawServer) -> tuple[errors.EndpointError, int]:
     """What a client says, and the tokens that it books, of at most 50."""
-    partial = CompletionBuilder()
+    builder = CompletionBuilder()
 
     async def main() -> None:
         async with OpenAIClient(server.url, model="m", max_retries=0) as client:
-            await client.complete(Request((Message("user", "2 + 2?"),), Sampling(max_tokens=50)), partial)
+            await client.complete(Request((Message("user", "2 + 2?"),), Sampling(max_tokens=50)), builder)
 
     with pytest.raises(errors.EndpointError) as caught:
         asyncio.run(main())
-    return caught.value, partial.usage().completion_tokens
+    return caught.value, builder.usage().completion_tokens
 
 
 @pytest.mark.parametrize(("name", "events"), REPLIES)

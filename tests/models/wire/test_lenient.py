@@ -92,14 +92,14 @@ def test_log_probabilities_that_are_none_are_dropped(row: dict[str, Any]) -> Non
 
 @pytest.mark.parametrize("logprob", ["-1e308", "-1e400", "1e308", "-800"])
 def test_log_probabilities_beyond_what_numbers_hold_leave_a_summary_that_json_can_hold_or_none(logprob: str) -> None:
-    partial = CompletionBuilder()
+    builder = CompletionBuilder()
     alternative = f'{{"token":"b","logprob":{logprob}}}'
     row = f'{{"token":"a","logprob":{logprob},"top_logprobs":[{alternative},{alternative},{alternative}]}}'
     for _ in range(2):
         chunk, _ = decode(f'{{"choices":[{{"delta":{{"content":"a"}},"logprobs":{{"content":[{row}]}}}}]}}'.encode())
-        _, _, mean = partial.feed(chunk, 1.0)
+        _, _, mean = builder.feed(chunk, 1.0)
         json.dumps(mean, allow_nan=False)
-    summary = partial.completion("stop").logprobs
+    summary = builder.completion("stop").logprobs
     if summary is not None:
         json.dumps((summary.mean, summary.minimum, summary.self_certainty), allow_nan=False)
 
@@ -132,10 +132,10 @@ VALUES = st.recursive(
 @settings(derandomize=True, max_examples=300, deadline=None)
 @given(st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=6))
 def test_any_json_is_read_or_refused_with_one_kind_of_error_and_its_text_can_be_written(body: dict[str, Any]) -> None:
-    partial = CompletionBuilder()
+    builder = CompletionBuilder()
     try:
         chunk, _ = decode(json.dumps(body).encode("utf-8", "surrogatepass"))
     except EndpointError:
         return
-    partial.feed(chunk, 1.0)
-    (partial.text + partial.reasoning).encode()
+    builder.feed(chunk, 1.0)
+    (builder.text + builder.reasoning).encode()

@@ -152,12 +152,12 @@ class OpenAIClient:
         await self._connections.aclose()
 
     async def complete(
-        self, request: Request, partial: CompletionBuilder, on_progress: OnProgress | None = None, *, race: bool = False
+        self, request: Request, builder: CompletionBuilder, on_progress: OnProgress | None = None, *, race: bool = False
     ) -> Completion:
         """Sample one completion, streamed; `on_progress` hears of text, tokens and mean log-probability as they come.
         `race` is for `EndpointPool`, in whose place a client may stand: here no request waits for another.
 
-        Cancelling closes the stream at once; `partial.completion("cancelled")` then says what it cost, with what the
+        Cancelling closes the stream at once; `builder.completion("cancelled")` then says what it cost, with what the
         engine may have decoded until it noticed (`tts.models.wire.capabilities.Cancellation`). When
         `request.timeout_s` has passed, the text so far is returned with finish reason `deadline`. A server that decodes
         past `max_tokens` is cut off, with finish reason `length`.
@@ -168,14 +168,14 @@ class OpenAIClient:
                 the last had generated.
         """
         if request.timeout_s is None:
-            return await self._tries(request, partial, on_progress)
+            return await self._tries(request, builder, on_progress)
         try:
             async with asyncio.timeout(request.timeout_s) as scope:
-                return await self._tries(request, partial, on_progress)
+                return await self._tries(request, builder, on_progress)
         except TimeoutError:
             if not scope.expired():
                 raise
-            return partial.completion("deadline")
+            return builder.completion("deadline")
 
     async def models(self) -> tuple[str, ...]:
         """The ids of the models that the endpoint serves. Raises EndpointError."""
@@ -199,25 +199,25 @@ class OpenAIClient:
 
     # -- tries ----------------------------------------------------------------------------------------------------
 
-    async def _tries(self, request: Request, partial: CompletionBuilder, on_progress: OnProgress | None) -> Completion:
+    async def _tries(self, request: Request, builder: CompletionBuilder, on_progress: OnProgress | None) -> Completion:
         backoff: Backoff | None = None
-        partial.endpoint = self.endpoint
-        partial.seed = request.seed
+        builder.endpoint = self.endpoint
+        builder.seed = request.seed
         while True:
             try:
-                return await self._try(request, partial, on_progress)
+                return await self._try(request, builder, on_progress)
             except EndpointError as error:
                 self._errors.clean(error)
-                error.facts["tokens"] = max(partial.tokens, error.facts.get("tokens", 0))
+                error.facts["tokens"] = max(builder.tokens, error.facts.get("tokens", 0))
                 backoff = backoff or Backoff(self._max_retries, self._random)
                 delay_s = backoff.delay_s(error)
                 if delay_s is None:
-                    error.facts["usage"] = msgspec.to_builtins(partial.usage())
+                    error.facts["usage"] = msgspec.to_builtins(builder.usage())
                     raise
             await asyncio.sleep(delay_s)
-            partial.restart()
+            builder.restart()
 
-    async def _try(self, request: Request, partial: CompletionBuilder, on_progress: OnProgress | None) -> Completion:
+    async def _try(self, request: Request, builder: CompletionBuilder, on_progress: OnProgress | None) -> Completion:
         """One try, repeated only where it can be put in a way that the server takes."""
         model = request.model or self.model or await self.first_model()
         if request.continue_from and self._api == "chat" and self.capabilities.prefill_form is None:
@@ -227,16 +227,16 @@ class OpenAIClient:
         with _Turn(self._sorting) as turn:
             while True:
                 try:
-                    return await self._stream(attempt, turn, request, partial, on_progress)
+                    return await self._stream(attempt, turn, request, builder, on_progress)
                 except ModelNotFound as error:
                     raise await self._with_served_models(error, model) from None
                 except EndpointError as error:
-                    if partial.tokens or not attempt.changes_after(error):
+                    if builder.tokens or not attempt.changes_after(error):
                         raise
                     if isinstance(error, ServerFailed) or "tokens" in error.facts:
-                        partial.restart()
+                        builder.restart()
                     elif is_elsewhere(error):
-                        partial.refused()
+                        builder.refused()
                 await turn.take()
 
     async def _stream(
@@ -244,122 +244,122 @@ class OpenAIClient:
         attempt: Attempt,
         turn: _Turn,
         request: Request,
-        partial: CompletionBuilder,
+        builder: CompletionBuilder,
         on_progress: OnProgress | None,
     ) -> Completion:
         body = attempt.body()
-        partial.downgrades = attempt.losses()
+        builder.downgrades = attempt.losses()
         loop = asyncio.get_running_loop()
         how = self._closing.how()
-        partial.chunking, partial.max_tokens = self._chunking, request.sampling.token_limit
-        partial.most_prompt = prompt_bound(request)
-        partial.begin(loop.time())
+        builder.chunking, builder.max_tokens = self._chunking, request.sampling.token_limit
+        builder.most_prompt = prompt_bound(request)
+        builder.begin(loop.time())
         if how == "abort":
             body["rid"] = self._closing.new_id()
-        exchange = Exchange(self._ask(self._urls[attempt.base], encoded(body), partial))
+        exchange = Exchange(self._ask(self._urls[attempt.base], encoded(body), builder))
         early = True  # whether the stream is closed here, before its server has ended it
         whole = False  # whether it was read to its end without an error
         try:
-            with Silence(self._silences, self.endpoint, partial, self._first_byte_s, self._total_s) as silence:
+            with Silence(self._silences, self.endpoint, builder, self._first_byte_s, self._total_s) as silence:
                 response = await exchange.response()
                 if not is_success(response):
-                    raise await self._refusal(response, body["model"], partial)
+                    raise await self._refusal(response, body["model"], builder)
                 if is_page(response):
                     raise self._errors.page()
                 attempt.answered()
                 turn.give_back()
-                exchange.reader = Reader.of(request, partial, self.endpoint, on_progress)
-                await self._read(response, exchange.reader, partial, silence)
-                early, whole = partial.overran, partial.done
+                exchange.reader = Reader.of(request, builder, self.endpoint, on_progress)
+                await self._read(response, exchange.reader, builder, silence)
+                early, whole = builder.overran, builder.done
         except (TimedOut, BadResponse):
-            if not partial.finished:  # else all that counts had come
+            if not builder.finished:  # else all that counts had come
                 raise
         except EndpointError:
             early = self.cancellation not in ("auto", "close")
             raise
         finally:
             try:
-                if early and not partial.ended:
-                    await self._closing.close(how, body.get("rid", ""), exchange, request, partial)
-                elif exchange.reader is not None and not (partial.finished or whole):
-                    partial.charge_unsent()
+                if early and not builder.ended:
+                    await self._closing.close(how, body.get("rid", ""), exchange, request, builder)
+                elif exchange.reader is not None and not (builder.finished or whole):
+                    builder.charge_unsent()
                 if (reader := exchange.reader) is not None and reader.costs_unknown:
-                    partial.charge_in_full()
+                    builder.charge_in_full()
             finally:  # also where it is cancelled once more
                 await exchange.aclose()
-                partial.stop(loop.time())
-        return self._ended(request, partial, exchange.reader)
+                builder.stop(loop.time())
+        return self._ended(request, builder, exchange.reader)
 
-    async def _read(self, response: Reply, reader: Reader, partial: CompletionBuilder, silence: Silence) -> None:
-        """Feed `partial` until the stream ends, or has decoded more than it may."""
+    async def _read(self, response: Reply, reader: Reader, builder: CompletionBuilder, silence: Silence) -> None:
+        """Feed `builder` until the stream ends, or has decoded more than it may."""
         try:
             while data := await response.read():
                 silence.heard()
                 if reader.feed(data):
-                    silence.allow(_END_GRACE_S if partial.ended else self._idle_s)
-                if partial.overran or reader.goes_on:
+                    silence.allow(_END_GRACE_S if builder.ended else self._idle_s)
+                if builder.overran or reader.goes_on:
                     return
             reader.close()
-            reader.unread |= "content-encoding" in response.headers and not partial.finished
+            reader.unread |= "content-encoding" in response.headers and not builder.finished
             reader.in_order = has_length(response)
         except TransportError as error:
-            if not partial.finished:
+            if not builder.finished:
                 reader.unread = "content-encoding" in response.headers
-                raise broken(self.endpoint, partial.tokens, f"broke the stream off ({error})") from None
+                raise broken(self.endpoint, builder.tokens, f"broke the stream off ({error})") from None
         if not reader.has_heard:
             text = f"{self.endpoint} answered HTTP {response.status} and nothing in it."
             raise BadResponse(text, endpoint=self.endpoint)
 
-    def _ended(self, request: Request, partial: CompletionBuilder, reader: Reader | None) -> Completion:
-        if partial.overran:
-            return partial.completion("length")
-        if partial.finish is None and partial.done and partial.chunks:
-            partial.finish = "stop"  # some say [DONE] and no reason
-        if partial.finish is not None:
+    def _ended(self, request: Request, builder: CompletionBuilder, reader: Reader | None) -> Completion:
+        if builder.overran:
+            return builder.completion("length")
+        if builder.finish is None and builder.done and builder.chunks:
+            builder.finish = "stop"  # some say [DONE] and no reason
+        if builder.finish is not None:
             self._endings.with_reason()
-        elif reader is not None and reader.in_order and partial.chunks and self._endings.without_reason():
-            partial.finish = "length" if partial.tokens >= request.sampling.token_limit else "stop"
-            partial.downgrades = (*partial.downgrades, WITHOUT_FINISH)
-        if partial.finish is None:
-            raise broken(self.endpoint, partial.tokens, "ended the stream")
-        if partial.finish == "abort":
-            raise broken(self.endpoint, partial.tokens, "aborted the request")
-        if partial.finish == "error":
-            said = f"finish reason 'error' {partial.text[:MOST_SAID]}"  # LMDeploy says as text what went wrong
-            raise error_in_stream({"error": said}, self.endpoint, partial.tokens)
-        if partial.counted_by_server and partial.chunks:
-            self._chunking.learn(partial.tokens, partial.chunks)
-        finish = "content_filter" if partial.declined else normalise_finish(partial.finish)
+        elif reader is not None and reader.in_order and builder.chunks and self._endings.without_reason():
+            builder.finish = "length" if builder.tokens >= request.sampling.token_limit else "stop"
+            builder.downgrades = (*builder.downgrades, WITHOUT_FINISH)
+        if builder.finish is None:
+            raise broken(self.endpoint, builder.tokens, "ended the stream")
+        if builder.finish == "abort":
+            raise broken(self.endpoint, builder.tokens, "aborted the request")
+        if builder.finish == "error":
+            said = f"finish reason 'error' {builder.text[:MOST_SAID]}"  # LMDeploy says as text what went wrong
+            raise error_in_stream({"error": said}, self.endpoint, builder.tokens)
+        if builder.counted_by_server and builder.chunks:
+            self._chunking.learn(builder.tokens, builder.chunks)
+        finish = "content_filter" if builder.declined else normalise_finish(builder.finish)
         may_be_empty = request.continue_from or request.sampling.stop or finish in ("content_filter", "tool_calls")
-        if finish == "length" and not partial.chunks:
-            if not partial.tokens:
+        if finish == "length" and not builder.chunks:
+            if not builder.tokens:
                 raise self._errors.no_room(request.sampling.token_limit)
             may_be_empty = True  # the model has thought, unseen, until its limit
-        if not (may_be_empty or partial.text or partial.reasoning):
+        if not (may_be_empty or builder.text or builder.reasoning):
             raise BadResponse(
-                f"{self.endpoint} sent an empty completion (finish reason {partial.finish!r}).",
+                f"{self.endpoint} sent an empty completion (finish reason {builder.finish!r}).",
                 endpoint=self.endpoint,
-                tokens=partial.tokens,
+                tokens=builder.tokens,
             )
-        partial.charge_at_least_one()
-        return partial.completion(finish)
+        builder.charge_at_least_one()
+        return builder.completion(finish)
 
     # -- around it ------------------------------------------------------------------------------------------------
 
-    async def _ask(self, url: str, content: bytes, partial: CompletionBuilder) -> Reply:
+    async def _ask(self, url: str, content: bytes, builder: CompletionBuilder) -> Reply:
         """Send what asks for a sample. Where there was no connection, it costs nothing."""
         try:
             return await self._connections.send("POST", url, self._headers, content)
         except TransportError as error:
             failure = self._errors.no_answer(error)
         if isinstance(failure, Unreachable):
-            partial.refused()
+            builder.refused()
         raise failure
 
-    async def _refusal(self, response: Reply, model: str, partial: CompletionBuilder) -> EndpointError:
+    async def _refusal(self, response: Reply, model: str, builder: CompletionBuilder) -> EndpointError:
         error = await self._errors.refusal(response, model)
         if not isinstance(error, ServerFailed):
-            partial.refused()
+            builder.refused()
         return error
 
     async def identify(self) -> tuple[tuple[str, ...], str | None]:

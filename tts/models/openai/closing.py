@@ -61,30 +61,32 @@ class Closing:
         """An id by which the engine is told to abort a request."""
         return f"tts-{self._token}-{next(self._count)}."  # the point: SGLang aborts by prefix
 
-    async def close(self, how: Cancellation, rid: str, exchange: Exchange, request: Request, partial: CompletionBuilder) -> None:
+    async def close(
+        self, how: Cancellation, rid: str, exchange: Exchange, request: Request, builder: CompletionBuilder
+    ) -> None:
         """Close a stream that its server has not ended, and charge what the engine may decode until it notices. It is
         charged in full first, because another cancellation may interrupt this one.
 
         Args:
             rid: the request's id, where `how` is `abort`.
         """
-        partial.charge_in_full()
+        builder.charge_in_full()
         in_flight = _IN_FLIGHT
         if how == "abort":
             how = await self._aborted(rid)
         try:
             response = await exchange.arrived()
             if response is not None and is_success(response) and not is_page(response):
-                reader = exchange.reader or Reader.of(request, partial, self._client.endpoint, None)
+                reader = exchange.reader or Reader.of(request, builder, self._client.endpoint, None)
                 in_flight = await self._last_words(response, reader)
         finally:
             await exchange.aclose()
         if how == "best_effort" and self._unasked:
             how = await self._found_out()
         # A response that has been sent to its end is all there was; where no limit is kept, there is none to charge.
-        if how == "close" or partial.overran or not in_flight:
+        if how == "close" or builder.overran or not in_flight:
             first_alone = self._client.capabilities.engine in _STOPS_ON_CLOSE
-            partial.charge_in_flight(in_flight, first_alone=first_alone)
+            builder.charge_in_flight(in_flight, first_alone=first_alone)
 
     async def _aborted(self, rid: str) -> Cancellation:
         """Call the engine's abort API, while the stream is open: what came before the abort can then be counted."""

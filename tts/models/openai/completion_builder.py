@@ -16,7 +16,7 @@ _NOTHING = Usage()
 
 class CompletionBuilder(TokenCount):
     """A completion under way. The caller makes one, hands it to `complete`, and can read it whenever it likes; after a
-    cancellation, `partial.completion("cancelled")` is what was generated and what it cost.
+    cancellation, `builder.completion("cancelled")` is what was generated and what it cost.
 
     Attributes:
         most_prompt: the most that the prompt's tokens can be (`actions.prompt_bound`): what is charged while their

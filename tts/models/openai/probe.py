@@ -59,8 +59,8 @@ async def _identity(client: OpenAIClient) -> tuple[tuple[str, ...], str | None]:
 
 
 async def _try_out(client: OpenAIClient, seen: Capabilities) -> Capabilities:
-    partial = CompletionBuilder()
-    first = await client.complete(Request(_PROMPT, _SHORT, seed=1), partial)
+    builder = CompletionBuilder()
+    first = await client.complete(Request(_PROMPT, _SHORT, seed=1), builder)
     again = await client.complete(Request(_PROMPT, _SHORT, seed=1), CompletionBuilder())
     other = await client.complete(Request(_PROMPT, _SHORT, seed=2), CompletionBuilder())
     seed = None if first.text == again.text == other.text else first.text == again.text
@@ -70,8 +70,8 @@ async def _try_out(client: OpenAIClient, seen: Capabilities) -> Capabilities:
     return msgspec.structs.replace(
         seen,
         logprobs=first.logprobs is not None and bool(first.logprobs.tail) and bool(first.logprobs.tail[0].top),
-        usage_in_stream=partial.final_usage is not None,
-        continuous_usage=partial.continuous,
+        usage_in_stream=builder.final_usage is not None,
+        continuous_usage=builder.continuous,
         seed=False if "seed" in first.downgrades else seed,
         n=n,
         prefill=prefill,
@@ -171,33 +171,33 @@ async def _try_close(client: OpenAIClient, max_tokens: int) -> tuple[bool | None
     if await _running(client) != 0:  # not shown, or others would be counted
         return None, 0
     loop = asyncio.get_running_loop()
-    partial, started = CompletionBuilder(), asyncio.Event()
+    builder, started = CompletionBuilder(), asyncio.Event()
     begun_s = loop.time()
 
     def heard(text: str, tokens: int, mean_logprob: float | None) -> None:
         nonlocal begun_s
-        if partial.tokens <= 1:
+        if builder.tokens <= 1:
             begun_s = loop.time()
-        if partial.tokens >= _SPEED_TOKENS:
+        if builder.tokens >= _SPEED_TOKENS:
             started.set()
 
-    stream: asyncio.Task[Completion] = asyncio.ensure_future(client.complete(abort_request(max_tokens), partial, heard))
+    stream: asyncio.Task[Completion] = asyncio.ensure_future(client.complete(abort_request(max_tokens), builder, heard))
     waiting = asyncio.ensure_future(started.wait())
     try:
         await asyncio.wait((stream, waiting), return_when=asyncio.FIRST_COMPLETED)
         during = await _running(client)
     finally:
         overtaken = stream.done()
-        per_token_s = (loop.time() - begun_s) / max(1, partial.tokens - 1)
+        per_token_s = (loop.time() - begun_s) / max(1, builder.tokens - 1)
         stream.cancel()
         waiting.cancel()
         await asyncio.gather(stream, waiting, return_exceptions=True)
-    charged = partial.usage().completion_tokens
+    charged = builder.usage().completion_tokens
     if overtaken:
         return None, charged
     if during != 1 or (max_tokens - charged) * per_token_s < _LEAST_REST_S:
         return None, max_tokens
-    if not await _is_idle_within(client, (charged - partial.tokens) * per_token_s):
+    if not await _is_idle_within(client, (charged - builder.tokens) * per_token_s):
         return False, max_tokens
     return (True, charged) if await _stays_idle(client) else (None, max_tokens)
 

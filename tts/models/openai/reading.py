@@ -46,14 +46,14 @@ class Reader:
 
     def __init__(
         self,
-        partial: CompletionBuilder,
+        builder: CompletionBuilder,
         endpoint: str,
         *,
         limit: int,
         most_bytes: int,
         on_progress: OnProgress | None,
     ) -> None:
-        self._partial = partial
+        self._builder = builder
         self._endpoint = endpoint
         self._begun = False
         self._whole: bytearray | None = None  # of one JSON body, though a stream was asked for
@@ -70,11 +70,11 @@ class Reader:
         self._loop = asyncio.get_running_loop()
 
     @classmethod
-    def of(cls, request: Request, partial: CompletionBuilder, endpoint: str, on_progress: OnProgress | None) -> Self:
+    def of(cls, request: Request, builder: CompletionBuilder, endpoint: str, on_progress: OnProgress | None) -> Self:
         """The reader of the response to this request, within the bounds that follow from its sampling."""
         sampling = request.sampling
         most = most_bytes(sampling.token_limit, sampling.top_logprobs or 0)
-        return cls(partial, endpoint, limit=sampling.token_limit, most_bytes=most, on_progress=on_progress)
+        return cls(builder, endpoint, limit=sampling.token_limit, most_bytes=most, on_progress=on_progress)
 
     def feed(self, data: bytes) -> bool:
         """Take in what came; whether there was an event in it. Raises EndpointError for what is no completion."""
@@ -82,10 +82,10 @@ class Reader:
         if self._left < 0:
             raise BadResponse(
                 f"{self._endpoint} sent more than {self._most_bytes} bytes, which no reply of "
-                f"{self._partial.max_tokens} tokens needs, after {self._partial.tokens} tokens. What came is partial.",
+                f"{self._builder.max_tokens} tokens needs, after {self._builder.tokens} tokens. What came is partial.",
                 endpoint=self._endpoint,
                 limit=self._most_bytes,
-                tokens=self._partial.tokens,
+                tokens=self._builder.tokens,
                 final=True,
                 alone=True,  # it is this reply's fault, and not the server's for all
             )
@@ -105,16 +105,16 @@ class Reader:
             last = self._parser.close()
             self._pass_by(last) if self._over else self._take(last)
         elif whole:
-            self._partial.done = True
+            self._builder.done = True
             self._whole = None
             try:
                 self._one(whole)
             except BadResponse:
-                self._partial.done = False
+                self._builder.done = False
                 raise
-        if self._partial.finish is None and (self._partial.is_whole or (whole and self._partial.chunks)):
-            self._partial.finish = "stop"  # some leave it out; a body that was cut is no JSON
-        if self._strange and self._partial.finish is None and not self._partial.chunks:
+        if self._builder.finish is None and (self._builder.is_whole or (whole and self._builder.chunks)):
+            self._builder.finish = "stop"  # some leave it out; a body that was cut is no JSON
+        if self._strange and self._builder.finish is None and not self._builder.chunks:
             raise self._no_completion(self._strange, "Is this an OpenAI-compatible endpoint?")
 
     @property
@@ -125,7 +125,7 @@ class Reader:
     @property
     def costs_unknown(self) -> bool:
         """Whether a completion came of which nothing could be read: nobody knows how many tokens it had."""
-        if self._partial.tokens:
+        if self._builder.tokens:
             return False
         return self.unread or self._foreign is not None or _OF_COMPLETION in (self._whole or b"")
 
@@ -137,10 +137,10 @@ class Reader:
     def _take(self, events: list[bytes]) -> bool:
         at, left = 0, _INTERRUPTIONS
         while at < len(events):
-            if left and self._on_progress is None and self._partial.takes_plain:
+            if left and self._on_progress is None and self._builder.takes_plain:
                 left -= 1
                 chunks = plain_chunks(islice(events, at, None))
-                at += self._partial.feed_plain(chunks, self._loop.time(), self._limit)
+                at += self._builder.feed_plain(chunks, self._loop.time(), self._limit)
                 if at == len(events):
                     break
             event = events[at]
@@ -161,7 +161,7 @@ class Reader:
     def _is_no_chunk(self, event: bytes) -> bool:
         """Whether it is the end, or a heartbeat: nothing, or a word that is no JSON object."""
         if event == DONE:
-            self._over = self._partial.done = True
+            self._over = self._builder.done = True
             return True
         return len(event) <= _LONGEST_HEARTBEAT and event[:1] not in (b"{", b"[", b"<")
 
@@ -170,35 +170,35 @@ class Reader:
         for event in events:
             with contextlib.suppress(BadResponse):
                 chunk, _ = decode(event)
-                self._partial.feed_after_end(chunk)
+                self._builder.feed_after_end(chunk)
                 self.goes_on = self.goes_on or bool(chunk.choices)
         return True
 
     def _one(self, event: bytes) -> None:
-        partial = self._partial
+        builder = self._builder
         try:
             chunk, not_numbers = decode(event)
         except BadResponse as error:  # `sse` does not know whom it is reading
-            if partial.ended:
+            if builder.ended:
                 return
             self._check_protocol(event)
             self.unread = self.unread or _OF_COMPLETION in event
-            text = f"{self._endpoint}, after {partial.tokens} tokens: {error.message}"
-            raise BadResponse(text, **error.facts, endpoint=self._endpoint, tokens=partial.tokens) from None
+            text = f"{self._endpoint}, after {builder.tokens} tokens: {error.message}"
+            raise BadResponse(text, **error.facts, endpoint=self._endpoint, tokens=builder.tokens) from None
         if not_numbers:
-            partial.drop_logprobs()
-        text, tokens, mean_logprob = partial.feed(chunk, self._loop.time(), self._limit)
-        if partial.overran:
+            builder.drop_logprobs()
+        text, tokens, mean_logprob = builder.feed(chunk, self._loop.time(), self._limit)
+        if builder.overran:
             self.listen_only()
         if self._on_progress is not None and (text or tokens > 0) and self._on_progress(text, tokens, mean_logprob):
             self._on_progress = None
         bare = chunk.choices is None or chunk.object == "error"
-        if chunk.choices is None and not partial.chunks:
+        if chunk.choices is None and not builder.chunks:
             self._check_protocol(event)
             self._strange = self._strange or event
         said = chunk.error or (bare and (chunk.message or chunk.detail))
-        if said and not partial.ended:  # an error after the end takes nothing away
-            raise error_in_stream({"error": said}, self._endpoint, partial.tokens)
+        if said and not builder.ended:  # an error after the end takes nothing away
+            raise error_in_stream({"error": said}, self._endpoint, builder.tokens)
 
     def _check_protocol(self, event: bytes) -> None:
         """Raises: BadResponse for a reply of another protocol."""
@@ -264,10 +264,12 @@ class Silence:
         total_s: how long the block may last, whatever is heard.
     """
 
-    def __init__(self, among: Silences, endpoint: str, partial: CompletionBuilder | None, limit_s: float, total_s: float) -> None:
+    def __init__(
+        self, among: Silences, endpoint: str, builder: CompletionBuilder | None, limit_s: float, total_s: float
+    ) -> None:
         self._among = among
         self._endpoint = endpoint
-        self._partial = partial
+        self._builder = builder
         self._limit_s = limit_s
         self._total_s = total_s
         self.phase = "first_byte"
@@ -311,7 +313,7 @@ class Silence:
             raise self._timed_out() from None
 
     def _timed_out(self) -> TimedOut:
-        tokens = self._partial.tokens if self._partial else 0
+        tokens = self._builder.tokens if self._builder else 0
         if self._last + self._limit_s <= self._end_s:
             phase, limit_s = self.phase, self._limit_s
             what = f"was silent for {limit_s:g} s ({phase.replace('_', ' ')})"

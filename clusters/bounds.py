@@ -50,7 +50,7 @@ class _Stream:
     """What was seen of one request: `first_s` is when its first token had come, `most` the bound in the journal, `seen`
     the most tokens that its text can be (None: nobody knows)."""
 
-    __slots__ = ("first_s", "most", "builder", "seen")
+    __slots__ = ("builder", "first_s", "most", "seen")
 
     def __init__(self, builder: CompletionBuilder) -> None:
         self.builder = builder

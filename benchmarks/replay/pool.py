@@ -79,14 +79,14 @@ def big() -> Pool:
     """10,000 problems x 100 samples, made of one smaller pool ten times over."""
     from dataclasses import replace
 
-    from tts.pools.pool import Words
+    from tts.pools.pool import DictionaryColumn
 
     one = pool_of(1000, 100)
     rows = np.tile(np.arange(len(one)), 10)
     block = np.repeat(np.arange(10), len(one))
     problem = one.problem.codes[rows] + 1000 * block.astype(np.int32)
     whole = one.take(rows)
-    return replace(whole, problem=Words(problem.astype(np.int32), tuple(f"p{i}" for i in range(10_000))))
+    return replace(whole, problem=DictionaryColumn(problem.astype(np.int32), tuple(f"p{i}" for i in range(10_000))))
 
 
 def loading() -> list[str]:

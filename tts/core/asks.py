@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from tts.core.actions import Action, Cancel, Generate, Verify, Work
 from tts.core.budget import Ledger, Limits
-from tts.core.coroutines import Live, Mailbox
+from tts.core.coroutines import InFlight, Mailbox
 from tts.core.endings import STOPPED
 from tts.core.result import Shortage
 from tts.errors import BudgetExhausted
@@ -36,13 +36,13 @@ class Asks:
         exhausted: whether the budget has turned an ask down.
     """
 
-    __slots__ = ("_search", "_short", "backlog", "ended", "ends_s", "exhausted", "ledger", "live", "now", "out")
+    __slots__ = ("_search", "_short", "backlog", "ended", "ends_s", "exhausted", "in_flight", "ledger", "now", "out")
 
     def __init__(self, search: str, share: Limits) -> None:
         self.ledger = Ledger(share, search)
-        self.live: dict[str, Live] = {}
+        self.in_flight: dict[str, InFlight] = {}
         self.ended: set[str] = set()
-        self.backlog: deque[Live] = deque()
+        self.backlog: deque[InFlight] = deque()
         self.now = 0.0
         self.ends_s: float | None = None
         self.exhausted = False
@@ -60,44 +60,44 @@ class Asks:
         out, self.out = self.out, []
         return out
 
-    def add(self, live: Live) -> bool:
+    def add(self, ask: InFlight) -> bool:
         """Reserve the worst case of a new ask and let it leave. Returns whether it has left; else it waits for room."""
         if self.ledger.needs_price:
-            self.ledger.check_known(live.cost)
-        self.live[live.action.id] = live
-        if live.cost.samples == 0:  # timers and functions cost no tokens and never wait behind what does
-            live.left = True
-            self.out.append(live.action)
+            self.ledger.check_known(ask.cost)
+        self.in_flight[ask.action.id] = ask
+        if ask.cost.samples == 0:  # timers and functions cost no tokens and never wait behind what does
+            ask.left = True
+            self.out.append(ask.action)
             return True
-        if not self.backlog and self._leave(live):
+        if not self.backlog and self._leave(ask):
             return True
-        self.backlog.append(live)
+        self.backlog.append(ask)
         return False
 
-    def _leave(self, live: Live) -> bool:
-        if (self.ends_s is not None and self.late) or not self.ledger.try_reserve(live.action.id, live.cost):
+    def _leave(self, ask: InFlight) -> bool:
+        if (self.ends_s is not None and self.late) or not self.ledger.try_reserve(ask.action.id, ask.cost):
             return False
-        live.left = True
-        self.out.append(live.action)
+        ask.left = True
+        self.out.append(ask.action)
         return True
 
-    def admit(self) -> Iterator[tuple[Live, ErrorInfo]]:
+    def admit(self) -> Iterator[tuple[InFlight, ErrorInfo]]:
         """Let the oldest waiting asks leave while they fit. Yields those that never will, to be refused, and why."""
         while self.backlog:
-            live = self.backlog[0]
-            if live.action.id in self.live and not self._leave(live):  # else its block has been left meanwhile
+            ask = self.backlog[0]
+            if ask.action.id in self.in_flight and not self._leave(ask):  # else its block has been left meanwhile
                 if self.late:
-                    yield live, ErrorInfo.of(self.out_of_time())
-                elif self.ledger.can_ever_fit(live.cost):
+                    yield ask, ErrorInfo.of(self.out_of_time())
+                elif self.ledger.can_ever_fit(ask.cost):
                     return
                 else:
-                    yield live, ErrorInfo.of(self.ledger.exhausted(live.cost))
+                    yield ask, ErrorInfo.of(self.ledger.exhausted(ask.cost))
             self.backlog.popleft()
 
-    def refuse(self, live: Live, error: ErrorInfo) -> None:
+    def refuse(self, ask: InFlight, error: ErrorInfo) -> None:
         """An ask that has not left is turned down."""
-        self.drop(live)
-        self.turned_down(live.action, error)
+        self.drop(ask)
+        self.turned_down(ask.action, error)
 
     def turned_down(self, action: Work, error: ErrorInfo) -> None:
         """An ask was refused: the budget has ended, unless the strategy withdrew it or an allocator stopped it."""
@@ -126,27 +126,27 @@ class Asks:
             f"{self._search}: the budget of {limit:g} s has passed", limit="seconds", search=self._search
         )
 
-    def drop(self, live: Live) -> None:
+    def drop(self, ask: InFlight) -> None:
         """An ask has ended, or is forgotten."""
-        del self.live[live.action.id]
-        self.ended.add(live.action.id)
+        del self.in_flight[ask.action.id]
+        self.ended.add(ask.action.id)
 
-    def cancel(self, live: Live) -> None:
+    def cancel(self, ask: InFlight) -> None:
         """Ask for the end of an ask that has left."""
-        if not live.cancelled:
-            live.cancelled = True
-            self.out.append(Cancel(live.action.id))
+        if not ask.cancelled:
+            ask.cancelled = True
+            self.out.append(Cancel(ask.action.id))
 
     def close(self, mailbox: Mailbox, ids: Iterable[str]) -> None:
         """A block was left: cancel those of its asks that still run, forget those that have not left yet."""
         mailbox.closed = True
         for id in ids:
-            live = self.live.get(id)
-            if live is None:
+            ask = self.in_flight.get(id)
+            if ask is None:
                 continue
-            if live.left:
-                self.cancel(live)
+            if ask.left:
+                self.cancel(ask)
                 continue
-            if isinstance(live.action, Generate) and live.action.race:  # it was one of fewer: the budget held no more
-                self.ran_out(live.action, ErrorInfo.of(self.ledger.exhausted(live.cost)))
-            self.drop(live)
+            if isinstance(ask.action, Generate) and ask.action.race:  # it was one of fewer: the budget held no more
+                self.ran_out(ask.action, ErrorInfo.of(self.ledger.exhausted(ask.cost)))
+            self.drop(ask)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from tts.core.actions import Cancelled, Event, Failed, Finished, Generate, Progressed, Refused, Request, Sleep, Work
-from tts.core.coroutines import Alarm, Expired, Live, Mailbox, Wait
+from tts.core.coroutines import Alarm, Expired, InFlight, Mailbox, Wait
 from tts.core.endings import WITHDRAWN, Fewer, deadline_passed
 from tts.core.sample_keys import seed_of, share_base
 from tts.errors import AllFailed, InvalidParameter, UsageError
@@ -60,18 +60,18 @@ class Block:
         self.pending[action.id] = None
         self._search._ask(action, self._mailbox, worst)
 
-    async def next(self) -> tuple[Any, Live]:
-        event, live = await Wait(self._mailbox)
+    async def next(self) -> tuple[Any, InFlight]:
+        event, ask = await Wait(self._mailbox)
         if not isinstance(event, Progressed):
             self.pending.pop(event.id, None)
-        return event, live
+        return event, ask
 
-    async def rest(self) -> list[tuple[Any, Live]]:
+    async def rest(self) -> list[tuple[Any, InFlight]]:
         """Wait until everything that was asked for has ended; in order of arrival."""
         if not self.pending:
             return []
         self._mailbox.quorum = len(self.pending)
-        ended: list[tuple[Any, Live]] = await Wait(self._mailbox)
+        ended: list[tuple[Any, InFlight]] = await Wait(self._mailbox)
         self.pending.clear()
         return ended
 
@@ -236,7 +236,7 @@ class Streaming(_Sampling):
 
     async def __anext__(self) -> Update:
         while self.pending:
-            event, live = await self.next()
+            event, ask = await self.next()
             self._note(event)
             if isinstance(event, Progressed):
                 text = self._texts[event.id] = self._texts.get(event.id, "")[: event.offset] + event.text
@@ -244,7 +244,7 @@ class Streaming(_Sampling):
             if isinstance(event, Finished | Cancelled):
                 self._candidates += 1
                 if isinstance(event, Cancelled):  # stopped on purpose: its partial text is what was wanted
-                    candidate = self._search._add_candidate(live.action, event.completion)
+                    candidate = self._search._add_candidate(ask.action, event.completion)
                 else:
                     candidate = self._search.candidates[event.id]
                 return Update(event.id, candidate.text, candidate.tokens, candidate=candidate)
@@ -254,13 +254,13 @@ class Streaming(_Sampling):
     def stop(self, id: str) -> None:
         """End one candidate half-way; its partial text comes as a last Update (none, if it had not been sent yet).
         Harmless if it has ended already."""
-        live = self._search._asks.live.get(id)
-        if id not in self.pending or live is None:
+        ask = self._search._asks.in_flight.get(id)
+        if id not in self.pending or ask is None:
             return
-        if live.left:
-            self._search._asks.cancel(live)
+        if ask.left:
+            self._search._asks.cancel(ask)
         else:
-            self._search._refuse(live, ErrorInfo(WITHDRAWN, f"{id} was stopped before it left"))
+            self._search._refuse(ask, ErrorInfo(WITHDRAWN, f"{id} was stopped before it left"))
 
 
 class Deadline:

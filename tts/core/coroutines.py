@@ -154,7 +154,7 @@ class Task:
         return self.depth
 
 
-class Live:
+class InFlight:
     """An action that has been asked for and has not ended. `depth` is that of the task that asked, `reached` the
     longest chain up to the action's end."""
 
@@ -169,7 +169,7 @@ class Live:
         self.left = False  # whether it has left the search (rather than waiting for the share to have room)
 
 
-def deeper(depth: tuple[int, float], items: Iterable[tuple[Any, Live | Task]]) -> tuple[int, float]:
+def deeper(depth: tuple[int, float], items: Iterable[tuple[Any, InFlight | Task]]) -> tuple[int, float]:
     """A task's depth after it has waited for `items`: the longest chain behind it, in tokens and in seconds."""
     most_tokens, most_seconds = depth
     for event, source in items:

@@ -49,7 +49,7 @@ from tts.core.coroutines import (
     Alarm,
     Expired,
     ForeignCode,
-    Live,
+    InFlight,
     Mailbox,
     StepStopped,
     Task,
@@ -149,12 +149,12 @@ class Search:
 
     @property
     def closed(self) -> bool:
-        return self.done and not self._asks.live
+        return self.done and not self._asks.in_flight
 
     @property
     def waiting_for(self) -> list[str]:
         """Ids of the actions that have left and not ended."""
-        return [id for id, live in self._asks.live.items() if live.left]
+        return [id for id, ask in self._asks.in_flight.items() if ask.left]
 
     @property
     def best_so_far(self) -> Candidate | None:
@@ -213,17 +213,17 @@ class Search:
     def tell(self, event: Event) -> list[Action]:
         """Take one event in and return what the strategy asks for because of it. Told twice, it counts once."""
         asks = self._asks
-        live = asks.live.get(event.id)
-        if live is None or not live.left:
+        ask = asks.in_flight.get(event.id)
+        if ask is None or not ask.left:
             if event.id in asks.ended:
                 return []
             raise InvalidParameter(f"{self.id} was told of {event.id}, which it never asked for", id=event.id)
         if event.at_s > asks.now:  # noqa: PLR1730  # `max` would cost a call for every event
             asks.now = event.at_s
         if not isinstance(event, Progressed):
-            asks.drop(live)
-            self._book(live, event)
-        self._deliver(live.mailbox, (event, live))
+            asks.drop(ask)
+            self._book(ask, event)
+        self._deliver(ask.mailbox, (event, ask))
         if not self._ready and not asks.backlog and not asks.out:
             return []  # nobody was woken by it: the strategy waits for more
         return self._proceed()
@@ -238,24 +238,24 @@ class Search:
 
     def stop_sampling(self, error: ErrorInfo) -> list[Action]:
         """Cancel every sample that has not ended; the strategy is told this in place of each, and goes on."""
-        for live in list(self._asks.live.values()):
-            if isinstance(live.action, Generate):
-                self._let_go(live, error)
+        for ask in list(self._asks.in_flight.values()):
+            if isinstance(ask.action, Generate):
+                self._let_go(ask, error)
         return self._proceed()
 
     # --- money
 
-    def _book(self, live: Live, event: End) -> None:
+    def _book(self, ask: InFlight, event: End) -> None:
         """Settle the share's ledger and sort the cost into the bill."""
-        action, heading = live.action, "answers"
+        action, heading = ask.action, "answers"
         usage, timing = event.usage, event.timing
         if isinstance(event, Finished):
             self._add_candidate(action, event.completion)
         else:
-            heading = self._book_other(live, event)
-        tokens, seconds = live.depth
-        live.reached = tokens + usage.completion_tokens, seconds + timing.total_s
-        if live.cost.samples == 0:
+            heading = self._book_other(ask, event)
+        tokens, seconds = ask.depth
+        ask.reached = tokens + usage.completion_tokens, seconds + timing.total_s
+        if ask.cost.samples == 0:
             return
         if isinstance(event, Refused):
             self._asks.turned_down(action, event.error)
@@ -265,9 +265,9 @@ class Search:
         self.ledger.settle(event.id, cost)
         self._spending.add(heading, cost, usage, timing.total_s)
 
-    def _book_other(self, live: Live, event: End) -> str:
+    def _book_other(self, ask: InFlight, event: End) -> str:
         """Note what came instead of a completion; returns the heading of its cost."""
-        action = live.action
+        action = ask.action
         if isinstance(event, Scored) and isinstance(action, Verify):
             score = event.score
             if score.verifier != action.verifier:  # what the run calls it; a plugin may call itself otherwise
@@ -277,7 +277,7 @@ class Search:
             if not isinstance(action, Call):  # a call's error is raised in the strategy
                 self.failures.append(event.error)
             return "failed"
-        elif isinstance(event, Cancelled) and live.mailbox.closed:
+        elif isinstance(event, Cancelled) and ask.mailbox.closed:
             return "cancelled"
         return "verifier" if isinstance(action, Verify) else "answers"
 
@@ -302,21 +302,21 @@ class Search:
 
     def _ask(self, action: Work, mailbox: Mailbox, worst: Cost | None = None) -> None:
         """Reserve the action's worst case and let it leave; or let it wait for room; or refuse it."""
-        if not self._asks.add(Live(action, worst or self._costs.worst(action), mailbox, self._current.depth)):
+        if not self._asks.add(InFlight(action, worst or self._costs.worst(action), mailbox, self._current.depth)):
             self._admit()
 
     def _admit(self) -> None:
         """Let the oldest waiting asks leave while they fit; refuse those that never will."""
-        for live, error in self._asks.admit():
-            self._refuse(live, error)
+        for ask, error in self._asks.admit():
+            self._refuse(ask, error)
 
-    def _refuse(self, live: Live, error: ErrorInfo) -> None:
-        self._asks.refuse(live, error)
-        self._deliver(live.mailbox, (Refused(live.action.id, self._asks.now, error), live))
+    def _refuse(self, ask: InFlight, error: ErrorInfo) -> None:
+        self._asks.refuse(ask, error)
+        self._deliver(ask.mailbox, (Refused(ask.action.id, self._asks.now, error), ask))
 
     # --- driving
 
-    def _deliver(self, mailbox: Mailbox, item: tuple[Any, Live | Task]) -> None:
+    def _deliver(self, mailbox: Mailbox, item: tuple[Any, InFlight | Task]) -> None:
         if mailbox is self._clock:
             if isinstance(item[0], Woke) and not self.done:
                 self._end_of_time() if not self._time_is_up else self._throw(self._main, self._asks.out_of_time())
@@ -338,19 +338,19 @@ class Search:
         selecting from that in worker processes there is a little more time, and then it is thrown out."""
         error = ErrorInfo.of(self._asks.out_of_time())
         self._asks.exhausted = self._time_is_up = True
-        for live in list(self._asks.live.values()):
-            if getattr(live.action, "request", None) is None:
+        for ask in list(self._asks.in_flight.values()):
+            if getattr(ask.action, "request", None) is None:
                 continue  # functions and verifiers that compute cost nothing, and what was paid for needs them
-            self._let_go(live, error)
+            self._let_go(ask, error)
 
-    def _let_go(self, live: Live, error: ErrorInfo) -> None:
+    def _let_go(self, ask: InFlight, error: ErrorInfo) -> None:
         """Whoever waits for it is told this in its place; it is cancelled, and nobody hears of its end."""
-        if not live.left:
-            self._refuse(live, error)
-        elif not live.cancelled:
-            self._asks.cancel(live)
-            waiting, live.mailbox = live.mailbox, self._nobody
-            self._deliver(waiting, (Refused(live.action.id, self._asks.now, error), live))
+        if not ask.left:
+            self._refuse(ask, error)
+        elif not ask.cancelled:
+            self._asks.cancel(ask)
+            waiting, ask.mailbox = ask.mailbox, self._nobody
+            self._deliver(waiting, (Refused(ask.action.id, self._asks.now, error), ask))
 
     def _throw(self, task: Task, error: BaseException) -> None:
         """Let `error` appear at the task's await. Between two events every task that is not done waits."""
@@ -453,8 +453,8 @@ class Search:
         """The run was told to stop while the strategy computed: a resumed run begins this search again."""
         self.broken_off = self.done = True
         self._ready.clear()
-        for live in self._asks.live.values():
-            live.mailbox.closed = True
+        for ask in self._asks.in_flight.values():
+            ask.mailbox.closed = True
 
     def _block(self, task: Task, mailbox: Mailbox) -> None:
         if mailbox.ready:
@@ -476,9 +476,9 @@ class Search:
         task.error = None  # its traceback holds the frames, and these hold everything
         self.done = True
         self._ready.clear()
-        for live in self._asks.live.values():
-            live.mailbox.closed = True
-        self._asks.close(self._clock, list(self._asks.live))
+        for ask in self._asks.in_flight.values():
+            ask.mailbox.closed = True
+        self._asks.close(self._clock, list(self._asks.in_flight))
 
     def _fall_back(self, error: BaseException) -> tuple[Candidate | None, BaseException | None]:
         """What the strategy's selector makes of what was paid for; or why there is nothing."""

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tts.errors import BadPool, MissingExtra, StorageFull
-from tts.pools.pool import LOGPROBS, UNKNOWN, Pool, VerificationCost, Words
+from tts.pools.pool import LOGPROBS, UNKNOWN, DictionaryColumn, Pool, VerificationCost
 from tts.tasks.file_limits import TooLarge, check_ratio
 from tts.types import Value
 
@@ -120,12 +120,12 @@ def _columns(pool: Pool, arrow: Any) -> dict[str, Any]:
     return columns
 
 
-def _as_dictionary(words: Words, arrow: Any) -> Any:
-    present, places = np.unique(words.codes, return_inverse=True)  # words that no sample has are not written
-    table = [words.table[code] for code in present if code != UNKNOWN]
+def _as_dictionary(column: DictionaryColumn, arrow: Any) -> Any:
+    present, places = np.unique(column.codes, return_inverse=True)  # words that no sample has are not written
+    table = [column.table[code] for code in present if code != UNKNOWN]
     codes = places.reshape(-1) - int(UNKNOWN in present)
     return arrow.DictionaryArray.from_arrays(
-        arrow.array(codes.astype(np.int32), mask=words.codes == UNKNOWN), arrow.array(table, arrow.string())
+        arrow.array(codes.astype(np.int32), mask=column.codes == UNKNOWN), arrow.array(table, arrow.string())
     )
 
 
@@ -156,7 +156,7 @@ def _read_parquet(path: Path) -> Pool:
     read = _Reader(parquet.ParquetFile(path, read_dictionary=[*_WORDS]))
     return Pool(
         name=about.name,
-        **{attribute: read.words(name) for name, attribute in _WORDS.items()},
+        **{attribute: read.column(name) for name, attribute in _WORDS.items()},
         sample=read.numbers("sample", np.int32, UNKNOWN),
         correct=read.numbers("correct", np.int8, UNKNOWN),
         prompt_tokens=read.numbers("prompt_tokens", np.int32, UNKNOWN),
@@ -206,14 +206,14 @@ class _Reader:
         self._file = file
         self._rows = file.metadata.num_rows
 
-    def words(self, name: str) -> Words:
+    def column(self, name: str) -> DictionaryColumn:
         codes = np.empty(self._rows, np.int32)
         table: dict[str, int] = {}
         for at, piece in self._pieces(name):  # each has a dictionary of its own
             known = [table.setdefault(word, len(table)) for word in piece.dictionary.to_pylist()]
             own = piece.indices.fill_null(len(known)).to_numpy()
             codes[at : at + len(own)] = np.array([*known, UNKNOWN], np.int32)[own]
-        return Words(codes, tuple(table))
+        return DictionaryColumn(codes, tuple(table))
 
     def numbers(self, name: str, dtype: type, missing: float) -> NDArray[Any]:
         found = np.empty(self._rows, dtype)

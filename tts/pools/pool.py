@@ -80,14 +80,14 @@ class VerificationCost(Value, frozen=True):
 
 
 @dataclass(frozen=True, eq=False)
-class Words:
+class DictionaryColumn:
     """A column of text as codes into a table; UNKNOWN stands for None. Problems that share a word share its code."""
 
     codes: NDArray[np.int32]
     table: tuple[str, ...]
 
     @classmethod
-    def of(cls, values: Iterable[str | None]) -> Words:
+    def of(cls, values: Iterable[str | None]) -> DictionaryColumn:
         table: dict[str, int] = {}
         codes = [UNKNOWN if v is None else table.setdefault(v, len(table)) for v in values]
         return cls(np.array(codes, np.int32), tuple(table))
@@ -96,8 +96,8 @@ class Words:
         code = self.codes[row]
         return None if code == UNKNOWN else self.table[code]
 
-    def take(self, rows: Any) -> Words:
-        return Words(self.codes[rows], self.table)
+    def take(self, rows: Any) -> DictionaryColumn:
+        return DictionaryColumn(self.codes[rows], self.table)
 
     def code(self, word: str, kind: str) -> int:
         """Raises: UnknownName."""
@@ -147,18 +147,18 @@ class Pool:
     """
 
     name: str
-    benchmark: Words
-    model: Words
-    problem: Words
+    benchmark: DictionaryColumn
+    model: DictionaryColumn
+    problem: DictionaryColumn
     sample: NDArray[np.int32]
-    answer: Words
+    answer: DictionaryColumn
     correct: NDArray[np.int8]
     prompt_tokens: NDArray[np.int32]
     completion_tokens: NDArray[np.int32]
     reasoning_tokens: NDArray[np.int32]
     seconds: NDArray[np.float32]
-    finish: Words
-    error: Words
+    finish: DictionaryColumn
+    error: DictionaryColumn
     scores: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     asked: Mapping[str, NDArray[np.int32]] = field(default_factory=dict)
     logprobs: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
@@ -280,7 +280,7 @@ class Pool:
         if not self.has_answers:
             raise nobody_can_vote(self.name)
         codes = np.where(self.answer.codes == UNKNOWN, len(self.answer.table), self.answer.codes).astype(np.int32)
-        return replace(self, answer=Words(codes, (*self.answer.table, NO_ANSWER)))
+        return replace(self, answer=DictionaryColumn(codes, (*self.answer.table, NO_ANSWER)))
 
     def verifications(self, name: str) -> NDArray[np.int32]:
         """How many verifications of each sample by this verifier were recorded, abstentions included: shape (samples,).
@@ -330,18 +330,18 @@ class Pool:
         texts = [s.text for s in samples_] if keep_text and any(s.text is not None for s in samples_) else None
         return cls(
             name=name,
-            benchmark=Words.of(s.benchmark for s in samples_),
-            model=Words.of(s.model for s in samples_),
-            problem=Words.of(s.problem_id for s in samples_),
+            benchmark=DictionaryColumn.of(s.benchmark for s in samples_),
+            model=DictionaryColumn.of(s.model for s in samples_),
+            problem=DictionaryColumn.of(s.problem_id for s in samples_),
             sample=np.array(ranks, np.int32),
-            answer=Words.of(s.answer for s in samples_),
+            answer=DictionaryColumn.of(s.answer for s in samples_),
             correct=np.array([UNKNOWN if s.correct is None else int(s.correct) for s in samples_], np.int8),
             prompt_tokens=_counts(s.prompt_tokens for s in samples_),
             completion_tokens=_counts(s.completion_tokens for s in samples_),
             reasoning_tokens=_counts(s.reasoning_tokens for s in samples_),
             seconds=np.array([np.nan if s.seconds is None else s.seconds for s in samples_], np.float32),
-            finish=Words.of(s.finish_reason for s in samples_),
-            error=Words.of(s.error for s in samples_),
+            finish=DictionaryColumn.of(s.finish_reason for s in samples_),
+            error=DictionaryColumn.of(s.error for s in samples_),
             scores=_score_columns(name, samples_),
             asked=_asked_columns(samples_),
             logprobs=_logprob_columns(samples_),

@@ -101,7 +101,7 @@ def _check_shares(history: History, before: RunConfig, config: RunConfig, proble
     shared = [cell for cell in cells_of(config, in_all) if cell.allocator and cell.id in history.cells]
     if shared and in_all > problems:
         raise RunMismatch(
-            f"the problems of {shared[0].label} share one budget, which would be {shared[0].shared} for {in_all} instead "
+            f"the problems of {shared[0].label} share a budget, which would be {shared[0].shared} for {in_all} instead "
             f"of {problems} of them: no problem can be added where an allocator decides; choose another --out",
             differing=["problems"],
         )

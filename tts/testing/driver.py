@@ -34,8 +34,8 @@ class WatchedSearch(Search):
     leaked: Sequence[str] = ()
 
     def _finish(self, task: Any) -> None:
-        live = [action for action in self._asks.live.values() if action.mailbox is not self._clock]
-        self.leaked = [item.action.id for item in live if not item.cancelled]
+        left = [action for action in self._asks.in_flight.values() if action.mailbox is not self._clock]
+        self.leaked = [item.action.id for item in left if not item.cancelled]
         super()._finish(task)
 
 

@@ -97,7 +97,7 @@ def arithmetic(
 ) -> Script:
     """A script that solves the first sum in the prompt, wrongly with probability `error_rate`, by prompt and seed.
 
-    The reply is up to `words` steps of working, then `Answer: N`. A prompt that asks "(Yes/No)" is answered with
+    The reply is up to `column` steps of working, then `Answer: N`. A prompt that asks "(Yes/No)" is answered with
     "Yes" or "No" on whether the last `Answer: N` in it is right, wrongly with half that probability, with
     log-probabilities to match. A `prefill` that the full reply begins with is continued.
     """

@@ -38,9 +38,9 @@ def least_gain(standing: Standing, outlook: Outlook, strength: float = STRENGTH)
     """What one more sample will add at the least, once what is in flight has come: all of it for the leading answer, or
     none of it for either of the two leading ones.
 
-    A rule that stops where a gain falls below its floor waits where this does (`SharedBudget` lets a problem wait for what is in
-    flight before it stops it). So no sample is bought that those in flight could still make needless; a problem far
-    from its decision has many in flight, one close to it few, however many slots there are.
+    A rule that stops where a gain falls below its floor waits where this does (`SharedBudget` lets a problem wait for
+    what is in flight before it stops it). So no sample is bought that those in flight could still make needless; a
+    problem far from its decision has many in flight, one close to it few, however many slots there are.
     """
     (a, b), more = standing.lead, standing.in_flight
     alpha, left = prior(outlook.agreement, strength), min(outlook.left, HORIZONS[-1])

@@ -3,10 +3,10 @@
 THE LAW: what is granted is a function of what the searches have been told, whatever their order in time, and of the
 last `Repriced` record. So a resumed run decides as the one that died would have.
 
-A `SharedBudget` is the budget of one cell: all searches of one strategy, one seed and one allocator. Each of them asks for a few
-samples ahead; the allocator bids for each problem's next one; the shared budget grants the ask with the most expected gain per
-unit of the limit that binds, as long as the shared budget's ledger can hold its worst case. A problem that the allocator stops is
-told so at once, keeps what it has, and what it did not use is there for the others.
+A `SharedBudget` is the budget of one cell: all searches of one strategy, one seed and one allocator. Each of them asks
+for a few samples ahead; the allocator bids for each problem's next one; the shared budget grants the ask with the most
+expected gain per unit of the limit that binds, as long as its ledger can hold the ask's worst case. A problem that the
+allocator stops is told so at once, keeps what it has, and what it did not use is there for the others.
 
 First come the pilot samples: one for every problem in the order of the plan, then a second one, and so on. So under a
 budget that is too small for all, those late in the plan go without.
@@ -100,7 +100,7 @@ class SharedBudget:
         return len(self._granted)
 
     def open(self, search: str, problem_id: str, scores: Scores, stopped: str = "") -> None:
-        """A search of this shared budget begins, or began in an earlier session, which may have stopped it. `scores` are the
+        """A search of this budget begins, or began in an earlier session, which may have stopped it. `scores` are the
         search's own, and stay up to date."""
         self._problems[search] = _Problem(Standing(problem_id, self._opened, scores, stopped))
         self._opened += 1
@@ -141,7 +141,7 @@ class SharedBudget:
             yield self._cut_off.popleft()
 
     def grant(self) -> Generate | Verify | tuple[Generate | Verify, ErrorInfo] | None:
-        """The best ask; or an ask that the shared budget can never hold, and why; None if nothing can be granted now."""
+        """The best ask; or an ask that this budget can never hold, and why; None if nothing can be granted now."""
         self._place()
         while self._ranking:
             tier, key, _, entry, search = self._ranking[0]

@@ -298,12 +298,9 @@ class Dispatcher(ABC):
             shared.records.clear()
 
     def _allot(self) -> bool:
-        """Let one more ask of the shared budget that has the fewest in flight pass on. Whether there was one, in any shared budget."""
-        for shared in (
-            sorted(self._shared_budgets.values(), key=_in_flight)
-            if len(self._shared_budgets) > 1
-            else self._shared_budgets.values()
-        ):
+        """Let one more ask pass on, of the shared budget with the fewest in flight. Whether any budget had one."""
+        budgets = self._shared_budgets.values()
+        for shared in sorted(budgets, key=_in_flight) if len(budgets) > 1 else budgets:
             granted = shared.grant()
             self._take_records(shared)
             if isinstance(granted, tuple):

@@ -84,10 +84,10 @@ class _Retelling:
         "_costs",
         "_ended",
         "_history",
-        "_builder",
-        "_pot",
+        "_partial",
         "_restored",
         "_search",
+        "_shared_budget",
         "asked",
     )
 
@@ -100,7 +100,7 @@ class _Retelling:
         self._allotted = history.allotted.pop(search.id, set())
         self._ended: set[str] = set()
         self._cancelled: set[str] = set()
-        self._builder: dict[str, list[Progressed]] = {}
+        self._partial: dict[str, list[Progressed]] = {}
         self._restored = Restored()
 
     def note(self, actions: Iterable[Action]) -> None:
@@ -126,7 +126,7 @@ class _Retelling:
         if action is None:
             raise _not_asked(search.id, event.id)
         if isinstance(event, Progressed):
-            self._builder.setdefault(event.id, []).append(event)
+            self._partial.setdefault(event.id, []).append(event)
         else:
             del self.asked[event.id]
             self._ended.add(event.id)
@@ -147,7 +147,7 @@ class _Retelling:
             if action.id not in self._cancelled:
                 self._restored.again.append(action)
                 continue
-            end: End = Cancelled(action.id, now, so_far(self._builder.get(action.id, ())))
+            end: End = Cancelled(action.id, now, so_far(self._partial.get(action.id, ())))
             if granted is None and needs_grant(action):
                 end = Refused(action.id, now, ErrorInfo(WITHDRAWN, "it was cancelled before it left"))
             self._restored.records.append(end)

@@ -50,7 +50,7 @@ from tts.models.wire.refusals import refusals_of
 from tts.models.wire.request import Api, body_of, encoded
 from tts.types import Completion
 
-__all__ = ["Capabilities", "OpenAIClient", "Partial"]
+__all__ = ["Capabilities", "OpenAIClient"]
 
 _END_GRACE_S = 1.0  # how long usage and [DONE] may take to follow a finish reason
 _TURN_S = 2.0  # the longest that a refused request waits for what another finds out

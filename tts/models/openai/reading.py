@@ -1,4 +1,4 @@
-"""One response under way: its bytes become chunks that a `CompletionBuilder` takes in, within bounds of size and of time."""
+"""One response under way: its bytes become chunks for a `CompletionBuilder`, within bounds of size and of time."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from tts.errors import BadPool, WorkerError
 from tts.pools.formats.inspect import inspect_samples
 from tts.pools.formats.lm_eval import lm_eval_samples
 from tts.pools.formats.rows import count_of, finish_of, flat, rows_of, sampling_of
-from tts.pools.pool import UNKNOWN, Pool, Sample, Words
+from tts.pools.pool import UNKNOWN, DictionaryColumn, Pool, Sample
 from tts.toolkit.votes import AN_ANSWER_S, LEAST_S
 from tts.types import Value
 from tts.workers.pool import Workers
@@ -88,7 +88,7 @@ async def equated(pool: Pool, equivalence: str) -> Pool:
         answered = codes != UNKNOWN
         found = (np.flatnonzero((problem_of_row == p) & answered) for p in range(problem_of_row.max() + 1))
         await asyncio.gather(*(equate(rows) for rows in found if len(rows)))
-    return replace(pool, answer=Words(codes, pool.answer.table))
+    return replace(pool, answer=DictionaryColumn(codes, pool.answer.table))
 
 
 async def _classes(workers: Workers, problem_id: str | None, answers: Sequence[str]) -> list[int]:

@@ -302,7 +302,7 @@ def _cost_at_most(failed: Failed) -> int:
     return 0 if failed.usage == NO_USAGE else max(1, failed.usage.completion_tokens)
 
 
-class Site(ABC):
+class Backend(ABC):
     """A place where runs are carried out, with the models that are there, as long as it is open.
 
     Attributes:

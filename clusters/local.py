@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from tts.clusters.base import Cluster, Site
+from tts.clusters.base import Backend, Cluster
 from tts.clusters.executor import Executor, Model
 from tts.core.actions import Action, Cancel, Request
 from tts.core.journal.records import Bounded
@@ -110,7 +110,7 @@ class LocalCluster(Cluster):
         await self._executor.aclose()
 
 
-class LocalSite(Site):
+class LocalBackend(Backend):
     """This process."""
 
     def __init__(self, models: Models, *, probes: bool = False) -> None:
@@ -134,7 +134,7 @@ def probes(target: Target, models: Models) -> bool:
 
 
 @asynccontextmanager
-async def open_local(target: Target) -> AsyncIterator[LocalSite]:
+async def open_local(target: Target) -> AsyncIterator[LocalBackend]:
     """Connect to the servers of a resolved target from here. Raises as `open_models`."""
     async with open_models(target) as models:
-        yield LocalSite(models, probes=probes(target, models))
+        yield LocalBackend(models, probes=probes(target, models))

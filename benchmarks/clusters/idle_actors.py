@@ -33,8 +33,8 @@ SECONDS = 120.0  # in which every actor is asked once
 async def idle_cpu_s(count: int, url: str) -> float:
     """CPU seconds of this process in `SECONDS` with so many idle actors."""
     spec = ClusterSpec.of("ray", generators={"count": count, "cpus": 0}, start_timeout_s=600)
-    async with open_ray(spec, resolved({"base_url": url, "concurrency": 64})) as site:
-        while any(": starting" in line for line in site.status()):  # noqa: ASYNC110  # there is nothing to wait on
+    async with open_ray(spec, resolved({"base_url": url, "concurrency": 64})) as backend:
+        while any(": starting" in line for line in backend.status()):  # noqa: ASYNC110  # there is nothing to wait on
             await asyncio.sleep(0.5)
         await asyncio.sleep(5.0)
         began_s = time.process_time()

@@ -110,11 +110,11 @@ async def bare(url: str) -> None:
 
 
 async def run(
-    site: Any, problems: int, n: int, window: int, on_events: Any = None, text: str = "majority_vote"
+    backend: Any, problems: int, n: int, window: int, on_events: Any = None, text: str = "majority_vote"
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         journal = Journal(Path(folder), {})
-        cluster = await site.cluster({})
+        cluster = await backend.cluster({})
         hear = on_events or (lambda events: None)
         await cluster.run(scheduler(problems, n, window, text), journal, on_events=hear)
         journal.close()
@@ -163,19 +163,19 @@ def on_loop() -> Iterator[asyncio.Runner]:
 async def rate_on_ray(url: str, address: str, generators: int) -> dict[str, float]:
     from tts.clusters.ray.cluster import open_ray
 
-    async with open_ray(spec_of(address, generators), target(url, CONCURRENT)) as site:
-        pids = [said.pid for said in site.opened]
-        await run(site, CONCURRENT // 16, 16, CONCURRENT)  # connections are made
+    async with open_ray(spec_of(address, generators), target(url, CONCURRENT)) as backend:
+        pids = [said.pid for said in backend.opened]
+        await run(backend, CONCURRENT // 16, 16, CONCURRENT)  # connections are made
         with counted(pids) as found:
-            await run(site, REQUESTS // 16, 16, CONCURRENT)
+            await run(backend, REQUESTS // 16, 16, CONCURRENT)
         return found
 
 
 async def rate_local(url: str) -> dict[str, float]:
-    async with open_local(target(url, CONCURRENT)) as site:
-        await run(site, CONCURRENT // 16, 16, CONCURRENT)
+    async with open_local(target(url, CONCURRENT)) as backend:
+        await run(backend, CONCURRENT // 16, 16, CONCURRENT)
         with counted([]) as found:
-            await run(site, REQUESTS // 16, 16, CONCURRENT)
+            await run(backend, REQUESTS // 16, 16, CONCURRENT)
         return found
 
 
@@ -202,7 +202,7 @@ async def cancellation(url: str, address: str) -> dict[str, float]:
                     decided[seeds[action.id]] = now
             super()._carry_out(actions)
 
-    async with open_ray(spec_of(address, ACTORS), target(url, CONCURRENT)) as site:
+    async with open_ray(spec_of(address, ACTORS), target(url, CONCURRENT)) as backend:
         for _ in range(ROUNDS):
             n = LOSERS // ACTORS + 1
             (spec,) = parse_specs(f"first_finish:n={n}")
@@ -210,7 +210,7 @@ async def cancellation(url: str, address: str) -> dict[str, float]:
             problems = [Problem(f"p{number}.{i}", f"What is 2 + {number + i}?") for i in range(ACTORS)]
             plan = [Planned("cell", problem, spec) for problem in problems]
             made = Scheduler(plan, strategy, costs=CostModel(), sampling=SAMPLING, window=CONCURRENT)
-            await Timed(site._crew).run(made)
+            await Timed(backend._crew).run(made)
     closed = {s.seed: s.ended_s for s in await served(url) if s.outcome == "left"}
     waits = sorted(1000 * (closed[seed] - at) for seed, at in decided.items() if seed in closed)
     return {
@@ -226,8 +226,8 @@ async def recovery(url: str, address: str) -> dict[str, float]:
     from tts.clusters.ray.cluster import open_ray
 
     waits: list[float] = []
-    async with open_ray(spec_of(address, 2), target(url, CONCURRENT)) as site:
-        crew = site._crew
+    async with open_ray(spec_of(address, 2), target(url, CONCURRENT)) as backend:
+        crew = backend._crew
         killed_s = 0.0
 
         async def kill_some() -> None:
@@ -238,7 +238,7 @@ async def recovery(url: str, address: str) -> dict[str, float]:
                 killed_s = time.monotonic()
                 os.kill(victims[0], 9)
 
-        cluster = await site.cluster({})
+        cluster = await backend.cluster({})
         dispatch, lost_hold = crew.dispatch, crew.orphaned
         waiting: set[str] = set()
 
@@ -269,8 +269,8 @@ async def memory(url: str, address: str) -> dict[str, Any]:
 
     rows: list[list[float]] = []
     seen = 0
-    async with open_ray(spec_of(address, 1), target(url, CONCURRENT)) as site:
-        (pid,) = [m.opened.pid for m in site._crew._members.values() if m.role == "generator"]
+    async with open_ray(spec_of(address, 1), target(url, CONCURRENT)) as backend:
+        (pid,) = [m.opened.pid for m in backend._crew._members.values() if m.role == "generator"]
 
         def hear(events: Any) -> None:
             nonlocal seen
@@ -278,7 +278,7 @@ async def memory(url: str, address: str) -> dict[str, Any]:
             if len(rows) < len(MEMORY_AT) and seen >= MEMORY_AT[len(rows)]:
                 rows.append([seen, memory_mb(os.getpid()), memory_mb(pid)])
 
-        await run(site, MEMORY_AT[-1] // 16 + 1, 16, CONCURRENT, hear)
+        await run(backend, MEMORY_AT[-1] // 16 + 1, 16, CONCURRENT, hear)
     return {"rows": rows}
 
 
@@ -286,10 +286,10 @@ async def streams(url: str, address: str) -> dict[str, float]:
     """Ten thousand streams at once: how busy is the driver?"""
     from tts.clusters.ray.cluster import open_ray
 
-    async with open_ray(spec_of(address, 2), target(url, STREAMS)) as site:
-        pids = [said.pid for said in site.opened]
+    async with open_ray(spec_of(address, 2), target(url, STREAMS)) as backend:
+        pids = [said.pid for said in backend.opened]
         with counted(pids) as found:
-            await run(site, STREAM_SAMPLES // 16, 16, STREAMS)
+            await run(backend, STREAM_SAMPLES // 16, 16, STREAMS)
     return found
 
 

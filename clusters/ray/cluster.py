@@ -15,7 +15,7 @@ from typing import cast
 
 import msgspec
 
-from tts.clusters.base import Cluster, Site
+from tts.clusters.base import Backend, Cluster
 from tts.clusters.bounds import of_unheard
 from tts.clusters.executor import Executor
 from tts.clusters.ray.actors import Opened
@@ -219,7 +219,7 @@ class RayCluster(Cluster):
         await self._crew.halt()
 
 
-class RaySite(Site):
+class RayBackend(Backend):
     """The actors of a Ray cluster.
 
     Attributes:
@@ -263,7 +263,7 @@ class RaySite(Site):
 
 
 @asynccontextmanager
-async def open_ray(spec: ClusterSpec, target: Target) -> AsyncIterator[RaySite]:
+async def open_ray(spec: ClusterSpec, target: Target) -> AsyncIterator[RayBackend]:
     """Connect to a Ray cluster, or start one here, and hire its actors for a resolved target.
 
     Raises: ClusterError for what the cluster cannot do; EndpointError as seen from an actor; InvalidParameter.
@@ -277,6 +277,6 @@ async def open_ray(spec: ClusterSpec, target: Target) -> AsyncIterator[RaySite]:
         except asyncio.CancelledError:
             _log.warning("the start of the Ray cluster is broken off: what had been started is being ended")
             raise
-        yield RaySite(crew, opened, target["concurrency"], embedded, probes=target.get("cancellation") == "probe")
+        yield RayBackend(crew, opened, target["concurrency"], embedded, probes=target.get("cancellation") == "probe")
     finally:
         await crew.aclose()

@@ -15,8 +15,8 @@ async def look(spec: ClusterSpec, target: Target) -> list[Finding]:
     """Hire the actors of a cluster for a resolved target, and let them try the endpoints out. Spends a few dozen tokens
     for each endpoint and node."""
     try:
-        async with open_ray(spec, target) as site:
-            await site.open_verifiers()
+        async with open_ray(spec, target) as backend:
+            await backend.open_verifiers()
             nodes = connect.nodes()
             found = [Finding("cluster", True, f"{len(nodes)} nodes, {connect.resources()}", needed=True)]
             for node in nodes:
@@ -24,9 +24,9 @@ async def look(spec: ClusterSpec, target: Target) -> list[Finding]:
                 having = ", ".join(f"{k} {v:g}" for k, v in sorted(node.resources.items()) if ":" not in k)
                 found.append(Finding(f"  node {node.host} {node.id[:8]}", not node.draining, f"{state}: {having}"))
             found += [
-                Finding(f"  actor {line.partition(':')[0]}", True, line.partition(": ")[2]) for line in site.status()
+                Finding(f"  actor {line.partition(':')[0]}", True, line.partition(": ")[2]) for line in backend.status()
             ]
-            for actor, url, seen in await site.probe():
+            for actor, url, seen in await backend.probe():
                 found += capabilities(f"{shown(url)} from {actor}", seen)
             return found
     except TTSError as error:

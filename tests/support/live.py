@@ -79,7 +79,7 @@ class Carrier:
 
     def __init__(self, kind: str, script: Script, url: str | Sequence[str], spec: ClusterSpec | None = None) -> None:
         self.kind = kind
-        self.site: Any = None
+        self.backend: Any = None
         self._script = script
         self._url = url
         self._spec = spec
@@ -89,12 +89,12 @@ class Carrier:
     def __enter__(self) -> Carrier:
         target = resolved({"base_url": self._url or [], "concurrency": 64})
         if self.kind == "local":
-            self.site = self._runner.run(self._stack.enter_async_context(open_local(target)))
+            self.backend = self._runner.run(self._stack.enter_async_context(open_local(target)))
         elif self.kind == "ray":
             from tts.clusters.ray.cluster import open_ray
 
             assert self._spec is not None
-            self.site = self._runner.run(self._stack.enter_async_context(open_ray(self._spec, target)))
+            self.backend = self._runner.run(self._stack.enter_async_context(open_ray(self._spec, target)))
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -102,11 +102,11 @@ class Carrier:
         self._runner.close()
 
     def idle(self, seconds: float) -> None:
-        """Let the site mind its actors for a while."""
+        """Let the backend mind its actors for a while."""
         self._runner.run(asyncio.sleep(seconds))
 
     def open_verifiers(self) -> None:
-        self._runner.run(self.site.open_verifiers())
+        self._runner.run(self.backend.open_verifiers())
 
     def run(
         self,
@@ -122,7 +122,7 @@ class Carrier:
     ) -> tuple[list[Record], dict[str, Result], Scheduler]:
         """The records it wrote, the results by search, and the scheduler, whose ledger held at every step."""
         (spec,) = parse_specs(text)
-        verifiers = verifiers_of([spec], None if self.site is None else self.site.verifier)
+        verifiers = verifiers_of([spec], None if self.backend is None else self.backend.verifier)
         costs = CostModel()
         shared_budgets = {}
         if shared is not None:
@@ -152,7 +152,7 @@ class Carrier:
         if self.kind == "simulated":
             SimulatedCluster(ScriptedWorld(self._script), verifiers).run(scheduler, kept, decided)
         else:
-            cluster = self._runner.run(self.site.cluster(verifiers))
+            cluster = self._runner.run(self.backend.cluster(verifiers))
             self._runner.run(cluster.run(scheduler, kept, decided, within))
         return kept.records, results, scheduler
 

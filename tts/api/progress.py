@@ -20,7 +20,7 @@ from tts.runs.outcomes import Outcome
 from tts.types import Completion
 
 if TYPE_CHECKING:
-    from tts.clusters.base import Cluster, Site
+    from tts.clusters.base import Backend, Cluster
     from tts.core.scheduling.scheduler import Scheduler
 
 PLAIN_EVERY_S = 5.0
@@ -31,7 +31,7 @@ MOST_ACTORS = 16  # lines on a terminal
 class Watcher(Protocol):
     """Hears of a run while it goes on (`Display` shows it)."""
 
-    def started(self, cluster: Cluster, scheduler: Scheduler, planned: int, resumed: str, site: Site) -> None: ...
+    def started(self, cluster: Cluster, scheduler: Scheduler, planned: int, resumed: str, backend: Backend) -> None: ...
     def told(self, events: Sequence[Event]) -> None: ...
     def decided(self, outcome: Outcome) -> None: ...
     def ended(self) -> None: ...
@@ -74,12 +74,12 @@ class Display:
 
     # --- what a run tells
 
-    def started(self, cluster: Cluster, scheduler: Scheduler, planned: int, resumed: str, site: Site) -> None:
+    def started(self, cluster: Cluster, scheduler: Scheduler, planned: int, resumed: str, backend: Backend) -> None:
         self._cluster, self._scheduler, self._planned = cluster, scheduler, planned
         self._bar = self._progress.add_task("searches", total=planned)
         if self._interrupts:
             self._catch_interrupts()
-        for error in site.unreachable:
+        for error in backend.unreachable:
             self._console.print(f"going on without one endpoint: {error.message}", markup=False, soft_wrap=True)
         if resumed and not self._quiet:
             self._console.print(resumed, markup=False, soft_wrap=True)
@@ -207,7 +207,7 @@ class Counted:
         self._tell = tell
         self._done = self._planned = 0
 
-    def started(self, cluster: Cluster, scheduler: Scheduler, planned: int, resumed: str, site: Site) -> None:
+    def started(self, cluster: Cluster, scheduler: Scheduler, planned: int, resumed: str, backend: Backend) -> None:
         self._planned = planned
         self._tell(self._done, planned)
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from tts.api.arguments import as_folder, as_limits, as_sampling, as_spec, check_keywords, numbers
+from tts.api.backend import open_backend
 from tts.api.preflight import preflight, with_logprobs
 from tts.api.problems import as_problem
 from tts.api.results import Solved, describe_cost
-from tts.api.site import open_site
 from tts.api.sync import synchronous
 from tts.core.budget import Limits
 from tts.core.journal.records import check_recordable
@@ -75,15 +75,15 @@ async def asolve(
     share = as_limits(budget)
     cell = Cell(spec, share, seed)
     pricing = Pricing(target)
-    async with open_site(cluster, address, target) as site:
-        costs = pricing.costs(site.name, site.verifier, embedded=site.embedded)
-        verifiers = verifiers_of([spec], site.verifier, resolve)
+    async with open_backend(cluster, address, target) as backend:
+        costs = pricing.costs(backend.name, backend.verifier, embedded=backend.embedded)
+        verifiers = verifiers_of([spec], backend.verifier, resolve)
         sampling = with_logprobs(sampling, verifiers)
-        sampling = with_max_tokens(sampling, [cell], [problem], costs, Limits(), site.context_tokens)
+        sampling = with_max_tokens(sampling, [cell], [problem], costs, Limits(), backend.context_tokens)
         check_budgets([cell], [problem], costs, sampling, Limits(), resolve)
         preflight([cell], problem, resolve, costs, verifiers, sampling)
         # The run has no budget beyond the share, which probing must not touch.
-        carrier = await site.cluster(verifiers, may_probe=not share)
+        carrier = await backend.cluster(verifiers, may_probe=not share)
         config = RunConfig(
             problems="one prompt",
             problems_digest=problems_digest([problem_fields(problem)]),
@@ -91,8 +91,8 @@ async def asolve(
             budgets=(str(share),),
             seeds=(seed,),
             sampling=recorded(sampling),
-            model=site.name,
-            verifier_model=site.verifier,
+            model=backend.name,
+            verifier_model=backend.verifier,
             plugins=plugin_digests([spec], resolve=resolve) if out else {},
         )
         results: list[Result] = []
@@ -107,13 +107,13 @@ async def asolve(
                 verifiers=verifiers,
                 sampling=sampling,
                 limits=share,  # so that what an outage or a crash costs is held to it, too
-                window=site.concurrency,
+                window=backend.concurrency,
                 history=journal.history,
                 shuffle_races=True,
                 patience_s=target.get("patience_s", PATIENCE_S),
             )
             if watcher is not None:
-                watcher.started(carrier, scheduler, 1, "", site)
+                watcher.started(carrier, scheduler, 1, "", backend)
             try:
                 await carrier.run(scheduler, journal, lambda result, decided: results.append(result))
             finally:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from tts.api.arguments import as_folder, as_limits, as_sampling, check_keywords, numbers, texts
+from tts.api.backend import open_backend
 from tts.api.grading import Tally
 from tts.api.preflight import preflight, with_logprobs
 from tts.api.problems import as_task
 from tts.api.results import SweepResult
-from tts.api.site import open_site
 from tts.api.sync import synchronous
 from tts.core.actions import Event
 from tts.core.budget import Limits
@@ -87,7 +87,7 @@ async def asweep(
     sampling, folder, watcher = as_sampling(sampling), as_folder(out), watcher or _watcher_of(progress)
     async with (
         Given(strategies) as named,
-        Beside(partial(open_site, cluster, address, target)) as place,  # a Ray takes seconds to start
+        Beside(partial(open_backend, cluster, address, target)) as place,  # a Ray takes seconds to start
         GradingProcess(as_task(problems)) as task,
     ):
         listed = task.problems
@@ -107,17 +107,19 @@ async def asweep(
         base["plugins"] = plugin_digests(specs, filter(None, config.allocations()))
         cells = cells_of(config, len(listed))
         pricing = Pricing(target)
-        site = await place.entered()
-        costs = pricing.costs(site.name, site.verifier, embedded=site.embedded)
-        verifiers = verifiers_of(specs, site.verifier)
+        backend = await place.entered()
+        costs = pricing.costs(backend.name, backend.verifier, embedded=backend.embedded)
+        verifiers = verifiers_of(specs, backend.verifier)
         sampling = with_logprobs(sampling, verifiers)
-        sampling = with_max_tokens(sampling, cells, listed, costs, config.run_limits(), site.context_tokens)
-        config = RunConfig.checked(**base, sampling=recorded(sampling), model=site.name, verifier_model=site.verifier)
+        sampling = with_max_tokens(sampling, cells, listed, costs, config.run_limits(), backend.context_tokens)
+        config = RunConfig.checked(
+            **base, sampling=recorded(sampling), model=backend.name, verifier_model=backend.verifier
+        )
         check_budgets(cells, listed, costs, sampling, config.run_limits())
         if folder is not None:
             await task.hide(folder)
         preflight(cells, listed[0], strategy, costs, verifiers, sampling)
-        carrier = await site.cluster(verifiers)
+        carrier = await backend.cluster(verifiers)
         journal = Journal(folder, config.model_dump(mode="json"), may_grow=True) if folder else NoJournal()
         try:
             adds = await _extended(journal, config, task) if isinstance(journal, Journal) else ""
@@ -130,7 +132,7 @@ async def asweep(
                 verifiers=verifiers,
                 sampling=sampling,
                 limits=config.run_limits(),
-                window=site.concurrency,
+                window=backend.concurrency,
                 history=_repaired(journal.history, cells, listed),
                 shuffle_races=True,
                 patience_s=target.get("patience_s", PATIENCE_S),
@@ -139,7 +141,7 @@ async def asweep(
             tally = Tally([*cells_of_journal(journal.history), *cells], task, watcher, journal.history)
             planned = len({p.id for p in plan(cells, listed)} | journal.history.decided.keys())
             if watcher is not None:
-                watcher.started(carrier, scheduler, planned, _resumed(journal.history, planned, adds), site)
+                watcher.started(carrier, scheduler, planned, _resumed(journal.history, planned, adds), backend)
             try:
                 await carrier.run(
                     scheduler, journal, lambda _, decided: tally.add(decided), watcher.told if watcher else _unheard

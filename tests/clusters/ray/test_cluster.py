@@ -59,7 +59,7 @@ def expected() -> dict[str, str | None]:
 
 def members(carrier: Carrier, role: str) -> list[Any]:
     """Those at all posts of this role, verifiers too where none have been needed yet."""
-    crew = carrier.site._crew
+    crew = carrier.backend._crew
     if role == "verifier":
         carrier.open_verifiers()
     limit_s = time.monotonic() + LIMIT_S
@@ -106,14 +106,14 @@ def test_a_run_that_is_told_to_stop_in_an_outage_stops_at_once_and_has_paid_noth
     with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, engine.base_url, spec) as carrier:
         members(carrier, "generator")
         engine.stop()
-        opened = carrier.site.cluster
+        opened = carrier.backend.cluster
 
         async def stopped_soon(verifiers: Any) -> Any:
             cluster = await opened(verifiers)
             asyncio.get_running_loop().call_later(1.0, cluster.drain)
             return cluster
 
-        carrier.site.cluster = stopped_soon
+        carrier.backend.cluster = stopped_soon
         records, results, scheduler = carrier.run("majority_vote:n=8", PROBLEMS)
     assert not results and not scheduler.ledger.reservations
     assert {record.cost for record in records if isinstance(record, Lost)} == {Cost()}
@@ -160,9 +160,9 @@ def test_a_node_that_drains_ends_what_it_has_in_hand_and_nothing_is_lost(
         assert noticed.thread is not None
         noticed.thread.join()
         limit_s = time.monotonic() + LIMIT_S
-        while any(member.opened.node_id == node.node_id for member in carrier.site._crew._members.values()):
+        while any(member.opened.node_id == node.node_id for member in carrier.backend._crew._members.values()):
             carrier.idle(0.1)
-            assert time.monotonic() < limit_s, carrier.site._crew.status()
+            assert time.monotonic() < limit_s, carrier.backend._crew.status()
     ray_cluster.remove_node(node)
     assert {search: result.answer for search, result in results.items()} == expected
     assert not [record for record in records if isinstance(record, Lost)]
@@ -176,7 +176,7 @@ def test_a_node_that_comes_later_gets_its_verifier(ray_cluster: Any) -> None:
         limit_s = time.monotonic() + LIMIT_S
         while not any(member.opened.node_id == node.node_id for member in members(carrier, "verifier")):
             carrier.idle(0.1)
-            assert time.monotonic() < limit_s, carrier.site._crew.status()
+            assert time.monotonic() < limit_s, carrier.backend._crew.status()
         assert len(members(carrier, "verifier")) == before + 1
         _, results, _ = carrier.run("best_of_n:n=2,verifier=judge", PROBLEMS)
         assert all(result.selected for result in results.values())
@@ -288,7 +288,7 @@ def test_actors_are_told_how_fast_the_streams_of_the_run_have_been(ray_cluster: 
 
     with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, engine.base_url, spec_of(ray_cluster)) as carrier:
         (generator,) = members(carrier, "generator")
-        carrier.site._crew.note(7.5)
+        carrier.backend._crew.note(7.5)
         until(lambda: ray.get(generator._handle.__ray_call__.remote(told)) == (7.5, 0.2))
 
 
@@ -301,8 +301,8 @@ def test_a_storm_of_ten_thousand_submits_and_cancels_leaves_nothing_in_flight(ra
         return Generate(id, Request((Message("user", "What is 2 + 2?"),), Sampling(max_tokens=40), seed))
 
     async def storm(url: str) -> None:
-        async with open_ray(spec_of(ray_cluster, generators={"count": 2}), resolved({"base_url": url})) as site:
-            crew = site._crew
+        async with open_ray(spec_of(ray_cluster, generators={"count": 2}), resolved({"base_url": url})) as backend:
+            crew = backend._crew
 
             def heard(events: Any) -> None:
                 ends.update(event.id for event in events)
@@ -863,7 +863,7 @@ def test_the_progress_display_shows_every_actor(ray_cluster: Any) -> None:
 def test_what_nobody_has_in_hand_any_more_is_asked_for_again(ray_cluster: Any, expected: dict[str, str | None]) -> None:
     """However that came about: here, by taking actions out of the books that their actors are held by."""
     with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, engine.base_url, spec_of(ray_cluster)) as carrier:
-        placement = carrier.site._crew._placements["generator"]
+        placement = carrier.backend._crew._placements["generator"]
         done = False
 
         def forget(events: Any) -> None:

@@ -11,15 +11,15 @@ from tts.models.target import Target
 from tts.plugins.loading import check_not_importing
 
 if TYPE_CHECKING:
-    from tts.clusters.base import Site
+    from tts.clusters.base import Backend
     from tts.clusters.spec import ClusterSpec
 
 
-def open_site(
+def open_backend(
     cluster: str | Path | ClusterSpec,
     address: str | None,
     target: Target,
-) -> AbstractAsyncContextManager[Site]:
+) -> AbstractAsyncContextManager[Backend]:
     """Where a run is carried out, open.
 
     Raises: as `tts.clusters.local.open_local` and `tts.clusters.ray.cluster.open_ray`; UsageError while a plugin is
@@ -35,7 +35,7 @@ def open_site(
 
         if address is not None:
             raise InvalidParameter("an address is a Ray cluster's: add cluster='ray' (--cluster ray)", name="address")
-        here: AbstractAsyncContextManager[Site] = open_local(known)
+        here: AbstractAsyncContextManager[Backend] = open_local(known)
         return here
     from tts.clusters.ray.environment import prepare
 
@@ -44,5 +44,5 @@ def open_site(
     prepare(spec.address)
     from tts.clusters.ray.cluster import open_ray
 
-    there: AbstractAsyncContextManager[Site] = open_ray(spec, known)
+    there: AbstractAsyncContextManager[Backend] = open_ray(spec, known)
     return there

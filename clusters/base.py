@@ -1,6 +1,6 @@
 """What every live cluster does alike: journal records, carry out actions, journal events, tell the scheduler.
 
-Everything hard is in the scheduler and the search. A cluster adds where actions are carried out.
+Everything hard is in the scheduler and the trial. A cluster adds where actions are carried out.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Cluster(ABC):
         on_events: Callable[[Sequence[Event]], None],
     ) -> None:
         try:
-            scheduler.recall()  # what finding out about the endpoints costs comes before what searches may reserve
+            scheduler.recall()  # what finding out about the endpoints costs comes before what trials may reserve
             if scheduler.has_more():
                 await self._prepared(scheduler, journal)
             step = scheduler.start()
@@ -175,7 +175,7 @@ class Cluster(ABC):
         self._woken.set()
 
     def _told_to_stop(self, id: str) -> bool:
-        """Whether its search has cancelled it."""
+        """Whether its trial has cancelled it."""
         return self._scheduler is not None and self._scheduler.is_cancelled(id)
 
     def _fail(self, error: TTSError) -> None:
@@ -224,7 +224,7 @@ class Cluster(ABC):
         return told
 
     def _stop_at(self, failed: Failed, journal: Journal | NoJournal) -> list[Event]:
-        """Stop the run for this failure, which its search does not hear of. Returns what is to be told."""
+        """Stop the run for this failure, which its trial does not hear of. Returns what is to be told."""
         assert self._scheduler is not None
         journal.write(self._scheduler.lose(failed, stops=True))
         self._aborting = True

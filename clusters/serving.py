@@ -1,4 +1,4 @@
-"""The local cluster of a `tts.Client`: searches come one by one, and each can be ended by itself."""
+"""The local cluster of a `tts.Client`: trials come one by one, and each can be ended by itself."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ServingCluster(LocalCluster):
         probed: as for `LocalCluster`; calls wait until that is done.
 
     Attributes:
-        failures: search id -> the error that would end a run (no server, a wrong key); here it ends that search.
+        failures: trial id -> the error that would end a run (no server, a wrong key); here it ends that trial.
     """
 
     def __init__(
@@ -40,11 +40,11 @@ class ServingCluster(LocalCluster):
         self._calls: deque[Callable[[Scheduler], Step]] = deque()
 
     def open(self, planned: Planned) -> None:
-        """Let a search begin in the next turn."""
+        """Let a trial begin in the next turn."""
         self._in_turn(lambda scheduler: scheduler.open(planned, self._now()))
 
     def withdraw(self, id: str, error: TTSError) -> None:
-        """End a search in the next turn, and cancel what it started."""
+        """End a trial in the next turn, and cancel what it started."""
         self._in_turn(lambda scheduler: scheduler.withdraw(id, error))
 
     def _in_turn(self, call: Callable[[Scheduler], Step]) -> None:
@@ -56,7 +56,7 @@ class ServingCluster(LocalCluster):
             yield self._calls.popleft()(scheduler)
 
     def _stop_at(self, failed: Failed, journal: Journal | NoJournal) -> list[Event]:
-        search = failed.id.rpartition("/")[0]
-        self.failures.setdefault(search, failed.error)
-        self.withdraw(search, failed.error.rebuild())
+        trial = failed.id.rpartition("/")[0]
+        self.failures.setdefault(trial, failed.error)
+        self.withdraw(trial, failed.error.rebuild())
         return [failed]

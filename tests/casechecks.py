@@ -111,10 +111,10 @@ def _ideal_s(n: int, slots: int = 16, per_token_s: float = 0.1) -> float:
 
 
 def grows_little(said: str) -> bool:
-    """Neither a thousand actors, nor a thousand endpoints, nor searches that are open cost more than 20 us each."""
+    """Neither a thousand actors, nor a thousand endpoints, nor trials that are open cost more than 20 us each."""
     placing, choosing, reading = (
         [float(n) for n in re.findall(pattern, said)]
-        for pattern in (r"us/sample (\S+)", r"us/request (\S+)", r"us/search (\S+)")
+        for pattern in (r"us/sample (\S+)", r"us/request (\S+)", r"us/trial (\S+)")
     )
     counts = (len(placing), len(choosing), len(reading))
     return counts == (4, 3, 3) and all(costs[-1] - costs[0] <= 20 for costs in (placing, choosing, reading))
@@ -267,7 +267,7 @@ CASES: dict[str, Check] = {
     ),
     "hostile/18-run-call-own-function.py": every("rc=0 (?!.*TRACEBACK)", count=4),
     "hostile/19-grader-error-swallowed.py": both(
-        every("^rc 3 .*outcomes 40 of 40", count=1), has(" 2 of 40 searches have no answer because of errors")
+        every("^rc 3 .*outcomes 40 of 40", count=1), has(" 2 of 40 trials have no answer because of errors")
     ),
     "hostile/23-one-400-drops-temperature.py": numbers(
         r"temperature=0: (\d+) without: (\d+)", lambda counts: counts[0] == 40 and counts[1] <= 1
@@ -349,7 +349,7 @@ CASES: dict[str, Check] = {
     "cluster/09-two-threads-one-program.py": every(
         r"('ok'.*){3}still running: \[False, False, False\]", "still running", count=1
     ),
-    "cluster/12-driver-costs-by-actors-and-open-searches.py": grows_little,
+    "cluster/12-driver-costs-by-actors-and-open-trials.py": grows_little,
     "cluster/14-ctrl-c-during-start.py": numbers(
         r"ended (\d+\.\d+) s later; [1-9]", lambda s: len(s) == 3 and max(s) < 10
     ),

@@ -40,7 +40,7 @@ from tts.types import (
 
 ROOT = Path(errors.__file__).resolve().parent.parent
 PACKAGES = {"tts": "tts", "strategies": "tts.strategies", "clusters": "tts.clusters"}
-CORE = {"types", "actions", "budget", "search", "journal", "scheduler"}  # whose values are written as JSON
+CORE = {"types", "actions", "budget", "trial", "journal", "scheduler"}  # whose values are written as JSON
 
 
 def subclasses(base: type) -> Iterator[type]:

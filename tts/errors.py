@@ -122,7 +122,7 @@ class LimitError(TTSError):
 
 
 class BudgetExhausted(LimitError):
-    """The budget cannot hold the next action. `facts`: `limit`, `asked`, `left`, `search`."""
+    """The budget cannot hold the next action. `facts`: `limit`, `asked`, `left`, `trial`."""
 
 
 class DeadlineExceeded(LimitError):

@@ -1,6 +1,6 @@
 """The values that everybody passes around: frozen, slotted, picklable, each its own JSON codec, units in the names.
 
-A `Problem` goes in. A strategy asks for `Completion`s of it; each becomes a `Candidate`, its place in one search.
+A `Problem` goes in. A strategy asks for `Completion`s of it; each becomes a `Candidate`, its place in one trial.
 A `Score` is what a verifier says of a candidate without having seen the reference answer.
 `Usage` is what a server counted; `Cost` is what the ledger charges for it.
 """
@@ -239,7 +239,7 @@ class Completion(Value, frozen=True):
 
 
 class Candidate(Value, frozen=True):
-    """A completion's place in one search.
+    """A completion's place in one trial.
 
     Args:
         id: the action's id, e.g. `p17/3`; `p17/5.0.2` is the second action of the first chain of a `gather`.

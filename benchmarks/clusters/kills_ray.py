@@ -131,7 +131,7 @@ def disturbed(killer: Killer, spec: Path, out: Path, log: Path, draw: random.Ran
 
 def faults(records: list[Any], undisturbed: dict[str, str | None]) -> list[str]:
     """What is wrong with the books or the answers of a sweep."""
-    answers = {record.search: record.answer for record in records if isinstance(record, Decided)}
+    answers = {record.trial: record.answer for record in records if isinstance(record, Decided)}
     granted = Counter(record.id for record in records if isinstance(record, Granted))
     lost = Counter(r.id for r in records if isinstance(r, Lost) and r.id in granted and not r.hedge)
     ended = Counter(
@@ -177,7 +177,7 @@ def main() -> None:
         plain = sweep("local", place / "plain", place / "plain.log", ["--base-url", url])
         assert plain.wait() == 0, (place / "plain.log").read_text()
         records = list(read_records(place / "plain" / JOURNAL))
-        undisturbed = {record.search: record.answer for record in records if isinstance(record, Decided)}
+        undisturbed = {record.trial: record.answer for record in records if isinstance(record, Decided)}
         killer = Killer(draw)
         try:
             right = sweeps = 0

@@ -2,7 +2,7 @@
 
     python benchmarks/core/kernel.py            prints the table and writes benchmarks/core/kernel.md
 
-Baseline: the same search (16 samples side by side, 16 scores side by side, keep the best) as plain asyncio tasks on a
+Baseline: the same trial (16 samples side by side, 16 scores side by side, keep the best) as plain asyncio tasks on a
 loop with a virtual clock, without a budget, a journal or a bill. Every figure is the median of several runs that take
 turns, so that a machine that changes speed changes all of them.
 """
@@ -24,14 +24,14 @@ from tts.core.journal.history import History
 from tts.core.journal.records import Record
 from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
-from tts.core.trial import Search
+from tts.core.trial import Trial
 from tts.models.cost_model import CostModel
 from tts.plugins.dependencies import verifiers_of
 from tts.plugins.names import strategy
 from tts.types import Completion, LogprobSummary, Problem, Score, StrategySpec, Usage
 
 N = 16
-SEARCHES = 400
+TRIALS = 400
 REPEATS = 7
 SPEC = StrategySpec("best_of_n", {"n": N})
 VERIFIERS = verifiers_of([SPEC])
@@ -47,31 +47,31 @@ class World:
         return 0.001, COMPLETION
 
 
-def search_alone(share: Limits) -> int:
-    """`Search` and its ledger, driven by hand."""
+def trial_alone(share: Limits) -> int:
+    """`Trial` and its ledger, driven by hand."""
     events = 0
     costs, function = CostModel(), strategy("best_of_n")
-    for i in range(SEARCHES):
-        search = Search(f"c/p{i}", PROBLEM, function, SPEC, costs=costs, verifiers=VERIFIERS, share=share)
-        todo, at_s = search.start(), 0.0
+    for i in range(TRIALS):
+        trial = Trial(f"c/p{i}", PROBLEM, function, SPEC, costs=costs, verifiers=VERIFIERS, share=share)
+        todo, at_s = trial.start(), 0.0
         while todo:
             told = []
             for action in todo:
                 at_s += 0.001
                 events += 1
                 if isinstance(action, Generate):
-                    told += search.tell(Finished(action.id, at_s, COMPLETION))
+                    told += trial.tell(Finished(action.id, at_s, COMPLETION))
                 else:
-                    told += search.tell(Scored(action.id, at_s, SCORE))
+                    told += trial.tell(Scored(action.id, at_s, SCORE))
             todo = told
-        if not search.closed:
-            raise RuntimeError("the search did not close")
+        if not trial.closed:
+            raise RuntimeError("the trial did not close")
     return events
 
 
 def whole(journal: list[Record] | None = None) -> int:
-    """Searches, scheduler, both ledgers, grants with digests, the simulated cluster's heap."""
-    problems = [Problem(f"p{i}", PROBLEM.prompt) for i in range(SEARCHES)]
+    """Trials, scheduler, both ledgers, grants with digests, the simulated cluster's heap."""
+    problems = [Problem(f"p{i}", PROBLEM.prompt) for i in range(TRIALS)]
     scheduler = Scheduler(
         (Planned("c", p, SPEC) for p in problems),
         strategy,
@@ -126,7 +126,7 @@ def virtual_asyncio() -> int:
 
     async def main() -> None:
         nonlocal events
-        for _ in range(SEARCHES):
+        for _ in range(TRIALS):
             clock = Clock()
             task = asyncio.ensure_future(one(clock))
             while not task.done():
@@ -143,7 +143,7 @@ def virtual_asyncio() -> int:
 
 
 def resume_rate(events: int, records: list[Record]) -> float:
-    """Microseconds an event to read a journal's records back and re-feed the searches that were open."""
+    """Microseconds an event to read a journal's records back and re-feed the trials that were open."""
     cut = [r for r in records if type(r).__name__ != "Decided"]
     kept, seen = [], 0
     for record in cut:
@@ -153,7 +153,7 @@ def resume_rate(events: int, records: list[Record]) -> float:
         kept.append(record)
     began = time.perf_counter()
     history = History(kept)
-    problems = [Problem(f"p{i}", PROBLEM.prompt) for i in range(SEARCHES)]
+    problems = [Problem(f"p{i}", PROBLEM.prompt) for i in range(TRIALS)]
     scheduler = Scheduler(
         (Planned("c", p, SPEC) for p in problems),
         strategy,
@@ -173,9 +173,9 @@ def rate(function: Callable[[], int]) -> float:
 
 def main() -> None:
     cases: dict[str, Callable[[], int]] = {
-        "search alone": lambda: search_alone(Limits()),
-        "search alone, four limits": lambda: search_alone(Limits(samples=10**6, tokens=10**9)),
-        "search, scheduler, two ledgers, simulated cluster": whole,
+        "trial alone": lambda: trial_alone(Limits()),
+        "trial alone, four limits": lambda: trial_alone(Limits(samples=10**6, tokens=10**9)),
+        "trial, scheduler, two ledgers, simulated cluster": whole,
         "baseline: asyncio on a virtual clock": virtual_asyncio,
     }
     rates: dict[str, list[float]] = {name: [] for name in cases}
@@ -191,14 +191,14 @@ def main() -> None:
     lines = [
         "# Kernel: best-of-16 in simulation",
         "",
-        f"`python benchmarks/core/kernel.py`; {SEARCHES} searches of {2 * N} events, {REPEATS} runs taking turns, one "
+        f"`python benchmarks/core/kernel.py`; {TRIALS} trials of {2 * N} events, {REPEATS} runs taking turns, one "
         f"core.",
         "",
         "| what is driven | events/s, median | best | ratio to the baseline |",
         "|---|---|---|---|",
         *(f"| {n} | {middle[n]:,.0f} | {best[n]:,.0f} | {middle[n] / base:.2f} |" for n in cases),
         "",
-        "Resuming: reading the records back and re-feeding every search that was open.",
+        "Resuming: reading the records back and re-feeding every trial that was open.",
         "",
         "| events re-fed | microseconds an event | ratio to the first row |",
         "|---|---|---|",

@@ -5,7 +5,7 @@
 
 Each sweep is a process against FakeEngine (in this process), which counts every token that it decodes; replies have
 100 to 700 tokens, 100 a second, and `max_tokens` is 2,048. The sweep is killed after a random time, forty times over.
-Wasted is what the engine decoded and no search was given. A crash must book at least that
+Wasted is what the engine decoded and no trial was given. A crash must book at least that
 (the budget's law), and never more than was reserved.
 """
 

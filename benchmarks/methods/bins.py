@@ -4,7 +4,7 @@
     claim does not hold
 
 The questions are of five kinds. `RIGHT` is how often a first attempt at one is right; a revision mends a wrong attempt
-with the probability MENDS and breaks a right one with BREAKS. The curves are made to cross, as those of search and
+with the probability MENDS and breaks a right one with BREAKS. The curves are made to cross, as those of trial and
 best-of-N do in Snell et al. (2024), arXiv:2408.03314 (38 % broken is what they measured). So what is tested is not that
 they cross, but whether the pilot, the bins and the cross-validation find it out, without being told the kinds. The
 claims are made of the answers' agreement; the verifier's mean score is there to be compared with it.

@@ -328,7 +328,7 @@ The strength of `marginal`'s prior, 0.7, is not: it was chosen among 0.35, 0.5, 
 TRIED = """
 ## What was tried besides, and not kept
 
-In a simulation made for this search (one request in flight, not this file's replays). Tokens at 0.3 points lost on
+In a simulation made for this trial (one request in flight, not this file's replays). Tokens at 0.3 points lost on
 boinf_aime2024, where the rule that was kept and its predecessor both needed 0.15 to 0.16:
 
 - Stopping by gain per token, with lengths predicted for each problem: 0.16. (Ranking still divides by expected cost.)

@@ -122,9 +122,9 @@ class Run:
         driver.wait()
 
     def answers(self) -> dict[str, tuple[str | None, int, int]]:
-        """Search -> its answer, its samples, and those that failed."""
+        """Trial -> its answer, its samples, and those that failed."""
         records = read_records(self.folder / JOURNAL)
-        return {r.search: (r.answer, r.samples, r.failed) for r in records if isinstance(r, Decided)}
+        return {r.trial: (r.answer, r.samples, r.failed) for r in records if isinstance(r, Decided)}
 
     def faults(self) -> list[str]:
         """What is wrong with its books: each grant ends once, as a sample or as a loss, and each sample comes once."""

@@ -184,7 +184,7 @@ def _vote(grid: Grid, p: int, rows: Any) -> bool:
 def races(pools: Path) -> str:
     heads = ["single", "FFS-1", "FFS-3", "MV", "LFS-1", "seq FFS-1", "seq MV", "total MV", "total FFS-1"]
     lines = [
-        "## First Finish Search on 8 traces (exact: all 8 are used)\n",
+        "## First Finish Trial on 8 traces (exact: all 8 are used)\n",
         "Percent and thousands of tokens a question, N = 8; tied answers go to the first in the file. The last column "
         "is the honest account of FFS-1, `Σ min(length, cutoff)`; the official code counts the winner alone. What "
         "differs is one question of Qwen3-235B, whose traces were cut at 5,000 tokens and are equally long.\n",

@@ -26,7 +26,7 @@ import numpy as np
 from tts.api.replays import problems_of, replay
 from tts.clusters.virtual.recorded import Fleet, Recordings
 from tts.core.actions import Finished
-from tts.core.trial import Search
+from tts.core.trial import Trial
 from tts.estimators import (
     Grid,
     all_right,
@@ -160,10 +160,10 @@ def replaying() -> list[str]:
     began = time.perf_counter()
     again = replay(pool, "majority_vote:n=16", seeds=20, run_budget="samples=1g")
     conducted = again.replayed.samples / (time.perf_counter() - began)
-    alone = statistics.median(_search_alone(pool, 10) for _ in range(5))
+    alone = statistics.median(_trial_alone(pool, 10) for _ in range(5))
     other = statistics.median(_virtual_asyncio(pool, 10) for _ in range(5))
     rows = [
-        ("the search alone: coroutine, ledger and bill, fed by hand", alone),
+        ("the trial alone: coroutine, ledger and bill, fed by hand", alone),
         (f"replay, {samples:,} samples in {took:.1f} s", samples / took),
         ("with a budget of the run: through the scheduler", conducted),
         ("baseline: asyncio tasks on a virtual clock, no budget, no bill", other),
@@ -174,7 +174,7 @@ def replaying() -> list[str]:
     return lines
 
 
-def _search_alone(pool: Pool, seeds: int) -> float:
+def _trial_alone(pool: Pool, seeds: int) -> float:
     """Samples a second."""
     recordings, costs = Recordings(pool, Fleet()), CostModel()
     spec, problems, sampling = StrategySpec("majority_vote", {"n": 16}), problems_of(pool), Sampling(max_tokens=10_000)
@@ -185,12 +185,12 @@ def _search_alone(pool: Pool, seeds: int) -> float:
     for seed in range(seeds):
         for id, problem in problems.items():
             outcomes = recordings.of(id)
-            search = Search(f"c/{id}", problem, function, spec, costs=costs, sampling=sampling, seed=seed)
-            for (_, completion), action in zip(outcomes, search.start(), strict=True):
-                search.tell(Finished(action.id, 1.0, completion))
+            trial = Trial(f"c/{id}", problem, function, spec, costs=costs, sampling=sampling, seed=seed)
+            for (_, completion), action in zip(outcomes, trial.start(), strict=True):
+                trial.tell(Finished(action.id, 1.0, completion))
                 count += 1
-            if not search.closed or search.result.answer is None:
-                raise RuntimeError("the search did not close")
+            if not trial.closed or trial.result.answer is None:
+                raise RuntimeError("the trial did not close")
     return count / (time.perf_counter() - began)
 
 

@@ -204,7 +204,7 @@ class Exam:
             bool(wins) and np.mean(wins) > 0.55,
         )
 
-    async def searches(self) -> None:
+    async def trials(self) -> None:
         for kind in ("countdown", "sudoku"):
             random = Random(f"{SEED}/{kind}")
             items = [self.school.teachers[kind].make(random) for _ in range(self.problems)]
@@ -288,7 +288,7 @@ async def examine(file: Path, problems: int) -> list[str]:
                 "throughput, 32 slots; loading", ">= 2,000 tokens/s; < 1 s", f"{rate:,.0f} tokens/s; {loaded:.2f} s",
                 rate >= 2000 and loaded < 1,
             )  # fmt: skip
-            await exam.searches()
+            await exam.trials()
             await exam.chains()
     return exam.lines
 

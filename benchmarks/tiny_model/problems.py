@@ -35,7 +35,7 @@ class Teacher(Protocol):
         """A solution in short steps, as people write them: now and then with a slip, and then wrong to the end."""
 
     def think(self, random: Random, item: Item) -> str:
-        """Tries, mistakes that are noticed, steps back; then the answer, which is wrong where the search gave up."""
+        """Tries, mistakes that are noticed, steps back; then the answer, which is wrong where the trial gave up."""
 
     def wrong(self, random: Random, item: Item) -> str:
         """A wrong solution, in the form of `solve`."""

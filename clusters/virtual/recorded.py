@@ -1,6 +1,6 @@
 """Recorded samples in place of a model, in virtual time: what a strategy would have done, without a GPU.
 
-Samples are drawn without replacement for each search under a seed: its k-th generation is the k-th of a permutation of
+Samples are drawn without replacement for each trial under a seed: its k-th generation is the k-th of a permutation of
 what was recorded for its problem. So strategies that differ only in how many they ask for see the same samples.
 
 Nothing is invented. A request for fewer tokens than a sample has gives a cut sample: no answer, no scores and no
@@ -43,7 +43,7 @@ from tts.core.journal.records import problem_of
 from tts.core.protocols import Verifier
 from tts.core.scheduling.action_state import needs_grant
 from tts.core.scheduling.races import has_slots
-from tts.core.trial import Search
+from tts.core.trial import Trial
 from tts.errors import BadPool, CapabilityMissing, InvalidParameter, PoolLacks, ServerFailed, TTSError
 from tts.pools.pool import LOGPROBS, NO_ANSWER, UNKNOWN, Group, Pool, Unanswered, VerificationCost
 from tts.types import (
@@ -119,7 +119,7 @@ class Recorded:
             prompt = Message("user", " " * self.usage.prompt_tokens)  # as long as the recorded prompts
             most = max(1, self.usage.completion_tokens, cost.max_tokens or 0)
             self._request = Request((prompt,), Sampling(max_tokens=most))
-        self._given: dict[str, dict[str, int]] = {}  # search -> candidate -> how many of its scores were handed out
+        self._given: dict[str, dict[str, int]] = {}  # trial -> candidate -> how many of its scores were handed out
 
     def request(self, problem: Problem, candidate: Candidate) -> Request | None:
         return self._request
@@ -140,9 +140,9 @@ class Recorded:
             )
         return Score(recorded[number - 1], self.name, self.kind)
 
-    def forget(self, search: str) -> None:
+    def forget(self, trial: str) -> None:
         """Its candidates will not be asked about again."""
-        self._given.pop(search, None)
+        self._given.pop(trial, None)
 
 
 class Recordings:
@@ -258,7 +258,7 @@ class Recordings:
 
 
 class _Draws:
-    """What one search draws: the problem's samples, those that it has not drawn yet (the next one last), those that
+    """What one trial draws: the problem's samples, those that it has not drawn yet (the next one last), those that
     each of its actions has, and the latest request that was found to be what was recorded, with its limit of tokens."""
 
     __slots__ = ("checked", "drawn", "left", "most", "problem_id", "samples")
@@ -301,22 +301,20 @@ class RecordedCluster(SimulatedCluster):
         self._prompts = {id: problem.messages for id, problem in problems.items()}
         self._seed = seed
         self._judged = tuple(judged)
-        self._draws: dict[str, _Draws] = {}  # by search
+        self._draws: dict[str, _Draws] = {}  # by trial
 
-    def run_each(
-        self, searches: Iterator[Search], window: int, closed: Callable[[Search, float, float], None]
-    ) -> float:
-        """As `run`, for searches that share no budget: each has its own, so there is nothing for a scheduler to decide,
+    def run_each(self, trials: Iterator[Trial], window: int, closed: Callable[[Trial, float, float], None]) -> float:
+        """As `run`, for trials that share no budget: each has its own, so there is nothing for a scheduler to decide,
         and what is left of its work (first come, first served, `window` at a time) is done here, faster.
 
         Args:
-            closed: hears of every search that has ended: when it was opened, and when it ended.
+            closed: hears of every trial that has ended: when it was opened, and when it ended.
 
         Returns: the virtual seconds it took. Raises: as `run`.
         """
         try:
             with watched(self._foreign):
-                return self._drive_each(searches, window, closed)
+                return self._drive_each(trials, window, closed)
         except StepStopped:
             raise KeyboardInterrupt from None
         finally:
@@ -324,55 +322,53 @@ class RecordedCluster(SimulatedCluster):
 
     @property
     def foreign(self) -> ForeignCode:
-        """What the searches of `run_each` run their strategies in."""
+        """What the trials of `run_each` run their strategies in."""
         return self._foreign
 
-    def _drive_each(
-        self, searches: Iterator[Search], window: int, closed: Callable[[Search, float, float], None]
-    ) -> float:
-        open_: dict[str, tuple[Search, float]] = {}
+    def _drive_each(self, trials: Iterator[Trial], window: int, closed: Callable[[Trial, float, float], None]) -> float:
+        open_: dict[str, tuple[Trial, float]] = {}
         waiting: dict[str, Work] = {}
         live: set[str] = set()
         more = True
         while True:
-            begun = ""  # the search whose samples are leaving
+            begun = ""  # the trial whose samples are leaving
             while waiting and len(live) < window:
                 id, action = next(iter(waiting.items()))
                 if type(action) is Generate and action.race:  # of all others, one slot is enough
-                    search_id = id.rpartition("/")[0]
-                    if begun != search_id and not has_slots(waiting.values(), len(live), window):
+                    trial_id = id.rpartition("/")[0]
+                    if begun != trial_id and not has_slots(waiting.values(), len(live), window):
                         break
-                    begun = search_id
+                    begun = trial_id
                 del waiting[id]
                 live.add(id)
                 seconds, end = self._outcome(action)
                 self._begin(action, seconds, end)
             if more and not waiting and len(live) < window and len(open_) < 2 * window:
-                search = next(searches, None)
-                more = search is not None
-                if search is not None:
-                    open_[search.id] = search, self._now
-                    self._sort(search, search.start(self._now), waiting)
-                    if search.broken_off:
+                trial = next(trials, None)
+                more = trial is not None
+                if trial is not None:
+                    open_[trial.id] = trial, self._now
+                    self._sort(trial, trial.start(self._now), waiting)
+                    if trial.broken_off:
                         raise StepStopped
                 continue
             if not open_:
                 return self._now
             event = self._next()
             live.discard(event.id)
-            search, opened_s = open_[event.id.rpartition("/")[0]]
-            actions = search.tell(event)
+            trial, opened_s = open_[event.id.rpartition("/")[0]]
+            actions = trial.tell(event)
             if actions:
-                self._sort(search, actions, waiting)
-            if not search.done:
+                self._sort(trial, actions, waiting)
+            if not trial.done:
                 continue
-            if search.broken_off:
+            if trial.broken_off:
                 raise StepStopped
-            if search.closed:
-                del open_[search.id]
-                closed(search, opened_s, self._now)
+            if trial.closed:
+                del open_[trial.id]
+                closed(trial, opened_s, self._now)
 
-    def _sort(self, search: Search, actions: Sequence[Action], waiting: dict[str, Work]) -> None:
+    def _sort(self, trial: Trial, actions: Sequence[Action], waiting: dict[str, Work]) -> None:
         """What needs a slot waits for one; what had been waiting and is cancelled ends here."""
         todo = deque(actions)
         while todo:
@@ -382,34 +378,34 @@ class RecordedCluster(SimulatedCluster):
                     self._cancel(action.id)
                     continue
                 why = ErrorInfo(WITHDRAWN, f"{action.id} was cancelled before it left")
-                todo.extend(search.tell(Refused(action.id, self._now, why)))
+                todo.extend(trial.tell(Refused(action.id, self._now, why)))
             elif needs_grant(action):
                 waiting[action.id] = action
             else:
                 self._carry_out(action)
 
     def row_of(self, candidate: str) -> int:
-        """Which of the pool's rows a candidate of an open search is."""
+        """Which of the pool's rows a candidate of an open trial is."""
         draws = self._draws[candidate.rpartition("/")[0]]
         return self._recordings.start(draws.problem_id) + draws.drawn[candidate]
 
     def is_whole(self, candidate: Candidate) -> bool:
-        """Whether all that was recorded of this candidate of an open search came, rather than a part of it."""
+        """Whether all that was recorded of this candidate of an open trial came, rather than a part of it."""
         draws, tokens = self._draws[candidate.id.rpartition("/")[0]], candidate.completion.usage.completion_tokens
         return self._recordings.whole(draws.problem_id, draws.drawn[candidate.id], tokens)
 
-    def forget(self, search: str) -> None:
-        """The search has closed."""
-        self._draws.pop(search, None)
+    def forget(self, trial: str) -> None:
+        """The trial has closed."""
+        self._draws.pop(trial, None)
         for verifier in self._verifiers.values():
             if isinstance(verifier, Recorded):
-                verifier.forget(search)
+                verifier.forget(trial)
 
     def _outcome(self, action: Work) -> tuple[float, End]:
         if not isinstance(action, Generate):
             return super()._outcome(action)
-        search = action.id.rpartition("/")[0]
-        draws = self._draws.get(search) or self._draws_of(search)
+        trial = action.id.rpartition("/")[0]
+        draws = self._draws.get(trial) or self._draws_of(trial)
         if action.request is not draws.checked:  # the samples that are asked for together have one request
             self._check(action, draws.problem_id)
             draws.checked, draws.most = action.request, action.request.sampling.token_limit
@@ -456,14 +452,14 @@ class RecordedCluster(SimulatedCluster):
         if lacks:
             raise PoolLacks(f"{action.id} {lacks}: this strategy cannot be replayed from {recordings.name}")
 
-    def _draws_of(self, search: str) -> _Draws:
-        problem_id = _problem_of(search)
+    def _draws_of(self, trial: str) -> _Draws:
+        problem_id = _problem_of(trial)
         samples = self._recordings.of(problem_id)
         left = list(permutation(self._seed, problem_id, len(samples)))
         if self._judged:
             may = self._recordings.drawable(problem_id, self._judged)
             left = [sample for sample in left if sample in may]
-        draws = self._draws[search] = _Draws(problem_id, samples, left)
+        draws = self._draws[trial] = _Draws(problem_id, samples, left)
         return draws
 
     def _draw(self, id: str, draws: _Draws) -> int:
@@ -488,9 +484,9 @@ class _QueueingCluster(RecordedCluster):
         self._replicas = Replicas(recordings.fleet.replicas, recordings.fleet.slots)
         self._waiting: dict[str, tuple[Work, float, End]] = {}  # for a slot: what, for how long, and its end
 
-    def forget(self, search: str) -> None:
-        super().forget(search)
-        self._replicas.forget(_problem_of(search))
+    def forget(self, trial: str) -> None:
+        super().forget(trial)
+        self._replicas.forget(_problem_of(trial))
 
     def _begin(self, action: Work, seconds: float, end: End) -> None:
         if needs_grant(action) and action.request is not None:
@@ -528,9 +524,9 @@ class _Nobody(World):
         raise CapabilityMissing("a replay has no model to ask")
 
 
-def _problem_of(search: str) -> str:
-    """The problem of a search: a cell's id has no slash, while a problem's may."""
-    return search.partition("/")[2]
+def _problem_of(trial: str) -> str:
+    """The problem of a trial: a cell's id has no slash, while a problem's may."""
+    return trial.partition("/")[2]
 
 
 @lru_cache(MOST_GROUPS)  # the strategies and budgets of one seed are replayed one after the other

@@ -17,7 +17,7 @@ from tts.core.protocols import CostModel, Verifier
 from tts.core.result import Result
 from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import decided_of
-from tts.core.trial import Search
+from tts.core.trial import Trial
 from tts.errors import ForeignAwait, UsageError
 from tts.plugins.dependencies import verifier_names
 from tts.plugins.names import strategy
@@ -43,7 +43,7 @@ def problems_of(pool: Pool) -> dict[str, Problem]:
 
 
 class _Sink(NoJournal):
-    """Keeps when each search was opened, and forgets the rest."""
+    """Keeps when each trial was opened, and forgets the rest."""
 
     def __init__(self) -> None:
         self.opened: dict[str, float] = {}
@@ -51,7 +51,7 @@ class _Sink(NoJournal):
     def write(self, records: Iterable[Record]) -> None:
         for record in records:
             if isinstance(record, Opened):
-                self.opened[record.search] = record.at_s
+                self.opened[record.trial] = record.at_s
 
 
 @dataclass(frozen=True)
@@ -147,21 +147,21 @@ class Replayer:
             outcome = outcome_of(record, cell, Verdict(self._verdict(cluster, result)))
             outcomes[record.problem_id] = msgspec.structs.replace(
                 outcome,
-                opened_s=sink.opened.pop(record.search, None),
+                opened_s=sink.opened.pop(record.trial, None),
                 decided_s=record.at_s,
-                late_tokens=cluster.late_tokens.pop(record.search, 0),
+                late_tokens=cluster.late_tokens.pop(record.trial, 0),
                 unpriced=self._unpriced(result),
             )
-            cluster.forget(record.search)
+            cluster.forget(record.trial)
 
-        def closed(search: Search, opened_s: float, at_s: float) -> None:
-            sink.opened[search.id] = opened_s
-            result = search.result
+        def closed(trial: Trial, opened_s: float, at_s: float) -> None:
+            sink.opened[trial.id] = opened_s
+            result = trial.result
             spent.append(result.bill.total)
             decided(result, decided_of(result, at_s, spent[-1]))
 
         if not self._limits and cell.allocator is None:
-            cluster.run_each(self._searches(cell, problems, cluster.foreign), window, closed)
+            cluster.run_each(self._trials(cell, problems, cluster.foreign), window, closed)
         else:
             scheduler = Scheduler(
                 plan([cell], problems),
@@ -178,10 +178,10 @@ class Replayer:
         found = [outcomes[problem.id] for problem in problems if problem.id in outcomes]
         return results, ReplayedCell(found, Cost.sum(spent))
 
-    def _searches(self, cell: Cell, problems: Sequence[Problem], foreign: ForeignCode) -> Iterator[Search]:
+    def _trials(self, cell: Cell, problems: Sequence[Problem], foreign: ForeignCode) -> Iterator[Trial]:
         function = strategy(cell.spec.name)
         for planned in plan([cell], problems):
-            yield Search(
+            yield Trial(
                 planned.id,
                 planned.problem,
                 function,

@@ -118,7 +118,7 @@ class SimulatedCluster:
         cancel_s: how long a cancellation takes to reach the engine, which decodes on until then.
 
     Attributes:
-        late_tokens: search id -> tokens that were decoded between a cancellation and its arrival.
+        late_tokens: trial id -> tokens that were decoded between a cancellation and its arrival.
     """
 
     def __init__(

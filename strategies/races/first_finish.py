@@ -1,4 +1,4 @@
-"""First-finish search: race n samples, keep the first k to end, cancel the rest."""
+"""First-finish trial: race n samples, keep the first k to end, cancel the rest."""
 
 from tts.core.context import Run
 from tts.errors import InvalidParameter

@@ -112,7 +112,7 @@ def test_a_run_budget_holds_over_a_whole_sweep_and_at_the_server(engine: FakeEng
     assert sum(row.exhausted for row in result.rows) > 0
 
 
-def test_a_deadline_in_seconds_ends_the_search_with_what_it_has() -> None:
+def test_a_deadline_in_seconds_ends_the_trial_with_what_it_has() -> None:
     with FakeEngine(arithmetic(per_token_s=0.05, words=3)) as slow:
         solved = tts.solve("What is 19 + 23?", "majority_vote:n=none", budget="seconds=1.5", base_url=slow.base_url,
                            concurrency=4)  # fmt: skip
@@ -228,7 +228,7 @@ def test_answers_that_could_not_be_compared_are_counted_and_told(monkeypatch: py
     assert warning == "2 of 5 samples have answers that could not be compared with the others: each votes alone"
 
 
-def test_a_search_whose_grading_raises_is_there_with_the_reason(engine: FakeEngine, tmp_path: Path) -> None:
+def test_a_trial_whose_grading_raises_is_there_with_the_reason(engine: FakeEngine, tmp_path: Path) -> None:
     # No reasoning-gym dataset has such ids, which only the grading finds out.
     task = Task("x", tuple(Example(Problem(f"sum-{i}", "What is 2 + 3?"), "5") for i in range(3)), GYM)
     result = tts.sweep(task, "single", base_url=engine.base_url, out=tmp_path, report=False)
@@ -489,7 +489,7 @@ def test_progress_is_shown_or_told_and_comes_to_the_end(engine: FakeEngine, caps
               progress=lambda done, of: told.append((done, of)))  # fmt: skip
     assert told == [(done, 6) for done in range(7)]
     tts.sweep("arithmetic?size=3", "single", base_url=engine.base_url, progress=True)
-    assert "/3 searches" in capsys.readouterr().err
+    assert "/3 trials" in capsys.readouterr().err
     tts.sweep("arithmetic?size=3", "single", base_url=engine.base_url)
     assert capsys.readouterr() == ("", "")
 

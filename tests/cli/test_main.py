@@ -194,7 +194,7 @@ def test_a_run_budget_that_ran_out_is_noted_under_the_table(tts: Tts) -> None:
     ran = tts("sweep", "arithmetic?size=9&seed=7", "-s", "majority_vote:n=8", "--max-tokens", "40", "--run-budget",
               "tokens=200")  # fmt: skip
     assert "out of budget" in ran.out
-    assert "searches ended because a budget ran out" in ran.out
+    assert "trials ended because a budget ran out" in ran.out
 
 
 def test_the_version_is_the_installed_one(tts: Tts) -> None:

@@ -72,7 +72,7 @@ def expected_of_broken() -> dict[str, Any]:
 
 
 def answers(results: dict[str, Any]) -> dict[str, str | None]:
-    return {search: result.answer for search, result in results.items()}
+    return {trial: result.answer for trial, result in results.items()}
 
 
 def assert_each_grant_ended_once(records: list[Record]) -> None:
@@ -122,7 +122,7 @@ def test_a_journal_that_breaks_off_anywhere_is_resumed_to_the_same_answers(
     records, _, _ = carrier.run(text, PROBLEMS)
     kept = records[: round(len(records) * part)]
     again, results, scheduler = carrier.run(text, PROBLEMS, history=kept)
-    decided = {r.search: r.answer for r in kept if isinstance(r, Decided)} | answers(results)
+    decided = {r.trial: r.answer for r in kept if isinstance(r, Decided)} | answers(results)
     assert decided == expected[text]
     lost = {r.id for r in again if isinstance(r, Lost)}
     had = {r.id for r in kept if isinstance(r, Finished | Scored)}
@@ -179,4 +179,4 @@ def test_a_shared_budget_is_spent_to_its_end_with_many_in_flight(carrier: Carrie
 
 
 def decision(record: Allotted | Stopped) -> Any:
-    return (record.id, record.value) if isinstance(record, Allotted) else (record.search, record.reason, record.votes)
+    return (record.id, record.value) if isinstance(record, Allotted) else (record.trial, record.reason, record.votes)

@@ -99,7 +99,7 @@ def test_a_story_has_one_line_for_each_record_of_the_action_and_of_its_trial(see
     for id in ids:
         trial = id.rpartition("/")[0]
         of_it = [r for r in records if getattr(r, "id", "") == id or (isinstance(r, Shared) and r.of == id)]
-        of_its_trial = [r for r in records if isinstance(r, Opened | Decided) and r.search == trial]
+        of_its_trial = [r for r in records if isinstance(r, Opened | Decided) and r.trial == trial]
         assert len(story(id, records)) == len(of_it) + len(of_its_trial)
 
 

@@ -123,7 +123,7 @@ def one_order(seed: int) -> None:
         assert shared.in_flight == 0 and not shared.ledger.reservations
         spent = sum((r.bill.total for id, r in driver.results.items() if id.startswith(cell)), Cost())
         assert (shared.ledger.spent.tokens, shared.ledger.spent.samples) == (spent.tokens, spent.samples)
-        stopped = {r.search for r in driver.records if isinstance(r, Stopped) and r.search.startswith(cell)}
+        stopped = {r.trial for r in driver.records if isinstance(r, Stopped) and r.trial.startswith(cell)}
         hungry = [r.id for r in driver.results.values() if r.id.startswith(cell) and r.id not in stopped]
         hungry = [id for id in hungry if driver.results[id].error is None and cells[cell][0] == VOTE]
         failed_out = {id for id in hungry if len(driver.results[id].failures) >= 8}
@@ -184,7 +184,7 @@ def test_what_a_solved_problem_does_not_use_goes_to_the_others() -> None:
     assert len(results["p0"].candidates) == 4  # 4 : 0 cannot be doubted at 0.95, 3 : 0 can
     assert len(results["p1"].candidates) == 20
     (stopped,) = (r for r in records if isinstance(r, Stopped))
-    assert (stopped.search, stopped.reason, stopped.samples, stopped.votes) == ("c/p0", "solved", 4, (4,))
+    assert (stopped.trial, stopped.reason, stopped.samples, stopped.votes) == ("c/p0", "solved", 4, (4,))
     decided = {r.problem_id: r for r in records if isinstance(r, Decided)}
     assert (decided["p0"].stopped, decided["p1"].stopped) == ("solved", "")
     assert decided["p0"].at_s < decided["p1"].at_s, "a stopped problem's answer need not wait for the others"
@@ -224,7 +224,7 @@ def test_samples_without_an_answer_buy_a_problem_less_and_less() -> None:
     world = votes(mute | {"Question 2?": ["1", "2"] * 40})
     results, records = ran(world, marginal(), Limits(samples=400), 3)
     assert all(r.answer is None for id, r in results.items() if id != "p2")
-    assert {r.search: r.reason for r in records if isinstance(r, Stopped)}["c/p0"] in ("saturated", "full")
+    assert {r.trial: r.reason for r in records if isinstance(r, Stopped)}["c/p0"] in ("saturated", "full")
 
 
 def test_no_problem_gets_more_than_the_most_even_without_any_limit() -> None:
@@ -345,7 +345,7 @@ def test_how_often_samples_agree_is_learned_from_every_problem_and_written_down(
     last = [r for r in records if isinstance(r, Repriced)][-1]
     assert (last.pairs, last.agreed) == (7, 6), "a sample without an answer is no part of a pair"
     assert seen[-1] == (6 + 2) / (7 + 3)
-    assert {r.search: r.agreed for r in records if isinstance(r, Decided)}["c/p6"] is False
+    assert {r.trial: r.agreed for r in records if isinstance(r, Decided)}["c/p6"] is False
     assert {r.reason for r in records if isinstance(r, Stopped)} == {"done"}, "reasons may be an allocator's own"
 
 
@@ -449,7 +449,7 @@ def test_what_an_allocator_cancelled_before_a_crash_stays_cancelled(told: int) -
 
     alive, driver = proven(), Disorder(told)
     driver.run(alive, most=told)
-    cut_off = {r.search for r in driver.records if isinstance(r, Stopped) and r.cancels}
+    cut_off = {r.trial for r in driver.records if isinstance(r, Stopped) and r.cancels}
     resumed = proven(History([decode(encode(r), 1) for r in driver.records]))
     step = resumed.start()
     assert {a.id for a in step.actions} == set(driver._live) - driver._cancelled
@@ -462,9 +462,9 @@ def test_what_an_allocator_cancelled_before_a_crash_stays_cancelled(told: int) -
         driver.results |= {result.id: result for result, _ in one.results}
         for action in one.actions:
             driver._take(action)
-    for search in cut_off & found.keys():
-        assert found[search].selected == driver.results[search].selected
-        assert found[search].scores == driver.results[search].scores
+    for trial in cut_off & found.keys():
+        assert found[trial].selected == driver.results[trial].selected
+        assert found[trial].scores == driver.results[trial].scores
 
 
 def decisions(records: Sequence[Record]) -> list[Record]:

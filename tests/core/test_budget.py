@@ -173,7 +173,7 @@ def test_the_error_says_which_limit_how_much_was_asked_and_how_much_is_left() ->
     assert caught.value.message == (
         "best/p17: the budget of tokens=2k,usd=0.5 cannot hold the next action: it may need 512 tokens, 100 are left"
     )
-    assert caught.value.facts == {"limit": "tokens", "asked": 512, "left": 100, "search": "best/p17"}
+    assert caught.value.facts == {"limit": "tokens", "asked": 512, "left": 100, "trial": "best/p17"}
     with pytest.raises(BudgetExhausted, match=r"it may need 0.41 usd, 0.4 are left"):
         ledger.reserve("p/1", Cost(1, 1, 410_000_000_000))
 
@@ -256,7 +256,7 @@ def test_no_limit_is_false_and_shows_as_nothing() -> None:
 def test_shares_together_never_exceed_the_whole(samples: int, flops: int, parts: int) -> None:
     whole = Limits(samples=samples, flops=flops, usd=3.0, seconds=60.0)
     if min(samples, flops) < parts:
-        with pytest.raises(BudgetTooSmall, match=f"too small to be divided among {parts} searches"):
+        with pytest.raises(BudgetTooSmall, match=f"too small to be divided among {parts} trials"):
             whole.divided(parts)
         return
     share = whole.divided(parts)

@@ -36,13 +36,13 @@ def finished(id: str, at_s: float = 1.0, tokens: int = 10) -> Finished:
     return Finished(id, at_s, Completion("Answer: 4", usage=Usage(3, tokens)))
 
 
-def decided(search: str, paid: Cost = Cost(2, 20), at_s: float = 5.0) -> Decided:
-    problem = search.partition("/")[2]
-    return Decided(search, at_s, problem, SPEC, f"{search}/1", "4", Bill(answers=Cost(2, 20)), paid, samples=2)
+def decided(trial: str, paid: Cost = Cost(2, 20), at_s: float = 5.0) -> Decided:
+    problem = trial.partition("/")[2]
+    return Decided(trial, at_s, problem, SPEC, f"{trial}/1", "4", Bill(answers=Cost(2, 20)), paid, samples=2)
 
 
 def cell(name: str, share: str | None = "k") -> list[Record]:
-    """A search of problem p with two samples, to its end."""
+    """A trial of problem p with two samples, to its end."""
     keys = (None, None) if share is None else (f"{share}/0", f"{share}/1")
     return [
         Opened(f"{name}/p", 0.0),
@@ -160,7 +160,7 @@ def test_a_shared_sample_is_fed_with_the_event_of_the_one_it_was_shared_with() -
     assert history.shared == {"b/p/1": "a/p/2"}
 
 
-def test_samples_of_a_problem_stay_until_another_one_is_opened_and_none_of_its_searches_is_open() -> None:
+def test_samples_of_a_problem_stay_until_another_one_is_opened_and_none_of_its_trials_is_open() -> None:
     one = cell("a")
     assert History(one).samples == {"p": {"k/1": ("a/p/2", one[3]), "k/0": ("a/p/1", one[4])}}
     assert set(History([*one, Opened("b/p", 6.0), Opened("a/q", 6.0)]).samples) == {"p"}
@@ -185,7 +185,7 @@ def test_progress_does_not_end_an_action() -> None:
     assert [type(e) for e in history.events["a/p"]] == [Progressed]
 
 
-def test_with_refeed_decided_searches_are_fed_again_in_full_and_not_paid_twice() -> None:
+def test_with_refeed_decided_trials_are_fed_again_in_full_and_not_paid_twice() -> None:
     history = History(cell("a"), refeed=True)
     assert history.decided == {} and history.paid == Cost()
     assert [e.id for e in history.events["a/p"]] == ["a/p/2", "a/p/1"]
@@ -207,7 +207,7 @@ def test_what_is_decided_or_told_twice_counts_once() -> None:
         (Shared("a/p/9", 1.0, "z/p/1"), 2),
     ],
 )
-def test_an_event_of_a_search_that_was_never_opened_is_corruption_with_its_line(record: Record, line: int) -> None:
+def test_an_event_of_a_trial_that_was_never_opened_is_corruption_with_its_line(record: Record, line: int) -> None:
     with pytest.raises(JournalCorrupt, match=f"journal line {line} speaks of '.*', which no line before it has begun"):
         History([Header(VERSION, "tts", {}), record])
 

@@ -306,24 +306,24 @@ def test_a_run_that_stops_in_an_outage_has_decided_nothing_by_it_and_the_same_co
 def test_a_repeated_command_repairs_what_an_older_program_had_decided_in_an_outage() -> None:
     """Its journal has failures of servers as ends of samples, and what was decided without those samples."""
     whole, scheduler = run(Scripted(lambda *_: None))
-    answers = {r.search: (r.answer, r.samples) for r in whole if isinstance(r, Decided)}
+    answers = {r.trial: (r.answer, r.samples) for r in whole if isinstance(r, Decided)}
     torn = Failed("", 0.0, ErrorInfo.of(BROKEN), Usage(5, 1))
     changed = {"cell/p1/2": lambda r: msgspec.structs.replace(torn, id=r.id)}
     changed["cell/p1"] = lambda r: msgspec.structs.replace(r, samples=2, failed=1)
 
     def older(record: Record) -> Record:
-        ended = record.id if isinstance(record, Finished) else record.search if isinstance(record, Decided) else ""
+        ended = record.id if isinstance(record, Finished) else record.trial if isinstance(record, Decided) else ""
         return changed.get(ended, lambda r: r)(record)
 
     old = [older(record) for record in whole]
     model = Scripted(lambda *_: None)
     records, again = run(model, history=old)
     assert model.tries.total() == 1, "only the sample that is missing"
-    decided = {r.search: (r.answer, r.samples) for r in records if isinstance(r, Decided)}
+    decided = {r.trial: (r.answer, r.samples) for r in records if isinstance(r, Decided)}
     assert decided == {"cell/p1": answers["cell/p1"]}
     assert again.ledger.spent.tokens == scheduler.ledger.spent.tokens + 3, "what was paid stays paid"
     read = remembered([*old, *records])
-    assert {search: (d.answer, d.samples) for search, d in read.decided.items()} == answers
+    assert {trial: (d.answer, d.samples) for trial, d in read.decided.items()} == answers
     assert read.paid.tokens == again.ledger.spent.tokens
     untouched = Scripted(lambda *_: None)
     run(untouched, history=[*old, *records])
@@ -331,7 +331,7 @@ def test_a_repeated_command_repairs_what_an_older_program_had_decided_in_an_outa
 
 
 @pytest.mark.parametrize(("facts", "again"), [({}, True), ({"tries": 6}, False)])
-def test_a_search_without_a_result_is_done_again_unless_the_fault_was_its_own(
+def test_a_trial_without_a_result_is_done_again_unless_the_fault_was_its_own(
     facts: dict[str, Any], again: bool
 ) -> None:
     whole, _ = run(Scripted(lambda *_: None), n=1)
@@ -343,7 +343,7 @@ def test_a_search_without_a_result_is_done_again_unless_the_fault_was_its_own(
         if not (isinstance(r, Finished) and r.id.startswith("cell/p2/"))
     ]
     records, _ = run(Scripted(lambda *_: None), history=old, n=1)
-    assert [r.search for r in records if isinstance(r, Decided)] == ["cell/p2"] * again
+    assert [r.trial for r in records if isinstance(r, Decided)] == ["cell/p2"] * again
 
 
 class Queue(Scripted):

@@ -31,7 +31,7 @@ from tts.core.journal.records import (
 )
 from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
-from tts.core.trial import Search
+from tts.core.trial import Trial
 from tts.errors import InvalidParameter, JournalCorrupt
 from tts.models.cost_model import CostModel
 from tts.plugins.dependencies import verifiers_of
@@ -173,10 +173,10 @@ def test_what_a_strategy_raises_is_said_in_a_sentence_that_can_be_recorded(raise
     async def rude(problem: Problem, run: Any) -> Candidate:
         raise raised
 
-    search = Search("c/p", Problem("p", "?"), rude, StrategySpec("rude"), costs=CostModel())
-    search.start()
-    assert search.result.error is not None
-    assert_can_be_read(Failed("c/p/1", 0.0, search.result.error))
+    trial = Trial("c/p", Problem("p", "?"), rude, StrategySpec("rude"), costs=CostModel())
+    trial.start()
+    assert trial.result.error is not None
+    assert_can_be_read(Failed("c/p/1", 0.0, trial.result.error))
 
 
 @pytest.mark.parametrize("answer", [42, 4.0, Decimal(4), b"4", ["4"], Colour.RED])
@@ -184,9 +184,9 @@ def test_an_answer_that_is_no_text_is_its_strategys_error(answer: Any) -> None:
     async def mine(problem: Problem, run: Any) -> Candidate:
         return Candidate("c/p/1", "text", answer, Completion("text"))
 
-    search = Search("c/p", Problem("p", "?"), mine, StrategySpec("mine"), costs=CostModel())
-    search.start()
-    error = search.result.error
+    trial = Trial("c/p", Problem("p", "?"), mine, StrategySpec("mine"), costs=CostModel())
+    trial.start()
+    error = trial.result.error
     assert error is not None and error.type == "InvalidParameter"
     assert "the answer of the candidate that strategy mine returned must be text, but got " in error.message
 
@@ -196,9 +196,9 @@ def test_an_answer_that_is_a_text_of_its_own_kind_is_kept_as_plain_text(answer: 
     async def mine(problem: Problem, run: Any) -> Candidate:
         return Candidate("c/p/1", "text", answer, Completion("text"))
 
-    search = Search("c/p", Problem("p", "?"), mine, StrategySpec("mine"), costs=CostModel())
-    search.start()
-    assert search.result.answer == kept and type(search.result.answer) is str
+    trial = Trial("c/p", Problem("p", "?"), mine, StrategySpec("mine"), costs=CostModel())
+    trial.start()
+    assert trial.result.answer == kept and type(trial.result.answer) is str
 
 
 def test_a_problem_is_text_that_can_be_recorded() -> None:

@@ -1,4 +1,4 @@
-"""Many searches under one ledger, in virtual time: sharing, refusals, memory, and resuming from anywhere."""
+"""Many trials under one ledger, in virtual time: sharing, refusals, memory, and resuming from anywhere."""
 
 import random
 import time
@@ -267,8 +267,7 @@ class Ran:
     def decided(self) -> dict[str, tuple[Any, ...]]:
         """What must not depend on when the run was interrupted."""
         return {
-            d.search: (d.selected, d.answer, d.bill, d.samples, d.exhausted, d.failed, d.error)
-            for d in self.of(Decided)
+            d.trial: (d.selected, d.answer, d.bill, d.samples, d.exhausted, d.failed, d.error) for d in self.of(Decided)
         }
 
 
@@ -311,7 +310,7 @@ def assert_each_sample_came_once(ran: Ran) -> None:
     assert len(ended) == len(set(ended))
 
 
-# --- many searches
+# --- many trials
 
 
 @settings(max_examples=50, deadline=None)
@@ -327,7 +326,7 @@ def assert_each_sample_came_once(ran: Ran) -> None:
     st.sampled_from([0.0, 0.2, 0.9]),
     st.integers(0, 9),
 )
-def test_no_plan_and_no_limit_breaks_the_law_and_every_search_is_decided(
+def test_no_plan_and_no_limit_breaks_the_law_and_every_trial_is_decided(
     cells: list[StrategySpec],
     problems: int,
     tokens: int | None,
@@ -357,13 +356,13 @@ def test_the_window_is_filled_and_never_passed() -> None:
         Checked([], window=0)
 
 
-def test_searches_open_problem_by_problem_and_only_as_room_appears() -> None:
+def test_trials_open_problem_by_problem_and_only_as_room_appears() -> None:
     plan = planned([VOTE, StrategySpec("single")], 6)
     scheduler = Checked(plan, window=3)
     step = scheduler.start()
-    assert [r.search for r in step.records if isinstance(r, Opened)] == ["c0/p0"]
+    assert [r.trial for r in step.records if isinstance(r, Opened)] == ["c0/p0"]
     ran = Ran(plan, NoisyWorld(), window=3)
-    assert [r.search for r in ran.of(Opened)] == [p.id for p in plan]
+    assert [r.trial for r in ran.of(Opened)] == [p.id for p in plan]
 
 
 def test_the_same_run_gives_the_same_journal() -> None:
@@ -479,7 +478,7 @@ def test_what_is_cancelled_before_it_was_granted_never_leaves() -> None:
 # --- refusals
 
 
-def test_the_run_refuses_what_it_can_never_hold_and_searches_do_with_what_they_have() -> None:
+def test_the_run_refuses_what_it_can_never_hold_and_trials_do_with_what_they_have() -> None:
     ran = Ran(planned([StrategySpec("majority_vote", {"n": 4})], 3), NoisyWorld(), limits=Limits(samples=6), window=8)
     assert [len(r.candidates) for r in ran.results.values()] == [4, 2, 0]
     assert [r.exhausted for r in ran.results.values()] == [False, True, True]
@@ -517,7 +516,7 @@ def test_the_run_waits_for_room_that_what_is_in_flight_may_free() -> None:
     assert ran.scheduler.ledger.spent.tokens == 60
 
 
-def test_an_event_told_twice_counts_once_even_after_its_search_has_closed() -> None:
+def test_an_event_told_twice_counts_once_even_after_its_trial_has_closed() -> None:
     class Stuttering(Checked):
         def tell(self, events: Iterable[Event]) -> Step:
             said = list(events)
@@ -599,7 +598,7 @@ def test_a_fatal_error_stops_the_run_books_what_was_in_flight_and_a_resumed_run_
         SimulatedCluster(world, VERIFIERS).run(scheduler, journal)
     assert scheduler.done and scheduler.in_flight == 0
     assert scheduler.fatal == ErrorInfo.of(locked)
-    assert not [r for r in journal.records if isinstance(r, Failed)], "it is not an end that its search hears of"
+    assert not [r for r in journal.records if isinstance(r, Failed)], "it is not an end that its trial hears of"
     lost = {r.id for r in journal.records if isinstance(r, Lost)}
     ended = {r.id for r in journal.records if isinstance(r, Finished)}
     assert lost == {r.id for r in journal.records if isinstance(r, Granted)} - ended
@@ -801,7 +800,7 @@ def test_whoever_dies_whenever_the_answers_and_bills_are_those_of_an_undisturbed
     st.sampled_from([0.0, 0.3]),
     st.integers(0, 999),
 )
-def test_no_death_breaks_a_budget_and_every_search_is_decided(
+def test_no_death_breaks_a_budget_and_every_trial_is_decided(
     cells: list[StrategySpec],
     tokens: int | None,
     samples: int | None,
@@ -967,12 +966,12 @@ def test_a_run_that_is_about_to_stop_books_the_dead_and_asks_for_nothing_more() 
 
 
 def test_samples_are_kept_until_the_plan_has_gone_on_to_the_next_problem() -> None:
-    """Also while, for a moment, none of their problem's searches is open."""
+    """Also while, for a moment, none of their problem's trials is open."""
     world = Scripted(lambda request, number: (1.0, None))
     ran = Ran(planned([StrategySpec("single")] * 4, 3), world, window=1)
     assert world.asked == 3
     assert len(ran.of(Shared)) == 9
-    opened = [record.search for record in ran.of(Opened)]
+    opened = [record.trial for record in ran.of(Opened)]
     assert opened == [f"c{cell}/p{problem}" for problem in range(3) for cell in range(4)]
 
 
@@ -1122,7 +1121,7 @@ def test_other_sampling_parameters_on_resume_are_found_out_by_the_digest() -> No
         Ran(plan, NoisyWorld(), whole.records[:3], sampling=Sampling(max_tokens=MOST + 1))
 
 
-def test_refeeding_brings_back_the_candidates_of_decided_searches_without_asking_anything() -> None:
+def test_refeeding_brings_back_the_candidates_of_decided_trials_without_asking_anything() -> None:
     plan = planned([*REPEATABLE, *RACES], 2)
     whole = Ran(plan, NoisyWorld(9, text=said))
     again = Ran(plan, Scripted(lambda request, number: pytest.fail("nothing was missing")), whole.records, refeed=True)

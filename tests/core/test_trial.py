@@ -45,7 +45,7 @@ from tts.core.budget import Limits
 from tts.core.context import Run
 from tts.core.protocols import Strategy
 from tts.core.result import Shortage
-from tts.core.trial import Search
+from tts.core.trial import Trial
 from tts.errors import (
     AllFailed,
     BudgetExhausted,
@@ -105,10 +105,10 @@ class Counting(Judge):
         return None
 
 
-def searching(
+def trial_of(
     strategy: Strategy, *, share: Limits = Limits(), seed: int = 0, keyed: bool = True, **params: Any
-) -> Search:
-    return Search(
+) -> Trial:
+    return Trial(
         "cell/p",
         PROBLEM,
         strategy,
@@ -157,18 +157,18 @@ def test_generate_waits_for_all_and_returns_them_in_the_order_of_asking() -> Non
         seen.extend(c.id for c in found)
         return found[-1]
 
-    search = searching(strategy)
-    first, second, third = ids(search.start())
-    assert search.tell(done(third)) == search.tell(done(first)) == []
-    assert not search.done
-    assert search.tell(done(second, text="Answer: 9")) == []
-    assert search.done and search.closed
+    trial = trial_of(strategy)
+    first, second, third = ids(trial.start())
+    assert trial.tell(done(third)) == trial.tell(done(first)) == []
+    assert not trial.done
+    assert trial.tell(done(second, text="Answer: 9")) == []
+    assert trial.done and trial.closed
     assert seen == [first, second, third]
-    assert search.result.answer == "7"
-    assert [c.id for c in search.result.candidates] == [third, first, second]
+    assert trial.result.answer == "7"
+    assert [c.id for c in trial.result.candidates] == [third, first, second]
 
 
-def test_seeds_are_distinct_in_one_search_and_the_same_in_every_process() -> None:
+def test_seeds_are_distinct_in_one_trial_and_the_same_in_every_process() -> None:
     async def strategy(problem: Problem, run: Run) -> Candidate:
         async with run.finishing(n=60) as race:
             found = await run.generate(n=100)
@@ -177,14 +177,14 @@ def test_seeds_are_distinct_in_one_search_and_the_same_in_every_process() -> Non
             return await anext(race)
 
     def seeds(seed: int) -> list[int]:
-        search = searching(strategy, seed=seed)
+        trial = trial_of(strategy, seed=seed)
         found: list[int] = []
-        asked = search.start()
-        while asked and not search.done:
+        asked = trial.start()
+        while asked and not trial.done:
             requests = [a.request for a in asked if isinstance(a, Generate | Verify)]
             found += [r.seed for r in requests if r is not None]
             told = [a for a in asked if not (isinstance(a, Generate) and a.share is None and "other" not in str(a))]
-            asked = [b for a in told for b in search.tell(scored(a.id, 0.5) if isinstance(a, Verify) else done(a.id))]
+            asked = [b for a in told for b in trial.tell(scored(a.id, 0.5) if isinstance(a, Verify) else done(a.id))]
         return found
 
     assert len(seeds(0)) == 60 + 100 + 80 + 60
@@ -193,16 +193,16 @@ def test_seeds_are_distinct_in_one_search_and_the_same_in_every_process() -> Non
     assert not set(seeds(0)) & set(seeds(1))
 
 
-def test_without_keys_a_search_asks_for_the_same_but_for_keys_and_seeds() -> None:
+def test_without_keys_a_trial_asks_for_the_same_but_for_keys_and_seeds() -> None:
     async def strategy(problem: Problem, run: Run) -> Candidate:
         async with run.finishing(n=2) as race:
             await run.verify(await run.generate(n=2), "judge")
             return await anext(race)
 
     def asked(keyed: bool) -> list[Action]:
-        search = searching(strategy, keyed=keyed)
-        started = search.start()
-        return started + [b for a in started if a.id in ("cell/p/3", "cell/p/4") for b in search.tell(done(a.id))]
+        trial = trial_of(strategy, keyed=keyed)
+        started = trial.start()
+        return started + [b for a in started if a.id in ("cell/p/3", "cell/p/4") for b in trial.tell(done(a.id))]
 
     def bare(action: Action) -> Action:
         assert isinstance(action, Generate | Verify) and action.request is not None
@@ -217,12 +217,12 @@ def test_what_generate_asks_for_may_be_shared_and_what_a_race_asks_for_never() -
         async with run.finishing(n=2), run.streaming(n=1):
             return (await run.generate(n=2))[0]
 
-    asked = [a for a in searching(strategy).start() if isinstance(a, Generate)]
+    asked = [a for a in trial_of(strategy).start() if isinstance(a, Generate)]
     assert [a.share is None for a in asked] == [True, True, True, False, False]
-    again = [a for a in searching(strategy).start() if isinstance(a, Generate)]
+    again = [a for a in trial_of(strategy).start() if isinstance(a, Generate)]
     assert [a.share for a in again] == [a.share for a in asked]
     assert asked[3].share != asked[4].share
-    other = [a for a in searching(strategy, seed=1).start() if isinstance(a, Generate)]
+    other = [a for a in trial_of(strategy, seed=1).start() if isinstance(a, Generate)]
     assert not {a.share for a in other[3:]} & {a.share for a in asked}
 
 
@@ -232,15 +232,15 @@ def test_a_continuation_sends_the_text_so_far_and_the_candidate_holds_the_whole(
         (end,) = await run.generate(continue_from=start, temperature=0.0)
         return end
 
-    search = searching(strategy)
-    (first,) = search.start()
+    trial = trial_of(strategy)
+    (first,) = trial.start()
     assert isinstance(first, Generate) and first.request.sampling.max_tokens == 7
-    (second,) = search.tell(done(first.id, text="Answer: 1"))
+    (second,) = trial.tell(done(first.id, text="Answer: 1"))
     assert isinstance(second, Generate)
     assert second.request.continue_from == "Answer: 1"
     assert second.request.sampling == Sampling(temperature=0.0, max_tokens=100)
-    search.tell(done(second.id, text="2"))
-    selected = search.result.selected
+    trial.tell(done(second.id, text="2"))
+    selected = trial.result.selected
     assert selected is not None
     assert (selected.text, selected.answer, selected.parent) == ("Answer: 12", "12", first.id)
 
@@ -249,9 +249,9 @@ def test_an_unknown_sampling_parameter_is_named() -> None:
     async def strategy(problem: Problem, run: Run) -> Candidate:
         return (await run.generate(temprature=1.0))[0]
 
-    search = searching(strategy)
-    assert search.start() == []
-    error = search.result.error
+    trial = trial_of(strategy)
+    assert trial.start() == []
+    error = trial.result.error
     assert error is not None and error.type == "UnknownName"
     assert "unknown sampling parameter 'temprature'. Did you mean 'temperature'?" in error.message
 
@@ -261,11 +261,9 @@ def test_a_count_below_one_is_refused(n: int) -> None:
     async def strategy(problem: Problem, run: Run) -> Candidate:
         return (await run.generate(n=n))[0]
 
-    search = searching(strategy)
-    assert search.start() == []
-    assert search.result.error == ErrorInfo.of(
-        InvalidParameter(f"n must be at least 1, but got {n}", name="n", value=n)
-    )
+    trial = trial_of(strategy)
+    assert trial.start() == []
+    assert trial.result.error == ErrorInfo.of(InvalidParameter(f"n must be at least 1, but got {n}", name="n", value=n))
 
 
 @pytest.mark.parametrize("n", ["2", 1.5, 4.0, [1]])
@@ -273,9 +271,9 @@ def test_a_count_that_is_no_whole_number_is_refused_where_it_is_given(n: Any) ->
     async def strategy(problem: Problem, run: Run) -> Candidate:
         return (await run.generate(n=n))[0]
 
-    search = searching(strategy)
-    assert search.start() == []
-    error = search.result.error
+    trial = trial_of(strategy)
+    assert trial.start() == []
+    error = trial.result.error
     assert error is not None
     assert (error.type, error.message) == ("InvalidParameter", f"n must be a whole number, but got {n!r}")
 
@@ -284,9 +282,9 @@ def test_a_prompt_that_is_neither_text_nor_messages_is_refused_where_it_is_given
     async def strategy(problem: Problem, run: Run) -> Candidate:
         return (await run.generate(5))[0]  # type: ignore[arg-type]
 
-    search = searching(strategy)
-    assert search.start() == []
-    error = search.result.error
+    trial = trial_of(strategy)
+    assert trial.start() == []
+    error = trial.result.error
     assert error is not None and error.type == "InvalidParameter"
     assert error.message == "a prompt must be text, or messages with role and content, but got 5"
 
@@ -297,12 +295,12 @@ def test_samples_that_failed_are_left_out_and_named_in_the_result() -> None:
         assert len(found) == 2
         return found[0]
 
-    search = searching(strategy)
-    a, b, c = ids(search.start())
-    search.tell(done(a))
-    search.tell(failed(b, tokens=6))
-    search.tell(done(c))
-    result = search.result
+    trial = trial_of(strategy)
+    a, b, c = ids(trial.start())
+    trial.tell(done(a))
+    trial.tell(failed(b, tokens=6))
+    trial.tell(done(c))
+    result = trial.result
     assert result.error is None
     assert result.failures == (BROKEN,)
     assert result.bill.failed == Cost(1, 6, 5 + 12, None)
@@ -313,10 +311,10 @@ def test_if_every_sample_failed_the_error_holds_the_last_ones() -> None:
     async def strategy(problem: Problem, run: Run) -> Candidate:
         return (await run.generate(n=2))[0]
 
-    search = searching(strategy)
-    for id in ids(search.start()):
-        search.tell(failed(id))
-    error = search.result.error
+    trial = trial_of(strategy)
+    for id in ids(trial.start()):
+        trial.tell(failed(id))
+    error = trial.result.error
     assert error is not None and error.type == "AllFailed"
     assert error.message == "cell/p: all 2 samples failed; the last one with ServerFailed: it burns"
     assert error.facts["asked"] == 2 and error.facts["cause"]["type"] == "ServerFailed"
@@ -336,19 +334,19 @@ def test_leaving_a_block_cancels_exactly_what_has_not_ended() -> None:
             await anext(finishing)
             return await anext(finishing)
 
-    search = searching(strategy)
-    a, b, c, d = ids(search.start())
-    assert search.tell(done(c)) == []
-    assert search.tell(done(a, text="Answer: 9")) == [Cancel(b), Cancel(d)]
-    assert search.done and not search.closed
-    assert search.waiting_for == [b, d]
-    assert search.tell(gone(d, tokens=33)) == []
-    assert search.tell(done(b, tokens=44)) == []  # it overtook its cancellation
-    assert search.closed
-    bill = search.result.bill
+    trial = trial_of(strategy)
+    a, b, c, d = ids(trial.start())
+    assert trial.tell(done(c)) == []
+    assert trial.tell(done(a, text="Answer: 9")) == [Cancel(b), Cancel(d)]
+    assert trial.done and not trial.closed
+    assert trial.waiting_for == [b, d]
+    assert trial.tell(gone(d, tokens=33)) == []
+    assert trial.tell(done(b, tokens=44)) == []  # it overtook its cancellation
+    assert trial.closed
+    bill = trial.result.bill
     assert (bill.cancelled.tokens, bill.answers.tokens, bill.total.tokens) == (33, 64, 97)
-    assert bill.total == search.ledger.spent
-    assert search.result.answer == "9"
+    assert bill.total == trial.ledger.spent
+    assert trial.result.answer == "9"
 
 
 def test_a_race_that_is_iterated_to_its_end_cancels_nothing() -> None:
@@ -360,11 +358,11 @@ def test_a_race_that_is_iterated_to_its_end_cancels_nothing() -> None:
                 order.append(candidate.id)
         return candidate
 
-    search = searching(strategy)
-    a, b, c = ids(search.start())
-    assert [search.tell(done(id)) for id in (b, c, a)] == [[], [], []]
+    trial = trial_of(strategy)
+    a, b, c = ids(trial.start())
+    assert [trial.tell(done(id)) for id in (b, c, a)] == [[], [], []]
     assert order == [b, c, a]
-    assert search.closed
+    assert trial.closed
 
 
 def test_leaving_by_an_exception_cancels_too() -> None:
@@ -373,9 +371,9 @@ def test_leaving_by_an_exception_cancels_too() -> None:
             await anext(finishing)
             raise ValueError("no")
 
-    search = searching(strategy)
-    a, b = ids(search.start())
-    assert search.tell(done(a)) == [Cancel(b)]
+    trial = trial_of(strategy)
+    a, b = ids(trial.start())
+    assert trial.tell(done(a)) == [Cancel(b)]
 
 
 def test_streaming_gives_text_as_it_comes_and_stop_keeps_the_partial_text() -> None:
@@ -390,15 +388,15 @@ def test_streaming_gives_text_as_it_comes_and_stop_keeps_the_partial_text() -> N
                     stream.stop(update.id)
         return next(u.candidate for u in updates if u.candidate is not None)
 
-    search = searching(strategy)
-    asked = search.start()
+    trial = trial_of(strategy)
+    asked = trial.start()
     a, b = ids(asked)
     assert all(isinstance(action, Generate) and action.request.progress for action in asked)
-    assert search.tell(Progressed(a, 0.5, "Answer: 1", 0, 3, -0.5)) == []
-    assert search.tell(Progressed(b, 0.5, "Hm", 0, 1)) == []
-    assert search.tell(Progressed(a, 0.6, "2", 9, 4)) == [Cancel(a)]
-    assert search.tell(gone(a, text="Answer: 123", tokens=5)) == []
-    assert search.tell(done(b, text="Hm. Answer: 4")) == []
+    assert trial.tell(Progressed(a, 0.5, "Answer: 1", 0, 3, -0.5)) == []
+    assert trial.tell(Progressed(b, 0.5, "Hm", 0, 1)) == []
+    assert trial.tell(Progressed(a, 0.6, "2", 9, 4)) == [Cancel(a)]
+    assert trial.tell(gone(a, text="Answer: 123", tokens=5)) == []
+    assert trial.tell(done(b, text="Hm. Answer: 4")) == []
     assert [(u.id, u.text, u.tokens, u.mean_logprob) for u in updates] == [
         (a, "Answer: 1", 3, -0.5),
         (b, "Hm", 1, None),
@@ -406,7 +404,7 @@ def test_streaming_gives_text_as_it_comes_and_stop_keeps_the_partial_text() -> N
         (a, "Answer: 123", 5, None),
         (b, "Hm. Answer: 4", 10, None),
     ]
-    result = search.result
+    result = trial.result
     assert result.answer == "123"
     assert result.selected is not None and not result.selected.complete
     assert result.bill.answers.tokens == 15  # it was stopped on purpose: what it cost bought its text
@@ -423,11 +421,11 @@ def test_a_stream_that_begins_again_after_a_crash_or_is_told_twice_has_no_text_t
         assert update.candidate is not None
         return update.candidate
 
-    search = searching(strategy)
-    (id,) = ids(search.start())
+    trial = trial_of(strategy)
+    (id,) = ids(trial.start())
     for text, offset, tokens in (("ab", 0, 1), ("cd", 2, 2), ("cd", 2, 2), ("x", 0, 1), ("yz", 1, 3)):
-        assert search.tell(Progressed(id, 1.0, text, offset, tokens)) == []
-    search.tell(done(id, text="xyz"))
+        assert trial.tell(Progressed(id, 1.0, text, offset, tokens)) == []
+    trial.tell(done(id, text="xyz"))
     assert texts == [("ab", 1), ("abcd", 2), ("abcd", 2), ("x", 1), ("xyz", 3), ("xyz", 10)]
 
 
@@ -443,16 +441,16 @@ def test_stopping_what_has_not_been_sent_yet_ends_it_without_a_trace() -> None:
         assert update.candidate is not None
         return update.candidate
 
-    search = searching(strategy, share=Limits(tokens=250))
-    a, b = ids(search.start())
-    assert search.tell(Progressed(a, 0.5, "A", 0, 1)) == [Cancel(b)]
+    trial = trial_of(strategy, share=Limits(tokens=250))
+    a, b = ids(trial.start())
+    assert trial.tell(Progressed(a, 0.5, "A", 0, 1)) == [Cancel(b)]
     withdrawn = Refused(b, 0.6, ErrorInfo(tts.core.endings.WITHDRAWN, "it had not left the scheduler"))
-    assert search.tell(withdrawn) == []
-    search.tell(done(a))
-    assert search.closed
-    assert (search.result.error, search.result.exhausted) == (None, False)
+    assert trial.tell(withdrawn) == []
+    trial.tell(done(a))
+    assert trial.closed
+    assert (trial.result.error, trial.result.exhausted) == (None, False)
     assert seen == [a, a]
-    assert search.result.bill.total.samples == 1
+    assert trial.result.bill.total.samples == 1
 
 
 # --- verify
@@ -474,11 +472,11 @@ def test_what_goes_wrong_in_a_verifiers_request_is_the_verifiers_error(first: in
         await run.verify(found[first:], "judge")
         return found[0]
 
-    search = searching(strategy)
-    search._verifiers = {"judge": Confused()}
-    for id in ids(search.start()):
-        search.tell(done(id))
-    error = search.result.error
+    trial = trial_of(strategy)
+    trial._verifiers = {"judge": Confused()}
+    for id in ids(trial.start()):
+        trial.tell(done(id))
+    error = trial.result.error
     assert error is not None and error.type == "CallFailed"
     assert "the verifier judge" in error.message and message in error.message
 
@@ -491,16 +489,16 @@ def test_verify_returns_the_mean_per_candidate_leaves_abstentions_out_and_is_cha
         got.extend(await run.verify(found, "judge", repeats=2))
         return found[0]
 
-    search = searching(strategy)
-    asked = [action for id in ids(search.start()) for action in search.tell(done(id))]
+    trial = trial_of(strategy)
+    asked = [action for id in ids(trial.start()) for action in trial.tell(done(id))]
     verifications = ids(asked, Verify)
     assert len(verifications) == 6
     for id, value in zip(verifications[:4], (0.2, 0.6, None, 0.9), strict=True):
-        search.tell(scored(id, value))
-    search.tell(scored(verifications[4], None))
-    search.tell(failed(verifications[5], tokens=3))
+        trial.tell(scored(id, value))
+    trial.tell(scored(verifications[4], None))
+    trial.tell(failed(verifications[5], tokens=3))
     assert [s.value for s in got] == [pytest.approx(0.4), 0.9, None]
-    result = search.result
+    result = trial.result
     assert result.bill.verifier == Cost(5, 20, 5 * 5 + 2 * 20, None)
     assert result.bill.failed.tokens == 3
     assert result.bill.total.samples == 3 + 6
@@ -517,12 +515,12 @@ def test_scores_of_a_verifier_that_computes_count_and_cost_nothing() -> None:
         scores = await run.verify(found, "count")
         return found[0] if (scores[0].value or 0.0) > (scores[1].value or 0.0) else found[1]
 
-    search = searching(strategy, share=Limits(samples=2))
-    asked = [action for id in ids(search.start()) for action in search.tell(done(id))]
+    trial = trial_of(strategy, share=Limits(samples=2))
+    asked = [action for id in ids(trial.start()) for action in trial.tell(done(id))]
     a, b = ids(asked, Verify)
-    search.tell(Scored(a, 2.0, Score(1.0, "count", "scale")))
-    search.tell(Scored(b, 2.0, Score(2.0, "count", "scale")))
-    result = search.result
+    trial.tell(Scored(a, 2.0, Score(1.0, "count", "scale")))
+    trial.tell(Scored(b, 2.0, Score(2.0, "count", "scale")))
+    result = trial.result
     assert result.selected is not None and result.selected.id == result.candidates[1].id
     assert [s.value for scores in result.scores.values() for s in scores] == [1.0, 2.0]
     assert result.bill.verifier == Cost()
@@ -535,10 +533,10 @@ def test_an_unknown_verifier_is_refused_with_the_nearest_name() -> None:
             await run.verify([], "juge")
         return (await run.generate())[0]
 
-    search = searching(strategy)
-    (id,) = ids(search.start())
-    search.tell(done(id))
-    assert search.result.error is None
+    trial = trial_of(strategy)
+    (id,) = ids(trial.start())
+    trial.tell(done(id))
+    assert trial.result.error is None
 
 
 # --- gather
@@ -554,11 +552,11 @@ def test_gather_returns_results_in_order_whatever_ended_first() -> None:
         assert await run.gather() == []
         return run.candidates[0]
 
-    search = searching(strategy)
-    a, b, c = ids(search.start())
+    trial = trial_of(strategy)
+    a, b, c = ids(trial.start())
     for id in (c, a, b):
-        search.tell(done(id))
-    assert search.result.error is None and search.closed
+        trial.tell(done(id))
+    assert trial.result.error is None and trial.closed
 
 
 def test_a_failing_child_cancels_its_siblings_with_everything_they_started() -> None:
@@ -579,21 +577,21 @@ def test_a_failing_child_cancels_its_siblings_with_everything_they_started() -> 
             caught.append(group)
         return (await run.generate("after"))[0]
 
-    search = searching(strategy)
-    asked = search.start()
+    trial = trial_of(strategy)
+    asked = trial.start()
     prompts = {a.id: a.request.messages[-1].content for a in asked if isinstance(a, Generate)}
     assert sorted(prompts.values()) == ["bad", "left", "race", "race", "right"]
     (bad_id,) = (id for id, prompt in prompts.items() if prompt == "bad")
     (sleep,) = ids(asked, Sleep)
-    told = search.tell(done(bad_id))
+    told = trial.tell(done(bad_id))
     assert {a.id for a in told if isinstance(a, Cancel)} == {*prompts, sleep} - {bad_id}
     assert [type(e) for e in caught[0].exceptions] == [ValueError]
     (after,) = ids(told)
     for id in sorted({*prompts, sleep} - {bad_id}):
-        search.tell(gone(id))
-    search.tell(done(after))
-    assert search.closed and search.result.error is None
-    assert search.ledger.reservations == {}
+        trial.tell(gone(id))
+    trial.tell(done(after))
+    assert trial.closed and trial.result.error is None
+    assert trial.ledger.reservations == {}
 
 
 def test_children_that_fail_while_they_are_cancelled_are_in_the_group_too() -> None:
@@ -619,15 +617,15 @@ def test_children_that_fail_while_they_are_cancelled_are_in_the_group_too() -> N
         assert kinds == ["StrategyCrashed", "KeyError", "ValueError"]
         return (await run.generate("after"))[0]
 
-    search = searching(strategy)
-    asked = search.start()
+    trial = trial_of(strategy)
+    asked = trial.start()
     *before, after = ids(asked)
     assert sorted(before) == ["cell/p/1.0.1", "cell/p/1.0.2", "cell/p/1.1.1"]
     assert {a.id for a in asked if isinstance(a, Cancel)} == set(before)
     for id in before:
-        search.tell(gone(id))
-    search.tell(done(after))
-    assert search.closed and search.result.error is None
+        trial.tell(gone(id))
+    trial.tell(done(after))
+    assert trial.closed and trial.result.error is None
 
 
 def test_a_group_that_nobody_catches_is_reported_as_what_went_wrong_in_it() -> None:
@@ -647,13 +645,13 @@ def test_a_group_that_nobody_catches_is_reported_as_what_went_wrong_in_it() -> N
         await run.gather(run.gather(starved(run)), broken(run), crashed(run))
         return run.candidates[0]
 
-    search = searching(strategy)
-    asked = search.start()
-    assert search.done
-    error = search.result.error
+    trial = trial_of(strategy)
+    asked = trial.start()
+    assert trial.done
+    error = trial.result.error
     assert error is not None and error.type == "StrategyCrashed"
     assert error.message == "strategy tried raised ValueError: while being cancelled (problem p)"
-    assert not search.exhausted
+    assert not trial.exhausted
     assert len(ids(asked)) == len(ids(asked, Cancel)) == 1
 
 
@@ -662,11 +660,11 @@ def test_a_chain_whose_samples_all_failed_is_reported_as_just_that() -> None:
         await run.gather(run.generate("a"), run.generate("b"))
         return run.candidates[0]
 
-    search = searching(strategy)
-    a, b = ids(search.start())
-    assert search.tell(failed(a)) == []  # its sibling goes on
-    search.tell(failed(b))
-    assert search.result.error is not None and search.result.error.type == "AllFailed"
+    trial = trial_of(strategy)
+    a, b = ids(trial.start())
+    assert trial.tell(failed(a)) == []  # its sibling goes on
+    trial.tell(failed(b))
+    assert trial.result.error is not None and trial.result.error.type == "AllFailed"
 
 
 @pytest.mark.parametrize("share", [Limits(samples=5), Limits()])
@@ -680,15 +678,15 @@ def test_a_chain_that_has_nothing_to_go_on_with_ends_alone_and_its_siblings_fini
         assert [candidate.id for candidate in found] == ["cell/p/1.0.2", "cell/p/1.1.2"]
         return found[-1]
 
-    search = searching(strategy, share=share)
-    waiting, cancels = ids(search.start()), 0
+    trial = trial_of(strategy, share=share)
+    waiting, cancels = ids(trial.start()), 0
     while waiting:
         fails = waiting[0] == "cell/p/1.2.2"
-        actions = search.tell((failed if fails else done)(waiting[0]))
+        actions = trial.tell((failed if fails else done)(waiting[0]))
         waiting = waiting[1:] + ids(actions)
         cancels += len(ids(actions, Cancel))
-    assert search.closed and cancels == 0
-    assert (search.exhausted, search.result.answer) == (share != Limits(), "7")
+    assert trial.closed and cancels == 0
+    assert (trial.exhausted, trial.result.answer) == (share != Limits(), "7")
 
 
 def test_nested_gathers_start_cancel_and_number_their_actions_by_chain() -> None:
@@ -705,15 +703,15 @@ def test_nested_gathers_start_cancel_and_number_their_actions_by_chain() -> None
         return run.candidates[0]
 
     def numbers(order: Callable[[list[str]], list[str]]) -> dict[str, str]:
-        search = searching(strategy)
+        trial = trial_of(strategy)
         found: dict[str, str] = {}
-        asked = search.start()
+        asked = trial.start()
         waiting: list[str] = []
         while asked or waiting:
             found |= {a.request.messages[-1].content: a.id for a in asked if isinstance(a, Generate)}
             waiting = order(waiting + ids(asked))
-            asked = search.tell(done(waiting.pop()))
-        assert search.closed and search.result.error is None
+            asked = trial.tell(done(waiting.pop()))
+        assert trial.closed and trial.result.error is None
         return found
 
     assert numbers(sorted) == numbers(lambda ids: sorted(ids, reverse=True))
@@ -730,14 +728,14 @@ def test_call_names_the_function_and_returns_its_value_or_raises_its_error() -> 
             await run.call(math.isqrt, 4)
         return (await run.generate())[0]
 
-    search = searching(strategy, share=Limits(samples=1))
-    (call,) = search.start()
+    trial = trial_of(strategy, share=Limits(samples=1))
+    (call,) = trial.start()
     assert isinstance(call, Call)
     assert (call.function, call.args, call.timeout_s) == ("math:isqrt", (3,), 2.0)
-    (second,) = search.tell(Returned(call.id, 1.0, 12, Timing(0.25)))
-    (third,) = search.tell(Failed(second.id, 1.0, ErrorInfo("CallFailed", "it raised")))
-    search.tell(done(third.id))
-    result = search.result
+    (second,) = trial.tell(Returned(call.id, 1.0, 12, Timing(0.25)))
+    (third,) = trial.tell(Failed(second.id, 1.0, ErrorInfo("CallFailed", "it raised")))
+    trial.tell(done(third.id))
+    result = trial.result
     assert result.error is None and result.failures == ()
     assert result.bill.latency_s == 1.25
     assert result.bill.total.samples == 1
@@ -756,16 +754,16 @@ def test_a_deadline_cancels_what_its_block_started_and_raises_in_it() -> None:
             assert run.now_s == 7.0
         return run.candidates[0]
 
-    search = searching(strategy)
-    asked = search.start(now=2.0)
+    trial = trial_of(strategy)
+    asked = trial.start(now=2.0)
     sleep = next(a for a in asked if isinstance(a, Sleep))
     assert sleep.until_s == 7.0
     a, b = ids(asked)
-    assert search.tell(done(a, at_s=3.0)) == []
-    assert search.tell(Woke(sleep.id, 7.0)) == [Cancel(b)]
-    search.tell(gone(b, 7.0, tokens=3))
-    assert search.closed and search.result.answer == "7"
-    assert search.result.bill.cancelled.tokens == 3
+    assert trial.tell(done(a, at_s=3.0)) == []
+    assert trial.tell(Woke(sleep.id, 7.0)) == [Cancel(b)]
+    trial.tell(gone(b, 7.0, tokens=3))
+    assert trial.closed and trial.result.answer == "7"
+    assert trial.result.bill.cancelled.tokens == 3
 
 
 def test_a_block_that_ends_in_time_cancels_its_alarm() -> None:
@@ -773,13 +771,13 @@ def test_a_block_that_ends_in_time_cancels_its_alarm() -> None:
         async with run.deadline(5.0):
             return (await run.generate())[0]
 
-    search = searching(strategy)
-    asked = search.start()
+    trial = trial_of(strategy)
+    asked = trial.start()
     (sleep,) = ids(asked, Sleep)
-    assert search.tell(done(ids(asked)[0])) == [Cancel(sleep)]
-    assert search.done and not search.closed
-    search.tell(gone(sleep))
-    assert search.closed and search.result.error is None
+    assert trial.tell(done(ids(asked)[0])) == [Cancel(sleep)]
+    assert trial.done and not trial.closed
+    trial.tell(gone(sleep))
+    assert trial.closed and trial.result.error is None
 
 
 def test_a_deadline_around_a_gather_cancels_every_chain() -> None:
@@ -789,15 +787,15 @@ def test_a_deadline_around_a_gather_cancels_every_chain() -> None:
                 await run.gather(run.generate("a", n=2), run.gather(run.generate("b")))
         return (await run.generate("after"))[0]
 
-    search = searching(strategy)
-    asked = search.start()
+    trial = trial_of(strategy)
+    asked = trial.start()
     (sleep,) = ids(asked, Sleep)
-    told = search.tell(Woke(sleep, 1.0))
+    told = trial.tell(Woke(sleep, 1.0))
     assert {a.id for a in told if isinstance(a, Cancel)} == set(ids(asked))
     for id in ids(asked):
-        search.tell(gone(id))
-    search.tell(done(ids(told)[0]))
-    assert search.closed and search.result.error is None
+        trial.tell(gone(id))
+    trial.tell(done(ids(told)[0]))
+    assert trial.closed and trial.result.error is None
 
 
 def test_a_deadline_in_one_chain_leaves_its_sibling_alone() -> None:
@@ -814,13 +812,13 @@ def test_a_deadline_in_one_chain_leaves_its_sibling_alone() -> None:
         assert late == "late"
         return patient
 
-    search = searching(strategy)
-    asked = search.start()
+    trial = trial_of(strategy)
+    asked = trial.start()
     hasty_id, patient_id = ids(asked)
-    assert search.tell(Woke(ids(asked, Sleep)[0], 1.0)) == [Cancel(hasty_id)]
-    search.tell(gone(hasty_id))
-    search.tell(done(patient_id, at_s=9.0))
-    assert search.closed and search.result.answer == "7"
+    assert trial.tell(Woke(ids(asked, Sleep)[0], 1.0)) == [Cancel(hasty_id)]
+    trial.tell(gone(hasty_id))
+    trial.tell(done(patient_id, at_s=9.0))
+    assert trial.closed and trial.result.answer == "7"
 
 
 def test_of_two_nested_deadlines_the_one_that_passed_is_the_one_raised() -> None:
@@ -830,15 +828,15 @@ def test_of_two_nested_deadlines_the_one_that_passed_is_the_one_raised() -> None
                 await run.generate()
         return (await run.generate())[0]
 
-    search = searching(strategy)
-    asked = search.start()
+    trial = trial_of(strategy)
+    asked = trial.start()
     outer, inner = ids(asked, Sleep)
-    told = search.tell(Woke(outer, 2.0))
+    told = trial.tell(Woke(outer, 2.0))
     assert {a.id for a in told if isinstance(a, Cancel)} == {inner, *ids(asked)}
-    assert search.tell(Woke(inner, 3.0)) == []  # it had been cancelled, and came all the same
-    search.tell(gone(ids(asked)[0]))
-    search.tell(done(ids(told)[0]))
-    assert search.closed and search.result.error is None
+    assert trial.tell(Woke(inner, 3.0)) == []  # it had been cancelled, and came all the same
+    trial.tell(gone(ids(asked)[0]))
+    trial.tell(done(ids(told)[0]))
+    assert trial.closed and trial.result.error is None
 
 
 @pytest.mark.parametrize("alarm_first", [False, True])
@@ -858,15 +856,15 @@ def test_an_alarm_and_an_event_of_the_same_instant_lose_nothing_in_either_order(
                 seen.append(candidate.id)
         return candidate
 
-    search = searching(strategy)
-    asked = search.start()
+    trial = trial_of(strategy)
+    asked = trial.start()
     a, b = ids(asked)
     events: list[End] = [done(a, at_s=5.0), Woke(ids(asked, Sleep)[0], 5.0)]
     for event in reversed(events) if alarm_first else events:
-        search.tell(event)
-    search.tell(done(b, at_s=6.0))
+        trial.tell(event)
+    trial.tell(done(b, at_s=6.0))
     assert seen == (["late", a, b] if alarm_first else [a, "late", b])
-    assert search.closed and search.result.error is None
+    assert trial.closed and trial.result.error is None
 
 
 def test_what_a_deadline_interrupted_keeps_what_comes_while_the_strategy_waits_for_something_else() -> None:
@@ -879,13 +877,13 @@ def test_what_a_deadline_interrupted_keeps_what_comes_while_the_strategy_waits_f
             assert other.answer == "9"
             return await anext(finishing)
 
-    search = searching(strategy)
-    asked = search.start()
-    (other,) = ids(search.tell(Woke(ids(asked, Sleep)[0], 5.0)))
-    assert search.tell(done(ids(asked)[0], at_s=6.0)) == []
-    search.tell(done(other, at_s=7.0, text="Answer: 9"))
-    assert search.closed and search.result.error is None
-    assert search.result.answer == "7"
+    trial = trial_of(strategy)
+    asked = trial.start()
+    (other,) = ids(trial.tell(Woke(ids(asked, Sleep)[0], 5.0)))
+    assert trial.tell(done(ids(asked)[0], at_s=6.0)) == []
+    trial.tell(done(other, at_s=7.0, text="Answer: 9"))
+    assert trial.closed and trial.result.error is None
+    assert trial.result.answer == "7"
 
 
 def test_a_deadline_entered_in_an_async_generator_still_only_ends_the_strategy() -> None:
@@ -898,13 +896,13 @@ def test_a_deadline_entered_in_an_async_generator_still_only_ends_the_strategy()
             await run.generate("outside")
         return run.candidates[0]
 
-    search = searching(strategy)
-    asked = search.start()
-    (outside,) = ids(search.tell(done(ids(asked)[0])))
-    assert Cancel(outside) in search.tell(Woke(ids(asked, Sleep)[0], 1.0))
-    search.tell(gone(outside))
-    assert search.closed
-    assert search.result.error is not None and search.result.error.type == "DeadlineExceeded"
+    trial = trial_of(strategy)
+    asked = trial.start()
+    (outside,) = ids(trial.tell(done(ids(asked)[0])))
+    assert Cancel(outside) in trial.tell(Woke(ids(asked, Sleep)[0], 1.0))
+    trial.tell(gone(outside))
+    assert trial.closed
+    assert trial.result.error is not None and trial.result.error.type == "DeadlineExceeded"
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan")])
@@ -913,10 +911,10 @@ def test_a_deadline_must_be_in_the_future(seconds: float) -> None:
         async with run.deadline(seconds):
             return (await run.generate())[0]
 
-    search = searching(strategy)
-    assert search.start() == []
-    assert search.result.error is not None
-    assert search.result.error.message.startswith("deadline must be above 0 seconds, but got")
+    trial = trial_of(strategy)
+    assert trial.start() == []
+    assert trial.result.error is not None
+    assert trial.result.error.message.startswith("deadline must be above 0 seconds, but got")
 
 
 # --- budgets
@@ -935,28 +933,28 @@ def test_what_the_share_can_hold_is_returned_and_the_result_says_that_there_woul
             caught.append(error)
         return found[-1]
 
-    search = searching(strategy, share=Limits(samples=3))
-    asked = ids(search.start())
+    trial = trial_of(strategy, share=Limits(samples=3))
+    asked = ids(trial.start())
     assert len(asked) == 3
     for id in asked[:2]:
-        assert search.tell(done(id)) == []
-    assert not search.done
-    search.tell(done(asked[2], text="Answer: 3"))
-    assert search.closed and search.exhausted
-    assert search.result.answer == "3"
-    assert caught[0].facts == {"limit": "samples", "asked": 1, "left": 0, "search": "cell/p"}
+        assert trial.tell(done(id)) == []
+    assert not trial.done
+    trial.tell(done(asked[2], text="Answer: 3"))
+    assert trial.closed and trial.exhausted
+    assert trial.result.answer == "3"
+    assert caught[0].facts == {"limit": "samples", "asked": 1, "left": 0, "trial": "cell/p"}
 
 
 def test_an_ask_waits_while_something_in_flight_could_free_its_room() -> None:
-    search = searching(race, share=Limits(tokens=250), n=4)  # at 100 tokens each
-    a, b = ids(search.start())
-    (c,) = ids(search.tell(failed(a, tokens=20)))
-    assert search.ledger.reserved.tokens == 200
-    assert search.tell(failed(b, tokens=100)) == []  # 120 spent, 100 reserved: the fourth may still fit
-    (d,) = ids(search.tell(failed(c, tokens=10)))
-    search.tell(done(d, tokens=100))
-    assert search.closed and search.result.error is None
-    assert search.ledger.spent.tokens == 230
+    trial = trial_of(race, share=Limits(tokens=250), n=4)  # at 100 tokens each
+    a, b = ids(trial.start())
+    (c,) = ids(trial.tell(failed(a, tokens=20)))
+    assert trial.ledger.reserved.tokens == 200
+    assert trial.tell(failed(b, tokens=100)) == []  # 120 spent, 100 reserved: the fourth may still fit
+    (d,) = ids(trial.tell(failed(c, tokens=10)))
+    trial.tell(done(d, tokens=100))
+    assert trial.closed and trial.result.error is None
+    assert trial.ledger.spent.tokens == 230
 
 
 def test_an_ask_does_not_overtake_one_that_waits() -> None:
@@ -964,13 +962,13 @@ def test_an_ask_does_not_overtake_one_that_waits() -> None:
         big = await run.gather(run.generate("first", n=2), run.generate("small", max_tokens=5))
         return big[0][0]
 
-    search = searching(strategy, share=Limits(tokens=150))
-    (first,) = ids(search.start())
-    second, small = ids(search.tell(done(first)))
-    assert search.ledger.reserved.tokens == 105
-    search.tell(done(small))
-    search.tell(done(second))
-    assert search.closed and search.result.error is None
+    trial = trial_of(strategy, share=Limits(tokens=150))
+    (first,) = ids(trial.start())
+    second, small = ids(trial.tell(done(first)))
+    assert trial.ledger.reserved.tokens == 105
+    trial.tell(done(small))
+    trial.tell(done(second))
+    assert trial.closed and trial.result.error is None
 
 
 def test_exhaustion_that_the_strategy_lets_pass_falls_back_on_its_selector() -> None:
@@ -979,12 +977,12 @@ def test_exhaustion_that_the_strategy_lets_pass_falls_back_on_its_selector() -> 
         while True:
             await run.generate()
 
-    search = searching(strategy, share=Limits(samples=3))
-    asked = search.start()
+    trial = trial_of(strategy, share=Limits(samples=3))
+    asked = trial.start()
     for text in ("Answer: 5", "Answer: 8", "Answer: 8"):
-        asked = search.tell(done(ids(asked)[0], text=text))
-    assert asked == [] and search.closed
-    result = search.result
+        asked = trial.tell(done(ids(asked)[0], text=text))
+    assert asked == [] and trial.closed
+    result = trial.result
     assert (result.answer, result.exhausted, result.error) == ("8", True, None)
 
 
@@ -992,9 +990,9 @@ def test_exhaustion_without_a_single_sample_says_so() -> None:
     async def strategy(problem: Problem, run: Run) -> Candidate:
         return (await run.generate())[0]
 
-    search = searching(strategy, share=Limits(tokens=99))
-    assert search.start() == []
-    result = search.result
+    trial = trial_of(strategy, share=Limits(tokens=99))
+    assert trial.start() == []
+    result = trial.result
     assert (result.selected, result.exhausted) == (None, True)
     assert result.error is not None and result.error.type == "BudgetExhausted"
     assert "it may need 100 tokens, 99 are left" in result.error.message
@@ -1010,12 +1008,12 @@ def test_exhaustion_in_every_chain_of_a_gather_is_exhaustion(inside: bool) -> No
         await run.gather(chain(run), run.gather(chain(run)) if inside else chain(run))
         raise AssertionError
 
-    search = searching(strategy, share=Limits(samples=4))
-    asked = ids(search.start())
+    trial = trial_of(strategy, share=Limits(samples=4))
+    asked = ids(trial.start())
     while asked:
-        asked = asked[1:] + ids(search.tell(done(asked[0])))
-    assert search.closed
-    assert (search.result.exhausted, search.result.error, search.result.answer) == (True, None, "7")
+        asked = asked[1:] + ids(trial.tell(done(asked[0])))
+    assert trial.closed
+    assert (trial.result.exhausted, trial.result.error, trial.result.answer) == (True, None, "7")
 
 
 def test_a_fallback_that_raises_or_returns_nonsense_is_the_strategys_crash_not_the_runs() -> None:
@@ -1031,11 +1029,11 @@ def test_a_fallback_that_raises_or_returns_nonsense_is_the_strategys_crash_not_t
             while True:
                 await run.generate()
 
-        search = searching(strategy, share=Limits(samples=1))
-        search.tell(done(ids(search.start())[0]))
-        assert search.closed and search.exhausted
-        assert search.result.selected is None and search.result.error is not None
-        return search.result.error
+        trial = trial_of(strategy, share=Limits(samples=1))
+        trial.tell(done(ids(trial.start())[0]))
+        assert trial.closed and trial.exhausted
+        assert trial.result.selected is None and trial.result.error is not None
+        return trial.result.error
 
     assert through(crash).message == "strategy tried raised ZeroDivisionError: in the selector (problem p)"
     assert through(nonsense).message == "the fallback of strategy tried must return a Candidate, but returned str"
@@ -1045,13 +1043,13 @@ def test_a_refusal_by_the_run_is_exhaustion_too_and_frees_the_share() -> None:
     async def strategy(problem: Problem, run: Run) -> Candidate:
         return (await run.generate(n=2))[0]
 
-    search = searching(strategy, share=Limits(samples=2))
-    a, b = ids(search.start())
-    search.tell(done(a))
-    search.tell(Refused(b, 1.0, ErrorInfo.of(BudgetExhausted("run: no room", limit="tokens"))))
-    assert search.closed and search.exhausted
-    assert search.result.answer == "7"
-    assert search.ledger.spent.samples == 1 and search.ledger.reservations == {}
+    trial = trial_of(strategy, share=Limits(samples=2))
+    a, b = ids(trial.start())
+    trial.tell(done(a))
+    trial.tell(Refused(b, 1.0, ErrorInfo.of(BudgetExhausted("run: no room", limit="tokens"))))
+    assert trial.closed and trial.exhausted
+    assert trial.result.answer == "7"
+    assert trial.ledger.spent.samples == 1 and trial.ledger.reservations == {}
 
 
 def test_an_open_count_spends_the_share_and_says_that_the_budget_ended_it() -> None:
@@ -1060,15 +1058,15 @@ def test_an_open_count_spends_the_share_and_says_that_the_budget_ended_it() -> N
         assert len(found) == 6
         return found[-1]
 
-    search = searching(strategy, share=Limits(tokens=450))
-    waiting = ids(search.start())
+    trial = trial_of(strategy, share=Limits(tokens=450))
+    waiting = ids(trial.start())
     assert len(waiting) == 4
     while waiting:
-        waiting = waiting[1:] + ids(search.tell(done(waiting[0], tokens=60)))
-        assert (search.ledger.spent + search.ledger.reserved).tokens <= 450
-    assert search.closed and search.exhausted and search.result.error is None
-    assert search.ledger.spent.tokens == 360
-    assert search.ledger.left().tokens == 90  # less than the 100 that one more may need
+        waiting = waiting[1:] + ids(trial.tell(done(waiting[0], tokens=60)))
+        assert (trial.ledger.spent + trial.ledger.reserved).tokens <= 450
+    assert trial.closed and trial.exhausted and trial.result.error is None
+    assert trial.ledger.spent.tokens == 360
+    assert trial.ledger.left().tokens == 90  # less than the 100 that one more may need
 
 
 @pytest.mark.parametrize("n", [None, 9])
@@ -1076,56 +1074,56 @@ def test_a_result_says_how_much_of_its_budget_was_left_and_what_the_next_sample_
     async def strategy(problem: Problem, run: Run) -> Candidate:
         return (await run.generate(n=n))[0]
 
-    search = searching(strategy, share=Limits(tokens=150))
-    waiting = ids(search.start())
+    trial = trial_of(strategy, share=Limits(tokens=150))
+    waiting = ids(trial.start())
     while waiting:
-        waiting = ids(search.tell(done(waiting[0], tokens=40)))
-    assert search.result.shortage == Shortage("sample", "tokens", asked=100, left=70, budget=150)
-    assert search.ledger.spent.tokens == 80
+        waiting = ids(trial.tell(done(waiting[0], tokens=40)))
+    assert trial.result.shortage == Shortage("sample", "tokens", asked=100, left=70, budget=150)
+    assert trial.ledger.spent.tokens == 80
 
 
 def test_a_budget_that_was_not_met_has_no_shortage() -> None:
-    search = searching(race, share=Limits(samples=2), n=2)
-    for id in ids(search.start()):
-        search.tell(done(id))
-    assert search.closed and search.result.shortage is None
+    trial = trial_of(race, share=Limits(samples=2), n=2)
+    for id in ids(trial.start()):
+        trial.tell(done(id))
+    assert trial.closed and trial.result.shortage is None
 
 
 def test_an_open_count_has_so_many_in_flight_and_no_more() -> None:
     async def strategy(problem: Problem, run: Run) -> Candidate:
         return (await run.generate(n=None))[0]
 
-    search = searching(strategy, share=Limits(samples=10**6))
-    waiting = ids(search.start())
+    trial = trial_of(strategy, share=Limits(samples=10**6))
+    waiting = ids(trial.start())
     assert len(waiting) == OPEN_WINDOW
-    assert len(search.tell(done(waiting[0]))) == 1
+    assert len(trial.tell(done(waiting[0]))) == 1
 
 
 def test_an_open_count_without_a_budget_is_refused() -> None:
     async def strategy(problem: Problem, run: Run) -> Candidate:
         return (await run.generate(n=None))[0]
 
-    search = searching(strategy)
-    assert search.start() == []
-    assert search.result.error is not None
-    assert search.result.error.message.startswith("tried: n=None spends the whole budget, but there is none")
+    trial = trial_of(strategy)
+    assert trial.start() == []
+    assert trial.result.error is not None
+    assert trial.result.error.message.startswith("tried: n=None spends the whole budget, but there is none")
 
 
 def test_an_open_count_ends_when_only_failures_come_though_they_cost_nothing() -> None:
     async def strategy(problem: Problem, run: Run) -> Candidate:
         return (await run.generate(n=None))[0]
 
-    search = searching(strategy, share=Limits(tokens=300))
-    waiting = ids(search.start())
+    trial = trial_of(strategy, share=Limits(tokens=300))
+    waiting = ids(trial.start())
     asked = len(waiting)
     while waiting:
-        more = ids(search.tell(failed(waiting[0])))
+        more = ids(trial.tell(failed(waiting[0])))
         waiting = waiting[1:] + more
         asked += len(more)
         assert asked < 50
     assert asked == OPEN_FAILURES + 2  # those in flight when the last straw came
-    assert search.closed
-    assert search.result.error is not None and search.result.error.type == "AllFailed"
+    assert trial.closed
+    assert trial.result.error is not None and trial.result.error.type == "AllFailed"
 
 
 def test_an_open_count_waits_for_room_that_others_hold_instead_of_giving_up() -> None:
@@ -1138,12 +1136,12 @@ def test_an_open_count_waits_for_room_that_others_hold_instead_of_giving_up() ->
     async def drained(held: Any) -> list[Candidate]:
         return [candidate async for candidate in held]
 
-    search = searching(strategy, share=Limits(tokens=200))
-    a, b = ids(search.start())
-    assert search.tell(done(a, tokens=100)) == []
-    (c,) = ids(search.tell(done(b, tokens=0)))
-    search.tell(done(c, tokens=100))
-    assert search.closed and search.result.error is None and search.exhausted
+    trial = trial_of(strategy, share=Limits(tokens=200))
+    a, b = ids(trial.start())
+    assert trial.tell(done(a, tokens=100)) == []
+    (c,) = ids(trial.tell(done(b, tokens=0)))
+    trial.tell(done(c, tokens=100))
+    assert trial.closed and trial.result.error is None and trial.exhausted
 
 
 def test_the_seconds_of_a_share_end_what_runs_and_refuse_what_comes_after() -> None:
@@ -1160,18 +1158,18 @@ def test_the_seconds_of_a_share_end_what_runs_and_refuse_what_comes_after() -> N
         assert run.remaining.seconds == 0.0
         return run.candidates[0]
 
-    search = searching(strategy, share=Limits(seconds=10.0))
-    asked = search.start(now=5.0)
+    trial = trial_of(strategy, share=Limits(seconds=10.0))
+    asked = trial.start(now=5.0)
     assert ids(asked, Sleep) == ["cell/p/1"]
     a, b, c = ids(asked)
-    search.tell(done(a, 7.0))
-    cancels = search.tell(Woke("cell/p/1", 15.0))
+    trial.tell(done(a, 7.0))
+    cancels = trial.tell(Woke("cell/p/1", 15.0))
     assert cancels == [Cancel(b), Cancel(c)]
     assert refused == ["cell/p: the budget of 10 s has passed"]
-    assert search.done
-    search.tell(gone(b, 15.0))
-    search.tell(gone(c, 15.0))
-    assert search.closed and search.result.answer == "7"
+    assert trial.done
+    trial.tell(gone(b, 15.0))
+    trial.tell(gone(c, 15.0))
+    assert trial.closed and trial.result.answer == "7"
 
 
 @pytest.mark.parametrize("obeys", [True, False])
@@ -1182,18 +1180,18 @@ def test_what_has_come_may_be_compared_after_the_seconds_have_passed_but_not_for
             pass
         return found[0]
 
-    search = searching(strategy, share=Limits(seconds=10.0))
-    a, b = ids(search.start())
-    search.tell(done(a, 7.0))
-    actions = search.tell(Woke("cell/p/1", 10.0))
+    trial = trial_of(strategy, share=Limits(seconds=10.0))
+    a, b = ids(trial.start())
+    trial.tell(done(a, 7.0))
+    actions = trial.tell(Woke("cell/p/1", 10.0))
     (call,), (late,) = ids(actions, Call), ids(actions, Sleep)
-    search.tell(gone(b, 10.0))
+    trial.tell(gone(b, 10.0))
     if obeys:
-        assert search.tell(Returned(call, 12.0, 0.0)) == [Cancel(late)]
+        assert trial.tell(Returned(call, 12.0, 0.0)) == [Cancel(late)]
     else:
-        (again,) = ids(search.tell(Returned(call, 12.0, 2.0)), Call)
-        assert search.tell(Woke(late, 20.0)) == [Cancel(again)]
-    assert search.done and search.result.answer == "7" and search.exhausted
+        (again,) = ids(trial.tell(Returned(call, 12.0, 2.0)), Call)
+        assert trial.tell(Woke(late, 20.0)) == [Cancel(again)]
+    assert trial.done and trial.result.answer == "7" and trial.exhausted
 
 
 def test_what_is_left_is_told_to_the_strategy() -> None:
@@ -1202,9 +1200,9 @@ def test_what_is_left_is_told_to_the_strategy() -> None:
         assert (run.remaining.tokens, run.remaining.samples, run.remaining.seconds) == (490, None, None)
         return candidate
 
-    search = searching(strategy, share=Limits(tokens=500))
-    search.tell(done(ids(search.start())[0]))
-    assert search.result.error is None
+    trial = trial_of(strategy, share=Limits(tokens=500))
+    trial.tell(done(ids(trial.start())[0]))
+    assert trial.result.error is None
 
 
 def test_a_limit_on_an_unknown_price_is_refused_at_the_ask_even_behind_others() -> None:
@@ -1221,7 +1219,7 @@ def test_a_limit_on_an_unknown_price_is_refused_at_the_ask_even_behind_others() 
     run_candidate = Candidate("cell/p/0", "", None, Completion(""))
     worst = PRICED.worst(Generate("", Request(PROBLEM.messages, Sampling(max_tokens=100)))).usd
     assert worst is not None
-    search = Search(
+    trial = Trial(
         "cell/p",
         PROBLEM,
         strategy,
@@ -1231,9 +1229,9 @@ def test_a_limit_on_an_unknown_price_is_refused_at_the_ask_even_behind_others() 
         verifiers={"judge": Judge(), "stranger": Stranger()},
         sampling=Sampling(max_tokens=100),
     )
-    (a,) = ids(search.start())
-    search.tell(done(a, tokens=100))
-    assert search.closed and search.result.error is None
+    (a,) = ids(trial.start())
+    trial.tell(done(a, tokens=100))
+    assert trial.closed and trial.result.error is None
 
 
 # --- the strategy's faults
@@ -1273,12 +1271,12 @@ async def sleeps_and_clings(problem: Problem, run: Run) -> Candidate:
 
 
 def foreign(strategy: Strategy) -> ErrorInfo:
-    search = searching(strategy)
-    asked = search.start()
-    assert search.done
+    trial = trial_of(strategy)
+    asked = trial.start()
+    assert trial.done
     assert set(ids(asked)) == set(ids(asked, Cancel))
-    assert search.result.error is not None
-    return search.result.error
+    assert trial.result.error is not None
+    return trial.result.error
 
 
 FOREIGN = (sleeps, sleeps_nothing, awaits_its_own, sleeps_in_a_chain)
@@ -1323,9 +1321,9 @@ def test_a_strategy_that_returns_no_candidate_is_told_what_it_returned(value: ob
     async def strategy(problem: Problem, run: Run) -> Any:
         return value
 
-    search = searching(strategy)
-    assert search.start() == [] and search.closed
-    error = search.result.error
+    trial = trial_of(strategy)
+    assert trial.start() == [] and trial.closed
+    error = trial.result.error
     assert error is not None and error.type == "StrategyCrashed"
     assert error.message == f"strategy tried must return a Candidate, but returned {type(value).__name__}"
 
@@ -1338,9 +1336,9 @@ def test_a_crash_names_the_problem_and_the_place_and_keeps_what_was_paid() -> No
     def helper() -> Candidate:
         raise KeyError("verdict")
 
-    search = searching(strategy)
-    search.tell(done(ids(search.start())[0]))
-    result = search.result
+    trial = trial_of(strategy)
+    trial.tell(done(ids(trial.start())[0]))
+    result = trial.result
     assert result.error is not None and result.error.type == "StrategyCrashed"
     assert result.error.message == "strategy tried raised KeyError: 'verdict' (problem p)"
     line = helper.__code__.co_firstlineno + 1
@@ -1355,28 +1353,28 @@ def test_an_event_told_twice_counts_once() -> None:
     async def strategy(problem: Problem, run: Run) -> Candidate:
         return (await run.generate(n=2))[0]
 
-    search = searching(strategy)
-    a, b = ids(search.start())
+    trial = trial_of(strategy)
+    a, b = ids(trial.start())
     for _ in range(3):
-        assert search.tell(done(a)) == []
-        assert search.tell(failed(a)) == []
-    assert search.tell(Progressed(a, 1.0, "more", 0, 3)) == []
-    search.tell(done(b))
-    search.tell(done(b))
-    assert search.closed
-    assert search.ledger.spent.tokens == 20
-    assert len(search.result.candidates) == 2
+        assert trial.tell(done(a)) == []
+        assert trial.tell(failed(a)) == []
+    assert trial.tell(Progressed(a, 1.0, "more", 0, 3)) == []
+    trial.tell(done(b))
+    trial.tell(done(b))
+    assert trial.closed
+    assert trial.ledger.spent.tokens == 20
+    assert len(trial.result.candidates) == 2
 
 
 def test_an_event_of_an_action_that_was_never_asked_for_or_has_not_left_is_refused() -> None:
-    search = searching(race, share=Limits(tokens=150), n=2)
-    (a,) = ids(search.start())
+    trial = trial_of(race, share=Limits(tokens=150), n=2)
+    (a,) = ids(trial.start())
     with pytest.raises(InvalidParameter, match="cell/p was told of cell/p/77, which it never asked for"):
-        search.tell(done("cell/p/77"))
+        trial.tell(done("cell/p/77"))
     with pytest.raises(InvalidParameter, match="told of cell/p/2, which"):
-        search.tell(done("cell/p/2"))
-    search.tell(done(a))
-    assert search.closed and search.ledger.spent.samples == 1
+        trial.tell(done("cell/p/2"))
+    trial.tell(done(a))
+    assert trial.closed and trial.ledger.spent.samples == 1
 
 
 def test_time_does_not_run_backwards() -> None:
@@ -1385,11 +1383,11 @@ def test_time_does_not_run_backwards() -> None:
         assert run.now_s == 9.0
         return run.candidates[0]
 
-    search = searching(strategy)
-    a, b = ids(search.start())
-    search.tell(done(a, at_s=9.0))
-    search.tell(done(b, at_s=3.0))
-    assert search.result.error is None
+    trial = trial_of(strategy)
+    a, b = ids(trial.start())
+    trial.tell(done(a, at_s=9.0))
+    trial.tell(done(b, at_s=3.0))
+    assert trial.result.error is None
 
 
 def test_depth_is_the_longest_chain_of_what_waited_for_one_another() -> None:
@@ -1405,17 +1403,17 @@ def test_depth_is_the_longest_chain_of_what_waited_for_one_another() -> None:
             return await anext(finishing)
 
     tokens = {"first": [5, 9, 7], "a": [10], "b": [20], "c": [25], "race": [6, 50]}
-    search = searching(strategy)
-    waiting = search.start()
-    while not search.done:
+    trial = trial_of(strategy)
+    waiting = trial.start()
+    while not trial.done:
         action = waiting.pop(0)
         assert isinstance(action, Generate | Verify)
         if isinstance(action, Verify):
-            waiting += search.tell(scored(action.id, 0.5, tokens=3))
+            waiting += trial.tell(scored(action.id, 0.5, tokens=3))
             continue
         count = tokens[action.request.messages[-1].content].pop(0)
-        waiting += search.tell(done(action.id, tokens=count, seconds=count / 10))
-    bill = search.result.bill
+        waiting += trial.tell(done(action.id, tokens=count, seconds=count / 10))
+    bill = trial.result.bill
     assert bill.sequential_tokens == 9 + (10 + 20) + 3 + 6
     assert bill.latency_s == pytest.approx(0.9 + 3.0 + 0.5 + 0.6)
     assert bill.busy_s == pytest.approx((5 + 9 + 7 + 10 + 20 + 25 + 6) / 10 + 2 * 0.5)
@@ -1423,12 +1421,12 @@ def test_depth_is_the_longest_chain_of_what_waited_for_one_another() -> None:
 
 def test_the_same_events_give_the_same_actions() -> None:
     def actions() -> list[Action]:
-        search = searching(mixed)
+        trial = trial_of(mixed)
         draw = random.Random(4)
-        found = waiting = search.start()
+        found = waiting = trial.start()
         while waiting:
             action = waiting.pop(draw.randrange(len(waiting)))
-            told = search.tell(end_of(action, draw))
+            told = trial.tell(end_of(action, draw))
             waiting = [w for w in waiting if w.id not in ids(told, Cancel)] + [a for a in told if type(a) is not Cancel]
             found = found + told
         return found
@@ -1492,18 +1490,18 @@ def end_of(action: Action, draw: random.Random) -> End:
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**9))
 def test_the_order_of_arrival_changes_neither_the_bill_nor_the_number_of_ends(order: int) -> None:
-    def through(draw: random.Random) -> Search:
-        search = searching(mixed, share=Limits(tokens=1200))
-        waiting = search.start()
+    def through(draw: random.Random) -> Trial:
+        trial = trial_of(mixed, share=Limits(tokens=1200))
+        waiting = trial.start()
         ended: list[str] = []
         while waiting:
             action = waiting.pop(draw.randrange(len(waiting)))
-            waiting += search.tell(end_of(action, draw))
+            waiting += trial.tell(end_of(action, draw))
             ended.append(action.id)
-            assert (search.ledger.spent + search.ledger.reserved).tokens <= 1200
-        assert search.closed and search.result.error is None
+            assert (trial.ledger.spent + trial.ledger.reserved).tokens <= 1200
+        assert trial.closed and trial.result.error is None
         assert len(ended) == len(set(ended)) == 3 + 3 * (3 + 6) + 3
-        return search
+        return trial
 
     one, other = through(random.Random(order)).result, through(random.Random(0)).result
     assert (one.bill.total, one.bill.answers, one.bill.verifier) == (
@@ -1522,7 +1520,7 @@ def test_every_action_ends_once_and_every_token_is_on_the_bill_whatever_happens(
     seed: int, tokens: int | None, failures: float
 ) -> None:
     draw = random.Random(seed)
-    search = searching(hurried, share=Limits(tokens=tokens))
+    trial = trial_of(hurried, share=Limits(tokens=tokens))
     waiting: dict[str, Work] = {}
     seen: set[str] = set()
     cancelled: set[str] = set()
@@ -1541,7 +1539,7 @@ def test_every_action_ends_once_and_every_token_is_on_the_bill_whatever_happens(
                 waiting[action.id] = action
                 requests += not isinstance(action, Sleep)
 
-    take(search.start())
+    take(trial.start())
     while waiting:
         id = draw.choice(sorted(waiting))
         action = waiting.pop(id)
@@ -1557,16 +1555,16 @@ def test_every_action_ends_once_and_every_token_is_on_the_bill_whatever_happens(
         else:
             event = scored(id, 0.5, now, used) if isinstance(action, Verify) else done(id, now, tokens=used)
         spent += used
-        take(search.tell(event))
+        take(trial.tell(event))
         if draw.random() < 0.2:
-            take(search.tell(event))
+            take(trial.tell(event))
         if tokens is not None:
-            assert (search.ledger.spent + search.ledger.reserved).tokens <= tokens
-    assert search.closed
-    assert search.ledger.reservations == {} and search.ledger.overrun == Cost()
-    assert search.result.bill.total == search.ledger.spent
-    assert search.ledger.spent.tokens == spent
-    assert search.ledger.spent.samples == requests
+            assert (trial.ledger.spent + trial.ledger.reserved).tokens <= tokens
+    assert trial.closed
+    assert trial.ledger.reservations == {} and trial.ledger.overrun == Cost()
+    assert trial.result.bill.total == trial.ledger.spent
+    assert trial.ledger.spent.tokens == spent
+    assert trial.ledger.spent.samples == requests
 
 
 # --- what the module is
@@ -1596,18 +1594,18 @@ async def spends(problem: Problem, run: Run) -> Candidate:
 
 
 @pytest.mark.parametrize("strategy", [race, mixed, hurried, crashes, spends], ids=lambda s: s.__name__)
-def test_a_search_is_freed_as_soon_as_it_is_dropped(strategy: Strategy) -> None:
-    """Not when the garbage collector gets round to it: searches hold all their texts."""
+def test_a_trial_is_freed_as_soon_as_it_is_dropped(strategy: Strategy) -> None:
+    """Not when the garbage collector gets round to it: trials hold all their texts."""
     gc.collect()
     gc.disable()
     try:
-        search = searching(strategy, share=Limits(samples=60))
-        waiting = search.start()
-        while not search.done:
+        trial = trial_of(strategy, share=Limits(samples=60))
+        waiting = trial.start()
+        while not trial.done:
             action = waiting.pop(0)
-            waiting += [a for a in search.tell(end_of(action, random.Random(0))) if not isinstance(a, Cancel)]
-        freed = weakref.ref(search)
-        del search
+            waiting += [a for a in trial.tell(end_of(action, random.Random(0))) if not isinstance(a, Cancel)]
+        freed = weakref.ref(trial)
+        del trial
         assert freed() is None
     finally:
         gc.enable()
@@ -1629,12 +1627,12 @@ def test_no_coroutine_is_left_behind_unawaited() -> None:
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        search = searching(strategy)
-        asked = search.start()
-        assert search.closed and asked == []
-        abandoned = searching(hurried)
+        trial = trial_of(strategy)
+        asked = trial.start()
+        assert trial.closed and asked == []
+        abandoned = trial_of(hurried)
         abandoned.start()
-        del search, abandoned
+        del trial, abandoned
         gc.collect()
     assert [str(w.message) for w in caught] == []
 
@@ -1645,13 +1643,13 @@ def test_a_strategy_that_swallows_every_refusal_is_stopped_and_keeps_nothing_run
             with contextlib.suppress(BudgetExhausted):
                 await run.generate()
 
-    search = Search("c/p", Problem("p", "?"), stubborn, StrategySpec("stubborn"), costs=CostModel(),
+    trial = Trial("c/p", Problem("p", "?"), stubborn, StrategySpec("stubborn"), costs=CostModel(),
                     share=Limits(samples=1))  # fmt: skip
-    (first,) = search.start()
-    search.tell(Finished(first.id, 1.0, Completion("Answer: 1")))
-    assert search.closed
-    assert search.result.error is not None
-    assert "must stop at BudgetExhausted" in search.result.error.message
+    (first,) = trial.start()
+    trial.tell(Finished(first.id, 1.0, Completion("Answer: 1")))
+    assert trial.closed
+    assert trial.result.error is not None
+    assert "must stop at BudgetExhausted" in trial.result.error.message
 
 
 def test_equal_samplings_draw_equal_samples_however_they_were_made() -> None:
@@ -1659,8 +1657,8 @@ def test_equal_samplings_draw_equal_samples_however_they_were_made() -> None:
         async def one(problem: Problem, run: Run) -> Candidate:
             return (await run.generate())[0]
 
-        search = Search("c/p", Problem("p", "?"), one, StrategySpec("one"), costs=CostModel(), sampling=sampling)
-        return [action.request.seed for action in search.start() if isinstance(action, Generate)]
+        trial = Trial("c/p", Problem("p", "?"), one, StrategySpec("one"), costs=CostModel(), sampling=sampling)
+        return [action.request.seed for action in trial.start() if isinstance(action, Generate)]
 
     made = Sampling(temperature=float("0.7"), max_tokens=int("512"))
     assert seeds(made) == seeds(Sampling(max_tokens=512)) == seeds(pickle.loads(pickle.dumps(made)))

@@ -100,7 +100,7 @@ def test_a_budget_of_which_much_was_left_is_said_with_the_reason():
     left = [outcome(f"p{i}", **short, unspent=u, next_cost=0.9) for i, u in enumerate((0.8, 0.6))]
     (said,) = warnings_of(summarise([*left, outcome("p2", params="n=None")]))
     assert (
-        "70 % of the budget was left in the 2 of 3 searches" in said and "90 % of it" in said and "--max-tokens" in said
+        "70 % of the budget was left in the 2 of 3 trials" in said and "90 % of it" in said and "--max-tokens" in said
     )
     assert warnings_of(summarise([outcome(**short, unspent=0.1, next_cost=0.2)])) == []
     short["next_action"] = "verification"

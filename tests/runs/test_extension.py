@@ -76,7 +76,7 @@ def bought(records: Sequence[Record]) -> int:
 
 
 def answers(records: Sequence[Record]) -> dict[str, tuple[str | None, int]]:
-    return {r.search: (r.answer, r.bill.total.tokens) for r in records if isinstance(r, Decided)}
+    return {r.trial: (r.answer, r.bill.total.tokens) for r in records if isinstance(r, Decided)}
 
 
 GROWTH = [
@@ -98,7 +98,7 @@ def test_a_folder_that_grows_costs_and_gives_what_one_run_of_all_does(tmp_path: 
     assert now == answers(at_once)
     assert bought(records) == bought(at_once)
     assert scheduler.ledger.spent == whole.ledger.spent
-    decided = [record.search for record in records if isinstance(record, Decided)]
+    decided = [record.trial for record in records if isinstance(record, Decided)]
     assert len(decided) == len(set(decided)) == 2 * 4 * 5
 
 
@@ -201,10 +201,10 @@ def test_whatever_decides_how_a_sample_comes_out_is_refused_by_name(other: RunCo
 def test_a_run_budget_grows_where_it_has_cut_nothing() -> None:
     small, large = config(["single"], run_budget="tokens=2k"), config(["single"], run_budget="tokens=3k")
     assert extension(history_of(small), large) == ""
-    refused = Refused("single#0/p0/1", 1.0, ErrorInfo("BudgetExhausted", "no", {"search": "run", "limit": "tokens"}))
+    refused = Refused("single#0/p0/1", 1.0, ErrorInfo("BudgetExhausted", "no", {"trial": "run", "limit": "tokens"}))
     history = history_of(small, records=[Opened("single#0/p0", 0.0), refused])
     assert extension(history, small) == ""
-    with pytest.raises(RunMismatch, match="the smaller one has cut searches short"):
+    with pytest.raises(RunMismatch, match="the smaller one has cut trials short"):
         extension(history, large)
 
 
@@ -221,7 +221,7 @@ def test_a_command_may_not_leave_out_what_is_under_way() -> None:
     records = [Opened("single#0/p0", 0.0), Granted("single#0/p0/1", "d", Cost(1, 300))]
     history = history_of(before, records=records)
     assert extension(history, config(["single", "majority_vote:n=4"])) != ""
-    with pytest.raises(RunMismatch, match="leaves out single, of which searches are under way"):
+    with pytest.raises(RunMismatch, match="leaves out single, of which trials are under way"):
         extension(history, config(["majority_vote:n=2,4"]))
 
 

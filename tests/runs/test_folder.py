@@ -28,7 +28,7 @@ OPENED = [Opened(f"c/p{i}", float(i)) for i in range(3)]
 
 
 def started(folder: Path) -> Path:
-    """A journal with three searches opened, closed again."""
+    """A journal with three trials opened, closed again."""
     with Journal(folder, CONFIG) as journal:
         journal.write(OPENED)
     return folder / JOURNAL
@@ -449,8 +449,8 @@ def test_a_full_disk_is_said_and_everything_before_it_is_whole(tiny_disk: Path) 
                 written += 1
         assert caught.value.facts == {"path": str(tiny_disk / JOURNAL)}
     assert written > 5
-    searches = [r.search for r in read_records(tiny_disk / JOURNAL) if isinstance(r, Opened) and "x" not in r.search]
-    assert searches == [f"c/{i}" for i in range(written)]
+    trials = [r.trial for r in read_records(tiny_disk / JOURNAL) if isinstance(r, Opened) and "x" not in r.trial]
+    assert trials == [f"c/{i}" for i in range(written)]
     with Journal(tiny_disk, CONFIG) as again:
         assert again.torn == 0
 

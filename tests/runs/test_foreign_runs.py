@@ -109,8 +109,8 @@ def history_of(*cells: tuple[str, StrategySpec]) -> History:
     history = History()
     for id, spec in cells:
         history.cells[id] = None
-        search = f"{id}/p/1"
-        history.decided[search] = Decided(search, 0.0, "p/1", spec, None, None, Bill(), Cost())
+        trial = f"{id}/p/1"
+        history.decided[trial] = Decided(trial, 0.0, "p/1", spec, None, None, Bill(), Cost())
     return history
 
 

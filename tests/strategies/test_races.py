@@ -84,9 +84,9 @@ def test_the_samples_of_a_race_are_granted_together_as_far_as_the_window_goes(wi
         left = [action for action in step.actions if isinstance(action, Generate)]
         ends = [Cancelled(a.id, 0.0) for a in step.actions if isinstance(a, Cancel)]
         waiting += left
-        for search, count in Counter(action.id.rpartition("/")[0] for action in left).items():
-            assert count == min(N, window) or begun[search]  # a race wider than the window goes on as it can
-            begun[search] += count
+        for trial, count in Counter(action.id.rpartition("/")[0] for action in left).items():
+            assert count == min(N, window) or begun[trial]  # a race wider than the window goes on as it can
+            begun[trial] += count
         assert scheduler.in_flight <= window
         first = waiting.popleft()
         step = scheduler.tell(ends or [Finished(first.id, 0.0, Completion("Answer: 4"))])

@@ -120,7 +120,7 @@ class Carrier:
         shared: tuple[str, Limits] | None = None,
         on_events: Callable[[Sequence[Event]], None] = lambda events: None,
     ) -> tuple[list[Record], dict[str, Result], Scheduler]:
-        """The records it wrote, the results by search, and the scheduler, whose ledger held at every step."""
+        """The records it wrote, the results by trial, and the scheduler, whose ledger held at every step."""
         (spec,) = parse_specs(text)
         verifiers = verifiers_of([spec], None if self.backend is None else self.backend.verifier)
         costs = CostModel()

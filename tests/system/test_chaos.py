@@ -36,7 +36,7 @@ CHAOS = Path(__file__).parents[1] / "support" / "chaos.py"
 @pytest.fixture(scope="module")
 def undisturbed() -> dict[str, str | None]:
     with Carrier("simulated", SCRIPT, "") as simulated:
-        return {search: result.answer for search, result in simulated.run(TEXT, PROBLEMS)[1].items()}
+        return {trial: result.answer for trial, result in simulated.run(TEXT, PROBLEMS)[1].items()}
 
 
 @pytest.mark.parametrize("seed", range(ROUNDS))
@@ -71,7 +71,7 @@ def test_actors_die_every_second_and_a_node_half_way(
     ray_cluster.remove_node(doomed)
 
     assert len(killed) >= 5
-    assert {search: result.answer for search, result in results.items()} == undisturbed
+    assert {trial: result.answer for trial, result in results.items()} == undisturbed
     ended = Counter(record.id for record in records if isinstance(record, Finished | Scored | Failed))
     assert len(ended) == 2 * 16 * len(PROBLEMS)
     assert set(ended.values()) == {1}

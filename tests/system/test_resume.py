@@ -149,11 +149,11 @@ def test_shared_budgets_hold_through_kills_and_no_ask_is_allotted_twice(tmp_path
     bills: dict[str, list[int]] = {}
     for record in records:
         if isinstance(record, Decided):
-            bills.setdefault(record.search.partition("/")[0], []).append(record.bill.total.tokens)
+            bills.setdefault(record.trial.partition("/")[0], []).append(record.bill.total.tokens)
     assert len(bills) == 4 and all(len(tokens) == 40 for tokens in bills.values())
     for cell, tokens in bills.items():
         assert sum(tokens) <= 40 * 100, cell
-        stopped = sum(isinstance(r, Stopped) and r.search.startswith(cell) for r in records)
+        stopped = sum(isinstance(r, Stopped) and r.trial.startswith(cell) for r in records)
         assert stopped == 40 or sum(tokens) > 40 * 100 - 80, f"{cell} left what somebody wanted"
         if "by marginal" in cell:  # `success` has nothing to go by where nothing is verified
             assert max(tokens) > 2 * min(tokens), f"{cell} gave everybody the same"

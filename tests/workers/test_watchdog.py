@@ -18,7 +18,7 @@ import tts
 from tts import Candidate, Problem, Run
 from tts.clusters.executor import contained
 from tts.clusters.virtual.simulated import SimulatedCluster, SyntheticWorld
-from tts.core import trial as search
+from tts.core import trial
 from tts.core.allocation.allocator import Allocator, Bid
 from tts.core.coroutines import ForeignCode, StepStopped, StepTimedOut
 from tts.core.result import Result
@@ -61,7 +61,7 @@ ENDINGS = [SystemExit(0), KeyboardInterrupt(), GeneratorExit(), asyncio.Cancelle
 
 @pytest.mark.parametrize("ending", ENDINGS, ids=lambda e: type(e).__name__)
 @pytest.mark.parametrize("where", ["strategy", "chain", "fallback", "cleanup"])
-def test_what_ends_a_program_ends_one_search_only(ending: BaseException, where: str) -> None:
+def test_what_ends_a_program_ends_one_trial_only(ending: BaseException, where: str) -> None:
     def ends(*args: Any) -> Any:
         raise ending
 
@@ -130,7 +130,7 @@ LOOPS: dict[str, tuple[Callable[[Run], Any], str]] = {
 def test_a_strategy_that_asks_for_nothing_for_ever_is_ended_and_the_others_go_on(
     loop: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "MOST_STEPS", 1000)
+    monkeypatch.setattr(trial, "MOST_STEPS", 1000)
     ask, kind = LOOPS[loop]
 
     async def strategy(problem: Problem, run: Run) -> Candidate:

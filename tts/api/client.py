@@ -3,7 +3,7 @@
     async with tts.Client(base_url="http://host:8000/v1", run_budget="usd=5", concurrency=64) as client:
         solved = await client.solve("What is 17 + 25?", "majority_vote:n=8", budget="tokens=2k")
 
-Every call is a search under one scheduler, whose ledger is the client's budget and whose window is its concurrency.
+Every call is a trial under one scheduler, whose ledger is the client's budget and whose window is its concurrency.
 Requests leave in the order in which they were asked for, whatever call they belong to.
 """
 
@@ -187,7 +187,7 @@ class Client:
 
 
 class _Desk:
-    """An open client, on its event loop: takes searches in and hands their results back."""
+    """An open client, on its event loop: takes trials in and hands their results back."""
 
     def __init__(
         self, models: Models, costs: CostModel, limits: Limits, patience_s: float, probed: Sequence[OpenAIClient] = ()
@@ -228,7 +228,7 @@ class _Desk:
         seed: int,
         sampling: Sampling,
     ) -> Solved:
-        """One search, to its end."""
+        """One trial, to its end."""
         if self._running.done():
             raise UsageError("this client is closed")
         cell = Cell(spec, share, seed)
@@ -335,5 +335,5 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 def _unresolved(name: str) -> Strategy:
-    """A client's searches bring their strategies with them."""
+    """A client's trials bring their strategies with them."""
     raise UsageError(f"no strategy {name!r} was given")

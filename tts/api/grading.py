@@ -1,4 +1,4 @@
-"""Grading of the searches that a sweep decides, while it goes on."""
+"""Grading of the trials that a sweep decides, while it goes on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Tally:
-    """The outcomes of a sweep: each decided search is graded beside the run, and one small row of it is kept."""
+    """The outcomes of a sweep: each decided trial is graded beside the run, and one small row of it is kept."""
 
     def __init__(self, cells: Iterable[Cell], task: GradingProcess, watcher: Watcher | None, history: History) -> None:
         self._cells = {cell.id: cell for cell in cells}
@@ -41,8 +41,8 @@ class Tally:
             self._keep(decided, verdict)
 
     def _keep(self, decided: Decided, verdict: Verdict) -> None:
-        cell = self._cells[decided.search.removesuffix(f"/{decided.problem_id}")]
-        outcome = self._done[decided.search] = outcome_of(decided, cell, verdict)
+        cell = self._cells[decided.trial.removesuffix(f"/{decided.problem_id}")]
+        outcome = self._done[decided.trial] = outcome_of(decided, cell, verdict)
         if self._watcher is not None:
             self._watcher.decided(outcome)
 
@@ -50,4 +50,4 @@ class Tally:
         """All of them, in the order of the plan."""
         await self._task.settle()
         order = [f"{cell}/{problem.id}" for cell in self._cells for problem in self._task.problems]
-        return [self._done[search] for search in order if search in self._done]
+        return [self._done[trial] for trial in order if trial in self._done]

@@ -76,7 +76,7 @@ class Display:
 
     def started(self, cluster: Cluster, scheduler: Scheduler, planned: int, resumed: str, backend: Backend) -> None:
         self._cluster, self._scheduler, self._planned = cluster, scheduler, planned
-        self._bar = self._progress.add_task("searches", total=planned)
+        self._bar = self._progress.add_task("trials", total=planned)
         if self._interrupts:
             self._catch_interrupts()
         for error in backend.unreachable:
@@ -130,7 +130,7 @@ class Display:
 
     def _line(self) -> str:
         in_flight = self._scheduler.in_flight if self._scheduler else 0
-        parts = [f"{self._done}/{self._planned} searches", f"{self._tokens:,} tokens", f"{self._rate():,.0f} tokens/s"]
+        parts = [f"{self._done}/{self._planned} trials", f"{self._tokens:,} tokens", f"{self._rate():,.0f} tokens/s"]
         parts.append(f"{in_flight} in flight")
         if self._cancelled:
             parts.append(f"{self._cancelled:,} tokens cancelled")
@@ -201,7 +201,7 @@ class Display:
 
 
 class Counted:
-    """Tells a function of how many searches are decided, of how many (`api.Watcher`)."""
+    """Tells a function of how many trials are decided, of how many (`api.Watcher`)."""
 
     def __init__(self, tell: Callable[[int, int], object]) -> None:
         self._tell = tell

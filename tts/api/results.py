@@ -115,7 +115,7 @@ class SweepResult(Value, frozen=True):
         lost: the part of it that a crash or an abort wasted.
         probed: the part of it that finding out about the endpoints was charged with, at its most.
         overrun: the part of it that servers generated beyond `max_tokens`, against what had been reserved.
-        planned: how many searches there were to do; fewer outcomes mean the sweep was stopped and can be resumed.
+        planned: how many trials there were to do; fewer outcomes mean the sweep was stopped and can be resumed.
         files: the report's, by name.
         sampling: what every sample was asked for, `max_tokens` as the number that held.
     """

@@ -76,7 +76,7 @@ async def asweep(
         out: the run folder: journal, problems, report. The same call with the same folder resumes; one with more
             strategies, budgets, seeds or problems pays only for what is new (`tts.runs.extension` says what must stay).
         report: whether to write the report there.
-        progress: True shows it on standard error, in a notebook, too; a function is called with how many searches are
+        progress: True shows it on standard error, in a notebook, too; a function is called with how many trials are
             decided, and of how many.
         cluster, address, target: where, and on which servers, as for `solve`.
 
@@ -218,7 +218,7 @@ def _resumed(history: History, planned: int, adds: str) -> str:
     """What a run goes on from, for whoever watches; "" for a new one."""
     if not history.at_s:
         return ""
-    return f"{adds or 'resuming'}: {len(history.decided)} of {planned} searches are decided already"
+    return f"{adds or 'resuming'}: {len(history.decided)} of {planned} trials are decided already"
 
 
 sweep = synchronous(asweep)

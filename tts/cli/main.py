@@ -1,6 +1,6 @@
 """The command line: `tts`, whose commands have a file each in this folder, and its exit codes.
 
-Exit codes: 0 done · 1 an error of ours or a strategy's · 2 the call was wrong · 3 a model server failed, or searches of
+Exit codes: 0 done · 1 an error of ours or a strategy's · 2 the call was wrong · 3 a model server failed, or trials of
 a sweep have no answer because of errors · 4 the run folder failed · 5 the Ray cluster failed · 130 interrupted, by
 Ctrl-C or SIGTERM (everything paid for is saved).
 """

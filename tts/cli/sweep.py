@@ -166,7 +166,7 @@ def sweep(
     show_sweep(result, json)
     if display.interrupted and not result.complete:
         complain(
-            f"stopped: {len(result.outcomes)} of {result.planned} searches are decided; repeat the command to go on "
+            f"stopped: {len(result.outcomes)} of {result.planned} trials are decided; repeat the command to go on "
             f"(or draw what there is: tts report {out})"
         )
         raise typer.Exit(130)
@@ -178,7 +178,7 @@ def _fail_if_spoilt(result: Any) -> None:
     spoilt = [o for o in result.outcomes if o.error is not None]
     if spoilt:
         complain(
-            f"tts: {len(spoilt)} of {result.planned} searches have no answer because of errors, and are left out of "
+            f"tts: {len(spoilt)} of {result.planned} trials have no answer because of errors, and are left out of "
             f"the accuracy; the first ({spoilt[0].problem_id}): {spoilt[0].error}"
         )
         raise typer.Exit(3)

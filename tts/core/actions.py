@@ -1,4 +1,4 @@
-"""What a search asks for, and what it is told: actions are imperatives, events past participles.
+"""What a trial asks for, and what it is told: actions are imperatives, events past participles.
 
 Every action but `Cancel` ends exactly once, with one of the events in `End`; each of these has the `usage` and `timing`
 it reports. `Progressed` may come before that.
@@ -38,7 +38,7 @@ class Request(Value, frozen=True):
 
 
 class Generate(Value, frozen=True, tag="generate"):
-    """Sample one completion. `share` is the key under which other searches of the run may use the same sample:
+    """Sample one completion. `share` is the key under which other trials of the run may use the same sample:
     set only where the strategy waits for all it asked for, so that no length bias can leak between them. `race`: the
     strategy looks at which of several ends first, so that they have to leave together."""
 

@@ -1,4 +1,4 @@
-"""What one search has asked for and has not ended, within its share of the budget. Events and actions only; no I/O.
+"""What one trial has asked for and has not ended, within its share of the budget. Events and actions only; no I/O.
 
 An ask that does not fit the share's ledger now, but could once something in flight has ended, waits in a queue, and
 what is asked for later waits behind it; an ask that never can fit is refused.
@@ -19,11 +19,11 @@ from tts.types import ErrorInfo
 
 
 class Asks:
-    """The asks of one search.
+    """The asks of one trial.
 
     Args:
-        search: the search's id.
-        share: what the search may spend.
+        trial: the trial's id.
+        share: what the trial may spend.
 
     Attributes:
         ledger: of the share.
@@ -36,17 +36,17 @@ class Asks:
         exhausted: whether the budget has turned an ask down.
     """
 
-    __slots__ = ("_search", "_short", "backlog", "ended", "ends_s", "exhausted", "in_flight", "ledger", "now", "out")
+    __slots__ = ("_short", "_trial", "backlog", "ended", "ends_s", "exhausted", "in_flight", "ledger", "now", "out")
 
-    def __init__(self, search: str, share: Limits) -> None:
-        self.ledger = Ledger(share, search)
+    def __init__(self, trial: str, share: Limits) -> None:
+        self.ledger = Ledger(share, trial)
         self.in_flight: dict[str, InFlight] = {}
         self.ended: set[str] = set()
         self.backlog: deque[InFlight] = deque()
         self.now = 0.0
         self.ends_s: float | None = None
         self.exhausted = False
-        self._search = search
+        self._trial = trial
         self.out: list[Action] = []
         self._short: tuple[str, str, float] | None = None  # what was turned down, by which limit, and its cost
 
@@ -107,7 +107,7 @@ class Asks:
     def ran_out(self, action: Work, error: ErrorInfo) -> None:
         """The budget could not hold this action."""
         self.exhausted = True
-        if self._short is None and "asked" in error.facts and error.facts.get("search") == self._search:
+        if self._short is None and "asked" in error.facts and error.facts.get("trial") == self._trial:
             kind = "verification" if isinstance(action, Verify) else "sample"
             self._short = kind, error.facts["limit"], error.facts["asked"]
 
@@ -123,7 +123,7 @@ class Asks:
         """The error of a share whose seconds have passed."""
         limit = self.ledger.limits.seconds
         return BudgetExhausted(
-            f"{self._search}: the budget of {limit:g} s has passed", limit="seconds", search=self._search
+            f"{self._trial}: the budget of {limit:g} s has passed", limit="seconds", trial=self._trial
         )
 
     def drop(self, ask: InFlight) -> None:

@@ -1,6 +1,6 @@
 """The blocks that the methods of `Run` open: samples in order of arrival, samples as their text comes, deadlines.
 
-Leaving a block cancels what the block has started. As `core/context.py`, this file uses the search's underscored names.
+Leaving a block cancels what the block has started. As `core/context.py`, this file uses the trial's underscored names.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Block:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._search = run._search
+        self._trial = run._trial
         self._mailbox = Mailbox()
         self.pending: dict[str, None] = {}
 
@@ -49,16 +49,16 @@ class Block:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        self._search._asks.close(self._mailbox, self.pending)
+        self._trial._asks.close(self._mailbox, self.pending)
 
     def ask(self, action: Work, worst: Cost | None = None) -> None:
-        if not self._search.stepping:
+        if not self._trial.stepping:
             raise UsageError(
-                f"the Run of {self._search.id} was used outside of its own strategy's call: a Run must not be kept or "
+                f"the Run of {self._trial.id} was used outside of its own strategy's call: a Run must not be kept or "
                 f"handed to another"
             )
         self.pending[action.id] = None
-        self._search._ask(action, self._mailbox, worst)
+        self._trial._ask(action, self._mailbox, worst)
 
     async def next(self) -> tuple[Any, InFlight]:
         event, ask = await Wait(self._mailbox)
@@ -86,11 +86,11 @@ class _Sampling(Block):
         self._request = request
         self._n = n
         self._parent = parent
-        search = run._search
+        trial = run._trial
         self._shared = share
-        keyed = share and search._keyed
-        self._share_base = share_base(search._seed, run.problem.id, request) if keyed else None
-        self._worst = search._costs.worst(Generate("", request))  # seeds cost nothing: it is the same for all n
+        keyed = share and trial._keyed
+        self._share_base = share_base(trial._seed, run.problem.id, request) if keyed else None
+        self._worst = trial._costs.worst(Generate("", request))  # seeds cost nothing: it is the same for all n
         self._asked = 0
         self._places: dict[str, int] = {}
         self._candidates = 0
@@ -108,28 +108,28 @@ class _Sampling(Block):
             while self._asked < self._n:
                 self._ask_one()
             return
-        search = self._search
-        window = search._ahead or OPEN_WINDOW
+        trial = self._trial
+        window = trial._ahead or OPEN_WINDOW
         while self._refusal is None and len(self.pending) < window and self._failures_in_a_row < OPEN_FAILURES:
-            room = search.ledger.room(self._worst)
-            if room is None and search.ledger.limits.seconds is None and search._ahead is None:
+            room = trial.ledger.room(self._worst)
+            if room is None and trial.ledger.limits.seconds is None and trial._ahead is None:
                 raise self._run._endless()
-            if room == 0 and self._asked and (self.pending or not search.ledger.reservations):
+            if room == 0 and self._asked and (self.pending or not trial.ledger.reservations):
                 return
             self._ask_one()  # without room, it waits for what others have in flight, or is refused
 
     def _ask_one(self) -> None:
-        search = self._search
-        id = search._next_id()
+        trial = self._trial
+        id = trial._next_id()
         request, share = self._request, None
         if self._share_base is not None:
-            share = search._share_keys.of[id] = search._share_keys.next(self._share_base, search._current.path)
-        if search._keyed:
-            request = msgspec.structs.replace(request, seed=seed_of(share or f"{search._seed}/{search.spec}/{id}"))
+            share = trial._share_keys.of[id] = trial._share_keys.next(self._share_base, trial._current.path)
+        if trial._keyed:
+            request = msgspec.structs.replace(request, seed=seed_of(share or f"{trial._seed}/{trial.spec}/{id}"))
         if self._parent is not None:
-            search._parents[id] = self._parent.id
-        if self._run.problem is not search.problem:
-            search._problems[id] = self._run.problem
+            trial._parents[id] = self._parent.id
+        if self._run.problem is not trial.problem:
+            trial._problems[id] = self._run.problem
         self._places[id] = self._asked
         self._asked += 1
         race = not self._shared and self._n is not None and self._n > 1
@@ -140,14 +140,14 @@ class _Sampling(Block):
         if self._refusal is None and self._n is None and self._failures_in_a_row < OPEN_FAILURES:
             # What ends an open count is that the budget holds no more.
             sample = Generate("", self._request)
-            self._search._asks.ran_out(sample, ErrorInfo.of(self._search.ledger.exhausted(self._worst)))
+            self._trial._asks.ran_out(sample, ErrorInfo.of(self._trial.ledger.exhausted(self._worst)))
         if self._refusal is not None:
-            self._search.refused_awaits += 1
+            self._trial.refused_awaits += 1
         if self._refusal is not None and (not self._candidates or self._refusal.type != "BudgetExhausted"):
             raise self._refusal.rebuild()
         if not self._candidates and self._failure is not None:
             raise AllFailed(
-                f"{self._search.id}: all {self._asked} samples failed; the last one with "
+                f"{self._trial.id}: all {self._asked} samples failed; the last one with "
                 f"{self._failure.type}: {self._failure.message}",
                 asked=self._asked,
                 cause=msgspec.to_builtins(self._failure),
@@ -178,7 +178,7 @@ class Finishing(_Sampling):
                 self._top_up()
             if isinstance(event, Finished):
                 self._candidates += 1
-                return self._search.candidates[event.id]
+                return self._trial.candidates[event.id]
         self._end()
         raise Fewer if self._refusal or self._failure else StopAsyncIteration
 
@@ -190,8 +190,8 @@ class Finishing(_Sampling):
     def more(self, count: int) -> None:
         """Ask for `count` more; for none once the budget has turned one down. An allocator limits how many of a problem
         are in flight."""
-        if self._search._ahead is not None:
-            count = min(count, self._search._ahead - len(self.pending))
+        if self._trial._ahead is not None:
+            count = min(count, self._trial._ahead - len(self.pending))
         if count > 0 and self._refusal is None:
             self._n = self._asked + count
             self._top_up()
@@ -207,7 +207,7 @@ class Finishing(_Sampling):
         if not isinstance(event, Finished):
             return self._places[event.id], None
         self._candidates += 1
-        return self._places[event.id], self._search.candidates[event.id]
+        return self._places[event.id], self._trial.candidates[event.id]
 
     async def all(self) -> list[Candidate]:
         """Every candidate in order of arrival, once all have ended."""
@@ -216,7 +216,7 @@ class Finishing(_Sampling):
         found = []
         for event, _ in await self.rest():
             if type(event) is Finished:
-                found.append(self._search.candidates[event.id])
+                found.append(self._trial.candidates[event.id])
             else:
                 self._note(event)
         self._candidates = len(found)
@@ -244,9 +244,9 @@ class Streaming(_Sampling):
             if isinstance(event, Finished | Cancelled):
                 self._candidates += 1
                 if isinstance(event, Cancelled):  # stopped on purpose: its partial text is what was wanted
-                    candidate = self._search._add_candidate(ask.action, event.completion)
+                    candidate = self._trial._add_candidate(ask.action, event.completion)
                 else:
-                    candidate = self._search.candidates[event.id]
+                    candidate = self._trial.candidates[event.id]
                 return Update(event.id, candidate.text, candidate.tokens, candidate=candidate)
         self._end()
         raise Fewer if self._refusal or self._failure else StopAsyncIteration
@@ -254,13 +254,13 @@ class Streaming(_Sampling):
     def stop(self, id: str) -> None:
         """End one candidate half-way; its partial text comes as a last Update (none, if it had not been sent yet).
         Harmless if it has ended already."""
-        ask = self._search._asks.in_flight.get(id)
+        ask = self._trial._asks.in_flight.get(id)
         if id not in self.pending or ask is None:
             return
         if ask.left:
-            self._search._asks.cancel(ask)
+            self._trial._asks.cancel(ask)
         else:
-            self._search._refuse(ask, ErrorInfo(WITHDRAWN, f"{id} was stopped before it left"))
+            self._trial._refuse(ask, ErrorInfo(WITHDRAWN, f"{id} was stopped before it left"))
 
 
 class Deadline:
@@ -269,20 +269,20 @@ class Deadline:
     def __init__(self, run: Run, seconds: float) -> None:
         if not seconds > 0:
             raise InvalidParameter(f"deadline must be above 0 seconds, but got {seconds!r}", seconds=seconds)
-        self._search = run._search
+        self._trial = run._trial
         self._seconds = seconds
 
     async def __aenter__(self) -> Self:
-        search = self._search
-        self._mailbox = Alarm(search._current, self._seconds)
-        self._id = search._next_id()
-        search._ask(Sleep(self._id, search._asks.now + self._seconds), self._mailbox)
+        trial = self._trial
+        self._mailbox = Alarm(trial._current, self._seconds)
+        self._id = trial._next_id()
+        trial._ask(Sleep(self._id, trial._asks.now + self._seconds), self._mailbox)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        self._search._asks.close(self._mailbox, [self._id])
+        self._trial._asks.close(self._mailbox, [self._id])
         if isinstance(error, Expired) and error.alarm is self._mailbox:
-            raise deadline_passed(self._search.id, self._mailbox) from None
+            raise deadline_passed(self._trial.id, self._mailbox) from None
 
 
 def at_least_one(name: str, value: int) -> None:

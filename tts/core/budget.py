@@ -99,7 +99,7 @@ class Limits(Value, frozen=True):
         return any(getattr(self, n) is not None for n in self.__struct_fields__)
 
     def divided(self, parts: int) -> Limits:
-        """An equal share for each of `parts` searches; seconds are a clock and are not divided.
+        """An equal share for each of `parts` trials; seconds are a clock and are not divided.
 
         Raises: BudgetTooSmall where a share would be less than one sample, token or FLOP.
         """
@@ -108,7 +108,7 @@ class Limits(Value, frozen=True):
             whole = getattr(self, name)
             if whole is not None and whole < parts:
                 raise BudgetTooSmall(
-                    f"a budget of {self} is too small to be divided among {parts} searches: "
+                    f"a budget of {self} is too small to be divided among {parts} trials: "
                     f"it has {_short(whole)} {name}",
                     limit=name,
                     parts=parts,
@@ -116,11 +116,10 @@ class Limits(Value, frozen=True):
             shares[name] = None if whole is None else whole // parts
         return Limits(**shares, usd=None if self.usd is None else self.usd / parts, seconds=self.seconds)
 
-    def times(self, searches: int) -> Limits:
-        """What so many searches may spend together where each may spend this in the mean; seconds stay as they are."""
+    def times(self, trials: int) -> Limits:
+        """What so many trials may spend together where each may spend this in the mean; seconds stay as they are."""
         samples, tokens, usd, flops = (
-            None if amount is None else amount * searches
-            for amount in (self.samples, self.tokens, self.usd, self.flops)
+            None if amount is None else amount * trials for amount in (self.samples, self.tokens, self.usd, self.flops)
         )
         return Limits(samples, tokens, usd, flops, self.seconds)  # type: ignore[arg-type]  # whole numbers stay whole
 
@@ -136,7 +135,7 @@ class Remaining(Value, frozen=True):
 
 
 class Ledger:
-    """Reserve, settle, release against one set of limits. One for the run, one for each search's share.
+    """Reserve, settle, release against one set of limits. One for the run, one for each trial's share.
 
     Args:
         limits: what may be spent.
@@ -289,9 +288,9 @@ class Ledger:
                 limit=name,
                 asked=asked / scale,
                 left=max(0, left) / scale,
-                search=self.name,
+                trial=self.name,
             )
-        return BudgetExhausted(f"{self.name}: the budget is closed", limit=None, search=self.name)
+        return BudgetExhausted(f"{self.name}: the budget is closed", limit=None, trial=self.name)
 
     def _note_unknown(self, cost: Cost) -> None:
         if cost.picodollars is None:

@@ -1,7 +1,7 @@
-"""What a strategy may await, and what it sees of its search: `Run`.
+"""What a strategy may await, and what it sees of its trial: `Run`.
 
-`Run` and `Search` are two halves of one thing: here is what a strategy may say, there what becomes of it. This file,
-`core/blocks.py` and `core/trial.py` alone use the search's underscored names.
+`Run` and `Trial` are two halves of one thing: here is what a strategy may say, there what becomes of it. This file,
+`core/blocks.py` and `core/trial.py` alone use the trial's underscored names.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tts.types import Candidate, Completion, Problem, Sampling, Score, Turns, as
 
 if TYPE_CHECKING:
     from tts.core.protocols import Verifier
-    from tts.core.trial import Search
+    from tts.core.trial import Trial
 
 T = TypeVar("T")
 Fallback = Callable[[Sequence[Candidate], Mapping[str, Sequence[Score]]], Candidate | None]
@@ -48,15 +48,15 @@ class Run:
         sampling: the run's sampling defaults.
     """
 
-    def __init__(self, search: Search) -> None:
-        self._search = search
-        self.problem = search.problem
-        self.sampling = search._sampling
+    def __init__(self, trial: Trial) -> None:
+        self._trial = trial
+        self.problem = trial.problem
+        self.sampling = trial._sampling
 
     @cached_property
     def random(self) -> Random:
-        search = self._search
-        return ChainRandom(lambda: search._current, f"{search._seed}/{search.problem.id}/{search.spec}")
+        trial = self._trial
+        return ChainRandom(lambda: trial._current, f"{trial._seed}/{trial.problem.id}/{trial.spec}")
 
     def on(self, problem: Problem) -> Run:
         """This run, for a strategy that is called on another problem: `await mine(part, run.on(part), n=3)`.
@@ -68,46 +68,46 @@ class Run:
         """
         if problem is self.problem or problem == self.problem:
             return self
-        return Run(self._search) if problem == self._search.problem else _Part(self._search, problem)
+        return Run(self._trial) if problem == self._trial.problem else _Part(self._trial, problem)
 
     @property
     def fallback(self) -> Fallback:
         """Picks the answer if the strategy lets `BudgetExhausted` or `AllFailed` pass, and the best so far while the
         strategy runs; a strategy sets it to its own selector (see `tts.selectors`). For a part, it decides nothing."""
-        return self._search._fallback
+        return self._trial._fallback
 
     @fallback.setter
     def fallback(self, selector: Fallback) -> None:
-        self._search._fallback = selector
+        self._trial._fallback = selector
 
     @property
     def candidates(self) -> list[Candidate]:
         """Every candidate of the problem that has been paid for so far, in order of arrival."""
-        return self._search.candidates_of(self.problem.id)
+        return self._trial.candidates_of(self.problem.id)
 
     @property
     def scores(self) -> Mapping[str, Sequence[Score]]:
         """Candidate id -> every score so far."""
-        return self._search.scores
+        return self._trial.scores
 
     @property
     def exhausted(self) -> bool:
         """Whether the budget has turned down something that the strategy asked for."""
-        return self._search.exhausted
+        return self._trial.exhausted
 
     @property
     def remaining(self) -> Remaining:
-        """What is left of this search's share; what is in flight counts at its worst case."""
-        search = self._search
-        left = search.ledger.left()
-        if search._asks.ends_s is None:
+        """What is left of this trial's share; what is in flight counts at its worst case."""
+        trial = self._trial
+        left = trial.ledger.left()
+        if trial._asks.ends_s is None:
             return left
-        return msgspec.structs.replace(left, seconds=max(0.0, search._asks.ends_s - search._asks.now))
+        return msgspec.structs.replace(left, seconds=max(0.0, trial._asks.ends_s - trial._asks.now))
 
     @property
     def now_s(self) -> float:
         """The run's clock at the last event."""
-        return self._search._asks.now
+        return self._trial._asks.now
 
     async def generate(
         self,
@@ -154,7 +154,7 @@ class Run:
         """Sample `n` completions and iterate over them in order of arrival; leaving the block cancels the rest.
 
         Arguments and errors as `generate`. Candidates that finish first are shorter than average: what is asked for
-        here is not shared with other searches, unless `share` promises that every sample is waited for.
+        here is not shared with other trials, unless `share` promises that every sample is waited for.
         """
         request = self._request(prompt, system, continue_from, sampling)
         return Finishing(self, request, n, parent or continue_from, share=share)
@@ -180,7 +180,7 @@ class Run:
         left, the Score's value is None.
         Raises: UnknownName for a verifier the run does not have; BudgetExhausted for a strategy that asks without end.
         """
-        search = self._search
+        trial = self._trial
         verifier, judge = self._judge(verifier)
         at_least_one("repeats", repeats)
         async with Block(self) as block:
@@ -189,10 +189,10 @@ class Run:
                 for _ in range(repeats):
                     block.ask(self._verification(verifier, candidate, request))
             refused = [event.error for event, _ in await block.rest() if isinstance(event, Refused)]
-        search.unverified += len(refused)
-        search.refused_awaits += bool(refused)
+        trial.unverified += len(refused)
+        trial.refused_awaits += bool(refused)
         unpriced = next((error for error in refused if error.type != "BudgetExhausted"), None)
-        if unpriced is not None or (refused and search.refused_awaits > MOST_REFUSALS):
+        if unpriced is not None or (refused and trial.refused_awaits > MOST_REFUSALS):
             raise (unpriced or refused[0]).rebuild()
         return [self._mean(candidate, verifier, judge) for candidate in candidates]
 
@@ -204,16 +204,16 @@ class Run:
 
     def _judge(self, verifier: str) -> tuple[str, Verifier]:
         """The verifier, and its name in the run: an address that a user has not given is from the strategy's file."""
-        search = self._search
-        if ":" in verifier and (verifier.startswith(":") or verifier not in search.spec.params.values()):
+        trial = self._trial
+        if ":" in verifier and (verifier.startswith(":") or verifier not in trial.spec.params.values()):
             verifier = beside(self._owner(), verifier)
-        found = search._verifiers.get(verifier)
+        found = trial._verifiers.get(verifier)
         if found is None:
-            raise unknown_name("verifier", verifier, search._verifiers)
+            raise unknown_name("verifier", verifier, trial._verifiers)
         return verifier, found
 
     def _owner(self) -> str:
-        return owner_of(self._search.spec.name, _function(self._search._strategy))
+        return owner_of(self._trial.spec.name, _function(self._trial._strategy))
 
     def mean_score(self, candidate: Candidate, verifier: str) -> Score:
         """The mean of the scores that `verifier` has given so far, abstentions left out (none left: value None).
@@ -221,7 +221,7 @@ class Run:
         return self._mean(candidate, *self._judge(verifier))
 
     def _mean(self, candidate: Candidate, verifier: str, judge: Verifier) -> Score:
-        found = [s for s in self._search.scores.get(candidate.id, ()) if s.verifier == verifier]
+        found = [s for s in self._trial.scores.get(candidate.id, ()) if s.verifier == verifier]
         values = [s.value for s in found if s.value is not None]
         masses = [s.mass for s in found if s.mass is not None]
         return Score(
@@ -239,9 +239,9 @@ class Run:
         chain has a value. If a chain fails otherwise, the others are cancelled, with everything they had started, and
         an ExceptionGroup is raised.
         """
-        search = self._search
+        trial = self._trial
         mailbox = Mailbox()
-        tasks = search._spawn(chains, mailbox)
+        tasks = trial._spawn(chains, mailbox)
         try:
             for _ in tasks:
                 ended, _ = await Wait(mailbox)
@@ -249,7 +249,7 @@ class Run:
                     break
         finally:
             for task in tasks:
-                search._abandon(task)
+                trial._abandon(task)
         errors = [task.error for task in tasks if isinstance(task.error, Exception)]
         if not all(map(nothing_came, errors)):
             raise ExceptionGroup(f"{len(errors)} of {len(tasks)} chains failed", errors)
@@ -269,7 +269,7 @@ class Run:
         if isinstance(function, str):
             name = beside(self._owner(), function)
         else:
-            name = portable(self._owner(), _function(self._search._strategy), check_address(function))
+            name = portable(self._owner(), _function(self._trial._strategy), check_address(function))
         if _knows_references(name):
             raise InvalidParameter(f"{name} knows the reference answers: no strategy may call it", function=name)
         try:
@@ -277,7 +277,7 @@ class Run:
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidParameter(f"the arguments of {name} must be JSON-like values: {error}", name="args") from error
         async with Block(self) as block:
-            block.ask(Call(self._search._next_id(), name, args, timeout_s))
+            block.ask(Call(self._trial._next_id(), name, args, timeout_s))
             event, _ = await block.next()
         if isinstance(event, Returned):
             return cast(T, event.value)
@@ -285,7 +285,7 @@ class Run:
 
     def uncompared(self, answers: int) -> None:
         """Note, for the result, how many answers of the latest vote could not be compared with the others."""
-        self._search.uncompared = answers
+        self._trial.uncompared = answers
 
     def deadline(self, seconds: float) -> Deadline:
         """`async with run.deadline(5.0):` raises DeadlineExceeded after so many seconds of the run's clock, having
@@ -294,11 +294,11 @@ class Run:
 
     def check_open(self) -> None:
         """Refuse an open count (n=None) that no budget would end. Raises: InvalidParameter."""
-        if not self._search.ledger.limits and self._search._ahead is None:
+        if not self._trial.ledger.limits and self._trial._ahead is None:
             raise self._endless()
 
     def _endless(self) -> InvalidParameter:
-        name = self._search.spec.name
+        name = self._trial.spec.name
         return InvalidParameter(
             f"{name}: n=None spends the whole budget, but there is none: set n or a budget", strategy=name
         )
@@ -323,24 +323,24 @@ class Run:
         return Request(messages, sampling, continue_from=continue_from.text if continue_from else "")
 
     def _verification(self, verifier: str, candidate: Candidate, request: Request | None) -> Verify:
-        search = self._search
-        id = search._next_id()
+        trial = self._trial
+        id = trial._next_id()
         share = None
-        if candidate.id in search._share_keys.of:
-            base = search._share_keys.of[candidate.id]
-            if self.problem != search._problem_of(candidate.id):  # what is judged is more than the candidate
+        if candidate.id in trial._share_keys.of:
+            base = trial._share_keys.of[candidate.id]
+            if self.problem != trial._problem_of(candidate.id):  # what is judged is more than the candidate
                 base = blake2b(repr((base, self.problem)).encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()
-            share = search._share_keys.next(f"{base}/{verifier}", search._current.path)
-        if request is not None and search._keyed:
-            request = msgspec.structs.replace(request, seed=seed_of(share or f"{search._seed}/{id}"))
+            share = trial._share_keys.next(f"{base}/{verifier}", trial._current.path)
+        if request is not None and trial._keyed:
+            request = msgspec.structs.replace(request, seed=seed_of(share or f"{trial._seed}/{id}"))
         return Verify(id, verifier, self.problem, candidate, request, share)
 
 
 class _Part(Run):
     """See `Run.on`."""
 
-    def __init__(self, search: Search, problem: Problem) -> None:
-        super().__init__(search)
+    def __init__(self, trial: Trial, problem: Problem) -> None:
+        super().__init__(trial)
         self.problem = problem
         self._fallback: Fallback = first_paid
 

@@ -1,4 +1,4 @@
-"""The small parts a search is made of: mailboxes, tasks, and the one thing a coroutine may yield."""
+"""The small parts a trial is made of: mailboxes, tasks, and the one thing a coroutine may yield."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ForeignCode:
     a verifier. Each such step has a number.
 
     Attributes:
-        running: the id of the search whose code runs; None between steps.
+        running: the id of the trial whose code runs; None between steps.
         watched: whether a watchdog looks, and so whether an interrupt at the keyboard is told apart from a
             `KeyboardInterrupt` of the code's own.
         stopped: a step was ended because the run is to stop; what it belonged to is undecided.
@@ -166,7 +166,7 @@ class InFlight:
         self.mailbox = mailbox
         self.depth = self.reached = depth
         self.cancelled = False
-        self.left = False  # whether it has left the search (rather than waiting for the share to have room)
+        self.left = False  # whether it has left the trial (rather than waiting for the share to have room)
 
 
 def deeper(depth: tuple[int, float], items: Iterable[tuple[Any, InFlight | Task]]) -> tuple[int, float]:

@@ -20,7 +20,7 @@ from tts.errors import (
 )
 from tts.types import Candidate, ErrorInfo, as_text, plain
 
-MOST_REFUSALS = 1000  # awaits of one search that its budget may turn down before it is stopped
+MOST_REFUSALS = 1000  # awaits of one trial that its budget may turn down before it is stopped
 WITHDRAWN = "Withdrawn"  # the `Refused` of an action that was cancelled before it left
 STOPPED = "allocator"  # `limit` in the facts of the BudgetExhausted of a problem that an allocator has stopped
 
@@ -37,9 +37,9 @@ def nothing_came(error: BaseException) -> bool:
     return isinstance(error, BudgetExhausted | AllFailed | Fewer)
 
 
-def deadline_passed(search: str, alarm: Alarm) -> DeadlineExceeded:
+def deadline_passed(trial: str, alarm: Alarm) -> DeadlineExceeded:
     """The error of a `Run.deadline` block that was left because its time was up."""
-    return DeadlineExceeded(f"{search}: {alarm.seconds:g} s have passed", seconds=alarm.seconds, search=search)
+    return DeadlineExceeded(f"{trial}: {alarm.seconds:g} s have passed", seconds=alarm.seconds, trial=trial)
 
 
 class Mistakes:
@@ -47,14 +47,14 @@ class Mistakes:
 
     Args:
         strategy: the strategy's name.
-        search, problem: ids, for whoever looks for the cause.
+        trial, problem: ids, for whoever looks for the cause.
     """
 
-    __slots__ = ("_problem", "_search", "_strategy")
+    __slots__ = ("_problem", "_strategy", "_trial")
 
-    def __init__(self, strategy: str, search: str, problem: str) -> None:
+    def __init__(self, strategy: str, trial: str, problem: str) -> None:
         self._strategy = strategy
-        self._search = search
+        self._trial = trial
         self._problem = problem
 
     def crashed(self, why: str) -> StrategyCrashed:
@@ -99,7 +99,7 @@ class Mistakes:
 
     def awaited_at_the_end(self) -> StrategyCrashed:
         """The strategy went on when it was to end."""
-        return StrategyCrashed(f"{self._strategy} awaited while it was being cancelled", search=self._search)
+        return StrategyCrashed(f"{self._strategy} awaited while it was being cancelled", trial=self._trial)
 
     def foreign_await(self, what: str) -> ForeignAwait:
         return ForeignAwait(

@@ -1,4 +1,4 @@
-"""What a search is given: a strategy, verifiers, and what things cost."""
+"""What a trial is given: a strategy, verifiers, and what things cost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What came of one search, and what it cost."""
+"""What came of one trial, and what it cost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tts.types import Candidate, Cost, ErrorInfo, Score, StrategySpec, Usage, Va
 
 
 class Bill(Value, frozen=True):
-    """What one search cost, by what it was spent on. `total` is what the ledger was charged.
+    """What one trial cost, by what it was spent on. `total` is what the ledger was charged.
 
     `sequential_tokens` and `latency_s` are the longest chain of generations and verifications that had to wait for one
     another: the maximum over what ran in parallel, summed over rounds. `busy_s` is the time of all requests, summed.
@@ -32,7 +32,7 @@ class Bill(Value, frozen=True):
 
 
 class Spending:
-    """The bill of a search that goes on: added up when somebody asks."""
+    """The bill of a trial that goes on: added up when somebody asks."""
 
     __slots__ = ("_busy_s", "_costs", "_usages")
 
@@ -116,10 +116,10 @@ class Ends(Value, frozen=True):
 
 
 class Result(Value, frozen=True):
-    """What came of one search.
+    """What came of one trial.
 
     Args:
-        id: the search's id.
+        id: the trial's id.
         selected: the candidate the strategy picked; None if nothing could be paid for or everything failed.
         candidates: everything that was paid for and came back, in order of arrival.
         scores: candidate id -> every score it got.

@@ -1,4 +1,4 @@
-"""The keys under which searches of one run share samples, and the seeds that belong to them."""
+"""The keys under which trials of one run share samples, and the seeds that belong to them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def seed_of(key: str) -> int:
 
 
 class ShareKeys:
-    """The keys of one search's samples.
+    """The keys of one trial's samples.
 
     Attributes:
         of: action id -> its key.
@@ -33,7 +33,7 @@ class ShareKeys:
         self._counts: dict[str, int] = {}
 
     def next(self, base: str, path: str) -> str:
-        """The next key under `base`: the same in every search that asks the same for the same problem. Counted per
+        """The next key under `base`: the same in every trial that asks the same for the same problem. Counted per
         task (`path`), like ids, so that no sample depends on which of two chains was faster."""
         base = f"{base}/{path}"
         index = self._counts.get(base, 0)

@@ -1,15 +1,15 @@
 """THE LAW: events in, actions out, through one method. Nothing here does I/O, reads a clock or knows of asyncio.
 
-A strategy is an `async def` whose only awaitables are its `Run`'s. `Search` drives that coroutine by hand: whatever
+A strategy is an `async def` whose only awaitables are its `Run`'s. `Trial` drives that coroutine by hand: whatever
 it asks for comes out of `start()` and `tell()` as actions, whatever happened goes in as events. The same events in the
-same order give the same actions, in any process, at any speed; so a search can be recorded, resumed, replayed and
+same order give the same actions, in any process, at any speed; so a trial can be recorded, resumed, replayed and
 simulated.
 
-    strategy  --awaits-->  Run  --asks-->  Search  --actions-->  Scheduler, Cluster
+    strategy  --awaits-->  Run  --asks-->  Trial  --actions-->  Scheduler, Cluster
         ^                                    |  ^
         +---------- candidates, scores ------+  +---- events ----
 
-A search never has more at stake than its share: an ask that does not fit the share's ledger now, but could once
+A trial never has more at stake than its share: an ask that does not fit the share's ledger now, but could once
 something in flight has ended, waits; one that cannot is refused. A budget that ends does not change the method: the
 strategy's `await` gives what came, by its own rule it goes on with that, and the result is marked `exhausted`. Only
 where nothing came is there a `BudgetExhausted`.
@@ -69,13 +69,13 @@ SELECTION_S = 10.0  # how long a strategy may compute with what has come, after 
 SELECTION = "selection"  # that time's place in the id of its end
 
 
-class Search:
+class Trial:
     """One strategy on one problem: `start()`, then `tell()` until `closed`.
 
     Args:
         id: unique in the run; prefixes the ids of its actions.
         problem, strategy, spec: what to run on what; `spec` holds the strategy's name and hyper-parameters as data.
-        share: what this search may spend.
+        share: what this trial may spend.
         costs: prices actions.
         verifiers: by name, for `Run.verify`.
         sampling: the defaults that `Run.generate` starts from.
@@ -83,7 +83,7 @@ class Search:
         ahead: how many samples an open count (n=None) may be asking for, where somebody else says when it ends; None
             where its share does.
         foreign: knows whose code is running.
-        keyed: whether samples have seeds, and keys under which other searches of the run may use the same ones. What
+        keyed: whether samples have seeds, and keys under which other trials of the run may use the same ones. What
             was recorded needs neither.
 
     `done`: the strategy has returned, `result` is final but for the bill. `closed`: every action has ended, too.
@@ -128,7 +128,7 @@ class Search:
         self._keyed = keyed
         self._ready: deque[tuple[Task, Any, BaseException | None]] = deque()
         self._parents: dict[str, str] = {}
-        self._problems: dict[str, Problem] = {}  # id -> what was asked for, if it is not the search's problem
+        self._problems: dict[str, Problem] = {}  # id -> what was asked for, if it is not the trial's problem
         self._share_keys = ShareKeys()
         self._spending = Spending()
         self._mistakes = Mistakes(spec.name, id, problem.id)
@@ -173,7 +173,7 @@ class Search:
         return [c for c in found if self._problem_of(c.id).id == problem_id] if self._problems else list(found)
 
     def candidate(self, id: str) -> Candidate | None:
-        """The candidate with this id, if it is one for the search's own problem."""
+        """The candidate with this id, if it is one for the trial's own problem."""
         return self.candidates.get(id) if self._problem_of(id).id == self.problem.id else None
 
     def _problem_of(self, id: str) -> Problem:
@@ -200,7 +200,7 @@ class Search:
     def start(self, now: float = 0.0) -> list[Action]:
         """Run the strategy to its first waits; `now` is the run's clock."""
         self._asks.now = now
-        # Nothing here holds the Run, which holds this: a search is freed as soon as it is dropped.
+        # Nothing here holds the Run, which holds this: a trial is freed as soon as it is dropped.
         self._current = self._main = Task(
             self._strategy(self.problem, Run(self), **self.spec.params), None, (0, 0.0), ""
         )
@@ -450,7 +450,7 @@ class Search:
             self._deliver(task.parent, (task, task))
 
     def _break_off(self) -> None:
-        """The run was told to stop while the strategy computed: a resumed run begins this search again."""
+        """The run was told to stop while the strategy computed: a resumed run begins this trial again."""
         self.broken_off = self.done = True
         self._ready.clear()
         for ask in self._asks.in_flight.values():

@@ -279,7 +279,7 @@ class _Report(Value, frozen=True):
 
 
 def _past(folder: Path) -> list[chooser.Past]:
-    """What its searches came to; where no budget in tokens was set, what the cell spent in the mean stands for it."""
+    """What its trials came to; where no budget in tokens was set, what the cell spent in the mean stands for it."""
     check_files(folder)
     try:
         facts = msgspec.json.decode(read_whole(folder / "report.json"), type=_Report).facts

@@ -180,7 +180,7 @@ def _samples(found: Iterable[Recorded], problems: Mapping[str, Problem], config:
 
 
 def _answer_of(event: Finished, problem: Problem) -> str | None:
-    """As the search read it (`Search._add_candidate`)."""
+    """As the trial read it (`Trial._add_candidate`)."""
     completion = event.completion
     if completion.answer is not None:
         return completion.answer

@@ -68,7 +68,7 @@ def about(pool: Pool) -> About:
                 cannot.add(f"{what}: {why_not}", name)
         if part.failed_problems:
             cannot.add(f"means over every problem: all samples of {part.failed_problems:,} failed", name)
-    cannot.add("revisions, continuations and step search: only whole samples were recorded")
+    cannot.add("revisions, continuations and step trial: only whole samples were recorded")
     return About(pool.name, parts, can.lines(len(parts)), cannot.lines(len(parts)))
 
 

@@ -141,7 +141,7 @@ def _over(total: Callable[[Sequence[int]], int], counts: Sequence[int | None]) -
 
 
 def _decision(outcomes: Sequence[Outcome], quantile: float) -> float | None:
-    """A quantile of the time from opening a search to its decision: the nearest rank."""
+    """A quantile of the time from opening a trial to its decision: the nearest rank."""
     times = sorted(o.decided_s - o.opened_s for o in outcomes if o.decided_s is not None and o.opened_s is not None)
     return times[math.ceil(quantile * len(times)) - 1] if times and len(times) == len(outcomes) else None
 
@@ -164,20 +164,18 @@ def warnings_of(rows: Sequence[Row]) -> list[str]:
             "samples that have the answer which was chosen"
         )
     exhausted = sum(r.exhausted for r in rows if "n=None" not in r.params.split(","))  # that count asks for no less
-    searches = sum(r.problems * r.seeds for r in rows)
+    trials = sum(r.problems * r.seeds for r in rows)
     if exhausted:
-        found.append(
-            f"{exhausted} of {searches} searches ended because a budget ran out; no answer counts as a wrong one"
-        )
+        found.append(f"{exhausted} of {trials} trials ended because a budget ran out; no answer counts as a wrong one")
     found += [
         f"{r.series}, budget {r.budget or 'of the run'}: it ended before the first sample of {r.unserved} of "
-        f"{r.problems * r.seeds} searches; problems are served in the order given"
+        f"{r.problems * r.seeds} trials; problems are served in the order given"
         for r in rows
         if r.unserved
     ]
     found += [
         f"{r.series}{':' if r.params else ''}{r.params}, budget {r.budget}: {100 * r.unspent:.0f} % of the budget was "
-        f"left in the {r.short} of {r.problems * r.seeds} searches that it ended, because one more {r.next_action} may "
+        f"left in the {r.short} of {r.problems * r.seeds} trials that it ended, because one more {r.next_action} may "
         f"cost {100 * r.next_cost:.0f} % of it (all that the request may generate is reserved)"
         + ("; a lower --max-tokens spends more" if r.next_action == "sample" else "")
         for r in rows
@@ -197,11 +195,11 @@ def warnings_of(rows: Sequence[Row]) -> list[str]:
     if ungraded:
         why = next(r.ungraded_why for r in rows if r.ungraded)
         found.append(
-            f"{ungraded} of {searches} answers could not be graded and are left out of the accuracy; the first: {why}"
+            f"{ungraded} of {trials} answers could not be graded and are left out of the accuracy; the first: {why}"
         )
     failed = sum(r.failed for r in rows)
     if failed:
-        found.append(f"{failed} requests failed for good; their searches went on without them")
+        found.append(f"{failed} requests failed for good; their trials went on without them")
     return found
 
 

@@ -1,8 +1,8 @@
 """What may be added to the run of a folder: cells and problems, paid for only as far as they are new.
 
 A folder holds what all the commands that were given for it hold together. Whatever decides how a sample comes out
-(model, sampling, prompts, verifiers, plugins) is the same for all of them, and so are the budgets of searches that
-there are: then no search that is decided would come out otherwise today. A command names all problems of the folder,
+(model, sampling, prompts, verifiers, plugins) is the same for all of them, and so are the budgets of trials that
+there are: then no trial that is decided would come out otherwise today. A command names all problems of the folder,
 and may leave out cells of it that are decided.
 """
 
@@ -88,13 +88,13 @@ def _problems_added(before: RunConfig, config: RunConfig) -> tuple[int, int]:
 
 
 def _check_shares(history: History, before: RunConfig, config: RunConfig, problems: int, in_all: int) -> None:
-    """What a search may spend is in its cell's id, but for what an allocator shares out, and for parts of the run's
+    """What a trial may spend is in its cell's id, but for what an allocator shares out, and for parts of the run's
     budget."""
     parts = bool(before.run_budget) and not any(before.budgets)
     divided = len(cells_asked_for(before)) * problems != len(cells_asked_for(config)) * in_all
     if parts and divided and any("@" in cell or " by " in cell for cell in history.cells):
         raise RunMismatch(
-            f"each search of the folder has an equal part of the run's budget of {before.run_budget}, which would be "
+            f"each trial of the folder has an equal part of the run's budget of {before.run_budget}, which would be "
             f"another with other cells or problems: give budgets for each problem, or choose another --out",
             differing=["run_budget"],
         )
@@ -108,11 +108,11 @@ def _check_shares(history: History, before: RunConfig, config: RunConfig, proble
 
 
 def _check_under_way(history: History, cells: Container[str]) -> None:
-    waiting = dict.fromkeys(search.partition("/")[0] for search in history.opened)
+    waiting = dict.fromkeys(trial.partition("/")[0] for trial in history.opened)
     left_out = [cell.rpartition("#")[0] for cell in waiting if cell not in cells]
     if left_out:
         raise RunMismatch(
-            f"this command leaves out {', '.join(left_out)}, of which searches are under way: name it too, or repeat "
+            f"this command leaves out {', '.join(left_out)}, of which trials are under way: name it too, or repeat "
             f"the command that began them first",
             differing=["strategies"],
         )
@@ -129,7 +129,7 @@ def _check_run_budget(before: RunConfig, config: RunConfig, history: History) ->
         )
     if history.cut:
         raise RunMismatch(
-            f"{shown}: the smaller one has cut searches short that would now come out otherwise; choose another --out",
+            f"{shown}: the smaller one has cut trials short that would now come out otherwise; choose another --out",
             differing=["run_budget"],
         )
 

@@ -22,8 +22,8 @@ from tts.types import StrategySpec
 
 
 def cells_of_journal(history: History) -> list[Cell]:
-    """The cells of which a search was decided, in the order of the plan. Raises: JournalCorrupt."""
-    specs = {d.search.removesuffix(f"/{d.problem_id}"): d.strategy for d in history.decided.values()}
+    """The cells of which a trial was decided, in the order of the plan. Raises: JournalCorrupt."""
+    specs = {d.trial.removesuffix(f"/{d.problem_id}"): d.strategy for d in history.decided.values()}
     return [_cell(id, specs[id]) for id in history.cells if id in specs]
 
 
@@ -43,7 +43,7 @@ def cells_asked_for(config: RunConfig) -> set[tuple[str | int, ...]]:
 
 
 def searches_asked_for(configs: Iterable[RunConfig], problems: int) -> int:
-    """How many searches the commands for a folder have asked for, the later ones on no fewer problems than the earlier.
+    """How many trials the commands for a folder have asked for, the later ones on no fewer problems than the earlier.
     `problems`: how many there are now."""
     most: dict[tuple[str | int, ...], int] = {}
     for config in configs:
@@ -97,4 +97,4 @@ def _written(text: str, kind: str) -> Iterator[str]:
 
 
 def _odd(cell: str) -> JournalCorrupt:
-    return JournalCorrupt(f"the journal decides searches of {cell!r:.200}, which is no cell of a run", cell=cell)
+    return JournalCorrupt(f"the journal decides trials of {cell!r:.200}, which is no cell of a run", cell=cell)

@@ -26,15 +26,15 @@ class Outcome(Value, frozen=True):
         seconds: of model requests, summed; `latency_s`: from the first action to the answer.
         exhausted: the budget turned down something that the strategy asked for.
         unspent: the share of the problem's budget that was then left, 0 to 1; next_cost: the share that the next action
-            might have cost, a sample or a verification (next_action). None where this budget did not end the search.
+            might have cost, a sample or a verification (next_action). None where this budget did not end the trial.
         failed: how many requests failed for good; the strategy went on without them.
         verifications, abstained: how many scores were asked for, and how many of them gave none.
         unpriced: verifications of a replay whose cost was not recorded; they are in no other number of this row.
         downgrades: parameters that a server refused and that were left out.
-        opened_s, decided_s: when the search was opened and when it was decided, on the run's clock, where that is kept.
+        opened_s, decided_s: when the trial was opened and when it was decided, on the run's clock, where that is kept.
         late_tokens: those that were decoded after the decision, before the cancellations had arrived.
         allocator: which shared the cell's budget out; "" where each problem had a budget of its own. stopped: why it
-            gave this problem no more, "" if it was not it that ended the search.
+            gave this problem no more, "" if it was not it that ended the trial.
         candidates: samples that came back; of these `cut`, `unanswered`, `refused` and `uncompared` are the counts
             of `Ends`, and `cut_at` is how long the longest of those that were cut is. None where nobody counted.
         agreement: the share of the samples that have the answer which was selected; None where there is none.

@@ -1,4 +1,4 @@
-"""Strategies x budgets x seeds on a set of problems: the plan, and what each search of it came to. No I/O."""
+"""Strategies x budgets x seeds on a set of problems: the plan, and what each trial of it came to. No I/O."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Cell(Value, frozen=True, gc=True, dict=True):  # a dict for its texts, whi
 
 def cells_of(config: RunConfig, problems: int, *, alone: bool = False) -> list[Cell]:
     """Every cell. Where only the run has a budget, a strategy that spends until its budget ends gets an equal share of
-    it for each search; the others are held by the run's ledger alone. With an allocator, a cell has what its problems'
+    it for each trial; the others are held by the run's ledger alone. With an allocator, a cell has what its problems'
     shares come to together. `alone`: each cell has the run's budget for itself.
 
     Raises: BudgetTooSmall; InvalidParameter for an allocator over a strategy that cannot be open-ended.
@@ -180,7 +180,7 @@ def with_max_tokens(
 
 
 def outcome_of(decided: Decided, cell: Cell, verdict: Verdict) -> Outcome:
-    """A search's end as a row of the sweep. An error that is not the budget's is the infrastructure's: it is left out
+    """A trial's end as a row of the sweep. An error that is not the budget's is the infrastructure's: it is left out
     of accuracy, as is an answer that could not be graded, while one that the budget could not buy counts as wrong."""
     bill, error, short = decided.bill, decided.error, decided.shortage
     total = bill.total

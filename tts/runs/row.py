@@ -15,14 +15,14 @@ class Row(Value, frozen=True):
         accuracy: over the problems whose answers were graded; None if there are none.
         ungraded: how many answers could not be graded, and are in no accuracy; ungraded_why: the first one's reason.
         samples ... latency_s: as in `Outcome`; None if there was no outcome without an error.
-        unspent, next_cost, next_action: as in `Outcome`, over the `short` searches that have them; None if none has.
+        unspent, next_cost, next_action: as in `Outcome`, over the `short` trials that have them; None if none has.
         exhausted, failed, errors: counts; `error_tokens` is what the outcomes with an error spent in all.
         abstained: the share of verifications that gave no score; None if there were none.
         downgrades: parameters that some server refused and that were left out.
-        decision_p50_s, decision_p99_s: from a search's being opened to its decision; makespan_s: from the first action
+        decision_p50_s, decision_p99_s: from a trial's being opened to its decision; makespan_s: from the first action
             of all to the last decision, the mean over seeds; late_tokens: as in `Outcome`. None where it was not kept.
         unpriced: verifications a problem whose cost was not recorded: tokens, samples and prices are without them.
-        allocator: as in `Outcome`. unserved: how many searches the budget did not reach with a single sample.
+        allocator: as in `Outcome`. unserved: how many trials the budget did not reach with a single sample.
         on_frontier: over `tokens`: the cheapest row, what its strategy's dearer rows add, and what beats these by more
             than noise (`tts.analysis.frontier`); never one that spent nothing.
         on_sequential_frontier, on_usd_frontier: the same for `sequential_tokens`, and for `usd` if every row knows it.

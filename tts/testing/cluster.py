@@ -3,7 +3,7 @@
     outcome = ScriptedCluster(["4", Sample("5", seconds=0.5)]).run("first_finish:n=2")
     assert outcome.result.answer == "5"
 
-Everything between the script and the strategy is the real thing: search, scheduler, ledger, simulated cluster.
+Everything between the script and the strategy is the real thing: trial, scheduler, ledger, simulated cluster.
 """
 
 from __future__ import annotations
@@ -96,9 +96,9 @@ class Outcome:
     """What came of one run.
 
     Args:
-        result: the search's.
+        result: the trial's.
         actions: everything that left, in order; `Cancel`s where they were sent.
-        events: everything that the search was told, in order.
+        events: everything that the trial was told, in order.
         seconds: virtual time until the last action had ended.
     """
 
@@ -138,7 +138,7 @@ class ScriptedCluster:
         verifiers: by name. For those that are not given, the samples' `scores` speak.
         verification_tokens: what a scripted verification costs, each also counting as a sample; 0: nothing at all.
         verification_s: how long it takes, if it costs something.
-        budget, seed, sampling: of the search.
+        budget, seed, sampling: of the trial.
     """
 
     def __init__(

@@ -65,7 +65,7 @@ from tts.testing.driver import (
     KeptJournal,
     RepeatingWorld,
     Runaway,
-    WatchedSearch,
+    WatchedTrial,
     fail,
     guarded,
 )
@@ -132,16 +132,16 @@ class StrategyContract:
                     fail(f"a run in another process differs: {_difference(mine, other)}. {_UNREPEATABLE}")
 
     def test_replaying_the_events_gives_the_same_actions(self) -> None:
-        """A fresh search that is told what happened asks for the same again."""
+        """A fresh trial that is told what happened asks for the same again."""
         for key in WORLDS:
             recorded = self._drive(NoisyWorld(key, failures=0.1, text=self.text))
-            search = self._search()
-            replayed = guarded(search.start)
+            trial = self._trial()
+            replayed = guarded(trial.start)
             for event in recorded.events:
-                if event.id not in search.waiting_for:
+                if event.id not in trial.waiting_for:
                     fail(f"on replay it did not ask for {event.id}. {_UNREPEATABLE}")
-                replayed += guarded(search.tell, event)
-            if replayed != recorded.actions or search.result != recorded.search.result:
+                replayed += guarded(trial.tell, event)
+            if replayed != recorded.actions or trial.result != recorded.trial.result:
                 fail(f"on replay it decided otherwise. {_UNREPEATABLE}")
 
     def test_it_never_goes_over_its_budget(self) -> None:
@@ -149,7 +149,7 @@ class StrategyContract:
         for limits in self._budgets():
             for key in WORLDS[:3]:
                 driven = self._drive(NoisyWorld(key, text=self.text), limits)
-                result = driven.search.result
+                result = driven.trial.result
                 self._check_sound(result, f"with a budget of {limits}")
                 if result.selected is None and not _is(result, LimitError):
                     fail(f"with a budget of {limits} it ended with {_of(result)}, not as exhausted. {TYPED}")
@@ -163,23 +163,23 @@ class StrategyContract:
             for key in WORLDS[:3]:
                 more = self._drive(NoisyWorld(key, text=self.text), limits, params=wanted)
                 k = sum(isinstance(action, Generate) for action in more.actions)
-                if not more.search.exhausted or not k:
+                if not more.trial.exhausted or not k:
                     continue
                 less = self._drive(NoisyWorld(key, text=self.text), limits, params=self.counted(k))
-                if _choice(more.search.result) != _choice(less.search.result):
+                if _choice(more.trial.result) != _choice(less.trial.result):
                     fail(
                         f"a budget of {limits} holds {k} samples; asked for {MORE_THAN_THERE_IS} it chose "
-                        f"{_choice(more.search.result)}, asked for {k} it chose {_choice(less.search.result)}. Go on "
+                        f"{_choice(more.trial.result)}, asked for {k} it chose {_choice(less.trial.result)}. Go on "
                         f"with the samples that came: run.generate returns them"
                     )
 
     def test_every_action_ends_exactly_once(self) -> None:
-        """Leaving a block cancels what it started; nothing is in flight once the search has closed."""
+        """Leaving a block cancels what it started; nothing is in flight once the trial has closed."""
         for key in WORLDS:
             driven = self._drive(NoisyWorld(key, failures=0.1, text=self.text))
-            if driven.search.leaked:
+            if driven.trial.leaked:
                 fail(
-                    f"it returned while {', '.join(driven.search.leaked)} ran on, which nothing had cancelled: use "
+                    f"it returned while {', '.join(driven.trial.leaked)} ran on, which nothing had cancelled: use "
                     f"run.finishing and run.streaming in `async with`, which cancels what is left when the block ends"
                 )
             left = [action.id for action in driven.actions if not isinstance(action, Cancel)]
@@ -193,7 +193,7 @@ class StrategyContract:
         for key in WORLDS:
             answers: list[str | None] = []
             for pace in range(6):
-                result = self._drive(NoisyWorld(key, pace, text=self.text)).search.result
+                result = self._drive(NoisyWorld(key, pace, text=self.text)).trial.result
                 self._check_sound(result, "with samples that arrive in another order")
                 answers.append(result.answer)
             if self.order_free and len(set(answers)) > 1:
@@ -206,7 +206,7 @@ class StrategyContract:
         """With some samples failing, and with all of them."""
         for failures in (0.2, 0.5, 0.8, 1.0):
             for key in WORLDS:
-                result = self._drive(NoisyWorld(key, failures=failures, text=self.text)).search.result
+                result = self._drive(NoisyWorld(key, failures=failures, text=self.text)).trial.result
                 self._check_sound(result, f"with {failures:.0%} of the samples failing")
                 if result.candidates and _is(result, AllFailed):
                     fail(
@@ -219,13 +219,13 @@ class StrategyContract:
         for key in WORLDS:
             world = NoisyWorld(key, failures=0.1, text=self.text)
             once, twice = self._drive(world), self._drive(world, twice=True)
-            if (once.actions, once.search.result) != (twice.actions, twice.search.result):
+            if (once.actions, once.trial.result) != (twice.actions, twice.trial.result):
                 fail(f"events that came twice changed what it did. {_UNREPEATABLE}")
 
     def test_it_awaits_its_run_alone_and_returns_a_candidate_it_was_given(self) -> None:
         """On a model that answers."""
         for key in WORLDS:
-            result = self._drive(NoisyWorld(key, text=self.text)).search.result
+            result = self._drive(NoisyWorld(key, text=self.text)).trial.result
             self._check_sound(result, "on a model that answers")
             if result.selected is None:
                 fail(
@@ -275,12 +275,12 @@ class StrategyContract:
         strategy, spec = self._resolved()
         return verifiers_of([spec], resolve=lambda _: strategy)
 
-    def _search(self, limits: Limits | None = None, params: Mapping[str, Any] | None = None) -> WatchedSearch:
+    def _trial(self, limits: Limits | None = None, params: Mapping[str, Any] | None = None) -> WatchedTrial:
         strategy, spec = self._resolved()
         if params:  # not in the spec, on which seeds depend: the samples must stay the same
             strategy = partial(strategy, **{**spec.params, **params})
             spec = StrategySpec(spec.name)
-        return WatchedSearch(
+        return WatchedTrial(
             "contract/p",
             self.problem,
             strategy,
@@ -300,7 +300,7 @@ class StrategyContract:
         params: Mapping[str, Any] | None = None,
         twice: bool = False,
     ) -> Driver:
-        driver = Driver(self._search(limits, params), twice)
+        driver = Driver(self._trial(limits, params), twice)
         SimulatedCluster(world, self._verifiers(), workers=_workers).run(cast(Scheduler, driver))
         return driver
 
@@ -351,7 +351,7 @@ class StrategyContract:
     def _budgets(self) -> Iterable[Limits]:
         """Budgets that hold 0, 1, 2, 3, ... samples, exactly and with some to spare, up to what it would like."""
         free = self._drive(NoisyWorld(0, text=self.text))
-        bill = free.search.result.bill.total
+        bill = free.trial.result.bill.total
         sample = max((CostModel().worst(action).tokens for action in free.actions), default=1)
         samples = {1, 2, 3, 4, 5, bill.samples // 2, bill.samples - 1, bill.samples, 2 * bill.samples}
         tokens = {k * sample + more for k in range(5) for more in (-1, 0, 1)} | {bill.tokens // 2, bill.tokens}

@@ -23,7 +23,7 @@ class Disorder:
         after: is called with the scheduler after each step.
 
     Attributes:
-        records: as the journal would hold them; results: by search.
+        records: as the journal would hold them; results: by trial.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""One search of `StrategyContract`, driven step by step, and the parts that see what it does."""
+"""One trial of `StrategyContract`, driven step by step, and the parts that see what it does."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from tts.core.actions import (
 from tts.core.journal.records import Record
 from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Step
-from tts.core.trial import Search
+from tts.core.trial import Trial
 from tts.errors import TTSError
 from tts.models.cost_model import CostModel
 from tts.runs.folder import NoJournal
 from tts.testing.worlds import NoisyWorld
 from tts.types import Completion, Cost, Usage
 
-MOST_ASKS = 20_000  # a strategy that has asked for more than this in one search will never stop
+MOST_ASKS = 20_000  # a strategy that has asked for more than this in one trial will never stop
 TYPED = "Let BudgetExhausted and AllFailed pass: what came before is then selected from by run.fallback."
 
 
-class WatchedSearch(Search):
+class WatchedTrial(Trial):
     """Notes what the strategy left behind when it returned: asked for, not ended, not cancelled by leaving a block."""
 
     leaked: Sequence[str] = ()
@@ -40,41 +40,41 @@ class WatchedSearch(Search):
 
 
 class Driver:
-    """One search in the place of a scheduler, looked at after every step."""
+    """One trial in the place of a scheduler, looked at after every step."""
 
     now = 0.0
 
-    def __init__(self, search: WatchedSearch, twice: bool) -> None:
-        self.search = search
-        self.foreign = search.foreign
+    def __init__(self, trial: WatchedTrial, twice: bool) -> None:
+        self.trial = trial
+        self.foreign = trial.foreign
         self.actions: list[Action] = []
         self.events: list[Event] = []
         self._twice = twice
 
     @property
     def done(self) -> bool:
-        return self.search.closed
+        return self.trial.closed
 
     def is_fatal(self, event: Event) -> bool:
-        """A search by itself has no run to stop."""
+        """A trial by itself has no run to stop."""
         return False
 
     def start(self) -> Step:
-        return self._look(guarded(self.search.start), 0.0)
+        return self._look(guarded(self.trial.start), 0.0)
 
     def tell(self, events: Iterable[Event]) -> Step:
         (event,) = events
-        actions = guarded(self.search.tell, event)
+        actions = guarded(self.trial.tell, event)
         if self._twice and not isinstance(event, Progressed):  # progress is a stream, told in order and once
             again = [event, self.events[len(self.events) // 2]] if self.events else [event]
             for told in again:
-                if not isinstance(told, Progressed) and guarded(self.search.tell, told):
+                if not isinstance(told, Progressed) and guarded(self.trial.tell, told):
                     fail(f"{told.id} was told twice and was acted on twice")
         self.events.append(event)
         return self._look(actions, event.at_s)
 
     def _look(self, actions: list[Action], now: float) -> Step:
-        ledger = self.search.ledger
+        ledger = self.trial.ledger
         limits, held = ledger.limits, ledger.spent + ledger.reserved
         for limit, amount, name in ((limits.samples, held.samples, "samples"), (limits.tokens, held.tokens, "tokens")):
             if limit is not None and amount > limit:
@@ -83,7 +83,7 @@ class Driver:
             late = [action.id for action in actions if isinstance(action, Generate | Verify) and action.request]
             if late:
                 fail(f"it asked for {', '.join(late)} after its {limits.seconds:g} s had passed. {TYPED}")
-        if not self.search.closed and not self.search.waiting_for:
+        if not self.trial.closed and not self.trial.waiting_for:
             fail("it waits for something that nothing can bring any more: await only what its Run offers")
         self.actions += actions
         step = Step()
@@ -149,7 +149,7 @@ def guarded(function: Callable[..., Any], *args: Any) -> Any:
         return function(*args)
     except Runaway:
         fail(
-            f"it asked for more than {MOST_ASKS} actions in one search and would not stop: once the budget is spent "
+            f"it asked for more than {MOST_ASKS} actions in one trial and would not stop: once the budget is spent "
             f"every await raises BudgetExhausted, so that a loop which catches it must end. {TYPED}"
         )
 

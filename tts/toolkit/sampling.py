@@ -29,7 +29,7 @@ async def sample_as_needed(
         sampling: as in `Run.generate`.
 
     With `ahead` 1 no sample is asked for that sampling one at a time would not have asked for: none is cancelled, and
-    other searches may use the same. Above 1, those that are in flight when the rule stops are cancelled; so short
+    other trials may use the same. Above 1, those that are in flight when the rule stops are cancelled; so short
     samples are seen first, and a rule that depends on which have come sees more of them
     (benchmarks/methods/early_stopping.md). With an open count, failures in a row end it: they may cost nothing, and
     would be repeated for ever.

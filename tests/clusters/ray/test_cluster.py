@@ -54,7 +54,7 @@ def spec_of(cluster: Any, **fields: Any) -> ClusterSpec:
 @pytest.fixture(scope="module")
 def expected() -> dict[str, str | None]:
     with Carrier("simulated", SCRIPT, "") as simulated:
-        return {search: r.answer for search, r in simulated.run("majority_vote:n=8", PROBLEMS)[1].items()}
+        return {trial: r.answer for trial, r in simulated.run("majority_vote:n=8", PROBLEMS)[1].items()}
 
 
 def members(carrier: Carrier, role: str) -> list[Any]:
@@ -134,7 +134,7 @@ def test_a_frozen_actor_is_taken_for_dead_and_its_late_answers_are_not_heard(
         finally:
             os.kill(frozen, signal.SIGCONT)
         assert freeze.thread is not None
-    assert {search: result.answer for search, result in results.items()} == expected
+    assert {trial: result.answer for trial, result in results.items()} == expected
     assert_finished_once_each(records, 8 * len(PROBLEMS))
     assert any(isinstance(record, Lost) for record in records)
     assert not scheduler.ledger.reservations
@@ -164,7 +164,7 @@ def test_a_node_that_drains_ends_what_it_has_in_hand_and_nothing_is_lost(
             carrier.idle(0.1)
             assert time.monotonic() < limit_s, carrier.backend._crew.status()
     ray_cluster.remove_node(node)
-    assert {search: result.answer for search, result in results.items()} == expected
+    assert {trial: result.answer for trial, result in results.items()} == expected
     assert not [record for record in records if isinstance(record, Lost)]
 
 
@@ -602,7 +602,7 @@ def test_a_full_object_store_does_not_concern_a_run(ray_cluster: Any, expected: 
     full = [ray.put(np.zeros(10_000_000, dtype=np.uint8)) for _ in range(20)]  # more than the store holds
     with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, engine.base_url, spec_of(ray_cluster)) as carrier:
         _, results, _ = carrier.run("majority_vote:n=8", PROBLEMS)
-    assert {search: result.answer for search, result in results.items()} == expected
+    assert {trial: result.answer for trial, result in results.items()} == expected
     del full
 
 
@@ -791,7 +791,7 @@ def test_cancellations_of_one_run_do_not_reach_into_the_next(ray_cluster: Any, e
         carrier.run("first_finish:n=8", PROBLEMS)
         records, results, _ = carrier.run("majority_vote:n=8", PROBLEMS)
     assert not any(isinstance(record, Cancelled) for record in records)
-    assert {search: result.answer for search, result in results.items()} == expected
+    assert {trial: result.answer for trial, result in results.items()} == expected
 
 
 def test_an_actor_that_can_reach_no_endpoint_passes_its_work_on(ray_cluster: Any) -> None:
@@ -874,7 +874,7 @@ def test_what_nobody_has_in_hand_any_more_is_asked_for_again(ray_cluster: Any, e
                     placement.ended(id)
 
         records, results, scheduler = carrier.run("majority_vote:n=8", PROBLEMS, on_events=forget)
-    assert {search: result.answer for search, result in results.items()} == expected
+    assert {trial: result.answer for trial, result in results.items()} == expected
     assert_finished_once_each(records, 8 * len(PROBLEMS))
     assert len([record for record in records if isinstance(record, Lost)]) == 4
     assert not scheduler.ledger.reservations

@@ -456,7 +456,7 @@ def stopped(
     folder: Path | None = None,
     **spec: Any,
 ) -> list[Any]:
-    """Run two searches of four samples, and drain the run once `act` has returned. The records that were written."""
+    """Run two trials of four samples, and drain the run once `act` has returned. The records that were written."""
     kept = Kept() if folder is None else Journal(folder, {})
     (named,) = parse_specs("majority_vote:n=4")
     plan = [Planned("c", problem, named) for problem in (Problem("p", "2 + 2?"), Problem("q", "2 + 3?"))]

@@ -126,7 +126,7 @@ def test_a_straggler_is_asked_for_elsewhere_and_what_that_cost_is_booked(ray_clu
     spec = ClusterSpec(address=ray_cluster.address, generators={"count": 2}, verifiers={"count": 1}, hedge_after_s=0.3)
     script = arithmetic(error_rate=0.4)
     with Carrier("simulated", script, "") as simulated:
-        expected = {search: r.answer for search, r in simulated.run("majority_vote:n=4", PROBLEMS)[1].items()}
+        expected = {trial: r.answer for trial, r in simulated.run("majority_vote:n=4", PROBLEMS)[1].items()}
     # The first engine is stuck: no request there would show a token within the test's limit.
     with FakeEngine(arithmetic(error_rate=0.4, first_byte_s=100)) as stuck, FakeEngine(script) as quick:
         with Carrier("ray", script, [stuck.base_url, quick.base_url], spec) as carrier:
@@ -134,7 +134,7 @@ def test_a_straggler_is_asked_for_elsewhere_and_what_that_cost_is_booked(ray_clu
         assert stuck.wait_idle()
         assert stuck.stats().left > 0
         assert stuck.stats().tokens == 0
-    assert {search: result.answer for search, result in results.items()} == expected
+    assert {trial: result.answer for trial, result in results.items()} == expected
     ended = Counter(record.id for record in records if isinstance(record, Finished))
     assert len(ended) == 4 * len(PROBLEMS)
     assert set(ended.values()) == {1}

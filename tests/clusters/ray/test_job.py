@@ -126,10 +126,10 @@ def records_of(out: Path) -> list[Record]:
 def check_whole(out: Path, problems: int, strategies: int) -> list[Record]:
     """The run is complete, by its journal and by what was written from it."""
     records = records_of(out)
-    searches = [record.search for record in records if isinstance(record, Opened)]
-    decided = [record.search for record in records if isinstance(record, Decided)]
-    assert len(set(searches)) == problems * strategies
-    assert sorted(decided) == sorted(set(searches))
+    trials = [record.trial for record in records if isinstance(record, Opened)]
+    decided = [record.trial for record in records if isinstance(record, Decided)]
+    assert len(set(trials)) == problems * strategies
+    assert sorted(decided) == sorted(set(trials))
     history = History(records)
     assert not history.granted
     assert not history.opened

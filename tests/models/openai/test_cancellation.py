@@ -82,7 +82,7 @@ def test_where_the_budget_cannot_hold_the_probe_none_is_made_and_nobody_is_trust
     assert result.spent.tokens <= 90
 
 
-def test_the_probe_comes_before_what_the_searches_reserve_and_not_where_all_is_decided(tmp_path: Path) -> None:
+def test_the_probe_comes_before_what_the_trials_reserve_and_not_where_all_is_decided(tmp_path: Path) -> None:
     def swept(engine: FakeEngine) -> tts.SweepResult:
         return tts.sweep(
             "arithmetic?size=4&seed=1", "majority_vote:n=4", run_budget="tokens=700", sampling={"max_tokens": 40},

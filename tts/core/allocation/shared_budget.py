@@ -1,9 +1,9 @@
-"""Which problem gets the next token: many searches, one budget, one allocator. Events in, grants out; no I/O.
+"""Which problem gets the next token: many trials, one budget, one allocator. Events in, grants out; no I/O.
 
-THE LAW: what is granted is a function of what the searches have been told, whatever their order in time, and of the
+THE LAW: what is granted is a function of what the trials have been told, whatever their order in time, and of the
 last `Repriced` record. So a resumed run decides as the one that died would have.
 
-A `SharedBudget` is the budget of one cell: all searches of one strategy, one seed and one allocator. Each of them asks
+A `SharedBudget` is the budget of one cell: all trials of one strategy, one seed and one allocator. Each of them asks
 for a few samples ahead; the allocator bids for each problem's next one; the shared budget grants the ask with the most
 expected gain per unit of the limit that binds, as long as its ledger can hold the ask's worst case. A problem that the
 allocator stops is told so at once, keeps what it has, and what it did not use is there for the others.
@@ -33,7 +33,7 @@ PILOT, RANKED = 0, 1  # what comes first
 
 
 class _Problem:
-    """An open search: what it asks for, what is known of it, and which of its entries in the ranking counts."""
+    """An open trial: what it asks for, what is known of it, and which of its entries in the ranking counts."""
 
     __slots__ = ("entry", "samples", "standing", "verifications")
 
@@ -57,7 +57,7 @@ class SharedBudget:
     """The budget of one cell, and who gets the next part of it.
 
     Args:
-        name: the cell's id, with which the ids of its searches begin.
+        name: the cell's id, with which the ids of its trials begin.
         allocator, limits: how what is shared.
         costs: prices actions.
 
@@ -80,7 +80,7 @@ class SharedBudget:
         self._granted: dict[str, Generate | Verify] = {}
         self._turned_down: deque[tuple[Generate | Verify, ErrorInfo]] = deque()
         self._cut_off: deque[Stopped] = deque()
-        self._moved: dict[str, None] = {}  # searches whose place in the ranking must be found anew
+        self._moved: dict[str, None] = {}  # trials whose place in the ranking must be found anew
         self._ranking: list[
             tuple[int, float, int, int, str]
         ] = []  # a heap, entries that do not count any more included
@@ -99,28 +99,28 @@ class SharedBudget:
         """Granted and not ended."""
         return len(self._granted)
 
-    def open(self, search: str, problem_id: str, scores: Scores, stopped: str = "") -> None:
-        """A search of this budget begins, or began in an earlier session, which may have stopped it. `scores` are the
-        search's own, and stay up to date."""
-        self._problems[search] = _Problem(Standing(problem_id, self._opened, scores, stopped))
+    def open(self, trial: str, problem_id: str, scores: Scores, stopped: str = "") -> None:
+        """A trial of this budget begins, or began in an earlier session, which may have stopped it. `scores` are the
+        trial's own, and stay up to date."""
+        self._problems[trial] = _Problem(Standing(problem_id, self._opened, scores, stopped))
         self._opened += 1
 
     def ask(self, action: Generate | Verify) -> None:
-        """An open search would like to do this."""
-        search = action.id.rpartition("/")[0]
+        """An open trial would like to do this."""
+        trial = action.id.rpartition("/")[0]
         if isinstance(action, Generate):
-            self._problems[search].samples[action.id] = action
+            self._problems[trial].samples[action.id] = action
         else:
-            self._problems[search].verifications[action.id] = action
-        self._moved[search] = None
+            self._problems[trial].verifications[action.id] = action
+        self._moved[trial] = None
 
     def withdraw(self, id: str) -> Generate | Verify | None:
         """The ask with this id is not wanted any more. Returns it if it had not been granted."""
-        search = id.rpartition("/")[0]
-        problem = self._problems.get(search)
+        trial = id.rpartition("/")[0]
+        problem = self._problems.get(trial)
         action = problem.drop(id) if problem else None
         if action is not None:
-            self._moved[search] = None
+            self._moved[trial] = None
         return action
 
     def holds(self, id: str) -> bool:
@@ -144,8 +144,8 @@ class SharedBudget:
         """The best ask; or an ask that this budget can never hold, and why; None if nothing can be granted now."""
         self._place()
         while self._ranking:
-            tier, key, _, entry, search = self._ranking[0]
-            problem = self._problems.get(search)
+            tier, key, _, entry, trial = self._ranking[0]
+            problem = self._problems.get(trial)
             action = problem.first if problem and problem.entry == entry else None
             if problem is None or action is None:
                 heapq.heappop(self._ranking)
@@ -154,7 +154,7 @@ class SharedBudget:
             if error is None and not self.holds(action.id):
                 return None  # it will fit once something in flight has ended
             problem.drop(action.id)
-            self._moved[search] = None
+            self._moved[trial] = None
             if error is not None:
                 return action, ErrorInfo.of(error)
             self.records.append(Allotted(action.id, None if tier == PILOT else round(-key, 9)))
@@ -162,15 +162,15 @@ class SharedBudget:
         return None
 
     def hear(self, event: Event, candidate: Candidate | None) -> None:
-        """The search has been told this event; `candidate` is what came of it."""
+        """The trial has been told this event; `candidate` is what came of it."""
         if isinstance(event, Progressed):
             return
-        search = event.id.rpartition("/")[0]
-        self._moved[search] = None
+        trial = event.id.rpartition("/")[0]
+        self._moved[trial] = None
         action = self._granted.pop(event.id, None)
         if action is None:
             return  # a verification that costs nothing, or something that had not been granted
-        standing, cost = self._problems[search].standing, Cost()
+        standing, cost = self._problems[trial].standing, Cost()
         held = event.id in self.ledger.reservations
         if not isinstance(event, Refused):
             cost = self._costs.actual(action, event.usage)
@@ -194,15 +194,15 @@ class SharedBudget:
             else:
                 standing.failed += 1
 
-    def close(self, search: str, spent: Cost) -> Standing:
-        """A search has ended, having spent so much. Returns what was known of its problem."""
+    def close(self, trial: str, spent: Cost) -> Standing:
+        """A trial has ended, having spent so much. Returns what was known of its problem."""
         self._note_closed(spent)
-        return self._problems.pop(search).standing
+        return self._problems.pop(trial).standing
 
     # --- resuming
 
     def recall(self, decided: Decided) -> None:
-        """A search that an earlier session has decided."""
+        """A trial that an earlier session has decided."""
         bill = decided.bill
         self.ledger.charge(bill.total)
         self._samples.add(bill.answers, decided.micros or whole_micros(bill.busy_s), decided.samples)
@@ -248,39 +248,39 @@ class SharedBudget:
             self._problems[action.id.rpartition("/")[0]].standing.in_flight += 1
 
     def _place(self) -> None:
-        """Find the place of every search that something has happened to."""
+        """Find the place of every trial that something has happened to."""
         if self._asleep:
             return
         moved, self._moved = self._moved, {}
-        for search in moved:
-            problem = self._problems.get(search)
+        for trial in moved:
+            problem = self._problems.get(trial)
             if problem is not None:
                 problem.entry = 0
-                self._rank(search, problem)
+                self._rank(trial, problem)
 
-    def _rank(self, search: str, problem: _Problem) -> None:
+    def _rank(self, trial: str, problem: _Problem) -> None:
         """Place its next ask among the others; or stop it; or let it wait for what is in flight."""
         standing, most = problem.standing, self.allocator.most
         if problem.verifications:
             cost = self._verifications.of(self._unit) / self._mean if self._verifications.count else 1.0
-            self._enter(search, problem, RANKED, -self._bid(standing, self._outlook(standing)).value / max(cost, 1e-9))
+            self._enter(trial, problem, RANKED, -self._bid(standing, self._outlook(standing)).value / max(cost, 1e-9))
         elif not (problem.samples or standing.in_flight):
             return
         elif standing.stopped:
-            self._stop(search, problem)
+            self._stop(trial, problem)
         elif standing.taken < min(self.allocator.pilot, most):
-            self._enter(search, problem, PILOT, standing.taken)
+            self._enter(trial, problem, PILOT, standing.taken)
         else:
             outlook = self._outlook(standing)
             bid = self._bid(standing, outlook) if standing.taken < most else Bid(0.0, "full")
             if not bid.stop:
-                self._enter(search, problem, RANKED, -bid.value / outlook.cost)
+                self._enter(trial, problem, RANKED, -bid.value / outlook.cost)
             elif not standing.in_flight or (bid.cancels and standing.ended >= self.allocator.pilot):
                 standing.stopped = bid.stop
                 votes, value, cancels = standing.counts[:4], round(bid.value, 9), standing.in_flight > 0
-                stopped = Stopped(search, self.now, bid.stop, standing.samples, votes, value, cancels)
+                stopped = Stopped(trial, self.now, bid.stop, standing.samples, votes, value, cancels)
                 (self._cut_off if cancels else self.records).append(stopped)
-                self._stop(search, problem)
+                self._stop(trial, problem)
 
     def _bid(self, standing: Standing, outlook: Outlook) -> Bid:
         facts = {"cell": self.name, "problem": standing.problem_id}
@@ -299,14 +299,14 @@ class SharedBudget:
             raise AllocatorCrashed(f"{self.name}: its allocator {what}", **facts)
         return bid
 
-    def _enter(self, search: str, problem: _Problem, tier: int, key: float) -> None:
+    def _enter(self, trial: str, problem: _Problem, tier: int, key: float) -> None:
         self._entries += 1
         problem.entry = self._entries
-        heapq.heappush(self._ranking, (tier, key, problem.standing.order, self._entries, search))
+        heapq.heappush(self._ranking, (tier, key, problem.standing.order, self._entries, trial))
 
-    def _stop(self, search: str, problem: _Problem) -> None:
+    def _stop(self, trial: str, problem: _Problem) -> None:
         standing = problem.standing
-        error = stop_error(search, standing.stopped, standing.samples)
+        error = stop_error(trial, standing.stopped, standing.samples)
         self._turned_down += [(action, error) for action in problem.samples.values()]
         problem.samples.clear()
 
@@ -358,12 +358,12 @@ class SharedBudget:
         self._closed_spent = plus(self._closed_spent, spent)
 
 
-def stop_error(search: str, reason: str, samples: int) -> ErrorInfo:
-    """What a search is told in place of its samples, of which so many had finished."""
+def stop_error(trial: str, reason: str, samples: int) -> ErrorInfo:
+    """What a trial is told in place of its samples, of which so many had finished."""
     return ErrorInfo(
         "BudgetExhausted",
-        f"{search}: the allocator stopped it after {samples} samples: {reason}",
-        {"limit": STOPPED, "reason": reason, "search": search},
+        f"{trial}: the allocator stopped it after {samples} samples: {reason}",
+        {"limit": STOPPED, "reason": reason, "trial": trial},
     )
 
 

@@ -38,28 +38,28 @@ class History:
 
     Attributes:
         configs: of all headers: what the run was at first, and whenever it had been extended.
-        decided: search id -> its record; cells: ids of all cells, in the order of the plan.
-        opened: search id -> its start on the run's clock, for searches not decided.
-        events: search id -> its events in order, for searches not decided; where an allocator cancelled what was in
+        decided: trial id -> its record; cells: ids of all cells, in the order of the plan.
+        opened: trial id -> its start on the run's clock, for trials not decided.
+        events: trial id -> its events in order, for trials not decided; where an allocator cancelled what was in
             flight, its record is among them.
         granted: action id -> its last grant, for actions that have not ended.
         bounded: action id -> the most tokens that may have been generated for it, where less than its grant.
         rate: tokens a second of the fastest stream that was noted last.
         shared: action id -> the action whose sample it was given.
         lost: ids whose last attempt was booked as lost: an end that follows cost nothing more.
-        digests: action id -> what it asked for, for searches not decided.
-        allotted: search id -> ids of its asks that an allocator has granted, for searches not decided; stopped: why it
+        digests: action id -> what it asked for, for trials not decided.
+        allotted: trial id -> ids of its asks that an allocator has granted, for trials not decided; stopped: why it
             gives them no more; repriced: cell -> what it ranks by.
-        spoilt: searches that were decided with samples missing because a server was away, or without a result because
+        spoilt: trials that were decided with samples missing because a server was away, or without a result because
             of what servers said.
         cut: whether the run's budget has turned something down.
-        paid: what the run has spent in decided searches and in the losses booked so far; `wasted` is those losses, less
+        paid: what the run has spent in decided trials and in the losses booked so far; `wasted` is those losses, less
             `probed`, what finding out about endpoints was charged with.
         at_s: where the run's clock stood.
 
-    With `refeed`, decided searches count as open: they are re-fed in full, so that their candidates come back.
+    With `refeed`, decided trials count as open: they are re-fed in full, so that their candidates come back.
 
-    Memory: events of decided searches are dropped as the journal is read, samples once their problem's searches are all
+    Memory: events of decided trials are dropped as the journal is read, samples once their problem's trials are all
     decided and another problem has been opened; so it stays proportional to what was open. Where a problem is opened
     again (the run was extended), `reread` gives its `Granted`, `Finished` and `Scored` records once more.
     """
@@ -83,7 +83,7 @@ class History:
         self.bounded: dict[str, int] = {}
         self.rate = 0.0
         self.hedged: dict[str, Cost] = {}
-        self.allotted: dict[str, set[str]] = {}  # by search
+        self.allotted: dict[str, set[str]] = {}  # by trial
         self.stopped: dict[str, str] = {}
         self.repriced: dict[str, Repriced] = {}
         self.spoilt: set[str] = set()
@@ -95,7 +95,7 @@ class History:
         self._samples: dict[str, dict[str, Finished | Scored]] = {}  # by problem
         self._keys: dict[str, dict[str, str]] = {}  # by problem: id -> share key
         self._forgotten: set[str] = set()  # problems
-        self._searches: Counter[str] = Counter()  # problem -> its open searches
+        self._trials: Counter[str] = Counter()  # problem -> its open trials
         self._latest = ""  # the problem that was opened last
         self._open_costs: dict[str, Cost] = {}
         self._refeed = refeed
@@ -119,12 +119,12 @@ class History:
                     )
                 self.configs.append(record.config)
             case Opened():
-                self.cells.setdefault(record.search.partition("/")[0])
-                self.decided.pop(record.search, None)  # it was spoilt, and is done again
-                self.spoilt.discard(record.search)
-                self.opened[record.search] = record.at_s
-                self.events[record.search] = []
-                self._begin(problem_of(record.search + "/"))
+                self.cells.setdefault(record.trial.partition("/")[0])
+                self.decided.pop(record.trial, None)  # it was spoilt, and is done again
+                self.spoilt.discard(record.trial)
+                self.opened[record.trial] = record.at_s
+                self.events[record.trial] = []
+                self._begin(problem_of(record.trial + "/"))
             case Bounded():
                 self._bound(record)
             case Granted():
@@ -140,7 +140,7 @@ class History:
                 self._add_loss(record)
             case Allotted() | Stopped() | Repriced():
                 self._add_allocation(record)
-            case Decided() if self._refeed or record.search in self.decided:
+            case Decided() if self._refeed or record.trial in self.decided:
                 pass
             case Decided():
                 self._decide(record)
@@ -149,7 +149,7 @@ class History:
                 self.shared[record.id] = record.of
                 self._feed(msgspec.structs.replace(origin, id=record.id, at_s=record.at_s))
             case _:
-                if isinstance(record, Refused) and record.error.facts.get("search") == "run":
+                if isinstance(record, Refused) and _refuser(record.error.facts) == "run":
                     self.cut = True
                 self._feed(record)
         at_s = getattr(record, "at_s", None)
@@ -167,24 +167,24 @@ class History:
     def reopen_spoilt(self, among: Container[str]) -> None:
         """Forget that the spoilt of these are decided: they are done again, with the samples that they have. What they
         have paid stays paid."""
-        for search in [*self.spoilt]:
-            if search in self.decided and search in among:
-                del self.decided[search]
-                self.spoilt.discard(search)
+        for trial in [*self.spoilt]:
+            if trial in self.decided and trial in among:
+                del self.decided[trial]
+                self.spoilt.discard(trial)
 
     def _decide(self, record: Decided) -> None:
-        self.decided[record.search] = record
+        self.decided[record.trial] = record
         if record.error is not None and _is_a_servers(record.error):
-            self.spoilt.add(record.search)
+            self.spoilt.add(record.trial)
         self.paid += record.paid
-        if self.opened.pop(record.search, None) is not None:
-            problem = problem_of(record.search + "/")
-            self._searches[problem] -= 1
+        if self.opened.pop(record.trial, None) is not None:
+            problem = problem_of(record.trial + "/")
+            self._trials[problem] -= 1
             self._forget(problem)
-        self._open_costs.pop(record.search, None)
-        self.allotted.pop(record.search, None)
-        self.stopped.pop(record.search, None)
-        for event in self.events.pop(record.search, ()):
+        self._open_costs.pop(record.trial, None)
+        self.allotted.pop(record.trial, None)
+        self.stopped.pop(record.trial, None)
+        for event in self.events.pop(record.trial, ()):
             if not isinstance(event, Stopped):
                 self.digests.pop(event.id, None)
                 self.shared.pop(event.id, None)
@@ -205,40 +205,40 @@ class History:
         if isinstance(record, Allotted):
             self.allotted.setdefault(record.id.rpartition("/")[0], set()).add(record.id)
         elif isinstance(record, Stopped):
-            self.stopped[record.search] = record.reason
+            self.stopped[record.trial] = record.reason
             if record.cancels:
-                self.events[record.search].append(record)
+                self.events[record.trial].append(record)
         else:
             self.repriced[record.cell] = record
 
     def _feed(self, event: Event) -> None:
-        search, _, _ = event.id.rpartition("/")
-        if search in self.decided:
+        trial, _, _ = event.id.rpartition("/")
+        if trial in self.decided:
             return  # told twice
-        self.events[search].append(event)
+        self.events[trial].append(event)
         if not isinstance(event, Progressed) and self.granted.pop(event.id, None) is not None:
             self.bounded.pop(event.id, None)
             cost = Cost(1, event.usage.completion_tokens, None, None)
-            self._open_costs[search] = self._open_costs.get(search, Cost()) + cost
+            self._open_costs[trial] = self._open_costs.get(trial, Cost()) + cost
         if isinstance(event, Finished | Scored):
             self._samples.setdefault(problem_of(event.id), {})[event.id] = event
         elif isinstance(event, Failed) and is_outage(event.error) and not was_its_own(event.error):
-            self.spoilt.add(search)
+            self.spoilt.add(trial)
 
     def _begin(self, problem: str) -> None:
         before, self._latest = self._latest, problem
-        self._searches[problem] += 1
+        self._trials[problem] += 1
         if problem in self._forgotten and self._reread is not None:
             self._forgotten.discard(problem)
             self._keys[problem], self._samples[problem] = _keyed(self._reread(problem))
         self._forget(before)
 
     def _forget(self, problem: str) -> None:
-        """Its samples, unless it has open searches or is the latest: others of the same problem may follow (runs go
+        """Its samples, unless it has open trials or is the latest: others of the same problem may follow (runs go
         problem by problem)."""
-        if problem == self._latest or self._searches[problem] > 0:
+        if problem == self._latest or self._trials[problem] > 0:
             return
-        del self._searches[problem]
+        del self._trials[problem]
         self._keys.pop(problem, None)
         if self._samples.pop(problem, None):
             self._forgotten.add(problem)
@@ -250,7 +250,7 @@ class History:
 
     @property
     def unfinished(self) -> Cost:
-        """What searches that are not decided have spent, and what was in flight, at its worst case. Its dollars and
+        """What trials that are not decided have spent, and what was in flight, at its worst case. Its dollars and
         FLOPs are unknown: the journal has no prices."""
         in_flight = (
             Cost(1, min(granted.cost.tokens, self.bounded.get(id, granted.cost.tokens)), None, None)
@@ -261,7 +261,7 @@ class History:
 
     @property
     def samples(self) -> dict[str, dict[str, tuple[str, Finished | Scored]]]:
-        """Problem -> share key -> (id, event): what searches still to come may use without paying again."""
+        """Problem -> share key -> (id, event): what trials still to come may use without paying again."""
         found = {problem: _by_key(self._keys.get(problem, {}), ended) for problem, ended in self._samples.items()}
         return {problem: samples for problem, samples in found.items() if samples}
 
@@ -289,8 +289,13 @@ class History:
         )
 
 
+def _refuser(facts: Mapping[str, Any]) -> Any:
+    """The id of whose ledger refused; older programs wrote it under another key."""
+    return facts.get("trial") or facts.get("search")
+
+
 def _is_a_servers(error: ErrorInfo) -> bool:
-    """Whether a search had no result because of what servers said, and not because of the fault of its requests."""
+    """Whether a trial had no result because of what servers said, and not because of the fault of its requests."""
     cause = error.facts.get("cause")
     if error.type == "AllFailed" and isinstance(cause, dict):
         error = msgspec.convert(cause, ErrorInfo)

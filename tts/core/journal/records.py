@@ -39,6 +39,7 @@ from tts.types import Completion, Cost, ErrorInfo, StrategySpec, Usage, Value, p
 
 VERSION = 4
 READABLE = (2, 3, 4)  # version 3 adds what an allocator decides, version 4 numbers and checksums
+TRIAL_KEY = {"trial": "search"}  # the key that journals have for a trial since their first version
 MOST_DEPTH = 64  # of lists in lists, of what a function in a worker returned
 _SEAL = len(b',"crc":"00000000"}\n')
 
@@ -51,10 +52,10 @@ class Header(Value, frozen=True, tag="header"):
     config: Mapping[str, Any]
 
 
-class Opened(Value, frozen=True, tag="opened"):
-    """A search was started at `at_s`."""
+class Opened(Value, frozen=True, tag="opened", rename=TRIAL_KEY):
+    """A trial was started at `at_s`."""
 
-    search: str
+    trial: str
     at_s: float
 
 
@@ -68,7 +69,7 @@ class Granted(Value, frozen=True, tag="granted"):
 
 
 class Shared(Value, frozen=True, tag="shared"):
-    """An action ended with the event of another search's same sample; it cost nothing more."""
+    """An action ended with the event of another trial's same sample; it cost nothing more."""
 
     id: str
     at_s: float
@@ -86,7 +87,7 @@ PROBE = "overhead"  # in place of an action's id: what finding out about an endp
 
 
 class Lost(Value, frozen=True, tag="lost"):
-    """An action's end never reached its search: the run, or the actor that carried it out, died or was aborted. `cost`
+    """An action's end never reached its trial: the run, or the actor that carried it out, died or was aborted. `cost`
     is charged to the run. `hedge`: it is of the sample's other request, which did not count."""
 
     id: str
@@ -111,12 +112,12 @@ class Allotted(Value, frozen=True, tag="allotted"):
     value: float | None = None
 
 
-class Stopped(Value, frozen=True, tag="stopped"):
+class Stopped(Value, frozen=True, tag="stopped", rename=TRIAL_KEY):
     """An allocator will grant a problem no more samples. `votes` are those of its most frequent answers, `value` what
-    one more sample was expected to add. `cancels`: those in flight were cancelled; what the search had been told by
+    one more sample was expected to add. `cancels`: those in flight were cancelled; what the trial had been told by
     then is above this line."""
 
-    search: str
+    trial: str
     at_s: float
     reason: str
     samples: int
@@ -139,14 +140,14 @@ class Repriced(Value, frozen=True, tag="repriced"):
     agreed: int = 0
 
 
-class Decided(Value, frozen=True, tag="decided"):
-    """A search has closed. `paid` is what it added to the run's spending: its bill less what it shared. `abstained` of
+class Decided(Value, frozen=True, tag="decided", rename=TRIAL_KEY):
+    """A trial has closed. `paid` is what it added to the run's spending: its bill less what it shared. `abstained` of
     its `verifications` gave no score; `downgrades` are parameters that a server refused and that were left out;
     `stopped` is why an allocator gave it no more samples, `shortage` why its budget did; `ends` is how its samples
     ended (None: an older journal); `agreed` is whether the first two answers that an allocator saw were the same,
     `micros` how long the samples that it saw finish took, in microseconds."""
 
-    search: str
+    trial: str
     at_s: float
     problem_id: str
     strategy: StrategySpec

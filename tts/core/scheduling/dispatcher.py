@@ -123,7 +123,7 @@ class Dispatcher(ABC):
         return None if state is None else state.action
 
     def is_cancelled(self, id: str) -> bool:
-        """Whether its search has cancelled it, and it has not ended."""
+        """Whether its trial has cancelled it, and it has not ended."""
         state = self._actions.flying(id)
         return state is not None and state.cancelled
 
@@ -164,7 +164,7 @@ class Dispatcher(ABC):
         return self._advance()
 
     def lose(self, event: End, *, stops: bool = False) -> list[Record]:
-        """Charge an end that its search will not hear of (the run is stopping), so that a resumed run asks again.
+        """Charge an end that its trial will not hear of (the run is stopping), so that a resumed run asks again.
         Returns the records to write. A fatal error stops the run, and so does one of which the caller says that it
         does: nothing more is granted."""
         if self.fatal is None and isinstance(event, Failed) and (stops or self.is_fatal(event)):
@@ -220,7 +220,7 @@ class Dispatcher(ABC):
         return self._advance()
 
     def charge_overhead(self, request: Request) -> Lost | None:
-        """A request that is no search's is about to leave, to find out what an endpoint can do: it is charged to the
+        """A request that is no trial's is about to leave, to find out what an endpoint can do: it is charged to the
         run at its worst case, before it does. The record to write; None if the budget cannot hold it."""
         cost = self._costs.worst(Generate(PROBE, request))
         if not self.ledger.fits(cost):
@@ -289,7 +289,7 @@ class Dispatcher(ABC):
     # --- grants
 
     def _pot_of(self, id: str) -> SharedBudget | None:
-        """The shared budget of a search's, or an action's, cell."""
+        """The shared budget of a trial's, or an action's, cell."""
         return self._shared_budgets.get(id.partition("/")[0]) if self._shared_budgets else None
 
     def _take_records(self, shared: SharedBudget) -> None:
@@ -315,7 +315,7 @@ class Dispatcher(ABC):
     def _grant(self, all_asked: bool) -> None:
         """Let the oldest asks leave while the run's ledger and the window have room; refuse those it can never hold.
         Allocators grant nothing until `all_asked`, where they compare problems."""
-        begun = ""  # the search whose samples are leaving
+        begun = ""  # the trial whose samples are leaving
         in_flight, queue = self._actions.in_flight, self._actions.queue
         while len(in_flight) < self._window and not self._inbox and not self.draining and self.fatal is None:
             state = self._next_ask()
@@ -378,7 +378,7 @@ class Dispatcher(ABC):
         self._end_unsent(state, ErrorInfo(WITHDRAWN, f"{cancel.id} was cancelled before it left"))
 
     def _queue(self, state: ActionState[Ask]) -> None:
-        """Let it leave as soon as it may, unless another search of the problem has its sample, or is getting it."""
+        """Let it leave as soon as it may, unless another trial of the problem has its sample, or is getting it."""
         key = state.action.share
         if key is not None:
             found = self._reuse.ask(key, state)

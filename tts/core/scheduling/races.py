@@ -13,10 +13,10 @@ def has_slots(waiting: Iterable[Work], in_flight: int, window: int) -> bool:
     as far as the window goes."""
     together, race = 0, ""
     for action in waiting:
-        search = action.id.rpartition("/")[0]
-        if not (isinstance(action, Generate) and action.race and race in ("", search)):
+        trial = action.id.rpartition("/")[0]
+        if not (isinstance(action, Generate) and action.race and race in ("", trial)):
             break
-        together, race = together + 1, search
+        together, race = together + 1, trial
     return in_flight + min(max(1, together), window) <= window
 
 

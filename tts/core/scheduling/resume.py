@@ -18,7 +18,7 @@ from tts.core.journal.history import History
 from tts.core.journal.records import Granted, Lost, Stopped, digest
 from tts.core.protocols import CostModel
 from tts.core.scheduling.action_state import needs_grant, so_far
-from tts.core.trial import Search
+from tts.core.trial import Trial
 from tts.errors import ReplayDivergence
 from tts.types import Cost, ErrorInfo
 
@@ -59,19 +59,19 @@ class Resume:
         for id in history.granted:
             self._in_flight.setdefault(id.rpartition("/")[0], []).append(id)
 
-    def restore(self, search: Search, shared: SharedBudget | None, at_s: float, now: float) -> Restored:
+    def restore(self, trial: Trial, shared: SharedBudget | None, at_s: float, now: float) -> Restored:
         """Start a trial at `at_s`, as the journal has it, and tell it its events; ends that are made here are of `now`.
 
         Raises: ReplayDivergence where it asks for other things than the journal has.
         """
-        self.waiting.discard(search.id)
-        retelling = _Retelling(search, shared, self._history, self._costs)
-        retelling.note(search.start(at_s))
-        for event in self._history.events.pop(search.id, ()):
+        self.waiting.discard(trial.id)
+        retelling = _Retelling(trial, shared, self._history, self._costs)
+        retelling.note(trial.start(at_s))
+        for event in self._history.events.pop(trial.id, ()):
             retelling.hear(event)
-        for id in self._in_flight.pop(search.id, ()):
+        for id in self._in_flight.pop(trial.id, ()):
             if id in self._history.granted and id not in retelling.asked:
-                raise _not_asked(search.id, id)
+                raise _not_asked(trial.id, id)
         return retelling.finish(now)
 
 
@@ -86,18 +86,18 @@ class _Retelling:
         "_history",
         "_partial",
         "_restored",
-        "_search",
         "_shared_budget",
+        "_trial",
         "asked",
     )
 
-    def __init__(self, search: Search, shared: SharedBudget | None, history: History, costs: CostModel) -> None:
+    def __init__(self, trial: Trial, shared: SharedBudget | None, history: History, costs: CostModel) -> None:
         self.asked: dict[str, Work] = {}
-        self._search = search
+        self._trial = trial
         self._shared_budget = shared
         self._history = history
         self._costs = costs
-        self._allotted = history.allotted.pop(search.id, set())
+        self._allotted = history.allotted.pop(trial.id, set())
         self._ended: set[str] = set()
         self._cancelled: set[str] = set()
         self._partial: dict[str, list[Progressed]] = {}
@@ -116,25 +116,25 @@ class _Retelling:
 
     def hear(self, event: Event | Stopped) -> None:
         """The next event of the trial's past."""
-        search, shared = self._search, self._shared_budget
+        trial, shared = self._trial, self._shared_budget
         if isinstance(event, Stopped):
-            self.note(search.stop_sampling(stop_error(event.search, event.reason, event.samples)))
+            self.note(trial.stop_sampling(stop_error(event.trial, event.reason, event.samples)))
             return
         if event.id in self._ended:
             return  # told twice
         action = self.asked.get(event.id)
         if action is None:
-            raise _not_asked(search.id, event.id)
+            raise _not_asked(trial.id, event.id)
         if isinstance(event, Progressed):
             self._partial.setdefault(event.id, []).append(event)
         else:
             del self.asked[event.id]
             self._ended.add(event.id)
             self._recall(action, event)
-        self.note(search.tell(event))
+        self.note(trial.tell(event))
         if shared is not None and event.id in self._ended:
             self._regrant(shared, action, ended=True)
-            shared.hear(event, search.candidate(event.id))
+            shared.hear(event, trial.candidate(event.id))
 
     def finish(self, now: float) -> Restored:
         """The past has been told: what was in flight is lost, what was cancelled ends, the rest is asked for again."""
@@ -175,15 +175,15 @@ class _Retelling:
         return self._costs.worst(msgspec.structs.replace(action, request=request))
 
 
-def _not_asked(search: str, id: str) -> ReplayDivergence:
-    return _divergence(search, id, "the strategy did not ask for it this time")
+def _not_asked(trial: str, id: str) -> ReplayDivergence:
+    return _divergence(trial, id, "the strategy did not ask for it this time")
 
 
-def _divergence(search: str, id: str, why: str) -> ReplayDivergence:
+def _divergence(trial: str, id: str, why: str) -> ReplayDivergence:
     return ReplayDivergence(
-        f"{search}: the journal has {id}, but {why}. The strategy, its parameters or its libraries have changed since; "
+        f"{trial}: the journal has {id}, but {why}. The strategy, its parameters or its libraries have changed since; "
         f"start a new run folder",
-        search=search,
+        trial=trial,
         id=id,
     )
 

@@ -1,7 +1,7 @@
-"""Many searches, one ledger: who may spend next. Events in, actions out; no I/O.
+"""Many trials, one ledger: who may spend next. Events in, actions out; no I/O.
 
-A search's asks come here as data. The scheduler grants them under the run's ledger, at most `window` at a time; lets
-searches of the same problem use each other's samples where that cannot bias them; opens further searches as room
+A trial's asks come here as data. The scheduler grants them under the run's ledger, at most `window` at a time; lets
+trials of the same problem use each other's samples where that cannot bias them; opens further trials as room
 appears; and reports each one's result when its last action has ended and its bill is complete.
 
 `Step` is what a cluster does next: write `records` to the journal, then carry out `actions`, then hand on `results`.
@@ -30,36 +30,36 @@ from tts.core.scheduling.races import races_shuffled
 from tts.core.scheduling.resume import Resume
 from tts.core.scheduling.sample_reuse import SampleReuse
 from tts.core.scheduling.steps import Planned, Step, decided_of
-from tts.core.trial import Search
+from tts.core.trial import Trial
 from tts.errors import BudgetExhausted, TTSError
 from tts.types import Cost, ErrorInfo, Sampling
 
 
 class _Open:
-    """A search under way, and what it has added to the run's spending."""
+    """A trial under way, and what it has added to the run's spending."""
 
-    __slots__ = ("paid", "search")
+    __slots__ = ("paid", "trial")
 
-    def __init__(self, search: Search) -> None:
-        self.search = search
+    def __init__(self, trial: Trial) -> None:
+        self.trial = trial
         self.paid = Cost()
 
 
 class Scheduler(Dispatcher):
-    """Drives many searches under one ledger.
+    """Drives many trials under one ledger.
 
     Args:
-        plan: the searches, problem by problem (all searches of one problem together: samples are shared among them, and
+        plan: the trials, problem by problem (all trials of one problem together: samples are shared among them, and
             dropped when the last of them has closed).
         resolve: strategy name -> strategy.
-        costs, verifiers, sampling: handed to every search.
+        costs, verifiers, sampling: handed to every trial.
         limits: of the whole run.
         window: how many requests may be in flight.
         history: of a journal to resume from.
-        shared budgets: cell -> the budget that its searches share, and who of them gets the next part of it.
+        shared budgets: cell -> the budget that its trials share, and who of them gets the next part of it.
         shuffle_races: whether the samples of a race leave in a random order (a function of their ids). Whoever is sent
             first has a head start, of microseconds or of a place in a queue: where lengths are equal it would decide.
-        serves: whether searches come one by one (`open`), until the scheduler drains. Each is alone: it shares no
+        serves: whether trials come one by one (`open`), until the scheduler drains. Each is alone: it shares no
             samples, so that no call's answer or bill depends on who else has asked the same.
         patience_s: how long the run goes on while no server answers.
 
@@ -134,12 +134,12 @@ class Scheduler(Dispatcher):
         for id, cost in self._history.hedged.items():
             self._book_lost(id, cost, hedge=True)
         for decided in self._history.decided.values():
-            shared = self._pot_of(decided.search)
+            shared = self._pot_of(decided.trial)
             if shared is not None:
                 shared.recall(decided)
 
     def has_more(self) -> bool:
-        """Whether a search of the plan was not decided in an earlier session, or may come yet."""
+        """Whether a trial of the plan was not decided in an earlier session, or may come yet."""
         return self._serves or self._agenda.has_more()
 
     def tell(self, events: Iterable[Event]) -> Step:
@@ -148,23 +148,23 @@ class Scheduler(Dispatcher):
         return self._advance()
 
     def open(self, planned: Planned, at_s: float) -> Step:
-        """Open a search that is not in the plan, at this second of the run's clock. Its id must not be that of another
+        """Open a trial that is not in the plan, at this second of the run's clock. Its id must not be that of another
         one that is open."""
         self.now = max(self.now, at_s)
         self._begin(planned)
         return self._advance()
 
     def withdraw(self, id: str, error: TTSError) -> Step:
-        """End a search before its strategy has: what it started is cancelled. Nothing to do if it has closed."""
+        """End a trial before its strategy has: what it started is cancelled. Nothing to do if it has closed."""
         opened = self._open.get(id)
         if opened is not None:
-            self._take(opened, opened.search.withdraw(error))
+            self._take(opened, opened.trial.withdraw(error))
         return self._advance()
 
     @property
     def partial(self) -> list[Result]:
-        """What there is so far of the searches that are open."""
-        return [opened.search.result for opened in self._open.values()]
+        """What there is so far of the trials that are open."""
+        return [opened.trial.result for opened in self._open.values()]
 
     # --- the loop
 
@@ -193,20 +193,20 @@ class Scheduler(Dispatcher):
         else:
             self._actions.free.pop(event.id, None)
         if opened is None:
-            return  # told twice, after its search has closed
+            return  # told twice, after its trial has closed
         if not isinstance(event, Progressed):
-            cost = self._settle(event, opened.search.problem.id)
+            cost = self._settle(event, opened.trial.problem.id)
             if cost is not None:
                 opened.paid += cost
-        asks = opened.search.tell(event)
+        asks = opened.trial.tell(event)
         shared = self._pot_of(event.id)
         if shared is not None:
-            shared.hear(event, opened.search.candidate(event.id))
+            shared.hear(event, opened.trial.candidate(event.id))
         self._take(opened, asks)
 
     def _take(self, opened: _Open, actions: Iterable[Action]) -> None:
-        """Sort what a search asked for, and close it if this was its end."""
-        shared = self._pot_of(opened.search.id)
+        """Sort what a trial asked for, and close it if this was its end."""
+        shared = self._pot_of(opened.trial.id)
         for action in races_shuffled([*actions]) if self._shuffle_races else actions:
             if isinstance(action, Cancel):
                 self._cancel(action)
@@ -219,15 +219,15 @@ class Scheduler(Dispatcher):
             else:
                 self._actions.free[action.id] = ActionState(action, "in flight")
                 self._step.actions.append(action)
-        search = opened.search
-        if search.closed and self._open.pop(search.id, None) is not None:
+        trial = opened.trial
+        if trial.closed and self._open.pop(trial.id, None) is not None:
             standing = None
             if shared is not None:
-                standing = shared.close(search.id, search.ledger.spent)
+                standing = shared.close(trial.id, trial.ledger.spent)
                 self._take_records(shared)
-            if not search.broken_off:
-                self._report(search.result, opened.paid, standing)
-            self._agenda.closed(search.problem.id)
+            if not trial.broken_off:
+                self._report(trial.result, opened.paid, standing)
+            self._agenda.closed(trial.problem.id)
 
     def _report(self, result: Result, paid: Cost, standing: Standing | None = None) -> None:
         decided = decided_of(result, self.now, paid, standing)
@@ -237,7 +237,7 @@ class Scheduler(Dispatcher):
     # --- allocators
 
     def _turn_down(self) -> None:
-        """Tell searches that an allocator has stopped, so that their answers need not wait for the others'."""
+        """Tell trials that an allocator has stopped, so that their answers need not wait for the others'."""
         for name, shared in self._shared_budgets.items():
             shared.now = self.now
             shared.wake(self._history.repriced.get(name))
@@ -249,16 +249,16 @@ class Scheduler(Dispatcher):
 
     def _stop_sampling(self, stopped: Stopped) -> None:
         """Cancel what is in flight of a problem that an allocator has stopped. The record has its place among the
-        search's events, so that a resumed run does so after the same ones."""
-        opened = self._open.get(stopped.search)
+        trial's events, so that a resumed run does so after the same ones."""
+        opened = self._open.get(stopped.trial)
         if opened is not None:
             self._step.records.append(stopped)
-            self._take(opened, opened.search.stop_sampling(stop_error(stopped.search, stopped.reason, stopped.samples)))
+            self._take(opened, opened.trial.stop_sampling(stop_error(stopped.trial, stopped.reason, stopped.samples)))
 
     # --- opening and resuming
 
     def _open_next(self) -> bool:
-        """Open one more search if there is room for its requests; False if there is nothing to open now."""
+        """Open one more trial if there is room for its requests; False if there is nothing to open now."""
         if self._agenda.is_over or not (self._resume.waiting or self._has_room()):
             return False
         planned = self._agenda.next()
@@ -273,7 +273,7 @@ class Scheduler(Dispatcher):
             self._report(self._out_of_time(planned), Cost())
             return
         shared = self._pot_of(planned.id)
-        search = Search(
+        trial = Trial(
             planned.id,
             planned.problem,
             planned.strategy or self._resolve(planned.spec.name),
@@ -287,12 +287,12 @@ class Scheduler(Dispatcher):
             foreign=self.foreign,
         )
         if shared is not None:
-            shared.open(search.id, search.problem.id, search.scores, self._history.stopped.get(search.id, ""))
-        opened = self._open[planned.id] = _Open(search)
+            shared.open(trial.id, trial.problem.id, trial.scores, self._history.stopped.get(trial.id, ""))
+        opened = self._open[planned.id] = _Open(trial)
         self._agenda.opened(planned.problem.id)
         if at_s is None:
             self._step.records.append(Opened(planned.id, self.now))
-            self._take(opened, search.start(self.now))
+            self._take(opened, trial.start(self.now))
         else:
             self._restore(opened, at_s)
 
@@ -304,7 +304,7 @@ class Scheduler(Dispatcher):
         return not self.draining and self.fatal is None
 
     def _share_of_time(self, planned: Planned, at_s: float) -> tuple[Limits, bool]:
-        """The search's share, its seconds cut to what the run has left at `at_s`; and whether any are left."""
+        """The trial's share, its seconds cut to what the run has left at `at_s`; and whether any are left."""
         total = self.ledger.limits.seconds
         if total is None:
             return planned.share, True
@@ -317,13 +317,13 @@ class Scheduler(Dispatcher):
     def _out_of_time(self, planned: Planned) -> Result:
         limit = self.ledger.limits.seconds
         error = BudgetExhausted(
-            f"{planned.id}: the run's {limit:g} s had passed before it was opened", limit="seconds", search=planned.id
+            f"{planned.id}: the run's {limit:g} s had passed before it was opened", limit="seconds", trial=planned.id
         )
         return Result(planned.id, planned.problem.id, planned.spec, None, exhausted=True, error=ErrorInfo.of(error))
 
     def _restore(self, opened: _Open, at_s: float) -> None:
-        """Tell a search that was open when the run stopped its past again, then ask again for what never ended."""
-        restored = self._resume.restore(opened.search, self._pot_of(opened.search.id), at_s, self.now)
+        """Tell a trial that was open when the run stopped its past again, then ask again for what never ended."""
+        restored = self._resume.restore(opened.trial, self._pot_of(opened.trial.id), at_s, self.now)
         for cost in restored.paid:
             self.ledger.charge(cost)
             opened.paid += cost

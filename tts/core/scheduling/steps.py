@@ -1,4 +1,4 @@
-"""What the scheduler is given, planned searches; and what it gives back, one step after the other."""
+"""What the scheduler is given, planned trials; and what it gives back, one step after the other."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tts.types import Cost, Problem, Sampling, StrategySpec, Value
 
 
 class Planned(Value, frozen=True):
-    """A search to be run: `cell` says which strategy, budget and seed of a sweep it belongs to.
+    """A trial to be run: `cell` says which strategy, budget and seed of a sweep it belongs to.
 
     Args:
-        sampling: the search's own; None is the scheduler's.
+        sampling: the trial's own; None is the scheduler's.
         strategy: the function; None is what the scheduler resolves the spec's name to.
     """
 
@@ -53,9 +53,9 @@ def ignore(result: Result, decided: Decided) -> None:
 
 
 def decided_of(result: Result, at_s: float, paid: Cost, standing: Standing | None = None) -> Decided:
-    """The record of a search that has closed; `standing` is what an allocator knew of it."""
+    """The record of a trial that has closed; `standing` is what an allocator knew of it."""
     return Decided(
-        search=result.id,
+        trial=result.id,
         at_s=at_s,
         problem_id=result.problem_id,
         strategy=result.strategy,

@@ -78,10 +78,10 @@ def _happened(event: Event) -> str:
 
 def _of_trial(trial: str, record: Record) -> str | None:
     match record:
-        case Opened(search=search) if search == trial:
+        case Opened(trial=of) if of == trial:
             return f"{trial} was opened"
-        case Stopped(search=search) if search == trial:
+        case Stopped(trial=of) if of == trial:
             return f"{trial} was stopped by its allocator: {record.reason}"
-        case Decided(search=search) if search == trial:
+        case Decided(trial=of) if of == trial:
             return f"{trial} was decided: {record.selected or 'nothing'} was selected"
     return None

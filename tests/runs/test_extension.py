@@ -142,7 +142,7 @@ def test_a_cell_of_an_allocator_can_be_added_and_one_that_shares_its_budget_gets
     more = config(open_ended, **budgets, allocators=("equal", "marginal"))
     records, _ = run(tmp_path, more)
     assert len(answers(records)) == 2 * 3
-    with pytest.raises(RunMismatch, match=r"share one budget, which would be tokens=8k for 4 instead of 3"):
+    with pytest.raises(RunMismatch, match=r"share a budget, which would be tokens=8k for 4 instead of 3"):
         extension(
             history_of(more, records=[r for r in records if isinstance(r, Opened)]),
             config(open_ended, 4, **budgets, allocators=("equal", "marginal")),

@@ -24,7 +24,7 @@ import numpy as np
 
 from tts.allocators.marginal import marginal
 from tts.api.replays import choose, replay
-from tts.clusters.virtual.recorded import Fleet
+from tts.clusters.virtual.fleet import Fleet
 from tts.core.actions import Finished, Generate, Request, Work
 from tts.core.allocation.shared_budget import SharedBudget
 from tts.core.budget import Limits

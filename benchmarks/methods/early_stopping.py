@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from tts.allocators.success import success
 from tts.api.replays import choose, replay
-from tts.clusters.virtual.recorded import Fleet
+from tts.clusters.virtual.fleet import Fleet
 from tts.core.allocation.allocator import Allocator, Bid, Outlook, Standing
 from tts.pools.formats.imports import import_pool
 from tts.pools.pool import Pool

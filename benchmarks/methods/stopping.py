@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tts.api.replays import choose, replay
-from tts.clusters.virtual.recorded import Fleet
+from tts.clusters.virtual.fleet import Fleet
 from tts.pools.formats.imports import equated, import_pool
 from tts.pools.pool import UNKNOWN, Pool
 from tts.runs.outcomes import Outcome

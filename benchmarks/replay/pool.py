@@ -24,7 +24,8 @@ from random import Random
 import numpy as np
 
 from tts.api.replays import problems_of, replay
-from tts.clusters.virtual.recorded import Fleet, Recordings
+from tts.clusters.virtual.fleet import Fleet
+from tts.clusters.virtual.recordings import Recordings
 from tts.core.actions import Finished
 from tts.core.trial import Trial
 from tts.estimators import (

@@ -1,4 +1,5 @@
-"""The replicas that a replay imagines: which of them gets a request, and which requests wait there for a slot. Pure.
+"""The machines that a replay imagines: how fast they are, which replica gets a request, and which requests wait there
+for a slot. Pure.
 
 The rule is that of the endpoint pool (`tts.models.replicas`), with slots that are known. A replica works on its
 requests in the order in which they came.
@@ -9,6 +10,35 @@ from __future__ import annotations
 from collections import deque
 
 from tts.models.replicas import Ranking, Replica, better
+from tts.types import Value
+
+
+class Fleet(Value, frozen=True):
+    """The machines that a replay imagines.
+
+    Args:
+        replicas: engines; slots: requests that one decodes side by side. What finds no slot waits for one.
+        tokens_per_s: at which one stream decodes.
+        prefill_tokens_per_s: at which a prompt is read; None: at once.
+        recorded_times: take the time that was recorded for a sample, where there is one.
+        cancel_s: how long a cancellation takes to reach its engine.
+        in_flight: requests that the run has in flight, as `--concurrency`; None: as many as there are slots.
+    """
+
+    replicas: int = 1
+    slots: int = 64
+    tokens_per_s: float = 50.0
+    prefill_tokens_per_s: float | None = None
+    recorded_times: bool = False
+    cancel_s: float = 0.0
+    in_flight: int | None = None
+
+    def seconds(self, prompt_tokens: int, tokens: int, recorded_s: float | None) -> float:
+        """How long a sample takes."""
+        if self.recorded_times and recorded_s is not None:
+            return recorded_s
+        prefill = prompt_tokens / self.prefill_tokens_per_s if self.prefill_tokens_per_s else 0.0
+        return prefill + tokens / self.tokens_per_s
 
 
 class _Machine(Replica):

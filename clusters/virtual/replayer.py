@@ -31,7 +31,8 @@ from tts.types import Cost, Problem
 from tts.workers.pool import Workers
 
 if TYPE_CHECKING:
-    from tts.clusters.virtual.recorded import Fleet, RecordedCluster
+    from tts.clusters.virtual.fleet import Fleet
+    from tts.clusters.virtual.recorded import RecordedCluster
 
 
 def problems_of(pool: Pool) -> dict[str, Problem]:
@@ -89,7 +90,8 @@ class Replayer:
     """
 
     def __init__(self, job: ReplayJob, workers: Workers) -> None:
-        from tts.clusters.virtual.recorded import Recordings, recorded_verifiers
+        from tts.clusters.virtual.recorded_scores import recorded_verifiers
+        from tts.clusters.virtual.recordings import Recordings
 
         pool = job.pool
         self.problems = problems_of(pool)
@@ -128,7 +130,8 @@ class Replayer:
         return self._drive(cell, list(self.problems.values()))[1]
 
     def _drive(self, cell: Cell, problems: Sequence[Problem]) -> tuple[list[tuple[Result, Decided]], ReplayedCell]:
-        from tts.clusters.virtual.recorded import Recorded, cluster_for
+        from tts.clusters.virtual.queueing import cluster_for
+        from tts.clusters.virtual.recorded_scores import Recorded
 
         fleet, sink = self.recordings.fleet, _Sink()
         judged = [name for name in verifier_names([cell.spec]) if isinstance(self.verifiers[name], Recorded)]

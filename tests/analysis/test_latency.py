@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tts.analysis.latency import Plan, Race, best, decoding_seconds, frontier, plans, recorded_seconds, within
 from tts.api.replays import choose, replay
-from tts.clusters.virtual.recorded import Fleet
+from tts.clusters.virtual.fleet import Fleet
 from tts.errors import BadPool, BudgetTooSmall, InvalidParameter
 from tts.estimators import Grid, first_finishers, majority
 from tts.pools.formats.imports import import_pool

@@ -9,7 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tts.api.replays import problems_of, replay
-from tts.clusters.virtual.recorded import Fleet, Recordings, cluster_for, recorded_verifiers
+from tts.clusters.virtual.fleet import Fleet
+from tts.clusters.virtual.queueing import cluster_for
+from tts.clusters.virtual.recorded_scores import recorded_verifiers
+from tts.clusters.virtual.recordings import Recordings
 from tts.core.budget import Limits
 from tts.core.scheduling.scheduler import Scheduler
 from tts.errors import BadPool, BudgetTooSmall, InvalidParameter, PoolLacks, UnknownName

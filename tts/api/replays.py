@@ -33,7 +33,7 @@ from tts.workers.pool import Workers, cpus
 
 if TYPE_CHECKING:
     from tts.clusters.spec import ClusterSpec
-    from tts.clusters.virtual.recorded import Fleet
+    from tts.clusters.virtual.fleet import Fleet
 
 __all__ = ["choose", "describe_fleet", "problems_of", "replay"]
 SAMPLES_A_PROCESS = 100_000  # that are worth the start of one: two to three seconds of work for half a second
@@ -93,7 +93,7 @@ def replay(
         problem shows it), InvalidParameter, UnknownName, BudgetTooSmall, UnknownCost; CallCrashed where processes die
         over the same cells again and again; with cluster="ray", ClusterUnreachable and ClusterMismatch.
     """
-    from tts.clusters.virtual.recorded import Fleet
+    from tts.clusters.virtual.fleet import Fleet
 
     where = _Where.checked(processes, cluster, address)
     chosen = choose(pool if isinstance(pool, Pool) else read_pool(pool), benchmark, model)

@@ -73,7 +73,7 @@ def replay(
     """Replay strategies over recorded samples, in virtual time: what they would buy, without a GPU."""
     from tts.api.replays import replay as replayed
     from tts.api.results import describe_cost
-    from tts.clusters.virtual.recorded import Fleet
+    from tts.clusters.virtual.fleet import Fleet
     from tts.process.console import console, say
     from tts.report.summary import owners_of, warnings_of
     from tts.report.terminal import print_frontier, table_of

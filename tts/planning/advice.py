@@ -119,7 +119,7 @@ def _plain_vote(pool: Pool, budget: float) -> str:
 def _piloted(
     pool: Pool, accuracy: Mapping[str, dict[str, float]], cost: Mapping[str, dict[str, float]], pilot: int, seed: int
 ) -> list[difficulty.Row]:
-    from tts.clusters.virtual.recorded import permutation
+    from tts.clusters.virtual.draws import permutation
 
     rows = []
     for group in pool.groups():

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tts.api import replays
 from tts.api.replays import replay
-from tts.clusters.virtual.recorded import Fleet
+from tts.clusters.virtual.fleet import Fleet
 from tts.clusters.virtual.replay_processes import _in_order, _read, _write, parts_of
 from tts.clusters.virtual.replayer import Replayer, ReplayJob
 from tts.errors import CallCrashed, InvalidParameter, PoolLacks, StorageFull

@@ -62,7 +62,7 @@ class ChainTeacher:
         for operation, operand in made.steps:
             before, value = value, apply(operation, value, operand)
             if value > 0 and random.random() < carelessness * _slip(operation, before, operand):
-                value = _spoilt(random, value)
+                value = _corrupted(random, value)
             lines.append(f"{before}{SIGNS[operation]}{operand}={value}")
         return _solution(lines)
 
@@ -79,7 +79,7 @@ class ChainTeacher:
                     thoughts.append(f"Check {step}: {truth}, fine.")
                 value = truth
                 continue
-            slipped = _spoilt(random, truth)
+            slipped = _corrupted(random, truth)
             thoughts.append(f"{step}={slipped}")
             if random.random() < NOTICED:
                 thoughts.append(f"Wait, {_worked(operation, value, operand)}.")
@@ -142,10 +142,10 @@ def _broken(random: Random, made: Chain) -> tuple[list[int], list[str]]:
     broken = random.randrange(len(made.steps))
     value, values, lines = made.start, [], []
     for i, (operation, operand) in enumerate(made.steps):
-        shown = _spoilt(random, operand) if i == broken and random.random() < 0.2 else operand
+        shown = _corrupted(random, operand) if i == broken and random.random() < 0.2 else operand
         result = apply(operation, value, shown)
         if i == broken and shown == operand:
-            result = _spoilt(random, result)
+            result = _corrupted(random, result)
         lines.append(f"{value}{SIGNS[operation]}{shown}={result}")
         values.append(value := result)
     return values, lines
@@ -183,11 +183,11 @@ def _slip(operation: str, value: int, operand: int) -> float:
     return min(MOST_SLIPS, SLIP * (left * right if operation == "multiply" else max(left, right)))
 
 
-def _spoilt(random: Random, number: int) -> int:
+def _corrupted(random: Random, number: int) -> int:
     """A number that is wrong the way a person's would be: one digit off, or two."""
     digits = list(str(abs(number)))
     for _ in range(random.choice((1, 1, 2))):
         place = random.randrange(len(digits))
         digits[place] = str((int(digits[place]) + random.choice((1, 9, random.randint(1, 9)))) % 10)
-    spoilt = int("".join(digits))
-    return spoilt if spoilt != number else number + 1
+    corrupted = int("".join(digits))
+    return corrupted if corrupted != number else number + 1

@@ -272,8 +272,8 @@ def test_an_error_of_the_server_is_no_wrong_answer() -> None:
     examples = [Example(Problem(f"p{i}", f"? {i}"), "1") for i in range(3)]
     with FakeEngine(script) as engine:
         result = tts.sweep(examples, "single", base_url=engine.base_url, concurrency=1, sampling=SHORT)
-    spoilt, *fine = result.outcomes
-    assert spoilt.error is not None and spoilt.correct is None and spoilt.ungraded is None
+    failed, *fine = result.outcomes
+    assert failed.error is not None and failed.correct is None and failed.ungraded is None
     assert [o.correct for o in fine] == [True, True]
 
 

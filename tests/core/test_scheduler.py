@@ -190,7 +190,7 @@ class Checked(Scheduler):
         self.limits = settings.get("limits", Limits())
         self.window = settings.get("window", 64)
         self.most_in_flight = 0
-        self.worst_of_hedges: dict[str, Cost] = {}
+        self.bounds_of_hedges: dict[str, Cost] = {}
         self.actions: list[Work | Cancel] = []
         super().__init__(plan, settings.pop("resolve", resolve), **settings)
 
@@ -207,14 +207,14 @@ class Checked(Scheduler):
         step = super().hedge(id)
         if step is None:
             return None
-        (self.worst_of_hedges[id],) = (r.cost for r in step.records if isinstance(r, Hedged))
+        (self.bounds_of_hedges[id],) = (r.cost for r in step.records if isinstance(r, Hedged))
         return self.checked(step)
 
     def hedge_ended(self, id: str, usage: Usage | None) -> Step:
         step = super().hedge_ended(id, usage)
         (lost,) = (r.cost for r in step.records if isinstance(r, Lost) and r.hedge)
-        worst = self.worst_of_hedges.pop(id)
-        assert (lost.samples, lost.tokens) == (1, worst.tokens if usage is None else usage.completion_tokens)
+        upper_bound = self.bounds_of_hedges.pop(id)
+        assert (lost.samples, lost.tokens) == (1, upper_bound.tokens if usage is None else usage.completion_tokens)
         return self.checked(step)
 
     def checked(self, step: Step) -> Step:
@@ -851,16 +851,16 @@ def test_the_journal_of_a_disturbed_run_resumes_to_the_same_result_from_any_pref
 def test_what_died_is_asked_for_again_under_the_same_seed_and_before_what_has_not_left_yet() -> None:
     scheduler = Checked(planned([StrategySpec("majority_vote", {"n": 6})], 1), window=4)
     first = [a for a in scheduler.start().actions if isinstance(a, Generate)]
-    worst = scheduler.ledger.reservations[first[0].id]
+    upper_bound = scheduler.ledger.reservations[first[0].id]
     step = scheduler.reissue({first[0].id: None, first[2].id: None})
     assert step.actions == [first[0], first[2]]
     lost = [record for record in step.records if isinstance(record, Lost)]
     assert sorted(record.id for record in lost) == [first[0].id, first[2].id]
-    assert {record.cost for record in lost} == {worst}
+    assert {record.cost for record in lost} == {upper_bound}
     assert [r.id for r in step.records if isinstance(r, Granted)] == [first[0].id, first[2].id]
     kinds = [type(record) for record in step.records]
     assert kinds.index(Granted) > kinds.index(Lost), "what is lost is on disk before it is asked for again"
-    assert scheduler.lost == worst + worst
+    assert scheduler.lost == upper_bound + upper_bound
     assert scheduler.in_flight == 4
 
 
@@ -895,7 +895,7 @@ def test_one_that_ends_with_its_carrier_strands_nobody_who_waits_for_its_sample(
     scheduler = Checked(planned(cells, 1))
     actions = scheduler.start().actions
     (owner,) = [a for a in actions if isinstance(a, Generate)]
-    worst = scheduler.ledger.reservations[owner.id]
+    upper_bound = scheduler.ledger.reservations[owner.id]
     if told_to_stop:
         (alarm,) = [a for a in actions if isinstance(a, Sleep)]
         stopping = scheduler.tell([Woke(alarm.id, 2.0)])
@@ -908,7 +908,7 @@ def test_one_that_ends_with_its_carrier_strands_nobody_who_waits_for_its_sample(
         step = scheduler.reissue({owner.id: error})
         (end,) = [r for r in step.records if isinstance(r, ENDS)]
         assert end == Failed(owner.id, 0.0, error)
-    assert [r for r in step.records if isinstance(r, Lost)] == [Lost(owner.id, worst)]
+    assert [r for r in step.records if isinstance(r, Lost)] == [Lost(owner.id, upper_bound)]
     (heir,) = [a for a in step.actions if isinstance(a, Generate) and a.share == owner.share]
     assert heir.id == "c1/p0/1"
     told = scheduler.tell([Finished(heir.id, 3.0, Completion("Answer: 4", usage=Usage(3, 10)))])

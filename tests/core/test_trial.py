@@ -1217,15 +1217,15 @@ def test_a_limit_on_an_unknown_price_is_refused_at_the_ask_even_behind_others() 
             return Request((Message("user", "?"),), Sampling(max_tokens=20), model="nobody's")
 
     run_candidate = Candidate("cell/p/0", "", None, Completion(""))
-    worst = PRICED.worst(Generate("", Request(PROBLEM.messages, Sampling(max_tokens=100)))).usd
-    assert worst is not None
+    upper_bound = PRICED.upper_bound(Generate("", Request(PROBLEM.messages, Sampling(max_tokens=100)))).usd
+    assert upper_bound is not None
     trial = Trial(
         "cell/p",
         PROBLEM,
         strategy,
         StrategySpec("tried"),
         costs=PRICED,
-        share=Limits(usd=worst * 1.5),
+        share=Limits(usd=upper_bound * 1.5),
         verifiers={"judge": Judge(), "stranger": Stranger()},
         sampling=Sampling(max_tokens=100),
     )

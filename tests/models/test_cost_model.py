@@ -40,31 +40,31 @@ def test_the_worst_case_of_a_request_is_its_bound_on_the_prompt_and_all_of_max_t
     bound = prompt_bound(ASK)
     assert bound == len(PROBLEM.prompt) + 8 + 256
     expected = Cost(1, 100, bound * 1_000_000 + 100 * 2_000_000, flops(config(SMOL), Usage(bound, 100)))
-    assert KNOWN.worst(Generate("p1/0", ASK)) == expected
-    assert KNOWN.worst(verify(ASK)) == expected
+    assert KNOWN.upper_bound(Generate("p1/0", ASK)) == expected
+    assert KNOWN.upper_bound(verify(ASK)) == expected
 
 
 def test_the_worst_case_takes_the_dearer_rate():
     model = CostModel({"m": ModelCost(Price(input=1, output=2, cached_input=3, reasoning=5))}, first="m")
     request = Request(PROBLEM.messages, Sampling(max_tokens=10))
-    assert model.worst(Generate("p1/0", request)).picodollars == 3 * prompt_bound(request) + 5 * 10
+    assert model.upper_bound(Generate("p1/0", request)).picodollars == 3 * prompt_bound(request) + 5 * 10
 
 
 def test_a_request_that_names_no_model_goes_to_the_first():
     unnamed = Request(PROBLEM.messages, Sampling(max_tokens=100))
-    assert KNOWN.worst(Generate("p1/0", unnamed)) == KNOWN.worst(Generate("p1/0", ASK))
+    assert KNOWN.upper_bound(Generate("p1/0", unnamed)) == KNOWN.upper_bound(Generate("p1/0", ASK))
 
 
 @pytest.mark.parametrize("name", ["bare", "never heard of"])
 def test_what_nobody_knows_is_none_and_not_zero(name):
     request = Request(PROBLEM.messages, Sampling(max_tokens=100), model=name)
-    assert KNOWN.worst(Generate("p1/0", request)) == Cost(1, 100, None, None)
+    assert KNOWN.upper_bound(Generate("p1/0", request)) == Cost(1, 100, None, None)
     assert KNOWN.actual(Generate("p1/0", request), Usage(10, 20)) == Cost(1, 20, None, None)
 
 
 @pytest.mark.parametrize("action", [verify(None), Call("p1/1", "m:f", (), 1.0), Sleep("p1/1", 3.0)])
 def test_what_asks_no_model_costs_nothing(action):
-    assert KNOWN.worst(action) == KNOWN.actual(action, Usage()) == Cost()
+    assert KNOWN.upper_bound(action) == KNOWN.actual(action, Usage()) == Cost()
 
 
 def test_the_prompt_bound_counts_bytes_every_message_and_the_prefill():
@@ -91,9 +91,9 @@ def test_the_actual_cost_never_exceeds_the_worst_case(price, text, max_tokens, d
     usage = Usage(prompt, generated, data.draw(st.integers(0, 2 * prompt)), data.draw(st.integers(0, 2 * generated)))
     for hf in (SMOL, sliding):
         model = CostModel({"m": ModelCost(price, config(hf))}, first="m")
-        worst = model.worst(Generate("p1/0", request))
+        upper_bound = model.upper_bound(Generate("p1/0", request))
         actual = model.actual(Generate("p1/0", request), usage)
-        assert 0 <= actual.tokens <= worst.tokens
-        assert 0 <= actual.picodollars <= worst.picodollars
-        assert 0 <= actual.flops <= worst.flops
-        assert actual.samples == worst.samples == 1
+        assert 0 <= actual.tokens <= upper_bound.tokens
+        assert 0 <= actual.picodollars <= upper_bound.picodollars
+        assert 0 <= actual.flops <= upper_bound.flops
+        assert actual.samples == upper_bound.samples == 1

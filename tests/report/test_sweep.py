@@ -109,11 +109,11 @@ def test_a_budget_of_which_much_was_left_is_said_with_the_reason():
 
 
 def test_an_infrastructure_error_is_counted_apart_and_is_not_a_wrong_answer():
-    spoilt = outcome("p1", correct=None, answer=None, tokens=70, usd=None, error="Unreachable: no connection")
-    (row,) = summarise([outcome("p0"), spoilt])
+    failed = outcome("p1", correct=None, answer=None, tokens=70, usd=None, error="Unreachable: no connection")
+    (row,) = summarise([outcome("p0"), failed])
     assert (row.errors, row.error_tokens, row.problems) == (1, 70, 1)
     assert (row.accuracy.mean, row.tokens, row.usd) == (1.0, 100, 0.5)
-    (row,) = summarise([spoilt])
+    (row,) = summarise([failed])
     assert (row.accuracy, row.tokens, row.errors, row.on_frontier) == (None, None, 1, False)
 
 

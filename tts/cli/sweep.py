@@ -175,10 +175,10 @@ def sweep(
 
 def _fail_if_spoilt(result: Any) -> None:
     """Infrastructure errors are no result: say so, and exit non-zero."""
-    spoilt = [o for o in result.outcomes if o.error is not None]
-    if spoilt:
+    unanswered = [o for o in result.outcomes if o.error is not None]
+    if unanswered:
         complain(
-            f"tts: {len(spoilt)} of {result.planned} trials have no answer because of errors, and are left out of "
-            f"the accuracy; the first ({spoilt[0].problem_id}): {spoilt[0].error}"
+            f"tts: {len(unanswered)} of {result.planned} trials have no answer because of errors, and are left out of "
+            f"the accuracy; the first ({unanswered[0].problem_id}): {unanswered[0].error}"
         )
         raise typer.Exit(3)

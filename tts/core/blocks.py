@@ -51,14 +51,14 @@ class Block:
     async def __aexit__(self, *exc: object) -> None:
         self._trial._asks.close(self._mailbox, self.pending)
 
-    def ask(self, action: Work, worst: Cost | None = None) -> None:
+    def ask(self, action: Work, upper_bound: Cost | None = None) -> None:
         if not self._trial.stepping:
             raise UsageError(
                 f"the Run of {self._trial.id} was used outside of its own strategy's call: a Run must not be kept or "
                 f"handed to another"
             )
         self.pending[action.id] = None
-        self._trial._ask(action, self._mailbox, worst)
+        self._trial._ask(action, self._mailbox, upper_bound)
 
     async def next(self) -> tuple[Any, InFlight]:
         event, ask = await Wait(self._mailbox)
@@ -90,7 +90,9 @@ class _Sampling(Block):
         self._shared = share
         keyed = share and trial._keyed
         self._share_base = share_base(trial._seed, run.problem.id, request) if keyed else None
-        self._worst = trial._costs.worst(Generate("", request))  # seeds cost nothing: it is the same for all n
+        self._upper_bound = trial._costs.upper_bound(
+            Generate("", request)
+        )  # seeds cost nothing: it is the same for all n
         self._asked = 0
         self._places: dict[str, int] = {}
         self._candidates = 0
@@ -111,7 +113,7 @@ class _Sampling(Block):
         trial = self._trial
         window = trial._ahead or OPEN_WINDOW
         while self._refusal is None and len(self.pending) < window and self._failures_in_a_row < OPEN_FAILURES:
-            room = trial.ledger.room(self._worst)
+            room = trial.ledger.room(self._upper_bound)
             if room is None and trial.ledger.limits.seconds is None and trial._ahead is None:
                 raise self._run._endless()
             if room == 0 and self._asked and (self.pending or not trial.ledger.reservations):
@@ -133,14 +135,14 @@ class _Sampling(Block):
         self._places[id] = self._asked
         self._asked += 1
         race = not self._shared and self._n is not None and self._n > 1
-        self.ask(Generate(id, request, share, race), self._worst)
+        self.ask(Generate(id, request, share, race), self._upper_bound)
 
     def _end(self) -> None:
         """Nothing is pending any more: say so if nothing came, because of a refusal or because everything failed."""
         if self._refusal is None and self._n is None and self._failures_in_a_row < OPEN_FAILURES:
             # What ends an open count is that the budget holds no more.
             sample = Generate("", self._request)
-            self._trial._asks.ran_out(sample, ErrorInfo.of(self._trial.ledger.exhausted(self._worst)))
+            self._trial._asks.ran_out(sample, ErrorInfo.of(self._trial.ledger.exhausted(self._upper_bound)))
         if self._refusal is not None:
             self._trial.refused_awaits += 1
         if self._refusal is not None and (not self._candidates or self._refusal.type != "BudgetExhausted"):

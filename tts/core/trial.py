@@ -300,9 +300,11 @@ class Trial:
         task.count += 1
         return f"{self.id}/{task.path}{task.count}"
 
-    def _ask(self, action: Work, mailbox: Mailbox, worst: Cost | None = None) -> None:
+    def _ask(self, action: Work, mailbox: Mailbox, upper_bound: Cost | None = None) -> None:
         """Reserve the action's worst case and let it leave; or let it wait for room; or refuse it."""
-        if not self._asks.add(InFlight(action, worst or self._costs.worst(action), mailbox, self._current.depth)):
+        if not self._asks.add(
+            InFlight(action, upper_bound or self._costs.upper_bound(action), mailbox, self._current.depth)
+        ):
             self._admit()
 
     def _admit(self) -> None:

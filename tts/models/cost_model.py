@@ -22,7 +22,7 @@ _NOTHING_KNOWN = ModelCost()
 
 
 class CostModel(Value, frozen=True):
-    """What actions cost: before they leave (`worst`), and once they have ended (`actual`).
+    """What actions cost: before they leave (`upper_bound`), and once they have ended (`actual`).
 
     `actual(action, usage) <= worst(action)` in every field that both know, whenever the server generated no more than
     `max_tokens` and counted no more prompt tokens than `prompt_bound`.
@@ -35,7 +35,7 @@ class CostModel(Value, frozen=True):
     models: Mapping[str, ModelCost] = {}
     first: str = ""
 
-    def worst(self, action: Action) -> Cost:
+    def upper_bound(self, action: Action) -> Cost:
         """The most that this action can cost. What asks no model (`Call`, `Sleep`, most verifiers) costs nothing."""
         request = _request(action)
         if request is None:

@@ -138,12 +138,12 @@ def check_budgets(
     for limits in shares.values():
         ledger = Ledger(limits, "given")
         for problem in problems:
-            worst = costs.worst(Generate("", Request(problem.messages, sampling)))
-            ledger.check_known(worst)
-            if not ledger.fits(worst):
+            upper_bound = costs.upper_bound(Generate("", Request(problem.messages, sampling)))
+            ledger.check_known(upper_bound)
+            if not ledger.fits(upper_bound):
                 raise BudgetTooSmall(
-                    f"a budget of {limits} cannot hold one sample of problem {problem.id}: {ledger.exhausted(worst)}; "
-                    f"raise it, or lower max_tokens (now {sampling.token_limit})",
+                    f"a budget of {limits} cannot hold one sample of problem {problem.id}: "
+                    f"{ledger.exhausted(upper_bound)}; raise it, or lower max_tokens (now {sampling.token_limit})",
                     limit=str(limits),
                     problem=problem.id,
                 )
@@ -171,8 +171,8 @@ def with_max_tokens(
 
     def suits(most: int) -> bool:
         request = Request(longest.messages, msgspec.structs.replace(sampling, max_tokens=most))
-        worst = costs.worst(Generate("", request))
-        return most <= room and all(Ledger(limits).fits(Cost.sum([worst] * 4)) for limits in budgets)
+        upper_bound = costs.upper_bound(Generate("", request))
+        return most <= room and all(Ledger(limits).fits(Cost.sum([upper_bound] * 4)) for limits in budgets)
 
     steps = (MOST_MAX_TOKENS >> halvings for halvings in range((MOST_MAX_TOKENS // LEAST_MAX_TOKENS).bit_length() - 1))
     chosen = next(filter(suits, steps), min(LEAST_MAX_TOKENS, room))
@@ -184,7 +184,7 @@ def outcome_of(decided: Decided, cell: Cell, verdict: Verdict) -> Outcome:
     of accuracy, as is an answer that could not be graded, while one that the budget could not buy counts as wrong."""
     bill, error, short = decided.bill, decided.error, decided.shortage
     total = bill.total
-    spoilt = error is not None and error.type != "BudgetExhausted"
+    infra_error = error is not None and error.type != "BudgetExhausted"
     ends = decided.ends
     return Outcome(
         cell=cell.label,
@@ -194,8 +194,8 @@ def outcome_of(decided: Decided, cell: Cell, verdict: Verdict) -> Outcome:
         seed=cell.seed,
         problem_id=decided.problem_id,
         answer=decided.answer,
-        correct=None if spoilt else verdict.correct,
-        ungraded=None if spoilt else verdict.error,
+        correct=None if infra_error else verdict.correct,
+        ungraded=None if infra_error else verdict.error,
         samples=total.samples,
         tokens=total.tokens,
         prompt_tokens=bill.usage.prompt_tokens,
@@ -208,7 +208,7 @@ def outcome_of(decided: Decided, cell: Cell, verdict: Verdict) -> Outcome:
         latency_s=bill.latency_s,
         exhausted=decided.exhausted,
         failed=decided.failed,
-        error=f"{error.type}: {error.message}" if spoilt and error else None,
+        error=f"{error.type}: {error.message}" if infra_error and error else None,
         verifications=decided.verifications,
         abstained=decided.abstained,
         downgrades=decided.downgrades,

@@ -352,7 +352,7 @@ class StrategyContract:
         """Budgets that hold 0, 1, 2, 3, ... samples, exactly and with some to spare, up to what it would like."""
         free = self._drive(NoisyWorld(0, text=self.text))
         bill = free.trial.result.bill.total
-        sample = max((CostModel().worst(action).tokens for action in free.actions), default=1)
+        sample = max((CostModel().upper_bound(action).tokens for action in free.actions), default=1)
         samples = {1, 2, 3, 4, 5, bill.samples // 2, bill.samples - 1, bill.samples, 2 * bill.samples}
         tokens = {k * sample + more for k in range(5) for more in (-1, 0, 1)} | {bill.tokens // 2, bill.tokens}
         yield from (Limits(samples=count) for count in sorted(samples) if count > 0)

@@ -102,11 +102,11 @@ class CountingCosts:
         self._costs = CostModel()
         self._asked = 0
 
-    def worst(self, action: Work) -> Cost:
+    def upper_bound(self, action: Work) -> Cost:
         self._asked += 1
         if self._asked > MOST_ASKS:
             raise Runaway
-        return self._costs.worst(action)
+        return self._costs.upper_bound(action)
 
     def actual(self, action: Work, usage: Usage) -> Cost:
         return self._costs.actual(action, usage)

@@ -233,10 +233,10 @@ class SharedBudget:
 
     def _try_reserve(self, action: Generate | Verify) -> TTSError | None:
         """Grant it if the ledger has room for it now. Returns why it never will."""
-        worst = self._costs.worst(action)
+        upper_bound = self._costs.upper_bound(action)
         try:
-            if not self.ledger.try_reserve(action.id, worst):
-                return None if self.ledger.can_ever_fit(worst) else self.ledger.exhausted(worst)
+            if not self.ledger.try_reserve(action.id, upper_bound):
+                return None if self.ledger.can_ever_fit(upper_bound) else self.ledger.exhausted(upper_bound)
         except UnknownCost as error:
             return error
         self._note_granted(action)

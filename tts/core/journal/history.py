@@ -50,7 +50,7 @@ class History:
         digests: action id -> what it asked for, for trials not decided.
         allotted: trial id -> ids of its asks that an allocator has granted, for trials not decided; stopped: why it
             gives them no more; repriced: cell -> what it ranks by.
-        spoilt: trials that were decided with samples missing because a server was away, or without a result because
+        infra_errors: trials that were decided with samples missing because a server was away, or without a result because
             of what servers said.
         cut: whether the run's budget has turned something down.
         paid: what the run has spent in decided trials and in the losses booked so far; `wasted` is those losses, less
@@ -86,7 +86,7 @@ class History:
         self.allotted: dict[str, set[str]] = {}  # by trial
         self.stopped: dict[str, str] = {}
         self.repriced: dict[str, Repriced] = {}
-        self.spoilt: set[str] = set()
+        self.infra_errors: set[str] = set()
         self.cut = False
         self.paid = Cost()
         self.wasted = Cost()
@@ -120,8 +120,8 @@ class History:
                 self.configs.append(record.config)
             case Opened():
                 self.cells.setdefault(record.trial.partition("/")[0])
-                self.decided.pop(record.trial, None)  # it was spoilt, and is done again
-                self.spoilt.discard(record.trial)
+                self.decided.pop(record.trial, None)  # a server was away: it is done again
+                self.infra_errors.discard(record.trial)
                 self.opened[record.trial] = record.at_s
                 self.events[record.trial] = []
                 self._begin(problem_of(record.trial + "/"))
@@ -165,17 +165,17 @@ class History:
                 self.bounded.pop(id, None)
 
     def reopen_spoilt(self, among: Container[str]) -> None:
-        """Forget that the spoilt of these are decided: they are done again, with the samples that they have. What they
+        """Forget that those of these with infrastructure errors are decided: they are done again, with the samples that they have. What they
         have paid stays paid."""
-        for trial in [*self.spoilt]:
+        for trial in [*self.infra_errors]:
             if trial in self.decided and trial in among:
                 del self.decided[trial]
-                self.spoilt.discard(trial)
+                self.infra_errors.discard(trial)
 
     def _decide(self, record: Decided) -> None:
         self.decided[record.trial] = record
         if record.error is not None and _is_a_servers(record.error):
-            self.spoilt.add(record.trial)
+            self.infra_errors.add(record.trial)
         self.paid += record.paid
         if self.opened.pop(record.trial, None) is not None:
             problem = problem_of(record.trial + "/")
@@ -223,7 +223,7 @@ class History:
         if isinstance(event, Finished | Scored):
             self._samples.setdefault(problem_of(event.id), {})[event.id] = event
         elif isinstance(event, Failed) and is_outage(event.error) and not was_its_own(event.error):
-            self.spoilt.add(trial)
+            self.infra_errors.add(trial)
 
     def _begin(self, problem: str) -> None:
         before, self._latest = self._latest, problem

@@ -202,11 +202,11 @@ class Dispatcher(ABC):
         state, hedged = self._actions.in_flight.get(id), self._actions.hedged
         if state is None or state.cancelled or id in hedged or self.draining or self.fatal is not None:
             return None
-        worst = self._costs.worst(state.action)
-        if not self.ledger.try_reserve(id + HEDGE, worst):
+        upper_bound = self._costs.upper_bound(state.action)
+        if not self.ledger.try_reserve(id + HEDGE, upper_bound):
             return None
         hedged[id] = state
-        self._step.records.append(Hedged(id, worst))
+        self._step.records.append(Hedged(id, upper_bound))
         return self._advance()
 
     def hedge_ended(self, id: str, usage: Usage | None) -> Step:
@@ -222,7 +222,7 @@ class Dispatcher(ABC):
     def charge_overhead(self, request: Request) -> Lost | None:
         """A request that is no trial's is about to leave, to find out what an endpoint can do: it is charged to the
         run at its worst case, before it does. The record to write; None if the budget cannot hold it."""
-        cost = self._costs.worst(Generate(PROBE, request))
+        cost = self._costs.upper_bound(Generate(PROBE, request))
         if not self.ledger.fits(cost):
             return None
         self.ledger.charge(cost)
@@ -328,13 +328,13 @@ class Dispatcher(ABC):
             begins = type(action) is Generate and action.race and begun != before  # of all others, one slot is enough
             if begins and not has_slots((s.action for s in queue.values()), len(in_flight), self._window):
                 return
-            worst = self._costs.worst(action)
+            upper_bound = self._costs.upper_bound(action)
             refusal: TTSError | None = None
             try:
-                if not self.ledger.try_reserve(action.id, worst):
-                    if self.ledger.can_ever_fit(worst):
+                if not self.ledger.try_reserve(action.id, upper_bound):
+                    if self.ledger.can_ever_fit(upper_bound):
                         return
-                    refusal = self.ledger.exhausted(worst)
+                    refusal = self.ledger.exhausted(upper_bound)
             except UnknownCost as error:
                 refusal = error
             if refusal is not None:
@@ -342,7 +342,7 @@ class Dispatcher(ABC):
                 continue
             self._actions.grant(state)
             self.outages.left(action.id)
-            self._step.records.append(Granted(action.id, digest(action), worst, action.share))
+            self._step.records.append(Granted(action.id, digest(action), upper_bound, action.share))
             self._step.actions.append(action)
 
     def _next_ask(self) -> ActionState[Ask] | None:

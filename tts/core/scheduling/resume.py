@@ -172,7 +172,7 @@ class _Retelling:
             return granted.cost
         sampling = msgspec.structs.replace(request.sampling, max_tokens=max(1, most))
         request = msgspec.structs.replace(request, sampling=sampling)
-        return self._costs.worst(msgspec.structs.replace(action, request=request))
+        return self._costs.upper_bound(msgspec.structs.replace(action, request=request))
 
 
 def _not_asked(trial: str, id: str) -> ReplayDivergence:

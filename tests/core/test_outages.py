@@ -219,7 +219,7 @@ def run(
     plan = [Planned("cell", Problem(f"p{i}", f"{i} + 1"), StrategySpec("majority_vote", {"n": n})) for i in range(4)]
     price = ModelCost(Price.per_million(input=1.0, output=1.0))
     past = remembered(history)
-    past.reopen_spoilt({planned.id for planned in plan})
+    past.reopen_failed({planned.id for planned in plan})
     scheduler = Scheduler(
         plan, strategy, costs=CostModel({"": price}), limits=limits, history=past, patience_s=patience_s
     )

@@ -225,8 +225,8 @@ sweep = synchronous(asweep)
 
 
 def _repaired(history: History, cells: Sequence[Cell], problems: Sequence[Problem]) -> History:
-    """With trials that servers made fail to be done again; not where an allocator shares a budget out, because others have
-    had since what was left over."""
+    """With trials that servers made fail to be done again; not where an allocator shares a budget out, because other
+    trials have had since what was left over."""
     alone = [cell for cell in cells if cell.allocator is None]
-    history.reopen_spoilt({planned.id for planned in plan(alone, problems)})
+    history.reopen_failed({planned.id for planned in plan(alone, problems)})
     return history

@@ -50,8 +50,8 @@ class History:
         digests: action id -> what it asked for, for trials not decided.
         allotted: trial id -> ids of its asks that an allocator has granted, for trials not decided; stopped: why it
             gives them no more; repriced: cell -> what it ranks by.
-        infra_errors: trials that were decided with samples missing because a server was away, or without a result because
-            of what servers said.
+        infra_errors: trials that were decided with samples missing because a server was away, or without a result
+            because of what servers said.
         cut: whether the run's budget has turned something down.
         paid: what the run has spent in decided trials and in the losses booked so far; `wasted` is those losses, less
             `probed`, what finding out about endpoints was charged with.
@@ -164,9 +164,9 @@ class History:
             else:
                 self.bounded.pop(id, None)
 
-    def reopen_spoilt(self, among: Container[str]) -> None:
-        """Forget that those of these with infrastructure errors are decided: they are done again, with the samples that they have. What they
-        have paid stays paid."""
+    def reopen_failed(self, among: Container[str]) -> None:
+        """Forget that those of these with infrastructure errors are decided: they are done again, with the samples that
+        they have. What they have paid stays paid."""
         for trial in [*self.infra_errors]:
             if trial in self.decided and trial in among:
                 del self.decided[trial]

@@ -60,6 +60,7 @@ MOVED: dict[str, tuple[str, dict[str, str]]] = {
     ),
     "tts.workers": ("tts.workers.pool", {}),
 }
+RENAMED = {"Conductor": "Scheduler", "Partial": "CompletionBuilder", "Search": "Trial"}  # classes
 _OLD = "|".join(sorted(map(re.escape, MOVED), key=len, reverse=True))
 _FROM = re.compile(r"from (tts[\w.]*) import ([\w*, ]+)")
 _NAME = re.compile(rf"(?<![\w/.])({_OLD})\b(?!/)(?:([.:])(\w+))?")
@@ -84,7 +85,8 @@ def _imports(module: str, names: str) -> list[str]:
             home, others = MOVED.get(module, (module, {}))
             if name == "*":
                 return [f"from {each} import *" for each in sorted({home, *others.values()})]
-            found.append(f"from {others.get(name, home)} import {name}" + (f" as {local}" if local else ""))
+            new, local = RENAMED.get(name, name), local or name
+            found.append(f"from {others.get(name, home)} import {new}" + (f" as {local}" if local != new else ""))
     return found
 
 

@@ -85,8 +85,9 @@ def _imports(module: str, names: str) -> list[str]:
             home, others = MOVED.get(module, (module, {}))
             if name == "*":
                 return [f"from {each} import *" for each in sorted({home, *others.values()})]
-            new, local = RENAMED.get(name, name), local or name
-            found.append(f"from {others.get(name, home)} import {new}" + (f" as {local}" if local != new else ""))
+            new = RENAMED.get(name, name)
+            alias = f" as {local or name}" if (local or name) != new else ""
+            found.append(f"from {others.get(name, home)} import {new}{alias}")
     return found
 
 

@@ -30,7 +30,7 @@ PURE_FILES = {
     "tts/models/replicas.py", "tts/models/prefill.py",
     "tts/models/openai/completion_builder.py", "tts/models/openai/token_count.py", "tts/models/openai/chunking.py",
     "tts/models/openai/logprob_meter.py", "tts/models/openai/model_list.py",
-    "tts/models/openai/attempt.py", "tts/planning/chooser.py", "tts/planning/solve_verify.py",
+    "tts/models/openai/attempt.py", "tts/planning/rules.py", "tts/planning/solve_verify.py",
     "tts/report/charts/vegalite.py", "clusters/bounds.py", "clusters/suspects.py", "clusters/virtual/fleet.py",
     "clusters/ray/hedges.py", "clusters/ray/placement.py", "clusters/ray/stream.py",
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""`tts advise`: what the planners say of pools and of earlier runs."""
+"""`tts advise`: what the planners say of pools, and published rules of a budget."""
 
 import json
 import shlex
@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 from tts.api.replays import replay
 from tts.cli.main import app
 from tts.errors import InvalidParameter, PoolLacks
-from tts.planning.advice import by_difficulty, for_deadline, from_history, solving_or_verifying
+from tts.planning.advice import by_difficulty, for_deadline, solving_or_verifying
 from tts.planning.solve_verify import compare, scaled
-from tts.pools.parquet import read_pool, write_pool
+from tts.pools.parquet import write_pool
 from tts.pools.pool import Pool, Sample
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Reply
@@ -145,14 +145,6 @@ def test_recorded_times_count_where_there_are_some_and_no_speed_is_given() -> No
     assert for_deadline(made(), 70.0, slots=4).timed == "50 tokens/s a stream"
 
 
-def test_a_history_of_replays_chooses_and_too_little_of_it_is_said(tmp_path: Path) -> None:
-    replay("example", ["single", "majority_vote:n=8"], out=tmp_path)
-    choice = from_history([tmp_path], "another", "another", 5000)
-    assert choice.cold and "history" in choice.why
-    with pytest.raises(InvalidParameter, match="has no report"):
-        from_history([tmp_path / "no"], "m", "t", 100)
-
-
 def test_what_a_pool_cannot_answer_is_said() -> None:
     pool = made()
     with pytest.raises(InvalidParameter, match="an arm must be"):
@@ -199,8 +191,11 @@ def test_every_advice_is_on_the_command_line_and_what_it_prints_can_be_replayed(
     deadline = told("deadline", pool, "--seconds", "1.9", "--slots", "8")
     assert "--budget seconds=1.9" in deadline
     follow(deadline)
-    replay(read_pool(pool), "single", out=tmp_path / "run")
-    assert "because:" in told("strategy", str(tmp_path / "run"), "--model", "m", "--task", "t", "-b", "999")
+    by_rule = told("strategy", "-b", "tokens=800", "--tokens-per-solution", "100")
+    assert "by the rule 'vote' with room for about 8.0 samples" in by_rule
+    follow(by_rule)
+    fast = ["strategy", "-b", "800", "--tokens-per-solution", "100", "--fast", "--shorter-wins", "0.8", "--json"]
+    assert json.loads(told(*fast))["strategy"] == "first_finish:n=8,k=3"
 
 
 def test_what_a_verifier_pays_for_is_named_in_the_printed_strategy() -> None:

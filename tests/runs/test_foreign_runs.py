@@ -14,8 +14,7 @@ from tts.api.report import report
 from tts.core.journal.history import History
 from tts.core.journal.records import Chain, Decided, Header
 from tts.core.result import Bill
-from tts.errors import InvalidParameter, JournalCorrupt, RunError
-from tts.planning.advice import from_history
+from tts.errors import JournalCorrupt, RunError
 from tts.pools.from_run import build_pool
 from tts.runs.config import RunConfig
 from tts.runs.folder import JOURNAL, read_records
@@ -165,7 +164,6 @@ def commands(folder: Path, engine: FakeEngine) -> list[Callable[[], object]]:
     return [
         lambda: report(folder),
         lambda: asyncio.run(build_pool(folder)),
-        lambda: from_history([folder], "m", "t", 100.0),
         lambda: tts.sweep("arithmetic?size=3", "single", base_url=url, out=folder),
         lambda: tts.solve("What?", "single", base_url=url, out=folder),
     ]
@@ -199,23 +197,3 @@ def test_a_pipe_in_a_run_folder_is_refused_and_waited_for_by_no_command(copied: 
 def test_a_run_folder_may_itself_be_behind_a_link(copied: Path) -> None:
     (copied.parent / "latest").symlink_to(copied)
     assert report(copied.parent / "latest").rows
-
-
-@pytest.mark.parametrize(
-    ("name", "data"),
-    [
-        ("report.json", b"[]"),
-        ("report.json", b'{"facts": {"model": 1}}'),
-        ("report.json", b"\xff"),
-        ("report.json", b"[" * 100_000),
-        ("outcomes.jsonl", b"x"),
-        ("outcomes.jsonl", b"{}"),
-    ],
-)
-def test_advice_from_a_folder_that_no_run_has_written_is_refused(copied: Path, name: str, data: bytes) -> None:
-    (copied / "report.json").write_text('{"facts": {"model": "m", "problems": "t"}}')
-    (copied / "outcomes.jsonl").write_text("")
-    assert from_history([copied], "m", "t", 100.0)
-    (copied / name).write_bytes(data)
-    with pytest.raises(InvalidParameter, match="does not hold what tts sweep"):
-        from_history([copied], "m", "t", 100.0)

@@ -16,7 +16,9 @@ from tts.process.streams import echo
 if TYPE_CHECKING:
     from tts.intervals import Interval
 
-advise_app = typer.Typer(help="What earlier samples advise: nothing is spent.", no_args_is_help=True)
+advise_app = typer.Typer(
+    help="Recommended settings, from recorded samples or published rules; nothing is spent.", no_args_is_help=True
+)
 
 Verifier = Annotated[str | None, typer.Option("--verifier", help="Name of one of the pool's score columns.")]
 Budget = Annotated[
@@ -206,23 +208,32 @@ def deadline(
 
 @advise_app.command("strategy")
 def strategy(
-    folders: Annotated[list[Path], typer.Argument(help="Folders that tts sweep or tts replay have written.")],
-    model: Annotated[str, typer.Option("--model", "-m", help="Model that is to answer.")],
-    task: Annotated[str, typer.Option("--task", help="Problems, as those folders name theirs.")],
     budget: Budget,
+    tokens: Annotated[
+        float | None,
+        typer.Option("--tokens-per-solution", help="Mean tokens of one solution; none means unknown."),
+    ] = None,
+    shorter_wins: Annotated[
+        float | None,
+        typer.Option("--shorter-wins", min=0, max=1, help="Share w of `tts pool report`; none means unknown."),
+    ] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="Preference for few seconds over few tokens.")] = False,
+    exact_verifier: Annotated[
+        str | None, typer.Option("--exact-verifier", help="Name of a verifier that cannot err, such as tests.")
+    ] = None,
+    judge: Annotated[str | None, typer.Option("--judge", help="Name of a verifier that asks a model.")] = None,
     json: Json = False,
 ) -> None:
-    """The strategy that a history of runs speaks for, or, where it says too little, published rules."""
-    from tts.planning.advice import from_history
+    """The strategy that published rules recommend for a budget, before anything is measured."""
+    from tts.planning.rules import Situation, by_rule, rules
 
-    found = from_history(folders, model, task, _tokens(budget))
+    table = rules(fast=fast, exact_verifier=exact_verifier, judge=judge)
+    found = by_rule(Situation(tokens, shorter_wins), _tokens(budget), table)
     if json:
         print_json(found)
         return
-    _say(f"because: {found.why}")
-    if found.accuracy is not None and found.tokens is not None:
-        error = "" if found.error is None else f" (such predictions were off by {100 * found.error:.1f} points)"
-        _say(f"predicted: {100 * found.accuracy:.1f} %{error} for {found.tokens:,.0f} tokens a problem")
+    _say(f"by the rule {found.rule!r} {found.why}")
+    _say("as published, not measured on this model and task")
     echo(f"options: --strategy {shlex.quote(found.strategy)}")
 
 

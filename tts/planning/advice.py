@@ -1,8 +1,8 @@
-"""From a pool, or from earlier runs, to advice: which strategy for which difficulty, how to split between solving and
-verifying, which race for a deadline, which strategy for a model and a task. Nothing is spent.
+"""Advice from a pool of recorded samples: a strategy for each difficulty, a split between solutions and verifications,
+a race for a deadline. Nothing is spent.
 
-The methods are in `toolkit/difficulty.py`, `solve_verify.py`, `analysis/latency.py` and `chooser.py`; their arguments
-are made here.
+The methods are in `toolkit/difficulty.py`, `solve_verify.py` and `analysis/latency.py`; this module makes their
+arguments from a pool.
 """
 
 from __future__ import annotations
@@ -11,11 +11,8 @@ import contextlib
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-
-import msgspec
 
 from tts.analysis import latency
 from tts.api.replays import replay
@@ -23,11 +20,8 @@ from tts.core.budget import Limits
 from tts.errors import BadPool, InvalidParameter, PoolLacks
 from tts.estimators import Floats, Grid, majority
 from tts.intervals import Interval, mean_interval, paired_difference
-from tts.planning import chooser, solve_verify
+from tts.planning import solve_verify
 from tts.pools.pool import UNKNOWN, Pool
-from tts.runs.folder import check_files
-from tts.runs.outcomes import Outcome
-from tts.tasks.file_limits import TooLarge, read_whole
 from tts.toolkit import difficulty
 from tts.types import Value
 
@@ -251,62 +245,6 @@ def _durations(pool: Pool, grid: Grid, tokens_per_s: float | None) -> tuple[Floa
             return latency.recorded_seconds(pool), "recorded"
     speed = TOKENS_PER_S if tokens_per_s is None else tokens_per_s
     return latency.decoding_seconds(grid, speed), f"{speed:g} tokens/s a stream"
-
-
-def from_history(folders: Iterable[str | Path], model: str, task: str, budget: float) -> chooser.Choice:
-    """The strategy for a model and a task, from folders that `tts sweep` and `tts replay` have written.
-
-    Args:
-        budget: generated tokens a problem.
-
-    Raises: InvalidParameter for a folder without outcomes. With too little history, published rules choose.
-    """
-    past: list[chooser.Past] = []
-    for folder in map(Path, folders):
-        past += _past(folder)
-    return chooser.Chooser.fit(past).choose(chooser.Situation(model, task), budget)
-
-
-class _Facts(Value, frozen=True):
-    model: str
-    problems: str
-
-
-class _Report(Value, frozen=True):
-    """What is read of a report.json."""
-
-    facts: _Facts
-
-
-def _past(folder: Path) -> list[chooser.Past]:
-    """What its trials came to; where no budget in tokens was set, what the cell spent in the mean stands for it."""
-    check_files(folder)
-    try:
-        facts = msgspec.json.decode(read_whole(folder / "report.json"), type=_Report).facts
-        found = msgspec.json.Decoder(Outcome).decode_lines(read_whole(folder / "outcomes.jsonl"))
-    except OSError as error:
-        raise InvalidParameter(
-            f"{folder} has no {Path(error.filename or '').name}: it must be a folder that tts sweep or tts replay wrote"
-        ) from None
-    except TooLarge as error:
-        raise InvalidParameter(f"{folder}: its report.json or outcomes.jsonl {error}") from None
-    except ValueError as error:
-        raise InvalidParameter(f"{folder} does not hold what tts sweep or tts replay wrote: {error}") from None
-    outcomes = [o for o in found if o.correct is not None]
-    spent: dict[str, list[int]] = defaultdict(list)
-    for o in outcomes:
-        spent[o.cell].append(o.tokens)
-    situation = chooser.Situation(facts.model, facts.problems)
-    return [
-        chooser.Past(
-            situation,
-            o.strategy + (f":{o.params}" if o.params else ""),
-            float((Limits.parse(o.budget).tokens if o.budget else None) or sum(spent[o.cell]) / len(spent[o.cell])),
-            float(bool(o.correct)),
-            float(max(1, o.tokens)),
-        )
-        for o in outcomes
-    ]
 
 
 def _spec_of(arm: str, verifier: str | None) -> str:

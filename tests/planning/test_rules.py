@@ -1,0 +1,43 @@
+"""Published rules: each applies where it should, and names a strategy that exists."""
+
+import pytest
+
+from tts.errors import InvalidParameter
+from tts.planning.rules import Situation, by_rule, rules
+from tts.plugins.spec import parse_specs
+
+
+@pytest.mark.parametrize(
+    ("options", "situation", "budget", "strategy"),
+    [
+        ({}, {}, 50_000, "majority_vote:n=64,stop_at=0.95"),  # nobody knows how long a sample is
+        ({}, {"sample_tokens": 1000.0}, 2_900, "single"),
+        ({}, {"sample_tokens": 1000.0}, 3_100, "majority_vote:n=3,stop_at=0.95"),
+        ({}, {"sample_tokens": 1000.0}, 1e6, "majority_vote:n=64,stop_at=0.95"),
+        ({"fast": True}, {"sample_tokens": 1000.0}, 8_000, "majority_vote:n=8,stop_at=0.95"),  # w is not known
+        ({"fast": True}, {"sample_tokens": 1000.0, "shorter_wins": 0.55}, 8_000, "majority_vote:n=8,stop_at=0.95"),
+        ({"fast": True}, {"sample_tokens": 1000.0, "shorter_wins": 0.8}, 8_000, "first_finish:n=8,k=3"),
+        ({"fast": True}, {"sample_tokens": 1000.0, "shorter_wins": 0.8}, 2_000, "first_finish:n=2,k=1"),
+        ({}, {"sample_tokens": 1000.0, "shorter_wins": 0.8}, 8_000, "majority_vote:n=8,stop_at=0.95"),
+        ({"judge": "genrm"}, {"sample_tokens": 1000.0}, 127_000, "majority_vote:n=64,stop_at=0.95"),
+        ({"judge": "genrm"}, {"sample_tokens": 1000.0}, 128_000, "genrm:n=16,verifications=7,verifier=genrm"),
+        ({"judge": "genrm"}, {}, 1e9, "majority_vote:n=64,stop_at=0.95"),
+        ({"exact_verifier": "constraint"}, {"sample_tokens": 1000.0}, 8_000, "best_of_n:n=8,verifier=constraint"),
+    ],
+)
+def test_every_rule_applies_where_it_should_and_names_a_strategy_that_exists(options, situation, budget, strategy):
+    choice = by_rule(Situation(**situation), budget, rules(**options))
+    assert choice.strategy == strategy
+    assert choice.rule in {rule.name for rule in rules()}
+    assert parse_specs(choice.strategy)
+
+
+def test_a_reason_says_how_many_samples_there_is_room_for():
+    assert "about 3.1 samples" in by_rule(Situation(1000.0), 3100, rules()).why
+    assert "an unknown number of samples" in by_rule(Situation(), 3100, rules()).why
+
+
+@pytest.mark.parametrize(("budget", "sample"), [(0, None), (-1, 10.0), (float("nan"), None), (100, 0), (100, -1)])
+def test_a_budget_or_a_sample_of_no_tokens_is_refused(budget, sample):
+    with pytest.raises(InvalidParameter, match="above 0 tokens"):
+        by_rule(Situation(sample), budget, rules())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tts.clusters.executor import Model
 from tts.clusters.local import LocalCluster
-from tts.core.actions import Event, Failed
+from tts.core.actions import Event, Failed, trial_of
 from tts.core.protocols import Verifier
 from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned, Step
@@ -56,7 +56,7 @@ class ServingCluster(LocalCluster):
             yield self._calls.popleft()(scheduler)
 
     def _stop_at(self, failed: Failed, journal: Journal | NoJournal) -> list[Event]:
-        trial = failed.id.rpartition("/")[0]
+        trial = trial_of(failed.id)
         self.failures.setdefault(trial, failed.error)
         self.withdraw(trial, failed.error.rebuild())
         return [failed]

@@ -26,8 +26,7 @@ from tts.clusters.ray.placement import Placement
 from tts.clusters.ray.stream import News, Noted, Told
 from tts.clusters.spec import ClusterSpec, in_words
 from tts.clusters.suspects import DEATHS_ALONE, Suspects
-from tts.core.actions import NO_USAGE, End, Failed, Generate, Verify, Work
-from tts.core.journal.records import problem_of
+from tts.core.actions import NO_USAGE, End, Failed, Generate, Verify, Work, problem_of
 from tts.errors import (
     ActorDied,
     ActorFailed,

@@ -35,11 +35,6 @@ class Draws:
         self.most = 0
 
 
-def problem_of_trial(trial: str) -> str:
-    """The problem of a trial: a cell's id has no slash, while a problem's may."""
-    return trial.partition("/")[2]
-
-
 @lru_cache(MOST_GROUPS)  # the strategies and budgets of one seed are replayed one after the other
 def permutation(seed: int, problem_id: str, n: int) -> tuple[int, ...]:
     """0 to n - 1 in an order that depends on the seed and the problem alone."""

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tts.clusters.virtual.draws import problem_of_trial
 from tts.clusters.virtual.fleet import Fleet, Replicas
 from tts.clusters.virtual.recorded import RecordedCluster
 from tts.clusters.virtual.recordings import Recordings
-from tts.core.actions import Cancelled, End, Event, Work
-from tts.core.journal.records import problem_of
+from tts.core.actions import Cancelled, End, Event, Work, problem_of, problem_of_trial
 from tts.core.scheduling.action_state import needs_grant
 
 

@@ -9,11 +9,25 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from tts.clusters.virtual.draws import Draws, permutation, problem_of_trial
+from tts.clusters.virtual.draws import Draws, permutation
 from tts.clusters.virtual.recorded_scores import Recorded
 from tts.clusters.virtual.recordings import Recordings, cut
 from tts.clusters.virtual.simulated import SimulatedCluster, World
-from tts.core.actions import Action, Cancel, End, Failed, Finished, Generate, Refused, Request, Scored, Verify, Work
+from tts.core.actions import (
+    Action,
+    Cancel,
+    End,
+    Failed,
+    Finished,
+    Generate,
+    Refused,
+    Request,
+    Scored,
+    Verify,
+    Work,
+    problem_of_trial,
+    trial_of,
+)
 from tts.core.coroutines import ForeignCode, StepStopped
 from tts.core.endings import WITHDRAWN
 from tts.core.protocols import Verifier
@@ -88,7 +102,7 @@ class RecordedCluster(SimulatedCluster):
             while waiting and len(live) < window:
                 id, action = next(iter(waiting.items()))
                 if type(action) is Generate and action.race:  # of all others, one slot is enough
-                    trial_id = id.rpartition("/")[0]
+                    trial_id = trial_of(id)
                     if begun != trial_id and not has_slots(waiting.values(), len(live), window):
                         break
                     begun = trial_id
@@ -109,7 +123,7 @@ class RecordedCluster(SimulatedCluster):
                 return self._now
             event = self._next()
             live.discard(event.id)
-            trial, opened_s = open_[event.id.rpartition("/")[0]]
+            trial, opened_s = open_[trial_of(event.id)]
             actions = trial.tell(event)
             if actions:
                 self._sort(trial, actions, waiting)
@@ -139,12 +153,12 @@ class RecordedCluster(SimulatedCluster):
 
     def row_of(self, candidate: str) -> int:
         """Which of the pool's rows a candidate of an open trial is."""
-        draws = self._draws[candidate.rpartition("/")[0]]
+        draws = self._draws[trial_of(candidate)]
         return self._recordings.start(draws.problem_id) + draws.drawn[candidate]
 
     def is_whole(self, candidate: Candidate) -> bool:
         """Whether all that was recorded of this candidate of an open trial came, rather than a part of it."""
-        draws, tokens = self._draws[candidate.id.rpartition("/")[0]], candidate.completion.usage.completion_tokens
+        draws, tokens = self._draws[trial_of(candidate.id)], candidate.completion.usage.completion_tokens
         return self._recordings.whole(draws.problem_id, draws.drawn[candidate.id], tokens)
 
     def forget(self, trial: str) -> None:
@@ -157,7 +171,7 @@ class RecordedCluster(SimulatedCluster):
     def _outcome(self, action: Work) -> tuple[float, End]:
         if not isinstance(action, Generate):
             return super()._outcome(action)
-        trial = action.id.rpartition("/")[0]
+        trial = trial_of(action.id)
         draws = self._draws.get(trial) or self._draws_of(trial)
         if action.request is not draws.checked:  # the samples that are asked for together have one request
             self._check(action, draws.problem_id)

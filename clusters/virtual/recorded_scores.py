@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tts.core.actions import Request
+from tts.core.actions import Request, trial_of
 from tts.core.protocols import Verifier
 from tts.errors import CapabilityMissing, PoolLacks
 from tts.pools.pool import Pool, VerificationCost
@@ -47,7 +47,7 @@ class Recorded:
         """The candidate's next score. Raises: PoolLacks when all have been handed out."""
         recorded = candidate.completion.recorded_scores.get(self.name, ())
         recorded = recorded if isinstance(recorded, tuple) else (recorded,)
-        given = self._given.setdefault(candidate.id.rpartition("/")[0], {})
+        given = self._given.setdefault(trial_of(candidate.id), {})
         number = given[candidate.id] = given.get(candidate.id, 0) + 1
         if number > len(recorded):
             raise PoolLacks(

@@ -33,6 +33,7 @@ from tts.core.actions import (
     Verify,
     Woke,
     Work,
+    trial_of,
 )
 from tts.core.coroutines import ForeignCode, StepStopped
 from tts.core.protocols import Verifier, checked
@@ -309,7 +310,7 @@ class SimulatedCluster:
         if self._cancel_s:
             by_now = _part_of(whole, 1.0 if length_s <= 0 else (self._now - started) / length_s)
             late = partial.usage.completion_tokens - by_now.usage.completion_tokens
-            self.late_tokens[id.rpartition("/")[0]] += late
+            self.late_tokens[trial_of(id)] += late
             if ends_s <= stops_s:
                 return  # it ends by itself before the cancellation is there
         self._ends[id] = (started, stops_s, cancelled := Cancelled(id, stops_s, partial))

@@ -8,7 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tts.core.actions import Call, Cancelled, Finished, Generate, Progressed, Refused, Request, Scored, Sleep, Verify
+from tts.core.actions import (
+    ActionId,
+    Call,
+    Cancelled,
+    Finished,
+    Generate,
+    Progressed,
+    Refused,
+    Request,
+    Scored,
+    Sleep,
+    Verify,
+    problem_of,
+)
 from tts.core.journal.history import History
 from tts.core.journal.records import (
     VERSION,
@@ -22,7 +35,6 @@ from tts.core.journal.records import (
     decode,
     digest,
     encode,
-    problem_of,
 )
 from tts.core.result import Bill, Ends
 from tts.errors import JournalCorrupt, RunMismatch
@@ -128,6 +140,7 @@ def decode_action(action: Any) -> Any:
 )
 def test_the_problem_stands_between_the_cell_and_the_count(id: str, problem: str) -> None:
     assert problem_of(id) == problem
+    assert str(ActionId.parse(id)) == id and ActionId.parse(id).problem == problem
 
 
 # --- history

@@ -17,10 +17,10 @@ from live import Kept
 from tts import errors
 from tts.clusters.bounds import Bounds
 from tts.clusters.local import LocalCluster
-from tts.core.actions import Failed, Finished, Request, prompt_bound
+from tts.core.actions import Failed, Finished, Request, problem_of, prompt_bound
 from tts.core.budget import Limits
 from tts.core.journal.history import History
-from tts.core.journal.records import Bounded, Decided, Granted, Lost, Record, problem_of
+from tts.core.journal.records import Bounded, Decided, Granted, Lost, Record
 from tts.core.outages import MOST_TRIES, Outages
 from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from tts.core.actions import cell_of
 from tts.core.journal.history import History
 from tts.core.journal.records import Decided
 from tts.runs.grading_process import GradingProcess
@@ -41,7 +42,7 @@ class Tally:
             self._keep(decided, verdict)
 
     def _keep(self, decided: Decided, verdict: Verdict) -> None:
-        cell = self._cells[decided.trial.removesuffix(f"/{decided.problem_id}")]
+        cell = self._cells[cell_of(decided.trial)]
         outcome = self._done[decided.trial] = outcome_of(decided, cell, verdict)
         if self._watcher is not None:
             self._watcher.decided(outcome)

@@ -7,12 +7,53 @@ Times (`at_s`) are seconds on the run's clock, which starts at 0 and stands stil
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from tts.types import Candidate, Completion, ErrorInfo, Problem, Prompt, Sampling, Score, Timing, Usage, Value
 
 NO_USAGE = Usage()
 NO_TIME = Timing()
+
+
+class ActionId(NamedTuple):
+    """An action's id, written `CELL/PROBLEM/NUMBER`: "majority_vote:n=8#0/p17/3".
+
+    Attributes:
+        cell: a strategy with its budget, allocator and seed; without a slash.
+        problem: the problem's id, which may have slashes.
+        number: of the action within its trial, after the path of the chain that asked for it; without a slash.
+    """
+
+    cell: str
+    problem: str
+    number: str
+
+    @classmethod
+    def parse(cls, id: str) -> ActionId:
+        return cls(cell_of(id), problem_of(id), id.rpartition("/")[2])
+
+    def __str__(self) -> str:
+        return "/".join(self)
+
+
+def trial_of(id: str) -> str:
+    """The trial, `CELL/PROBLEM`, of an action's id."""
+    return id.rpartition("/")[0]
+
+
+def cell_of(id: str) -> str:
+    """The cell of an action's or a trial's id."""
+    return id.partition("/")[0]
+
+
+def problem_of(id: str) -> str:
+    """The problem of an action's id."""
+    return problem_of_trial(trial_of(id))
+
+
+def problem_of_trial(id: str) -> str:
+    """The problem of a trial's id."""
+    return id.partition("/")[2]
 
 
 class Request(Value, frozen=True):

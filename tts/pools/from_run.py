@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 
 from tts.answers.equivalence import extract
-from tts.core.actions import Failed, Finished, Request, Scored
+from tts.core.actions import Failed, Finished, Request, Scored, cell_of, problem_of
 from tts.core.addresses import address_of
-from tts.core.journal.records import Granted, Record, problem_of
+from tts.core.journal.records import Granted, Record
 from tts.core.protocols import Verifier
 from tts.core.sample_keys import share_base
 from tts.errors import BadPool
@@ -137,7 +137,7 @@ def _recorded(records: Sequence[Record], config: RunConfig, problems: Mapping[st
     for id, key in granted.items():
         if id not in ended:
             continue
-        asked = seed_of(id.partition("/")[0]), problem_of(id)
+        asked = seed_of(cell_of(id)), problem_of(id)
         if asked not in bases:
             bases[asked] = share_base(*asked, Request(problems[asked[1]].messages, sampling))
         base, _, rest = key.partition("/")

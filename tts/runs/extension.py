@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
+from tts.core.actions import cell_of
 from tts.core.budget import Limits
 from tts.core.journal.history import History
 from tts.errors import RunMismatch
@@ -108,7 +109,7 @@ def _check_shares(history: History, before: RunConfig, config: RunConfig, proble
 
 
 def _check_under_way(history: History, cells: Container[str]) -> None:
-    waiting = dict.fromkeys(trial.partition("/")[0] for trial in history.opened)
+    waiting = dict.fromkeys(cell_of(trial) for trial in history.opened)
     left_out = [cell.rpartition("#")[0] for cell in waiting if cell not in cells]
     if left_out:
         raise RunMismatch(

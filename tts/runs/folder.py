@@ -20,9 +20,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from tts.core.actions import Finished, Scored
+from tts.core.actions import Finished, Scored, problem_of
 from tts.core.journal.history import History
-from tts.core.journal.records import VERSION, Chain, Granted, Header, Record, decode, problem_of
+from tts.core.journal.records import VERSION, Chain, Granted, Header, Record, decode
 from tts.errors import JournalCorrupt, JournalLocked, RunError, StorageFull
 from tts.tasks import file_limits
 from tts.tasks.file_limits import TooLarge, lines

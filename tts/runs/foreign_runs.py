@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from itertools import product
 
+from tts.core.actions import cell_of
 from tts.core.budget import Limits
 from tts.core.journal.history import History
 from tts.core.protocols import Verifier
@@ -23,7 +24,7 @@ from tts.types import StrategySpec
 
 def cells_of_journal(history: History) -> list[Cell]:
     """The cells of which a trial was decided, in the order of the plan. Raises: JournalCorrupt."""
-    specs = {d.trial.removesuffix(f"/{d.problem_id}"): d.strategy for d in history.decided.values()}
+    specs = {cell_of(d.trial): d.strategy for d in history.decided.values()}
     return [_cell(id, specs[id]) for id in history.cells if id in specs]
 
 

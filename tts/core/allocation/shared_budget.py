@@ -18,7 +18,7 @@ import heapq
 from collections import deque
 from collections.abc import Iterator, Mapping
 
-from tts.core.actions import Event, Finished, Generate, Progressed, Refused, Scored, Verify
+from tts.core.actions import Event, Finished, Generate, Progressed, Refused, Scored, Verify, trial_of
 from tts.core.allocation.allocator import UNITS, Allocator, Bid, Outlook, Standing, is_sound, plus, whole_micros
 from tts.core.budget import PICODOLLARS, Ledger, Limits
 from tts.core.coroutines import STEP_LIMIT_S, ForeignCode, StepTimedOut
@@ -107,7 +107,7 @@ class SharedBudget:
 
     def ask(self, action: Generate | Verify) -> None:
         """An open trial would like to do this."""
-        trial = action.id.rpartition("/")[0]
+        trial = trial_of(action.id)
         if isinstance(action, Generate):
             self._problems[trial].samples[action.id] = action
         else:
@@ -116,7 +116,7 @@ class SharedBudget:
 
     def withdraw(self, id: str) -> Generate | Verify | None:
         """The ask with this id is not wanted any more. Returns it if it had not been granted."""
-        trial = id.rpartition("/")[0]
+        trial = trial_of(id)
         problem = self._problems.get(trial)
         action = problem.drop(id) if problem else None
         if action is not None:
@@ -165,7 +165,7 @@ class SharedBudget:
         """The trial has been told this event; `candidate` is what came of it."""
         if isinstance(event, Progressed):
             return
-        trial = event.id.rpartition("/")[0]
+        trial = trial_of(event.id)
         self._moved[trial] = None
         action = self._granted.pop(event.id, None)
         if action is None:
@@ -245,7 +245,7 @@ class SharedBudget:
     def _note_granted(self, action: Generate | Verify) -> None:
         self._granted[action.id] = action
         if isinstance(action, Generate):
-            self._problems[action.id.rpartition("/")[0]].standing.in_flight += 1
+            self._problems[trial_of(action.id)].standing.in_flight += 1
 
     def _place(self) -> None:
         """Find the place of every trial that something has happened to."""

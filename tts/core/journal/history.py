@@ -8,7 +8,18 @@ from typing import Any
 
 import msgspec
 
-from tts.core.actions import Event, Failed, Finished, Progressed, Refused, Scored
+from tts.core.actions import (
+    Event,
+    Failed,
+    Finished,
+    Progressed,
+    Refused,
+    Scored,
+    cell_of,
+    problem_of,
+    problem_of_trial,
+    trial_of,
+)
 from tts.core.journal.records import (
     PROBE,
     READABLE,
@@ -26,7 +37,6 @@ from tts.core.journal.records import (
     Shared,
     Stopped,
     as_json,
-    problem_of,
 )
 from tts.core.outages import is_outage, was_its_own
 from tts.errors import JournalCorrupt, RunMismatch
@@ -119,12 +129,12 @@ class History:
                     )
                 self.configs.append(record.config)
             case Opened():
-                self.cells.setdefault(record.trial.partition("/")[0])
+                self.cells.setdefault(cell_of(record.trial))
                 self.decided.pop(record.trial, None)  # a server was away: it is done again
                 self.infra_errors.discard(record.trial)
                 self.opened[record.trial] = record.at_s
                 self.events[record.trial] = []
-                self._begin(problem_of(record.trial + "/"))
+                self._begin(problem_of_trial(record.trial))
             case Bounded():
                 self._bound(record)
             case Granted():
@@ -178,7 +188,7 @@ class History:
             self.infra_errors.add(record.trial)
         self.paid += record.paid
         if self.opened.pop(record.trial, None) is not None:
-            problem = problem_of(record.trial + "/")
+            problem = problem_of_trial(record.trial)
             self._trials[problem] -= 1
             self._forget(problem)
         self._open_costs.pop(record.trial, None)
@@ -203,7 +213,7 @@ class History:
 
     def _add_allocation(self, record: Allotted | Stopped | Repriced) -> None:
         if isinstance(record, Allotted):
-            self.allotted.setdefault(record.id.rpartition("/")[0], set()).add(record.id)
+            self.allotted.setdefault(trial_of(record.id), set()).add(record.id)
         elif isinstance(record, Stopped):
             self.stopped[record.trial] = record.reason
             if record.cancels:
@@ -212,7 +222,7 @@ class History:
             self.repriced[record.cell] = record
 
     def _feed(self, event: Event) -> None:
-        trial, _, _ = event.id.rpartition("/")
+        trial = trial_of(event.id)
         if trial in self.decided:
             return  # told twice
         self.events[trial].append(event)

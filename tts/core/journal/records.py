@@ -381,10 +381,5 @@ def _repr_of_sample(action: Generate) -> str:
     )
 
 
-def problem_of(id: str) -> str:
-    """The problem's id in an action id `CELL/PROBLEM/COUNT`."""
-    return id.split("/", 1)[1].rpartition("/")[0]
-
-
 def as_json(value: Any) -> Any:
     return msgspec.json.decode(_encoder.encode(value))

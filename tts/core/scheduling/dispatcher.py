@@ -26,7 +26,9 @@ from tts.core.actions import (
     Request,
     Scored,
     Verify,
+    cell_of,
     prompt_bound,
+    trial_of,
 )
 from tts.core.allocation.shared_budget import SharedBudget
 from tts.core.budget import Ledger, Limits
@@ -290,7 +292,7 @@ class Dispatcher(ABC):
 
     def _pot_of(self, id: str) -> SharedBudget | None:
         """The shared budget of a trial's, or an action's, cell."""
-        return self._shared_budgets.get(id.partition("/")[0]) if self._shared_budgets else None
+        return self._shared_budgets.get(cell_of(id)) if self._shared_budgets else None
 
     def _take_records(self, shared: SharedBudget) -> None:
         if shared.records:
@@ -324,7 +326,7 @@ class Dispatcher(ABC):
                     return
                 continue
             action = state.action
-            before, begun = begun, action.id.rpartition("/")[0]
+            before, begun = begun, trial_of(action.id)
             begins = type(action) is Generate and action.race and begun != before  # of all others, one slot is enough
             if begins and not has_slots((s.action for s in queue.values()), len(in_flight), self._window):
                 return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from random import Random
 
-from tts.core.actions import Action, Cancel, Generate, Work
+from tts.core.actions import Action, Cancel, Generate, Work, trial_of
 
 
 def has_slots(waiting: Iterable[Work], in_flight: int, window: int) -> bool:
@@ -13,7 +13,7 @@ def has_slots(waiting: Iterable[Work], in_flight: int, window: int) -> bool:
     as far as the window goes."""
     together, race = 0, ""
     for action in waiting:
-        trial = action.id.rpartition("/")[0]
+        trial = trial_of(action.id)
         if not (isinstance(action, Generate) and action.race and race in ("", trial)):
             break
         together, race = together + 1, trial

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from tts.core.actions import Action, Cancel, Cancelled, End, Event, Progressed, Refused, Work
+from tts.core.actions import Action, Cancel, Cancelled, End, Event, Progressed, Refused, Work, trial_of
 from tts.core.allocation.shared_budget import SharedBudget, stop_error
 from tts.core.endings import WITHDRAWN
 from tts.core.journal.history import History
@@ -57,7 +57,7 @@ class Resume:
         self._costs = costs
         self._in_flight: dict[str, list[str]] = {}  # trial -> ids that the journal has granted and not ended
         for id in history.granted:
-            self._in_flight.setdefault(id.rpartition("/")[0], []).append(id)
+            self._in_flight.setdefault(trial_of(id), []).append(id)
 
     def restore(self, trial: Trial, shared: SharedBudget | None, at_s: float, now: float) -> Restored:
         """Start a trial at `at_s`, as the journal has it, and tell it its events; ends that are made here are of `now`.
@@ -111,7 +111,7 @@ class _Retelling:
                 continue
             recorded = self._history.digests.get(action.id)
             if recorded is not None and recorded != digest(action):
-                raise _divergence(action.id.rpartition("/")[0], action.id, f"it is now {_describe(action)}")
+                raise _divergence(trial_of(action.id), action.id, f"it is now {_describe(action)}")
             self.asked[action.id] = action
 
     def hear(self, event: Event | Stopped) -> None:

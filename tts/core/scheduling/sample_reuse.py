@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from tts.core.actions import Finished, Scored
+from tts.core.actions import Finished, Scored, problem_of
 from tts.core.journal.history import History
-from tts.core.journal.records import problem_of
 from tts.core.scheduling.action_state import ActionState, Ask
 
 Sample = tuple[str, Finished | Scored]  # the id of the action that got it, and its end

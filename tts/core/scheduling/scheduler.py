@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
-from tts.core.actions import Action, Cancel, Event, Progressed
+from tts.core.actions import Action, Cancel, Event, Progressed, trial_of
 from tts.core.allocation.allocator import Standing
 from tts.core.allocation.shared_budget import SharedBudget, stop_error
 from tts.core.budget import Limits
@@ -185,7 +185,7 @@ class Scheduler(Dispatcher):
     def _hear(self, event: Event) -> None:
         if event.at_s > self.now:  # noqa: PLR1730  # `max` would cost a call for every event
             self.now = event.at_s
-        opened = self._open.get(event.id.rpartition("/")[0])
+        opened = self._open.get(trial_of(event.id))
         if isinstance(event, Progressed):
             state = self._actions.in_flight.get(event.id)
             if state is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tts.core.actions import Cancelled, Event, Failed, Finished, Progressed, Refused, Returned, Scored, Woke
+from tts.core.actions import Cancelled, Event, Failed, Finished, Progressed, Refused, Returned, Scored, Woke, trial_of
 from tts.core.journal.records import Allotted, Bounded, Decided, Granted, Hedged, Lost, Opened, Record, Shared, Stopped
 
 
@@ -17,7 +17,7 @@ def story(id: str, records: Iterable[Record]) -> list[str]:
         id: of the action, as in the journal.
         records: of one run, from the first on.
     """
-    trial = id.rpartition("/")[0]
+    trial = trial_of(id)
     told: list[str] = []
     at_s, is_known = 0.0, False
     for record in records:

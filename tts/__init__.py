@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tts.api.results import Replayed, Solved, SweepResult
     from tts.api.solve import asolve, solve
     from tts.api.sweep import asweep, sweep
+    from tts.core.actions import Request
     from tts.core.budget import Limits
     from tts.core.context import Run
     from tts.core.protocols import Verifier
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from tts.planning.plan import Plan, aplan, plan
     from tts.pools.pool import Pool
     from tts.tasks.example import Example
-    from tts.types import Candidate, Completion, Problem, Sampling, Score, StrategySpec
+    from tts.types import Candidate, Completion, Problem, Sampling, Score, StrategySpec, Usage
 
 _HOMES = {
     "BudgetExhausted": "errors",
@@ -42,6 +43,7 @@ _HOMES = {
     "Pool": "pools.pool",
     "Problem": "types",
     "Replayed": "api.results",
+    "Request": "core.actions",
     "Run": "core.context",
     "Sampling": "types",
     "Score": "types",
@@ -49,6 +51,7 @@ _HOMES = {
     "StrategySpec": "types",
     "SweepResult": "api.results",
     "TTSError": "errors",
+    "Usage": "types",
     "UsageError": "errors",
     "Verifier": "core.protocols",
     "aplan": "planning.plan",
@@ -71,6 +74,7 @@ __all__ = [
     "Pool",
     "Problem",
     "Replayed",
+    "Request",
     "Run",
     "Sampling",
     "Score",
@@ -78,6 +82,7 @@ __all__ = [
     "StrategySpec",
     "SweepResult",
     "TTSError",
+    "Usage",
     "UsageError",
     "Verifier",
     "aplan",

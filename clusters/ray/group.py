@@ -38,6 +38,7 @@ from tts.errors import (
     TTSError,
     UsageError,
 )
+from tts.models.function import asked_name
 from tts.models.target import Target
 from tts.models.wire.address import normalise_base_url
 from tts.models.wire.capabilities import Cancellation, Capabilities, cancellation_of
@@ -239,7 +240,7 @@ class Crew:
         found = []
         for member in {member.opened.node_id: member for member in self._members.values()}.values():
             for url in self._hiring.urls:
-                model, key = self._target.get("model"), self._target.get("api_key")
+                model, key = asked_name(self._target.get("model")), self._target.get("api_key")
                 seen = await member.probe(url, model, key, self._spec.start_timeout_s)
                 found.append((member.name, url, msgspec.msgpack.decode(seen, type=Capabilities)))
         return found

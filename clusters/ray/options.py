@@ -14,6 +14,7 @@ from tts.clusters.ray.actors import Post
 from tts.clusters.ray.driver import this_process
 from tts.clusters.ray.handle import ROLES, Role
 from tts.clusters.spec import Actors, ClusterSpec, Count
+from tts.models.function import asked_name
 from tts.models.target import Target
 from tts.models.wire.capabilities import Cancellation
 
@@ -55,7 +56,7 @@ class Hiring:
     def probed(self) -> list[tuple[str, str | None, str | None]]:
         """The endpoints of which it matters whether they stop when a stream is closed: URL, model, key."""
         target = self._target
-        found = [(url, target.get("model"), target.get("api_key")) for url in self.urls]
+        found = [(url, asked_name(target.get("model")), target.get("api_key")) for url in self.urls]
         judge = target.get("verifier_base_url")
         if judge and judge not in self.urls:
             found.append((judge, target.get("verifier_model"), target.get("verifier_api_key") or "EMPTY"))

@@ -152,6 +152,8 @@ def _check_kind(key: str, value: object, kind: Any) -> None:
 def _is_of(value: object, kind: Any) -> bool:
     if get_origin(kind) is Literal:
         return value in get_args(kind)
+    if get_origin(kind) is Callable:
+        return callable(value)
     if get_origin(kind) is not None:  # a sequence of texts
         return isinstance(value, Sequence) and all(isinstance(item, str) for item in value)
     if isinstance(value, bool):
@@ -162,4 +164,4 @@ def _is_of(value: object, kind: Any) -> bool:
 def _described(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return " or ".join(map(repr, get_args(kind)))
-    return _WORDS.get(kind, "a list of texts")
+    return "an async function" if get_origin(kind) is Callable else _WORDS.get(kind, "a list of texts")

@@ -39,6 +39,11 @@ def open_backend(
         return here
     from tts.clusters.ray.environment import prepare
 
+    if callable(target.get("model")):
+        raise InvalidParameter(
+            "model is a function of this process, and actors are in others: leave out cluster, or name a server",
+            name="model",
+        )
     if target.get("http_client") is not None:
         raise InvalidParameter("http_client is of this process, and actors are in others", name="http_client")
     prepare(spec.address)

@@ -15,6 +15,7 @@ from tts.core.outages import PATIENCE_S
 from tts.errors import EndpointError, InvalidParameter, ModelNotFound, unknown_name
 from tts.models.cost_model import CostModel, ModelCost
 from tts.models.flops import ModelConfig
+from tts.models.function import FunctionModel, ModelFunction, check_function, name_of
 from tts.models.prices import load_prices, price_from_flags
 from tts.models.weights import PREFIX
 from tts.models.wire.address import Address, host_of, shown
@@ -45,7 +46,9 @@ class Target(TypedDict, total=False):
         base_url: one OpenAI-compatible server, or several; none is `OPENAI_BASE_URL`, or else a model in process.
             `user:password@` and a query go with every request, and are neither shown nor recorded.
         model: which to ask for; may be left out where there is only one. `embedded:NAME` is one in process
-            (`tts model list`), whatever the environment says.
+            (`tts model list`), whatever the environment says. Or an async function of the program, which takes a
+            `tts.Request` and returns text or a `tts.Completion` (`tts.models.function.FunctionModel` says what a call
+            is charged with): it is called on the event loop of the run, not on Ray.
         api_key: none is `OPENAI_API_KEY`.
         api: `chat`, or `completions` for base models.
         verifier_base_url, verifier_model, verifier_api_key: another server or model for verifications. The key of the
@@ -68,7 +71,7 @@ class Target(TypedDict, total=False):
     """
 
     base_url: str | Sequence[str] | None
-    model: str | None
+    model: str | ModelFunction | None
     api_key: str | None
     api: Literal["chat", "completions"]
     verifier_base_url: str | None
@@ -160,6 +163,12 @@ def resolved(target: Target) -> Target:
             name="verifier_model",
         )
     urls, judge = urls_of(target), target.get("verifier_base_url")
+    if callable(target.get("model")) and target.get("verifier_model") and not judge:
+        raise InvalidParameter(
+            f"verifier_model {target['verifier_model']}: the model is a function; name the verifier's server with "
+            f"verifier_base_url",
+            name="verifier_model",
+        )
     for url in [*urls, *([judge] if judge else [])]:
         Address.of(url)
     api_key = checked_key(target.get("api_key"))
@@ -184,6 +193,13 @@ def urls_of(target: Target) -> list[str]:
     given = target.get("base_url")
     urls = [given] if isinstance(given, str) else list(given or ())
     model = target.get("model") or ""
+    if not isinstance(model, str):
+        check_function(model)
+        if urls:
+            raise InvalidParameter(
+                f"model is the function {name_of(model)}, and no server is asked: leave out {shown(urls[0])}"
+            )
+        return []
     if model.startswith(PREFIX):
         if urls:
             raise InvalidParameter(
@@ -200,36 +216,48 @@ async def open_models(target: Target, spares: Sequence[str] = ()) -> AsyncIterat
 
     Raises, before anything is spent: Unreachable, Unauthorized, ModelNotFound; MissingExtra without an engine.
     """
-    urls, concurrency, model = [*(target["base_url"] or ())], target["concurrency"], target.get("model")
+    urls, model = [*(target["base_url"] or ())], target.get("model")
     async with AsyncExitStack() as stack:
-        engine: EmbeddedServer | None = None
-        if not urls:
-            from tts.models.embedded import EmbeddedServer, suited
-
-            concurrency = min(concurrency, suited(model)[0])  # more would only queue inside the engine
-            engine = EmbeddedServer(model, slots=concurrency, threads=target.get("threads"))
-            await asyncio.to_thread(engine.start)
-            stack.push_async_callback(asyncio.to_thread, engine.stop)
-            urls, model = [engine.base_url], engine.model
-            judge = target.get("verifier_model")
-            if judge not in (None, model) and not target.get("verifier_base_url"):
-                raise InvalidParameter(
-                    f"--verifier-model {judge}: only {model} runs in process; name a server with --verifier-base-url",
-                    name="verifier_model",
-                )
-        known = engine is not None
-        clients = _clients([*urls, *spares], model, target.get("api_key"), target, stack, embedded=known)
-        name, unreachable = await _agree(clients, model)
-        pool = await _pool(clients, name, concurrency, len(spares))
-        models = Models({name: pool}, name, concurrency)
-        models.unreachable, models.engine, models.clients = unreachable, engine, clients
+        if model is not None and not isinstance(model, str):
+            models = Models({name_of(model): FunctionModel(model)}, name_of(model), target["concurrency"])
+        else:
+            models = await _served(urls, model, target, spares, stack)
+        if models.engine is not None:
+            urls = [models.engine.base_url]
         if target.get("verifier_base_url") or target.get("verifier_model"):
             judges = _judges(urls, target, stack)
             judge, _ = await _agree(judges, target.get("verifier_model"))
-            models.verifier = judge if judge != name else judge + SAME_NAME
-            models.clients = [*clients, *judges]
-            models.by_name[models.verifier] = await _pool(judges, judge, concurrency)
+            models.verifier = judge if judge != models.name else judge + SAME_NAME
+            models.clients = [*models.clients, *judges]
+            models.by_name[models.verifier] = await _pool(judges, judge, models.concurrency)
         yield models
+
+
+async def _served(
+    urls: Sequence[str], model: str | None, target: Target, spares: Sequence[str], stack: AsyncExitStack
+) -> Models:
+    """What answers, on servers or in a child process that ends with the stack."""
+    concurrency = target["concurrency"]
+    engine: EmbeddedServer | None = None
+    if not urls:
+        from tts.models.embedded import EmbeddedServer, suited
+
+        concurrency = min(concurrency, suited(model)[0])  # more would only queue inside the engine
+        engine = EmbeddedServer(model, slots=concurrency, threads=target.get("threads"))
+        await asyncio.to_thread(engine.start)
+        stack.push_async_callback(asyncio.to_thread, engine.stop)
+        urls, model = [engine.base_url], engine.model
+        judge = target.get("verifier_model")
+        if judge not in (None, model) and not target.get("verifier_base_url"):
+            raise InvalidParameter(
+                f"--verifier-model {judge}: only {model} runs in process; name a server with --verifier-base-url",
+                name="verifier_model",
+            )
+    clients = _clients([*urls, *spares], model, target.get("api_key"), target, stack, embedded=engine is not None)
+    name, unreachable = await _agree(clients, model)
+    models = Models({name: await _pool(clients, name, concurrency, len(spares))}, name, concurrency)
+    models.unreachable, models.engine, models.clients = unreachable, engine, clients
+    return models
 
 
 def _clients(

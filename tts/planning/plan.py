@@ -17,6 +17,7 @@ from tts.api.sync import synchronous
 from tts.core.budget import Limits
 from tts.errors import BudgetTooSmall, InvalidParameter, StorageFull
 from tts.intervals import student_quantile
+from tts.models.function import asked_name
 from tts.planning.posterior import Posterior
 from tts.plugins.dependencies import verifier_names
 from tts.plugins.given import Given, Named
@@ -186,7 +187,9 @@ async def aplan(
             paid, most = swept.spent, swept.sampling.max_tokens
             left = _rest(limits, paid)
         else:
-            pool = choose(history if isinstance(history, Pool) else read_pool(history), None, target.get("model"))
+            pool = choose(
+                history if isinstance(history, Pool) else read_pool(history), None, asked_name(target.get("model"))
+            )
         pool = pool.priced(verifier_tokens or {})
         prices = {name: value for name in PRICES if (value := target.get(name)) is not None}
         found = foresee(

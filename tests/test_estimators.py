@@ -9,7 +9,6 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tts import estimators
 from tts.errors import BadPool, InvalidParameter, PoolLacks, UnknownName
 from tts.estimators import (
     Grid,
@@ -23,6 +22,7 @@ from tts.estimators import (
     majority_of_bests,
     shorter_wins,
     shortest,
+    subsets,
 )
 from tts.pools.pool import Pool, Sample
 
@@ -167,12 +167,12 @@ def test_random_orders_give_what_all_subsets_give_within_their_stated_noise(draw
     grid = grid_of(drawn)
     ks = [1, 2, 3]
     exact = majority(grid, ks, score=score)
-    few = estimators.MOST_SUBSETS
+    few = subsets.MOST_SUBSETS
     try:
-        estimators.MOST_SUBSETS = 0
+        subsets.MOST_SUBSETS = 0
         drawn_ = majority(grid, ks, score=score, draws=600)
     finally:
-        estimators.MOST_SUBSETS = few
+        subsets.MOST_SUBSETS = few
     assert np.abs(drawn_.mean() - exact.mean()) == pytest.approx(0, abs=0.09)
     assert (np.abs(drawn_.mean() - exact.mean()) < 6 * drawn_.noise + 0.01).all()
 

@@ -16,13 +16,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from tts.errors import BadPool, BudgetTooSmall, InvalidParameter
 from tts.estimators import DRAWS, Floats, Grid, first_finishers
+from tts.estimators.subsets import log_choose
 from tts.pools.pool import Pool
 from tts.types import Value
 
@@ -100,8 +100,8 @@ class Race:
                 recorded=self.samples,
             )
         ranks = np.arange(1, self.usable + 1)
-        every = _log_choose(self.samples, n)
-        chances = np.exp(_log_choose(ranks - 1, k - 1) + _log_choose(self.samples - ranks, n - k) - every)
+        every = log_choose(self.samples, n)
+        chances = np.exp(log_choose(ranks - 1, k - 1) + log_choose(self.samples - ranks, n - k) - every)
         before = (k - 1) / np.maximum(ranks - 1, 1) * (self._done - self._own)
         after = (n - k) / np.maximum(self.samples - ranks, 1) * self._others
         seconds = float(chances @ self._finish)
@@ -116,11 +116,11 @@ class Race:
         some = np.arange(k)
         up_to = np.arange(1, self.samples + 1)
         usable = self._usable_up_to[:, None]
-        within = np.exp(_log_choose(usable, some) + _log_choose(up_to[:, None] - usable, n - some) - every).sum(axis=1)
+        within = np.exp(log_choose(usable, some) + log_choose(up_to[:, None] - usable, n - some) - every).sum(axis=1)
         slowest = np.diff(within, prepend=0.0)  # the chance to be the last of such a draw
         idle = self.samples - self.usable
-        holds_usable = np.exp(_log_choose(self.usable - 1, some - 1) + _log_choose(idle, n - some) - every).sum()
-        holds_idle = np.exp(_log_choose(self.usable, some) + _log_choose(idle - 1, n - some - 1) - every).sum()
+        holds_usable = np.exp(log_choose(self.usable - 1, some - 1) + log_choose(idle, n - some) - every).sum()
+        holds_idle = np.exp(log_choose(self.usable, some) + log_choose(idle - 1, n - some - 1) - every).sum()
         return float(slowest @ self._clipped), float(holds_usable * self._last[0] + holds_idle * self._last[1])
 
 
@@ -304,18 +304,3 @@ def _decoded(tokens: Floats, seconds: Floats, at_s: Floats) -> Floats:
     np.divide(at_s, seconds, out=done, where=(seconds > 0) & np.isfinite(at_s))
     decoded: Floats = tokens * np.minimum(done, 1.0)
     return decoded
-
-
-def _log_choose(n: ArrayLike, k: ArrayLike) -> Floats:
-    """The logarithm of n over k, -inf where there is no such choice."""
-    n_, k_ = np.broadcast_arrays(np.asarray(n, dtype=np.int64), np.asarray(k, dtype=np.int64))
-    possible = (k_ >= 0) & (k_ <= n_)
-    top, taken = np.where(possible, n_, 0), np.where(possible, k_, 0)
-    table = _log_factorials(1 << int(n_.max(initial=1)).bit_length())
-    logs: Floats = np.where(possible, table[top] - table[taken] - table[top - taken], -np.inf)
-    return logs
-
-
-@lru_cache
-def _log_factorials(size: int) -> NDArray[np.float64]:
-    return np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, size + 1)))])

@@ -16,6 +16,7 @@ import numpy as np
 
 from tts.errors import BadPool
 from tts.pools.pool import UNKNOWN, Group, Pool, Sample
+from tts.toolkit.beta import log_beta
 
 RIGHT = "\N{CHECK MARK}"  # stands for the right answer, whatever it is
 OUTLOOK = 256  # imagined samples, of which the most frequent answer is what an endless vote would choose
@@ -173,7 +174,7 @@ def _beta_prior(counts: Sequence[tuple[int, int]]) -> tuple[float, float]:
     for mean in np.linspace(0.02, 0.98, 49):
         for weight in np.geomspace(0.05, 50, 40):
             a, b = mean * weight, (1 - mean) * weight
-            fit = sum(k * (_log_beta(a + right, b + n - right) - _log_beta(a, b)) for (right, n), k in observed.items())
+            fit = sum(k * (log_beta(a + right, b + n - right) - log_beta(a, b)) for (right, n), k in observed.items())
             tried.append((fit, a, b))
     _, a, b = max(tried)
     return float(a), float(b)
@@ -198,10 +199,6 @@ def _partition(sizes: Sequence[int], discount: float, strength: float) -> float:
     found = sum(np.log(strength + i * discount) for i in range(1, k))
     found -= lgamma(strength + n) - lgamma(strength + 1)
     return float(found + sum(lgamma(size - discount) - lgamma(1 - discount) for size in sizes))
-
-
-def _log_beta(a: float, b: float) -> float:
-    return lgamma(a) + lgamma(b) - lgamma(a + b)
 
 
 def _means(column: np.ndarray) -> list[float | None]:

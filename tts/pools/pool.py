@@ -434,7 +434,7 @@ def _known_sampling(samples: Iterable[Sample]) -> dict[tuple[str, str], Mapping[
 
 
 def nobody_can_vote(pool: str, strategy: str = "") -> PoolLacks:
-    """The error of a vote or a race over a pool without answers: the one rule is in `tts/estimators.py`."""
+    """The error of a vote or a race over a pool without answers: the one rule is in `tts.estimators`."""
     cannot = f"{strategy} cannot be replayed: " if strategy else ""
     return PoolLacks(
         f"{cannot}no sample of {pool} has an answer, so that a vote or a race over its samples is unknown: use pass@k, "

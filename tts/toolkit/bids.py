@@ -7,6 +7,7 @@ from math import exp, lgamma, log
 
 from tts.core.allocation.allocator import Bid, Outlook, Standing
 from tts.errors import InvalidParameter
+from tts.toolkit.beta import log_beta
 
 HORIZONS = (1, 2, 3, 4, 6, 8, 12, 16)  # so many samples are looked ahead
 STRENGTH = 0.7  # of the prior
@@ -71,12 +72,12 @@ def _rate(a: int, b: int, in_flight: int, alpha: float, left: int) -> float:
 def _gain(a: int, b: int, j: int, alpha: float) -> float:
     if j == 0:
         return 0.0
-    before = _log_beta(a + alpha, b + alpha)
+    before = log_beta(a + alpha, b + alpha)
     found = 0.0
     for x in range(j + 1):
         ways = lgamma(j + 1) - lgamma(x + 1) - lgamma(j - x + 1)
         won = _lead(a + x, b + j - x, alpha)
-        found += exp(ways + _log_beta(a + alpha + x, b + alpha + j - x) - before) * max(won, 1 - won)
+        found += exp(ways + log_beta(a + alpha + x, b + alpha + j - x) - before) * max(won, 1 - won)
     return max(0.0, found - _lead(a, b, alpha))
 
 
@@ -90,7 +91,7 @@ def _lead(a: int, b: int, alpha: float) -> float:
     if a < b:
         return 1 - _lead(b, a, alpha)
     p = q = b + alpha
-    found, term = 0.5, exp(-2 * p * log(2) - _log_beta(p, q)) / p
+    found, term = 0.5, exp(-2 * p * log(2) - log_beta(p, q)) / p
     for _ in range(a - b):
         if term < 1e-18:
             break
@@ -98,10 +99,6 @@ def _lead(a: int, b: int, alpha: float) -> float:
         term *= (p + q) / (2 * (p + 1))
         p += 1
     return min(1.0, found)
-
-
-def _log_beta(a: float, b: float) -> float:
-    return lgamma(a) + lgamma(b) - lgamma(a + b)
 
 
 def within(name: str, value: float, low: float, high: float) -> None:

@@ -17,7 +17,8 @@ if (_root / "pyproject.toml").is_file() and (_root / "strategies").is_dir():
 
 if TYPE_CHECKING:
     from tts.api.client import Client
-    from tts.api.replays import replay
+    from tts.api.load import aload, load
+    from tts.api.replays import areplay, replay
     from tts.api.results import Replayed, Solved, SweepResult
     from tts.api.solve import asolve, solve
     from tts.api.sweep import asweep, sweep
@@ -54,9 +55,12 @@ _HOMES = {
     "Usage": "types",
     "UsageError": "errors",
     "Verifier": "core.protocols",
+    "aload": "api.load",
     "aplan": "planning.plan",
+    "areplay": "api.replays",
     "asolve": "api.solve",
     "asweep": "api.sweep",
+    "load": "api.load",
     "plan": "planning.plan",
     "replay": "api.replays",
     "solve": "api.solve",
@@ -85,9 +89,12 @@ __all__ = [
     "Usage",
     "UsageError",
     "Verifier",
+    "aload",
     "aplan",
+    "areplay",
     "asolve",
     "asweep",
+    "load",
     "plan",
     "replay",
     "solve",

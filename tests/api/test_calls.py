@@ -122,13 +122,13 @@ def test_a_deadline_in_seconds_ends_the_trial_with_what_it_has() -> None:
     assert solved.bill.cancelled.samples > 0
 
 
-@pytest.mark.parametrize("name", ["solve", "sweep", "plan"])
+@pytest.mark.parametrize("name", ["solve", "sweep", "plan", "replay", "load"])
 def test_an_async_function_and_its_twin_have_the_same_parameters_and_the_same_help(name: str) -> None:
     twin, function = getattr(tts, name), getattr(tts, f"a{name}")
     assert inspect.signature(twin) == inspect.signature(function)
     assert inspect.iscoroutinefunction(function)
     assert not inspect.iscoroutinefunction(twin)
-    assert twin.__name__ == name
+    assert (twin.__name__, function.__name__) == (name, f"a{name}")
     assert twin.__doc__ == function.__doc__
     assert "Args:" in twin.__doc__
 

@@ -17,7 +17,7 @@ from tts.core.budget import Limits
 from tts.core.protocols import Strategy
 from tts.errors import InvalidParameter, UnknownName, unknown_name
 from tts.models.target import Target
-from tts.plugins.given import taken_apart
+from tts.plugins.given import Named, taken_apart
 from tts.plugins.loading import forget_changed
 from tts.plugins.names import strategy
 from tts.plugins.signatures import parameters
@@ -95,16 +95,16 @@ def as_sampling(given: Sampling | Mapping[str, Any] | None) -> Sampling:
     return Sampling(**given)
 
 
-def as_spec(given: str | Strategy, params: Mapping[str, Any] | None) -> tuple[StrategySpec, Callable[[str], Strategy]]:
-    """A spec and where to find its strategy: by name, or the function that was given.
+def as_spec(given: Named, params: Mapping[str, Any] | None) -> tuple[StrategySpec, Callable[[str], Strategy]]:
+    """A spec and where to find its strategy: by name, or the function that was given, a partial of it included.
 
     Raises: UnknownName, InvalidParameter.
     """
     if params is not None and not (isinstance(params, Mapping) and all(isinstance(key, str) for key in params)):
         raise InvalidParameter(f"params must be a mapping of names to values, but got {params!r}", name="params")
-    if isinstance(given, str):
+    if isinstance(given, str | StrategySpec):
         forget_changed()
-        specs = parse_specs(given)
+        specs = [given] if isinstance(given, StrategySpec) else parse_specs(given)
         if len(specs) != 1:
             raise InvalidParameter(f"solve takes one strategy, but {given!r} is {len(specs)}: use sweep")
         spec = msgspec.structs.replace(specs[0], params={**specs[0].params, **(params or {})})

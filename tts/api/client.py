@@ -35,6 +35,7 @@ from tts.errors import Interrupted, TTSError, UsageError
 from tts.models.cost_model import CostModel
 from tts.models.target import Models, Pricing, Target, open_models, resolved
 from tts.plugins.dependencies import verifiers_of
+from tts.plugins.given import Named
 from tts.runs.plan import Cell, check_budgets, with_max_tokens
 from tts.types import Cost, Problem, Prompt, Sampling, StrategySpec
 
@@ -116,7 +117,7 @@ class Client:
     async def solve(
         self,
         prompt: str | Prompt | Problem,
-        strategy: str | Strategy = DEFAULT_STRATEGY,
+        strategy: Named = DEFAULT_STRATEGY,
         *,
         params: Mapping[str, Any] | None = None,
         budget: str | Limits | None = None,
@@ -144,7 +145,7 @@ class Client:
     def solve_sync(
         self,
         prompt: str | Prompt | Problem,
-        strategy: str | Strategy = DEFAULT_STRATEGY,
+        strategy: Named = DEFAULT_STRATEGY,
         *,
         params: Mapping[str, Any] | None = None,
         budget: str | Limits | None = None,

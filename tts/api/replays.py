@@ -6,17 +6,22 @@ too, and what a cell costs does not depend on what else is replayed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec
 
+from tts.api.arguments import as_limits, numbers, texts
 from tts.api.results import Replayed
 from tts.clusters.virtual.replay_processes import replay_in_processes
 from tts.clusters.virtual.replayer import ReplayedCell, Replayer, ReplayJob, problems_of
+from tts.core.budget import Limits
 from tts.core.protocols import Verifier
-from tts.errors import BadPool, InvalidParameter, PoolLacks, StorageFull, unknown_name
+from tts.errors import BadPool, Interrupted, InvalidParameter, PoolLacks, StorageFull, unknown_name
 from tts.models.target import Pricing
 from tts.plugins.dependencies import verifier_names
 from tts.plugins.given import Given, Named
@@ -35,9 +40,10 @@ if TYPE_CHECKING:
     from tts.clusters.spec import ClusterSpec
     from tts.clusters.virtual.fleet import Fleet
 
-__all__ = ["choose", "describe_fleet", "problems_of", "replay"]
+__all__ = ["areplay", "choose", "describe_fleet", "problems_of", "replay"]
 SAMPLES_A_PROCESS = 100_000  # that are worth the start of one: two to three seconds of work for half a second
 OnCell = Callable[[int, int], None]
+P = ParamSpec("P")
 
 
 def replay(
@@ -46,8 +52,8 @@ def replay(
     *,
     benchmark: str | None = None,
     model: str | None = None,
-    budgets: str | Sequence[str] = ("",),
-    run_budget: str = "",
+    budgets: str | Limits | Sequence[str | Limits] = ("",),
+    run_budget: str | Limits = "",
     allocators: str | Sequence[str] = (),
     seeds: int | Sequence[int] = 1,
     fleet: Fleet | None = None,
@@ -67,6 +73,8 @@ def replay(
 ) -> Replayed:
     """What strategies would have done with recorded samples, without a GPU.
 
+    `areplay` is the same in a thread beside the event loop; cancelled, it ends with the cell that is under way.
+
     Args:
         pool: a Pool, or a file of one; of several benchmarks or models in it, `benchmark` and `model` choose.
         strategies, budgets, allocators, seeds: as for `tts.sweep`; run_budget: of each cell. A seed shuffles the
@@ -81,7 +89,7 @@ def replay(
         processes: that replay cells side by side; the results are the same. None: as many as this process may use CPUs,
             and no more than the replay has work for, so that a small one starts none. Functions are replayed here.
         cluster, address: `ray` replays the cells as tasks of the Ray cluster there, on all its CPUs, as in `tts.sweep`.
-        on_cell: hears of every cell that is done.
+        on_cell: hears of every cell that is done, in the thread that replays.
         price_in, price_out, prices, model_config: what tokens would cost, as for `tts.sweep`.
 
     Verifiers that strategies name are the pool's score columns, and self_certainty where log-probabilities were
@@ -107,10 +115,10 @@ def replay(
             problems=f"{chosen.name} ({chosen.one_benchmark()})",
             problems_digest="",
             strategies=named,
-            budgets=split_budgets(budgets),
-            run_budget=run_budget,
-            allocators=((allocators,) if isinstance(allocators, str) else tuple(allocators)) or None,
-            seeds=tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds),
+            budgets=split_budgets(texts(budgets, "budgets")),
+            run_budget=str(as_limits(run_budget, "run_budget")),
+            allocators=texts(allocators, "allocators") or None,
+            seeds=numbers(seeds),
             model=name,
             grader="recorded",
         )
@@ -121,6 +129,37 @@ def replay(
     if out is not None:
         files = _write(Path(out), outcomes, rows, config, fleet, report)
     return Replayed(rows, outcomes, spent, files)
+
+
+def _in_thread(function: Callable[P, Replayed]) -> Callable[P, Coroutine[Any, Any, Replayed]]:
+    """The function `aNAME` of `NAME`, with its signature and docstring, for an event loop that goes on meanwhile."""
+
+    @wraps(function)
+    async def called(*args: P.args, **kwargs: P.kwargs) -> Replayed:
+        stopped = threading.Event()
+        on_cell: Any = kwargs.get("on_cell")
+
+        def told(done: int, of: int) -> None:
+            if stopped.is_set():
+                raise Interrupted(f"the call was cancelled after {done} of {of} cells")
+            if on_cell is not None:
+                on_cell(done, of)
+
+        kwargs["on_cell"] = told
+        running = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            stopped.set()
+            await asyncio.wait({running})
+            running.exception()  # it was asked to raise, and nobody else looks
+            raise
+
+    called.__name__ = called.__qualname__ = f"a{function.__name__}"
+    return called
+
+
+areplay = _in_thread(replay)
 
 
 class _Where(NamedTuple):

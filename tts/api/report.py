@@ -7,17 +7,14 @@ from pathlib import Path
 
 import msgspec
 
-from tts.api.grading import Tally
+from tts.api.load import read_run
 from tts.api.results import SweepResult, describe_cost
 from tts.api.sync import synchronous
-from tts.errors import InvalidParameter, JournalCorrupt, MissingExtra
-from tts.report.summary import summarise, warnings_of
+from tts.errors import MissingExtra
+from tts.report.summary import warnings_of
 from tts.report.sweep import write_report
 from tts.runs.config import RunConfig
-from tts.runs.extension import together
-from tts.runs.folder import JOURNAL, check_files, read_history, write_atomically
-from tts.runs.foreign_runs import cells_of_journal, searches_asked_for
-from tts.runs.grading_process import GradingProcess
+from tts.runs.folder import write_atomically
 from tts.runs.outcomes import Outcome
 from tts.runs.problem_files import OUTCOMES
 from tts.runs.row import Row
@@ -69,29 +66,11 @@ def _described(sampling: Sampling) -> str:
 async def areport(folder: str | Path) -> SweepResult:
     """Read a run folder back, grade it again, and write its report anew; also of a run that is not finished. Nothing
     that the folder names is imported."""
-    folder = Path(folder)
-    check_files(folder)
-    if not (folder / JOURNAL).is_file():
-        raise InvalidParameter(f"{folder} is not a run folder: it has no {JOURNAL}", path=str(folder))
-    history = read_history(folder / JOURNAL)
-    if history.config is None:
-        raise InvalidParameter(f"{folder / JOURNAL} is empty: nothing was run", path=str(folder))
-    config = together(history.configs)
-    async with GradingProcess(folder) as task:
-        known = {problem.id for problem in task.problems}
-        for decided in history.decided.values():
-            if decided.problem_id not in known:
-                raise JournalCorrupt(
-                    f"{folder / JOURNAL} decides a problem {decided.problem_id!r:.80} that is not there"
-                )
-        outcomes = await Tally(cells_of_journal(history), task, None, history).outcomes()
-    rows = summarise(outcomes)
-    paid = history.paid + history.unfinished
-    facts = paid_facts(paid, history.wasted, history.probed)
-    files = write_outcomes(folder, outcomes) | make_report(folder, rows, outcomes, config, facts)
-    planned = searches_asked_for(map(RunConfig.read, history.configs), len(task.problems))
-    wasted, sampling = history.wasted, config.sampled()
-    return SweepResult(rows, outcomes, paid, wasted, Cost(), planned, folder, files, sampling, history.probed)
+    found, config = await read_run(folder)
+    facts = paid_facts(found.spent, found.lost, found.probed)
+    files = write_outcomes(Path(folder), found.outcomes)
+    files |= make_report(Path(folder), found.rows, found.outcomes, config, facts)
+    return msgspec.structs.replace(found, files=files)
 
 
 report = synchronous(areport)

@@ -15,12 +15,12 @@ from tts.api.sync import synchronous
 from tts.core.budget import Limits
 from tts.core.journal.records import check_recordable
 from tts.core.outages import PATIENCE_S
-from tts.core.protocols import Strategy
 from tts.core.result import Result
 from tts.core.scheduling.scheduler import Scheduler
 from tts.errors import Interrupted
 from tts.models.target import Pricing, Target
 from tts.plugins.dependencies import plugin_digests, verifiers_of
+from tts.plugins.given import Named
 from tts.runs.config import RunConfig, recorded
 from tts.runs.folder import Journal, NoJournal
 from tts.runs.plan import Cell, check_budgets, plan, with_max_tokens
@@ -36,7 +36,7 @@ DEFAULT_STRATEGY = "majority_vote:n=8"
 
 async def asolve(
     prompt: str | Prompt | Problem,
-    strategy: str | Strategy = DEFAULT_STRATEGY,
+    strategy: Named = DEFAULT_STRATEGY,
     *,
     params: Mapping[str, Any] | None = None,
     budget: str | Limits = "",
@@ -52,7 +52,8 @@ async def asolve(
 
     Args:
         prompt: text, messages, or a Problem.
-        strategy: `NAME:PARAM=VALUE,...`, `file.py:name`, or an async function of your own (with `params`).
+        strategy: `NAME:PARAM=VALUE,...`, `file.py:name`, a StrategySpec, an async function of your own (with `params`),
+            or `functools.partial(mine, n=4)`.
         budget: limits such as `tokens=2k,usd=0.01`; a strategy with n=None spends it all.
         seed: of the samples.
         sampling: a Sampling, or its fields (`{"temperature": 0.2, "max_tokens": 512}`). Without `max_tokens`, a sample

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tts.errors import BadPool, InvalidParameter, PoolLacks, unknown_name
+from tts.plugins.loading import by_address
 from tts.types import FinishReason, LogprobSummary, Value
 
 UNKNOWN = -1
@@ -314,6 +316,16 @@ class Pool:
             prompt=self.prompts.get(key),
             reference=self.references.get(key),
         )
+
+    @classmethod
+    def read(cls, path: str | Path) -> Pool:
+        """The pool in a `.parquet` file, or in another that `tts pool import` reads; "example" is shipped.
+
+        Raises: BadPool for a file that is not there or is no pool; MissingExtra.
+        """
+        # By its address, because the readers of files import this module.
+        found: Pool = by_address("tts.pools.parquet:read_pool")(path)
+        return found
 
     @classmethod
     def of(cls, name: str, samples: Iterable[Sample], *, keep_text: bool = True) -> Pool:

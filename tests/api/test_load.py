@@ -1,0 +1,105 @@
+"""Results read back: `tts.load` of a run folder, `tts.Pool.read` of a pool, and `tts.areplay` beside an event loop."""
+
+import asyncio
+import threading
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import tts
+from tts import Candidate, Limits, Problem, Run, StrategySpec
+from tts.runs.folder import JOURNAL
+from tts.testing.engine import FakeEngine
+
+
+def test_a_sweep_is_loaded_as_it_was_returned_and_nothing_is_written(tmp_path: Path) -> None:
+    with FakeEngine() as engine:
+        specs = ["single", "majority_vote:n=2"]
+        swept = tts.sweep("arithmetic?size=3", specs, out=tmp_path, base_url=engine.base_url, report=False)
+    before = {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()}
+    loaded = tts.load(tmp_path)
+    assert loaded == msgspec.structs.replace(swept, files={})
+    assert loaded.complete and [row.strategy for row in loaded.rows] == ["single", "majority_vote"]
+    assert {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()} == before
+
+
+def test_a_run_that_was_cut_off_is_loaded_as_incomplete(tmp_path: Path) -> None:
+    with FakeEngine() as engine:
+        tts.sweep("arithmetic?size=3", "single", out=tmp_path, base_url=engine.base_url, report=False)
+    lines = (tmp_path / JOURNAL).read_bytes().splitlines(keepends=True)
+    last = max(i for i, line in enumerate(lines) if b'"decided"' in line)
+    (tmp_path / JOURNAL).write_bytes(b"".join(lines[:last]))
+    loaded = tts.load(tmp_path)
+    assert not loaded.complete
+    assert (len(loaded.outcomes), loaded.planned) == (2, 3)
+
+
+def test_a_folder_without_a_journal_is_no_run_folder(tmp_path: Path) -> None:
+    with pytest.raises(tts.UsageError, match=f"is not a run folder: it has no {JOURNAL}"):
+        tts.load(tmp_path)
+
+
+def test_a_pool_is_read_by_its_class() -> None:
+    pool = tts.Pool.read("example")
+    assert isinstance(pool, tts.Pool) and len(pool) == 40 * 32
+    with pytest.raises(tts.UsageError, match="there is no pool at nowhere"):
+        tts.Pool.read("nowhere.parquet")
+
+
+async def shortest(problem: Problem, run: Run, *, n: int = 4) -> Candidate:
+    return min(await run.generate(n=n), key=lambda candidate: candidate.tokens)
+
+
+def test_strategies_and_budgets_may_be_objects_wherever_they_may_be_texts() -> None:
+    spec, three, many = StrategySpec("majority_vote", {"n": 4}), Limits(samples=3), Limits(samples=90)
+    found = tts.replay("example", [spec, partial(shortest, n=2)], budgets=[three], run_budget=many)
+    assert [row.strategy for row in found.rows] == ["majority_vote", "shortest"]
+    assert {row.budget for row in found.rows} == {"samples=3"}
+    texts = tts.replay("example", "majority_vote:n=4", budgets="samples=3", run_budget="samples=90")
+    assert texts.rows[0].tokens == found.rows[0].tokens
+    with FakeEngine() as engine:
+        for strategy in (spec, partial(shortest, n=4)):
+            solved = tts.solve("What is 19 + 23?", strategy, budget=Limits(samples=4), base_url=engine.base_url)
+            assert len(solved.candidates) == 4
+        assert tts.solve("?", spec, params={"n": 2}, base_url=engine.base_url).cost.samples == 2
+
+
+def test_a_replay_beside_an_event_loop_finds_the_same_and_does_not_hold_the_loop_up() -> None:
+    async def both() -> tuple[tts.Replayed, bool]:
+        turned, waits = threading.Event(), []
+        asyncio.get_running_loop().call_soon(turned.set)
+
+        def on_cell(done: int, of: int) -> None:
+            waits.append(turned.wait(60))
+
+        return await tts.areplay("example", "majority_vote:n=2,4", on_cell=on_cell), all(waits)
+
+    found, went_on = asyncio.run(both())
+    assert went_on
+    assert found == tts.replay("example", "majority_vote:n=2,4")
+
+
+def test_a_replay_that_is_cancelled_ends_with_its_cell() -> None:
+    cells: list[int] = []
+
+    async def cancelled() -> None:
+        loop, begun, go_on = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+        def on_cell(done: int, of: int) -> None:
+            cells.append(done)
+            loop.call_soon_threadsafe(begun.set)
+            go_on.wait(60)
+
+        task = asyncio.create_task(tts.areplay("example", "majority_vote:n=2", seeds=50, on_cell=on_cell))
+        await begun.wait()
+        task.cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancelled())
+    assert cells == [1]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("asyncio")]

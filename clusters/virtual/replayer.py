@@ -25,7 +25,7 @@ from tts.pools.pool import UNKNOWN, Pool, Unanswered, nobody_can_vote
 from tts.runs.config import RunConfig
 from tts.runs.folder import NoJournal
 from tts.runs.outcomes import Outcome
-from tts.runs.plan import Cell, cells_of, outcome_of, plan, pots_of
+from tts.runs.plan import Cell, cells_of, outcome_of, plan, shared_budgets_of
 from tts.tasks.graders import Verdict
 from tts.types import Cost, Problem
 from tts.workers.pool import Workers
@@ -174,7 +174,7 @@ class Replayer:
                 sampling=self._sampling,
                 limits=self._limits,
                 window=window,
-                shared_budgets=pots_of([cell], self._costs, self.recordings.fewest(judged)),
+                shared_budgets=shared_budgets_of([cell], self._costs, self.recordings.fewest(judged)),
             )
             cluster.run(scheduler, sink, decided)
             spent.append(scheduler.ledger.spent)

@@ -28,7 +28,7 @@ from tts.runs.extension import extension, together
 from tts.runs.folder import JOURNAL, Journal, read_records
 from tts.runs.foreign_runs import searches_asked_for
 from tts.runs.grading_process import GradingProcess
-from tts.runs.plan import cells_of, plan, pots_of
+from tts.runs.plan import cells_of, plan, shared_budgets_of
 from tts.runs.problem_files import write_references
 from tts.tasks.example import Example, Task, problem_digests, problems_digest, references_digest
 from tts.testing import FakeEngine, arithmetic
@@ -64,7 +64,7 @@ def run(folder: Path, wanted: RunConfig, problems: int | Sequence[int] = 3) -> t
             journal.extend(wanted.model_dump(mode="json"))
         scheduler = Scheduler(
             plan(cells, listed), strategy, costs=CostModel(), verifiers=verifiers, sampling=wanted.sampled(),
-            limits=wanted.run_limits(), window=4, history=journal.history, shared_budgets=pots_of(cells, CostModel()),
+            limits=wanted.run_limits(), window=4, history=journal.history, shared_budgets=shared_budgets_of(cells, CostModel()),
         )  # fmt: skip
         world = SyntheticWorld(lambda _: 0.5, lambda _: "4")
         SimulatedCluster(world, verifiers).run(scheduler, journal)

@@ -14,7 +14,7 @@ from tts.core.result import Result
 from tts.core.scheduling.scheduler import Scheduler
 from tts.errors import ForeignAwait, UsageError
 from tts.models.cost_model import CostModel
-from tts.runs.plan import Cell, plan, pots_of
+from tts.runs.plan import Cell, plan, shared_budgets_of
 from tts.types import Problem, Sampling
 from tts.workers.pool import Workers
 
@@ -42,7 +42,7 @@ def preflight(
                 verifiers=verifiers,
                 sampling=sampling,
                 limits=Limits(samples=64),
-                shared_budgets=pots_of([cell], costs),
+                shared_budgets=shared_budgets_of([cell], costs),
             )
             cluster = SimulatedCluster(world, verifiers, workers=workers)
             cluster.run(scheduler, on_result=partial(_keep, found))

@@ -31,7 +31,7 @@ from tts.runs.folder import Journal, NoJournal
 from tts.runs.foreign_runs import cells_of_journal
 from tts.runs.grading_process import GradingProcess
 from tts.runs.outcomes import Outcome
-from tts.runs.plan import Cell, cells_of, check_budgets, plan, pots_of, with_max_tokens
+from tts.runs.plan import Cell, cells_of, check_budgets, plan, shared_budgets_of, with_max_tokens
 from tts.tasks.example import Example, Task
 from tts.tasks.sources import TaskSource
 from tts.types import Problem, Sampling
@@ -136,7 +136,7 @@ async def asweep(
                 history=_repaired(journal.history, cells, listed),
                 shuffle_races=True,
                 patience_s=target.get("patience_s", PATIENCE_S),
-                shared_budgets=pots_of(cells, costs),
+                shared_budgets=shared_budgets_of(cells, costs),
             )
             tally = Tally([*cells_of_journal(journal.history), *cells], task, watcher, journal.history)
             planned = len({p.id for p in plan(cells, listed)} | journal.history.decided.keys())

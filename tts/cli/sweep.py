@@ -170,10 +170,10 @@ def sweep(
             f"(or draw what there is: tts report {out})"
         )
         raise typer.Exit(130)
-    _fail_if_spoilt(result)
+    _fail_if_errors(result)
 
 
-def _fail_if_spoilt(result: Any) -> None:
+def _fail_if_errors(result: Any) -> None:
     """Infrastructure errors are no result: say so, and exit non-zero."""
     unanswered = [o for o in result.outcomes if o.error is not None]
     if unanswered:

@@ -93,7 +93,7 @@ def cells_of(config: RunConfig, problems: int, *, alone: bool = False) -> list[C
     ]
 
 
-def pots_of(cells: Sequence[Cell], costs: CostModel, most: int | None = None) -> dict[str, SharedBudget]:
+def shared_budgets_of(cells: Sequence[Cell], costs: CostModel, most: int | None = None) -> dict[str, SharedBudget]:
     """The budgets that an allocator shares out, by cell; `most`: samples that there are of each problem."""
     found = {}
     for cell in cells:

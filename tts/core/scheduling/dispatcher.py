@@ -290,7 +290,7 @@ class Dispatcher(ABC):
 
     # --- grants
 
-    def _pot_of(self, id: str) -> SharedBudget | None:
+    def _shared_budget_of(self, id: str) -> SharedBudget | None:
         """The shared budget of a trial's, or an action's, cell."""
         return self._shared_budgets.get(cell_of(id)) if self._shared_budgets else None
 
@@ -372,7 +372,7 @@ class Dispatcher(ABC):
         if state is None:
             return  # it has ended
         if state.where == "ranked":
-            shared = self._pot_of(cancel.id)
+            shared = self._shared_budget_of(cancel.id)
             if shared is None or shared.withdraw(cancel.id) is None:
                 return  # its allocator has turned it down, and says so next
         elif state.where == "waiting":

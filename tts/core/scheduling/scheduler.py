@@ -134,7 +134,7 @@ class Scheduler(Dispatcher):
         for id, cost in self._history.hedged.items():
             self._book_lost(id, cost, hedge=True)
         for decided in self._history.decided.values():
-            shared = self._pot_of(decided.trial)
+            shared = self._shared_budget_of(decided.trial)
             if shared is not None:
                 shared.recall(decided)
 
@@ -199,14 +199,14 @@ class Scheduler(Dispatcher):
             if cost is not None:
                 opened.paid += cost
         asks = opened.trial.tell(event)
-        shared = self._pot_of(event.id)
+        shared = self._shared_budget_of(event.id)
         if shared is not None:
             shared.hear(event, opened.trial.candidate(event.id))
         self._take(opened, asks)
 
     def _take(self, opened: _Open, actions: Iterable[Action]) -> None:
         """Sort what a trial asked for, and close it if this was its end."""
-        shared = self._pot_of(opened.trial.id)
+        shared = self._shared_budget_of(opened.trial.id)
         for action in races_shuffled([*actions]) if self._shuffle_races else actions:
             if isinstance(action, Cancel):
                 self._cancel(action)
@@ -272,7 +272,7 @@ class Scheduler(Dispatcher):
         if not left:
             self._report(self._out_of_time(planned), Cost())
             return
-        shared = self._pot_of(planned.id)
+        shared = self._shared_budget_of(planned.id)
         trial = Trial(
             planned.id,
             planned.problem,
@@ -323,7 +323,7 @@ class Scheduler(Dispatcher):
 
     def _restore(self, opened: _Open, at_s: float) -> None:
         """Tell a trial that was open when the run stopped its past again, then ask again for what never ended."""
-        restored = self._resume.restore(opened.trial, self._pot_of(opened.trial.id), at_s, self.now)
+        restored = self._resume.restore(opened.trial, self._shared_budget_of(opened.trial.id), at_s, self.now)
         for cost in restored.paid:
             self.ledger.charge(cost)
             opened.paid += cost

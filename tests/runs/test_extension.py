@@ -64,7 +64,8 @@ def run(folder: Path, wanted: RunConfig, problems: int | Sequence[int] = 3) -> t
             journal.extend(wanted.model_dump(mode="json"))
         scheduler = Scheduler(
             plan(cells, listed), strategy, costs=CostModel(), verifiers=verifiers, sampling=wanted.sampled(),
-            limits=wanted.run_limits(), window=4, history=journal.history, shared_budgets=shared_budgets_of(cells, CostModel()),
+            limits=wanted.run_limits(), window=4, history=journal.history,
+            shared_budgets=shared_budgets_of(cells, CostModel()),
         )  # fmt: skip
         world = SyntheticWorld(lambda _: 0.5, lambda _: "4")
         SimulatedCluster(world, verifiers).run(scheduler, journal)

@@ -79,7 +79,7 @@ def main() -> None:
 
 Written by `python benchmarks/methods/planning.py POOLS`. Forecasts of accuracy, in points, from {PILOTS} pilots of
 {PILOT} samples a problem, for {" and ".join(ALLOCATORS)} at a quarter to the double of {MEAN} samples a problem; the
-interval is the 95 % one of {DRAWS} imagined benchmarks. The truth is of {SHUFFLES} shuffles of all that was recorded.
+interval is the 95 % one of {DRAWS} simulated benchmarks. The truth is of {SHUFFLES} shuffles of all that was recorded.
 
 {chr(10).join(lines)}
 """

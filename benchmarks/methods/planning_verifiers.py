@@ -63,7 +63,7 @@ def main() -> None:
     text = f"""# Do plans with a verifier come true?
 
 Written by `python benchmarks/methods/planning_verifiers.py`: {WORLDS} simulated pools of {PROBLEMS} problems, pilots of
-{PILOT} samples a problem, forecasts of {DRAWS} imagined benchmarks at a quarter to the double of the budget. A
+{PILOT} samples a problem, forecasts of {DRAWS} simulated benchmarks at a quarter to the double of the budget. A
 verification costs {SCORING} tokens, a solution {TOKENS} in the mean, and each is one sample. Accuracy in points; the
 truth is the mean of {SHUFFLES} shuffles of all that was recorded.
 

@@ -169,6 +169,13 @@ def test_a_result_shows_itself_in_a_notebook_and_as_a_data_frame(engine: FakeEng
     assert "<table>" in swept._repr_html_()
 
 
+def test_markup_in_an_answer_is_shown_and_not_obeyed_by_a_notebook() -> None:
+    with FakeEngine(answers(r"\boxed{<script>alert(1)</script>}")) as engine:
+        shown = tts.solve("What?", "single", base_url=engine.base_url)._repr_html_()
+    assert "<b>&lt;script&gt;" in shown
+    assert "<script" not in shown
+
+
 def test_best_of_n_lets_the_verifier_decide() -> None:
     """The sure answer is the minority's: a vote would get it wrong."""
     sure, unsure = (("42", -0.01), ("9", -5.0)), (("7", -0.7), ("8", -0.8))

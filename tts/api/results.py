@@ -1,10 +1,9 @@
-"""What `solve` and `sweep` return: the answer, what it cost, and how it was found; readable in a notebook."""
+"""The results of `solve`, `sweep` and `replay`: answers, costs and samples; readable in a notebook."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +68,7 @@ class Solved(Value, frozen=True):
 
     @property
     def warnings(self) -> list[str]:
-        """What there is to know of the samples besides the answer: how many were cut, refused, or have none."""
+        """Notes on the samples: how many were cut, were refused, or have no answer."""
         from tts.report.summary import notes_on, without_parameters
 
         notes = [note for note in notes_on(Ends.of(self.candidates, self.result.uncompared)) if note]
@@ -101,21 +100,21 @@ class Solved(Value, frozen=True):
 
     def _repr_html_(self) -> str:
         shown = ("answer", "selected", "score", "tokens", "finish_reason", "text")
-        title = f"<b>{escape(str(self.answer))}</b> by {escape(str(self.result.strategy))}"
-        return f"<p>{title}: {describe_cost(self.cost)}</p>" + _table(map(self._row, self.candidates), shown)
+        note = f"by {self.result.strategy}: {describe_cost(self.cost)}"
+        return _html(map(self._row, self.candidates), shown, note, answer=str(self.answer))
 
 
 class SweepResult(Value, frozen=True):
-    """What a sweep found.
+    """The result of a sweep.
 
     Attributes:
         rows: one per cell, over its problems and seeds: accuracy with its interval, and every cost.
         outcomes: one per problem, cell and seed.
-        spent: what was really paid: less than the cells' sum, because cells share samples.
+        spent: cost that was paid: less than the cells' sum, because cells share samples.
         lost: the part of it that a crash or an abort wasted.
         probed: the part of it that finding out about the endpoints was charged with, at its most.
         overrun: the part of it that servers generated beyond `max_tokens`, against what had been reserved.
-        planned: how many trials there were to do; fewer outcomes mean the sweep was stopped and can be resumed.
+        planned: number of trials; fewer outcomes mean that the sweep was stopped and can be resumed.
         files: the report's, by name.
         sampling: what every sample was asked for, `max_tokens` as the number that held.
     """
@@ -141,11 +140,11 @@ class SweepResult(Value, frozen=True):
 
     def _repr_html_(self) -> str:
         shown = ("strategy", "params", "budget", "accuracy", "accuracy_low", "accuracy_high", "tokens", "on_frontier")
-        return _table(map(row_as_dict, self.rows), shown) + f"<p>{describe_cost(self.spent)}</p>"
+        return _html(map(row_as_dict, self.rows), shown, describe_cost(self.spent))
 
 
 class Replayed(Value, frozen=True):
-    """What a replay found.
+    """The result of a replay.
 
     Attributes:
         rows: one per strategy and budget, over problems and seeds: accuracy, every cost, and the times.
@@ -165,7 +164,7 @@ class Replayed(Value, frozen=True):
 
     def _repr_html_(self) -> str:
         shown = ("strategy", "params", "budget", "accuracy", "accuracy_low", "accuracy_high", "tokens", "makespan_s")
-        return _table(map(row_as_dict, self.rows), shown)
+        return _html(map(row_as_dict, self.rows), shown, f"replayed: {describe_cost(self.replayed)}")
 
 
 def row_as_dict(row: Row) -> dict[str, Any]:
@@ -197,16 +196,18 @@ def describe_cost(cost: Cost) -> str:
     return ", ".join(parts)
 
 
-def _table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    heads = "".join(f"<th>{name}</th>" for name in columns)
-    body = "".join("<tr>" + "".join(f"<td>{_cell(row[name])}</td>" for name in columns) + "</tr>" for row in rows)
-    return f"<table><tr>{heads}</tr>{body}</table>"
+def _html(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], note: str, answer: str | None = None) -> str:
+    """A result for a notebook: the answer, a note on it, and a table of these columns."""
+    from tts.report.html import render
+
+    lines = [[_cell(row[name]) for name in columns] for row in rows]
+    return render("notebook.html", answer=answer, note=note, head=columns, lines=lines)
 
 
 def _cell(value: object) -> str:
     if value is None:
         return "\N{EN DASH}"
-    return f"{value:.4g}" if isinstance(value, float) else escape(str(value)[:200])
+    return f"{value:.4g}" if isinstance(value, float) else str(value)[:200]
 
 
 def _frame(rows: Sequence[dict[str, Any]]) -> pandas.DataFrame:

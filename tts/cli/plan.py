@@ -63,8 +63,8 @@ def plan(
         Path | None, typer.Option("--history", help="Pool of earlier samples in place of a pilot.")
     ] = None,
     verifier_tokens: VerifierTokens = None,
-    draws: Annotated[int, typer.Option("--draws", help="Number of benchmarks to imagine.")] = 20,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the pilot and of what is imagined.")] = 0,
+    draws: Annotated[int, typer.Option("--draws", help="Number of simulated benchmarks.")] = 20,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the pilot and of the simulation.")] = 0,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the pilot; repeat the command to resume.")] = Path(
         "runs/plan"
     ),
@@ -109,7 +109,7 @@ def plan(
 
     def on_draw(done: int, of: int) -> None:
         if sys.stderr.isatty():
-            typer.echo(f"\r{done:,} of {of:,} imagined benchmarks" + ("\n" if done == of else ""), err=True, nl=False)
+            typer.echo(f"\r{done:,} of {of:,} simulated benchmarks" + ("\n" if done == of else ""), err=True, nl=False)
 
     found = planned(
         None if problems is None else TaskSource(problems, limit=limit),

@@ -35,7 +35,7 @@ class Difficulty(Value, frozen=True):
 
     Args:
         strategy: the advice, as on the command line.
-        study: what it rests on.
+        study: the measurements behind the advice.
         gain: accuracy of the policy less that of the best single strategy, with its 95 % interval over problems.
         policy_over_vote, single_over_vote: the same over the plain vote that the budget buys.
         unpriced: whether scoring is left out of the costs, because the pool did not record what it cost.
@@ -65,8 +65,9 @@ def by_difficulty(
         arms: majority_vote/N, best_of_n/N (of `verifier`); a replay cannot revise. A plain vote that the budget buys is
             compared in any case.
         budget: generated tokens a problem, in the mean, verifications included.
-        pilot: samples whose agreement says how hard a problem is; they are the first of every arm's.
-        number: of bins; seed: of the draws and of the folds.
+        pilot: number of samples whose agreement measures a problem's difficulty; they are the first samples of every
+            arm.
+        number: number of bins; seed: seed of the draws and of the folds.
 
     Raises: InvalidParameter, BudgetTooSmall, PoolLacks.
     """
@@ -185,10 +186,11 @@ class Deadline(Value, frozen=True):
     """Advice for a deadline.
 
     Args:
-        options: of a command line; the budget in seconds is what ends a problem, the race alone does not.
+        options: command-line options; the budget in seconds ends a problem, the race alone does not.
         plan: the race that is most accurate on all problems; its own `accuracy` is the highest of many estimates.
         accuracy: of the races that other problems chose (5 folds), with its 95 % interval over problems.
-        gain: the same less a vote over all `slots` samples that have ended by the deadline.
+        gain: that accuracy less the accuracy of a vote over those of all `slots` samples that have ended by the
+            deadline.
         timed: how samples were timed: `recorded`, or the tokens/s of one stream.
     """
 

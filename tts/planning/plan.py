@@ -38,14 +38,14 @@ if TYPE_CHECKING:
 FRACTIONS = (0.25, 0.5, 1.0, 1.1, 2.0)  # of the budget
 ALLOCATORS = ("uniform", "adaptive_consistency", "marginal")
 SCORED = ("success",)  # also tried where a verifier scores
-MOST_PROBLEMS = 150  # of an imagined benchmark: more say little more, and take longer
-MOST_SAMPLES = 64  # of an imagined problem
+MOST_PROBLEMS = 150  # of a simulated benchmark: more change the forecast little
+MOST_SAMPLES = 64  # of a simulated problem
 PRICES = ("price_in", "price_out", "prices", "model_config")
 
 
 class Spread(Value, frozen=True):
-    """A mean over imagined benchmarks, with the interval in which another one lies with 95 % (a prediction interval of
-    Student's t: quantiles of so few draws would be too narrow)."""
+    """A mean over simulated benchmarks, with the interval in which a further benchmark's value lies with 95 % (a
+    prediction interval of Student's t: quantiles of so few draws would be too narrow)."""
 
     mean: float
     low: float
@@ -60,10 +60,10 @@ class Spread(Value, frozen=True):
 
 
 class Forecast(Value, frozen=True):
-    """What a strategy, with an allocator, is expected to come to under a part of the budget.
+    """The expected accuracy and cost of a strategy with an allocator under a part of the budget.
 
     Args:
-        fraction: of the budget that is left after the pilot; budget: what that is.
+        fraction: of the budget that is left after the pilot; budget: that part.
         accuracy: a share of the problems (see `Plan.measure`).
         tokens: per problem, in the mean, those of verifications included.
         unpriced: verifications a problem whose cost is unknown: neither tokens nor the budget hold them.
@@ -84,13 +84,13 @@ class Forecast(Value, frozen=True):
 
 
 class Plan(Value, frozen=True):
-    """What was predicted.
+    """The forecasts of a plan, and its recommendation.
 
     Args:
         measure: `accuracy`; or, where problems have no reference answers, `agreement` with an endless vote.
         forecasts: by strategy, allocator and part of the budget.
         recommended: the best at the whole budget of those that beat the first strategy with the first allocator by
-            more than twice the standard error over imagined benchmarks; else that first one.
+            more than twice the standard error over simulated benchmarks; else that first one.
         gain: of the recommended over that first one.
         next_tenth: what 10 % more budget would add to it.
         pilot: what the pilot cost; left: the budget that remains.
@@ -138,12 +138,12 @@ async def aplan(
     Args:
         problems: as for `tts.sweep`; None with `history`.
         strategies: open-ended ones (n=none), by name or as functions, as for `tts.sweep`.
-        allocators: which to try, as for `tts.sweep`; none is a choice of them.
+        allocators: allocators to try, as for `tts.sweep`; none tries a default selection.
         budget: for everything together, pilot included: `tokens=200k`, `usd=3`.
-        pilot: samples of each problem that are really drawn, and their verifications; a run folder, resumed by the same
-            call, in which they stay.
+        pilot: number of samples of each problem to draw and verify before the forecast. They stay in the run folder,
+            which the same call resumes.
         history: a pool of earlier samples in place of a pilot.
-        draws: imagined benchmarks (see `tts.planning.posterior`), each replayed under every budget.
+        draws: simulated benchmarks (see `tts.planning.posterior`), each replayed under every budget.
         seed: of pilot and draws.
         out: the folder for the pilot and plan.json.
         verifier_tokens: tokens of one verification, by verifier, in place of what the pilot or the history measured.
@@ -225,11 +225,11 @@ def foresee(
     tokens: dict[tuple[str, str, float], list[float]] = {}
     unpriced: dict[tuple[str, str, float], float] = {}
     for draw in range(draws):
-        imagined = posterior.draw(MOST_SAMPLES, seed * 10_007 + draw, MOST_PROBLEMS)
+        simulated = posterior.draw(MOST_SAMPLES, seed * 10_007 + draw, MOST_PROBLEMS)
         for fraction in FRACTIONS:
             share = _scaled(budget, fraction * size / problems)
             rows = replay(
-                imagined, strategies, run_budget=str(share), allocators=tried, seeds=[draw], max_tokens=max_tokens,
+                simulated, strategies, run_budget=str(share), allocators=tried, seeds=[draw], max_tokens=max_tokens,
                 **prices or {},  # type: ignore[arg-type]  # they are `replay`'s own
             ).rows  # fmt: skip
             for row in rows:
@@ -263,8 +263,8 @@ def foresee(
 def _recommended(
     whole: Sequence[Forecast], rights: Mapping[tuple[str, str, float], list[float]]
 ) -> tuple[Forecast, list[float]]:
-    """The best of those that are clearly better than the first, and its gain by imagined benchmark: the highest of many
-    means is the first one's equal as often as not."""
+    """The best of the forecasts that are clearly better than the first, and its gain by simulated benchmark. The
+    highest of many means alone would beat the first by noise."""
 
     def gains(f: Forecast) -> list[float]:
         first = rights[whole[0].strategy, whole[0].allocator, 1.0]

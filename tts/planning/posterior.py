@@ -1,8 +1,8 @@
-"""From a few samples of each problem to many that might have been: pools drawn from the posterior. Pure; numpy.
+"""Simulated pools, drawn from the posterior that a few samples of each problem leave. Pure; numpy.
 
-A pilot says how often each problem was answered rightly, and how. `Posterior.draw` imagines what further samples would
-have been like: replayed, they say what a strategy, an allocator and a budget would come to, with the spread that so
-little knowledge leaves.
+A pilot shows how often each problem was answered correctly, and with which answers. `Posterior.draw` simulates further
+samples; replaying them predicts the accuracy and the cost of a strategy, an allocator and a budget, with the
+uncertainty that a small pilot leaves.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tts.pools.pool import UNKNOWN, Group, Pool, Sample
 from tts.toolkit.beta import log_beta
 
 RIGHT = "\N{CHECK MARK}"  # stands for the right answer, whatever it is
-OUTLOOK = 256  # imagined samples, of which the most frequent answer is what an endless vote would choose
+OUTLOOK = 256  # simulated samples, whose most frequent answer stands for an endless vote's
 
 
 class _Seen:
@@ -42,7 +42,7 @@ class _Seen:
 
 
 class Posterior:
-    """What a pilot of one model on one benchmark leaves open.
+    """The posterior of one model's samples on one benchmark, given a pilot.
 
     How often a problem is answered rightly is Beta, with the prior that fits all problems best; which wrong answer is
     given follows a Pitman-Yor law over those that were seen (so that new ones come), its discount and strength
@@ -81,23 +81,23 @@ class Posterior:
         return [p.problem_id for p in self._problems]
 
     def draw(self, n: int, seed: int, most: int | None = None) -> Pool:
-        """`n` imagined samples of each of as many problems, themselves drawn with replacement (at most `most` of them):
-        its spread over seeds is what the pilot leaves open and what other problems of the kind would change."""
+        """`n` simulated samples of each of as many problems as the pilot had, at most `most`, drawn with replacement.
+        The spread over seeds holds the uncertainty of the pilot and the variation between problems of the kind."""
         random = np.random.default_rng(seed)
         size = min(len(self._problems), most or len(self._problems))
         chosen = [self._problems[i] for i in np.sort(random.choice(len(self._problems), size, replace=True))]
         samples = (s for place, seen in enumerate(chosen) for s in self._samples(seen, place, n, random))
-        return replace(Pool.of(f"imagined {seed}", samples, keep_text=False), verification_costs=self._costs)
+        return replace(Pool.of(f"simulated {seed}", samples, keep_text=False), verification_costs=self._costs)
 
     def _samples(self, seen: _Seen, place: int, n: int, random: np.random.Generator) -> Iterator[Sample]:
-        answers = self._imagined(seen, n, random)
+        answers = self._simulated(seen, n, random)
         mean = (seen.logs.sum() + self._mean) / (len(seen.logs) + 1)
         for i, answer in enumerate(answers):
             right = answer == RIGHT
             tokens = float(np.exp(mean + random.choice(self._residuals[right])))
             yield Sample(
-                benchmark="imagined",
-                model="imagined",
+                benchmark="simulated",
+                model="simulated",
                 problem_id=f"{place}:{seen.problem_id}".replace("/", "|"),
                 sample_id=i,
                 answer=answer,
@@ -107,7 +107,7 @@ class Posterior:
                 scores={name: self._score(name, seen, right, random) for name in seen.scores},
             )
 
-    def _imagined(self, seen: _Seen, n: int, random: np.random.Generator) -> list[str | None]:
+    def _simulated(self, seen: _Seen, n: int, random: np.random.Generator) -> list[str | None]:
         if not self.graded:
             drawn = _urn(Counter(seen.answers), self._novelty, max(n, OUTLOOK), random)
             votes = Counter(answer for answer in drawn if answer is not None)
@@ -134,7 +134,8 @@ class Posterior:
         return np.array(found) if found else np.zeros(1)
 
     def _score(self, name: str, seen: _Seen, right: bool, random: np.random.Generator) -> float | None:
-        """One of the problem's own as often as it has some, else one of all problems'."""
+        """A score of the problem's own samples with probability n / (n + 2) for n of them, else a score of any
+        problem's."""
         own = [s for s, hit in zip(seen.scores[name], seen.right, strict=True) if hit == right]
         if own and random.random() < len(own) / (len(own) + 2):
             return own[int(random.integers(len(own)))]
@@ -145,7 +146,7 @@ class Posterior:
 def _urn(
     seen: Mapping[str | None, int], novelty: tuple[float, float], n: int, random: np.random.Generator
 ) -> list[str | None]:
-    """`n` more from a Pitman-Yor urn in which these are already."""
+    """`n` further answers from a Pitman-Yor urn that holds the answers seen so far."""
     discount, strength = novelty
     names = list(seen)
     weights = [seen[name] - discount for name in names]
@@ -167,8 +168,8 @@ def _urn(
 
 
 def _beta_prior(counts: Sequence[tuple[int, int]]) -> tuple[float, float]:
-    """The Beta law of the problems' rates that makes what was seen most likely, on a grid; one virtual problem of each
-    kind keeps it from ruling anything out."""
+    """The Beta distribution of the problems' rates under which the counts are most likely, on a grid. Two virtual
+    problems of one sample each, one right and one wrong, keep extreme rates possible."""
     tried: list[tuple[float, float, float]] = []
     observed = Counter([*counts, (1, 1), (0, 1)])
     for mean in np.linspace(0.02, 0.98, 49):
@@ -181,7 +182,7 @@ def _beta_prior(counts: Sequence[tuple[int, int]]) -> tuple[float, float]:
 
 
 def _novelty(problems: Sequence[Mapping[str | None, int]]) -> tuple[float, float]:
-    """The discount and strength of the Pitman-Yor law that make what was seen most likely, on a grid."""
+    """The discount and strength of the Pitman-Yor law under which the observed answers are most likely, on a grid."""
     partitions = Counter(tuple(sorted(seen.values())) for seen in problems if sum(seen.values()) > 1)
     if not partitions:
         return 0.0, 1.0
@@ -194,7 +195,7 @@ def _novelty(problems: Sequence[Mapping[str | None, int]]) -> tuple[float, float
 
 
 def _partition(sizes: Sequence[int], discount: float, strength: float) -> float:
-    """The logarithm of its probability (Pitman 1995, the exchangeable partition formula)."""
+    """The logarithm of a partition's probability (Pitman 1995, the exchangeable partition formula)."""
     n, k = sum(sizes), len(sizes)
     found = sum(np.log(strength + i * discount) for i in range(1, k))
     found -= lgamma(strength + n) - lgamma(strength + 1)

@@ -212,7 +212,7 @@ def analyse(grid: Grid, lam: float) -> Analysis:
         grid: accuracy by (S, V), measured or simulated; V = 0 is a plain vote.
         lam: tokens of a verification / tokens of a solution.
 
-    Raises: InvalidParameter for an empty grid, one of a single budget, a pair that cannot be, or lambda <= 0.
+    Raises: InvalidParameter for an empty grid, one of a single budget, an impossible pair, or lambda <= 0.
     """
     _check_ratio(lam)
     if not grid:

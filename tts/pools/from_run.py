@@ -1,4 +1,4 @@
-"""A pool from a run's journal: what was paid for once can be asked about for ever."""
+"""A pool from a run's journal: paid samples can then be replayed for free."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ async def build_pool(
     Left out are samples of a race (those that came in are shorter than average) and of revisions and judgements, and
     what was cancelled at a deadline or in flight when the run died. What failed for good is kept as a failure. Scores
     are those that models gave to a sample; what a verifier can compute without a model is computed for every sample.
-    Answers are graded again; `on_ungraded` hears of how many samples have one that could not be, and why the first of
-    them could not: whether they are correct is unknown.
+    Answers are graded again; `on_ungraded` receives the number of samples whose answers could not be graded, and the
+    first reason; their correctness is unknown.
 
     The folder is data: nothing that it names is imported. Of its verifiers, the built-in ones compute scores, and those
-    of `verifiers`, which the caller trusts; `on_foreign` hears of each other one.
+    of `verifiers`, which the caller trusts; `on_foreign` receives the name of each other verifier.
 
     Raises: BadPool for a folder that holds no sweep, or a sweep without such samples; JournalCorrupt, BadProblem.
     """
@@ -180,7 +180,7 @@ def _samples(found: Iterable[Recorded], problems: Mapping[str, Problem], config:
 
 
 def _answer_of(event: Finished, problem: Problem) -> str | None:
-    """As the trial read it (`Trial._add_candidate`)."""
+    """The answer, as the trial read it (`Trial._add_candidate`)."""
     completion = event.completion
     if completion.answer is not None:
         return completion.answer
@@ -188,7 +188,7 @@ def _answer_of(event: Finished, problem: Problem) -> str | None:
 
 
 def _candidate(event: Finished | Failed, sample: Sample) -> Candidate | None:
-    """As verifiers see it; None for a failure."""
+    """The sample as verifiers see it; None for a failure."""
     if isinstance(event, Failed):
         return None
     return Candidate(event.id, event.completion.text, sample.answer, event.completion)
@@ -198,8 +198,8 @@ def _candidate(event: Finished | Failed, sample: Sample) -> Candidate | None:
 
 
 def _given_scores(records: Iterable[Record]) -> Scores:
-    """What models gave. A judgement's share key is its sample's, the verifier's name, and its own number: and what
-    several cells share was written once. A judgement that failed counts as an abstention: it was asked for."""
+    """Scores that models gave. A judgement's share key is its sample's, the verifier's name, and its own number: and
+    what several cells share was written once. A judgement that failed counts as an abstention: it was asked for."""
     judged: dict[str, list[str]] = {}
     given: Scores = {}
     for record in records:
@@ -219,7 +219,7 @@ def _verification_costs(
     candidates: Sequence[Candidate | None],
     problems: Sequence[Problem],
 ) -> dict[str, VerificationCost]:
-    """By verifier: the means of what its replies used; nothing for one that asks no model."""
+    """The mean usage of a verification, by verifier; a verifier that asks no model has none."""
     used: dict[str, list[Usage]] = {}
     for record in records:
         if isinstance(record, Scored):
@@ -248,8 +248,8 @@ async def _computed_scores(
     verifiers: Mapping[str, Verifier],
     workers: Workers,
 ) -> list[dict[str, list[float | None]]]:
-    """By sample, what the sweep's verifiers say that ask no model. The journal has these scores of some samples only,
-    and not whose they are."""
+    """The scores of the sweep's verifiers that ask no model, by sample. The journal has these scores of some samples
+    only, and not whose they are."""
 
     async def one(candidate: Candidate | None, problem: Problem) -> dict[str, list[float | None]]:
         if candidate is None:

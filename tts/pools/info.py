@@ -1,4 +1,4 @@
-"""What a pool holds, and which questions it can answer."""
+"""The contents of a pool, and the questions that it can answer."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Part(Value, frozen=True):
 
 
 class About(Value, frozen=True):
-    """A pool, part by part; what it can be asked (`can`), and what not, with the reason (`cannot`). What holds of some
-    parts only names them."""
+    """A pool, part by part; the questions that it can answer (`can`), and the others with the reason (`cannot`). A line
+    that holds of some parts only names them."""
 
     name: str
     parts: tuple[Part, ...]
@@ -68,7 +68,7 @@ def about(pool: Pool) -> About:
                 cannot.add(f"{what}: {why_not}", name)
         if part.failed_problems:
             cannot.add(f"means over every problem: all samples of {part.failed_problems:,} failed", name)
-    cannot.add("revisions, continuations and step trial: only whole samples were recorded")
+    cannot.add("revisions, continuations and step search: only whole samples were recorded")
     return About(pool.name, parts, can.lines(len(parts)), cannot.lines(len(parts)))
 
 
@@ -129,7 +129,8 @@ def _part(pool: Pool, groups: list[Group]) -> Part:
 
 
 def _questions(pool: Pool, part: Part, groups: list[Group]) -> Iterator[tuple[str, int | None, str | None]]:
-    """What may be asked of one part, the number of samples up to which, and why not, if it cannot be."""
+    """The questions to one part: each with the largest number of samples for which the part can answer it, and the
+    reason if it cannot."""
     rows = slice(groups[0].start, groups[-1].stop)
     sound = pool.sound[rows]
     fewest = min((n for g in groups if (n := int(pool.sound[g.rows].sum()))), default=0)
@@ -185,7 +186,7 @@ def _scored(
 
 
 def table_of(found: About, width: int) -> Table:
-    """For a terminal of so many columns."""
+    """The text for a terminal of `width` columns."""
     from tts.process.console import plain_table
 
     several = len({part.benchmark for part in found.parts}) > 1

@@ -1,7 +1,7 @@
 """Pools on disk: one Parquet file (extra `pool`), or the common JSON Lines form, gzipped or not.
 
-Parquet keeps columns apart, so texts stay on the disk until somebody asks for them. Prompts and references, of which
-there is one for each problem, are in the file's metadata.
+Parquet keeps columns apart, so texts stay on the disk until they are read. Prompts and references, of which there is
+one for each problem, are in the file's metadata.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A pool: recorded samples of real models as columns, so that every question about them is free.
 
-A *group* is what one model said to one problem of one benchmark. Rows are sorted by benchmark, model, problem and
-sample index, so a group is a slice. Numbers nobody recorded are None on the way in and out (in columns: -1, or NaN).
-How a pool is stored is `pools/parquet.py`'s affair, how other programs' files become one `pools/formats/imports.py`'s.
+A *group* is all samples of one model for one problem of one benchmark. Rows are sorted by benchmark, model, problem and
+sample index, so a group is a slice. Numbers that were not recorded are None on the way in and out (in columns: -1, or
+NaN). `pools/parquet.py` stores pools; `pools/formats/imports.py` makes them from other programs' files.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Sample(Value, frozen=True):
     Args:
         sample_id: which of its group it is; unique in it.
         answer: normalised, None if nothing could be extracted: it abstains from votes and counts as wrong.
-        correct: None if nobody graded it.
+        correct: None if it was not graded.
         completion_tokens: with reasoning tokens, as servers count them.
         seconds: from sending the request to its end.
         error: of the infrastructure: replayed as a failure, left out of accuracy.
@@ -115,7 +115,7 @@ class DictionaryColumn:
 
 @dataclass(frozen=True)
 class Group:
-    """What one model said to one problem: rows `start` to `stop` of its pool."""
+    """The samples of one model for one problem: rows `start` to `stop` of its pool."""
 
     benchmark: str
     model: str
@@ -138,7 +138,7 @@ class Pool:
     Attributes:
         name: where it came from.
         correct: 1, 0, or UNKNOWN.
-        prompt_tokens, completion_tokens, reasoning_tokens: UNKNOWN where nobody counted; seconds: NaN.
+        prompt_tokens, completion_tokens, reasoning_tokens: UNKNOWN where they were not counted; seconds: NaN.
         scores: by verifier: shape (samples,), or (samples, verifications); NaN is an abstention, or not recorded.
         asked: by verifier: how many verifications of each sample were recorded, abstentions included. A verifier
             without a column was asked as often as it gave numbers (see `verifications`).
@@ -266,7 +266,7 @@ class Pool:
 
     @property
     def has_answers(self) -> bool:
-        """Whether any sample has an answer; if none has, nobody knows who would have voted with whom."""
+        """Whether any sample has an answer; if none has, the outcome of a vote is unknown."""
         return bool((self.answer.codes[self.sound] != UNKNOWN).any())
 
     def counting(self, unanswered: Unanswered) -> Pool:

@@ -1,4 +1,4 @@
-"""From outcomes to rows: means per cell with intervals, who owns the frontier, and what a reader must be told."""
+"""From outcomes to rows: means per cell with intervals, the owners of the frontier, and notes for the reader."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _placed(rows: Sequence[Row], graded: Sequence[Mapping[str, Sequence[float]]]
 
 
 def owners_of(rows: Sequence[Row]) -> list[Stretch]:
-    """Who owns the frontier in tokens."""
+    """The owners of the frontier in tokens."""
     kept = [
         Corner(row.tokens, row.accuracy.mean, row.owner, row.ties)
         for row in rows
@@ -156,7 +156,7 @@ def _makespan(outcomes: Sequence[Outcome]) -> float | None:
 
 
 def warnings_of(rows: Sequence[Row]) -> list[str]:
-    """What a reader of the table must know and would not see."""
+    """Notes on facts that the table does not show."""
     found = []
     if rows and all(r.accuracy is None and not r.ungraded and r.agreement is not None for r in rows):
         found.append(

@@ -1,4 +1,4 @@
-"""From what a sweep measured to a report: rows per cell, then CSV, JSON, one self-contained HTML file, PNG and SVG.
+"""The report of a sweep: rows per cell, then CSV, JSON, one self-contained HTML file, PNG and SVG.
 
 A cell is one strategy with its parameters under one budget; an `Outcome` is one problem with one seed in it. The
 pictures are in `tts/report/charts/sweep.py` (extra `report`), the page in `tts/report/templates/sweep.html`.
@@ -41,8 +41,8 @@ def write_report(
 
     Args:
         facts: what to say about the run, shown in this order (model, date, budget, seeds ...); `title` is the heading.
-        outcomes: what the rows are of, for the picture of where an allocator's tokens went.
-        draws: whether there are to be pictures; without, nothing is imported to draw with.
+        outcomes: the outcomes that the rows summarise, for the chart of an allocator's tokens.
+        draws: whether to draw pictures; without them, no drawing library is imported.
 
     Returns:
         File name -> path.

@@ -71,7 +71,7 @@ def _broken(name: str) -> str:
 
 
 def print_frontier(out: Console, found: Sequence[Stretch]) -> None:
-    """Who owns the frontier in tokens, a line for each stretch."""
+    """The owners of the frontier in tokens, a line for each stretch."""
     for s in found:
         until = "" if s.end is None else f", up to {s.end:,.0f}"
         text = f"frontier: {s.start:,.0f} tokens and more{until}: {s.owner} ({gained(s)} %)"
@@ -79,8 +79,8 @@ def print_frontier(out: Console, found: Sequence[Stretch]) -> None:
 
 
 def forecast_of(plan: Plan, width: int = 160) -> Table:
-    """What each strategy and allocator is expected to come to under each part of the budget; the advice in bold. Parts
-    that `width` has no room for are named below, those that are nearest to another one first."""
+    """The expected accuracy of each strategy and allocator under each part of the budget; the recommendation in bold.
+    Parts that `width` has no room for are named below, those that are nearest to another one first."""
     in_order = sorted(plan.forecasts, key=lambda forecast: forecast.fraction)
     budgets = {f"{f.fraction:g} x budget": f.budget for f in in_order}
     pairs = list(dict.fromkeys((f.strategy, f.allocator) for f in plan.forecasts))
@@ -96,7 +96,7 @@ def forecast_of(plan: Plan, width: int = 160) -> Table:
             <= width
         ):
             break
-    title = f"{plan.measure} in percent, 95 % of the imagined benchmarks"
+    title = f"{plan.measure} in percent, 95 % of the simulated benchmarks"
     caption = f"no room here for: {', '.join(gone)}" if gone else None
     table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, title=title, caption=caption)
     table.title_justify = table.caption_justify = "left"

@@ -1,7 +1,7 @@
-"""What a run is, checked before anything is spent: the part of it that decides which samples are drawn.
+"""The configuration of a run, checked before anything is spent: the settings that decide which samples are drawn.
 
-`RunConfig` goes into the journal's header; resuming with another one is refused. What only says how to get there (base
-URLs, keys, concurrency) is not part of it.
+`RunConfig` goes into the journal's header; resuming a run with a different configuration is refused. Settings that do
+not change the samples (base URLs, keys, concurrency) are not part of it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tts.plugins.names import allocator_of
 from tts.plugins.spec import parse_allocators, parse_specs
 from tts.types import DIGEST, LEAST_MAX_TOKENS, Sampling, StrategySpec
 
-EQUAL = "equal"  # the allocator that is none
+EQUAL = "equal"  # no allocator: every problem has a budget of its own
 
 
 def split_budgets(given: str | Sequence[str]) -> tuple[str, ...]:
@@ -35,8 +35,8 @@ def split_budgets(given: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def recorded(sampling: Sampling) -> dict[str, Any]:
-    """What a header holds of a run's sampling: what differs from the defaults, of which `LEAST_MAX_TOKENS` is one, as
-    it always was."""
+    """The sampling of a run as a journal's header holds it: the fields that differ from the defaults, among which
+    `LEAST_MAX_TOKENS` has always been."""
     plain: dict[str, Any] = msgspec.to_builtins(sampling)
     return {name: value for name, value in plain.items() if (name, value) != ("max_tokens", LEAST_MAX_TOKENS)}
 
@@ -45,20 +45,20 @@ class RunConfig(BaseModel):
     """One solve or sweep: strategies x budgets x seeds on some problems.
 
     Args:
-        problems: where they came from, for people; `problems_digest` is of all of them, `problem_digests` of
-            each one, one after the other (empty in journals before version 4, whose `problems_digest` is of the
-            references, too). `references_digest` is read from older headers and no longer written: whoever reads a
-            journal could try guesses by it.
+        problems: where they came from, for people; `problems_digest` is of all of them, `problem_digests` of each one,
+            one after the other (empty in journals before version 4, whose `problems_digest` is of the references, too).
+            `references_digest` is read from older headers and no longer written: a reader of the journal could test
+            guesses of a reference with it.
         strategies: as on the command line, e.g. `best_of_n:n=1,2,4`.
         budgets: per problem, as on the command line, e.g. `tokens=2k`; "" is no limit.
-        run_budget: for everything together.
-        allocators: who shares a strategy's budget out among the problems, e.g. `marginal:floor=0.001`; `equal`, or none
-            at all, gives each problem a budget of its own.
+        run_budget: limits of the whole run.
+        allocators: rules that divide a strategy's budget among the problems, e.g. `marginal:floor=0.001`; `equal`, or
+            none at all, gives each problem a budget of its own.
         seeds: one set of samples each.
         sampling: fields of `tts.types.Sampling`.
-        model: what answers; `verifier_model` what judges, if that is another.
+        model: name of the model that answers; `verifier_model`: of the model that judges, if it is a different one.
         grader: how answers are compared with references.
-        plugins: strategy file -> digest of its source: half a run of one version and half of another is no run.
+        plugins: strategy file -> digest of its source: a run must not mix two versions of a plugin.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -1,9 +1,9 @@
-"""What may be added to the run of a folder: cells and problems, paid for only as far as they are new.
+"""Additions to the run of a folder: cells and problems, of which only the new ones are paid for.
 
-A folder holds what all the commands that were given for it hold together. Whatever decides how a sample comes out
-(model, sampling, prompts, verifiers, plugins) is the same for all of them, and so are the budgets of trials that
-there are: then no trial that is decided would come out otherwise today. A command names all problems of the folder,
-and may leave out cells of it that are decided.
+A folder holds the union of all commands that were given for it. The settings on which a sample depends (model,
+sampling, prompts, verifiers, plugins) are the same for all commands, and so are the budgets of existing trials:
+repeating a decided trial today would end the same way. A command names all problems of the folder, and may leave out
+decided cells.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ def _problems_added(before: RunConfig, config: RunConfig) -> tuple[int, int]:
 
 
 def _check_shares(history: History, before: RunConfig, config: RunConfig, problems: int, in_all: int) -> None:
-    """What a trial may spend is in its cell's id, but for what an allocator shares out, and for parts of the run's
-    budget."""
+    """Refuse an addition that would change the budget of existing trials: equal parts of the run's budget, or a budget
+    that an allocator divides. Other budgets are part of a cell's id, and cannot change."""
     parts = bool(before.run_budget) and not any(before.budgets)
     divided = len(cells_asked_for(before)) * problems != len(cells_asked_for(config)) * in_all
     if parts and divided and any("@" in cell or " by " in cell for cell in history.cells):

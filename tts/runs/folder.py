@@ -116,10 +116,11 @@ class Journal:
         folder: made if it is not there.
         config: the run's configuration: written into a new journal's header, compared with an old one's.
         refeed: see `History`.
-        may_grow: whether another configuration is the caller's to check, and then to `extend` the run by.
+        may_grow: whether a different configuration is accepted here, because the caller checks it and then calls
+            `extend`.
 
     Attributes:
-        history: what an earlier session left; empty for a new run.
+        history: state left by an earlier session; empty for a new run.
         torn: bytes of a torn last line that were cut off.
 
     Raises:
@@ -193,11 +194,11 @@ class Journal:
         self._dirty.set()
 
     def extend(self, config: Mapping[str, Any]) -> None:
-        """Write that the run is another from here on. Raises: as `write`."""
+        """Write a header with a new configuration, which holds for all later records. Raises: as `write`."""
         self.write([Header(VERSION, program(), config)])
 
     def close(self) -> None:
-        """Flush to the disk and let go of the lock."""
+        """Flush to the disk and release the lock."""
         if self._file.closed:
             return
         self._closed.set()
@@ -264,12 +265,12 @@ class Journal:
 
 
 class NoJournal:
-    """What a run without a folder writes to."""
+    """The journal of a run without a folder."""
 
     history = History()
 
     def write(self, records: Iterable[Record]) -> None:
-        """Forget them."""
+        """Discard the records."""
 
     def close(self) -> None:
         """Nothing to close."""
@@ -295,7 +296,7 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o666) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Bring the names of a folder's files to the disk, on file systems that can. Raises: StorageFull, RunError."""
+    """Flush the names of a folder's files to the disk, on file systems that can. Raises: StorageFull, RunError."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except PermissionError:  # a folder that may be written to, but not listed

@@ -63,7 +63,8 @@ class _Load(NamedTuple):
 
 
 class _Hide(NamedTuple):
-    """Hold what an earlier session left in this folder of references and verdicts; put it back, if nothing is kept."""
+    """Take the references and verdicts of an earlier session out of this folder; put them back if no new ones are
+    kept."""
 
     folder: Path
 
@@ -260,7 +261,7 @@ class GradingProcess:
         self.on_verdict(problem_id, answer, verdict)
 
     def _ended(self) -> None:
-        """It is gone, though nobody has told it to end: what it was asked is unknown."""
+        """The process has ended without an order to: all pending verdicts are errors."""
         if self._dead is not None:
             return
         self._dead = CallCrashed("the grading process ended before its time; answers without a verdict have none")
@@ -404,7 +405,8 @@ class _Server:
 
 
 def _without_reference(example: Example) -> Example:
-    """With one that `NoReferences` passes over: for None, nobody would ask a grader."""
+    """The example with an empty reference, which `NoReferences` passes over; no grader is asked about an example with
+    None."""
     return msgspec.structs.replace(example, reference="")
 
 

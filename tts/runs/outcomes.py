@@ -1,4 +1,4 @@
-"""What came of one problem with one seed in one cell of a sweep: what every mean is of."""
+"""The outcome of one problem with one seed in one cell of a sweep. Every mean of a report is over outcomes."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class Outcome(Value, frozen=True):
         downgrades: parameters that a server refused and that were left out.
         opened_s, decided_s: when the trial was opened and when it was decided, on the run's clock, where that is kept.
         late_tokens: those that were decoded after the decision, before the cancellations had arrived.
-        allocator: which shared the cell's budget out; "" where each problem had a budget of its own. stopped: why it
-            gave this problem no more, "" if it was not it that ended the trial.
-        candidates: samples that came back; of these `cut`, `unanswered`, `refused` and `uncompared` are the counts
-            of `Ends`, and `cut_at` is how long the longest of those that were cut is. None where nobody counted.
+        allocator: name of the allocator that divided the cell's budget; "" where each problem had a budget of its own.
+            stopped: the allocator's reason for giving this problem no more; "" if the trial ended for another reason.
+        candidates: samples that came back; of these `cut`, `unanswered`, `refused` and `uncompared` are the counts of
+            `Ends`, and `cut_at` is how long the longest of those that were cut is. None where they were not counted.
         agreement: the share of the samples that have the answer which was selected; None where there is none.
-        error: set if the infrastructure, not the model, is why there is no answer. Such an outcome is left out of
-            accuracy and of all means, and counted apart.
+        error: the infrastructure's error, if that and not the model is the reason for a missing answer. Such an outcome
+            is left out of accuracy and of all means, and counted apart.
     """
 
     cell: str

@@ -1,4 +1,4 @@
-"""Strategies x budgets x seeds on a set of problems: the plan, and what each trial of it came to. No I/O."""
+"""Strategies x budgets x seeds on a set of problems: the plan, and the outcome of each trial. No I/O."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Cell(Value, frozen=True, gc=True, dict=True):  # a dict for its texts, whi
     """One strategy with its parameters, under one budget, with one seed.
 
     Args:
-        share: what each problem may cost; with an allocator, in the mean.
-        allocator: shares `shared`, the budget of the whole cell, out among its problems.
+        share: limits of each problem; with an allocator, their mean.
+        allocator: rule that divides `shared`, the budget of the whole cell, among its problems.
     """
 
     spec: StrategySpec
@@ -44,7 +44,7 @@ class Cell(Value, frozen=True, gc=True, dict=True):  # a dict for its texts, whi
 
     @cached_property
     def label(self) -> str:
-        """What the seeds of one point of the picture have in common."""
+        """The strategy, budget and allocator: one point of a chart, over all seeds."""
         label = f"{self.spec}@{self.share}" if self.share else str(self.spec)
         return f"{label} by {self.allocator}" if self.allocator else label
 
@@ -55,7 +55,7 @@ class Cell(Value, frozen=True, gc=True, dict=True):  # a dict for its texts, whi
 
     @cached_property
     def budget(self) -> str:
-        """What each problem may cost, as in `Outcome`."""
+        """The limits of each problem, as in `Outcome`."""
         return str(self.share)
 
 
@@ -124,7 +124,7 @@ def check_budgets(
     run: Limits,
     resolve: Callable[[str], Strategy] = strategy,
 ) -> None:
-    """Refuse what could not buy a single sample, before anything is sent.
+    """Refuse a budget that cannot hold a single sample, before anything is sent.
 
     Raises: BudgetTooSmall; UnknownCost for a limit on dollars or FLOPs that nobody can compute; InvalidParameter for an
         open count (n=None) without a budget that would end it.

@@ -92,10 +92,10 @@ class Row(Value, frozen=True):
 
     @property
     def series(self) -> str:
-        """What belongs together in a picture: a strategy, and who shares its budget out."""
+        """The strategy and the allocator, which a chart draws as one series."""
         return f"{self.strategy} by {self.allocator}" if self.allocator else self.strategy
 
     @property
     def owner(self) -> str:
-        """Whose a place on a frontier is: the series, and that its cost leaves the scoring out, where it does."""
+        """The owner of a place on a frontier: the series, marked if its cost leaves the scoring out."""
         return f"{self.series} without scoring" if self.unpriced else self.series

@@ -82,8 +82,8 @@ def _lm_eval_samples(row: Mapping[str, Any], task: str, model: str, scores: Sequ
 
 
 def _as_taken(texts: Sequence[str], picked: Sequence[Any]) -> Sequence[str]:
-    """What a filter that tells of one repeat took from each: the whole text, where it took that; else nothing is known,
-    and only what a text itself calls its answer counts."""
+    """The answers of all repeats, where a filter reports one repeat only: the whole texts if it took a whole text;
+    otherwise unknown, and only an answer that a text itself marks counts."""
     whole = any(bare(str(pick)) == bare(text) for pick in picked for text in texts)
     return texts if whole else [INVALID] * len(texts)
 

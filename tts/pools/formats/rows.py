@@ -118,7 +118,7 @@ def count_of(value: Any) -> int | None:
 
 
 def finish_of(reason: Any) -> FinishReason | None:
-    """In our words. None stays None: nobody said."""
+    """The reason as a `FinishReason`; None, an unknown reason, stays None."""
     if reason is None:
         return None
     known: FinishReason = reason if reason in get_args(FinishReason) else _STOPS.get(reason, "other")
@@ -137,11 +137,11 @@ def flat(scores: Mapping[str, Any], before: str = "") -> dict[str, Any]:
 
 
 def sampling_of(config: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """What a program's settings say of how a sample was drawn, as fields of `tts.types.Sampling`; what they leave to
-    the server's default is not known.
+    """Another program's settings of generation, as fields of `tts.types.Sampling`; a field that they leave to the
+    server's default is unknown.
 
     Args:
-        names: of the fields in these settings, by our own.
+        names: the program's names of the settings, by the field's name in `tts.types.Sampling`.
     """
     found: dict[str, Any] = {}
     for ours, theirs in names.items():

@@ -38,7 +38,7 @@ def allocation(outcomes: Sequence[Outcome]) -> Picture | None:
     drawn = list(cells)[:MOST_CELLS]
     caption = (
         "Generated tokens of each problem, the mean over seeds, most first; coloured by why the allocator gave it no "
-        "more. Grey is what problems got that would have taken more when the budget ended."
+        "more. Grey problems would have taken more when the budget ended."
     )
     if len(cells) > len(drawn):
         caption += f" The first {len(drawn)} of {len(cells)} cells."

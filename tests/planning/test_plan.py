@@ -1,4 +1,4 @@
-"""Planning before spending: what is imagined resembles what was seen, and what is predicted comes true."""
+"""Planning before spending: simulated benchmarks resemble the recorded one, and forecasts come true."""
 
 import json
 from pathlib import Path
@@ -186,7 +186,7 @@ def test_a_plan_of_one_s_own_pool_needs_samples_that_did_not_fail() -> None:
     pool = read_pool("example")
     assert len(Posterior(pool).problems) == 40
     failed = Pool.of("f", [Sample("b", "m", "p", i, error="down") for i in range(4)])
-    with pytest.raises(tts.UsageError, match="nothing to plan by"):
+    with pytest.raises(tts.UsageError, match="nothing to plan from"):
         Posterior(failed)
 
 

@@ -60,7 +60,7 @@ class Posterior:
         self._problems = [_Seen(pool, group) for group in pool.groups()]
         self._problems = [p for p in self._problems if p.answers]
         if not self._problems:
-            raise BadPool(f"{pool.name} holds no sample that did not fail: there is nothing to plan by", pool=pool.name)
+            raise BadPool(f"every sample of {pool.name} failed: there is nothing to plan from", pool=pool.name)
         self.graded = all(p.graded for p in self._problems)
         self.counts = {p.problem_id: len(p.answers) for p in self._problems}
         self.prior = _beta_prior([(p.rights, len(p.answers)) for p in self._problems]) if self.graded else (1.0, 1.0)

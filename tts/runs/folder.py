@@ -61,13 +61,13 @@ def check_files(folder: Path) -> None:
     try:
         entries = [*os.scandir(folder)]
     except OSError:
-        return  # who reads or makes it says why
+        return  # the caller's own reading or writing of the folder names the error
     for entry in sorted(entries, key=lambda entry: entry.name):
         if not (entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)):
             what = f"a link to {os.readlink(entry.path)!r}" if entry.is_symlink() else "neither a file nor a folder"
             raise RunError(
-                f"{entry.path!r} is {what}, and no run writes such a thing: a folder with one is not read or written "
-                f"to. Look at it, and take it away or put the file itself there",
+                f"{entry.path!r} is {what}, which no run writes, so that the folder is neither read nor written: "
+                f"remove it, or put a file in its place",
                 path=entry.path,
             )
 

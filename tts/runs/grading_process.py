@@ -264,7 +264,9 @@ class GradingProcess:
         """The process has ended without an order to: all pending verdicts are errors."""
         if self._dead is not None:
             return
-        self._dead = CallCrashed("the grading process ended before its time; answers without a verdict have none")
+        self._dead = CallCrashed(
+            "the grading process ended before the run; answers that it had not graded have no verdict"
+        )
         asyncio.get_running_loop().remove_reader(self._connection.fileno())
         self._connection.close()
         if self._reply is not None and not self._reply.done():

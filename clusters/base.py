@@ -1,4 +1,4 @@
-"""What every live cluster does alike: journal records, carry out actions, journal events, tell the scheduler.
+"""The base of every live cluster: journal records, carry out actions, journal events, tell the scheduler.
 
 Everything hard is in the scheduler and the trial. A cluster adds where actions are carried out.
 """
@@ -158,7 +158,7 @@ class Cluster(ABC):
         """Before the first action leaves."""
 
     def _more_steps(self, scheduler: Scheduler) -> Iterator[Step]:
-        """What a cluster has to say to the scheduler at the end of a turn, beyond events."""
+        """Yield the cluster's own steps of the scheduler at the end of a turn, beyond events."""
         yield from ()
 
     def status(self) -> list[str]:
@@ -170,7 +170,7 @@ class Cluster(ABC):
         self._woken.set()
 
     def _orphaned(self, orphans: Mapping[str, ErrorInfo | None]) -> None:
-        """What carried these out has died: they have to be asked for again, unless there is an error."""
+        """Note that the workers of these actions have died: each is asked for again, unless it has an error."""
         self._orphans.update(orphans)
         self._woken.set()
 
@@ -322,5 +322,5 @@ class Backend(ABC):
 
     @abstractmethod
     async def cluster(self, verifiers: Mapping[str, Verifier], *, may_probe: bool = True) -> Cluster:
-        """What carries out one run, with these verifiers by name. `may_probe`: whether it may spend something of the
-        run's budget on finding out what the endpoints can do."""
+        """Make the cluster for one run, with these verifiers by name. `may_probe`: whether it may spend something of
+        the run's budget on finding out what the endpoints can do."""

@@ -47,7 +47,7 @@ def of_unheard(actors: int, rate: float) -> int:
 
 
 class _Stream:
-    """What was seen of one request: `first_s` is when its first token had come, `most` the bound in the journal, `seen`
+    """Progress seen of one request: `first_s` is when its first token had come, `most` the bound in the journal, `seen`
     the most tokens that its text can be (None: nobody knows)."""
 
     __slots__ = ("builder", "first_s", "most", "seen")
@@ -76,7 +76,7 @@ class Bounds:
         self._streams: dict[str, _Stream] = {}
 
     def due(self, asking: Mapping[str, tuple[float, CompletionBuilder]], now_s: float) -> dict[str, int | None]:
-        """What is to be noted now, by id: the new bound, or None where there is none any more.
+        """Bounds to note in the journal now, by id: the new bound, or None where there is none any more.
 
         Args:
             asking: by id, since when a request has been under way, and what has come.

@@ -266,7 +266,7 @@ def contained(foreign: ForeignCode, id: str, score: Callable[..., Score], *args:
 
 
 def _usage_in(error: BaseException) -> Usage | None:
-    """What a client says that a failed request has cost."""
+    """Usage that a client reports for a failed request."""
     usage = error.facts.get("usage") if isinstance(error, TTSError) else None
     try:
         return None if usage is None else msgspec.convert(usage, Usage)

@@ -68,7 +68,7 @@ class Suspects:
         return [self._waiting.pop(id) for id in part]
 
     def ended(self, id: str) -> None:
-        """It has ended, by itself or because it was cancelled or taken back: nothing is held against it."""
+        """Forget an action that has ended, by itself or because it was cancelled or taken back."""
         self._waiting.pop(id, None)
         self._company.pop(id, None)
         self._deaths.pop(id, None)

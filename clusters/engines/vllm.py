@@ -196,14 +196,15 @@ def _start(engine: Engine) -> Any:
 
 
 def sampling_kwargs(request: Request) -> dict[str, Any]:
-    """What vLLM's `SamplingParams` is made of: they have our names. Its own defaults for the rest change nothing."""
+    """Arguments for vLLM's `SamplingParams`, whose names are those of `Sampling`. Its defaults for the rest change
+    nothing."""
     named = msgspec.structs.asdict(request.sampling)
     top = named.pop("top_logprobs")
     return {**named, "stop": list(request.sampling.stop), "seed": request.seed, "logprobs": top or None}
 
 
 def chunk_of(output: Any, tokens: int, top: int) -> tuple[Chunk, bool]:
-    """What a vLLM `RequestOutput` of kind DELTA adds, after `tokens` before it; and whether its log-probabilities
+    """Text that a vLLM `RequestOutput` of kind DELTA adds, after `tokens` before it; and whether its log-probabilities
     had to be dropped because they are not numbers."""
     delta = output.outputs[0]
     rows = [_row(position, token, top) for token, position in zip(delta.token_ids, delta.logprobs or (), strict=False)]

@@ -19,7 +19,7 @@ from tts.types import Completion
 
 
 class Draws:
-    """What one trial draws: the problem's samples, those that it has not drawn yet (the next one last), those that
+    """Draws of one trial: the problem's samples, those that it has not drawn yet (the next one last), those that
     each of its actions has, and the latest request that was found to be what was recorded, with its limit of tokens."""
 
     __slots__ = ("checked", "drawn", "left", "most", "problem_id", "samples")

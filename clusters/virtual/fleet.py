@@ -74,7 +74,7 @@ class Replicas:
         return False
 
     def ended(self, id: str) -> str | None:
-        """It has ended, or was cancelled while it waited. Returns the id of what begins in its place."""
+        """End a request, or drop it from the queue. Returns the id of the request that begins in its place."""
         found = self._where.pop(id, None)
         if found is None:
             return None

@@ -89,7 +89,7 @@ class RecordedCluster(SimulatedCluster):
 
     @property
     def foreign(self) -> ForeignCode:
-        """What the trials of `run_each` run their strategies in."""
+        """The guard under which the trials of `run_each` run their strategies."""
         return self._foreign
 
     def _drive_each(self, trials: Iterator[Trial], window: int, closed: Callable[[Trial, float, float], None]) -> float:
@@ -136,7 +136,7 @@ class RecordedCluster(SimulatedCluster):
                 closed(trial, opened_s, self._now)
 
     def _sort(self, trial: Trial, actions: Sequence[Action], waiting: dict[str, Work]) -> None:
-        """What needs a slot waits for one; what had been waiting and is cancelled ends here."""
+        """Let actions that need a slot wait for one; end those that were waiting and are cancelled."""
         todo = deque(actions)
         while todo:
             action = todo.popleft()
@@ -152,7 +152,7 @@ class RecordedCluster(SimulatedCluster):
                 self._carry_out(action)
 
     def row_of(self, candidate: str) -> int:
-        """Which of the pool's rows a candidate of an open trial is."""
+        """The pool's row of a candidate of an open trial."""
         draws = self._draws[trial_of(candidate)]
         return self._recordings.start(draws.problem_id) + draws.drawn[candidate]
 

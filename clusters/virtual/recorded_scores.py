@@ -57,7 +57,7 @@ class Recorded:
         return Score(recorded[number - 1], self.name, self.kind)
 
     def forget(self, trial: str) -> None:
-        """Its candidates will not be asked about again."""
+        """Forget a trial, of whose candidates no score will be asked for again."""
         self._given.pop(trial, None)
 
 

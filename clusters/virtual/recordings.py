@@ -71,7 +71,7 @@ class Recordings:
         return self._pool.answer[row]
 
     def verdict_on(self, problem_id: str, answer: str | None) -> bool | None:
-        """What was recorded of another sample with this answer to the problem; None if there is none."""
+        """The recording of another sample with this answer to the problem; None if there is none."""
         group = self._groups[problem_id]
         for row in range(group.start, group.stop):
             if self._pool.answer[row] == answer and self._pool.correct[row] != UNKNOWN:
@@ -166,7 +166,8 @@ def _summaries(pool: Pool, rows: slice) -> list[LogprobSummary | None]:
 
 
 def cut(completion: Completion, tokens: int, seconds: float, answer: str | None) -> Completion:
-    """What `max_tokens` would have left of it: no answer, as far as anybody knows, and verifiers abstain."""
+    """The part of a sample that `max_tokens` would have left: no answer, as far as anybody knows, and verifiers
+    abstain."""
     usage = completion.usage
     recorded = completion.recorded_scores
     return msgspec.structs.replace(

@@ -104,7 +104,7 @@ class _Process:
                 self.connection.send(part.cells)
 
     def reply(self) -> Reply | None:
-        """What it has to say of its part; None if it has died."""
+        """The next message of the process about its part; None if the process has died."""
         try:
             found: Reply = self.connection.recv()
         except (EOFError, OSError):

@@ -203,8 +203,8 @@ class Replayer:
         return sum(score.verifier in self._unpriced_names for scores in result.scores.values() for score in scores)
 
     def _verdict(self, cluster: RecordedCluster, result: Result) -> bool | None:
-        """What was recorded of the answer that was selected. No answer is a wrong one, wherever there are verdicts: a
-        part of a sample has none, whatever was recorded of the whole."""
+        """The recorded verdict on the answer that was selected. No answer is a wrong one, wherever there are verdicts:
+        a part of a sample has none, whatever was recorded of the whole."""
         selected = result.selected
         if selected is None or not cluster.is_whole(selected):
             return False if result.problem_id in self._graded else None

@@ -52,7 +52,7 @@ PROGRESS_TOKENS = 16  # tokens per Progressed event
 
 
 class World(Protocol):
-    """What there is to generate with: a duration in seconds, and a completion or an error."""
+    """A source of completions: for each request a duration in seconds, and a completion or an error."""
 
     def complete(self, request: Request) -> tuple[float, Completion | TTSError]: ...
 
@@ -329,7 +329,7 @@ def _piecewise(whole: LogprobSummary, counts: Sequence[int], seed: int | None) -
 
 
 def _as_sent(value: Any) -> Any:
-    """What is left of a value on the other side of a pipe, or after a resume: plain JSON."""
+    """The value as it arrives at the other end of a pipe, or after a resume: plain JSON."""
     return msgspec.json.decode(msgspec.json.encode(value))
 
 

@@ -221,7 +221,7 @@ def test_what_is_decided_or_told_twice_counts_once() -> None:
     ],
 )
 def test_an_event_of_a_trial_that_was_never_opened_is_corruption_with_its_line(record: Record, line: int) -> None:
-    with pytest.raises(JournalCorrupt, match=f"journal line {line} speaks of '.*', which no line before it has begun"):
+    with pytest.raises(JournalCorrupt, match=f"journal line {line} refers to '.*', but no earlier line starts '.*'"):
         History([Header(VERSION, "tts", {}), record])
 
 

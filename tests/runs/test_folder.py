@@ -162,7 +162,7 @@ def test_a_line_without_its_beginning_is_refused_too(tmp_path: Path) -> None:
     path = started(tmp_path)
     chain = Chain()
     path.write_bytes(chain.written(Header(VERSION, "tts", CONFIG)) + chain.written(Finished("c/p0/1", 1.0, SAMPLE)))
-    with pytest.raises(JournalCorrupt, match="journal line 2 speaks of 'c/p0', which no line before it has begun"):
+    with pytest.raises(JournalCorrupt, match="journal line 2 refers to 'c/p0', but no earlier line starts 'c/p0'"):
         Journal(tmp_path, CONFIG)
 
 

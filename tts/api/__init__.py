@@ -1,1 +1,1 @@
-"""What a program calls: `solve`, `sweep`, `replay`, and a client that stays open."""
+"""The Python API: `solve`, `sweep`, `replay`, and a client that stays open."""

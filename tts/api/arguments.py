@@ -1,5 +1,5 @@
-"""What a call from Python gives: names, kinds and forms, checked before anything is done with them. An error says what
-to write instead."""
+"""Checks of the arguments of a call from Python: names, kinds and forms, before anything is done with them. An error
+says what to write instead."""
 
 from __future__ import annotations
 

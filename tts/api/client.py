@@ -166,12 +166,12 @@ class Client:
 
     @property
     def spent(self) -> Cost:
-        """What all calls have cost so far, failed and cancelled ones included; after closing, what they came to."""
+        """The cost of all calls so far, failed and cancelled ones included; after closing, what they came to."""
         return self._ledger().spent
 
     @property
     def remaining(self) -> Remaining:
-        """What is left of `run_budget`; what is in flight counts at its worst case."""
+        """The rest of `run_budget`; requests in flight count at their worst case."""
         return self._ledger().left()
 
     def _ledger(self) -> Ledger:
@@ -252,7 +252,7 @@ class _Desk:
     def _checked(
         self, cell: Cell, problem: Problem, resolve: Callable[[str], Strategy], sampling: Sampling
     ) -> Sampling:
-        """What a sample is asked for, once the call is known to work. Raises: UsageError, ForeignAwait."""
+        """The sampling of a call, once the call is known to work. Raises: UsageError, ForeignAwait."""
         verifiers = verifiers_of([cell.spec], self._models.verifier, resolve)
         sampling = with_logprobs(sampling, verifiers)
         context = self._models.context_tokens

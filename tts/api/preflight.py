@@ -56,6 +56,7 @@ def _keep(found: list[Result], result: Result, _: Decided) -> None:
 
 
 def with_logprobs(sampling: Sampling, verifiers: Mapping[str, Verifier]) -> Sampling:
-    """What every sample must carry for the verifiers to score it; the same for all, so that samples can be shared."""
+    """The sampling, with the log-probabilities that the verifiers need; the same for all, so that samples can be
+    shared."""
     needed = max((v.candidate_logprobs for v in verifiers.values()), default=0)
     return msgspec.structs.replace(sampling, top_logprobs=max(needed, sampling.top_logprobs))

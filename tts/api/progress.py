@@ -1,4 +1,4 @@
-"""What a person sees while a sweep runs: a live table on a terminal, one plain line every few seconds elsewhere."""
+"""Progress of a sweep, for a person: a live table on a terminal, one plain line every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Display:
         if self._interrupts:
             self._catch_interrupts()
         for error in backend.unreachable:
-            self._console.print(f"going on without one endpoint: {error.message}", markup=False, soft_wrap=True)
+            self._console.print(f"endpoint left out: {error.message}", markup=False, soft_wrap=True)
         if resumed and not self._quiet:
             self._console.print(resumed, markup=False, soft_wrap=True)
         if self._console.is_terminal and not self._quiet:

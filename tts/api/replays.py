@@ -71,7 +71,7 @@ def replay(
     prices: str | Path | None = None,
     model_config: str | Path | None = None,
 ) -> Replayed:
-    """What strategies would have done with recorded samples, without a GPU.
+    """Replay strategies over recorded samples, in virtual time, without a GPU.
 
     `areplay` is the same in a thread beside the event loop; cancelled, it ends with the cell that is under way.
 

@@ -167,7 +167,7 @@ def _result(
     sampling: Sampling,
     shown: RunConfig | None,
 ) -> SweepResult:
-    """What a sweep returns, after its files are written; the report among them if `shown` says of which run."""
+    """The result of a sweep, after its files are written; the report among them if `shown` says of which run."""
     # Needed at the end only, so not imported before the first request leaves.
     from tts.api.report import make_report, paid_facts, write_outcomes
     from tts.report.summary import summarise
@@ -215,7 +215,7 @@ async def _extended(journal: Journal, config: RunConfig, task: GradingProcess) -
 
 
 def _resumed(history: History, planned: int, adds: str) -> str:
-    """What a run goes on from, for whoever watches; "" for a new one."""
+    """A line for the progress display on the state that a run goes on from; "" for a new run."""
     if not history.at_s:
         return ""
     return f"{adds or 'resuming'}: {len(history.decided)} of {planned} trials are decided already"

@@ -1,4 +1,4 @@
-"""What this machine and an endpoint can do, seen by trying."""
+"""The abilities of this machine and of an endpoint, found by trying."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def strategies(name: Annotated[str | None, typer.Argument(help="Only this one.")
 
 
 def allocators(name: Annotated[str | None, typer.Argument(help="Only this one.")] = None, json: Json = False) -> None:
-    """List who can share a budget out among problems, their parameters and papers."""
+    """List the allocators (rules that split one budget among problems), their parameters and papers."""
     from tts.plugins.names import names
     from tts.plugins.signatures import describe_allocator
 

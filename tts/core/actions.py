@@ -1,4 +1,4 @@
-"""What a trial asks for, and what it is told: actions are imperatives, events past participles.
+"""Actions, which a trial asks for, and events, which it is told: imperatives, and past participles.
 
 Every action but `Cancel` ends exactly once, with one of the events in `End`; each of these has the `usage` and `timing`
 it reports. `Progressed` may come before that.

@@ -1,4 +1,4 @@
-"""What one trial has asked for and has not ended, within its share of the budget. Events and actions only; no I/O.
+"""The open requests of one trial, within its share of the budget. Events and actions only; no I/O.
 
 An ask that does not fit the share's ledger now, but could once something in flight has ended, waits in a queue, and
 what is asked for later waits behind it; an ask that never can fit is refused.

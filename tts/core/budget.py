@@ -46,7 +46,7 @@ _AMOUNT = re.compile(r"^\s*(\d+(?:\.\d+)?(?:e\d{1,2})?)\s*([a-z]?)\s*$", re.IGNO
 
 
 class Limits(Value, frozen=True):
-    """What may be spent: on one problem, or on a whole run. None is no limit; the first one reached stops.
+    """Limits of spending, on one problem or on a whole run. None is no limit; the first one reached stops.
 
     Units: `samples` requests to a model (verifications count), `tokens` generated tokens (verification and cancelled
     requests included), `usd` US dollars, `flops` floating-point operations, `seconds` on the run's clock.
@@ -117,7 +117,7 @@ class Limits(Value, frozen=True):
         return Limits(**shares, usd=None if self.usd is None else self.usd / parts, seconds=self.seconds)
 
     def times(self, trials: int) -> Limits:
-        """What so many trials may spend together where each may spend this in the mean; seconds stay as they are."""
+        """The limits of so many trials together where each may spend this in the mean; seconds stay as they are."""
         samples, tokens, usd, flops = (
             None if amount is None else amount * trials for amount in (self.samples, self.tokens, self.usd, self.flops)
         )
@@ -125,7 +125,7 @@ class Limits(Value, frozen=True):
 
 
 class Remaining(Value, frozen=True):
-    """What is left of a budget; None where there is no limit. Units as in `Limits`."""
+    """The rest of a budget; None where there is no limit. Units as in `Limits`."""
 
     samples: int | None = None
     tokens: int | None = None
@@ -256,7 +256,7 @@ class Ledger:
         return max(0, min(rooms)) if rooms else None
 
     def left(self) -> Remaining:
-        """What is neither spent nor reserved, in the quantities that are limited."""
+        """The amounts neither spent nor reserved, of the quantities that are limited."""
         amounts: list[int | None] = [None, None, None, None]
         for i, cap in self._caps:
             amounts[i] = cap - self._spent[i] - self._reserved[i]

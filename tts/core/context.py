@@ -1,4 +1,4 @@
-"""What a strategy may await, and what it sees of its trial: `Run`.
+"""`Run`: the calls that a strategy may await, and its view of its trial.
 
 `Run` and `Trial` are two halves of one thing: here is what a strategy may say, there what becomes of it. This file,
 `core/blocks.py` and `core/trial.py` alone use the trial's underscored names.
@@ -40,7 +40,8 @@ def first_paid(candidates: Sequence[Candidate], scores: Mapping[str, Sequence[Sc
 
 
 class Run:
-    """What a strategy may await: `generate`, `finishing`, `streaming`, `verify`, `gather`, `call`, `deadline`.
+    """The calls that a strategy may await: `generate`, `finishing`, `streaming`, `verify`, `gather`, `call`,
+    `deadline`.
 
     Attributes:
         problem: what is sampled, verified and read where nothing else is said.
@@ -97,7 +98,7 @@ class Run:
 
     @property
     def remaining(self) -> Remaining:
-        """What is left of this trial's share; what is in flight counts at its worst case."""
+        """The rest of this trial's share of the budget; requests in flight count at their worst case."""
         trial = self._trial
         left = trial.ledger.left()
         if trial._asks.ends_s is None:
@@ -370,7 +371,7 @@ def _error_of(event: Event) -> Exception:
 
 
 def _request_of(name: str, verifier: Verifier, problem: Problem, candidate: Candidate) -> Request | None:
-    """What the verifier asks a model for. What goes wrong in that is the verifier's error, not the strategy's."""
+    """The verifier's request to a model. An exception in making it is the verifier's error, not the strategy's."""
     try:
         request = verifier.request(problem, candidate)
     except Exception as error:

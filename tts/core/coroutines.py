@@ -94,7 +94,7 @@ class Mailbox:
         return len(self.inbox) >= (self.quorum or 1)
 
     def take(self) -> Any:
-        """What the task waits for: an item, or the list of all."""
+        """The awaited value: an item, or the list of all."""
         if not self.quorum:
             return self.inbox.popleft()
         items, self.quorum = list(self.inbox), 0

@@ -1,4 +1,4 @@
-"""What the end of a strategy means: whether it got no more, because a budget was spent or samples failed, or whether it
+"""The meaning of a strategy's end: whether it got no more, because a budget was spent or samples failed, or whether it
 made a mistake, and how that is told."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What a server's failure means for the run: the request is asked for again, it has failed for good, or the run stops.
+"""The meaning of a server's failure for the run: the request is asked for again, it has failed for good, or the run
+stops.
 
 That a server is away decides no trial. A request fails for good only if the fault is its own: if it fails again and
 again where requests that left later are answered. Where nobody is answered any more, the run waits, and then stops so
@@ -69,14 +70,14 @@ class Outages:
         return peers < _AT_ONCE.get(trouble.alone, 1)
 
     def left(self, id: str) -> None:
-        """It was granted, and leaves."""
+        """Note that a granted request leaves."""
         self._grants += 1
         self._numbers[id] = self._grants
         if trouble := self._troubled.get(id):
             self._levels[trouble.alone] += 1
 
     def back(self, id: str) -> None:
-        """It is no longer in flight, and will be asked for again."""
+        """Note that a request is no longer in flight, and will be sent again."""
         if self._numbers.pop(id, None) is not None and (trouble := self._troubled.get(id)):
             self._levels[trouble.alone] -= 1
 
@@ -90,7 +91,7 @@ class Outages:
         self.ended(id)
 
     def ended(self, id: str) -> None:
-        """It has ended for good."""
+        """Note that a request has ended for good."""
         self.back(id)
         self._troubled.pop(id, None)
         if not self._troubled:

@@ -1,4 +1,4 @@
-"""What a trial is given: a strategy, verifiers, and what things cost."""
+"""The protocols of a trial's parts: a strategy, verifiers, and a cost model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class CostModel(Protocol):
-    """What an action may cost at the most, and what it did cost (`tts.models.cost_model.CostModel`)."""
+    """Costs of actions: the most before, the actual cost after (`tts.models.cost_model.CostModel`)."""
 
     def upper_bound(self, action: Work) -> Cost: ...
     def actual(self, action: Work, usage: Usage) -> Cost: ...

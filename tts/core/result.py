@@ -1,4 +1,4 @@
-"""What came of one trial, and what it cost."""
+"""The result of one trial, and its bill."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tts.types import Candidate, Cost, ErrorInfo, Score, StrategySpec, Usage, Va
 
 
 class Bill(Value, frozen=True):
-    """What one trial cost, by what it was spent on. `total` is what the ledger was charged.
+    """The cost of one trial, by purpose. `total` is what the ledger was charged.
 
     `sequential_tokens` and `latency_s` are the longest chain of generations and verifications that had to wait for one
     another: the maximum over what ran in parallel, summed over rounds. `busy_s` is the time of all requests, summed.
@@ -116,7 +116,7 @@ class Ends(Value, frozen=True):
 
 
 class Result(Value, frozen=True):
-    """What came of one trial.
+    """The result of one trial.
 
     Args:
         id: the trial's id.

@@ -158,7 +158,7 @@ class Trial:
 
     @property
     def best_so_far(self) -> Candidate | None:
-        """What the strategy's selector makes of what has been paid for by now: there from the first sample on."""
+        """The choice of the strategy's selector among the candidates so far: there from the first sample on."""
         candidates = self.candidates_of(self.problem.id)
         try:
             picked = self.foreign.run(self.id, self._fallback, candidates, self.scores)
@@ -211,7 +211,7 @@ class Trial:
         return self._proceed()
 
     def tell(self, event: Event) -> list[Action]:
-        """Take one event in and return what the strategy asks for because of it. Told twice, it counts once."""
+        """Take one event in and return the actions that the strategy asks for because of it. Idempotent."""
         asks = self._asks
         ask = asks.in_flight.get(event.id)
         if ask is None or not ask.left:
@@ -483,7 +483,7 @@ class Trial:
         self._asks.close(self._clock, list(self._asks.in_flight))
 
     def _fall_back(self, error: BaseException) -> tuple[Candidate | None, BaseException | None]:
-        """What the strategy's selector makes of what was paid for; or why there is nothing."""
+        """The choice of the strategy's selector among the paid candidates; or the reason why there is none."""
         try:
             picked = self.foreign.run(self.id, self._fallback, self.candidates_of(self.problem.id), self.scores)
         except BaseException as raised:
@@ -495,5 +495,5 @@ class Trial:
         return None, self._mistakes.no_candidate(picked, by="the fallback of ")
 
     def _own(self, raised: BaseException) -> Exception:
-        """What the strategy raised, as an exception that its blocks may see."""
+        """The strategy's exception, in a form that its blocks may see."""
         return self._mistakes.raised(self.foreign.own(raised))

@@ -1,4 +1,4 @@
-"""What actions cost, in tokens, dollars and FLOPs: the most before they leave, and what they did cost once they have
+"""Costs of actions, in tokens, dollars and FLOPs: the most before they leave, and the actual cost once they have
 ended. What is not known of a model is None, never 0. Pure."""
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from tts.types import Cost, Usage, Value
 
 
 class ModelCost(Value, frozen=True):
-    """What is known of one model; None is not known."""
+    """Facts about one model; None is unknown."""
 
     price: Price | None = None
     config: ModelConfig | None = None
@@ -22,7 +22,7 @@ _NOTHING_KNOWN = ModelCost()
 
 
 class CostModel(Value, frozen=True):
-    """What actions cost: before they leave (`upper_bound`), and once they have ended (`actual`).
+    """Costs of actions: before they leave (`upper_bound`), and once they have ended (`actual`).
 
     `actual(action, usage) <= worst(action)` in every field that both know, whenever the server generated no more than
     `max_tokens` and counted no more prompt tokens than `prompt_bound`.
@@ -48,7 +48,7 @@ class CostModel(Value, frozen=True):
         return Cost(1, generated, price, flops(known.config, Usage(prompt, generated)))
 
     def actual(self, action: Action, usage: Usage) -> Cost:
-        """What this action cost, by the server's count of its tokens: finished, failed and cancelled ones alike."""
+        """The cost of this action, by the server's count of its tokens: finished, failed and cancelled ones alike."""
         request = _request(action)
         if request is None:
             return Cost()

@@ -24,7 +24,7 @@ _LONGEST_COOLDOWN_S = 8.0
 
 
 class Client(Protocol):
-    """What the pool needs of an endpoint's client; `openai.OpenAIClient` with `max_retries=0` is one."""
+    """The pool's protocol of an endpoint's client; `openai.OpenAIClient` with `max_retries=0` is one."""
 
     endpoint: str
 

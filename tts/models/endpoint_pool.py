@@ -289,7 +289,7 @@ class EndpointPool:
     # -- what an answer and a failure say ---------------------------------------------------------------------------
 
     def _works(self, endpoint: Endpoint, group: Group, sent_s: float) -> None:
-        """It has answered a request."""
+        """Note that an endpoint has answered a request."""
         endpoint.works()
         self._refused_s = None
         for ask in self._suspicious:

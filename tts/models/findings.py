@@ -1,4 +1,4 @@
-"""What a check of a machine or an endpoint found."""
+"""Findings of a check of a machine or an endpoint."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Finding(Value, frozen=True):
 
 
 def capabilities(name: str, seen: Capabilities) -> list[Finding]:
-    """What was seen of an endpoint, one finding for each."""
+    """The capabilities of an endpoint as findings, one for each."""
     reachable = f"engine {seen.engine or 'unknown'}, models: {', '.join(seen.models[:10]) or 'not told'}"
     detail = seen.problem or reachable
     found = [Finding(f"endpoint {name}", seen.reachable and not seen.problem, detail, needed=True)]

@@ -1,4 +1,5 @@
-"""What tokens cost in FLOPs and in Kinetics' eFLOPs, from the sizes in a model's `config.json`. Pure, and on integers.
+"""The cost of tokens in FLOPs and in Kinetics' eFLOPs, from the sizes in a model's `config.json`. Pure, and on
+integers.
 
 FLOPs count 2 per weight and token, and for attention 2·H·(d_qk + d_v) per layer and attended position (that is 4·H·d_h;
 QK^T and AV), each token attending to its own position and all before it. A multiply-add is 2 FLOPs. What nobody knows

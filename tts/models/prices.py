@@ -1,4 +1,4 @@
-"""What tokens cost in dollars: a dated table of prices, in whole picodollars a token, so that sums do not depend on
+"""The price of tokens in dollars: a dated table of prices, in whole picodollars a token, so that sums do not depend on
 their order. An unknown price is None, never 0. Nothing here does I/O but `load_prices`."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which of several replicas gets a request: one rule for endpoints, for actors and for the fleet of a replay.
+"""The choice of a replica for a request: one rule for endpoints, for actors and for the fleet of a replay.
 
 A request goes where the fewest tokens are outstanding. Siblings, requests with the same prompt, go where one of them
 has been, whose prefix cache then holds their prompt; they leave it when its slots are taken and they would wait there
@@ -18,7 +18,7 @@ _SPILL_TOKENS = 16_384
 
 
 class Replica:
-    """What is known of the load of one place.
+    """The load of one replica, as far as it is known.
 
     Attributes:
         slots: requests that it works on side by side, the rest waits; None: no limit is known, or assumed.

@@ -1,4 +1,4 @@
-"""Which servers a run talks to: one or several endpoints, another for verifications, or the model in process."""
+"""The servers that a run talks to: one or several endpoints, another for verifications, or the model in process."""
 
 from __future__ import annotations
 
@@ -123,7 +123,8 @@ class Models:
 
 
 class Pricing:
-    """What a target's models cost, read from its flags and files. Raises: InvalidParameter for what cannot be read."""
+    """The prices of a target's models, read from its flags and files. Raises: InvalidParameter for what cannot be
+    read."""
 
     def __init__(self, target: Target) -> None:
         self._config = _read_model_config(target.get("model_config"))
@@ -236,7 +237,7 @@ async def open_models(target: Target, spares: Sequence[str] = ()) -> AsyncIterat
 async def _served(
     urls: Sequence[str], model: str | None, target: Target, spares: Sequence[str], stack: AsyncExitStack
 ) -> Models:
-    """What answers, on servers or in a child process that ends with the stack."""
+    """The client of the model, on servers or in a child process that ends with the stack."""
     concurrency = target["concurrency"]
     engine: EmbeddedServer | None = None
     if not urls:
@@ -297,7 +298,7 @@ def _clients(
 
 
 def _before_probes(target: Target) -> Cancellation:
-    """What is done when a stream is cancelled; until an endpoint was probed, it is not trusted to stop."""
+    """The way of cancelling a stream; until an endpoint was probed, it is not trusted to stop."""
     said = target.get("cancellation") or "auto"
     return "best_effort" if said == "probe" else said
 

@@ -1,4 +1,4 @@
-"""What specs depend on beyond their strategies: the verifiers that their parameters name, and the code of plugins.
+"""Dependencies of specs beyond their strategies: the verifiers that their parameters name, and the code of plugins.
 
 A parameter of a strategy names a verifier if it is called `verifier` or `..._verifier`, or if its default is the name
 of one. In a default, `:MyVerifier` is of the strategy's own file, and a relative path begins in that file's folder;
@@ -56,7 +56,7 @@ def verifiers_of(
 
 
 def verifier_names(specs: Iterable[StrategySpec], resolve: Callable[[str], Strategy] = strategy) -> Iterator[str]:
-    """What these specs name as verifiers, defaults included, with whole addresses. What is given for a parameter that
+    """The verifiers that these specs name, defaults included, with whole addresses. A value given for a parameter that
     only its default shows to be one for verifiers counts if there is such a verifier."""
     for spec in specs:
         function = resolve(spec.name)

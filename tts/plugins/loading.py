@@ -27,7 +27,8 @@ _files: dict[str, dict[Path, int]] = {}  # module of a plugin -> its files -> wh
 
 
 def by_address(address: str) -> Any:
-    """What `naming.address_of` names. Raises: InvalidParameter, UnknownName if it cannot be imported here."""
+    """The object at an address of `naming.address_of`. Raises: InvalidParameter, UnknownName if it cannot be imported
+    here."""
     where, _, name = address.rpartition(":")
     if where.endswith(".py"):
         found: Any = import_file(file_at(where))

@@ -1,4 +1,4 @@
-"""What a method's signature and docstring say: its parameters with their types, defaults and texts; its summary and
+"""A method's signature and docstring, read: its parameters with their types, defaults and texts; its summary and
 paper."""
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Parameter(Value, frozen=True):
 
 
 class StrategyInfo(Value, frozen=True):
-    """What `tts strategies` shows of one strategy."""
+    """The entry of one strategy in `tts strategies`."""
 
     name: str
     summary: str

@@ -1,5 +1,5 @@
-"""What a plugin's code depends on: the files beside it, what a function uses of its module; and short hashes of these,
-so that half a run of one version and half of another is noticed."""
+"""Dependencies of a plugin's code: the files beside it, what a function uses of its module; and short hashes of these,
+so that a run which would mix two versions of a plugin is noticed."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What strategies are written with: loops of sampling, votes, revisions, difficulty, agreement, pairs. Public."""
+"""Building blocks of strategies: loops of sampling, votes, revisions, difficulty, agreement, pairs. Public."""

@@ -1,4 +1,4 @@
-"""What several allocators are written with: the gain of one more sample, priors, and checks of parameters. Pure."""
+"""Building blocks of allocators: the gain of one more sample, priors, and checks of parameters. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def equally(standing: Standing, outlook: Outlook) -> Bid:
 
 
 def vote_gain(standing: Standing, outlook: Outlook, strength: float = STRENGTH) -> float:
-    """What one more sample is expected to add to a vote's accuracy, at the best rate that some more of them promise.
+    """The gain in a vote's accuracy that one more sample is expected to bring, at the best rate that some more of them
+    promise.
 
     Of the two leading answers with a >= b votes, the first is the more likely one with probability L(a, b) under
     `prior`. `j` samples more raise this to E[max(L, 1 - L)] over the Beta-binomial law of how they fall; looking only
@@ -36,7 +37,7 @@ def vote_gain(standing: Standing, outlook: Outlook, strength: float = STRENGTH) 
 
 
 def least_gain(standing: Standing, outlook: Outlook, strength: float = STRENGTH) -> float:
-    """What one more sample will add at the least, once what is in flight has come: all of it for the leading answer, or
+    """The least gain of one more sample, once what is in flight has come: all of it for the leading answer, or
     none of it for either of the two leading ones.
 
     A rule that stops where a gain falls below its floor waits where this does (`SharedBudget` lets a problem wait for

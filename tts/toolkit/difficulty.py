@@ -84,7 +84,7 @@ class Policy(Value, frozen=True):
         return ";".join([*(f"{e}:{s}" for e, s in zip(self.edges, self.strategies, strict=False)), self.strategies[-1]])
 
     def bin_of(self, ease: float | None) -> int:
-        """Which bin; a problem of which nothing is known counts as one of the hardest."""
+        """The problem's bin; a problem of which nothing is known counts as one of the hardest."""
         return 0 if ease is None else bisect_left(self.edges, ease)
 
     def choice(self, ease: float | None) -> str:
@@ -126,7 +126,7 @@ class Bin(Value, frozen=True):
 
 
 class Study(Value, frozen=True):
-    """What a policy by difficulty is worth beside the best single strategy; all of it judged on the fold that the
+    """The worth of a policy by difficulty beside the best single strategy; all of it judged on the fold that the
     choice has not seen. Costs are means over problems, in the unit of the rows.
 
     Args:
@@ -152,7 +152,7 @@ class Study(Value, frozen=True):
     single_by_problem: Mapping[str, float]
 
     def fold_policy(self, fold: int) -> Policy:
-        """What was chosen on one fold, and judged on the other."""
+        """The choice made on one fold, and judged on the other."""
         return Policy(self.policy.edges, tuple(bin.chosen[fold] for bin in self.bins))
 
 

@@ -299,7 +299,7 @@ class _Job:
                 self._process.kill()
 
     def run_in(self, process: _Process, on_long: Callable[[], None]) -> Any:
-        """Its value; `on_long` hears when it has gone on for `_LONG_S`."""
+        """The call's value; `on_long` hears when it has gone on for `_LONG_S`."""
         with self._lock:
             if self._stopped:
                 raise self._crashed("")

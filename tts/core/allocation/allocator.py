@@ -1,4 +1,4 @@
-"""What an allocator sees of a problem and of the run, and the bid with which an allocator answers.
+"""The protocol of allocators: the standing of a problem and of the run, and the bid that answers it.
 
 `tts/allocators/` has the allocators; anybody may write another.
 """
@@ -22,7 +22,7 @@ REASONS = ("solved", "saturated", "abandoned", "full", "priced out", "late")
 
 
 class Bid(Value, frozen=True):
-    """What an allocator says of a problem's next sample.
+    """An allocator's offer for a problem's next sample.
 
     Args:
         value: what it is expected to add to the problem's accuracy, 0 to 1; only its ratio to other bids counts.
@@ -53,7 +53,7 @@ def is_sound(bid: object) -> bool:
 
 
 class Standing:
-    """What an allocator may know of one problem.
+    """The standing of one problem, as an allocator sees it.
 
     Attributes:
         problem_id: whose; order: its place in the plan.
@@ -127,7 +127,7 @@ class Standing:
 
 
 class Outlook(Value, frozen=True):
-    """What an allocator may know of the run.
+    """The standing of the run, as an allocator sees it.
 
     Args:
         cost: of the problem's next sample as expected, in mean samples of the run: 2.0 is twice as dear as most.
@@ -159,7 +159,8 @@ class Allocator:
         bid: is asked once a problem has had its pilot samples.
         pilot: samples that every problem gets first.
         most: samples that a problem gets at the most.
-        ahead: samples of one problem that may be in flight; fewer decide on more knowledge, more are faster.
+        ahead: samples of one problem that may be in flight; lower means better-informed decisions, higher more
+            parallelism.
         compares: whether problems are ranked against one another, so that all must be known; else each is decided on by
             itself, and an endless stream of them will do.
     """

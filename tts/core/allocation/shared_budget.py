@@ -1,4 +1,5 @@
-"""Which problem gets the next token: many trials, one budget, one allocator. Events in, grants out; no I/O.
+"""The choice of the problem that gets the next token: many trials, one budget, one allocator. Events in, grants out; no
+I/O.
 
 THE LAW: what is granted is a function of what the trials have been told, whatever their order in time, and of the
 last `Repriced` record. So a resumed run decides as the one that died would have.
@@ -45,7 +46,7 @@ class _Problem:
 
     @property
     def first(self) -> Generate | Verify | None:
-        """Its next ask: a candidate that is paid for is verified before another one is bought."""
+        """The problem's next ask: a candidate that is paid for is verified before another one is bought."""
         asks: Mapping[str, Generate | Verify] = self.verifications or self.samples
         return next(iter(asks.values()), None)
 
@@ -359,7 +360,7 @@ class SharedBudget:
 
 
 def stop_error(trial: str, reason: str, samples: int) -> ErrorInfo:
-    """What a trial is told in place of its samples, of which so many had finished."""
+    """The refusal that a trial is told in place of its samples, of which so many had finished."""
     return ErrorInfo(
         "BudgetExhausted",
         f"{trial}: the allocator stopped it after {samples} samples: {reason}",
@@ -368,7 +369,7 @@ def stop_error(trial: str, reason: str, samples: int) -> ErrorInfo:
 
 
 class _Mean:
-    """What so many requests have cost in all."""
+    """The cost of so many requests in all."""
 
     __slots__ = ("_micros", "_sums", "count")
 

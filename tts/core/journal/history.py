@@ -115,7 +115,7 @@ class History:
                 self._add(record)
             except KeyError as error:
                 raise JournalCorrupt(
-                    f"journal line {number} speaks of {error}, which no line before it has begun", line=number
+                    f"journal line {number} refers to {error}, but no earlier line starts {error}", line=number
                 ) from None
 
     def _add(self, record: Record) -> None:  # noqa: PLR0912  # one branch for each kind of record
@@ -244,8 +244,8 @@ class History:
         self._forget(before)
 
     def _forget(self, problem: str) -> None:
-        """Its samples, unless it has open trials or is the latest: others of the same problem may follow (runs go
-        problem by problem)."""
+        """Drop a problem's samples, unless it has open trials or is the latest: others of the same problem may follow
+        (runs go problem by problem)."""
         if problem == self._latest or self._trials[problem] > 0:
             return
         del self._trials[problem]
@@ -260,7 +260,7 @@ class History:
 
     @property
     def unfinished(self) -> Cost:
-        """What trials that are not decided have spent, and what was in flight, at its worst case. Its dollars and
+        """The cost of undecided trials, with requests in flight at their worst case. Its dollars and
         FLOPs are unknown: the journal has no prices."""
         in_flight = (
             Cost(1, min(granted.cost.tokens, self.bounded.get(id, granted.cost.tokens)), None, None)

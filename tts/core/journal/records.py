@@ -2,7 +2,7 @@
 
 THE LAW: an event is in the journal before anybody acts on it, and a grant before its action leaves. So whatever was
 paid for is on disk; what was granted and never ended was in flight when the run died, and is booked as lost at its
-worst case, because nobody can know how much of it the server had done.
+worst case, because how much of it the server had done is unknown.
 
 One JSON object a line, its kind in `type`, its number in `line`. The first line is the `Header`; a later one says what
 the run is from there on: another program version, or more cells and problems. `crc` is the CRC-32 of all lines so far:
@@ -127,8 +127,8 @@ class Stopped(Value, frozen=True, tag="stopped", rename=TRIAL_KEY):
 
 
 class Repriced(Value, frozen=True, tag="repriced"):
-    """What an allocator ranks by from here on: after so many `samples` of a cell, the limit that binds is `unit`, and a
-    sample costs in the `mean` so many requests, tokens, picodollars and FLOPs, and `seconds`; of the `pairs` of first
+    """The ranking of an allocator from here on: after so many `samples` of a cell, the limit that binds is `unit`, and
+    a sample costs in the `mean` so many requests, tokens, picodollars and FLOPs, and `seconds`; of the `pairs` of first
     two answers to one problem so many `agreed`."""
 
     cell: str
@@ -357,7 +357,7 @@ def _check_depth(value: Any, left: int = MOST_DEPTH) -> None:
 
 
 def digest(action: Work) -> str:
-    """What an action asks for, as a short hash: compared on resume. Of its repr, because JSON leaves out a default only
+    """A short hash of an action's contents, compared on resume. Of its repr, because JSON leaves out a default only
     if it is the very object, so that equal actions could differ."""
     text = _repr_of_sample(action) if type(action) is Generate else repr(action)
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()

@@ -66,26 +66,26 @@ class ActionTable:
         return self.in_flight.get(id) or self.free.get(id)
 
     def enqueue(self, state: ActionState[Ask]) -> None:
-        """It will be the last to leave."""
+        """Queue the action: it will be the last to leave."""
         state.where = "queued"
         self.queue[state.action.id] = state
 
     def grant(self, state: ActionState[Ask]) -> None:
-        """It leaves."""
+        """Note that the action leaves."""
         state.where = "in flight"
         id = state.action.id
         del self.queue[id]
         self.in_flight[id] = state
 
     def put_back(self, state: ActionState[Ask]) -> None:
-        """It was in flight, and will be the next to leave."""
+        """Queue an action that was in flight as the next to leave."""
         del self.in_flight[state.action.id]
         state.pieces = []
         self.enqueue(state)
         self.queue.move_to_end(state.action.id, last=False)
 
     def end(self, state: ActionState[Ask]) -> None:
-        """It has ended, wherever it was; those that wait for it stay."""
+        """Note that the action has ended, wherever it was; those that wait for it stay."""
         id = state.action.id
         del self.asked[id]
         if state.where == "in flight":

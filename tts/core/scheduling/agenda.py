@@ -1,4 +1,4 @@
-"""Which trial of the plan is opened next, and which problem's samples are still of use to those to come."""
+"""The order in which trials of the plan are opened, and the problems whose samples later trials can still use."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ class Dispatcher(ABC):
         return isinstance(event, Failed) and (event.error.type in FATAL or self._asks_too_much(event))
 
     def judge(self, event: Failed) -> tuple[Verdict, Failed]:
-        """What a failure means, and the failure with the reason: the seconds after which to `retry`; `final`, to be
+        """The meaning of a failure, and the failure with the reason: the seconds after which to `retry`; `final`, to be
         told like any other end; `stop`, to be lost with `lose`, which ends the run. To be asked once of each."""
         if self._asks_too_much(event) or (event.error.type in FATAL and not is_outage(event.error)):
             return "stop", event
@@ -182,7 +182,7 @@ class Dispatcher(ABC):
         return [Lost(event.id, cost)]
 
     def reissue(self, orphans: Mapping[str, ErrorInfo | None]) -> Step:
-        """What carried these actions out has died. What they had cost by then nobody can know: it is lost at its worst
+        """Ask again for actions whose workers have died. Their true cost is unknown: it is booked as lost at its worst
         case. They are asked for again, under the same keys and seeds; those that had been cancelled end here, and so do
         those with an error, which must not be tried again."""
         for id, error in reversed([*orphans.items()]):
@@ -222,7 +222,7 @@ class Dispatcher(ABC):
         return self._advance()
 
     def charge_overhead(self, request: Request) -> Lost | None:
-        """A request that is no trial's is about to leave, to find out what an endpoint can do: it is charged to the
+        """Charge a request that belongs to no trial (a probe of an endpoint's capabilities) to the
         run at its worst case, before it does. The record to write; None if the budget cannot hold it."""
         cost = self._costs.upper_bound(Generate(PROBE, request))
         if not self.ledger.fits(cost):
@@ -260,7 +260,7 @@ class Dispatcher(ABC):
         return Lost(action.id, cost)
 
     def _put_back(self, state: ActionState[Ask]) -> None:
-        """It will be the next to leave."""
+        """Queue the action as the next to leave."""
         self.outages.back(state.action.id)
         self._actions.put_back(state)
 
@@ -397,7 +397,7 @@ class Dispatcher(ABC):
         self._inbox.append(msgspec.structs.replace(event, id=state.action.id, at_s=self.now))
 
     def _pass_on(self, state: ActionState[Ask]) -> None:
-        """It has ended without a sample: the first that waits for the same goes to the model."""
+        """Send the first action that waits for the same sample to the model: this one has ended without a sample."""
         heir = self._reuse.failed(state)
         if heir is not None:
             self._actions.enqueue(heir)

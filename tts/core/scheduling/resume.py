@@ -24,7 +24,7 @@ from tts.types import Cost, ErrorInfo
 
 
 class Restored:
-    """What restoring one trial has brought to light, in the order in which it is to be booked.
+    """Findings of restoring one trial, in the order in which they are to be booked.
 
     Attributes:
         paid: the cost of each action that an earlier session has paid for.
@@ -164,7 +164,7 @@ class _Retelling:
             shared.regrant(action, ended)
 
     def _most_lost(self, action: Work, granted: Granted) -> Cost:
-        """What an action that was in flight when the run died has cost at the most."""
+        """The most that an action in flight when the run died has cost."""
         most, request = self._history.bounded.get(action.id), getattr(action, "request", None)
         if most == 0:
             return Cost()

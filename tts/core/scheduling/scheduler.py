@@ -163,7 +163,7 @@ class Scheduler(Dispatcher):
 
     @property
     def partial(self) -> list[Result]:
-        """What there is so far of the trials that are open."""
+        """The results so far of the trials that are open."""
         return [opened.trial.result for opened in self._open.values()]
 
     # --- the loop

@@ -1,4 +1,4 @@
-"""What the scheduler is given, planned trials; and what it gives back, one step after the other."""
+"""The scheduler's input, planned trials; and its output, one step after the other."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Planned(Value, frozen=True):
 
 
 class Step:
-    """What to do next, in this order."""
+    """The next things to do: records, actions and results, in this order."""
 
     __slots__ = ("actions", "records", "results")
 

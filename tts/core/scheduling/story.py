@@ -1,4 +1,4 @@
-"""What happened to one action, told from the records of a run's journal: for whoever has to find out why."""
+"""The history of one action, told from the records of a run's journal, for debugging."""
 
 from __future__ import annotations
 

@@ -34,7 +34,8 @@ class Attempt:
         self.base = self._bases.pop(0)
 
     def body(self) -> dict[str, Any]:
-        """What is sent now: without what the endpoint is known to refuse, and what this request was refused for."""
+        """The body to send now, without parameters that the endpoint is known to refuse or has refused in this
+        request."""
         self._without = self._refused | self._refusals.of(self._request, self._body)
         left_out = self._without | self._nan
         return without(self._body, left_out) if left_out else dict(self._body)

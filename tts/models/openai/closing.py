@@ -49,7 +49,7 @@ class Closing:
         self._count = itertools.count()
 
     def how(self) -> Cancellation:
-        """What was asked for; `auto` is what is known of the engine."""
+        """The way of cancelling that was asked for; for `auto`, the one that the engine is known to obey."""
         if self._client.cancellation != "auto":
             return self._client.cancellation
         engine, stops = self._client.capabilities.engine, self._client.capabilities.abort_on_close

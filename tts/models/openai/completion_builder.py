@@ -1,4 +1,4 @@
-"""What has come of a completion so far: fed by chunks, read at any moment, whether it ended well, badly, or was cut."""
+"""A completion under way: fed by chunks, read at any moment, whether it ended well, badly, or was cut."""
 
 from __future__ import annotations
 
@@ -225,13 +225,13 @@ class CompletionBuilder(TokenCount):
         return tried and not self._charged and self.lost == Usage()
 
     def usage(self) -> Usage:
-        """What all tries have cost so far. `approximate` where the server's own count has not come: then the prompt
+        """The cost of all tries so far. `approximate` where the server's own count has not come: then the prompt
         counts as the most that it can be, unless a sibling taught it."""
         used = self._usage_of_this_try()
         return used if self.lost is _NOTHING else self.lost + used
 
     def completion(self, finish_reason: FinishReason) -> Completion:
-        """What has come so far, as a completion that ended for this reason."""
+        """The text so far, as a completion that ended for this reason."""
         sent, first, end = self._sent_s, self._first_s, self._end_s
         timing = (
             Timing() if sent is None or end is None else Timing(end - sent, None if first is None else first - sent)

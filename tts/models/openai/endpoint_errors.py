@@ -65,7 +65,7 @@ class EndpointErrors:
         return Unreachable(f"cannot connect to {self.name}: {why}", endpoint=self.endpoint)
 
     async def refusal(self, response: Reply, model: str) -> EndpointError:
-        """What a response with another status than 200 says, read as far as it came."""
+        """The error in a response with another status than 200, read as far as it came."""
         said = b""
         with contextlib.suppress(TransportError):  # what came of it may say enough
             while (data := await response.read()) and len(said) <= _MOST_ERROR_BYTES:
@@ -82,7 +82,7 @@ class EndpointErrors:
         )
 
     def no_list(self, body: bytes) -> EndpointError:
-        """What came is no list of models."""
+        """The error of a response that is no list of models."""
         said = body[:MOST_SAID].decode("utf-8", "replace")
         text = f"{self.name} does not list models at /models, but says {said!r}. Is the base URL right?"
         return self.clean(BadResponse(text, endpoint=self.endpoint, final=True, listed=False))

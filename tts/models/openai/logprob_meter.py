@@ -1,4 +1,4 @@
-"""What the log-probabilities of a completion add up to. Pure."""
+"""Sums of a completion's log-probabilities. Pure."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ async def _try_prefill(client: OpenAIClient, engine: str | None) -> tuple[bool |
 
 
 def abort_request(max_tokens: int) -> Request:
-    """What `try_abort` sends."""
+    """The request that `try_abort` sends."""
     return Request(_LONG_COUNT, Sampling(temperature=1.0, max_tokens=max_tokens), seed=3)
 
 

@@ -166,7 +166,7 @@ class Reader:
         return len(event) <= _LONGEST_HEARTBEAT and event[:1] not in (b"{", b"[", b"<")
 
     def _pass_by(self, events: list[bytes]) -> bool:
-        """What comes after the end is no part of the completion."""
+        """Take in data after the end, which is no part of the completion."""
         for event in events:
             with contextlib.suppress(BadResponse):
                 chunk, _ = decode(event)
@@ -300,7 +300,7 @@ class Silence:
         return min(self._last + self._limit_s, self._end_s)
 
     def end(self) -> None:
-        """It was due."""
+        """End the request: its time is over."""
         self._expired = True
         self._task.cancel()
 

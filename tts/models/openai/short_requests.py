@@ -1,4 +1,4 @@
-"""What is asked of an endpoint besides samples: its list of models, its pages, and answers that are not streamed."""
+"""Requests to an endpoint besides samples: its list of models, its pages, and answers that are not streamed."""
 
 from __future__ import annotations
 

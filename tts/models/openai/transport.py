@@ -43,7 +43,7 @@ class NoConnection(TransportError):
 
 
 class NotHTTP(TransportError):
-    """What came is not HTTP, or not as it was asked for."""
+    """A response that is not HTTP, or not as it was asked for."""
 
 
 class BrokenOff(TransportError):
@@ -77,8 +77,8 @@ class Reply(Protocol):
         """Tell the server that no more is wanted (TCP's half-close)."""
 
     async def read(self) -> bytes:
-        """What has come since the last time, once there is something; nothing at the end. It is as it was before it was
-        compressed or cut into chunks, whatever the headers say. Raises BrokenOff."""
+        """The bytes that have come since the last time, once there are any; none at the end. It is as it was before it
+        was compressed or cut into chunks, whatever the headers say. Raises BrokenOff."""
 
     async def aclose(self) -> None:
         """Close the connection, unless the response has been read to its end."""

@@ -1,1 +1,1 @@
-"""What is said between a client and a server: addresses, requests, events, refusals. No sockets."""
+"""Messages between a client and a server: addresses, requests, events, refusals. No sockets."""

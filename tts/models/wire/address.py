@@ -56,7 +56,8 @@ class Address:
         return cls(bases[0], bases, f"?{parts.query}" if parts.query else "", user_of(parts))
 
     def headers(self, key: str) -> dict[str, str]:
-        """What says who asks. Azure has a header of its own for keys, and leaves the usual one to its tokens."""
+        """The headers of authentication. Azure has a header of its own for keys, and leaves the usual one to its
+        tokens."""
         azure = "/openai/deployments/" in self.name and not key.startswith("eyJ")
         headers = {"api-key": key} if azure else {"Authorization": f"Bearer {key}"}
         if self.user is not None:

@@ -1,4 +1,4 @@
-"""What an endpoint can do, how it is asked to continue a text, and how a stream of it is cancelled. Pure."""
+"""The capabilities of an endpoint, its way to continue a text, and the way to cancel its streams. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Cancellation = Literal["auto", "close", "abort", "best_effort"]
 
 
 class Capabilities(Value, frozen=True):
-    """What an endpoint can do. True: seen; False: seen not to; None: not known.
+    """The capabilities of an endpoint. True: seen; False: seen not to; None: not known.
 
     Args:
         engine: which server it says it is (`vllm`, `sglang`, `llamacpp`, `ollama`), if it does.
@@ -54,7 +54,7 @@ PREFILL_FORMS: Mapping[str, PrefillForm] = {
 
 
 def cancellation_of(engine: str | None, stops: bool | None) -> Cancellation:
-    """What is done when a stream is cancelled: only an engine that was seen to stop is trusted to."""
+    """The way of cancelling a stream: only an engine that was seen to stop is trusted to."""
     if stops:
         return "close"
     return "abort" if engine == "sglang" else "best_effort"

@@ -1,4 +1,5 @@
-"""What a server's refusals mean: which error an HTTP status, an error body or an error in a stream becomes. Pure."""
+"""The meaning of a server's refusals: which error an HTTP status, an error body or an error in a stream becomes.
+Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What servers say of a request that is too long for them, and how long it may be. Pure.
+"""Refusals of requests that are too long, and the lengths that they state. Pure.
 
 The words are those of servers' sources, documentation and issues; who is known to use them stands beside.
 """
@@ -70,6 +70,7 @@ def says_too_long(said: str) -> bool:
 
 
 def max_tokens_below(said: str) -> int | None:
-    """What `max_tokens` must be less than whatever the prompt, as a refusal says it; None where it says no number."""
+    """The bound that `max_tokens` must stay below whatever the prompt, as a refusal states it; None where it says no
+    number."""
     found = [int(at[1].replace(",", "")) + more for pattern, more in _LIMITS if (at := pattern.search(said))]
     return found[-1] if found else None

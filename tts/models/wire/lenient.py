@@ -25,8 +25,8 @@ def parsed(data: bytes) -> Any:
 
 
 def cleaned(plain: Any) -> dict[str, Any]:
-    """What `sse.Chunk` reads, with its types; log-probabilities as they came. Raises ValueError where a text cannot be
-    read, because a sample without a part of its text would be another one."""
+    """The fields of `sse.Chunk`, with its types; log-probabilities as they came. Raises ValueError where a text cannot
+    be read, because a sample without a part of its text would be another one."""
     if plain is None:
         return {}
     if not isinstance(plain, dict):

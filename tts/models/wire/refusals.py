@@ -1,4 +1,4 @@
-"""Which parameters an endpoint refuses: found in its words, believed when they hold, known to the process. Pure."""
+"""The parameters that an endpoint refuses: found in its words, believed when they hold, known to the process. Pure."""
 
 from __future__ import annotations
 
@@ -35,8 +35,9 @@ def may_be_left_out(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def refused_parameter(message: str, param: str | None, sent: Mapping[str, Any]) -> str | None:
-    """Which of `sent` a refusal names, if the request may be tried without it: a value that changes nothing whatever
-    the words are (a range, a combination), one that matters only where they say that the parameter is not known.
+    """The name among `sent` that a refusal mentions, if the request may be tried without it: a value that changes
+    nothing whatever the words are (a range, a combination), one that matters only where they say that the parameter is
+    not known.
 
     Of those that one clause names, what changes nothing goes first, and of a group its least useful part.
     """
@@ -84,7 +85,7 @@ def losses(refused: Collection[str], sent: Mapping[str, Any]) -> tuple[str, ...]
 
 
 class Refusals:
-    """What one endpoint was found to refuse of requests for one model.
+    """Parameters that one endpoint was found to refuse for one model.
 
     A refusal is believed only once the request was answered without the parameter. A value that changes nothing is then
     left out of every request. One that matters is left out of those with the same prompt, and is marked as a loss; it
@@ -135,5 +136,5 @@ def _prompt(request: Request) -> int:
 
 @lru_cache(maxsize=1024)
 def refusals_of(endpoint: str, model: str) -> Refusals:
-    """What this process has found out about an endpoint, so that it is found out once."""
+    """The refusals of an endpoint that this process knows, so that each is found out once."""
     return Refusals()

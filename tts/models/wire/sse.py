@@ -133,7 +133,7 @@ class PlainUsage(msgspec.Struct, gc=False):
 
 
 class PlainChunk(msgspec.Struct, gc=False):
-    """What nearly all events of a stream are: a piece of the text, perhaps with a count. Any other is refused."""
+    """The usual event of a stream: a piece of the text, perhaps with a count. Any other is refused."""
 
     choices: tuple[PlainChoice]
     usage: PlainUsage | None = None

@@ -15,8 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tts.core.journal.records import Opened
-from tts.errors import BadPool, BadProblem, InvalidParameter, JournalCorrupt, RunError
-from tts.planning.advice import _past
+from tts.errors import BadPool, BadProblem, JournalCorrupt, RunError
 from tts.pools.formats.imports import import_pool
 from tts.pools.parquet import read_pool
 from tts.runs.folder import JOURNAL, Journal, read_history
@@ -141,7 +140,6 @@ def test_lines_are_those_of_the_file(some: list[bytes], last: bytes) -> None:
     [
         (PROBLEMS, read_examples, BadProblem),
         (OUTCOMES, taken_away, RunError),
-        ("report.json", _past, InvalidParameter),
     ],
 )
 def test_every_file_of_a_run_folder_is_read_up_to_the_limit(

@@ -44,7 +44,7 @@ from tts.clusters.ray.handle import DRAIN_WAIT_S, IDLE_WAIT_S, Member  # noqa: E
 CALL = Call("cell/p/1", "m:f", (), 1.0)
 
 
-class Handle:
+class Remote:
     """Ray's handle of an actor that answers when a test says so."""
 
     def __init__(self) -> None:
@@ -68,9 +68,9 @@ class Handle:
 
 
 @pytest.fixture
-def handle(monkeypatch: pytest.MonkeyPatch) -> Handle:
-    found = Handle()
-    options = SimpleNamespace(options=lambda **_: SimpleNamespace(remote=lambda post: found))
+def remote(monkeypatch: pytest.MonkeyPatch) -> Remote:
+    found = Remote()
+    options = SimpleNamespace(options=lambda **_: SimpleNamespace(remote=lambda init: found))
     monkeypatch.setattr(module, "ray", SimpleNamespace(remote=lambda actor: options))
     return found
 
@@ -95,28 +95,28 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-def test_an_actor_with_nothing_in_hand_is_asked_seldom_and_one_with_something_often(handle: Handle) -> None:
+def test_an_actor_with_nothing_in_hand_is_asked_seldom_and_one_with_something_often(remote: Remote) -> None:
     async def act() -> None:
         listened = Listened(heartbeat_s=60)
         await settle()
-        assert [wait_s for wait_s, _ in handle.drains] == [IDLE_WAIT_S]
+        assert [wait_s for wait_s, _ in remote.drains] == [IDLE_WAIT_S]
         listened.idle = False
         listened.member.submit([CALL])
-        handle.answer(taken=1)
+        remote.answer(taken=1)
         await settle()
         outbox = Outbox()
         outbox.put(Returned(CALL.id, 0.0, 5))
         listened.idle = True
-        handle.answer(0, outbox.after(0), taken=1)
+        remote.answer(0, outbox.after(0), taken=1)
         await settle()
         assert [event.value for event in listened.heard] == [5]
-        assert [wait_s for wait_s, _ in handle.drains] == [IDLE_WAIT_S, DRAIN_WAIT_S, IDLE_WAIT_S]
+        assert [wait_s for wait_s, _ in remote.drains] == [IDLE_WAIT_S, DRAIN_WAIT_S, IDLE_WAIT_S]
         listened.task.cancel()
 
     asyncio.run(act())
 
 
-def test_an_idle_actor_that_is_given_something_and_stays_silent_is_dead_as_soon_as_a_busy_one(handle: Handle) -> None:
+def test_an_idle_actor_that_is_given_something_and_stays_silent_is_dead_as_soon_as_a_busy_one(remote: Remote) -> None:
     async def act() -> None:
         listened = Listened(heartbeat_s=-DRAIN_WAIT_S + 0.02)
         await asyncio.sleep(0.1)
@@ -128,21 +128,21 @@ def test_an_idle_actor_that_is_given_something_and_stays_silent_is_dead_as_soon_
     asyncio.run(act())
 
 
-def test_what_an_idle_actor_did_not_get_is_sent_again(handle: Handle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_an_idle_actor_did_not_get_is_sent_again(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RESEND_S", 0.01)
 
     async def act() -> None:
         listened = Listened(heartbeat_s=60)
         await settle()
         listened.member.submit([CALL])
-        while handle.batches != [1, 1]:  # noqa: ASYNC110  # there is nothing to wait on
+        while remote.batches != [1, 1]:  # noqa: ASYNC110  # there is nothing to wait on
             await asyncio.sleep(0.005)
         listened.task.cancel()
 
     asyncio.run(asyncio.wait_for(act(), 60))
 
 
-def test_an_idle_actor_that_is_to_go_goes_at_once(handle: Handle) -> None:
+def test_an_idle_actor_that_is_to_go_goes_at_once(remote: Remote) -> None:
     async def act() -> None:
         listened = Listened(heartbeat_s=60)
         await settle()
@@ -205,7 +205,7 @@ def generate(id: str, prompt: str) -> Generate:
     return Generate(id, Request((Message("user", prompt),), Sampling(max_tokens=10), 1))
 
 
-def test_a_run_that_stops_takes_back_what_no_server_works_for_and_what_is_still_on_its_way(handle: Handle) -> None:
+def test_a_run_that_stops_takes_back_what_no_server_works_for_and_what_is_still_on_its_way(remote: Remote) -> None:
     async def act() -> None:
         actor = GeneratorActor(msgspec.msgpack.encode(Post("a", 1, {})))
         actor._executor = Executor({"m": Queue()}, {}, None, actor._tell, lambda: 0.0)
@@ -231,7 +231,7 @@ def test_a_run_that_stops_takes_back_what_no_server_works_for_and_what_is_still_
     asyncio.run(act())
 
 
-def test_an_actor_notes_what_its_streams_may_have_cost_while_it_has_any_and_only_if_asked(handle: Handle) -> None:
+def test_an_actor_notes_what_its_streams_may_have_cost_while_it_has_any_and_only_if_asked(remote: Remote) -> None:
     class Slow:
         async def complete(self, request: Request, builder: CompletionBuilder, *_: Any, **__: Any) -> Any:
             builder.chunking.learn(9, 9)
@@ -256,7 +256,7 @@ def test_an_actor_notes_what_its_streams_may_have_cost_while_it_has_any_and_only
 
 
 def test_an_actor_that_is_silent_for_a_while_is_late_before_it_is_dead(
-    handle: Handle, monkeypatch: pytest.MonkeyPatch
+    remote: Remote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "DRAIN_WAIT_S", 0.01)
     monkeypatch.setattr(module, "LATE_S", 0.01)
@@ -271,7 +271,7 @@ def test_an_actor_that_is_silent_for_a_while_is_late_before_it_is_dead(
     asyncio.run(act())
 
 
-def test_an_actor_is_told_up_to_which_batch_what_it_gets_is_taken_back(handle: Handle) -> None:
+def test_an_actor_is_told_up_to_which_batch_what_it_gets_is_taken_back(remote: Remote) -> None:
     async def act() -> None:
         listened = Listened(heartbeat_s=60)
         listened.member.submit([CALL])
@@ -280,7 +280,7 @@ def test_an_actor_is_told_up_to_which_batch_what_it_gets_is_taken_back(handle: H
         listened.task.cancel()
 
     asyncio.run(act())
-    assert handle.withdrawn == [2]
+    assert remote.withdrawn == [2]
 
 
 def test_an_actor_sees_its_driver_die_and_takes_no_other_process_for_it() -> None:

@@ -52,7 +52,7 @@ class Model:
         self.epochs: Counter[str] = Counter()
 
     def name(self, key: str) -> str:
-        """Of the actor that holds this post now: no name comes twice."""
+        """Of the actor that holds this slot now: no name comes twice."""
         return f"{key}.{self.epochs[key]}"
 
     def add(self, key: str) -> None:

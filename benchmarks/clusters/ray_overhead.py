@@ -210,7 +210,7 @@ async def cancellation(url: str, address: str) -> dict[str, float]:
             problems = [Problem(f"p{number}.{i}", f"What is 2 + {number + i}?") for i in range(ACTORS)]
             plan = [Planned("cell", problem, spec) for problem in problems]
             made = Scheduler(plan, strategy, costs=CostModel(), sampling=SAMPLING, window=CONCURRENT)
-            await Timed(backend._crew).run(made)
+            await Timed(backend._group).run(made)
     closed = {s.seed: s.ended_s for s in await served(url) if s.outcome == "left"}
     waits = sorted(1000 * (closed[seed] - at) for seed, at in decided.items() if seed in closed)
     return {
@@ -227,19 +227,19 @@ async def recovery(url: str, address: str) -> dict[str, float]:
 
     waits: list[float] = []
     async with open_ray(spec_of(address, 2), target(url, CONCURRENT)) as backend:
-        crew = backend._crew
+        group = backend._group
         killed_s = 0.0
 
         async def kill_some() -> None:
             nonlocal killed_s
             for _ in range(KILLS):
                 await asyncio.sleep(2.5)
-                victims = [m.opened.pid for m in crew._members.values() if m.role == "generator"]
+                victims = [m.opened.pid for m in group._members.values() if m.role == "generator"]
                 killed_s = time.monotonic()
                 os.kill(victims[0], 9)
 
         cluster = await backend.cluster({})
-        dispatch, lost_hold = crew.dispatch, crew.orphaned
+        dispatch, lost_hold = group.dispatch, group.orphaned
         waiting: set[str] = set()
 
         def orphaned(orphans: Any) -> None:
@@ -253,7 +253,7 @@ async def recovery(url: str, address: str) -> dict[str, float]:
                 waiting.clear()
             dispatch(actions)
 
-        crew.orphaned, crew.dispatch = orphaned, dispatched
+        group.orphaned, group.dispatch = orphaned, dispatched
         killer = asyncio.ensure_future(kill_some())
         running = asyncio.ensure_future(cluster.run(scheduler(100_000, 16, CONCURRENT)))
         await killer
@@ -270,7 +270,7 @@ async def memory(url: str, address: str) -> dict[str, Any]:
     rows: list[list[float]] = []
     seen = 0
     async with open_ray(spec_of(address, 1), target(url, CONCURRENT)) as backend:
-        (pid,) = [m.opened.pid for m in backend._crew._members.values() if m.role == "generator"]
+        (pid,) = [m.opened.pid for m in backend._group._members.values() if m.role == "generator"]
 
         def hear(events: Any) -> None:
             nonlocal seen

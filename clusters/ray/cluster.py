@@ -19,7 +19,7 @@ from tts.clusters.base import Backend, Cluster
 from tts.clusters.bounds import of_unheard
 from tts.clusters.executor import Executor
 from tts.clusters.ray.actors import Opened
-from tts.clusters.ray.group import Crew
+from tts.clusters.ray.group import ActorGroup
 from tts.clusters.ray.hedges import COPY, Hedges
 from tts.clusters.ray.metrics import DriverMetrics
 from tts.clusters.ray.stream import Begun, Noted, Stalled, Told, Withdrawn
@@ -41,18 +41,18 @@ _UNHEARD_S = 3.0  # of generating, that a bound is widened by for each look at w
 
 
 class RayCluster(Cluster):
-    """Carries actions out on the actors of a crew, one run at a time.
+    """Carries actions out on the actors of a group, one run at a time.
 
     Args:
         probes: whether to find out first which endpoints decode on when a stream is closed.
     """
 
-    def __init__(self, crew: Crew, *, probes: bool = False) -> None:
+    def __init__(self, group: ActorGroup, *, probes: bool = False) -> None:
         super().__init__()
         self._probes = probes
-        self._crew = crew
-        crew.tell, crew.orphaned, crew.fail = self._heard, self._lost_hold, self._fail
-        crew.looked, crew.late = self._audit, self._late
+        self._group = group
+        group.tell, group.orphaned, group.fail = self._heard, self._lost_hold, self._fail
+        group.looked, group.late = self._audit, self._late
         self._journal: Journal | None = None
         self._rate = 0.0  # tokens a second, of the fastest stream on any actor
         self._bounds: dict[str, int] = {}  # that stand in the journal
@@ -64,26 +64,26 @@ class RayCluster(Cluster):
         self._metrics = DriverMetrics()
 
     def status(self) -> list[str]:
-        return self._crew.status()
+        return self._group.status()
 
     async def _prepare(self, scheduler: Scheduler, journal: Journal | NoJournal) -> None:
         """Find out which endpoints decode on. Where the budget cannot hold that, none of them is trusted to stop."""
         self._journal = journal if isinstance(journal, Journal) else None
         if self._journal is not None:
             self._rate = self._journal.history.rate
-        self._crew.note(None if self._journal is None else self._rate)
+        self._group.note(None if self._journal is None else self._rate)
         if not self._probes:
             return
-        for _ in range(self._crew.probes):
+        for _ in range(self._group.probes):
             charged = scheduler.charge_overhead(abort_request(PROBE_TOKENS))
             if charged is None:
-                self._crew.settle_unprobed()
+                self._group.settle_unprobed()
                 return
             journal.write([charged])
         try:
-            await self._crew.settle_cancellation(PROBE_TOKENS)
+            await self._group.settle_cancellation(PROBE_TOKENS)
         except asyncio.CancelledError:  # the run is told to stop
-            self._crew.settle_unprobed()
+            self._group.settle_unprobed()
             raise
 
     def _carry_out(self, actions: Sequence[Action]) -> None:
@@ -98,17 +98,17 @@ class RayCluster(Cluster):
             else:
                 leaving.append(action)
         self._bound(leaving)
-        self._crew.dispatch(leaving)
+        self._group.dispatch(leaving)
         self._metrics.started(leaving)
         there: list[str] = []
         for id in cancels:
             if id in self._timers:
                 self._timers.cancel(id)
-            elif self._crew.withdraw(id):
+            elif self._group.withdraw(id):
                 self._tell(Cancelled(id, self._now()))
             else:
                 there.append(id)
-        self._crew.cancel(self._hedges.copies(there))
+        self._group.cancel(self._hedges.copies(there))
 
     def _heard(self, events: Sequence[Told]) -> None:
         now_s = self._now()
@@ -151,7 +151,7 @@ class RayCluster(Cluster):
     def _bound(self, leaving: Sequence[Work]) -> None:
         """A crash books no whole reservation for what has only just left."""
         if self._rate:
-            most = of_unheard(self._crew.generators(), self._rate)
+            most = of_unheard(self._group.generators(), self._rate)
             asking = [action for action in leaving if isinstance(action, Generate | Verify) and action.request]
             self._note_bounds({a.id: most for a in asking if a.request and most < a.request.sampling.token_limit})
 
@@ -162,7 +162,7 @@ class RayCluster(Cluster):
 
     def _withdraw(self) -> set[str]:
         """What no actor has been given ends here; actors say of what they cancel."""
-        for id in self._crew.withdraw_waiting():
+        for id in self._group.withdraw_waiting():
             self._note_withdrawn(id)
             self._tell(Cancelled(id, self._now()))
         return set()
@@ -182,9 +182,9 @@ class RayCluster(Cluster):
         if self._scheduler is None or not self._begun:
             return
         unheld = (
-            {id for id in self._scheduler.unended if id not in self._timers} - self._crew.held() - self._held.keys()
+            {id for id in self._scheduler.unended if id not in self._timers} - self._group.held() - self._held.keys()
         )
-        forgotten = unheld & self._unheld - {id.removesuffix(COPY) for id in self._crew.held()}
+        forgotten = unheld & self._unheld - {id.removesuffix(COPY) for id in self._group.held()}
         self._unheld = unheld - forgotten
         if forgotten:
             _log.warning("no actor reports %s as running: resubmitted", ", ".join(sorted(forgotten)[:5]))
@@ -192,7 +192,7 @@ class RayCluster(Cluster):
 
     def _settle_hedges(self) -> None:
         cancels, self._hedges.cancels = self._hedges.cancels, []
-        self._crew.cancel(cancels)
+        self._group.cancel(cancels)
         orphans, self._hedges.orphans = self._hedges.orphans, []
         self._orphaned(dict.fromkeys(orphans))
         if self._hedges.lost:
@@ -205,18 +205,18 @@ class RayCluster(Cluster):
         stalled, self._stalled = self._stalled, []
         for id in stalled:
             action = scheduler.live(id)
-            if action is None or id in self._hedges or not self._crew.has_another(id):
+            if action is None or id in self._hedges or not self._group.has_another(id):
                 continue
             step = scheduler.hedge(id)
             if step is not None:
                 self._note_bounds({id: None})
                 yield step
-                self._crew.hedge(msgspec.structs.replace(action, id=self._hedges.begin(id)), id)
+                self._group.hedge(msgspec.structs.replace(action, id=self._hedges.begin(id)), id)
         self._metrics.books(scheduler)
 
     async def _halt(self) -> None:
         await self._timers.aclose()
-        await self._crew.halt()
+        await self._group.halt()
 
 
 class RayBackend(Backend):
@@ -226,40 +226,42 @@ class RayBackend(Backend):
         opened: what each said when it could work.
     """
 
-    def __init__(self, crew: Crew, opened: Sequence[Opened], concurrency: int, embedded: bool, *, probes: bool) -> None:
+    def __init__(
+        self, group: ActorGroup, opened: Sequence[Opened], concurrency: int, embedded: bool, *, probes: bool
+    ) -> None:
         self.opened = opened
         generators = [said for said in opened if said.model]
         judge = next((said.verifier for said in opened if said.verifier), None)
         self.name = generators[0].model
         self.verifier = judge if judge != self.name else judge + SAME_NAME
         # Of those that are still waited for, as much as of those that are there.
-        open_ = sum(said.concurrency for said in generators) * max(1, crew.generators()) // len(generators)
+        open_ = sum(said.concurrency for said in generators) * max(1, group.generators()) // len(generators)
         self.concurrency = min(concurrency, open_)
         unreachable = {error.message: error for said in opened for error in said.unreachable}
         self.unreachable = [cast(EndpointError, error.rebuild()) for error in unreachable.values()]
         self.embedded = embedded
         self.context_tokens = min((said.context_tokens for said in opened if said.context_tokens), default=None)
-        self._crew = crew
+        self._group = group
         self._probes = probes
 
     async def cluster(self, verifiers: Mapping[str, Verifier], *, may_probe: bool = True) -> RayCluster:
         """Raises: what importing a verifier on a node raises, with its traceback."""
-        await self._crew.equip(dict.fromkeys(verifiers, self.verifier))
+        await self._group.equip(dict.fromkeys(verifiers, self.verifier))
         if self._probes and not may_probe:
-            self._crew.settle_unprobed()
-        return RayCluster(self._crew, probes=self._probes and may_probe)
+            self._group.settle_unprobed()
+        return RayCluster(self._group, probes=self._probes and may_probe)
 
     def status(self) -> list[str]:
         """A line on each actor."""
-        return self._crew.status()
+        return self._group.status()
 
     async def open_verifiers(self) -> None:
         """Have the verifiers there, whether or not a run verifies. Raises as `open_ray`."""
-        await self._crew.open_verifiers()
+        await self._group.open_verifiers()
 
     async def probe(self) -> list[tuple[str, str, Capabilities]]:
         """For every endpoint and node: the actor that looked, the endpoint, and what it can do as seen from there."""
-        return await self._crew.probe()
+        return await self._group.probe()
 
 
 @asynccontextmanager
@@ -270,13 +272,13 @@ async def open_ray(spec: ClusterSpec, target: Target) -> AsyncIterator[RayBacken
         The target names no endpoints where the spec has an engine.
     """
     embedded = not target["base_url"] and (spec.engine is None or spec.engine.kind == "embedded")
-    crew = Crew(spec, target)
+    group = ActorGroup(spec, target)
     try:
         try:
-            opened = await crew.start()
+            opened = await group.start()
         except asyncio.CancelledError:
             _log.warning("the start of the Ray cluster is broken off: what had been started is being ended")
             raise
-        yield RayBackend(crew, opened, target["concurrency"], embedded, probes=target.get("cancellation") == "probe")
+        yield RayBackend(group, opened, target["concurrency"], embedded, probes=target.get("cancellation") == "probe")
     finally:
-        await crew.aclose()
+        await group.aclose()

@@ -73,7 +73,7 @@ class _Post:
         self.keeper: asyncio.Task[None] | None = None
 
 
-class Crew:
+class ActorGroup:
     """All actors of a run.
 
     Args:
@@ -82,7 +82,7 @@ class Crew:
 
     Attributes:
         tell, orphaned, fail: whoever carries the run hears of events; of the ids whose actor died, with an error for
-            those that must not be tried again; and of the error after which the crew cannot go on.
+            those that must not be tried again; and of the error after which the group cannot go on.
         looked: called every few seconds, when the nodes have been looked at.
         late: called with what an actor has in hand, as long as it is silent.
     """

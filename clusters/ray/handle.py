@@ -253,7 +253,7 @@ class Member:
 
 async def _within(limit_s: float, reply: Awaitable[Any]) -> Any:
     """Raises: TimeoutError. `asyncio.wait_for` of Python 3.11 forgets a cancellation that comes together with the
-    reply: a crew that was being closed then waited for ever for the one who had forgotten."""
+    reply: a group that was being closed then waited for ever for the one who had forgotten."""
     async with asyncio.timeout(limit_s):
         return await reply
 

@@ -10,7 +10,7 @@ import pytest
 
 from tts.clusters.local import LocalCluster
 from tts.clusters.ray.cluster import RayCluster
-from tts.clusters.ray.group import Crew
+from tts.clusters.ray.group import ActorGroup
 from tts.clusters.ray.stream import Stalled
 from tts.clusters.virtual.simulated import SimulatedCluster, SyntheticWorld
 from tts.core.actions import Action, Cancelled, Finished, Request, Work
@@ -60,7 +60,7 @@ class Model:
 
 
 class Actors:
-    """Stands for the crew of a Ray cluster: what it is given ends at the next turn of the event loop, or stalls."""
+    """Stands for the group of a Ray cluster: what it is given ends at the next turn of the event loop, or stalls."""
 
     probes = 0
     tell: Any
@@ -108,7 +108,7 @@ def run(kind: str, journal: Disk, monkeypatch: pytest.MonkeyPatch, actors: Actor
     scheduler = Scheduler(iter(PLAN), strategy, costs=CostModel(), window=2)
 
     async def live() -> None:
-        cluster = LocalCluster({"m": Model()}) if kind == "local" else RayCluster(cast(Crew, actors))
+        cluster = LocalCluster({"m": Model()}) if kind == "local" else RayCluster(cast(ActorGroup, actors))
         await cluster.run(scheduler, journal)
 
     try:

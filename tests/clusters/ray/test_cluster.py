@@ -59,14 +59,14 @@ def expected() -> dict[str, str | None]:
 
 def members(carrier: Carrier, role: str) -> list[Any]:
     """Those at all posts of this role, verifiers too where none have been needed yet."""
-    crew = carrier.backend._crew
+    group = carrier.backend._group
     if role == "verifier":
         carrier.open_verifiers()
     limit_s = time.monotonic() + LIMIT_S
-    while any(post.role == role and post.since_s is not None for post in crew._posts):
+    while any(post.role == role and post.since_s is not None for post in group._posts):
         carrier.idle(0.05)
-        assert time.monotonic() < limit_s, crew.status()
-    return [member for member in crew._members.values() if member.role == role]
+        assert time.monotonic() < limit_s, group.status()
+    return [member for member in group._members.values() if member.role == role]
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -160,9 +160,9 @@ def test_a_node_that_drains_ends_what_it_has_in_hand_and_nothing_is_lost(
         assert noticed.thread is not None
         noticed.thread.join()
         limit_s = time.monotonic() + LIMIT_S
-        while any(member.opened.node_id == node.node_id for member in carrier.backend._crew._members.values()):
+        while any(member.opened.node_id == node.node_id for member in carrier.backend._group._members.values()):
             carrier.idle(0.1)
-            assert time.monotonic() < limit_s, carrier.backend._crew.status()
+            assert time.monotonic() < limit_s, carrier.backend._group.status()
     ray_cluster.remove_node(node)
     assert {trial: result.answer for trial, result in results.items()} == expected
     assert not [record for record in records if isinstance(record, Lost)]
@@ -176,7 +176,7 @@ def test_a_node_that_comes_later_gets_its_verifier(ray_cluster: Any) -> None:
         limit_s = time.monotonic() + LIMIT_S
         while not any(member.opened.node_id == node.node_id for member in members(carrier, "verifier")):
             carrier.idle(0.1)
-            assert time.monotonic() < limit_s, carrier.backend._crew.status()
+            assert time.monotonic() < limit_s, carrier.backend._group.status()
         assert len(members(carrier, "verifier")) == before + 1
         _, results, _ = carrier.run("best_of_n:n=2,verifier=judge", PROBLEMS)
         assert all(result.selected for result in results.values())
@@ -288,7 +288,7 @@ def test_actors_are_told_how_fast_the_streams_of_the_run_have_been(ray_cluster: 
 
     with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, engine.base_url, spec_of(ray_cluster)) as carrier:
         (generator,) = members(carrier, "generator")
-        carrier.backend._crew.note(7.5)
+        carrier.backend._group.note(7.5)
         until(lambda: ray.get(generator._handle.__ray_call__.remote(told)) == (7.5, 0.2))
 
 
@@ -302,26 +302,26 @@ def test_a_storm_of_ten_thousand_submits_and_cancels_leaves_nothing_in_flight(ra
 
     async def storm(url: str) -> None:
         async with open_ray(spec_of(ray_cluster, generators={"count": 2}), resolved({"base_url": url})) as backend:
-            crew = backend._crew
+            group = backend._group
 
             def heard(events: Any) -> None:
                 ends.update(event.id for event in events)
 
-            crew.tell = heard
+            group.tell = heard
             for batch in range(100):
                 ids = [f"cell/p{batch}/{i}" for i in range(100)]
-                crew.dispatch([action(id, batch * 100 + i) for i, id in enumerate(ids)])
+                group.dispatch([action(id, batch * 100 + i) for i, id in enumerate(ids)])
                 if batch % 3:  # else a moment later, when some have begun
                     await asyncio.sleep(0.003 * (batch % 3))
-                crew.cancel(ids)
+                group.cancel(ids)
                 await asyncio.sleep(0)
             limit_s = time.monotonic() + LIMIT_S
             while len(ends) < 10_000:
                 await asyncio.sleep(0.05)
                 assert time.monotonic() < limit_s, len(ends)
-            assert not crew._is_busy()
+            assert not group._is_busy()
             # Nothing is held back: the next action has an actor at once.
-            crew.dispatch([action("cell/last/0", 1)])
+            group.dispatch([action("cell/last/0", 1)])
             while len(ends) < 10_001:  # noqa: ASYNC110  # there is nothing to wait on
                 await asyncio.sleep(0.02)
 
@@ -575,7 +575,7 @@ def stillborn(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Generators that die as soon as they are to start."""
     import ray
 
-    from tts.clusters.ray import group as crew
+    from tts.clusters.ray import group
     from tts.clusters.ray.actors import GeneratorActor
 
     class Stillborn(GeneratorActor):
@@ -583,7 +583,7 @@ def stillborn(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             os._exit(7)
 
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    monkeypatch.setattr(crew, "GeneratorActor", Stillborn)
+    monkeypatch.setattr(group, "GeneratorActor", Stillborn)
     yield
     ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 
@@ -863,7 +863,7 @@ def test_the_progress_display_shows_every_actor(ray_cluster: Any) -> None:
 def test_what_nobody_has_in_hand_any_more_is_asked_for_again(ray_cluster: Any, expected: dict[str, str | None]) -> None:
     """However that came about: here, by taking actions out of the books that their actors are held by."""
     with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, engine.base_url, spec_of(ray_cluster)) as carrier:
-        placement = carrier.backend._crew._placements["generator"]
+        placement = carrier.backend._group._placements["generator"]
         done = False
 
         def forget(events: Any) -> None:

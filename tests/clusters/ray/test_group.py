@@ -31,7 +31,7 @@ from tts.clusters.ray import group as module  # noqa: E402  # which imports ray
 from tts.clusters.ray.actors import Opened  # noqa: E402
 from tts.clusters.ray.cluster import RayCluster  # noqa: E402
 from tts.clusters.ray.connect import Node  # noqa: E402
-from tts.clusters.ray.group import Crew  # noqa: E402
+from tts.clusters.ray.group import ActorGroup  # noqa: E402
 from tts.clusters.ray.stream import Noted, Withdrawn  # noqa: E402
 from tts.clusters.spec import ClusterSpec  # noqa: E402
 from tts.clusters.suspects import DEATHS_ALONE, DEATHS_IN_COMPANY  # noqa: E402
@@ -191,14 +191,16 @@ def generate(id: str) -> Generate:
     return Generate(id, Request((Message("user", "2 + 2?"),), Sampling(max_tokens=10), 1))
 
 
-def run(act: Callable[[Crew], Awaitable[None]], **spec: Any) -> None:
+def run(act: Callable[[ActorGroup], Awaitable[None]], **spec: Any) -> None:
     async def opened() -> None:
-        crew = Crew(ClusterSpec.of("ray", **spec), resolved({"base_url": ["http://127.0.0.1:9/v1"], "model": "m"}))
+        group = ActorGroup(
+            ClusterSpec.of("ray", **spec), resolved({"base_url": ["http://127.0.0.1:9/v1"], "model": "m"})
+        )
         try:
-            await crew.start()
-            await act(crew)
+            await group.start()
+            await act(group)
         finally:
-            await crew.aclose()
+            await group.aclose()
 
     asyncio.run(opened())
 
@@ -213,16 +215,16 @@ async def until(condition: Callable[[], Any]) -> None:
 class Book:
     """What a scheduler does with what it hears: what lost its actor is given out again, what failed is not."""
 
-    def __init__(self, crew: Crew) -> None:
+    def __init__(self, group: ActorGroup) -> None:
         self.finished: list[str] = []
         self.failed: list[str] = []
         self._actions: dict[str, Any] = {}
-        self._crew = crew
-        crew.tell, crew.orphaned = self._heard, self._orphaned
+        self._group = group
+        group.tell, group.orphaned = self._heard, self._orphaned
 
     def ask(self, actions: Sequence[Any]) -> None:
         self._actions |= {action.id: action for action in actions}
-        self._crew.dispatch(actions)
+        self._group.dispatch(actions)
 
     def _heard(self, events: Sequence[Any]) -> None:
         for event in events:
@@ -231,7 +233,7 @@ class Book:
     def _orphaned(self, orphans: Any) -> None:
         self.failed += [id for id, error in orphans.items() if error is not None and error.type == "ActorLost"]
         again = [self._actions[id] for id, error in orphans.items() if error is None]
-        asyncio.get_running_loop().call_soon(self._crew.dispatch, again)
+        asyncio.get_running_loop().call_soon(self._group.dispatch, again)
 
     @property
     def ended(self) -> int:
@@ -242,10 +244,10 @@ class Book:
 
 
 def test_verifiers_are_there_once_something_is_verified_and_not_before(world: World) -> None:
-    async def act(crew: Crew) -> None:
-        await crew.equip({})
+    async def act(group: ActorGroup) -> None:
+        await group.equip({})
         assert [name for name in world.started if "verifier" in name] == []
-        await crew.equip({"judge": None})
+        await group.equip({"judge": None})
         assert sorted(name.partition(".")[0] for name in world.started if "verifier" in name) == [
             "tts-verifier-0",
             "tts-verifier-1",
@@ -255,8 +257,8 @@ def test_verifiers_are_there_once_something_is_verified_and_not_before(world: Wo
 
 
 def test_a_function_that_is_to_be_called_gets_a_verifier_without_any_verification(world: World) -> None:
-    async def act(crew: Crew) -> None:
-        book = Book(crew)
+    async def act(group: ActorGroup) -> None:
+        book = Book(group)
         book.ask([Call("cell/p/1", "m:f", (), 1.0)])
         await until(lambda: book.finished)
 
@@ -269,13 +271,13 @@ def test_a_full_node_does_not_hold_a_run_up_and_its_actor_joins_when_there_is_ro
 ) -> None:
     world.full = {N2}
 
-    async def act(crew: Crew) -> None:
-        assert crew.generators() == 2
+    async def act(group: ActorGroup) -> None:
+        assert group.generators() == 2
         assert len(world.started) == 1
         await until(lambda: "waiting for 1 of 2 generators" in caplog.text)
         world.full.clear()
         await until(lambda: len(world.started) == 2)
-        assert all("working" in line for line in crew.status())
+        assert all("working" in line for line in group.status())
 
     with caplog.at_level(logging.WARNING):
         run(act, generators={"count": "per_node"}, start_timeout_s=0.1)
@@ -288,7 +290,7 @@ def test_a_cluster_without_any_room_is_said_while_it_is_waited_for_and_ends_the_
 ) -> None:
     world.full = {N1, N2}
 
-    async def act(crew: Crew) -> None:
+    async def act(group: ActorGroup) -> None:
         raise AssertionError("it started")
 
     with caplog.at_level(logging.WARNING), pytest.raises(ClusterTooSmall, match="waited for its resources"):
@@ -302,7 +304,7 @@ def test_an_actor_that_has_its_resources_and_still_starts_is_not_said_to_lack_an
 ) -> None:
     world.full, world.free = {N1, N2, None}, 4.0
 
-    async def act(crew: Crew) -> None: ...
+    async def act(group: ActorGroup) -> None: ...
 
     with caplog.at_level(logging.WARNING), pytest.raises(ClusterTooSmall):
         run(act, start_timeout_s=0.2)
@@ -311,9 +313,9 @@ def test_an_actor_that_has_its_resources_and_still_starts_is_not_said_to_lack_an
 
 
 def test_a_verifier_that_gets_no_room_stops_a_run_that_verifies_before_it_has_spent_anything(world: World) -> None:
-    async def act(crew: Crew) -> None:
+    async def act(group: ActorGroup) -> None:
         world.full = {N1, N2}
-        await crew.equip({"judge": None})
+        await group.equip({"judge": None})
 
     with pytest.raises(ClusterTooSmall):
         run(act, start_timeout_s=0.1)
@@ -322,19 +324,19 @@ def test_a_verifier_that_gets_no_room_stops_a_run_that_verifies_before_it_has_sp
 def test_a_node_that_goes_while_its_actor_starts_is_waited_for_no_longer(world: World) -> None:
     world.full = {N1, N2}
 
-    async def act(crew: Crew) -> None: ...
+    async def act(group: ActorGroup) -> None: ...
 
     async def opened() -> None:
-        crew = Crew(
+        group = ActorGroup(
             ClusterSpec.of("ray", generators={"count": "per_node"}, start_timeout_s=0.1),
             resolved({"base_url": ["http://127.0.0.1:9/v1"], "model": "m"}),
         )
-        starting = asyncio.ensure_future(crew.start())
+        starting = asyncio.ensure_future(group.start())
         await asyncio.sleep(0.05)
         world.nodes = world.nodes[:1]
         world.full = {N2}
         await starting
-        await crew.aclose()
+        await group.aclose()
 
     asyncio.run(opened())
     assert len(world.started) == 1
@@ -343,8 +345,8 @@ def test_a_node_that_goes_while_its_actor_starts_is_waited_for_no_longer(world: 
 def test_a_cluster_that_dies_ends_the_run_with_what_to_do(world: World) -> None:
     failures: list[Exception] = []
 
-    async def act(crew: Crew) -> None:
-        crew.fail = failures.append
+    async def act(group: ActorGroup) -> None:
+        group.fail = failures.append
         world.lost = "its process on this machine (raylet) has ended"
         await until(lambda: failures)
 
@@ -361,12 +363,12 @@ def test_somebody_else_s_cluster_whose_head_is_silent_for_a_while_is_not_lost(
     monkeypatch.setattr(module.connect, "may_return", lambda: True)
     failures: list[Exception] = []
 
-    async def act(crew: Crew) -> None:
-        crew.fail = failures.append
+    async def act(group: ActorGroup) -> None:
+        group.fail = failures.append
         world.lost = "its head does not answer"
-        await until(lambda: crew._headless_since is not None)
+        await until(lambda: group._headless_since is not None)
         world.lost = None
-        await until(lambda: crew._headless_since is None)
+        await until(lambda: group._headless_since is None)
         assert not failures
         monkeypatch.setattr(module, "HEAD_LIMIT_S", 0.0)
         world.lost = "its head does not answer"
@@ -379,15 +381,15 @@ def test_a_cluster_that_dies_while_actors_start_ends_the_start(world: World) -> 
     world.full = {N1, N2, None}
     world.lost = "its head does not answer"
 
-    async def act(crew: Crew) -> None: ...
+    async def act(group: ActorGroup) -> None: ...
 
     with pytest.raises(ClusterUnreachable, match="does not answer"):
         run(act)
 
 
 def test_two_runs_of_one_namespace_give_their_actors_different_names(world: World) -> None:
-    assert Crew(ClusterSpec.of("ray"), resolved({"base_url": ["http://h/v1"]}))._run != (
-        Crew(ClusterSpec.of("ray"), resolved({"base_url": ["http://h/v1"]}))._run
+    assert ActorGroup(ClusterSpec.of("ray"), resolved({"base_url": ["http://h/v1"]}))._run != (
+        ActorGroup(ClusterSpec.of("ray"), resolved({"base_url": ["http://h/v1"]}))._run
     )
 
 
@@ -399,15 +401,15 @@ def test_one_action_that_kills_every_actor_fails_alone(world: World, generators:
     ids = [f"cell/p{i}/1" for i in range(100)]
     world.killers = {"cell/p17/1", "cell/p60/1"}
 
-    async def act(crew: Crew) -> None:
-        book = Book(crew)
+    async def act(group: ActorGroup) -> None:
+        book = Book(group)
         book.ask([generate(id) for id in ids])
         await until(lambda: book.ended == len(ids))
         assert sorted(book.failed) == sorted(world.killers)
         assert sorted(book.finished) == sorted(set(ids) - world.killers)
-        assert not crew.held()
+        assert not group.held()
         # The actor that had the suspects is one like the others again.
-        await until(lambda: all("working" in line for line in crew.status()))
+        await until(lambda: all("working" in line for line in group.status()))
         book.ask([generate(f"more/p{i}/1") for i in range(50)])
         await until(lambda: book.ended == len(ids) + 50)
 
@@ -420,9 +422,9 @@ def test_a_verification_that_kills_does_not_take_its_neighbours_along(world: Wor
     actions = [Verify(f"cell/p{i}/2", "judge", problem, candidate) for i in range(30)]
     world.killers = {"cell/p3/2"}
 
-    async def act(crew: Crew) -> None:
-        await crew.equip({"judge": None})
-        book = Book(crew)
+    async def act(group: ActorGroup) -> None:
+        await group.equip({"judge": None})
+        book = Book(group)
         book.ask(actions)
         await until(lambda: book.ended == len(actions))
         assert book.failed == ["cell/p3/2"]
@@ -431,17 +433,17 @@ def test_a_verification_that_kills_does_not_take_its_neighbours_along(world: Wor
 
 
 def test_suspects_that_are_taken_back_are_not_carried_out(world: World) -> None:
-    async def act(crew: Crew) -> None:
-        book = Book(crew)
+    async def act(group: ActorGroup) -> None:
+        book = Book(group)
         world.killers = {"cell/p0/1"}
         world.full_after = DEATHS_IN_COMPANY
         book.ask([generate("cell/p0/1"), generate("cell/p0/2")])
-        await until(lambda: len(crew._suspects["generator"].waiting) == 2)
-        (id, *_) = crew._suspects["generator"].waiting
-        assert id in crew.held()
-        assert crew.withdraw(id)
-        assert not crew.withdraw(id)
-        assert id not in crew.held()
+        await until(lambda: len(group._suspects["generator"].waiting) == 2)
+        (id, *_) = group._suspects["generator"].waiting
+        assert id in group.held()
+        assert group.withdraw(id)
+        assert not group.withdraw(id)
+        assert id not in group.held()
 
     run(act, generators={"count": 1})
 
@@ -450,7 +452,7 @@ def test_suspects_that_are_taken_back_are_not_carried_out(world: World) -> None:
 
 
 def stopped(
-    act: Callable[[RayCluster, Crew], Awaitable[None]],
+    act: Callable[[RayCluster, ActorGroup], Awaitable[None]],
     *,
     probes: bool = False,
     folder: Path | None = None,
@@ -462,10 +464,10 @@ def stopped(
     plan = [Planned("c", problem, named) for problem in (Problem("p", "2 + 2?"), Problem("q", "2 + 3?"))]
     scheduler = Scheduler(plan, strategy, costs=CostModel(), sampling=Sampling(max_tokens=10))
 
-    async def main(crew: Crew) -> None:
-        cluster = RayCluster(crew, probes=probes)
+    async def main(group: ActorGroup) -> None:
+        cluster = RayCluster(group, probes=probes)
         running = asyncio.ensure_future(cluster.run(scheduler, kept))
-        await act(cluster, crew)
+        await act(cluster, group)
         cluster.drain()
         await asyncio.wait_for(running, LIMIT_S)
 
@@ -482,27 +484,27 @@ def assert_taken_back(records: list[Any], *, deaths: int = 0) -> None:
 
 
 def test_a_run_that_stops_takes_back_what_waits_for_an_actor(world: World) -> None:
-    async def act(cluster: RayCluster, crew: Crew) -> None:
-        await until(lambda: len(crew.held()) == 8)
-        world.full, world.killers = {N1, N2, None}, {*crew.held()}
-        (member,) = crew._members.values()
+    async def act(cluster: RayCluster, group: ActorGroup) -> None:
+        await until(lambda: len(group.held()) == 8)
+        world.full, world.killers = {N1, N2, None}, {*group.held()}
+        (member,) = group._members.values()
         member._submitted.set()
-        await until(lambda: len(crew._waiting["generator"]) == 8)
+        await until(lambda: len(group._waiting["generator"]) == 8)
 
     world.hangs = True
     assert_taken_back(stopped(act, generators={"count": 1}), deaths=1)
 
 
 def test_a_run_that_stops_takes_back_what_actors_have_and_no_server_works_for(world: World) -> None:
-    async def act(cluster: RayCluster, crew: Crew) -> None:
-        await until(lambda: len(crew.held()) == 8)
+    async def act(cluster: RayCluster, group: ActorGroup) -> None:
+        await until(lambda: len(group.held()) == 8)
 
     world.hangs = True
     assert_taken_back(stopped(act, generators={"count": 2}))
 
 
 def test_a_run_that_is_told_to_stop_while_endpoints_are_probed_does_not_wait_for_them(world: World) -> None:
-    async def act(cluster: RayCluster, crew: Crew) -> None:
+    async def act(cluster: RayCluster, group: ActorGroup) -> None:
         await until(lambda: world.probed)
 
     world.hangs = True
@@ -516,9 +518,9 @@ def test_a_run_that_is_told_to_stop_while_endpoints_are_probed_does_not_wait_for
 def test_what_actors_say_of_their_streams_is_in_the_journal_and_widened_while_they_are_late(
     world: World, tmp_path: Path
 ) -> None:
-    async def act(cluster: RayCluster, crew: Crew) -> None:
-        await until(lambda: len(crew.held()) == 8)
-        (member,) = crew._members.values()
+    async def act(cluster: RayCluster, group: ActorGroup) -> None:
+        await until(lambda: len(group.held()) == 8)
+        (member,) = group._members.values()
         member.hear(member, [Noted({"c/p/1": 37, "c/p/2": None, "c/p/9": 5}, 50.0)])
         member.late(member)
 
@@ -531,9 +533,9 @@ def test_what_actors_say_of_their_streams_is_in_the_journal_and_widened_while_th
 
 
 def test_what_leaves_has_a_bound_in_the_journal_once_a_rate_is_known(world: World, tmp_path: Path) -> None:
-    async def act(cluster: RayCluster, crew: Crew) -> None:
-        await until(lambda: len(crew.held()) == 8)
-        (member,) = crew._members.values()
+    async def act(cluster: RayCluster, group: ActorGroup) -> None:
+        await until(lambda: len(group.held()) == 8)
+        (member,) = group._members.values()
         member.hear(member, [Noted({"c/p/1": 4}, 0.5)])
         cluster._carry_out([generate("c/q/4")])
 
@@ -545,9 +547,9 @@ def test_what_leaves_has_a_bound_in_the_journal_once_a_rate_is_known(world: Worl
 
 
 def test_without_a_journal_no_actor_is_asked_for_bounds_and_none_are_written(world: World) -> None:
-    async def act(cluster: RayCluster, crew: Crew) -> None:
-        await until(lambda: len(crew.held()) == 8)
-        (member,) = crew._members.values()
+    async def act(cluster: RayCluster, group: ActorGroup) -> None:
+        await until(lambda: len(group.held()) == 8)
+        (member,) = group._members.values()
         member.hear(member, [Noted({"c/p/1": 37}, 50.0)])
 
     world.hangs = True
@@ -558,12 +560,12 @@ def test_without_a_journal_no_actor_is_asked_for_bounds_and_none_are_written(wor
 def test_a_request_that_another_actor_is_given_has_no_bound_any_more(world: World, tmp_path: Path) -> None:
     away = ErrorInfo("Unreachable", "nobody listens")
 
-    async def act(cluster: RayCluster, crew: Crew) -> None:
-        await until(lambda: len(crew.held()) == 8)
-        name = crew._placements["generator"].where("c/p/1")
-        member = crew._members[str(name)]
+    async def act(cluster: RayCluster, group: ActorGroup) -> None:
+        await until(lambda: len(group.held()) == 8)
+        name = group._placements["generator"].where("c/p/1")
+        member = group._members[str(name)]
         member.hear(member, [Noted({"c/p/1": 37}, 50.0), Failed("c/p/1", 0.0, away)])
-        assert crew._placements["generator"].where("c/p/1") != name
+        assert group._placements["generator"].where("c/p/1") != name
 
     world.hangs = True
     records = stopped(act, folder=tmp_path, generators={"count": 2})

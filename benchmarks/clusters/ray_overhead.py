@@ -234,7 +234,7 @@ async def recovery(url: str, address: str) -> dict[str, float]:
             nonlocal killed_s
             for _ in range(KILLS):
                 await asyncio.sleep(2.5)
-                victims = [m.opened.pid for m in group._members.values() if m.role == "generator"]
+                victims = [m.opened.pid for m in group._handles.values() if m.role == "generator"]
                 killed_s = time.monotonic()
                 os.kill(victims[0], 9)
 
@@ -270,7 +270,7 @@ async def memory(url: str, address: str) -> dict[str, Any]:
     rows: list[list[float]] = []
     seen = 0
     async with open_ray(spec_of(address, 1), target(url, CONCURRENT)) as backend:
-        (pid,) = [m.opened.pid for m in backend._group._members.values() if m.role == "generator"]
+        (pid,) = [m.opened.pid for m in backend._group._handles.values() if m.role == "generator"]
 
         def hear(events: Any) -> None:
             nonlocal seen

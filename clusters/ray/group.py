@@ -20,7 +20,7 @@ import msgspec
 
 from tts.clusters.ray import connect
 from tts.clusters.ray.actors import GeneratorActor, Opened, Post, Stopping, VerifierActor
-from tts.clusters.ray.handle import ROLES, Member, Role
+from tts.clusters.ray.handle import ROLES, ActorHandle, Role
 from tts.clusters.ray.options import Hiring
 from tts.clusters.ray.placement import Placement
 from tts.clusters.ray.stream import News, Noted, Told
@@ -63,7 +63,7 @@ class _Post:
         self.name = name
         self.index = index
         self.node_id = node_id
-        self.member: Member | None = None
+        self.handle: ActorHandle | None = None
         self.closed = False
         self.since_s: float | None = None  # when the wait for its actor began; None: it is there
         self.deaths = 0
@@ -104,7 +104,7 @@ class ActorGroup:
         if target.get("verifier_base_url") or target.get("verifier_model"):
             self._roles.add("verifier")  # which says what the model is that verifies
         self._posts: list[_Post] = []
-        self._members: dict[str, Member] = {}
+        self._handles: dict[str, ActorHandle] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         self._placements: dict[Role, Placement] = {"generator": Placement(), "verifier": Placement()}
         self._waiting: dict[Role, dict[str, Work]] = {"generator": {}, "verifier": {}}  # until there is an actor
@@ -197,7 +197,7 @@ class ActorGroup:
         if verifiers and not self._hiring.hosts_judge:
             await self.open_verifiers()
         limit_s = self._spec.start_timeout_s
-        equipped = (member.equip(verifiers, limit_s) for member in self._members.values())
+        equipped = (handle.equip(verifiers, limit_s) for handle in self._handles.values())
         for outcome in await asyncio.gather(*equipped, return_exceptions=True):
             if isinstance(outcome, BaseException) and not isinstance(outcome, ActorFailed):  # its successor will be
                 raise outcome
@@ -206,7 +206,7 @@ class ActorGroup:
         """Find out from an actor, with one request of at most `max_tokens` for each endpoint, whether it stops decoding
         when a stream is closed; have those that were not seen to aborted, or charged in full."""
         for url, model, key in self._hiring.probed():
-            asked = [member for member in self._members.values() if member.role == "generator"]
+            asked = [handle for handle in self._handles.values() if handle.role == "generator"]
             try:
                 stopping = await asked[0].try_abort(url, model, key, max_tokens, self._spec.start_timeout_s)
             except (IndexError, ActorFailed):  # who looked has died: nobody knows
@@ -226,23 +226,23 @@ class ActorGroup:
     def settle(self, cancellations: Mapping[str, Cancellation]) -> None:
         """Tell everybody what to do at these endpoints when a stream is cancelled."""
         self._cancellations = dict(cancellations)
-        for member in self._members.values():
-            member.settle(self._cancellations)
+        for handle in self._handles.values():
+            handle.settle(self._cancellations)
 
     def note(self, rate: float | None) -> None:
         """A run begins; `rate` as in `Host.note`."""
         self._rate = rate
-        for member in self._members.values():
-            member.note(rate, len(self._posts))
+        for handle in self._handles.values():
+            handle.note(rate, len(self._posts))
 
     async def probe(self) -> list[tuple[str, str, Capabilities]]:
         """Actor, endpoint and what the endpoint can do as seen from there, for every endpoint from every node."""
         found = []
-        for member in {member.opened.node_id: member for member in self._members.values()}.values():
+        for handle in {handle.opened.node_id: handle for handle in self._handles.values()}.values():
             for url in self._hiring.urls:
                 model, key = asked_name(self._target.get("model")), self._target.get("api_key")
-                seen = await member.probe(url, model, key, self._spec.start_timeout_s)
-                found.append((member.name, url, msgspec.msgpack.decode(seen, type=Capabilities)))
+                seen = await handle.probe(url, model, key, self._spec.start_timeout_s)
+                found.append((handle.name, url, msgspec.msgpack.decode(seen, type=Capabilities)))
         return found
 
     async def halt(self) -> None:
@@ -266,8 +266,8 @@ class ActorGroup:
         tasks += [self._watcher] if self._watcher is not None else []
         await _ended(tasks)
         await _ended(list(self._leaving))
-        members = {m.name: m for m in [*self._members.values(), *(p.member for p in self._posts if p.member)]}
-        await asyncio.gather(*(member.stop(LAST_WORDS_S) for member in members.values()))
+        handles = {m.name: m for m in [*self._handles.values(), *(p.handle for p in self._posts if p.handle)]}
+        await asyncio.gather(*(handle.stop(LAST_WORDS_S) for handle in handles.values()))
         if self._connected:
             await asyncio.to_thread(connect.disconnect)
 
@@ -298,7 +298,7 @@ class ActorGroup:
         """Hand over what has been placed, by actor; what cannot be encoded has failed."""
         failed: list[Told] = []
         for name, batch in batches.items():
-            for id, error in self._members[name].submit(batch):
+            for id, error in self._handles[name].submit(batch):
                 self._in_hand.pop(id, None)
                 for role in ROLES:
                     self._placements[role].ended(id)
@@ -317,18 +317,18 @@ class ActorGroup:
         placement = self._placements[self._role_of(action)]
         name = placement.place(action.id, problem_of(action.id), _tokens_of(action), avoid=placement.where(id))
         assert name is not None, "has_another said that there is one"
-        self._members[str(name)].submit([action])
+        self._handles[str(name)].submit([action])
 
     def cancel(self, ids: Sequence[str]) -> None:
         """Stop these, all the way to the engine."""
-        by_member: dict[str, list[str]] = {}
+        by_actor: dict[str, list[str]] = {}
         for id in ids:
             for placement in self._placements.values():
                 name = placement.where(id)
                 if name is not None:
-                    by_member.setdefault(str(name), []).append(id)
-        for name, some in by_member.items():
-            self._members[name].cancel(some)
+                    by_actor.setdefault(str(name), []).append(id)
+        for name, some in by_actor.items():
+            self._handles[name].cancel(some)
 
     def withdraw(self, id: str) -> bool:
         """Take back an action that no actor has been given; False if one has."""
@@ -339,8 +339,8 @@ class ActorGroup:
         """The run is stopping: take back what no actor has been given, and have the actors cancel what no server works
         for. Returns the ids of what was taken back."""
         self._stopping = True
-        for member in self._members.values():
-            member.withdraw()
+        for handle in self._handles.values():
+            handle.withdraw()
         return [id for id in self._unplaced() if self.withdraw(id)]
 
     def _unplaced(self) -> set[str]:
@@ -351,14 +351,14 @@ class ActorGroup:
         """A line on each post."""
         lines = []
         for post in self._posts:
-            member = post.member
-            if member is None or member.name not in self._members:
+            handle = post.handle
+            if handle is None or handle.name not in self._handles:
                 lines.append(f"{post.name}: starting" + (f" after {post.last_death}" if post.last_death else ""))
                 continue
-            in_hand = self._placements[post.role].in_hand(member.name)
-            state = "leaving" if member.retired.is_set() else "working"
+            in_hand = self._placements[post.role].in_hand(handle.name)
+            state = "leaving" if handle.retired.is_set() else "working"
             deaths = f", replaced {post.deaths} times" if post.deaths else ""
-            lines.append(f"{member.name}: {state}, {in_hand} in hand, {member.finished} done{deaths}")
+            lines.append(f"{handle.name}: {state}, {in_hand} in hand, {handle.finished} done{deaths}")
         return lines
 
     def _role_of(self, action: Work) -> Role:
@@ -368,9 +368,9 @@ class ActorGroup:
             return "generator"
         return "verifier"
 
-    def _heard(self, member: Member, events: list[Told]) -> None:
-        placement = self._placements[member.role]
-        placement.learn(member.name, member.slots)
+    def _heard(self, handle: ActorHandle, events: list[Told]) -> None:
+        placement = self._placements[handle.role]
+        placement.learn(handle.name, handle.slots)
         told: list[Told] = []
         moved: list[Work] = []
         for event in events:
@@ -378,26 +378,26 @@ class ActorGroup:
                 told.append(event)
             elif placement.ended(event.id):
                 action = self._in_hand.pop(event.id, None)
-                if action is not None and self._may_move(event, member):
+                if action is not None and self._may_move(event, handle):
                     moved.append(action)
                     continue
-                member.finished += 1
+                handle.finished += 1
                 self._moves.pop(event.id, None)
-                self._suspects[member.role].ended(event.id)
+                self._suspects[handle.role].ended(event.id)
                 told.append(event)
         told += [Noted({action.id: None}) for action in moved]
         if told:
             self.tell(told)
         for action in moved:
-            self.dispatch([action], avoid=member.name)
-        if member.retired.is_set() and not placement.in_hand(member.name):
+            self.dispatch([action], avoid=handle.name)
+        if handle.retired.is_set() and not placement.in_hand(handle.name):
             raise ActorDied("it has gone home")
         if any(self._apart.values()) or any(suspects.waiting for suspects in self._suspects.values()):
             self._try_suspects()
 
-    def _late(self, member: Member) -> None:
+    def _late(self, handle: ActorHandle) -> None:
         """It is silent: its servers may have gone beyond what it said of them last."""
-        if seat := self._placements[member.role].seats.get(member.name):
+        if seat := self._placements[handle.role].seats.get(handle.name):
             self.late(seat.work)
 
     # --- actions that may be what kills actors
@@ -411,7 +411,7 @@ class ActorGroup:
                 for name in idle[: max(1, len(placement.seats) // 2) - len(apart)]:
                     self._set_apart(role, name)
             for name in [*apart]:
-                if self._members[name].retired.is_set() or placement.in_hand(name):
+                if self._handles[name].retired.is_set() or placement.in_hand(name):
                     continue
                 part = suspects.try_some()
                 for action in part:
@@ -435,7 +435,7 @@ class ActorGroup:
     def _release(self, role: Role, name: str) -> None:
         """No suspects are left for it: the actor is one like the others again."""
         self._apart[role].discard(name)
-        if not self._members[name].retired.is_set():
+        if not self._handles[name].retired.is_set():
             self._placements[role].reopen(name)
             self._dispatch_waiting(role)
 
@@ -463,8 +463,8 @@ class ActorGroup:
         for post in self._posts:
             if post.node_id is not None and post.node_id not in staying:
                 post.closed = True
-            if post.member is not None and post.member.opened.node_id in going:
-                self._retire(post.member)
+            if post.handle is not None and post.handle.opened.node_id in going:
+                self._retire(post.handle)
         self._posts = [post for post in self._posts if not (post.closed and post.keeper and post.keeper.done())]
 
     def _open_post(self, role: Role, node_id: str | None) -> None:
@@ -487,7 +487,7 @@ class ActorGroup:
         while not post.closed:
             post.since_s = time.monotonic() if post.since_s is None else post.since_s
             try:
-                member = await self._hire(post)
+                handle = await self._hire(post)
             except Exception as caught:
                 error = caught if isinstance(caught, TTSError) else ActorFailed(f"{post.name}: {caught!r}")
                 failures += 1
@@ -501,9 +501,9 @@ class ActorGroup:
                 continue
             failures, post.since_s = 0, None
             if not post.first.done():
-                post.first.set_result(member.opened)
-            listening = asyncio.get_running_loop().create_task(self._listen(post, member))
-            retiring = asyncio.get_running_loop().create_task(member.retired.wait())
+                post.first.set_result(handle.opened)
+            listening = asyncio.get_running_loop().create_task(self._listen(post, handle))
+            retiring = asyncio.get_running_loop().create_task(handle.retired.wait())
             try:
                 await asyncio.wait((listening, retiring), return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -512,51 +512,51 @@ class ActorGroup:
                     self._leaving.add(listening)
                     listening.add_done_callback(self._leaving.discard)
 
-    async def _hire(self, post: _Post) -> Member:
+    async def _hire(self, post: _Post) -> ActorHandle:
         connect.check_connected(self._address)
         spec = self._spec
         told = self._hiring.post(post.role, post.name, post.index, self._verifiers, self._cancellations)
         options = self._hiring.options(post.role, post.node_id)
         actor = GeneratorActor if post.role == "generator" else VerifierActor
-        member = post.member = Member(post.role, self._run, told, actor, options, spec.heartbeat_s)
+        handle = post.handle = ActorHandle(post.role, self._run, told, actor, options, spec.heartbeat_s)
         try:
-            opened = await member.start(spec.start_timeout_s, connect.resources)
+            opened = await handle.start(spec.start_timeout_s, connect.resources)
             if opened.program != program():
-                raise ClusterMismatch(f"{member.name} runs {opened.program}, and this is {program()}: use one version")
-            await self._catch_up(member, told)
+                raise ClusterMismatch(f"{handle.name} runs {opened.program}, and this is {program()}: use one version")
+            await self._catch_up(handle, told)
         except BaseException:
-            member.kill()
+            handle.kill()
             raise
-        self._members[member.name] = member
-        self._placements[post.role].add(member.name, member.slots)
+        self._handles[handle.name] = handle
+        self._placements[post.role].add(handle.name, handle.slots)
         self._try_suspects()
         self._dispatch_waiting(post.role)
-        return member
+        return handle
 
-    async def _catch_up(self, member: Member, told: Post) -> None:
+    async def _catch_up(self, handle: ActorHandle, told: Post) -> None:
         """Tell it what everybody else was told while it was starting."""
         while told.verifiers != self._verifiers:
             told = msgspec.structs.replace(told, verifiers=self._verifiers)
-            await member.equip(self._verifiers, self._spec.start_timeout_s)
-        member.settle(self._cancellations)
+            await handle.equip(self._verifiers, self._spec.start_timeout_s)
+        handle.settle(self._cancellations)
         if self._rate is not None:  # else nothing was told, and a call that says so could overtake the one that follows
-            member.note(self._rate, len(self._posts))
+            handle.note(self._rate, len(self._posts))
 
-    async def _listen(self, post: _Post, member: Member) -> None:
+    async def _listen(self, post: _Post, handle: ActorHandle) -> None:
         """Until it dies, or has gone home; then what it had in hand is for others."""
         try:
-            in_hand = self._placements[member.role].in_hand
-            await member.listen(self._heard, lambda: not in_hand(member.name), self._late)
+            in_hand = self._placements[handle.role].in_hand
+            await handle.listen(self._heard, lambda: not in_hand(handle.name), self._late)
         except Exception as why:  # ActorDied; any other is as good as its death
-            if not member.retired.is_set():
+            if not handle.retired.is_set():
                 post.deaths += 1
                 post.last_death = str(why)
                 _log.warning("%s; its work is given to others", why)
         finally:
             if not self._closing:
-                del self._members[member.name]
-                self._let_go(post.role, member.name)
-                member.kill()
+                del self._handles[handle.name]
+                self._let_go(post.role, handle.name)
+                handle.kill()
 
     def _let_go(self, role: Role, name: str) -> None:
         """It is gone: what it had in hand is asked for again, unless that is what kills actors."""
@@ -571,22 +571,22 @@ class ActorGroup:
         if orphans:
             self.orphaned(orphans)
 
-    def _may_move(self, event: End, member: Member) -> bool:
+    def _may_move(self, event: End, handle: ActorHandle) -> bool:
         """Whether an action failed only because this actor can reach no endpoint, and may go to one that can, having
         cost nothing. After a few moves it is the endpoints that cannot be reached."""
         lost_its_way = isinstance(event, Failed) and event.error.type == "Unreachable" and event.usage == NO_USAGE
-        seats = self._placements[member.role].seats
-        others = any(seat.open for name, seat in seats.items() if name != member.name)
+        seats = self._placements[handle.role].seats
+        others = any(seat.open for name, seat in seats.items() if name != handle.name)
         if not lost_its_way or not others or self._stopping:
             return False
         self._moves[event.id] += 1
         return self._moves[event.id] < MOST_MOVES
 
-    def _retire(self, member: Member) -> None:
-        if not member.retired.is_set():
-            _log.info("%s is on a node that is about to go: it gets nothing more", member.name)
-            self._placements[member.role].close(member.name)
-            member.retire()
+    def _retire(self, handle: ActorHandle) -> None:
+        if not handle.retired.is_set():
+            _log.info("%s is on a node that is about to go: it gets nothing more", handle.name)
+            self._placements[handle.role].close(handle.name)
+            handle.retire()
 
     def _is_final(self, post: _Post, error: TTSError, failures: int) -> bool:
         """Whether trying again makes no sense: it is wrong for good, or nobody else does this work meanwhile."""
@@ -600,7 +600,7 @@ class ActorGroup:
         return not peers and failures >= self._spec.most_failures
 
     def _has_any(self, role: Role) -> bool:
-        return any(member.role == role for member in self._members.values())
+        return any(handle.role == role for handle in self._handles.values())
 
     def _give_up(self, post: _Post, error: TTSError, failures: int) -> None:
         if isinstance(error, ActorFailed):

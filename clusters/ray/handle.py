@@ -29,7 +29,7 @@ LATE_S = 1.0  # of silence, after which an actor's latest bounds may not hold an
 RESEND_S = 2.0  # a batch that is not taken by then is sent again
 
 
-class Member:
+class ActorHandle:
     """One actor.
 
     Args:
@@ -65,12 +65,12 @@ class Member:
         strategy = options.get("scheduling_strategy")
         self._group = getattr(strategy, "placement_group", None)  # removed with the actor
         named: Any = ray.remote(actor).options(name=f"{self.name}.{run}", **options)
-        self._handle: Any = named.remote(msgspec.msgpack.encode(post))
-        handle: Any = self._handle
-        self._submit = handle.submit.options(num_returns=0)
-        self._cancel = handle.cancel.options(num_returns=0)
-        self._withdraw = handle.withdraw.options(num_returns=0)
-        self._drain = handle.drain
+        self._actor: Any = named.remote(msgspec.msgpack.encode(post))
+        actor_: Any = self._actor
+        self._submit = actor_.submit.options(num_returns=0)
+        self._cancel = actor_.cancel.options(num_returns=0)
+        self._withdraw = actor_.withdraw.options(num_returns=0)
+        self._drain = actor_.drain
 
     async def start(self, limit_s: float, there: Callable[[], str]) -> Opened:
         """Wait until it can work.
@@ -78,7 +78,7 @@ class Member:
         Raises: ClusterTooSmall if its resources did not come free; ActorFailed if it died; whatever it said itself.
         """
         try:
-            await _within(limit_s, self._handle.__ray_ready__.remote())
+            await _within(limit_s, self._actor.__ray_ready__.remote())
         except TimeoutError:
             asked = {k: v for k, v in self._asked.items() if k in ("num_cpus", "num_gpus", "memory", "resources") and v}
             there_ = there()
@@ -101,7 +101,7 @@ class Member:
     async def probe(self, url: str, model: str | None, api_key: str | None, limit_s: float) -> bytes:
         """What an endpoint can do, as seen from there. Raises: ActorDied."""
         try:
-            seen: bytes = await _within(limit_s, self._handle.probe.remote(url, model, api_key))
+            seen: bytes = await _within(limit_s, self._actor.probe.remote(url, model, api_key))
         except (RayError, TimeoutError) as error:
             raise ActorDied(f"{self.name}: {_reason(error)}") from error
         return seen
@@ -111,18 +111,18 @@ class Member:
     ) -> Stopping:
         """Whether an endpoint stops decoding when a stream is closed, as seen from there. Raises: ActorDied."""
         try:
-            asked = self._handle.try_abort.remote(url, model, api_key, max_tokens)
+            asked = self._actor.try_abort.remote(url, model, api_key, max_tokens)
             return msgspec.msgpack.decode(await _within(limit_s, asked), type=Stopping)
         except (RayError, TimeoutError) as error:
             raise ActorDied(f"{self.name}: {_reason(error)}") from error
 
     def settle(self, cancellations: Mapping[str, Cancellation]) -> None:
         """Tell it what to do at these endpoints when a stream is cancelled."""
-        self._handle.settle.options(num_returns=0).remote(dict(cancellations))
+        self._actor.settle.options(num_returns=0).remote(dict(cancellations))
 
     def note(self, rate: float | None, actors: int) -> None:
         """A run begins; the arguments are those of `Host.note`."""
-        self._handle.note.options(num_returns=0).remote(rate, actors)
+        self._actor.note.options(num_returns=0).remote(rate, actors)
 
     def submit(self, actions: Iterable[Action]) -> list[tuple[str, Exception]]:
         """Send these; what does not arrive is sent again while the actor lives. Returns those that cannot be sent."""
@@ -154,9 +154,9 @@ class Member:
 
     async def listen(
         self,
-        hear: Callable[[Member, list[Told]], None],
+        hear: Callable[[ActorHandle, list[Told]], None],
         is_idle: Callable[[], bool],
-        late: Callable[[Member], None] = lambda member: None,
+        late: Callable[[ActorHandle], None] = lambda handle: None,
     ) -> None:
         """Take in what it tells. Raises: ActorDied; nothing else ends this.
 
@@ -211,7 +211,7 @@ class Member:
         """End it, whatever it is doing."""
         if not ray.is_initialized():
             return  # its Ray is gone, and so is it
-        ray.kill(self._handle, no_restart=True)
+        ray.kill(self._actor, no_restart=True)
         if self._group is not None and connect.lost() is None:  # which waits for a head that has died
             remove_placement_group(self._group)
             self._group = None
@@ -219,7 +219,7 @@ class Member:
     async def stop(self, limit_s: float) -> None:
         """Let it close its streams and end its processes; then end it."""
         with contextlib.suppress(RayError, TimeoutError):  # it is gone, or about to be
-            await _within(limit_s, self._handle.aclose.remote())
+            await _within(limit_s, self._actor.aclose.remote())
         self.kill()
 
     def _confirm(self, taken: int) -> None:
@@ -234,7 +234,7 @@ class Member:
 
     async def _ask(self, method: str, limit_s: float, *args: Any) -> Opened:
         try:
-            reply = await _within(limit_s, getattr(self._handle, method).remote(*args))
+            reply = await _within(limit_s, getattr(self._actor, method).remote(*args))
         except TimeoutError:
             raise ActorFailed(f"{self.name} did not get ready within {limit_s:g} s", actor=self.name) from None
         except RayError as error:

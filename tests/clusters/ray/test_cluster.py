@@ -57,7 +57,7 @@ def expected() -> dict[str, str | None]:
         return {trial: r.answer for trial, r in simulated.run("majority_vote:n=8", PROBLEMS)[1].items()}
 
 
-def members(carrier: Carrier, role: str) -> list[Any]:
+def handles(carrier: Carrier, role: str) -> list[Any]:
     """Those at all posts of this role, verifiers too where none have been needed yet."""
     group = carrier.backend._group
     if role == "verifier":
@@ -66,7 +66,7 @@ def members(carrier: Carrier, role: str) -> list[Any]:
     while any(post.role == role and post.since_s is not None for post in group._posts):
         carrier.idle(0.05)
         assert time.monotonic() < limit_s, group.status()
-    return [member for member in group._members.values() if member.role == role]
+    return [handle for handle in group._handles.values() if handle.role == role]
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -104,7 +104,7 @@ class Once:
 def test_a_run_that_is_told_to_stop_in_an_outage_stops_at_once_and_has_paid_nothing(ray_cluster: Any) -> None:
     spec = spec_of(ray_cluster, generators={"count": 2})
     with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, engine.base_url, spec) as carrier:
-        members(carrier, "generator")
+        handles(carrier, "generator")
         engine.stop()
         opened = carrier.backend.cluster
 
@@ -127,7 +127,7 @@ def test_a_frozen_actor_is_taken_for_dead_and_its_late_answers_are_not_heard(
 ) -> None:
     spec = spec_of(ray_cluster, generators={"count": 2}, heartbeat_s=1.0)
     with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, engine.base_url, spec) as carrier:
-        frozen = members(carrier, "generator")[0].opened.pid
+        frozen = handles(carrier, "generator")[0].opened.pid
         freeze = Once(20, lambda: os.kill(frozen, signal.SIGSTOP))
         try:
             records, results, scheduler = carrier.run("majority_vote:n=8", PROBLEMS, on_events=freeze)
@@ -146,7 +146,7 @@ def test_a_node_that_drains_ends_what_it_has_in_hand_and_nothing_is_lost(
     node = ray_cluster.add_node(num_cpus=4, resources={"spot": 4})
     spec = spec_of(ray_cluster, generators={"count": 2}, verifiers={"count": "per_node"})
     with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, engine.base_url, spec) as carrier:
-        there = [member for member in members(carrier, "verifier") if member.opened.node_id == node.node_id]
+        there = [handle for handle in handles(carrier, "verifier") if handle.opened.node_id == node.node_id]
         assert len(there) == 1
 
         def drain() -> None:
@@ -160,7 +160,7 @@ def test_a_node_that_drains_ends_what_it_has_in_hand_and_nothing_is_lost(
         assert noticed.thread is not None
         noticed.thread.join()
         limit_s = time.monotonic() + LIMIT_S
-        while any(member.opened.node_id == node.node_id for member in carrier.backend._group._members.values()):
+        while any(handle.opened.node_id == node.node_id for handle in carrier.backend._group._handles.values()):
             carrier.idle(0.1)
             assert time.monotonic() < limit_s, carrier.backend._group.status()
     ray_cluster.remove_node(node)
@@ -171,13 +171,13 @@ def test_a_node_that_drains_ends_what_it_has_in_hand_and_nothing_is_lost(
 def test_a_node_that_comes_later_gets_its_verifier(ray_cluster: Any) -> None:
     spec = spec_of(ray_cluster, verifiers={"count": "per_node"})
     with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, engine.base_url, spec) as carrier:
-        before = len(members(carrier, "verifier"))
+        before = len(handles(carrier, "verifier"))
         node = ray_cluster.add_node(num_cpus=4)
         limit_s = time.monotonic() + LIMIT_S
-        while not any(member.opened.node_id == node.node_id for member in members(carrier, "verifier")):
+        while not any(handle.opened.node_id == node.node_id for handle in handles(carrier, "verifier")):
             carrier.idle(0.1)
             assert time.monotonic() < limit_s, carrier.backend._group.status()
-        assert len(members(carrier, "verifier")) == before + 1
+        assert len(handles(carrier, "verifier")) == before + 1
         _, results, _ = carrier.run("best_of_n:n=2,verifier=judge", PROBLEMS)
         assert all(result.selected for result in results.values())
     ray_cluster.remove_node(node)
@@ -256,7 +256,7 @@ def test_leaving_a_race_closes_every_loser_on_every_actor(ray_cluster: Any) -> N
         records, results, scheduler = carrier.run("first_finish:n=16", PROBLEMS[:4])
         assert engine.wait_idle()
         stats = engine.stats()
-        used = {member.name for member in members(carrier, "generator") if member.finished}
+        used = {handle.name for handle in handles(carrier, "generator") if handle.finished}
     assert all(result.selected for result in results.values())
     assert len(used) == 4
     ended = Counter(type(record) for record in records if isinstance(record, Cancelled | Finished))
@@ -273,7 +273,7 @@ def test_siblings_go_where_slots_are_free_and_no_engine_has_more_of_them_than_an
     with ExitStack() as stack:
         four = [stack.enter_context(FakeEngine(SCRIPT, slots=4)) for _ in range(4)]
         carrier = stack.enter_context(Carrier("ray", SCRIPT, [engine.base_url for engine in four], spec))
-        members(carrier, "generator")
+        handles(carrier, "generator")
         carrier.run("majority_vote:n=16", PROBLEMS[:1])
         assert [engine.stats().requests for engine in four] == [4] * 4
         carrier.run("majority_vote:n=32", PROBLEMS[1:2])
@@ -287,9 +287,9 @@ def test_actors_are_told_how_fast_the_streams_of_the_run_have_been(ray_cluster: 
         return self._rate, self._executor.bounds.ahead.tick_s
 
     with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, engine.base_url, spec_of(ray_cluster)) as carrier:
-        (generator,) = members(carrier, "generator")
+        (generator,) = handles(carrier, "generator")
         carrier.backend._group.note(7.5)
-        until(lambda: ray.get(generator._handle.__ray_call__.remote(told)) == (7.5, 0.2))
+        until(lambda: ray.get(generator._actor.__ray_call__.remote(told)) == (7.5, 0.2))
 
 
 def test_a_storm_of_ten_thousand_submits_and_cancels_leaves_nothing_in_flight(ray_cluster: Any) -> None:
@@ -619,7 +619,7 @@ def test_a_text_longer_than_ray_passes_inline_arrives_whole(ray_cluster: Any) ->
 
 def test_an_actor_whose_engine_dies_goes_with_it_and_another_takes_over(ray_cluster: Any) -> None:
     with Carrier("ray", SCRIPT, [], spec_of(ray_cluster)) as carrier:
-        (before,) = members(carrier, "generator")
+        (before,) = handles(carrier, "generator")
 
         def kill_engine() -> None:
             (engine,) = [
@@ -635,7 +635,7 @@ def test_an_actor_whose_engine_dies_goes_with_it_and_another_takes_over(ray_clus
         records, results, scheduler = carrier.run("majority_vote:n=32", PROBLEMS[:6], on_events=killed)
         assert killed.thread is not None
         killed.thread.join()
-        (after,) = members(carrier, "generator")
+        (after,) = handles(carrier, "generator")
         assert after.name != before.name
     assert_finished_once_each(records, 32 * 6)
     assert any(isinstance(record, Lost) for record in records)
@@ -747,10 +747,10 @@ with FakeEngine(arithmetic(error_rate=0)) as quick, FakeEngine(arithmetic(per_to
 
 def test_an_actor_hired_while_the_others_are_equipped_gets_the_verifiers_too(ray_cluster: Any) -> None:
     with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, engine.base_url, spec_of(ray_cluster)) as carrier:
-        (victim,) = members(carrier, "verifier")
+        (victim,) = handles(carrier, "verifier")
         os.kill(victim.opened.pid, signal.SIGKILL)
         _, results, _ = carrier.run("best_of_n:n=2,verifier=judge", PROBLEMS[:6])
-        assert members(carrier, "verifier")[0].name != victim.name
+        assert handles(carrier, "verifier")[0].name != victim.name
     for result in results.values():
         assert not result.failures
         assert sum(len(scores) for scores in result.scores.values()) == 2
@@ -774,7 +774,7 @@ def test_a_placement_group_holds_its_actor_and_is_gone_with_it(ray_cluster: Any)
     group = {"bundles": [{"CPU": 1}, {"CPU": 1}], "strategy": "PACK"}
     spec = spec_of(ray_cluster, generators={"count": 1, "placement_group": group})
     with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, engine.base_url, spec) as carrier:
-        (victim,) = members(carrier, "generator")
+        (victim,) = handles(carrier, "generator")
         kill = Once(8, lambda: os.kill(victim.opened.pid, signal.SIGKILL))
         _, results, _ = carrier.run("majority_vote:n=4", PROBLEMS, on_events=kill)
         assert all(result.selected for result in results.values())
@@ -807,10 +807,10 @@ def test_an_actor_that_can_reach_no_endpoint_passes_its_work_on(ray_cluster: Any
     with FakeEngine(SCRIPT) as doomed:
         nowhere = doomed.base_url
     with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, [engine.base_url], spec) as carrier:
-        lost = members(carrier, "generator")[1]
-        ray.get(lost._handle.__ray_call__.remote(cut_off, nowhere))
+        lost = handles(carrier, "generator")[1]
+        ray.get(lost._actor.__ray_call__.remote(cut_off, nowhere))
         records, results, scheduler = carrier.run("majority_vote:n=4", PROBLEMS)
-        done = {member.name: member.finished for member in members(carrier, "generator")}
+        done = {handle.name: handle.finished for handle in handles(carrier, "generator")}
     assert_finished_once_each(records, 4 * len(PROBLEMS))
     assert done[lost.name] == 0
     assert not any(isinstance(record, Lost) for record in records)

@@ -71,7 +71,7 @@ class World:
 
 
 class Stand:
-    """In place of `Member`: an actor that ends everything it gets at its next turn."""
+    """In place of `ActorHandle`: an actor that ends everything it gets at its next turn."""
 
     world: World
 
@@ -164,7 +164,7 @@ def _end(action: Any) -> Finished | Returned:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     found = Stand.world = World()
-    monkeypatch.setattr(module, "Member", Stand)
+    monkeypatch.setattr(module, "ActorHandle", Stand)
     for name, value in {
         "connect": lambda *_, **__: None,
         "disconnect": lambda: None,
@@ -487,8 +487,8 @@ def test_a_run_that_stops_takes_back_what_waits_for_an_actor(world: World) -> No
     async def act(cluster: RayCluster, group: ActorGroup) -> None:
         await until(lambda: len(group.held()) == 8)
         world.full, world.killers = {N1, N2, None}, {*group.held()}
-        (member,) = group._members.values()
-        member._submitted.set()
+        (handle,) = group._handles.values()
+        handle._submitted.set()
         await until(lambda: len(group._waiting["generator"]) == 8)
 
     world.hangs = True
@@ -520,9 +520,9 @@ def test_what_actors_say_of_their_streams_is_in_the_journal_and_widened_while_th
 ) -> None:
     async def act(cluster: RayCluster, group: ActorGroup) -> None:
         await until(lambda: len(group.held()) == 8)
-        (member,) = group._members.values()
-        member.hear(member, [Noted({"c/p/1": 37, "c/p/2": None, "c/p/9": 5}, 50.0)])
-        member.late(member)
+        (handle,) = group._handles.values()
+        handle.hear(handle, [Noted({"c/p/1": 37, "c/p/2": None, "c/p/9": 5}, 50.0)])
+        handle.late(handle)
 
     world.hangs = True
     records = stopped(act, folder=tmp_path, generators={"count": 1})
@@ -535,8 +535,8 @@ def test_what_actors_say_of_their_streams_is_in_the_journal_and_widened_while_th
 def test_what_leaves_has_a_bound_in_the_journal_once_a_rate_is_known(world: World, tmp_path: Path) -> None:
     async def act(cluster: RayCluster, group: ActorGroup) -> None:
         await until(lambda: len(group.held()) == 8)
-        (member,) = group._members.values()
-        member.hear(member, [Noted({"c/p/1": 4}, 0.5)])
+        (handle,) = group._handles.values()
+        handle.hear(handle, [Noted({"c/p/1": 4}, 0.5)])
         cluster._carry_out([generate("c/q/4")])
 
     world.hangs = True
@@ -549,8 +549,8 @@ def test_what_leaves_has_a_bound_in_the_journal_once_a_rate_is_known(world: Worl
 def test_without_a_journal_no_actor_is_asked_for_bounds_and_none_are_written(world: World) -> None:
     async def act(cluster: RayCluster, group: ActorGroup) -> None:
         await until(lambda: len(group.held()) == 8)
-        (member,) = group._members.values()
-        member.hear(member, [Noted({"c/p/1": 37}, 50.0)])
+        (handle,) = group._handles.values()
+        handle.hear(handle, [Noted({"c/p/1": 37}, 50.0)])
 
     world.hangs = True
     assert not [r for r in stopped(act, generators={"count": 1}) if isinstance(r, Bounded)]
@@ -563,8 +563,8 @@ def test_a_request_that_another_actor_is_given_has_no_bound_any_more(world: Worl
     async def act(cluster: RayCluster, group: ActorGroup) -> None:
         await until(lambda: len(group.held()) == 8)
         name = group._placements["generator"].where("c/p/1")
-        member = group._members[str(name)]
-        member.hear(member, [Noted({"c/p/1": 37}, 50.0), Failed("c/p/1", 0.0, away)])
+        handle = group._handles[str(name)]
+        handle.hear(handle, [Noted({"c/p/1": 37}, 50.0), Failed("c/p/1", 0.0, away)])
         assert group._placements["generator"].where("c/p/1") != name
 
     world.hangs = True

@@ -39,7 +39,7 @@ from tts.clusters.ray.actors import (  # noqa: E402
     VerifierActor,
     linger_s,
 )
-from tts.clusters.ray.handle import DRAIN_WAIT_S, IDLE_WAIT_S, Member  # noqa: E402
+from tts.clusters.ray.handle import DRAIN_WAIT_S, IDLE_WAIT_S, ActorHandle  # noqa: E402
 
 CALL = Call("cell/p/1", "m:f", (), 1.0)
 
@@ -76,17 +76,17 @@ def remote(monkeypatch: pytest.MonkeyPatch) -> Remote:
 
 
 class Listened:
-    """A member that is listened to, and what has been heard."""
+    """A handle that is listened to, and what has been heard."""
 
     def __init__(self, heartbeat_s: float) -> None:
         self.idle = True
         self.heard: list[Any] = []
-        self.member = Member("verifier", "run", Post("a", 1, {}), VerifierActor, {}, heartbeat_s)
-        self.task = asyncio.ensure_future(self.member.listen(self._hear, lambda: self.idle))
+        self.handle = ActorHandle("verifier", "run", Post("a", 1, {}), VerifierActor, {}, heartbeat_s)
+        self.task = asyncio.ensure_future(self.handle.listen(self._hear, lambda: self.idle))
 
-    def _hear(self, member: Member, events: list[Any]) -> None:
+    def _hear(self, handle: ActorHandle, events: list[Any]) -> None:
         self.heard += events
-        if self.idle and member.retired.is_set():
+        if self.idle and handle.retired.is_set():
             raise ActorDied("it has gone home")
 
 
@@ -101,7 +101,7 @@ def test_an_actor_with_nothing_in_hand_is_asked_seldom_and_one_with_something_of
         await settle()
         assert [wait_s for wait_s, _ in remote.drains] == [IDLE_WAIT_S]
         listened.idle = False
-        listened.member.submit([CALL])
+        listened.handle.submit([CALL])
         remote.answer(taken=1)
         await settle()
         outbox = Outbox()
@@ -121,7 +121,7 @@ def test_an_idle_actor_that_is_given_something_and_stays_silent_is_dead_as_soon_
         listened = Listened(heartbeat_s=-DRAIN_WAIT_S + 0.02)
         await asyncio.sleep(0.1)
         assert not listened.task.done(), "it has nothing to tell"
-        listened.member.submit([CALL])
+        listened.handle.submit([CALL])
         with pytest.raises(ActorDied, match="silent"):
             await listened.task
 
@@ -134,7 +134,7 @@ def test_what_an_idle_actor_did_not_get_is_sent_again(remote: Remote, monkeypatc
     async def act() -> None:
         listened = Listened(heartbeat_s=60)
         await settle()
-        listened.member.submit([CALL])
+        listened.handle.submit([CALL])
         while remote.batches != [1, 1]:  # noqa: ASYNC110  # there is nothing to wait on
             await asyncio.sleep(0.005)
         listened.task.cancel()
@@ -146,7 +146,7 @@ def test_an_idle_actor_that_is_to_go_goes_at_once(remote: Remote) -> None:
     async def act() -> None:
         listened = Listened(heartbeat_s=60)
         await settle()
-        listened.member.retire()
+        listened.handle.retire()
         with pytest.raises(ActorDied, match="gone home"):
             await listened.task
 
@@ -262,11 +262,11 @@ def test_an_actor_that_is_silent_for_a_while_is_late_before_it_is_dead(
     monkeypatch.setattr(module, "LATE_S", 0.01)
 
     async def act() -> None:
-        member = Member("verifier", "run", Post("a", 1, {}), VerifierActor, {}, 0.05)
-        late: list[Member] = []
+        handle = ActorHandle("verifier", "run", Post("a", 1, {}), VerifierActor, {}, 0.05)
+        late: list[ActorHandle] = []
         with pytest.raises(ActorDied, match="silent"):
-            await member.listen(lambda *_: None, lambda: False, late.append)
-        assert len(late) > 2 and {*late} == {member}, "at every look"
+            await handle.listen(lambda *_: None, lambda: False, late.append)
+        assert len(late) > 2 and {*late} == {handle}, "at every look"
 
     asyncio.run(act())
 
@@ -274,9 +274,9 @@ def test_an_actor_that_is_silent_for_a_while_is_late_before_it_is_dead(
 def test_an_actor_is_told_up_to_which_batch_what_it_gets_is_taken_back(remote: Remote) -> None:
     async def act() -> None:
         listened = Listened(heartbeat_s=60)
-        listened.member.submit([CALL])
-        listened.member.submit([CALL])
-        listened.member.withdraw()
+        listened.handle.submit([CALL])
+        listened.handle.submit([CALL])
+        listened.handle.withdraw()
         listened.task.cancel()
 
     asyncio.run(act())

@@ -59,11 +59,11 @@ MOST_TOMBSTONES = 65_536
 STRAGGLERS_EVERY_S = 0.05
 
 
-class Post(Value, frozen=True):
+class ActorInit(Value, frozen=True):
     """What an actor is told when it starts: its place in the cluster, and what it needs to work.
 
     Args:
-        name: as in the Ray dashboard; `epoch` counts the actors that have held this post.
+        name: as in the Ray dashboard; `epoch` counts the actors that have held this slot.
         target: the servers, with everything resolved that this machine knows.
         spares: endpoints for when none of the target's own works.
         engine: hosted here, in place of endpoints.
@@ -132,8 +132,8 @@ class _Engine(Protocol):
 class Host:
     """What generators and verifiers have in common."""
 
-    def __init__(self, post: bytes) -> None:
-        self._post = msgspec.msgpack.decode(post, type=Post)
+    def __init__(self, init: bytes) -> None:
+        self._init = msgspec.msgpack.decode(init, type=ActorInit)
         self._stack = AsyncExitStack()
         self._outbox = Outbox()
         self._filled = asyncio.Event()
@@ -153,10 +153,10 @@ class Host:
         self._tombstones: OrderedDict[str, int] = OrderedDict()  # id -> the last batch in which it may come
         self._drained_s, self._wait_s = time.monotonic(), 0.0
         self._started_s = time.monotonic()
-        self._metrics = ActorMetrics(self._post.name)
+        self._metrics = ActorMetrics(self._init.name)
 
     def __repr__(self) -> str:  # what the dashboard and the logs show
-        return f"{self._post.name}.{self._post.epoch}"
+        return f"{self._init.name}.{self._init.epoch}"
 
     # --- what the driver calls
 
@@ -235,7 +235,7 @@ class Host:
             self._waits_long = False
             self._drained_s, self._wait_s = time.monotonic(), 0.0
             data = self._outbox.after(place, most_bytes, self._most_events())
-        return msgspec.msgpack.encode(Drained(self._post.epoch, place, data, self._taken, self._slots()))
+        return msgspec.msgpack.encode(Drained(self._init.epoch, place, data, self._taken, self._slots()))
 
     async def probe(self, url: str, model: str | None, api_key: str | None) -> bytes:
         """What an endpoint can do, as seen from here (`tts.models.wire.capabilities.Capabilities`)."""
@@ -275,9 +275,9 @@ class Host:
     # --- inside
 
     async def _open(self) -> Opened:
-        post = self._post
-        target = Target(**post.target)  # type: ignore[typeddict-item]  # the driver made it from one
-        kind = None if post.engine is None else post.engine["kind"]
+        init = self._init
+        target = Target(**init.target)  # type: ignore[typeddict-item]  # the driver made it from one
+        kind = None if init.engine is None else init.engine["kind"]
         by_name: Mapping[str, Model] = {}
         name, judge, concurrency = "", None, target["concurrency"]
         unreachable: Sequence[Exception] = ()
@@ -286,30 +286,30 @@ class Host:
             from tts.clusters.engines.vllm import VLLMModel
             from tts.clusters.spec import Engine
 
-            hosted = await self._stack.enter_async_context(VLLMModel(Engine.model_validate(post.engine)))
+            hosted = await self._stack.enter_async_context(VLLMModel(Engine.model_validate(init.engine)))
             by_name, name, self._engine = {hosted.name: hosted}, hosted.name, hosted
         elif kind != "none":
-            models = await self._stack.enter_async_context(open_models(target, post.spares))
+            models = await self._stack.enter_async_context(open_models(target, init.spares))
             by_name, name, judge, concurrency = models.by_name, models.name, models.verifier, models.concurrency
             unreachable, context_tokens = models.unreachable, models.context_tokens
             self._clients, self._engine = models.clients, models.engine
-            self._settle(post.cancellations)
+            self._settle(init.cancellations)
         elif url := target.get("verifier_base_url"):
             judges = Target(base_url=url, model=target.get("verifier_model"), api_key=target.get("verifier_api_key"))
             models = await self._stack.enter_async_context(open_models({**target, **judges, **_NO_JUDGE}))
             judge = models.name
             by_name = {judge: models.by_name[judge], judge + SAME_NAME: models.by_name[judge]}
-        workers = await self._stack.enter_async_context(Workers(post.workers))
+        workers = await self._stack.enter_async_context(Workers(init.workers))
         self._executor = Executor(by_name, {}, workers, self._tell, self._now, bounds=Bounds(of_actors(1)))
         self._model = next(iter(by_name.values()), None)
         self._stack.push_async_callback(self._executor.stop)
         self._stack.enter_context(watched(self._executor.foreign))
-        self._equip(post.verifiers)
+        self._equip(init.verifiers)
         self._drained_s = time.monotonic()
         dead_man = asyncio.get_running_loop().create_task(self._end_when_forgotten())
         self._stack.callback(dead_man.cancel)
-        if post.hedge_after_s is not None:
-            watching = asyncio.get_running_loop().create_task(self._watch_stragglers(post.hedge_after_s))
+        if init.hedge_after_s is not None:
+            watching = asyncio.get_running_loop().create_task(self._watch_stragglers(init.hedge_after_s))
             self._stack.callback(watching.cancel)
         failures = tuple(ErrorInfo.of(error) for error in unreachable)
         node_id = ray.get_runtime_context().get_node_id()
@@ -369,7 +369,7 @@ class Host:
 
     async def _keep_noting(self, rate: float) -> None:
         assert self._executor is not None
-        bounds, driver = self._executor.bounds, self._post.driver
+        bounds, driver = self._executor.bounds, self._init.driver
         bounds.rate = max(bounds.rate, rate)
         seen = is_seen(driver)
         while len(self._executor):

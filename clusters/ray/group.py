@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import msgspec
 
 from tts.clusters.ray import connect
-from tts.clusters.ray.actors import GeneratorActor, Opened, Post, Stopping, VerifierActor
+from tts.clusters.ray.actors import ActorInit, GeneratorActor, Opened, Stopping, VerifierActor
 from tts.clusters.ray.handle import ROLES, ActorHandle, Role
 from tts.clusters.ray.options import Hiring
 from tts.clusters.ray.placement import Placement
@@ -515,15 +515,15 @@ class ActorGroup:
     async def _hire(self, post: _Post) -> ActorHandle:
         connect.check_connected(self._address)
         spec = self._spec
-        told = self._hiring.post(post.role, post.name, post.index, self._verifiers, self._cancellations)
+        init = self._hiring.init(post.role, post.name, post.index, self._verifiers, self._cancellations)
         options = self._hiring.options(post.role, post.node_id)
         actor = GeneratorActor if post.role == "generator" else VerifierActor
-        handle = post.handle = ActorHandle(post.role, self._run, told, actor, options, spec.heartbeat_s)
+        handle = post.handle = ActorHandle(post.role, self._run, init, actor, options, spec.heartbeat_s)
         try:
             opened = await handle.start(spec.start_timeout_s, connect.resources)
             if opened.program != program():
                 raise ClusterMismatch(f"{handle.name} runs {opened.program}, and this is {program()}: use one version")
-            await self._catch_up(handle, told)
+            await self._catch_up(handle, init)
         except BaseException:
             handle.kill()
             raise
@@ -533,10 +533,10 @@ class ActorGroup:
         self._dispatch_waiting(post.role)
         return handle
 
-    async def _catch_up(self, handle: ActorHandle, told: Post) -> None:
+    async def _catch_up(self, handle: ActorHandle, init: ActorInit) -> None:
         """Tell it what everybody else was told while it was starting."""
-        while told.verifiers != self._verifiers:
-            told = msgspec.structs.replace(told, verifiers=self._verifiers)
+        while init.verifiers != self._verifiers:
+            init = msgspec.structs.replace(init, verifiers=self._verifiers)
             await handle.equip(self._verifiers, self._spec.start_timeout_s)
         handle.settle(self._cancellations)
         if self._rate is not None:  # else nothing was told, and a call that says so could overtake the one that follows

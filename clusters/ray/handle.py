@@ -14,7 +14,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util.placement_group import remove_placement_group
 
 from tts.clusters.ray import connect
-from tts.clusters.ray.actors import Drained, Opened, Post, Stopping
+from tts.clusters.ray.actors import ActorInit, Drained, Opened, Stopping
 from tts.clusters.ray.stream import MOST_BYTES, Inbox, Told, batches
 from tts.clusters.spec import in_words
 from tts.core.actions import Action
@@ -35,7 +35,7 @@ class ActorHandle:
     Args:
         role: what it does.
         run: a part of its name in Ray that no other run has, for a Ray namespace may be shared by several.
-        post: what it is told when it starts.
+        init: what it is told when it starts.
         actor: the class; options: Ray's, for its resources and place.
         heartbeat_s: silence beyond it is death.
 
@@ -47,15 +47,15 @@ class ActorHandle:
     """
 
     def __init__(
-        self, role: Role, run: str, post: Post, actor: type, options: Mapping[str, Any], heartbeat_s: float
+        self, role: Role, run: str, init: ActorInit, actor: type, options: Mapping[str, Any], heartbeat_s: float
     ) -> None:
         self.role = role
-        self.name = f"{post.name}.{post.epoch}"
+        self.name = f"{init.name}.{init.epoch}"
         self.opened = Opened()
         self.slots: int | None = None
         self.retired = asyncio.Event()
         self.finished = 0
-        self._post = post
+        self._init = init
         self._heartbeat_s = heartbeat_s
         self._asked = options
         self._inbox = Inbox()
@@ -65,7 +65,7 @@ class ActorHandle:
         strategy = options.get("scheduling_strategy")
         self._group = getattr(strategy, "placement_group", None)  # removed with the actor
         named: Any = ray.remote(actor).options(name=f"{self.name}.{run}", **options)
-        self._actor: Any = named.remote(msgspec.msgpack.encode(post))
+        self._actor: Any = named.remote(msgspec.msgpack.encode(init))
         actor_: Any = self._actor
         self._submit = actor_.submit.options(num_returns=0)
         self._cancel = actor_.cancel.options(num_returns=0)
@@ -190,7 +190,7 @@ class ActorHandle:
             except RayError as error:
                 raise ActorDied(f"{self.name}: {_reason(error)}") from error
             drained = msgspec.msgpack.decode(reply, type=Drained)
-            if drained.epoch != self._post.epoch:
+            if drained.epoch != self._init.epoch:
                 raise ActorDied(f"{self.name} was answered for by epoch {drained.epoch}")
             self._confirm(drained.taken)
             self.slots = drained.slots

@@ -10,7 +10,7 @@ from typing import Any
 from ray.util.placement_group import placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
-from tts.clusters.ray.actors import Post
+from tts.clusters.ray.actors import ActorInit
 from tts.clusters.ray.driver import this_process
 from tts.clusters.ray.handle import ROLES, Role
 from tts.clusters.spec import Actors, ClusterSpec, Count
@@ -62,14 +62,14 @@ class Hiring:
             found.append((judge, target.get("verifier_model"), target.get("verifier_api_key") or "EMPTY"))
         return found
 
-    def post(
+    def init(
         self,
         role: Role,
         name: str,
         index: int,
         verifiers: Mapping[str, str | None],
         cancellations: Mapping[str, Cancellation],
-    ) -> Post:
+    ) -> ActorInit:
         """What the next actor at this post is told. Generator number `index` has its part of the endpoints as its own,
         and the others as spares; verifiers have them all."""
         spec, urls, count = self._spec, self.urls, self.count(role)
@@ -84,7 +84,7 @@ class Hiring:
             engine = spec.engine.model_dump() if spec.engine is not None else {"kind": "embedded"}
             engine = engine if role == "generator" else {"kind": "none"}
         actors = self.actors(role)
-        return Post(
+        return ActorInit(
             name,
             next(_epochs),
             {**plain, "base_url": own},

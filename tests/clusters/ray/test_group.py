@@ -76,10 +76,10 @@ class Stand:
     world: World
 
     def __init__(
-        self, role: str, run: str, post: Any, actor: type, options: dict[str, Any], heartbeat_s: float
+        self, role: str, run: str, init: Any, actor: type, options: dict[str, Any], heartbeat_s: float
     ) -> None:
         self.role = role
-        self.name = f"{post.name}.{post.epoch}"
+        self.name = f"{init.name}.{init.epoch}"
         self.node = getattr(options["scheduling_strategy"], "node_id", None)
         self.opened = Opened()
         self.slots: int | None = None

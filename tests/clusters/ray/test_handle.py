@@ -33,9 +33,9 @@ from tts.clusters.ray.actors import (  # noqa: E402
     LONG_WAIT_S,
     LONGEST_LINGER_S,
     RECENT,
+    ActorInit,
     Drained,
     GeneratorActor,
-    Post,
     VerifierActor,
     linger_s,
 )
@@ -81,7 +81,7 @@ class Listened:
     def __init__(self, heartbeat_s: float) -> None:
         self.idle = True
         self.heard: list[Any] = []
-        self.handle = ActorHandle("verifier", "run", Post("a", 1, {}), VerifierActor, {}, heartbeat_s)
+        self.handle = ActorHandle("verifier", "run", ActorInit("a", 1, {}), VerifierActor, {}, heartbeat_s)
         self.task = asyncio.ensure_future(self.handle.listen(self._hear, lambda: self.idle))
 
     def _hear(self, handle: ActorHandle, events: list[Any]) -> None:
@@ -155,7 +155,7 @@ def test_an_idle_actor_that_is_to_go_goes_at_once(remote: Remote) -> None:
 
 def test_an_actor_that_waits_long_says_at_once_that_it_was_given_something() -> None:
     async def act() -> None:
-        actor = VerifierActor(msgspec.msgpack.encode(Post("a", 1, {})))
+        actor = VerifierActor(msgspec.msgpack.encode(ActorInit("a", 1, {})))
         actor._executor = Executor({}, {}, None, actor._tell, lambda: 0.0)
         waiting = asyncio.ensure_future(actor.drain(0, 1000, LONG_WAIT_S + 60))
         await settle()
@@ -170,7 +170,7 @@ def test_an_actor_that_waits_long_says_at_once_that_it_was_given_something() -> 
 
 def test_a_reply_holds_a_part_of_what_is_in_hand_so_that_the_rest_does_not_wait_for_the_driver() -> None:
     async def act() -> list[int]:
-        actor = GeneratorActor(msgspec.msgpack.encode(Post("a", 1, {})))
+        actor = GeneratorActor(msgspec.msgpack.encode(ActorInit("a", 1, {})))
         actor._executor = Executor({"m": Queue()}, {}, None, actor._tell, lambda: 0.0)
         actions = [generate(f"c/p{i}/1", "work" if i < 150 else "wait") for i in range(200)]
         for number, batch in enumerate(batches(actions)[0], 1):
@@ -207,7 +207,7 @@ def generate(id: str, prompt: str) -> Generate:
 
 def test_a_run_that_stops_takes_back_what_no_server_works_for_and_what_is_still_on_its_way(remote: Remote) -> None:
     async def act() -> None:
-        actor = GeneratorActor(msgspec.msgpack.encode(Post("a", 1, {})))
+        actor = GeneratorActor(msgspec.msgpack.encode(ActorInit("a", 1, {})))
         actor._executor = Executor({"m": Queue()}, {}, None, actor._tell, lambda: 0.0)
         first = [generate("c/p/1", "wait"), generate("c/p/2", "work")]
         late = [generate("c/p/3", "work"), CALL]
@@ -240,7 +240,7 @@ def test_an_actor_notes_what_its_streams_may_have_cost_while_it_has_any_and_only
             return builder.completion("stop")
 
     async def act(rate: float | None) -> list[Any]:
-        actor = GeneratorActor(msgspec.msgpack.encode(Post("a", 1, {})))
+        actor = GeneratorActor(msgspec.msgpack.encode(ActorInit("a", 1, {})))
         actor._executor = Executor({"m": Slow()}, {}, None, actor._tell, lambda: 0.0)
         await actor.note(rate, 1)
         (batch,), _ = batches([generate("c/p/1", "?")])
@@ -262,7 +262,7 @@ def test_an_actor_that_is_silent_for_a_while_is_late_before_it_is_dead(
     monkeypatch.setattr(module, "LATE_S", 0.01)
 
     async def act() -> None:
-        handle = ActorHandle("verifier", "run", Post("a", 1, {}), VerifierActor, {}, 0.05)
+        handle = ActorHandle("verifier", "run", ActorInit("a", 1, {}), VerifierActor, {}, 0.05)
         late: list[ActorHandle] = []
         with pytest.raises(ActorDied, match="silent"):
             await handle.listen(lambda *_: None, lambda: False, late.append)
@@ -309,7 +309,7 @@ def test_an_event_waits_for_others_only_for_a_small_share_of_what_an_action_take
 
 def test_an_actor_learns_what_its_actions_take() -> None:
     async def main() -> float:
-        actor = GeneratorActor(msgspec.msgpack.encode(Post("g", 1, {})))
+        actor = GeneratorActor(msgspec.msgpack.encode(ActorInit("g", 1, {})))
         actor._since["cell/p/1"] = time.monotonic() - 10.0
         actor._tell(Cancelled("cell/p/1", 0.0))
         return actor._usual_s

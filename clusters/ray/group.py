@@ -1,8 +1,8 @@
 """The actors of a run: hired, listened to, replaced when they die, sent home when their node is about to go.
 
-A post is a place for one actor at a time. Who dies at a post is replaced by another with the next epoch; who is at one
-on a node that drains gets nothing more, ends what it has in hand, and the post is filled elsewhere meanwhile. A run
-starts with the posts that can be filled, and its other actors join when their resources come free. Verifier actors are
+A slot is a place for one actor at a time. Who dies at a slot is replaced by another with the next epoch; who is at one
+on a node that drains gets nothing more, ends what it has in hand, and the slot is filled elsewhere meanwhile. A run
+starts with the slots that can be filled, and its other actors join when their resources come free. Verifier actors are
 there once something is verified or computed.
 """
 
@@ -55,7 +55,7 @@ HEAD_LIMIT_S = 20.0  # of silence of a cluster's head; after 60 Ray would end th
 _log = logging.getLogger("tts.cluster")
 
 
-class _Post:
+class ActorSlot:
     """A place for one actor at a time; on a certain node, or wherever Ray finds room."""
 
     def __init__(self, role: Role, name: str, index: int, node_id: str | None) -> None:
@@ -103,7 +103,7 @@ class ActorGroup:
         self._roles: set[Role] = {"generator"}
         if target.get("verifier_base_url") or target.get("verifier_model"):
             self._roles.add("verifier")  # which says what the model is that verifies
-        self._posts: list[_Post] = []
+        self._slots: list[ActorSlot] = []
         self._handles: dict[str, ActorHandle] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         self._placements: dict[Role, Placement] = {"generator": Placement(), "verifier": Placement()}
@@ -126,7 +126,7 @@ class ActorGroup:
     # --- life
 
     async def start(self) -> list[Opened]:
-        """Connect, and hire; returns what the first at each post said that could be filled.
+        """Connect, and hire; returns what the first at each slot said that could be filled.
 
         Raises: ClusterUnreachable, ClusterMismatch, ClusterTooSmall, ActorFailed; EndpointError as seen from an actor.
         """
@@ -146,7 +146,7 @@ class ActorGroup:
 
     def generators(self) -> int:
         """How many there are to be, those that are still waited for included."""
-        return sum(post.role == "generator" and not post.closed for post in self._posts)
+        return sum(slot.role == "generator" and not slot.closed for slot in self._slots)
 
     async def _connect(self) -> None:
         unwanted = threading.Event()
@@ -165,9 +165,9 @@ class ActorGroup:
         self._address = connect.address_here()
 
     async def _fill(self, role: Role) -> list[Opened]:
-        """Wait until the posts of a role are filled: all, or some for a while. Returns what the first at each said."""
-        await self._post_all(await asyncio.to_thread(connect.nodes))
-        firsts = {post.first for post in self._posts if post.role == role}
+        """Wait until the slots of a role are filled: all, or some for a while. Returns what the first at each said."""
+        await self._open_slots(await asyncio.to_thread(connect.nodes))
+        firsts = {slot.first for slot in self._slots if slot.role == role}
         if not firsts:
             asked = self._hiring.actors(role).asked()
             raise ClusterTooSmall(
@@ -233,7 +233,7 @@ class ActorGroup:
         """A run begins; `rate` as in `Host.note`."""
         self._rate = rate
         for handle in self._handles.values():
-            handle.note(rate, len(self._posts))
+            handle.note(rate, len(self._slots))
 
     async def probe(self) -> list[tuple[str, str, Capabilities]]:
         """Actor, endpoint and what the endpoint can do as seen from there, for every endpoint from every node."""
@@ -262,11 +262,11 @@ class ActorGroup:
     async def aclose(self) -> None:
         """End every actor; a Ray that was started here ends, too."""
         self._closing = True
-        tasks = [post.keeper for post in self._posts if post.keeper is not None]
+        tasks = [slot.keeper for slot in self._slots if slot.keeper is not None]
         tasks += [self._watcher] if self._watcher is not None else []
         await _ended(tasks)
         await _ended(list(self._leaving))
-        handles = {m.name: m for m in [*self._handles.values(), *(p.handle for p in self._posts if p.handle)]}
+        handles = {m.name: m for m in [*self._handles.values(), *(p.handle for p in self._slots if p.handle)]}
         await asyncio.gather(*(handle.stop(LAST_WORDS_S) for handle in handles.values()))
         if self._connected:
             await asyncio.to_thread(connect.disconnect)
@@ -348,16 +348,16 @@ class ActorGroup:
         return {id for some in waiting for id in some}
 
     def status(self) -> list[str]:
-        """A line on each post."""
+        """A line on each slot."""
         lines = []
-        for post in self._posts:
-            handle = post.handle
+        for slot in self._slots:
+            handle = slot.handle
             if handle is None or handle.name not in self._handles:
-                lines.append(f"{post.name}: starting" + (f" after {post.last_death}" if post.last_death else ""))
+                lines.append(f"{slot.name}: starting" + (f" after {slot.last_death}" if slot.last_death else ""))
                 continue
-            in_hand = self._placements[post.role].in_hand(handle.name)
+            in_hand = self._placements[slot.role].in_hand(handle.name)
             state = "leaving" if handle.retired.is_set() else "working"
-            deaths = f", replaced {post.deaths} times" if post.deaths else ""
+            deaths = f", replaced {slot.deaths} times" if slot.deaths else ""
             lines.append(f"{handle.name}: {state}, {in_hand} in hand, {handle.finished} done{deaths}")
         return lines
 
@@ -443,66 +443,66 @@ class ActorGroup:
         waiting, self._waiting[role] = self._waiting[role], {}
         self.dispatch(list(waiting.values()))
 
-    # --- posts
+    # --- slots
 
-    async def _post_all(self, nodes: Sequence[connect.Node]) -> None:
-        """Make the posts that these nodes ask for and that are not there; close those whose node is going or gone."""
+    async def _open_slots(self, nodes: Sequence[connect.Node]) -> None:
+        """Make the slots that these nodes ask for and that are not there; close those whose node is going or gone."""
         staying = {node.id: node for node in nodes if not node.draining}
         going = {node.id for node in nodes if node.draining}
         for role in self._roles:
             count = self._hiring.count(role)
-            posts = [post for post in self._posts if post.role == role and not post.closed]
+            slots = [slot for slot in self._slots if slot.role == role and not slot.closed]
             if count != "per_node":
-                for _ in range(count - len(posts)):
-                    self._open_post(role, None)
+                for _ in range(count - len(slots)):
+                    self._open_slot(role, None)
                 continue
-            there = {post.node_id for post in posts}
+            there = {slot.node_id for slot in slots}
             for node in staying.values():
                 if node.id not in there and node.holds(self._hiring.actors(role).asked()):
-                    self._open_post(role, node.id)
-        for post in self._posts:
-            if post.node_id is not None and post.node_id not in staying:
-                post.closed = True
-            if post.handle is not None and post.handle.opened.node_id in going:
-                self._retire(post.handle)
-        self._posts = [post for post in self._posts if not (post.closed and post.keeper and post.keeper.done())]
+                    self._open_slot(role, node.id)
+        for slot in self._slots:
+            if slot.node_id is not None and slot.node_id not in staying:
+                slot.closed = True
+            if slot.handle is not None and slot.handle.opened.node_id in going:
+                self._retire(slot.handle)
+        self._slots = [slot for slot in self._slots if not (slot.closed and slot.keeper and slot.keeper.done())]
 
-    def _open_post(self, role: Role, node_id: str | None) -> None:
+    def _open_slot(self, role: Role, node_id: str | None) -> None:
         index = self._counts[role]
         self._counts[role] += 1
-        post = _Post(role, f"tts-{role}-{index}", index, node_id)
-        self._posts.append(post)
-        post.keeper = asyncio.get_running_loop().create_task(self._keep(post), name=post.name)
+        slot = ActorSlot(role, f"tts-{role}-{index}", index, node_id)
+        self._slots.append(slot)
+        slot.keeper = asyncio.get_running_loop().create_task(self._keep(slot), name=slot.name)
 
-    async def _keep(self, post: _Post) -> None:
+    async def _keep(self, slot: ActorSlot) -> None:
         try:
-            await self._keep_filled(post)
+            await self._keep_filled(slot)
         finally:
-            post.since_s = None
-            if not post.first.done():
-                post.first.cancel()
+            slot.since_s = None
+            if not slot.first.done():
+                slot.first.cancel()
 
-    async def _keep_filled(self, post: _Post) -> None:
+    async def _keep_filled(self, slot: ActorSlot) -> None:
         failures = 0
-        while not post.closed:
-            post.since_s = time.monotonic() if post.since_s is None else post.since_s
+        while not slot.closed:
+            slot.since_s = time.monotonic() if slot.since_s is None else slot.since_s
             try:
-                handle = await self._hire(post)
+                handle = await self._hire(slot)
             except Exception as caught:
-                error = caught if isinstance(caught, TTSError) else ActorFailed(f"{post.name}: {caught!r}")
+                error = caught if isinstance(caught, TTSError) else ActorFailed(f"{slot.name}: {caught!r}")
                 failures += 1
-                post.last_death = error.message
-                if self._is_final(post, error, failures):
-                    self._give_up(post, error, failures)
+                slot.last_death = error.message
+                if self._is_final(slot, error, failures):
+                    self._give_up(slot, error, failures)
                     return
                 if not isinstance(error, ClusterTooSmall):  # which has been said
                     _log.warning("%s; trying again", error.message)
                 await asyncio.sleep(min(RETRY_LONGEST_S, RETRY_FIRST_S * 2 ** min(failures, 8)))
                 continue
-            failures, post.since_s = 0, None
-            if not post.first.done():
-                post.first.set_result(handle.opened)
-            listening = asyncio.get_running_loop().create_task(self._listen(post, handle))
+            failures, slot.since_s = 0, None
+            if not slot.first.done():
+                slot.first.set_result(handle.opened)
+            listening = asyncio.get_running_loop().create_task(self._listen(slot, handle))
             retiring = asyncio.get_running_loop().create_task(handle.retired.wait())
             try:
                 await asyncio.wait((listening, retiring), return_when=asyncio.FIRST_COMPLETED)
@@ -512,13 +512,13 @@ class ActorGroup:
                     self._leaving.add(listening)
                     listening.add_done_callback(self._leaving.discard)
 
-    async def _hire(self, post: _Post) -> ActorHandle:
+    async def _hire(self, slot: ActorSlot) -> ActorHandle:
         connect.check_connected(self._address)
         spec = self._spec
-        init = self._hiring.init(post.role, post.name, post.index, self._verifiers, self._cancellations)
-        options = self._hiring.options(post.role, post.node_id)
-        actor = GeneratorActor if post.role == "generator" else VerifierActor
-        handle = post.handle = ActorHandle(post.role, self._run, init, actor, options, spec.heartbeat_s)
+        init = self._hiring.init(slot.role, slot.name, slot.index, self._verifiers, self._cancellations)
+        options = self._hiring.options(slot.role, slot.node_id)
+        actor = GeneratorActor if slot.role == "generator" else VerifierActor
+        handle = slot.handle = ActorHandle(slot.role, self._run, init, actor, options, spec.heartbeat_s)
         try:
             opened = await handle.start(spec.start_timeout_s, connect.resources)
             if opened.program != program():
@@ -528,9 +528,9 @@ class ActorGroup:
             handle.kill()
             raise
         self._handles[handle.name] = handle
-        self._placements[post.role].add(handle.name, handle.slots)
+        self._placements[slot.role].add(handle.name, handle.slots)
         self._try_suspects()
-        self._dispatch_waiting(post.role)
+        self._dispatch_waiting(slot.role)
         return handle
 
     async def _catch_up(self, handle: ActorHandle, init: ActorInit) -> None:
@@ -540,22 +540,22 @@ class ActorGroup:
             await handle.equip(self._verifiers, self._spec.start_timeout_s)
         handle.settle(self._cancellations)
         if self._rate is not None:  # else nothing was told, and a call that says so could overtake the one that follows
-            handle.note(self._rate, len(self._posts))
+            handle.note(self._rate, len(self._slots))
 
-    async def _listen(self, post: _Post, handle: ActorHandle) -> None:
+    async def _listen(self, slot: ActorSlot, handle: ActorHandle) -> None:
         """Until it dies, or has gone home; then what it had in hand is for others."""
         try:
             in_hand = self._placements[handle.role].in_hand
             await handle.listen(self._heard, lambda: not in_hand(handle.name), self._late)
         except Exception as why:  # ActorDied; any other is as good as its death
             if not handle.retired.is_set():
-                post.deaths += 1
-                post.last_death = str(why)
+                slot.deaths += 1
+                slot.last_death = str(why)
                 _log.warning("%s; its work is given to others", why)
         finally:
             if not self._closing:
                 del self._handles[handle.name]
-                self._let_go(post.role, handle.name)
+                self._let_go(slot.role, handle.name)
                 handle.kill()
 
     def _let_go(self, role: Role, name: str) -> None:
@@ -588,29 +588,29 @@ class ActorGroup:
             self._placements[handle.role].close(handle.name)
             handle.retire()
 
-    def _is_final(self, post: _Post, error: TTSError, failures: int) -> bool:
+    def _is_final(self, slot: ActorSlot, error: TTSError, failures: int) -> bool:
         """Whether trying again makes no sense: it is wrong for good, or nobody else does this work meanwhile."""
         if isinstance(error, UsageError | ClusterMismatch | ClusterUnreachable):
             return True
-        peers = self._has_any(post.role)
+        peers = self._has_any(slot.role)
         if isinstance(error, ClusterTooSmall):
             return not peers
-        if not post.first.done():
+        if not slot.first.done():
             return not isinstance(error, ActorFailed) or failures >= self._spec.most_failures
         return not peers and failures >= self._spec.most_failures
 
     def _has_any(self, role: Role) -> bool:
         return any(handle.role == role for handle in self._handles.values())
 
-    def _give_up(self, post: _Post, error: TTSError, failures: int) -> None:
+    def _give_up(self, slot: ActorSlot, error: TTSError, failures: int) -> None:
         if isinstance(error, ActorFailed):
-            error = ActorFailed(f"{post.name} died at its start {failures} times in a row: {error.message}")
-        if post.first.done():
+            error = ActorFailed(f"{slot.name} died at its start {failures} times in a row: {error.message}")
+        if slot.first.done():
             self._failed = error
             self.fail(error)
             return
-        _log.warning("%s", error.message)  # at the start of a run it ends it; at a node that came later, only its post
-        post.first.set_exception(error)
+        _log.warning("%s", error.message)  # at the start of a run it ends it; at a node that came later, only its slot
+        slot.first.set_exception(error)
 
     async def _watch(self) -> None:
         """Mind nodes that come, drain and go."""
@@ -619,11 +619,11 @@ class ActorGroup:
             if not await self._has_head():
                 continue
             try:
-                await self._post_all(await asyncio.to_thread(connect.nodes))
+                await self._open_slots(await asyncio.to_thread(connect.nodes))
                 await self._say_who_is_waited_for()
             except Exception as error:  # the cluster's head does not answer: its actors may go on all the same
                 _log.warning("cannot see the cluster's nodes: %s", error)
-            self._check_posts()
+            self._check_slots()
             for role in ROLES:
                 if self._suspects[role].waiting and not self._apart[role]:
                     for name in self._open(role)[:1]:
@@ -643,9 +643,9 @@ class ActorGroup:
                 f"the Ray cluster at {self._address} was lost under the run: {why}. What was paid for is in the run "
                 f"folder, if there is one: repeat the command when the cluster is there to go on from it"
             )
-            for post in self._posts:
-                if not post.first.done():
-                    post.first.set_exception(self._failed)
+            for slot in self._slots:
+                if not slot.first.done():
+                    slot.first.set_exception(self._failed)
             self.fail(self._failed)
         return False
 
@@ -653,7 +653,7 @@ class ActorGroup:
         """Once for each wait, so that nobody thinks that a run hangs."""
         now_s = time.monotonic()
         for role in ROLES:
-            late = [p for p in self._posts if p.role == role and p.since_s and now_s - p.since_s > SAY_AFTER_S]
+            late = [p for p in self._slots if p.role == role and p.since_s and now_s - p.since_s > SAY_AFTER_S]
             if not late:
                 self._said.discard(role)
             if not late or role in self._said:
@@ -662,7 +662,7 @@ class ActorGroup:
             asked = self._hiring.actors(role).asked()
             free = await asyncio.to_thread(connect.free)
             there = await asyncio.to_thread(connect.resources)
-            number = f"{len(late)} of {sum(post.role == role for post in self._posts)} {role}s"
+            number = f"{len(late)} of {sum(slot.role == role for slot in self._slots)} {role}s"
             if all(free.get(name, 0.0) >= amount for name, amount in asked.items()):
                 _log.warning("waiting for %s: their processes are starting (%s)", number, there)
                 continue
@@ -678,10 +678,10 @@ class ActorGroup:
         """Ids of everything that an actor has in hand, or that waits for one."""
         return {id for placement in self._placements.values() for id in placement} | self._unplaced()
 
-    def _check_posts(self) -> None:
+    def _check_slots(self) -> None:
         """Work that waits for a kind of actor for which no node is left cannot wait for ever."""
         for role, waiting in self._waiting.items():
-            if not waiting or any(post.role == role and post.keeper and not post.keeper.done() for post in self._posts):
+            if not waiting or any(slot.role == role and slot.keeper and not slot.keeper.done() for slot in self._slots):
                 self._nobody_since.pop(role, None)
                 continue
             since_s = self._nobody_since.setdefault(role, time.monotonic())

@@ -70,7 +70,7 @@ class Hiring:
         verifiers: Mapping[str, str | None],
         cancellations: Mapping[str, Cancellation],
     ) -> ActorInit:
-        """What the next actor at this post is told. Generator number `index` has its part of the endpoints as its own,
+        """What the next actor at this slot is told. Generator number `index` has its part of the endpoints as its own,
         and the others as spares; verifiers have them all."""
         spec, urls, count = self._spec, self.urls, self.count(role)
         own = urls

@@ -58,12 +58,12 @@ def expected() -> dict[str, str | None]:
 
 
 def handles(carrier: Carrier, role: str) -> list[Any]:
-    """Those at all posts of this role, verifiers too where none have been needed yet."""
+    """Those at all slots of this role, verifiers too where none have been needed yet."""
     group = carrier.backend._group
     if role == "verifier":
         carrier.open_verifiers()
     limit_s = time.monotonic() + LIMIT_S
-    while any(post.role == role and post.since_s is not None for post in group._posts):
+    while any(slot.role == role and slot.since_s is not None for slot in group._slots):
         carrier.idle(0.05)
         assert time.monotonic() < limit_s, group.status()
     return [handle for handle in group._handles.values() if handle.role == role]

@@ -266,7 +266,7 @@ class RayBackend(Backend):
 
 @asynccontextmanager
 async def open_ray(spec: ClusterSpec, target: Target) -> AsyncIterator[RayBackend]:
-    """Connect to a Ray cluster, or start one here, and hire its actors for a resolved target.
+    """Connect to a Ray cluster, or start one here, and start its actors for a resolved target.
 
     Raises: ClusterError for what the cluster cannot do; EndpointError as seen from an actor; InvalidParameter.
         The target names no endpoints where the spec has an engine.

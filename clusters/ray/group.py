@@ -1,4 +1,4 @@
-"""The actors of a run: hired, listened to, replaced when they die, sent home when their node is about to go.
+"""The actors of a run: started, listened to, replaced when they die, sent home when their node is about to go.
 
 A slot is a place for one actor at a time. Who dies at a slot is replaced by another with the next epoch; who is at one
 on a node that drains gets nothing more, ends what it has in hand, and the slot is filled elsewhere meanwhile. A run
@@ -21,7 +21,7 @@ import msgspec
 from tts.clusters.ray import connect
 from tts.clusters.ray.actors import ActorInit, GeneratorActor, Opened, Stopping, VerifierActor
 from tts.clusters.ray.handle import ROLES, ActorHandle, Role
-from tts.clusters.ray.options import Hiring
+from tts.clusters.ray.options import ActorOptions
 from tts.clusters.ray.placement import Placement
 from tts.clusters.ray.stream import News, Noted, Told
 from tts.clusters.spec import ClusterSpec, in_words
@@ -95,7 +95,7 @@ class ActorGroup:
         self.late: Callable[[Iterable[str]], None] = lambda ids: None
         self._spec = spec
         self._target = target
-        self._hiring = Hiring(spec, target)
+        self._options = ActorOptions(spec, target)
         self._run = secrets.token_hex(4)
         self._connected = False
         self._address = ""
@@ -126,7 +126,7 @@ class ActorGroup:
     # --- life
 
     async def start(self) -> list[Opened]:
-        """Connect, and hire; returns what the first at each slot said that could be filled.
+        """Connect, and start the actors; returns what the first at each slot said that could be filled.
 
         Raises: ClusterUnreachable, ClusterMismatch, ClusterTooSmall, ActorFailed; EndpointError as seen from an actor.
         """
@@ -139,7 +139,7 @@ class ActorGroup:
         return opened
 
     async def open_verifiers(self) -> None:
-        """Hire the verifiers, where none have been needed so far. Raises as `start`."""
+        """Start the verifiers, where none have been needed so far. Raises as `start`."""
         if "verifier" not in self._roles:
             self._roles.add("verifier")
             await self._fill("verifier")
@@ -150,7 +150,7 @@ class ActorGroup:
 
     async def _connect(self) -> None:
         unwanted = threading.Event()
-        address, cpus, hosts_engine = self._spec.address, self._hiring.cpus(), self._spec.engine is not None
+        address, cpus, hosts_engine = self._spec.address, self._options.cpus(), self._spec.engine is not None
         connecting = asyncio.ensure_future(
             asyncio.to_thread(connect.connect, address, cpus, unwanted, hosts_engine=hosts_engine)
         )
@@ -169,7 +169,7 @@ class ActorGroup:
         await self._open_slots(await asyncio.to_thread(connect.nodes))
         firsts = {slot.first for slot in self._slots if slot.role == role}
         if not firsts:
-            asked = self._hiring.actors(role).asked()
+            asked = self._options.actors(role).asked()
             raise ClusterTooSmall(
                 f"no node can hold a {role} ({in_words(asked)}); the cluster has {connect.resources()}", asked=asked
             )
@@ -187,14 +187,14 @@ class ActorGroup:
         return opened
 
     async def equip(self, verifiers: Mapping[str, str | None]) -> None:
-        """Give everybody these verifiers (name -> the model it asks); hire verifiers where these are the first.
+        """Give everybody these verifiers (name -> the model it asks); start verifiers where these are the first.
 
         Raises: what importing them on a node raises; as `start`.
         """
         if self._failed is not None:
             raise self._failed
         self._verifiers = dict(verifiers)
-        if verifiers and not self._hiring.hosts_judge:
+        if verifiers and not self._options.hosts_judge:
             await self.open_verifiers()
         limit_s = self._spec.start_timeout_s
         equipped = (handle.equip(verifiers, limit_s) for handle in self._handles.values())
@@ -205,7 +205,7 @@ class ActorGroup:
     async def settle_cancellation(self, max_tokens: int) -> None:
         """Find out from an actor, with one request of at most `max_tokens` for each endpoint, whether it stops decoding
         when a stream is closed; have those that were not seen to aborted, or charged in full."""
-        for url, model, key in self._hiring.probed():
+        for url, model, key in self._options.probed():
             asked = [handle for handle in self._handles.values() if handle.role == "generator"]
             try:
                 stopping = await asked[0].try_abort(url, model, key, max_tokens, self._spec.start_timeout_s)
@@ -217,11 +217,11 @@ class ActorGroup:
     @property
     def probes(self) -> int:
         """How many requests `settle_cancellation` makes."""
-        return len(self._hiring.probed())
+        return len(self._options.probed())
 
     def settle_unprobed(self) -> None:
         """Trust no endpoint to stop when a stream is closed: what is cancelled is charged in full."""
-        self.settle({normalise_base_url(url): "best_effort" for url, _, _ in self._hiring.probed()})
+        self.settle({normalise_base_url(url): "best_effort" for url, _, _ in self._options.probed()})
 
     def settle(self, cancellations: Mapping[str, Cancellation]) -> None:
         """Tell everybody what to do at these endpoints when a stream is cancelled."""
@@ -239,7 +239,7 @@ class ActorGroup:
         """Actor, endpoint and what the endpoint can do as seen from there, for every endpoint from every node."""
         found = []
         for handle in {handle.opened.node_id: handle for handle in self._handles.values()}.values():
-            for url in self._hiring.urls:
+            for url in self._options.urls:
                 model, key = asked_name(self._target.get("model")), self._target.get("api_key")
                 seen = await handle.probe(url, model, key, self._spec.start_timeout_s)
                 found.append((handle.name, url, msgspec.msgpack.decode(seen, type=Capabilities)))
@@ -364,7 +364,7 @@ class ActorGroup:
     def _role_of(self, action: Work) -> Role:
         """Generators sample; verifiers score and compute. What asks an engine that generators host goes to them."""
         asks = isinstance(action, Verify) and action.request is not None
-        if isinstance(action, Generate) or (asks and self._hiring.hosts_judge):
+        if isinstance(action, Generate) or (asks and self._options.hosts_judge):
             return "generator"
         return "verifier"
 
@@ -450,7 +450,7 @@ class ActorGroup:
         staying = {node.id: node for node in nodes if not node.draining}
         going = {node.id for node in nodes if node.draining}
         for role in self._roles:
-            count = self._hiring.count(role)
+            count = self._options.count(role)
             slots = [slot for slot in self._slots if slot.role == role and not slot.closed]
             if count != "per_node":
                 for _ in range(count - len(slots)):
@@ -458,7 +458,7 @@ class ActorGroup:
                 continue
             there = {slot.node_id for slot in slots}
             for node in staying.values():
-                if node.id not in there and node.holds(self._hiring.actors(role).asked()):
+                if node.id not in there and node.holds(self._options.actors(role).asked()):
                     self._open_slot(role, node.id)
         for slot in self._slots:
             if slot.node_id is not None and slot.node_id not in staying:
@@ -487,7 +487,7 @@ class ActorGroup:
         while not slot.closed:
             slot.since_s = time.monotonic() if slot.since_s is None else slot.since_s
             try:
-                handle = await self._hire(slot)
+                handle = await self._start(slot)
             except Exception as caught:
                 error = caught if isinstance(caught, TTSError) else ActorFailed(f"{slot.name}: {caught!r}")
                 failures += 1
@@ -512,11 +512,11 @@ class ActorGroup:
                     self._leaving.add(listening)
                     listening.add_done_callback(self._leaving.discard)
 
-    async def _hire(self, slot: ActorSlot) -> ActorHandle:
+    async def _start(self, slot: ActorSlot) -> ActorHandle:
         connect.check_connected(self._address)
         spec = self._spec
-        init = self._hiring.init(slot.role, slot.name, slot.index, self._verifiers, self._cancellations)
-        options = self._hiring.options(slot.role, slot.node_id)
+        init = self._options.init(slot.role, slot.name, slot.index, self._verifiers, self._cancellations)
+        options = self._options.ray_options(slot.role, slot.node_id)
         actor = GeneratorActor if slot.role == "generator" else VerifierActor
         handle = slot.handle = ActorHandle(slot.role, self._run, init, actor, options, spec.heartbeat_s)
         try:
@@ -659,7 +659,7 @@ class ActorGroup:
             if not late or role in self._said:
                 continue
             self._said.add(role)
-            asked = self._hiring.actors(role).asked()
+            asked = self._options.actors(role).asked()
             free = await asyncio.to_thread(connect.free)
             there = await asyncio.to_thread(connect.resources)
             number = f"{len(late)} of {sum(slot.role == role for slot in self._slots)} {role}s"

@@ -1,4 +1,4 @@
-"""What an actor is told when it is hired, and what Ray is asked for: a cluster's description, put into their words."""
+"""What an actor is told when it starts, and what Ray is asked for: a cluster's description, put into their words."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NOT_TOLD = frozenset(
 _epochs = itertools.count(1)  # names of actors are unique in a program, however many runs it makes
 
 
-class Hiring:
+class ActorOptions:
     """One cluster's description and target.
 
     Attributes:
@@ -97,7 +97,7 @@ class Hiring:
             this_process(),
         )
 
-    def options(self, role: Role, node_id: str | None) -> dict[str, Any]:
+    def ray_options(self, role: Role, node_id: str | None) -> dict[str, Any]:
         """Ray's, for one actor. It is never restarted or called again by Ray: we replace it, with the next epoch."""
         actors = self.actors(role)
         options: dict[str, Any] = {

@@ -28,7 +28,7 @@ from tts.clusters.executor import Executor, Model
 from tts.clusters.ray.driver import Driver, is_seen
 from tts.clusters.ray.hedges import COPY
 from tts.clusters.ray.metrics import ActorMetrics
-from tts.clusters.ray.stream import Begun, Noted, Outbox, Stalled, Told, Withdrawn, unpacked
+from tts.clusters.ray.stream import ActorEvent, Begun, Noted, Outbox, Stalled, Withdrawn, unpacked
 from tts.core.actions import Cancel, Cancelled, Event, Failed, Progressed
 from tts.errors import EndpointError
 from tts.models.endpoint_pool import EndpointPool
@@ -345,7 +345,7 @@ class Host:
             if len(self._tombstones) > MOST_TOMBSTONES:
                 self._tombstones.popitem(last=False)
 
-    def _put(self, told: Told) -> None:
+    def _put(self, told: ActorEvent) -> None:
         self._outbox.put(told)
         self._filled.set()
 

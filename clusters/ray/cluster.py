@@ -22,7 +22,7 @@ from tts.clusters.ray.actors import Opened
 from tts.clusters.ray.group import ActorGroup
 from tts.clusters.ray.hedges import COPY, Hedges
 from tts.clusters.ray.metrics import DriverMetrics
-from tts.clusters.ray.stream import Begun, Noted, Stalled, Told, Withdrawn
+from tts.clusters.ray.stream import ActorEvent, Begun, Noted, Stalled, Withdrawn
 from tts.clusters.spec import ClusterSpec
 from tts.core.actions import Action, Cancel, Cancelled, Event, Generate, Sleep, Verify, Work
 from tts.core.journal.records import Bounded
@@ -110,7 +110,7 @@ class RayCluster(Cluster):
                 there.append(id)
         self._group.cancel(self._hedges.copies(there))
 
-    def _heard(self, events: Sequence[Told]) -> None:
+    def _heard(self, events: Sequence[ActorEvent]) -> None:
         now_s = self._now()
         counted: list[Event] = []
         for told in events:

@@ -23,7 +23,7 @@ from tts.clusters.ray.actors import ActorInit, GeneratorActor, Opened, Stopping,
 from tts.clusters.ray.handle import ROLES, ActorHandle, Role
 from tts.clusters.ray.options import ActorOptions
 from tts.clusters.ray.placement import Placement
-from tts.clusters.ray.stream import News, Noted, Told
+from tts.clusters.ray.stream import ActorEvent, News, Noted
 from tts.clusters.spec import ClusterSpec, in_words
 from tts.clusters.suspects import DEATHS_ALONE, Suspects
 from tts.core.actions import NO_USAGE, End, Failed, Generate, Verify, Work, problem_of
@@ -88,7 +88,7 @@ class ActorGroup:
     """
 
     def __init__(self, spec: ClusterSpec, target: Target) -> None:
-        self.tell: Callable[[Sequence[Told]], None] = lambda events: None
+        self.tell: Callable[[Sequence[ActorEvent]], None] = lambda events: None
         self.orphaned: Callable[[Mapping[str, ErrorInfo | None]], None] = lambda ids: None
         self.fail: Callable[[TTSError], None] = lambda error: None
         self.looked: Callable[[], None] = lambda: None
@@ -296,7 +296,7 @@ class ActorGroup:
 
     def _send(self, batches: Mapping[str, Sequence[Work]]) -> None:
         """Hand over what has been placed, by actor; what cannot be encoded has failed."""
-        failed: list[Told] = []
+        failed: list[ActorEvent] = []
         for name, batch in batches.items():
             for id, error in self._handles[name].submit(batch):
                 self._in_hand.pop(id, None)
@@ -368,10 +368,10 @@ class ActorGroup:
             return "generator"
         return "verifier"
 
-    def _heard(self, handle: ActorHandle, events: list[Told]) -> None:
+    def _heard(self, handle: ActorHandle, events: list[ActorEvent]) -> None:
         placement = self._placements[handle.role]
         placement.learn(handle.name, handle.slots)
-        told: list[Told] = []
+        told: list[ActorEvent] = []
         moved: list[Work] = []
         for event in events:
             if isinstance(event, News):

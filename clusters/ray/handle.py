@@ -15,7 +15,7 @@ from ray.util.placement_group import remove_placement_group
 
 from tts.clusters.ray import connect
 from tts.clusters.ray.actors import ActorInit, Drained, Opened, Stopping
-from tts.clusters.ray.stream import MOST_BYTES, Inbox, Told, batches
+from tts.clusters.ray.stream import MOST_BYTES, ActorEvent, Inbox, batches
 from tts.clusters.spec import in_words
 from tts.core.actions import Action
 from tts.errors import ActorDied, ActorFailed, ClusterTooSmall, TTSError
@@ -154,7 +154,7 @@ class ActorHandle:
 
     async def listen(
         self,
-        hear: Callable[[ActorHandle, list[Told]], None],
+        hear: Callable[[ActorHandle, list[ActorEvent]], None],
         is_idle: Callable[[], bool],
         late: Callable[[ActorHandle], None] = lambda handle: None,
     ) -> None:

@@ -21,7 +21,7 @@ MOST_BYTES = 90_000
 _LENGTH = struct.Struct(">I")
 _encoder = msgspec.msgpack.Encoder()
 _pieces = msgspec.msgpack.Decoder(list[bytes])
-_actions = (msgspec.msgpack.Decoder(Action), msgspec.json.Decoder(Action))
+_action_decoders = (msgspec.msgpack.Decoder(Action), msgspec.json.Decoder(Action))
 _NO_PROBLEM = Problem("", "")
 _NO_CANDIDATE = Candidate("", "", None, Completion(""))
 
@@ -53,8 +53,8 @@ class Noted(Value, frozen=True, tag="noted"):
 
 
 News = Progressed | Stalled | Begun | Withdrawn | Noted  # of actions that go on
-Told = Event | Stalled | Begun | Withdrawn | Noted
-_told = (msgspec.msgpack.Decoder(Told), msgspec.json.Decoder(Told))
+ActorEvent = Event | Stalled | Begun | Withdrawn | Noted
+_event_decoders = (msgspec.msgpack.Decoder(ActorEvent), msgspec.json.Decoder(ActorEvent))
 
 
 class Outbox:
@@ -74,7 +74,7 @@ class Outbox:
         """How many are waiting."""
         return len(self._ends)
 
-    def put(self, event: Told) -> None:
+    def put(self, event: ActorEvent) -> None:
         """An end that nothing can encode (an error of somebody else's code may hold anything) goes as a `Failed`."""
         try:
             data = _encoded(event)
@@ -115,7 +115,7 @@ class Inbox:
         self.place = 0
         self._rest = bytearray()
 
-    def take(self, place: int, data: bytes) -> list[Told]:
+    def take(self, place: int, data: bytes) -> list[ActorEvent]:
         """The events that `data`, which begins at `place`, completes. What was had before is passed over."""
         known = self.place - place
         if known < 0:
@@ -123,14 +123,14 @@ class Inbox:
         new = data[known:]
         self.place += len(new)
         self._rest += new
-        events: list[Told] = []
+        events: list[ActorEvent] = []
         at = 0
         while len(self._rest) >= at + _LENGTH.size:
             (length,) = _LENGTH.unpack_from(self._rest, at)
             stop = at + _LENGTH.size + length
             if len(self._rest) < stop:
                 break
-            events.append(_decoded(self._rest[at + _LENGTH.size : stop], _told))
+            events.append(_decoded(self._rest[at + _LENGTH.size : stop], _event_decoders))
             at = stop
         del self._rest[:at]
         return events
@@ -160,7 +160,7 @@ def batches(actions: Iterable[Action]) -> tuple[list[bytes], list[tuple[str, Exc
 
 
 def unpacked(batch: bytes) -> Sequence[Action]:
-    return [_decoded(data, _actions) for data in _pieces.decode(batch)]
+    return [_decoded(data, _action_decoders) for data in _pieces.decode(batch)]
 
 
 def _slim(action: Action) -> Action:
@@ -170,7 +170,7 @@ def _slim(action: Action) -> Action:
     return action
 
 
-def _encoded(value: Action | Told) -> bytes:
+def _encoded(value: Action | ActorEvent) -> bytes:
     try:
         return _encoder.encode(value)
     except OverflowError:  # an integer of more than 64 bits, which only JSON has

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tts.clusters.ray.stream import MOST_BYTES, Begun, Inbox, Outbox, Stalled, Told, batches, unpacked
+from tts.clusters.ray.stream import MOST_BYTES, ActorEvent, Begun, Inbox, Outbox, Stalled, batches, unpacked
 from tts.core.actions import (
     Action,
     Call,
@@ -78,7 +78,7 @@ ends: st.SearchStrategy[End] = st.one_of(
     st.builds(Cancelled, ids, finite, completions),
     st.builds(Refused, ids, finite, errors),
 )
-told: st.SearchStrategy[Told] = st.one_of(
+told: st.SearchStrategy[ActorEvent] = st.one_of(
     ends,
     st.builds(Progressed, ids, finite, texts, st.integers(0, 9), st.integers(0, 9), st.none() | st.floats(-9, 0)),
     st.builds(Stalled, ids),
@@ -100,9 +100,9 @@ actions: st.SearchStrategy[Action] = st.one_of(
 )
 
 
-def drained(outbox: Outbox, inbox: Inbox, most_bytes: int = MOST_BYTES) -> list[Told]:
+def drained(outbox: Outbox, inbox: Inbox, most_bytes: int = MOST_BYTES) -> list[ActorEvent]:
     """Everything that is left, over a network that does its duty."""
-    got: list[Told] = []
+    got: list[ActorEvent] = []
     while data := outbox.after(inbox.place, most_bytes):
         assert len(data) <= most_bytes
         got += inbox.take(inbox.place, data)
@@ -127,8 +127,8 @@ def test_whatever_is_lost_late_or_repeated_every_event_arrives_once_and_in_order
     steps: list[tuple[str, Any]], most_bytes: int, most_events: int | None
 ) -> None:
     outbox, inbox = Outbox(), Inbox()
-    put: list[Told] = []
-    got: list[Told] = []
+    put: list[ActorEvent] = []
+    got: list[ActorEvent] = []
     under_way: list[tuple[int, bytes]] = []  # replies
     for what, value in steps:
         if what == "put":
@@ -160,7 +160,7 @@ def test_events_of_a_megabyte_come_in_pieces_of_which_any_may_be_lost_or_repeate
     outbox, inbox = Outbox(), Inbox()
     for event in events:
         outbox.put(event)
-    got: list[Told] = []
+    got: list[ActorEvent] = []
     late: list[tuple[int, bytes]] = []
     while data := outbox.after(inbox.place, most_bytes):
         assert len(data) <= most_bytes

@@ -16,7 +16,8 @@ from tts.core.protocols import Verifier
 from tts.core.scheduling.scheduler import Scheduler
 from tts.errors import RunError
 from tts.models.openai.probe import find_out_cancellation
-from tts.models.target import Models, Target, open_models
+from tts.models.options import Target
+from tts.models.target import Models, open_models
 from tts.runs.folder import Journal, NoJournal
 from tts.workers.pool import Workers
 

@@ -29,7 +29,8 @@ from pydantic import (
 )
 
 from tts.errors import InvalidParameter, unknown_name
-from tts.models.target import Target, resolved
+from tts.models.options import Target
+from tts.models.target import resolved
 
 STREAMS_PER_GENERATOR = 512  # benchmarks/clusters/ray_overhead.md
 

@@ -32,7 +32,8 @@ from tts.clusters.ray.stream import ActorEvent, Begun, Noted, Outbox, Stalled, W
 from tts.core.actions import Cancel, Cancelled, Event, Failed, Progressed
 from tts.errors import EndpointError
 from tts.models.endpoint_pool import EndpointPool
-from tts.models.target import SAME_NAME, Target, open_models
+from tts.models.options import Target
+from tts.models.target import SAME_NAME, open_models
 from tts.models.wire.capabilities import Cancellation
 from tts.plugins.names import verifier
 from tts.process.garbage import collect_less_often

@@ -31,7 +31,8 @@ from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Step
 from tts.errors import EndpointError, RunError
 from tts.models.openai.probe import PROBE_TOKENS, abort_request
-from tts.models.target import SAME_NAME, Target
+from tts.models.options import Target
+from tts.models.target import SAME_NAME
 from tts.models.wire.capabilities import Capabilities
 from tts.runs.folder import Journal, NoJournal
 from tts.types import ErrorInfo

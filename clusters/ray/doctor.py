@@ -7,7 +7,7 @@ from tts.clusters.ray.cluster import open_ray
 from tts.clusters.spec import ClusterSpec
 from tts.errors import TTSError
 from tts.models.findings import Finding, capabilities
-from tts.models.target import Target
+from tts.models.options import Target
 from tts.models.wire.address import shown
 
 

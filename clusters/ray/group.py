@@ -39,7 +39,7 @@ from tts.errors import (
     UsageError,
 )
 from tts.models.function import asked_name
-from tts.models.target import Target
+from tts.models.options import Target
 from tts.models.wire.address import normalise_base_url
 from tts.models.wire.capabilities import Cancellation, Capabilities, cancellation_of
 from tts.runs.folder import program

@@ -15,7 +15,7 @@ from tts.clusters.ray.driver import this_process
 from tts.clusters.ray.handle import ROLES, Role
 from tts.clusters.spec import Actors, ClusterSpec, Count
 from tts.models.function import asked_name
-from tts.models.target import Target
+from tts.models.options import Target
 from tts.models.wire.capabilities import Cancellation
 
 CONCURRENT_CALLS = 64  # of the protocol's few; none of them is one sample

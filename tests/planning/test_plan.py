@@ -126,11 +126,11 @@ def test_without_references_agreement_with_an_endless_vote_is_foretold() -> None
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"budget": ""}, "needs a budget"),
-        ({"budget": "seconds=9"}, "needs a budget"),
-        ({"budget": "samples=99", "draws": 1}, "draws must be at least 2"),
-        ({"budget": "samples=99", "strategies": "majority_vote:n=4"}, "takes n=none"),
-        ({"budget": "samples=99", "history": None}, "a pilot needs problems"),
+        ({"run_budget": ""}, "needs a budget"),
+        ({"run_budget": "seconds=9"}, "needs a budget"),
+        ({"run_budget": "samples=99", "draws": 1}, "draws must be at least 2"),
+        ({"run_budget": "samples=99", "strategies": "majority_vote:n=4"}, "takes n=none"),
+        ({"run_budget": "samples=99", "history": None}, "a pilot needs problems"),
     ],
 )
 def test_a_plan_that_cannot_be_made_says_why(settings: dict[str, Any], says: str) -> None:
@@ -144,7 +144,7 @@ def test_a_plan_that_cannot_be_made_says_why(settings: dict[str, Any], says: str
 def plan_live(engine: FakeEngine, out: Path, budget: str = "samples=80", **more: Any) -> tts.Plan:
     return tts.plan(
         "arithmetic?size=8",
-        budget=budget,
+        run_budget=budget,
         pilot=4,
         draws=3,
         sampling=Sampling(max_tokens=40),
@@ -171,7 +171,7 @@ def test_a_pilot_that_leaves_nothing_is_refused_with_its_cost(tmp_path: Path) ->
 
 
 def test_the_command_line_plans_from_history_and_says_what_to_do(tmp_path: Path) -> None:
-    command = ["plan", "--history", "example", "--budget", "samples=80", "--draws", "2", "--out", str(tmp_path)]
+    command = ["plan", "--history", "example", "--run-budget", "samples=80", "--draws", "2", "--out", str(tmp_path)]
     shown = CliRunner().invoke(app, command)
     assert shown.exit_code == 0, shown.output
     assert "accuracy in percent" in shown.output and "2 x budget" in shown.output

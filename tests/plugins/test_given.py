@@ -291,7 +291,7 @@ def test_a_plan_takes_functions():
         for n in range(8)
     ]
     few = Pool.of("few", rows)
-    planned = tts.plan(None, mine, history=few, budget="samples=8", draws=2, allocators=["uniform"])
+    planned = tts.plan(None, mine, history=few, run_budget="samples=8", draws=2, allocators=["uniform"])
     assert planned.recommended.strategy == "mine"
 
 

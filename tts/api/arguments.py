@@ -16,7 +16,7 @@ import msgspec
 from tts.core.budget import Limits
 from tts.core.protocols import Strategy
 from tts.errors import InvalidParameter, UnknownName, unknown_name
-from tts.models.target import Target
+from tts.models.options import Target
 from tts.plugins.given import Named, taken_apart
 from tts.plugins.loading import forget_changed
 from tts.plugins.names import strategy
@@ -24,7 +24,14 @@ from tts.plugins.signatures import parameters
 from tts.plugins.spec import check_given, check_spec, parse_specs
 from tts.types import Sampling, StrategySpec
 
-_WORDS = {str: "text", Path: "a path", int: "a whole number", float: "a number", NoneType: "None"}
+_WORDS = {
+    Callable: "an async function",
+    str: "text",
+    Path: "a path",
+    int: "a whole number",
+    float: "a number",
+    NoneType: "None",
+}
 
 
 def check_keywords(function: Callable[..., Any], given: Mapping[str, Any]) -> None:
@@ -152,8 +159,6 @@ def _check_kind(key: str, value: object, kind: Any) -> None:
 def _is_of(value: object, kind: Any) -> bool:
     if get_origin(kind) is Literal:
         return value in get_args(kind)
-    if get_origin(kind) is Callable:
-        return callable(value)
     if get_origin(kind) is not None:  # a sequence of texts
         return isinstance(value, Sequence) and all(isinstance(item, str) for item in value)
     if isinstance(value, bool):
@@ -164,4 +169,4 @@ def _is_of(value: object, kind: Any) -> bool:
 def _described(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return " or ".join(map(repr, get_args(kind)))
-    return "an async function" if get_origin(kind) is Callable else _WORDS.get(kind, "a list of texts")
+    return _WORDS.get(kind, "a list of texts")

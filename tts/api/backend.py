@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tts.errors import InvalidParameter
-from tts.models.target import Target
+from tts.models.options import Target
 from tts.plugins.loading import check_not_importing
 
 if TYPE_CHECKING:

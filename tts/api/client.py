@@ -33,7 +33,8 @@ from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
 from tts.errors import Interrupted, TTSError, UsageError
 from tts.models.cost_model import CostModel
-from tts.models.target import Models, Pricing, Target, open_models, resolved
+from tts.models.options import Target
+from tts.models.target import Models, Pricing, open_models, resolved
 from tts.plugins.dependencies import verifiers_of
 from tts.plugins.given import Named
 from tts.runs.plan import Cell, check_budgets, with_max_tokens
@@ -58,7 +59,7 @@ class Client:
         run_budget: of all calls together; it holds to the token, whatever runs at the same time.
         sampling: of each call that names none; a Sampling or its fields as a mapping.
         target: which servers, what they cost, and `concurrency`, the most requests in flight: see
-            `tts.models.target.Target`. None starts a small model in process.
+            `tts.models.options.Target`. None starts a small model in process.
 
     Raises: UsageError for what cannot work. On entering: Unreachable, Unauthorized, ModelNotFound.
     """

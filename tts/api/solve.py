@@ -18,7 +18,8 @@ from tts.core.outages import PATIENCE_S
 from tts.core.result import Result
 from tts.core.scheduling.scheduler import Scheduler
 from tts.errors import Interrupted
-from tts.models.target import Pricing, Target
+from tts.models.options import Target
+from tts.models.target import Pricing
 from tts.plugins.dependencies import plugin_digests, verifiers_of
 from tts.plugins.given import Named
 from tts.runs.config import RunConfig, recorded
@@ -62,8 +63,8 @@ async def asolve(
         out: a folder for the journal; the same call with the same folder resumes.
         cluster: `local` is this process; `ray` is Ray actors, a YAML or TOML file or a `ClusterSpec` says which.
         address: of a Ray cluster; without it and RAY_ADDRESS, `ray` starts one on this machine.
-        target: which servers, and what they cost: see `tts.models.target.Target`. None starts a small model in process;
-            `model=f` asks an async function of your own, `async def f(request: tts.Request) -> tts.Completion | str`.
+        target: which servers, and what they cost: see `tts.models.options.Target`. None starts a small model in
+            process; `model=f` asks a function of your own, `async def f(request: tts.Request) -> tts.Completion`.
 
     `solve` works inside a running event loop, too. Raises: UsageError for a call that cannot work, EndpointError for a
     server that does not; an answer that could not be found is not an exception but `answer=None` with `error`.

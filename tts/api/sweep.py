@@ -20,7 +20,8 @@ from tts.core.journal.history import History
 from tts.core.outages import PATIENCE_S
 from tts.core.scheduling.scheduler import Scheduler
 from tts.errors import RunMismatch
-from tts.models.target import Pricing, Target
+from tts.models.options import Target
+from tts.models.target import Pricing
 from tts.plugins.dependencies import plugin_digests, verifiers_of
 from tts.plugins.given import Given, Named
 from tts.plugins.names import strategy

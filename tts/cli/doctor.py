@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
 
-from tts.cli.options import Address, ApiKey, BaseUrl, ClusterName, Json, Model
+from tts.cli.options import Json, with_options
 from tts.cli.output import print_json
 
 
+@with_options("base_url", "model", "api_key", "cluster", "address")
 def doctor(
-    base_url: BaseUrl = None,
-    model: Model = None,
-    api_key: ApiKey = None,
-    cluster: ClusterName = "local",
-    address: Address = None,
     json: Json = False,
+    **options: Any,
 ) -> None:
     """Check this machine, a cluster, and what an endpoint can do, by trying it."""
     from tts.cli.examination import examine
     from tts.models.target import urls_of
     from tts.process.console import console, say
 
-    findings = examine(urls_of({"base_url": base_url, "model": model}), model, api_key, cluster, address)
+    urls = urls_of({"base_url": options.pop("base_url"), "model": options["model"]})
+    findings = examine(urls, **options)
     if json:
         print_json(findings)
     else:

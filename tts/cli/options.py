@@ -1,58 +1,21 @@
-"""Options that several commands have, each with its help."""
+"""Options that several commands have, each with its help: written once, so that commands cannot drift apart.
+
+Those of a run (`RUN`) are made parameters of a command by `with_options`; those of its target are defined where the API
+has them from, in `tts.models.options`."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer
 
-BaseUrl = Annotated[
-    list[str] | None,
-    typer.Option("--base-url", help="URL of an OpenAI-compatible server; none: a small model here. Repeatable."),
-]
-Model = Annotated[
-    str | None, typer.Option("--model", "-m", help="Name of the model to ask for; none: the server's first.")
-]
-ApiKey = Annotated[
-    str | None, typer.Option("--api-key", envvar="OPENAI_API_KEY", help="Key of the server (bearer).", show_envvar=True)
-]
-VerifierUrl = Annotated[
-    str | None, typer.Option("--verifier-base-url", help="URL of another server, for verifications.")
-]
-VerifierModel = Annotated[
-    str | None, typer.Option("--verifier-model", help="Name of another model, for verifications.")
-]
-VerifierKey = Annotated[
-    str | None, typer.Option("--verifier-api-key", help="Key of the verifier's server, which is not sent --api-key.")
-]
-VerifierPriceIn = Annotated[
-    float | None, typer.Option("--verifier-price-in", help="Price of verifications: USD per million prompt tokens.")
-]
-VerifierPriceOut = Annotated[
-    float | None, typer.Option("--verifier-price-out", help="Price of verifications: USD per million generated tokens.")
-]
-Api = Annotated[str, typer.Option("--api", help="Protocol: chat, or completions for base models.")]
+from tts.models.options import Option, target_options
+
 TopK = Annotated[int, typer.Option("--top-k", help="Number of most likely tokens to draw from; 0: all.")]
 MinP = Annotated[float, typer.Option("--min-p", help="Least share of the top token's probability; 0: off.")]
-FirstByte = Annotated[float, typer.Option("--first-byte-timeout", help="Seconds of silence before the first byte.")]
-Idle = Annotated[float, typer.Option("--idle-timeout", help="Seconds of silence after the first byte.")]
-Patience = Annotated[
-    float,
-    typer.Option("--patience", help="Seconds that the run waits while no server answers, before it stops, resumable."),
-]
-Total = Annotated[
-    float, typer.Option("--total-timeout", help="Seconds that one request may take, whatever is heard of it.")
-]
-CancellationWord = Annotated[
-    str | None,
-    typer.Option(
-        "--cancellation",
-        help="Treatment and charge of a cancelled stream: auto, close, abort, best_effort or probe. None: the cluster "
-        "file's, or auto, which charges all that was reserved unless the engine is known to stop. probe finds out "
-        "with one request per endpoint, charged to the run.",
-    ),
-]
 Temperature = Annotated[float, typer.Option("--temperature", "-t", help="Temperature of sampling.")]
 TopP = Annotated[float, typer.Option("--top-p", help="Probability mass to draw from; 1: all.")]
 MaxTokens = Annotated[
@@ -67,17 +30,11 @@ Stop = Annotated[
     list[str] | None,
     typer.Option("--stop", help="Text at which a sample ends; \\n is a new line. Repeatable, up to 4."),
 ]
-Concurrency = Annotated[int, typer.Option("--concurrency", "-c", help="Number of requests in flight, at most.")]
-Prices = Annotated[Path | None, typer.Option("--prices", help="Price table of your own (JSON).")]
-PriceIn = Annotated[float | None, typer.Option("--price-in", help="Price: USD per million prompt tokens.")]
-PriceOut = Annotated[float | None, typer.Option("--price-out", help="Price: USD per million generated tokens.")]
-ModelConfigPath = Annotated[
-    Path | None, typer.Option("--model-config", help="File config.json of the model, to count its FLOPs.")
-]
-Threads = Annotated[int | None, typer.Option("--threads", help="Threads of the model in process.")]
 ClusterName = Annotated[
     str,
-    typer.Option("--cluster", help="Place: local; ray for Ray actors; or a FILE.yaml or FILE.toml that describes one."),
+    typer.Option(
+        "--cluster", help="Place: local; ray for a Ray cluster; or a FILE.yaml or FILE.toml that describes one."
+    ),
 ]
 Address = Annotated[
     str | None,
@@ -111,3 +68,47 @@ VerifierTokens = Annotated[
     ),
 ]
 PoolModel = Annotated[str | None, typer.Option("--model", "-m", help="Model, of a pool of several.")]
+
+Seeds = Annotated[str, typer.Option("--seeds", help="Number of sets of samples, such as 3; or a list of seeds: 0,4,7.")]
+
+SAMPLING: dict[str, tuple[Any, Any]] = {
+    "temperature": (Temperature, 0.7),
+    "top_p": (TopP, 1.0),
+    "top_k": (TopK, 0),
+    "min_p": (MinP, 0.0),
+    "max_tokens": (MaxTokens, None),
+    "stop": (Stop, None),
+}
+C = TypeVar("C", bound=Callable[..., None])
+
+
+def _typed(key: str, option: Option) -> tuple[Any, Any]:
+    """An option of a target as typer reads it, and its default."""
+    flags = option.flags or (f"--{key.replace('_', '-')}",)
+    shown = typer.Option(*flags, help=option.help, envvar=option.envvar, show_envvar=option.envvar is not None)
+    return Annotated[option.kind, shown], option.default
+
+
+SHARED: dict[str, tuple[Any, Any]] = {
+    **{key: _typed(key, option) for key, option in target_options().items()},
+    **SAMPLING,
+    "cluster": (ClusterName, "local"),
+    "address": (Address, None),
+}
+RUN = tuple(SHARED)
+
+
+def with_options(*names: str) -> Callable[[C], C]:
+    """Add options of `SHARED` to a command, which gets their values as its `**options`; they stand before its `report`
+    and `json`."""
+
+    def added(command: C) -> C:
+        own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.kind is not p.VAR_KEYWORD]
+        last = [p for p in own if p.name in ("report", "json")]
+        first = [p for p in own if p not in last]
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        shared = [inspect.Parameter(name, kind, default=SHARED[name][1], annotation=SHARED[name][0]) for name in names]
+        command.__signature__ = inspect.Signature([*first, *shared, *last])  # type: ignore[attr-defined]
+        return command
+
+    return added

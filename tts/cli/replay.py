@@ -8,11 +8,23 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from tts.cli.options import Allocators, Benchmark, Counting, Json, PoolFile, PoolModel, Report, VerifierTokens
+from tts.cli.options import (
+    Allocators,
+    Benchmark,
+    Counting,
+    Json,
+    PoolFile,
+    PoolModel,
+    Report,
+    Seeds,
+    VerifierTokens,
+    with_options,
+)
 from tts.cli.output import print_json
-from tts.cli.values import named_counts
+from tts.cli.values import named_counts, seeds_of
 
 
+@with_options("prices", "price_in", "price_out", "model_config", "cluster", "address")
 def replay(
     pool: PoolFile,
     strategy: Annotated[
@@ -24,7 +36,7 @@ def replay(
     ] = None,
     run_budget: Annotated[str, typer.Option("--run-budget", help="Budget of each cell, for all its problems.")] = "",
     allocator: Allocators = None,
-    seeds: Annotated[int, typer.Option("--seeds", help="Shuffles of the samples.")] = 1,
+    seeds: Seeds = "1",
     benchmark: Benchmark = None,
     model: PoolModel = None,
     max_tokens: Annotated[
@@ -45,30 +57,14 @@ def replay(
     cancel_s: Annotated[
         float, typer.Option("--cancel-s", help="Seconds until a cancellation reaches an engine.")
     ] = 0.0,
-    price_in: Annotated[float | None, typer.Option("--price-in", help="Price: USD per million prompt tokens.")] = None,
-    price_out: Annotated[
-        float | None, typer.Option("--price-out", help="Price: USD per million generated tokens.")
-    ] = None,
-    model_config: Annotated[
-        Path | None, typer.Option("--model-config", help="File config.json of the model, to count its FLOPs.")
-    ] = None,
     processes: Annotated[
         int | None,
         typer.Option("--processes", help="Processes side by side; none is one per CPU, and one for small replays."),
     ] = None,
-    cluster: Annotated[
-        str,
-        typer.Option("--cluster", help="Place: local; ray, all CPUs of a Ray cluster; or a FILE.yaml that names one."),
-    ] = "local",
-    address: Annotated[
-        str | None,
-        typer.Option(
-            "--address", help="Address of a Ray cluster (HOST:6379, auto); none is RAY_ADDRESS, or a Ray here."
-        ),
-    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for outcomes and report.")] = None,
     report: Report = True,
     json: Json = False,
+    **options: Any,
 ) -> None:
     """Replay strategies over recorded samples, in virtual time: what they would buy, without a GPU."""
     from tts.api.replays import replay as replayed
@@ -91,19 +87,15 @@ def replay(
         budgets=budget or "",
         run_budget=run_budget,
         allocators=allocator or (),
-        seeds=seeds,
+        seeds=seeds_of(seeds),
         fleet=Fleet(replicas, slots, tokens_per_s, prefill, recorded_times, cancel_s, concurrency),
         max_tokens=max_tokens,
         unanswered=cast(Any, unanswered),
         verifier_tokens=named_counts(verifier_tokens),
         processes=processes,
-        cluster=cluster,
-        address=address,
         out=out,
         report=report,
-        price_in=price_in,
-        price_out=price_out,
-        model_config=model_config,
+        **options,
     )
     if json:
         files = {name: str(path) for name, path in result.files.items()}

@@ -7,44 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from tts.cli.options import (
-    Address,
-    Allocators,
-    Api,
-    ApiKey,
-    BaseUrl,
-    CancellationWord,
-    ClusterName,
-    Concurrency,
-    FirstByte,
-    Idle,
-    Json,
-    MaxTokens,
-    MinP,
-    Model,
-    ModelConfigPath,
-    Patience,
-    PriceIn,
-    PriceOut,
-    Prices,
-    Report,
-    Stop,
-    Temperature,
-    Threads,
-    TopK,
-    TopP,
-    Total,
-    VerifierKey,
-    VerifierModel,
-    VerifierPriceIn,
-    VerifierPriceOut,
-    VerifierUrl,
-)
+from tts.cli.options import RUN, Allocators, Json, Report, Seeds, with_options
 from tts.cli.output import complain
 from tts.cli.report import show_sweep
-from tts.cli.values import answer_format_of, api_of, cancellation_of, sampling_of
+from tts.cli.values import answer_format_of, arguments_of, seeds_of
 
 
+@with_options(*RUN)
 def sweep(
     problems: Annotated[
         str,
@@ -59,7 +28,7 @@ def sweep(
         str, typer.Option("--run-budget", help="Budget for everything together, e.g. tokens=1m.")
     ] = "",
     allocator: Allocators = None,
-    seeds: Annotated[int, typer.Option("--seeds", help="Sets of samples.")] = 1,
+    seeds: Seeds = "1",
     out: Annotated[Path, typer.Option("--out", "-o", help="Run folder; repeat the command to resume.")] = Path(
         "runs/sweep"
     ),
@@ -79,36 +48,9 @@ def sweep(
     grader: Annotated[
         str | None, typer.Option("--grader", help="Grader: exact or math; none: what suits the problems.")
     ] = None,
-    base_url: BaseUrl = None,
-    model: Model = None,
-    api_key: ApiKey = None,
-    verifier_base_url: VerifierUrl = None,
-    verifier_model: VerifierModel = None,
-    verifier_api_key: VerifierKey = None,
-    verifier_price_in: VerifierPriceIn = None,
-    verifier_price_out: VerifierPriceOut = None,
-    api: Api = "chat",
-    first_byte_timeout: FirstByte = 120.0,
-    idle_timeout: Idle = 60.0,
-    total_timeout: Total = 7200.0,
-    patience: Patience = 300.0,
-    cancellation: CancellationWord = None,
-    temperature: Temperature = 0.7,
-    top_p: TopP = 1.0,
-    top_k: TopK = 0,
-    min_p: MinP = 0.0,
-    max_tokens: MaxTokens = None,
-    stop: Stop = None,
-    concurrency: Concurrency = 32,
-    prices: Prices = None,
-    price_in: PriceIn = None,
-    price_out: PriceOut = None,
-    model_config: ModelConfigPath = None,
-    threads: Threads = None,
-    cluster: ClusterName = "local",
-    address: Address = None,
     report: Report = True,
     json: Json = False,
+    **options: Any,
 ) -> None:
     """Run strategies x budgets x seeds, and show what each extra token buys."""
     from tts.api.progress import Display
@@ -135,33 +77,11 @@ def sweep(
         budgets=budget or "",
         run_budget=run_budget,
         allocators=allocator or (),
-        seeds=seeds,
-        sampling=sampling_of(temperature, top_p, top_k, min_p, max_tokens, stop),
+        seeds=seeds_of(seeds),
         out=out,
         report=report,
         watcher=display,
-        base_url=base_url,
-        model=model,
-        api_key=api_key,
-        api=api_of(api),
-        verifier_base_url=verifier_base_url,
-        verifier_model=verifier_model,
-        verifier_api_key=verifier_api_key,
-        verifier_price_in=verifier_price_in,
-        verifier_price_out=verifier_price_out,
-        first_byte_s=first_byte_timeout,
-        idle_s=idle_timeout,
-        total_s=total_timeout,
-        cancellation=cancellation_of(cancellation),
-        patience_s=patience,
-        concurrency=concurrency,
-        prices=prices,
-        price_in=price_in,
-        price_out=price_out,
-        model_config=model_config,
-        threads=threads,
-        cluster=cluster,
-        address=address,
+        **arguments_of(options),
     )
     show_sweep(result, json)
     if display.interrupted and not result.complete:

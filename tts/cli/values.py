@@ -3,11 +3,32 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 if TYPE_CHECKING:
     from tts.types import Sampling
+
+
+def arguments_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a run (`options.RUN`) as arguments of `tts.solve`, `tts.sweep` and `tts.plan`."""
+    from tts.cli.options import SAMPLING
+
+    found = {name: value for name, value in options.items() if name not in SAMPLING}
+    found["sampling"] = sampling_of(**{name: options[name] for name in SAMPLING})
+    return {**found, "api": api_of(found["api"]), "cancellation": cancellation_of(found["cancellation"])}
+
+
+def seeds_of(text: str) -> int | list[int]:
+    """The value of --seeds: how many, or which."""
+    from tts.errors import InvalidParameter
+
+    try:
+        return [int(part) for part in text.split(",") if part.strip()] if "," in text else int(text)
+    except ValueError:
+        raise InvalidParameter(
+            f"--seeds must be a whole number, or a list of them (0,4,7), but got {text!r}", name="seeds"
+        ) from None
 
 
 def sampling_of(

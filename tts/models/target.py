@@ -7,15 +7,15 @@ import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypedDict, cast
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
-from tts.core.outages import PATIENCE_S
 from tts.errors import EndpointError, InvalidParameter, ModelNotFound, unknown_name
 from tts.models.cost_model import CostModel, ModelCost
 from tts.models.flops import ModelConfig
-from tts.models.function import FunctionModel, ModelFunction, check_function, name_of
+from tts.models.function import FunctionModel, check_function, name_of
+from tts.models.options import Target, target_options
 from tts.models.prices import load_prices, price_from_flags
 from tts.models.weights import PREFIX
 from tts.models.wire.address import Address, host_of, shown
@@ -32,65 +32,8 @@ if TYPE_CHECKING:
     from tts.models.wire.capabilities import Cancellation
 from tts.models.wire.keys import checked_key
 
-CONCURRENCY = 32
-FIRST_BYTE_S = 120.0
-IDLE_S = 60.0
-TOTAL_S = 7200.0
+DEFAULTS = {key: option.default for key, option in target_options().items()}
 SAME_NAME = " (verifier)"  # told apart from a model of the same name on another server
-
-
-class Target(TypedDict, total=False):
-    """The servers of a run, and what they cost.
-
-    Keys:
-        base_url: one OpenAI-compatible server, or several; none is `OPENAI_BASE_URL`, or else a model in process.
-            `user:password@` and a query go with every request, and are neither shown nor recorded.
-        model: which to ask for; may be left out where there is only one. `embedded:NAME` is one in process
-            (`tts model list`), whatever the environment says. Or an async function of the program, which takes a
-            `tts.Request` and returns text or a `tts.Completion` (`tts.models.function.FunctionModel` says what a call
-            is charged with): it is called on the event loop of the run, not on Ray.
-        api_key: none is `OPENAI_API_KEY`.
-        api: `chat`, or `completions` for base models.
-        verifier_base_url, verifier_model, verifier_api_key: another server or model for verifications. The key of the
-            first server is never sent to another host.
-        prices: a price table; price_in, price_out: USD per million prompt and generated tokens of `model`;
-            verifier_price_in, verifier_price_out: of the verifier.
-        model_config: the model's config.json, to count its FLOPs.
-        concurrency: the most requests in flight.
-        first_byte_s, idle_s: the most silence before the first byte, and after it.
-        total_s: the longest that one request may take, whatever is heard of it; two hours are the default.
-        patience_s: how long the run waits while no server answers, before it stops (300 s).
-        threads: of the model in process.
-        cancellation: what is done when a stream is cancelled, and what is charged of it
-            (`tts.models.wire.capabilities.Cancellation`). `auto`, the default: on engines that are not known to stop,
-            all that was reserved; `close` says that they do; `probe` finds out with one request per endpoint
-            (`tts.models.openai.probe.try_abort`), which is charged to the run, and without which all that was reserved
-            is charged.
-        http_client: an `httpx2.AsyncClient` of one's own, with its authentication, certificates or transport, through
-            which everything is asked: of the event loop that runs (`asolve`, `asweep`, `Client`), and not on Ray.
-    """
-
-    base_url: str | Sequence[str] | None
-    model: str | ModelFunction | None
-    api_key: str | None
-    api: Literal["chat", "completions"]
-    verifier_base_url: str | None
-    verifier_model: str | None
-    verifier_api_key: str | None
-    prices: str | Path | None
-    price_in: float | None
-    price_out: float | None
-    verifier_price_in: float | None
-    verifier_price_out: float | None
-    model_config: str | Path | None
-    concurrency: int
-    first_byte_s: float
-    idle_s: float
-    total_s: float
-    patience_s: float
-    threads: int | None
-    cancellation: Literal["auto", "close", "abort", "best_effort", "probe"] | None
-    http_client: object
 
 
 class Models:
@@ -154,7 +97,7 @@ def resolved(target: Target) -> Target:
     for key in target:
         if key not in Target.__annotations__:
             raise unknown_name("parameter", key, Target.__annotations__)
-    concurrency = target.get("concurrency", CONCURRENCY)
+    concurrency = target.get("concurrency", DEFAULTS["concurrency"])
     if concurrency < 1:
         raise InvalidParameter(f"concurrency must be at least 1, but got {concurrency}", name="concurrency")
     if (target.get("verifier_model") or "").startswith(PREFIX):
@@ -175,7 +118,7 @@ def resolved(target: Target) -> Target:
     api_key = checked_key(target.get("api_key"))
     if judge_key := target.get("verifier_api_key"):
         check_key(judge_key, "the API key of the verifier")
-    patience_s = target.get("patience_s", PATIENCE_S)
+    patience_s = target.get("patience_s", DEFAULTS["patience_s"])
     if not patience_s >= 0:
         raise InvalidParameter(f"patience_s must be at least 0 seconds, but got {patience_s}", name="patience_s")
     limits_s = {name: target.get(name) for name in ("first_byte_s", "idle_s", "total_s")}
@@ -281,11 +224,11 @@ def _clients(
             url,
             model=model,
             api_key=api_key,
-            api=target.get("api", "chat"),
+            api=target.get("api", DEFAULTS["api"]),
             max_retries=0,  # the pool tries again, or whoever keeps the books
-            first_byte_s=target.get("first_byte_s", FIRST_BYTE_S),
-            idle_s=target.get("idle_s", IDLE_S),
-            total_s=target.get("total_s", TOTAL_S),
+            first_byte_s=target.get("first_byte_s", DEFAULTS["first_byte_s"]),
+            idle_s=target.get("idle_s", DEFAULTS["idle_s"]),
+            total_s=target.get("total_s", DEFAULTS["total_s"]),
             cancellation="auto" if embedded else _before_probes(target),
             capabilities=known,
             http_client=None if embedded else cast("httpx2.AsyncClient | None", target.get("http_client")),

@@ -33,7 +33,7 @@ from tts.types import Cost, Sampling, Value
 if TYPE_CHECKING:
     from tts.api.progress import Watcher
     from tts.clusters.spec import ClusterSpec
-    from tts.models.target import Target
+    from tts.models.options import Target
 
 FRACTIONS = (0.25, 0.5, 1.0, 1.1, 2.0)  # of the budget
 ALLOCATORS = ("uniform", "adaptive_consistency", "marginal")
@@ -118,7 +118,7 @@ async def aplan(
     problems: str | Path | Task | TaskSource | Iterable[Example] | None,
     strategies: Named | Sequence[Named] = "majority_vote:n=none",
     *,
-    budget: str,
+    run_budget: str | Limits,
     allocators: str | Sequence[str] = (),
     pilot: int = 4,
     history: Pool | str | Path | None = None,
@@ -139,7 +139,7 @@ async def aplan(
         problems: as for `tts.sweep`; None with `history`.
         strategies: open-ended ones (n=none), by name or as functions, as for `tts.sweep`.
         allocators: allocators to try, as for `tts.sweep`; none tries a default selection.
-        budget: for everything together, pilot included: `tokens=200k`, `usd=3`.
+        run_budget: for everything together, pilot included: `tokens=200k`, `usd=3`.
         pilot: number of samples of each problem to draw and verify before the forecast. They stay in the run folder,
             which the same call resumes.
         history: a pool of earlier samples in place of a pilot.
@@ -153,9 +153,9 @@ async def aplan(
     Raises: BudgetTooSmall if the pilot leaves less than one sample; otherwise as `tts.sweep` and `tts.replay`.
     """
     check_keywords(plan, target)
-    limits = as_limits(budget)
+    limits = as_limits(run_budget, "run_budget")
     if not limits or limits.seconds is not None:
-        raise InvalidParameter(f"a plan needs a budget in samples, tokens, usd or flops, but got {budget!r}")
+        raise InvalidParameter(f"a plan needs a budget in samples, tokens, usd or flops, but got {run_budget!r}")
     if draws < 2:
         raise InvalidParameter(f"draws must be at least 2, but got {draws}", name="draws")
     async with Given(strategies) as named:
@@ -173,7 +173,7 @@ async def aplan(
             swept = await asweep(
                 problems,
                 [f"majority_vote:n={pilot}", *judged],
-                run_budget=budget,
+                run_budget=run_budget,
                 seeds=[seed],
                 sampling=sampling,
                 out=folder,

@@ -1,0 +1,60 @@
+"""The options of a run: one definition, from which all commands and the keywords of the API are made."""
+
+import inspect
+from typing import Any
+
+import pytest
+import typer.main
+
+import tts
+from tts.cli.main import app
+from tts.cli.options import RUN, SAMPLING, SHARED
+from tts.cli.values import seeds_of
+from tts.core.outages import PATIENCE_S
+from tts.errors import InvalidParameter
+from tts.models.options import Target, target_options
+from tts.models.target import DEFAULTS
+from tts.types import Sampling
+
+COMMANDS = typer.main.get_group(app).commands  # type: ignore[attr-defined]
+
+
+def options(command: str) -> dict[str, tuple[Any, ...]]:
+    """By name: flags, default, help, and the environment's variable."""
+    return {p.name: (p.opts, p.default, getattr(p, "help", None), p.envvar) for p in COMMANDS[command].params}
+
+
+@pytest.mark.parametrize("command", ["solve", "sweep", "plan"])
+def test_every_command_that_asks_a_model_has_every_option_of_a_run(command: str) -> None:
+    assert {*RUN} <= options(command).keys()
+
+
+@pytest.mark.parametrize("command", ["sweep", "plan", "replay", "doctor"])
+def test_an_option_that_commands_share_has_the_same_flags_default_and_help_in_all(command: str) -> None:
+    shared = options(command).keys() & options("solve").keys() & SHARED.keys()
+    if command == "replay":  # of a pool, and at which length it is cut
+        shared -= {"model", "max_tokens", "concurrency"}
+    assert shared >= {"cluster", "address"}
+    for name in shared:
+        assert options(command)[name] == options("solve")[name], name
+
+
+def test_the_options_of_a_target_are_the_keywords_of_the_api_and_have_its_defaults() -> None:
+    assert {*target_options()} == {*Target.__annotations__} - {"http_client"}
+    found = options("solve")
+    assert {name: found[name][1] for name in DEFAULTS} == DEFAULTS
+    assert DEFAULTS["patience_s"] == PATIENCE_S
+    assert {name: default for name, (_, default) in SAMPLING.items() if name != "stop"} == {
+        name: getattr(Sampling(), name) for name in SAMPLING if name != "stop"
+    }
+
+
+def test_one_word_is_one_thing_a_run_budget_is_the_whole_run_s_and_seeds_are_a_count_or_a_list() -> None:
+    for function in (tts.sweep, tts.replay, tts.plan, tts.Client):
+        assert "run_budget" in inspect.signature(function).parameters
+    assert "budget" not in inspect.signature(tts.plan).parameters
+    assert options("plan")["run_budget"][0] == ["--run-budget"]
+    assert options("sweep")["seeds"] == options("replay")["seeds"]
+    assert (seeds_of("3"), seeds_of("0,4,7"), seeds_of("4,")) == (3, [0, 4, 7], [4])
+    with pytest.raises(InvalidParameter, match=r"a list of them \(0,4,7\), but got '1,x'"):
+        seeds_of("1,x")

@@ -239,7 +239,7 @@ async def recovery(url: str, address: str) -> dict[str, float]:
                 os.kill(victims[0], 9)
 
         cluster = await backend.cluster({})
-        dispatch, lost_hold = group.dispatch, group.orphaned
+        dispatch, lost_hold = group.work.dispatch, group.work.orphaned
         waiting: set[str] = set()
 
         def orphaned(orphans: Any) -> None:
@@ -253,7 +253,7 @@ async def recovery(url: str, address: str) -> dict[str, float]:
                 waiting.clear()
             dispatch(actions)
 
-        group.orphaned, group.dispatch = orphaned, dispatched
+        group.work.orphaned, group.work.dispatch = orphaned, dispatched
         killer = asyncio.ensure_future(kill_some())
         running = asyncio.ensure_future(cluster.run(scheduler(100_000, 16, CONCURRENT)))
         await killer

@@ -52,8 +52,9 @@ class RayCluster(Cluster):
         super().__init__()
         self._probes = probes
         self._group = group
-        group.tell, group.orphaned, group.fail = self._heard, self._lost_hold, self._fail
-        group.looked, group.late = self._audit, self._late
+        group.fail, group.looked = self._fail, self._audit
+        work = self._work = group.work
+        work.tell, work.orphaned, work.late = self._heard, self._lost_hold, self._late
         self._journal: Journal | None = None
         self._rate = 0.0  # tokens a second, of the fastest stream on any actor
         self._bounds: dict[str, int] = {}  # that stand in the journal
@@ -99,17 +100,17 @@ class RayCluster(Cluster):
             else:
                 leaving.append(action)
         self._bound(leaving)
-        self._group.dispatch(leaving)
+        self._work.dispatch(leaving)
         self._metrics.started(leaving)
         there: list[str] = []
         for id in cancels:
             if id in self._timers:
                 self._timers.cancel(id)
-            elif self._group.withdraw(id):
+            elif self._work.withdraw(id):
                 self._tell(Cancelled(id, self._now()))
             else:
                 there.append(id)
-        self._group.cancel(self._hedges.copies(there))
+        self._work.cancel(self._hedges.copies(there))
 
     def _heard(self, events: Sequence[ActorEvent]) -> None:
         now_s = self._now()
@@ -163,7 +164,7 @@ class RayCluster(Cluster):
 
     def _withdraw(self) -> set[str]:
         """What no actor has been given ends here; actors say of what they cancel."""
-        for id in self._group.withdraw_waiting():
+        for id in self._work.withdraw_waiting():
             self._note_withdrawn(id)
             self._tell(Cancelled(id, self._now()))
         return set()
@@ -183,9 +184,9 @@ class RayCluster(Cluster):
         if self._scheduler is None or not self._begun:
             return
         unheld = (
-            {id for id in self._scheduler.unended if id not in self._timers} - self._group.held() - self._held.keys()
+            {id for id in self._scheduler.unended if id not in self._timers} - self._work.held() - self._held.keys()
         )
-        forgotten = unheld & self._unheld - {id.removesuffix(COPY) for id in self._group.held()}
+        forgotten = unheld & self._unheld - {id.removesuffix(COPY) for id in self._work.held()}
         self._unheld = unheld - forgotten
         if forgotten:
             _log.warning("no actor reports %s as running: resubmitted", ", ".join(sorted(forgotten)[:5]))
@@ -193,7 +194,7 @@ class RayCluster(Cluster):
 
     def _settle_hedges(self) -> None:
         cancels, self._hedges.cancels = self._hedges.cancels, []
-        self._group.cancel(cancels)
+        self._work.cancel(cancels)
         orphans, self._hedges.orphans = self._hedges.orphans, []
         self._orphaned(dict.fromkeys(orphans))
         if self._hedges.lost:
@@ -206,18 +207,18 @@ class RayCluster(Cluster):
         stalled, self._stalled = self._stalled, []
         for id in stalled:
             action = scheduler.live(id)
-            if action is None or id in self._hedges or not self._group.has_another(id):
+            if action is None or id in self._hedges or not self._work.has_another(id):
                 continue
             step = scheduler.hedge(id)
             if step is not None:
                 self._note_bounds({id: None})
                 yield step
-                self._group.hedge(msgspec.structs.replace(action, id=self._hedges.begin(id)), id)
+                self._work.hedge(msgspec.structs.replace(action, id=self._hedges.begin(id)), id)
         self._metrics.books(scheduler)
 
     async def _halt(self) -> None:
         await self._timers.aclose()
-        await self._group.halt()
+        await self._work.halt()
 
 
 class RayBackend(Backend):

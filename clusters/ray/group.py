@@ -13,24 +13,18 @@ import logging
 import secrets
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from tts.clusters.ray import connect
 from tts.clusters.ray.actors import ActorInit, GeneratorActor, Opened, Stopping, VerifierActor
+from tts.clusters.ray.assignments import LAST_WORDS_S, Assignments
 from tts.clusters.ray.handle import ROLES, ActorHandle, Role
 from tts.clusters.ray.options import ActorOptions
-from tts.clusters.ray.placement import Placement
-from tts.clusters.ray.stream import ActorEvent, News, Noted
 from tts.clusters.spec import ClusterSpec, in_words
-from tts.clusters.suspects import DEATHS_ALONE, Suspects
-from tts.core.actions import NO_USAGE, End, Failed, Generate, Verify, Work, problem_of
 from tts.errors import (
-    ActorDied,
     ActorFailed,
-    ActorLost,
     ClusterMismatch,
     ClusterTooSmall,
     ClusterUnreachable,
@@ -43,12 +37,9 @@ from tts.models.options import Target
 from tts.models.wire.address import normalise_base_url
 from tts.models.wire.capabilities import Cancellation, Capabilities, cancellation_of
 from tts.runs.folder import program
-from tts.types import ErrorInfo
 
 NODES_EVERY_S = 2.0
 RETRY_FIRST_S, RETRY_LONGEST_S = 0.5, 15.0
-MOST_MOVES = 3  # of an action whose actor can reach no endpoint
-LAST_WORDS_S = 2.0
 SAY_AFTER_S = 5.0  # of waiting for an actor
 ALL_WITHIN_S = 10.0  # of the first actor's start: a run does not wait longer for the others
 HEAD_LIMIT_S = 20.0  # of silence of a cluster's head; after 60 Ray would end this program
@@ -81,18 +72,14 @@ class ActorGroup:
         target: resolved; its endpoints are divided among the generators.
 
     Attributes:
-        tell, orphaned, fail: whoever carries the run hears of events; of the ids whose actor died, with an error for
-            those that must not be tried again; and of the error after which the group cannot go on.
+        work: the actions, and the actors that have them in hand.
+        fail: called with the error after which the group cannot go on.
         looked: called every few seconds, when the nodes have been looked at.
-        late: called with what an actor has in hand, as long as it is silent.
     """
 
     def __init__(self, spec: ClusterSpec, target: Target) -> None:
-        self.tell: Callable[[Sequence[ActorEvent]], None] = lambda events: None
-        self.orphaned: Callable[[Mapping[str, ErrorInfo | None]], None] = lambda ids: None
         self.fail: Callable[[TTSError], None] = lambda error: None
         self.looked: Callable[[], None] = lambda: None
-        self.late: Callable[[Iterable[str]], None] = lambda ids: None
         self._spec = spec
         self._target = target
         self._options = ActorOptions(spec, target)
@@ -105,14 +92,9 @@ class ActorGroup:
             self._roles.add("verifier")  # which says what the model is that verifies
         self._slots: list[ActorSlot] = []
         self._handles: dict[str, ActorHandle] = {}
+        self.work = Assignments(self._handles, self._roles, self._options.hosts_judge)
         self._leaving: set[asyncio.Task[None]] = set()
-        self._placements: dict[Role, Placement] = {"generator": Placement(), "verifier": Placement()}
-        self._waiting: dict[Role, dict[str, Work]] = {"generator": {}, "verifier": {}}  # until there is an actor
         self._verifiers: dict[str, str | None] = {}
-        self._moves: Counter[str] = Counter()
-        self._suspects: dict[Role, Suspects] = {"generator": Suspects(), "verifier": Suspects()}
-        self._apart: dict[Role, set[str]] = {"generator": set(), "verifier": set()}  # actors with nothing but suspects
-        self._in_hand: dict[str, Work] = {}
         self._cancellations: dict[str, Cancellation] = {}
         self._rate: float | None = None
         self._watcher: asyncio.Task[None] | None = None
@@ -120,7 +102,6 @@ class ActorGroup:
         self._headless_since: float | None = None
         self._said: set[Role] = set()  # of which it has been said that they are waited for
         self._counts: dict[Role, int] = {"generator": 0, "verifier": 0}
-        self._stopping = False  # whether the run is: what it has is not passed from actor to actor any more
         self._closing = False
 
     # --- life
@@ -245,20 +226,6 @@ class ActorGroup:
                 found.append((handle.name, url, msgspec.msgpack.decode(seen, type=Capabilities)))
         return found
 
-    async def halt(self) -> None:
-        """Cancel everything, and wait a moment for how it ended."""
-        for role in ROLES:
-            self._waiting[role].clear()
-            self._suspects[role] = Suspects()
-            for name in [*self._apart[role]]:
-                self._release(role, name)
-        for placement in self._placements.values():
-            self.cancel(list(placement))
-        limit_s = time.monotonic() + LAST_WORDS_S
-        while self._is_busy() and time.monotonic() < limit_s:  # noqa: ASYNC110  # at the end of a run only
-            await asyncio.sleep(0.01)
-        self._stopping = False
-
     async def aclose(self) -> None:
         """End every actor; a Ray that was started here ends, too."""
         self._closing = True
@@ -271,82 +238,6 @@ class ActorGroup:
         if self._connected:
             await asyncio.to_thread(connect.disconnect)
 
-    def _is_busy(self) -> bool:
-        return any(placement.busy for placement in self._placements.values())
-
-    # --- work
-
-    def dispatch(self, actions: Sequence[Work], *, avoid: str | None = None) -> None:
-        """Put each into the hands of an actor (other than `avoid`); what finds none waits for one."""
-        batches: dict[str, list[Work]] = {}
-        for action in actions:
-            role = self._role_of(action)
-            self._roles.add(role)
-            if action.id in self._suspects[role]:
-                self._suspects[role].wait(action)
-                continue
-            name = self._placements[role].place(action.id, problem_of(action.id), _tokens_of(action), avoid=avoid)
-            if name is None:
-                self._waiting[role][action.id] = action
-            else:
-                self._in_hand[action.id] = action
-                batches.setdefault(str(name), []).append(action)
-        self._send(batches)
-        self._try_suspects()
-
-    def _send(self, batches: Mapping[str, Sequence[Work]]) -> None:
-        """Hand over what has been placed, by actor; what cannot be encoded has failed."""
-        failed: list[ActorEvent] = []
-        for name, batch in batches.items():
-            for id, error in self._handles[name].submit(batch):
-                self._in_hand.pop(id, None)
-                for role in ROLES:
-                    self._placements[role].ended(id)
-                    self._suspects[role].ended(id)
-                failed.append(Failed(id, 0.0, ErrorInfo.of(error)))
-        if failed:
-            self.tell(failed)
-
-    def has_another(self, id: str) -> bool:
-        """Whether somebody other than the one who has this action in hand could take it as well."""
-        suspect = any(id in suspects for suspects in self._suspects.values())
-        return not suspect and any(p.where(id) is not None and p.has_another(id) for p in self._placements.values())
-
-    def hedge(self, action: Work, id: str) -> None:
-        """Send this second request to an actor other than the one that has the first."""
-        placement = self._placements[self._role_of(action)]
-        name = placement.place(action.id, problem_of(action.id), _tokens_of(action), avoid=placement.where(id))
-        assert name is not None, "has_another said that there is one"
-        self._handles[str(name)].submit([action])
-
-    def cancel(self, ids: Sequence[str]) -> None:
-        """Stop these, all the way to the engine."""
-        by_actor: dict[str, list[str]] = {}
-        for id in ids:
-            for placement in self._placements.values():
-                name = placement.where(id)
-                if name is not None:
-                    by_actor.setdefault(str(name), []).append(id)
-        for name, some in by_actor.items():
-            self._handles[name].cancel(some)
-
-    def withdraw(self, id: str) -> bool:
-        """Take back an action that no actor has been given; False if one has."""
-        waited = any(waiting.pop(id, None) is not None for waiting in self._waiting.values())
-        return waited or any(suspects.withdraw(id) for suspects in self._suspects.values())
-
-    def withdraw_waiting(self) -> list[str]:
-        """The run is stopping: take back what no actor has been given, and have the actors cancel what no server works
-        for. Returns the ids of what was taken back."""
-        self._stopping = True
-        for handle in self._handles.values():
-            handle.withdraw()
-        return [id for id in self._unplaced() if self.withdraw(id)]
-
-    def _unplaced(self) -> set[str]:
-        waiting = [*self._waiting.values(), *(suspects.waiting for suspects in self._suspects.values())]
-        return {id for some in waiting for id in some}
-
     def status(self) -> list[str]:
         """A line on each slot."""
         lines = []
@@ -355,93 +246,11 @@ class ActorGroup:
             if handle is None or handle.name not in self._handles:
                 lines.append(f"{slot.name}: starting" + (f" after {slot.last_death}" if slot.last_death else ""))
                 continue
-            in_hand = self._placements[slot.role].in_hand(handle.name)
+            in_hand = self.work.in_hand(handle)
             state = "leaving" if handle.retired.is_set() else "working"
             deaths = f", replaced {slot.deaths} times" if slot.deaths else ""
             lines.append(f"{handle.name}: {state}, {in_hand} in hand, {handle.finished} done{deaths}")
         return lines
-
-    def _role_of(self, action: Work) -> Role:
-        """Generators sample; verifiers score and compute. What asks an engine that generators host goes to them."""
-        asks = isinstance(action, Verify) and action.request is not None
-        if isinstance(action, Generate) or (asks and self._options.hosts_judge):
-            return "generator"
-        return "verifier"
-
-    def _heard(self, handle: ActorHandle, events: list[ActorEvent]) -> None:
-        placement = self._placements[handle.role]
-        placement.learn(handle.name, handle.slots)
-        told: list[ActorEvent] = []
-        moved: list[Work] = []
-        for event in events:
-            if isinstance(event, News):
-                told.append(event)
-            elif placement.ended(event.id):
-                action = self._in_hand.pop(event.id, None)
-                if action is not None and self._may_move(event, handle):
-                    moved.append(action)
-                    continue
-                handle.finished += 1
-                self._moves.pop(event.id, None)
-                self._suspects[handle.role].ended(event.id)
-                told.append(event)
-        told += [Noted({action.id: None}) for action in moved]
-        if told:
-            self.tell(told)
-        for action in moved:
-            self.dispatch([action], avoid=handle.name)
-        if handle.retired.is_set() and not placement.in_hand(handle.name):
-            raise ActorDied("it has gone home")
-        if any(self._apart.values()) or any(suspects.waiting for suspects in self._suspects.values()):
-            self._try_suspects()
-
-    def _late(self, handle: ActorHandle) -> None:
-        """It is silent: its servers may have gone beyond what it said of them last."""
-        if seat := self._placements[handle.role].seats.get(handle.name):
-            self.late(seat.work)
-
-    # --- actions that may be what kills actors
-
-    def _try_suspects(self) -> None:
-        """Give suspects to actors that have nothing else in hand, at most to half of all, where there are some."""
-        for role, suspects in self._suspects.items():
-            placement, apart = self._placements[role], self._apart[role]
-            if suspects.waiting:
-                idle = [name for name in self._open(role) if not placement.in_hand(name)]
-                for name in idle[: max(1, len(placement.seats) // 2) - len(apart)]:
-                    self._set_apart(role, name)
-            for name in [*apart]:
-                if self._handles[name].retired.is_set() or placement.in_hand(name):
-                    continue
-                part = suspects.try_some()
-                for action in part:
-                    placement.give(action.id, name, _tokens_of(action))
-                    self._in_hand[action.id] = action
-                if part:
-                    self._send({name: part})
-                else:
-                    self._release(role, name)
-
-    def _open(self, role: Role) -> list[str]:
-        """The actors that may be given more, those with the least in hand first."""
-        placement = self._placements[role]
-        names = [str(name) for name, seat in placement.seats.items() if seat.open]
-        return sorted(names, key=placement.in_hand)
-
-    def _set_apart(self, role: Role, name: str) -> None:
-        self._apart[role].add(name)
-        self._placements[role].close(name)
-
-    def _release(self, role: Role, name: str) -> None:
-        """No suspects are left for it: the actor is one like the others again."""
-        self._apart[role].discard(name)
-        if not self._handles[name].retired.is_set():
-            self._placements[role].reopen(name)
-            self._dispatch_waiting(role)
-
-    def _dispatch_waiting(self, role: Role) -> None:
-        waiting, self._waiting[role] = self._waiting[role], {}
-        self.dispatch(list(waiting.values()))
 
     # --- slots
 
@@ -528,9 +337,7 @@ class ActorGroup:
             handle.kill()
             raise
         self._handles[handle.name] = handle
-        self._placements[slot.role].add(handle.name, handle.slots)
-        self._try_suspects()
-        self._dispatch_waiting(slot.role)
+        self.work.joined(handle)
         return handle
 
     async def _catch_up(self, handle: ActorHandle, init: ActorInit) -> None:
@@ -545,8 +352,8 @@ class ActorGroup:
     async def _listen(self, slot: ActorSlot, handle: ActorHandle) -> None:
         """Until it dies, or has gone home; then what it had in hand is for others."""
         try:
-            in_hand = self._placements[handle.role].in_hand
-            await handle.listen(self._heard, lambda: not in_hand(handle.name), self._late)
+            work = self.work
+            await handle.listen(work.heard, lambda: not work.in_hand(handle), work.silent)
         except Exception as why:  # ActorDied; any other is as good as its death
             if not handle.retired.is_set():
                 slot.deaths += 1
@@ -555,37 +362,13 @@ class ActorGroup:
         finally:
             if not self._closing:
                 del self._handles[handle.name]
-                self._let_go(slot.role, handle.name)
+                self.work.left(slot.role, handle.name)
                 handle.kill()
-
-    def _let_go(self, role: Role, name: str) -> None:
-        """It is gone: what it had in hand is asked for again, unless that is what kills actors."""
-        ids = self._placements[role].remove(name)
-        for id in ids:
-            self._in_hand.pop(id, None)
-        self._apart[role].discard(name)
-        orphans: dict[str, ErrorInfo | None] = dict.fromkeys(ids)
-        for id in self._suspects[role].died(ids):
-            message = f"{id}: {DEATHS_ALONE} actors have died with nothing else in hand; the last was {name}"
-            orphans[id] = ErrorInfo.of(ActorLost(message, id=id))
-        if orphans:
-            self.orphaned(orphans)
-
-    def _may_move(self, event: End, handle: ActorHandle) -> bool:
-        """Whether an action failed only because this actor can reach no endpoint, and may go to one that can, having
-        cost nothing. After a few moves it is the endpoints that cannot be reached."""
-        lost_its_way = isinstance(event, Failed) and event.error.type == "Unreachable" and event.usage == NO_USAGE
-        seats = self._placements[handle.role].seats
-        others = any(seat.open for name, seat in seats.items() if name != handle.name)
-        if not lost_its_way or not others or self._stopping:
-            return False
-        self._moves[event.id] += 1
-        return self._moves[event.id] < MOST_MOVES
 
     def _retire(self, handle: ActorHandle) -> None:
         if not handle.retired.is_set():
             _log.info("%s is on a node that is about to go: it gets nothing more", handle.name)
-            self._placements[handle.role].close(handle.name)
+            self.work.close(handle)
             handle.retire()
 
     def _is_final(self, slot: ActorSlot, error: TTSError, failures: int) -> bool:
@@ -624,10 +407,7 @@ class ActorGroup:
             except Exception as error:  # the cluster's head does not answer: its actors may go on all the same
                 _log.warning("cannot see the cluster's nodes: %s", error)
             self._check_slots()
-            for role in ROLES:
-                if self._suspects[role].waiting and not self._apart[role]:
-                    for name in self._open(role)[:1]:
-                        self._set_apart(role, name)  # it ends what it has in hand first
+            self.work.make_room_for_suspects()
             self.looked()
 
     async def _has_head(self) -> bool:
@@ -674,14 +454,12 @@ class ActorGroup:
                 "{cpus: 0} in a cluster file)%s", number, in_words(asked), there, role, bound,
             )  # fmt: skip
 
-    def held(self) -> set[str]:
-        """Ids of everything that an actor has in hand, or that waits for one."""
-        return {id for placement in self._placements.values() for id in placement} | self._unplaced()
-
     def _check_slots(self) -> None:
         """Work that waits for a kind of actor for which no node is left cannot wait for ever."""
-        for role, waiting in self._waiting.items():
-            if not waiting or any(slot.role == role and slot.keeper and not slot.keeper.done() for slot in self._slots):
+        for role in ROLES:
+            if not self.work.waits_for(role) or any(
+                slot.role == role and slot.keeper and not slot.keeper.done() for slot in self._slots
+            ):
                 self._nobody_since.pop(role, None)
                 continue
             since_s = self._nobody_since.setdefault(role, time.monotonic())
@@ -697,8 +475,3 @@ async def _ended(tasks: Sequence[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _tokens_of(action: Work) -> int:
-    request = action.request if isinstance(action, Generate | Verify) else None
-    return request.sampling.token_limit if request is not None else 0

@@ -67,6 +67,7 @@ class Actors:
     looked: Any
 
     def __init__(self, *, stall: bool = False) -> None:
+        self.work = self
         self.copies: list[str] = []
         self._stall = stall
 

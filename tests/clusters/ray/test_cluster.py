@@ -307,21 +307,21 @@ def test_a_storm_of_ten_thousand_submits_and_cancels_leaves_nothing_in_flight(ra
             def heard(events: Any) -> None:
                 ends.update(event.id for event in events)
 
-            group.tell = heard
+            group.work.tell = heard
             for batch in range(100):
                 ids = [f"cell/p{batch}/{i}" for i in range(100)]
-                group.dispatch([action(id, batch * 100 + i) for i, id in enumerate(ids)])
+                group.work.dispatch([action(id, batch * 100 + i) for i, id in enumerate(ids)])
                 if batch % 3:  # else a moment later, when some have begun
                     await asyncio.sleep(0.003 * (batch % 3))
-                group.cancel(ids)
+                group.work.cancel(ids)
                 await asyncio.sleep(0)
             limit_s = time.monotonic() + LIMIT_S
             while len(ends) < 10_000:
                 await asyncio.sleep(0.05)
                 assert time.monotonic() < limit_s, len(ends)
-            assert not group._is_busy()
+            assert not group.work._is_busy()
             # Nothing is held back: the next action has an actor at once.
-            group.dispatch([action("cell/last/0", 1)])
+            group.work.dispatch([action("cell/last/0", 1)])
             while len(ends) < 10_001:  # noqa: ASYNC110  # there is nothing to wait on
                 await asyncio.sleep(0.02)
 
@@ -863,7 +863,7 @@ def test_the_progress_display_shows_every_actor(ray_cluster: Any) -> None:
 def test_what_nobody_has_in_hand_any_more_is_asked_for_again(ray_cluster: Any, expected: dict[str, str | None]) -> None:
     """However that came about: here, by taking actions out of the books that their actors are held by."""
     with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, engine.base_url, spec_of(ray_cluster)) as carrier:
-        placement = carrier.backend._group._placements["generator"]
+        placement = carrier.backend._group.work._placements["generator"]
         done = False
 
         def forget(events: Any) -> None:

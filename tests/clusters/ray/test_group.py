@@ -220,11 +220,11 @@ class Book:
         self.failed: list[str] = []
         self._actions: dict[str, Any] = {}
         self._group = group
-        group.tell, group.orphaned = self._heard, self._orphaned
+        group.work.tell, group.work.orphaned = self._heard, self._orphaned
 
     def ask(self, actions: Sequence[Any]) -> None:
         self._actions |= {action.id: action for action in actions}
-        self._group.dispatch(actions)
+        self._group.work.dispatch(actions)
 
     def _heard(self, events: Sequence[Any]) -> None:
         for event in events:
@@ -233,7 +233,7 @@ class Book:
     def _orphaned(self, orphans: Any) -> None:
         self.failed += [id for id, error in orphans.items() if error is not None and error.type == "ActorLost"]
         again = [self._actions[id] for id, error in orphans.items() if error is None]
-        asyncio.get_running_loop().call_soon(self._group.dispatch, again)
+        asyncio.get_running_loop().call_soon(self._group.work.dispatch, again)
 
     @property
     def ended(self) -> int:
@@ -407,7 +407,7 @@ def test_one_action_that_kills_every_actor_fails_alone(world: World, generators:
         await until(lambda: book.ended == len(ids))
         assert sorted(book.failed) == sorted(world.killers)
         assert sorted(book.finished) == sorted(set(ids) - world.killers)
-        assert not group.held()
+        assert not group.work.held()
         # The actor that had the suspects is one like the others again.
         await until(lambda: all("working" in line for line in group.status()))
         book.ask([generate(f"more/p{i}/1") for i in range(50)])
@@ -438,12 +438,12 @@ def test_suspects_that_are_taken_back_are_not_carried_out(world: World) -> None:
         world.killers = {"cell/p0/1"}
         world.full_after = DEATHS_IN_COMPANY
         book.ask([generate("cell/p0/1"), generate("cell/p0/2")])
-        await until(lambda: len(group._suspects["generator"].waiting) == 2)
-        (id, *_) = group._suspects["generator"].waiting
-        assert id in group.held()
-        assert group.withdraw(id)
-        assert not group.withdraw(id)
-        assert id not in group.held()
+        await until(lambda: len(group.work._suspects["generator"].waiting) == 2)
+        (id, *_) = group.work._suspects["generator"].waiting
+        assert id in group.work.held()
+        assert group.work.withdraw(id)
+        assert not group.work.withdraw(id)
+        assert id not in group.work.held()
 
     run(act, generators={"count": 1})
 
@@ -485,11 +485,11 @@ def assert_taken_back(records: list[Any], *, deaths: int = 0) -> None:
 
 def test_a_run_that_stops_takes_back_what_waits_for_an_actor(world: World) -> None:
     async def act(cluster: RayCluster, group: ActorGroup) -> None:
-        await until(lambda: len(group.held()) == 8)
-        world.full, world.killers = {N1, N2, None}, {*group.held()}
+        await until(lambda: len(group.work.held()) == 8)
+        world.full, world.killers = {N1, N2, None}, {*group.work.held()}
         (handle,) = group._handles.values()
         handle._submitted.set()
-        await until(lambda: len(group._waiting["generator"]) == 8)
+        await until(lambda: len(group.work._waiting["generator"]) == 8)
 
     world.hangs = True
     assert_taken_back(stopped(act, generators={"count": 1}), deaths=1)
@@ -497,7 +497,7 @@ def test_a_run_that_stops_takes_back_what_waits_for_an_actor(world: World) -> No
 
 def test_a_run_that_stops_takes_back_what_actors_have_and_no_server_works_for(world: World) -> None:
     async def act(cluster: RayCluster, group: ActorGroup) -> None:
-        await until(lambda: len(group.held()) == 8)
+        await until(lambda: len(group.work.held()) == 8)
 
     world.hangs = True
     assert_taken_back(stopped(act, generators={"count": 2}))
@@ -519,7 +519,7 @@ def test_what_actors_say_of_their_streams_is_in_the_journal_and_widened_while_th
     world: World, tmp_path: Path
 ) -> None:
     async def act(cluster: RayCluster, group: ActorGroup) -> None:
-        await until(lambda: len(group.held()) == 8)
+        await until(lambda: len(group.work.held()) == 8)
         (handle,) = group._handles.values()
         handle.hear(handle, [Noted({"c/p/1": 37, "c/p/2": None, "c/p/9": 5}, 50.0)])
         handle.late(handle)
@@ -534,7 +534,7 @@ def test_what_actors_say_of_their_streams_is_in_the_journal_and_widened_while_th
 
 def test_what_leaves_has_a_bound_in_the_journal_once_a_rate_is_known(world: World, tmp_path: Path) -> None:
     async def act(cluster: RayCluster, group: ActorGroup) -> None:
-        await until(lambda: len(group.held()) == 8)
+        await until(lambda: len(group.work.held()) == 8)
         (handle,) = group._handles.values()
         handle.hear(handle, [Noted({"c/p/1": 4}, 0.5)])
         cluster._carry_out([generate("c/q/4")])
@@ -548,7 +548,7 @@ def test_what_leaves_has_a_bound_in_the_journal_once_a_rate_is_known(world: Worl
 
 def test_without_a_journal_no_actor_is_asked_for_bounds_and_none_are_written(world: World) -> None:
     async def act(cluster: RayCluster, group: ActorGroup) -> None:
-        await until(lambda: len(group.held()) == 8)
+        await until(lambda: len(group.work.held()) == 8)
         (handle,) = group._handles.values()
         handle.hear(handle, [Noted({"c/p/1": 37}, 50.0)])
 
@@ -561,11 +561,11 @@ def test_a_request_that_another_actor_is_given_has_no_bound_any_more(world: Worl
     away = ErrorInfo("Unreachable", "nobody listens")
 
     async def act(cluster: RayCluster, group: ActorGroup) -> None:
-        await until(lambda: len(group.held()) == 8)
-        name = group._placements["generator"].where("c/p/1")
+        await until(lambda: len(group.work.held()) == 8)
+        name = group.work._placements["generator"].where("c/p/1")
         handle = group._handles[str(name)]
         handle.hear(handle, [Noted({"c/p/1": 37}, 50.0), Failed("c/p/1", 0.0, away)])
-        assert group._placements["generator"].where("c/p/1") != name
+        assert group.work._placements["generator"].where("c/p/1") != name
 
     world.hangs = True
     records = stopped(act, folder=tmp_path, generators={"count": 2})

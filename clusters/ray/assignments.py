@@ -1,0 +1,283 @@
+"""Which actor has which action: placed with one, waiting for one, or a suspect that is tried apart.
+
+What an actor had in hand when it died is reported as orphaned; an action that could reach no endpoint from one actor
+goes to another; an action that may be what kills actors goes to one that has nothing but such suspects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from tts.clusters.ray.handle import ROLES, ActorHandle, Role
+from tts.clusters.ray.placement import Placement
+from tts.clusters.ray.stream import ActorEvent, News, Noted
+from tts.clusters.suspects import DEATHS_ALONE, Suspects
+from tts.core.actions import NO_USAGE, End, Failed, Generate, Verify, Work, problem_of
+from tts.errors import (
+    ActorDied,
+    ActorLost,
+)
+from tts.types import ErrorInfo
+
+MOST_MOVES = 3  # of an action whose actor can reach no endpoint
+LAST_WORDS_S = 2.0
+
+
+class Assignments:
+    """The actions of a run, and the actors that have them in hand.
+
+    Args:
+        handles: the actors by name; the group adds and removes them.
+        roles: those that the group keeps actors for; the role of the first action that needs one is added.
+        hosts_judge: whether verifications ask the engine that the generators host.
+
+    Attributes:
+        tell: called with what actors report.
+        orphaned: called with the ids whose actor died, with an error for those that must not be tried again.
+        late: called with what an actor has in hand, as long as it is silent.
+    """
+
+    def __init__(self, handles: Mapping[str, ActorHandle], roles: set[Role], hosts_judge: bool) -> None:
+        self.tell: Callable[[Sequence[ActorEvent]], None] = lambda events: None
+        self.orphaned: Callable[[Mapping[str, ErrorInfo | None]], None] = lambda ids: None
+        self.late: Callable[[Iterable[str]], None] = lambda ids: None
+        self._handles = handles
+        self._roles = roles
+        self._hosts_judge = hosts_judge
+        self._placements: dict[Role, Placement] = {"generator": Placement(), "verifier": Placement()}
+        self._waiting: dict[Role, dict[str, Work]] = {"generator": {}, "verifier": {}}  # until there is an actor
+        self._in_hand: dict[str, Work] = {}
+        self._moves: Counter[str] = Counter()
+        self._suspects: dict[Role, Suspects] = {"generator": Suspects(), "verifier": Suspects()}
+        self._apart: dict[Role, set[str]] = {"generator": set(), "verifier": set()}  # actors with nothing but suspects
+        self._stopping = False  # whether the run is: what it has is not passed from actor to actor any more
+
+    def dispatch(self, actions: Sequence[Work], *, avoid: str | None = None) -> None:
+        """Put each into the hands of an actor (other than `avoid`); what finds none waits for one."""
+        batches: dict[str, list[Work]] = {}
+        for action in actions:
+            role = self._role_of(action)
+            self._roles.add(role)
+            if action.id in self._suspects[role]:
+                self._suspects[role].wait(action)
+                continue
+            name = self._placements[role].place(action.id, problem_of(action.id), _tokens_of(action), avoid=avoid)
+            if name is None:
+                self._waiting[role][action.id] = action
+            else:
+                self._in_hand[action.id] = action
+                batches.setdefault(str(name), []).append(action)
+        self._send(batches)
+        self._try_suspects()
+
+    def has_another(self, id: str) -> bool:
+        """Whether somebody other than the one who has this action in hand could take it as well."""
+        suspect = any(id in suspects for suspects in self._suspects.values())
+        return not suspect and any(p.where(id) is not None and p.has_another(id) for p in self._placements.values())
+
+    def hedge(self, action: Work, id: str) -> None:
+        """Send this second request to an actor other than the one that has the first."""
+        placement = self._placements[self._role_of(action)]
+        name = placement.place(action.id, problem_of(action.id), _tokens_of(action), avoid=placement.where(id))
+        assert name is not None, "has_another said that there is one"
+        self._handles[str(name)].submit([action])
+
+    def cancel(self, ids: Sequence[str]) -> None:
+        """Stop these, all the way to the engine."""
+        by_actor: dict[str, list[str]] = {}
+        for id in ids:
+            for placement in self._placements.values():
+                name = placement.where(id)
+                if name is not None:
+                    by_actor.setdefault(str(name), []).append(id)
+        for name, some in by_actor.items():
+            self._handles[name].cancel(some)
+
+    def withdraw(self, id: str) -> bool:
+        """Take back an action that no actor has been given; False if one has."""
+        waited = any(waiting.pop(id, None) is not None for waiting in self._waiting.values())
+        return waited or any(suspects.withdraw(id) for suspects in self._suspects.values())
+
+    def withdraw_waiting(self) -> list[str]:
+        """The run is stopping: take back what no actor has been given, and have the actors cancel what no server works
+        for. Returns the ids of what was taken back."""
+        self._stopping = True
+        for handle in self._handles.values():
+            handle.withdraw()
+        return [id for id in self._unplaced() if self.withdraw(id)]
+
+    def held(self) -> set[str]:
+        """Ids of everything that an actor has in hand, or that waits for one."""
+        return {id for placement in self._placements.values() for id in placement} | self._unplaced()
+
+    async def halt(self) -> None:
+        """Cancel everything, and wait a moment for how it ended."""
+        for role in ROLES:
+            self._waiting[role].clear()
+            self._suspects[role] = Suspects()
+            for name in [*self._apart[role]]:
+                self._release(role, name)
+        for placement in self._placements.values():
+            self.cancel(list(placement))
+        limit_s = time.monotonic() + LAST_WORDS_S
+        while self._is_busy() and time.monotonic() < limit_s:  # noqa: ASYNC110  # at the end of a run only
+            await asyncio.sleep(0.01)
+        self._stopping = False
+
+    def heard(self, handle: ActorHandle, events: list[ActorEvent]) -> None:
+        """Take in what an actor reports. Raises: ActorDied once it has left, as it was told to."""
+        placement = self._placements[handle.role]
+        placement.learn(handle.name, handle.slots)
+        told: list[ActorEvent] = []
+        moved: list[Work] = []
+        for event in events:
+            if isinstance(event, News):
+                told.append(event)
+            elif placement.ended(event.id):
+                action = self._in_hand.pop(event.id, None)
+                if action is not None and self._may_move(event, handle):
+                    moved.append(action)
+                    continue
+                handle.finished += 1
+                self._moves.pop(event.id, None)
+                self._suspects[handle.role].ended(event.id)
+                told.append(event)
+        told += [Noted({action.id: None}) for action in moved]
+        if told:
+            self.tell(told)
+        for action in moved:
+            self.dispatch([action], avoid=handle.name)
+        if handle.retired.is_set() and not placement.in_hand(handle.name):
+            raise ActorDied("it has gone home")
+        if any(self._apart.values()) or any(suspects.waiting for suspects in self._suspects.values()):
+            self._try_suspects()
+
+    def silent(self, handle: ActorHandle) -> None:
+        """It is silent: its servers may have gone beyond what it said of them last."""
+        if seat := self._placements[handle.role].seats.get(handle.name):
+            self.late(seat.work)
+
+    def joined(self, handle: ActorHandle) -> None:
+        """A new actor can work: it is given what waits for one."""
+        self._placements[handle.role].add(handle.name, handle.slots)
+        self._try_suspects()
+        self._dispatch_waiting(handle.role)
+
+    def left(self, role: Role, name: str) -> None:
+        """It is gone: what it had in hand is asked for again, unless that is what kills actors."""
+        ids = self._placements[role].remove(name)
+        for id in ids:
+            self._in_hand.pop(id, None)
+        self._apart[role].discard(name)
+        orphans: dict[str, ErrorInfo | None] = dict.fromkeys(ids)
+        for id in self._suspects[role].died(ids):
+            message = f"{id}: {DEATHS_ALONE} actors have died with nothing else in hand; the last was {name}"
+            orphans[id] = ErrorInfo.of(ActorLost(message, id=id))
+        if orphans:
+            self.orphaned(orphans)
+
+    def close(self, handle: ActorHandle) -> None:
+        """The actor gets nothing more; what it has in hand may end."""
+        self._placements[handle.role].close(handle.name)
+
+    def in_hand(self, handle: ActorHandle) -> int:
+        """How many actions the actor has in hand."""
+        return self._placements[handle.role].in_hand(handle.name)
+
+    def waits_for(self, role: Role) -> bool:
+        """Whether an action waits for an actor of this role."""
+        return bool(self._waiting[role])
+
+    def make_room_for_suspects(self) -> None:
+        """Where suspects wait and every actor is busy, let one end what it has in hand, and then have it try them."""
+        for role in ROLES:
+            if self._suspects[role].waiting and not self._apart[role]:
+                for name in self._open(role)[:1]:
+                    self._set_apart(role, name)
+
+    def _send(self, batches: Mapping[str, Sequence[Work]]) -> None:
+        """Hand over what has been placed, by actor; what cannot be encoded has failed."""
+        failed: list[ActorEvent] = []
+        for name, batch in batches.items():
+            for id, error in self._handles[name].submit(batch):
+                self._in_hand.pop(id, None)
+                for role in ROLES:
+                    self._placements[role].ended(id)
+                    self._suspects[role].ended(id)
+                failed.append(Failed(id, 0.0, ErrorInfo.of(error)))
+        if failed:
+            self.tell(failed)
+
+    def _unplaced(self) -> set[str]:
+        waiting = [*self._waiting.values(), *(suspects.waiting for suspects in self._suspects.values())]
+        return {id for some in waiting for id in some}
+
+    def _is_busy(self) -> bool:
+        return any(placement.busy for placement in self._placements.values())
+
+    def _role_of(self, action: Work) -> Role:
+        """Generators sample; verifiers score and compute. What asks an engine that generators host goes to them."""
+        asks = isinstance(action, Verify) and action.request is not None
+        if isinstance(action, Generate) or (asks and self._hosts_judge):
+            return "generator"
+        return "verifier"
+
+    def _may_move(self, event: End, handle: ActorHandle) -> bool:
+        """Whether an action failed only because this actor can reach no endpoint, and may go to one that can, having
+        cost nothing. After a few moves it is the endpoints that cannot be reached."""
+        lost_its_way = isinstance(event, Failed) and event.error.type == "Unreachable" and event.usage == NO_USAGE
+        seats = self._placements[handle.role].seats
+        others = any(seat.open for name, seat in seats.items() if name != handle.name)
+        if not lost_its_way or not others or self._stopping:
+            return False
+        self._moves[event.id] += 1
+        return self._moves[event.id] < MOST_MOVES
+
+    def _dispatch_waiting(self, role: Role) -> None:
+        waiting, self._waiting[role] = self._waiting[role], {}
+        self.dispatch(list(waiting.values()))
+
+    def _try_suspects(self) -> None:
+        """Give suspects to actors that have nothing else in hand, at most to half of all, where there are some."""
+        for role, suspects in self._suspects.items():
+            placement, apart = self._placements[role], self._apart[role]
+            if suspects.waiting:
+                idle = [name for name in self._open(role) if not placement.in_hand(name)]
+                for name in idle[: max(1, len(placement.seats) // 2) - len(apart)]:
+                    self._set_apart(role, name)
+            for name in [*apart]:
+                if self._handles[name].retired.is_set() or placement.in_hand(name):
+                    continue
+                part = suspects.try_some()
+                for action in part:
+                    placement.give(action.id, name, _tokens_of(action))
+                    self._in_hand[action.id] = action
+                if part:
+                    self._send({name: part})
+                else:
+                    self._release(role, name)
+
+    def _open(self, role: Role) -> list[str]:
+        """The actors that may be given more, those with the least in hand first."""
+        placement = self._placements[role]
+        names = [str(name) for name, seat in placement.seats.items() if seat.open]
+        return sorted(names, key=placement.in_hand)
+
+    def _set_apart(self, role: Role, name: str) -> None:
+        self._apart[role].add(name)
+        self._placements[role].close(name)
+
+    def _release(self, role: Role, name: str) -> None:
+        """No suspects are left for it: the actor is one like the others again."""
+        self._apart[role].discard(name)
+        if not self._handles[name].retired.is_set():
+            self._placements[role].reopen(name)
+            self._dispatch_waiting(role)
+
+
+def _tokens_of(action: Work) -> int:
+    request = action.request if isinstance(action, Generate | Verify) else None
+    return request.sampling.token_limit if request is not None else 0

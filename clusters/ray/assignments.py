@@ -16,10 +16,7 @@ from tts.clusters.ray.placement import Placement
 from tts.clusters.ray.stream import ActorEvent, News, Noted
 from tts.clusters.suspects import DEATHS_ALONE, Suspects
 from tts.core.actions import NO_USAGE, End, Failed, Generate, Verify, Work, problem_of
-from tts.errors import (
-    ActorDied,
-    ActorLost,
-)
+from tts.errors import ActorDied, ActorLost
 from tts.types import ErrorInfo
 
 MOST_MOVES = 3  # of an action whose actor can reach no endpoint

@@ -1,7 +1,7 @@
-"""The actors of a run: started, listened to, replaced when they die, sent home when their node is about to go.
+"""The actors of a run: started, listened to, replaced when they die, retired when their node is about to go.
 
-A slot is a place for one actor at a time. Who dies at a slot is replaced by another with the next epoch; who is at one
-on a node that drains gets nothing more, ends what it has in hand, and the slot is filled elsewhere meanwhile. A run
+A slot is a place for one actor at a time. An actor that dies is replaced by another with the next epoch; one on a
+node that drains gets nothing more, ends what it has in hand, and its slot is filled elsewhere meanwhile. A run
 starts with the slots that can be filled, and its other actors join when their resources come free. Verifier actors are
 there once something is verified or computed.
 """

@@ -66,11 +66,10 @@ class ActorHandle:
         self._group = getattr(strategy, "placement_group", None)  # removed with the actor
         named: Any = ray.remote(actor).options(name=f"{self.name}.{run}", **options)
         self._actor: Any = named.remote(msgspec.msgpack.encode(init))
-        actor_: Any = self._actor
-        self._submit = actor_.submit.options(num_returns=0)
-        self._cancel = actor_.cancel.options(num_returns=0)
-        self._withdraw = actor_.withdraw.options(num_returns=0)
-        self._drain = actor_.drain
+        self._submit = self._actor.submit.options(num_returns=0)
+        self._cancel = self._actor.cancel.options(num_returns=0)
+        self._withdraw = self._actor.withdraw.options(num_returns=0)
+        self._drain = self._actor.drain
 
     async def start(self, limit_s: float, there: Callable[[], str]) -> Opened:
         """Wait until it can work.

@@ -11,10 +11,7 @@ from tts.cli.output import print_json
 
 
 @with_options("base_url", "model", "api_key", "cluster", "address")
-def doctor(
-    json: Json = False,
-    **options: Any,
-) -> None:
+def doctor(json: Json = False, **options: Any) -> None:
     """Check this machine, a cluster, and what an endpoint can do, by trying it."""
     from tts.cli.examination import examine
     from tts.models.target import urls_of

@@ -118,7 +118,7 @@ async def aplan(
     problems: str | Path | Task | TaskSource | Iterable[Example] | None,
     strategies: Named | Sequence[Named] = "majority_vote:n=none",
     *,
-    run_budget: str | Limits,
+    run_budget: str | Limits = "",
     allocators: str | Sequence[str] = (),
     pilot: int = 4,
     history: Pool | str | Path | None = None,

@@ -12,8 +12,8 @@ from tts.models.wire.address import shown
 
 
 async def look(spec: ClusterSpec, target: Target) -> list[Finding]:
-    """Hire the actors of a cluster for a resolved target, and let them try the endpoints out. Spends a few dozen tokens
-    for each endpoint and node."""
+    """Start the actors of a cluster for a resolved target, and let them try the endpoints out. Spends a few dozen
+    tokens for each endpoint and node."""
     try:
         async with open_ray(spec, target) as backend:
             await backend.open_verifiers()

@@ -32,14 +32,14 @@ from tts.core.actions import (
     Woke,
     Work,
 )
-from tts.core.addresses import address_of
 from tts.core.coroutines import STEP_LIMIT_S, ForeignCode, StepStopped, StepTimedOut
 from tts.core.journal.records import as_recorded
-from tts.core.protocols import Verifier, checked
+from tts.core.protocols import Verifier, checked, computed_by, is_in_worker, kind_of, read_by
 from tts.errors import BadResponse, CallFailed, CallTimedOut, TTSError, unknown_name
 from tts.models.endpoint_pool import EndpointPool
 from tts.models.openai.completion_builder import CompletionBuilder
 from tts.plugins.loading import by_address
+from tts.plugins.verifiers import made, verifier_address
 from tts.types import Candidate, Completion, ErrorInfo, Problem, Score, Timing, Usage, shown
 from tts.workers.pool import Workers
 
@@ -197,8 +197,9 @@ class Executor:
                 return Finished(action.id, 0.0, completion)
             case Verify(request=Request() as request):
                 completion = await self._complete(action.id, request, builder)
-                read = self.verifiers[action.verifier].read
-                score = checked(contained(self.foreign, action.id, read, completion), action.verifier)
+                verifier = self.verifiers[action.verifier]
+                said = contained(self.foreign, action.id, read_by, verifier, completion)
+                score = checked(said, action.verifier, kind_of(verifier))
                 score = msgspec.structs.replace(score, downgrades=completion.downgrades)
                 return Scored(action.id, 0.0, score, completion.usage, completion.timing)
             case Verify():
@@ -232,9 +233,9 @@ class Executor:
 
     async def _compute(self, action: Verify) -> Score:
         verifier = self.verifiers[action.verifier]
-        if not verifier.in_worker:
-            score = contained(self.foreign, action.id, verifier.score, action.problem, action.candidate)
-            return checked(score, action.verifier)
+        if not is_in_worker(verifier):
+            score = contained(self.foreign, action.id, computed_by, verifier, action.problem, action.candidate)
+            return checked(score, action.verifier, kind_of(verifier))
         value = await self._worker_call(SCORE, scored_in_worker(action, verifier), VERIFY_LIMIT_S)
         return msgspec.convert(value, Score)
 
@@ -244,7 +245,7 @@ class Executor:
         return await self._workers.call(function, arguments, timeout_s=timeout_s)
 
 
-def contained(foreign: ForeignCode, id: str, score: Callable[..., Score], *args: Any) -> Score:
+def contained(foreign: ForeignCode, id: str, score: Callable[..., object], *args: Any) -> object:
     """Call a verifier in this process; whatever it does, it ends this verification only.
 
     Raises: an exception of its own; CallFailed where it would have ended the program; CallTimedOut where a watchdog
@@ -282,11 +283,11 @@ def _most(action: Work) -> Usage:
 
 def scored_in_worker(action: Verify, verifier: Verifier) -> tuple[Any, ...]:
     """The arguments of `score_in_worker`."""
-    return address_of(type(verifier)), action.verifier, *msgspec.to_builtins((action.problem, action.candidate))
+    return verifier_address(verifier), action.verifier, *msgspec.to_builtins((action.problem, action.candidate))
 
 
 def score_in_worker(address: str, name: str, problem: Any, candidate: Any) -> Any:
     """Runs in a worker process: the verifier is made anew there and scores."""
-    verifier: Verifier = by_address(address)()
-    score = verifier.score(msgspec.convert(problem, Problem), msgspec.convert(candidate, Candidate))
-    return msgspec.to_builtins(checked(score, name))
+    verifier = made(by_address(address), name)
+    score = computed_by(verifier, msgspec.convert(problem, Problem), msgspec.convert(candidate, Candidate))
+    return msgspec.to_builtins(checked(score, name, kind_of(verifier)))

@@ -35,7 +35,7 @@ from tts.models.endpoint_pool import EndpointPool
 from tts.models.options import Target
 from tts.models.target import SAME_NAME, open_models
 from tts.models.wire.capabilities import Cancellation
-from tts.plugins.names import verifier
+from tts.plugins.verifiers import verifier
 from tts.process.garbage import collect_less_often
 from tts.runs.folder import program
 from tts.types import ErrorInfo, Value

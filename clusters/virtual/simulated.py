@@ -36,7 +36,7 @@ from tts.core.actions import (
     trial_of,
 )
 from tts.core.coroutines import ForeignCode, StepStopped
-from tts.core.protocols import Verifier, checked
+from tts.core.protocols import Verifier, checked, computed_by, is_in_worker, kind_of, read_by
 from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import OnResult, Step, ignore
 from tts.errors import TTSError
@@ -265,10 +265,11 @@ class SimulatedCluster:
 
     def _score(self, action: Verify, verifier: Verifier, completion: Completion) -> Score:
         if action.request is not None:
-            return checked(contained(self._foreign, action.id, verifier.read, completion), action.verifier)
-        if not verifier.in_worker:
-            score = contained(self._foreign, action.id, verifier.score, action.problem, action.candidate)
-            return checked(score, action.verifier)
+            said = contained(self._foreign, action.id, read_by, verifier, completion)
+            return checked(said, action.verifier, kind_of(verifier))
+        if not is_in_worker(verifier):
+            said = contained(self._foreign, action.id, computed_by, verifier, action.problem, action.candidate)
+            return checked(said, action.verifier, kind_of(verifier))
         value = self._worker_call(SCORE, scored_in_worker(action, verifier), VERIFY_LIMIT_S)
         return msgspec.convert(value, Score)
 

@@ -22,7 +22,8 @@ from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
 from tts.errors import AllocatorCrashed
 from tts.models.cost_model import CostModel
-from tts.plugins.names import allocator_of, built_in, strategy, verifier
+from tts.plugins.names import allocator_of, built_in, strategy
+from tts.plugins.verifiers import verifier
 from tts.runs.folder import NoJournal
 from tts.testing import Disorder
 from tts.types import Candidate, Completion, Cost, Problem, Sampling, Score, ScoreKind, StrategySpec, Usage

@@ -18,9 +18,10 @@ from tts.errors import InvalidParameter, UnknownName
 from tts.models.cost_model import CostModel
 from tts.plugins.dependencies import plugin_digests, verifiers_of
 from tts.plugins.loading import by_address
-from tts.plugins.names import allocator, built_in, names, strategy, verifier
+from tts.plugins.names import allocator, built_in, names, strategy
 from tts.plugins.signatures import Parameter, describe, parameters
 from tts.plugins.spec import check_spec, parse_specs
+from tts.plugins.verifiers import verifier
 from tts.testing import ScriptedCluster
 from tts.types import Candidate, Completion, Problem, StrategySpec, Usage
 
@@ -261,9 +262,7 @@ VERIFIER = """
         def score(self, problem, candidate): os._exit(3)
 
     class Scoreless:
-        kind, candidate_logprobs, in_worker = "scale", 0, False
         def request(self, problem, candidate): return None
-        def read(self, completion): raise NotImplementedError
 
     class Unmakable(Mine):
         def __init__(self): raise OSError("no licence")
@@ -322,7 +321,11 @@ def test_a_strategy_and_its_verifier_may_both_be_in_files(checks, plugin):
         ("my_checks.py:Scoreless", InvalidParameter, "the verifier my_checks.py:Scoreless has no score"),
         ("my_checks:Scoreless", InvalidParameter, "the verifier my_checks:Scoreless has no score"),
         ("my_checks.py:Unmakable", InvalidParameter, "my_checks.py:Unmakable cannot be made: OSError: no licence"),
-        ("my_checks.py:a_function", InvalidParameter, "my_checks.py:a_function cannot be made: TypeError"),
+        (
+            "my_checks.py:a_function",
+            InvalidParameter,
+            "the verifier my_checks.py:a_function must be a class, or a",
+        ),
         ("my_checks.py:Yours", UnknownName, "my_checks.py has no Yours"),
         ("my_checks.py:Outer.Yours", UnknownName, "my_checks.py has no Outer.Yours"),
         ("my_checks.py:", UnknownName, "my_checks.py has no"),

@@ -348,7 +348,7 @@ def test_a_file_where_the_user_stands_is_not_taken_for_one_beside_the_plugin(pan
         ("verifier=jugde", "Did you mean 'judge'"),
         ("length_verifier=:Sane", "panel.py has no Sane"),
         ("verifier=nowhere.py:Same", "nowhere.py is not a file here"),
-        ("length_verifier=math:sin", "cannot be made"),
+        ("length_verifier=math:sin", "must be a class, or a function"),
     ],
 )
 def test_a_verifier_that_there_is_none_of_is_refused_before_anything_is_asked(panel, settings, message):

@@ -65,9 +65,14 @@ def test_the_contract_example_of_the_readme_passes(workplace: Path) -> None:
 @pytest.mark.system
 def test_the_strategy_and_the_verifier_of_the_contribution_guide_run(tmp_path: Path) -> None:
     write_files(CONTRIBUTING, tmp_path)
-    strategies = ["--strategy", "shortest.py:shortest:n=2", "--strategy", "best_of_n:n=2,verifier=brief.py:Brief"]
+    strategies = [
+        "--strategy",
+        "shortest.py:shortest:n=2",
+        "--strategy",
+        "best_of_n:n=2,verifier=brief.py:brief(most=5)",
+    ]
     shown = run(["tts", "sweep", "chain?size=2&seed=7", *strategies, "--no-report", "--out", "runs/own"], tmp_path)
-    assert "shortest" in shown and "brief.py:Brief" in shown
+    assert "shortest" in shown and "brief.py:brief(most=5)" in shown
 
 
 @pytest.mark.system

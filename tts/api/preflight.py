@@ -9,7 +9,7 @@ import msgspec
 
 from tts.core.budget import Limits
 from tts.core.journal.records import Decided
-from tts.core.protocols import Strategy, Verifier
+from tts.core.protocols import Strategy, Verifier, logprobs_for
 from tts.core.result import Result
 from tts.core.scheduling.scheduler import Scheduler
 from tts.errors import ForeignAwait, UsageError
@@ -58,5 +58,5 @@ def _keep(found: list[Result], result: Result, _: Decided) -> None:
 def with_logprobs(sampling: Sampling, verifiers: Mapping[str, Verifier]) -> Sampling:
     """The sampling, with the log-probabilities that the verifiers need; the same for all, so that samples can be
     shared."""
-    needed = max((v.candidate_logprobs for v in verifiers.values()), default=0)
+    needed = max((logprobs_for(v) for v in verifiers.values()), default=0)
     return msgspec.structs.replace(sampling, top_logprobs=max(needed, sampling.top_logprobs))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -40,7 +41,7 @@ def build(
 
     def on_foreign(name: str) -> None:
         why = f"the run names the verifier {name}, which is not run, because a folder is data"
-        echo(f"note: {why}; its scores are those in the journal. Add --verifier {name} to trust it", err=True)
+        echo(f"note: {why}; its scores are those in the journal. Add --verifier {quote(name)} to trust it", err=True)
 
     pool = asyncio.run(
         build_pool(run, keep_text=text, verifiers=verifier or (), on_ungraded=on_ungraded, on_foreign=on_foreign)

@@ -81,7 +81,7 @@ def named_counts(given: list[str] | None) -> dict[str, float]:
 
     found = {}
     for text in given or ():
-        name, _, number = text.partition("=")
+        name, _, number = text.rpartition("=")  # a name may have parameters
         try:
             found[name] = float(number)
         except ValueError:

@@ -1,4 +1,5 @@
-"""How another process finds a class or a function: `module:name`, or `path/file.py:name` where no module leads to it.
+"""How another process finds a class or a function: `module:name`, or `path/file.py:name` where no module leads to it;
+with parameters, `NAME(PARAM=VALUE,...)`.
 
 No I/O: what an address leads to is imported by `tts.plugins.loading`.
 """
@@ -7,7 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -50,7 +51,10 @@ def owner_of(named: str, thing: Callable[..., Any]) -> str:
 
 def beside(owner: str, address: str) -> str:
     """The address as seen from here, where a plugin of that file or module says it: `:name` is in the same one, and a
-    relative path begins in its folder."""
+    relative path begins in its folder. Parameters stay as they are."""
+    if address.endswith(")"):
+        named, params = call_of(address)
+        return called(beside(owner, named), params)
     if address.startswith(":"):
         return owner + address
     where, _, name = address.rpartition(":")
@@ -58,6 +62,55 @@ def beside(owner: str, address: str) -> str:
         return address
     file = owner if owner.endswith(".py") else getattr(sys.modules.get(owner), "__file__", None) or ""
     return f"{posixpath.normpath(posixpath.join(posixpath.dirname(file), where))}:{name}"
+
+
+def split_outside(text: str) -> list[str]:
+    """The parts of a text between its commas, but for commas inside of brackets."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth = max(0, depth + (letter == "(") - (letter == ")"))
+        if letter == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
+
+
+def call_of(text: str) -> tuple[str, dict[str, str]]:
+    """`genrm(max_tokens=1024)` -> the name, and the values of parameters as written; a name alone has none.
+
+    Raises: InvalidParameter for brackets that do not match, or hold anything else.
+    """
+    text = text.strip()
+    if "(" not in text and ")" not in text:
+        return text, {}
+    depth, start = 0, len(text)
+    for start in range(len(text) - 1, -1, -1):
+        depth += (text[start] == ")") - (text[start] == "(")
+        if depth <= 0:
+            break
+    if text.count("(") != text.count(")") or depth:
+        raise InvalidParameter(f"{text!r}: expected NAME(PARAM=VALUE,...), but its brackets do not match", value=text)
+    if not text.endswith(")"):
+        return text, {}  # brackets of a path
+    params: dict[str, str] = {}
+    for part in filter(None, map(str.strip, split_outside(text[start + 1 : -1]))):
+        name, equals, value = (side.strip() for side in part.partition("="))
+        if not equals or not name or name in params:
+            problem = f"a second {name}" if name in params else repr(part)
+            raise InvalidParameter(f"{text!r}: expected NAME(PARAM=VALUE,...), but got {problem}", value=text)
+        params[name] = value
+    return text[:start].rstrip(), params
+
+
+def called(name: str, params: Mapping[str, object]) -> str:
+    """The one text of a name with these parameters, in alphabetical order: `genrm(max_tokens=1024)`."""
+    return f"{name}({','.join(f'{key}={params[key]}' for key in sorted(params))})" if params else name
+
+
+def canonical(text: str) -> str:
+    """The one way of writing a name with parameters. Raises as `call_of`."""
+    return called(*call_of(text)) if "(" in text else text
 
 
 def portable(owner: str, thing: Callable[..., Any], address: str) -> str:

@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import msgspec
 
 from tts.core.actions import Call, Event, Failed, Refused, Request, Returned, Verify
-from tts.core.addresses import beside, check_address, owner_of, portable
+from tts.core.addresses import beside, canonical, check_address, owner_of, portable
 from tts.core.blocks import Block, Deadline, Finishing, Streaming, at_least_one
 from tts.core.budget import Remaining
 from tts.core.coroutines import Mailbox, Wait
 from tts.core.endings import MOST_REFUSALS, nothing_came
+from tts.core.protocols import Verifier, kind_of, question_of
 from tts.core.randomness import ChainRandom
 from tts.core.sample_keys import seed_of
 from tts.errors import BudgetExhausted, CallFailed, InvalidParameter, UsageError, unknown_name
 from tts.types import Candidate, Completion, Problem, Sampling, Score, Turns, as_prompt
 
 if TYPE_CHECKING:
-    from tts.core.protocols import Verifier
     from tts.core.trial import Trial
 
 T = TypeVar("T")
@@ -208,6 +208,7 @@ class Run:
         trial = self._trial
         if ":" in verifier and (verifier.startswith(":") or verifier not in trial.spec.params.values()):
             verifier = beside(self._owner(), verifier)
+        verifier = canonical(verifier)
         found = trial._verifiers.get(verifier)
         if found is None:
             raise unknown_name("verifier", verifier, trial._verifiers)
@@ -228,7 +229,7 @@ class Run:
         return Score(
             value=sum(values) / len(values) if values else None,
             verifier=verifier,
-            kind=judge.kind,
+            kind=kind_of(judge) if hasattr(judge, "kind") or not found else found[0].kind,
             mass=sum(masses) / len(masses) if masses else None,
         )
 
@@ -373,7 +374,7 @@ def _error_of(event: Event) -> Exception:
 def _request_of(name: str, verifier: Verifier, problem: Problem, candidate: Candidate) -> Request | None:
     """The verifier's request to a model. An exception in making it is the verifier's error, not the strategy's."""
     try:
-        request = verifier.request(problem, candidate)
+        request = question_of(verifier, problem, candidate)
     except Exception as error:
         raise CallFailed(
             f"the verifier {name} raised {type(error).__name__} in request(): {error}", verifier=name

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import msgspec
 
 from tts.core.actions import Request, Work
 from tts.errors import CallFailed
@@ -20,31 +22,71 @@ class CostModel(Protocol):
     def actual(self, action: Work, usage: Usage) -> Cost: ...
 
 
-class Verifier(Protocol):
-    """Scores a candidate without the reference answer. Either it asks a model (`request` gives the question and `read`
-    understands the reply) or it computes (`request` gives None, and `score` gives the answer).
+class AsksModel(Protocol):
+    """A verifier that asks a model: `request` gives the question, and `read` understands the reply."""
 
-    `candidate_logprobs`: how many alternatives per token it needs to have been recorded with the candidate.
-    `in_worker`: whether `score` may be slow or hang, and therefore runs in a process that can be killed.
+    def request(self, problem: Problem, candidate: Candidate) -> Request: ...
+    def read(self, completion: Completion) -> Score | float | None: ...
+
+
+class Computes(Protocol):
+    """A verifier that computes its score."""
+
+    def score(self, problem: Problem, candidate: Candidate) -> Score | float | None: ...
+
+
+# Scores a candidate without the reference answer; None abstains. A class of either shape may have these attributes:
+# `kind`, of its scores ("scale" where it has none); `candidate_logprobs`, how many alternatives per token have to be
+# recorded with a candidate (0); `in_worker`, whether `score` may be slow or hang, and therefore runs in a process that
+# can be killed (False).
+Verifier = AsksModel | Computes
+
+
+def question_of(verifier: Verifier, problem: Problem, candidate: Candidate) -> Request | None:
+    """What the verifier asks a model; None where it computes."""
+    request: Request | None = verifier.request(problem, candidate) if hasattr(verifier, "request") else None
+    return request
+
+
+def read_by(verifier: Verifier, completion: Completion) -> object:
+    """What a verifier that asks a model reads from the reply."""
+    return cast(AsksModel, verifier).read(completion)
+
+
+def computed_by(verifier: Verifier, problem: Problem, candidate: Candidate) -> object:
+    """What a verifier that computes says."""
+    return cast(Computes, verifier).score(problem, candidate)
+
+
+def kind_of(verifier: Verifier) -> ScoreKind:
+    """Of its scores."""
+    kind: ScoreKind = getattr(verifier, "kind", "scale")
+    return kind
+
+
+def is_in_worker(verifier: Verifier) -> bool:
+    """Whether its `score` runs in a worker process."""
+    return bool(getattr(verifier, "in_worker", False))
+
+
+def logprobs_for(verifier: Verifier) -> int:
+    """How many alternatives per token it needs to have been recorded with a candidate."""
+    return int(getattr(verifier, "candidate_logprobs", 0))
+
+
+def checked(score: object, name: str, kind: ScoreKind = "scale") -> Score:
+    """What a verifier returned, as a score of the name that the run knows it by. Raises: CallFailed.
+
+    Args:
+        kind: of a number that is returned alone.
     """
-
-    kind: ScoreKind
-    candidate_logprobs: int
-    in_worker: bool
-
-    def request(self, problem: Problem, candidate: Candidate) -> Request | None: ...
-    def read(self, completion: Completion) -> Score: ...
-    def score(self, problem: Problem, candidate: Candidate) -> Score: ...
-
-
-def checked(score: object, verifier: str) -> Score:
-    """What a verifier returned, if it is a score. Raises: CallFailed."""
     if isinstance(score, Score):
-        return score
+        return score if score.verifier == name else msgspec.structs.replace(score, verifier=name)
+    if score is None or (hasattr(score, "__float__") and not isinstance(score, str | bytes)):
+        return Score(cast("float | None", score), name, kind)
     raise CallFailed(
-        f"the verifier {verifier} returned {shown(score)}, but must return a tts.types.Score "
-        f"(with the value None to abstain)",
-        verifier=verifier,
+        f"the verifier {name} returned {shown(score)}, but must return a tts.types.Score, a number, or None to abstain",
+        verifier=name,
     )
 
 

@@ -13,13 +13,14 @@ from functools import lru_cache
 from importlib.metadata import entry_points
 from typing import Any
 
-from tts.core.addresses import beside, owner_of
+from tts.core.addresses import beside, call_of, canonical, owner_of
 from tts.core.protocols import Strategy, Verifier
 from tts.errors import TTSError
 from tts.plugins.loading import by_address
-from tts.plugins.names import FUNCTIONS, OF_A_VERIFIER, built_in, strategy, verifier
+from tts.plugins.names import FUNCTIONS, built_in, strategy
 from tts.plugins.signatures import parameters, says_verifier
 from tts.plugins.sources import digest_of, digests
+from tts.plugins.verifiers import has_shape, verifier
 from tts.types import StrategySpec
 
 
@@ -37,7 +38,7 @@ def plugin_digests(
     Raises: InvalidParameter for a file that is not there.
     """
     specs = list(specs)
-    names = [*(spec.name for spec in (*specs, *allocators)), *verifier_names(specs, resolve or strategy)]
+    names = [*(spec.name for spec in (*specs, *allocators)), *map(_bare, verifier_names(specs, resolve or strategy))]
     files = {name.rpartition(":")[0] for name in names if ".py:" in name}
     given = FUNCTIONS.get()
     found = {name: digest_of(given[name]) for name in names if name in given}
@@ -69,19 +70,24 @@ def verifier_names(specs: Iterable[StrategySpec], resolve: Callable[[str], Strat
             elif isinstance(given, str) and given.startswith(":"):
                 given = beside(owner_of(spec.name, function), given)
             if isinstance(given, str) and (says_verifier(parameter) or (_is_verifier(default) and _is_verifier(given))):
-                yield given
+                yield canonical(given)
+
+
+def _bare(name: str) -> str:
+    return call_of(name)[0]
 
 
 def _is_verifier(name: Any) -> bool:
     if not isinstance(name, str):
         return False
+    name = _bare(name)
     if ":" not in name:
         return name in built_in("verifiers") or name in _installed_verifiers(tuple(sys.path))
     try:
         found = by_address(name)
     except TTSError:
         return False
-    return isinstance(found, type) and all(hasattr(found, attribute) for attribute in OF_A_VERIFIER)
+    return isinstance(found, type) and has_shape(found)
 
 
 @lru_cache(1)

@@ -5,8 +5,8 @@ A method's name is its file's name: `strategies/voting/esc.py` holds the functio
 without an import of these files.
 
 A plugin is one `async def`; it is found by its entry point in the group `tts.strategies`, or named by its file:
-`--strategy my_ideas.py:my_strategy:n=4`. A verifier of one's own is a class, found by its entry point in the group
-`tts.verifiers`, or named `my_ideas.py:MyVerifier` or `my_package.module:MyVerifier`.
+`--strategy my_ideas.py:my_strategy:n=4`. A verifier of one's own is a class or a function, found by its entry point in
+the group `tts.verifiers`, or named `my_ideas.py:MyVerifier` or `my_package.module:my_verifier`.
 """
 
 from __future__ import annotations
@@ -24,14 +24,13 @@ from types import MappingProxyType, ModuleType
 from typing import Any
 
 from tts.core.allocation.allocator import Allocator
-from tts.core.protocols import Strategy, Verifier
+from tts.core.protocols import Strategy
 from tts.errors import InvalidParameter, UnknownName, unknown_name
 from tts.plugins.loading import by_address, import_file
 from tts.types import StrategySpec
 
 # What a program has given as functions, for the call that it is making (`tts.plugins.given`).
 FUNCTIONS: ContextVar[Mapping[str, Strategy]] = ContextVar("FUNCTIONS", default=MappingProxyType({}))
-OF_A_VERIFIER = ("kind", "candidate_logprobs", "in_worker", "request", "read", "score")
 
 
 @lru_cache
@@ -102,23 +101,9 @@ def allocator_of(spec: StrategySpec) -> Allocator:
     return allocator(spec.name)(**spec.params)
 
 
-def verifier(name: str, model: str | None = None) -> Verifier:
-    """A new verifier with that name, or of that class (`path/file.py:Class`, `module:Class`); one that asks a model
-    asks `model`. Raises: UnknownName; InvalidParameter for a class that cannot be used."""
-    cls = _verifier_class(name)
-    try:
-        made: Verifier = cls(model=model) if "model" in inspect.signature(cls).parameters else cls()
-    except Exception as error:
-        raise InvalidParameter(f"the verifier {name} cannot be made: {type(error).__name__}: {error}") from error
-    for attribute in OF_A_VERIFIER:
-        if not hasattr(made, attribute):
-            raise InvalidParameter(
-                f"the verifier {name} has no {attribute}: see tts.core.protocols.Verifier", name=name
-            )
-    return made
-
-
-def _verifier_class(name: str) -> Any:
+def verifier_named(name: str) -> Any:
+    """The class or function of the verifier with that name (`path/file.py:Class`, `module:function`), not yet made by
+    `tts.plugins.verifiers.verifier`. Raises: UnknownName; InvalidParameter for a file that cannot be imported."""
     if (module := built_in("verifiers").get(name)) is not None:
         return _class_in(importlib.import_module(module), name)
     if ":" in name:

@@ -1,5 +1,5 @@
 """The language of specs: `best_of_n:n=1,2,4,verifier=judge` -> a name with values for its parameters, checked against
-the parameters' types."""
+the parameters' types. A verifier may have parameters of its own: `best_of_n:n=8,verifier=genrm(max_tokens=1024)`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tts.core.addresses import canonical, split_outside
 from tts.core.protocols import Strategy
 from tts.errors import InvalidParameter, unknown_name
 from tts.plugins.names import allocator, strategy
-from tts.plugins.signatures import Parameter, parameters
+from tts.plugins.signatures import Parameter, parameters, says_verifier
 from tts.types import StrategySpec
 
 _PLAIN = frozenset(("int", "float", "bool", "str", "None"))
@@ -43,8 +44,10 @@ def split_spec(text: str, kind: str) -> tuple[str, dict[str, list[str]]]:
         raise InvalidParameter(f"{kind} must be NAME or NAME:PARAM=VALUE,..., but got {text!r}")
     values: dict[str, list[str]] = {}
     key = ""
-    for part in filter(None, (match[2] or "").split(",")):
+    for part in filter(None, split_outside(match[2] or "")):
         head, equals, tail = part.partition("=")
+        if "(" in head:  # the equals sign is of a verifier's own parameter
+            equals = ""
         key = head.strip() if equals else key
         if not key:
             raise InvalidParameter(f"{text!r}: expected PARAM=VALUE, but got {part!r}")
@@ -59,7 +62,7 @@ def _parsed(text: str, kind: str, resolve: Callable[[str], Callable[..., Any]]) 
     for key, options in values.items():
         if key not in known:
             raise unknown_name(f"parameter of {name}", key, known)
-        axes.append([_convert(name, known[key], option) for option in options])
+        axes.append([_as_written(key, convert(name, known[key], option)) for option in options])
     return [StrategySpec(name, dict(zip(values, combo, strict=True))) for combo in itertools.product(*axes)]
 
 
@@ -72,7 +75,13 @@ def check_spec(spec: StrategySpec) -> StrategySpec:
         if key not in known:
             raise unknown_name(f"parameter of {spec.name}", key, known)
         _check_value(spec.name, known[key], value)
-    return spec
+    params = {key: _as_written(key, value) for key, value in spec.params.items()}
+    return spec if params == spec.params else StrategySpec(spec.name, params)
+
+
+def _as_written(key: str, value: Any) -> Any:
+    """The value; a verifier with parameters in the one way of writing it, by which its scores are kept."""
+    return canonical(value) if isinstance(value, str) and says_verifier(key) else value
 
 
 def _check_signature(name: str, function: Strategy) -> None:
@@ -86,7 +95,7 @@ def _check_signature(name: str, function: Strategy) -> None:
         ) from None
 
 
-def _convert(name: str, parameter: Parameter, text: str) -> Any:
+def convert(name: str, parameter: Parameter, text: str) -> Any:
     """Text -> the parameter's type; `none` for one that may be left open."""
     kinds = parameter.type.split(" | ")
     for kind in (kind for kind in _READERS if kind in kinds):

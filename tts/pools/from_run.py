@@ -12,11 +12,11 @@ import msgspec
 
 from tts.answers.equivalence import extract
 from tts.core.actions import Failed, Finished, Request, Scored, cell_of, problem_of
-from tts.core.addresses import address_of
 from tts.core.journal.records import Granted, Record
-from tts.core.protocols import Verifier
+from tts.core.protocols import Verifier, checked, computed_by, is_in_worker, question_of
 from tts.core.sample_keys import share_base
 from tts.errors import BadPool
+from tts.plugins.verifiers import verifier_address
 from tts.pools.pool import Pool, Sample, VerificationCost
 from tts.runs.config import RunConfig
 from tts.runs.extension import together
@@ -229,7 +229,7 @@ def _verification_costs(
     if not judged:
         return found
     for name, verifier in verifiers.items():
-        request = verifier.request(*judged[0])
+        request = question_of(verifier, *judged[0])
         if request is None:
             found[name] = VerificationCost(0.0)
         elif usages := used.get(name):
@@ -254,7 +254,7 @@ async def _computed_scores(
     async def one(candidate: Candidate | None, problem: Problem) -> dict[str, list[float | None]]:
         if candidate is None:
             return {}
-        free = {n: v for n, v in verifiers.items() if v.request(problem, candidate) is None}
+        free = {n: v for n, v in verifiers.items() if question_of(v, problem, candidate) is None}
         return {name: [await _computed(name, v, candidate, problem, workers)] for name, v in free.items()}
 
     return await asyncio.gather(
@@ -267,9 +267,9 @@ async def _computed(
 ) -> float | None:
     """A score, as `clusters.executor` computes it; None for an abstention, and where the run noted a failure."""
     try:
-        if not verifier.in_worker:
-            return verifier.score(problem, candidate).value
-        arguments = address_of(type(verifier)), name, *msgspec.to_builtins((problem, candidate))
+        if not is_in_worker(verifier):
+            return checked(computed_by(verifier, problem, candidate), name).value
+        arguments = verifier_address(verifier), name, *msgspec.to_builtins((problem, candidate))
         score = await workers.call("tts.clusters.executor:score_in_worker", arguments, timeout_s=_VERIFY_LIMIT_S)
         value: float | None = score["value"]
     except Exception:  # a plugin's own, or a killed worker's: in the run, too, it cost this verification only

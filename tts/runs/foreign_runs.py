@@ -10,13 +10,15 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import product
 
 from tts.core.actions import cell_of
+from tts.core.addresses import call_of, canonical
 from tts.core.budget import Limits
 from tts.core.journal.history import History
 from tts.core.protocols import Verifier
 from tts.errors import JournalCorrupt, UsageError
-from tts.plugins.names import built_in, strategy, verifier
+from tts.plugins.names import built_in, strategy
 from tts.plugins.signatures import parameters, says_verifier
 from tts.plugins.spec import split_spec
+from tts.plugins.verifiers import verifier
 from tts.runs.config import EQUAL, RunConfig
 from tts.runs.plan import Cell
 from tts.types import StrategySpec
@@ -63,16 +65,16 @@ def verifiers_named(config: RunConfig) -> list[str]:
         else:
             values = {key: options for key, options in values.items() if says_verifier(key)}
         found |= dict.fromkeys(option for options in values.values() for option in options if option)
-    return [name for name in found if str(name).lower() != "none"]
+    return [canonical(name) for name in found if str(name).lower() != "none"]
 
 
 def verifiers_made(config: RunConfig, trusted: Collection[str] = ()) -> tuple[dict[str, Verifier], list[str]]:
     """The built-in verifiers of a run and those that the caller named himself; and the names of the others."""
-    named = verifiers_named(config)
+    named, trusted = verifiers_named(config), {*map(canonical, trusted)}
     known = {
         name: verifier(name, config.verifier_model)
         for name in named
-        if name in built_in("verifiers") or name in trusted
+        if call_of(name)[0] in built_in("verifiers") or name in trusted
     }
     return known, [name for name in named if name not in known]
 
@@ -93,6 +95,7 @@ def _cell(id: str, spec: StrategySpec) -> Cell:
 
 def _written(text: str, kind: str) -> Iterator[str]:
     name, values = split_spec(text, kind)
+    values = {key: [*map(canonical, options)] if says_verifier(key) else options for key, options in values.items()}
     for options in product(*values.values()):
         yield str(StrategySpec(name, dict(zip(values, options, strict=True))))
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from tts.core.actions import Request
-from tts.errors import CapabilityMissing
-from tts.types import Candidate, Completion, Problem, Score, ScoreKind
+from tts.types import Candidate, Problem, Score, ScoreKind
 
 
 class SelfCertainty:
@@ -17,13 +15,6 @@ class SelfCertainty:
     name = "self_certainty"
     kind: ScoreKind = "logprob"
     candidate_logprobs = 5
-    in_worker = False
-
-    def request(self, problem: Problem, candidate: Candidate) -> Request | None:
-        return None
-
-    def read(self, completion: Completion) -> Score:
-        raise CapabilityMissing("self_certainty asks no model: there is no reply to read")
 
     def score(self, problem: Problem, candidate: Candidate) -> Score:
         summary = candidate.completion.logprobs

@@ -6,7 +6,7 @@ import math
 import re
 
 from tts.core.actions import Request
-from tts.errors import CapabilityMissing
+from tts.errors import InvalidParameter
 from tts.types import Candidate, Completion, Message, Problem, Sampling, Score, ScoreKind
 
 ENOUGH_MASS = 0.5  # below it the labels were not what the model wanted to say, and their ratio means little
@@ -42,13 +42,13 @@ class GenRM:
 
     name = "genrm"
     kind: ScoreKind = "probability"
-    candidate_logprobs = 0
-    in_worker = False
     _template = STEP_BY_STEP
     _verdict = re.compile(f"{STATED}|{LAST}", re.IGNORECASE)
     _max_tokens = 512  # a check of thirteen steps, one a line, takes some 300
 
     def __init__(self, *, max_tokens: int | None = None, model: str | None = None) -> None:
+        if max_tokens is not None and max_tokens < 1:
+            raise InvalidParameter(f"max_tokens must be at least 1, but got {max_tokens}", name="max_tokens")
         self.max_tokens = max_tokens or self._max_tokens
         self.model = model
 
@@ -69,9 +69,6 @@ class GenRM:
         if value is None or (mass is not None and mass < ENOUGH_MASS):
             value = float(verdict.group().lower().endswith("yes"))
         return Score(value, self.name, self.kind, mass, completion.text)
-
-    def score(self, problem: Problem, candidate: Candidate) -> Score:
-        raise CapabilityMissing(f"the verifier {self.name} asks a model: it cannot compute a score by itself")
 
     def _temperature(self) -> float:
         return 0.7  # repeated verifications must differ to be worth averaging

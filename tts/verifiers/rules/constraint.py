@@ -14,9 +14,7 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
 
-from tts.core.actions import Request
-from tts.errors import CapabilityMissing
-from tts.types import Candidate, Completion, Problem, Score, ScoreKind
+from tts.types import Candidate, Problem, Score, ScoreKind
 
 _OPERATORS: Mapping[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
     ast.Add: operator.add,
@@ -33,14 +31,6 @@ class Constraint:
 
     name = "constraint"
     kind: ScoreKind = "pass_rate"
-    candidate_logprobs = 0
-    in_worker = False
-
-    def request(self, problem: Problem, candidate: Candidate) -> Request | None:
-        return None
-
-    def read(self, completion: Completion) -> Score:
-        raise CapabilityMissing("the constraint checker asks no model: there is no reply to read")
 
     def score(self, problem: Problem, candidate: Candidate) -> Score:
         check = CHECKS.get(str(problem.facts.get("constraint", "countdown")))

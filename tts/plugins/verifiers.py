@@ -1,0 +1,109 @@
+"""Makes verifiers: the class or function of a name, with its parameters: `genrm(max_tokens=1024)`, `file.py:mine(n=3)`.
+
+The text is all that another process needs to make the same verifier again.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tts.core.addresses import address_of, call_of
+from tts.core.protocols import Verifier
+from tts.errors import InvalidParameter, TTSError, unknown_name
+from tts.plugins.names import verifier_named
+from tts.plugins.signatures import parameters
+from tts.plugins.spec import convert
+from tts.types import Candidate, Problem
+
+
+class Function:
+    """A function of a problem and a candidate as a verifier; its attributes `kind`, `in_worker` and
+    `candidate_logprobs` count, where it has them."""
+
+    def __init__(self, function: Callable[..., Any], params: Mapping[str, Any]) -> None:
+        self.function = function
+        self._params = dict(params)
+        self.kind = getattr(function, "kind", "scale")
+        self.in_worker = getattr(function, "in_worker", False)
+        self.candidate_logprobs = getattr(function, "candidate_logprobs", 0)
+
+    def score(self, problem: Problem, candidate: Candidate) -> Any:
+        return self.function(problem, candidate, **self._params)
+
+
+def verifier(text: str, model: str | None = None) -> Verifier:
+    """A new verifier of that name, with the parameters that the text gives; one that asks a model asks `model`.
+
+    Raises: UnknownName for the verifier or a parameter; InvalidParameter for a class or function that cannot be used,
+        or a value of the wrong type.
+    """
+    return made(verifier_named(call_of(text)[0]), text, model)
+
+
+def made(thing: Any, text: str, model: str | None = None) -> Verifier:
+    """As `verifier`, of the class or function that the text names."""
+    name, given = call_of(text)
+    params = _params(name, thing, given)
+    if not isinstance(thing, type):
+        _check_function(name, thing)
+        return Function(thing, params)
+    if "model" in inspect.signature(thing).parameters:
+        params["model"] = model
+    try:
+        found: Any = thing(**params)
+    except TTSError as error:
+        raise InvalidParameter(f"the verifier {text} cannot be made: {error.message}", name=name) from error
+    except Exception as error:
+        raise InvalidParameter(f"the verifier {text} cannot be made: {type(error).__name__}: {error}") from error
+    if not has_shape(found):
+        raise InvalidParameter(
+            f"the verifier {name} has no score(problem, candidate), and no request(problem, candidate) with "
+            f"read(completion) either: see tts.core.protocols.Verifier",
+            name=name,
+        )
+    verifier: Verifier = found
+    return verifier
+
+
+def has_shape(thing: Any) -> bool:
+    """Whether it has the methods of a verifier: `score`, or `request` with `read`."""
+    return hasattr(thing, "score") or (hasattr(thing, "request") and hasattr(thing, "read"))
+
+
+def verifier_address(verifier: Verifier) -> str:
+    """Where a worker process finds the class or function that the verifier was made of."""
+    return address_of(verifier.function if isinstance(verifier, Function) else type(verifier))
+
+
+def _params(name: str, thing: Any, given: Mapping[str, str]) -> dict[str, Any]:
+    """The values of keyword-only parameters, of their types."""
+    if not given:
+        return {}
+    makes: Callable[..., Any] = getattr(thing, "__init__") if isinstance(thing, type) else thing  # noqa: B009 - mypy
+    known = {p.name: p for p in parameters(makes)}
+    if "model" in given:
+        raise InvalidParameter(
+            f"{name}: model cannot be set here: verifier_model names what verifies for the whole run", name=name
+        )
+    for key in given:
+        if key not in known:
+            raise unknown_name(f"parameter of {name}", key, [key for key in known if key != "model"])
+    return {key: convert(name, known[key], value) for key, value in given.items()}
+
+
+def _check_function(name: str, thing: Any) -> None:
+    """Raises: InvalidParameter for what cannot be called with a problem and a candidate, or has to be awaited."""
+    try:
+        inspect.signature(thing).bind(None, None)
+    except (TypeError, ValueError):
+        fits = False
+    else:
+        fits = not inspect.iscoroutinefunction(thing)
+    if not fits:
+        raise InvalidParameter(
+            f"the verifier {name} must be a class, or a function `(problem, candidate, *, limit=10)` that needs no "
+            f"await, but is {thing!r}",
+            name=name,
+        )

@@ -3,17 +3,20 @@
 import string
 import sys
 import textwrap
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tts.api.arguments import as_spec
 from tts.clusters.executor import score_in_worker
 from tts.core.addresses import beside, call_of, called, canonical
 from tts.core.protocols import checked, question_of
 from tts.errors import CallFailed, InvalidParameter, UnknownName
 from tts.plugins.dependencies import plugin_digests, verifier_names, verifiers_of
+from tts.plugins.given import Given
 from tts.plugins.spec import check_spec, parse_specs
 from tts.plugins.verifiers import verifier, verifier_address
 from tts.testing import Sample, ScriptedCluster
@@ -151,3 +154,19 @@ def test_parameters_do_not_hide_the_file_of_a_verifier(folder):
     assert beside("a/b.py", ":Mine(limit=c:d)") == "a/b.py:Mine(limit=c:d)"
     (folder / "ideas.py").write_text("async def mine(problem, run, *, verifier: str = ':short( limit = 2 )'): ...\n")
     assert [*verifier_names([StrategySpec("ideas.py:mine")])] == ["ideas.py:short(limit=2)"]
+
+
+def test_a_program_gives_a_verifier_as_a_class_or_function_with_parameters(folder, monkeypatch):
+    monkeypatch.syspath_prepend(folder)
+    import mine
+
+    asked = partial(mine.short, limit=9)
+    text = "best_of_n:n=2,verifier=mine:short(limit=9)"
+    assert str(as_spec("best_of_n:n=2", {"verifier": asked})[0]) == text
+    with Given(StrategySpec("best_of_n", {"n": 2, "verifier": asked})) as texts:
+        assert texts == (text,)
+    assert verifier("mine:short(limit=9)").score(PROBLEM, CANDIDATE) == 1.0
+    assert as_spec("best_of_n", {"verifier": mine.Asks})[0].params == {"verifier": "mine:Asks"}
+    with pytest.raises(InvalidParameter, match="a verifier must be a class or function at the top level"):
+        as_spec("best_of_n", {"verifier": lambda problem, candidate: 1.0})
+    del sys.modules["mine"]

@@ -17,7 +17,7 @@ from tts.core.budget import Limits
 from tts.core.protocols import Strategy
 from tts.errors import InvalidParameter, UnknownName, unknown_name
 from tts.models.options import Target
-from tts.plugins.given import Named, taken_apart
+from tts.plugins.given import Named, taken_apart, with_verifier_texts
 from tts.plugins.loading import forget_changed
 from tts.plugins.names import strategy
 from tts.plugins.signatures import parameters
@@ -114,7 +114,7 @@ def as_spec(given: Named, params: Mapping[str, Any] | None) -> tuple[StrategySpe
         specs = [given] if isinstance(given, StrategySpec) else parse_specs(given)
         if len(specs) != 1:
             raise InvalidParameter(f"solve takes one strategy, but {given!r} is {len(specs)}: use sweep")
-        spec = msgspec.structs.replace(specs[0], params={**specs[0].params, **(params or {})})
+        spec = msgspec.structs.replace(specs[0], params={**specs[0].params, **with_verifier_texts(params or {})})
         return check_spec(spec), strategy
     function, set_before = taken_apart(given)
     params = {**set_before, **(params or {})}

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import Token
 from functools import partial
 from types import TracebackType
 from typing import Any, cast
 
-from tts.core.addresses import split_outside
+from tts.core.addresses import called, check_address, split_outside
 from tts.core.protocols import Strategy
 from tts.errors import InvalidParameter
 from tts.plugins.loading import forget_changed
 from tts.plugins.names import FUNCTIONS, built_in, strategy
+from tts.plugins.signatures import says_verifier
 from tts.types import StrategySpec
 
 Named = str | StrategySpec | Strategy
@@ -61,7 +62,7 @@ class Given:
         if isinstance(given, str):
             return given
         if isinstance(given, StrategySpec):
-            return _written(given)
+            return _written(StrategySpec(given.name, with_verifier_texts(given.params)))
         function, params = taken_apart(given)
         name = getattr(function, "__name__", type(function).__name__)
         if not is_coroutine_function(function) or not name.isidentifier():
@@ -84,6 +85,27 @@ def taken_apart(given: Any) -> tuple[Any, dict[str, Any]]:
         params = {**given.keywords, **params}
         given = given.func
     return given, params
+
+
+def with_verifier_texts(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters, with texts for verifiers that are given as classes, functions or partials of these with keywords.
+
+    Raises: InvalidParameter for one that another process could not import.
+    """
+    return {
+        key: _verifier_text(value) if says_verifier(key) and callable(value) else value for key, value in params.items()
+    }
+
+
+def _verifier_text(given: Any) -> str:
+    thing, params = taken_apart(given)
+    try:
+        return called(check_address(thing), params)
+    except InvalidParameter:
+        raise InvalidParameter(
+            f"a verifier must be a class or function at the top level of a file, which other processes can import, or "
+            f"its name, but got {given!r}"
+        ) from None
 
 
 def check_takes_two(function: Any, name: str) -> None:

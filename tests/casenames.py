@@ -40,7 +40,10 @@ MOVED: dict[str, tuple[str, dict[str, str]]] = {
     "tts.partial": ("tts.models.openai.completion_builder", {}),
     "tts.pool": ("tts.pools.pool", {}),
     "tts.poolimport": ("tts.pools.formats.imports", {}),
-    "tts.registry": ("tts.plugins.names", {"verifiers_of": "tts.plugins.dependencies"}),
+    "tts.registry": (
+        "tts.plugins.names",
+        {"verifier": "tts.plugins.verifiers", "verifiers_of": "tts.plugins.dependencies"},
+    ),
     "tts.report": ("tts.report.sweep", {"Outcome": "tts.runs.outcomes"}),
     "tts.revisions": ("tts.toolkit.revisions", {}),
     "tts.runfolder": ("tts.runs.folder", {}),

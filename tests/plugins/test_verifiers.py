@@ -170,3 +170,31 @@ def test_a_program_gives_a_verifier_as_a_class_or_function_with_parameters(folde
     with pytest.raises(InvalidParameter, match="a verifier must be a class or function at the top level"):
         as_spec("best_of_n", {"verifier": lambda problem, candidate: 1.0})
     del sys.modules["mine"]
+
+
+@pytest.mark.parametrize("text", ["Solve it (carefully).", "1) think", "Note: compute f(x), then (y", "a:b(c=)d"])
+def test_a_parameter_whose_text_has_brackets_is_no_verifier(folder, text):
+    (folder / "plug.py").write_text(f"async def plug(problem, run, *, prompt: str = {text!r}): ...\n")
+    assert list(verifier_names([StrategySpec("plug.py:plug"), StrategySpec("plug.py:plug", {"prompt": text})])) == []
+    assert check_spec(StrategySpec("plug.py:plug", {"prompt": text})).params == {"prompt": text}
+
+
+def test_a_default_may_name_a_function_of_the_strategys_own_file(folder):
+    code = """
+        def short(problem, candidate, *, limit: int = 3): return len(candidate.text) <= limit
+        async def plug(problem, run, *, judge: str = ":short"): ...
+    """
+    (folder / "plug.py").write_text(textwrap.dedent(code))
+    specs = [StrategySpec("plug.py:plug"), StrategySpec("plug.py:plug", {"judge": ":short(limit=9)"})]
+    assert list(verifier_names(specs)) == ["plug.py:short", "plug.py:short(limit=9)"]
+    assert verifiers_of(specs)["plug.py:short(limit=9)"].score(PROBLEM, CANDIDATE) is True
+
+
+def test_the_name_of_a_recorded_score_may_have_brackets():
+    spec = StrategySpec("best_of_n", {"n": 2, "verifier": "reward (v2)"})
+    assert list(verifier_names([spec])) == ["reward (v2)"]
+
+
+def test_a_class_whose_signature_nobody_can_read_is_refused_in_one_sentence():
+    with pytest.raises(InvalidParameter, match="verifier builtins:dict"):
+        verifier("builtins:dict")

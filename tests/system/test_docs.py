@@ -107,7 +107,7 @@ def test_the_make_targets_that_the_readme_names_exist() -> None:
 def test_public_names_are_sorted_and_all_there() -> None:
     assert tts.__all__ == sorted(tts.__all__)
     for name in tts.__all__:
-        assert getattr(tts, name).__name__
+        assert hasattr(tts, name)  # a union, `Verifier`, has no name of its own
 
 
 def test_every_file_named_in_the_architecture_exists() -> None:

@@ -108,9 +108,18 @@ def called(name: str, params: Mapping[str, object]) -> str:
     return f"{name}({','.join(f'{key}={params[key]}' for key in sorted(params))})" if params else name
 
 
+def is_call(text: str) -> bool:
+    """Whether `call_of` can read the text: one in brackets may be a prompt, or the name of a pool's column."""
+    try:
+        call_of(text)
+    except InvalidParameter:
+        return False
+    return True
+
+
 def canonical(text: str) -> str:
-    """The one way of writing a name with parameters. Raises as `call_of`."""
-    return called(*call_of(text)) if "(" in text else text
+    """The one way of writing a name with parameters; any other text as it is."""
+    return called(*call_of(text)) if "(" in text and is_call(text) else text
 
 
 def portable(owner: str, thing: Callable[..., Any], address: str) -> str:

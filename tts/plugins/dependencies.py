@@ -7,13 +7,14 @@ what a user writes begins where the user stands, but for `:MyVerifier`.
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, TypeGuard
 
-from tts.core.addresses import beside, call_of, canonical, owner_of
+from tts.core.addresses import beside, call_of, canonical, is_call, owner_of
 from tts.core.protocols import Strategy, Verifier
 from tts.errors import TTSError
 from tts.plugins.loading import by_address
@@ -63,22 +64,28 @@ def verifier_names(specs: Iterable[StrategySpec], resolve: Callable[[str], Strat
         function = resolve(spec.name)
         for parameter in parameters(function):
             default, given = parameter.default, spec.params.get(parameter.name, parameter.default)
-            if isinstance(default, str) and ":" in default:
+            if not (says_verifier(parameter) or _is_call(default)):
+                continue
+            if _is_call(default) and ":" in default:
                 default = beside(owner_of(spec.name, function), default)
             if parameter.name not in spec.params:
                 given = default
-            elif isinstance(given, str) and given.startswith(":"):
+            elif _is_call(given) and given.startswith(":"):
                 given = beside(owner_of(spec.name, function), given)
             if isinstance(given, str) and (says_verifier(parameter) or (_is_verifier(default) and _is_verifier(given))):
                 yield canonical(given)
 
 
 def _bare(name: str) -> str:
-    return call_of(name)[0]
+    return call_of(name)[0] if is_call(name) else name
+
+
+def _is_call(value: Any) -> TypeGuard[str]:
+    return isinstance(value, str) and is_call(value)
 
 
 def _is_verifier(name: Any) -> bool:
-    if not isinstance(name, str):
+    if not _is_call(name):
         return False
     name = _bare(name)
     if ":" not in name:
@@ -87,7 +94,9 @@ def _is_verifier(name: Any) -> bool:
         found = by_address(name)
     except TTSError:
         return False
-    return isinstance(found, type) and has_shape(found)
+    if isinstance(found, type):
+        return has_shape(found)
+    return inspect.isfunction(found) and [*inspect.signature(found).parameters][:2] == ["problem", "candidate"]
 
 
 @lru_cache(1)

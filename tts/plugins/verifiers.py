@@ -49,9 +49,9 @@ def made(thing: Any, text: str, model: str | None = None) -> Verifier:
     if not isinstance(thing, type):
         _check_function(name, thing)
         return Function(thing, params)
-    if "model" in inspect.signature(thing).parameters:
-        params["model"] = model
     try:
+        if "model" in inspect.signature(thing).parameters:
+            params["model"] = model
         found: Any = thing(**params)
     except TTSError as error:
         raise InvalidParameter(f"the verifier {text} cannot be made: {error.message}", name=name) from error
@@ -100,7 +100,7 @@ def _check_function(name: str, thing: Any) -> None:
     except (TypeError, ValueError):
         fits = False
     else:
-        fits = not inspect.iscoroutinefunction(thing)
+        fits = hasattr(thing, "__qualname__") and not inspect.iscoroutinefunction(thing)
     if not fits:
         raise InvalidParameter(
             f"the verifier {name} must be a class, or a function `(problem, candidate, *, limit=10)` that needs no "

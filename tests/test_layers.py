@@ -154,3 +154,24 @@ def test_no_folder_has_more_files_than_a_reader_takes_in() -> None:
     folders = {path.parent for path in FILES}
     crowded = {name_of(folder): len([*folder.glob("*.py")]) for folder in folders}
     assert {name: count for name, count in crowded.items() if count > MOST_FILES} == {}
+
+
+def test_no_file_is_longer_than_a_reader_takes_in_and_no_function_either() -> None:
+    long = []
+    for path in FILES:
+        text = path.read_text()
+        if text.count("\n") > MOST_LINES:
+            long.append(name_of(path))
+        for node in ast.walk(ast.parse(text)):
+            if (
+                isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+                and statement_lines(node) > MOST_STATEMENT_LINES
+            ):
+                long.append(f"{name_of(path)}: {node.name}")
+    assert not long
+
+
+def statement_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines of the body, without the signature (whose length is the number of options) and without the docstring."""
+    first = function.body[1:] if ast.get_docstring(function) is not None else function.body
+    return function.body[-1].end_lineno - first[0].lineno + 1 if first and function.body[-1].end_lineno else 0

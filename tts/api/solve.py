@@ -30,6 +30,7 @@ from tts.types import Problem, Prompt, Sampling
 
 if TYPE_CHECKING:
     from tts.api.progress import Watcher
+    from tts.clusters.base import Backend
     from tts.clusters.spec import ClusterSpec
 
 DEFAULT_STRATEGY = "majority_vote:n=8"
@@ -87,17 +88,8 @@ async def asolve(
         preflight([cell], problem, resolve, costs, verifiers, sampling)
         # The run has no budget beyond the share, which probing must not touch.
         carrier = await backend.cluster(verifiers, may_probe=not share)
-        config = RunConfig(
-            problems="one prompt",
-            problems_digest=problems_digest([problem_fields(problem)]),
-            strategies=(str(spec),),
-            budgets=(str(share),),
-            seeds=(seed,),
-            sampling=recorded(sampling),
-            model=backend.name,
-            verifier_model=backend.verifier,
-            plugins=plugin_digests([spec], resolve=resolve) if out else {},
-        )
+        plugins = plugin_digests([spec], resolve=resolve) if out else {}
+        config = _config_of(problem, cell, sampling, backend, plugins)
         results: list[Result] = []
         if out:
             check_recordable(spec)
@@ -131,6 +123,23 @@ async def asolve(
             tokens=scheduler.ledger.spent.tokens,
         )
     return Solved(results[0], scheduler.ledger.spent, scheduler.lost, scheduler.ledger.overrun, scheduler.probed)
+
+
+def _config_of(
+    problem: Problem, cell: Cell, sampling: Sampling, backend: Backend, plugins: dict[str, str]
+) -> RunConfig:
+    """The configuration that the journal of one solved problem begins with."""
+    return RunConfig(
+        problems="one prompt",
+        problems_digest=problems_digest([problem_fields(problem)]),
+        strategies=(str(cell.spec),),
+        budgets=(str(cell.share),),
+        seeds=(cell.seed,),
+        sampling=recorded(sampling),
+        model=backend.name,
+        verifier_model=backend.verifier,
+        plugins=plugins,
+    )
 
 
 solve = synchronous(asolve)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -92,17 +93,7 @@ async def asweep(
         GradingProcess(as_task(problems)) as task,
     ):
         listed = task.problems
-        base: dict[str, Any] = {
-            "problems": task.name,
-            "problems_digest": task.digest,
-            "problem_digests": task.digests,
-            "strategies": named,
-            "budgets": split_budgets(texts(budgets, "budgets")),
-            "run_budget": str(as_limits(run_budget, "run_budget")),
-            "allocators": texts(allocators, "allocators") or None,
-            "seeds": numbers(seeds),
-            "grader": task.grader,
-        }
+        base = _asked(task, named, budgets, run_budget, allocators, seeds)
         config = RunConfig.checked(**base)
         specs = config.specs()
         base["plugins"] = plugin_digests(specs, filter(None, config.allocations()))
@@ -141,23 +132,50 @@ async def asweep(
             )
             tally = Tally([*cells_of_journal(journal.history), *cells], task, watcher, journal.history)
             planned = len({p.id for p in plan(cells, listed)} | journal.history.decided.keys())
-            if watcher is not None:
-                watcher.started(carrier, scheduler, planned, _resumed(journal.history, planned, adds), backend)
-            try:
-                await carrier.run(
-                    scheduler, journal, lambda _, decided: tally.add(decided), watcher.told if watcher else _unheard
-                )
+            resumed = _resumed(journal.history, planned, adds)
+            with _watched(watcher, lambda w: w.started(carrier, scheduler, planned, resumed, backend)) as hear:
+                await carrier.run(scheduler, journal, lambda _, decided: tally.add(decided), hear)
                 place.leave()  # a Ray takes seconds to end
                 outcomes = await tally.outcomes()
-            finally:
-                if watcher is not None:
-                    watcher.ended()
         finally:
             journal.close()
-    shown = (
-        together([*journal.history.configs, config.model_dump(mode="json")]) if folder is not None and report else None
-    )
-    return _result(outcomes, scheduler, planned, folder, sampling, shown)
+    configs = [*journal.history.configs, config.model_dump(mode="json")]
+    return _result(outcomes, scheduler, planned, folder, sampling, together(configs) if folder and report else None)
+
+
+@contextmanager
+def _watched(watcher: Watcher | None, start: Callable[[Watcher], None]) -> Iterator[Callable[[Sequence[Event]], None]]:
+    """Whoever watches, from its start to its end; gives the function that hears of events."""
+    if watcher is None:
+        yield lambda events: None
+        return
+    start(watcher)
+    try:
+        yield watcher.told
+    finally:
+        watcher.ended()
+
+
+def _asked(
+    task: GradingProcess,
+    named: Sequence[str],
+    budgets: str | Limits | Sequence[str | Limits],
+    run_budget: str | Limits,
+    allocators: str | Sequence[str],
+    seeds: int | Sequence[int],
+) -> dict[str, Any]:
+    """The part of a run's configuration that is known before its servers are."""
+    return {
+        "problems": task.name,
+        "problems_digest": task.digest,
+        "problem_digests": task.digests,
+        "strategies": named,
+        "budgets": split_budgets(texts(budgets, "budgets")),
+        "run_budget": str(as_limits(run_budget, "run_budget")),
+        "allocators": texts(allocators, "allocators") or None,
+        "seeds": numbers(seeds),
+        "grader": task.grader,
+    }
 
 
 def _result(
@@ -190,10 +208,6 @@ def _watcher_of(progress: bool | Callable[[int, int], object]) -> Watcher | None
     from tts.process.console import console
 
     return Display(console(stderr=True), interrupts=False) if progress is True else Counted(progress)
-
-
-def _unheard(events: Sequence[Event]) -> None:
-    """Where nobody watches."""
 
 
 async def _extended(journal: Journal, config: RunConfig, task: GradingProcess) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tts.api.results import as_json
@@ -85,6 +85,7 @@ def test_the_answer_of_a_model_and_an_error_are_shown(capfd: pytest.CaptureFixtu
     | st.integers()
     | st.none()
 )
+@example("\xa0=")
 def test_no_field_of_a_csv_file_is_a_formula_and_numbers_stay(value: Any) -> None:
     field = plain(value)
     if isinstance(field, str):

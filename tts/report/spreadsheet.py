@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from tts.process.streams import visible
 
-if TYPE_CHECKING:
-    pass
-
-
-_FORMULA = tuple("=+-@\t\r\uff1d\uff0b\uff0d\uff20")  # the last four are the wide forms of the first
+_SIGNS = tuple(
+    "=+-@\uff1d\uff0b\uff0d\uff20"
+)  # that formulas begin with; the last four are the wide forms of the first
 
 
 def plain(value: object) -> object:
@@ -19,4 +15,6 @@ def plain(value: object) -> object:
     text = "; ".join(value) if isinstance(value, tuple) else value
     if not isinstance(text, str):
         return text
-    return f"'{visible(text)}" if text.lstrip(" \n").startswith(_FORMULA) else visible(text)
+    shown = visible(text)
+    is_formula = shown.lstrip().startswith(_SIGNS) or text.lstrip(" \n").startswith(("\t", "\r"))
+    return f"'{shown}" if is_formula else shown

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from tts.process.streams import visible
 
-_SIGNS = tuple(
-    "=+-@\uff1d\uff0b\uff0d\uff20"
-)  # that formulas begin with; the last four are the wide forms of the first
+# Formulas begin with these; the last four are the wide forms of the first.
+_SIGNS = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 
 
 def plain(value: object) -> object:

@@ -156,6 +156,10 @@ def test_parameters_do_not_hide_the_file_of_a_verifier(folder):
     assert [*verifier_names([StrategySpec("ideas.py:mine")])] == ["ideas.py:short(limit=2)"]
 
 
+async def own(problem, run, *, verifier: str = "judge"):
+    return (await run.generate())[0]
+
+
 def test_a_program_gives_a_verifier_as_a_class_or_function_with_parameters(folder, monkeypatch):
     monkeypatch.syspath_prepend(folder)
     import mine
@@ -165,6 +169,9 @@ def test_a_program_gives_a_verifier_as_a_class_or_function_with_parameters(folde
     assert str(as_spec("best_of_n:n=2", {"verifier": asked})[0]) == text
     with Given(StrategySpec("best_of_n", {"n": 2, "verifier": asked})) as texts:
         assert texts == (text,)
+    with Given(partial(own, verifier=asked)) as texts:
+        assert texts == ("own:verifier=mine:short(limit=9)",)
+    assert as_spec(partial(own, verifier=asked), None)[0].params == {"verifier": "mine:short(limit=9)"}
     assert verifier("mine:short(limit=9)").score(PROBLEM, CANDIDATE) == 1.0
     assert as_spec("best_of_n", {"verifier": mine.Asks})[0].params == {"verifier": "mine:Asks"}
     with pytest.raises(InvalidParameter, match="a verifier must be a class or function at the top level"):

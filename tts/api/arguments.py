@@ -117,7 +117,7 @@ def as_spec(given: Named, params: Mapping[str, Any] | None) -> tuple[StrategySpe
         spec = msgspec.structs.replace(specs[0], params={**specs[0].params, **with_verifier_texts(params or {})})
         return check_spec(spec), strategy
     function, set_before = taken_apart(given)
-    params = {**set_before, **(params or {})}
+    params = with_verifier_texts({**set_before, **(params or {})})
     name = getattr(function, "__name__", type(function).__name__)
     try:
         known = {p.name: p for p in parameters(function)}

@@ -75,7 +75,7 @@ class Given:
         known = strategy(name) if name in built_in("strategies") else self._functions.setdefault(name, function)
         if known is not function:
             raise InvalidParameter(f"two strategies are named {name}: rename one of these functions", name=name)
-        return _written(StrategySpec(name, params))
+        return _written(StrategySpec(name, with_verifier_texts(params)))
 
 
 def taken_apart(given: Any) -> tuple[Any, dict[str, Any]]:

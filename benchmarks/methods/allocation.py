@@ -244,8 +244,8 @@ def misled(pools: Path | None = None) -> str:
 
 def limits(pools: Path | None = None) -> str:
     """10,000 random runs: strategies, allocators, limits, orders of events, cancellations, failures."""
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "core"))
-    from test_allocation import one_order
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "core" / "allocation"))
+    from test_shared_budget import one_order
 
     began = time.perf_counter()
     for seed in range(10_000):

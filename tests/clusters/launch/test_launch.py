@@ -34,7 +34,7 @@ with warnings.catch_warnings():
     from ray.scripts.scripts import cli as ray_cli
     from ray.scripts.symmetric_run import curate_and_validate_ray_start_args
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 LAUNCH = ROOT / "clusters" / "launch"
 README = (LAUNCH / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)

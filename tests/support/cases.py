@@ -1,6 +1,6 @@
 """Small inputs that once failed, kept outside of the repository, and whether each gives the right result now.
 
-    python tests/cases.py FOLDER [PATTERN ...]        prints one line a file; exits with 1 unless all of them are ok
+    python tests/support/cases.py FOLDER [PATTERN ...]        prints one line a file; exits with 1 unless all are ok
 
 FOLDER holds the files (each prints what it found, and says in its first lines what is right); a PATTERN such as
 `select/*` takes some of them. `casechecks.py` says what is right for each. A line begins with one of
@@ -10,7 +10,7 @@ FOLDER holds the files (each prints what it found, and says in its first lines w
     wanted     it did not, because it asks for a word that strategies do not have yet, which the line names
     not run    something that it needs is missing here, which the line names
 
-The tests of this folder state the same laws on inputs of their own.
+The tests state the same laws on inputs of their own.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from casenames import renamed
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Reply
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = float(os.environ.get("CASES_LIMIT_S", "1200"))  # seconds for a file
 PLACE = Path("/tmp/cases")  # the files name it
 DEMO = PLACE / "demo" / "demo-run"

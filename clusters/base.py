@@ -14,12 +14,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from tts.core.actions import NO_USAGE, Action, Cancel, Cancelled, Event, Failed, Progressed
-from tts.core.coroutines import ForeignCode, StepStopped
 from tts.core.journal.records import Bounded
 from tts.core.outages import Outages, is_outage
 from tts.core.protocols import Verifier
 from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import OnResult, Step, ignore
+from tts.core.trials.coroutines import ForeignCode, StepStopped
 from tts.errors import EndpointError, RunError, TTSError
 from tts.runs.folder import Journal, NoJournal
 from tts.types import ErrorInfo

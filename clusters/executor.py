@@ -32,9 +32,9 @@ from tts.core.actions import (
     Woke,
     Work,
 )
-from tts.core.coroutines import STEP_LIMIT_S, ForeignCode, StepStopped, StepTimedOut
 from tts.core.journal.records import as_recorded
 from tts.core.protocols import Verifier, checked, computed_by, is_in_worker, kind_of, read_by
+from tts.core.trials.coroutines import STEP_LIMIT_S, ForeignCode, StepStopped, StepTimedOut
 from tts.errors import BadResponse, CallFailed, CallTimedOut, TTSError, unknown_name
 from tts.models.endpoint_pool import EndpointPool
 from tts.models.openai.completion_builder import CompletionBuilder

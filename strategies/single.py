@@ -1,6 +1,6 @@
 """One sample: what everything else is compared with."""
 
-from tts.core.context import Run
+from tts.core.trials.context import Run
 from tts.types import Candidate, Problem
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tts.core.context import KNOW_REFERENCES
+from tts.core.trials.context import KNOW_REFERENCES
 from tts.plugins.loading import by_address
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,7 +43,8 @@ IO = {
 BANNED_CALLS = {"time.time", "random.random", "random.choice", "random.randint", "random.shuffle", "uuid.uuid4", "open"}
 HTTP = {"tts/models/openai/client.py", "tts/models/openai/httpx_client.py", "tts/models/openai/transport.py"}
 FOR_STRATEGIES = (
-    "tts.core.context", "tts.core.blocks", "tts.types", "tts.selectors", "tts.errors", "tts.answers", "tts.toolkit",
+    "tts.core.trials.context", "tts.core.trials.blocks", "tts.types", "tts.selectors", "tts.errors", "tts.answers",
+    "tts.toolkit",
 )  # fmt: skip
 ADDRESS = re.compile(r"tts(\.\w+)+:\w+(\.\w+)*")
 MOST_FILES, MOST_LINES, MOST_STATEMENT_LINES = 16, 500, 60  # an __init__.py included

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from tts.api.sweep import asweep, sweep
     from tts.core.actions import Request
     from tts.core.budget import Limits
-    from tts.core.context import Run
     from tts.core.protocols import Verifier
+    from tts.core.trials.context import Run
     from tts.errors import BudgetExhausted, EndpointError, TTSError, UsageError
     from tts.planning.plan import Plan, aplan, plan
     from tts.pools.pool import Pool

@@ -24,7 +24,7 @@ from tts.core.journal.history import History
 from tts.core.journal.records import Record
 from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
-from tts.core.trial import Trial
+from tts.core.trials.trial import Trial
 from tts.models.cost_model import CostModel
 from tts.plugins.dependencies import verifiers_of
 from tts.plugins.names import strategy

@@ -27,7 +27,7 @@ from tts.api.replays import problems_of, replay
 from tts.clusters.virtual.fleet import Fleet
 from tts.clusters.virtual.recordings import Recordings
 from tts.core.actions import Finished
-from tts.core.trial import Trial
+from tts.core.trials.trial import Trial
 from tts.estimators import (
     Grid,
     all_right,

@@ -28,12 +28,12 @@ from tts.core.actions import (
     problem_of_trial,
     trial_of,
 )
-from tts.core.coroutines import ForeignCode, StepStopped
-from tts.core.endings import WITHDRAWN
 from tts.core.protocols import Verifier
 from tts.core.scheduling.action_state import needs_grant
 from tts.core.scheduling.races import has_slots
-from tts.core.trial import Trial
+from tts.core.trials.coroutines import ForeignCode, StepStopped
+from tts.core.trials.endings import WITHDRAWN
+from tts.core.trials.trial import Trial
 from tts.errors import CapabilityMissing, PoolLacks, TTSError
 from tts.types import Candidate, Completion, ErrorInfo, Problem, Timing
 from tts.verifiers.confidence.self_certainty import SelfCertainty

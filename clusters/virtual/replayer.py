@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from tts.core.coroutines import ForeignCode
 from tts.core.journal.records import Decided, Opened, Record
 from tts.core.protocols import CostModel, Verifier
 from tts.core.result import Result
 from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import decided_of
-from tts.core.trial import Trial
+from tts.core.trials.coroutines import ForeignCode
+from tts.core.trials.trial import Trial
 from tts.errors import ForeignAwait, UsageError
 from tts.plugins.dependencies import verifier_names
 from tts.plugins.names import strategy

@@ -35,10 +35,10 @@ from tts.core.actions import (
     Work,
     trial_of,
 )
-from tts.core.coroutines import ForeignCode, StepStopped
 from tts.core.protocols import Verifier, checked, computed_by, is_in_worker, kind_of, read_by
 from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import OnResult, Step, ignore
+from tts.core.trials.coroutines import ForeignCode, StepStopped
 from tts.errors import TTSError
 from tts.plugins.loading import by_address
 from tts.runs.folder import Journal, NoJournal

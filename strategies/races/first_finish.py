@@ -1,6 +1,6 @@
 """First-finish trial: race n samples, keep the first k to end, cancel the rest."""
 
-from tts.core.context import Run
+from tts.core.trials.context import Run
 from tts.errors import InvalidParameter
 from tts.selectors import majority
 from tts.toolkit.votes import Equivalence, choose

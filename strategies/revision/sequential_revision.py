@@ -1,6 +1,6 @@
 """Sequential revision: parallel chains, each revising its own latest attempts; selection over all versions."""
 
-from tts.core.context import Run
+from tts.core.trials.context import Run
 from tts.errors import InvalidParameter
 from tts.selectors import named
 from tts.toolkit.revisions import revise

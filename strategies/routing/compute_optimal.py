@@ -3,7 +3,7 @@
 import re
 from typing import Literal
 
-from tts.core.context import Run
+from tts.core.trials.context import Run
 from tts.errors import InvalidParameter
 from tts.selectors import majority, named
 from tts.toolkit.difficulty import Policy, agreement, mean_score

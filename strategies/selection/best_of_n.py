@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tts.core.context import Run
+from tts.core.trials.context import Run
 from tts.selectors import named
 from tts.toolkit.sampling import sample_until
 from tts.toolkit.votes import Equivalence, choose

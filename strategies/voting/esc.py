@@ -2,7 +2,7 @@
 
 from itertools import count
 
-from tts.core.context import Run
+from tts.core.trials.context import Run
 from tts.errors import InvalidParameter
 from tts.selectors import majority
 from tts.toolkit.sampling import Ended, came, sample_as_needed

@@ -2,8 +2,8 @@
 
 from collections import Counter
 
-from tts.core.blocks import OPEN_WINDOW
-from tts.core.context import Run
+from tts.core.trials.blocks import OPEN_WINDOW
+from tts.core.trials.context import Run
 from tts.errors import InvalidParameter
 from tts.selectors import lead_probability, majority
 from tts.toolkit.sampling import Ended, came, sample_as_needed

@@ -29,11 +29,11 @@ from tts.core.actions import (
     Woke,
     Work,
 )
-from tts.core.context import Run
 from tts.core.journal.records import Decided, Record, encode
 from tts.core.result import Result
 from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
+from tts.core.trials.context import Run
 from tts.errors import InvalidParameter, Overloaded, TTSError
 from tts.models.cost_model import CostModel
 from tts.models.openai.client import OpenAIClient

@@ -19,8 +19,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import tts.core.endings
-import tts.core.trial
+import tts.core.trials.endings
+import tts.core.trials.trial
 from tts.core.actions import (
     Action,
     Call,
@@ -40,12 +40,12 @@ from tts.core.actions import (
     Woke,
     Work,
 )
-from tts.core.blocks import OPEN_FAILURES, OPEN_WINDOW, Update
 from tts.core.budget import Limits
-from tts.core.context import Run
 from tts.core.protocols import Strategy
 from tts.core.result import Shortage
-from tts.core.trial import Trial
+from tts.core.trials.blocks import OPEN_FAILURES, OPEN_WINDOW, Update
+from tts.core.trials.context import Run
+from tts.core.trials.trial import Trial
 from tts.errors import (
     AllFailed,
     BudgetExhausted,
@@ -444,7 +444,7 @@ def test_stopping_what_has_not_been_sent_yet_ends_it_without_a_trace() -> None:
     trial = trial_of(strategy, share=Limits(tokens=250))
     a, b = ids(trial.start())
     assert trial.tell(Progressed(a, 0.5, "A", 0, 1)) == [Cancel(b)]
-    withdrawn = Refused(b, 0.6, ErrorInfo(tts.core.endings.WITHDRAWN, "it had not left the scheduler"))
+    withdrawn = Refused(b, 0.6, ErrorInfo(tts.core.trials.endings.WITHDRAWN, "it had not left the scheduler"))
     assert trial.tell(withdrawn) == []
     trial.tell(done(a))
     assert trial.closed
@@ -1571,12 +1571,12 @@ def test_every_action_ends_once_and_every_token_is_on_the_bill_whatever_happens(
 
 
 def test_the_kernel_does_not_know_of_asyncio() -> None:
-    with open(tts.core.trial.__file__) as file:
+    with open(tts.core.trials.trial.__file__) as file:
         tree = ast.parse(file.read())
     named = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
     named |= {n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
     assert not {name.split(".")[0] for name in named} & {"asyncio", "time", "threading", "socket", "os"}
-    loaded = "import sys, tts.core.trial; print('asyncio' in sys.modules)"
+    loaded = "import sys, tts.core.trials.trial; print('asyncio' in sys.modules)"
     child = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, timeout=500, check=True)
     assert child.stdout.strip() == "False"
 

@@ -80,7 +80,7 @@ PLUGIN = '''
     from typing import TYPE_CHECKING, Literal
 
     if TYPE_CHECKING:
-        from tts.core.context import Run
+        from tts.core.trials.context import Run
         from tts.types import Candidate, Problem
 
     async def mine(problem: Problem, run: Run, *, n: int = 2, greedy: bool = False, scale: int | float = 1,

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tts.core.actions import Generate
-from tts.core.blocks import OPEN_FAILURES
 from tts.core.budget import Limits
 from tts.core.result import Shortage
 from tts.core.scheduling.steps import decided_of
+from tts.core.trials.blocks import OPEN_FAILURES
 from tts.errors import ServerFailed
 from tts.plugins.names import built_in, strategy
 from tts.plugins.signatures import describe

@@ -14,7 +14,7 @@ import pytest
 
 from tts.core.actions import Cancelled, Failed, Finished
 from tts.core.budget import Limits
-from tts.core.context import Run
+from tts.core.trials.context import Run
 from tts.errors import BudgetExhausted, InvalidParameter, ServerFailed, UnknownName
 from tts.testing import NoisyWorld, Sample, ScriptedCluster, StrategyContract
 from tts.types import Candidate, Problem, Sampling
@@ -201,7 +201,7 @@ class TestOtherWords(StrategyContract):
 
 
 PLUGIN = """
-    from tts.core.context import Run
+    from tts.core.trials.context import Run
     from tts.types import Candidate, Problem
 
     async def {name}(problem: Problem, run: Run, *, n: int = 2) -> Candidate:
@@ -251,7 +251,7 @@ def test_a_plugin_author_runs_the_contract_with_bare_pytest(tmp_path: Path):
 def test_importing_the_testing_package_is_cheap_and_needs_no_pytest():
     program = (
         "import sys, tts.testing\n"
-        "assert 'tts.testing.engine' not in sys.modules and 'tts.core.trial' not in sys.modules\n"
+        "assert 'tts.testing.engine' not in sys.modules and 'tts.core.trials.trial' not in sys.modules\n"
         "from tts.testing import StrategyContract, ScriptedCluster, FakeEngine, Reply, NoisyWorld, Sample\n"
         "heavy = {'pytest', 'hypothesis', 'numpy', 'httpx2', 'aiohttp', 'pydantic', 'ray'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"

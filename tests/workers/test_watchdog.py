@@ -18,12 +18,12 @@ import tts
 from tts import Candidate, Problem, Run
 from tts.clusters.executor import contained
 from tts.clusters.virtual.simulated import SimulatedCluster, SyntheticWorld
-from tts.core import trial
 from tts.core.allocation.allocator import Allocator, Bid
-from tts.core.coroutines import ForeignCode, StepStopped, StepTimedOut
 from tts.core.result import Result
 from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
+from tts.core.trials import trial
+from tts.core.trials.coroutines import ForeignCode, StepStopped, StepTimedOut
 from tts.errors import CallFailed, CallTimedOut
 from tts.models.cost_model import CostModel
 from tts.process.interrupts import like_ctrl_c

@@ -3,7 +3,7 @@
 THE LAW: at every instant `spent + reserved <= limit`, for samples, tokens, dollars and FLOPs at once. A cost is
 reserved at its worst case before the action leaves, settled at what was really used, and the difference released.
 Seconds are a clock, not a sum: whoever holds the ledger ends what runs when the clock reaches the limit
-(`core/trial.py`, `core/scheduling/scheduler.py`).
+(`core/trials/trial.py`, `core/scheduling/scheduler.py`).
 
 What "used" means: tokens are the server's count where its stream bears it out, and else our own
 (`models/openai/token_count.py`). So a budget holds to the token where an engine counts its tokens, keeps

@@ -12,7 +12,7 @@ from tts.errors import CallFailed
 from tts.types import Candidate, Completion, Cost, Problem, Score, ScoreKind, Usage, shown
 
 if TYPE_CHECKING:
-    from tts.core.context import Run
+    from tts.core.trials.context import Run
 
 
 class CostModel(Protocol):

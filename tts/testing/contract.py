@@ -44,13 +44,13 @@ from tts.core.actions import (
     Woke,
 )
 from tts.core.budget import Limits
-from tts.core.coroutines import ForeignCode
 from tts.core.journal.history import History
 from tts.core.journal.records import Record, encode
 from tts.core.protocols import Strategy, Verifier
 from tts.core.result import Result
 from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
+from tts.core.trials.coroutines import ForeignCode
 from tts.errors import AllFailed, EndpointError, LimitError, ReplayDivergence, TTSError, WorkerError
 from tts.models.cost_model import CostModel
 from tts.plugins.dependencies import verifiers_of

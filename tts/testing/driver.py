@@ -17,7 +17,7 @@ from tts.core.actions import (
 from tts.core.journal.records import Record
 from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Step
-from tts.core.trial import Trial
+from tts.core.trials.trial import Trial
 from tts.errors import TTSError
 from tts.models.cost_model import CostModel
 from tts.runs.folder import NoJournal

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tts.core.context import Run
+from tts.core.trials.context import Run
 from tts.errors import AllFailed, BudgetExhausted
 from tts.types import Candidate, Problem
 

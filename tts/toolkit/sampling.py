@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from tts.core.blocks import OPEN_FAILURES
-from tts.core.context import Run
+from tts.core.trials.blocks import OPEN_FAILURES
+from tts.core.trials.context import Run
 from tts.errors import AllFailed, BudgetExhausted, InvalidParameter
 from tts.types import Candidate
 

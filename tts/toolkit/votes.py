@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from tts.answers.equivalence import classes
-from tts.core.context import Run
+from tts.core.trials.context import Run
 from tts.selectors import Selector, in_order, merged
 from tts.types import Candidate
 

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-from tts.core.coroutines import STEP_LIMIT_S, ForeignCode, StepStopped, StepTimedOut
+from tts.core.trials.coroutines import STEP_LIMIT_S, ForeignCode, StepStopped, StepTimedOut
 
 BLOCKED_LIMIT_S = 300.0
 GRACE_S = 1.0

@@ -13,13 +13,13 @@ from tts.core.actions import Finished, Generate, Refused, Request
 from tts.core.allocation.allocator import Allocator, Bid, Outlook, Standing
 from tts.core.allocation.shared_budget import SharedBudget
 from tts.core.budget import Limits
-from tts.core.endings import STOPPED
 from tts.core.journal.history import History
 from tts.core.journal.records import Allotted, Decided, Granted, Lost, Record, Repriced, Stopped, decode, encode
 from tts.core.protocols import Verifier
 from tts.core.result import Result
 from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
+from tts.core.trials.endings import STOPPED
 from tts.errors import AllocatorCrashed
 from tts.models.cost_model import CostModel
 from tts.plugins.names import allocator_of, built_in, strategy

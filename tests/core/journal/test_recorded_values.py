@@ -31,7 +31,7 @@ from tts.core.journal.records import (
 )
 from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
-from tts.core.trial import Trial
+from tts.core.trials.trial import Trial
 from tts.errors import InvalidParameter, JournalCorrupt
 from tts.models.cost_model import CostModel
 from tts.plugins.dependencies import verifiers_of

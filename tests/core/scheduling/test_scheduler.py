@@ -32,7 +32,6 @@ from tts.core.actions import (
     Work,
 )
 from tts.core.budget import Limits
-from tts.core.context import Run
 from tts.core.journal.history import History
 from tts.core.journal.records import (
     VERSION,
@@ -51,6 +50,7 @@ from tts.core.protocols import Strategy
 from tts.core.result import Result
 from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned, Step
+from tts.core.trials.context import Run
 from tts.errors import (
     ActorLost,
     DeadlineExceeded,

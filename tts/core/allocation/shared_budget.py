@@ -22,10 +22,10 @@ from collections.abc import Iterator, Mapping
 from tts.core.actions import Event, Finished, Generate, Progressed, Refused, Scored, Verify, trial_of
 from tts.core.allocation.allocator import UNITS, Allocator, Bid, Outlook, Standing, is_sound, plus, whole_micros
 from tts.core.budget import PICODOLLARS, Ledger, Limits
-from tts.core.coroutines import STEP_LIMIT_S, ForeignCode, StepTimedOut
-from tts.core.endings import STOPPED
 from tts.core.journal.records import Allotted, Decided, Record, Repriced, Stopped
 from tts.core.protocols import CostModel
+from tts.core.trials.coroutines import STEP_LIMIT_S, ForeignCode, StepTimedOut
+from tts.core.trials.endings import STOPPED
 from tts.errors import AllocatorCrashed, TTSError, UnknownCost
 from tts.selectors import Scores
 from tts.types import Candidate, Cost, ErrorInfo, shown

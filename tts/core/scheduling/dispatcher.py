@@ -32,7 +32,6 @@ from tts.core.actions import (
 )
 from tts.core.allocation.shared_budget import SharedBudget
 from tts.core.budget import Ledger, Limits
-from tts.core.endings import WITHDRAWN
 from tts.core.journal.records import PROBE, Bounded, Granted, Hedged, Lost, Record, Shared, digest
 from tts.core.outages import Outages, Verdict, is_outage
 from tts.core.protocols import CostModel
@@ -40,6 +39,7 @@ from tts.core.scheduling.action_state import HEDGE, ActionState, ActionTable, As
 from tts.core.scheduling.races import has_slots
 from tts.core.scheduling.sample_reuse import SampleReuse
 from tts.core.scheduling.steps import Step
+from tts.core.trials.endings import WITHDRAWN
 from tts.errors import InvalidParameter, TTSError, UnknownCost
 from tts.types import Cost, ErrorInfo, Usage
 

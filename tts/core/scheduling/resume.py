@@ -1,8 +1,7 @@
 """Taking up from history: a trial that was open when the run stopped is told its past again, up to where it stood.
 
-The same events give the same actions (THE LAW of `core/trial.py`), so that what the strategy asks for now must be what
-the journal has. Pure: nothing is charged here; the scheduler books what `Restored` says.
-"""
+The same events give the same actions (THE LAW of `core/trials/trial.py`), so that what the strategy asks for now must
+be what the journal has. Pure: nothing is charged here; the scheduler books what `Restored` says."""
 
 from __future__ import annotations
 
@@ -13,12 +12,12 @@ import msgspec
 
 from tts.core.actions import Action, Cancel, Cancelled, End, Event, Progressed, Refused, Work, trial_of
 from tts.core.allocation.shared_budget import SharedBudget, stop_error
-from tts.core.endings import WITHDRAWN
 from tts.core.journal.history import History
 from tts.core.journal.records import Granted, Lost, Stopped, digest
 from tts.core.protocols import CostModel
 from tts.core.scheduling.action_state import needs_grant, so_far
-from tts.core.trial import Trial
+from tts.core.trials.endings import WITHDRAWN
+from tts.core.trials.trial import Trial
 from tts.errors import ReplayDivergence
 from tts.types import Cost, ErrorInfo
 

@@ -1,9 +1,8 @@
 """Sharing of samples among trials: the first that asks gets it from the model, the others are given the same.
 
-Two actions ask for the same sample where their share keys are equal (`core/sample_keys.py`); those have one only where
-sharing cannot bias a result. One of them, the owner, goes to the model; those that ask meanwhile wait for it, those
-that ask later find it.
-"""
+Two actions ask for the same sample where their share keys are equal (`core/trials/sample_keys.py`); those have one only
+where sharing cannot bias a result. One of them, the owner, goes to the model; those that ask meanwhile wait for it,
+those that ask later find it."""
 
 from __future__ import annotations
 

@@ -17,7 +17,6 @@ from tts.core.actions import Action, Cancel, Event, Progressed, trial_of
 from tts.core.allocation.allocator import Standing
 from tts.core.allocation.shared_budget import SharedBudget, stop_error
 from tts.core.budget import Limits
-from tts.core.coroutines import ForeignCode
 from tts.core.journal.history import History
 from tts.core.journal.records import Lost, Opened, Stopped
 from tts.core.outages import PATIENCE_S
@@ -30,7 +29,8 @@ from tts.core.scheduling.races import races_shuffled
 from tts.core.scheduling.resume import Resume
 from tts.core.scheduling.sample_reuse import SampleReuse
 from tts.core.scheduling.steps import Planned, Step, decided_of
-from tts.core.trial import Trial
+from tts.core.trials.coroutines import ForeignCode
+from tts.core.trials.trial import Trial
 from tts.errors import BudgetExhausted, TTSError
 from tts.types import Cost, ErrorInfo, Sampling
 

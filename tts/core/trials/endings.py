@@ -7,7 +7,7 @@ from types import TracebackType
 
 import msgspec
 
-from tts.core.coroutines import STEP_LIMIT_S, Alarm, StepTimedOut
+from tts.core.trials.coroutines import STEP_LIMIT_S, Alarm, StepTimedOut
 from tts.errors import (
     AllFailed,
     BudgetExhausted,

@@ -1,7 +1,7 @@
 """`Run`: the calls that a strategy may await, and its view of its trial.
 
 `Run` and `Trial` are two halves of one thing: here is what a strategy may say, there what becomes of it. This file,
-`core/blocks.py` and `core/trial.py` alone use the trial's underscored names.
+`core/trials/blocks.py` and `core/trials/trial.py` alone use the trial's underscored names.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ import msgspec
 
 from tts.core.actions import Call, Event, Failed, Refused, Request, Returned, Verify
 from tts.core.addresses import beside, canonical, check_address, owner_of, portable
-from tts.core.blocks import Block, Deadline, Finishing, Streaming, at_least_one
 from tts.core.budget import Remaining
-from tts.core.coroutines import Mailbox, Wait
-from tts.core.endings import MOST_REFUSALS, nothing_came
 from tts.core.protocols import Verifier, kind_of, question_of
-from tts.core.randomness import ChainRandom
-from tts.core.sample_keys import seed_of
+from tts.core.trials.blocks import Block, Deadline, Finishing, Streaming, at_least_one
+from tts.core.trials.coroutines import Mailbox, Wait
+from tts.core.trials.endings import MOST_REFUSALS, nothing_came
+from tts.core.trials.randomness import ChainRandom
+from tts.core.trials.sample_keys import seed_of
 from tts.errors import BudgetExhausted, CallFailed, InvalidParameter, UsageError, unknown_name
 from tts.types import Candidate, Completion, Problem, Sampling, Score, Turns, as_prompt
 
 if TYPE_CHECKING:
-    from tts.core.trial import Trial
+    from tts.core.trials.trial import Trial
 
 T = TypeVar("T")
 Fallback = Callable[[Sequence[Candidate], Mapping[str, Sequence[Score]]], Candidate | None]

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 
 from tts.core.actions import Action, Cancel, Generate, Verify, Work
 from tts.core.budget import Ledger, Limits
-from tts.core.coroutines import InFlight, Mailbox
-from tts.core.endings import STOPPED
 from tts.core.result import Shortage
+from tts.core.trials.coroutines import InFlight, Mailbox
+from tts.core.trials.endings import STOPPED
 from tts.errors import BudgetExhausted
 from tts.types import ErrorInfo
 

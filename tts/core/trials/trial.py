@@ -41,10 +41,12 @@ from tts.core.actions import (
     Woke,
     Work,
 )
-from tts.core.asks import Asks
 from tts.core.budget import Limits
-from tts.core.context import Fallback, Run, first_paid
-from tts.core.coroutines import (
+from tts.core.protocols import CostModel, Strategy, Verifier
+from tts.core.result import Result, Spending
+from tts.core.trials.asks import Asks
+from tts.core.trials.context import Fallback, Run, first_paid
+from tts.core.trials.coroutines import (
     Abandoned,
     Alarm,
     Expired,
@@ -57,10 +59,8 @@ from tts.core.coroutines import (
     close,
     deeper,
 )
-from tts.core.endings import MOST_REFUSALS, Mistakes, deadline_passed, nothing_came
-from tts.core.protocols import CostModel, Strategy, Verifier
-from tts.core.result import Result, Spending
-from tts.core.sample_keys import ShareKeys
+from tts.core.trials.endings import MOST_REFUSALS, Mistakes, deadline_passed, nothing_came
+from tts.core.trials.sample_keys import ShareKeys
 from tts.errors import InvalidParameter, TTSError
 from tts.types import Candidate, Completion, Cost, ErrorInfo, Problem, Sampling, Score, StrategySpec, shown
 

@@ -1,7 +1,7 @@
 """The blocks that the methods of `Run` open: samples in order of arrival, samples as their text comes, deadlines.
 
-Leaving a block cancels what the block has started. As `core/context.py`, this file uses the trial's underscored names.
-"""
+Leaving a block cancels what the block has started. As `core/trials/context.py`, this file uses the trial's underscored
+names."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from tts.core.actions import Cancelled, Event, Failed, Finished, Generate, Progressed, Refused, Request, Sleep, Work
-from tts.core.coroutines import Alarm, Expired, InFlight, Mailbox, Wait
-from tts.core.endings import WITHDRAWN, Fewer, deadline_passed
-from tts.core.sample_keys import seed_of, share_base
+from tts.core.trials.coroutines import Alarm, Expired, InFlight, Mailbox, Wait
+from tts.core.trials.endings import WITHDRAWN, Fewer, deadline_passed
+from tts.core.trials.sample_keys import seed_of, share_base
 from tts.errors import AllFailed, InvalidParameter, UsageError
 from tts.types import Candidate, Cost, ErrorInfo, Value
 
 if TYPE_CHECKING:
-    from tts.core.context import Run
+    from tts.core.trials.context import Run
 
 OPEN_WINDOW = 64  # samples in flight for an open count
 MOST_AT_ONCE = 1_000_000  # samples of one step: each is an action in memory before the first of them leaves

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from tts.core.coroutines import Task
+from tts.core.trials.coroutines import Task
 
 
 class ChainRandom(random.Random):

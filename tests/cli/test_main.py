@@ -448,3 +448,10 @@ def test_an_error_about_an_option_names_it_as_the_command_line_does(tts: Tts, op
     ran = tts("solve", "1+1?", option, "-1")
     assert ran.code == 2
     assert f"{option} must be" in ran.err
+
+
+@pytest.mark.parametrize("option", ["--concurrency", "--slots", "--prefill-tokens-per-s"])
+def test_an_error_about_an_option_of_a_replay_names_it_as_the_command_line_does(tts: Tts, option: str) -> None:
+    ran = tts("replay", "example", "-s", "single", option, "0", url=False)
+    assert ran.code == 2
+    assert f"{option} must be" in ran.err

@@ -7,16 +7,20 @@ import pytest
 import typer.main
 
 import tts
-from tts.cli.main import app
+from tts.cli.main import app, options_of
 from tts.cli.options import RUN, SAMPLING, SHARED
 from tts.cli.values import seeds_of
+from tts.clusters.virtual.fleet import Fleet
 from tts.core.outages import PATIENCE_S
 from tts.errors import InvalidParameter, UnknownName
 from tts.models.options import Target, target_options
 from tts.models.target import DEFAULTS
+from tts.tasks.sources import TaskSource
 from tts.types import Sampling
 
-COMMANDS = typer.main.get_group(app).commands  # type: ignore[attr-defined]
+GROUP: Any = typer.main.get_group(app)
+COMMANDS = GROUP.commands
+LISTS = {"strategy": "strategies", "budget": "budgets", "allocator": "allocators"}  # one value an option, repeatable
 
 
 def options(command: str) -> dict[str, tuple[Any, ...]]:
@@ -47,6 +51,23 @@ def test_the_options_of_a_target_are_the_keywords_of_the_api_and_have_its_defaul
     assert {name: default for name, (_, default) in SAMPLING.items() if name != "stop"} == {
         name: getattr(Sampling(), name) for name in SAMPLING if name != "stop"
     }
+
+
+@pytest.mark.parametrize(("command", "objects"), [("solve", ()), ("sweep", ()), ("plan", ()), ("replay", (Fleet,))])
+def test_a_parameter_of_a_command_has_the_name_that_the_api_gives_it(command: str, objects: tuple[Any, ...]) -> None:
+    """So errors, which begin with that name, can be said with the option, and no table of names can drift."""
+    fields = [name for kind in (Sampling, TaskSource, *objects) for name in kind.__struct_fields__]
+    known = {*inspect.signature(getattr(tts, command)).parameters, *target_options(), *fields, "json"}
+    names = {p.name for p in COMMANDS[command].params}
+    assert {LISTS[name] if LISTS.get(name) in known else name for name in names} <= known
+
+
+def test_a_parameter_of_several_commands_has_one_flag_by_which_errors_name_it() -> None:
+    for command in ("solve", "sweep", "plan", "replay", "doctor"):
+        for name, (flags, *_) in options(command).items():
+            if flags[0].startswith("-"):
+                assert options_of(GROUP)[name] in flags, (command, name)
+    assert options_of(GROUP)["first_byte_s"] == "--first-byte-timeout"
 
 
 def test_one_word_is_one_thing_a_run_budget_is_the_whole_run_s_and_seeds_are_a_count_or_a_list() -> None:

@@ -243,7 +243,8 @@ def _check_fleet(fleet: Fleet) -> None:
     if fleet.in_flight is not None and fleet.in_flight < 1:
         raise InvalidParameter(f"in_flight must be at least 1, but got {fleet.in_flight}", name="in_flight")
     if fleet.prefill_tokens_per_s is not None and not fleet.prefill_tokens_per_s > 0:
-        raise InvalidParameter(f"prefill_tokens_per_s must be above 0, but got {fleet.prefill_tokens_per_s}")
+        speed = fleet.prefill_tokens_per_s
+        raise InvalidParameter(f"prefill_tokens_per_s must be above 0, but got {speed}", name="prefill_tokens_per_s")
     if fleet.cancel_s < 0:
         raise InvalidParameter(f"cancel_s must be at least 0, but got {fleet.cancel_s}", name="cancel_s")
 

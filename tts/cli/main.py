@@ -94,17 +94,25 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     sys.exit(0)
 
 
-# What Python calls the parameters that an error's message may begin with.
-_OPTIONS = {"first_byte_s": "--first-byte-timeout", "idle_s": "--idle-timeout", "total_s": "--total-timeout"}
-_OPTIONS |= {"patience_s": "--patience"}
-_SAME = "concurrency limit max_tokens min_p processes replicas slots temperature threads tokens_per_s top_k top_p"
-_OPTIONS |= {name: f"--{name.replace('_', '-')}" for name in _SAME.split()}
-
-
 def _with_option(error: TTSError) -> str:
     """The message, with the option in place of the parameter that it begins with."""
     name, space, rest = error.message.partition(" ")
-    return _OPTIONS.get(name, name) + space + rest
+    if name != error.facts.get("name"):
+        return error.message
+    return options_of(typer.main.get_group(app)).get(name, name) + space + rest
+
+
+def options_of(group: Any) -> dict[str, str]:
+    """The first long flag of every option of the commands of a group, by the name of its parameter, which is the API's:
+    `{"patience_s": "--patience", ...}`."""
+    found: dict[str, str] = {}
+    for command in group.commands.values():
+        if hasattr(command, "commands"):
+            found |= options_of(command)
+        else:
+            options = (p for p in command.params if p.param_type_name == "option")
+            found |= {p.name: next(flag for flag in p.opts if flag.startswith("--")) for p in options}
+    return found
 
 
 def _exit_code(error: TTSError) -> int:

@@ -28,11 +28,11 @@ from tts.cli.values import named_counts, seeds_of
 def replay(
     pool: PoolFile,
     strategy: Annotated[
-        list[str], typer.Option("--strategies", "--strategy", "-s", help="Strategy NAME:PARAM=V1,V2,... Repeatable.")
+        list[str], typer.Option("--strategy", "--strategies", "-s", help="Strategy NAME:PARAM=V1,V2,... Repeatable.")
     ],
     budget: Annotated[
         list[str] | None,
-        typer.Option("--budgets", "--budget", "-b", help="Budget per problem: tokens=1k,2k,4k is three. Repeatable."),
+        typer.Option("--budget", "--budgets", "-b", help="Budget per problem: tokens=1k,2k,4k is three. Repeatable."),
     ] = None,
     run_budget: Annotated[str, typer.Option("--run-budget", help="Budget of each cell, for all its problems.")] = "",
     allocator: Allocators = None,
@@ -46,11 +46,11 @@ def replay(
     verifier_tokens: VerifierTokens = None,
     replicas: Annotated[int, typer.Option("--replicas", help="Engines of the imagined fleet.")] = 1,
     slots: Annotated[int, typer.Option("--slots", help="Number of requests that an engine decodes side by side.")] = 64,
-    concurrency: Annotated[
+    in_flight: Annotated[
         int | None, typer.Option("--concurrency", "-c", help="Requests in flight; none is as many as slots.")
     ] = None,
     tokens_per_s: Annotated[float, typer.Option("--tokens-per-s", help="Speed of one stream.")] = 50.0,
-    prefill: Annotated[
+    prefill_tokens_per_s: Annotated[
         float | None, typer.Option("--prefill-tokens-per-s", help="Speed of reading prompts; none reads them at once.")
     ] = None,
     recorded_times: Annotated[bool, typer.Option("--recorded-times", help="Times as recorded, where known.")] = False,
@@ -88,7 +88,7 @@ def replay(
         run_budget=run_budget,
         allocators=allocator or (),
         seeds=seeds_of(seeds),
-        fleet=Fleet(replicas, slots, tokens_per_s, prefill, recorded_times, cancel_s, concurrency),
+        fleet=Fleet(replicas, slots, tokens_per_s, prefill_tokens_per_s, recorded_times, cancel_s, in_flight),
         max_tokens=max_tokens,
         unanswered=cast(Any, unanswered),
         verifier_tokens=named_counts(verifier_tokens),

@@ -26,7 +26,7 @@ from tts.types import ErrorInfo
 from tts.workers.watchdog import watched
 
 _WITHDRAWN = ErrorInfo("Interrupted", "the run is stopping, and no server worked for this request yet")
-SAY_AFTER_S = 3.0  # without an answer from any server, until whoever watches is told
+SAY_AFTER_S = 3.0  # without an answer from any server, until the observers of the run are told
 _log = logging.getLogger("tts.cluster")
 
 
@@ -39,8 +39,8 @@ class Cluster(ABC):
         self._failure: TTSError | None = None
         self._held: dict[str, tuple[Failed, asyncio.TimerHandle]] = {}  # by id: to be asked for again in a moment
         self._due: list[Failed] = []  # to be asked for again now
-        self._silent_s = math.inf  # since when no server has answered, as it was told or is about to be
-        self._said = False  # whether it has been told
+        self._silent_s = math.inf  # since when no server has answered, as the observers were told or are about to be
+        self._said = False  # whether the observers have been told
         self._withdrawn: set[str] = set()  # cancelled because the run ends: a resumed run asks for them again
         self._woken = asyncio.Event()
         self._aborting = False
@@ -144,25 +144,25 @@ class Cluster(ABC):
 
     @abstractmethod
     def _carry_out(self, actions: Sequence[Action]) -> None:
-        """Begin these; each ends with exactly one event, through `_tell`."""
+        """Begin these actions; each ends with exactly one event, through `_tell`."""
 
     def _withdraw(self) -> set[str]:
-        """Cancel what has not reached a server yet, or has been turned away by all; returns the ids."""
+        """Cancel the actions that no server has taken yet, or that all have turned away; returns their ids."""
         return set()
 
     @abstractmethod
     async def _halt(self) -> None:
-        """Cancel everything that is under way, and wait a moment for how it ended."""
+        """Cancel all actions under way, and wait a moment for their ends."""
 
     async def _prepare(self, scheduler: Scheduler, journal: Journal | NoJournal) -> None:  # noqa: B027
-        """Before the first action leaves."""
+        """Do what must be done before the first action leaves."""
 
     def _more_steps(self, scheduler: Scheduler) -> Iterator[Step]:
         """Yield the cluster's own steps of the scheduler at the end of a turn, beyond events."""
         yield from ()
 
     def status(self) -> list[str]:
-        """A line on each part of the cluster, for whoever watches; none if there is nothing to tell apart."""
+        """Describe each part of the cluster in a line, for the observers; no line if it has one part only."""
         return []
 
     def _tell(self, event: Event) -> None:
@@ -175,11 +175,11 @@ class Cluster(ABC):
         self._woken.set()
 
     def _told_to_stop(self, id: str) -> bool:
-        """Whether its trial has cancelled it."""
+        """Whether the action's trial has cancelled it."""
         return self._scheduler is not None and self._scheduler.is_cancelled(id)
 
     def _fail(self, error: TTSError) -> None:
-        """The cluster cannot go on. What was paid for is in the journal; `run` raises this once all has been booked."""
+        """Stop a cluster that cannot go on; `run` raises this error once all that was paid for is booked."""
         self._failure = self._failure or error
         self.abort()
 
@@ -224,14 +224,14 @@ class Cluster(ABC):
         return told
 
     def _stop_at(self, failed: Failed, journal: Journal | NoJournal) -> list[Event]:
-        """Stop the run for this failure, which its trial does not hear of. Returns what is to be told."""
+        """Stop the run for this failure, which its trial does not hear of. Returns the events to tell."""
         assert self._scheduler is not None
         journal.write(self._scheduler.lose(failed, stops=True))
         self._aborting = True
         return []
 
     def _watch(self, outages: Outages) -> None:
-        """Tell whoever watches that no server answers, a few seconds after the first failure, and when one does."""
+        """Tell the observers that no server answers, a few seconds after the first failure, and when one does again."""
         if outages.since_s == self._silent_s:
             return
         if self._said and outages.since_s > self._silent_s:
@@ -251,7 +251,7 @@ class Cluster(ABC):
             )  # fmt: skip
 
     def _hold(self, failed: Failed, delay_s: float) -> None:
-        """Ask again for what failed, after so long: its place and its reservation are kept until then."""
+        """Repeat a failed action after a delay; its place and its reservation are kept until then."""
         timer = asyncio.get_running_loop().call_later(delay_s, self._retry_now, failed.id)
         self._held[failed.id] = failed, timer
 
@@ -263,7 +263,7 @@ class Cluster(ABC):
             self._woken.set()
 
     async def _stop(self, journal: Journal | NoJournal, on_result: OnResult) -> None:
-        """Cancel whatever still runs; keep what had come, and book what the rest had cost by then as lost."""
+        """Cancel the actions that still run; keep the results that had come, and book the cost of the rest as lost."""
         if self._scheduler is not None:
             self._scheduler.draining = True  # what ends now must not let anything more leave
         await self._halt()
@@ -291,7 +291,7 @@ class Cluster(ABC):
 
     @staticmethod
     def _conclude(step: Step, journal: Journal | NoJournal, on_result: OnResult) -> None:
-        """A step of which no action leaves any more."""
+        """Book a step of which no action leaves any more."""
         journal.write(step.records)
         for result, decided in step.results:
             on_result(result, decided)

@@ -1,5 +1,5 @@
-"""How many tokens the servers may have generated, at the most, for what is under way: noted in the journal now and
-then, so that a crash books as lost not much more than it lost. Pure: whoever asks says what time it is.
+"""Upper bounds of the tokens that servers may have generated for the requests under way: noted in the journal now and
+then, so that a crash books as lost not much more than it lost. Pure: the time is an argument.
 
 A bound holds from one note to the next. It is what has been seen of a stream, what may have been generated unseen
 before its first token (a server may think in silence), and some seconds (`Ahead`) at the rate of the fastest stream so
@@ -107,7 +107,7 @@ class Bounds:
             self.rate = max(self.rate, seen / (now_s - stream.first_s))
 
     def _most(self, stream: _Stream, since_s: float, now_s: float) -> int | None:
-        """The bound that is to stand in the journal: the one that does, while it is wide enough."""
+        """The bound that is to stand in the journal: the latest one there, while it is wide enough."""
         seen = stream.seen
         if seen is None or not self.rate or stream.builder.attempt > 1:
             return None

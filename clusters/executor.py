@@ -45,11 +45,11 @@ from tts.workers.pool import Workers
 
 VERIFY_LIMIT_S = 10.0  # of CPU time, for a verifier that computes in a worker process
 SCORE = "tts.clusters.executor:score_in_worker"
-LAST_WORDS_S = 2.0  # how long an aborted request may take to close its stream
+LAST_WORDS_S = 2.0  # time that an aborted request has to close its stream
 
 
 class Model(Protocol):
-    """Something that completes requests: `OpenAIClient`, `EndpointPool`."""
+    """A source of completions: `OpenAIClient`, `EndpointPool`."""
 
     async def complete(
         self,
@@ -93,14 +93,14 @@ class Executor:
         self._tell = tell
         self._now = now
         self._tasks: dict[str, asyncio.Task[End]] = {}
-        # What is told, before it is sent again, of what was noted as refused; without it, nothing is noted.
+        # Called with the id of a refused request before it is sent again; without it, refusals are not noted.
         self.on_leave: Callable[[str], None] | None = None
         # Whether slots of the run are to spare: only then may a request hold one while it waits for a sibling.
         self.has_spare: Callable[[], bool] = lambda: False
-        self._refused: set[str] = set()  # noted: no server works for them
+        self._refused: set[str] = set()  # ids noted as refused: no server works for them
         self._asking: dict[
             str, tuple[float, CompletionBuilder]
-        ] = {}  # what asks a model: since when, and what has come
+        ] = {}  # actions that ask a model: start time, and progress
 
     def __contains__(self, id: str) -> bool:
         return id in self._tasks
@@ -109,7 +109,7 @@ class Executor:
         return len(self._tasks)
 
     def start(self, action: Work) -> None:
-        """Begin; `tell` hears of its end."""
+        """Begin the action; `tell` hears of its end."""
         builder, started_s = CompletionBuilder(), time.monotonic()
         task = asyncio.get_running_loop().create_task(self._outcome(action, builder), name=action.id)
         self._tasks[action.id] = task
@@ -119,11 +119,11 @@ class Executor:
         task.add_done_callback(lambda task: self._ended(action, builder, started_s, task))
 
     def is_silent(self, id: str) -> bool:
-        """Whether it asks a model and has had no token yet."""
+        """Whether the action asks a model and has had no token yet."""
         return id in self._asking and self._asking[id][1].tokens == 0
 
     def waiting(self) -> list[str]:
-        """Those that ask a model and have cost nothing so far: no server works for them."""
+        """Ids of actions that ask a model and have cost nothing so far: no server works for them."""
         return [id for id, (_, builder) in self._asking.items() if builder.usage() == NO_USAGE]
 
     def bounds_due(self) -> dict[str, int | None]:
@@ -144,18 +144,18 @@ class Executor:
             self.on_leave(id)
 
     def silent(self, for_s: float) -> list[str]:
-        """Those that ask a model and have had no token for so long."""
+        """Ids of actions that ask a model and have had no token for so long."""
         then_s = time.monotonic() - for_s
         return [id for id, (since_s, builder) in self._asking.items() if since_s < then_s and builder.tokens == 0]
 
     def cancel(self, id: str) -> None:
-        """Stop it, all the way to the engine. Nothing to do if it has ended."""
+        """Stop the action, all the way to the engine. Does nothing if it has ended."""
         task = self._tasks.get(id)
         if task is not None:
             task.cancel()
 
     def end_waits(self) -> None:
-        """No slot of the run is to spare any longer: nobody holds one while it waits for a sibling."""
+        """Note that the run has no slot to spare any longer: no request holds one while it waits for a sibling."""
         for model in self._models.values():
             if isinstance(model, EndpointPool):
                 model.end_waits()

@@ -1,4 +1,4 @@
-"""One asyncio loop, no Ray: the first thing a newcomer runs."""
+"""The cluster of one process: an asyncio loop, no Ray."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class LocalCluster(Cluster):
                     self._note(journal, Bounded(most, round(self._executor.bounds.rate, 1)))
 
     def _note(self, journal: Journal, bounded: Bounded) -> None:
-        """Raises: RunError, which ends the run; nothing leaves that the journal does not know of."""
+        """Write bounds into the journal. Raises: RunError, which ends the run; nothing leaves without its record."""
         try:
             journal.write([bounded])
         except RunError as error:
@@ -112,7 +112,7 @@ class LocalCluster(Cluster):
 
 
 class LocalBackend(Backend):
-    """This process."""
+    """Runs in this process."""
 
     def __init__(self, models: Models, *, probes: bool = False) -> None:
         self.name = models.name
@@ -130,7 +130,7 @@ class LocalBackend(Backend):
 
 
 def probes(target: Target, models: Models) -> bool:
-    """Whether it is to be found out which endpoints stop when a stream is closed. The engine in process does."""
+    """Whether to find out which endpoints stop when a stream is closed. The engine in process does."""
     return target.get("cancellation") == "probe" and models.engine is None
 
 

@@ -40,7 +40,7 @@ class ServingCluster(LocalCluster):
         self._calls: deque[Callable[[Scheduler], Step]] = deque()
 
     def open(self, planned: Planned) -> None:
-        """Let a trial begin in the next turn."""
+        """Begin a trial in the next turn."""
         self._in_turn(lambda scheduler: scheduler.open(planned, self._now()))
 
     def withdraw(self, id: str, error: TTSError) -> None:

@@ -36,7 +36,7 @@ STREAMS_PER_GENERATOR = 512  # benchmarks/clusters/ray_overhead.md
 
 
 def amount_of(name: str, amount: float) -> str:
-    """How much of one of Ray's resources, in words: memory in GiB."""
+    """An amount of one of Ray's resources, in words: memory in GiB."""
     return f"{amount / 2**30:.3g} GiB" if name == "memory" else f"{amount:g}"
 
 
@@ -46,7 +46,7 @@ def in_words(resources: Mapping[str, float]) -> str:
 
 
 def _count(given: object) -> object:
-    """By hand: of a union, pydantic would name the branch instead of the field, and one of the two rules."""
+    """Check a count by hand: for a union, pydantic would name the branch instead of the field, and one rule of two."""
     if given == "per_node" or (isinstance(given, int) and not isinstance(given, bool) and given >= 1):
         return given
     raise ValueError(f"must be a whole number of at least 1, or per_node, but got {given!r}")
@@ -138,7 +138,7 @@ class Engine(_Model):
 
 
 class ClusterSpec(_Model):
-    """Where a run is carried out.
+    """The place where a run is carried out, as described by its user.
 
     Args:
         cluster: `local` is this process's event loop; `ray` is Ray actors.
@@ -193,7 +193,7 @@ class ClusterSpec(_Model):
 
     @classmethod
     def of(cls, given: str | Path | ClusterSpec | None, **fields: Any) -> Self | ClusterSpec:
-        """From `local`, `ray`, a YAML or TOML file, or a spec; `fields` that are not None go over it.
+        """Make a spec from `local`, `ray`, a YAML or TOML file, or another spec; `fields` other than None override it.
 
         Raises: InvalidParameter with the field's name, UnknownName.
         """
@@ -216,7 +216,7 @@ class ClusterSpec(_Model):
             ) from None
 
     def resolved(self, target: Target) -> Target:
-        """The target with what this description and the environment say of the servers; what the call says goes first.
+        """Complete a target by this description and the environment; the target's own fields go first.
 
         Raises: InvalidParameter, UnknownName.
         """
@@ -229,7 +229,7 @@ class ClusterSpec(_Model):
         return {**known, "cancellation": target.get("cancellation") or self.cancellation}
 
     def generator_count(self, concurrency: int, *, hosts: bool) -> Count:
-        """How many generators, for so many requests in flight; `hosts`: whether they host an engine."""
+        """The number of generators for so many requests in flight; `hosts`: whether they host an engine."""
         if self.generators.count is not None:
             return self.generators.count
         return "per_node" if hosts else math.ceil(concurrency / STREAMS_PER_GENERATOR)
@@ -245,5 +245,7 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, yaml.YAMLError) as error:
         raise InvalidParameter(f"the cluster file {path} cannot be read: {error}", path=str(path)) from None
     if not isinstance(found, dict):
-        raise InvalidParameter(f"the cluster file {path} must hold names and values", path=str(path))
+        raise InvalidParameter(
+            f"the cluster file {path} must hold names and values, but holds {type(found).__name__}", path=str(path)
+        )
     return found

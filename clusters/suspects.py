@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 from tts.core.actions import Work
 
-DEATHS_IN_COMPANY = 4  # after which an action is a suspect: where actors die by other hands, few are
+DEATHS_IN_COMPANY = 4  # after which an action is a suspect: few reach it where actors die for other reasons
 DEATHS_ALONE = 3  # after which it is what kills: one may be somebody else's `kill`
 PARTS = 8  # into which suspects are divided
 
@@ -24,7 +24,7 @@ class Suspects:
 
     def __init__(self) -> None:
         self._deaths: Counter[str] = Counter()
-        self._company: dict[str, int] = {}  # suspect -> how many may be tried with it at a time
+        self._company: dict[str, int] = {}  # suspect -> number that may be tried with it at a time
         self._alone: Counter[str] = Counter()
         self._waiting: OrderedDict[str, Work] = OrderedDict()
         self._on_trial: set[str] = set()
@@ -34,11 +34,11 @@ class Suspects:
 
     @property
     def waiting(self) -> list[str]:
-        """Ids of the suspects that are to be tried."""
+        """Ids of suspects to be tried."""
         return [*self._waiting]
 
     def died(self, ids: Iterable[str]) -> list[str]:
-        """An actor has died with these in hand. Returns those that are what killed it, and must not be tried again."""
+        """Note an actor's death with these actions in hand. Returns those that killed it and must not be repeated."""
         ids = [*ids]
         tried = [id for id in ids if id in self._on_trial]
         self._on_trial.difference_update(tried)
@@ -55,7 +55,7 @@ class Suspects:
         return guilty
 
     def wait(self, action: Work) -> None:
-        """A suspect is to be carried out: it waits for its trial."""
+        """Let a suspect wait for its trial."""
         self._waiting[action.id] = action
 
     def try_some(self) -> list[Work]:
@@ -76,7 +76,7 @@ class Suspects:
         self._on_trial.discard(id)
 
     def withdraw(self, id: str) -> bool:
-        """Take back one that waits; False if it does not."""
+        """Take back a suspect that waits; False if it does not."""
         waits = id in self._waiting
         if waits:
             self.ended(id)

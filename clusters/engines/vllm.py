@@ -40,7 +40,7 @@ from tts.models.wire.failures import broken, error_in_stream
 from tts.models.wire.sse import Choice, Chunk, Delta, Details, Logprobs, TokenLogprobs, TopLogprob, WireUsage
 from tts.types import Completion
 
-ENDPOINT = "vllm"  # what completions name as theirs
+ENDPOINT = "vllm"  # the endpoint that completions name
 _LEAST = -9999.0  # for a log-probability of minus infinity, as vLLM's server writes it
 _TOO_LONG = re.compile(r"maximum (context|model) length")
 
@@ -76,11 +76,11 @@ class VLLMModel:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         llm, self._llm = self._llm, None
-        llm.shutdown()  # takes seconds; of an actor that is killed meanwhile, Ray kills the engine's processes, too
+        llm.shutdown()  # takes seconds; if the actor is killed meanwhile, Ray kills the engine's processes, too
 
     @property
     def is_dead(self) -> bool:
-        """Whether the engine has died by itself."""
+        """Whether the engine has died without having been stopped."""
         return self._llm is not None and bool(self._llm.errored)
 
     async def complete(
@@ -223,7 +223,7 @@ def chunk_of(output: Any, tokens: int, top: int) -> tuple[Chunk, bool]:
 
 
 def _row(position: Any, token: int, top: int) -> TokenLogprobs:
-    """One position; vLLM adds the sampled token to the `top` likeliest where it is none of them."""
+    """Make a row of log-probabilities; vLLM adds the sampled token to the `top` likeliest if it is none of them."""
     shown = [TopLogprob(p.decoded_token or "", max(p.logprob, _LEAST)) for p in position.values()]
     shown.sort(key=lambda other: -other.logprob)
     sampled = position[token]

@@ -45,23 +45,23 @@ from tts.workers.watchdog import watched
 if TYPE_CHECKING:
     from tts.models.openai.client import OpenAIClient
 
-# What comes within it shares a reply, because a reply costs about a millisecond of CPU in all: longer, the more is in
-# hand and may come (ray_overhead.md); but not for long beside what an action takes, because its place is
-# given to the next one only when the driver knows.
+# Events within the linger share a reply, because a reply costs about a millisecond of CPU in all. It grows with the
+# number of actions in hand (benchmarks/clusters/ray_overhead.md), but stays short beside an action's own duration,
+# because the place of an action that has ended is filled only when the driver knows.
 LINGER_S, LINGER_S_EACH, LONGEST_LINGER_S = 0.004, 0.0003, 0.04
 LINGER_SHARE = 1 / 20
-# Of what the driver takes for in hand, the part that shares a reply at the most: so the driver sends out the next
+# The largest part of an actor's running actions whose ends share a reply: so the driver sends out the next
 # requests while the actor still reads answers. With all in one reply, each waits for the other, and servers for both.
 REPLY_SHARE, REPLY_LEAST = 1 / 4, 16
-RECENT = 1 / 32  # the weight of the last action in what one takes
+RECENT = 1 / 32  # the weight of the last action in the mean duration of an action
 LONG_WAIT_S = 5.0  # a drain that waits longer is answered as soon as something is given
-DEAD_MAN_S = 60.0  # without a drain for so long after the last one's wait, nobody is there who would pay for more
+DEAD_MAN_S = 60.0  # without a drain for so long after the last one's wait, the driver is taken for dead
 MOST_TOMBSTONES = 65_536
 STRAGGLERS_EVERY_S = 0.05
 
 
 class ActorInit(Value, frozen=True):
-    """What an actor is told when it starts: its place in the cluster, and what it needs to work.
+    """The arguments with which an actor starts: its place in the cluster, servers, verifiers and limits.
 
     Args:
         name: as in the Ray dashboard; `epoch` counts the actors that have held this slot.
@@ -88,7 +88,7 @@ class ActorInit(Value, frozen=True):
 
 
 class Opened(Value, frozen=True):
-    """What an actor says once it can work, or why it cannot. `slots`: requests that its servers work on side by side;
+    """An actor's report once it can work, or the reason why it cannot. `slots`: requests that its servers run at once;
     None: no limit is known."""
 
     program: str = ""
@@ -131,16 +131,16 @@ class _Engine(Protocol):
 
 
 class Host:
-    """What generators and verifiers have in common."""
+    """Base of generators and verifiers: the protocol with the driver."""
 
     def __init__(self, init: bytes) -> None:
         self._init = msgspec.msgpack.decode(init, type=ActorInit)
         self._stack = AsyncExitStack()
         self._outbox = Outbox()
         self._filled = asyncio.Event()
-        self._waits_long = False  # whether a drain waits that was made while nothing was in hand
+        self._waits_long = False  # whether the pending drain was made while nothing was in hand
         self._executor: Executor | None = None
-        self._model: Model | None = None  # the one that most of its requests ask
+        self._model: Model | None = None  # the model that most of its requests ask
         self._clients: list[OpenAIClient] = []
         self._engine: _Engine | None = None
         self._taken = 0
@@ -148,8 +148,8 @@ class Host:
         self._rate: float | None = None
         self._noting: asyncio.Task[None] | None = None  # while there is something in hand
         self._unwanted = 0  # the last batch that was sent before the run began to stop
-        self._since: dict[str, float] = {}  # when what is in hand came
-        self._usual_s = 0.0  # that an action has been in hand, lately
+        self._since: dict[str, float] = {}  # id -> when the action came
+        self._usual_s = 0.0  # mean time that recent actions were in hand
         self._copies: set[str] = set()  # second requests that have no token yet
         self._tombstones: OrderedDict[str, int] = OrderedDict()  # id -> the last batch in which it may come
         self._drained_s, self._wait_s = time.monotonic(), 0.0
@@ -170,7 +170,7 @@ class Host:
             return msgspec.msgpack.encode(Opened(error=_with_traceback(error)))
 
     async def equip(self, verifiers: Mapping[str, str | None]) -> bytes:
-        """Import these verifiers, too. Returns `Opened`, of which only the error counts."""
+        """Import further verifiers. Returns `Opened`, of which only the error counts."""
         try:
             self._equip(verifiers)
         except Exception as error:
@@ -178,7 +178,7 @@ class Host:
         return msgspec.msgpack.encode(Opened())
 
     async def submit(self, number: int, batch: bytes) -> None:
-        """Begin a batch of actions; one that has been taken already is passed over."""
+        """Begin a batch of actions; a batch that was taken already is passed over."""
         if number <= self._taken or number in self._early:
             return
         self._early.add(number)
@@ -204,8 +204,8 @@ class Host:
                     self._copies.add(action.id)
 
     async def cancel(self, ids: Sequence[str], sent: int) -> None:
-        """Stop these, all the way to the engine; one that has not come yet is stopped when it does, in a batch up to
-        number `sent`."""
+        """Stop these actions, all the way to the engine; an action that has not come yet is stopped when it does, in a
+        batch up to number `sent`."""
         for id in ids:
             self._cancel(id, sent)
 
@@ -219,7 +219,7 @@ class Host:
             self._executor.cancel(id)
 
     async def drain(self, place: int, most_bytes: int, wait_s: float) -> bytes:
-        """What there is to tell after `place`, or some of it; waits up to `wait_s` for something."""
+        """Return events after `place`, as many as a reply holds; wait up to `wait_s` for the first."""
         self._drained_s, self._wait_s = time.monotonic(), wait_s
         self._outbox.forget(place)
         data = self._outbox.after(place, most_bytes, self._most_events())
@@ -239,7 +239,7 @@ class Host:
         return msgspec.msgpack.encode(Drained(self._init.epoch, place, data, self._taken, self._slots()))
 
     async def probe(self, url: str, model: str | None, api_key: str | None) -> bytes:
-        """What an endpoint can do, as seen from here (`tts.models.wire.capabilities.Capabilities`)."""
+        """Find out an endpoint's capabilities, as seen from here (`tts.models.wire.capabilities.Capabilities`)."""
         from tts.models.openai.client import OpenAIClient
 
         async with OpenAIClient(url, model=model, api_key=api_key) as client:
@@ -259,7 +259,7 @@ class Host:
         return msgspec.msgpack.encode(Stopping(engine, stops, tokens))
 
     async def settle(self, cancellations: Mapping[str, Cancellation]) -> None:
-        """What is to be done at these endpoints when a stream is cancelled."""
+        """Set how streams at these endpoints are cancelled."""
         self._settle(cancellations)
 
     async def note(self, rate: float | None, actors: int) -> None:
@@ -322,7 +322,7 @@ class Host:
         return len(self._executor) if self._executor is not None else 0
 
     def _most_events(self) -> int:
-        """That share a reply."""
+        """The most events that share a reply."""
         return max(REPLY_LEAST, math.ceil(REPLY_SHARE * (self._in_hand() + self._outbox.events)))
 
     def _slots(self) -> int | None:
@@ -364,7 +364,7 @@ class Host:
         return time.monotonic() - self._started_s
 
     def _note_bounds(self) -> None:
-        """See to it that the driver's journal knows what the servers may have generated, from time to time."""
+        """Report to the driver's journal, from time to time, upper bounds of what the servers may have generated."""
         if self._rate is not None and (self._noting is None or self._noting.done()):
             self._noting = asyncio.get_running_loop().create_task(self._keep_noting(self._rate))
 
@@ -406,7 +406,7 @@ class Host:
 
 
 def linger_s(in_hand: int, usual_s: float) -> float:
-    """How long an event waits for others to share its reply, among so many actions that usually take so long."""
+    """Seconds that an event waits for others to share its reply, among so many actions of so long a usual duration."""
     share_s = max(LINGER_S, LINGER_SHARE * usual_s)
     return min(LONGEST_LINGER_S, LINGER_S + LINGER_S_EACH * in_hand, share_s)
 

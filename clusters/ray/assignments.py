@@ -1,7 +1,7 @@
-"""Which actor has which action: placed with one, waiting for one, or a suspect that is tried apart.
+"""Assignments of actions to actors: placed with one, waiting for one, or suspects that are tried apart.
 
-What an actor had in hand when it died is reported as orphaned; an action that could reach no endpoint from one actor
-goes to another; an action that may be what kills actors goes to one that has nothing but such suspects.
+The actions that an actor had in hand when it died are reported as orphaned; an action that could reach no endpoint
+from one actor goes to another; an action that may have killed actors goes to an actor that has only such suspects.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ class Assignments:
         self._moves: Counter[str] = Counter()
         self._suspects: dict[Role, Suspects] = {"generator": Suspects(), "verifier": Suspects()}
         self._apart: dict[Role, set[str]] = {"generator": set(), "verifier": set()}  # actors with nothing but suspects
-        self._stopping = False  # whether the run is: what it has is not passed from actor to actor any more
+        self._stopping = False  # whether the run is stopping: its actions are not passed from actor to actor any more
 
     def dispatch(self, actions: Sequence[Work], *, avoid: str | None = None) -> None:
-        """Put each into the hands of an actor (other than `avoid`); what finds none waits for one."""
+        """Place each action with an actor (other than `avoid`); an action that finds none waits for one."""
         batches: dict[str, list[Work]] = {}
         for action in actions:
             role = self._role_of(action)
@@ -71,7 +71,7 @@ class Assignments:
         self._try_suspects()
 
     def has_another(self, id: str) -> bool:
-        """Whether somebody other than the one who has this action in hand could take it as well."""
+        """Whether an actor other than the one that has this action in hand could take it as well."""
         suspect = any(id in suspects for suspects in self._suspects.values())
         return not suspect and any(p.where(id) is not None and p.has_another(id) for p in self._placements.values())
 
@@ -83,7 +83,7 @@ class Assignments:
         self._handles[str(name)].submit([action])
 
     def cancel(self, ids: Sequence[str]) -> None:
-        """Stop these, all the way to the engine."""
+        """Stop these actions, all the way to the engine."""
         by_actor: dict[str, list[str]] = {}
         for id in ids:
             for placement in self._placements.values():
@@ -111,7 +111,7 @@ class Assignments:
         return {id for placement in self._placements.values() for id in placement} | self._unplaced()
 
     async def halt(self) -> None:
-        """Cancel everything, and wait a moment for how it ended."""
+        """Cancel all actions, and wait a moment for their ends."""
         for role in ROLES:
             self._waiting[role].clear()
             self._suspects[role] = Suspects()
@@ -125,7 +125,7 @@ class Assignments:
         self._stopping = False
 
     def heard(self, handle: ActorHandle, events: list[ActorEvent]) -> None:
-        """Take in what an actor reports. Raises: ActorDied once it has left, as it was told to."""
+        """Take in an actor's report. Raises: ActorDied once a retired actor has nothing in hand."""
         placement = self._placements[handle.role]
         placement.learn(handle.name, handle.slots)
         told: list[ActorEvent] = []
@@ -148,23 +148,23 @@ class Assignments:
         for action in moved:
             self.dispatch([action], avoid=handle.name)
         if handle.retired.is_set() and not placement.in_hand(handle.name):
-            raise ActorDied("it has gone home")
+            raise ActorDied(f"{handle.name} was retired and has ended its work")
         if any(self._apart.values()) or any(suspects.waiting for suspects in self._suspects.values()):
             self._try_suspects()
 
     def silent(self, handle: ActorHandle) -> None:
-        """It is silent: its servers may have gone beyond what it said of them last."""
+        """Note that an actor is silent: its servers may have gone beyond the bounds that it reported last."""
         if seat := self._placements[handle.role].seats.get(handle.name):
             self.late(seat.work)
 
     def joined(self, handle: ActorHandle) -> None:
-        """A new actor can work: it is given what waits for one."""
+        """Give a new actor the actions that wait for one."""
         self._placements[handle.role].add(handle.name, handle.slots)
         self._try_suspects()
         self._dispatch_waiting(handle.role)
 
     def left(self, role: Role, name: str) -> None:
-        """It is gone: what it had in hand is asked for again, unless that is what kills actors."""
+        """Take back the actions of an actor that is gone: those that did not kill it are asked for again."""
         ids = self._placements[role].remove(name)
         for id in ids:
             self._in_hand.pop(id, None)
@@ -177,11 +177,11 @@ class Assignments:
             self.orphaned(orphans)
 
     def close(self, handle: ActorHandle) -> None:
-        """The actor gets nothing more; what it has in hand may end."""
+        """Give the actor nothing more; the actions that it has in hand may end."""
         self._placements[handle.role].close(handle.name)
 
     def in_hand(self, handle: ActorHandle) -> int:
-        """How many actions the actor has in hand."""
+        """The number of actions that the actor has in hand."""
         return self._placements[handle.role].in_hand(handle.name)
 
     def waits_for(self, role: Role) -> bool:
@@ -196,7 +196,7 @@ class Assignments:
                     self._set_apart(role, name)
 
     def _send(self, batches: Mapping[str, Sequence[Work]]) -> None:
-        """Hand over what has been placed, by actor; what cannot be encoded has failed."""
+        """Send placed actions to their actors; an action that cannot be encoded fails."""
         failed: list[ActorEvent] = []
         for name, batch in batches.items():
             for id, error in self._handles[name].submit(batch):
@@ -216,7 +216,8 @@ class Assignments:
         return any(placement.busy for placement in self._placements.values())
 
     def _role_of(self, action: Work) -> Role:
-        """Generators sample; verifiers score and compute. What asks an engine that generators host goes to them."""
+        """The role that carries out an action: generators sample, and score with an engine that they host; verifiers
+        score and compute."""
         asks = isinstance(action, Verify) and action.request is not None
         if isinstance(action, Generate) or (asks and self._hosts_judge):
             return "generator"

@@ -38,7 +38,7 @@ from tts.runs.folder import Journal, NoJournal
 from tts.types import ErrorInfo
 
 _log = logging.getLogger("tts.cluster")
-_UNHEARD_S = 3.0  # of generating, that a bound is widened by for each look at which its actor is silent
+_UNHEARD_S = 3.0  # of generation, by which a bound is widened each time its actor is found silent
 
 
 class RayCluster(Cluster):
@@ -57,7 +57,7 @@ class RayCluster(Cluster):
         work.tell, work.orphaned, work.late = self._heard, self._lost_hold, self._late
         self._journal: Journal | None = None
         self._rate = 0.0  # tokens a second, of the fastest stream on any actor
-        self._bounds: dict[str, int] = {}  # that stand in the journal
+        self._bounds: dict[str, int] = {}  # those in the journal
         self._begun = False  # whether actions have left; before, endpoints are probed
         self._unheld: set[str] = set()
         self._hedges = Hedges()
@@ -134,7 +134,7 @@ class RayCluster(Cluster):
         self._settle_hedges()
 
     def _note_bounds(self, most: Mapping[str, int | None], rate: float = 0.0) -> None:
-        """Have the journal know; a sample that is asked for twice has no bound."""
+        """Write bounds into the journal; a sample that is asked for twice has no bound."""
         scheduler, journal = self._scheduler, self._journal
         if scheduler is None or journal is None:
             return
@@ -151,19 +151,19 @@ class RayCluster(Cluster):
             self._fail(error)
 
     def _bound(self, leaving: Sequence[Work]) -> None:
-        """A crash books no whole reservation for what has only just left."""
+        """Bound actions as they leave, so that a crash books less than their whole reservations."""
         if self._rate:
             most = of_unheard(self._group.generators(), self._rate)
             asking = [action for action in leaving if isinstance(action, Generate | Verify) and action.request]
             self._note_bounds({a.id: most for a in asking if a.request and most < a.request.sampling.token_limit})
 
     def _late(self, ids: Iterable[str]) -> None:
-        """The actor that has these in hand is silent, while its servers may go on."""
+        """Widen the bounds of a silent actor's actions, because its servers may go on."""
         more = math.ceil(_UNHEARD_S * self._rate)
         self._note_bounds({id: self._bounds[id] + more for id in ids if id in self._bounds})
 
     def _withdraw(self) -> set[str]:
-        """What no actor has been given ends here; actors say of what they cancel."""
+        """End the actions that no actor has been given; the actors report those that they cancel."""
         for id in self._work.withdraw_waiting():
             self._note_withdrawn(id)
             self._tell(Cancelled(id, self._now()))
@@ -179,8 +179,8 @@ class RayCluster(Cluster):
         self._settle_hedges()
 
     def _audit(self) -> None:
-        """What the scheduler waits for and nobody has had in hand at two looks in a row would be waited for in vain: it
-        is asked for again, as if its actor had died."""
+        """Ask again for actions that the scheduler waits for and that no actor had in hand at two audits in a row, as
+        if their actor had died."""
         if self._scheduler is None or not self._begun:
             return
         unheld = (
@@ -225,7 +225,7 @@ class RayBackend(Backend):
     """The actors of a Ray cluster.
 
     Attributes:
-        opened: what each said when it could work.
+        opened: each actor's report when it could work.
     """
 
     def __init__(
@@ -236,7 +236,7 @@ class RayBackend(Backend):
         judge = next((said.verifier for said in opened if said.verifier), None)
         self.name = generators[0].model
         self.verifier = judge if judge != self.name else judge + SAME_NAME
-        # Of those that are still waited for, as much as of those that are there.
+        # Actors that are still to come count like those that are there.
         open_ = sum(said.concurrency for said in generators) * max(1, group.generators()) // len(generators)
         self.concurrency = min(concurrency, open_)
         unreachable = {error.message: error for said in opened for error in said.unreachable}
@@ -247,22 +247,22 @@ class RayBackend(Backend):
         self._probes = probes
 
     async def cluster(self, verifiers: Mapping[str, Verifier], *, may_probe: bool = True) -> RayCluster:
-        """Raises: what importing a verifier on a node raises, with its traceback."""
+        """Make the cluster for a run. Raises: what importing a verifier on a node raises, with its traceback."""
         await self._group.equip(dict.fromkeys(verifiers, self.verifier))
         if self._probes and not may_probe:
             self._group.settle_unprobed()
         return RayCluster(self._group, probes=self._probes and may_probe)
 
     def status(self) -> list[str]:
-        """A line on each actor."""
+        """Describe each actor in a line."""
         return self._group.status()
 
     async def open_verifiers(self) -> None:
-        """Have the verifiers there, whether or not a run verifies. Raises as `open_ray`."""
+        """Start the verifier actors, whether or not a run verifies. Raises as `open_ray`."""
         await self._group.open_verifiers()
 
     async def probe(self) -> list[tuple[str, str, Capabilities]]:
-        """For every endpoint and node: the actor that looked, the endpoint, and what it can do as seen from there."""
+        """Capabilities of every endpoint from every node: the actor's name, the endpoint, and what it can do."""
         return await self._group.probe()
 
 

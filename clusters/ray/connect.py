@@ -1,4 +1,4 @@
-"""Getting at a Ray cluster: a fresh one on this machine, or one that runs already; and what nodes it has.
+"""The program's connection to Ray: to a cluster that runs already, or one started on this machine; and its nodes.
 
 A program has one Ray, which its threads and event loops share: the first of them starts it or connects, the others
 join, and only the last to leave ends what was started here.
@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray._private import worker  # nothing public knows which sockets and which folder a Ray has
-from ray._private.state import state  # there is no public way to hear of a preemption notice
+from ray._private import worker  # Ray has no public API for its sockets and its folder
+from ray._private.state import state  # Ray has no public API for preemption notices
 
 from tts.clusters.ray.environment import address_of_ray
 from tts.clusters.ray.own import few_processes
@@ -31,12 +31,12 @@ from tts.types import Value
 
 CONNECT_LIMIT_S = 5.0
 STARTS = 2  # on a busy machine the first one sometimes times out; the second is Ray's usual
-_LOOK_EVERY_S = 0.1  # of whoever waits for another's start, or for a start of its own, whether it is still wanted
+_LOOK_EVERY_S = 0.1  # while a start is waited for: checks whether it is still wanted
 _OWNER = "tts-owner"  # in the session folder of a Ray that was started here: the process that did
 
 
 class _Ours:
-    """This program's connection: how many use it, who keeps a Ray that was started here, and the address as given."""
+    """This program's connection: its number of users, the keeper of a Ray that was started here, the given address."""
 
     users = 0
     keeper: _Keeper | None = None
@@ -49,7 +49,7 @@ _lock = threading.Lock()  # held while a connection is made or ended
 
 
 class Node(Value, frozen=True):
-    """One machine of the cluster. `draining`: it will be gone soon, and gets nothing new."""
+    """One machine of the cluster. `draining`: the machine will be gone soon, and gets nothing new."""
 
     id: str
     host: str
@@ -57,7 +57,7 @@ class Node(Value, frozen=True):
     draining: bool = False
 
     def holds(self, asked: Mapping[str, float]) -> bool:
-        """Whether one actor of this size fits on it, were it empty."""
+        """Whether one actor of this size fits on the node, were it empty."""
         return all(self.resources.get(name, 0.0) >= amount for name, amount in asked.items())
 
 
@@ -89,8 +89,8 @@ def connect(
 
 
 def disconnect() -> None:
-    """The last to leave ends a Ray that was started here, and a connection whose cluster has died; a connection to
-    another one stays."""
+    """Give one `connect` back. The last ends a Ray that was started here, and a connection whose cluster has died; a
+    connection to another one stays."""
     with _lock:
         _ours.users -= 1
         if _ours.users == 0 and (_ours.keeper is not None or (_ours.connected and lost() is not None)):
@@ -117,13 +117,13 @@ def address_here() -> str:
 
 
 def may_return() -> bool:
-    """Whether a lost cluster may be there again by itself: it is not ours, and nobody has closed the connection."""
+    """Whether a lost cluster may come back by itself: it was not started here, and the connection was not closed."""
     return _ours.keeper is None and ray.is_initialized()
 
 
 def lost() -> str | None:
-    """What of the Ray in use does not run any more, or None: its head, or Ray's process on this machine. Asks neither
-    of them through Ray, which would wait for an answer for a minute, and then end this program."""
+    """Name the part of the Ray in use that does not run any more (its head, or Ray's process on this machine), or None.
+    Asks neither of them through Ray, which would wait for an answer for a minute, and then end this program."""
     if not ray.is_initialized():
         return "the connection to it was closed (ray.shutdown was called)"
     node = worker._global_node
@@ -153,16 +153,16 @@ def nodes() -> list[Node]:
 
 
 def free() -> Mapping[str, float]:
-    """Which of the cluster's resources nobody has taken. Blocks for a moment."""
+    """The cluster's free resources. Blocks for a moment."""
     found: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
     return found
 
 
 def resources() -> str:
-    """What the cluster has and what of it is free, for messages."""
+    """The cluster's resources and how much of them is free, for messages."""
     total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     left = free()
-    # Without what Ray counts of single nodes and of the bundles of placement groups.
+    # Without Ray's own resources for single nodes and for the bundles of placement groups.
     names = [n for n in sorted(total) if not n.startswith(("node:", "object_store")) and "_group_" not in n]
     each = (f"{name} {amount_of(name, left.get(name, 0.0))} of {amount_of(name, total[name])} free" for name in names)
     return ", ".join(each) or "nothing"
@@ -214,7 +214,7 @@ def _join(address: str) -> None:
 
 
 def _refused(address: str) -> OSError | None:
-    """Why nobody answers at HOST:PORT; None if somebody does, and for `auto`, which has no port."""
+    """The reason why HOST:PORT refuses connections; None if it accepts them, and for `auto`, which has no port."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         return None
@@ -257,7 +257,7 @@ class _Keeper(threading.Thread):
             raise ClusterUnreachable(f"a Ray could not be started on this machine: {self._failure}")
 
     def _interrupt(self) -> None:
-        """Break the start off, which has no other way out. Only where the end of the thread ends Ray's processes."""
+        """Break the start off by an exception in its thread. Only where the end of that thread ends Ray's processes."""
         if sys.platform == "linux" and not self._ready.is_set():
             thread = ctypes.c_ulong(self.ident or 0)
             ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(_Unwanted))
@@ -299,8 +299,8 @@ class _Keeper(threading.Thread):
 
 
 def _hush() -> None:
-    """Ray prints to standard output, where results go, a page for each actor and node that dies, whatever it is told of
-    logs: the thread that does so is ended, as by Ray itself when it disconnects."""
+    """Stop Ray from printing a page to standard output, where results go, for each actor and node that dies, which no
+    setting of its logs prevents: its thread is ended, as by Ray itself when it disconnects."""
     here: Any = worker.global_worker
     if hasattr(here, "listener_thread"):
         here.threads_stopped.set()

@@ -1,4 +1,4 @@
-"""What `tts doctor --cluster ray` sees: the nodes, the actors, and from each node what every endpoint can do."""
+"""The checks of `tts doctor --cluster ray`: nodes, actors, and each endpoint's capabilities as seen from each node."""
 
 from __future__ import annotations
 

@@ -23,14 +23,14 @@ class Driver(Value, frozen=True):
 
 
 def this_process() -> Driver | None:
-    """None where /proc does not say."""
+    """This process as a `Driver`; None without /proc."""
     state = _state(os.getpid())
     boot = _boot()
     return None if state is None or not boot else Driver(boot, os.getpid(), state[1])
 
 
 def is_seen(driver: Driver | None) -> bool:
-    """Whether it runs, on this machine and where this process can see it."""
+    """Whether the driver runs, on this machine and visible to this process."""
     if driver is None or driver.boot != _boot():
         return False
     state = _state(driver.pid)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 ENVIRONMENT: Mapping[str, str] = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # or every worker would copy the folder and resolve its packages again
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # what Ray says will be its default
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's announced default
     "RAY_worker_niceness": "0",  # Ray's own 15 lets any busy process delay a cancellation by seconds
     "RAY_timeout_ms_task_wait_for_death_info": "100",  # a dead actor is noticed after 0.6 s instead of 1.6 s
     "RAY_health_check_period_ms": "1000",  # a dead node after about 5 s instead of 16 s
@@ -30,12 +30,12 @@ def address_of_ray(address: str | None) -> str | None:
 
 
 def prepare(address: str | None) -> None:
-    """To be called before ray is imported."""
+    """Set Ray's environment; call it before ray is imported."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if address_of_ray(address) is None:  # or Ray prints the last page of these dumps when it dies under its program
         os.environ.setdefault("RAY_debug_dump_period_milliseconds", "0")
-    # Whoever may connect to a Ray may run anything there: ours wants a token that only its own processes know.
+    # A client that may connect to a Ray may run anything there: this one asks for a token that only its processes know.
     if address_of_ray(address) is None and "ray" not in sys.modules and "RAY_AUTH_MODE" not in os.environ:
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))

@@ -56,7 +56,7 @@ class ActorSlot:
         self.node_id = node_id
         self.handle: ActorHandle | None = None
         self.closed = False
-        self.since_s: float | None = None  # when the wait for its actor began; None: it is there
+        self.since_s: float | None = None  # when the wait for its actor began; None: the actor is there
         self.deaths = 0
         self.last_death = ""
         self.first: asyncio.Future[Opened] = asyncio.get_running_loop().create_future()
@@ -65,7 +65,7 @@ class ActorSlot:
 
 
 class ActorGroup:
-    """All actors of a run.
+    """The actors of a run.
 
     Args:
         spec: the cluster's.
@@ -89,7 +89,7 @@ class ActorGroup:
         self._failed: TTSError | None = None
         self._roles: set[Role] = {"generator"}
         if target.get("verifier_base_url") or target.get("verifier_model"):
-            self._roles.add("verifier")  # which says what the model is that verifies
+            self._roles.add("verifier")  # which report the name of the verifying model
         self._slots: list[ActorSlot] = []
         self._handles: dict[str, ActorHandle] = {}
         self.work = Assignments(self._handles, self._roles, self._options.hosts_judge)
@@ -100,14 +100,14 @@ class ActorGroup:
         self._watcher: asyncio.Task[None] | None = None
         self._nobody_since: dict[Role, float] = {}
         self._headless_since: float | None = None
-        self._said: set[Role] = set()  # of which it has been said that they are waited for
+        self._said: set[Role] = set()  # roles whose wait has been reported
         self._counts: dict[Role, int] = {"generator": 0, "verifier": 0}
         self._closing = False
 
     # --- life
 
     async def start(self) -> list[Opened]:
-        """Connect, and start the actors; returns what the first at each slot said that could be filled.
+        """Connect, and start the actors; returns the first report of each slot that could be filled.
 
         Raises: ClusterUnreachable, ClusterMismatch, ClusterTooSmall, ActorFailed; EndpointError as seen from an actor.
         """
@@ -126,7 +126,7 @@ class ActorGroup:
             await self._fill("verifier")
 
     def generators(self) -> int:
-        """How many there are to be, those that are still waited for included."""
+        """The number of generators, those that are still waited for included."""
         return sum(slot.role == "generator" and not slot.closed for slot in self._slots)
 
     async def _connect(self) -> None:
@@ -146,7 +146,7 @@ class ActorGroup:
         self._address = connect.address_here()
 
     async def _fill(self, role: Role) -> list[Opened]:
-        """Wait until the slots of a role are filled: all, or some for a while. Returns what the first at each said."""
+        """Wait until the slots of a role are filled: all, or some for a while. Returns each slot's first report."""
         await self._open_slots(await asyncio.to_thread(connect.nodes))
         firsts = {slot.first for slot in self._slots if slot.role == role}
         if not firsts:
@@ -168,7 +168,7 @@ class ActorGroup:
         return opened
 
     async def equip(self, verifiers: Mapping[str, str | None]) -> None:
-        """Give everybody these verifiers (name -> the model it asks); start verifiers where these are the first.
+        """Give all actors these verifiers (name -> the model it asks); start verifier actors if these are the first.
 
         Raises: what importing them on a node raises; as `start`.
         """
@@ -190,28 +190,28 @@ class ActorGroup:
             asked = [handle for handle in self._handles.values() if handle.role == "generator"]
             try:
                 stopping = await asked[0].try_abort(url, model, key, max_tokens, self._spec.start_timeout_s)
-            except (IndexError, ActorFailed):  # who looked has died: nobody knows
+            except (IndexError, ActorFailed):  # the actor that probed has died: unknown
                 stopping = Stopping(stops=False)
             self._cancellations[normalise_base_url(url)] = cancellation_of(stopping.engine, stopping.stops)
         self.settle(self._cancellations)
 
     @property
     def probes(self) -> int:
-        """How many requests `settle_cancellation` makes."""
+        """The number of requests that `settle_cancellation` makes."""
         return len(self._options.probed())
 
     def settle_unprobed(self) -> None:
-        """Trust no endpoint to stop when a stream is closed: what is cancelled is charged in full."""
+        """Trust no endpoint to stop when a stream is closed: cancelled requests are charged in full."""
         self.settle({normalise_base_url(url): "best_effort" for url, _, _ in self._options.probed()})
 
     def settle(self, cancellations: Mapping[str, Cancellation]) -> None:
-        """Tell everybody what to do at these endpoints when a stream is cancelled."""
+        """Tell all actors how streams at these endpoints are cancelled."""
         self._cancellations = dict(cancellations)
         for handle in self._handles.values():
             handle.settle(self._cancellations)
 
     def note(self, rate: float | None) -> None:
-        """A run begins; `rate` as in `Host.note`."""
+        """Begin a run on all actors; `rate` as in `Host.note`."""
         self._rate = rate
         for handle in self._handles.values():
             handle.note(rate, len(self._slots))
@@ -239,7 +239,7 @@ class ActorGroup:
             await asyncio.to_thread(connect.disconnect)
 
     def status(self) -> list[str]:
-        """A line on each slot."""
+        """Describe each slot in a line."""
         lines = []
         for slot in self._slots:
             handle = slot.handle
@@ -341,7 +341,7 @@ class ActorGroup:
         return handle
 
     async def _catch_up(self, handle: ActorHandle, init: ActorInit) -> None:
-        """Tell it what everybody else was told while it was starting."""
+        """Tell an actor what the others were told while it was starting."""
         while init.verifiers != self._verifiers:
             init = msgspec.structs.replace(init, verifiers=self._verifiers)
             await handle.equip(self._verifiers, self._spec.start_timeout_s)
@@ -350,7 +350,7 @@ class ActorGroup:
             handle.note(self._rate, len(self._slots))
 
     async def _listen(self, slot: ActorSlot, handle: ActorHandle) -> None:
-        """Until it dies, or has gone home; then what it had in hand is for others."""
+        """Listen to an actor until it dies or is retired; then give its actions to others."""
         try:
             work = self.work
             await handle.listen(work.heard, lambda: not work.in_hand(handle), work.silent)
@@ -372,7 +372,7 @@ class ActorGroup:
             handle.retire()
 
     def _is_final(self, slot: ActorSlot, error: TTSError, failures: int) -> bool:
-        """Whether trying again makes no sense: it is wrong for good, or nobody else does this work meanwhile."""
+        """Whether not to try again: the error is permanent, or no other actor does this work meanwhile."""
         if isinstance(error, UsageError | ClusterMismatch | ClusterUnreachable):
             return True
         peers = self._has_any(slot.role)
@@ -396,7 +396,7 @@ class ActorGroup:
         slot.first.set_exception(error)
 
     async def _watch(self) -> None:
-        """Mind nodes that come, drain and go."""
+        """Watch for nodes that come, drain and go."""
         while True:
             await asyncio.sleep(NODES_EVERY_S)
             if not await self._has_head():
@@ -411,8 +411,8 @@ class ActorGroup:
             self.looked()
 
     async def _has_head(self) -> bool:
-        """Whether the cluster's own processes run. Once they do not, the run ends: at once where we had started them,
-        else when they have been away for a while. Nothing may be asked of Ray meanwhile."""
+        """Whether the cluster's own processes run. Once they do not, the run ends: at once if this program started
+        them, else when they have been away for a while. Ray may not be called meanwhile."""
         why = await asyncio.to_thread(connect.lost)
         if why is None:
             self._headless_since = None
@@ -430,7 +430,7 @@ class ActorGroup:
         return False
 
     async def _say_who_is_waited_for(self) -> None:
-        """Once for each wait, so that nobody thinks that a run hangs."""
+        """Report each wait for actors once, so that a run that waits does not seem to hang."""
         now_s = time.monotonic()
         for role in ROLES:
             late = [p for p in self._slots if p.role == role and p.since_s and now_s - p.since_s > SAY_AFTER_S]
@@ -455,7 +455,7 @@ class ActorGroup:
             )  # fmt: skip
 
     def _check_slots(self) -> None:
-        """Work that waits for a kind of actor for which no node is left cannot wait for ever."""
+        """Fail the group if work waits for a role for which no node is left."""
         for role in ROLES:
             if not self.work.waits_for(role) or any(
                 slot.role == role and slot.keeper and not slot.keeper.done() for slot in self._slots

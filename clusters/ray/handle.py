@@ -23,26 +23,26 @@ from tts.models.wire.capabilities import Cancellation
 
 Role = Literal["generator", "verifier"]
 ROLES: tuple[Role, ...] = ("generator", "verifier")
-DRAIN_WAIT_S = 1.0  # how long an actor with nothing to tell keeps a drain waiting
-IDLE_WAIT_S = 120.0  # one with nothing in hand: a thousand of them would cost the driver half a core otherwise
+DRAIN_WAIT_S = 1.0  # time that an actor without events keeps a drain waiting
+IDLE_WAIT_S = 120.0  # the same for an actor with nothing in hand: a thousand of them would else cost half a core
 LATE_S = 1.0  # of silence, after which an actor's latest bounds may not hold any more
 RESEND_S = 2.0  # a batch that is not taken by then is sent again
 
 
 class ActorHandle:
-    """One actor.
+    """The driver's handle of one actor.
 
     Args:
-        role: what it does.
+        role: generator or verifier.
         run: a part of its name in Ray that no other run has, for a Ray namespace may be shared by several.
-        init: what it is told when it starts.
+        init: the actor's arguments.
         actor: the class; options: Ray's, for its resources and place.
         heartbeat_s: silence beyond it is death.
 
     Attributes:
-        opened: what it said when it could work.
+        opened: the actor's report when it could work.
         slots: requests that its servers work on side by side, as it said last; None: no limit is known.
-        retired: set once it is to get nothing more.
+        retired: set once the actor is to get nothing more.
         finished: how many of its actions have ended.
     """
 
@@ -61,7 +61,7 @@ class ActorHandle:
         self._inbox = Inbox()
         self._sent = 0
         self._untaken: dict[int, tuple[float, bytes]] = {}  # batch number -> when it was last sent, and what it holds
-        self._roused = asyncio.Event()  # it has been given something, or is to go
+        self._roused = asyncio.Event()  # set when the actor is given something, or retired
         strategy = options.get("scheduling_strategy")
         self._group = getattr(strategy, "placement_group", None)  # removed with the actor
         named: Any = ray.remote(actor).options(name=f"{self.name}.{run}", **options)
@@ -72,9 +72,9 @@ class ActorHandle:
         self._drain = self._actor.drain
 
     async def start(self, limit_s: float, there: Callable[[], str]) -> Opened:
-        """Wait until it can work.
+        """Wait until the actor can work.
 
-        Raises: ClusterTooSmall if its resources did not come free; ActorFailed if it died; whatever it said itself.
+        Raises: ClusterTooSmall if its resources did not come free; ActorFailed if it died; the error that it reported.
         """
         try:
             await _within(limit_s, self._actor.__ray_ready__.remote())
@@ -94,11 +94,11 @@ class ActorHandle:
         return self.opened
 
     async def equip(self, verifiers: Mapping[str, str | None], limit_s: float) -> None:
-        """Give it these verifiers, too. Raises what importing them there raises."""
+        """Give the actor these verifiers, too. Raises: what importing them there raises."""
         await self._ask("equip", limit_s, verifiers)
 
     async def probe(self, url: str, model: str | None, api_key: str | None, limit_s: float) -> bytes:
-        """What an endpoint can do, as seen from there. Raises: ActorDied."""
+        """Find out an endpoint's capabilities, as seen from the actor. Raises: ActorDied."""
         try:
             seen: bytes = await _within(limit_s, self._actor.probe.remote(url, model, api_key))
         except (RayError, TimeoutError) as error:
@@ -108,7 +108,7 @@ class ActorHandle:
     async def try_abort(
         self, url: str, model: str | None, api_key: str | None, max_tokens: int, limit_s: float
     ) -> Stopping:
-        """Whether an endpoint stops decoding when a stream is closed, as seen from there. Raises: ActorDied."""
+        """Whether an endpoint stops decoding when a stream is closed, as seen from the actor. Raises: ActorDied."""
         try:
             asked = self._actor.try_abort.remote(url, model, api_key, max_tokens)
             return msgspec.msgpack.decode(await _within(limit_s, asked), type=Stopping)
@@ -116,15 +116,16 @@ class ActorHandle:
             raise ActorDied(f"{self.name}: {_reason(error)}") from error
 
     def settle(self, cancellations: Mapping[str, Cancellation]) -> None:
-        """Tell it what to do at these endpoints when a stream is cancelled."""
+        """Tell the actor how streams at these endpoints are cancelled."""
         self._actor.settle.options(num_returns=0).remote(dict(cancellations))
 
     def note(self, rate: float | None, actors: int) -> None:
-        """A run begins; the arguments are those of `Host.note`."""
+        """Begin a run; the arguments are those of `Host.note`."""
         self._actor.note.options(num_returns=0).remote(rate, actors)
 
     def submit(self, actions: Iterable[Action]) -> list[tuple[str, Exception]]:
-        """Send these; what does not arrive is sent again while the actor lives. Returns those that cannot be sent."""
+        """Send actions; a batch that does not arrive is sent again while the actor lives. Returns those that cannot be
+        encoded."""
         packed, failed = batches(actions)
         for batch in packed:
             self._sent += 1
@@ -134,21 +135,21 @@ class ActorHandle:
         return failed
 
     def retire(self) -> None:
-        """It is to get nothing more, and goes when it has nothing in hand."""
+        """Retire the actor: it gets nothing more, and ends when it has nothing in hand."""
         self.retired.set()
         self._roused.set()
 
     def cancel(self, ids: Sequence[str]) -> None:
-        """Stop these; of what has been sent by now, also what arrives later."""
+        """Stop these actions, also those that were sent and have not arrived yet."""
         self._cancel.remote(list(ids), self._sent)
 
     def withdraw(self) -> None:
-        """Cancel what no server works for, of all that has been sent by now; it says which (`Withdrawn`)."""
-        with contextlib.suppress(RayError):  # it is gone, and what it had with it
+        """Cancel the requests sent so far that no server works for; the actor reports which (`Withdrawn`)."""
+        with contextlib.suppress(RayError):  # the actor is gone, and its actions with it
             self._withdraw.remote(self._sent)
 
     def _send(self, number: int, batch: bytes) -> None:
-        with contextlib.suppress(RayError):  # a full object store, of a batch above its limit: it is sent again
+        with contextlib.suppress(RayError):  # a full object store, for a batch above the inline limit: it is sent again
             self._submit.remote(number, batch)
 
     async def listen(
@@ -157,12 +158,12 @@ class ActorHandle:
         is_idle: Callable[[], bool],
         late: Callable[[ActorHandle], None] = lambda handle: None,
     ) -> None:
-        """Take in what it tells. Raises: ActorDied; nothing else ends this.
+        """Take in the actor's events. Raises: ActorDied; nothing else ends this.
 
         Args:
-            hear: called with every batch of news, and without news when it is to go.
-            is_idle: whether it has nothing in hand, and so nothing to tell until it is given something.
-            late: called for every `LATE_S` in which it has been silent.
+            hear: called with every batch of news, and without news when the actor is retired.
+            is_idle: whether the actor has nothing in hand, and so nothing to tell until it is given something.
+            late: called for every `LATE_S` in which the actor has been silent.
         """
         while True:
             self._roused.clear()
@@ -170,11 +171,11 @@ class ActorHandle:
             drain = asyncio.ensure_future(
                 self._drain.remote(self._inbox.place, MOST_BYTES, IDLE_WAIT_S if idle else DRAIN_WAIT_S)
             )
-            drain.add_done_callback(lambda drain: drain.cancelled() or drain.exception())  # read below, or nobody's
+            drain.add_done_callback(lambda drain: drain.cancelled() or drain.exception())  # read below, or never
             if idle:
                 await self._until_roused(drain)
                 hear(self, [])
-            # Not wait_for: a reply that came while this process itself was held up must count.
+            # Not wait_for, because a reply that came while this process itself was held up must count.
             silent_s = min(LATE_S, self._heartbeat_s)
             await asyncio.wait((drain,), timeout=DRAIN_WAIT_S + silent_s)
             while not drain.done() and silent_s < self._heartbeat_s:
@@ -190,13 +191,13 @@ class ActorHandle:
                 raise ActorDied(f"{self.name}: {_reason(error)}") from error
             drained = msgspec.msgpack.decode(reply, type=Drained)
             if drained.epoch != self._init.epoch:
-                raise ActorDied(f"{self.name} was answered for by epoch {drained.epoch}")
+                raise ActorDied(f"{self.name} was replaced by epoch {drained.epoch}")
             self._confirm(drained.taken)
             self.slots = drained.slots
             hear(self, self._inbox.take(drained.place, drained.data))
 
     async def _until_roused(self, drain: asyncio.Future[bytes]) -> None:
-        """Until there is a reply, or has to be one soon."""
+        """Wait for a reply, or until one is due."""
         roused = asyncio.ensure_future(self._roused.wait())
         try:
             await asyncio.wait((drain, roused), timeout=IDLE_WAIT_S, return_when=asyncio.FIRST_COMPLETED)
@@ -204,25 +205,25 @@ class ActorHandle:
             roused.cancel()
         if self._untaken and not drain.done():
             await asyncio.wait((drain,), timeout=RESEND_S)
-            self._confirm(0)  # what was sent has not arrived, or its reply is late
+            self._confirm(0)  # a batch has not arrived, or its reply is late
 
     def kill(self) -> None:
-        """End it, whatever it is doing."""
+        """Kill the actor, whatever it is doing."""
         if not ray.is_initialized():
-            return  # its Ray is gone, and so is it
+            return  # Ray is gone, and the actor with it
         ray.kill(self._actor, no_restart=True)
-        if self._group is not None and connect.lost() is None:  # which waits for a head that has died
+        if self._group is not None and connect.lost() is None:  # removal would wait for a head that has died
             remove_placement_group(self._group)
             self._group = None
 
     async def stop(self, limit_s: float) -> None:
-        """Let it close its streams and end its processes; then end it."""
-        with contextlib.suppress(RayError, TimeoutError):  # it is gone, or about to be
+        """Let the actor close its streams and end its processes; then end it."""
+        with contextlib.suppress(RayError, TimeoutError):  # the actor is gone, or about to be
             await _within(limit_s, self._actor.aclose.remote())
         self.kill()
 
     def _confirm(self, taken: int) -> None:
-        """Forget the batches that it has, and send again what seems to have been lost."""
+        """Forget the batches that the actor has taken, and send again those that seem to have been lost."""
         for number in [number for number in self._untaken if number <= taken]:
             del self._untaken[number]
         now_s = time.monotonic()
@@ -244,15 +245,15 @@ class ActorHandle:
         return opened
 
     def _located(self, error: TTSError) -> TTSError:
-        """The error, with where it was seen."""
+        """Add the actor's place to an error."""
         host = self.opened.node_id[:8]
         where = f"{self.name}{f' on node {host}' if host else ''}"
         return type(error)(f"as seen from {where}: {error.message}", **error.facts)
 
 
 async def _within(limit_s: float, reply: Awaitable[Any]) -> Any:
-    """Raises: TimeoutError. `asyncio.wait_for` of Python 3.11 forgets a cancellation that comes together with the
-    reply: a group that was being closed then waited for ever for the one who had forgotten."""
+    """Await within a limit. Raises: TimeoutError. `asyncio.wait_for` of Python 3.11 forgets a cancellation that comes
+    together with the reply: a group that was being closed then waited for ever for that task."""
     async with asyncio.timeout(limit_s):
         return await reply
 
@@ -274,7 +275,7 @@ def _reason(error: BaseException) -> str:
     return said[:2000] or type(error).__name__
 
 
-# What Ray says of an actor's death, in a paragraph; an unknown one is told in full.
+# Ray describes an actor's death in a paragraph, of which a line counts; an unknown one is quoted in full.
 _DEATHS = (
     ("node has died", "its node has died"),
     ("node was terminated", "its node has died"),

@@ -1,4 +1,4 @@
-"""Stragglers asked for twice: which of the two requests for one sample counts. Pure.
+"""Hedged requests: stragglers are asked for twice, and one of the two requests counts. Pure.
 
 A request that has no first token after a while may be sent to another actor as well, with the same seed. The first of
 the two to show a token is kept and the other cancelled, so nothing is chosen by its length; whatever the other cost is
@@ -19,8 +19,8 @@ class _Pair:
     """The two requests of one sample.
 
     Attributes:
-        running: those that have not ended.
-        kept: the one that counts, once that is known.
+        running: ids of the requests that have not ended.
+        kept: the request that counts, once that is known.
         told: whether the sample's end has been told.
         orphaned: whether the one that counts died: the sample is asked for again when the other has ended, too, because
             nobody could tell two requests with the same id apart.
@@ -49,7 +49,7 @@ class Hedges:
         self._pairs: dict[str, _Pair] = {}
 
     def begin(self, id: str) -> str:
-        """A second request for this sample leaves: its id."""
+        """Add a second request for this sample. Returns its id."""
         self._pairs[id] = _Pair(id)
         return id + COPY
 
@@ -57,17 +57,17 @@ class Hedges:
         return id in self._pairs
 
     def copies(self, ids: list[str]) -> list[str]:
-        """With the second requests of those that have one that still runs."""
+        """Add to these ids those of second requests that still run."""
         return [*ids, *(id + COPY for id in ids if id in self._pairs and id + COPY in self._pairs[id].running)]
 
     def begun(self, request: str) -> None:
-        """It has shown a token: if it is the first of the two, it is kept and the other one cancelled."""
+        """Note that a request has shown a token: the first of the two is kept and the other one cancelled."""
         pair = self._pairs.get(request.removesuffix(COPY))
         if pair is not None and pair.kept is None and request in pair.running:
             self._keep(pair, request)
 
     def heard(self, event: Event) -> Event | None:
-        """The event as the sample's, or None where it is of the request that does not count."""
+        """Turn an event into the sample's, or into None if it is of the request that does not count."""
         id = event.id.removesuffix(COPY)
         pair = self._pairs.get(id)
         if pair is None:
@@ -88,8 +88,8 @@ class Hedges:
         return None
 
     def orphaned(self, request: str) -> str | None:
-        """Its actor has died: the sample's id if it has to be asked for again now. Where the two had not been told
-        apart yet, the other goes on alone; where the kept one dies, the other has been cancelled: it cannot take over.
+        """Note that a request's actor has died. Returns the sample's id if it has to be asked for again now. If neither
+        of the two was kept yet, the other goes on alone; if the kept one dies, the other has been cancelled already.
         """
         id = request.removesuffix(COPY)
         pair = self._pairs.get(id)

@@ -1,4 +1,4 @@
-"""What Prometheus sees of a run, through Ray's own exporter: base units, and few labels (never a problem or a sample).
+"""Prometheus metrics of a run, through Ray's own exporter: base units, and few labels (never a problem or a sample).
 
 Ray puts `ray_` before each name.
 """
@@ -21,7 +21,7 @@ _SECONDS = [0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 
 
 
 class ActorMetrics:
-    """Of one actor: how long its requests take shows a slow node."""
+    """Metrics of one actor, whose request durations show a slow node."""
 
     def __init__(self, actor: str) -> None:
         tags = {"actor": actor}
@@ -30,7 +30,7 @@ class ActorMetrics:
         self._first = _histogram("tts_first_token_seconds", "From sending a request to its first token.", tags)
 
     def ended(self, event: End, in_hand_s: float) -> None:
-        """An action ended that had been in the actor's hands for so long."""
+        """Count an action that ended after so long with the actor."""
         if isinstance(event, Finished | Scored) and event.timing.total_s:
             self._queue.observe(max(0.0, in_hand_s - event.timing.total_s))
             self._request.observe(event.timing.total_s)
@@ -39,7 +39,7 @@ class ActorMetrics:
 
 
 class DriverMetrics:
-    """Of the run: what was started and how it ended, tokens by kind, the ledger."""
+    """Metrics of the run: actions started and ended, tokens by kind, the ledger."""
 
     def __init__(self) -> None:
         self._ends = _counter("tts_candidates", "Generations by what became of them.", "state")
@@ -66,7 +66,7 @@ class DriverMetrics:
         self._add(tokens)
 
     def books(self, scheduler: Scheduler) -> None:
-        """Take over what the scheduler's ledger says."""
+        """Take over the figures of the scheduler's ledger."""
         lost = scheduler.lost - self._lost
         if lost.samples:
             self._lost = scheduler.lost

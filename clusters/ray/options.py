@@ -1,4 +1,4 @@
-"""What an actor is told when it starts, and what Ray is asked for: a cluster's description, put into their words."""
+"""A cluster's description as the arguments of its actors (`ActorInit`) and the options of Ray."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tts.models.options import Target
 from tts.models.wire.capabilities import Cancellation
 
 CONCURRENT_CALLS = 64  # of the protocol's few; none of them is one sample
-# Of a target: what only the driver reads, and what is worked out for each actor.
+# Fields of a target that only the driver reads, or that are worked out for each actor.
 _NOT_TOLD = frozenset(
     ("prices", "price_in", "price_out", "verifier_price_in", "verifier_price_out", "model_config", "base_url")
 )
@@ -49,12 +49,12 @@ class ActorOptions:
         return self._spec.generator_count(self._target["concurrency"], hosts=not self.urls)
 
     def cpus(self) -> float:
-        """What a Ray of our own needs to hold everybody."""
+        """CPUs that a Ray started here needs to hold all actors."""
         counts = {role: self.count(role) for role in ROLES}
         return sum((1 if count == "per_node" else count) * self.actors(role).cpus for role, count in counts.items())
 
     def probed(self) -> list[tuple[str, str | None, str | None]]:
-        """The endpoints of which it matters whether they stop when a stream is closed: URL, model, key."""
+        """The endpoints to be asked whether they stop when a stream is closed: URL, model, key."""
         target = self._target
         found = [(url, asked_name(target.get("model")), target.get("api_key")) for url in self.urls]
         judge = target.get("verifier_base_url")
@@ -70,8 +70,8 @@ class ActorOptions:
         verifiers: Mapping[str, str | None],
         cancellations: Mapping[str, Cancellation],
     ) -> ActorInit:
-        """What the next actor at this slot is told. Generator number `index` has its part of the endpoints as its own,
-        and the others as spares; verifiers have them all."""
+        """Make the arguments of the next actor at this slot. Generator number `index` has its part of the endpoints as
+        its own, and the others as spares; verifiers have them all."""
         spec, urls, count = self._spec, self.urls, self.count(role)
         own = urls
         if role == "generator" and urls and count != "per_node":
@@ -98,7 +98,8 @@ class ActorOptions:
         )
 
     def ray_options(self, role: Role, node_id: str | None) -> dict[str, Any]:
-        """Ray's, for one actor. It is never restarted or called again by Ray: we replace it, with the next epoch."""
+        """Ray's options for one actor. Ray never restarts it or repeats a call: the group replaces it, with the next
+        epoch."""
         actors = self.actors(role)
         options: dict[str, Any] = {
             "num_cpus": actors.cpus,

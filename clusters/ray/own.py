@@ -16,9 +16,9 @@ from typing import Any
 from ray import _raylet
 from ray._private import node, services, utils
 
-# What the raylet is told otherwise. It starts its agents whatever is wanted of them, and ends when one does: `cat`
-# reads from the pipe that ends with the raylet, as Ray's own agents do. It starts a worker for each CPU before any is
-# asked for: one is the first actor's.
+# Changed arguments of the raylet. It always starts its agents, and ends when one does: `cat` reads from the pipe that
+# ends with the raylet, as Ray's own agents do. It starts a worker for each CPU before any is asked for: one is enough,
+# for the first actor.
 _TOLD = {
     "--dashboard_agent_command": "cat",
     "--runtime_env_agent_command": "cat",
@@ -31,26 +31,26 @@ _PORTS = (
     "DASHBOARD_AGENT_LISTEN_PORT_NAME",
     "RUNTIME_ENV_AGENT_PORT_NAME",
 )
-_NOWHERE = -1  # what Ray's own agent says where only the core of Ray is installed
+_NOWHERE = -1  # the port that Ray's own agent reports where only the core of Ray is installed
 # With these set, every process of a program has a runtime environment.
 _RUNTIME_ENVIRONMENTS = ("RAY_RUNTIME_ENV_HOOK", "RAY_JOB_CONFIG_JSON_ENV_VAR")
 
 
 class _Node(node.Node):
-    """The one machine, without what serves people: nobody but its program has its address."""
+    """Ray's node without the parts that serve people: only its program has its address."""
 
     def start_api_server(self, **asked: Any) -> None:
-        """Of the dashboard, which is not wanted; what would be left of it reports usage statistics."""
+        """Start no dashboard; what would be left of it reports usage statistics."""
 
     def start_monitor(self) -> None:
-        """Which adds machines."""
+        """Start no autoscaler, which would add machines."""
 
     def start_log_monitor(self) -> None:
-        """Which brings the actors' output to the driver, where it is not wanted."""
+        """Start no log monitor, which would bring the actors' output to the driver."""
 
     def start_raylet(self, *args: Any, **options: Any) -> None:
-        """With idle agents, and one worker to begin with."""
-        ray: Any = _raylet  # of which mypy knows little
+        """Start the raylet with idle agents, and one worker to begin with."""
+        ray: Any = _raylet  # mypy knows little of its attributes
         names = [getattr(ray, name, None) for name in _PORTS]
         if not all(names):
             super().start_raylet(*args, **options)
@@ -66,14 +66,14 @@ class _Node(node.Node):
 
 
 def _told(command: Sequence[str]) -> list[str]:
-    """The raylet's command line, with what it is told otherwise."""
+    """The raylet's command line with its changed arguments."""
     names = (word.partition("=")[0] for word in command)
     return [f"{name}={_TOLD[name]}" if name in _TOLD else word for name, word in zip(names, command, strict=True)]
 
 
 @contextmanager
 def few_processes() -> Iterator[None]:
-    """Have the `ray.init` in the block start no others, where nothing is known that needs them."""
+    """Have the `ray.init` in the block start only the processes that actors need, unless something needs the others."""
     usual = any(name in os.environ for name in _RUNTIME_ENVIRONMENTS)
     with _replaced(node, "Node", node.Node if usual else _Node):
         yield

@@ -1,4 +1,4 @@
-"""Which actor gets which action. Pure.
+"""Placement of actions on actors. Pure.
 
 Actions of one problem have one prompt: they go to an actor whose servers hold it in their prefix cache, and leave it
 when its slots, those of its servers, are taken: by the rule of the endpoint pool (`tts.models.replicas`).
@@ -15,10 +15,10 @@ REMEMBERED = 16_384  # problems whose actors are remembered
 
 
 class Seat(Replica):
-    """One actor, as the placement sees it.
+    """An actor, as the placement sees it.
 
     Attributes:
-        open: whether it may be given more.
+        open: whether the actor may be given more.
         work: id -> the tokens it may generate, of everything it has in hand.
     """
 
@@ -42,27 +42,27 @@ class Placement:
         self._ranking: Ranking[Seat] = Ranking()
 
     def add(self, key: Hashable, slots: int | None = ASSUMED_SLOTS) -> None:
-        """A new actor, with so many slots; None: nobody knows a limit."""
+        """Add an actor with so many slots; None: no limit is known."""
         seat = self.seats[key] = Seat(key, slots)
         self._ranking.add(seat)
 
     def learn(self, key: Hashable, slots: int | None) -> None:
-        """It has so many slots as of now."""
+        """Set an actor's number of slots."""
         if key in self.seats:
             self.seats[key].slots = slots
 
     def close(self, key: Hashable) -> None:
-        """It gets nothing more; what it has in hand may end."""
+        """Give an actor nothing more; the actions that it has in hand may end."""
         if key in self.seats:
             self.seats[key].open = False
 
     def reopen(self, key: Hashable) -> None:
-        """It may be given more again."""
+        """Let an actor be given more again."""
         self.seats[key].open = True
         self._ranking.put(self.seats[key])
 
     def remove(self, key: Hashable) -> list[str]:
-        """It is gone: the ids of what it had in hand."""
+        """Remove an actor. Returns the ids of the actions that it had in hand."""
         seat = self.seats.pop(key, None)
         if seat is None:
             return []
@@ -77,7 +77,7 @@ class Placement:
         least = self._ranking.least(() if avoided is None else (avoided,))
         if least is None:
             return None
-        homes = self._homes.get(problem) if tokens else None  # what only computes has no prompt in any cache
+        homes = self._homes.get(problem) if tokens else None  # an action that only computes has no prompt in any cache
         home = None if homes is None else homes.least(lambda seat: seat.open and seat is not avoided)
         seat = better(home, least)
         if avoid is None and tokens:
@@ -94,7 +94,7 @@ class Placement:
         return None if seat is None else seat.key
 
     def ended(self, id: str) -> bool:
-        """Take it out of its actor's hands; False if nobody had it."""
+        """Take an action out of its actor's hands; False if no actor had it."""
         seat = self._where.pop(id, None)
         if seat is None:
             return False
@@ -106,17 +106,17 @@ class Placement:
         return len(self.seats[key].work) if key in self.seats else 0
 
     def has_another(self, id: str) -> bool:
-        """Whether an actor other than the one that has this in hand may be given more."""
+        """Whether an actor other than the one that has this action in hand may be given more."""
         seat = self._where.get(id)
         return self._ranking.least(() if seat is None else (seat,)) is not None
 
     @property
     def busy(self) -> bool:
-        """Whether anybody has anything in hand."""
+        """Whether any actor has an action in hand."""
         return bool(self._where)
 
     def __iter__(self) -> Iterator[str]:
-        """Ids of everything in anybody's hands."""
+        """Ids of all actions in hand."""
         return iter(list(self._where))
 
     def _take(self, id: str, seat: Seat, tokens: int) -> None:

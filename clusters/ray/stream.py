@@ -1,4 +1,4 @@
-"""What an actor has to tell its driver, as a stream of bytes with a cursor: nothing lost, nothing twice. Pure.
+"""An actor's events for its driver, as a stream of bytes with a cursor: nothing lost, nothing twice. Pure.
 
 The driver names the place up to which it has everything; the actor forgets what lies before, and sends what follows. So
 a reply that never arrived is simply sent again, whoever asked for it; and however long a text is, no reply exceeds what
@@ -45,8 +45,8 @@ class Withdrawn(Value, frozen=True, tag="withdrawn"):
 
 
 class Noted(Value, frozen=True, tag="noted"):
-    """For each of these requests its server may have generated so many tokens at the most, until the next note (None:
-    nobody knows). `rate`: tokens a second, of the fastest stream."""
+    """Bounds by request: tokens that its server may have generated at the most until the next note (None: unknown).
+    `rate`: tokens a second, of the fastest stream."""
 
     most: Mapping[str, int | None]
     rate: float = 0.0
@@ -62,8 +62,8 @@ class Outbox:
 
     def __init__(self) -> None:
         self._data = bytearray()
-        self._base = 0  # how many bytes have been forgotten
-        self._ends: deque[int] = deque()  # the bytes at which the events end that are waiting
+        self._base = 0  # number of bytes forgotten
+        self._ends: deque[int] = deque()  # the places at which waiting events end
 
     def __len__(self) -> int:
         """Bytes that are waiting."""
@@ -71,11 +71,11 @@ class Outbox:
 
     @property
     def events(self) -> int:
-        """How many are waiting."""
+        """The number of events that wait."""
         return len(self._ends)
 
     def put(self, event: ActorEvent) -> None:
-        """An end that nothing can encode (an error of somebody else's code may hold anything) goes as a `Failed`."""
+        """Add an event. An end that cannot be encoded (foreign errors may hold anything) goes as a `Failed`."""
         try:
             data = _encoded(event)
         except (TypeError, ValueError, RecursionError) as error:
@@ -87,14 +87,14 @@ class Outbox:
         self._ends.append(self._base + len(self._data))
 
     def after(self, place: int, most_bytes: int = MOST_BYTES, most_events: int | None = None) -> bytes:
-        """What follows `place`, at most so much of it; whatever lies before is forgotten."""
+        """Bytes that follow `place`, up to a limit; bytes before it are forgotten."""
         self.forget(place)
         if most_events is not None and len(self._ends) > most_events:
             most_bytes = min(most_bytes, self._ends[most_events - 1] - place)
         return bytes(self._data[:most_bytes])
 
     def forget(self, place: int) -> None:
-        """The driver has everything up to `place`."""
+        """Forget the bytes up to `place`, which the driver has."""
         done = place - self._base
         if not 0 <= done <= len(self._data):
             raise ValueError(f"asked for byte {place}, but holds {self._base} to {self._base + len(self._data)}")
@@ -108,7 +108,7 @@ class Inbox:
     """The driver's side.
 
     Attributes:
-        place: the byte up to which it has everything.
+        place: the byte up to which the driver has everything.
     """
 
     def __init__(self) -> None:
@@ -116,7 +116,7 @@ class Inbox:
         self._rest = bytearray()
 
     def take(self, place: int, data: bytes) -> list[ActorEvent]:
-        """The events that `data`, which begins at `place`, completes. What was had before is passed over."""
+        """Events that `data`, which begins at `place`, completes. Bytes that came before are passed over."""
         known = self.place - place
         if known < 0:
             raise ValueError(f"the reply begins at byte {place}, but only {self.place} are here")
@@ -137,8 +137,8 @@ class Inbox:
 
 
 def batches(actions: Iterable[Action]) -> tuple[list[bytes], list[tuple[str, Exception]]]:
-    """The actions, encoded, in as few pieces as `MOST_BYTES` allows, each of at least one action; and the ids of those
-    that nothing can encode, with why."""
+    """Encode actions in as few pieces as `MOST_BYTES` allows, each of at least one action; returns them with the ids of
+    those that cannot be encoded, and the reasons."""
     found: list[bytes] = []
     failed: list[tuple[str, Exception]] = []
     piece: list[bytes] = []
@@ -164,7 +164,7 @@ def unpacked(batch: bytes) -> Sequence[Action]:
 
 
 def _slim(action: Action) -> Action:
-    """A verification that asks a model has the candidate's text in its request: it need not travel twice."""
+    """Drop the candidate's text from a verification that asks a model: its request has it already."""
     if isinstance(action, Verify) and action.request is not None:
         return msgspec.structs.replace(action, problem=_NO_PROBLEM, candidate=_NO_CANDIDATE)
     return action

@@ -1,4 +1,4 @@
-"""The machines that a replay imagines: how fast they are, which replica gets a request, and which requests wait there
+"""The simulated machines of a replay: their speed, the replica that gets a request, and the requests that wait there
 for a slot. Pure.
 
 The rule is that of the endpoint pool (`tts.models.replicas`), with slots that are known. A replica works on its
@@ -14,14 +14,14 @@ from tts.types import Value
 
 
 class Fleet(Value, frozen=True):
-    """The machines that a replay imagines.
+    """The simulated machines of a replay.
 
     Args:
-        replicas: engines; slots: requests that one decodes side by side. What finds no slot waits for one.
-        tokens_per_s: at which one stream decodes.
-        prefill_tokens_per_s: at which a prompt is read; None: at once.
+        replicas: engines; slots: requests that one decodes side by side. Requests beyond those wait.
+        tokens_per_s: decoding speed of one stream.
+        prefill_tokens_per_s: speed at which a prompt is read; None: at once.
         recorded_times: take the time that was recorded for a sample, where there is one.
-        cancel_s: how long a cancellation takes to reach its engine.
+        cancel_s: time that a cancellation takes to reach its engine.
         in_flight: requests that the run has in flight, as `--concurrency`; None: as many as there are slots.
     """
 
@@ -34,7 +34,7 @@ class Fleet(Value, frozen=True):
     in_flight: int | None = None
 
     def seconds(self, prompt_tokens: int, tokens: int, recorded_s: float | None) -> float:
-        """How long a sample takes."""
+        """Duration of a sample."""
         if self.recorded_times and recorded_s is not None:
             return recorded_s
         prefill = prompt_tokens / self.prefill_tokens_per_s if self.prefill_tokens_per_s else 0.0
@@ -42,7 +42,7 @@ class Fleet(Value, frozen=True):
 
 
 class _Machine(Replica):
-    """One replica, and the ids of what waits for a slot there."""
+    """A replica, and the ids of the requests that wait for a slot there."""
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
@@ -51,16 +51,16 @@ class _Machine(Replica):
 
 
 class Replicas:
-    """So many replicas with so many slots each."""
+    """Replicas with a number of slots each."""
 
     def __init__(self, replicas: int, slots: int) -> None:
         self._slots = slots
         self._ranking = Ranking(_Machine(slots) for _ in range(replicas))
-        self._homes: dict[str, _Machine] = {}  # problem -> where the latest of its requests went
+        self._homes: dict[str, _Machine] = {}  # problem -> the replica of its latest request
         self._where: dict[str, tuple[_Machine, int]] = {}  # id -> its replica, and the tokens it may generate
 
     def send(self, id: str, problem: str, tokens: int) -> bool:
-        """Give it to a replica; whether it begins at once."""
+        """Give a request to a replica. Returns whether it begins at once."""
         least = self._ranking.least()
         assert least is not None, "they are always open"
         machine = self._homes[problem] = better(self._homes.get(problem), least)
@@ -90,5 +90,5 @@ class Replicas:
         return None
 
     def forget(self, problem: str) -> None:
-        """Nothing more of this problem will come."""
+        """Forget a problem, of which no request will come any more."""
         self._homes.pop(problem, None)

@@ -17,7 +17,7 @@ class _QueueingCluster(RecordedCluster):
     def __init__(self, recordings: Recordings, *args: Any) -> None:
         super().__init__(recordings, *args)
         self._replicas = Replicas(recordings.fleet.replicas, recordings.fleet.slots)
-        self._waiting: dict[str, tuple[Work, float, End]] = {}  # for a slot: what, for how long, and its end
+        self._waiting: dict[str, tuple[Work, float, End]] = {}  # actions without a slot, durations and ends
 
     def forget(self, trial: str) -> None:
         super().forget(trial)
@@ -47,6 +47,6 @@ class _QueueingCluster(RecordedCluster):
 
 
 def cluster_for(fleet: Fleet) -> type[RecordedCluster]:
-    """The class for a fleet: requests wait for a slot only where there are more in flight than slots, or where siblings
-    keep together."""
+    """Choose the class for a fleet: requests wait for a slot only where more are in flight than slots, or where
+    siblings keep together."""
     return RecordedCluster if fleet.replicas == 1 and fleet.in_flight is None else _QueueingCluster

@@ -25,7 +25,7 @@ from tts.workers.pool import Workers, cpus
 
 
 def replay_on_ray(job: ReplayJob, cells: int, address: str | None) -> Generator[ReplayedCell, None, None]:
-    """Every cell of the job, in order; closing the generator cancels what is still to do.
+    """Replay all cells of the job, in order; closing the generator cancels the rest.
 
     Args:
         address: of the cluster; None is RAY_ADDRESS, or a Ray of our own, here.
@@ -64,7 +64,7 @@ def _get(part: range, ref: Any) -> Reply:
 
 
 def _task(key: str, folder: str, path: list[str], part: range, job: ReplayJob) -> Reply:
-    """In a process of Ray's. Strategies named by their files are looked for where the driver looks for them."""
+    """Replay cells in a process of Ray's. Files of strategies are looked for where the driver looks for them."""
     with contextlib.suppress(OSError):
         os.chdir(folder)
     sys.path += [name for name in path if name not in sys.path]
@@ -80,5 +80,5 @@ _jobs: dict[str, ReplayJob] = {}
 
 @lru_cache(1)
 def _replayer(key: str) -> Replayer:
-    """Of the latest job that this process has worked for."""
+    """The replayer of this process's latest job."""
     return Replayer(_jobs[key], Workers(1))

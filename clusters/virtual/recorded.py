@@ -1,7 +1,7 @@
-"""Recorded samples in place of a model, in virtual time: what a strategy would have done, without a GPU.
+"""Recorded samples in place of a model, in virtual time: a strategy's decisions without a GPU.
 
-Nothing is invented: any other request than the recorded one (prompt, model, temperature ...) raises PoolLacks. In which
-order the samples come is in `draws`; what is left of one that is longer than asked for, in `recordings`.
+Nothing is invented: any other request than the recorded one (prompt, model, temperature ...) raises PoolLacks.
+`draws` has the order of the samples; `recordings` cuts a sample that is longer than asked for.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ class RecordedCluster(SimulatedCluster):
         self._draws: dict[str, Draws] = {}  # by trial
 
     def run_each(self, trials: Iterator[Trial], window: int, closed: Callable[[Trial, float, float], None]) -> float:
-        """As `run`, for trials that share no budget: each has its own, so there is nothing for a scheduler to decide,
-        and what is left of its work (first come, first served, `window` at a time) is done here, faster.
+        """Run trials that share no budget, faster than `run`: a scheduler has nothing to decide for them, so the rest
+        of its work (first come, first served, `window` at a time) is done here.
 
         Args:
             closed: hears of every trial that has ended: when it was opened, and when it ended.
@@ -157,12 +157,12 @@ class RecordedCluster(SimulatedCluster):
         return self._recordings.start(draws.problem_id) + draws.drawn[candidate]
 
     def is_whole(self, candidate: Candidate) -> bool:
-        """Whether all that was recorded of this candidate of an open trial came, rather than a part of it."""
+        """Whether this candidate of an open trial is the whole recorded sample, and not a part of it."""
         draws, tokens = self._draws[trial_of(candidate.id)], candidate.completion.usage.completion_tokens
         return self._recordings.whole(draws.problem_id, draws.drawn[candidate.id], tokens)
 
     def forget(self, trial: str) -> None:
-        """The trial has closed."""
+        """Forget a trial that has closed."""
         self._draws.pop(trial, None)
         for verifier in self._verifiers.values():
             if isinstance(verifier, Recorded):
@@ -244,7 +244,7 @@ class RecordedCluster(SimulatedCluster):
 
 
 class _Nobody(World):
-    """There is no model behind a pool."""
+    """The world of a pool, which has no model: any request fails."""
 
     def complete(self, request: Request) -> tuple[float, Completion | TTSError]:
-        raise CapabilityMissing("a replay has no model to ask")
+        raise CapabilityMissing("a replay has recorded samples only, and no model that could be asked; run it live")

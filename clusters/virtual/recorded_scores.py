@@ -32,10 +32,10 @@ class Recorded:
         self.usage = Usage(round(cost.prompt_tokens), round(cost.tokens)) if cost else Usage()
         self._request: Request | None = None
         if cost and not cost.free:
-            prompt = Message("user", " " * self.usage.prompt_tokens)  # as long as the recorded prompts
+            prompt = Message("user", " " * self.usage.prompt_tokens)  # of the length of the recorded prompts
             most = max(1, self.usage.completion_tokens, cost.max_tokens or 0)
             self._request = Request((prompt,), Sampling(max_tokens=most))
-        self._given: dict[str, dict[str, int]] = {}  # trial -> candidate -> how many of its scores were handed out
+        self._given: dict[str, dict[str, int]] = {}  # trial -> candidate -> number of its scores handed out
 
     def request(self, problem: Problem, candidate: Candidate) -> Request | None:
         return self._request
@@ -76,6 +76,6 @@ def recorded_verifiers(pool: Pool) -> dict[str, Verifier]:
 
 
 def _kind_of(column: NDArray[np.float32]) -> ScoreKind:
-    """Numbers from 0 to 1 are probabilities; what others mean nobody knows."""
+    """The kind of recorded scores: numbers from 0 to 1 are probabilities; the meaning of others is unknown."""
     known = column[~np.isnan(column)]
     return "probability" if known.size and known.min() >= 0 and known.max() <= 1 else "scale"

@@ -20,21 +20,21 @@ from tts.types import Completion, LogprobSummary, Sampling, Timing, Usage
 
 TEXT = "(its text was not recorded)"  # never empty: a continuation of nothing would be a new sample
 MOST_GROUPS = 2048  # whose samples are kept as completions, about 0.5 KB each
-SAMPLED = ("temperature", "top_p", "top_k", "min_p", "stop")  # what decides which texts a model gives
+SAMPLED = ("temperature", "top_p", "top_k", "min_p", "stop")  # fields that decide a model's texts
 
 
 class Recordings:
     """A pool of one benchmark and one model, as completions.
 
     Args:
-        pool: whose samples.
-        fleet: says how long each takes.
+        pool: the samples' pool.
+        fleet: gives each sample's duration.
         max_tokens: of each request, unless a strategy asks for another number; None is the longest sample.
         unanswered: whether samples without an answer abstain from votes, or vote as a class (`Pool.counting`).
 
     Attributes:
         known: fields of `Sampling` under which the samples are known to have been drawn.
-        sampling: what a request of the replay is to ask for: the known fields, and defaults where nothing is known.
+        sampling: of the replay's requests: the known fields, and defaults where nothing is known.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Recordings:
         return frozenset(np.flatnonzero(may).tolist())
 
     def answer(self, row: int) -> str | None:
-        """As the strategies see it."""
+        """Normalise an answer as the strategies see it."""
         return self._pool.answer[row]
 
     def verdict_on(self, problem_id: str, answer: str | None) -> bool | None:
@@ -79,11 +79,11 @@ class Recordings:
         return None
 
     def whole(self, problem_id: str, sample: int, tokens: int) -> bool:
-        """Whether so many tokens are all that were recorded of this sample."""
+        """Whether this number of tokens is the sample's whole recorded length."""
         return bool(tokens == self._pool.completion_tokens[self.start(problem_id) + sample])
 
     def lacks(self, asked: Sampling) -> str | None:
-        """In which way a request is sampled otherwise than what was recorded."""
+        """The difference between a request's sampling and the recorded one, in words; empty if there is none."""
         for name in SAMPLED:
             value, recorded = getattr(asked, name), getattr(self.sampling, name)
             if value != recorded:
@@ -100,7 +100,7 @@ class Recordings:
         return self._groups[problem_id].start
 
     def _of(self, problem_id: str) -> list[tuple[float, Completion | TTSError]]:
-        """Every sample of the problem: how long it takes, and what comes of it."""
+        """Duration and outcome of each sample of the problem."""
         return list(self._outcomes(self._groups[problem_id]))
 
     def _outcomes(self, group: Group) -> Iterator[tuple[float, Completion | TTSError]]:
@@ -143,11 +143,11 @@ def recorded_sampling(pool: Pool) -> tuple[frozenset[str], Sampling]:
     try:
         return frozenset(known), msgspec.convert(known, Sampling)
     except (msgspec.ValidationError, InvalidParameter) as error:
-        raise BadPool(f"{pool.name} says of its sampling what cannot be: {error}", pool=pool.name) from None
+        raise BadPool(f"the sampling recorded in {pool.name} is not valid: {error}", pool=pool.name) from None
 
 
 def _listed(column: NDArray[np.float32], asked: NDArray[np.int32]) -> list[tuple[float | None, ...]]:
-    """Of each sample as many scores as there were verifications; None is an abstention."""
+    """Scores by sample, one for each verification; None is an abstention."""
     wide = column.reshape(len(column), -1).tolist()
     return [
         tuple(None if np.isnan(v) else v for v in row[:number])

@@ -41,14 +41,14 @@ Reply = list[ReplayedCell] | ErrorInfo
 
 
 class _Shared(NamedTuple):
-    """Where the pieces of a job are in the file that all processes map: offset and length. The first is the pickle, the
+    """The places of a job's pieces in the file that all processes map: offset and length. The first is the pickle, the
     others are the arrays that it leaves out."""
 
     pieces: list[tuple[int, int]]
 
 
 def replay_in_processes(job: ReplayJob, cells: int, processes: int) -> Generator[ReplayedCell, None, None]:
-    """Every cell of the job, in order; closing the generator ends the processes.
+    """Replay all cells of the job, in order; closing the generator ends the processes.
 
     Raises: what the first cell that fails raises; CallCrashed where processes die over the same cells again and again,
         or cannot be started; StorageFull where there is no room for the pool in the folder of temporary files.
@@ -97,10 +97,10 @@ class _Process:
             self.connection.send(shared)
 
     def give(self, part: _Part | None) -> None:
-        """The next part; None: there is none."""
+        """Give the process its next part; None: there is none."""
         self.part = part
         if part is not None:
-            with contextlib.suppress(OSError):  # it has died, which is seen when its reply is read
+            with contextlib.suppress(OSError):  # the process has died, which is noticed when its reply is read
                 self.connection.send(part.cells)
 
     def reply(self) -> Reply | None:
@@ -112,7 +112,7 @@ class _Process:
         return found
 
     def end(self) -> int:
-        """End it, whatever it is doing; returns its exit status, negative for a signal's number."""
+        """End the process, whatever it is doing; returns its exit status, negative for a signal's number."""
         self._popen.kill()
         self.connection.close()
         return self._popen.wait()
@@ -130,7 +130,7 @@ def _start(shared: _Shared, file: IO[bytes]) -> _Process:
 def _in_order(
     parts: Sequence[range], crew: list[_Process], start: Callable[[], _Process]
 ) -> Generator[ReplayedCell, None, None]:
-    """Hand the parts out, and give what comes back in their order."""
+    """Hand the parts out, and yield the replies in their order."""
     todo = deque(_Part(number, cells) for number, cells in enumerate(parts))
     replies: dict[int, Reply] = {}
     deaths: Counter[int] = Counter()
@@ -157,7 +157,7 @@ def _in_order(
 
 
 def _count_death(part: _Part, status: int, deaths: Counter[int]) -> None:
-    """Raises: CallCrashed, if processes have died over this part too often."""
+    """Count a death over this part. Raises: CallCrashed, if there were too many."""
     deaths[part.number] += 1
     if deaths[part.number] == MOST_DEATHS:
         first, last = part.cells[0] + 1, part.cells[-1] + 1
@@ -212,7 +212,7 @@ def _read(shared: _Shared, fd: int) -> ReplayJob:
 
 
 def serve() -> None:
-    """The process's side: replay what it is given, until the pipe closes."""
+    """The process's side: replay the parts that it is given, until the pipe closes."""
     connection, fd, parent = Connection(int(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3])
     die_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -228,7 +228,7 @@ def serve() -> None:
 
 
 def replayed_part(replayer: Callable[[], Replayer], cells: range) -> Reply:
-    """These cells; or why they cannot be replayed, as data."""
+    """Replay these cells; an error comes back as data."""
     try:
         return [replayer().run(replayer().cells[number]) for number in cells]
     except TTSError as error:

@@ -61,7 +61,7 @@ class ReplayJob:
 
     Args:
         pool: of one benchmark and one model.
-        costs: prices what is replayed.
+        costs: prices the replayed requests.
         config, fleet, max_tokens, unanswered: as `tts.replay` was given them.
     """
 
@@ -74,7 +74,7 @@ class ReplayJob:
 
 
 class ReplayedCell(NamedTuple):
-    """One cell, replayed: an outcome for each problem, and what they cost together."""
+    """A replayed cell: an outcome for each problem, and their cost together."""
 
     outcomes: list[Outcome]
     spent: Cost
@@ -108,8 +108,8 @@ class Replayer:
         self._limits = job.config.run_limits()
 
     def try_out(self) -> int:
-        """Each strategy once, on the first problem. Returns how many samples all cells take, if they take as many for
-        every problem, under every budget and with every seed. Raises: PoolLacks, UsageError, ForeignAwait."""
+        """Run each strategy once, on the first problem. Returns the number of samples of all cells, if they take as
+        many for every problem, under every budget and with every seed. Raises: PoolLacks, UsageError, ForeignAwait."""
         first = next(iter(self.problems.values()))
         taken: dict[str, int] = {}
         for name, cell in {f"{cell.spec} {cell.allocator}": cell for cell in self.cells}.items():
@@ -122,11 +122,11 @@ class Replayer:
         return len(self.problems) * sum(taken[f"{cell.spec} {cell.allocator}"] for cell in self.cells)
 
     def all(self) -> Generator[ReplayedCell, None, None]:
-        """Every cell, in order."""
+        """Replay all cells, in order."""
         return (self.run(cell) for cell in self.cells)
 
     def run(self, cell: Cell) -> ReplayedCell:
-        """One cell on all problems."""
+        """Replay one cell on all problems."""
         return self._drive(cell, list(self.problems.values()))[1]
 
     def _drive(self, cell: Cell, problems: Sequence[Problem]) -> tuple[list[tuple[Result, Decided]], ReplayedCell]:

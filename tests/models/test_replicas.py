@@ -129,11 +129,11 @@ def test_an_engine_that_says_how_many_slots_it_has_is_given_no_more() -> None:
         assert (engine.stats().requests, engine.stats().max_open_streams) == (8, 3)
 
 
-# --- the fleet that a replay imagines
+# --- the simulated fleet of a replay
 
 
 @given(st.integers(1, 5), st.integers(1, 4), st.integers(1, 40), st.integers(0, 10_000))
-def test_no_imagined_replica_works_on_more_than_its_slots_and_none_is_idle_while_its_own_wait(
+def test_no_simulated_replica_works_on_more_than_its_slots_and_none_is_idle_while_its_own_wait(
     count: int, slots: int, requests: int, seed: int
 ) -> None:
     draw, replicas = Random(seed), Replicas(count, slots)

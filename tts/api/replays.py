@@ -79,7 +79,7 @@ def replay(
         pool: a Pool, or a file of one; of several benchmarks or models in it, `benchmark` and `model` choose.
         strategies, budgets, allocators, seeds: as for `tts.sweep`; run_budget: of each cell. A seed shuffles the
             samples of each problem: more seeds, less noise. An allocator gives no problem more than were recorded.
-        fleet: the machines that are imagined.
+        fleet: the simulated machines.
         max_tokens: cut longer samples there, which then have no answer; None takes them as they were recorded.
         unanswered: samples without an answer `abstain` from votes and races, or `vote` as a class of their own, which
             is wrong and can win, as in much published code.

@@ -44,7 +44,7 @@ def replay(
     ] = None,
     unanswered: Counting = "abstain",
     verifier_tokens: VerifierTokens = None,
-    replicas: Annotated[int, typer.Option("--replicas", help="Engines of the imagined fleet.")] = 1,
+    replicas: Annotated[int, typer.Option("--replicas", help="Engines of the simulated fleet.")] = 1,
     slots: Annotated[int, typer.Option("--slots", help="Number of requests that an engine decodes side by side.")] = 64,
     in_flight: Annotated[
         int | None, typer.Option("--concurrency", "-c", help="Requests in flight; none is as many as slots.")

@@ -87,7 +87,7 @@ class Listened:
     def _hear(self, handle: ActorHandle, events: list[Any]) -> None:
         self.heard += events
         if self.idle and handle.retired.is_set():
-            raise ActorDied("it has gone home")
+            raise ActorDied("retired")
 
 
 async def settle() -> None:
@@ -147,7 +147,7 @@ def test_an_idle_actor_that_is_to_go_goes_at_once(remote: Remote) -> None:
         listened = Listened(heartbeat_s=60)
         await settle()
         listened.handle.retire()
-        with pytest.raises(ActorDied, match="gone home"):
+        with pytest.raises(ActorDied, match="retired"):
             await listened.task
 
     asyncio.run(act())

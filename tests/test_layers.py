@@ -48,6 +48,8 @@ FOR_STRATEGIES = (
 )  # fmt: skip
 ADDRESS = re.compile(r"tts(\.\w+)+:\w+(\.\w+)*")
 MOST_FILES, MOST_LINES, MOST_STATEMENT_LINES = 16, 500, 60  # an __init__.py included
+TESTS = ROOT / "tests"
+NOT_OF_ONE_FOLDER = {"support", "system", "data"}  # what tests share, those of whole processes, and what they read
 
 
 def name_of(path: Path) -> str:
@@ -152,9 +154,27 @@ def test_every_address_that_is_a_string_leads_somewhere() -> None:
 
 
 def test_no_folder_has_more_files_than_a_reader_takes_in() -> None:
-    folders = {path.parent for path in FILES}
+    folders = {path.parent for path in [*FILES, *TESTS.rglob("*.py")]}
     crowded = {name_of(folder): len([*folder.glob("*.py")]) for folder in folders}
     assert {name: count for name, count in crowded.items() if count > MOST_FILES} == {}
+
+
+def test_each_folder_of_tests_is_one_of_the_tree() -> None:
+    of_the_tree = {name_of(path).removeprefix("tts/") for path in product_folders()}
+    of_tests = {path.parent.relative_to(TESTS) for path in TESTS.rglob("*.py")} - {Path()}
+    assert [path for path in of_tests if str(path) not in of_the_tree | NOT_OF_ONE_FOLDER] == []
+
+
+def product_folders() -> list[Path]:
+    roots = [ROOT / folder for folder in ("tts", "strategies", "clusters")]
+    return [path for root in roots for path in (root, *root.rglob("*")) if path.is_dir()]
+
+
+def test_the_test_files_that_are_named_in_conftest_are_there() -> None:
+    """Their order and their groups are by name: a file that was moved would lose its place without a word."""
+    named = set(re.findall(r'"((?:\w+/)+test_\w+)"', (TESTS / "conftest.py").read_text()))
+    assert len(named) > 10
+    assert [name for name in named if not (TESTS / f"{name}.py").exists()] == []
 
 
 def test_no_file_is_longer_than_a_reader_takes_in_and_no_function_either() -> None:

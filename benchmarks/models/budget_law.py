@@ -39,7 +39,7 @@ class Server:
     Args:
         engine: how its `FakeEngine` is made.
         reply: changes of a reply, given a random source.
-        target: what the user says of it (`tts.Target`).
+        target: what the user says of it (fields of `tts.models.options.Target`).
         breaks: why the law does not hold there; empty where it does.
     """
 

@@ -1,6 +1,6 @@
 """How many answers are found, and is a wrong one ever counted right?
 
-    python benchmarks/estimators/extraction.py       prints the table and writes benchmarks/estimators/extraction.md
+    python benchmarks/answers/extraction.py       prints the table and writes benchmarks/answers/extraction.md
 
 The completions are those of the tests (`tests/data/extraction.jsonl`, `tests/data/unequal.jsonl`). The baseline is
 math-verify's own extraction and comparison (`parse` with its defaults, then `verify`); it has no place for choices,
@@ -87,7 +87,7 @@ def main() -> None:
     logging.getLogger("math_verify").setLevel(logging.CRITICAL)
     text = f"""# Are answers found, and is a wrong one ever counted right?
 
-Written by `python benchmarks/estimators/extraction.py`. The bar: 98 % found, none of the others counted right.
+Written by `python benchmarks/answers/extraction.py`. The bar: 98 % found, none of the others counted right.
 The answers were written down before the reader saw the completions. It then found 388 of the first 403, and, mended,
 97 of the second list of 107; what the table shows is after it was mended again.
 

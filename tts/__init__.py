@@ -45,7 +45,7 @@ _HOMES = {
     "Problem": "types",
     "Replayed": "api.results",
     "Request": "core.actions",
-    "Run": "core.context",
+    "Run": "core.trials.context",
     "Sampling": "types",
     "Score": "types",
     "Solved": "api.results",

@@ -151,6 +151,21 @@ def test_a_function_is_the_same_whatever_else_changes_in_its_file():
     assert digest_of(cell(comment="0")) != before
 
 
+FROM_TEXT = """
+from tts.plugins.sources import digest_of
+def made(sign):
+    text = f"def used(x): return x {sign} 1\\nasync def mine(problem, run): return used(1)"
+    exec(compile(text, "cell.py", "exec"), globals())
+    return mine
+assert digest_of(made("+")) == digest_of(made("+")) != digest_of(made("-"))
+"""
+
+
+def test_code_that_a_script_makes_from_text_has_not_the_source_of_the_script(tmp_path):
+    (tmp_path / "script.py").write_text(FROM_TEXT)
+    subprocess.run([sys.executable, "script.py"], cwd=tmp_path, check=True)
+
+
 def test_a_digest_is_the_same_in_every_process():
     program = f"from {__name__} import mine; from tts.plugins.sources import digest_of; print(digest_of(mine))"
     done = subprocess.run(

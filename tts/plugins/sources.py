@@ -7,6 +7,7 @@ import ast
 import contextlib
 import hashlib
 import inspect
+import linecache
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator
@@ -75,11 +76,24 @@ def _module(thing: Any) -> str:
 
 
 def _source(thing: Any) -> str:
-    try:
-        return inspect.getsource(thing)
-    except (OSError, TypeError):  # it was made from text, which Python has not kept
-        codes = _codes(thing.__code__) if isinstance(thing, FunctionType) else ()
-        return repr([(c.co_code, c.co_names, [v for v in c.co_consts if not isinstance(v, CodeType)]) for c in codes])
+    if not _has_only_the_source_of_its_module(thing):
+        with contextlib.suppress(OSError, TypeError):  # it was made from text, which Python has not kept
+            return inspect.getsource(thing)
+    codes = _codes(thing.__code__) if isinstance(thing, FunctionType) else ()
+    return repr([(c.co_code, c.co_names, [v for v in c.co_consts if not isinstance(v, CodeType)]) for c in codes])
+
+
+def _has_only_the_source_of_its_module(thing: Any) -> bool:
+    """Whether a function was compiled under the name of a file that is not there, and nobody kept its text: Python then
+    takes the source of its module, which is another text."""
+    if not isinstance(thing, FunctionType):
+        return False
+    module, file = sys.modules.get(thing.__module__), thing.__code__.co_filename
+    home = getattr(module, "__file__", None)
+    if home is None or file == home or Path(file).exists():
+        return False
+    shown = "".join(linecache.getlines(file, vars(module)))
+    return shown.split() == "".join(linecache.getlines(home)).split()  # line ends apart
 
 
 def _uses(thing: Any) -> Iterator[tuple[str, Any]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import tts
 from tts.core.trials.context import KNOW_REFERENCES
 from tts.plugins.loading import by_address
 
@@ -196,3 +197,9 @@ def statement_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     """Lines of the body, without the signature (whose length is the number of options) and without the docstring."""
     first = function.body[1:] if ast.get_docstring(function) is not None else function.body
     return function.body[-1].end_lineno - first[0].lineno + 1 if first and function.body[-1].end_lineno else 0
+
+
+def test_public_names_are_sorted_and_all_there() -> None:
+    assert tts.__all__ == sorted(tts.__all__)
+    for name in tts.__all__:
+        assert hasattr(tts, name)  # a union, `Verifier`, has no name of its own

@@ -103,3 +103,31 @@ def test_a_replay_that_is_cancelled_ends_with_its_cell() -> None:
     asyncio.run(cancelled())
     assert cells == [1]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("asyncio")]
+
+
+def test_a_replay_that_is_cancelled_does_not_wait_for_a_strategy_that_computes_for_ever() -> None:
+    loops: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+    ended_by: list[str] = []
+
+    async def spins(problem: Problem, run: Run) -> Candidate:
+        loop, begun = loops[0]
+        loop.call_soon_threadsafe(begun.set)
+        try:
+            while not ended_by:
+                pass
+        except BaseException as error:
+            ended_by.append(type(error).__name__)
+            raise
+        return (await run.generate(n=1))[0]
+
+    async def cancelled() -> None:
+        loops.append((asyncio.get_running_loop(), asyncio.Event()))
+        task = asyncio.create_task(tts.areplay("example", spins))
+        await loops[0][1].wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancelled())
+    assert ended_by == ["StepStopped"]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("asyncio")]

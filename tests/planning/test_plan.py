@@ -1,6 +1,8 @@
 """Planning before spending: simulated benchmarks resemble the recorded one, and forecasts come true."""
 
+import asyncio
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from tts.api.replays import replay
 from tts.cli.main import app
 from tts.core.budget import Limits
 from tts.errors import BudgetTooSmall, InvalidParameter
-from tts.planning.plan import FRACTIONS, Forecast, foresee
+from tts.planning.plan import FRACTIONS, Forecast, Plan, foresee
 from tts.planning.posterior import RIGHT, Posterior
 from tts.pools.parquet import read_pool
 from tts.pools.pool import Pool, Sample
@@ -23,6 +25,9 @@ from tts.testing.replies import arithmetic
 from tts.types import Sampling
 
 VOTE = "majority_vote:n=none"
+PLANNED: dict[str, Any] = {
+    "problems": None, "history": "example", "run_budget": "samples=40", "draws": 2, "allocators": "uniform",
+}  # fmt: skip
 SEEDS = 5  # worlds in which a forecast is compared with the truth
 
 
@@ -206,3 +211,38 @@ def test_a_plan_pays_for_verifications_and_says_where_it_cannot() -> None:
     assert unknown.unpriced == pytest.approx(8, abs=0.5)
     plan = foresee(pool, [strategy], budget, ["uniform"], draws=2)
     assert "(without scoring)" in "".join(str(cell) for cell in forecast_of(plan).columns[0].cells)
+
+
+def test_a_plan_beside_an_event_loop_finds_the_same_and_does_not_hold_the_loop_up() -> None:
+    found: list[bool] = []
+
+    async def beside() -> Plan:
+        turned = threading.Event()
+        asyncio.get_running_loop().call_soon(turned.set)
+        return await tts.aplan(**PLANNED, on_draw=lambda done, of: found.append(turned.wait(60)))
+
+    assert asyncio.run(beside()) == tts.plan(**PLANNED)
+    assert found == [True, True]
+
+
+def test_a_plan_that_is_cancelled_ends_with_the_draw_that_is_under_way() -> None:
+    drawn: list[int] = []
+
+    async def cancelled() -> None:
+        loop, begun, go_on = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+        def on_draw(done: int, of: int) -> None:
+            drawn.append(done)
+            loop.call_soon_threadsafe(begun.set)
+            go_on.wait(60)
+
+        task = asyncio.create_task(tts.aplan(**PLANNED, on_draw=on_draw))
+        await begun.wait()
+        task.cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancelled())
+    assert drawn == [1]

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-import tts
 from tts.errors import BadPool
 from tts.plugins.loading import import_file
 from tts.testing.engine import FakeEngine
@@ -102,12 +101,6 @@ def test_the_make_targets_that_the_readme_names_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"^make (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
-
-
-def test_public_names_are_sorted_and_all_there() -> None:
-    assert tts.__all__ == sorted(tts.__all__)
-    for name in tts.__all__:
-        assert hasattr(tts, name)  # a union, `Verifier`, has no name of its own
 
 
 def test_every_file_named_in_the_architecture_exists() -> None:

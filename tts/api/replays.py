@@ -6,8 +6,6 @@ too, and what a cell costs does not depend on what else is replayed.
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -17,11 +15,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec
 
 from tts.api.arguments import as_limits, numbers, texts
 from tts.api.results import Replayed
+from tts.api.sync import in_thread
 from tts.clusters.virtual.replay_processes import replay_in_processes
 from tts.clusters.virtual.replayer import ReplayedCell, Replayer, ReplayJob, problems_of
 from tts.core.budget import Limits
 from tts.core.protocols import Verifier
-from tts.errors import BadPool, Interrupted, InvalidParameter, PoolLacks, StorageFull, unknown_name
+from tts.errors import BadPool, InvalidParameter, PoolLacks, StorageFull, unknown_name
 from tts.models.target import Pricing
 from tts.plugins.dependencies import verifier_names
 from tts.plugins.given import Given, Named
@@ -131,35 +130,29 @@ def replay(
     return Replayed(rows, outcomes, spent, files)
 
 
-def _in_thread(function: Callable[P, Replayed]) -> Callable[P, Coroutine[Any, Any, Replayed]]:
+def _asynchronous(function: Callable[P, Replayed]) -> Callable[P, Coroutine[Any, Any, Replayed]]:
     """The function `aNAME` of `NAME`, with its signature and docstring, for an event loop that goes on meanwhile."""
 
     @wraps(function)
     async def called(*args: P.args, **kwargs: P.kwargs) -> Replayed:
-        stopped = threading.Event()
         on_cell: Any = kwargs.get("on_cell")
 
-        def told(done: int, of: int) -> None:
-            if stopped.is_set():
-                raise Interrupted(f"the call was cancelled after {done} of {of} cells")
-            if on_cell is not None:
-                on_cell(done, of)
+        def work(check: Callable[[], None]) -> Replayed:
+            def checked(done: int, of: int) -> None:
+                check()
+                if on_cell is not None:
+                    on_cell(done, of)
 
-        kwargs["on_cell"] = told
-        running = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
-        try:
-            return await asyncio.shield(running)
-        except asyncio.CancelledError:
-            stopped.set()
-            await asyncio.wait({running})
-            running.exception()  # it was asked to raise, and nobody else looks
-            raise
+            kwargs["on_cell"] = checked
+            return function(*args, **kwargs)
+
+        return await in_thread(work)
 
     called.__name__ = called.__qualname__ = f"a{function.__name__}"
     return called
 
 
-areplay = _in_thread(replay)
+areplay = _asynchronous(replay)
 
 
 class _Where(NamedTuple):

@@ -1,4 +1,5 @@
-"""Async functions called without `await`: their synchronous twins, and the event loop that these run on."""
+"""Async functions called without `await`: their synchronous twins, and the event loop that these run on. And the other
+way round: what computes for long, in a thread beside an event loop."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
+from tts.errors import Interrupted
 from tts.process.garbage import collecting_less_often
 from tts.process.streams import open_closed_streams
 from tts.workers import watchdog
@@ -75,3 +77,35 @@ def run_on_loop(coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(coroutine)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(coroutine)
+
+
+async def in_thread(work: Callable[[Callable[[], None]], T]) -> T:
+    """Run `work` in a thread beside the event loop, which goes on meanwhile.
+
+    `work` is given a function to call between its steps. Once the awaiting task has been cancelled, that raises
+    Interrupted, and a strategy that computes is told to stop; so the thread ends with the step that is under way, and
+    has ended when this raises CancelledError.
+    """
+    cancelled, idents = threading.Event(), list[int]()
+
+    def check() -> None:
+        if cancelled.is_set():
+            raise Interrupted("the call was cancelled")
+
+    def run() -> T:
+        idents.append(threading.get_ident())
+        try:
+            return work(check)
+        except KeyboardInterrupt:  # of a strategy that was told to stop; a task would end the whole loop with it
+            raise Interrupted("the call was cancelled") from None
+
+    running = asyncio.ensure_future(asyncio.to_thread(run))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        cancelled.set()
+        for ident in idents:
+            watchdog.ask(ident)
+        await asyncio.wait({running})
+        running.exception()  # it was asked to raise, and nobody else looks
+        raise

@@ -13,7 +13,7 @@ from tts.api.arguments import as_limits, check_keywords, texts
 from tts.api.replays import choose, replay
 from tts.api.results import as_json
 from tts.api.sweep import asweep
-from tts.api.sync import synchronous
+from tts.api.sync import in_thread, synchronous
 from tts.core.budget import Limits
 from tts.errors import BudgetTooSmall, InvalidParameter, StorageFull
 from tts.intervals import student_quantile
@@ -40,6 +40,7 @@ ALLOCATORS = ("uniform", "adaptive_consistency", "marginal")
 SCORED = ("success",)  # also tried where a verifier scores
 MOST_PROBLEMS = 150  # of a simulated benchmark: more change the forecast little
 MOST_SAMPLES = 64  # of a simulated problem
+OnProgress = Callable[[int, int], None]
 PRICES = ("price_in", "price_out", "prices", "model_config")
 
 
@@ -127,7 +128,7 @@ async def aplan(
     sampling: Sampling | Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     watcher: Watcher | None = None,
-    on_draw: Callable[[int, int], None] = lambda done, of: None,
+    on_draw: OnProgress = lambda done, of: None,
     verifier_tokens: Mapping[str, float] | None = None,
     cluster: str | Path | ClusterSpec = "local",
     address: str | None = None,
@@ -149,6 +150,8 @@ async def aplan(
         verifier_tokens: tokens of one verification, by verifier, in place of what the pilot or the history measured.
             Where neither is known, a forecast says that it is without scoring.
         sampling, cluster, address, target: as for `tts.sweep`.
+
+    The forecast is computed in a thread beside the event loop; cancelled, it ends with the cell that is being replayed.
 
     Raises: BudgetTooSmall if the pilot leaves less than one sample; otherwise as `tts.sweep` and `tts.replay`.
     """
@@ -187,13 +190,14 @@ async def aplan(
             paid, most = swept.spent, swept.sampling.max_tokens
             left = _rest(limits, paid)
         else:
-            pool = choose(
-                history if isinstance(history, Pool) else read_pool(history), None, asked_name(target.get("model"))
-            )
+            pool = await in_thread(lambda _: _chosen(history, asked_name(target.get("model"))))
         pool = pool.priced(verifier_tokens or {})
         prices = {name: value for name in PRICES if (value := target.get(name)) is not None}
-        found = foresee(
-            pool, [str(s) for s in specs], left, texts(allocators, "allocators"), draws, seed, most, prices, on_draw
+        tried = texts(allocators, "allocators")
+        found = await in_thread(
+            lambda check: foresee(
+                pool, [str(s) for s in specs], left, tried, draws, seed, most, prices, on_draw, lambda *_: check()
+            )
         )
     planned = msgspec.structs.replace(found, pilot=paid)
     if out is not None:
@@ -202,6 +206,11 @@ async def aplan(
 
 
 plan = synchronous(aplan)
+
+
+def _chosen(history: Pool | str | Path, model: str | None) -> Pool:
+    """The samples of one model in a pool, or in a file of one. Raises: BadPool."""
+    return choose(history if isinstance(history, Pool) else read_pool(history), None, model)
 
 
 def foresee(
@@ -213,10 +222,11 @@ def foresee(
     seed: int = 0,
     max_tokens: int | None = None,
     prices: dict[str, object] | None = None,
-    on_draw: Callable[[int, int], None] = lambda done, of: None,
+    on_draw: OnProgress = lambda done, of: None,
+    on_cell: OnProgress = lambda done, of: None,
 ) -> Plan:
     """The part of a plan that spends nothing: from samples to forecasts. Arguments as for `plan`; `budget` is for all
-    problems of the pool."""
+    problems of the pool, `on_cell` as for `tts.replay`."""
     posterior = Posterior(pool)
     problems = len(posterior.problems)
     size = min(problems, MOST_PROBLEMS)
@@ -230,7 +240,7 @@ def foresee(
             share = _scaled(budget, fraction * size / problems)
             rows = replay(
                 simulated, strategies, run_budget=str(share), allocators=tried, seeds=[draw], max_tokens=max_tokens,
-                **prices or {},  # type: ignore[arg-type]  # they are `replay`'s own
+                on_cell=on_cell, **prices or {},  # type: ignore[arg-type]  # they are `replay`'s own
             ).rows  # fmt: skip
             for row in rows:
                 name = row.strategy + (f":{row.params}" if row.params else "")

@@ -29,8 +29,9 @@ settings.load_profile("any machine")
 # The files that take longest go first, or one of them would run alone at the end, beside processes that are done.
 LONGEST = ["planning/test_plan", "cli/test_main", "report/test_pool", "api/test_sweep", "planning/test_advice",
            "answers/test_extraction", "core/scheduling/test_scheduler", "tasks/test_graders", "workers/test_pool",
-           "strategies/test_published", "api/test_replays", "strategies/test_strategies", "core/trials/test_trial",
-           "models/openai/test_client", "models/test_endpoint_pool", "tasks/test_sources"]  # fmt: skip
+           "strategies/test_published", "api/test_replays", "strategies/voting/test_majority_vote",
+           "core/trials/test_trial", "models/openai/test_client", "models/test_endpoint_pool",
+           "tasks/test_sources"]  # fmt: skip
 
 # System tests of one group run one after the other, those of two side by side: what shares the Ray cluster below, what
 # starts a Ray of its own in another process, and what needs none.

@@ -13,6 +13,7 @@ from tts.selectors import (
     borda,
     first,
     in_order,
+    lead_probability,
     majority,
     merged,
     named,
@@ -149,3 +150,17 @@ def test_a_name_that_no_selector_has_offers_the_nearest():
     assert named("borda") is borda
     with pytest.raises(UnknownName, match="Did you mean 'majority'"):
         named("majorety")
+
+
+def integral(a: int, b: int, low: float, high: float, steps: int = 2000) -> float:
+    """Of x^a (1-x)^b, by Simpson's rule."""
+    width = (high - low) / steps
+    values = [(low + i * width) ** a * (1 - low - i * width) ** b for i in range(steps + 1)]
+    return width / 3 * (values[0] + values[-1] + 4 * sum(values[1:-1:2]) + 2 * sum(values[2:-1:2]))
+
+
+@pytest.mark.parametrize(
+    ("a", "b"), [(0, 0), (1, 0), (3, 0), (4, 0), (2, 2), (5, 1), (6, 1), (9, 4), (20, 12), (40, 0)]
+)
+def test_the_lead_s_probability_is_the_beta_integral(a, b):
+    assert lead_probability(a, b) == pytest.approx(integral(a, b, 0.5, 1.0) / integral(a, b, 0.0, 1.0), rel=1e-6)

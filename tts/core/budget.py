@@ -2,8 +2,8 @@
 
 THE LAW: at every instant `spent + reserved <= limit`, for samples, tokens, dollars and FLOPs at once. A cost is
 reserved at its worst case before the action leaves, settled at what was really used, and the difference released.
-Seconds are a clock, not a sum: whoever holds the ledger ends what runs when the clock reaches the limit
-(`core/trials/trial.py`, `core/scheduling/scheduler.py`).
+Seconds are a clock, not a sum: the ledger's holder (`core/trials/trial.py`, `core/scheduling/scheduler.py`) ends the
+requests that run when the clock reaches the limit.
 
 What "used" means: tokens are the server's count where its stream bears it out, and else our own
 (`models/openai/token_count.py`). So a budget holds to the token where an engine counts its tokens, keeps
@@ -92,7 +92,7 @@ class Limits(Value, frozen=True):
         return cls(**found)  # type: ignore[arg-type]  # what must be whole has been made int above
 
     def __str__(self) -> str:
-        """As `parse` reads it, to the last digit: budgets that differ have different texts."""
+        """Text for `parse`, to the last digit: budgets that differ have different texts."""
         return ",".join(f"{n}={_exact(v)}" for n in self.__struct_fields__ if (v := getattr(self, n)) is not None)
 
     def __bool__(self) -> bool:
@@ -117,7 +117,7 @@ class Limits(Value, frozen=True):
         return Limits(**shares, usd=None if self.usd is None else self.usd / parts, seconds=self.seconds)
 
     def times(self, trials: int) -> Limits:
-        """The limits of so many trials together where each may spend this in the mean; seconds stay as they are."""
+        """The limits of several trials together whose mean spending may be this; seconds stay as they are."""
         samples, tokens, usd, flops = (
             None if amount is None else amount * trials for amount in (self.samples, self.tokens, self.usd, self.flops)
         )
@@ -138,8 +138,8 @@ class Ledger:
     """Reserve, settle, release against one set of limits. One for the run, one for each trial's share.
 
     Args:
-        limits: what may be spent.
-        name: whose ledger it is, for messages.
+        limits: of the spending.
+        name: the ledger's owner, for messages.
     """
 
     __slots__ = (
@@ -169,12 +169,12 @@ class Ledger:
 
     @property
     def spent(self) -> Cost:
-        """Everything settled so far; dollars or FLOPs are None once an unknown amount was settled."""
+        """The sum of settled costs; dollars or FLOPs are None once an unknown amount was settled."""
         return self._cost(self._spent)
 
     @property
     def reserved(self) -> Cost:
-        """Everything in flight, at its worst case."""
+        """The sum of reservations: actions in flight at their upper bounds."""
         return self._cost(self._reserved)
 
     def fits(self, cost: Cost) -> bool:
@@ -188,7 +188,7 @@ class Ledger:
         return True
 
     def can_ever_fit(self, cost: Cost) -> bool:
-        """Whether `cost` could be reserved if everything in flight turned out free."""
+        """Whether `cost` could be reserved if all actions in flight turned out free."""
         amounts = _amounts(cost)
         return all(self._spent[i] + amounts[i] <= cap for i, cap in self._caps)
 
@@ -204,7 +204,7 @@ class Ledger:
             raise self.exhausted(cost)
 
     def try_reserve(self, key: str, cost: Cost) -> bool:
-        """As `reserve`, but False where it does not fit."""
+        """Reserve like `reserve`, but return False if the cost does not fit."""
         if key in self.reservations:
             raise InvalidParameter(f"{key} already holds a reservation", key=key)
         if self._caps:
@@ -239,7 +239,7 @@ class Ledger:
             self.overrun += Cost(*(max(0, u - a) for u, a in zip(used, asked, strict=True)))
 
     def release(self, key: str) -> Cost:
-        """Give back what `key` held, and return it: the action never left."""
+        """Give back the reservation of an action that never left, and return it."""
         held = self.reservations.pop(key)
         self._add(self._reserved, held, -1)
         return held
@@ -250,7 +250,7 @@ class Ledger:
         self._note_unknown(cost)
 
     def room(self, cost: Cost) -> int | None:
-        """How many times `cost` fits now; None if no limit bounds it."""
+        """The number of times that `cost` fits now; None if no limit bounds it."""
         amounts = _amounts(cost)
         rooms = [(cap - self._spent[i] - self._reserved[i]) // amounts[i] for i, cap in self._caps if amounts[i] > 0]
         return max(0, min(rooms)) if rooms else None
@@ -279,7 +279,7 @@ class Ledger:
                 )
 
     def exhausted(self, cost: Cost) -> BudgetExhausted:
-        """The error for a cost that does not fit: which limit, how much was asked, how much is left."""
+        """The error for a cost that does not fit: the limit, the amount asked for, and the amount left."""
         for i, name, asked, left in self._shortages(cost):
             scale = PICODOLLARS if i == 2 else 1
             return BudgetExhausted(
@@ -324,7 +324,8 @@ class Ledger:
 
 
 def _amounts(cost: Cost) -> tuple[int, int, int, int]:
-    """Unknown amounts count as 0 here: `check_known` has refused them wherever a limit depends on them."""
+    """A cost's amounts; unknown ones count as 0, because `check_known` has refused them where a limit depends on
+    them."""
     return cost.samples, cost.tokens, cost.picodollars or 0, cost.flops or 0
 
 
@@ -333,7 +334,7 @@ def _exact(value: float) -> str:
 
 
 def _short(value: float) -> str:
-    """2000 -> 2k, 1234567 -> 1234567, 0.5 -> 0.5."""
+    """Shorten a number: 2000 -> 2k, 1234567 -> 1234567, 0.5 -> 0.5."""
     for suffix, scale in (("t", 10**12), ("g", 10**9), ("m", 10**6), ("k", 10**3)):
         if value >= scale and value % (scale // 100) == 0 and value < scale * 1000:
             return f"{value / scale:g}{suffix}"

@@ -1,9 +1,9 @@
 """The meaning of a server's failure for the run: the request is asked for again, it has failed for good, or the run
 stops.
 
-That a server is away decides no trial. A request fails for good only if the fault is its own: if it fails again and
-again where requests that left later are answered. Where nobody is answered any more, the run waits, and then stops so
-that the same command goes on. Pure: time is a number, the run's clock.
+An outage decides no trial. A request fails for good only if the fault is its own: if it fails again and again where
+requests that left later are answered. Where no request is answered any more, the run waits, and then stops so that the
+same command goes on. Pure: time is a number, the run's clock.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from tts.types import ErrorInfo
 
 PATIENCE_S = 300.0
 MOST_TRIES = 6
-# Failures of the server, or of the way to it, and not of what was asked.
+# Failures of the server, or of the way to it, and not of the request.
 _FAILURES = frozenset(["Unreachable", "Overloaded", "ServerFailed", "StreamBroken", "TimedOut"])
 _FAULTS = frozenset(["Unauthorized", "NoCredit", "ModelNotFound", "BadResponse"])  # waiting alone does not mend them
 OUTAGES = _FAILURES | _FAULTS
-# Of the requests that have failed so often, how many may be in flight: one of them may be what fells the engine for
-# all that are there, and is found by trying suspects in ever smaller groups.
+# The number of requests in flight among those that have failed so often: one of them may be what fells the engine for
+# all others, and is found by trying suspects in ever smaller groups.
 _AT_ONCE = {2: 64, 3: 8}
 
 _CHANCE = 1e-4
@@ -33,7 +33,7 @@ Verdict = float | Literal["final", "stop"]
 
 
 class _Trouble:
-    """One request that has failed."""
+    """A request that has failed."""
 
     def __init__(self, granted: int) -> None:
         self.tries = 0
@@ -46,23 +46,23 @@ class Outages:
     """The failures of one run.
 
     Args:
-        patience_s: how long the run goes on while nobody is answered.
+        patience_s: time that the run goes on while no request is answered.
     """
 
     def __init__(self, patience_s: float = PATIENCE_S) -> None:
         self.patience_s = patience_s
         self._grants = 0
         self._numbers: dict[str, int] = {}  # id -> the number of its grant, while it is in flight
-        self._answered: dict[str, int] = {}  # by whom: the number of the latest grant that has been answered
+        self._answered: dict[str, int] = {}  # server -> the number of the latest grant that it has answered
         self._troubled: dict[str, _Trouble] = {}
-        self._answers: Counter[str] = Counter()  # by whom
-        self._recovered: Counter[str] = Counter()  # by whom: errors to requests that were answered later
-        self._levels: Counter[int] = Counter()  # of what is in flight: how many have been alone so often
-        self.since_s = math.inf  # when the first failed after the last answer
+        self._answers: Counter[str] = Counter()  # by server
+        self._recovered: Counter[str] = Counter()  # by server: errors to requests that were answered later
+        self._levels: Counter[int] = Counter()  # number of failures alone -> requests in flight with as many
+        self.since_s = math.inf  # time of the first failure after the last answer
         self.last = ""  # the last failure, in a sentence
 
     def may_leave(self, id: str) -> bool:
-        """Whether it may be sent now, beside other requests under the same suspicion."""
+        """Whether the request may be sent now, beside others under the same suspicion."""
         trouble = self._troubled.get(id)
         if trouble is None or trouble.alone < 2:
             return True
@@ -82,7 +82,7 @@ class Outages:
             self._levels[trouble.alone] -= 1
 
     def answered(self, id: str, by: str) -> None:
-        """A server has done what it asked; `by` tells servers apart."""
+        """Note that a server has answered a request; `by` names the server."""
         self._answers[by] += 1
         if trouble := self._troubled.get(id):
             self._recovered[by] += trouble.refused
@@ -98,7 +98,7 @@ class Outages:
             self.since_s = math.inf
 
     def failed(self, id: str, error: ErrorInfo, at_s: float, by: str) -> Verdict:
-        """The seconds after which to ask again, `final`, or `stop`."""
+        """Judge a failure: the seconds after which to ask again, `final`, or `stop`."""
         if error.type not in OUTAGES or error.facts.get("phase") == "total" or error.facts.get("alone"):
             return "final"
         trouble = self._troubled.setdefault(id, _Trouble(self._numbers.get(id, self._grants)))
@@ -119,8 +119,8 @@ class Outages:
         return min(LONGEST_S, FIRST_S * 2.0 ** min(trouble.tries - 1, 8))
 
     def _is_misnamed(self, error: ErrorInfo, by: str) -> bool:
-        """Whether an address of another protocol, or a model that no endpoint serves, was given to begin with: who has
-        answered before is rather restarting, and so is who serves no model at all."""
+        """Whether the address is of another protocol, or the model served by no endpoint: a server that has answered
+        before is rather restarting, and so is one that serves no model at all."""
         served = error.facts.get("served")
         no_model = error.type == "ModelNotFound" and error.facts.get("everywhere") and served != []
         return bool(error.facts.get("foreign") or no_model) and by not in self._answered
@@ -131,7 +131,7 @@ class Outages:
         return share**tries < _CHANCE
 
     def explained(self, id: str, error: ErrorInfo, verdict: Verdict) -> ErrorInfo:
-        """The error with what the verdict rests on."""
+        """Add the verdict's evidence to the error."""
         trouble = self._troubled.get(id)
         if trouble is None or error.type not in OUTAGES:
             return error
@@ -145,7 +145,7 @@ class Outages:
 
 
 def is_outage(error: ErrorInfo | TTSError) -> bool:
-    """Whether the server failed, or the way to it, and not what was asked."""
+    """Whether the server failed, or the way to it, and not the request."""
     kind = error.type if isinstance(error, ErrorInfo) else type(error).__name__
     return kind in OUTAGES
 

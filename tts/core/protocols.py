@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class CostModel(Protocol):
-    """Costs of actions: the most before, the actual cost after (`tts.models.cost_model.CostModel`)."""
+    """Costs of actions: the upper bound before, the actual cost after (`tts.models.cost_model.CostModel`)."""
 
     def upper_bound(self, action: Work) -> Cost: ...
     def actual(self, action: Work, usage: Usage) -> Cost: ...
@@ -43,42 +43,42 @@ Verifier = AsksModel | Computes
 
 
 def question_of(verifier: Verifier, problem: Problem, candidate: Candidate) -> Request | None:
-    """What the verifier asks a model; None where it computes."""
+    """The verifier's request to a model; None if it computes."""
     request: Request | None = verifier.request(problem, candidate) if hasattr(verifier, "request") else None
     return request
 
 
 def read_by(verifier: Verifier, completion: Completion) -> object:
-    """What a verifier that asks a model reads from the reply."""
+    """The score that a verifier reads from a model's reply."""
     return cast(AsksModel, verifier).read(completion)
 
 
 def computed_by(verifier: Verifier, problem: Problem, candidate: Candidate) -> object:
-    """What a verifier that computes says."""
+    """The score of a verifier that computes."""
     return cast(Computes, verifier).score(problem, candidate)
 
 
 def kind_of(verifier: Verifier) -> ScoreKind:
-    """Of its scores."""
+    """The kind of the verifier's scores."""
     kind: ScoreKind = getattr(verifier, "kind", "scale")
     return kind
 
 
 def is_in_worker(verifier: Verifier) -> bool:
-    """Whether its `score` runs in a worker process."""
+    """Whether the verifier's `score` runs in a worker process."""
     return bool(getattr(verifier, "in_worker", False))
 
 
 def logprobs_for(verifier: Verifier) -> int:
-    """How many alternatives per token it needs to have been recorded with a candidate."""
+    """The number of alternatives per token that the verifier needs recorded with a candidate."""
     return int(getattr(verifier, "candidate_logprobs", 0))
 
 
 def checked(score: object, name: str, kind: ScoreKind = "scale") -> Score:
-    """What a verifier returned, as a score of the name that the run knows it by. Raises: CallFailed.
+    """Turn a verifier's return value into a score under the verifier's name in the run. Raises: CallFailed.
 
     Args:
-        kind: of a number that is returned alone.
+        kind: kind of a number that is returned alone.
     """
     if isinstance(score, Score):
         return score if score.verifier == name else msgspec.structs.replace(score, verifier=name)

@@ -11,7 +11,7 @@ from tts.types import Candidate, Cost, ErrorInfo, Score, StrategySpec, Usage, Va
 
 
 class Bill(Value, frozen=True):
-    """The cost of one trial, by purpose. `total` is what the ledger was charged.
+    """The cost of one trial, by purpose. `total` is the ledger's charge.
 
     `sequential_tokens` and `latency_s` are the longest chain of generations and verifications that had to wait for one
     another: the maximum over what ran in parallel, summed over rounds. `busy_s` is the time of all requests, summed.
@@ -32,7 +32,7 @@ class Bill(Value, frozen=True):
 
 
 class Spending:
-    """The bill of a trial that goes on: added up when somebody asks."""
+    """The bill of a trial under way, added up on demand."""
 
     __slots__ = ("_busy_s", "_costs", "_usages")
 
@@ -42,7 +42,7 @@ class Spending:
         self._busy_s = 0.0
 
     def add(self, heading: str, cost: Cost, usage: Usage, seconds: float) -> None:
-        """One more request, under the name of a field of `Bill`."""
+        """Add a request, under the name of a field of `Bill`."""
         self._costs[heading].append(cost)
         self._usages.append(usage)
         self._busy_s += seconds
@@ -63,12 +63,12 @@ class Spending:
 
 
 class Shortage(Value, frozen=True):
-    """Why a budget held no more.
+    """The reason why a budget held no more.
 
     Args:
         action: the sample or verification that the budget could not hold.
-        limit: samples, tokens, usd or flops: in which that would have exceeded the budget.
-        asked: how much it might have cost; left: how much of the budget was never spent; budget: the limit.
+        limit: the limit that the action would have exceeded: samples, tokens, usd or flops.
+        asked: upper bound of its cost; left: the part of the budget that was never spent; budget: the limit.
     """
 
     action: str
@@ -79,7 +79,7 @@ class Shortage(Value, frozen=True):
 
 
 class Ends(Value, frozen=True):
-    """How samples ended, in counts. One sample may be in several.
+    """Counts of samples by their ends. A sample may be in several.
 
     Args:
         samples: all that came back.
@@ -87,7 +87,7 @@ class Ends(Value, frozen=True):
         unanswered: without an answer that could be read, whatever the reason.
         refused: ended by the server's content filter.
         uncompared: with an answer that equivalence=math could not compare with the others within its limit.
-        agreeing: with the very answer that was selected; None if none was, or if nobody counted.
+        agreeing: with exactly the selected answer; None if none was selected, or if these were not counted.
     """
 
     samples: int = 0
@@ -100,7 +100,7 @@ class Ends(Value, frozen=True):
 
     @classmethod
     def of(cls, candidates: Sequence[Candidate], uncompared: int = 0, answer: str | None = None) -> Self:
-        """The counts of these; `answer` is what was selected."""
+        """Count these candidates; `answer` is the selected one."""
         answers = [c.answer for c in candidates]
         finishes = [c.completion.finish_reason for c in candidates]
         cut = [c.tokens for c in candidates if c.completion.finish_reason == "length"] if "length" in finishes else []
@@ -120,16 +120,16 @@ class Result(Value, frozen=True):
 
     Args:
         id: the trial's id.
-        selected: the candidate the strategy picked; None if nothing could be paid for or everything failed.
-        candidates: everything that was paid for and came back, in order of arrival.
-        scores: candidate id -> every score it got.
-        exhausted: the budget could not hold something that the strategy asked for, or its time was up; the strategy
-            went on with what had come.
-        shortage: why; None if it was not this problem's own budget, or if its time was up.
-        unverified: how many verifications the budget could not hold.
+        selected: the candidate that the strategy picked; None if no sample could be paid for or all failed.
+        candidates: all that were paid for and came back, in order of arrival.
+        scores: candidate id -> its scores.
+        exhausted: the budget could not hold an action that the strategy asked for, or its time was up; the strategy
+            went on with the candidates that had come.
+        shortage: the reason; None if it was not this problem's own budget, or if its time was up.
+        unverified: number of verifications that the budget could not hold.
         failures: errors of single samples that the strategy lived with.
         uncompared: answers that could not be compared with the others in the latest vote.
-        error: why there is no answer.
+        error: the reason why there is no answer.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""When to try again, and how long to wait first. Pure: randomness is given, time is a number."""
+"""Retries: whether to try again, and after which wait. Pure: randomness is given, time is a number."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ LONGEST_RETRY_AFTER_S = 120.0
 
 
 class Backoff:
-    """The waits of one request: 0.5 s, doubling to 8 s, each shortened by up to a quarter at random; what the server
-    asks for with `Retry-After` comes first, up to two minutes.
+    """The waits of one request: 0.5 s, doubling to 8 s, each shortened by up to a quarter at random; a server's
+    `Retry-After` comes first, up to two minutes.
 
     Args:
         retries: tries after the first.
@@ -29,7 +29,7 @@ class Backoff:
         """Seconds to wait before the next try; None if there should be none.
 
         Timeouts are not tried again: a slow sample is often a long one, and a second draw in its place would favour
-        short answers. Nor is anything that came after the first token.
+        short answers. Nor are errors after the first token.
         """
         if self._left <= 0 or not retryable(error):
             return None

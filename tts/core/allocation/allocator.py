@@ -1,6 +1,6 @@
 """The protocol of allocators: the standing of a problem and of the run, and the bid that answers it.
 
-`tts/allocators/` has the allocators; anybody may write another.
+`tts/allocators/` has the allocators; a plugin may add others.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class Bid(Value, frozen=True):
     """An allocator's offer for a problem's next sample.
 
     Args:
-        value: what it is expected to add to the problem's accuracy, 0 to 1; only its ratio to other bids counts.
-        stop: why it should get none, as users will read it: one of `REASONS`, or words of the allocator's own; ""
-            otherwise. While samples of the problem are in flight it waits for them, and is bid for again.
-        cancels: whether it stops without waiting, because nothing in flight could change this: once its pilot samples
-            have ended, its other ones are cancelled, and the strategy goes on with those that have come.
+        value: expected gain of the problem's accuracy, 0 to 1; only the ratio to other bids counts.
+        stop: reason why the problem should get none, as users will read it: one of `REASONS`, or words of the
+            allocator's own; "" otherwise. While samples of the problem are in flight, it waits and is bid for again.
+        cancels: whether the problem stops without waiting, because no sample in flight could change the decision: once
+            its pilot samples have ended, its others are cancelled, and the strategy goes on with those that came.
     """
 
     value: float
@@ -37,14 +37,14 @@ class Bid(Value, frozen=True):
     cancels: bool = False
 
     def __post_init__(self) -> None:
-        """Numbers of other libraries become floats: a journal cannot hold them."""
+        """Turn numbers of other libraries into floats, because a journal cannot hold them."""
         if type(self.value) is not float and not isinstance(self.value, str | bytes):
             with contextlib.suppress(TypeError, ValueError, OverflowError):
                 msgspec.structs.force_setattr(self, "value", float(self.value))
 
 
 def is_sound(bid: object) -> bool:
-    """Whether problems can be ranked by it and a journal can hold it: anybody may write an allocator."""
+    """Whether problems can be ranked by the bid and a journal can hold it, which a plugin's bid need not allow."""
     if not isinstance(bid, Bid) or type(bid.value) is not float or type(bid.stop) is not str:
         return False
     if type(bid.cancels) is not bool:
@@ -56,15 +56,15 @@ class Standing:
     """The standing of one problem, as an allocator sees it.
 
     Attributes:
-        problem_id: whose; order: its place in the plan.
+        problem_id: the problem's id; order: its place in the plan.
         answers: of its finished samples in order of arrival, None for one without; `counts` are its votes, which go to
             answers that are spelt exactly alike.
-        samples: how many have finished; failed: how many ended otherwise.
-        in_flight: how many have been granted and have not ended.
+        samples: number that finished; failed: number that ended otherwise.
+        in_flight: number that have been granted and have not ended.
         agreed: whether the first two answers are the same; None while there are fewer.
         scores: candidate id -> every score it got.
-        spent: what its finished samples cost, by `UNITS` (dollars in picodollars); micros: how long they took, in
-            microseconds.
+        spent: cost of its finished samples, by `UNITS` (dollars in picodollars); micros: their duration in
+        microseconds.
     """
 
     __slots__ = (
@@ -109,12 +109,12 @@ class Standing:
         return self.samples + self.failed
 
     def mean_scores(self) -> list[float]:
-        """One for each candidate that has a score; abstentions are left out."""
+        """Mean score of each candidate that has one; abstentions are left out."""
         found = (value_of(scores) for scores in self.scores.values())
         return [value for value in found if value is not None]
 
     def add(self, answer: str | None, cost: Cost, seconds: float) -> None:
-        """One more sample has finished."""
+        """Add a finished sample."""
         self.answers.append(answer)
         self.samples += 1
         self.spent = plus(self.spent, cost)
@@ -131,12 +131,11 @@ class Outlook(Value, frozen=True):
 
     Args:
         cost: of the problem's next sample as expected, in mean samples of the run: 2.0 is twice as dear as most.
-        seconds: how long the next sample is expected to take; left_s: what is left of the run's time, None if it has no
-            limit.
-        closed: how many problems have been decided; spent: what they cost in all, in the unit of the limit that binds.
+        seconds: expected duration of the next sample; left_s: rest of the run's time, None without a limit.
+        closed: number of decided problems; spent: their cost in all, in the unit of the limit that binds.
         left: samples that the problem can still be granted.
-        agreement: how likely two samples of one problem are to give the same answer, as the problems of the run have
-            shown so far; 2/3 before they have.
+        agreement: estimated probability that two samples of one problem give the same answer, from the run's problems
+            so far; 2/3 before any has two.
     """
 
     cost: float = 1.0
@@ -153,16 +152,16 @@ Bidding = Callable[[Standing, Outlook], Bid]
 
 @dataclass(frozen=True, slots=True)
 class Allocator:
-    """How one budget is shared among problems. Pure: `bid` is a function of what it is shown.
+    """A rule that shares one budget among problems. Pure: `bid` is a function of its arguments.
 
     Args:
-        bid: is asked once a problem has had its pilot samples.
+        bid: called once a problem has had its pilot samples.
         pilot: samples that every problem gets first.
         most: samples that a problem gets at the most.
         ahead: samples of one problem that may be in flight; lower means better-informed decisions, higher more
             parallelism.
-        compares: whether problems are ranked against one another, so that all must be known; else each is decided on by
-            itself, and an endless stream of them will do.
+        compares: whether problems are ranked against one another, so that all must be known; else each is decided by
+            itself, and an endless stream of problems will do.
     """
 
     bid: Bidding
@@ -178,12 +177,12 @@ class Allocator:
 
 
 def whole_micros(seconds: float) -> int:
-    """Whole, so that sums do not depend on their order."""
+    """Round to whole microseconds, so that sums do not depend on their order."""
     return round(seconds * 1e6)
 
 
 def plus(sums: list[int], cost: Cost) -> list[int]:
-    """The sums, by `UNITS`, with one more cost in them."""
+    """Add a cost to sums by `UNITS`."""
     samples, tokens, picodollars, flops = sums
     return [
         samples + cost.samples,

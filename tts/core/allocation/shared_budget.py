@@ -6,8 +6,9 @@ last `Repriced` record. So a resumed run decides as the one that died would have
 
 A `SharedBudget` is the budget of one cell: all trials of one strategy, one seed and one allocator. Each of them asks
 for a few samples ahead; the allocator bids for each problem's next one; the shared budget grants the ask with the most
-expected gain per unit of the limit that binds, as long as its ledger can hold the ask's worst case. A problem that the
-allocator stops is told so at once, keeps what it has, and what it did not use is there for the others.
+expected gain per unit of the limit that binds, as long as its ledger can hold the ask's upper bound. A problem that
+the allocator stops is told so at once and keeps its samples; the part of the budget that it did not use is there for
+the others.
 
 First come the pilot samples: one for every problem in the order of the plan, then a second one, and so on. So under a
 budget that is too small for all, those late in the plan go without.
@@ -30,11 +31,11 @@ from tts.errors import AllocatorCrashed, TTSError, UnknownCost
 from tts.selectors import Scores
 from tts.types import Candidate, Cost, ErrorInfo, shown
 
-PILOT, RANKED = 0, 1  # what comes first
+PILOT, RANKED = 0, 1  # in this order
 
 
 class _Problem:
-    """An open trial: what it asks for, what is known of it, and which of its entries in the ranking counts."""
+    """An open trial: its asks, its standing, and its current entry in the ranking."""
 
     __slots__ = ("entry", "samples", "standing", "verifications")
 
@@ -55,17 +56,17 @@ class _Problem:
 
 
 class SharedBudget:
-    """The budget of one cell, and who gets the next part of it.
+    """The budget of one cell, and the choice of the trial that gets the next part of it.
 
     Args:
         name: the cell's id, with which the ids of its trials begin.
-        allocator, limits: how what is shared.
+        allocator: the rule; limits: the budget.
         costs: prices actions.
 
-    Nothing is granted before `wake`: what an earlier session did is told first.
+    Nothing is granted before `wake`: the history of earlier sessions is told first.
 
     Attributes:
-        records: for the journal, not yet taken; now: the run's clock; foreign: knows whose code is running.
+        records: for the journal, not yet taken; now: the run's clock; foreign: guards calls of the allocator.
     """
 
     def __init__(self, name: str, allocator: Allocator, limits: Limits, costs: CostModel) -> None:
@@ -92,22 +93,22 @@ class SharedBudget:
         self._samples = _Mean()
         self._verifications = _Mean()
         self._pairs = 0  # problems that have given two answers
-        self._agreed = 0  # those of them whose first two are the same
+        self._agreed = 0  # problems among these whose first two answers are the same
         self._use(Repriced(name))
 
     @property
     def in_flight(self) -> int:
-        """Granted and not ended."""
+        """The number of asks granted and not ended."""
         return len(self._granted)
 
     def open(self, trial: str, problem_id: str, scores: Scores, stopped: str = "") -> None:
-        """A trial of this budget begins, or began in an earlier session, which may have stopped it. `scores` are the
-        trial's own, and stay up to date."""
+        """Add a trial, new or of an earlier session, which may have stopped it. `scores` are the trial's own, and stay
+        up to date."""
         self._problems[trial] = _Problem(Standing(problem_id, self._opened, scores, stopped))
         self._opened += 1
 
     def ask(self, action: Generate | Verify) -> None:
-        """An open trial would like to do this."""
+        """Add an ask of an open trial."""
         trial = trial_of(action.id)
         if isinstance(action, Generate):
             self._problems[trial].samples[action.id] = action
@@ -116,7 +117,7 @@ class SharedBudget:
         self._moved[trial] = None
 
     def withdraw(self, id: str) -> Generate | Verify | None:
-        """The ask with this id is not wanted any more. Returns it if it had not been granted."""
+        """Withdraw the ask with this id. Returns it if it had not been granted."""
         trial = trial_of(id)
         problem = self._problems.get(trial)
         action = problem.drop(id) if problem else None
@@ -125,7 +126,7 @@ class SharedBudget:
         return action
 
     def holds(self, id: str) -> bool:
-        """Whether it has been granted and has not ended."""
+        """Whether the ask with this id has been granted and has not ended."""
         return id in self._granted
 
     def turned_down(self) -> Iterator[tuple[Generate | Verify, ErrorInfo]]:
@@ -142,7 +143,8 @@ class SharedBudget:
             yield self._cut_off.popleft()
 
     def grant(self) -> Generate | Verify | tuple[Generate | Verify, ErrorInfo] | None:
-        """The best ask; or an ask that this budget can never hold, and why; None if nothing can be granted now."""
+        """Grant the best ask and return it; or an ask that this budget can never hold, and why; None if no ask fits
+        now."""
         self._place()
         while self._ranking:
             tier, key, _, entry, trial = self._ranking[0]
@@ -163,14 +165,14 @@ class SharedBudget:
         return None
 
     def hear(self, event: Event, candidate: Candidate | None) -> None:
-        """The trial has been told this event; `candidate` is what came of it."""
+        """Take in an event that a trial was told, and the `candidate` that came of it."""
         if isinstance(event, Progressed):
             return
         trial = trial_of(event.id)
         self._moved[trial] = None
         action = self._granted.pop(event.id, None)
         if action is None:
-            return  # a verification that costs nothing, or something that had not been granted
+            return  # a verification that costs nothing, or an ask that had not been granted
         standing, cost = self._problems[trial].standing, Cost()
         held = event.id in self.ledger.reservations
         if not isinstance(event, Refused):
@@ -196,14 +198,14 @@ class SharedBudget:
                 standing.failed += 1
 
     def close(self, trial: str, spent: Cost) -> Standing:
-        """A trial has ended, having spent so much. Returns what was known of its problem."""
+        """Close a trial that has ended and spent so much. Returns its problem's standing."""
         self._note_closed(spent)
         return self._problems.pop(trial).standing
 
     # --- resuming
 
     def recall(self, decided: Decided) -> None:
-        """A trial that an earlier session has decided."""
+        """Add a trial that an earlier session has decided."""
         bill = decided.bill
         self.ledger.charge(bill.total)
         self._samples.add(bill.answers, decided.micros or whole_micros(bill.busy_s), decided.samples)
@@ -212,16 +214,16 @@ class SharedBudget:
         self._note_closed(bill.total)
 
     def regrant(self, action: Generate | Verify, ended: bool) -> None:
-        """An earlier session has granted this. Where it has `ended`, its end is told next, and nothing is held for it:
-        problems are told one after the other, so that now more may be in flight than ever was. (Where a server's
-        overrun has eaten what was held for one that has not, it is ranked again.)"""
+        """Grant again an ask of an earlier session. If it has `ended`, its end is told next, and nothing is reserved:
+        problems are told one after the other, so that now more may be in flight than ever was. (If a server's overrun
+        has eaten the reservation of an ask that has not ended, it is ranked again.)"""
         if ended:
             self._note_granted(action)
         else:
             self._try_reserve(action)
 
     def wake(self, scale: Repriced | None) -> None:
-        """The past has been told; `scale` is the last of the journal."""
+        """Begin to grant, once the past has been told; `scale` is the journal's last."""
         if not self._asleep:
             return
         self._asleep = False
@@ -233,7 +235,7 @@ class SharedBudget:
     # --- ranking
 
     def _try_reserve(self, action: Generate | Verify) -> TTSError | None:
-        """Grant it if the ledger has room for it now. Returns why it never will."""
+        """Grant an ask if the ledger has room now. Returns the reason if it never will have."""
         upper_bound = self._costs.upper_bound(action)
         try:
             if not self.ledger.try_reserve(action.id, upper_bound):
@@ -249,7 +251,7 @@ class SharedBudget:
             self._problems[trial_of(action.id)].standing.in_flight += 1
 
     def _place(self) -> None:
-        """Find the place of every trial that something has happened to."""
+        """Find the place of every trial that has new events."""
         if self._asleep:
             return
         moved, self._moved = self._moved, {}
@@ -260,7 +262,7 @@ class SharedBudget:
                 self._rank(trial, problem)
 
     def _rank(self, trial: str, problem: _Problem) -> None:
-        """Place its next ask among the others; or stop it; or let it wait for what is in flight."""
+        """Place a trial's next ask among the others; or stop the trial; or let it wait for its asks in flight."""
         standing, most = problem.standing, self.allocator.most
         if problem.verifications:
             cost = self._verifications.of(self._unit) / self._mean if self._verifications.count else 1.0
@@ -288,7 +290,7 @@ class SharedBudget:
         try:
             bid = self.foreign.run(self.name, self.allocator.bid, standing, outlook)
         except BaseException as error:
-            self._asleep = True  # what ends it now must not ask it again
+            self._asleep = True  # the allocator failed: its later calls are skipped
             self.foreign.own(error)
             what = f"raised {type(error).__name__} for problem {standing.problem_id}: {ErrorInfo.of(error).message}"
             if isinstance(error, StepTimedOut):
@@ -314,7 +316,7 @@ class SharedBudget:
     # --- prices
 
     def _outlook(self, standing: Standing) -> Outlook:
-        """The problem's own samples, and one more of the run's mean beside them."""
+        """The outlook of a problem: the mean of its own samples and one more of the run's mean."""
         unit, mean, weight = self._unit, self._mean, standing.samples + 1
         cost = max((standing.spent[unit] + mean) / weight / mean, 1e-9)
         seconds = (standing.micros / 1e6 + self._scale.seconds) / weight
@@ -324,8 +326,8 @@ class SharedBudget:
         return Outlook(cost, seconds, left, self._closed, self._closed_spent[unit], samples, self._agreement)
 
     def _reprice(self) -> None:
-        """Look what a sample costs, which limit binds and how often samples agree, after 1, 2, 4, 8 ... samples or
-        pairs. Not at every one: a price that moved with each event would move every problem's place."""
+        """Estimate the cost of a sample, the limit that binds and the rate of agreement anew, after 1, 2, 4, 8 ...
+        samples or pairs. Not after every one: a price that moved with each event would move every problem's place."""
         count, scale = self._samples.count, self._scale
         if self._asleep or (count < max(1, 2 * scale.samples) and self._pairs < max(1, 2 * scale.pairs)):
             return
@@ -349,7 +351,7 @@ class SharedBudget:
         self._agreement = (scale.agreed + 2) / (scale.pairs + 3)  # as if three pairs had been seen, two of them alike
 
     def _note_pair(self, agreed: bool | None) -> None:
-        """Of a problem that has given its second answer now, or had given it; None if it has not."""
+        """Whether a problem's first two answers agree; counted at its second answer, None before it."""
         if agreed is not None:
             self._pairs += 1
             self._agreed += agreed
@@ -360,7 +362,7 @@ class SharedBudget:
 
 
 def stop_error(trial: str, reason: str, samples: int) -> ErrorInfo:
-    """The refusal that a trial is told in place of its samples, of which so many had finished."""
+    """The refusal that a trial is told in place of further samples; `samples` had finished."""
     return ErrorInfo(
         "BudgetExhausted",
         f"{trial}: the allocator stopped it after {samples} samples: {reason}",
@@ -369,7 +371,7 @@ def stop_error(trial: str, reason: str, samples: int) -> ErrorInfo:
 
 
 class _Mean:
-    """The cost of so many requests in all."""
+    """Sum and number of costs, for their mean."""
 
     __slots__ = ("_micros", "_sums", "count")
 

@@ -1,4 +1,4 @@
-"""A journal read back: what a resumed run makes of the records of the sessions before."""
+"""A journal read back: the state of a run from the records of its earlier sessions."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ from tts.types import Cost, ErrorInfo
 
 
 class History:
-    """A journal read back: what is decided, what must be re-fed, what was lost.
+    """A journal read back: decided trials, events to tell again, and losses.
 
     Attributes:
-        configs: of all headers: what the run was at first, and whenever it had been extended.
+        configs: of all headers: the run's first one, and one for each extension.
         decided: trial id -> its record; cells: ids of all cells, in the order of the plan.
         opened: trial id -> its start on the run's clock, for trials not decided.
         events: trial id -> its events in order, for trials not decided; where an allocator cancelled what was in
@@ -56,16 +56,16 @@ class History:
         bounded: action id -> the most tokens that may have been generated for it, where less than its grant.
         rate: tokens a second of the fastest stream that was noted last.
         shared: action id -> the action whose sample it was given.
-        lost: ids whose last attempt was booked as lost: an end that follows cost nothing more.
-        digests: action id -> what it asked for, for trials not decided.
-        allotted: trial id -> ids of its asks that an allocator has granted, for trials not decided; stopped: why it
-            gives them no more; repriced: cell -> what it ranks by.
+        lost: ids whose last attempt was booked as lost: an end that follows costs nothing more.
+        digests: action id -> digest of its contents, for trials not decided.
+        allotted: trial id -> ids of its asks that an allocator has granted, for trials not decided; stopped: the reason
+            why it gives them no more; repriced: cell -> its prices.
         infra_errors: trials that were decided with samples missing because a server was away, or without a result
-            because of what servers said.
-        cut: whether the run's budget has turned something down.
-        paid: what the run has spent in decided trials and in the losses booked so far; `wasted` is those losses, less
-            `probed`, what finding out about endpoints was charged with.
-        at_s: where the run's clock stood.
+            because of servers' errors.
+        cut: whether the run's budget has turned an action down.
+        paid: the run's spending in decided trials and in the losses booked so far; `wasted` is those losses, less
+            `probed`, the charges for probes of endpoints.
+        at_s: the last time on the run's clock.
 
     With `refeed`, decided trials count as open: they are re-fed in full, so that their candidates come back.
 
@@ -130,7 +130,7 @@ class History:
                 self.configs.append(record.config)
             case Opened():
                 self.cells.setdefault(cell_of(record.trial))
-                self.decided.pop(record.trial, None)  # a server was away: it is done again
+                self.decided.pop(record.trial, None)  # a server was away: the trial is done again
                 self.infra_errors.discard(record.trial)
                 self.opened[record.trial] = record.at_s
                 self.events[record.trial] = []
@@ -175,8 +175,8 @@ class History:
                 self.bounded.pop(id, None)
 
     def reopen_failed(self, among: Container[str]) -> None:
-        """Forget that those of these with infrastructure errors are decided: they are done again, with the samples that
-        they have. What they have paid stays paid."""
+        """Open again those of these trials that have infrastructure errors: they are done again, with the samples that
+        they have. Their earlier spending stays booked."""
         for trial in [*self.infra_errors]:
             if trial in self.decided and trial in among:
                 del self.decided[trial]
@@ -255,12 +255,12 @@ class History:
 
     @property
     def config(self) -> Mapping[str, Any] | None:
-        """Of the latest header; None for a run that has not begun."""
+        """The config of the latest header; None for a run that has not begun."""
         return self.configs[-1] if self.configs else None
 
     @property
     def unfinished(self) -> Cost:
-        """The cost of undecided trials, with requests in flight at their worst case. Its dollars and
+        """The cost of undecided trials, with requests in flight at their upper bounds. Its dollars and
         FLOPs are unknown: the journal has no prices."""
         in_flight = (
             Cost(1, min(granted.cost.tokens, self.bounded.get(id, granted.cost.tokens)), None, None)
@@ -271,19 +271,19 @@ class History:
 
     @property
     def samples(self) -> dict[str, dict[str, tuple[str, Finished | Scored]]]:
-        """Problem -> share key -> (id, event): what trials still to come may use without paying again."""
+        """Samples that trials to come may use without paying again: problem -> share key -> (id, event)."""
         found = {problem: _by_key(self._keys.get(problem, {}), ended) for problem, ended in self._samples.items()}
         return {problem: samples for problem, samples in found.items() if samples}
 
     def samples_of(self, problem: str) -> dict[str, tuple[str, Finished | Scored]]:
-        """As in `samples`, of a problem that has been forgotten since; empty for any other."""
+        """Samples of a problem that has been forgotten since, as in `samples`; empty for any other."""
         if problem not in self._forgotten or self._reread is None:
             return {}
         return _by_key(*_keyed(self._reread(problem)))
 
     def check(self, config: Mapping[str, Any], free: Container[str] = ()) -> None:
-        """Raises RunMismatch naming every setting in which `config` differs from the journal's, but for those that are
-        `free` to, and for plugins of which the journal of an older program has no digest."""
+        """Compare `config` with the journal's. Raises: RunMismatch with every setting that differs, but for those that
+        are `free` to, and for plugins of which the journal of an older program has no digest."""
         if self.config is None:
             return
         old, new = _flat(as_json(self.config)), _flat(as_json(config))
@@ -300,12 +300,12 @@ class History:
 
 
 def _refuser(facts: Mapping[str, Any]) -> Any:
-    """The id of whose ledger refused; older programs wrote it under another key."""
+    """The id of the ledger that refused; older programs wrote it under another key."""
     return facts.get("trial") or facts.get("search")
 
 
 def _is_a_servers(error: ErrorInfo) -> bool:
-    """Whether a trial had no result because of what servers said, and not because of the fault of its requests."""
+    """Whether a trial had no result because of servers' errors that were not the fault of its requests."""
     cause = error.facts.get("cause")
     if error.type == "AllFailed" and isinstance(cause, dict):
         error = msgspec.convert(cause, ErrorInfo)
@@ -332,7 +332,7 @@ def _by_key(
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(value, dict):
-        return {} if value == "" else {prefix: value}  # what an older program did not know is not set
+        return {} if value == "" else {prefix: value}  # a setting that an older program did not know is not set
     found: dict[str, Any] = {}
     for key, inner in value.items():
         found |= _flat(inner, f"{prefix}.{key}" if prefix else key)

@@ -1,8 +1,8 @@
 """The records of a run's journal: their types, how each is one line of JSON, and the checksums that chain the lines.
 
-THE LAW: an event is in the journal before anybody acts on it, and a grant before its action leaves. So whatever was
-paid for is on disk; what was granted and never ended was in flight when the run died, and is booked as lost at its
-worst case, because how much of it the server had done is unknown.
+THE LAW: an event is in the journal before anything acts on it, and a grant before its action leaves. So all that was
+paid for is on disk; an action that was granted and never ended was in flight when the run died, and is booked as lost
+at its upper bound, because the server's part of it is unknown.
 
 One JSON object a line, its kind in `type`, its number in `line`. The first line is the `Header`; a later one says what
 the run is from there on: another program version, or more cells and problems. `crc` is the CRC-32 of all lines so far:
@@ -38,14 +38,14 @@ from tts.errors import InvalidParameter, JournalCorrupt
 from tts.types import Completion, Cost, ErrorInfo, StrategySpec, Usage, Value, plain, shown
 
 VERSION = 4
-READABLE = (2, 3, 4)  # version 3 adds what an allocator decides, version 4 numbers and checksums
+READABLE = (2, 3, 4)  # version 3 adds the decisions of allocators, version 4 numbers and checksums
 TRIAL_KEY = {"trial": "search"}  # the key that journals have for a trial since their first version
-MOST_DEPTH = 64  # of lists in lists, of what a function in a worker returned
+MOST_DEPTH = 64  # of lists in lists, in the value that a function in a worker returned
 _SEAL = len(b',"crc":"00000000"}\n')
 
 
 class Header(Value, frozen=True, tag="header"):
-    """The first line: who wrote it, and the run's full configuration."""
+    """The first line: the program's version, and the run's full configuration."""
 
     version: int
     program: str
@@ -60,7 +60,7 @@ class Opened(Value, frozen=True, tag="opened", rename=TRIAL_KEY):
 
 
 class Granted(Value, frozen=True, tag="granted"):
-    """An action left, with so much reserved for it. `digest` is of what it asked for, `share` its key for others."""
+    """An action left, with so much reserved for it. `digest` is of its contents, `share` its key for others."""
 
     id: str
     digest: str
@@ -69,7 +69,7 @@ class Granted(Value, frozen=True, tag="granted"):
 
 
 class Shared(Value, frozen=True, tag="shared"):
-    """An action ended with the event of another trial's same sample; it cost nothing more."""
+    """An action ended with the event of another trial's equal sample; it cost nothing more."""
 
     id: str
     at_s: float
@@ -83,12 +83,12 @@ class Hedged(Value, frozen=True, tag="hedged"):
     cost: Cost
 
 
-PROBE = "overhead"  # in place of an action's id: what finding out about an endpoint was charged with
+PROBE = "overhead"  # in place of an action's id: the charge for a probe of an endpoint
 
 
 class Lost(Value, frozen=True, tag="lost"):
     """An action's end never reached its trial: the run, or the actor that carried it out, died or was aborted. `cost`
-    is charged to the run. `hedge`: it is of the sample's other request, which did not count."""
+    is charged to the run. `hedge`: the record is of the sample's other request, which did not count."""
 
     id: str
     cost: Cost
@@ -96,9 +96,9 @@ class Lost(Value, frozen=True, tag="lost"):
 
 
 class Bounded(Value, frozen=True, tag="bounded"):
-    """For each of these actions the servers may have generated so many tokens, at the most, until the next such record:
-    the whole reservation, where it is None or there is no record. 0: no server works for it, because it was refused or
-    has not left; it costs nothing, its prompt neither. `rate`: tokens a second, of the fastest stream."""
+    """Bounds by action id: tokens that its server may have generated at the most until the next such record; None, or
+    no record, is the whole reservation. 0: no server works for the action, because it was refused or has not left; it
+    costs nothing, nor does its prompt. `rate`: tokens a second, of the fastest stream."""
 
     most: Mapping[str, int | None]
     rate: float = 0.0
@@ -113,9 +113,9 @@ class Allotted(Value, frozen=True, tag="allotted"):
 
 
 class Stopped(Value, frozen=True, tag="stopped", rename=TRIAL_KEY):
-    """An allocator will grant a problem no more samples. `votes` are those of its most frequent answers, `value` what
-    one more sample was expected to add. `cancels`: those in flight were cancelled; what the trial had been told by
-    then is above this line."""
+    """An allocator will grant a problem no more samples. `votes` are those of its most frequent answers, `value` the
+    expected gain of one more sample. `cancels`: those in flight were cancelled; events that the trial had been told by
+    then are above this line."""
 
     trial: str
     at_s: float
@@ -141,11 +141,11 @@ class Repriced(Value, frozen=True, tag="repriced"):
 
 
 class Decided(Value, frozen=True, tag="decided", rename=TRIAL_KEY):
-    """A trial has closed. `paid` is what it added to the run's spending: its bill less what it shared. `abstained` of
+    """A trial has closed. `paid` is its part of the run's spending: its bill less its shared samples. `abstained` of
     its `verifications` gave no score; `downgrades` are parameters that a server refused and that were left out;
-    `stopped` is why an allocator gave it no more samples, `shortage` why its budget did; `ends` is how its samples
-    ended (None: an older journal); `agreed` is whether the first two answers that an allocator saw were the same,
-    `micros` how long the samples that it saw finish took, in microseconds."""
+    `stopped` is the reason why an allocator gave it no more samples, `shortage` why its budget did; `ends` counts how
+    its samples ended (None: an older journal); `agreed` is whether the first two answers that an allocator saw were the
+    same, `micros` the duration of the samples that it saw finish, in microseconds."""
 
     trial: str
     at_s: float
@@ -198,7 +198,7 @@ _UNREADABLE = (ValueError, RecursionError, msgspec.MsgspecError)
 
 
 def encode(record: Record) -> bytes:
-    """One line, newline included, without a number and a checksum (those are a `Chain`'s).
+    """Encode a record as one line, newline included, without a number and a checksum (those are a `Chain`'s).
 
     Raises: InvalidParameter for a value that JSON cannot hold.
     """
@@ -210,7 +210,7 @@ def encode(record: Record) -> bytes:
 
 
 def decode(line: bytes, number: int) -> Record:
-    """Raises: JournalCorrupt with the line number."""
+    """Decode a line. Raises: JournalCorrupt with the line number."""
     try:
         record: Record = _decoder.decode(line)
     except _UNREADABLE as error:
@@ -219,7 +219,7 @@ def decode(line: bytes, number: int) -> Record:
 
 
 def check_recordable(spec: StrategySpec) -> None:
-    """Raises: InvalidParameter for a parameter that a journal would not give back as it is."""
+    """Check a spec's parameters. Raises: InvalidParameter for a value that a journal would not give back unchanged."""
     for name, value in spec.params.items():
         try:
             kept = as_json(value) == plain(value, MOST_DEPTH)
@@ -237,9 +237,9 @@ class Chain:
     """Numbers the lines of one journal and chains their checksums, in writing and in reading.
 
     Attributes:
-        lines: how many there have been.
-        sealed: whether a line with a checksum has come: from there on every line must have one. Those of journals
-            before version 4 have none.
+        lines: number of lines so far.
+        sealed: whether a line with a checksum has come, after which every line must have one. Journals before version 4
+            have none.
     """
 
     __slots__ = ("_checksum", "lines", "sealed")
@@ -250,13 +250,13 @@ class Chain:
         self._checksum = 0
 
     def copy(self) -> Chain:
-        """Another one at the same line."""
+        """Copy the chain at this line."""
         found = Chain()
         found.lines, found.sealed, found._checksum = self.lines, self.sealed, self._checksum
         return found
 
     def written(self, record: Record) -> bytes:
-        """The record as the next line. Raises: InvalidParameter for a value that JSON cannot hold."""
+        """Encode a record as the next line. Raises: InvalidParameter for a value that JSON cannot hold."""
         self.lines += 1
         body = b'%b,"line":%d' % (encode(record)[:-2], self.lines)
         self._checksum = crc32(body, self._checksum)
@@ -264,7 +264,7 @@ class Chain:
         return b'%b,"crc":"%08x"}\n' % (body, self._checksum)
 
     def read(self, line: bytes) -> Record:
-        """The record of the next line. Raises: JournalCorrupt, with the line's number."""
+        """Decode the record of the next line. Raises: JournalCorrupt, with the line's number."""
         self.lines += 1
         body, seal = line[:-_SEAL], line[-_SEAL:]
         if seal.startswith(b',"crc":"'):
@@ -296,10 +296,10 @@ class Chain:
 
 
 def as_recorded(event: Event, unknown: Usage = Usage()) -> Event:
-    """The event as a journal will give it back, so that whoever hears of it now hears what a resumed run would.
+    """The event as a journal will give it back, so that a run and its resumption act on the same.
 
     Half surrogate pairs become U+FFFD, log-probabilities that are no numbers are dropped. An event with
-    any other value that JSON cannot hold is the failure of its action; `unknown` is what that is charged with where
+    any other value that JSON cannot hold is the failure of its action; `unknown` is the charge for it where
     not even its usage can be read.
     """
     for mended in _mended(event, unknown):
@@ -315,7 +315,7 @@ def as_recorded(event: Event, unknown: Usage = Usage()) -> Event:
 
 
 def _mended(event: Event, unknown: Usage) -> Iterator[Event]:
-    """The event, and what it becomes where its line could not be read: less and less of it."""
+    """The event, and ever smaller parts of it, of which the first that can be read back is taken."""
     yield event
     why = ErrorInfo("CallFailed", f"{event.id} ended with a value that a journal cannot hold: {_reason(event)}")
     if isinstance(event, Finished | Cancelled) and isinstance(event.completion, Completion):
@@ -335,7 +335,7 @@ def _mended(event: Event, unknown: Usage) -> Iterator[Event]:
 
 
 def _mended_text(text: str) -> str:
-    """With U+FFFD for half a surrogate pair, so that its length stays."""
+    """Replace each half of a surrogate pair by U+FFFD, so that the length stays."""
     return re.sub("[\ud800-\udfff]", "\ufffd", text) if isinstance(text, str) else text
 
 
@@ -348,7 +348,7 @@ def _reason(event: Event) -> str:
 
 
 def _check_depth(value: Any, left: int = MOST_DEPTH) -> None:
-    """Raises: ValueError."""
+    """Check how deeply lists are nested. Raises: ValueError."""
     if not left:
         raise ValueError("nested too deeply")
     if isinstance(value, list | tuple | dict):
@@ -357,17 +357,17 @@ def _check_depth(value: Any, left: int = MOST_DEPTH) -> None:
 
 
 def digest(action: Work) -> str:
-    """A short hash of an action's contents, compared on resume. Of its repr, because JSON leaves out a default only
-    if it is the very object, so that equal actions could differ."""
+    """A short hash of an action's contents, compared on resume. It hashes the repr, because JSON leaves out a default
+    only if it is the very object, so that equal actions could differ."""
     text = _repr_of_sample(action) if type(action) is Generate else repr(action)
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
-_siblings: tuple[Any, Any, str] = (None, None, "")  # messages and sampling of the latest sample, and how they are shown
+_siblings: tuple[Any, Any, str] = (None, None, "")  # messages and sampling of the latest sample, and their repr
 
 
 def _repr_of_sample(action: Generate) -> str:
-    """`repr(action)`, of which siblings have the longest part in common: these very objects."""
+    """`repr(action)`, made faster by the longest part of it, which siblings have in common."""
     global _siblings  # noqa: PLW0603  # replaced as a whole: other threads may read it
     request = action.request
     messages, sampling, shared = _siblings

@@ -1,1 +1,1 @@
-"""Many trials under one ledger: who may spend next, where each action is, which samples are shared."""
+"""Many trials under one ledger: the order of spending, the state of each action, the sharing of samples."""

@@ -1,4 +1,5 @@
-"""One record for each action that a trial has asked for and that has not ended: where it is, who waits for it."""
+"""A record for each action that a trial has asked for and that has not ended: its place, and the actions that wait
+for it."""
 
 from __future__ import annotations
 
@@ -12,23 +13,22 @@ from tts.types import Completion, Usage
 # ranked: its allocator has not granted it. queued: it waits for room under the run's ledger and in the window.
 # waiting: another action gets the sample that it asks for. in flight: granted, or free, and handed to the cluster.
 Where = Literal["ranked", "queued", "waiting", "in flight", "ended"]
-Ask = Generate | Verify  # what needs a grant
+Ask = Generate | Verify  # the actions that need a grant
 W = TypeVar("W", bound=Work)
 HEDGE = "~"  # after the id, for the reservation of a sample's second request
 
 
 class ActionState(Generic[W]):
-    """One action.
+    """The state of one action.
 
     Attributes:
-        action: what was asked for.
+        action: the action as asked for.
         where: its place among all others.
-        cancelled: whether it has been told to stop, in flight.
-        pieces: what has come of it so far, where its trial watches.
+        cancelled: whether it is being cancelled in flight.
+        pieces: its progress so far, if its trial watches.
         waiters: by id, the actions that get the same sample once this one has ended.
 
-    What is held for it is the ledger's: a reservation under its id while it is in flight, and one more while it is
-    hedged.
+    Its reservation is in the ledger, under its id while it is in flight, with a second one while it is hedged.
     """
 
     __slots__ = ("action", "cancelled", "pieces", "waiters", "where")
@@ -85,7 +85,7 @@ class ActionTable:
         self.queue.move_to_end(state.action.id, last=False)
 
     def end(self, state: ActionState[Ask]) -> None:
-        """Note that the action has ended, wherever it was; those that wait for it stay."""
+        """Note that the action has ended, in whatever place; those that wait for it stay."""
         id = state.action.id
         del self.asked[id]
         if state.where == "in flight":
@@ -95,7 +95,7 @@ class ActionTable:
         state.where = "ended"
 
     def validate(self, reservations: Container[str], window: int) -> None:
-        """Raises: AssertionError where the records contradict each other, or what the ledger holds."""
+        """Check the records. Raises: AssertionError if they contradict each other, or the ledger's reservations."""
         assert len(self.in_flight) <= window, f"{len(self.in_flight)} in flight in a window of {window}"
         for id, state in self.asked.items():
             where = state.where
@@ -110,12 +110,12 @@ class ActionTable:
 
 
 def needs_grant(action: Work) -> TypeGuard[Generate | Verify]:
-    """Whether the action asks a model for something; functions and timers are free."""
+    """Whether the action makes a request to a model; functions and timers are free."""
     return type(action) is Generate or (type(action) is Verify and action.request is not None)
 
 
 def so_far(events: Sequence[Progressed]) -> Completion:
-    """The cut completion that these pieces make. A try that began anew begins at offset 0 again."""
+    """Join pieces into a cut completion. A try that began anew begins at offset 0 again."""
     text: list[str] = []
     length = 0
     for event in events:

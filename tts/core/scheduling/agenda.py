@@ -20,7 +20,7 @@ class Agenda:
         samples: forgotten, problem by problem, once the trials of a problem have all closed and the plan has gone on.
 
     Attributes:
-        is_over: nothing more comes.
+        is_over: whether the plan has ended.
     """
 
     def __init__(
@@ -31,9 +31,9 @@ class Agenda:
         self._decided = decided
         self._restoring = restoring
         self._samples = samples
-        self._passed_by: deque[Planned] = deque()  # before others that had to be restored first
+        self._passed_by: deque[Planned] = deque()  # trials that wait for others to be restored first
         self._trials: Counter[str] = Counter()  # problem -> its open trials
-        self._latest = ""  # the problem that the plan has come to
+        self._latest = ""  # the plan's current problem
 
     def has_more(self) -> bool:
         """Whether a trial of the plan was not decided in an earlier session."""
@@ -47,7 +47,7 @@ class Agenda:
         return more
 
     def next(self) -> Planned | None:
-        """The next trial that is not decided; None where there is none, or none that has to be restored. A run that was
+        """The next trial that is not decided; None if there is none, or none that has to be restored. A run that was
         extended may have new ones before those, which wait their turn."""
         if self._passed_by and not self._restoring:
             planned = self._passed_by.popleft()
@@ -67,12 +67,12 @@ class Agenda:
         return None
 
     def opened(self, problem: str) -> None:
-        """A trial of this problem has begun."""
+        """Note that a trial of this problem has begun."""
         self._trials[problem] += 1
         self._samples.recall(problem)
 
     def closed(self, problem: str) -> None:
-        """A trial of this problem has ended."""
+        """Note that a trial of this problem has ended."""
         self._trials[problem] -= 1
         self._forget(problem)
 

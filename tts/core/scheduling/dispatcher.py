@@ -1,8 +1,8 @@
-"""Actions of many trials under one ledger: which of them leaves next, and what becomes of one that ends or fails.
+"""Actions of many trials under one ledger: the order in which they leave, and the handling of ends and failures.
 
 An action is granted once its cell's allocator, the run's ledger and the window have room for it, the oldest first. It
-is asked for again where its server or its carrier failed, and ends here where it was cancelled meanwhile. Nothing here
-knows what a trial is (that is `scheduler.py`).
+is asked for again if its server or its carrier failed, and ends here if it was cancelled meanwhile. Trials themselves
+are in `scheduler.py`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from tts.core.trials.endings import WITHDRAWN
 from tts.errors import InvalidParameter, TTSError, UnknownCost
 from tts.types import Cost, ErrorInfo, Usage
 
-# The next request would meet these, too: the run stops, keeps what it has, and can be resumed once they are mended.
+# Errors that the next request would meet, too: the run stops, keeps its results, and is resumed when they are mended.
 FATAL = frozenset(
     ["Unreachable", "Unauthorized", "NoCredit", "ModelNotFound", "CapabilityMissing", "MissingExtra", "UnknownCost"]
 )
@@ -55,18 +55,18 @@ class Dispatcher(ABC):
     Args:
         costs: prices actions.
         limits: of the whole run.
-        window: how many requests may be in flight.
+        window: number of requests that may be in flight.
         reuse: the samples that trials share.
-        shared budgets: cell -> the budget that its trials share, and who of them gets the next part of it.
-        patience_s: how long the run goes on while no server answers.
+        shared budgets: cell -> the budget that its trials share.
+        patience_s: time that the run goes on while no server answers.
 
     Attributes:
         ledger: the run's.
-        lost: what crashes and aborts have cost.
-        probed: what finding out about the endpoints was charged with, at its most.
+        lost: the cost of crashes and aborts.
+        probed: the charge for probes of the endpoints, at its upper bound.
         fatal: the error that stopped the run, if one did.
-        draining: whether nothing more may leave; now: the run's clock.
-        outages: what servers' failures mean.
+        draining: whether no action may leave any more; now: the run's clock.
+        outages: judges servers' failures.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Dispatcher(ABC):
 
     @abstractmethod
     def _advance(self) -> Step:
-        """Go on until nothing more can be done, and return what is to be done because of it."""
+        """Go on until no further action can be granted, and return the next step."""
 
     @property
     def in_flight(self) -> int:
@@ -106,12 +106,12 @@ class Dispatcher(ABC):
 
     @property
     def is_full(self) -> bool:
-        """Whether as many requests are in flight as may be."""
+        """Whether the window is full of requests in flight."""
         return len(self._actions.in_flight) >= self._window
 
     @property
     def unended(self) -> list[str]:
-        """Ids of everything that was handed out and has not ended."""
+        """Ids of the actions that were handed out and have not ended."""
         return [*self._actions.in_flight, *self._actions.free]
 
     @property
@@ -125,7 +125,7 @@ class Dispatcher(ABC):
         return None if state is None else state.action
 
     def is_cancelled(self, id: str) -> bool:
-        """Whether its trial has cancelled it, and it has not ended."""
+        """Whether the action's trial has cancelled it, and it has not ended."""
         state = self._actions.flying(id)
         return state is not None and state.cancelled
 
@@ -134,8 +134,8 @@ class Dispatcher(ABC):
         return isinstance(event, Failed) and (event.error.type in FATAL or self._asks_too_much(event))
 
     def judge(self, event: Failed) -> tuple[Verdict, Failed]:
-        """The meaning of a failure, and the failure with the reason: the seconds after which to `retry`; `final`, to be
-        told like any other end; `stop`, to be lost with `lose`, which ends the run. To be asked once of each."""
+        """Judge a failure, once: the seconds after which to `retry`; `final`, to be told like any other end; `stop`, to
+        be lost with `lose`, which ends the run. Returned with the failure, to which the reason is added."""
         if self._asks_too_much(event) or (event.error.type in FATAL and not is_outage(event.error)):
             return "stop", event
         action = self.live(event.id)
@@ -146,16 +146,16 @@ class Dispatcher(ABC):
         return verdict, msgspec.structs.replace(event, error=self.outages.explained(event.id, event.error, verdict))
 
     def retry(self, event: Failed) -> Step:
-        """Ask again for what failed because a server did, under the same key and seed. What this try cost is booked as
-        lost, and the next has a reservation of its own; where it cost nothing, the one there is holds. What has been
-        cancelled since ends here."""
+        """Repeat an action that failed because a server did, under the same key and seed. The cost of this try is
+        booked as lost, and the next has a reservation of its own; if it cost nothing, its reservation stays. An action
+        that was cancelled since ends here."""
         state = self._actions.in_flight.get(event.id)
         if state is None:
             return self._advance()
         stopped = state.cancelled or self.draining or self.fatal is not None
         if event.usage == NO_USAGE and not stopped and self.outages.may_leave(event.id):
             self.outages.left(event.id)
-            self._step.records.append(Bounded({event.id: None}))  # what is known of the last try says nothing of this
+            self._step.records.append(Bounded({event.id: None}))  # the last try's bound does not hold for this one
             self._step.actions.append(state.action)
             return self._advance()
         self._step.records.append(self._lost(state.action, event.usage))
@@ -167,8 +167,8 @@ class Dispatcher(ABC):
 
     def lose(self, event: End, *, stops: bool = False) -> list[Record]:
         """Charge an end that its trial will not hear of (the run is stopping), so that a resumed run asks again.
-        Returns the records to write. A fatal error stops the run, and so does one of which the caller says that it
-        does: nothing more is granted."""
+        Returns the records to write. A fatal error stops the run, and so does any with `stops`: no action is granted
+        any more."""
         if self.fatal is None and isinstance(event, Failed) and (stops or self.is_fatal(event)):
             self.fatal = event.error
         self._actions.free.pop(event.id, None)
@@ -182,9 +182,9 @@ class Dispatcher(ABC):
         return [Lost(event.id, cost)]
 
     def reissue(self, orphans: Mapping[str, ErrorInfo | None]) -> Step:
-        """Ask again for actions whose workers have died. Their true cost is unknown: it is booked as lost at its worst
-        case. They are asked for again, under the same keys and seeds; those that had been cancelled end here, and so do
-        those with an error, which must not be tried again."""
+        """Repeat actions whose workers have died, under the same keys and seeds. Their true cost is unknown, so its
+        upper bound is booked as lost. Those that had been cancelled end here, and so do those with an error, which must
+        not be tried again."""
         for id, error in reversed([*orphans.items()]):
             state = self._actions.in_flight.get(id)
             if state is None:
@@ -212,7 +212,7 @@ class Dispatcher(ABC):
         return self._advance()
 
     def hedge_ended(self, id: str, usage: Usage | None) -> Step:
-        """The request that does not count has ended; what it cost is lost: at its worst case if nobody knows (None)."""
+        """End the request that does not count: its cost is lost, at its upper bound if it is unknown (None)."""
         action = self._actions.hedged.pop(id).action
         held = self.ledger.reservations[id + HEDGE]
         cost = held if usage is None else self._costs.actual(action, usage)
@@ -223,7 +223,7 @@ class Dispatcher(ABC):
 
     def charge_overhead(self, request: Request) -> Lost | None:
         """Charge a request that belongs to no trial (a probe of an endpoint's capabilities) to the
-        run at its worst case, before it does. The record to write; None if the budget cannot hold it."""
+        run at its upper bound, before it leaves. Returns the record to write; None if the budget cannot hold it."""
         cost = self._costs.upper_bound(Generate(PROBE, request))
         if not self.ledger.fits(cost):
             return None
@@ -232,15 +232,15 @@ class Dispatcher(ABC):
         return Lost(PROBE, cost)
 
     def validate(self) -> None:
-        """Raises: AssertionError where what is known of the actions contradicts itself or the ledger. For tests."""
+        """Check the actions' records, for tests. Raises: AssertionError if they contradict themselves or the ledger."""
         self._actions.validate(self.ledger.reservations, self._window)
         self._reuse.validate(self._actions.asked)
 
     # --- lost, put back, ended here
 
     def _asks_too_much(self, event: Failed) -> bool:
-        """Whether the server allows fewer tokens than the request asks for, whatever its prompt, and nothing has come
-        of any other request."""
+        """Whether the server allows fewer tokens than the request asks for, whatever its prompt, and has answered no
+        other request."""
         below, action = event.error.facts.get("max_tokens_below"), self.live(event.id)
         request = None if action is None else action.request
         if not isinstance(below, int) or request is None or request.sampling.token_limit < below:
@@ -248,7 +248,7 @@ class Dispatcher(ABC):
         return self.ledger.spent.tokens == self.probed.tokens + self.lost.tokens
 
     def _lost(self, action: Generate | Verify, usage: Usage) -> Lost:
-        """Settle what it has cost, and nobody gets. Of a prompt that the server did not count, the most it can be."""
+        """Settle an action's cost as lost. A prompt that the server did not count costs its upper bound."""
         cost = Cost()
         if usage != NO_USAGE:
             if usage.approximate and action.request is not None:
@@ -265,7 +265,7 @@ class Dispatcher(ABC):
         self._actions.put_back(state)
 
     def _end_here(self, end: End, state: ActionState[Ask]) -> None:
-        """End it without its carrier; others may wait for the sample that was granted to it."""
+        """End an action without its carrier; others may wait for the sample that was granted to it."""
         self._step.records.append(end)
         self._inbox.append(end)
         self._actions.end(state)
@@ -300,7 +300,8 @@ class Dispatcher(ABC):
             shared.records.clear()
 
     def _allot(self) -> bool:
-        """Let one more ask pass on, of the shared budget with the fewest in flight. Whether any budget had one."""
+        """Let one more ask pass on, of the shared budget with the fewest in flight. Returns whether any budget had
+        one."""
         budgets = self._shared_budgets.values()
         for shared in sorted(budgets, key=_in_flight) if len(budgets) > 1 else budgets:
             granted = shared.grant()
@@ -327,7 +328,7 @@ class Dispatcher(ABC):
                 continue
             action = state.action
             before, begun = begun, trial_of(action.id)
-            begins = type(action) is Generate and action.race and begun != before  # of all others, one slot is enough
+            begins = type(action) is Generate and action.race and begun != before  # else one slot is enough
             if begins and not has_slots((s.action for s in queue.values()), len(in_flight), self._window):
                 return
             upper_bound = self._costs.upper_bound(action)
@@ -348,7 +349,7 @@ class Dispatcher(ABC):
             self._step.actions.append(action)
 
     def _next_ask(self) -> ActionState[Ask] | None:
-        """The oldest that may leave: of those that may be what fells an engine, few are in flight at once."""
+        """The oldest ask that may leave: few of those suspected of felling an engine are in flight at once."""
         for id, state in self._actions.queue.items():
             if self.outages.may_leave(id):
                 return state
@@ -362,7 +363,7 @@ class Dispatcher(ABC):
         self._pass_on(state)
 
     def _cancel(self, cancel: Cancel) -> None:
-        """To the cluster if the action has left; otherwise it ends here, having cost nothing."""
+        """Pass a cancellation to the cluster if the action has left; otherwise the action ends here, at no cost."""
         flying = self._actions.flying(cancel.id)
         if flying is not None:
             flying.cancelled = True
@@ -374,13 +375,13 @@ class Dispatcher(ABC):
         if state.where == "ranked":
             shared = self._shared_budget_of(cancel.id)
             if shared is None or shared.withdraw(cancel.id) is None:
-                return  # its allocator has turned it down, and says so next
+                return  # its allocator has turned it down, and reports that next
         elif state.where == "waiting":
             self._reuse.leave(state)
         self._end_unsent(state, ErrorInfo(WITHDRAWN, f"{cancel.id} was cancelled before it left"))
 
     def _queue(self, state: ActionState[Ask]) -> None:
-        """Let it leave as soon as it may, unless another trial of the problem has its sample, or is getting it."""
+        """Queue an action, unless another trial of the problem has its sample, or is getting it."""
         key = state.action.share
         if key is not None:
             found = self._reuse.ask(key, state)
@@ -403,13 +404,13 @@ class Dispatcher(ABC):
             self._actions.enqueue(heir)
 
     def _settle(self, event: End, problem: str) -> Cost | None:
-        """Settle what an action has cost the run, and give what came of it to those that wait for the same. Returns its
-        cost; None where it was not in flight."""
+        """Settle an action's cost to the run, and give its sample to those that wait for the same. Returns the cost;
+        None if the action was not in flight."""
         actions, id, cost = self._actions, event.id, None
         state = actions.in_flight.get(id)
         if state is None:
             self.outages.ended(id)
-            state = actions.queue.get(id)  # it was to be asked for again, and has ended after all
+            state = actions.queue.get(id)  # it was to be repeated, and has ended after all
             if state is None:
                 return None
         else:
@@ -433,7 +434,7 @@ def _in_flight(shared: SharedBudget) -> int:
 
 
 def _server_of(action: Generate | Verify, event: Finished | Scored | Failed) -> str:
-    """Tells apart whose answers and failures these are; of a verification only its verifier is known."""
+    """A name for the server of an event; of a verification only the verifier is known."""
     if isinstance(action, Verify) or isinstance(event, Scored):
         return action.verifier if isinstance(action, Verify) else ""
     return event.completion.endpoint if isinstance(event, Finished) else str(event.error.facts.get("endpoint", ""))

@@ -1,4 +1,4 @@
-"""Samples that race each other: they leave together, and in an order that favours none."""
+"""Races of samples: they leave together, and in an order that favours none."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from tts.core.actions import Action, Cancel, Generate, Work, trial_of
 
 
 def has_slots(waiting: Iterable[Work], in_flight: int, window: int) -> bool:
-    """Whether the first that waits may leave: it, and if it is a race's all of that race, because those leave together
-    as far as the window goes."""
+    """Whether the first waiting ask may leave; one of a race leaves together with all of that race, as far as the
+    window goes."""
     together, race = 0, ""
     for action in waiting:
         trial = trial_of(action.id)
@@ -21,8 +21,8 @@ def has_slots(waiting: Iterable[Work], in_flight: int, window: int) -> bool:
 
 
 def races_shuffled(actions: list[Action]) -> list[Action]:
-    """With the samples of each race in another order among themselves; none changes places across a `Cancel`, which may
-    be its own."""
+    """Shuffle the samples of each race among themselves; none changes places across a `Cancel`, which may be its
+    own."""
     races: dict[int, list[int]] = {}
     cancels = 0
     for place, action in enumerate(actions):

@@ -1,7 +1,7 @@
-"""Taking up from history: a trial that was open when the run stopped is told its past again, up to where it stood.
+"""Resuming: a trial that was open when the run stopped is told its past again, up to its last event.
 
-The same events give the same actions (THE LAW of `core/trials/trial.py`), so that what the strategy asks for now must
-be what the journal has. Pure: nothing is charged here; the scheduler books what `Restored` says."""
+The same events give the same actions (THE LAW of `core/trials/trial.py`), so the strategy must ask for the actions that
+the journal has. Pure: nothing is charged here; the scheduler books what `Restored` says."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from tts.types import Cost, ErrorInfo
 
 
 class Restored:
-    """Findings of restoring one trial, in the order in which they are to be booked.
+    """The outcome of restoring one trial, in the order of booking.
 
     Attributes:
         paid: the cost of each action that an earlier session has paid for.
-        records: losses of what was in flight when the run died, and ends of what had been cancelled by then.
-        again: what never ended, to be asked for again.
+        records: losses of actions in flight when the run died, and ends of those cancelled by then.
+        again: actions that never ended, to be asked for again.
     """
 
     __slots__ = ("again", "paid", "records")
@@ -43,7 +43,7 @@ class Resume:
     """The trials that were open when the run stopped.
 
     Args:
-        history: the journal, read back; what it holds of a trial is dropped once that is restored.
+        history: the journal, read back; a trial's part of it is dropped once the trial is restored.
         costs: prices actions.
 
     Attributes:
@@ -61,7 +61,7 @@ class Resume:
     def restore(self, trial: Trial, shared: SharedBudget | None, at_s: float, now: float) -> Restored:
         """Start a trial at `at_s`, as the journal has it, and tell it its events; ends that are made here are of `now`.
 
-        Raises: ReplayDivergence where it asks for other things than the journal has.
+        Raises: ReplayDivergence if it asks for other actions than the journal has.
         """
         self.waiting.discard(trial.id)
         retelling = _Retelling(trial, shared, self._history, self._costs)
@@ -75,7 +75,7 @@ class Resume:
 
 
 class _Retelling:
-    """One trial, while it is told its past."""
+    """A trial while it is told its past."""
 
     __slots__ = (
         "_allotted",
@@ -103,7 +103,7 @@ class _Retelling:
         self._restored = Restored()
 
     def note(self, actions: Iterable[Action]) -> None:
-        """The strategy asks for these."""
+        """Take in the strategy's actions."""
         for action in actions:
             if isinstance(action, Cancel):
                 self._cancelled.add(action.id)
@@ -114,7 +114,7 @@ class _Retelling:
             self.asked[action.id] = action
 
     def hear(self, event: Event | Stopped) -> None:
-        """The next event of the trial's past."""
+        """Tell the next event of the trial's past."""
         trial, shared = self._trial, self._shared_budget
         if isinstance(event, Stopped):
             self.note(trial.stop_sampling(stop_error(event.trial, event.reason, event.samples)))
@@ -136,7 +136,7 @@ class _Retelling:
             shared.hear(event, trial.candidate(event.id))
 
     def finish(self, now: float) -> Restored:
-        """The past has been told: what was in flight is lost, what was cancelled ends, the rest is asked for again."""
+        """End the past: actions in flight are lost, cancelled ones end, the rest is asked for again."""
         for action in self.asked.values():
             if self._shared_budget is not None:
                 self._regrant(self._shared_budget, action, ended=False)
@@ -153,7 +153,7 @@ class _Retelling:
         return self._restored
 
     def _recall(self, action: Work, event: End) -> None:
-        """Note what an earlier session paid for it."""
+        """Note an earlier session's payment for an action."""
         history = self._history
         if not (isinstance(event, Refused) or event.id in history.shared or event.id in history.lost):
             self._restored.paid.append(self._costs.actual(action, event.usage))
@@ -163,7 +163,7 @@ class _Retelling:
             shared.regrant(action, ended)
 
     def _most_lost(self, action: Work, granted: Granted) -> Cost:
-        """The most that an action in flight when the run died has cost."""
+        """The upper bound of the cost of an action that was in flight when the run died."""
         most, request = self._history.bounded.get(action.id), getattr(action, "request", None)
         if most == 0:
             return Cost()

@@ -1,8 +1,8 @@
-"""Sharing of samples among trials: the first that asks gets it from the model, the others are given the same.
+"""Sharing of samples among trials: the first that asks gets a sample from the model, the others get the same one.
 
-Two actions ask for the same sample where their share keys are equal (`core/trials/sample_keys.py`); those have one only
-where sharing cannot bias a result. One of them, the owner, goes to the model; those that ask meanwhile wait for it,
-those that ask later find it."""
+Two actions ask for the same sample if their share keys are equal (`core/trials/sample_keys.py`); an action has a key
+only if sharing cannot bias a result. One of them, the owner, goes to the model; those that ask meanwhile wait for it,
+those that ask later find its sample."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class SampleReuse:
         self._samples: dict[str, dict[str, Sample]] = history.samples  # problem -> share key -> sample
 
     def ask(self, key: str, state: ActionState[Ask]) -> Sample | None:
-        """The sample with this key, where a trial of the problem has it. Else the action waits for the owner, if there
-        is one (its record says so), or is the owner from here on."""
+        """The sample with this key, if a trial of the problem has it. Else the action waits for the owner, if there is
+        one (its record says so), or becomes the owner."""
         if self._alone:
             return None
         found = self._samples.get(problem_of(state.action.id), {}).get(key)
@@ -50,13 +50,13 @@ class SampleReuse:
         return None
 
     def leave(self, state: ActionState[Ask]) -> None:
-        """An action that waits does not want the sample any more."""
+        """Remove an action that waits for a sample and was cancelled."""
         owner = self._owners[state.action.share or ""]
         if owner.waiters is not None:
             del owner.waiters[state.action.id]
 
     def obtained(self, state: ActionState[Ask], event: Finished | Scored, problem: str) -> Iterable[ActionState[Ask]]:
-        """The action has ended with a sample. Returns those that wait for it, if it is the owner."""
+        """Note that an action has ended with a sample. Returns those that wait for it, if it is the owner."""
         key = state.action.share
         if key is None or self._owners.get(key) is not state:
             return ()
@@ -66,7 +66,8 @@ class SampleReuse:
         return waiters.values() if waiters else ()
 
     def failed(self, state: ActionState[Ask]) -> ActionState[Ask] | None:
-        """The action has ended without a sample. Returns the first that waited for it, which is the owner now."""
+        """Note that an action has ended without a sample. Returns the first that waited for it, which is the owner
+        now."""
         key = state.action.share
         if key is None or self._owners.get(key) is not state:
             return None
@@ -80,16 +81,17 @@ class SampleReuse:
         return first
 
     def recall(self, problem: str) -> None:
-        """A trial of the problem is opened: find again what earlier sessions have of it and was forgotten."""
+        """Find again the problem's samples of earlier sessions that were forgotten, because a trial of it is opened."""
         if problem not in self._samples and (bought := self._history.samples_of(problem)):
             self._samples[problem] = bought
 
     def forget(self, problem: str) -> None:
-        """No trial to come can use its samples."""
+        """Forget a problem's samples, which no trial to come can use."""
         self._samples.pop(problem, None)
 
     def validate(self, asked: Mapping[str, ActionState[Ask]]) -> None:
-        """Raises: AssertionError where an action waits for a sample that nobody gets, or that another gets."""
+        """Check the records. Raises: AssertionError if an action waits for a sample that none gets, or that another
+        gets."""
         waiting = {id for id, state in asked.items() if state.where == "waiting"}
         for key, owner in self._owners.items():
             assert owner.where != "waiting", f"{owner.action.id} waits for the sample that it gets"

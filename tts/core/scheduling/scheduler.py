@@ -1,10 +1,10 @@
-"""Many trials, one ledger: who may spend next. Events in, actions out; no I/O.
+"""The scheduler of many trials under one ledger. Events in, actions out; no I/O.
 
 A trial's asks come here as data. The scheduler grants them under the run's ledger, at most `window` at a time; lets
 trials of the same problem use each other's samples where that cannot bias them; opens further trials as room
 appears; and reports each one's result when its last action has ended and its bill is complete.
 
-`Step` is what a cluster does next: write `records` to the journal, then carry out `actions`, then hand on `results`.
+A `Step` is a cluster's next work: write `records` to the journal, then carry out `actions`, then hand on `results`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from tts.types import Cost, ErrorInfo, Sampling
 
 
 class _Open:
-    """A trial under way, and what it has added to the run's spending."""
+    """A trial under way, and its part of the run's spending."""
 
     __slots__ = ("paid", "trial")
 
@@ -54,19 +54,19 @@ class Scheduler(Dispatcher):
         resolve: strategy name -> strategy.
         costs, verifiers, sampling: handed to every trial.
         limits: of the whole run.
-        window: how many requests may be in flight.
+        window: number of requests that may be in flight.
         history: of a journal to resume from.
-        shared budgets: cell -> the budget that its trials share, and who of them gets the next part of it.
-        shuffle_races: whether the samples of a race leave in a random order (a function of their ids). Whoever is sent
-            first has a head start, of microseconds or of a place in a queue: where lengths are equal it would decide.
+        shared budgets: cell -> the budget that its trials share.
+        shuffle_races: whether the samples of a race leave in a random order (a function of their ids). The first sent
+            has a head start, of microseconds or of a place in a queue: where lengths are equal it would decide.
         serves: whether trials come one by one (`open`), until the scheduler drains. Each is alone: it shares no
-            samples, so that no call's answer or bill depends on who else has asked the same.
-        patience_s: how long the run goes on while no server answers.
+            samples, so that no call's answer or bill depends on other calls.
+        patience_s: time that the run goes on while no server answers.
 
     Attributes:
-        foreign: knows whose code is running; a step of it that was stopped ends the run (`Cluster.run`).
+        foreign: guards foreign code; a step of it that was stopped ends the run (`Cluster.run`).
 
-    The others are those of `Dispatcher`, which drives the actions; here are the trials.
+    Further attributes are those of `Dispatcher`, which drives the actions; this class drives the trials.
     """
 
     def __init__(
@@ -111,19 +111,20 @@ class Scheduler(Dispatcher):
 
     @property
     def done(self) -> bool:
-        """Nothing is open and nothing more will be opened."""
+        """Whether no trial is open and none will be opened any more."""
         stopped = self.draining or self.fatal is not None
         if stopped:
             return not self._actions.in_flight and not self._actions.hedged
         return self._agenda.is_over and not self._serves and not self._open and not self._actions.hedged
 
     def start(self) -> Step:
-        """Open the first searches; on resume, re-feed what the journal holds."""
+        """Open the first trials; on resume, tell them the journal's events."""
         self.recall()
         return self._advance()
 
     def recall(self) -> None:
-        """Book what the journal holds, once: `start` does so, or whoever has to know before it what is left."""
+        """Book the journal's spending, once: called by `start`, or before it by callers that need the rest of the
+        budget."""
         if self._recalled:
             return
         self._recalled = True
@@ -143,7 +144,7 @@ class Scheduler(Dispatcher):
         return self._serves or self._agenda.has_more()
 
     def tell(self, events: Iterable[Event]) -> Step:
-        """Take events in (they are in the journal already) and return what to do because of them."""
+        """Take events in (they are in the journal already) and return the next step."""
         self._inbox.extend(events)
         return self._advance()
 
@@ -155,7 +156,7 @@ class Scheduler(Dispatcher):
         return self._advance()
 
     def withdraw(self, id: str, error: TTSError) -> Step:
-        """End a trial before its strategy has: what it started is cancelled. Nothing to do if it has closed."""
+        """End a trial before its strategy has: its actions are cancelled. Does nothing if it has closed."""
         opened = self._open.get(id)
         if opened is not None:
             self._take(opened, opened.trial.withdraw(error))
@@ -172,7 +173,7 @@ class Scheduler(Dispatcher):
         while True:
             while self._inbox:
                 self._hear(self._inbox.popleft())
-            if not self._resume.waiting:  # until all are back, the ledger does not know what has been spent
+            if not self._resume.waiting:  # until all are back, the ledger lacks a part of the spending
                 self._turn_down()
                 self._grant(all_asked=self._agenda.is_over or not self._compares)
             if not self._inbox and not self._open_next():
@@ -205,7 +206,7 @@ class Scheduler(Dispatcher):
         self._take(opened, asks)
 
     def _take(self, opened: _Open, actions: Iterable[Action]) -> None:
-        """Sort what a trial asked for, and close it if this was its end."""
+        """Sort a trial's actions, and close it if this was its end."""
         shared = self._shared_budget_of(opened.trial.id)
         for action in races_shuffled([*actions]) if self._shuffle_races else actions:
             if isinstance(action, Cancel):
@@ -237,7 +238,8 @@ class Scheduler(Dispatcher):
     # --- allocators
 
     def _turn_down(self) -> None:
-        """Tell trials that an allocator has stopped, so that their answers need not wait for the others'."""
+        """Tell their end to trials that an allocator has stopped, so that their answers need not wait for the
+        others'."""
         for name, shared in self._shared_budgets.items():
             shared.now = self.now
             shared.wake(self._history.repriced.get(name))
@@ -248,8 +250,8 @@ class Scheduler(Dispatcher):
                 self._end_unsent(self._actions.asked[action.id], error)
 
     def _stop_sampling(self, stopped: Stopped) -> None:
-        """Cancel what is in flight of a problem that an allocator has stopped. The record has its place among the
-        trial's events, so that a resumed run does so after the same ones."""
+        """Cancel the actions in flight of a problem that an allocator has stopped. The record has its place among the
+        trial's events, so that a resumed run cancels after the same ones."""
         opened = self._open.get(stopped.trial)
         if opened is not None:
             self._step.records.append(stopped)
@@ -258,7 +260,7 @@ class Scheduler(Dispatcher):
     # --- opening and resuming
 
     def _open_next(self) -> bool:
-        """Open one more trial if there is room for its requests; False if there is nothing to open now."""
+        """Open one more trial if there is room for its requests; False if there is none to open now."""
         if self._agenda.is_over or not (self._resume.waiting or self._has_room()):
             return False
         planned = self._agenda.next()
@@ -322,7 +324,7 @@ class Scheduler(Dispatcher):
         return Result(planned.id, planned.problem.id, planned.spec, None, exhausted=True, error=ErrorInfo.of(error))
 
     def _restore(self, opened: _Open, at_s: float) -> None:
-        """Tell a trial that was open when the run stopped its past again, then ask again for what never ended."""
+        """Tell a trial that was open when the run stopped its past again, then repeat its actions that never ended."""
         restored = self._resume.restore(opened.trial, self._shared_budget_of(opened.trial.id), at_s, self.now)
         for cost in restored.paid:
             self.ledger.charge(cost)

@@ -14,11 +14,11 @@ from tts.types import Cost, Problem, Sampling, StrategySpec, Value
 
 
 class Planned(Value, frozen=True):
-    """A trial to be run: `cell` says which strategy, budget and seed of a sweep it belongs to.
+    """A trial to be run; `cell` names its strategy, budget and seed of a sweep.
 
     Args:
         sampling: the trial's own; None is the scheduler's.
-        strategy: the function; None is what the scheduler resolves the spec's name to.
+        strategy: the function; None: the scheduler resolves the spec's name.
     """
 
     cell: str
@@ -35,7 +35,7 @@ class Planned(Value, frozen=True):
 
 
 class Step:
-    """The next things to do: records, actions and results, in this order."""
+    """A cluster's next work: records, actions and results, in this order."""
 
     __slots__ = ("actions", "records", "results")
 
@@ -49,11 +49,11 @@ OnResult = Callable[[Result, Decided], None]
 
 
 def ignore(result: Result, decided: Decided) -> None:
-    """The `OnResult` of a caller who reads the journal instead."""
+    """Ignore results: the `OnResult` of a caller that reads the journal instead."""
 
 
 def decided_of(result: Result, at_s: float, paid: Cost, standing: Standing | None = None) -> Decided:
-    """The record of a trial that has closed; `standing` is what an allocator knew of it."""
+    """The record of a trial that has closed; `standing` is its standing for an allocator."""
     return Decided(
         trial=result.id,
         at_s=at_s,

@@ -9,12 +9,12 @@ from tts.core.journal.records import Allotted, Bounded, Decided, Granted, Hedged
 
 
 def story(id: str, records: Iterable[Record]) -> list[str]:
-    """One line for each record that speaks of the action or decides over it, in order, each with the second of the
-    run's clock that the journal had come to: `    12.345 s  granted: 64 tokens reserved`. Empty where no record speaks
-    of the action itself.
+    """Tell an action's history: a line for each record that names the action or decides over it, in order, each with
+    the latest second of the run's clock in the journal: `    12.345 s  granted: 64 tokens reserved`. Empty if no record
+    names the action.
 
     Args:
-        id: of the action, as in the journal.
+        id: the action's id, as in the journal.
         records: of one run, from the first on.
     """
     trial = trial_of(id)

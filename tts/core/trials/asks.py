@@ -23,14 +23,14 @@ class Asks:
 
     Args:
         trial: the trial's id.
-        share: what the trial may spend.
+        share: limits of the trial's spending.
 
     Attributes:
-        ledger: of the share.
+        ledger: the share's ledger.
         live: action id -> ask that has not ended.
-        ended: ids of the asks that have.
+        ended: ids of the asks that have ended.
         backlog: asks that wait for room.
-        out: actions to be handed out.
+        out: actions to hand out.
         now: the run's clock at the last event.
         ends_s: when the share's seconds will have passed; None without such a limit.
         exhausted: whether the budget has turned an ask down.
@@ -48,7 +48,7 @@ class Asks:
         self.exhausted = False
         self._trial = trial
         self.out: list[Action] = []
-        self._short: tuple[str, str, float] | None = None  # what was turned down, by which limit, and its cost
+        self._short: tuple[str, str, float] | None = None  # the ask turned down, the limit, and its cost
 
     @property
     def late(self) -> bool:
@@ -61,11 +61,11 @@ class Asks:
         return out
 
     def add(self, ask: InFlight) -> bool:
-        """Reserve the worst case of a new ask and let it leave. Returns whether it has left; else it waits for room."""
+        """Reserve a new ask's upper bound and let it leave. Returns whether it has left; else it waits for room."""
         if self.ledger.needs_price:
             self.ledger.check_known(ask.cost)
         self.in_flight[ask.action.id] = ask
-        if ask.cost.samples == 0:  # timers and functions cost no tokens and never wait behind what does
+        if ask.cost.samples == 0:  # timers and functions cost no tokens and never wait behind requests
             ask.left = True
             self.out.append(ask.action)
             return True
@@ -95,17 +95,17 @@ class Asks:
             self.backlog.popleft()
 
     def refuse(self, ask: InFlight, error: ErrorInfo) -> None:
-        """An ask that has not left is turned down."""
+        """Turn down an ask that has not left."""
         self.drop(ask)
         self.turned_down(ask.action, error)
 
     def turned_down(self, action: Work, error: ErrorInfo) -> None:
-        """An ask was refused: the budget has ended, unless the strategy withdrew it or an allocator stopped it."""
+        """Note a refusal: the budget has ended, unless the strategy withdrew the ask or an allocator stopped it."""
         if error.type == "BudgetExhausted" and error.facts.get("limit") != STOPPED:
             self.ran_out(action, error)
 
     def ran_out(self, action: Work, error: ErrorInfo) -> None:
-        """The budget could not hold this action."""
+        """Note that the budget could not hold this action."""
         self.exhausted = True
         if self._short is None and "asked" in error.facts and error.facts.get("trial") == self._trial:
             kind = "verification" if isinstance(action, Verify) else "sample"
@@ -113,7 +113,7 @@ class Asks:
 
     @property
     def shortage(self) -> Shortage | None:
-        """Why the budget held no more; None if it has turned nothing down."""
+        """The reason why the budget held no more; None if it has turned no ask down."""
         if self._short is None:
             return None
         action, limit, asked = self._short
@@ -127,7 +127,7 @@ class Asks:
         )
 
     def drop(self, ask: InFlight) -> None:
-        """An ask has ended, or is forgotten."""
+        """Remove an ask that has ended, or is forgotten."""
         del self.in_flight[ask.action.id]
         self.ended.add(ask.action.id)
 
@@ -138,7 +138,7 @@ class Asks:
             self.out.append(Cancel(ask.action.id))
 
     def close(self, mailbox: Mailbox, ids: Iterable[str]) -> None:
-        """A block was left: cancel those of its asks that still run, forget those that have not left yet."""
+        """Close a block: cancel those of its asks that still run, forget those that have not left yet."""
         mailbox.closed = True
         for id in ids:
             ask = self.in_flight.get(id)
@@ -147,6 +147,6 @@ class Asks:
             if ask.left:
                 self.cancel(ask)
                 continue
-            if isinstance(ask.action, Generate) and ask.action.race:  # it was one of fewer: the budget held no more
+            if isinstance(ask.action, Generate) and ask.action.race:  # the rest of its race: the budget held no more
                 self.ran_out(ask.action, ErrorInfo.of(self.ledger.exhausted(ask.cost)))
             self.drop(ask)

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 OPEN_WINDOW = 64  # samples in flight for an open count
 MOST_AT_ONCE = 1_000_000  # samples of one step: each is an action in memory before the first of them leaves
-OPEN_FAILURES = 8  # so many in a row, and an open count asks for no more: failures may cost nothing, and never end
+OPEN_FAILURES = 8  # in a row, after which an open count ends: failures may cost nothing, and else would never end
 
 
 class Update(Value, frozen=True):
-    """News of one streamed candidate: what is there so far. `candidate` is set once it has ended."""
+    """Progress of one streamed candidate: its text so far. `candidate` is set once it has ended."""
 
     id: str
     text: str
@@ -92,7 +92,7 @@ class _Sampling(Block):
         self._share_base = share_base(trial._seed, run.problem.id, request) if keyed else None
         self._upper_bound = trial._costs.upper_bound(
             Generate("", request)
-        )  # seeds cost nothing: it is the same for all n
+        )  # the cost does not depend on the seed, so it is the same for all n
         self._asked = 0
         self._places: dict[str, int] = {}
         self._candidates = 0
@@ -118,7 +118,7 @@ class _Sampling(Block):
                 raise self._run._endless()
             if room == 0 and self._asked and (self.pending or not trial.ledger.reservations):
                 return
-            self._ask_one()  # without room, it waits for what others have in flight, or is refused
+            self._ask_one()  # without room, the ask waits for requests in flight, or is refused
 
     def _ask_one(self) -> None:
         trial = self._trial
@@ -138,9 +138,10 @@ class _Sampling(Block):
         self.ask(Generate(id, request, share, race), self._upper_bound)
 
     def _end(self) -> None:
-        """Nothing is pending any more: say so if nothing came, because of a refusal or because everything failed."""
+        """Raise if no candidate came, because of a refusal or because all samples failed; called when all have
+        ended."""
         if self._refusal is None and self._n is None and self._failures_in_a_row < OPEN_FAILURES:
-            # What ends an open count is that the budget holds no more.
+            # An open count ends when the budget holds no more.
             sample = Generate("", self._request)
             self._trial._asks.ran_out(sample, ErrorInfo.of(self._trial.ledger.exhausted(self._upper_bound)))
         if self._refusal is not None:
@@ -186,12 +187,12 @@ class Finishing(_Sampling):
 
     @property
     def asked(self) -> int:
-        """How many have been asked for so far."""
+        """The number of samples asked for so far."""
         return self._asked
 
     def more(self, count: int) -> None:
-        """Ask for `count` more; for none once the budget has turned one down. An allocator limits how many of a problem
-        are in flight."""
+        """Ask for `count` more samples; for none once the budget has turned one down. An allocator limits a problem's
+        samples in flight."""
         if self._trial._ahead is not None:
             count = min(count, self._trial._ahead - len(self.pending))
         if count > 0 and self._refusal is None:
@@ -212,7 +213,7 @@ class Finishing(_Sampling):
         return self._places[event.id], self._trial.candidates[event.id]
 
     async def all(self) -> list[Candidate]:
-        """Every candidate in order of arrival, once all have ended."""
+        """Wait until all have ended. Returns the candidates in order of arrival."""
         if self._n is None:
             return [candidate async for candidate in self]
         found = []
@@ -245,7 +246,7 @@ class Streaming(_Sampling):
                 return Update(event.id, text, event.tokens, event.mean_logprob)
             if isinstance(event, Finished | Cancelled):
                 self._candidates += 1
-                if isinstance(event, Cancelled):  # stopped on purpose: its partial text is what was wanted
+                if isinstance(event, Cancelled):  # stopped by the strategy, for its partial text
                     candidate = self._trial._add_candidate(ask.action, event.completion)
                 else:
                     candidate = self._trial.candidates[event.id]
@@ -288,13 +289,13 @@ class Deadline:
 
 
 def at_least_one(name: str, value: int) -> None:
-    if type(value) is not int and not isinstance(value, Integral):  # a strategy need not be checked for its types
+    if type(value) is not int and not isinstance(value, Integral):  # strategies of users may be untyped
         raise InvalidParameter(f"{name} must be a whole number, but got {value!r}", name=name, value=repr(value))
     if value < 1:
         raise InvalidParameter(f"{name} must be at least 1, but got {value}", name=name, value=value)
     if value > MOST_AT_ONCE:
         raise InvalidParameter(
-            f"{name} must be at most {MOST_AT_ONCE:,}, because that many are asked for at once, but got {value}: ask "
+            f"{name} must be at most {MOST_AT_ONCE:,}, because all samples are asked for at once, but got {value}: ask "
             f"in several steps, or for as many as a budget buys (n=None)",
             name=name,
             value=value,

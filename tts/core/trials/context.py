@@ -1,6 +1,6 @@
 """`Run`: the calls that a strategy may await, and its view of its trial.
 
-`Run` and `Trial` are two halves of one thing: here is what a strategy may say, there what becomes of it. This file,
+`Run` and `Trial` are two halves of one object: the calls of a strategy are here, their execution there. This file,
 `core/trials/blocks.py` and `core/trials/trial.py` alone use the trial's underscored names.
 """
 
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Fallback = Callable[[Sequence[Candidate], Mapping[str, Sequence[Score]]], Candidate | None]
-KNOW_REFERENCES = ("tts.tasks", "tts.runs", "tts.api")  # with all that is in them
+KNOW_REFERENCES = ("tts.tasks", "tts.runs", "tts.api")  # with their submodules
 
 
 def first_paid(candidates: Sequence[Candidate], scores: Mapping[str, Sequence[Score]]) -> Candidate | None:
-    """The first candidate with an answer, else the first at all; what is returned where no selector was named."""
+    """The first candidate with an answer, else the first at all; the selector where none was named."""
     return next((c for c in candidates if c.answer is not None), candidates[0] if candidates else None)
 
 
@@ -44,7 +44,7 @@ class Run:
     `deadline`.
 
     Attributes:
-        problem: what is sampled, verified and read where nothing else is said.
+        problem: the problem that is sampled, verified and read unless a call names another.
         random: a `random.Random` seeded by run, problem and strategy; each chain of a `gather` has a stream of its own.
         sampling: the run's sampling defaults.
     """
@@ -60,12 +60,12 @@ class Run:
         return ChainRandom(lambda: trial._current, f"{trial._seed}/{trial.problem.id}/{trial.spec}")
 
     def on(self, problem: Problem) -> Run:
-        """This run, for a strategy that is called on another problem: `await mine(part, run.on(part), n=3)`.
+        """A view of this run for a strategy that is called on another problem: `await mine(part, run.on(part), n=3)`.
 
-        Its prompt, system turn and answer format then count, and it is what verifiers are shown. The budget stays this
-        run's. The strategies of this library do so themselves. A problem with the id of the run's own is the same one
-        in other words: candidates for it are candidates of the run's; those of any other are never what the run falls
-        back on.
+        The other problem's prompt, system turn and answer format then count, and verifiers are shown it. The budget
+        stays this run's. The strategies of this library call `on` themselves. A problem with the id of the run's own is
+        the same problem in other words, whose candidates are candidates of the run; the run never falls back on a
+        candidate of any other problem.
         """
         if problem is self.problem or problem == self.problem:
             return self
@@ -83,22 +83,22 @@ class Run:
 
     @property
     def candidates(self) -> list[Candidate]:
-        """Every candidate of the problem that has been paid for so far, in order of arrival."""
+        """The problem's candidates that have been paid for so far, in order of arrival."""
         return self._trial.candidates_of(self.problem.id)
 
     @property
     def scores(self) -> Mapping[str, Sequence[Score]]:
-        """Candidate id -> every score so far."""
+        """All scores so far, by candidate id."""
         return self._trial.scores
 
     @property
     def exhausted(self) -> bool:
-        """Whether the budget has turned down something that the strategy asked for."""
+        """Whether the budget has turned down an ask of the strategy."""
         return self._trial.exhausted
 
     @property
     def remaining(self) -> Remaining:
-        """The rest of this trial's share of the budget; requests in flight count at their worst case."""
+        """The rest of this trial's share of the budget; requests in flight count at their upper bounds."""
         trial = self._trial
         left = trial.ledger.left()
         if trial._asks.ends_s is None:
@@ -154,8 +154,8 @@ class Run:
     ) -> Finishing:
         """Sample `n` completions and iterate over them in order of arrival; leaving the block cancels the rest.
 
-        Arguments and errors as `generate`. Candidates that finish first are shorter than average: what is asked for
-        here is not shared with other trials, unless `share` promises that every sample is waited for.
+        Arguments and errors as `generate`. Candidates that finish first are shorter than average: these samples are not
+        shared with other trials, unless `share` promises that every sample is waited for.
         """
         request = self._request(prompt, system, continue_from, sampling)
         return Finishing(self, request, n, parent or continue_from, share=share)
@@ -204,7 +204,8 @@ class Run:
         return _request_of(name, judge, self.problem, Candidate("", "", None, Completion(""))) is not None
 
     def _judge(self, verifier: str) -> tuple[str, Verifier]:
-        """The verifier, and its name in the run: an address that a user has not given is from the strategy's file."""
+        """Find the verifier, and its name in the run: an address that no user has given begins in the strategy's
+        file."""
         trial = self._trial
         if ":" in verifier and (verifier.startswith(":") or verifier not in trial.spec.params.values()):
             verifier = beside(self._owner(), verifier)
@@ -263,10 +264,10 @@ class Run:
         """Run a pure module-level function in a worker process, which is killed after `timeout_s` of CPU time. Sleeping
         and waiting use none: they end after 60 s of wall-clock time, and 30 s more for each second of `timeout_s`.
 
-        It is given itself or by its address: `module:name` (which spares this process its import), `path/file.py:name`,
-        or `:name` for one of the strategy's own file, in whose folder a relative path begins. Arguments and result must
-        be JSON-like. What it raised comes as CallFailed, CallTimedOut or CallCrashed. Raises: InvalidParameter for a
-        function that no worker could import, or that knows reference answers.
+        `function` is the function itself or its address: `module:name` (which spares this process its import),
+        `path/file.py:name`, or `:name` for one of the strategy's own file, in whose folder a relative path begins.
+        Arguments and result must be JSON-like. Raises: CallFailed, CallTimedOut or CallCrashed for the function's own
+        errors; InvalidParameter for a function that no worker could import, or that knows reference answers.
         """
         if isinstance(function, str):
             name = beside(self._owner(), function)
@@ -286,7 +287,7 @@ class Run:
         raise _error_of(event)
 
     def uncompared(self, answers: int) -> None:
-        """Note, for the result, how many answers of the latest vote could not be compared with the others."""
+        """Note, for the result, the number of answers of the latest vote that could not be compared with the others."""
         self._trial.uncompared = answers
 
     def deadline(self, seconds: float) -> Deadline:
@@ -330,7 +331,7 @@ class Run:
         share = None
         if candidate.id in trial._share_keys.of:
             base = trial._share_keys.of[candidate.id]
-            if self.problem != trial._problem_of(candidate.id):  # what is judged is more than the candidate
+            if self.problem != trial._problem_of(candidate.id):  # the verification depends on more than the candidate
                 base = blake2b(repr((base, self.problem)).encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()
             share = trial._share_keys.next(f"{base}/{verifier}", trial._current.path)
         if request is not None and trial._keyed:
@@ -362,7 +363,7 @@ def _knows_references(address: str) -> bool:
 
 
 def _function(strategy: Any) -> Any:
-    return getattr(strategy, "func", strategy)  # of a functools.partial
+    return getattr(strategy, "func", strategy)  # the function of a functools.partial
 
 
 def _error_of(event: Event) -> Exception:

@@ -1,4 +1,4 @@
-"""The small parts a trial is made of: mailboxes, tasks, and the one thing a coroutine may yield."""
+"""The parts of a trial: mailboxes, tasks, and the one object that a coroutine may yield."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ class StepTimedOut(BaseException):
 
 
 class StepStopped(BaseException):
-    """Raised in foreign code that was still computing when somebody asked the run to stop."""
+    """Raised in foreign code that was still computing when the run was asked to stop."""
 
 
 class ForeignCode:
-    """Whose code is running, for a watchdog to look at: of a strategy between two awaits, of a selector, an allocator,
-    a verifier. Each such step has a number.
+    """A guard around foreign code for the watchdog: steps of a strategy between two awaits, of a selector, an allocator
+    or a verifier. Each step has a number.
 
     Attributes:
         running: the id of the trial whose code runs; None between steps.
         watched: whether a watchdog looks, and so whether an interrupt at the keyboard is told apart from a
             `KeyboardInterrupt` of the code's own.
-        stopped: a step was ended because the run is to stop; what it belonged to is undecided.
-        passes: what may be raised within the code and is not its own.
+        stopped: a step was ended because the run is to stop; its trial is undecided.
+        passes: exceptions that may pass through the code and are not its own.
     """
 
     __slots__ = ("number", "passes", "running", "stopped", "watched")
@@ -58,7 +58,7 @@ class ForeignCode:
         self.passes = passes
 
     def run(self, id: str, code: Callable[..., T], *args: Any) -> T:
-        """Call it. Raises what it raises, and where a watchdog looks, StepTimedOut and StepStopped."""
+        """Call foreign code. Raises: its own exceptions; under a watchdog also StepTimedOut and StepStopped."""
         before, self.running = self.running, id
         self.number += 1
         try:
@@ -67,7 +67,7 @@ class ForeignCode:
             self.running = before
 
     def own(self, error: BaseException) -> BaseException:
-        """The error, if it is the code's own: SystemExit and CancelledError are, too. What is not is raised again."""
+        """The error, if it is the code's own (SystemExit and CancelledError are, too); any other is raised again."""
         if isinstance(error, self.passes):
             raise error
         if isinstance(error, StepStopped) or (isinstance(error, KeyboardInterrupt) and not self.watched):
@@ -77,8 +77,8 @@ class ForeignCode:
 
 
 class Mailbox:
-    """Where the events of one block arrive, in order; at most one task waits on it, for the next item, or for the
-    `quorum` of them all at once (a task need not be woken for what it would only put aside)."""
+    """The events of one block, in order of arrival; at most one task waits on it, for the next item, or for a `quorum`
+    of items at once (so that a task is not woken for items that it would only put aside)."""
 
     __slots__ = ("closed", "inbox", "quorum", "task")
 
@@ -90,7 +90,7 @@ class Mailbox:
 
     @property
     def ready(self) -> bool:
-        """Whether there is what the task waits for."""
+        """Whether the awaited items are there."""
         return len(self.inbox) >= (self.quorum or 1)
 
     def take(self) -> Any:
@@ -103,7 +103,7 @@ class Mailbox:
 
 
 class Alarm(Mailbox):
-    """A deadline's mailbox: nobody waits on it, its event interrupts the task that entered the block."""
+    """A deadline's mailbox: no task waits on it, its event interrupts the task that entered the block."""
 
     __slots__ = ("interrupts", "seconds")
 
@@ -114,7 +114,7 @@ class Alarm(Mailbox):
 
 
 class Wait:
-    """The one thing a strategy's coroutine may yield: the mailbox it waits on."""
+    """The one object that a strategy's coroutine may yield: the mailbox it waits on."""
 
     __slots__ = ("mailbox",)
 
@@ -126,7 +126,7 @@ class Wait:
 
 
 class Task:
-    """One coroutine: the strategy itself, or a child that `gather` started.
+    """A coroutine under way: the strategy itself, or a child that `gather` started.
 
     `depth` is the longest chain behind it, in tokens and seconds; `path` prefixes the numbers of its actions, `count`
     is the last one; `random` is its stream of random numbers, once it has drawn one.
@@ -150,7 +150,7 @@ class Task:
 
     @property
     def reached(self) -> tuple[int, float]:
-        """As of an action: the longest chain up to the task's end."""
+        """The longest chain up to the task's end, as `InFlight.reached`."""
         return self.depth
 
 
@@ -166,7 +166,7 @@ class InFlight:
         self.mailbox = mailbox
         self.depth = self.reached = depth
         self.cancelled = False
-        self.left = False  # whether it has left the trial (rather than waiting for the share to have room)
+        self.left = False  # whether the action has left the trial (rather than waiting for room in the share)
 
 
 def deeper(depth: tuple[int, float], items: Iterable[tuple[Any, InFlight | Task]]) -> tuple[int, float]:
@@ -182,6 +182,6 @@ def deeper(depth: tuple[int, float], items: Iterable[tuple[Any, InFlight | Task]
 
 
 def close(coro: Coroutine[Any, Any, Any]) -> None:
-    """End a coroutine that has done wrong already; what it raises or awaits while it is closed adds nothing."""
+    """Close a coroutine that has failed already; what it raises or awaits meanwhile is dropped."""
     with contextlib.suppress(BaseException):
         coro.close()

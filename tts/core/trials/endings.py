@@ -1,5 +1,5 @@
-"""The meaning of a strategy's end: whether it got no more, because a budget was spent or samples failed, or whether it
-made a mistake, and how that is told."""
+"""The meaning of a strategy's end: an end of the budget, failed samples, or a mistake of the strategy, and its
+error."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Fewer(StopAsyncIteration):
 
 def nothing_came(error: BaseException) -> bool:
     """Whether every leaf of the error says that a budget was spent, or that samples failed: neither is a mistake of the
-    strategy, and what came before either of them still counts."""
+    strategy, and candidates that came before still count."""
     if isinstance(error, BaseExceptionGroup):
         return all(nothing_came(e) for e in error.exceptions)
     return isinstance(error, BudgetExhausted | AllFailed | Fewer)
@@ -43,11 +43,11 @@ def deadline_passed(trial: str, alarm: Alarm) -> DeadlineExceeded:
 
 
 class Mistakes:
-    """How the mistakes of one strategy are told.
+    """Errors that describe the mistakes of one strategy.
 
     Args:
         strategy: the strategy's name.
-        trial, problem: ids, for whoever looks for the cause.
+        trial, problem: ids, to find the cause by.
     """
 
     __slots__ = ("_problem", "_strategy", "_trial")
@@ -58,12 +58,12 @@ class Mistakes:
         self._problem = problem
 
     def crashed(self, why: str) -> StrategyCrashed:
-        """The strategy did `why`, after which it could not go on."""
+        """The error of a strategy that did `why`, after which it could not go on."""
         return StrategyCrashed(f"strategy {self._strategy} {why}", strategy=self._strategy)
 
     def raised(self, error: BaseException) -> Exception:
-        """An error of the strategy's code, as an exception that its blocks may see: what ends a program ends a
-        strategy."""
+        """Turn an error of the strategy's code into an exception that its blocks may see: SystemExit, for one, ends the
+        strategy, not the program."""
         if isinstance(error, Exception):
             return error
         if isinstance(error, StepTimedOut):
@@ -77,7 +77,7 @@ class Mistakes:
         return self._unknown(error)
 
     def told(self, error: BaseException) -> ErrorInfo:
-        """The error of a strategy that has ended, for its result: of a group, one that is the strategy's own."""
+        """The error of a strategy that has ended, for its result: one of the strategy's own, if it is a group."""
         error = _first(error)
         return ErrorInfo.of(error if isinstance(error, TTSError) else self._unknown(error))
 
@@ -91,14 +91,14 @@ class Mistakes:
         )
 
     def no_candidate(self, value: object, by: str = "") -> StrategyCrashed:
-        """The strategy, or `by` of it, returned something else than a candidate."""
+        """The error of a strategy, or of its part `by`, that returned something else than a candidate."""
         return StrategyCrashed(
             f"{by}strategy {self._strategy} must return a Candidate, but returned {type(value).__name__}",
             strategy=self._strategy,
         )
 
     def awaited_at_the_end(self) -> StrategyCrashed:
-        """The strategy went on when it was to end."""
+        """The error of a strategy that awaited again when it was to end."""
         return StrategyCrashed(f"{self._strategy} awaited while it was being cancelled", trial=self._trial)
 
     def foreign_await(self, what: str) -> ForeignAwait:
@@ -109,7 +109,7 @@ class Mistakes:
         )
 
     def checked(self, picked: Candidate) -> tuple[Candidate | None, BaseException | None]:
-        """The pick, with what is written of it as plain text; or why that cannot be."""
+        """The pick with its recorded fields as plain text; or the error if they cannot be."""
         try:
             id = as_text(f"the id of the candidate that strategy {self._strategy} returned", picked.id)
             answer = picked.answer

@@ -10,7 +10,7 @@ from tts.core.trials.coroutines import Task
 
 
 class ChainRandom(random.Random):
-    """A `random.Random` that draws from the stream of the chain which calls it, whoever has made or kept the object.
+    """A `random.Random` that draws from the stream of the calling chain, whichever chain has made or kept the object.
 
     Args:
         current: the task that runs now.
@@ -28,7 +28,7 @@ class ChainRandom(random.Random):
             task.random = random.Random(f"{self._key}/{task.path}" if task.path else self._key)
         return task.random
 
-    # What every other method of `random.Random` draws from, and those that keep something between two calls.
+    # The methods that all others of `random.Random` draw from, and those that keep state between two calls.
 
     def random(self) -> float:
         return self._stream().random()

@@ -9,7 +9,7 @@ from tts.core.actions import Request
 
 def share_base(seed: int, problem_id: str, request: Request) -> str:
     """The beginning of the share keys of one request's samples, before their first slash."""
-    # Of the repr: JSON leaves out a default only if it is the very object, so that equal requests could differ.
+    # It hashes the repr: JSON leaves out a default only if it is the very object, so that equal requests could differ.
     base = repr((seed, problem_id, request)).encode("utf-8", "surrogatepass")
     return blake2b(base, digest_size=10).hexdigest()
 

@@ -9,10 +9,10 @@ simulated.
         ^                                    |  ^
         +---------- candidates, scores ------+  +---- events ----
 
-A trial never has more at stake than its share: an ask that does not fit the share's ledger now, but could once
-something in flight has ended, waits; one that cannot is refused. A budget that ends does not change the method: the
-strategy's `await` gives what came, by its own rule it goes on with that, and the result is marked `exhausted`. Only
-where nothing came is there a `BudgetExhausted`.
+A trial never has more at stake than its share: an ask that does not fit the share's ledger now, but could once an
+action in flight has ended, waits; one that cannot is refused. A budget that ends does not change the method: the
+strategy's `await` gives the candidates that came, the strategy goes on with them by its own rule, and the result is
+marked `exhausted`. `BudgetExhausted` is raised only if none came.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ from tts.core.trials.sample_keys import ShareKeys
 from tts.errors import InvalidParameter, TTSError
 from tts.types import Candidate, Completion, Cost, ErrorInfo, Problem, Sampling, Score, StrategySpec, shown
 
-MOST_STEPS = 1_000_000  # of one strategy and its chains, in which nothing happens
-SELECTION_S = 10.0  # how long a strategy may compute with what has come, after its seconds have passed
-SELECTION = "selection"  # that time's place in the id of its end
+MOST_STEPS = 1_000_000  # of one strategy and its chains without an event
+SELECTION_S = 10.0  # time that a strategy may compute with its candidates after its seconds have passed
+SELECTION = "selection"  # in the id of that time's end
 
 
 class Trial:
@@ -74,20 +74,20 @@ class Trial:
 
     Args:
         id: unique in the run; prefixes the ids of its actions.
-        problem, strategy, spec: what to run on what; `spec` holds the strategy's name and hyper-parameters as data.
-        share: what this trial may spend.
+        problem, strategy: the problem, and the function that solves it; spec: the strategy's name and parameters as
+        data. share: limits of this trial's spending.
         costs: prices actions.
         verifiers: by name, for `Run.verify`.
         sampling: the defaults that `Run.generate` starts from.
         seed: of `Run.random` and of every sample.
-        ahead: how many samples an open count (n=None) may be asking for, where somebody else says when it ends; None
-            where its share does.
-        foreign: knows whose code is running.
-        keyed: whether samples have seeds, and keys under which other trials of the run may use the same ones. What
-            was recorded needs neither.
+        ahead: number of samples that an open count (n=None) may have asked for, if an allocator ends it; None if its
+            share does.
+        foreign: guards foreign code.
+        keyed: whether samples have seeds, and keys under which other trials of the run may use the same ones.
+            Recorded samples need neither.
 
     `done`: the strategy has returned, `result` is final but for the bill. `closed`: every action has ended, too.
-    `broken_off`: it was computing when the run was told to stop; it is done, and nothing is decided.
+    `broken_off`: the strategy was computing when the run was told to stop; it is done, and the trial stays undecided.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class Trial:
         self._keyed = keyed
         self._ready: deque[tuple[Task, Any, BaseException | None]] = deque()
         self._parents: dict[str, str] = {}
-        self._problems: dict[str, Problem] = {}  # id -> what was asked for, if it is not the trial's problem
+        self._problems: dict[str, Problem] = {}  # action id -> its problem, if that is not the trial's
         self._share_keys = ShareKeys()
         self._spending = Spending()
         self._mistakes = Mistakes(spec.name, id, problem.id)
@@ -137,14 +137,14 @@ class Trial:
         self.stepping = False  # whether its strategy's code is running
         self._clock = Mailbox()
         self._time_is_up = self._selecting = False
-        self._nobody = Mailbox()  # of what was cancelled because the time was up, or by an allocator
+        self._nobody = Mailbox()  # for events of actions that no block waits for any more
         self._nobody.closed = True
         self._fallback: Fallback = first_paid
         self._strategy = strategy
 
     @property
     def exhausted(self) -> bool:
-        """Whether the budget has turned down something that the strategy asked for, or its time was up."""
+        """Whether the budget has turned down an ask of the strategy, or its time was up."""
         return self._asks.exhausted
 
     @property
@@ -158,7 +158,7 @@ class Trial:
 
     @property
     def best_so_far(self) -> Candidate | None:
-        """The choice of the strategy's selector among the candidates so far: there from the first sample on."""
+        """The choice of the strategy's selector among the candidates so far; there is one from the first sample on."""
         candidates = self.candidates_of(self.problem.id)
         try:
             picked = self.foreign.run(self.id, self._fallback, candidates, self.scores)
@@ -200,7 +200,7 @@ class Trial:
     def start(self, now: float = 0.0) -> list[Action]:
         """Run the strategy to its first waits; `now` is the run's clock."""
         self._asks.now = now
-        # Nothing here holds the Run, which holds this: a trial is freed as soon as it is dropped.
+        # The trial holds no reference to the Run, which holds the trial: a trial is freed as soon as it is dropped.
         self._current = self._main = Task(
             self._strategy(self.problem, Run(self), **self.spec.params), None, (0, 0.0), ""
         )
@@ -225,7 +225,7 @@ class Trial:
             self._book(ask, event)
         self._deliver(ask.mailbox, (event, ask))
         if not self._ready and not asks.backlog and not asks.out:
-            return []  # nobody was woken by it: the strategy waits for more
+            return []  # no task was woken: the strategy waits for more
         return self._proceed()
 
     def withdraw(self, error: TTSError) -> list[Action]:
@@ -266,11 +266,11 @@ class Trial:
         self._spending.add(heading, cost, usage, timing.total_s)
 
     def _book_other(self, ask: InFlight, event: End) -> str:
-        """Note what came instead of a completion; returns the heading of its cost."""
+        """Note an end other than a completion; returns the heading of its cost."""
         action = ask.action
         if isinstance(event, Scored) and isinstance(action, Verify):
             score = event.score
-            if score.verifier != action.verifier:  # what the run calls it; a plugin may call itself otherwise
+            if score.verifier != action.verifier:  # the run's name for it; a plugin may give itself another
                 score = msgspec.structs.replace(score, verifier=action.verifier)
             self.scores.setdefault(action.candidate.id, []).append(score)
         elif isinstance(event, Failed):
@@ -295,13 +295,13 @@ class Trial:
     # --- asking
 
     def _next_id(self) -> str:
-        """Counted per task, so that ids (and with them seeds) do not depend on which of two chains was faster."""
+        """Count ids per task, so that they (and with them seeds) do not depend on which of two chains was faster."""
         task = self._current
         task.count += 1
         return f"{self.id}/{task.path}{task.count}"
 
     def _ask(self, action: Work, mailbox: Mailbox, upper_bound: Cost | None = None) -> None:
-        """Reserve the action's worst case and let it leave; or let it wait for room; or refuse it."""
+        """Reserve the action's upper bound and let it leave; or let it wait for room; or refuse it."""
         if not self._asks.add(
             InFlight(action, upper_bound or self._costs.upper_bound(action), mailbox, self._current.depth)
         ):
@@ -336,17 +336,17 @@ class Trial:
             self._ready.append((task, mailbox.take(), None))
 
     def _end_of_time(self) -> None:
-        """The share's seconds have passed: nobody waits for a model any longer, and what has come is what there is. For
-        selecting from that in worker processes there is a little more time, and then it is thrown out."""
+        """End requests to models, because the share's seconds have passed. The strategy has a little more time to
+        select among its candidates in worker processes, and is then ended."""
         error = ErrorInfo.of(self._asks.out_of_time())
         self._asks.exhausted = self._time_is_up = True
         for ask in list(self._asks.in_flight.values()):
             if getattr(ask.action, "request", None) is None:
-                continue  # functions and verifiers that compute cost nothing, and what was paid for needs them
+                continue  # functions and verifiers that compute cost nothing, and the selection needs them
             self._let_go(ask, error)
 
     def _let_go(self, ask: InFlight, error: ErrorInfo) -> None:
-        """Whoever waits for it is told this in its place; it is cancelled, and nobody hears of its end."""
+        """Cancel an action and tell its waiting block this error in place of its end."""
         if not ask.left:
             self._refuse(ask, error)
         elif not ask.cancelled:
@@ -370,7 +370,7 @@ class Trial:
         return tasks
 
     def _abandon(self, task: Task) -> None:
-        """Unwind a child at once: its blocks are left, so what it started is cancelled."""
+        """Unwind a child at once: its blocks are left, so its actions are cancelled."""
         if task.done:
             return
         if task.waiting is not None:
@@ -392,7 +392,7 @@ class Trial:
         """Run whatever is ready until everything waits, and hand out the actions."""
         steps = 0
         while not self.done:
-            if not self._ready and self._asks.backlog:  # not before: what has just happened may make it needless
+            if not self._ready and self._asks.backlog:  # not before: the latest event may make an ask needless
                 self._admit()
             if not self._ready:
                 break
@@ -416,8 +416,8 @@ class Trial:
         return self._asks.take_out()
 
     def _give_up(self, why: str) -> None:
-        """A strategy that asks again and again after its budget is spent, or for nothing, would go on for ever; each of
-        its steps is too short for a watchdog."""
+        """End a strategy that asks again and again after its budget is spent, or without effect: it would go on for
+        ever, each step too short for a watchdog."""
         self._abandon(self._main)
         self._main.error = self._mistakes.crashed(why)
         self._finish(self._main)
@@ -452,7 +452,8 @@ class Trial:
             self._deliver(task.parent, (task, task))
 
     def _break_off(self) -> None:
-        """The run was told to stop while the strategy computed: a resumed run begins this trial again."""
+        """Leave the trial undecided, because the run was told to stop while the strategy computed: a resumed run begins
+        it again."""
         self.broken_off = self.done = True
         self._ready.clear()
         for ask in self._asks.in_flight.values():
@@ -465,7 +466,7 @@ class Trial:
             mailbox.task, task.waiting = task, mailbox
 
     def _finish(self, task: Task) -> None:
-        """The strategy is through: keep its pick; or its fallback's, if it had nothing to go on with."""
+        """Finish a strategy that has ended: keep its pick; or its fallback's, if it had no candidate to go on with."""
         error = task.error
         if error is None and not isinstance(task.value, Candidate):
             error = self._mistakes.no_candidate(task.value)
@@ -475,7 +476,7 @@ class Trial:
             self._selected, error = self._mistakes.checked(task.value)
         if error is not None:
             self._error = self._mistakes.told(error)
-        task.error = None  # its traceback holds the frames, and these hold everything
+        task.error = None  # its traceback holds the frames, and these hold the trial's objects
         self.done = True
         self._ready.clear()
         for ask in self._asks.in_flight.values():
@@ -495,5 +496,5 @@ class Trial:
         return None, self._mistakes.no_candidate(picked, by="the fallback of ")
 
     def _own(self, raised: BaseException) -> Exception:
-        """The strategy's exception, in a form that its blocks may see."""
+        """Turn the strategy's exception into a form that its blocks may see."""
         return self._mistakes.raised(self.foreign.own(raised))

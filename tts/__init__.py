@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from tts.core.protocols import Verifier
     from tts.core.trials.context import Run
     from tts.errors import BudgetExhausted, EndpointError, TTSError, UsageError
-    from tts.planning.plan import Plan, aplan, plan
+    from tts.planning.plan import aplan, plan
     from tts.pools.pool import Pool
+    from tts.runs.forecast import Plan
     from tts.tasks.example import Example
     from tts.types import Candidate, Completion, Problem, Sampling, Score, StrategySpec, Usage
 
@@ -40,7 +41,7 @@ _HOMES = {
     "EndpointError": "errors",
     "Example": "tasks.sources",
     "Limits": "core.budget",
-    "Plan": "planning.plan",
+    "Plan": "runs.forecast",
     "Pool": "pools.pool",
     "Problem": "types",
     "Replayed": "api.results",

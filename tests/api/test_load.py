@@ -10,7 +10,9 @@ import pytest
 
 import tts
 from tts import Candidate, Limits, Problem, Run, StrategySpec
-from tts.runs.folder import JOURNAL
+from tts.errors import RunError
+from tts.runs.folder import JOURNAL, PLAN, SOLVED
+from tts.runs.problem_files import OUTCOMES
 from tts.testing.engine import FakeEngine
 
 
@@ -36,9 +38,42 @@ def test_a_run_that_was_cut_off_is_loaded_as_incomplete(tmp_path: Path) -> None:
     assert (len(loaded.outcomes), loaded.planned) == (2, 3)
 
 
-def test_a_folder_without_a_journal_is_no_run_folder(tmp_path: Path) -> None:
-    with pytest.raises(tts.UsageError, match=f"is not a run folder: it has no {JOURNAL}"):
-        tts.load(tmp_path)
+@pytest.mark.parametrize("budget", ["samples=3", "samples=8"])
+def test_a_solved_problem_is_loaded_as_it_was_returned(tmp_path: Path, budget: str) -> None:
+    with FakeEngine() as engine:
+        strategy = "best_of_n:n=4,verifier=self_certainty"
+        solved = tts.solve("What is 19 + 23?", strategy, budget=budget, out=tmp_path, base_url=engine.base_url)
+        assert solved.candidates and solved.result.scores
+        assert tts.load(tmp_path) == solved
+        (tmp_path / SOLVED).unlink()  # killed before it was written
+        with pytest.raises(RunError, match="repeat that call with the same folder"):
+            tts.load(tmp_path)
+        again = tts.solve("What is 19 + 23?", strategy, budget=budget, out=tmp_path, base_url=engine.base_url)
+    assert tts.load(tmp_path) == again == solved
+
+
+def test_a_replay_is_loaded_as_it_was_returned(tmp_path: Path) -> None:
+    for i, limits in enumerate(({}, {"run_budget": "usd=0.01"}, {"budgets": "tokens=50,usd=1"})):
+        replayed = tts.replay(
+            "example", ["single", "first_finish:n=4,k=1"], price_in=0.3, price_out=0.7, out=tmp_path / str(i),
+            report=False, **limits,
+        )  # fmt: skip
+        assert tts.load(tmp_path / str(i)) == msgspec.structs.replace(replayed, files={})
+
+
+def test_a_plan_is_loaded_as_it_was_returned(tmp_path: Path) -> None:
+    plan = tts.plan(None, history="example", run_budget="samples=40", draws=2, allocators="uniform", out=tmp_path)
+    assert tts.load(tmp_path) == plan
+
+
+def test_a_folder_that_no_call_wrote_is_refused_and_so_are_files_that_were_changed(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(tts.UsageError, match="holds no result of tts: it has neither"):
+            tts.load(folder)
+    for name in (OUTCOMES, PLAN):
+        (tmp_path / name).write_bytes(b'{"cell": 7}\n')
+        with pytest.raises(RunError, match=f"{name} does not hold a result as it was written"):
+            tts.load(tmp_path)
 
 
 def test_a_pool_is_read_by_its_class() -> None:

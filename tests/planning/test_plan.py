@@ -15,11 +15,12 @@ from tts.api.replays import replay
 from tts.cli.main import app
 from tts.core.budget import Limits
 from tts.errors import BudgetTooSmall, InvalidParameter
-from tts.planning.plan import FRACTIONS, Forecast, Plan, foresee
+from tts.planning.plan import FRACTIONS, foresee
 from tts.planning.posterior import RIGHT, Posterior
 from tts.pools.parquet import read_pool
 from tts.pools.pool import Pool, Sample
 from tts.report.terminal import forecast_of
+from tts.runs.forecast import Forecast, Plan
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import arithmetic
 from tts.types import Sampling

@@ -1,47 +1,69 @@
-"""`tts.load` and `tts.aload`: the results of a run folder."""
+"""`tts.load` and `tts.aload`: the result that a folder holds."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
+
+import msgspec
 
 from tts.api.grading import Tally
-from tts.api.results import SweepResult
+from tts.api.results import Replayed, Solved, SweepResult
 from tts.api.sync import synchronous
-from tts.errors import InvalidParameter, JournalCorrupt
+from tts.errors import InvalidParameter, JournalCorrupt, RunError
 from tts.report.summary import summarise
 from tts.runs.config import RunConfig
 from tts.runs.extension import together
-from tts.runs.folder import JOURNAL, check_files, read_history
+from tts.runs.folder import JOURNAL, PLAN, SOLVED, check_files, read_history
+from tts.runs.forecast import Plan
 from tts.runs.foreign_runs import cells_of_journal, searches_asked_for
 from tts.runs.grading_process import GradingProcess
+from tts.runs.outcomes import Outcome
+from tts.runs.problem_files import OUTCOMES, PROBLEMS
+from tts.tasks.file_limits import TooLarge, lines, read_whole
 from tts.types import Cost
 
+T = TypeVar("T")
 
-async def aload(folder: str | Path) -> SweepResult:
-    """Read the results of a run folder, as the `tts.sweep` that wrote it returned them; also of a run that is not
-    finished, whose `complete` is False.
 
-    The answers are graded again. Nothing is asked of a model, nothing that the folder names is imported, and nothing is
-    written: `files` is empty, and `overrun`, which a journal does not hold, is nothing.
+async def aload(folder: str | Path) -> SweepResult | Solved | Replayed | Plan:
+    """Read the result that a folder holds, as the call that wrote it returned it: `tts.sweep`, `tts.solve`,
+    `tts.replay` or `tts.plan`, or their commands. A sweep may be unfinished: then its `complete` is False.
+
+    Nothing is asked of a model, nothing that the folder names is imported, and nothing is written. The answers of a
+    sweep are graded again; `files` is empty, and so is a sweep's `overrun`, which a journal does not hold.
 
     Args:
-        folder: that `tts.sweep(..., out=folder)` or `tts sweep --out` wrote.
+        folder: the `out` of that call.
 
-    Raises: InvalidParameter for what is no run folder; RunError for one that cannot be read.
+    Raises: InvalidParameter for a folder that none of them wrote; RunError for one that cannot be read, or that holds a
+        `solve` which has not ended.
     """
-    found, _ = await read_run(folder)
-    return found
+    folder = Path(folder)
+    check_files(folder)
+    if (folder / JOURNAL).is_file():
+        return (await read_run(folder))[0] if (folder / PROBLEMS).is_file() else _solved(folder)
+    if (folder / PLAN).is_file():
+        return _decoded(folder / PLAN, _bytes(folder / PLAN), Plan)
+    if (folder / OUTCOMES).is_file():
+        return _replayed(folder)
+    raise InvalidParameter(
+        f"{folder} holds no result of tts: it has neither {JOURNAL} (sweep, solve) nor {OUTCOMES} (replay) nor {PLAN} "
+        f"(plan)",
+        path=str(folder),
+    )
 
 
 load = synchronous(aload)
 
 
 async def read_run(folder: str | Path) -> tuple[SweepResult, RunConfig]:
-    """The results of a run folder, and of which run they are. Raises: as `aload`."""
+    """The result of a sweep, and its configuration. Raises: as `aload`."""
     folder = Path(folder)
     check_files(folder)
-    if not (folder / JOURNAL).is_file():
-        raise InvalidParameter(f"{folder} is not a run folder: it has no {JOURNAL}", path=str(folder))
+    for name in (JOURNAL, PROBLEMS):
+        if not (folder / name).is_file():
+            raise InvalidParameter(f"{folder} is not the folder of a sweep: it has no {name}", path=str(folder))
     history = read_history(folder / JOURNAL)
     if history.config is None:
         raise InvalidParameter(f"{folder / JOURNAL} is empty: nothing was run", path=str(folder))
@@ -66,3 +88,42 @@ async def read_run(folder: str | Path) -> tuple[SweepResult, RunConfig]:
         probed=history.probed,
     )
     return found, config
+
+
+def _solved(folder: Path) -> Solved:
+    if not (folder / SOLVED).is_file():
+        raise RunError(
+            f"{folder} has a {JOURNAL}, but neither {SOLVED} nor {PROBLEMS}: a solve, or the start of a sweep, was cut "
+            f"off there; repeat that call with the same folder, and it goes on from what was paid for",
+            path=str(folder),
+        )
+    return _decoded(folder / SOLVED, _bytes(folder / SOLVED), Solved)
+
+
+def _replayed(folder: Path) -> Replayed:
+    path = folder / OUTCOMES
+    try:
+        with path.open("rb") as file:
+            outcomes = [_decoded(path, line, Outcome) for line in lines(file)]
+    except TooLarge as error:
+        raise RunError(f"{path} {error}", path=str(path)) from None
+    return Replayed(summarise(outcomes), outcomes, Cost.sum([_cost_of(outcome) for outcome in outcomes]))
+
+
+def _cost_of(outcome: Outcome) -> Cost:
+    picodollars = None if outcome.usd is None else round(outcome.usd * 1e12)
+    return Cost(outcome.samples, outcome.tokens, picodollars, outcome.flops)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return read_whole(path)
+    except TooLarge as error:
+        raise RunError(f"{path} {error}", path=str(path)) from None
+
+
+def _decoded(path: Path, data: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path} does not hold a result as it was written: {error}", path=str(path)) from None

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+import msgspec
+
 from tts.api.arguments import as_folder, as_limits, as_sampling, as_spec, check_keywords, numbers
 from tts.api.backend import open_backend
 from tts.api.preflight import preflight, with_logprobs
@@ -23,7 +25,7 @@ from tts.models.target import Pricing
 from tts.plugins.dependencies import plugin_digests, verifiers_of
 from tts.plugins.given import Named
 from tts.runs.config import RunConfig, recorded
-from tts.runs.folder import Journal, NoJournal
+from tts.runs.folder import SOLVED, Journal, NoJournal, write_atomically
 from tts.runs.plan import Cell, check_budgets, plan, with_max_tokens
 from tts.tasks.example import problem_fields, problems_digest
 from tts.types import Problem, Prompt, Sampling
@@ -61,7 +63,7 @@ async def asolve(
         sampling: a Sampling, or its fields (`{"temperature": 0.2, "max_tokens": 512}`). Without `max_tokens`, a sample
             may have 16,384 tokens, and fewer where that is more than half of the model's context or than a quarter of
             the budget.
-        out: a folder for the journal; the same call with the same folder resumes.
+        out: a folder for the journal and the result; the same call with the same folder resumes.
         cluster: `local` is this process; `ray` is Ray actors, a YAML or TOML file or a `ClusterSpec` says which.
         address: of a Ray cluster; without it and RAY_ADDRESS, `ray` starts one on this machine.
         target: which servers, and what they cost: see `tts.models.options.Target`. None starts a small model in
@@ -122,7 +124,11 @@ async def asolve(
             + (f"Repeat the call with out={str(out)!r} to go on" if out else "With a run folder it could be resumed"),
             tokens=scheduler.ledger.spent.tokens,
         )
-    return Solved(results[0], scheduler.ledger.spent, scheduler.lost, scheduler.ledger.overrun, scheduler.probed)
+    ledger = scheduler.ledger
+    solved = Solved(results[0], ledger.spent, scheduler.lost, ledger.overrun, scheduler.probed)
+    if folder is not None:
+        write_atomically(folder / SOLVED, msgspec.json.encode(solved))
+    return solved
 
 
 def _config_of(

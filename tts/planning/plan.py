@@ -16,7 +16,6 @@ from tts.api.sweep import asweep
 from tts.api.sync import in_thread, synchronous
 from tts.core.budget import Limits
 from tts.errors import BudgetTooSmall, InvalidParameter, StorageFull
-from tts.intervals import student_quantile
 from tts.models.function import asked_name
 from tts.planning.posterior import Posterior
 from tts.plugins.dependencies import verifier_names
@@ -25,10 +24,11 @@ from tts.plugins.spec import parse_specs
 from tts.pools.from_run import build_pool
 from tts.pools.parquet import read_pool
 from tts.pools.pool import Pool
-from tts.runs.folder import write_atomically
+from tts.runs.folder import PLAN, write_atomically
+from tts.runs.forecast import Forecast, Plan, Spread
 from tts.tasks.example import Example, Task
 from tts.tasks.sources import TaskSource
-from tts.types import Cost, Sampling, Value
+from tts.types import Cost, Sampling
 
 if TYPE_CHECKING:
     from tts.api.progress import Watcher
@@ -42,77 +42,6 @@ MOST_PROBLEMS = 150  # of a simulated benchmark: more change the forecast little
 MOST_SAMPLES = 64  # of a simulated problem
 OnProgress = Callable[[int, int], None]
 PRICES = ("price_in", "price_out", "prices", "model_config")
-
-
-class Spread(Value, frozen=True):
-    """A mean over simulated benchmarks, with the interval in which a further benchmark's value lies with 95 % (a
-    prediction interval of Student's t: quantiles of so few draws would be too narrow)."""
-
-    mean: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, values: Sequence[float], least: float = 0.0) -> Spread:
-        """Args: values: at least two, from `least` to 1."""
-        mean, count = float(np.mean(values)), len(values)
-        half = student_quantile(0.95, count - 1) * float(np.std(values, ddof=1)) * (1 + 1 / count) ** 0.5
-        return cls(mean, max(least, mean - half), min(1.0, mean + half))
-
-
-class Forecast(Value, frozen=True):
-    """The expected accuracy and cost of a strategy with an allocator under a part of the budget.
-
-    Args:
-        fraction: of the budget that is left after the pilot; budget: that part.
-        accuracy: a share of the problems (see `Plan.measure`).
-        tokens: per problem, in the mean, those of verifications included.
-        unpriced: verifications a problem whose cost is unknown: neither tokens nor the budget hold them.
-    """
-
-    strategy: str
-    allocator: str
-    fraction: float
-    budget: str
-    accuracy: Spread
-    tokens: float
-    unpriced: float = 0.0
-
-    @property
-    def label(self) -> str:
-        """Strategy and allocator."""
-        return f"{self.strategy} by {self.allocator or 'equal'}"
-
-
-class Plan(Value, frozen=True):
-    """The forecasts of a plan, and its recommendation.
-
-    Args:
-        measure: `accuracy`; or, where problems have no reference answers, `agreement` with an endless vote.
-        forecasts: by strategy, allocator and part of the budget.
-        recommended: the best at the whole budget of those that beat the first strategy with the first allocator by
-            more than twice the standard error over simulated benchmarks; else that first one.
-        gain: of the recommended over that first one.
-        next_tenth: what 10 % more budget would add to it.
-        pilot: what the pilot cost; left: the budget that remains.
-        samples: of a problem in the pilot, at the least; problems: how many.
-    """
-
-    measure: str
-    forecasts: Sequence[Forecast]
-    recommended: Forecast
-    next_tenth: Spread
-    gain: Spread
-    pilot: Cost
-    left: str
-    samples: int
-    problems: int
-
-    @property
-    def advice(self) -> str:
-        """The part of a command line that follows the recommendation."""
-        best = self.recommended
-        return f"--strategy {best.strategy} --allocator {best.allocator or 'equal'} --run-budget {self.left}"
 
 
 async def aplan(
@@ -288,7 +217,7 @@ def _recommended(
 def _write(folder: Path, planned: Plan) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / "plan.json", as_json(planned).encode())
+        write_atomically(folder / PLAN, as_json(planned).encode())
     except OSError as error:
         raise StorageFull(f"cannot write into {folder}: {error.strerror}", path=str(folder)) from None
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
 from tts.analysis.frontier import Stretch, gained, tie_of
-from tts.runs.row import Row
-
-if TYPE_CHECKING:
-    from tts.planning.plan import Plan
 from tts.process.console import GAP, say
+from tts.runs.forecast import Plan
+from tts.runs.row import Row
 
 # What a narrow terminal goes without, first things first, before names are broken and after: every column is in
 # report.csv, the counts in the notes, too.

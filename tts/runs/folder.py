@@ -28,7 +28,7 @@ from tts.tasks import file_limits
 from tts.tasks.file_limits import TooLarge, lines
 
 FSYNC_EVERY_S = 0.2
-JOURNAL = "journal.jsonl"
+JOURNAL, SOLVED, PLAN = "journal.jsonl", "solved.json", "plan.json"  # of a run, and the results of `solve` and `plan`
 
 
 def program() -> str:

@@ -33,7 +33,7 @@ PURE_FILES = {
     "tts/models/openai/completion_builder.py", "tts/models/openai/token_count.py", "tts/models/openai/chunking.py",
     "tts/models/openai/logprob_meter.py", "tts/models/openai/model_list.py",
     "tts/models/openai/attempt.py", "tts/planning/rules.py", "tts/planning/solve_verify.py",
-    "tts/report/charts/vegalite.py", "clusters/bounds.py", "clusters/suspects.py", "clusters/virtual/fleet.py",
+    "tts/reports/charts/vegalite.py", "clusters/bounds.py", "clusters/suspects.py", "clusters/virtual/fleet.py",
     "clusters/ray/hedges.py", "clusters/ray/placement.py", "clusters/ray/stream.py",
 }  # fmt: skip
 IMPURE = {"tts/answers/symbolic.py", "tts/models/wire/keys.py"}  # for worker processes; reads the environment
@@ -129,17 +129,17 @@ def test_only_clusters_import_ray_only_the_client_http_and_nothing_the_command_l
 
 def test_what_draws_is_imported_where_something_is_drawn_only() -> None:
     """Most runs write no report, and need not have the extra `report`."""
-    charts = ROOT / "tts" / "report" / "charts"
+    charts = ROOT / "tts" / "reports" / "charts"
     assert {name_of(p) for p in FILES if top(imports(p)) & {"vl_convert", "altair"}} == {
-        "tts/report/charts/live.py",
-        "tts/report/charts/sweep.py",
+        "tts/reports/charts/live.py",
+        "tts/reports/charts/sweep.py",
     }
     for path in FILES:
         if not path.is_relative_to(charts):
             at_once = {
                 node.module or "" for node in ast.parse(path.read_text()).body if isinstance(node, ast.ImportFrom)
             }
-            assert not [module for module in at_once if module.startswith(("tts.report.charts", "jinja2"))], path
+            assert not [module for module in at_once if module.startswith(("tts.reports.charts", "jinja2"))], path
 
 
 def test_every_address_that_is_a_string_leads_somewhere() -> None:
@@ -203,3 +203,8 @@ def test_public_names_are_sorted_and_all_there() -> None:
     assert tts.__all__ == sorted(tts.__all__)
     for name in tts.__all__:
         assert hasattr(tts, name)  # a union, `Verifier`, has no name of its own
+
+
+def test_no_module_or_folder_has_the_name_of_a_public_function_which_its_import_would_replace() -> None:
+    for name in tts.__all__:
+        assert not [*(ROOT / "tts").glob(f"{name}.py"), *(ROOT / "tts").glob(f"{name}/"), *ROOT.glob(f"{name}/*.py")]

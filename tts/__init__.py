@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tts.api.client import Client
     from tts.api.load import aload, load
     from tts.api.replays import areplay, replay
+    from tts.api.report import areport, report
     from tts.api.results import Replayed, Solved, SweepResult
     from tts.api.solve import asolve, solve
     from tts.api.sweep import asweep, sweep
@@ -59,11 +60,13 @@ _HOMES = {
     "aload": "api.load",
     "aplan": "planning.plan",
     "areplay": "api.replays",
+    "areport": "api.report",
     "asolve": "api.solve",
     "asweep": "api.sweep",
     "load": "api.load",
     "plan": "planning.plan",
     "replay": "api.replays",
+    "report": "api.report",
     "solve": "api.solve",
     "sweep": "api.sweep",
 }
@@ -93,11 +96,13 @@ __all__ = [
     "aload",
     "aplan",
     "areplay",
+    "areport",
     "asolve",
     "asweep",
     "load",
     "plan",
     "replay",
+    "report",
     "solve",
     "sweep",
 ]

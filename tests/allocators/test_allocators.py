@@ -24,8 +24,8 @@ from tts.errors import BudgetTooSmall, InvalidParameter, UnknownCost, UnknownNam
 from tts.plugins.names import allocator_of, built_in, names
 from tts.plugins.signatures import describe_allocator
 from tts.pools.pool import Pool, Sample
-from tts.report.charts import allocation as allocationchart
-from tts.report.summary import warnings_of
+from tts.reports.charts import allocation as allocationchart
+from tts.reports.summary import warnings_of
 from tts.toolkit.bids import HORIZONS, _lead, prior, vote_gain
 from tts.types import Cost, Score, StrategySpec
 

@@ -12,7 +12,7 @@ import tts
 from tts import Candidate, Limits, Problem, Run, StrategySpec
 from tts.errors import RunError
 from tts.runs.folder import JOURNAL, PLAN, SOLVED
-from tts.runs.problem_files import OUTCOMES
+from tts.runs.problem_files import OUTCOMES, PROBLEMS
 from tts.testing.engine import FakeEngine
 
 
@@ -25,6 +25,18 @@ def test_a_sweep_is_loaded_as_it_was_returned_and_nothing_is_written(tmp_path: P
     assert loaded == msgspec.structs.replace(swept, files={})
     assert loaded.complete and [row.strategy for row in loaded.rows] == ["single", "majority_vote"]
     assert {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()} == before
+
+
+def test_a_report_is_written_into_the_folder_of_a_sweep_and_into_no_other(tmp_path: Path) -> None:
+    with FakeEngine() as engine:
+        swept = tts.sweep("arithmetic?size=2", "single", out=tmp_path, base_url=engine.base_url, report=False)
+    reported = tts.report(tmp_path)
+    assert msgspec.structs.replace(reported, files={}) == msgspec.structs.replace(swept, files={})
+    assert reported.files["report.html"] == tmp_path / "report.html"
+    assert "<html" in (tmp_path / "report.html").read_text()
+    (tmp_path / PROBLEMS).unlink()
+    with pytest.raises(tts.UsageError, match="is not the folder of a sweep: it has no problems"):
+        tts.report(tmp_path)
 
 
 def test_a_run_that_was_cut_off_is_loaded_as_incomplete(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from rich.console import Console
 from tts.api.progress import Display
 from tts.core.actions import Finished
 from tts.process.console import console, plain_table, say
-from tts.report.summary import summarise
-from tts.report.terminal import table_of
+from tts.reports.summary import summarise
+from tts.reports.terminal import table_of
 from tts.runs.row import Row
 from tts.types import Completion, Cost
 

@@ -21,7 +21,7 @@ from tts.models.cost_model import CostModel
 from tts.plugins.names import strategy
 from tts.plugins.spec import parse_specs
 from tts.pools.pool import Pool, Sample
-from tts.report.terminal import table_of
+from tts.reports.terminal import table_of
 from tts.runs.plan import Cell, plan
 from tts.types import Sampling
 

@@ -19,7 +19,7 @@ from tts import Candidate, Example, Problem, Run, Sampling
 from tts.api.report import report
 from tts.core.budget import Limits
 from tts.core.result import Ends
-from tts.report.summary import warnings_of
+from tts.reports.summary import warnings_of
 from tts.runs.folder import JOURNAL, read_records
 from tts.runs.grading_process import GradingProcess
 from tts.tasks.example import Task
@@ -134,7 +134,7 @@ def test_an_async_function_and_its_twin_have_the_same_parameters_and_the_same_he
 
 
 def test_what_a_sweep_needs_at_its_end_only_is_not_imported_before_its_first_request() -> None:
-    program = "import sys, tts; tts.sweep; sys.exit(f'{late}' if (late := {'tts.report.sweep', 'tts.report.summary', "
+    program = "import sys, tts; tts.sweep; sys.exit(f'{late}' if (late := {'tts.reports.sweep', 'tts.reports.summary', "
     program += "'tts.analysis.frontier'} & {*sys.modules}) else 0)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -19,7 +19,7 @@ from tts.planning.plan import FRACTIONS, foresee
 from tts.planning.posterior import RIGHT, Posterior
 from tts.pools.parquet import read_pool
 from tts.pools.pool import Pool, Sample
-from tts.report.terminal import forecast_of
+from tts.reports.terminal import forecast_of
 from tts.runs.forecast import Forecast, Plan
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import arithmetic

@@ -16,10 +16,10 @@ from tts.cli import main as cli
 from tts.cli.output import complain
 from tts.process import console
 from tts.process.streams import echo, visible
-from tts.report import terminal
-from tts.report.spreadsheet import plain
-from tts.report.summary import summarise
-from tts.report.sweep import write_report
+from tts.reports import terminal
+from tts.reports.spreadsheet import plain
+from tts.reports.summary import summarise
+from tts.reports.sweep import write_report
 from tts.runs.outcomes import Outcome
 from tts.runs.row import Row
 from tts.testing.engine import FakeEngine

@@ -9,7 +9,7 @@ MOVED: dict[str, tuple[str, dict[str, str]]] = {
     "tts.actions": ("tts.core.actions", {}),
     "tts.advice": ("tts.planning.advice", {}),
     "tts.allocation": ("tts.core.allocation", {"Bid": "tts.core.allocation.allocator"}),
-    "tts.allocationchart": ("tts.report.charts.allocation", {}),
+    "tts.allocationchart": ("tts.reports.charts.allocation", {}),
     "tts.answers": (
         "tts.answers.equivalence",
         {"extract": "tts.answers.extract", "normalise": "tts.answers.normalise"},
@@ -44,7 +44,7 @@ MOVED: dict[str, tuple[str, dict[str, str]]] = {
         "tts.plugins.names",
         {"verifier": "tts.plugins.verifiers", "verifiers_of": "tts.plugins.dependencies"},
     ),
-    "tts.report": ("tts.report.sweep", {"Outcome": "tts.runs.outcomes"}),
+    "tts.reports": ("tts.reports.sweep", {"Outcome": "tts.runs.outcomes"}),
     "tts.revisions": ("tts.toolkit.revisions", {}),
     "tts.runfolder": ("tts.runs.folder", {}),
     "tts.search": ("tts.core.trials.trial", {}),

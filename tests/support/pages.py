@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tts.report.charts.vegalite import VERSION
+from tts.reports.charts.vegalite import VERSION
 from tts.runs.outcomes import Outcome
 
 

@@ -54,7 +54,7 @@ def test_the_wheel_has_one_top_level_name_and_its_data(wheel: Path) -> None:
         "tts/data/prices.json",
         "tts/data/tts-tiny.gguf",
         "tts/data/tts-tiny.md",
-        *(f"tts/report/templates/{path.name}" for path in (ROOT / "tts/report/templates").iterdir()),
+        *(f"tts/reports/templates/{path.name}" for path in (ROOT / "tts/reports/templates").iterdir()),
         "tts/strategies/single.py",
         "tts/clusters/local.py",
     ):

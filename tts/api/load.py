@@ -11,7 +11,7 @@ from tts.api.grading import Tally
 from tts.api.results import Replayed, Solved, SweepResult
 from tts.api.sync import synchronous
 from tts.errors import InvalidParameter, JournalCorrupt, RunError
-from tts.report.summary import summarise
+from tts.reports.summary import summarise
 from tts.runs.config import RunConfig
 from tts.runs.extension import together
 from tts.runs.folder import JOURNAL, PLAN, SOLVED, check_files, read_history

@@ -28,7 +28,7 @@ from tts.plugins.names import FUNCTIONS, strategy
 from tts.plugins.signatures import parameters
 from tts.pools.parquet import read_pool
 from tts.pools.pool import Pool, Unanswered, nobody_can_vote
-from tts.report.summary import summarise
+from tts.reports.summary import summarise
 from tts.runs.config import RunConfig, split_budgets
 from tts.runs.outcomes import Outcome
 from tts.runs.plan import check_budgets

@@ -1,4 +1,4 @@
-"""`tts report`: a run folder read back, and the files that a run ends with."""
+"""`tts.report` and `tts.areport`: the report of a run folder, written anew; and the files that a run ends with."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tts.api.load import read_run
 from tts.api.results import SweepResult, describe_cost
 from tts.api.sync import synchronous
 from tts.errors import MissingExtra
-from tts.report.summary import warnings_of
-from tts.report.sweep import write_report
+from tts.reports.summary import warnings_of
+from tts.reports.sweep import write_report
 from tts.runs.config import RunConfig
 from tts.runs.folder import write_atomically
 from tts.runs.outcomes import Outcome
@@ -64,8 +64,11 @@ def _described(sampling: Sampling) -> str:
 
 
 async def areport(folder: str | Path) -> SweepResult:
-    """Read a run folder back, grade it again, and write its report anew; also of a run that is not finished. Nothing
-    that the folder names is imported."""
+    """Read the folder of a sweep back, grade it again, and write its report into it anew: `report.html`, pictures, CSV
+    and JSON, which are the result's `files`. The sweep may be unfinished. Nothing that the folder names is imported.
+
+    Without the extra `report` there are no pictures. Raises: as `tts.load`.
+    """
     found, config = await read_run(folder)
     facts = paid_facts(found.spent, found.lost, found.probed)
     files = write_outcomes(Path(folder), found.outcomes)

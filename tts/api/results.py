@@ -69,7 +69,7 @@ class Solved(Value, frozen=True):
     @property
     def warnings(self) -> list[str]:
         """Notes on the samples: how many were cut, were refused, or have no answer."""
-        from tts.report.summary import notes_on, without_parameters
+        from tts.reports.summary import notes_on, without_parameters
 
         notes = [note for note in notes_on(Ends.of(self.candidates, self.result.uncompared)) if note]
         if self.result.downgrades:
@@ -198,7 +198,7 @@ def describe_cost(cost: Cost) -> str:
 
 def _html(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], note: str, answer: str | None = None) -> str:
     """A result for a notebook: the answer, a note on it, and a table of these columns."""
-    from tts.report.html import render
+    from tts.reports.html import render
 
     lines = [[_cell(row[name]) for name in columns] for row in rows]
     return render("notebook.html", answer=answer, note=note, head=columns, lines=lines)

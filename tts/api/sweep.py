@@ -189,7 +189,7 @@ def _result(
     """The result of a sweep, after its files are written; the report among them if `shown` says of which run."""
     # Needed at the end only, so not imported before the first request leaves.
     from tts.api.report import make_report, paid_facts, write_outcomes
-    from tts.report.summary import summarise
+    from tts.reports.summary import summarise
 
     rows, spent, lost, probed = summarise(outcomes), scheduler.ledger.spent, scheduler.lost, scheduler.probed
     files = write_outcomes(folder, outcomes) if folder is not None else {}

@@ -46,7 +46,7 @@ def plan(
     from tts.api.results import describe_cost
     from tts.planning.plan import plan as planned
     from tts.process.console import console, say
-    from tts.report.terminal import forecast_of
+    from tts.reports.terminal import forecast_of
     from tts.tasks.sources import TaskSource
 
     def on_draw(done: int, of: int) -> None:

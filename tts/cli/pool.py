@@ -124,8 +124,8 @@ def report(
     from tts.analysis.pool_study import study
     from tts.pools.parquet import read_pool
     from tts.process.console import console, say
-    from tts.report.pool import facts_of, table_of, write_findings
-    from tts.report.terminal import print_frontier
+    from tts.reports.pool import facts_of, table_of, write_findings
+    from tts.reports.terminal import print_frontier
 
     pool = read_pool(file).graded() if graded_only else read_pool(file)
     prices = {"price_in": price_in, "price_out": price_out}

@@ -71,8 +71,8 @@ def replay(
     from tts.api.results import describe_cost
     from tts.clusters.virtual.fleet import Fleet
     from tts.process.console import console, say
-    from tts.report.summary import owners_of, warnings_of
-    from tts.report.terminal import print_frontier, table_of
+    from tts.reports.summary import owners_of, warnings_of
+    from tts.reports.terminal import print_frontier, table_of
 
     def on_cell(done: int, of: int) -> None:
         if sys.stderr.isatty():

@@ -22,8 +22,8 @@ def report(folder: Annotated[Path, typer.Argument(help="A run folder, finished o
 def show_sweep(result: Any, json: bool) -> None:
     from tts.api.results import describe_cost
     from tts.process.console import console, say
-    from tts.report.summary import owners_of, warnings_of
-    from tts.report.terminal import print_frontier, table_of
+    from tts.reports.summary import owners_of, warnings_of
+    from tts.reports.terminal import print_frontier, table_of
 
     if json:
         fields = {

@@ -18,7 +18,7 @@ from tts.core.actions import Finished, Request
 from tts.models.openai.client import OpenAIClient
 from tts.models.openai.completion_builder import CompletionBuilder
 from tts.models.wire.endings import normalise_finish
-from tts.report.summary import without_parameters
+from tts.reports.summary import without_parameters
 from tts.types import Completion, Message, Sampling
 
 STREAM = b'data: {"choices":[{"index":0,"delta":{"content":"Answer: "}}]}\n\n' + (

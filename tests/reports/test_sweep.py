@@ -12,9 +12,9 @@ from rich.console import Console
 from tts.core.result import Ends
 from tts.errors import MissingExtra, StorageFull
 from tts.intervals import mean_interval
-from tts.report.summary import notes_on, owners_of, summarise, warnings_of
-from tts.report.sweep import write_report
-from tts.report.terminal import print_frontier
+from tts.reports.summary import notes_on, owners_of, summarise, warnings_of
+from tts.reports.sweep import write_report
+from tts.reports.terminal import print_frontier
 from tts.runs.outcomes import Outcome
 from tts.runs.row import Row
 
@@ -148,7 +148,7 @@ def test_samples_without_an_answer_are_counted_by_their_reason(tmp_path):
 def write_illustrated_without_pictures(folder, rows):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "vl_convert", None)
-        patch.delitem(sys.modules, "tts.report.charts.sweep", raising=False)
+        patch.delitem(sys.modules, "tts.reports.charts.sweep", raising=False)
         with pytest.raises(MissingExtra):
             write_report(folder, rows, FACTS)
 
@@ -264,14 +264,14 @@ def test_page_csv_json_and_terminal_agree_on_who_owns_the_frontier(tmp_path, cap
 
 
 def test_the_drawn_frontier_goes_through_the_rows_that_are_on_it():
-    charts = pytest.importorskip("tts.report.charts.sweep", reason="needs the extra `report`")
+    charts = pytest.importorskip("tts.reports.charts.sweep", reason="needs the extra `report`")
     (picture, *_) = charts.pictures(summarise(four_cells()))
     steps = picture.spec["layer"][0]["data"]["values"]
     assert [(step["x"], step["y"]) for step in steps[:-1]] == [(100, 0.2), (400, 0.5), (900, 0.525)]
 
 
 def test_every_picture_is_what_vega_lite_knows():
-    charts = pytest.importorskip("tts.report.charts.sweep", reason="needs the extra `report`")
+    charts = pytest.importorskip("tts.reports.charts.sweep", reason="needs the extra `report`")
     pictures = charts.pictures(summarise(four_cells()))
     assert {picture.name for picture in pictures} >= {"accuracy", "spent"}
     for picture in pictures:
@@ -314,7 +314,7 @@ def test_columns_of_times_are_shown_where_any_cell_knows_them(tmp_path):
 
 @pytest.mark.parametrize(("low", "high"), [(1.8e4, 8e4), (300, 4000), (11, 29), (5e3, 5e6), (0.0011, 0.0026)])
 def test_a_logarithmic_axis_has_at_least_three_numbers_on_it(low, high):
-    charts = pytest.importorskip("tts.report.charts.sweep", reason="needs the extra `report`")
+    charts = pytest.importorskip("tts.reports.charts.sweep", reason="needs the extra `report`")
     ticks = charts.log_ticks(low, high)
     assert 3 <= len(ticks) <= 12
     assert ticks == sorted(ticks)
@@ -396,8 +396,8 @@ def test_a_report_of_little_or_nothing_is_still_a_report(tmp_path, outcomes):
 
 
 def test_without_the_extra_the_numbers_are_written_and_the_missing_package_is_named(tmp_path, rows, monkeypatch):
-    monkeypatch.delitem(sys.modules, "tts.report.charts.sweep", raising=False)
-    monkeypatch.delattr("tts.report.charts.sweep", raising=False)
+    monkeypatch.delitem(sys.modules, "tts.reports.charts.sweep", raising=False)
+    monkeypatch.delattr("tts.reports.charts.sweep", raising=False)
     monkeypatch.setitem(sys.modules, "vl_convert", None)
     with pytest.raises(MissingExtra, match=r"pip install 'test-time-scaling\[report\]'") as caught:
         write_report(tmp_path, rows, FACTS)

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
-from tts.report.charts.sweep import Picture
-from tts.report.charts.vegalite import Spec, category, dressed, interval, legend, palette, quantity
+from tts.reports.charts.sweep import Picture
+from tts.reports.charts.vegalite import Spec, category, dressed, interval, legend, palette, quantity
 from tts.runs.outcomes import Outcome
 
 # Why a problem got no more -> its colour, in the legend's order. Grey: it would have taken more when the budget ended.

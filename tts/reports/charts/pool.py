@@ -1,4 +1,4 @@
-"""The pictures of a pool's report, with Vega-Lite (extra `report`). Import it only through `tts.report.pool`.
+"""The pictures of a pool's report, with Vega-Lite (extra `report`). Import it only through `tts.reports.pool`.
 
 One model has one large picture of each kind, with the lines named where they end; several have a small panel each, on
 axes of one scale, with the frontier of all models behind the lines. A method has one colour in every picture.
@@ -12,7 +12,7 @@ from itertools import groupby
 from markupsafe import Markup
 
 from tts.analysis.pool_study import BEYOND, Bin, Estimate, Findings, Law
-from tts.report.charts.sweep import (
+from tts.reports.charts.sweep import (
     COLOURS,
     DOLLARS,
     INKS,
@@ -29,7 +29,7 @@ from tts.report.charts.sweep import (
     steps_of,
     y_domain,
 )
-from tts.report.charts.vegalite import Spec, category, dressed, interval, layer, legend, logarithm, palette, quantity
+from tts.reports.charts.vegalite import Spec, category, dressed, interval, layer, legend, logarithm, palette, quantity
 
 MOST_SCORES = 4  # best-of curves in one picture; pool.csv has all
 _FIXED = {"majority": 0, "shortest": 1, "coverage": 2}  # the colours of what every pool has

@@ -1,7 +1,7 @@
 """The report's pictures, with Vega-Lite: accuracy against cost, and what the tokens were spent on (extra `report`).
 
-Import it only through `tts.report.sweep`; `tts/report/charts/pool.py` draws with the same tools. A chart is drawn once
-as SVG and PNG, by vl-convert and without a network; the HTML page holds the SVG, which a script on the page then
+Import it only through `tts.reports.sweep`; `tts/reports/charts/pool.py` draws with the same tools. A chart is drawn
+once as SVG and PNG, by vl-convert and without a network; the HTML page holds the SVG, which a script on the page then
 replaces by the live chart with its tooltips.
 """
 
@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import vl_convert
 
 from tts.process.streams import visible
-from tts.report.charts import live as livecharts
-from tts.report.charts.vegalite import (
+from tts.reports.charts import live as livecharts
+from tts.reports.charts.vegalite import (
     VERSION,
     Spec,
     category,
@@ -28,7 +28,7 @@ from tts.report.charts.vegalite import (
     palette,
     quantity,
 )
-from tts.report.html import render
+from tts.reports.html import render
 from tts.runs.row import Row
 
 # Okabe & Ito's colours that are dark enough on white; a shape says the same again, for print and for everybody.

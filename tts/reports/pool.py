@@ -1,6 +1,6 @@
 """The report of a pool: `analysis/pool_study.py` finds the numbers; here they are written as CSV, JSON, one
-self-contained HTML file, PNG and SVG, in the manner of `tts/report/sweep.py`. The pictures are in
-`tts/report/charts/pool.py` (extra `report`).
+self-contained HTML file, PNG and SVG, in the manner of `tts/reports/sweep.py`. The pictures are in
+`tts/reports/charts/pool.py` (extra `report`).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from tts.intervals import Interval
 from tts.laws import Prediction
 from tts.pools.parquet import read_pool
 from tts.pools.pool import Pool, Unanswered
-from tts.report.html import UNKNOWN, render
-from tts.report.spreadsheet import plain
-from tts.report.sweep import facts_below, owner_lines, write_illustrated
+from tts.reports.html import UNKNOWN, render
+from tts.reports.spreadsheet import plain
+from tts.reports.sweep import facts_below, owner_lines, write_illustrated
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from tts.report.charts.sweep import Picture
+    from tts.reports.charts.sweep import Picture
 
 
 def pool_report(
@@ -71,7 +71,7 @@ def write_findings(folder: Path, found: Findings, facts: Mapping[str, object]) -
     """The files of `pool_report`, of numbers found before. Raises: MissingExtra, StorageFull."""
 
     def draw() -> list[Picture]:
-        from tts.report.charts import pool as poolcharts
+        from tts.reports.charts import pool as poolcharts
 
         return poolcharts.pictures(found)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tts.report.charts import live as livecharts
+from tts.reports.charts import live as livecharts
 
 vl_convert = pytest.importorskip("vl_convert", reason="needs the extra `report`")
 

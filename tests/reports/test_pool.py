@@ -17,7 +17,7 @@ from tts.errors import BadPool, InvalidParameter, MissingExtra, UnknownName
 from tts.estimators import Grid, best_of, coverage, majority, shortest
 from tts.pools.parquet import write_pool
 from tts.pools.pool import Pool, Sample, VerificationCost
-from tts.report.pool import pool_report, table_of
+from tts.reports.pool import pool_report, table_of
 
 try:
     import vl_convert
@@ -290,8 +290,8 @@ def test_without_scipy_the_laws_are_left_out_and_everything_else_is_there(monkey
 
 def test_without_the_extra_the_numbers_are_written_and_the_missing_package_is_named(tmp_path, monkeypatch):
     for name in ("sweep", "pool"):
-        monkeypatch.delitem(sys.modules, f"tts.report.charts.{name}", raising=False)
-        monkeypatch.delattr(f"tts.report.charts.{name}", raising=False)
+        monkeypatch.delitem(sys.modules, f"tts.reports.charts.{name}", raising=False)
+        monkeypatch.delattr(f"tts.reports.charts.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "vl_convert", None)
     with pytest.raises(MissingExtra, match=r"pip install 'test-time-scaling\[report\]'"):
         pool_report(pool_of(samples=2), tmp_path)
@@ -335,7 +335,7 @@ def test_the_page_says_what_w_means_and_who_owns_the_frontier(report, pool):
 @needs_pictures
 @needs_scipy
 def test_only_what_lies_beyond_the_data_is_dashed(found):
-    from tts.report.charts import pool as poolcharts
+    from tts.reports.charts import pool as poolcharts
 
     pictures = poolcharts.pictures(found)
     for picture in pictures:
@@ -359,7 +359,7 @@ def re_values(node):
 
 @needs_pictures
 def test_a_method_has_one_colour_in_every_picture_and_few_scores_are_drawn():
-    from tts.report.charts import pool as poolcharts
+    from tts.reports.charts import pool as poolcharts
 
     many = {f"rm{i}": float(i) for i in range(9)}
     found = study(pool_of(scores=many))

@@ -1,7 +1,7 @@
 """The report of a sweep: rows per cell, then CSV, JSON, one self-contained HTML file, PNG and SVG.
 
 A cell is one strategy with its parameters under one budget; an `Outcome` is one problem with one seed in it. The
-pictures are in `tts/report/charts/sweep.py` (extra `report`), the page in `tts/report/templates/sweep.html`.
+pictures are in `tts/reports/charts/sweep.py` (extra `report`), the page in `tts/reports/templates/sweep.html`.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import msgspec
 
 from tts.analysis.frontier import Stretch, gained, tie_of
 from tts.errors import MissingExtra, StorageFull
-from tts.report.html import UNKNOWN, Cell, Noted, render, shown_count, shown_number, shown_percent
-from tts.report.spreadsheet import plain
-from tts.report.summary import owners_of
+from tts.reports.html import UNKNOWN, Cell, Noted, render, shown_count, shown_number, shown_percent
+from tts.reports.spreadsheet import plain
+from tts.reports.summary import owners_of
 from tts.runs.folder import check_files
 from tts.runs.outcomes import Outcome
 from tts.runs.row import Row
 
 if TYPE_CHECKING:
-    from tts.report.charts.sweep import Picture
+    from tts.reports.charts.sweep import Picture
 
 _NOTHING = "There is nothing to draw: no cell has both an accuracy and a cost."
 
@@ -59,8 +59,8 @@ def write_report(
     }
 
     def draw() -> list[Picture]:
-        from tts.report.charts import allocation as allocationchart
-        from tts.report.charts import sweep as charts
+        from tts.reports.charts import allocation as allocationchart
+        from tts.reports.charts import sweep as charts
 
         where = allocationchart.allocation(outcomes)
         return charts.pictures(rows) + ([where] if where else [])
@@ -91,7 +91,7 @@ def write_illustrated(
     """
     try:
         pictures = draw()
-        from tts.report.charts.sweep import embedded, png_of
+        from tts.reports.charts.sweep import embedded, png_of
     except ImportError as error:
         written = _write(folder, {**files, name: html("")})
         raise MissingExtra(

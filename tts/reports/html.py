@@ -32,7 +32,7 @@ def escape(text: str) -> str:
 
 
 def render(template: str, **values: Any) -> str:
-    """A file of `tts/report/templates/` with these values, which are escaped as `escape` does.
+    """A file of `tts/reports/templates/` with these values, which are escaped as `escape` does.
 
     Raises: jinja2.UndefinedError for a value that the template uses and that is not given.
     """

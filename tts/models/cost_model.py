@@ -1,5 +1,5 @@
-"""Costs of actions, in tokens, dollars and FLOPs: the most before they leave, and the actual cost once they have
-ended. What is not known of a model is None, never 0. Pure."""
+"""Costs of actions, in tokens, dollars and FLOPs: the upper bound before they leave, the actual cost once they have
+ended. An unknown cost is None, never 0. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NOTHING_KNOWN = ModelCost()
 class CostModel(Value, frozen=True):
     """Costs of actions: before they leave (`upper_bound`), and once they have ended (`actual`).
 
-    `actual(action, usage) <= worst(action)` in every field that both know, whenever the server generated no more than
+    `actual(action, usage) <= upper_bound(action)` in every field that both know, if the server generated no more than
     `max_tokens` and counted no more prompt tokens than `prompt_bound`.
 
     Args:
@@ -36,7 +36,8 @@ class CostModel(Value, frozen=True):
     first: str = ""
 
     def upper_bound(self, action: Action) -> Cost:
-        """The most that this action can cost. What asks no model (`Call`, `Sleep`, most verifiers) costs nothing."""
+        """The most that this action can cost. Actions that ask no model (`Call`, `Sleep`, most verifiers) cost
+        nothing."""
         request = _request(action)
         if request is None:
             return Cost()
@@ -63,5 +64,5 @@ class CostModel(Value, frozen=True):
 
 
 def _request(action: Action) -> Request | None:
-    kind = type(action)  # this is asked for every sample, twice
+    kind = type(action)  # called twice for every sample
     return action.request if kind is Generate or kind is Verify else None  # type: ignore[union-attr]

@@ -2,8 +2,8 @@
 
 The engine is `xllamacpp`: prebuilt wheels of llama.cpp with its OpenAI-compatible server and continuous batching. It
 runs in a process of its own: a crash in C would take the run along, its threads are tuned by the environment they start
-in, and a terminal's Ctrl-C must drain the run rather than kill the engine. The child ends with its parent, however that
-ends.
+in, and a terminal's Ctrl-C must drain the run rather than kill the engine. The child ends with its parent, whatever
+ends that.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ STOP_LIMIT_S = 5.0
 MOST_THREADS = 8  # not measured beyond two cores; a model this small has little to split
 _WATCH_S = 1.0
 _MAIN = "from tts.models.embedded import serve; serve()"
-# How long a thread that waits for the others spins before it sleeps. On a busy machine with two cores, libgomp's own
+# Spins of a waiting thread before it sleeps. On a busy machine with two cores, libgomp's own
 # 300000 leaves two threads a tenth of one thread's speed; this leaves them more than half of it, and costs nothing on
 # a quiet machine, where two threads are almost twice as fast as one (benchmarks/models/embedded_threads.md).
 _SPIN = {"GOMP_SPINCOUNT": "1000"}
@@ -41,10 +41,9 @@ class EmbeddedServer:
 
     Args:
         model: a name, a path, or None for the default.
-        slots: requests decoded together; the rest queue. Memory is reserved for all of them. None is what suits the
-            model.
+        slots: requests decoded together; the rest queue. Memory is reserved for all of them. None: as suits the model.
         threads: None is one for each core this process may use, up to 8 (benchmarks/models/embedded_threads.md).
-        context_tokens: per slot, for prompt and completion; None is what suits the model.
+        context_tokens: per slot, for prompt and completion; None: as suits the model.
 
     Attributes:
         base_url, model: for a client, once started. context_tokens: of each slot.
@@ -72,7 +71,8 @@ class EmbeddedServer:
         self._log: IO[bytes] | None = None
 
     def start(self) -> Self:
-        """Raises: MissingExtra without xllamacpp; RunError with the engine's last words if it does not come up."""
+        """Start the engine. Raises: MissingExtra without xllamacpp; RunError with the engine's last output if it
+        fails."""
         if importlib.util.find_spec("xllamacpp") is None:
             raise MissingExtra(
                 "running a model in process needs the extra `local`: pip install 'test-time-scaling[local]'; or name a "
@@ -95,7 +95,7 @@ class EmbeddedServer:
             stdout=subprocess.PIPE,
             stderr=self._log,
             env=_environment(),
-            start_new_session=True,  # a terminal's Ctrl-C is not for the engine
+            start_new_session=True,  # so that a terminal's Ctrl-C does not reach the engine
         )
         try:
             self.base_url = self._wait_until_ready(self._process)
@@ -123,7 +123,7 @@ class EmbeddedServer:
 
     @property
     def is_dead(self) -> bool:
-        """Whether it was started and has ended by itself."""
+        """Whether the engine was started and has ended by itself."""
         return self._process is not None and self._process.poll() is not None
 
     def __enter__(self) -> Self:
@@ -135,7 +135,7 @@ class EmbeddedServer:
         self.stop()
 
     def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> str:
-        """The base URL: the child prints its address when the weights are loaded."""
+        """Wait for the base URL, which the child prints when the weights are loaded."""
         assert process.stdout is not None
         ready, _, _ = select.select([process.stdout], [], [], START_LIMIT_S)
         address = process.stdout.readline().decode().strip() if ready else ""
@@ -203,11 +203,11 @@ def serve() -> None:
     params.n_parallel = settings["slots"]
     params.n_ctx = settings["slots"] * settings["context_tokens"]
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings["threads"]
-    # On a CPU it sums up in half precision: log-probabilities were off by 0.001, enough for another greedy text.
+    # On a CPU, flash attention sums in half precision: log-probabilities are off by 0.001, and greedy texts differ.
     params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     params.n_threads_http = 4 * settings["slots"] + 8  # a request that queues for a slot holds one
     params.port = 0
-    params.cors_origins = "http://127.0.0.1"  # no web page has business here
+    params.cors_origins = "http://127.0.0.1"  # no web page may call this server
     params.endpoint_slots = params.endpoint_metrics = True
     params.ui = False
     params.fit_params = False
@@ -221,4 +221,4 @@ def serve() -> None:
     # A process that the parent forked may hold the pipe open after the parent's end: hence the second condition.
     while not select.select([sys.stdin], [], [], _WATCH_S)[0] and os.getppid() == parent:
         pass
-    os._exit(0)  # without waiting for whatever it is decoding
+    os._exit(0)  # without waiting for requests that it decodes

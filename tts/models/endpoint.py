@@ -1,4 +1,4 @@
-"""One endpoint of a pool: how many requests it is given, and when it is left alone. Pure: it is told the time."""
+"""An endpoint of a pool: its limit of requests, and its pauses after failures. Pure: the time is an argument."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Client(Protocol):
 
 
 class Endpoint(Replica):
-    """One client, and what the pool knows of it."""
+    """A client, and the pool's knowledge of its endpoint."""
 
     def __init__(self, client: Client, limit: int, cooldown_s: float, slots: int | None, *, spare: bool) -> None:
         self.client = client
@@ -45,17 +45,17 @@ class Endpoint(Replica):
         self.most = limit if slots is None else min(limit, slots)
         self.slots = slots or ASSUMED_SLOTS
         self.limit = float(self.most)
-        self.silent: dict[Ask, float] = {}  # what waits for its first token, and when it was sent, oldest first
+        self.silent: dict[Ask, float] = {}  # requests without a first token -> when sent, oldest first
         self.decoding = 0
         self._says_slots = slots is not None
         self.failures = 0  # in a row, those of one moment counted once
         self.last_error = ""
-        self.answers_badly = False  # whether that was a BadResponse
+        self.answers_badly = False  # whether the latest failure was a BadResponse
         self.failed_s = _LONG_AGO  # when the last of them was counted
-        self.refused: set[Group] = set()  # of whose prompts requests were refused since it last answered one
+        self.refused: set[Group] = set()  # prompts of requests refused since its last answer
         self.down = self.paused = False
         self.down_until_s = _LONG_AGO
-        self.trying = False  # it was down, and one request is finding out whether it is back
+        self.trying = False  # whether, after an outage, a request is finding out if it is back
         self.paused_until_s = _LONG_AGO
         self.cut_s = _LONG_AGO  # when the limit was last cut
         self.first_tokens = FirstTokenTimes()
@@ -66,21 +66,21 @@ class Endpoint(Replica):
         return not (self.down or self.paused or self.trying) and self.in_flight + 1 <= self.limit
 
     def begins(self, ask: Ask) -> None:
-        """A request has its first token."""
+        """Note that a request has its first token."""
         self.silent.pop(ask, None)
         self.decoding += 1
         if not self._says_slots:
             self.slots = max(self.slots or 1, self.decoding)
 
     def ends(self, first_s: float) -> None:
-        """A request ends whose first token came then: what was sent before and has none yet waits for a slot."""
+        """Note the end of a request whose first token came then: earlier requests without a token wait for a slot."""
         oldest_s = next(iter(self.silent.values()), None)
         if not self._says_slots and oldest_s is not None and oldest_s < first_s:
             self.slots = self.decoding
         self.decoding -= 1
 
     def works(self) -> None:
-        """A token has come from it."""
+        """Note that the endpoint has answered with a token."""
         self.failures = 0
         self.trying = False
         self.refused.clear()
@@ -92,7 +92,7 @@ class Endpoint(Replica):
         self._pause_s = FIRST_S
 
     def overloaded(self, now_s: float, sent_s: float, retry_after_s: float | None) -> None:
-        """Halve what was in flight, once for all the refusals of one burst."""
+        """Halve the limit, once for all refusals of one burst."""
         if sent_s >= self.cut_s:
             self.limit = max(1.0, min(self.limit, self.in_flight) / 2)
             self.cut_s = now_s
@@ -104,7 +104,7 @@ class Endpoint(Replica):
             self.paused = True
 
     def failed(self, now_s: float, sent_s: float, error: EndpointError) -> None:
-        """Count a failure: streams that break at one moment break for one reason, and are one."""
+        """Count a failure; streams that break at one moment count once, because they break for one reason."""
         self.last_error, self.answers_badly = error.message, isinstance(error, BadResponse)
         if sent_s < self.failed_s:
             return
@@ -116,7 +116,7 @@ class Endpoint(Replica):
             self._down_s = min(2 * self._down_s, _LONGEST_COOLDOWN_S)
 
     def waits_until_s(self, now_s: float) -> float | None:
-        """When it is to be looked at again, of one that is left alone; None: now it may be used."""
+        """The time until which the endpoint is not used; None: it may be used now."""
         self.down = self.down and now_s < self.down_until_s
         self.paused = self.paused and now_s < self.paused_until_s
         until_s = [self.down_until_s] * self.down + [self.paused_until_s] * self.paused

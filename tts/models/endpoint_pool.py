@@ -1,4 +1,4 @@
-"""Several endpoints as one: where each request goes, how many an endpoint is given, and what happens when one fails.
+"""Several endpoints as one: placement of requests, limits by endpoint, and failover.
 
 Requests with the same prompt are siblings. They are kept on one endpoint, whose prefix cache then holds their prompt.
 They are sent together; only where an endpoint was measured to gain more from a wait than the wait costs
@@ -8,8 +8,8 @@ that is overloaded is given fewer requests at once; one that is down, none, unti
 back.
 
 A request that was refused before any work was done for it has cost nothing. Where there was no connection, it goes to
-another endpoint at once; where the endpoint was overloaded (429, 503), it waits here while others are answered. What
-else fails may have cost something, and is raised: whoever keeps the books reserves another try (`core/outages.py`).
+another endpoint at once; where the endpoint was overloaded (429, 503), it waits here while others are answered. Any
+other failure may have a cost, and is raised: the scheduler reserves another try (`core/outages.py`).
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ class EndpointPool:
     """Sends each request to one of several endpoints, with `complete` as on a single client.
 
     Args:
-        clients: one for each endpoint, made with `max_retries=0`: the pool is what tries again.
+        clients: one for each endpoint, made with `max_retries=0`, because the pool itself tries again.
         spares: clients of endpoints that are used only while none of the others works.
         max_concurrency: the most requests in flight on one endpoint. On 429 and 503 the number is halved (once per
             burst), and each success adds 1/limit to it again: additive increase, multiplicative decrease.
-        patience_s: how long a request puts up with overloaded endpoints while none of them answers anybody, before it
+        patience_s: time that a request waits for overloaded endpoints while none of them answers any request, before it
             fails with Overloaded.
-        cooldown_s: how long an endpoint is left alone after three failures in a row, doubling up to 8 s.
-        slots: endpoint -> the requests that its engine works on side by side, where that is known: it is given no more.
+        cooldown_s: pause of an endpoint after three failures in a row, doubling up to 8 s.
+        slots: endpoint -> requests that its engine runs at once, if known: it is given no more.
     """
 
     def __init__(
@@ -111,14 +111,14 @@ class EndpointPool:
     async def complete(
         self, request: Request, builder: CompletionBuilder, on_progress: OnProgress | None = None, *, race: bool = False
     ) -> Completion:
-        """As `OpenAIClient.complete`; waiting for room counts towards `request.timeout_s`, and costs nothing.
+        """Complete a request as `OpenAIClient.complete` does; the wait for room counts towards `request.timeout_s`.
 
         Args:
-            race: whether it matters which of the siblings is first: then none waits for another.
+            race: whether the siblings race: then none waits for another.
 
         Raises:
-            Unreachable: no endpoint can be reached; it names them all.
-            EndpointError: as the endpoint that was asked last raised it.
+            Unreachable: no endpoint can be reached; the error names them all.
+            EndpointError: of the endpoint that was asked last.
         """
         group = self._group(request)
         builder.seed = request.seed
@@ -140,12 +140,12 @@ class EndpointPool:
             group.prompt_tokens = builder.prompt_tokens or group.prompt_tokens
 
     def limits(self) -> dict[str, int]:
-        """For each endpoint, how many requests it is given at once as of now."""
+        """The current limit of requests in flight, by endpoint."""
         return {endpoint.name: max(1, int(endpoint.limit)) for endpoint in self._endpoints}
 
     @property
     def slots(self) -> int:
-        """Requests that the endpoints in use work on side by side, as far as they say or have shown it."""
+        """Requests that the endpoints in use run at once, as far as they report or have shown it."""
         used = [e for e in self._own if not e.down] or [e for e in self._spares if not e.down]
         return sum(e.slots or ASSUMED_SLOTS for e in used)
 
@@ -165,7 +165,7 @@ class EndpointPool:
                 return
 
     def end_waits(self) -> None:
-        """Let everyone go that waits for a sibling's first token: somebody else has use for their slots of the run."""
+        """Release all requests that wait for a sibling's first token, because other requests can use their slots."""
         for event in self._followers.values():
             event.set()
 
@@ -286,7 +286,7 @@ class EndpointPool:
             self._changed(endpoint)
             self._wake()
 
-    # -- what an answer and a failure say ---------------------------------------------------------------------------
+    # -- answers and failures --------------------------------------------------------------------------------------
 
     def _works(self, endpoint: Endpoint, group: Group, sent_s: float) -> None:
         """Note that an endpoint has answered a request."""
@@ -305,8 +305,8 @@ class EndpointPool:
             self._leave_alone(endpoint)
 
     def _note_refusal(self, error: EndpointError, endpoint: Endpoint, ask: Ask, sent_s: float, now_s: float) -> None:
-        """An endpoint that refuses two prompts with no answer in between is overloaded, and so is one that nobody else
-        asks. That it refuses one prompt may be that prompt's fault, and harms no others."""
+        """Count a refusal: an endpoint that refuses two prompts with no answer in between is overloaded, and so is one
+        with no other request. The refusal of one prompt may be that prompt's fault, and harms no others."""
         ask.refusals += 1
         for other in self._suspicious:
             other.unwelcome += other.group is not ask.group
@@ -320,7 +320,7 @@ class EndpointPool:
             endpoint.overloaded(now_s, sent_s, error.facts.get("retry_after_s"))
             self._leave_alone(endpoint)
 
-    # -- where to -------------------------------------------------------------------------------------------------
+    # -- placement ------------------------------------------------------------------------------------------------
 
     def _group(self, request: Request) -> Group:
         key = (request.model, request.messages, request.continue_from)
@@ -345,7 +345,7 @@ class EndpointPool:
                 await turn
                 queue_up = self._waiting.appendleft
         finally:
-            self._wake()  # there may be room for the next one as well
+            self._wake()  # there may be room for the next request as well
         endpoint.take(request.sampling.token_limit)
         endpoint.trying = endpoint.failures >= FAILURES_TO_OPEN
         self._changed(endpoint)
@@ -353,8 +353,8 @@ class EndpointPool:
         return endpoint
 
     def _check_pauses(self) -> None:
-        """Raises Overloaded if every endpoint has asked for a longer pause than patience lasts, and none works: who
-        waits in silence for that tells nobody."""
+        """Check that a wait makes sense. Raises: Overloaded if every endpoint has asked for a longer pause than
+        patience lasts, and none works."""
         now_s = asyncio.get_running_loop().time()
         end_s = now_s + self._patience_s
         if self._decoding or any(not (e.down or (e.paused and e.paused_until_s > end_s)) for e in self._endpoints):
@@ -374,7 +374,7 @@ class EndpointPool:
         )
 
     def _choose(self, ask: Ask) -> Endpoint | None:
-        """Where to go now (`replicas.better`); None if there is no room. Raises: Unreachable if all are down."""
+        """Choose an endpoint (`replicas.better`); None if there is no room. Raises: Unreachable if all are down."""
         # While one request finds out whether an endpoint is back, the others need not wait for it.
         spare = not any(not endpoint.down and not endpoint.trying for endpoint in self._own)
         if spare and all(endpoint.down for endpoint in self._spares):
@@ -407,7 +407,7 @@ class EndpointPool:
                 return
 
     def _leave_alone(self, endpoint: Endpoint) -> None:
-        """Look at it again when it may be used."""
+        """Pause an endpoint, and look for room when it may be used again."""
         loop = asyncio.get_running_loop()
         until_s = endpoint.waits_until_s(loop.time())
         if until_s is not None:
@@ -429,5 +429,5 @@ class EndpointPool:
 
 
 def _about_tokens(request: Request) -> int:
-    """Of the prompt, as English text has them: four characters each."""
+    """An estimate of the prompt's tokens, at four characters each, as in English text."""
     return (sum(len(message.content) for message in request.messages) + len(request.continue_from)) // 4

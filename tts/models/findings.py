@@ -7,7 +7,7 @@ from tts.types import Value
 
 
 class Finding(Value, frozen=True):
-    """One thing that was looked at. `ok` None: could not be told. `needed`: without it nothing works."""
+    """The result of one check. `ok` None: unknown. `needed`: without it nothing works."""
 
     what: str
     ok: bool | None

@@ -2,7 +2,7 @@
 integers.
 
 FLOPs count 2 per weight and token, and for attention 2·H·(d_qk + d_v) per layer and attended position (that is 4·H·d_h;
-QK^T and AV), each token attending to its own position and all before it. A multiply-add is 2 FLOPs. What nobody knows
+QK^T and AV), each token attending to its own position and all before it. A multiply-add is 2 FLOPs. An unknown number
 is None, never 0.
 """
 
@@ -45,7 +45,7 @@ class ModelConfig(Value, frozen=True):
         heads: query heads.
         qk_dim, v_dim: size of one head's query and key, and of its value.
         kv_elements: KV-cache elements per token and layer: 2·kv_heads·head_dim, or MLA's latent and rotary part.
-        sliding_layers, sliding_window: how many layers attend to at most that many positions.
+        sliding_layers, sliding_window: number of layers that attend to at most so many positions.
     """
 
     architecture: str
@@ -62,7 +62,7 @@ class ModelConfig(Value, frozen=True):
     def from_hf(cls, config: Mapping[str, Any]) -> ModelConfig | None:
         """Read a Hugging Face `config.json`; a multimodal one is read in its `text_config`.
 
-        None for an architecture this module has not been taught (a wrong guess would look like a measurement), or if a
+        None for an architecture that this module does not know (a wrong guess would look like a measurement), or if a
         field it needs is missing. MLA is counted un-absorbed, as published; engines that absorb the projections do
         more FLOPs for less memory traffic.
 
@@ -134,7 +134,7 @@ def _feed_forward(config: Mapping[str, Any], hidden: int, layers: int) -> int:
 
 
 def _sliding(config: Mapping[str, Any], layers: int) -> tuple[int, int]:
-    """How many layers attend to a window, and its size. KeyError where the config does not settle it."""
+    """The number of layers that attend to a window, and its size. Raises: KeyError if the config lacks them."""
     kind, kinds = config["model_type"], config.get("layer_types")
     if kinds is not None and set(kinds) - {"full_attention", "sliding_attention"}:
         raise KeyError("layer_types")

@@ -21,10 +21,10 @@ ModelFunction = Callable[[Request], Awaitable[Completion | str]]
 class FunctionModel:
     """Completes requests by awaiting a function on the event loop of the run, where `OpenAIClient` asks a server.
 
-    What a call costs: the tokens of the `usage` of the `Completion` that it returns. A call that returns text, or a
+    A call costs the tokens of the `usage` of the `Completion` that it returns. A call that returns text, or a
     `Completion` whose usage has no generated tokens, and one that is cancelled, runs out of time or raises, is charged
-    with all that was reserved for it: `sampling.max_tokens` generated tokens, and `prompt_bound` prompt tokens, marked
-    as `approximate`. So a budget holds whatever the function does, as long as it keeps `max_tokens`.
+    with its whole reservation: `sampling.max_tokens` generated tokens, and `prompt_bound` prompt tokens, marked as
+    `approximate`. So a budget holds whatever the function does, as long as it keeps `max_tokens`.
 
     Args:
         function: gets a `tts.Request`: messages, sampling, seed, and text to continue. Its result comes whole:
@@ -45,12 +45,12 @@ class FunctionModel:
         *,
         race: bool = False,
     ) -> Completion:
-        """Raises: CallFailed for an exception of the function, or a result of another kind; its own TTSErrors."""
+        """Await the function. Raises: CallFailed for its exception, or a result of another kind; its own TTSErrors."""
         started_s = time.monotonic()
         builder.model, builder.seed = self.name, request.seed
         builder.max_tokens, builder.most_prompt = request.sampling.token_limit, prompt_bound(request)
         builder.begin(started_s)
-        # Nobody sees how many tokens come: a call that does not return, or dies with this process, may have had all.
+        # The tokens of a call are not seen as they come: one that does not return may have had all.
         builder.tokens = builder.max_tokens
         builder.charge_in_full()
         try:
@@ -118,7 +118,7 @@ def asked_name(model: str | ModelFunction | None) -> str | None:
 
 
 def check_function(model: object) -> None:
-    """Raises: InvalidParameter for what cannot be awaited when it is called."""
+    """Check a model function. Raises: InvalidParameter for an object that cannot be called and awaited."""
     inner = model
     while isinstance(inner, partial):
         inner = inner.func

@@ -20,8 +20,8 @@ class Option(NamedTuple):
 
     Args:
         help: one sentence, which starts with a noun.
-        kind: of its value on the command line.
-        default: where neither a call nor a command says anything.
+        kind: type of its value on the command line.
+        default: the value if neither a call nor a command gives one.
         flags: none is the key with dashes.
         envvar: the variable of the environment that stands in for it.
     """
@@ -42,12 +42,12 @@ _PATIENCE = "Seconds that the run waits while no server answers, before it stops
 
 
 class Target(TypedDict, total=False):
-    """The servers of a run, and what they cost.
+    """The servers of a run, and their prices.
 
     Keys:
         base_url: one OpenAI-compatible server, or several; none is `OPENAI_BASE_URL`, or else a model in process.
             `user:password@` and a query go with every request, and are neither shown nor recorded.
-        model: which to ask for; may be left out where there is only one. `embedded:NAME` is one in process
+        model: its name; may be left out if the servers have only one. `embedded:NAME` is one in process
             (`tts model list`), whatever the environment says. Or an async function of the program, which takes a
             `tts.Request` and returns text or a `tts.Completion` (`tts.models.function.FunctionModel` says what a call
             is charged with): it is called on the event loop of the run, not on Ray.
@@ -60,16 +60,15 @@ class Target(TypedDict, total=False):
         model_config: the model's config.json, to count its FLOPs.
         concurrency: the most requests in flight.
         first_byte_s, idle_s: the most silence before the first byte, and after it.
-        total_s: the longest that one request may take, whatever is heard of it; two hours are the default.
-        patience_s: how long the run waits while no server answers, before it stops (300 s).
+        total_s: the longest duration of one request, with or without silence; two hours are the default.
+        patience_s: time that the run waits while no server answers, before it stops (300 s).
         threads: of the model in process.
-        cancellation: what is done when a stream is cancelled, and what is charged of it
+        cancellation: the way of cancelling a stream, and the charge for it
             (`tts.models.wire.capabilities.Cancellation`). `auto`, the default: on engines that are not known to stop,
-            all that was reserved; `close` says that they do; `probe` finds out with one request per endpoint
-            (`tts.models.openai.probe.try_abort`), which is charged to the run, and without which all that was reserved
-            is charged.
-        http_client: an `httpx2.AsyncClient` of one's own, with its authentication, certificates or transport, through
-            which everything is asked: of the event loop that runs (`asolve`, `asweep`, `Client`), and not on Ray.
+            the whole reservation is charged; `close` declares that they stop; `probe` finds out with one request per
+            endpoint (`tts.models.openai.probe.try_abort`), which is charged to the run.
+        http_client: an `httpx2.AsyncClient` of one's own, with its authentication, certificates or transport, for all
+            requests: of the event loop that runs (`asolve`, `asweep`, `Client`), and not on Ray.
     """
 
     base_url: Annotated[
@@ -118,6 +117,6 @@ class Target(TypedDict, total=False):
 
 
 def target_options() -> dict[str, Option]:
-    """The options of the command line, by key of `Target`: all but `http_client`, which is an object of a program."""
+    """Command-line options by key of `Target`: all but `http_client`, which is an object of a program."""
     hints = get_type_hints(Target, include_extras=True)
     return {key: hint.__metadata__[0] for key, hint in hints.items() if hasattr(hint, "__metadata__")}

@@ -1,7 +1,7 @@
-"""Whether siblings gain from waiting until one of them has put their prompt into an endpoint's prefix cache. No I/O.
+"""Estimates whether siblings gain from a wait until one has put their prompt into the prefix cache. No I/O.
 
 Requests with the same prompt that are sent together may compute it several times; those that wait for the first one's
-first token compute it once, but wait. Which is faster depends on the endpoint, so all of it is measured.
+first token compute it once, but wait. The faster way depends on the endpoint, so both are measured.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Literal
 
 LONG_PROMPT = 1024  # tokens; computing a shorter prompt takes less than what a measurement errs by
 ENOUGH = 8  # measurements of each kind, before anything is concluded
-GAIN = 1.5  # how many times longer first tokens must take without the wait
+GAIN = 1.5  # least ratio of the time to first tokens without and with the wait
 _KEPT = 64  # the latest of each kind
 
 Sent = Literal["first", "beside", "after"]
@@ -30,12 +30,12 @@ class FirstTokenTimes:
         }
 
     def note(self, prompt_tokens: int, seconds: float, sent: Sent) -> None:
-        """A first token came, `seconds` after its request had left."""
+        """Note a first token, `seconds` after its request had left."""
         if prompt_tokens >= LONG_PROMPT:
             self._per_token[sent].append(seconds / prompt_tokens)
 
     def longest_wait_s(self, prompt_tokens: int) -> float:
-        """How long a request should wait at the most for the first token of a sibling; 0 where that does not pay: where
+        """The longest wait of a request for the first token of a sibling, in seconds; 0 if a wait does not pay: if
         first tokens beside a sibling do not take `GAIN` times as long as a sibling's first token and one after it."""
         if prompt_tokens < LONG_PROMPT or any(len(times) < ENOUGH for times in self._per_token.values()):
             return 0.0

@@ -31,7 +31,7 @@ class Price(Value, frozen=True):
     def per_million(
         cls, *, input: float, output: float, cached_input: float | None = None, reasoning: float | None = None
     ) -> Price:
-        """From US dollars per million tokens. Raises InvalidParameter for a negative or non-finite price."""
+        """Make a price from US dollars per million tokens. Raises InvalidParameter for a negative or non-finite one."""
         return cls(
             _picodollars("input", input),
             _picodollars("output", output),
@@ -40,7 +40,7 @@ class Price(Value, frozen=True):
         )
 
     def charge(self, usage: Usage) -> int:
-        """Picodollars for what a server counted."""
+        """The price of a server's usage, in picodollars."""
         cached = min(usage.cached_tokens, usage.prompt_tokens)
         reasoning = min(usage.reasoning_tokens, usage.completion_tokens)
         return (
@@ -79,7 +79,7 @@ def price_from_flags(price_in: float | None, price_out: float | None) -> Price |
 
 
 class PriceTable(Value, frozen=True):
-    """Prices as they stood on `as_of` (ISO date), and where they come from. Names are matched exactly."""
+    """Prices as they stood on `as_of` (ISO date), and their source. Names are matched exactly."""
 
     as_of: str
     source: str

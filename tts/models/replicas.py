@@ -11,7 +11,7 @@ import heapq
 from collections.abc import Callable, Collection, Iterable
 from typing import Generic, TypeVar
 
-ASSUMED_SLOTS = 4  # of an engine that does not say: llama.cpp's default, until more are seen at work
+ASSUMED_SLOTS = 4  # of an engine that does not report them: llama.cpp's default, until more are seen at work
 MOST_HOMES = 8  # replicas that are remembered to hold a prompt
 _SPILL_RATIO = 1.5
 _SPILL_TOKENS = 16_384
@@ -21,14 +21,14 @@ class Replica:
     """The load of one replica, as far as it is known.
 
     Attributes:
-        slots: requests that it works on side by side, the rest waits; None: no limit is known, or assumed.
-        in_flight: requests that it has; outstanding_tokens: what they may generate together.
+        slots: requests that it runs at once, the rest waits; None: no limit is known, or assumed.
+        in_flight: requests that it has; outstanding_tokens: upper bound of the tokens that they will generate.
     """
 
     slots: int | None = ASSUMED_SLOTS
     in_flight = 0
     outstanding_tokens = 0
-    _entry: tuple[int, int, int, Replica] | None = None  # where it stands in its ranking
+    _entry: tuple[int, int, int, Replica] | None = None  # its entry in the ranking
     _number = 0  # in its ranking: decides among equals
 
     def take(self, tokens: int) -> None:
@@ -40,7 +40,7 @@ class Replica:
         self.outstanding_tokens -= tokens
 
     def is_open(self) -> bool:
-        """Whether it may be given one more now."""
+        """Whether the replica may be given one more request now."""
         return True
 
     @property
@@ -60,14 +60,14 @@ class Homes(Generic[R]):
         self._homes: dict[R, None] = {}
 
     def add(self, replica: R) -> None:
-        """A request goes there."""
+        """Note that a request goes to this replica."""
         self._homes.pop(replica, None)
         self._homes[replica] = None
         if len(self._homes) > MOST_HOMES:
             del self._homes[next(iter(self._homes))]
 
     def least(self, may: Callable[[R], bool]) -> R | None:
-        """The one with the least outstanding, of those that may be used."""
+        """The replica with the least outstanding tokens, of those that may be used."""
         return min(filter(may, self._homes), key=_outstanding, default=None)
 
 
@@ -76,7 +76,7 @@ def _outstanding(replica: Replica) -> int:
 
 
 class Ranking(Generic[R]):
-    """Replicas in the order of what is outstanding there. What changes, or opens again, is put in again."""
+    """Replicas in the order of their outstanding tokens. A replica that changes, or opens again, is put in again."""
 
     def __init__(self, replicas: Iterable[R] = ()) -> None:
         self._heap: list[tuple[int, int, int, R]] = []
@@ -85,13 +85,13 @@ class Ranking(Generic[R]):
             self.add(replica)
 
     def add(self, replica: R) -> None:
-        """Take in a new one."""
+        """Add a replica."""
         replica._number = self._count
         self._count += 1
         self.put(replica)
 
     def put(self, replica: R) -> None:
-        """Note where it stands now; entries from before are passed over."""
+        """Enter a replica at its current place; earlier entries are passed over."""
         entry = (replica.outstanding_tokens, replica.in_flight, replica._number, replica)
         replica._entry = entry
         heapq.heappush(self._heap, entry)
@@ -100,7 +100,7 @@ class Ranking(Generic[R]):
             heapq.heapify(self._heap)
 
     def least(self, but: Collection[R] = ()) -> R | None:
-        """The open one with the least outstanding, other than these; the first that was added, of equals."""
+        """The open replica with the least outstanding tokens, other than these; the first added, of equals."""
         aside = []
         found = None
         while self._heap and found is None:
@@ -118,7 +118,7 @@ class Ranking(Generic[R]):
 
 
 def better(home: R | None, least: R) -> R:
-    """Of the place that holds the prompt, if there is one, and the one with the least to do: where to go."""
+    """Choose between the replica that holds the prompt, if there is one, and the one with the least to do."""
     if home is None or home is least:
         return least
     crowded = home.ahead > least.ahead
@@ -126,5 +126,5 @@ def better(home: R | None, least: R) -> R:
 
 
 def has_far_more(home_tokens: int, least_tokens: int) -> bool:
-    """Whether what is outstanding at home exceeds the least that is anywhere by both a half and `_SPILL_TOKENS`."""
+    """Whether the home's outstanding tokens exceed the least of all replicas by both a half and `_SPILL_TOKENS`."""
     return home_tokens - least_tokens > _SPILL_TOKENS and home_tokens > _SPILL_RATIO * least_tokens

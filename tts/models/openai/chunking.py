@@ -1,4 +1,4 @@
-"""How many tokens an endpoint sends in a chunk. Pure."""
+"""Tokens a chunk of an endpoint's streams. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ _LEAST_CHUNKS = 3
 
 
 class Chunking:
-    """How many tokens an endpoint sends in a chunk, learned from its finished streams.
+    """The number of tokens that an endpoint sends in a chunk, learned from its finished streams.
 
     Attributes:
         most: tokens a chunk, the most that was seen; None before the first finished stream with a count of its tokens.
@@ -19,12 +19,13 @@ class Chunking:
 
     @property
     def one_token(self) -> bool:
-        """Whether every chunk has been one token so far."""
+        """Whether all chunks so far had one token."""
         return self.most == 1.0 and not self.finer
 
     def learn(self, tokens: int, chunks: int) -> None:
-        """A stream of so many chunks with text has finished. Its last token may be an end of text that has no chunk,
-        and the last of its larger chunks may be shorter than the others. A short one shows nothing by equal numbers."""
+        """Learn from a finished stream of so many chunks with text. Its last token may be an end of text that has no
+        chunk, and the last of its larger chunks may be shorter than the others. Equal numbers of a short stream show
+        nothing."""
         hidden = tokens - chunks
         if hidden in (0, 1):
             if chunks < _LEAST_CHUNKS + hidden:  # two tokens in the second of three: four in three

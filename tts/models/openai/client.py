@@ -1,9 +1,9 @@
 """The streaming client of OpenAI-compatible servers.
 
-Samples go over aiohttp's connections directly (`transport.py`), whatever else there is to ask through httpx2, over the
-same connections (`short_requests.py`, `httpx_client.py`): benchmarks/models/ladder.md has the numbers behind that. What
-is said and understood is in `models/wire`, what has come so far in `completion_builder.py`, how a stream is closed
-before its end in `closing.py`, when to try again in `core/retry.py`.
+Samples go over aiohttp's connections directly (`transport.py`), all other requests through httpx2, over the same
+connections (`short_requests.py`, `httpx_client.py`): benchmarks/models/ladder.md has the numbers behind that. The
+messages are in `models/wire`, a completion under way in `completion_builder.py`, the closing of a stream before its
+end in `closing.py`, retries in `core/retry.py`.
 """
 
 from __future__ import annotations
@@ -52,12 +52,13 @@ from tts.types import Completion
 
 __all__ = ["Capabilities", "OpenAIClient"]
 
-_END_GRACE_S = 1.0  # how long usage and [DONE] may take to follow a finish reason
-_TURN_S = 2.0  # the longest that a refused request waits for what another finds out
+_END_GRACE_S = 1.0  # time that usage and [DONE] may take to follow a finish reason
+_TURN_S = 2.0  # the longest wait of a refused request for the findings of another
 
 
 class OpenAIClient:
-    """One endpoint. Made anywhere, used in one event loop, closed with `aclose()` or as an async context manager.
+    """A client of one endpoint. Made anywhere, used in one event loop, closed with `aclose()` or as an async context
+    manager.
 
     Args:
         base_url: with or without `/v1`, or the full address of a call. A query goes with every request;
@@ -68,16 +69,15 @@ class OpenAIClient:
         max_retries: tries after the first, of requests that failed before their first token.
         first_byte_s: silence allowed before the first event; a queue on the server counts. Keep-alives break silence.
         idle_s: silence allowed after it.
-        total_s: the longest that one try may take, whatever is heard of it: two hours are enough for 32,000 tokens at 5
+        total_s: the longest duration of one try, with or without silence: two hours are enough for 32,000 tokens at 5
             tokens a second. It ends with TimedOut.
-        connect_s: for making a connection.
+        connect_s: the longest time to make a connection.
         random: source of the jitter between tries.
-        cancellation: what is done when a stream is cancelled (`tts.models.wire.capabilities.Cancellation`); may be set
-            later.
-        capabilities: as `probe()` found them. Without them, what is needed is asked of the server when it is needed.
-        http_client: an httpx2 client through which everything is asked, samples included, at twice the CPU time of a
-            request: for an authentication flow, a client certificate, a transport of one's own. It decides on proxies,
-            and is not closed here. How long may be waited is said by the arguments above, not by its own limits.
+        cancellation: the way of cancelling a stream (`tts.models.wire.capabilities.Cancellation`); may be set later.
+        capabilities: as `probe()` found them. Without them, the server is asked when one is needed.
+        http_client: an httpx2 client for all requests, samples included, at twice the CPU time of a request: for an
+            authentication flow, a client certificate, a transport of one's own. It decides on proxies, and is not
+            closed here. The limits of time are the arguments above, not its own.
     """
 
     def __init__(
@@ -117,11 +117,11 @@ class OpenAIClient:
         self._random = random or Random(0)
         self.contexts: dict[str, int] = {}  # model -> tokens of its context, where the server's list of models says so
         self._asking = asyncio.Lock()
-        self._sorting = asyncio.Lock()  # held while it is found out what the endpoint takes
+        self._sorting = asyncio.Lock()  # held while one request finds out the parameters that the endpoint takes
         self._chunking = Chunking()
         self._silences = Silences()
         self._endings = Endings()
-        self.identified = False  # whether it was asked which models it serves, and so what engine it is
+        self.identified = False  # whether its list of models, and so its engine, was asked for
         headers = {**address.headers(key), "Accept-Encoding": "identity"}  # gzip would hold chunks back
         self._headers = [*headers.items(), ("Content-Type", "application/json")]
         self._connections: Connections | HttpxConnections
@@ -130,7 +130,7 @@ class OpenAIClient:
         else:
             self._connections = Connections(connect_s, proxy)
             http = httpx2.AsyncClient(transport=AiohttpTransport(self._connections), trust_env=False)
-            beside = HttpxConnections(http, connect_s)  # for what is no sample
+            beside = HttpxConnections(http, connect_s)  # for requests other than samples
         self._short = ShortRequests(
             beside, self._errors, self._silences, self._place, address.query, [*headers.items()], first_byte_s
         )
@@ -157,15 +157,15 @@ class OpenAIClient:
         """Sample one completion, streamed; `on_progress` hears of text, tokens and mean log-probability as they come.
         `race` is for `EndpointPool`, in whose place a client may stand: here no request waits for another.
 
-        Cancelling closes the stream at once; `builder.completion("cancelled")` then says what it cost, with what the
-        engine may have decoded until it noticed (`tts.models.wire.capabilities.Cancellation`). When
+        Cancelling closes the stream at once; `builder.completion("cancelled")` then has its cost, with the tokens that
+        the engine may have decoded until it noticed (`tts.models.wire.capabilities.Cancellation`). When
         `request.timeout_s` has passed, the text so far is returned with finish reason `deadline`. A server that decodes
         past `max_tokens` is cut off, with finish reason `length`.
 
         Raises:
             CapabilityMissing: the request continues assistant text and the endpoint is not known to be able to.
-            EndpointError: every leaf of it; `facts["usage"]` holds what all tries have cost, `facts["tokens"]` what
-                the last had generated.
+            EndpointError: any of its kinds; `facts["usage"]` holds the cost of all tries, `facts["tokens"]` the number
+                that the last had generated.
         """
         if request.timeout_s is None:
             return await self._tries(request, builder, on_progress)
@@ -183,7 +183,7 @@ class OpenAIClient:
         return served
 
     async def probe(self) -> Capabilities:
-        """Find out what the endpoint can do, by asking it for a few dozen tokens; never raises EndpointError."""
+        """Find out the endpoint's capabilities, with a few dozen tokens; never raises EndpointError."""
         from tts.models.openai.probe import probe
 
         self.capabilities = await probe(self)
@@ -218,7 +218,7 @@ class OpenAIClient:
             builder.restart()
 
     async def _try(self, request: Request, builder: CompletionBuilder, on_progress: OnProgress | None) -> Completion:
-        """One try, repeated only where it can be put in a way that the server takes."""
+        """Make one try, repeated only if the request has another form that the server may take."""
         model = request.model or self.model or await self.first_model()
         if request.continue_from and self._api == "chat" and self.capabilities.prefill_form is None:
             await self._learn_prefill()
@@ -285,7 +285,7 @@ class OpenAIClient:
                     builder.charge_unsent()
                 if (reader := exchange.reader) is not None and reader.costs_unknown:
                     builder.charge_in_full()
-            finally:  # also where it is cancelled once more
+            finally:  # also if it is cancelled once more
                 await exchange.aclose()
                 builder.stop(loop.time())
         return self._ended(request, builder, exchange.reader)
@@ -314,7 +314,7 @@ class OpenAIClient:
         if builder.overran:
             return builder.completion("length")
         if builder.finish is None and builder.done and builder.chunks:
-            builder.finish = "stop"  # some say [DONE] and no reason
+            builder.finish = "stop"  # some servers send [DONE] and no reason
         if builder.finish is not None:
             self._endings.with_reason()
         elif reader is not None and reader.in_order and builder.chunks and self._endings.without_reason():
@@ -325,7 +325,7 @@ class OpenAIClient:
         if builder.finish == "abort":
             raise broken(self.endpoint, builder.tokens, "aborted the request")
         if builder.finish == "error":
-            said = f"finish reason 'error' {builder.text[:MOST_SAID]}"  # LMDeploy says as text what went wrong
+            said = f"finish reason 'error' {builder.text[:MOST_SAID]}"  # LMDeploy sends the error as text
             raise error_in_stream({"error": said}, self.endpoint, builder.tokens)
         if builder.counted_by_server and builder.chunks:
             self._chunking.learn(builder.tokens, builder.chunks)
@@ -347,7 +347,7 @@ class OpenAIClient:
     # -- around it ------------------------------------------------------------------------------------------------
 
     async def _ask(self, url: str, content: bytes, builder: CompletionBuilder) -> Reply:
-        """Send what asks for a sample. Where there was no connection, it costs nothing."""
+        """Send the request for a sample. It costs nothing if there was no connection."""
         try:
             return await self._connections.send("POST", url, self._headers, content)
         except TransportError as error:
@@ -363,7 +363,7 @@ class OpenAIClient:
         return error
 
     async def identify(self) -> tuple[tuple[str, ...], str | None]:
-        """The models served, and the engine that says it serves them. Raises EndpointError."""
+        """Find out the served models and the engine. Raises EndpointError."""
         self.identified = True
         listed = await self._short.list_models(self.model or "")
         self.contexts = contexts_of(listed)
@@ -372,7 +372,7 @@ class OpenAIClient:
         return tuple(model.id for model in listed), engine
 
     async def first_model(self) -> str:
-        """The model asked for where a request names none. Raises EndpointError."""
+        """The model for requests that name none. Raises EndpointError."""
         async with self._asking:
             if self.model is None:
                 served = await self.models()
@@ -382,7 +382,7 @@ class OpenAIClient:
             return self.model
 
     async def _learn_prefill(self) -> None:
-        """How the server continues assistant text, from what it says it is: costs no tokens."""
+        """Learn from the engine's name how the server continues assistant text; costs no tokens."""
         _, engine = await self.identify()
         form = PREFILL_FORMS.get(engine or "")
         self.capabilities = msgspec.structs.replace(self.capabilities, engine=engine, prefill_form=form)
@@ -399,7 +399,7 @@ class OpenAIClient:
 
 
 def _url_of_call(address: Address, base: str, path: str) -> str:
-    """Where a completion is asked for. Raises: InvalidParameter for an address that no request can be made with."""
+    """The URL for completions. Raises: InvalidParameter for an address that no request can be made with."""
     try:
         return quoted(base + path + address.query)
     except ValueError as error:
@@ -407,7 +407,7 @@ def _url_of_call(address: Address, base: str, path: str) -> str:
 
 
 class _Turn:
-    """A lock for one block, which is taken when it is needed, and may be given back before the block ends."""
+    """A lock for one block, taken when needed, which may be given back before the block ends."""
 
     def __init__(self, lock: asyncio.Lock) -> None:
         self._lock = lock
@@ -420,7 +420,7 @@ class _Turn:
         self.give_back()
 
     async def take(self) -> None:
-        """Wait for the lock, but not for long: who holds it may be waiting itself."""
+        """Wait for the lock, but not for long, because its holder may be waiting itself."""
         if not self._held:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_TURN_S):

@@ -1,4 +1,4 @@
-"""How a stream is closed before its server has ended it, and what is charged of what the engine may decode besides."""
+"""Closing a stream before its server has ended it, and the charge for tokens that the engine may decode unseen."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from tts.models.openai.client import OpenAIClient
     from tts.models.openai.short_requests import ShortRequests
 
-_ABORT_S = 1.0  # how long the abort API may take
-# What is charged of a stream that is closed early, on engines that then stop: what they sent until they closed it, and
-# so many chunks that they had decoded and not sent: the step of the engine that runs, and one that is planned.
+_ABORT_S = 1.0  # time that the abort API may take
+# The charge for a stream that is closed early, on engines that then stop: the tokens sent until they closed it, and so
+# many chunks that they had decoded and not sent: the engine's current step, and one that is planned.
 _UNSENT = 2
-# Where that cannot be heard (TLS, servers that send on for longer than `_LAST_WORDS_S`): what came until it was closed
-# here, and so many chunks on their way: 100 ms from end to end at 80 chunks a second.
+# If their end cannot be heard (TLS, servers that send on for longer than `_LAST_WORDS_S`): the tokens that came until
+# it was closed here, and so many chunks on their way: 100 ms from end to end at 80 chunks a second.
 _IN_FLIGHT = 8
 _LAST_WORDS_S = 0.25
 # Engines that stop, and that send their first token alone.
@@ -37,14 +37,14 @@ class Closing:
     """Closes the streams of one endpoint.
 
     Args:
-        client: of the endpoint: what was asked for, and what is known of the engine.
+        client: the endpoint's client, with the way that was asked for and the engine's capabilities.
         short: calls the abort API.
     """
 
     def __init__(self, client: OpenAIClient, short: ShortRequests) -> None:
         self._client = client
         self._short = short
-        self._says_last_words = True  # whether it closes a stream soon after we have said that we want no more of it
+        self._says_last_words = True  # whether the server closes a stream soon after a half-close
         self._token = secrets.token_hex(8)
         self._count = itertools.count()
 
@@ -58,14 +58,14 @@ class Closing:
         return "close" if stops or (stops is None and engine in _STOPS_ON_CLOSE) else "best_effort"
 
     def new_id(self) -> str:
-        """An id by which the engine is told to abort a request."""
+        """Make an id by which the engine can abort a request."""
         return f"tts-{self._token}-{next(self._count)}."  # the point: SGLang aborts by prefix
 
     async def close(
         self, how: Cancellation, rid: str, exchange: Exchange, request: Request, builder: CompletionBuilder
     ) -> None:
-        """Close a stream that its server has not ended, and charge what the engine may decode until it notices. It is
-        charged in full first, because another cancellation may interrupt this one.
+        """Close a stream that its server has not ended, and charge the tokens that the engine may decode until it
+        notices. The stream is charged in full first, because another cancellation may interrupt this one.
 
         Args:
             rid: the request's id, where `how` is `abort`.
@@ -89,7 +89,7 @@ class Closing:
             builder.charge_in_flight(in_flight, first_alone=first_alone)
 
     async def _aborted(self, rid: str) -> Cancellation:
-        """Call the engine's abort API, while the stream is open: what came before the abort can then be counted."""
+        """Call the engine's abort API while the stream is open, so that chunks before the abort can be counted."""
         with contextlib.suppress(EndpointError, TimeoutError):
             async with asyncio.timeout(_ABORT_S):
                 await self._short.beside("/abort_request", msgspec.json.encode({"rid": rid}))
@@ -98,11 +98,11 @@ class Closing:
 
     @property
     def _unasked(self) -> bool:
-        """Whether the endpoint may still be asked what engine it is."""
+        """Whether the endpoint may still be asked for its engine's name."""
         return self._client.cancellation == "auto" and not self._client.identified
 
     async def _found_out(self) -> Cancellation:
-        """How to cancel, now that it matters. An engine with an abort API has not been given an id for this request."""
+        """Find out the way to cancel, when it is needed. An engine with an abort API has no id for this request."""
         with contextlib.suppress(EndpointError, TimeoutError):
             async with asyncio.timeout(_ABORT_S):
                 await self._client.identify()
@@ -110,8 +110,8 @@ class Closing:
         return "best_effort" if how == "abort" else how
 
     async def _last_words(self, response: Reply, reader: Reader) -> int:
-        """Say that no more is wanted, and take in what the server sends until it closes the stream. How many chunks may
-        have been decoded besides. A server that did not close it soon is not waited for again."""
+        """Half-close the connection, and take in the server's chunks until it closes the stream. Returns the number of
+        chunks that may have been decoded besides. A server that did not close it soon is not waited for again."""
         if not (response.has_ended or (response.can_half_close and self._says_last_words)):
             return _IN_FLIGHT
         unsent = 0 if response.has_ended else _UNSENT if response.hears_all else _IN_FLIGHT

@@ -1,4 +1,4 @@
-"""A completion under way: fed by chunks, read at any moment, whether it ended well, badly, or was cut."""
+"""A completion under way: fed by chunks, and readable at any moment, also after an error or a cut."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ _NOTHING = Usage()
 
 
 class CompletionBuilder(TokenCount):
-    """A completion under way. The caller makes one, hands it to `complete`, and can read it whenever it likes; after a
-    cancellation, `builder.completion("cancelled")` is what was generated and what it cost.
+    """A completion under way. The caller makes one, hands it to `complete`, and can read it at any moment; after a
+    cancellation, `builder.completion("cancelled")` has the text so far and its cost.
 
     Attributes:
-        most_prompt: the most that the prompt's tokens can be (`actions.prompt_bound`): what is charged while their
-            number is unknown.
-        lost: what earlier tries of the same request cost.
+        most_prompt: upper bound of the prompt's tokens (`actions.prompt_bound`), charged while their number is unknown.
+        lost: cost of earlier tries of the same request.
         attempt: 1 for the first try.
         on_begin: called before a request leaves.
     """
@@ -39,14 +38,14 @@ class CompletionBuilder(TokenCount):
         self._clear_try()
 
     def _clear_try(self) -> None:
-        self._charge: int | None = None  # what is charged in place of `tokens`, because the server may have gone on
+        self._charge: int | None = None  # charged in place of `tokens`, because the server may have gone on
         self._charged = False
         self._first_s: float | None = None
 
-    # -- what the client does -----------------------------------------------------------------------------------
+    # -- for the client -----------------------------------------------------------------------------------------
 
     def begin(self, now_s: float) -> None:
-        """The request leaves: from here on its prompt is charged."""
+        """Note that the request leaves: from here on its prompt is charged."""
         if self.on_begin is not None:
             self.on_begin()
         self._sent_s = self._end_s = now_s
@@ -54,19 +53,19 @@ class CompletionBuilder(TokenCount):
         self._one_token_chunks = self.chunking.one_token
 
     def refused(self) -> None:
-        """The server did no work for this try: it costs nothing."""
+        """Note that the server did no work for this try, which costs nothing."""
         self._charged = False
 
     def charge_in_full(self) -> None:
-        """The server may decode on, unseen, until its limit: that is what this try is charged with."""
+        """Charge this try with its limit, until which the server may decode on, unseen."""
         if self.done:
             self.charge_unsent()
         elif self._charged and not self.ended:
             self._charge = max(self._seen(), self.max_tokens or 0)
 
     def charge_in_flight(self, chunks: int, first_alone: bool = False) -> None:
-        """The stream was closed while this many chunks may still have been on their way, or being decoded: they are
-        charged, at the tokens a chunk of this stream or of earlier ones. In full where neither is known.
+        """Charge a closed stream with so many chunks that may have been on their way or being decoded, at the tokens a
+        chunk of this stream or of earlier ones; in full if neither is known.
 
         Args:
             first_alone: whether the engine is of a kind that sends its first token alone.
@@ -84,8 +83,8 @@ class CompletionBuilder(TokenCount):
             self._charge_beyond(chunks * max(1, math.ceil(size)))
 
     def charge_unsent(self) -> None:
-        """The stream has broken off: a server that sends several tokens in a chunk may have decoded all but the last of
-        one that it has not sent. Where nothing is known of its chunks, those that came may have had a token a byte."""
+        """Charge a stream that broke off: a server that sends several tokens in a chunk may have decoded all but the
+        last of one that it has not sent. If its chunks are unknown, those that came may have had a token a byte."""
         if self.finished or not self._charged:
             self._charge = None
         elif (size := self._tokens_a_chunk()) is not None:
@@ -98,7 +97,7 @@ class CompletionBuilder(TokenCount):
             self._charge_beyond(_MOST_A_CHUNK - 1 if self.chunks else 0)
 
     def _charge_beyond(self, tokens: int) -> None:
-        """Charge what was seen and so many tokens more, but not more than were allowed."""
+        """Charge the tokens seen and so many more, up to the number allowed."""
         seen = self._seen()
         most = seen + max(0, tokens)
         if self.max_tokens is not None and not self.overran:
@@ -106,7 +105,7 @@ class CompletionBuilder(TokenCount):
         self._charge = most if most > seen else None
 
     def restart(self) -> None:
-        """Another try begins; what the last one cost is kept in `lost`."""
+        """Begin another try; the cost of the last one is kept in `lost`."""
         self.lost += self._usage_of_this_try()
         self.attempt += 1
         self._clear_count()
@@ -141,7 +140,7 @@ class CompletionBuilder(TokenCount):
 
     @property
     def takes_plain(self) -> bool:
-        """Whether `feed_plain` may be asked: the text has begun, and nothing out of the ordinary has come."""
+        """Whether `feed_plain` may be called: the text has begun, and all chunks so far were plain."""
         begun = self._first_s is not None and self._index is not None and bool(self.model)
         return begun and self.finish is None and not (self.overran or self._meter.count) and self._empty <= 0
 
@@ -183,28 +182,27 @@ class CompletionBuilder(TokenCount):
         return taken
 
     def feed_after_end(self, chunk: Chunk) -> None:
-        """Take in a chunk that came after the end was said: only its cost counts."""
+        """Take in a chunk that came after the completion's end: only its cost counts."""
         for choice in chunk.choices or ():
             self._pass_by(choice)
         if chunk.usage is not None:
             self._count_reported(chunk)
 
     def drop_logprobs(self) -> None:
-        """They were not numbers: none are kept of this completion."""
+        """Keep no log-probabilities of this completion, because some were not numbers."""
         self._meter = LogprobMeter()
         self._logprobs_dropped = True
         if "logprobs" not in self.downgrades:
             self.downgrades += ("logprobs",)
 
     def stop(self, now_s: float) -> None:
-        """The try ends, however it does. Where its server's count has not come, or cannot be believed, its tokens are
-        estimated."""
+        """End the try. If its server's count has not come, or cannot be believed, its tokens are estimated."""
         if self._sent_s is not None:
             self._end_s = now_s
         self.tokens = self._seen()
 
     def charge_at_least_one(self) -> None:
-        """A completion has cost a token, also where nobody counted it: else an open number of them has no end."""
+        """Charge a token for a completion without a count, so that an open number of samples has an end."""
         if not self.tokens:
             self.tokens, self.exact_tokens = 1, False
 
@@ -216,11 +214,11 @@ class CompletionBuilder(TokenCount):
         if reasoning:
             self._reasonings.append(reasoning)
 
-    # -- what anybody may read ----------------------------------------------------------------------------------
+    # -- for any reader -----------------------------------------------------------------------------------------
 
     @property
     def is_refused(self) -> bool:
-        """Whether no server has worked for it, and it waits to be sent again: it has cost nothing."""
+        """Whether no server has worked for the request, which waits to be sent again and has cost nothing."""
         tried = self.attempt > 1 or self._sent_s is not None
         return tried and not self._charged and self.lost == Usage()
 

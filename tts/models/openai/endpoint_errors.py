@@ -20,7 +20,7 @@ class EndpointErrors:
 
     Args:
         proxy: through which it is asked.
-        secrets: finds in a text what must not be shown.
+        secrets: pattern of the texts that must not be shown.
 
     Attributes:
         name: the endpoint, and its proxy if it has one.
@@ -33,14 +33,14 @@ class EndpointErrors:
         self._secrets = secrets
 
     def clean(self, error: EndpointError) -> EndpointError:
-        """The same error, without what must not be shown, and what nobody reads any more."""
+        """Strip an error of secrets, and of facts that only the client reads."""
         hide(error, self._secrets)
         if "said" in error.facts:
             error.facts["said"] = error.facts["said"][:MOST_SAID]
         return error
 
     def no_answer(self, error: TransportError) -> EndpointError:
-        """Why there is no response at all."""
+        """The error of a request without a response."""
         if isinstance(error, NoConnection):
             return self._unreachable(str(error))
         if isinstance(error, NotHTTP):
@@ -50,7 +50,7 @@ class EndpointErrors:
         return self._no_whole_answer(f"gave no answer: {error}")
 
     def broken_answer(self, path: str, error: TransportError) -> StreamBroken:
-        """The response to a short request has begun, and has broken off."""
+        """The error of a short response that has broken off."""
         return self._no_whole_answer(f"broke its answer to {path} off: {error}")
 
     def _no_whole_answer(self, why: str) -> StreamBroken:
@@ -73,7 +73,7 @@ class EndpointErrors:
         return error_of(response.status, response.headers, said, self.endpoint, model, self.name)
 
     def page(self) -> BadResponse:
-        """A page for people came, where data was asked for."""
+        """The error of an HTML page in place of data."""
         return BadResponse(
             f"{self.name} answered with an HTML page. Is the base URL right? It usually ends in /v1.",
             endpoint=self.endpoint,
@@ -88,7 +88,8 @@ class EndpointErrors:
         return self.clean(BadResponse(text, endpoint=self.endpoint, final=True, listed=False))
 
     def no_room(self, max_tokens: int) -> ContextTooLong:
-        """LMDeploy does not refuse what is too long, but ends it at once."""
+        """The error of a prompt that is too long for LMDeploy, which ends the completion at once in place of a
+        refusal."""
         return ContextTooLong(
             f"{self.endpoint} generated nothing, because of the length: prompt and max_tokens "
             f"({max_tokens}) do not fit its context. Shorten the prompt or lower max_tokens.",

@@ -1,4 +1,4 @@
-"""httpx2's part: what is no sample is asked through it, and everything is where a caller brings a client along."""
+"""Requests through httpx2: those other than samples, or all if a caller brings a client along."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import httpx2
 from tts.errors import InvalidParameter
 from tts.models.openai.transport import BrokenOff, Connections, Headers, NoConnection, NotHTTP, Reply, TransportError
 
-# Of a header that aiohttp sets itself, and of one that is not true any more of what aiohttp hands on.
+# Headers that aiohttp sets itself, or that do not hold any more for the body that aiohttp hands on.
 _SET_BELOW = frozenset(("host", "content-length", "connection", "transfer-encoding"))
 _UNDONE = frozenset((b"content-encoding", b"content-length", b"transfer-encoding"))
 _BROKEN = (httpx2.HTTPError, httpx2.StreamError, OSError, RuntimeError)  # the last: its client has been closed
@@ -57,7 +57,7 @@ class HttpxConnections:
     """Requests through an httpx2 client, as `Connections` makes them.
 
     Args:
-        client: closed by whoever made it.
+        client: closed by its owner, not here.
         connect_s: for making a connection. The client's other limits of time do not hold: `reading.Silence` does.
 
     Raises: InvalidParameter for a client of another library.
@@ -72,7 +72,7 @@ class HttpxConnections:
         self._timeout = httpx2.Timeout(None, connect=connect_s)
 
     async def send(self, method: str, url: str, headers: Headers, content: bytes | None) -> Reply:
-        """As `Connections.send`. Raises TransportError."""
+        """Send a request as `Connections.send` does. Raises TransportError."""
         if self._closed:
             raise NoConnection("the client has been closed.")
         try:
@@ -90,7 +90,7 @@ class HttpxConnections:
         raise failure
 
     async def aclose(self) -> None:
-        """Send nothing more."""
+        """Close: later requests are refused."""
         self._closed = True
 
 
@@ -102,7 +102,7 @@ class _Handshake:
         self._stream: Any = None
 
     async def follow(self, event: str, info: Mapping[str, Any]) -> None:
-        """httpcore's extension `trace`."""
+        """Follow a connection through httpcore's extension `trace`."""
         if event.endswith("connect_tcp.complete"):
             self._stream = info["return_value"]
         elif event.endswith("start_tls.failed") and self._stream is not None:
@@ -110,8 +110,8 @@ class _Handshake:
 
 
 class HttpxReply:
-    """See `Reply`. A task of its own reads, because httpcore closes a connection when a task that reads is cancelled,
-    and the server's last words would not be heard."""
+    """A `Reply` of httpx2. A task of its own reads, because httpcore closes a connection when a task that reads is
+    cancelled, and the server's last chunks would be lost."""
 
     def __init__(self, response: httpx2.Response) -> None:
         self._response = response
@@ -147,7 +147,7 @@ class HttpxReply:
         return stream is not None and stream.get_extra_info("ssl_object") is None
 
     def half_close(self) -> None:
-        """Below TLS, which has no such thing: servers take it for the end of the connection."""
+        """Half-close the TCP connection; not under TLS, where servers take it for the end of the connection."""
         with contextlib.suppress(OSError):  # it is closed already
             if (below := self._socket) is not None:
                 with socket.fromfd(below.fileno(), below.family, below.type) as same:
@@ -155,7 +155,7 @@ class HttpxReply:
 
     @property
     def _socket(self) -> Any:
-        """That of the connection, if it carries this response alone and is known."""
+        """The connection's socket, if it carries this response alone and is known."""
         stream = self._response.extensions.get("network_stream")
         alone = self._response.http_version in ("HTTP/1.0", "HTTP/1.1")
         return stream.get_extra_info("socket") if alone and stream is not None else None
@@ -168,7 +168,7 @@ class HttpxReply:
 
 
 def quoted(url: str) -> str:
-    """The URL with everything quoted that has to be. Raises ValueError for one that no request can be made with."""
+    """Quote a URL's special characters. Raises ValueError for a URL that no request can be made with."""
     try:
         return str(httpx2.URL(url))
     except UnicodeError:

@@ -39,7 +39,7 @@ class LogprobMeter:
             self._certain += 1
 
     def summary(self) -> LogprobSummary | None:
-        """None where no log-probabilities came, or their sum is beyond what a number can hold."""
+        """The summary; None if no log-probabilities came, or their sum is not finite."""
         if not self.count or not math.isfinite(self.sum):
             return None
         certainty = self._certainty / self._certain if self._certain and math.isfinite(self._certainty) else None

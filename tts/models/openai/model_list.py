@@ -37,7 +37,7 @@ def models_in(body: bytes) -> list[Model] | None:
 
 
 def context_of(model: Model) -> int | None:
-    """Tokens of the context that a model is served with; None where its server does not say."""
+    """Tokens of the context that a model is served with; None if its server does not report it."""
     meta = model.meta if isinstance(model.meta, dict) else {}
     said = (
         model.max_model_len,
@@ -50,11 +50,11 @@ def context_of(model: Model) -> int | None:
 
 
 def contexts_of(models: list[Model]) -> dict[str, int]:
-    """Model -> tokens of its context, of those whose server says it."""
+    """Tokens of context by model, for those whose server reports it."""
     return {model.id: tokens for model in models if (tokens := context_of(model)) is not None}
 
 
 def engine_of(models: list[Model]) -> str | None:
-    """The engine that says it serves them."""
+    """The engine that names itself as the models' owner."""
     owner = models[0].owned_by if models else None
     return {"library": "ollama"}.get(owner or "", owner)

@@ -1,4 +1,4 @@
-"""Find out what an endpoint can do by asking it: what `tts doctor` shows. Spends a few dozen tokens, and says so."""
+"""Probes of an endpoint's capabilities, as `tts doctor` shows them. A probe spends a few dozen tokens."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PROBE_TOKENS = 256  # of the one stream for each endpoint that shows whether it 
 
 
 async def probe(client: OpenAIClient) -> Capabilities:
-    """Capabilities seen, each True, False or None (could not be told). Never raises EndpointError: an endpoint that
+    """Probe an endpoint: capabilities, each True, False or None (unknown). Never raises EndpointError: an endpoint that
     cannot be used comes back with `problem` set."""
     seen = Capabilities()
     try:
@@ -134,9 +134,9 @@ def abort_request(max_tokens: int) -> Request:
 
 
 async def try_abort(client: OpenAIClient, max_tokens: int) -> tuple[bool | None, int]:
-    """Whether closing a stream of at most `max_tokens` ends its decoding within what a closed stream is charged with;
-    and what finding out cost. One request; None where that cannot be told: the server does not show how many requests
-    it is decoding, or decodes others' too.
+    """Whether closing a stream of at most `max_tokens` ends its decoding within the charge for a closed stream, and the
+    cost of the probe, which is one request. None if that is unknown: the server does not show how many requests it is
+    decoding, or decodes other clients', too.
 
     True holds for the engine behind this address, for streams that are closed as the client closes them, to within the
     time of one look at the server's page. A stream that a balancer sends to another kind of engine is not covered.
@@ -149,10 +149,10 @@ async def try_abort(client: OpenAIClient, max_tokens: int) -> tuple[bool | None,
 
 
 async def find_out_cancellation(client: OpenAIClient, may_spend: Callable[[Request], bool]) -> bool:
-    """Set what the client does when a stream is cancelled to what `try_abort` shows.
+    """Set the client's way of cancelling a stream by the result of `try_abort`.
 
     Args:
-        may_spend: is asked before the request leaves, if one does, and charges it.
+        may_spend: called before a request leaves, to charge it; False forbids it.
 
     Returns False where it was refused. Never raises EndpointError.
     """

@@ -1,4 +1,4 @@
-"""One response under way: its bytes become chunks for a `CompletionBuilder`, within bounds of size and of time."""
+"""A response under way: its bytes become chunks for a `CompletionBuilder`, within bounds of size and of time."""
 
 from __future__ import annotations
 
@@ -30,12 +30,13 @@ _OF_COMPLETION = b'"choices"'  # in what cannot be read: an engine has worked fo
 
 
 def most_bytes(max_tokens: int, top_logprobs: int) -> int:
-    """The longest reply that is read: 4 MiB, and for each token 1 KiB, and 256 bytes for each of its alternatives."""
+    """The longest reply that is read, in bytes: 4 MiB, and for each token 1 KiB, and 256 for each of its
+    alternatives."""
     return _LEAST_BYTES + max_tokens * (_BYTES_A_TOKEN + _BYTES_AN_ALTERNATIVE * top_logprobs)
 
 
 class Reader:
-    """Feeds a partial completion with what a server sends.
+    """Feeds a partial completion with a server's bytes.
 
     Args:
         endpoint: the server, for messages.
@@ -56,10 +57,10 @@ class Reader:
         self._builder = builder
         self._endpoint = endpoint
         self._begun = False
-        self._whole: bytearray | None = None  # of one JSON body, though a stream was asked for
-        self._foreign: str | None = None  # what protocol the reply is of, where it is another
-        self._strange = b""  # what came first, where it has no choices
-        self._over = False  # whether the end has been said
+        self._whole: bytearray | None = None  # a JSON body in place of a stream
+        self._foreign: str | None = None  # the reply's protocol, if it is not OpenAI's
+        self._strange = b""  # the first data, if they have no choices
+        self._over = False  # whether the completion's end has come
         self.goes_on = False  # whether more text came after it
         self.in_order = False  # whether the server has ended the response, and not only its connection
         self.unread = False  # whether a part of a completion came that could not be read
@@ -77,7 +78,7 @@ class Reader:
         return cls(builder, endpoint, limit=sampling.token_limit, most_bytes=most, on_progress=on_progress)
 
     def feed(self, data: bytes) -> bool:
-        """Take in what came; whether there was an event in it. Raises EndpointError for what is no completion."""
+        """Take in bytes; returns whether an event was in them. Raises EndpointError for data that are no completion."""
         self._left -= len(data)
         if self._left < 0:
             raise BadResponse(
@@ -87,7 +88,7 @@ class Reader:
                 limit=self._most_bytes,
                 tokens=self._builder.tokens,
                 final=True,
-                alone=True,  # it is this reply's fault, and not the server's for all
+                alone=True,  # the fault of this reply, not of the server for all
             )
         if not self._begun and (text := data.lstrip(_BEFORE_JSON)):
             self._begun = True
@@ -99,7 +100,7 @@ class Reader:
         return self._pass_by(events) if self._over else self._take(events)
 
     def close(self) -> None:
-        """The response has ended. Raises as `feed`."""
+        """Note that the response has ended. Raises as `feed`."""
         whole = bytes(self._whole or b"")
         if self._whole is None:
             last = self._parser.close()
@@ -119,18 +120,18 @@ class Reader:
 
     @property
     def has_heard(self) -> bool:
-        """Whether anything came but blanks."""
+        """Whether more than blanks came."""
         return self._begun
 
     @property
     def costs_unknown(self) -> bool:
-        """Whether a completion came of which nothing could be read: nobody knows how many tokens it had."""
+        """Whether a completion came that could not be read, so that its tokens are unknown."""
         if self._builder.tokens:
             return False
         return self.unread or self._foreign is not None or _OF_COMPLETION in (self._whole or b"")
 
     def listen_only(self) -> None:
-        """The rest is of interest only for what it costs."""
+        """Count the cost of further chunks only."""
         self._on_progress = None
         self._limit = None
 
@@ -159,7 +160,7 @@ class Reader:
         return bool(events)
 
     def _is_no_chunk(self, event: bytes) -> bool:
-        """Whether it is the end, or a heartbeat: nothing, or a word that is no JSON object."""
+        """Whether an event is the end, or a heartbeat: empty, or a word that is no JSON object."""
         if event == DONE:
             self._over = self._builder.done = True
             return True
@@ -201,7 +202,7 @@ class Reader:
             raise error_in_stream({"error": said}, self._endpoint, builder.tokens)
 
     def _check_protocol(self, event: bytes) -> None:
-        """Raises: BadResponse for a reply of another protocol."""
+        """Check the reply's protocol. Raises: BadResponse for another one than OpenAI's."""
         self._foreign = of_reply(event, self._endpoint)
         if self._foreign is not None:
             raise self._no_completion(event, self._foreign, foreign=True, final=True)
@@ -213,8 +214,8 @@ class Reader:
 
 
 class Silences:
-    """One timer for all requests of a client that are listened to: it looks every second, or when the first of them has
-    been silent for too long."""
+    """One timer for all requests of a client: it looks every second, or when the first of them has been silent for too
+    long."""
 
     def __init__(self) -> None:
         self._open: set[Silence] = set()
@@ -226,7 +227,7 @@ class Silences:
         self.expect(silence)
 
     def expect(self, silence: Silence) -> None:
-        """Look at this one in time."""
+        """Look at this request in time."""
         if self._timer is None:
             self._arm(silence.due_s(), silence.loop)
         elif (due_s := silence.due_s()) < self._looks_s:
@@ -254,14 +255,14 @@ class Silences:
 
 
 class Silence:
-    """A block that ends with TimedOut when nothing was heard for too long, or when it has lasted for too long.
+    """A block that ends with TimedOut after too long a silence, or too long a time.
 
     No timer a chunk: `heard` is an assignment.
 
     Args:
         among: the client's others.
         limit_s: the most silence.
-        total_s: how long the block may last, whatever is heard.
+        total_s: the longest duration of the block.
     """
 
     def __init__(
@@ -289,14 +290,14 @@ class Silence:
         self._last = self.loop.time()
 
     def allow(self, limit_s: float) -> None:
-        """From now on, this much silence."""
+        """Allow so much silence from now on."""
         if limit_s != self._limit_s or self.phase != "idle":
             self.phase = "idle"
             self._limit_s = limit_s
             self._among.expect(self)
 
     def due_s(self) -> float:
-        """When it ends, if nothing is heard until then."""
+        """The time at which the block ends, if nothing is heard until then."""
         return min(self._last + self._limit_s, self._end_s)
 
     def end(self) -> None:
@@ -307,7 +308,7 @@ class Silence:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """As that of `asyncio.timeout`, which costs more."""
+        """Turn the cancellation into TimedOut, as `asyncio.timeout` does at a higher cost."""
         self._among.remove(self)
         if self._expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise self._timed_out() from None

@@ -19,13 +19,13 @@ _MOST_BYTES = 1 << 24
 
 
 class ShortRequests:
-    """Asks one endpoint for what comes in one piece.
+    """Requests to one endpoint whose answers come in one piece.
 
     Args:
         errors: of the endpoint.
         silences: the client's.
-        place: where its API may be.
-        query: what goes with every request: "", or `?` and the rest.
+        place: the API's possible URLs.
+        query: of every request: "", or `?` and the rest.
         headers: of every request.
         first_byte_s: the longest that one with a body may take.
     """
@@ -54,11 +54,11 @@ class ShortRequests:
         return await self._ask(re.sub(r"/v\d+\w*$", "", self._place.bases[0]), path, content, model)
 
     async def of_api(self, path: str, content: bytes, model: str) -> bytes:
-        """The answer of the API to what is sent. Raises EndpointError."""
+        """The API's answer to a request. Raises EndpointError."""
         return await self._ask(self._place.bases[0], path, content, model)
 
     async def list_models(self, model: str) -> list[Model]:
-        """The models that the endpoint lists, wherever its API is. Raises EndpointError."""
+        """The models that the endpoint lists, at any of the API's URLs. Raises EndpointError."""
         bases = self._place.bases
         for base in bases:
             try:

@@ -1,4 +1,4 @@
-"""How many tokens of a completion have come: what is believed of its server's count, and our own estimate. Pure."""
+"""The tokens of a completion so far: the server's count as far as it is credible, and the client's estimate. Pure."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _FASTEST = 4000  # tokens a second: more than any engine generates for one reque
 class TokenCount:
     """The text and the tokens that the stream of one try has brought.
 
-    What a server says of its tokens is taken where it is a whole number that the stream bears out: not less than what
-    was streamed (a token a chunk, unless tokens are that long; a token a word, since no usual vocabulary has tokens of
-    two words; a token for 16 characters), not more than `max_tokens` unless the text is as long as that, or the server
-    itemises the rest as reasoning and there was time for it. Otherwise the count is our own, and the usage is
+    A server's count is taken if it is a whole number that the stream bears out: not less than what was streamed (a
+    token a chunk, unless tokens are that long; a token a word, since no usual vocabulary has tokens of two words; a
+    token for 16 characters), not more than `max_tokens` unless the text is as long as that, or the server itemises the
+    rest as reasoning and there was time for it. Otherwise the count is the client's estimate, and the usage is
     `approximate`. Chunks after the last credible count are counted at the tokens a chunk that the counts have shown.
 
     Attributes:
@@ -38,7 +38,7 @@ class TokenCount:
         continuous: whether the server reports usage with every chunk.
         chunking: how this server cuts its streams into chunks.
         declined: whether the model refused to answer (`refusal` in place of content).
-        done: whether the end of the stream was said, as `[DONE]`.
+        done: whether the stream's end came, as `[DONE]`.
         overran: whether more tokens than allowed came, and no end.
     """
 
@@ -60,7 +60,7 @@ class TokenCount:
         self.continuous = False
         self.finish: str | None = None
         self.final_usage: WireUsage | None = None
-        self._counted = 0  # our own count of what was streamed
+        self._counted = 0  # the client's own count of the stream
         self._characters = 0
         self._reported = False  # whether `tokens` is the server's count
         self._offset = 0  # of the server's last credible count from our own
@@ -81,11 +81,11 @@ class TokenCount:
         self._end_s: float | None = None
         self._one_token_chunks = False
 
-    # -- what anybody may read ----------------------------------------------------------------------------------
+    # -- for any reader -----------------------------------------------------------------------------------------
 
     @property
     def counted_by_server(self) -> bool:
-        """Whether `tokens` is what the server says."""
+        """Whether `tokens` is the server's count."""
         return self._reported
 
     @property
@@ -95,13 +95,13 @@ class TokenCount:
 
     @property
     def ended(self) -> bool:
-        """Whether the server has said that the completion is finished. A finish reason beside the first text may be one
-        that comes with every chunk: alone it is not enough."""
+        """Whether the server has ended the completion. A finish reason beside the first text may be one that comes with
+        every chunk: alone it is not enough."""
         return self.finish is not None and (self._end_said or self.done)
 
     @property
     def is_whole(self) -> bool:
-        """Whether what came is one message, and not parts of one: it has come to its end then."""
+        """Whether one whole message came, and not parts of one: the completion has then ended."""
         return self._messages == self.chunks == 1
 
     @property
@@ -120,7 +120,7 @@ class TokenCount:
             self.chunking.learn(self.tokens, self.chunks)
 
     def most_seen(self) -> int | None:
-        """The most tokens that the text so far can be; None where nothing says how many tokens a chunk of it is."""
+        """The most tokens that the text so far can be; None while the tokens a chunk are unknown."""
         size = self._tokens_a_chunk()
         empty = max(0, self._empty)
         if self._reported:
@@ -129,10 +129,10 @@ class TokenCount:
             return self.tokens + empty if self._characters <= _COARSE * self.chunks else None
         return max(self.tokens, math.ceil(self.chunks * size) + self._others) + empty
 
-    # -- what a chunk brings ------------------------------------------------------------------------------------
+    # -- chunks -------------------------------------------------------------------------------------------------
 
     def _take(self, choice: Choice) -> tuple[str, str]:
-        """Count what a choice brings; its text and its reasoning."""
+        """Count a choice's tokens. Returns its text and its reasoning."""
         part = choice.delta
         if part is None and choice.message is not None:
             part = choice.message
@@ -150,7 +150,7 @@ class TokenCount:
         return text, reasoning
 
     def _is_asked_for(self, choice: Choice) -> bool:
-        """Whether it is the first choice; any other costs a token at least, and is not read."""
+        """Whether a choice is the first; any other costs a token at least, and is not read."""
         if self._index is None:
             self._index = choice.index
         if choice.index == self._index:
@@ -159,7 +159,7 @@ class TokenCount:
         return False
 
     def _pass_by(self, choice: Choice) -> None:
-        """Count the tokens of what is no part of this completion, and was generated."""
+        """Count tokens that were generated and are no part of this completion."""
         part = choice.delta or choice.message
         if choice.text or (part is not None and part.says_something):
             new = len(choice.logprobs.rows() if choice.logprobs is not None else ()) or 1
@@ -188,7 +188,8 @@ class TokenCount:
             self._reported = self.exact_tokens = False
 
     def _finishes(self, reason: str, with_text: bool) -> None:
-        """Some servers say a finish reason with every chunk: there, the last word is one without text."""
+        """Whether a finish reason ends the stream: for servers that send one with every chunk, only one without
+        text."""
         if not with_text or (self.finish is None and self.chunks > 1):
             self._end_said = True
         elif self.finish is not None:
@@ -209,7 +210,7 @@ class TokenCount:
         """Whether this stream seems to come in letters."""
         return self.chunks >= _FINE_CHUNKS and self._characters < _FINE * self.chunks
 
-    # -- what the server says of its tokens ---------------------------------------------------------------------
+    # -- the server's count -------------------------------------------------------------------------------------
 
     def _count_reported(self, chunk: Chunk) -> None:
         timings, usage = chunk.timings, chunk.usage
@@ -275,7 +276,7 @@ class TokenCount:
         return self._believe(said + reasoning if reasoning > said >= 0 else said)
 
     def _believe(self, said: int) -> bool:
-        """Take this count, if it is one and the stream bears it out; else our own stands."""
+        """Take this count, if it is valid and the stream bears it out; else the client's own stands."""
         own = self._counted + self._others
         believed = own <= said <= (self.max_tokens or 0) or self._is_plausible(said)
         if believed:
@@ -301,20 +302,20 @@ class TokenCount:
         return seen - self._reasoning_tokens <= max(limit, self._text_bytes(), self._characters)
 
     def _most_hidden(self) -> int:
-        """Tokens that may have been generated without a text: as many as were allowed, and some servers' limit is one
+        """Upper bound of tokens without a text: as many as were allowed, and some servers' limit is one
         of the visible ones, so that others come beside, as many as there was time for."""
         passed_s = 0.0 if self._sent_s is None or self._end_s is None else self._end_s - self._sent_s
         return MOST_TOKENS if self.max_tokens is None else self.max_tokens + math.ceil(_FASTEST * passed_s)
 
     def _take_what_was_allowed(self) -> None:
-        """The server's count is absurd, and says that there was more than is seen: nobody knows how much."""
+        """Charge the limit, because the server's count is absurd, but shows that more was generated than seen."""
         self._reasoning_tokens = 0
         self._offset = max(0, (self.max_tokens or 0) - self._counted)
         self.tokens = self._counted + self._others + self._offset
         self._reported = self.exact_tokens = False
 
     def _take_count(self, tokens: int) -> None:
-        """The server has said so many tokens of this choice: what that shows of the chunks since its last count."""
+        """Take the server's count of this choice, and learn from it the tokens a chunk since its last count."""
         if self._first_count is None:
             self._first_count = tokens, self.chunks
         elif self._uncounted:
@@ -323,10 +324,10 @@ class TokenCount:
         self._uncounted = 0
         self._offset = tokens - self._counted
 
-    # -- our own count ------------------------------------------------------------------------------------------
+    # -- the client's own count ---------------------------------------------------------------------------------
 
     def _seen(self) -> int:
-        """The best count there is of what came."""
+        """The best count of the tokens that came."""
         tokens = self.tokens - self._others
         if self._characters > _LONGEST_OF_ALL * tokens or self._has_more_words(tokens):
             self._forget_count()
@@ -343,13 +344,13 @@ class TokenCount:
         return seen + self._others
 
     def _tokens_a_chunk(self) -> float | None:
-        """Of this stream or of finished ones, whichever is more; None: not known."""
+        """Tokens a chunk, of this stream or of finished ones, the larger of them; None: unknown."""
         own = self._own_tokens_a_chunk()
         return max((size for size in (own, self.chunking.most) if size is not None), default=None)
 
     def _own_tokens_a_chunk(self) -> float | None:
-        """As the server's counts show, or its log-probabilities. A first count may have hidden reasoning in it, and one
-        token in the first chunk shows nothing: many engines send that alone."""
+        """Tokens a chunk of this stream by the server's counts, or its log-probabilities. A first count may include
+        hidden reasoning, and one token in the first chunk shows nothing, because many engines send that alone."""
         if 0 < self._meter.count == self._counted:
             return self._most_a_chunk if max(self.chunks, self._most_a_chunk) > 1 else None
         if self._first_count is None:
@@ -363,7 +364,7 @@ class TokenCount:
 
     @property
     def _chunks_are_counted(self) -> bool:
-        """Whether the server's counts show what came after its first count, and in more than the first chunk."""
+        """Whether the server's counts cover chunks after its first count, and after the first chunk."""
         return self._first_count is not None and self.chunks - self._uncounted > max(1, self._first_count[1])
 
     def _beyond(self) -> int:
@@ -382,7 +383,7 @@ class TokenCount:
         return sum(len(text.encode("utf-8", "replace")) for text in (*self._texts, *self._reasonings))
 
     def _forget_count(self) -> None:
-        """A chunk of many tokens bears out any count: not one that its text is too long for."""
+        """Drop a count that is too small for the text, which chunks of many tokens would bear out otherwise."""
         self._offset = 0
         self._first_count = None
         self.tokens = self._counted + self._others
@@ -408,12 +409,12 @@ class TokenCount:
 
 
 def _most_words(text: str) -> int:
-    """The most words that it can have, by its blanks: quicker than to cut it into words."""
+    """Upper bound of a text's words, by its blanks: quicker than to cut it into words."""
     if not text:
         return 0
     return text.count(" ") + text.count("\n") + 1 - text[0].isspace() - text[-1].isspace()
 
 
 def _count(said: int | None) -> int:
-    """A detail of the usage; 0 where it is none."""
+    """A detail of the usage as a number; 0 if it is not one."""
     return said if said is not None and 0 <= said <= MOST_TOKENS else 0

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 _LONGEST_HEADER = 1 << 18  # bytes: gateways put cookies, traces and policies there
 _MOST_HEADERS = 1024
-_TURNS = 4  # of the event loop: one reads what has arrived, the others wake who waits for it
-_MOST_URLS = 64  # that are kept as aiohttp wants them
-_DEAD_S = 1.0  # after sending, in which a connection that was dead already says so
+_TURNS = 4  # of the event loop: one reads the arrived data, the others wake its readers
+_MOST_URLS = 64  # kept in aiohttp's form
+_DEAD_S = 1.0  # after sending, within which a connection that was already dead fails
 _ENDS = (aiohttp.ClientError, aiohttp.http_exceptions.HttpProcessingError, OSError)
 
 Headers = Sequence[tuple[str, str]]
@@ -35,11 +35,11 @@ _reused: ContextVar[bool] = ContextVar("whether this task's request left on a co
 
 
 class TransportError(Exception):
-    """A request that did not get a whole answer; why, in words, with no exception of a library behind it."""
+    """A request that did not get a whole answer, with the reason in words, and no exception of a library behind it."""
 
 
 class NoConnection(TransportError):
-    """There was no connection, so that no server has seen the request."""
+    """No connection was made, so that no server has seen the request."""
 
 
 class NotHTTP(TransportError):
@@ -58,7 +58,7 @@ class Reply(Protocol):
         headers: by name, in any case.
         has_ended: whether the server has sent all of it.
         can_half_close: whether the server can be told that no more is wanted, and still be heard.
-        hears_all: whether all that the server has sent is heard then: TLS may drop what is in its buffers.
+        hears_all: whether all that the server has sent is heard after a half-close: TLS may drop its buffers.
     """
 
     status: int
@@ -77,25 +77,25 @@ class Reply(Protocol):
         """Tell the server that no more is wanted (TCP's half-close)."""
 
     async def read(self) -> bytes:
-        """The bytes that have come since the last time, once there are any; none at the end. It is as it was before it
-        was compressed or cut into chunks, whatever the headers say. Raises BrokenOff."""
+        """The bytes since the last call, once there are any; empty at the end. They are decompressed and joined,
+        whatever the headers say. Raises BrokenOff."""
 
     async def aclose(self) -> None:
         """Close the connection, unless the response has been read to its end."""
 
 
 def is_success(response: Reply) -> bool:
-    """Gateways answer with 201, 203 and 206, too."""
+    """Whether the status is a success; gateways answer with 201, 203 and 206, too."""
     return 200 <= response.status < 300
 
 
 def has_length(response: Reply) -> bool:
-    """Whether its end is told apart from that of its connection."""
+    """Whether the response's end is told apart from that of its connection."""
     return "content-length" in response.headers or "transfer-encoding" in response.headers
 
 
 def is_page(response: Reply) -> bool:
-    """Whether it is an HTML page, for people."""
+    """Whether the response is an HTML page."""
     return "text/html" in response.headers.get("content-type", "")
 
 
@@ -122,8 +122,7 @@ class Connections:
         self._dropped = 0
 
     async def send(self, method: str, url: str, headers: Headers, content: bytes | None) -> Reply:
-        """Send a request, to a URL in which everything is quoted that has to be; the response once its headers are
-        here. Raises TransportError."""
+        """Send a request to a quoted URL. Returns the response once its headers have come. Raises TransportError."""
         if self._closed:
             raise NoConnection("the client has been closed.")
         if self._dropped < 3 or self._dropped < self._sent / 4:
@@ -196,7 +195,7 @@ class Connections:
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Tells whoever connects that the connection is a new one (`_reused`)."""
+    """A connector that notes that a connection is new (`_reused`)."""
 
     async def _create_connection(self, *args: Any, **options: Any) -> ResponseHandler:
         _reused.set(False)
@@ -204,7 +203,7 @@ class _Connector(aiohttp.TCPConnector):
 
 
 class AiohttpReply:
-    """See `Reply`."""
+    """A `Reply` of aiohttp."""
 
     __slots__ = ("__weakref__", "_response", "headers", "status")
     hears_all = True  # without TLS, and with TLS nothing can be closed in halves
@@ -230,7 +229,7 @@ class AiohttpReply:
         raise failure
 
     def break_off(self) -> None:
-        """The client is closed: whoever reads hears of that, and not from aiohttp."""
+        """Break the response off, because the client is closed; its reader gets that error, not aiohttp's."""
         if not self.has_ended:
             self._response.content.set_exception(aiohttp.ClientConnectionError())
 
@@ -244,7 +243,7 @@ class AiohttpReply:
 
     @property
     def can_half_close(self) -> bool:
-        """Not with TLS."""
+        """Whether the connection can be closed in halves: not with TLS."""
         return self._transport is not None and self._transport.can_write_eof()
 
     @property
@@ -260,8 +259,8 @@ class AiohttpReply:
 
 
 def _join(content: aiohttp.StreamReader) -> None:
-    """Make one piece of what has come. aiohttp keeps a piece for each HTTP chunk, of which servers send one an event,
-    and looks into its parser and its socket whenever it takes one out; where the chunks ended matters to nobody."""
+    """Join the pieces that have come. aiohttp keeps a piece for each HTTP chunk, of which servers send one an event,
+    and looks into its parser and its socket whenever it takes one out; the chunks' ends do not matter here."""
     pieces = content._buffer
     if len(pieces) > 1:
         whole = b"".join(pieces)
@@ -272,8 +271,8 @@ def _join(content: aiohttp.StreamReader) -> None:
 
 
 class Exchange:
-    """One request, and what has come of its response. A task of its own sends it, so that what has arrived can still be
-    read after a cancellation.
+    """A request and its response. A task of its own sends it, so that data that have arrived can still be read after a
+    cancellation.
 
     Attributes:
         reader: of the response, once there is one.
@@ -359,7 +358,7 @@ def _why_no_connection(error: Exception, connect_s: float) -> str:
 
 
 def _in_words(error: OSError) -> str:
-    """As the operating system says it: asyncio has other words, with addresses."""
+    """An error in the operating system's words: asyncio has other words, with addresses."""
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return f"{os.strerror(error.errno)}. Lower the concurrency, or raise the limit (ulimit -n)."
     if error.errno is not None and error.errno > 0:
@@ -381,7 +380,7 @@ def _about_certificate(error: Exception) -> str:
 
 
 def _how_it_ended(error: Exception) -> str:
-    """In words, without what a server has sent."""
+    """The way a connection ended, in words, without the server's data."""
     reason = error.__cause__ or error
     if isinstance(reason, aiohttp.http_exceptions.ContentEncodingError):
         return "its compression cannot be undone"

@@ -1,4 +1,4 @@
-"""Where an OpenAI-compatible API is, read from the URL that was given, and what of that URL may be shown. Pure."""
+"""The address of an OpenAI-compatible API, read from a given URL, and the part of it that may be shown. Pure."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Address:
     Attributes:
         name: the URL in front of `/chat/completions` as far as it is shown and recorded: without credentials, and
             without the query, which may hold keys.
-        bases: where the API may be, the likeliest first: what has no version is meant with `/v1` or as it stands.
-        query: what goes with every request: "", or `?` and the rest.
+        bases: the API's possible URLs, the likeliest first: one without a version is meant with `/v1` or as it stands.
+        query: of every request: "", or `?` and the rest.
         user: `name:password` for basic authentication.
     """
 
@@ -65,8 +65,8 @@ class Address:
         return headers
 
     def secrets(self, key: str, *users: str | None) -> re.Pattern[str] | None:
-        """Finds in a text what must not be shown: the key, the credentials of the address and of these users, and long
-        values of the query."""
+        """A pattern of the texts that must not be shown: the key, the credentials of the address and of these users,
+        and long values of the query."""
         found = {key} - {"EMPTY"}
         for user in filter(None, (self.user, *users)):
             name, _, password = user.partition(":")
@@ -79,7 +79,7 @@ class Address:
 
 
 def shown(url: str) -> str:
-    """A URL, which need not be a good one, without what may be a secret in it."""
+    """A URL, which need not be valid, without its possible secrets."""
     scheme, separator, rest = url.rpartition("://") if "://" in url else ("", "", url)
     return re.split("[?#]", f"{scheme.rpartition('@')[2]}{separator}{rest.rpartition('@')[2]}")[0]
 
@@ -90,7 +90,7 @@ def host_of(url: str) -> str:
 
 
 def hide(error: TTSError, secrets: re.Pattern[str] | None) -> None:
-    """Take secrets that a server has repeated out of an error; what it came from, which may hold them, is cut off."""
+    """Take secrets that a server has repeated out of an error; its cause, which may hold them, is cut off."""
     error.__cause__ = error.__context__ = None
     if secrets is None:
         return
@@ -108,7 +108,7 @@ def _hidden(value: Any, secrets: re.Pattern[str]) -> Any:
 
 
 def _any_of(secrets: Iterable[str]) -> re.Pattern[str] | None:
-    """Short secrets are found as words only: `pass` is not hidden in `bypassed`."""
+    """A pattern of secrets, of which short ones match whole words only: `pass` is not hidden in `bypassed`."""
     long = sorted((secret for secret in secrets if len(secret) >= LEAST_SECRET), key=len, reverse=True)
     words = [re.escape(secret) if len(secret) >= 12 else rf"(?<!\w){re.escape(secret)}(?!\w)" for secret in long]
     return re.compile("|".join(words)) if words else None
@@ -122,7 +122,7 @@ def user_of(parts: SplitResult) -> str | None:
 
 
 def basic(user: str) -> str:
-    """The header's value that says `name:password`."""
+    """The header's value for `name:password`."""
     return f"Basic {base64.b64encode(user.encode('utf-8', 'replace')).decode()}"
 
 
@@ -151,27 +151,27 @@ def _split(url: str) -> SplitResult:
 
 
 class Place:
-    """Where the API of an address is, as far as it was found; `bases` are where to ask, the likeliest first."""
+    """The API's place as far as it was found; `bases` are the URLs to try, the likeliest first."""
 
     def __init__(self, bases: tuple[str, ...]) -> None:
         self.bases = bases
 
     def lists_models(self, base: str) -> None:
-        """The list of models is here, and so is probably the rest."""
+        """Note that the list of models is at this URL, and so probably the rest."""
         self.bases = (base, *(other for other in self.bases if other != base))
 
     def answers(self, base: str) -> None:
-        """Completions are here."""
+        """Note that completions are at this URL."""
         self.bases = (base,)
 
 
 @lru_cache(maxsize=1024)
 def place_of(address: Address) -> Place:
-    """Where this process has found the API of an address, so that it is looked for once."""
+    """The place of an address's API as found by this process, so that it is looked for once."""
     return Place(address.bases)
 
 
 def normalise_base_url(url: str) -> str:
-    """With scheme and API version, without a trailing slash or credentials: `http://host:8000` is
+    """Add scheme and API version to a URL, remove a trailing slash and credentials: `http://host:8000` becomes
     `http://host:8000/v1`. Raises: InvalidParameter."""
     return Address.of(url).name

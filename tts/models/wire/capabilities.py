@@ -9,10 +9,10 @@ from tts.types import Value
 
 PrefillForm = Literal["continue_final_message", "trailing_assistant"]
 
-# What is done when a stream is cancelled. `close` closes it, for an engine that then stops: what it may have decoded by
-# then is charged. `abort` also calls the engine's abort API (SGLang's). `best_effort` charges such a request in full,
-# because nobody can say how far it got. `auto` does what is known of the engine: `abort` for SGLang, `close` for those
-# that stop (vLLM, llama.cpp, Ollama) and those that were seen to stop, and `best_effort` for every other.
+# Ways of cancelling a stream. `close` closes it, for an engine that then stops: tokens that it may have decoded by then
+# are charged. `abort` also calls the engine's abort API (SGLang's). `best_effort` charges such a request in full,
+# because its progress is unknown. `auto` goes by the engine: `abort` for SGLang, `close` for those that stop (vLLM,
+# llama.cpp, Ollama) and those that were seen to stop, and `best_effort` for every other.
 Cancellation = Literal["auto", "close", "abort", "best_effort"]
 
 
@@ -20,13 +20,13 @@ class Capabilities(Value, frozen=True):
     """The capabilities of an endpoint. True: seen; False: seen not to; None: not known.
 
     Args:
-        engine: which server it says it is (`vllm`, `sglang`, `llamacpp`, `ollama`), if it does.
-        prefill: how it is asked to continue assistant text.
+        engine: the server's name as it reports it (`vllm`, `sglang`, `llamacpp`, `ollama`), if it does.
+        prefill: the way to have it continue assistant text.
         n: several choices from one request, all different.
         seed: the same seed gives the same text, another seed another.
-        usage_in_stream: the last chunk says what it cost. `continuous_usage`: every chunk does.
+        usage_in_stream: the last chunk has the usage. `continuous_usage`: every chunk has it.
         abort_on_close: closing the connection stops the decoding.
-        tokens_spent: what finding out has cost (generated tokens).
+        tokens_spent: generated tokens that the probe has cost.
     """
 
     reachable: bool = False
@@ -44,7 +44,7 @@ class Capabilities(Value, frozen=True):
     problem: str = ""
 
 
-# How each engine is asked to continue assistant text (the others cannot, or are not known to).
+# The way to have each engine continue assistant text (the others cannot, or are not known to).
 PREFILL_FORMS: Mapping[str, PrefillForm] = {
     "vllm": "continue_final_message",
     "sglang": "continue_final_message",

@@ -1,5 +1,4 @@
-"""How completions end: what servers' finish reasons mean, and whether an endpoint says any, or just ends its streams.
-Pure."""
+"""The ends of completions: the meaning of servers' finish reasons, and endpoints that end streams without one. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +6,7 @@ from collections.abc import Mapping
 
 from tts.types import FinishReason
 
-WITHOUT_FINISH = "finish_reason"  # among a completion's downgrades: nobody said why it ended
+WITHOUT_FINISH = "finish_reason"  # among a completion's downgrades: it ended without a reason
 _ENOUGH = 3  # streams, before an end without a reason is taken for an endpoint's way of ending
 _FINISH: Mapping[str, FinishReason] = {
     "stop": "stop", "eos": "stop", "eos_token": "stop", "stop_sequence": "stop", "word": "stop", "end_turn": "stop",
@@ -23,7 +22,7 @@ def normalise_finish(reason: str) -> FinishReason:
 
 
 class Endings:
-    """How the streams of one endpoint have ended that were not cut.
+    """The ends of one endpoint's streams, but for those that were cut.
 
     A stream that ends without a finish reason and `[DONE]` may be a part of a completion: a gateway whose engine died
     can end it in order. So it fails, unless no stream of the endpoint ever had a reason, and this is the third. From
@@ -35,10 +34,10 @@ class Endings:
         self._without = 0
 
     def with_reason(self) -> None:
-        """A stream has ended with a finish reason, or with `[DONE]`."""
+        """Note a stream that ended with a finish reason, or with `[DONE]`."""
         self._reasons = True
 
     def without_reason(self) -> bool:
-        """One has ended in order, with text, and with neither: whether that is how this endpoint ends them."""
+        """Note a stream that ended in order, with text, and with neither. Returns whether this endpoint ends all so."""
         self._without += 1
         return not self._reasons and self._without >= _ENOUGH

@@ -27,7 +27,7 @@ from tts.errors import (
 from tts.models.wire.address import shown
 from tts.models.wire.lengths import is_too_long, max_tokens_below, says_too_long
 
-# Some providers say with a 400 or 429, as if the request were at fault, that an account or a key has run out. A quota
+# Some providers report an account or a key that has run out with a 400 or 429, as if the request were at fault. A quota
 # that is "exceeded" may be one a minute.
 _NO_CREDIT = re.compile(
     r"insufficient_quota|insufficient (?:account )?(?:balance|credits?|funds)|balance is (?:too low|insufficient)|"
@@ -37,8 +37,8 @@ _NO_CREDIT = re.compile(
 )
 _BAD_KEY = re.compile(r"api[ _-]?key (?:is )?(?:not valid|invalid|expired)|(?:invalid|incorrect)[ _]api[ _]key", re.I)
 _MOST_SAID = 4000  # characters of a message that are read; people are shown 300
-# Where servers put what their message does not say: OpenRouter what the provider behind it said, Google and others
-# which fields are wrong.
+# Fields in which servers add to their message: OpenRouter the answer of the provider behind it, Google and others the
+# fields that are wrong.
 _BESIDE_MESSAGES = ("metadata", "details", "errors", "invalid_params", "invalid-params")
 _REFUSED = ("400", "422", "invalid_request_error", "BadRequestError")  # in a stream
 _A_MODEL = re.compile(r"(?<![/\w])models?\b(?!/)", re.I)  # the word, not a path such as /v1/models
@@ -53,7 +53,7 @@ def error_text(body: bytes) -> tuple[str, str | None, str]:
 
 
 def error_parts(plain: Any) -> tuple[str, str | None, str]:
-    """The same, of a decoded error."""
+    """Message, parameter and code of a decoded error, as in `error_text`."""
     if isinstance(plain, list) and plain:  # Gemini
         plain = plain[0]
     if not isinstance(plain, dict):
@@ -108,7 +108,7 @@ def _target_of(endpoint: str, location: str) -> str:
 
 
 def _blame(status: int, message: str, param: str | None, code: str) -> tuple[type[EndpointError], str]:
-    """Whose fault a status is, and what to do about it."""
+    """The kind of error behind a status, and the action to take."""
     said = f"{message} {code}"
     about_model = code == "model_not_found" or (status == 404 and (param == "model" or bool(_A_MODEL.search(message))))
     no_credit = status == 402 or (status < 500 and bool(_NO_CREDIT.search(said)))
@@ -162,7 +162,7 @@ def broken(endpoint: str, tokens: int, why: str) -> StreamBroken:
 
 
 def is_nan_refusal(error: EndpointError) -> bool:
-    """vLLM's and SGLang's answer when a log-probability is NaN, which they cannot write as JSON."""
+    """Whether an answer is vLLM's or SGLang's to a log-probability of NaN, which they cannot write as JSON."""
     return "JSON compliant" in error.message
 
 

@@ -1,7 +1,7 @@
-"""APIs that are not OpenAI's, told by the end of their address and by the shape of their replies, so that an error can
-name them and say what URL to give. Pure.
+"""APIs that are not OpenAI's, recognised by the end of their address and by the shape of their replies, so that an
+error can name them and the URL to give. Pure.
 
-Shapes as their documentation shows them: Ollama's native API, Anthropic's Messages, OpenAI's Responses, TGI's generate,
+Shapes as in the documentation of Ollama's native API, Anthropic's Messages, OpenAI's Responses, TGI's generate,
 Gemini's generateContent, Cohere's chat, DashScope's generation, Bedrock's Converse, llama.cpp's and SGLang's own.
 """
 
@@ -19,11 +19,11 @@ Reply = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Protocol:
-    """One API.
+    """An API.
 
     Attributes:
-        name: with whose it is.
-        address: how its URLs end.
+        name: with its owner's.
+        address: pattern of the end of its URLs.
         is_reply: whether an object is one of its replies, or one event of them.
         instead: the URL at which the same server has OpenAI's API; `{root}` is what comes before `address`, or the
             scheme and host.
@@ -102,13 +102,13 @@ PROTOCOLS = (
 
 
 def of_address(url: str) -> str | None:
-    """A sentence about the protocol whose address this URL (without a query) is; None where it is none of them."""
+    """A sentence about the protocol that this URL (without a query) belongs to; None for any other URL."""
     found = ((protocol, protocol.address.search(url)) for protocol in PROTOCOLS)
     return next((_sentence(protocol, url[: end.start()]) for protocol, end in found if end), None)
 
 
 def of_reply(data: bytes, endpoint: str) -> str | None:
-    """A sentence about the protocol that one event, a body, or a body's first line is of; None where it is none."""
+    """A sentence about the protocol that an event, a body, or a body's first line belongs to; None for any other."""
     reply = _first_object(data)
     found = (protocol for protocol in PROTOCOLS if protocol.is_reply(reply)) if reply else ()
     parts = urlsplit(endpoint)

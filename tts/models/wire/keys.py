@@ -1,4 +1,4 @@
-"""API keys: where they come from, and what a header can hold."""
+"""API keys: their sources, and the characters that a header can hold."""
 
 from __future__ import annotations
 

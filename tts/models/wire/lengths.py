@@ -1,6 +1,6 @@
 """Refusals of requests that are too long, and the lengths that they state. Pure.
 
-The words are those of servers' sources, documentation and issues; who is known to use them stands beside.
+The words are those of servers' sources, documentation and issues; the servers that use them stand beside.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _WORDS = (
     r"request body too large for|request_too_large",  # GitHub Models, Anthropic
 )
 _TOO_LONG = re.compile("|".join(_WORDS), re.I)
-# Larger than what may be asked for in a minute: no waiting helps (OpenAI says 429, Groq 413).
+# Larger than the limit of a minute: no wait helps (OpenAI answers 429, Groq 413).
 _NEVER_FITS = re.compile(r"request too large for", re.I)
 
 _NUMBER = r"[`(]*(\d[\d,]*)"
@@ -58,14 +58,14 @@ _LIMITS = [
 
 
 def is_too_long(status: int, said: str) -> bool:
-    """Whether a refusal with this status says that the prompt, or what may follow it, is too long."""
+    """Whether a refusal with this status means that the prompt, or the completion asked for, is too long."""
     if status in (413, 429):
         return bool(_NEVER_FITS.search(said)) or (status == 413 and says_too_long(said))
     return status in (400, 422, 500) and says_too_long(said)
 
 
 def says_too_long(said: str) -> bool:
-    """Whether these words say it."""
+    """Whether these words mean that a request is too long."""
     return bool(_TOO_LONG.search(said))
 
 

@@ -1,7 +1,7 @@
-"""A chunk in which some field is not what the protocol says: that field is dropped, or read as what it means, and the
-rest is kept. Only asked when the strict decoder of `sse` has refused. Pure.
+"""A lenient reader of chunks in which a field breaks the protocol: the field is dropped, or read as it is meant, and
+the rest is kept. Called only when the strict decoder of `sse` has refused. Pure.
 
-What servers and gateways were seen to send: counts as floats and strings, `null` or a list where an object belongs,
+Servers and gateways were seen to send: counts as floats and strings, `null` or a list where an object belongs,
 content in parts, a finish reason as an object, NaN, control characters, half of a surrogate pair or UTF-8 sequence.
 """
 
@@ -20,13 +20,13 @@ _TEXTS = ("text", *_THOUGHTS, "content", "summary", "refusal", "value")
 
 
 def parsed(data: bytes) -> Any:
-    """JSON as Python reads it, with U+FFFD for what is not Unicode. Raises ValueError, RecursionError."""
+    """Parse JSON as Python reads it, with U+FFFD for invalid Unicode. Raises ValueError, RecursionError."""
     return _scrubbed(json.loads(data.decode("utf-8-sig", "replace"), strict=False, parse_int=_whole))
 
 
 def cleaned(plain: Any) -> dict[str, Any]:
-    """The fields of `sse.Chunk`, with its types; log-probabilities as they came. Raises ValueError where a text cannot
-    be read, because a sample without a part of its text would be another one."""
+    """Make the fields of `sse.Chunk`, with its types; log-probabilities stay as they came. Raises ValueError for a text
+    that cannot be read, because a sample without a part of its text would be another one."""
     if plain is None:
         return {}
     if not isinstance(plain, dict):
@@ -44,7 +44,7 @@ def cleaned(plain: Any) -> dict[str, Any]:
 
 
 def finite(value: Any) -> bool:
-    """Whether all numbers in it are."""
+    """Whether all numbers in a value are finite."""
     if isinstance(value, dict):
         return all(map(finite, value.values()))
     if isinstance(value, list):
@@ -101,7 +101,7 @@ def _delta(value: Any) -> dict[str, str | None] | None:
 
 
 def _split(value: Any) -> tuple[str, str]:
-    """The text in a field, and the thoughts in it: a string, a part that is an object, a list of them."""
+    """Split a field (a string, a part that is an object, a list of them) into its text and its thoughts."""
     match value:
         case None | False:
             return "", ""
@@ -146,7 +146,7 @@ def _count(value: Any) -> int | None:
 
 
 def _word(value: Any) -> str | None:
-    """A name; of an object, its `type`."""
+    """Read a name; of an object, its `type`."""
     if isinstance(value, dict):
         value = value.get("type")
     return value if isinstance(value, str) else None

@@ -1,4 +1,4 @@
-"""The proxy through which an endpoint is reached: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY say which."""
+"""The proxy through which an endpoint is reached, by HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def proxy_for(endpoint: str) -> Proxy | None:
     found = getproxies_environment()
     if any(_spares(rule, host, port) for rule in found.get("no", "").replace(",", " ").split()):
         return None
-    if not found:  # what the system says, where it says something
+    if not found:  # the system's setting, if there is one
         found = {} if proxy_bypass(host) else getproxies()
     kind = parts.scheme if found.get(parts.scheme) else "all"
     given = found.get(kind, "").strip().strip("\"'")
@@ -65,7 +65,7 @@ def _spares(rule: str, host: str, port: int) -> bool:
     try:
         return ipaddress.ip_address(host) in ipaddress.ip_network(rule.strip("[]"), strict=False)
     except (ValueError, TypeError):
-        pass  # one of them is a name, or the rule has a port, or they are of two versions
+        pass  # the host or the rule is a name, or the rule has a port, or their IP versions differ
     name, only = _without_port(rule)
     if only is not None and only != port:
         return False

@@ -11,7 +11,7 @@ from tts.core.actions import Request
 
 _BY_VALUE: Mapping[str, Any] = {"temperature": 1.0, "top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
 _BY_NAME = ("seed", "max_tokens", "stream_options", "continuous_usage_stats", "include_usage", "timings_per_token")
-# Leaving one of these out is no loss: they change nothing, or not what is sampled (`max_tokens` has another name).
+# Leaving one of these out is no loss: they do not change the samples (`max_tokens` has another name).
 _NEUTRAL: Mapping[str, Any] = {**_BY_VALUE, **dict.fromkeys(_BY_NAME[1:], True)}
 _OTHER_NAME = "max_completion_tokens"
 _REFUSAL = re.compile(
@@ -23,8 +23,8 @@ _REFUSAL = re.compile(
 
 
 def may_be_left_out(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a request's body, what a server may refuse and the request can do without: name -> value. Where one value is
-    refused like any other, it is True."""
+    """Parameters of a request's body that a server may refuse and the request can do without: name -> value, or True if
+    a server refuses all values alike."""
     found: dict[str, Any] = {name: body[name] for name in _BY_VALUE if name in body}
     found |= {name: True for name in _BY_NAME if name in body or name in body.get("stream_options", ())}
     if "stop" in body:
@@ -36,10 +36,10 @@ def may_be_left_out(body: Mapping[str, Any]) -> dict[str, Any]:
 
 def refused_parameter(message: str, param: str | None, sent: Mapping[str, Any]) -> str | None:
     """The name among `sent` that a refusal mentions, if the request may be tried without it: a value that changes
-    nothing whatever the words are (a range, a combination), one that matters only where they say that the parameter is
+    nothing whatever the words are (a range, a combination), one that matters only if they say that the parameter is
     not known.
 
-    Of those that one clause names, what changes nothing goes first, and of a group its least useful part.
+    Of the parameters that one clause names, one that changes nothing goes first, and of a group its least useful part.
     """
     refuses = bool(_REFUSAL.search(message))
     renames = refuses or _OTHER_NAME in message
@@ -55,7 +55,7 @@ def refused_parameter(message: str, param: str | None, sent: Mapping[str, Any]) 
 
 
 def _end_of_clause(message: str, start: int) -> int:
-    """After a refusal, servers often list what they do know."""
+    """The end of a refusal's clause, after which servers often list the parameters that they know."""
     return start + len(re.split(r"[.:;\n]\s", message[start:], maxsplit=1)[0])
 
 
@@ -74,13 +74,14 @@ def changes_nothing(name: str, value: Any) -> bool:
 
 @lru_cache
 def _mention(name: str) -> re.Pattern[str]:
-    """A parameter's name in any spelling: top_k, topK, top-k. Not as the first part of a longer one."""
+    """A pattern of a parameter's name in any spelling (top_k, topK, top-k), but not as the first part of a longer
+    one."""
     name = "(?:top_)?logprobs" if name == "logprobs" else name
     return re.compile(rf"(?<![\w]){name.replace('_', '[ _-]?')}(?!\w|\.\w)", re.I)
 
 
 def losses(refused: Collection[str], sent: Mapping[str, Any]) -> tuple[str, ...]:
-    """Of the parameters that are left out of a request, those whose absence makes it another one."""
+    """Those of the parameters left out of a request whose absence changes its meaning."""
     return tuple(sorted(name for name in refused if name in sent and not changes_nothing(name, sent[name])))
 
 
@@ -94,7 +95,7 @@ class Refusals:
     """
 
     def __init__(self) -> None:
-        # Replaced, never changed: threads with a loop each read them.
+        # Replaced, never changed, because threads with a loop each read them.
         self._known: frozenset[tuple[str, Any]] = frozenset()
         self._prompts: Mapping[tuple[str, Any], int] = {}  # a value that matters -> the prompt that first showed it
         self._usual: frozenset[str] = frozenset()
@@ -111,7 +112,7 @@ class Refusals:
         )
 
     def answered(self, request: Request, body: Mapping[str, Any], left_out: frozenset[str]) -> None:
-        """Learn from a request that was answered though, or because, these parameters of its body were left out."""
+        """Learn from a request that was answered without these parameters of its body."""
         if not self._prompts and left_out == self._usual:
             return
         for which in may_be_left_out(body).items():

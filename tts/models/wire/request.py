@@ -1,4 +1,4 @@
-"""The body of a request to an OpenAI-compatible server: what is asked, and how. Pure: dicts, no I/O."""
+"""The body of a request to an OpenAI-compatible server. Pure: dicts, no I/O."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ Api = Literal["chat", "completions"]
 def body_of(request: Request, model: str, api: Api, capabilities: Capabilities) -> dict[str, Any]:
     """The JSON body of a streamed request.
 
-    Everything that shapes the distribution is said: servers' own defaults differ, and some take them from the model's
-    files. Raises CapabilityMissing if the request continues assistant text and the endpoint is not known to be able to.
+    All parameters that shape the distribution are sent: servers' own defaults differ, and some take them from the
+    model's files. Raises CapabilityMissing if the request continues assistant text and the endpoint is not known to be
+    able to.
     """
     sampling = request.sampling
     body: dict[str, Any] = {"model": model, "stream": True}

@@ -1,8 +1,8 @@
 """Server-sent events and the JSON in them, from bytes to typed chunks. No I/O: bytes go in, chunks come out.
 
 `EventParser` follows the HTML standard's event stream format (comments, multi-line data, CR, LF and CRLF line ends); of
-an event's fields only `data` matters here. `decode` reads just the fields that a sampler needs; everything else in a
-chunk is skipped without being built. What it refuses, `lenient` is asked to read.
+an event's fields only `data` matters here. `decode` reads just the fields that a sampler needs; the rest of a chunk is
+skipped without being built. Chunks that it refuses go to `lenient`.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ class Delta(msgspec.Struct, gc=False):
     reasoning_content: str | None = None  # SGLang, llama.cpp, DeepSeek
     thinking: str | None = None  # some gateways
     refusal: str | None = None
-    tool_calls: list[msgspec.Raw] | None = None  # nobody asked for them: only their tokens matter
+    tool_calls: list[msgspec.Raw] | None = None  # not asked for: only their tokens matter
 
     @property
     def says_something(self) -> bool:
-        """Whether a token is in it."""
+        """Whether the delta holds a token."""
         return any((self.content, self.reasoning, self.reasoning_content, self.thinking, self.refusal, self.tool_calls))
 
 
@@ -87,7 +87,7 @@ class WireUsage(msgspec.Struct, gc=False):
 
 
 class Timings(msgspec.Struct, gc=False):
-    """llama.cpp's, on every chunk if asked for with `timings_per_token`."""
+    """llama.cpp's timings, on every chunk if asked for with `timings_per_token`."""
 
     prompt_n: int | None = None
     cache_n: int | None = None
@@ -219,7 +219,7 @@ class EventParser:
             self._first = False
         if not (self._rest or self._lines) and data.startswith(b"data: ") and data.endswith(b"\n\n"):
             events = data[6:-2].split(b"\n\ndata: ")
-            if data.count(b"\n") == 2 * len(events) and b"\r" not in data:  # what all but a few send
+            if data.count(b"\n") == 2 * len(events) and b"\r" not in data:  # the form of almost all servers
                 self._after_cr = False
                 return events
         return self._feed_slowly(data)

@@ -3,7 +3,7 @@
 import pytest
 
 from tts.errors import InvalidParameter, UnknownName
-from tts.plugins.spec import check_spec, parse_specs
+from tts.plugins.spec import check_spec, parse_specs, split_spec
 from tts.testing import ScriptedCluster
 from tts.types import StrategySpec
 
@@ -47,6 +47,26 @@ def test_an_open_count_is_written_none():
 def test_a_whole_number_will_do_where_a_float_is_asked_for():
     (found,) = params("majority_vote:stop_at=1")
     assert found == {"stop_at": 1.0} and type(found["stop_at"]) is float
+
+
+@pytest.mark.parametrize(
+    ("written", "values"),
+    [
+        ("f(a,b)", ["f(a", "b)"]),
+        ("(,[", ["(", "["]),
+        (":(,:)", [":(", ":)"]),
+        ("1) think,2) act", ["1) think", "2) act"]),
+        ("v(x=1,y=2),w", ["v(x=1,y=2)", "w"]),
+        ("v( x = w(y=1,z=2), k=(a,b) ),w", ["v( x = w(y=1,z=2), k=(a,b) )", "w"]),
+        ("f(a,v(x=1,y=2)", ["f(a", "v(x=1,y=2)"]),
+    ],
+)
+def test_a_comma_ends_a_value_but_in_the_brackets_of_parameters(written, values):
+    assert split_spec(f"s:prompt={written},n=4", "strategy") == ("s", {"prompt": values, "n": ["4"]})
+
+
+def test_a_bracket_that_is_never_closed_takes_no_other_parameter_in():
+    assert split_spec("s:verifier=v(x=1,n=4", "strategy")[1] == {"verifier": ["v(x=1"], "n": ["4"]}
 
 
 @pytest.mark.parametrize(

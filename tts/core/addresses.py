@@ -7,6 +7,7 @@ No I/O: what an address leads to is imported by `tts.plugins.loading`.
 from __future__ import annotations
 
 import posixpath
+import re
 import sys
 from collections.abc import Callable, Mapping
 from types import ModuleType
@@ -15,6 +16,7 @@ from typing import Any
 from tts.errors import InvalidParameter
 
 PLUGIN = "tts_plugin_"  # how the modules of plugin files begin
+_PARAMETERS = re.compile(r"(?<=\w)\s*\(\s*[A-Za-z_]\w*\s*=")  # how the brackets of parameters begin, after a name
 
 
 def address_of(thing: Any) -> str:
@@ -64,7 +66,32 @@ def beside(owner: str, address: str) -> str:
     return f"{posixpath.normpath(posixpath.join(posixpath.dirname(file), where))}:{name}"
 
 
-def split_outside(text: str) -> list[str]:
+def split_values(text: str) -> list[str]:
+    """The parts of a text between its commas, but for commas in the brackets of `NAME(PARAM=VALUE,...)`. In any other
+    brackets, of `f(a,b)` or `:(`, a comma ends a value: only a verifier has parameters, and each has a name."""
+    parts, at = [""], 0
+    while at < len(text):
+        opened = _PARAMETERS.match(text, at)
+        end = (_closing(text, opened.end()) if opened else None) or at + 1
+        if text[at] == ",":
+            parts.append("")
+        else:
+            parts[-1] += text[at:end]
+        at = end
+    return parts
+
+
+def _closing(text: str, start: int) -> int | None:
+    """Where the bracket that is open at `start` has been closed; None if it never is."""
+    depth = 1
+    for at in range(start, len(text)):
+        depth += (text[at] == "(") - (text[at] == ")")
+        if not depth:
+            return at + 1
+    return None
+
+
+def _split_outside(text: str) -> list[str]:
     """The parts of a text between its commas, but for commas inside of brackets."""
     parts, depth = [""], 0
     for letter in text:
@@ -94,7 +121,7 @@ def call_of(text: str) -> tuple[str, dict[str, str]]:
     if not text.endswith(")"):
         return text, {}  # brackets of a path
     params: dict[str, str] = {}
-    for part in filter(None, map(str.strip, split_outside(text[start + 1 : -1]))):
+    for part in filter(None, map(str.strip, _split_outside(text[start + 1 : -1]))):
         name, equals, value = (side.strip() for side in part.partition("="))
         if not equals or not name or name in params:
             problem = f"a second {name}" if name in params else repr(part)

@@ -9,7 +9,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, cast
 
-from tts.core.addresses import called, check_address, split_outside
+from tts.core.addresses import called, check_address, split_values
 from tts.core.protocols import Strategy
 from tts.errors import InvalidParameter
 from tts.plugins.loading import forget_changed
@@ -131,7 +131,7 @@ def _written(spec: StrategySpec) -> str:
     """As on the command line, where a comma ends a value. Raises: InvalidParameter for one that has one inside."""
     for name, value in spec.params.items():
         if isinstance(value, str) and (
-            len(split_outside(value)) > 1 or value != value.strip() or value.lower() == "none"
+            len(split_values(value)) > 1 or value != value.strip() or value.lower() == "none"
         ):
             raise InvalidParameter(
                 f"{spec.name}: {name} cannot be {value!r}, which the record of a run could not tell from another",

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tts.core.addresses import canonical, split_outside
+from tts.core.addresses import canonical, split_values
 from tts.core.protocols import Strategy
 from tts.errors import InvalidParameter, unknown_name
 from tts.plugins.names import allocator, strategy
@@ -44,7 +44,7 @@ def split_spec(text: str, kind: str) -> tuple[str, dict[str, list[str]]]:
         raise InvalidParameter(f"{kind} must be NAME or NAME:PARAM=VALUE,..., but got {text!r}")
     values: dict[str, list[str]] = {}
     key = ""
-    for part in filter(None, split_outside(match[2] or "")):
+    for part in filter(None, split_values(match[2] or "")):
         head, equals, tail = part.partition("=")
         if "(" in head:  # the equals sign is of a verifier's own parameter
             equals = ""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tts.analysis.frontier import Corner, Placed, Stretch, corners, stretches
-from tts.core.addresses import split_outside
+from tts.core.addresses import split_values
 from tts.core.result import Ends
 from tts.intervals import mean_interval
 from tts.models.wire.endings import WITHOUT_FINISH
@@ -164,7 +164,7 @@ def warnings_of(rows: Sequence[Row]) -> list[str]:
             "no problem has a reference answer, so accuracy is unknown; agreement is the mean share of a problem's "
             "samples that have the answer which was chosen"
         )
-    exhausted = sum(r.exhausted for r in rows if "n=None" not in split_outside(r.params))  # that count asks for no less
+    exhausted = sum(r.exhausted for r in rows if "n=None" not in split_values(r.params))  # that count asks for no less
     trials = sum(r.problems * r.seeds for r in rows)
     if exhausted:
         found.append(f"{exhausted} of {trials} trials ended because a budget ran out; no answer counts as a wrong one")

@@ -3,20 +3,17 @@
 import string
 import sys
 import textwrap
-from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tts.api.arguments import as_spec
 from tts.clusters.executor import score_in_worker
 from tts.core.addresses import beside, call_of, called, canonical
 from tts.core.protocols import checked, question_of
 from tts.errors import CallFailed, InvalidParameter, UnknownName
 from tts.plugins.dependencies import plugin_digests, verifier_names, verifiers_of
-from tts.plugins.given import Given
 from tts.plugins.spec import check_spec, parse_specs
 from tts.plugins.verifiers import verifier, verifier_address
 from tts.testing import Sample, ScriptedCluster
@@ -33,6 +30,11 @@ FILE = """
         return scale * (len(candidate.text) <= limit) if candidate.answer else None
 
     async def awaited(problem, candidate): ...
+
+    def required(problem, candidate, *, limit: int): ...
+
+    class Required:
+        def __init__(self, *, n: int): ...
 
     def apart(problem, candidate, *, limit: int = 3):
         return len(candidate.text) <= limit
@@ -95,12 +97,14 @@ def test_two_settings_are_two_specs_with_a_verifier_each():
     ("text", "error", "message"),
     [
         ("genrm(max_token=64)", UnknownName, "unknown parameter of genrm 'max_token'. Did you mean 'max_tokens'?"),
-        ("genrm(max_tokens=many)", InvalidParameter, "genrm: max_tokens must be int | None, but got 'many'"),
+        ("genrm(max_tokens=many)", InvalidParameter, "genrm: max_tokens must be int, but got 'many'"),
         ("genrm(max_tokens=0)", InvalidParameter, "max_tokens must be at least 1, but got 0"),
         ("genrm(64)", InvalidParameter, "expected NAME(PARAM=VALUE,...), but got '64'"),
         ("genrm(max_tokens=1,max_tokens=2)", InvalidParameter, "but got a second max_tokens"),
         ("genrm(max_tokens=64", InvalidParameter, "its brackets do not match"),
         ("genrm(model=big)", InvalidParameter, "verifier_model names what verifies for the whole run"),
+        ("mine.py:required", InvalidParameter, "parameter limit of the verifier mine.py:required must have a default"),
+        ("mine.py:Required(n=1)", InvalidParameter, "parameter n of the verifier mine.py:Required must have a default"),
         ("constraint(limit=3)", UnknownName, "unknown parameter of constraint 'limit'"),
         ("mine.py:short(limits=3)", UnknownName, "Did you mean 'limit'?"),
         ("mine.py:awaited", InvalidParameter, "a function `(problem, candidate, *, limit=10)` that needs no await"),
@@ -154,29 +158,6 @@ def test_parameters_do_not_hide_the_file_of_a_verifier(folder):
     assert beside("a/b.py", ":Mine(limit=c:d)") == "a/b.py:Mine(limit=c:d)"
     (folder / "ideas.py").write_text("async def mine(problem, run, *, verifier: str = ':short( limit = 2 )'): ...\n")
     assert [*verifier_names([StrategySpec("ideas.py:mine")])] == ["ideas.py:short(limit=2)"]
-
-
-async def own(problem, run, *, verifier: str = "judge"):
-    return (await run.generate())[0]
-
-
-def test_a_program_gives_a_verifier_as_a_class_or_function_with_parameters(folder, monkeypatch):
-    monkeypatch.syspath_prepend(folder)
-    import mine
-
-    asked = partial(mine.short, limit=9)
-    text = "best_of_n:n=2,verifier=mine:short(limit=9)"
-    assert str(as_spec("best_of_n:n=2", {"verifier": asked})[0]) == text
-    with Given(StrategySpec("best_of_n", {"n": 2, "verifier": asked})) as texts:
-        assert texts == (text,)
-    with Given(partial(own, verifier=asked)) as texts:
-        assert texts == ("own:verifier=mine:short(limit=9)",)
-    assert as_spec(partial(own, verifier=asked), None)[0].params == {"verifier": "mine:short(limit=9)"}
-    assert verifier("mine:short(limit=9)").score(PROBLEM, CANDIDATE) == 1.0
-    assert as_spec("best_of_n", {"verifier": mine.Asks})[0].params == {"verifier": "mine:Asks"}
-    with pytest.raises(InvalidParameter, match="a verifier must be a class or function at the top level"):
-        as_spec("best_of_n", {"verifier": lambda problem, candidate: 1.0})
-    del sys.modules["mine"]
 
 
 @pytest.mark.parametrize("text", ["Solve it (carefully).", "1) think", "Note: compute f(x), then (y", "a:b(c=)d"])

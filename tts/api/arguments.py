@@ -11,17 +11,17 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-import msgspec
-
 from tts.core.budget import Limits
 from tts.core.protocols import Strategy
 from tts.errors import InvalidParameter, UnknownName, unknown_name
 from tts.models.options import Target
-from tts.plugins.given import Named, taken_apart, with_verifier_texts
+from tts.plugins.dependencies import with_normal_texts, with_verifier_texts
+from tts.plugins.given import Named
 from tts.plugins.loading import forget_changed
 from tts.plugins.names import strategy
-from tts.plugins.signatures import parameters
-from tts.plugins.spec import check_given, check_spec, parse_specs
+from tts.plugins.signatures import parameters, taken_apart
+from tts.plugins.spec import check_spec, parse_specs
+from tts.plugins.values import check_given
 from tts.types import Sampling, StrategySpec
 
 _WORDS = {
@@ -114,10 +114,11 @@ def as_spec(given: Named, params: Mapping[str, Any] | None) -> tuple[StrategySpe
         specs = [given] if isinstance(given, StrategySpec) else parse_specs(given)
         if len(specs) != 1:
             raise InvalidParameter(f"solve takes one strategy, but {given!r} is {len(specs)}: use sweep")
-        spec = msgspec.structs.replace(specs[0], params={**specs[0].params, **with_verifier_texts(params or {})})
-        return check_spec(spec), strategy
+        params = {**specs[0].params, **(params or {})}
+        texts = with_verifier_texts(params, strategy(specs[0].name))
+        return check_spec(StrategySpec(specs[0].name, texts)), strategy
     function, set_before = taken_apart(given)
-    params = with_verifier_texts({**set_before, **(params or {})})
+    params = {**set_before, **(params or {})}
     name = getattr(function, "__name__", type(function).__name__)
     try:
         known = {p.name: p for p in parameters(function)}
@@ -131,9 +132,10 @@ def as_spec(given: Named, params: Mapping[str, Any] | None) -> tuple[StrategySpe
     for key in params:
         if key not in known:
             raise unknown_name(f"parameter of {name}", key, known)
+    params = with_verifier_texts(params, function)
     check_given(name, known, params)
     awaited = _as_coroutine_function(function)
-    return StrategySpec(name, params), lambda _: awaited
+    return with_normal_texts(StrategySpec(name, params), awaited), lambda _: awaited
 
 
 def _as_coroutine_function(given: Strategy) -> Strategy:

@@ -26,6 +26,7 @@ from tts.models.target import Pricing
 from tts.plugins.dependencies import plugin_digests, verifiers_of
 from tts.plugins.given import Given, Named
 from tts.plugins.names import strategy
+from tts.plugins.spec import normal_specs
 from tts.process.beside import Beside
 from tts.runs.config import RunConfig, recorded, split_budgets
 from tts.runs.extension import extension, together
@@ -169,7 +170,7 @@ def _asked(
         "problems": task.name,
         "problems_digest": task.digest,
         "problem_digests": task.digests,
-        "strategies": named,
+        "strategies": tuple(map(normal_specs, named)),
         "budgets": split_budgets(texts(budgets, "budgets")),
         "run_budget": str(as_limits(run_budget, "run_budget")),
         "allocators": texts(allocators, "allocators") or None,

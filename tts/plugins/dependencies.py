@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from importlib.metadata import entry_points
 from typing import Any, TypeGuard
@@ -19,8 +19,9 @@ from tts.core.protocols import Strategy, Verifier
 from tts.errors import TTSError
 from tts.plugins.loading import by_address
 from tts.plugins.names import FUNCTIONS, built_in, strategy
-from tts.plugins.signatures import parameters, says_verifier
+from tts.plugins.signatures import Parameter, parameters, says_verifier
 from tts.plugins.sources import digest_of, digests
+from tts.plugins.verifier_texts import normal_text, text_of
 from tts.plugins.verifiers import has_shape, verifier
 from tts.types import StrategySpec
 
@@ -62,18 +63,61 @@ def verifier_names(specs: Iterable[StrategySpec], resolve: Callable[[str], Strat
     only its default shows to be one for verifiers counts if there is such a verifier."""
     for spec in specs:
         function = resolve(spec.name)
+        owner = owner_of(spec.name, function)
         for parameter in parameters(function):
-            default, given = parameter.default, spec.params.get(parameter.name, parameter.default)
-            if not (says_verifier(parameter) or _is_call(default)):
-                continue
-            if _is_call(default) and ":" in default:
-                default = beside(owner_of(spec.name, function), default)
             if parameter.name not in spec.params:
-                given = default
-            elif _is_call(given) and given.startswith(":"):
-                given = beside(owner_of(spec.name, function), given)
-            if isinstance(given, str) and (says_verifier(parameter) or (_is_verifier(default) and _is_verifier(given))):
+                given = _default_of(parameter, owner)
+            else:
+                given = _seen_from_here(spec.params[parameter.name], owner)
+            if _names_verifier(parameter, given, owner):
                 yield canonical(given)
+
+
+def with_verifier_texts(params: Mapping[str, Any], function: Strategy | None) -> dict[str, Any]:
+    """The parameters, with texts for verifiers that are given as classes, functions, partials of these or objects.
+
+    Args:
+        function: the strategy, or None where it is not known yet: then the names of parameters alone say which are for
+            verifiers. Raises as `text_of`.
+    """
+    known = {} if function is None else {p.name: p for p in parameters(function)}
+    owner = "" if function is None else owner_of("", function)
+
+    def is_verifier(key: str, value: Any) -> bool:
+        if not (callable(value) or has_shape(value)):
+            return False
+        return says_verifier(key) or (key in known and _is_verifier(_default_of(known[key], owner)))
+
+    return {key: text_of(value) if is_verifier(key, value) else value for key, value in params.items()}
+
+
+def with_normal_texts(spec: StrategySpec, function: Strategy) -> StrategySpec:
+    """The spec with the one text of each verifier that it names: `tts.plugins.verifier_texts`."""
+    known, owner = {p.name: p for p in parameters(function)}, owner_of(spec.name, function)
+    params = {
+        key: normal_text(value, owner)
+        if key in known and _names_verifier(known[key], _seen_from_here(value, owner), owner)
+        else value
+        for key, value in spec.params.items()
+    }
+    return spec if params == spec.params else StrategySpec(spec.name, params)
+
+
+def _names_verifier(parameter: Parameter, given: Any, owner: str) -> TypeGuard[str]:
+    """Whether a value of the parameter names a verifier."""
+    if not isinstance(given, str):
+        return False
+    return says_verifier(parameter) or (_is_verifier(_default_of(parameter, owner)) and _is_verifier(given))
+
+
+def _default_of(parameter: Parameter, owner: str) -> Any:
+    """The default; an address is from the strategy's file."""
+    default = parameter.default
+    return beside(owner, default) if _is_call(default) and ":" in default else default
+
+
+def _seen_from_here(given: Any, owner: str) -> Any:
+    return beside(owner, given) if _is_call(given) and given.startswith(":") else given
 
 
 def _bare(name: str) -> str:

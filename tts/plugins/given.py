@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from contextvars import Token
 from functools import partial
 from types import TracebackType
 from typing import Any, cast
 
-from tts.core.addresses import called, check_address, split_values
 from tts.core.protocols import Strategy
-from tts.errors import InvalidParameter
+from tts.errors import InvalidParameter, TTSError
+from tts.plugins.dependencies import with_verifier_texts
 from tts.plugins.loading import forget_changed
 from tts.plugins.names import FUNCTIONS, built_in, strategy
-from tts.plugins.signatures import says_verifier
+from tts.plugins.signatures import taken_apart
+from tts.plugins.spec import split_spec
 from tts.types import StrategySpec
 
 Named = str | StrategySpec | Strategy
@@ -62,7 +64,7 @@ class Given:
         if isinstance(given, str):
             return given
         if isinstance(given, StrategySpec):
-            return _written(StrategySpec(given.name, with_verifier_texts(given.params)))
+            return _written(StrategySpec(given.name, with_verifier_texts(given.params, self._named(given.name))))
         function, params = taken_apart(given)
         name = getattr(function, "__name__", type(function).__name__)
         if not is_coroutine_function(function) or not name.isidentifier():
@@ -75,37 +77,13 @@ class Given:
         known = strategy(name) if name in built_in("strategies") else self._functions.setdefault(name, function)
         if known is not function:
             raise InvalidParameter(f"two strategies are named {name}: rename one of these functions", name=name)
-        return _written(StrategySpec(name, with_verifier_texts(params)))
+        return _written(StrategySpec(name, with_verifier_texts(params, function)))
 
-
-def taken_apart(given: Any) -> tuple[Any, dict[str, Any]]:
-    """A function, and the keywords that partials around it set; a partial with anything else stays as it is."""
-    params: dict[str, Any] = {}
-    while isinstance(given, partial) and not given.args:
-        params = {**given.keywords, **params}
-        given = given.func
-    return given, params
-
-
-def with_verifier_texts(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters, with texts for verifiers that are given as classes, functions or partials of these with keywords.
-
-    Raises: InvalidParameter for one that another process could not import.
-    """
-    return {
-        key: _verifier_text(value) if says_verifier(key) and callable(value) else value for key, value in params.items()
-    }
-
-
-def _verifier_text(given: Any) -> str:
-    thing, params = taken_apart(given)
-    try:
-        return called(check_address(thing), params)
-    except InvalidParameter:
-        raise InvalidParameter(
-            f"a verifier must be a class or function at the top level of a file, which other processes can import, or "
-            f"its name, but got {given!r}"
-        ) from None
+    def _named(self, name: str) -> Strategy | None:
+        """The strategy of a spec; None if there is none: who parses the text says so."""
+        with suppress(TTSError):
+            return self._functions.get(name) or strategy(name)
+        return None
 
 
 def check_takes_two(function: Any, name: str) -> None:
@@ -128,13 +106,13 @@ def is_coroutine_function(given: Any) -> bool:
 
 
 def _written(spec: StrategySpec) -> str:
-    """As on the command line, where a comma ends a value. Raises: InvalidParameter for one that has one inside."""
+    """As on the command line, where a comma ends a value. Raises: InvalidParameter for one that is not read back."""
+    text = str(spec)
+    _, read = split_spec(text, "strategy")
     for name, value in spec.params.items():
-        if isinstance(value, str) and (
-            len(split_values(value)) > 1 or value != value.strip() or value.lower() == "none"
-        ):
+        if isinstance(value, str) and (read.get(name) != [value] or value.lower() == "none"):
             raise InvalidParameter(
                 f"{spec.name}: {name} cannot be {value!r}, which the record of a run could not tell from another",
                 name=name,
             )
-    return str(spec)
+    return text

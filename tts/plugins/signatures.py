@@ -7,6 +7,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from types import FunctionType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -39,19 +40,33 @@ def says_verifier(parameter: Parameter | str) -> bool:
     return name == "verifier" or name.endswith("_verifier")
 
 
-def parameters(function: Callable[..., Any]) -> list[Parameter]:
-    """The keyword-only parameters of a strategy: its hyper-parameters. Raises: InvalidParameter for one without a
-    default, because a strategy must run by its name alone."""
+def parameters(function: Callable[..., Any], owner: str = "", *, but: str = "") -> list[Parameter]:
+    """The keyword-only parameters of a strategy: its hyper-parameters; of a class, all that are set by keyword.
+
+    Args:
+        owner: of the parameters, for the message, such as `allocator equal`; "" is the strategy of the function's name.
+        but: the name of one that is left out.
+
+    Raises: InvalidParameter for one without a default, because a strategy must run by its name alone.
+    """
     helps = _argument_helps(inspect.getdoc(function) or "")
-    found = [p for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    first = inspect.Parameter.POSITIONAL_OR_KEYWORD if isinstance(function, type) else inspect.Parameter.KEYWORD_ONLY
+    by_keyword = {first, inspect.Parameter.KEYWORD_ONLY}
+    found = [p for p in inspect.signature(function).parameters.values() if p.kind in by_keyword and p.name != but]
     for parameter in found:
         if parameter.default is parameter.empty:
-            raise InvalidParameter(
-                f"parameter {parameter.name} of strategy {getattr(function, '__name__', type(function).__name__)} must "
-                f"have a default",
-                name=parameter.name,
-            )
+            owner = owner or f"strategy {getattr(function, '__name__', type(function).__name__)}"
+            raise InvalidParameter(f"parameter {parameter.name} of {owner} must have a default", name=parameter.name)
     return [Parameter(p.name, _type_of(function, p), p.default, helps.get(p.name, "")) for p in found]
+
+
+def taken_apart(given: Any) -> tuple[Any, dict[str, Any]]:
+    """A function, and the keywords that partials around it set; a partial with anything else stays as it is."""
+    params: dict[str, Any] = {}
+    while isinstance(given, partial) and not given.args:
+        params = {**given.keywords, **params}
+        given = given.func
+    return given, params
 
 
 def describe(name: str) -> StrategyInfo:
@@ -78,13 +93,20 @@ def _type_of(function: Callable[..., Any], parameter: inspect.Parameter) -> str:
         return "str" if parameter.default is None else type(parameter.default).__name__
     if isinstance(hint, str):
         # By itself: another parameter's type may be imported for type checkers only.
-        alone = FunctionType((lambda: None).__code__, inspect.unwrap(function).__globals__)
+        alone = FunctionType((lambda: None).__code__, _globals_of(function))
         alone.__annotations__ = {parameter.name: hint}
         try:
             hint = get_type_hints(alone)[parameter.name]
-        except NameError:
+        except Exception:  # an annotation may be any expression
             return str(hint)
     return _type_name(hint)
+
+
+def _globals_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """The names that the annotations of a function, or of a class's parameters, are written with."""
+    makes = getattr(function, "__init__") if isinstance(function, type) else function  # noqa: B009 - mypy
+    found: dict[str, Any] | None = getattr(inspect.unwrap(makes), "__globals__", None)
+    return vars(sys.modules[function.__module__]) if found is None else found
 
 
 def _type_name(hint: Any) -> str:

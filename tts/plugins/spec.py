@@ -5,19 +5,18 @@ from __future__ import annotations
 
 import inspect
 import itertools
-import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from tts.core.addresses import canonical, split_values
+from tts.core.addresses import split_values
 from tts.core.protocols import Strategy
 from tts.errors import InvalidParameter, unknown_name
+from tts.plugins.dependencies import with_normal_texts
 from tts.plugins.names import allocator, strategy
-from tts.plugins.signatures import Parameter, parameters, says_verifier
+from tts.plugins.signatures import parameters
+from tts.plugins.values import check_value, convert
 from tts.types import StrategySpec
-
-_PLAIN = frozenset(("int", "float", "bool", "str", "None"))
 
 
 def parse_specs(text: str) -> list[StrategySpec]:
@@ -25,7 +24,7 @@ def parse_specs(text: str) -> list[StrategySpec]:
 
     Raises: UnknownName for the strategy or a parameter, InvalidParameter for a value of the wrong type.
     """
-    return _parsed(text, "strategy", strategy)
+    return [with_normal_texts(spec, strategy(spec.name)) for spec in _parsed(text, "strategy", strategy)]
 
 
 def parse_allocators(text: str) -> list[StrategySpec]:
@@ -57,31 +56,40 @@ def split_spec(text: str, kind: str) -> tuple[str, dict[str, list[str]]]:
 
 def _parsed(text: str, kind: str, resolve: Callable[[str], Callable[..., Any]]) -> list[StrategySpec]:
     name, values = split_spec(text, kind)
-    known = {p.name: p for p in parameters(resolve(name))}
+    known = {p.name: p for p in parameters(resolve(name), f"{kind} {name.rpartition(':')[2]}")}
     axes: list[list[Any]] = []
     for key, options in values.items():
         if key not in known:
             raise unknown_name(f"parameter of {name}", key, known)
-        axes.append([_as_written(key, convert(name, known[key], option)) for option in options])
+        axes.append([convert(name, known[key], option) for option in options])
     return [StrategySpec(name, dict(zip(values, combo, strict=True))) for combo in itertools.product(*axes)]
 
 
+def normal_specs(text: str) -> str:
+    """The text of specs with the one text of each verifier: what a run writes down."""
+    name, values = split_spec(text, "strategy")
+    function = strategy(name)
+
+    def normal(key: str, value: str) -> str:
+        return str(with_normal_texts(StrategySpec(name, {key: value}), function).params[key])
+
+    found = {key: [normal(key, value) for value in options] for key, options in values.items()}
+    if found == values:
+        return text
+    return f"{name}:" + ",".join(f"{key}={','.join(options)}" for key, options in found.items())
+
+
 def check_spec(spec: StrategySpec) -> StrategySpec:
-    """The spec, if its strategy exists and has these parameters. Raises as `parse_specs`."""
+    """The spec, if its strategy exists and has these parameters; its verifiers by their one text. Raises as
+    `parse_specs`."""
     function = strategy(spec.name)
     _check_signature(spec.name, function)
     known = {p.name: p for p in parameters(function)}
     for key, value in spec.params.items():
         if key not in known:
             raise unknown_name(f"parameter of {spec.name}", key, known)
-        _check_value(spec.name, known[key], value)
-    params = {key: _as_written(key, value) for key, value in spec.params.items()}
-    return spec if params == spec.params else StrategySpec(spec.name, params)
-
-
-def _as_written(key: str, value: Any) -> Any:
-    """The value; a verifier with parameters in the one way of writing it, by which its scores are kept."""
-    return canonical(value) if isinstance(value, str) and says_verifier(key) else value
+        check_value(spec.name, known[key], value)
+    return with_normal_texts(spec, function)
 
 
 def _check_signature(name: str, function: Strategy) -> None:
@@ -93,51 +101,3 @@ def _check_signature(name: str, function: Strategy) -> None:
             f"but takes {inspect.signature(function)}",
             name=name,
         ) from None
-
-
-def convert(name: str, parameter: Parameter, text: str) -> Any:
-    """Text -> the parameter's type; `none` for one that may be left open."""
-    kinds = parameter.type.split(" | ")
-    for kind in (kind for kind in _READERS if kind in kinds):
-        try:
-            return _READERS[kind](text)
-        except (ValueError, KeyError):
-            continue
-    raise InvalidParameter(
-        f"{name}: {parameter.name} must be {parameter.type}, but got {text!r}", name=parameter.name, value=text
-    )
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(text)
-    return value
-
-
-_READERS: Mapping[str, Callable[[str], Any]] = {  # the first that can read a text does
-    "None": lambda text: {"none": None}[text.lower()],
-    "int": int,
-    "float": _finite,
-    "bool": lambda text: {"true": True, "1": True, "false": False, "0": False}[text.lower()],
-    "str": str,
-}
-
-
-def check_given(name: str, known: Mapping[str, Parameter], params: Mapping[str, Any]) -> None:
-    """Refuse a value of another type than a parameter of a program's own function says that it has; where it says
-    nothing, or more than a plain type, any object may be meant. Raises: InvalidParameter."""
-    for key, value in params.items():
-        parameter = known[key]
-        says = parameter.type != "str" or parameter.default is not None
-        if says and _PLAIN.issuperset(parameter.type.split(" | ")):
-            _check_value(name, parameter, value)
-
-
-def _check_value(name: str, parameter: Parameter, value: Any) -> None:
-    kinds = parameter.type.split(" | ")
-    fits = "None" if value is None else type(value).__name__
-    if fits not in kinds and not (fits == "int" and "float" in kinds):
-        raise InvalidParameter(
-            f"{name}: {parameter.name} must be {parameter.type}, but got {value!r}", name=parameter.name
-        )

@@ -13,8 +13,8 @@ from tts.core.addresses import address_of, call_of
 from tts.core.protocols import Verifier
 from tts.errors import InvalidParameter, TTSError, unknown_name
 from tts.plugins.names import verifier_named
-from tts.plugins.signatures import parameters
-from tts.plugins.spec import convert
+from tts.plugins.signatures import Parameter, parameters
+from tts.plugins.values import convert
 from tts.types import Candidate, Problem
 
 
@@ -24,13 +24,13 @@ class Function:
 
     def __init__(self, function: Callable[..., Any], params: Mapping[str, Any]) -> None:
         self.function = function
-        self._params = dict(params)
+        self.params = dict(params)
         self.kind = getattr(function, "kind", "scale")
         self.in_worker = getattr(function, "in_worker", False)
         self.candidate_logprobs = getattr(function, "candidate_logprobs", 0)
 
     def score(self, problem: Problem, candidate: Candidate) -> Any:
-        return self.function(problem, candidate, **self._params)
+        return self.function(problem, candidate, **self.params)
 
 
 def verifier(text: str, model: str | None = None) -> Verifier:
@@ -45,9 +45,10 @@ def verifier(text: str, model: str | None = None) -> Verifier:
 def made(thing: Any, text: str, model: str | None = None) -> Verifier:
     """As `verifier`, of the class or function that the text names."""
     name, given = call_of(text)
-    params = _params(name, thing, given)
     if not isinstance(thing, type):
         _check_function(name, thing)
+    params = values_of(name, thing, given)
+    if not isinstance(thing, type):
         return Function(thing, params)
     try:
         if "model" in inspect.signature(thing).parameters:
@@ -77,26 +78,42 @@ def verifier_address(verifier: Verifier) -> str:
     return address_of(verifier.function if isinstance(verifier, Function) else type(verifier))
 
 
-def _params(name: str, thing: Any, given: Mapping[str, str]) -> dict[str, Any]:
-    """The values of keyword-only parameters, of their types."""
-    if not given:
-        return {}
-    makes: Callable[..., Any] = getattr(thing, "__init__") if isinstance(thing, type) else thing  # noqa: B009 - mypy
-    known = {p.name: p for p in parameters(makes)}
+def parameters_of(name: str, thing: Any) -> dict[str, Parameter]:
+    """The parameters of a verifier's class or function, by name; not `model`, which a run sets.
+
+    Raises: InvalidParameter for a signature that cannot be read, or a parameter without a default.
+    """
+    try:
+        found = parameters(thing, f"the verifier {name}", but="model")
+    except (TypeError, ValueError):
+        raise InvalidParameter(f"the verifier {name} has no signature that can be read", name=name) from None
+    return {p.name: p for p in found}
+
+
+def values_of(name: str, thing: Any, given: Mapping[str, str]) -> dict[str, Any]:
+    """The values of parameters, of their types. Raises as `verifier`."""
+    known = parameters_of(name, thing)
     if "model" in given:
-        raise InvalidParameter(
-            f"{name}: model cannot be set here: verifier_model names what verifies for the whole run", name=name
-        )
+        raise no_model(name)
     for key in given:
         if key not in known:
-            raise unknown_name(f"parameter of {name}", key, [key for key in known if key != "model"])
+            raise unknown_name(f"parameter of {name}", key, known)
     return {key: convert(name, known[key], value) for key, value in given.items()}
+
+
+def no_model(name: str) -> InvalidParameter:
+    """The error of a verifier that is to ask a model of its own."""
+    return InvalidParameter(
+        f"{name}: model cannot be set here: verifier_model names what verifies for the whole run", name=name
+    )
 
 
 def _check_function(name: str, thing: Any) -> None:
     """Raises: InvalidParameter for what cannot be called with a problem and a candidate, or has to be awaited."""
     try:
-        inspect.signature(thing).bind(None, None)
+        signature = inspect.signature(thing)
+        named = [p.name for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY]
+        signature.bind(None, None, **dict.fromkeys(named))
     except (TypeError, ValueError):
         fits = False
     else:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tts.errors import BadPool, InvalidParameter, PoolLacks, unknown_name
 from tts.plugins.loading import by_address
+from tts.plugins.verifier_texts import normal_text
 from tts.types import FinishReason, LogprobSummary, Value
 
 UNKNOWN = -1
@@ -214,12 +215,14 @@ class Pool:
         return self.take(np.flatnonzero(keep))
 
     def priced(self, verifier_tokens: Mapping[str, float]) -> Pool:
-        """The pool with the given tokens of one verification, by score column, in place of the recorded ones.
-        Raises: UnknownName."""
-        for name in verifier_tokens:
+        """The pool with the given tokens of one verification, by score column, in place of the recorded ones; a
+        verifier with parameters may be written in any way. Raises: UnknownName."""
+        given: dict[str, VerificationCost] = {}
+        for text, tokens in verifier_tokens.items():
+            name = text if text in self.scores else normal_text(text)
             if name not in self.scores:
                 raise unknown_name("score", name, self.scores)
-        given = {name: VerificationCost(tokens) for name, tokens in verifier_tokens.items()}
+            given[name] = VerificationCost(tokens)
         return replace(self, verification_costs={**self.verification_costs, **given})
 
     def take(self, rows: NDArray[np.int64]) -> Pool:

@@ -18,6 +18,7 @@ from tts.errors import JournalCorrupt, UsageError
 from tts.plugins.names import built_in, strategy
 from tts.plugins.signatures import parameters, says_verifier
 from tts.plugins.spec import split_spec
+from tts.plugins.verifier_texts import normal_text
 from tts.plugins.verifiers import verifier
 from tts.runs.config import EQUAL, RunConfig
 from tts.runs.plan import Cell
@@ -70,7 +71,7 @@ def verifiers_named(config: RunConfig) -> list[str]:
 
 def verifiers_made(config: RunConfig, trusted: Collection[str] = ()) -> tuple[dict[str, Verifier], list[str]]:
     """The built-in verifiers of a run and those that the caller named himself; and the names of the others."""
-    named, trusted = verifiers_named(config), {*map(canonical, trusted)}
+    named, trusted = verifiers_named(config), {*map(normal_text, trusted)}
     known = {
         name: verifier(name, config.verifier_model)
         for name in named

@@ -44,12 +44,12 @@ class GenRM:
     kind: ScoreKind = "probability"
     _template = STEP_BY_STEP
     _verdict = re.compile(f"{STATED}|{LAST}", re.IGNORECASE)
-    _max_tokens = 512  # a check of thirteen steps, one a line, takes some 300
 
-    def __init__(self, *, max_tokens: int | None = None, model: str | None = None) -> None:
-        if max_tokens is not None and max_tokens < 1:
+    # A check of thirteen steps, one a line, takes some 300 tokens.
+    def __init__(self, *, max_tokens: int = 512, model: str | None = None) -> None:
+        if max_tokens < 1:
             raise InvalidParameter(f"max_tokens must be at least 1, but got {max_tokens}", name="max_tokens")
-        self.max_tokens = max_tokens or self._max_tokens
+        self.max_tokens = max_tokens
         self.model = model
 
     def request(self, problem: Problem, candidate: Candidate) -> Request:

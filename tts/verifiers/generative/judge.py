@@ -16,12 +16,19 @@ Is the answer correct (Yes/No)? Reply with one word."""
 
 
 class Judge(GenRM):
-    """Ask for one word and read its probability: a verification for the price of a prompt and a token or two."""
+    """Ask for one word and read its probability: a verification for the price of a prompt and a token or two.
+
+    Args:
+        max_tokens: of the verification.
+        model: which of the cluster's models judges; None is the one that generates.
+    """
 
     name = "judge"
     _template = DIRECT
     _verdict = re.compile(rf"\A\W*{WORD}|{STATED}|{LAST}", re.IGNORECASE)
-    _max_tokens = 4
+
+    def __init__(self, *, max_tokens: int = 4, model: str | None = None) -> None:
+        super().__init__(max_tokens=max_tokens, model=model)
 
     def _temperature(self) -> float:
         return 0.0

@@ -81,12 +81,14 @@ class Request(Value, frozen=True):
 class Generate(Value, frozen=True, tag="generate"):
     """Sample one completion. `share` is the key under which other trials of the run may use the same sample:
     set only where the strategy waits for all it asked for, so that no length bias can leak between them. `race`: the
-    strategy looks at which of several ends first, so that they have to leave together."""
+    strategy looks at which of several ends first, so that they have to leave together. `helps`: the text helps to
+    decide; it is no candidate, and is billed as verification."""
 
     id: str
     request: Request
     share: str | None = None
     race: bool = False
+    helps: bool = False
 
 
 class Verify(Value, frozen=True, tag="verify"):
@@ -239,6 +241,11 @@ Action = Generate | Verify | Call | Sleep | Cancel
 Work = Generate | Verify | Call | Sleep
 End = Finished | Scored | Returned | Woke | Failed | Cancelled | Refused
 Event = End | Progressed
+
+
+def is_sample(action: Action) -> bool:
+    """Whether a candidate comes of it."""
+    return type(action) is Generate and not action.helps
 
 
 def prompt_bound(request: Request) -> int:

@@ -20,7 +20,7 @@ import heapq
 from collections import deque
 from collections.abc import Iterator, Mapping
 
-from tts.core.actions import Event, Finished, Generate, Progressed, Refused, Scored, Verify, trial_of
+from tts.core.actions import Event, Finished, Generate, Progressed, Refused, Scored, Verify, is_sample, trial_of
 from tts.core.allocation.allocator import UNITS, Allocator, Bid, Outlook, Standing, is_sound, plus, whole_micros
 from tts.core.budget import PICODOLLARS, Ledger, Limits
 from tts.core.journal.records import Allotted, Decided, Record, Repriced, Stopped
@@ -41,8 +41,8 @@ class _Problem:
 
     def __init__(self, standing: Standing) -> None:
         self.standing = standing
-        self.samples: dict[str, Generate] = {}  # by id: asked for and not granted
-        self.verifications: dict[str, Verify] = {}
+        self.samples: dict[str, Generate | Verify] = {}  # by id: asked for and not granted
+        self.verifications: dict[str, Generate | Verify] = {}  # and what else helps to decide
         self.entry = 0
 
     @property
@@ -110,10 +110,8 @@ class SharedBudget:
     def ask(self, action: Generate | Verify) -> None:
         """Add an ask of an open trial."""
         trial = trial_of(action.id)
-        if isinstance(action, Generate):
-            self._problems[trial].samples[action.id] = action
-        else:
-            self._problems[trial].verifications[action.id] = action
+        problem = self._problems[trial]
+        (problem.samples if is_sample(action) else problem.verifications)[action.id] = action
         self._moved[trial] = None
 
     def withdraw(self, id: str) -> Generate | Verify | None:
@@ -183,9 +181,9 @@ class SharedBudget:
             self.ledger.release(event.id)
         else:
             self.ledger.settle(event.id, cost)
-        if isinstance(event, Scored):
+        if isinstance(event, Scored) or (isinstance(event, Finished) and not is_sample(action)):
             self._verifications.add(cost, whole_micros(event.timing.total_s))
-        if isinstance(action, Generate):
+        if is_sample(action):
             standing.in_flight -= 1
             if isinstance(event, Finished):
                 known = standing.agreed
@@ -247,7 +245,7 @@ class SharedBudget:
 
     def _note_granted(self, action: Generate | Verify) -> None:
         self._granted[action.id] = action
-        if isinstance(action, Generate):
+        if is_sample(action):
             self._problems[trial_of(action.id)].standing.in_flight += 1
 
     def _place(self) -> None:

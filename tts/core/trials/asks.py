@@ -1,7 +1,8 @@
 """The open requests of one trial, within its share of the budget. Events and actions only; no I/O.
 
-An ask that does not fit the share's ledger now, but could once something in flight has ended, waits in a queue, and
-what is asked for later waits behind it; an ask that never can fit is refused.
+An ask reserves in every ledger of its scope: those of the parts that it is in, and the share's. One that does not fit
+now, but could once something in flight has ended, waits in a queue, and what is asked for later under the same ledger
+waits behind it; one that never can fit is refused.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 
 from tts.core.actions import Action, Cancel, Generate, Verify, Work
-from tts.core.budget import Ledger, Limits
+from tts.core.budget import Ledger
 from tts.core.result import Shortage
 from tts.core.trials.coroutines import InFlight, Mailbox
 from tts.core.trials.endings import STOPPED
+from tts.core.trials.scope import Scope
 from tts.errors import BudgetExhausted
 from tts.types import ErrorInfo
 
@@ -23,29 +25,27 @@ class Asks:
 
     Args:
         trial: the trial's id.
-        share: limits of the trial's spending.
+        ledger: of the trial's share.
 
     Attributes:
-        ledger: the share's ledger.
-        live: action id -> ask that has not ended.
-        ended: ids of the asks that have ended.
-        backlog: asks that wait for room.
-        out: actions to hand out.
+        in_flight: action id -> ask that has not ended.
+        ended: ids of the asks that have.
+        backlog: innermost ledger -> the asks that wait for room, each with its number in the order of asking.
+        out: actions to be handed out.
         now: the run's clock at the last event.
         ends_s: when the share's seconds will have passed; None without such a limit.
-        exhausted: whether the budget has turned an ask down.
     """
 
-    __slots__ = ("_short", "_trial", "backlog", "ended", "ends_s", "exhausted", "in_flight", "ledger", "now", "out")
+    __slots__ = ("_short", "_trial", "_waited", "backlog", "ended", "ends_s", "in_flight", "ledger", "now", "out")
 
-    def __init__(self, trial: str, share: Limits) -> None:
-        self.ledger = Ledger(share, trial)
+    def __init__(self, trial: str, ledger: Ledger) -> None:
+        self.ledger = ledger
         self.in_flight: dict[str, InFlight] = {}
         self.ended: set[str] = set()
-        self.backlog: deque[InFlight] = deque()
+        self.backlog: dict[Ledger, deque[tuple[int, InFlight]]] = {}
+        self._waited = 0
         self.now = 0.0
         self.ends_s: float | None = None
-        self.exhausted = False
         self._trial = trial
         self.out: list[Action] = []
         self._short: tuple[str, str, float] | None = None  # the ask turned down, the limit, and its cost
@@ -61,9 +61,10 @@ class Asks:
         return out
 
     def add(self, ask: InFlight) -> bool:
-        """Reserve a new ask's upper bound and let it leave. Returns whether it has left; else it waits for room."""
-        if self.ledger.needs_price:
-            self.ledger.check_known(ask.cost)
+        """Reserve the worst case of a new ask and let it leave. Returns whether it has left; else it waits for room."""
+        for ledger in ask.scope.ledgers:
+            if ledger.needs_price:
+                ledger.check_known(ask.cost)
         self.in_flight[ask.action.id] = ask
         if ask.cost.samples == 0:  # timers and functions cost no tokens and never wait behind requests
             ask.left = True
@@ -71,11 +72,12 @@ class Asks:
             return True
         if not self.backlog and self._leave(ask):
             return True
-        self.backlog.append(ask)
+        self._waited += 1
+        self.backlog.setdefault(ask.scope.ledgers[0], deque()).append((self._waited, ask))
         return False
 
     def _leave(self, ask: InFlight) -> bool:
-        if (self.ends_s is not None and self.late) or not self.ledger.try_reserve(ask.action.id, ask.cost):
+        if (self.ends_s is not None and self.late) or not reserved(ask):
             return False
         ask.left = True
         self.out.append(ask.action)
@@ -83,31 +85,51 @@ class Asks:
 
     def admit(self) -> Iterator[tuple[InFlight, ErrorInfo]]:
         """Let the oldest waiting asks leave while they fit. Yields those that never will, to be refused, and why."""
-        while self.backlog:
-            ask = self.backlog[0]
+        full: set[Ledger] = (
+            set()
+        )  # an ask waits for room in each of them: nothing that was asked for later overtakes it
+        while (queue := self._oldest(full)) is not None:
+            _, ask = queue[0]
+            error = None
             if ask.action.id in self.in_flight and not self._leave(ask):  # else its block has been left meanwhile
-                if self.late:
-                    yield ask, ErrorInfo.of(self.out_of_time())
-                elif self.ledger.can_ever_fit(ask.cost):
-                    return
-                else:
-                    yield ask, ErrorInfo.of(self.ledger.exhausted(ask.cost))
-            self.backlog.popleft()
+                error = self._never(ask)
+                if error is None:
+                    full.update(ledger for ledger in ask.scope.ledgers if not ledger.fits(ask.cost))
+                    continue
+            queue.popleft()
+            if not queue:
+                del self.backlog[ask.scope.ledgers[0]]
+            if error is not None:
+                yield ask, error
+
+    def _oldest(self, full: set[Ledger]) -> deque[tuple[int, InFlight]] | None:
+        """The queue whose head has waited longest, of those that wait for no full ledger."""
+        queues = [queue for queue in self.backlog.values() if full.isdisjoint(queue[0][1].scope.ledgers)]
+        return min(queues, key=lambda queue: queue[0][0], default=None)
+
+    def _never(self, ask: InFlight) -> ErrorInfo | None:
+        """Why an ask that does not fit now never will; None where it may."""
+        if self.late:
+            return ErrorInfo.of(self.out_of_time())
+        for ledger in ask.scope.ledgers:
+            if not ledger.can_ever_fit(ask.cost):
+                return ErrorInfo.of(ledger.exhausted(ask.cost))
+        return None
 
     def refuse(self, ask: InFlight, error: ErrorInfo) -> None:
         """Turn down an ask that has not left."""
         self.drop(ask)
-        self.turned_down(ask.action, error)
+        self.turned_down(ask.scope, ask.action, error)
 
-    def turned_down(self, action: Work, error: ErrorInfo) -> None:
-        """Note a refusal: the budget has ended, unless the strategy withdrew the ask or an allocator stopped it."""
+    def turned_down(self, scope: Scope, action: Work, error: ErrorInfo) -> None:
+        """An ask was refused: the budget has ended, unless the strategy withdrew it or an allocator stopped it."""
         if error.type == "BudgetExhausted" and error.facts.get("limit") != STOPPED:
-            self.ran_out(action, error)
+            self.ran_out(scope, action, error)
 
-    def ran_out(self, action: Work, error: ErrorInfo) -> None:
-        """Note that the budget could not hold this action."""
-        self.exhausted = True
-        if self._short is None and "asked" in error.facts and error.facts.get("trial") == self._trial:
+    def ran_out(self, scope: Scope, action: Work, error: ErrorInfo) -> None:
+        """The budget could not hold this action."""
+        name = error.facts.get("trial")
+        if scope.turned_down(name) and self._short is None and "asked" in error.facts and name == self._trial:
             kind = "verification" if isinstance(action, Verify) else "sample"
             self._short = kind, error.facts["limit"], error.facts["asked"]
 
@@ -147,6 +169,19 @@ class Asks:
             if ask.left:
                 self.cancel(ask)
                 continue
-            if isinstance(ask.action, Generate) and ask.action.race:  # the rest of its race: the budget held no more
-                self.ran_out(ask.action, ErrorInfo.of(self.ledger.exhausted(ask.cost)))
+            if isinstance(ask.action, Generate) and ask.action.race:  # it was one of fewer: the budget held no more
+                full = next((ledger for ledger in ask.scope.ledgers if not ledger.fits(ask.cost)), self.ledger)
+                self.ran_out(ask.scope, ask.action, ErrorInfo.of(full.exhausted(ask.cost)))
             self.drop(ask)
+
+
+def reserved(ask: InFlight) -> bool:
+    """Reserve an ask's worst case in every ledger of its scope; False, and nothing is reserved, where one is full."""
+    id, cost, ledgers = ask.action.id, ask.cost, ask.scope.ledgers
+    if len(ledgers) == 1:
+        return ledgers[0].try_reserve(id, cost)
+    if not all(ledger.fits(cost) for ledger in ledgers):
+        return False
+    for ledger in ledgers:
+        ledger.reserve(id, cost)
+    return True

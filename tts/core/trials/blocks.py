@@ -42,6 +42,7 @@ class Block:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._trial = run._trial
+        self._scope = run._scope
         self._mailbox = Mailbox()
         self.pending: dict[str, None] = {}
 
@@ -58,7 +59,7 @@ class Block:
                 f"handed to another"
             )
         self.pending[action.id] = None
-        self._trial._ask(action, self._mailbox, upper_bound)
+        self._trial._ask(action, self._mailbox, self._scope, upper_bound)
 
     async def next(self) -> tuple[Any, InFlight]:
         event, ask = await Wait(self._mailbox)
@@ -110,13 +111,14 @@ class _Sampling(Block):
             while self._asked < self._n:
                 self._ask_one()
             return
-        trial = self._trial
-        window = trial._ahead or OPEN_WINDOW
+        scope = self._scope
+        timed = any(ledger.limits.seconds is not None for ledger in scope.ledgers)
+        window = self._trial._ahead or OPEN_WINDOW
         while self._refusal is None and len(self.pending) < window and self._failures_in_a_row < OPEN_FAILURES:
-            room = trial.ledger.room(self._upper_bound)
-            if room is None and trial.ledger.limits.seconds is None and trial._ahead is None:
+            room = scope.room(self._upper_bound)
+            if room is None and not timed and self._trial._ahead is None:
                 raise self._run._endless()
-            if room == 0 and self._asked and (self.pending or not trial.ledger.reservations):
+            if room == 0 and self._asked and (self.pending or scope.is_stuck(self._upper_bound)):
                 return
             self._ask_one()  # without room, the ask waits for requests in flight, or is refused
 
@@ -129,21 +131,20 @@ class _Sampling(Block):
         if trial._keyed:
             request = msgspec.structs.replace(request, seed=seed_of(share or f"{trial._seed}/{trial.spec}/{id}"))
         if self._parent is not None:
-            trial._parents[id] = self._parent.id
-        if self._run.problem is not trial.problem:
-            trial._problems[id] = self._run.problem
+            trial._books.note_parent(id, self._parent)
         self._places[id] = self._asked
         self._asked += 1
         race = not self._shared and self._n is not None and self._n > 1
-        self.ask(Generate(id, request, share, race), self._upper_bound)
+        self.ask(Generate(id, request, share, race, self._scope.helps), self._upper_bound)
 
     def _end(self) -> None:
         """Raise if no candidate came, because of a refusal or because all samples failed; called when all have
         ended."""
         if self._refusal is None and self._n is None and self._failures_in_a_row < OPEN_FAILURES:
-            # An open count ends when the budget holds no more.
-            sample = Generate("", self._request)
-            self._trial._asks.ran_out(sample, ErrorInfo.of(self._trial.ledger.exhausted(self._upper_bound)))
+            # What ends an open count is that the budget holds no more.
+            full = next((own for own in self._scope.ledgers if own.room(self._upper_bound) == 0), self._trial.ledger)
+            error = ErrorInfo.of(full.exhausted(self._upper_bound))
+            self._trial._asks.ran_out(self._scope, Generate("", self._request), error)
         if self._refusal is not None:
             self._trial.refused_awaits += 1
         if self._refusal is not None and (not self._candidates or self._refusal.type != "BudgetExhausted"):
@@ -181,7 +182,7 @@ class Finishing(_Sampling):
                 self._top_up()
             if isinstance(event, Finished):
                 self._candidates += 1
-                return self._trial.candidates[event.id]
+                return self._scope.candidates[event.id]
         self._end()
         raise Fewer if self._refusal or self._failure else StopAsyncIteration
 
@@ -210,7 +211,7 @@ class Finishing(_Sampling):
         if not isinstance(event, Finished):
             return self._places[event.id], None
         self._candidates += 1
-        return self._places[event.id], self._trial.candidates[event.id]
+        return self._places[event.id], self._scope.candidates[event.id]
 
     async def all(self) -> list[Candidate]:
         """Wait until all have ended. Returns the candidates in order of arrival."""
@@ -219,7 +220,7 @@ class Finishing(_Sampling):
         found = []
         for event, _ in await self.rest():
             if type(event) is Finished:
-                found.append(self._trial.candidates[event.id])
+                found.append(self._scope.candidates[event.id])
             else:
                 self._note(event)
         self._candidates = len(found)
@@ -246,10 +247,10 @@ class Streaming(_Sampling):
                 return Update(event.id, text, event.tokens, event.mean_logprob)
             if isinstance(event, Finished | Cancelled):
                 self._candidates += 1
-                if isinstance(event, Cancelled):  # stopped by the strategy, for its partial text
-                    candidate = self._trial._add_candidate(ask.action, event.completion)
+                if isinstance(event, Cancelled):  # stopped on purpose: its partial text is what was wanted
+                    candidate = self._trial._books.add_candidate(self._scope, ask.action, event.completion)
                 else:
-                    candidate = self._trial.candidates[event.id]
+                    candidate = self._scope.candidates[event.id]
                 return Update(event.id, candidate.text, candidate.tokens, candidate=candidate)
         self._end()
         raise Fewer if self._refusal or self._failure else StopAsyncIteration
@@ -273,13 +274,14 @@ class Deadline:
         if not seconds > 0:
             raise InvalidParameter(f"deadline must be above 0 seconds, but got {seconds!r}", seconds=seconds)
         self._trial = run._trial
+        self._scope = run._scope
         self._seconds = seconds
 
     async def __aenter__(self) -> Self:
         trial = self._trial
         self._mailbox = Alarm(trial._current, self._seconds)
         self._id = trial._next_id()
-        trial._ask(Sleep(self._id, trial._asks.now + self._seconds), self._mailbox)
+        trial._ask(Sleep(self._id, trial._asks.now + self._seconds), self._mailbox, self._scope)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:

@@ -23,6 +23,7 @@ from tts.core.trials.coroutines import Mailbox, Wait
 from tts.core.trials.endings import MOST_REFUSALS, nothing_came
 from tts.core.trials.randomness import ChainRandom
 from tts.core.trials.sample_keys import seed_of
+from tts.core.trials.scope import Fallback, Scope
 from tts.errors import BudgetExhausted, CallFailed, InvalidParameter, UsageError, unknown_name
 from tts.types import Candidate, Completion, Problem, Sampling, Score, Turns, as_prompt
 
@@ -30,13 +31,7 @@ if TYPE_CHECKING:
     from tts.core.trials.trial import Trial
 
 T = TypeVar("T")
-Fallback = Callable[[Sequence[Candidate], Mapping[str, Sequence[Score]]], Candidate | None]
-KNOW_REFERENCES = ("tts.tasks", "tts.runs", "tts.api")  # with their submodules
-
-
-def first_paid(candidates: Sequence[Candidate], scores: Mapping[str, Sequence[Score]]) -> Candidate | None:
-    """The first candidate with an answer, else the first at all; the selector where none was named."""
-    return next((c for c in candidates if c.answer is not None), candidates[0] if candidates else None)
+KNOW_REFERENCES = ("tts.tasks", "tts.runs", "tts.api")  # with all that is in them
 
 
 class Run:
@@ -49,9 +44,10 @@ class Run:
         sampling: the run's sampling defaults.
     """
 
-    def __init__(self, trial: Trial) -> None:
+    def __init__(self, trial: Trial, scope: Scope) -> None:
         self._trial = trial
-        self.problem = trial.problem
+        self._scope = scope
+        self.problem = scope.problem
         self.sampling = trial._sampling
 
     @cached_property
@@ -69,41 +65,39 @@ class Run:
         """
         if problem is self.problem or problem == self.problem:
             return self
-        return Run(self._trial) if problem == self._trial.problem else _Part(self._trial, problem)
+        return Run(self._trial, self._scope.on(problem))
 
     @property
     def fallback(self) -> Fallback:
         """Picks the answer if the strategy lets `BudgetExhausted` or `AllFailed` pass, and the best so far while the
         strategy runs; a strategy sets it to its own selector (see `tts.selectors`). For a part, it decides nothing."""
-        return self._trial._fallback
+        return self._scope.fallback
 
     @fallback.setter
     def fallback(self, selector: Fallback) -> None:
-        self._trial._fallback = selector
+        self._scope.fallback = selector
 
     @property
     def candidates(self) -> list[Candidate]:
-        """The problem's candidates that have been paid for so far, in order of arrival."""
-        return self._trial.candidates_of(self.problem.id)
+        """Every candidate of the problem that has been paid for so far, in order of arrival."""
+        return list(self._scope.candidates.values())
 
     @property
     def scores(self) -> Mapping[str, Sequence[Score]]:
-        """All scores so far, by candidate id."""
-        return self._trial.scores
+        """Candidate id -> every score so far."""
+        return self._scope.scores
 
     @property
     def exhausted(self) -> bool:
-        """Whether the budget has turned down an ask of the strategy."""
-        return self._trial.exhausted
+        """Whether the budget has turned down something that the strategy asked for."""
+        return self._scope.is_exhausted()
 
     @property
     def remaining(self) -> Remaining:
-        """The rest of this trial's share of the budget; requests in flight count at their upper bounds."""
-        trial = self._trial
-        left = trial.ledger.left()
-        if trial._asks.ends_s is None:
-            return left
-        return msgspec.structs.replace(left, seconds=max(0.0, trial._asks.ends_s - trial._asks.now))
+        """The rest of this trial's share of the budget; requests in flight count at their worst case."""
+        left, now = self._scope.left(), self._trial._asks.now
+        ends = [end for end in (self._trial._asks.ends_s, *(s.ends_s for s in self._scope.chain())) if end is not None]
+        return msgspec.structs.replace(left, seconds=max(0.0, min(ends) - now)) if ends else left
 
     @property
     def now_s(self) -> float:
@@ -224,7 +218,7 @@ class Run:
         return self._mean(candidate, *self._judge(verifier))
 
     def _mean(self, candidate: Candidate, verifier: str, judge: Verifier) -> Score:
-        found = [s for s in self._trial.scores.get(candidate.id, ()) if s.verifier == verifier]
+        found = [s for s in self._scope.scores.get(candidate.id, ()) if s.verifier == verifier]
         values = [s.value for s in found if s.value is not None]
         masses = [s.mass for s in found if s.mass is not None]
         return Score(
@@ -297,7 +291,7 @@ class Run:
 
     def check_open(self) -> None:
         """Refuse an open count (n=None) that no budget would end. Raises: InvalidParameter."""
-        if not self._trial.ledger.limits and self._trial._ahead is None:
+        if not self._scope.limited and self._trial._ahead is None:
             raise self._endless()
 
     def _endless(self) -> InvalidParameter:
@@ -331,29 +325,12 @@ class Run:
         share = None
         if candidate.id in trial._share_keys.of:
             base = trial._share_keys.of[candidate.id]
-            if self.problem != trial._problem_of(candidate.id):  # the verification depends on more than the candidate
+            if self.problem != trial._books.problem_of(candidate.id):  # what is judged is more than the candidate
                 base = blake2b(repr((base, self.problem)).encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()
             share = trial._share_keys.next(f"{base}/{verifier}", trial._current.path)
         if request is not None and trial._keyed:
             request = msgspec.structs.replace(request, seed=seed_of(share or f"{trial._seed}/{id}"))
         return Verify(id, verifier, self.problem, candidate, request, share)
-
-
-class _Part(Run):
-    """See `Run.on`."""
-
-    def __init__(self, trial: Trial, problem: Problem) -> None:
-        super().__init__(trial)
-        self.problem = problem
-        self._fallback: Fallback = first_paid
-
-    @property
-    def fallback(self) -> Fallback:
-        return self._fallback
-
-    @fallback.setter
-    def fallback(self, selector: Fallback) -> None:
-        self._fallback = selector
 
 
 def _knows_references(address: str) -> bool:

@@ -6,10 +6,13 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from random import Random
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tts.core.actions import Progressed, Work
 from tts.types import Cost
+
+if TYPE_CHECKING:
+    from tts.core.trials.scope import Scope
 
 T = TypeVar("T")
 
@@ -155,13 +158,14 @@ class Task:
 
 
 class InFlight:
-    """An action that has been asked for and has not ended. `depth` is that of the task that asked, `reached` the
-    longest chain up to the action's end."""
+    """An action that has been asked for and has not ended. `scope` is where it was asked for, `depth` that of the task
+    that asked, `reached` the longest chain up to the action's end."""
 
-    __slots__ = ("action", "cancelled", "cost", "depth", "left", "mailbox", "reached")
+    __slots__ = ("action", "cancelled", "cost", "depth", "left", "mailbox", "reached", "scope")
 
-    def __init__(self, action: Work, cost: Cost, mailbox: Mailbox, depth: tuple[int, float]) -> None:
+    def __init__(self, action: Work, cost: Cost, mailbox: Mailbox, depth: tuple[int, float], scope: Scope) -> None:
         self.action = action
+        self.scope = scope
         self.cost = cost
         self.mailbox = mailbox
         self.depth = self.reached = depth

@@ -18,34 +18,25 @@ marked `exhausted`. `BudgetExhausted` is raised only if none came.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
-import msgspec
-
-from tts.answers.equivalence import extract
 from tts.core.actions import (
     Action,
-    Call,
-    Cancelled,
-    End,
     Event,
-    Failed,
-    Finished,
-    Generate,
     Progressed,
     Refused,
-    Scored,
     Sleep,
-    Verify,
     Woke,
     Work,
+    is_sample,
 )
-from tts.core.budget import Limits
+from tts.core.budget import Ledger, Limits
 from tts.core.protocols import CostModel, Strategy, Verifier
-from tts.core.result import Result, Spending
+from tts.core.result import Result
 from tts.core.trials.asks import Asks
-from tts.core.trials.context import Fallback, Run, first_paid
+from tts.core.trials.books import Books
+from tts.core.trials.context import Run
 from tts.core.trials.coroutines import (
     Abandoned,
     Alarm,
@@ -61,8 +52,9 @@ from tts.core.trials.coroutines import (
 )
 from tts.core.trials.endings import MOST_REFUSALS, Mistakes, deadline_passed, nothing_came
 from tts.core.trials.sample_keys import ShareKeys
+from tts.core.trials.scope import Scope, first_paid
 from tts.errors import InvalidParameter, TTSError
-from tts.types import Candidate, Completion, Cost, ErrorInfo, Problem, Sampling, Score, StrategySpec, shown
+from tts.types import Candidate, Cost, ErrorInfo, Problem, Sampling, Score, StrategySpec, shown
 
 MOST_STEPS = 1_000_000  # of one strategy and its chains without an event
 SELECTION_S = 10.0  # time that a strategy may compute with its candidates after its seconds have passed
@@ -109,11 +101,10 @@ class Trial:
         self.id = id
         self.problem = problem
         self.spec = spec
-        self._asks = Asks(id, share)
-        self.ledger = self._asks.ledger
-        self.candidates: dict[str, Candidate] = {}
-        self.scores: dict[str, list[Score]] = {}
-        self.failures: list[ErrorInfo] = []
+        self.ledger = Ledger(share, id)
+        self.scope = Scope(spec.name, problem, (self.ledger,))
+        self._asks = Asks(id, self.ledger)
+        self._books = Books(self._asks, costs, self.scope)
         self.unverified = 0  # verifications that the budget turned down
         self.refused_awaits = 0
         self.uncompared = 0
@@ -127,10 +118,7 @@ class Trial:
         self._ahead = ahead
         self._keyed = keyed
         self._ready: deque[tuple[Task, Any, BaseException | None]] = deque()
-        self._parents: dict[str, str] = {}
-        self._problems: dict[str, Problem] = {}  # action id -> its problem, if that is not the trial's
         self._share_keys = ShareKeys()
-        self._spending = Spending()
         self._mistakes = Mistakes(spec.name, id, problem.id)
         self._selected: Candidate | None = None
         self._error: ErrorInfo | None = None
@@ -139,13 +127,17 @@ class Trial:
         self._time_is_up = self._selecting = False
         self._nobody = Mailbox()  # for events of actions that no block waits for any more
         self._nobody.closed = True
-        self._fallback: Fallback = first_paid
         self._strategy = strategy
 
     @property
     def exhausted(self) -> bool:
-        """Whether the budget has turned down an ask of the strategy, or its time was up."""
-        return self._asks.exhausted
+        """Whether the budget has turned down something that the strategy asked for, or its time was up."""
+        return self.scope.exhausted
+
+    @property
+    def scores(self) -> Mapping[str, Sequence[Score]]:
+        """Candidate id -> every score so far, those of the strategy's parts included."""
+        return self._books.scores
 
     @property
     def closed(self) -> bool:
@@ -158,26 +150,18 @@ class Trial:
 
     @property
     def best_so_far(self) -> Candidate | None:
-        """The choice of the strategy's selector among the candidates so far; there is one from the first sample on."""
-        candidates = self.candidates_of(self.problem.id)
+        """The choice of the strategy's selector among the candidates so far: there from the first sample on."""
         try:
-            picked = self.foreign.run(self.id, self._fallback, candidates, self.scores)
+            picked = self.foreign.run(self.id, self.scope.pick)
         except BaseException as error:
             self.foreign.own(error)
-            return first_paid(candidates, self.scores)
-        return picked if isinstance(picked, Candidate) else first_paid(candidates, self.scores)
-
-    def candidates_of(self, problem_id: str) -> list[Candidate]:
-        """The candidates of that problem, in order of arrival: a strategy may have solved others as its parts."""
-        found = self.candidates.values()
-        return [c for c in found if self._problem_of(c.id).id == problem_id] if self._problems else list(found)
+            picked = None
+        return picked if isinstance(picked, Candidate) else first_paid([*self.scope.candidates.values()], self.scores)
 
     def candidate(self, id: str) -> Candidate | None:
         """The candidate with this id, if it is one for the trial's own problem."""
-        return self.candidates.get(id) if self._problem_of(id).id == self.problem.id else None
-
-    def _problem_of(self, id: str) -> Problem:
-        return self._problems.get(id, self.problem)
+        books = self._books
+        return books.candidates.get(id) if books.problem_of(id).id == self.problem.id else None
 
     @property
     def result(self) -> Result:
@@ -186,13 +170,13 @@ class Trial:
             problem_id=self.problem.id,
             strategy=self.spec,
             selected=self._selected if self.done else self.best_so_far,
-            candidates=tuple(self.candidates.values()),
+            candidates=tuple(self._books.candidates.values()),
             scores={id: tuple(scores) for id, scores in self.scores.items()},
-            bill=self._spending.bill(self._main.depth),
+            bill=self._books.bill(self._main.depth),
             exhausted=self.exhausted,
             shortage=self._asks.shortage,
             unverified=self.unverified,
-            failures=tuple(self.failures),
+            failures=tuple(self._books.failures),
             uncompared=self.uncompared,
             error=self._error,
         )
@@ -202,12 +186,12 @@ class Trial:
         self._asks.now = now
         # The trial holds no reference to the Run, which holds the trial: a trial is freed as soon as it is dropped.
         self._current = self._main = Task(
-            self._strategy(self.problem, Run(self), **self.spec.params), None, (0, 0.0), ""
+            self._strategy(self.problem, Run(self, self.scope), **self.spec.params), None, (0, 0.0), ""
         )
         self._ready.append((self._main, None, None))
         if self.ledger.limits.seconds is not None:
             ends_s = self._asks.ends_s = now + self.ledger.limits.seconds
-            self._ask(Sleep(self._next_id(), ends_s), self._clock)
+            self._ask(Sleep(self._next_id(), ends_s), self._clock, self.scope)
         return self._proceed()
 
     def tell(self, event: Event) -> list[Action]:
@@ -222,7 +206,7 @@ class Trial:
             asks.now = event.at_s
         if not isinstance(event, Progressed):
             asks.drop(ask)
-            self._book(ask, event)
+            self._books.settle(ask, event)
         self._deliver(ask.mailbox, (event, ask))
         if not self._ready and not asks.backlog and not asks.out:
             return []  # no task was woken: the strategy waits for more
@@ -239,58 +223,9 @@ class Trial:
     def stop_sampling(self, error: ErrorInfo) -> list[Action]:
         """Cancel every sample that has not ended; the strategy is told this in place of each, and goes on."""
         for ask in list(self._asks.in_flight.values()):
-            if isinstance(ask.action, Generate):
+            if is_sample(ask.action):
                 self._let_go(ask, error)
         return self._proceed()
-
-    # --- money
-
-    def _book(self, ask: InFlight, event: End) -> None:
-        """Settle the share's ledger and sort the cost into the bill."""
-        action, heading = ask.action, "answers"
-        usage, timing = event.usage, event.timing
-        if isinstance(event, Finished):
-            self._add_candidate(action, event.completion)
-        else:
-            heading = self._book_other(ask, event)
-        tokens, seconds = ask.depth
-        ask.reached = tokens + usage.completion_tokens, seconds + timing.total_s
-        if ask.cost.samples == 0:
-            return
-        if isinstance(event, Refused):
-            self._asks.turned_down(action, event.error)
-            self.ledger.release(event.id)
-            return
-        cost = self._costs.actual(action, usage)
-        self.ledger.settle(event.id, cost)
-        self._spending.add(heading, cost, usage, timing.total_s)
-
-    def _book_other(self, ask: InFlight, event: End) -> str:
-        """Note an end other than a completion; returns the heading of its cost."""
-        action = ask.action
-        if isinstance(event, Scored) and isinstance(action, Verify):
-            score = event.score
-            if score.verifier != action.verifier:  # the run's name for it; a plugin may give itself another
-                score = msgspec.structs.replace(score, verifier=action.verifier)
-            self.scores.setdefault(action.candidate.id, []).append(score)
-        elif isinstance(event, Failed):
-            if not isinstance(action, Call):  # a call's error is raised in the strategy
-                self.failures.append(event.error)
-            return "failed"
-        elif isinstance(event, Cancelled) and ask.mailbox.closed:
-            return "cancelled"
-        return "verifier" if isinstance(action, Verify) else "answers"
-
-    def _add_candidate(self, action: Work, completion: Completion) -> Candidate:
-        prefix = action.request.continue_from if isinstance(action, Generate) else ""
-        text = prefix + completion.text
-        answer = completion.answer
-        if answer is None:
-            form = self._problem_of(action.id).answer_format
-            answer = extract(text, form, complete=completion.finish_reason == "stop")
-        candidate = Candidate(action.id, text, answer, completion, self._parents.pop(action.id, None))
-        self.candidates[action.id] = candidate
-        return candidate
 
     # --- asking
 
@@ -300,11 +235,10 @@ class Trial:
         task.count += 1
         return f"{self.id}/{task.path}{task.count}"
 
-    def _ask(self, action: Work, mailbox: Mailbox, upper_bound: Cost | None = None) -> None:
-        """Reserve the action's upper bound and let it leave; or let it wait for room; or refuse it."""
-        if not self._asks.add(
-            InFlight(action, upper_bound or self._costs.upper_bound(action), mailbox, self._current.depth)
-        ):
+    def _ask(self, action: Work, mailbox: Mailbox, scope: Scope, upper_bound: Cost | None = None) -> None:
+        """Reserve the action's worst case and let it leave; or let it wait for room; or refuse it."""
+        cost = upper_bound or self._costs.upper_bound(action)
+        if not self._asks.add(InFlight(action, cost, mailbox, self._current.depth, scope)):
             self._admit()
 
     def _admit(self) -> None:
@@ -339,7 +273,7 @@ class Trial:
         """End requests to models, because the share's seconds have passed. The strategy has a little more time to
         select among its candidates in worker processes, and is then ended."""
         error = ErrorInfo.of(self._asks.out_of_time())
-        self._asks.exhausted = self._time_is_up = True
+        self.scope.exhausted = self._time_is_up = True
         for ask in list(self._asks.in_flight.values()):
             if getattr(ask.action, "request", None) is None:
                 continue  # functions and verifiers that compute cost nothing, and the selection needs them
@@ -412,7 +346,7 @@ class Trial:
                 self._break_off()
         if self._time_is_up and not (self.done or self._selecting):
             self._selecting = True
-            self._ask(Sleep(f"{self.id}/{SELECTION}", self._asks.now + SELECTION_S), self._clock)
+            self._ask(Sleep(f"{self.id}/{SELECTION}", self._asks.now + SELECTION_S), self._clock, self.scope)
         return self._asks.take_out()
 
     def _give_up(self, why: str) -> None:
@@ -486,7 +420,7 @@ class Trial:
     def _fall_back(self, error: BaseException) -> tuple[Candidate | None, BaseException | None]:
         """The choice of the strategy's selector among the paid candidates; or the reason why there is none."""
         try:
-            picked = self.foreign.run(self.id, self._fallback, self.candidates_of(self.problem.id), self.scores)
+            picked = self.foreign.run(self.id, self.scope.pick)
         except BaseException as raised:
             return None, self._own(raised)
         if picked is None:

@@ -1,0 +1,118 @@
+"""The books of one trial: its candidates, scores, failures and costs, each sorted into the scope that asked for it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from tts.answers.equivalence import extract
+from tts.core.actions import Call, Cancelled, End, Failed, Finished, Generate, Refused, Scored, Verify, Work
+from tts.core.protocols import CostModel
+from tts.core.result import Bill, Spending
+from tts.core.trials.asks import Asks
+from tts.core.trials.coroutines import InFlight
+from tts.core.trials.scope import Scope
+from tts.types import Candidate, Completion, ErrorInfo, Problem, Score
+
+
+class Books:
+    """See the module.
+
+    Args:
+        asks: the trial's open requests, whose ledgers are settled here.
+        costs: prices actions.
+        root: the scope of the trial's own strategy.
+
+    Attributes:
+        candidates: id -> candidate, of all scopes but those whose texts only help; in order of arrival.
+        scores: candidate id -> every score given in any scope.
+        failures: the errors of actions that failed for good.
+    """
+
+    def __init__(self, asks: Asks, costs: CostModel, root: Scope) -> None:
+        self.candidates: dict[str, Candidate] = {}
+        self.scores: dict[str, list[Score]] = {}
+        self.failures: list[ErrorInfo] = []
+        self._asks = asks
+        self._costs = costs
+        self._root = root
+        self._spending = Spending()
+        self._parents: dict[str, str] = {}
+        self._scopes: dict[str, Scope] = {}  # candidate id -> where it was asked for, if not in the root
+
+    def bill(self, depth: tuple[int, float]) -> Bill:
+        """The bill so far; `depth` is the longest chain, in tokens and seconds."""
+        return self._spending.bill(depth)
+
+    def note_parent(self, id: str, parent: Candidate) -> None:
+        """The sample that was asked for under this id revises or continues `parent`."""
+        self._parents[id] = parent.id
+
+    def problem_of(self, id: str) -> Problem:
+        """The problem that the candidate with this id was asked for."""
+        return self._scopes.get(id, self._root).problem
+
+    def settle(self, ask: InFlight, event: End) -> None:
+        """Settle the ledgers of an action that has ended, and sort its cost into the bill."""
+        action, heading = ask.action, "answers"
+        usage, timing = event.usage, event.timing
+        if isinstance(event, Finished):
+            self.add_candidate(ask.scope, action, event.completion)
+        else:
+            heading = self._other(ask, event)
+        tokens, seconds = ask.depth
+        ask.reached = tokens + usage.completion_tokens, seconds + timing.total_s
+        if ask.cost.samples == 0:
+            return
+        if isinstance(event, Refused):
+            self._asks.turned_down(ask.scope, action, event.error)
+            for ledger in ask.scope.ledgers:
+                ledger.release(event.id)
+            return
+        cost = self._costs.actual(action, usage)
+        for ledger in ask.scope.ledgers:
+            ledger.settle(event.id, cost)
+        if heading == "answers" and (isinstance(action, Verify) or ask.scope.helps):
+            heading = "verifier"
+        self._spending.add(heading, cost, usage, timing.total_s)
+
+    def _other(self, ask: InFlight, event: End) -> str:
+        """Note what came instead of a completion; returns the heading of its cost."""
+        action = ask.action
+        if isinstance(event, Scored) and isinstance(action, Verify):
+            score = event.score
+            if score.verifier != action.verifier:  # what the run calls it; a plugin may call itself otherwise
+                score = msgspec.structs.replace(score, verifier=action.verifier)
+            self.add_score(ask.scope, action.candidate, score)
+        elif isinstance(event, Failed):
+            if not isinstance(action, Call):  # a call's error is raised in the strategy
+                self.failures.append(event.error)
+            return "failed"
+        elif isinstance(event, Cancelled) and ask.mailbox.closed:
+            return "cancelled"
+        return "answers"
+
+    def add_score(self, scope: Scope, candidate: Candidate, score: Score) -> None:
+        """A verifier has given this score in this scope."""
+        scope.scores.setdefault(candidate.id, []).append(score)
+        self.scores.setdefault(candidate.id, []).append(score)
+
+    def add_candidate(self, scope: Scope, action: Work, completion: Completion) -> Candidate:
+        """What came of a sample: a candidate of its scope, and of the trial unless it only helps to decide."""
+        prefix = action.request.continue_from if isinstance(action, Generate) else ""
+        text = prefix + completion.text
+        if scope.helps:
+            candidate = Candidate(action.id, text, None, completion)
+            scope.candidates[action.id] = candidate
+            return candidate
+        answer = completion.answer
+        if answer is None:
+            answer = extract(text, scope.problem.answer_format, complete=completion.finish_reason == "stop")
+        candidate = Candidate(action.id, text, answer, completion, self._parents.pop(action.id, None))
+        self.keep(scope, candidate)
+        return candidate
+
+    def keep(self, scope: Scope, candidate: Candidate) -> None:
+        """A candidate of this scope has come, or was put together there."""
+        scope.candidates[candidate.id] = self.candidates[candidate.id] = candidate
+        if scope is not self._root:
+            self._scopes[candidate.id] = scope

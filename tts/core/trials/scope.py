@@ -1,0 +1,177 @@
+"""The scope of one call of a strategy: its problem, budget, model, candidates, scores and fallback.
+
+The trial's own strategy has a scope. `Run.solve`, `Run.on`, `Run.ask` and a judge open further ones within it, so that
+a part of a strategy has candidates, a fallback and limits of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from tts.core.budget import Ledger, Limits, Remaining
+from tts.errors import InvalidParameter
+from tts.types import Candidate, Cost, Problem, Score
+
+Fallback = Callable[[Sequence[Candidate], Mapping[str, Sequence[Score]]], Candidate | None]
+MOST_NESTED = 32  # parts in parts: one that opens itself would go on for ever without asking for anything
+
+
+def first_paid(candidates: Sequence[Candidate], scores: Mapping[str, Sequence[Score]]) -> Candidate | None:
+    """The first candidate with an answer, else the first at all; what is returned where no selector was named."""
+    return next((c for c in candidates if c.answer is not None), candidates[0] if candidates else None)
+
+
+class Scope:
+    """See the module.
+
+    Args:
+        name: of the strategy, for messages.
+        problem: what is sampled, verified and read where nothing else is said.
+        ledgers: those in which every request reserves, the innermost first and the trial's share last.
+        parent: the scope in which this one was opened; None for the trial's own.
+        model: which model requests ask that name none; None is the run's first.
+        helps: whether all that is generated here helps to decide: it is billed as verification and is no candidate of
+            the trial.
+
+    Attributes:
+        candidates: id -> candidate, of this scope, in order of arrival.
+        scores: candidate id -> every score given in this scope.
+        fallback: picks the answer where the strategy lets `BudgetExhausted` or `AllFailed` pass.
+        parts: scopes opened in this one by `Run.solve` for the same problem.
+        exhausted: whether a ledger of this scope has turned down something that was asked for in it.
+        ends_s: when the seconds of a part's limits will have passed; None without such a limit.
+    """
+
+    __slots__ = (
+        "_kept",
+        "candidates",
+        "ends_s",
+        "exhausted",
+        "fallback",
+        "helps",
+        "ledgers",
+        "model",
+        "name",
+        "parent",
+        "parts",
+        "problem",
+        "scores",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        problem: Problem,
+        ledgers: tuple[Ledger, ...],
+        parent: Scope | None = None,
+        *,
+        model: str | None = None,
+        helps: bool = False,
+    ) -> None:
+        self.name = name
+        self.problem = problem
+        self.ledgers = ledgers
+        self.parent = parent
+        self.model = model
+        self.helps = helps
+        self.candidates: dict[str, Candidate] = {}
+        self.scores: dict[str, list[Score]] = {}
+        self._kept = {problem.id: (self.candidates, self.scores)}  # of every problem solved under `on`
+        self.fallback: Fallback = first_paid
+        self.parts: list[Scope] = []
+        self.exhausted = False
+        self.ends_s: float | None = None
+
+    def on(self, problem: Problem) -> Scope:
+        """A scope for another problem under the same budget. All of one problem's id share candidates and scores: it is
+        the same problem in other words. The problem of a scope around this one is that scope's again."""
+        for around in self.chain():
+            if around._kept is self._kept and around.problem == problem:
+                return around
+        scope = Scope(self.name, problem, self.ledgers, self, model=self.model, helps=self.helps)
+        scope._kept = self._kept
+        scope.candidates, scope.scores = self._kept.setdefault(problem.id, (scope.candidates, scope.scores))
+        return scope
+
+    def part(self, name: str, problem: Problem, limits: Limits, model: str | None) -> Scope:
+        """A scope with candidates, scores and a fallback of its own, and with limits within those around it.
+
+        Raises: InvalidParameter for parts that are nested without end.
+        """
+        inner = (Ledger(limits, f"{self.ledgers[-1].name}, its part {name}"),) if limits else ()
+        scope = Scope(name, problem, inner + self.ledgers, self, model=model or self.model, helps=self.helps)
+        names = [s.name for s in scope.chain()]
+        if len(names) > MOST_NESTED:
+            raise InvalidParameter(
+                f"{names[-1]} solves parts of parts, more than {MOST_NESTED} deep: the innermost ones are "
+                f"{' in '.join(names[:4])}; a strategy must not be its own part without end",
+                strategy=names[-1],
+            )
+        if problem.id == self.problem.id:
+            self.parts.append(scope)
+        return scope
+
+    def helper(self) -> Scope:
+        """A scope for what helps to decide."""
+        return Scope(self.name, self.problem, self.ledgers, self, model=self.model, helps=True)
+
+    def chain(self) -> Iterator[Scope]:
+        """This scope and those around it, the innermost first."""
+        scope: Scope | None = self
+        while scope is not None:
+            yield scope
+            scope = scope.parent
+
+    def pick(self) -> Candidate | None:
+        """The fallback's choice among the candidates, or that of the first part that has one; a plugin's fallback may
+        raise anything."""
+        picked = self.fallback(list(self.candidates.values()), self.scores)
+        if picked is not None:
+            return picked
+        return next((found for part in self.parts if (found := part.pick()) is not None), None)
+
+    def is_exhausted(self) -> bool:
+        """Whether the budget of this scope, or one around it, has turned something down."""
+        return any(scope.exhausted for scope in self.chain())
+
+    def turned_down(self, ledger: str | None) -> bool:
+        """Note that a ledger had no room for what was asked for here: in every scope that the ledger bounds.
+
+        Args:
+            ledger: the ledger's name; None, or a name of none of these ledgers, is the run's.
+
+        Returns: whether it was no limit of a part, but the trial's or the run's.
+        """
+        names = [own.name for own in self.ledgers[:-1]]
+        if ledger not in names:
+            for scope in self.chain():
+                scope.exhausted = True
+            return True
+        for scope in self.chain():
+            if ledger not in [own.name for own in scope.ledgers]:
+                break
+            scope.exhausted = True
+        return False
+
+    def room(self, cost: Cost) -> int | None:
+        """How many times `cost` fits now; None if no limit bounds it."""
+        rooms = [room for ledger in self.ledgers if (room := ledger.room(cost)) is not None]
+        return min(rooms, default=None)
+
+    @property
+    def limited(self) -> bool:
+        """Whether anything bounds what is asked for here."""
+        return any(ledger.limits for ledger in self.ledgers)
+
+    def is_stuck(self, cost: Cost) -> bool:
+        """Whether a ledger has no room for `cost`, and nothing in flight whose end would make some."""
+        return any(not ledger.reservations and ledger.room(cost) == 0 for ledger in self.ledgers)
+
+    def left(self) -> Remaining:
+        """The rest of the budget, the least of all ledgers' for each quantity; seconds are a clock, and left out."""
+        rests = [ledger.left() for ledger in self.ledgers]
+        least = {
+            name: min((amount for rest in rests if (amount := getattr(rest, name)) is not None), default=None)
+            for name in ("samples", "tokens", "usd", "flops")
+        }
+        return Remaining(**least)

@@ -85,9 +85,7 @@ class Asks:
 
     def admit(self) -> Iterator[tuple[InFlight, ErrorInfo]]:
         """Let the oldest waiting asks leave while they fit. Yields those that never will, to be refused, and why."""
-        full: set[Ledger] = (
-            set()
-        )  # an ask waits for room in each of them: nothing that was asked for later overtakes it
+        full: set[Ledger] = set()  # an ask waits for room in each: those after it do not overtake it
         while (queue := self._oldest(full)) is not None:
             _, ask = queue[0]
             error = None

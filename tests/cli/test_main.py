@@ -17,6 +17,7 @@ import typer.main
 from tts.cli import main as cli
 from tts.runs.folder import JOURNAL
 from tts.runs.problem_files import OUTCOMES, PROBLEMS, REFERENCES
+from tts.selectors import SELECTORS
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Misbehaviour, Reply, arithmetic, tokenize
 
@@ -127,6 +128,23 @@ def test_strategies_are_listed_with_their_parameters_and_papers(tts: Tts) -> Non
     assert {"single", "best_of_n", "majority_vote", "first_finish", "genrm", "sequential_revision"} <= listed.keys()
     assert "2505.18149" in listed["first_finish"]["paper"]
     assert {"n", "k", "equivalence"} == {p["name"] for p in listed["first_finish"]["parameters"]}
+
+
+def test_verifiers_are_listed_with_their_parameters_and_defaults(tts: Tts, tmp_path: Path) -> None:
+    listed = {v["name"]: v for v in json.loads(tts("verifiers", "--json", url=False).out)}
+    assert {"judge", "genrm", "self_certainty", "constraint"} <= listed.keys()
+    (parameter,) = listed["genrm"]["parameters"]
+    assert (parameter["name"], parameter["type"], parameter["default"]) == ("max_tokens", "int", 512)
+    assert "arXiv:2502.18581" in listed["self_certainty"]["paper"]
+    (tmp_path / "mine.py").write_text("NUMBER = 1\ndef brief(problem, candidate, *, most=10): ...\n")
+    assert "    most: int = 10\n" in tts("verifiers", f"{tmp_path}/mine.py:brief", url=False).out
+    refused = tts("verifiers", f"{tmp_path}/mine.py:NUMBER", url=False)
+    assert refused.code == 2 and "must be a class, or a function" in refused.err
+
+
+def test_selectors_are_listed_with_a_summary_each(tts: Tts) -> None:
+    listed = {s["name"]: s["summary"] for s in json.loads(tts("selectors", "--json", url=False).out)}
+    assert listed.keys() == SELECTORS.keys() and all(listed.values())
 
 
 def test_doctor_tries_the_endpoint_and_reports_what_it_saw(tts: Tts) -> None:

@@ -1,4 +1,4 @@
-"""`tts strategies`, `tts allocators` and `tts model`."""
+"""`tts strategies`, `tts verifiers`, `tts selectors`, `tts allocators` and `tts model`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from tts.cli.output import print_json
 if TYPE_CHECKING:
     from tts.plugins.signatures import StrategyInfo
 
+Only = Annotated[str | None, typer.Argument(metavar="NAME", help="Name of the only one to be listed.")]
+
 model_app = typer.Typer(help="The small models that run in process.", no_args_is_help=True)
 
 
-def strategies(name: Annotated[str | None, typer.Argument(help="Only this one.")] = None, json: Json = False) -> None:
+def strategies(name: Only = None, json: Json = False) -> None:
     """List the strategies, their parameters and papers."""
     from tts.plugins.names import names
     from tts.plugins.signatures import describe
@@ -24,7 +26,23 @@ def strategies(name: Annotated[str | None, typer.Argument(help="Only this one.")
     _show([describe(n) for n in ([name] if name else names("strategies"))], json)
 
 
-def allocators(name: Annotated[str | None, typer.Argument(help="Only this one.")] = None, json: Json = False) -> None:
+def verifiers(name: Only = None, json: Json = False) -> None:
+    """List the verifiers (what scores candidates without the reference answer), their parameters and papers."""
+    from tts.plugins.names import names
+    from tts.plugins.verifiers import describe_verifier
+
+    _show([describe_verifier(n) for n in ([name] if name else names("verifiers"))], json)
+
+
+def selectors(name: Only = None, json: Json = False) -> None:
+    """List the selectors (rules that choose the answer among candidates) and their papers."""
+    from tts.plugins.signatures import describe_selector
+    from tts.selectors import SELECTORS
+
+    _show([describe_selector(n) for n in ([name] if name else SELECTORS)], json)
+
+
+def allocators(name: Only = None, json: Json = False) -> None:
     """List the allocators (rules that split one budget among problems), their parameters and papers."""
     from tts.plugins.names import names
     from tts.plugins.signatures import describe_allocator

@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 
 from tts.cli.advise import advise_app
 from tts.cli.doctor import doctor
-from tts.cli.listing import allocators, model_app, strategies
+from tts.cli.listing import allocators, model_app, selectors, strategies, verifiers
 from tts.cli.output import complain
 from tts.cli.plan import plan
 from tts.cli.pool import pool_app
@@ -29,7 +29,10 @@ from tts.process.streams import echo
 if TYPE_CHECKING:
     from tts.errors import TTSError
 
-ORDER = ("solve", "sweep", "plan", "replay", "report", "pool", "advise", "model", "strategies", "allocators", "doctor")
+ORDER = (
+    *("solve", "sweep", "plan", "replay", "report", "pool", "advise", "model"),
+    *("strategies", "verifiers", "selectors", "allocators", "doctor"),
+)
 
 
 class _Ordered(TyperGroup):
@@ -48,7 +51,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (solve, sweep, plan, replay, report, strategies, allocators, doctor):
+for _command in (solve, sweep, plan, replay, report, strategies, verifiers, selectors, allocators, doctor):
     app.command()(_command)
 app.add_typer(pool_app, name="pool")
 app.add_typer(advise_app, name="advise")

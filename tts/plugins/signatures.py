@@ -13,11 +13,12 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from tts.errors import InvalidParameter
 from tts.plugins.names import allocator, strategy
+from tts.selectors import named as selector
 from tts.types import Value
 
 
 class Parameter(Value, frozen=True):
-    """A hyper-parameter of a strategy: its name, type and default as written, and what its docstring says of it."""
+    """A parameter of a strategy, verifier or allocator: name, type and default as written, text of the docstring."""
 
     name: str
     type: str
@@ -26,7 +27,7 @@ class Parameter(Value, frozen=True):
 
 
 class StrategyInfo(Value, frozen=True):
-    """The entry of one strategy in `tts strategies`."""
+    """The entry of one strategy in `tts strategies`, or of one verifier, selector or allocator in its list."""
 
     name: str
     summary: str
@@ -71,19 +72,29 @@ def taken_apart(given: Any) -> tuple[Any, dict[str, Any]]:
 
 def describe(name: str) -> StrategyInfo:
     """Summary, paper and parameters of a strategy, from its docstring and signature."""
-    return _described(name, strategy(name))
+    return described(name, strategy(name), "strategy")
 
 
 def describe_allocator(name: str) -> StrategyInfo:
     """As `describe`."""
-    return _described(name, allocator(name))
+    return described(name, allocator(name), "allocator")
 
 
-def _described(name: str, function: Any) -> StrategyInfo:
+def describe_selector(name: str) -> StrategyInfo:
+    """As `describe`; no spec sets parameters of a selector."""
+    doc = inspect.getdoc(selector(name)) or ""
+    return StrategyInfo(name, doc.split("\n", maxsplit=1)[0], _papers(doc), ())
+
+
+def described(name: str, function: Any, kind: str, but: str = "") -> StrategyInfo:
+    """The entry of a method. Args as `parameters`; kind: of method, for its errors."""
     doc = inspect.getdoc(function) or ""
-    papers = ", ".join(dict.fromkeys(re.findall(r"arXiv:\d{4}\.\d{5}", doc)))
     module_doc = (inspect.getdoc(sys.modules[function.__module__]) or doc).split("\n", maxsplit=1)[0]
-    return StrategyInfo(name, module_doc, papers, tuple(parameters(function)))
+    return StrategyInfo(name, module_doc, _papers(doc), tuple(parameters(function, f"{kind} {name}", but=but)))
+
+
+def _papers(doc: str) -> str:
+    return ", ".join(dict.fromkeys(re.findall(r"arXiv:\d{4}\.\d{5}", doc)))
 
 
 def _type_of(function: Callable[..., Any], parameter: inspect.Parameter) -> str:

@@ -13,7 +13,7 @@ from tts.core.addresses import address_of, call_of
 from tts.core.protocols import Verifier
 from tts.errors import InvalidParameter, TTSError, unknown_name
 from tts.plugins.names import verifier_named
-from tts.plugins.signatures import Parameter, parameters
+from tts.plugins.signatures import Parameter, StrategyInfo, described, parameters
 from tts.plugins.values import convert
 from tts.types import Candidate, Problem
 
@@ -66,6 +66,15 @@ def made(thing: Any, text: str, model: str | None = None) -> Verifier:
         )
     verifier: Verifier = found
     return verifier
+
+
+def describe_verifier(name: str) -> StrategyInfo:
+    """Summary, paper and parameters of a verifier; not `model`, which a run sets. Raises as `verifier`."""
+    thing = verifier_named(name)
+    if not isinstance(thing, type):
+        _check_function(name, thing)
+    parameters_of(name, thing)
+    return described(name, thing, "verifier", but="model")
 
 
 def has_shape(thing: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Elimination bandit: solved questions leave, and those that can be solved come before those that seem hopeless."""
+"""Elimination bandit: solved questions leave, and solvable ones come before those that seem hopeless."""
 
 from tts.core.allocation.allocator import Allocator, Bid, Outlook, Standing
 from tts.selectors import lead_probability
@@ -14,17 +14,17 @@ def bandit(
     most: int = 64,
     ahead: int = 4,
 ) -> Allocator:
-    """Treat questions as arms: explore them equally, eliminate what is solved, put off what looks hopeless.
+    """Treat questions as arms: explore them equally, eliminate solved ones, put off those that look hopeless.
 
-    Bandit allocation across prompts (arXiv:2506.12721), which eliminates what a verifier, or the vote's confidence,
-    calls solved and prefers the solvable to the hopeless. Differences from the paper: hope is a question's best score,
-    or without a verifier its leading answer's share of the samples; what is hopeless is put off, not dropped, so that
-    it gets what the others leave.
+    Bandit allocation across prompts (arXiv:2506.12721), which eliminates questions that a verifier, or the vote's
+    confidence, calls solved and prefers the solvable to the hopeless. Differences from the paper: hope is a question's
+    best score, or without a verifier its leading answer's share of the samples; hopeless questions are put off, not
+    dropped, so that they get the rest of the budget.
 
     Args:
         solved: a score, or without a verifier a probability of the lead, at which a question is solved.
         confirm: candidates that must have such a score; 1 is enough for verifiers that are never wrong, and cancels
-            what is in flight of the problem.
+            the problem's samples in flight.
         hopeless: hope below which a question is put off.
         patience: samples before that.
         most: samples of one problem.
@@ -40,7 +40,7 @@ def bandit(
         solutions = sum(score >= solved for score in scores)
         if solutions >= confirm:
             return Bid(0.0, "solved", cancels=confirm == 1)
-        if not scores and lead_probability(a + standing.in_flight, b) >= solved:  # what is in flight may settle it
+        if not scores and lead_probability(a + standing.in_flight, b) >= solved:  # samples in flight may settle it
             return Bid(0.0, "solved")
         hope = max(scores) if scores else standing.lead[0] / max(1, standing.samples)
         value = equally(standing, outlook).value

@@ -10,7 +10,7 @@ import numpy as np
 from tts.core.allocation.allocator import Allocator, Bid, Outlook, Standing
 from tts.toolkit.bids import equally, within
 
-UNKNOWN = 0.3  # the pseudo-count of what nobody has answered yet
+UNKNOWN = 0.3  # the pseudo-count of answers not seen yet
 DRAWS = 1000
 
 
@@ -19,7 +19,7 @@ def best_of_infinity(*, factor: float = 10.0, most: int = 100, ahead: int = 4) -
 
     Best-of-infinity (arXiv:2509.21091): P under a Dirichlet of the counts plus one, and 0.3 for the unknown, by
     1,000 draws; if no draw disagrees, 1 - P is bounded by Hoeffding's exp(-n gap^2 / 2). Differences from the paper:
-    the draws' seed is fixed, so that equal counts decide equally; what is saved is spent again.
+    the draws' seed is fixed, so that equal counts decide equally; savings are spent again.
 
     Args:
         factor: 10 is the authors' default.
@@ -31,7 +31,7 @@ def best_of_infinity(*, factor: float = 10.0, most: int = 100, ahead: int = 4) -
 
     def bid(standing: Standing, outlook: Outlook) -> Bid:
         first, *others = standing.counts or (0,)
-        first += standing.in_flight  # where what is in flight may settle it, wait
+        first += standing.in_flight  # wait if samples in flight may settle it
         if first and bayes_factor((first, *others)) >= factor:
             return Bid(0.0, "solved")
         return equally(standing, outlook)
@@ -41,7 +41,7 @@ def best_of_infinity(*, factor: float = 10.0, most: int = 100, ahead: int = 4) -
 
 @lru_cache(16384)
 def bayes_factor(counts: tuple[int, ...]) -> float:
-    """Of the first answer's being the most likely one, for votes in descending order."""
+    """The Bayes factor for the first answer as the most likely one; votes are in descending order."""
     alpha = np.array([*(c + 1.0 for c in counts), UNKNOWN])
     draws = np.random.default_rng(0).dirichlet(alpha, DRAWS)
     doubt = float((draws.argmax(axis=1) != 0).mean())

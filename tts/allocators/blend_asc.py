@@ -1,4 +1,4 @@
-"""Blend-ASC: across questions, the least certain vote is next; a martingale says which are certain."""
+"""Blend-ASC: across questions, the least certain vote is next; a martingale decides which are certain."""
 
 from math import exp, lgamma, log
 
@@ -25,7 +25,7 @@ def blend_asc(*, error: float = 0.05, most: int = 64, ahead: int = 4) -> Allocat
 
     def bid(standing: Standing, outlook: Outlook) -> Bid:
         a, b = standing.lead
-        once = a + standing.in_flight  # where what is in flight may settle it, wait
+        once = a + standing.in_flight  # wait if samples in flight may settle it
         density = exp(lgamma(once + b + 2) - lgamma(once + 1) - lgamma(b + 1) - (once + b) * log(2))
         doubt = (1 - lead_probability(a, b)) / (standing.in_flight + 1)
         return Bid(doubt, "solved" if density <= error else "")

@@ -1,14 +1,14 @@
-"""Deadline: the most accuracy for each second, and nothing is begun that would come too late."""
+"""Deadline: the most accuracy for each second, without samples that would come too late."""
 
 from tts.core.allocation.allocator import Allocator, Bid, Outlook, Standing
 from tts.toolkit.bids import least_gain, vote_gain, within
 
 
 def deadline(*, floor: float = 0.0005, slack: float = 1.0, pilot: int = 1, most: int = 64, ahead: int = 8) -> Allocator:
-    """As `marginal`, with seconds in place of tokens: for a budget that has a limit in seconds.
+    """Rank problems as `marginal` does, with seconds in place of tokens: for a budget that has a limit in seconds.
 
-    A rule of this project: a sample is worth its expected gain over the seconds it is expected to take, and nothing
-    where these are more than what is left.
+    A rule of this project: a sample is worth its expected gain over its expected seconds, and nothing if these are more
+    than the seconds left.
 
     Args:
         floor: a problem whose next sample adds less gets none.

@@ -12,8 +12,8 @@ def marginal(
     Damani et al. (2024), arXiv:2410.04707: greedy by marginal reward is exact where gains fall with each sample.
     Differences from the paper: no trained probe; the gain is the value of information of `bids.vote_gain`, from the
     votes alone, with a prior learned from all problems as the run goes (`bids.prior`); and a problem whose samples in
-    flight may settle it waits for them (`bids.least_gain`), so that what is spent hardly depends on how many requests
-    are in flight. For answers that are checked, see `success`.
+    flight may settle it waits for them (`bids.least_gain`), so that spending hardly depends on the number of requests
+    in flight. For answers that are checked, see `success`.
 
     Args:
         floor: a problem whose next sample adds less gets none.

@@ -23,9 +23,9 @@ def price(
     1)), so that it rises while problems cost more than `target`.
 
     Args:
-        price: the accuracy that what a mean sample costs must buy.
-        target: what a problem may cost in the mean, in the unit of the limit that binds (tokens if there is none);
-            None leaves the price as it is.
+        price: the accuracy that the cost of a mean sample must buy.
+        target: mean cost of a problem, in the unit of the limit that binds (tokens if there is none); None leaves the
+            price as it is.
         rate: of the ascent.
         pilot: samples of every problem.
         most: samples of one problem.

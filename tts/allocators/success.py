@@ -18,17 +18,17 @@ def success(
 
     Damani et al. (2024), arXiv:2410.04707, with binary rewards: the gain of the b-th sample is E[p (1 - p)^(b - 1)],
     which falls with b, so greedy is exact. Differences from the paper: no trained probe; the posterior is
-    Beta(passes + successes, fails + failures); what is in flight, or waits for its verification, counts as a failure
-    to come; and a success is trusted only so far: with k of them a problem's gain is (1 - trust)^k of that, so that it
+    Beta(passes + successes, fails + failures); a sample in flight, or without its verification, counts as a failure to
+    come; and a success is trusted only so far: with k of them a problem's gain is (1 - trust)^k of that, so that it
     comes after those without one, and a verifier that errs costs little. Where a strategy verifies nothing, every
     sample counts as a failure to come, and all problems get about the same.
 
     Args:
         threshold: the score from which on a candidate passes.
         trust: how likely a candidate that passes is right; 1 (proofs, tests that are complete) stops a problem at its
-            first success, and cancels what is in flight of it (benchmarks/methods/early_stopping.md).
+            first success, and cancels its samples in flight (benchmarks/methods/early_stopping.md).
         passes: the prior's pseudo-count of successes; with a half of each it is Jeffreys'.
-        fails: and of failures.
+        fails: the prior's pseudo-count of failures.
         floor: a problem without a success whose next sample succeeds with less probability is abandoned.
         most: samples of one problem.
         ahead: of them in flight.

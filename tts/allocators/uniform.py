@@ -5,7 +5,7 @@ from tts.toolkit.bids import equally
 
 
 def uniform(*, most: int = 64, ahead: int = 4) -> Allocator:
-    """One sample for each problem, then a second one for each, until the budget ends.
+    """Give each problem one sample, then each a second one, until the budget ends.
 
     Unlike an equal share for each, a problem with long samples costs more than one with short ones: so `uniform` under
     the tokens of N samples a problem is majority@N, not N tokens' worth.

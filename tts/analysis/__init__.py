@@ -1,1 +1,1 @@
-"""What recorded samples say about more of them. Pure."""
+"""Estimates from recorded samples: frontiers, races, studies of pools. Pure."""

@@ -1,11 +1,11 @@
-"""Who owns a frontier of accuracy over cost, with noise in mind. Pure.
+"""Frontiers of accuracy over cost, and their owners, with noise in mind. Pure.
 
-It is walked from cheap to dear. The owner keeps it, and goes up with its own better points, until a point of somebody
-else beats the owner's best so far by a difference whose 95 % interval excludes 0. The difference is paired: taken
-problem by problem, over the problems that both have. What the interval does not exclude is a tie, and every corner says
-with whom it ties: a verified choice that is not distinguishable from a plain vote has the vote's name beside its own.
-Each comparison has its own 95 %; they are not corrected for being several, so that one in forty between equals takes
-over.
+A frontier is walked from cheap to dear. An owner keeps it, and goes up with its own better points, until another's
+point beats the owner's best so far by a difference whose 95 % interval excludes 0. The difference is paired: taken
+problem by problem, over the problems that both have. A difference whose interval holds 0 is a tie, and every corner has
+the names with which it ties: a verified choice that is not distinguishable from a plain vote has the vote's name beside
+its own. Each comparison has its own 95 %; they are not corrected for being several, so that one in forty between equals
+takes over.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NAMED = 6  # of those with whom a stretch ties; CSV and JSON have all
 
 
 class Placed(NamedTuple):
-    """A point that may be on a frontier, whose it is, and its accuracy in [0, 1] on each problem."""
+    """A point that may be on a frontier, its owner, and its accuracy in [0, 1] on each problem."""
 
     cost: float
     owner: str
@@ -53,7 +53,7 @@ class Stretch(Value, frozen=True):
     """A part of a frontier that has one owner.
 
     Args:
-        start, end: costs: where the owner's first corner is, and the next owner's; None where nobody is better beyond.
+        start, end: costs of the owner's first corner, and of the next owner's; None if no other is better beyond.
         low, high: accuracy of the owner's first corner and of its last.
         ties: of all its corners.
     """
@@ -67,15 +67,15 @@ class Stretch(Value, frozen=True):
 
 
 def corners(points: Mapping[Key, Placed]) -> dict[Key, Corner]:
-    """The points on the frontier, cheapest first: it starts at the cheapest. Points need at least one problem."""
-    # Rounded, so that what is equal but for the order of a sum is equal.
+    """The points on the frontier, cheapest first. Points need at least one problem."""
+    # Rounded, so that sums of the same numbers in different orders are equal.
     costs = {key: float(f"{p.cost:.9g}") for key, p in points.items()}
     heights = {key: round(p.accuracy, 9) for key, p in points.items()}
     ranked = sorted(points, key=lambda key: -heights[key])
     kept: list[Key] = []
     for _, equally_dear in groupby(sorted(ranked, key=costs.__getitem__), costs.__getitem__):
         holder = points[kept[-1]].owner if kept else ""
-        for key in sorted(equally_dear, key=lambda key: points[key].owner != holder):  # who holds it comes first
+        for key in sorted(equally_dear, key=lambda key: points[key].owner != holder):  # the holder comes first
             if not kept:
                 kept.append(key)
             elif points[key].owner == points[kept[-1]].owner:
@@ -105,7 +105,7 @@ def stretches(found: Iterable[Corner]) -> list[Stretch]:
 
 
 def tie_of(stretch: Stretch) -> str:
-    """In words, or nothing: votes first, because who pays for scores must hear of a vote that does as well."""
+    """The ties in words, or "": votes first, because a reader who pays for scores must see a vote that does as well."""
     _, _, model = stretch.owner.partition(" of ")
     ranked = sorted(stretch.ties, key=lambda tie: (not tie.startswith("majority"), not tie.endswith(f" of {model}")))
     more = len(ranked) - NAMED
@@ -128,7 +128,7 @@ def _ties(corner: Placed, rivals: Sequence[Placed]) -> tuple[str, ...]:
 
 
 def _better(first: Placed, second: Placed) -> bool:
-    """Whether the first is more accurate, beyond noise; never where they share fewer than two problems."""
+    """Whether the first point is more accurate, beyond noise; never if they share fewer than two problems."""
     found = difference(first, second)
     return found is not None and found.above_zero
 

@@ -1,11 +1,11 @@
-"""When a race would be over: n samples side by side, stopped at the k-th usable one, and at a deadline. Pure.
+"""Durations of races: n samples side by side, stopped at the k-th usable one, and at a deadline. Pure.
 
 Order statistics of recorded samples, drawn without replacement, so nothing is simulated: the j-th fastest usable one of
 N is the k-th of n with the chance C(j-1, k-1) C(N-j, n-k) / C(N, n) (David & Nagaraja 2003, Order Statistics, ch. 3).
 Racing as such is Agarwal et al. 2025, arXiv:2505.18149, its vote over the first k Hassid et al. 2025, arXiv:2505.17813.
-Differences from the paper: what the others had decoded when they were cancelled is paid for, until the cancellation has
-arrived; a sample that ends without an answer is waited for no longer, but does not count as one of the k; and there may
-be a deadline, at which the vote is over whatever has ended.
+Differences from the paper: tokens that the others decode until their cancellation has arrived are paid for; a sample
+that ends without an answer is waited for no longer, but does not count as one of the k; and there may be a deadline, at
+which the vote is over whatever has ended.
 
 Two things are assumed: a sample's tokens come evenly over its duration, and n streams are no slower than one. Where the
 second does not hold, give durations that were recorded under that load.
@@ -28,7 +28,7 @@ from tts.types import Value
 
 
 class Finish(Value, frozen=True):
-    """What is to be expected of one race.
+    """Expected duration and tokens of one race.
 
     Args:
         seconds: until the vote: the k-th usable finish, or the deadline, or the end of all, whichever comes first.
@@ -42,14 +42,14 @@ class Finish(Value, frozen=True):
 
 
 class Race:
-    """One problem's recorded samples.
+    """A race of one problem's recorded samples.
 
     Args:
-        seconds: how long each takes.
-        tokens: how many it decodes in that time.
-        usable: which of them end with an answer; None: all.
-        deadline_s: when the race ends at the latest.
-        cancel_s: how long a cancellation takes to reach the engine, which decodes on until then.
+        seconds: duration of each sample.
+        tokens: number decoded by each in that time.
+        usable: whether each ends with an answer; None: all do.
+        deadline_s: the race's latest end.
+        cancel_s: time that a cancellation takes to reach the engine, which decodes on until then.
 
     Raises: InvalidParameter for columns of different length, none at all, or a number that is negative or not finite.
     """
@@ -125,7 +125,7 @@ class Race:
 
 
 class Plan(Value, frozen=True):
-    """Race n samples for k answers, and what that is expected to give: means over a grid's problems.
+    """A race of n samples for k answers, and its expected outcome: means over a grid's problems.
 
     Args:
         accuracy: of the majority of the answers that are there when the race ends.
@@ -143,12 +143,12 @@ class Plan(Value, frozen=True):
 
     @property
     def strategy(self) -> str:
-        """As it is written on the command line."""
+        """The strategy as on the command line."""
         return f"first_finish:n={self.n},k={self.k}"
 
 
 def decoding_seconds(grid: Grid, tokens_per_s: float) -> Floats:
-    """How long each sample takes at this speed of one stream: shape (problems, samples).
+    """Seconds of each sample at this speed of one stream: shape (problems, samples).
     Raises: BadPool where tokens were not recorded; InvalidParameter for a speed that is not above 0."""
     if not tokens_per_s > 0:
         raise InvalidParameter(f"tokens_per_s must be above 0, but got {tokens_per_s}", tokens_per_s=tokens_per_s)
@@ -157,7 +157,7 @@ def decoding_seconds(grid: Grid, tokens_per_s: float) -> Floats:
 
 
 def recorded_seconds(pool: Pool) -> Floats:
-    """How long each sample took when it was recorded, arranged as in `Grid.of(pool)`.
+    """Recorded seconds of each sample, arranged as in `Grid.of(pool)`.
     Raises: as `Grid.of`; BadPool if some sample's time was not recorded."""
     grid = Grid.of(replace(pool, scores={"seconds": pool.seconds}))  # a score is arranged as all else is
     seconds = grid.score("seconds")
@@ -172,7 +172,7 @@ def recorded_seconds(pool: Pool) -> Floats:
 
 def timed(grid: Grid, seconds: Floats, deadline_s: float = math.inf) -> Grid:
     """The grid as a race sees it, for `estimators.first_finishers`: in the order of time rather than of length, and
-    with a vote only for who has ended by the deadline."""
+    with a vote only for samples that have ended by the deadline."""
     ended = seconds <= deadline_s
     return replace(
         grid,
@@ -215,7 +215,7 @@ def races(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Races:
-    """Every race of at most `slots` samples, by n and k. Seconds and tokens are exact; accuracies as in
+    """All races of at most `slots` samples, by n and k. Seconds and tokens are exact; accuracies as in
     `estimators.first_finishers`: over all subsets where these are few, else over `draws` random ones of each problem.
 
     Args:
@@ -266,7 +266,7 @@ def within(
 
 
 def best(some: Sequence[Plan], *, tokens: float = math.inf) -> Plan:
-    """As `within`, of plans that are there already. Raises: BudgetTooSmall."""
+    """The best of given plans, as `within` chooses it. Raises: BudgetTooSmall."""
     affordable = [plan for plan in some if plan.tokens <= tokens]
     if not affordable:
         least = min((plan.tokens for plan in some), default=math.nan)
@@ -299,7 +299,7 @@ def _column(name: str, values: ArrayLike) -> Floats:
 
 
 def _decoded(tokens: Floats, seconds: Floats, at_s: Floats) -> Floats:
-    """What each sample (columns) has decoded at each time (rows)."""
+    """Tokens that each sample (columns) has decoded at each time (rows)."""
     done = np.ones((len(at_s), len(tokens)))
     np.divide(at_s, seconds, out=done, where=(seconds > 0) & np.isfinite(at_s))
     decoded: Floats = tokens * np.minimum(done, 1.0)

@@ -1,6 +1,6 @@
-"""What a pool says about more samples: votes, races, best-of, coverage and its laws, difficulty, the frontier.
+"""The study of a pool: votes, races, best-of, coverage and its laws, difficulty, the frontier, up to more samples.
 
-What a pool cannot answer is left out, with a note that says why.
+Questions that a pool cannot answer are left out, with a note that gives the reason.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from tts.pools.pool import Pool, Unanswered
 from tts.types import Value
 
 LAWS = ("power", "beta")
-BEYOND = 8  # times the largest k: so far the laws are drawn
-TABLED = 4  # times the largest k: what the table foretells
+BEYOND = 8  # times the largest k: the end of the laws' curves
+TABLED = 4  # times the largest k: the table's forecast
 SATURATED = 0.005  # of accuracy
 _BINS = 5
 _RESAMPLES = 100  # of a law's bootstrap
@@ -32,7 +32,7 @@ _OFF = 0.02  # of coverage at the largest k: a law that is further off does not 
 
 
 class Estimate(Value, frozen=True):
-    """One method with k samples of one model; means per problem.
+    """Estimates for one method with k samples of one model; means per problem.
 
     Args:
         method: coverage (pass@k: a right one is among them), majority, shortest (the race), best_of(SCORE), or
@@ -91,7 +91,7 @@ class Bin(Value, frozen=True):
 
 
 class Summary(Value, frozen=True):
-    """One model; what could not be found is None.
+    """The table's line for one model; an unknown number is None.
 
     Args:
         samples: the largest k, which every problem has.
@@ -117,7 +117,7 @@ class Summary(Value, frozen=True):
 
 
 class Findings(Value, frozen=True):
-    """All numbers of the report; `notes` say what was left out and why, and what not to trust."""
+    """All numbers of the report; `notes` tell what was left out and why, and what not to trust."""
 
     benchmark: str
     models: tuple[str, ...]
@@ -140,10 +140,10 @@ def study(
     unanswered: Unanswered = "abstain",
     seed: int = 0,
 ) -> Findings:
-    """Ask one benchmark's samples everything that the report shows.
+    """Compute all that the report shows from one benchmark's samples.
 
     Args:
-        benchmark: which, of a pool of several; models: which; none is all that were tried on it.
+        benchmark: its name, if the pool holds several; models: their names; none: all that were tried on it.
         price_in, price_out: US dollars per million tokens, of every model; without them there are no dollars.
         verifier_tokens: tokens of one verification by score column; the others cost what the pool recorded.
         unanswered: whether samples without an answer abstain from votes and races, or vote as a class of their own.
@@ -194,7 +194,7 @@ def _without_failures(pool: Pool, model: str, notes: _Notes) -> Pool | None:
 
 
 class _Notes:
-    """What is left out and why, or not to be trusted, with the models that it holds for."""
+    """Notes on numbers left out, or not to be trusted, with the reason and the models that they hold for."""
 
     def __init__(self) -> None:
         self._models: dict[str, list[str]] = {}
@@ -209,7 +209,7 @@ class _Notes:
 
 
 class _Study:
-    """One model's numbers."""
+    """The study of one model."""
 
     def __init__(
         self, pool: Pool, model: str, price: Price | None, notes: _Notes, unanswered: Unanswered, seed: int
@@ -235,7 +235,7 @@ class _Study:
         self.summary = self._summed(fits)
 
     def _arranged(self, pool: Pool, unanswered: Unanswered) -> Grid:
-        """Says under which convention the votes are counted, where that matters."""
+        """Arrange a model's samples, and note the convention of its votes, where that matters."""
         grid = Grid.of(pool)
         if not grid.answers:
             self._note("No votes and no races", "no sample has an answer, so nobody knows who would vote with whom")
@@ -272,7 +272,7 @@ class _Study:
         return curves + [self._scored(curve, name) for name in scored if (curve := self._best_of(name)) is not None]
 
     def _best_of(self, score: str) -> Curve | None:
-        """Up to as many samples as every problem has that the verifier was asked about."""
+        """Best-of curve, up to the number of samples that the verifier was asked about in every problem."""
         counts = self._grid.judged(score).counts
         fewest = int(counts.min())
         if fewest < self._ks[-1]:
@@ -290,7 +290,7 @@ class _Study:
         return replace(curve, tokens=None if curve.tokens is None else curve.tokens + cost.tokens * curve.ks)
 
     def _vote(self) -> Curve | None:
-        """Majority at more sizes than are shown, to see where it comes to rest."""
+        """Majority curve, at more sizes than are shown, to find where it comes to rest."""
         most = self._ks[-1]
         if not self._grid.answers or most == 1:
             return None
@@ -333,7 +333,7 @@ class _Study:
         return float(np.mean([pool.prompt_tokens[group.rows].mean() for group in pool.groups()]))
 
     def _usd(self, k: int, tokens: float | None, verification_prompt: float) -> float | None:
-        """Every prompt is charged in full, those of verifications included."""
+        """Dollars of a curve's requests; every prompt is charged in full, those of verifications included."""
         if self._price is None or self._prompt is None or tokens is None:
             return None
         prompt = self._prompt + verification_prompt
@@ -346,7 +346,7 @@ class _Study:
         for law in LAWS if len(self._ks) > 1 else ():
             right = self._grid.correct.sum(axis=1)
             try:
-                with warnings.catch_warnings():  # of two sizes scipy cannot say how well it fits them
+                with warnings.catch_warnings():  # scipy warns that it cannot estimate the fit's error from two sizes
                     warnings.simplefilter("ignore")
                     found[law] = fit_coverage(law, right, self._grid.counts, resamples=_RESAMPLES, seed=self._seed)
             except MissingExtra as error:
@@ -413,7 +413,7 @@ class _Study:
         try:
             wins, pairs = shorter_wins(self._grid)
         except BadPool:
-            return None, None  # said already: no races
+            return None, None  # noted already: no races
         if not pairs.sum():
             self._note("No w", "no problem has both a right and a wrong sample")
             return None, 0
@@ -445,7 +445,7 @@ def ratio(wins: Floats, pairs: Floats) -> Interval:
 def _owned(measured: Sequence[Measured], *, several: bool) -> tuple[tuple[Estimate, ...], list[Corner]]:
     """The estimates with the frontiers that they are on, and the corners of that in tokens.
 
-    Coverage is on none: nobody knows which sample is the right one. With one sample there is nothing to choose, so it
+    Coverage is on none, because it does not tell the right sample. With one sample there is nothing to choose, so it
     belongs to no method.
     """
 

@@ -1,1 +1,1 @@
-"""Answers in texts: where one stands, one spelling for it, and whether two mean the same. Pure."""
+"""Answers in texts: extraction, normal form and equivalence. Pure."""

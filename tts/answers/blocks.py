@@ -1,4 +1,4 @@
-"""What stands behind a cue: the rest of its line, or the display mathematics, code, list or table that follows."""
+"""The text behind a cue: the rest of its line, or the display mathematics, code, list or table that follows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DEPTH = re.compile(r"\\(begin|end)\{|(\\\\)")
 
 
 class Content(NamedTuple):
-    """What stands behind a cue. `is_block`: it holds the answer and no sentence around it."""
+    """The text behind a cue. `is_block`: it is the answer, without a sentence around it."""
 
     text: str
     is_block: bool
@@ -71,7 +71,7 @@ def _display(below: str) -> Content | None:
 
 
 def _one_line(display: str) -> str:
-    """The result of aligned rows: what the last `=` of a chain gives, or one equation after another."""
+    """The result of aligned rows: the right side of a chain's last `=`, or one equation after another."""
     rows = _rows(display)
     if not rows:
         return ""

@@ -29,7 +29,7 @@ class Choices(NamedTuple):
     labels: tuple[str, ...] | None = None
 
     def shuffled(self, seed: int, problem_id: str) -> tuple[Choices, list[int]]:
-        """In an order that depends on the seed and the problem's id alone; and the old place of each."""
+        """Shuffle the choices by the seed and the problem's id alone. Returns them with the old place of each."""
         order = list(range(len(self.texts)))
         Random(f"{seed}/{problem_id}").shuffle(order)
         return Choices(tuple(self.texts[i] for i in order)), order
@@ -69,7 +69,7 @@ def _is_label(label: Any) -> bool:
 
 
 def place_of(answer: str, choices: Choices) -> int:
-    """Which choice, from 0, an answer means: its label in the file; else its letter, its text, or its place from 0.
+    """The number, from 0, of the choice that an answer means: by its label in the file; else its letter, text or place.
 
     A number beside choices that are texts is a place. Raises: Unreadable where none fits, or two that differ.
     """

@@ -62,5 +62,5 @@ _DENIED = re.compile(
 
 
 def is_denied(text: str, end: int) -> bool:
-    """Whether what stands at `end`, behind a cue, says what the answer is not: "not 8"."""
+    """Whether the text at `end`, behind a cue, denies an answer: "not 8"."""
     return bool(_DENIED.match(text, end, end + 60))

@@ -1,8 +1,8 @@
-"""Where the answer stands in a completion, one spelling for it, and whether two spellings mean the same.
+"""Equivalence of two normalised answers by their text.
 
-Pure text work: nothing here evaluates an expression, raises on any input, or takes more than about linear time.
-`same` answers only what it is certain of; what is left (`None`) needs a computer algebra system, in a worker process
-that can be killed (`tts.tasks.graders`).
+Pure text work: no function here evaluates an expression, raises on any input, or takes more than about linear time.
+`same` decides only certain cases; the rest (`None`) needs a computer algebra system, in a worker process that can be
+killed (`tts.tasks.graders`).
 """
 
 from __future__ import annotations
@@ -65,12 +65,12 @@ def classes(answers: Sequence[str]) -> list[int] | None:
 
 
 def is_plain(answer: str) -> bool:
-    """Whether `answer` is a number, a choice, words or a time: what `same` compares with its like without algebra."""
+    """Whether `answer` is a number, a choice, words or a time, which `same` compares with its like without algebra."""
     return kind(normalise(answer)) != "other"
 
 
 def _same_number(a: str, b: str) -> bool | None:
-    """Of two canonical numbers that differ as strings."""
+    """Whether two canonical numbers that differ as strings are equal."""
     if a.endswith("%") != b.endswith("%"):
         return None
     a, b = a.removesuffix("%"), b.removesuffix("%")

@@ -1,4 +1,4 @@
-"""Where the answer stands in a completion.
+"""Extraction of the answer from a completion.
 
 Patterns that read a whole completion have a longest match (`tts.answers.cues`), and places that may hold an answer are
 read up to `_PLACE` characters, so that a text takes time in proportion to its length.
@@ -91,7 +91,7 @@ def extract(text: str, answer_format: AnswerFormat = "auto", *, complete: bool =
                 start of a line, or the last in parentheses that is not called wrong.
             line: the last line that is not empty, trimmed and otherwise as written.
             text: the last `<answer>…</answer>`, else everything, trimmed and otherwise as written.
-        complete: whether the model ended by itself. Text that was cut has an answer only where it says so (tags, a
+        complete: whether the model ended by itself. Text that was cut has an answer only if it is marked (tags, a
             box, "Answer: …"): its last number or line is half a thought.
     """
     if len(text) <= _SHORT:
@@ -182,7 +182,7 @@ def _tagged(text: str) -> str | None:
 
 
 def _boxed(text: str) -> str | None:
-    """What the last closed `\\boxed{…}` holds, with those before it that only "and", "or" or commas part from it."""
+    """Content of the last closed `\\boxed{…}`, with those before it that only "and", "or" or commas part from it."""
     if "box" not in text:
         return None
     boxes = _boxes(text)
@@ -217,13 +217,13 @@ def _boxes(text: str) -> list[tuple[int, int, int]]:
 
 
 def _before_boxes(text: str) -> int:
-    """Where the backslashes in front of the first box begin: no group that opens before holds an answer."""
+    """The start of the backslashes in front of the first box: no group that opens before holds an answer."""
     start = text.rfind("\\", 0, text.find("box")) + 1
     return len(text[:start].rstrip("\\"))
 
 
 def _cued(text: str) -> str | None:
-    """What follows the last cue that something follows: to the end of its sentence, or a whole block."""
+    """The text behind the last cue that has any: to the end of its sentence, or a whole block."""
     for cue in reversed(list(ANSWER.finditer(text))):
         if is_denied(text, cue.end()):
             continue
@@ -248,7 +248,7 @@ def _json_text(value: str) -> str:
         return value.strip('"')
 
 
-# What a place holds
+# Contents of a place
 
 
 def _out_of_its_sentence(content: str) -> str:
@@ -278,7 +278,7 @@ def _without_aside(content: str) -> str:
 
 
 def _formulas(content: str) -> list[str]:
-    """What stands between single dollars or `\\(` and `\\)`, in one pass."""
+    """Texts between single dollars or `\\(` and `\\)`, in one pass."""
     found, opened, closing = [], -1, ""
     for token in _FORMULA.finditer(content):
         mark, after = token.group(), content[token.end() : token.end() + 1]
@@ -298,7 +298,7 @@ def _undelimited(content: str) -> str:
 
 
 def _last_side(equation: str) -> str:
-    """What a calculation comes to: 42 of `12 + 30 = 42`; an equation that says something else is left whole."""
+    """The result of a calculation: 42 of `12 + 30 = 42`; an equation that is no calculation is left whole."""
     left, equals, right = equation.rpartition("=")
     if not equals or re.search(r"[;<>]|, |\band\b|\bor\b", left):
         return equation
@@ -359,7 +359,7 @@ def _last_number_before(text: str, end: int) -> str | None:
 
 
 def _as_number(spelling: str) -> str:
-    """The last part of what looks like a mixed number and is none: "3 7/2"."""
+    """A number, of which only the last part counts if it looks like a mixed number and is none: "3 7/2"."""
     return spelling if kind(normalise(spelling)) == "number" else spelling.rsplit(maxsplit=1)[-1]
 
 

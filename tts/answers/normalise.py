@@ -1,6 +1,6 @@
-"""One spelling for an answer: LaTeX without what does not change its meaning, and numbers in lowest terms.
+"""The normal form of an answer: LaTeX without parts that do not change its meaning, and numbers in lowest terms.
 
-Pure text work: nothing here evaluates an expression or raises on any input.
+Pure text work: no function here evaluates an expression or raises on any input.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ _CLOCK_SPELT = re.compile(r"\d{1,2}:\d\d [ap]m", re.ASCII)
 
 @lru_cache(maxsize=1024)
 def normalise(answer: str) -> str:
-    """One spelling for an answer: `normalise(normalise(a)) == normalise(a)`.
+    """The normal form of an answer: `normalise(normalise(a)) == normalise(a)`.
 
     Numbers become canonical: integers without leading zeros, digit groups or a trailing point (`1,234.0`, `1 234` and
     `1.234.567,0` are `1234` and `1234567`); decimals, fractions and mixed numbers become one class (`0.50`, `.5`, `1/2`
@@ -186,7 +186,7 @@ def kind(s: str) -> Kind:
 
 
 def has_words(s: str) -> bool:
-    """Whether there is a word of two letters or more outside LaTeX commands."""
+    """Whether a text has a word of two letters or more outside LaTeX commands."""
     return bool(_WORD.search(_ENVIRONMENT.sub("", s) if "\\" in s else s))
 
 
@@ -197,7 +197,7 @@ def trimmed_lines(text: str) -> str:
 
 
 def _step(s: str) -> str:
-    """Remove one layer of everything that does not change what an answer means."""
+    """Remove one layer of all that does not change an answer's meaning."""
     s = plain(s)
     if "$" in s:
         s = _INLINE.sub(r"\1", s)
@@ -245,7 +245,7 @@ def _latex(s: str) -> str:
 
 
 def _undelimited(s: str) -> str:
-    """Without `\\(` and `\\)`; but a lone `\\(` that closes with `)` is a bracket."""
+    """Remove `\\(` and `\\)`; but a lone `\\(` that closes with `)` is a bracket."""
     bracket = "\\)" not in s and s.count(")") > s.count("(") - s.count("\\(")
     return _DELIMITER.sub(lambda found: found[1] or ("(" if bracket and found.group() == "\\(" else ""), s)
 
@@ -379,7 +379,7 @@ def _ratio(found: re.Match[str] | None, *, mixed: bool) -> str | None:
 
 
 def _decimal(mantissa: str, exponent: int) -> str | None:
-    """By moving characters, so that a number of any length costs its length. None: too large to write out."""
+    """Shift the decimal point by moving characters, at a cost of the number's length. None: too large to write out."""
     if abs(exponent) > 30:
         return None
     sign = "-" if mantissa.startswith("-") else ""

@@ -31,14 +31,14 @@ except ImportError as error:
     ) from error
 
 PAIR_LIMIT_S = 5.0  # of CPU time, within `classes`; what models write takes 0.02 to 0.4
-_PROBE = "7"  # what an answer is compared with to see whether it can be compared at all
+_PROBE = "7"  # compared with an answer to see whether that can be compared at all
 
-# It would warn that it runs without timeouts of its own: the parent process has one.
+# math-verify would warn that it runs without timeouts of its own: the parent process has one.
 logging.getLogger("math_verify").setLevel(logging.CRITICAL)
 
 
 _PI = re.compile(r"(?<![a-zA-Z\\])pi(?![a-zA-Z])")
-_SIDE_BY_SIDE = re.compile(r"(?<![\d_^])\d[\d.]* +(?=[\d.])")  # which math-verify adds: 1 234 is 235 to it
+_SIDE_BY_SIDE = re.compile(r"(?<![\d_^])\d[\d.]* +(?=[\d.])")  # math-verify adds such: 1 234 is 235 to it
 _ROW_OF_NUMBERS = re.compile(r"-?[\d.]+(?: -?[\d.]+)+")
 
 
@@ -78,8 +78,8 @@ def classes(answers: list[str]) -> list[int]:
     An answer joins the first class whose representative (its first member) it is shown to equal. Not union-find:
     `equal` is neither symmetric nor transitive, so that the order is part of the definition. A comparison that takes
     more than `PAIR_LIMIT_S` of CPU time shows nothing, and the two answers keep classes of their own, as two spellings
-    do where nobody compares; so one such answer costs its limit once, and not everybody's votes. Such a class n has the
-    number -1-n.
+    do without a comparison; so one such answer costs its limit once, and not the other answers' votes. Such a class n
+    has the number -1-n.
     """
     numbers: dict[str, int] = {}
     representatives: list[str] = []
@@ -109,7 +109,7 @@ def classes(answers: list[str]) -> list[int]:
 
 
 class _Comparer:
-    """A child process that compares, pair by pair, and is ended and replaced where a pair takes too long.
+    """A child process that compares pair by pair, and is ended and replaced if a pair takes too long.
 
     A process, because nothing else ends a computation in C, and because an exception out of a signal handler, anywhere
     inside sympy, may be swallowed there or leave its caches half-written. It lives on, because sympy without its caches
@@ -122,7 +122,7 @@ class _Comparer:
         self._verdicts: IO[bytes]
 
     def equal(self, reference: str, answer: str) -> bool | None:
-        """`equal`; None if the pair used up its CPU time, or brought the child down."""
+        """Compare as `equal` does; None if the pair used up its CPU time, or crashed the child."""
         if not self._child:
             self._start()
         verdict = b""

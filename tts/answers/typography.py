@@ -44,7 +44,7 @@ _DASH = re.compile(r"\u2013|(?:(?<=[(\[{,=])|^)\s*[\u2014\u2015](?=\s*[\d.\\$])"
 
 
 class _Characters(dict[int, str]):
-    """What `str.translate` replaces a character by: digits of any script, full-width and mathematical letters, too."""
+    """A table for `str.translate`, with digits of any script, full-width and mathematical letters, too."""
 
     def __missing__(self, code: int) -> str:
         character = chr(code)

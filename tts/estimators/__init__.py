@@ -1,16 +1,16 @@
-"""What k samples of a pool would do, without drawing them: unbiased estimators, over all problems and every k at once.
+"""Unbiased estimators of the outcome of k samples of a pool, without drawing them, over all problems and every k.
 
-Where a closed form exists it is used: the k of n samples are any k-subset, and order statistics say how often each
-sample is the best, the shortest, the longest of one. Votes have no closed form: they are counted over all subsets where
-these are few, otherwise over random ones, and the error of that is stated (`Curve.noise`).
+Where a closed form exists it is used: the k of n samples are any k-subset, and order statistics give the frequency
+with which each sample is the best, the shortest, the longest of one. Votes have no closed form: they are counted over
+all subsets where these are few, otherwise over random ones, and the error of that is stated (`Curve.noise`).
 
 All take a `Grid` and return a `Curve` of shape (problems, sizes). The conventions are those of the strategies, and a
 replay of the strategy comes to the same (`tests/strategies/test_conventions.py`):
 
 - **Who can vote.** A sample without an answer abstains: it does not vote, wins no race, and comes after those with an
   answer under a score. Where none of k samples can vote, the first of them stands, which in a random order is each
-  equally often; its verdict is what was recorded of it. Where no sample of a pool has an answer, nobody knows who would
-  have voted with whom: votes and races are refused, here, in replays and in reports. `Grid.of(unanswered="vote")` is
+  equally often; its verdict is the recorded one. Where no sample of a pool has an answer, the votes are unknown: votes
+  and races are refused, here, in replays and in reports. `Grid.of(unanswered="vote")` is
   the convention of much published code: samples without an answer are a class of their own that can win.
 - **Who can be scored.** Best-of and weighted votes draw from the samples that the verifier was asked about. One on
   which it abstained is paid for and passed over; one about which it was not asked says nothing of it.

@@ -33,8 +33,8 @@ def best_of(grid: Grid, ks: Sequence[int], score: str) -> Curve:
     """Best-of-k under a score: a sample's chance to be the best of k times whether it is right (Singhi et al. 2025,
     arXiv:2504.01005, their code's sorted estimator; exact over ties instead of shuffling them).
 
-    Of the samples that the verifier was asked about. One without an answer is taken only where there is none with an
-    answer and a score; where there is no score at all, the majority is.
+    The k are of the samples that the verifier was asked about. One without an answer is taken only if there is none
+    with an answer and a score; if there is no score at all, the majority is taken.
     """
     grid = grid.judged(score)
     sizes, values = grid.check_sizes(ks), grid.score(score)
@@ -46,8 +46,8 @@ def best_of(grid: Grid, ks: Sequence[int], score: str) -> Curve:
 
 
 def shortest(grid: Grid, ks: Sequence[int]) -> Curve:
-    """First finish: the shortest usable sample of k. Tokens are `Σ min(length, cutoff)`: what the others had decoded
-    when the first one ended is paid for (Agarwal et al. 2025, arXiv:2505.18149)."""
+    """First finish: the shortest usable sample of k. Tokens are `Σ min(length, cutoff)`: tokens that the others had
+    decoded when the first one ended are paid for (Agarwal et al. 2025, arXiv:2505.18149)."""
     grid.check_votes()
     sizes, lengths = grid.check_sizes(ks), grid.lengths()
     accuracy, noise = _first_or_vote(grid, np.where(grid.usable, lengths, np.inf), sizes)
@@ -63,9 +63,9 @@ def longest(grid: Grid, ks: Sequence[int]) -> Curve:
 
 
 def shorter_wins(grid: Grid) -> tuple[Floats, Floats]:
-    """In how many pairs of a right and a wrong sample of one problem the shorter is the right one (ties count half),
-    and how many pairs there are, by problem. w is the first's sum over the second's: racing pays only where it is
-    clearly above 1/2. Within problems, because hard ones have long samples and wrong ones, whatever length says."""
+    """The number of pairs of a right and a wrong sample of one problem in which the shorter is the right one (ties
+    count half), and the number of pairs, by problem. w is the first's sum over the second's: racing pays only where it
+    is clearly above 1/2. Within problems, because hard ones have long samples and wrong ones, whatever length says."""
     lengths = grid.lengths()
     wins, pairs = np.zeros(len(grid.problems)), np.zeros(len(grid.problems))
     for p, n in enumerate(grid.counts):

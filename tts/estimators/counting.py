@@ -69,8 +69,8 @@ def count_votes(
 
 
 def winners_verdicts(totals: Floats, voters: Ints, grid: Grid, p: int, picks: Ints) -> Floats:
-    """How right the heaviest class of each subset is; of several, each as often as one of its voters comes first. Where
-    nobody votes, the first sample stands."""
+    """Accuracy of the heaviest class of each subset; of several, each as often as one of its voters comes first.
+    Without a vote, the first sample stands."""
     most = totals.max(axis=1, keepdims=True)
     best = np.where((totals >= most - _TIE) & (most >= 0), voters, 0)
     right = (best * _class_verdicts(grid, p)).sum(axis=1) / np.maximum(best.sum(axis=1), 1)
@@ -88,7 +88,7 @@ def _class_verdicts(grid: Grid, p: int) -> Floats:
 
 
 def _running_votes(grid: Grid, rows: Ints, draws: int, seed: int, weights: Floats | None) -> Floats:
-    """How right the leading class is after each sample of random orders: shape (problems, draws, samples)."""
+    """Accuracy of the leading class after each sample of random orders: shape (problems, draws, samples)."""
     counts = grid.counts[rows]
     most = int(counts.max())
     classes = np.full((len(rows), draws, most), -1)
@@ -107,7 +107,7 @@ def _running_votes(grid: Grid, rows: Ints, draws: int, seed: int, weights: Float
     lead = _lead(classes, each if weights is not None else None, verdicts)
     if np.isnan(lead).any() and weights is not None:
         lead = np.where(np.isnan(lead), _lead(classes, None, verdicts), lead)
-    if np.isnan(lead).any():  # the first of those who cannot vote stands: each equally often
+    if np.isnan(lead).any():  # the first of the samples that cannot vote stands: each equally often
         lead = np.where(np.isnan(lead), right.cumsum(axis=2) / np.arange(1, most + 1), lead)
     return lead
 
@@ -117,7 +117,7 @@ def _lead(classes: Ints, each: Floats | None, verdicts: Floats) -> Floats:
     class that has just grown.
 
     Args:
-        each: what a sample's vote weighs, NaN for one that does not vote; None: each vote counts one.
+        each: weight of a sample's vote, NaN for one that does not vote; None: each vote counts one.
     """
     problems, draws, most = classes.shape
     width = verdicts.shape[1]

@@ -1,4 +1,4 @@
-"""What an estimator says at several sizes, its interval, and the difference of two."""
+"""An estimator's values at several sizes, their intervals, and the difference of two curves."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Curve:
     noise: Floats
 
     def mean(self) -> Floats:
-        """Over problems, by size."""
+        """Mean accuracy over problems, by size."""
         mean: Floats = self.accuracy.mean(axis=0)
         return mean
 
@@ -62,6 +62,6 @@ def curve_of(
     sequential: Floats | None,
     noise: Floats | None = None,
 ) -> Curve:
-    """Args: noise: standard errors of `accuracy`, of its shape; None: it is exact."""
+    """Make a curve from arrays by problem and size. `noise`: standard errors of `accuracy`; None: it is exact."""
     spread = np.zeros(len(sizes)) if noise is None else np.sqrt((noise**2).sum(axis=0)) / len(grid.problems)
     return Curve(name, grid.problems, sizes, accuracy, tokens, sequential, spread)

@@ -1,4 +1,4 @@
-"""How often each sample is the first of k, and what all of k samples or a race of k cost. Exact, in closed form."""
+"""Each sample's chance to be the first of k, and the costs of k samples or a race of k. Exact, in closed form."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The k-subsets of n samples: how many there are, all of them or random ones, and the chance that one holds certain
-samples."""
+"""The k-subsets of n samples: their number, all of them or random ones, and the chance that one holds given samples."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ DRAWS = 100  # random orders of each problem's samples, as in Brown et al. 2024
 
 
 def none_of(j: Any, n: Any, k: Any) -> Floats:
-    """C(n - j, k) / C(n, k): the chance that k of n samples hold none of j certain ones."""
+    """The chance that k of n samples hold none of j given ones: C(n - j, k) / C(n, k)."""
     j, n, k_ = np.broadcast_arrays(j, n, k)
     table = log_factorials(1 << int(n.max(initial=1)).bit_length())
     possible = n - j >= k_
@@ -52,7 +51,7 @@ def are_few(n: int, k: int) -> bool:
 
 @lru_cache(maxsize=64)  # asked for each problem, and most have equally many samples
 def every_subset(n: int, k: int) -> Ints:
-    """Every k-subset of n, as rows; not to be written to."""
+    """All k-subsets of n, as rows; not to be written to."""
     flat = np.fromiter(chain.from_iterable(combinations(range(n), k)), dtype=np.int64, count=math.comb(n, k) * k)
     flat.flags.writeable = False
     return flat.reshape(-1, k)
@@ -66,7 +65,7 @@ def random_orders(grid: Grid, p: int, draws: int, seed: int) -> Ints:
 
 
 def tie_breaks(n: int, k: int, generator: np.random.Generator) -> tuple[Ints, bool]:
-    """Every k of n, as rows, or random ones where these are many; and whether they were drawn."""
+    """All k-subsets of n, as rows, or random ones if these are many; and whether they were drawn."""
     if math.comb(n, k) <= MOST_TIES:
         return every_subset(n, k), False
     return np.argsort(generator.random((MOST_TIES, n)), axis=1)[:, :k], True

@@ -37,7 +37,7 @@ def first_finishers(
     grid: Grid, ns: Sequence[int], m: int, *, longest: bool = False, draws: int = DRAWS, seed: int = 0
 ) -> Curve:
     """FFS-m@n: the majority of the m shortest usable samples of n (short-m@n of Hassid et al. 2025, arXiv:2505.17813);
-    with `longest`, of the m longest. Costs as in `shortest`: everybody stops when the m-th has ended. Where fewer than
+    with `longest`, of the m longest. Costs as in `shortest`: all stop when the m-th has ended. Where fewer than
     m are usable, these vote; where none is, all n do.
 
     Of equally long samples each is among the m equally often: over every way to break the tie where there are at most
@@ -58,7 +58,7 @@ def first_finishers(
             shares, spread = _first_votes(grid, p, picks, keys, m, np.random.default_rng([seed, p, i]))
             accuracy[p, i] = shares.mean()
             noise[p, i] = np.sqrt(spread.sum()) / len(shares) if few else shares.std(ddof=1) / math.sqrt(len(shares))
-            # Where fewer than m are usable, everybody runs to the end.
+            # Where fewer than m are usable, all samples run to their ends.
             last = np.sort(keys, axis=1)[:, m - 1 : m]
             paid = np.minimum(long, np.inf if longest else last)
             tokens[p, i], sequential[p, i] = paid.sum(axis=1).mean(), paid.max(axis=1).mean()
@@ -113,8 +113,9 @@ def _chances_to_be_best(ranks: Ints, m: int) -> Floats:
 def _first_votes(
     grid: Grid, p: int, picks: Ints, keys: Floats, m: int, random: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """How right the vote of those with the m least keys is in each subset: its mean over the ways to break a tie, and
-    the variance of that mean where these are drawn. Whose key is infinite votes only where all of a subset are."""
+    """Accuracy of the vote of the samples with the m least keys in each subset: its mean over the ways to break a tie,
+    and the variance of that mean if these are drawn. A sample with an infinite key votes only if all of a subset have
+    one."""
     order = np.argsort(keys, axis=1, kind="stable")
     ranked = np.take_along_axis(keys, order, axis=1)
     picks = np.take_along_axis(picks, order, axis=1)

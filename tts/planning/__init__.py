@@ -1,1 +1,1 @@
-"""What a budget would buy, before it is spent."""
+"""Plans and advice: the expected worth of a budget, before it is spent."""

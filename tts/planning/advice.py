@@ -107,7 +107,7 @@ def _plain_vote(pool: Pool, budget: float) -> str:
     fewest = min(len(group) for group in pool.groups())
     tokens = mean_tokens(pool)
     if tokens is None:
-        raise PoolLacks(f"the tokens of some samples of {pool.name} were not recorded: nothing says what a budget buys")
+        raise PoolLacks(f"the tokens of some samples of {pool.name} were not recorded: their cost is unknown")
     return f"majority_vote/{max(1, min(fewest, int(budget / max(tokens, 1.0))))}"
 
 
@@ -241,7 +241,7 @@ def for_deadline(
 
 
 def _durations(pool: Pool, grid: Grid, tokens_per_s: float | None) -> tuple[Floats, str]:
-    """How long each sample takes, and how that is known."""
+    """Seconds of each sample, and their source."""
     if tokens_per_s is None:
         with contextlib.suppress(BadPool):
             return latency.recorded_seconds(pool), "recorded"

@@ -1,4 +1,4 @@
-"""Planning before spending: what a budget would buy, by strategy and allocator, from a pilot or from history."""
+"""Planning before spending: the expected accuracy by strategy and allocator, from a pilot or from history."""
 
 from __future__ import annotations
 
@@ -63,21 +63,21 @@ async def aplan(
     address: str | None = None,
     **target: Unpack[Target],
 ) -> Plan:
-    """Predict what a budget would buy, before it is spent.
+    """Predict the accuracy that a budget would buy, before it is spent.
 
     Args:
         problems: as for `tts.sweep`; None with `history`.
         strategies: open-ended ones (n=none), by name or as functions, as for `tts.sweep`.
         allocators: allocators to try, as for `tts.sweep`; none tries a default selection.
-        run_budget: for everything together, pilot included: `tokens=200k`, `usd=3`.
+        run_budget: limit of the whole run, pilot included: `tokens=200k`, `usd=3`.
         pilot: number of samples of each problem to draw and verify before the forecast. They stay in the run folder,
             which the same call resumes.
         history: a pool of earlier samples in place of a pilot.
         draws: simulated benchmarks (see `tts.planning.posterior`), each replayed under every budget.
         seed: of pilot and draws.
         out: the folder for the pilot and plan.json.
-        verifier_tokens: tokens of one verification, by verifier, in place of what the pilot or the history measured.
-            Where neither is known, a forecast says that it is without scoring.
+        verifier_tokens: tokens of one verification, by verifier, in place of those measured in the pilot or the
+            history. If neither is known, a forecast is marked as without scoring.
         sampling, cluster, address, target: as for `tts.sweep`.
 
     The forecast is computed in a thread beside the event loop; cancelled, it ends with the cell that is being replayed.

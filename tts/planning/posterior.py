@@ -18,7 +18,7 @@ from tts.errors import BadPool
 from tts.pools.pool import UNKNOWN, Group, Pool, Sample
 from tts.toolkit.beta import log_beta
 
-RIGHT = "\N{CHECK MARK}"  # stands for the right answer, whatever it is
+RIGHT = "\N{CHECK MARK}"  # stands for the right answer of any problem
 OUTLOOK = 256  # simulated samples, whose most frequent answer stands for an endless vote's
 
 

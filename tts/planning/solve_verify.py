@@ -1,8 +1,8 @@
-"""When to solve and when to verify: how many solutions a budget should buy, and how many verifications of each. No I/O.
+"""The split of a budget between solutions and verifications of each. No I/O.
 
 Singhi et al. (2025), arXiv:2504.01005: S solutions with V verifications each cost C = S (1 + lambda V), in tokens of a
-solution; lambda is what a verification costs beside a solution. V = 0 is a plain vote. Below a crossover the vote is
-best; above it S and V both grow as powers of C, S faster.
+solution; lambda is the cost of a verification over that of a solution. V = 0 is a plain vote. Below a crossover the
+vote is best; above it S and V both grow as powers of C, S faster.
 
 `analyse` describes a grid of accuracies whose noise is small (a simulation of thousands of problems): the best of many
 noisy cells is a maximum over noise. Advice from a pool comes from `compare`, which tests it on other problems.
@@ -76,7 +76,7 @@ class Analysis(Value, frozen=True):
 
 
 class Comparison(Value, frozen=True):
-    """Verification against plain votes under one budget, both judged on problems that chose nothing.
+    """Verification against plain votes under one budget, both judged on problems that took no part in the choice.
 
     Args:
         budget: C, in tokens of a solution.
@@ -206,7 +206,7 @@ def cost(solutions: int, verifications: int, lam: float) -> float:
 
 
 def analyse(grid: Grid, lam: float) -> Analysis:
-    """The best split of every budget, the crossover, and how S and V grow above it.
+    """Find the best split of every budget, the crossover, and the growth of S and V above it.
 
     Args:
         grid: accuracy by (S, V), measured or simulated; V = 0 is a plain vote.
@@ -252,10 +252,10 @@ def plan(
     grid: Grid | None = None,
     saturated: int = SATURATED,
 ) -> tuple[int, int]:
-    """How many solutions to buy for a problem, and how many verifications of each.
+    """Choose the number of solutions to buy for a problem, and of verifications of each.
 
-    With a measured grid its best split; beyond the grid its exponents go on, and where it has none, its last V does.
-    Without one, what was published: a plain vote below 8 times the cost of a vote that is saturated, then S ~ C^0.57
+    With a measured grid, its best split is chosen; beyond the grid its exponents go on, and without them, its last V.
+    Without a grid, the published rule: a plain vote below 8 times the cost of a vote that is saturated, then S ~ C^0.57
     and V ~ C^0.39. Differences from the paper: the factors before the powers are not in it, so both have the one that
     spends the budget, and S is what V leaves.
 

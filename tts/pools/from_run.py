@@ -45,15 +45,15 @@ async def build_pool(
     on_ungraded: OnUngraded = lambda count, why: None,
     on_foreign: Callable[[str], None] = lambda name: None,
 ) -> Pool:
-    """Every sample of a sweep, finished or not, that any strategy could have drawn: answers to the problem itself.
+    """Make a pool of all samples of a sweep that any strategy could have drawn: answers to the problem itself.
 
-    Left out are samples of a race (those that came in are shorter than average) and of revisions and judgements, and
-    what was cancelled at a deadline or in flight when the run died. What failed for good is kept as a failure. Scores
-    are those that models gave to a sample; what a verifier can compute without a model is computed for every sample.
+    Left out are samples of a race (those that came in are shorter than average), of revisions and of judgements, and
+    those cancelled at a deadline or in flight when the run died. A sample that failed for good is kept as a failure.
+    Scores are those that models gave to a sample; scores without a model are computed for every sample.
     Answers are graded again; `on_ungraded` receives the number of samples whose answers could not be graded, and the
     first reason; their correctness is unknown.
 
-    The folder is data: nothing that it names is imported. Of its verifiers, the built-in ones compute scores, and those
+    The folder is data: no name in it is imported. Of its verifiers, the built-in ones compute scores, and those
     of `verifiers`, which the caller trusts; `on_foreign` receives the name of each other verifier.
 
     Raises: BadPool for a folder that holds no sweep, or a sweep without such samples; JournalCorrupt, BadProblem.
@@ -146,7 +146,7 @@ def _recorded(records: Sequence[Record], config: RunConfig, problems: Mapping[st
 
 
 def _samples(found: Iterable[Recorded], problems: Mapping[str, Problem], config: RunConfig) -> Iterator[Sample]:
-    """Without verdicts, references and scores."""
+    """Make rows without verdicts, references and scores."""
     numbers: dict[str, int] = {}
     sampling = {name: getattr(config.sampled(), name) for name in Sampling.__struct_fields__}
     for _, event in found:
@@ -198,8 +198,8 @@ def _candidate(event: Finished | Failed, sample: Sample) -> Candidate | None:
 
 
 def _given_scores(records: Iterable[Record]) -> Scores:
-    """Scores that models gave. A judgement's share key is its sample's, the verifier's name, and its own number: and
-    what several cells share was written once. A judgement that failed counts as an abstention: it was asked for."""
+    """Scores that models gave. A judgement's share key is its sample's, the verifier's name, and its own number; a
+    judgement that several cells share was written once. One that failed counts as an abstention."""
     judged: dict[str, list[str]] = {}
     given: Scores = {}
     for record in records:
@@ -207,7 +207,7 @@ def _given_scores(records: Iterable[Record]) -> Scores:
             judged[record.id] = record.share.split("/")
         elif isinstance(record, Scored | Failed) and len(judged.get(record.id, ())) > 2:
             parts = judged[record.id]
-            verifier = "/".join(parts[2:-1])  # what the run calls it; a plugin may call itself otherwise
+            verifier = "/".join(parts[2:-1])  # the run's name for it; a plugin may give itself another
             value = record.score.value if isinstance(record, Scored) else None
             given.setdefault("/".join(parts[:2]), {}).setdefault(verifier, []).append(value)
     return given
@@ -249,7 +249,7 @@ async def _computed_scores(
     workers: Workers,
 ) -> list[dict[str, list[float | None]]]:
     """The scores of the sweep's verifiers that ask no model, by sample. The journal has these scores of some samples
-    only, and not whose they are."""
+    only, and not the samples' names."""
 
     async def one(candidate: Candidate | None, problem: Problem) -> dict[str, list[float | None]]:
         if candidate is None:
@@ -272,7 +272,7 @@ async def _computed(
         arguments = verifier_address(verifier), name, *msgspec.to_builtins((problem, candidate))
         score = await workers.call("tts.clusters.executor:score_in_worker", arguments, timeout_s=_VERIFY_LIMIT_S)
         value: float | None = score["value"]
-    except Exception:  # a plugin's own, or a killed worker's: in the run, too, it cost this verification only
+    except Exception:  # of a plugin, or of a killed worker: in the run, too, it failed this verification only
         return None
     return value
 
@@ -293,7 +293,7 @@ def _narrowed(given: Scores) -> dict[str, dict[str, float | list[float | None] |
 
 
 async def _verdicts(samples: Iterable[Sample], task: Task, workers: Workers) -> dict[tuple[str, str | None], Verdict]:
-    """By problem and answer."""
+    """Verdicts by problem and answer."""
     examples = {example.problem.id: example for example in task.examples}
     found: dict[tuple[str, str | None], Verdict] = {}
     grading = Grading(

@@ -1,4 +1,4 @@
-"""A pool's samples of one model on one benchmark as arrays: what estimators count over."""
+"""A pool's samples of one model on one benchmark as arrays for estimators."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """One model's samples on one benchmark, failures left out: arrays of shape (problems, samples), padded at the end.
+    """Arrays of one model's samples on one benchmark, failures left out: shape (problems, samples), padded at the end.
 
     Attributes:
-        problems: ids; counts: how many samples each has, shape (problems,).
+        problems: ids; counts: number of samples of each, shape (problems,).
         classes: number of the answer's class in its problem, -1 for no answer and for padding.
         correct: verdicts, False in the padding.
         tokens: of each completion, NaN where they were not recorded; None if they were for no sample.
@@ -46,7 +46,8 @@ class Grid:
 
     @classmethod
     def of(cls, pool: Pool, *, unanswered: Unanswered = "abstain") -> Grid:
-        """Args: unanswered: whether samples without an answer abstain, or vote as a class of their own.
+        """Make a grid of a pool. `unanswered`: whether samples without an answer abstain, or vote as a class of their
+        own.
 
         Raises: BadPool for several models or benchmarks, ungraded samples, nothing but failures; PoolLacks for a pool
             without answers in which these are to vote.
@@ -91,17 +92,17 @@ class Grid:
 
     @property
     def there(self) -> NDArray[np.bool_]:
-        """Where there is a sample, rather than padding."""
+        """The mask of samples, False in the padding."""
         return np.arange(self.classes.shape[1]) < self.counts[:, None]
 
     def score(self, name: str) -> Floats:
-        """Raises: UnknownName."""
+        """The scores of this name. Raises: UnknownName."""
         if name not in self.scores:
             raise unknown_name("score", name, self.scores)
         return self.scores[name]
 
     def check_votes(self) -> None:
-        """Raises: PoolLacks where no sample has an answer."""
+        """Check that votes are possible. Raises: PoolLacks if no sample has an answer."""
         if not self.answers:
             raise nobody_can_vote(self.pool)
 
@@ -112,7 +113,7 @@ class Grid:
         return self if (self.asked[score] == self.there).all() else self.only(self.asked[score])
 
     def only(self, kept: NDArray[np.bool_]) -> Grid:
-        """These samples of every problem, of which there may then be none."""
+        """Keep these samples of every problem, which may then have none."""
         order = np.argsort(~(kept & self.there), axis=1, kind="stable")
         counts = (kept & self.there).sum(axis=1)
         order = order[:, : max(1, int(counts.max()))]
@@ -136,11 +137,11 @@ class Grid:
     def lengths(self) -> Floats:
         """Tokens of each sample. Raises: BadPool where they were not recorded for all."""
         if self.tokens is None or np.isnan(self.tokens[self.there]).any():
-            raise BadPool("the tokens of some samples were not recorded: their cost is unknown")
+            raise BadPool(f"the tokens of some samples of {self.pool} were not recorded: their cost is unknown")
         return self.tokens
 
     def check_sizes(self, ks: Sequence[int]) -> Ints:
-        """Raises: InvalidParameter for a k below 1, or above what some problem has."""
+        """Check sizes. Raises: InvalidParameter for a k below 1, or above some problem's number of samples."""
         fewest = int(self.counts.min())
         for k in ks:
             if not 1 <= k <= fewest:

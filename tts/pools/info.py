@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 class Part(Value, frozen=True):
-    """One model on one benchmark.
+    """A pool's samples of one model on one benchmark.
 
     Attributes:
         samples: fewest and most of a problem, without failures.
-        failed_problems: those of which every sample failed: they are in no mean.
-        pass_at_1: None if anything is ungraded; answered: the share of samples with an answer, None without samples.
+        failed_problems: number of those of which every sample failed: they are in no mean.
+        pass_at_1: None if a sample is ungraded; answered: the share of samples with an answer, None without samples.
         tokens, seconds: means of a sample; None where they were not recorded for all.
         scores: the score columns that have numbers here; `NAME[4]` holds 4 of a sample.
     """
@@ -51,7 +51,7 @@ class About(Value, frozen=True):
 
 
 def about(pool: Pool) -> About:
-    """Look at every group."""
+    """Describe a pool, from each of its groups."""
     groups: dict[tuple[str, str], list[Group]] = {}
     for group in pool.groups():
         groups.setdefault((group.benchmark, group.model), []).append(group)
@@ -153,14 +153,14 @@ def _questions(pool: Pool, part: Part, groups: list[Group]) -> Iterator[tuple[st
 
 
 def _lacking(missing: NDArray[np.bool_], what: str) -> str | None:
-    """`3 of 8 samples have no verdict`, or None where all have one."""
+    """The missing values in words, `3 of 8 samples have no verdict`, or None if all have one."""
     return f"{int(missing.sum()):,} of {len(missing):,} samples have no {what}" if missing.any() else None
 
 
 def _scored(
     pool: Pool, groups: list[Group], graded: str | None, votes: str | None
 ) -> Iterator[tuple[str, int | None, str | None]]:
-    """By score: best-of over as many samples as every problem has that its verifier was asked about."""
+    """Best-of by score, over the number of samples that its verifier was asked about in every problem."""
     rows = slice(groups[0].start, groups[-1].stop)
     best: dict[int, list[str]] = {}
     weighted: dict[int, list[str]] = {}

@@ -41,7 +41,7 @@ class _About(Value, frozen=True):
 
 
 def read_pool(path: str | Path) -> Pool:
-    """The pool in a `.parquet` file, or in a file that `tts.pools.formats.imports` reads; `example` is shipped.
+    """Read the pool in a `.parquet` file, or in a file that `tts.pools.formats.imports` reads; `example` is shipped.
 
     Raises: BadPool for a file that is not there or is no pool; MissingExtra.
     """
@@ -62,7 +62,7 @@ def write_pool(pool: Pool, path: str | Path) -> Path:
     if path.suffix != ".parquet":
         raise BadPool(f"a pool is written as NAME.parquet, but got {path}", path=str(path))
     present = {(group.benchmark, group.problem_id) for group in pool.groups()}
-    keys = sorted((pool.prompts.keys() | pool.references.keys()) & present)  # of what was left out, nothing is written
+    keys = sorted((pool.prompts.keys() | pool.references.keys()) & present)  # of the samples that are left
     models = {(group.benchmark, group.model) for group in pool.groups()}
     about = _About(
         VERSION,
@@ -140,9 +140,9 @@ def _read_parquet(path: Path) -> Pool:
     except (arrow.ArrowInvalid, OSError) as error:
         raise BadPool(f"{path} cannot be read: {error}", path=str(path)) from None
     except (KeyError, msgspec.DecodeError):
-        raise BadPool(f"{path} is a Parquet file, but no pool: build one with `tts pool`", path=str(path)) from None
+        raise BadPool(f"{path} is a Parquet file, but no pool: see `tts pool build`", path=str(path)) from None
     if about.version != VERSION:
-        raise BadPool(f"{path} is a pool of version {about.version}; this program knows {VERSION}", path=str(path))
+        raise BadPool(f"{path} is a pool of version {about.version}; this program reads {VERSION}", path=str(path))
     missing = _COLUMNS - set(schema.names)
     if missing:
         raise BadPool(f"{path} lacks the columns {', '.join(sorted(missing))}", path=str(path), missing=sorted(missing))
@@ -231,7 +231,7 @@ class _Reader:
         return found
 
     def _pieces(self, name: str) -> Iterator[tuple[int, Any]]:
-        """Of each row group: the first row's number, and the column."""
+        """Pieces of a column, by row group: the first row's number, and the values."""
         at = 0
         for group in range(self._file.num_row_groups):
             piece = self._file.read_row_group(group, columns=[name], use_threads=False)[name].combine_chunks()
@@ -252,7 +252,7 @@ def _known(about: _About, place: int) -> Mapping[tuple[str, str], str]:
 
 
 def _as_sampled(known: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no tuples."""
+    """Turn lists into tuples again, which JSON lacks."""
     return {name: tuple(value) if isinstance(value, list) else value for name, value in known.items()}
 
 

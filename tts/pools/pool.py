@@ -29,10 +29,10 @@ Text = Callable[[NDArray[np.int64]], list[str | None]]
 
 
 class Sample(Value, frozen=True):
-    """One recorded generation, as a row.
+    """A recorded generation, as a row.
 
     Args:
-        sample_id: which of its group it is; unique in it.
+        sample_id: unique in its group.
         answer: normalised, None if nothing could be extracted: it abstains from votes and counts as wrong.
         correct: None if it was not graded.
         completion_tokens: with reasoning tokens, as servers count them.
@@ -103,7 +103,7 @@ class DictionaryColumn:
         return DictionaryColumn(self.codes[rows], self.table)
 
     def code(self, word: str, kind: str) -> int:
-        """Raises: UnknownName."""
+        """The code of a word. Raises: UnknownName."""
         if word not in self.table:
             raise unknown_name(kind, word, self.table)
         return self.table.index(word)
@@ -137,11 +137,11 @@ class Pool:
     """Recorded samples, sorted. All columns have one length; `len(pool)` is the number of samples.
 
     Attributes:
-        name: where it came from.
+        name: of the pool's source.
         correct: 1, 0, or UNKNOWN.
         prompt_tokens, completion_tokens, reasoning_tokens: UNKNOWN where they were not counted; seconds: NaN.
         scores: by verifier: shape (samples,), or (samples, verifications); NaN is an abstention, or not recorded.
-        asked: by verifier: how many verifications of each sample were recorded, abstentions included. A verifier
+        asked: by verifier: number of recorded verifications of each sample, abstentions included. A verifier
             without a column was asked as often as it gave numbers (see `verifications`).
         logprobs: by field of `LOGPROBS`; NaN where it was not recorded, empty if it was for no sample.
         sampling: by benchmark and model: the fields of `tts.types.Sampling` that all their samples are known to share.
@@ -175,7 +175,7 @@ class Pool:
         return len(self.sample)
 
     def groups(self) -> list[Group]:
-        """Every group, in order."""
+        """All groups, in order."""
         if not len(self):
             return []
         keys = [self.benchmark.codes, self.model.codes, self.problem.codes]
@@ -189,7 +189,7 @@ class Pool:
         return [Group(b, m, p, start, stop) for (b, m, p), start, stop in zip(named, starts, stops, strict=True)]
 
     def texts(self, group: Group) -> list[str | None]:
-        """The samples' texts, read now; None where there is none."""
+        """Read the samples' texts; None for a sample without one."""
         if self.read_text is None:
             return [None] * len(group)
         return self.read_text(np.arange(group.start, group.stop))
@@ -226,7 +226,7 @@ class Pool:
         return replace(self, verification_costs={**self.verification_costs, **given})
 
     def take(self, rows: NDArray[np.int64]) -> Pool:
-        """These rows, which must keep groups together and in order."""
+        """Take these rows, which must keep groups together and in order."""
         read = self.read_text
         words = {name: getattr(self, name).take(rows) for name in _WORDS}
         plain = {name: getattr(self, name)[rows] for name in _PLAIN}
@@ -248,11 +248,11 @@ class Pool:
         return found[0]
 
     def graded(self) -> Pool:
-        """Without the samples that have no verdict and are no failures. Raises: BadPool if none has one."""
+        """Leave out samples without a verdict that are no failures. Raises: BadPool if none has one."""
         return self.select(where=(self.correct != UNKNOWN) | (self.error.codes != UNKNOWN))
 
     def check_graded(self) -> None:
-        """Raises: BadPool if a sample that is no failure has no verdict."""
+        """Check verdicts. Raises: BadPool if a sample that is no failure has none."""
         ungraded = int(((self.correct == UNKNOWN) & (self.error.codes == UNKNOWN)).sum())
         if ungraded:
             raise BadPool(
@@ -263,7 +263,7 @@ class Pool:
 
     @property
     def sound(self) -> NDArray[np.bool_]:
-        """Where a sample is no failure of the infrastructure."""
+        """The mask of samples that are no failures of the infrastructure."""
         sound: NDArray[np.bool_] = self.error.codes == UNKNOWN
         return sound
 
@@ -276,7 +276,7 @@ class Pool:
         """The pool under a convention for samples without an answer: `abstain` is the pool itself; with `vote` they are
         a class of their own, a wrong one that can win a vote or a race, as in much published code.
 
-        Raises: PoolLacks where no sample has an answer: then they are not "no answer", but unknown; InvalidParameter.
+        Raises: PoolLacks if no sample has an answer, because all are then unknown; InvalidParameter.
         """
         if unanswered not in get_args(Unanswered):
             raise InvalidParameter(f"unanswered must be abstain or vote, but got {unanswered!r}", name="unanswered")
@@ -288,8 +288,8 @@ class Pool:
         return replace(self, answer=DictionaryColumn(codes, (*self.answer.table, NO_ANSWER)))
 
     def verifications(self, name: str) -> NDArray[np.int32]:
-        """How many verifications of each sample by this verifier were recorded, abstentions included: shape (samples,).
-        Where that is not known, up to the last one that gave a number."""
+        """The number of recorded verifications of each sample by this verifier, abstentions included: shape (samples,).
+        If it is unknown, those up to the last one that gave a number."""
         if name in self.asked:
             return self.asked[name]
         column = self.scores[name].reshape(len(self), -1)
@@ -322,7 +322,7 @@ class Pool:
 
     @classmethod
     def read(cls, path: str | Path) -> Pool:
-        """The pool in a `.parquet` file, or in another that `tts pool import` reads; "example" is shipped.
+        """Read the pool in a `.parquet` file, or in another that `tts pool import` reads; "example" is shipped.
 
         Raises: BadPool for a file that is not there or is no pool; MissingExtra.
         """
@@ -413,7 +413,7 @@ def _score_columns(name: str, samples: Sequence[Sample]) -> dict[str, NDArray[np
                     column[i, : len(value)] = [np.nan if v is None else v for v in value]
             elif value is not None:
                 if width:
-                    raise BadPool(f"{name}: {verifier} is now a number and now a list of them", score=verifier)
+                    raise BadPool(f"{name}: {verifier} has numbers and lists of numbers", score=verifier)
                 column[i] = value
         found[verifier] = column
     return found

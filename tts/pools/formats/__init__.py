@@ -1,1 +1,1 @@
-"""Other programs' records of samples."""
+"""Importers of other programs' records of samples."""

@@ -1,5 +1,5 @@
-"""Other programs' records as pools: the common JSON Lines form, inspect's logs, lm-eval's sample files. What a format
-does not say stays unknown.
+"""Pools from other programs' records: the common JSON Lines form, inspect's logs, lm-eval's sample files. Fields that
+a format lacks stay unknown.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def import_pool(
     scores: Sequence[str] = (),
     keep_text: bool = True,
 ) -> Pool:
-    """One pool from one file or several.
+    """Make a pool from one file or several.
 
     Args:
         format: one of `FORMATS`; None looks at each file.
@@ -58,8 +58,8 @@ def import_pool(
 
 
 async def equated(pool: Pool, equivalence: str) -> Pool:
-    """The pool with equal answers to one problem spelt alike, whichever model gave them: `math` lets 1/\\sqrt{2} and
-    \\sqrt{2}/2 vote together (extra `math`; in a worker, where what hangs is killed).
+    """Spell equal answers to one problem alike, whichever model gave them: `math` lets 1/\\sqrt{2} and
+    \\sqrt{2}/2 vote together (extra `math`; in a worker, where a call that hangs is killed).
 
     Raises: BadPool for an unknown equivalence; WorkerError with the problem's id; MissingExtra.
     """
@@ -74,7 +74,7 @@ async def equated(pool: Pool, equivalence: str) -> Pool:
 
     async def equate(rows: NDArray[np.int64]) -> None:
         spellings, first, places = np.unique(codes[rows], return_index=True, return_inverse=True)
-        order = np.argsort(first)  # the spelling that came first stands for its class
+        order = np.argsort(first)  # the first spelling stands for its class
         answers = [pool.answer.table[spellings[i]] for i in order]
         numbers = await _classes(workers, pool.problem[rows[0]], answers)
         heads: dict[int, int] = {}
@@ -123,7 +123,7 @@ def _format_of(path: Path) -> str:
 
 
 def _is_inspects(path: Path) -> bool:
-    """Whether it is one object over many lines that begins as a log of inspect in JSON does."""
+    """Whether a file is one object over many lines that begins as a log of inspect in JSON does."""
     if path.suffix != ".json" or not path.is_file():
         return False
     with path.open("rb") as file:

@@ -35,21 +35,21 @@ def inspect_samples(path: Path, scores: Sequence[str]) -> Iterator[Sample]:
     except TooLarge as error:
         raise BadPool(f"{path} {error}", path=str(path)) from None
     except (OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise BadPool(f"{path} is no log of inspect that can be read: {error}", path=str(path)) from None
+        raise BadPool(f"{path} cannot be read as a log of inspect: {error}", path=str(path)) from None
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise BadPool(f"{path} is no log of inspect: {place}: {error!r}", path=str(path), place=place) from None
 
 
 def _opened_log(path: Path) -> tuple[Mapping[str, Any], Iterator[tuple[str, Mapping[str, Any]]]]:
-    """What the header says of the evaluation, and its samples, each with where it is: problems in the order of the
-    dataset, so far as the header knows it."""
+    """The header's fields of the evaluation, and its samples, each with its place in the file: problems in the order of
+    the dataset, as far as the header has it."""
     if not zipfile.is_zipfile(path) and path.suffix != ".eval":
         log = json.loads(read_whole(path))
         return _about(log), ((f"sample {i}", sample) for i, sample in enumerate(log.get("samples") or []))
     with zipfile.ZipFile(path) as packed:
         names = packed.namelist()
         check_ratio(sum(info.file_size for info in packed.infolist()), path.stat().st_size)
-        header = "header.json" if "header.json" in names else "_journal/start.json"  # the latter: it never ended
+        header = "header.json" if "header.json" in names else "_journal/start.json"  # the latter: not ended
         about = _about(json.loads(_entry(packed, path, header)))
     # An entry that comes twice was written anew: its name means the last one.
     found = {match[1]: name for name in names if (match := _INSPECT_SAMPLE.fullmatch(name))}
@@ -81,7 +81,7 @@ def _entries(path: Path, names: Sequence[str]) -> Iterator[tuple[str, Mapping[st
 
 
 def _entry(log: zipfile.ZipFile, path: Path, name: str) -> bytes:
-    """One entry, of the size that the archive says. Those of today's inspect are compressed with zstd, which `zipfile`
+    """Read one entry, of the size that the archive states. Today's inspect compresses with zstd, which `zipfile`
     cannot read before Python 3.14. Raises: TooLarge."""
     info = log.getinfo(name)
     check_entry(name, info.file_size)
@@ -149,7 +149,7 @@ def _inspect_sample(sample: Mapping[str, Any], about: Mapping[str, Any], names: 
 
 
 def _settings(sample: Mapping[str, Any], about: Mapping[str, Any]) -> Mapping[str, Any]:
-    """How the sample's one generation was sampled: a solver may have settings of its own."""
+    """The settings of the sample's one generation: a solver may have its own."""
     asked = [e.get("config") for e in sample.get("events") or [] if e.get("event") == "model"]
     settings: Mapping[str, Any] = asked[0] if len(asked) == 1 and asked[0] else about[_SETTINGS]
     return settings
@@ -175,7 +175,7 @@ def _inspect_usage(sample: Mapping[str, Any], model: str) -> tuple[Mapping[str, 
 
 
 def _inspect_prompt_tokens(usage: Mapping[str, Any]) -> int | None:
-    """With those that the provider had in its cache, which inspect counts apart."""
+    """Prompt tokens, with those in the provider's cache, which inspect counts apart."""
     if usage.get("input_tokens") is None:
         return None
     return sum(usage.get(f"input_tokens{kind}") or 0 for kind in ("", "_cache_read", "_cache_write"))

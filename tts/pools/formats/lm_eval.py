@@ -16,12 +16,12 @@ from tts.pools.pool import Sample
 
 
 def lm_eval_samples(path: Path, scores: Sequence[str]) -> Iterator[Sample]:
-    """`samples_TASK_TIME.jsonl` of lm-evaluation-harness (`--log_samples`): one line for each document and filter, with
-    all its repeats. The task and the model are in the path it chooses: `MODEL/samples_TASK_TIME.jsonl`.
+    """Read `samples_TASK_TIME.jsonl` of lm-evaluation-harness (`--log_samples`): one line for each document and filter,
+    with all its repeats. The task and the model are in the path: `MODEL/samples_TASK_TIME.jsonl`.
 
-    Of a document with several filters the first line counts. A metric is of the filter's pick: it grades a document of
-    one repeat; the repeats of another are graded by comparing their own answers with the target, where the metric does
-    so, too, that takes no algebra, and it gives the metric's verdict on the pick.
+    Of a document with several filters the first line counts. A metric is of the filter's pick, so it grades a document
+    of one repeat. Several repeats are graded by comparing their own answers with the target, if the metric does so,
+    too, the comparison takes no algebra, and it gives the metric's verdict on the pick.
     """
     done: set[Any] = set()
     task = _LM_EVAL_FILE.sub("", path.name).removeprefix("samples_")
@@ -50,7 +50,7 @@ def _lm_eval_samples(row: Mapping[str, Any], task: str, model: str, scores: Sequ
     (texts, *others), picked = row["resps"], row["filtered_resps"]
     if others or not all(isinstance(text, str) for text in texts):
         raise _NoGeneration(
-            "a pool takes the samples of tasks that generate text, and these are log-likelihoods, or several requests "
+            "a pool takes the samples of tasks that generate text, but these are log-likelihoods, or several requests "
             "of one document"
         )
     given = row.get("target")
@@ -98,8 +98,8 @@ def _lm_eval_verdict(value: Any) -> bool | None:
 
 
 def _same(answer: str | None, targets: Sequence[str]) -> bool | None:
-    """Whether the answer is one of the targets; None where nothing is known, or where it takes algebra. A target may be
-    a whole solution, if it says where its answer is (`####`, a box)."""
+    """Whether the answer is one of the targets; None if one is unknown, or if it takes algebra. A target may be a whole
+    solution, if its answer is marked (`####`, a box)."""
     if not targets:
         return None
     if answer is None:
@@ -109,7 +109,7 @@ def _same(answer: str | None, targets: Sequence[str]) -> bool | None:
 
 
 def _lm_eval_sampling(arguments: Any) -> dict[str, Any]:
-    """How the first request was sampled. `do_sample: false` is greedy, whatever the temperature beside it says."""
+    """The first request's sampling. `do_sample: false` is greedy, whatever temperature stands beside it."""
     given = _first_request(arguments).get("arg_1")
     settings: dict[str, Any] = dict(given) if isinstance(given, Mapping) else {}
     if settings.get("do_sample") is False:
@@ -126,7 +126,7 @@ def _first_request(arguments: Any) -> Mapping[str, Any]:
 
 
 def _lm_eval_prompt(arguments: Any) -> str | None:
-    """What the first request asked: text, or the turns of a chat as JSON."""
+    """The first request's prompt: text, or the turns of a chat as JSON."""
     prompt = _first_request(arguments).get("arg_0")
     if isinstance(prompt, list) and len(prompt) == 1:
         prompt = prompt[0]

@@ -1,4 +1,4 @@
-"""What the importers of pools have in common: lines of JSON, and the words that other programs use."""
+"""Common parts of the importers of pools: lines of JSON, and the words that other programs use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tts.errors import BadPool, InvalidParameter
 from tts.tasks.jsonl import BadRow, NotRows, rows
 from tts.types import FinishReason, Sampling
 
-VERDICT: Mapping[float | None, bool] = {1.0: True, 0.0: False}  # what lies between is partial credit: no verdict
+VERDICT: Mapping[float | None, bool] = {1.0: True, 0.0: False}  # values between are partial credit: no verdict
 
 
 def rows_of(path: Path) -> Iterator[tuple[int, Any]]:
@@ -57,12 +57,12 @@ def answer_of(answer: Any, text: str | None, *, complete: bool) -> str | None:
     """The answer of a sample that another program scored, normalised.
 
     Args:
-        answer: what its scorer or filter took from the text; None if it does not say.
+        answer: the part of the text that its scorer or filter took; None if it is not recorded.
         text: the whole completion; complete: whether it ended by itself.
 
     Returns:
-        What was taken, where that is a part of the text. Where it is the whole text, or nothing, what `extract`
-        finds in it; a text of at most `SHORT_WORDS` words on one line, in which that finds nothing, is its own answer.
+        The answer taken, if it is a part of the text. If it is the whole text, or missing, the answer that `extract`
+        finds; a text of at most `SHORT_WORDS` words on one line without one is its own answer.
     """
     taken = "" if answer is None else bare(str(answer))
     if taken not in (bare(text or ""), "", "none", INVALID):
@@ -74,7 +74,7 @@ def answer_of(answer: Any, text: str | None, *, complete: bool) -> str | None:
 
 
 def _short(text: str) -> str | None:
-    """A text that is an answer rather than one that has an answer: what a model was asked to say in a word."""
+    """The text, if it is an answer rather than one that has an answer, as of a model asked for a word."""
     said = text.strip()
     if "\n" in said or "</think>" in said or not 0 < len(said.split()) <= SHORT_WORDS:
         return None
@@ -82,11 +82,11 @@ def _short(text: str) -> str | None:
 
 
 SHORT_WORDS = 5  # as answers of open question answering are bounded (Lee et al. 2019, arXiv:1906.00300, section 5)
-INVALID = "[invalid]"  # lm-eval's filters write it where they found nothing
+INVALID = "[invalid]"  # lm-eval's filters write it if they found no answer
 
 
 def bare(text: str) -> str:
-    """The text without space and capitals."""
+    """Strip a text of space and capitals."""
     return "".join(text.split()).casefold()
 
 
@@ -129,7 +129,7 @@ _STOPS: Mapping[Any, FinishReason] = {"max_tokens": "length", "model_length": "l
 
 
 def flat(scores: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """`{"PRM": {"min": 0.1}}` is the score `PRM.min`."""
+    """Flatten nested scores: `{"PRM": {"min": 0.1}}` becomes `PRM.min`."""
     found: dict[str, Any] = {}
     for name, value in scores.items():
         found |= flat(value, f"{before}{name}.") if isinstance(value, Mapping) else {before + name: value}
@@ -154,7 +154,7 @@ def sampling_of(config: Mapping[str, Any], names: Mapping[str, str]) -> dict[str
 
 
 def _may_be(name: str, value: Any) -> bool:
-    """Whether a request can ask for it (five stop strings, for one, cannot be)."""
+    """Whether a request can ask for this setting (not, for one, for five stop strings)."""
     try:
         msgspec.convert({name: value}, Sampling)
     except (msgspec.ValidationError, InvalidParameter):

@@ -264,7 +264,7 @@ def test_a_pool_that_cannot_answer_says_so():
     grid = Grid.of(Pool.of("x", [Sample("b", "m", "p", 0, correct=True, answer="1")]))
     with pytest.raises(UnknownName, match="unknown score 'rm'"):
         best_of(grid, [1], "rm")
-    with pytest.raises(BadPool, match="tokens of some samples were not recorded"):
+    with pytest.raises(BadPool, match="tokens of some samples of x were not recorded"):
         shortest(grid, [1])
     assert coverage(grid, [1]).tokens is None
     negative = Grid.of(Pool.of("x", [Sample("b", "m", "p", 0, correct=True, answer="1", scores={"rm": -1.0})]))

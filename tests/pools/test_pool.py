@@ -100,7 +100,7 @@ def test_a_pool_without_samples_is_refused():
 
 
 def test_a_score_that_is_now_a_number_and_now_a_list_is_refused():
-    with pytest.raises(BadPool, match="now a number and now a list"):
+    with pytest.raises(BadPool, match="has numbers and lists of numbers"):
         Pool.of("x", [*simple(1, scores={"rm": 1.0}), Sample("b", "m", "p", 9, scores={"rm": [1.0, 2.0]})])
 
 

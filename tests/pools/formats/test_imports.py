@@ -413,9 +413,9 @@ def test_a_zip_that_is_no_log_is_named_with_the_entry(tmp_path: Path, files: dic
 def test_a_file_called_eval_that_is_no_zip_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.eval"
     path.write_bytes(content)
-    with pytest.raises(BadPool, match=r"x\.eval is no log of inspect that can be read"):
+    with pytest.raises(BadPool, match=r"x\.eval cannot be read as a log of inspect"):
         import_pool([path])
-    with pytest.raises(BadPool, match=r"y\.eval is no log of inspect that can be read: .*No such file"):
+    with pytest.raises(BadPool, match=r"y\.eval cannot be read as a log of inspect: .*No such file"):
         import_pool([tmp_path / "y.eval"])
 
 

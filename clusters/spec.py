@@ -225,7 +225,7 @@ class ClusterSpec(_Model):
             raise InvalidParameter("a cluster has endpoints or an engine of its own, but both are given", name="engine")
         known = resolved({**target, "base_url": given or self.endpoints})
         if self.engine is not None:
-            known = {**known, "base_url": [], "model": target.get("model") or self.engine.model}
+            known = {**known, "base_url": [], "model": known.get("model") or self.engine.model}
         return {**known, "cancellation": target.get("cancellation") or self.cancellation}
 
     def generator_count(self, concurrency: int, *, hosts: bool) -> Count:

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -111,6 +112,38 @@ def test_strategies_and_budgets_may_be_objects_wherever_they_may_be_texts() -> N
             solved = tts.solve("What is 19 + 23?", strategy, budget=Limits(samples=4), base_url=engine.base_url)
             assert len(solved.candidates) == 4
         assert tts.solve("?", spec, params={"n": 2}, base_url=engine.base_url).cost.samples == 2
+
+
+def test_problems_without_references_may_be_given_as_they_are() -> None:
+    problems = [Problem(f"p{i}", f"What is {i} + 23?") for i in range(2)]
+    with FakeEngine() as engine:
+        found = tts.sweep(problems, "majority_vote:n=2", base_url=engine.base_url)
+        one = tts.sweep(problems[0], "majority_vote:n=2", base_url=engine.base_url)
+    assert [outcome.correct for outcome in found.outcomes] == [None, None]
+    assert [outcome.problem_id for outcome in one.outcomes] == ["p0"]
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: tts.replay(3, "single"), "pool must be a Pool or text or a path, but got a int"),
+        (lambda: tts.replay("example", "single", out=3), "out must be the path of a folder, but got 3"),
+        (lambda: tts.replay("example", "single", fleet={"slots": 2}), "fleet must be a Fleet or None, but got a dict"),
+        (lambda: tts.replay("example", "single", prices=3), "prices must be text or a path or None, but got a int"),
+        (lambda: tts.replay("example", "single", processes="2"), "processes must be a whole number or None"),
+        (lambda: tts.plan(None, history=3, run_budget="samples=9"), "history must be a Pool or text or a path or None"),
+        (lambda: tts.plan(None, history="example", run_budget="samples=9", out=3), "out must be the path of a folder"),
+        (lambda: tts.load(None), "folder must be the path of a folder, but got None"),
+        (lambda: tts.report(3), "folder must be the path of a folder, but got 3"),
+        (lambda: tts.Pool.read(3), "a pool is read from the path of a file, but got 3"),
+        (lambda: tts.Pool.read("."), "`tts pool build .` makes one of a run"),
+        (lambda: tts.solve("?", "single", model=Path("nowhere.gguf")), "nowhere.gguf is not a file"),
+    ],
+)
+def test_what_is_no_such_object_is_refused_in_one_sentence(call: Callable[[], object], said: str) -> None:
+    with pytest.raises(tts.UsageError) as refused:
+        call()
+    assert said in refused.value.message
 
 
 def test_a_replay_beside_an_event_loop_finds_the_same_and_does_not_hold_the_loop_up() -> None:

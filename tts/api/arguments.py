@@ -28,6 +28,7 @@ _WORDS = {
     Callable: "an async function",
     str: "text",
     Path: "a path",
+    Mapping: "a mapping",
     int: "a whole number",
     float: "a number",
     NoneType: "None",
@@ -40,7 +41,7 @@ def check_keywords(function: Callable[..., Any], given: Mapping[str, Any]) -> No
     kinds = get_type_hints(Target)
     for key, value in given.items():
         if key in kinds:
-            _check_kind(key, value, kinds[key])
+            check_kind(key, value, kinds[key])
         elif key in Sampling.__struct_fields__:
             raise UnknownName(
                 f"{key} is a field of sampling, not a parameter of its own: write sampling={{{key!r}: ...}}", name=key
@@ -67,9 +68,14 @@ def texts(given: object, name: str) -> tuple[str, ...]:
 
 def as_folder(out: str | Path | None) -> Path | None:
     """A folder to write into; None for none. Raises: InvalidParameter."""
-    if out is not None and not isinstance(out, str | PathLike):
-        raise InvalidParameter(f"out must be the path of a folder, but got {out!r}", name="out")
-    return Path(out) if out else None
+    return None if out is None or out == "" else as_path(out, "out")
+
+
+def as_path(given: str | Path, name: str) -> Path:
+    """Raises: InvalidParameter for what is no path of a folder."""
+    if not isinstance(given, str | PathLike):
+        raise InvalidParameter(f"{name} must be the path of a folder, but got {given!r}", name=name)
+    return Path(given)
 
 
 def numbers(seeds: int | Sequence[int]) -> tuple[int, ...]:
@@ -151,7 +157,9 @@ def _as_coroutine_function(given: Strategy) -> Strategy:
     return called
 
 
-def _check_kind(key: str, value: object, kind: Any) -> None:
+def check_kind(key: str, value: object, kind: Any) -> None:
+    """Refuse a value of another kind: a class, a Literal, `Sequence[str]`, or a union of these. Raises:
+    InvalidParameter."""
     options = get_args(kind) if get_origin(kind) is not Literal and get_args(kind) else (kind,)
     if not any(_is_of(value, option) for option in options):
         words = " or ".join(_described(option) for option in options)
@@ -171,4 +179,4 @@ def _is_of(value: object, kind: Any) -> bool:
 def _described(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return " or ".join(map(repr, get_args(kind)))
-    return _WORDS.get(kind, "a list of texts")
+    return _WORDS.get(kind) or (f"a {kind.__name__}" if isinstance(kind, type) else "a list of texts")

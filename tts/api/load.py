@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
+from tts.api.arguments import as_path
 from tts.api.grading import Tally
 from tts.api.results import Replayed, Solved, SweepResult
 from tts.api.sync import synchronous
@@ -39,7 +40,7 @@ async def aload(folder: str | Path) -> SweepResult | Solved | Replayed | Plan:
     Raises: InvalidParameter for a folder that none of them wrote; RunError for one that cannot be read, or that holds a
         `solve` which has not ended.
     """
-    folder = Path(folder)
+    folder = as_path(folder, "folder")
     check_files(folder)
     if (folder / JOURNAL).is_file():
         return (await read_run(folder))[0] if (folder / PROBLEMS).is_file() else _solved(folder)
@@ -59,7 +60,7 @@ load = synchronous(aload)
 
 async def read_run(folder: str | Path) -> tuple[SweepResult, RunConfig]:
     """The result of a sweep, and its configuration. Raises: as `aload`."""
-    folder = Path(folder)
+    folder = as_path(folder, "folder")
     check_files(folder)
     for name in (JOURNAL, PROBLEMS):
         if not (folder / name).is_file():

@@ -36,18 +36,27 @@ def as_problem(prompt: str | Prompt | Problem) -> Problem:
     return as_problem(Problem("prompt", users[0], system))
 
 
-def as_task(problems: str | Path | Task | TaskSource | Iterable[Example]) -> Task | TaskSource:
+Problems = str | Path | Task | TaskSource | Example | Problem | Iterable[Example | Problem]
+
+
+def as_task(problems: Problems) -> Task | TaskSource:
+    """A source's name as the source, and examples as a task. A problem is an example without a reference answer.
+
+    Raises: BadProblem.
+    """
     if isinstance(problems, Task | TaskSource):
         return problems
     if isinstance(problems, str | Path):
         return TaskSource(str(problems))
+    if isinstance(problems, Example | Problem):
+        problems = [problems]
     if not isinstance(problems, Iterable):
         raise BadProblem(
             f"problems must be a source as on the command line, or a list of tts.Example, but got a "
             f"{type(problems).__name__}",
             source="examples",
         )
-    examples = tuple(problems)
+    examples = tuple(Example(given) if isinstance(given, Problem) else given for given in problems)
     if not examples:
         raise BadProblem("there are no problems", source="examples")
     seen: set[str] = set()

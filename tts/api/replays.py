@@ -13,7 +13,7 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec
 
-from tts.api.arguments import as_limits, numbers, texts
+from tts.api.arguments import as_folder, as_limits, check_keywords, check_kind, numbers, texts
 from tts.api.results import Replayed
 from tts.api.sync import in_thread
 from tts.clusters.virtual.replay_processes import replay_in_processes
@@ -21,6 +21,7 @@ from tts.clusters.virtual.replayer import ReplayedCell, Replayer, ReplayJob, pro
 from tts.core.budget import Limits
 from tts.core.protocols import Verifier
 from tts.errors import BadPool, InvalidParameter, PoolLacks, StorageFull, unknown_name
+from tts.models.options import Target
 from tts.models.target import Pricing
 from tts.plugins.dependencies import verifier_names
 from tts.plugins.given import Given, Named
@@ -102,13 +103,25 @@ def replay(
     """
     from tts.clusters.virtual.fleet import Fleet
 
+    for key, value, kind in (
+        ("pool", pool, Pool | str | Path),
+        ("benchmark", benchmark, str | None),
+        ("model", model, str | None),
+        ("fleet", fleet, Fleet | None),
+        ("verifier_tokens", verifier_tokens, Mapping | None),
+        ("processes", processes, int | None),
+    ):
+        check_kind(key, value, kind)
+    priced: Target = {"price_in": price_in, "price_out": price_out, "prices": prices, "model_config": model_config}
+    check_keywords(replay, priced)
+    folder = as_folder(out)
     where = _Where.checked(processes, cluster, address)
     chosen = choose(pool if isinstance(pool, Pool) else read_pool(pool), benchmark, model)
     chosen = replace(chosen.priced(verifier_tokens or {}), read_text=None)
     fleet = fleet or Fleet()
     _check_fleet(fleet)
     name = chosen.model.present[0]
-    pricing = Pricing({"price_in": price_in, "price_out": price_out, "prices": prices, "model_config": model_config})
+    pricing = Pricing(priced)
     with Given(strategies) as named, Workers() as workers:
         config = RunConfig.checked(
             problems=f"{chosen.name} ({chosen.one_benchmark()})",
@@ -125,8 +138,8 @@ def replay(
         outcomes, spent = _run(job, Replayer(job, workers), where, on_cell)
     rows = summarise(outcomes)
     files: dict[str, Path] = {}
-    if out is not None:
-        files = _write(Path(out), outcomes, rows, config, fleet, report)
+    if folder is not None:
+        files = _write(folder, outcomes, rows, config, fleet, report)
     return Replayed(rows, outcomes, spent, files)
 
 

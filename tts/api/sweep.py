@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from tts.api.arguments import as_folder, as_limits, as_sampling, check_keywords,
 from tts.api.backend import open_backend
 from tts.api.grading import Tally
 from tts.api.preflight import preflight, with_logprobs
-from tts.api.problems import as_task
+from tts.api.problems import Problems, as_task
 from tts.api.results import SweepResult
 from tts.api.sync import synchronous
 from tts.core.actions import Event
@@ -35,8 +35,6 @@ from tts.runs.foreign_runs import cells_of_journal
 from tts.runs.grading_process import GradingProcess
 from tts.runs.outcomes import Outcome
 from tts.runs.plan import Cell, cells_of, check_budgets, plan, shared_budgets_of, with_max_tokens
-from tts.tasks.example import Example, Task
-from tts.tasks.sources import TaskSource
 from tts.types import Problem, Sampling
 
 if TYPE_CHECKING:
@@ -45,7 +43,7 @@ if TYPE_CHECKING:
 
 
 async def asweep(
-    problems: str | Path | Task | TaskSource | Iterable[Example],
+    problems: Problems,
     strategies: Named | Sequence[Named],
     *,
     budgets: str | Limits | Sequence[str | Limits] = ("",),
@@ -67,9 +65,9 @@ async def asweep(
 
     Args:
         problems: a JSONL path, `chain?size=50`, `arithmetic?size=50`, `reasoning-gym:NAME?size=50`, a Task, or
-            Examples. Named by a source, they are loaded by the process that grades, and no reference is in this one
-            (`tts.runs.grading_process` says what that guarantees); of a Task or Examples, the caller holds the
-            references.
+            Examples; a Problem counts as an Example without a reference. Named by a source, they are loaded by the
+            process that grades, and no reference is in this one (`tts.runs.grading_process` says what that
+            guarantees); of a Task or Examples, the caller holds the references.
         strategies: specs such as `best_of_n:n=1,2,4`, `file.py:name`, async functions of your own, or
             `functools.partial(mine, n=4)`.
         budgets: per problem, e.g. ["tokens=1k", "tokens=2k"]; run_budget: for everything together.

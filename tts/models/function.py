@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 
 import msgspec
 
@@ -112,9 +113,11 @@ def name_of(function: ModelFunction) -> str:
     return str(getattr(inner, "__name__", type(inner).__name__))
 
 
-def asked_name(model: str | ModelFunction | None) -> str | None:
-    """The name of a model that was given as its name or as a function; None for none."""
-    return name_of(model) if callable(model) else model
+def asked_name(model: str | Path | ModelFunction | None) -> str | None:
+    """The name of a model that was given as its name, its file or a function; None for none."""
+    if callable(model):
+        return name_of(model)
+    return None if model is None else str(model)
 
 
 def check_function(model: object) -> None:

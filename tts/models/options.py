@@ -48,9 +48,10 @@ class Target(TypedDict, total=False):
         base_url: one OpenAI-compatible server, or several; none is `OPENAI_BASE_URL`, or else a model in process.
             `user:password@` and a query go with every request, and are neither shown nor recorded.
         model: its name; may be left out if the servers have only one. `embedded:NAME` is one in process
-            (`tts model list`), whatever the environment says. Or an async function of the program, which takes a
-            `tts.Request` and returns text or a `tts.Completion` (`tts.models.function.FunctionModel` says what a call
-            is charged with): it is called on the event loop of the run, not on Ray.
+            (`tts model list`), whatever the environment says; so is the path of a `.gguf` file. Or an async function of
+            the program, which takes a `tts.Request` and returns text or a `tts.Completion`
+            (`tts.models.function.FunctionModel` says what a call is charged with): it is called on the event loop of
+            the run, not on Ray.
         api_key: none is `OPENAI_API_KEY`.
         api: `chat`, or `completions` for base models.
         verifier_base_url, verifier_model, verifier_api_key: another server or model for verifications. The key of the
@@ -76,7 +77,7 @@ class Target(TypedDict, total=False):
         Option("URL of an OpenAI-compatible server; none: a small model here. Repeatable.", list[str] | None),
     ]
     model: Annotated[
-        str | ModelFunction | None,
+        str | Path | ModelFunction | None,
         Option("Name of the model to ask for; none: the server's first.", flags=("--model", "-m")),
     ]
     api_key: Annotated[str | None, Option("Key of the server (bearer).", envvar="OPENAI_API_KEY")]

@@ -14,7 +14,7 @@ import msgspec
 from tts.errors import EndpointError, InvalidParameter, ModelNotFound, unknown_name
 from tts.models.cost_model import CostModel, ModelCost
 from tts.models.flops import ModelConfig
-from tts.models.function import FunctionModel, check_function, name_of
+from tts.models.function import FunctionModel, asked_name, check_function, name_of
 from tts.models.options import Target, target_options
 from tts.models.prices import load_prices, price_from_flags
 from tts.models.weights import PREFIX
@@ -106,6 +106,8 @@ def resolved(target: Target) -> Target:
             f"with --verifier-base-url",
             name="verifier_model",
         )
+    if isinstance(file := target.get("model"), Path):
+        target = {**target, "model": str(file)}
     urls, judge = urls_of(target), target.get("verifier_base_url")
     if callable(target.get("model")) and target.get("verifier_model") and not judge:
         raise InvalidParameter(
@@ -137,14 +139,14 @@ def urls_of(target: Target) -> list[str]:
     given = target.get("base_url")
     urls = [given] if isinstance(given, str) else list(given or ())
     model = target.get("model") or ""
-    if not isinstance(model, str):
+    if not isinstance(model, str | Path):
         check_function(model)
         if urls:
             raise InvalidParameter(
                 f"model is the function {name_of(model)}, and no server is asked: leave out {shown(urls[0])}"
             )
         return []
-    if model.startswith(PREFIX):
+    if str(model).startswith(PREFIX):
         if urls:
             raise InvalidParameter(
                 f"--model {model} runs in process, and no server is asked: leave out {shown(urls[0])}"
@@ -162,10 +164,10 @@ async def open_models(target: Target, spares: Sequence[str] = ()) -> AsyncIterat
     """
     urls, model = [*(target["base_url"] or ())], target.get("model")
     async with AsyncExitStack() as stack:
-        if model is not None and not isinstance(model, str):
+        if callable(model):
             models = Models({name_of(model): FunctionModel(model)}, name_of(model), target["concurrency"])
         else:
-            models = await _served(urls, model, target, spares, stack)
+            models = await _served(urls, asked_name(model), target, spares, stack)
         if models.engine is not None:
             urls = [models.engine.base_url]
         if target.get("verifier_base_url") or target.get("verifier_model"):

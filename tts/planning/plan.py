@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 import msgspec
 import numpy as np
 
-from tts.api.arguments import as_limits, check_keywords, texts
+from tts.api.arguments import as_folder, as_limits, check_keywords, check_kind, texts
+from tts.api.problems import Problems
 from tts.api.replays import choose, replay
 from tts.api.results import as_json
 from tts.api.sweep import asweep
@@ -26,8 +27,6 @@ from tts.pools.parquet import read_pool
 from tts.pools.pool import Pool
 from tts.runs.folder import PLAN, write_atomically
 from tts.runs.forecast import Forecast, Plan, Spread
-from tts.tasks.example import Example, Task
-from tts.tasks.sources import TaskSource
 from tts.types import Cost, Sampling
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ PRICES = ("price_in", "price_out", "prices", "model_config")
 
 
 async def aplan(
-    problems: str | Path | Task | TaskSource | Iterable[Example] | None,
+    problems: Problems | None,
     strategies: Named | Sequence[Named] = "majority_vote:n=none",
     *,
     run_budget: str | Limits = "",
@@ -85,6 +84,10 @@ async def aplan(
     Raises: BudgetTooSmall if the pilot leaves less than one sample; otherwise as `tts.sweep` and `tts.replay`.
     """
     check_keywords(plan, target)
+    check_kind("history", history, Pool | str | Path | None)
+    check_kind("draws", draws, int)
+    check_kind("pilot", pilot, int)
+    folder = as_folder(out)
     limits = as_limits(run_budget, "run_budget")
     if not limits or limits.seconds is not None:
         raise InvalidParameter(f"a plan needs a budget in samples, tokens, usd or flops, but got {run_budget!r}")
@@ -94,13 +97,13 @@ async def aplan(
         specs = [spec for text in named for spec in parse_specs(text)]
         paid, left, most = Cost(), limits, None
         if history is None:
-            if problems is None or out is None:
+            if problems is None or folder is None:
                 raise InvalidParameter(
                     "a pilot needs problems and a folder (out), or give history, a pool of earlier runs"
                 )
             if pilot < 2:
                 raise InvalidParameter(f"pilot must be at least 2 samples a problem, but got {pilot}", name="pilot")
-            folder = Path(out) / "pilot"
+            pilot_folder = folder / "pilot"
             judged = [f"best_of_n:n={pilot},verifier={name}" for name in dict.fromkeys(verifier_names(specs))]
             swept = await asweep(
                 problems,
@@ -108,14 +111,14 @@ async def aplan(
                 run_budget=run_budget,
                 seeds=[seed],
                 sampling=sampling,
-                out=folder,
+                out=pilot_folder,
                 report=False,
                 watcher=watcher,
                 cluster=cluster,
                 address=address,
                 **target,
             )
-            pool = await build_pool(folder, keep_text=False, verifiers=[*dict.fromkeys(verifier_names(specs))])
+            pool = await build_pool(pilot_folder, keep_text=False, verifiers=[*dict.fromkeys(verifier_names(specs))])
             paid, most = swept.spent, swept.sampling.max_tokens
             left = _rest(limits, paid)
         else:
@@ -129,8 +132,8 @@ async def aplan(
             )
         )
     planned = msgspec.structs.replace(found, pilot=paid)
-    if out is not None:
-        _write(Path(out), planned)
+    if folder is not None:
+        _write(folder, planned)
     return planned
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,11 @@ def read_pool(path: str | Path) -> Pool:
 
     Raises: BadPool for a file that is not there or is no pool; MissingExtra.
     """
+    if not isinstance(path, str | PathLike):
+        raise BadPool(f"a pool is read from the path of a file, but got {path!r}")
     path = EXAMPLE if str(path) == "example" else Path(path)
+    if path.is_dir():
+        raise BadPool(f"{path} is a folder, not a pool: `tts pool build {path}` makes one of a run", path=str(path))
     if not path.is_file():
         raise BadPool(f"there is no pool at {path}", path=str(path))
     if path.suffix == ".parquet":

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import tts
 from tts.clusters.spec import ClusterSpec
 from tts.core.actions import Cancelled, Finished, Generate, Request
 from tts.core.journal.records import Decided, Granted, Lost
+from tts.core.result import Result
 from tts.errors import (
     ActorFailed,
     ClusterMismatch,
@@ -178,9 +179,16 @@ def test_a_node_that_comes_later_gets_its_verifier(ray_cluster: Any) -> None:
             carrier.idle(0.1)
             assert time.monotonic() < limit_s, carrier.backend._group.status()
         assert len(handles(carrier, "verifier")) == before + 1
-        _, results, _ = carrier.run("best_of_n:n=2,verifier=judge", PROBLEMS)
+        _, results, _ = carrier.run("best_of_n:n=2,verifier=judge(max_tokens=3)", PROBLEMS)
         assert all(result.selected for result in results.values())
+        assert names_of_scores(results.values()) == {"judge(max_tokens=3)"}
     ray_cluster.remove_node(node)
+
+
+def names_of_scores(results: Iterable[Result]) -> set[str]:
+    return {
+        s.verifier for result in results for scores in result.scores.values() for s in scores if s.value is not None
+    }
 
 
 def test_a_replica_that_disappears_and_returns_loses_its_work_and_gets_it_back(
@@ -480,25 +488,27 @@ def test_a_verifier_that_no_node_can_import_is_named_with_its_traceback_before_a
     assert engine.stats().requests == 0
 
 
-def test_a_verifier_of_ones_own_scores_on_the_nodes(ray_cluster: Any, tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(
-        "import os\nfrom tts.types import Score\n\n\n"
-        "class Pid:\n"
-        "    kind = 'scale'\n    candidate_logprobs = 0\n    in_worker = True\n\n"
-        "    def request(self, problem, candidate):\n        return None\n\n"
-        "    def read(self, completion):\n        raise AssertionError\n\n"
-        "    def score(self, problem, candidate):\n        return Score(float(os.getppid()), 'pid', 'scale')\n"
+def test_a_verifier_of_ones_own_scores_on_the_nodes_with_the_parameters_of_its_text(
+    ray_cluster: Any, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "import os\n\n\n"
+        "class Pid:\n    in_worker = True\n\n"
+        "    def __init__(self, *, sign: int = 1):\n        self.sign = sign\n\n"
+        "    def score(self, problem, candidate):\n        return self.sign * os.getppid()\n"
     )
     with FakeEngine(SCRIPT) as engine:
         solved = tts.solve(
             "What is 2 + 2?",
-            f"best_of_n:n=2,verifier={tmp_path / 'mine.py'}:Pid",
+            f"best_of_n:n=2,verifier={file}:Pid(sign=-01)",
             cluster=spec_of(ray_cluster),
             base_url=engine.base_url,
         )
     scored = [score.value for scores in solved.result.scores.values() for score in scores]
-    assert len(scored) == 2
-    assert os.getpid() not in scored
+    assert len(scored) == 2 and all(value is not None and value < 0 for value in scored)
+    assert -os.getpid() not in scored
+    assert names_of_scores([solved.result]) == {f"{file}:Pid(sign=-1)"}
 
 
 def test_a_strategy_of_ones_own_calls_its_own_functions_and_its_own_verifier_on_the_nodes(

@@ -7,8 +7,10 @@ import sys
 import pytest
 
 from tts.cli import main as cli
+from tts.pools.pool import Pool, Sample
 
 pytest.importorskip("pyarrow", reason="the extra `pool` is not installed")
+from tts.pools.parquet import write_pool
 
 ROW = {"benchmark": "sums", "model": "m", "answer": "4", "correct": True, "completion_tokens": 10}
 
@@ -95,6 +97,20 @@ def test_bad_input_gets_one_clear_line_and_exit_code_2(tts, arguments, message):
     assert re.search(message, err), err
     assert "Traceback" not in err
     assert err.count("\n") == 1
+
+
+def test_the_tokens_of_a_verification_are_given_by_any_text_of_its_verifier(tts):
+    rows = [
+        Sample("b", "m", "p", n, answer="4", correct=True, completion_tokens=5, scores={"judge(max_tokens=3)": 0.5})
+        for n in range(2)
+    ]
+    write_pool(Pool.of("few", rows), "few.parquet")
+    for text in ("judge(max_tokens=3)", "judge( max_tokens=03 )"):
+        asked = ["-s", f"best_of_n:n=2,verifier={text}", "--verifier-tokens", f"{text}=50", "--no-report", "--json"]
+        code, out, _ = tts("replay", "few.parquet", *asked)
+        assert (code, [row["verifier_tokens"] for row in json.loads(out)["rows"]]) == (0, [100.0])
+    code, _, err = tts("replay", "few.parquet", "-s", "single", "--verifier-tokens", "judge(max_tokens=4)=50")
+    assert code == 2 and "unknown score 'judge(max_tokens=4)'" in err and "judge(max_tokens=3)" in err
 
 
 def test_the_shipped_example_can_be_asked_by_name(tts):

@@ -21,6 +21,8 @@ from tts.runs.folder import JOURNAL, read_records
 from tts.tasks.example import Task
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Misbehaviour, Reply, arithmetic, last_user_text
+from tts.types import StrategySpec
+from tts.verifiers.generative.judge import Judge
 
 SOURCE = "arithmetic?size=6&seed=7"
 SHORT = Sampling(max_tokens=40)
@@ -32,7 +34,7 @@ def judged_rightly(request: dict[str, Any]) -> Reply:
     return arithmetic(error_rate=rate)(request)
 
 
-def sweep(folder: Path, *strategies: str, script: Any = judged_rightly, source: Any = SOURCE, **more: Any) -> Any:
+def sweep(folder: Path, *strategies: Any, script: Any = judged_rightly, source: Any = SOURCE, **more: Any) -> Any:
     with FakeEngine(script) as engine:
         return tts.sweep(source, strategies, out=folder, base_url=engine.base_url, report=False, sampling=SHORT, **more)
 
@@ -276,6 +278,43 @@ def test_verifications_are_priced_as_they_were_measured_and_those_that_ask_no_mo
     row = replay(built(tmp_path), "best_of_n:n=4,verifier=judge").rows[0]
     assert row.verifier_tokens == pytest.approx(result.rows[0].verifier_tokens)
     assert (row.samples, row.unpriced) == (8, 0)
+
+
+def test_one_setting_of_a_verifier_is_paid_once_and_is_one_column_however_it_is_written(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "class Long:\n"
+        "    def __init__(self, *, least: int = 1): self.least = least\n"
+        "    def score(self, problem, candidate): return len(candidate.text) >= self.least\n"
+    )
+    own = f"{tmp_path / 'mine.py'}:Long"
+    specs = (
+        "judge(max_tokens=03),judge(max_tokens=4)",
+        f"judge,{own}(least=0_2)",
+        "tts.verifiers.generative.judge:Judge",
+    )
+    result = sweep(
+        tmp_path / "run",
+        *(f"best_of_n:n=2,4,verifier={verifiers}" for verifiers in specs),
+        StrategySpec("best_of_n", {"n": 3, "verifier": Judge(max_tokens=3)}),
+    )
+    paid = Counter(r.score.verifier for r in read_records(tmp_path / "run" / JOURNAL) if isinstance(r, Scored))
+    assert paid["judge"] == paid["judge(max_tokens=3)"] == 4 * 6, "what cells share is asked for once"
+    assert {row.params for row in result.rows} == {
+        *(f"n={n},verifier={name}" for n in (2, 4) for name in ("judge", "judge(max_tokens=3)", f"{own}(least=2)")),
+        "n=3,verifier=judge(max_tokens=3)",
+    }
+    again = sweep(tmp_path / "run", "best_of_n:n=4,verifier=judge(max_tokens=0_3)")
+    assert again.spent == result.spent
+    pool = built(tmp_path / "run", verifiers=[f"{own}(least=002)"])
+    assert {*pool.scores} == {"judge", "judge(max_tokens=3)", f"{own}(least=2)"}
+    costs = pool.verification_costs
+    assert (costs["judge(max_tokens=3)"].max_tokens, costs["judge"].max_tokens) == (3, 4)
+    texts = ["judge(max_tokens=3)", "judge(max_tokens=003)", "judge(max_tokens=4)", f"{own}(least=02)"]
+    replayed = replay(pool, [f"best_of_n:n=4,verifier={text}" for text in texts])
+    assert not [outcome.error for outcome in replayed.outcomes if outcome.error]
+    assert {row.params for row in replayed.rows} < {row.params for row in result.rows}
+    (row,) = replay(pool, f"best_of_n:n=4,verifier={texts[0]}", verifier_tokens={"judge(max_tokens=03)": 50}).rows
+    assert row.verifier_tokens == 4 * 50
 
 
 def test_samples_are_found_however_the_sampling_was_spelt(tmp_path: Path) -> None:

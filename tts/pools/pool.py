@@ -221,7 +221,7 @@ class Pool:
         for text, tokens in verifier_tokens.items():
             name = text if text in self.scores else normal_text(text)
             if name not in self.scores:
-                raise unknown_name("score", name, self.scores)
+                raise unknown_name("score", text, self.scores)
             given[name] = VerificationCost(tokens)
         return replace(self, verification_costs={**self.verification_costs, **given})
 

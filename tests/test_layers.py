@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,35 @@ def test_every_address_that_is_a_string_leads_somewhere() -> None:
     assert "tts.answers.symbolic:classes" in found
     for address in found:
         assert by_address(address), address
+
+
+def test_what_benchmarks_import_from_the_library_is_there() -> None:
+    """Most of them run seldom: a name that has changed would be found in months."""
+    named = [
+        (path, node.module, alias.name)
+        for path in (ROOT / "benchmarks").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "tts"
+        for alias in node.names
+    ]
+    assert len(named) > 100
+    assert [at for at in named if file_of(f"{at[1]}.{at[2]}") is None and at[2] not in names_in(at[1])] == []
+
+
+def file_of(module: str) -> Path | None:
+    """Where a module of the library is kept in a checkout, if there is one of that name."""
+    place = re.sub(r"^tts/(strategies|clusters)\b", r"\1", module.replace(".", "/"))
+    return next((p for p in (ROOT / f"{place}.py", ROOT / place / "__init__.py") if p.exists()), None)
+
+
+@cache
+def names_in(module: str) -> set[str]:
+    """What a module defines or imports; none where there is no such module."""
+    path = file_of(module)
+    nodes = [] if path is None else [*ast.walk(ast.parse(path.read_text()))]
+    defined = {n.name for n in nodes if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)}
+    assigned = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    return defined | assigned | {a.asname or a.name for n in nodes if isinstance(n, ast.ImportFrom) for a in n.names}
 
 
 def test_no_folder_has_more_files_than_a_reader_takes_in() -> None:

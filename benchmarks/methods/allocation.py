@@ -1,7 +1,8 @@
 """One budget for many problems: what allocators buy, on recorded generations of real models.
 
     python benchmarks/methods/allocation.py POOLS [SECTION...]    prints the tables and writes
-    benchmarks/methods/allocation.md python benchmarks/methods/allocation.py limits                needs no pools
+                                                                  benchmarks/methods/allocation.md
+    python benchmarks/methods/allocation.py limits                needs no pools
 
 POOLS is a folder of the pools' JSON Lines files (they are under other licences, and not in this repository). Everything
 is replayed through the real scheduler, with the same draws for all; `uniform` is majority@N over the same samples.
@@ -259,7 +260,7 @@ def limits(pools: Path | None = None) -> str:
 class _Tokens:
     """Costs that take no time to compute."""
 
-    def worst(self, action: Work) -> Cost:
+    def upper_bound(self, action: Work) -> Cost:
         return Cost(1, 1000)
 
     def actual(self, action: Work, usage: Usage) -> Cost:

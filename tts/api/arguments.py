@@ -55,14 +55,15 @@ def check_keywords(function: Callable[..., Any], given: Mapping[str, Any]) -> No
             raise error
 
 
-def texts(given: object, name: str) -> tuple[str, ...]:
-    """One text or several. Specs and limits count as their texts. Raises: InvalidParameter."""
-    known = str | StrategySpec | Limits
-    items = [given] if isinstance(given, known) or not isinstance(given, Iterable) else list(given)
+def as_budgets(given: object) -> tuple[str, ...]:
+    """One budget or several, as texts. Raises: InvalidParameter."""
+    items = [given] if isinstance(given, str | Limits) or not isinstance(given, Iterable) else list(given)
     for item in items:
-        if not isinstance(item, known):
-            hint = f": write 'tokens={item}' or 'samples={item}'" if name == "budgets" and type(item) is int else ""
-            raise InvalidParameter(f"{name} must be text, or a list of texts, but got {item!r}{hint}", name=name)
+        if not isinstance(item, str | Limits):
+            hint = f": write 'tokens={item}' or 'samples={item}'" if type(item) is int else ""
+            raise InvalidParameter(
+                f"budgets must be text, Limits, or a list of these, but got {item!r}{hint}", name="budgets"
+            )
     return tuple(map(str, items))
 
 

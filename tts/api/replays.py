@@ -13,7 +13,7 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec
 
-from tts.api.arguments import as_folder, as_limits, check_keywords, check_kind, numbers, texts
+from tts.api.arguments import as_budgets, as_folder, as_limits, check_keywords, check_kind, numbers
 from tts.api.results import Replayed
 from tts.api.sync import in_thread
 from tts.clusters.virtual.replay_processes import replay_in_processes
@@ -24,8 +24,8 @@ from tts.errors import BadPool, InvalidParameter, PoolLacks, StorageFull, unknow
 from tts.models.options import Target
 from tts.models.target import Pricing
 from tts.plugins.dependencies import verifier_names
-from tts.plugins.given import Given, Named
-from tts.plugins.names import FUNCTIONS, strategy
+from tts.plugins.given import Given, Named, NamedAllocator
+from tts.plugins.names import ALLOCATIONS, FUNCTIONS, strategy
 from tts.plugins.signatures import parameters
 from tts.pools.parquet import read_pool
 from tts.pools.pool import Pool, Unanswered, nobody_can_vote
@@ -54,7 +54,7 @@ def replay(
     model: str | None = None,
     budgets: str | Limits | Sequence[str | Limits] = ("",),
     run_budget: str | Limits = "",
-    allocators: str | Sequence[str] = (),
+    allocators: NamedAllocator | Sequence[NamedAllocator] = (),
     seeds: int | Sequence[int] = 1,
     fleet: Fleet | None = None,
     max_tokens: int | None = None,
@@ -122,14 +122,15 @@ def replay(
     _check_fleet(fleet)
     name = chosen.model.present[0]
     pricing = Pricing(priced)
-    with Given(strategies) as named, Workers() as workers:
+    given = Given(strategies, allocators)
+    with given as named, Workers() as workers:
         config = RunConfig.checked(
             problems=f"{chosen.name} ({chosen.one_benchmark()})",
             problems_digest="",
             strategies=named,
-            budgets=split_budgets(texts(budgets, "budgets")),
+            budgets=split_budgets(as_budgets(budgets)),
             run_budget=str(as_limits(run_budget, "run_budget")),
-            allocators=texts(allocators, "allocators") or None,
+            allocators=given.allocators or None,
             seeds=numbers(seeds),
             model=name,
             grader="recorded",
@@ -211,9 +212,11 @@ def _run(job: ReplayJob, replayer: Replayer, where: _Where, on_cell: OnCell) -> 
 
 
 def _replayed(job: ReplayJob, replayer: Replayer, where: _Where) -> Generator[ReplayedCell, None, None]:
-    """Raises: InvalidParameter where a strategy that is a function of this program was to be replayed elsewhere."""
+    """Raises: InvalidParameter where a strategy or an allocator that is a function of this program was to be replayed
+    elsewhere."""
     cells, samples = len(replayer.cells), replayer.try_out()
     own = sorted({spec.name for spec in job.config.specs()} & FUNCTIONS.get().keys())
+    own += sorted({spec.name for spec in job.config.allocations() if spec} & ALLOCATIONS.get().keys())
     if own and (where.ray or (where.processes or 1) > 1):
         raise InvalidParameter(
             f"{own[0]} is a function of this program, which other processes do not have: name it by its file "

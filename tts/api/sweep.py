@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from tts.api.arguments import as_folder, as_limits, as_sampling, check_keywords, numbers, texts
+from tts.api.arguments import as_budgets, as_folder, as_limits, as_sampling, check_keywords, numbers
 from tts.api.backend import open_backend
 from tts.api.grading import Tally
 from tts.api.preflight import preflight, with_logprobs
@@ -24,7 +24,7 @@ from tts.errors import RunMismatch
 from tts.models.options import Target
 from tts.models.target import Pricing
 from tts.plugins.dependencies import plugin_digests, verifiers_of
-from tts.plugins.given import Given, Named
+from tts.plugins.given import Given, Named, NamedAllocator
 from tts.plugins.names import strategy
 from tts.plugins.spec import normal_specs
 from tts.process.beside import Beside
@@ -48,7 +48,7 @@ async def asweep(
     *,
     budgets: str | Limits | Sequence[str | Limits] = ("",),
     run_budget: str | Limits = "",
-    allocators: str | Sequence[str] = (),
+    allocators: NamedAllocator | Sequence[NamedAllocator] = (),
     seeds: int | Sequence[int] = 1,
     sampling: Sampling | Mapping[str, Any] | None = None,
     out: str | Path | None = None,
@@ -72,7 +72,8 @@ async def asweep(
             `functools.partial(mine, n=4)`.
         budgets: per problem, e.g. ["tokens=1k", "tokens=2k"]; run_budget: for everything together.
         allocators: who shares each cell's budget (its problems' budgets together, or its part of the run's) out among
-            the problems, e.g. ["equal", "uniform", "marginal"]; none gives each problem its own. For n=none only.
+            the problems, e.g. ["equal", "uniform", "marginal"], or functions of your own; none gives each problem its
+            own. For n=none only.
         seeds: how many, or which.
         out: the run folder: journal, problems, report. The same call with the same folder resumes; one with more
             strategies, budgets, seeds or problems pays only for what is new (`tts.runs.extension` says what must stay).
@@ -86,13 +87,14 @@ async def asweep(
     """
     check_keywords(sweep, target)
     sampling, folder, watcher = as_sampling(sampling), as_folder(out), watcher or _watcher_of(progress)
+    given = Given(strategies, allocators)
     async with (
-        Given(strategies) as named,
+        given as named,
         Beside(partial(open_backend, cluster, address, target)) as place,  # a Ray takes seconds to start
         GradingProcess(as_task(problems)) as task,
     ):
         listed = task.problems
-        base = _asked(task, named, budgets, run_budget, allocators, seeds)
+        base = _asked(task, named, budgets, run_budget, given.allocators, seeds)
         config = RunConfig.checked(**base)
         specs = config.specs()
         base["plugins"] = plugin_digests(specs, filter(None, config.allocations()))
@@ -160,7 +162,7 @@ def _asked(
     named: Sequence[str],
     budgets: str | Limits | Sequence[str | Limits],
     run_budget: str | Limits,
-    allocators: str | Sequence[str],
+    allocators: Sequence[str],
     seeds: int | Sequence[int],
 ) -> dict[str, Any]:
     """The part of a run's configuration that is known before its servers are."""
@@ -169,9 +171,9 @@ def _asked(
         "problems_digest": task.digest,
         "problem_digests": task.digests,
         "strategies": tuple(map(normal_specs, named)),
-        "budgets": split_budgets(texts(budgets, "budgets")),
+        "budgets": split_budgets(as_budgets(budgets)),
         "run_budget": str(as_limits(run_budget, "run_budget")),
-        "allocators": texts(allocators, "allocators") or None,
+        "allocators": allocators or None,
         "seeds": numbers(seeds),
         "grader": task.grader,
     }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import msgspec
 import numpy as np
 
-from tts.api.arguments import as_folder, as_limits, check_keywords, check_kind, texts
+from tts.api.arguments import as_folder, as_limits, check_keywords, check_kind
 from tts.api.problems import Problems
 from tts.api.replays import choose, replay
 from tts.api.results import as_json
@@ -20,7 +20,7 @@ from tts.errors import BudgetTooSmall, InvalidParameter, StorageFull
 from tts.models.function import asked_name
 from tts.planning.posterior import Posterior
 from tts.plugins.dependencies import verifier_names
-from tts.plugins.given import Given, Named
+from tts.plugins.given import Given, Named, NamedAllocator
 from tts.plugins.spec import parse_specs
 from tts.pools.from_run import build_pool
 from tts.pools.parquet import read_pool
@@ -48,7 +48,7 @@ async def aplan(
     strategies: Named | Sequence[Named] = "majority_vote:n=none",
     *,
     run_budget: str | Limits = "",
-    allocators: str | Sequence[str] = (),
+    allocators: NamedAllocator | Sequence[NamedAllocator] = (),
     pilot: int = 4,
     history: Pool | str | Path | None = None,
     draws: int = 20,
@@ -93,7 +93,8 @@ async def aplan(
         raise InvalidParameter(f"a plan needs a budget in samples, tokens, usd or flops, but got {run_budget!r}")
     if draws < 2:
         raise InvalidParameter(f"draws must be at least 2, but got {draws}", name="draws")
-    async with Given(strategies) as named:
+    given = Given(strategies, allocators)
+    async with given as named:
         specs = [spec for text in named for spec in parse_specs(text)]
         paid, left, most = Cost(), limits, None
         if history is None:
@@ -125,10 +126,18 @@ async def aplan(
             pool = await in_thread(lambda _: _chosen(history, asked_name(target.get("model"))))
         pool = pool.priced(verifier_tokens or {})
         prices = {name: value for name in PRICES if (value := target.get(name)) is not None}
-        tried = texts(allocators, "allocators")
         found = await in_thread(
             lambda check: foresee(
-                pool, [str(s) for s in specs], left, tried, draws, seed, most, prices, on_draw, lambda *_: check()
+                pool,
+                [str(s) for s in specs],
+                left,
+                given.allocators,
+                draws,
+                seed,
+                most,
+                prices,
+                on_draw,
+                lambda *_: check(),
             )
         )
     planned = msgspec.structs.replace(found, pilot=paid)

@@ -18,7 +18,7 @@ from tts.core.addresses import beside, call_of, canonical, is_call, owner_of
 from tts.core.protocols import Strategy, Verifier
 from tts.errors import TTSError
 from tts.plugins.loading import by_address
-from tts.plugins.names import FUNCTIONS, built_in, strategy
+from tts.plugins.names import ALLOCATIONS, FUNCTIONS, built_in, strategy
 from tts.plugins.signatures import Parameter, parameters, says_verifier
 from tts.plugins.sources import digest_of, digests
 from tts.plugins.verifier_texts import normal_text, text_of
@@ -32,18 +32,21 @@ def plugin_digests(
     resolve: Callable[[str], Strategy] | None = None,
 ) -> dict[str, str]:
     """File -> a short hash of its source, for the strategies, verifiers and allocators that are named by file, defaults
-    included, and for the files beside them that they import; name -> that of a function that was given.
+    included, and for the files beside them that they import; name -> that of a strategy that was given as a function,
+    `allocator NAME` -> that of an allocator.
 
     Args:
         resolve: finds a strategy that one call was given; None: by its name.
 
     Raises: InvalidParameter for a file that is not there.
     """
-    specs = list(specs)
+    specs, allocators = list(specs), list(allocators)
     names = [*(spec.name for spec in (*specs, *allocators)), *map(_bare, verifier_names(specs, resolve or strategy))]
     files = {name.rpartition(":")[0] for name in names if ".py:" in name}
     given = FUNCTIONS.get()
     found = {name: digest_of(given[name]) for name in names if name in given}
+    made = ALLOCATIONS.get()
+    found |= {f"allocator {spec.name}": digest_of(made[spec.name]) for spec in allocators if spec.name in made}
     if resolve is not None and resolve is not strategy:
         found |= {spec.name: digest_of(resolve(spec.name)) for spec in specs}
     for file in sorted(files):

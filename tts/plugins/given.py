@@ -1,4 +1,5 @@
-"""Strategies that a program gives as objects, in the place of their names: functions of its own, and specs."""
+"""Strategies and allocators that a program gives as objects, in the place of their names: functions of its own, and
+specs."""
 
 from __future__ import annotations
 
@@ -8,49 +9,60 @@ from contextlib import suppress
 from contextvars import Token
 from functools import partial
 from types import TracebackType
-from typing import Any, cast
+from typing import Any
 
 from tts.core.protocols import Strategy
 from tts.errors import InvalidParameter, TTSError
 from tts.plugins.dependencies import with_verifier_texts
 from tts.plugins.loading import forget_changed
-from tts.plugins.names import FUNCTIONS, built_in, strategy
+from tts.plugins.names import ALLOCATIONS, FUNCTIONS, Allocation, allocator, built_in, strategy
 from tts.plugins.signatures import taken_apart
 from tts.plugins.spec import split_spec
 from tts.types import StrategySpec
 
 Named = str | StrategySpec | Strategy
+NamedAllocator = str | StrategySpec | Allocation
+EQUAL = "equal"  # no allocator: every problem has a budget of its own
 
 
 class Given:
-    """A block in which functions are found by their names, as strategies of the library are; for the call alone, so
-    that two calls at a time may each have their own `mine`.
+    """A block in which functions are found by their names, as strategies and allocators of the library are; for the
+    call alone, so that two calls at a time may each have their own `mine`.
 
     Args:
         strategies: texts as on the command line, specs, `async def` functions, or these with some of their parameters
             set (`functools.partial`).
+        allocators: the same, of functions that return an `Allocator`.
+
+    Attributes:
+        allocators: as texts.
 
     Entering it gives the strategies as texts. Raises: InvalidParameter for anything else, or a name given twice.
     """
 
-    def __init__(self, strategies: Named | Sequence[Named]) -> None:
-        several = isinstance(strategies, Iterable) and not isinstance(strategies, str)
+    def __init__(
+        self, strategies: Named | Sequence[Named], allocators: NamedAllocator | Sequence[NamedAllocator] = ()
+    ) -> None:
         self._functions: dict[str, Strategy] = {}
-        self._texts = tuple(map(self._text, cast(Iterable[Named], strategies) if several else [strategies]))
+        self._allocations: dict[str, Allocation] = {}
+        self._texts = tuple(map(self._text, _listed(strategies)))
+        self.allocators = tuple(map(self._allocator_text, _listed(allocators)))
         if not self._texts:
             raise InvalidParameter("strategies must hold at least 1 strategy, but got none", name="strategies")
-        self._token: Token[Any] | None = None
+        self._tokens: tuple[Token[Any], Token[Any]] | None = None
 
     def __enter__(self) -> tuple[str, ...]:
         forget_changed()
-        self._token = FUNCTIONS.set({**FUNCTIONS.get(), **self._functions})
+        strategies = FUNCTIONS.set({**FUNCTIONS.get(), **self._functions})
+        self._tokens = strategies, ALLOCATIONS.set({**ALLOCATIONS.get(), **self._allocations})
         return self._texts
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._token is not None:
-            FUNCTIONS.reset(self._token)
+        if self._tokens is not None:
+            FUNCTIONS.reset(self._tokens[0])
+            ALLOCATIONS.reset(self._tokens[1])
 
     async def __aenter__(self) -> tuple[str, ...]:
         return self.__enter__()
@@ -79,11 +91,32 @@ class Given:
             raise InvalidParameter(f"two strategies are named {name}: rename one of these functions", name=name)
         return _written(StrategySpec(name, with_verifier_texts(params, function)))
 
+    def _allocator_text(self, given: Any) -> str:
+        if isinstance(given, str | StrategySpec):
+            return str(given)
+        function, params = taken_apart(given)
+        name = getattr(function, "__name__", "")
+        if not inspect.isfunction(function) or inspect.iscoroutinefunction(function) or not name.isidentifier():
+            raise InvalidParameter(
+                f"an allocator must be its name with its parameters, a StrategySpec, or a function with a name that "
+                f"returns an Allocator (or one in a functools.partial with keywords), but got {given!r}",
+                name="allocators",
+            )
+        known = allocator(name) if name in built_in("allocators") else self._allocations.setdefault(name, function)
+        if known is not function or name == EQUAL:
+            raise InvalidParameter(f"two allocators are named {name}: rename one of these functions", name=name)
+        return _written(StrategySpec(name, params))
+
     def _named(self, name: str) -> Strategy | None:
         """The strategy of a spec; None if there is none: who parses the text says so."""
         with suppress(TTSError):
             return self._functions.get(name) or strategy(name)
         return None
+
+
+def _listed(given: Any) -> list[Any]:
+    """One or several; a text, a spec and a function are one."""
+    return list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
 
 
 def check_takes_two(function: Any, name: str) -> None:

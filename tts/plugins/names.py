@@ -27,10 +27,13 @@ from tts.core.allocation.allocator import Allocator
 from tts.core.protocols import Strategy
 from tts.errors import InvalidParameter, UnknownName, unknown_name
 from tts.plugins.loading import by_address, import_file
-from tts.types import StrategySpec
+from tts.types import StrategySpec, shown
 
-# What a program has given as functions, for the call that it is making (`tts.plugins.given`).
+Allocation = Callable[..., Allocator]  # a function that makes an allocator
+# Strategies and allocators that a program has given as functions, for the call that it is making
+# (`tts.plugins.given`).
 FUNCTIONS: ContextVar[Mapping[str, Strategy]] = ContextVar("FUNCTIONS", default=MappingProxyType({}))
+ALLOCATIONS: ContextVar[Mapping[str, Allocation]] = ContextVar("ALLOCATIONS", default=MappingProxyType({}))
 
 
 @lru_cache
@@ -78,27 +81,33 @@ def strategy(name: str) -> Strategy:
     raise unknown_name("strategy", name, names("strategies"))
 
 
-def allocator(name: str) -> Callable[..., Allocator]:
+def allocator(name: str) -> Allocation:
     """The function that makes the allocator with that name, or of that file (`path/file.py:function`).
 
     Raises: UnknownName with the nearest known name; InvalidParameter for a file that cannot be used.
     """
+    if (function := ALLOCATIONS.get().get(name)) is not None:
+        return function
     if ".py:" in name:
-        made: Callable[..., Allocator] = by_address(name)
+        made: Allocation = by_address(name)
         return made
     if (module := built_in("allocators").get(name)) is not None:
-        ours: Callable[..., Allocator] = getattr(importlib.import_module(module), name)
+        ours: Allocation = getattr(importlib.import_module(module), name)
         return ours
     for point in entry_points(group="tts.allocators"):
         if point.name == name:
-            plugin: Callable[..., Allocator] = by_address(f"{point.module}:{point.attr}")
+            plugin: Allocation = by_address(f"{point.module}:{point.attr}")
             return plugin
     raise unknown_name("allocator", name, names("allocators"))
 
 
 def allocator_of(spec: StrategySpec) -> Allocator:
-    """The allocator with these parameters. Raises: InvalidParameter for one that is out of range."""
-    return allocator(spec.name)(**spec.params)
+    """The allocator with these parameters. Raises: InvalidParameter for a parameter that is out of range, or a function
+    that makes no allocator."""
+    made: object = allocator(spec.name)(**spec.params)
+    if not isinstance(made, Allocator):
+        raise InvalidParameter(f"the function {spec.name} must return an Allocator, but returned {shown(made)}")
+    return made
 
 
 def verifier_named(name: str) -> Any:

@@ -14,11 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from tts.core.budget import Limits
 from tts.errors import InvalidParameter
+from tts.plugins.given import EQUAL
 from tts.plugins.names import allocator_of
 from tts.plugins.spec import parse_allocators, parse_specs
 from tts.types import DIGEST, LEAST_MAX_TOKENS, Sampling, StrategySpec
-
-EQUAL = "equal"  # no allocator: every problem has a budget of its own
 
 
 def split_budgets(given: str | Sequence[str]) -> tuple[str, ...]:

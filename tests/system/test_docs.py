@@ -72,6 +72,7 @@ def test_the_strategy_and_the_verifier_of_the_contribution_guide_run(tmp_path: P
     ]
     shown = run(["tts", "sweep", "chain?size=2&seed=7", *strategies, "--no-report", "--out", "runs/own"], tmp_path)
     assert "shortest" in shown and "brief.py:brief(most=5)" in shown
+    run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_brief.py"], tmp_path)
 
 
 @pytest.mark.system

@@ -1,6 +1,6 @@
-"""For authors of strategies, verifiers and clients: the contract, a scripted world, and a scripted server.
+"""For authors of strategies, verifiers and clients: the contracts, a scripted world, and a scripted server.
 
-    from tts.testing import ScriptedCluster, StrategyContract
+    from tts.testing import ScriptedCluster, StrategyContract, VerifierContract
 
 Names are imported when first used: `import tts.testing` costs nothing, and nothing here needs pytest.
 """
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tts.testing.disorder import Disorder
     from tts.testing.engine import FakeEngine, Served, Stats
     from tts.testing.replies import Misbehaviour, Reply, arithmetic, tokenize
+    from tts.testing.verifier_contract import VerifierContract
     from tts.testing.worlds import NoisyWorld
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Served",
     "Stats",
     "StrategyContract",
+    "VerifierContract",
     "arithmetic",
     "tokenize",
 ]
@@ -40,6 +42,7 @@ _WHERE = {
     "disorder": ("Disorder",),
     "engine": ("FakeEngine", "Served", "Stats"),
     "replies": ("Misbehaviour", "Reply", "arithmetic", "tokenize"),
+    "verifier_contract": ("VerifierContract",),
     "worlds": ("NoisyWorld",),
 }
 _MODULES = {name: module for module, names in _WHERE.items() for name in names}

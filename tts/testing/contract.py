@@ -13,18 +13,13 @@ Each test runs the strategy on models that err, fail and dawdle (`NoisyWorld`), 
 from __future__ import annotations
 
 import atexit
-import os
 import pickle
 import random
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from importlib import import_module
-from importlib.util import module_from_spec, spec_from_file_location
 from inspect import getattr_static
-from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import msgspec
@@ -69,6 +64,7 @@ from tts.testing.driver import (
     fail,
     guarded,
 )
+from tts.testing.elsewhere import elsewhere
 from tts.testing.worlds import NoisyWorld, answer_or_verdict
 from tts.types import Problem, Sampling, StrategySpec
 from tts.workers.pool import Workers
@@ -126,7 +122,7 @@ class StrategyContract:
     def test_another_process_gives_the_same_journal(self) -> None:
         """Byte for byte, where strings hash otherwise: that is where a killed run is resumed."""
         ours = [self._journal(key) for key in WORLDS]
-        for theirs in _elsewhere(self._portable(), ("1", "2")):
+        for theirs in elsewhere("tts.testing.contract:journals_of", *self._portable(), ("1", "2")):
             for mine, other in zip(ours, theirs, strict=True):
                 if mine != other:
                     fail(f"a run in another process differs: {_difference(mine, other)}. {_UNREPEATABLE}")
@@ -329,8 +325,8 @@ class StrategyContract:
             fail(f"a killed run could not be resumed: {error.message}. {_UNREPEATABLE}")
         return kept.records, results[0]
 
-    def _portable(self) -> bytes:
-        """What another process needs to make the same journals."""
+    def _portable(self) -> tuple[bytes, dict[str, str | None]]:
+        """What another process needs to make the same journals, and the files of the modules."""
         strategy, spec = self._resolved()
         text, verifiers = getattr_static(type(self), "text"), self._verifiers()
         modules = {thing.__module__ for thing in (strategy, text, *map(type, verifiers.values()))}
@@ -338,7 +334,7 @@ class StrategyContract:
         # As a journal would keep them: values equal in content may differ in which of their defaults are left out.
         values = msgspec.json.encode((self.problem, self.sampling, self.budget, spec))
         try:
-            return pickle.dumps((sys.path, sources, values, pickle.dumps((strategy, verifiers, text))))
+            return pickle.dumps((values, pickle.dumps((strategy, verifiers, text)))), sources
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             fail(
                 f"another process cannot find it ({error}): define the strategy and its verifiers at the top level of "
@@ -371,31 +367,9 @@ _workers = Workers()  # started by the first call of a strategy's function, for 
 atexit.register(_workers.close)
 
 
-def _elsewhere(portable: bytes, hash_seeds: Sequence[str]) -> list[list[list[bytes]]]:
-    """The journals that other processes make, one process for each hash seed."""
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", "from tts.testing.contract import _child; _child()"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        )
-        for hash_seed in hash_seeds
-    ]
-    said = [process.communicate(portable) for process in processes]
-    for process, (_, errors) in zip(processes, said, strict=True):
-        if process.returncode != 0:
-            fail(f"it could not be run in another process:\n{errors.decode(errors='replace')}")
-    return [pickle.loads(out) for out, _ in said]
-
-
-def _child() -> None:
-    """What the other process does: read what to run from its standard input, write the journals to its output."""
-    path, sources, values, objects = pickle.load(sys.stdin.buffer)
-    sys.path[:] = path
-    for name, file in sources.items():
-        _import(name, file)
+def journals_of(portable: bytes) -> list[list[bytes]]:
+    """The journals of a contract, in another process."""
+    values, objects = pickle.loads(portable)
     problem, sampling, budget, spec = msgspec.json.decode(values, type=tuple[Problem, Sampling, Limits, StrategySpec])
     strategy, verifiers, text = pickle.loads(objects)
     members = {
@@ -407,19 +381,7 @@ def _child() -> None:
         "_resolved": lambda self: (strategy, spec),
     }
     contract = type("Contract", (StrategyContract,), members)()
-    sys.stdout.buffer.write(pickle.dumps([contract._journal(key) for key in WORLDS]))
-
-
-def _import(name: str, file: str | None) -> None:
-    """By name, or from its file where only pytest could find it."""
-    try:
-        import_module(name)
-    except ImportError:
-        spec = spec_from_file_location(name, Path(file)) if file else None
-        if spec is None or spec.loader is None:
-            raise
-        module = sys.modules[name] = module_from_spec(spec)
-        spec.loader.exec_module(module)
+    return [contract._journal(key) for key in WORLDS]
 
 
 def _is(result: Result, *kinds: type[TTSError]) -> bool:

@@ -21,7 +21,7 @@ from tts.plugins.loading import by_address
 from tts.plugins.names import ALLOCATIONS, FUNCTIONS, built_in, strategy
 from tts.plugins.signatures import Parameter, parameters, says_verifier
 from tts.plugins.sources import digest_of, digests
-from tts.plugins.verifier_texts import normal_text, text_of
+from tts.plugins.verifier_texts import is_name_alone, normal_text, text_of
 from tts.plugins.verifiers import has_shape, verifier
 from tts.types import StrategySpec
 
@@ -81,8 +81,12 @@ def with_verifier_texts(params: Mapping[str, Any], function: Strategy | None) ->
 
     Args:
         function: the strategy, or None where it is not known yet: then the names of parameters alone say which are for
-            verifiers. Raises as `text_of`.
+            verifiers.
+
+    Raises: as `tts.plugins.verifier_texts.text_of`.
     """
+    if not any(callable(value) or has_shape(value) for value in params.values()):
+        return dict(params)
     known = {} if function is None else {p.name: p for p in parameters(function)}
     owner = "" if function is None else owner_of("", function)
 
@@ -96,6 +100,8 @@ def with_verifier_texts(params: Mapping[str, Any], function: Strategy | None) ->
 
 def with_normal_texts(spec: StrategySpec, function: Strategy) -> StrategySpec:
     """The spec with the one text of each verifier that it names: `tts.plugins.verifier_texts`."""
+    if all(map(is_name_alone, spec.params.values())):
+        return spec
     known, owner = {p.name: p for p in parameters(function)}, owner_of(spec.name, function)
     params = {
         key: normal_text(value, owner)

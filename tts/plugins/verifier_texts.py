@@ -16,6 +16,8 @@ from tts.plugins.names import built_in, verifier_named
 from tts.plugins.signatures import taken_apart
 from tts.plugins.verifiers import Function, has_shape, made, no_model, parameters_of, values_of
 
+_OURS = "tts.verifiers."  # how addresses of this library's verifiers begin
+
 
 def normal_text(text: str, owner: str = "") -> str:
     """The one text of the verifier that a text names. Where it names none with such parameters, their values stay as
@@ -36,6 +38,11 @@ def normal_text(text: str, owner: str = "") -> str:
     except TTSError:
         return called(name, given)
     return called(name, {key: value for key, value in values.items() if not _equal(value, known[key].default)})
+
+
+def is_name_alone(value: Any) -> bool:
+    """Whether a parameter's value has no text but itself: most have neither brackets nor an address of this library."""
+    return not isinstance(value, str) or not ("(" in value or value.startswith(_OURS))
 
 
 def text_of(given: Any) -> str:
@@ -69,7 +76,7 @@ def text_of(given: Any) -> str:
 def _short(name: str) -> str:
     """The name of a verifier of this library in the place of its address, `tts.verifiers.generative.genrm:GenRM`."""
     module, _, attribute = name.partition(":")
-    if module.startswith("tts.verifiers."):
+    if module.startswith(_OURS):
         for short, where in built_in("verifiers").items():
             if where == module and attribute.lower() == short.replace("_", ""):
                 return short

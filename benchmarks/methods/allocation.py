@@ -269,7 +269,7 @@ class _Tokens:
 
 def _decisions(problems: int, decisions: int) -> float:
     """Microseconds from one event to the next grant, with so many problems open, each asking for four."""
-    shared = SharedBudget("c", marginal(floor=0.0, most=1000), Limits(tokens=10**12), _Tokens())
+    shared = SharedBudget("c", marginal(floor=0.0, max_samples=1000), Limits(tokens=10**12), _Tokens())
     draw = random.Random(0)
     asked = [0] * problems
 

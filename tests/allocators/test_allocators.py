@@ -238,7 +238,7 @@ def test_every_allocator_bids_finite_values_whatever_it_is_shown(name: str) -> N
 def test_every_allocator_is_described_with_its_parameters(name: str) -> None:
     info = describe_allocator(name)
     assert info.summary and all(p.help for p in info.parameters)
-    assert {p.name for p in info.parameters} >= {"most"}
+    assert {p.name for p in info.parameters} >= {"max_samples"}
 
 
 # --- how users reach them
@@ -310,7 +310,12 @@ def test_who_goes_without_is_said() -> None:
         ("majority_vote:n=none", {"allocators": "marginall"}, UnknownName, "marginal"),
         ("majority_vote:n=none", {"allocators": "marginal:floor=2"}, InvalidParameter, "floor must be from 0 to 1"),
         ("majority_vote:n=none", {"allocators": "marginal:flor=2"}, UnknownName, "floor"),
-        ("majority_vote:n=none", {"allocators": "marginal:most=0"}, InvalidParameter, "most must be at least 1"),
+        (
+            "majority_vote:n=none",
+            {"allocators": "marginal:max_samples=0"},
+            InvalidParameter,
+            "max_samples must be at least 1",
+        ),
         ("majority_vote:n=none", {"allocators": "uniform", "budgets": "usd=0.1"}, UnknownCost, "give a price"),
         ("majority_vote:n=none", {"allocators": "uniform", "run_budget": "tokens=9"}, BudgetTooSmall, "one sample"),
     ],

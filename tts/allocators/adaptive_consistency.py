@@ -5,7 +5,7 @@ from tts.selectors import lead_probability
 from tts.toolkit.bids import equally, within
 
 
-def adaptive_consistency(*, confidence: float = 0.95, most: int = 64, ahead: int = 4) -> Allocator:
+def adaptive_consistency(*, confidence: float = 0.95, max_samples: int = 64, max_in_flight: int = 4) -> Allocator:
     """Stop where the two leading answers, of a >= b votes, are told apart with probability `confidence`.
 
     Aggarwal et al. (2023), arXiv:2305.11860, its Beta form. Differences from the paper: savings are spent again, on
@@ -13,8 +13,8 @@ def adaptive_consistency(*, confidence: float = 0.95, most: int = 64, ahead: int
 
     Args:
         confidence: 0.95 is the paper's.
-        most: samples of one problem; the paper has 40.
-        ahead: of them in flight at the most; samples that may settle the vote are waited for, so that none is bought
+        max_samples: of one problem; the paper has 40.
+        max_in_flight: of them at a time; samples that may settle the vote are waited for, so that none is bought
             which one at a time would not buy.
     Raises: InvalidParameter.
     """
@@ -26,4 +26,4 @@ def adaptive_consistency(*, confidence: float = 0.95, most: int = 64, ahead: int
             return Bid(0.0, "solved")
         return equally(standing, outlook)
 
-    return Allocator(bid, 1, most, ahead)
+    return Allocator(bid, 1, max_samples, max_in_flight)

@@ -11,8 +11,8 @@ def bandit(
     confirm: int = 2,
     hopeless: float = 0.2,
     patience: int = 8,
-    most: int = 64,
-    ahead: int = 4,
+    max_samples: int = 64,
+    max_in_flight: int = 4,
 ) -> Allocator:
     """Treat questions as arms: explore them equally, eliminate solved ones, put off those that look hopeless.
 
@@ -27,13 +27,13 @@ def bandit(
             the problem's samples in flight.
         hopeless: hope below which a question is put off.
         patience: samples before that.
-        most: samples of one problem.
-        ahead: of them in flight.
+        max_samples: of one problem.
+        max_in_flight: of them at a time.
     Raises: InvalidParameter.
     """
     within("hopeless", hopeless, 0.0, 1.0)
-    within("patience", patience, 1, most)
-    within("confirm", confirm, 1, most)
+    within("patience", patience, 1, max_samples)
+    within("confirm", confirm, 1, max_samples)
 
     def bid(standing: Standing, outlook: Outlook) -> Bid:
         scores, (a, b) = standing.mean_scores(), standing.lead
@@ -44,6 +44,6 @@ def bandit(
             return Bid(0.0, "solved")
         hope = max(scores) if scores else standing.lead[0] / max(1, standing.samples)
         value = equally(standing, outlook).value
-        return Bid(value / most if standing.samples >= patience and hope < hopeless else value)
+        return Bid(value / max_samples if standing.samples >= patience and hope < hopeless else value)
 
-    return Allocator(bid, 2, most, ahead)
+    return Allocator(bid, 2, max_samples, max_in_flight)

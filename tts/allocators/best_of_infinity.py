@@ -14,7 +14,7 @@ UNKNOWN = 0.3  # the pseudo-count of answers not seen yet
 DRAWS = 1000
 
 
-def best_of_infinity(*, factor: float = 10.0, most: int = 100, ahead: int = 4) -> Allocator:
+def best_of_infinity(*, factor: float = 10.0, max_samples: int = 100, max_in_flight: int = 4) -> Allocator:
     """Stop where `K P / (1 - P) >= factor`, P the probability that the leading answer is the most likely one of all K.
 
     Best-of-infinity (arXiv:2509.21091): P under a Dirichlet of the counts plus one, and 0.3 for the unknown, by
@@ -23,8 +23,8 @@ def best_of_infinity(*, factor: float = 10.0, most: int = 100, ahead: int = 4) -
 
     Args:
         factor: 10 is the authors' default.
-        most: samples of one problem.
-        ahead: of them in flight.
+        max_samples: of one problem.
+        max_in_flight: of them at a time.
     Raises: InvalidParameter.
     """
     within("factor", factor, 1.0, 1e9)
@@ -36,7 +36,7 @@ def best_of_infinity(*, factor: float = 10.0, most: int = 100, ahead: int = 4) -
             return Bid(0.0, "solved")
         return equally(standing, outlook)
 
-    return Allocator(bid, 2, most, ahead)
+    return Allocator(bid, 2, max_samples, max_in_flight)
 
 
 @lru_cache(16384)

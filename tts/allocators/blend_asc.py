@@ -7,7 +7,7 @@ from tts.selectors import lead_probability
 from tts.toolkit.bids import within
 
 
-def blend_asc(*, error: float = 0.05, most: int = 64, ahead: int = 4) -> Allocator:
+def blend_asc(*, error: float = 0.05, max_samples: int = 64, max_in_flight: int = 4) -> Allocator:
     """Rank questions by the Beta posterior's doubt about their leading answer; stop one by its PPR-1v1 martingale.
 
     Blend-ASC (arXiv:2511.12309). PPR-1v1: the prior over the posterior density at 1/2 of the leader's share
@@ -17,8 +17,8 @@ def blend_asc(*, error: float = 0.05, most: int = 64, ahead: int = 4) -> Allocat
 
     Args:
         error: of taking a tie for a lead.
-        most: samples of one problem.
-        ahead: of them in flight.
+        max_samples: of one problem.
+        max_in_flight: of them at a time.
     Raises: InvalidParameter.
     """
     within("error", error, 1e-9, 0.5)
@@ -30,4 +30,4 @@ def blend_asc(*, error: float = 0.05, most: int = 64, ahead: int = 4) -> Allocat
         doubt = (1 - lead_probability(a, b)) / (standing.in_flight + 1)
         return Bid(doubt, "solved" if density <= error else "")
 
-    return Allocator(bid, 2, most, ahead)
+    return Allocator(bid, 2, max_samples, max_in_flight)

@@ -4,7 +4,9 @@ from tts.core.allocation.allocator import Allocator, Bid, Outlook, Standing
 from tts.toolkit.bids import least_gain, vote_gain, within
 
 
-def deadline(*, floor: float = 0.0005, slack: float = 1.0, pilot: int = 1, most: int = 64, ahead: int = 8) -> Allocator:
+def deadline(
+    *, floor: float = 0.0005, slack: float = 1.0, pilot: int = 1, max_samples: int = 64, max_in_flight: int = 8
+) -> Allocator:
     """Rank problems as `marginal` does, with seconds in place of tokens: for a budget that has a limit in seconds.
 
     A rule of this project: a sample is worth its expected gain over its expected seconds, and nothing if these are more
@@ -14,8 +16,8 @@ def deadline(*, floor: float = 0.0005, slack: float = 1.0, pilot: int = 1, most:
         floor: a problem whose next sample adds less gets none.
         slack: so many times a sample's expected seconds must be left.
         pilot: samples of every problem before any comparison.
-        most: samples of one problem.
-        ahead: of them in flight.
+        max_samples: of one problem.
+        max_in_flight: of them at a time.
     Raises: InvalidParameter.
     """
     within("floor", floor, 0.0, 1.0)
@@ -27,4 +29,4 @@ def deadline(*, floor: float = 0.0005, slack: float = 1.0, pilot: int = 1, most:
         value = vote_gain(standing, outlook) * outlook.cost / max(outlook.seconds, 1e-9)
         return Bid(value, "saturated" if least_gain(standing, outlook) < floor else "")
 
-    return Allocator(bid, pilot, most, ahead)
+    return Allocator(bid, pilot, max_samples, max_in_flight)

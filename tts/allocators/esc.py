@@ -4,7 +4,7 @@ from tts.core.allocation.allocator import Allocator, Bid, Outlook, Standing
 from tts.toolkit.bids import equally, within
 
 
-def esc(*, window: int = 5, most: int = 60) -> Allocator:
+def esc(*, window: int = 5, max_samples: int = 60) -> Allocator:
     """Stop where all answers of one window are the same.
 
     Li et al. (2024), arXiv:2401.10480. Differences from the paper: windows are of samples in the order of arrival; the
@@ -13,10 +13,10 @@ def esc(*, window: int = 5, most: int = 60) -> Allocator:
 
     Args:
         window: samples that must agree, and that are in flight together.
-        most: samples of one problem.
+        max_samples: of one problem.
     Raises: InvalidParameter.
     """
-    within("window", window, 2, most)
+    within("window", window, 2, max_samples)
 
     def bid(standing: Standing, outlook: Outlook) -> Bid:
         whole = standing.samples - standing.samples % window
@@ -28,7 +28,7 @@ def esc(*, window: int = 5, most: int = 60) -> Allocator:
             return Bid(0.0, "saturated")  # samples in flight may still agree
         return equally(standing, outlook)
 
-    return Allocator(bid, window, most, window)
+    return Allocator(bid, window, max_samples, window)
 
 
 def _agree(answers: list[str | None]) -> bool:

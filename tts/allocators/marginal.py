@@ -5,7 +5,7 @@ from tts.toolkit.bids import STRENGTH, least_gain, vote_gain, within
 
 
 def marginal(
-    *, floor: float = 0.001, prior: float = STRENGTH, pilot: int = 2, most: int = 64, ahead: int = 8
+    *, floor: float = 0.001, prior: float = STRENGTH, pilot: int = 2, max_samples: int = 64, max_in_flight: int = 8
 ) -> Allocator:
     """Greedy by the expected gain of the vote, under a posterior over the two leading answers; per token spent.
 
@@ -19,8 +19,8 @@ def marginal(
         floor: a problem whose next sample adds less gets none.
         prior: strength of the prior: its pseudo-counts, over those that the agreement between samples implies.
         pilot: samples of every problem before any comparison.
-        most: samples of one problem.
-        ahead: of them in flight at the most.
+        max_samples: of one problem.
+        max_in_flight: of them at a time.
     Raises: InvalidParameter.
     """
     within("floor", floor, 0.0, 1.0)
@@ -30,4 +30,4 @@ def marginal(
         least = least_gain(standing, outlook, prior)
         return Bid(least, "saturated") if least < floor else Bid(vote_gain(standing, outlook, prior))
 
-    return Allocator(bid, pilot, most, ahead)
+    return Allocator(bid, pilot, max_samples, max_in_flight)

@@ -12,8 +12,8 @@ def price(
     target: float | None = None,
     rate: float = 0.05,
     pilot: int = 2,
-    most: int = 64,
-    ahead: int = 4,
+    max_samples: int = 64,
+    max_in_flight: int = 4,
 ) -> Allocator:
     """Give a problem its next sample while the expected gain is at least `price` times its expected cost.
 
@@ -28,8 +28,8 @@ def price(
             price as it is.
         rate: of the ascent.
         pilot: samples of every problem.
-        most: samples of one problem.
-        ahead: of them in flight.
+        max_samples: of one problem.
+        max_in_flight: of them at a time.
     Raises: InvalidParameter.
     """
     within("price", price, 1e-9, 1.0)
@@ -44,4 +44,4 @@ def price(
         least = least_gain(standing, outlook)
         return Bid(vote_gain(standing, outlook), "priced out" if least < now * outlook.cost else "")
 
-    return Allocator(bid, pilot, most, ahead, compares=False)
+    return Allocator(bid, pilot, max_samples, max_in_flight, compares=False)

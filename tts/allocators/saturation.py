@@ -5,7 +5,12 @@ from tts.toolkit.bids import within
 
 
 def saturation(
-    *, epsilon: float = 0.001, ceiling: float = 1.0, threshold: float = 0.5, most: int = 64, ahead: int = 4
+    *,
+    epsilon: float = 0.001,
+    ceiling: float = 1.0,
+    threshold: float = 0.5,
+    max_samples: int = 64,
+    max_in_flight: int = 4,
 ) -> Allocator:
     """Stop a question where `F_max p (1 - p)^N`, what its next sample adds to its chance of success, is below epsilon.
 
@@ -17,8 +22,8 @@ def saturation(
         epsilon: the gain that is not worth a sample.
         ceiling: F_max.
         threshold: the score from which on a candidate passes.
-        most: samples of one problem.
-        ahead: of them in flight.
+        max_samples: of one problem.
+        max_in_flight: of them at a time.
     Raises: InvalidParameter.
     """
     within("epsilon", epsilon, 0.0, 1.0)
@@ -32,4 +37,4 @@ def saturation(
         gain = ceiling * p * (1 - p) ** (standing.samples + standing.in_flight)
         return Bid(gain, "saturated" if gain < epsilon else "")
 
-    return Allocator(bid, 2, most, ahead)
+    return Allocator(bid, 2, max_samples, max_in_flight)

@@ -11,8 +11,8 @@ def success(
     passes: float = 0.5,
     fails: float = 0.5,
     floor: float = 0.005,
-    most: int = 64,
-    ahead: int = 4,
+    max_samples: int = 64,
+    max_in_flight: int = 4,
 ) -> Allocator:
     """Greedy by the chance that the next sample is a problem's first success, under a Beta posterior.
 
@@ -30,8 +30,8 @@ def success(
         passes: the prior's pseudo-count of successes; with a half of each it is Jeffreys'.
         fails: the prior's pseudo-count of failures.
         floor: a problem without a success whose next sample succeeds with less probability is abandoned.
-        most: samples of one problem.
-        ahead: of them in flight.
+        max_samples: of one problem.
+        max_in_flight: of them at a time.
     Raises: InvalidParameter.
     """
     for name, value in (("passes", passes), ("fails", fails)):
@@ -52,4 +52,4 @@ def success(
             return Bid(gain, "abandoned" if gain < floor else "")
         return Bid(gain * (1 - trust) ** passed)
 
-    return Allocator(bid, 1, most, ahead)
+    return Allocator(bid, 1, max_samples, max_in_flight)

@@ -100,8 +100,8 @@ def shared_budgets_of(cells: Sequence[Cell], costs: CostModel, most: int | None 
         if cell.allocator is None:
             continue
         allocator = allocator_of(cell.allocator)
-        if most is not None and most < allocator.most:
-            allocator = replace(allocator, most=most)
+        if most is not None and most < allocator.max_samples:
+            allocator = replace(allocator, max_samples=most)
         found[cell.id] = SharedBudget(cell.id, allocator, cell.shared, costs)
     return found
 

@@ -229,7 +229,7 @@ def test_samples_without_an_answer_buy_a_problem_less_and_less() -> None:
 
 
 def test_no_problem_gets_more_than_the_most_even_without_any_limit() -> None:
-    results, records = ran(votes({"Question 0?": ["1", "2"] * 40}), marginal(floor=0.0, most=9), Limits(), 1)
+    results, records = ran(votes({"Question 0?": ["1", "2"] * 40}), marginal(floor=0.0, max_samples=9), Limits(), 1)
     assert len(results["p0"].candidates) == 9
     assert [r.reason for r in records if isinstance(r, Stopped)] == ["full"]
 
@@ -307,7 +307,7 @@ def test_a_bid_that_nobody_could_rank_or_write_down_stops_the_run_and_is_shown(b
 def test_problems_that_come_late_are_served_by_a_price() -> None:
     """A plan may be an endless stream, where each problem is decided on alone."""
     costs, served = CostModel(), []
-    how = allocator_of(StrategySpec("price", {"most": 8}))
+    how = allocator_of(StrategySpec("price", {"max_samples": 8}))
 
     def stream() -> Iterator[Planned]:
         for i in range(1000):
@@ -342,7 +342,7 @@ def test_how_often_samples_agree_is_learned_from_every_problem_and_written_down(
         seen.append(outlook.agreement)
         return Bid(1.0, "done" if standing.agreed is not None else "")
 
-    _, records = ran(votes(answers), Allocator(bid, pilot=2, ahead=1), Limits(samples=100), 8, window=4)
+    _, records = ran(votes(answers), Allocator(bid, pilot=2, max_in_flight=1), Limits(samples=100), 8, window=4)
     last = [r for r in records if isinstance(r, Repriced)][-1]
     assert (last.pairs, last.agreed) == (7, 6), "a sample without an answer is no part of a pair"
     assert seen[-1] == (6 + 2) / (7 + 3)

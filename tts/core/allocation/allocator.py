@@ -157,8 +157,8 @@ class Allocator:
     Args:
         bid: called once a problem has had its pilot samples.
         pilot: samples that every problem gets first.
-        most: samples that a problem gets at the most.
-        ahead: samples of one problem that may be in flight; lower means better-informed decisions, higher more
+        max_samples: that a problem gets.
+        max_in_flight: samples of one problem that may be in flight; lower means better-informed decisions, higher more
             parallelism.
         compares: whether problems are ranked against one another, so that all must be known; else each is decided by
             itself, and an endless stream of problems will do.
@@ -166,12 +166,12 @@ class Allocator:
 
     bid: Bidding
     pilot: int = 1
-    most: int = 64
-    ahead: int = 8
+    max_samples: int = 64
+    max_in_flight: int = 8
     compares: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("pilot", "most", "ahead"):
+        for name in ("pilot", "max_samples", "max_in_flight"):
             if getattr(self, name) < 1:
                 raise InvalidParameter(f"{name} must be at least 1, but got {getattr(self, name)}", name=name)
 

@@ -261,7 +261,7 @@ class SharedBudget:
 
     def _rank(self, trial: str, problem: _Problem) -> None:
         """Place a trial's next ask among the others; or stop the trial; or let it wait for its asks in flight."""
-        standing, most = problem.standing, self.allocator.most
+        standing, most = problem.standing, self.allocator.max_samples
         if problem.verifications:
             cost = self._verifications.of(self._unit) / self._mean if self._verifications.count else 1.0
             self._enter(trial, problem, RANKED, -self._bid(standing, self._outlook(standing)).value / max(cost, 1e-9))
@@ -320,7 +320,7 @@ class SharedBudget:
         seconds = (standing.micros / 1e6 + self._scale.seconds) / weight
         limit = self.ledger.limits.seconds
         left = None if limit is None else max(0.0, limit - self.now)
-        samples = max(0, self.allocator.most - standing.taken)
+        samples = max(0, self.allocator.max_samples - standing.taken)
         return Outlook(cost, seconds, left, self._closed, self._closed_spent[unit], samples, self._agreement)
 
     def _reprice(self) -> None:

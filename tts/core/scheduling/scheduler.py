@@ -285,7 +285,7 @@ class Scheduler(Dispatcher):
             verifiers=self._verifiers,
             sampling=planned.sampling or self._sampling,
             seed=planned.seed,
-            ahead=None if shared is None else shared.allocator.ahead,
+            max_in_flight=None if shared is None else shared.allocator.max_in_flight,
             foreign=self.foreign,
         )
         if shared is not None:

@@ -113,10 +113,10 @@ class _Sampling(Block):
             return
         scope = self._scope
         timed = any(ledger.limits.seconds is not None for ledger in scope.ledgers)
-        window = self._trial._ahead or OPEN_WINDOW
+        window = self._trial._max_in_flight or OPEN_WINDOW
         while self._refusal is None and len(self.pending) < window and self._failures_in_a_row < OPEN_FAILURES:
             room = scope.room(self._upper_bound)
-            if room is None and not timed and self._trial._ahead is None:
+            if room is None and not timed and self._trial._max_in_flight is None:
                 raise self._run._endless()
             if room == 0 and self._asked and (self.pending or scope.is_stuck(self._upper_bound)):
                 return
@@ -194,8 +194,8 @@ class Finishing(_Sampling):
     def more(self, count: int) -> None:
         """Ask for `count` more samples; for none once the budget has turned one down. An allocator limits a problem's
         samples in flight."""
-        if self._trial._ahead is not None:
-            count = min(count, self._trial._ahead - len(self.pending))
+        if self._trial._max_in_flight is not None:
+            count = min(count, self._trial._max_in_flight - len(self.pending))
         if count > 0 and self._refusal is None:
             self._n = self._asked + count
             self._top_up()

@@ -291,7 +291,7 @@ class Run:
 
     def check_open(self) -> None:
         """Refuse an open count (n=None) that no budget would end. Raises: InvalidParameter."""
-        if not self._scope.limited and self._trial._ahead is None:
+        if not self._scope.limited and self._trial._max_in_flight is None:
             raise self._endless()
 
     def _endless(self) -> InvalidParameter:

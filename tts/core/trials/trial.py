@@ -72,8 +72,8 @@ class Trial:
         verifiers: by name, for `Run.verify`.
         sampling: the defaults that `Run.generate` starts from.
         seed: of `Run.random` and of every sample.
-        ahead: number of samples that an open count (n=None) may have asked for, if an allocator ends it; None if its
-            share does.
+        max_in_flight: number of samples that an open count (n=None) may have asked for, if an allocator ends it; None
+            if its share does.
         foreign: guards foreign code.
         keyed: whether samples have seeds, and keys under which other trials of the run may use the same ones.
             Recorded samples need neither.
@@ -94,7 +94,7 @@ class Trial:
         verifiers: Mapping[str, Verifier] | None = None,
         sampling: Sampling = Sampling(),
         seed: int = 0,
-        ahead: int | None = None,
+        max_in_flight: int | None = None,
         foreign: ForeignCode | None = None,
         keyed: bool = True,
     ) -> None:
@@ -115,7 +115,7 @@ class Trial:
         self._verifiers = verifiers or {}
         self._sampling = sampling
         self._seed = seed
-        self._ahead = ahead
+        self._max_in_flight = max_in_flight
         self._keyed = keyed
         self._ready: deque[tuple[Task, Any, BaseException | None]] = deque()
         self._share_keys = ShareKeys()

@@ -1,5 +1,5 @@
-"""Checks of the arguments of a call from Python: names, kinds and forms, before anything is done with them. An error
-says what to write instead."""
+"""Checks of the arguments of a call from Python: names, kinds and forms, before they are used. An error shows the right
+form."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def check_keywords(function: Callable[..., Any], given: Mapping[str, Any]) -> No
 
 
 def as_budgets(given: object) -> tuple[str, ...]:
-    """One budget or several, as texts. Raises: InvalidParameter."""
+    """Read one budget or several as texts. Raises: InvalidParameter."""
     items = [given] if isinstance(given, str | Limits) or not isinstance(given, Iterable) else list(given)
     for item in items:
         if not isinstance(item, str | Limits):
@@ -80,7 +80,7 @@ def as_path(given: str | Path, name: str) -> Path:
 
 
 def numbers(seeds: int | Sequence[int]) -> tuple[int, ...]:
-    """How many seeds, or which. Raises: InvalidParameter."""
+    """Read a number of seeds, or a list of them. Raises: InvalidParameter."""
     found: object = range(seeds) if isinstance(seeds, int) else seeds
     if isinstance(found, str) or not isinstance(found, Sequence) or any(type(seed) is not int for seed in found):
         raise InvalidParameter(f"seeds must be a whole number, or a list of them, but got {seeds!r}", name="seeds")
@@ -110,7 +110,7 @@ def as_sampling(given: Sampling | Mapping[str, Any] | None) -> Sampling:
 
 
 def as_spec(given: Named, params: Mapping[str, Any] | None) -> tuple[StrategySpec, Callable[[str], Strategy]]:
-    """A spec and where to find its strategy: by name, or the function that was given, a partial of it included.
+    """Make a spec, and the place of its strategy: by name, or the function that was given, a partial of it included.
 
     Raises: UnknownName, InvalidParameter.
     """
@@ -130,7 +130,7 @@ def as_spec(given: Named, params: Mapping[str, Any] | None) -> tuple[StrategySpe
     try:
         known = {p.name: p for p in parameters(function)}
         inspect.signature(function).bind(None, None)
-    except (TypeError, ValueError):  # it is no function of Python
+    except (TypeError, ValueError):  # the object is no function of Python
         known = None
     if known is None or isinstance(function, type):
         raise InvalidParameter(

@@ -1,4 +1,4 @@
-"""Where a run is carried out: this process, or the actors of a Ray cluster."""
+"""The place where a run is carried out: this process, or the actors of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def open_backend(
     address: str | None,
     target: Target,
 ) -> AbstractAsyncContextManager[Backend]:
-    """Where a run is carried out, open.
+    """Open the place where a run is carried out.
 
     Raises: as `tts.clusters.local.open_local` and `tts.clusters.ray.cluster.open_ray`; UsageError while a plugin is
     imported.

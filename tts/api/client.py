@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from tts.models.openai.client import OpenAIClient
 
 MOST_REHEARSED = 1024  # strategies that are remembered as rehearsed
-CLOSING_S = 2.0  # how long a cancelled call waits for its streams to be closed
+CLOSING_S = 2.0  # time that a cancelled call waits for its streams to be closed
 
 
 class Client:
@@ -56,12 +56,12 @@ class Client:
 
     Args:
         budget: of each call that names none, such as `tokens=2k`.
-        run_budget: of all calls together; it holds to the token, whatever runs at the same time.
+        run_budget: of all calls together; it holds to the token, also over concurrent calls.
         sampling: of each call that names none; a Sampling or its fields as a mapping.
-        target: which servers, what they cost, and `concurrency`, the most requests in flight: see
+        target: servers, prices, and `concurrency`, the most requests in flight: see
             `tts.models.options.Target`. None starts a small model in process.
 
-    Raises: UsageError for what cannot work. On entering: Unreachable, Unauthorized, ModelNotFound.
+    Raises: UsageError for arguments that cannot work. On entering: Unreachable, Unauthorized, ModelNotFound.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class Client:
         seed: int = 0,
         sampling: Sampling | Mapping[str, Any] | None = None,
     ) -> Solved:
-        """Solve one prompt. Arguments as for `tts.solve`; None is what the client was made with.
+        """Solve one prompt. Arguments as for `tts.solve`; None: as given to the client.
 
         Cancelling the call cancels its requests, down to the engine, and no other call's.
 
@@ -153,7 +153,7 @@ class Client:
         seed: int = 0,
         sampling: Sampling | Mapping[str, Any] | None = None,
     ) -> Solved:
-        """As `solve`, from any thread but that of the client's event loop."""
+        """Solve one prompt as `solve` does, from any thread but that of the client's event loop."""
         loop = self._opened().loop
         if _running_loop() is loop:
             raise UsageError("solve_sync would block the event loop of this client: use `await client.solve(...)`")
@@ -167,12 +167,12 @@ class Client:
 
     @property
     def spent(self) -> Cost:
-        """The cost of all calls so far, failed and cancelled ones included; after closing, what they came to."""
+        """The cost of all calls so far, failed and cancelled ones included; after closing, their sum."""
         return self._ledger().spent
 
     @property
     def remaining(self) -> Remaining:
-        """The rest of `run_budget`; requests in flight count at their worst case."""
+        """The rest of `run_budget`; requests in flight count at their upper bounds."""
         return self._ledger().left()
 
     def _ledger(self) -> Ledger:
@@ -230,7 +230,7 @@ class _Desk:
         seed: int,
         sampling: Sampling,
     ) -> Solved:
-        """One trial, to its end."""
+        """Run one trial to its end."""
         if self._running.done():
             raise UsageError("this client is closed")
         cell = Cell(spec, share, seed)
@@ -287,7 +287,7 @@ class _Desk:
             found.set_result(Solved(result, decided.paid))
 
     def _ended(self, running: asyncio.Task[None]) -> None:
-        """The cluster has stopped: nobody must wait for it any longer."""
+        """End all waits for the cluster, because it has stopped."""
         error = None if running.cancelled() else running.exception()
         why = f"{type(error).__name__}: {error}" if error is not None else "the client was closed"
         paid = describe_cost(self.scheduler.ledger.spent)
@@ -307,7 +307,7 @@ class _LoopThread:
         self._thread = threading.Thread(target=lambda: run_on_loop(self._live()), name="tts-client", daemon=True)
 
     def enter(self) -> None:
-        """Start it. Raises what opening the client raises."""
+        """Start the thread. Raises: the errors of opening the client."""
         self._thread.start()
         self._opened.result()
 
@@ -337,5 +337,5 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 def _unresolved(name: str) -> Strategy:
-    """A client's trials bring their strategies with them."""
-    raise UsageError(f"no strategy {name!r} was given")
+    """Refuse a name, because a client's trials bring their strategies with them."""
+    raise UsageError(f"the trial of strategy {name!r} came without its function")

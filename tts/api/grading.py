@@ -48,7 +48,7 @@ class Tally:
             self._watcher.decided(outcome)
 
     async def outcomes(self) -> list[Outcome]:
-        """All of them, in the order of the plan."""
+        """All outcomes, in the order of the plan."""
         await self._task.settle()
         order = [f"{cell}/{problem.id}" for cell in self._cells for problem in self._task.problems]
         return [self._done[trial] for trial in order if trial in self._done]

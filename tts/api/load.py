@@ -31,7 +31,7 @@ async def aload(folder: str | Path) -> SweepResult | Solved | Replayed | Plan:
     """Read the result that a folder holds, as the call that wrote it returned it: `tts.sweep`, `tts.solve`,
     `tts.replay` or `tts.plan`, or their commands. A sweep may be unfinished: then its `complete` is False.
 
-    Nothing is asked of a model, nothing that the folder names is imported, and nothing is written. The answers of a
+    No model is asked, no name in the folder is imported, and no file is written. The answers of a
     sweep are graded again; `files` is empty, and so is a sweep's `overrun`, which a journal does not hold.
 
     Args:
@@ -74,7 +74,7 @@ async def read_run(folder: str | Path) -> tuple[SweepResult, RunConfig]:
         for decided in history.decided.values():
             if decided.problem_id not in known:
                 raise JournalCorrupt(
-                    f"{folder / JOURNAL} decides a problem {decided.problem_id!r:.80} that is not there"
+                    f"{folder / JOURNAL} decides a problem {decided.problem_id!r:.80} that the folder does not have"
                 )
         outcomes = await Tally(cells_of_journal(history), task, None, history).outcomes()
     found = SweepResult(

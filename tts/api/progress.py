@@ -29,7 +29,7 @@ MOST_ACTORS = 16  # lines on a terminal
 
 
 class Watcher(Protocol):
-    """Hears of a run while it goes on (`Display` shows it)."""
+    """Observer of a run while it goes on (`Display` shows it)."""
 
     def started(self, cluster: Cluster, scheduler: Scheduler, planned: int, resumed: str, backend: Backend) -> None: ...
     def told(self, events: Sequence[Event]) -> None: ...
@@ -41,9 +41,9 @@ class Display:
     """Watches a run, shows it, and turns Ctrl-C into draining, a second one into aborting.
 
     Args:
-        console: where to; anything but a terminal gets plain lines.
-        quiet: show nothing, but still mind Ctrl-C.
-        interrupts: whether Ctrl-C is minded; a program of one's own decides that by itself.
+        console: the output; anything but a terminal gets plain lines.
+        quiet: whether to show no progress, but still handle Ctrl-C.
+        interrupts: whether to handle Ctrl-C; a program of one's own decides that by itself.
     """
 
     def __init__(self, console: Console, *, quiet: bool = False, interrupts: bool = True) -> None:
@@ -72,7 +72,7 @@ class Display:
         )
         self._live: Live | None = None
 
-    # --- what a run tells
+    # --- events of a run
 
     def started(self, cluster: Cluster, scheduler: Scheduler, planned: int, resumed: str, backend: Backend) -> None:
         self._cluster, self._scheduler, self._planned = cluster, scheduler, planned
@@ -105,7 +105,7 @@ class Display:
             self._console.print(self._line(), highlight=False, soft_wrap=True)
 
     def _tell_of_refusals(self, completion: Completion) -> None:
-        """Say once for each endpoint which parameters the samples go without, and whether nobody says why they end."""
+        """Report once for each endpoint the parameters that the samples go without, and missing finish reasons."""
         for name in completion.downgrades:
             if (completion.endpoint, name) not in self._refused:
                 self._refused.add((completion.endpoint, name))
@@ -126,7 +126,7 @@ class Display:
             self._live.stop()
             self._live = None
 
-    # --- what it looks like
+    # --- the display
 
     def _line(self) -> str:
         in_flight = self._scheduler.in_flight if self._scheduler else 0
@@ -164,10 +164,10 @@ class Display:
         loop = asyncio.get_running_loop()
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            for number in (signal.SIGINT, signal.SIGTERM):  # a scheduler's way of asking is minded like Ctrl-C
+            for number in (signal.SIGINT, signal.SIGTERM):  # a batch scheduler's SIGTERM is handled like Ctrl-C
                 loop.add_signal_handler(number, self._interrupt)
         except (ValueError, RuntimeError):
-            return  # not the main thread: whoever owns that one minds the signals
+            return  # not the main thread, whose owner handles the signals
 
         def restore() -> None:
             for number, handler in before.items():
@@ -187,8 +187,8 @@ class Display:
             say(self._console, self._what_is_waited_for(), 2)
 
     def _what_is_waited_for(self) -> str:
-        """A server may be decoding what it is silent about: what a second Ctrl-C costs is known, how long the first one
-        takes is not."""
+        """Describe the wait: a silent server may be decoding, so the cost of a second Ctrl-C is known, but not the
+        duration of the first."""
         waiting = self._scheduler.in_flight if self._scheduler else 0
         if not waiting or self._scheduler is None:
             return "stopping"
@@ -201,7 +201,7 @@ class Display:
 
 
 class Counted:
-    """Tells a function of how many trials are decided, of how many (`api.Watcher`)."""
+    """Calls a function with the number of decided trials and of all trials (`api.Watcher`)."""
 
     def __init__(self, tell: Callable[[int, int], object]) -> None:
         self._tell = tell

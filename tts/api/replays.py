@@ -1,7 +1,7 @@
 """Replay: strategies x budgets x seeds over a pool of recorded samples, in virtual time, through the real scheduler.
 
-Every cell has the fleet and the run's budget for itself, as if it were alone; so a replay says how long it would take,
-too, and what a cell costs does not depend on what else is replayed.
+Every cell has the fleet and the run's budget for itself, as if it were alone; so a replay also gives its duration, and
+a cell's cost does not depend on other cells.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from tts.clusters.virtual.fleet import Fleet
 
 __all__ = ["areplay", "choose", "describe_fleet", "problems_of", "replay"]
-SAMPLES_A_PROCESS = 100_000  # that are worth the start of one: two to three seconds of work for half a second
+SAMPLES_A_PROCESS = 100_000  # that are worth its start: two to three seconds of work for half a second
 OnCell = Callable[[int, int], None]
 P = ParamSpec("P")
 
@@ -86,19 +86,20 @@ def replay(
         verifier_tokens: tokens of one verification by score column; the others cost what the pool recorded. Without
             either they are not charged, and `Row.unpriced` counts them.
         out: a folder for outcomes and report.
-        processes: that replay cells side by side; the results are the same. None: as many as this process may use CPUs,
-            and no more than the replay has work for, so that a small one starts none. Functions are replayed here.
+        processes: number of processes that replay cells side by side, with the same results. None: as many as this
+            process may use CPUs, but no more than the replay has work for, so that a small one starts none. Functions
+            are replayed here.
         cluster, address: `ray` replays the cells as tasks of the Ray cluster there, on all its CPUs, as in `tts.sweep`.
-        on_cell: hears of every cell that is done, in the thread that replays.
-        price_in, price_out, prices, model_config: what tokens would cost, as for `tts.sweep`.
+        on_cell: called for every cell that is done, in the thread that replays.
+        price_in, price_out, prices, model_config: prices of tokens, as for `tts.sweep`.
 
     Verifiers that strategies name are the pool's score columns, and self_certainty where log-probabilities were
     recorded. A strategy that names one draws only samples which that verifier was asked about.
-    What was not recorded is refused: another prompt, model, temperature or stop string; a continuation, a stream, one
-    sample more. Where a pool does not know how it was sampled, only the defaults of `Sampling` are taken for it.
+    Requests that were not recorded are refused: another prompt, model, temperature or stop string; a continuation, a
+    stream, a further sample. If a pool's sampling is unknown, only the defaults of `Sampling` are taken for it.
 
-    Raises: BadPool, PoolLacks (a strategy that needs what was not recorded, before anything is replayed where one
-        problem shows it), InvalidParameter, UnknownName, BudgetTooSmall, UnknownCost; CallCrashed where processes die
+    Raises: BadPool, PoolLacks (a strategy needs samples that were not recorded; before the replay where one problem
+        shows it), InvalidParameter, UnknownName, BudgetTooSmall, UnknownCost; CallCrashed where processes die
         over the same cells again and again; with cluster="ray", ClusterUnreachable and ClusterMismatch.
     """
     from tts.clusters.virtual.fleet import Fleet
@@ -170,7 +171,7 @@ areplay = _asynchronous(replay)
 
 
 class _Where(NamedTuple):
-    """Where cells are replayed: in so many processes here (None: as many as it is worth), or on Ray."""
+    """The place where cells are replayed: a number of processes here (None: as many as it is worth), or Ray."""
 
     processes: int | None
     ray: bool
@@ -178,7 +179,7 @@ class _Where(NamedTuple):
 
     @classmethod
     def checked(cls, processes: int | None, cluster: str | Path | ClusterSpec, address: str | None) -> _Where:
-        """Raises: InvalidParameter."""
+        """Check the place. Raises: InvalidParameter."""
         from tts.clusters.spec import ClusterSpec
 
         spec = ClusterSpec.of(cluster, address=address)
@@ -191,12 +192,12 @@ class _Where(NamedTuple):
         return cls(processes, spec.cluster == "ray", spec.address)
 
     def processes_for(self, cells: int, samples: int) -> int:
-        """How many processes replay so many cells, which take about so many samples together."""
+        """The number of processes for so many cells, which take about so many samples together."""
         return min(cells, self.processes or min(cpus(), 1 + samples // SAMPLES_A_PROCESS))
 
 
 def _run(job: ReplayJob, replayer: Replayer, where: _Where, on_cell: OnCell) -> tuple[list[Outcome], Cost]:
-    """Every cell, in order."""
+    """Replay all cells, in order."""
     _check_verifiers(job.config, replayer.verifiers, job.pool)
     _check_selectors(job.config, job.pool)
     problems, sampling = list(replayer.problems.values()), replayer.recordings.sampling
@@ -212,8 +213,8 @@ def _run(job: ReplayJob, replayer: Replayer, where: _Where, on_cell: OnCell) -> 
 
 
 def _replayed(job: ReplayJob, replayer: Replayer, where: _Where) -> Generator[ReplayedCell, None, None]:
-    """Raises: InvalidParameter where a strategy or an allocator that is a function of this program was to be replayed
-    elsewhere."""
+    """Replay the cells. Raises: InvalidParameter for a strategy or an allocator that is a function of this program and
+    was to be replayed elsewhere."""
     cells, samples = len(replayer.cells), replayer.try_out()
     own = sorted({spec.name for spec in job.config.specs()} & FUNCTIONS.get().keys())
     own += sorted({spec.name for spec in job.config.allocations() if spec} & ALLOCATIONS.get().keys())
@@ -295,7 +296,7 @@ def _write(
 
 
 def describe_fleet(fleet: Fleet) -> str:
-    """`2 replicas x 64 slots, 50 tokens/s a stream`."""
+    """Describe a fleet in words: `2 replicas x 64 slots, 50 tokens/s a stream`."""
     prefill = f", prefill {fleet.prefill_tokens_per_s:g} tokens/s" if fleet.prefill_tokens_per_s else ""
     times = ", recorded times where known" if fleet.recorded_times else ""
     cancel = f", {fleet.cancel_s:g} s to cancel" if fleet.cancel_s else ""

@@ -65,7 +65,7 @@ def _described(sampling: Sampling) -> str:
 
 async def areport(folder: str | Path) -> SweepResult:
     """Read the folder of a sweep back, grade it again, and write its report into it anew: `report.html`, pictures, CSV
-    and JSON, which are the result's `files`. The sweep may be unfinished. Nothing that the folder names is imported.
+    and JSON, which are the result's `files`. The sweep may be unfinished. No name in the folder is imported.
 
     Without the extra `report` there are no pictures. Raises: as `tts.load`.
     """
@@ -80,7 +80,7 @@ report = synchronous(areport)
 
 
 def write_outcomes(folder: Path, outcomes: Sequence[Outcome]) -> dict[str, Path]:
-    """One JSON object for each problem, cell and seed."""
+    """Write one JSON object for each problem, cell and seed."""
     path = folder / OUTCOMES
     write_atomically(path, b"".join(msgspec.json.encode(o) + b"\n" for o in outcomes))
     return {path.name: path}

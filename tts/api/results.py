@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 
 class Solved(Value, frozen=True):
-    """One problem, solved.
+    """The result of `solve`.
 
     Attributes:
-        answer: the normalised answer; None if nothing was found (`error` says why).
-        selected: the candidate it stands in.
-        candidates: everything that was paid for, in order of arrival.
-        cost: what it cost; `bill` says on what it was spent, `lost` what a crashed or aborted session wasted,
-            `overrun` what the server generated beyond `max_tokens`, `probed` what finding out about the endpoints was
-            charged with, at its most.
-        exhausted: the budget ran out first; the answer is the best of what it bought.
+        answer: the normalised answer; None if there is none (`error` has the reason).
+        selected: the candidate that has the answer.
+        candidates: all that were paid for, in order of arrival.
+        cost: the whole cost; `bill` has it by purpose, `lost` the waste of a crashed or aborted session, `overrun` the
+            tokens that the server generated beyond `max_tokens`, `probed` the charge for probes of the endpoints, at
+            its upper bound.
+        exhausted: the budget ran out first; the answer is the best of the samples that it bought.
     """
 
     result: Result
@@ -68,7 +68,7 @@ class Solved(Value, frozen=True):
 
     @property
     def warnings(self) -> list[str]:
-        """Notes on the samples: how many were cut, were refused, or have no answer."""
+        """Notes on the samples: numbers that were cut, were refused, or have no answer."""
         from tts.reports.summary import notes_on, without_parameters
 
         notes = [note for note in notes_on(Ends.of(self.candidates, self.result.uncompared)) if note]
@@ -79,7 +79,7 @@ class Solved(Value, frozen=True):
         return notes
 
     def to_pandas(self) -> pandas.DataFrame:
-        """One row per candidate. Raises: MissingExtra without pandas."""
+        """Make a data frame with a row per candidate. Raises: MissingExtra without pandas."""
         return _frame([self._row(candidate) for candidate in self.candidates])
 
     def _row(self, candidate: Candidate) -> dict[str, Any]:
@@ -112,11 +112,11 @@ class SweepResult(Value, frozen=True):
         outcomes: one per problem, cell and seed.
         spent: cost that was paid: less than the cells' sum, because cells share samples.
         lost: the part of it that a crash or an abort wasted.
-        probed: the part of it that finding out about the endpoints was charged with, at its most.
-        overrun: the part of it that servers generated beyond `max_tokens`, against what had been reserved.
+        probed: the part of it charged for probes of the endpoints, at its upper bound.
+        overrun: the part of it that servers generated beyond `max_tokens`, and so beyond the reservation.
         planned: number of trials; fewer outcomes mean that the sweep was stopped and can be resumed.
         files: the report's, by name.
-        sampling: what every sample was asked for, `max_tokens` as the number that held.
+        sampling: of every sample, with the `max_tokens` that held.
     """
 
     rows: Sequence[Row]
@@ -135,7 +135,7 @@ class SweepResult(Value, frozen=True):
         return len(self.outcomes) == self.planned
 
     def to_pandas(self) -> pandas.DataFrame:
-        """One row per cell; the interval in three columns. Raises: MissingExtra without pandas."""
+        """Make a data frame with a row per cell; the interval in three columns. Raises: MissingExtra without pandas."""
         return _frame([row_as_dict(row) for row in self.rows])
 
     def _repr_html_(self) -> str:
@@ -149,7 +149,7 @@ class Replayed(Value, frozen=True):
     Attributes:
         rows: one per strategy and budget, over problems and seeds: accuracy, every cost, and the times.
         outcomes: one per problem, cell and seed.
-        replayed: what all cells together would have cost.
+        replayed: cost that all cells together would have had.
         files: the report's, by name.
     """
 
@@ -159,7 +159,7 @@ class Replayed(Value, frozen=True):
     files: Mapping[str, Path] = {}
 
     def to_pandas(self) -> pandas.DataFrame:
-        """One row per strategy and budget. Raises: MissingExtra without pandas."""
+        """Make a data frame with a row per strategy and budget. Raises: MissingExtra without pandas."""
         return _frame([row_as_dict(row) for row in self.rows])
 
     def _repr_html_(self) -> str:
@@ -180,14 +180,14 @@ def row_as_dict(row: Row) -> dict[str, Any]:
 
 
 def as_json(value: Any) -> str:
-    """For a person or a program: indented; what JSON does not know is written as text, and what a
-    terminal would obey as an escape."""
+    """Encode a value as indented JSON; values that JSON lacks are written as text, and control characters as
+    escapes."""
     text = msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode()
     return re.sub("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def describe_cost(cost: Cost) -> str:
-    """`12 requests, 3,400 generated tokens, $0.0021`; what is unknown is left out."""
+    """Describe a cost: `12 requests, 3,400 generated tokens, $0.0021`; unknown amounts are left out."""
     parts = [f"{cost.samples:,} requests", f"{cost.tokens:,} generated tokens"]
     if cost.usd is not None:
         parts.append(f"${cost.usd:.4f}")

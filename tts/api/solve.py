@@ -66,7 +66,7 @@ async def asolve(
         out: a folder for the journal and the result; the same call with the same folder resumes.
         cluster: `local` is this process; `ray` is Ray actors, a YAML or TOML file or a `ClusterSpec` says which.
         address: of a Ray cluster; without it and RAY_ADDRESS, `ray` starts one on this machine.
-        target: which servers, and what they cost: see `tts.models.options.Target`. None starts a small model in
+        target: servers and prices: see `tts.models.options.Target`. None starts a small model in
             process; `model=f` asks a function of your own, `async def f(request: tts.Request) -> tts.Completion`.
 
     `solve` works inside a running event loop, too. Raises: UsageError for a call that cannot work, EndpointError for a
@@ -88,7 +88,7 @@ async def asolve(
         sampling = with_max_tokens(sampling, [cell], [problem], costs, Limits(), backend.context_tokens)
         check_budgets([cell], [problem], costs, sampling, Limits(), resolve)
         preflight([cell], problem, resolve, costs, verifiers, sampling)
-        # The run has no budget beyond the share, which probing must not touch.
+        # The run has no budget beyond the share, which probes must not touch.
         carrier = await backend.cluster(verifiers, may_probe=not share)
         plugins = plugin_digests([spec], resolve=resolve) if out else {}
         config = _config_of(problem, cell, sampling, backend, plugins)
@@ -103,7 +103,7 @@ async def asolve(
                 costs=costs,
                 verifiers=verifiers,
                 sampling=sampling,
-                limits=share,  # so that what an outage or a crash costs is held to it, too
+                limits=share,  # so that the cost of an outage or a crash is held to it, too
                 window=backend.concurrency,
                 history=journal.history,
                 shuffle_races=True,

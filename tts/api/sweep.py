@@ -59,7 +59,8 @@ async def asweep(
     address: str | None = None,
     **target: Unpack[Target],
 ) -> SweepResult:
-    """Run every strategy under every budget with every seed on every problem, and say what each extra token bought.
+    """Run every strategy under every budget with every seed on every problem, and measure the worth of each extra
+    token.
 
     Cells share samples where that cannot bias them: `majority_vote:n=1,2,4,8` costs what n=8 costs.
 
@@ -70,20 +71,20 @@ async def asweep(
             guarantees); of a Task or Examples, the caller holds the references.
         strategies: specs such as `best_of_n:n=1,2,4`, `file.py:name`, async functions of your own, or
             `functools.partial(mine, n=4)`.
-        budgets: per problem, e.g. ["tokens=1k", "tokens=2k"]; run_budget: for everything together.
-        allocators: who shares each cell's budget (its problems' budgets together, or its part of the run's) out among
-            the problems, e.g. ["equal", "uniform", "marginal"], or functions of your own; none gives each problem its
-            own. For n=none only.
-        seeds: how many, or which.
+        budgets: per problem, e.g. ["tokens=1k", "tokens=2k"]; run_budget: of the whole run.
+        allocators: rules that divide each cell's budget (its problems' budgets together, or its part of the run's)
+            among the problems, e.g. ["equal", "uniform", "marginal"], or functions of your own; none gives each problem
+            its own. For n=none only.
+        seeds: their number, or a list of them.
         out: the run folder: journal, problems, report. The same call with the same folder resumes; one with more
-            strategies, budgets, seeds or problems pays only for what is new (`tts.runs.extension` says what must stay).
+            strategies, budgets, seeds or problems pays only for the new ones (`tts.runs.extension` has the conditions).
         report: whether to write the report there.
-        progress: True shows it on standard error, in a notebook, too; a function is called with how many trials are
-            decided, and of how many.
-        cluster, address, target: where, and on which servers, as for `solve`.
+        progress: True shows it on standard error, in a notebook, too; a function is called with the number of
+            decided trials, and of all.
+        cluster, address, target: as for `solve`.
 
     Raises: UsageError for a call that cannot work, before anything is spent; EndpointError and RunError for a run that
-        had to stop: everything paid for is in the folder.
+        had to stop: all that was paid for is in the folder.
     """
     check_keywords(sweep, target)
     sampling, folder, watcher = as_sampling(sampling), as_folder(out), watcher or _watcher_of(progress)
@@ -146,7 +147,7 @@ async def asweep(
 
 @contextmanager
 def _watched(watcher: Watcher | None, start: Callable[[Watcher], None]) -> Iterator[Callable[[Sequence[Event]], None]]:
-    """Whoever watches, from its start to its end; gives the function that hears of events."""
+    """Start a watcher, and end it with the block; gives the function to call with events."""
     if watcher is None:
         yield lambda events: None
         return
@@ -187,15 +188,15 @@ def _result(
     sampling: Sampling,
     shown: RunConfig | None,
 ) -> SweepResult:
-    """The result of a sweep, after its files are written; the report among them if `shown` says of which run."""
-    # Needed at the end only, so not imported before the first request leaves.
+    """The result of a sweep, after its files are written; the report among them if `shown` has the run's facts."""
+    # Imported here, because it is needed at the end only and the first request should not wait for it.
     from tts.api.report import make_report, paid_facts, write_outcomes
     from tts.reports.summary import summarise
 
     rows, spent, lost, probed = summarise(outcomes), scheduler.ledger.spent, scheduler.lost, scheduler.probed
     files = write_outcomes(folder, outcomes) if folder is not None else {}
     if folder is not None and shown is not None:
-        # Who interrupts a run wants to leave: drawing takes seconds, and `tts report` does it later.
+        # A user who interrupts a run wants to leave: drawing takes seconds, and `tts report` does it later.
         draws = len(outcomes) == planned
         files |= make_report(folder, rows, outcomes, shown, paid_facts(spent, lost, probed), draws=draws)
     over = scheduler.ledger.overrun
@@ -212,7 +213,7 @@ def _watcher_of(progress: bool | Callable[[int, int], object]) -> Watcher | None
 
 
 async def _extended(journal: Journal, config: RunConfig, task: GradingProcess) -> str:
-    """Go on with the run of a folder; returns what the command adds to it, in words. Raises: RunMismatch."""
+    """Go on with the run of a folder; returns the command's additions to it, in words. Raises: RunMismatch."""
     if journal.history.config is None:
         return ""
     before = RunConfig.read(journal.history.config)
@@ -241,8 +242,8 @@ sweep = synchronous(asweep)
 
 
 def _repaired(history: History, cells: Sequence[Cell], problems: Sequence[Problem]) -> History:
-    """With trials that servers made fail to be done again; not where an allocator shares a budget out, because other
-    trials have had since what was left over."""
+    """Open again the trials that servers made fail; not under an allocator, because other trials have had the rest of
+    the budget since."""
     alone = [cell for cell in cells if cell.allocator is None]
     history.reopen_failed({planned.id for planned in plan(alone, problems)})
     return history

@@ -1,5 +1,5 @@
 """Async functions called without `await`: their synchronous twins, and the event loop that these run on. And the other
-way round: what computes for long, in a thread beside an event loop."""
+way round: long computations, in a thread beside an event loop."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def synchronous(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]
 
 
 def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run to the end, inside a running loop, too (a notebook's): then on a loop of its own in another thread. An
+    """Run a coroutine to its end; inside a running loop (a notebook's), on a loop of its own in another thread. An
     interrupt there cancels the run, so that its journal is closed and its streams are."""
     with collecting_less_often:
         return _run_elsewhere(coroutine) if is_in_loop() else run_on_loop(coroutine)
 
 
 def _run_elsewhere(coroutine: Coroutine[Any, Any, T]) -> T:
-    """On a loop in another thread."""
+    """Run a coroutine on a loop in another thread."""
     running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[T], int]] = []
 
     async def known() -> T:
@@ -57,7 +57,7 @@ def _run_elsewhere(coroutine: Coroutine[Any, Any, T]) -> T:
             for loop, task, thread_id in running:
                 if not loop.is_closed():
                     loop.call_soon_threadsafe(task.cancel)
-                    watchdog.ask(thread_id)  # a strategy that computes does not let the loop hear of it
+                    watchdog.ask(thread_id)  # a strategy that computes keeps the loop from handling it
             raise
 
 
@@ -69,7 +69,7 @@ def is_in_loop() -> bool:
 
 
 def run_on_loop(coroutine: Coroutine[Any, Any, T]) -> T:
-    """On uvloop where it exists, on asyncio where it does not."""
+    """Run a coroutine on uvloop where it exists, on asyncio elsewhere."""
     open_closed_streams()  # uvloop aborts the process without them
     try:
         import uvloop
@@ -96,7 +96,7 @@ async def in_thread(work: Callable[[Callable[[], None]], T]) -> T:
         idents.append(threading.get_ident())
         try:
             return work(check)
-        except KeyboardInterrupt:  # of a strategy that was told to stop; a task would end the whole loop with it
+        except KeyboardInterrupt:  # raised in a strategy that was told to stop; a task would end the whole loop with it
             raise Interrupted("the call was cancelled") from None
 
     running = asyncio.ensure_future(asyncio.to_thread(run))
@@ -107,5 +107,5 @@ async def in_thread(work: Callable[[Callable[[], None]], T]) -> T:
         for ident in idents:
             watchdog.ask(ident)
         await asyncio.wait({running})
-        running.exception()  # it was asked to raise, and nobody else looks
+        running.exception()  # marks its error as retrieved
         raise

@@ -1,1 +1,1 @@
-"""This process: its standard streams, its terminal, its memory, and what goes on beside its work."""
+"""This process: its standard streams, its terminal, its memory, its signals, and tasks beside its work."""

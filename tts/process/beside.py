@@ -1,4 +1,4 @@
-"""Something that takes seconds to start and to end, beside what else its user does meanwhile."""
+"""Context managers that take seconds to enter and to leave, entered and left beside other work."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ T = TypeVar("T")
 class Beside(Generic[T]):
     """A context manager that is entered and left in a task of its own: `async with Beside(make) as beside`.
 
-    The block goes on at once; `entered` waits for what was entered. Leaving the block waits until that was left, and
-    breaks off an entering that is still under way.
+    The block goes on at once; `entered` waits for the manager's value. Leaving the block waits until the manager was
+    left, and breaks off an entering that is still under way.
 
     Args:
-        make: makes the context manager; called in the task, so that what it raises comes from `entered`, too.
+        make: makes the context manager; called in the task, so that its errors come from `entered`, too.
     """
 
     def __init__(self, make: Callable[[], AbstractAsyncContextManager[T]]) -> None:
@@ -32,20 +32,20 @@ class Beside(Generic[T]):
         return self
 
     async def entered(self) -> T:
-        """Raises: what making or entering it raises."""
+        """Wait for the manager's value. Raises: the errors of making or entering it."""
         await asyncio.wait((self._value, self._task), return_when=asyncio.FIRST_COMPLETED)
         if not self._value.done():
             self._task.result()
         return self._value.result()
 
     def leave(self) -> None:
-        """Begin to leave it, beside the rest of the block."""
+        """Begin to leave the manager, beside the rest of the block."""
         self._over.set()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Raises: what leaving it raises, unless the block has raised something already."""
+        """Leave the manager. Raises: the error of leaving it, unless the block has raised one already."""
         self.leave()
         if not self._value.done():
             self._task.cancel()

@@ -1,4 +1,4 @@
-"""Lines and tables on a terminal, or on a pipe, where nothing is wrapped or left out."""
+"""Lines and tables on a terminal; on a pipe, unwrapped and complete."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ GAP = 2  # between the columns of a table
 
 
 def plain_table(heads: Sequence[str], rows: Sequence[Sequence[str]], width: int, title: str) -> Table:
-    """Rows of text under their heads: the first column to the left, the others to the right. The last ones, of which
-    `width` has no room, are named below."""
+    """Format rows of text under their heads: the first column to the left, the others to the right. Last columns
+    without room in `width` are named below."""
     columns = [[head, *(row[i] for row in rows)] for i, head in enumerate(heads)]
     widths = [max(map(cell_len, column)) + GAP for column in columns]
     count = next(n for n in range(len(heads), 0, -1) if n == 1 or sum(widths[:n]) - GAP <= width)
@@ -49,7 +49,7 @@ def say(out: Console, text: str, hang: int = 0) -> None:
 
 
 def console(stderr: bool = False) -> Console:
-    """A console that honours NO_COLOR, COLUMNS and pipes, in which nothing is left out or wrapped. Brackets are printed
+    """A console that honours NO_COLOR, COLUMNS and pipes, and wraps or leaves out no text. Brackets are printed
     as they are: names of strategies, files and problems hold them."""
     stream = sys.stderr if stderr else sys.stdout
     known = stream.isatty() or os.environ.get("COLUMNS", "").isdigit()
@@ -58,7 +58,7 @@ def console(stderr: bool = False) -> Console:
 
 
 class _Terminal(Console):
-    """Shows the control characters of all text that is printed; its own colours and movements stay."""
+    """A console that shows the control characters of printed text; its own colours and movements stay."""
 
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(visible(text), **options)

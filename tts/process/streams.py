@@ -16,16 +16,16 @@ from typing import NoReturn
 
 BROKEN_PIPE = 141  # 128 + SIGPIPE, as a shell shows it of programs that do not catch it
 _ENCODING_ERRORS = "tts-plain"
-# All but a line's end and a tab; the marks that turn the direction of writing, which hide or reorder what is read; and
-# what XML cannot hold, on which drawing a picture ends the process.
+# Control characters but a line's end and a tab; the marks that turn the direction of writing, which hide or reorder
+# text; and characters that XML cannot hold, on which drawing a picture ends the process.
 _CONTROL = re.compile("(?!\r\n)[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
 _PLAIN = {"\N{EN DASH}": "-", "\N{EM DASH}": "-", "\N{MINUS SIGN}": "-", "\N{MULTIPLICATION SIGN}": "x"}
 _PLAIN |= {"\N{HORIZONTAL ELLIPSIS}": "...", "\N{BULLET}": "*", "\N{MIDDLE DOT}": "*", "\N{GREEK SMALL LETTER MU}": "u"}
 
 
 def visible(text: str) -> str:
-    """The text with its control characters written out (`\\x1b`): what a model, a server, a problem or a folder says
-    must not move a terminal's cursor, set its title or clipboard, or hide what it shows."""
+    """Write out a text's control characters (`\\x1b`), so that text of a model, a server, a problem or a folder does
+    not move a terminal's cursor, set its title or clipboard, or hide other text."""
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
@@ -36,7 +36,7 @@ def echo(text: str, *, err: bool = False) -> None:
 
 def open_closed_streams() -> None:
     """Open the null device where standard input, output or error is closed. Otherwise the next file or socket gets its
-    number: libuv then aborts the process, and what a child process prints ends up in a journal."""
+    number: libuv then aborts the process, and the output of a child process ends up in a journal."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
@@ -49,7 +49,7 @@ def open_closed_streams() -> None:
 
 
 def prepare() -> None:
-    """For a command line: streams that exist, that print something plain for what their encoding lacks, and that do
+    """Prepare the streams of a command line: they exist, print plain signs for those that their encoding lacks, and do
     not fail when their reader has left."""
     open_closed_streams()
     if sys.stdin is None:
@@ -59,7 +59,7 @@ def prepare() -> None:
         if stream is None:
             stream = open(descriptor, "w", closefd=False)  # noqa: SIM115  # likewise
         elif stream is not getattr(sys, f"__{name}__") or not isinstance(stream, io.TextIOWrapper):
-            continue  # a test's, or a notebook's: it is not ours to replace
+            continue  # a test's, or a notebook's: not to be replaced
         ours = _replaced(stream, kind)
         setattr(sys, name, ours)
         setattr(sys, f"__{name}__", ours)
@@ -71,7 +71,7 @@ def _replaced(stream: io.TextIOWrapper, kind: type[io.TextIOWrapper]) -> io.Text
 
 
 class _Output(io.TextIOWrapper):
-    """Ends the program quietly when its reader has left, and with a sentence when the disk is full."""
+    """An output that ends the program quietly when its reader has left, and with a sentence when the disk is full."""
 
     def write(self, text: str) -> int:
         try:
@@ -94,7 +94,7 @@ class _Output(io.TextIOWrapper):
 
 
 class _Messages(io.TextIOWrapper):
-    """Drops what nobody can read any more: progress and notes are no reason to stop a run."""
+    """An output that drops messages when its reader has left: progress and notes are no reason to stop a run."""
 
     def write(self, text: str) -> int:
         try:
@@ -111,7 +111,7 @@ class _Messages(io.TextIOWrapper):
 
 
 def _discard(stream: io.TextIOWrapper) -> None:
-    """Let what is still buffered, and all that follows, go nowhere."""
+    """Discard the text that is still buffered, and all that follows."""
     with contextlib.suppress(OSError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())
@@ -119,7 +119,7 @@ def _discard(stream: io.TextIOWrapper) -> None:
 
 
 def _plain(error: UnicodeError) -> tuple[str, int]:
-    """Signs that look alike for what an encoding lacks: an accent is dropped, the rest is a question mark."""
+    """Replace signs that an encoding lacks by similar ones: an accent is dropped, the rest is a question mark."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     lacking = error.object[error.start : error.end]

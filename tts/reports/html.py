@@ -1,4 +1,4 @@
-"""Pages that load nothing: the templates, numbers as people read them, and text that is shown and never obeyed."""
+"""Self-contained pages: the templates, numbers as people read them, and text that is shown and never obeyed."""
 
 from __future__ import annotations
 
@@ -71,12 +71,13 @@ def shown_percent(interval: Interval | None) -> Cell:
 
 
 def shown_count(value: int | None) -> str:
-    """In full; a dash for None."""
+    """Format a count in full; a dash for None."""
     return UNKNOWN if value is None else f"{value:,}"
 
 
 def shown_number(value: float | None) -> str:
-    """Three significant digits, in full up to 100,000 and in powers of ten beyond; a dash for None."""
+    """Format a number with three significant digits, in full up to 100,000, in powers of ten beyond; a dash for
+    None."""
     if value is None:
         return UNKNOWN
     if value == 0:

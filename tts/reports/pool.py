@@ -1,4 +1,4 @@
-"""The report of a pool: `analysis/pool_study.py` finds the numbers; here they are written as CSV, JSON, one
+"""The report of a pool: the numbers of `analysis/pool_study.py`, written as CSV, JSON, one
 self-contained HTML file, PNG and SVG, in the manner of `tts/reports/sweep.py`. The pictures are in
 `tts/reports/charts/pool.py` (extra `report`).
 """
@@ -68,7 +68,7 @@ def pool_report(
 
 
 def write_findings(folder: Path, found: Findings, facts: Mapping[str, object]) -> dict[str, Path]:
-    """The files of `pool_report`, of numbers found before. Raises: MissingExtra, StorageFull."""
+    """Write the files of `pool_report` from given findings. Raises: MissingExtra, StorageFull."""
 
     def draw() -> list[Picture]:
         from tts.reports.charts import pool as poolcharts

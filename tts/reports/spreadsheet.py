@@ -9,8 +9,8 @@ _SIGNS = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 
 
 def plain(value: object) -> object:
-    """For a field of a CSV file: several names in one; text that a spreadsheet would compute begins with an apostrophe,
-    as OWASP has it ("CSV Injection"), while numbers stay numbers."""
+    """Make a field of a CSV file: several names in one; text that a spreadsheet would compute gets an apostrophe in
+    front, as OWASP advises ("CSV Injection"), while numbers stay numbers."""
     text = "; ".join(value) if isinstance(value, tuple) else value
     if not isinstance(text, str):
         return text

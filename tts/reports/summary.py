@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 from tts.runs.outcomes import Outcome
 from tts.runs.row import Row
 
-NOTED = 0.05  # the share of samples from which on something is said of them
-MUCH_UNSPENT = 0.2  # the share of a budget that a reader must be told was left
+NOTED = 0.05  # share of samples from which on they are noted
+MUCH_UNSPENT = 0.2  # unspent share of a budget from which on it is noted
 
 
 def summarise(outcomes: Iterable[Outcome]) -> list[Row]:
@@ -136,7 +136,7 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def _over(total: Callable[[Sequence[int]], int], counts: Sequence[int | None]) -> int | None:
-    """None if one of them is unknown."""
+    """Total of counts; None if one of them is unknown."""
     known = [count for count in counts if count is not None]
     return total(known) if len(known) == len(counts) else None
 
@@ -164,7 +164,7 @@ def warnings_of(rows: Sequence[Row]) -> list[str]:
             "no problem has a reference answer, so accuracy is unknown; agreement is the mean share of a problem's "
             "samples that have the answer which was chosen"
         )
-    exhausted = sum(r.exhausted for r in rows if "n=None" not in split_values(r.params))  # that count asks for no less
+    exhausted = sum(r.exhausted for r in rows if "n=None" not in split_values(r.params))  # an open count is to
     trials = sum(r.problems * r.seeds for r in rows)
     if exhausted:
         found.append(f"{exhausted} of {trials} trials ended because a budget ran out; no answer counts as a wrong one")
@@ -218,7 +218,7 @@ def _sample_warnings(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def without_parameters(names: Sequence[str]) -> str:
-    """On parameters that matter, and that a server refused; and on a server that gives no finish reason."""
+    """A note on parameters that matter, and that a server refused; and on a server that gives no finish reason."""
     refused = ", ".join(name for name in names if name != WITHOUT_FINISH)
     notes = [f"a server refused these parameters, and requests went without them: {refused}"] if refused else []
     if WITHOUT_FINISH in names:
@@ -227,8 +227,8 @@ def without_parameters(names: Sequence[str]) -> str:
 
 
 def notes_on(ends: Ends) -> tuple[str, str, str, str]:
-    """On samples that were cut, that were refused, without an answer for neither reason, and with an answer that could
-    not be compared; "" where too few to matter (below 5 % of the first and the third kind)."""
+    """Notes on samples that were cut, that were refused, without an answer for neither reason, and with an answer that
+    could not be compared; "" where too few to matter (below 5 % of the first and the third kind)."""
     few, of = NOTED * ends.samples, f"of {ends.samples:,} samples"
     cut = f"{ends.cut:,} {of} were cut at {ends.cut_at:,} tokens: raise --max-tokens, unless the context ends there"
     refused = f"{ends.refused:,} {of} were refused by the model's content filter"

@@ -40,7 +40,7 @@ def write_report(
     """Write `report.html`, `report.csv`, `report.json`, and each picture as PNG and SVG, into `folder`.
 
     Args:
-        facts: what to say about the run, shown in this order (model, date, budget, seeds ...); `title` is the heading.
+        facts: facts of the run, shown in this order (model, date, budget, seeds ...); `title` is the heading.
         outcomes: the outcomes that the rows summarise, for the chart of an allocator's tokens.
         draws: whether to draw pictures; without them, no drawing library is imported.
 
@@ -82,8 +82,8 @@ def write_illustrated(
     """Write the files, the pictures, and the page `name` that holds these: `html` is given them as HTML.
 
     Args:
-        draw: imports what it draws with.
-        nothing: what the page says where there are no pictures.
+        draw: draws the pictures; imports the drawing library itself.
+        nothing: the page's sentence if there are no pictures.
 
     Raises:
         MissingExtra: the extra `report` is not installed. The files and a page without pictures are written before.
@@ -171,7 +171,7 @@ def _html(rows: Sequence[Row], facts: Mapping[str, object], figures: str) -> str
     strategies = list(dict.fromkeys(r.series for r in rows))
     lines: list[list[Cell]] = []
     marks, before = [], None
-    for row in sorted(rows, key=lambda r: strategies.index(r.series)):  # each strategy's in the order given
+    for row in sorted(rows, key=lambda r: strategies.index(r.series)):  # the rows of a strategy in the order given
         lines.append([show(row) for _, show in columns])
         marks.append(" ".join(["frontier"] * row.on_frontier + ["first"] * (before not in (None, row.series))))
         before = row.series

@@ -14,8 +14,8 @@ from tts.process.console import GAP, say
 from tts.runs.forecast import Plan
 from tts.runs.row import Row
 
-# What a narrow terminal goes without, first things first, before names are broken and after: every column is in
-# report.csv, the counts in the notes, too.
+# Columns that a narrow terminal goes without, in this order, before names are broken and after: all are in report.csv,
+# the counts in the notes, too.
 _SPARED = "problems", "late", "latency", "decided p50", "p99", "makespan", "sequential", "cancelled", "verifier"
 _COUNTS = "failed", "refused", "not compared", "out of budget", "no answer", "cut"
 _NAME_WIDTH = 24  # of a broken name
@@ -43,7 +43,7 @@ def _fitted(cells: list[dict[str, str]], known: Sequence[str], width: int) -> tu
     """The cells, with long names broken if they must be, and the columns that `width` has no room for."""
     counts = [name for name in _COUNTS if name in known]
     minor = [name for name in _SPARED if name in known]
-    minor += [name for name in counts if all(row[name] == "\N{EN DASH}" for row in cells)]  # nobody knows
+    minor += [name for name in counts if all(row[name] == "\N{EN DASH}" for row in cells)]  # unknown
     counts = [name for name in counts if name not in minor]
     broken = [{**row, "strategy": _broken(row["strategy"])} for row in cells]
     attempts = [(cells, minor[:n]) for n in range(len(minor) + 1)] + [(broken, minor[:n]) for n in range(len(minor))]

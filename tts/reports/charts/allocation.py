@@ -1,4 +1,4 @@
-"""The picture of where the tokens of a shared budget went: problem by problem, and why each got no more."""
+"""The picture of a shared budget's tokens: problem by problem, with the reason why each got no more."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tts.reports.charts.sweep import Picture
 from tts.reports.charts.vegalite import Spec, category, dressed, interval, legend, palette, quantity
 from tts.runs.outcomes import Outcome
 
-# Why a problem got no more -> its colour, in the legend's order. Grey: it would have taken more when the budget ended.
+# Reason why a problem got no more -> colour, in the legend's order. Grey: it would have taken more at the budget's end.
 ENDS = {
     "solved": "#009E73",
     "saturated": "#0072B2",
@@ -21,14 +21,14 @@ ENDS = {
     "budget ended": "#9A9A9A",
 }
 OWN_ENDS = ("#F0E442", "#8C564B", "#332288", "#44AA99", "#882255")  # for reasons that an allocator made up itself
-OTHER_END = "other reasons"  # for those that there is no colour for
+OTHER_END = "other reasons"  # for those without a colour
 MOST_CELLS = 8
-MOST_BARS = 160  # of one cell: more problems than that are drawn as means of neighbours
+MOST_BARS = 160  # of one cell: more problems are drawn as means of neighbours
 _WIDTH, _HEIGHT = 640, 110
 
 
 def allocation(outcomes: Sequence[Outcome]) -> Picture | None:
-    """None where no cell's budget was shared out by an allocator."""
+    """Make the picture; None if no cell's budget was divided by an allocator."""
     cells: dict[str, list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         if outcome.allocator and outcome.error is None:
@@ -48,14 +48,14 @@ def allocation(outcomes: Sequence[Outcome]) -> Picture | None:
 
 
 def _colours(reasons: Set[str]) -> dict[str, str]:
-    """Every end's colour in the legend's order. An allocator may stop a problem for any reason that it can put in
-    words; the first few of these have colours of their own."""
+    """Colours by end, in the legend's order. An allocator may give any reason in words; the first few of these have
+    colours of their own."""
     own = dict(zip(sorted(reasons - ENDS.keys()), OWN_ENDS, strict=False))
     return own | {OTHER_END: "#444444"} | ENDS
 
 
 def _bars(cell: str, outcomes: Sequence[Outcome], ends: Sequence[str]) -> list[dict[str, Any]]:
-    """One for each problem and end, its height the tokens per seed; problems are in the order of their tokens."""
+    """A bar for each problem and end, its height the tokens per seed; problems are in the order of their tokens."""
     seeds = len({o.seed for o in outcomes})
     tokens: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for o in outcomes:

@@ -38,7 +38,7 @@ def embed_script(vega_lite: str) -> str:
 
 
 def _file(name: str) -> Path | None:
-    """Its place in the cache folder; None for a user without a home."""
+    """The script's file in the cache folder; None for a user without a home."""
     try:
         return cache_folder() / name
     except RuntimeError:
@@ -46,7 +46,7 @@ def _file(name: str) -> Path | None:
 
 
 def _read(path: Path | None) -> str | None:
-    """The script as it was kept; None if it was not, or not whole."""
+    """Read the kept script; None if there is none, or it is not whole."""
     if path is None:
         return None
     try:
@@ -57,7 +57,7 @@ def _read(path: Path | None) -> str | None:
 
 
 def _keep(path: Path | None, script: str) -> None:
-    """Keep it for the next process. Readers see no file or a whole one; without a place to write, nothing is kept."""
+    """Keep the script for the next process. Readers see no file or a whole one; errors of writing are ignored."""
     if path is None:
         return
     with contextlib.suppress(OSError):

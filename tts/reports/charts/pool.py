@@ -32,7 +32,7 @@ from tts.reports.charts.sweep import (
 from tts.reports.charts.vegalite import Spec, category, dressed, interval, layer, legend, logarithm, palette, quantity
 
 MOST_SCORES = 4  # best-of curves in one picture; pool.csv has all
-_FIXED = {"majority": 0, "shortest": 1, "coverage": 2}  # the colours of what every pool has
+_FIXED = {"majority": 0, "shortest": 1, "coverage": 2}  # colours of the methods that every pool has
 _LAW_COLOURS = {"power law": "#D55E00", "beta law": "#0072B2"}
 _SEEN = "#1a1a1a"
 _PANEL_WIDTH, _PANEL_HEIGHT, _COLUMNS = 220, 165, 3
@@ -55,7 +55,7 @@ _BARS = "Bars are 95 % intervals over problems; the lines share most of theirs."
 
 
 def pictures(found: Findings) -> list[Picture]:
-    """What can be drawn of it."""
+    """Draw the pictures that the findings allow."""
     drawn = _drawn(found.estimates)
     costs: list[tuple[str, str, str, Callable[[Estimate], float | None], Callable[[Estimate], bool], str, str]] = [
         (
@@ -111,7 +111,8 @@ def pictures(found: Findings) -> list[Picture]:
 
 
 def _drawn(estimates: Sequence[Estimate]) -> list[Estimate]:
-    """What chooses among samples; of many scores those on a frontier, and those that reach the highest accuracy."""
+    """The methods to draw: those that choose among samples; of many scores those on a frontier, and the most
+    accurate."""
     best: dict[str, tuple[bool, float]] = {}
     for e in estimates:
         if e.method.startswith("best_of"):
@@ -123,7 +124,7 @@ def _drawn(estimates: Sequence[Estimate]) -> list[Estimate]:
 
 
 def _usd(estimates: Sequence[Estimate]) -> Callable[[Estimate], float | None]:
-    """Dollars, where they are known of all."""
+    """Dollars, if they are known of all."""
     known = all(e.usd is not None for e in estimates)
     return lambda e: e.usd if known else None
 
@@ -333,7 +334,7 @@ def _columns(number: int) -> int:
 
 
 def _lowest(i: int, number: int) -> bool:
-    """Whether panel i is in the last row."""
+    """Whether panel `i` is in the last row."""
     return i // _columns(number) == (number - 1) // _columns(number)
 
 
@@ -353,7 +354,7 @@ def _accuracy(ys: tuple[float, float], title: str | None, labels: bool = True) -
 
 
 def _few(ticks: Sequence[float], most: int = 4) -> list[float]:
-    """Every second of them, or every third ..., so that a small panel can hold their numbers."""
+    """Take every second tick, or every third ..., so that a small panel can hold their numbers."""
     return list(ticks[:: -(-len(ticks) // most)])
 
 

@@ -1,4 +1,4 @@
-"""The report's pictures, with Vega-Lite: accuracy against cost, and what the tokens were spent on (extra `report`).
+"""The report's pictures, with Vega-Lite: accuracy against cost, and tokens by purpose (extra `report`).
 
 Import it only through `tts.reports.sweep`; `tts/reports/charts/pool.py` draws with the same tools. A chart is drawn
 once as SVG and PNG, by vl-convert and without a network; the HTML page holds the SVG, which a script on the page then
@@ -31,7 +31,7 @@ from tts.reports.charts.vegalite import (
 from tts.reports.html import render
 from tts.runs.row import Row
 
-# Okabe & Ito's colours that are dark enough on white; a shape says the same again, for print and for everybody.
+# Okabe & Ito's colours that are dark enough on white; shapes tell series apart, too, in print and for all eyes.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 INKS = ("#00568A", "#A84800", "#00755A", "#A04A80", "#926400", "#25799F", "#000000")  # the same, dark enough for text
 SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "triangle-right", "triangle-left")
@@ -42,7 +42,7 @@ _SPENT = {"answers": "#33475B", "verifier": "#7FA7C9", "cancelled": "#E8B84A"}
 _WIDTH, _HEIGHT = 640, 400
 _ACCURACY = "Accuracy (95 % interval)"
 _LABEL_PX = 12
-TOKENS, DOLLARS = "~s", "$~g"  # how an axis writes its numbers
+TOKENS, DOLLARS = "~s", "$~g"  # formats of an axis's numbers
 _CHARACTER_PX = 7.6  # of the semi-bold label font, on the wide side
 
 
@@ -81,7 +81,7 @@ def png_of(svg: str) -> bytes:
 
 
 def pictures(rows: Sequence[Row]) -> list[Picture]:
-    """What can be drawn of these rows: no accuracy chart without references, no chart at all without tokens."""
+    """Draw the pictures that the rows allow: no accuracy chart without references, no chart at all without tokens."""
     found = []
     costs: list[tuple[str, str, Callable[[Row], float | None], Callable[[Row], bool], str]] = [
         ("accuracy", "Generated tokens per problem", lambda r: r.tokens, lambda r: r.on_frontier, TOKENS),
@@ -118,7 +118,7 @@ def pictures(rows: Sequence[Row]) -> list[Picture]:
 
 
 def _usd(rows: Sequence[Row]) -> Callable[[Row], float | None]:
-    """Dollars, where all rows know them: a frontier among some of the rows would flatter these."""
+    """Dollars, if all rows know them: a frontier among some of the rows would flatter these."""
     known = all(row.usd is not None for row in rows)
     return lambda row: row.usd if known else None
 
@@ -171,7 +171,7 @@ class Style(NamedTuple):
 
 
 def styles(names: Sequence[str]) -> Style:
-    """In the order in which the names first come."""
+    """Styles by name, in the order in which the names first come."""
     once = list(dict.fromkeys(names))
     return Style(once, *([looks[i % len(looks)] for i in range(len(once))] for looks in (COLOURS, INKS, SHAPES)))
 
@@ -440,7 +440,7 @@ class _Plane:
 
 
 def _offsets(width: float) -> list[tuple[float, float]]:
-    """Where a label's left end may stand, seen from its point: right of it first, then above and below, then left."""
+    """Places of a label's left end, seen from its point: right of it first, then above and below, then left."""
     heights = (0.0, -12.0, 12.0, -18.0, 18.0, -25.0, 25.0)
     right, left = [(10.0, dy) for dy in heights], [(-width - 10, dy) for dy in heights]
     return [*right, (-width / 2, -18.0), (-width / 2, 18.0), *left, *((26.0, dy) for dy in heights)]

@@ -96,13 +96,13 @@ def split(
     model: PoolModel = None,
     json: Json = False,
 ) -> None:
-    """How many solutions, and how many verifications of each, a budget should buy."""
+    """Split of a budget: the number of solutions, and of verifications of each."""
     from tts.errors import InvalidParameter
     from tts.planning import solve_verify as solveverify
 
     if history is None:
         if tokens is None:
-            raise InvalidParameter("a split needs --tokens-per-solution, or a pool that knows it: --history")
+            raise InvalidParameter("a split needs --tokens-per-solution, or --history, a pool that has it")
         pair = solveverify.plan(_tokens(budget), tokens, 1.0 if ratio is None else ratio)
         spec = _spec(*pair, verifier)
         if json:
@@ -112,7 +112,7 @@ def split(
         echo(f"options: --strategy {spec}")
         return
     if verifier is None:
-        raise InvalidParameter("--history needs --verifier: which of the pool's scores are the judgements")
+        raise InvalidParameter("--history needs --verifier, the name of the pool's scores that are the judgements")
     _measured_split(history, verifier, _tokens(budget), tokens, ratio, benchmark, model, json)
 
 

@@ -12,7 +12,7 @@ from tts.cli.output import print_json
 
 @with_options("base_url", "model", "api_key", "cluster", "address")
 def doctor(json: Json = False, **options: Any) -> None:
-    """Check this machine, a cluster, and what an endpoint can do, by trying it."""
+    """Check this machine, a cluster, and an endpoint's capabilities, by trying them."""
     from tts.cli.examination import examine
     from tts.models.target import urls_of
     from tts.process.console import console, say

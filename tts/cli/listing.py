@@ -65,7 +65,7 @@ def _show(infos: Sequence[StrategyInfo], json: bool) -> None:
 
 @model_app.command("list")
 def model_list(json: Json = False) -> None:
-    """List the models that can run in process, and which are here already."""
+    """List the models that can run in process, and those at hand."""
     from tts.models.weights import models
     from tts.process.console import console, say
 

@@ -1,8 +1,8 @@
 """The command line: `tts`, whose commands have a file each in this folder, and its exit codes.
 
-Exit codes: 0 done · 1 an error of ours or a strategy's · 2 the call was wrong · 3 a model server failed, or trials of
+Exit codes: 0 done · 1 an error of `tts` or of a strategy · 2 the call was wrong · 3 a model server failed, or trials of
 a sweep have no answer because of errors · 4 the run folder failed · 5 the Ray cluster failed · 130 interrupted, by
-Ctrl-C or SIGTERM (everything paid for is saved).
+Ctrl-C or SIGTERM (all that was paid for is saved).
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def version(
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line; every error of ours becomes one clear line and an exit code."""
+    """Run the command line; an error of `tts` becomes one line and an exit code."""
     from tts.errors import TTSError
     from tts.process.interrupts import leave_at_once_when_interrupted
     from tts.process.streams import prepare
@@ -83,12 +83,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         finally:
             sys.stdout.flush()
     except TTSError as error:
-        if "traceback" in error.facts:  # of what failed on another machine
+        if "traceback" in error.facts:  # of an error on another machine
             echo(str(error.facts["traceback"]), err=True)
         complain(f"tts: {type(error).__name__}: {_with_option(error)}")
         sys.exit(_exit_code(error))
     except SystemExit as exit:
-        if isinstance(getattr(exit.__context__, "__cause__", None), KeyboardInterrupt):  # which typer makes an exit of
+        if isinstance(getattr(exit.__context__, "__cause__", None), KeyboardInterrupt):  # typer turns it into an exit
             leave_at_once_when_interrupted()
             complain("tts: interrupted; a command with a run folder goes on from what is in there when it is repeated")
         raise

@@ -41,7 +41,7 @@ def plan(
     json: Json = False,
     **options: Any,
 ) -> None:
-    """Predict what a budget would buy, from a few samples of each problem, and say how to spend it."""
+    """Predict the accuracy that a budget would buy, from a few samples of each problem, and recommend its best use."""
     from tts.api.progress import Display
     from tts.api.results import describe_cost
     from tts.planning.plan import plan as planned
@@ -84,7 +84,7 @@ def plan(
         say(shown, f"nothing is clearly better than {first.label}", 2)
     else:
         say(shown, f"over {first.label}: {_points(gain)}", 2)
-    echo(f"recommended: {found.advice}")  # to be copied: not wrapped
+    echo(f"recommended: {found.advice}")  # not wrapped, so that it can be copied
 
 
 def _points(gain: Any) -> str:

@@ -31,7 +31,7 @@ def build(
         typer.Option("--verifier", help="Verifier of your own that the run used: its file is run. Repeatable."),
     ] = None,
 ) -> None:
-    """Make a pool of a run: every sample that was paid for, with its scores, graded."""
+    """Make a pool of a run: all samples that were paid for, with their scores, graded."""
     import asyncio
 
     from tts.pools.from_run import build_pool
@@ -87,7 +87,7 @@ def import_(
 
 @pool_app.command("info")
 def info(file: PoolFile, json: Json = False) -> None:
-    """Say what a pool holds, and which questions it can answer."""
+    """Show a pool's contents, and the questions that it can answer."""
     from tts.pools.info import about, table_of
     from tts.pools.parquet import read_pool
     from tts.process.console import console, say
@@ -120,7 +120,7 @@ def report(
     seed: Annotated[int, typer.Option("--seed", help="Seed of random subsets and resampling.")] = 0,
     json: Json = False,
 ) -> None:
-    """Show what more samples buy: votes, races, best-of, coverage and its laws, and who owns the frontier."""
+    """Show the worth of more samples: votes, races, best-of, coverage and its laws, and the owners of the frontier."""
     from tts.analysis.pool_study import study
     from tts.pools.parquet import read_pool
     from tts.process.console import console, say

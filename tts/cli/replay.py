@@ -66,7 +66,7 @@ def replay(
     json: Json = False,
     **options: Any,
 ) -> None:
-    """Replay strategies over recorded samples, in virtual time: what they would buy, without a GPU."""
+    """Replay strategies over recorded samples, in virtual time: accuracy, cost and duration, without a GPU."""
     from tts.api.replays import replay as replayed
     from tts.api.results import describe_cost
     from tts.clusters.virtual.fleet import Fleet

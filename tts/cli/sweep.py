@@ -52,7 +52,7 @@ def sweep(
     json: Json = False,
     **options: Any,
 ) -> None:
-    """Run strategies x budgets x seeds, and show what each extra token buys."""
+    """Run strategies x budgets x seeds, and show the worth of each extra token."""
     from tts.api.progress import Display
     from tts.api.sweep import sweep as swept
     from tts.process.console import console
@@ -94,7 +94,7 @@ def sweep(
 
 
 def _fail_if_errors(result: Any) -> None:
-    """Infrastructure errors are no result: say so, and exit non-zero."""
+    """Report infrastructure errors, which are no result, and exit non-zero."""
     unanswered = [o for o in result.outcomes if o.error is not None]
     if unanswered:
         complain(

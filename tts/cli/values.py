@@ -20,7 +20,7 @@ def arguments_of(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def seeds_of(text: str) -> int | list[int]:
-    """The value of --seeds: how many, or which."""
+    """The value of --seeds: a number of seeds, or a list of them."""
     from tts.errors import InvalidParameter
 
     try:

@@ -21,7 +21,7 @@ from tts.types import DIGEST, LEAST_MAX_TOKENS, Sampling, StrategySpec
 
 
 def split_budgets(given: str | Sequence[str]) -> tuple[str, ...]:
-    """Each text is a budget; `tokens=1k,2k` is two of them, while `tokens=1k,usd=0.1` is one with two limits."""
+    """Split texts into budgets: `tokens=1k,2k` is two of them, while `tokens=1k,usd=0.1` is one with two limits."""
     found: list[str] = []
     for text in [given] if isinstance(given, str) else given:
         first, *rest = text.split(",")
@@ -44,7 +44,7 @@ class RunConfig(BaseModel):
     """One solve or sweep: strategies x budgets x seeds on some problems.
 
     Args:
-        problems: where they came from, for people; `problems_digest` is of all of them, `problem_digests` of each one,
+        problems: their source, for people; `problems_digest` is of all of them, `problem_digests` of each one,
             one after the other (empty in journals before version 4, whose `problems_digest` is of the references, too).
             `references_digest` is read from older headers and no longer written: a reader of the journal could test
             guesses of a reference with it.
@@ -56,7 +56,7 @@ class RunConfig(BaseModel):
         seeds: one set of samples each.
         sampling: fields of `tts.types.Sampling`.
         model: name of the model that answers; `verifier_model`: of the model that judges, if it is a different one.
-        grader: how answers are compared with references.
+        grader: the rule that compares answers with references.
         plugins: strategy file -> digest of its source: a run must not mix two versions of a plugin.
     """
 
@@ -80,7 +80,8 @@ class RunConfig(BaseModel):
     @field_validator("budgets")
     @classmethod
     def _each_once(cls, budgets: tuple[str, ...]) -> tuple[str, ...]:
-        """In one spelling: `tokens=1k` and `tokens=1000` are the same budget, also to a run that is resumed."""
+        """Write budgets in one spelling, each once: `tokens=1k` and `tokens=1000` are the same, also to a resumed
+        run."""
         return tuple(dict.fromkeys(str(Limits.parse(text)) for text in budgets))
 
     @field_validator("run_budget")
@@ -99,7 +100,7 @@ class RunConfig(BaseModel):
 
     @classmethod
     def checked(cls, **fields: Any) -> RunConfig:
-        """The config. Raises: InvalidParameter, UnknownName, with the field's name."""
+        """Make a config from checked fields. Raises: InvalidParameter, UnknownName, with the field's name."""
         config = cls.read(fields)
         config.specs()
         config.allocations()
@@ -107,7 +108,7 @@ class RunConfig(BaseModel):
 
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> RunConfig:
-        """The config of a folder that somebody may have sent: the strategies that it names are not looked up. Raises:
+        """Read the config of a folder, which is data: the strategies that it names are not looked up. Raises:
         InvalidParameter."""
         try:
             config = cls(**fields)
@@ -121,12 +122,12 @@ class RunConfig(BaseModel):
 
     @property
     def each_digest(self) -> list[str]:
-        """`problem_digests`, taken apart."""
+        """Split `problem_digests` into one for each problem."""
         each = self.problem_digests
         return [each[at : at + DIGEST] for at in range(0, len(each), DIGEST)]
 
     def specs(self) -> list[StrategySpec]:
-        """Every strategy with every combination of its parameters, each once."""
+        """All strategies with all combinations of their parameters, each once."""
         found: dict[str, StrategySpec] = {}
         for text in self.strategies:
             for spec in parse_specs(text):
@@ -134,7 +135,7 @@ class RunConfig(BaseModel):
         return list(found.values())
 
     def allocations(self) -> list[StrategySpec | None]:
-        """Every allocator with every combination of its parameters, each once; None for `equal`."""
+        """All allocators with all combinations of their parameters, each once; None for `equal`."""
         found: dict[str, StrategySpec | None] = {}
         for text in self.allocators or (EQUAL,):
             for spec in [None] if text == EQUAL else parse_allocators(text):
@@ -144,14 +145,14 @@ class RunConfig(BaseModel):
         return list(found.values())
 
     def limits(self) -> list[Limits]:
-        """Every budget, each once."""
+        """All budgets, each once."""
         return [Limits.parse(text) for text in self.budgets]
 
     def run_limits(self) -> Limits:
         return Limits.parse(self.run_budget)
 
     def sampled(self) -> Sampling:
-        """The sampling, its `max_tokens` a number: where the record names none, it was `LEAST_MAX_TOKENS`."""
+        """The sampling, with a number as its `max_tokens`: `LEAST_MAX_TOKENS` if the record names none."""
         try:
             return msgspec.convert({"max_tokens": LEAST_MAX_TOKENS, **self.sampling}, Sampling)
         except msgspec.ValidationError as error:

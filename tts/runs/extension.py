@@ -29,7 +29,7 @@ _MAY_GROW = frozenset({
 
 def together(configs: Sequence[Mapping[str, Any]]) -> RunConfig:
     """The latest configuration, with every strategy, budget, allocator, seed and plugin of all. It may have more cells
-    than they have: `tts.runs.foreign_runs` says which were asked for."""
+    than they have: `tts.runs.foreign_runs` has those that were asked for."""
     known = [RunConfig.read(config) for config in configs]
     lists = {
         name: tuple(dict.fromkeys(value for config in known for value in getattr(config, name)))
@@ -42,9 +42,9 @@ def together(configs: Sequence[Mapping[str, Any]]) -> RunConfig:
 
 
 def extension(history: History, config: RunConfig) -> str:
-    """What a command adds to the run of a journal, in words; "" for nothing.
+    """Describe a command's additions to the run of a journal, in words; "" for none.
 
-    Raises: RunMismatch, with what differs and is no addition.
+    Raises: RunMismatch, with the settings that differ and are no additions.
     """
     if history.config is None:
         return ""
@@ -74,7 +74,7 @@ def _check_plugins(history: History, config: RunConfig) -> None:
 
 
 def _problems_added(before: RunConfig, config: RunConfig) -> tuple[int, int]:
-    """How many problems there were, and how many are new."""
+    """The number of problems before, and of new ones."""
     old, new = before.each_digest, config.each_digest
     if before.problems_digest == config.problems_digest:
         return len(new), 0

@@ -1,4 +1,4 @@
-"""The run folder on disk: one journal, one writer, nothing written lost.
+"""The run folder on disk: one journal, one writer, no record lost.
 
 The journal is append-only. Every write reaches the operating system before `write` returns (so a killed process loses
 nothing), and the disk within `FSYNC_EVERY_S` (so a power cut loses at most that); a new journal's name is on the disk
@@ -28,7 +28,7 @@ from tts.tasks import file_limits
 from tts.tasks.file_limits import TooLarge, lines
 
 FSYNC_EVERY_S = 0.2
-JOURNAL, SOLVED, PLAN = "journal.jsonl", "solved.json", "plan.json"  # of a run, and the results of `solve` and `plan`
+JOURNAL, SOLVED, PLAN = "journal.jsonl", "solved.json", "plan.json"  # the latter two of solve, plan
 
 
 def program() -> str:
@@ -40,7 +40,7 @@ def program() -> str:
 
 
 def read_records(path: Path, chain: Chain | None = None) -> Iterator[Record]:
-    """Every whole record of a journal, in order; a torn last line is passed over. `chain` then stands at the last.
+    """Read the whole records of a journal, in order; a torn last line is passed over. `chain` then stands at the last.
 
     Raises: JournalCorrupt for any other line that cannot be read, is not as it was written, or is too long.
     """
@@ -56,8 +56,8 @@ def read_records(path: Path, chain: Chain | None = None) -> Iterator[Record]:
 
 
 def check_files(folder: Path) -> None:
-    """Refuse a run folder in which a link or a device stands in the place of a file: one that somebody sent would have
-    another file read, cut or written to. Raises: RunError, which names it."""
+    """Refuse a run folder in which a link or a device stands in the place of a file: one from another person would have
+    a file elsewhere read, cut or written to. Raises: RunError, which names it."""
     try:
         entries = [*os.scandir(folder)]
     except OSError:
@@ -73,14 +73,14 @@ def check_files(folder: Path) -> None:
 
 
 def read_history(path: Path, chain: Chain | None = None, *, refeed: bool = False) -> History:
-    """What a journal says, from its file. Raises: JournalCorrupt, RunMismatch; RunError as `check_files`."""
+    """Read a journal's history from its file. Raises: JournalCorrupt, RunMismatch; RunError as `check_files`."""
     check_files(path.parent)
     return History(read_records(path, chain), refeed=refeed, reread=_Samples(path))
 
 
 class _Samples:
-    """Where the samples of each problem stand in a journal, found when somebody first asks for one that a `History` has
-    forgotten: 8 bytes a line."""
+    """Places of each problem's samples in a journal, found at the first request for one that a `History` has forgotten:
+    8 bytes a line."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -155,11 +155,11 @@ class Journal:
                     raise JournalCorrupt(f"{self.path} does not begin with a header: it is not a tts journal")
                 self.write([Header(VERSION, program(), config)])
                 for changed in (folder, *(path.parent for path in missing)):
-                    _sync_folder(changed)  # a file whose name is not on the disk is lost with all that is in it
+                    _sync_folder(changed)  # a file whose name is not on the disk is lost with its content
             else:
                 if not may_grow:
                     self.history.check(config)
-                if not self._chain.sealed:  # an older program's: what is written from here on has checksums
+                if not self._chain.sealed:  # an older program's: lines from here on have checksums
                     self.write([Header(VERSION, program(), self.history.config)])
         except BaseException:
             self._file.close()
@@ -168,10 +168,10 @@ class Journal:
         self._syncer.start()
 
     def write(self, records: Iterable[Record]) -> None:
-        """Append; on return the operating system has them.
+        """Append records; on return the operating system has them.
 
-        Raises: StorageFull, RunError, and the same again from then on, because nothing may follow a gap; everything
-            before stays whole. InvalidParameter for a value that JSON cannot hold: nothing is written.
+        Raises: StorageFull, RunError, and the same again from then on, because no record may follow a gap; earlier
+            records stay whole. InvalidParameter for a value that JSON cannot hold: no record is written.
         """
         self._raise_unsynced()
         if self._failed is not None:
@@ -236,7 +236,7 @@ class Journal:
 
     def _repair(self) -> int:
         """Cut off a last line without its newline; returns how many bytes. One that is too long to be a line is left
-        for whoever reads the file to refuse."""
+        for the reader to refuse."""
         size = position = self._file.seek(0, os.SEEK_END)
         whole = 0  # the end of the last whole line
         while position > 0 and not whole and size - position <= file_limits.MOST_LINE_BYTES:
@@ -252,7 +252,7 @@ class Journal:
         return torn
 
     def _sync_often(self) -> None:
-        """fsync takes milliseconds: it happens beside the run, once for all that was written since the last one."""
+        """Flush to the disk beside the run, once for all records since the last flush: fsync takes milliseconds."""
         while not self._closed.is_set():
             self._dirty.wait()
             self._dirty.clear()
@@ -273,7 +273,7 @@ class NoJournal:
         """Discard the records."""
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Do nothing."""
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o666) -> None:

@@ -20,7 +20,7 @@ class Spread(Value, frozen=True):
 
     @classmethod
     def of(cls, values: Sequence[float], least: float = 0.0) -> Spread:
-        """Args: values: at least two, from `least` to 1."""
+        """Make a spread from at least two values, from `least` to 1."""
         mean, count = float(np.mean(values)), len(values)
         half = student_quantile(0.95, count - 1) * float(np.std(values, ddof=1)) * (1 + 1 / count) ** 0.5
         return cls(mean, max(least, mean - half), min(1.0, mean + half))
@@ -59,9 +59,9 @@ class Plan(Value, frozen=True):
         recommended: the best at the whole budget of those that beat the first strategy with the first allocator by
             more than twice the standard error over simulated benchmarks; else that first one.
         gain: of the recommended over that first one.
-        next_tenth: what 10 % more budget would add to it.
-        pilot: what the pilot cost; left: the budget that remains.
-        samples: of a problem in the pilot, at the least; problems: how many.
+        next_tenth: gain of 10 % more budget.
+        pilot: cost of the pilot; left: the rest of the budget.
+        samples: of a problem in the pilot, at the least; problems: their number.
     """
 
     measure: str

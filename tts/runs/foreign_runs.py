@@ -1,6 +1,6 @@
-"""A run folder that somebody sent is data: nothing that its journal names is imported.
+"""Run folders as data: no name in the journal is imported, because the folder may come from another person.
 
-So the cells of a run are read back from what was decided, not from the parameters of its strategies, and of its
+So the cells of a run are read back from its decided trials, not from the parameters of its strategies, and of its
 verifiers only the built-in ones are made.
 """
 
@@ -48,8 +48,8 @@ def cells_asked_for(config: RunConfig) -> set[tuple[str | int, ...]]:
 
 
 def searches_asked_for(configs: Iterable[RunConfig], problems: int) -> int:
-    """How many trials the commands for a folder have asked for, the later ones on no fewer problems than the earlier.
-    `problems`: how many there are now."""
+    """The number of trials that the commands for a folder have asked for, later ones on no fewer problems than earlier
+    ones. `problems`: their number now."""
     most: dict[tuple[str | int, ...], int] = {}
     for config in configs:
         most |= dict.fromkeys(cells_asked_for(config), len(config.each_digest) or problems)
@@ -57,7 +57,7 @@ def searches_asked_for(configs: Iterable[RunConfig], problems: int) -> int:
 
 
 def verifiers_named(config: RunConfig) -> list[str]:
-    """What the strategies of a run name as verifiers: in the configuration, and as defaults of the built-in ones."""
+    """Names of the verifiers of a run's strategies: in the configuration, and as defaults of the built-in ones."""
     found: dict[str, None] = {}
     for text in config.strategies:
         name, values = split_spec(text, "strategy")
@@ -71,7 +71,7 @@ def verifiers_named(config: RunConfig) -> list[str]:
 
 
 def verifiers_made(config: RunConfig, trusted: Collection[str] = ()) -> tuple[dict[str, Verifier], list[str]]:
-    """The built-in verifiers of a run and those that the caller named himself; and the names of the others."""
+    """The built-in verifiers of a run and those that the caller gave; and the names of the others."""
     named, trusted = verifiers_named(config), {*map(normal_text, trusted)}
     known = {
         name: verifier(name, config.verifier_model)

@@ -7,7 +7,7 @@ its folder holds a reference either: this process takes `references.jsonl` and `
 away, and writes the references when the driver is done with it, or gone. Its memory, and that of its workers, cannot be
 read by other processes of the same user (Linux: not dumpable; root can).
 
-What this does not keep from code of the same user on the same machine: the file that the task was loaded from, a
+Not kept from code of the same user on the same machine are the file that the task was loaded from, a
 generator whose parameters are known (`arithmetic?size=50` can be computed anew), the objects of a program that made its
 examples itself, and the verdicts on answers that were decided on, which the driver shows as the run goes on.
 """
@@ -51,7 +51,7 @@ from tts.workers.pool import Workers, environment
 
 OnVerdict = Callable[[str, str | None, Verdict], None]
 _MAIN = "from tts.runs.grading_process import serve; serve()"
-_LAST = object()  # after which nothing more is said
+_LAST = object()  # the last message
 _END_LIMIT_S = 30.0  # for ending workers and writing the references, on a busy machine
 
 
@@ -76,7 +76,7 @@ class _Keep(NamedTuple):
 
 
 class _Compare(NamedTuple):
-    """Say whether the run of a journal has these references: the digests are those of its header."""
+    """Reply whether the run of a journal has these references: the digests are those of its header."""
 
     problems_digest: str
     problem_digests: str
@@ -93,7 +93,7 @@ class _Settle(NamedTuple):
 
 
 class _Close(NamedTuple):
-    """The driver is done."""
+    """End: the driver is done."""
 
 
 class _Loaded(NamedTuple):
@@ -111,7 +111,7 @@ class _Graded(NamedTuple):
 
 
 class GradingProcess:
-    """A task whose references are elsewhere: `async with GradingProcess(given) as task`.
+    """A task whose references are in another process: `async with GradingProcess(given) as task`.
 
     Args:
         given: the source of a task, a task, or a run folder that holds one.
@@ -120,10 +120,10 @@ class GradingProcess:
         name, grader: of the task; problems: of it, in order; digest: of the problems, without references, because
             plugins can read it; digests: of each one alone (`problem_digests`).
         limit_s: CPU time for one answer; None: the grader's own.
-        on_verdict: hears of each pair's verdict that `begin` did not know.
+        on_verdict: called with each pair's verdict that `begin` did not have.
 
-    Raises, on entering: as `tts.tasks.sources.load` and `grader_named`; BadProblem for a reference that nothing could
-        equal; CallCrashed where the process ends.
+    Raises, on entering: as `tts.tasks.sources.load` and `grader_named`; BadProblem for a reference that no answer could
+        equal; CallCrashed if the process ends.
     """
 
     limit_s: float | None = None
@@ -148,7 +148,7 @@ class GradingProcess:
             await self._stop()
             raise
         self.name, self.grader, self.problems, self.digest, self.digests = loaded
-        if isinstance(given, Task):  # the very objects: what their facts hold may be more than JSON can say
+        if isinstance(given, Task):  # the very objects, because their facts may hold values that JSON lacks
             self.problems = tuple(example.problem for example in given.examples)
         return self
 
@@ -159,7 +159,7 @@ class GradingProcess:
             if self._dead is None:
                 await self._ask(_Close())
         except TTSError:
-            if error is None:  # else that is the error to be told of
+            if error is None:  # else that error is raised
                 raise
         finally:
             await self._stop()
@@ -181,7 +181,7 @@ class GradingProcess:
         return same
 
     def begin(self, problem_id: str, answer: str | None) -> Verdict | None:
-        """The verdict, where it is known already; otherwise `on_verdict` hears of it."""
+        """The verdict, if it is known already; otherwise `on_verdict` is called with it later."""
         if (unusable := not_an_answer(answer)) is not None:
             return unusable
         pair = problem_id, answer
@@ -195,7 +195,7 @@ class GradingProcess:
     async def settle(self) -> None:
         """Wait for all gradings, then have those repeated that failed, one after the other."""
         if self._dead is None:
-            with contextlib.suppress(CallCrashed):  # what has no verdict then has that error
+            with contextlib.suppress(CallCrashed):  # pairs without a verdict then have that error
                 await self._ask(_Settle())
 
     # --- the process
@@ -213,7 +213,7 @@ class GradingProcess:
                 process_group=0,  # Ctrl-C at the terminal goes to the driver alone
             )
         asyncio.get_running_loop().add_reader(self._connection.fileno(), self._hear)
-        # Which uvloop undoes: then a message that comes in parts would look like the end of the process.
+        # uvloop undoes this: then a message that comes in parts would look like the end of the process.
         os.set_blocking(self._connection.fileno(), True)
 
     async def _stop(self) -> None:
@@ -227,7 +227,7 @@ class GradingProcess:
             self._popen.wait()
 
     async def _ask(self, order: _Load | _Hide | _Keep | _Compare | _Settle | _Close) -> Any:
-        """One at a time."""
+        """Send an order and wait for its reply, one at a time."""
         if self._dead is not None:
             raise self._dead
         self._reply = asyncio.get_running_loop().create_future()
@@ -261,7 +261,7 @@ class GradingProcess:
         self.on_verdict(problem_id, answer, verdict)
 
     def _ended(self) -> None:
-        """The process has ended without an order to: all pending verdicts are errors."""
+        """Turn all pending verdicts into errors, because the process has ended without an order."""
         if self._dead is not None:
             return
         self._dead = CallCrashed(
@@ -285,7 +285,7 @@ def serve() -> None:
         signal.signal(number, signal.SIG_IGN)
     server = _Server(Connection(int(sys.argv[1])), int(sys.argv[2]))
     asyncio.run(server.run())
-    os._exit(0)  # all is written; taking an interpreter apart takes longer than most runs' last answer
+    os._exit(0)  # all is written, and the end of an interpreter takes longer than most runs' last answer
 
 
 class _Server:
@@ -301,7 +301,7 @@ class _Server:
         self._hidden: dict[Path, bytes] = {}
         self._orders: set[asyncio.Task[None]] = set()
         self._out: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        # Of its own, so that this process hears while it speaks: else both ends could wait for each other.
+        # In a thread of its own, so that this process reads while it writes: else both ends could wait for each other.
         self._speaker = threading.Thread(target=self._speak, daemon=True)
 
     async def run(self) -> None:
@@ -408,7 +408,7 @@ class _Server:
 
 def _without_reference(example: Example) -> Example:
     """The example with an empty reference, which `NoReferences` passes over; no grader is asked about an example with
-    None."""
+    reference None."""
     return msgspec.structs.replace(example, reference="")
 
 

@@ -11,33 +11,33 @@ if TYPE_CHECKING:
 
 
 class Outcome(Value, frozen=True):
-    """One problem, solved once.
+    """The outcome of one problem, solved once.
 
     Args:
         cell: label of the strategy, its parameters and its budget; unique to the cell.
         correct: None if the problem has no reference answer, or the answer could not be graded. A wrong, missing or
             unparseable answer is False.
-        ungraded: why the answer could not be graded (a limit, a crash, an error of the grader's); None if it was, or if
-            there is no reference.
+        ungraded: the reason why the answer could not be graded (a limit, a crash, an error of the grader's); None if it
+            was, or if there is no reference.
         tokens: all generated tokens; `verifier_tokens` and `cancelled_tokens` are parts of it, and do not overlap.
         prompt_tokens: of all requests, cached ones included.
         sequential_tokens: the longest chain of tokens that had to be generated one after another.
         usd, flops: None where the price or the model's size is unknown.
         seconds: of model requests, summed; `latency_s`: from the first action to the answer.
-        exhausted: the budget turned down something that the strategy asked for.
+        exhausted: the budget turned down an ask of the strategy.
         unspent: the share of the problem's budget that was then left, 0 to 1; next_cost: the share that the next action
             might have cost, a sample or a verification (next_action). None where this budget did not end the trial.
-        failed: how many requests failed for good; the strategy went on without them.
-        verifications, abstained: how many scores were asked for, and how many of them gave none.
+        failed: number of requests that failed for good; the strategy went on without them.
+        verifications, abstained: number of scores asked for, and of those that gave none.
         unpriced: verifications of a replay whose cost was not recorded; they are in no other number of this row.
         downgrades: parameters that a server refused and that were left out.
-        opened_s, decided_s: when the trial was opened and when it was decided, on the run's clock, where that is kept.
+        opened_s, decided_s: time of the trial's opening and decision, on the run's clock, if that is kept.
         late_tokens: those that were decoded after the decision, before the cancellations had arrived.
         allocator: name of the allocator that divided the cell's budget; "" where each problem had a budget of its own.
             stopped: the allocator's reason for giving this problem no more; "" if the trial ended for another reason.
         candidates: samples that came back; of these `cut`, `unanswered`, `refused` and `uncompared` are the counts of
-            `Ends`, and `cut_at` is how long the longest of those that were cut is. None where they were not counted.
-        agreement: the share of the samples that have the answer which was selected; None where there is none.
+            `Ends`, and `cut_at` is the length of the longest of those that were cut. None if they were not counted.
+        agreement: share of the samples that have the selected answer; None if there is none.
         error: the infrastructure's error, if that and not the model is the reason for a missing answer. Such an outcome
             is left out of accuracy and of all means, and counted apart.
     """

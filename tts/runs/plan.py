@@ -24,7 +24,7 @@ from tts.types import LEAST_MAX_TOKENS, MOST_MAX_TOKENS, Cost, Problem, Sampling
 
 
 class Cell(Value, frozen=True, gc=True, dict=True):  # a dict for its texts, which are made once for all problems
-    """One strategy with its parameters, under one budget, with one seed.
+    """A cell of a sweep: one strategy with its parameters, under one budget, with one seed.
 
     Args:
         share: limits of each problem; with an allocator, their mean.
@@ -39,7 +39,7 @@ class Cell(Value, frozen=True, gc=True, dict=True):  # a dict for its texts, whi
 
     @cached_property
     def id(self) -> str:
-        """Without slashes, which separate the parts of an action's id."""
+        """The cell's id, without slashes, which separate the parts of an action's id."""
         return f"{self.label}#{self.seed}".replace("/", "|")
 
     @cached_property
@@ -60,9 +60,9 @@ class Cell(Value, frozen=True, gc=True, dict=True):  # a dict for its texts, whi
 
 
 def cells_of(config: RunConfig, problems: int, *, alone: bool = False) -> list[Cell]:
-    """Every cell. Where only the run has a budget, a strategy that spends until its budget ends gets an equal share of
-    it for each trial; the others are held by the run's ledger alone. With an allocator, a cell has what its problems'
-    shares come to together. `alone`: each cell has the run's budget for itself.
+    """Make all cells. If only the run has a budget, a strategy that spends until its budget ends gets an equal share of
+    it for each trial; the others are held by the run's ledger alone. With an allocator, a cell has the sum of its
+    problems' shares. `alone`: each cell has the run's budget for itself.
 
     Raises: BudgetTooSmall; InvalidParameter for an allocator over a strategy that cannot be open-ended.
     """
@@ -94,7 +94,7 @@ def cells_of(config: RunConfig, problems: int, *, alone: bool = False) -> list[C
 
 
 def shared_budgets_of(cells: Sequence[Cell], costs: CostModel, most: int | None = None) -> dict[str, SharedBudget]:
-    """The budgets that an allocator shares out, by cell; `most`: samples that there are of each problem."""
+    """Budgets that an allocator divides, by cell; `most`: samples that there are of each problem."""
     found = {}
     for cell in cells:
         if cell.allocator is None:
@@ -107,12 +107,12 @@ def shared_budgets_of(cells: Sequence[Cell], costs: CostModel, most: int | None 
 
 
 def plan(cells: Sequence[Cell], problems: Sequence[Problem]) -> Iterator[Planned]:
-    """Problem by problem, so that the cells of one problem share its samples and are then forgotten together."""
+    """Plan trials problem by problem, so that a problem's cells share its samples and are then forgotten together."""
     for problem in problems:
         for cell in cells:
             share = (
                 Limits(seconds=cell.shared.seconds) if cell.allocator else cell.share
-            )  # the rest is kept by the shared budget
+            )  # the shared budget holds its other limits
             yield Planned(cell.id, problem, cell.spec, share, cell.seed)
 
 
@@ -126,7 +126,7 @@ def check_budgets(
 ) -> None:
     """Refuse a budget that cannot hold a single sample, before anything is sent.
 
-    Raises: BudgetTooSmall; UnknownCost for a limit on dollars or FLOPs that nobody can compute; InvalidParameter for an
+    Raises: BudgetTooSmall; UnknownCost for a limit on dollars or FLOPs of a model without them; InvalidParameter for an
         open count (n=None) without a budget that would end it.
     """
     for cell in cells:
@@ -160,7 +160,7 @@ def with_max_tokens(
     """The sampling with a number as its `max_tokens`, where it has none.
 
     It is the largest of 16,384, 8,192 ... 512 that is at most half of the model's context (the other half is for the
-    prompt), and of which the smallest budget holds four samples: because a request reserves its worst case, no budget
+    prompt), and of which the smallest budget holds four samples: because a request reserves its upper bound, no budget
     can be spent down to less than one sample.
     """
     if sampling.max_tokens is not None:

@@ -18,7 +18,7 @@ PROBLEMS, REFERENCES, OUTCOMES = "problems.jsonl", "references.jsonl", "outcomes
 
 
 class _Head(Value, frozen=True):
-    """The first line of a run's problems; `references`: how many of them are in the other file."""
+    """The first line of a run's problems; `references`: number of references in the other file."""
 
     name: str
     grader: str
@@ -71,7 +71,7 @@ def taken_away(folder: Path) -> dict[Path, bytes]:
 
 
 def put_back(files: Mapping[Path, bytes]) -> None:
-    """Write what `taken_away` took. Raises: StorageFull, RunError."""
+    """Write back the files that `taken_away` took. Raises: StorageFull, RunError."""
     from tts.runs.folder import write_atomically
 
     for path, content in files.items():
@@ -119,4 +119,4 @@ def _decoded(path: Path, line: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(line, type=kind)
     except ValueError as error:
-        raise BadProblem(f"{path} does not hold what a run wrote: {error}", source=str(path)) from None
+        raise BadProblem(f"{path} is not as a run writes it: {error}", source=str(path)) from None

@@ -8,23 +8,23 @@ from tts.types import Value
 
 
 class Row(Value, frozen=True):
-    """One cell. Quantities are means per problem and seed, over the outcomes without an error.
+    """The row of one cell. Quantities are means per problem and seed, over the outcomes without an error.
 
     Args:
-        problems, seeds: how many different ones the means are over.
+        problems, seeds: number of different ones in the means.
         accuracy: over the problems whose answers were graded; None if there are none.
-        ungraded: how many answers could not be graded, and are in no accuracy; ungraded_why: the first one's reason.
+        ungraded: number of answers that could not be graded, and are in no accuracy; ungraded_why: the first's reason.
         samples ... latency_s: as in `Outcome`; None if there was no outcome without an error.
         unspent, next_cost, next_action: as in `Outcome`, over the `short` trials that have them; None if none has.
-        exhausted, failed, errors: counts; `error_tokens` is what the outcomes with an error spent in all.
+        exhausted, failed, errors: counts; `error_tokens` is the sum spent by the outcomes with an error.
         abstained: the share of verifications that gave no score; None if there were none.
         downgrades: parameters that some server refused and that were left out.
-        decision_p50_s, decision_p99_s: from a trial's being opened to its decision; makespan_s: from the first action
-            of all to the last decision, the mean over seeds; late_tokens: as in `Outcome`. None where it was not kept.
+        decision_p50_s, decision_p99_s: from a trial's opening to its decision; makespan_s: from the first action
+            of all to the last decision, the mean over seeds; late_tokens: as in `Outcome`. None if they were not kept.
         unpriced: verifications a problem whose cost was not recorded: tokens, samples and prices are without them.
-        allocator: as in `Outcome`. unserved: how many trials the budget did not reach with a single sample.
-        on_frontier: over `tokens`: the cheapest row, what its strategy's dearer rows add, and what beats these by more
-            than noise (`tts.analysis.frontier`); never one that spent nothing.
+        allocator: as in `Outcome`. unserved: number of trials that the budget did not reach with a single sample.
+        on_frontier: over `tokens`: the cheapest row, better ones of its strategy, and rows that beat these by more than
+            noise (`tts.analysis.frontier`); never one without spending.
         on_sequential_frontier, on_usd_frontier: the same for `sequential_tokens`, and for `usd` if every row knows it.
         ties: the strategies from which a row on the frontier of `tokens` is not distinguishable.
         candidates, cut, unanswered, refused, uncompared: as in `Outcome`, summed; cut_at: the most.
@@ -81,7 +81,7 @@ class Row(Value, frozen=True):
 
     @property
     def ends(self) -> Ends:
-        """How its samples ended, as far as known."""
+        """Counts of the samples' ends, as far as known."""
         counts = self.cut, self.cut_at, self.unanswered, self.refused, self.uncompared
         return Ends(self.candidates, *(count or 0 for count in counts))
 

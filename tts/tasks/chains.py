@@ -1,8 +1,8 @@
 """Chains of arithmetic in plain English: one number, one step after the other, one answer that can be checked exactly.
 
 The built-in problems for which `tts`'s own small model was trained (its card lies beside it, in `tts/data`): the number
-of steps and the size of the numbers set how hard they are, from sums anybody gets right to products of which most
-attempts are wrong, but not in the same way.
+of steps and the size of the numbers set the difficulty, from sums that every attempt gets right to products of which
+most attempts are wrong, but not in the same way.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ END = 'End with "Answer: N".'
 
 
 class Level(NamedTuple):
-    """How hard a chain is: the least and the most steps, digits of what is added and taken away, the largest factor,
-    and the most sentences with numbers that do not matter."""
+    """The difficulty of a chain: the least and the most steps, digits of the terms, the largest factor, and the most
+    sentences with numbers that do not matter."""
 
     steps: tuple[int, int]
     digits: int
@@ -37,7 +37,7 @@ LEVELS = (
 
 
 class Chain(NamedTuple):
-    """A problem: what is asked, the first number, and what is done to it."""
+    """A problem: the question, the first number, and the steps from it."""
 
     text: str
     start: int
@@ -45,7 +45,7 @@ class Chain(NamedTuple):
 
     @property
     def values(self) -> list[int]:
-        """After each step."""
+        """Values after each step."""
         values, value = [], self.start
         for operation, operand in self.steps:
             value = apply(operation, value, operand)
@@ -58,12 +58,12 @@ class Chain(NamedTuple):
 
 
 def apply(operation: Operation, value: int, operand: int) -> int:
-    """What one step makes of a value."""
+    """Apply one step to a value."""
     return {"add": value + operand, "subtract": value - operand, "multiply": value * operand}[operation]
 
 
 def chain(random: Random, level: Level) -> Chain:
-    """A chain of that level, in one of several phrasings. No value on the way is negative or above `LARGEST`."""
+    """Make a chain of a level, in one of several phrasings. No value on the way is negative or above `LARGEST`."""
     start = value = random.randint(10 ** (level.digits - 1), 10**level.digits - 1)
     steps: list[tuple[Operation, int]] = []
     for _ in range(random.randint(*level.steps)):

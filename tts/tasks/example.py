@@ -12,7 +12,7 @@ from tts.types import DIGEST, Problem, Value, as_text
 
 
 class Example(Value, frozen=True):
-    """A problem with its reference answer (None: nobody knows it), and its line if it came from a file."""
+    """A problem with its reference answer (None: unknown), and its line if it came from a file."""
 
     problem: Problem
     reference: str | None = None
@@ -32,7 +32,7 @@ class Task(Value, frozen=True):
 
 
 def unwritable(value: Any) -> str | None:
-    """Why a problem or example cannot be sent or recorded as JSON; None if it can."""
+    """The reason why a problem or example cannot be sent or recorded as JSON; None if it can."""
     try:
         msgspec.json.encode(value)
     except UnicodeEncodeError as error:
@@ -52,14 +52,14 @@ def problems_digest(examples: Sequence[Mapping[str, object]]) -> str:
 
 
 def problem_digests(examples: Sequence[Example]) -> str:
-    """Of each problem without its reference, `DIGEST` hex digits one after the other: by these a run knows its problems
-    among others."""
+    """Digests of problems without their references, `DIGEST` hex digits each, joined: a run recognises its problems by
+    them."""
     return "".join(_problem_digest(example.problem) for example in examples)
 
 
 def references_digest(examples: Sequence[Example], digests: str) -> str:
-    """Of the references of those problems that have these digests, in that order, as the first headers of version 4
-    held it."""
+    """The digest of the references of those problems that have these digests, in that order, as the first headers of
+    version 4 held it."""
     references = {_problem_digest(example.problem): example.reference for example in examples}
     each = (digests[at : at + DIGEST] for at in range(0, len(digests), DIGEST))
     return blake2b(msgspec.json.encode([references.get(digest) for digest in each]), digest_size=8).hexdigest()

@@ -1,7 +1,7 @@
-"""The most that is read of a file that somebody sent: of a line, of a value in one piece, of what is packed.
+"""Limits of reading files from other people: of a line, of a value in one piece, of packed data.
 
 A line is one sample, one problem or one record, and a file of JSON in one piece is a log: those are far below these
-limits. What passes one is refused before it fills the memory.
+limits. Data beyond a limit are refused before they fill the memory.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from pathlib import Path
 from typing import IO, Any
 
 MOST_LINE_BYTES = 256 << 20
-MOST_WHOLE_BYTES = 1 << 30  # of what is decoded in one piece: an array, an object over many lines, an archive's entry
+MOST_WHOLE_BYTES = 1 << 30  # of data decoded in one piece: an array, an object over many lines, an archive's entry
 MOST_RATIO = 200  # of unpacked bytes to packed ones, beyond MOST_WHOLE_BYTES: text has 3 to 20, zeros have 1,030
-GZIP_FROM_BYTES = 64 << 20  # from where on that counts for gzip: a thousand million blank lines take minutes
+GZIP_FROM_BYTES = 64 << 20  # from which on the ratio counts for gzip: a thousand million blank lines take minutes
 MOST_LAYERS = 2  # of gzip in gzip
 
 _MIB = 1 << 20
 
 
 class TooLarge(ValueError):
-    """A file of which more would have to be read than is; the message goes on after its name."""
+    """A file beyond the limits of reading; the message goes on after its name."""
 
 
 def lines(file: IO[bytes]) -> Iterator[bytes]:
-    """Every line, with its end. Raises: TooLarge for one beyond `MOST_LINE_BYTES`."""
+    """Read lines, with their ends. Raises: TooLarge for one beyond `MOST_LINE_BYTES`."""
     number = 0
     while line := file.readline(MOST_LINE_BYTES + 1):
         number += 1
@@ -36,13 +36,13 @@ def lines(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def long_line(number: int) -> str:
-    """What is said of a line beyond the limit."""
+    """The message on a line beyond the limit."""
     advice = f"cut it to the lines before (head -n {number - 1})" if number > 1 else "is it the file that was meant?"
     return f"has more than {MOST_LINE_BYTES // _MIB} MiB in line {number}, and no longer line is read: {advice}"
 
 
 def whole(file: IO[bytes]) -> bytes:
-    """All that is left of a file. Raises: TooLarge beyond `MOST_WHOLE_BYTES`."""
+    """Read the rest of a file. Raises: TooLarge beyond `MOST_WHOLE_BYTES`."""
     data = file.read(MOST_WHOLE_BYTES + 1)
     if len(data) > MOST_WHOLE_BYTES:
         raise TooLarge(
@@ -59,7 +59,7 @@ def read_whole(path: Path) -> bytes:
 
 
 def check_entry(name: str, size: int) -> None:
-    """Raises: TooLarge for an archive's entry of so many bytes."""
+    """Check the size of an archive's entry. Raises: TooLarge."""
     if size > MOST_WHOLE_BYTES:
         raise TooLarge(
             f"has {size / _MIB:,.0f} MiB in {name}, and no more than {MOST_WHOLE_BYTES // _MIB} MiB of an entry "
@@ -68,7 +68,8 @@ def check_entry(name: str, size: int) -> None:
 
 
 def check_ratio(unpacked: int, packed: int, beyond: int | None = None) -> None:
-    """Raises: TooLarge for so many bytes out of so many that nobody means them; `beyond`: None is MOST_WHOLE_BYTES."""
+    """Check unpacked bytes against packed ones. Raises: TooLarge for an absurd ratio; `beyond`: None:
+    MOST_WHOLE_BYTES."""
     beyond = MOST_WHOLE_BYTES if beyond is None else beyond
     if unpacked > beyond and unpacked > MOST_RATIO * packed:
         raise TooLarge(
@@ -79,7 +80,7 @@ def check_ratio(unpacked: int, packed: int, beyond: int | None = None) -> None:
 
 
 class Packed:
-    """A file, and how many bytes of it have been read."""
+    """A file that counts the bytes read of it."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -92,7 +93,7 @@ class Packed:
 
 
 def unpacked(file: Any, packed: Packed) -> IO[bytes]:
-    """What a gzip file holds. `packed`: the file on the disk, which it is, or is packed in.
+    """Unpack a gzip file. `packed`: the file on the disk, which it is, or is packed in.
 
     Raises, in reading: TooLarge as `check_ratio`; OSError, EOFError or zlib.error where it is damaged.
     """

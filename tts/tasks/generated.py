@@ -39,7 +39,7 @@ def _sum(index: int, random: Random, terms: int, digits: int, operations: list[s
     for _ in range(terms - 1):
         operation, number = random.choice(operations), random.randint(low, high)
         value = {"plus": value + number, "minus": value - number, "times": value * number}[operation]
-        # From left to right, as the words say it: a product takes in all that stands before it.
+        # From left to right, as in the words: a product takes in all that stands before it.
         text = f"({text})" if operation == "times" and " " in text else text
         text = f"{text} {_OPERATIONS[operation]} {number}"
     return Example(Problem(f"sum-{index}", f"What is {text}?{ask}"), str(value))

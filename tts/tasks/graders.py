@@ -1,6 +1,6 @@
-"""Compare answers with the reference answer: in evaluation only. No strategy is ever given a grader or a reference.
+"""Graders compare answers with the reference answer, in evaluation only; no strategy is ever given either.
 
-To score candidates without the reference is a verifier's job (`tts.verifiers`).
+Scoring candidates without the reference is a verifier's job (`tts.verifiers`).
 """
 
 from __future__ import annotations
@@ -17,26 +17,27 @@ from tts.tasks.sources import REASONING_GYM
 from tts.types import ErrorInfo, Problem, Value
 from tts.workers.pool import Workers
 
-# CPU time for one answer; what models write takes up to half a second in a worker that has just started.
+# CPU time for one answer; models' answers take up to half a second in a worker that has just started.
 MATH_LIMIT_S = 10.0
 GYM_LIMIT_S = 10.0
 
 
 class Grader(Protocol):
-    """Says whether an answer is right."""
+    """A rule that decides whether an answer is right."""
 
     async def grade(self, answer: str | None, reference: str, problem: Problem) -> bool | None:
-        """None: it cannot be told. An answer of None, an abstention, is wrong. Any error it raises means that there is
-        no verdict (`Grading`)."""
+        """Whether the answer is right; None: unknown. An answer of None, an abstention, is wrong. Any error means that
+        there is no verdict (`Grading`)."""
         ...
 
     async def check_reference(self, reference: str, problem: Problem, line: int | None = None) -> None:
-        """Raise BadProblem, naming the problem's id and its line, if nothing could ever equal this reference."""
+        """Raise BadProblem, naming the problem's id and its line, if no answer could ever equal this reference."""
         ...
 
 
 class ExactGrader:
-    """Right if the answer is the `same` as the reference without any algebra: strings, numbers, choices, words."""
+    """Grader by text: right if the answer is the `same` as the reference without algebra (strings, numbers,
+    choices)."""
 
     async def grade(self, answer: str | None, reference: str, problem: Problem) -> bool:
         return answer is not None and same(reference, answer) is True
@@ -47,11 +48,11 @@ class ExactGrader:
 
 
 class MathGrader:
-    """Right if math-verify finds the answer equal to the reference; what needs no algebra is settled without it.
+    """Grader by algebra: right if math-verify finds the answer equal to the reference; plain cases are decided without.
 
     Args:
         timeout_s: CPU time for one answer; None: `MATH_LIMIT_S`. Raises CallTimedOut beyond it, CallCrashed and
-            CallFailed for an answer that brings math-verify down: neither says that the answer is wrong.
+            CallFailed for an answer that crashes math-verify: neither means that the answer is wrong.
     """
 
     def __init__(self, workers: Workers, *, timeout_s: float | None = None) -> None:
@@ -83,7 +84,7 @@ class MathGrader:
 
 
 class ReasoningGymGrader:
-    """Right if the dataset's own scorer gives full marks. Limits and errors are as for `MathGrader`.
+    """Grader of `reasoning-gym`: right if the dataset's own scorer gives full marks. Limits as for `MathGrader`.
 
     Args:
         source: the task's, as in `tts.tasks.sources.load`: the dataset is made again in the worker.
@@ -102,11 +103,11 @@ class ReasoningGymGrader:
         return bool(await self._workers.call("tts.tasks.reasoning_gym:score", args, timeout_s=self._timeout_s) == 1.0)
 
     async def check_reference(self, reference: str, problem: Problem, line: int | None = None) -> None:
-        """Any will do, an empty one too: the scorer goes by the dataset's own."""
+        """Accept any reference, an empty one too, because the scorer goes by the dataset's own."""
 
 
 class NoReferences:
-    """Makes no verdict: the references of a run are not in its folder. Args: folder: the run's, for the message."""
+    """A grader without verdicts, if the references of a run are not in its folder. Args: folder: for the message."""
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
@@ -118,12 +119,12 @@ class NoReferences:
         )
 
     async def check_reference(self, reference: str, problem: Problem, line: int | None = None) -> None:
-        """There is none."""
+        """Accept any, because there is none."""
 
 
 class Verdict(Value, frozen=True):
-    """What a grading came to. `correct` None: the problem has no reference, the grader cannot tell, or `error` says why
-    no verdict could be made."""
+    """The result of a grading. `correct` None: the problem has no reference, the grader cannot tell, or `error` has the
+    reason why there is no verdict."""
 
     correct: bool | None = None
     error: str | None = None
@@ -136,7 +137,7 @@ class Grading:
     when no other runs beside it; if that raises, too, the verdict is unknown, with the error.
 
     Args:
-        on_verdict: hears of each pair's final verdict.
+        on_verdict: called with each pair's final verdict.
     """
 
     def __init__(
@@ -149,7 +150,7 @@ class Grading:
         self._failed: dict[tuple[str, str | None], Example] = {}
 
     def begin(self, example: Example, answer: str | None) -> Verdict | None:
-        """The verdict, where it is known already. Otherwise the grading goes on beside the running event loop."""
+        """The verdict, if it is known already; otherwise the grading goes on beside the running event loop."""
         if (unusable := not_an_answer(answer)) is not None:
             return unusable
         pair = example.problem.id, answer
@@ -183,7 +184,7 @@ class Grading:
             return Verdict()
         try:
             return Verdict(await self._grader.grade(answer, example.reference, example.problem))
-        except Exception as error:  # whatever it was, it is no verdict on the answer
+        except Exception as error:  # any error: it is no verdict on the answer
             info = ErrorInfo.of(error)
             return Verdict(error=f"{info.type}: {info.message}")
 
@@ -193,7 +194,7 @@ class Grading:
 
 
 def not_an_answer(answer: object) -> Verdict | None:
-    """The verdict on what a strategy that does not mind its types gives for an answer; None for text and None."""
+    """The verdict on an answer of a wrong type, from an untyped strategy; None for text and None."""
     if isinstance(answer, str | None):
         return None
     return Verdict(error=f"an answer is text or None, but this one is {answer!r:.80} ({type(answer).__name__})")
@@ -203,7 +204,7 @@ def grader_named(name: str, workers: Workers, limit_s: float | None = None) -> G
     """The grader `exact` or `math`, or the one for a source `reasoning-gym:NAME?…`; `limit_s`: its `timeout_s`.
 
     Raises:
-        UnknownName: no grader is called that.
+        UnknownName: no grader has the name.
         MissingExtra: its package is not installed.
     """
     if name == "exact":

@@ -1,5 +1,5 @@
-"""Rows of a file of JSON, in the forms in which it is handed around: a value a line, or one array or object; packed
-with gzip or not; in UTF-8, or in what a byte order mark says. What is something else altogether is named."""
+"""Rows of a file of JSON in its usual forms: a value a line, or one array or object; packed with gzip or not; in UTF-8,
+or the encoding of a byte order mark. The error for any other kind of file names that kind."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ class Unusable(ValueError):
 
 
 class NotRows(ValueError):
-    """A file that holds no JSON at all, or too much; the message goes on after its name."""
+    """A file without JSON, or with too much; the message goes on after its name."""
 
 
 def rows(file: IO[bytes], decode: Callable[[bytes], Any]) -> Iterator[tuple[int, Any]]:
-    """Line number and value of every line that is not blank; of an array, number and value of every item.
+    """Read line number and value of every line that is not blank; of an array, number and value of every item.
 
     Raises: BadRow; NotRows; OSError, EOFError or zlib.error for gzip that is damaged.
     """
@@ -65,7 +65,7 @@ def _rows(lines: IO[bytes], decode: Callable[[bytes], Any]) -> Iterator[tuple[in
         try:
             values = decode(whole)
         except (ValueError, RecursionError):
-            lines = io.BytesIO(whole)  # its lines say where it goes wrong
+            lines = io.BytesIO(whole)  # to find the line of the error
         else:
             yield from enumerate(values, 1)
             return
@@ -87,8 +87,8 @@ def _rows(lines: IO[bytes], decode: Callable[[bytes], Any]) -> Iterator[tuple[in
 
 
 def csv_rows(file: IO[bytes], delimiter: str) -> Iterator[tuple[int, dict[str, str | None]]]:
-    """Line number and columns of every row below the first, which names them; an empty cell is None, and a row that has
-    fewer is refused.
+    """Read line number and columns of every row below the first, which names them; an empty cell is None, and a row
+    with fewer is refused.
 
     Raises: BadRow; NotRows.
     """
@@ -105,7 +105,7 @@ def csv_rows(file: IO[bytes], delimiter: str) -> Iterator[tuple[int, dict[str, s
             if cells < len(row):
                 raise BadRow(
                     reader.line_num,
-                    f"has {cells} cells, and the first line has {len(row)}: a cell that nobody knows is left empty, "
+                    f"has {cells} cells, and the first line has {len(row)}: an unknown cell is left empty, "
                     f"with its {delimiter!r} before it",
                 )
             yield reader.line_num, {name: cell or None for name, cell in row.items()}
@@ -144,7 +144,7 @@ def _text(file: IO[bytes]) -> IO[bytes]:
 
 
 def _is_gzip(file: IO[bytes]) -> bool:
-    return _peek(file)[:2] == b"\x1f\x8b"  # its magic number, whatever the file is called
+    return _peek(file)[:2] == b"\x1f\x8b"  # gzip's magic number, whatever the file's name
 
 
 def _in_utf8(file: IO[bytes]) -> IO[bytes]:

@@ -18,8 +18,8 @@ except ImportError as error:
         "these problems take reasoning-gym: pip install 'test-time-scaling[tasks]'", extra="tasks"
     ) from error
 
-# What the question says too. All else in an entry's metadata may hold or imply the answer: even `expression` is the
-# solution in one dataset and the question in another, so that a list of what to leave out would not be safe.
+# Facts that the question has, too. All others of an entry's metadata may hold or imply the answer: even `expression` is
+# the solution in one dataset and the question in another, so that a list of facts to leave out would not be safe.
 _PUBLIC = {
     "countdown": ("numbers", "target"),
     "futoshiki": ("puzzle",),
@@ -57,10 +57,10 @@ def entries(source: str, limit: int | None) -> list[dict[str, Any]]:
 
 
 def score(source: str, problem_id: str, reference: str, answer: str) -> float:
-    """What the dataset's own scorer gives an answer, from 0 to 1, to the problem with that id.
+    """Score an answer to the problem with this id by the dataset's own scorer, from 0 to 1.
 
-    The caller shows that it has the reference: whoever has not cannot find it out here. It also shows that both sides
-    made the same problem.
+    The caller must give the reference, so that a caller without it cannot find it out here. It also proves that both
+    sides made the same problem.
     """
     dataset, name = _dataset(source), parse_source(source).name
     prefix, _, index = problem_id.rpartition("-")

@@ -1,4 +1,4 @@
-"""Where problems come from: JSON Lines, `reasoning-gym`, and arithmetic and chains that need neither file nor package.
+"""Sources of problems: JSON Lines, `reasoning-gym`, and arithmetic and chains that need neither file nor package.
 
 An `Example` is a problem with its reference answer. Strategies are given the `Problem` alone, and a run folder keeps
 problems and references apart: the references come last (`tts.runs.grading_process`).
@@ -46,8 +46,8 @@ def load(
 
     A file is JSON Lines or one JSON array (packed with gzip or not), or CSV or TSV if its name says so, whose empty
     cells are null. Columns not named here are found in the first row: `question`, `prompt`, `problem` or `messages`;
-    `answer`, `solution`, `target`, `label` or `reference`; `id` (else `p` and the line number). An answer with `####`
-    is what follows it (GSM8K), one with `\\boxed{…}` what it holds (MATH); null is no answer.
+    `answer`, `solution`, `target`, `label` or `reference`; `id` (else `p` and the line number). Of an answer with
+    `####` the text behind it counts (GSM8K), of one with `\\boxed{…}` its content (MATH); null is no answer.
 
     Choices (`choices`, `options` or `endings`: a list, `{"A": …}`, or ARC's `{"text": […], "label": […]}`) are shown
     below the question as A, B, C …, are in `Problem.facts`, and make the answer a letter; a prompt that shows them
@@ -70,7 +70,8 @@ def load(
             depends on the seed and the problem's id alone; None leaves the file's.
         limit: at most so many problems, from the first on.
         system: a system turn for every problem that has none of its own.
-        answer_format: how to read completions; None: `letter` if every reference is a capital letter, else `auto`.
+        answer_format: form of answers in completions; None: `letter` if every reference is a capital letter, else
+        `auto`.
 
     Raises:
         BadProblem: no problems, a row that cannot be used (`line` in `facts`), a column that is missing, an id twice.
@@ -122,7 +123,7 @@ class TaskSource(Value, frozen=True):
     grader: str | None = None
 
     def load(self) -> Task:
-        """Raises: as `load`."""
+        """Load the task. Raises: as `load`."""
         task = load(**{name: getattr(self, name) for name in self.__struct_fields__ if name != "grader"})
         return task if self.grader is None else msgspec.structs.replace(task, grader=self.grader)
 

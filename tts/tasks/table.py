@@ -1,4 +1,4 @@
-"""Problems as rows of files: which columns hold what, and what a row that cannot be used is told."""
+"""Problems as rows of files: the meaning of columns, and errors on rows that cannot be used."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Columns(NamedTuple):
     choices: str | None
 
     def found_in(self, row: _Row) -> Columns:
-        """Those that are named, and the usual ones that the first row has."""
+        """Find the columns: those that are named, and the usual ones that the first row has."""
         return Columns(
             _column(row, self.prompt, PROMPT_COLUMNS) or _no_prompt(row),
             _column(row, self.answer, ANSWER_COLUMNS),
@@ -64,7 +64,7 @@ def _holds_choices(value: Any) -> bool:
     try:
         return read_choices(value) is not None
     except Unreadable:
-        return False  # "options" may hold something else altogether
+        return False  # "options" may mean another thing
 
 
 def read_file(source: str, named: Columns, shuffle_choices: int | None) -> Iterator[Example]:
@@ -148,7 +148,7 @@ def _example(row: _Row, columns: Columns, shuffle_choices: int | None) -> Exampl
         raise row.bad(f"({identity.strip()}) {error}") from None
     reference = None if answer is None else _reference(answer)
     if reference == "":
-        raise row.bad(f"({identity}) has an empty {columns.answer!r}; write null if nobody knows it")
+        raise row.bad(f"({identity}) has an empty {columns.answer!r}; write null if it is unknown")
     return Example(problem, reference, row.line)
 
 

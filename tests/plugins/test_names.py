@@ -20,7 +20,7 @@ from tts.plugins.dependencies import plugin_digests, verifiers_of
 from tts.plugins.loading import by_address
 from tts.plugins.names import allocator, built_in, names, strategy
 from tts.plugins.signatures import Parameter, describe, parameters
-from tts.plugins.spec import check_spec, parse_specs
+from tts.plugins.spec import check_spec, parse_allocators, parse_specs
 from tts.plugins.verifiers import verifier
 from tts.testing import ScriptedCluster
 from tts.types import Candidate, Completion, Problem, StrategySpec, Usage
@@ -176,6 +176,8 @@ def test_a_parameter_without_a_default_is_refused(tmp_path):
     (tmp_path / "bare.py").write_text("async def mine(problem, run, *, n: int): ...\n")
     with pytest.raises(InvalidParameter, match="parameter n of strategy mine must have a default"):
         parse_specs(f"{tmp_path}/bare.py:mine:n=3")
+    with pytest.raises(InvalidParameter, match="parameter n of allocator mine must have a default"):
+        parse_allocators(f"{tmp_path}/bare.py:mine:n=3")
 
 
 # --- installed plugins

@@ -58,6 +58,7 @@ async def asolve(
         prompt: text, messages, or a Problem.
         strategy: `NAME:PARAM=VALUE,...`, `file.py:name`, a StrategySpec, an async function of your own (with `params`),
             or `functools.partial(mine, n=4)`.
+        params: of the strategy, over those in its text; a verifier may be a class, a function, an object, or its text.
         budget: limits such as `tokens=2k,usd=0.01`; a strategy with n=None spends it all.
         seed: of the samples.
         sampling: a Sampling, or its fields (`{"temperature": 0.2, "max_tokens": 512}`). Without `max_tokens`, a sample

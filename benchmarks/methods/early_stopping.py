@@ -30,10 +30,10 @@ SEEDS = {"boinf_aime2024": 8, "boinf_gpqa_diamond": 2}  # shuffles
 MOST = 64
 PAPER = "majority_vote:n={n},stop_at=0.95"
 SPECS = {
-    "one at a time would do (`ahead=1`)": PAPER,
-    **{f"`ahead={k}`": f"{PAPER},ahead={k}" for k in (4, 8, 16, 64)},
+    "one at a time would do (`min_in_flight=1`)": PAPER,
+    **{f"`min_in_flight={k}`": f"{PAPER},min_in_flight={k}" for k in (4, 8, 16, 64)},
     "`esc`": "esc:n={n}",
-    "`esc:ahead=16`": "esc:n={n},ahead=16",
+    "`esc:min_in_flight=16`": "esc:n={n},min_in_flight=16",
     "all 64": "majority_vote:n={n}",
 }
 DRAWS = 2000
@@ -147,11 +147,11 @@ decoded at one speed. Accuracy in percent; differences in points, with their 95 
 models taken as independent, so it is rather narrow); tokens (cancelled ones included) and seconds to the answer as
 multiples of the first row's, means over models.
 
-With `ahead=1` the vote is that of Adaptive-Consistency one sample at a time, to the token: it has those in flight that
-the rule needs in any case. Above 1, votes count as they arrive, so short samples count first. In place of arrivals the
-rule could look at the longest finished prefix in the order of asking, whose answer does not depend on lengths at all:
-a sketch of this on AIME 2024 took 1.4 to 1.9 times the seconds and 1.4 times the tokens of arrivals at 16 and 64 ahead,
-for the accuracy of the first row. `esc` decides on that prefix, because its windows are defined by it.
+With `min_in_flight=1` the vote is that of Adaptive-Consistency one sample at a time, to the token: it has those in
+flight that the rule needs in any case. Above 1, votes count as they arrive, so short samples count first. In place of
+arrivals the rule could look at the longest finished prefix in the order of asking, whose answer does not depend on
+lengths at all: a sketch of this on AIME 2024 took 1.4 to 1.9 times the seconds and 1.4 times the tokens of arrivals at
+16 and 64 ahead, for the accuracy of the first row. `esc` decides on that prefix, because its windows are defined by it.
 """
 
 
@@ -164,7 +164,7 @@ def main() -> None:
             found = [*workers.map(ways, models, [SEEDS[name]] * len(models))]
             head = "| samples in flight | accuracy | difference | tokens | seconds |\n|---|---:|---:|---:|---:|"
             title = f"## {name}: {len(models)} models, {SEEDS[name]} shuffles"
-            extremes = [by_model(found, name) for name in ("`ahead=16`", "`ahead=64`")]
+            extremes = [by_model(found, name) for name in ("`min_in_flight=16`", "`min_in_flight=64`")]
             parts.append("\n".join([title, "", head, *rows(found), "", *extremes]))
             print(parts[-1], flush=True)
     parts.append(proofs(Path(sys.argv[1])))

@@ -127,7 +127,7 @@ VOTE_OF_8 = (tts(ONE, "majority_vote:n=8", WHOLE), tts(HUNDRED, "majority_vote:n
 MANY = Load(1000, 8, 256)
 SLOW, AT_ONCE = {"first_token_s": 0.2}, {"first_token_s": 0.0}
 BETA = "its_hub, Beta"
-ALL_AHEAD, ONE_AHEAD = "tts, stop_at=0.95, ahead=16", "tts, stop_at=0.95"
+ALL_AHEAD, ONE_AHEAD = "tts, stop_at=0.95, min_in_flight=16", "tts, stop_at=0.95"
 DUELS = {
     "d1": Duel(
         "One problem, n = 64, replies after 200 ms",
@@ -161,7 +161,7 @@ DUELS = {
         {"first_token_s": 0.1, "token_s": 0.02, "long_tail": True},
         (
             Contestant(BETA, f"hub.py {COMMON} BetaSelfConsistency", "its_hub"),
-            tts(ALL_AHEAD, "majority_vote:n=16,stop_at=0.95,ahead=16", 5),
+            tts(ALL_AHEAD, "majority_vote:n=16,stop_at=0.95,min_in_flight=16", 5),
             tts(ONE_AHEAD, "majority_vote:n=16,stop_at=0.95", 5),
             tts("tts, esc", "esc:n=16,window=4", 5),
             tts("tts, all 16", "majority_vote:n=16", 5),

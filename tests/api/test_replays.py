@@ -373,7 +373,7 @@ def test_with_and_without_a_scheduler_the_same_comes_out_to_the_token_and_the_se
     texts = [
         "majority_vote:n=5",
         "majority_vote:n=9,stop_at=0.8",
-        "majority_vote:n=9,stop_at=0.8,ahead=9",
+        "majority_vote:n=9,stop_at=0.8,min_in_flight=9",
         "esc:n=9,window=3",
         "first_finish:n=6,k=2",
         "best_of_n:n=3,verifier=rm",

@@ -36,14 +36,14 @@ ORDER_FREE = [
     "single",
     "best_of_n:n=4,verifier=judge,selector=borda",
     "majority_vote:n=6",
-    "esc:n=6,window=3,ahead=6",
+    "esc:n=6,window=3,min_in_flight=6",
     "majority_vote:n=8,stop_at=0.95",
     "majority_vote:n=4,equivalence=math",
     "genrm:n=3,verifications=2",
     "sequential_revision:rounds=2",
     "compute_optimal:policy=0.5:sequential_revision/2x3;best_of_n/5,pilot=3,verifier=judge",
 ]
-FIRST_COME = ["first_finish:n=5,k=2", "majority_vote:n=8,stop_at=0.95,ahead=8"]
+FIRST_COME = ["first_finish:n=5,k=2", "majority_vote:n=8,stop_at=0.95,min_in_flight=8"]
 FIRST_COME += sorted(built_in("strategies").keys() - {text.partition(":")[0] for text in ORDER_FREE + FIRST_COME})
 ENDS = Finished | Scored | Failed | Cancelled | Refused
 

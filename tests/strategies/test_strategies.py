@@ -40,7 +40,9 @@ def test_the_docstring_of_every_strategy_gives_its_arguments_its_paper_and_its_d
         assert "Differences from the paper" in doc
 
 
-@pytest.mark.parametrize("rule", ["majority_vote:n={},stop_at=0.95", "esc:n={},window=3", "esc:n={},window=3,ahead=4"])
+@pytest.mark.parametrize(
+    "rule", ["majority_vote:n={},stop_at=0.95", "esc:n={},window=3", "esc:n={},window=3,min_in_flight=4"]
+)
 def test_failures_before_the_first_sample_end_an_open_count_only_where_as_many_end_it_later(rule):
     for failures in (4, OPEN_FAILURES - 1):
         cluster = ScriptedCluster([BROKEN] * failures + ["5"] * 40, budget=Limits(samples=40))
@@ -53,7 +55,7 @@ def test_failures_before_the_first_sample_end_an_open_count_only_where_as_many_e
 @pytest.mark.parametrize("spec", ["first_finish:n=0", "first_finish:k=0", "sequential_revision:chains=0",
                                   "sequential_revision:rounds=0", "best_of_n:n=0", "majority_vote:n=0",
                                   "majority_vote:n=0,stop_at=0.9", "majority_vote:stop_at=0.9,batch=0",
-                                  "majority_vote:stop_at=0.9,ahead=0", "esc:ahead=0", "genrm:n=0",
+                                  "majority_vote:stop_at=0.9,min_in_flight=0", "esc:min_in_flight=0", "genrm:n=0",
                                   "genrm:verifications=0"])  # fmt: skip
 def test_a_count_below_one_is_refused_before_anything_is_paid_for(spec):
     outcome = ScriptedCluster(["1"] * 20).run(spec)

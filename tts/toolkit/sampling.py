@@ -16,7 +16,7 @@ Fewest = Callable[[Ended], Awaitable[int]]
 
 
 async def sample_as_needed(
-    run: Run, fewest: Fewest, *, n: int | None, ahead: int = 1, **sampling: Any
+    run: Run, fewest: Fewest, *, n: int | None, min_in_flight: int = 1, **sampling: Any
 ) -> dict[int, Candidate | None]:
     """Look at every arrival, and keep in flight what the stopping rule may still need, until it stops.
 
@@ -25,29 +25,29 @@ async def sample_as_needed(
             candidate, None for one that failed; in order of arrival). Returns 0 to stop; else how many samples there
             must be, these included, before the rule can possibly stop.
         n: how many are asked for at most; None goes on until the budget ends.
-        ahead: how many are in flight at the least, as far as `n` goes.
+        min_in_flight: how many are in flight at the least, as far as `n` goes.
         sampling: as in `Run.generate`.
 
-    With `ahead` 1 no sample is asked for that sampling one at a time would not have asked for: none is cancelled, and
-    other trials may use the same. Above 1, those that are in flight when the rule stops are cancelled; so short
-    samples are seen first, and a rule that depends on which have come sees more of them
+    With `min_in_flight` 1 no sample is asked for that sampling one at a time would not have asked for: none is
+    cancelled, and other trials may use the same. Above 1, those that are in flight when the rule stops are cancelled;
+    so short samples are seen first, and a rule that depends on which have come sees more of them
     (benchmarks/methods/early_stopping.md). With an open count, failures in a row end it: they may cost nothing, and
     would be repeated for ever.
 
     Returns: what has ended, as `fewest` is shown it.
     Raises: BudgetExhausted or AllFailed if there is not a single candidate; InvalidParameter.
     """
-    _check_counts(run, n, "ahead", ahead)
+    _check_counts(run, n, "min_in_flight", min_in_flight)
     ended: dict[int, Candidate | None] = {}
-    first = _at_most(n, max(await fewest(ended), ahead))
-    async with run.finishing(n=first, share=ahead == 1, **sampling) as block:
+    first = _at_most(n, max(await fewest(ended), min_in_flight))
+    async with run.finishing(n=first, share=min_in_flight == 1, **sampling) as block:
         while (end := await block.end()) is not None:
             ended[end[0]] = end[1]
             total = await fewest(ended)
             if total == 0:
                 break
             if n is not None or len(ended) < OPEN_FAILURES or any([*ended.values()][-OPEN_FAILURES:]):
-                block.more(_at_most(n, max(total, len(ended) + ahead)) - block.asked)
+                block.more(_at_most(n, max(total, len(ended) + min_in_flight)) - block.asked)
     return ended
 
 

@@ -14,7 +14,7 @@ class TestEarlyStoppingSelfConsistency(StrategyContract):
 
 
 class TestOpenEarlyStoppingSelfConsistency(StrategyContract):
-    strategy = "esc:n=none,window=2,ahead=5"
+    strategy = "esc:n=none,window=2,min_in_flight=5"
     budget = Limits(samples=7)
     order_free = True
 
@@ -32,7 +32,7 @@ def windowed(answers: str, window: int) -> int:
 def test_esc_chooses_what_its_paper_chooses_however_many_are_ahead(pairs, ahead):
     answers = "".join(answer for answer, _ in pairs)
     stops = windowed(answers, 3)
-    outcome = ScriptedCluster(arriving(pairs)).run(f"esc:n=12,window=3,ahead={ahead}")
+    outcome = ScriptedCluster(arriving(pairs)).run(f"esc:n=12,window=3,min_in_flight={ahead}")
     assert outcome.result.answer == first_seen_majority([a if a not in "?!" else None for a in answers[:stops]])
     assert stops <= len(outcome.generated) <= 12
     if ahead == 1:

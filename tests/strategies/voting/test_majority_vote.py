@@ -25,7 +25,7 @@ class TestAdaptiveConsistency(StrategyContract):
 
 
 class TestAdaptiveConsistencyOnArrivals(StrategyContract):
-    strategy = "majority_vote:n=8,stop_at=0.95,ahead=5"
+    strategy = "majority_vote:n=8,stop_at=0.95,min_in_flight=5"
 
 
 class TestOpenAdaptiveConsistency(StrategyContract):
@@ -133,7 +133,7 @@ def test_adaptive_consistency_side_by_side_asks_for_the_samples_of_one_at_a_time
 @given(ANSWERS_THAT_ARRIVE)
 def test_with_all_in_flight_the_vote_stops_at_the_arrival_that_settles_it_and_cancels_the_rest(pairs):
     came = [answer for answer, _ in sorted((p for p in pairs if p[0] != "!"), key=lambda pair: pair[1])]
-    outcome = ScriptedCluster(arriving(pairs)).run("majority_vote:n=12,stop_at=0.95,ahead=12")
+    outcome = ScriptedCluster(arriving(pairs)).run("majority_vote:n=12,stop_at=0.95,min_in_flight=12")
     voted = [c.answer or "?" for c in outcome.result.candidates]
     assert voted == came[: len(voted)]
     before = lead_of("".join(voted[:-1]))
@@ -153,7 +153,7 @@ def test_a_vote_that_is_settled_early_gives_the_candidate_that_it_gives_where_th
     """What is first in the order of asking comes last here: it must not depend on whether it was waited for."""
     script = [Sample("1", seconds=9), Sample("1", seconds=1), Sample("1", seconds=2)]
     cluster = ScriptedCluster([*script, *["1"] * 40], budget=Limits(samples=3))
-    result = cluster.run(f"majority_vote:n={n},stop_at=0.95,ahead=3").result
+    result = cluster.run(f"majority_vote:n={n},stop_at=0.95,min_in_flight=3").result
     assert result.selected == result.candidates[0]
     assert result.selected.order == (2,)
 
@@ -163,3 +163,11 @@ def test_a_stopping_probability_that_is_none_is_refused_before_anything_is_paid_
     outcome = ScriptedCluster(["1"] * 20).run(f"majority_vote:stop_at={stop_at}")
     assert "stop_at must be a probability above 0 and at most 1" in outcome.result.error.message
     assert not outcome.generated
+
+
+@pytest.mark.parametrize("rule", ["majority_vote:n=8,stop_at=0.95", "esc:n=8,window=3"])
+def test_the_earlier_name_of_a_parameter_is_read_with_a_warning(rule):
+    found = [ScriptedCluster(["1", "2"] * 9).run(f"{rule},min_in_flight=4")]
+    with pytest.warns(FutureWarning, match="the parameter ahead is called min_in_flight now: write min_in_flight=4"):
+        found.append(ScriptedCluster(["1", "2"] * 9).run(f"{rule},ahead=4"))
+    assert len({(len(one.generated), one.result.answer, one.result.bill) for one in found}) == 1

@@ -8,7 +8,7 @@ A `Score` is what a verifier says of a candidate without having seen the referen
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal, get_args
 
@@ -32,6 +32,13 @@ LEAST_MAX_TOKENS = 512  # the default where a budget or a context is small, and 
 
 class Value(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Base of all values, equal by content. One cannot hold itself, so the garbage collector need not look at it."""
+
+
+def shown_fields(value: Value, added: Collection[str]) -> str:
+    """The `repr` of a value as its class had it before the fields `added` came, which are shown only where they are
+    set: samples' keys and the digests of journals are made of it, and stay what they were."""
+    fields = [name for name in value.__struct_fields__ if name not in added or getattr(value, name)]
+    return f"{type(value).__name__}({', '.join(f'{name}={getattr(value, name)!r}' for name in fields)})"
 
 
 class Message(Value, frozen=True):
@@ -221,6 +228,9 @@ class Completion(Value, frozen=True):
             why a text ended.
         attempt: 1 for a first try.
         recorded_scores: by verifier, what a recorded pool holds for this sample: a score, or one a verification.
+        stopped_by: the stop string that ended the text, which is not in it; None at the end of a text, and where the
+            server does not say which.
+        parsed: the JSON value of the text, where `Run.ask` was given a schema.
     """
 
     text: str
@@ -236,6 +246,8 @@ class Completion(Value, frozen=True):
     downgrades: tuple[str, ...] = ()
     answer: str | None = None
     recorded_scores: Mapping[str, float | tuple[float | None, ...]] = {}
+    stopped_by: str | None = None
+    parsed: Any = None
 
 
 class Candidate(Value, frozen=True):

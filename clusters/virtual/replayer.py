@@ -21,6 +21,7 @@ from tts.core.trials.trial import Trial
 from tts.errors import ForeignAwait, UsageError
 from tts.plugins.dependencies import verifier_names
 from tts.plugins.names import strategy
+from tts.plugins.parts import part
 from tts.pools.pool import UNKNOWN, Pool, Unanswered, nobody_can_vote
 from tts.runs.config import RunConfig
 from tts.runs.folder import NoJournal
@@ -168,7 +169,7 @@ class Replayer:
         else:
             scheduler = Scheduler(
                 plan([cell], problems),
-                strategy,
+                part,
                 costs=self._costs,
                 verifiers=self.verifiers,
                 sampling=self._sampling,
@@ -196,6 +197,7 @@ class Replayer:
                 seed=planned.seed,
                 foreign=foreign,
                 keyed=False,
+                resolve=part,
             )
 
     def _unpriced(self, result: Result) -> int:

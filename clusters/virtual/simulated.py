@@ -135,7 +135,7 @@ class SimulatedCluster:
         self._own_workers = workers is None
         self._foreign = ForeignCode()
         self._world = world
-        self._verifiers = verifiers or {}
+        self._verifiers = {} if verifiers is None else verifiers
         self._cancel_s = cancel_s
         self._now = 0.0
         self._heap: list[tuple[float, int, Event]] = []

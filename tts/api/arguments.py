@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import wraps
+from functools import partial, wraps
 from os import PathLike
 from pathlib import Path
 from types import NoneType
@@ -15,13 +15,14 @@ from tts.core.budget import Limits
 from tts.core.protocols import Strategy
 from tts.errors import InvalidParameter, UnknownName, unknown_name
 from tts.models.options import Target
-from tts.plugins.dependencies import with_normal_texts, with_verifier_texts
 from tts.plugins.given import Named
 from tts.plugins.loading import forget_changed
 from tts.plugins.names import strategy
+from tts.plugins.parts import part
 from tts.plugins.signatures import parameters, taken_apart
 from tts.plugins.spec import check_spec, parse_specs
 from tts.plugins.values import check_given
+from tts.plugins.verifier_parameters import with_normal_texts, with_verifier_texts
 from tts.types import Sampling, StrategySpec
 
 _WORDS = {
@@ -123,7 +124,7 @@ def as_spec(given: Named, params: Mapping[str, Any] | None) -> tuple[StrategySpe
             raise InvalidParameter(f"solve takes one strategy, but {given!r} is {len(specs)}: use sweep")
         params = {**specs[0].params, **(params or {})}
         texts = with_verifier_texts(params, strategy(specs[0].name))
-        return check_spec(StrategySpec(specs[0].name, texts)), strategy
+        return check_spec(StrategySpec(specs[0].name, texts)), part
     function, set_before = taken_apart(given)
     params = {**set_before, **(params or {})}
     name = getattr(function, "__name__", type(function).__name__)
@@ -142,7 +143,12 @@ def as_spec(given: Named, params: Mapping[str, Any] | None) -> tuple[StrategySpe
     params = with_verifier_texts(params, function)
     check_given(name, known, params)
     awaited = _as_coroutine_function(function)
-    return with_normal_texts(StrategySpec(name, params), awaited), lambda _: awaited
+    return with_normal_texts(StrategySpec(name, params), awaited), partial(_given_or_named, name, awaited)
+
+
+def _given_or_named(name: str, given: Strategy, text: str) -> Strategy:
+    """The function that was given; for other texts, a part of it."""
+    return given if text == name else part(text)
 
 
 def _as_coroutine_function(given: Strategy) -> Strategy:

@@ -25,7 +25,7 @@ from tts.models.options import Target
 from tts.models.target import Pricing
 from tts.plugins.dependencies import plugin_digests, verifiers_of
 from tts.plugins.given import Given, Named, NamedAllocator
-from tts.plugins.names import strategy
+from tts.plugins.parts import part
 from tts.plugins.spec import normal_specs
 from tts.process.beside import Beside
 from tts.runs.config import RunConfig, recorded, split_budgets
@@ -112,7 +112,7 @@ async def asweep(
         check_budgets(cells, listed, costs, sampling, config.run_limits())
         if folder is not None:
             await task.hide(folder)
-        preflight(cells, listed[0], strategy, costs, verifiers, sampling)
+        preflight(cells, listed[0], part, costs, verifiers, sampling)
         carrier = await backend.cluster(verifiers)
         journal = Journal(folder, config.model_dump(mode="json"), may_grow=True) if folder else NoJournal()
         try:
@@ -121,7 +121,7 @@ async def asweep(
                 await task.keep(folder)
             scheduler = Scheduler(
                 plan(cells, listed),
-                strategy,
+                part,
                 costs=costs,
                 verifiers=verifiers,
                 sampling=sampling,

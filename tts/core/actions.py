@@ -7,9 +7,22 @@ Times (`at_s`) are seconds on the run's clock, which starts at 0 and stands stil
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from tts.types import Candidate, Completion, ErrorInfo, Problem, Prompt, Sampling, Score, Timing, Usage, Value
+from tts.types import (
+    Candidate,
+    Completion,
+    ErrorInfo,
+    Problem,
+    Prompt,
+    Sampling,
+    Score,
+    Timing,
+    Usage,
+    Value,
+    shown_fields,
+)
 
 NO_USAGE = Usage()
 NO_TIME = Timing()
@@ -67,6 +80,7 @@ class Request(Value, frozen=True):
         model: name of one of the cluster's models; None is its first.
         timeout_s: seconds after which the partial text comes back with finish reason `deadline`.
         progress: whether `Progressed` events are wanted.
+        schema: a JSON schema that the text should meet; a server that cannot be held to it is not.
     """
 
     messages: Prompt
@@ -76,6 +90,10 @@ class Request(Value, frozen=True):
     model: str | None = None
     timeout_s: float | None = None
     progress: bool = False
+    schema: Mapping[str, Any] | None = None
+
+    def __repr__(self) -> str:
+        return shown_fields(self, ("schema",))
 
 
 class Generate(Value, frozen=True, tag="generate"):

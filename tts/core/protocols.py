@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import msgspec
@@ -35,11 +35,19 @@ class Computes(Protocol):
     def score(self, problem: Problem, candidate: Candidate) -> Score | float | None: ...
 
 
+class Judges(Protocol):
+    """A verifier that looks at all candidates together, and may ask models what it likes: pairs, lists, panels."""
+
+    def judge(
+        self, problem: Problem, candidates: Sequence[Candidate], run: Run
+    ) -> Awaitable[Sequence[Score | float | None]]: ...
+
+
 # Scores a candidate without the reference answer; None abstains. A class of either shape may have these attributes:
 # `kind`, of its scores ("scale" where it has none); `candidate_logprobs`, how many alternatives per token have to be
 # recorded with a candidate (0); `in_worker`, whether `score` may be slow or hang, and therefore runs in a process that
 # can be killed (False).
-Verifier = AsksModel | Computes
+Verifier = AsksModel | Computes | Judges
 
 
 def question_of(verifier: Verifier, problem: Problem, candidate: Candidate) -> Request | None:

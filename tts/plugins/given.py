@@ -13,11 +13,11 @@ from typing import Any
 
 from tts.core.protocols import Strategy
 from tts.errors import InvalidParameter, TTSError
-from tts.plugins.dependencies import with_verifier_texts
 from tts.plugins.loading import forget_changed
 from tts.plugins.names import ALLOCATIONS, FUNCTIONS, Allocation, allocator, built_in, strategy
 from tts.plugins.signatures import taken_apart
 from tts.plugins.spec import split_spec
+from tts.plugins.verifier_parameters import with_verifier_texts
 from tts.types import StrategySpec
 
 Named = str | StrategySpec | Strategy

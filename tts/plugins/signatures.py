@@ -41,6 +41,11 @@ def says_verifier(parameter: Parameter | str) -> bool:
     return name == "verifier" or name.endswith("_verifier")
 
 
+def says_strategy(parameter: Parameter) -> bool:
+    """Whether the parameter's own name says that it names a strategy, a part of this one."""
+    return parameter.name == "strategy" or parameter.name.endswith("_strategy")
+
+
 def parameters(function: Callable[..., Any], owner: str = "", *, but: str = "") -> list[Parameter]:
     """The keyword-only parameters of a strategy: its hyper-parameters; of a class, all that are set by keyword.
 

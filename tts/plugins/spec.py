@@ -12,10 +12,10 @@ from typing import Any
 from tts.core.addresses import split_values
 from tts.core.protocols import Strategy
 from tts.errors import InvalidParameter, unknown_name
-from tts.plugins.dependencies import with_normal_texts
 from tts.plugins.names import allocator, strategy
 from tts.plugins.signatures import parameters
 from tts.plugins.values import check_value, convert
+from tts.plugins.verifier_parameters import with_normal_texts
 from tts.types import StrategySpec
 
 

@@ -6,8 +6,8 @@ The text is all that another process needs to make the same verifier again.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from tts.core.addresses import address_of, call_of
 from tts.core.protocols import Verifier
@@ -16,6 +16,9 @@ from tts.plugins.names import verifier_named
 from tts.plugins.signatures import Parameter, StrategyInfo, described, parameters
 from tts.plugins.values import convert
 from tts.types import Candidate, Problem
+
+if TYPE_CHECKING:
+    from tts.core.trials.context import Run
 
 
 class Function:
@@ -33,6 +36,23 @@ class Function:
         return self.function(problem, candidate, **self.params)
 
 
+class Judge:
+    """An `async def judge(problem, candidates, run)` as a verifier; its attribute `kind` counts, where it has one.
+
+    Args:
+        model: the model that it asks where it names none.
+    """
+
+    def __init__(self, function: Callable[..., Any], params: Mapping[str, Any], model: str | None) -> None:
+        self.function = function
+        self.model = model
+        self.kind = getattr(function, "kind", "scale")
+        self._params = dict(params)
+
+    def judge(self, problem: Problem, candidates: Sequence[Candidate], run: Run) -> Any:
+        return self.function(problem, candidates, run, **self._params)
+
+
 def verifier(text: str, model: str | None = None) -> Verifier:
     """A new verifier of that name, with the parameters that the text gives; one that asks a model asks `model`.
 
@@ -48,6 +68,8 @@ def made(thing: Any, text: str, model: str | None = None) -> Verifier:
     if not isinstance(thing, type):
         _check_function(name, thing)
     params = values_of(name, thing, given)
+    if inspect.iscoroutinefunction(thing):
+        return Judge(thing, params, model)
     if not isinstance(thing, type):
         return Function(thing, params)
     try:
@@ -79,12 +101,12 @@ def describe_verifier(name: str) -> StrategyInfo:
 
 def has_shape(thing: Any) -> bool:
     """Whether it has the methods of a verifier: `score`, or `request` with `read`."""
-    return hasattr(thing, "score") or (hasattr(thing, "request") and hasattr(thing, "read"))
+    return hasattr(thing, "score") or hasattr(thing, "judge") or (hasattr(thing, "request") and hasattr(thing, "read"))
 
 
 def verifier_address(verifier: Verifier) -> str:
     """Where a worker process finds the class or function that the verifier was made of."""
-    return address_of(verifier.function if isinstance(verifier, Function) else type(verifier))
+    return address_of(verifier.function if isinstance(verifier, Function | Judge) else type(verifier))
 
 
 def parameters_of(name: str, thing: Any) -> dict[str, Parameter]:
@@ -118,18 +140,20 @@ def no_model(name: str) -> InvalidParameter:
 
 
 def _check_function(name: str, thing: Any) -> None:
-    """Raises: InvalidParameter for what cannot be called with a problem and a candidate, or has to be awaited."""
+    """Raises: InvalidParameter for what cannot be called with a problem and a candidate, or has to be awaited and
+    cannot be called with a problem, candidates and a run."""
+    positional = (None,) * (3 if inspect.iscoroutinefunction(thing) else 2)
     try:
         signature = inspect.signature(thing)
         named = [p.name for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY]
-        signature.bind(None, None, **dict.fromkeys(named))
+        signature.bind(*positional, **dict.fromkeys(named))
     except (TypeError, ValueError):
         fits = False
     else:
-        fits = hasattr(thing, "__qualname__") and not inspect.iscoroutinefunction(thing)
+        fits = hasattr(thing, "__qualname__")
     if not fits:
         raise InvalidParameter(
             f"the verifier {name} must be a class, or a function `(problem, candidate, *, limit=10)` that needs no "
-            f"await, but is {thing!r}",
+            f"await, or a judge `async def judge(problem, candidates, run, *, limit=10)`, but is {thing!r}",
             name=name,
         )

@@ -39,6 +39,7 @@ from tts.core.scheduling.steps import Planned, Step
 from tts.errors import InvalidParameter, TTSError
 from tts.models.cost_model import CostModel
 from tts.plugins.names import strategy as named
+from tts.plugins.parts import Verifiers, part
 from tts.plugins.signatures import parameters
 from tts.plugins.spec import parse_specs
 from tts.runs.folder import NoJournal
@@ -175,11 +176,11 @@ class ScriptedCluster:
         world = _World(self._script, self._verification[1])
         names = {n for s in _listed(self._script) for n in s.scores} | {a for a in asked if isinstance(a, str)}
         scripted = {name: _ScriptedVerifier(name, world, self._verification[0]) for name in sorted(names)}
-        verifiers: dict[str, Verifier] = {**scripted, **self._given}
+        verifiers = Verifiers({**scripted, **self._given})
         problem = Problem("p", problem) if isinstance(problem, str) else problem
         scheduler = _Watched(
             [Planned("scripted", problem, spec, self._budget, self._seed)],
-            lambda _: function,
+            lambda text: function if text == spec.name else part(text),
             costs=CostModel(),
             verifiers=verifiers,
             sampling=self._sampling,

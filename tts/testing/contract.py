@@ -50,6 +50,7 @@ from tts.errors import AllFailed, EndpointError, LimitError, ReplayDivergence, T
 from tts.models.cost_model import CostModel
 from tts.plugins.dependencies import verifiers_of
 from tts.plugins.names import strategy as named
+from tts.plugins.parts import part
 from tts.plugins.signatures import parameters
 from tts.plugins.spec import parse_specs
 from tts.testing.driver import (
@@ -269,7 +270,7 @@ class StrategyContract:
         if self.verifiers is not None:
             return self.verifiers
         strategy, spec = self._resolved()
-        return verifiers_of([spec], resolve=lambda _: strategy)
+        return verifiers_of([spec], resolve=lambda name: strategy if name == spec.name else named(name))
 
     def _trial(self, limits: Limits | None = None, params: Mapping[str, Any] | None = None) -> WatchedTrial:
         strategy, spec = self._resolved()
@@ -286,6 +287,7 @@ class StrategyContract:
             verifiers=self._verifiers(),
             sampling=self.sampling,
             foreign=ForeignCode(passes=(Runaway,)),
+            resolve=part,
         )
 
     def _drive(
@@ -307,7 +309,7 @@ class StrategyContract:
         verifiers, kept = self._verifiers(), KeptJournal()
         scheduler = Scheduler(
             [Planned("contract", self.problem, spec, self.budget)],
-            lambda _: strategy,
+            lambda text: strategy if text == spec.name else part(text),
             costs=CountingCosts(),
             verifiers=verifiers,
             sampling=self.sampling,

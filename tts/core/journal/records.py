@@ -377,7 +377,8 @@ def _repr_of_sample(action: Generate) -> str:
     return (
         f"Generate(id={action.id!r}, request=Request({shared}, seed={request.seed!r}, "
         f"continue_from={request.continue_from!r}, model={request.model!r}, timeout_s={request.timeout_s!r}, "
-        f"progress={request.progress!r}), share={action.share!r}, race={action.race!r}"
+        f"progress={request.progress!r}{f', schema={request.schema!r}' if request.schema else ''}), "
+        f"share={action.share!r}, race={action.race!r}"
         f"{', helps=True' if action.helps else ''})"
     )
 

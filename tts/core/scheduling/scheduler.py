@@ -10,6 +10,7 @@ A `Step` is a cluster's next work: write `records` to the journal, then carry ou
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 
 import msgspec
 
@@ -51,7 +52,7 @@ class Scheduler(Dispatcher):
     Args:
         plan: the trials, problem by problem (all trials of one problem together: samples are shared among them, and
             dropped when the last of them has closed).
-        resolve: strategy name -> strategy.
+        resolve: a strategy's name, or a text with parameters as `Run.solve` takes it -> strategy.
         costs, verifiers, sampling: handed to every trial.
         limits: of the whole run.
         window: number of requests that may be in flight.
@@ -99,7 +100,7 @@ class Scheduler(Dispatcher):
         for shared in self._shared_budgets.values():
             shared.foreign = self.foreign
         self._recalled = False
-        self._resolve = resolve
+        self._resolve = cache(resolve)
         self._verifiers = {} if verifiers is None else verifiers  # a client's grows
         self._sampling = sampling
         self._shuffle_races = shuffle_races
@@ -287,6 +288,7 @@ class Scheduler(Dispatcher):
             seed=planned.seed,
             max_in_flight=None if shared is None else shared.allocator.max_in_flight,
             foreign=self.foreign,
+            resolve=self._resolve,
         )
         if shared is not None:
             shared.open(trial.id, trial.problem.id, trial.scores, self._history.stopped.get(trial.id, ""))

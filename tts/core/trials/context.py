@@ -6,25 +6,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import cached_property
-from hashlib import blake2b
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 
-from tts.core.actions import Call, Event, Failed, Refused, Request, Returned, Verify
-from tts.core.addresses import beside, canonical, check_address, owner_of, portable
-from tts.core.budget import Remaining
-from tts.core.protocols import Verifier, kind_of, question_of
-from tts.core.trials.blocks import Block, Deadline, Finishing, Streaming, at_least_one
+from tts.answers.equivalence import extract
+from tts.core.actions import Call, Event, Failed, Refused, Request, Returned, Sleep
+from tts.core.addresses import beside, check_address, owner_of, portable
+from tts.core.budget import Limits, Remaining
+from tts.core.protocols import Strategy
+from tts.core.trials.blocks import Block, Deadline, Finishing, Streaming
 from tts.core.trials.coroutines import Mailbox, Wait
-from tts.core.trials.endings import MOST_REFUSALS, nothing_came
+from tts.core.trials.endings import nothing_came
+from tts.core.trials.parts import solve_part
+from tts.core.trials.race import Race
 from tts.core.trials.randomness import ChainRandom
-from tts.core.trials.sample_keys import seed_of
 from tts.core.trials.scope import Fallback, Scope
-from tts.errors import BudgetExhausted, CallFailed, InvalidParameter, UsageError, unknown_name
+from tts.core.trials.verifying import asks_a_model, found_verifier, mean_of, verify
+from tts.errors import BudgetExhausted, InvalidParameter, UsageError, unknown_name
 from tts.types import Candidate, Completion, Problem, Sampling, Score, Turns, as_prompt
 
 if TYPE_CHECKING:
@@ -110,8 +113,9 @@ class Run:
         *,
         n: int | None = 1,
         system: str | None = None,
-        continue_from: Candidate | None = None,
+        continue_from: Candidate | str | None = None,
         parent: Candidate | None = None,
+        model: str | None = None,
         **sampling: Any,
     ) -> list[Candidate]:
         """Sample `n` completions and wait for all; n=None spends what is left of the share.
@@ -119,21 +123,120 @@ class Run:
         Args:
             prompt: user text or messages; None is the problem's own, its system turn included.
             system: a system turn before a prompt that is text (`run.problem.system` is the problem's); None: without.
-            continue_from: a candidate whose text the model should go on from.
+            continue_from: a text that the model should go on from; of a candidate, its text, and the stop string that
+                ended it.
             parent: the candidate that this one revises, for the record.
+            model: the model to ask, by its name in the run; None is the part's (`solve`), or the run's first.
             sampling: overrides of the run's `Sampling`, e.g. `max_tokens=64`.
 
         Returns: the candidates in order of asking. Samples that failed are left out (see `Result.failures`), and so are
             those that the budget cannot hold: the result is then marked as exhausted.
         Raises: BudgetExhausted if the budget could not hold a single one; AllFailed if every sample failed.
         """
-        block = Finishing(
-            self, self._request(prompt, system, continue_from, sampling), n, parent or continue_from, share=True
+        return await self._sampled(
+            self._request(prompt, system, continue_from, sampling, model), n, parent, continue_from
         )
+
+    async def _sampled(
+        self,
+        request: Request,
+        n: int | None,
+        parent: Candidate | None = None,
+        continue_from: Candidate | str | None = None,
+    ) -> list[Candidate]:
+        block = Finishing(self, request, n, _parent(parent, continue_from), share=True)
         async with block:
             found = await block.all()
         places = block._places
         return sorted(found, key=lambda candidate: places[candidate.id])
+
+    async def ask(
+        self,
+        prompt: Turns,
+        *,
+        n: int | None = 1,
+        system: str | None = None,
+        schema: Mapping[str, Any] | None = None,
+        model: str | None = None,
+        **sampling: Any,
+    ) -> list[Completion]:
+        """Ask a model for what helps to decide: a critique, a comparison, a plan. It is never a candidate, never votes,
+        is never fallen back on, and is billed as verification.
+
+        Args:
+            schema: a JSON schema (draft 2020-12) that each reply must meet; the server is held to it where it can be,
+                and a reply that does not meet it is asked for once more. The value is then in `Completion.parsed`.
+
+        The other arguments, and what is left out of the list, as `generate`.
+        Raises: as `generate`; AllFailed where no reply meets the schema; InvalidParameter for what is no JSON schema.
+        """
+        helper = Run(self._trial, self._scope.helper())
+        request = helper._request(prompt, system, None, sampling, model)
+        if schema is None:
+            return [candidate.completion for candidate in await helper._sampled(request, n)]
+        from tts.core.trials.schemas import check_schema, meeting  # 40 ms to import, which few strategies need
+
+        check_schema(schema)
+        request = msgspec.structs.replace(request, schema=schema)
+        return await meeting(helper, request, schema, [c.completion for c in await helper._sampled(request, n)])
+
+    async def solve(
+        self,
+        strategy: str | Strategy,
+        problem: Problem | None = None,
+        *,
+        limits: str | Limits = "",
+        model: str | None = None,
+        adopt: bool | None = None,
+        **params: Any,
+    ) -> Candidate:
+        """Solve a problem, this run's or another, with another strategy as a part of this one.
+
+        The part has candidates, scores and a fallback of its own. What it spends is within its limits and this run's;
+        what does not fit now, but may later, waits.
+
+        Args:
+            strategy: a function, or a text such as `best_of_n:n=4`; `:mine` is of the strategy's own file.
+            problem: None is this run's.
+            limits: of the part, within those of this run, as `Limits.parse` reads them.
+            model: the model that the part asks where it names none.
+            adopt: whether the part's pick becomes a candidate of this run, so that `candidates` and the fallback count
+                it. None: if the problem has the id of this run's.
+            params: the strategy's parameters.
+
+        Returns: the part's pick; its fallback's, where its budget held no more or all of its samples failed.
+        Raises: BudgetExhausted, AllFailed or DeadlineExceeded, where the part has no candidate at all; the part's own
+            errors; UnknownName for the strategy or a parameter.
+        """
+        return await solve_part(self, strategy, problem, limits, model, adopt, params)
+
+    def propose(self, text: str, parents: Sequence[Candidate] = ()) -> Candidate:
+        """A candidate that the strategy has put together itself, of parts of others. It costs nothing.
+
+        Args:
+            parents: what it was put together from; the first is its parent in the record.
+        """
+        trial, scope = self._trial, self._scope
+        answer = extract(text, self.problem.answer_format, complete=True)
+        found = Candidate(trial._next_id(), text, answer, Completion(text), parents[0].id if parents else None)
+        trial._books.keep(scope, found)
+        return found
+
+    def race(self, *chains: Coroutine[Any, Any, T]) -> Race[T]:
+        """Run coroutines side by side and iterate over their values in order of arrival; leaving the block cancels
+        those that still run. `start` of the block lets further ones run.
+
+        A chain that lets BudgetExhausted or AllFailed pass ends without a value, and its siblings go on.
+        """
+        return Race(self, chains)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait for so many seconds of the run's clock. Raises: InvalidParameter for less than 0."""
+        if not 0 <= seconds < math.inf:
+            raise InvalidParameter(f"sleep must be at least 0 seconds, but got {seconds!r}", seconds=seconds)
+        async with Block(self) as block:
+            block.ask(Sleep(self._trial._next_id(), self.now_s + seconds))
+            await block.next()
 
     def finishing(
         self,
@@ -141,8 +244,9 @@ class Run:
         *,
         n: int | None = 1,
         system: str | None = None,
-        continue_from: Candidate | None = None,
+        continue_from: Candidate | str | None = None,
         parent: Candidate | None = None,
+        model: str | None = None,
         share: bool = False,
         **sampling: Any,
     ) -> Finishing:
@@ -151,8 +255,8 @@ class Run:
         Arguments and errors as `generate`. Candidates that finish first are shorter than average: these samples are not
         shared with other trials, unless `share` promises that every sample is waited for.
         """
-        request = self._request(prompt, system, continue_from, sampling)
-        return Finishing(self, request, n, parent or continue_from, share=share)
+        request = self._request(prompt, system, continue_from, sampling, model)
+        return Finishing(self, request, n, _parent(parent, continue_from), share=share)
 
     def streaming(
         self,
@@ -160,73 +264,38 @@ class Run:
         *,
         n: int = 1,
         system: str | None = None,
-        continue_from: Candidate | None = None,
+        continue_from: Candidate | str | None = None,
         parent: Candidate | None = None,
+        model: str | None = None,
         **sampling: Any,
     ) -> Streaming:
         """Sample `n` completions and iterate over `Update`s as their text comes; `stop(id)` ends one half-way."""
-        request = msgspec.structs.replace(self._request(prompt, system, continue_from, sampling), progress=True)
-        return Streaming(self, request, n, parent or continue_from)
+        request = self._request(prompt, system, continue_from, sampling, model)
+        request = msgspec.structs.replace(request, progress=True)
+        return Streaming(self, request, n, _parent(parent, continue_from))
 
     async def verify(self, candidates: Sequence[Candidate], verifier: str, *, repeats: int = 1) -> list[Score]:
-        """Score each candidate `repeats` times and return their means, one Score per candidate in the same order.
+        """Score each candidate `repeats` times and return their means, one Score per candidate in the same order. A
+        judge, `async def judge(problem, candidates, run)`, is shown all of them together, so many times.
 
         An abstention, a failed verification and one that the budget cannot hold are left out of the mean; if nothing is
         left, the Score's value is None.
         Raises: UnknownName for a verifier the run does not have; BudgetExhausted for a strategy that asks without end.
         """
-        trial = self._trial
-        verifier, judge = self._judge(verifier)
-        at_least_one("repeats", repeats)
-        async with Block(self) as block:
-            for candidate in candidates:
-                request = _request_of(verifier, judge, self.problem, candidate)
-                for _ in range(repeats):
-                    block.ask(self._verification(verifier, candidate, request))
-            refused = [event.error for event, _ in await block.rest() if isinstance(event, Refused)]
-        trial.unverified += len(refused)
-        trial.refused_awaits += bool(refused)
-        unpriced = next((error for error in refused if error.type != "BudgetExhausted"), None)
-        if unpriced is not None or (refused and trial.refused_awaits > MOST_REFUSALS):
-            raise (unpriced or refused[0]).rebuild()
-        return [self._mean(candidate, verifier, judge) for candidate in candidates]
+        return await verify(self, candidates, verifier, repeats)
 
     def asks_a_model(self, verifier: str) -> bool:
         """Whether a verification by `verifier` asks a model, and so takes its part of the budget.
         Raises: UnknownName for a verifier the run does not have."""
-        name, judge = self._judge(verifier)
-        return _request_of(name, judge, self.problem, Candidate("", "", None, Completion(""))) is not None
-
-    def _judge(self, verifier: str) -> tuple[str, Verifier]:
-        """Find the verifier, and its name in the run: an address that no user has given begins in the strategy's
-        file."""
-        trial = self._trial
-        if ":" in verifier and (verifier.startswith(":") or verifier not in trial.spec.params.values()):
-            verifier = beside(self._owner(), verifier)
-        verifier = canonical(verifier)
-        found = trial._verifiers.get(verifier)
-        if found is None:
-            raise unknown_name("verifier", verifier, trial._verifiers)
-        return verifier, found
-
-    def _owner(self) -> str:
-        return owner_of(self._trial.spec.name, _function(self._trial._strategy))
+        return asks_a_model(self, verifier)
 
     def mean_score(self, candidate: Candidate, verifier: str) -> Score:
         """The mean of the scores that `verifier` has given so far, abstentions left out (none left: value None).
         Raises: UnknownName for a verifier the run does not have."""
-        return self._mean(candidate, *self._judge(verifier))
+        return mean_of(self, candidate, *found_verifier(self, verifier))
 
-    def _mean(self, candidate: Candidate, verifier: str, judge: Verifier) -> Score:
-        found = [s for s in self._scope.scores.get(candidate.id, ()) if s.verifier == verifier]
-        values = [s.value for s in found if s.value is not None]
-        masses = [s.mass for s in found if s.mass is not None]
-        return Score(
-            value=sum(values) / len(values) if values else None,
-            verifier=verifier,
-            kind=kind_of(judge) if hasattr(judge, "kind") or not found else found[0].kind,
-            mass=sum(masses) / len(masses) if masses else None,
-        )
+    def _owner(self) -> str:
+        return owner_of(self._trial.spec.name, _function(self._trial._strategy))
 
     async def gather(self, *chains: Coroutine[Any, Any, T]) -> list[T]:
         """Run coroutines side by side and return their values in order.
@@ -306,8 +375,9 @@ class Run:
         self,
         prompt: Turns | None,
         system: str | None,
-        continue_from: Candidate | None,
+        continue_from: Candidate | str | None,
         overrides: Mapping[str, Any],
+        model: str | None,
     ) -> Request:
         if system is not None and not isinstance(prompt, str):
             raise InvalidParameter("system is for a prompt that is text: messages, and a problem, have their own")
@@ -317,20 +387,18 @@ class Run:
         except TypeError:
             unknown = next(name for name in overrides if name not in Sampling.__struct_fields__)
             raise unknown_name("sampling parameter", unknown, Sampling.__struct_fields__) from None
-        return Request(messages, sampling, continue_from=continue_from.text if continue_from else "")
+        return Request(messages, sampling, continue_from=_prefix(continue_from), model=model or self._scope.model)
 
-    def _verification(self, verifier: str, candidate: Candidate, request: Request | None) -> Verify:
-        trial = self._trial
-        id = trial._next_id()
-        share = None
-        if candidate.id in trial._share_keys.of:
-            base = trial._share_keys.of[candidate.id]
-            if self.problem != trial._books.problem_of(candidate.id):  # what is judged is more than the candidate
-                base = blake2b(repr((base, self.problem)).encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()
-            share = trial._share_keys.next(f"{base}/{verifier}", trial._current.path)
-        if request is not None and trial._keyed:
-            request = msgspec.structs.replace(request, seed=seed_of(share or f"{trial._seed}/{id}"))
-        return Verify(id, verifier, self.problem, candidate, request, share)
+
+def _prefix(continue_from: Candidate | str | None) -> str:
+    """What the model goes on from: a stop string is not in the text that it ended."""
+    if isinstance(continue_from, Candidate):
+        return continue_from.text + (continue_from.completion.stopped_by or "")
+    return continue_from or ""
+
+
+def _parent(parent: Candidate | None, continue_from: Candidate | str | None) -> Candidate | None:
+    return parent or (continue_from if isinstance(continue_from, Candidate) else None)
 
 
 def _knows_references(address: str) -> bool:
@@ -347,19 +415,3 @@ def _error_of(event: Event) -> Exception:
     if isinstance(event, Failed | Refused):
         return event.error.rebuild()
     raise UsageError(f"{event.id} ended as {type(event).__name__}")
-
-
-def _request_of(name: str, verifier: Verifier, problem: Problem, candidate: Candidate) -> Request | None:
-    """The verifier's request to a model. An exception in making it is the verifier's error, not the strategy's."""
-    try:
-        request = question_of(verifier, problem, candidate)
-    except Exception as error:
-        raise CallFailed(
-            f"the verifier {name} raised {type(error).__name__} in request(): {error}", verifier=name
-        ) from error
-    if request is not None and not isinstance(request, Request):
-        message = (
-            f"request() of the verifier {name} must return a tts.core.actions.Request or None, but returned {request!r}"
-        )
-        raise CallFailed(message, verifier=name)
-    return request

@@ -111,9 +111,9 @@ class Scope:
             self.parts.append(scope)
         return scope
 
-    def helper(self) -> Scope:
+    def helper(self, model: str | None = None) -> Scope:
         """A scope for what helps to decide."""
-        return Scope(self.name, self.problem, self.ledgers, self, model=self.model, helps=True)
+        return Scope(self.name, self.problem, self.ledgers, self, model=model or self.model, helps=True)
 
     def chain(self) -> Iterator[Scope]:
         """This scope and those around it, the innermost first."""

@@ -18,7 +18,7 @@ marked `exhausted`. `BudgetExhausted` is raised only if none came.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from tts.core.actions import (
@@ -53,12 +53,17 @@ from tts.core.trials.coroutines import (
 from tts.core.trials.endings import MOST_REFUSALS, Mistakes, deadline_passed, nothing_came
 from tts.core.trials.sample_keys import ShareKeys
 from tts.core.trials.scope import Scope, first_paid
-from tts.errors import InvalidParameter, TTSError
+from tts.errors import InvalidParameter, TTSError, UnknownName
 from tts.types import Candidate, Cost, ErrorInfo, Problem, Sampling, Score, StrategySpec, shown
 
 MOST_STEPS = 1_000_000  # of one strategy and its chains without an event
 SELECTION_S = 10.0  # time that a strategy may compute with its candidates after its seconds have passed
 SELECTION = "selection"  # in the id of that time's end
+
+
+def no_strategy(text: str) -> Strategy:
+    """Where nobody finds strategies by their names. Raises: UnknownName."""
+    raise UnknownName(f"no strategy is known by its name here, and so not {text!r}", name=text)
 
 
 class Trial:
@@ -97,6 +102,7 @@ class Trial:
         max_in_flight: int | None = None,
         foreign: ForeignCode | None = None,
         keyed: bool = True,
+        resolve: Callable[[str], Strategy] = no_strategy,
     ) -> None:
         self.id = id
         self.problem = problem
@@ -112,7 +118,7 @@ class Trial:
         self.broken_off = False
         self.foreign = foreign or ForeignCode()
         self._costs = costs
-        self._verifiers = verifiers or {}
+        self._verifiers = {} if verifiers is None else verifiers
         self._sampling = sampling
         self._seed = seed
         self._max_in_flight = max_in_flight
@@ -128,6 +134,7 @@ class Trial:
         self._nobody = Mailbox()  # for events of actions that no block waits for any more
         self._nobody.closed = True
         self._strategy = strategy
+        self._resolve = resolve
 
     @property
     def exhausted(self) -> bool:

@@ -1,0 +1,70 @@
+"""Another strategy as a part of a strategy: see `Run.solve`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from tts.core.addresses import beside
+from tts.core.budget import Limits
+from tts.core.protocols import Strategy
+from tts.core.trials.endings import nothing_came
+from tts.errors import DeadlineExceeded
+from tts.types import Candidate, Problem
+
+if TYPE_CHECKING:
+    from tts.core.trials.context import Run
+
+_FILE = re.compile(r"[^=]*?\.py:[^:]+")
+
+
+async def solve_part(
+    run: Run,
+    strategy: str | Strategy,
+    problem: Problem | None,
+    limits: str | Limits,
+    model: str | None,
+    adopt: bool | None,
+    params: Mapping[str, Any],
+) -> Candidate:
+    """See `Run.solve`."""
+    trial, scope = run._trial, run._scope
+    name, function = _named(run, strategy)
+    bounds = Limits.parse(limits) if isinstance(limits, str) else limits
+    part_scope = scope.part(name, problem or run.problem, bounds, model)
+    part = type(run)(trial, part_scope)
+    try:
+        if bounds.seconds is None:
+            picked = await function(part.problem, part, **params)
+        else:
+            part_scope.ends_s = run.now_s + bounds.seconds
+            async with run.deadline(bounds.seconds):
+                picked = await function(part.problem, part, **params)
+    except (Exception, BaseExceptionGroup) as error:
+        late = isinstance(error, DeadlineExceeded) and part_scope.ends_s is not None and run.now_s >= part_scope.ends_s
+        if not (late or nothing_came(error)):
+            raise
+        fallen = part_scope.pick()
+        if fallen is None:
+            raise
+        picked = fallen
+    if not isinstance(picked, Candidate):
+        raise trial._mistakes.no_candidate(picked, by=f"the part {name} of ")
+    if adopt or (adopt is None and part.problem.id == run.problem.id):
+        scope.candidates[picked.id] = picked
+    return picked
+
+
+def _named(run: Run, strategy: str | Strategy) -> tuple[str, Strategy]:
+    """The strategy and its name: a text that no user has given begins in the file of the strategy that says it."""
+    if not isinstance(strategy, str):
+        function = strategy.func if isinstance(strategy, partial) else strategy
+        return getattr(function, "__name__", type(function).__name__), strategy
+    trial, text = run._trial, strategy
+    if text.startswith(":"):
+        text = run._owner() + text
+    elif (file := _FILE.match(text)) and text not in trial.spec.params.values():
+        text = beside(run._owner(), file[0]) + text[file.end() :]
+    return strategy, trial._resolve(text)

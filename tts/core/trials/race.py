@@ -1,0 +1,71 @@
+"""Coroutines side by side: their values in the order in which they come. See `Run.race`."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+from tts.core.trials.coroutines import Mailbox, Task, Wait
+from tts.core.trials.endings import nothing_came
+from tts.errors import BudgetExhausted
+
+if TYPE_CHECKING:
+    from tts.core.trials.context import Run
+
+T = TypeVar("T")
+
+
+class Race(Generic[T]):
+    """An async context manager and iterator over the values of chains; leaving the block cancels the chains that still
+    run."""
+
+    def __init__(self, run: Run, chains: tuple[Coroutine[Any, Any, T], ...]) -> None:
+        self._trial = run._trial
+        self._mailbox = Mailbox()
+        self._chains = chains
+        self._tasks: list[Task] = []
+        self._running = 0
+        self._errors: list[BaseException] = []
+        self._values = 0
+
+    async def __aenter__(self) -> Self:
+        self.start(*self._chains)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._mailbox.closed = True
+        for task in self._tasks:
+            self._trial._abandon(task)
+
+    @property
+    def running(self) -> int:
+        """How many chains have not ended."""
+        return self._running
+
+    def start(self, *chains: Coroutine[Any, Any, T]) -> None:
+        """Let further chains run beside those that do."""
+        self._tasks += self._trial._spawn(chains, self._mailbox)
+        self._running += len(chains)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        """Wait for the next value.
+
+        Raises: StopAsyncIteration after the last one. A chain that ended with BudgetExhausted or AllFailed has none;
+            where no chain had one, that error is raised after the last. Any other error of a chain is raised as it is.
+        """
+        while self._running:
+            ended, _ = await Wait(self._mailbox)
+            self._running -= 1
+            if ended.error is None:
+                self._values += 1
+                value: T = ended.value
+                return value
+            if not nothing_came(ended.error):
+                raise ended.error
+            self._errors.append(ended.error)
+        if self._errors and not self._values:
+            raise next((e for e in self._errors if isinstance(e, BudgetExhausted)), self._errors[0])
+        raise StopAsyncIteration

@@ -1,0 +1,132 @@
+"""Verification: scores of candidates by the verifiers and judges that a strategy names. See `Run.verify`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import TYPE_CHECKING, cast
+
+import msgspec
+
+from tts.core.actions import Refused, Request, Verify
+from tts.core.addresses import beside, canonical
+from tts.core.protocols import Judges, Verifier, checked, kind_of, question_of
+from tts.core.trials.blocks import Block, at_least_one
+from tts.core.trials.endings import MOST_REFUSALS, nothing_came
+from tts.core.trials.sample_keys import seed_of
+from tts.errors import CallFailed, unknown_name
+from tts.types import Candidate, Completion, Problem, Score, shown
+
+if TYPE_CHECKING:
+    from tts.core.trials.context import Run
+
+
+async def verify(run: Run, candidates: Sequence[Candidate], named: str, repeats: int) -> list[Score]:
+    """See `Run.verify`."""
+    name, verifier = found_verifier(run, named)
+    at_least_one("repeats", repeats)
+    if hasattr(verifier, "judge"):
+        for _ in range(repeats):
+            await _judge(run, candidates, name, cast(Judges, verifier))
+    else:
+        await _score(run, candidates, name, verifier, repeats)
+    return [mean_of(run, candidate, name, verifier) for candidate in candidates]
+
+
+async def _score(run: Run, candidates: Sequence[Candidate], name: str, verifier: Verifier, repeats: int) -> None:
+    trial = run._trial
+    async with Block(run) as block:
+        for candidate in candidates:
+            request = request_of(name, verifier, run.problem, candidate)
+            for _ in range(repeats):
+                block.ask(_verification(run, name, candidate, request))
+        refused = [event.error for event, _ in await block.rest() if isinstance(event, Refused)]
+    trial.unverified += len(refused)
+    trial.refused_awaits += bool(refused)
+    unpriced = next((error for error in refused if error.type != "BudgetExhausted"), None)
+    if unpriced is not None or (refused and trial.refused_awaits > MOST_REFUSALS):
+        raise (unpriced or refused[0]).rebuild()
+
+
+async def _judge(run: Run, candidates: Sequence[Candidate], name: str, judge: Judges) -> None:
+    """Let a judge look at all candidates together. Where its budget held no more, or all it asked for failed, none has
+    a score."""
+    part = type(run)(run._trial, run._scope.helper(getattr(judge, "model", None)))
+    try:
+        scores = list(await judge.judge(run.problem, list(candidates), part))
+    except (Exception, BaseExceptionGroup) as error:
+        if not nothing_came(error):
+            raise
+        run._trial.unverified += len(candidates)
+        return
+    if len(scores) != len(candidates):
+        raise CallFailed(
+            f"the judge {name} must return one score a candidate, {len(candidates)}, but returned {shown(scores)}",
+            verifier=name,
+        )
+    for candidate, score in zip(candidates, scores, strict=True):
+        run._trial._books.add_score(run._scope, candidate, checked(score, name, kind_of(judge)))
+
+
+def found_verifier(run: Run, verifier: str) -> tuple[str, Verifier]:
+    """The verifier's name in the run, and the verifier: an address that no user has given begins in the strategy's
+    file. Raises: UnknownName."""
+    trial = run._trial
+    if ":" in verifier and (verifier.startswith(":") or verifier not in trial.spec.params.values()):
+        verifier = beside(run._owner(), verifier)
+    verifier = canonical(verifier)
+    try:
+        return verifier, trial._verifiers[verifier]
+    except KeyError:
+        raise unknown_name("verifier", verifier, trial._verifiers) from None
+
+
+def mean_of(run: Run, candidate: Candidate, name: str, verifier: Verifier) -> Score:
+    """The mean of the scores that the verifier has given in this scope, abstentions left out (none left: None)."""
+    found = [s for s in run._scope.scores.get(candidate.id, ()) if s.verifier == name]
+    values = [s.value for s in found if s.value is not None]
+    masses = [s.mass for s in found if s.mass is not None]
+    return Score(
+        value=sum(values) / len(values) if values else None,
+        verifier=name,
+        kind=kind_of(verifier) if hasattr(verifier, "kind") or not found else found[0].kind,
+        mass=sum(masses) / len(masses) if masses else None,
+    )
+
+
+def asks_a_model(run: Run, named: str) -> bool:
+    """See `Run.asks_a_model`."""
+    name, verifier = found_verifier(run, named)
+    if hasattr(verifier, "judge"):
+        return True
+    return request_of(name, verifier, run.problem, Candidate("", "", None, Completion(""))) is not None
+
+
+def _verification(run: Run, verifier: str, candidate: Candidate, request: Request | None) -> Verify:
+    trial = run._trial
+    id = trial._next_id()
+    share = None
+    if candidate.id in trial._share_keys.of:
+        base = trial._share_keys.of[candidate.id]
+        if run.problem != trial._books.problem_of(candidate.id):  # what is judged is more than the candidate
+            base = blake2b(repr((base, run.problem)).encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()
+        share = trial._share_keys.next(f"{base}/{verifier}", trial._current.path)
+    if request is not None and trial._keyed:
+        request = msgspec.structs.replace(request, seed=seed_of(share or f"{trial._seed}/{id}"))
+    return Verify(id, verifier, run.problem, candidate, request, share)
+
+
+def request_of(name: str, verifier: Verifier, problem: Problem, candidate: Candidate) -> Request | None:
+    """The verifier's request to a model. An exception in making it is the verifier's error, not the strategy's."""
+    try:
+        request = question_of(verifier, problem, candidate)
+    except Exception as error:
+        raise CallFailed(
+            f"the verifier {name} raised {type(error).__name__} in request(): {error}", verifier=name
+        ) from error
+    if request is not None and not isinstance(request, Request):
+        message = (
+            f"request() of the verifier {name} must return a tts.core.actions.Request or None, but returned {request!r}"
+        )
+        raise CallFailed(message, verifier=name)
+    return request

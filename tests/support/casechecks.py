@@ -349,7 +349,7 @@ CASES: dict[str, Check] = {
     "cluster/09-two-threads-one-program.py": every(
         r"('ok'.*){3}still running: \[False, False, False\]", "still running", count=1
     ),
-    "cluster/12-driver-costs-by-actors-and-open-trials.py": grows_little,
+    "cluster/12-driver-costs-by-actors-and-open-searches.py": grows_little,
     "cluster/14-ctrl-c-during-start.py": numbers(
         r"ended (\d+\.\d+) s later; [1-9]", lambda s: len(s) == 3 and max(s) < 10
     ),

@@ -55,7 +55,7 @@ MOVED: dict[str, tuple[str, dict[str, str]]] = {
     "tts.symbolic": ("tts.answers.symbolic", {}),
     "tts.tasks": ("tts.tasks.sources", {"read_examples": "tts.runs.problem_files"}),
     "tts.verifiers.constraint": ("tts.verifiers.rules.constraint", {}),
-    "tts.verifiers.genrm": ("tts.verifiers.generative.genrm", {}),
+    "tts.verifiers.genrm": ("tts.verifiers.generative.genrm", {"Judge": "tts.verifiers.generative.judge"}),
     "tts.verifiers.self_certainty": ("tts.verifiers.confidence.self_certainty", {}),
     "tts.wire": (
         "tts.models.wire.failures",

@@ -114,7 +114,7 @@ def grows_little(said: str) -> bool:
     """Neither a thousand actors, nor a thousand endpoints, nor trials that are open cost more than 20 us each."""
     placing, choosing, reading = (
         [float(n) for n in re.findall(pattern, said)]
-        for pattern in (r"us/sample (\S+)", r"us/request (\S+)", r"us/trial (\S+)")
+        for pattern in (r"us/sample (\S+)", r"us/request (\S+)", r"us/search (\S+)")
     )
     counts = (len(placing), len(choosing), len(reading))
     return counts == (4, 3, 3) and all(costs[-1] - costs[0] <= 20 for costs in (placing, choosing, reading))

@@ -94,10 +94,10 @@ class Cluster(ABC):
                 self._woken.clear()
                 events, self._events = self._events, []
                 orphans, self._orphans = self._orphans, {}
-                told = self._split(events, journal)
-                journal.write(told)
-                on_events(told)
-                self._do(scheduler.tell(told), journal, on_result)
+                delivered = self._split(events, journal)
+                journal.write(delivered)
+                on_events(delivered)
+                self._do(scheduler.tell(delivered), journal, on_result)
                 if orphans:
                     self._do(scheduler.reissue(orphans), journal, on_result)
                 due, self._due = self._due, []
@@ -203,25 +203,25 @@ class Cluster(ABC):
         """The events to tell. Failures of servers are no ends: what failed is asked for again after a while, or the
         run stops."""
         assert self._scheduler is not None
-        told: list[Event] = []
+        delivered: list[Event] = []
         held: dict[str, int | None] = {}
         for event in events:
             if isinstance(event, Failed):
                 verdict, judged = self._scheduler.judge(event)
                 if verdict == "final":
-                    told.append(judged)
+                    delivered.append(judged)
                 elif verdict == "stop":
-                    told += self._stop_at(judged, journal)
+                    delivered += self._stop_at(judged, journal)
                 else:
                     held[event.id] = _cost_at_most(event)
                     self._hold(event, 0.0 if self._scheduler.draining else verdict)
             elif isinstance(event, Cancelled) and self._withdrawn and event.id in self._withdrawn:
                 self._due.append(Failed(event.id, event.at_s, _WITHDRAWN, event.usage))
             else:
-                told.append(event)
+                delivered.append(event)
         if held:
             journal.write([Bounded(held)])
-        return told
+        return delivered
 
     def _stop_at(self, failed: Failed, journal: Journal | NoJournal) -> list[Event]:
         """Stop the run for this failure, which its trial does not hear of. Returns the events to tell."""

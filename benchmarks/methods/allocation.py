@@ -290,7 +290,7 @@ def _decisions(problems: int, decisions: int) -> float:
     for turn in range(decisions):
         action = live.popleft()
         completion, answer = ends[turn % 1000]
-        shared.hear(Finished(action.id, 0.0, completion), Candidate(action.id, "", answer, completion))
+        shared.on_event(Finished(action.id, 0.0, completion), Candidate(action.id, "", answer, completion))
         ask(int(action.id.split("/")[1]))
         live.append(cast(Generate, shared.grant()))
         shared.records.clear()

@@ -346,8 +346,8 @@ class Host:
             if len(self._tombstones) > MOST_TOMBSTONES:
                 self._tombstones.popitem(last=False)
 
-    def _put(self, told: ActorEvent) -> None:
-        self._outbox.put(told)
+    def _put(self, event: ActorEvent) -> None:
+        self._outbox.put(event)
         self._filled.set()
 
     def _tell(self, event: Event) -> None:

@@ -124,15 +124,15 @@ class Assignments:
             await asyncio.sleep(0.01)
         self._stopping = False
 
-    def heard(self, handle: ActorHandle, events: list[ActorEvent]) -> None:
+    def on_events(self, handle: ActorHandle, events: list[ActorEvent]) -> None:
         """Take in an actor's report. Raises: ActorDied once a retired actor has nothing in hand."""
         placement = self._placements[handle.role]
         placement.learn(handle.name, handle.slots)
-        told: list[ActorEvent] = []
+        delivered: list[ActorEvent] = []
         moved: list[Work] = []
         for event in events:
             if isinstance(event, News):
-                told.append(event)
+                delivered.append(event)
             elif placement.ended(event.id):
                 action = self._in_hand.pop(event.id, None)
                 if action is not None and self._may_move(event, handle):
@@ -141,10 +141,10 @@ class Assignments:
                 handle.finished += 1
                 self._moves.pop(event.id, None)
                 self._suspects[handle.role].ended(event.id)
-                told.append(event)
-        told += [Noted({action.id: None}) for action in moved]
-        if told:
-            self.tell(told)
+                delivered.append(event)
+        delivered += [Noted({action.id: None}) for action in moved]
+        if delivered:
+            self.tell(delivered)
         for action in moved:
             self.dispatch([action], avoid=handle.name)
         if handle.retired.is_set() and not placement.in_hand(handle.name):

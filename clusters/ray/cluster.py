@@ -54,7 +54,7 @@ class RayCluster(Cluster):
         self._group = group
         group.fail, group.looked = self._fail, self._audit
         work = self._work = group.work
-        work.tell, work.orphaned, work.late = self._heard, self._lost_hold, self._late
+        work.tell, work.orphaned, work.late = self._on_events, self._lost_hold, self._late
         self._journal: Journal | None = None
         self._rate = 0.0  # tokens a second, of the fastest stream on any actor
         self._bounds: dict[str, int] = {}  # those in the journal
@@ -112,20 +112,20 @@ class RayCluster(Cluster):
                 there.append(id)
         self._work.cancel(self._hedges.copies(there))
 
-    def _heard(self, events: Sequence[ActorEvent]) -> None:
+    def _on_events(self, events: Sequence[ActorEvent]) -> None:
         now_s = self._now()
         counted: list[Event] = []
-        for told in events:
-            if isinstance(told, Stalled):
-                self._stalled.append(told.id)
+        for news in events:
+            if isinstance(news, Stalled):
+                self._stalled.append(news.id)
                 self._woken.set()
-            elif isinstance(told, Withdrawn):
-                self._note_withdrawn(told.id.removesuffix(COPY))
-            elif isinstance(told, Noted):
-                self._note_bounds(told.most, told.rate)
-            elif isinstance(told, Begun):
-                self._hedges.begun(told.id)
-            elif (event := self._hedges.heard(told)) is not None:
+            elif isinstance(news, Withdrawn):
+                self._note_withdrawn(news.id.removesuffix(COPY))
+            elif isinstance(news, Noted):
+                self._note_bounds(news.most, news.rate)
+            elif isinstance(news, Begun):
+                self._hedges.begun(news.id)
+            elif (event := self._hedges.on_event(news)) is not None:
                 counted.append(msgspec.structs.replace(event, at_s=now_s))
         for event in counted:
             self._bounds.pop(event.id, None)

@@ -353,7 +353,7 @@ class ActorGroup:
         """Listen to an actor until it dies or is retired; then give its actions to others."""
         try:
             work = self.work
-            await handle.listen(work.heard, lambda: not work.in_hand(handle), work.silent)
+            await handle.listen(work.on_events, lambda: not work.in_hand(handle), work.silent)
         except Exception as why:  # ActorDied; any other is as good as its death
             if not handle.retired.is_set():
                 slot.deaths += 1

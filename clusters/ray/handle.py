@@ -154,14 +154,14 @@ class ActorHandle:
 
     async def listen(
         self,
-        hear: Callable[[ActorHandle, list[ActorEvent]], None],
+        on_events: Callable[[ActorHandle, list[ActorEvent]], None],
         is_idle: Callable[[], bool],
         late: Callable[[ActorHandle], None] = lambda handle: None,
     ) -> None:
         """Take in the actor's events. Raises: ActorDied; nothing else ends this.
 
         Args:
-            hear: called with every batch of news, and without news when the actor is retired.
+            on_events: called with every batch of news, and without news when the actor is retired.
             is_idle: whether the actor has nothing in hand, and so nothing to tell until it is given something.
             late: called for every `LATE_S` in which the actor has been silent.
         """
@@ -174,7 +174,7 @@ class ActorHandle:
             drain.add_done_callback(lambda drain: drain.cancelled() or drain.exception())  # read below, or never
             if idle:
                 await self._until_roused(drain)
-                hear(self, [])
+                on_events(self, [])
             # Not wait_for, because a reply that came while this process itself was held up must count.
             silent_s = min(LATE_S, self._heartbeat_s)
             await asyncio.wait((drain,), timeout=DRAIN_WAIT_S + silent_s)
@@ -194,7 +194,7 @@ class ActorHandle:
                 raise ActorDied(f"{self.name} was replaced by epoch {drained.epoch}")
             self._confirm(drained.taken)
             self.slots = drained.slots
-            hear(self, self._inbox.take(drained.place, drained.data))
+            on_events(self, self._inbox.take(drained.place, drained.data))
 
     async def _until_roused(self, drain: asyncio.Future[bytes]) -> None:
         """Wait for a reply, or until one is due."""

@@ -21,7 +21,7 @@ class _Pair:
     Attributes:
         running: ids of the requests that have not ended.
         kept: the request that counts, once that is known.
-        told: whether the sample's end has been told.
+        delivered: whether the sample's end has reached its trial.
         orphaned: whether the one that counts died: the sample is asked for again when the other has ended, too, because
             nobody could tell two requests with the same id apart.
     """
@@ -29,7 +29,7 @@ class _Pair:
     def __init__(self, id: str) -> None:
         self.running = {id, id + COPY}
         self.kept: str | None = None
-        self.told = False
+        self.delivered = False
         self.orphaned = False
 
 
@@ -66,21 +66,21 @@ class Hedges:
         if pair is not None and pair.kept is None and request in pair.running:
             self._keep(pair, request)
 
-    def heard(self, event: Event) -> Event | None:
+    def on_event(self, event: Event) -> Event | None:
         """Turn an event into the sample's, or into None if it is of the request that does not count."""
         id = event.id.removesuffix(COPY)
         pair = self._pairs.get(id)
         if pair is None:
             return event
         if isinstance(event, Progressed):
-            return _of(event, id) if event.id == pair.kept and not pair.told else None
+            return _of(event, id) if event.id == pair.kept and not pair.delivered else None
         if pair.kept is None and isinstance(event, Finished | Scored):
             self._keep(pair, event.id)
         # Of two of which none has shown a token, the one that fails or is cancelled leaves the field to the other.
         if pair.kept is None and len(pair.running) > 1:
             self._keep(pair, next(iter(pair.running - {event.id})), cancel=False)
-        counts = event.id == pair.kept and not pair.told
-        pair.told = pair.told or counts
+        counts = event.id == pair.kept and not pair.delivered
+        pair.delivered = pair.delivered or counts
         self._ended(id, event.id)
         if counts:
             return _of(event, id)
@@ -97,8 +97,8 @@ class Hedges:
             return id
         if pair.kept is None and len(pair.running) > 1:
             self._keep(pair, next(iter(pair.running - {request})), cancel=False)
-        counts = request == pair.kept and not pair.told
-        pair.told = pair.told or counts
+        counts = request == pair.kept and not pair.delivered
+        pair.delivered = pair.delivered or counts
         pair.orphaned = pair.orphaned or (counts and len(pair.running) > 1)
         self._ended(id, request)
         if counts:

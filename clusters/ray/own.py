@@ -19,7 +19,7 @@ from ray._private import node, services, utils
 # Changed arguments of the raylet. It always starts its agents, and ends when one does: `cat` reads from the pipe that
 # ends with the raylet, as Ray's own agents do. It starts a worker for each CPU before any is asked for: one is enough,
 # for the first actor.
-_TOLD = {
+_CHANGED = {
     "--dashboard_agent_command": "cat",
     "--runtime_env_agent_command": "cat",
     "--num_prestart_python_workers": "1",
@@ -59,16 +59,16 @@ class _Node(node.Node):
             ray.persist_port(self._session_dir, self.node_id, name, _NOWHERE)
         usual = services.start_ray_process
         with (
-            _replaced(services, "start_ray_process", lambda command, *a, **o: usual(_told(command), *a, **o)),
+            _replaced(services, "start_ray_process", lambda command, *a, **o: usual(_with_changes(command), *a, **o)),
             _replaced(utils, "get_dashboard_dependency_error", lambda: None),  # imports what an agent would
         ):
             super().start_raylet(*args, **options)
 
 
-def _told(command: Sequence[str]) -> list[str]:
+def _with_changes(command: Sequence[str]) -> list[str]:
     """The raylet's command line with its changed arguments."""
     names = (word.partition("=")[0] for word in command)
-    return [f"{name}={_TOLD[name]}" if name in _TOLD else word for name, word in zip(names, command, strict=True)]
+    return [f"{name}={_CHANGED[name]}" if name in _CHANGED else word for name, word in zip(names, command, strict=True)]
 
 
 @contextmanager

@@ -113,7 +113,7 @@ def test_what_a_server_refuses_is_said_once_while_a_sweep_runs() -> None:
     display = Display(Console(file=text, width=200))
     for sample in ("a", "b"):
         done = Completion("4", endpoint="http://h/v1", downgrades=("temperature",))
-        display.told([Finished(sample, 0.0, done)])
+        display.on_events([Finished(sample, 0.0, done)])
     assert text.getvalue().count("http://h/v1 refuses temperature") == 1
 
 

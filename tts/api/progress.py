@@ -32,7 +32,7 @@ class Watcher(Protocol):
     """Observer of a run while it goes on (`Display` shows it)."""
 
     def started(self, cluster: Cluster, scheduler: Scheduler, planned: int, resumed: str, backend: Backend) -> None: ...
-    def told(self, events: Sequence[Event]) -> None: ...
+    def on_events(self, events: Sequence[Event]) -> None: ...
     def decided(self, outcome: Outcome) -> None: ...
     def ended(self) -> None: ...
 
@@ -87,7 +87,7 @@ class Display:
             self._live = Live(get_renderable=self._picture, console=self._console, refresh_per_second=4)
             self._live.start()
 
-    def told(self, events: Sequence[Event]) -> None:
+    def on_events(self, events: Sequence[Event]) -> None:
         now = time.monotonic()
         for event in events:
             if isinstance(event, Finished | Scored | Cancelled | Failed):
@@ -211,7 +211,7 @@ class Counted:
         self._planned = planned
         self._tell(self._done, planned)
 
-    def told(self, events: Sequence[Event]) -> None:
+    def on_events(self, events: Sequence[Event]) -> None:
         pass
 
     def decided(self, outcome: Outcome) -> None:

@@ -153,7 +153,7 @@ def _watched(watcher: Watcher | None, start: Callable[[Watcher], None]) -> Itera
         return
     start(watcher)
     try:
-        yield watcher.told
+        yield watcher.on_events
     finally:
         watcher.ended()
 

@@ -212,7 +212,7 @@ class GradingProcess:
                 env=environment(private=True),
                 process_group=0,  # Ctrl-C at the terminal goes to the driver alone
             )
-        asyncio.get_running_loop().add_reader(self._connection.fileno(), self._hear)
+        asyncio.get_running_loop().add_reader(self._connection.fileno(), self._receive)
         # uvloop undoes this: then a message that comes in parts would look like the end of the process.
         os.set_blocking(self._connection.fileno(), True)
 
@@ -243,7 +243,7 @@ class GradingProcess:
         except OSError:
             self._ended()
 
-    def _hear(self) -> None:
+    def _receive(self) -> None:
         try:
             message = self._connection.recv()
         except (EOFError, OSError):
@@ -306,7 +306,7 @@ class _Server:
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
-        loop.add_reader(self._connection.fileno(), self._hear)
+        loop.add_reader(self._connection.fileno(), self._receive)
         if sys.platform == "linux":
             with contextlib.suppress(OSError):  # because a fork of the driver may hold the pipe open
                 loop.add_reader(os.pidfd_open(self._driver), self._over.set)
@@ -334,7 +334,7 @@ class _Server:
             except OSError:  # the driver is gone
                 return
 
-    def _hear(self) -> None:
+    def _receive(self) -> None:
         try:
             order = self._connection.recv()
         except (EOFError, OSError):

@@ -70,7 +70,7 @@ def chain(random: Random, level: Level) -> Chain:
         operation, operand = _step(random, value, level)
         steps.append((operation, operand))
         value = apply(operation, value, operand)
-    return Chain(_told(random, start, steps, random.randint(0, level.distractors)), start, tuple(steps))
+    return Chain(_worded(random, start, steps, random.randint(0, level.distractors)), start, tuple(steps))
 
 
 def _step(random: Random, value: int, level: Level) -> tuple[Operation, int]:
@@ -90,7 +90,7 @@ class _Phrasing(NamedTuple):
     asides: tuple[str, ...]
 
 
-def _told(random: Random, start: int, steps: Sequence[tuple[Operation, int]], distractors: int) -> str:
+def _worded(random: Random, start: int, steps: Sequence[tuple[Operation, int]], distractors: int) -> str:
     phrasing = random.choice(_PHRASINGS)
     sentences = [random.choice(phrasing.steps[operation]).format(n=operand) for operation, operand in steps]
     for _ in range(distractors):

@@ -47,14 +47,14 @@ class Disorder:
     def run(self, scheduler: Scheduler, most: int | None = None) -> bool:
         """Until the scheduler is done, or has been told `most` events. Returns whether it is done."""
         self._do(scheduler, scheduler.start())
-        told = 0
-        while not scheduler.done and (most is None or told < most):
+        count = 0
+        while not scheduler.done and (most is None or count < most):
             if not self._live:
                 raise AssertionError("the scheduler waits, and nothing is in flight")
             event = self._end(self._random.choice(list(self._live)))
             self.records.append(event)
             self._do(scheduler, scheduler.tell([event]))
-            told += 1
+            count += 1
         return scheduler.done
 
     def _do(self, scheduler: Scheduler, step: Step) -> None:

@@ -67,9 +67,9 @@ class Driver:
         actions = guarded(self.trial.tell, event)
         if self._twice and not isinstance(event, Progressed):  # progress is a stream, told in order and once
             again = [event, self.events[len(self.events) // 2]] if self.events else [event]
-            for told in again:
-                if not isinstance(told, Progressed) and guarded(self.trial.tell, told):
-                    fail(f"{told.id} was told twice and was acted on twice")
+            for repeated in again:
+                if not isinstance(repeated, Progressed) and guarded(self.trial.tell, repeated):
+                    fail(f"{repeated.id} was told twice and was acted on twice")
         self.events.append(event)
         return self._look(actions, event.at_s)
 

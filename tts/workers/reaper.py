@@ -72,14 +72,14 @@ def main(pool_mark: bytes, pool: int) -> None:
         watched = []
     except OSError:
         pass  # an older kernel: the pipe alone
-    sweeper, told = Sweeper(), b""
+    sweeper, rest = Sweeper(), b""
     while watched:
         ready, _, _ = select.select(watched, [], [], sweeper.pause_s if sweeper.left else None)
         if ready:
             data = os.read(0, 65_536) if ready == [0] else b""
             if not data:
                 break
-            *lines, told = (told + data).split(b"\n")
+            *lines, rest = (rest + data).split(b"\n")
             if b"" in lines:
                 break
             sweeper.add(lines)

@@ -49,7 +49,7 @@ class Actors:
             self.orphans += [id for id in [self.hedges.orphaned(request)] if id is not None]
         elif what != "cancelled" or request in self.cancelled:
             self.running.discard(request)
-            self.told += [event for event in [self.hedges.heard(ENDS[what](request))] if event is not None]
+            self.told += [event for event in [self.hedges.on_event(ENDS[what](request))] if event is not None]
         self.cancelled |= set(self.hedges.cancels)
         self.hedges.cancels.clear()
         self.lost += self.hedges.lost
@@ -87,8 +87,8 @@ def test_two_that_show_a_token_at_once_do_not_cancel_each_other() -> None:
     hedges.begun("s")
     hedges.begun(copy)
     assert hedges.cancels == [copy]
-    assert hedges.heard(ENDS["cancelled"](copy)) is None
-    event = hedges.heard(ENDS["finished"]("s"))
+    assert hedges.on_event(ENDS["cancelled"](copy)) is None
+    event = hedges.on_event(ENDS["finished"]("s"))
     assert isinstance(event, Finished) and event.id == "s"
 
 
@@ -115,8 +115,8 @@ def test_the_first_to_show_a_token_is_kept_and_the_other_cancelled() -> None:
     copy = hedges.begin("s")
     hedges.begun(copy)
     assert hedges.cancels == ["s"]
-    assert hedges.heard(ENDS["cancelled"]("s")) is None
-    event = hedges.heard(ENDS["finished"](copy))
+    assert hedges.on_event(ENDS["cancelled"]("s")) is None
+    event = hedges.on_event(ENDS["finished"](copy))
     assert event is not None and event.id == "s"
     assert hedges.lost == {"s": Usage(1, 5)}
 

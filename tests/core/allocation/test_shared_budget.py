@@ -270,7 +270,7 @@ def ask(shared: SharedBudget, name: str, n: int) -> None:
 
 def end(shared: SharedBudget, action: Generate, answer: str | None, tokens: int) -> None:
     completion = Completion("", usage=Usage(1, tokens))
-    shared.hear(Finished(action.id, 0.0, completion), Candidate(action.id, "", answer, completion))
+    shared.on_event(Finished(action.id, 0.0, completion), Candidate(action.id, "", answer, completion))
 
 
 def test_a_verification_comes_before_the_next_sample_of_its_problem() -> None:

@@ -162,7 +162,7 @@ class SharedBudget:
             return action
         return None
 
-    def hear(self, event: Event, candidate: Candidate | None) -> None:
+    def on_event(self, event: Event, candidate: Candidate | None) -> None:
         """Take in an event that a trial was told, and the `candidate` that came of it."""
         if isinstance(event, Progressed):
             return

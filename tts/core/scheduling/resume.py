@@ -67,7 +67,7 @@ class Resume:
         retelling = _Retelling(trial, shared, self._history, self._costs)
         retelling.note(trial.start(at_s))
         for event in self._history.events.pop(trial.id, ()):
-            retelling.hear(event)
+            retelling.on_event(event)
         for id in self._in_flight.pop(trial.id, ()):
             if id in self._history.granted and id not in retelling.asked:
                 raise _not_asked(trial.id, id)
@@ -113,7 +113,7 @@ class _Retelling:
                 raise _divergence(trial_of(action.id), action.id, f"it is now {_describe(action)}")
             self.asked[action.id] = action
 
-    def hear(self, event: Event | Stopped) -> None:
+    def on_event(self, event: Event | Stopped) -> None:
         """Tell the next event of the trial's past."""
         trial, shared = self._trial, self._shared_budget
         if isinstance(event, Stopped):
@@ -133,7 +133,7 @@ class _Retelling:
         self.note(trial.tell(event))
         if shared is not None and event.id in self._ended:
             self._regrant(shared, action, ended=True)
-            shared.hear(event, trial.candidate(event.id))
+            shared.on_event(event, trial.candidate(event.id))
 
     def finish(self, now: float) -> Restored:
         """End the past: actions in flight are lost, cancelled ones end, the rest is asked for again."""

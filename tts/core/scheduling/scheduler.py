@@ -173,7 +173,7 @@ class Scheduler(Dispatcher):
     def _advance(self) -> Step:
         while True:
             while self._inbox:
-                self._hear(self._inbox.popleft())
+                self._on_event(self._inbox.popleft())
             if not self._resume.waiting:  # until all are back, the ledger lacks a part of the spending
                 self._turn_down()
                 self._grant(all_asked=self._agenda.is_over or not self._compares)
@@ -184,7 +184,7 @@ class Scheduler(Dispatcher):
         step, self._step = self._step, Step()
         return step
 
-    def _hear(self, event: Event) -> None:
+    def _on_event(self, event: Event) -> None:
         if event.at_s > self.now:  # noqa: PLR1730  # `max` would cost a call for every event
             self.now = event.at_s
         opened = self._open.get(trial_of(event.id))
@@ -203,7 +203,7 @@ class Scheduler(Dispatcher):
         asks = opened.trial.tell(event)
         shared = self._shared_budget_of(event.id)
         if shared is not None:
-            shared.hear(event, opened.trial.candidate(event.id))
+            shared.on_event(event, opened.trial.candidate(event.id))
         self._take(opened, asks)
 
     def _take(self, opened: _Open, actions: Iterable[Action]) -> None:

@@ -18,7 +18,7 @@ def story(id: str, records: Iterable[Record]) -> list[str]:
         records: of one run, from the first on.
     """
     trial = trial_of(id)
-    told: list[str] = []
+    lines: list[str] = []
     at_s, is_known = 0.0, False
     for record in records:
         at_s = max(at_s, getattr(record, "at_s", at_s))
@@ -26,8 +26,8 @@ def story(id: str, records: Iterable[Record]) -> list[str]:
         is_known |= line is not None
         line = line or _of_trial(trial, record)
         if line is not None:
-            told.append(f"{at_s:10.3f} s  {line}")
-    return told if is_known else []
+            lines.append(f"{at_s:10.3f} s  {line}")
+    return lines if is_known else []
 
 
 def _of_action(id: str, record: Record) -> str | None:

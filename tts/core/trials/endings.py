@@ -76,7 +76,7 @@ class Mistakes:
             )
         return self._unknown(error)
 
-    def told(self, error: BaseException) -> ErrorInfo:
+    def info_of(self, error: BaseException) -> ErrorInfo:
         """The error of a strategy that has ended, for its result: one of the strategy's own, if it is a group."""
         error = _first(error)
         return ErrorInfo.of(error if isinstance(error, TTSError) else self._unknown(error))

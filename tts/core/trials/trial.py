@@ -416,7 +416,7 @@ class Trial:
         if error is None:
             self._selected, error = self._mistakes.checked(task.value)
         if error is not None:
-            self._error = self._mistakes.told(error)
+            self._error = self._mistakes.info_of(error)
         task.error = None  # its traceback holds the frames, and these hold the trial's objects
         self.done = True
         self._ready.clear()

@@ -30,7 +30,7 @@ from tts.core.actions import Finished, Generate, Request, Work
 from tts.core.allocation.shared_budget import SharedBudget
 from tts.core.budget import Limits
 from tts.intervals import paired_difference
-from tts.pools.formats.imports import equated, import_pool
+from tts.pools.formats.imports import equated_pool, import_pool
 from tts.pools.pool import Pool, Sample
 from tts.runs.outcomes import Outcome
 from tts.types import Candidate, Completion, Cost, Usage
@@ -167,7 +167,7 @@ def _gain(uniform: Mapping[str, Cell], found: Mapping[str, Cell]) -> tuple[str, 
 def math(pools: Path) -> str:
     """LaTeX answers, equal ones spelt alike by worker processes beforehand."""
     began = time.perf_counter()
-    pool = asyncio.run(equated(import_pool([pools / "boinf_math500.jsonl.gz"]), "math"))
+    pool = asyncio.run(equated_pool(import_pool([pools / "boinf_math500.jsonl.gz"]), "math"))
     took = time.perf_counter() - began
     part, _ = _spend("boinf_math500", {m: choose(pool, None, m) for m in pool.model.present}, 1)
     return "\n\n".join(

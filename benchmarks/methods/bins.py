@@ -28,7 +28,7 @@ from tts.core.scheduling.steps import Planned
 from tts.intervals import Interval, paired_difference
 from tts.models.cost_model import CostModel
 from tts.plugins.names import strategy
-from tts.toolkit.difficulty import Policy, Row, Study, agreement, mean_score, study
+from tts.toolkit.difficulty import Measured, Policy, PolicyStudy, agreement, mean_score, study_policy
 from tts.types import Candidate, Completion, Problem, Sampling, Score, StrategySpec, Usage
 
 RIGHT = (0.90, 0.65, 0.40, 0.15, 0.05)  # by kind, easiest first
@@ -139,7 +139,7 @@ def named(arms: Sequence[str]) -> dict[str, str]:
     return {arm.replace("/", "|"): arm for arm in arms}
 
 
-def rows_of(problems: Sequence[Problem], results: Mapping[tuple[str, str], Result], signal: str) -> list[Row]:
+def rows_of(problems: Sequence[Problem], results: Mapping[tuple[str, str], Result], signal: str) -> list[Measured]:
     """Every arm began with the same pilot (its seeds are the same), so any of them tells of it."""
     rows = []
     for problem in problems:
@@ -152,7 +152,7 @@ def rows_of(problems: Sequence[Problem], results: Mapping[tuple[str, str], Resul
             ease = mean_score([one.scores[candidate.id][0].value for candidate in pilot])
         accuracy = {arm: float(is_right(problem, result.answer)) for arm, result in mine.items()}
         cost = {arm: float(result.bill.total.samples) for arm, result in mine.items()}
-        rows.append(Row(problem.id, ease, accuracy, cost, float(PILOT)))
+        rows.append(Measured(problem.id, ease, accuracy, cost, float(PILOT)))
     return rows
 
 
@@ -160,7 +160,7 @@ def mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def in_bin(rows: Sequence[Row], policy: Policy, number: int) -> list[Row]:
+def in_bin(rows: Sequence[Measured], policy: Policy, number: int) -> list[Measured]:
     return [row for row in rows if policy.bin_of(row.ease) == number]
 
 
@@ -210,7 +210,7 @@ def by_kind(report: Report, problems: Sequence[Problem], results: Mapping[tuple[
     report.say("")
 
 
-def by_bin(report: Report, found: Study, rows: Sequence[Row], fresh: Sequence[Row]) -> tuple[int, int]:
+def by_bin(report: Report, found: PolicyStudy, rows: Sequence[Measured], fresh: Sequence[Measured]) -> tuple[int, int]:
     """The table of the bins. Returns how many of the folds' choices were right, and of how many."""
     report.say(
         "| bin, up to | questions | of kinds 0-4 | chosen on fold 0, fold 1 | judged on the other fold | "
@@ -243,7 +243,7 @@ def signal_section(
     fresh_results: Mapping[tuple[str, str], Result],
 ) -> None:
     rows, fresh = rows_of(problems, results, signal), rows_of(others, fresh_results, signal)
-    found = study(rows, BUDGET, bins=5, reused=True)
+    found = study_policy(rows, BUDGET, bins=5, reused=True)
     title = {"agreement": "the leading answer's share", "score": "the verifier's mean score"}[signal]
     report.say(f"## Difficulty by {title} over {PILOT} pilot samples", "")
     if signal == "score":
@@ -279,7 +279,7 @@ def signal_section(
         f"at {found.cost:.2f} samples, pilot counted, no worse than {LARGE}: {points(over_large)} points",
         claimed,
     )
-    again = [study(rows, BUDGET, bins=5, reused=True, seed=seed) for seed in range(FOLDS)]
+    again = [study_policy(rows, BUDGET, bins=5, reused=True, seed=seed) for seed in range(FOLDS)]
     gains = [one.accuracy - one.single_accuracy for one in again]
     report.claim(
         min(gains) > 0,
@@ -297,7 +297,7 @@ def signal_section(
 
 
 def live(
-    found: Study, problems: Sequence[Problem], results: Mapping[tuple[str, str], Result], signal: str
+    found: PolicyStudy, problems: Sequence[Problem], results: Mapping[tuple[str, str], Result], signal: str
 ) -> tuple[int, float]:
     """On how many problems the strategy does what the table says, and what that costs in all."""
     same, spent = 0, 0.0

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from tts.api.replays import choose, replay
 from tts.clusters.virtual.fleet import Fleet
-from tts.pools.formats.imports import equated, import_pool
+from tts.pools.formats.imports import equated_pool, import_pool
 from tts.pools.pool import UNKNOWN, Pool
 from tts.runs.outcomes import Outcome
 
@@ -126,7 +126,7 @@ def pools_of(folder: Path) -> Iterator[tuple[str, dict[tuple[str, str], Pool]]]:
     for name in SEEDS:
         pool = import_pool([folder / f"{name}.jsonl.gz"], keep_text=False)
         if name in ALGEBRA:
-            pool = asyncio.run(equated(pool, "math"))
+            pool = asyncio.run(equated_pool(pool, "math"))
         pool = replace(
             pool, completion_tokens=np.where(pool.completion_tokens == UNKNOWN, 1000, pool.completion_tokens)
         )

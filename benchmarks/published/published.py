@@ -27,7 +27,7 @@ from tts.laws import fit_single_p, held_out, observed
 from tts.pools.formats.imports import import_pool
 from tts.pools.pool import Pool
 from tts.toolkit.agreement import dual_agreement
-from tts.toolkit.pairwise import Verdict, summary
+from tts.toolkit.pairwise import PairVerdict, summary
 
 SEEDS = {"boinf_aime2024": 200, "boinf_gpqa_diamond": 60}  # shuffles: fewer where there are more problems
 VOTES = {  # papers: SC@1, SC@4, SC@16, SC@64, FFS-1@4, FFS-1@16, AC accuracy and samples, ESC accuracy and samples
@@ -259,11 +259,11 @@ def judged(pools: Path) -> dict[str, list[float]]:
         games[row["judge"].partition(":")[2]][row["pair_id"]][row["order"]] = row
     found = {}
     for judge, pairs in games.items():
-        by_domain: dict[int, list[Verdict]] = defaultdict(list)
+        by_domain: dict[int, list[PairVerdict]] = defaultdict(list)
         for both in pairs.values():
             first = both["AB"]
             decisions = tuple(both[order]["decision_in_AB_frame"] for order in ("AB", "BA"))
-            verdict = Verdict(decisions, first["label"])
+            verdict = PairVerdict(decisions, first["label"])
             domain = next(number for name, number in DOMAINS.items() if first["source"].startswith(name))
             by_domain[0].append(verdict)
             by_domain[domain].append(verdict)

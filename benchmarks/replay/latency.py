@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.published.published import pool_of
-from tts.analysis.latency import Plan, Race, best, decoding_seconds, frontier, plans, timed
+from tts.analysis.latency import RacePlan, RecordedRace, best, decoding_seconds, frontier, plans, timed
 from tts.api.replays import choose
 from tts.estimators import Curve, Grid, first_finishers, shorter_wins
 from tts.intervals import Interval, paired_difference
@@ -67,14 +67,16 @@ def measured(grid: Grid, n: int, k: int, deadline_s: float = math.inf) -> Measur
     seconds, lengths = decoding_seconds(grid, SPEED), grid.lengths()
     curve = first_finishers(timed(grid, seconds, deadline_s), [n], k, draws=DRAWS)
     ends = [
-        Race(seconds[p, :c], lengths[p, :c], grid.usable[p, :c], deadline_s=deadline_s, cancel_s=CANCEL_S).at(n, k)
+        RecordedRace(seconds[p, :c], lengths[p, :c], grid.usable[p, :c], deadline_s=deadline_s, cancel_s=CANCEL_S).at(
+            n, k
+        )
         for p, c in enumerate(grid.counts)
     ]
     means = (float(np.mean([getattr(end, name) for end in ends])) for name in ("seconds", "tokens", "in_time"))
     return Measured(n, k, curve, *means)
 
 
-def planned(grid: Grid, deadline_s: float = math.inf) -> list[Plan]:
+def planned(grid: Grid, deadline_s: float = math.inf) -> list[RacePlan]:
     seconds = decoding_seconds(grid, SPEED)
     return plans(grid, seconds, slots=SLOTS, deadline_s=deadline_s, cancel_s=CANCEL_S)
 

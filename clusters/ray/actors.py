@@ -25,10 +25,10 @@ import ray
 
 from tts.clusters.bounds import Bounds, of_actors
 from tts.clusters.executor import Executor, Model
-from tts.clusters.ray.driver import Driver, is_seen
+from tts.clusters.ray.driver import DriverProcess, is_seen
 from tts.clusters.ray.hedges import COPY
 from tts.clusters.ray.metrics import ActorMetrics
-from tts.clusters.ray.stream import ActorEvent, Begun, Noted, Outbox, Stalled, Withdrawn, unpacked
+from tts.clusters.ray.stream import ActorEvent, Begun, BoundsNoted, Outbox, Stalled, Withdrawn, unpacked
 from tts.core.actions import Cancel, Cancelled, Event, Failed, Progressed
 from tts.errors import EndpointError
 from tts.models.endpoint_pool import EndpointPool
@@ -84,10 +84,10 @@ class ActorInit(Value, frozen=True):
     workers: int = 1
     hedge_after_s: float | None = None
     cancellations: Mapping[str, Cancellation] = {}
-    driver: Driver | None = None
+    driver: DriverProcess | None = None
 
 
-class Opened(Value, frozen=True):
+class ActorOpened(Value, frozen=True):
     """An actor's report once it can work, or the reason why it cannot. `slots`: requests that its servers run at once;
     None: no limit is known."""
 
@@ -162,20 +162,20 @@ class Host:
     # --- what the driver calls
 
     async def open(self) -> bytes:
-        """Connect to the endpoints, or start the engine; import the verifiers. Returns `Opened`."""
+        """Connect to the endpoints, or start the engine; import the verifiers. Returns `ActorOpened`."""
         collect_less_often()
         try:
             return msgspec.msgpack.encode(await self._open())
         except Exception as error:
-            return msgspec.msgpack.encode(Opened(error=_with_traceback(error)))
+            return msgspec.msgpack.encode(ActorOpened(error=_with_traceback(error)))
 
     async def equip(self, verifiers: Mapping[str, str | None]) -> bytes:
-        """Import further verifiers. Returns `Opened`, of which only the error counts."""
+        """Import further verifiers. Returns `ActorOpened`, of which only the error counts."""
         try:
             self._equip(verifiers)
         except Exception as error:
-            return msgspec.msgpack.encode(Opened(error=_with_traceback(error)))
-        return msgspec.msgpack.encode(Opened())
+            return msgspec.msgpack.encode(ActorOpened(error=_with_traceback(error)))
+        return msgspec.msgpack.encode(ActorOpened())
 
     async def submit(self, number: int, batch: bytes) -> None:
         """Begin a batch of actions; a batch that was taken already is passed over."""
@@ -275,7 +275,7 @@ class Host:
 
     # --- inside
 
-    async def _open(self) -> Opened:
+    async def _open(self) -> ActorOpened:
         init = self._init
         target = Target(**init.target)  # type: ignore[typeddict-item]  # the driver made it from one
         kind = None if init.engine is None else init.engine["kind"]
@@ -314,7 +314,7 @@ class Host:
             self._stack.callback(watching.cancel)
         failures = tuple(ErrorInfo.of(error) for error in unreachable)
         node_id = ray.get_runtime_context().get_node_id()
-        return Opened(
+        return ActorOpened(
             program(), node_id, os.getpid(), name, judge, concurrency, failures, None, context_tokens, self._slots()
         )
 
@@ -375,7 +375,7 @@ class Host:
         seen = is_seen(driver)
         while len(self._executor):
             if most := self._executor.bounds_due():
-                self._put(Noted(most, bounds.rate))
+                self._put(BoundsNoted(most, bounds.rate))
             await asyncio.sleep(bounds.ahead.tick_s)
             if seen and not is_seen(driver):
                 os._exit(1)  # its streams close: nobody would note what comes of them

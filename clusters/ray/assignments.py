@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from tts.clusters.ray.handle import ROLES, ActorHandle, Role
 from tts.clusters.ray.placement import Placement
-from tts.clusters.ray.stream import ActorEvent, News, Noted
+from tts.clusters.ray.stream import ActorEvent, BoundsNoted, News
 from tts.clusters.suspects import DEATHS_ALONE, Suspects
 from tts.core.actions import NO_USAGE, End, Failed, Generate, Verify, Work, problem_of
 from tts.errors import ActorDied, ActorLost
@@ -142,7 +142,7 @@ class Assignments:
                 self._moves.pop(event.id, None)
                 self._suspects[handle.role].ended(event.id)
                 delivered.append(event)
-        delivered += [Noted({action.id: None}) for action in moved]
+        delivered += [BoundsNoted({action.id: None}) for action in moved]
         if delivered:
             self.tell(delivered)
         for action in moved:

@@ -18,11 +18,11 @@ import msgspec
 from tts.clusters.base import Backend, Cluster
 from tts.clusters.bounds import of_unheard
 from tts.clusters.executor import Executor
-from tts.clusters.ray.actors import Opened
+from tts.clusters.ray.actors import ActorOpened
 from tts.clusters.ray.group import ActorGroup
 from tts.clusters.ray.hedges import COPY, Hedges
 from tts.clusters.ray.metrics import DriverMetrics
-from tts.clusters.ray.stream import ActorEvent, Begun, Noted, Stalled, Withdrawn
+from tts.clusters.ray.stream import ActorEvent, Begun, BoundsNoted, Stalled, Withdrawn
 from tts.clusters.spec import ClusterSpec
 from tts.core.actions import Action, Cancel, Cancelled, Event, Generate, Sleep, Verify, Work
 from tts.core.journal.records import Bounded
@@ -121,7 +121,7 @@ class RayCluster(Cluster):
                 self._woken.set()
             elif isinstance(news, Withdrawn):
                 self._note_withdrawn(news.id.removesuffix(COPY))
-            elif isinstance(news, Noted):
+            elif isinstance(news, BoundsNoted):
                 self._note_bounds(news.most, news.rate)
             elif isinstance(news, Begun):
                 self._hedges.begun(news.id)
@@ -229,7 +229,7 @@ class RayBackend(Backend):
     """
 
     def __init__(
-        self, group: ActorGroup, opened: Sequence[Opened], concurrency: int, embedded: bool, *, probes: bool
+        self, group: ActorGroup, opened: Sequence[ActorOpened], concurrency: int, embedded: bool, *, probes: bool
     ) -> None:
         self.opened = opened
         generators = [said for said in opened if said.model]

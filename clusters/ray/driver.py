@@ -13,7 +13,7 @@ from pathlib import Path
 from tts.types import Value
 
 
-class Driver(Value, frozen=True):
+class DriverProcess(Value, frozen=True):
     """A process: the boot of its machine, its number, and when it began in clock ticks of that boot, so that neither a
     process elsewhere nor a later one is taken for it."""
 
@@ -22,14 +22,14 @@ class Driver(Value, frozen=True):
     began: str
 
 
-def this_process() -> Driver | None:
-    """This process as a `Driver`; None without /proc."""
+def this_process() -> DriverProcess | None:
+    """This process as a `DriverProcess`; None without /proc."""
     state = _state(os.getpid())
     boot = _boot()
-    return None if state is None or not boot else Driver(boot, os.getpid(), state[1])
+    return None if state is None or not boot else DriverProcess(boot, os.getpid(), state[1])
 
 
-def is_seen(driver: Driver | None) -> bool:
+def is_seen(driver: DriverProcess | None) -> bool:
     """Whether the driver runs, on this machine and visible to this process."""
     if driver is None or driver.boot != _boot():
         return False

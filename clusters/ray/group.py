@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from tts.clusters.ray import connect
-from tts.clusters.ray.actors import ActorInit, GeneratorActor, Opened, Stopping, VerifierActor
+from tts.clusters.ray.actors import ActorInit, ActorOpened, GeneratorActor, Stopping, VerifierActor
 from tts.clusters.ray.assignments import LAST_WORDS_S, Assignments
 from tts.clusters.ray.handle import ROLES, ActorHandle, Role
 from tts.clusters.ray.options import ActorOptions
@@ -59,7 +59,7 @@ class ActorSlot:
         self.since_s: float | None = None  # when the wait for its actor began; None: the actor is there
         self.deaths = 0
         self.last_death = ""
-        self.first: asyncio.Future[Opened] = asyncio.get_running_loop().create_future()
+        self.first: asyncio.Future[ActorOpened] = asyncio.get_running_loop().create_future()
         self.first.add_done_callback(lambda first: first.cancelled() or first.exception())  # one error is enough
         self.keeper: asyncio.Task[None] | None = None
 
@@ -106,7 +106,7 @@ class ActorGroup:
 
     # --- life
 
-    async def start(self) -> list[Opened]:
+    async def start(self) -> list[ActorOpened]:
         """Connect, and start the actors; returns the first report of each slot that could be filled.
 
         Raises: ClusterUnreachable, ClusterMismatch, ClusterTooSmall, ActorFailed; EndpointError as seen from an actor.
@@ -145,7 +145,7 @@ class ActorGroup:
         self._connected = True
         self._address = connect.address_here()
 
-    async def _fill(self, role: Role) -> list[Opened]:
+    async def _fill(self, role: Role) -> list[ActorOpened]:
         """Wait until the slots of a role are filled: all, or some for a while. Returns each slot's first report."""
         await self._open_slots(await asyncio.to_thread(connect.nodes))
         firsts = {slot.first for slot in self._slots if slot.role == role}

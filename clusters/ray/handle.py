@@ -14,7 +14,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util.placement_group import remove_placement_group
 
 from tts.clusters.ray import connect
-from tts.clusters.ray.actors import ActorInit, Drained, Opened, Stopping
+from tts.clusters.ray.actors import ActorInit, ActorOpened, Drained, Stopping
 from tts.clusters.ray.stream import MOST_BYTES, ActorEvent, Inbox, batches
 from tts.clusters.spec import in_words
 from tts.core.actions import Action
@@ -51,7 +51,7 @@ class ActorHandle:
     ) -> None:
         self.role = role
         self.name = f"{init.name}.{init.epoch}"
-        self.opened = Opened()
+        self.opened = ActorOpened()
         self.slots: int | None = None
         self.retired = asyncio.Event()
         self.finished = 0
@@ -71,7 +71,7 @@ class ActorHandle:
         self._withdraw = self._actor.withdraw.options(num_returns=0)
         self._drain = self._actor.drain
 
-    async def start(self, limit_s: float, there: Callable[[], str]) -> Opened:
+    async def start(self, limit_s: float, there: Callable[[], str]) -> ActorOpened:
         """Wait until the actor can work.
 
         Raises: ClusterTooSmall if its resources did not come free; ActorFailed if it died; the error that it reported.
@@ -232,14 +232,14 @@ class ActorHandle:
                 self._untaken[number] = (now_s, batch)
                 self._send(number, batch)
 
-    async def _ask(self, method: str, limit_s: float, *args: Any) -> Opened:
+    async def _ask(self, method: str, limit_s: float, *args: Any) -> ActorOpened:
         try:
             reply = await _within(limit_s, getattr(self._actor, method).remote(*args))
         except TimeoutError:
             raise ActorFailed(f"{self.name} did not get ready within {limit_s:g} s", actor=self.name) from None
         except RayError as error:
             raise ActorFailed(f"{self.name} failed: {_reason(error)}", actor=self.name) from error
-        opened = msgspec.msgpack.decode(reply, type=Opened)
+        opened = msgspec.msgpack.decode(reply, type=ActorOpened)
         if opened.error is not None:
             raise self._located(opened.error.rebuild())
         return opened

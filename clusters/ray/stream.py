@@ -44,7 +44,7 @@ class Withdrawn(Value, frozen=True, tag="withdrawn"):
     id: str
 
 
-class Noted(Value, frozen=True, tag="noted"):
+class BoundsNoted(Value, frozen=True, tag="noted"):
     """Bounds by request: tokens that its server may have generated at the most until the next note (None: unknown).
     `rate`: tokens a second, of the fastest stream."""
 
@@ -52,8 +52,8 @@ class Noted(Value, frozen=True, tag="noted"):
     rate: float = 0.0
 
 
-News = Progressed | Stalled | Begun | Withdrawn | Noted  # of actions that go on
-ActorEvent = Event | Stalled | Begun | Withdrawn | Noted
+News = Progressed | Stalled | Begun | Withdrawn | BoundsNoted  # of actions that go on
+ActorEvent = Event | Stalled | Begun | Withdrawn | BoundsNoted
 _event_decoders = (msgspec.msgpack.Decoder(ActorEvent), msgspec.json.Decoder(ActorEvent))
 
 

@@ -39,9 +39,9 @@ async def compute_optimal(
     """Sample `pilot` candidates, look up in `policy` what problems as hard as that need, and go on from there.
 
     Snell et al. (2024), arXiv:2408.03314, section 3; a policy for a model and a budget comes from
-    `tts.toolkit.difficulty.study`. Differences from the paper: the pilot is charged, is small, and takes part in the
-    selection; its samples are the first of an arm's, or the first attempts of its chains in turn. The default policy
-    was measured nowhere: it only gives problems without a majority twice the votes.
+    `tts.toolkit.difficulty.study_policy`. Differences from the paper: the pilot is charged, is small, and takes part in
+    the selection; its samples are the first of an arm's, or the first attempts of its chains in turn. The default
+    policy was measured nowhere: it only gives problems without a majority twice the votes.
 
     Args:
         policy: the arm of each bin, hardest first, after the share (or score) up to which it is for; the last one is

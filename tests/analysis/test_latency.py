@@ -11,7 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tts.analysis.latency import Plan, Race, best, decoding_seconds, frontier, plans, recorded_seconds, within
+from tts.analysis.latency import (
+    RacePlan,
+    RecordedRace,
+    best,
+    decoding_seconds,
+    frontier,
+    plans,
+    recorded_seconds,
+    within,
+)
 from tts.api.replays import choose, replay
 from tts.clusters.virtual.fleet import Fleet
 from tts.errors import BadPool, BudgetTooSmall, InvalidParameter
@@ -44,7 +53,7 @@ def test_a_race_is_the_mean_over_every_subset(drawn, data, deadline_s, cancel_s)
     n = data.draw(st.integers(1, len(drawn)))
     k = data.draw(st.integers(1, n))
     seconds, tokens, usable = zip(*drawn, strict=True)
-    found = Race(seconds, tokens, usable, deadline_s=deadline_s, cancel_s=cancel_s).at(n, k)
+    found = RecordedRace(seconds, tokens, usable, deadline_s=deadline_s, cancel_s=cancel_s).at(n, k)
     expected = by_hand(drawn, n, k, deadline_s, cancel_s)
     assert (found.seconds, found.tokens, found.in_time) == pytest.approx(tuple(expected), abs=1e-9)
 
@@ -52,23 +61,23 @@ def test_a_race_is_the_mean_over_every_subset(drawn, data, deadline_s, cancel_s)
 def test_a_race_of_many_samples_is_still_exact():
     """Of 1..N the k-th least of n is k (N + 1) / (n + 1) on average."""
     for total, n, k in ((160, 64, 3), (500, 250, 250), (2000, 16, 1)):
-        found = Race(np.arange(1.0, total + 1), np.ones(total)).at(n, k)
+        found = RecordedRace(np.arange(1.0, total + 1), np.ones(total)).at(n, k)
         assert found.seconds == pytest.approx(k * (total + 1) / (n + 1), rel=1e-9)
         assert found.in_time == pytest.approx(1.0)
 
 
 def test_what_cannot_be_a_race_is_refused_with_its_numbers():
-    race = Race([1, 2, 3], [1, 1, 1])
+    race = RecordedRace([1, 2, 3], [1, 1, 1])
     with pytest.raises(InvalidParameter, match="n=4 and k=1"):
         race.at(4, 1)
     with pytest.raises(InvalidParameter, match="n=2 and k=3"):
         race.at(2, 3)
     with pytest.raises(InvalidParameter, match="got 2, 3 and 2"):
-        Race([1, 2], [1, 2, 3])
+        RecordedRace([1, 2], [1, 2, 3])
     with pytest.raises(InvalidParameter, match="seconds of a race"):
-        Race([1, math.nan], [1, 1])
+        RecordedRace([1, math.nan], [1, 1])
     with pytest.raises(InvalidParameter, match="deadline"):
-        Race([1], [1], deadline_s=0)
+        RecordedRace([1], [1], deadline_s=0)
 
 
 def pool_of(n, *, problems=5, seed=3, cut=0.2):
@@ -98,7 +107,7 @@ def test_a_replay_of_the_strategy_takes_as_long_and_as_many_tokens(n, k, cancel_
     grid = Grid.of(pool)
     seconds = decoding_seconds(grid, 10)
     for p, problem in enumerate(grid.problems):
-        found = Race(seconds[p], grid.lengths()[p], grid.usable[p], cancel_s=cancel_s).at(n, k)
+        found = RecordedRace(seconds[p], grid.lengths()[p], grid.usable[p], cancel_s=cancel_s).at(n, k)
         outcome = outcomes[problem]
         assert found.seconds == pytest.approx(outcome.latency_s)
         assert found.tokens == pytest.approx(outcome.tokens)
@@ -111,7 +120,7 @@ def test_replays_of_random_samples_agree_on_average():
     grid = Grid.of(pool)
     seconds = decoding_seconds(grid, 10)
     for p, problem in enumerate(grid.problems):
-        found = Race(seconds[p], grid.lengths()[p], grid.usable[p]).at(5, 2)
+        found = RecordedRace(seconds[p], grid.lengths()[p], grid.usable[p]).at(5, 2)
         for value, name in ((found.seconds, "latency_s"), (found.tokens, "tokens")):
             drawn = np.array([getattr(o, name) for o in rows if o.problem_id == problem])
             assert abs(drawn.mean() - value) < 4 * drawn.std() / math.sqrt(len(drawn))
@@ -154,16 +163,16 @@ def test_a_deadline_counts_only_the_answers_that_are_there():
 
 
 def test_the_best_plan_is_the_most_accurate_then_the_fastest():
-    some = [Plan(1, 1, 0.5, 0, 9, 10, 1), Plan(4, 4, 0.8, 0, 9, 40, 1), Plan(4, 3, 0.8, 0, 5, 45, 1)]
+    some = [RacePlan(1, 1, 0.5, 0, 9, 10, 1), RacePlan(4, 4, 0.8, 0, 9, 40, 1), RacePlan(4, 3, 0.8, 0, 5, 45, 1)]
     assert best(some) == some[2]
     assert best(some, tokens=40) == some[1]
     assert best(some, tokens=39) == some[0]
 
 
 def test_the_frontier_keeps_what_nothing_beats_in_all_three():
-    kept = [Plan(1, 1, 0.5, 0, 9, 10, 1), Plan(8, 1, 0.5, 0, 2, 12, 1), Plan(4, 3, 0.8, 0, 5, 45, 1)]
+    kept = [RacePlan(1, 1, 0.5, 0, 9, 10, 1), RacePlan(8, 1, 0.5, 0, 2, 12, 1), RacePlan(4, 3, 0.8, 0, 5, 45, 1)]
     twin = msgspec.structs.replace(kept[0], n=2)
-    beaten = Plan(4, 4, 0.8, 0, 9, 45, 1)
+    beaten = RacePlan(4, 4, 0.8, 0, 9, 45, 1)
     assert frontier([*kept, twin, beaten]) == [kept[1], kept[2], kept[0], twin]
     assert frontier([]) == []
 
@@ -184,7 +193,7 @@ def test_real_samples_race_as_the_strategy_does_in_a_replay():
     grid = Grid.of(pool)
     rows = replay(pool, "first_finish:n=4,k=2", fleet=Fleet(slots=1000, tokens_per_s=50), seeds=60).outcomes
     seconds = decoding_seconds(grid, 50)
-    races = [Race(seconds[p], grid.lengths()[p], grid.usable[p]).at(4, 2) for p in range(len(grid.problems))]
+    races = [RecordedRace(seconds[p], grid.lengths()[p], grid.usable[p]).at(4, 2) for p in range(len(grid.problems))]
     for name, attribute in (("latency_s", "seconds"), ("tokens", "tokens")):
         exact = np.mean([getattr(race, attribute) for race in races])
         by_seed = [np.mean([getattr(o, name) for o in rows if o.seed == seed]) for seed in range(60)]

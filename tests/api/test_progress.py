@@ -11,14 +11,14 @@ from tts.api.progress import Display
 from tts.core.actions import Finished
 from tts.process.console import console, plain_table, say
 from tts.reports.summary import summarise
-from tts.reports.terminal import table_of
+from tts.reports.terminal import rows_table
 from tts.runs.row import Row
 from tts.types import Completion, Cost
 
 
 def shown(rows: list[Row], width: int) -> list[str]:
     text = io.StringIO()
-    Console(file=text, width=width).print(table_of(rows, width))
+    Console(file=text, width=width).print(rows_table(rows, width))
     return [line.rstrip() for line in text.getvalue().splitlines()]
 
 

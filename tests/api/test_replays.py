@@ -21,7 +21,7 @@ from tts.models.cost_model import CostModel
 from tts.plugins.names import strategy
 from tts.plugins.spec import parse_specs
 from tts.pools.pool import Pool, Sample
-from tts.reports.terminal import table_of
+from tts.reports.terminal import rows_table
 from tts.runs.plan import Cell, plan
 from tts.types import Sampling
 
@@ -313,7 +313,7 @@ def test_a_verification_costs_what_it_is_said_to():
     free = replay(pool, "best_of_n:n=3,verifier=rm").rows[0]
     paid = replay(pool, "best_of_n:n=3,verifier=rm", verifier_tokens={"rm": 7}).rows[0]
     assert (free.verifier_tokens, free.unpriced, paid.unpriced) == (0, 3, 0)
-    cells = [{str(cell) for column in table_of([row]).columns for cell in column.cells} for row in (free, paid)]
+    cells = [{str(cell) for column in rows_table([row]).columns for cell in column.cells} for row in (free, paid)]
     assert "without scoring" in cells[0]
     assert "without scoring" not in cells[1]
     assert paid.verifier_tokens == 21

@@ -58,7 +58,7 @@ def test_visible_text_has_no_commands_and_keeps_the_rest(text: str) -> None:
 def test_tables_lines_and_json_show_what_a_terminal_would_obey(capsys: pytest.CaptureFixture[str]) -> None:
     out = console.console()
     row = summarise([outcome(cell=OBEYED, strategy=OBEYED, params=f"n={OBEYED}")])
-    out.print(terminal.table_of(row, 400))
+    out.print(terminal.rows_table(row, 400))
     out.print(f"note: {OBEYED}")
     console.say(out, OBEYED)
     echo(OBEYED)

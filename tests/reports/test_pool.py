@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from pages import Page, browse, check_vega_lite
 
-from tts.analysis.pool_study import BEYOND, difficulty_bins, ratio, rests_at, study
+from tts.analysis.pool_study import BEYOND, difficulty_bins, ratio, rests_at, study_pool
 from tts.cli import main as cli
 from tts.errors import BadPool, InvalidParameter, MissingExtra, UnknownName
 from tts.estimators import Grid, best_of, coverage, majority, shortest
 from tts.pools.parquet import write_pool
 from tts.pools.pool import Pool, Sample, VerificationCost
-from tts.reports.pool import pool_report, table_of
+from tts.reports.pool import pool_report, pool_table
 
 try:
     import vl_convert
@@ -61,7 +61,7 @@ def pool():
 
 @pytest.fixture(scope="module")
 def found(pool):
-    return study(pool)
+    return study_pool(pool)
 
 
 @pytest.fixture(scope="module")
@@ -99,10 +99,10 @@ def test_verifications_cost_tokens_and_dollars_where_their_cost_is_known_and_els
     assert "Best-of without scoring" in " ".join(found.notes)
     assert any("without scoring" in name for stretch in found.frontier for name in (stretch.owner, *stretch.ties))
     judged = replace(pool, verification_costs={"rm": VerificationCost(20.0, 100.0)})
-    priced = study(judged, price_in=1, price_out=4)
+    priced = study_pool(judged, price_in=1, price_out=4)
     rows = of(priced, "best_of(rm)")
     assert [rows[k].tokens for k in (1, 4)] == pytest.approx([free[k].tokens + 20 * k for k in (1, 4)])
-    cheaper = of(study(judged, price_in=1, price_out=4, verifier_tokens={"rm": 0}), "best_of(rm)")
+    cheaper = of(study_pool(judged, price_in=1, price_out=4, verifier_tokens={"rm": 0}), "best_of(rm)")
     assert rows[4].usd - cheaper[4].usd == pytest.approx((4 * 100 * 1 + 4 * 20 * 4) * 1e-6)
     assert not any("scoring" in note for note in priced.notes)
 
@@ -114,7 +114,7 @@ def test_the_summary_is_that_of_the_largest_k(found):
     assert summary.majority == of(found, "majority")[12].accuracy
     assert summary.headroom == pytest.approx(of(found, "coverage")[12].accuracy - summary.majority)
     assert summary.shorter_wins.low < 0.5 < summary.shorter_wins.mean  # ten problems do not settle it
-    assert table_of(found, 80).row_count == 2
+    assert pool_table(found, 80).row_count == 2
 
 
 def test_majority_rests_where_it_stays_near_its_last_value_for_good():
@@ -154,20 +154,20 @@ def test_w_weighs_problems_by_their_pairs_and_leaves_out_those_without():
 
 def test_dollars_are_every_prompt_and_all_generated_tokens():
     pool = pool_of()
-    rows = of(study(pool, price_in=2.0, price_out=10.0), "majority")
+    rows = of(study_pool(pool, price_in=2.0, price_out=10.0), "majority")
     prompts = np.mean([50 + p for p in range(12)])
     for k, e in rows.items():
         assert e.usd == pytest.approx((2 * k * prompts + 10 * e.tokens) / 1e6)
     with pytest.raises(InvalidParameter, match="--price-in is missing"):
-        study(pool, price_out=10.0)
+        study_pool(pool, price_out=10.0)
 
 
 def test_dollars_are_left_out_where_prompts_were_not_counted_unless_they_are_free():
     pool = pool_of(prompt_tokens=None)
-    found = study(pool, price_in=2.0, price_out=10.0)
+    found = study_pool(pool, price_in=2.0, price_out=10.0)
     assert {e.usd for e in found.estimates} == {None}
     assert any(note.startswith("No dollars: some prompt tokens were not recorded") for note in found.notes)
-    rows = of(study(pool, price_in=0.0, price_out=10.0), "majority")
+    rows = of(study_pool(pool, price_in=0.0, price_out=10.0), "majority")
     assert rows[4].usd == pytest.approx(10 * rows[4].tokens / 1e6)
 
 
@@ -178,11 +178,11 @@ def test_the_frontier_is_of_what_can_choose_and_one_sample_belongs_to_no_method(
     reached = [e for e in found.estimates if e.method != "coverage"]
     assert found.frontier[0].start == pytest.approx(min(e.tokens for e in reached))
     assert found.frontier[-1].end is None
-    assert study(pool_of()).frontier[0].owner == "one sample"
+    assert study_pool(pool_of()).frontier[0].owner == "one sample"
 
 
 def test_a_method_takes_the_frontier_over_where_noise_does_not_explain_that_it_is_better():
-    few, many = study(pool_of(problems=4)), study(pool_of(problems=120, ease=lambda p: 5 + p % 4))
+    few, many = study_pool(pool_of(problems=4)), study_pool(pool_of(problems=120, ease=lambda p: 5 + p % 4))
     assert [s.owner for s in few.frontier] == ["one sample"]  # of four problems, every difference is a tie
     assert set(few.frontier[0].ties) == {"majority", "shortest", BEST}
     assert len(many.frontier) > 1
@@ -211,7 +211,7 @@ def test_laws_are_drawn_far_beyond_the_data_and_foretell_the_table(found):
 def test_a_law_that_misses_its_own_data_is_not_to_be_trusted():
     """Half of the problems are never solved and half nearly always: no beta distribution, once n is large."""
     rows = [Sample("b", "m", f"p{p}", i, None, p < 10 and (i + p) % 5 > 0) for p in range(20) for i in range(60)]
-    assert any(note.startswith("Do not trust the beta law") for note in study(Pool.of("split", rows)).notes)
+    assert any(note.startswith("Do not trust the beta law") for note in study_pool(Pool.of("split", rows)).notes)
 
 
 LACKING = {
@@ -232,7 +232,7 @@ LACKING = {
 @pytest.mark.parametrize(("more", "missing", "note"), LACKING.values(), ids=LACKING)
 def test_what_cannot_be_said_is_left_out_and_the_page_says_why(tmp_path, more, missing, note):
     pool = pool_of(**more)
-    found = study(pool)
+    found = study_pool(pool)
     methods = {"coverage", "majority", "shortest", BEST} - missing
     assert {e.method for e in found.estimates} == methods
     assert any(line.startswith(note) for line in found.notes)
@@ -249,7 +249,7 @@ def test_what_cannot_be_said_is_left_out_and_the_page_says_why(tmp_path, more, m
 
 def test_a_problem_with_few_samples_that_cuts_all_others_short_is_named():
     rows = [sample("tiny", p, i) for p in range(6) for i in range(3 if p == 2 else 12)]
-    found = study(Pool.of("made", rows))
+    found = study_pool(Pool.of("made", rows))
     assert found.summaries[0].samples == 3
     assert any(note.startswith("Short: k ends at 3, because problem p2") for note in found.notes)
 
@@ -258,30 +258,30 @@ def test_failures_are_left_out_and_problems_that_only_failed_are_named():
     failed = [sample("tiny", p, 12, answer=None, correct=None, error="lost") for p in range(12)]
     lost = [sample("tiny", 12, i, answer=None, correct=None, error="lost") for i in range(4)]
     sound = [sample("tiny", p, i) for p in range(12) for i in range(12)]
-    found = study(Pool.of("made", [*sound, *failed, *lost]))
-    assert found.estimates == study(pool_of()).estimates
+    found = study_pool(Pool.of("made", [*sound, *failed, *lost]))
+    assert found.estimates == study_pool(pool_of()).estimates
     assert any("1 of the problems, whose every sample failed (p12)" in note for note in found.notes)
     with pytest.raises(BadPool, match="every sample of made on sums failed"):
-        study(Pool.of("made", lost))
+        study_pool(Pool.of("made", lost))
 
 
 def test_one_benchmark_and_models_by_name_and_verdicts_for_all():
     other = Sample("words", "tiny", "p0", 0, "a", True)
     both = Pool.of("made", [*(sample("tiny", 0, i) for i in range(3)), other])
     with pytest.raises(BadPool, match="2 benchmarks: sums, words; choose one"):
-        study(both)
-    assert study(both, benchmark="words").benchmark == "words"
+        study_pool(both)
+    assert study_pool(both, benchmark="words").benchmark == "words"
     with pytest.raises(UnknownName, match="tinny"):
-        study(pool_of(), models=["tinny"])
-    assert study(pool_of("tiny", "small", "large"), models=["large", "tiny"]).models == ("large", "tiny")
+        study_pool(pool_of(), models=["tinny"])
+    assert study_pool(pool_of("tiny", "small", "large"), models=["large", "tiny"]).models == ("large", "tiny")
     with pytest.raises(BadPool, match="have no verdict"):
-        study(pool_of(correct=None))
+        study_pool(pool_of(correct=None))
 
 
 def test_without_scipy_the_laws_are_left_out_and_everything_else_is_there(monkeypatch):
     for name in ("scipy", "scipy.optimize", "scipy.special"):
         monkeypatch.setitem(sys.modules, name, None)
-    found = study(pool_of())
+    found = study_pool(pool_of())
     assert found.laws == ()
     assert (found.summaries[0].power, found.summaries[0].beta) == (None, None)
     assert any("test-time-scaling[laws]" in note for note in found.notes)
@@ -300,7 +300,7 @@ def test_without_the_extra_the_numbers_are_written_and_the_missing_package_is_na
 
 
 def test_csv_and_json_hold_every_estimate_whole(report, pool):
-    found = study(pool, price_in=1, price_out=4)
+    found = study_pool(pool, price_in=1, price_out=4)
     lines = list(csv.DictReader(report["pool.csv"].read_text().splitlines()))
     head = ["model", "method", "k", "accuracy", "low", "high", "noise", "tokens", "sequential", "usd"]
     head += ["on_frontier", "on_sequential_frontier", "on_usd_frontier", "ties"]
@@ -328,7 +328,7 @@ def test_the_page_says_what_w_means_and_who_owns_the_frontier(report, pool):
     assert "racing for the shortest sample pays only where w is clearly above 1/2" in html
     owners = Page(html).tables[-1]
     assert owners[0] == ["from tokens", "to tokens", "accuracy", "method"]
-    assert [line[-1].split(" (not")[0] for line in owners[1:]] == [s.owner for s in study(pool).frontier]
+    assert [line[-1].split(" (not")[0] for line in owners[1:]] == [s.owner for s in study_pool(pool).frontier]
     assert owners[-1][1] == "any more"
 
 
@@ -362,7 +362,7 @@ def test_a_method_has_one_colour_in_every_picture_and_few_scores_are_drawn():
     from tts.reports.charts import pool as poolcharts
 
     many = {f"rm{i}": float(i) for i in range(9)}
-    found = study(pool_of(scores=many))
+    found = study_pool(pool_of(scores=many))
     assert len({e.method for e in found.estimates if e.method.startswith("best_of")}) == 9
     pictures = poolcharts.pictures(found)
     assert "Of the scores, 5 that reach less are left out" in pictures[0].caption

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tts.core.actions import Finished
-from tts.core.journal.records import VERSION, Chain, Decided, Granted, Header, Opened, Shared, encode
+from tts.core.journal.records import VERSION, ChecksumChain, Decided, Granted, Header, Opened, Shared, encode
 from tts.core.result import Bill
 from tts.errors import InvalidParameter, JournalCorrupt, JournalLocked, RunError, RunMismatch, StorageFull
 from tts.runs.folder import JOURNAL, Journal, NoJournal, read_history, read_records, write_atomically
@@ -160,7 +160,7 @@ def test_a_line_in_the_middle_that_cannot_be_read_is_refused_with_its_number(tmp
 
 def test_a_line_without_its_beginning_is_refused_too(tmp_path: Path) -> None:
     path = started(tmp_path)
-    chain = Chain()
+    chain = ChecksumChain()
     path.write_bytes(chain.written(Header(VERSION, "tts", CONFIG)) + chain.written(Finished("c/p0/1", 1.0, SAMPLE)))
     with pytest.raises(JournalCorrupt, match="journal line 2 refers to 'c/p0', but no earlier line starts 'c/p0'"):
         Journal(tmp_path, CONFIG)

@@ -12,7 +12,7 @@ import pytest
 import tts
 from tts.api.report import report
 from tts.core.journal.history import History
-from tts.core.journal.records import Chain, Decided, Header
+from tts.core.journal.records import ChecksumChain, Decided, Header
 from tts.core.result import Bill
 from tts.errors import JournalCorrupt, RunError
 from tts.pools.from_run import build_pool
@@ -72,7 +72,7 @@ def rewritten(folder: Path, target: Path, **config: Any) -> Path:
         (target / path.name).write_bytes(path.read_bytes())
     first, *rest = read_records(folder / "run" / JOURNAL)
     assert isinstance(first, Header)
-    chain = Chain()
+    chain = ChecksumChain()
     records = [msgspec.structs.replace(first, config={**first.config, **config}), *rest]
     (target / JOURNAL).write_bytes(b"".join(chain.written(record) for record in records))
     return target

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tts.analysis.pool_study import study
+from tts.analysis.pool_study import study_pool
 from tts.api.replays import replay
 from tts.clusters.virtual import recorded
 from tts.errors import PoolLacks
@@ -117,7 +117,7 @@ def test_where_no_sample_has_an_answer_a_choice_by_score_is_what_the_estimators_
 
 
 def test_a_report_of_a_pool_without_answers_leaves_out_votes_and_races_and_says_why():
-    found = study(Pool.of("programs", without_answers()))
+    found = study_pool(Pool.of("programs", without_answers()))
     assert {e.method for e in found.estimates} == {"coverage", "best_of(rm) without scoring"}
     assert any(note.startswith("No votes and no races: no sample has an answer") for note in found.notes)
 
@@ -128,7 +128,7 @@ def test_samples_without_an_answer_win_a_vote_where_they_are_a_class():
     means = {}
     for unanswered in ("abstain", "vote"):
         (row,) = replay(pool, "majority_vote:n=4", unanswered=unanswered, report=False).rows
-        (shown,) = (e for e in study(pool, unanswered=unanswered).estimates if (e.method, e.k) == ("majority", 4))
+        (shown,) = (e for e in study_pool(pool, unanswered=unanswered).estimates if (e.method, e.k) == ("majority", 4))
         means[unanswered] = row.accuracy.mean, shown.accuracy
     assert means == {"abstain": (1.0, 1.0), "vote": (0.0, 0.0)}
     (outcome,) = replay(pool, "majority_vote:n=4", unanswered="vote", report=False).outcomes

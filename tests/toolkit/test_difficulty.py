@@ -14,19 +14,19 @@ from tts.core.budget import Limits
 from tts.errors import BudgetTooSmall, InvalidParameter, ServerFailed
 from tts.plugins.spec import parse_specs
 from tts.testing import Sample, ScriptedCluster
-from tts.toolkit.difficulty import Policy, Row, agreement, mean_score, study
+from tts.toolkit.difficulty import Measured, Policy, agreement, mean_score, study_policy
 
 BROKEN = ServerFailed("the server is on fire")
 
 
-def rows(count: int = 200, seed: int = 0, pilot: float = 4.0) -> list[Row]:
+def rows(count: int = 200, seed: int = 0, pilot: float = 4.0) -> list[Measured]:
     """`deep` is right on hard problems, `wide` on easy ones, `cheap` nowhere so often."""
     draw = random.Random(seed)
     found = []
     for i in range(count):
         ease = draw.random()
         accuracy = {"deep": float(ease < 0.5), "wide": float(ease >= 0.5), "cheap": 0.25}
-        found.append(Row(f"p{i}", ease, accuracy, {"deep": 16.0, "wide": 16.0, "cheap": 2.0}, pilot))
+        found.append(Measured(f"p{i}", ease, accuracy, {"deep": 16.0, "wide": 16.0, "cheap": 2.0}, pilot))
     return found
 
 
@@ -89,7 +89,7 @@ def test_a_policy_needs_one_strategy_more_than_edges():
 
 
 def test_each_bin_gets_its_strategy_and_that_beats_the_best_single_one():
-    found = study(rows(), 20, bins=4)
+    found = study_policy(rows(), 20, bins=4)
     assert found.policy.strategies == ("deep", "deep", "wide", "wide")
     assert found.accuracy > found.single_accuracy + 0.3
     assert sum(one.problems for one in found.bins) == 200
@@ -97,16 +97,16 @@ def test_each_bin_gets_its_strategy_and_that_beats_the_best_single_one():
 
 
 def test_the_pilot_is_charged_in_full_or_as_part_of_what_goes_on_from_it():
-    assert study(rows(), 20, bins=4).cost == pytest.approx(20)
-    assert study(rows(), 16, bins=4, reused=True).cost == pytest.approx(16)
-    assert study(rows(pilot=4.0), 5, bins=2, reused=True).cost == pytest.approx(
+    assert study_policy(rows(), 20, bins=4).cost == pytest.approx(20)
+    assert study_policy(rows(), 16, bins=4, reused=True).cost == pytest.approx(16)
+    assert study_policy(rows(pilot=4.0), 5, bins=2, reused=True).cost == pytest.approx(
         4
     )  # `cheap` costs 2: less than its pilot
-    assert study(rows(), 20, bins=4).single_cost == pytest.approx(16)
+    assert study_policy(rows(), 20, bins=4).single_cost == pytest.approx(16)
 
 
 def test_a_strategy_that_fits_only_without_the_pilot_is_not_chosen():
-    found = study(rows(), 19, bins=4)
+    found = study_policy(rows(), 19, bins=4)
     assert set(found.policy.strategies) == {"cheap"}
     assert set(found.single) <= {"deep", "wide"}
 
@@ -116,10 +116,10 @@ def test_what_is_chosen_on_a_fold_is_judged_on_the_other():
     draw = random.Random(5)
     names = [f"s{i}" for i in range(40)]
     lucky = [
-        Row(f"p{i}", draw.random(), {n: float(draw.random() < 0.5) for n in names}, dict.fromkeys(names, 1.0), 0.0)
+        Measured(f"p{i}", draw.random(), {n: float(draw.random() < 0.5) for n in names}, dict.fromkeys(names, 1.0), 0.0)
         for i in range(400)
     ]
-    found = study(lucky, 1, bins=5)
+    found = study_policy(lucky, 1, bins=5)
     chosen_where_judged = [
         max(sum(r.accuracy[n] for r in lucky if found.policy.bin_of(r.ease) == b) for n in names) for b in range(5)
     ]
@@ -135,50 +135,50 @@ def test_what_is_chosen_on_a_fold_is_judged_on_the_other():
 
 def test_the_folds_halve_every_bin_and_depend_on_ids_and_seed_alone():
     ordered = rows()
-    found = study(ordered, 20, bins=5)
+    found = study_policy(ordered, 20, bins=5)
     for number in range(5):
         ids = [row.problem for row in ordered if found.policy.bin_of(row.ease) == number]
         assert sum(found.folds[id] for id in ids) == len(ids) // 2
-    assert study(ordered[::-1], 20, bins=5) == found
-    assert study(ordered, 20, bins=5, seed=1).folds != found.folds
+    assert study_policy(ordered[::-1], 20, bins=5) == found
+    assert study_policy(ordered, 20, bins=5, seed=1).folds != found.folds
 
 
 def test_the_policy_of_a_fold_is_what_was_chosen_on_it():
-    found = study(rows(), 20, bins=4)
+    found = study_policy(rows(), 20, bins=4)
     assert [found.fold_policy(fold).strategies for fold in (0, 1)] == list(
         zip(*(b.chosen for b in found.bins), strict=True)
     )
 
 
 def test_equals_go_to_the_cheapest_and_ties_of_ease_make_fewer_bins():
-    level = [Row(f"p{i}", i % 2, {"a": 1.0, "b": 1.0}, {"a": 2.0, "b": 1.0}, 0.0) for i in range(20)]
-    found = study(level, 5, bins=5)
+    level = [Measured(f"p{i}", i % 2, {"a": 1.0, "b": 1.0}, {"a": 2.0, "b": 1.0}, 0.0) for i in range(20)]
+    found = study_policy(level, 5, bins=5)
     assert found.policy == Policy((0.0,), ("b", "b"))
 
 
 def test_problems_without_a_signal_fall_among_the_hardest():
     some = [msgspec.structs.replace(row, ease=None) if row.ease < 0.1 else row for row in rows()]
-    assert study(some, 20, bins=2).policy.strategies == ("deep", "wide")
+    assert study_policy(some, 20, bins=2).policy.strategies == ("deep", "wide")
 
 
 def test_what_cannot_be_studied_is_refused_with_the_numbers():
     with pytest.raises(BudgetTooSmall, match="a budget of 5 a problem holds no strategy: the cheapest, cheap, costs 6"):
-        study(rows(), 5)
+        study_policy(rows(), 5)
     with pytest.raises(InvalidParameter, match="holds 1 problem"):
-        study(rows(4), 20, bins=3)
+        study_policy(rows(4), 20, bins=3)
     with pytest.raises(InvalidParameter, match="nothing to choose from"):
-        study([], 5)
+        study_policy([], 5)
     with pytest.raises(InvalidParameter, match="bins must be at least 1"):
-        study(rows(), 5, bins=0)
+        study_policy(rows(), 5, bins=0)
     with pytest.raises(InvalidParameter, match="budget must be above 0"):
-        study(rows(), math.nan)
+        study_policy(rows(), math.nan)
     with pytest.raises(InvalidParameter, match="p0 has several rows"):
-        study(rows(4) + rows(1), 20)
+        study_policy(rows(4) + rows(1), 20)
     one = rows(1)[0]
     with pytest.raises(InvalidParameter, match=r"p9: its accuracy .* they differ in cheap, deep, wide, x"):
-        study([one, msgspec.structs.replace(one, problem="p9", accuracy={"x": 1.0})], 20)
+        study_policy([one, msgspec.structs.replace(one, problem="p9", accuracy={"x": 1.0})], 20)
     with pytest.raises(InvalidParameter, match="p0 has a value that is not finite"):
-        study([msgspec.structs.replace(one, ease=math.nan)], 20)
+        study_policy([msgspec.structs.replace(one, ease=math.nan)], 20)
 
 
 # --- the strategy

@@ -41,7 +41,7 @@ class Finish(Value, frozen=True):
     in_time: float
 
 
-class Race:
+class RecordedRace:
     """A race of one problem's recorded samples.
 
     Args:
@@ -124,7 +124,7 @@ class Race:
         return float(slowest @ self._clipped), float(holds_usable * self._last[0] + holds_idle * self._last[1])
 
 
-class Plan(Value, frozen=True):
+class RacePlan(Value, frozen=True):
     """A race of n samples for k answers, and its expected outcome: means over a grid's problems.
 
     Args:
@@ -192,7 +192,7 @@ def plans(
     cancel_s: float = 0.0,
     draws: int = DRAWS,
     seed: int = 0,
-) -> list[Plan]:
+) -> list[RacePlan]:
     """`Races.plans` of `races`."""
     return races(grid, seconds, slots=slots, deadline_s=deadline_s, cancel_s=cancel_s, draws=draws, seed=seed).plans
 
@@ -201,7 +201,7 @@ def plans(
 class Races:
     """Plans, and the accuracy of each problem under each: shape (problems, plans)."""
 
-    plans: list[Plan]
+    plans: list[RacePlan]
     accuracy: Floats
 
 
@@ -226,11 +226,11 @@ def races(
     grid.check_sizes([slots])
     lengths = grid.lengths()
     raced = [
-        Race(seconds[p, :n], lengths[p, :n], grid.usable[p, :n], deadline_s=deadline_s, cancel_s=cancel_s)
+        RecordedRace(seconds[p, :n], lengths[p, :n], grid.usable[p, :n], deadline_s=deadline_s, cancel_s=cancel_s)
         for p, n in enumerate(grid.counts)
     ]
     by_time = timed(grid, seconds, deadline_s)
-    found: list[tuple[Plan, Floats]] = []
+    found: list[tuple[RacePlan, Floats]] = []
     for k in range(1, slots + 1):
         sizes = range(k, slots + 1)
         curve = first_finishers(by_time, sizes, k, draws=draws, seed=seed)
@@ -240,7 +240,7 @@ def races(
             took, decoded, in_time = (
                 sum(getattr(end, name) for end in ends) / len(ends) for name in ("seconds", "tokens", "in_time")
             )
-            found.append((Plan(n, k, accuracy, noise, took, decoded, in_time), by_problem))
+            found.append((RacePlan(n, k, accuracy, noise, took, decoded, in_time), by_problem))
     found.sort(key=lambda pair: (pair[0].n, pair[0].k))
     return Races([plan for plan, _ in found], np.stack([by_problem for _, by_problem in found], axis=1))
 
@@ -255,7 +255,7 @@ def within(
     cancel_s: float = 0.0,
     draws: int = DRAWS,
     seed: int = 0,
-) -> Plan:
+) -> RacePlan:
     """The plan of the best predicted accuracy that votes by the deadline and decodes no more than `tokens` a problem on
     average; of equals the one with the fewest seconds, then tokens.
 
@@ -265,7 +265,7 @@ def within(
     return best(all_, tokens=tokens)
 
 
-def best(some: Sequence[Plan], *, tokens: float = math.inf) -> Plan:
+def best(some: Sequence[RacePlan], *, tokens: float = math.inf) -> RacePlan:
     """The best of given plans, as `within` chooses it. Raises: BudgetTooSmall."""
     affordable = [plan for plan in some if plan.tokens <= tokens]
     if not affordable:
@@ -279,7 +279,7 @@ def best(some: Sequence[Plan], *, tokens: float = math.inf) -> Plan:
     return min(affordable, key=lambda plan: (-plan.accuracy, plan.seconds, plan.tokens))
 
 
-def frontier(some: Sequence[Plan]) -> list[Plan]:
+def frontier(some: Sequence[RacePlan]) -> list[RacePlan]:
     """The plans that no other one beats in accuracy, seconds and tokens at once, fastest first. A plan is beaten by one
     that is worse in none of the three and better in one; equal plans do not beat each other."""
     costs = np.array([[-plan.accuracy, plan.seconds, plan.tokens] for plan in some]).reshape(-1, 3)

@@ -76,7 +76,7 @@ class Law(Value, frozen=True):
     predictions: tuple[Prediction, ...]
 
 
-class Bin(Value, frozen=True):
+class PoolBin(Value, frozen=True):
     """Problems of one model that are about equally hard: pass@1 from `low` to `high`.
 
     `majority` is None where there are no answers to vote on."""
@@ -90,7 +90,7 @@ class Bin(Value, frozen=True):
     coverage: tuple[float, ...]
 
 
-class Summary(Value, frozen=True):
+class ModelSummary(Value, frozen=True):
     """The table's line for one model; an unknown number is None.
 
     Args:
@@ -121,15 +121,15 @@ class Findings(Value, frozen=True):
 
     benchmark: str
     models: tuple[str, ...]
-    summaries: tuple[Summary, ...]
+    summaries: tuple[ModelSummary, ...]
     estimates: tuple[Estimate, ...]
     laws: tuple[Law, ...]
-    bins: tuple[Bin, ...]
+    bins: tuple[PoolBin, ...]
     frontier: tuple[Stretch, ...]
     notes: tuple[str, ...]
 
 
-def study(
+def study_pool(
     pool: Pool,
     *,
     benchmark: str | None = None,
@@ -163,17 +163,17 @@ def study(
             studies.append(_Study(own, model, price, notes, unanswered, seed))
     if not studies:
         raise BadPool(f"every sample of {pool.name} on {name} failed: there is nothing to report", pool=pool.name)
-    measured = [some for study in studies for some in study.measured]
+    measured = [some for study_pool in studies for some in study_pool.measured]
     estimates, owners = _owned(measured, several=len(studies) > 1)
     return Findings(
         benchmark=name,
-        models=tuple(study.model for study in studies),
-        summaries=tuple(study.summary for study in studies),
+        models=tuple(study_pool.model for study_pool in studies),
+        summaries=tuple(study_pool.summary for study_pool in studies),
         estimates=estimates,
-        laws=tuple(law for study in studies for law in study.laws),
-        bins=tuple(some for study in studies for some in study.bins),
+        laws=tuple(law for study_pool in studies for law in study_pool.laws),
+        bins=tuple(some for study_pool in studies for some in study_pool.bins),
         frontier=tuple(stretches(owners)),
-        notes=tuple(notes.lines([study.model for study in studies])),
+        notes=tuple(notes.lines([study_pool.model for study_pool in studies])),
     )
 
 
@@ -366,7 +366,7 @@ class _Study:
 
     # --- problems that are equally hard
 
-    def _binned(self) -> list[Bin]:
+    def _binned(self) -> list[PoolBin]:
         if len(self._ks) == 1:
             return []
         ease = self._coverage.accuracy[:, 0]
@@ -374,7 +374,7 @@ class _Study:
         vote = self._majority
         votes = None if vote is None else vote.accuracy[:, np.isin(vote.ks, self._ks)]
         return [
-            Bin(
+            PoolBin(
                 model=self.model,
                 low=float(ease[some].min()),
                 high=float(ease[some].max()),
@@ -388,13 +388,13 @@ class _Study:
 
     # --- one line of the table
 
-    def _summed(self, fits: Mapping[str, Fit]) -> Summary:
+    def _summed(self, fits: Mapping[str, Fit]) -> ModelSummary:
         most = self._ks[-1]
         best = float(self._coverage.mean()[-1])
         vote = None if self._majority is None else float(self._majority.mean()[-1])
         w, pairs = self._shorter_wins()
         ahead = {law: fit.predict(TABLED * fit.seen) for law, fit in fits.items()}
-        return Summary(
+        return ModelSummary(
             model=self.model,
             problems=len(self._grid.problems),
             samples=most,

@@ -75,20 +75,20 @@ def import_(
     """Make a pool of other programs' records."""
     import asyncio
 
-    from tts.pools.formats.imports import equated, import_pool
+    from tts.pools.formats.imports import equated_pool, import_pool
 
     pool = import_pool(files, name=name, format=format, scores=score or (), keep_text=text)
     if graded_only:
         pool = pool.graded()
     if equivalence != "exact":
-        pool = asyncio.run(equated(pool, equivalence))
+        pool = asyncio.run(equated_pool(pool, equivalence))
     _save(pool, out)
 
 
 @pool_app.command("info")
 def info(file: PoolFile, json: Json = False) -> None:
     """Show a pool's contents, and the questions that it can answer."""
-    from tts.pools.info import about, table_of
+    from tts.pools.info import about, info_table
     from tts.pools.parquet import read_pool
     from tts.process.console import console, say
 
@@ -97,7 +97,7 @@ def info(file: PoolFile, json: Json = False) -> None:
         print_json(found)
         return
     out = console()
-    out.print(table_of(found, out.width))
+    out.print(info_table(found, out.width))
     for line in found.can:
         say(out, f"can: {line}", 2)
     for line in found.cannot:
@@ -121,15 +121,15 @@ def report(
     json: Json = False,
 ) -> None:
     """Show the worth of more samples: votes, races, best-of, coverage and its laws, and the owners of the frontier."""
-    from tts.analysis.pool_study import study
+    from tts.analysis.pool_study import study_pool
     from tts.pools.parquet import read_pool
     from tts.process.console import console, say
-    from tts.reports.pool import facts_of, table_of, write_findings
+    from tts.reports.pool import facts_of, pool_table, write_findings
     from tts.reports.terminal import print_frontier
 
     pool = read_pool(file).graded() if graded_only else read_pool(file)
     prices = {"price_in": price_in, "price_out": price_out}
-    found = study(
+    found = study_pool(
         pool,
         benchmark=benchmark,
         models=model or (),
@@ -143,7 +143,7 @@ def report(
         print_json({"found": found, "files": {name: str(path) for name, path in files.items()}})
         return
     shown = console()
-    shown.print(table_of(found, shown.width))
+    shown.print(pool_table(found, shown.width))
     print_frontier(shown, found.frontier)
     for note in found.notes:
         say(shown, f"note: {note}", 2)

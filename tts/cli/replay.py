@@ -72,7 +72,7 @@ def replay(
     from tts.clusters.virtual.fleet import Fleet
     from tts.process.console import console, say
     from tts.reports.summary import owners_of, warnings_of
-    from tts.reports.terminal import print_frontier, table_of
+    from tts.reports.terminal import print_frontier, rows_table
 
     def on_cell(done: int, of: int) -> None:
         if sys.stderr.isatty():
@@ -102,7 +102,7 @@ def replay(
         print_json({"rows": result.rows, "replayed": result.replayed, "files": files})
         return
     shown = console()
-    shown.print(table_of(result.rows, shown.width))
+    shown.print(rows_table(result.rows, shown.width))
     print_frontier(shown, owners_of(result.rows))
     say(shown, f"replayed, not paid: {describe_cost(result.replayed)}", 2)
     for warning in warnings_of(result.rows):

@@ -23,7 +23,7 @@ def show_sweep(result: Any, json: bool) -> None:
     from tts.api.results import describe_cost
     from tts.process.console import console, say
     from tts.reports.summary import owners_of, warnings_of
-    from tts.reports.terminal import print_frontier, table_of
+    from tts.reports.terminal import print_frontier, rows_table
 
     if json:
         fields = {
@@ -37,7 +37,7 @@ def show_sweep(result: Any, json: bool) -> None:
         print_json({**fields, "files": {name: str(path) for name, path in result.files.items()}})
         return
     out = console()
-    out.print(table_of(result.rows, out.width))
+    out.print(rows_table(result.rows, out.width))
     print_frontier(out, owners_of(result.rows))
     say(out, f"paid: {describe_cost(result.spent)}", 2)
     for warning in warnings_of(result.rows):

@@ -14,7 +14,7 @@ from tts.models.replicas import ASSUMED_SLOTS, Replica
 from tts.types import Completion
 
 if TYPE_CHECKING:
-    from tts.models.siblings import Ask, Group
+    from tts.models.siblings import Ask, SiblingGroup
 
 OnProgress = Callable[[str, int, float | None], bool | None]  # as in `openai/reading.py`
 
@@ -52,7 +52,7 @@ class Endpoint(Replica):
         self.last_error = ""
         self.answers_badly = False  # whether the latest failure was a BadResponse
         self.failed_s = _LONG_AGO  # when the last of them was counted
-        self.refused: set[Group] = set()  # prompts of requests refused since its last answer
+        self.refused: set[SiblingGroup] = set()  # prompts of requests refused since its last answer
         self.down = self.paused = False
         self.down_until_s = _LONG_AGO
         self.trying = False  # whether, after an outage, a request is finding out if it is back

@@ -40,7 +40,7 @@ from tts.models.endpoint import FAILURES_TO_OPEN, Client, Endpoint, OnProgress
 from tts.models.openai.completion_builder import CompletionBuilder
 from tts.models.prefill import Sent
 from tts.models.replicas import ASSUMED_SLOTS, Ranking, better
-from tts.models.siblings import SUSPICIOUS, Ask, Group
+from tts.models.siblings import SUSPICIOUS, Ask, SiblingGroup
 from tts.types import Completion, Prompt
 
 _FAILURES = (Unreachable, ServerFailed, StreamBroken, TimedOut, BadResponse)
@@ -91,7 +91,7 @@ class EndpointPool:
         self._refused_s: float | None = None  # when the first was refused after the last answer
         self._decoding = 0  # requests whose first token has come
         self._suspicious: set[Ask] = set()
-        self._groups: OrderedDict[tuple[str | None, Prompt, str], Group] = OrderedDict()
+        self._groups: OrderedDict[tuple[str | None, Prompt, str], SiblingGroup] = OrderedDict()
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._followers: dict[object, asyncio.Event] = {}  # each with the first token that it waits for
 
@@ -149,7 +149,7 @@ class EndpointPool:
         used = [e for e in self._own if not e.down] or [e for e in self._spares if not e.down]
         return sum(e.slots or ASSUMED_SLOTS for e in used)
 
-    async def _follow(self, request: Request, group: Group) -> None:
+    async def _follow(self, request: Request, group: SiblingGroup) -> None:
         """Wait for a sibling's first token, where its endpoint was measured to gain more from that than the wait."""
         tokens = _about_tokens(request)
         for endpoint, event in [*group.leading.items()]:
@@ -172,7 +172,7 @@ class EndpointPool:
     # -- tries ----------------------------------------------------------------------------------------------------
 
     async def _tries(
-        self, request: Request, group: Group, builder: CompletionBuilder, on_progress: OnProgress | None
+        self, request: Request, group: SiblingGroup, builder: CompletionBuilder, on_progress: OnProgress | None
     ) -> Completion:
         ask = Ask(group)
         try:
@@ -288,7 +288,7 @@ class EndpointPool:
 
     # -- answers and failures --------------------------------------------------------------------------------------
 
-    def _works(self, endpoint: Endpoint, group: Group, sent_s: float) -> None:
+    def _works(self, endpoint: Endpoint, group: SiblingGroup, sent_s: float) -> None:
         """Note that an endpoint has answered a request."""
         endpoint.works()
         self._refused_s = None
@@ -322,11 +322,11 @@ class EndpointPool:
 
     # -- placement ------------------------------------------------------------------------------------------------
 
-    def _group(self, request: Request) -> Group:
+    def _group(self, request: Request) -> SiblingGroup:
         key = (request.model, request.messages, request.continue_from)
         group = self._groups.get(key)
         if group is None:
-            group = self._groups[key] = Group()
+            group = self._groups[key] = SiblingGroup()
             if len(self._groups) > _REMEMBERED_GROUPS:
                 self._groups.popitem(last=False)
         else:

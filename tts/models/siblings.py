@@ -13,7 +13,7 @@ SUSPICIOUS = 3  # refusals of one request, after which those of others are count
 _CHANCE = 1e-6  # that a request as welcome as the others is refused so often
 
 
-class Group:
+class SiblingGroup:
     """Siblings: requests with the same prompt."""
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Ask:
         welcome, unwelcome: requests with other prompts that were answered, and refused, since it became suspicious.
     """
 
-    def __init__(self, group: Group) -> None:
+    def __init__(self, group: SiblingGroup) -> None:
         self.group = group
         self.failed: set[Endpoint] = set()
         self.refusals = 0

@@ -42,7 +42,7 @@ class Difficulty(Value, frozen=True):
     """
 
     strategy: str
-    study: difficulty.Study
+    study: difficulty.PolicyStudy
     gain: Interval | None
     policy_over_vote: Interval | None
     single_over_vote: Interval | None
@@ -81,7 +81,7 @@ def by_difficulty(
             cost[o.problem_id][arm] = float(o.tokens)
             unpriced |= o.unpriced > 0
     rows = _piloted(pool, accuracy, cost, pilot, seed)
-    found = difficulty.study([_only(row, arms) for row in rows], budget, bins=number, reused=True, seed=seed)
+    found = difficulty.study_policy([_only(row, arms) for row in rows], budget, bins=number, reused=True, seed=seed)
     vote = {row.problem: row.accuracy[plain] for row in rows}
     gain = _over(found.by_problem, found.single_by_problem)
     policy_over_vote, single_over_vote = _over(found.by_problem, vote), _over(found.single_by_problem, vote)
@@ -113,7 +113,7 @@ def _plain_vote(pool: Pool, budget: float) -> str:
 
 def _piloted(
     pool: Pool, accuracy: Mapping[str, dict[str, float]], cost: Mapping[str, dict[str, float]], pilot: int, seed: int
-) -> list[difficulty.Row]:
+) -> list[difficulty.Measured]:
     from tts.clusters.virtual.draws import permutation
 
     rows = []
@@ -124,12 +124,13 @@ def _piloted(
         drawn = [group.start + i for i in permutation(seed, group.problem_id, len(group))[::-1][:pilot]]
         ease = difficulty.agreement([pool.answer[row] for row in drawn])
         tokens = float(sum(max(0, int(pool.completion_tokens[row])) for row in drawn))
-        rows.append(difficulty.Row(group.problem_id, ease, accuracy[group.problem_id], cost[group.problem_id], tokens))
+        problem = group.problem_id
+        rows.append(difficulty.Measured(problem, ease, accuracy[problem], cost[problem], tokens))
     return rows
 
 
-def _only(row: difficulty.Row, arms: Sequence[str]) -> difficulty.Row:
-    return difficulty.Row(
+def _only(row: difficulty.Measured, arms: Sequence[str]) -> difficulty.Measured:
+    return difficulty.Measured(
         row.problem,
         row.ease,
         {arm: row.accuracy[arm] for arm in arms},
@@ -182,7 +183,7 @@ def mean_tokens(pool: Pool) -> float | None:
     return float(counts.mean()) if len(counts) and (counts != UNKNOWN).all() else None
 
 
-class Deadline(Value, frozen=True):
+class DeadlineAdvice(Value, frozen=True):
     """Advice for a deadline.
 
     Args:
@@ -195,7 +196,7 @@ class Deadline(Value, frozen=True):
     """
 
     options: str
-    plan: latency.Plan
+    plan: latency.RacePlan
     accuracy: Interval | None
     gain: Interval | None
     timed: str
@@ -212,7 +213,7 @@ def for_deadline(
     tokens_per_s: float | None = None,
     tokens: float | None = None,
     cancel_s: float = 0.0,
-) -> Deadline:
+) -> DeadlineAdvice:
     """The race that is expected to be most accurate by a deadline.
 
     Args:
@@ -231,7 +232,7 @@ def for_deadline(
     judged = solve_verify.cross_fitted(raced.accuracy[:, affordable], solve_verify.folds_of(grid.problems))
     waiting = raced.accuracy[:, next(i for i, some in enumerate(raced.plans) if some.n == some.k == slots)]
     by_problem = dict(zip(grid.problems, judged.tolist(), strict=True))
-    return Deadline(
+    return DeadlineAdvice(
         f"--strategy {plan.strategy} --budget {Limits(seconds=seconds)}",
         plan,
         mean_interval({p: [v] for p, v in by_problem.items()}),

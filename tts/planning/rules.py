@@ -27,7 +27,7 @@ class Situation(Value, frozen=True):
     shorter_wins: float | None = None
 
 
-class Choice(Value, frozen=True):
+class Recommendation(Value, frozen=True):
     """A strategy, as on the command line; the name of the rule that recommends it; and the rule's reason."""
 
     strategy: str
@@ -97,7 +97,7 @@ def rules(*, fast: bool = False, exact_verifier: str | None = None, judge: str |
     )
 
 
-def by_rule(situation: Situation, budget: float, table: Sequence[Rule]) -> Choice:
+def by_rule(situation: Situation, budget: float, table: Sequence[Rule]) -> Recommendation:
     """The recommendation of the first rule that applies. With an unknown sample length, there is room for any vote.
 
     Args:
@@ -111,7 +111,7 @@ def by_rule(situation: Situation, budget: float, table: Sequence[Rule]) -> Choic
     room = math.inf if situation.sample_tokens is None else budget / situation.sample_tokens
     rule = next(rule for rule in table if rule.applies(situation, room))
     fits = "an unknown number of samples" if math.isinf(room) else f"about {room:.1f} samples"
-    return Choice(rule.strategy(room), rule.name, f"with room for {fits}: {rule.why}")
+    return Recommendation(rule.strategy(room), rule.name, f"with room for {fits}: {rule.why}")
 
 
 def _count(room: float) -> int:

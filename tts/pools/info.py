@@ -185,7 +185,7 @@ def _scored(
         yield f"weighted votes by {' or '.join(names)} for n up to", most, votes
 
 
-def table_of(found: About, width: int) -> Table:
+def info_table(found: About, width: int) -> Table:
     """The text for a terminal of `width` columns."""
     from tts.process.console import plain_table
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tts.analysis.pool_study import SATURATED, TABLED, Estimate, Findings, Summary, study
+from tts.analysis.pool_study import SATURATED, TABLED, Estimate, Findings, ModelSummary, study_pool
 from tts.intervals import Interval
 from tts.laws import Prediction
 from tts.pools.parquet import read_pool
@@ -55,7 +55,7 @@ def pool_report(
     """
     pool = pool if isinstance(pool, Pool) else read_pool(pool)
     prices = {"price_in": price_in, "price_out": price_out}
-    found = study(
+    found = study_pool(
         pool,
         benchmark=benchmark,
         models=models,
@@ -137,13 +137,13 @@ def _prediction(value: Prediction | None) -> str:
     return f"{100 * value.value:.1f} [{100 * value.low:.1f}, {100 * value.high:.1f}]"
 
 
-def _rest(summary: Summary) -> str:
+def _rest(summary: ModelSummary) -> str:
     if summary.majority is None:
         return UNKNOWN
     return f"not by {summary.samples}" if summary.saturates is None else f"{summary.saturates}"
 
 
-_COLUMNS: tuple[tuple[str, Callable[[Summary], str]], ...] = (
+_COLUMNS: tuple[tuple[str, Callable[[ModelSummary], str]], ...] = (
     ("model", lambda s: s.model),
     ("problems", lambda s: f"{s.problems:,}"),
     ("k", lambda s: f"{s.samples:,}"),
@@ -161,7 +161,7 @@ _COLUMNS: tuple[tuple[str, Callable[[Summary], str]], ...] = (
 _BOUND = re.compile(r"\d+\.\d(?=[],])")  # of an interval in percent: in a terminal, a whole number
 
 
-def table_of(found: Findings, width: int) -> Table:
+def pool_table(found: Findings, width: int) -> Table:
     """The summaries, for a terminal of so many columns."""
     from tts.process.console import plain_table
 

@@ -21,7 +21,7 @@ _COUNTS = "failed", "refused", "not compared", "out of budget", "no answer", "cu
 _NAME_WIDTH = 24  # of a broken name
 
 
-def table_of(rows: Sequence[Row], width: int = 160) -> Table:
+def rows_table(rows: Sequence[Row], width: int = 160) -> Table:
     """The result table of a sweep, on the frontier in bold. Columns in which every row is empty or 0 are left out, and
     so are some that `width` has no room for, named below the table."""
     cells = [_cells(row) for row in rows]

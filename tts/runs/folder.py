@@ -22,7 +22,7 @@ from typing import IO, Any, Self
 
 from tts.core.actions import Finished, Scored, problem_of
 from tts.core.journal.history import History
-from tts.core.journal.records import VERSION, Chain, Granted, Header, Record, decode
+from tts.core.journal.records import VERSION, ChecksumChain, Granted, Header, Record, decode
 from tts.errors import JournalCorrupt, JournalLocked, RunError, StorageFull
 from tts.tasks import file_limits
 from tts.tasks.file_limits import TooLarge, lines
@@ -39,12 +39,12 @@ def program() -> str:
         return "tts (not installed)"
 
 
-def read_records(path: Path, chain: Chain | None = None) -> Iterator[Record]:
+def read_records(path: Path, chain: ChecksumChain | None = None) -> Iterator[Record]:
     """Read the whole records of a journal, in order; a torn last line is passed over. `chain` then stands at the last.
 
     Raises: JournalCorrupt for any other line that cannot be read, is not as it was written, or is too long.
     """
-    chain = chain or Chain()
+    chain = chain or ChecksumChain()
     with path.open("rb") as file:
         try:
             for line in lines(file):
@@ -72,7 +72,7 @@ def check_files(folder: Path) -> None:
             )
 
 
-def read_history(path: Path, chain: Chain | None = None, *, refeed: bool = False) -> History:
+def read_history(path: Path, chain: ChecksumChain | None = None, *, refeed: bool = False) -> History:
     """Read a journal's history from its file. Raises: JournalCorrupt, RunMismatch; RunError as `check_files`."""
     check_files(path.parent)
     return History(read_records(path, chain), refeed=refeed, reread=_Samples(path))
@@ -97,7 +97,7 @@ class _Samples:
 
     def _found(self) -> dict[str, array[int]]:
         places: dict[str, array[int]] = {}
-        chain, place = Chain(), 0
+        chain, place = ChecksumChain(), 0
         with self._path.open("rb") as file:
             for line in file:
                 if not line.endswith(b"\n"):
@@ -148,7 +148,7 @@ class Journal:
         try:
             self._lock()
             self.torn = self._repair()
-            self._chain = Chain()
+            self._chain = ChecksumChain()
             self.history = read_history(self.path, self._chain, refeed=refeed)
             if self.history.config is None:
                 if self._file.seek(0, os.SEEK_END):

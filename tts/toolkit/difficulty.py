@@ -92,7 +92,7 @@ class Policy(Value, frozen=True):
         return self.strategies[self.bin_of(ease)]
 
 
-class Row(Value, frozen=True):
+class Measured(Value, frozen=True):
     """One problem, as measured.
 
     Args:
@@ -110,7 +110,7 @@ class Row(Value, frozen=True):
     pilot: float
 
 
-class Bin(Value, frozen=True):
+class DifficultyBin(Value, frozen=True):
     """One bin of difficulty.
 
     Args:
@@ -125,7 +125,7 @@ class Bin(Value, frozen=True):
     cost: float
 
 
-class Study(Value, frozen=True):
+class PolicyStudy(Value, frozen=True):
     """The worth of a policy by difficulty beside the best single strategy; all of it judged on the fold that the
     choice has not seen. Costs are means over problems, in the unit of the rows.
 
@@ -140,7 +140,7 @@ class Study(Value, frozen=True):
     """
 
     policy: Policy
-    bins: tuple[Bin, ...]
+    bins: tuple[DifficultyBin, ...]
     folds: Mapping[str, int]
     accuracy: float
     cost: float
@@ -156,7 +156,9 @@ class Study(Value, frozen=True):
         return Policy(self.policy.edges, tuple(bin.chosen[fold] for bin in self.bins))
 
 
-def study(rows: Sequence[Row], budget: float, *, bins: int = 5, reused: bool = False, seed: int = 0) -> Study:
+def study_policy(
+    rows: Sequence[Measured], budget: float, *, bins: int = 5, reused: bool = False, seed: int = 0
+) -> PolicyStudy:
     """Choose the best strategy of each bin under a budget, and judge the choice by 2-fold cross-validation.
 
     Args:
@@ -176,10 +178,10 @@ def study(rows: Sequence[Row], budget: float, *, bins: int = 5, reused: bool = F
     folds = {id: fold for i, group in enumerate(groups) for id, fold in _folds(group, seed, i, len(groups)).items()}
     halves = [[row for row in rows if folds[row.problem] == fold] for fold in (0, 1)]
 
-    def charged(row: Row, name: str) -> float:
+    def charged(row: Measured, name: str) -> float:
         return max(row.cost[name], row.pilot) if reused else row.cost[name] + row.pilot
 
-    def alone(row: Row, name: str) -> float:
+    def alone(row: Measured, name: str) -> float:
         return row.cost[name]
 
     where = "one strategy for all problems, without a pilot"
@@ -195,10 +197,12 @@ def study(rows: Sequence[Row], budget: float, *, bins: int = 5, reused: bool = F
             name = chosen[1 - folds[row.problem]]
             by_problem[row.problem], costs[row.problem] = row.accuracy[name], charged(row, name)
         ids = [row.problem for row in group]
-        found.append(Bin(len(group), chosen, _mean([by_problem[id] for id in ids]), _mean([costs[id] for id in ids])))
+        found.append(
+            DifficultyBin(len(group), chosen, _mean([by_problem[id] for id in ids]), _mean([costs[id] for id in ids]))
+        )
     judged = {row.problem: single[1 - folds[row.problem]] for row in rows}
     single_by_problem = {row.problem: row.accuracy[judged[row.problem]] for row in rows}
-    return Study(
+    return PolicyStudy(
         policy=Policy(edges, tuple(strategies)),
         bins=tuple(found),
         folds=folds,
@@ -213,7 +217,7 @@ def study(rows: Sequence[Row], budget: float, *, bins: int = 5, reused: bool = F
     )
 
 
-def _check(rows: Sequence[Row], budget: float, bins: int) -> tuple[str, ...]:
+def _check(rows: Sequence[Measured], budget: float, bins: int) -> tuple[str, ...]:
     """The strategies, which every row must have."""
     if bins < 1:
         raise InvalidParameter(f"bins must be at least 1, but got {bins}", bins=bins)
@@ -248,7 +252,7 @@ def _edges(eases: Sequence[float], bins: int) -> tuple[float, ...]:
     return tuple(sorted(edge for edge in inner if -math.inf < edge < ordered[-1]))
 
 
-def _folds(group: Sequence[Row], seed: int, number: int, of: int) -> dict[str, int]:
+def _folds(group: Sequence[Measured], seed: int, number: int, of: int) -> dict[str, int]:
     """Alternating in the order of a hash, so that both halves of a bin are equally large."""
     if len(group) < 2:
         raise InvalidParameter(
@@ -261,7 +265,11 @@ def _folds(group: Sequence[Row], seed: int, number: int, of: int) -> dict[str, i
 
 
 def _best(
-    rows: Sequence[Row], names: Sequence[str], budget: float, cost: Callable[[Row, str], float], where: str
+    rows: Sequence[Measured],
+    names: Sequence[str],
+    budget: float,
+    cost: Callable[[Measured, str], float],
+    where: str,
 ) -> str:
     """The most accurate of those that fit the budget; of equals the cheapest, then the first named."""
     costs = {name: _mean([cost(row, name) for row in rows]) for name in names}

@@ -12,7 +12,7 @@ Decision = Literal["A>B", "B>A", "A=B"]
 Outcome = Literal["correct", "wrong", "tie"]
 
 
-class Verdict(Value, frozen=True):
+class PairVerdict(Value, frozen=True):
     """Two games of one pair, with A and B in either order; each decision names them as they are in the first.
 
     `label` is the better one, for the evaluation of a judge.
@@ -36,7 +36,7 @@ class Verdict(Value, frozen=True):
         return len(set(self.decisions)) <= 1
 
 
-class Summary(Value, frozen=True):
+class JudgeSummary(Value, frozen=True):
     """Of a judge, over `pairs`, in shares of them: a tie is not correct. `unread`: games without a decision."""
 
     pairs: int
@@ -52,13 +52,13 @@ def preference(decisions: Iterable[Decision | None]) -> int:
     return sum((d == "A>B") - (d == "B>A") for d in decisions)
 
 
-def summary(verdicts: Sequence[Verdict]) -> Summary:
+def summary(verdicts: Sequence[PairVerdict]) -> JudgeSummary:
     """Raises: BadPool without pairs: there is nothing to average."""
     if not verdicts:
         raise BadPool("there are no pairs to judge")
     n = len(verdicts)
     outcomes: Mapping[Outcome, int] = {o: sum(v.outcome == o for v in verdicts) for o in ("correct", "wrong", "tie")}
-    return Summary(
+    return JudgeSummary(
         pairs=len(verdicts),
         correct=outcomes["correct"] / n,
         wrong=outcomes["wrong"] / n,

@@ -28,11 +28,11 @@ from tts.types import Candidate, Completion, Cost, ErrorInfo, Message, Problem, 
 prepare("a stand-in")
 from tts.clusters.bounds import of_unheard  # noqa: E402
 from tts.clusters.ray import group as module  # noqa: E402  # which imports ray
-from tts.clusters.ray.actors import Opened  # noqa: E402
+from tts.clusters.ray.actors import ActorOpened  # noqa: E402
 from tts.clusters.ray.cluster import RayCluster  # noqa: E402
 from tts.clusters.ray.connect import Node  # noqa: E402
 from tts.clusters.ray.group import ActorGroup  # noqa: E402
-from tts.clusters.ray.stream import Noted, Withdrawn  # noqa: E402
+from tts.clusters.ray.stream import BoundsNoted, Withdrawn  # noqa: E402
 from tts.clusters.spec import ClusterSpec  # noqa: E402
 from tts.clusters.suspects import DEATHS_ALONE, DEATHS_IN_COMPANY  # noqa: E402
 
@@ -81,7 +81,7 @@ class Stand:
         self.role = role
         self.name = f"{init.name}.{init.epoch}"
         self.node = getattr(options["scheduling_strategy"], "node_id", None)
-        self.opened = Opened()
+        self.opened = ActorOpened()
         self.slots: int | None = None
         self.retired = asyncio.Event()
         self.finished = 0
@@ -91,14 +91,14 @@ class Stand:
         self._hand: list[Any] = []
         self._withdrawn: list[Any] = []
 
-    async def start(self, limit_s: float, there: Callable[[], str]) -> Opened:
+    async def start(self, limit_s: float, there: Callable[[], str]) -> ActorOpened:
         until_s = time.monotonic() + limit_s
         while self.node in self.world.full:
             if time.monotonic() > until_s:
                 raise ClusterTooSmall(f"{self.name} waited for its resources")
             await asyncio.sleep(0.005)
         self.world.started.append(self.name)
-        self.opened = Opened(module.program(), self.node or N1, model="m")
+        self.opened = ActorOpened(module.program(), self.node or N1, model="m")
         return self.opened
 
     async def equip(self, verifiers: Any, limit_s: float) -> None: ...
@@ -521,7 +521,7 @@ def test_what_actors_say_of_their_streams_is_in_the_journal_and_widened_while_th
     async def act(cluster: RayCluster, group: ActorGroup) -> None:
         await until(lambda: len(group.work.held()) == 8)
         (handle,) = group._handles.values()
-        handle.hear(handle, [Noted({"c/p/1": 37, "c/p/2": None, "c/p/9": 5}, 50.0)])
+        handle.hear(handle, [BoundsNoted({"c/p/1": 37, "c/p/2": None, "c/p/9": 5}, 50.0)])
         handle.late(handle)
 
     world.hangs = True
@@ -536,7 +536,7 @@ def test_what_leaves_has_a_bound_in_the_journal_once_a_rate_is_known(world: Worl
     async def act(cluster: RayCluster, group: ActorGroup) -> None:
         await until(lambda: len(group.work.held()) == 8)
         (handle,) = group._handles.values()
-        handle.hear(handle, [Noted({"c/p/1": 4}, 0.5)])
+        handle.hear(handle, [BoundsNoted({"c/p/1": 4}, 0.5)])
         cluster._carry_out([generate("c/q/4")])
 
     world.hangs = True
@@ -550,7 +550,7 @@ def test_without_a_journal_no_actor_is_asked_for_bounds_and_none_are_written(wor
     async def act(cluster: RayCluster, group: ActorGroup) -> None:
         await until(lambda: len(group.work.held()) == 8)
         (handle,) = group._handles.values()
-        handle.hear(handle, [Noted({"c/p/1": 37}, 50.0)])
+        handle.hear(handle, [BoundsNoted({"c/p/1": 37}, 50.0)])
 
     world.hangs = True
     assert not [r for r in stopped(act, generators={"count": 1}) if isinstance(r, Bounded)]
@@ -564,7 +564,7 @@ def test_a_request_that_another_actor_is_given_has_no_bound_any_more(world: Worl
         await until(lambda: len(group.work.held()) == 8)
         name = group.work._placements["generator"].where("c/p/1")
         handle = group._handles[str(name)]
-        handle.hear(handle, [Noted({"c/p/1": 37}, 50.0), Failed("c/p/1", 0.0, away)])
+        handle.hear(handle, [BoundsNoted({"c/p/1": 37}, 50.0), Failed("c/p/1", 0.0, away)])
         assert group.work._placements["generator"].where("c/p/1") != name
 
     world.hangs = True

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from tts.clusters.ray.driver import is_seen, this_process
 from tts.clusters.ray.environment import prepare
-from tts.clusters.ray.stream import MOST_BYTES, Inbox, Noted, Outbox, Withdrawn, batches
+from tts.clusters.ray.stream import MOST_BYTES, BoundsNoted, Inbox, Outbox, Withdrawn, batches
 from tts.core.actions import Call, Cancelled, Finished, Generate, Request, Returned
 from tts.errors import ActorDied
 from tts.models.openai.completion_builder import CompletionBuilder
@@ -250,7 +250,7 @@ def test_an_actor_notes_what_its_streams_may_have_cost_while_it_has_any_and_only
         return Inbox().take(0, actor._outbox.after(0))
 
     (noted, finished) = asyncio.run(act(100.0))
-    assert isinstance(noted, Noted) and noted.rate == 100.0 and {*noted.most} == {"c/p/1"}
+    assert isinstance(noted, BoundsNoted) and noted.rate == 100.0 and {*noted.most} == {"c/p/1"}
     assert isinstance(finished, Finished)
     assert [type(event) for event in asyncio.run(act(None))] == [Finished]
 

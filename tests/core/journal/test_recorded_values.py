@@ -20,7 +20,7 @@ from tts.clusters.virtual.simulated import SimulatedCluster, SyntheticWorld
 from tts.core.actions import Cancelled, End, Failed, Finished, Progressed, Returned, Scored
 from tts.core.journal.records import (
     VERSION,
-    Chain,
+    ChecksumChain,
     Decided,
     Header,
     Record,
@@ -244,7 +244,7 @@ def lines() -> list[bytes]:
     verifiers = verifiers_of([planned.spec for planned in plan])
     scheduler = Scheduler(iter(plan), strategy, costs=CostModel(), verifiers=verifiers)
     SimulatedCluster(SyntheticWorld(lambda _: 0.5, lambda _: "4"), verifiers).run(scheduler, journal)  # type: ignore[arg-type]
-    chain = Chain()
+    chain = ChecksumChain()
     written = [chain.written(record) for record in journal.records]
     assert sum(isinstance(record, Decided) for record in journal.records) == 6 and len(written) > 40
     return written
@@ -277,7 +277,7 @@ def damaged(lines: list[bytes], draw: random.Random) -> bytes:
 
 
 def read(data: bytes) -> Iterator[Record]:
-    chain = Chain()
+    chain = ChecksumChain()
     for line in io.BytesIO(data):
         if not line.endswith(b"\n"):
             return  # a torn last line
@@ -301,17 +301,17 @@ def test_damage_anywhere_in_a_journal_is_found_or_cuts_its_end_off(lines: list[b
 
 
 def test_a_line_that_is_missing_or_moved_is_named_by_the_number_that_it_had(lines: list[bytes]) -> None:
-    chain = Chain()
+    chain = ChecksumChain()
     for line in lines[:9]:
         chain.read(line)
     with pytest.raises(JournalCorrupt, match=r"journal line 10 is not as it was written \(it was line 12: .*head -n 9"):
         chain.read(lines[11])
     with pytest.raises(JournalCorrupt, match=r"journal line 1 is not as it was written .* no line of this file"):
-        Chain().read(lines[0].replace(b'"tts"', b'"tss"'))
+        ChecksumChain().read(lines[0].replace(b'"tts"', b'"tss"'))
 
 
 def test_lines_of_another_run_with_the_same_numbers_are_found(lines: list[bytes]) -> None:
-    other, mine = Chain(), Chain()
+    other, mine = ChecksumChain(), ChecksumChain()
     other.written(Header(VERSION, "tts", {"model": "another"}))
     mine.read(lines[0])
     with pytest.raises(JournalCorrupt, match="journal line 2 is not as it was written"):
@@ -320,8 +320,8 @@ def test_lines_of_another_run_with_the_same_numbers_are_found(lines: list[bytes]
 
 def test_a_journal_that_has_lost_its_checksums_is_not_taken_for_an_older_one(lines: list[bytes]) -> None:
     with pytest.raises(JournalCorrupt, match="journal line 1 is not as it was written"):
-        Chain().read(encode(decode(lines[0], 1)))
-    chain = Chain()
+        ChecksumChain().read(encode(decode(lines[0], 1)))
+    chain = ChecksumChain()
     chain.read(lines[0])
     with pytest.raises(JournalCorrupt, match="journal line 2 is not as it was written"):
         chain.read(encode(decode(lines[1], 2)))

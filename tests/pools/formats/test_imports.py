@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tts.errors import BadPool, CallFailed, CallTimedOut, MissingExtra
-from tts.pools.formats.imports import equated, import_pool
+from tts.pools.formats.imports import equated_pool, import_pool
 from tts.pools.pool import Pool, Sample
 from tts.toolkit.votes import AN_ANSWER_S, LEAST_S
 from tts.workers import pool as workers
@@ -651,7 +651,7 @@ def test_equal_answers_to_one_problem_are_spelt_alike_and_those_to_others_are_le
             *asked(("p", "2^{-1/2}"), model="n"),
         ],
     )
-    found = asyncio.run(equated(pool, "math"))
+    found = asyncio.run(equated_pool(pool, "math"))
     assert spelt(found) == [
         *(("p", a) for a in (ROOT, ROOT, None, "\\sqrt{2}", ROOT)),
         *(("q", a) for a in (ROOT_TOO, "\\sqrt{2}", "3")),
@@ -659,13 +659,13 @@ def test_equal_answers_to_one_problem_are_spelt_alike_and_those_to_others_are_le
         ("s", None),
         ("p", ROOT),  # the other model's are compared with them, too
     ]
-    assert asyncio.run(equated(pool, "exact")) is pool
+    assert asyncio.run(equated_pool(pool, "exact")) is pool
 
 
 def test_problems_of_two_benchmarks_with_one_id_are_two() -> None:
     pytest.importorskip("math_verify", reason="the extra `math` is not installed")
     pool = Pool.of("x", [Sample("a", "m", "p", 0, answer=ROOT), Sample("b", "m", "p", 0, answer=ROOT_TOO)])
-    assert spelt(asyncio.run(equated(pool, "math"))) == [("p", ROOT), ("p", ROOT_TOO)]
+    assert spelt(asyncio.run(equated_pool(pool, "math"))) == [("p", ROOT), ("p", ROOT_TOO)]
 
 
 def test_what_needs_no_algebra_needs_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -674,7 +674,7 @@ def test_what_needs_no_algebra_needs_no_worker(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(workers.Workers, "call", call)
     pool = Pool.of("x", asked(("p", "Paris"), ("p", "paris"), ("p", "42"), ("q", None)))
-    assert spelt(asyncio.run(equated(pool, "math"))) == [("p", "Paris"), ("p", "Paris"), ("p", "42"), ("q", None)]
+    assert spelt(asyncio.run(equated_pool(pool, "math"))) == [("p", "Paris"), ("p", "Paris"), ("p", "42"), ("q", None)]
 
 
 def hangs(answers: list[str]) -> list[int]:
@@ -701,17 +701,17 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_hanging_answer_is_killed_and_its_problem_named(monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(monkeypatch)
     fine = asked(("p", ROOT), ("p", ROOT_TOO))
-    assert spelt(asyncio.run(equated(Pool.of("x", fine), "math"))) == [("p", ROOT), ("p", ROOT)]
+    assert spelt(asyncio.run(equated_pool(Pool.of("x", fine), "math"))) == [("p", ROOT), ("p", ROOT)]
     with pytest.raises(CallTimedOut, match=r"the answers to problem q cannot be compared: .* was killed") as caught:
-        asyncio.run(equated(Pool.of("x", [*fine, *asked(("q", ROOT), ("q", "\\hang"))]), "math"))
+        asyncio.run(equated_pool(Pool.of("x", [*fine, *asked(("q", ROOT), ("q", "\\hang"))]), "math"))
     assert caught.value.facts["problem"] == "q"
     with pytest.raises(CallFailed, match="the answers to problem r cannot be compared"):
-        asyncio.run(equated(Pool.of("x", [*fine, *asked(("r", ROOT), ("r", "\\fail"))]), "math"))
+        asyncio.run(equated_pool(Pool.of("x", [*fine, *asked(("r", ROOT), ("r", "\\fail"))]), "math"))
 
 
 def test_an_unknown_equivalence_is_refused() -> None:
     with pytest.raises(BadPool, match="unknown equivalence 'maths': it is exact or math"):
-        asyncio.run(equated(Pool.of("x", asked(("p", "1"))), "maths"))
+        asyncio.run(equated_pool(Pool.of("x", asked(("p", "1"))), "maths"))
 
 
 @pytest.mark.parametrize(

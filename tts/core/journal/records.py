@@ -233,7 +233,7 @@ def check_recordable(spec: StrategySpec) -> None:
             )
 
 
-class Chain:
+class ChecksumChain:
     """Numbers the lines of one journal and chains their checksums, in writing and in reading.
 
     Attributes:
@@ -249,9 +249,9 @@ class Chain:
         self.sealed = False
         self._checksum = 0
 
-    def copy(self) -> Chain:
+    def copy(self) -> ChecksumChain:
         """Copy the chain at this line."""
-        found = Chain()
+        found = ChecksumChain()
         found.lines, found.sealed, found._checksum = self.lines, self.sealed, self._checksum
         return found
 

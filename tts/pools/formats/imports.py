@@ -57,7 +57,7 @@ def import_pool(
     return pool
 
 
-async def equated(pool: Pool, equivalence: str) -> Pool:
+async def equated_pool(pool: Pool, equivalence: str) -> Pool:
     """Spell equal answers to one problem alike, whichever model gave them: `math` lets 1/\\sqrt{2} and
     \\sqrt{2}/2 vote together (extra `math`; in a worker, where a call that hangs is killed).
 

@@ -11,7 +11,7 @@ from itertools import groupby
 
 from markupsafe import Markup
 
-from tts.analysis.pool_study import BEYOND, Bin, Estimate, Findings, Law
+from tts.analysis.pool_study import BEYOND, Estimate, Findings, Law, PoolBin
 from tts.reports.charts.sweep import (
     COLOURS,
     DOLLARS,
@@ -278,7 +278,7 @@ _DIFFICULTY = (
 )
 
 
-def _difficulty(bins: Sequence[Bin]) -> Spec:
+def _difficulty(bins: Sequence[PoolBin]) -> Spec:
     channels = _methods(_style(["majority", "coverage"] if any(b.majority for b in bins) else ["coverage"]))
     most = max(b.ks[-1] for b in bins)
     rows = [list(some) for _, some in groupby(bins, key=lambda b: b.model)]
@@ -301,7 +301,7 @@ def _difficulty(bins: Sequence[Bin]) -> Spec:
     return dressed({"vconcat": lines, "spacing": 14})
 
 
-def _bin_lines(b: Bin, place: Spec, methods: Spec) -> list[Spec]:
+def _bin_lines(b: PoolBin, place: Spec, methods: Spec) -> list[Spec]:
     values = [
         {"strategy": method, "k": k, "y": y}
         for method, ys in (("majority", b.majority), ("coverage", b.coverage))
@@ -314,14 +314,14 @@ def _bin_lines(b: Bin, place: Spec, methods: Spec) -> list[Spec]:
     ]
 
 
-def _bin_title(b: Bin) -> Spec:
+def _bin_title(b: PoolBin) -> Spec:
     subtitle = {"subtitle": f"{b.problems} problem{'s' * (b.problems != 1)}", "subtitleFontSize": 10.5}
     place = {"anchor": "start", "frame": "group"}
     title = {"text": f"pass@1 {_span(b)}", "fontSize": 11, "fontWeight": "normal"}
     return {**title, **subtitle, "subtitleColor": "#666", **place}
 
 
-def _span(b: Bin) -> str:
+def _span(b: PoolBin) -> str:
     low, high = f"{100 * b.low:.0f}", f"{100 * b.high:.0f}"
     return f"{low} %" if low == high else f"{low}\N{EN DASH}{high} %"
 

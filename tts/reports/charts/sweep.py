@@ -154,7 +154,7 @@ class Point(NamedTuple):
     corner: bool
 
 
-class Step(NamedTuple):
+class FrontierStep(NamedTuple):
     """A corner of the frontier: the best accuracy from this cost on."""
 
     x: float
@@ -187,10 +187,10 @@ def _points(rows: Sequence[Row], cost: Callable[[Row], float | None], corner: Ca
     return found
 
 
-def steps_of(points: Sequence[Point], end: float) -> list[Step]:
+def steps_of(points: Sequence[Point], end: float) -> list[FrontierStep]:
     """The frontier's corners, drawn on to `end`. The cheapest point is always one."""
-    kept = sorted(Step(p.x, p.y) for p in points if p.corner)
-    return [*kept, Step(end, kept[-1].y)]
+    kept = sorted(FrontierStep(p.x, p.y) for p in points if p.corner)
+    return [*kept, FrontierStep(end, kept[-1].y)]
 
 
 def log_x(axis: str, xs: tuple[float, float], ticks: Sequence[float], form: str, title: bool = True) -> Spec:
@@ -226,13 +226,13 @@ def scatter(points: Sequence[Point], axis: str, style: Style, tooltip: Sequence[
     )
 
 
-def frontier(steps: Sequence[Step], place: Spec, strokeWidth: int) -> Spec:
+def frontier(steps: Sequence[FrontierStep], place: Spec, strokeWidth: int) -> Spec:
     """The grey stair."""
     look = {"interpolate": "step-after", "color": FRONTIER_GREY, "strokeWidth": strokeWidth, "strokeCap": "round"}
     return layer("line", [step._asdict() for step in steps], place, **look)
 
 
-def _frontier_name(last: Step, place: Spec) -> Spec:
+def _frontier_name(last: FrontierStep, place: Spec) -> Spec:
     look = {"align": "right", "baseline": "bottom", "dy": -6, "color": "#8a8a8a", "fontSize": _LABEL_PX}
     return layer("text", [{**last._asdict(), "text": _FRONTIER}], {**place, "text": category("text")}, **look)
 
@@ -379,7 +379,7 @@ class _Plane:
     def __init__(self, xs: tuple[float, float], ys: tuple[float, float]) -> None:
         self._xs, self._ys = xs, ys
 
-    def labels(self, lines: Mapping[str, Sequence[Point]], steps: Sequence[Step]) -> list[dict[str, Any]]:
+    def labels(self, lines: Mapping[str, Sequence[Point]], steps: Sequence[FrontierStep]) -> list[dict[str, Any]]:
         """One label near a point of every line: never on a point or another label, on as few strokes as possible.
 
         A line whose every place is taken gets no label; the caller then draws a legend.
@@ -423,7 +423,7 @@ class _Plane:
         middles = [(x0 + (x1 - x0) * i / count, y0 + (y1 - y0) * i / count) for i in range(count)]
         return [_Box(x - 1, y - 1, x + 1, y + 1) for x, y in middles]
 
-    def _stairs(self, steps: Sequence[Step]) -> list[_Box]:
+    def _stairs(self, steps: Sequence[FrontierStep]) -> list[_Box]:
         boxes = []
         for a, b in pairwise(steps):
             (x0, y0), (x1, y1) = self._pixel(a.x, a.y), self._pixel(b.x, b.y)

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from tts.checks import shown
 from tts.clusters.bounds import Bounds
 from tts.core.actions import (
     NO_USAGE,
@@ -40,7 +41,7 @@ from tts.models.endpoint_pool import EndpointPool
 from tts.models.openai.completion_builder import CompletionBuilder
 from tts.plugins.loading import by_address
 from tts.plugins.verifiers import made, verifier_address
-from tts.types import Candidate, Completion, ErrorInfo, Problem, Score, Timing, Usage, shown
+from tts.types import Candidate, Completion, ErrorInfo, Problem, Score, Timing, Usage
 from tts.workers.pool import Workers
 
 VERIFY_LIMIT_S = 10.0  # of CPU time, for a verifier that computes in a worker process

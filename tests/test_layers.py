@@ -28,8 +28,8 @@ PURE_FOLDERS = (
     "strategies",
 )
 PURE_FILES = {
-    "tts/types.py", "tts/errors.py", "tts/selectors.py", "tts/intervals.py", "tts/runs/plan.py", "tts/pools/grid.py",
-    "tts/models/flops.py", "tts/models/cost_model.py", "tts/models/endpoint.py",
+    "tts/types.py", "tts/checks.py", "tts/errors.py", "tts/selectors.py", "tts/intervals.py", "tts/runs/plan.py",
+    "tts/pools/grid.py", "tts/models/flops.py", "tts/models/cost_model.py", "tts/models/endpoint.py",
     "tts/models/replicas.py", "tts/models/prefill.py",
     "tts/models/openai/completion_builder.py", "tts/models/openai/token_count.py", "tts/models/openai/chunking.py",
     "tts/models/openai/logprob_meter.py", "tts/models/openai/model_list.py",

@@ -14,6 +14,17 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
+from tts.checks import (
+    as_text,
+    finite_score,
+    json_object,
+    number,
+    plain,
+    require,
+    strings,
+    whole,
+    writable,
+)
 from tts.errors import InvalidParameter, TTSError, _rebuild
 
 Role = Literal["system", "user", "assistant"]
@@ -21,12 +32,18 @@ ROLES = get_args(Role)
 FinishReason = Literal["stop", "length", "cancelled", "deadline", "content_filter", "tool_calls", "other"]
 AnswerFormat = Literal["auto", "number", "boxed", "letter", "line", "text"]
 ScoreKind = Literal["probability", "logit", "scale", "pass_rate", "logprob", "rank"]
-MOST_BITS = 1024  # of a whole number: Python itself reads no more than 4,300 digits
 SCORE_KINDS: tuple[str, ...] = get_args(ScoreKind)
 
 
 MOST_MAX_TOKENS = 16_384  # by default: most traces of thinking models end before, and hosted models take it
 DIGEST = 12  # hex digits of one problem's digest
+# Keys of a request's body that are no user's: those of other fields, and those that decide how much is generated.
+_KEPT = frozenset((
+    "model", "messages", "prompt", "stream", "stream_options", "max_tokens", "max_completion_tokens", "n", "best_of",
+    "use_beam_search", "seed", "rid", "echo", "temperature", "top_p", "top_k", "min_p", "stop", "logprobs",
+    "top_logprobs", "reasoning_effort", "chat_template_kwargs", "continue_final_message", "add_generation_prompt",
+    "timings_per_token",
+))  # fmt: skip
 LEAST_MAX_TOKENS = 512  # the default where a budget or a context is small, and that of journals which name none
 
 
@@ -50,9 +67,9 @@ class Message(Value, frozen=True):
     def __post_init__(self) -> None:
         if self.role not in ROLES:
             rule = "system, user or assistant (the result of a tool goes into a user turn)"
-            _require(False, "the role of a message", rule, self.role)
+            require(False, "the role of a message", rule, self.role)
         if not isinstance(self.content, str):
-            _require(False, "the content of a message", "text", self.content)
+            require(False, "the content of a message", "text", self.content)
 
 
 Prompt = tuple[Message, ...]
@@ -112,7 +129,9 @@ class Sampling(Value, frozen=True):
 
     Units: `max_tokens` generated tokens, reasoning included; `top_logprobs` alternatives per token (0: none asked for).
     `max_tokens` None lets a run choose a number before it starts: `tts.runs.plan.with_max_tokens`. One `stop`
-    string may be given as it is; the field then is a tuple of it.
+    string may be given as it is; the field then is a tuple of it. `reasoning_effort` (low, medium, high ...) and
+    `chat_template_kwargs` (`{"enable_thinking": false}`) go to the server by these names; `extra_body` is merged into
+    the body of the request, and may not hold what has a field here or what the books count by.
     """
 
     temperature: float = 0.7
@@ -122,26 +141,41 @@ class Sampling(Value, frozen=True):
     max_tokens: int | None = None
     stop: str | tuple[str, ...] = ()
     top_logprobs: int = 0
+    reasoning_effort: str | None = None
+    chat_template_kwargs: Mapping[str, Any] = {}
+    extra_body: Mapping[str, Any] = {}
+
+    def __repr__(self) -> str:
+        return shown_fields(self, ("reasoning_effort", "chat_template_kwargs", "extra_body"))
 
     def __post_init__(self) -> None:
         for name in ("temperature", "top_p", "min_p"):  # 1 and 1.0 are one sampling, and one sample's key
             if type(getattr(self, name)) is not float:
-                msgspec.structs.force_setattr(self, name, _number(name, getattr(self, name)))
+                msgspec.structs.force_setattr(self, name, number(name, getattr(self, name)))
         for name in ("top_k", "max_tokens", "top_logprobs"):
             if type(getattr(self, name)) is not int:
-                msgspec.structs.force_setattr(self, name, _whole(name, getattr(self, name)))
+                msgspec.structs.force_setattr(self, name, whole(name, getattr(self, name)))
         if type(self.stop) is not tuple:
-            msgspec.structs.force_setattr(self, "stop", _strings("stop", self.stop))
+            msgspec.structs.force_setattr(self, "stop", strings("stop", self.stop))
         if self.stop:
             texts = all(isinstance(text, str) and text for text in self.stop)
-            _require(texts, "stop", "a string that is not empty, or up to 4 of them", self.stop)
-        _require(0 <= self.temperature < math.inf, "temperature", "at least 0", self.temperature)
-        _require(0 < self.top_p <= 1, "top_p", "in (0, 1]", self.top_p)
-        _require(self.top_k >= 0, "top_k", "at least 0 (0 switches it off)", self.top_k)
-        _require(0 <= self.min_p < 1, "min_p", "in [0, 1)", self.min_p)
-        _require(self.token_limit >= 1, "max_tokens", "at least 1", self.max_tokens)
-        _require(len(self.stop) <= 4, "stop", "at most 4 strings (OpenAI's and vLLM's limit)", self.stop)
-        _require(0 <= self.top_logprobs <= 20, "top_logprobs", "from 0 to 20", self.top_logprobs)
+            require(texts, "stop", "a string that is not empty, or up to 4 of them", self.stop)
+        require(0 <= self.temperature < math.inf, "temperature", "at least 0", self.temperature)
+        require(0 < self.top_p <= 1, "top_p", "in (0, 1]", self.top_p)
+        require(self.top_k >= 0, "top_k", "at least 0 (0 switches it off)", self.top_k)
+        require(0 <= self.min_p < 1, "min_p", "in [0, 1)", self.min_p)
+        require(self.token_limit >= 1, "max_tokens", "at least 1", self.max_tokens)
+        require(len(self.stop) <= 4, "stop", "at most 4 strings (OpenAI's and vLLM's limit)", self.stop)
+        require(0 <= self.top_logprobs <= 20, "top_logprobs", "from 0 to 20", self.top_logprobs)
+        if self.reasoning_effort is not None:
+            said = isinstance(self.reasoning_effort, str) and self.reasoning_effort
+            require(bool(said), "reasoning_effort", "a word that the server knows, such as low", self.reasoning_effort)
+        for name in ("chat_template_kwargs", "extra_body"):
+            if getattr(self, name) != {}:
+                msgspec.structs.force_setattr(self, name, json_object(name, getattr(self, name)))
+        if kept := sorted(_KEPT.intersection(self.extra_body)):
+            rule = f"without {kept[0]}, which has an option of its own or is what the run's books count by"
+            require(False, "extra_body", rule, self.extra_body)
 
     @property
     def token_limit(self) -> int:
@@ -305,11 +339,11 @@ class Score(Value, frozen=True):
         for name in ("value", "mass"):
             number = getattr(self, name)
             if number is not None and (type(number) is not float or not math.isfinite(number)):
-                msgspec.structs.force_setattr(self, name, _score(name, number))
+                msgspec.structs.force_setattr(self, name, finite_score(name, number))
         for name in ("verifier", "text"):
             msgspec.structs.force_setattr(self, name, as_text(f"the {name} of a score", getattr(self, name)))
         if self.kind not in SCORE_KINDS:
-            _require(False, "the kind of a score", f"one of {', '.join(SCORE_KINDS)}", self.kind)
+            require(False, "the kind of a score", f"one of {', '.join(SCORE_KINDS)}", self.kind)
 
 
 class Cost(Value, frozen=True):
@@ -365,15 +399,15 @@ class ErrorInfo(Value, frozen=True):
     @classmethod
     def of(cls, error: BaseException) -> ErrorInfo:
         """Of any error at all, whatever it holds: what cannot be written down as JSON is described."""
-        name = _writable(type(error).__name__)
+        name = writable(type(error).__name__)
         if isinstance(error, TTSError):
-            facts = {_writable(str(name)): plain(value) for name, value in error.facts.items()}
-            return cls(name, _writable(f"{error.message}"), facts)
+            facts = {writable(str(name)): plain(value) for name, value in error.facts.items()}
+            return cls(name, writable(f"{error.message}"), facts)
         try:
             said = str(error)
         except Exception as again:
             said = f"its message cannot be read ({type(again).__name__})"
-        return cls(name, _writable(said) or name)
+        return cls(name, writable(said) or name)
 
     def rebuild(self) -> TTSError:
         return _rebuild(self.type, self.message, self.facts)
@@ -394,57 +428,6 @@ def _numbers(path: str) -> tuple[int, ...]:
     return tuple(map(int, path.split(".")))
 
 
-def as_text(name: str, value: object) -> str:
-    """A text that JSON can hold: half a surrogate pair is written as its escape. Raises: InvalidParameter for what is
-    no text."""
-    if type(value) is str and value.isascii():
-        return value
-    if not isinstance(value, str):
-        raise InvalidParameter(f"{name} must be text, but got {shown(value)}", name=name, value=shown(value))
-    return _writable(str.__str__(value))
-
-
-def plain(value: Any, depth: int = 8) -> Any:
-    """A value as JSON gives it back; what JSON cannot hold (and what lies deeper than `depth`) as its description."""
-    if value is None or type(value) is bool or (type(value) is float and math.isfinite(value)):
-        return value
-    if type(value) is int and value.bit_length() <= MOST_BITS:
-        return value
-    if type(value) is str:
-        return _writable(value)
-    if depth and isinstance(value, list | tuple):
-        return [plain(item, depth - 1) for item in value]
-    if depth and isinstance(value, Mapping):
-        return {_writable(str(name)): plain(item, depth - 1) for name, item in value.items()}
-    return shown(value)
-
-
-def shown(value: object) -> str:
-    """A value of whatever kind, for a message: its `repr`, or its type where that fails, cut to 200 characters."""
-    try:
-        return _writable(repr(value))[:200]
-    except Exception as error:
-        return f"a {_writable(type(value).__name__)} whose repr raises {type(error).__name__}"
-
-
-def _score(name: str, value: Any) -> float:
-    """Raises: InvalidParameter."""
-    name = "score" if name == "value" else "mass of a score"
-    if isinstance(value, str | bytes) or not hasattr(value, "__float__"):
-        _require(False, name, "a finite number, or None to abstain", value)
-    try:
-        number = float(value)
-    except (ValueError, TypeError, OverflowError):
-        number = math.nan
-    _require(math.isfinite(number), name, "a finite number, or None to abstain", value)
-    return number
-
-
-def _writable(text: str) -> str:
-    """Half a surrogate pair, which model text may hold, has no UTF-8."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
 def _plus(a: int | None, b: int | None) -> int | None:
     return None if a is None or b is None else a + b
 
@@ -455,27 +438,3 @@ def _sum(amounts: Sequence[int | None]) -> int | None:
 
 def _minus(a: int | None) -> int | None:
     return None if a is None else -a
-
-
-def _number(name: str, value: Any) -> float:
-    _require(not isinstance(value, bool | str) and hasattr(value, "__float__"), name, "a number", value)
-    return float(value)
-
-
-def _whole(name: str, value: Any) -> int | None:
-    """As an int where it is one (100 / 2 is 50.0, which servers refuse); `max_tokens` alone may be None."""
-    if value is None and name == "max_tokens":
-        return None
-    number = _number(name, value)
-    _require(number.is_integer(), name, "a whole number", value)
-    return int(number)
-
-
-def _strings(name: str, value: Any) -> tuple[str, ...]:
-    _require(isinstance(value, str | list), name, "a string, or a tuple of them", value)
-    return (value,) if isinstance(value, str) else tuple(value)
-
-
-def _require(ok: bool, name: str, rule: str, value: object) -> None:
-    if not ok:
-        raise InvalidParameter(f"{name} must be {rule}, but got {shown(value)}", name=name, value=shown(value))

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import dataclasses
 import difflib
+import inspect
 import itertools
 import math
 import re
@@ -156,7 +157,7 @@ class VLLMModel:
         if request.continue_from:
             messages.append({"role": "assistant", "content": request.continue_from})
         continued = bool(request.continue_from)
-        how = {"add_generation_prompt": not continued, "continue_final_message": continued}
+        how = {**template_kwargs(request), "add_generation_prompt": not continued, "continue_final_message": continued}
         _, (prompt,) = await self._llm.renderer.render_chat_async([messages], ChatParams(chat_template_kwargs=how))
         return prompt
 
@@ -195,12 +196,27 @@ def _start(engine: Engine) -> Any:
         raise ServerFailed(f"vLLM cannot start {engine.model!r}: {error}", endpoint=ENDPOINT) from error
 
 
+def template_kwargs(request: Request) -> dict[str, Any]:
+    """Values for the chat template; the effort is one of them, as in vLLM's server."""
+    sampling = request.sampling
+    effort = {} if sampling.reasoning_effort is None else {"reasoning_effort": sampling.reasoning_effort}
+    return {**effort, **sampling.chat_template_kwargs}
+
+
 def sampling_kwargs(request: Request) -> dict[str, Any]:
-    """Arguments for vLLM's `SamplingParams`, whose names are those of `Sampling`. Its defaults for the rest change
-    nothing."""
+    """Arguments for vLLM's `SamplingParams`, whose names are those of `Sampling`, and those of an extra body. Its
+    defaults for the rest change nothing. Raises: RequestRejected for a name that it does not have."""
     named = msgspec.structs.asdict(request.sampling)
-    top = named.pop("top_logprobs")
-    return {**named, "stop": list(request.sampling.stop), "seed": request.seed, "logprobs": top or None}
+    for name in ("reasoning_effort", "chat_template_kwargs"):
+        del named[name]
+    top, extra = named.pop("top_logprobs"), named.pop("extra_body")
+    if extra:
+        from vllm import SamplingParams
+
+        if unknown := sorted(extra.keys() - inspect.signature(SamplingParams).parameters):
+            text = f"{ENDPOINT}: extra_body: vLLM's SamplingParams have no {unknown[0]!r}"
+            raise RequestRejected(text, endpoint=ENDPOINT)
+    return {**named, **extra, "stop": list(request.sampling.stop), "seed": request.seed, "logprobs": top or None}
 
 
 def chunk_of(output: Any, tokens: int, top: int) -> tuple[Chunk, bool]:

@@ -48,9 +48,10 @@ def test_the_options_of_a_target_are_the_keywords_of_the_api_and_have_its_defaul
     found = options("solve")
     assert {name: found[name][1] for name in DEFAULTS} == DEFAULTS
     assert DEFAULTS["patience_s"] == PATIENCE_S
-    assert {name: default for name, (_, default) in SAMPLING.items() if name != "stop"} == {
-        name: getattr(Sampling(), name) for name in SAMPLING if name != "stop"
+    assert {name: default for name, (_, default) in SAMPLING.items() if default is not None} == {
+        name: value for name in SAMPLING if isinstance(value := getattr(Sampling(), name), int | float)
     }
+    assert {*SAMPLING} == {*Sampling.__struct_fields__} - {"top_logprobs"}
 
 
 @pytest.mark.parametrize(("command", "objects"), [("solve", ()), ("sweep", ()), ("plan", ()), ("replay", (Fleet,))])

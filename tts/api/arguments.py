@@ -98,10 +98,21 @@ def as_limits(budget: str | Limits, name: str = "budget") -> Limits:
     raise InvalidParameter(f"{name} must be text such as {known}, or Limits, but got {budget!r}", name=name)
 
 
-def as_sampling(given: Sampling | Mapping[str, Any] | None) -> Sampling:
-    """A Sampling, its fields as a mapping, or the defaults. Raises: UnknownName, InvalidParameter."""
-    if given is None or isinstance(given, Sampling):
-        return given or Sampling()
+def as_sampling(given: Sampling | Mapping[str, Any] | None, target: Target) -> Sampling:
+    """A Sampling, its fields as a mapping, or the defaults. Raises: UnknownName; InvalidParameter, also for what the
+    target's API does not have."""
+    sampling = given if isinstance(given, Sampling) else _sampling(given)
+    if sampling.chat_template_kwargs and target.get("api") == "completions":
+        raise InvalidParameter(
+            "chat_template_kwargs are for a chat, but api is completions, which has no template: leave one of them out",
+            name="chat_template_kwargs",
+        )
+    return sampling
+
+
+def _sampling(given: Mapping[str, Any] | None) -> Sampling:
+    if given is None:
+        return Sampling()
     if not isinstance(given, Mapping):
         raise InvalidParameter(f"sampling must be a tts.Sampling or a mapping, but got {given!r}", name="sampling")
     for name in given:

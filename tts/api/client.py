@@ -75,7 +75,7 @@ class Client:
         check_keywords(Client, target)
         self._budget = as_limits(budget)
         self._run_budget = as_limits(run_budget, "run_budget")
-        self._sampling = as_sampling(sampling)
+        self._sampling = as_sampling(sampling, target)
         self._pricing = Pricing(target)
         self._target = resolved(target)
         self._desk: _Desk | None = None
@@ -135,7 +135,7 @@ class Client:
         problem = as_problem(prompt)
         spec, resolve = as_spec(strategy, params)
         share = self._budget if budget is None else as_limits(budget)
-        given = self._sampling if sampling is None else as_sampling(sampling)
+        given = self._sampling if sampling is None else as_sampling(sampling, self._target)
         (seed,) = numbers([seed])
         call = desk.solve(problem, spec, resolve, share, seed, given)
         if asyncio.get_running_loop() is desk.loop:

@@ -74,7 +74,7 @@ async def asolve(
     server that does not; an answer that could not be found is not an exception but `answer=None` with `error`.
     """
     check_keywords(solve, target)
-    sampling = as_sampling(sampling)
+    sampling = as_sampling(sampling, target)
     folder = as_folder(out)
     problem = as_problem(prompt)
     spec, resolve = as_spec(strategy, params)

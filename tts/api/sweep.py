@@ -87,7 +87,7 @@ async def asweep(
         had to stop: all that was paid for is in the folder.
     """
     check_keywords(sweep, target)
-    sampling, folder, watcher = as_sampling(sampling), as_folder(out), watcher or _watcher_of(progress)
+    sampling, folder, watcher = as_sampling(sampling, target), as_folder(out), watcher or _watcher_of(progress)
     given = Given(strategies, allocators)
     async with (
         given as named,

@@ -30,6 +30,16 @@ Stop = Annotated[
     list[str] | None,
     typer.Option("--stop", help="Text at which a sample ends; \\n is a new line. Repeatable, up to 4."),
 ]
+Effort = Annotated[
+    str | None, typer.Option("--reasoning-effort", help="Effort of a thinking model, in its server's words: low, high.")
+]
+TemplateKwargs = Annotated[
+    str | None,
+    typer.Option("--chat-template-kwargs", help="Values for the server's chat template: a JSON object."),
+]
+ExtraBody = Annotated[
+    str | None, typer.Option("--extra-body", help="Fields added to the body of every sample's request: a JSON object.")
+]
 ClusterName = Annotated[
     str,
     typer.Option(
@@ -78,6 +88,9 @@ SAMPLING: dict[str, tuple[Any, Any]] = {
     "min_p": (MinP, 0.0),
     "max_tokens": (MaxTokens, None),
     "stop": (Stop, None),
+    "reasoning_effort": (Effort, None),
+    "chat_template_kwargs": (TemplateKwargs, None),
+    "extra_body": (ExtraBody, None),
 }
 C = TypeVar("C", bound=Callable[..., None])
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ def arguments_of(options: Mapping[str, Any]) -> dict[str, Any]:
     from tts.cli.options import SAMPLING
 
     found = {name: value for name, value in options.items() if name not in SAMPLING}
-    found["sampling"] = sampling_of(**{name: options[name] for name in SAMPLING})
+    found["sampling"] = sampling_of({name: options[name] for name in SAMPLING})
     return {**found, "api": api_of(found["api"]), "cancellation": cancellation_of(found["cancellation"])}
 
 
@@ -31,14 +32,25 @@ def seeds_of(text: str) -> int | list[int]:
         ) from None
 
 
-def sampling_of(
-    temperature: float, top_p: float, top_k: int, min_p: float, max_tokens: int | None, stop: Sequence[str] | None
-) -> Sampling:
+def sampling_of(options: Mapping[str, Any]) -> Sampling:
     """The options of sampling as one value; `\\n` in a stop string is a new line."""
     from tts.types import Sampling
 
-    stops = tuple(text.replace("\\n", "\n") for text in stop or ())
-    return Sampling(temperature, top_p, top_k, min_p, max_tokens, stops)
+    stops = tuple(text.replace("\\n", "\n") for text in options["stop"] or ())
+    objects = {name: json_of(name, options[name]) for name in ("chat_template_kwargs", "extra_body")}
+    return Sampling(**{**options, **objects, "stop": stops})
+
+
+def json_of(name: str, text: str | None) -> Any:
+    """The value of an option that takes a JSON object; an empty one where it is not given."""
+    from tts.errors import InvalidParameter
+
+    try:
+        return {} if text is None else json.loads(text)
+    except ValueError as error:
+        raise InvalidParameter(
+            f"{name} must be a JSON object such as '{{\"key\": 1}}', but got {text!r}: {error}", name=name
+        ) from None
 
 
 def answer_format_of(name: str | None) -> Any:

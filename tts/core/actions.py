@@ -108,6 +108,9 @@ class Generate(Value, frozen=True, tag="generate"):
     race: bool = False
     helps: bool = False
 
+    def __repr__(self) -> str:
+        return shown_fields(self, ("helps",))
+
 
 class Verify(Value, frozen=True, tag="verify"):
     """Score one candidate with the named verifier: through `request` if it asks a model, else in a worker process."""

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import msgspec
 
+from tts.checks import shown
 from tts.core.actions import Request, Work
 from tts.errors import CallFailed
-from tts.types import Candidate, Completion, Cost, Problem, Score, ScoreKind, Usage, shown
+from tts.types import Candidate, Completion, Cost, Problem, Score, ScoreKind, Usage
 
 if TYPE_CHECKING:
     from tts.core.trials.context import Run

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import msgspec
 
+from tts.checks import shown
 from tts.core.actions import Request, prompt_bound
 from tts.errors import CallFailed, InvalidParameter, TTSError
 from tts.models.openai.completion_builder import CompletionBuilder
 from tts.plugins.given import is_coroutine_function
-from tts.types import Completion, Timing, Usage, shown
+from tts.types import Completion, Timing, Usage
 
 ModelFunction = Callable[[Request], Awaitable[Completion | str]]
 

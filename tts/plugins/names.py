@@ -23,11 +23,12 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any
 
+from tts.checks import shown
 from tts.core.allocation.allocator import Allocator
 from tts.core.protocols import Strategy
 from tts.errors import InvalidParameter, UnknownName, unknown_name
 from tts.plugins.loading import by_address, import_file
-from tts.types import StrategySpec, shown
+from tts.types import StrategySpec
 
 Allocation = Callable[..., Allocator]  # a function that makes an allocator
 # Strategies and allocators that a program has given as functions, for the call that it is making

@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from tts.types import DIGEST, Problem, Value, as_text
+from tts.checks import as_text
+from tts.types import DIGEST, Problem, Value
 
 
 class Example(Value, frozen=True):

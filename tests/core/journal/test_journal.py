@@ -37,6 +37,7 @@ from tts.core.journal.records import (
     encode,
 )
 from tts.core.result import Bill, Ends
+from tts.core.trials.sample_keys import share_base
 from tts.errors import JournalCorrupt, RunMismatch
 from tts.types import Candidate, Completion, Cost, ErrorInfo, Message, Problem, Sampling, Score, StrategySpec, Usage
 
@@ -129,6 +130,34 @@ def test_a_digest_is_of_the_actions_repr_whatever_was_asked_before(asked: list[t
             action = Generate(text, own, text or None, not flag)
             shown = repr(action).encode("utf-8", "surrogatepass")
             assert digest(action) == blake2b(shown, digest_size=8).hexdigest()
+
+
+def test_the_keys_and_digests_of_what_uses_no_newer_field_are_those_of_older_programs() -> None:
+    """Pools replay and journals resume by them; the figures were printed by the program before those fields came."""
+    messages = (Message("system", "Be brief."), Message("user", "What is 2 + 3?"))
+    request = Request(messages, Sampling(0.3, 0.9, 5, 0.1, 64, ("END",), 2), seed=7)
+    problem = Problem("p1", "?", "s", "letter", {"choices": {"A": "x"}})
+    judged = Verify("c/p1/1", "judge", problem, Candidate("c/p1/0", "t", "5", Completion("t")), request)
+    assert share_base(3, "p1", request) == "fcdd68400bcf8a286291"
+    assert digest(Generate("c/p1/0", request, "k", True)) == "306a5454c0ccb141"
+    assert digest(judged) == "4e058be27c071b81"
+
+
+@pytest.mark.parametrize(
+    "newer", [{"reasoning_effort": "low"}, {"chat_template_kwargs": {"a": 1}}, {"extra_body": {"a": 1}}]
+)
+def test_a_newer_field_of_sampling_is_part_of_the_sample_s_key_in_whatever_order_its_names_were_given(
+    newer: dict[str, Any],
+) -> None:
+    ask = (Message("user", "?"),)
+    plain, other = Request(ask, Sampling()), Request(ask, Sampling(**newer))
+    assert share_base(0, "p", plain) != share_base(0, "p", other)
+    assert digest(Generate("c/p/0", plain)) != digest(Generate("c/p/0", other))
+    one, two = (
+        Sampling(extra_body={"a": {"x": 1, "y": 2}, "b": 2}),
+        Sampling(extra_body={"b": 2, "a": {"y": 2, "x": 1}}),
+    )
+    assert share_base(0, "p", Request(ask, one)) == share_base(0, "p", Request(ask, two))
 
 
 def decode_action(action: Any) -> Any:

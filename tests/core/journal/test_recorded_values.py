@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tts.checks import plain
 from tts.clusters.virtual.simulated import SimulatedCluster, SyntheticWorld
 from tts.core.actions import Cancelled, End, Failed, Finished, Progressed, Returned, Scored
 from tts.core.journal.records import (
@@ -46,7 +47,6 @@ from tts.types import (
     StrategySpec,
     TokenLogprob,
     Usage,
-    plain,
 )
 
 HALF = "half \ud83d of a pair"

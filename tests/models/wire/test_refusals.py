@@ -121,6 +121,30 @@ def test_a_refusal_is_forgotten_once_a_request_is_answered_with_what_was_refused
     assert refusals.of(ask("a"), body) == refusals.of(ask("c"), body) == frozenset()
 
 
+def test_an_effort_and_template_values_that_a_server_does_not_know_are_left_out_and_reported() -> None:
+    sampling = Sampling(max_tokens=16, reasoning_effort="low", chat_template_kwargs={"enable_thinking": False})
+    with FakeEngine(flavour="openai") as engine:
+
+        async def main() -> Completion:
+            async with OpenAIClient(engine.base_url, model="fake", max_retries=0) as client:
+                return await client.complete(ask("What is 1 + 1?", sampling), CompletionBuilder())
+
+        assert asyncio.run(main()).downgrades == ("chat_template_kwargs", "reasoning_effort")
+
+
+def test_a_field_of_the_callers_own_is_never_left_out_and_neither_is_an_effort_with_a_wrong_value() -> None:
+    extra = Sampling(max_tokens=16, extra_body={"guided_regex": "a+"})
+    with serving(unless(lambda body: "guided_regex" in body, refusal("Unknown parameter: guided_regex"))) as server:
+        with pytest.raises(errors.RequestRejected, match="guided_regex"):
+            complete(server, ask("a", extra))
+        assert len(server.posts) == 1
+    said = refusal("Invalid value: 'hgih'. Supported values are: 'low' and 'high'.", param="reasoning_effort")
+    wrong = Sampling(reasoning_effort="hgih")
+    refusing = serving(unless(lambda body: "reasoning_effort" in body, said))
+    with refusing as server, pytest.raises(errors.RequestRejected, match="hgih"):
+        complete(server, ask("a", wrong))
+
+
 @pytest.mark.parametrize("helps", [False, True], ids=["without it, too", "only with it"])
 @pytest.mark.parametrize("where", [0, 2])
 def test_one_refusal_because_of_a_prompts_content_changes_no_other_prompts_sampling(helps: bool, where: int) -> None:
@@ -163,8 +187,18 @@ def test_a_refusal_inside_a_stream_or_with_403_is_one_as_well() -> None:
     assert done.downgrades == ("logprobs",)
 
 
-NAMES = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed", "stop", "logprobs", "max_tokens")
-SAMPLING = Sampling(temperature=0.3, max_tokens=16, stop=("END",), top_logprobs=2)
+NAMES = (
+    *("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed", "stop", "logprobs", "max_tokens"),
+    *("reasoning_effort", "chat_template_kwargs"),
+)
+SAMPLING = Sampling(
+    temperature=0.3,
+    max_tokens=16,
+    stop=("END",),
+    top_logprobs=2,
+    reasoning_effort="low",
+    chat_template_kwargs={"enable_thinking": False},
+)
 
 
 @given(
@@ -190,7 +224,8 @@ def test_whatever_a_server_does_not_know_is_all_that_is_left_out(
     assert not set(refused) & set(body)
     left_out = set(whole) - set(body)
     assert left_out == {*refused} | ({"top_logprobs"} if "logprobs" in refused else set())
-    assert set(attempt.losses()) == {*refused} & {"temperature", "seed", "stop", "logprobs"}
+    matters = {"temperature", "seed", "stop", "logprobs", "reasoning_effort", "chat_template_kwargs"}
+    assert set(attempt.losses()) == {*refused} & matters
     attempt.answered()
     assert refusals.of(request, whole) == attempt._refused
 

@@ -88,3 +88,38 @@ def test_the_parameter_that_a_server_refuses_is_found_in_its_words(
 ) -> None:
     body = body_of(Request(ASK, Sampling(top_logprobs=2)), "m", "chat", Capabilities())
     assert refused_parameter(message, param, may_be_left_out(body)) == name
+
+
+def test_the_settings_of_a_server_arrive_as_they_were_given() -> None:
+    sampling = Sampling(
+        reasoning_effort="low", chat_template_kwargs={"enable_thinking": False}, extra_body={"guided": {"a": [1]}}
+    )
+    body = body_of(Request(ASK, sampling), "m", "chat", Capabilities())
+    assert body["reasoning_effort"] == "low" and body["chat_template_kwargs"] == {"enable_thinking": False}
+    assert body["guided"] == {"a": [1]} and "extra_body" not in body
+    plain = body_of(Request(ASK, Sampling()), "m", "chat", Capabilities())
+    assert body.keys() - plain.keys() == {"reasoning_effort", "chat_template_kwargs", "guided"}
+
+
+@pytest.mark.parametrize("key", [*body_of(Request(ASK, Sampling(stop="x"), seed=1), "m", "chat", Capabilities())])
+def test_an_extra_body_replaces_nothing_that_the_run_decides(key: str) -> None:
+    if key == "repetition_penalty":  # it has no option
+        assert body_of(Request(ASK, Sampling(extra_body={key: 1.1})), "m", "chat", Capabilities())[key] == 1.1
+        return
+    with pytest.raises(errors.InvalidParameter, match=f"extra_body must be without {key}"):
+        Sampling(extra_body={key: 1})
+
+
+@pytest.mark.parametrize("key", ["n", "best_of", "max_completion_tokens"])
+def test_an_extra_body_cannot_ask_for_more_than_was_reserved(key: str) -> None:
+    with pytest.raises(errors.InvalidParameter, match="books count by"):
+        Sampling(extra_body={key: 8})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("extra_body", [1]), ("extra_body", {"f": print}), ("chat_template_kwargs", "a=1"), ("reasoning_effort", "")],
+)
+def test_a_setting_that_no_request_can_hold_is_refused(field: str, value: object) -> None:
+    with pytest.raises(errors.InvalidParameter, match=f"{field} must be"):
+        Sampling(**{field: value})  # type: ignore[arg-type]

@@ -20,6 +20,7 @@ import heapq
 from collections import deque
 from collections.abc import Iterator, Mapping
 
+from tts.checks import shown
 from tts.core.actions import Event, Finished, Generate, Progressed, Refused, Scored, Verify, is_sample, trial_of
 from tts.core.allocation.allocator import UNITS, Allocator, Bid, Outlook, Standing, is_sound, plus, whole_micros
 from tts.core.budget import PICODOLLARS, Ledger, Limits
@@ -29,7 +30,7 @@ from tts.core.trials.coroutines import STEP_LIMIT_S, ForeignCode, StepTimedOut
 from tts.core.trials.endings import STOPPED
 from tts.errors import AllocatorCrashed, TTSError, UnknownCost
 from tts.selectors import Scores
-from tts.types import Candidate, Cost, ErrorInfo, shown
+from tts.types import Candidate, Cost, ErrorInfo
 
 PILOT, RANKED = 0, 1  # in this order
 

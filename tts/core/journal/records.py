@@ -20,6 +20,7 @@ from zlib import crc32
 
 import msgspec
 
+from tts.checks import plain, shown
 from tts.core.actions import (
     Cancelled,
     Event,
@@ -35,7 +36,7 @@ from tts.core.actions import (
 )
 from tts.core.result import Bill, Ends, Shortage
 from tts.errors import InvalidParameter, JournalCorrupt
-from tts.types import Completion, Cost, ErrorInfo, StrategySpec, Usage, Value, plain, shown
+from tts.types import Completion, Cost, ErrorInfo, StrategySpec, Usage, Value
 
 VERSION = 4
 READABLE = (2, 3, 4)  # version 3 adds the decisions of allocators, version 4 numbers and checksums

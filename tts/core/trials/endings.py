@@ -7,6 +7,7 @@ from types import TracebackType
 
 import msgspec
 
+from tts.checks import as_text, plain
 from tts.core.trials.coroutines import STEP_LIMIT_S, Alarm, StepTimedOut
 from tts.errors import (
     AllFailed,
@@ -18,7 +19,7 @@ from tts.errors import (
     StrategyTimedOut,
     TTSError,
 )
-from tts.types import Candidate, ErrorInfo, as_text, plain
+from tts.types import Candidate, ErrorInfo
 
 MOST_REFUSALS = 1000  # awaits of one trial that its budget may turn down before it is stopped
 WITHDRAWN = "Withdrawn"  # the `Refused` of an action that was cancelled before it left

@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
+from tts.checks import shown
 from tts.core.actions import (
     Action,
     Event,
@@ -54,7 +55,7 @@ from tts.core.trials.endings import MOST_REFUSALS, Mistakes, deadline_passed, no
 from tts.core.trials.sample_keys import ShareKeys
 from tts.core.trials.scope import Scope, first_paid
 from tts.errors import InvalidParameter, TTSError, UnknownName
-from tts.types import Candidate, Cost, ErrorInfo, Problem, Sampling, Score, StrategySpec, shown
+from tts.types import Candidate, Cost, ErrorInfo, Problem, Sampling, Score, StrategySpec
 
 MOST_STEPS = 1_000_000  # of one strategy and its chains without an event
 SELECTION_S = 10.0  # time that a strategy may compute with its candidates after its seconds have passed

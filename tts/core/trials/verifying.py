@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
+from tts.checks import shown
 from tts.core.actions import Refused, Request, Verify
 from tts.core.addresses import beside, canonical
 from tts.core.protocols import Judges, Verifier, checked, kind_of, question_of
@@ -15,7 +16,7 @@ from tts.core.trials.blocks import Block, at_least_one
 from tts.core.trials.endings import MOST_REFUSALS, nothing_came
 from tts.core.trials.sample_keys import seed_of
 from tts.errors import CallFailed, unknown_name
-from tts.types import Candidate, Completion, Problem, Score, shown
+from tts.types import Candidate, Completion, Problem, Score
 
 if TYPE_CHECKING:
     from tts.core.trials.context import Run

@@ -27,6 +27,10 @@ def may_be_left_out(body: Mapping[str, Any]) -> dict[str, Any]:
     a server refuses all values alike."""
     found: dict[str, Any] = {name: body[name] for name in _BY_VALUE if name in body}
     found |= {name: True for name in _BY_NAME if name in body or name in body.get("stream_options", ())}
+    if "reasoning_effort" in body:
+        found["reasoning_effort"] = body["reasoning_effort"]
+    if "chat_template_kwargs" in body:
+        found["chat_template_kwargs"] = repr(body["chat_template_kwargs"])  # values of a set
     if "stop" in body:
         found["stop"] = tuple(body["stop"])
     if "logprobs" in body:

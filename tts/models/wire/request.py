@@ -44,6 +44,11 @@ def body_of(request: Request, model: str, api: Api, capabilities: Capabilities) 
         body |= {"logprobs": True, "top_logprobs": sampling.top_logprobs}
     elif sampling.top_logprobs:
         body["logprobs"] = sampling.top_logprobs
+    if sampling.reasoning_effort is not None:
+        body["reasoning_effort"] = sampling.reasoning_effort
+    if sampling.chat_template_kwargs:
+        body["chat_template_kwargs"] = dict(sampling.chat_template_kwargs)
+    body |= sampling.extra_body
     if capabilities.engine == "llamacpp":
         body["timings_per_token"] = True
     if request.continue_from and api == "chat":

@@ -1,4 +1,4 @@
-"""One sample: what everything else is compared with."""
+"""One sample: the baseline of all other strategies."""
 
 from tts.core.trials.context import Run
 from tts.types import Candidate, Problem

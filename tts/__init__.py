@@ -3,7 +3,7 @@
     solved = tts.solve("What is 17 + 25?", "majority_vote:n=8", budget="tokens=2k")
     result = tts.sweep("problems.jsonl", ["single", "best_of_n:n=2,4,8"], out="runs/first")
 
-Everything is imported when it is first used: `import tts` costs milliseconds.
+Names are imported when first used: `import tts` costs milliseconds.
 """
 
 from importlib import import_module

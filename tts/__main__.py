@@ -8,8 +8,8 @@ from tts.process.interrupts import INTERRUPTED, leave_at_once_when_interrupted, 
 
 
 def main() -> NoReturn:
-    """Run the command line. SIGTERM is minded like Ctrl-C. While modules are imported either ends the process quietly:
-    nothing has begun. While the process ends neither changes its exit status."""
+    """Run the command line. SIGTERM is handled like Ctrl-C. While modules are imported, before any work, either ends
+    the process quietly. While the process ends, neither changes its exit status."""
     ctrl_c, sigterm = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     leave_at_once_when_interrupted()
     from tts.cli.main import main as run
@@ -20,7 +20,7 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, like_ctrl_c if sigterm is signal.SIG_DFL else sigterm)
     try:
         run()
-    except KeyboardInterrupt:  # while an error was being told of
+    except KeyboardInterrupt:  # while an error was being reported
         sys.exit(INTERRUPTED)
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,4 +1,4 @@
-"""Every error of the project, split by whose fault it is. Each crosses a process boundary unchanged.
+"""The errors of the project, split by whose fault they are. Each crosses a process boundary unchanged.
 
 TTSError
 ├── UsageError                 yours: the call, the flags, the file
@@ -7,11 +7,11 @@ TTSError
 │   ├── BadProblem             a problem file or row (with its line number)
 │   ├── BadPool                a pool of recorded samples that cannot be read, or cannot answer the question
 │   │   └── PoolLacks          a replayed strategy asks for what the pool has not recorded
-│   ├── UnknownCost            a limit on dollars or FLOPs nobody can compute for this model
+│   ├── UnknownCost            a limit on dollars or FLOPs that are unknown for this model
 │   ├── BudgetTooSmall         a budget that cannot hold one sample
 │   ├── MissingExtra           an optional package that is not installed
 │   └── CapabilityMissing      the endpoint cannot do what the strategy needs
-├── LimitError                 nobody's: a limit you set was reached
+├── LimitError                 no fault: a limit you set was reached
 │   ├── BudgetExhausted        the budget cannot hold the next action
 │   ├── DeadlineExceeded       a `run.deadline` passed
 │   └── Interrupted            you stopped it before there was an answer
@@ -34,15 +34,15 @@ TTSError
 │   ├── AllocatorCrashed       an allocator raised one
 │   └── AllFailed              every sample of a `generate` or `finishing` failed
 ├── WorkerError                a verifier's or a called function's
-│   ├── CallFailed             it raised
-│   ├── CallTimedOut           it was killed at its limit
-│   └── CallCrashed            its process died
+│   ├── CallFailed             the function raised
+│   ├── CallTimedOut           the function was killed at its limit
+│   └── CallCrashed            the function's process died
 ├── ClusterError               the Ray cluster's
 │   ├── ClusterUnreachable     no Ray at the address
 │   ├── ClusterMismatch        another version of Ray, Python or tts there
-│   ├── ClusterTooSmall        it does not have the resources that were asked for
+│   ├── ClusterTooSmall        the cluster lacks the resources that were asked for
 │   ├── ActorFailed            an actor that cannot be started, or dies as often as it is
-│   │   └── ActorDied          it is gone, or silent for too long
+│   │   └── ActorDied          the actor is gone, or silent for too long
 │   └── ActorLost              one action, in whose hands too many actors have died
 └── RunError                   the run folder's
     ├── RunMismatch            the folder holds a run with another configuration
@@ -86,7 +86,7 @@ class InvalidParameter(UsageError):
 
 
 class UnknownName(UsageError):
-    """A name that nothing carries; the message offers the nearest one."""
+    """An unknown name; the message offers the nearest known one."""
 
 
 class BadProblem(UsageError):
@@ -94,11 +94,11 @@ class BadProblem(UsageError):
 
 
 class BadPool(UsageError):
-    """A pool of recorded samples, or one of its rows (`line` in `facts`), cannot be used for what was asked."""
+    """A pool of recorded samples, or one of its rows (`line` in `facts`), cannot be used for the question."""
 
 
 class PoolLacks(BadPool):
-    """A replay asks for something that was never recorded: a revision, a continuation, a score, one sample more."""
+    """A replay asks for samples that were never recorded: a revision, a continuation, a score, a further sample."""
 
 
 class UnknownCost(UsageError):
@@ -178,7 +178,7 @@ class ServerFailed(EndpointError):
 
 
 class BadResponse(EndpointError):
-    """What came back is not a completion: HTML, half a JSON, NaN, nothing at all."""
+    """The reply is not a completion: HTML, half a JSON, NaN, or empty."""
 
     retryable = True
 
@@ -204,7 +204,7 @@ class ForeignAwait(StrategyError):
 
 
 class StrategyCrashed(StrategyError):
-    """The strategy raised; `__cause__` is what it raised (where it did not cross a process)."""
+    """The strategy raised; `__cause__` is its exception (if that did not cross a process)."""
 
 
 class StrategyTimedOut(StrategyError):
@@ -212,11 +212,11 @@ class StrategyTimedOut(StrategyError):
 
 
 class AllocatorCrashed(StrategyError):
-    """An allocator raised an exception of its own: nobody can say who is next, so the run stops, resumable."""
+    """An allocator raised an exception of its own: the next problem is unknown, so the run stops, resumable."""
 
 
 class AllFailed(StrategyError):
-    """Every sample of one `generate` or `finishing` failed."""
+    """All samples of one `generate` or `finishing` failed."""
 
 
 class WorkerError(TTSError):
@@ -228,7 +228,7 @@ class CallFailed(WorkerError):
 
 
 class CallTimedOut(WorkerError):
-    """The called function was killed at its wall limit."""
+    """The called function was killed at its limit of CPU time or wall-clock time."""
 
 
 class CallCrashed(WorkerError):
@@ -240,7 +240,7 @@ class ClusterError(TTSError):
 
 
 class ClusterUnreachable(ClusterError):
-    """There is no Ray at the address."""
+    """No Ray runs at the address."""
 
 
 class ClusterMismatch(ClusterError):
@@ -260,7 +260,7 @@ class ActorDied(ActorFailed):
 
 
 class ActorLost(ClusterError):
-    """So many actors died while they had this action in hand that it may be what kills them."""
+    """An action that is taken to kill its actors, because too many died with it in hand."""
 
 
 class RunError(TTSError):
@@ -303,7 +303,7 @@ def _rebuild(name: str, message: str, facts: Mapping[str, Any]) -> TTSError:
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownName:
-    """The error for a name that nothing carries, with the nearest known one and the whole list."""
+    """The error for an unknown name, with the nearest known one and the whole list."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f" Did you mean {close[0]!r}?" if close else ""

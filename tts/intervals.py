@@ -21,7 +21,7 @@ _ROUNDING = 1e-9  # a mean of means may leave its range by this much
 
 
 class Interval(Value, frozen=True):
-    """A mean over `n` problems. `low` and `high` are None for a single problem: nothing can be said of its spread."""
+    """A mean over `n` problems. `low` and `high` are None for a single problem: its spread is unknown."""
 
     mean: float
     low: float | None
@@ -66,13 +66,13 @@ def mean_interval(
 def bootstrap_mean(
     values_by_problem: Mapping[str, Sequence[float]], *, seed: int = 0, resamples: int = 2000, level: float = 0.95
 ) -> Interval | None:
-    """`mean_interval` by its former name. Deprecated: nothing is drawn, `seed` and `resamples` change nothing."""
+    """Call `mean_interval`, by its former name. Deprecated: `seed` and `resamples` have no effect."""
     warnings.warn("bootstrap_mean is now mean_interval: nothing is drawn", DeprecationWarning, stacklevel=2)
     return mean_interval(values_by_problem, level=level)
 
 
 def mean_difference(differences: Mapping[str, Sequence[float]], *, level: float = 0.95) -> Interval | None:
-    """As `mean_interval`, of differences of two such values on one problem, in [-1, 1].
+    """The mean of differences of two such values on one problem, in [-1, 1], with its interval.
 
     Bonett & Price 2012, J. Educational and Behavioral Statistics 37(4), who add one problem that only the first
     solves and one that only the second solves. Differences from the paper: as for `mean_interval`.
@@ -91,7 +91,7 @@ def paired_difference(
 
 
 def unbounded_mean(values_by_unit: Mapping[str, Sequence[float]], *, level: float = 0.95) -> Interval | None:
-    """The mean over units of quantities that have no ends, such as tokens, or what a whole model gains; Student's t.
+    """The mean over units of quantities without ends, such as tokens, or a whole model's gain; Student's t.
 
     For verdicts and shares take `mean_interval`: this one has no width where all units agree.
     """
@@ -112,7 +112,7 @@ def _means(values_by_problem: Mapping[str, Sequence[float]]) -> dict[str, float]
 
 
 def _quantile(level: float) -> float:
-    """Of the normal distribution."""
+    """A quantile of the normal distribution."""
     if not 0 < level < 1:
         raise InvalidParameter(f"level must be in (0, 1), but got {level}", level=level)
     return NormalDist().inv_cdf((1 + level) / 2)

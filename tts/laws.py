@@ -1,6 +1,6 @@
-"""Scaling laws: what more samples would buy, with intervals, and a plain word where that is a guess (extra `laws`).
+"""Scaling laws: the coverage of more samples, with intervals, and a mark where that is a guess (extra `laws`).
 
-The laws of coverage are fitted to how many of each problem's samples are right, and bootstrapped over problems:
+The laws of coverage are fitted to the number of right samples of each problem, and bootstrapped over problems:
 
     power       exp(a k^b): the exponentiated power law of Brown et al. 2024, arXiv:2407.21787
     beta        1 - B(a, b + k) / B(a, b): problems differ, their p is beta-distributed (Schaeffer et al. 2025,
@@ -30,12 +30,12 @@ from tts.types import Value
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-_LEAST = 1e-9  # of what a logarithm is taken
+_LEAST = 1e-9  # that a logarithm is taken of
 
 
 class Prediction(Value, frozen=True):
-    """A law at one size. `low` and `high` are the middle 95 % of its bootstrap: how sure the fit is, if the law holds.
-    `beyond`: how many times the largest size that was seen; above 1 it extrapolates."""
+    """A law at one size. `low` and `high` are the middle 95 % of its bootstrap: the fit's uncertainty, if the law
+    holds. `beyond`: the size over the largest that was seen; above 1 the law extrapolates."""
 
     k: int
     value: float
@@ -65,11 +65,11 @@ class Fit:
     resampled: tuple[Mapping[str, float], ...] = ()
 
     def values(self, ks: Sequence[float]) -> Floats:
-        """The law at these sizes."""
+        """The law's values at these sizes."""
         return self.curve(np.asarray(ks, float), self.parameters)
 
     def predict(self, k: int) -> Prediction:
-        """At one size, with the interval of its bootstrap."""
+        """The law's value at one size, with the interval of its bootstrap."""
         value = float(self.values([k])[0])
         others = [float(self.curve(np.array([float(k)]), p)[0]) for p in self.resampled] or [value]
         low, high = np.quantile(others, [0.025, 0.975])
@@ -91,11 +91,11 @@ def fit_coverage(
 
     Args:
         law: power, beta or plug-in.
-        right, counts: of each problem, how many of how many samples are right.
-        seen: fit to sizes up to this; None is what every problem has.
+        right, counts: numbers of right samples and of samples, by problem.
+        seen: largest size to fit to; None: the samples that every problem has.
         resamples: bootstrap samples of the problems; 0 for none.
 
-    Raises: UnknownName; BadPool where there is nothing to fit: fewer than two problems, all samples right, or none.
+    Raises: UnknownName; BadPool for fewer than two problems, or samples that are all right, or all wrong.
     """
     fits: dict[str, tuple[Any, Any]] = {
         "power": (_power, _power_curve),
@@ -124,8 +124,8 @@ def fit_coverage(
 def held_out(
     grid: Grid, *, seen: int, at: Sequence[int], laws: Sequence[str] = ("power", "beta", "plug-in")
 ) -> dict[str, Floats]:
-    """Compare laws on what they have not seen: fitted to the first `seen` samples of each problem, each law's error at
-    larger sizes, prediction minus the unbiased estimate from all samples."""
+    """Compare laws on unseen samples: fitted to the first `seen` samples of each problem, each law's error at larger
+    sizes, prediction minus the unbiased estimate from all samples."""
     sizes = grid.check_sizes(at)
     truth = 1 - none_of(grid.correct.sum(axis=1)[:, None], grid.counts[:, None], sizes).mean(axis=0)
     right = grid.correct[:, :seen].sum(axis=1)
@@ -218,10 +218,10 @@ def _sizes(most: int) -> Ints:
 
 
 class SingleP(Value, frozen=True):
-    """F_max (1 - (1 - p)^k).
+    """The law F_max (1 - (1 - p)^k).
 
     Args:
-        ceiling: F_max, what no number of samples exceeds.
+        ceiling: F_max, the limit for many samples.
         p: of one sample (or one more revision).
     """
 
@@ -232,7 +232,7 @@ class SingleP(Value, frozen=True):
         return self.ceiling * (1 - math.pow(1 - self.p, k))
 
     def gain(self, k: int) -> float:
-        """What sample k + 1 adds."""
+        """Gain of sample k + 1."""
         return self.ceiling * self.p * (1 - self.p) ** k
 
     def saturation(self, epsilon: float) -> int | None:
@@ -246,7 +246,8 @@ class SingleP(Value, frozen=True):
 
 
 def fit_single_p(ks: Sequence[int], values: Sequence[float]) -> SingleP:
-    """To one question's curve, or one bin's (least squares). Raises: BadPool for fewer than two sizes, or only 0s."""
+    """Fit `SingleP` to a question's or a bin's curve (least squares). Raises: BadPool below two sizes, or for only
+    0s."""
     sizes, seen = np.asarray(ks, float), np.asarray(values, float)
     if len(sizes) < 2 or not seen.any():
         raise BadPool("a curve of at least two sizes, not all of them 0, is needed")
@@ -258,8 +259,8 @@ def fit_single_p(ks: Sequence[int], values: Sequence[float]) -> SingleP:
 
 
 def question(right: int, count: int, *, prior: tuple[float, float] = (1.0, 1.0)) -> SingleP:
-    """Of one question with a verifier that is never wrong, from a few samples: p is its posterior mean under a beta
-    prior (uniform, unless history says more), the ceiling 1."""
+    """Estimate `SingleP` of one question with a verifier that is never wrong, from a few samples: p is its posterior
+    mean under a beta prior (uniform, unless history gives another), the ceiling 1."""
     if not 0 <= right <= count:
         raise InvalidParameter(f"right must be from 0 to {count}, but got {right}", right=right)
     a, b = prior
@@ -280,7 +281,7 @@ class Exponents(Value, frozen=True):
 
 
 def solve_verify(accuracy: Mapping[tuple[int, int], float], *, ratio: float = 1.0, above: float = 0.0) -> Exponents:
-    """How the best numbers of solutions S and verifications of each V grow with compute (Singhi et al. 2025,
+    """Fit the growth with compute of the best numbers of solutions S and verifications of each V (Singhi et al. 2025,
     arXiv:2504.01005): for each compute C = S (1 + ratio · V) the best pair that costs no more, then least squares in
     log space.
 
@@ -327,7 +328,7 @@ class ParScale(Value, frozen=True):
 
 
 def fit_parscale(parameters: Sequence[float], streams: Sequence[int], losses: Sequence[float]) -> ParScale:
-    """Huber loss (delta 0.001) between logarithms, L-BFGS-B from a grid of starts, as in the paper's own script."""
+    """Fit by Huber loss (delta 0.001) between logarithms, L-BFGS-B from a grid of starts, as in the paper's script."""
     n, p, seen = (np.asarray(values, float) for values in (parameters, streams, losses))
     if len(n) < 5:
         raise BadPool(f"4 parameters need at least 5 points, but got {len(n)}")

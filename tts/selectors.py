@@ -1,4 +1,4 @@
-"""Candidates in, the answer out. Pure functions of candidates and their scores; None if there is nothing to pick.
+"""Selectors of the answer: pure functions of candidates and their scores; None if there are no candidates.
 
 All of them share one signature, `select(candidates, scores) -> Candidate | None`, with `scores` as in `Run.scores`. A
 candidate without an answer abstains: it never forms a voting class. A score of None abstains: it never counts as low.
@@ -23,7 +23,7 @@ Selector = Callable[[Sequence[Candidate], Scores], Candidate | None]
 
 
 def in_order(candidates: Iterable[Candidate]) -> list[Candidate]:
-    """By sample index, whatever the order of arrival was."""
+    """Sort by sample index, whatever the order of arrival."""
     return sorted(candidates, key=attrgetter("order"))
 
 
@@ -42,7 +42,7 @@ def lead_probability(a: int, b: int) -> float:
 
 
 def merged(candidates: Sequence[Candidate], classes: Sequence[int]) -> list[Candidate]:
-    """The candidates with their answers replaced by that of their class's first member, so that they vote together.
+    """Replace each candidate's answer by that of its class's first member, so that a class votes together.
 
     `classes` has a number for each candidate that has an answer, in order (`tts.answers.equivalence.classes`).
     """
@@ -116,7 +116,7 @@ SELECTORS: Mapping[str, Selector] = {
 
 
 def named(name: str) -> Selector:
-    """Raises: UnknownName, with the nearest."""
+    """The selector of this name. Raises: UnknownName, with the nearest."""
     if name not in SELECTORS:
         raise unknown_name("selector", name, SELECTORS)
     return SELECTORS[name]

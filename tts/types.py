@@ -1,8 +1,8 @@
-"""The values that everybody passes around: frozen, slotted, picklable, each its own JSON codec, units in the names.
+"""The values of the public API: frozen, slotted, picklable, each its own JSON codec, units in the names.
 
 A `Problem` goes in. A strategy asks for `Completion`s of it; each becomes a `Candidate`, its place in one trial.
-A `Score` is what a verifier says of a candidate without having seen the reference answer.
-`Usage` is what a server counted; `Cost` is what the ledger charges for it.
+A `Score` is a verifier's judgement of a candidate, made without the reference answer.
+`Usage` is a server's count; `Cost` is the ledger's charge for it.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def shown_fields(value: Value, added: Collection[str]) -> str:
 
 
 class Message(Value, frozen=True):
-    """One turn of a chat: its text, and whose it is. Raises: InvalidParameter for another role, or no text."""
+    """A turn of a chat: its role and its text. Raises: InvalidParameter for an unknown role, or no text."""
 
     role: Role
     content: str
@@ -73,11 +73,12 @@ class Message(Value, frozen=True):
 
 
 Prompt = tuple[Message, ...]
-Turns = str | Sequence[Message | Mapping[str, Any]]  # what becomes a prompt
+Turns = str | Sequence[Message | Mapping[str, Any]]  # the forms of a prompt
 
 
 def as_prompt(prompt: Turns, system: str | None = None) -> Prompt:
-    """A user turn from plain text (after a system turn, if given); the messages of a sequence as they are.
+    """Make messages of a prompt: a user turn from text (after a system turn, if given); a sequence's messages as they
+    are.
 
     Raises: InvalidParameter for a sequence of anything but messages, or mappings with `role` and `content`.
     """
@@ -96,13 +97,13 @@ def _as_message(turn: object) -> Message:
 
 
 class Problem(Value, frozen=True):
-    """One question. It never holds the reference answer (that is a `tasks.Example`'s).
+    """A question, without its reference answer (that is a `tasks.Example`'s).
 
     Args:
         id: unique in its run; becomes part of every sample's key.
         prompt: the user turn.
         system: a system turn before it.
-        answer_format: where the answer stands in a completion (`tts.answers.equivalence.extract`).
+        answer_format: form of the answer in a completion (`tts.answers.extract.extract`).
         facts: public data a constraint checker may use (the numbers of a CountDown), plain JSON values.
     """
 
@@ -125,7 +126,7 @@ class Problem(Value, frozen=True):
 
 
 class Sampling(Value, frozen=True):
-    """How to sample. Every field is sent explicitly: servers' defaults differ.
+    """Parameters of sampling. Every field is sent explicitly, because servers' defaults differ.
 
     Units: `max_tokens` generated tokens, reasoning included; `top_logprobs` alternatives per token (0: none asked for).
     `max_tokens` None lets a run choose a number before it starts: `tts.runs.plan.with_max_tokens`. One `stop`
@@ -184,7 +185,7 @@ class Sampling(Value, frozen=True):
 
 
 class Usage(Value, frozen=True):
-    """Tokens as the server counted them. `approximate`: our own count, because the server's never came.
+    """Tokens as the server counted them. `approximate`: the client's own count, because the server's never came.
 
     `completion_tokens` includes `reasoning_tokens`; `prompt_tokens` includes `cached_tokens`.
     """
@@ -197,7 +198,7 @@ class Usage(Value, frozen=True):
 
     @classmethod
     def sum(cls, usages: Sequence[Usage]) -> Usage:
-        """All of them together."""
+        """The sum of several."""
         return cls(
             sum([u.prompt_tokens for u in usages]),
             sum([u.completion_tokens for u in usages]),
@@ -224,7 +225,7 @@ class Timing(Value, frozen=True):
 
 
 class TokenLogprob(Value, frozen=True):
-    """One position: the sampled token, its log-probability, and the alternatives the server showed."""
+    """A position of a completion: the sampled token, its log-probability, and the alternatives the server showed."""
 
     token: str
     logprob: float
@@ -232,7 +233,7 @@ class TokenLogprob(Value, frozen=True):
 
 
 class LogprobSummary(Value, frozen=True):
-    """What is kept of a completion's token log-probabilities.
+    """A summary of a completion's token log-probabilities.
 
     Args:
         mean: mean log-probability of the sampled tokens (nats).
@@ -250,16 +251,15 @@ class LogprobSummary(Value, frozen=True):
 
 
 class Completion(Value, frozen=True):
-    """One completion as it came over the wire.
+    """A completion as it came over the wire.
 
     Args:
-        text: the visible text; for a continuation, what was generated after the prefix.
+        text: the visible text; for a continuation, the text generated after the prefix.
         finish_reason: normalised; `cancelled` and `deadline` mark partial text.
         reasoning: the reasoning text, where the server keeps it apart.
         seed: the seed that was sent.
         answer: an answer that the source knows without text (a recorded pool); otherwise None.
-        downgrades: parameters that this endpoint refused and that were left out; `finish_reason` where it never says
-            why a text ended.
+        downgrades: parameters that this endpoint refused and that were left out; `finish_reason` if it never gives one.
         attempt: 1 for a first try.
         recorded_scores: by verifier, what a recorded pool holds for this sample: a score, or one a verification.
         stopped_by: the stop string that ended the text, which is not in it; None at the end of a text, and where the
@@ -316,16 +316,16 @@ class Candidate(Value, frozen=True):
 
 
 class Score(Value, frozen=True):
-    """What a verifier says of one candidate. `value` None is an abstention, never a low score.
+    """A verifier's judgement of one candidate. `value` None is an abstention, never a low score.
 
     Args:
-        kind: what the number means; scores of different kinds are never summed.
-        mass: for a probability read from logprobs, how much probability the labels had together.
+        kind: meaning of the number; scores of different kinds are never summed.
+        mass: for a probability read from logprobs, the sum of the labels' probabilities.
         text: the rationale, where there is one.
         downgrades: parameters of the verification that its endpoint refused and that were left out; set by the cluster.
 
-    Numbers of other libraries become floats. Raises: InvalidParameter for what is no finite number, no known kind, or
-    no text.
+    Numbers of other libraries become floats. Raises: InvalidParameter for a value that is no finite number, an unknown
+    kind, or a text that is none.
     """
 
     value: float | None
@@ -347,7 +347,7 @@ class Score(Value, frozen=True):
 
 
 class Cost(Value, frozen=True):
-    """What the ledger charges: exact integers, so that sums do not depend on their order.
+    """The ledger's charge: exact integers, so that sums do not depend on their order.
 
     Args:
         samples: requests to a model, for generation and verification alike.
@@ -369,7 +369,7 @@ class Cost(Value, frozen=True):
 
     @classmethod
     def sum(cls, costs: Sequence[Cost]) -> Cost:
-        """All of them together; what is unknown of one is unknown of all."""
+        """The sum of several; an amount that is unknown of one is unknown of all."""
         return cls(
             sum([c.samples for c in costs]),
             sum([c.tokens for c in costs]),
@@ -398,7 +398,7 @@ class ErrorInfo(Value, frozen=True):
 
     @classmethod
     def of(cls, error: BaseException) -> ErrorInfo:
-        """Of any error at all, whatever it holds: what cannot be written down as JSON is described."""
+        """Describe any error as data: facts that JSON cannot hold become their descriptions."""
         name = writable(type(error).__name__)
         if isinstance(error, TTSError):
             facts = {writable(str(name)): plain(value) for name, value in error.facts.items()}
@@ -414,7 +414,7 @@ class ErrorInfo(Value, frozen=True):
 
 
 class StrategySpec(Value, frozen=True):
-    """A strategy and its hyper-parameters as data: what the journal stores and the command line says."""
+    """A strategy and its hyper-parameters as data, as in the journal and on the command line."""
 
     name: str
     params: Mapping[str, Any] = {}

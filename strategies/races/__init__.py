@@ -1,1 +1,1 @@
-"""Strategies that take what ends first."""
+"""Strategies that take the samples which end first."""

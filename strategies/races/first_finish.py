@@ -14,11 +14,11 @@ async def first_finish(
 
     Agarwal, Sengupta, Chakraborty (2025), arXiv:2505.18149, the asynchronous variant; k > 1 is its FFS-k@N, the
     short-m@k of arXiv:2505.17813. A latency method: worth it only where short traces are the better ones.
-    Differences from the paper: what the cancelled samples had decoded is charged.
+    Differences from the paper: tokens that the cancelled samples had decoded are charged.
 
     Args:
-        n: how many race.
-        k: how many must finish.
+        n: number of samples that race.
+        k: number that must finish.
         equivalence: `math` lets 1/\\sqrt{2} and \\sqrt{2}/2 vote together (extra `math`).
     Raises: AllFailed, InvalidParameter.
     """

@@ -25,7 +25,7 @@ async def sequential_revision(
     rather than first inside each chain; the last version has no privilege, because revisions break right answers, too.
 
     Args:
-        chains: how many side by side.
+        chains: number of chains side by side.
         rounds: versions per chain, the first attempt included.
         selector: majority, or best_score, weighted_majority or borda together with a verifier.
         verifier: scores every version, if given.

@@ -1,4 +1,4 @@
-"""Compute-optimal scaling: a few pilot samples say how hard a problem is, and a policy what to do about it."""
+"""Compute-optimal scaling: a few pilot samples measure a problem's difficulty, and a policy chooses the strategy."""
 
 import re
 from typing import Literal
@@ -17,7 +17,7 @@ ARM = re.compile(r"(majority_vote|best_of_n)/(\d+)|(sequential_revision)/(\d+)x(
 
 
 class Arm(Value, frozen=True):
-    """How a problem goes on: `n` samples side by side (the pilot's among them), or chains of revisions."""
+    """A problem's continuation: `n` samples side by side (the pilot's among them), or chains of revisions."""
 
     name: str
     n: int
@@ -36,7 +36,7 @@ async def compute_optimal(
     selector: str = "weighted_majority",
     equivalence: Equivalence = "exact",
 ) -> Candidate:
-    """Sample `pilot` candidates, look up in `policy` what problems as hard as that need, and go on from there.
+    """Sample `pilot` candidates, look up the arm for their difficulty in `policy`, and go on with it.
 
     Snell et al. (2024), arXiv:2408.03314, section 3; a policy for a model and a budget comes from
     `tts.toolkit.difficulty.study_policy`. Differences from the paper: the pilot is charged, is small, and takes part in
@@ -60,7 +60,7 @@ async def compute_optimal(
     if difficulty not in ("agreement", "score"):
         raise InvalidParameter(f"difficulty must be agreement or score, but got {difficulty!r}", name="difficulty")
     if difficulty == "score" and verifier is None:
-        raise InvalidParameter("difficulty=score is what a verifier says: give verifier=NAME", name="verifier")
+        raise InvalidParameter("difficulty=score needs a verifier: give verifier=NAME", name="verifier")
     first = await run.generate(n=pilot)
     if difficulty == "score" and verifier is not None:
         ease = mean_score([score.value for score in await run.verify(first, verifier)])
@@ -100,7 +100,7 @@ def read_arms(policy: str, verifier: str | None) -> tuple[Policy, list[Arm]]:
 
 
 async def _go_on(problem: Problem, run: Run, arm: Arm, first: list[Candidate], asked: int) -> list[Candidate]:
-    """The arm's samples, the pilot's among them; what fails after the pilot leaves what there is."""
+    """Go on with the arm. Returns its samples, the pilot's among them; failures after the pilot leave fewer."""
     if arm.chains:
         begun = [first[i :: arm.chains] for i in range(arm.chains)]
         found = await run.gather(*(revise(problem, run, arm.rounds, attempts) for attempts in begun))

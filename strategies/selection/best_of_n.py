@@ -25,7 +25,7 @@ async def best_of_n(
     Differences from the papers: a candidate whose verification abstained is passed over rather than ranked last.
 
     Args:
-        n: how many; None spends what is left of the budget, on each as it comes and then on its verification.
+        n: number of samples; None spends the rest of the budget, on each as it comes and then on its verification.
         verifier: the name of one of the run's verifiers.
         selector: best_score, weighted_majority, borda or majority.
         equivalence: `math` lets 1/\\sqrt{2} and \\sqrt{2}/2 vote together (extra `math`).
@@ -42,7 +42,7 @@ async def best_of_n(
 
 
 async def _open_ended(run: Run, verifier: str) -> list[Candidate]:
-    """As many as the budget holds together with their verifications; an allocator sees the scores as they come."""
+    """Sample as many as the budget holds with their verifications; an allocator sees the scores as they come."""
 
     async def verified(_: Sequence[Candidate], latest: Sequence[Candidate]) -> bool:
         await run.verify(latest, verifier)

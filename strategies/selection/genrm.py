@@ -27,7 +27,7 @@ async def genrm(
     verification is charged like a sample.
 
     Args:
-        n: solutions, S; None spends on solutions what the budget leaves after their verifications.
+        n: solutions, S; None spends the budget on solutions and their verifications.
         verifications: V, per solution.
         verifier: the name of one of the run's verifiers.
         selector: weighted_majority or best_score.

@@ -29,7 +29,7 @@ async def esc(
     of arrival nor `min_in_flight` changes the answer.
 
     Args:
-        n: how many at most; None spends what is left of the budget.
+        n: number of samples at most; None spends the rest of the budget.
         window: samples that must agree.
         min_in_flight: of samples; above 1, windows begin before those before them are broken: 16 took half the seconds
             of 1 for 1.4 times its tokens, and gave the same answers (benchmarks/methods/early_stopping.md).
@@ -60,6 +60,6 @@ async def esc(
 
 
 def _may_agree(answers: dict[int, str | None], window: range) -> bool:
-    """Whether the answers of a window that are there are all the same."""
+    """Whether the answers of a window so far are all the same."""
     found = {answers[place] for place in window if place in answers}
     return len(found) <= 1 and None not in found

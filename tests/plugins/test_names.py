@@ -57,7 +57,9 @@ def test_the_methods_of_no_family_come_first_and_those_of_a_family_stand_togethe
 
 def test_a_parameter_is_shown_with_its_type_its_default_and_what_the_docstring_says_of_it():
     found = {p.name: p for p in parameters(strategy("majority_vote"))}
-    assert found["n"] == Parameter("n", "int | None", 8, "how many at most; None spends what is left of the budget.")
+    assert found["n"] == Parameter(
+        "n", "int | None", 8, "number of samples at most; None spends the rest of the budget."
+    )
     assert found["stop_at"].type == "float | None"
 
 

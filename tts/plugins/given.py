@@ -108,7 +108,7 @@ class Given:
         return _written(StrategySpec(name, params))
 
     def _named(self, name: str) -> Strategy | None:
-        """The strategy of a spec; None if there is none: who parses the text says so."""
+        """The strategy of a spec; None if there is none, which the parser of the text reports."""
         with suppress(TTSError):
             return self._functions.get(name) or strategy(name)
         return None
@@ -120,7 +120,7 @@ def _listed(given: Any) -> list[Any]:
 
 
 def check_takes_two(function: Any, name: str) -> None:
-    """Raises: InvalidParameter for a function that cannot be called with a problem and a run."""
+    """Check a signature. Raises: InvalidParameter for a function that cannot be called with a problem and a run."""
     try:
         inspect.signature(function).bind(None, None)
     except (TypeError, ValueError):  # the second for what is no function of Python
@@ -130,7 +130,7 @@ def check_takes_two(function: Any, name: str) -> None:
 
 
 def is_coroutine_function(given: Any) -> bool:
-    """Whether calling it gives a coroutine: an `async def`, also below decorators that say what they wrap; a method; an
+    """Whether a call gives a coroutine: of an `async def`, also below decorators with `__wrapped__`; of a method; of an
     object whose `__call__` is one."""
     if isinstance(given, type | partial) or not callable(given):
         return False
@@ -139,7 +139,7 @@ def is_coroutine_function(given: Any) -> bool:
 
 
 def _written(spec: StrategySpec) -> str:
-    """As on the command line, where a comma ends a value. Raises: InvalidParameter for one that is not read back."""
+    """Write a value as on the command line, where a comma ends it. Raises: InvalidParameter for one not read back."""
     text = str(spec)
     _, read = split_spec(text, "strategy")
     for name, value in spec.params.items():

@@ -1,7 +1,7 @@
-"""Imports what an address names.
+"""Imports objects by their addresses.
 
 A plugin's file imports the files beside it by their names, as a script does: its folder is appended to `sys.path`, so
-that nothing which Python finds elsewhere is replaced. Where Python would find something else by such a name (the helper
+that no module which Python finds elsewhere is replaced. If Python would find another module by such a name (the helper
 of another plugin, an installed package), the file is refused, as pytest refuses two test files of one name.
 """
 
@@ -88,7 +88,7 @@ def forget_changed() -> None:
 
 
 def check_not_importing() -> None:
-    """Raises: UsageError where a run is begun by the import of a plugin's file: each of its workers would begin it."""
+    """Check that no plugin is being imported. Raises: UsageError if its import begins a run, as each worker would."""
     if (file := _importing.get()) is not None:
         raise UsageError(
             f"{file} begins a run when it is imported, which every worker process does that calls a function "
@@ -97,7 +97,7 @@ def check_not_importing() -> None:
 
 
 def _check_helpers(file: Path) -> None:
-    """Raises: InvalidParameter where Python would import something else in the place of a file beside the plugin."""
+    """Check helpers. Raises: InvalidParameter if Python would import another module than a file beside the plugin."""
     for helper in helpers(file):
         if helper.parent == file.parent:
             name, expected = helper.stem, helper

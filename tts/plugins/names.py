@@ -59,7 +59,7 @@ def _modules(package: str, folders: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def names(group: str) -> list[str]:
-    """Those of this library's methods, then those of installed plugins. Args as `built_in`."""
+    """Names of this library's methods, then those of installed plugins. Args as `built_in`."""
     ours = built_in(group)
     return [*ours, *sorted({point.name for point in entry_points(group=f"tts.{group}")} - ours.keys())]
 

@@ -36,7 +36,7 @@ class StrategyInfo(Value, frozen=True):
 
 
 def says_verifier(parameter: Parameter | str) -> bool:
-    """Whether the parameter's own name says that it names a verifier."""
+    """Whether the parameter's own name marks it as one for verifiers."""
     name = parameter if isinstance(parameter, str) else parameter.name
     return name == "verifier" or name.endswith("_verifier")
 
@@ -81,12 +81,12 @@ def describe(name: str) -> StrategyInfo:
 
 
 def describe_allocator(name: str) -> StrategyInfo:
-    """As `describe`."""
+    """Describe an allocator, as `describe` does a strategy."""
     return described(name, allocator(name), "allocator")
 
 
 def describe_selector(name: str) -> StrategyInfo:
-    """As `describe`; no spec sets parameters of a selector."""
+    """Describe a selector, as `describe` does a strategy; no spec sets parameters of a selector."""
     doc = inspect.getdoc(selector(name)) or ""
     return StrategyInfo(name, doc.split("\n", maxsplit=1)[0], _papers(doc), ())
 
@@ -103,12 +103,12 @@ def _papers(doc: str) -> str:
 
 
 def _type_of(function: Callable[..., Any], parameter: inspect.Parameter) -> str:
-    """As annotated; without an annotation, the type of the default."""
+    """The type as annotated; without an annotation, that of the default."""
     hint = parameter.annotation
     if hint is parameter.empty:
         return "str" if parameter.default is None else type(parameter.default).__name__
     if isinstance(hint, str):
-        # By itself: another parameter's type may be imported for type checkers only.
+        # One by one, because another parameter's type may be imported for type checkers only.
         alone = FunctionType((lambda: None).__code__, _globals_of(function))
         alone.__annotations__ = {parameter.name: hint}
         try:
@@ -134,7 +134,7 @@ def _type_name(hint: Any) -> str:
 
 
 def _argument_helps(doc: str) -> dict[str, str]:
-    """name -> text, from the `Args:` section."""
+    """Texts by parameter, from the `Args:` section."""
     section = re.search(r"^Args:\n((?:[ ]+.*\n?|\n)+)", doc, re.MULTILINE)
     if section is None:
         return {}

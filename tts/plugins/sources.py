@@ -36,9 +36,9 @@ def digests(path: str) -> dict[str, str]:
 
 
 def digest_of(function: Callable[..., Any]) -> str:
-    """A short hash of a function's source, and of what it uses of its own module: functions, classes, constants, and
-    the files beside it; of a partial, a method or an object that is called, also of what it holds. So that a script may
-    change elsewhere, and a notebook's cells, without becoming another."""
+    """A short hash of a function's source, and of the parts of its own module that it uses: functions, classes,
+    constants, and the files beside it; of a partial, a method or an object that is called, also of its content. So a
+    script, or a notebook's cells, may change elsewhere without becoming another."""
     module = _module(function)
     parts: dict[str, str] = {}
     seen: set[int] = set()
@@ -56,7 +56,7 @@ def digest_of(function: Callable[..., Any]) -> str:
             elif callable(value) and not isinstance(value, BuiltinFunctionType):
                 todo.append((f"{name} {used}", value))
             elif not isinstance(value, ModuleType | BuiltinFunctionType):
-                with contextlib.suppress(TypeError, ValueError, RecursionError):  # what has no such form is left out
+                with contextlib.suppress(TypeError, ValueError, RecursionError):  # such are left out
                     parts[f"{name} {used}"] = msgspec.json.encode(value, order="deterministic").decode()
     file = Path(getattr(sys.modules.get(module), "__file__", None) or "")
     if file.is_file():
@@ -69,7 +69,7 @@ def _name(thing: Any, otherwise: str) -> str:
 
 
 def _module(thing: Any) -> str:
-    """Where a function, or what a partial or a method calls, or the class of an object is defined."""
+    """The module of a function, of a partial's or method's function, or of an object's class."""
     while isinstance(thing, partial | MethodType):
         thing = thing.func if isinstance(thing, partial) else thing.__func__
     return str(thing.__module__)
@@ -97,8 +97,8 @@ def _has_only_the_source_of_its_module(thing: Any) -> bool:
 
 
 def _uses(thing: Any) -> Iterator[tuple[str, Any]]:
-    """The globals, captured variables and defaults of a function; the members and bases of a class; what a partial, a
-    method or an object holds."""
+    """The globals, captured variables and defaults of a function; the members and bases of a class; the content of a
+    partial, a method or an object."""
     if isinstance(thing, FunctionType):
         for code in _codes(thing.__code__):
             yield from ((name, thing.__globals__[name]) for name in code.co_names if name in thing.__globals__)

@@ -1,4 +1,4 @@
-"""Values of parameters: read from text, and held to the types that a signature says."""
+"""Values of parameters: read from text, and held to the types of a signature."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PLAIN = frozenset(("int", "float", "bool", "str", "None"))
 
 
 def convert(name: str, parameter: Parameter, text: str) -> Any:
-    """Text -> the parameter's type; `none` for one that may be left open."""
+    """Convert text to the parameter's type; `none` is allowed for one that may be left open."""
     kinds = parameter.type.split(" | ")
     for kind in (kind for kind in _READERS if kind in kinds):
         try:
@@ -42,8 +42,8 @@ _READERS: Mapping[str, Callable[[str], Any]] = {  # the first that can read a te
 
 
 def check_given(name: str, known: Mapping[str, Parameter], params: Mapping[str, Any]) -> None:
-    """Refuse a value of another type than a parameter of a program's own function says that it has; where it says
-    nothing, or more than a plain type, any object may be meant. Raises: InvalidParameter."""
+    """Refuse a value of another type than annotated on a parameter of a program's own function; without an annotation,
+    or with more than a plain type, any object is allowed. Raises: InvalidParameter."""
     for key, value in params.items():
         parameter = known[key]
         says = parameter.type != "str" or parameter.default is not None
@@ -52,7 +52,7 @@ def check_given(name: str, known: Mapping[str, Parameter], params: Mapping[str, 
 
 
 def check_value(name: str, parameter: Parameter, value: Any) -> None:
-    """Raises: InvalidParameter for a value of another type than the parameter has."""
+    """Check a value. Raises: InvalidParameter for another type than the parameter's."""
     kinds = parameter.type.split(" | ")
     fits = "None" if value is None else type(value).__name__
     if fits not in kinds and not (fits == "int" and "float" in kinds):

@@ -1,4 +1,4 @@
-"""The bytes a fake engine sends: events, bodies and errors of the OpenAI protocol. Pure."""
+"""The bytes of a fake engine: events, bodies and errors of the OpenAI protocol. Pure."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""A world that says what its script says, in virtual time: for unit tests of one strategy.
+"""A scripted world in virtual time, for unit tests of one strategy.
 
     outcome = ScriptedCluster(["4", Sample("5", seconds=0.5)]).run("first_finish:n=2")
     assert outcome.result.answer == "5"
 
-Everything between the script and the strategy is the real thing: trial, scheduler, ledger, simulated cluster.
+All parts between the script and the strategy are real: trial, scheduler, ledger, simulated cluster.
 """
 
 from __future__ import annotations
@@ -64,18 +64,18 @@ _EVENTS = (Finished, Scored, Returned, Woke, Failed, Cancelled, Refused, Progres
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """What one generation comes to.
+    """The outcome of one generation.
 
     Args:
         answer: its text is then `Answer: …`; None is a completion that has no answer.
         text: the text itself, instead.
         tokens: generated; the request's `max_tokens` cuts text, tokens and seconds in proportion.
         seconds: until it ends.
-        finish_reason: as the server would say, unless `max_tokens` cuts it.
-        error: what it fails with, instead of all that.
-        scores: verifier -> what it says of this candidate; a tuple: what it says when asked again and again, the last
-            one for good. None is an abstention, and so is a verifier that is not named.
-        logprobs: what the server would have sent of them.
+        finish_reason: as the server would send it, unless `max_tokens` cuts the sample.
+        error: of a sample that fails, in place of all other fields.
+        scores: verifier -> its score of this candidate; a tuple: its scores when asked repeatedly, the last one for all
+            further calls. None is an abstention, and so is a verifier that is not named.
+        logprobs: as the server would have sent them.
     """
 
     answer: str | None = None
@@ -94,12 +94,12 @@ Script = Sequence[Scripted] | Callable[[Request, int], Scripted]
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What came of one run.
+    """The outcome of one run.
 
     Args:
         result: the trial's.
-        actions: everything that left, in order; `Cancel`s where they were sent.
-        events: everything that the trial was told, in order.
+        actions: all that left, in order, `Cancel`s included.
+        events: all that the trial was told, in order.
         seconds: virtual time until the last action had ended.
     """
 
@@ -110,17 +110,17 @@ class Outcome:
 
     @property
     def generated(self) -> list[Generate]:
-        """The samples that were asked for."""
+        """Requests for samples."""
         return [action for action in self.actions if isinstance(action, Generate)]
 
     @property
     def verified(self) -> list[Verify]:
-        """The verifications that were asked for."""
+        """Requests for verifications."""
         return [action for action in self.actions if isinstance(action, Verify)]
 
     @property
     def cancelled(self) -> list[str]:
-        """Ids of what the strategy cancelled."""
+        """Ids of cancelled actions."""
         return [action.id for action in self.actions if isinstance(action, Cancel)]
 
     @property
@@ -136,9 +136,9 @@ class ScriptedCluster:
         script: the samples in the order of asking, or a function of the request and its number (from 0). A str stands
             for `Sample(answer)`, an error for a sample that fails with it. Requests of `verifiers` that ask a model
             are answered by the function, too.
-        verifiers: by name. For those that are not given, the samples' `scores` speak.
-        verification_tokens: what a scripted verification costs, each also counting as a sample; 0: nothing at all.
-        verification_s: how long it takes, if it costs something.
+        verifiers: by name. Those that are not given take the samples' `scores`.
+        verification_tokens: cost of a scripted verification, which also counts as a sample; 0: free.
+        verification_s: its duration, if it is not free.
         budget, seed, sampling: of the trial.
     """
 
@@ -161,10 +161,10 @@ class ScriptedCluster:
         self._sampling = sampling
 
     def run(self, strategy: Strategy | str, problem: str | Problem = "What is 2 + 2?", /, **params: Any) -> Outcome:
-        """Run it once, from the script's beginning.
+        """Run a strategy once, from the script's beginning.
 
         Args:
-            strategy: a strategy, or how the command line says it (`best_of_n:n=4`).
+            strategy: a strategy, or its text as on the command line (`best_of_n:n=4`).
             params: hyper-parameters, over those in the text.
 
         Raises:
@@ -192,7 +192,7 @@ class ScriptedCluster:
 
 
 class _Watched(Scheduler):
-    """Keeps what leaves."""
+    """A simulated cluster that keeps the actions that leave."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
@@ -210,7 +210,7 @@ class _Watched(Scheduler):
 
 
 class _Kept(NoJournal):
-    """Keeps what is written."""
+    """A journal that keeps its records."""
 
     def __init__(self) -> None:
         self.records: list[Record] = []
@@ -265,7 +265,7 @@ class _World:
         return _as_sample(self._script[number])
 
     def verdict(self, verifier: str, number: str) -> float | None:
-        """What the verifier says of the sample with that number, this time."""
+        """The verifier's next score of the sample with that number."""
         said = self._samples[int(number)].scores.get(verifier)
         if not isinstance(said, tuple):
             return said
@@ -275,7 +275,7 @@ class _World:
 
 
 class _ScriptedVerifier:
-    """Says what the samples' `scores` hold for it."""
+    """A verifier that gives the samples' `scores`."""
 
     kind: ScoreKind = "probability"
     candidate_logprobs = 0

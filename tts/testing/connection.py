@@ -15,14 +15,14 @@ Serve = Callable[["Connection", str, dict[str, str], bytes], Coroutine[Any, Any,
 
 
 class Connection(asyncio.Protocol):
-    """Parses requests, one at a time, and knows at once when the client has gone.
+    """A connection that parses requests, one at a time, and notices at once when the client has gone.
 
     Args:
         serve: called with the request line, the headers (lower-case names) and the body; it answers on the connection.
         peers: the set of open connections, kept up to date.
         changed: called when this one closes.
         abort: whether a client that leaves cancels `serve`.
-        delay_s: how long after that.
+        delay_s: time from then to the cancellation.
         keep: whether another request is answered after a streamed one; if not, it finds the connection closed.
     """
 
@@ -60,8 +60,8 @@ class Connection(asyncio.Protocol):
         self._changed()
 
     def eof_received(self) -> None:
-        """The client wants no more. Its task hears of that at once: one that is late would else decode all that is due
-        before it heard of a lost connection."""
+        """Note that the client wants no more. Its task is told at once: one that is late would else decode all that is
+        due before it was told of a lost connection."""
         self.gone = True
         self._stop()
 

@@ -1,4 +1,4 @@
-"""What every strategy must do, as tests that a plugin's author inherits. They need pytest to be run, and no plugin.
+"""The contract of strategies, as tests that a plugin's author inherits. They need pytest, and no plugin of it.
 
     from tts.testing import StrategyContract
     from my_package import my_strategy
@@ -71,7 +71,7 @@ from tts.types import Problem, Sampling, StrategySpec
 from tts.workers.pool import Workers
 
 WORLDS = range(8)
-MORE_THAN_THERE_IS = 40  # samples that are asked for under budgets that hold fewer
+MORE_THAN_THERE_IS = 40  # samples asked for under budgets that hold fewer
 _EVENTS = (Finished, Scored, Returned, Woke, Failed, Cancelled, Refused, Progressed)
 _UNREPEATABLE = (
     "Decide from the problem, the Run and the parameters alone: run.random instead of random, run.now_s instead of "
@@ -83,12 +83,12 @@ class StrategyContract:
     """The conformance tests of a strategy. Subclass it under a name that begins with `Test`.
 
     Attributes:
-        strategy: the `async def`, or how the command line says it (`"best_of_n:n=4"`, `"my_file.py:mine:n=4"`).
+        strategy: the `async def`, or its text as on the command line (`"best_of_n:n=4"`, `"my_file.py:mine:n=4"`).
         params: its hyper-parameters, over those in the text.
-        problem: what it is run on.
+        problem: the problem that the strategy is run on.
         verifiers: by name; None takes those that its parameters name.
-        sampling: the defaults it samples with.
-        budget: what it may spend where a test sets no limit of its own; a count left open (n=None) needs one.
+        sampling: the defaults of its samples.
+        budget: of tests that set no limit of their own; an open count (n=None) needs one.
         order_free: whether it must select the same answer whatever the order in which its samples arrive.
     """
 
@@ -101,27 +101,27 @@ class StrategyContract:
     order_free: ClassVar[bool] = False
 
     def text(self, request: Request, draw: random.Random) -> str:
-        """What the model says; to be overridden for a strategy that reads more than an answer. Use `draw` for chance,
-        so that the same request gets the same text."""
+        """The model's text; override it for a strategy that reads more than an answer. Use `draw` for chance, so that
+        the same request gets the same text."""
         return answer_or_verdict(request, draw)
 
     def counted(self, n: int) -> Mapping[str, Any] | None:
-        """The parameters with which the strategy asks for `n` samples in all, before what an early stop saves: its own
-        `n`, if it has one. None: nothing counts its samples. To be overridden where another parameter counts them."""
+        """The parameters with which the strategy asks for `n` samples in all, early stops aside: its own `n`, if it has
+        one. None: no parameter counts its samples. Override it if another parameter counts them."""
         strategy, _ = self._resolved()
         return {"n": n} if any(parameter.name == "n" for parameter in parameters(strategy)) else None
 
     # --- the contract
 
     def test_the_same_seed_and_world_give_the_same_journal(self) -> None:
-        """Twice in this process, byte for byte."""
+        """Journals of two runs in this process are equal byte for byte."""
         for key in WORLDS:
             first, second = self._journal(key), self._journal(key)
             if first != second:
                 fail(f"two runs with the same seed differ: {_difference(first, second)}. {_UNREPEATABLE}")
 
     def test_another_process_gives_the_same_journal(self) -> None:
-        """Byte for byte, where strings hash otherwise: that is where a killed run is resumed."""
+        """Journals are equal byte for byte where strings hash otherwise, as in a process that resumes a killed run."""
         ours = [self._journal(key) for key in WORLDS]
         for theirs in elsewhere("tts.testing.contract:journals_of", *self._portable(), ("1", "2")):
             for mine, other in zip(ours, theirs, strict=True):
@@ -129,7 +129,7 @@ class StrategyContract:
                     fail(f"a run in another process differs: {_difference(mine, other)}. {_UNREPEATABLE}")
 
     def test_replaying_the_events_gives_the_same_actions(self) -> None:
-        """A fresh trial that is told what happened asks for the same again."""
+        """A fresh trial that is told the same events asks for the same actions."""
         for key in WORLDS:
             recorded = self._drive(NoisyWorld(key, failures=0.1, text=self.text))
             trial = self._trial()
@@ -142,7 +142,7 @@ class StrategyContract:
                 fail(f"on replay it decided otherwise. {_UNREPEATABLE}")
 
     def test_it_never_goes_over_its_budget(self) -> None:
-        """spent + reserved <= limit at every step, and an answer or a spent budget at the end."""
+        """At every step spent + reserved <= limit, and an answer or a spent budget at the end."""
         for limits in self._budgets():
             for key in WORLDS[:3]:
                 driven = self._drive(NoisyWorld(key, text=self.text), limits)
@@ -152,11 +152,11 @@ class StrategyContract:
                     fail(f"with a budget of {limits} it ended with {_of(result)}, not as exhausted. {TYPED}")
 
     def test_a_budget_that_ends_is_not_another_method(self) -> None:
-        """Under a budget that holds k of the 40 samples it asks for, it chooses what it chooses if it asks for k."""
+        """Under a budget that holds k of the 40 samples asked for, the choice is the same as if k were asked for."""
         wanted = self.counted(MORE_THAN_THERE_IS)
         for limits in self._budgets() if wanted is not None else ():
             if limits.seconds is not None:
-                continue  # which samples a clock leaves depends on their lengths
+                continue  # the samples that a clock leaves depend on their lengths
             for key in WORLDS[:3]:
                 more = self._drive(NoisyWorld(key, text=self.text), limits, params=wanted)
                 k = sum(isinstance(action, Generate) for action in more.actions)
@@ -171,7 +171,7 @@ class StrategyContract:
                     )
 
     def test_every_action_ends_exactly_once(self) -> None:
-        """Leaving a block cancels what it started; nothing is in flight once the trial has closed."""
+        """Leaving a block cancels its actions; none is in flight once the trial has closed."""
         for key in WORLDS:
             driven = self._drive(NoisyWorld(key, failures=0.1, text=self.text))
             if driven.trial.leaked:
@@ -212,7 +212,7 @@ class StrategyContract:
                     )
 
     def test_events_told_twice_change_nothing(self) -> None:
-        """At once, and again much later."""
+        """Events are told a second time at once, and again much later."""
         for key in WORLDS:
             world = NoisyWorld(key, failures=0.1, text=self.text)
             once, twice = self._drive(world), self._drive(world, twice=True)
@@ -236,7 +236,7 @@ class StrategyContract:
                 )
 
     def test_a_killed_run_resumes_to_the_same_result(self) -> None:
-        """Killed after every record of its journal, and resumed from what was written. One that watches streams may
+        """A run is killed after every record of its journal, and resumed from its records. One that watches streams may
         come to another result, because the part of a stream that was lost with the process is decoded anew."""
         for key in WORLDS[:2]:
             clock = RepeatingWorld(NoisyWorld(key, failures=0.1, text=self.text))
@@ -252,7 +252,7 @@ class StrategyContract:
                         f"instead of {_outcome(result)}. {_UNREPEATABLE}"
                     )
 
-    # --- running it
+    # --- running the strategy
 
     def _resolved(self) -> tuple[Strategy, StrategySpec]:
         given = getattr_static(type(self), "strategy", None)
@@ -328,12 +328,12 @@ class StrategyContract:
         return kept.records, results[0]
 
     def _portable(self) -> tuple[bytes, dict[str, str | None]]:
-        """What another process needs to make the same journals, and the files of the modules."""
+        """The values from which another process makes the same journals, and the files of the modules."""
         strategy, spec = self._resolved()
         text, verifiers = getattr_static(type(self), "text"), self._verifiers()
         modules = {thing.__module__ for thing in (strategy, text, *map(type, verifiers.values()))}
         sources = {name: getattr(sys.modules.get(name), "__file__", None) for name in sorted(modules)}
-        # As a journal would keep them: values equal in content may differ in which of their defaults are left out.
+        # In a journal's form, because values equal in content may differ in the defaults that are left out.
         values = msgspec.json.encode((self.problem, self.sampling, self.budget, spec))
         try:
             return pickle.dumps((values, pickle.dumps((strategy, verifiers, text)))), sources
@@ -347,7 +347,7 @@ class StrategyContract:
         return [encode(record) for record in self._conduct(NoisyWorld(key, failures=0.1, text=self.text))[0]]
 
     def _budgets(self) -> Iterable[Limits]:
-        """Budgets that hold 0, 1, 2, 3, ... samples, exactly and with some to spare, up to what it would like."""
+        """Budgets that hold 0, 1, 2, 3, ... samples, exactly and with some to spare, up to the strategy's demand."""
         free = self._drive(NoisyWorld(0, text=self.text))
         bill = free.trial.result.bill.total
         sample = max((CostModel().upper_bound(action).tokens for action in free.actions), default=1)
@@ -358,7 +358,7 @@ class StrategyContract:
         yield from (msgspec.structs.replace(self.budget or Limits(samples=8), seconds=s) for s in (0.05, 3.0, 11.0))
 
     def _check_sound(self, result: Result, where: str) -> None:
-        """An answer, or an error that says whose fault it is: and it is not the strategy's."""
+        """Check that a result has an answer, or a typed error that is not the strategy's fault."""
         if result.error is None or _is(result, AllFailed, LimitError, EndpointError, WorkerError):
             return
         at = f" at {result.error.facts['where']}" if result.error.facts.get("where") else ""

@@ -1,4 +1,4 @@
-"""One request being decoded by a fake engine: paced, counted, and going wrong as scripted."""
+"""A request that a fake engine decodes: paced, counted, and with scripted failures."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _FINISH_EACH: dict[Misbehaviour | None, bytes] = {
     Misbehaviour.BLANK_FINISH: b'""',
     Misbehaviour.FINISH_EVERYWHERE: b'"stop"',
 }  # the finish reason of each chunk, as JSON
-_BATCH = 64  # events written at once where nothing paces them
+_BATCH = 64  # events written at once if they are not paced
 
 
 class Generation:
-    """One request being decoded."""
+    """A request under way."""
 
     def __init__(self, engine: FakeEngine, connection: Connection, body: dict[str, Any], chat: bool) -> None:
         self.engine = engine
@@ -156,7 +156,7 @@ class Generation:
         await self._finish()
 
     async def _decode(self) -> bool:
-        """Send the tokens, one of each choice per step; True if that went wrong."""
+        """Send the tokens, one of each choice per step. Returns whether a scripted failure ended it."""
         connection, pace = self.connection, self._pace
         loop = asyncio.get_running_loop()
         null = _FINISH_EACH.get(self._misbehave, b"null")
@@ -181,7 +181,7 @@ class Generation:
         return False
 
     def _events(self, index: int, stream: _Stream, position: int, null: bytes) -> Iterator[bytes]:
-        """What is sent of a stream when the token at this position has been decoded: as many as came since the last."""
+        """Events of a stream once the token at this position has been decoded: of all tokens since the last event."""
         every, field = self.engine.stream_interval, stream[position][0]
         last = position + 1 == len(stream) or stream[position + 1][0] != field
         waiting = 1 + (position - self.engine.sends_first_alone) % every
@@ -209,7 +209,7 @@ class Generation:
         self.connection.end()
 
     def _mid_stream(self, position: int | None) -> bool:
-        """Go wrong after `after` tokens, or at the end (None) of a stream that has fewer; True if that ended it."""
+        """Fail after `after` tokens, or at the end (None) of a shorter stream. Returns whether that ended it."""
         if position is not None and position != self._pace.after:
             return False
         match self._misbehave:
@@ -238,7 +238,7 @@ class Generation:
         await asyncio.get_running_loop().create_future()
 
     def _prefill(self) -> None:
-        """The prompt is computed, unless it was before."""
+        """Compute the prompt, unless it was computed before."""
         prompt = str(self.body.get("messages") or self.body.get("prompt"))
         self._cached = prompt in self.engine._warm
         self.engine._count["cold"] += not self._cached
@@ -283,7 +283,7 @@ _Stream = list[tuple[str, str, Alternatives | None]]
 
 
 def _stream_of(reply: Reply) -> _Stream:
-    """What is sent for each token: the field, the token, its alternatives."""
+    """Parts of each token's event: the field, the token, its alternatives."""
     logprobs = reply.logprobs or (None,) * len(reply.tokens)
     visible = [("content", token, top) for token, top in zip(reply.tokens, logprobs, strict=True)]
     return [(reply.reasoning_field, token, None) for token in reply.reasoning] + visible

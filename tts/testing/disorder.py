@@ -1,4 +1,4 @@
-"""A cluster that ends what is in flight in any order at all: what a budget must hold against."""
+"""A cluster that ends actions in flight in any order, for tests of budgets."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Disorder:
 
     Args:
         seed: of the order of events, of lengths, answers, scores, failures.
-        answers: how many different ones there are; some samples have none.
+        answers: number of different ones; some samples have none.
         failures: the chance that a request fails, having generated a part.
-        after: is called with the scheduler after each step.
+        after: called with the scheduler after each step.
 
     Attributes:
         records: as the journal would hold them; results: by trial.
@@ -45,7 +45,7 @@ class Disorder:
         self._now = 0.0
 
     def run(self, scheduler: Scheduler, most: int | None = None) -> bool:
-        """Until the scheduler is done, or has been told `most` events. Returns whether it is done."""
+        """Run until the scheduler is done, or has been told `most` events. Returns whether it is done."""
         self._do(scheduler, scheduler.start())
         count = 0
         while not scheduler.done and (most is None or count < most):
@@ -78,7 +78,7 @@ class Disorder:
         most = action.request.sampling.token_limit if action.request else 0
         used = Usage(3, draw.randint(min(1, most), most))
         timing = Timing(draw.random())
-        if id in self._cancelled and draw.random() < 0.8:  # else it had ended before the cancellation came
+        if id in self._cancelled and draw.random() < 0.8:  # else it ended before the cancellation came
             return Cancelled(id, self._now, Completion("", "cancelled", used, timing))
         if draw.random() < self._failures:
             return Failed(id, self._now, ErrorInfo("ServerFailed", "it was told to"), used, timing)

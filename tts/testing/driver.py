@@ -1,4 +1,4 @@
-"""One trial of `StrategyContract`, driven step by step, and the parts that see what it does."""
+"""A trial of `StrategyContract`, driven step by step, and the parts that watch it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TYPED = "Let BudgetExhausted and AllFailed pass: what came before is then select
 
 
 class WatchedTrial(Trial):
-    """Notes what the strategy left behind when it returned: asked for, not ended, not cancelled by leaving a block."""
+    """A trial that notes actions which the strategy left behind: neither ended, nor cancelled by leaving a block."""
 
     leaked: Sequence[str] = ()
 
@@ -40,7 +40,7 @@ class WatchedTrial(Trial):
 
 
 class Driver:
-    """One trial in the place of a scheduler, looked at after every step."""
+    """A trial in the place of a scheduler, checked after every step."""
 
     now = 0.0
 
@@ -56,7 +56,7 @@ class Driver:
         return self.trial.closed
 
     def is_fatal(self, event: Event) -> bool:
-        """A trial by itself has no run to stop."""
+        """Never, because a trial by itself has no run to stop."""
         return False
 
     def start(self) -> Step:
@@ -92,11 +92,11 @@ class Driver:
 
 
 class Runaway(BaseException):
-    """Not an Exception: the strategy cannot catch it."""
+    """Raised in a strategy that asks for ever. Not an Exception, so that the strategy cannot catch it."""
 
 
 class CountingCosts:
-    """A price list that has enough at some point: a strategy that asks for ever never gives the turn back."""
+    """Costs that count asks and raise at a limit, because a strategy that asks for ever never gives the turn back."""
 
     def __init__(self) -> None:
         self._costs = CostModel()
@@ -113,7 +113,7 @@ class CountingCosts:
 
 
 class KeptJournal(NoJournal):
-    """Keeps what is written."""
+    """A journal that keeps its records."""
 
     def __init__(self) -> None:
         self.records: list[Record] = []
@@ -123,8 +123,8 @@ class KeptJournal(NoJournal):
 
 
 class RepeatingWorld:
-    """A world in which a request that is repeated after a kill ends when it would have ended: so that the order of
-    arrival, which may rightly decide the answer, stays the same."""
+    """A world in which a request that is repeated after a kill ends at its original time, so that the order of arrival,
+    which may rightly decide the answer, stays the same."""
 
     def __init__(self, world: NoisyWorld) -> None:
         self.scheduler: Scheduler | None = None

@@ -41,7 +41,7 @@ def elsewhere(function: str, given: bytes, sources: Mapping[str, str | None], ha
 
 
 def _child() -> None:
-    """What the other process does: read what to run from its standard input, write what it returns to its output."""
+    """The other process's side: read the function from standard input, write its result to standard output."""
     path, sources, function, given = pickle.load(sys.stdin.buffer)
     sys.path[:] = path
     for name, file in sources.items():
@@ -50,7 +50,7 @@ def _child() -> None:
 
 
 def _import(name: str, file: str | None) -> None:
-    """By name, or from its file where only pytest could find it."""
+    """Import a module by name, or from its file where only pytest could find it."""
     try:
         import_module(name)
     except ImportError:

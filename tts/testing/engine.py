@@ -1,4 +1,4 @@
-"""A real HTTP server that speaks the OpenAI protocol, says what a script tells it to, and counts what it decoded.
+"""A real HTTP server that speaks the OpenAI protocol, gives scripted replies, and counts the tokens that it decodes.
 
 It runs in a thread of its own, so that synchronous tests, asyncio tests and child processes can all talk to it:
 
@@ -43,7 +43,7 @@ _BACKLOG = 4096  # connections that may wait to be accepted: hundreds come at on
 
 
 class Served(Value, frozen=True):
-    """One request that ended. Times are on the machine's monotonic clock (comparable between its processes).
+    """A request that ended. Times are on the machine's monotonic clock (comparable between its processes).
 
     Args:
         tokens: decoded for it, over all its choices.
@@ -81,19 +81,19 @@ class FakeEngine:
         script: the reply to a request, given as its decoded JSON body with `prefill` added (the assistant text to be
             continued, or ""). For `n` > 1 it is called once per choice, with `seed + i`, as vLLM does.
         models: the ids it serves; any other is a 404.
-        flavour: whose dialect it speaks. `vllm`: `continue_final_message`, continuous usage, `/metrics`. `llamacpp`:
-            a trailing assistant turn is continued, `timings_per_token`, `/slots`, `/props`, and a
+        flavour: the server that it imitates. `vllm`: `continue_final_message`, continuous usage, `/metrics`.
+            `llamacpp`: a trailing assistant turn is continued, `timings_per_token`, `/slots`, `/props`, and a
             connection is good for one stream only, though kept open. `sglang`: as `vllm`, but `/abort_request` stops
             the request with that `rid`. `openai`: none of these, and an unknown parameter is a 400.
         slots: requests decoded at once; the rest queue in order. None: no limit.
         max_queue: beyond so many waiting requests the answer is 503.
         api_keys: if given, any other key is a 401.
-        rejects: parameters refused with a 400 that names them, besides what the flavour refuses.
+        rejects: parameters refused with a 400 that names them, besides those of the flavour.
         context_tokens: prompt plus `max_tokens` may not exceed it (a token is a word).
         abort_on_disconnect: whether a client that leaves frees its slot; if not, the engine decodes on, and counts.
-        abort_delay_s: how long it decodes on before that (SGLang looks every few seconds).
+        abort_delay_s: time that it decodes on before that (SGLang looks every few seconds).
         stream_interval: tokens sent in one chunk; `vllm` and `sglang` send the first one alone.
-        report: what it says of its usage, given the true one (OpenAI's object); None leaves it out.
+        report: makes the reported usage from the true one (OpenAI's object); None leaves it out.
         tls: a context with a certificate for 127.0.0.1, for HTTPS.
     """
 
@@ -204,7 +204,7 @@ class FakeEngine:
             return self._changed.wait_for(lambda: condition(self.stats()), timeout_s)
 
     def wait_idle(self, timeout_s: float = 60.0) -> bool:
-        """Block until nothing is decoded or queued; False if it did not come to that within `timeout_s`."""
+        """Block until no request is decoded or queued; False if that did not come within `timeout_s`."""
         return self.wait(lambda now: now.open_streams == now.queued == 0, timeout_s)
 
     def _run(self, listener: socket.socket, ready: threading.Event) -> None:
@@ -336,7 +336,7 @@ class FakeEngine:
 
     async def _acquire(self) -> None:
         """Take a slot, in order of arrival."""
-        if self._has_room():  # then nobody waits: a slot that is freed goes to the first in the queue
+        if self._has_room():  # then none waits, because a freed slot goes to the first in the queue
             self._count["open"] += 1
         else:
             turn = asyncio.get_running_loop().create_future()
@@ -370,7 +370,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
 
 
 def main() -> None:
-    """`python -m tts.testing.engine`: serve sums until interrupted."""
+    """Serve sums until interrupted: `python -m tts.testing.engine`."""
     parser = argparse.ArgumentParser(prog="python -m tts.testing.engine", description=main.__doc__)
     parser.add_argument("--port", type=int, default=0, help="0 picks a free one")
     parser.add_argument("--slots", type=int, default=None, help="requests decoded at once (default: no limit)")

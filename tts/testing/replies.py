@@ -1,4 +1,4 @@
-"""What a `FakeEngine` says: a script maps a request to a `Reply`, a pure function of the messages and the seed."""
+"""Replies of a `FakeEngine`: a script maps a request to a `Reply`, a pure function of the messages and the seed."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ class Reply(Value, frozen=True):
     """One scripted completion.
 
     Args:
-        tokens: what is decoded; one chunk each, unless the engine's `stream_interval` says otherwise.
+        tokens: the decoded tokens; one chunk each, unless the engine's `stream_interval` is larger.
         hidden: tokens decoded before them and never shown, as hosted models do with their reasoning; they count.
         reasoning: tokens decoded before them, sent in `reasoning_field`.
         first_byte_s, per_token_s: real pacing, in seconds.
         finish_reason: as sent, unless `max_tokens` cuts the reply ("length") or a stop string does ("stop").
         logprobs: for each token its alternatives, the sampled one first; by default made up.
-        misbehave: what goes wrong, if anything; `after` tokens into the stream where it happens mid-stream.
+        misbehave: the failure, if any; `after` tokens into the stream if it happens mid-stream.
         retry_after: value of the `Retry-After` header of a 429 or 503.
     """
 

@@ -14,9 +14,9 @@ ANSWERS = ("1", "2", "3", "4", "5")
 
 
 class NoisyWorld:
-    """Some completions have an answer, some do not, some are cut at `max_tokens`, some fail.
+    """A world in which some completions have an answer, some do not, some are cut at `max_tokens`, some fail.
 
-    What a request gets depends on its seed, its messages and `key`; how long it takes depends on `pace`, too. So two
+    A request's completion depends on its seed, its messages and `key`; its duration depends on `pace`, too. So two
     worlds that differ in `pace` give the same completions in another order of arrival.
 
     Args:
@@ -41,7 +41,7 @@ class NoisyWorld:
         self._text = text or answer_or_verdict
 
     def complete(self, request: Request) -> tuple[float, Completion | TTSError]:
-        """Seconds, and how it ends."""
+        """The seconds of a request, and its end."""
         said = "\0".join([message.content for message in request.messages] + [request.continue_from])
         draw = random.Random(f"{self._key}\0{request.seed}\0{said}")
         failed = draw.random() < self._failures
@@ -67,7 +67,7 @@ class NoisyWorld:
 
 
 def answer_or_verdict(request: Request, draw: random.Random) -> str:
-    """The text of a `NoisyWorld` that was not told another."""
+    """The default text of a `NoisyWorld`."""
     if "(Yes/No)" in request.messages[-1].content:
         return draw.choice(("Yes", "No", "I cannot tell"))
     return "I do not know" if draw.random() < 1 / 8 else f"Answer: {draw.choice(ANSWERS)}"

@@ -1,4 +1,4 @@
-"""Programs that agree on which tests they pass: CodeT's dual execution agreement."""
+"""Agreement of programs on the tests that they pass: CodeT's dual execution agreement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The beta function: what priors and posteriors of a share are written with. Pure; no numpy."""
+"""The beta function, for priors and posteriors of a share. Pure; no numpy."""
 
 from math import lgamma
 

@@ -26,9 +26,9 @@ def vote_gain(standing: Standing, outlook: Outlook, strength: float = STRENGTH) 
     Of the two leading answers with a >= b votes, the first is the more likely one with probability L(a, b) under
     `prior`. `j` samples more raise this to E[max(L, 1 - L)] over the Beta-binomial law of how they fall; looking only
     one sample ahead would stop at a lead of two, which one sample cannot turn, and looking beyond the samples that are
-    left would hope for what cannot come. What is in flight is part of what is known. Times the two answers' share of
-    the samples: where it is small, few of those to come are votes for either, and the vote is likely to be wrong,
-    whoever wins it.
+    left would hope for samples that cannot come. Samples in flight count. The gain is multiplied by the two answers'
+    share of the samples: where it is small, few of those to come are votes for either, and the vote is likely to be
+    wrong, whichever wins it.
     """
     a, b = standing.lead
     share = (a + b + 0.5) / (standing.samples + 1)
@@ -37,11 +37,11 @@ def vote_gain(standing: Standing, outlook: Outlook, strength: float = STRENGTH) 
 
 
 def least_gain(standing: Standing, outlook: Outlook, strength: float = STRENGTH) -> float:
-    """The least gain of one more sample, once what is in flight has come: all of it for the leading answer, or
-    none of it for either of the two leading ones.
+    """The least gain of one more sample, once those in flight have come: all of them for the leading answer, or
+    none of them for either of the two leading ones.
 
     A rule that stops where a gain falls below its floor waits where this does (`SharedBudget` lets a problem wait for
-    what is in flight before it stops it). So no sample is bought that those in flight could still make needless; a
+    its samples in flight before it stops). So no sample is bought that those in flight could still make needless; a
     problem far from its decision has many in flight, one close to it few, however many slots there are.
     """
     (a, b), more = standing.lead, standing.in_flight
@@ -57,7 +57,7 @@ def prior(agreement: float, strength: float = STRENGTH) -> float:
 
     Empirical Bayes (Efron & Morris 1973): under Beta(alpha, alpha) two votes agree with probability
     (alpha + 1) / (2 alpha + 1). The alpha that gives `agreement`, times `strength`: below 1, because samples also
-    disagree over answers other than the two leading ones. From a grid, so that what depends on it is computed once.
+    disagree over answers other than the two leading ones. From a grid, so that its cached results are reused.
     """
     alpha = strength * (1 - agreement) / (2 * agreement - 1) if agreement > 0.5 else PRIORS[-1]
     return min(PRIORS, key=lambda candidate: abs(log(candidate / max(alpha, PRIORS[0]))))
@@ -103,6 +103,6 @@ def _lead(a: int, b: int, alpha: float) -> float:
 
 
 def within(name: str, value: float, low: float, high: float) -> None:
-    """Raises: InvalidParameter unless low <= value <= high."""
+    """Check that low <= value <= high. Raises: InvalidParameter."""
     if not low <= value <= high:
         raise InvalidParameter(f"{name} must be from {low:g} to {high:g}, but got {value!r}", name=name, value=value)

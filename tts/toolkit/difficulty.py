@@ -1,4 +1,4 @@
-"""Compute-optimal scaling: which strategy for which difficulty, chosen and judged on different problems. No I/O.
+"""Compute-optimal scaling: a strategy for each difficulty, chosen and judged on different problems. No I/O.
 
 Snell et al. (2024), arXiv:2408.03314, section 3: problems are put into bins of difficulty, and in each bin the strategy
 is chosen that is best under the budget, by 2-fold cross-validation. Differences from the paper: difficulty comes from a
@@ -22,7 +22,7 @@ from tts.types import Value
 
 
 def agreement(answers: Sequence[str | None]) -> float:
-    """The share of a pilot's samples that give its leading answer, 0 to 1; one without an answer agrees with nobody.
+    """The share of a pilot's samples that give its leading answer, 0 to 1; one without an answer agrees with none.
     Raises: InvalidParameter without a sample."""
     if not answers:
         raise InvalidParameter("difficulty needs at least 1 pilot sample, but there is none", samples=0)
@@ -31,7 +31,7 @@ def agreement(answers: Sequence[str | None]) -> float:
 
 
 def mean_score(values: Sequence[float | None]) -> float | None:
-    """The mean of what a verifier said of a pilot's samples, abstentions left out; None if it said nothing."""
+    """The mean of a verifier's scores of a pilot's samples, abstentions left out; None if all were."""
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
 
@@ -40,7 +40,7 @@ class Policy(Value, frozen=True):
     """A strategy for each bin of difficulty, hardest first.
 
     Args:
-        edges: a bin holds what is above the edge before it, up to and including its own; the last bin has no upper one.
+        edges: a bin holds values above the edge before it, up to and including its own; the last one has no upper edge.
         strategies: one more than there are edges.
 
     `str` writes it as `0.4:A;0.8:B;C`, which `parse` reads.
@@ -61,7 +61,8 @@ class Policy(Value, frozen=True):
 
     @classmethod
     def parse(cls, text: str) -> Policy:
-        """Raises: InvalidParameter for anything but `EDGE:STRATEGY;...;STRATEGY`, the last one without an edge."""
+        """Read `EDGE:STRATEGY;...;STRATEGY`, the last one without an edge. Raises: InvalidParameter for any other
+        text."""
         *parts, last = [part.strip() for part in text.split(";")]
         edges, strategies = [], []
         for part in parts:
@@ -75,8 +76,7 @@ class Policy(Value, frozen=True):
             strategies.append(name.strip())
         if not last or ":" in last:
             raise InvalidParameter(
-                f"policy {text!r}: the last bin takes all that is left, so it is a strategy without an edge, "
-                f"but got {last!r}"
+                f"policy {text!r}: the last bin takes the rest, so it is a strategy without an edge, but got {last!r}"
             )
         return cls(tuple(edges), (*strategies, last))
 
@@ -84,23 +84,23 @@ class Policy(Value, frozen=True):
         return ";".join([*(f"{e}:{s}" for e, s in zip(self.edges, self.strategies, strict=False)), self.strategies[-1]])
 
     def bin_of(self, ease: float | None) -> int:
-        """The problem's bin; a problem of which nothing is known counts as one of the hardest."""
+        """The problem's bin; a problem of unknown ease counts as one of the hardest."""
         return 0 if ease is None else bisect_left(self.edges, ease)
 
     def choice(self, ease: float | None) -> str:
-        """The strategy of its bin."""
+        """The strategy of the problem's bin."""
         return self.strategies[self.bin_of(ease)]
 
 
 class Measured(Value, frozen=True):
-    """One problem, as measured.
+    """The measurements of one problem.
 
     Args:
         problem: its id.
         ease: of its pilot (`agreement`, `mean_score`).
         accuracy: strategy -> share of right answers, the mean over seeds.
-        cost: strategy -> what it costs by itself, in tokens (or another unit, the same everywhere).
-        pilot: what its pilot costs, in that unit.
+        cost: strategy -> its cost by itself, in tokens (or another unit, the same everywhere).
+        pilot: cost of its pilot, in that unit.
     """
 
     problem: str
@@ -111,12 +111,12 @@ class Measured(Value, frozen=True):
 
 
 class DifficultyBin(Value, frozen=True):
-    """One bin of difficulty.
+    """A bin of difficulty.
 
     Args:
-        problems: how many it holds.
+        problems: their number.
         chosen: the strategy that was best on fold 0, and on fold 1; each is judged on the other fold.
-        accuracy, cost: judged so, the pilot charged.
+        accuracy, cost: as judged, the pilot charged.
     """
 
     problems: int
@@ -162,7 +162,7 @@ def study_policy(
     """Choose the best strategy of each bin under a budget, and judge the choice by 2-fold cross-validation.
 
     Args:
-        budget: what a problem may cost, in the unit of the rows: the mean over those of a bin, pilot included.
+        budget: mean cost of a problem, in the unit of the rows, over those of a bin, pilot included.
         bins: of equally many problems each, as far as ties allow.
         reused: the strategies go on from the pilot's samples (as `strategies/routing/compute_optimal.py` does): a
             problem costs the larger of both, not their sum.
@@ -271,7 +271,7 @@ def _best(
     cost: Callable[[Measured, str], float],
     where: str,
 ) -> str:
-    """The most accurate of those that fit the budget; of equals the cheapest, then the first named."""
+    """The most accurate strategy that fits the budget; of equals the cheapest, then the first named."""
     costs = {name: _mean([cost(row, name) for row in rows]) for name in names}
     affordable = [name for name in names if costs[name] <= budget]
     if not affordable:

@@ -1,4 +1,4 @@
-"""Pairwise judges: what two games with swapped order say together."""
+"""Pairwise judges: the joint verdict of two games with swapped order."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class PairVerdict(Value, frozen=True):
 
     @property
     def outcome(self) -> Outcome:
-        """A decisive game counts for the side it names; a tie or an unreadable reply for none (Tan et al. 2025,
-        JudgeBench, arXiv:2410.12784, their code)."""
+        """The joint verdict: a decisive game counts for the side that it names; a tie or an unreadable reply for none
+        (Tan et al. 2025, JudgeBench, arXiv:2410.12784, their code)."""
         wins = preference(self.decisions)
         if wins == 0:
             return "tie"
@@ -32,12 +32,12 @@ class PairVerdict(Value, frozen=True):
 
     @property
     def consistent(self) -> bool:
-        """Whether all games say the same."""
+        """Whether all games have the same decision."""
         return len(set(self.decisions)) <= 1
 
 
 class JudgeSummary(Value, frozen=True):
-    """Of a judge, over `pairs`, in shares of them: a tie is not correct. `unread`: games without a decision."""
+    """A judge's results over `pairs`, in shares of them: a tie is not correct. `unread`: games without a decision."""
 
     pairs: int
     correct: float
@@ -48,12 +48,12 @@ class JudgeSummary(Value, frozen=True):
 
 
 def preference(decisions: Iterable[Decision | None]) -> int:
-    """Games that A has won, less those that B has."""
+    """Number of games that A has won, less those that B has."""
     return sum((d == "A>B") - (d == "B>A") for d in decisions)
 
 
 def summary(verdicts: Sequence[PairVerdict]) -> JudgeSummary:
-    """Raises: BadPool without pairs: there is nothing to average."""
+    """Summarise verdicts. Raises: BadPool if there are none."""
     if not verdicts:
         raise BadPool("there are no pairs to judge")
     n = len(verdicts)

@@ -24,7 +24,7 @@ Look for mistakes in them, then solve the problem again from the start. End in t
 
 
 async def revise(problem: Problem, run: Run, rounds: int, begun: Sequence[Candidate] = ()) -> list[Candidate]:
-    """One chain of `rounds` versions; fewer, where the budget or a failure ended it early.
+    """Sample a chain of `rounds` versions; fewer, if the budget or a failure ended it early.
 
     Args:
         rounds: versions in all, the first attempt and those in `begun` included.

@@ -18,14 +18,14 @@ Fewest = Callable[[Ended], Awaitable[int]]
 async def sample_as_needed(
     run: Run, fewest: Fewest, *, n: int | None, min_in_flight: int = 1, **sampling: Any
 ) -> dict[int, Candidate | None]:
-    """Look at every arrival, and keep in flight what the stopping rule may still need, until it stops.
+    """Look at every arrival, and keep in flight the samples that the stopping rule may still need, until it stops.
 
     Args:
-        fewest: is asked at the start and after each sample, with all that have ended (place in the order of asking ->
-            candidate, None for one that failed; in order of arrival). Returns 0 to stop; else how many samples there
-            must be, these included, before the rule can possibly stop.
-        n: how many are asked for at most; None goes on until the budget ends.
-        min_in_flight: how many are in flight at the least, as far as `n` goes.
+        fewest: called at the start and after each sample, with all that have ended (place in the order of asking ->
+            candidate, None for one that failed; in order of arrival). Returns 0 to stop; else the number of samples,
+            these included, before which the rule cannot stop.
+        n: number of samples at most; None goes on until the budget ends.
+        min_in_flight: number of samples in flight at the least, as far as `n` goes.
         sampling: as in `Run.generate`.
 
     With `min_in_flight` 1 no sample is asked for that sampling one at a time would not have asked for: none is
@@ -34,7 +34,7 @@ async def sample_as_needed(
     (benchmarks/methods/early_stopping.md). With an open count, failures in a row end it: they may cost nothing, and
     would be repeated for ever.
 
-    Returns: what has ended, as `fewest` is shown it.
+    Returns: the samples that have ended, as given to `fewest`.
     Raises: BudgetExhausted or AllFailed if there is not a single candidate; InvalidParameter.
     """
     _check_counts(run, n, "min_in_flight", min_in_flight)
@@ -52,7 +52,7 @@ async def sample_as_needed(
 
 
 def came(ended: Ended) -> list[Candidate]:
-    """The candidates of what has ended, in order of arrival."""
+    """The candidates of samples that have ended, in order of arrival."""
     return [candidate for candidate in ended.values() if candidate is not None]
 
 
@@ -72,15 +72,15 @@ async def sample_until(
     """Sample `size` candidates at a time, until there are enough of them, or `n`, or the budget ends.
 
     Args:
-        enough: is asked after each batch, with all candidates and with the batch's; None never stops early.
-        n: how many are asked for at most, those in `begun` included; None goes on until the budget ends.
-        begun: candidates that there are before.
+        enough: called after each batch, with all candidates and with the batch's; None never stops early.
+        n: number of samples at most, those in `begun` included; None goes on until the budget ends.
+        begun: earlier candidates.
         sampling: as in `Run.generate`.
 
     A batch that failed altogether is passed over; with an open count it is the last one, because failures may cost
     nothing, and would be repeated for ever.
 
-    Returns: `begun` and what came after it, in order of asking.
+    Returns: `begun` and the later candidates, in order of asking.
     Raises: BudgetExhausted or AllFailed if there is not a single candidate; InvalidParameter.
     """
     _check_counts(run, n, "the size of a batch", size)
@@ -109,7 +109,7 @@ async def sample_until(
 
 
 def _check_counts(run: Run, n: int | None, name: str, count: int) -> None:
-    """Raises: InvalidParameter for `n` or the count of this name below 1, or an open `n` that no budget would end."""
+    """Check counts. Raises: InvalidParameter for one below 1, or an open `n` that no budget would end."""
     for what, value in (("n", n), (name, count)):
         if value is not None and value < 1:
             raise InvalidParameter(f"{what} must be at least 1, but got {value}", name=what, value=value)

@@ -20,7 +20,7 @@ async def equated(run: Run, candidates: Sequence[Candidate], equivalence: Equiva
     Args:
         equivalence: `exact` leaves them as they are (they are normalised: 0.5 and 1/2 are one answer already); `math`
             also lets 1/\\sqrt{2} and \\sqrt{2}/2 vote together, in a worker where that takes algebra (extra `math`).
-            Answers that it cannot compare within its limit keep a class of their own; the result says how many.
+            Answers that it cannot compare within its limit keep a class of their own; the result counts them.
     Raises: CallFailed, CallTimedOut.
     """
     ordered = in_order(candidates)

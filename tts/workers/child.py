@@ -17,7 +17,7 @@ from tts.errors import CallFailed, TTSError
 from tts.types import ErrorInfo, Value
 
 PRIVATE = "TTS_PRIVATE"  # the environment variable: `no` where functions of strategies and verifiers run, else `yes`
-LENGTH = struct.Struct(">Q")  # of what follows, in bytes, before every order and reply
+LENGTH = struct.Struct(">Q")  # of an order or a reply, in bytes, before it
 
 
 class Order(Value, frozen=True):
@@ -33,14 +33,14 @@ class Reply(Value, frozen=True):
 
 
 def serve() -> None:
-    """The worker's side: read an order, import its function, say so, run it, reply; until the pipe closes."""
+    """The worker's side: read an order, import its function, report that, run it, reply; until the pipe closes."""
     memory_bytes, parent = int(sys.argv[1]), int(sys.argv[2])
     die_with(parent)
     if os.environ[PRIVATE] == "yes":
         hide_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _limit_memory(memory_bytes)
-    # What the function prints must not end up between two frames, and what it reads must not be an order.
+    # The function's output must not end up between two frames, and its input must not be an order.
     orders, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb", buffering=0)
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)
@@ -77,7 +77,7 @@ def _resolve(order: Order) -> Callable[..., Any]:
     name = order.function
     module, _, qualname = name.rpartition(":")
     if order.file is not None and not _importable(module):
-        name = f"{order.file}:{qualname}"  # of a module that is found in the parent only, as pytest's may be
+        name = f"{order.file}:{qualname}"  # a module that only the parent finds, as pytest's may be
     found: Callable[..., Any] = by_address(name)
     if not callable(found):
         raise CallFailed(f"{name} is not a function", function=name)

@@ -6,8 +6,8 @@ processes go on. That is the only limit that holds for code that computes inside
 interrupted by a signal handler, and a thread cannot be killed).
 
 A call's limit is CPU time, kept by the kernel (ITIMER_PROF, on Linux and macOS): how busy the machine is does not
-decide whether a function comes to its end. Processes that the function starts have no part in it. What waits without
-computing is ended by a second, much longer limit of wall-clock time.
+decide whether a function comes to its end. Processes that the function starts have no part in it. A function that waits
+without computing is ended by a second, much longer limit of wall-clock time.
 
 The other end of the pipe is `tts.workers.child`.
 """
@@ -40,21 +40,21 @@ from tts.workers.reaper import MARKS
 
 MEMORY_BYTES = 2 * 1024**3
 _START_LIMIT_S = 60.0  # for starting a process and importing the function's module, which a call's own limit leaves out
-_WALL_LEAST_S, _WALL_FACTOR = 60.0, 30.0  # wall-clock time that a call may take: so long, and so often its CPU time
-_LONG_S, _MOST_LONG = 5.0, 8  # a call that takes so long gives its place up to another; so many do
+_WALL_LEAST_S, _WALL_FACTOR = 60.0, 30.0  # wall-clock limit of a call: a least, and a multiple of its CPU time
+_LONG_S, _MOST_LONG = 5.0, 8  # a call that takes so long gives its place up to another; at most so many do
 _MAIN = "from tts.workers.child import serve; serve()"
 _REAPER = str(Path(__file__).with_name("reaper.py"))
-_REAPED_S = 5.0  # how long closing waits for the reaper
+_REAPED_S = 5.0  # time that closing waits for the reaper
 
 
 class Workers:
     """`count` worker processes, each started when first needed and reused until it has to be killed.
 
     Use it as a context manager, synchronous or asynchronous, or call `close` / `aclose`. Processes get this process's
-    `sys.path`, its environment without what may be a secret (`environment`), a memory limit where the platform has one,
+    `sys.path`, its environment without possible secrets (`environment`), a memory limit where the platform has one,
     and a fixed hash seed, so that set order repeats from run to run; they ignore SIGINT, and end when this process
-    does, however it ends. On Linux, what a function has started ends with its worker if that is killed, else with the
-    pool, even in a session of its own (`workers/reaper.py`).
+    does, whatever ends that. On Linux, processes that a function has started end with its worker if that is killed,
+    else with the pool, even in a session of their own (`workers/reaper.py`).
 
     A call that goes on for 5 s gives its place up: another process is started for those that wait, for up to 8 such
     calls, so that a few that hang hold nobody up.
@@ -62,8 +62,9 @@ class Workers:
     Args:
         count: processes; None: one per CPU this process may use.
         memory_bytes: address space of each (RLIMIT_AS); beyond it the function gets a MemoryError.
-        private: for what knows reference answers, and runs no plugin's function. Other processes of this user cannot
-            read the processes' memory (`hide_memory`), nor can the reaper, so that what they start must end by itself.
+        private: for functions that know reference answers, and none of plugins. Other processes of this user cannot
+            read the processes' memory (`hide_memory`), nor can the reaper, so that their children must end by
+            themselves.
     """
 
     def __init__(self, count: int | None = None, *, memory_bytes: int = MEMORY_BYTES, private: bool = False) -> None:
@@ -93,13 +94,13 @@ class Workers:
 
         Args:
             timeout_s: seconds of CPU time (user and system) of the worker process, its threads together.
-            wall_s: seconds of wall-clock time, for what waits or sleeps; None: 60, and 30 for each of `timeout_s`.
+            wall_s: seconds of wall-clock time, for calls that wait or sleep; None: 60, and 30 for each of `timeout_s`.
 
         Raises:
-            CallTimedOut: it reached one of its limits and was killed; `facts["clock"]` is `cpu` or `wall`.
+            CallTimedOut: the call reached one of its limits and was killed; `facts["clock"]` is `cpu` or `wall`.
             CallCrashed: its process died, or the pool was closed.
-            CallFailed: it raised, or returned something that JSON cannot hold.
-            InvalidParameter, UnknownName: it cannot be imported.
+            CallFailed: the function raised, or returned a value that JSON cannot hold.
+            InvalidParameter, UnknownName: the function cannot be imported.
             TTSError: one that the function itself raised, unchanged.
             InvalidParameter: a malformed name, a limit that is not positive, or arguments that JSON cannot hold.
         """
@@ -113,7 +114,7 @@ class Workers:
     def call_sync(
         self, function: str, args: Sequence[Any] = (), *, timeout_s: float, wall_s: float | None = None
     ) -> Any:
-        """`call` for code without an event loop: blocks this thread. An interrupt kills the worker."""
+        """Call a function from code without an event loop: blocks this thread. An interrupt kills the worker."""
         job = self._submit(function, args, timeout_s, wall_s)
         try:
             return job.future.result()
@@ -139,7 +140,7 @@ class Workers:
             reaper.close()
 
     async def aclose(self) -> None:
-        """`close`, without blocking the event loop."""
+        """Close without blocking the event loop."""
         await asyncio.to_thread(self.close)
 
     def __enter__(self) -> Self:
@@ -193,13 +194,13 @@ class Workers:
             keeper.start()
 
     def _give_place_up(self) -> None:
-        """A call goes on and on: those that wait must not wait for it, too."""
+        """Let a long call give its place up, so that waiting calls do not wait for it, too."""
         with self._lock:
             self._long += 1
             self._hire()
 
     def _may_stay(self, was_long: bool) -> bool:
-        """Whether there is a place for this keeper, now that its call has ended."""
+        """Whether this keeper still has a place, now that its call has ended."""
         with self._lock:
             self._long -= was_long
             if self._closed or len(self._keepers) <= self.count + min(self._long, _MOST_LONG):
@@ -208,7 +209,7 @@ class Workers:
             return False
 
     def _keep(self) -> None:
-        """One thread keeps one process: it feeds it, watches the clock, and replaces it."""
+        """Keep one process from one thread: feed it, watch the clock, and replace it."""
         process: _Process | None = None
         while (job := self._jobs.get()) is not None:
             if not job.future.set_running_or_notify_cancel():
@@ -238,7 +239,7 @@ class Workers:
 
 
 class _Reaper:
-    """The process that ends what workers left behind, and outlives this one to do so (`workers/reaper.py`)."""
+    """The process that ends workers' left-over children, and outlives this one to do so (`workers/reaper.py`)."""
 
     def __init__(self, mark: str) -> None:
         # -I: beside the script lie modules with the names of Python's own.
@@ -257,13 +258,13 @@ class _Reaper:
         self._popen.wait()  # what stays is its child
 
     def sweep(self, mark: str) -> None:
-        """Have everything killed that carries this mark; does not wait for it."""
+        """Have all processes killed that carry this mark; do not wait for that."""
         assert self._popen.stdin is not None
         with contextlib.suppress(BrokenPipeError, ValueError):  # it was killed, or closed meanwhile
             self._popen.stdin.write(f"{mark}\n".encode())
 
     def close(self) -> None:
-        """Have everything killed that carries the mark of the pool, and wait until it is gone."""
+        """Have all processes killed that carry the pool's mark, and wait until they are gone."""
         assert self._popen.stdin is not None and self._popen.stdout is not None
         self.sweep("")  # says so, because a fork of this process may hold the pipe open
         self._popen.stdin.close()
@@ -273,7 +274,7 @@ class _Reaper:
 
 
 class _Job:
-    """One call, and the process that it is running in while it is."""
+    """A call, and its process while it runs."""
 
     def __init__(self, function: str, order: bytes, timeout_s: float, wall_s: float) -> None:
         self.function = function
@@ -287,19 +288,19 @@ class _Job:
         self._stopped = False
 
     def abandon(self) -> None:
-        """Nobody waits for the result any more."""
+        """Give the call up, because its caller has stopped waiting."""
         self.future.cancel()
         self.stop()
 
     def stop(self) -> None:
-        """Kill what computes it; it ends as `CallCrashed`. From any thread, at any time, any number of times."""
+        """Kill the call's process; it ends as `CallCrashed`. From any thread, at any time, any number of times."""
         with self._lock:
             self._stopped = True
             if self._process is not None:
                 self._process.kill()
 
     def run_in(self, process: _Process, on_long: Callable[[], None]) -> Any:
-        """The call's value; `on_long` hears when it has gone on for `_LONG_S`."""
+        """Run the call in a process and return its value; `on_long` is called once it has gone on for `_LONG_S`."""
         with self._lock:
             if self._stopped:
                 raise self._crashed("")
@@ -370,21 +371,21 @@ class _Process:
         os.set_blocking(self._to, False)
 
     def ended(self) -> bool:
-        """Whether it is gone: killed, or dead by itself since its last call."""
+        """Whether the process is gone: killed, or dead by itself since its last call."""
         if self._popen.poll() is None and not self._killed:
             return False
         self.end()
         return True
 
     def kill(self) -> None:
-        """Kill it and its group, without waiting: its pipes close, and the thread that keeps it ends the rest."""
+        """Kill the process and its group, without waiting: its pipes close, and its keeper's thread ends the rest."""
         self._killed = True
         if self._popen.poll() is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):  # it ended just now
                 os.killpg(self._popen.pid, signal.SIGKILL)
 
     def end(self) -> int:
-        """Kill it, wait until it is gone, and return its exit status: negative for a signal's number."""
+        """Kill the process, wait until it is gone, and return its exit status: negative for a signal's number."""
         self.kill()
         status = self._popen.wait()
         if self._reaper is not None:
@@ -396,7 +397,7 @@ class _Process:
         return status
 
     def send(self, data: bytes, limit_s: float) -> None:
-        """Raises TimeoutError, or EOFError if the process is gone."""
+        """Send a frame. Raises TimeoutError, or EOFError if the process is gone."""
         left = memoryview(LENGTH.pack(len(data)) + data)
         deadline = time.monotonic() + limit_s
         while left:
@@ -409,7 +410,7 @@ class _Process:
                 raise EOFError from None
 
     def replies_within(self, limit_s: float) -> bool:
-        """Whether there is something to receive, or the process gone, within so long."""
+        """Whether a frame can be received, or the process is gone, within so many seconds."""
         try:
             _wait(self._from, select.POLLIN, time.monotonic() + limit_s)
         except TimeoutError:
@@ -441,7 +442,7 @@ def how_ended(status: int) -> str:
 
 
 def _wait(fd: int, event: int, deadline: float) -> None:
-    """poll, not select: with many streams open, file descriptors exceed what select can hold."""
+    """Wait for a pipe with poll, because with many streams open file descriptors exceed select's limit."""
     poll = select.poll()
     poll.register(fd, event)
     left_ms = max(0.0, deadline - time.monotonic()) * 1000
@@ -450,7 +451,7 @@ def _wait(fd: int, event: int, deadline: float) -> None:
 
 
 def environment(marks: Sequence[str] = (), *, private: bool) -> dict[str, str]:
-    """The environment of a process that runs somebody's functions: this one's, without what may be a secret."""
+    """The environment of a process that runs foreign functions: this one's, without possible secrets."""
     outer = os.environ.get(MARKS)
     marked = [outer, *marks] if outer else marks
     return {
@@ -473,7 +474,7 @@ _SECRET_VALUE = re.compile(r"://[^/\s@]*@|^(?:sk|pk|hf|ghp|gho|github_pat|glpat|
 
 
 def _may_be_secret(name: str, value: str) -> bool:
-    """By the name's words, or by a value that looks like a key, or holds a password as URLs do."""
+    """Whether a variable may be a secret, by the words of its name, or a value like a key, or a URL with a password."""
     return bool(_SECRET_WORD.search(name.upper()) or _SECRET_VALUE.search(value))
 
 

@@ -1,10 +1,10 @@
-"""Ends what functions of a pool of workers have started and left behind. A script for Linux, without imports of ours.
+"""Ends processes that functions of a pool of workers left behind. A script for Linux, without imports of `tts`.
 
 A child that leaves its process group (`setsid`) outlives the group's SIGKILL, and one of a pool that was itself killed
-has nobody left to end it. But it inherits its environment, and in it the marks of its pool and of its worker. So each
-pool has one of these processes. It is told marks on its standard input, one a line, and kills whatever carries them,
-again and again until nothing does. At an empty line, or when that pipe closes or the pool's process is gone, however it
-died, it does so for the mark of the whole pool, and ends.
+has no parent left to end it. But it inherits its environment, and in it the marks of its pool and of its worker. So
+each pool has one of these processes. It reads marks on its standard input, one a line, and kills all processes that
+carry them, again and again until none does. At an empty line, or when that pipe closes or the pool's process is gone,
+whatever ended it, it does so for the mark of the whole pool, and ends.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _CLEAN_SWEEPS = 2  # in a row: a process in the middle of an exec has no environ
 
 def carried(environment: bytes, marks: set[bytes]) -> set[bytes]:
     """Those of the marks that a process with this environment (as in /proc) carries. Without the variable, none: an
-    empty mark, which could come of a mistake, is on nobody."""
+    empty mark, which could come of a mistake, is on no process."""
     _, _, rest = (b"\0" + environment).partition(f"\0{MARKS}=".encode())
     return (marks & set(rest.partition(b"\0")[0].split(b":"))) - {b""}
 
@@ -38,18 +38,18 @@ def kill_marked(marks: set[bytes]) -> set[bytes]:
                 here = carried(file.read(), marks)
             if here:
                 os.kill(int(name), signal.SIGKILL)
-        except OSError:  # it has ended just now, or is somebody else's
+        except OSError:  # it has ended just now, or is another user's
             continue
         found |= here
     return found
 
 
 class Sweeper:
-    """The marks that are looked for, and how long to wait before they are looked for again."""
+    """The marks to look for, and the wait before the next look."""
 
     def __init__(self) -> None:
         self.pause_s = _PAUSE_S
-        self.left: dict[bytes, int] = {}  # mark -> how many sweeps have still to find nothing
+        self.left: dict[bytes, int] = {}  # mark -> number of sweeps that must still find none
 
     def add(self, marks: list[bytes]) -> None:
         self.left.update(dict.fromkeys(marks, _CLEAN_SWEEPS))
@@ -94,6 +94,6 @@ def main(pool_mark: bytes, pool: int) -> None:
 if __name__ == "__main__":
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    # Nobody's child: Ray kills the children of an actor's process along with it.
+    # An orphan, because Ray kills the children of an actor's process along with it.
     if os.fork() == 0:
         main(sys.argv[1].encode(), int(sys.argv[2]))

@@ -1,12 +1,12 @@
-"""Ends code of a strategy, selector, allocator or verifier that computes for ever in this process.
+"""A watchdog that ends code of a strategy, selector, allocator or verifier that computes for ever in this process.
 
-Such code has the thread to itself: while it runs, no event is heard and no timer fires. So a second thread looks at it,
-twice a second, and has an exception raised in it: `StepTimedOut` once it has used `STEP_LIMIT_S` of CPU time (of its
-thread, so that a busy machine decides nothing), or has blocked for `BLOCKED_LIMIT_S`; `StepStopped` once somebody has
-asked the run to stop (SIGINT, SIGTERM) and it has gone on for `GRACE_S` more, or at once when asked twice. A third
+Such code has the thread to itself: while it runs, no event is handled and no timer fires. So a second thread watches
+it, twice a second, and has an exception raised in it: `StepTimedOut` once it has used `STEP_LIMIT_S` of CPU time (of
+its thread, so that a busy machine decides nothing), or has blocked for `BLOCKED_LIMIT_S`; `StepStopped` once the run
+was asked to stop (SIGINT, SIGTERM) and it has gone on for `GRACE_S` more, or at once when asked twice. A third
 signal during the same step ends the process: the journal is whole at every instant.
 
-In the main thread a signal (SIGURG, which nothing else uses) carries the exception, so that it ends a sleep, too. In
+In the main thread a signal (SIGURG, which no other part uses) carries the exception, so that it ends a sleep, too. In
 another thread (a notebook's, a Ray actor's) it arrives at the next Python instruction. One call into C that keeps the
 interpreter to itself, a power of big numbers for example, ends in neither: `run.call` is for such functions, because
 its process can be killed.
@@ -40,7 +40,7 @@ _ticker: threading.Thread | None = None
 
 @contextlib.contextmanager
 def watched(*codes: ForeignCode) -> Iterator[None]:
-    """While this is open, what `codes` run in this thread is ended at its limits."""
+    """Watch the code that `codes` run in this thread while the block is open, and end it at its limits."""
     ident = threading.get_ident()
     with _lock:
         thread = _watched.setdefault(ident, _Thread(ident))
@@ -62,7 +62,7 @@ def watched(*codes: ForeignCode) -> Iterator[None]:
 
 
 def ask(ident: int) -> None:
-    """Ask what runs in that thread to stop, as a signal does in the main thread."""
+    """Ask the code that runs in a thread to stop, as a signal does in the main thread."""
     with _lock:
         if ident in _watched:
             _watched[ident].ask()
@@ -89,7 +89,7 @@ def _tick() -> None:
 
 
 class _Thread:
-    """One thread that runs foreign code, and what is known of the step that it is in."""
+    """A thread that runs foreign code, and the state of its current step."""
 
     def __init__(self, ident: int) -> None:
         self.codes: list[ForeignCode] = []
@@ -97,7 +97,7 @@ class _Thread:
         self._is_main = ident == threading.main_thread().ident
         self._previous: dict[int, Any] = {}
         self._handlers: dict[int, Callable[[int, FrameType | None], None]] = {}
-        self._step: tuple[int, int] | None = None  # which code, and the number of its step
+        self._step: tuple[int, int] | None = None  # the code's index, and the number of its step
         self._cpu_s = self._since_s = 0.0  # when that step was first seen
         self._asked_s: float | None = None
         self._signals = 0  # during that step
@@ -115,11 +115,11 @@ class _Thread:
             self._end(step, StepTimedOut)
 
     def ask(self) -> None:
-        """Somebody asks the run to stop."""
+        """Note a request to stop the run."""
         self._asked_s = self._asked_s or time.monotonic()
 
     def install(self) -> None:
-        """Hear the signals that ask for an end before whoever is to hear them; only the main thread can."""
+        """Handle the signals that ask for an end before their other handlers; only the main thread can."""
         if not self._is_main:
             return
         for number, handler in ((signal.SIGURG, self._on_urgent), *((n, self._on_asked) for n in _ASKING)):
@@ -130,7 +130,7 @@ class _Thread:
 
     def uninstall(self) -> None:
         for number, previous in self._previous.items():
-            if signal.getsignal(number) == self._handlers[number]:  # else somebody has replaced it since
+            if signal.getsignal(number) == self._handlers[number]:  # else it was replaced since
                 signal.signal(number, previous)
 
     def _running(self) -> tuple[int, int] | None:
@@ -157,8 +157,8 @@ class _Thread:
             raise due[1]
 
     def _on_asked(self, number: int, frame: FrameType | None) -> None:
-        """Somebody asks the run to stop. While a step runs, whoever else is to hear of it cannot act."""
-        if self._passing_on:  # a SIGTERM that is minded like Ctrl-C, which comes by here again as that
+        """Handle a request to stop the run: while a step runs, the other handlers cannot act."""
+        if self._passing_on:  # a SIGTERM that is handled like Ctrl-C, and comes by here again as that
             self._previous[number](number, frame)
             return
         step = self._running()
@@ -169,7 +169,7 @@ class _Thread:
         self._passing_on = True
         try:
             self._previous[number](number, frame)
-        except KeyboardInterrupt:  # of Python's own handler: the strategy must not take it for its own
+        except KeyboardInterrupt:  # from Python's own handler: the strategy must not take it for its own
             if step is None:
                 raise
             raise StepStopped from None

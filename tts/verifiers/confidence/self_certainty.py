@@ -1,4 +1,4 @@
-"""Self-certainty: how far the model was from guessing, read from the log-probabilities of its own answer."""
+"""Self-certainty: the model's distance from guessing, read from the log-probabilities of its own answer."""
 
 from __future__ import annotations
 

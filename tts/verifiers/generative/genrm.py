@@ -9,7 +9,7 @@ from tts.core.actions import Request
 from tts.errors import InvalidParameter
 from tts.types import Candidate, Completion, Message, Problem, Sampling, Score, ScoreKind
 
-ENOUGH_MASS = 0.5  # below it the labels were not what the model wanted to say, and their ratio means little
+ENOUGH_MASS = 0.5  # below it the model preferred other tokens to the labels, whose ratio then means little
 WORD = r"\b(?:yes(?! or no\b)|(?<!yes or )no)\b"  # a verdict: not the "Yes or No" of an instruction that is echoed
 STATED = rf"correct\s{{0,3}}\(?yes/no\)?[\s?:*]{{0,12}}{WORD}"  # bounded: a model writes what this is matched against
 LAST = rf"{WORD}\Z"
@@ -37,7 +37,7 @@ class GenRM:
 
     Args:
         max_tokens: of the verification.
-        model: which of the cluster's models judges; None is the one that generates.
+        model: name of the judging model in the cluster; None is the generating one.
     """
 
     name = "genrm"
@@ -75,7 +75,7 @@ class GenRM:
 
 
 def _visible(text: str) -> str:
-    """What follows the thinking; nothing if that never ended."""
+    """The text behind the thinking; empty if that never ended."""
     return text.rpartition("</think>")[2].partition("<think>")[0]
 
 
@@ -95,6 +95,6 @@ def _yes_probability(completion: Completion, later: int) -> tuple[float | None, 
 
 
 def _label(token: str) -> str | None:
-    """Every surface form of a verdict: ` Yes`, `YES`, `no`, `**No`, with a word-start marker or not."""
+    """The label of a token in any form of a verdict: ` Yes`, `YES`, `no`, `**No`, with a word-start marker or not."""
     word = token.strip(" \n\t\u2581\u0120*:.,!\"'()").lower()
     return word if word in ("yes", "no") else None

@@ -20,7 +20,7 @@ class Judge(GenRM):
 
     Args:
         max_tokens: of the verification.
-        model: which of the cluster's models judges; None is the one that generates.
+        model: name of the judging model in the cluster; None is the generating one.
     """
 
     name = "judge"

@@ -43,7 +43,7 @@ class Constraint:
 
 
 def countdown(answer: str, facts: Mapping[str, Any]) -> str | None:
-    """None if the expression uses each of `numbers` at most once and makes `target`; else what is wrong with it."""
+    """Check that an expression uses each of `numbers` at most once and makes `target`: None, or the fault in words."""
     expression = answer.split("=", maxsplit=1)[0].strip()
     if len(expression) > _LONGEST:
         return "too long to be an expression"
@@ -63,7 +63,7 @@ def countdown(answer: str, facts: Mapping[str, Any]) -> str | None:
 
 
 def _evaluate(node: ast.expr, used: list[int]) -> Fraction:
-    """The four operations on whole numbers, and nothing else: a model wrote this."""
+    """Evaluate the four operations on whole numbers, and no other code, because a model wrote the text."""
     match node:
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
             return _OPERATORS[type(op)](_evaluate(left, used), _evaluate(right, used))

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.published.published import pool_of
-from tts.analysis.latency import RacePlan, RecordedRace, best, decoding_seconds, frontier, plans, timed
+from tts.analysis.latency import RacePlan, RecordedRace, best, decoding_seconds, frontier, races, timed
 from tts.api.replays import choose
 from tts.estimators import Curve, Grid, first_finishers, shorter_wins
 from tts.intervals import Interval, paired_difference
@@ -78,7 +78,7 @@ def measured(grid: Grid, n: int, k: int, deadline_s: float = math.inf) -> Measur
 
 def planned(grid: Grid, deadline_s: float = math.inf) -> list[RacePlan]:
     seconds = decoding_seconds(grid, SPEED)
-    return plans(grid, seconds, slots=SLOTS, deadline_s=deadline_s, cancel_s=CANCEL_S)
+    return races(grid, seconds, slots=SLOTS, deadline_s=deadline_s, cancel_s=CANCEL_S).plans
 
 
 def row(label: str, pair: Pair) -> str:

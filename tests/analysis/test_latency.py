@@ -17,7 +17,7 @@ from tts.analysis.latency import (
     best,
     decoding_seconds,
     frontier,
-    plans,
+    races,
     recorded_seconds,
     within,
 )
@@ -129,7 +129,7 @@ def test_replays_of_random_samples_agree_on_average():
 def test_without_a_deadline_the_plans_are_the_estimators_own():
     pool = pool_of(7)
     grid = Grid.of(pool)
-    found = {(plan.n, plan.k): plan for plan in plans(grid, decoding_seconds(grid, 10), slots=5)}
+    found = {(plan.n, plan.k): plan for plan in races(grid, decoding_seconds(grid, 10), slots=5).plans}
     assert len(found) == 15
     curve = first_finishers(grid, [3, 5], 3)
     for i, n in enumerate((3, 5)):
@@ -138,7 +138,7 @@ def test_without_a_deadline_the_plans_are_the_estimators_own():
         assert plan.tokens == pytest.approx(curve.tokens[:, i].mean())
         assert plan.seconds == pytest.approx(curve.sequential[:, i].mean() / 10)
     whole = Grid.of(pool_of(7, cut=0.0))
-    everybody = {plan.n: plan for plan in plans(whole, decoding_seconds(whole, 10), slots=5) if plan.n == plan.k}
+    everybody = {plan.n: plan for plan in races(whole, decoding_seconds(whole, 10), slots=5).plans if plan.n == plan.k}
     assert everybody[5].accuracy == pytest.approx(majority(whole, [5]).mean()[0])
 
 

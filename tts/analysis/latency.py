@@ -183,20 +183,6 @@ def timed(grid: Grid, seconds: Floats, deadline_s: float = math.inf) -> Grid:
     )
 
 
-def plans(
-    grid: Grid,
-    seconds: Floats,
-    *,
-    slots: int,
-    deadline_s: float = math.inf,
-    cancel_s: float = 0.0,
-    draws: int = DRAWS,
-    seed: int = 0,
-) -> list[RacePlan]:
-    """`Races.plans` of `races`."""
-    return races(grid, seconds, slots=slots, deadline_s=deadline_s, cancel_s=cancel_s, draws=draws, seed=seed).plans
-
-
 @dataclass(frozen=True, eq=False)
 class Races:
     """Plans, and the accuracy of each problem under each: shape (problems, plans)."""
@@ -261,7 +247,7 @@ def within(
 
     Raises: as `plans`; BudgetTooSmall if one sample already decodes more tokens.
     """
-    all_ = plans(grid, seconds, slots=slots, deadline_s=deadline_s, cancel_s=cancel_s, draws=draws, seed=seed)
+    all_ = races(grid, seconds, slots=slots, deadline_s=deadline_s, cancel_s=cancel_s, draws=draws, seed=seed).plans
     return best(all_, tokens=tokens)
 
 

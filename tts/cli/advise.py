@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tts.cli.options import Benchmark, Json, PoolFile, PoolModel, VerifierTokens
-from tts.cli.output import print_json
+from tts.cli.output import points, print_json
 from tts.cli.values import named_counts
 from tts.process.streams import echo
 
@@ -68,9 +68,9 @@ def bins(
         f"best single ({' or '.join(dict.fromkeys(found.single))}): {100 * found.single_accuracy:.1f} % for "
         f"{found.single_cost:,.0f} tokens{without}"
     )
-    _say(f"by difficulty less best single: {_points(advice.gain)}")
-    _say(f"by difficulty less plain vote within the budget: {_points(advice.policy_over_vote)}")
-    _say(f"best single less plain vote within the budget: {_points(advice.single_over_vote)}")
+    _say(f"by difficulty less best single: {points(advice.gain)}")
+    _say(f"by difficulty less plain vote within the budget: {points(advice.policy_over_vote)}")
+    _say(f"best single less plain vote within the budget: {points(advice.single_over_vote)}")
     if not (clearly_above(advice.gain) and clearly_above(advice.policy_over_vote)):
         _say("no evidence that choosing by difficulty pays")
     echo(f"options: --strategy {shlex.quote(advice.strategy)}")
@@ -152,12 +152,12 @@ def _measured_split(
         tried = (
             "no pair costs so little" if some.tried is None else "{} solutions x {} verifications".format(*some.tried)
         )
-        judged = "" if some.accuracy is None else f", {100 * some.accuracy:.1f} %: {_points(some.gain)} over the vote"
+        judged = "" if some.accuracy is None else f", {100 * some.accuracy:.1f} %: {points(some.gain)} over the vote"
         _say(f"{some.budget * each:>10,.0f} tokens: vote {100 * some.vote:.1f} %; {tried}{judged}")
     verdict = "verification pays" if advised.pays else "no evidence that verification pays"
     _say(
-        f"at {advised.budget * each:,.0f} tokens: {verdict}; over a vote of equal cost {_points(advised.gain)}, "
-        f"over the best vote of at most that cost {_points(advised.gain_over_fewer)}"
+        f"at {advised.budget * each:,.0f} tokens: {verdict}; over a vote of equal cost {points(advised.gain)}, "
+        f"over the best vote of at most that cost {points(advised.gain_over_fewer)}"
     )
     if budget / each > found.budgets[-1].budget:
         _say("note: the pool holds too few samples to compare at more tokens; the advice goes on from there")
@@ -202,7 +202,7 @@ def deadline(
     if found.accuracy is not None:
         _say(f"accuracy on problems that did not choose it: {_percent(found.accuracy)}")
     better = "" if clearly_above(found.gain) else "; no evidence that the race is more accurate"
-    _say(f"less a vote over all {slots} that end in time: {_points(found.gain)}{better}")
+    _say(f"less a vote over all {slots} that end in time: {points(found.gain)}{better}")
     echo(f"options: {found.options}")
 
 
@@ -260,14 +260,6 @@ def _spec(solutions: int, verifications: int, verifier: str | None) -> str:
 def _percent(value: Interval) -> str:
     between = "" if value.low is None or value.high is None else f" [{100 * value.low:.1f}, {100 * value.high:.1f}]"
     return f"{100 * value.mean:.1f} %{between}"
-
-
-def _points(value: Interval | None) -> str:
-    if value is None:
-        return "not compared"
-    if value.low is None or value.high is None:
-        return f"{100 * value.mean:+.1f} points"
-    return f"{100 * value.mean:+.1f} points [{100 * value.low:+.1f}, {100 * value.high:+.1f}]"
 
 
 def _say(text: str) -> None:

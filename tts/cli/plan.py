@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from tts.cli.options import RUN, Allocators, Json, VerifierTokens, with_options
-from tts.cli.output import print_json
+from tts.cli.output import points, print_json
 from tts.cli.values import arguments_of, named_counts
 from tts.process.streams import echo
 
@@ -78,14 +78,10 @@ def plan(
     if found.measure == "agreement":
         say(shown, "note: these problems have no reference answers: the figures are agreement with an endless vote", 2)
     tenth, gain = found.next_tenth, found.gain
-    say(shown, f"the next 10 % of budget would buy {_points(tenth)}", 2)
+    say(shown, f"the next 10 % of budget would buy {points(tenth)}", 2)
     first = found.forecasts[0]
     if found.recommended.label == first.label:
         say(shown, f"nothing is clearly better than {first.label}", 2)
     else:
-        say(shown, f"over {first.label}: {_points(gain)}", 2)
+        say(shown, f"over {first.label}: {points(gain)}", 2)
     echo(f"recommended: {found.advice}")  # not wrapped, so that it can be copied
-
-
-def _points(gain: Any) -> str:
-    return f"{100 * gain.mean:+.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"

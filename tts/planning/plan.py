@@ -88,9 +88,7 @@ async def aplan(
     check_kind("draws", draws, int)
     check_kind("pilot", pilot, int)
     folder = as_folder(out)
-    limits = as_limits(run_budget, "run_budget")
-    if not limits or limits.seconds is not None:
-        raise InvalidParameter(f"a plan needs a budget in samples, tokens, usd or flops, but got {run_budget!r}")
+    limits = _limits_of(run_budget)
     if draws < 2:
         raise InvalidParameter(f"draws must be at least 2, but got {draws}", name="draws")
     given = Given(strategies, allocators)
@@ -147,6 +145,14 @@ async def aplan(
 
 
 plan = synchronous(aplan)
+
+
+def _limits_of(run_budget: str | Limits) -> Limits:
+    """The limits of a plan. Raises: InvalidParameter if there are none, or one of seconds."""
+    limits = as_limits(run_budget, "run_budget")
+    if not limits or limits.seconds is not None:
+        raise InvalidParameter(f"a plan needs a budget in samples, tokens, usd or flops, but got {run_budget!r}")
+    return limits
 
 
 def _chosen(history: Pool | str | Path, model: str | None) -> Pool:

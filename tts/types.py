@@ -259,7 +259,8 @@ class Completion(Value, frozen=True):
         reasoning: the reasoning text, where the server keeps it apart.
         seed: the seed that was sent.
         answer: an answer that the source knows without text (a recorded pool); otherwise None.
-        downgrades: parameters that this endpoint refused and that were left out; `finish_reason` if it never gives one.
+        downgrades: parameters that this endpoint refused and that were left out; `finish_reason` if it never gives one,
+            `stop_reason` if it did not say whether a stop string of the request ended the text.
         attempt: 1 for a first try.
         recorded_scores: by verifier, what a recorded pool holds for this sample: a score, or one a verification.
         stopped_by: the stop string that ended the text, which is not in it; None at the end of a text, and where the
@@ -311,8 +312,8 @@ class Candidate(Value, frozen=True):
 
     @property
     def complete(self) -> bool:
-        """Whether the model ended by itself, rather than being cut by a limit or cancelled."""
-        return self.completion.finish_reason == "stop"
+        """Whether the model ended by itself, rather than at a stop string, cut by a limit, or cancelled."""
+        return self.completion.finish_reason == "stop" and self.completion.stopped_by is None
 
 
 class Score(Value, frozen=True):

@@ -57,6 +57,16 @@ class World(Protocol):
     def complete(self, request: Request) -> tuple[float, Completion | TTSError]: ...
 
 
+STEP = "I go on with the next step"  # a text that a stop string ended
+
+
+def drawn_stop(request: Request) -> str | None:
+    """The stop string of the request that ends its completion, in half of the cases; by its seed and its prompt."""
+    stops = request.sampling.stop
+    draw = random.Random(f"stop/{request.seed}/{request.messages[-1].content}/{request.continue_from}")
+    return draw.choice(stops) if stops and draw.random() < 0.5 else None
+
+
 class SyntheticWorld:
     """A model that answers rightly with a given probability per problem; every draw is a function of the seed alone.
 
@@ -66,6 +76,8 @@ class SyntheticWorld:
         tokens: mean completion length; lengths are log-normal, as recorded reasoning traces roughly are.
         tokens_per_s: decoding speed of one stream.
         wrong: how many distinct wrong answers compete.
+
+    Of the completions of a request with stop strings, a half end at one of them, before any answer.
     """
 
     def __init__(
@@ -97,9 +109,11 @@ class SyntheticWorld:
         sure = random.Random(f"logprobs/{request.seed}/{prompt}")  # its own generator, independent of correctness
         mean = -sure.random()
         shown = LogprobSummary(mean, 2 * mean, sure.random()) if request.sampling.top_logprobs else None
+        stopped_by = None if cut else drawn_stop(request)
         completion = Completion(
-            text="I could not finish" if cut else f"Answer: {answer}",
+            text="I could not finish" if cut else STEP if stopped_by else f"Answer: {answer}",
             finish_reason="length" if cut else "stop",
+            stopped_by=stopped_by,
             usage=Usage(prompt_tokens=len(prompt) // 4 + 1, completion_tokens=tokens),
             timing=Timing(total_s=seconds, first_token_s=1 / self._tokens_per_s),
             logprobs=shown,
@@ -341,6 +355,7 @@ def _part_of(completion: Completion, done: float) -> Completion:
         completion,
         text=completion.text[: math.floor(len(completion.text) * done)],
         finish_reason="cancelled",
+        stopped_by=None,
         usage=msgspec.structs.replace(usage, completion_tokens=tokens, reasoning_tokens=0),
         timing=Timing(completion.timing.total_s * done, completion.timing.first_token_s),
     )

@@ -30,7 +30,11 @@ async def first_finish(
     async with run.finishing(n=n) as race:
         async for candidate in race:
             finished.append(candidate)
-            if sum(c.complete and c.answer is not None for c in finished) >= k:
+            if len(_usable(finished)) >= k:
                 break
-    usable = [c for c in finished if c.complete and c.answer is not None]
-    return await choose(run, majority, usable or finished, equivalence)
+    return await choose(run, majority, _usable(finished) or finished, equivalence)
+
+
+def _usable(finished: list[Candidate]) -> list[Candidate]:
+    """Those with an answer that are not cut; a stop string of the run's may have ended them."""
+    return [c for c in finished if c.completion.finish_reason == "stop" and c.answer is not None]

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tts.answers.equivalence import extract
@@ -149,6 +150,18 @@ def test_the_larger_model_still_answers() -> None:
     with EmbeddedServer("embedded:smollm2-135m", slots=1, threads=1, context_tokens=256) as server:
         assert server.model == "smollm2-135m"
         assert chat(server, [{"role": "user", "content": "What is 2 + 3?"}])["message"]["content"]
+
+
+def test_it_tells_a_stop_string_from_the_end_of_the_text(server: EmbeddedServer) -> None:
+    prompt = (Message("user", ASK),)
+    step, whole = ask(
+        server,
+        Request(prompt, msgspec.structs.replace(GREEDY, stop=("\n",))),
+        Request(prompt, msgspec.structs.replace(GREEDY, stop=("no such text",))),
+    )
+    assert (step.finish_reason, step.stopped_by) == (whole.finish_reason, "\n") == ("stop", "\n")
+    assert whole.stopped_by is None and whole.text.startswith(step.text + "\n")
+    assert step.downgrades == whole.downgrades == ()
 
 
 def test_more_requests_than_slots_queue_and_are_all_answered(server: EmbeddedServer) -> None:

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressC
 from rich.table import Table
 
 from tts.core.actions import Cancelled, Event, Failed, Finished, Scored
-from tts.models.wire.endings import WITHOUT_FINISH
+from tts.models.wire.endings import UNSAID
 from tts.process.console import say
 from tts.runs.outcomes import Outcome
 from tts.types import Completion
@@ -105,13 +105,12 @@ class Display:
             self._console.print(self._line(), highlight=False, soft_wrap=True)
 
     def _tell_of_refusals(self, completion: Completion) -> None:
-        """Report once for each endpoint the parameters that the samples go without, and missing finish reasons."""
+        """Report once for each endpoint the parameters that the samples go without, and what it does not say of their
+        ends."""
         for name in completion.downgrades:
             if (completion.endpoint, name) not in self._refused:
                 self._refused.add((completion.endpoint, name))
-                what = f"refuses {name}: samples go without it, and are marked"
-                if name == WITHOUT_FINISH:
-                    what = "gives no finish reason: a stream that it ends in order is taken for a whole completion"
+                what = UNSAID.get(name, f"refuses {name}: samples go without it, and are marked")
                 say(self._console, f"note: {completion.endpoint} {what}", 2)
 
     def decided(self, outcome: Outcome) -> None:

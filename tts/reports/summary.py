@@ -12,7 +12,7 @@ from tts.analysis.frontier import Corner, Placed, Stretch, corners, stretches
 from tts.core.addresses import split_values
 from tts.core.result import Ends
 from tts.intervals import mean_interval
-from tts.models.wire.endings import WITHOUT_FINISH
+from tts.models.wire.endings import UNSAID
 
 if TYPE_CHECKING:
     pass
@@ -218,12 +218,10 @@ def _sample_warnings(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def without_parameters(names: Sequence[str]) -> str:
-    """A note on parameters that matter, and that a server refused; and on a server that gives no finish reason."""
-    refused = ", ".join(name for name in names if name != WITHOUT_FINISH)
+    """A note on parameters that matter, and that a server refused; and on what a server does not say of ends."""
+    refused = ", ".join(name for name in names if name not in UNSAID)
     notes = [f"a server refused these parameters, and requests went without them: {refused}"] if refused else []
-    if WITHOUT_FINISH in names:
-        notes.append("a server gave no finish reason: a stream that it ended in order was taken for a whole completion")
-    return "; ".join(notes)
+    return "; ".join(notes + [f"a server {UNSAID[name]}" for name in names if name in UNSAID])
 
 
 def notes_on(ends: Ends) -> tuple[str, str, str, str]:

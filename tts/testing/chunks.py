@@ -13,14 +13,24 @@ DONE = b"data: [DONE]\n\n"
 
 
 @functools.lru_cache(maxsize=65536)
-def quoted(text: str) -> bytes:
+def quoted(text: str | None) -> bytes:
     return msgspec.json.encode(text)
 
 
 class Renderer:
-    """Renders one response; `chat` or text completion, with the names that its request asked for."""
+    """Renders one response; `chat` or text completion, with the names that its request asked for. `stop_field`: the
+    field of a choice that says which stop string ended it."""
 
-    def __init__(self, model: str, seed: int | None, chat: bool, top_logprobs: int | None, nan: bool = False) -> None:
+    def __init__(
+        self,
+        model: str,
+        seed: int | None,
+        chat: bool,
+        top_logprobs: int | None,
+        nan: bool = False,
+        stop_field: str | None = None,
+    ) -> None:
+        self.stop_field = stop_field
         self.chat = chat
         self.top_logprobs = top_logprobs
         self.nan = nan
@@ -50,18 +60,21 @@ class Renderer:
             index,
         )
 
-    def finish(self, index: int, reason: bytes) -> bytes:
+    def finish(self, index: int, reason: bytes, stopped_by: str | None) -> bytes:
         text = b'"delta":{}' if self.chat else b'"text":""'
-        return b'%s"choices":[{"index":%d,%s,"finish_reason":%s}]' % (self._head, index, text, reason)
+        said = b"" if self.stop_field is None else b',"%s":%s' % (self.stop_field.encode(), quoted(stopped_by))
+        return b'%s"choices":[{"index":%d,%s,"finish_reason":%s%s}]' % (self._head, index, text, reason, said)
 
     def usage(self, usage: dict[str, Any]) -> bytes:
         return b'%s"choices":[],"usage":%s' % (self._head, msgspec.json.encode(usage))
 
-    def body(self, replies: list[tuple[Reply, str]], usage: dict[str, Any] | None) -> bytes:
+    def body(self, replies: list[tuple[Reply, str, str | None]], usage: dict[str, Any] | None) -> bytes:
         """A whole response, for `stream: false`."""
         choices = []
-        for index, (reply, finish) in enumerate(replies):
+        for index, (reply, finish, stopped_by) in enumerate(replies):
             choice: dict[str, Any] = {"index": index, "finish_reason": finish}
+            if self.stop_field is not None:
+                choice[self.stop_field] = stopped_by
             text = "".join(reply.tokens)
             if self.chat:
                 choice["message"] = {"role": "assistant", "content": text}

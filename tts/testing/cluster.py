@@ -72,6 +72,7 @@ class Sample:
         tokens: generated; the request's `max_tokens` cuts text, tokens and seconds in proportion.
         seconds: until it ends.
         finish_reason: as the server would send it, unless `max_tokens` cuts the sample.
+        stopped_by: the stop string that ended it.
         error: of a sample that fails, in place of all other fields.
         scores: verifier -> its score of this candidate; a tuple: its scores when asked repeatedly, the last one for all
             further calls. None is an abstention, and so is a verifier that is not named.
@@ -83,6 +84,7 @@ class Sample:
     tokens: int = 10
     seconds: float = 1.0
     finish_reason: FinishReason = "stop"
+    stopped_by: str | None = None
     error: TTSError | None = None
     scores: Mapping[str, float | tuple[float | None, ...] | None] = dataclasses.field(default_factory=dict)
     logprobs: LogprobSummary | None = None
@@ -249,6 +251,7 @@ class _World:
             logprobs=sample.logprobs,
             seed=request.seed,
             endpoint=str(number),
+            stopped_by=sample.stopped_by if kept == 1.0 else None,
         )
 
     def _next(self, request: Request) -> Sample:

@@ -22,6 +22,7 @@ _FINISH_EACH: dict[Misbehaviour | None, bytes] = {
     Misbehaviour.BLANK_FINISH: b'""',
     Misbehaviour.FINISH_EVERYWHERE: b'"stop"',
 }  # the finish reason of each chunk, as JSON
+_STOP_FIELD = {"vllm": "stop_reason", "sglang": "matched_stop"}  # of a choice: the stop string that ended it, or null
 _BATCH = 64  # events written at once if they are not paced
 
 
@@ -42,14 +43,15 @@ class Generation:
         top = (body.get("top_logprobs") or 0) if chat else asked
         self._asked_logprobs = asked not in (None, False)
         nan = self._misbehave is Misbehaviour.NAN_LOGPROBS
-        self._render = Renderer(body["model"], body.get("seed"), chat, top if self._asked_logprobs else None, nan)
+        stop_field, shown = _STOP_FIELD.get(engine.flavour), top if self._asked_logprobs else None
+        self._render = Renderer(body["model"], body.get("seed"), chat, shown, nan, stop_field)
         options = body.get("stream_options") or {}
         self._usage_wanted = options.get("include_usage", False) and self._misbehave is not Misbehaviour.NO_USAGE
         self._continuous = options.get("continuous_usage_stats", False) and engine.flavour in ("vllm", "sglang")
         self._timings = body.get("timings_per_token", False) and engine.flavour == "llamacpp"
 
-    def _reply(self, index: int) -> tuple[Reply, str]:
-        """The scripted reply, cut by `max_tokens` and `stop`, with its finish reason."""
+    def _reply(self, index: int) -> tuple[Reply, str, str | None]:
+        """The scripted reply, cut by `max_tokens` and `stop`, with its finish reason and the stop string."""
         request = dict(self.body)
         if request.get("seed") is not None:
             request["seed"] += index
@@ -61,19 +63,19 @@ class Generation:
         if reply.misbehave is Misbehaviour.EMPTY:
             reply = msgspec.structs.replace(reply, tokens=(), reasoning=(), logprobs=())
         finish = reply.finish_reason
-        tokens, stopped = _cut_at_stop(reply.tokens, request.get("stop"))
+        tokens, stopped_by = _cut_at_stop(reply.tokens, request.get("stop"))
         limit = request.get("max_completion_tokens") or request.get("max_tokens")
         if reply.misbehave is Misbehaviour.IGNORES_MAX_TOKENS or limit is None:
             limit = len(tokens) + len(reply.reasoning) + reply.hidden
         limit = max(0, limit - reply.hidden)
         if len(tokens) + len(reply.reasoning) > limit:
-            finish = "length"
-        elif stopped:
+            finish, stopped_by = "length", None
+        elif stopped_by is not None:
             finish = "stop"
         reasoning = reply.reasoning[:limit]
         tokens = tokens[: limit - len(reasoning)]
         logprobs = None if reply.logprobs is None else reply.logprobs[: len(tokens)]
-        return msgspec.structs.replace(reply, tokens=tokens, reasoning=reasoning, logprobs=logprobs), finish
+        return msgspec.structs.replace(reply, tokens=tokens, reasoning=reasoning, logprobs=logprobs), finish, stopped_by
 
     def _continues(self, request: dict[str, Any]) -> bool:
         if not request["messages"] or request["messages"][-1]["role"] != "assistant":
@@ -125,17 +127,18 @@ class Generation:
             return
         self._prefill()
         await asyncio.sleep(self._pace.first_byte_s)
-        longest = max(len(reply.reasoning) + len(reply.tokens) for reply, _ in self._replies)
+        longest = max(len(reply.reasoning) + len(reply.tokens) for reply, *_ in self._replies)
         for position in range(longest):
             if self._pace.per_token_s:
                 await asyncio.sleep(self._pace.per_token_s)
-            self._decoded(sum(position < len(r.reasoning) + len(r.tokens) for r, _ in self._replies))
+            self._decoded(sum(position < len(r.reasoning) + len(r.tokens) for r, *_ in self._replies))
         if self._misbehave is Misbehaviour.HALF_JSON:
             self.failed = True
             self.connection.reply(200, b'{"id":"x","choices":[{"index":0,"mess', "application/json")
             return
         usage = self.engine.report(self._usage())
-        self.connection.reply(200, self._render.body(self._replies, usage), "application/json")
+        body = self._render.body(self._replies, usage)[:-1] + self._verbose(*self._replies[0][1:]) + b"}"
+        self.connection.reply(200, body, "application/json")
 
     async def _stream(self) -> None:
         if self._misbehave is Misbehaviour.HTML:
@@ -160,7 +163,7 @@ class Generation:
         connection, pace = self.connection, self._pace
         loop = asyncio.get_running_loop()
         null = _FINISH_EACH.get(self._misbehave, b"null")
-        streams = [_stream_of(reply) for reply, _ in self._replies]
+        streams = [_stream_of(reply) for reply, *_ in self._replies]
         start = loop.time()
         for position in range(max(map(len, streams))):
             if self._mid_stream(position):
@@ -197,8 +200,9 @@ class Generation:
             yield self._render.tokens(index, field, text, pairs, null)
 
     async def _finish(self) -> None:
-        for index, (_, finish) in enumerate(self._replies):
-            self._send(self._render.finish(index, quoted(finish)))
+        for index, (_, finish, stopped_by) in enumerate(self._replies):
+            event = self._render.finish(index, quoted(finish), stopped_by)
+            self._send(event + self._verbose(finish, stopped_by))
         if self._misbehave is Misbehaviour.HANGING_END:
             self.connection.flush()
             await self._silence()
@@ -207,6 +211,13 @@ class Generation:
         if self._misbehave is not Misbehaviour.MISSING_DONE:
             self.connection.queue(DONE)
         self.connection.end()
+
+    def _verbose(self, finish: str, stopped_by: str | None) -> bytes:
+        """llama.cpp's own description of the end, for a request that asks for it."""
+        if self.engine.flavour != "llamacpp" or not self.body.get("verbose"):
+            return b""
+        kind = "word" if stopped_by is not None else "limit" if finish == "length" else "eos"
+        return b',"__verbose":' + msgspec.json.encode({"stop_type": kind, "stopping_word": stopped_by or ""})
 
     def _mid_stream(self, position: int | None) -> bool:
         """Fail after `after` tokens, or at the end (None) of a shorter stream. Returns whether that ended it."""
@@ -243,7 +254,7 @@ class Generation:
         self._cached = prompt in self.engine._warm
         self.engine._count["cold"] += not self._cached
         self._prompt = prompt
-        if hidden := sum(reply.hidden for reply, _ in self._replies):
+        if hidden := sum(reply.hidden for reply, *_ in self._replies):
             self._decoded(hidden)
 
     def _decoded(self, tokens: int) -> None:
@@ -261,7 +272,7 @@ class Generation:
             "total_tokens": prompt + self.decoded,
             "prompt_tokens_details": {"cached_tokens": prompt if self._cached else 0},
         }
-        if reasoning := sum(len(reply.reasoning) + reply.hidden for reply, _ in self._replies):
+        if reasoning := sum(len(reply.reasoning) + reply.hidden for reply, *_ in self._replies):
             usage["completion_tokens_details"] = {"reasoning_tokens": min(reasoning, self.decoded)}
         return usage
 
@@ -301,17 +312,17 @@ def too_long(context: int, asked: int) -> dict[str, Any]:
     return error(text, "BadRequestError", 400)
 
 
-def _cut_at_stop(tokens: tuple[str, ...], stop: Any) -> tuple[tuple[str, ...], bool]:
-    """The tokens before the first stop string (the last of them shortened), and whether there was one."""
+def _cut_at_stop(tokens: tuple[str, ...], stop: Any) -> tuple[tuple[str, ...], str | None]:
+    """The tokens before the first stop string (the last of them shortened), and that string, if there was one."""
     strings = (stop,) if isinstance(stop, str) else tuple(stop or ())
     text = "".join(tokens)
-    cut = min((at for at in map(text.find, strings) if at >= 0), default=-1)
-    if cut < 0:
-        return tokens, False
+    cut, stopped_by = min(((at, s) for s in strings if (at := text.find(s)) >= 0), default=(-1, None))
+    if stopped_by is None:
+        return tokens, None
     kept: list[str] = []
     for token in tokens:
         room = cut - sum(map(len, kept))
         if room <= 0:
             break
         kept.append(token[:room])
-    return tuple(kept), True
+    return tuple(kept), stopped_by

@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Callable
 
+from tts.clusters.virtual.simulated import STEP, drawn_stop
 from tts.core.actions import Request
 from tts.errors import ServerFailed, TTSError
 from tts.types import Completion, LogprobSummary, Timing, TokenLogprob, Usage
@@ -14,7 +15,8 @@ ANSWERS = ("1", "2", "3", "4", "5")
 
 
 class NoisyWorld:
-    """A world in which some completions have an answer, some do not, some are cut at `max_tokens`, some fail.
+    """A world in which some completions have an answer, some do not, some are cut at `max_tokens`, some fail; of a
+    request with stop strings, half of those that are not cut end at one.
 
     A request's completion depends on its seed, its messages and `key`; its duration depends on `pace`, too. So two
     worlds that differ in `pace` give the same completions in another order of arrival.
@@ -54,14 +56,16 @@ class NoisyWorld:
         seconds = random.Random(f"{self._pace}\0{request.seed}\0{said}").uniform(0.1, 10.0)
         if failed:
             return seconds, ServerFailed("the world was told to fail here", endpoint="noisy", status=500)
+        stopped_by = None if cut else drawn_stop(request)
         completion = Completion(
-            text="I could not finish" if cut else text,
+            text="I could not finish" if cut else STEP if stopped_by else text,
             finish_reason="length" if cut else "stop",
             usage=Usage(len(said) // 4 + 1, tokens),
             timing=Timing(seconds, seconds / tokens),
             logprobs=LogprobSummary(mean, 2 * mean, certainty, _tail(text, draw)),
             seed=request.seed,
             model="noisy",
+            stopped_by=stopped_by,
         )
         return seconds, completion
 

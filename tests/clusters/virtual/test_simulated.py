@@ -1,16 +1,17 @@
 """Simulated models: what they show of a stream is one with what comes of it, and a function of the request."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tts.clusters.virtual.simulated import SimulatedCluster, SyntheticWorld
-from tts.core.actions import Finished, Progressed
+from tts.clusters.virtual.simulated import SimulatedCluster, SyntheticWorld, World
+from tts.core.actions import Finished, Progressed, Request
 from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
 from tts.models.cost_model import CostModel
 from tts.runs.folder import NoJournal
 from tts.testing.worlds import NoisyWorld
-from tts.types import Problem, Sampling, StrategySpec
+from tts.types import Completion, Message, Problem, Sampling, StrategySpec
 
 
 class Kept(NoJournal):
@@ -67,3 +68,14 @@ def test_who_asks_for_no_log_probabilities_is_shown_none():
     for world in (NoisyWorld(1), world_of("synthetic", 1)):
         pieces, _ = streamed(world, Sampling(max_tokens=64))
         assert {e.mean_logprob for own in pieces.values() for e in own} == {None}
+
+
+@pytest.mark.parametrize("world", [NoisyWorld(), SyntheticWorld(lambda prompt: 0.5, lambda prompt: "1", tokens=8)])
+def test_some_texts_of_a_simulated_model_end_at_a_stop_string_and_some_by_themselves(world: World) -> None:
+    def ends(*stop: str) -> set[str | None]:
+        sampling = Sampling(stop=stop, max_tokens=4096)
+        found = [world.complete(Request((Message("user", "?"),), sampling, seed=seed))[1] for seed in range(40)]
+        return {each.stopped_by for each in found if isinstance(each, Completion)}
+
+    assert ends() == {None}
+    assert ends("\n", "END") == {None, "\n", "END"}

@@ -370,3 +370,16 @@ def test_no_nesting_of_parts_races_and_helpers_spends_more_than_any_limit_around
     assert result.bill.total.samples <= samples
     assert result.error is None and result.selected is not None  # the first sample always fits
     assert result.selected in result.candidates
+
+
+def test_a_continuation_goes_on_after_the_stop_string_that_ended_its_candidate() -> None:
+    async def steps(problem: Problem, run: Run) -> Candidate:
+        (step,) = await run.generate(stop="\n")
+        while step.completion.stopped_by:
+            (step,) = await run.generate(continue_from=step, stop="\n")
+        return step
+
+    script = [Sample(text="one", stopped_by="\n"), Sample(text="two", stopped_by="\n"), Sample(text="Answer: 3")]
+    outcome = ran(steps, script)
+    assert [action.request.continue_from for action in outcome.generated] == ["", "one\n", "one\ntwo\n"]
+    assert outcome.result.selected is not None and outcome.result.selected.text == "one\ntwo\nAnswer: 3"

@@ -106,7 +106,7 @@ def test_it_is_said_once_for_each_endpoint_and_in_the_report() -> None:
     for id in "ab":
         display.on_events([Finished(id, 0.0, Completion("4", endpoint="http://h/v1", downgrades=("finish_reason",)))])
     assert text.getvalue().count("http://h/v1 gives no finish reason") == 1
-    assert without_parameters(["finish_reason"]).startswith("a server gave no finish reason")
+    assert without_parameters(["finish_reason"]).startswith("a server gives no finish reason")
     assert without_parameters(["finish_reason", "seed"]).startswith("a server refused these parameters, and requests")
 
 

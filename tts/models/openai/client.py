@@ -42,7 +42,7 @@ from tts.models.openai.short_requests import ShortRequests
 from tts.models.openai.transport import Connections, Exchange, Reply, TransportError, has_length, is_page, is_success
 from tts.models.wire.address import Address, place_of
 from tts.models.wire.capabilities import PREFILL_FORMS, Cancellation, Capabilities
-from tts.models.wire.endings import WITHOUT_FINISH, Endings, normalise_finish
+from tts.models.wire.endings import WITHOUT_FINISH, WITHOUT_STOP, Endings, normalise_finish
 from tts.models.wire.failures import broken, error_in_stream
 from tts.models.wire.keys import checked_key
 from tts.models.wire.proxies import proxy_for
@@ -222,6 +222,8 @@ class OpenAIClient:
         model = request.model or self.model or await self.first_model()
         if request.continue_from and self._api == "chat" and self.capabilities.prefill_form is None:
             await self._learn_prefill()
+        if request.sampling.stop:
+            await self._learn_engine()
         body = body_of(request, model, self._api, self.capabilities)
         attempt = Attempt(request, body, refusals_of(self.endpoint + self._path + self._query, model), self._place)
         with _Turn(self._sorting) as turn:
@@ -252,7 +254,7 @@ class OpenAIClient:
         loop = asyncio.get_running_loop()
         how = self._closing.how()
         builder.chunking, builder.max_tokens = self._chunking, request.sampling.token_limit
-        builder.most_prompt = prompt_bound(request)
+        builder.most_prompt, builder.stops = prompt_bound(request), request.sampling.stop
         builder.begin(loop.time())
         if how == "abort":
             body["rid"] = self._closing.new_id()
@@ -342,6 +344,8 @@ class OpenAIClient:
                 tokens=builder.tokens,
             )
         builder.charge_at_least_one()
+        if finish == "stop" and request.sampling.stop and builder.stop_said is msgspec.UNSET:
+            builder.downgrades = (*builder.downgrades, WITHOUT_STOP)
         return builder.completion(finish)
 
     # -- around it ------------------------------------------------------------------------------------------------
@@ -386,6 +390,13 @@ class OpenAIClient:
         _, engine = await self.identify()
         form = PREFILL_FORMS.get(engine or "")
         self.capabilities = msgspec.structs.replace(self.capabilities, engine=engine, prefill_form=form)
+
+    async def _learn_engine(self) -> None:
+        """Learn the engine's name, once, because llama.cpp says which stop string ended a text only if asked to."""
+        async with self._asking:
+            if not self.identified and self.capabilities.engine is None:
+                with contextlib.suppress(EndpointError):  # the sample fails by itself, if its server does
+                    await self.identify()
 
     async def _with_served_models(self, error: ModelNotFound, model: str) -> ModelNotFound:
         try:

@@ -20,6 +20,7 @@ class CompletionBuilder(TokenCount):
 
     Attributes:
         most_prompt: upper bound of the prompt's tokens (`actions.prompt_bound`), charged while their number is unknown.
+        stops: the request's stop strings.
         lost: cost of earlier tries of the same request.
         attempt: 1 for the first try.
         on_begin: called before a request leaves.
@@ -27,6 +28,7 @@ class CompletionBuilder(TokenCount):
 
     def __init__(self) -> None:
         super().__init__()
+        self.stops: str | tuple[str, ...] = ()
         self.lost = _NOTHING
         self.on_begin: Callable[[], None] | None = None
         self.attempt = 1
@@ -123,6 +125,8 @@ class CompletionBuilder(TokenCount):
             if choice.index == self._index or self._is_asked_for(choice):
                 more, thoughts = self._take(choice)
                 text, reasoning = text + more, reasoning + thoughts
+                if choice.finish_reason:
+                    self.stop_said = chunk.stopped_by(choice)
         self._end_s = now_s
         if chunk.usage is not None or chunk.timings is not None:
             self._count_reported(chunk)
@@ -246,7 +250,14 @@ class CompletionBuilder(TokenCount):
             self.endpoint,
             self.attempt,
             self.downgrades,
+            stopped_by=self._stopped_by() if finish_reason == "stop" and self.stops else None,
         )
+
+    def _stopped_by(self) -> str | None:
+        """The stop string of the request that ended the text. The server's own, for the turns of its model, are ends
+        like any other."""
+        said = self.stop_said
+        return said if isinstance(said, str) and said in self.stops else None
 
     def _usage_of_this_try(self) -> Usage:
         if not self._charged:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import Any
+
+import msgspec
 
 from tts.models.openai.chunking import Chunking
 from tts.models.openai.logprob_meter import LogprobMeter
@@ -39,6 +42,8 @@ class TokenCount:
         chunking: how this server cuts its streams into chunks.
         declined: whether the model refused to answer (`refusal` in place of content).
         done: whether the stream's end came, as `[DONE]`.
+        stop_said: what the server said to have stopped the text: a string, or the number of a token; None: the model
+            ended; UNSET: nothing was said.
         overran: whether more tokens than allowed came, and no end.
     """
 
@@ -59,6 +64,7 @@ class TokenCount:
         self.done = False
         self.continuous = False
         self.finish: str | None = None
+        self.stop_said: Any = msgspec.UNSET
         self.final_usage: WireUsage | None = None
         self._counted = 0  # the client's own count of the stream
         self._characters = 0

@@ -7,6 +7,11 @@ from collections.abc import Mapping
 from tts.types import FinishReason
 
 WITHOUT_FINISH = "finish_reason"  # among a completion's downgrades: it ended without a reason
+WITHOUT_STOP = "stop_reason"  # likewise: nobody knows whether one of the request's stop strings ended it
+UNSAID: Mapping[str, str] = {  # what becomes of it, said of a server
+    WITHOUT_FINISH: "gives no finish reason: a stream that it ends in order is taken for a whole completion",
+    WITHOUT_STOP: "does not say whether a stop string ended a text: each such text is taken to be at its end",
+}
 _ENOUGH = 3  # streams, before an end without a reason is taken for an endpoint's way of ending
 _FINISH: Mapping[str, FinishReason] = {
     "stop": "stop", "eos": "stop", "eos_token": "stop", "stop_sequence": "stop", "word": "stop", "end_turn": "stop",

@@ -51,6 +51,8 @@ def body_of(request: Request, model: str, api: Api, capabilities: Capabilities) 
     body |= sampling.extra_body
     if capabilities.engine == "llamacpp":
         body["timings_per_token"] = True
+        if sampling.stop:
+            body["verbose"] = True  # says in the last chunk whether a stop string ended the text
     if request.continue_from and api == "chat":
         _continue(body, request.continue_from, capabilities)
     return body

@@ -69,6 +69,8 @@ class Choice(msgspec.Struct, gc=False):
     message: Delta | None = None
     text: str | None = None
     finish_reason: str | None = None
+    stop_reason: Any = msgspec.UNSET  # vLLM: the stop string or the token that ended the text; null at its end
+    matched_stop: Any = msgspec.UNSET  # SGLang: likewise
     logprobs: Logprobs | None = None
 
 
@@ -94,7 +96,14 @@ class Timings(msgspec.Struct, gc=False):
     predicted_n: int | None = None
 
 
-class Chunk(msgspec.Struct, gc=False):
+class Verbose(msgspec.Struct, gc=False):
+    """llama.cpp's own description of an end, if asked for with `verbose`: `stop_type` is `word`, `eos` or `limit`."""
+
+    stop_type: Any = None
+    stopping_word: Any = None
+
+
+class Chunk(msgspec.Struct, gc=False, rename={"verbose": "__verbose"}):
     """One event of a stream, or one whole response."""
 
     choices: list[Choice] | None = None
@@ -105,6 +114,14 @@ class Chunk(msgspec.Struct, gc=False):
     message: Any = None  # of an error whose body is not wrapped: `object` is then "error"
     detail: Any = None  # of an error of FastAPI's
     timings: Timings | None = None
+    verbose: Verbose | None = None
+
+    def stopped_by(self, choice: Choice) -> Any:
+        """The reason for which the server stopped this choice: a string, or the number of a token; None: the model
+        ended; UNSET: the server does not say."""
+        if self.verbose is not None and self.verbose.stop_type is not None:
+            return self.verbose.stopping_word if self.verbose.stop_type == "word" else None
+        return choice.stop_reason if choice.stop_reason is not msgspec.UNSET else choice.matched_stop
 
 
 class PlainDelta(msgspec.Struct, gc=False):

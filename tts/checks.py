@@ -77,7 +77,7 @@ def number(name: str, value: Any) -> float:
 
 
 def whole(name: str, value: Any) -> int | None:
-    """As an int where it is one (100 / 2 is 50.0, which servers refuse); `max_tokens` alone may be None."""
+    """Read a whole number as an int (100 / 2 is 50.0, which servers refuse); `max_tokens` alone may be None."""
     if value is None and name == "max_tokens":
         return None
     found = number(name, value)

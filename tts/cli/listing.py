@@ -27,7 +27,7 @@ def strategies(name: Only = None, json: Json = False) -> None:
 
 
 def verifiers(name: Only = None, json: Json = False) -> None:
-    """List the verifiers (what scores candidates without the reference answer), their parameters and papers."""
+    """List the verifiers (scorers of candidates without the reference answer), their parameters and papers."""
     from tts.plugins.names import names
     from tts.plugins.verifiers import describe_verifier
 
@@ -80,7 +80,9 @@ def model_list(json: Json = False) -> None:
 
 
 @model_app.command("pull")
-def model_pull(name: Annotated[str | None, typer.Argument(help="Which; none is the default.")] = None) -> None:
+def model_pull(
+    name: Annotated[str | None, typer.Argument(help="Name of the model; none: the default one.")] = None,
+) -> None:
     """Fetch a model's weights into the cache."""
     from tts.models.weights import pull
 

@@ -56,7 +56,7 @@ Benchmark = Annotated[str | None, typer.Option("--benchmark", help="Benchmark, o
 Allocators = Annotated[
     list[str] | None,
     typer.Option(
-        "--allocator", "-a", help="Who shares a budget out among problems: marginal, uniform, equal ... Repeatable."
+        "--allocator", "-a", help="Allocator of a budget among problems: marginal, uniform, equal ... Repeatable."
     ),
 ]
 Report = Annotated[

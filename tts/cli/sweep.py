@@ -46,7 +46,7 @@ def sweep(
     ] = None,
     system: Annotated[str | None, typer.Option("--system", help="System message before every problem.")] = None,
     grader: Annotated[
-        str | None, typer.Option("--grader", help="Grader: exact or math; none: what suits the problems.")
+        str | None, typer.Option("--grader", help="Grader: exact or math; none: as suits the problems.")
     ] = None,
     report: Report = True,
     json: Json = False,

@@ -106,7 +106,7 @@ class Target(TypedDict, total=False):
     idle_s: Annotated[float, Option("Seconds of silence after the first byte.", float, 60.0, ("--idle-timeout",))]
     total_s: Annotated[
         float,
-        Option("Seconds that one request may take, whatever is heard of it.", float, 7200.0, ("--total-timeout",)),
+        Option("Seconds that one request may take in all.", float, 7200.0, ("--total-timeout",)),
     ]
     patience_s: Annotated[
         float,

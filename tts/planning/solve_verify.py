@@ -303,7 +303,8 @@ def _published(budget: float, lam: float) -> float:
 
 
 def _filled(budget: float, verifications: float, lam: float) -> tuple[int, int]:
-    """As many solutions as go with so many verifications; a plain vote where there would not be two to choose from."""
+    """The number of solutions that fit with so many verifications; a plain vote if there were not two to choose
+    from."""
     v = 0 if verifications == 0 else max(1, round(verifications))
     s = int(budget / (1 + lam * v))
     return (s, v) if s > 1 else (int(budget), 0)

@@ -60,7 +60,7 @@ def verifiers_of(
 def with_parts(
     specs: Iterable[StrategySpec], resolve: Callable[[str], Strategy] = strategy, around: tuple[str, ...] = ()
 ) -> Iterator[StrategySpec]:
-    """These specs, each followed by those of the strategies that its parameters name as its parts.
+    """Add to each spec those of the strategies that its parameters name as its parts.
 
     Raises: UnknownName for a part; InvalidParameter for strategies that are parts of one another without end.
     """

@@ -17,7 +17,7 @@ from tts.testing.driver import fail
 
 
 def elsewhere(function: str, given: bytes, sources: Mapping[str, str | None], hash_seeds: Sequence[str]) -> list[Any]:
-    """What a function returns in other processes, one for each hash seed. Fails the test if one cannot be run.
+    """The results of a function in other processes, one for each hash seed. Fails the test if one cannot be run.
 
     Args:
         function: its address, `module:name`; it takes `given`, and returns what can be pickled.

@@ -12,7 +12,7 @@ from tts.types import Value
 
 
 class Misbehaviour(StrEnum):
-    """What servers have been seen to do. Those that happen mid-stream do so after `Reply.after` tokens."""
+    """Failures that servers have been seen to show. Those mid-stream happen after `Reply.after` tokens."""
 
     ERROR_IN_STREAM = "error object inside an HTTP 200 stream"
     MISSING_DONE = "finish reason, but no [DONE]"

@@ -1,4 +1,4 @@
-"""What every verifier must do, as tests that a plugin's author inherits. They need pytest to be run, and no plugin.
+"""The contract of verifiers, as tests that a plugin's author inherits. They need pytest, and no plugin of it.
 
 from tts.testing import VerifierContract
 from my_package import MyVerifier
@@ -74,7 +74,7 @@ class VerifierContract:
     # --- the contract
 
     def test_it_asks_a_model_or_computes(self) -> None:
-        """It has `request` and `read`, or `score`, and attributes of the right kinds."""
+        """The verifier has `request` and `read`, or `score`, and attributes of the right kinds."""
         made = self._made()
         for name, value, fits in (
             ("kind", kind_of(made), kind_of(made) in SCORE_KINDS),
@@ -92,7 +92,7 @@ class VerifierContract:
                 fail(f"it has no `{needed}`: a verifier has `request` and `read` to ask a model, or `score` to compute")
 
     def test_its_scores_are_in_the_range_of_their_kind_or_abstentions(self) -> None:
-        """Whatever the candidate, and whatever a model says."""
+        """Scores are in range for any candidate, and any reply of a model."""
         for candidate, score in self._scores(self._made()):
             if score.value is not None and score.kind in _SHARES and not 0 <= score.value <= 1:
                 fail(
@@ -108,7 +108,7 @@ class VerifierContract:
             fail(f"it said something else of the same candidates when it was asked again. {_UNREPEATABLE}")
 
     def test_another_process_gives_the_same_scores(self) -> None:
-        """Where strings hash otherwise: a worker and a node make it from its text."""
+        """Scores are the same where strings hash otherwise: a worker and a node make the verifier from its text."""
         text = self._text()
         module = self._thing().__module__
         given = pickle.dumps((text, self.problem, self.candidates, self.replies))
@@ -184,7 +184,7 @@ class VerifierContract:
             yield from ((candidate, score) for score in self._of_one(made, self._problem(), candidate)[1])
 
     def _of_one(self, made: Verifier, problem: Problem, candidate: Candidate) -> tuple[Any, list[Score]]:
-        """What it asks of a candidate, and its scores: one for each reply. Fails the test where it raises."""
+        """The verifier's request for a candidate, and its scores, one for each reply. Fails the test if it raises."""
         try:
             request = question_of(made, problem, candidate)
             if request is None:
@@ -200,7 +200,7 @@ class VerifierContract:
 
 
 def said_by(given: bytes) -> list[bytes]:
-    """What a contract's verifier says in another process."""
+    """The scores of a contract's verifier in another process."""
     text, problem, candidates, replies = pickle.loads(given)
     members: Mapping[str, Any] = {
         "verifier": text, "problem": problem, "candidates": candidates, "replies": replies

@@ -106,7 +106,7 @@ class Asks:
         return min(queues, key=lambda queue: queue[0][0], default=None)
 
     def _never(self, ask: InFlight) -> ErrorInfo | None:
-        """Why an ask that does not fit now never will; None where it may."""
+        """The reason why an ask that does not fit now never will; None if it may."""
         if self.late:
             return ErrorInfo.of(self.out_of_time())
         for ledger in ask.scope.ledgers:

@@ -97,7 +97,7 @@ class Books:
         self.scores.setdefault(candidate.id, []).append(score)
 
     def add_candidate(self, scope: Scope, action: Work, completion: Completion) -> Candidate:
-        """What came of a sample: a candidate of its scope, and of the trial unless it only helps to decide."""
+        """Add a sample's completion as a candidate of its scope, and of the trial unless it only helps to decide."""
         prefix = action.request.continue_from if isinstance(action, Generate) else ""
         text = prefix + completion.text
         if scope.helps:

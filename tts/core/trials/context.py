@@ -391,7 +391,7 @@ class Run:
 
 
 def _prefix(continue_from: Candidate | str | None) -> str:
-    """What the model goes on from: a stop string is not in the text that it ended."""
+    """The text that the model goes on from: a stop string is not in the text that it ended."""
     if isinstance(continue_from, Candidate):
         return continue_from.text + (continue_from.completion.stopped_by or "")
     return continue_from or ""

@@ -39,7 +39,7 @@ class Race(Generic[T]):
 
     @property
     def running(self) -> int:
-        """How many chains have not ended."""
+        """The number of chains that have not ended."""
         return self._running
 
     def start(self, *chains: Coroutine[Any, Any, T]) -> None:

@@ -154,7 +154,7 @@ class Scope:
         return False
 
     def room(self, cost: Cost) -> int | None:
-        """How many times `cost` fits now; None if no limit bounds it."""
+        """The number of times that `cost` fits now; None if no limit bounds it."""
         rooms = [room for ledger in self.ledgers if (room := ledger.room(cost)) is not None]
         return min(rooms, default=None)
 

@@ -63,7 +63,7 @@ SELECTION = "selection"  # in the id of that time's end
 
 
 def no_strategy(text: str) -> Strategy:
-    """Where nobody finds strategies by their names. Raises: UnknownName."""
+    """Find no strategy by its name: the default. Raises: UnknownName."""
     raise UnknownName(f"no strategy is known by its name here, and so not {text!r}", name=text)
 
 

@@ -33,7 +33,7 @@ from tts.core.actions import Cancel, Cancelled, Event, Failed, Progressed
 from tts.errors import EndpointError
 from tts.models.endpoint_pool import EndpointPool
 from tts.models.options import Target
-from tts.models.target import SAME_NAME, open_models
+from tts.models.target import SAME_NAME, headers_for, open_models
 from tts.models.wire.capabilities import Cancellation
 from tts.plugins.verifiers import verifier
 from tts.process.garbage import collect_less_often
@@ -242,7 +242,7 @@ class Host:
         """Find out an endpoint's capabilities, as seen from here (`tts.models.wire.capabilities.Capabilities`)."""
         from tts.models.openai.client import OpenAIClient
 
-        async with OpenAIClient(url, model=model, api_key=api_key) as client:
+        async with OpenAIClient(url, model=model, api_key=api_key, headers=self._headers(url)) as client:
             return msgspec.msgpack.encode(await client.probe())
 
     async def try_abort(self, url: str, model: str | None, api_key: str | None, max_tokens: int) -> bytes:
@@ -250,13 +250,16 @@ class Host:
         from tts.models.openai.client import OpenAIClient
         from tts.models.openai.probe import try_abort
 
-        async with OpenAIClient(url, model=model, api_key=api_key) as client:
+        async with OpenAIClient(url, model=model, api_key=api_key, headers=self._headers(url)) as client:
             try:
                 _, engine = await client.identify()
                 stops, tokens = await try_abort(client, max_tokens)
             except EndpointError as error:
                 return msgspec.msgpack.encode(Stopping(problem=error.message, tokens=max_tokens))
         return msgspec.msgpack.encode(Stopping(engine, stops, tokens))
+
+    def _headers(self, url: str) -> Mapping[str, str]:
+        return headers_for(url, Target(**self._init.target), self._init.spares)  # type: ignore[typeddict-item]
 
     async def settle(self, cancellations: Mapping[str, Cancellation]) -> None:
         """Set how streams at these endpoints are cancelled."""
@@ -297,7 +300,10 @@ class Host:
             self._settle(init.cancellations)
         elif url := target.get("verifier_base_url"):
             judges = Target(base_url=url, model=target.get("verifier_model"), api_key=target.get("verifier_api_key"))
-            models = await self._stack.enter_async_context(open_models({**target, **judges, **_NO_JUDGE}))
+            headers = headers_for(url, target)
+            models = await self._stack.enter_async_context(
+                open_models({**target, **judges, **_NO_JUDGE, "headers": headers})
+            )
             judge = models.name
             by_name = {judge: models.by_name[judge], judge + SAME_NAME: models.by_name[judge]}
         workers = await self._stack.enter_async_context(Workers(init.workers))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rawserver import Asked, completing, refusal, serving
 
 import tts
 from tts.cli import main as cli
@@ -19,8 +20,11 @@ SETTINGS: dict[str, Any] = {
     "chat_template_kwargs": {"enable_thinking": False},
     "extra_body": {"guided": {"a": 1}},
 }
+SECRET = "tenant-7f3a91c2"
+HEADERS = {"X-Tenant": SECRET, "authorization": f"Token {SECRET}"}
 FLAGS = [
     *("--max-tokens", "64", "--stop", "END", "--reasoning-effort", "low"),
+    *("--header", f"X-Tenant={SECRET}", "--header", f"authorization=Token {SECRET}"),
     *("--chat-template-kwargs", '{"enable_thinking": false}', "--extra-body", '{"guided": {"a": 1}}'),
 ]
 ARRIVES = {
@@ -44,16 +48,29 @@ def command(*arguments: str) -> int:
     return int(exit_.value.code or 0)
 
 
+def files_with(text: str) -> list[Path]:
+    return [path for path in Path().rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
+
+
 def call(name: str, url: str) -> None:
     match name:
         case "solve":
-            tts.solve("What is 1 + 1?", "majority_vote:n=2", base_url=url, sampling=SETTINGS)
+            tts.solve("What is 1 + 1?", "majority_vote:n=2", base_url=url, sampling=SETTINGS, headers=HEADERS)
         case "sweep":
-            tts.sweep(SUMS, "majority_vote:n=2", base_url=url, sampling=SETTINGS)
+            tts.sweep(SUMS, "majority_vote:n=2", report=False, base_url=url, sampling=SETTINGS, headers=HEADERS)
         case "plan":
-            tts.plan(SUMS, run_budget="samples=20", pilot=2, draws=2, out="plan", base_url=url, sampling=SETTINGS)
+            tts.plan(
+                SUMS,
+                run_budget="samples=20",
+                pilot=2,
+                draws=2,
+                out="plan",
+                base_url=url,
+                sampling=SETTINGS,
+                headers=HEADERS,
+            )
         case "client":
-            with tts.Client(base_url=url, sampling=SETTINGS) as client:
+            with tts.Client(base_url=url, sampling=SETTINGS, headers=HEADERS) as client:
                 client.solve_sync("What is 1 + 1?", "majority_vote:n=2")
         case "solve on the command line":
             assert command("solve", "What is 1 + 1?", "-s", "majority_vote:n=2", "--base-url", url, *FLAGS) == 0
@@ -70,12 +87,37 @@ def test_settings_of_sampling_arrive_in_every_request(name: str, engine: FakeEng
     assert len(engine.requests) >= 2
     for body in engine.requests:
         assert {key: body.get(key) for key in ARRIVES} == ARRIVES
+    for headers in engine.headers:
+        assert (headers["x-tenant"], headers["authorization"]) == (SECRET, f"Token {SECRET}")
+    assert files_with(SECRET) == []
+
+
+def test_headers_go_to_no_other_host_and_a_server_that_repeats_them_does_not_get_them_into_an_error(
+    engine: FakeEngine,
+) -> None:
+    """127.0.0.1 and localhost are two hosts to a client, and one server here."""
+    elsewhere = engine.base_url.replace("127.0.0.1", "localhost")
+    judged = {"strategy": "best_of_n:n=2,verifier=judge", "verifier_base_url": elsewhere, "headers": HEADERS}
+    tts.solve("What is 1 + 1?", base_url=engine.base_url, **judged)
+    sent = ["x-tenant" in headers for headers in engine.headers]
+    assert sent.count(True) == sent.count(False) == 2
+
+    def repeat(asked: Asked) -> bytes:
+        return refusal(f"the tenant {SECRET} is not known")
+
+    with serving(completing(repeat)) as server:
+        headers = {"X-Tenant": f"Key {SECRET}"}
+        solved = tts.solve("What is 1 + 1?", "single", base_url=server.url, model="m", headers=headers, out="refused")
+    assert solved.error is not None and "[hidden] is not known" in solved.error.message
+    assert files_with(SECRET) == []
 
 
 def test_a_run_with_other_settings_is_refused_by_the_setting_s_name(engine: FakeEngine) -> None:
     def sweep(effort: str) -> int:
         sampling = {"max_tokens": 64, "reasoning_effort": effort}
-        return len(tts.sweep(SUMS, "single", base_url=engine.base_url, out="run", sampling=sampling).outcomes)
+        return len(
+            tts.sweep(SUMS, "single", base_url=engine.base_url, out="run", report=False, sampling=sampling).outcomes
+        )
 
     assert sweep("low") == 2
     paid = engine.stats().requests
@@ -92,10 +134,14 @@ def test_what_cannot_be_an_object_or_has_no_template_is_refused_before_anything_
         (["--extra-body", "{'a': 1}"], "--extra-body must be a JSON object such as"),
         (["--extra-body", '{"n": 4}'], "--extra-body must be without n, which has an option of its own"),
         (["--chat-template-kwargs", "[1]"], "--chat-template-kwargs must be a JSON object"),
+        (["--header", SECRET], "--header must be NAME=VALUE, but that of --header number 1 is not"),
+        (["--header", f"X-A={SECRET}\u00e9"], "--header must have values of visible ASCII characters"),
+        (["--header", f"Host={SECRET}"], "--header may not hold Host"),
         (["--chat-template-kwargs", '{"a": 1}', "--api", "completions"], "--chat-template-kwargs are for a chat"),
     ):
         assert command("solve", "?", "--base-url", engine.base_url, *flags) == 2
-        assert said in capsys.readouterr().err
+        error = capsys.readouterr().err
+        assert said in error and SECRET not in error
     with pytest.raises(InvalidParameter, match="are for a chat"):
         tts.Client(base_url=engine.base_url, api="completions", sampling={"chat_template_kwargs": {"a": 1}})
     assert engine.stats().requests == 0

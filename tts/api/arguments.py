@@ -187,6 +187,8 @@ def check_kind(key: str, value: object, kind: Any) -> None:
 def _is_of(value: object, kind: Any) -> bool:
     if get_origin(kind) is Literal:
         return value in get_args(kind)
+    if get_origin(kind) is Mapping:
+        return isinstance(value, Mapping)
     if get_origin(kind) is not None:  # a sequence of texts
         return isinstance(value, Sequence) and all(isinstance(item, str) for item in value)
     if isinstance(value, bool):
@@ -197,4 +199,6 @@ def _is_of(value: object, kind: Any) -> bool:
 def _described(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return " or ".join(map(repr, get_args(kind)))
+    if get_origin(kind) is Mapping:
+        return _WORDS[Mapping]
     return _WORDS.get(kind) or (f"a {kind.__name__}" if isinstance(kind, type) else "a list of texts")

@@ -8,9 +8,10 @@ import typer
 
 from tts.cli.options import Json, with_options
 from tts.cli.output import print_json
+from tts.cli.values import headers_of
 
 
-@with_options("base_url", "model", "api_key", "cluster", "address")
+@with_options("base_url", "model", "api_key", "headers", "cluster", "address")
 def doctor(json: Json = False, **options: Any) -> None:
     """Check this machine, a cluster, and an endpoint's capabilities, by trying them."""
     from tts.cli.examination import examine
@@ -18,7 +19,7 @@ def doctor(json: Json = False, **options: Any) -> None:
     from tts.process.console import console, say
 
     urls = urls_of({"base_url": options.pop("base_url"), "model": options["model"]})
-    findings = examine(urls, **options)
+    findings = examine(urls, **{**options, "headers": headers_of(options["headers"])})
     if json:
         print_json(findings)
     else:

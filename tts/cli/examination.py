@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tts.clusters.ray.environment import prepare
@@ -26,6 +26,7 @@ def examine(
     api_key: str | None,
     cluster: str | Path = "local",
     address: str | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> list[Finding]:
     """Look at the machine and at each endpoint: from here, or from the nodes of a Ray cluster."""
     findings = [*_machine(), *asyncio.run(_workers())]
@@ -35,10 +36,10 @@ def examine(
         prepare(spec.address)
         from tts.clusters.ray.doctor import look
 
-        target = spec.resolved({"base_url": base_urls, "model": model, "api_key": api_key})
+        target = spec.resolved({"base_url": base_urls, "model": model, "api_key": api_key, "headers": headers})
         return [*findings, *asyncio.run(look(spec, target))]
     for url in base_urls:
-        findings += asyncio.run(_endpoint(url, model, api_key))
+        findings += asyncio.run(_endpoint(url, model, api_key, headers))
     if not base_urls:
         findings += _embedded(model)
     return findings
@@ -65,10 +66,12 @@ async def _workers() -> list[Finding]:
             return [Finding("verifier workers", False, error.message, needed=True)]
 
 
-async def _endpoint(url: str, model: str | None, api_key: str | None) -> list[Finding]:
+async def _endpoint(
+    url: str, model: str | None, api_key: str | None, headers: Mapping[str, str] | None
+) -> list[Finding]:
     from tts.models.openai.client import OpenAIClient
 
-    client = OpenAIClient(url, model=model, api_key=api_key)
+    client = OpenAIClient(url, model=model, api_key=api_key, headers=headers)
     try:
         seen = await client.probe()
     except TTSError as error:

@@ -17,6 +17,7 @@ def arguments_of(options: Mapping[str, Any]) -> dict[str, Any]:
 
     found = {name: value for name, value in options.items() if name not in SAMPLING}
     found["sampling"] = sampling_of({name: options[name] for name in SAMPLING})
+    found["headers"] = headers_of(found["headers"])
     return {**found, "api": api_of(found["api"]), "cancellation": cancellation_of(found["cancellation"])}
 
 
@@ -51,6 +52,19 @@ def json_of(name: str, text: str | None) -> Any:
         raise InvalidParameter(
             f"{name} must be a JSON object such as '{{\"key\": 1}}', but got {text!r}: {error}", name=name
         ) from None
+
+
+def headers_of(given: list[str] | None) -> dict[str, str]:
+    """The values of --header: the headers' values by name."""
+    from tts.errors import InvalidParameter
+
+    pairs = [text.partition("=") for text in given or ()]
+    for number, (name, equals, value) in enumerate(pairs, 1):
+        if not (name.strip() and equals and value.strip()):  # which is not shown: it may be a secret
+            raise InvalidParameter(
+                f"headers must be NAME=VALUE, but that of --header number {number} is not", name="headers"
+            )
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def answer_format_of(name: str | None) -> Any:

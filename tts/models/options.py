@@ -5,7 +5,7 @@ Imports nothing but the standard library: the command line reads it to show its 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypedDict, get_type_hints
 
@@ -53,6 +53,8 @@ class Target(TypedDict, total=False):
             (`tts.models.function.FunctionModel` says what a call is charged with): it is called on the event loop of
             the run, not on Ray.
         api_key: none is `OPENAI_API_KEY`.
+        headers: further headers of every request to these servers (a gateway's key, a tenant), which replace those of
+            the same names. As the key, they go to no other host, and are neither shown nor recorded.
         api: `chat`, or `completions` for base models.
         verifier_base_url, verifier_model, verifier_api_key: another server or model for verifications. The key of the
             first server is never sent to another host.
@@ -81,6 +83,15 @@ class Target(TypedDict, total=False):
         Option("Name of the model to ask for; none: the server's first.", flags=("--model", "-m")),
     ]
     api_key: Annotated[str | None, Option("Key of the server (bearer).", envvar="OPENAI_API_KEY")]
+    headers: Annotated[
+        Mapping[str, str] | None,
+        Option(
+            "Header of every request, NAME=VALUE, which is not recorded. Repeatable.",
+            list[str] | None,
+            None,
+            ("--header",),
+        ),
+    ]
     api: Annotated[
         Literal["chat", "completions"], Option("Protocol: chat, or completions for base models.", str, "chat")
     ]

@@ -20,7 +20,7 @@ from tts.models.prices import load_prices, price_from_flags
 from tts.models.weights import PREFIX
 from tts.models.wire.address import Address, host_of, shown
 from tts.models.wire.failures import has_no_list
-from tts.models.wire.keys import check_key
+from tts.models.wire.keys import check_headers, check_key
 
 if TYPE_CHECKING:
     import httpx2
@@ -120,6 +120,7 @@ def resolved(target: Target) -> Target:
     api_key = checked_key(target.get("api_key"))
     if judge_key := target.get("verifier_api_key"):
         check_key(judge_key, "the API key of the verifier")
+    check_headers(target.get("headers") or {})
     patience_s = target.get("patience_s", DEFAULTS["patience_s"])
     if not patience_s >= 0:
         raise InvalidParameter(f"patience_s must be at least 0 seconds, but got {patience_s}", name="patience_s")
@@ -199,11 +200,19 @@ async def _served(
                 f"--verifier-model {judge}: only {model} runs in process; name a server with --verifier-base-url",
                 name="verifier_model",
             )
-    clients = _clients([*urls, *spares], model, target.get("api_key"), target, stack, embedded=engine is not None)
+    clients = _clients(
+        [*urls, *spares], model, target.get("api_key"), target, stack, spares, embedded=engine is not None
+    )
     name, unreachable = await _agree(clients, model)
     models = Models({name: await _pool(clients, name, concurrency, len(spares))}, name, concurrency)
     models.unreachable, models.engine, models.clients = unreachable, engine, clients
     return models
+
+
+def headers_for(url: str, target: Target, spares: Sequence[str] = ()) -> Mapping[str, str]:
+    """The target's headers, for its own hosts (and its spares') alone: they may be credentials."""
+    own = map(host_of, [*(target.get("base_url") or ()), *spares])
+    return (target.get("headers") or {}) if host_of(url) in own else {}
 
 
 def _clients(
@@ -212,6 +221,7 @@ def _clients(
     api_key: str | None,
     target: Target,
     stack: AsyncExitStack,
+    spares: Sequence[str] = (),
     *,
     embedded: bool = False,
 ) -> list[OpenAIClient]:
@@ -226,6 +236,7 @@ def _clients(
             url,
             model=model,
             api_key=api_key,
+            headers=None if embedded else headers_for(url, target, spares),
             api=target.get("api", DEFAULTS["api"]),
             max_retries=0,  # the pool or the scheduler tries again
             first_byte_s=target.get("first_byte_s", DEFAULTS["first_byte_s"]),

@@ -133,6 +133,7 @@ class FakeEngine:
         self.port = port
         self._tls = tls
         self.requests: deque[dict[str, Any]] = deque(maxlen=4096)  # the last request bodies, as they came
+        self.headers: deque[dict[str, str]] = deque(maxlen=4096)  # of these requests, names in lower case
         self.served: deque[Served] = deque(maxlen=65536)
         self._by_key: Counter[str] = Counter()
         self._seeds: Counter[str] = Counter()
@@ -255,6 +256,7 @@ class FakeEngine:
         self._by_key[key] += 1
         self._seeds[str(seed)] += 1
         self.requests.append(body)
+        self.headers.append(headers)
         if refusal := self._refusal(body, key):
             connection.json(*refusal)
             return

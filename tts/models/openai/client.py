@@ -44,7 +44,7 @@ from tts.models.wire.address import Address, place_of
 from tts.models.wire.capabilities import PREFILL_FORMS, Cancellation, Capabilities
 from tts.models.wire.endings import WITHOUT_FINISH, WITHOUT_STOP, Endings, normalise_finish
 from tts.models.wire.failures import broken, error_in_stream
-from tts.models.wire.keys import checked_key
+from tts.models.wire.keys import check_headers, checked_key
 from tts.models.wire.proxies import proxy_for
 from tts.models.wire.refusals import refusals_of
 from tts.models.wire.request import Api, body_of, encoded
@@ -65,6 +65,7 @@ class OpenAIClient:
             `user:password@` goes as basic authentication in the key's place. Neither is shown or recorded.
         model: the model to ask for where a request names none; None is the first that the endpoint serves.
         api_key: None reads OPENAI_API_KEY, and sends `EMPTY` if that is unset: local servers take any.
+        headers: further headers of every request, which replace ours of the same names; neither shown nor recorded.
         api: `chat`, or `completions` for base models (the messages' contents are then joined by blank lines).
         max_retries: tries after the first, of requests that failed before their first token.
         first_byte_s: silence allowed before the first event; a queue on the server counts. Keep-alives break silence.
@@ -86,6 +87,7 @@ class OpenAIClient:
         *,
         model: str | None = None,
         api_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
         api: Api = "chat",
         max_retries: int = 2,
         first_byte_s: float = 600.0,
@@ -99,11 +101,13 @@ class OpenAIClient:
     ) -> None:
         address = Address.of(base_url)
         key = checked_key(api_key) or "EMPTY"
+        check_headers(headers or {})
         proxy = None if http_client is not None else proxy_for(address.name)
         self.endpoint = address.name
         self._query = address.query
         self._place = place_of(address)
-        self._errors = EndpointErrors(address.name, proxy, address.secrets(key, proxy.user if proxy else None))
+        secrets = address.secrets(key, proxy.user if proxy else None, headers=headers or {})
+        self._errors = EndpointErrors(address.name, proxy, secrets)
         self.model = model
         self.cancellation = cancellation
         self.capabilities = capabilities or Capabilities()
@@ -122,8 +126,8 @@ class OpenAIClient:
         self._silences = Silences()
         self._endings = Endings()
         self.identified = False  # whether its list of models, and so its engine, was asked for
-        headers = {**address.headers(key), "Accept-Encoding": "identity"}  # gzip would hold chunks back
-        self._headers = [*headers.items(), ("Content-Type", "application/json")]
+        sent = {**address.headers(key, headers or {}), "Accept-Encoding": "identity"}  # gzip would hold chunks back
+        self._headers = [*sent.items(), ("Content-Type", "application/json")]
         self._connections: Connections | HttpxConnections
         if http_client is not None:
             self._connections = beside = HttpxConnections(http_client, connect_s)
@@ -132,7 +136,7 @@ class OpenAIClient:
             http = httpx2.AsyncClient(transport=AiohttpTransport(self._connections), trust_env=False)
             beside = HttpxConnections(http, connect_s)  # for requests other than samples
         self._short = ShortRequests(
-            beside, self._errors, self._silences, self._place, address.query, [*headers.items()], first_byte_s
+            beside, self._errors, self._silences, self._place, address.query, [*sent.items()], first_byte_s
         )
         self._closing = Closing(self, self._short)
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import SplitResult, unquote, unquote_plus, urlsplit
 
@@ -55,19 +56,22 @@ class Address:
             bases = (bare, f"{bare}/v1") if call else (f"{bare}/v1", bare)
         return cls(bases[0], bases, f"?{parts.query}" if parts.query else "", user_of(parts))
 
-    def headers(self, key: str) -> dict[str, str]:
-        """The headers of authentication. Azure has a header of its own for keys, and leaves the usual one to its
-        tokens."""
+    def headers(self, key: str, given: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
+        """The headers of authentication, and those that were given, which replace them. Azure has a header of its own
+        for keys, and leaves the usual one to its tokens."""
         azure = "/openai/deployments/" in self.name and not key.startswith("eyJ")
         headers = {"api-key": key} if azure else {"Authorization": f"Bearer {key}"}
         if self.user is not None:
             headers["Authorization"] = basic(self.user)
-        return headers
+        replaced = {name.lower() for name in given}
+        return {**{name: value for name, value in headers.items() if name.lower() not in replaced}, **given}
 
-    def secrets(self, key: str, *users: str | None) -> re.Pattern[str] | None:
+    def secrets(
+        self, key: str, *users: str | None, headers: Mapping[str, str] = MappingProxyType({})
+    ) -> re.Pattern[str] | None:
         """A pattern of the texts that must not be shown: the key, the credentials of the address and of these users,
-        and long values of the query."""
-        found = {key} - {"EMPTY"}
+        long values of the query, and those of headers, which may have a scheme (`Bearer`) before them."""
+        found = ({key} - {"EMPTY"}) | {part for value in headers.values() for part in (value, value.rpartition(" ")[2])}
         for user in filter(None, (self.user, *users)):
             name, _, password = user.partition(":")
             found |= {user, password or name, basic(user).partition(" ")[2]}

@@ -3,8 +3,29 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Mapping
 
 from tts.errors import InvalidParameter
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
+_OURS = frozenset(("host", "content-type", "content-length", "transfer-encoding", "connection", "accept-encoding"))
+
+
+def check_headers(headers: Mapping[str, str]) -> None:
+    """Raises: InvalidParameter, without the value, for a header that no request can have, or that is the client's."""
+    for name, value in headers.items():
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise InvalidParameter(
+                f"headers must have names of letters, digits and -, but got {name!r}", name="headers"
+            )
+        if name.lower() in _OURS:
+            raise InvalidParameter(f"headers may not hold {name}, which the client sets itself", name="headers")
+        if not isinstance(value, str) or not value.strip() or not all(" " <= c <= "~" for c in value):
+            raise InvalidParameter(
+                f"headers must have values of visible ASCII characters and blanks, but that of {name} is another",
+                name="headers",
+            )
 
 
 def checked_key(given: str | None) -> str | None:

@@ -80,7 +80,7 @@ def weighted_majority(candidates: Sequence[Candidate], scores: Scores) -> Candid
     Scores must not be negative. Without a single score it is `majority`.
     """
     weights = _values(candidates, scores)
-    return (_vote(candidates, weights) if weights else None) or majority(candidates, scores)
+    return (heaviest(candidates, weights) if weights else None) or majority(candidates, scores)
 
 
 def best_score(candidates: Sequence[Candidate], scores: Scores) -> Candidate | None:
@@ -103,7 +103,23 @@ def borda(candidates: Sequence[Candidate], scores: Scores, p: float = 0.5) -> Ca
     ranked = [c for c in in_order(candidates) if c.id in values and c.answer is not None]
     ranked.sort(key=lambda c: -values[c.id])
     weights = {c.id: float(len(ranked) - rank) ** p for rank, c in enumerate(ranked)}
-    return (_vote(candidates, weights) if weights else None) or majority(candidates, scores)
+    return (heaviest(candidates, weights) if weights else None) or majority(candidates, scores)
+
+
+def heaviest(candidates: Sequence[Candidate], weights: Mapping[str, float]) -> Candidate | None:
+    """The first candidate of the answer with the greatest sum of weights; None if no candidate with an answer has one.
+
+    Args:
+        weights: candidate id -> its weight in the vote.
+    """
+    totals: dict[str, float] = {}
+    heads: dict[str, Candidate] = {}
+    for candidate in in_order(candidates):
+        if candidate.answer is None or candidate.id not in weights:
+            continue
+        heads.setdefault(candidate.answer, candidate)
+        totals[candidate.answer] = totals.get(candidate.answer, 0.0) + weights[candidate.id]
+    return heads[max(totals, key=lambda answer: totals[answer])] if totals else None
 
 
 SELECTORS: Mapping[str, Selector] = {
@@ -125,15 +141,3 @@ def named(name: str) -> Selector:
 def _values(candidates: Sequence[Candidate], scores: Scores) -> dict[str, float]:
     found = {c.id: value_of(scores.get(c.id, ())) for c in candidates}
     return {id: value for id, value in found.items() if value is not None}
-
-
-def _vote(candidates: Sequence[Candidate], weights: Mapping[str, float]) -> Candidate | None:
-    """The first candidate of the heaviest answer class."""
-    totals: dict[str, float] = {}
-    heads: dict[str, Candidate] = {}
-    for candidate in in_order(candidates):
-        if candidate.answer is None or candidate.id not in weights:
-            continue
-        heads.setdefault(candidate.answer, candidate)
-        totals[candidate.answer] = totals.get(candidate.answer, 0.0) + weights[candidate.id]
-    return heads[max(totals, key=lambda answer: totals[answer])] if totals else None

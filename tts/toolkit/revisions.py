@@ -36,13 +36,19 @@ async def revise(problem: Problem, run: Run, rounds: int, begun: Sequence[Candid
     versions = list(begun) or await run.generate()
     try:
         while len(versions) < rounds:
-            prompt = _prompt(problem, versions[-MEMORY:])
-            versions += await run.generate(prompt, system=problem.system, parent=versions[-1])
+            versions += await revised(problem, run, versions[-MEMORY:])
     except (BudgetExhausted, AllFailed):
         pass  # the versions that there are can take part in a selection
     return versions
 
 
-def _prompt(problem: Problem, attempts: Sequence[Candidate]) -> str:
+async def revised(problem: Problem, run: Run, attempts: Sequence[Candidate]) -> list[Candidate]:
+    """One version of a model that is shown these attempts, a child of the last; a first attempt where there is none.
+
+    Raises: as `Run.generate`.
+    """
+    if not attempts:
+        return await run.generate()
     shown = "\n\n".join(f"Attempt {i}:\n{attempt.text.strip()}" for i, attempt in enumerate(attempts, 1))
-    return REVISE.format(problem=problem.prompt, attempts=shown)
+    prompt = REVISE.format(problem=problem.prompt, attempts=shown)
+    return await run.generate(prompt, system=problem.system, parent=attempts[-1])

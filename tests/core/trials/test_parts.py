@@ -284,6 +284,87 @@ def test_a_judge_whose_budget_is_spent_abstains() -> None:
     assert outcome.result.answer == "1" and outcome.result.exhausted
 
 
+def test_what_a_judge_says_of_one_company_is_not_mixed_with_what_it_said_of_another() -> None:
+    async def outer(problem: Problem, run: Run, *, verifier: str = "rank") -> Candidate:
+        one, two, three = await run.generate(n=3)
+        assert [s.value for s in await run.verify([one, two], verifier)] == [0.0, 1.0]
+        assert [s.value for s in await run.verify([three, one], verifier)] == [0.0, 1.0]
+        assert [s.value for s in await run.verify([two, one], verifier, repeats=2)] == [0.0, 1.0]
+        assert run.mean_score(one, verifier).value == 0.75  # over all of them
+        return one
+
+    async def rank(problem: Problem, candidates: list[Candidate], run: Run) -> list[float]:
+        return [float(place) for place, _ in enumerate(candidates)]
+
+    assert ran(outer, verifiers={"rank": made(rank, "rank")}).result.answer == "0"
+
+
+def test_at_most_so_many_chains_run_at_a_time_and_those_behind_begin_as_others_end() -> None:
+    running: list[int] = [0, 0]
+
+    async def chain(run: Run, number: int) -> int:
+        running[0] += 1
+        running[1] = max(running)
+        await run.sleep(1.0 + number % 2)
+        running[0] -= 1
+        return number
+
+    async def outer(problem: Problem, run: Run) -> Candidate:
+        assert await run.gather(*(chain(run, i) for i in range(7)), max_running=3) == [*range(7)]
+        return run.propose("Answer: 1")
+
+    outcome = ran(outer)
+    assert running == [0, 3] and outcome.seconds == 4.0
+
+
+@pytest.mark.parametrize("max_running", [1, 2])
+def test_a_chain_that_fails_keeps_those_behind_from_starting(max_running: int) -> None:
+    async def outer(problem: Problem, run: Run) -> Candidate:
+        started = []
+
+        async def chain(number: int) -> None:
+            started.append(number)
+            raise KeyError(number)
+
+        try:
+            await run.gather(*(chain(i) for i in range(5)), max_running=max_running)
+        except ExceptionGroup:
+            assert len(started) == max_running
+        return run.propose("Answer: 1")
+
+    ran(outer)  # pytest fails a coroutine that was never awaited
+
+
+def test_less_than_one_chain_at_a_time_is_refused() -> None:
+    async def outer(problem: Problem, run: Run) -> Candidate:
+        await run.gather(run.sleep(1.0), max_running=0)
+        raise AssertionError("unreachable")
+
+    error = ScriptedCluster([]).run(outer, WHOLE).result.error
+    assert error is not None and "max_running must be at least 1, but got 0" in error.message
+
+
+def test_a_part_can_be_given_its_problem_in_other_words() -> None:
+    async def outer(problem: Problem, run: Run) -> Candidate:
+        picked = await run.solve(asks, "How many in all?", n=1)
+        assert run.candidates == [picked]
+        return picked
+
+    asked = ScriptedCluster(said).run(outer, Problem("whole", "How many?", "Count.", "number")).generated
+    assert [m.content for m in asked[0].request.messages] == ["Count.", "How many in all?"]
+
+
+def test_a_strategy_picks_by_its_own_fallback() -> None:
+    async def outer(problem: Problem, run: Run) -> Candidate:
+        run.fallback = lambda found, scores: found[-1] if len(found) > 2 else None
+        found = await run.generate(n=3)
+        assert run.pick(found[:2]) is found[0]  # it makes no choice of two
+        assert run.pick() is found[2]
+        return run.pick([])
+
+    assert ran(outer).result.answer == "2"  # nothing to pick from ends as an exhausted budget does
+
+
 def test_a_proposed_text_is_a_candidate_that_cost_nothing() -> None:
     async def outer(problem: Problem, run: Run) -> Candidate:
         found = await run.generate(n=2)

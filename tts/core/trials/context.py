@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import cached_property
+from itertools import islice
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -19,15 +20,15 @@ from tts.core.actions import Call, Event, Failed, Refused, Request, Returned, Sl
 from tts.core.addresses import beside, check_address, owner_of, portable
 from tts.core.budget import Limits, Remaining
 from tts.core.protocols import Strategy
-from tts.core.trials.blocks import Block, Deadline, Finishing, Streaming
-from tts.core.trials.coroutines import Mailbox, Wait
+from tts.core.trials.blocks import Block, Deadline, Finishing, Streaming, at_least_one
+from tts.core.trials.coroutines import Mailbox, Task, Wait
 from tts.core.trials.endings import nothing_came
 from tts.core.trials.parts import solve_part
 from tts.core.trials.race import Race
 from tts.core.trials.randomness import ChainRandom
 from tts.core.trials.scope import Fallback, Scope
 from tts.core.trials.verifying import asks_a_model, found_verifier, mean_of, verify
-from tts.errors import BudgetExhausted, InvalidParameter, UsageError, unknown_name
+from tts.errors import AllFailed, BudgetExhausted, InvalidParameter, UsageError, unknown_name
 from tts.types import Candidate, Completion, Problem, Sampling, Score, Turns, as_prompt
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ class Run:
     async def solve(
         self,
         strategy: str | Strategy,
-        problem: Problem | None = None,
+        problem: Problem | str | None = None,
         *,
         limits: str | Limits = "",
         model: str | None = None,
@@ -197,7 +198,7 @@ class Run:
 
         Args:
             strategy: a function, or a text such as `best_of_n:n=4`; `:mine` is of the strategy's own file.
-            problem: None is this run's.
+            problem: None is this run's, a text this run's in other words: with its id, system turn and answer format.
             limits: of the part, within those of this run, as `Limits.parse` reads them.
             model: the model that the part asks where it names none.
             adopt: whether the part's pick becomes a candidate of this run, so that `candidates` and the fallback count
@@ -221,6 +222,14 @@ class Run:
         found = Candidate(trial._next_id(), text, answer, Completion(text), parents[0].id if parents else None)
         trial._books.keep(scope, found)
         return found
+
+    def pick(self, candidates: Sequence[Candidate] | None = None) -> Candidate:
+        """The choice of `fallback` among these candidates, or all so far; the first of them where it makes none.
+        Raises: AllFailed where there is no candidate."""
+        among = self.candidates if candidates is None else candidates
+        if not among:
+            raise AllFailed(f"{self._trial.id}: there is no candidate to pick from", asked=0)
+        return self.fallback(among, self.scores) or among[0]
 
     def race(self, *chains: Coroutine[Any, Any, T]) -> Race[T]:
         """Run coroutines side by side and iterate over their values in order of arrival; leaving the block cancels
@@ -297,8 +306,8 @@ class Run:
     def _owner(self) -> str:
         return owner_of(self._trial.spec.name, _function(self._trial._strategy))
 
-    async def gather(self, *chains: Coroutine[Any, Any, T]) -> list[T]:
-        """Run coroutines side by side and return their values in order.
+    async def gather(self, *chains: Coroutine[Any, Any, T], max_running: int | None = None) -> list[T]:
+        """Run coroutines side by side, at most `max_running` of them at a time, and return their values in order.
 
         A chain that lets BudgetExhausted or AllFailed pass ends alone: its siblings go on, and the list goes without
         its value (where it matters whose a value is, let the chain return that with it). Raises: that error, if no
@@ -306,16 +315,23 @@ class Run:
         an ExceptionGroup is raised.
         """
         trial = self._trial
-        mailbox = Mailbox()
-        tasks = trial._spawn(chains, mailbox)
+        mailbox, waiting = Mailbox(), iter(chains)
+        tasks: list[Task] = []
         try:
-            for _ in tasks:
+            if max_running is not None:
+                at_least_one("max_running", max_running)
+            tasks += trial._spawn(islice(waiting, max_running), mailbox)
+            for _ in chains:
                 ended, _ = await Wait(mailbox)
                 if ended.error is not None and not nothing_came(ended.error):
                     break
+                if more := [*islice(waiting, 1)]:
+                    tasks += trial._spawn(more, mailbox)
         finally:
             for task in tasks:
                 trial._abandon(task)
+            for chain in waiting:
+                chain.close()
         errors = [task.error for task in tasks if isinstance(task.error, Exception)]
         if not all(map(nothing_came, errors)):
             raise ExceptionGroup(f"{len(errors)} of {len(tasks)} chains failed", errors)

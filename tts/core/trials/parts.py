@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from tts.core.addresses import beside
 from tts.core.budget import Limits
 from tts.core.protocols import Strategy
@@ -23,7 +25,7 @@ _FILE = re.compile(r"[^=]*?\.py:[^:]+")
 async def solve_part(
     run: Run,
     strategy: str | Strategy,
-    problem: Problem | None,
+    problem: Problem | str | None,
     limits: str | Limits,
     model: str | None,
     adopt: bool | None,
@@ -33,6 +35,8 @@ async def solve_part(
     trial, scope = run._trial, run._scope
     name, function = _named(run, strategy)
     bounds = Limits.parse(limits) if isinstance(limits, str) else limits
+    if isinstance(problem, str):
+        problem = msgspec.structs.replace(run.problem, prompt=problem)
     part_scope = scope.part(name, problem or run.problem, bounds, model)
     part = type(run)(trial, part_scope)
     try:

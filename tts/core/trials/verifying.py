@@ -27,10 +27,9 @@ async def verify(run: Run, candidates: Sequence[Candidate], named: str, repeats:
     name, verifier = found_verifier(run, named)
     at_least_one("repeats", repeats)
     if hasattr(verifier, "judge"):
-        for _ in range(repeats):
-            await _judge(run, candidates, name, cast(Judges, verifier))
-    else:
-        await _score(run, candidates, name, verifier, repeats)
+        given = [await _judge(run, candidates, name, cast(Judges, verifier)) for _ in range(repeats)]
+        return [_mean([scores[i] for scores in given if scores], name, verifier) for i in range(len(candidates))]
+    await _score(run, candidates, name, verifier, repeats)
     return [mean_of(run, candidate, name, verifier) for candidate in candidates]
 
 
@@ -49,9 +48,9 @@ async def _score(run: Run, candidates: Sequence[Candidate], name: str, verifier:
         raise (unpriced or refused[0]).rebuild()
 
 
-async def _judge(run: Run, candidates: Sequence[Candidate], name: str, judge: Judges) -> None:
-    """Let a judge look at all candidates together. Where its budget held no more, or all it asked for failed, none has
-    a score."""
+async def _judge(run: Run, candidates: Sequence[Candidate], name: str, judge: Judges) -> list[Score]:
+    """The scores of a judge that looks at all candidates together; none where its budget held no more, or all it asked
+    for failed."""
     part = type(run)(run._trial, run._scope.helper(getattr(judge, "model", None)))
     try:
         scores = list(await judge.judge(run.problem, list(candidates), part))
@@ -59,14 +58,16 @@ async def _judge(run: Run, candidates: Sequence[Candidate], name: str, judge: Ju
         if not nothing_came(error):
             raise
         run._trial.unverified += len(candidates)
-        return
+        return []
     if len(scores) != len(candidates):
         raise CallFailed(
             f"the judge {name} must return one score a candidate, {len(candidates)}, but returned {shown(scores)}",
             verifier=name,
         )
-    for candidate, score in zip(candidates, scores, strict=True):
-        run._trial._books.add_score(run._scope, candidate, checked(score, name, kind_of(judge)))
+    found = [checked(score, name, kind_of(judge)) for score in scores]
+    for candidate, score in zip(candidates, found, strict=True):
+        run._trial._books.add_score(run._scope, candidate, score)
+    return found
 
 
 def found_verifier(run: Run, verifier: str) -> tuple[str, Verifier]:
@@ -84,7 +85,10 @@ def found_verifier(run: Run, verifier: str) -> tuple[str, Verifier]:
 
 def mean_of(run: Run, candidate: Candidate, name: str, verifier: Verifier) -> Score:
     """The mean of the scores that the verifier has given in this scope, abstentions left out (none left: None)."""
-    found = [s for s in run._scope.scores.get(candidate.id, ()) if s.verifier == name]
+    return _mean([s for s in run._scope.scores.get(candidate.id, ()) if s.verifier == name], name, verifier)
+
+
+def _mean(found: Sequence[Score], name: str, verifier: Verifier) -> Score:
     values = [s.value for s in found if s.value is not None]
     masses = [s.mass for s in found if s.mass is not None]
     return Score(

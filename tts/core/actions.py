@@ -21,7 +21,6 @@ from tts.types import (
     Timing,
     Usage,
     Value,
-    shown_fields,
 )
 
 NO_USAGE = Usage()
@@ -93,7 +92,13 @@ class Request(Value, frozen=True):
     schema: Mapping[str, Any] | None = None
 
     def __repr__(self) -> str:
-        return shown_fields(self, ("schema",))
+        """As it was before `schema` came, where there is none: keys of samples are made of it, for every request."""
+        added = f", schema={self.schema!r}" if self.schema else ""
+        return (
+            f"Request(messages={self.messages!r}, sampling={self.sampling!r}, seed={self.seed!r}, "
+            f"continue_from={self.continue_from!r}, model={self.model!r}, timeout_s={self.timeout_s!r}, "
+            f"progress={self.progress!r}{added})"
+        )
 
 
 class Generate(Value, frozen=True, tag="generate"):

@@ -36,6 +36,7 @@ import math
 import re
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import lru_cache
 
 from tts.errors import BudgetExhausted, BudgetTooSmall, InvalidParameter, UnknownCost, unknown_name
 from tts.types import Cost, Value
@@ -71,6 +72,10 @@ class Limits(Value, frozen=True):
     @classmethod
     def parse(cls, text: str) -> Limits:
         """`tokens=2k,usd=0.5` -> Limits(tokens=2000, usd=0.5). Suffixes k, m, g (or b), t, p, e are powers of 1000."""
+        return _parsed(text)
+
+    @classmethod
+    def _read(cls, text: str) -> Limits:
         found: dict[str, int | float] = {}
         for part in filter(None, (p.strip() for p in text.split(","))):
             name, equals, amount = part.partition("=")
@@ -122,6 +127,12 @@ class Limits(Value, frozen=True):
             None if amount is None else amount * trials for amount in (self.samples, self.tokens, self.usd, self.flops)
         )
         return Limits(samples, tokens, usd, flops, self.seconds)  # type: ignore[arg-type]  # whole numbers stay whole
+
+
+@lru_cache(256)
+def _parsed(text: str) -> Limits:
+    """Parts of strategies have the same few texts again and again."""
+    return Limits._read(text)
 
 
 class Remaining(Value, frozen=True):

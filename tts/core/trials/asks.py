@@ -178,8 +178,9 @@ def reserved(ask: InFlight) -> bool:
     id, cost, ledgers = ask.action.id, ask.cost, ask.scope.ledgers
     if len(ledgers) == 1:
         return ledgers[0].try_reserve(id, cost)
-    if not all(ledger.fits(cost) for ledger in ledgers):
-        return False
-    for ledger in ledgers:
-        ledger.reserve(id, cost)
+    for place, ledger in enumerate(ledgers):
+        if not ledger.try_reserve(id, cost):
+            for held in ledgers[:place]:
+                held.release(id)
+            return False
     return True

@@ -66,9 +66,15 @@ def _named(run: Run, strategy: str | Strategy) -> tuple[str, Strategy]:
     if not isinstance(strategy, str):
         function = strategy.func if isinstance(strategy, partial) else strategy
         return getattr(function, "__name__", type(function).__name__), strategy
-    trial, text = run._trial, strategy
+    found = run._trial._parts.get(strategy)
+    if found is None:
+        found = run._trial._parts[strategy] = run._trial._resolve(_seen_from_here(run, strategy))
+    return strategy, found
+
+
+def _seen_from_here(run: Run, text: str) -> str:
     if text.startswith(":"):
-        text = run._owner() + text
-    elif (file := _FILE.match(text)) and text not in trial.spec.params.values():
-        text = beside(run._owner(), file[0]) + text[file.end() :]
-    return strategy, trial._resolve(text)
+        return run._owner() + text
+    if (file := _FILE.match(text)) and text not in run._trial.spec.params.values():
+        return beside(run._owner(), file[0]) + text[file.end() :]
+    return text

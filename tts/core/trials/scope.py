@@ -37,6 +37,7 @@ class Scope:
         candidates: id -> candidate, of this scope, in order of arrival.
         scores: candidate id -> every score given in this scope.
         fallback: picks the answer where the strategy lets `BudgetExhausted` or `AllFailed` pass.
+        depth: how many scopes there are around this one.
         parts: scopes opened in this one by `Run.solve` for the same problem.
         exhausted: whether a ledger of this scope has turned down something that was asked for in it.
         ends_s: when the seconds of a part's limits will have passed; None without such a limit.
@@ -45,6 +46,7 @@ class Scope:
     __slots__ = (
         "_kept",
         "candidates",
+        "depth",
         "ends_s",
         "exhausted",
         "fallback",
@@ -72,6 +74,7 @@ class Scope:
         self.problem = problem
         self.ledgers = ledgers
         self.parent = parent
+        self.depth: int = 0 if parent is None else parent.depth + 1
         self.model = model
         self.helps = helps
         self.candidates: dict[str, Candidate] = {}
@@ -100,8 +103,8 @@ class Scope:
         """
         inner = (Ledger(limits, f"{self.ledgers[-1].name}, its part {name}"),) if limits else ()
         scope = Scope(name, problem, inner + self.ledgers, self, model=model or self.model, helps=self.helps)
-        names = [s.name for s in scope.chain()]
-        if len(names) > MOST_NESTED:
+        if scope.depth > MOST_NESTED:
+            names = [s.name for s in scope.chain()]
             raise InvalidParameter(
                 f"{names[-1]} solves parts of parts, more than {MOST_NESTED} deep: the innermost ones are "
                 f"{' in '.join(names[:4])}; a strategy must not be its own part without end",

@@ -136,6 +136,7 @@ class Trial:
         self._nobody.closed = True
         self._strategy = strategy
         self._resolve = resolve
+        self._parts: dict[str, Strategy] = {}  # text -> the strategy that it names, for `Run.solve`
 
     @property
     def exhausted(self) -> bool:

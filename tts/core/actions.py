@@ -21,6 +21,7 @@ from tts.types import (
     Timing,
     Usage,
     Value,
+    shown_fields,
 )
 
 NO_USAGE = Usage()

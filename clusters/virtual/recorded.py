@@ -156,6 +156,10 @@ class RecordedCluster(SimulatedCluster):
         draws = self._draws[trial_of(candidate)]
         return self._recordings.start(draws.problem_id) + draws.drawn[candidate]
 
+    def is_drawn(self, candidate: Candidate) -> bool:
+        """Whether this candidate of an open trial is of a recorded sample; the strategy has put others together."""
+        return candidate.id in self._draws[trial_of(candidate.id)].drawn
+
     def is_whole(self, candidate: Candidate) -> bool:
         """Whether this candidate of an open trial is the whole recorded sample, and not a part of it."""
         draws, tokens = self._draws[trial_of(candidate.id)], candidate.completion.usage.completion_tokens

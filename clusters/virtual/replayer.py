@@ -208,7 +208,11 @@ class Replayer:
         """The recorded verdict on the answer that was selected. No answer is a wrong one, wherever there are verdicts:
         a part of a sample has none, whatever was recorded of the whole."""
         selected = result.selected
-        if selected is None or not cluster.is_whole(selected):
+        if selected is None:
+            return False if result.problem_id in self._graded else None
+        if not cluster.is_drawn(selected):
+            return self.recordings.verdict_on(result.problem_id, selected.answer)
+        if not cluster.is_whole(selected):
             return False if result.problem_id in self._graded else None
         row = cluster.row_of(selected.id)
         if selected.answer != self.recordings.answer(row):

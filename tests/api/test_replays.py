@@ -429,3 +429,18 @@ def test_requests_beyond_the_slots_wait_on_their_replica_and_the_makespan_shows_
     assert few.rows[0].makespan_s is not None and many.rows[0].makespan_s is not None
     assert wide.rows[0].makespan_s is not None
     assert wide.rows[0].makespan_s < many.rows[0].makespan_s <= 1.5 * few.rows[0].makespan_s
+
+
+async def put_together(problem, run, *, n: int = 3):
+    """Two parts, and an answer of the strategy's own wording."""
+    voted = await run.solve("majority_vote", n=n)
+    other = await run.solve("majority_vote", n=n, limits=f"samples={n - 1}")
+    return run.propose(f"Answer: {voted.answer if voted.answer is not None else other.answer}", [voted, other])
+
+
+def test_parts_are_replayed_and_an_answer_that_was_put_together_has_the_verdict_of_the_recorded_ones():
+    pool = pool_of(problems=6, n=12)
+    (vote,), (own,) = (replay(pool, [s], seeds=3).rows for s in ("majority_vote:n=3", put_together))
+    assert own.errors == 0
+    assert own.accuracy == vote.accuracy
+    assert own.candidates == (5 + 1) * 6 * 3

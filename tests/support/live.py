@@ -22,7 +22,8 @@ from tts.errors import ContextTooLong
 from tts.models.cost_model import CostModel
 from tts.models.target import resolved
 from tts.plugins.dependencies import verifiers_of
-from tts.plugins.names import allocator_of, strategy
+from tts.plugins.names import allocator_of
+from tts.plugins.parts import part
 from tts.plugins.spec import parse_allocators, parse_specs
 from tts.runs.folder import NoJournal
 from tts.testing.replies import Misbehaviour, Script
@@ -130,7 +131,7 @@ class Carrier:
             shared_budgets["cell"] = SharedBudget("cell", allocator_of(how), shared[1], costs)
         scheduler = Scheduler(
             [Planned("cell", problem, spec, share) for problem in problems],
-            strategy,
+            part,
             costs=costs,
             shared_budgets=shared_budgets,
             verifiers=verifiers,
@@ -162,7 +163,7 @@ def replayed(text: str, problems: Sequence[Problem], records: Sequence[Record], 
     (spec,) = parse_specs(text)
     scheduler = Scheduler(
         [Planned("cell", problem, spec, share) for problem in problems],
-        strategy,
+        part,
         costs=CostModel(),
         verifiers=verifiers_of([spec], None),
         sampling=SAMPLING,

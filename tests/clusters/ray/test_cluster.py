@@ -534,13 +534,22 @@ class Marked:
 def place(text):
     return [len(text), os.getpid()]
 
-async def mine(problem, run, *, n=2, verifier=":Marked"):
+async def liked(problem, candidates, run):
+    await run.ask("Which do you like?")
+    return [2.0 for _ in candidates]
+
+async def mine(problem, run, *, n=2, verifier=":Marked", judge_verifier=":liked"):
     candidates = await run.generate(n=n)
     for candidate in candidates:
         length, pid = await run.call(place, candidate.text)
         assert length == len(candidate.text) and pid != os.getpid()
         assert await run.call(halves.half, length) == length / 2
     assert [score.value for score in await run.verify(candidates, verifier)] == [1.0] * n
+    assert [score.value for score in await run.verify(candidates, judge_verifier)] == [2.0] * n
+    async with run.race(run.solve("majority_vote:n=2", limits="samples=2"), run.sleep(60.0)) as done:
+        async for part in done:
+            assert part.id not in {c.id for c in candidates}
+            break
     return candidates[0]
 """
     )
@@ -548,7 +557,7 @@ async def mine(problem, run, *, n=2, verifier=":Marked"):
         records, results, _ = carrier.run(f"{plugin}:mine", PROBLEMS[:3])
     assert [result.error for result in results.values()] == [None] * 3
     assert all(result.answer for result in results.values())
-    assert_finished_once_each(records, 2 * 3)
+    assert_finished_once_each(records, (2 + 1 + 2) * 3)
 
 
 def test_an_endpoint_that_only_the_driver_can_reach_is_found_out_by_the_actors(

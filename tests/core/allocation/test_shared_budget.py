@@ -15,14 +15,16 @@ from tts.core.allocation.shared_budget import SharedBudget
 from tts.core.budget import Limits
 from tts.core.journal.history import History
 from tts.core.journal.records import Allotted, Decided, Granted, Lost, Record, Repriced, Stopped, decode, encode
-from tts.core.protocols import Verifier
+from tts.core.protocols import Strategy, Verifier
 from tts.core.result import Result
 from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
+from tts.core.trials.context import Run
 from tts.core.trials.endings import STOPPED
 from tts.errors import AllocatorCrashed
 from tts.models.cost_model import CostModel
-from tts.plugins.names import allocator_of, built_in, strategy
+from tts.plugins import parts
+from tts.plugins.names import allocator_of, built_in
 from tts.plugins.verifiers import verifier
 from tts.runs.folder import NoJournal
 from tts.testing import Disorder
@@ -37,6 +39,7 @@ STRATEGIES = [
     StrategySpec("best_of_n", {"n": None, "verifier": "judge"}),
     StrategySpec("genrm", {"n": None, "verifier": "judge"}),
     StrategySpec("best_of_n", {"n": None, "verifier": "proof"}),
+    StrategySpec("composed"),
 ]
 PROVEN = StrategySpec("best_of_n", {"n": None, "verifier": "proof"})
 TRUSTING = StrategySpec("success", {"trust": 1.0})
@@ -63,6 +66,20 @@ VERIFIERS: Mapping[str, Verifier] = {"judge": verifier("judge"), "proof": Proof(
 JUDGED = MOST * 20  # the judge's request may be longer than a sample
 
 
+async def composed(problem: Problem, run: Run) -> Candidate:
+    """Helpers and parts, of which allocators see the samples as they see any."""
+    best = await run.solve("majority_vote:n=4", limits="samples=3")
+    await run.ask("Is that right?", n=2)
+    async with run.race(run.solve("single"), run.generate(n=2)) as done:
+        async for _ in done:
+            break
+    return best
+
+
+def resolved(text: str) -> Strategy:
+    return composed if text == "composed" else parts.part(text)
+
+
 def problems(n: int) -> list[Problem]:
     return [Problem(f"p{i}", f"Question {i}?") for i in range(n)]
 
@@ -78,7 +95,7 @@ def scheduler_of(
     costs = CostModel()
     return Scheduler(
         [Planned(cell, problem, spec) for problem in problems(n) for cell, (spec, _, _) in cells.items()],
-        strategy,
+        resolved,
         costs=costs,
         verifiers=VERIFIERS,
         sampling=Sampling(max_tokens=MOST),
@@ -315,7 +332,7 @@ def test_problems_that_come_late_are_served_by_a_price() -> None:
             yield Planned("c", Problem(f"p{i}", f"Question {i}?"), VOTE)
 
     scheduler = Scheduler(
-        stream(), strategy, costs=costs, sampling=Sampling(max_tokens=MOST), window=4,
+        stream(), parts.part, costs=costs, sampling=Sampling(max_tokens=MOST), window=4,
         shared_budgets={"c": SharedBudget("c", how, Limits(), costs)},
     )  # fmt: skip
     driver = Disorder(0)

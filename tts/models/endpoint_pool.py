@@ -346,7 +346,7 @@ class EndpointPool:
     def _settle(self, group: SiblingGroup, request: Request) -> None:
         """Give a group that continues a text its first home."""
         known = self._beginnings.get((request.model, request.messages))
-        home = known and known.longest_of(request.continue_from)
+        home = None if known is None else known.longest_of(request.continue_from)
         if home is not None:
             group.homes.add(home)
         elif (first := self._groups.get((request.model, request.messages, ""))) is not None:

@@ -105,6 +105,7 @@ class Problem(Value, frozen=True):
         system: a system turn before it.
         answer_format: form of the answer in a completion (`tts.answers.extract.extract`).
         facts: public data a constraint checker may use (the numbers of a CountDown), plain JSON values.
+        shots: worked examples before the prompt: user and assistant turns.
     """
 
     id: str
@@ -112,6 +113,10 @@ class Problem(Value, frozen=True):
     system: str | None = None
     answer_format: AnswerFormat = "auto"
     facts: Mapping[str, Any] = {}
+    shots: tuple[Message, ...] = ()
+
+    def __repr__(self) -> str:
+        return shown_fields(self, ("shots",))
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "id", as_text("the id of a problem", self.id))
@@ -122,7 +127,8 @@ class Problem(Value, frozen=True):
 
     @property
     def messages(self) -> Prompt:
-        return as_prompt(self.prompt, self.system)
+        prompt = as_prompt(self.prompt, self.system)
+        return (*prompt[:-1], *self.shots, prompt[-1]) if self.shots else prompt
 
 
 class Sampling(Value, frozen=True):

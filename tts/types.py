@@ -330,6 +330,7 @@ class Score(Value, frozen=True):
         mass: for a probability read from logprobs, the sum of the labels' probabilities.
         text: the rationale, where there is one.
         downgrades: parameters of the verification that its endpoint refused and that were left out; set by the cluster.
+        steps: a score for each step of the text, where the verifier or judge looks at steps; None abstains of one.
 
     Numbers of other libraries become floats. Raises: InvalidParameter for a value that is no finite number, an unknown
     kind, or a text that is none.
@@ -341,8 +342,12 @@ class Score(Value, frozen=True):
     mass: float | None = None
     text: str = ""
     downgrades: tuple[str, ...] = ()
+    steps: tuple[float | None, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.steps:
+            steps = tuple(None if step is None else _score("value", step) for step in self.steps)
+            msgspec.structs.force_setattr(self, "steps", steps)
         for name in ("value", "mass"):
             number = getattr(self, name)
             if number is not None and (type(number) is not float or not math.isfinite(number)):

@@ -346,7 +346,7 @@ class Score(Value, frozen=True):
 
     def __post_init__(self) -> None:
         if self.steps:
-            steps = tuple(None if step is None else _score("value", step) for step in self.steps)
+            steps = tuple(None if step is None else finite_score("value", step) for step in self.steps)
             msgspec.structs.force_setattr(self, "steps", steps)
         for name in ("value", "mass"):
             number = getattr(self, name)

@@ -340,6 +340,6 @@ def test_what_a_function_cannot_do_is_said_before_anything_is_sent():
                 strategy = functools.partial(given, **params) if params else given
                 with pytest.raises(UsageError, match=why):
                     call(subject, strategy, base_url=engine.base_url)
-        with pytest.raises(BadProblem, match="but got a Example"):
-            tts.sweep(tts.Example(tts.Problem("p", "?")), mine, base_url=engine.base_url)
+        with pytest.raises(BadProblem, match="but got a int"):
+            tts.sweep(7, mine, base_url=engine.base_url)
         assert engine.stats().requests == asked

@@ -20,7 +20,7 @@ from tts.plugins.given import Named
 from tts.plugins.loading import forget_changed
 from tts.plugins.names import strategy
 from tts.plugins.parts import part
-from tts.plugins.signatures import parameters, taken_apart
+from tts.plugins.signatures import parameters, taken_apart, unknown_parameter
 from tts.plugins.spec import check_spec, parse_specs
 from tts.plugins.values import check_given
 from tts.plugins.verifier_parameters import with_normal_texts, with_verifier_texts
@@ -151,7 +151,7 @@ def as_spec(given: Named, params: Mapping[str, Any] | None) -> tuple[StrategySpe
         )
     for key in params:
         if key not in known:
-            raise unknown_name(f"parameter of {name}", key, known)
+            raise unknown_parameter(name, key, known, function)
     params = with_verifier_texts(params, function)
     check_given(name, known, params)
     awaited = _as_coroutine_function(function)

@@ -54,13 +54,15 @@ def _show(infos: Sequence[StrategyInfo], json: bool) -> None:
     if json:
         print_json(infos)
         return
+    from tts.plugins.values import is_plain
     from tts.process.console import console, say
 
     out = console()
     for info in infos:
         say(out, f"{info.name}  {info.summary}" + (f"  [{info.paper}]" if info.paper else ""), 2)
         for p in info.parameters:
-            say(out, f"    {p.name}: {p.type} = {p.default!r}" + (f"  {p.help}" if p.help else ""), 8)
+            note = "" if is_plain(p) else "  (not settable in a text)"
+            say(out, f"    {p.name}: {p.allowed} = {p.default!r}{note}" + (f"  {p.help}" if p.help else ""), 8)
 
 
 @model_app.command("list")

@@ -4,7 +4,7 @@ specs."""
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from contextvars import Token
 from functools import partial
@@ -15,8 +15,9 @@ from tts.core.protocols import Strategy
 from tts.errors import InvalidParameter, TTSError
 from tts.plugins.loading import forget_changed
 from tts.plugins.names import ALLOCATIONS, FUNCTIONS, Allocation, allocator, built_in, strategy
-from tts.plugins.signatures import taken_apart
+from tts.plugins.signatures import Parameter, parameters, taken_apart
 from tts.plugins.spec import split_spec
+from tts.plugins.values import check_value, convert
 from tts.plugins.verifier_parameters import with_verifier_texts
 from tts.types import StrategySpec
 
@@ -76,7 +77,8 @@ class Given:
         if isinstance(given, str):
             return given
         if isinstance(given, StrategySpec):
-            return _written(StrategySpec(given.name, with_verifier_texts(given.params, self._named(given.name))))
+            named = self._named(given.name)
+            return _written(StrategySpec(given.name, with_verifier_texts(given.params, named)), named)
         function, params = taken_apart(given)
         name = getattr(function, "__name__", type(function).__name__)
         if not is_coroutine_function(function) or not name.isidentifier():
@@ -89,7 +91,7 @@ class Given:
         known = strategy(name) if name in built_in("strategies") else self._functions.setdefault(name, function)
         if known is not function:
             raise InvalidParameter(f"two strategies are named {name}: rename one of these functions", name=name)
-        return _written(StrategySpec(name, with_verifier_texts(params, function)))
+        return _written(StrategySpec(name, with_verifier_texts(params, function)), function)
 
     def _allocator_text(self, given: Any) -> str:
         if isinstance(given, str | StrategySpec):
@@ -105,7 +107,7 @@ class Given:
         known = allocator(name) if name in built_in("allocators") else self._allocations.setdefault(name, function)
         if known is not function or name == EQUAL:
             raise InvalidParameter(f"two allocators are named {name}: rename one of these functions", name=name)
-        return _written(StrategySpec(name, params))
+        return _written(StrategySpec(name, params), function)
 
     def _named(self, name: str) -> Strategy | None:
         """The strategy of a spec; None if there is none, which the parser of the text reports."""
@@ -138,14 +140,40 @@ def is_coroutine_function(given: Any) -> bool:
     return inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(getattr(inner, "__call__", None))  # noqa: B004
 
 
-def _written(spec: StrategySpec) -> str:
-    """Write a value as on the command line, where a comma ends it. Raises: InvalidParameter for one not read back."""
-    text = str(spec)
-    _, read = split_spec(text, "strategy")
-    for name, value in spec.params.items():
-        if isinstance(value, str) and (read.get(name) != [value] or value.lower() == "none"):
-            raise InvalidParameter(
-                f"{spec.name}: {name} cannot be {value!r}, which the record of a run could not tell from another",
-                name=name,
-            )
-    return text
+def _written(spec: StrategySpec, function: Callable[..., Any] | None) -> str:
+    """The text of a spec, by which a run is recorded. Raises: InvalidParameter for a value that would not be read back
+    from it."""
+    known = {} if function is None else {p.name: p for p in parameters(function)}
+    together = _values_in(str(spec))
+    alone = [name for name, value in spec.params.items() if _is_read_back(spec.name, name, value, known.get(name))]
+    whole = [name for name, value in spec.params.items() if together.get(name) == [f"{value}"]]
+    for name in (name for good in (alone, whole) for name in spec.params if name not in good):
+        raise InvalidParameter(
+            f"{spec.name}: {name} cannot be {spec.params[name]!r}: the record of a run holds parameters as text, which "
+            f"would be read as another value",
+            name=name,
+        )
+    return str(spec)
+
+
+def _values_in(text: str) -> dict[str, list[str]]:
+    """The values of parameters in a text; none where it cannot be split."""
+    with suppress(InvalidParameter):
+        return split_spec(text, "strategy")[1]
+    return {}
+
+
+def _is_read_back(owner: str, name: str, value: Any, parameter: Parameter | None) -> bool:
+    """Whether the text of a value is read as the value. Raises: InvalidParameter for one of another type than the
+    parameter's."""
+    read = _values_in(f"{owner}:{name}={value}")
+    if read.keys() != {name} or len(read[name]) != 1:
+        return False
+    (text,) = read[name]
+    if parameter is None:  # the parser of the text says what is unknown
+        return not isinstance(value, str) or (text == value and value.lower() != "none")
+    try:
+        return bool(convert(owner, parameter, text) == value)
+    except InvalidParameter:
+        check_value(owner, parameter, value)
+        return False

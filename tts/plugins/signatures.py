@@ -6,24 +6,36 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
-from types import FunctionType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from types import FunctionType
+from typing import Any, get_type_hints
 
-from tts.errors import InvalidParameter
+from tts.errors import InvalidParameter, UnknownName, unknown_name
+from tts.plugins.annotations import allowed
 from tts.plugins.names import allocator, strategy
 from tts.selectors import named as selector
 from tts.types import Value
 
 
 class Parameter(Value, frozen=True):
-    """A parameter of a strategy, verifier or allocator: name, type and default as written, text of the docstring."""
+    """A parameter of a strategy, verifier or allocator: name, type and default as written, text of the docstring.
+
+    Args:
+        choices: the only values allowed of their types: those of a `Literal`.
+    """
 
     name: str
     type: str
     default: Any
     help: str = ""
+    choices: tuple[Any, ...] = ()
+
+    @property
+    def allowed(self) -> str:
+        """What a value may be, for people: `exact | math`, `int | None`."""
+        closed = {type(choice).__name__ for choice in self.choices}
+        return " | ".join([*map(str, self.choices), *(kind for kind in self.type.split(" | ") if kind not in closed)])
 
 
 class StrategyInfo(Value, frozen=True):
@@ -63,7 +75,23 @@ def parameters(function: Callable[..., Any], owner: str = "", *, but: str = "") 
         if parameter.default is parameter.empty:
             owner = owner or f"strategy {getattr(function, '__name__', type(function).__name__)}"
             raise InvalidParameter(f"parameter {parameter.name} of {owner} must have a default", name=parameter.name)
-    return [Parameter(p.name, _type_of(function, p), p.default, helps.get(p.name, "")) for p in found]
+    return [_read(function, p, helps.get(p.name, "")) for p in found]
+
+
+def unknown_parameter(owner: str, key: str, known: Collection[str], function: Callable[..., Any]) -> UnknownName:
+    """The error for a parameter that a strategy, verifier or allocator does not have, or not behind a star."""
+    there = [] if isinstance(function, type) else [*inspect.signature(function).parameters.values()]
+    if key not in known and any(p.name == key and p.default is not p.empty for p in there):
+        first = [p.name for p in there if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+        behind = [str(p.replace(annotation=p.empty)) for p in there if p.name == key]
+        return UnknownName(
+            f"{owner}: {key} cannot be set, because only parameters behind a star can: write "
+            f"`({', '.join([*first, '*', *behind])})`",
+            name=key,
+        )
+    if not known:
+        return UnknownName(f"unknown parameter of {owner} {key!r}: there are none", name=key)
+    return unknown_name(f"parameter of {owner}", key, known)
 
 
 def taken_apart(given: Any) -> tuple[Any, dict[str, Any]]:
@@ -102,20 +130,21 @@ def _papers(doc: str) -> str:
     return ", ".join(dict.fromkeys(re.findall(r"arXiv:\d{4}\.\d{5}", doc)))
 
 
-def _type_of(function: Callable[..., Any], parameter: inspect.Parameter) -> str:
-    """The type as annotated; without an annotation, that of the default."""
-    hint = parameter.annotation
+def _read(function: Callable[..., Any], parameter: inspect.Parameter, text: str) -> Parameter:
+    """A parameter with its type as annotated; without an annotation, with that of the default."""
+    hint, default = parameter.annotation, parameter.default
     if hint is parameter.empty:
-        return "str" if parameter.default is None else type(parameter.default).__name__
-    if isinstance(hint, str):
+        hint = str if default is None else type(default)
+    elif isinstance(hint, str):
         # One by one, because another parameter's type may be imported for type checkers only.
         alone = FunctionType((lambda: None).__code__, _globals_of(function))
         alone.__annotations__ = {parameter.name: hint}
         try:
             hint = get_type_hints(alone)[parameter.name]
         except Exception:  # an annotation may be any expression
-            return str(hint)
-    return _type_name(hint)
+            return Parameter(parameter.name, str(hint), default, text)
+    kinds, choices = allowed(hint)
+    return Parameter(parameter.name, kinds, default, text, choices)
 
 
 def _globals_of(function: Callable[..., Any]) -> dict[str, Any]:
@@ -123,14 +152,6 @@ def _globals_of(function: Callable[..., Any]) -> dict[str, Any]:
     makes = getattr(function, "__init__") if isinstance(function, type) else function  # noqa: B009 - mypy
     found: dict[str, Any] | None = getattr(inspect.unwrap(makes), "__globals__", None)
     return vars(sys.modules[function.__module__]) if found is None else found
-
-
-def _type_name(hint: Any) -> str:
-    if get_origin(hint) in (Union, UnionType):
-        return " | ".join(map(_type_name, get_args(hint)))
-    if get_origin(hint) is Literal:
-        return " | ".join(dict.fromkeys(_type_name(type(value)) for value in get_args(hint)))
-    return "None" if hint in (None, type(None)) else getattr(hint, "__name__", str(hint))
 
 
 def _argument_helps(doc: str) -> dict[str, str]:

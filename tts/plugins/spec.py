@@ -11,9 +11,9 @@ from typing import Any
 
 from tts.core.addresses import split_values
 from tts.core.protocols import Strategy
-from tts.errors import InvalidParameter, unknown_name
+from tts.errors import InvalidParameter
 from tts.plugins.names import allocator, strategy
-from tts.plugins.signatures import parameters
+from tts.plugins.signatures import parameters, unknown_parameter
 from tts.plugins.values import check_value, convert
 from tts.plugins.verifier_parameters import with_normal_texts
 from tts.types import StrategySpec
@@ -56,11 +56,12 @@ def split_spec(text: str, kind: str) -> tuple[str, dict[str, list[str]]]:
 
 def _parsed(text: str, kind: str, resolve: Callable[[str], Callable[..., Any]]) -> list[StrategySpec]:
     name, values = split_spec(text, kind)
-    known = {p.name: p for p in parameters(resolve(name), f"{kind} {name.rpartition(':')[2]}")}
+    function = resolve(name)
+    known = {p.name: p for p in parameters(function, f"{kind} {name.rpartition(':')[2]}")}
     axes: list[list[Any]] = []
     for key, options in values.items():
         if key not in known:
-            raise unknown_name(f"parameter of {name}", key, known)
+            raise unknown_parameter(name, key, known, function)
         axes.append([convert(name, known[key], option) for option in options])
     return [StrategySpec(name, dict(zip(values, combo, strict=True))) for combo in itertools.product(*axes)]
 
@@ -87,7 +88,7 @@ def check_spec(spec: StrategySpec) -> StrategySpec:
     known = {p.name: p for p in parameters(function)}
     for key, value in spec.params.items():
         if key not in known:
-            raise unknown_name(f"parameter of {spec.name}", key, known)
+            raise unknown_parameter(spec.name, key, known, function)
         check_value(spec.name, known[key], value)
     return with_normal_texts(spec, function)
 

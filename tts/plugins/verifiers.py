@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from tts.core.addresses import address_of, call_of
 from tts.core.protocols import Verifier
-from tts.errors import InvalidParameter, TTSError, unknown_name
+from tts.errors import InvalidParameter, TTSError
 from tts.plugins.names import verifier_named
-from tts.plugins.signatures import Parameter, StrategyInfo, described, parameters
+from tts.plugins.signatures import Parameter, StrategyInfo, described, parameters, unknown_parameter
 from tts.plugins.values import convert
 from tts.types import Candidate, Problem
 
@@ -128,7 +128,7 @@ def values_of(name: str, thing: Any, given: Mapping[str, str]) -> dict[str, Any]
         raise no_model(name)
     for key in given:
         if key not in known:
-            raise unknown_name(f"parameter of {name}", key, known)
+            raise unknown_parameter(name, key, known, thing)
     return {key: convert(name, known[key], value) for key, value in given.items()}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from tts.answers.equivalence import classes
+from tts.checks import require
 from tts.core.trials.context import Run
 from tts.selectors import Selector, in_order, merged
 from tts.types import Candidate
@@ -21,11 +22,12 @@ async def equated(run: Run, candidates: Sequence[Candidate], equivalence: Equiva
         equivalence: `exact` leaves them as they are (they are normalised: 0.5 and 1/2 are one answer already); `math`
             also lets 1/\\sqrt{2} and \\sqrt{2}/2 vote together, in a worker where that takes algebra (extra `math`).
             Answers that it cannot compare within its limit keep a class of their own; the result counts them.
-    Raises: CallFailed, CallTimedOut.
+    Raises: CallFailed, CallTimedOut, InvalidParameter.
     """
     ordered = in_order(candidates)
     if equivalence == "exact":
         return ordered
+    require(equivalence == "math", "equivalence", "'exact' or 'math'", equivalence)
     answers = [c.answer for c in ordered if c.answer is not None]
     if not answers:
         return ordered

@@ -17,6 +17,7 @@ from tts.checks import shown
 from tts.clusters.bounds import Bounds
 from tts.core.actions import (
     NO_USAGE,
+    Add,
     Call,
     Cancelled,
     End,
@@ -25,6 +26,7 @@ from tts.core.actions import (
     Finished,
     Generate,
     Progressed,
+    Recall,
     Request,
     Returned,
     Scored,
@@ -212,6 +214,8 @@ class Executor:
             case Sleep():
                 await asyncio.sleep(max(0.0, action.until_s - self._now()))
                 return Woke(action.id, 0.0)
+            case Recall() | Add():
+                raise AssertionError(f"{action.id}: the scheduler has a run's memory, and answers by itself")
 
     async def _complete(
         self, id: str, request: Request, builder: CompletionBuilder, *, race: bool = False

@@ -15,11 +15,13 @@ from tts.clusters.virtual.recordings import Recordings, cut
 from tts.clusters.virtual.simulated import SimulatedCluster, World
 from tts.core.actions import (
     Action,
+    Add,
     Cancel,
     End,
     Failed,
     Finished,
     Generate,
+    Recall,
     Refused,
     Request,
     Scored,
@@ -146,6 +148,8 @@ class RecordedCluster(SimulatedCluster):
                     continue
                 why = ErrorInfo(WITHDRAWN, f"{action.id} was cancelled before it left")
                 todo.extend(trial.tell(Refused(action.id, self._now, why)))
+            elif isinstance(action, Recall | Add):
+                todo.extend(trial.tell(self._memory.answer(action, self._now)))
             elif needs_grant(action):
                 waiting[action.id] = action
             else:

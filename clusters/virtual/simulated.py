@@ -18,6 +18,7 @@ import msgspec
 from tts.clusters.executor import SCORE, VERIFY_LIMIT_S, contained, scored_in_worker
 from tts.core.actions import (
     Action,
+    Add,
     Call,
     Cancel,
     Cancelled,
@@ -27,6 +28,7 @@ from tts.core.actions import (
     Finished,
     Generate,
     Progressed,
+    Recall,
     Request,
     Returned,
     Scored,
@@ -35,6 +37,7 @@ from tts.core.actions import (
     Work,
     trial_of,
 )
+from tts.core.memory import RunMemory
 from tts.core.protocols import Verifier, checked, computed_by, is_in_worker, kind_of, read_by
 from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import OnResult, Step, ignore
@@ -151,6 +154,7 @@ class SimulatedCluster:
         self._world = world
         self._verifiers = {} if verifiers is None else verifiers
         self._cancel_s = cancel_s
+        self._memory = RunMemory()  # of trials that are driven without a scheduler, which has its own
         self._now = 0.0
         self._heap: list[tuple[float, int, Event]] = []
         self._count = 0
@@ -261,6 +265,8 @@ class SimulatedCluster:
             return self._verify(action)
         if isinstance(action, Call):
             return self._call(action)
+        if isinstance(action, Recall | Add):  # of a trial that is driven without a scheduler
+            return 0.0, self._memory.answer(action, self._now)
         return max(0.0, action.until_s - self._now), Woke(action.id, 0.0)
 
     def _verify(self, action: Verify) -> tuple[float, End]:

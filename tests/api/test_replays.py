@@ -360,6 +360,14 @@ def test_samples_without_tokens_or_verdicts_are_no_silent_zeros():
     assert replay(Pool.of("x", rows), "single").rows[0].accuracy is None
 
 
+async def learning(problem, run, *, most: int = 4):
+    """As many samples as have paid so far: what one problem reads is what others have added before."""
+    gains = await run.recall("gains")
+    found = await run.generate(n=int(max(gains, key=gains.get, default="2")))
+    await run.add("gains", {str(n): 0.1 * len({c.answer for c in found[:n]}) - 0.05 * n for n in range(1, most)})
+    return found[0]
+
+
 @settings(deadline=None, max_examples=25)
 @given(
     st.integers(0, 10**6),
@@ -378,6 +386,7 @@ def test_with_and_without_a_scheduler_the_same_comes_out_to_the_token_and_the_se
         "first_finish:n=6,k=2",
         "best_of_n:n=3,verifier=rm",
         "genrm:n=2,verifications=3,verifier=judge",
+        learning,
     ]
     fleet = Fleet(slots=slots, tokens_per_s=10.0, cancel_s=cancel_s)
     options = {"fleet": fleet, "seeds": 2, "budgets": share, "verifier_tokens": {"rm": 3}, "max_tokens": 200}

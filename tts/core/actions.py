@@ -146,6 +146,21 @@ class Sleep(Value, frozen=True, tag="sleep"):
     until_s: float
 
 
+class Recall(Value, frozen=True, tag="recall"):
+    """Read the sums that the trials of the cell have added under this key so far. The scheduler answers by itself."""
+
+    id: str
+    key: str
+
+
+class Add(Value, frozen=True, tag="add"):
+    """Add these amounts, by arm, to the sums of the cell's trials. The scheduler does that by itself, once."""
+
+    id: str
+    key: str
+    amounts: Mapping[str, float]
+
+
 class Cancel(Value, frozen=True, tag="cancel"):
     """Stop the action with this id, all the way to the engine. It still ends, as `Cancelled` or
     with the end that overtook."""
@@ -192,8 +207,8 @@ class Returned(Value, frozen=True, tag="returned"):
         return NO_USAGE
 
 
-class Woke(Value, frozen=True, tag="woke"):
-    """A `Sleep` ended."""
+class _Free(Value, frozen=True):
+    """An end that costs nothing."""
 
     id: str
     at_s: float
@@ -205,6 +220,23 @@ class Woke(Value, frozen=True, tag="woke"):
     @property
     def timing(self) -> Timing:
         return NO_TIME
+
+
+class Woke(_Free, frozen=True, tag="woke"):
+    """A `Sleep` ended."""
+
+
+class Recalled(_Free, frozen=True, tag="recalled"):
+    """A `Recall` ended with these sums, by arm."""
+
+    sums: Mapping[str, float]
+
+
+class Added(_Free, frozen=True, tag="added"):
+    """An `Add` was counted."""
+
+    key: str
+    amounts: Mapping[str, float]
 
 
 class Failed(Value, frozen=True, tag="failed"):
@@ -233,20 +265,10 @@ class Cancelled(Value, frozen=True, tag="cancelled"):
         return self.completion.timing
 
 
-class Refused(Value, frozen=True, tag="refused"):
+class Refused(_Free, frozen=True, tag="refused"):
     """The run's budget cannot hold this action: it never left, and costs nothing."""
 
-    id: str
-    at_s: float
     error: ErrorInfo
-
-    @property
-    def usage(self) -> Usage:
-        return NO_USAGE
-
-    @property
-    def timing(self) -> Timing:
-        return NO_TIME
 
 
 class Progressed(Value, frozen=True, tag="progressed"):
@@ -264,9 +286,9 @@ class Progressed(Value, frozen=True, tag="progressed"):
     mean_logprob: float | None = None
 
 
-Action = Generate | Verify | Call | Sleep | Cancel
-Work = Generate | Verify | Call | Sleep
-End = Finished | Scored | Returned | Woke | Failed | Cancelled | Refused
+Work = Generate | Verify | Call | Sleep | Recall | Add
+Action = Work | Cancel
+End = Finished | Scored | Returned | Woke | Recalled | Added | Failed | Cancelled | Refused
 Event = End | Progressed
 
 

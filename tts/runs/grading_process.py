@@ -22,7 +22,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -102,7 +102,6 @@ class _Loaded(NamedTuple):
     problems: tuple[Problem, ...]
     digest: str
     digests: str
-    prompts: Mapping[str, str | None]
 
 
 class _Graded(NamedTuple):
@@ -119,7 +118,7 @@ class GradingProcess:
 
     Attributes:
         name, grader: of the task; problems: of it, in order; digest: of the problems, without references, because
-            plugins can read it; digests: of each one alone (`problem_digests`); prompts: how they are put to a model.
+            plugins can read it; digests: of each one alone (`problem_digests`).
         limit_s: CPU time for one answer; None: the grader's own.
         on_verdict: called with each pair's verdict that `begin` did not have.
 
@@ -148,7 +147,7 @@ class GradingProcess:
         except BaseException:
             await self._stop()
             raise
-        self.name, self.grader, self.problems, self.digest, self.digests, self.prompts = loaded
+        self.name, self.grader, self.problems, self.digest, self.digests = loaded
         if isinstance(given, Task):  # the very objects, because their facts may hold values that JSON lacks
             self.problems = tuple(example.problem for example in given.examples)
         return self
@@ -388,7 +387,7 @@ class _Server:
         self._examples = {example.problem.id: example for example in task.examples}
         digest = problems_digest([problem_fields(example.problem) for example in task.examples])
         problems = tuple(example.problem for example in task.examples)
-        return _Loaded(task.name, task.grader, problems, digest, problem_digests(task.examples), task.prompts)
+        return _Loaded(task.name, task.grader, problems, digest, problem_digests(task.examples))
 
     def _agrees(self, run: _Compare) -> bool:
         assert self._task is not None

@@ -16,6 +16,7 @@ from typing import Any
 from tts.clusters.virtual.simulated import SimulatedCluster
 from tts.core.actions import (
     Action,
+    Added,
     Cancel,
     Cancelled,
     Event,
@@ -23,6 +24,7 @@ from tts.core.actions import (
     Finished,
     Generate,
     Progressed,
+    Recalled,
     Refused,
     Request,
     Returned,
@@ -59,7 +61,7 @@ from tts.types import (
 )
 
 _SCRIPT = "the script"  # the model that scripted verifiers ask
-_EVENTS = (Finished, Scored, Returned, Woke, Failed, Cancelled, Refused, Progressed)
+_EVENTS = (Finished, Scored, Returned, Woke, Recalled, Added, Failed, Cancelled, Refused, Progressed)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from tts.core.actions import (
+    Added,
     Event,
     Failed,
     Finished,
@@ -38,6 +39,7 @@ from tts.core.journal.records import (
     Stopped,
     as_json,
 )
+from tts.core.memory import RunMemory
 from tts.core.outages import is_outage, was_its_own
 from tts.errors import JournalCorrupt, RunMismatch
 from tts.types import Cost, ErrorInfo
@@ -65,6 +67,7 @@ class History:
         cut: whether the run's budget has turned an action down.
         paid: the run's spending in decided trials and in the losses booked so far; `wasted` is those losses, less
             `probed`, the charges for probes of endpoints.
+        memory: the sums that its trials have added up.
         at_s: the last time on the run's clock.
 
     With `refeed`, decided trials count as open: they are re-fed in full, so that their candidates come back.
@@ -101,6 +104,7 @@ class History:
         self.paid = Cost()
         self.wasted = Cost()
         self.probed = Cost()
+        self.memory = RunMemory()
         self.at_s = 0.0
         self._samples: dict[str, dict[str, Finished | Scored]] = {}  # by problem
         self._keys: dict[str, dict[str, str]] = {}  # by problem: id -> share key
@@ -131,6 +135,7 @@ class History:
             case Opened():
                 self.cells.setdefault(cell_of(record.trial))
                 self.decided.pop(record.trial, None)  # a server was away: the trial is done again
+                self.memory.reopen(record.trial)
                 self.infra_errors.discard(record.trial)
                 self.opened[record.trial] = record.at_s
                 self.events[record.trial] = []
@@ -161,6 +166,8 @@ class History:
             case _:
                 if isinstance(record, Refused) and _refuser(record.error.facts) == "run":
                     self.cut = True
+                elif isinstance(record, Added):
+                    self.memory.take(record)
                 self._feed(record)
         at_s = getattr(record, "at_s", None)
         if at_s is not None:
@@ -283,14 +290,12 @@ class History:
 
     def check(self, config: Mapping[str, Any], free: Container[str] = ()) -> None:
         """Compare `config` with the journal's. Raises: RunMismatch with every setting that differs, but for those that
-        are `free` to, and for plugins and prompts that the journal of an older program does not name."""
+        are `free` to, and for plugins of which the journal of an older program has no digest."""
         if self.config is None:
             return
         old, new = _flat(as_json(self.config)), _flat(as_json(config))
         keys = sorted(key for key in old.keys() | new.keys() if key.partition(".")[0] not in free)
-        differing = [
-            k for k in keys if old.get(k) != new.get(k) and (k in old or not k.startswith(("plugins.", "prompts.")))
-        ]
+        differing = [k for k in keys if old.get(k) != new.get(k) and (k in old or not k.startswith("plugins."))]
         if not differing:
             return
         shown = "; ".join(f"{k}: was {old.get(k)!r}, now {new.get(k)!r}" for k in differing[:5])

@@ -22,12 +22,14 @@ import msgspec
 
 from tts.checks import plain, shown
 from tts.core.actions import (
+    Added,
     Cancelled,
     Event,
     Failed,
     Finished,
     Generate,
     Progressed,
+    Recalled,
     Refused,
     Returned,
     Scored,
@@ -186,6 +188,8 @@ Record = (
     | Scored
     | Returned
     | Woke
+    | Recalled
+    | Added
     | Failed
     | Cancelled
     | Refused

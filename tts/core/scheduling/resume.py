@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from tts.core.actions import Action, Cancel, Cancelled, End, Event, Progressed, Refused, Work, trial_of
+from tts.core.actions import Action, Add, Added, Cancel, Cancelled, End, Event, Progressed, Refused, Work, trial_of
 from tts.core.allocation.shared_budget import SharedBudget, stop_error
 from tts.core.journal.history import History
 from tts.core.journal.records import Granted, Lost, Stopped, digest
@@ -124,6 +124,8 @@ class _Retelling:
         action = self.asked.get(event.id)
         if action is None:
             raise _not_asked(trial.id, event.id)
+        if isinstance(event, Added):
+            _check_added(trial.id, action, event)
         if isinstance(event, Progressed):
             self._partial.setdefault(event.id, []).append(event)
         else:
@@ -172,6 +174,12 @@ class _Retelling:
         sampling = msgspec.structs.replace(request.sampling, max_tokens=max(1, most))
         request = msgspec.structs.replace(request, sampling=sampling)
         return self._costs.upper_bound(msgspec.structs.replace(action, request=request))
+
+
+def _check_added(trial: str, action: Work, event: Added) -> None:
+    """Raises: ReplayDivergence where the strategy now adds something else than what was counted."""
+    if isinstance(action, Add) and (action.key, action.amounts) != (event.key, event.amounts):
+        raise _divergence(trial, event.id, f"it now adds {action.amounts} to {action.key!r}")
 
 
 def _not_asked(trial: str, id: str) -> ReplayDivergence:

@@ -14,12 +14,13 @@ from functools import cache
 
 import msgspec
 
-from tts.core.actions import Action, Cancel, Event, Progressed, trial_of
+from tts.core.actions import Action, Add, Cancel, Event, Progressed, Recall, trial_of
 from tts.core.allocation.allocator import Standing
 from tts.core.allocation.shared_budget import SharedBudget, stop_error
 from tts.core.budget import Limits
 from tts.core.journal.history import History
 from tts.core.journal.records import Lost, Opened, Stopped
+from tts.core.memory import RunMemory
 from tts.core.outages import PATIENCE_S
 from tts.core.protocols import CostModel, Strategy, Verifier
 from tts.core.result import Result
@@ -61,7 +62,7 @@ class Scheduler(Dispatcher):
         shuffle_races: whether the samples of a race leave in a random order (a function of their ids). The first sent
             has a head start, of microseconds or of a place in a queue: where lengths are equal it would decide.
         serves: whether trials come one by one (`open`), until the scheduler drains. Each is alone: it shares no
-            samples, so that no call's answer or bill depends on other calls.
+            samples and no memory, so that no call's answer or bill depends on other calls.
         patience_s: time that the run goes on while no server answers.
 
     Attributes:
@@ -106,6 +107,7 @@ class Scheduler(Dispatcher):
         self._shuffle_races = shuffle_races
         self._serves = serves
         self._compares = any(shared.allocator.compares for shared in self._shared_budgets.values())
+        self._memory = RunMemory(alone=True) if serves else self._history.memory
         self._open: dict[str, _Open] = {}
         self._resume = Resume(self._history, costs)
         self._agenda = Agenda(plan, self._history.decided, self._resume.waiting, reuse)
@@ -218,6 +220,10 @@ class Scheduler(Dispatcher):
                     shared.ask(action)
                 else:
                     self._queue(state)
+            elif isinstance(action, Recall | Add):
+                event = self._memory.answer(action, self.now)
+                self._step.records.append(event)
+                self._inbox.append(event)
             else:
                 self._actions.free[action.id] = ActionState(action, "in flight")
                 self._step.actions.append(action)
@@ -229,6 +235,7 @@ class Scheduler(Dispatcher):
                 self._take_records(shared)
             if not trial.broken_off:
                 self._report(trial.result, opened.paid, standing)
+            self._memory.close(trial.id)
             self._agenda.closed(trial.problem.id)
 
     def _report(self, result: Result, paid: Cost, standing: Standing | None = None) -> None:
@@ -295,6 +302,7 @@ class Scheduler(Dispatcher):
         opened = self._open[planned.id] = _Open(trial)
         self._agenda.opened(planned.problem.id)
         if at_s is None:
+            self._memory.reopen(planned.id)
             self._step.records.append(Opened(planned.id, self.now))
             self._take(opened, trial.start(self.now))
         else:

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tts.core.actions import Cancelled, Event, Failed, Finished, Progressed, Refused, Returned, Scored, Woke, trial_of
+from tts.core.actions import (
+    Added,
+    Cancelled,
+    Event,
+    Failed,
+    Finished,
+    Progressed,
+    Recalled,
+    Refused,
+    Returned,
+    Scored,
+    Woke,
+    trial_of,
+)
 from tts.core.journal.records import Allotted, Bounded, Decided, Granted, Hedged, Lost, Opened, Record, Shared, Stopped
 
 
@@ -39,7 +52,10 @@ def _of_action(id: str, record: Record) -> str | None:
             return f"in flight: at most {'all its' if tokens is None else tokens} tokens may have been generated"
         case Granted() | Shared() | Hedged() | Lost() | Allotted() if record.id == id:
             return _booked(record)
-        case Finished() | Scored() | Returned() | Woke() | Failed() | Cancelled() | Refused() | Progressed():
+        case (
+            Finished() | Scored() | Returned() | Woke() | Recalled() | Added()
+            | Failed() | Cancelled() | Refused() | Progressed()
+        ):  # fmt: skip
             return _happened(record) if record.id == id else None
     return None
 
@@ -60,20 +76,22 @@ def _booked(record: Granted | Shared | Hedged | Lost | Allotted) -> str:
 
 
 def _happened(event: Event) -> str:
+    said = ""
     match event:
         case Finished():
             by = f" by {event.completion.endpoint}" if event.completion.endpoint else ""
-            return f"finished ({event.completion.finish_reason}){by}: {event.usage.completion_tokens} tokens"
+            said = f" ({event.completion.finish_reason}){by}: {event.usage.completion_tokens} tokens"
         case Scored():
-            return f"scored {'unknown' if event.score.value is None else format(event.score.value, 'g')}"
+            said = f" {'unknown' if event.score.value is None else format(event.score.value, 'g')}"
         case Failed() | Refused():
-            return f"{'failed' if isinstance(event, Failed) else 'refused'}: {event.error.type}: {event.error.message}"
+            said = f": {event.error.type}: {event.error.message}"
         case Cancelled():
-            return f"cancelled: {event.usage.completion_tokens} tokens"
+            said = f": {event.usage.completion_tokens} tokens"
         case Progressed():
-            return f"progressed: {event.tokens} tokens so far"
-        case Returned() | Woke():
-            return type(event).__name__.lower()
+            said = f": {event.tokens} tokens so far"
+        case Recalled(sums=amounts) | Added(amounts=amounts):
+            said = f": {dict(amounts)}"
+    return type(event).__name__.lower() + said
 
 
 def _of_trial(trial: str, record: Record) -> str | None:

@@ -16,9 +16,23 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import msgspec
 
 from tts.answers.equivalence import extract
-from tts.core.actions import Call, Event, Failed, Refused, Request, Returned, Sleep
+from tts.core.actions import (
+    Add,
+    Call,
+    End,
+    Event,
+    Failed,
+    Recall,
+    Recalled,
+    Refused,
+    Request,
+    Returned,
+    Sleep,
+    Work,
+)
 from tts.core.addresses import beside, check_address, owner_of, portable
 from tts.core.budget import Limits, Remaining
+from tts.core.memory import MOST_ASKED, memory_amounts, memory_key
 from tts.core.protocols import Strategy
 from tts.core.trials.blocks import Block, Deadline, Finishing, Streaming, at_least_one
 from tts.core.trials.coroutines import Mailbox, Task, Wait
@@ -243,9 +257,43 @@ class Run:
         """Wait for so many seconds of the run's clock. Raises: InvalidParameter for less than 0."""
         if not 0 <= seconds < math.inf:
             raise InvalidParameter(f"sleep must be at least 0 seconds, but got {seconds!r}", seconds=seconds)
+        await self._end_of(Sleep(self._trial._next_id(), self.now_s + seconds))
+
+    async def recall(self, key: str) -> Mapping[str, float]:
+        """The sums that trials have added under this key so far, by arm, in the arms' order; empty before the first.
+
+        The trials of a cell (a strategy with its budget, in one seed of a run) share them, so that cells stay
+        independent; in `tts.solve` and in a client's call a trial is alone. What was read is in the journal: a resumed
+        trial sees it again. Raises: InvalidParameter for a key that is no text.
+        """
+        event = await self._remembered(Recall(self._trial._next_id(), memory_key(key)))
+        return cast(Recalled, event).sums
+
+    async def add(self, key: str, amounts: Mapping[str, float]) -> None:
+        """Add amounts, by arm, to the sums that `recall` reads. Sums are exact, whatever the order of additions, and
+        are rounded to a float when they are read. An addition counts once, in a resumed run too.
+
+        Raises: InvalidParameter for a key or an arm that is no text, and an amount that is no finite number.
+        """
+        key = memory_key(key)
+        await self._remembered(Add(self._trial._next_id(), key, memory_amounts(key, amounts)))
+
+    async def _remembered(self, action: Recall | Add) -> End:
+        self._trial.remembered += 1
+        if self._trial.remembered > MOST_ASKED:
+            raise UsageError(
+                f"{self._trial.id} has read and added to the run's memory {MOST_ASKED:,} times: a strategy that waits "
+                f"for other trials must let time pass (run.sleep), and end by itself"
+            )
+        return await self._end_of(action)
+
+    async def _end_of(self, action: Work) -> End:
+        """Ask for an action that costs nothing, and wait for its end."""
         async with Block(self) as block:
-            block.ask(Sleep(self._trial._next_id(), self.now_s + seconds))
-            await block.next()
+            block.ask(action)
+            event: End
+            event, _ = await block.next()
+        return event
 
     def finishing(
         self,
@@ -358,9 +406,7 @@ class Run:
             msgspec.json.encode(args)
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidParameter(f"the arguments of {name} must be JSON-like values: {error}", name="args") from error
-        async with Block(self) as block:
-            block.ask(Call(self._trial._next_id(), name, args, timeout_s))
-            event, _ = await block.next()
+        event = await self._end_of(Call(self._trial._next_id(), name, args, timeout_s))
         if isinstance(event, Returned):
             return cast(T, event.value)
         raise _error_of(event)

@@ -115,6 +115,7 @@ class Trial:
         self.unverified = 0  # verifications that the budget turned down
         self.refused_awaits = 0
         self.uncompared = 0
+        self.remembered = 0  # times that the strategy has read the run's memory or added to it
         self.done = False
         self.broken_off = False
         self.foreign = foreign or ForeignCode()

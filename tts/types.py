@@ -301,6 +301,9 @@ class Candidate(Value, frozen=True):
     completion: Completion
     parent: str | None = None
 
+    def __hash__(self) -> int:
+        return hash(self.id)  # a completion may hold a mapping, which has none
+
     @property
     def tokens(self) -> int:
         return self.completion.usage.completion_tokens

@@ -94,12 +94,6 @@ async def expects_all_of_them(problem: Problem, run: Run) -> Candidate:
     return first
 
 
-async def loses_what_it_paid_for(problem: Problem, run: Run) -> Candidate:
-    run.fallback = lambda candidates, scores: None
-    first = (await run.generate())[0]
-    return (await run.generate("Again: 2 + 2?", parent=first))[0]
-
-
 async def takes_the_first_to_arrive(problem: Problem, run: Run) -> Candidate:
     async with run.finishing(n=6) as race:
         return await anext(race)
@@ -148,7 +142,6 @@ def contract(strategy, **settings) -> StrategyContract:
         (returns_text, GIVEN, "must return a Candidate"),
         (makes_its_answer_up, GIVEN, "of its own making"),
         (expects_all_of_them, FAILURES, "ValueError"),
-        (loses_what_it_paid_for, FAILURES, "its fallback must pick one of them"),
     ],
     ids=lambda value: value.__name__ if callable(value) else None,
 )

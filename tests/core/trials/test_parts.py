@@ -365,6 +365,17 @@ def test_a_strategy_picks_by_its_own_fallback() -> None:
     assert ran(outer).result.answer == "2"  # nothing to pick from ends as an exhausted budget does
 
 
+def test_what_was_paid_for_is_not_lost_where_the_fallback_picks_nothing() -> None:
+    async def outer(problem: Problem, run: Run) -> Candidate:
+        run.fallback = lambda candidates, scores: None
+        await run.generate(n=2)
+        return (await run.generate(n=2))[0]
+
+    script = [*texts("I do not know", "Answer: 1"), ServerFailed("boom"), ServerFailed("boom")]
+    assert ran(outer, script).result.answer == "1"
+    assert ScriptedCluster(said, budget=Limits(samples=1)).run(outer, WHOLE).result.answer == "0"
+
+
 def test_a_proposed_text_is_a_candidate_that_cost_nothing() -> None:
     async def outer(problem: Problem, run: Run) -> Candidate:
         found = await run.generate(n=2)

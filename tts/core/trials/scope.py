@@ -126,12 +126,14 @@ class Scope:
             scope = scope.parent
 
     def pick(self) -> Candidate | None:
-        """The fallback's choice among the candidates, or that of the first part that has one; a plugin's fallback may
-        raise anything."""
-        picked = self.fallback(list(self.candidates.values()), self.scores)
+        """The fallback's choice among the candidates; where it makes none, that of the first part that has one, or the
+        first candidate. A plugin's fallback may raise anything."""
+        candidates = list(self.candidates.values())
+        picked = self.fallback(candidates, self.scores)
         if picked is not None:
             return picked
-        return next((found for part in self.parts if (found := part.pick()) is not None), None)
+        of_parts = (found for part in self.parts if (found := part.pick()) is not None)
+        return next(of_parts, first_paid(candidates, self.scores))
 
     def is_exhausted(self) -> bool:
         """Whether the budget of this scope, or one around it, has turned something down."""

@@ -1,0 +1,20 @@
+"""PaCoRe: parallel coordinated reasoning in rounds that shrink to one."""
+
+from rsa import aggregation
+
+from tts import Candidate, Problem, Run
+from tts.selectors import majority
+
+
+async def pacore(problem: Problem, run: Run, *, first: int = 8, second: int = 4) -> Candidate:
+    """Show each trace of a round the conclusions of all of the round before, in a random order; the last one answers.
+
+    Hu et al. (2026), arXiv:2601.05593. Differences from the paper: the prompt is that of `rsa`; two rounds before the
+    last, whatever the effort.
+    """
+    found = await run.generate(n=first)
+    run.fallback = lambda _, scores: majority(found, scores)
+    for width in (second, 1):
+        prompts = [aggregation(problem, run.random.sample(found, len(found))) for _ in range(width)]
+        found = [c for (c,) in await run.gather(*map(run.generate, prompts))]
+    return found[0]

@@ -1,0 +1,105 @@
+"""The published methods of this folder, which are written as a plugin's author would write them, keep the contract."""
+
+import inspect
+import pickle
+import re
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tts.plugins.names import strategy
+from tts.testing import StrategyContract
+from tts.testing.contract import journals_of
+from tts.testing.elsewhere import elsewhere
+
+HERE = Path(__file__).parent
+COUNTED = """
+voting/best_of_majority.py:best_of_majority:n=4
+voting/confident_vote.py:confident_vote:n=4
+voting/certain_borda.py:certain_borda:n=4
+thinking/no_thinking.py:no_thinking:n=3
+tournaments/knockout.py:knockout:n=4
+tournaments/swiss.py:swiss:n=4,rounds=2
+tournaments/swiss.py:swiss:n=4,pivots=1
+tournaments/genselect.py:genselect:n=6,window=3
+tournaments/debate.py:debate:n=4
+routing/heated.py:heated:n=6
+revision/neighbours.py:neighbours:n=5
+"""  # n counts all of their samples
+UNCOUNTED = """
+tree_search/beam.py:beam:n=4,m=2,depth=4
+tree_search/beam.py:beam:n=4,m=2,depth=4,lookahead=1
+tree_search/dvts.py:dvts:n=4,m=2,depth=4
+tree_search/rebase.py:rebase:width=4,depth=4
+tree_search/particles.py:particles:n=4,depth=4
+tree_search/mcts.py:mcts:rollouts=3,m=2
+tree_search/abmcts.py:abmcts:n=6,workers=3
+thinking/budget_forcing.py:budget_forcing
+thinking/deepconf.py:deepconf:n=6,warmup=3
+thinking/trimr.py:trimr
+aggregation/atom.py:atom:depth=2
+aggregation/rsa.py:rsa:n=4,k=3,rounds=3
+aggregation/pacore.py:pacore:first=4,second=2
+aggregation/moa.py:moa
+revision/self_refine.py:self_refine
+routing/cascade.py:cascade:n=4
+routing/hedged.py:hedged
+routing/plangen.py:plangen:rounds=2
+"""
+ELSEWHERE = "test_another_process_gives_the_same_journal"
+
+
+def contract(case: str, **members: Any) -> type[StrategyContract]:
+    if case in UNCOUNTED:
+        members["counted"] = lambda self, n: None
+    name = f"Test{case.split(':')[1].title().replace('_', '')}{zlib.crc32(case.encode()):x}"
+    return type(name, (StrategyContract,), {"strategy": f"{HERE}/{case}", "__module__": __name__, **members})
+
+
+CASES = COUNTED.split() + UNCOUNTED.split()
+CONTRACTS = [contract(case, worlds=range(1), **{ELSEWHERE: None}) for case in CASES]
+THOROUGH = [pytest.mark.system(contract(case, worlds=range(1, 6), **{ELSEWHERE: None})) for case in CASES]
+globals().update({contract.__name__: contract for contract in CONTRACTS})
+globals().update({f"{contract.__name__}Thoroughly": contract for contract in THOROUGH})
+
+
+@pytest.mark.system
+def test_each_gives_the_same_journals_in_another_process() -> None:
+    """All together, in one process for each way to hash: a process takes longer to start than a method to try."""
+    tried = [contract(case, worlds=range(3))() for case in CASES]
+    portable = [one._portable() for one in tried]
+    ours = [[one._journal(key) for key in one.worlds] for one in tried]
+    sources = {name: file for _, files in portable for name, file in files.items()}
+    for theirs in elsewhere(
+        f"{__file__}:journals", pickle.dumps([given for given, _ in portable]), sources, ("1", "2")
+    ):
+        differing = [case for case, a, b in zip(CASES, ours, theirs, strict=True) if a != b]
+        assert differing == []
+
+
+def journals(portable: bytes) -> list[list[list[bytes]]]:
+    """The journals of several contracts."""
+    return [journals_of(given) for given in pickle.loads(portable)]
+
+
+def test_every_method_names_its_paper_and_how_it_differs() -> None:
+    for case in CASES:
+        doc = inspect.getdoc(strategy(f"{HERE}/{case.partition(':')[0]}:{case.split(':')[1]}")) or ""
+        assert re.search(r"arXiv:\d{4}\.\d{5}", doc), case
+        assert re.search(r"Differences\s+from\s+the\s+papers?:", doc), case
+
+
+def test_the_files_of_six_methods_are_as_short_as_their_ideas() -> None:
+    short = ("tree_search/beam", "tournaments/knockout", "aggregation/rsa", "aggregation/atom", "routing/cascade",
+             "thinking/budget_forcing")  # fmt: skip
+    assert {name: lines for name in short if (lines := (HERE / f"{name}.py").read_text().count("\n")) > 45} == {}
+
+
+def test_no_method_works_around_the_library() -> None:
+    """They fabricate no candidate, replace no part of one, and catch neither a spent budget nor failures."""
+    for path in HERE.glob("*/*.py"):
+        source = path.read_text()
+        found = re.findall(r"\b(?:Candidate|Completion)\(|structs\.replace|\bexcept\b|\bsuppress\b", source)
+        assert found == [], path

@@ -1,0 +1,29 @@
+"""Monte Carlo tree search over steps."""
+
+from tts import Candidate, Problem, Run
+from tts.toolkit.bandits import Node
+from tts.toolkit.steps import grow, is_leaf, vote_of_leaves
+
+
+async def mcts(
+    problem: Problem, run: Run, *, rollouts: int = 8, m: int = 3, c: float = 1.4, verifier: str = "judge"
+) -> Candidate:
+    """Descend by UCT, grow m steps, finish one of them, and carry the score of its end back to the root.
+
+    Kocsis and Szepesvári (2006); over steps of a model as Zhang et al. (2024), arXiv:2406.03816. Differences from the
+    papers: no value model, but the verifier's score of a finished text.
+    """
+    run.fallback = vote_of_leaves
+    root, ends = Node(), []
+    for _ in range(rollouts):
+        node = root
+        while node.children:
+            pulls = node.pulls
+            node = max(node.children, key=lambda child: child.bound(pulls, c))
+        if node is root or not is_leaf(node.value):
+            node = run.random.choice([Node(step, node) for step in await grow(run, [(node.value, m)])])
+        ends += [node.value] if is_leaf(node.value) else await run.generate(continue_from=node.value)
+        (score,) = await run.verify(ends[-1:], verifier)
+        for up in node.up():
+            up.add(score.value or 0.0)
+    return run.pick(ends)

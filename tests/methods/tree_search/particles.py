@@ -1,0 +1,25 @@
+"""Particle filtering over steps."""
+
+from collections import Counter
+
+from tts import Candidate, Problem, Run
+from tts.toolkit.steps import grow, is_leaf, vote_of_leaves
+
+
+async def particles(problem: Problem, run: Run, *, n: int = 8, depth: int = 20, verifier: str = "judge") -> Candidate:
+    """Resample n particles after each step by the odds that a verifier gives them.
+
+    Puri et al. (2025), arXiv:2502.01618. Differences from the paper: the odds are kept within a thousandth; a step
+    without a score weighs as one of 1/2; the answer is a vote of the last particles by their scores.
+    """
+    run.fallback = vote_of_leaves
+    live = await grow(run, [(None, n)])
+    for _ in range(depth):
+        values = [0.5 if s.value is None else s.value for s in await run.verify(live, verifier)]
+        odds = [max(v, 1e-3) / max(1 - v, 1e-3) for v in values]
+        drawn = run.random.choices(live, odds, k=n)
+        growing = Counter(c for c in drawn if not is_leaf(c))
+        live = [c for c in drawn if is_leaf(c)] + await grow(run, growing.items())
+        if not growing:
+            break
+    return run.pick(live)

@@ -105,6 +105,7 @@ class Problem(Value, frozen=True):
         system: a system turn before it.
         answer_format: form of the answer in a completion (`tts.answers.extract.extract`).
         facts: public data a constraint checker may use (the numbers of a CountDown), plain JSON values.
+        shots: worked examples before the prompt: user and assistant turns.
     """
 
     id: str
@@ -112,6 +113,10 @@ class Problem(Value, frozen=True):
     system: str | None = None
     answer_format: AnswerFormat = "auto"
     facts: Mapping[str, Any] = {}
+    shots: tuple[Message, ...] = ()
+
+    def __repr__(self) -> str:
+        return shown_fields(self, ("shots",))
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "id", as_text("the id of a problem", self.id))
@@ -122,7 +127,8 @@ class Problem(Value, frozen=True):
 
     @property
     def messages(self) -> Prompt:
-        return as_prompt(self.prompt, self.system)
+        prompt = as_prompt(self.prompt, self.system)
+        return (*prompt[:-1], *self.shots, prompt[-1]) if self.shots else prompt
 
 
 class Sampling(Value, frozen=True):
@@ -327,6 +333,7 @@ class Score(Value, frozen=True):
         mass: for a probability read from logprobs, the sum of the labels' probabilities.
         text: the rationale, where there is one.
         downgrades: parameters of the verification that its endpoint refused and that were left out; set by the cluster.
+        steps: a score for each step of the text, where the verifier or judge looks at steps; None abstains of one.
 
     Numbers of other libraries become floats. Raises: InvalidParameter for a value that is no finite number, an unknown
     kind, or a text that is none.
@@ -338,8 +345,12 @@ class Score(Value, frozen=True):
     mass: float | None = None
     text: str = ""
     downgrades: tuple[str, ...] = ()
+    steps: tuple[float | None, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.steps:
+            steps = tuple(None if step is None else finite_score("value", step) for step in self.steps)
+            msgspec.structs.force_setattr(self, "steps", steps)
         for name in ("value", "mass"):
             number = getattr(self, name)
             if number is not None and (type(number) is not float or not math.isfinite(number)):

@@ -15,6 +15,7 @@ from tts.core.outages import PATIENCE_S
 from tts.errors import InvalidParameter, UnknownName
 from tts.models.options import Target, target_options
 from tts.models.target import DEFAULTS
+from tts.tasks.options import Prompting, prompt_options
 from tts.tasks.sources import TaskSource
 from tts.types import Sampling
 
@@ -45,6 +46,7 @@ def test_an_option_that_commands_share_has_the_same_flags_default_and_help_in_al
 
 def test_the_options_of_a_target_are_the_keywords_of_the_api_and_have_its_defaults() -> None:
     assert {*target_options()} == {*Target.__annotations__} - {"http_client"}
+    assert {*prompt_options()} == {*Prompting.__annotations__} <= {*options("solve")}
     found = options("solve")
     assert {name: found[name][1] for name in DEFAULTS} == DEFAULTS
     assert DEFAULTS["patience_s"] == PATIENCE_S
@@ -58,7 +60,8 @@ def test_the_options_of_a_target_are_the_keywords_of_the_api_and_have_its_defaul
 def test_a_parameter_of_a_command_has_the_name_that_the_api_gives_it(command: str, objects: tuple[Any, ...]) -> None:
     """So errors, which begin with that name, can be said with the option, and no table of names can drift."""
     fields = [name for kind in (Sampling, TaskSource, *objects) for name in kind.__struct_fields__]
-    known = {*inspect.signature(getattr(tts, command)).parameters, *target_options(), *fields, "json"}
+    keywords = {*target_options(), *prompt_options()}
+    known = {*inspect.signature(getattr(tts, command)).parameters, *keywords, *fields, "json"}
     names = {p.name for p in COMMANDS[command].params}
     assert {LISTS[name] if LISTS.get(name) in known else name for name in names} <= known
 

@@ -25,6 +25,7 @@ from tts.models import embedded
 from tts.models.embedded import EmbeddedServer, default_threads
 from tts.models.openai.client import OpenAIClient
 from tts.models.openai.completion_builder import CompletionBuilder
+from tts.models.prices import Price
 from tts.models.weights import info, pull
 from tts.types import Candidate, Completion, Message, Problem, Sampling
 from tts.verifiers.generative.genrm import GenRM
@@ -162,6 +163,16 @@ def test_it_tells_a_stop_string_from_the_end_of_the_text(server: EmbeddedServer)
     assert (step.finish_reason, step.stopped_by) == (whole.finish_reason, "\n") == ("stop", "\n")
     assert whole.stopped_by is None and whole.text.startswith(step.text + "\n")
     assert step.downgrades == whole.downgrades == ()
+
+
+def test_a_continuation_is_billed_with_the_prefix_that_the_engine_has_cached(server: EmbeddedServer) -> None:
+    prompt, sampling = (Message("user", ASK),), msgspec.structs.replace(GREEDY, stop=("\n",))
+    (step,) = ask(server, Request(prompt, sampling))
+    (child,) = ask(server, Request(prompt, sampling, continue_from=f"{step.text}\n"))
+    assert step.usage.prompt_tokens - 2 <= child.usage.cached_tokens < child.usage.prompt_tokens
+    price = Price(input=10, output=100, cached_input=1)
+    fresh = child.usage.prompt_tokens - child.usage.cached_tokens
+    assert price.charge(child.usage) == 10 * fresh + child.usage.cached_tokens + 100 * child.usage.completion_tokens
 
 
 def test_more_requests_than_slots_queue_and_are_all_answered(server: EmbeddedServer) -> None:

@@ -69,6 +69,8 @@ def test_the_strategy_and_the_verifier_of_the_contribution_guide_run(tmp_path: P
         "shortest.py:shortest:n=2",
         "--strategy",
         "best_of_n:n=2,verifier=brief.py:brief(most=5)",
+        "--strategy",
+        "best_of_n:n=2,verifier=ranked.py:ranked",
     ]
     shown = run(["tts", "sweep", "chain?size=2&seed=7", *strategies, "--no-report", "--out", "runs/own"], tmp_path)
     assert "shortest" in shown and "brief.py:brief(most=5)" in shown

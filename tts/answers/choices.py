@@ -97,8 +97,22 @@ def place_of(answer: str, choices: Choices) -> int:
 
 def shown(prompt: str, choices: Choices) -> str:
     """The prompt with its choices, a line each, and a request for the letter."""
-    lines = [f"{letter}. {text}" for letter, text in choices.lettered().items()]
-    return "\n".join([prompt.rstrip(), "", *lines, "", ASK])
+    return f"{prompt.rstrip()}{_tail(choices.lettered())}"
+
+
+def lines_of(letters: Mapping[str, str]) -> str:
+    """Choices by letter, a line each."""
+    return "\n".join(f"{letter}. {text}" for letter, text in letters.items())
+
+
+def without_choices(prompt: str, letters: Mapping[str, str]) -> str | None:
+    """The prompt in front of the choices that `shown` has added; None if it has not."""
+    tail = _tail(letters)
+    return prompt.removesuffix(tail) if prompt.endswith(tail) else None
+
+
+def _tail(letters: Mapping[str, str]) -> str:
+    return f"\n\n{lines_of(letters)}\n\n{ASK}"
 
 
 def shows(prompt: str, choices: Choices) -> bool:

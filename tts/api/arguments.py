@@ -11,6 +11,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from tts.api.options import Options
 from tts.core.budget import Limits
 from tts.core.protocols import Strategy
 from tts.errors import InvalidParameter, UnknownName, unknown_name
@@ -37,9 +38,9 @@ _WORDS = {
 
 
 def check_keywords(function: Callable[..., Any], given: Mapping[str, Any]) -> None:
-    """Refuse a keyword that is neither one of the function's own nor one of a Target, and a value of another kind than
+    """Refuse a keyword that is neither one of the function's own nor one of `Options`, and a value of another kind than
     its key has. Raises: UnknownName, InvalidParameter."""
-    kinds = get_type_hints(Target)
+    kinds = get_type_hints(Options)
     for key, value in given.items():
         if key in kinds:
             check_kind(key, value, kinds[key])

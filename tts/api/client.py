@@ -18,8 +18,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from tts.api.arguments import as_limits, as_sampling, as_spec, check_keywords, numbers
+from tts.api.options import Options, divided
 from tts.api.preflight import preflight, with_logprobs
-from tts.api.problems import as_problem
+from tts.api.problems import as_problem, as_prompts
 from tts.api.results import Solved, describe_cost
 from tts.api.solve import DEFAULT_STRATEGY
 from tts.api.sync import run_on_loop
@@ -33,7 +34,6 @@ from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
 from tts.errors import Interrupted, TTSError, UsageError
 from tts.models.cost_model import CostModel
-from tts.models.options import Target
 from tts.models.target import Models, Pricing, open_models, resolved
 from tts.plugins.dependencies import verifiers_of
 from tts.plugins.given import Named
@@ -58,8 +58,8 @@ class Client:
         budget: of each call that names none, such as `tokens=2k`.
         run_budget: of all calls together; it holds to the token, also over concurrent calls.
         sampling: of each call that names none; a Sampling or its fields as a mapping.
-        target: servers, prices, and `concurrency`, the most requests in flight: see
-            `tts.models.options.Target`. None starts a small model in process.
+        options: servers, prices, and `concurrency`, the most requests in flight (`tts.models.options.Target`), and
+            prompts (`tts.tasks.options.Prompting`). No server starts a small model in process.
 
     Raises: UsageError for arguments that cannot work. On entering: Unreachable, Unauthorized, ModelNotFound.
     """
@@ -70,9 +70,11 @@ class Client:
         budget: str | Limits = "",
         run_budget: str | Limits = "",
         sampling: Sampling | Mapping[str, Any] | None = None,
-        **target: Unpack[Target],
+        **options: Unpack[Options],
     ) -> None:
-        check_keywords(Client, target)
+        check_keywords(Client, options)
+        target, prompting = divided(options)
+        self._prompts = as_prompts(prompting)
         self._budget = as_limits(budget)
         self._run_budget = as_limits(run_budget, "run_budget")
         self._sampling = as_sampling(sampling, target)
@@ -132,7 +134,7 @@ class Client:
         Raises: as `tts.solve`, of this call alone; Interrupted if the client was closed before there was an answer.
         """
         desk = self._opened()
-        problem = as_problem(prompt)
+        problem = self._prompts.dressed(as_problem(prompt))
         spec, resolve = as_spec(strategy, params)
         share = self._budget if budget is None else as_limits(budget)
         given = self._sampling if sampling is None else as_sampling(sampling, self._target)

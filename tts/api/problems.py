@@ -4,13 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from tts.errors import BadProblem, InvalidParameter
 from tts.tasks.example import Example, Task, unwritable
+from tts.tasks.options import Prompting
+from tts.tasks.prompts import Prompts, as_worked, held_out, read_template, shots_of
 from tts.tasks.sources import TaskSource
+from tts.tasks.table import Columns
 from tts.types import Message, Problem, Prompt
+
+
+def as_prompts(prompting: Prompting) -> Prompts:
+    """The prompts of single problems, with their files read. Raises: InvalidParameter, BadProblem."""
+    few_shot, shots = prompting.get("few_shot"), prompting.get("shots")
+    if few_shot is None and shots is not None:
+        raise InvalidParameter("shots need a file of worked examples: name it with few_shot (--few-shot)", name="shots")
+    prompts = Prompts(prompting.get("system"), read_template(prompting.get("template")))
+    if few_shot is None:
+        return prompts
+    return prompts.with_shots(shots_of(few_shot, shots, Columns(None, None, None, None)), str(few_shot))
 
 
 def as_problem(prompt: str | Prompt | Problem) -> Problem:
@@ -39,15 +54,38 @@ def as_problem(prompt: str | Prompt | Problem) -> Problem:
 Problems = str | Path | Task | TaskSource | Example | Problem | Iterable[Example | Problem]
 
 
-def as_task(problems: Problems) -> Task | TaskSource:
-    """A source's name as the source, and examples as a task. A problem is an example without a reference answer.
+def as_task(problems: Problems, prompting: Prompting) -> Task | TaskSource:
+    """A source's name as the source, and examples as a task, with prompts as they are asked for. A problem is an
+    example without a reference answer.
 
-    Raises: BadProblem.
+    Raises: BadProblem, InvalidParameter.
     """
-    if isinstance(problems, Task | TaskSource):
-        return problems
     if isinstance(problems, str | Path):
-        return TaskSource(str(problems))
+        problems = TaskSource(str(problems))
+    if isinstance(problems, TaskSource):
+        given: dict[str, Any] = {**prompting}
+        if "template" in given:
+            given["template"] = read_template(given["template"])
+        if "few_shot" in given:
+            given["few_shot"] = str(given["few_shot"])
+        return msgspec.structs.replace(problems, **given)
+    return _dressed(problems if isinstance(problems, Task) else _task_of(problems), prompting)
+
+
+def _dressed(task: Task, prompting: Prompting) -> Task:
+    """A program's task, its problems as they are asked."""
+    examples, shots = task.examples, prompting.get("shots")
+    if shots is not None and "few_shot" not in prompting:
+        shown, asked = held_out(as_worked(examples), shots, task.name)
+        prompts = as_prompts(Prompting(system=prompting.get("system"), template=prompting.get("template")))
+        prompts, examples = prompts.with_shots(shown, task.name), tuple(worked.example for worked in asked)
+    else:
+        prompts = as_prompts(prompting)
+    dressed = tuple(msgspec.structs.replace(e, problem=prompts.dressed(e.problem)) for e in examples)
+    return msgspec.structs.replace(task, examples=dressed, prompts=prompts.recorded())
+
+
+def _task_of(problems: Example | Problem | Iterable[Example | Problem]) -> Task:
     if isinstance(problems, Example | Problem):
         problems = [problems]
     if not isinstance(problems, Iterable):

@@ -10,8 +10,9 @@ import msgspec
 
 from tts.api.arguments import as_folder, as_limits, as_sampling, as_spec, check_keywords, numbers
 from tts.api.backend import open_backend
+from tts.api.options import Options, divided
 from tts.api.preflight import preflight, with_logprobs
-from tts.api.problems import as_problem
+from tts.api.problems import as_problem, as_prompts
 from tts.api.results import Solved, describe_cost
 from tts.api.sync import synchronous
 from tts.core.budget import Limits
@@ -20,7 +21,6 @@ from tts.core.outages import PATIENCE_S
 from tts.core.result import Result
 from tts.core.scheduling.scheduler import Scheduler
 from tts.errors import Interrupted
-from tts.models.options import Target
 from tts.models.target import Pricing
 from tts.plugins.dependencies import plugin_digests, verifiers_of
 from tts.plugins.given import Named
@@ -28,6 +28,7 @@ from tts.runs.config import RunConfig, recorded
 from tts.runs.folder import SOLVED, Journal, NoJournal, write_atomically
 from tts.runs.plan import Cell, check_budgets, plan, with_max_tokens
 from tts.tasks.example import problem_fields, problems_digest
+from tts.tasks.prompts import Prompts
 from tts.types import Problem, Prompt, Sampling
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ async def asolve(
     watcher: Watcher | None = None,
     cluster: str | Path | ClusterSpec = "local",
     address: str | None = None,
-    **target: Unpack[Target],
+    **options: Unpack[Options],
 ) -> Solved:
     """Turn a budget into the best answer to one prompt that it buys.
 
@@ -67,16 +68,19 @@ async def asolve(
         out: a folder for the journal and the result; the same call with the same folder resumes.
         cluster: `local` is this process; `ray` is Ray actors, a YAML or TOML file or a `ClusterSpec` says which.
         address: of a Ray cluster; without it and RAY_ADDRESS, `ray` starts one on this machine.
-        target: servers and prices: see `tts.models.options.Target`. None starts a small model in
-            process; `model=f` asks a function of your own, `async def f(request: tts.Request) -> tts.Completion`.
+        options: of servers and prices (`tts.models.options.Target`), and of prompts (`tts.tasks.options.Prompting`). No
+            server starts a small model in process; `model=f` asks a function of your own,
+            `async def f(request: tts.Request) -> tts.Completion`.
 
     `solve` works inside a running event loop, too. Raises: UsageError for a call that cannot work, EndpointError for a
     server that does not; an answer that could not be found is not an exception but `answer=None` with `error`.
     """
-    check_keywords(solve, target)
+    check_keywords(solve, options)
+    target, prompting = divided(options)
     sampling = as_sampling(sampling, target)
     folder = as_folder(out)
-    problem = as_problem(prompt)
+    prompts = as_prompts(prompting)
+    problem = prompts.dressed(as_problem(prompt))
     spec, resolve = as_spec(strategy, params)
     (seed,) = numbers([seed])
     share = as_limits(budget)
@@ -92,7 +96,7 @@ async def asolve(
         # The run has no budget beyond the share, which probes must not touch.
         carrier = await backend.cluster(verifiers, may_probe=not share)
         plugins = plugin_digests([spec], resolve=resolve) if out else {}
-        config = _config_of(problem, cell, sampling, backend, plugins)
+        config = _config_of(problem, prompts, cell, sampling, backend, plugins)
         results: list[Result] = []
         if out:
             check_recordable(spec)
@@ -133,7 +137,7 @@ async def asolve(
 
 
 def _config_of(
-    problem: Problem, cell: Cell, sampling: Sampling, backend: Backend, plugins: dict[str, str]
+    problem: Problem, prompts: Prompts, cell: Cell, sampling: Sampling, backend: Backend, plugins: dict[str, str]
 ) -> RunConfig:
     """The configuration that the journal of one solved problem begins with."""
     return RunConfig(
@@ -145,6 +149,7 @@ def _config_of(
         sampling=recorded(sampling),
         model=backend.name,
         verifier_model=backend.verifier,
+        prompts=prompts.recorded(),
         plugins=plugins,
     )
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from tts.api.arguments import as_budgets, as_folder, as_limits, as_sampling, check_keywords, numbers
 from tts.api.backend import open_backend
 from tts.api.grading import Tally
+from tts.api.options import Options, divided
 from tts.api.preflight import preflight, with_logprobs
 from tts.api.problems import Problems, as_task
 from tts.api.results import SweepResult
@@ -21,7 +22,6 @@ from tts.core.journal.history import History
 from tts.core.outages import PATIENCE_S
 from tts.core.scheduling.scheduler import Scheduler
 from tts.errors import RunMismatch
-from tts.models.options import Target
 from tts.models.target import Pricing
 from tts.plugins.dependencies import plugin_digests, verifiers_of
 from tts.plugins.given import Given, Named, NamedAllocator
@@ -57,7 +57,7 @@ async def asweep(
     watcher: Watcher | None = None,
     cluster: str | Path | ClusterSpec = "local",
     address: str | None = None,
-    **target: Unpack[Target],
+    **options: Unpack[Options],
 ) -> SweepResult:
     """Run every strategy under every budget with every seed on every problem, and measure the worth of each extra
     token.
@@ -81,18 +81,19 @@ async def asweep(
         report: whether to write the report there.
         progress: True shows it on standard error, in a notebook, too; a function is called with the number of
             decided trials, and of all.
-        cluster, address, target: as for `solve`.
+        cluster, address, options: as for `solve`.
 
     Raises: UsageError for a call that cannot work, before anything is spent; EndpointError and RunError for a run that
         had to stop: all that was paid for is in the folder.
     """
-    check_keywords(sweep, target)
+    check_keywords(sweep, options)
+    target, prompting = divided(options)
     sampling, folder, watcher = as_sampling(sampling, target), as_folder(out), watcher or _watcher_of(progress)
     given = Given(strategies, allocators)
     async with (
         given as named,
         Beside(partial(open_backend, cluster, address, target)) as place,  # a Ray takes seconds to start
-        GradingProcess(as_task(problems)) as task,
+        GradingProcess(as_task(problems, prompting)) as task,
     ):
         listed = task.problems
         base = _asked(task, named, budgets, run_budget, given.allocators, seeds)
@@ -177,6 +178,7 @@ def _asked(
         "allocators": allocators or None,
         "seeds": numbers(seeds),
         "grader": task.grader,
+        "prompts": dict(task.prompts),
     }
 
 

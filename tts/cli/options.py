@@ -1,7 +1,7 @@
 """Options that several commands have, each with its help: written once, so that commands cannot drift apart.
 
-Those of a run (`RUN`) are made parameters of a command by `with_options`; those of its target are defined where the API
-has them from, in `tts.models.options`."""
+Those of a run (`RUN`) are made parameters of a command by `with_options`; those of its target and of its prompts are
+defined where the API has them from, in `tts.models.options` and `tts.tasks.options`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from tts.models.options import Option, target_options
+from tts.tasks.options import prompt_options
 
 TopK = Annotated[int, typer.Option("--top-k", help="Number of most likely tokens to draw from; 0: all.")]
 MinP = Annotated[float, typer.Option("--min-p", help="Least share of the top token's probability; 0: off.")]
@@ -103,6 +104,7 @@ def _typed(key: str, option: Option) -> tuple[Any, Any]:
 
 
 SHARED: dict[str, tuple[Any, Any]] = {
+    **{key: _typed(key, option) for key, option in prompt_options().items()},
     **{key: _typed(key, option) for key, option in target_options().items()},
     **SAMPLING,
     "cluster": (ClusterName, "local"),

@@ -44,7 +44,6 @@ def sweep(
         str | None,
         typer.Option("--answer-format", help="Form of the answers: auto, number, boxed, letter, line or text."),
     ] = None,
-    system: Annotated[str | None, typer.Option("--system", help="System message before every problem.")] = None,
     grader: Annotated[
         str | None, typer.Option("--grader", help="Grader: exact or math; none: as suits the problems.")
     ] = None,
@@ -66,7 +65,6 @@ def sweep(
         choices_column=choices_column,
         shuffle_choices=shuffle_choices,
         limit=limit,
-        system=system,
         answer_format=answer_format_of(answer_format),
         grader=grader,
     )

@@ -1,6 +1,7 @@
 """Several endpoints as one: placement of requests, limits by endpoint, and failover.
 
 Requests with the same prompt are siblings. They are kept on one endpoint, whose prefix cache then holds their prompt.
+A request that continues a text goes to the endpoint that holds the longest beginning of it.
 They are sent together; only where an endpoint was measured to gain more from a wait than the wait costs
 (`models/prefill.py`) does one of them lead, and the others wait for its first token: never in a race, which the leader
 would win, and before they take a slot. Otherwise a request goes where the fewest tokens are outstanding. An endpoint
@@ -40,11 +41,12 @@ from tts.models.endpoint import FAILURES_TO_OPEN, Client, Endpoint, OnProgress
 from tts.models.openai.completion_builder import CompletionBuilder
 from tts.models.prefill import Sent
 from tts.models.replicas import ASSUMED_SLOTS, Ranking, better
-from tts.models.siblings import SUSPICIOUS, Ask, SiblingGroup
+from tts.models.siblings import SUSPICIOUS, Ask, Beginnings, SiblingGroup
 from tts.types import Completion, Prompt
 
 _FAILURES = (Unreachable, ServerFailed, StreamBroken, TimedOut, BadResponse)
 _REMEMBERED_GROUPS = 16_384
+_REMEMBERED_TEXTS = 1024  # prompts with texts that are continued
 
 
 class EndpointPool:
@@ -92,6 +94,7 @@ class EndpointPool:
         self._decoding = 0  # requests whose first token has come
         self._suspicious: set[Ask] = set()
         self._groups: OrderedDict[tuple[str | None, Prompt, str], SiblingGroup] = OrderedDict()
+        self._beginnings: OrderedDict[tuple[str | None, Prompt], Beginnings] = OrderedDict()
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._followers: dict[object, asyncio.Event] = {}  # each with the first token that it waits for
 
@@ -269,9 +272,13 @@ class EndpointPool:
             if first_s is None:
                 self._works(endpoint, group, sent_s)
             endpoint.finished()
+            self._note_text(request, completion, endpoint)
             return completion
         except EndpointError as error:
             self._note(error, endpoint, ask, sent_s)
+            raise
+        except asyncio.CancelledError:
+            self._note_text(request, builder.completion("cancelled"), endpoint)
             raise
         finally:
             if leads:
@@ -327,11 +334,35 @@ class EndpointPool:
         group = self._groups.get(key)
         if group is None:
             group = self._groups[key] = SiblingGroup()
+            if request.continue_from:
+                group.continues = True
+                self._settle(group, request)
             if len(self._groups) > _REMEMBERED_GROUPS:
                 self._groups.popitem(last=False)
         else:
             self._groups.move_to_end(key)
         return group
+
+    def _settle(self, group: SiblingGroup, request: Request) -> None:
+        """Give a group that continues a text its first home."""
+        known = self._beginnings.get((request.model, request.messages))
+        home = None if known is None else known.longest_of(request.continue_from)
+        if home is not None:
+            group.homes.add(home)
+        elif (first := self._groups.get((request.model, request.messages, ""))) is not None:
+            group.homes = first.homes.copy()
+
+    def _note_text(self, request: Request, completion: Completion, endpoint: Endpoint) -> None:
+        """Note where a text is that may be continued: a continuation, or one that did not end by itself."""
+        ended = completion.finish_reason == "stop" and not completion.stopped_by
+        if not completion.text or (ended and not request.continue_from):
+            return
+        known = self._beginnings.setdefault((request.model, request.messages), Beginnings())
+        known.note(request.continue_from, endpoint)
+        known.note(request.continue_from + completion.text, endpoint)
+        self._beginnings.move_to_end((request.model, request.messages))
+        if len(self._beginnings) > _REMEMBERED_TEXTS:
+            self._beginnings.popitem(last=False)
 
     async def _place(self, request: Request, ask: Ask) -> Endpoint:
         """Wait for room on an endpoint, longest waiting first, and take it. Raises: Unreachable if all are down."""
@@ -393,7 +424,7 @@ class EndpointPool:
         if least is None:
             return None
         home = ask.group.homes.least(lambda e: e.is_open() and e.spare is spare and e not in but)
-        return better(home, least)
+        return better(home, least, continues=ask.group.continues)
 
     def _of(self, spare: bool) -> list[Endpoint]:
         return self._spares if spare else self._own

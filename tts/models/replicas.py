@@ -66,6 +66,12 @@ class Homes(Generic[R]):
         if len(self._homes) > MOST_HOMES:
             del self._homes[next(iter(self._homes))]
 
+    def copy(self) -> Homes[R]:
+        """The same replicas, for the requests with another prompt that begins with this one."""
+        copied: Homes[R] = Homes()
+        copied._homes = self._homes.copy()
+        return copied
+
     def least(self, may: Callable[[R], bool]) -> R | None:
         """The replica with the least outstanding tokens, of those that may be used."""
         return min(filter(may, self._homes), key=_outstanding, default=None)
@@ -117,11 +123,16 @@ class Ranking(Generic[R]):
         return found
 
 
-def better(home: R | None, least: R) -> R:
-    """Choose between the replica that holds the prompt, if there is one, and the one with the least to do."""
+def better(home: R | None, least: R, *, continues: bool = False) -> R:
+    """Choose between the replica that holds the prompt, if there is one, and the one with the least to do.
+
+    Args:
+        continues: whether the prompt goes on in a text that the replica holds, too: then a shorter queue elsewhere is
+            not enough, but a free slot is.
+    """
     if home is None or home is least:
         return least
-    crowded = home.ahead > least.ahead
+    crowded = home.ahead > least.ahead and not (continues and least.ahead)
     return least if crowded or has_far_more(home.outstanding_tokens, least.outstanding_tokens) else home
 
 

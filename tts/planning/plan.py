@@ -30,9 +30,9 @@ from tts.runs.forecast import Forecast, Plan, Spread
 from tts.types import Cost, Sampling
 
 if TYPE_CHECKING:
+    from tts.api.options import Options
     from tts.api.progress import Watcher
     from tts.clusters.spec import ClusterSpec
-    from tts.models.options import Target
 
 FRACTIONS = (0.25, 0.5, 1.0, 1.1, 2.0)  # of the budget
 ALLOCATORS = ("uniform", "adaptive_consistency", "marginal")
@@ -60,7 +60,7 @@ async def aplan(
     verifier_tokens: Mapping[str, float] | None = None,
     cluster: str | Path | ClusterSpec = "local",
     address: str | None = None,
-    **target: Unpack[Target],
+    **options: Unpack[Options],
 ) -> Plan:
     """Predict the accuracy that a budget would buy, before it is spent.
 
@@ -77,13 +77,13 @@ async def aplan(
         out: the folder for the pilot and plan.json.
         verifier_tokens: tokens of one verification, by verifier, in place of those measured in the pilot or the
             history. If neither is known, a forecast is marked as without scoring.
-        sampling, cluster, address, target: as for `tts.sweep`.
+        sampling, cluster, address, options: as for `tts.sweep`.
 
     The forecast is computed in a thread beside the event loop; cancelled, it ends with the cell that is being replayed.
 
     Raises: BudgetTooSmall if the pilot leaves less than one sample; otherwise as `tts.sweep` and `tts.replay`.
     """
-    check_keywords(plan, target)
+    check_keywords(plan, options)
     check_kind("history", history, Pool | str | Path | None)
     check_kind("draws", draws, int)
     check_kind("pilot", pilot, int)
@@ -115,15 +115,15 @@ async def aplan(
                 watcher=watcher,
                 cluster=cluster,
                 address=address,
-                **target,
+                **options,
             )
             pool = await build_pool(pilot_folder, keep_text=False, verifiers=[*dict.fromkeys(verifier_names(specs))])
             paid, most = swept.spent, swept.sampling.max_tokens
             left = _rest(limits, paid)
         else:
-            pool = await in_thread(lambda _: _chosen(history, asked_name(target.get("model"))))
+            pool = await in_thread(lambda _: _chosen(history, asked_name(options.get("model"))))
         pool = pool.priced(verifier_tokens or {})
-        prices = {name: value for name in PRICES if (value := target.get(name)) is not None}
+        prices = {name: value for name in PRICES if (value := options.get(name)) is not None}
         found = await in_thread(
             lambda check: foresee(
                 pool,

@@ -57,6 +57,8 @@ class RunConfig(BaseModel):
         sampling: fields of `tts.types.Sampling`.
         model: name of the model that answers; `verifier_model`: of the model that judges, if it is a different one.
         grader: the rule that compares answers with references.
+        prompts: how the problems are put to the model (`tts.tasks.prompts.Prompts`): part of their digests, and here by
+            name for people; empty in older journals.
         plugins: strategy file -> digest of its source: a run must not mix two versions of a plugin.
     """
 
@@ -75,6 +77,7 @@ class RunConfig(BaseModel):
     model: str = ""
     verifier_model: str | None = None
     grader: str = "exact"
+    prompts: dict[str, str | None] = {}
     plugins: dict[str, str] = {}
 
     @field_validator("budgets")

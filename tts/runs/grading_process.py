@@ -22,7 +22,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -102,6 +102,7 @@ class _Loaded(NamedTuple):
     problems: tuple[Problem, ...]
     digest: str
     digests: str
+    prompts: Mapping[str, str | None]
 
 
 class _Graded(NamedTuple):
@@ -118,7 +119,7 @@ class GradingProcess:
 
     Attributes:
         name, grader: of the task; problems: of it, in order; digest: of the problems, without references, because
-            plugins can read it; digests: of each one alone (`problem_digests`).
+            plugins can read it; digests: of each one alone (`problem_digests`); prompts: how they are put to a model.
         limit_s: CPU time for one answer; None: the grader's own.
         on_verdict: called with each pair's verdict that `begin` did not have.
 
@@ -147,7 +148,7 @@ class GradingProcess:
         except BaseException:
             await self._stop()
             raise
-        self.name, self.grader, self.problems, self.digest, self.digests = loaded
+        self.name, self.grader, self.problems, self.digest, self.digests, self.prompts = loaded
         if isinstance(given, Task):  # the very objects, because their facts may hold values that JSON lacks
             self.problems = tuple(example.problem for example in given.examples)
         return self
@@ -387,7 +388,7 @@ class _Server:
         self._examples = {example.problem.id: example for example in task.examples}
         digest = problems_digest([problem_fields(example.problem) for example in task.examples])
         problems = tuple(example.problem for example in task.examples)
-        return _Loaded(task.name, task.grader, problems, digest, problem_digests(task.examples))
+        return _Loaded(task.name, task.grader, problems, digest, problem_digests(task.examples), task.prompts)
 
     def _agrees(self, run: _Compare) -> bool:
         assert self._task is not None

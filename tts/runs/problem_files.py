@@ -23,6 +23,7 @@ class _Head(Value, frozen=True):
     name: str
     grader: str
     references: int = 0
+    prompts: Mapping[str, str | None] = {}
 
 
 class _Reference(Value, frozen=True):
@@ -37,7 +38,11 @@ def write_problems(folder: Path, task: Task) -> None:
 
     known = sum(example.reference is not None for example in task.examples)
     bare = (msgspec.structs.replace(example, reference=None) for example in task.examples)
-    lines = [msgspec.json.encode(_Head(task.name, task.grader, known)), *map(msgspec.json.encode, bare), b""]
+    lines = [
+        msgspec.json.encode(_Head(task.name, task.grader, known, task.prompts)),
+        *map(msgspec.json.encode, bare),
+        b"",
+    ]
     write_atomically(folder / PROBLEMS, b"\n".join(lines))
 
 
@@ -92,7 +97,7 @@ def read_examples(folder: Path) -> Task:
     if (folder / REFERENCES).is_file():
         found = read_references(folder / REFERENCES, b"\n".join(_lines(folder / REFERENCES)))
         examples = [msgspec.structs.replace(e, reference=found.get(e.problem.id, e.reference)) for e in examples]
-    return Task(head.name, tuple(examples), head.grader)
+    return Task(head.name, tuple(examples), head.grader, head.prompts)
 
 
 def read_references(path: Path, data: bytes) -> dict[str, str]:

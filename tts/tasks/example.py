@@ -25,11 +25,13 @@ class Example(Value, frozen=True):
 
 
 class Task(Value, frozen=True):
-    """Problems, the source they were loaded from, and the grader that suits them (`graders.grader_named`)."""
+    """Problems, the source they were loaded from, the grader that suits them (`graders.grader_named`), and how they are
+    put to a model (`prompts.Prompts.recorded`)."""
 
     name: str
     examples: tuple[Example, ...]
     grader: str
+    prompts: Mapping[str, str | None] = {}
 
 
 def unwritable(value: Any) -> str | None:

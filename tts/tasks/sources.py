@@ -20,6 +20,7 @@ from tts.answers.equivalence import is_plain, normalise
 from tts.errors import BadProblem, InvalidParameter
 from tts.tasks.example import Example, Task
 from tts.tasks.generated import arithmetic, chain_problems
+from tts.tasks.prompts import Prompts, held_out, read_template, shots_of
 from tts.tasks.table import Columns, read_file
 from tts.types import AnswerFormat, Problem, Value
 from tts.workers.child import PRIVATE
@@ -40,6 +41,9 @@ def load(
     shuffle_choices: int | None = None,
     limit: int | None = None,
     system: str | None = None,
+    template: str | None = None,
+    few_shot: str | None = None,
+    shots: int | None = None,
     answer_format: AnswerFormat | None = None,
 ) -> Task:
     """Read problems.
@@ -69,7 +73,8 @@ def load(
         shuffle_choices: a seed for the order of each problem's choices, which the reference answer follows. The order
             depends on the seed and the problem's id alone; None leaves the file's.
         limit: at most so many problems, from the first on.
-        system: a system turn for every problem that has none of its own.
+        system, template, few_shot, shots: as in `tts.tasks.options.Prompting`; the template is text. Columns named here
+            are those of `few_shot`, too.
         answer_format: form of answers in completions; None: `letter` if every reference is a capital letter, else
         `auto`.
 
@@ -87,16 +92,29 @@ def load(
     if limit is not None and limit < 1:
         raise InvalidParameter(f"limit must be at least 1, but got {limit}", name="limit", value=limit)
     scheme, name, params = parse_source(source)
+    prompts = Prompts(system, read_template(template))
+    named = Columns(prompt_column, answer_column, id_column, choices_column)
+    if few_shot is not None:
+        prompts = prompts.with_shots(shots_of(few_shot, shots, named), few_shot)
     if scheme == "arithmetic":
         task = Task(source, tuple(islice(arithmetic(params), limit)), "exact")
     elif scheme == "chain":
         task = Task(source, tuple(islice(chain_problems(params), limit)), "exact")
     elif scheme == REASONING_GYM:
         task = Task(source, tuple(_reasoning_gym(source, name, limit)), source)
+    elif few_shot is None and shots is not None:
+        shown, asked = held_out([*read_file(source, named, shuffle_choices)], shots, source)
+        prompts = prompts.with_shots(shown, source)
+        task = Task(source, tuple(worked.example for worked in asked[:limit]), "math")
     else:
-        named = Columns(prompt_column, answer_column, id_column, choices_column)
         found = read_file(source, named, shuffle_choices)
-        task = Task(source, tuple(islice(found, limit)), "math")
+        task = Task(source, tuple(worked.example for worked in islice(found, limit)), "math")
+    if shots is not None and not prompts.shots:
+        raise InvalidParameter(
+            f"shots: {source} is made by a program, and has no worked answers; name a file of some with few_shot "
+            f"(--few-shot)",
+            name="shots",
+        )
     if not task.examples:
         raise BadProblem(f"{source} holds no problems", source=source)
     if shuffle_choices is not None and not any("choices" in example.problem.facts for example in task.examples):
@@ -104,7 +122,8 @@ def load(
         raise BadProblem(message, source=source)
     if answer_format is None and all(_is_choice(example.reference) for example in task.examples):
         answer_format = "letter"
-    return Task(task.name, tuple(_dressed(example, system, answer_format) for example in task.examples), task.grader)
+    examples = tuple(_dressed(example, prompts, answer_format) for example in task.examples)
+    return Task(task.name, examples, task.grader, prompts.recorded())
 
 
 class TaskSource(Value, frozen=True):
@@ -119,6 +138,9 @@ class TaskSource(Value, frozen=True):
     shuffle_choices: int | None = None
     limit: int | None = None
     system: str | None = None
+    template: str | None = None
+    few_shot: str | None = None
+    shots: int | None = None
     answer_format: AnswerFormat | None = None
     grader: str | None = None
 
@@ -152,16 +174,11 @@ def _value(text: str) -> Any:
         return text
 
 
-def _dressed(example: Example, system: str | None, answer_format: AnswerFormat | None) -> Example:
-    problem = example.problem
-    dressed = Problem(
-        problem.id,
-        problem.prompt,
-        problem.system if problem.system is not None else system,
-        answer_format or problem.answer_format,
-        problem.facts,
-    )
-    return Example(dressed, example.reference, example.line)
+def _dressed(example: Example, prompts: Prompts, answer_format: AnswerFormat | None) -> Example:
+    problem = prompts.dressed(example.problem)
+    if answer_format is not None:
+        problem = msgspec.structs.replace(problem, answer_format=answer_format)
+    return Example(problem, example.reference, example.line)
 
 
 def _is_choice(reference: str | None) -> bool:

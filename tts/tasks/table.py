@@ -67,7 +67,15 @@ def _holds_choices(value: Any) -> bool:
         return False  # "options" may mean another thing
 
 
-def read_file(source: str, named: Columns, shuffle_choices: int | None) -> Iterator[Example]:
+class Worked(NamedTuple):
+    """An example, and its answer as the file has it, of choices the letter: what a model is shown, working included."""
+
+    example: Example
+    answer: str | None
+
+
+def read_file(source: str, named: Columns, shuffle_choices: int | None) -> Iterator[Worked]:
+    """Read the examples of a file. Raises: BadProblem."""
     seen: dict[str, int] = {}
     columns: Columns | None = None
     for row in _rows(source):
@@ -75,10 +83,11 @@ def read_file(source: str, named: Columns, shuffle_choices: int | None) -> Itera
         for column in columns:
             if column is not None and column not in row.values:
                 raise row.bad(f"has no {column!r}, which the first row has; it has: {row.columns()}")
-        example = _example(row, columns, shuffle_choices)
+        worked = _example(row, columns, shuffle_choices)
+        example = worked.example
         if (before := seen.setdefault(example.problem.id, row.line)) != row.line:
             raise row.bad(f"has the id {example.problem.id!r}, which line {before} has too", other_line=before)
-        yield example
+        yield worked
 
 
 def _rows(source: str) -> Iterator[_Row]:
@@ -130,7 +139,7 @@ def _no_prompt(row: _Row) -> str:
     raise row.bad(f"has no prompt column ({known}); its columns are: {row.columns()}. Name the one to use.")
 
 
-def _example(row: _Row, columns: Columns, shuffle_choices: int | None) -> Example:
+def _example(row: _Row, columns: Columns, shuffle_choices: int | None) -> Worked:
     assert columns.prompt is not None
     identity = row.values[columns.id] if columns.id else f"p{row.line}"
     if not isinstance(identity, str) or not identity.strip():
@@ -143,13 +152,14 @@ def _example(row: _Row, columns: Columns, shuffle_choices: int | None) -> Exampl
     try:
         choices = read_choices(row.values[columns.choices]) if columns.choices else None
         if choices is not None:
-            return _of_choices(problem, answer, choices, shuffle_choices, row.line)
+            lettered = _of_choices(problem, answer, choices, shuffle_choices, row.line)
+            return Worked(lettered, lettered.reference)
     except Unreadable as error:
         raise row.bad(f"({identity.strip()}) {error}") from None
     reference = None if answer is None else _reference(answer)
     if reference == "":
         raise row.bad(f"({identity}) has an empty {columns.answer!r}; write null if it is unknown")
-    return Example(problem, reference, row.line)
+    return Worked(Example(problem, reference, row.line), None if answer is None else answer.strip())
 
 
 def _of_choices(problem: Problem, answer: str | None, choices: Choices, seed: int | None, line: int) -> Example:

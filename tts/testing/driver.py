@@ -129,7 +129,7 @@ class RepeatingWorld:
     def __init__(self, world: NoisyWorld) -> None:
         self.scheduler: Scheduler | None = None
         self._world = world
-        self._ends: dict[str, float] = {}  # by what was asked
+        self._ends: dict[str, float] = {}  # by the request's repr: a request may hold mappings, which have no hash
         self._first = True
 
     def resume(self) -> None:
@@ -138,9 +138,10 @@ class RepeatingWorld:
     def complete(self, request: Request) -> tuple[float, Completion | TTSError]:
         seconds, outcome = self._world.complete(request)
         now = self.scheduler.now if self.scheduler else 0.0
+        asked = repr(request)
         if self._first:
-            self._ends[repr(request)] = now + seconds
-        return max(0.0, self._ends.get(repr(request), now + seconds) - now), outcome
+            self._ends[asked] = now + seconds
+        return max(0.0, self._ends.get(asked, now + seconds) - now), outcome
 
 
 def guarded(function: Callable[..., Any], *args: Any) -> Any:

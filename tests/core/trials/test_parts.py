@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tts import Candidate, Limits, Problem, Run
+from tts import Candidate, Limits, Problem, Run, Score
 from tts.core.actions import Cancel, Request
-from tts.errors import AllFailed, ServerFailed
+from tts.errors import AllFailed, InvalidParameter, ServerFailed
 from tts.plugins.verifiers import made
 from tts.testing import Outcome, Sample, ScriptedCluster
 
@@ -270,6 +270,22 @@ def test_a_judge_is_named_where_a_verifier_is_and_its_requests_are_billed_as_ver
     assert outcome.result.bill.verifier.samples == 4
     assert any("style" in a.request.messages[-1].content for a in outcome.generated)
     assert {len(scores) for scores in outcome.result.scores.values()} == {1}
+
+
+async def stepwise(problem: Problem, candidates: Any, run: Run) -> list[Score]:
+    return [Score(0.5, "stepwise", "scale", steps=(1, None, 0.5)) for _ in candidates]
+
+
+def test_a_judge_may_score_the_steps_of_a_text() -> None:
+    async def outer(problem: Problem, run: Run, *, verifier: str = "stepwise") -> Candidate:
+        found = await run.generate(n=2)
+        await run.verify(found, verifier)
+        return found[0]
+
+    result = ran(outer, verifiers={"stepwise": made(stepwise, "stepwise")}).result
+    assert {score.steps for scores in result.scores.values() for score in scores} == {(1.0, None, 0.5)}
+    with pytest.raises(InvalidParameter, match="finite number"):
+        Score(0.5, "stepwise", steps=(float("nan"),))
 
 
 def test_a_judge_whose_budget_is_spent_abstains() -> None:

@@ -80,7 +80,7 @@ def test_the_final_usage_is_what_counts_with_its_details() -> None:
 def test_llama_cpps_timings_are_exact_counts() -> None:
     builder = begun()
     builder.feed(said("ab", timings={"prompt_n": 3, "cache_n": 4, "predicted_n": 2}), 11.0)
-    assert builder.completion("cancelled").usage == Usage(7, 2)
+    assert builder.completion("cancelled").usage == Usage(7, 2, cached_tokens=4)
 
 
 def test_what_failed_tries_cost_is_kept_and_what_was_refused_costs_nothing() -> None:

@@ -290,12 +290,14 @@ class History:
 
     def check(self, config: Mapping[str, Any], free: Container[str] = ()) -> None:
         """Compare `config` with the journal's. Raises: RunMismatch with every setting that differs, but for those that
-        are `free` to, and for plugins of which the journal of an older program has no digest."""
+        are `free` to, and for plugins and prompts that the journal of an older program does not name."""
         if self.config is None:
             return
         old, new = _flat(as_json(self.config)), _flat(as_json(config))
         keys = sorted(key for key in old.keys() | new.keys() if key.partition(".")[0] not in free)
-        differing = [k for k in keys if old.get(k) != new.get(k) and (k in old or not k.startswith("plugins."))]
+        differing = [
+            k for k in keys if old.get(k) != new.get(k) and (k in old or not k.startswith(("plugins.", "prompts.")))
+        ]
         if not differing:
             return
         shown = "; ".join(f"{k}: was {old.get(k)!r}, now {new.get(k)!r}" for k in differing[:5])

@@ -226,6 +226,7 @@ class TokenCount:
             self._believe(timings.predicted_n)
             if timings.prompt_n is not None:
                 self._take_prompt(timings.prompt_n + (timings.cache_n or 0))
+                self._cached = _count(timings.cache_n)
         if usage is None:
             return
         if usage.prompt_tokens:

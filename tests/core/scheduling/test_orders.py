@@ -77,17 +77,13 @@ def scheduler_of(
     seed: int, records: list[Record] | None = None, limits: Limits = NONE, window: int = 10_000
 ) -> Scheduler:
     """The scheduler of a run. A resumed one sends again what was in flight, in an order of its own, which a window too
-    small for all of it would make a difference."""
+    small for all of it, or a second cell that shares its samples, would make a difference."""
     draw = random.Random(seed)
-    cells = {f"c{i}": StrategySpec("composed", {"tree": draw.randint(0, 10**6)}) for i in range(draw.randint(1, 2))}
+    spec = StrategySpec("composed", {"tree": draw.randint(0, 10**6)})
     share = Limits(samples=draw.choice((None, draw.randint(3, 30))), tokens=draw.choice((None, draw.randint(60, 600))))
     number = draw.randint(1, 3)
     return Scheduler(
-        [
-            Planned(cell, Problem(f"p{i}", f"Question {i}?"), spec, share)
-            for i in range(number)
-            for cell, spec in cells.items()
-        ],
+        [Planned("cell", Problem(f"p{i}", f"Question {i}?"), spec, share) for i in range(number)],
         resolved,
         costs=CostModel(),
         verifiers={"judge": verifier("judge"), "liked": made(liked, "liked")},

@@ -45,7 +45,9 @@ async def composed(problem: Problem, run: Run, *, tree: int = 0) -> Candidate:
 async def walk(run: Run, draw: random.Random, depth: int) -> None:
     """Between one and three steps; the draws of chains side by side are of generators of their own."""
     for _ in range(draw.randint(1, 3)):
-        kind = draw.choice(("generate", "ask", "race", "gather", "solve", "judge", "wait") if depth else ("generate",))
+        kind = draw.choice(
+            ("generate", "ask", "race", "gather", "solve", "judge", "memory", "wait") if depth else ("generate",)
+        )
         inside = [random.Random(draw.random()) for _ in range(draw.randint(1, 3))]
         if kind == "generate":
             await run.generate(n=draw.randint(1, 4), temperature=run.random.choice((0.5, 1.0)))
@@ -65,6 +67,10 @@ async def walk(run: Run, draw: random.Random, depth: int) -> None:
             await run.solve(part, limits=draw.choice(LIMITS), adopt=draw.choice((None, False)), **params)
         elif kind == "judge":
             await run.verify(run.candidates[:3], draw.choice(("judge", "liked")))
+        elif kind == "memory":
+            await run.add("arms", {draw.choice("ab"): 1.0})
+            seen = await run.recall("arms")
+            await run.generate(n=1 + int(sum(seen.values())) % 3)
         else:
             await run.sleep(draw.random())
 

@@ -106,6 +106,7 @@ class Problem(Value, frozen=True):
         answer_format: form of the answer in a completion (`tts.answers.extract.extract`).
         facts: public data a constraint checker may use (the numbers of a CountDown), plain JSON values.
         shots: worked examples before the prompt: user and assistant turns.
+        answer_rule: a rule of the user's own for the place of the answer (`tts.answers.rules`).
     """
 
     id: str
@@ -114,9 +115,10 @@ class Problem(Value, frozen=True):
     answer_format: AnswerFormat = "auto"
     facts: Mapping[str, Any] = {}
     shots: tuple[Message, ...] = ()
+    answer_rule: str | None = None
 
     def __repr__(self) -> str:
-        return shown_fields(self, ("shots",))
+        return shown_fields(self, ("shots", "answer_rule"))
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "id", as_text("the id of a problem", self.id))

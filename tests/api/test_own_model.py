@@ -162,7 +162,7 @@ def test_a_sweep_and_a_client_ask_functions_too_and_a_sweep_goes_on_in_its_folde
         ({"model": says_42, "base_url": "http://127.0.0.1:9/v1"}, "no server is asked: leave out http://127.0.0.1:9"),
         ({"model": says_42, "verifier_model": "judge"}, "name the verifier's server with verifier_base_url"),
         ({"model": says_42, "cluster": "ray"}, "model is a function of this process, and actors are in others"),
-        ({"model": 5}, "model must be text or a path or an async function or None, but got a int"),
+        ({"model": 5}, "model must be text or a path or a function or None, but got a int"),
     ],
 )
 def test_what_a_function_cannot_be_combined_with_is_refused_before_anything_is_asked(

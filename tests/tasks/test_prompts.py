@@ -140,7 +140,7 @@ def test_problems_that_a_program_makes_have_no_worked_answers_and_a_training_set
 
 def test_prompts_are_recorded_by_name_and_examples_by_a_digest() -> None:
     bare = Prompts("Be brief.", "{question}")
-    assert bare.recorded() == {"system": "Be brief.", "template": "{question}", "few_shot": None}
+    assert bare.recorded() == {"system": "Be brief.", "template": "{question}", "few_shot": None, "answer": None}
     shots = (Message("user", "a"), Message("assistant", "b"))
     one, two = Prompts(shots=shots, source="f"), Prompts(shots=(shots[0], Message("assistant", "c")), source="f")
     assert one.recorded() != two.recorded()

@@ -100,7 +100,7 @@ def extract(text: str, answer_format: AnswerFormat = "auto", *, complete: bool =
 
 
 def _read(text: str, answer_format: AnswerFormat, complete: bool) -> str | None:
-    visible = _without_thinking(text)
+    visible = without_thinking(text)
     if visible is None:
         return None
     if not complete and answer_format not in ("boxed", "letter"):  # these find nothing else
@@ -155,10 +155,23 @@ _READERS: dict[AnswerFormat, Callable[[str, bool], str | None]] = {
 }
 
 
+def read_place(place: str, answer_format: AnswerFormat) -> str | None:
+    """The answer at a place where a text is known to have it, in this format; None if there is none."""
+    match answer_format:
+        case "line" | "text":
+            return trimmed_lines(place) or None
+        case "number":
+            return _normalised_or_none(_number_of(place[:_PLACE]))
+        case "letter":
+            return letter_at(normalise(place)) or letter_at(place)
+    return _normalised_or_none(place[:_PLACE])
+
+
 # Places
 
 
-def _without_thinking(text: str) -> str | None:
+def without_thinking(text: str) -> str | None:
+    """The text without its `<think>` blocks; None if one never closes."""
     if "think>" not in text:
         return text
     kept: list[str] = []

@@ -27,7 +27,7 @@ from tts.plugins.verifier_parameters import with_normal_texts, with_verifier_tex
 from tts.types import Sampling, StrategySpec
 
 _WORDS = {
-    Callable: "an async function",
+    Callable: "a function",
     str: "text",
     Path: "a path",
     Mapping: "a mapping",

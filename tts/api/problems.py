@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from tts.errors import BadProblem, InvalidParameter
+from tts.plugins.answers import answer_rule
 from tts.tasks.example import Example, Task, unwritable
 from tts.tasks.options import Prompting
 from tts.tasks.prompts import Prompts, as_worked, held_out, read_template, shots_of
@@ -22,7 +23,8 @@ def as_prompts(prompting: Prompting) -> Prompts:
     few_shot, shots = prompting.get("few_shot"), prompting.get("shots")
     if few_shot is None and shots is not None:
         raise InvalidParameter("shots need a file of worked examples: name it with few_shot (--few-shot)", name="shots")
-    prompts = Prompts(prompting.get("system"), read_template(prompting.get("template")))
+    rule = answer_rule(prompting.get("answer"), prompting.get("answer_regex"))
+    prompts = Prompts(prompting.get("system"), read_template(prompting.get("template")), answer_rule=rule)
     if few_shot is None:
         return prompts
     return prompts.with_shots(shots_of(few_shot, shots, Columns(None, None, None, None)), str(few_shot))
@@ -64,6 +66,8 @@ def as_task(problems: Problems, prompting: Prompting) -> Task | TaskSource:
         problems = TaskSource(str(problems))
     if isinstance(problems, TaskSource):
         given: dict[str, Any] = {**prompting}
+        rule = answer_rule(given.pop("answer", None), given.pop("answer_regex", None))
+        given |= {} if rule is None else {"answer_rule": rule}
         if "template" in given:
             given["template"] = read_template(given["template"])
         if "few_shot" in given:
@@ -77,7 +81,7 @@ def _dressed(task: Task, prompting: Prompting) -> Task:
     examples, shots = task.examples, prompting.get("shots")
     if shots is not None and "few_shot" not in prompting:
         shown, asked = held_out(as_worked(examples), shots, task.name)
-        prompts = as_prompts(Prompting(system=prompting.get("system"), template=prompting.get("template")))
+        prompts = as_prompts({**prompting, "shots": None})
         prompts, examples = prompts.with_shots(shown, task.name), tuple(worked.example for worked in asked)
     else:
         prompts = as_prompts(prompting)

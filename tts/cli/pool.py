@@ -30,6 +30,9 @@ def build(
         list[str] | None,
         typer.Option("--verifier", help="Verifier of your own that the run used: its file is run. Repeatable."),
     ] = None,
+    answer: Annotated[
+        str | None, typer.Option("--answer", help="Function by which the run found answers: its file is run.")
+    ] = None,
 ) -> None:
     """Make a pool of a run: all samples that were paid for, with their scores, graded."""
     import asyncio
@@ -44,7 +47,14 @@ def build(
         echo(f"note: {why}; its scores are those in the journal. Add --verifier {quote(name)} to trust it", err=True)
 
     pool = asyncio.run(
-        build_pool(run, keep_text=text, verifiers=verifier or (), on_ungraded=on_ungraded, on_foreign=on_foreign)
+        build_pool(
+            run,
+            keep_text=text,
+            verifiers=verifier or (),
+            answer=answer,
+            on_ungraded=on_ungraded,
+            on_foreign=on_foreign,
+        )
     )
     _save(pool, out or run / "pool.parquet")
 

@@ -10,12 +10,13 @@ from typing import Any
 
 import msgspec
 
-from tts.answers.equivalence import extract
+from tts.answers.rules import read_answer
 from tts.core.actions import Failed, Finished, Request, Scored, cell_of, problem_of
 from tts.core.journal.records import Granted, Record
 from tts.core.protocols import Verifier, checked, computed_by, is_in_worker, question_of
 from tts.core.trials.sample_keys import share_base
 from tts.errors import BadPool
+from tts.plugins.answers import answer_rule
 from tts.plugins.verifiers import verifier_address
 from tts.pools.pool import Pool, Sample, VerificationCost
 from tts.runs.config import RunConfig
@@ -42,6 +43,7 @@ async def build_pool(
     *,
     keep_text: bool = True,
     verifiers: Collection[str] = (),
+    answer: str | None = None,
     on_ungraded: OnUngraded = lambda count, why: None,
     on_foreign: Callable[[str], None] = lambda name: None,
 ) -> Pool:
@@ -54,10 +56,13 @@ async def build_pool(
     first reason; their correctness is unknown.
 
     The folder is data: no name in it is imported. Of its verifiers, the built-in ones compute scores, and those
-    of `verifiers`, which the caller trusts; `on_foreign` receives the name of each other verifier.
+    of `verifiers`, which the caller trusts; `on_foreign` receives the name of each other verifier. A function by which
+    the run found answers is `answer`, `FILE.py:NAME`, again.
 
-    Raises: BadPool for a folder that holds no sweep, or a sweep without such samples; JournalCorrupt, BadProblem.
+    Raises: InvalidParameter where the run has such a function and it is not given, or is another version; BadPool for a
+        folder that holds no sweep, or a sweep without such samples; JournalCorrupt, BadProblem.
     """
+    answer_rule(answer, None)
     folder = Path(folder)
     config, records, task = _read(folder)
     problems = {example.problem.id: example.problem for example in task.examples}
@@ -184,7 +189,7 @@ def _answer_of(event: Finished, problem: Problem) -> str | None:
     completion = event.completion
     if completion.answer is not None:
         return completion.answer
-    return extract(completion.text, problem.answer_format, complete=completion.finish_reason == "stop")
+    return read_answer(completion.text, problem, complete=completion.finish_reason == "stop")
 
 
 def _candidate(event: Finished | Failed, sample: Sample) -> Candidate | None:

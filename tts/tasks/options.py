@@ -5,10 +5,16 @@ Imports nothing but the standard library and the form of an option: the command 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, TypedDict, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict, get_type_hints
 
 from tts.models.options import Option
+
+if TYPE_CHECKING:
+    AnswerFunction = Callable[..., Any]
+else:
+    AnswerFunction = Callable
 
 
 class Prompting(TypedDict, total=False):
@@ -22,6 +28,9 @@ class Prompting(TypedDict, total=False):
         few_shot: a file of problems with answers, of which `shots` are shown as turns before every problem, each answer
             as the file has it. None: the first problems that have answers, which are then not asked.
         shots: number of worked examples; None is all of `few_shot`.
+        answer_regex: a regular expression of Python's whose group holds the answer: its last match outside of thinking.
+        answer: a function that finds the answer: `def mine(text)` or `def mine(text, problem)`, which returns text or
+            None; or its address, `FILE.py:NAME`. It runs beside the strategy, and must be as quick.
     """
 
     system: Annotated[str | None, Option("System message before every problem that has none of its own.")]
@@ -34,6 +43,10 @@ class Prompting(TypedDict, total=False):
         Option("File of worked examples; none: the first problems with answers, not asked then.", Path | None),
     ]
     shots: Annotated[int | None, Option("Number of worked examples before every problem.", int | None)]
+    answer_regex: Annotated[
+        str | None, Option("Regular expression for the answer, which is its group; the last match counts.")
+    ]
+    answer: Annotated[str | AnswerFunction | None, Option("Function that finds the answer in a text: FILE.py:NAME.")]
 
 
 def prompt_options() -> dict[str, Option]:

@@ -27,18 +27,21 @@ class Prompts(Value, frozen=True):
         template: text, checked by `read_template`.
         shots: user and assistant turns, in pairs.
         source: of the shots, for people.
+        answer_rule: as in `Problem`.
     """
 
     system: str | None = None
     template: str | None = None
     shots: tuple[Message, ...] = ()
     source: str = ""
+    answer_rule: str | None = None
 
     def dressed(self, problem: Problem) -> Problem:
         """The problem as it is asked. Raises: BadProblem for one without the choices that the template shows."""
         system = problem.system if problem.system is not None else self.system
         prompt = problem.prompt if self.template is None else rendered(self.template, problem)
-        return msgspec.structs.replace(problem, prompt=prompt, system=system, shots=(*self.shots, *problem.shots))
+        rule, shots = problem.answer_rule or self.answer_rule, (*self.shots, *problem.shots)
+        return msgspec.structs.replace(problem, prompt=prompt, system=system, shots=shots, answer_rule=rule)
 
     def with_shots(self, worked: Sequence[Worked], source: str) -> Prompts:
         """These prompts with examples, each in the words of the template."""
@@ -55,7 +58,7 @@ class Prompts(Value, frozen=True):
         if self.shots:
             digest = blake2b(msgspec.json.encode(self.shots), digest_size=4).hexdigest()
             few_shot = f"{len(self.shots) // 2} of {self.source} ({digest})"
-        return {"system": self.system, "template": self.template, "few_shot": few_shot}
+        return {"system": self.system, "template": self.template, "few_shot": few_shot, "answer": self.answer_rule}
 
 
 def read_template(given: str | Path | None) -> str | None:

@@ -44,6 +44,7 @@ def load(
     template: str | None = None,
     few_shot: str | None = None,
     shots: int | None = None,
+    answer_rule: str | None = None,
     answer_format: AnswerFormat | None = None,
 ) -> Task:
     """Read problems.
@@ -75,6 +76,7 @@ def load(
         limit: at most so many problems, from the first on.
         system, template, few_shot, shots: as in `tts.tasks.options.Prompting`; the template is text. Columns named here
             are those of `few_shot`, too.
+        answer_rule: as in `Problem`.
         answer_format: form of answers in completions; None: `letter` if every reference is a capital letter, else
         `auto`.
 
@@ -92,7 +94,7 @@ def load(
     if limit is not None and limit < 1:
         raise InvalidParameter(f"limit must be at least 1, but got {limit}", name="limit", value=limit)
     scheme, name, params = parse_source(source)
-    prompts = Prompts(system, read_template(template))
+    prompts = Prompts(system, read_template(template), answer_rule=answer_rule)
     named = Columns(prompt_column, answer_column, id_column, choices_column)
     if few_shot is not None:
         prompts = prompts.with_shots(shots_of(few_shot, shots, named), few_shot)
@@ -141,6 +143,7 @@ class TaskSource(Value, frozen=True):
     template: str | None = None
     few_shot: str | None = None
     shots: int | None = None
+    answer_rule: str | None = None
     answer_format: AnswerFormat | None = None
     grader: str | None = None
 

@@ -2,22 +2,64 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import msgspec
 
-from tts.answers.equivalence import extract
+from tts.answers.extract import extract
+from tts.answers.rules import read_answer
 from tts.core.actions import Call, Cancelled, End, Failed, Finished, Generate, Refused, Scored, Verify, Work
 from tts.core.protocols import CostModel
 from tts.core.result import Bill, Spending
 from tts.core.trials.asks import Asks
-from tts.core.trials.coroutines import InFlight
+from tts.core.trials.coroutines import STEP_LIMIT_S, ForeignCode, InFlight, StepTimedOut
+from tts.core.trials.endings import Mistakes
 from tts.core.trials.scope import Scope
+from tts.errors import CallTimedOut
 from tts.types import Candidate, Completion, ErrorInfo, Problem, Score
+
+
+class AnswerReader:
+    """Reads the answers of one trial, by a rule of the user's own under guard.
+
+    Args:
+        trial: the trial's id.
+        foreign: guards the rule's code.
+        mistakes: turns what the code raises into errors.
+
+    Attributes:
+        error: what the rule has raised: it ends the trial, because an answer that cannot be read is not a wrong one.
+    """
+
+    def __init__(self, trial: str, foreign: ForeignCode, mistakes: Mistakes) -> None:
+        self.error: Exception | None = None
+        self._trial = trial
+        self._foreign = foreign
+        self._mistakes = mistakes
+
+    def read(self, text: str, problem: Problem, *, complete: bool) -> str | None:
+        """The answer in a text; None if there is none."""
+        if problem.answer_rule is None:
+            return extract(text, problem.answer_format, complete=complete)
+        try:
+            return self._foreign.run(self._trial, partial(read_answer, text, problem, complete=complete))
+        except StepTimedOut:
+            error: Exception = CallTimedOut(
+                f"the rule for answers {problem.answer_rule} computed for {STEP_LIMIT_S:g} s of CPU time on one text "
+                f"of problem {problem.id}, and was ended",
+                problem=problem.id,
+            )
+        except BaseException as raised:
+            error = self._mistakes.raised(self._foreign.own(raised))
+        self.error = self.error or error
+        return None
 
 
 class Books:
     """See the module.
 
     Args:
+        answers: reads them.
         asks: the trial's open requests, whose ledgers are settled here.
         costs: prices actions.
         root: the scope of the trial's own strategy.
@@ -28,7 +70,8 @@ class Books:
         failures: the errors of actions that failed for good.
     """
 
-    def __init__(self, asks: Asks, costs: CostModel, root: Scope) -> None:
+    def __init__(self, answers: AnswerReader, asks: Asks, costs: CostModel, root: Scope) -> None:
+        self._answers = answers
         self.candidates: dict[str, Candidate] = {}
         self.scores: dict[str, list[Score]] = {}
         self.failures: list[ErrorInfo] = []
@@ -106,7 +149,7 @@ class Books:
             return candidate
         answer = completion.answer
         if answer is None:
-            answer = extract(text, scope.problem.answer_format, complete=completion.finish_reason == "stop")
+            answer = self._answers.read(text, scope.problem, complete=completion.finish_reason == "stop")
         candidate = Candidate(action.id, text, answer, completion, self._parents.pop(action.id, None))
         self.keep(scope, candidate)
         return candidate

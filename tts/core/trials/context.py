@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 
-from tts.answers.equivalence import extract
 from tts.core.actions import (
     Add,
     Call,
@@ -232,7 +231,7 @@ class Run:
             parents: what it was put together from; the first is its parent in the record.
         """
         trial, scope = self._trial, self._scope
-        answer = extract(text, self.problem.answer_format, complete=True)
+        answer = trial.answers.read(text, self.problem, complete=True)
         found = Candidate(trial._next_id(), text, answer, Completion(text), parents[0].id if parents else None)
         trial._books.keep(scope, found)
         return found

@@ -36,7 +36,7 @@ from tts.core.budget import Ledger, Limits
 from tts.core.protocols import CostModel, Strategy, Verifier
 from tts.core.result import Result
 from tts.core.trials.asks import Asks
-from tts.core.trials.books import Books
+from tts.core.trials.books import AnswerReader, Books
 from tts.core.trials.context import Run
 from tts.core.trials.coroutines import (
     Abandoned,
@@ -111,14 +111,16 @@ class Trial:
         self.ledger = Ledger(share, id)
         self.scope = Scope(spec.name, problem, (self.ledger,))
         self._asks = Asks(id, self.ledger)
-        self._books = Books(self._asks, costs, self.scope)
+        self.foreign = foreign or ForeignCode()
+        self._mistakes = Mistakes(spec.name, id, problem.id)
+        self.answers = AnswerReader(id, self.foreign, self._mistakes)
+        self._books = Books(self.answers, self._asks, costs, self.scope)
         self.unverified = 0  # verifications that the budget turned down
         self.refused_awaits = 0
         self.uncompared = 0
         self.remembered = 0  # times that the strategy has read the run's memory or added to it
         self.done = False
         self.broken_off = False
-        self.foreign = foreign or ForeignCode()
         self._costs = costs
         self._verifiers = {} if verifiers is None else verifiers
         self._sampling = sampling
@@ -127,7 +129,6 @@ class Trial:
         self._keyed = keyed
         self._ready: deque[tuple[Task, Any, BaseException | None]] = deque()
         self._share_keys = ShareKeys()
-        self._mistakes = Mistakes(spec.name, id, problem.id)
         self._selected: Candidate | None = None
         self._error: ErrorInfo | None = None
         self.stepping = False  # whether its strategy's code is running
@@ -217,6 +218,9 @@ class Trial:
         if not isinstance(event, Progressed):
             asks.drop(ask)
             self._books.settle(ask, event)
+            if self.answers.error is not None and not self.done:
+                self._abandon(self._main)
+                self._finish(self._main)
         self._deliver(ask.mailbox, (event, ask))
         if not self._ready and not asks.backlog and not asks.out:
             return []  # no task was woken: the strategy waits for more
@@ -411,7 +415,7 @@ class Trial:
 
     def _finish(self, task: Task) -> None:
         """Finish a strategy that has ended: keep its pick; or its fallback's, if it had no candidate to go on with."""
-        error = task.error
+        error = self.answers.error or task.error
         if error is None and not isinstance(task.value, Candidate):
             error = self._mistakes.no_candidate(task.value)
         elif error is not None and nothing_came(error):

@@ -44,7 +44,7 @@ class Recordings:
         self.fleet = fleet
         self.model = pool.model.present[0]
         self.known, sampling = recorded_sampling(pool)
-        most = max_tokens or int(max(1, pool.completion_tokens.max()))
+        most = int(max(1, pool.completion_tokens.max())) if max_tokens is None else max_tokens
         self.sampling = msgspec.structs.replace(sampling, max_tokens=most)
         self.nothing = NO_ANSWER if unanswered == "vote" else None  # the answer of a sample that was cut
         self._pool = pool.counting(unanswered)

@@ -11,6 +11,7 @@ import pytest
 
 import tts
 from tts import Candidate, Limits, Problem, Run, StrategySpec
+from tts.clusters.virtual.fleet import Fleet
 from tts.errors import RunError
 from tts.runs.folder import JOURNAL, PLAN, SOLVED
 from tts.runs.problem_files import OUTCOMES, PROBLEMS
@@ -129,6 +130,14 @@ def test_problems_without_references_may_be_given_as_they_are() -> None:
         (lambda: tts.replay(3, "single"), "pool must be a Pool or text or a path, but got a int"),
         (lambda: tts.replay("example", "single", out=3), "out must be the path of a folder, but got 3"),
         (lambda: tts.replay("example", "single", fleet={"slots": 2}), "fleet must be a Fleet or None, but got a dict"),
+        (lambda: tts.replay("example", "single", fleet=Fleet("2")), "replicas must be a whole number, but got a str"),
+        (lambda: tts.replay("example", "single", on_cell=3), "on_cell must be a function, but got 3"),
+        (lambda: tts.replay("example", "single", max_tokens=0), "max_tokens must be at least 1, but got 0"),
+        (lambda: tts.sweep("chain?size=1", "single", progress=3), "progress must be a function, but got 3"),
+        (
+            lambda: tts.solve("?", budget="tokens=1k,2k"),
+            "budget must be one budget, but 'tokens=1k,2k' is 2: tokens=1k",
+        ),
         (lambda: tts.replay("example", "single", prices=3), "prices must be text or a path or None, but got a int"),
         (lambda: tts.replay("example", "single", processes="2"), "processes must be a whole number or None"),
         (lambda: tts.plan(None, history=3, run_budget="samples=9"), "history must be a Pool or text or a path or None"),

@@ -1,5 +1,7 @@
 """The ledger's law under any order of events, and limits as people write them."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -220,6 +222,7 @@ def test_limits_are_read_as_written(text: str, limits: Limits) -> None:
         ("tokens=0.5", "budget tokens must be a whole number, but got '0.5'"),
         ("samples=2.5", "budget samples must be a whole number, but got '2.5'"),
         ("usd=0.0", "budget usd must be above 0"),
+        ("tokens=1k,tokens=2k", "'tokens=1k,tokens=2k' limits tokens twice: leave one out"),
     ],
 )
 def test_limits_that_make_no_sense_are_refused(text: str, message: str) -> None:
@@ -231,6 +234,26 @@ def test_limits_that_make_no_sense_are_refused(text: str, message: str) -> None:
 def test_a_limit_must_be_positive_and_finite(value: float) -> None:
     with pytest.raises(InvalidParameter, match="budget seconds must be above 0 and finite, but got"):
         Limits(seconds=value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"tokens": "2k"}, "budget tokens must be a number, but got '2k'"),
+        ({"tokens": 1.5}, "budget tokens must be a whole number, but got 1.5"),
+        ({"samples": True}, "budget samples must be a number, but got True"),
+        ({"flops": float("inf")}, "budget flops must be a whole number"),
+        ({"usd": "1"}, "budget usd must be a number"),
+    ],
+)
+def test_a_limit_of_another_kind_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidParameter, match=message):
+        Limits(**fields)
+
+
+def test_a_whole_limit_may_be_given_as_a_float() -> None:
+    assert Limits(tokens=2e3) == Limits(tokens=2000)  # type: ignore[arg-type]
+    assert str(Limits(tokens=2e3)) == "tokens=2k"  # type: ignore[arg-type]
 
 
 def test_an_unknown_limit_is_refused_with_the_nearest_name() -> None:

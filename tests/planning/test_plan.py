@@ -172,8 +172,28 @@ def test_a_pilot_is_drawn_counted_and_resumed(tmp_path: Path) -> None:
 
 
 def test_a_pilot_that_leaves_nothing_is_refused_with_its_cost(tmp_path: Path) -> None:
-    with FakeEngine(arithmetic()) as engine, pytest.raises(BudgetTooSmall, match="it spent 32 samples"):
-        plan_live(engine, tmp_path, budget="samples=32")
+    with FakeEngine(arithmetic()) as engine, pytest.raises(BudgetTooSmall, match="it spent 64 samples"):
+        plan_live(engine, tmp_path, budget="samples=64", strategies="best_of_n:n=none,verifier=judge")
+
+
+def test_a_pilot_whose_samples_alone_use_the_budget_up_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
+    with FakeEngine(arithmetic()) as engine:
+        with pytest.raises(BudgetTooSmall, match="takes 32 samples, and the budget has 32, so that none"):
+            plan_live(engine, tmp_path, budget="samples=32")
+        assert not engine.requests
+        assert plan_live(engine, tmp_path, budget="samples=33").left == "samples=1", "in the same folder"
+
+
+def test_the_budget_of_a_plan_is_read_by_its_earlier_name_with_a_warning() -> None:
+    with pytest.warns(FutureWarning, match="called run_budget now"):
+        plan = tts.plan(None, history=world(4, 4, 0), budget="samples=16", draws=2, allocators=["uniform"])
+    assert plan == tts.plan(None, history=world(4, 4, 0), run_budget="samples=16", draws=2, allocators=["uniform"])
+    with pytest.raises(InvalidParameter, match="earlier name of run_budget"):
+        tts.plan(None, history=world(4, 4, 0), budget="samples=9", run_budget="samples=16")
+    command = ["plan", "--history", "example", "--draws", "2", "-a", "uniform", "--out", ""]
+    shown = CliRunner().invoke(app, [*command, "--budget", "samples=80"])
+    assert shown.exit_code == 0 and "--budget of `tts plan` is called --run-budget now" in shown.stderr
+    assert "--budget" not in CliRunner().invoke(app, ["plan", "--help"]).output.replace("--run-budget", "")
 
 
 def test_the_command_line_plans_from_history_and_says_what_to_do(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from tts.plugins.signatures import parameters, taken_apart, unknown_parameter
 from tts.plugins.spec import check_spec, parse_specs
 from tts.plugins.values import check_given
 from tts.plugins.verifier_parameters import with_normal_texts, with_verifier_texts
+from tts.runs.config import split_budgets
 from tts.types import Sampling, StrategySpec
 
 _WORDS = {
@@ -81,6 +82,12 @@ def as_path(given: str | Path, name: str) -> Path:
     return Path(given)
 
 
+def check_callable(name: str, given: object) -> None:
+    """Raises: InvalidParameter for what cannot be called."""
+    if not callable(given):
+        raise InvalidParameter(f"{name} must be a function, but got {given!r}", name=name)
+
+
 def numbers(seeds: int | Sequence[int]) -> tuple[int, ...]:
     """Read a number of seeds, or a list of them. Raises: InvalidParameter."""
     found: object = range(seeds) if isinstance(seeds, int) else seeds
@@ -90,10 +97,16 @@ def numbers(seeds: int | Sequence[int]) -> tuple[int, ...]:
 
 
 def as_limits(budget: str | Limits, name: str = "budget") -> Limits:
-    """A budget as Limits. Raises InvalidParameter."""
+    """One budget as Limits. Raises InvalidParameter."""
     if isinstance(budget, Limits):
         return budget
     if isinstance(budget, str):
+        if len(several := split_budgets(budget)) > 1:
+            raise InvalidParameter(
+                f"{name} must be one budget, but {budget!r} is {len(several)}: {'; '.join(several)} (only the budgets "
+                f"of a sweep or a replay may be several)",
+                name=name,
+            )
         return Limits.parse(budget)
     known = f"'tokens={budget}' or 'samples={budget}'" if type(budget) is int else "'tokens=2k'"
     raise InvalidParameter(f"{name} must be text such as {known}, or Limits, but got {budget!r}", name=name)

@@ -11,9 +11,9 @@ from contextlib import closing
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, get_type_hints
 
-from tts.api.arguments import as_budgets, as_folder, as_limits, check_keywords, check_kind, numbers
+from tts.api.arguments import as_budgets, as_folder, as_limits, check_callable, check_keywords, check_kind, numbers
 from tts.api.results import Replayed
 from tts.api.sync import in_thread
 from tts.clusters.virtual.replay_processes import replay_in_processes
@@ -113,6 +113,7 @@ def replay(
         ("processes", processes, int | None),
     ):
         check_kind(key, value, kind)
+    check_callable("on_cell", on_cell)
     priced: Target = {"price_in": price_in, "price_out": price_out, "prices": prices, "model_config": model_config}
     check_keywords(replay, priced)
     folder = as_folder(out)
@@ -247,6 +248,9 @@ def choose(pool: Pool, benchmark: str | None, model: str | None) -> Pool:
 
 
 def _check_fleet(fleet: Fleet) -> None:
+    for name, kind in get_type_hints(type(fleet)).items():
+        if kind is not bool:
+            check_kind(name, getattr(fleet, name), kind)
     for name in ("replicas", "slots", "tokens_per_s"):
         if not getattr(fleet, name) > 0:
             raise InvalidParameter(f"{name} must be above 0, but got {getattr(fleet, name)}", name=name)

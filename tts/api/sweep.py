@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from tts.api.arguments import as_budgets, as_folder, as_limits, as_sampling, check_keywords, numbers
+from tts.api.arguments import as_budgets, as_folder, as_limits, as_sampling, check_callable, check_keywords, numbers
 from tts.api.backend import open_backend
 from tts.api.grading import Tally
 from tts.api.options import Options, divided
@@ -208,6 +208,8 @@ def _result(
 def _watcher_of(progress: bool | Callable[[int, int], object]) -> Watcher | None:
     if progress is False or progress is None:
         return None
+    if progress is not True:
+        check_callable("progress", progress)
     from tts.api.progress import Counted, Display
     from tts.process.console import console
 

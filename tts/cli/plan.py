@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from tts.cli.options import RUN, Allocators, Json, VerifierTokens, with_options
-from tts.cli.output import points, print_json
+from tts.cli.output import complain, points, print_json
 from tts.cli.values import arguments_of, named_counts
 from tts.process.streams import echo
 
@@ -23,6 +23,7 @@ def plan(
         str,
         typer.Option("--run-budget", help="Budget of pilot and run together: tokens=200k, usd=3."),
     ] = "",
+    budget: Annotated[str | None, typer.Option("--budget", "-b", hidden=True)] = None,
     strategy: Annotated[
         list[str] | None, typer.Option("--strategy", "-s", help="Strategy NAME:n=none,... Repeatable.")
     ] = None,
@@ -53,10 +54,13 @@ def plan(
         if sys.stderr.isatty():
             typer.echo(f"\r{done:,} of {of:,} simulated benchmarks" + ("\n" if done == of else ""), err=True, nl=False)
 
+    if budget is not None:
+        complain("tts: --budget of `tts plan` is called --run-budget now, and is read by its old name in this release")
     found = planned(
         None if problems is None else TaskSource(problems, limit=limit),
         strategy or "majority_vote:n=none",
-        run_budget=run_budget,
+        run_budget=run_budget or budget or "",
+        budget=budget if run_budget else None,
         allocators=allocator or (),
         pilot=pilot,
         history=history,

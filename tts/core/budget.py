@@ -38,6 +38,9 @@ from collections.abc import Iterator
 from decimal import Decimal
 from functools import lru_cache
 
+import msgspec
+
+from tts.checks import number, whole
 from tts.errors import BudgetExhausted, BudgetTooSmall, InvalidParameter, UnknownCost, unknown_name
 from tts.types import Cost, Value
 
@@ -62,7 +65,14 @@ class Limits(Value, frozen=True):
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
+            if value is None:
+                continue
+            if type(value) is not int:
+                value = (
+                    number(f"budget {name}", value) if name in ("usd", "seconds") else whole(f"budget {name}", value)
+                )
+                msgspec.structs.force_setattr(self, name, value)
+            if not 0 < value < math.inf:
                 raise InvalidParameter(
                     f"budget {name} must be above 0 and finite, but got {value!r}", limit=name, value=repr(value)
                 )
@@ -84,6 +94,12 @@ class Limits(Value, frozen=True):
                 raise InvalidParameter(f"the budget {text!r} does not say what {part} limits: write {what}", name=part)
             if name not in cls.__struct_fields__:
                 raise unknown_name("budget limit", name, cls.__struct_fields__)
+            if name in found:
+                raise InvalidParameter(
+                    f"the budget {text!r} limits {name} twice: leave one out; several budgets for a sweep are written "
+                    f"tokens=1k,2k",
+                    limit=name,
+                )
             match = _AMOUNT.match(amount)
             if not match:
                 raise InvalidParameter(f"budget {name} must be a number such as 500, 2k or 1.5m, but got {amount!r}")

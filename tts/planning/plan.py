@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -18,6 +19,7 @@ from tts.api.sync import in_thread, synchronous
 from tts.core.budget import Limits
 from tts.errors import BudgetTooSmall, InvalidParameter, StorageFull
 from tts.models.function import asked_name
+from tts.planning.pilot import Pilot
 from tts.planning.posterior import Posterior
 from tts.plugins.dependencies import verifier_names
 from tts.plugins.given import Given, Named, NamedAllocator
@@ -48,6 +50,7 @@ async def aplan(
     strategies: Named | Sequence[Named] = "majority_vote:n=none",
     *,
     run_budget: str | Limits = "",
+    budget: str | Limits | None = None,
     allocators: NamedAllocator | Sequence[NamedAllocator] = (),
     pilot: int = 4,
     history: Pool | str | Path | None = None,
@@ -68,7 +71,7 @@ async def aplan(
         problems: as for `tts.sweep`; None with `history`.
         strategies: open-ended ones (n=none), by name or as functions, as for `tts.sweep`.
         allocators: allocators to try, as for `tts.sweep`; none tries a default selection.
-        run_budget: limit of the whole run, pilot included: `tokens=200k`, `usd=3`.
+        run_budget: limit of the whole run, pilot included: `tokens=200k`, `usd=3`; budget: its earlier name.
         pilot: number of samples of each problem to draw and verify before the forecast. They stay in the run folder,
             which the same call resumes.
         history: a pool of earlier samples in place of a pilot.
@@ -88,6 +91,7 @@ async def aplan(
     check_kind("draws", draws, int)
     check_kind("pilot", pilot, int)
     folder = as_folder(out)
+    run_budget = _renamed(run_budget, budget)
     limits = _limits_of(run_budget)
     if draws < 2:
         raise InvalidParameter(f"draws must be at least 2, but got {draws}", name="draws")
@@ -112,7 +116,7 @@ async def aplan(
                 sampling=sampling,
                 out=pilot_folder,
                 report=False,
-                watcher=watcher,
+                watcher=Pilot(watcher, 1 + len(judged), pilot, limits),
                 cluster=cluster,
                 address=address,
                 **options,
@@ -145,6 +149,16 @@ async def aplan(
 
 
 plan = synchronous(aplan)
+
+
+def _renamed(run_budget: str | Limits, budget: str | Limits | None) -> str | Limits:
+    """The budget of a plan, which may be given by its earlier name for one release."""
+    if budget is None:
+        return run_budget
+    if run_budget:
+        raise InvalidParameter("budget is the earlier name of run_budget: leave it out", name="budget")
+    warnings.warn("the parameter budget of tts.plan is called run_budget now", FutureWarning, stacklevel=3)
+    return budget
 
 
 def _limits_of(run_budget: str | Limits) -> Limits:

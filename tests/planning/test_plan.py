@@ -184,13 +184,13 @@ def test_a_pilot_whose_samples_alone_use_the_budget_up_is_refused_before_anythin
         assert plan_live(engine, tmp_path, budget="samples=33").left == "samples=1", "in the same folder"
 
 
-def test_the_budget_of_a_plan_is_read_by_its_earlier_name_with_a_warning() -> None:
+def test_the_budget_of_a_plan_is_read_by_its_earlier_name_with_a_warning(tmp_path: Path) -> None:
     with pytest.warns(FutureWarning, match="called run_budget now"):
         plan = tts.plan(None, history=world(4, 4, 0), budget="samples=16", draws=2, allocators=["uniform"])
     assert plan == tts.plan(None, history=world(4, 4, 0), run_budget="samples=16", draws=2, allocators=["uniform"])
     with pytest.raises(InvalidParameter, match="earlier name of run_budget"):
         tts.plan(None, history=world(4, 4, 0), budget="samples=9", run_budget="samples=16")
-    command = ["plan", "--history", "example", "--draws", "2", "-a", "uniform", "--out", ""]
+    command = ["plan", "--history", "example", "--draws", "2", "-a", "uniform", "--out", str(tmp_path)]
     shown = CliRunner().invoke(app, [*command, "--budget", "samples=80"])
     assert shown.exit_code == 0 and "--budget of `tts plan` is called --run-budget now" in shown.stderr
     assert "--budget" not in CliRunner().invoke(app, ["plan", "--help"]).output.replace("--run-budget", "")

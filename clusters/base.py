@@ -13,7 +13,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from tts.core.actions import NO_USAGE, Action, Cancel, Cancelled, Event, Failed, Progressed
+from tts.core.actions import NO_USAGE, SOLVER, Action, Cancel, Cancelled, Event, Failed, Progressed
 from tts.core.journal.records import Bounded
 from tts.core.outages import Outages, is_outage
 from tts.core.protocols import Verifier
@@ -21,6 +21,7 @@ from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import OnResult, Step, ignore
 from tts.core.trials.coroutines import ForeignCode, StepStopped
 from tts.errors import EndpointError, RunError, TTSError
+from tts.models.roles.role import ServedModel
 from tts.runs.folder import Journal, NoJournal
 from tts.types import ErrorInfo
 from tts.workers.watchdog import watched
@@ -306,19 +307,21 @@ class Backend(ABC):
     """A place where runs are carried out, with the models that are there, as long as it is open.
 
     Attributes:
-        name: of the model that answers; `verifier` of what verifies, None if it is the same.
+        served: role -> what is known of its model, the solver first.
+        verifier: the name that verifiers ask for, as in `tts.models.target.Models`; None if it is the solver.
         concurrency: how many requests may be in flight.
         unreachable: endpoints that did not answer, of several.
-        embedded: whether the model is the small one in process.
-        context_tokens: of the model that answers; None where no endpoint says.
     """
 
-    name: str
+    served: Mapping[str, ServedModel]
     verifier: str | None
     concurrency: int
     unreachable: Sequence[EndpointError]
-    embedded: bool
-    context_tokens: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the solver's model."""
+        return self.served[SOLVER].name
 
     @abstractmethod
     async def cluster(self, verifiers: Mapping[str, Verifier], *, may_probe: bool = True) -> Cluster:

@@ -6,7 +6,10 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from tts.clusters.base import Backend, Cluster
 from tts.clusters.executor import Executor, Model
@@ -32,7 +35,8 @@ class LocalCluster(Cluster):
         models: by name; a request that names none goes to the first.
         verifiers: by name.
         workers: for functions that may be slow or hang; made when first needed if not given.
-        probed: clients of the endpoints of which it is found out first whether they decode on when a stream is closed.
+        probed: role -> clients of the endpoints of which it is found out first whether they decode on when a stream is
+            closed.
     """
 
     def __init__(
@@ -40,7 +44,7 @@ class LocalCluster(Cluster):
         models: Mapping[str, Model],
         verifiers: Mapping[str, Verifier] | None = None,
         workers: Workers | None = None,
-        probed: Sequence[OpenAIClient] = (),
+        probed: Mapping[str, Sequence[OpenAIClient]] = {},
     ) -> None:
         super().__init__()
         self._probed = probed
@@ -78,16 +82,16 @@ class LocalCluster(Cluster):
     async def _probe(self, scheduler: Scheduler, journal: Journal | NoJournal) -> None:
         """Find out which endpoints decode on, as far as the budget can hold that; the others are not trusted."""
 
-        def may_spend(request: Request) -> bool:
-            charged = scheduler.charge_overhead(request)
+        def may_spend(role: str, request: Request) -> bool:
+            charged = scheduler.charge_overhead(msgspec.structs.replace(request, model=role))
             journal.write([charged] if charged else [])
             return charged is not None
 
         found: dict[str, OpenAIClient] = {}
-        for client in self._probed:
+        for role, client in ((role, client) for role, clients in self._probed.items() for client in clients):
             if (known := found.get(client.endpoint)) is not None:
                 client.cancellation = known.cancellation
-            elif await find_out_cancellation(client, may_spend):
+            elif await find_out_cancellation(client, partial(may_spend, role)):
                 found[client.endpoint] = client
 
     async def _note_bounds(self, journal: Journal) -> None:
@@ -115,27 +119,20 @@ class LocalBackend(Backend):
     """Runs in this process."""
 
     def __init__(self, models: Models, *, probes: bool = False) -> None:
-        self.name = models.name
+        self.served = models.served
         self.verifier = models.verifier
         self.concurrency = models.concurrency
         self.unreachable = models.unreachable
-        self.embedded = models.engine is not None
-        self.context_tokens = models.context_tokens
         self._models = models
         self._probes = probes
 
     async def cluster(self, verifiers: Mapping[str, Verifier], *, may_probe: bool = True) -> LocalCluster:
-        probed = self._models.clients if self._probes and may_probe else ()
+        probed = self._models.clients_of if self._probes and may_probe else {}
         return LocalCluster(self._models.by_name, verifiers, probed=probed)
-
-
-def probes(target: Target, models: Models) -> bool:
-    """Whether to find out which endpoints stop when a stream is closed. The engine in process does."""
-    return target.get("cancellation") == "probe" and models.engine is None
 
 
 @asynccontextmanager
 async def open_local(target: Target) -> AsyncIterator[LocalBackend]:
     """Connect to the servers of a resolved target from here. Raises as `open_models`."""
     async with open_models(target) as models:
-        yield LocalBackend(models, probes=probes(target, models))
+        yield LocalBackend(models, probes=target.get("cancellation") == "probe")

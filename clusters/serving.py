@@ -33,7 +33,10 @@ class ServingCluster(LocalCluster):
     """
 
     def __init__(
-        self, models: Mapping[str, Model], verifiers: Mapping[str, Verifier], probed: Sequence[OpenAIClient] = ()
+        self,
+        models: Mapping[str, Model],
+        verifiers: Mapping[str, Verifier],
+        probed: Mapping[str, Sequence[OpenAIClient]] = {},
     ) -> None:
         super().__init__(models, verifiers, probed=probed)
         self.failures: dict[str, ErrorInfo] = {}

@@ -308,3 +308,14 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownName:
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return UnknownName(f"unknown {kind} {name!r}.{hint} Known: {', '.join(names)}.", kind=kind, name=name, known=names)
+
+
+def unknown_model(name: str, known: Iterable[str], where: str = "") -> UnknownName:
+    """The error for a model that a run does not have."""
+    error = unknown_name("model", str(name), known)
+    error.message = (
+        f"{where}{error.message} Models are named by their roles: --model-for {name}=NAME@URL, or "
+        f"models={{{str(name)!r}: ...}}, adds this one."
+    )
+    error.args = (error.message,)
+    return error

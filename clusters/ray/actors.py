@@ -29,11 +29,12 @@ from tts.clusters.ray.driver import DriverProcess, is_seen
 from tts.clusters.ray.hedges import COPY
 from tts.clusters.ray.metrics import ActorMetrics
 from tts.clusters.ray.stream import ActorEvent, Begun, BoundsNoted, Outbox, Stalled, Withdrawn, unpacked
-from tts.core.actions import Cancel, Cancelled, Event, Failed, Progressed
+from tts.core.actions import SOLVER, Cancel, Cancelled, Event, Failed, Progressed
 from tts.errors import EndpointError
 from tts.models.endpoint_pool import EndpointPool
 from tts.models.options import Target
-from tts.models.target import SAME_NAME, headers_for, open_models
+from tts.models.roles.role import ModelRole, ServedModel
+from tts.models.target import open_models
 from tts.models.wire.capabilities import Cancellation
 from tts.plugins.verifiers import verifier
 from tts.process.garbage import collect_less_often
@@ -65,9 +66,9 @@ class ActorInit(Value, frozen=True):
 
     Args:
         name: as in the Ray dashboard; `epoch` counts the actors that have held this slot.
-        target: the servers, with everything resolved that this machine knows.
-        spares: endpoints for when none of the target's own works.
-        engine: hosted here, in place of endpoints.
+        target: limits of requests and the like.
+        roles: the models that it serves, with everything resolved that this machine knows.
+        engine: hosted here, for the solver.
         verifiers: by name, each with the model it asks.
         workers: processes for what may be slow or hang.
         hedge_after_s: silence after which a request is reported as stalled.
@@ -78,7 +79,7 @@ class ActorInit(Value, frozen=True):
     name: str
     epoch: int
     target: Mapping[str, Any]
-    spares: tuple[str, ...] = ()
+    roles: Mapping[str, ModelRole] = {}
     engine: Mapping[str, Any] | None = None
     verifiers: Mapping[str, str | None] = {}
     workers: int = 1
@@ -88,18 +89,16 @@ class ActorInit(Value, frozen=True):
 
 
 class ActorOpened(Value, frozen=True):
-    """An actor's report once it can work, or the reason why it cannot. `slots`: requests that its servers run at once;
-    None: no limit is known."""
+    """An actor's report once it can work, or the reason why it cannot. `served`: its models by role; `slots`: requests
+    that its servers run at once; None: no limit is known."""
 
     program: str = ""
     node_id: str = ""
     pid: int = 0
-    model: str = ""
-    verifier: str | None = None
+    served: Mapping[str, ServedModel] = {}
     concurrency: int = 1
     unreachable: tuple[ErrorInfo, ...] = ()
     error: ErrorInfo | None = None
-    context_tokens: int | None = None
     slots: int | None = None
 
 
@@ -114,7 +113,7 @@ class Stopping(Value, frozen=True):
 
 class Drained(Value, frozen=True):
     """The reply to a drain: bytes of the outbox from `place` on, the number of the last batch up to which all were
-    taken, and `slots` as in `Opened`, as far as they are known by now."""
+    taken, and `slots` as in `ActorOpened`, as far as they are known by now."""
 
     epoch: int
     place: int
@@ -142,7 +141,7 @@ class Host:
         self._executor: Executor | None = None
         self._model: Model | None = None  # the model that most of its requests ask
         self._clients: list[OpenAIClient] = []
-        self._engine: _Engine | None = None
+        self._engines: list[_Engine] = []
         self._taken = 0
         self._early: set[int] = set()  # batches that overtook one before them
         self._rate: float | None = None
@@ -238,28 +237,27 @@ class Host:
             data = self._outbox.after(place, most_bytes, self._most_events())
         return msgspec.msgpack.encode(Drained(self._init.epoch, place, data, self._taken, self._slots()))
 
-    async def probe(self, url: str, model: str | None, api_key: str | None) -> bytes:
+    async def probe(self, url: str, key: str | None, headers: Mapping[str, str], model: str | None) -> bytes:
         """Find out an endpoint's capabilities, as seen from here (`tts.models.wire.capabilities.Capabilities`)."""
         from tts.models.openai.client import OpenAIClient
 
-        async with OpenAIClient(url, model=model, api_key=api_key, headers=self._headers(url)) as client:
+        async with OpenAIClient(url, model=model, api_key=key, headers=headers) as client:
             return msgspec.msgpack.encode(await client.probe())
 
-    async def try_abort(self, url: str, model: str | None, api_key: str | None, max_tokens: int) -> bytes:
+    async def try_abort(
+        self, url: str, key: str | None, headers: Mapping[str, str], model: str | None, max_tokens: int
+    ) -> bytes:
         """Whether the endpoint stops decoding when a stream of at most `max_tokens` is closed (`Stopping`)."""
         from tts.models.openai.client import OpenAIClient
         from tts.models.openai.probe import try_abort
 
-        async with OpenAIClient(url, model=model, api_key=api_key, headers=self._headers(url)) as client:
+        async with OpenAIClient(url, model=model, api_key=key, headers=headers) as client:
             try:
                 _, engine = await client.identify()
                 stops, tokens = await try_abort(client, max_tokens)
             except EndpointError as error:
                 return msgspec.msgpack.encode(Stopping(problem=error.message, tokens=max_tokens))
         return msgspec.msgpack.encode(Stopping(engine, stops, tokens))
-
-    def _headers(self, url: str) -> Mapping[str, str]:
-        return headers_for(url, Target(**self._init.target), self._init.spares)  # type: ignore[typeddict-item]
 
     async def settle(self, cancellations: Mapping[str, Cancellation]) -> None:
         """Set how streams at these endpoints are cancelled."""
@@ -280,32 +278,23 @@ class Host:
 
     async def _open(self) -> ActorOpened:
         init = self._init
-        target = Target(**init.target)  # type: ignore[typeddict-item]  # the driver made it from one
-        kind = None if init.engine is None else init.engine["kind"]
-        by_name: Mapping[str, Model] = {}
-        name, judge, concurrency = "", None, target["concurrency"]
-        unreachable: Sequence[Exception] = ()
-        context_tokens: int | None = None
-        if kind == "vllm":
+        roles, by_name, served = dict(init.roles), dict[str, Model](), dict[str, ServedModel]()
+        if init.engine is not None and init.engine["kind"] == "vllm":
             from tts.clusters.engines.vllm import VLLMModel
             from tts.clusters.spec import Engine
 
             hosted = await self._stack.enter_async_context(VLLMModel(Engine.model_validate(init.engine)))
-            by_name, name, self._engine = {hosted.name: hosted}, hosted.name, hosted
-        elif kind != "none":
-            models = await self._stack.enter_async_context(open_models(target, init.spares))
-            by_name, name, judge, concurrency = models.by_name, models.name, models.verifier, models.concurrency
-            unreachable, context_tokens = models.unreachable, models.context_tokens
-            self._clients, self._engine = models.clients, models.engine
-            self._settle(init.cancellations)
-        elif url := target.get("verifier_base_url"):
-            judges = Target(base_url=url, model=target.get("verifier_model"), api_key=target.get("verifier_api_key"))
-            headers = headers_for(url, target)
-            models = await self._stack.enter_async_context(
-                open_models({**target, **judges, **_NO_JUDGE, "headers": headers})
-            )
-            judge = models.name
-            by_name = {judge: models.by_name[judge], judge + SAME_NAME: models.by_name[judge]}
+            by_name[SOLVER], served[SOLVER] = hosted, ServedModel(hosted.name, sampling=roles[SOLVER].sampling)
+            self._engines.append(hosted)
+            del roles[SOLVER]
+        target = Target(**init.target, models=roles)  # type: ignore[typeddict-item]  # the driver made it from one
+        models = await self._stack.enter_async_context(open_models(target))
+        by_name |= models.by_name
+        served |= models.served
+        concurrency, unreachable = models.concurrency or target["concurrency"], models.unreachable
+        self._clients = [client for clients in models.clients_of.values() for client in clients]
+        self._engines += models.engines
+        self._settle(init.cancellations)
         workers = await self._stack.enter_async_context(Workers(init.workers))
         self._executor = Executor(by_name, {}, workers, self._tell, self._now, bounds=Bounds(of_actors(1)))
         self._model = next(iter(by_name.values()), None)
@@ -320,9 +309,7 @@ class Host:
             self._stack.callback(watching.cancel)
         failures = tuple(ErrorInfo.of(error) for error in unreachable)
         node_id = ray.get_runtime_context().get_node_id()
-        return ActorOpened(
-            program(), node_id, os.getpid(), name, judge, concurrency, failures, None, context_tokens, self._slots()
-        )
+        return ActorOpened(program(), node_id, os.getpid(), served, concurrency, failures, None, self._slots())
 
     def _in_hand(self) -> int:
         return len(self._executor) if self._executor is not None else 0
@@ -357,7 +344,7 @@ class Host:
         self._filled.set()
 
     def _tell(self, event: Event) -> None:
-        if isinstance(event, Failed) and self._engine is not None and self._engine.is_dead:
+        if isinstance(event, Failed) and any(engine.is_dead for engine in self._engines):
             os._exit(1)  # with its engine: another actor, with an engine of its own, is given the work
         self._put(event)
         if not isinstance(event, Progressed):
@@ -415,9 +402,6 @@ def linger_s(in_hand: int, usual_s: float) -> float:
     """Seconds that an event waits for others to share its reply, among so many actions of so long a usual duration."""
     share_s = max(LINGER_S, LINGER_SHARE * usual_s)
     return min(LONGEST_LINGER_S, LINGER_S + LINGER_S_EACH * in_hand, share_s)
-
-
-_NO_JUDGE = Target(verifier_base_url=None, verifier_model=None)
 
 
 def _with_traceback(error: Exception) -> ErrorInfo:

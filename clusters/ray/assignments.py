@@ -29,7 +29,7 @@ class Assignments:
     Args:
         handles: the actors by name; the group adds and removes them.
         roles: those that the group keeps actors for; the role of the first action that needs one is added.
-        hosts_judge: whether verifications ask the engine that the generators host.
+        hosts: whether the generators host the model of this name in the run.
 
     Attributes:
         tell: called with what actors report.
@@ -37,13 +37,15 @@ class Assignments:
         late: called with what an actor has in hand, as long as it is silent.
     """
 
-    def __init__(self, handles: Mapping[str, ActorHandle], roles: set[Role], hosts_judge: bool) -> None:
+    def __init__(
+        self, handles: Mapping[str, ActorHandle], roles: set[Role], hosts: Callable[[str | None], bool]
+    ) -> None:
         self.tell: Callable[[Sequence[ActorEvent]], None] = lambda events: None
         self.orphaned: Callable[[Mapping[str, ErrorInfo | None]], None] = lambda ids: None
         self.late: Callable[[Iterable[str]], None] = lambda ids: None
         self._handles = handles
         self._roles = roles
-        self._hosts_judge = hosts_judge
+        self._hosts = hosts
         self._placements: dict[Role, Placement] = {"generator": Placement(), "verifier": Placement()}
         self._waiting: dict[Role, dict[str, Work]] = {"generator": {}, "verifier": {}}  # until there is an actor
         self._in_hand: dict[str, Work] = {}
@@ -218,10 +220,10 @@ class Assignments:
     def _role_of(self, action: Work) -> Role:
         """The role that carries out an action: generators sample, and score with an engine that they host; verifiers
         score and compute."""
-        asks = isinstance(action, Verify) and action.request is not None
-        if isinstance(action, Generate) or (asks and self._hosts_judge):
+        if isinstance(action, Generate):
             return "generator"
-        return "verifier"
+        request = action.request if isinstance(action, Verify) else None
+        return "generator" if request is not None and self._hosts(request.model) else "verifier"
 
     def _may_move(self, event: End, handle: ActorHandle) -> bool:
         """Whether an action failed only because this actor can reach no endpoint, and may go to one that can, having

@@ -22,9 +22,10 @@ from tts.clusters.ray.actors import ActorOpened
 from tts.clusters.ray.group import ActorGroup
 from tts.clusters.ray.hedges import COPY, Hedges
 from tts.clusters.ray.metrics import DriverMetrics
+from tts.clusters.ray.options import RoleServer
 from tts.clusters.ray.stream import ActorEvent, Begun, BoundsNoted, Stalled, Withdrawn
 from tts.clusters.spec import ClusterSpec
-from tts.core.actions import Action, Cancel, Cancelled, Event, Generate, Sleep, Verify, Work
+from tts.core.actions import SOLVER, Action, Cancel, Cancelled, Event, Generate, Sleep, Verify, Work
 from tts.core.journal.records import Bounded
 from tts.core.protocols import Verifier
 from tts.core.scheduling.scheduler import Scheduler
@@ -32,7 +33,8 @@ from tts.core.scheduling.steps import Step
 from tts.errors import EndpointError, RunError
 from tts.models.openai.probe import PROBE_TOKENS, abort_request
 from tts.models.options import Target
-from tts.models.target import SAME_NAME
+from tts.models.roles.role import ServedModel
+from tts.models.target import roles_of, verifier_name
 from tts.models.wire.capabilities import Capabilities
 from tts.runs.folder import Journal, NoJournal
 from tts.types import ErrorInfo
@@ -76,8 +78,9 @@ class RayCluster(Cluster):
         self._group.note(None if self._journal is None else self._rate)
         if not self._probes:
             return
-        for _ in range(self._group.probes):
-            charged = scheduler.charge_overhead(abort_request(PROBE_TOKENS))
+        for role in self._group.probes:
+            asked = msgspec.structs.replace(abort_request(PROBE_TOKENS), model=role)
+            charged = scheduler.charge_overhead(asked)
             if charged is None:
                 self._group.settle_unprobed()
                 return
@@ -228,21 +231,16 @@ class RayBackend(Backend):
         opened: each actor's report when it could work.
     """
 
-    def __init__(
-        self, group: ActorGroup, opened: Sequence[ActorOpened], concurrency: int, embedded: bool, *, probes: bool
-    ) -> None:
+    def __init__(self, group: ActorGroup, opened: Sequence[ActorOpened], target: Target, *, probes: bool) -> None:
         self.opened = opened
-        generators = [said for said in opened if said.model]
-        judge = next((said.verifier for said in opened if said.verifier), None)
-        self.name = generators[0].model
-        self.verifier = judge if judge != self.name else judge + SAME_NAME
+        generators = [said for said in opened if SOLVER in said.served]
+        self.served = {name: _least(name, opened) for name in roles_of(target)}
+        self.verifier = verifier_name(target, self.served)
         # Actors that are still to come count like those that are there.
         open_ = sum(said.concurrency for said in generators) * max(1, group.generators()) // len(generators)
-        self.concurrency = min(concurrency, open_)
+        self.concurrency = min(target["concurrency"], open_)
         unreachable = {error.message: error for said in opened for error in said.unreachable}
         self.unreachable = [cast(EndpointError, error.rebuild()) for error in unreachable.values()]
-        self.embedded = embedded
-        self.context_tokens = min((said.context_tokens for said in opened if said.context_tokens), default=None)
         self._group = group
         self._probes = probes
 
@@ -261,9 +259,16 @@ class RayBackend(Backend):
         """Start the verifier actors, whether or not a run verifies. Raises as `open_ray`."""
         await self._group.open_verifiers()
 
-    async def probe(self) -> list[tuple[str, str, Capabilities]]:
+    async def probe(self) -> list[tuple[str, RoleServer, Capabilities]]:
         """Capabilities of every endpoint from every node: the actor's name, the endpoint, and what it can do."""
         return await self._group.probe()
+
+
+def _least(role: str, opened: Sequence[ActorOpened]) -> ServedModel:
+    """A role's model, with the smallest context that an actor has found."""
+    found = [said.served[role] for said in opened if role in said.served]
+    contexts = [model.context_tokens for model in found if model.context_tokens]
+    return msgspec.structs.replace(found[0], context_tokens=min(contexts, default=None))
 
 
 @asynccontextmanager
@@ -273,7 +278,6 @@ async def open_ray(spec: ClusterSpec, target: Target) -> AsyncIterator[RayBacken
     Raises: ClusterError for what the cluster cannot do; EndpointError as seen from an actor; InvalidParameter.
         The target names no endpoints where the spec has an engine.
     """
-    embedded = not target["base_url"] and (spec.engine is None or spec.engine.kind == "embedded")
     group = ActorGroup(spec, target)
     try:
         try:
@@ -281,6 +285,6 @@ async def open_ray(spec: ClusterSpec, target: Target) -> AsyncIterator[RayBacken
         except asyncio.CancelledError:
             _log.warning("the start of the Ray cluster is broken off: what had been started is being ended")
             raise
-        yield RayBackend(group, opened, target["concurrency"], embedded, probes=target.get("cancellation") == "probe")
+        yield RayBackend(group, opened, target, probes=target.get("cancellation") == "probe")
     finally:
         await group.aclose()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tts.clusters.ray import connect
 from tts.clusters.ray.cluster import open_ray
 from tts.clusters.spec import ClusterSpec
+from tts.core.actions import SOLVER
 from tts.errors import TTSError
 from tts.models.findings import Finding, capabilities
 from tts.models.options import Target
@@ -26,8 +27,9 @@ async def look(spec: ClusterSpec, target: Target) -> list[Finding]:
             found += [
                 Finding(f"  actor {line.partition(':')[0]}", True, line.partition(": ")[2]) for line in backend.status()
             ]
-            for actor, url, seen in await backend.probe():
-                found += capabilities(f"{shown(url)} from {actor}", seen)
+            for actor, asked, seen in await backend.probe():
+                role = "" if asked.role == SOLVER else f" of the role {asked.role}"
+                found += capabilities(f"{shown(asked.server.url)}{role} from {actor}", seen)
             return found
     except TTSError as error:
         return [Finding("cluster", False, error.message, needed=True)]

@@ -21,7 +21,7 @@ from tts.clusters.ray import connect
 from tts.clusters.ray.actors import ActorInit, ActorOpened, GeneratorActor, Stopping, VerifierActor
 from tts.clusters.ray.assignments import LAST_WORDS_S, Assignments
 from tts.clusters.ray.handle import ROLES, ActorHandle, Role
-from tts.clusters.ray.options import ActorOptions
+from tts.clusters.ray.options import ActorOptions, RoleServer
 from tts.clusters.spec import ClusterSpec, in_words
 from tts.errors import (
     ActorFailed,
@@ -32,7 +32,6 @@ from tts.errors import (
     TTSError,
     UsageError,
 )
-from tts.models.function import asked_name
 from tts.models.options import Target
 from tts.models.wire.address import normalise_base_url
 from tts.models.wire.capabilities import Cancellation, Capabilities, cancellation_of
@@ -88,11 +87,9 @@ class ActorGroup:
         self._address = ""
         self._failed: TTSError | None = None
         self._roles: set[Role] = {"generator"}
-        if target.get("verifier_base_url") or target.get("verifier_model"):
-            self._roles.add("verifier")  # which report the name of the verifying model
         self._slots: list[ActorSlot] = []
         self._handles: dict[str, ActorHandle] = {}
-        self.work = Assignments(self._handles, self._roles, self._options.hosts_judge)
+        self.work = Assignments(self._handles, self._roles, self._options.hosts)
         self._leaving: set[asyncio.Task[None]] = set()
         self._verifiers: dict[str, str | None] = {}
         self._cancellations: dict[str, Cancellation] = {}
@@ -114,9 +111,11 @@ class ActorGroup:
         await self._connect()
         self._watcher = asyncio.get_running_loop().create_task(self._watch())
         opened = [said for role in ROLES if role in self._roles for said in await self._fill(role)]
-        names = {said.model for said in opened if said.model}
-        if len(names) > 1:
-            raise ModelNotFound(f"the endpoints serve {len(names)} models: {', '.join(sorted(names))}; choose one")
+        for role in self._options.roles:
+            names = {said.served[role].name for said in opened if role in said.served}
+            if len(names) > 1:
+                listed = ", ".join(sorted(names))
+                raise ModelNotFound(f"the endpoints of the {role} serve {len(names)} models: {listed}; choose one")
         return opened
 
     async def open_verifiers(self) -> None:
@@ -186,23 +185,23 @@ class ActorGroup:
     async def settle_cancellation(self, max_tokens: int) -> None:
         """Find out from an actor, with one request of at most `max_tokens` for each endpoint, whether it stops decoding
         when a stream is closed; have those that were not seen to aborted, or charged in full."""
-        for url, model, key in self._options.probed():
+        for _, model, server in self._options.probed():
             asked = [handle for handle in self._handles.values() if handle.role == "generator"]
             try:
-                stopping = await asked[0].try_abort(url, model, key, max_tokens, self._spec.start_timeout_s)
+                stopping = await asked[0].try_abort(server, model, max_tokens, self._spec.start_timeout_s)
             except (IndexError, ActorFailed):  # the actor that probed has died: unknown
                 stopping = Stopping(stops=False)
-            self._cancellations[normalise_base_url(url)] = cancellation_of(stopping.engine, stopping.stops)
+            self._cancellations[normalise_base_url(server.url)] = cancellation_of(stopping.engine, stopping.stops)
         self.settle(self._cancellations)
 
     @property
-    def probes(self) -> int:
-        """The number of requests that `settle_cancellation` makes."""
-        return len(self._options.probed())
+    def probes(self) -> list[str]:
+        """The roles whose models `settle_cancellation` asks, one for each request."""
+        return [asked.role for asked in self._options.probed()]
 
     def settle_unprobed(self) -> None:
         """Trust no endpoint to stop when a stream is closed: cancelled requests are charged in full."""
-        self.settle({normalise_base_url(url): "best_effort" for url, _, _ in self._options.probed()})
+        self.settle({normalise_base_url(asked.server.url): "best_effort" for asked in self._options.probed()})
 
     def settle(self, cancellations: Mapping[str, Cancellation]) -> None:
         """Tell all actors how streams at these endpoints are cancelled."""
@@ -216,14 +215,13 @@ class ActorGroup:
         for handle in self._handles.values():
             handle.note(rate, len(self._slots))
 
-    async def probe(self) -> list[tuple[str, str, Capabilities]]:
+    async def probe(self) -> list[tuple[str, RoleServer, Capabilities]]:
         """Actor, endpoint and what the endpoint can do as seen from there, for every endpoint from every node."""
         found = []
         for handle in {handle.opened.node_id: handle for handle in self._handles.values()}.values():
-            for url in self._options.urls:
-                model, key = asked_name(self._target.get("model")), self._target.get("api_key")
-                seen = await handle.probe(url, model, key, self._spec.start_timeout_s)
-                found.append((handle.name, url, msgspec.msgpack.decode(seen, type=Capabilities)))
+            for asked in self._options.endpoints():
+                seen = await handle.probe(asked.server, asked.model, self._spec.start_timeout_s)
+                found.append((handle.name, asked, msgspec.msgpack.decode(seen, type=Capabilities)))
         return found
 
     async def aclose(self) -> None:

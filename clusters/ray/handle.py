@@ -19,6 +19,7 @@ from tts.clusters.ray.stream import MOST_BYTES, ActorEvent, Inbox, batches
 from tts.clusters.spec import in_words
 from tts.core.actions import Action
 from tts.errors import ActorDied, ActorFailed, ClusterTooSmall, TTSError
+from tts.models.roles.role import Server
 from tts.models.wire.capabilities import Cancellation
 
 Role = Literal["generator", "verifier"]
@@ -97,20 +98,19 @@ class ActorHandle:
         """Give the actor these verifiers, too. Raises: what importing them there raises."""
         await self._ask("equip", limit_s, verifiers)
 
-    async def probe(self, url: str, model: str | None, api_key: str | None, limit_s: float) -> bytes:
+    async def probe(self, server: Server, model: str | None, limit_s: float) -> bytes:
         """Find out an endpoint's capabilities, as seen from the actor. Raises: ActorDied."""
         try:
-            seen: bytes = await _within(limit_s, self._actor.probe.remote(url, model, api_key))
+            asked = self._actor.probe.remote(server.url, server.key, dict(server.headers), model)
+            seen: bytes = await _within(limit_s, asked)
         except (RayError, TimeoutError) as error:
             raise ActorDied(f"{self.name}: {_reason(error)}") from error
         return seen
 
-    async def try_abort(
-        self, url: str, model: str | None, api_key: str | None, max_tokens: int, limit_s: float
-    ) -> Stopping:
+    async def try_abort(self, server: Server, model: str | None, max_tokens: int, limit_s: float) -> Stopping:
         """Whether an endpoint stops decoding when a stream is closed, as seen from the actor. Raises: ActorDied."""
         try:
-            asked = self._actor.try_abort.remote(url, model, api_key, max_tokens)
+            asked = self._actor.try_abort.remote(server.url, server.key, dict(server.headers), model, max_tokens)
             return msgspec.msgpack.decode(await _within(limit_s, asked), type=Stopping)
         except (RayError, TimeoutError) as error:
             raise ActorDied(f"{self.name}: {_reason(error)}") from error

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+import msgspec
 from ray.util.placement_group import placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
@@ -14,31 +15,50 @@ from tts.clusters.ray.actors import ActorInit
 from tts.clusters.ray.driver import this_process
 from tts.clusters.ray.handle import ROLES, Role
 from tts.clusters.spec import Actors, ClusterSpec, Count
-from tts.models.function import asked_name
+from tts.core.actions import SOLVER
 from tts.models.options import Target
+from tts.models.roles.role import JUDGE, ModelRole, Server
+from tts.models.target import roles_of
 from tts.models.wire.capabilities import Cancellation
 
 CONCURRENT_CALLS = 64  # of the protocol's few; none of them is one sample
-# Fields of a target that only the driver reads, or that are worked out for each actor.
-_NOT_TOLD = frozenset(
-    ("prices", "price_in", "price_out", "verifier_price_in", "verifier_price_out", "model_config", "base_url")
-)
+# Fields of a target that actors read; the rest is in its roles, or for the driver alone.
+_TOLD = frozenset((
+    "concurrency", "first_byte_s", "idle_s", "total_s", "threads", "cancellation",
+    "verifier_base_url", "verifier_model",
+))  # fmt: skip
 _epochs = itertools.count(1)  # names of actors are unique in a program, however many runs it makes
+
+
+class RoleServer(NamedTuple):
+    """One server of a role, with the role's name and the model that the server is asked for."""
+
+    role: str
+    model: str | None
+    server: Server
 
 
 class ActorOptions:
     """One cluster's description and target.
 
     Attributes:
-        urls: the endpoints; none where the generators host the engine.
-        hosts_judge: whether verifications ask the engine that the generators host.
+        urls: the endpoints of the solver; none where the generators host the engine.
+        roles: the models.
+        hosts_judge: whether verifications ask an engine that the generators host.
     """
 
     def __init__(self, spec: ClusterSpec, target: Target) -> None:
-        self.urls: list[str] = [*(target["base_url"] or ())]
-        self.hosts_judge = not self.urls and not target.get("verifier_base_url")
+        self.roles = roles_of(target)
+        self.urls: list[str] = [server.url for server in self.roles[SOLVER].servers]
         self._spec = spec
         self._target = target
+        self.hosts_judge = self.hosts(JUDGE if JUDGE in self.roles else None)
+
+    def hosts(self, model: str | None) -> bool:
+        """Whether the generators host the model of this name in the run; a name that is no role's is what verifiers
+        call the judge."""
+        name = model or SOLVER
+        return not self.roles[name if name in self.roles else JUDGE].servers
 
     def actors(self, role: Role) -> Actors:
         return self._spec.generators if role == "generator" else self._spec.verifiers
@@ -53,14 +73,13 @@ class ActorOptions:
         counts = {role: self.count(role) for role in ROLES}
         return sum((1 if count == "per_node" else count) * self.actors(role).cpus for role, count in counts.items())
 
-    def probed(self) -> list[tuple[str, str | None, str | None]]:
-        """The endpoints to be asked whether they stop when a stream is closed: URL, model, key."""
-        target = self._target
-        found = [(url, asked_name(target.get("model")), target.get("api_key")) for url in self.urls]
-        judge = target.get("verifier_base_url")
-        if judge and judge not in self.urls:
-            found.append((judge, target.get("verifier_model"), target.get("verifier_api_key") or "EMPTY"))
-        return found
+    def endpoints(self) -> list[RoleServer]:
+        """The servers of all roles."""
+        return [RoleServer(name, role.model, server) for name, role in self.roles.items() for server in role.servers]
+
+    def probed(self) -> list[RoleServer]:
+        """The endpoints to be asked whether they stop when a stream is closed, each once."""
+        return [*{asked.server.url: asked for asked in reversed(self.endpoints())}.values()][::-1]
 
     def init(
         self,
@@ -70,26 +89,23 @@ class ActorOptions:
         verifiers: Mapping[str, str | None],
         cancellations: Mapping[str, Cancellation],
     ) -> ActorInit:
-        """Make the arguments of the next actor at this slot. Generator number `index` has its part of the endpoints as
-        its own, and the others as spares; verifiers have them all."""
-        spec, urls, count = self._spec, self.urls, self.count(role)
-        own = urls
-        if role == "generator" and urls and count != "per_node":
-            own = urls[index % count :: count] or [urls[index % len(urls)]]
-        plain: dict[str, Any] = {key: value for key, value in self._target.items() if key not in _NOT_TOLD}
-        if role == "generator" and not self.hosts_judge:
-            plain = {key: value for key, value in plain.items() if not key.startswith("verifier_")}
-        engine: dict[str, Any] | None = None
-        if not urls:
-            engine = spec.engine.model_dump() if spec.engine is not None else {"kind": "embedded"}
-            engine = engine if role == "generator" else {"kind": "none"}
+        """Make the arguments of the next actor at this slot. Generator number `index` has its part of each role's
+        endpoints as its own, and the others as spares; verifiers have them all, and host no engine."""
+        spec, count = self._spec, self.count(role)
+        divided = role == "generator" and count != "per_node"
+        roles = {
+            key: _divided(model, index, int(count)) if divided else model
+            for key, model in self.roles.items()
+            if model.servers or role == "generator"
+        }
+        hosts = role == "generator" and not self.urls and spec.engine is not None
         actors = self.actors(role)
         return ActorInit(
             name,
             next(_epochs),
-            {**plain, "base_url": own},
-            tuple(url for url in urls if url not in own),
-            engine,
+            {key: value for key, value in self._target.items() if key in _TOLD},
+            roles,
+            spec.engine.model_dump() if hosts and spec.engine is not None else None,
             verifiers,
             actors.workers or max(1, math.floor(actors.cpus)),
             spec.hedge_after_s,
@@ -120,3 +136,12 @@ class ActorOptions:
         elif node_id is not None:
             options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node_id, soft=False)
         return {name: value for name, value in options.items() if value is not None}
+
+
+def _divided(role: ModelRole, index: int, count: int) -> ModelRole:
+    """The role with its `index`-th of `count` parts of the servers; the others are spares."""
+    servers = role.servers
+    if not servers:
+        return role
+    own = servers[index % count :: count] or (servers[index % len(servers)],)
+    return msgspec.structs.replace(role, servers=own, spares=tuple(s for s in servers if s not in own))

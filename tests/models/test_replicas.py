@@ -120,7 +120,7 @@ def test_slots_are_learned_from_what_decodes_and_from_what_waits() -> None:
 def test_an_engine_that_says_how_many_slots_it_has_is_given_no_more() -> None:
     async def main(url: str) -> None:
         async with open_models(resolved({"base_url": url, "concurrency": 16})) as models:
-            pool: Any = models.by_name["fake"]
+            pool: Any = models.by_name["solver"]
             await asyncio.gather(*(pool.complete(ask(i, f"{i} + 1"), CompletionBuilder()) for i in range(8)))
             assert pool.limits() == {url: 3}
 

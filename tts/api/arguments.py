@@ -213,6 +213,5 @@ def _is_of(value: object, kind: Any) -> bool:
 def _described(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return " or ".join(map(repr, get_args(kind)))
-    if get_origin(kind) is Mapping:
-        return _WORDS[Mapping]
-    return _WORDS.get(kind) or (f"a {kind.__name__}" if isinstance(kind, type) else "a list of texts")
+    words = _WORDS.get(get_origin(kind) or kind)
+    return words or (f"a {kind.__name__}" if isinstance(kind, type) else "a list of texts")

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from tts.api.arguments import as_limits, as_sampling, as_spec, check_keywords, numbers
 from tts.api.options import Options, divided
-from tts.api.preflight import preflight, with_logprobs
+from tts.api.preflight import preflight, samplings_of
 from tts.api.problems import as_problem, as_prompts
 from tts.api.results import Solved, describe_cost
 from tts.api.solve import DEFAULT_STRATEGY
 from tts.api.sync import run_on_loop
-from tts.clusters.local import probes
 from tts.clusters.serving import ServingCluster
+from tts.core.actions import SOLVER
 from tts.core.budget import Ledger, Limits, Remaining
 from tts.core.journal.records import Decided
 from tts.core.protocols import Strategy, Verifier
@@ -35,9 +35,9 @@ from tts.core.scheduling.steps import Planned
 from tts.errors import Interrupted, TTSError, UsageError
 from tts.models.cost_model import CostModel
 from tts.models.target import Models, Pricing, open_models, resolved
-from tts.plugins.dependencies import verifiers_of
+from tts.plugins.dependencies import check_models, verifiers_of
 from tts.plugins.given import Named
-from tts.runs.plan import Cell, check_budgets, with_max_tokens
+from tts.runs.plan import Cell, check_budgets
 from tts.types import Cost, Problem, Prompt, Sampling, StrategySpec
 
 if TYPE_CHECKING:
@@ -89,8 +89,8 @@ class Client:
         self._check_closed()
         async with AsyncExitStack() as stack:
             models = await stack.enter_async_context(open_models(self._target))
-            costs = self._pricing.costs(models.name, models.verifier, embedded=models.engine is not None)
-            probed = models.clients if probes(self._target, models) else ()
+            costs = self._pricing.costs(models.served, models.verifier)
+            probed = models.clients_of if self._target.get("cancellation") == "probe" else {}
             desk = _Desk(models, costs, self._run_budget, self._target["patience_s"], probed)
             stack.push_async_callback(desk.aclose)
             self._stack, self._desk, self._books = stack.pop_all(), desk, desk.scheduler.ledger
@@ -194,7 +194,12 @@ class _Desk:
     """An open client, on its event loop: takes trials in and hands their results back."""
 
     def __init__(
-        self, models: Models, costs: CostModel, limits: Limits, patience_s: float, probed: Sequence[OpenAIClient] = ()
+        self,
+        models: Models,
+        costs: CostModel,
+        limits: Limits,
+        patience_s: float,
+        probed: Mapping[str, Sequence[OpenAIClient]] = {},
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self._models = models
@@ -236,8 +241,9 @@ class _Desk:
         if self._running.done():
             raise UsageError("this client is closed")
         cell = Cell(spec, share, seed)
-        sampling = self._checked(cell, problem, resolve, sampling)
-        planned = Planned(self._free(cell.id, problem), problem, spec, share, seed, sampling, resolve(spec.name))
+        models = self._checked(cell, problem, resolve, sampling)
+        strategy = resolve(spec.name)
+        planned = Planned(self._free(cell.id, problem), problem, spec, share, seed, models[SOLVER], strategy, models)
         found: asyncio.Future[Solved | TTSError] = self.loop.create_future()
         self._waiting[planned.id] = found
         self._cluster.open(planned)
@@ -254,22 +260,21 @@ class _Desk:
 
     def _checked(
         self, cell: Cell, problem: Problem, resolve: Callable[[str], Strategy], sampling: Sampling
-    ) -> Sampling:
-        """The sampling of a call, once the call is known to work. Raises: UsageError, ForeignAwait."""
+    ) -> dict[str, Sampling]:
+        """The sampling of a call by role, once the call is known to work. Raises: UsageError, ForeignAwait."""
         verifiers = verifiers_of([cell.spec], self._models.verifier, resolve)
-        sampling = with_logprobs(sampling, verifiers)
-        context = self._models.context_tokens
-        sampling = with_max_tokens(sampling, [cell], [problem], self._costs, self._limits, context)
-        check_budgets([cell], [problem], self._costs, sampling, self._limits, resolve)
+        models = samplings_of(self._models, sampling, verifiers, [cell], [problem], self._costs, self._limits)
+        check_models([cell.spec], models, resolve)
+        check_budgets([cell], [problem], self._costs, models[SOLVER], self._limits, resolve)
         strategy = str(cell.spec), resolve(cell.spec.name)
         if strategy not in self._rehearsed:
-            preflight([cell], problem, resolve, self._costs, verifiers, sampling)
+            preflight([cell], problem, resolve, self._costs, verifiers, models, self._limits)
             if len(self._rehearsed) >= MOST_REHEARSED:
                 self._rehearsed.clear()
             self._rehearsed.add(strategy)
         for name, verifier in verifiers.items():
             self._verifiers.setdefault(name, verifier)
-        return sampling
+        return models
 
     def _free(self, cell: str, problem: Problem) -> str:
         """The cell's id, with a number while another call has it: the same calls, one after the other, have the same

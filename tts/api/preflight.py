@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any, Protocol
 
 import msgspec
 
+from tts.core.actions import SOLVER
 from tts.core.budget import Limits
 from tts.core.journal.records import Decided
 from tts.core.protocols import Strategy, Verifier, logprobs_for
@@ -14,7 +16,9 @@ from tts.core.result import Result
 from tts.core.scheduling.scheduler import Scheduler
 from tts.errors import ForeignAwait, UsageError
 from tts.models.cost_model import CostModel
-from tts.runs.plan import Cell, plan, shared_budgets_of
+from tts.models.roles.role import JUDGE, ServedModel
+from tts.runs.config import recorded
+from tts.runs.plan import Cell, plan, shared_budgets_of, with_max_tokens
 from tts.types import Problem, Sampling
 from tts.workers.pool import Workers
 
@@ -25,10 +29,18 @@ def preflight(
     resolve: Callable[[str], Strategy],
     costs: CostModel,
     verifiers: Mapping[str, Verifier],
-    sampling: Sampling,
+    models: Mapping[str, Sampling],
+    run: Limits = Limits(),
 ) -> None:
-    """Run each strategy once on a synthetic model, in virtual time: a parameter out of range or a foreign await is
-    found in milliseconds, before a token is spent. Raises: UsageError, ForeignAwait."""
+    """Run each strategy once on a synthetic model, in virtual time: a parameter out of range, a foreign await, or a
+    model that the run does not have is found in milliseconds, before a token is spent.
+
+    Args:
+        models: name in the run -> sampling of its requests.
+        run: limits of the run, which need the prices or FLOPs of the models that are asked.
+
+    Raises: UsageError, ForeignAwait.
+    """
     from tts.clusters.virtual.simulated import SimulatedCluster, SyntheticWorld
 
     world = SyntheticWorld(lambda prompt: 0.5, lambda prompt: "1", tokens=8)
@@ -40,8 +52,9 @@ def preflight(
                 resolve,
                 costs=costs,
                 verifiers=verifiers,
-                sampling=sampling,
-                limits=Limits(samples=64),
+                sampling=models[SOLVER],
+                models=models,
+                limits=Limits(samples=64, usd=run.usd, flops=run.flops),
                 shared_budgets=shared_budgets_of([cell], costs),
             )
             cluster = SimulatedCluster(world, verifiers, workers=workers)
@@ -53,6 +66,51 @@ def preflight(
 
 def _keep(found: list[Result], result: Result, _: Decided) -> None:
     found.append(result)
+
+
+class _Served(Protocol):
+    """A place where models are: a backend, or models that are open."""
+
+    @property
+    def served(self) -> Mapping[str, ServedModel]: ...
+    @property
+    def verifier(self) -> str | None: ...
+
+
+def samplings_of(
+    place: _Served,
+    sampling: Sampling,
+    verifiers: Mapping[str, Verifier],
+    cells: Sequence[Cell],
+    problems: Sequence[Problem],
+    costs: CostModel,
+    run: Limits = Limits(),
+) -> dict[str, Sampling]:
+    """The sampling of each model's requests where a strategy says nothing: the run's, then the role's own, with a
+    number as its `max_tokens`. By name in the run, the solver first."""
+    found = {
+        name: with_max_tokens(
+            with_logprobs(model.applied(sampling), verifiers), cells, problems, costs, run, model.context_tokens, name
+        )
+        for name, model in place.served.items()
+    }
+    if place.verifier is not None:
+        found.setdefault(place.verifier, found[JUDGE])
+    return found
+
+
+def models_recorded(backend: _Served, samplings: Mapping[str, Sampling]) -> dict[str, Any]:
+    """The fields of a run's configuration that say which models it asks, and how: no keys, no addresses."""
+    older = backend.verifier not in (None, JUDGE)
+    others = backend.served.keys() - {SOLVER} - ({JUDGE} if older else set())
+    return {
+        "model": backend.served[SOLVER].name,
+        "sampling": recorded(samplings[SOLVER]),
+        "verifier_model": backend.verifier if older else None,
+        "models": {
+            name: {"model": backend.served[name].name, "sampling": recorded(samplings[name])} for name in sorted(others)
+        },
+    }
 
 
 def with_logprobs(sampling: Sampling, verifiers: Mapping[str, Verifier]) -> Sampling:

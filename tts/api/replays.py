@@ -18,10 +18,12 @@ from tts.api.results import Replayed
 from tts.api.sync import in_thread
 from tts.clusters.virtual.replay_processes import replay_in_processes
 from tts.clusters.virtual.replayer import ReplayedCell, Replayer, ReplayJob, problems_of
+from tts.core.actions import SOLVER
 from tts.core.budget import Limits
 from tts.core.protocols import Verifier
 from tts.errors import BadPool, InvalidParameter, PoolLacks, StorageFull, unknown_name
 from tts.models.options import Target
+from tts.models.roles.role import ServedModel
 from tts.models.target import Pricing
 from tts.plugins.dependencies import verifier_names
 from tts.plugins.given import Given, Named, NamedAllocator
@@ -137,7 +139,7 @@ def replay(
             model=name,
             grader="recorded",
         )
-        job = ReplayJob(chosen, pricing.costs(name), config, fleet, max_tokens, unanswered)
+        job = ReplayJob(chosen, pricing.costs({SOLVER: ServedModel(name)}), config, fleet, max_tokens, unanswered)
         outcomes, spent = _run(job, Replayer(job, workers), where, on_cell)
     rows = summarise(outcomes)
     files: dict[str, Path] = {}

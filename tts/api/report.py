@@ -44,7 +44,7 @@ def make_report(
     facts: dict[str, object] = {
         "title": f"{config.model} on {config.problems}",
         "model": config.model,
-        "verifier model": config.verifier_model or config.model,
+        "verifier model": config.judge,
         "problems": config.problems,
         "seeds": ", ".join(map(str, config.seeds)),
         "budget of the run": config.run_budget or "none",

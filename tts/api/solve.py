@@ -11,10 +11,11 @@ import msgspec
 from tts.api.arguments import as_folder, as_limits, as_sampling, as_spec, check_keywords, numbers
 from tts.api.backend import open_backend
 from tts.api.options import Options, divided
-from tts.api.preflight import preflight, with_logprobs
+from tts.api.preflight import models_recorded, preflight, samplings_of
 from tts.api.problems import as_problem, as_prompts
 from tts.api.results import Solved, describe_cost
 from tts.api.sync import synchronous
+from tts.core.actions import SOLVER
 from tts.core.budget import Limits
 from tts.core.journal.records import check_recordable
 from tts.core.outages import PATIENCE_S
@@ -22,11 +23,11 @@ from tts.core.result import Result
 from tts.core.scheduling.scheduler import Scheduler
 from tts.errors import Interrupted
 from tts.models.target import Pricing
-from tts.plugins.dependencies import plugin_digests, verifiers_of
+from tts.plugins.dependencies import check_models, plugin_digests, verifiers_of
 from tts.plugins.given import Named
-from tts.runs.config import RunConfig, recorded
+from tts.runs.config import RunConfig
 from tts.runs.folder import SOLVED, Journal, NoJournal, write_atomically
-from tts.runs.plan import Cell, check_budgets, plan, with_max_tokens
+from tts.runs.plan import Cell, check_budgets, plan
 from tts.tasks.example import problem_fields, problems_digest
 from tts.tasks.prompts import Prompts
 from tts.types import Problem, Prompt, Sampling
@@ -87,16 +88,16 @@ async def asolve(
     cell = Cell(spec, share, seed)
     pricing = Pricing(target)
     async with open_backend(cluster, address, target) as backend:
-        costs = pricing.costs(backend.name, backend.verifier, embedded=backend.embedded)
+        costs = pricing.costs(backend.served, backend.verifier)
         verifiers = verifiers_of([spec], backend.verifier, resolve)
-        sampling = with_logprobs(sampling, verifiers)
-        sampling = with_max_tokens(sampling, [cell], [problem], costs, Limits(), backend.context_tokens)
-        check_budgets([cell], [problem], costs, sampling, Limits(), resolve)
-        preflight([cell], problem, resolve, costs, verifiers, sampling)
+        models = samplings_of(backend, sampling, verifiers, [cell], [problem], costs)
+        check_models([spec], models, resolve)
+        check_budgets([cell], [problem], costs, models[SOLVER], Limits(), resolve)
+        preflight([cell], problem, resolve, costs, verifiers, models)
         # The run has no budget beyond the share, which probes must not touch.
         carrier = await backend.cluster(verifiers, may_probe=not share)
         plugins = plugin_digests([spec], resolve=resolve) if out else {}
-        config = _config_of(problem, prompts, cell, sampling, backend, plugins)
+        config = _config_of(problem, prompts, cell, models, backend, plugins)
         results: list[Result] = []
         if out:
             check_recordable(spec)
@@ -107,7 +108,8 @@ async def asolve(
                 resolve,
                 costs=costs,
                 verifiers=verifiers,
-                sampling=sampling,
+                sampling=models[SOLVER],
+                models=models,
                 limits=share,  # so that the cost of an outage or a crash is held to it, too
                 window=backend.concurrency,
                 history=journal.history,
@@ -137,7 +139,12 @@ async def asolve(
 
 
 def _config_of(
-    problem: Problem, prompts: Prompts, cell: Cell, sampling: Sampling, backend: Backend, plugins: dict[str, str]
+    problem: Problem,
+    prompts: Prompts,
+    cell: Cell,
+    models: Mapping[str, Sampling],
+    backend: Backend,
+    plugins: dict[str, str],
 ) -> RunConfig:
     """The configuration that the journal of one solved problem begins with."""
     return RunConfig(
@@ -146,9 +153,7 @@ def _config_of(
         strategies=(str(cell.spec),),
         budgets=(str(cell.share),),
         seeds=(cell.seed,),
-        sampling=recorded(sampling),
-        model=backend.name,
-        verifier_model=backend.verifier,
+        **models_recorded(backend, models),
         prompts=prompts.recorded(),
         plugins=plugins,
     )

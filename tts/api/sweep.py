@@ -12,29 +12,29 @@ from tts.api.arguments import as_budgets, as_folder, as_limits, as_sampling, che
 from tts.api.backend import open_backend
 from tts.api.grading import Tally
 from tts.api.options import Options, divided
-from tts.api.preflight import preflight, with_logprobs
+from tts.api.preflight import models_recorded, preflight, samplings_of
 from tts.api.problems import Problems, as_task
 from tts.api.results import SweepResult
 from tts.api.sync import synchronous
-from tts.core.actions import Event
+from tts.core.actions import SOLVER, Event
 from tts.core.budget import Limits
 from tts.core.journal.history import History
 from tts.core.outages import PATIENCE_S
 from tts.core.scheduling.scheduler import Scheduler
 from tts.errors import RunMismatch
 from tts.models.target import Pricing
-from tts.plugins.dependencies import plugin_digests, verifiers_of
+from tts.plugins.dependencies import check_models, plugin_digests, verifiers_of
 from tts.plugins.given import Given, Named, NamedAllocator
 from tts.plugins.parts import part
 from tts.plugins.spec import normal_specs
 from tts.process.beside import Beside
-from tts.runs.config import RunConfig, recorded, split_budgets
+from tts.runs.config import RunConfig, split_budgets
 from tts.runs.extension import extension, together
 from tts.runs.folder import Journal, NoJournal
 from tts.runs.foreign_runs import cells_of_journal
 from tts.runs.grading_process import GradingProcess
 from tts.runs.outcomes import Outcome
-from tts.runs.plan import Cell, cells_of, check_budgets, plan, shared_budgets_of, with_max_tokens
+from tts.runs.plan import Cell, cells_of, check_budgets, plan, shared_budgets_of
 from tts.types import Problem, Sampling
 
 if TYPE_CHECKING:
@@ -103,17 +103,16 @@ async def asweep(
         cells = cells_of(config, len(listed))
         pricing = Pricing(target)
         backend = await place.entered()
-        costs = pricing.costs(backend.name, backend.verifier, embedded=backend.embedded)
+        costs = pricing.costs(backend.served, backend.verifier)
         verifiers = verifiers_of(specs, backend.verifier)
-        sampling = with_logprobs(sampling, verifiers)
-        sampling = with_max_tokens(sampling, cells, listed, costs, config.run_limits(), backend.context_tokens)
-        config = RunConfig.checked(
-            **base, sampling=recorded(sampling), model=backend.name, verifier_model=backend.verifier
-        )
-        check_budgets(cells, listed, costs, sampling, config.run_limits())
+        run_limits = config.run_limits()
+        models = samplings_of(backend, sampling, verifiers, cells, listed, costs, run_limits)
+        check_models(specs, models)
+        config = RunConfig.checked(**base, **models_recorded(backend, models))
+        check_budgets(cells, listed, costs, models[SOLVER], run_limits)
         if folder is not None:
             await task.hide(folder)
-        preflight(cells, listed[0], part, costs, verifiers, sampling)
+        preflight(cells, listed[0], part, costs, verifiers, models, run_limits)
         carrier = await backend.cluster(verifiers)
         journal = Journal(folder, config.model_dump(mode="json"), may_grow=True) if folder else NoJournal()
         try:
@@ -125,8 +124,9 @@ async def asweep(
                 part,
                 costs=costs,
                 verifiers=verifiers,
-                sampling=sampling,
-                limits=config.run_limits(),
+                sampling=models[SOLVER],
+                models=models,
+                limits=run_limits,
                 window=backend.concurrency,
                 history=_repaired(journal.history, cells, listed),
                 shuffle_races=True,
@@ -143,7 +143,9 @@ async def asweep(
         finally:
             journal.close()
     configs = [*journal.history.configs, config.model_dump(mode="json")]
-    return _result(outcomes, scheduler, planned, folder, sampling, together(configs) if folder and report else None)
+    return _result(
+        outcomes, scheduler, planned, folder, models[SOLVER], together(configs) if folder and report else None
+    )
 
 
 @contextmanager

@@ -11,15 +11,14 @@ from tts.cli.output import print_json
 from tts.cli.values import headers_of
 
 
-@with_options("base_url", "model", "api_key", "headers", "cluster", "address")
+@with_options("base_url", "model", "api_key", "headers", "models", "model_for", "cluster", "address")
 def doctor(json: Json = False, **options: Any) -> None:
-    """Check this machine, a cluster, and an endpoint's capabilities, by trying them."""
+    """Check this machine, a cluster, and the capabilities of each role's endpoints, by trying them."""
     from tts.cli.examination import examine
-    from tts.models.target import urls_of
     from tts.process.console import console, say
 
-    urls = urls_of({"base_url": options.pop("base_url"), "model": options["model"]})
-    findings = examine(urls, **{**options, "headers": headers_of(options["headers"])})
+    options["headers"] = headers_of(options["headers"])
+    findings = examine(options.pop("base_url") or (), **options)
     if json:
         print_json(findings)
     else:

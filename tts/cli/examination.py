@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tts.clusters.ray.environment import prepare
 from tts.clusters.spec import ClusterSpec
+from tts.core.actions import SOLVER
 from tts.errors import TTSError
 from tts.models.findings import Finding, capabilities
+from tts.models.options import Target
+from tts.models.roles.role import ModelRole, Server
+from tts.models.target import roles_of
 
 EXTRAS = {
     "local": ("xllamacpp", "a small model in process"),
@@ -26,9 +31,11 @@ def examine(
     api_key: str | None,
     cluster: str | Path = "local",
     address: str | None = None,
-    headers: Mapping[str, str] | None = None,
+    **roles: Any,
 ) -> list[Finding]:
-    """Look at the machine and at each endpoint: from here, or from the nodes of a Ray cluster."""
+    """Look at the machine and at each role's endpoints: from here, or from the nodes of a Ray cluster. `roles`: keys of
+    a target, `models` and `model_for`. Raises: InvalidParameter, UnknownName."""
+    target: Target = {"base_url": base_urls, "model": model, "api_key": api_key, **roles}  # type: ignore[typeddict-item]
     findings = [*_machine(), *asyncio.run(_workers())]
     findings.append(Finding("sandbox", None, "none: no strategy or verifier of this version runs code from a model"))
     spec = ClusterSpec.of(cluster, address=address)
@@ -36,13 +43,18 @@ def examine(
         prepare(spec.address)
         from tts.clusters.ray.doctor import look
 
-        target = spec.resolved({"base_url": base_urls, "model": model, "api_key": api_key, "headers": headers})
-        return [*findings, *asyncio.run(look(spec, target))]
-    for url in base_urls:
-        findings += asyncio.run(_endpoint(url, model, api_key, headers))
-    if not base_urls:
-        findings += _embedded(model)
+        return [*findings, *asyncio.run(look(spec, spec.resolved(target)))]
+    for name, role in roles_of(spec.resolved(target)).items():
+        findings += _role(name, role)
     return findings
+
+
+def _role(name: str, role: ModelRole) -> list[Finding]:
+    """The endpoints of a role, or its model in process."""
+    found = [] if name == SOLVER else [Finding(f"role {name}", True, role.model or "the only model of its endpoint")]
+    for server in role.servers:
+        found += asyncio.run(_endpoint(server, role))
+    return found if role.servers else [*found, *_embedded(role.model, listed=name == SOLVER)]
 
 
 def _machine() -> list[Finding]:
@@ -66,12 +78,10 @@ async def _workers() -> list[Finding]:
             return [Finding("verifier workers", False, error.message, needed=True)]
 
 
-async def _endpoint(
-    url: str, model: str | None, api_key: str | None, headers: Mapping[str, str] | None
-) -> list[Finding]:
+async def _endpoint(server: Server, role: ModelRole) -> list[Finding]:
     from tts.models.openai.client import OpenAIClient
 
-    client = OpenAIClient(url, model=model, api_key=api_key, headers=headers)
+    client = OpenAIClient(server.url, model=role.model, api_key=server.key, headers=server.headers, api=role.api)
     try:
         seen = await client.probe()
     except TTSError as error:
@@ -81,7 +91,7 @@ async def _endpoint(
     return capabilities(client.endpoint, seen)
 
 
-def _embedded(wanted: str | None) -> list[Finding]:
+def _embedded(wanted: str | None, *, listed: bool) -> list[Finding]:
     from tts.models.weights import PREFIX, find, info, models
 
     findings = [
@@ -89,6 +99,7 @@ def _embedded(wanted: str | None) -> list[Finding]:
             f"model {m.name}", m.path is not None, str(m.path) if m.path else f"not pulled: tts model pull {m.name}"
         )
         for m in models()
+        if listed or m.name == (wanted or "").removeprefix(PREFIX)
     ]
     if wanted is not None and info(wanted.removeprefix(PREFIX)) is None:
         try:

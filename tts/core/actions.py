@@ -24,6 +24,7 @@ from tts.types import (
     shown_fields,
 )
 
+SOLVER = "solver"  # the name of a run's first model, which is asked where nothing names one
 NO_USAGE = Usage()
 NO_TIME = Timing()
 
@@ -77,7 +78,7 @@ class Request(Value, frozen=True):
         sampling: how to sample.
         seed: distinct for every sample, so that no two requests can be the same sample by accident.
         continue_from: assistant text to continue (prefill); the endpoint must be able to, or the cluster refuses.
-        model: name of one of the cluster's models; None is its first.
+        model: name of one of the run's models, its role; None is the first, the solver.
         timeout_s: seconds after which the partial text comes back with finish reason `deadline`.
         progress: whether `Progressed` events are wanted.
         schema: a JSON schema that the text should meet; a server that cannot be held to it is not.

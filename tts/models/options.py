@@ -52,12 +52,18 @@ class Target(TypedDict, total=False):
             the program, which takes a `tts.Request` and returns text or a `tts.Completion`
             (`tts.models.function.FunctionModel` says what a call is charged with): it is called on the event loop of
             the run, not on Ray.
-        api_key: none is `OPENAI_API_KEY`.
+            `PROVIDER:NAME` is one of a provider whose API and key are known (`tts.models.roles.providers`), where no
+            `base_url` is given.
+        api_key: none is `OPENAI_API_KEY`; a list has one for each `base_url`.
         headers: further headers of every request to these servers (a gateway's key, a tenant), which replace those of
             the same names. As the key, they go to no other host, and are neither shown nor recorded.
         api: `chat`, or `completions` for base models.
-        verifier_base_url, verifier_model, verifier_api_key: another server or model for verifications. The key of the
-            first server is never sent to another host.
+        models: further models by role, which strategies name (`run.generate(model="small")`): a YAML file, or role ->
+            `NAME@URL`, `PROVIDER:NAME`, a function, or a mapping of `tts.models.roles.described.Described`. `solver` is
+            the model of requests that name none, in place of `model` and its like; `judge` that of the verifiers that
+            ask a model. A role without a URL has the solver's. The key of a server is never sent to another host.
+        model_for: the same as texts, `judge=NAME@URL`, in place of those of `models`.
+        verifier_base_url, verifier_model, verifier_api_key: the role `judge`, as another server or model.
         prices: a price table; price_in, price_out: USD per million prompt and generated tokens of `model`;
             verifier_price_in, verifier_price_out: of the verifier.
         model_config: the model's config.json, to count its FLOPs.
@@ -82,7 +88,7 @@ class Target(TypedDict, total=False):
         str | Path | ModelFunction | None,
         Option("Name of the model to ask for; none: the server's first.", flags=("--model", "-m")),
     ]
-    api_key: Annotated[str | None, Option("Key of the server (bearer).", envvar="OPENAI_API_KEY")]
+    api_key: Annotated[str | Sequence[str] | None, Option("Key of the server (bearer).", envvar="OPENAI_API_KEY")]
     headers: Annotated[
         Mapping[str, str] | None,
         Option(
@@ -94,6 +100,14 @@ class Target(TypedDict, total=False):
     ]
     api: Annotated[
         Literal["chat", "completions"], Option("Protocol: chat, or completions for base models.", str, "chat")
+    ]
+    models: Annotated[
+        str | Path | Mapping[str, object] | None,
+        Option("File of models by role (YAML), such as `judge: {model: NAME, base_url: URL}`.", Path | None),
+    ]
+    model_for: Annotated[
+        Sequence[str] | None,
+        Option("Model of a role: ROLE=NAME@URL or ROLE=PROVIDER:NAME. Repeatable.", list[str] | None),
     ]
     verifier_base_url: Annotated[str | None, Option("URL of another server, for verifications.")]
     verifier_model: Annotated[str | None, Option("Name of another model, for verifications.")]

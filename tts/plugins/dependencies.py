@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from tts.core.addresses import canonical, owner_of
 from tts.core.protocols import Strategy, Verifier
-from tts.errors import InvalidParameter
+from tts.errors import InvalidParameter, unknown_model
 from tts.plugins.names import ALLOCATIONS, FUNCTIONS, built_in, strategy
 from tts.plugins.parts import Verifiers
 from tts.plugins.signatures import Parameter, parameters, says_strategy, says_verifier
@@ -94,6 +94,20 @@ def verifier_names(specs: Iterable[StrategySpec], resolve: Callable[[str], Strat
                 given = seen_from_here(spec.params[parameter.name], owner)
             if names_verifier(parameter, given, owner):
                 yield canonical(given)
+
+
+def check_models(
+    specs: Iterable[StrategySpec], names: Iterable[str], resolve: Callable[[str], Strategy] = strategy
+) -> None:
+    """Refuse a model that the run does not have: the value of a parameter called `model` or `..._model`, in these specs
+    and their parts. Raises: UnknownName."""
+    known = list(names)
+    for spec in with_parts(specs, resolve):
+        for parameter in parameters(resolve(spec.name)):
+            name = spec.params.get(parameter.name, parameter.default)
+            says = parameter.name == "model" or parameter.name.endswith("_model")
+            if says and isinstance(name, str) and name and name not in known:
+                raise unknown_model(name, known, f"{spec.name}: {parameter.name}: ")
 
 
 def _names_part(parameter: Parameter) -> bool:

@@ -55,7 +55,10 @@ class RunConfig(BaseModel):
             none at all, gives each problem a budget of its own.
         seeds: one set of samples each.
         sampling: fields of `tts.types.Sampling`.
-        model: name of the model that answers; `verifier_model`: of the model that judges, if it is a different one.
+        model: name of the model that answers; `verifier_model`: of the model that judges, if it is a different one and
+            no role of `models`.
+        models: further roles -> `model`, its name, and `sampling`, the fields for its requests where a strategy says
+            nothing.
         grader: the rule that compares answers with references.
         prompts: how the problems are put to the model (`tts.tasks.prompts.Prompts`): part of their digests, and here by
             name for people; empty in older journals.
@@ -76,6 +79,7 @@ class RunConfig(BaseModel):
     sampling: dict[str, Any] = {}
     model: str = ""
     verifier_model: str | None = None
+    models: dict[str, dict[str, Any]] = {}
     grader: str = "exact"
     prompts: dict[str, str | None] = {}
     plugins: dict[str, str] = {}
@@ -128,6 +132,16 @@ class RunConfig(BaseModel):
         """Split `problem_digests` into one for each problem."""
         each = self.problem_digests
         return [each[at : at + DIGEST] for at in range(0, len(each), DIGEST)]
+
+    @property
+    def asked_by_verifiers(self) -> str | None:
+        """The name in the run of the model that verifiers ask; None: the one that answers."""
+        return "judge" if "judge" in self.models else self.verifier_model
+
+    @property
+    def judge(self) -> str:
+        """The name of the model that verifiers ask."""
+        return self.models.get("judge", {}).get("model") or self.verifier_model or self.model
 
     def specs(self) -> list[StrategySpec]:
         """All strategies with all combinations of their parameters, each once."""

@@ -74,7 +74,7 @@ def verifiers_made(config: RunConfig, trusted: Collection[str] = ()) -> tuple[di
     """The built-in verifiers of a run and those that the caller gave; and the names of the others."""
     named, trusted = verifiers_named(config), {*map(normal_text, trusted)}
     known = {
-        name: verifier(name, config.verifier_model)
+        name: verifier(name, config.asked_by_verifiers)
         for name in named
         if call_of(name)[0] in built_in("verifiers") or name in trusted
     }

@@ -156,12 +156,13 @@ def with_max_tokens(
     costs: CostModel,
     run: Limits,
     context_tokens: int | None,
+    model: str | None = None,
 ) -> Sampling:
     """The sampling with a number as its `max_tokens`, where it has none.
 
     It is the largest of 16,384, 8,192 ... 512 that is at most half of the model's context (the other half is for the
     prompt), and of which the smallest budget holds four samples: because a request reserves its upper bound, no budget
-    can be spent down to less than one sample.
+    can be spent down to less than one sample. `model`: its name in the run; None is the first.
     """
     if sampling.max_tokens is not None:
         return sampling
@@ -170,7 +171,7 @@ def with_max_tokens(
     longest = max(problems, key=lambda problem: len(problem.prompt))
 
     def suits(most: int) -> bool:
-        request = Request(longest.messages, msgspec.structs.replace(sampling, max_tokens=most))
+        request = Request(longest.messages, msgspec.structs.replace(sampling, max_tokens=most), model=model)
         upper_bound = costs.upper_bound(Generate("", request))
         return most <= room and all(Ledger(limits).fits(Cost.sum([upper_bound] * 4)) for limits in budgets)
 

@@ -19,6 +19,7 @@ from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
 from tts.errors import ActorDied, ClusterTooSmall, ClusterUnreachable
 from tts.models.cost_model import CostModel
+from tts.models.roles.role import ServedModel
 from tts.models.target import resolved
 from tts.plugins.names import strategy
 from tts.plugins.spec import parse_specs
@@ -98,7 +99,7 @@ class Stand:
                 raise ClusterTooSmall(f"{self.name} waited for its resources")
             await asyncio.sleep(0.005)
         self.world.started.append(self.name)
-        self.opened = ActorOpened(module.program(), self.node or N1, model="m")
+        self.opened = ActorOpened(module.program(), self.node or N1, served={"solver": ServedModel("m")})
         return self.opened
 
     async def equip(self, verifiers: Any, limit_s: float) -> None: ...

@@ -54,7 +54,7 @@ class Scheduler(Dispatcher):
         plan: the trials, problem by problem (all trials of one problem together: samples are shared among them, and
             dropped when the last of them has closed).
         resolve: a strategy's name, or a text with parameters as `Run.solve` takes it -> strategy.
-        costs, verifiers, sampling: handed to every trial.
+        costs, verifiers, sampling, models: handed to every trial.
         limits: of the whole run.
         window: number of requests that may be in flight.
         history: of a journal to resume from.
@@ -79,6 +79,7 @@ class Scheduler(Dispatcher):
         costs: CostModel,
         verifiers: Mapping[str, Verifier] | None = None,
         sampling: Sampling = Sampling(),
+        models: Mapping[str, Sampling] | None = None,
         limits: Limits = Limits(),
         window: int = 64,
         history: History | None = None,
@@ -104,6 +105,7 @@ class Scheduler(Dispatcher):
         self._resolve = cache(resolve)
         self._verifiers = {} if verifiers is None else verifiers  # a client's grows
         self._sampling = sampling
+        self._models = models
         self._shuffle_races = shuffle_races
         self._serves = serves
         self._compares = any(shared.allocator.compares for shared in self._shared_budgets.values())
@@ -292,6 +294,7 @@ class Scheduler(Dispatcher):
             share=share,
             verifiers=self._verifiers,
             sampling=planned.sampling or self._sampling,
+            models=planned.models or self._models,
             seed=planned.seed,
             max_in_flight=None if shared is None else shared.allocator.max_in_flight,
             foreign=self.foreign,

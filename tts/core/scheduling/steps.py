@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tts.core.actions import Action
@@ -19,6 +19,7 @@ class Planned(Value, frozen=True):
     Args:
         sampling: the trial's own; None is the scheduler's.
         strategy: the function; None: the scheduler resolves the spec's name.
+        models: as `Scheduler`'s; None is the scheduler's.
     """
 
     cell: str
@@ -28,6 +29,7 @@ class Planned(Value, frozen=True):
     seed: int = 0
     sampling: Sampling | None = None
     strategy: Any = None
+    models: Mapping[str, Sampling] | None = None
 
     @property
     def id(self) -> str:

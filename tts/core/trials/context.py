@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import msgspec
 
 from tts.core.actions import (
+    SOLVER,
     Add,
     Call,
     End,
@@ -39,7 +40,7 @@ from tts.core.trials.endings import nothing_came
 from tts.core.trials.parts import solve_part
 from tts.core.trials.race import Race
 from tts.core.trials.randomness import ChainRandom
-from tts.core.trials.scope import Fallback, Scope
+from tts.core.trials.scope import Fallback, Scope, sampling_of
 from tts.core.trials.verifying import asks_a_model, found_verifier, mean_of, verify
 from tts.errors import AllFailed, BudgetExhausted, InvalidParameter, UsageError, unknown_name
 from tts.types import Candidate, Completion, Problem, Sampling, Score, Turns, as_prompt
@@ -65,7 +66,7 @@ class Run:
         self._trial = trial
         self._scope = scope
         self.problem = scope.problem
-        self.sampling = trial._sampling
+        self.sampling = sampling_of(trial, scope.model)
 
     @cached_property
     def random(self) -> Random:
@@ -443,12 +444,14 @@ class Run:
         if system is not None and not isinstance(prompt, str):
             raise InvalidParameter("system is for a prompt that is text: messages, and a problem, have their own")
         messages = self.problem.messages if prompt is None else as_prompt(prompt, system)
+        name = model or self._scope.model
+        base = self.sampling if name == self._scope.model else sampling_of(self._trial, name)
         try:
-            sampling = msgspec.structs.replace(self.sampling, **overrides) if overrides else self.sampling
+            sampling = msgspec.structs.replace(base, **overrides) if overrides else base
         except TypeError:
             unknown = next(name for name in overrides if name not in Sampling.__struct_fields__)
             raise unknown_name("sampling parameter", unknown, Sampling.__struct_fields__) from None
-        return Request(messages, sampling, continue_from=_prefix(continue_from), model=model or self._scope.model)
+        return Request(messages, sampling, continue_from=_prefix(continue_from), model=None if name == SOLVER else name)
 
 
 def _prefix(continue_from: Candidate | str | None) -> str:

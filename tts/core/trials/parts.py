@@ -13,6 +13,7 @@ from tts.core.addresses import beside
 from tts.core.budget import Limits
 from tts.core.protocols import Strategy
 from tts.core.trials.endings import nothing_came
+from tts.core.trials.scope import sampling_of
 from tts.errors import DeadlineExceeded
 from tts.types import Candidate, Problem
 
@@ -37,6 +38,7 @@ async def solve_part(
     bounds = Limits.parse(limits) if isinstance(limits, str) else limits
     if isinstance(problem, str):
         problem = msgspec.structs.replace(run.problem, prompt=problem)
+    sampling_of(trial, model)
     part_scope = scope.part(name, problem or run.problem, bounds, model)
     part = type(run)(trial, part_scope)
     try:

@@ -7,10 +7,14 @@ a part of a strategy has candidates, a fallback and limits of its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from tts.core.budget import Ledger, Limits, Remaining
-from tts.errors import InvalidParameter
-from tts.types import Candidate, Cost, Problem, Score
+from tts.errors import InvalidParameter, unknown_model
+from tts.types import Candidate, Cost, Problem, Sampling, Score
+
+if TYPE_CHECKING:
+    from tts.core.trials.trial import Trial
 
 Fallback = Callable[[Sequence[Candidate], Mapping[str, Sequence[Score]]], Candidate | None]
 MOST_NESTED = 32  # parts in parts: one that opens itself would go on for ever without asking for anything
@@ -180,3 +184,14 @@ class Scope:
             for name in ("samples", "tokens", "usd", "flops")
         }
         return Remaining(**least)
+
+
+def sampling_of(trial: Trial, model: str | None) -> Sampling:
+    """The defaults of a model's requests, by its name in the run. Raises: UnknownName for a model that the run does not
+    have."""
+    known = trial._models
+    if known is None or model is None:
+        return trial._sampling
+    if model in known:
+        return known[model]
+    raise unknown_model(model, known, f"{trial.spec.name}: ")

@@ -77,6 +77,8 @@ class Trial:
         costs: prices actions.
         verifiers: by name, for `Run.verify`.
         sampling: the defaults that `Run.generate` starts from.
+        models: name in the run -> the defaults of its requests; None where the models of the run are not known, as in a
+        replay: any name passes.
         seed: of `Run.random` and of every sample.
         max_in_flight: number of samples that an open count (n=None) may have asked for, if an allocator ends it; None
             if its share does.
@@ -99,6 +101,7 @@ class Trial:
         share: Limits = Limits(),
         verifiers: Mapping[str, Verifier] | None = None,
         sampling: Sampling = Sampling(),
+        models: Mapping[str, Sampling] | None = None,
         seed: int = 0,
         max_in_flight: int | None = None,
         foreign: ForeignCode | None = None,
@@ -124,6 +127,7 @@ class Trial:
         self._costs = costs
         self._verifiers = {} if verifiers is None else verifiers
         self._sampling = sampling
+        self._models = models
         self._seed = seed
         self._max_in_flight = max_in_flight
         self._keyed = keyed

@@ -15,6 +15,7 @@ from tts.core.protocols import Judges, Verifier, checked, kind_of, question_of
 from tts.core.trials.blocks import Block, at_least_one
 from tts.core.trials.endings import MOST_REFUSALS, nothing_came
 from tts.core.trials.sample_keys import seed_of
+from tts.core.trials.scope import sampling_of
 from tts.errors import CallFailed, unknown_name
 from tts.types import Candidate, Completion, Problem, Score
 
@@ -38,6 +39,8 @@ async def _score(run: Run, candidates: Sequence[Candidate], name: str, verifier:
     async with Block(run) as block:
         for candidate in candidates:
             request = request_of(name, verifier, run.problem, candidate)
+            if request is not None:
+                sampling_of(trial, request.model)
             for _ in range(repeats):
                 block.ask(_verification(run, name, candidate, request))
         refused = [event.error for event, _ in await block.rest() if isinstance(event, Refused)]

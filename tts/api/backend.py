@@ -6,8 +6,10 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tts.core.actions import SOLVER
 from tts.errors import InvalidParameter
 from tts.models.options import Target
+from tts.models.target import roles_of
 from tts.plugins.loading import check_not_importing
 
 if TYPE_CHECKING:
@@ -39,11 +41,13 @@ def open_backend(
         return here
     from tts.clusters.ray.environment import prepare
 
-    if callable(target.get("model")):
-        raise InvalidParameter(
-            "model is a function of this process, and actors are in others: leave out cluster, or name a server",
-            name="model",
-        )
+    for name, role in roles_of(known).items():
+        if callable(role.model):
+            model = "model" if name == SOLVER else f"the model of the role {name}"
+            raise InvalidParameter(
+                f"{model} is a function of this process, and actors are in others: leave out cluster, or name a server",
+                name="model",
+            )
     if target.get("http_client") is not None:
         raise InvalidParameter("http_client is of this process, and actors are in others", name="http_client")
     prepare(spec.address)

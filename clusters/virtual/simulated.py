@@ -79,6 +79,7 @@ class SyntheticWorld:
         tokens: mean completion length; lengths are log-normal, as recorded reasoning traces roughly are.
         tokens_per_s: decoding speed of one stream.
         wrong: how many distinct wrong answers compete.
+        text: the text of a reply, from its request and a random generator of its own; where it gives None, an answer.
 
     Of the completions of a request with stop strings, a half end at one of them, before any answer.
     """
@@ -92,6 +93,7 @@ class SyntheticWorld:
         spread: float = 0.5,
         tokens_per_s: float = 50.0,
         wrong: int = 4,
+        text: Callable[[Request, random.Random], str | None] | None = None,
     ) -> None:
         self._accuracy = accuracy
         self._answer = answer
@@ -99,6 +101,7 @@ class SyntheticWorld:
         self._spread = spread
         self._tokens_per_s = tokens_per_s
         self._wrong = wrong
+        self._text = text
 
     def complete(self, request: Request) -> tuple[float, Completion]:
         prompt = request.messages[-1].content
@@ -113,8 +116,10 @@ class SyntheticWorld:
         mean = -sure.random()
         shown = LogprobSummary(mean, 2 * mean, sure.random()) if request.sampling.top_logprobs else None
         stopped_by = None if cut else drawn_stop(request)
+        said = self._text(request, random.Random(f"text/{request.seed}/{prompt}")) if self._text is not None else None
+        said = f"Answer: {answer}" if said is None else said
         completion = Completion(
-            text="I could not finish" if cut else STEP if stopped_by else f"Answer: {answer}",
+            text="I could not finish" if cut else STEP if stopped_by else said,
             finish_reason="length" if cut else "stop",
             stopped_by=stopped_by,
             usage=Usage(prompt_tokens=len(prompt) // 4 + 1, completion_tokens=tokens),

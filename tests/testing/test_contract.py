@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import linecache
 import random
+import re
 import subprocess
 import sys
 import textwrap
@@ -13,7 +15,8 @@ import msgspec
 import pytest
 
 from tts.core.actions import Cancelled, Failed, Finished
-from tts.core.budget import Limits
+from tts.core.budget import Ledger, Limits
+from tts.core.trials.books import Books
 from tts.core.trials.context import Run
 from tts.errors import BudgetExhausted, InvalidParameter, ServerFailed, UnknownName
 from tts.testing import NoisyWorld, Sample, ScriptedCluster, StrategyContract
@@ -94,6 +97,15 @@ async def expects_all_of_them(problem: Problem, run: Run) -> Candidate:
     return first
 
 
+async def fails_in_a_chain(problem: Problem, run: Run) -> Candidate:
+    async def chain() -> None:
+        (_only,) = await run.ask("Why?", n=2)
+
+    found = await run.generate(n=2)
+    await run.gather(chain(), chain())
+    return found[0]
+
+
 async def takes_the_first_to_arrive(problem: Problem, run: Run) -> Candidate:
     async with run.finishing(n=6) as race:
         return await anext(race)
@@ -149,6 +161,66 @@ def test_the_contract_catches_a_strategy_that(strategy, test, advice):
     with pytest.raises(AssertionError) as caught:
         getattr(contract(strategy), test)()
     assert advice in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "test", "line"),
+    [
+        (by_what_it_did_before, REPLAY, "return (await run.generate(n=1 + len(CALLS) % 3))[0]"),
+        (by_what_it_did_before, SAME, "return (await run.generate(n=1 + len(CALLS) % 3))[0]"),
+        (forgets_that_nothing_may_have_come, BUDGET, "return found[0]"),
+        (leaves_a_race_without_cancelling, ENDS, "await race.__aenter__()"),
+        (sleeps, GIVEN, "await asyncio.sleep(0.01)"),
+        (yields_to_a_loop, GIVEN, "await asyncio.sleep(0)"),
+        (expects_all_of_them, FAILURES, "first, _second = await run.generate(n=2)"),
+        (fails_in_a_chain, FAILURES, '(_only,) = await run.ask("Why?", n=2)'),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else None,
+)
+def test_an_error_of_the_contract_names_the_line_of_the_plugin(strategy, test, line):
+    with pytest.raises(AssertionError) as caught:
+        getattr(contract(strategy), test)()
+    named = re.findall(rf"{re.escape(__file__)}:(\d+)", str(caught.value))
+    assert {linecache.getline(__file__, int(number)).strip() for number in named} == {line}
+
+
+def test_the_contract_holds_parts_to_their_limits(monkeypatch):
+    async def solves(problem: Problem, run: Run) -> Candidate:
+        return await run.solve("majority_vote:n=4", limits="samples=2")
+
+    getattr(contract(solves), GIVEN)()
+    monkeypatch.setattr(Ledger, "fits", lambda self, cost: True)  # a core that forgets
+    with pytest.raises(AssertionError, match=r"4 samples are .* under a budget of samples=2; the last: .*:\d+"):
+        getattr(contract(solves), GIVEN)()
+
+
+def test_the_contract_holds_what_helps_to_decide_to_be_no_candidate(monkeypatch):
+    keep, add = Books.keep, Books.add_candidate
+
+    def forgets(books, scope, action, completion):
+        candidate = add(books, scope, action, completion)
+        keep(books, scope, candidate)
+        return candidate
+
+    monkeypatch.setattr(Books, "add_candidate", forgets)
+    with pytest.raises(AssertionError, match=r"asked for at .*:\d+\) helps to decide, but became a candidate"):
+        getattr(contract(asks_for_an_opinion), GIVEN)()
+
+
+async def asks_for_an_opinion(problem: Problem, run: Run) -> Candidate:
+    (said,) = await run.ask("Which letter?", model="judge")
+    assert said.text in ("A", "B"), said.text
+    return (await run.generate())[0]
+
+
+def rehearse(request, draw):
+    return draw.choice("AB") if request.model == "judge" else None
+
+
+class TestRehearsed(StrategyContract):
+    """What a plugin's own function says that a model replies is what the contract tries it on."""
+
+    strategy = asks_for_an_opinion
 
 
 def test_the_contract_holds_a_strategy_to_being_order_free_only_if_it_says_so():

@@ -14,9 +14,10 @@ from tts.core.journal.records import Decided
 from tts.core.protocols import Strategy, Verifier, logprobs_for
 from tts.core.result import Result
 from tts.core.scheduling.scheduler import Scheduler
-from tts.errors import ForeignAwait, UsageError
+from tts.errors import ForeignAwait, StrategyCrashed, UsageError
 from tts.models.cost_model import CostModel
 from tts.models.roles.role import JUDGE, ServedModel
+from tts.plugins.rehearsal import rehearsal
 from tts.runs.config import recorded
 from tts.runs.plan import Cell, plan, shared_budgets_of, with_max_tokens
 from tts.types import Problem, Sampling
@@ -39,14 +40,16 @@ def preflight(
         models: name in the run -> sampling of its requests.
         run: limits of the run, which need the prices or FLOPs of the models that are asked.
 
-    Raises: UsageError, ForeignAwait.
+    Raises: UsageError, ForeignAwait; StrategyCrashed for a plugin that says itself what a model replies to its prompts
+        (`tts.plugins.rehearsal`), and cannot read that.
     """
     from tts.clusters.virtual.simulated import SimulatedCluster, SyntheticWorld
 
-    world = SyntheticWorld(lambda prompt: 0.5, lambda prompt: "1", tokens=8)
     found: list[Result] = []
     with Workers() as workers:
         for cell in {f"{cell.spec} {cell.allocator}": cell for cell in cells}.values():
+            text = rehearsal([cell.spec], resolve)
+            world = SyntheticWorld(lambda prompt: 0.5, lambda prompt: "1", tokens=8, text=text)
             scheduler = Scheduler(
                 plan([cell], [problem]),
                 resolve,
@@ -59,9 +62,10 @@ def preflight(
             )
             cluster = SimulatedCluster(world, verifiers, workers=workers)
             cluster.run(scheduler, on_result=partial(_keep, found))
-    for error in (result.error.rebuild() for result in found if result.error):
-        if isinstance(error, UsageError | ForeignAwait):
-            raise error
+            wrong = (UsageError, ForeignAwait) if text is None else (UsageError, ForeignAwait, StrategyCrashed)
+            for error in (result.error.rebuild() for result in found if result.error):
+                if isinstance(error, wrong):
+                    raise error
 
 
 def _keep(found: list[Result], result: Result, _: Decided) -> None:

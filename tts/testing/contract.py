@@ -15,11 +15,13 @@ from __future__ import annotations
 import atexit
 import pickle
 import random
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from inspect import getattr_static
+from itertools import zip_longest
 from typing import Any, ClassVar, cast
 
 import msgspec
@@ -122,7 +124,7 @@ class StrategyContract:
         for key in self.worlds:
             first, second = self._journal(key), self._journal(key)
             if first != second:
-                fail(f"two runs with the same seed differ: {_difference(first, second)}. {_UNREPEATABLE}")
+                fail(f"two runs with the same seed differ: {self._difference(first, second)}. {_UNREPEATABLE}")
 
     def test_another_process_gives_the_same_journal(self) -> None:
         """Journals are equal byte for byte where strings hash otherwise, as in a process that resumes a killed run."""
@@ -130,7 +132,7 @@ class StrategyContract:
         for theirs in elsewhere("tts.testing.contract:journals_of", *self._portable(), ("1", "2")):
             for mine, other in zip(ours, theirs, strict=True):
                 if mine != other:
-                    fail(f"a run in another process differs: {_difference(mine, other)}. {_UNREPEATABLE}")
+                    fail(f"a run in another process differs: {self._difference(mine, other)}. {_UNREPEATABLE}")
 
     def test_replaying_the_events_gives_the_same_actions(self) -> None:
         """A fresh trial that is told the same events asks for the same actions."""
@@ -140,10 +142,14 @@ class StrategyContract:
             replayed = guarded(trial.start)
             for event in recorded.events:
                 if event.id not in trial.waiting_for:
-                    fail(f"on replay it did not ask for {event.id}. {_UNREPEATABLE}")
+                    fail(f"on replay it did not ask for {recorded.trial.named([event.id])}. {_UNREPEATABLE}")
                 replayed += guarded(trial.tell, event)
             if replayed != recorded.actions or trial.result != recorded.trial.result:
-                fail(f"on replay it decided otherwise. {_UNREPEATABLE}")
+                trial.lines |= recorded.trial.lines
+                pairs = zip_longest(recorded.actions, replayed)
+                other = next(((one or two).id for one, two in pairs if one != two), None)
+                at = f", first in {trial.named([other])}" if other else ""
+                fail(f"on replay it decided otherwise{at}. {_UNREPEATABLE}")
 
     def test_it_never_goes_over_its_budget(self) -> None:
         """At every step spent + reserved <= limit, and an answer or a spent budget at the end."""
@@ -151,7 +157,7 @@ class StrategyContract:
             for key in self.worlds[:3]:
                 driven = self._drive(NoisyWorld(key, text=self.text), limits)
                 result = driven.trial.result
-                self._check_sound(result, f"with a budget of {limits}")
+                self._check_sound(result, f"with a budget of {limits}", driven.trial.failed_at)
                 if result.selected is None and not _is(result, LimitError):
                     fail(f"with a budget of {limits} it ended with {_of(result)}, not as exhausted. {TYPED}")
 
@@ -163,7 +169,7 @@ class StrategyContract:
                 continue  # the samples that a clock leaves depend on their lengths
             for key in self.worlds[:3]:
                 more = self._drive(NoisyWorld(key, text=self.text), limits, params=wanted)
-                k = sum(isinstance(action, Generate) for action in more.actions)
+                k = sum(isinstance(action, Generate) and not action.helps for action in more.actions)
                 if not more.trial.exhausted or not k:
                     continue
                 less = self._drive(NoisyWorld(key, text=self.text), limits, params=self.counted(k))
@@ -180,23 +186,24 @@ class StrategyContract:
             driven = self._drive(NoisyWorld(key, failures=0.1, text=self.text))
             if driven.trial.leaked:
                 fail(
-                    f"it returned while {', '.join(driven.trial.leaked)} ran on, which nothing had cancelled: use "
-                    f"run.finishing and run.streaming in `async with`, which cancels what is left when the block ends"
+                    f"it returned while {driven.trial.named(driven.trial.leaked)} ran on, which nothing had cancelled: "
+                    f"use run.finishing and run.streaming in `async with`, which cancels what is left when the block "
+                    f"ends"
                 )
             left = [action.id for action in driven.actions if not isinstance(action, Cancel)]
             ends = Counter(event.id for event in driven.events if not isinstance(event, Progressed))
             if ends != Counter(left) or len(set(left)) != len(left):
                 odd = sorted(id for id in {*left, *ends} if ends[id] != 1 or left.count(id) != 1)
-                fail(f"these actions did not end exactly once: {', '.join(odd)}")
+                fail(f"these actions did not end exactly once: {driven.trial.named(odd)}")
 
     def test_arrivals_in_any_order_are_lived_with(self) -> None:
         """The same samples in other orders: never a crash; the same answer where the strategy is `order_free`."""
         for key in self.worlds:
             answers: list[str | None] = []
             for pace in range(6):
-                result = self._drive(NoisyWorld(key, pace, text=self.text)).trial.result
-                self._check_sound(result, "with samples that arrive in another order")
-                answers.append(result.answer)
+                trial = self._drive(NoisyWorld(key, pace, text=self.text)).trial
+                self._check_sound(trial.result, "with samples that arrive in another order", trial.failed_at)
+                answers.append(trial.result.answer)
             if self.order_free and len(set(answers)) > 1:
                 fail(
                     f"it is declared order_free, but the same samples in another order gave the answers {answers}: "
@@ -207,8 +214,8 @@ class StrategyContract:
         """With some samples failing, and with all of them."""
         for failures in (0.2, 0.5, 0.8, 1.0):
             for key in self.worlds:
-                result = self._drive(NoisyWorld(key, failures=failures, text=self.text)).trial.result
-                self._check_sound(result, f"with {failures:.0%} of the samples failing")
+                trial = self._drive(NoisyWorld(key, failures=failures, text=self.text)).trial
+                self._check_sound(trial.result, f"with {failures:.0%} of the samples failing", trial.failed_at)
 
     def test_events_told_twice_change_nothing(self) -> None:
         """Events are told a second time at once, and again much later."""
@@ -221,8 +228,9 @@ class StrategyContract:
     def test_it_awaits_its_run_alone_and_returns_a_candidate_it_was_given(self) -> None:
         """On a model that answers."""
         for key in self.worlds:
-            result = self._drive(NoisyWorld(key, text=self.text)).trial.result
-            self._check_sound(result, "on a model that answers")
+            driven = self._drive(NoisyWorld(key, text=self.text))
+            result = driven.trial.result
+            self._check_sound(result, "on a model that answers", driven.trial.failed_at)
             if result.selected is None:
                 fail(
                     f"on a model that answers it ended with {_of(result)}. If it needs a larger budget, or texts of "
@@ -231,8 +239,11 @@ class StrategyContract:
             if result.selected not in result.candidates:
                 fail(
                     f"it returned a candidate {result.selected.id!r} of its own making: return one that the Run gave, "
-                    f"which has been paid for and recorded"
+                    f"which has been paid for and recorded, or what run.propose makes of others"
                 )
+            helped = {action.id for action in driven.actions if isinstance(action, Generate) and action.helps}
+            if shown := sorted(helped & {candidate.id for candidate in result.candidates}):
+                fail(f"{driven.trial.named(shown)} helps to decide, but became a candidate")
 
     def test_a_killed_run_resumes_to_the_same_result(self) -> None:
         """A run is killed after every record of its journal, and resumed from its records. One that watches streams may
@@ -362,12 +373,29 @@ class StrategyContract:
         yield from (Limits(tokens=count) for count in sorted(tokens) if count > 0)
         yield from (msgspec.structs.replace(self.budget or Limits(samples=8), seconds=s) for s in (0.05, 3.0, 11.0))
 
-    def _check_sound(self, result: Result, where: str) -> None:
-        """Check that a result has an answer, or a typed error that is not the strategy's fault."""
+    def _check_sound(self, result: Result, where: str, at: str = "") -> None:
+        """Fail the test unless the result has an answer, or an error of another's fault than the strategy's.
+
+        Args:
+            at: the line in the strategy's file at which it failed, where that is known.
+        """
         if result.error is None or _is(result, AllFailed, LimitError, EndpointError, WorkerError):
             return
-        at = f" at {result.error.facts['where']}" if result.error.facts.get("where") else ""
-        fail(f"{where} it ended with {_of(result)}{at}. {TYPED}")
+        at = at or result.error.facts.get("where", "")
+        fail(f"{where} it ended with {_of(result)}{f' at {at}' if at else ''}. {TYPED}")
+
+    def _difference(self, a: Sequence[bytes], b: Sequence[bytes]) -> str:
+        """The first lines of two journals that differ, and the line of the strategy that asked for what is in them."""
+        for number, (one, other) in enumerate(zip(a, b, strict=False), 1):
+            if one != other:
+                equal = next((i for i, (x, y) in enumerate(zip(one, other, strict=False)) if x != y), 0)
+                begin = max(0, equal - 60)
+                lines = self._drive(NoisyWorld(self.worlds[0], failures=0.1, text=self.text)).trial.lines
+                ids = re.findall(rb'"(contract/[^"]+)"', one + other)
+                at = next((f", asked for at {line}" for id in ids if (line := lines.get(id.decode()))), "")
+                shown = one[begin : begin + 120], other[begin : begin + 120]
+                return f"journal line {number} is …{shown[0]!r}, then …{shown[1]!r}{at}"
+        return f"one journal has {len(a)} lines, the other {len(b)}"
 
 
 _workers = Workers()  # started by the first call of a strategy's function, for all tests of a process
@@ -407,12 +435,3 @@ def _outcome(result: Result) -> tuple[str | None, str | None, bool, str | None]:
 
 def _choice(result: Result) -> tuple[str | None, str | None, str | None]:
     return _outcome(result)[:2] + _outcome(result)[3:]
-
-
-def _difference(a: Sequence[bytes], b: Sequence[bytes]) -> str:
-    for number, (one, other) in enumerate(zip(a, b, strict=False), 1):
-        if one != other:
-            equal = next((i for i, (x, y) in enumerate(zip(one, other, strict=False)) if x != y), 0)
-            at = max(0, equal - 60)
-            return f"journal line {number} is …{one[at : at + 120]!r}, then …{other[at : at + 120]!r}"
-    return f"one journal has {len(a)} lines, the other {len(b)}"

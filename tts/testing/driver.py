@@ -14,6 +14,7 @@ from tts.core.actions import (
     Verify,
     Work,
 )
+from tts.core.budget import Ledger
 from tts.core.journal.records import Record
 from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Step
@@ -21,6 +22,7 @@ from tts.core.trials.trial import Trial
 from tts.errors import TTSError
 from tts.models.cost_model import CostModel
 from tts.runs.folder import NoJournal
+from tts.testing.lines import asked_at, failed_at, file_of
 from tts.testing.worlds import NoisyWorld
 from tts.types import Completion, Cost, Usage
 
@@ -29,13 +31,34 @@ TYPED = "Let BudgetExhausted and AllFailed pass: what came before is then select
 
 
 class WatchedTrial(Trial):
-    """A trial that notes actions which the strategy left behind: neither ended, nor cancelled by leaving a block."""
+    """A trial that notes the lines of the strategy's file, and actions which the strategy left behind: neither ended,
+    nor cancelled by leaving a block.
+
+    Attributes:
+        lines: action id -> FILE:LINE from which it was asked for, where that is known.
+        failed_at: FILE:LINE at which the strategy failed; "" where it did not.
+    """
 
     leaked: Sequence[str] = ()
+    failed_at = ""
+
+    def start(self, now: float = 0.0) -> list[Action]:
+        self.lines: dict[str, str] = {}
+        self._file = file_of(self._strategy)
+        return super().start(now)
+
+    def named(self, ids: Iterable[str]) -> str:
+        """These actions, each with its line."""
+        return ", ".join(f"{id} (asked for at {self.lines[id]})" if self.lines.get(id) else id for id in ids)
+
+    def _ask(self, action: Work, mailbox: Any, scope: Any, upper_bound: Cost | None = None) -> None:
+        self.lines[action.id] = asked_at(self._current, self._file)
+        super()._ask(action, mailbox, scope, upper_bound)
 
     def _finish(self, task: Any) -> None:
         left = [action for action in self._asks.in_flight.values() if action.mailbox is not self._clock]
         self.leaked = [item.action.id for item in left if not item.cancelled]
+        self.failed_at = failed_at(task.error, self._file)
         super()._finish(task)
 
 
@@ -50,6 +73,7 @@ class Driver:
         self.actions: list[Action] = []
         self.events: list[Event] = []
         self._twice = twice
+        self._ledgers: dict[Ledger, None] = {trial.ledger: None}  # those of its parts as they ask for something
 
     @property
     def done(self) -> bool:
@@ -74,21 +98,30 @@ class Driver:
         return self._look(actions, event.at_s)
 
     def _look(self, actions: list[Action], now: float) -> Step:
-        ledger = self.trial.ledger
-        limits, held = ledger.limits, ledger.spent + ledger.reserved
-        for limit, amount, name in ((limits.samples, held.samples, "samples"), (limits.tokens, held.tokens, "tokens")):
-            if limit is not None and amount > limit:
-                fail(f"{amount} {name} are spent or reserved under a budget of {limits}")
-        if limits.seconds is not None and now >= limits.seconds:
+        for action in actions:
+            if (ask := self.trial._asks.in_flight.get(action.id)) is not None:
+                self._ledgers |= dict.fromkeys(ask.scope.ledgers)
+        for ledger in self._ledgers:
+            self._check(ledger, actions)
+        seconds = self.trial.ledger.limits.seconds
+        if seconds is not None and now >= seconds:
             late = [action.id for action in actions if isinstance(action, Generate | Verify) and action.request]
             if late:
-                fail(f"it asked for {', '.join(late)} after its {limits.seconds:g} s had passed. {TYPED}")
+                fail(f"it asked for {self.trial.named(late)} after its {seconds:g} s had passed. {TYPED}")
         if not self.trial.closed and not self.trial.waiting_for:
             fail("it waits for something that nothing can bring any more: await only what its Run offers")
         self.actions += actions
         step = Step()
         step.actions = actions
         return step
+
+    def _check(self, ledger: Ledger, actions: list[Action]) -> None:
+        """Fail the test where a budget, the trial's or a part's, holds more than its limit."""
+        limits, held = ledger.limits, ledger.spent + ledger.reserved
+        for limit, amount, name in ((limits.samples, held.samples, "samples"), (limits.tokens, held.tokens, "tokens")):
+            if limit is not None and amount > limit:
+                last = self.trial.named([action.id for action in actions])
+                fail(f"{amount} {name} are spent or reserved under a budget of {limits}; the last: {last}")
 
 
 class Runaway(BaseException):

@@ -18,8 +18,8 @@ class NoisyWorld:
     """A world in which some completions have an answer, some do not, some are cut at `max_tokens`, some fail; of a
     request with stop strings, half of those that are not cut end at one.
 
-    A request's completion depends on its seed, its messages and `key`; its duration depends on `pace`, too. So two
-    worlds that differ in `pace` give the same completions in another order of arrival.
+    A request's completion depends on its seed, messages and model, and on `key`; its duration depends on `pace`, too.
+    So two worlds that differ in `pace` give the same completions in another order of arrival.
 
     Args:
         key, pace: any text or number.
@@ -44,7 +44,8 @@ class NoisyWorld:
 
     def complete(self, request: Request) -> tuple[float, Completion | TTSError]:
         """The seconds of a request, and its end."""
-        said = "\0".join([message.content for message in request.messages] + [request.continue_from])
+        model = [request.model] if request.model else []
+        said = "\0".join([*(message.content for message in request.messages), request.continue_from, *model])
         draw = random.Random(f"{self._key}\0{request.seed}\0{said}")
         failed = draw.random() < self._failures
         text = self._text(request, draw)

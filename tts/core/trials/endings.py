@@ -4,6 +4,7 @@ error."""
 from __future__ import annotations
 
 from types import TracebackType
+from typing import Any
 
 import msgspec
 
@@ -102,11 +103,15 @@ class Mistakes:
         """The error of a strategy that awaited again when it was to end."""
         return StrategyCrashed(f"{self._strategy} awaited while it was being cancelled", trial=self._trial)
 
-    def foreign_await(self, what: str) -> ForeignAwait:
+    def foreign_await(self, what: str, task: Any) -> ForeignAwait:
+        """The error of a coroutine that waits for what no Run offers; its line is in the facts."""
+        frame = getattr(task, "cr_frame", None)
+        where = f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
         return ForeignAwait(
             f"strategy {self._strategy} awaited {what}; a strategy may await only what its Run offers "
             f"(generate, finishing, streaming, verify, gather, call)",
             strategy=self._strategy,
+            where=plain(where),
         )
 
     def checked(self, picked: Candidate) -> tuple[Candidate | None, BaseException | None]:

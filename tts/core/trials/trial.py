@@ -389,13 +389,16 @@ class Trial:
             task.done, task.error = True, deadline_passed(self.id, expired.alarm)
         except BaseException as raised:  # SystemExit, CancelledError and GeneratorExit are the strategy's own, too
             no_loop = isinstance(raised, RuntimeError) and "no running event loop" in str(raised)
-            task.done, task.error = True, self._mistakes.foreign_await("asyncio") if no_loop else self._own(raised)
+            task.done, task.error = True, self._own(raised)
+            if no_loop:
+                task.error = self._mistakes.foreign_await("asyncio", None).with_traceback(raised.__traceback__)
         else:
             if isinstance(wait, Wait):
                 self._block(task, wait.mailbox)
                 return
+            task.done = True
+            task.error = self._mistakes.foreign_await(f"{type(wait).__name__} {shown(wait)}", task.coro)
             close(task.coro)
-            task.done, task.error = True, self._mistakes.foreign_await(f"{type(wait).__name__} {shown(wait)}")
         finally:
             self.stepping = False
         if task is self._main:

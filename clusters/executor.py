@@ -15,6 +15,7 @@ import msgspec
 
 from tts.checks import shown
 from tts.clusters.bounds import Bounds
+from tts.clusters.watch import Watch
 from tts.core.actions import (
     NO_USAGE,
     Add,
@@ -25,7 +26,6 @@ from tts.core.actions import (
     Failed,
     Finished,
     Generate,
-    Progressed,
     Recall,
     Request,
     Returned,
@@ -224,16 +224,15 @@ class Executor:
             raise unknown_name("model", request.model, self._models)
         model = self._models[request.model] if request.model else next(iter(self._models.values()))
 
-        def progressed(text: str, tokens: int, mean_logprob: float | None) -> None:
-            offset = len(builder.text) - len(text)
-            self._tell(as_recorded(Progressed(id, self._now(), text, offset, builder.tokens, mean_logprob)))
-
+        watch = Watch.of(id, request, builder, lambda piece: self._tell(as_recorded(piece)), self._now)
         # Our name for a model chooses the client; which model it asks its server for is the client's affair.
         plain = request if request.model is None else msgspec.structs.replace(request, model=None)
         race = race or not self.has_spare()
-        completion = await model.complete(plain, builder, progressed if request.progress else None, race=race)
+        completion = await model.complete(plain, builder, None if watch is None else watch.heard, race=race)
         if not isinstance(completion, Completion):
             raise BadResponse(f"the model gave {shown(completion)} where a Completion was expected")
+        if watch is not None:
+            watch.end()
         return completion
 
     async def _compute(self, action: Verify) -> Score:

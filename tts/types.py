@@ -250,12 +250,15 @@ class LogprobSummary(Value, frozen=True):
             (Kang et al. 2025, arXiv:2502.18581), over the `top_logprobs` alternatives that the server showed, V their
             number, renormalised: an approximation of the full-vocabulary figure. None where no alternatives came.
         tail: the last tokens with their alternatives, for reading a verdict's probability.
+        confidence: mean over the tokens of `-1/k Σ_j log p_j`, over the k `top_logprobs` alternatives that the server
+            showed (nats; Fu et al. 2025, arXiv:2508.15260): the surer the model, the higher. None as above.
     """
 
     mean: float
     minimum: float
     self_certainty: float | None = None
     tail: tuple[TokenLogprob, ...] = ()
+    confidence: float | None = None
 
 
 class Completion(Value, frozen=True):

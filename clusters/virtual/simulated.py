@@ -17,6 +17,7 @@ import msgspec
 
 from tts.clusters.executor import SCORE, VERIFY_LIMIT_S, contained, scored_in_worker
 from tts.core.actions import (
+    PROGRESS_TOKENS,
     Action,
     Add,
     Call,
@@ -51,7 +52,6 @@ from tts.workers.watchdog import watched
 
 WAITING_S = 5.0  # of wall-clock time that a call may wait in a simulation, beyond its CPU time
 _BOUNDED = frozenset({"tts.answers.symbolic:classes"})
-PROGRESS_TOKENS = 16  # tokens per Progressed event
 
 
 class World(Protocol):
@@ -114,7 +114,9 @@ class SyntheticWorld:
         seconds = tokens / self._tokens_per_s
         sure = random.Random(f"logprobs/{request.seed}/{prompt}")  # its own generator, independent of correctness
         mean = -sure.random()
-        shown = LogprobSummary(mean, 2 * mean, sure.random()) if request.sampling.top_logprobs else None
+        shown = None
+        if request.sampling.top_logprobs:
+            shown = LogprobSummary(mean, 2 * mean, sure.random(), confidence=5 + 15 * sure.random())
         stopped_by = None if cut else drawn_stop(request)
         said = self._text(request, random.Random(f"text/{request.seed}/{prompt}")) if self._text is not None else None
         said = f"Answer: {answer}" if said is None else said
@@ -250,15 +252,19 @@ class SimulatedCluster:
         heapq.heappush(self._heap, (at_s, self._count, event))
 
     def _push_progress(self, id: str, end: Finished, seconds: float, request: Request) -> None:
+        """Push a piece for each `every` tokens, and one for the rest, which comes with the end."""
         text, tokens = end.completion.text, end.completion.usage.completion_tokens
-        chunks = max(1, math.ceil(tokens / PROGRESS_TOKENS))
-        counts = [tokens * (i + 1) // chunks - tokens * i // chunks for i in range(chunks)]
+        every = request.every or PROGRESS_TOKENS
+        counts = [min(every, tokens - done) for done in range(0, max(1, tokens), every)]
         shown = end.completion.logprobs if request.sampling.top_logprobs else None
-        means = [None] * chunks if shown is None else _piecewise(shown, counts, request.seed)
-        for i, mean in enumerate(means):
-            begin, stop = len(text) * i // chunks, len(text) * (i + 1) // chunks
-            at_s = self._now + seconds * ((i + 1) / chunks)  # of the last piece exactly the end
-            self._push(at_s, Progressed(id, at_s, text[begin:stop], begin, tokens * (i + 1) // chunks, mean))
+        means, confidences = _piecewise(shown, counts, request.seed)
+        begin = done = 0
+        for count, mean, confidence in zip(counts, means, confidences, strict=True):
+            done += count
+            stop = len(text) * done // tokens if tokens else len(text)
+            at_s = self._now + seconds * (done / tokens if tokens else 1.0)  # of the last piece exactly the end
+            self._push(at_s, Progressed(id, at_s, text[begin:stop], begin, done, mean, confidence))
+            begin = stop
 
     def _outcome(self, action: Work) -> tuple[float, End]:
         if isinstance(action, Generate):
@@ -343,15 +349,28 @@ class SimulatedCluster:
         self._push(stops_s, cancelled)
 
 
-def _piecewise(whole: LogprobSummary, counts: Sequence[int], seed: int | None) -> list[float | None]:
-    """Mean log-probabilities of the pieces of a stream: drawn from the request's seed, none below the least likely
-    token, and their mean over all tokens is the completion's."""
+def _piecewise(
+    whole: LogprobSummary | None, counts: Sequence[int], seed: int
+) -> tuple[Sequence[float | None], Sequence[float | None]]:
+    """Mean log-probabilities of the pieces of a stream, and their confidence: drawn from the request's seed, none below
+    the least likely token, and their means over all tokens are the completion's."""
+    unknown: list[float | None] = [None] * len(counts)
+    if whole is None:
+        return unknown, unknown
     draw = random.Random(f"pieces/{seed}")
     spread = whole.minimum / whole.mean if whole.mean else 1.0
     reach = min(0.5, (spread - 1) / (spread + 1))  # the largest is then at most `spread` times the mean
     weights = [draw.uniform(1 - reach, 1 + reach) for _ in counts]
+    means = [whole.mean * share for share in _of_mean_1(weights, counts)]
+    if whole.confidence is None:
+        return means, unknown
+    return means, [whole.confidence * share for share in _of_mean_1([1 / weight for weight in weights], counts)]
+
+
+def _of_mean_1(weights: Sequence[float], counts: Sequence[int]) -> list[float]:
+    """The weights, divided by their mean over all tokens."""
     mean = sum(w * n for w, n in zip(weights, counts, strict=True)) / max(1, sum(counts))
-    return [whole.mean * weight / mean for weight in weights] if mean else [whole.mean for _ in counts]
+    return [weight / mean for weight in weights] if mean else [1.0 for _ in counts]
 
 
 def _as_sent(value: Any) -> Any:

@@ -373,7 +373,7 @@ def test_names_that_nothing_carries_fail_their_action_only() -> None:
 
 def test_a_cancelled_stream_ends_with_the_text_and_the_tokens_that_had_come() -> None:
     async def script(executor: Executor, told: list[Event]) -> None:
-        executor.start(Generate("c0/p0/1", Request(ASK.messages, ASK.sampling, progress=True)))
+        executor.start(Generate("c0/p0/1", Request(ASK.messages, ASK.sampling, progress=True, every=1)))
         await until(lambda: len(told) >= 3)
         executor.cancel("c0/p0/1")
         await until(lambda: len(executor) == 0)
@@ -423,7 +423,7 @@ def test_a_sleep_ends_when_the_clock_has_come_so_far_and_at_once_if_it_had_befor
 
 def test_who_has_had_no_token_is_silent_until_one_comes() -> None:
     async def script(executor: Executor, told: list[Event]) -> None:
-        executor.start(Generate("c0/p0/1", Request(ASK.messages, ASK.sampling, progress=True)))
+        executor.start(Generate("c0/p0/1", Request(ASK.messages, ASK.sampling, progress=True, every=1)))
         executor.start(Sleep("c0/p0/2", 1e6))
         assert executor.is_silent("c0/p0/1") and not executor.is_silent("c0/p0/2")
         await asyncio.sleep(0.01)

@@ -63,7 +63,7 @@ class NoisyWorld:
             finish_reason="length" if cut else "stop",
             usage=Usage(len(said) // 4 + 1, tokens),
             timing=Timing(seconds, seconds / tokens),
-            logprobs=LogprobSummary(mean, 2 * mean, certainty, _tail(text, draw)),
+            logprobs=LogprobSummary(mean, 2 * mean, certainty, _tail(text, draw), 5 + 15 * draw.random()),
             seed=request.seed,
             model="noisy",
             stopped_by=stopped_by,

@@ -26,7 +26,7 @@ def streamed(world, sampling, n=3):
     """The pieces of each of n streams, and how each ended."""
 
     async def watch(problem, run):
-        async with run.streaming(n=n) as stream:
+        async with run.streaming(n=n, every=16) as stream:
             async for update in stream:
                 if update.candidate is not None:
                     last = update.candidate
@@ -60,6 +60,10 @@ def test_the_log_probabilities_of_a_stream_s_pieces_have_the_mean_of_the_whole(k
         mean = sum(e.mean_logprob * n for e, n in zip(own, counts, strict=True)) / sum(counts)
         assert abs(mean - whole.mean) < 1e-9
         assert all(whole.minimum - 1e-9 <= e.mean_logprob <= 0 for e in own)
+        confidence = sum(e.confidence * n for e, n in zip(own, counts, strict=True)) / sum(counts)
+        assert abs(confidence - whole.confidence) < 1e-9 and all(e.confidence > 0 for e in own)
+        assert counts[:-1] == [16] * (len(counts) - 1) and 0 < counts[-1] <= 16
+        assert "".join(e.text for e in own) == ends[id].text
     many = [e.mean_logprob for own in pieces.values() if len(own) > 1 for e in own]
     assert len(set(many)) == len(many)  # a rule that stops at the least certain piece has pieces to tell apart
 
@@ -67,7 +71,7 @@ def test_the_log_probabilities_of_a_stream_s_pieces_have_the_mean_of_the_whole(k
 def test_who_asks_for_no_log_probabilities_is_shown_none():
     for world in (NoisyWorld(1), world_of("synthetic", 1)):
         pieces, _ = streamed(world, Sampling(max_tokens=64))
-        assert {e.mean_logprob for own in pieces.values() for e in own} == {None}
+        assert {(e.mean_logprob, e.confidence) for own in pieces.values() for e in own} == {(None, None)}
 
 
 @pytest.mark.parametrize("world", [NoisyWorld(), SyntheticWorld(lambda prompt: 0.5, lambda prompt: "1", tokens=8)])

@@ -126,7 +126,9 @@ def test_a_digest_is_of_the_actions_repr_whatever_was_asked_before(asked: list[t
     siblings = [Request((Message("user", "?"),), Sampling(temperature=t), timeout_s=t or None) for _, _, _, t in asked]
     for request in siblings + siblings[::-1]:
         for text, seed, flag, _ in asked:
-            own = msgspec.structs.replace(request, seed=seed, continue_from=text, model=text or None, progress=flag)
+            own = msgspec.structs.replace(
+                request, seed=seed, continue_from=text, model=text or None, progress=flag, every=seed % 3
+            )
             action = Generate(text, own, text or None, not flag)
             shown = repr(action).encode("utf-8", "surrogatepass")
             assert digest(action) == blake2b(shown, digest_size=8).hexdigest()
@@ -296,3 +298,9 @@ def test_a_journal_without_counts_of_how_samples_ended_can_be_read():
     del old["ends"]
     record = decode(msgspec.json.encode(old), 1)
     assert isinstance(record, Decided) and record.ends is None
+
+
+def test_a_watched_sample_is_written_as_before_unless_it_says_how_often() -> None:
+    request = Request((Message("user", "?"),), progress=True)
+    assert repr(request).endswith("timeout_s=None, progress=True)")
+    assert repr(msgspec.structs.replace(request, every=8)).endswith("progress=True, every=8)")

@@ -51,6 +51,7 @@ from tts.core.result import Result
 from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned, Step
 from tts.core.trials.context import Run
+from tts.core.trials.trial import Trial
 from tts.errors import (
     ActorLost,
     DeadlineExceeded,
@@ -128,7 +129,7 @@ async def patient(problem: Problem, run: Run, *, seconds: float = 4.0, n: int = 
 async def watching(problem: Problem, run: Run) -> Candidate:
     """Stops each of three once 16 tokens of it have come, and goes on from there."""
     stopped: list[Candidate] = []
-    async with run.streaming(n=3) as stream:
+    async with run.streaming(n=3, every=8) as stream:
         async for update in stream:
             if update.candidate is not None:
                 stopped.append(update.candidate)
@@ -136,6 +137,19 @@ async def watching(problem: Problem, run: Run) -> Candidate:
                 stream.stop(update.id)
     first = min(stopped, key=lambda candidate: candidate.order)
     return (await run.generate(continue_from=first))[0]
+
+
+async def doubting(problem: Problem, run: Run, *, least: float = 11.0) -> Candidate:
+    """Stops each of four that was less confident than `least` in 8 tokens, and goes on from the longest."""
+    ended: list[Candidate] = []
+    async with run.streaming(n=4, every=8, top_logprobs=3) as stream:
+        async for update in stream:
+            if update.candidate is not None:
+                ended.append(update.candidate)
+            elif update.confidence is not None and update.confidence < least:
+                stream.stop(update.id)
+    longest = max(ended, key=lambda candidate: (len(candidate.text), candidate.order))
+    return (await run.generate(continue_from=longest))[0]
 
 
 async def relay(problem: Problem, run: Run) -> Candidate:
@@ -149,7 +163,7 @@ async def relay(problem: Problem, run: Run) -> Candidate:
     return (await run.gather(chain(0), chain(1)))[1]
 
 
-OWN: dict[str, Strategy] = {"patient": patient, "watching": watching, "relay": relay}
+OWN: dict[str, Strategy] = {"patient": patient, "watching": watching, "doubting": doubting, "relay": relay}
 
 
 def resolve(name: str) -> Strategy:
@@ -1017,11 +1031,15 @@ def test_a_run_that_crashes_again_and_again_still_adds_up(cuts: list[float], see
         assert settled == assert_the_books_add_up(whole)[0]
 
 
-def test_the_text_that_had_come_of_a_stopped_stream_survives_a_crash() -> None:
-    plan = planned([StrategySpec("watching")], 1)
+@pytest.mark.parametrize("strategy", ["watching", "doubting"])
+def test_the_text_that_had_come_of_a_stopped_stream_survives_a_crash(strategy: str) -> None:
+    plan = planned([StrategySpec(strategy)], 1)
 
     def world() -> World:
         return NoisyWorld(2, text=said)
+
+    def asked(ran: Ran) -> set[str]:
+        return {candidate.id for candidate in ran.results["c0/p0"].candidates}
 
     whole = Ran(plan, world())
     selected = whole.results["c0/p0"].selected
@@ -1029,6 +1047,7 @@ def test_the_text_that_had_come_of_a_stopped_stream_survives_a_crash() -> None:
     for cut in range(len(whole.records)):
         again = Ran(plan, world(), whole.records[:cut])
         assert again.results["c0/p0"].selected == selected, cut
+        assert asked(again) == asked(whole), cut
         assert_the_books_add_up(again)
         for second in range(cut, len(again.records), 3):
             assert Ran(plan, world(), again.records[:second]).results["c0/p0"].selected == selected, (cut, second)
@@ -1190,3 +1209,29 @@ def test_a_late_end_of_what_waits_to_be_asked_for_again_leaves_nothing_reserved(
     scheduler.tell(ends)
     assert scheduler.unended == []
     assert scheduler.ledger.reservations == {}
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers())
+def test_a_rule_that_stops_single_streams_decides_the_same_in_any_order_of_their_pieces(seed: int) -> None:
+    draw = random.Random(seed)
+    spec = StrategySpec("doubting")
+    whole = Ran(planned([spec], 1), NoisyWorld(2, text=said))
+    told: dict[str, list[Event]] = {}
+    for record in whole.records:
+        if isinstance(record, Progressed | Finished | Cancelled):
+            told.setdefault(record.id, []).append(record)
+    stopped = {id for id, events in told.items() if isinstance(events[-1], Cancelled)}
+    assert 0 < len(stopped) < len(told) == 5
+
+    trial = Trial("c0/p0", Problem("p0", "Question 0?"), doubting, spec, costs=CostModel(), sampling=Sampling())
+    asked, before, cancelled = {action.id for action in trial.start()}, list[Event](), set[str]()
+    while open_ids := sorted(id for id in asked if told[id]):
+        again = before and draw.random() < 0.3
+        event = draw.choice(before) if again else told[draw.choice(open_ids)].pop(0)
+        before.append(event)
+        actions = trial.tell(event)
+        cancelled |= {action.id for action in actions if isinstance(action, Cancel)}
+        asked |= {action.id for action in actions if isinstance(action, Generate)}
+    assert cancelled == stopped
+    assert trial.result.selected == whole.results["c0/p0"].selected

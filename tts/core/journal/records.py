@@ -333,7 +333,7 @@ def _mended(event: Event, unknown: Usage) -> Iterator[Event]:
         yield msgspec.structs.replace(event, completion=completion)
         yield Failed(event.id, event.at_s, why, completion.usage, completion.timing)
     elif isinstance(event, Progressed):
-        yield msgspec.structs.replace(event, text=_mended_text(event.text), mean_logprob=None)
+        yield msgspec.structs.replace(event, text=_mended_text(event.text), mean_logprob=None, confidence=None)
     elif not isinstance(event, Finished | Cancelled):
         yield Failed(event.id, event.at_s, why, event.usage, event.timing)
     yield Failed(event.id, event.at_s, why, unknown)
@@ -382,7 +382,7 @@ def _repr_of_sample(action: Generate) -> str:
     return (
         f"Generate(id={action.id!r}, request=Request({shared}, seed={request.seed!r}, "
         f"continue_from={request.continue_from!r}, model={request.model!r}, timeout_s={request.timeout_s!r}, "
-        f"progress={request.progress!r}{f', schema={request.schema!r}' if request.schema else ''}), "
+        f"progress={request.progress!r}{request.added if request.schema or request.every else ''}), "
         f"share={action.share!r}, race={action.race!r}"
         f"{', helps=True' if action.helps else ''})"
     )

@@ -27,13 +27,16 @@ OPEN_FAILURES = 8  # in a row, after which an open count ends: failures may cost
 
 
 class Update(Value, frozen=True):
-    """Progress of one streamed candidate: its text so far. `candidate` is set once it has ended."""
+    """Progress of one streamed candidate: its text so far, and since the last update the mean log-probability and the
+    confidence (`LogprobSummary`); None where no log-probabilities, or no alternatives, come. `candidate` is set once it
+    has ended."""
 
     id: str
     text: str
     tokens: int
     mean_logprob: float | None = None
     candidate: Candidate | None = None
+    confidence: float | None = None
 
 
 class Block:
@@ -244,7 +247,7 @@ class Streaming(_Sampling):
             self._note(event)
             if isinstance(event, Progressed):
                 text = self._texts[event.id] = self._texts.get(event.id, "")[: event.offset] + event.text
-                return Update(event.id, text, event.tokens, event.mean_logprob)
+                return Update(event.id, text, event.tokens, event.mean_logprob, None, event.confidence)
             if isinstance(event, Finished | Cancelled):
                 self._candidates += 1
                 if isinstance(event, Cancelled):  # stopped on purpose: its partial text is what was wanted

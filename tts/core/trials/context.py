@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import msgspec
 
 from tts.core.actions import (
+    PROGRESS_TOKENS,
     SOLVER,
     Add,
     Call,
@@ -320,15 +321,24 @@ class Run:
         prompt: Turns | None = None,
         *,
         n: int = 1,
+        every: int = PROGRESS_TOKENS,
         system: str | None = None,
         continue_from: Candidate | str | None = None,
         parent: Candidate | None = None,
         model: str | None = None,
         **sampling: Any,
     ) -> Streaming:
-        """Sample `n` completions and iterate over `Update`s as their text comes; `stop(id)` ends one half-way."""
+        """Sample `n` completions and iterate over `Update`s as their text comes; `stop(id)` ends one half-way.
+
+        Args:
+            every: tokens from one update of a candidate to the next, at the least. Each update is a line of the run's
+                journal, of about 200 bytes beside its text.
+
+        The other arguments and errors as `generate`.
+        """
+        at_least_one("every", every)
         request = self._request(prompt, system, continue_from, sampling, model)
-        request = msgspec.structs.replace(request, progress=True)
+        request = msgspec.structs.replace(request, progress=True, every=0 if every == PROGRESS_TOKENS else every)
         return Streaming(self, request, n, _parent(parent, continue_from))
 
     async def verify(self, candidates: Sequence[Candidate], verifier: str, *, repeats: int = 1) -> list[Score]:

@@ -159,9 +159,9 @@ class Task:
 
 class InFlight:
     """An action that has been asked for and has not ended. `scope` is where it was asked for, `depth` that of the task
-    that asked, `reached` the longest chain up to the action's end."""
+    that asked, `reached` the longest chain up to the action's end, `heard` its latest progress."""
 
-    __slots__ = ("action", "cancelled", "cost", "depth", "left", "mailbox", "reached", "scope")
+    __slots__ = ("action", "cancelled", "cost", "depth", "heard", "left", "mailbox", "reached", "scope")
 
     def __init__(self, action: Work, cost: Cost, mailbox: Mailbox, depth: tuple[int, float], scope: Scope) -> None:
         self.action = action
@@ -169,6 +169,7 @@ class InFlight:
         self.cost = cost
         self.mailbox = mailbox
         self.depth = self.reached = depth
+        self.heard: Progressed | None = None
         self.cancelled = False
         self.left = False  # whether the action has left the trial (rather than waiting for room in the share)
 

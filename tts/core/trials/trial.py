@@ -219,7 +219,12 @@ class Trial:
             raise InvalidParameter(f"{self.id} was told of {event.id}, which it never asked for", id=event.id)
         if event.at_s > asks.now:  # noqa: PLR1730  # `max` would cost a call for every event
             asks.now = event.at_s
-        if not isinstance(event, Progressed):
+        if isinstance(event, Progressed):
+            heard = ask.heard
+            if heard is not None and (event.at_s < heard.at_s or event == heard):
+                return []  # told twice
+            ask.heard = event
+        else:
             asks.drop(ask)
             self._books.settle(ask, event)
             if self.answers.error is not None and not self.done:

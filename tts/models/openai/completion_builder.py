@@ -232,6 +232,12 @@ class CompletionBuilder(TokenCount):
         used = self._usage_of_this_try()
         return used if self.lost is _NOTHING else self.lost + used
 
+    @property
+    def logprob_totals(self) -> tuple[float, int, float, int]:
+        """The sum of the log-probabilities so far and their number; the sum of the tokens' confidence, and its."""
+        meter = self._meter
+        return meter.sum, meter.count, meter.confidence, meter.confident
+
     def completion(self, finish_reason: FinishReason) -> Completion:
         """The text so far, as a completion that ended for this reason."""
         sent, first, end = self._sent_s, self._first_s, self._end_s

@@ -20,6 +20,8 @@ class LogprobMeter:
         self._minimum = 0.0
         self._certainty = 0.0
         self._certain = 0
+        self.confidence = 0.0  # the sum over `confident` tokens
+        self.confident = 0
         self._tail: deque[TokenLogprob] | None = None
 
     def add(self, token: str, logprob: float, top: list[tuple[str, float]]) -> None:
@@ -32,6 +34,9 @@ class LogprobMeter:
             self._tail = deque(maxlen=TAIL)
         self._tail.append(TokenLogprob(token, logprob, tuple(top)))
         shown = [p for _, p in top if p > _IMPOSSIBLE]
+        if shown:
+            self.confidence -= sum(shown) / len(shown)
+            self.confident += 1
         if len(shown) > 1:
             largest = max(shown)  # without it, -800 and -801 would both be 0
             log_z = largest + math.log(sum([math.exp(p - largest) for p in shown]))
@@ -43,4 +48,12 @@ class LogprobMeter:
         if not self.count or not math.isfinite(self.sum):
             return None
         certainty = self._certainty / self._certain if self._certain and math.isfinite(self._certainty) else None
-        return LogprobSummary(self.sum / self.count, self._minimum, certainty, tuple(self._tail or ()))
+        confidence = mean_since((0.0, 0), (self.confidence, self.confident))
+        return LogprobSummary(self.sum / self.count, self._minimum, certainty, tuple(self._tail or ()), confidence)
+
+
+def mean_since(before: tuple[float, int], now: tuple[float, int]) -> float | None:
+    """The mean of what was summed between two states of a sum and its count; None if nothing was, or no number."""
+    count = now[1] - before[1]
+    mean = (now[0] - before[0]) / count if count > 0 else math.nan
+    return mean if math.isfinite(mean) else None

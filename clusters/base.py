@@ -24,7 +24,7 @@ from tts.errors import EndpointError, RunError, TTSError
 from tts.models.roles.role import ServedModel
 from tts.runs.folder import Journal, NoJournal
 from tts.types import ErrorInfo
-from tts.workers.watchdog import watched
+from tts.workers.step_limits import watched
 
 _WITHDRAWN = ErrorInfo("Interrupted", "the run is stopping, and no server worked for this request yet")
 SAY_AFTER_S = 3.0  # without an answer from any server, until the observers of the run are told

@@ -44,7 +44,7 @@ from tts.models.openai.completion_builder import CompletionBuilder
 from tts.plugins.loading import by_address
 from tts.plugins.verifiers import made, verifier_address
 from tts.types import Candidate, Completion, ErrorInfo, Problem, Score, Timing, Usage
-from tts.workers.pool import Workers
+from tts.workers.killable_processes import Workers
 
 VERIFY_LIMIT_S = 10.0  # of CPU time, for a verifier that computes in a worker process
 SCORE = "tts.clusters.executor:score_in_worker"

@@ -22,7 +22,7 @@ from tts.models.openai.probe import find_out_cancellation
 from tts.models.options import Target
 from tts.models.target import Models, open_models
 from tts.runs.folder import Journal, NoJournal
-from tts.workers.pool import Workers
+from tts.workers.killable_processes import Workers
 
 if TYPE_CHECKING:
     from tts.models.openai.client import OpenAIClient

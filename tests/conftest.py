@@ -15,9 +15,9 @@ import pytest
 from hypothesis import settings
 
 from tts.models.wire.address import place_of
-from tts.models.wire.refusals import refusals_of
+from tts.models.wire.refused_parameters import refusals_of
 from tts.reports.charts import live as livecharts
-from tts.workers.pool import Workers
+from tts.workers.killable_processes import Workers
 
 # Small matrices are slower on two threads than on one, and two processes run tests side by side. Read on its import.
 assert "numpy" not in sys.modules
@@ -28,8 +28,9 @@ settings.load_profile("any machine")
 
 # The files that take longest go first, or one of them would run alone at the end, beside processes that are done.
 LONGEST = ["planning/test_plan", "cli/test_main", "reports/test_pool", "api/test_sweep", "planning/test_advice",
-           "answers/test_extraction", "core/scheduling/test_scheduler", "tasks/test_graders", "workers/test_pool",
-           "strategies/test_published", "api/test_replays", "strategies/voting/test_majority_vote",
+           "answers/test_extraction", "core/scheduling/test_scheduler", "tasks/test_graders",
+           "workers/test_killable_processes", "strategies/test_published", "api/test_replays",
+           "strategies/voting/test_majority_vote",
            "core/trials/test_trial", "models/openai/test_client", "models/test_endpoint_pool",
            "tasks/test_sources"]  # fmt: skip
 

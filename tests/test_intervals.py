@@ -1,4 +1,3 @@
-from itertools import combinations
 from math import comb
 
 import numpy as np
@@ -6,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tts import estimators, intervals
 from tts.errors import InvalidParameter
 from tts.intervals import (
     Interval,
@@ -14,7 +14,6 @@ from tts.intervals import (
     mean_difference,
     mean_interval,
     paired_difference,
-    pass_at_k,
     unbounded_mean,
 )
 
@@ -190,18 +189,11 @@ def test_the_former_name_still_answers_and_says_the_new_one():
         assert bootstrap_mean(outcomes(2, 5), seed=3) == mean_interval(outcomes(2, 5))
 
 
-@pytest.mark.parametrize(("n", "correct"), [(6, 0), (6, 1), (6, 4), (6, 6), (1, 1)])
-def test_pass_at_k_is_the_share_of_subsets_that_hold_a_right_sample(n, correct):
-    right = [i < correct for i in range(n)]
-    for k in range(1, n + 1):
-        subsets = list(combinations(right, k))
-        assert pass_at_k(n, correct, k) == pytest.approx(sum(map(any, subsets)) / len(subsets))
-
-
-@pytest.mark.parametrize(("n", "correct", "k"), [(4, 5, 1), (4, -1, 1), (4, 2, 0), (4, 2, 5)])
-def test_pass_at_k_refuses_impossible_counts(n, correct, k):
-    with pytest.raises(InvalidParameter, match=f"k={k}"):
-        pass_at_k(n, correct, k)
+def test_what_has_moved_is_still_found_and_says_where_it_is():
+    with pytest.deprecated_call(match=r"tts\.estimators"):
+        assert intervals.pass_at_k is estimators.pass_at_k
+    with pytest.raises(AttributeError, match="no attribute 'pass_at_m'"):
+        intervals.pass_at_m  # noqa: B018
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=12))

@@ -208,7 +208,7 @@ class StrategyCrashed(StrategyError):
 
 
 class StrategyTimedOut(StrategyError):
-    """The strategy, or its selector, used up the CPU time of one step (`tts.workers.watchdog`) without an await."""
+    """The strategy, or its selector, used up the CPU time of one step (`tts.workers.step_limits`) without an await."""
 
 
 class AllocatorCrashed(StrategyError):

@@ -1,4 +1,4 @@
-"""Means over problems with intervals that cover, paired differences, unbiased pass@k, and the frontier. Pure.
+"""Means over problems with intervals that cover, paired differences, and the frontier. Pure.
 
 The unit is the problem: several seeds of one problem are averaged first, because they are not independent evidence
 about other problems. An interval is Wilson's idea in the form of Agresti and Coull, for values of any kind between two
@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from math import fsum, sqrt
 from statistics import NormalDist
+from typing import TYPE_CHECKING, Any
 
 from tts.errors import InvalidParameter
 from tts.types import Value
@@ -158,29 +160,6 @@ def _interval(
     return Interval(mean, max(low, middle - reach), min(high, middle + reach), len(values))
 
 
-def pass_at_k(n: int, correct: int, k: int) -> float:
-    """The chance that k of n samples, drawn without replacement, hold a right one: 1 - C(n-c, k) / C(n, k).
-
-    Chen et al. 2021, arXiv:2107.03374, §2.1, in its numerically stable product form.
-
-    Raises:
-        InvalidParameter: unless 0 <= correct <= n and 1 <= k <= n.
-    """
-    if not (0 <= correct <= n and 1 <= k <= n):
-        raise InvalidParameter(
-            f"pass@k needs 0 <= correct <= n and 1 <= k <= n, but got n={n}, correct={correct}, k={k}",
-            n=n,
-            correct=correct,
-            k=k,
-        )
-    if n - correct < k:
-        return 1.0
-    missed = 1.0
-    for i in range(n - correct + 1, n + 1):
-        missed *= 1 - k / i
-    return 1 - missed
-
-
 def frontier(points: Sequence[tuple[float, float]]) -> list[int]:
     """Indices of the (cost, accuracy) points that no other point beats, cheapest first.
 
@@ -195,3 +174,13 @@ def frontier(points: Sequence[tuple[float, float]]) -> list[int]:
             kept.append(i)
             best, cost_of_best = accuracy, cost
     return kept
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """`pass_at_k`, which has moved."""
+        if name != "pass_at_k":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        warnings.warn("pass_at_k is now in tts.estimators", DeprecationWarning, stacklevel=2)
+        return getattr(import_module("tts.estimators"), name)

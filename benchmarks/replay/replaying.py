@@ -22,7 +22,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 from benchmarks.replay.pool import pool_of
 from tts.api.replays import replay
 from tts.api.results import Replayed
-from tts.workers.pool import cpus
+from tts.workers.killable_processes import cpus
 
 STRATEGY = "majority_vote:n=16"
 

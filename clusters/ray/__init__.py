@@ -1,1 +1,1 @@
-"""Ray actors, their placement and their books."""
+"""Ray actors, the routing of actions to them, and their books."""

@@ -1,11 +1,10 @@
 """The Ray actors: generators and verifiers. Each carries actions out on its own event loop, and keeps what came of them
 until the driver has it.
 
-The protocol (the driver's side is `clusters/ray/handle.py`) passes plain values, never object references, and every
-call may be made
-twice: a batch has a number and is taken once; a cancellation of something not yet seen waits for it; a drain names the
-place up to which everything has arrived. An empty drain is the heartbeat, in both directions: an actor that nobody
-drains any more ends.
+The protocol (the driver's side is `clusters/ray/actor_handle.py`) passes plain values, never object references, and
+every call may be made twice: a batch has a number and is taken once; a cancellation of something not yet seen waits for
+it; a drain names the place up to which everything has arrived. An empty drain is the heartbeat, in both directions: an
+actor that nobody drains any more ends.
 """
 
 from __future__ import annotations
@@ -40,8 +39,8 @@ from tts.plugins.verifiers import verifier
 from tts.process.garbage import collect_less_often
 from tts.runs.folder import program
 from tts.types import ErrorInfo, Value
-from tts.workers.pool import Workers
-from tts.workers.watchdog import watched
+from tts.workers.killable_processes import Workers
+from tts.workers.step_limits import watched
 
 if TYPE_CHECKING:
     from tts.models.openai.client import OpenAIClient

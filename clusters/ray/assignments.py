@@ -11,8 +11,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from tts.clusters.ray.handle import ROLES, ActorHandle, Role
-from tts.clusters.ray.placement import Placement
+from tts.clusters.ray.action_routing import ActionRouting
+from tts.clusters.ray.actor_handle import ROLES, ActorHandle, Role
 from tts.clusters.ray.stream import ActorEvent, BoundsNoted, News
 from tts.clusters.suspects import DEATHS_ALONE, Suspects
 from tts.core.actions import NO_USAGE, End, Failed, Generate, Verify, Work, problem_of
@@ -46,7 +46,7 @@ class Assignments:
         self._handles = handles
         self._roles = roles
         self._hosts = hosts
-        self._placements: dict[Role, Placement] = {"generator": Placement(), "verifier": Placement()}
+        self._routing: dict[Role, ActionRouting] = {"generator": ActionRouting(), "verifier": ActionRouting()}
         self._waiting: dict[Role, dict[str, Work]] = {"generator": {}, "verifier": {}}  # until there is an actor
         self._in_hand: dict[str, Work] = {}
         self._moves: Counter[str] = Counter()
@@ -63,7 +63,7 @@ class Assignments:
             if action.id in self._suspects[role]:
                 self._suspects[role].wait(action)
                 continue
-            name = self._placements[role].place(action.id, problem_of(action.id), _tokens_of(action), avoid=avoid)
+            name = self._routing[role].place(action.id, problem_of(action.id), _tokens_of(action), avoid=avoid)
             if name is None:
                 self._waiting[role][action.id] = action
             else:
@@ -75,12 +75,12 @@ class Assignments:
     def has_another(self, id: str) -> bool:
         """Whether an actor other than the one that has this action in hand could take it as well."""
         suspect = any(id in suspects for suspects in self._suspects.values())
-        return not suspect and any(p.where(id) is not None and p.has_another(id) for p in self._placements.values())
+        return not suspect and any(p.where(id) is not None and p.has_another(id) for p in self._routing.values())
 
     def hedge(self, action: Work, id: str) -> None:
         """Send this second request to an actor other than the one that has the first."""
-        placement = self._placements[self._role_of(action)]
-        name = placement.place(action.id, problem_of(action.id), _tokens_of(action), avoid=placement.where(id))
+        routing = self._routing[self._role_of(action)]
+        name = routing.place(action.id, problem_of(action.id), _tokens_of(action), avoid=routing.where(id))
         assert name is not None, "has_another said that there is one"
         self._handles[str(name)].submit([action])
 
@@ -88,8 +88,8 @@ class Assignments:
         """Stop these actions, all the way to the engine."""
         by_actor: dict[str, list[str]] = {}
         for id in ids:
-            for placement in self._placements.values():
-                name = placement.where(id)
+            for routing in self._routing.values():
+                name = routing.where(id)
                 if name is not None:
                     by_actor.setdefault(str(name), []).append(id)
         for name, some in by_actor.items():
@@ -110,7 +110,7 @@ class Assignments:
 
     def held(self) -> set[str]:
         """Ids of everything that an actor has in hand, or that waits for one."""
-        return {id for placement in self._placements.values() for id in placement} | self._unplaced()
+        return {id for routing in self._routing.values() for id in routing} | self._unplaced()
 
     async def halt(self) -> None:
         """Cancel all actions, and wait a moment for their ends."""
@@ -119,8 +119,8 @@ class Assignments:
             self._suspects[role] = Suspects()
             for name in [*self._apart[role]]:
                 self._release(role, name)
-        for placement in self._placements.values():
-            self.cancel(list(placement))
+        for routing in self._routing.values():
+            self.cancel(list(routing))
         limit_s = time.monotonic() + LAST_WORDS_S
         while self._is_busy() and time.monotonic() < limit_s:  # noqa: ASYNC110  # at the end of a run only
             await asyncio.sleep(0.01)
@@ -128,14 +128,14 @@ class Assignments:
 
     def on_events(self, handle: ActorHandle, events: list[ActorEvent]) -> None:
         """Take in an actor's report. Raises: ActorDied once a retired actor has nothing in hand."""
-        placement = self._placements[handle.role]
-        placement.learn(handle.name, handle.slots)
+        routing = self._routing[handle.role]
+        routing.learn(handle.name, handle.slots)
         delivered: list[ActorEvent] = []
         moved: list[Work] = []
         for event in events:
             if isinstance(event, News):
                 delivered.append(event)
-            elif placement.ended(event.id):
+            elif routing.ended(event.id):
                 action = self._in_hand.pop(event.id, None)
                 if action is not None and self._may_move(event, handle):
                     moved.append(action)
@@ -149,25 +149,25 @@ class Assignments:
             self.tell(delivered)
         for action in moved:
             self.dispatch([action], avoid=handle.name)
-        if handle.retired.is_set() and not placement.in_hand(handle.name):
+        if handle.retired.is_set() and not routing.in_hand(handle.name):
             raise ActorDied(f"{handle.name} was retired and has ended its work")
         if any(self._apart.values()) or any(suspects.waiting for suspects in self._suspects.values()):
             self._try_suspects()
 
     def silent(self, handle: ActorHandle) -> None:
         """Note that an actor is silent: its servers may have gone beyond the bounds that it reported last."""
-        if seat := self._placements[handle.role].seats.get(handle.name):
+        if seat := self._routing[handle.role].seats.get(handle.name):
             self.late(seat.work)
 
     def joined(self, handle: ActorHandle) -> None:
         """Give a new actor the actions that wait for one."""
-        self._placements[handle.role].add(handle.name, handle.slots)
+        self._routing[handle.role].add(handle.name, handle.slots)
         self._try_suspects()
         self._dispatch_waiting(handle.role)
 
     def left(self, role: Role, name: str) -> None:
         """Take back the actions of an actor that is gone: those that did not kill it are asked for again."""
-        ids = self._placements[role].remove(name)
+        ids = self._routing[role].remove(name)
         for id in ids:
             self._in_hand.pop(id, None)
         self._apart[role].discard(name)
@@ -180,11 +180,11 @@ class Assignments:
 
     def close(self, handle: ActorHandle) -> None:
         """Give the actor nothing more; the actions that it has in hand may end."""
-        self._placements[handle.role].close(handle.name)
+        self._routing[handle.role].close(handle.name)
 
     def in_hand(self, handle: ActorHandle) -> int:
         """The number of actions that the actor has in hand."""
-        return self._placements[handle.role].in_hand(handle.name)
+        return self._routing[handle.role].in_hand(handle.name)
 
     def waits_for(self, role: Role) -> bool:
         """Whether an action waits for an actor of this role."""
@@ -204,7 +204,7 @@ class Assignments:
             for id, error in self._handles[name].submit(batch):
                 self._in_hand.pop(id, None)
                 for role in ROLES:
-                    self._placements[role].ended(id)
+                    self._routing[role].ended(id)
                     self._suspects[role].ended(id)
                 failed.append(Failed(id, 0.0, ErrorInfo.of(error)))
         if failed:
@@ -215,7 +215,7 @@ class Assignments:
         return {id for some in waiting for id in some}
 
     def _is_busy(self) -> bool:
-        return any(placement.busy for placement in self._placements.values())
+        return any(routing.busy for routing in self._routing.values())
 
     def _role_of(self, action: Work) -> Role:
         """The role that carries out an action: generators sample, and score with an engine that they host; verifiers
@@ -229,7 +229,7 @@ class Assignments:
         """Whether an action failed only because this actor can reach no endpoint, and may go to one that can, having
         cost nothing. After a few moves it is the endpoints that cannot be reached."""
         lost_its_way = isinstance(event, Failed) and event.error.type == "Unreachable" and event.usage == NO_USAGE
-        seats = self._placements[handle.role].seats
+        seats = self._routing[handle.role].seats
         others = any(seat.open for name, seat in seats.items() if name != handle.name)
         if not lost_its_way or not others or self._stopping:
             return False
@@ -243,17 +243,17 @@ class Assignments:
     def _try_suspects(self) -> None:
         """Give suspects to actors that have nothing else in hand, at most to half of all, where there are some."""
         for role, suspects in self._suspects.items():
-            placement, apart = self._placements[role], self._apart[role]
+            routing, apart = self._routing[role], self._apart[role]
             if suspects.waiting:
-                idle = [name for name in self._open(role) if not placement.in_hand(name)]
-                for name in idle[: max(1, len(placement.seats) // 2) - len(apart)]:
+                idle = [name for name in self._open(role) if not routing.in_hand(name)]
+                for name in idle[: max(1, len(routing.seats) // 2) - len(apart)]:
                     self._set_apart(role, name)
             for name in [*apart]:
-                if self._handles[name].retired.is_set() or placement.in_hand(name):
+                if self._handles[name].retired.is_set() or routing.in_hand(name):
                     continue
                 part = suspects.try_some()
                 for action in part:
-                    placement.give(action.id, name, _tokens_of(action))
+                    routing.give(action.id, name, _tokens_of(action))
                     self._in_hand[action.id] = action
                 if part:
                     self._send({name: part})
@@ -262,19 +262,19 @@ class Assignments:
 
     def _open(self, role: Role) -> list[str]:
         """The actors that may be given more, those with the least in hand first."""
-        placement = self._placements[role]
-        names = [str(name) for name, seat in placement.seats.items() if seat.open]
-        return sorted(names, key=placement.in_hand)
+        routing = self._routing[role]
+        names = [str(name) for name, seat in routing.seats.items() if seat.open]
+        return sorted(names, key=routing.in_hand)
 
     def _set_apart(self, role: Role, name: str) -> None:
         self._apart[role].add(name)
-        self._placements[role].close(name)
+        self._routing[role].close(name)
 
     def _release(self, role: Role, name: str) -> None:
         """No suspects are left for it: the actor is one like the others again."""
         self._apart[role].discard(name)
         if not self._handles[name].retired.is_set():
-            self._placements[role].reopen(name)
+            self._routing[role].reopen(name)
             self._dispatch_waiting(role)
 
 

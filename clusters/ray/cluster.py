@@ -18,11 +18,11 @@ import msgspec
 from tts.clusters.base import Backend, Cluster
 from tts.clusters.bounds import of_unheard
 from tts.clusters.executor import Executor
+from tts.clusters.ray.actor_group import ActorGroup
+from tts.clusters.ray.actor_options import RoleServer
 from tts.clusters.ray.actors import ActorOpened
-from tts.clusters.ray.group import ActorGroup
 from tts.clusters.ray.hedges import COPY, Hedges
 from tts.clusters.ray.metrics import DriverMetrics
-from tts.clusters.ray.options import RoleServer
 from tts.clusters.ray.stream import ActorEvent, Begun, BoundsNoted, Stalled, Withdrawn
 from tts.clusters.spec import ClusterSpec
 from tts.core.actions import SOLVER, Action, Cancel, Cancelled, Event, Generate, Sleep, Verify, Work

@@ -21,7 +21,7 @@ from tts.clusters.virtual.replay_processes import MOST_DEATHS, PARTS_A_PROCESS, 
 from tts.clusters.virtual.replayer import ReplayedCell, Replayer, ReplayJob
 from tts.errors import CallCrashed
 from tts.types import ErrorInfo
-from tts.workers.pool import Workers, cpus
+from tts.workers.killable_processes import Workers, cpus
 
 
 def replay_on_ray(job: ReplayJob, cells: int, address: str | None) -> Generator[ReplayedCell, None, None]:

@@ -39,8 +39,8 @@ from tts.core.trials.trial import Trial
 from tts.errors import CapabilityMissing, PoolLacks, TTSError
 from tts.types import Candidate, Completion, ErrorInfo, Problem, Timing
 from tts.verifiers.confidence.self_certainty import SelfCertainty
-from tts.workers.pool import Workers
-from tts.workers.watchdog import watched
+from tts.workers.killable_processes import Workers
+from tts.workers.step_limits import watched
 
 
 class RecordedCluster(SimulatedCluster):

@@ -28,7 +28,7 @@ from tts.clusters.virtual.replayer import ReplayedCell, Replayer, ReplayJob
 from tts.errors import CallCrashed, CallFailed, StorageFull, TTSError
 from tts.types import ErrorInfo
 from tts.workers.child import die_with
-from tts.workers.pool import Workers, environment, how_ended
+from tts.workers.killable_processes import Workers, environment, how_ended
 
 PARTS_A_PROCESS = 8  # into which the cells are cut, so that no process waits long for the last one
 MOST_DEATHS = 2  # of processes, over the same cells

@@ -29,7 +29,7 @@ from tts.runs.outcomes import Outcome
 from tts.runs.plan import Cell, cells_of, outcome_of, plan, shared_budgets_of
 from tts.tasks.graders import Verdict
 from tts.types import Cost, Problem
-from tts.workers.pool import Workers
+from tts.workers.killable_processes import Workers
 
 if TYPE_CHECKING:
     from tts.clusters.virtual.fleet import Fleet

@@ -47,8 +47,8 @@ from tts.errors import TTSError
 from tts.plugins.loading import by_address
 from tts.runs.folder import Journal, NoJournal
 from tts.types import Completion, ErrorInfo, LogprobSummary, Score, Timing, Usage
-from tts.workers.pool import Workers
-from tts.workers.watchdog import watched
+from tts.workers.killable_processes import Workers
+from tts.workers.step_limits import watched
 
 WAITING_S = 5.0  # of wall-clock time that a call may wait in a simulation, beyond its CPU time
 _BOUNDED = frozenset({"tts.answers.symbolic:classes"})

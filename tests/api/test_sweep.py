@@ -224,7 +224,7 @@ def test_answers_that_could_not_be_compared_are_counted_and_told(monkeypatch: py
     async def call(self: Any, function: str, args: Any = (), **limits: Any) -> Any:
         return [0, -2, 0, -2, 1] if function == "tts.answers.symbolic:classes" else True
 
-    monkeypatch.setattr("tts.workers.pool.Workers.call", call)
+    monkeypatch.setattr("tts.workers.killable_processes.Workers.call", call)
     texts = ("\\boxed{x+1}", "\\boxed{9^{9^9}}", "\\boxed{1+x}", "\\boxed{9^{9^{9}}}", "\\boxed{\\sqrt{y}}")
     with FakeEngine(answers(*texts)) as engine:
         examples = [Example(Problem("p", "?"), "x+1")]

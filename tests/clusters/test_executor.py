@@ -43,7 +43,7 @@ from tts.runs.folder import NoJournal
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Reply
 from tts.types import Candidate, Completion, Message, Problem, Sampling, Score, ScoreKind, StrategySpec, Usage
-from tts.workers.pool import Workers
+from tts.workers.killable_processes import Workers
 
 PROBLEM = Problem("p0", "What is 2 + 3?")
 ASK = Request((Message("user", "What is 2 + 3?"),), Sampling(max_tokens=64))

@@ -9,8 +9,8 @@ from typing import Any, cast
 import pytest
 
 from tts.clusters.local import LocalCluster
+from tts.clusters.ray.actor_group import ActorGroup
 from tts.clusters.ray.cluster import RayCluster
-from tts.clusters.ray.group import ActorGroup
 from tts.clusters.ray.stream import Stalled
 from tts.clusters.virtual.simulated import SimulatedCluster, SyntheticWorld
 from tts.core.actions import Action, Cancelled, Finished, Request, Work

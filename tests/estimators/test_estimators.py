@@ -20,6 +20,7 @@ from tts.estimators import (
     longest,
     majority,
     majority_of_bests,
+    pass_at_k,
     shorter_wins,
     shortest,
     subsets,
@@ -341,3 +342,17 @@ def test_a_sample_that_was_cut_finishes_no_race_though_an_answer_was_read_from_i
 
     assert race("stop") == [0.0, 0.0]
     assert race("length") == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(("n", "correct"), [(6, 0), (6, 1), (6, 4), (6, 6), (1, 1)])
+def test_pass_at_k_is_the_share_of_subsets_that_hold_a_right_sample(n, correct):
+    right = [i < correct for i in range(n)]
+    for k in range(1, n + 1):
+        subsets = list(combinations(right, k))
+        assert pass_at_k(n, correct, k) == pytest.approx(sum(map(any, subsets)) / len(subsets))
+
+
+@pytest.mark.parametrize(("n", "correct", "k"), [(4, 5, 1), (4, -1, 1), (4, 2, 0), (4, 2, 5)])
+def test_pass_at_k_refuses_impossible_counts(n, correct, k):
+    with pytest.raises(InvalidParameter, match=f"k={k}"):
+        pass_at_k(n, correct, k)

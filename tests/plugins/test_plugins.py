@@ -24,7 +24,7 @@ from tts.plugins.sources import digests, helpers
 from tts.plugins.spec import check_spec, parse_specs
 from tts.testing import ScriptedCluster, StrategyContract
 from tts.types import Completion, Problem, Score, StrategySpec, Usage
-from tts.workers.pool import Workers
+from tts.workers.killable_processes import Workers
 
 numbers = itertools.count()
 

@@ -20,7 +20,7 @@ from tts.tasks.graders import Verdict
 from tts.tasks.sources import TaskSource
 from tts.testing.engine import FakeEngine
 from tts.types import Problem
-from tts.workers.pool import Workers
+from tts.workers.killable_processes import Workers
 
 SECRET = "868306514"  # in no prompt, so that whoever has it has the reference
 

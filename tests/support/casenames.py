@@ -17,7 +17,7 @@ MOVED: dict[str, tuple[str, dict[str, str]]] = {
     "tts.budget": ("tts.core.budget", {}),
     "tts.clusters.connect": ("tts.clusters.ray.connect", {}),
     "tts.clusters.environment": ("tts.clusters.ray.environment", {}),
-    "tts.clusters.placement": ("tts.clusters.ray.placement", {}),
+    "tts.clusters.placement": ("tts.clusters.ray.action_routing", {}),
     "tts.clusters.simulated": ("tts.clusters.virtual.simulated", {}),
     "tts.conductor": ("tts.core.scheduling.scheduler", {"Planned": "tts.core.scheduling.steps"}),
     "tts.costs": ("tts.models.flops", {"CostModel": "tts.models.cost_model"}),
@@ -61,9 +61,14 @@ MOVED: dict[str, tuple[str, dict[str, str]]] = {
         "tts.models.wire.failures",
         {"Capabilities": "tts.models.wire.capabilities", "body_of": "tts.models.wire.request"},
     ),
-    "tts.workers": ("tts.workers.pool", {}),
+    "tts.workers": ("tts.workers.killable_processes", {}),
 }
-RENAMED = {"Conductor": "Scheduler", "Partial": "CompletionBuilder", "Search": "Trial"}  # classes
+RENAMED = {  # classes
+    "Conductor": "Scheduler",
+    "Partial": "CompletionBuilder",
+    "Placement": "ActionRouting",
+    "Search": "Trial",
+}
 _OLD = "|".join(sorted(map(re.escape, MOVED), key=len, reverse=True))
 _FROM = re.compile(r"from (tts[\w.]*) import ([\w*, ]+)")
 _NAME = re.compile(rf"(?<![\w/.])({_OLD})\b(?!/)(?:([.:])(\w+))?")

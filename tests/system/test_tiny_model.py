@@ -26,7 +26,7 @@ from tts.tasks.sources import load
 from tts.types import Candidate, Completion, Problem
 from tts.verifiers.generative.genrm import STEP_BY_STEP, GenRM
 from tts.verifiers.generative.judge import DIRECT
-from tts.workers.pool import Workers
+from tts.workers.killable_processes import Workers
 
 TEMPLATES = {
     "countdown": ["Make {target} from {numbers}. Say it in <answer> tags."],

@@ -13,7 +13,7 @@ from tts.tasks.example import Example
 from tts.tasks.graders import ExactGrader, Grading, MathGrader, ReasoningGymGrader, Verdict, grader_named
 from tts.tasks.sources import load
 from tts.types import Problem
-from tts.workers.pool import Workers
+from tts.workers.killable_processes import Workers
 
 PROBLEM = Problem("p1", "?")
 POWER_TOWER = r"\dfrac{5^{(5^{(5^{(5^5)})}-4)}-5}{16}"
@@ -293,7 +293,7 @@ import sys
 sys.modules[{absent!r}] = None
 from tts.errors import MissingExtra
 from tts.tasks.graders import grader_named
-from tts.workers.pool import Workers
+from tts.workers.killable_processes import Workers
 try:
     grader_named({grader!r}, Workers(1))
 except MissingExtra as error:

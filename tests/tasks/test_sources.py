@@ -24,7 +24,7 @@ from tts.runs.problem_files import (
 from tts.tasks.example import Example, Task, problem_digests
 from tts.tasks.sources import load
 from tts.types import Problem
-from tts.workers.pool import Workers
+from tts.workers.killable_processes import Workers
 
 
 @pytest.fixture

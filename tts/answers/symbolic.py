@@ -1,8 +1,8 @@
 """Equivalence by computer algebra: math-verify (extra `math`), for worker processes only.
 
 Only `classes` bounds its comparisons; elsewhere a power tower can compute for ever in C. Call it through
-`tts.workers.pool`, which imports this module before a call's limit starts to count. Model text is read by math-verify's
-LaTeX parser alone, never by `sympify` or `parse_expr`, which execute what they read.
+`tts.workers.killable_processes`, which imports this module before a call's limit starts to count. Model text is read by
+math-verify's LaTeX parser alone, never by `sympify` or `parse_expr`, which execute what they read.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from tts.plugins.rehearsal import rehearsal
 from tts.runs.config import recorded
 from tts.runs.plan import Cell, plan, shared_budgets_of, with_max_tokens
 from tts.types import Problem, Sampling
-from tts.workers.pool import Workers
+from tts.workers.killable_processes import Workers
 
 
 def preflight(

@@ -11,10 +11,10 @@ import msgspec
 from tts.errors import BadProblem, InvalidParameter
 from tts.plugins.answers import answer_rule
 from tts.tasks.example import Example, Task, unwritable
+from tts.tasks.from_files import Columns
 from tts.tasks.options import Prompting
 from tts.tasks.prompts import Prompts, as_worked, held_out, read_template, shots_of
 from tts.tasks.sources import TaskSource
-from tts.tasks.table import Columns
 from tts.types import Message, Problem, Prompt
 
 

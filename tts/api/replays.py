@@ -36,7 +36,7 @@ from tts.runs.config import RunConfig, split_budgets
 from tts.runs.outcomes import Outcome
 from tts.runs.plan import check_budgets
 from tts.types import Cost
-from tts.workers.pool import Workers, cpus
+from tts.workers.killable_processes import Workers, cpus
 
 if TYPE_CHECKING:
     from tts.clusters.spec import ClusterSpec

@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 from tts.errors import Interrupted
 from tts.process.garbage import collecting_less_often
 from tts.process.streams import open_closed_streams
-from tts.workers import watchdog
+from tts.workers import step_limits
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -57,7 +57,7 @@ def _run_elsewhere(coroutine: Coroutine[Any, Any, T]) -> T:
             for loop, task, thread_id in running:
                 if not loop.is_closed():
                     loop.call_soon_threadsafe(task.cancel)
-                    watchdog.ask(thread_id)  # a strategy that computes keeps the loop from handling it
+                    step_limits.ask(thread_id)  # a strategy that computes keeps the loop from handling it
             raise
 
 
@@ -105,7 +105,7 @@ async def in_thread(work: Callable[[Callable[[], None]], T]) -> T:
     except asyncio.CancelledError:
         cancelled.set()
         for ident in idents:
-            watchdog.ask(ident)
+            step_limits.ask(ident)
         await asyncio.wait({running})
         running.exception()  # marks its error as retrieved
         raise

@@ -68,7 +68,7 @@ def _machine() -> list[Finding]:
 
 async def _workers() -> list[Finding]:
     """Verifiers and graders that may hang need processes that can be killed: start one and kill one."""
-    from tts.workers.pool import Workers
+    from tts.workers.killable_processes import Workers
 
     async with Workers(1) as workers:
         try:

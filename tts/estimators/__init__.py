@@ -22,7 +22,7 @@ replay of the strategy comes to the same (`tests/strategies/test_conventions.py`
 
 from __future__ import annotations
 
-from tts.estimators.closed_forms import all_right, best_of, coverage, longest, shorter_wins, shortest
+from tts.estimators.closed_forms import all_right, best_of, coverage, longest, pass_at_k, shorter_wins, shortest
 from tts.estimators.curve import Curve, difference
 from tts.estimators.subsets import DRAWS, MOST_SUBSETS, MOST_TIES, none_of
 from tts.estimators.votes import first_finishers, majority, majority_of_bests
@@ -45,6 +45,7 @@ __all__ = [
     "majority",
     "majority_of_bests",
     "none_of",
+    "pass_at_k",
     "shorter_wins",
     "shortest",
 ]

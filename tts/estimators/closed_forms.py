@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tts.errors import InvalidParameter
 from tts.estimators.counting import vote_accuracy
 from tts.estimators.curve import Curve, curve_of
 from tts.estimators.order_statistics import all_k_costs, firsts, race_costs
@@ -13,8 +14,31 @@ from tts.estimators.subsets import DRAWS, none_of
 from tts.pools.grid import Floats, Grid, Ints
 
 
+def pass_at_k(n: int, correct: int, k: int) -> float:
+    """The chance that k of n samples, drawn without replacement, hold a right one: 1 - C(n-c, k) / C(n, k).
+
+    Chen et al. 2021, arXiv:2107.03374, §2.1, in its numerically stable product form.
+
+    Raises:
+        InvalidParameter: unless 0 <= correct <= n and 1 <= k <= n.
+    """
+    if not (0 <= correct <= n and 1 <= k <= n):
+        raise InvalidParameter(
+            f"pass@k needs 0 <= correct <= n and 1 <= k <= n, but got n={n}, correct={correct}, k={k}",
+            n=n,
+            correct=correct,
+            k=k,
+        )
+    if n - correct < k:
+        return 1.0
+    missed = 1.0
+    for i in range(n - correct + 1, n + 1):
+        missed *= 1 - k / i
+    return 1 - missed
+
+
 def coverage(grid: Grid, ks: Sequence[int]) -> Curve:
-    """pass@k: the chance that k samples hold a right one (Chen et al. 2021, arXiv:2107.03374, §2.1)."""
+    """pass@k by problem: the chance that k samples hold a right one (Chen et al. 2021, arXiv:2107.03374, §2.1)."""
     sizes = grid.check_sizes(ks)
     right = grid.correct.sum(axis=1)
     accuracy = 1 - none_of(right[:, None], grid.counts[:, None], sizes)

@@ -27,7 +27,7 @@ from tts.runs.problem_files import PROBLEMS, REFERENCES, read_examples, referenc
 from tts.tasks.example import Task
 from tts.tasks.graders import Grading, Verdict, grader_named
 from tts.types import Candidate, Problem, Sampling, Usage
-from tts.workers.pool import Workers
+from tts.workers.killable_processes import Workers
 
 _VERIFY_LIMIT_S = 10.0  # as in `clusters.executor`, which this must not import
 

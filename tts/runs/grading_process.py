@@ -47,7 +47,7 @@ from tts.tasks.graders import ExactGrader, Grader, Grading, NoReferences, Verdic
 from tts.tasks.sources import TaskSource
 from tts.types import ErrorInfo, Problem
 from tts.workers.child import hide_memory
-from tts.workers.pool import Workers, environment
+from tts.workers.killable_processes import Workers, environment
 
 OnVerdict = Callable[[str, str | None, Verdict], None]
 _MAIN = "from tts.runs.grading_process import serve; serve()"

@@ -15,7 +15,7 @@ from tts.errors import BadProblem, CallCrashed, CallFailed, CallTimedOut, Missin
 from tts.tasks.example import Example
 from tts.tasks.sources import REASONING_GYM
 from tts.types import ErrorInfo, Problem, Value
-from tts.workers.pool import Workers
+from tts.workers.killable_processes import Workers
 
 # CPU time for one answer; models' answers take up to half a second in a worker that has just started.
 MATH_LIMIT_S = 10.0

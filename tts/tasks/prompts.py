@@ -12,7 +12,7 @@ import msgspec
 from tts.answers.choices import lines_of, without_choices
 from tts.errors import BadProblem, InvalidParameter
 from tts.tasks.example import Example
-from tts.tasks.table import Columns, Worked, read_file
+from tts.tasks.from_files import Columns, Worked, read_file
 from tts.types import Message, Problem, Value
 
 MOST_SHOTS = 64  # of a file whose number of examples nobody has said: more are a training set

@@ -19,12 +19,12 @@ from tts.answers.choices import COLUMNS as CHOICE_COLUMNS
 from tts.answers.equivalence import is_plain, normalise
 from tts.errors import BadProblem, InvalidParameter
 from tts.tasks.example import Example, Task
+from tts.tasks.from_files import Columns, read_file
 from tts.tasks.generated import arithmetic, chain_problems
 from tts.tasks.prompts import Prompts, held_out, read_template, shots_of
-from tts.tasks.table import Columns, read_file
 from tts.types import AnswerFormat, Problem, Value
 from tts.workers.child import PRIVATE
-from tts.workers.pool import Workers
+from tts.workers.killable_processes import Workers
 
 REASONING_GYM = "reasoning-gym"
 

@@ -71,7 +71,7 @@ from tts.testing.driver import (
 from tts.testing.elsewhere import elsewhere
 from tts.testing.worlds import NoisyWorld, answer_or_verdict
 from tts.types import Problem, Sampling, StrategySpec
-from tts.workers.pool import Workers
+from tts.workers.killable_processes import Workers
 
 MORE_THAN_THERE_IS = 40  # samples asked for under budgets that hold fewer
 _EVENTS = (Finished, Scored, Returned, Woke, Failed, Cancelled, Refused, Progressed)

@@ -1,4 +1,5 @@
-"""The worker's side of `tts.workers.pool`: it reads orders, runs functions and replies, until the pipe closes."""
+"""The worker's side of `tts.workers.killable_processes`: reads orders, runs functions and replies, until the pipe
+closes."""
 
 from __future__ import annotations
 

@@ -341,7 +341,7 @@ def test_a_storm_of_ten_thousand_submits_and_cancels_leaves_nothing_in_flight(ra
 
 
 def test_a_cancellation_that_comes_together_with_an_actor_s_reply_is_not_forgotten() -> None:
-    from tts.clusters.ray.handle import _within
+    from tts.clusters.ray.actor_handle import _within
 
     async def cancelled_with_the_reply() -> None:
         reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
@@ -451,7 +451,7 @@ def test_another_ray_than_the_one_this_program_is_connected_to_is_refused(ray_cl
 
 
 def test_another_version_of_tts_on_the_nodes_is_named(ray_cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tts.clusters.ray.group.program", lambda: "tts 9.9.9")
+    monkeypatch.setattr("tts.clusters.ray.actor_group.program", lambda: "tts 9.9.9")
     with FakeEngine(SCRIPT) as engine, pytest.raises(ClusterMismatch, match=r"this is tts 9\.9\.9"):
         tts.solve("What is 2 + 2?", cluster=spec_of(ray_cluster), base_url=engine.base_url)
     assert engine.stats().requests == 0
@@ -594,7 +594,7 @@ def stillborn(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Generators that die as soon as they are to start."""
     import ray
 
-    from tts.clusters.ray import group
+    from tts.clusters.ray import actor_group
     from tts.clusters.ray.actors import GeneratorActor
 
     class Stillborn(GeneratorActor):
@@ -602,7 +602,7 @@ def stillborn(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             os._exit(7)
 
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    monkeypatch.setattr(group, "GeneratorActor", Stillborn)
+    monkeypatch.setattr(actor_group, "GeneratorActor", Stillborn)
     yield
     ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 
@@ -882,15 +882,15 @@ def test_the_progress_display_shows_every_actor(ray_cluster: Any) -> None:
 def test_what_nobody_has_in_hand_any_more_is_asked_for_again(ray_cluster: Any, expected: dict[str, str | None]) -> None:
     """However that came about: here, by taking actions out of the books that their actors are held by."""
     with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, engine.base_url, spec_of(ray_cluster)) as carrier:
-        placement = carrier.backend._group.work._placements["generator"]
+        routing = carrier.backend._group.work._routing["generator"]
         done = False
 
         def forget(events: Any) -> None:
             nonlocal done
-            if not done and len(list(placement)) > 4:
+            if not done and len(list(routing)) > 4:
                 done = True
-                for id in list(placement)[:4]:
-                    placement.ended(id)
+                for id in list(routing)[:4]:
+                    routing.ended(id)
 
         records, results, scheduler = carrier.run("majority_vote:n=8", PROBLEMS, on_events=forget)
     assert {trial: result.answer for trial, result in results.items()} == expected

@@ -25,7 +25,7 @@ from tts.models.cost_model import CostModel
 from tts.pools.pool import Pool, Sample
 from tts.runs.config import RunConfig
 from tts.types import ErrorInfo
-from tts.workers.pool import Workers
+from tts.workers.killable_processes import Workers
 
 
 def pool_of(problems=5, n=8):

@@ -5,7 +5,7 @@ import pytest
 from tts import errors
 from tts.core.actions import Request
 from tts.models.wire.capabilities import Capabilities
-from tts.models.wire.refusals import losses, may_be_left_out, refused_parameter
+from tts.models.wire.refused_parameters import losses, may_be_left_out, refused_parameter
 from tts.models.wire.request import body_of, without
 from tts.types import Message, Sampling
 

@@ -17,7 +17,7 @@ from tts.errors import BadPool, CallFailed, CallTimedOut, MissingExtra
 from tts.pools.formats.imports import equated_pool, import_pool
 from tts.pools.pool import Pool, Sample
 from tts.toolkit.votes import AN_ANSWER_S, LEAST_S
-from tts.workers import pool as workers
+from tts.workers import killable_processes as workers
 
 # --- inspect 0.3.285
 

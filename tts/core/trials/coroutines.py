@@ -28,7 +28,7 @@ class Expired(BaseException):
         self.alarm = alarm
 
 
-STEP_LIMIT_S = 10.0  # CPU time of one step of foreign code, where a watchdog looks at it (`tts.workers.watchdog`)
+STEP_LIMIT_S = 10.0  # CPU time of one step of foreign code, where a watchdog looks at it (`tts.workers.step_limits`)
 
 
 class StepTimedOut(BaseException):

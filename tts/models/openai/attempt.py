@@ -8,7 +8,7 @@ from tts.core.actions import Request
 from tts.errors import BadResponse, ContextTooLong, EndpointError, RequestRejected, ServerFailed, Unauthorized
 from tts.models.wire.address import Place
 from tts.models.wire.failures import is_nan_refusal, say_more
-from tts.models.wire.refusals import Refusals, losses, may_be_left_out, refused_parameter
+from tts.models.wire.refused_parameters import Refusals, losses, may_be_left_out, refused_parameter
 from tts.models.wire.request import without
 
 _REFUSES = (400, 403, 422)

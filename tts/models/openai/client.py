@@ -46,7 +46,7 @@ from tts.models.wire.endings import WITHOUT_FINISH, WITHOUT_STOP, Endings, norma
 from tts.models.wire.failures import broken, error_in_stream
 from tts.models.wire.keys import check_headers, checked_key
 from tts.models.wire.proxies import proxy_for
-from tts.models.wire.refusals import refusals_of
+from tts.models.wire.refused_parameters import refusals_of
 from tts.models.wire.request import Api, body_of, encoded
 from tts.types import Completion
 

@@ -24,7 +24,7 @@ from tts.pools.formats.rows import count_of, finish_of, flat, rows_of, sampling_
 from tts.pools.pool import UNKNOWN, DictionaryColumn, Pool, Sample
 from tts.toolkit.votes import AN_ANSWER_S, LEAST_S
 from tts.types import Value
-from tts.workers.pool import Workers
+from tts.workers.killable_processes import Workers
 
 FORMATS = ("jsonl", "inspect", "lm-eval")
 _Given = float | tuple[float | None, ...] | None  # a score, or several of one verifier

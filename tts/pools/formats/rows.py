@@ -15,7 +15,7 @@ import msgspec
 
 from tts.answers.equivalence import extract, normalise
 from tts.errors import BadPool, InvalidParameter
-from tts.tasks.jsonl import BadRow, NotRows, rows
+from tts.tasks.row_reader import BadRow, NotRows, rows
 from tts.types import FinishReason, Sampling
 
 VERDICT: Mapping[float | None, bool] = {1.0: True, 0.0: False}  # values between are partial credit: no verdict

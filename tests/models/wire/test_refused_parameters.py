@@ -19,7 +19,7 @@ from tts.models.openai.completion_builder import CompletionBuilder
 from tts.models.wire.address import Place
 from tts.models.wire.capabilities import Capabilities
 from tts.models.wire.failures import error_of
-from tts.models.wire.refusals import Refusals
+from tts.models.wire.refused_parameters import Refusals
 from tts.models.wire.request import body_of
 from tts.testing.engine import FakeEngine
 from tts.types import Completion, Message, Sampling

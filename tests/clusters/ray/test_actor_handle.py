@@ -26,7 +26,8 @@ from tts.types import Message, Sampling
 
 prepare("a stand-in")
 from tts.clusters.executor import Executor  # noqa: E402
-from tts.clusters.ray import handle as module  # noqa: E402  # which imports ray
+from tts.clusters.ray import actor_handle as module  # noqa: E402  # which imports ray
+from tts.clusters.ray.actor_handle import DRAIN_WAIT_S, IDLE_WAIT_S, ActorHandle  # noqa: E402
 from tts.clusters.ray.actors import (  # noqa: E402
     LINGER_S,
     LINGER_SHARE,
@@ -39,7 +40,6 @@ from tts.clusters.ray.actors import (  # noqa: E402
     VerifierActor,
     linger_s,
 )
-from tts.clusters.ray.handle import DRAIN_WAIT_S, IDLE_WAIT_S, ActorHandle  # noqa: E402
 
 CALL = Call("cell/p/1", "m:f", (), 1.0)
 

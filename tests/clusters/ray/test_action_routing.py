@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tts.clusters.ray import placement as module
-from tts.clusters.ray.placement import Placement
+from tts.clusters.ray import action_routing as module
+from tts.clusters.ray.action_routing import ActionRouting
 
 SPILL = 16_384  # tokens by which an actor must exceed the least busy one, and by a half as well, to lose siblings
 
@@ -43,7 +43,7 @@ class Model:
     """What a placement must be like from outside, kept by hand."""
 
     def __init__(self) -> None:
-        self.placement = Placement()
+        self.placement = ActionRouting()
         self.hands: dict[str, dict[str, int]] = {}  # actor -> id -> tokens
         self.open: set[str] = set()
         self.homes: dict[str, list[str]] = {}  # problem -> the actors that its actions went to, the latest last
@@ -157,8 +157,8 @@ def test_whatever_comes_and_goes_siblings_stay_until_far_more_is_there_and_the_t
     assert list(model.placement) == []
 
 
-def seated(*names: str, slots: int | None = None) -> Placement:
-    placement = Placement()
+def seated(*names: str, slots: int | None = None) -> ActionRouting:
+    placement = ActionRouting()
     for name in names:
         placement.add(name, slots)
     return placement
@@ -200,7 +200,7 @@ def test_siblings_stay_where_nobody_knows_a_limit_and_leave_once_one_is_learned(
     assert placement.place("p0/20", "p0", 10) == "b"
 
 
-def makespan(lengths: list[float], placement: Placement, slots: int) -> float:
+def makespan(lengths: list[float], placement: ActionRouting, slots: int) -> float:
     """When the last of these siblings ends, all given out at once; engines begin what they have in its order."""
     queues: dict[Any, deque[float]] = {}
     for number, length in enumerate(lengths):
@@ -255,7 +255,7 @@ def test_nothing_goes_to_an_actor_that_is_closed_and_what_it_has_may_end() -> No
 
 
 def test_with_nobody_open_nothing_is_placed_and_nothing_counted() -> None:
-    placement = Placement()
+    placement = ActionRouting()
     assert placement.place("p0/0", "p0", 5) is None
     placement.add("a")
     assert placement.place("p0/1", "p0", 5, avoid="a") is None

@@ -11,7 +11,7 @@ import pytest
 
 from tts.errors import CallCrashed, CallFailed, CallTimedOut, InvalidParameter, MissingExtra, TTSError, UnknownName
 from tts.workers import reaper
-from tts.workers.pool import Workers
+from tts.workers.killable_processes import Workers
 from tts.workers.reaper import MARKS, carried
 
 POWER_TOWER = r"\dfrac{5^{(5^{(5^{(5^5)})}-4)}-5}{16}"
@@ -148,7 +148,7 @@ def leave_a_supervisor_behind_and_hang(path):
     time.sleep(10**6)
 
 def have_workers_of_its_own(path):
-    from tts.workers.pool import Workers
+    from tts.workers.killable_processes import Workers
     with Workers(1) as workers:
         workers.call_sync("worker_functions:leave_one_behind_and_hang", (path,), timeout_s=300)
 """
@@ -435,7 +435,7 @@ def test_no_worker_survives_its_parent(functions, tmp_path, how):
         import asyncio, os, sys
         from pathlib import Path
         sys.path.insert(0, {str(tmp_path / "path")!r})
-        from tts.workers.pool import Workers
+        from tts.workers.killable_processes import Workers
 
         async def main():
             workers = Workers(3)
@@ -518,7 +518,7 @@ def test_a_worker_whose_parent_cannot_kill_it_runs_into_its_cpu_limit(functions,
     parent = f"""
         import subprocess, sys, time
         sys.path.insert(0, {str(tmp_path / "path")!r})
-        from tts.workers import pool as workers
+        from tts.workers import killable_processes as workers
         workers._MAIN = {worker!r}
         workers._Reaper = lambda mark: None
         workers.Workers(1).call_sync("{functions}:tell_pid_and_hang_in_c", ({str(told)!r},), timeout_s=3)
@@ -670,7 +670,7 @@ def test_workers_of_a_worker_and_what_they_started_end_with_it(functions, tmp_pa
 POOL = """
     import os, sys, threading, time
     sys.path.insert(0, {path!r})
-    from tts.workers.pool import Workers
+    from tts.workers.killable_processes import Workers
 
     workers = Workers(1)
     call = "worker_functions:leave_one_behind_and_hang", ({told!r},)
@@ -742,7 +742,7 @@ def test_a_mark_is_found_whole_and_only_in_its_variable():
 
 
 def test_calls_that_hang_hold_no_other_up_and_their_places_are_given_back(functions, monkeypatch):
-    monkeypatch.setattr("tts.workers.pool._LONG_S", 0.1)
+    monkeypatch.setattr("tts.workers.killable_processes._LONG_S", 0.1)
 
     async def main(workers):
         hung = [asyncio.ensure_future(workers.call("time:sleep", (600,), timeout_s=60.0)) for _ in range(2)]
@@ -762,8 +762,8 @@ def test_calls_that_hang_hold_no_other_up_and_their_places_are_given_back(functi
 
 
 def test_only_so_many_calls_give_their_places_up(functions, monkeypatch):
-    monkeypatch.setattr("tts.workers.pool._LONG_S", 0.05)
-    monkeypatch.setattr("tts.workers.pool._MOST_LONG", 1)
+    monkeypatch.setattr("tts.workers.killable_processes._LONG_S", 0.05)
+    monkeypatch.setattr("tts.workers.killable_processes._MOST_LONG", 1)
 
     async def main(workers):
         calls = [asyncio.ensure_future(workers.call("time:sleep", (600,), timeout_s=60.0)) for _ in range(4)]

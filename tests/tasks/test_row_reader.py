@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tts.errors import BadPool, BadProblem
 from tts.pools.formats.imports import import_pool
 from tts.pools.formats.rows import decoded
-from tts.tasks.jsonl import BadRow, rows
+from tts.tasks.row_reader import BadRow, rows
 from tts.tasks.sources import load
 
 QUESTIONS = [{"question": "How many legs has a flea?", "answer": "6"}, {"question": "And ½ of it – en français: où?"}]

@@ -28,11 +28,11 @@ from tts.types import Candidate, Completion, Cost, ErrorInfo, Message, Problem, 
 
 prepare("a stand-in")
 from tts.clusters.bounds import of_unheard  # noqa: E402
-from tts.clusters.ray import group as module  # noqa: E402  # which imports ray
+from tts.clusters.ray import actor_group as module  # noqa: E402  # which imports ray
+from tts.clusters.ray.actor_group import ActorGroup  # noqa: E402
 from tts.clusters.ray.actors import ActorOpened  # noqa: E402
 from tts.clusters.ray.cluster import RayCluster  # noqa: E402
 from tts.clusters.ray.connect import Node  # noqa: E402
-from tts.clusters.ray.group import ActorGroup  # noqa: E402
 from tts.clusters.ray.stream import BoundsNoted, Withdrawn  # noqa: E402
 from tts.clusters.spec import ClusterSpec  # noqa: E402
 from tts.clusters.suspects import DEATHS_ALONE, DEATHS_IN_COMPANY  # noqa: E402
@@ -563,10 +563,10 @@ def test_a_request_that_another_actor_is_given_has_no_bound_any_more(world: Worl
 
     async def act(cluster: RayCluster, group: ActorGroup) -> None:
         await until(lambda: len(group.work.held()) == 8)
-        name = group.work._placements["generator"].where("c/p/1")
+        name = group.work._routing["generator"].where("c/p/1")
         handle = group._handles[str(name)]
         handle.hear(handle, [BoundsNoted({"c/p/1": 37}, 50.0), Failed("c/p/1", 0.0, away)])
-        assert group.work._placements["generator"].where("c/p/1") != name
+        assert group.work._routing["generator"].where("c/p/1") != name
 
     world.hangs = True
     records = stopped(act, folder=tmp_path, generators={"count": 2})

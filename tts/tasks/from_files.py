@@ -16,7 +16,7 @@ from tts.answers.choices import Choices, Number, Unreadable, place_of, read_choi
 from tts.answers.equivalence import extract
 from tts.errors import BadProblem
 from tts.tasks.example import Example, unwritable
-from tts.tasks.jsonl import BadRow, NotRows, Unusable, csv_rows, rows
+from tts.tasks.row_reader import BadRow, NotRows, Unusable, csv_rows, rows
 from tts.types import Problem
 
 PROMPT_COLUMNS = ("question", "prompt", "problem", "messages", "ctx")

@@ -18,10 +18,10 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from tts.clusters.ray import connect
+from tts.clusters.ray.actor_handle import ROLES, ActorHandle, Role
+from tts.clusters.ray.actor_options import ActorOptions, RoleServer
 from tts.clusters.ray.actors import ActorInit, ActorOpened, GeneratorActor, Stopping, VerifierActor
 from tts.clusters.ray.assignments import LAST_WORDS_S, Assignments
-from tts.clusters.ray.handle import ROLES, ActorHandle, Role
-from tts.clusters.ray.options import ActorOptions, RoleServer
 from tts.clusters.spec import ClusterSpec, in_words
 from tts.errors import (
     ActorFailed,

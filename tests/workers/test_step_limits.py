@@ -30,16 +30,16 @@ from tts.process.interrupts import like_ctrl_c
 from tts.testing.engine import FakeEngine
 from tts.types import Score, StrategySpec
 from tts.verifiers.rules.constraint import Constraint
-from tts.workers import watchdog
+from tts.workers import step_limits
 
 WORLD = SyntheticWorld(lambda prompt: 1.0, lambda prompt: "7")
 
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watchdog, "STEP_LIMIT_S", 0.1)
-    monkeypatch.setattr(watchdog, "_TICK_S", 0.05)
-    monkeypatch.setattr(watchdog, "GRACE_S", 0.1)
+    monkeypatch.setattr(step_limits, "STEP_LIMIT_S", 0.1)
+    monkeypatch.setattr(step_limits, "_TICK_S", 0.05)
+    monkeypatch.setattr(step_limits, "GRACE_S", 0.1)
 
 
 def spin() -> None:
@@ -185,14 +185,14 @@ def test_what_ends_a_program_is_a_verifiers_own_failure(ending: BaseException) -
         raise ending
 
     foreign = ForeignCode()
-    with watchdog.watched(foreign), pytest.raises(CallFailed, match=type(ending).__name__):
+    with step_limits.watched(foreign), pytest.raises(CallFailed, match=type(ending).__name__):
         contained(foreign, "s/1", score)
 
 
 @pytest.mark.usefixtures("short")
 def test_a_verifier_in_this_process_that_computes_for_ever_is_ended() -> None:
     foreign = ForeignCode()
-    with watchdog.watched(foreign), pytest.raises(CallTimedOut, match="in this process"):
+    with step_limits.watched(foreign), pytest.raises(CallTimedOut, match="in this process"):
         contained(foreign, "s/1", spin)  # type: ignore[arg-type]
 
 
@@ -205,7 +205,7 @@ def raised_in(code: Callable[[], object], *signals: int) -> type[BaseException]:
             time.sleep(0.2)
             os.kill(os.getpid(), number)
 
-    with watchdog.watched(foreign):
+    with step_limits.watched(foreign):
         sender = threading.Thread(target=send)
         sender.start()
         try:
@@ -221,7 +221,7 @@ def raised_in(code: Callable[[], object], *signals: int) -> type[BaseException]:
 def test_an_interrupt_ends_what_computes_and_what_sleeps_and_is_not_the_codes_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(watchdog, "STEP_LIMIT_S", 60.0)
+    monkeypatch.setattr(step_limits, "STEP_LIMIT_S", 60.0)
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGURG)
     assert raised_in(spin, signal.SIGINT) is StepStopped
     quiet = signal.signal(signal.SIGINT, lambda number, frame: None)  # of an event loop, which only wakes up
@@ -230,15 +230,15 @@ def test_an_interrupt_ends_what_computes_and_what_sleeps_and_is_not_the_codes_ow
         assert raised_in(lambda: time.sleep(600), signal.SIGINT) is StepStopped
     finally:
         signal.signal(signal.SIGINT, quiet)
-    monkeypatch.setattr(watchdog, "STEP_LIMIT_S", 0.1)
+    monkeypatch.setattr(step_limits, "STEP_LIMIT_S", 0.1)
     assert raised_in(spin) is StepTimedOut
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGURG)) == before
 
 
 def test_an_interrupt_ends_what_computes_inside_a_notebooks_running_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watchdog, "STEP_LIMIT_S", 5.0)
-    monkeypatch.setattr(watchdog, "_TICK_S", 0.05)
-    monkeypatch.setattr(watchdog, "GRACE_S", 0.1)
+    monkeypatch.setattr(step_limits, "STEP_LIMIT_S", 5.0)
+    monkeypatch.setattr(step_limits, "_TICK_S", 0.05)
+    monkeypatch.setattr(step_limits, "GRACE_S", 0.1)
     endings: list[type[BaseException]] = []
 
     async def computes(problem: Problem, run: Run) -> Candidate:
@@ -261,7 +261,7 @@ def test_an_interrupt_ends_what_computes_inside_a_notebooks_running_loop(monkeyp
 
 
 def test_an_interrupt_between_steps_is_python_s_own() -> None:
-    with watchdog.watched(ForeignCode()), pytest.raises(KeyboardInterrupt):
+    with step_limits.watched(ForeignCode()), pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
 
 
@@ -329,7 +329,7 @@ def test_a_sigterm_that_is_mindedlike_ctrl_c_is_one_signal_and_not_two() -> None
     signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
     signal.signal(signal.SIGTERM, like_ctrl_c)
     try:
-        with watchdog.watched(code):
+        with step_limits.watched(code):
             code.run("a step", signal.raise_signal, signal.SIGTERM)
             code.run("the next", lambda: None)
     finally:

@@ -11,9 +11,9 @@ import msgspec
 from ray.util.placement_group import placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
+from tts.clusters.ray.actor_handle import ROLES, Role
 from tts.clusters.ray.actors import ActorInit
 from tts.clusters.ray.driver import this_process
-from tts.clusters.ray.handle import ROLES, Role
 from tts.clusters.spec import Actors, ClusterSpec, Count
 from tts.core.actions import SOLVER
 from tts.models.options import Target

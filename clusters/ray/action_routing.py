@@ -1,4 +1,4 @@
-"""Placement of actions on actors. Pure.
+"""Routing of actions to actors. Pure.
 
 Actions of one problem have one prompt: they go to an actor whose servers hold it in their prefix cache, and leave it
 when its slots, those of its servers, are taken: by the rule of the endpoint pool (`tts.models.replicas`).
@@ -15,7 +15,7 @@ REMEMBERED = 16_384  # problems whose actors are remembered
 
 
 class Seat(Replica):
-    """An actor, as the placement sees it.
+    """An actor, as the routing sees it.
 
     Attributes:
         open: whether the actor may be given more.
@@ -32,7 +32,7 @@ class Seat(Replica):
         return self.open
 
 
-class Placement:
+class ActionRouting:
     """Actors by key, and what each has in hand."""
 
     def __init__(self) -> None:

@@ -436,7 +436,7 @@ def test_a_strategy_file_that_awaits_something_else_is_refused_before_anything_i
 ) -> None:
     before = engine.stats().requests
     (tmp_path / "mine.py").write_text("import asyncio\nasync def mine(problem, run):\n    await asyncio.sleep(1)\n")
-    refused(tts("sweep", SUMS, "-s", "mine.py:mine"), "mine", "may await only", code=1)
+    refused(tts("sweep", SUMS, "-s", "mine.py:mine"), "mine", "may await only", "mine.py:3", code=1)
     assert engine.stats().requests == before
 
 

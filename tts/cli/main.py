@@ -85,7 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except TTSError as error:
         if "traceback" in error.facts:  # of an error on another machine
             echo(str(error.facts["traceback"]), err=True)
-        complain(f"tts: {type(error).__name__}: {_with_option(error)}")
+        at = error.facts.get("where")  # of a plugin's mistake
+        complain(f"tts: {type(error).__name__}: {_with_option(error)}{f', at {at}' if at else ''}")
         sys.exit(_exit_code(error))
     except SystemExit as exit:
         if isinstance(getattr(exit.__context__, "__cause__", None), KeyboardInterrupt):  # typer turns it into an exit

@@ -3,7 +3,6 @@ error."""
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import Any
 
 import msgspec
@@ -103,16 +102,18 @@ class Mistakes:
         """The error of a strategy that awaited again when it was to end."""
         return StrategyCrashed(f"{self._strategy} awaited while it was being cancelled", trial=self._trial)
 
-    def foreign_await(self, what: str, task: Any) -> ForeignAwait:
-        """The error of a coroutine that waits for what no Run offers; its line is in the facts."""
-        frame = getattr(task, "cr_frame", None)
-        where = f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
+    def foreign_await(self, what: str, where: str) -> ForeignAwait:
+        """The error of a coroutine that waits for what no Run offers, at this line."""
         return ForeignAwait(
             f"strategy {self._strategy} awaited {what}; a strategy may await only what its Run offers "
             f"(generate, finishing, streaming, verify, gather, call)",
             strategy=self._strategy,
             where=plain(where),
         )
+
+    def no_loop(self, error: BaseException) -> ForeignAwait:
+        """The error of a coroutine that awaited something of asyncio's, which needs an event loop."""
+        return self.foreign_await("asyncio", _where(error, without="asyncio")).with_traceback(error.__traceback__)
 
     def checked(self, picked: Candidate) -> tuple[Candidate | None, BaseException | None]:
         """The pick with its recorded fields as plain text; or the error if they cannot be."""
@@ -135,8 +136,18 @@ def _first(error: BaseException) -> BaseException:
     return error
 
 
-def _where(error: BaseException) -> str:
-    trace: TracebackType | None = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
+def line_of(coro: Any) -> str:
+    """The line at which a coroutine waits, as FILE:LINE; "" for one that is no coroutine of Python's own."""
+    frame = getattr(coro, "cr_frame", None)
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
+
+
+def _where(error: BaseException, without: str = "") -> str:
+    """The line at which an error was raised, as FILE:LINE, but for those in the folder `without`."""
+    found, trace = "", error.__traceback__
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if not without or f"/{without}/" not in file:
+            found = f"{file}:{trace.tb_lineno}"
         trace = trace.tb_next
-    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else ""
+    return found

@@ -51,7 +51,7 @@ from tts.core.trials.coroutines import (
     close,
     deeper,
 )
-from tts.core.trials.endings import MOST_REFUSALS, Mistakes, deadline_passed, nothing_came
+from tts.core.trials.endings import MOST_REFUSALS, Mistakes, deadline_passed, line_of, nothing_came
 from tts.core.trials.sample_keys import ShareKeys
 from tts.core.trials.scope import Scope, first_paid
 from tts.errors import InvalidParameter, TTSError, UnknownName
@@ -394,15 +394,13 @@ class Trial:
             task.done, task.error = True, deadline_passed(self.id, expired.alarm)
         except BaseException as raised:  # SystemExit, CancelledError and GeneratorExit are the strategy's own, too
             no_loop = isinstance(raised, RuntimeError) and "no running event loop" in str(raised)
-            task.done, task.error = True, self._own(raised)
-            if no_loop:
-                task.error = self._mistakes.foreign_await("asyncio", None).with_traceback(raised.__traceback__)
+            task.done, task.error = True, self._mistakes.no_loop(raised) if no_loop else self._own(raised)
         else:
             if isinstance(wait, Wait):
                 self._block(task, wait.mailbox)
                 return
             task.done = True
-            task.error = self._mistakes.foreign_await(f"{type(wait).__name__} {shown(wait)}", task.coro)
+            task.error = self._mistakes.foreign_await(f"{type(wait).__name__} {shown(wait)}", line_of(task.coro))
             close(task.coro)
         finally:
             self.stepping = False

@@ -360,6 +360,17 @@ def test_less_than_one_chain_at_a_time_is_refused() -> None:
     assert error is not None and "max_running must be at least 1, but got 0" in error.message
 
 
+def test_a_part_whose_seconds_pass_before_it_has_anything_ends_as_a_spent_budget_does() -> None:
+    async def outer(problem: Problem, run: Run) -> Candidate:
+        (own,) = await run.generate()
+        await run.gather(run.solve(asks, limits="seconds=0.5"), run.generate())  # its siblings go on
+        await run.solve(asks, limits="seconds=0.5")
+        return own
+
+    outcome = ran(outer)
+    assert outcome.result.answer == "0" and len(outcome.result.candidates) == 2
+
+
 def test_a_part_can_be_given_its_problem_in_other_words() -> None:
     async def outer(problem: Problem, run: Run) -> Candidate:
         picked = await run.solve(asks, "How many in all?", n=1)

@@ -221,8 +221,8 @@ class Run:
             params: the strategy's parameters.
 
         Returns: the part's pick; its fallback's, where its budget held no more or all of its samples failed.
-        Raises: BudgetExhausted, AllFailed or DeadlineExceeded, where the part has no candidate at all; the part's own
-            errors; UnknownName for the strategy or a parameter.
+        Raises: BudgetExhausted or AllFailed, where the part has no candidate at all; the part's own errors; UnknownName
+            for the strategy or a parameter.
         """
         return await solve_part(self, strategy, problem, limits, model, adopt, params)
 

@@ -14,7 +14,7 @@ from tts.core.budget import Limits
 from tts.core.protocols import Strategy
 from tts.core.trials.endings import nothing_came
 from tts.core.trials.scope import sampling_of
-from tts.errors import DeadlineExceeded
+from tts.errors import BudgetExhausted, DeadlineExceeded
 from tts.types import Candidate, Problem
 
 if TYPE_CHECKING:
@@ -53,6 +53,12 @@ async def solve_part(
         if not (late or nothing_came(error)):
             raise
         fallen = part_scope.pick()
+        if fallen is None and late:
+            raise BudgetExhausted(
+                f"{trial.id}, its part {name}: the budget of {bounds.seconds:g} s has passed",
+                limit="seconds",
+                trial=trial.id,
+            ) from None
         if fallen is None:
             raise
         picked = fallen

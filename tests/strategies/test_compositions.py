@@ -1,0 +1,116 @@
+"""Any strategy inside any other, with limits: nothing crashes, no limit is broken, what was paid for is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tts import Candidate, Limits, Problem, Run
+from tts.plugins.dependencies import verifiers_of
+from tts.plugins.names import built_in
+from tts.plugins.spec import parse_specs
+from tts.testing import NoisyWorld, StrategyContract
+
+SMALL = {
+    "sequential_revision": "sequential_revision:chains=2,rounds=2,verifier=judge",
+    "compute_optimal": "compute_optimal:policy=sequential_revision/2x2,pilot=2,verifier=judge",
+    "genrm": "genrm:n=2",
+    "best_of_n": "best_of_n:n=3,verifier=judge",
+    "first_finish": "first_finish:n=3,k=2",
+    "majority_vote": "majority_vote:n=5,stop_at=0.9",
+    "esc": "esc:n=4,window=2",
+    "single": "single",
+}
+OTHER = Problem("other", "What is 3 + 3?")
+VERIFIERS = verifiers_of([spec for text in SMALL.values() for spec in parse_specs(text)])
+Strategy = Callable[[Problem, Run], Awaitable[Candidate]]
+
+
+def test_every_strategy_of_the_library_takes_part() -> None:
+    assert SMALL.keys() == built_in("strategies").keys()
+
+
+class Part:
+    """One part of a composed strategy: a strategy of the library, or what is composed of parts itself."""
+
+    def __init__(self, strategy: str | Strategy, limits: str, elsewhere: bool, shown: str) -> None:
+        self.strategy = strategy
+        self.limits = limits
+        self.problem = OTHER if elsewhere else None
+        self.shown = f"{shown}{f' within {limits}' if limits else ''}{' of another problem' if elsewhere else ''}"
+
+    async def solved(self, run: Run) -> Candidate:
+        return await run.solve(self.strategy, self.problem, limits=self.limits)
+
+    def __repr__(self) -> str:
+        return self.shown
+
+
+def composed(how: str, parts: list[Part]) -> Strategy:
+    """A strategy whose parts run one after the other, side by side, or in a race of which the first one counts."""
+
+    async def compose(problem: Problem, run: Run) -> Candidate:
+        found: list[Candidate] = []
+        if how == "gather":
+            found = await run.gather(*(part.solved(run) for part in parts))
+        elif how == "race":
+            async with run.race(*(part.solved(run) for part in parts)) as done:
+                found.append(await anext(done))
+        else:
+            found = [await part.solved(run) for part in parts]
+        own = await run.generate()  # the parts may all have been of another problem
+        return run.pick(own + [candidate for candidate in found if candidate.id in run.scores])
+
+    return compose
+
+
+@st.composite
+def composition(draw: st.DrawFn, depth: int = 2) -> Part:
+    limits = draw(st.sampled_from(["", "samples=1", "samples=3", "tokens=100", "tokens=300,samples=4", "seconds=3"]))
+    elsewhere = draw(st.booleans())
+    if depth == 0 or draw(st.integers(0, 3)) == 0:
+        name = draw(st.sampled_from(sorted(SMALL.values())))
+        return Part(name, limits, elsewhere, name)
+    how = draw(st.sampled_from(["then", "gather", "race"]))
+    parts = draw(st.lists(composition(depth=depth - 1), min_size=2, max_size=3))
+    return Part(composed(how, parts), limits, elsewhere, f"({f' {how} '.join(map(repr, parts))})")
+
+
+def tried(part: Part, limits: Limits, failures: float, key: int) -> None:
+    async def whole(problem: Problem, run: Run) -> Candidate:
+        return await part.solved(run) if part.problem is None else await composed("then", [part])(problem, run)
+
+    members: dict[str, Any] = {"strategy": staticmethod(whole), "verifiers": VERIFIERS}
+    contract = type("Contract", (StrategyContract,), members)()
+    driven = contract._drive(NoisyWorld(key, failures=failures), limits)  # looks at every ledger after every step
+    result = driven.trial.result
+    contract._check_sound(result, f"{part!r} under {limits}", driven.trial.failed_at)
+    paid = [candidate for candidate in result.candidates if driven.trial.candidate(candidate.id) is not None]
+    assert result.selected is not None or not paid
+    assert driven.trial.leaked == []
+
+
+BUDGETS = st.builds(Limits, samples=st.none() | st.integers(1, 12)) | st.builds(Limits, tokens=st.integers(1, 1500))
+EXAMPLES = {
+    "part": composition(),
+    "limits": BUDGETS,
+    "failures": st.sampled_from([0.0, 0.3, 1.0]),
+    "key": st.integers(0, 9),
+}
+
+
+@given(**EXAMPLES)
+@settings(max_examples=60)
+def test_strategies_inside_strategies_keep_every_limit_and_answer(**example: Any) -> None:
+    tried(**example)
+
+
+@pytest.mark.system
+@given(**EXAMPLES)
+@settings(max_examples=600)
+def test_many_strategies_inside_strategies_keep_every_limit_and_answer(**example: Any) -> None:
+    tried(**example)

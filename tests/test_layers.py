@@ -34,8 +34,8 @@ PURE_FILES = {
     "tts/models/openai/completion_builder.py", "tts/models/openai/token_count.py", "tts/models/openai/chunking.py",
     "tts/models/openai/logprob_meter.py", "tts/models/openai/model_list.py",
     "tts/models/openai/attempt.py", "tts/planning/rules.py", "tts/planning/solve_verify.py",
-    "tts/reports/charts/vegalite.py", "clusters/bounds.py", "clusters/suspects.py", "clusters/virtual/fleet.py",
-    "clusters/ray/hedges.py", "clusters/ray/action_routing.py", "clusters/ray/stream.py",
+    "tts/reports/charts/vegalite.py", "clusters/bounds.py", "clusters/suspects.py", "clusters/virtual/clock.py",
+    "clusters/virtual/fleet.py", "clusters/ray/action_routing.py", "clusters/ray/hedges.py", "clusters/ray/stream.py",
 }  # fmt: skip
 IMPURE = {"tts/answers/symbolic.py", "tts/models/wire/keys.py"}  # for worker processes; reads the environment
 IO = {

@@ -116,13 +116,13 @@ class RecordedCluster(SimulatedCluster):
                 trial = next(trials, None)
                 more = trial is not None
                 if trial is not None:
-                    open_[trial.id] = trial, self._now
-                    self._sort(trial, trial.start(self._now), waiting)
+                    open_[trial.id] = trial, self._clock.now_s
+                    self._sort(trial, trial.start(self._clock.now_s), waiting)
                     if trial.broken_off:
                         raise StepStopped
                 continue
             if not open_:
-                return self._now
+                return self._clock.now_s
             event = self._next()
             live.discard(event.id)
             trial, opened_s = open_[trial_of(event.id)]
@@ -135,7 +135,7 @@ class RecordedCluster(SimulatedCluster):
                 raise StepStopped
             if trial.closed:
                 del open_[trial.id]
-                closed(trial, opened_s, self._now)
+                closed(trial, opened_s, self._clock.now_s)
 
     def _sort(self, trial: Trial, actions: Sequence[Action], waiting: dict[str, Work]) -> None:
         """Let actions that need a slot wait for one; end those that were waiting and are cancelled."""
@@ -147,9 +147,9 @@ class RecordedCluster(SimulatedCluster):
                     self._cancel(action.id)
                     continue
                 why = ErrorInfo(WITHDRAWN, f"{action.id} was cancelled before it left")
-                todo.extend(trial.tell(Refused(action.id, self._now, why)))
+                todo.extend(trial.tell(Refused(action.id, self._clock.now_s, why)))
             elif isinstance(action, Recall | Add):
-                todo.extend(trial.tell(self._memory.answer(action, self._now)))
+                todo.extend(trial.tell(self._memory.answer(action, self._clock.now_s)))
             elif needs_grant(action):
                 waiting[action.id] = action
             else:

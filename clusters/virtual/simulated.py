@@ -1,4 +1,5 @@
-"""Virtual time: a heap and a counter. The same events in the same order on every run, as fast as the machine computes.
+"""A simulated cluster: actions carried out in virtual time (`clock.py`), with the same events in the same order on
+every run, as fast as the machine computes.
 
 A `World` says how long each action takes and how it ends. `SyntheticWorld` is a model with known abilities; a test
 scripts its own.
@@ -6,7 +7,6 @@ scripts its own.
 
 from __future__ import annotations
 
-import heapq
 import math
 import random
 from collections import Counter
@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import msgspec
 
 from tts.clusters.executor import SCORE, VERIFY_LIMIT_S, contained, scored_in_worker
+from tts.clusters.virtual.clock import VirtualClock
 from tts.core.actions import (
     PROGRESS_TOKENS,
     Action,
@@ -162,9 +163,7 @@ class SimulatedCluster:
         self._verifiers = {} if verifiers is None else verifiers
         self._cancel_s = cancel_s
         self._memory = RunMemory()  # of trials that are driven without a scheduler, which has its own
-        self._now = 0.0
-        self._heap: list[tuple[float, int, Event]] = []
-        self._count = 0
+        self._clock = VirtualClock()
         self._ends: dict[str, tuple[float, float, End]] = {}  # id -> (started, ends, its end)
 
     def run(
@@ -188,13 +187,13 @@ class SimulatedCluster:
 
     def _drive(self, scheduler: Scheduler, journal: Journal | NoJournal, on_result: OnResult) -> float:
         step = scheduler.start()
-        self._now = scheduler.now
+        self._clock.now_s = scheduler.now
         while True:
             self._do(step, journal, on_result)
             if scheduler.foreign.stopped:
                 raise StepStopped
             if scheduler.done:
-                return self._now
+                return self._clock.now_s
             event = self._next()
             if isinstance(event, Failed) and scheduler.is_fatal(event):
                 self._stop(scheduler, journal, event)
@@ -220,7 +219,7 @@ class SimulatedCluster:
 
     def _next(self) -> Event:
         while True:
-            at_s, _, event = heapq.heappop(self._heap)
+            event = self._clock.take()
             ending = self._ends.get(event.id)
             if ending is None:
                 continue  # it was cancelled since
@@ -228,7 +227,6 @@ class SimulatedCluster:
                 del self._ends[event.id]
             elif type(event) is not Progressed or not isinstance(ending[2], Finished):
                 continue  # likewise, and its end is still to come
-            self._now = at_s
             return event
 
     def _carry_out(self, action: Action) -> None:
@@ -239,17 +237,12 @@ class SimulatedCluster:
 
     def _begin(self, action: Work, seconds: float, end: End) -> None:
         """Begin an action now, with its duration and its end."""
-        ends_s = self._now + seconds
+        ends_s = self._clock.now_s + seconds
         end = msgspec.structs.replace(end, at_s=ends_s)
-        self._ends[action.id] = (self._now, ends_s, end)
+        self._ends[action.id] = (self._clock.now_s, ends_s, end)
         if isinstance(end, Finished) and isinstance(action, Generate) and action.request.progress:
             self._push_progress(action.id, end, seconds, action.request)
-        self._count += 1
-        heapq.heappush(self._heap, (ends_s, self._count, end))
-
-    def _push(self, at_s: float, event: Event) -> None:
-        self._count += 1
-        heapq.heappush(self._heap, (at_s, self._count, event))
+        self._clock.put(ends_s, end)
 
     def _push_progress(self, id: str, end: Finished, seconds: float, request: Request) -> None:
         """Push a piece for each `every` tokens, and one for the rest, which comes with the end."""
@@ -262,8 +255,8 @@ class SimulatedCluster:
         for count, mean, confidence in zip(counts, means, confidences, strict=True):
             done += count
             stop = len(text) * done // tokens if tokens else len(text)
-            at_s = self._now + seconds * (done / tokens if tokens else 1.0)  # of the last piece exactly the end
-            self._push(at_s, Progressed(id, at_s, text[begin:stop], begin, done, mean, confidence))
+            at_s = self._clock.now_s + seconds * (done / tokens if tokens else 1.0)  # of the last piece exactly the end
+            self._clock.put(at_s, Progressed(id, at_s, text[begin:stop], begin, done, mean, confidence))
             begin = stop
 
     def _outcome(self, action: Work) -> tuple[float, End]:
@@ -277,8 +270,8 @@ class SimulatedCluster:
         if isinstance(action, Call):
             return self._call(action)
         if isinstance(action, Recall | Add):  # of a trial that is driven without a scheduler
-            return 0.0, self._memory.answer(action, self._now)
-        return max(0.0, action.until_s - self._now), Woke(action.id, 0.0)
+            return 0.0, self._memory.answer(action, self._clock.now_s)
+        return max(0.0, action.until_s - self._clock.now_s), Woke(action.id, 0.0)
 
     def _verify(self, action: Verify) -> tuple[float, End]:
         verifier = self._verifiers[action.verifier]
@@ -331,7 +324,7 @@ class SimulatedCluster:
         if ending is None or isinstance(ending[2], Cancelled):
             return
         started, ends_s, end = ending
-        stops_s = self._now + self._cancel_s
+        stops_s = self._clock.now_s + self._cancel_s
         whole = Completion("")
         if isinstance(end, Finished):
             whole = end.completion
@@ -340,13 +333,13 @@ class SimulatedCluster:
         length_s = ends_s - started
         partial = _part_of(whole, 1.0 if length_s <= 0 else min(1.0, (stops_s - started) / length_s))
         if self._cancel_s:
-            by_now = _part_of(whole, 1.0 if length_s <= 0 else (self._now - started) / length_s)
+            by_now = _part_of(whole, 1.0 if length_s <= 0 else (self._clock.now_s - started) / length_s)
             late = partial.usage.completion_tokens - by_now.usage.completion_tokens
             self.late_tokens[trial_of(id)] += late
             if ends_s <= stops_s:
                 return  # it ends by itself before the cancellation arrives
         self._ends[id] = (started, stops_s, cancelled := Cancelled(id, stops_s, partial))
-        self._push(stops_s, cancelled)
+        self._clock.put(stops_s, cancelled)
 
 
 def _piecewise(

@@ -3,6 +3,7 @@
     cluster: ray
     address: auto
     endpoints: [http://vllm-0:8000/v1, http://vllm-1:8000/v1]
+    endpoints_for: {judge: [http://vllm-2:8000/v1]}
     generators: {count: 2, cpus: 1}
     verifiers: {count: per_node, cpus: 4}
 
@@ -28,6 +29,7 @@ from pydantic import (
     model_validator,
 )
 
+from tts.core.actions import SOLVER
 from tts.errors import InvalidParameter, unknown_name
 from tts.models.options import Target
 from tts.models.target import resolved
@@ -144,6 +146,7 @@ class ClusterSpec(_Model):
         cluster: `local` is this process's event loop; `ray` is Ray actors.
         address: of the Ray cluster, `HOST:PORT` or `auto`; None is RAY_ADDRESS, or else a Ray of our own, here.
         endpoints: base URLs, as seen from the actors, where the call names none; without them OPENAI_BASE_URL.
+        endpoints_for: those of further roles.
         engine: hosted by the generators; not together with endpoints.
         generators, verifiers: the actors.
         heartbeat_s: an actor that is silent for longer is taken for dead and replaced.
@@ -162,6 +165,7 @@ class ClusterSpec(_Model):
     cluster: Literal["local", "ray"] = "ray"
     address: str | None = None
     endpoints: tuple[str, ...] = ()
+    endpoints_for: dict[str, tuple[str, ...]] = {}
     engine: Engine | None = None
     generators: Actors = Actors()
     verifiers: Actors = Actors()
@@ -220,12 +224,12 @@ class ClusterSpec(_Model):
 
         Raises: InvalidParameter, UnknownName.
         """
-        given = target.get("base_url")
-        if self.engine is not None and (self.endpoints or given):
+        endpoints = {**self.endpoints_for, SOLVER: self.endpoints}
+        if self.engine is not None and (self.endpoints or target.get("base_url")):
             raise InvalidParameter("a cluster has endpoints or an engine of its own, but both are given", name="engine")
-        known = resolved({**target, "base_url": given or self.endpoints})
         if self.engine is not None:
-            known = {**known, "base_url": [], "model": known.get("model") or self.engine.model}
+            target = {**target, "model": target.get("model") or self.engine.model}
+        known = resolved(target, endpoints, hosted=self.engine is not None)
         return {**known, "cancellation": target.get("cancellation") or self.cancellation}
 
     def generator_count(self, concurrency: int, *, hosts: bool) -> Count:

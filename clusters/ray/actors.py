@@ -283,9 +283,11 @@ class Host:
             from tts.clusters.spec import Engine
 
             hosted = await self._stack.enter_async_context(VLLMModel(Engine.model_validate(init.engine)))
-            by_name[SOLVER], served[SOLVER] = hosted, ServedModel(hosted.name, sampling=roles[SOLVER].sampling)
+            for name, role in [*roles.items()]:
+                if not role.servers and role.model == init.roles[SOLVER].model:
+                    by_name[name], served[name] = hosted, ServedModel(hosted.name, role.context_tokens, role.sampling)
+                    del roles[name]
             self._engines.append(hosted)
-            del roles[SOLVER]
         target = Target(**init.target, models=roles)  # type: ignore[typeddict-item]  # the driver made it from one
         models = await self._stack.enter_async_context(open_models(target))
         by_name |= models.by_name

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tts.clusters.spec import STREAMS_PER_GENERATOR, Actors, ClusterSpec, Engine, PlacementGroup
 from tts.errors import InvalidParameter, UnknownName
+from tts.models.target import roles_of
 
 YAML = """
 cluster: ray
@@ -294,3 +295,25 @@ def test_what_the_call_says_of_cancellation_goes_over_the_file() -> None:
     assert spec.resolved({"base_url": "http://call/v1"})["cancellation"] == "probe"
     assert spec.resolved({"base_url": "http://call/v1", "cancellation": "close"})["cancellation"] == "close"
     assert spec.resolved({"base_url": "http://call/v1", "cancellation": None})["cancellation"] == "probe"
+
+
+def test_a_file_may_have_endpoints_of_each_role(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://env/v1")
+
+    def urls(target: Any, **fields: Any) -> dict[str, list[str]]:
+        found = roles_of(ClusterSpec.of("ray", **fields).resolved(target))
+        return {name: [server.url for server in role.servers] for name, role in found.items()}
+
+    many = {"endpoints": ["http://a/v1", "http://b/v1"], "endpoints_for": {"small": ["http://c/v1"]}}
+    assert urls({"models": {"small": "m"}}, **many) == {"solver": many["endpoints"], "small": ["http://c/v1"]}
+    own = {"small": {"model": "m", "base_url": "http://own/v1"}}
+    assert urls({"models": own}, **many)["small"] == ["http://own/v1"]
+    assert urls({}, endpoints_for={"judge": ["http://c/v1"]}) == {"solver": ["http://env/v1"], "judge": ["http://c/v1"]}
+
+
+def test_an_engine_of_the_cluster_is_the_solver_whatever_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://env/v1")
+    engine = {"kind": "embedded", "model": "x.gguf"}
+    roles = roles_of(ClusterSpec.of("ray", engine=engine, endpoints_for={"judge": ["http://c/v1"]}).resolved({}))
+    assert (roles["solver"].model, roles["solver"].servers) == ("x.gguf", ())
+    assert [server.url for server in roles["judge"].servers] == ["http://c/v1"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,8 +92,13 @@ class Pricing:
         return ModelCost(self._own.get(role) or self._table.lookup(model.name), config)
 
 
-def resolved(target: Target) -> Target:
-    """Fill in the fields that a target leaves to the environment. `models` then has every role: role -> `ModelRole`.
+def resolved(target: Target, endpoints: Mapping[str, Sequence[str]] = {}, *, hosted: bool = False) -> Target:
+    """Fill in the fields that a target leaves to its cluster and to the environment. `models` then has every role:
+    role -> `ModelRole`.
+
+    Args:
+        endpoints: role -> URLs for where the target names none.
+        hosted: whether the cluster itself hosts the solver.
 
     Raises: UnknownName for a key that a Target does not have; InvalidParameter.
     """
@@ -116,7 +121,7 @@ def resolved(target: Target) -> Target:
     for name, seconds in limits_s.items():
         if isinstance(seconds, int | float) and not seconds > 0:
             raise InvalidParameter(f"{name} must be more than 0 seconds, but got {seconds}", name=name)
-    roles = resolved_roles(target)
+    roles = resolved_roles(target, endpoints, hosted=hosted)
     urls = [server.url for server in roles[SOLVER].servers]
     known: Target = {"base_url": urls, "concurrency": concurrency, "patience_s": patience_s, "models": roles}
     return {**target, **known}

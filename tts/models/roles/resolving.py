@@ -22,10 +22,17 @@ from tts.models.wire.keys import check_headers, check_key, checked_key
 NO_KEY = "EMPTY"  # local servers take any; without it, a client would send OPENAI_API_KEY
 
 
-def resolved_roles(target: Target) -> dict[str, ModelRole]:
-    """The roles of a target, the solver first. Raises: InvalidParameter, UnknownName."""
+def resolved_roles(
+    target: Target, endpoints: Mapping[str, Sequence[str]] = {}, *, hosted: bool = False
+) -> dict[str, ModelRole]:
+    """The roles of a target, the solver first. Arguments and errors as `tts.models.target.resolved`."""
     given = described(target)
-    solver = _solver(given.pop(SOLVER), target)
+    for name, urls in endpoints.items():
+        role = given.get(name, Described())
+        if urls and not role.urls:
+            given[name] = msgspec.structs.replace(role, base_url=tuple(urls))
+    own = given.pop(SOLVER)
+    solver = _made(own, own.model, (), target) if hosted else _solver(own, target)
     return {SOLVER: solver, **{name: _other(name, role, solver, target) for name, role in given.items()}}
 
 

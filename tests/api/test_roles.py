@@ -120,10 +120,16 @@ def test_a_role_that_nobody_defined_costs_nothing(servers: Servers) -> None:
         await run.ask("Which?", model="large")
         return found[0]
 
+    async def late(problem: Problem, run: Run, *, large: str | None = None) -> Candidate:
+        (found,) = await run.generate()
+        return found if found.answer else (await run.generate(model=large))[0]  # which no rehearsal sees
+
     for call in (tts.solve, tts.sweep):
         subject = SUM if call is tts.solve else "arithmetic?size=1"
         with pytest.raises(UnknownName, match=r"asks: unknown model 'large'.*Known: judge, small, solver"):
             call(subject, asks, **servers.target("small", "judge"))
+        with pytest.raises(UnknownName, match=r"late: large: unknown model 'biggest'"):
+            call(subject, partial(late, large="biggest"), **servers.target("small", "judge"))
         with pytest.raises(UnknownName, match=r"cascade: small_model: unknown model 'smal'. Did you mean 'small'"):
             call(subject, partial(cascade, small_model="smal"), **servers.target("small"))
     assert servers.asked() == {"solver": {}, "small": {}, "judge": {}}

@@ -99,15 +99,18 @@ def verifier_names(specs: Iterable[StrategySpec], resolve: Callable[[str], Strat
 def check_models(
     specs: Iterable[StrategySpec], names: Iterable[str], resolve: Callable[[str], Strategy] = strategy
 ) -> None:
-    """Refuse a model that the run does not have: the value of a parameter called `model` or `..._model`, in these specs
-    and their parts. Raises: UnknownName."""
+    """Refuse a model that the run does not have: the value of a parameter called `model`, `..._model`, `small` or
+    `large`, in these specs and their parts. Raises: UnknownName."""
     known = list(names)
     for spec in with_parts(specs, resolve):
         for parameter in parameters(resolve(spec.name)):
             name = spec.params.get(parameter.name, parameter.default)
-            says = parameter.name == "model" or parameter.name.endswith("_model")
-            if says and isinstance(name, str) and name and name not in known:
+            if _names_model(parameter) and isinstance(name, str) and name and name not in known:
                 raise unknown_model(name, known, f"{spec.name}: {parameter.name}: ")
+
+
+def _names_model(parameter: Parameter) -> bool:
+    return parameter.name in ("model", "small", "large") or parameter.name.endswith("_model")
 
 
 def _names_part(parameter: Parameter) -> bool:

@@ -21,6 +21,7 @@ import pytest
 from live import Carrier
 
 import tts
+from tts import Candidate, Run
 from tts.clusters.spec import ClusterSpec
 from tts.core.actions import Cancelled, Finished, Generate, Request
 from tts.core.journal.records import Decided, Granted, Lost
@@ -855,6 +856,27 @@ def test_the_doctor_reads_the_endpoints_of_a_cluster_file(ray_cluster: Any, tmp_
     assert all(finding.ok and "fake" in finding.detail for finding in seen)
     assert any(what.startswith("actor tts-generator") for what in found)
     assert found["abort on close"].ok
+
+
+async def cascade(problem: Problem, run: Run) -> Candidate:
+    await run.generate(n=4, model="small")
+    return (await run.generate())[0]
+
+
+def test_actors_serve_every_role_with_its_key_and_verifiers_ask_the_judge(ray_cluster: Any) -> None:
+    engines = [FakeEngine(models=(name,), api_keys=[f"key-{name}"]) for name in ("big", "small", "judge")]
+    with engines[0] as big, engines[1] as small, engines[2] as judge:
+        spec = spec_of(ray_cluster, endpoints=[big.base_url], endpoints_for={"small": [small.base_url]})
+        models = {"small": {"api_key": "key-small"}, "judge": {"base_url": judge.base_url, "api_key": "key-judge"}}
+        prices = {"price_in": 0.0, "price_out": 1.0}
+        models = {name: {**role, "price_in": 0.0, "price_out": 3.0} for name, role in models.items()}
+        result = tts.sweep("arithmetic?size=2", [cascade, "best_of_n:n=2,verifier=judge"], run_budget="usd=1",
+                           api_key="key-big", models=models, cluster=spec, **prices)  # fmt: skip
+        asked = [dict(engine.stats().requests_by_key) for engine in engines]
+        tokens = [engine.stats().tokens for engine in engines]
+    assert result.complete
+    assert asked == [{"key-big": 2 + 4}, {"key-small": 8}, {"key-judge": 4}]
+    assert result.spent.picodollars == (tokens[0] + 3 * (tokens[1] + tokens[2])) * 10**6
 
 
 def test_the_progress_display_shows_every_actor(ray_cluster: Any) -> None:

@@ -11,8 +11,10 @@ import pytest
 import tts
 from tts import Candidate, Problem, Run
 from tts.errors import RunMismatch, UnknownCost, UnknownName
+from tts.models.openai.probe import PROBE_TOKENS
 from tts.runs.folder import JOURNAL
 from tts.testing import FakeEngine
+from tts.testing.replies import arithmetic
 from tts.types import Usage
 
 SUM = "What is 19 + 23?"
@@ -203,3 +205,11 @@ def test_an_endpoints_error_names_its_role(servers: Servers) -> None:
     target["models"]["small"]["api_key"] = "another"
     with pytest.raises(tts.TTSError, match=r"the role small: http.*401"):
         tts.solve(SUM, "single", **target)
+
+
+def test_what_finding_out_about_a_roles_endpoint_costs_is_charged_at_its_price() -> None:
+    slow = arithmetic(words=100, per_token_s=0.01)
+    with FakeEngine(slow) as solver, FakeEngine(slow) as small:
+        solved = tts.solve(SUM, "single", base_url=solver.base_url, price_in=0.0, price_out=1.0, cancellation="probe",
+                           models={"small": {"base_url": small.base_url, "price_in": 0, "price_out": 3}})  # fmt: skip
+    assert solved.probed.picodollars == PROBE_TOKENS * (1 + 3) * 10**6

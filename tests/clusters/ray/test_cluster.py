@@ -875,7 +875,7 @@ def test_actors_serve_every_role_with_its_key_and_verifiers_ask_the_judge(ray_cl
         asked = [dict(engine.stats().requests_by_key) for engine in engines]
         tokens = [engine.stats().tokens for engine in engines]
     assert result.complete
-    assert asked == [{"key-big": 2 + 4}, {"key-small": 8}, {"key-judge": 4}]
+    assert asked == [{"key-big": 4}, {"key-small": 8}, {"key-judge": 4}]  # both strategies have one of the solver's
     assert result.spent.picodollars == (tokens[0] + 3 * (tokens[1] + tokens[2])) * 10**6
 
 

@@ -50,6 +50,10 @@ def test_every_call_reads_answers_by_the_rule(rule: dict[str, Any], engine: Fake
     assert tts.solve("?", "majority_vote:n=2", base_url=url, **rule).answer == "mango"
     with tts.Client(base_url=url, **rule) as client:
         assert client.solve_sync("?", "majority_vote:n=2").answer == "mango"
+
+
+def test_sweeps_and_plans_read_answers_by_the_rule(engine: FakeEngine) -> None:
+    url, rule = engine.base_url, {"answer": lambda text: text.split()[1]}
     for problems in (SUMS, [tts.Problem("p1", "?")]):
         swept = tts.sweep(problems, "single", base_url=url, report=False, **rule)
         assert {outcome.answer for outcome in swept.outcomes} == {"mango"}

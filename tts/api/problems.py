@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from tts.plugins.answers import answer_rule
 from tts.tasks.example import Example, Task, unwritable
 from tts.tasks.from_files import Columns
 from tts.tasks.options import Prompting
+from tts.tasks.own_grader import grader_text
 from tts.tasks.prompts import Prompts, as_worked, held_out, read_template, shots_of
 from tts.tasks.sources import TaskSource
 from tts.types import Message, Problem, Prompt
@@ -56,9 +57,11 @@ def as_problem(prompt: str | Prompt | Problem) -> Problem:
 Problems = str | Path | Task | TaskSource | Example | Problem | Iterable[Example | Problem]
 
 
-def as_task(problems: Problems, prompting: Prompting) -> Task | TaskSource:
-    """A source's name as the source, and examples as a task, with prompts as they are asked for. A problem is an
-    example without a reference answer.
+def as_task(
+    problems: Problems, prompting: Prompting, grader: str | Callable[..., Any] | None = None
+) -> Task | TaskSource:
+    """A source's name as the source, and examples as a task, with prompts and grader as they are asked for. A problem
+    is an example without a reference answer.
 
     Raises: BadProblem, InvalidParameter.
     """
@@ -68,12 +71,16 @@ def as_task(problems: Problems, prompting: Prompting) -> Task | TaskSource:
         given: dict[str, Any] = {**prompting}
         rule = answer_rule(given.pop("answer", None), given.pop("answer_regex", None))
         given |= {} if rule is None else {"answer_rule": rule}
+        given |= {} if grader is None else {"grader": grader_text(grader)}
         if "template" in given:
             given["template"] = read_template(given["template"])
         if "few_shot" in given:
             given["few_shot"] = str(given["few_shot"])
         return msgspec.structs.replace(problems, **given)
-    return _dressed(problems if isinstance(problems, Task) else _task_of(problems), prompting)
+    task = problems if isinstance(problems, Task) else _task_of(problems)
+    if grader is not None:
+        task = msgspec.structs.replace(task, grader=grader_text(grader))
+    return _dressed(task, prompting)
 
 
 def _dressed(task: Task, prompting: Prompting) -> Task:

@@ -51,6 +51,7 @@ async def asweep(
     allocators: NamedAllocator | Sequence[NamedAllocator] = (),
     seeds: int | Sequence[int] = 1,
     sampling: Sampling | Mapping[str, Any] | None = None,
+    grader: str | Callable[..., Any] | None = None,
     out: str | Path | None = None,
     report: bool = True,
     progress: bool | Callable[[int, int], object] = False,
@@ -76,6 +77,9 @@ async def asweep(
             among the problems, e.g. ["equal", "uniform", "marginal"], or functions of your own; none gives each problem
             its own. For n=none only.
         seeds: their number, or a list of them.
+        grader: `exact`, `math`, or a function of your own in a file (`FILE.py:NAME`), `def mine(answer, reference)` or
+            `def mine(answer, reference, problem)`, which returns True, False or None for unknown; it runs in a process
+            of its own, within 10 s of CPU time. None: what suits the problems.
         out: the run folder: journal, problems, report. The same call with the same folder resumes; one with more
             strategies, budgets, seeds or problems pays only for the new ones (`tts.runs.extension` has the conditions).
         report: whether to write the report there.
@@ -93,7 +97,7 @@ async def asweep(
     async with (
         given as named,
         Beside(partial(open_backend, cluster, address, target)) as place,  # a Ray takes seconds to start
-        GradingProcess(as_task(problems, prompting)) as task,
+        GradingProcess(as_task(problems, prompting, grader)) as task,
     ):
         listed = task.problems
         base = _asked(task, named, budgets, run_budget, given.allocators, seeds)

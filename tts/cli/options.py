@@ -60,6 +60,10 @@ Allocators = Annotated[
         "--allocator", "-a", help="Allocator of a budget among problems: marginal, uniform, equal ... Repeatable."
     ),
 ]
+Grader = Annotated[
+    str | None,
+    typer.Option("--grader", help="Grader: exact, math, or FILE.py:NAME of your own; none: as suits the problems."),
+]
 Report = Annotated[
     bool, typer.Option("--report/--no-report", help="Report in the folder: page, pictures, CSV and JSON.")
 ]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tts.cli.options import RUN, Allocators, Json, VerifierTokens, with_options
+from tts.cli.options import RUN, Allocators, Grader, Json, VerifierTokens, with_options
 from tts.cli.output import complain, points, print_json
 from tts.cli.values import arguments_of, named_counts
 from tts.process.streams import echo
@@ -39,6 +39,7 @@ def plan(
         "runs/plan"
     ),
     limit: Annotated[int | None, typer.Option("--limit", help="Number of problems, the first ones; none: all.")] = None,
+    grader: Grader = None,
     json: Json = False,
     **options: Any,
 ) -> None:
@@ -66,6 +67,7 @@ def plan(
         history=history,
         draws=draws,
         seed=seed,
+        grader=grader,
         out=out,
         watcher=Display(console(stderr=True), quiet=json),
         on_draw=on_draw,

@@ -30,6 +30,10 @@ def build(
         list[str] | None,
         typer.Option("--verifier", help="Verifier of your own that the run used: its file is run. Repeatable."),
     ] = None,
+    grader: Annotated[
+        str | None,
+        typer.Option("--grader", help="Grader of your own that the run used: its file is run."),
+    ] = None,
     answer: Annotated[
         str | None, typer.Option("--answer", help="Function by which the run found answers: its file is run.")
     ] = None,
@@ -52,6 +56,7 @@ def build(
             keep_text=text,
             verifiers=verifier or (),
             answer=answer,
+            grader=grader,
             on_ungraded=on_ungraded,
             on_foreign=on_foreign,
         )

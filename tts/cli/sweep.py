@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tts.cli.options import RUN, Allocators, Json, Report, Seeds, with_options
+from tts.cli.options import RUN, Allocators, Grader, Json, Report, Seeds, with_options
 from tts.cli.output import complain
 from tts.cli.report import show_sweep
 from tts.cli.values import answer_format_of, arguments_of, seeds_of
@@ -44,9 +44,7 @@ def sweep(
         str | None,
         typer.Option("--answer-format", help="Form of the answers: auto, number, boxed, letter, line or text."),
     ] = None,
-    grader: Annotated[
-        str | None, typer.Option("--grader", help="Grader: exact or math; none: as suits the problems.")
-    ] = None,
+    grader: Grader = None,
     report: Report = True,
     json: Json = False,
     **options: Any,
@@ -66,7 +64,6 @@ def sweep(
         shuffle_choices=shuffle_choices,
         limit=limit,
         answer_format=answer_format_of(answer_format),
-        grader=grader,
     )
     display = Display(console(stderr=True), quiet=json)
     result = swept(
@@ -76,6 +73,7 @@ def sweep(
         run_budget=run_budget,
         allocators=allocator or (),
         seeds=seeds_of(seeds),
+        grader=grader,
         out=out,
         report=report,
         watcher=display,

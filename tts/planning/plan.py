@@ -61,6 +61,7 @@ async def aplan(
     watcher: Watcher | None = None,
     on_draw: OnProgress = lambda done, of: None,
     verifier_tokens: Mapping[str, float] | None = None,
+    grader: str | Callable[..., Any] | None = None,
     cluster: str | Path | ClusterSpec = "local",
     address: str | None = None,
     **options: Unpack[Options],
@@ -80,7 +81,7 @@ async def aplan(
         out: the folder for the pilot and plan.json.
         verifier_tokens: tokens of one verification, by verifier, in place of those measured in the pilot or the
             history. If neither is known, a forecast is marked as without scoring.
-        sampling, cluster, address, options: as for `tts.sweep`.
+        sampling, grader, cluster, address, options: as for `tts.sweep`.
 
     The forecast is computed in a thread beside the event loop; cancelled, it ends with the cell that is being replayed.
 
@@ -93,8 +94,7 @@ async def aplan(
     folder = as_folder(out)
     run_budget = _renamed(run_budget, budget)
     limits = _limits_of(run_budget)
-    if draws < 2:
-        raise InvalidParameter(f"draws must be at least 2, but got {draws}", name="draws")
+    _at_least_two("draws", draws)
     given = Given(strategies, allocators)
     async with given as named:
         specs = [spec for text in named for spec in parse_specs(text)]
@@ -104,16 +104,17 @@ async def aplan(
                 raise InvalidParameter(
                     "a pilot needs problems and a folder (out), or give history, a pool of earlier runs"
                 )
-            if pilot < 2:
-                raise InvalidParameter(f"pilot must be at least 2 samples a problem, but got {pilot}", name="pilot")
+            _at_least_two("pilot", pilot, " samples a problem")
             pilot_folder = folder / "pilot"
-            judged = [f"best_of_n:n={pilot},verifier={name}" for name in dict.fromkeys(verifier_names(specs))]
+            scored = [*dict.fromkeys(verifier_names(specs))]
+            judged = [f"best_of_n:n={pilot},verifier={name}" for name in scored]
             swept = await asweep(
                 problems,
                 [f"majority_vote:n={pilot}", *judged],
                 run_budget=run_budget,
                 seeds=[seed],
                 sampling=sampling,
+                grader=grader,
                 out=pilot_folder,
                 report=False,
                 watcher=Pilot(watcher, 1 + len(judged), pilot, limits),
@@ -121,7 +122,7 @@ async def aplan(
                 address=address,
                 **options,
             )
-            pool = await build_pool(pilot_folder, keep_text=False, verifiers=[*dict.fromkeys(verifier_names(specs))])
+            pool = await build_pool(pilot_folder, keep_text=False, verifiers=scored, grader=grader)
             paid, most = swept.spent, swept.sampling.max_tokens
             left = _rest(limits, paid)
         else:
@@ -159,6 +160,11 @@ def _renamed(run_budget: str | Limits, budget: str | Limits | None) -> str | Lim
         raise InvalidParameter("budget is the earlier name of run_budget: leave it out", name="budget")
     warnings.warn("the parameter budget of tts.plan is called run_budget now", FutureWarning, stacklevel=3)
     return budget
+
+
+def _at_least_two(name: str, number: int, of: str = "") -> None:
+    if number < 2:
+        raise InvalidParameter(f"{name} must be at least 2{of}, but got {number}", name=name)
 
 
 def _limits_of(run_budget: str | Limits) -> Limits:

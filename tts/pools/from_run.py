@@ -24,8 +24,10 @@ from tts.runs.extension import together
 from tts.runs.folder import JOURNAL, check_files, read_history, read_records
 from tts.runs.foreign_runs import seed_of, verifiers_made
 from tts.runs.problem_files import PROBLEMS, REFERENCES, read_examples, references_away
+from tts.runs.verdict_files import RecordedGrader
 from tts.tasks.example import Task
-from tts.tasks.graders import Grading, Verdict, grader_named
+from tts.tasks.graders import Grader, Grading, Verdict, grader_named, is_asked_again
+from tts.tasks.own_grader import grader_text
 from tts.types import Candidate, Problem, Sampling, Usage
 from tts.workers.killable_processes import Workers
 
@@ -44,6 +46,7 @@ async def build_pool(
     keep_text: bool = True,
     verifiers: Collection[str] = (),
     answer: str | None = None,
+    grader: str | Callable[..., Any] | None = None,
     on_ungraded: OnUngraded = lambda count, why: None,
     on_foreign: Callable[[str], None] = lambda name: None,
 ) -> Pool:
@@ -57,7 +60,8 @@ async def build_pool(
 
     The folder is data: no name in it is imported. Of its verifiers, the built-in ones compute scores, and those
     of `verifiers`, which the caller trusts; `on_foreign` receives the name of each other verifier. A function by which
-    the run found answers is `answer`, `FILE.py:NAME`, again.
+    the run found answers is `answer`, `FILE.py:NAME`, again; a grader of the user's own is `grader`: without it, the
+    verdicts are those of the run's.
 
     Raises: InvalidParameter where the run has such a function and it is not given, or is another version; BadPool for a
         folder that holds no sweep, or a sweep without such samples; JournalCorrupt, BadProblem.
@@ -80,7 +84,13 @@ async def build_pool(
     samples = list(_samples(found, problems, config))
     candidates = [_candidate(event, sample) for (_, event), sample in zip(found, samples, strict=True)]
     async with Workers() as workers:
-        verdicts = await _verdicts(samples, task, workers)
+        if grader is not None:
+            checked: Grader = grader_named(grader_text(grader), workers)
+        elif is_asked_again(task.grader):
+            checked = grader_named(task.grader, workers)
+        else:
+            checked = RecordedGrader(task.grader, folder)
+        verdicts = await _verdicts(samples, task, checked)
         computed = await _computed_scores(candidates, samples, problems, made, workers)
     for (key, _), scores in zip(found, computed, strict=True):
         given.setdefault(key, {}).update(scores)
@@ -297,12 +307,12 @@ def _narrowed(given: Scores) -> dict[str, dict[str, float | list[float | None] |
 # --- verdicts
 
 
-async def _verdicts(samples: Iterable[Sample], task: Task, workers: Workers) -> dict[tuple[str, str | None], Verdict]:
+async def _verdicts(samples: Iterable[Sample], task: Task, grader: Grader) -> dict[tuple[str, str | None], Verdict]:
     """Verdicts by problem and answer."""
     examples = {example.problem.id: example for example in task.examples}
     found: dict[tuple[str, str | None], Verdict] = {}
     grading = Grading(
-        grader_named(task.grader, workers),
+        grader,
         lambda problem_id, answer, verdict: found.__setitem__((problem_id, answer), verdict),
     )
     for sample in samples:

@@ -42,8 +42,19 @@ from tts.runs.problem_files import (
     write_problems,
     write_references,
 )
+from tts.runs.verdict_files import RecordedGrader, write_verdicts
 from tts.tasks.example import Example, Task, problem_digests, problem_fields, problems_digest, references_digest
-from tts.tasks.graders import ExactGrader, Grader, Grading, NoReferences, Verdict, grader_named, not_an_answer
+from tts.tasks.graders import (
+    ExactGrader,
+    Grader,
+    Grading,
+    NoReferences,
+    Verdict,
+    grader_named,
+    is_asked_again,
+    not_an_answer,
+)
+from tts.tasks.own_grader import OwnGrader
 from tts.tasks.sources import TaskSource
 from tts.types import ErrorInfo, Problem
 from tts.workers.child import hide_memory
@@ -322,6 +333,8 @@ class _Server:
         try:
             if self._folder is not None and self._task is not None:
                 write_references(self._folder, self._task)
+                if not is_asked_again(self._task.grader):
+                    write_verdicts(self._folder, self._grading.verdicts)
             put_back(self._hidden)
         except Exception as error:
             reply = ErrorInfo.of(error)
@@ -379,16 +392,24 @@ class _Server:
             grader: Grader = NoReferences(str(task))
             task = read_examples(task)
             task = msgspec.structs.replace(task, examples=tuple(_without_reference(e) for e in task.examples))
+        elif isinstance(task, Path):
+            folder, task = task, read_examples(task)
+            asked = is_asked_again(task.grader)
+            grader = self._grader(task, order) if asked else RecordedGrader(task.grader, folder)
         else:
-            task = read_examples(task) if isinstance(task, Path) else task
             task = task.load() if isinstance(task, TaskSource) else task
-            grader = grader_named(task.grader, self._workers, order.limit_s)
+            grader = self._grader(task, order)
+            if isinstance(grader, OwnGrader):
+                await grader.check()
         await _check_references(grader, task)
         self._task, self._grading = task, Grading(grader, self._say)
         self._examples = {example.problem.id: example for example in task.examples}
         digest = problems_digest([problem_fields(example.problem) for example in task.examples])
         problems = tuple(example.problem for example in task.examples)
         return _Loaded(task.name, task.grader, problems, digest, problem_digests(task.examples), task.prompts)
+
+    def _grader(self, task: Task, order: _Load) -> Grader:
+        return grader_named(task.grader, self._workers, order.limit_s)
 
     def _agrees(self, run: _Compare) -> bool:
         assert self._task is not None

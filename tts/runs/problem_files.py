@@ -15,6 +15,7 @@ from tts.types import Value
 
 T = TypeVar("T")
 PROBLEMS, REFERENCES, OUTCOMES = "problems.jsonl", "references.jsonl", "outcomes.jsonl"  # of a run folder
+VERDICTS = "verdicts.jsonl"
 
 
 class _Head(Value, frozen=True):
@@ -62,7 +63,7 @@ def taken_away(folder: Path) -> dict[Path, bytes]:
 
     check_files(folder)
     found = {}
-    for path in (folder / REFERENCES, folder / OUTCOMES):
+    for path in (folder / REFERENCES, folder / OUTCOMES, folder / VERDICTS):
         try:
             found[path] = read_whole(path)
             path.unlink()
@@ -80,7 +81,7 @@ def put_back(files: Mapping[Path, bytes]) -> None:
     from tts.runs.folder import write_atomically
 
     for path, content in files.items():
-        write_atomically(path, content, mode=0o600 if path.name == REFERENCES else 0o666)
+        write_atomically(path, content, mode=0o666 if path.name == OUTCOMES else 0o600)
 
 
 def references_away(folder: Path) -> bool:

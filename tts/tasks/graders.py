@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Protocol, cast
 
 from tts.answers.equivalence import is_plain, normalise, same
 from tts.errors import BadProblem, CallCrashed, CallFailed, CallTimedOut, MissingExtra, unknown_name
 from tts.tasks.example import Example
+from tts.tasks.own_grader import OwnGrader
 from tts.tasks.sources import REASONING_GYM
 from tts.types import ErrorInfo, Problem, Value
 from tts.workers.killable_processes import Workers
@@ -23,7 +24,8 @@ GYM_LIMIT_S = 10.0
 
 
 class Grader(Protocol):
-    """A rule that decides whether an answer is right."""
+    """A rule that decides whether an answer is right. One with a true attribute `without_reference` also grades what
+    has none: then `reference` is None."""
 
     async def grade(self, answer: str | None, reference: str, problem: Problem) -> bool | None:
         """Whether the answer is right; None: unknown. An answer of None, an abstention, is wrong. Any error means that
@@ -168,6 +170,11 @@ class Grading:
             del self._failed[problem_id, answer]
             self._keep(problem_id, answer, verdict)
 
+    @property
+    def verdicts(self) -> Mapping[tuple[str, str | None], Verdict]:
+        """The final verdicts so far, by problem and answer."""
+        return self._verdicts
+
     async def _first(self, example: Example, answer: str | None) -> None:
         pair = example.problem.id, answer
         try:
@@ -180,10 +187,10 @@ class Grading:
             self._failed[pair] = example
 
     async def _grade(self, example: Example, answer: str | None) -> Verdict:
-        if example.reference is None:
+        if example.reference is None and not getattr(self._grader, "without_reference", False):
             return Verdict()
         try:
-            return Verdict(await self._grader.grade(answer, example.reference, example.problem))
+            return Verdict(await self._grader.grade(answer, cast(str, example.reference), example.problem))
         except Exception as error:  # any error: it is no verdict on the answer
             info = ErrorInfo.of(error)
             return Verdict(error=f"{info.type}: {info.message}")
@@ -201,7 +208,8 @@ def not_an_answer(answer: object) -> Verdict | None:
 
 
 def grader_named(name: str, workers: Workers, limit_s: float | None = None) -> Grader:
-    """The grader `exact` or `math`, or the one for a source `reasoning-gym:NAME?…`; `limit_s`: its `timeout_s`.
+    """The grader `exact` or `math`, the one for a source `reasoning-gym:NAME?…`, or a function of the user's own
+    (`FILE.py:NAME`, `MODULE:NAME`), which is imported in a worker; `limit_s`: its `timeout_s`.
 
     Raises:
         UnknownName: no grader has the name.
@@ -213,7 +221,14 @@ def grader_named(name: str, workers: Workers, limit_s: float | None = None) -> G
         return MathGrader(workers, timeout_s=limit_s)
     if name.startswith(f"{REASONING_GYM}:"):
         return ReasoningGymGrader(name, workers, timeout_s=limit_s)
-    raise unknown_name("grader", name, ("exact", "math", f"{REASONING_GYM}:NAME"))
+    if ":" in name:
+        return OwnGrader(name, workers, timeout_s=limit_s)
+    raise unknown_name("grader", name, ("exact", "math", f"{REASONING_GYM}:NAME", "FILE.py:NAME"))
+
+
+def is_asked_again(name: str) -> bool:
+    """Whether a reader of a run folder asks the grader that it names: those of this library, and no other code."""
+    return name in ("exact", "math") or name.startswith(f"{REASONING_GYM}:")
 
 
 def _unusable(reference: str, problem: Problem, line: int | None, what: str) -> BadProblem:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import tts
-from tts.core.trials.context import KNOW_REFERENCES
+from tts.core.addresses import KNOW_REFERENCES
 from tts.plugins.loading import by_address
 
 ROOT = Path(__file__).resolve().parent.parent

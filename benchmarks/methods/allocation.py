@@ -266,6 +266,9 @@ class _Tokens:
     def actual(self, action: Work, usage: Usage) -> Cost:
         return Cost(1, usage.completion_tokens)
 
+    def context_tokens(self, request: Request) -> int | None:
+        return None
+
 
 def _decisions(problems: int, decisions: int) -> float:
     """Microseconds from one event to the next grant, with so many problems open, each asking for four."""

@@ -378,6 +378,5 @@ WANTED = {
     "plugin/04-model-parameter.py": "several models in one run",
     "plugin/05-judge-replies-vote.py": "requests whose replies are no candidates",
     "plugin/10-stream-cost.py": "progress by need, and no more of it in the journal",
-    "plugin/13-context.py": "the room that is left in the context",
     "plugin/17-nested-fallback.py": "a strategy as a part, with a fallback of its own",
 }

@@ -15,6 +15,7 @@ from typing import Any
 
 from tts.errors import InvalidParameter
 
+KNOW_REFERENCES = ("tts.tasks", "tts.runs", "tts.api")  # with all that is in them
 PLUGIN = "tts_plugin_"  # how the modules of plugin files begin
 _PARAMETERS = re.compile(r"(?<=\w)\s*\(\s*[A-Za-z_]\w*\s*=")  # how the brackets of parameters begin, after a name
 
@@ -180,3 +181,9 @@ def _unreachable(name: str, why: str) -> InvalidParameter:
         f"a file",
         function=name,
     )
+
+
+def knows_references(address: str) -> bool:
+    """Whether the function is of a module in which reference answers can be reached."""
+    module = address.partition(":")[0]
+    return any(module == known or module.startswith(f"{known}.") for known in KNOW_REFERENCES)

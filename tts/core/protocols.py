@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
 
 class CostModel(Protocol):
-    """Costs of actions: the upper bound before, the actual cost after (`tts.models.cost_model.CostModel`)."""
+    """Costs of actions: the upper bound before, the actual cost after; and the tokens of the context of the model that
+    a request asks, None where they are not known (`tts.models.cost_model.CostModel`)."""
 
     def upper_bound(self, action: Work) -> Cost: ...
     def actual(self, action: Work, usage: Usage) -> Cost: ...
+    def context_tokens(self, request: Request) -> int | None: ...
 
 
 class AsksModel(Protocol):

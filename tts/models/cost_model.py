@@ -16,6 +16,7 @@ class ModelCost(Value, frozen=True):
 
     price: Price | None = None
     config: ModelConfig | None = None
+    context_tokens: int | None = None
 
 
 _NOTHING_KNOWN = ModelCost()
@@ -58,6 +59,10 @@ class CostModel(Value, frozen=True):
             return Cost(1, usage.completion_tokens, None, None)
         price = None if known.price is None else known.price.charge(usage)
         return Cost(1, usage.completion_tokens, price, flops(known.config, usage))
+
+    def context_tokens(self, request: Request) -> int | None:
+        """Tokens of the context of the model that the request asks, for prompt and completion; None: not known."""
+        return self._known(request).context_tokens
 
     def _known(self, request: Request) -> ModelCost:
         return self.models.get(self.first if request.model is None else request.model, _NOTHING_KNOWN)

@@ -89,7 +89,7 @@ class Pricing:
 
             known = info(model.name)
             config = ModelConfig.from_hf(known.config) if known else None
-        return ModelCost(self._own.get(role) or self._table.lookup(model.name), config)
+        return ModelCost(self._own.get(role) or self._table.lookup(model.name), config, model.context_tokens)
 
 
 def resolved(target: Target, endpoints: Mapping[str, Sequence[str]] = {}, *, hosted: bool = False) -> Target:

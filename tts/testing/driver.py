@@ -141,6 +141,9 @@ class CountingCosts:
             raise Runaway
         return self._costs.upper_bound(action)
 
+    def context_tokens(self, request: Request) -> int | None:
+        return self._costs.context_tokens(request)
+
     def actual(self, action: Work, usage: Usage) -> Cost:
         return self._costs.actual(action, usage)
 

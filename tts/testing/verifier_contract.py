@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from tts.core.actions import Request
-from tts.core.addresses import call_of, called
+from tts.core.addresses import KNOW_REFERENCES, call_of, called
 from tts.core.protocols import (
     Verifier,
     checked,
@@ -32,7 +32,6 @@ from tts.core.protocols import (
     question_of,
     read_by,
 )
-from tts.core.trials.context import KNOW_REFERENCES
 from tts.errors import TTSError
 from tts.plugins.names import verifier_named
 from tts.plugins.verifier_texts import normal_text, text_of

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from tts.core.actions import Cancelled, Event, Failed, Finished, Generate, Progressed, Refused, Request, Sleep, Work
+from tts.core.room import check_room
 from tts.core.trials.coroutines import Alarm, Expired, InFlight, Mailbox, Wait
 from tts.core.trials.endings import WITHDRAWN, Fewer, deadline_passed
 from tts.core.trials.sample_keys import seed_of, share_base
@@ -87,6 +88,7 @@ class _Sampling(Block):
         super().__init__(run)
         if n is not None:
             at_least_one("n", n)
+        check_room(run._trial.id, run._trial._costs, request)
         self._request = request
         self._n = n
         self._parent = parent

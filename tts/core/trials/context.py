@@ -21,23 +21,21 @@ from tts.core.actions import (
     Add,
     Call,
     End,
-    Event,
-    Failed,
     Recall,
     Recalled,
-    Refused,
     Request,
     Returned,
     Sleep,
     Work,
 )
-from tts.core.addresses import beside, check_address, owner_of, portable
+from tts.core.addresses import beside, check_address, knows_references, owner_of, portable
 from tts.core.budget import Limits, Remaining
 from tts.core.memory import MOST_ASKED, memory_amounts, memory_key
 from tts.core.protocols import Strategy
+from tts.core.room import room_of
 from tts.core.trials.blocks import Block, Deadline, Finishing, Streaming, at_least_one
 from tts.core.trials.coroutines import Mailbox, Task, Wait
-from tts.core.trials.endings import nothing_came
+from tts.core.trials.endings import error_of, nothing_came
 from tts.core.trials.parts import solve_part
 from tts.core.trials.race import Race
 from tts.core.trials.randomness import ChainRandom
@@ -50,7 +48,6 @@ if TYPE_CHECKING:
     from tts.core.trials.trial import Trial
 
 T = TypeVar("T")
-KNOW_REFERENCES = ("tts.tasks", "tts.runs", "tts.api")  # with all that is in them
 
 
 class Run:
@@ -410,7 +407,7 @@ class Run:
             name = beside(self._owner(), function)
         else:
             name = portable(self._owner(), _function(self._trial._strategy), check_address(function))
-        if _knows_references(name):
+        if knows_references(name):
             raise InvalidParameter(f"{name} knows the reference answers: no strategy may call it", function=name)
         try:
             msgspec.json.encode(args)
@@ -419,7 +416,23 @@ class Run:
         event = await self._end_of(Call(self._trial._next_id(), name, args, timeout_s))
         if isinstance(event, Returned):
             return cast(T, event.value)
-        raise _error_of(event)
+        raise error_of(event)
+
+    def room(
+        self,
+        prompt: Turns | None = None,
+        *,
+        system: str | None = None,
+        continue_from: Candidate | str | None = None,
+        model: str | None = None,
+    ) -> int | None:
+        """Tokens that the model's context has left for a completion after this prompt, at the least; None where neither
+        the model's servers nor its role say how large its context is.
+
+        A strategy does no I/O, so that no tokeniser is asked: a prompt counts as the most tokens that it can be, one a
+        byte and some for the chat template, three or four times those of English text. Arguments as `generate`.
+        """
+        return room_of(self._trial._costs, self._request(prompt, system, continue_from, {}, model))
 
     def uncompared(self, answers: int) -> None:
         """Note, for the result, the number of answers of the latest vote that could not be compared with the others."""
@@ -475,17 +488,5 @@ def _parent(parent: Candidate | None, continue_from: Candidate | str | None) -> 
     return parent or (continue_from if isinstance(continue_from, Candidate) else None)
 
 
-def _knows_references(address: str) -> bool:
-    """Whether the function is of a module in which reference answers can be reached."""
-    module = address.partition(":")[0]
-    return any(module == known or module.startswith(f"{known}.") for known in KNOW_REFERENCES)
-
-
 def _function(strategy: Any) -> Any:
     return getattr(strategy, "func", strategy)  # the function of a functools.partial
-
-
-def _error_of(event: Event) -> Exception:
-    if isinstance(event, Failed | Refused):
-        return event.error.rebuild()
-    raise UsageError(f"{event.id} ended as {type(event).__name__}")

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from tts.checks import as_text, plain
+from tts.core.actions import Event, Failed, Refused
 from tts.core.trials.coroutines import STEP_LIMIT_S, Alarm, StepTimedOut
 from tts.errors import (
     AllFailed,
@@ -18,6 +19,7 @@ from tts.errors import (
     StrategyCrashed,
     StrategyTimedOut,
     TTSError,
+    UsageError,
 )
 from tts.types import Candidate, ErrorInfo
 
@@ -151,3 +153,10 @@ def _where(error: BaseException, without: str = "") -> str:
             found = f"{file}:{trace.tb_lineno}"
         trace = trace.tb_next
     return found
+
+
+def error_of(event: Event) -> Exception:
+    """The error of an action that ended without a value. Raises: UsageError for any other end."""
+    if isinstance(event, Failed | Refused):
+        return event.error.rebuild()
+    raise UsageError(f"{event.id} ended as {type(event).__name__}")

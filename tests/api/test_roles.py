@@ -165,12 +165,25 @@ def test_a_run_is_resumed_with_its_roles_alone(servers: Servers, tmp_path: Path)
         assert servers.asked() == before
 
 
-def test_a_run_without_further_roles_is_recorded_as_ever(servers: Servers, tmp_path: Path) -> None:
+def test_a_verifier_in_the_older_words_is_recorded_as_ever_and_is_the_role_judge(
+    servers: Servers, tmp_path: Path
+) -> None:
+    """Its requests name it by its model, as in the journals of older programs, whose digests are of that name."""
     judge = servers.described("judge")
-    old = {f"verifier_{name}": value for name, value in judge.items()}
-    tts.solve(SUM, "best_of_n:n=2,verifier=judge", out=tmp_path, **servers.described("solver"), **old)
+    target = {**servers.described("solver"), **{f"verifier_{name}": value for name, value in judge.items()}}
+
+    async def asks(problem: Problem, run: Run) -> Candidate:
+        (found,) = await run.generate()
+        await run.ask("Is it right?", model="judge")
+        await run.verify([found], "judge")
+        return found
+
+    assert tts.solve(SUM, asks, out=tmp_path, budget="usd=1", **target).error is None
     header, *_ = [json.loads(line) for line in (tmp_path / JOURNAL).read_text().splitlines()]
     assert header["config"]["verifier_model"] == "model-judge" and header["config"]["models"] == {}
+    assert servers.asked() == {"solver": {"key-solver": 1}, "small": {}, "judge": {"key-judge": 2}}
+    assert tts.solve(SUM, asks, out=tmp_path, budget="usd=1", **target).error is None
+    assert servers.asked()["judge"] == {"key-judge": 2}
 
 
 def test_a_model_in_process_is_one_role_beside_a_server() -> None:

@@ -45,6 +45,7 @@ def make_report(
         "title": f"{config.model} on {config.problems}",
         "model": config.model,
         "verifier model": config.judge,
+        **{f"model of the role {name}": role["model"] for name, role in config.models.items() if name != "judge"},
         "problems": config.problems,
         "seeds": ", ".join(map(str, config.seeds)),
         "budget of the run": config.run_budget or "none",

@@ -139,7 +139,7 @@ async def open_models(target: Target) -> AsyncIterator[Models]:
             opened = await opener.open(name, role)
             if name == SOLVER:
                 models.concurrency, models.engine = opened.concurrency, opened.engine
-                models.unreachable = opened.unreachable
+            models.unreachable += opened.unreachable
             models.by_name[name], models.served[name] = opened.model, opened.served
             if opened.engine is None:
                 models.clients_of[name] = opened.clients

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import msgspec
 import numpy as np
@@ -16,9 +16,11 @@ from tts.api.replays import choose, replay
 from tts.api.results import as_json
 from tts.api.sweep import asweep
 from tts.api.sync import in_thread, synchronous
+from tts.core.actions import SOLVER
 from tts.core.budget import Limits
 from tts.errors import BudgetTooSmall, InvalidParameter, StorageFull
-from tts.models.function import asked_name
+from tts.models.options import Target
+from tts.models.roles.described import Described, described
 from tts.planning.pilot import Pilot
 from tts.planning.posterior import Posterior
 from tts.plugins.dependencies import verifier_names
@@ -126,9 +128,8 @@ async def aplan(
             paid, most = swept.spent, swept.sampling.max_tokens
             left = _rest(limits, paid)
         else:
-            pool = await in_thread(lambda _: _chosen(history, asked_name(options.get("model"))))
+            pool = await in_thread(lambda _: _chosen(history, _solver_of(options).name))
         pool = pool.priced(verifier_tokens or {})
-        prices = {name: value for name in PRICES if (value := options.get(name)) is not None}
         found = await in_thread(
             lambda check: foresee(
                 pool,
@@ -138,7 +139,7 @@ async def aplan(
                 draws,
                 seed,
                 most,
-                prices,
+                _prices_of(options),
                 on_draw,
                 lambda *_: check(),
             )
@@ -150,6 +151,17 @@ async def aplan(
 
 
 plan = synchronous(aplan)
+
+
+def _solver_of(options: Options) -> Described:
+    return described(cast(Target, options))[SOLVER]
+
+
+def _prices_of(options: Options) -> dict[str, Any]:
+    """The solver's prices as `tts.replay` takes them."""
+    solver = _solver_of(options)
+    found = {name: getattr(solver, name, options.get(name)) for name in PRICES}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _renamed(run_budget: str | Limits, budget: str | Limits | None) -> str | Limits:

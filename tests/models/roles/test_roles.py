@@ -1,5 +1,6 @@
 """Roles: how users write them, and which servers and keys they then have."""
 
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ from tts.core.scheduling.steps import Planned
 from tts.errors import InvalidParameter, TTSError, UnknownName
 from tts.models.cost_model import CostModel, ModelCost
 from tts.models.prices import Price
+from tts.models.roles.described import described
 from tts.models.roles.providers import PROVIDERS
 from tts.models.roles.role import ModelRole, ServedModel, Server
 from tts.models.target import Pricing, resolved, roles_of
+from tts.models.weights import info
 from tts.runs.folder import NoJournal
 from tts.types import Completion, StrategySpec
 
@@ -208,6 +211,21 @@ def test_each_role_has_its_price_and_the_table_knows_the_others() -> None:
         "small": Price.per_million(input=0.05, output=0.4, cached_input=0.005),
         "other": None,
     }
+
+
+def test_the_flops_of_a_model_in_process_are_known_and_those_of_others_by_their_config(tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(info("tts-tiny").config))  # type: ignore[union-attr]
+    pricing = Pricing({"base_url": URL, "models": {"small": "embedded:tts-tiny", "judge": {"model_config": str(file)}}})
+    served = {"solver": ServedModel("m"), "small": ServedModel("tts-tiny", embedded=True), "judge": ServedModel("j")}
+    models = pricing.costs(served, "judge").models
+    assert models["solver"].config is None and models["small"].config == models["judge"].config is not None
+
+
+def test_a_plan_finds_the_solver_and_its_prices_among_the_roles() -> None:
+    solver = described({"models": {"solver": {"model": "groq:m", "price_in": 1, "price_out": 2}}})["solver"]
+    assert (solver.name, solver.price_in, solver.price_out) == ("m", 1.0, 2.0)
+    assert described({"model": "mistral:7b", "base_url": URL})["solver"].name == "mistral:7b"
 
 
 # -- one ledger over all ------------------------------------------------------------------------------------------

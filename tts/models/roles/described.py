@@ -11,8 +11,10 @@ import msgspec
 
 from tts.core.actions import SOLVER
 from tts.errors import InvalidParameter, unknown_name
+from tts.models.function import asked_name
 from tts.models.options import Target
 from tts.models.prices import Price, price_from_flags
+from tts.models.roles.providers import split_provider
 from tts.models.roles.role import JUDGE
 from tts.types import Sampling, Value
 
@@ -42,6 +44,12 @@ class Described(Value, frozen=True):
     model_config: str | None = None
     context_tokens: int | None = None
     sampling: Mapping[str, Any] = {}
+
+    @property
+    def name(self) -> str | None:
+        """The model's name at its servers, as far as it is given."""
+        name = asked_name(self.model)
+        return name if name is None or self.urls else split_provider(name)[1]
 
     @property
     def urls(self) -> tuple[str, ...]:

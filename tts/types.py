@@ -260,6 +260,9 @@ class LogprobSummary(Value, frozen=True):
     tail: tuple[TokenLogprob, ...] = ()
     confidence: float | None = None
 
+    def __repr__(self) -> str:
+        return shown_fields(self, ("confidence",))
+
 
 class Completion(Value, frozen=True):
     """A completion as it came over the wire.
@@ -294,6 +297,9 @@ class Completion(Value, frozen=True):
     recorded_scores: Mapping[str, float | tuple[float | None, ...]] = {}
     stopped_by: str | None = None
     parsed: Any = None
+
+    def __repr__(self) -> str:
+        return shown_fields(self, ("stopped_by", "parsed"))
 
 
 class Candidate(Value, frozen=True):

@@ -22,8 +22,9 @@ from typing import IO, Any, Self
 
 from tts.core.actions import Finished, Scored, problem_of
 from tts.core.journal.history import History
-from tts.core.journal.records import VERSION, ChecksumChain, Granted, Header, Record, decode
-from tts.errors import JournalCorrupt, JournalLocked, RunError, StorageFull
+from tts.core.journal.pieces import PieceReader, PieceWriter
+from tts.core.journal.records import VERSION, ChecksumChain, Granted, Header, Record, Rest, decode
+from tts.errors import InvalidParameter, JournalCorrupt, JournalLocked, RunError, StorageFull
 from tts.tasks import file_limits
 from tts.tasks.file_limits import TooLarge, lines
 
@@ -44,13 +45,13 @@ def read_records(path: Path, chain: ChecksumChain | None = None) -> Iterator[Rec
 
     Raises: JournalCorrupt for any other line that cannot be read, is not as it was written, or is too long.
     """
-    chain = chain or ChecksumChain()
+    chain, pieces = chain or ChecksumChain(), PieceReader()
     with path.open("rb") as file:
         try:
             for line in lines(file):
                 if not line.endswith(b"\n"):
                     return
-                yield chain.read(line)
+                yield pieces.whole(chain.read(line), chain.lines)
         except TooLarge as error:
             raise JournalCorrupt(f"{path} {error}", path=str(path)) from None
 
@@ -93,7 +94,9 @@ class _Samples:
         with self._path.open("rb") as file:
             for place in self._places.get(problem, ()):
                 file.seek(place)
-                yield decode(file.readline(), place)
+                record = decode(file.readline(), place)
+                if not isinstance(record, Rest):  # a watched sample, which has no share key
+                    yield record
 
     def _found(self) -> dict[str, array[int]]:
         places: dict[str, array[int]] = {}
@@ -140,6 +143,7 @@ class Journal:
             self._file: IO[bytes] = self.path.open("ab+", buffering=0)
         except OSError as error:
             raise _storage_error(self.path, error) from None
+        self._pieces = PieceWriter()
         self._dirty = threading.Event()
         self._closed = threading.Event()
         self._syncer: threading.Thread | None = None
@@ -177,7 +181,11 @@ class Journal:
         if self._failed is not None:
             raise _storage_error(self.path, self._failed)
         chain = self._chain.copy()
-        data = b"".join([chain.written(record) for record in records])
+        try:
+            data = b"".join([chain.written(self._pieces.shortened(record)) for record in records])
+        except InvalidParameter:
+            self._pieces = PieceWriter()  # it knows of pieces that are not written
+            raise
         if not data:
             return
         size = self._file.seek(0, os.SEEK_END)

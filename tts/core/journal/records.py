@@ -172,6 +172,14 @@ class Decided(Value, frozen=True, tag="decided", rename=TRIAL_KEY):
     micros: int = 0
 
 
+class Rest(Value, frozen=True, tag="rest"):
+    """The end of a watched action. Its text goes on `after` so many characters, which are in the action's progress
+    records above (`core/journal/pieces.py`)."""
+
+    event: Finished | Cancelled
+    after: int
+
+
 Record = (
     Header
     | Opened
@@ -195,14 +203,15 @@ Record = (
     | Refused
     | Progressed
 )
+Line = Record | Rest
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(Record)
+_decoder = msgspec.json.Decoder(Line)
 _decode_event = msgspec.json.Decoder(Event).decode
 _UNWRITABLE = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
 _UNREADABLE = (ValueError, RecursionError, msgspec.MsgspecError)
 
 
-def encode(record: Record) -> bytes:
+def encode(record: Line) -> bytes:
     """Encode a record as one line, newline included, without a number and a checksum (those are a `Chain`'s).
 
     Raises: InvalidParameter for a value that JSON cannot hold.
@@ -214,10 +223,10 @@ def encode(record: Record) -> bytes:
         raise InvalidParameter(f"a journal cannot hold this {kind} record: {error}", record=shown(record)) from None
 
 
-def decode(line: bytes, number: int) -> Record:
+def decode(line: bytes, number: int) -> Line:
     """Decode a line. Raises: JournalCorrupt with the line number."""
     try:
-        record: Record = _decoder.decode(line)
+        record: Line = _decoder.decode(line)
     except _UNREADABLE as error:
         raise JournalCorrupt(f"journal line {number} cannot be read: {error}", line=number) from None
     return record
@@ -260,7 +269,7 @@ class ChecksumChain:
         found.lines, found.sealed, found._checksum = self.lines, self.sealed, self._checksum
         return found
 
-    def written(self, record: Record) -> bytes:
+    def written(self, record: Line) -> bytes:
         """Encode a record as the next line. Raises: InvalidParameter for a value that JSON cannot hold."""
         self.lines += 1
         body = b'%b,"line":%d' % (encode(record)[:-2], self.lines)
@@ -268,7 +277,7 @@ class ChecksumChain:
         self.sealed = True
         return b'%b,"crc":"%08x"}\n' % (body, self._checksum)
 
-    def read(self, line: bytes) -> Record:
+    def read(self, line: bytes) -> Line:
         """Decode the record of the next line. Raises: JournalCorrupt, with the line's number."""
         self.lines += 1
         body, seal = line[:-_SEAL], line[-_SEAL:]

@@ -89,6 +89,7 @@ def tried(part: Part, limits: Limits, failures: float, key: int) -> None:
     driven = contract._drive(NoisyWorld(key, failures=failures), limits)  # looks at every ledger after every step
     result = driven.trial.result
     contract._check_sound(result, f"{part!r} under {limits}", driven.trial.failed_at)
+    contract._check_bill(result, limits)
     paid = [candidate for candidate in result.candidates if driven.trial.candidate(candidate.id) is not None]
     assert result.selected is not None or not paid
     assert driven.trial.leaked == []

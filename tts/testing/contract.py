@@ -158,6 +158,7 @@ class StrategyContract:
                 driven = self._drive(NoisyWorld(key, text=self.text), limits)
                 result = driven.trial.result
                 self._check_sound(result, f"with a budget of {limits}", driven.trial.failed_at)
+                self._check_bill(result, limits)
                 if result.selected is None and not _is(result, LimitError):
                     fail(f"with a budget of {limits} it ended with {_of(result)}, not as exhausted. {TYPED}")
 
@@ -383,6 +384,13 @@ class StrategyContract:
             return
         at = at or result.error.facts.get("where", "")
         fail(f"{where} it ended with {_of(result)}{f' at {at}' if at else ''}. {TYPED}")
+
+    def _check_bill(self, result: Result, limits: Limits) -> None:
+        """Fail the test where more was paid for than a budget held, whatever its ledgers say."""
+        total = result.bill.total
+        for limit, amount, name in ((limits.samples, total.samples, "samples"), (limits.tokens, total.tokens, "tokens")):
+            if limit is not None and amount > limit:
+                fail(f"{amount} {name} were paid for under a budget of {limits}")
 
     def _difference(self, a: Sequence[bytes], b: Sequence[bytes]) -> str:
         """The first lines of two journals that differ, and the line of the strategy that asked for what is in them."""

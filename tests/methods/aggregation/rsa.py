@@ -3,19 +3,15 @@
 from tts import Candidate, Problem, Run
 from tts.selectors import majority
 
-AGGREGATE = """{problem}
-
-Candidate solutions, some of which may be wrong:
-
-{solutions}
-
-Take what is right in them, mend what is not, and give one better solution. End in the form the problem asks for."""
+AGGREGATE = (
+    "{q}\n\nCandidate solutions, of which some may be wrong:\n\n{solutions}\n\nGive one better solution of the problem."
+)
 
 
 def aggregation(problem: Problem, members: list[Candidate]) -> str:
     """The prompt for one solution made of several, whose thoughts are left out."""
     shown = (f"Solution {i}:\n{c.text.rpartition('</think>')[2].strip()}" for i, c in enumerate(members, 1))
-    return AGGREGATE.format(problem=problem.prompt, solutions="\n\n".join(shown))
+    return AGGREGATE.format(q=problem.prompt, solutions="\n\n".join(shown))
 
 
 async def rsa(problem: Problem, run: Run, *, n: int = 8, k: int = 4, rounds: int = 3) -> Candidate:

@@ -16,7 +16,6 @@ async def neighbours(problem: Problem, run: Run, *, n: int = 8, start: int = 3, 
     run.fallback = majority
     found = await run.generate(n=min(n, start))
     while len(found) < n:
-        latest = found[-1]
-        near = sorted(found, key=lambda c: SequenceMatcher(None, c.text, latest.text).ratio())
+        near = sorted(found, key=lambda c: SequenceMatcher(None, c.text, found[-1].text).ratio())
         found += await revised(problem, run, near[-k:])
     return run.pick(found)

@@ -28,8 +28,7 @@ async def trimr(
             if last is None and looked <= len(thoughts):
                 prompt = SAME.format(problem=problem.prompt, one=thoughts[-2], two=thoughts[-1])
                 (said,) = await run.ask(prompt, model=model, temperature=0.0, max_tokens=4, top_logprobs=10)
-                same = same + 1 if (probability(said, "Yes", "No") or 0.0) > 0.5 else 1
-                looked = len(thoughts) + 1 if same < agree else 10**9
+                looked, same = len(thoughts) + 1, same + 1 if (probability(said, "Yes", "No") or 0.0) > 0.5 else 1
                 if same >= agree:
                     stream.stop(update.id)
     if last.complete:

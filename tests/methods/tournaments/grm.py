@@ -4,12 +4,9 @@ from collections import Counter
 
 from tts import Candidate, Problem, Run
 
-CRITICISE = """{q}
-
-{responses}
-
-State principles by which to judge these responses, and criticise each by them. Reply in JSON: the critique, and scores
-from 1 to 10, one for each response in order."""
+CRITICISE = (
+    "{q}\n\n{responses}\n\nState principles, and criticise each response by them. Reply in JSON: critique, scores."
+)
 SOUND = "{q}\n\nA critique of several responses:\n{critique}\n\nHow sound is it? Reply with a number from 1 to 10."
 
 
@@ -20,9 +17,8 @@ async def grm(problem: Problem, candidates: list[Candidate], run: Run, *, k: int
     model is the model itself, asked for a number.
     """
     size = len(candidates)
-    fields = {"critique": {"type": "string"}, "scores": {"type": "array", "minItems": size, "maxItems": size}}
-    fields["scores"]["items"] = {"type": "integer"}
-    schema = {"type": "object", "properties": fields, "required": [*fields]}
+    scores = {"type": "array", "items": {"type": "integer"}, "minItems": size, "maxItems": size}
+    schema = {"type": "object", "properties": {"scores": scores}, "required": ["critique", "scores"]}
 
     async def judged(order: list[Candidate]) -> tuple[int, dict[str, int]]:
         shown = "\n\n".join(f"Response {i}:\n{c.text}" for i, c in enumerate(order, 1))

@@ -3,16 +3,14 @@
 from tts import Candidate, Problem, Run
 
 
-async def knockout(
-    problem: Problem, run: Run, *, n: int = 8, verifier: str = "pairwise.py:pairwise(games=1)"
-) -> Candidate:
+async def knockout(problem: Problem, run: Run, *, n: int = 8, verifier: str = "pairwise.py:pairwise") -> Candidate:
     """Let n candidates meet in pairs before a judge, until one is left.
 
     Chen et al. (2024), arXiv:2411.19477. Differences from the paper: a tie goes to the candidate that was sampled
     first; where the number is odd, the last one goes on.
 
     Args:
-        verifier: the judge; `games` is the paper's K, in each order.
+        verifier: the judge; `pairwise.py:pairwise(games=2)` is K = 2 of the paper, in each order.
     """
 
     async def better(a: Candidate, b: Candidate) -> Candidate:

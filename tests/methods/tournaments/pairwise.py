@@ -2,22 +2,13 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
 
 from tts import Candidate, Problem, Run
 
-PAIR = """{problem}
-
-Solution A:
-{a}
-
-Solution B:
-{b}
-
-Which solution is better? End with [[A]], [[B]], or [[C]] for a tie."""
+PAIR = "{q}\n\nSolution A:\n{a}\n\nSolution B:\n{b}\n\nWhich is better? End with [[A]], [[B]], or [[C]] for a tie."
 
 
-async def pairwise(problem: Problem, candidates: Sequence[Candidate], run: Run, *, games: int = 1) -> list[int]:
+async def pairwise(problem: Problem, candidates: list[Candidate], run: Run, *, games: int = 1) -> list[int]:
     """Count the games that each of two candidates wins, of `games` in either order.
 
     Zheng et al. (2023), arXiv:2306.05685, section 3.4. Differences from the paper: a win in one order counts, whatever
@@ -26,7 +17,7 @@ async def pairwise(problem: Problem, candidates: Sequence[Candidate], run: Run, 
     won: Counter[str] = Counter()
 
     async def play(a: Candidate, b: Candidate) -> None:
-        prompt = PAIR.format(problem=problem.prompt, a=a.text, b=b.text)
+        prompt = PAIR.format(q=problem.prompt, a=a.text, b=b.text)
         for reply in await run.ask(prompt, n=games, max_tokens=200):
             for verdict in re.findall(r"\[\[([AB])\]\]", reply.text)[-1:]:
                 won[a.id if verdict == "A" else b.id] += 1

@@ -2,11 +2,9 @@
 
 from tts import Candidate, Problem, Run
 
-JUDGE = "pairwise.py:pairwise"
-
 
 async def swiss(
-    problem: Problem, run: Run, *, n: int = 8, rounds: int = 3, pivots: int = 0, verifier: str = JUDGE
+    problem: Problem, run: Run, *, n: int = 8, rounds: int = 3, pivots: int = 0, verifier: str = "pairwise.py:pairwise"
 ) -> Candidate:
     """Let neighbours in the table meet, round by round; or everybody the same few, once.
 
@@ -23,8 +21,7 @@ async def swiss(
 
     for _ in range(1 if pivots else rounds):
         table = sorted(found, key=lambda c: -points[c])
-        pairs = [table[i : i + 2] for i in range(0, len(table) - 1, 2)]
-        if pivots:
-            pairs = [(c, pivot) for c in found for pivot in found[:pivots] if c is not pivot]
-        await run.gather(*(play(*pair) for pair in pairs))
+        neighbours = [table[i : i + 2] for i in range(0, len(table) - 1, 2)]
+        with_pivots = [(c, pivot) for c in found for pivot in found[:pivots] if c is not pivot]
+        await run.gather(*(play(*pair) for pair in with_pivots or neighbours))
     return run.pick()

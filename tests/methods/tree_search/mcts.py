@@ -18,8 +18,7 @@ async def mcts(
     for _ in range(rollouts):
         node = root
         while node.children:
-            pulls = node.pulls
-            node = max(node.children, key=lambda child: child.bound(pulls, c))
+            node = max(node.children, key=lambda child: child.bound(child.parent.pulls, c))
         if node is root or not is_leaf(node.value):
             node = run.random.choice([Node(step, node) for step in await grow(run, [(node.value, m)])])
         ends += [node.value] if is_leaf(node.value) else await run.generate(continue_from=node.value)

@@ -16,8 +16,7 @@ async def particles(problem: Problem, run: Run, *, n: int = 8, depth: int = 20, 
     live = await grow(run, [(None, n)])
     for _ in range(depth):
         values = [0.5 if s.value is None else s.value for s in await run.verify(live, verifier)]
-        odds = [max(v, 1e-3) / max(1 - v, 1e-3) for v in values]
-        drawn = run.random.choices(live, odds, k=n)
+        drawn = run.random.choices(live, [max(v, 1e-3) / max(1 - v, 1e-3) for v in values], k=n)
         growing = Counter(c for c in drawn if not is_leaf(c))
         live = [c for c in drawn if is_leaf(c)] + await grow(run, growing.items())
         if not growing:

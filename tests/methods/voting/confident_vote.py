@@ -8,8 +8,7 @@ from tts.selectors import Scores, heaviest
 
 def surest(candidates: list[Candidate], scores: Scores) -> Candidate | None:
     """The answer whose candidates' tokens were the likeliest: each counts the geometric mean of their probabilities."""
-    known = (c for c in candidates if c.completion.logprobs)
-    return heaviest(candidates, {c.id: exp(c.completion.logprobs.mean) for c in known})
+    return heaviest(candidates, {c.id: exp(c.completion.logprobs.mean) for c in candidates if c.completion.logprobs})
 
 
 async def confident_vote(problem: Problem, run: Run, *, n: int = 8) -> Candidate:

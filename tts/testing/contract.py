@@ -387,8 +387,8 @@ class StrategyContract:
 
     def _check_bill(self, result: Result, limits: Limits) -> None:
         """Fail the test where more was paid for than a budget held, whatever its ledgers say."""
-        total = result.bill.total
-        for limit, amount, name in ((limits.samples, total.samples, "samples"), (limits.tokens, total.tokens, "tokens")):
+        paid = result.bill.total
+        for limit, amount, name in ((limits.samples, paid.samples, "samples"), (limits.tokens, paid.tokens, "tokens")):
             if limit is not None and amount > limit:
                 fail(f"{amount} {name} were paid for under a budget of {limits}")
 

@@ -19,7 +19,7 @@ from tts.core.actions import Finished, Refused
 from tts.core.journal.history import History
 from tts.core.journal.records import VERSION, Decided, Granted, Header, Lost, Opened, Record
 from tts.core.scheduling.scheduler import Scheduler
-from tts.errors import RunMismatch
+from tts.errors import BudgetTooSmall, RunMismatch
 from tts.models.cost_model import CostModel
 from tts.plugins.dependencies import verifiers_of
 from tts.plugins.names import strategy
@@ -246,9 +246,42 @@ def test_a_sweep_goes_on_in_its_folder_and_refuses_other_references(tmp_path: Pa
         again = report(tmp_path)
         assert (again.outcomes, again.planned) == (second.outcomes, 6)
         changed = [*EXAMPLES[:2], Example(EXAMPLES[2].problem, "99"), EXAMPLES[3]]
-        with pytest.raises(RunMismatch, match="the references of the problems in this folder were changed"):
+        with pytest.raises(RunMismatch, match=r"the references of the problems in .* were changed"):
             tts.sweep(changed, ["majority_vote:n=2,3"], **given)
         assert engine.stats().requests == 9
+
+
+def test_a_strategy_whose_verifier_reads_log_probabilities_is_added_with_samples_of_its_own(tmp_path: Path) -> None:
+    with FakeEngine(arithmetic()) as engine:
+        given: dict[str, Any] = {"base_url": engine.base_url, "out": tmp_path, "report": False}
+        tts.sweep(EXAMPLES[:2], "majority_vote:n=2", **given)
+        second = tts.sweep(EXAMPLES[:2], ["majority_vote:n=2", "best_of_n:n=2"], **given)
+        assert (len(second.outcomes), second.spent.samples, second.sampling.top_logprobs) == (4, 8, 5)
+        third = tts.sweep(EXAMPLES[:3], "majority_vote:n=2,3", **given)
+        assert third.sampling.top_logprobs == 5, "what a folder has, it keeps"
+        assert (len(third.outcomes), third.spent.samples) == (2 * 3 + 1 * 2, 8 + 2 * 1 + 3)
+        assert all("top_logprobs" in request for request in list(engine.requests)[4:])
+
+
+def test_no_log_probabilities_are_added_while_trials_are_under_way_without() -> None:
+    before, more = config(["single"]), config(["single"], sampling={"max_tokens": 300, "top_logprobs": 5})
+    (cell,) = cells_of(before, 3)
+    assert extension(history_of(before), more) == ""
+    with pytest.raises(RunMismatch, match=r"reads 5 log-probabilities a token, and trials of single are under way"):
+        extension(history_of(before, records=[Opened(f"{cell.id}/p0", 0.0)]), more)
+
+
+def test_the_length_of_samples_stays_what_the_first_command_chose(tmp_path: Path) -> None:
+    with FakeEngine(arithmetic()) as engine:
+        given: dict[str, Any] = {"base_url": engine.base_url, "out": tmp_path / "run", "report": False}
+        first = tts.sweep(EXAMPLES[:2], "majority_vote:n=none", budgets="samples=2,tokens=40k", **given)
+        for budgets in (["samples=2,tokens=40k", "samples=2,tokens=20k"], "samples=2,tokens=99k"):
+            again = tts.sweep(EXAMPLES[:2], "majority_vote:n=none", budgets=budgets, **given)
+            assert again.sampling == first.sampling
+        with pytest.raises(BudgetTooSmall, match=r"may need 8192 tokens; .* another --out: .* that of .*run"):
+            tts.sweep(EXAMPLES[:2], "majority_vote:n=none", budgets="tokens=4k", **given)
+        with pytest.raises(RunMismatch, match=r"run holds a run .*\(sampling.max_tokens: was 8192, now 512\)"):
+            tts.sweep(EXAMPLES[:2], "majority_vote:n=none", budgets="tokens=4k", sampling={"max_tokens": 512}, **given)
 
 
 def test_a_header_says_nothing_of_references_because_a_plugin_could_try_guesses_by_it(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from tts.errors import ForeignAwait, StrategyCrashed, UsageError
 from tts.models.cost_model import CostModel
 from tts.models.roles.role import JUDGE, ServedModel
 from tts.plugins.rehearsal import rehearsal
-from tts.runs.config import recorded
+from tts.runs.config import RunConfig, recorded
 from tts.runs.plan import Cell, plan, shared_budgets_of, with_max_tokens
 from tts.types import Problem, Sampling
 from tts.workers.killable_processes import Workers
@@ -89,18 +89,41 @@ def samplings_of(
     problems: Sequence[Problem],
     costs: CostModel,
     run: Limits = Limits(),
+    earlier: RunConfig | None = None,
 ) -> dict[str, Sampling]:
     """The sampling of each model's requests where a strategy says nothing: the run's, then the role's own, with a
-    number as its `max_tokens`. By name in the run, the solver first."""
+    number as its `max_tokens`. By name in the run, the solver first.
+
+    Args:
+        earlier: the configuration of the run that this one goes on with: what nobody asks for stays as it was there.
+    """
     found = {
         name: with_max_tokens(
-            with_logprobs(model.applied(sampling), verifiers), cells, problems, costs, run, model.context_tokens, name
+            _as_earlier(with_logprobs(model.applied(sampling), verifiers), name, earlier),
+            cells,
+            problems,
+            costs,
+            run,
+            model.context_tokens,
+            name,
         )
         for name, model in place.served.items()
     }
     if place.verifier is not None:
         found.setdefault(place.verifier, found[JUDGE])
     return found
+
+
+def _as_earlier(sampling: Sampling, name: str, earlier: RunConfig | None) -> Sampling:
+    """The sampling, with the `max_tokens` and at least the log-probabilities that the model had in an earlier run."""
+    before = None if earlier is None else earlier.sampling_of(name)
+    if before is None:
+        return sampling
+    return msgspec.structs.replace(
+        sampling,
+        max_tokens=before.max_tokens if sampling.max_tokens is None else sampling.max_tokens,
+        top_logprobs=max(before.top_logprobs, sampling.top_logprobs),
+    )
 
 
 def models_recorded(backend: _Served, samplings: Mapping[str, Sampling]) -> dict[str, Any]:

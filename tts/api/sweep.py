@@ -30,7 +30,7 @@ from tts.plugins.spec import normal_specs
 from tts.process.beside import Beside
 from tts.runs.config import RunConfig, split_budgets
 from tts.runs.extension import extension, together
-from tts.runs.folder import Journal, NoJournal
+from tts.runs.folder import Journal, NoJournal, latest_config
 from tts.runs.foreign_runs import cells_of_journal
 from tts.runs.grading_process import GradingProcess
 from tts.runs.outcomes import Outcome
@@ -110,10 +110,12 @@ async def asweep(
         costs = pricing.costs(backend.served, backend.verifier)
         verifiers = verifiers_of(specs, backend.verifier)
         run_limits = config.run_limits()
-        models = samplings_of(backend, sampling, verifiers, cells, listed, costs, run_limits)
+        earlier = _earlier(folder)
+        models = samplings_of(backend, sampling, verifiers, cells, listed, costs, run_limits, earlier)
         check_models(specs, models)
         config = RunConfig.checked(**base, **models_recorded(backend, models))
-        check_budgets(cells, listed, costs, models[SOLVER], run_limits)
+        kept = earlier is not None and sampling.max_tokens is None
+        check_budgets(cells, listed, costs, models[SOLVER], run_limits, folder=str(folder) if kept else "")
         if folder is not None:
             await task.hide(folder)
         preflight(cells, listed[0], part, costs, verifiers, models, run_limits)
@@ -146,10 +148,8 @@ async def asweep(
                 outcomes = await tally.outcomes()
         finally:
             journal.close()
-    configs = [*journal.history.configs, config.model_dump(mode="json")]
-    return _result(
-        outcomes, scheduler, planned, folder, models[SOLVER], together(configs) if folder and report else None
-    )
+    shown = together([*journal.history.configs, config.model_dump(mode="json")]) if folder and report else None
+    return _result(outcomes, scheduler, planned, folder, models[SOLVER], shown)
 
 
 @contextmanager
@@ -222,6 +222,12 @@ def _watcher_of(progress: bool | Callable[[int, int], object]) -> Watcher | None
     return Display(console(stderr=True), interrupts=False) if progress is True else Counted(progress)
 
 
+def _earlier(folder: Path | None) -> RunConfig | None:
+    """The configuration of the run that a folder holds. Raises: as `latest_config`, `RunConfig.read`."""
+    known = None if folder is None else latest_config(folder)
+    return None if known is None else RunConfig.read(known)
+
+
 async def _extended(journal: Journal, config: RunConfig, task: GradingProcess) -> str:
     """Go on with the run of a folder; returns the command's additions to it, in words. Raises: RunMismatch."""
     if journal.history.config is None:
@@ -232,8 +238,8 @@ async def _extended(journal: Journal, config: RunConfig, task: GradingProcess) -
     adds = extension(journal.history, config.model_copy(update={"problems_digest": digest}))
     if not same:
         raise RunMismatch(
-            "the references of the problems in this folder were changed since its run began; choose another --out, or "
-            "take the change back",
+            f"the references of the problems in {journal.history.where} were changed since its run began; choose "
+            f"another --out, or take the change back",
             differing=["references"],
         )
     if adds or before.run_budget != config.run_budget or not before.problem_digests:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from tts.core.actions import SOLVER
 from tts.core.budget import Limits
 from tts.errors import InvalidParameter
 from tts.plugins.given import EQUAL
@@ -170,7 +171,17 @@ class RunConfig(BaseModel):
 
     def sampled(self) -> Sampling:
         """The sampling, with a number as its `max_tokens`: `LEAST_MAX_TOKENS` if the record names none."""
-        try:
-            return msgspec.convert({"max_tokens": LEAST_MAX_TOKENS, **self.sampling}, Sampling)
-        except msgspec.ValidationError as error:
-            raise InvalidParameter(f"sampling: {error}", name="sampling") from None
+        return _sampled(self.sampling)
+
+    def sampling_of(self, name: str) -> Sampling | None:
+        """The sampling of the model with that name in the run, as `sampled`; None where the record has none."""
+        if name == SOLVER:
+            return self.sampled()
+        return _sampled(self.models[name]["sampling"]) if name in self.models else None
+
+
+def _sampled(fields: Mapping[str, Any]) -> Sampling:
+    try:
+        return msgspec.convert({"max_tokens": LEAST_MAX_TOKENS, **fields}, Sampling)
+    except msgspec.ValidationError as error:
+        raise InvalidParameter(f"sampling: {error}", name="sampling") from None

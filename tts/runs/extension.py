@@ -48,10 +48,10 @@ def extension(history: History, config: RunConfig) -> str:
     """
     if history.config is None:
         return ""
-    history.check(config.model_dump(mode="json"), free=_MAY_GROW)
     before = RunConfig.read(history.config)
+    history.check(_without_more_logprobs(history, before, config).model_dump(mode="json"), free=_MAY_GROW)
     _check_plugins(history, config)
-    problems, more = _problems_added(before, config)
+    problems, more = _problems_added(before, config, history.where)
     _check_run_budget(before, config, history)
     _check_shares(history, before, config, problems, problems + more)
     _check_under_way(history, {cell.id for cell in cells_of(config, problems + more)})
@@ -62,18 +62,44 @@ def extension(history: History, config: RunConfig) -> str:
     return f"adds {' and '.join(parts)} to {run}" if parts else ""
 
 
+def _without_more_logprobs(history: History, before: RunConfig, config: RunConfig) -> RunConfig:
+    """The configuration with the log-probabilities that the folder's samples have: a further verifier may read more of
+    its own samples, but none of a trial that is under way."""
+    old, new = before.sampled().top_logprobs, config.sampled().top_logprobs
+    if new <= old:
+        return config
+    if history.opened:
+        waiting = ", ".join(dict.fromkeys(cell_of(trial).rpartition("#")[0] for trial in history.opened))
+        raise RunMismatch(
+            f"a verifier of this command reads {new} log-probabilities a token, and trials of {waiting} are under way "
+            f"in {history.where} with {old}: repeat the command that began them to its end first, or choose another "
+            f"--out",
+            differing=["sampling.top_logprobs"],
+        )
+
+    def as_before(sampling: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
+        rest = {name: value for name, value in sampling.items() if name != "top_logprobs"}
+        return rest | {name: value for name, value in earlier.items() if name == "top_logprobs"}
+
+    models = {
+        name: {**model, "sampling": as_before(model["sampling"], before.models.get(name, model)["sampling"])}
+        for name, model in config.models.items()
+    }
+    return config.model_copy(update={"sampling": as_before(config.sampling, before.sampling), "models": models})
+
+
 def _check_plugins(history: History, config: RunConfig) -> None:
     known = {file: digest for before in history.configs for file, digest in before.get("plugins", {}).items()}
     changed = [file for file, digest in config.plugins.items() if known.get(file, digest) != digest]
     if changed:
         raise RunMismatch(
-            f"the folder holds a run with another configuration ({', '.join(changed)} changed since it began); choose "
-            f"another --out, or take the change back",
+            f"{history.where} holds a run with another configuration ({', '.join(changed)} changed since it began); "
+            f"choose another --out, or take the change back",
             differing=[f"plugins.{file}" for file in changed],
         )
 
 
-def _problems_added(before: RunConfig, config: RunConfig) -> tuple[int, int]:
+def _problems_added(before: RunConfig, config: RunConfig, where: str) -> tuple[int, int]:
     """The number of problems before, and of new ones."""
     old, new = before.each_digest, config.each_digest
     if before.problems_digest == config.problems_digest:
@@ -82,7 +108,7 @@ def _problems_added(before: RunConfig, config: RunConfig) -> tuple[int, int]:
     if missing or not old:
         known = f"{missing} of its {_count(len(old), 'problem')}" if old else "the problems of an older program's run"
         raise RunMismatch(
-            f"the folder holds a run on other problems: {known} were changed or left out; give them as they were, with "
+            f"{where} holds a run on other problems: {known} were changed or left out; give them as they were, with "
             f"others added, or choose another --out",
             differing=["problems"],
         )

@@ -29,6 +29,7 @@ from tts.tasks import file_limits
 from tts.tasks.file_limits import TooLarge, lines
 
 FSYNC_EVERY_S = 0.2
+HEADER = b'{"type":"header",'  # how the line of a header begins
 JOURNAL, SOLVED, PLAN = "journal.jsonl", "solved.json", "plan.json"  # the latter two of solve, plan
 
 
@@ -76,7 +77,21 @@ def check_files(folder: Path) -> None:
 def read_history(path: Path, chain: ChecksumChain | None = None, *, refeed: bool = False) -> History:
     """Read a journal's history from its file. Raises: JournalCorrupt, RunMismatch; RunError as `check_files`."""
     check_files(path.parent)
-    return History(read_records(path, chain), refeed=refeed, reread=_Samples(path))
+    history = History(read_records(path, chain), refeed=refeed, reread=_Samples(path))
+    history.where = str(path.parent)
+    return history
+
+
+def latest_config(folder: Path) -> Mapping[str, Any] | None:
+    """The configuration of the latest command that a folder's run was given; None where there is no run. What is wrong
+    with the journal is said by whoever reads the whole of it. Raises: RunError as `check_files`."""
+    check_files(folder)
+    found: Mapping[str, Any] | None = None
+    with contextlib.suppress(OSError, TooLarge, JournalCorrupt), (folder / JOURNAL).open("rb") as file:
+        for line in lines(file):
+            if line.startswith(HEADER) and isinstance(record := decode(line, 0), Header):
+                found = record.config
+    return found
 
 
 class _Samples:

@@ -123,8 +123,13 @@ def check_budgets(
     sampling: Sampling,
     run: Limits,
     resolve: Callable[[str], Strategy] = strategy,
+    *,
+    folder: str = "",
 ) -> None:
     """Refuse a budget that cannot hold a single sample, before anything is sent.
+
+    Args:
+        folder: whose run decided `max_tokens`, if one did.
 
     Raises: BudgetTooSmall; UnknownCost for a limit on dollars or FLOPs of a model without them; InvalidParameter for an
         open count (n=None) without a budget that would end it.
@@ -141,9 +146,12 @@ def check_budgets(
             upper_bound = costs.upper_bound(Generate("", Request(problem.messages, sampling)))
             ledger.check_known(upper_bound)
             if not ledger.fits(upper_bound):
+                facts = ledger.exhausted(upper_bound).facts
+                now = f"max_tokens (now {sampling.token_limit})"
+                lower = f"lower {now}" if not folder else f"choose another --out: {now} is that of {folder}"
                 raise BudgetTooSmall(
-                    f"a budget of {limits} cannot hold one sample of problem {problem.id}: "
-                    f"{ledger.exhausted(upper_bound)}; raise it, or lower max_tokens (now {sampling.token_limit})",
+                    f"a budget of {limits} cannot hold one sample of problem {problem.id}, which may need "
+                    f"{facts['asked']:g} {facts['limit']}; raise it, or {lower}",
                     limit=str(limits),
                     problem=problem.id,
                 )

@@ -42,13 +42,14 @@ from tts.core.journal.records import (
 from tts.core.memory import RunMemory
 from tts.core.outages import is_outage, was_its_own
 from tts.errors import JournalCorrupt, RunMismatch
-from tts.types import Cost, ErrorInfo
+from tts.types import LEAST_MAX_TOKENS, Cost, ErrorInfo, Sampling
 
 
 class History:
     """A journal read back: decided trials, events to tell again, and losses.
 
     Attributes:
+        where: the journal's folder, for messages.
         configs: of all headers: the run's first one, and one for each extension.
         decided: trial id -> its record; cells: ids of all cells, in the order of the plan.
         opened: trial id -> its start on the run's clock, for trials not decided.
@@ -84,6 +85,7 @@ class History:
         refeed: bool = False,
         reread: Callable[[str], Iterable[Record]] | None = None,
     ) -> None:
+        self.where = "the folder"
         self.configs: list[Mapping[str, Any]] = []
         self.decided: dict[str, Decided] = {}
         self.cells: dict[str, None] = {}
@@ -300,12 +302,25 @@ class History:
         ]
         if not differing:
             return
-        shown = "; ".join(f"{k}: was {old.get(k)!r}, now {new.get(k)!r}" for k in differing[:5])
+        shown = "; ".join(dict.fromkeys(_difference(key, old.get(key), new.get(key)) for key in differing[:5]))
         raise RunMismatch(
-            f"the folder holds a run with another configuration ({shown}); choose another --out, or repeat the command "
-            f"that started it to resume it",
+            f"{self.where} holds a run with another configuration ({shown}); choose another --out, or repeat the "
+            f"command that started it to resume it",
             differing=differing,
         )
+
+
+def _difference(key: str, old: Any, new: Any) -> str:
+    """One setting that differs, in words: the digest of problems or of a file says nothing to anybody."""
+    if "digest" in key:
+        return "other problems"
+    if key.startswith("plugins."):
+        return f"{key.removeprefix('plugins.')} was changed"
+    before, _, field = key.rpartition(".")
+    if before.endswith("sampling"):  # a record has what differs from the defaults
+        default = LEAST_MAX_TOKENS if field == "max_tokens" else getattr(Sampling(), field, None)
+        old, new = (default if value is None else value for value in (old, new))
+    return f"{key}: was {old!r}, now {new!r}"
 
 
 def _refuser(facts: Mapping[str, Any]) -> Any:

@@ -139,6 +139,16 @@ class Engine(_Model):
     options: dict[str, Any] = {}
 
 
+class RoleActors(Actors):
+    """Actors that serve one role alone.
+
+    Args:
+        engine: hosted by each of them, in place of the role's endpoints.
+    """
+
+    engine: Engine | None = None
+
+
 class ClusterSpec(_Model):
     """The place where a run is carried out, as described by its user.
 
@@ -148,7 +158,8 @@ class ClusterSpec(_Model):
         endpoints: base URLs, as seen from the actors, where the call names none; without them OPENAI_BASE_URL.
         endpoints_for: those of further roles.
         engine: hosted by the generators; not together with endpoints.
-        generators, verifiers: the actors.
+        generators, verifiers: the actors. Generators serve every role that has no actors of its own.
+        actors_for: role -> actors of its own, such as those of a model that needs other GPUs.
         heartbeat_s: an actor that is silent for longer is taken for dead and replaced.
         start_timeout_s: how long the first actor of a kind may take to start, waiting for its resources included. The
             others are waited for while it works.
@@ -169,6 +180,7 @@ class ClusterSpec(_Model):
     engine: Engine | None = None
     generators: Actors = Actors()
     verifiers: Actors = Actors()
+    actors_for: dict[str, RoleActors] = {}
     heartbeat_s: float = Field(default=10.0, gt=0)
     start_timeout_s: float = Field(default=120.0, gt=0)
     most_failures: int = Field(default=3, ge=1)
@@ -179,6 +191,12 @@ class ClusterSpec(_Model):
     def _what_only_ray_does(self) -> Self:
         if self.cluster == "local" and self.engine is not None and self.engine.kind != "embedded":
             raise ValueError(f"the engine {self.engine.kind} needs cluster: ray")
+        if self.cluster == "local" and self.actors_for:
+            raise ValueError("actors_for needs cluster: ray")
+        if SOLVER in self.actors_for:
+            raise ValueError("actors_for is for further roles: the solver's actors are the generators")
+        if any(actors.placement_group is not None and actors.count is None for actors in self.actors_for.values()):
+            raise ValueError("actors with a placement group need a count")
         if self.generators.placement_group is not None and self.generators.count is None:
             raise ValueError("generators with a placement group need a count")
         if self.verifiers.placement_group is not None and self.verifiers.count is None:
@@ -227,15 +245,17 @@ class ClusterSpec(_Model):
         endpoints = {**self.endpoints_for, SOLVER: self.endpoints}
         if self.engine is not None and (self.endpoints or target.get("base_url")):
             raise InvalidParameter("a cluster has endpoints or an engine of its own, but both are given", name="engine")
-        if self.engine is not None:
-            target = {**target, "model": target.get("model") or self.engine.model}
-        known = resolved(target, endpoints, hosted=self.engine is not None)
+        engines = {SOLVER: self.engine, **{name: actors.engine for name, actors in self.actors_for.items()}}
+        hosted = {name: engine.model for name, engine in engines.items() if engine is not None}
+        known = resolved(target, endpoints, hosted)
         return {**known, "cancellation": target.get("cancellation") or self.cancellation}
 
-    def generator_count(self, concurrency: int, *, hosts: bool) -> Count:
-        """The number of generators for so many requests in flight; `hosts`: whether they host an engine."""
-        if self.generators.count is not None:
-            return self.generators.count
+    def generator_count(self, concurrency: int, *, hosts: bool, role: str = SOLVER) -> Count:
+        """The number of generators for so many requests in flight; `hosts`: whether they host an engine; `role`: of
+        those that serve this role alone."""
+        count = self.actors_for[role].count if role in self.actors_for else self.generators.count
+        if count is not None:
+            return count
         return "per_node" if hosts else math.ceil(concurrency / STREAMS_PER_GENERATOR)
 
     def verifier_count(self) -> Count:

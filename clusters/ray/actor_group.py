@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from tts.clusters.ray import connect
-from tts.clusters.ray.actor_handle import ROLES, ActorHandle, Role
+from tts.clusters.ray.actor_handle import VERIFIER, ActorHandle, Role
 from tts.clusters.ray.actor_options import ActorOptions, RoleServer
 from tts.clusters.ray.actors import ActorInit, ActorOpened, GeneratorActor, Stopping, VerifierActor
 from tts.clusters.ray.assignments import LAST_WORDS_S, Assignments
@@ -86,10 +86,10 @@ class ActorGroup:
         self._connected = False
         self._address = ""
         self._failed: TTSError | None = None
-        self._roles: set[Role] = {"generator"}
+        self._roles: set[Role] = {*self._options.actor_roles} - {VERIFIER}
         self._slots: list[ActorSlot] = []
         self._handles: dict[str, ActorHandle] = {}
-        self.work = Assignments(self._handles, self._roles, self._options.hosts)
+        self.work = Assignments(self._handles, self._roles, self._options)
         self._leaving: set[asyncio.Task[None]] = set()
         self._verifiers: dict[str, str | None] = {}
         self._cancellations: dict[str, Cancellation] = {}
@@ -98,7 +98,7 @@ class ActorGroup:
         self._nobody_since: dict[Role, float] = {}
         self._headless_since: float | None = None
         self._said: set[Role] = set()  # roles whose wait has been reported
-        self._counts: dict[Role, int] = {"generator": 0, "verifier": 0}
+        self._counts: dict[Role, int] = dict.fromkeys(self._options.actor_roles, 0)
         self._closing = False
 
     # --- life
@@ -110,7 +110,7 @@ class ActorGroup:
         """
         await self._connect()
         self._watcher = asyncio.get_running_loop().create_task(self._watch())
-        opened = [said for role in ROLES if role in self._roles for said in await self._fill(role)]
+        opened = [said for role in self._options.actor_roles if role in self._roles for said in await self._fill(role)]
         for role in self._options.roles:
             names = {said.served[role].name for said in opened if role in said.served}
             if len(names) > 1:
@@ -256,7 +256,7 @@ class ActorGroup:
         """Make the slots that these nodes ask for and that are not there; close those whose node is going or gone."""
         staying = {node.id: node for node in nodes if not node.draining}
         going = {node.id for node in nodes if node.draining}
-        for role in self._roles:
+        for role in [*self._roles]:
             count = self._options.count(role)
             slots = [slot for slot in self._slots if slot.role == role and not slot.closed]
             if count != "per_node":
@@ -324,7 +324,7 @@ class ActorGroup:
         spec = self._spec
         init = self._options.init(slot.role, slot.name, slot.index, self._verifiers, self._cancellations)
         options = self._options.ray_options(slot.role, slot.node_id)
-        actor = GeneratorActor if slot.role == "generator" else VerifierActor
+        actor = VerifierActor if slot.role == VERIFIER else GeneratorActor
         handle = slot.handle = ActorHandle(slot.role, self._run, init, actor, options, spec.heartbeat_s)
         try:
             opened = await handle.start(spec.start_timeout_s, connect.resources)
@@ -430,7 +430,7 @@ class ActorGroup:
     async def _say_who_is_waited_for(self) -> None:
         """Report each wait for actors once, so that a run that waits does not seem to hang."""
         now_s = time.monotonic()
-        for role in ROLES:
+        for role in self._options.actor_roles:
             late = [p for p in self._slots if p.role == role and p.since_s and now_s - p.since_s > SAY_AFTER_S]
             if not late:
                 self._said.discard(role)
@@ -454,7 +454,7 @@ class ActorGroup:
 
     def _check_slots(self) -> None:
         """Fail the group if work waits for a role for which no node is left."""
-        for role in ROLES:
+        for role in self._options.actor_roles:
             if not self.work.waits_for(role) or any(
                 slot.role == role and slot.keeper and not slot.keeper.done() for slot in self._slots
             ):

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import ray
@@ -22,8 +22,8 @@ from tts.errors import ActorDied, ActorFailed, ClusterTooSmall, TTSError
 from tts.models.roles.role import Server
 from tts.models.wire.capabilities import Cancellation
 
-Role = Literal["generator", "verifier"]
-ROLES: tuple[Role, ...] = ("generator", "verifier")
+Role = str  # of an actor: generator, verifier, or the generator of one model's role alone
+GENERATOR, VERIFIER = "generator", "verifier"
 DRAIN_WAIT_S = 1.0  # time that an actor without events keeps a drain waiting
 IDLE_WAIT_S = 120.0  # the same for an actor with nothing in hand: a thousand of them would else cost half a core
 LATE_S = 1.0  # of silence, after which an actor's latest bounds may not hold any more

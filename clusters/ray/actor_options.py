@@ -11,10 +11,10 @@ import msgspec
 from ray.util.placement_group import placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
-from tts.clusters.ray.actor_handle import ROLES, Role
+from tts.clusters.ray.actor_handle import GENERATOR, VERIFIER, Role
 from tts.clusters.ray.actors import ActorInit
 from tts.clusters.ray.driver import this_process
-from tts.clusters.spec import Actors, ClusterSpec, Count
+from tts.clusters.spec import Actors, ClusterSpec, Count, RoleActors
 from tts.core.actions import SOLVER
 from tts.models.options import Target
 from tts.models.roles.role import JUDGE, ModelRole, Server
@@ -44,7 +44,8 @@ class ActorOptions:
     Attributes:
         urls: the endpoints of the solver; none where the generators host the engine.
         roles: the models.
-        hosts_judge: whether verifications ask an engine that the generators host.
+        actor_roles: the actors' own roles: generators of all models, verifiers, and generators of one model alone.
+        hosts_judge: whether generators carry out the verifications that ask a model.
     """
 
     def __init__(self, spec: ClusterSpec, target: Target) -> None:
@@ -52,25 +53,34 @@ class ActorOptions:
         self.urls: list[str] = [server.url for server in self.roles[SOLVER].servers]
         self._spec = spec
         self._target = target
-        self.hosts_judge = self.hosts(JUDGE if JUDGE in self.roles else None)
+        self._alone = {f"{GENERATOR}-{name}": name for name in spec.actors_for}
+        self.actor_roles: tuple[Role, ...] = (GENERATOR, VERIFIER, *self._alone)
+        self.hosts_judge = self.serves(JUDGE if JUDGE in self.roles else None, verifies=True) != VERIFIER
 
-    def hosts(self, model: str | None) -> bool:
-        """Whether the generators host the model of this name in the run; a name that is no role's is what verifiers
-        call the judge."""
+    def serves(self, model: str | None, *, verifies: bool) -> Role:
+        """The role of the actors that ask the model of this name in the run: its own actors, else generators; but
+        verifiers where it is asked for a verification and has servers. A name that is no role's is what verifiers call
+        the judge."""
         name = model or SOLVER
-        return not self.roles[name if name in self.roles else JUDGE].servers
+        name = name if name in self.roles else JUDGE
+        if name in self._spec.actors_for:
+            return f"{GENERATOR}-{name}"
+        return VERIFIER if verifies and self.roles[name].servers else GENERATOR
 
     def actors(self, role: Role) -> Actors:
-        return self._spec.generators if role == "generator" else self._spec.verifiers
+        if role in self._alone:
+            return self._spec.actors_for[self._alone[role]]
+        return self._spec.generators if role == GENERATOR else self._spec.verifiers
 
     def count(self, role: Role) -> Count:
-        if role == "verifier":
+        if role == VERIFIER:
             return self._spec.verifier_count()
-        return self._spec.generator_count(self._target["concurrency"], hosts=not self.urls)
+        name = self._alone.get(role, SOLVER)
+        return self._spec.generator_count(self._target["concurrency"], hosts=not self.roles[name].servers, role=name)
 
     def cpus(self) -> float:
         """CPUs that a Ray started here needs to hold all actors."""
-        counts = {role: self.count(role) for role in ROLES}
+        counts = {role: self.count(role) for role in self.actor_roles}
         return sum((1 if count == "per_node" else count) * self.actors(role).cpus for role, count in counts.items())
 
     def endpoints(self) -> list[RoleServer]:
@@ -92,20 +102,21 @@ class ActorOptions:
         """Make the arguments of the next actor at this slot. Generator number `index` has its part of each role's
         endpoints as its own, and the others as spares; verifiers have them all, and host no engine."""
         spec, count = self._spec, self.count(role)
-        divided = role == "generator" and count != "per_node"
+        divided = role != VERIFIER and count != "per_node"
         roles = {
             key: _divided(model, index, int(count)) if divided else model
             for key, model in self.roles.items()
-            if model.servers or role == "generator"
+            if (key == self._alone[role] if role in self._alone else key not in spec.actors_for)
+            and (model.servers or role != VERIFIER)
         }
-        hosts = role == "generator" and not self.urls and spec.engine is not None
         actors = self.actors(role)
+        engine = actors.engine if isinstance(actors, RoleActors) else spec.engine if role == GENERATOR else None
         return ActorInit(
             name,
             next(_epochs),
             {key: value for key, value in self._target.items() if key in _TOLD},
             roles,
-            spec.engine.model_dump() if hosts and spec.engine is not None else None,
+            None if engine is None else engine.model_dump(),
             verifiers,
             actors.workers or max(1, math.floor(actors.cpus)),
             spec.hedge_after_s,

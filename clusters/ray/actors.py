@@ -28,7 +28,7 @@ from tts.clusters.ray.driver import DriverProcess, is_seen
 from tts.clusters.ray.hedges import COPY
 from tts.clusters.ray.metrics import ActorMetrics
 from tts.clusters.ray.stream import ActorEvent, Begun, BoundsNoted, Outbox, Stalled, Withdrawn, unpacked
-from tts.core.actions import SOLVER, Cancel, Cancelled, Event, Failed, Progressed
+from tts.core.actions import Cancel, Cancelled, Event, Failed, Progressed
 from tts.errors import EndpointError
 from tts.models.endpoint_pool import EndpointPool
 from tts.models.options import Target
@@ -67,7 +67,7 @@ class ActorInit(Value, frozen=True):
         name: as in the Ray dashboard; `epoch` counts the actors that have held this slot.
         target: limits of requests and the like.
         roles: the models that it serves, with everything resolved that this machine knows.
-        engine: hosted here, for the solver.
+        engine: hosted here, for the first of the roles.
         verifiers: by name, each with the model it asks.
         workers: processes for what may be slow or hang.
         hedge_after_s: silence after which a request is reported as stalled.
@@ -283,8 +283,9 @@ class Host:
             from tts.clusters.spec import Engine
 
             hosted = await self._stack.enter_async_context(VLLMModel(Engine.model_validate(init.engine)))
+            first = next(iter(roles.values()))
             for name, role in [*roles.items()]:
-                if not role.servers and role.model == init.roles[SOLVER].model:
+                if not role.servers and role.model == first.model:
                     by_name[name], served[name] = hosted, ServedModel(hosted.name, role.context_tokens, role.sampling)
                     del roles[name]
             self._engines.append(hosted)

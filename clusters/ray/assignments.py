@@ -12,7 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from tts.clusters.ray.action_routing import ActionRouting
-from tts.clusters.ray.actor_handle import ROLES, ActorHandle, Role
+from tts.clusters.ray.actor_handle import VERIFIER, ActorHandle, Role
+from tts.clusters.ray.actor_options import ActorOptions
 from tts.clusters.ray.stream import ActorEvent, BoundsNoted, News
 from tts.clusters.suspects import DEATHS_ALONE, Suspects
 from tts.core.actions import NO_USAGE, End, Failed, Generate, Verify, Work, problem_of
@@ -29,7 +30,7 @@ class Assignments:
     Args:
         handles: the actors by name; the group adds and removes them.
         roles: those that the group keeps actors for; the role of the first action that needs one is added.
-        hosts: whether the generators host the model of this name in the run.
+        options: knows which actors serve which model.
 
     Attributes:
         tell: called with what actors report.
@@ -37,21 +38,21 @@ class Assignments:
         late: called with what an actor has in hand, as long as it is silent.
     """
 
-    def __init__(
-        self, handles: Mapping[str, ActorHandle], roles: set[Role], hosts: Callable[[str | None], bool]
-    ) -> None:
+    def __init__(self, handles: Mapping[str, ActorHandle], roles: set[Role], options: ActorOptions) -> None:
         self.tell: Callable[[Sequence[ActorEvent]], None] = lambda events: None
         self.orphaned: Callable[[Mapping[str, ErrorInfo | None]], None] = lambda ids: None
         self.late: Callable[[Iterable[str]], None] = lambda ids: None
         self._handles = handles
         self._roles = roles
-        self._hosts = hosts
-        self._routing: dict[Role, ActionRouting] = {"generator": ActionRouting(), "verifier": ActionRouting()}
-        self._waiting: dict[Role, dict[str, Work]] = {"generator": {}, "verifier": {}}  # until there is an actor
+        self._options = options
+        self._routing: dict[Role, ActionRouting] = {role: ActionRouting() for role in options.actor_roles}
+        # Those for which there is no actor yet.
+        self._waiting: dict[Role, dict[str, Work]] = {role: {} for role in options.actor_roles}
         self._in_hand: dict[str, Work] = {}
         self._moves: Counter[str] = Counter()
-        self._suspects: dict[Role, Suspects] = {"generator": Suspects(), "verifier": Suspects()}
-        self._apart: dict[Role, set[str]] = {"generator": set(), "verifier": set()}  # actors with nothing but suspects
+        self._suspects: dict[Role, Suspects] = {role: Suspects() for role in options.actor_roles}
+        # Actors with nothing but suspects.
+        self._apart: dict[Role, set[str]] = {role: set() for role in options.actor_roles}
         self._stopping = False  # whether the run is stopping: its actions are not passed from actor to actor any more
 
     def dispatch(self, actions: Sequence[Work], *, avoid: str | None = None) -> None:
@@ -114,7 +115,7 @@ class Assignments:
 
     async def halt(self) -> None:
         """Cancel all actions, and wait a moment for their ends."""
-        for role in ROLES:
+        for role in self._options.actor_roles:
             self._waiting[role].clear()
             self._suspects[role] = Suspects()
             for name in [*self._apart[role]]:
@@ -192,7 +193,7 @@ class Assignments:
 
     def make_room_for_suspects(self) -> None:
         """Where suspects wait and every actor is busy, let one end what it has in hand, and then have it try them."""
-        for role in ROLES:
+        for role in self._options.actor_roles:
             if self._suspects[role].waiting and not self._apart[role]:
                 for name in self._open(role)[:1]:
                     self._set_apart(role, name)
@@ -203,7 +204,7 @@ class Assignments:
         for name, batch in batches.items():
             for id, error in self._handles[name].submit(batch):
                 self._in_hand.pop(id, None)
-                for role in ROLES:
+                for role in self._options.actor_roles:
                     self._routing[role].ended(id)
                     self._suspects[role].ended(id)
                 failed.append(Failed(id, 0.0, ErrorInfo.of(error)))
@@ -220,10 +221,10 @@ class Assignments:
     def _role_of(self, action: Work) -> Role:
         """The role that carries out an action: generators sample, and score with an engine that they host; verifiers
         score and compute."""
-        if isinstance(action, Generate):
-            return "generator"
-        request = action.request if isinstance(action, Verify) else None
-        return "generator" if request is not None and self._hosts(request.model) else "verifier"
+        request = action.request if isinstance(action, Generate | Verify) else None
+        if request is None:
+            return VERIFIER
+        return self._options.serves(request.model, verifies=isinstance(action, Verify))
 
     def _may_move(self, event: End, handle: ActorHandle) -> bool:
         """Whether an action failed only because this actor can reach no endpoint, and may go to one that can, having

@@ -272,6 +272,8 @@ def test_what_is_asked_of_ray_for_one_actor_has_rays_names_and_leaves_out_nothin
         ({"generators": {"placement_group": {"bundles": [{"CPU": 1}]}}}, "need a count"),
         ({"generators": {"count": 1, "placement_group": {"bundles": [{"GPU": 1}]}}}, "first bundle must hold"),
         ({"cluster": "local", "engine": {"kind": "vllm", "model": "m"}}, "needs cluster: ray"),
+        ({"cluster": "local", "actors_for": {"small": {}}}, "actors_for needs cluster: ray"),
+        ({"actors_for": {"solver": {}}}, "the solver's actors are the generators"),
     ],
 )
 def test_what_cannot_work_together_is_refused(fields: dict[str, Any], said: str) -> None:
@@ -317,3 +319,15 @@ def test_an_engine_of_the_cluster_is_the_solver_whatever_the_environment_says(mo
     roles = roles_of(ClusterSpec.of("ray", engine=engine, endpoints_for={"judge": ["http://c/v1"]}).resolved({}))
     assert (roles["solver"].model, roles["solver"].servers) == ("x.gguf", ())
     assert [server.url for server in roles["judge"].servers] == ["http://c/v1"]
+
+
+def test_a_role_may_have_actors_of_its_own_that_host_its_engine() -> None:
+    own = {"small": {"count": 2, "gpus": 1, "engine": {"kind": "vllm", "model": "tiny"}}}
+    spec = ClusterSpec.of("ray", endpoints=["http://a/v1"], actors_for=own)
+    found = roles_of(spec.resolved({"models": {"judge": "m"}}))
+    assert (found["small"].model, found["small"].servers) == ("tiny", ())
+    assert [server.url for server in found["judge"].servers] == ["http://a/v1"]
+    assert spec.generator_count(2048, hosts=True, role="small") == 2 and spec.generator_count(2048, hosts=False) == 4
+    assert ClusterSpec.of("ray", actors_for={"small": {}}).generator_count(1024, hosts=False, role="small") == 2
+    with pytest.raises(InvalidParameter, match="the role small has endpoints, and the cluster hosts an engine"):
+        spec.resolved({"models": {"small": "m@http://b/v1"}})

@@ -92,13 +92,15 @@ class Pricing:
         return ModelCost(self._own.get(role) or self._table.lookup(model.name), config, model.context_tokens)
 
 
-def resolved(target: Target, endpoints: Mapping[str, Sequence[str]] = {}, *, hosted: bool = False) -> Target:
+def resolved(
+    target: Target, endpoints: Mapping[str, Sequence[str]] = {}, hosted: Mapping[str, str | None] = {}
+) -> Target:
     """Fill in the fields that a target leaves to its cluster and to the environment. `models` then has every role:
     role -> `ModelRole`.
 
     Args:
         endpoints: role -> URLs for where the target names none.
-        hosted: whether the cluster itself hosts the solver.
+        hosted: role -> the model of an engine that the cluster itself hosts for it.
 
     Raises: UnknownName for a key that a Target does not have; InvalidParameter.
     """
@@ -121,7 +123,7 @@ def resolved(target: Target, endpoints: Mapping[str, Sequence[str]] = {}, *, hos
     for name, seconds in limits_s.items():
         if isinstance(seconds, int | float) and not seconds > 0:
             raise InvalidParameter(f"{name} must be more than 0 seconds, but got {seconds}", name=name)
-    roles = resolved_roles(target, endpoints, hosted=hosted)
+    roles = resolved_roles(target, endpoints, hosted)
     urls = [server.url for server in roles[SOLVER].servers]
     known: Target = {"base_url": urls, "concurrency": concurrency, "patience_s": patience_s, "models": roles}
     return {**target, **known}

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from live import Kept
 
@@ -265,6 +266,34 @@ def test_a_function_that_is_to_be_called_gets_a_verifier_without_any_verificatio
 
     run(act)
     assert any("verifier" in name for name in world.started)
+
+
+def test_a_role_with_actors_of_its_own_is_served_by_them_and_by_no_other(world: World) -> None:
+    spec = ClusterSpec.of("ray", generators={"count": 1}, verifiers={"count": 1},
+                          actors_for={"small": {"count": 1, "gpus": 1}})  # fmt: skip
+    models = {"small": "s@http://127.0.0.1:8/v1", "judge": "j"}
+    group = ActorGroup(spec, spec.resolved({"base_url": ["http://127.0.0.1:9/v1"], "model": "m", "models": models}))
+
+    def asked(id: str, model: str | None) -> Request:
+        return msgspec.structs.replace(generate(id).request, model=model)
+
+    async def served() -> None:
+        await group.start()
+        book, problem, candidate = Book(group), Problem("p", "?"), Candidate("c/p/9", "4", "4", Completion("4"))
+        book.ask([Generate("c/p/1", asked("c/p/1", "small")), Generate("c/p/2", asked("c/p/2", "judge")),
+                  generate("c/p/3"), Verify("c/p/4", "v", problem, candidate, asked("c/p/4", "judge")),
+                  Verify("c/p/5", "v", problem, candidate, asked("c/p/5", "small")),
+                  Verify("c/p/6", "v", problem, candidate)])  # fmt: skip
+        await until(lambda: len(book.finished) == 6)
+        got = {handle.role: sorted(handle.got) for handle in group._handles.values()}  # type: ignore[attr-defined]
+        await group.aclose()
+        assert got == {"generator-small": ["c/p/1", "c/p/5"], "generator": ["c/p/2", "c/p/3"],
+                       "verifier": ["c/p/4", "c/p/6"]}  # fmt: skip
+
+    asyncio.run(served())
+    of = {role: [*group._options.init(role, "a", 0, {}, {}).roles] for role in group._options.actor_roles}
+    assert of == {"generator": ["solver", "judge"], "verifier": ["solver", "judge"], "generator-small": ["small"]}
+    assert group._options.ray_options("generator-small", None)["num_gpus"] == 1
 
 
 def test_a_full_node_does_not_hold_a_run_up_and_its_actor_joins_when_there_is_room(

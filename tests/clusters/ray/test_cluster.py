@@ -866,7 +866,8 @@ async def cascade(problem: Problem, run: Run) -> Candidate:
 def test_actors_serve_every_role_with_its_key_and_verifiers_ask_the_judge(ray_cluster: Any) -> None:
     engines = [FakeEngine(models=(name,), api_keys=[f"key-{name}"]) for name in ("big", "small", "judge")]
     with engines[0] as big, engines[1] as small, engines[2] as judge:
-        spec = spec_of(ray_cluster, endpoints=[big.base_url], endpoints_for={"small": [small.base_url]})
+        spec = spec_of(ray_cluster, endpoints=[big.base_url], endpoints_for={"small": [small.base_url]},
+                       actors_for={"small": {"count": 1}})  # fmt: skip
         models = {"small": {"api_key": "key-small"}, "judge": {"base_url": judge.base_url, "api_key": "key-judge"}}
         prices = {"price_in": 0.0, "price_out": 1.0}
         models = {name: {**role, "price_in": 0.0, "price_out": 3.0} for name, role in models.items()}

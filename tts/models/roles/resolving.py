@@ -23,7 +23,7 @@ NO_KEY = "EMPTY"  # local servers take any; without it, a client would send OPEN
 
 
 def resolved_roles(
-    target: Target, endpoints: Mapping[str, Sequence[str]] = {}, *, hosted: bool = False
+    target: Target, endpoints: Mapping[str, Sequence[str]] = {}, hosted: Mapping[str, str | None] = {}
 ) -> dict[str, ModelRole]:
     """The roles of a target, the solver first. Arguments and errors as `tts.models.target.resolved`."""
     given = described(target)
@@ -31,9 +31,17 @@ def resolved_roles(
         role = given.get(name, Described())
         if urls and not role.urls:
             given[name] = msgspec.structs.replace(role, base_url=tuple(urls))
-    own = given.pop(SOLVER)
-    solver = _made(own, own.model, (), target) if hosted else _solver(own, target)
-    return {SOLVER: solver, **{name: _other(name, role, solver, target) for name, role in given.items()}}
+    for name, model in hosted.items():
+        role = given.get(name, Described())
+        if role.urls:
+            raise InvalidParameter(
+                f"the role {name} has endpoints, and the cluster hosts an engine for it: leave one out", name="engine"
+            )
+        given[name] = msgspec.structs.replace(role, model=role.model or model)
+    made = {name: _made(given[name], given[name].model, (), target) for name in hosted}
+    solver = made.get(SOLVER) or _solver(given[SOLVER], target)
+    others = {name: role for name, role in given.items() if name != SOLVER}
+    return {SOLVER: solver, **{n: made.get(n) or _other(n, role, solver, target) for n, role in others.items()}}
 
 
 def urls_of(model: Any, given: Sequence[str]) -> list[str]:

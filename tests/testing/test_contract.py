@@ -207,6 +207,21 @@ def test_the_contract_holds_what_helps_to_decide_to_be_no_candidate(monkeypatch)
         getattr(contract(asks_for_an_opinion), GIVEN)()
 
 
+async def needs_its_judge(problem: Problem, run: Run) -> Candidate:
+    said: list[str] = []
+
+    async def opinions() -> None:
+        said.extend(reply.text for reply in await run.ask("Which?", n=40, model="judge"))
+
+    await run.gather(run.generate(n=2), opinions())
+    return run.pick() if said[0] else run.candidates[-1]
+
+
+def test_the_contract_tries_a_strategy_without_each_of_its_models():
+    with pytest.raises(AssertionError, match=r"without the model judge it ended with StrategyCrashed: .* IndexError"):
+        getattr(contract(needs_its_judge), FAILURES)()
+
+
 async def asks_for_an_opinion(problem: Problem, run: Run) -> Candidate:
     (said,) = await run.ask("Which letter?", model="judge")
     assert said.text in ("A", "B"), said.text

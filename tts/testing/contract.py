@@ -212,11 +212,16 @@ class StrategyContract:
                 )
 
     def test_failed_samples_end_in_an_answer_or_a_typed_error(self) -> None:
-        """With some samples failing, and with all of them."""
+        """With some samples failing, with all of them, and with all of one of the models that it asks."""
         for failures in (0.2, 0.5, 0.8, 1.0):
             for key in self.worlds:
                 trial = self._drive(NoisyWorld(key, failures=failures, text=self.text)).trial
                 self._check_sound(trial.result, f"with {failures:.0%} of the samples failing", trial.failed_at)
+        for key in self.worlds:
+            actions = self._drive(NoisyWorld(key, text=self.text)).actions
+            for model in dict.fromkeys(a.request.model for a in actions if isinstance(a, Generate)):
+                trial = self._drive(NoisyWorld(key, down=(model,), text=self.text)).trial
+                self._check_sound(trial.result, f"without the model {model or 'solver'}", trial.failed_at)
 
     def test_events_told_twice_change_nothing(self) -> None:
         """Events are told a second time at once, and again much later."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from tts.clusters.virtual.simulated import STEP, drawn_stop
 from tts.core.actions import Request
@@ -24,6 +24,7 @@ class NoisyWorld:
     Args:
         key, pace: any text or number.
         failures: the chance that a request fails, 0 to 1.
+        down: models, by their names in the run, whose every request fails; None is the run's first.
         text: the text of a completion, from its request and a random generator of its own; by default
             `Answer: K` with K from 1 to 5, nothing that parses in one case of eight, and `Yes` or `No` with
             log-probabilities to match where the prompt asks "(Yes/No)".
@@ -35,11 +36,13 @@ class NoisyWorld:
         pace: object = 0,
         *,
         failures: float = 0.0,
+        down: Collection[str | None] = (),
         text: Callable[[Request, random.Random], str] | None = None,
     ) -> None:
         self._key = key
         self._pace = pace
         self._failures = failures
+        self._down = down
         self._text = text or answer_or_verdict
 
     def complete(self, request: Request) -> tuple[float, Completion | TTSError]:
@@ -47,7 +50,7 @@ class NoisyWorld:
         model = [request.model] if request.model else []
         said = "\0".join([*(message.content for message in request.messages), request.continue_from, *model])
         draw = random.Random(f"{self._key}\0{request.seed}\0{said}")
-        failed = draw.random() < self._failures
+        failed = draw.random() < self._failures or request.model in self._down
         text = self._text(request, draw)
         most = request.sampling.token_limit
         tokens = max(1, round(most * math.exp(draw.gauss(-1.0, 0.6))))

@@ -82,7 +82,7 @@ class RecordedCluster(SimulatedCluster):
         Returns: the virtual seconds it took. Raises: as `run`.
         """
         try:
-            with watched(self._foreign):
+            with watched(self._foreign) as self._was_asked:
                 return self._drive_each(trials, window, closed)
         except StepStopped:
             raise KeyboardInterrupt from None

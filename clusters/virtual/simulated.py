@@ -44,7 +44,7 @@ from tts.core.protocols import Verifier, checked, computed_by, is_in_worker, kin
 from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import OnResult, Step, ignore
 from tts.core.trials.coroutines import ForeignCode, StepStopped
-from tts.errors import TTSError
+from tts.errors import Interrupted, TTSError
 from tts.plugins.loading import by_address
 from tts.runs.folder import Journal, NoJournal
 from tts.types import Completion, ErrorInfo, LogprobSummary, Score, Timing, Usage
@@ -159,6 +159,7 @@ class SimulatedCluster:
         self._workers = workers
         self._own_workers = workers is None
         self._foreign = ForeignCode()
+        self._was_asked: Callable[[], bool] = lambda: False  # to stop
         self._world = world
         self._verifiers = {} if verifiers is None else verifiers
         self._cancel_s = cancel_s
@@ -171,21 +172,27 @@ class SimulatedCluster:
         scheduler: Scheduler,
         journal: Journal | NoJournal | None = None,
         on_result: OnResult = ignore,
+        goes_on: Callable[[], bool] = lambda: True,
     ) -> float:
         """Drive the scheduler to its end; returns the virtual seconds it took.
 
+        Args:
+            goes_on: asked before each event; once it says no, the trials that are open are withdrawn, without a result.
+
         Raises: the fatal error that stopped it, once what was in flight has been cancelled and booked as lost;
-            KeyboardInterrupt where foreign code was computing when somebody asked for an end.
+            KeyboardInterrupt where this thread was asked to stop (see `tts.workers.step_limits`).
         """
         try:
-            with watched(scheduler.foreign, self._foreign):
-                return self._drive(scheduler, journal or NoJournal(), on_result)
+            with watched(scheduler.foreign, self._foreign) as self._was_asked:
+                return self._drive(scheduler, journal or NoJournal(), on_result, goes_on)
         except StepStopped:
             raise KeyboardInterrupt from None
         finally:
             self._end_workers()
 
-    def _drive(self, scheduler: Scheduler, journal: Journal | NoJournal, on_result: OnResult) -> float:
+    def _drive(
+        self, scheduler: Scheduler, journal: Journal | NoJournal, on_result: OnResult, goes_on: Callable[[], bool]
+    ) -> float:
         step = scheduler.start()
         self._clock.now_s = scheduler.now
         while True:
@@ -193,6 +200,10 @@ class SimulatedCluster:
             if scheduler.foreign.stopped:
                 raise StepStopped
             if scheduler.done:
+                return self._clock.now_s
+            if not goes_on():
+                for left in scheduler.partial:
+                    scheduler.withdraw(left.id, Interrupted(f"the simulation of {left.id} was ended"))
                 return self._clock.now_s
             event = self._next()
             if isinstance(event, Failed) and scheduler.is_fatal(event):
@@ -218,6 +229,9 @@ class SimulatedCluster:
             on_result(result, decided)
 
     def _next(self) -> Event:
+        """The next event in virtual time. Raises: StepStopped if this thread was asked to stop."""
+        if self._was_asked():
+            raise StepStopped
         while True:
             event = self._clock.take()
             ending = self._ends.get(event.id)
@@ -311,7 +325,9 @@ class SimulatedCluster:
     def _worker_call(self, function: str, args: Sequence[Any], timeout_s: float) -> Any:
         if self._workers is None:
             self._workers = Workers()
-        return self._workers.call_sync(function, args, timeout_s=timeout_s, wall_s=timeout_s + WAITING_S)
+        return self._workers.call_sync(
+            function, args, timeout_s=timeout_s, wall_s=timeout_s + WAITING_S, stops=self._was_asked
+        )
 
     def _end_workers(self) -> None:
         if self._own_workers and self._workers is not None:

@@ -12,8 +12,9 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from tts.models.openai.client import OpenAIClient
 
 MOST_REHEARSED = 1024  # strategies that are remembered as rehearsed
+_Known = tuple[str, Strategy]  # a strategy's text and its function
 CLOSING_S = 2.0  # time that a cancelled call waits for its streams to be closed
 
 
@@ -206,7 +208,8 @@ class _Desk:
         self._costs = costs
         self._limits = limits
         self._verifiers: dict[str, Verifier] = {}
-        self._rehearsed: set[tuple[str, Strategy]] = set()
+        self._rehearsed: set[_Known] = set()
+        self._rehearsing: dict[_Known, asyncio.Lock] = {}
         self._waiting: dict[str, asyncio.Future[Solved | TTSError]] = {}
         self._cluster = ServingCluster(models.by_name, self._verifiers, probed)
         self.scheduler = Scheduler(
@@ -241,7 +244,9 @@ class _Desk:
         if self._running.done():
             raise UsageError("this client is closed")
         cell = Cell(spec, share, seed)
-        models = self._checked(cell, problem, resolve, sampling)
+        models = await self._checked(cell, problem, resolve, sampling)
+        if self._running.done():
+            raise Interrupted("stopped before there was an answer (the client was closed)")
         strategy = resolve(spec.name)
         planned = Planned(self._free(cell.id, problem), problem, spec, share, seed, models[SOLVER], strategy, models)
         found: asyncio.Future[Solved | TTSError] = self.loop.create_future()
@@ -258,7 +263,7 @@ class _Desk:
             raise solved
         return solved
 
-    def _checked(
+    async def _checked(
         self, cell: Cell, problem: Problem, resolve: Callable[[str], Strategy], sampling: Sampling
     ) -> dict[str, Sampling]:
         """The sampling of a call by role, once the call is known to work. Raises: UsageError, ForeignAwait."""
@@ -267,14 +272,25 @@ class _Desk:
         check_models([cell.spec], models, resolve)
         check_budgets([cell], [problem], self._costs, models[SOLVER], self._limits, resolve)
         strategy = str(cell.spec), resolve(cell.spec.name)
-        if strategy not in self._rehearsed:
-            preflight([cell], problem, resolve, self._costs, verifiers, models, self._limits)
-            if len(self._rehearsed) >= MOST_REHEARSED:
-                self._rehearsed.clear()
-            self._rehearsed.add(strategy)
+        rehearse = partial(preflight, [cell], problem, resolve, self._costs, verifiers, models, self._limits)
+        await self._rehearsed_once(strategy, rehearse)
         for name, verifier in verifiers.items():
             self._verifiers.setdefault(name, verifier)
         return models
+
+    async def _rehearsed_once(self, strategy: _Known, rehearse: Callable[[], Awaitable[None]]) -> None:
+        """Rehearse a strategy that was not, once for all calls that wait for that. Raises: as `rehearse`."""
+        if strategy in self._rehearsed:
+            return
+        try:
+            async with self._rehearsing.setdefault(strategy, asyncio.Lock()):
+                if strategy not in self._rehearsed:
+                    await rehearse()
+                    if len(self._rehearsed) >= MOST_REHEARSED:
+                        self._rehearsed.clear()
+                    self._rehearsed.add(strategy)
+        finally:
+            self._rehearsing.pop(strategy, None)
 
     def _free(self, cell: str, problem: Problem) -> str:
         """The cell's id, with a number while another call has it: the same calls, one after the other, have the same

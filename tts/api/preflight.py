@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import count
 from typing import Any, Protocol
 
 import msgspec
 
+from tts.api.sync import beside_others
 from tts.core.actions import SOLVER
 from tts.core.budget import Limits
 from tts.core.journal.records import Decided
@@ -23,8 +26,12 @@ from tts.runs.plan import Cell, plan, shared_budgets_of, with_max_tokens
 from tts.types import Problem, Sampling
 from tts.workers.killable_processes import Workers
 
+MOST_SAMPLES = 64  # of one rehearsal
+MOST_EVENTS = 1000  # likewise: functions and verifiers that compute are no samples
+MOST_S = 10.0  # of wall-clock time, likewise: functions may wait
 
-def preflight(
+
+async def preflight(
     cells: Sequence[Cell],
     problem: Problem,
     resolve: Callable[[str], Strategy],
@@ -34,15 +41,28 @@ def preflight(
     run: Limits = Limits(),
 ) -> None:
     """Run each strategy once on a synthetic model, in virtual time: a parameter out of range, a foreign await, or a
-    model that the run does not have is found in milliseconds, before a token is spent.
+    model that the run does not have is found before a token is spent. A strategy that takes longer than the bounds of
+    this module is not run to its end: whatever it has shown by then counts.
 
     Args:
         models: name in the run -> sampling of its requests.
         run: limits of the run, which need the prices or FLOPs of the models that are asked.
 
     Raises: UsageError, ForeignAwait; StrategyCrashed for a plugin that says itself what a model replies to its prompts
-        (`tts.plugins.rehearsal`), and cannot read that.
+        (`tts.plugins.rehearsal`), and cannot read that; KeyboardInterrupt if this thread was asked to stop meanwhile.
     """
+    await beside_others(partial(_rehearse, cells, problem, resolve, costs, verifiers, models, run))
+
+
+def _rehearse(
+    cells: Sequence[Cell],
+    problem: Problem,
+    resolve: Callable[[str], Strategy],
+    costs: CostModel,
+    verifiers: Mapping[str, Verifier],
+    models: Mapping[str, Sampling],
+    run: Limits,
+) -> None:
     from tts.clusters.virtual.simulated import SimulatedCluster, SyntheticWorld
 
     found: list[Result] = []
@@ -57,15 +77,21 @@ def preflight(
                 verifiers=verifiers,
                 sampling=models[SOLVER],
                 models=models,
-                limits=Limits(samples=64, usd=run.usd, flops=run.flops),
+                limits=Limits(samples=MOST_SAMPLES, usd=run.usd, flops=run.flops),
                 shared_budgets=shared_budgets_of([cell], costs),
             )
             cluster = SimulatedCluster(world, verifiers, workers=workers)
-            cluster.run(scheduler, on_result=partial(_keep, found))
+            cluster.run(scheduler, on_result=partial(_keep, found), goes_on=_bounds())
             wrong = (UsageError, ForeignAwait) if text is None else (UsageError, ForeignAwait, StrategyCrashed)
             for error in (result.error.rebuild() for result in found if result.error):
                 if isinstance(error, wrong):
                     raise error
+
+
+def _bounds() -> Callable[[], bool]:
+    """Says whether a rehearsal that begins now may go on."""
+    events, ends_s = count(1), time.monotonic() + MOST_S
+    return lambda: next(events) <= MOST_EVENTS and time.monotonic() < ends_s
 
 
 def _keep(found: list[Result], result: Result, _: Decided) -> None:

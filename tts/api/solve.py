@@ -93,7 +93,7 @@ async def asolve(
         models = samplings_of(backend, sampling, verifiers, [cell], [problem], costs)
         check_models([spec], models, resolve)
         check_budgets([cell], [problem], costs, models[SOLVER], Limits(), resolve)
-        preflight([cell], problem, resolve, costs, verifiers, models)
+        await preflight([cell], problem, resolve, costs, verifiers, models)
         # The run has no budget beyond the share, which probes must not touch.
         carrier = await backend.cluster(verifiers, may_probe=not share)
         plugins = plugin_digests([spec], resolve=resolve) if out else {}

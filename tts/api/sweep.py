@@ -118,7 +118,7 @@ async def asweep(
         check_budgets(cells, listed, costs, models[SOLVER], run_limits, folder=str(folder) if kept else "")
         if folder is not None:
             await task.hide(folder)
-        preflight(cells, listed[0], part, costs, verifiers, models, run_limits)
+        await preflight(cells, listed[0], part, costs, verifiers, models, run_limits)
         carrier = await backend.cluster(verifiers)
         journal = Journal(folder, config.model_dump(mode="json"), may_grow=True) if folder else NoJournal()
         try:

@@ -8,6 +8,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -18,6 +19,7 @@ from tts.workers import step_limits
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_alone: ContextVar[bool] = ContextVar("alone", default=False)  # whether the loop runs for one synchronous call
 
 
 def synchronous(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
@@ -35,8 +37,13 @@ def synchronous(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]
 def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end; inside a running loop (a notebook's), on a loop of its own in another thread. An
     interrupt there cancels the run, so that its journal is closed and its streams are."""
+
+    async def alone() -> T:
+        _alone.set(True)
+        return await coroutine
+
     with collecting_less_often:
-        return _run_elsewhere(coroutine) if is_in_loop() else run_on_loop(coroutine)
+        return _run_elsewhere(alone()) if is_in_loop() else run_on_loop(alone())
 
 
 def _run_elsewhere(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -109,3 +116,9 @@ async def in_thread(work: Callable[[Callable[[], None]], T]) -> T:
         await asyncio.wait({running})
         running.exception()  # marks its error as retrieved
         raise
+
+
+async def beside_others(work: Callable[[], T]) -> T:
+    """Run `work`, which computes: in a thread, so that whatever else is on the event loop goes on; on the loop of a
+    synchronous call, which has nothing else, in its own thread, where a signal can end a sleep of a strategy, too."""
+    return work() if _alone.get() else await in_thread(lambda check: work())

@@ -27,7 +27,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -44,6 +44,7 @@ _WALL_LEAST_S, _WALL_FACTOR = 60.0, 30.0  # wall-clock limit of a call: a least,
 _LONG_S, _MOST_LONG = 5.0, 8  # a call that takes so long gives its place up to another; at most so many do
 _MAIN = "from tts.workers.child import serve; serve()"
 _REAPER = str(Path(__file__).with_name("reaper.py"))
+_LOOK_S = 0.1  # between two looks whether a caller that blocks was asked to stop
 _REAPED_S = 5.0  # time that closing waits for the reaper
 
 
@@ -112,11 +113,21 @@ class Workers:
             raise
 
     def call_sync(
-        self, function: str, args: Sequence[Any] = (), *, timeout_s: float, wall_s: float | None = None
+        self,
+        function: str,
+        args: Sequence[Any] = (),
+        *,
+        timeout_s: float,
+        wall_s: float | None = None,
+        stops: Callable[[], bool] = lambda: False,
     ) -> Any:
-        """Call a function from code without an event loop: blocks this thread. An interrupt kills the worker."""
+        """Call a function from code without an event loop: blocks this thread. An interrupt kills the worker, and so
+        does `stops`, which is asked ten times a second, by saying yes: this then raises KeyboardInterrupt."""
         job = self._submit(function, args, timeout_s, wall_s)
         try:
+            while not wait((job.future,), _LOOK_S).done:
+                if stops():
+                    raise KeyboardInterrupt
             return job.future.result()
         except (KeyboardInterrupt, SystemExit):
             job.abandon()

@@ -39,8 +39,12 @@ _ticker: threading.Thread | None = None
 
 
 @contextlib.contextmanager
-def watched(*codes: ForeignCode) -> Iterator[None]:
-    """Watch the code that `codes` run in this thread while the block is open, and end it at its limits."""
+def watched(*codes: ForeignCode) -> Iterator[Callable[[], bool]]:
+    """Watch the code that `codes` run in this thread while the block is open, and end it at its limits.
+
+    Gives a function that says whether the thread was asked to stop: for code that is no event loop, and so is told of a
+    signal by nobody else.
+    """
     ident = threading.get_ident()
     with _lock:
         thread = _watched.setdefault(ident, _Thread(ident))
@@ -51,7 +55,7 @@ def watched(*codes: ForeignCode) -> Iterator[None]:
     for code in codes:
         code.watched = True
     try:
-        yield
+        yield thread.was_asked
     finally:
         with _lock:
             for code in codes:
@@ -117,6 +121,9 @@ class _Thread:
     def ask(self) -> None:
         """Note a request to stop the run."""
         self._asked_s = self._asked_s or time.monotonic()
+
+    def was_asked(self) -> bool:
+        return self._asked_s is not None
 
     def install(self) -> None:
         """Handle the signals that ask for an end before their other handlers; only the main thread can."""

@@ -1172,12 +1172,14 @@ def test_the_seconds_of_a_share_end_what_runs_and_refuse_what_comes_after() -> N
     assert trial.closed and trial.result.answer == "7"
 
 
-@pytest.mark.parametrize("obeys", [True, False])
-def test_what_has_come_may_be_compared_after_the_seconds_have_passed_but_not_for_ever(obeys: bool) -> None:
+@pytest.mark.parametrize("manner", ["obeys", "goes on", "catches"])
+def test_what_has_come_may_be_compared_after_the_seconds_have_passed_but_not_for_ever(manner: str) -> None:
     async def strategy(problem: Problem, run: Run) -> Candidate:
         found = await run.generate(n=2)
-        while await run.call("math:sqrt", 4) or not obeys:
-            pass
+        more = True
+        while more:
+            with contextlib.suppress(BaseException if manner == "catches" else ()):
+                more = await run.call("math:sqrt", 4) or manner != "obeys"
         return found[0]
 
     trial = trial_of(strategy, share=Limits(seconds=10.0))
@@ -1186,12 +1188,62 @@ def test_what_has_come_may_be_compared_after_the_seconds_have_passed_but_not_for
     actions = trial.tell(Woke("cell/p/1", 10.0))
     (call,), (late,) = ids(actions, Call), ids(actions, Sleep)
     trial.tell(gone(b, 10.0))
-    if obeys:
+    if manner == "obeys":
         assert trial.tell(Returned(call, 12.0, 0.0)) == [Cancel(late)]
     else:
         (again,) = ids(trial.tell(Returned(call, 12.0, 2.0)), Call)
-        assert trial.tell(Woke(late, 20.0)) == [Cancel(again)]
+        assert Cancel(again) in trial.tell(Woke(late, 20.0))
     assert trial.done and trial.result.answer == "7" and trial.exhausted
+
+
+FREE: dict[str, Callable[[Run, Candidate], Any]] = {
+    "call": lambda run, candidate: run.call("math:sqrt", 4),
+    "sleep": lambda run, candidate: run.sleep(0),
+    "verify": lambda run, candidate: run.verify([candidate], "count"),
+}
+
+
+@pytest.mark.parametrize("free", FREE)
+@pytest.mark.parametrize("asks", [True, False])
+def test_a_strategy_that_awaits_what_costs_nothing_for_ever_is_ended_and_one_that_samples_between_is_not(
+    free: str, asks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tts.core.trials.trial, "MOST_FREE_AWAITS", 10)
+
+    async def strategy(problem: Problem, run: Run) -> Candidate:
+        for i in range(100):
+            if i == 0 or (asks and i % 10 == 0):
+                (candidate,) = await run.generate()
+            with contextlib.suppress(Exception):
+                await FREE[free](run, candidate)
+        return candidate
+
+    trial = trial_of(strategy)
+    actions, told = trial.start(), 0
+    while not trial.closed:
+        (action,) = actions
+        ends = {Generate: done, Call: lambda id: Returned(id, 1.0, 2.0), Sleep: lambda id: Woke(id, 1.0)}
+        actions = trial.tell(ends.get(type(action), lambda id: scored(id, 1.0, by="count"))(action.id))  # type: ignore[arg-type, operator]
+        told += not isinstance(action, Generate)
+    if asks:
+        assert trial.result.error is None and told == 100
+    else:
+        assert trial.result.error is not None and told == 11
+        assert "awaited 10 times in a row what asks no model" in trial.result.error.message
+
+
+def test_chains_may_await_as_often_as_there_are_samples() -> None:
+    async def strategy(problem: Problem, run: Run) -> Candidate:
+        found = await run.generate(n=1000)
+        await run.gather(*(run.verify([candidate], "count") for candidate in found))
+        return found[0]
+
+    trial = trial_of(strategy)
+    for id in ids(trial.start()):
+        actions = trial.tell(done(id))
+    for id in ids(actions, Verify):
+        trial.tell(scored(id, 1.0, by="count"))
+    assert trial.closed and trial.result.error is None
 
 
 def test_what_is_left_is_told_to_the_strategy() -> None:

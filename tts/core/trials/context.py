@@ -54,6 +54,9 @@ class Run:
     """The calls that a strategy may await: `generate`, `finishing`, `streaming`, `verify`, `gather`, `call`,
     `deadline`.
 
+    Calls, sleeps and verifiers that compute ask no model, so no budget counts them: after 100,000 such awaits in a row
+    (`core/trials/trial.py`), a strategy is ended with an error.
+
     Attributes:
         problem: the problem that is sampled, verified and read unless a call names another.
         random: a `random.Random` seeded by run, problem and strategy; each chain of a `gather` has a stream of its own.

@@ -58,6 +58,7 @@ from tts.errors import InvalidParameter, TTSError, UnknownName
 from tts.types import Candidate, Cost, ErrorInfo, Problem, Sampling, Score, StrategySpec
 
 MOST_STEPS = 1_000_000  # of one strategy and its chains without an event
+MOST_FREE_AWAITS = 100_000  # of one trial in a row, woken by what asks no model: no budget would end them
 SELECTION_S = 10.0  # time that a strategy may compute with its candidates after its seconds have passed
 SELECTION = "selection"  # in the id of that time's end
 
@@ -137,7 +138,8 @@ class Trial:
         self._error: ErrorInfo | None = None
         self.stepping = False  # whether its strategy's code is running
         self._clock = Mailbox()
-        self._time_is_up = self._selecting = False
+        self._time_is_up = self._selecting = self._overdue = False
+        self._free_awaits = 0  # since a request to a model has ended
         self._nobody = Mailbox()  # for events of actions that no block waits for any more
         self._nobody.closed = True
         self._strategy = strategy
@@ -233,14 +235,13 @@ class Trial:
         self._deliver(ask.mailbox, (event, ask))
         if not self._ready and not asks.backlog and not asks.out:
             return []  # no task was woken: the strategy waits for more
+        self._free_awaits = 0 if ask.cost.samples else self._free_awaits + 1
         return self._proceed()
 
     def withdraw(self, error: TTSError) -> list[Action]:
         """End the strategy where it waits, with this error: its blocks are left, so what they started is cancelled."""
         if not self.done:
-            self._abandon(self._main)
-            self._main.error = error
-            self._finish(self._main)
+            self._end(error)
         return self._asks.take_out()
 
     def stop_sampling(self, error: ErrorInfo) -> list[Action]:
@@ -278,7 +279,7 @@ class Trial:
     def _deliver(self, mailbox: Mailbox, item: tuple[Any, InFlight | Task]) -> None:
         if mailbox is self._clock:
             if isinstance(item[0], Woke) and not self.done:
-                self._end_of_time() if not self._time_is_up else self._throw(self._main, self._asks.out_of_time())
+                self._end_of_selection() if self._time_is_up else self._end_of_time()
             return
         if mailbox.closed:
             return
@@ -301,6 +302,11 @@ class Trial:
             if getattr(ask.action, "request", None) is None:
                 continue  # functions and verifiers that compute cost nothing, and the selection needs them
             self._let_go(ask, error)
+
+    def _end_of_selection(self) -> None:
+        """Let the strategy return what it has selected by now: at its next await, it is ended."""
+        self._overdue = True
+        self._throw(self._main, self._asks.out_of_time())
 
     def _let_go(self, ask: InFlight, error: ErrorInfo) -> None:
         """Cancel an action and tell its waiting block this error in place of its end."""
@@ -353,12 +359,9 @@ class Trial:
                 self._admit()
             if not self._ready:
                 break
-            if self.refused_awaits > 2 * MOST_REFUSALS:
-                self._give_up(f"asked on after {2 * MOST_REFUSALS} refusals; it must stop at BudgetExhausted")
-                break
             steps += 1
-            if steps > MOST_STEPS:
-                self._give_up(f"awaited {MOST_STEPS:,} times what asks for nothing, as an empty gather does: it loops")
+            if (why := self._endless(steps)) is not None:
+                self._end(self._mistakes.crashed(why))
                 break
             task, item, error = self._ready.popleft()
             if task.done:
@@ -372,11 +375,24 @@ class Trial:
             self._ask(Sleep(f"{self.id}/{SELECTION}", self._asks.now + SELECTION_S), self._clock, self.scope)
         return self._asks.take_out()
 
-    def _give_up(self, why: str) -> None:
-        """End a strategy that asks again and again after its budget is spent, or without effect: it would go on for
-        ever, each step too short for a watchdog."""
+    def _endless(self, steps: int) -> str | None:
+        """The sign that a strategy asks for ever, each step too short for a watchdog: after its budget is spent, or for
+        what costs nothing. None without one."""
+        if self.refused_awaits > 2 * MOST_REFUSALS:
+            return f"asked on after {2 * MOST_REFUSALS} refusals; it must stop at BudgetExhausted"
+        if self._free_awaits > MOST_FREE_AWAITS:
+            return (
+                f"awaited {MOST_FREE_AWAITS:,} times in a row what asks no model (call, sleep, deadline, or a verifier "
+                f"that computes), which no budget ends; it must end such a loop itself"
+            )
+        if steps > MOST_STEPS:
+            return f"awaited {MOST_STEPS:,} times what asks for nothing, as an empty gather does: it loops"
+        return None
+
+    def _end(self, error: TTSError) -> None:
+        """End the strategy where it waits: its blocks are left, so what they started is cancelled."""
         self._abandon(self._main)
-        self._main.error = self._mistakes.crashed(why)
+        self._main.error = error
         self._finish(self._main)
 
     def _step(self, task: Task, item: Any, error: BaseException | None) -> None:
@@ -397,6 +413,9 @@ class Trial:
             task.done, task.error = True, self._mistakes.no_loop(raised) if no_loop else self._own(raised)
         else:
             if isinstance(wait, Wait):
+                if self._overdue and task is self._main:
+                    self._end(self._asks.out_of_time())
+                    return
                 self._block(task, wait.mailbox)
                 return
             task.done = True

@@ -4,15 +4,20 @@ import asyncio
 import itertools
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tts.core.actions import Request
+from tts.errors import CapabilityMissing
 from tts.models.endpoint import Endpoint
 from tts.models.endpoint_pool import EndpointPool
+from tts.models.openai.client import OpenAIClient
 from tts.models.openai.completion_builder import CompletionBuilder
 from tts.models.replicas import ASSUMED_SLOTS, Replica, better
 from tts.models.siblings import MOST_BEGINNINGS, Beginnings
+from tts.testing.engine import FakeEngine
+from tts.testing.replies import Reply
 from tts.types import Completion, Message, Sampling
 
 
@@ -119,3 +124,22 @@ def test_the_oldest_beginnings_are_forgotten() -> None:
         known.note(f"{number:04}", ends["a"])
     assert known.longest_of("0000") is None
     assert known.longest_of("0001") is ends["a"]
+
+
+def test_continuations_go_to_the_endpoints_that_can_and_are_refused_where_none_can() -> None:
+    async def main() -> None:
+        async with EndpointPool([OpenAIClient(url, model="fake", max_retries=0) for url in urls]) as endpoints:
+            asked = [endpoints.complete(step("so far", question=f"{i}?"), CompletionBuilder()) for i in range(12)]
+            assert {(completion.endpoint, completion.attempt) for completion in await asyncio.gather(*asked)} == {
+                (able.base_url, 1)
+            }
+        async with EndpointPool([OpenAIClient(unable.base_url, model="fake", max_retries=0)]) as endpoints:
+            for _ in range(2):
+                with pytest.raises(CapabilityMissing, match="is not known to be able to"):
+                    await endpoints.complete(step("so far"), CompletionBuilder())
+
+    reply = Reply(("one",))
+    with FakeEngine(lambda _: reply, flavour="openai") as unable, FakeEngine(lambda _: reply) as able:
+        urls = [unable.base_url, able.base_url]
+        asyncio.run(main())
+        assert not unable.requests

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 import pytest
 
+import tts
 from tts.answers.equivalence import extract
 from tts.core.actions import Request
 from tts.errors import InvalidParameter, RunError
@@ -163,6 +164,24 @@ def test_it_tells_a_stop_string_from_the_end_of_the_text(server: EmbeddedServer)
     assert (step.finish_reason, step.stopped_by) == (whole.finish_reason, "\n") == ("stop", "\n")
     assert whole.stopped_by is None and whole.text.startswith(step.text + "\n")
     assert step.downgrades == whole.downgrades == ()
+
+
+def test_a_watched_stream_shows_the_confidence_of_each_piece(server: EmbeddedServer) -> None:
+    seen: list[float | None] = []
+
+    async def watch(problem: tts.Problem, run: tts.Run) -> Candidate:
+        async with run.streaming(n=2, every=4, top_logprobs=5) as stream:
+            async for update in stream:
+                if update.candidate is None:
+                    seen.append(update.confidence)
+                else:
+                    last = update.candidate
+        assert last.completion.logprobs is not None
+        return last
+
+    solved = tts.solve(ASK, watch, base_url=server.base_url, sampling={"max_tokens": 24})
+    assert solved.result.error is None and len(seen) >= 2
+    assert all(confidence is not None and confidence > 0 for confidence in seen)
 
 
 def test_a_continuation_is_billed_with_the_prefix_that_the_engine_has_cached(server: EmbeddedServer) -> None:

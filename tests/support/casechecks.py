@@ -377,6 +377,6 @@ WANTED = {
     "select/17-own-model-function.py": "a function as the model",
     "plugin/04-model-parameter.py": "several models in one run",
     "plugin/05-judge-replies-vote.py": "requests whose replies are no candidates",
-    "plugin/10-stream-cost.py": "progress by need, and no more of it in the journal",
+    "plugin/10-stream-cost.py": "an event a token, which it makes itself: runs write one for 64 (core/watching.md)",
     "plugin/17-nested-fallback.py": "a strategy as a part, with a fallback of its own",
 }

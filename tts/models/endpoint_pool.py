@@ -28,6 +28,7 @@ from tts.core.actions import NO_USAGE, Request
 from tts.core.retry import LONGEST_RETRY_AFTER_S, LONGEST_S, retryable
 from tts.errors import (
     BadResponse,
+    CapabilityMissing,
     EndpointError,
     InvalidParameter,
     ModelNotFound,
@@ -95,6 +96,7 @@ class EndpointPool:
         self._suspicious: set[Ask] = set()
         self._groups: OrderedDict[tuple[str | None, Prompt, str], SiblingGroup] = OrderedDict()
         self._beginnings: OrderedDict[tuple[str | None, Prompt], Beginnings] = OrderedDict()
+        self._cannot_continue: set[Endpoint] = set()
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._followers: dict[object, asyncio.Event] = {}  # each with the first token that it waits for
 
@@ -121,6 +123,7 @@ class EndpointPool:
 
         Raises:
             Unreachable: no endpoint can be reached; the error names them all.
+            CapabilityMissing: the request continues a text, which no endpoint is known to be able to.
             EndpointError: of the endpoint that was asked last.
         """
         group = self._group(request)
@@ -178,11 +181,19 @@ class EndpointPool:
         self, request: Request, group: SiblingGroup, builder: CompletionBuilder, on_progress: OnProgress | None
     ) -> Completion:
         ask = Ask(group)
+        if group.continues:
+            ask.failed |= self._cannot_continue
         try:
             while True:
                 endpoint = await self._place(request, ask)
                 try:
                     return await self._run(endpoint, request, ask, builder, on_progress)
+                except CapabilityMissing:  # it was not sent
+                    self._cannot_continue.add(endpoint)
+                    ask.failed.add(endpoint)
+                    if not self._may_serve(ask):
+                        raise
+                    continue
                 except ModelNotFound as error:
                     ask.failed.add(endpoint)
                     if self._may_serve(ask):

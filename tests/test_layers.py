@@ -28,7 +28,8 @@ PURE_FOLDERS = (
     "strategies",
 )
 PURE_FILES = {
-    "tts/types.py", "tts/checks.py", "tts/errors.py", "tts/selectors.py", "tts/intervals.py", "tts/runs/plan.py",
+    "tts/types.py", "tts/messages.py", "tts/values.py", "tts/checks.py", "tts/errors.py", "tts/selectors.py",
+    "tts/intervals.py", "tts/runs/plan.py",
     "tts/pools/grid.py", "tts/models/flops.py", "tts/models/cost_model.py", "tts/models/endpoint.py",
     "tts/models/replicas.py", "tts/models/prefill.py",
     "tts/models/openai/completion_builder.py", "tts/models/openai/token_count.py", "tts/models/openai/chunking.py",

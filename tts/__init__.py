@@ -32,7 +32,18 @@ if TYPE_CHECKING:
     from tts.pools.pool import Pool
     from tts.runs.forecast import Plan
     from tts.tasks.example import Example
-    from tts.types import Candidate, Completion, Problem, Sampling, Score, StrategySpec, Usage
+    from tts.types import (
+        Candidate,
+        Completion,
+        Message,
+        Problem,
+        Sampling,
+        Score,
+        StrategySpec,
+        Tool,
+        ToolCall,
+        Usage,
+    )
 
 _HOMES = {
     "BudgetExhausted": "errors",
@@ -42,6 +53,7 @@ _HOMES = {
     "EndpointError": "errors",
     "Example": "tasks.sources",
     "Limits": "core.budget",
+    "Message": "types",
     "Plan": "runs.forecast",
     "Pool": "pools.pool",
     "Problem": "types",
@@ -54,6 +66,8 @@ _HOMES = {
     "StrategySpec": "types",
     "SweepResult": "api.results",
     "TTSError": "errors",
+    "Tool": "types",
+    "ToolCall": "types",
     "Usage": "types",
     "UsageError": "errors",
     "Verifier": "core.protocols",
@@ -78,6 +92,7 @@ __all__ = [
     "EndpointError",
     "Example",
     "Limits",
+    "Message",
     "Plan",
     "Pool",
     "Problem",
@@ -90,6 +105,8 @@ __all__ = [
     "StrategySpec",
     "SweepResult",
     "TTSError",
+    "Tool",
+    "ToolCall",
     "Usage",
     "UsageError",
     "Verifier",

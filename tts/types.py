@@ -8,7 +8,7 @@ A `Score` is a verifier's judgement of a candidate, made without the reference a
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal, get_args
 
@@ -25,10 +25,18 @@ from tts.checks import (
     whole,
     writable,
 )
-from tts.errors import InvalidParameter, TTSError, _rebuild
+from tts.errors import TTSError, _rebuild
+from tts.messages import ROLES as ROLES
+from tts.messages import Message as Message
+from tts.messages import Prompt as Prompt
+from tts.messages import Role as Role
+from tts.messages import Tool as Tool
+from tts.messages import ToolCall as ToolCall
+from tts.messages import Turns as Turns
+from tts.messages import as_prompt as as_prompt
+from tts.values import Value as Value
+from tts.values import shown_fields as shown_fields
 
-Role = Literal["system", "user", "assistant"]
-ROLES = get_args(Role)
 FinishReason = Literal["stop", "length", "cancelled", "deadline", "content_filter", "tool_calls", "other"]
 AnswerFormat = Literal["auto", "number", "boxed", "letter", "line", "text"]
 ScoreKind = Literal["probability", "logit", "scale", "pass_rate", "logprob", "rank"]
@@ -42,58 +50,9 @@ _KEPT = frozenset((
     "model", "messages", "prompt", "stream", "stream_options", "max_tokens", "max_completion_tokens", "n", "best_of",
     "use_beam_search", "seed", "rid", "echo", "temperature", "top_p", "top_k", "min_p", "stop", "logprobs",
     "top_logprobs", "reasoning_effort", "chat_template_kwargs", "continue_final_message", "add_generation_prompt",
-    "timings_per_token",
+    "timings_per_token", "tools",
 ))  # fmt: skip
 LEAST_MAX_TOKENS = 512  # the default where a budget or a context is small, and that of journals which name none
-
-
-class Value(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """Base of all values, equal by content. One cannot hold itself, so the garbage collector need not look at it."""
-
-
-def shown_fields(value: Value, added: Collection[str]) -> str:
-    """The `repr` of a value as its class had it before the fields `added` came, which are shown only where they are
-    set: samples' keys and the digests of journals are made of it, and stay what they were."""
-    fields = [name for name in value.__struct_fields__ if name not in added or getattr(value, name)]
-    return f"{type(value).__name__}({', '.join(f'{name}={getattr(value, name)!r}' for name in fields)})"
-
-
-class Message(Value, frozen=True):
-    """A turn of a chat: its role and its text. Raises: InvalidParameter for an unknown role, or no text."""
-
-    role: Role
-    content: str
-
-    def __post_init__(self) -> None:
-        if self.role not in ROLES:
-            rule = "system, user or assistant (the result of a tool goes into a user turn)"
-            require(False, "the role of a message", rule, self.role)
-        if not isinstance(self.content, str):
-            require(False, "the content of a message", "text", self.content)
-
-
-Prompt = tuple[Message, ...]
-Turns = str | Sequence[Message | Mapping[str, Any]]  # the forms of a prompt
-
-
-def as_prompt(prompt: Turns, system: str | None = None) -> Prompt:
-    """Make messages of a prompt: a user turn from text (after a system turn, if given); a sequence's messages as they
-    are.
-
-    Raises: InvalidParameter for a sequence of anything but messages, or mappings with `role` and `content`.
-    """
-    if not isinstance(prompt, str | Iterable):
-        raise InvalidParameter(f"a prompt must be text, or messages with role and content, but got {prompt!r}")
-    if not isinstance(prompt, str):
-        return tuple(turn if isinstance(turn, Message) else _as_message(turn) for turn in prompt)
-    user = Message("user", prompt)
-    return (Message("system", system), user) if system else (user,)
-
-
-def _as_message(turn: object) -> Message:
-    if isinstance(turn, Mapping) and turn.keys() == {"role", "content"}:
-        return Message(turn["role"], turn["content"])
-    raise InvalidParameter(f"a message must be a Message, or have role and content alone, but got {turn!r}")
 
 
 class Problem(Value, frozen=True):
@@ -280,6 +239,7 @@ class Completion(Value, frozen=True):
         stopped_by: the stop string that ended the text, which is not in it; None at the end of a text, and where the
             server does not say which.
         parsed: the JSON value of the text, where `Run.ask` was given a schema.
+        tool_calls: the calls of tools that the model asked for, in its order.
     """
 
     text: str
@@ -297,9 +257,15 @@ class Completion(Value, frozen=True):
     recorded_scores: Mapping[str, float | tuple[float | None, ...]] = {}
     stopped_by: str | None = None
     parsed: Any = None
+    tool_calls: tuple[ToolCall, ...] = ()
 
     def __repr__(self) -> str:
-        return shown_fields(self, ("stopped_by", "parsed"))
+        return shown_fields(self, ("stopped_by", "parsed", "tool_calls"))
+
+    @property
+    def message(self) -> Message:
+        """The completion as a turn of the chat that goes on."""
+        return Message("assistant", self.text, self.tool_calls)
 
 
 class Candidate(Value, frozen=True):

@@ -27,6 +27,7 @@ from tts.clusters.spec import Engine
 from tts.core.actions import Request
 from tts.errors import (
     BadResponse,
+    CapabilityMissing,
     ContextTooLong,
     EndpointError,
     InvalidParameter,
@@ -39,6 +40,7 @@ from tts.models.openai.completion_builder import CompletionBuilder
 from tts.models.wire.endings import normalise_finish
 from tts.models.wire.failures import broken, error_in_stream
 from tts.models.wire.sse import Choice, Chunk, Delta, Details, Logprobs, TokenLogprobs, TopLogprob, WireUsage
+from tts.models.wire.tools import message_json
 from tts.types import Completion
 
 ENDPOINT = "vllm"  # the endpoint that completions name
@@ -153,7 +155,14 @@ class VLLMModel:
         """The prompt as token ids, by the model's chat template, in vLLM's threads for that."""
         from vllm.renderers.params import ChatParams
 
-        messages = [{"role": message.role, "content": message.content} for message in request.messages]
+        if request.tools:
+            raise CapabilityMissing(
+                "this strategy gives the model tools, whose calls vLLM's server reads and its engine does not: start "
+                "`vllm serve` with --enable-auto-tool-choice and --tool-call-parser, and name it with --base-url",
+                capability="tools",
+                engine="vllm",
+            )
+        messages = [message_json(message) for message in request.messages]
         if request.continue_from:
             messages.append({"role": "assistant", "content": request.continue_from})
         continued = bool(request.continue_from)

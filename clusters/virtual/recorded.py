@@ -218,6 +218,8 @@ class RecordedCluster(SimulatedCluster):
             lacks = "continues a text, and only whole samples were recorded"
         elif request.progress:
             lacks = "streams its samples, and what they said half-way was not recorded"
+        elif request.tools:
+            lacks = "gives the model tools, and the samples were recorded without any"
         elif request.messages != self._prompts[problem_id]:
             lacks = "asks something else than the problem (a revision, a judgement), which was not recorded"
         elif request.model not in (None, recordings.model):

@@ -47,7 +47,7 @@ from tts.core.trials.coroutines import ForeignCode, StepStopped
 from tts.errors import Interrupted, TTSError
 from tts.plugins.loading import by_address
 from tts.runs.folder import Journal, NoJournal
-from tts.types import Completion, ErrorInfo, LogprobSummary, Score, Timing, Usage
+from tts.types import Completion, ErrorInfo, LogprobSummary, Score, Timing, ToolCall, Usage
 from tts.workers.killable_processes import Workers
 from tts.workers.step_limits import watched
 
@@ -71,6 +71,21 @@ def drawn_stop(request: Request) -> str | None:
     return draw.choice(stops) if stops and draw.random() < 0.5 else None
 
 
+def drawn_calls(request: Request) -> tuple[ToolCall, ...]:
+    """A call of one of the request's tools in half of the cases, with arguments of the types that its schema names; in
+    a few, of a tool that does not exist, or with arguments that are no JSON. By its seed and its prompt."""
+    draw = random.Random(f"tools/{request.seed}/{request.messages[-1].content}")
+    if not request.tools or draw.random() < 0.5:
+        return ()
+    tool = draw.choice(request.tools)
+    values = {"string": "text", "number": 0.5, "integer": 1, "boolean": True, "array": [], "object": {}}
+    properties = tool.parameters.get("properties") or {}
+    arguments = {name: values.get(kind.get("type"), "text") for name, kind in properties.items()}
+    odd = draw.random()
+    name = "no_such_tool" if odd < 0.1 else tool.name
+    return (ToolCall(f"call_{request.seed}", name, "{" if odd > 0.9 else msgspec.json.encode(arguments).decode()),)
+
+
 class SyntheticWorld:
     """A model that answers rightly with a given probability per problem; every draw is a function of the seed alone.
 
@@ -82,7 +97,8 @@ class SyntheticWorld:
         wrong: how many distinct wrong answers compete.
         text: the text of a reply, from its request and a random generator of its own; where it gives None, an answer.
 
-    Of the completions of a request with stop strings, a half end at one of them, before any answer.
+    Of the completions of a request with stop strings, a half end at one of them, before any answer; of those of one
+    with tools, a half call one.
     """
 
     def __init__(
@@ -119,12 +135,14 @@ class SyntheticWorld:
         if request.sampling.top_logprobs:
             shown = LogprobSummary(mean, 2 * mean, sure.random(), confidence=5 + 15 * sure.random())
         stopped_by = None if cut else drawn_stop(request)
+        calls = () if cut or stopped_by else drawn_calls(request)
         said = self._text(request, random.Random(f"text/{request.seed}/{prompt}")) if self._text is not None else None
-        said = f"Answer: {answer}" if said is None else said
+        said = "" if calls else f"Answer: {answer}" if said is None else said
         completion = Completion(
             text="I could not finish" if cut else STEP if stopped_by else said,
-            finish_reason="length" if cut else "stop",
+            finish_reason="length" if cut else "tool_calls" if calls else "stop",
             stopped_by=stopped_by,
+            tool_calls=calls,
             usage=Usage(prompt_tokens=len(prompt) // 4 + 1, completion_tokens=tokens),
             timing=Timing(total_s=seconds, first_token_s=1 / self._tokens_per_s),
             logprobs=shown,

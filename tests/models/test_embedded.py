@@ -21,14 +21,14 @@ import pytest
 import tts
 from tts.answers.equivalence import extract
 from tts.core.actions import Request
-from tts.errors import InvalidParameter, RunError
+from tts.errors import CapabilityMissing, InvalidParameter, RunError
 from tts.models import embedded
 from tts.models.embedded import EmbeddedServer, default_threads
 from tts.models.openai.client import OpenAIClient
 from tts.models.openai.completion_builder import CompletionBuilder
 from tts.models.prices import Price
 from tts.models.weights import info, pull
-from tts.types import Candidate, Completion, Message, Problem, Sampling
+from tts.types import Candidate, Completion, Message, Problem, Sampling, Tool
 from tts.verifiers.generative.genrm import GenRM
 
 ASK = 'Start with 21. Multiply by 3. Then add 40. What number do you get? End with "Answer: N".'
@@ -324,3 +324,13 @@ def test_a_setting_below_one_is_refused(setting: str) -> None:
 
 def test_the_default_threads_are_some_and_not_too_many() -> None:
     assert 1 <= default_threads() <= min(embedded.MOST_THREADS, os.cpu_count() or 1)
+
+
+def test_a_model_whose_template_has_no_place_for_tools_says_so(server: EmbeddedServer) -> None:
+    async def main() -> None:
+        async with OpenAIClient(server.base_url, max_retries=0) as client:
+            request = Request((Message("user", "What is 2 + 3?"),), Sampling(max_tokens=8), tools=(Tool("add"),))
+            await client.complete(request, CompletionBuilder())
+
+    with pytest.raises(CapabilityMissing, match="no place for them"):
+        asyncio.run(main())

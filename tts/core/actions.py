@@ -19,6 +19,7 @@ from tts.types import (
     Sampling,
     Score,
     Timing,
+    Tool,
     Usage,
     Value,
     shown_fields,
@@ -84,6 +85,7 @@ class Request(Value, frozen=True):
         progress: whether `Progressed` events are wanted.
         schema: a JSON schema that the text should meet; a server that cannot be held to it is not.
         every: tokens between two of these events, at the least; 0: `PROGRESS_TOKENS`.
+        tools: those that the model may ask for; the endpoint must be able to, or the request fails.
     """
 
     messages: Prompt
@@ -95,22 +97,26 @@ class Request(Value, frozen=True):
     progress: bool = False
     schema: Mapping[str, Any] | None = None
     every: int = 0
+    tools: tuple[Tool, ...] = ()
 
     def __repr__(self) -> str:
-        """As it was before the last fields came, where they are not set: keys of samples are made of it, for every
-        request."""
-        added = self.added if self.schema or self.every else ""
+        return f"Request(messages={self.messages!r}, sampling={self.sampling!r}, {self.shown_end()})"
+
+    def shown_end(self) -> str:
+        """The `repr` after the fields that siblings share. It is as it was before the last fields came, where they are
+        not set: keys of samples are made of it, for every request."""
+        added = self.added if self.schema or self.every or self.tools else ""
         return (
-            f"Request(messages={self.messages!r}, sampling={self.sampling!r}, seed={self.seed!r}, "
-            f"continue_from={self.continue_from!r}, model={self.model!r}, timeout_s={self.timeout_s!r}, "
-            f"progress={self.progress!r}{added})"
+            f"seed={self.seed!r}, continue_from={self.continue_from!r}, model={self.model!r}, "
+            f"timeout_s={self.timeout_s!r}, progress={self.progress!r}{added}"
         )
 
     @property
     def added(self) -> str:
         """The part of the `repr` that shows fields of later versions, which are shown only where they are set."""
         schema = f", schema={self.schema!r}" if self.schema else ""
-        return schema + (f", every={self.every!r}" if self.every else "")
+        every = f", every={self.every!r}" if self.every else ""
+        return schema + every + (f", tools={self.tools!r}" if self.tools else "")
 
 
 class Generate(Value, frozen=True, tag="generate"):
@@ -315,9 +321,13 @@ def prompt_bound(request: Request) -> int:
 
     Tokenisers that fall back on bytes (byte-level BPE, SentencePiece with byte fallback) never make more tokens than
     there are bytes. A chat template adds a few marker tokens per message, and may add a system turn of its own, for
-    which 256 is ample in the templates of today's open models.
+    which 256 is ample in the templates of today's open models. Tools come with instructions, and their JSON may be
+    indented: twice their bytes, and 1,024 for the instructions.
     """
     texts = [message.content for message in request.messages]
     if request.continue_from:
         texts.append(request.continue_from)
+    calls = [call for message in request.messages if message.tool_calls for call in message.tool_calls]
+    if calls or request.tools:
+        texts += [2 * repr(calls), 2 * repr(request.tools), " " * 1024]
     return sum(len(text.encode("utf-8", "surrogatepass")) + 8 for text in texts) + 256

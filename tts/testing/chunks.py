@@ -7,9 +7,12 @@ from typing import Any
 
 import msgspec
 
+from tts.models.wire.tools import message_json
 from tts.testing.replies import Alternatives, Reply
+from tts.types import Message
 
 DONE = b"data: [DONE]\n\n"
+CALLS = "tool_calls"  # the field of a delta
 
 
 @functools.lru_cache(maxsize=65536)
@@ -54,6 +57,11 @@ class Renderer:
             logprobs = b',"logprobs":' + self._logprobs(pairs)
         return b'%s"choices":[{"index":%d,%s%s,"finish_reason":%s}]' % (self._head, index, text, logprobs, finish)
 
+    def calls(self, index: int, pieces: str, finish: bytes) -> bytes:
+        """The event of some pieces of tool calls, which are JSON objects."""
+        delta = b'"delta":{"%s":[%s]}' % (CALLS.encode(), pieces.encode())
+        return b'%s"choices":[{"index":%d,%s,"finish_reason":%s}]' % (self._head, index, delta, finish)
+
     def role(self, index: int) -> bytes:
         return b'%s"choices":[{"index":%d,"delta":{"role":"assistant","content":""},"finish_reason":null}]' % (
             self._head,
@@ -78,6 +86,8 @@ class Renderer:
             text = "".join(reply.tokens)
             if self.chat:
                 choice["message"] = {"role": "assistant", "content": text}
+                if reply.tool_calls:
+                    choice["message"][CALLS] = message_json(Message("assistant", "", reply.tool_calls))[CALLS]
                 if reply.reasoning:
                     choice["message"][reply.reasoning_field] = "".join(reply.reasoning)
             else:

@@ -57,6 +57,7 @@ from tts.types import (
     ScoreKind,
     StrategySpec,
     Timing,
+    ToolCall,
     Usage,
 )
 
@@ -75,6 +76,7 @@ class Sample:
         seconds: until it ends.
         finish_reason: as the server would send it, unless `max_tokens` cuts the sample.
         stopped_by: the stop string that ended it.
+        tool_calls: the calls of tools that it asks for.
         error: of a sample that fails, in place of all other fields.
         scores: verifier -> its score of this candidate; a tuple: its scores when asked repeatedly, the last one for all
             further calls. None is an abstention, and so is a verifier that is not named.
@@ -87,6 +89,7 @@ class Sample:
     seconds: float = 1.0
     finish_reason: FinishReason = "stop"
     stopped_by: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
     error: TTSError | None = None
     scores: Mapping[str, float | tuple[float | None, ...] | None] = dataclasses.field(default_factory=dict)
     logprobs: LogprobSummary | None = None
@@ -247,13 +250,14 @@ class _World:
         kept = min(1.0, request.sampling.token_limit / sample.tokens) if sample.tokens else 1.0
         return sample.seconds * kept, Completion(
             text=text[: round(len(text) * kept)],
-            finish_reason=sample.finish_reason if kept == 1.0 else "length",
+            finish_reason="length" if kept < 1.0 else "tool_calls" if sample.tool_calls else sample.finish_reason,
             usage=Usage(len(request.messages[-1].content) // 4 + 1, min(sample.tokens, request.sampling.token_limit)),
             timing=Timing(sample.seconds * kept),
             logprobs=sample.logprobs,
             seed=request.seed,
             endpoint=str(number),
             stopped_by=sample.stopped_by if kept == 1.0 else None,
+            tool_calls=sample.tool_calls if kept == 1.0 else (),
         )
 
     def _next(self, request: Request) -> Sample:

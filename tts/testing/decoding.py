@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tts.testing.chunks import DONE, Renderer, error, multiline, quoted
+from tts.testing.chunks import CALLS, DONE, Renderer, error, multiline, quoted
 from tts.testing.connection import Connection
-from tts.testing.replies import Alternatives, Misbehaviour, Reply
+from tts.testing.replies import Alternatives, Misbehaviour, Reply, call_pieces
 
 if TYPE_CHECKING:
     from tts.testing.engine import FakeEngine
@@ -35,6 +35,7 @@ class Generation:
         self.body = body
         self.decoded = 0
         self.failed = False
+        self._pieces: list[list[dict[str, Any]]] = []  # of each reply's tool calls, as far as `max_tokens` goes
         self._replies = [self._reply(i) for i in range(body.get("n") or 1)]
         first = self._replies[0][0]
         self._misbehave = first.misbehave
@@ -62,18 +63,20 @@ class Generation:
         reply = self.engine.script(request)
         if reply.misbehave is Misbehaviour.EMPTY:
             reply = msgspec.structs.replace(reply, tokens=(), reasoning=(), logprobs=())
-        finish = reply.finish_reason
+        finish = "tool_calls" if reply.tool_calls else reply.finish_reason
         tokens, stopped_by = _cut_at_stop(reply.tokens, request.get("stop"))
+        pieces = [] if stopped_by is not None else call_pieces(reply.tool_calls)
         limit = request.get("max_completion_tokens") or request.get("max_tokens")
         if reply.misbehave is Misbehaviour.IGNORES_MAX_TOKENS or limit is None:
-            limit = len(tokens) + len(reply.reasoning) + reply.hidden
+            limit = len(tokens) + len(reply.reasoning) + reply.hidden + len(pieces)
         limit = max(0, limit - reply.hidden)
-        if len(tokens) + len(reply.reasoning) > limit:
+        if len(tokens) + len(reply.reasoning) + len(pieces) > limit:
             finish, stopped_by = "length", None
         elif stopped_by is not None:
             finish = "stop"
         reasoning = reply.reasoning[:limit]
         tokens = tokens[: limit - len(reasoning)]
+        self._pieces.append(pieces[: limit - len(reasoning) - len(tokens)])
         logprobs = None if reply.logprobs is None else reply.logprobs[: len(tokens)]
         return msgspec.structs.replace(reply, tokens=tokens, reasoning=reasoning, logprobs=logprobs), finish, stopped_by
 
@@ -127,11 +130,11 @@ class Generation:
             return
         self._prefill()
         await asyncio.sleep(self._pace.first_byte_s)
-        longest = max(len(reply.reasoning) + len(reply.tokens) for reply, *_ in self._replies)
-        for position in range(longest):
+        lengths = [len(stream) for stream in self._streams()]
+        for position in range(max(lengths)):
             if self._pace.per_token_s:
                 await asyncio.sleep(self._pace.per_token_s)
-            self._decoded(sum(position < len(r.reasoning) + len(r.tokens) for r, *_ in self._replies))
+            self._decoded(sum(position < length for length in lengths))
         if self._misbehave is Misbehaviour.HALF_JSON:
             self.failed = True
             self.connection.reply(200, b'{"id":"x","choices":[{"index":0,"mess', "application/json")
@@ -163,7 +166,7 @@ class Generation:
         connection, pace = self.connection, self._pace
         loop = asyncio.get_running_loop()
         null = _FINISH_EACH.get(self._misbehave, b"null")
-        streams = [_stream_of(reply) for reply, *_ in self._replies]
+        streams = self._streams()
         start = loop.time()
         for position in range(max(map(len, streams))):
             if self._mid_stream(position):
@@ -192,6 +195,9 @@ class Generation:
             return
         first = max(0, position + 1 - waiting)
         pairs = [(token, top) for name, token, top in stream[first : position + 1] if name == field]
+        if field == CALLS:
+            yield self._render.calls(index, ",".join(token for token, _ in pairs), null)
+            return
         text = "".join(token for token, _ in pairs)
         if self._misbehave is Misbehaviour.LETTERS:
             for letter in text:
@@ -211,6 +217,9 @@ class Generation:
         if self._misbehave is not Misbehaviour.MISSING_DONE:
             self.connection.queue(DONE)
         self.connection.end()
+
+    def _streams(self) -> list[_Stream]:
+        return [_stream_of(reply, pieces) for (reply, *_), pieces in zip(self._replies, self._pieces, strict=True)]
 
     def _verbose(self, finish: str, stopped_by: str | None) -> bytes:
         """llama.cpp's own description of the end, for a request that asks for it."""
@@ -293,18 +302,19 @@ class Generation:
 _Stream = list[tuple[str, str, Alternatives | None]]
 
 
-def _stream_of(reply: Reply) -> _Stream:
-    """Parts of each token's event: the field, the token, its alternatives."""
+def _stream_of(reply: Reply, pieces: list[dict[str, Any]]) -> _Stream:
+    """Parts of each token's event: the field, the token (of a tool call, its piece's JSON), its alternatives."""
     logprobs = reply.logprobs or (None,) * len(reply.tokens)
     visible = [("content", token, top) for token, top in zip(reply.tokens, logprobs, strict=True)]
-    return [(reply.reasoning_field, token, None) for token in reply.reasoning] + visible
+    calls: _Stream = [(CALLS, msgspec.json.encode(piece).decode(), None) for piece in pieces]
+    return [(reply.reasoning_field, token, None) for token in reply.reasoning] + visible + calls
 
 
 def prompt_tokens(body: Mapping[str, Any]) -> int:
     """Words of the prompt, plus two for each message, as a chat template would add."""
     if "messages" not in body:
         return len(str(body.get("prompt", "")).split())
-    return sum(len(message["content"].split()) + 2 for message in body["messages"])
+    return sum(len((message["content"] or "").split()) + 2 for message in body["messages"])
 
 
 def too_long(context: int, asked: int) -> dict[str, Any]:

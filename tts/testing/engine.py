@@ -37,6 +37,7 @@ Flavour = Literal["vllm", "sglang", "llamacpp", "openai"]
 _OPENAI_KNOWS = {
     "model", "messages", "prompt", "n", "seed", "stream", "stream_options", "max_tokens", "max_completion_tokens",
     "temperature", "top_p", "stop", "logprobs", "top_logprobs", "frequency_penalty", "presence_penalty", "user",
+    "tools", "tool_choice",
 }  # fmt: skip
 _RUNNING = {"vllm": "vllm:num_requests_running", "sglang": "sglang:num_running_reqs"}
 _BACKLOG = 4096  # connections that may wait to be accepted: hundreds come at once
@@ -93,6 +94,7 @@ class FakeEngine:
         abort_on_disconnect: whether a client that leaves frees its slot; if not, the engine decodes on, and counts.
         abort_delay_s: time that it decodes on before that (SGLang looks every few seconds).
         stream_interval: tokens sent in one chunk; `vllm` and `sglang` send the first one alone.
+        shows_tools: of `llamacpp`, whether its chat template shows the model the tools of a request, as `/props` say.
         report: makes the reported usage from the true one (OpenAI's object); None leaves it out.
         tls: a context with a certificate for 127.0.0.1, for HTTPS.
     """
@@ -111,6 +113,7 @@ class FakeEngine:
         abort_on_disconnect: bool = True,
         abort_delay_s: float = 0.0,
         stream_interval: int = 1,
+        shows_tools: bool = True,
         report: Callable[[dict[str, Any]], dict[str, Any] | None] = lambda usage: usage,
         port: int = 0,
         tls: ssl.SSLContext | None = None,
@@ -128,6 +131,7 @@ class FakeEngine:
         self.abort_on_disconnect = abort_on_disconnect
         self.abort_delay_s = abort_delay_s
         self.stream_interval = stream_interval
+        self.shows_tools = shows_tools
         self.sends_first_alone = flavour in ("vllm", "sglang")
         self.report = report
         self.port = port
@@ -299,7 +303,8 @@ class FakeEngine:
             busy = self._count["open"]
             connection.json(200, [{"id": i, "is_processing": i < busy} for i in range(self.slots or busy + 1)])
         elif path == "/props" and self.flavour == "llamacpp":
-            connection.json(200, {"total_slots": self.slots or 1})
+            caps = {"supports_tools": self.shows_tools}
+            connection.json(200, {"total_slots": self.slots or 1, "chat_template_caps": caps})
         else:
             connection.json(404, error(f"no route {path}", "NotFoundError", 404))
 

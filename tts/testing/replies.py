@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from random import Random
 from typing import Any
 
-from tts.types import Value
+from tts.types import ToolCall, Value
 
 
 class Misbehaviour(StrEnum):
@@ -52,10 +52,12 @@ class Reply(Value, frozen=True):
 
     Args:
         tokens: the decoded tokens; one chunk each, unless the engine's `stream_interval` is larger.
+        tool_calls: decoded after them; a piece of their JSON counts as a token, and comes in a chunk of its own.
         hidden: tokens decoded before them and never shown, as hosted models do with their reasoning; they count.
         reasoning: tokens decoded before them, sent in `reasoning_field`.
         first_byte_s, per_token_s: real pacing, in seconds.
-        finish_reason: as sent, unless `max_tokens` cuts the reply ("length") or a stop string does ("stop").
+        finish_reason: as sent, unless `max_tokens` cuts the reply ("length"), a stop string does ("stop"), or tools are
+            called ("tool_calls").
         logprobs: for each token its alternatives, the sampled one first; by default made up.
         misbehave: the failure, if any; `after` tokens into the stream if it happens mid-stream.
         retry_after: value of the `Retry-After` header of a 429 or 503.
@@ -63,6 +65,7 @@ class Reply(Value, frozen=True):
 
     tokens: tuple[str, ...]
     reasoning: tuple[str, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
     hidden: int = 0
     first_byte_s: float = 0.0
     per_token_s: float = 0.0
@@ -90,6 +93,17 @@ def last_user_text(request: Mapping[str, Any]) -> str:
     if "prompt" in request:
         return str(request["prompt"])
     return next((m["content"] for m in reversed(request["messages"]) if m["role"] == "user"), "")
+
+
+def call_pieces(calls: Iterable[ToolCall]) -> list[dict[str, Any]]:
+    """The pieces of a stream's `tool_calls`: the name of each call, then its arguments, four characters at a time."""
+    pieces: list[dict[str, Any]] = []
+    for index, call in enumerate(calls):
+        function = {"name": call.name, "arguments": ""}
+        pieces.append({"index": index, "id": call.id, "type": "function", "function": function})
+        texts = [call.arguments[at : at + 4] for at in range(0, len(call.arguments), 4)]
+        pieces += [{"index": index, "function": {"arguments": text}} for text in texts]
+    return pieces
 
 
 def arithmetic(

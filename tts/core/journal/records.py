@@ -38,7 +38,7 @@ from tts.core.actions import (
 )
 from tts.core.result import Bill, Ends, Shortage
 from tts.errors import InvalidParameter, JournalCorrupt
-from tts.types import Completion, Cost, ErrorInfo, StrategySpec, Usage, Value
+from tts.types import Completion, Cost, ErrorInfo, StrategySpec, ToolCall, Usage, Value
 
 VERSION = 4
 READABLE = (2, 3, 4)  # version 3 adds the decisions of allocators, version 4 numbers and checksums
@@ -335,7 +335,10 @@ def _mended(event: Event, unknown: Usage) -> Iterator[Event]:
     if isinstance(event, Finished | Cancelled) and isinstance(event.completion, Completion):
         completion = event.completion
         texts = {name: _mended_text(getattr(completion, name)) for name in ("text", "reasoning", "model", "endpoint")}
-        completion = msgspec.structs.replace(completion, **texts)
+        calls = tuple(
+            ToolCall(*map(_mended_text, (call.id, call.name, call.arguments))) for call in completion.tool_calls
+        )
+        completion = msgspec.structs.replace(completion, **texts, tool_calls=calls)
         yield msgspec.structs.replace(event, completion=completion)
         dropped = (*completion.downgrades, "logprobs")
         completion = msgspec.structs.replace(completion, logprobs=None, downgrades=dropped)
@@ -389,9 +392,7 @@ def _repr_of_sample(action: Generate) -> str:
         shared = f"messages={request.messages!r}, sampling={request.sampling!r}"
         _siblings = request.messages, request.sampling, shared
     return (
-        f"Generate(id={action.id!r}, request=Request({shared}, seed={request.seed!r}, "
-        f"continue_from={request.continue_from!r}, model={request.model!r}, timeout_s={request.timeout_s!r}, "
-        f"progress={request.progress!r}{request.added if request.schema or request.every else ''}), "
+        f"Generate(id={action.id!r}, request=Request({shared}, {request.shown_end()}), "
         f"share={action.share!r}, race={action.race!r}"
         f"{', helps=True' if action.helps else ''})"
     )

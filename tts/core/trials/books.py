@@ -148,7 +148,7 @@ class Books:
             scope.candidates[action.id] = candidate
             return candidate
         answer = completion.answer
-        if answer is None:
+        if answer is None and (text or not completion.tool_calls):  # calls of tools alone are no answer
             answer = self._answers.read(text, scope.problem, complete=completion.finish_reason == "stop")
         candidate = Candidate(action.id, text, answer, completion, self._parents.pop(action.id, None))
         self.keep(scope, candidate)

@@ -19,29 +19,29 @@ from tts.core.actions import (
     PROGRESS_TOKENS,
     SOLVER,
     Add,
-    Call,
     End,
     Recall,
     Recalled,
     Request,
-    Returned,
     Sleep,
     Work,
 )
-from tts.core.addresses import beside, check_address, knows_references, owner_of, portable
+from tts.core.addresses import owner_of
 from tts.core.budget import Limits, Remaining
 from tts.core.memory import MOST_ASKED, memory_amounts, memory_key
 from tts.core.protocols import Strategy
 from tts.core.room import room_of
 from tts.core.trials.blocks import Block, Deadline, Finishing, Streaming, at_least_one
 from tts.core.trials.coroutines import Mailbox, Task, Wait
-from tts.core.trials.endings import error_of, nothing_came
+from tts.core.trials.endings import nothing_came
 from tts.core.trials.parts import solve_part
 from tts.core.trials.race import Race
 from tts.core.trials.randomness import ChainRandom
 from tts.core.trials.scope import Fallback, Scope, sampling_of
 from tts.core.trials.verifying import asks_a_model, found_verifier, mean_of, verify
+from tts.core.trials.working import call, function_of
 from tts.errors import AllFailed, BudgetExhausted, InvalidParameter, UsageError, unknown_name
+from tts.messages import Tools, as_tools
 from tts.types import Candidate, Completion, Problem, Sampling, Score, Turns, as_prompt
 
 if TYPE_CHECKING:
@@ -132,6 +132,7 @@ class Run:
         continue_from: Candidate | str | None = None,
         parent: Candidate | None = None,
         model: str | None = None,
+        tools: Tools = (),
         **sampling: Any,
     ) -> list[Candidate]:
         """Sample `n` completions and wait for all; n=None spends what is left of the share.
@@ -143,15 +144,16 @@ class Run:
                 ended it.
             parent: the candidate that this one revises, for the record.
             model: the model to ask, by its name in the run; None is the part's (`solve`), or the run's first.
+            tools: those that the model may ask for, as `Tool`s or in OpenAI's form. Its calls are in
+                `candidate.completion.tool_calls`; the strategy carries them out, and answers in turns of the role tool.
             sampling: overrides of the run's `Sampling`, e.g. `max_tokens=64`.
 
         Returns: the candidates in order of asking. Samples that failed are left out (see `Result.failures`), and so are
             those that the budget cannot hold: the result is then marked as exhausted.
         Raises: BudgetExhausted if the budget could not hold a single one; AllFailed if every sample failed.
         """
-        return await self._sampled(
-            self._request(prompt, system, continue_from, sampling, model), n, parent, continue_from
-        )
+        request = self._request(prompt, system, continue_from, sampling, model, tools)
+        return await self._sampled(request, n, parent, continue_from)
 
     async def _sampled(
         self,
@@ -174,6 +176,7 @@ class Run:
         system: str | None = None,
         schema: Mapping[str, Any] | None = None,
         model: str | None = None,
+        tools: Tools = (),
         **sampling: Any,
     ) -> list[Completion]:
         """Ask a model for what helps to decide: a critique, a comparison, a plan. It is never a candidate, never votes,
@@ -187,7 +190,7 @@ class Run:
         Raises: as `generate`; AllFailed where no reply meets the schema; InvalidParameter for what is no JSON schema.
         """
         helper = Run(self._trial, self._scope.helper())
-        request = helper._request(prompt, system, None, sampling, model)
+        request = helper._request(prompt, system, None, sampling, model, tools)
         if schema is None:
             return [candidate.completion for candidate in await helper._sampled(request, n)]
         from tts.core.trials.schemas import check_schema, meeting  # 40 ms to import, which few strategies need
@@ -305,6 +308,7 @@ class Run:
         continue_from: Candidate | str | None = None,
         parent: Candidate | None = None,
         model: str | None = None,
+        tools: Tools = (),
         share: bool = False,
         **sampling: Any,
     ) -> Finishing:
@@ -313,7 +317,7 @@ class Run:
         Arguments and errors as `generate`. Candidates that finish first are shorter than average: these samples are not
         shared with other trials, unless `share` promises that every sample is waited for.
         """
-        request = self._request(prompt, system, continue_from, sampling, model)
+        request = self._request(prompt, system, continue_from, sampling, model, tools)
         return Finishing(self, request, n, _parent(parent, continue_from), share=share)
 
     def streaming(
@@ -326,6 +330,7 @@ class Run:
         continue_from: Candidate | str | None = None,
         parent: Candidate | None = None,
         model: str | None = None,
+        tools: Tools = (),
         **sampling: Any,
     ) -> Streaming:
         """Sample `n` completions and iterate over `Update`s as their text comes; `stop(id)` ends one half-way.
@@ -337,7 +342,7 @@ class Run:
         The other arguments and errors as `generate`.
         """
         at_least_one("every", every)
-        request = self._request(prompt, system, continue_from, sampling, model)
+        request = self._request(prompt, system, continue_from, sampling, model, tools)
         request = msgspec.structs.replace(request, progress=True, every=0 if every == PROGRESS_TOKENS else every)
         return Streaming(self, request, n, _parent(parent, continue_from))
 
@@ -362,7 +367,7 @@ class Run:
         return mean_of(self, candidate, *found_verifier(self, verifier))
 
     def _owner(self) -> str:
-        return owner_of(self._trial.spec.name, _function(self._trial._strategy))
+        return owner_of(self._trial.spec.name, function_of(self._trial._strategy))
 
     async def gather(self, *chains: Coroutine[Any, Any, T], max_running: int | None = None) -> list[T]:
         """Run coroutines side by side, at most `max_running` of them at a time, and return their values in order.
@@ -406,20 +411,7 @@ class Run:
         Arguments and result must be JSON-like. Raises: CallFailed, CallTimedOut or CallCrashed for the function's own
         errors; InvalidParameter for a function that no worker could import, or that knows reference answers.
         """
-        if isinstance(function, str):
-            name = beside(self._owner(), function)
-        else:
-            name = portable(self._owner(), _function(self._trial._strategy), check_address(function))
-        if knows_references(name):
-            raise InvalidParameter(f"{name} knows the reference answers: no strategy may call it", function=name)
-        try:
-            msgspec.json.encode(args)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise InvalidParameter(f"the arguments of {name} must be JSON-like values: {error}", name="args") from error
-        event = await self._end_of(Call(self._trial._next_id(), name, args, timeout_s))
-        if isinstance(event, Returned):
-            return cast(T, event.value)
-        raise error_of(event)
+        return await call(self, function, args, timeout_s)
 
     def room(
         self,
@@ -466,6 +458,7 @@ class Run:
         continue_from: Candidate | str | None,
         overrides: Mapping[str, Any],
         model: str | None,
+        tools: Tools = (),
     ) -> Request:
         if system is not None and not isinstance(prompt, str):
             raise InvalidParameter("system is for a prompt that is text: messages, and a problem, have their own")
@@ -477,7 +470,9 @@ class Run:
         except TypeError:
             unknown = next(name for name in overrides if name not in Sampling.__struct_fields__)
             raise unknown_name("sampling parameter", unknown, Sampling.__struct_fields__) from None
-        return Request(messages, sampling, continue_from=_prefix(continue_from), model=None if name == SOLVER else name)
+        given, prefix = as_tools(tools) if tools else (), _prefix(continue_from)
+        name = None if name == SOLVER else name
+        return Request(messages, sampling, continue_from=prefix, model=name, tools=given)
 
 
 def _prefix(continue_from: Candidate | str | None) -> str:
@@ -489,7 +484,3 @@ def _prefix(continue_from: Candidate | str | None) -> str:
 
 def _parent(parent: Candidate | None, continue_from: Candidate | str | None) -> Candidate | None:
     return parent or (continue_from if isinstance(continue_from, Candidate) else None)
-
-
-def _function(strategy: Any) -> Any:
-    return getattr(strategy, "func", strategy)  # the function of a functools.partial

@@ -41,19 +41,20 @@ from tts.models.openai.reading import OnProgress, Reader, Silence, Silences
 from tts.models.openai.short_requests import ShortRequests
 from tts.models.openai.transport import Connections, Exchange, Reply, TransportError, has_length, is_page, is_success
 from tts.models.wire.address import Address, place_of
-from tts.models.wire.capabilities import PREFILL_FORMS, Cancellation, Capabilities
+from tts.models.wire.capabilities import PREFILL_FORMS, Cancellation, Capabilities, shows_tools
 from tts.models.wire.endings import WITHOUT_FINISH, WITHOUT_STOP, Endings, normalise_finish
 from tts.models.wire.failures import broken, error_in_stream
 from tts.models.wire.keys import check_headers, checked_key
 from tts.models.wire.proxies import proxy_for
 from tts.models.wire.refused_parameters import refusals_of
 from tts.models.wire.request import Api, body_of, encoded
-from tts.types import Completion
+from tts.types import Completion, FinishReason
 
 __all__ = ["Capabilities", "OpenAIClient"]
 
 _END_GRACE_S = 1.0  # time that usage and [DONE] may take to follow a finish reason
 _TURN_S = 2.0  # the longest wait of a refused request for the findings of another
+_WITHOUT_TEXT = frozenset(("content_filter", "tool_calls"))  # ends of a completion that may have none
 
 
 class OpenAIClient:
@@ -226,8 +227,10 @@ class OpenAIClient:
         model = request.model or self.model or await self.first_model()
         if request.continue_from and self._api == "chat" and self.capabilities.prefill_form is None:
             await self._learn_prefill()
-        if request.sampling.stop:
+        if request.sampling.stop or request.tools:
             await self._learn_engine()
+        if request.tools:
+            await self._learn_tools()
         body = body_of(request, model, self._api, self.capabilities)
         attempt = Attempt(request, body, refusals_of(self.endpoint + self._path + self._query, model), self._place)
         with _Turn(self._sorting) as turn:
@@ -335,8 +338,8 @@ class OpenAIClient:
             raise error_in_stream({"error": said}, self.endpoint, builder.tokens)
         if builder.counted_by_server and builder.chunks:
             self._chunking.learn(builder.tokens, builder.chunks)
-        finish = "content_filter" if builder.declined else normalise_finish(builder.finish)
-        may_be_empty = request.continue_from or request.sampling.stop or finish in ("content_filter", "tool_calls")
+        finish = _finish_of(builder, builder.finish)
+        may_be_empty = request.continue_from or request.sampling.stop or builder.tool_calls or finish in _WITHOUT_TEXT
         if finish == "length" and not builder.chunks:
             if not builder.tokens:
                 raise self._errors.no_room(request.sampling.token_limit)
@@ -402,6 +405,14 @@ class OpenAIClient:
                 with contextlib.suppress(EndpointError):  # the sample fails by itself, if its server does
                     await self.identify()
 
+    async def _learn_tools(self) -> None:
+        """Learn, once, whether the model is shown the tools of a request: of llama.cpp alone, which says so."""
+        async with self._asking:
+            if self.capabilities.engine == "llamacpp" and self.capabilities.tools is None:
+                with contextlib.suppress(EndpointError):  # likewise
+                    shown = shows_tools(await self.get("/props"))
+                    self.capabilities = msgspec.structs.replace(self.capabilities, tools=shown is not False)
+
     async def _with_served_models(self, error: ModelNotFound, model: str) -> ModelNotFound:
         try:
             served = await self.models()
@@ -411,6 +422,13 @@ class OpenAIClient:
         hint = f" Did you mean {close[0]!r}?" if close else ""
         text = f"{self.endpoint} does not serve the model {model!r}.{hint} It serves: {', '.join(served) or 'none'}."
         return ModelNotFound(text, **error.facts, served=list(served))
+
+
+def _finish_of(builder: CompletionBuilder, said: str) -> FinishReason:
+    finish = "content_filter" if builder.declined else normalise_finish(said)
+    if finish == "stop" and builder.tool_calls:  # vLLM's word where the request names the tool
+        return "tool_calls"
+    return finish
 
 
 def _url_of_call(address: Address, base: str, path: str) -> str:

@@ -136,7 +136,7 @@ class CompletionBuilder(TokenCount):
         if self.overran or (limit is not None and self.tokens > limit and self._overruns(limit)):
             self.overran = True
             text = reasoning = ""
-        if text or reasoning:
+        if text or reasoning or (self._calls is not None and self._first_s is None):
             self._keep(text, reasoning, now_s)
         new = self._meter.count - counted
         mean = (self._meter.sum - summed) / new if new else None
@@ -256,6 +256,7 @@ class CompletionBuilder(TokenCount):
             self.endpoint,
             self.attempt,
             self.downgrades,
+            tool_calls=self.tool_calls,
             stopped_by=self._stopped_by() if finish_reason == "stop" and self.stops else None,
         )
 

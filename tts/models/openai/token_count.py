@@ -10,12 +10,14 @@ import msgspec
 from tts.models.openai.chunking import Chunking
 from tts.models.openai.logprob_meter import LogprobMeter
 from tts.models.wire.sse import Choice, Chunk, WireUsage
+from tts.models.wire.tools import CallPieces
+from tts.types import ToolCall
 
 MOST_TOKENS = 1 << 24  # beyond any model's context: a larger count is no count
 _LONGEST_TOKEN = 6  # characters, in the mean of a text: English prose has 4 to 5 in today's vocabularies
 _FINE = 2  # characters a chunk, in the mean of so many chunks: less may be pieces of tokens
 _FINE_CHUNKS = 32
-_IN_A_TOKEN = 4  # characters, of a tool call that is not read
+_IN_A_TOKEN = 4  # characters, of a piece of a tool call: a name comes as a whole, and some pieces are empty
 _COARSE = 8  # and more cannot be single tokens
 _MOST_PIECES = 8  # chunks a token, while a stream may turn out to be in pieces of tokens
 _LONGEST_OF_ALL = 16  # characters a token, in the mean of a text, beyond which no count is believed
@@ -56,6 +58,7 @@ class TokenCount:
     def _clear_count(self) -> None:
         self._texts: list[str] = []
         self._reasonings: list[str] = []
+        self._calls: CallPieces | None = None  # of tools, once the first has begun
         self.tokens = 0
         self.exact_tokens = False
         self.chunks = 0
@@ -120,6 +123,10 @@ class TokenCount:
     def reasoning(self) -> str:
         return "".join(self._reasonings)
 
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        return () if self._calls is None else self._calls.calls()
+
     def teach_chunking(self) -> None:
         """Tell other streams of this endpoint that each chunk is a token, if this one's count shows it so far."""
         if self._reported and self.tokens - self.chunks in (0, 1):
@@ -148,8 +155,12 @@ class TokenCount:
         if part is not None and part.refusal:
             text, self.declined = text + part.refusal, True
         characters = len(text) + len(reasoning)
-        if not characters and part is not None and part.tool_calls:
-            characters = _IN_A_TOKEN
+        if part is not None and part.tool_calls:
+            if self._calls is None:
+                self._calls = CallPieces()
+            self._calls.add(part.tool_calls)
+            said = sum(piece.length for piece in part.tool_calls) if part is choice.message else 0
+            characters = max(characters, said, _IN_A_TOKEN)
         self._count_choice(choice, characters)
         if choice.finish_reason and choice.finish_reason not in _NO_FINISH:
             self._finishes(choice.finish_reason, bool(text or reasoning))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
+import msgspec
+
 from tts.types import Value
 
 PrefillForm = Literal["continue_final_message", "trailing_assistant"]
@@ -26,6 +28,8 @@ class Capabilities(Value, frozen=True):
         seed: the same seed gives the same text, another seed another.
         usage_in_stream: the last chunk has the usage. `continuous_usage`: every chunk has it.
         abort_on_close: closing the connection stops the decoding.
+        tools: the model's chat template shows it the tools of a request. A template that has no place for them leaves
+            them out, and nothing is said of it.
         tokens_spent: generated tokens that the probe has cost.
     """
 
@@ -40,6 +44,7 @@ class Capabilities(Value, frozen=True):
     usage_in_stream: bool | None = None
     continuous_usage: bool | None = None
     abort_on_close: bool | None = None
+    tools: bool | None = None
     tokens_spent: int = 0
     problem: str = ""
 
@@ -51,6 +56,23 @@ PREFILL_FORMS: Mapping[str, PrefillForm] = {
     "llamacpp": "trailing_assistant",
     "ollama": "trailing_assistant",
 }
+
+
+class _Template(msgspec.Struct):
+    supports_tools: bool | None = None
+
+
+class _Props(msgspec.Struct):
+    chat_template_caps: _Template | None = None
+
+
+def shows_tools(props: bytes) -> bool | None:
+    """Whether the chat template shows the tools, as llama.cpp's `/props` say it; None where they do not."""
+    try:
+        said = msgspec.json.decode(props, type=_Props)
+    except msgspec.DecodeError:
+        return None
+    return None if said.chat_template_caps is None else said.chat_template_caps.supports_tools
 
 
 def cancellation_of(engine: str | None, stops: bool | None) -> Cancellation:

@@ -88,7 +88,7 @@ def _choice(choice: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _delta(value: Any) -> dict[str, str | None] | None:
+def _delta(value: Any) -> dict[str, Any] | None:
     if value is None:
         return None
     delta = value if isinstance(value, dict) else {"content": value}
@@ -97,7 +97,30 @@ def _delta(value: Any) -> dict[str, str | None] | None:
         name: "".join(_split(delta.get(name))) for name in ("reasoning", "reasoning_content", "thinking", "refusal")
     }
     read["reasoning"] += thoughts
-    return {"content": text or None, **{name: said or None for name, said in read.items()}}
+    calls = _calls(delta.get("tool_calls"))
+    return {"content": text or None, **{name: said or None for name, said in read.items()}, "tool_calls": calls}
+
+
+def _calls(value: Any) -> list[dict[str, Any]] | None:
+    """Pieces of tool calls; arguments that came as an object, as Ollama's do, are written as JSON."""
+    calls = [value] if isinstance(value, dict) else value
+    if not isinstance(calls, list) or not calls:
+        return None
+    return [_call(call) for call in calls if isinstance(call, dict)]
+
+
+def _call(call: Mapping[str, Any]) -> dict[str, Any]:
+    function = call.get("function")
+    function = function if isinstance(function, dict) else {"name": function if isinstance(function, str) else None}
+    name, arguments = function.get("name"), function.get("arguments")
+    if arguments is not None and not isinstance(arguments, str):
+        arguments = json.dumps(arguments)
+    id = call.get("id")
+    return {
+        "index": _count(call.get("index")),
+        "id": str(id) if isinstance(id, str | int) else None,
+        "function": {"name": name if isinstance(name, str) else None, "arguments": arguments},
+    }
 
 
 def _split(value: Any) -> tuple[str, str]:

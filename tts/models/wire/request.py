@@ -10,6 +10,7 @@ import msgspec
 from tts.core.actions import Request
 from tts.errors import CapabilityMissing
 from tts.models.wire.capabilities import Capabilities
+from tts.models.wire.tools import message_json, tool_json
 
 Api = Literal["chat", "completions"]
 
@@ -19,14 +20,11 @@ def body_of(request: Request, model: str, api: Api, capabilities: Capabilities) 
 
     All parameters that shape the distribution are sent: servers' own defaults differ, and some take them from the
     model's files. Raises CapabilityMissing if the request continues assistant text and the endpoint is not known to be
-    able to.
+    able to, and for tools where the API is that of text completions, or the model's template has none.
     """
     sampling = request.sampling
     body: dict[str, Any] = {"model": model, "stream": True}
-    if api == "chat":
-        body["messages"] = [{"role": m.role, "content": m.content} for m in request.messages]
-    else:
-        body["prompt"] = "\n\n".join(m.content for m in request.messages) + request.continue_from
+    body |= _chat_of(request, capabilities) if api == "chat" else {"prompt": _text_of(request, capabilities)}
     body |= {
         "max_tokens": sampling.token_limit,
         "temperature": sampling.temperature,
@@ -56,6 +54,31 @@ def body_of(request: Request, model: str, api: Api, capabilities: Capabilities) 
     if request.continue_from and api == "chat":
         _continue(body, request.continue_from, capabilities)
     return body
+
+
+def _chat_of(request: Request, capabilities: Capabilities) -> dict[str, Any]:
+    chat: dict[str, Any] = {"messages": [message_json(message) for message in request.messages]}
+    if request.tools:
+        if capabilities.tools is False:
+            raise CapabilityMissing(
+                "this strategy gives the model tools, and the chat template of the endpoint's model has no place for "
+                "them: the model would never hear of them. Serve a model whose template has tools, such as Qwen's",
+                capability="tools",
+                engine=capabilities.engine,
+            )
+        chat["tools"] = [tool_json(tool) for tool in request.tools]
+    return chat
+
+
+def _text_of(request: Request, capabilities: Capabilities) -> str:
+    if request.tools or any(message.role == "tool" for message in request.messages):
+        raise CapabilityMissing(
+            "this strategy gives the model tools, and the endpoint is asked for text completions, which have none: ask "
+            "it by its chat API (/v1/chat/completions)",
+            capability="tools",
+            engine=capabilities.engine,
+        )
+    return "\n\n".join(message.content for message in request.messages) + request.continue_from
 
 
 def encoded(body: Mapping[str, Any]) -> bytes:

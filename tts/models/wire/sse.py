@@ -14,6 +14,7 @@ import msgspec
 
 from tts.errors import BadResponse
 from tts.models.wire.lenient import cleaned, finite, parsed
+from tts.models.wire.tools import CallPiece
 
 DONE = b"[DONE]"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -53,7 +54,7 @@ class Delta(msgspec.Struct, gc=False):
     reasoning_content: str | None = None  # SGLang, llama.cpp, DeepSeek
     thinking: str | None = None  # some gateways
     refusal: str | None = None
-    tool_calls: list[msgspec.Raw] | None = None  # not asked for: only their tokens matter
+    tool_calls: list[CallPiece] | None = None
 
     @property
     def says_something(self) -> bool:

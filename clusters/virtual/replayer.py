@@ -27,7 +27,7 @@ from tts.runs.config import RunConfig
 from tts.runs.folder import NoJournal
 from tts.runs.outcomes import Outcome
 from tts.runs.plan import Cell, cells_of, outcome_of, plan, shared_budgets_of
-from tts.tasks.graders import Verdict
+from tts.tasks.verdict import Verdict
 from tts.types import Cost, Problem
 from tts.workers.killable_processes import Workers
 

@@ -16,8 +16,8 @@ from tts.runs.folder import JOURNAL
 from tts.runs.grading_process import GradingProcess
 from tts.runs.problem_files import PROBLEMS, REFERENCES, read_examples
 from tts.tasks.example import Example, Task
-from tts.tasks.graders import Verdict
 from tts.tasks.sources import TaskSource
+from tts.tasks.verdict import Verdict
 from tts.testing.engine import FakeEngine
 from tts.types import Problem
 from tts.workers.killable_processes import Workers

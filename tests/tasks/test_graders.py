@@ -10,8 +10,9 @@ import pytest
 from tts.answers import symbolic
 from tts.errors import BadProblem, CallCrashed, CallTimedOut, MissingExtra, UnknownName
 from tts.tasks.example import Example
-from tts.tasks.graders import ExactGrader, Grading, MathGrader, ReasoningGymGrader, Verdict, grader_named
+from tts.tasks.graders import ExactGrader, Grading, MathGrader, ReasoningGymGrader, grader_named
 from tts.tasks.sources import load
+from tts.tasks.verdict import Verdict
 from tts.types import Problem
 from tts.workers.killable_processes import Workers
 

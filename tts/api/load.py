@@ -87,6 +87,7 @@ async def read_run(folder: str | Path) -> tuple[SweepResult, RunConfig]:
         folder=folder,
         sampling=config.sampled(),
         probed=history.probed,
+        graded=Cost.sum([Cost(1, usage.completion_tokens, None, None) for usage in task.usages]),
     )
     return found, config
 

@@ -21,14 +21,14 @@ from tts.runs.row import Row
 from tts.types import Cost, Sampling
 
 
-def paid_facts(paid: Cost, lost: Cost, probed: Cost) -> dict[str, str]:
-    """The fact `paid` of a report, in words."""
+def paid_facts(paid: Cost, lost: Cost, probed: Cost, graded: Cost) -> dict[str, str]:
+    """The facts `paid` and `gradings by a model` of a report, in words."""
     spent = describe_cost(paid)
     if lost.samples:
         spent += f" (lost in a crash or an abort: {describe_cost(lost)})"
     if probed.samples:
         spent += f" (finding out about the endpoints, charged at its most: {describe_cost(probed)})"
-    return {"paid": spent}
+    return {"paid": spent, **({"gradings by a model": describe_cost(graded)} if graded.samples else {})}
 
 
 def make_report(
@@ -71,7 +71,7 @@ async def areport(folder: str | Path) -> SweepResult:
     Without the extra `report` there are no pictures. Raises: as `tts.load`.
     """
     found, config = await read_run(folder)
-    facts = paid_facts(found.spent, found.lost, found.probed)
+    facts = paid_facts(found.spent, found.lost, found.probed, found.graded)
     files = write_outcomes(Path(folder), found.outcomes)
     files |= make_report(Path(folder), found.rows, found.outcomes, config, facts)
     return msgspec.structs.replace(found, files=files)

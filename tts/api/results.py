@@ -117,6 +117,7 @@ class SweepResult(Value, frozen=True):
         planned: number of trials; fewer outcomes mean that the sweep was stopped and can be resumed.
         files: the report's, by name.
         sampling: of every sample, with the `max_tokens` that held.
+        graded: cost of the gradings by a model (`grader="llm"`), which is in no other number here.
     """
 
     rows: Sequence[Row]
@@ -129,6 +130,7 @@ class SweepResult(Value, frozen=True):
     files: Mapping[str, Path] = {}
     sampling: Sampling = Sampling()
     probed: Cost = Cost()
+    graded: Cost = Cost()
 
     @property
     def complete(self) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from tts.api.arguments import as_budgets, as_folder, as_limits, as_sampling, check_callable, check_keywords, numbers
 from tts.api.backend import open_backend
-from tts.api.grading import Tally
+from tts.api.grading import Tally, grading_cost, grading_target
 from tts.api.options import Options, divided
 from tts.api.preflight import models_recorded, preflight, samplings_of
 from tts.api.problems import Problems, as_task
@@ -35,7 +35,7 @@ from tts.runs.foreign_runs import cells_of_journal
 from tts.runs.grading_process import GradingProcess
 from tts.runs.outcomes import Outcome
 from tts.runs.plan import Cell, cells_of, check_budgets, plan, shared_budgets_of
-from tts.types import Problem, Sampling
+from tts.types import Cost, Problem, Sampling
 
 if TYPE_CHECKING:
     from tts.api.progress import Watcher
@@ -79,7 +79,9 @@ async def asweep(
         seeds: their number, or a list of them.
         grader: `exact`, `math`, or a function of your own in a file (`FILE.py:NAME`), `def mine(answer, reference)` or
             `def mine(answer, reference, problem)`, which returns True, False or None for unknown; it runs in a process
-            of its own, within 10 s of CPU time. None: what suits the problems.
+            of its own, within 10 s of CPU time. Or `llm`, `llm(model=ROLE,max_tokens=2048)`: the role, the judge or
+            else the solver, is shown problem, reference and answer; the cost is `SweepResult.graded`, and no part of
+            any budget. None: what suits the problems.
         out: the run folder: journal, problems, report. The same call with the same folder resumes; one with more
             strategies, budgets, seeds or problems pays only for the new ones (`tts.runs.extension` has the conditions).
         report: whether to write the report there.
@@ -93,11 +95,12 @@ async def asweep(
     check_keywords(sweep, options)
     target, prompting = divided(options)
     sampling, folder, watcher = as_sampling(sampling, target), as_folder(out), watcher or _watcher_of(progress)
-    given = Given(strategies, allocators)
+    given, asked = Given(strategies, allocators), as_task(problems, prompting, grader)
+    judge = grading_target(asked, cluster, address, target)
     async with (
         given as named,
         Beside(partial(open_backend, cluster, address, target)) as place,  # a Ray takes seconds to start
-        GradingProcess(as_task(problems, prompting, grader)) as task,
+        GradingProcess(asked, judge) as task,
     ):
         listed = task.problems
         base = _asked(task, named, budgets, run_budget, given.allocators, seeds)
@@ -146,10 +149,11 @@ async def asweep(
                 await carrier.run(scheduler, journal, lambda _, decided: tally.add(decided), hear)
                 place.leave()  # a Ray takes seconds to end
                 outcomes = await tally.outcomes()
+                graded = grading_cost(task, judge, costs)
         finally:
             journal.close()
     shown = together([*journal.history.configs, config.model_dump(mode="json")]) if folder and report else None
-    return _result(outcomes, scheduler, planned, folder, models[SOLVER], shown)
+    return _result(outcomes, scheduler, planned, folder, models[SOLVER], shown, graded)
 
 
 @contextmanager
@@ -195,6 +199,7 @@ def _result(
     folder: Path | None,
     sampling: Sampling,
     shown: RunConfig | None,
+    graded: Cost,
 ) -> SweepResult:
     """The result of a sweep, after its files are written; the report among them if `shown` has the run's facts."""
     # Imported here, because it is needed at the end only and the first request should not wait for it.
@@ -206,9 +211,9 @@ def _result(
     if folder is not None and shown is not None:
         # A user who interrupts a run wants to leave: drawing takes seconds, and `tts report` does it later.
         draws = len(outcomes) == planned
-        files |= make_report(folder, rows, outcomes, shown, paid_facts(spent, lost, probed), draws=draws)
+        files |= make_report(folder, rows, outcomes, shown, paid_facts(spent, lost, probed, graded), draws=draws)
     over = scheduler.ledger.overrun
-    return SweepResult(rows, outcomes, spent, lost, over, planned, folder, files, sampling, probed)
+    return SweepResult(rows, outcomes, spent, lost, over, planned, folder, files, sampling, probed, graded)
 
 
 def _watcher_of(progress: bool | Callable[[int, int], object]) -> Watcher | None:

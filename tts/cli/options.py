@@ -62,7 +62,7 @@ Allocators = Annotated[
 ]
 Grader = Annotated[
     str | None,
-    typer.Option("--grader", help="Grader: exact, math, or FILE.py:NAME of your own; none: as suits the problems."),
+    typer.Option("--grader", help="Grader: exact, math, llm(model=ROLE), FILE.py:NAME; none: as suits the problems."),
 ]
 Report = Annotated[
     bool, typer.Option("--report/--no-report", help="Report in the folder: page, pictures, CSV and JSON.")

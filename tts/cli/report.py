@@ -32,6 +32,7 @@ def show_sweep(result: Any, json: bool) -> None:
             "spent": result.spent,
             "lost": result.lost,
             "probed": result.probed,
+            "graded": result.graded,
             "complete": result.complete,
         }
         print_json({**fields, "files": {name: str(path) for name, path in result.files.items()}})
@@ -42,6 +43,8 @@ def show_sweep(result: Any, json: bool) -> None:
     say(out, f"paid: {describe_cost(result.spent)}", 2)
     for warning in warnings_of(result.rows):
         say(out, f"note: {warning}", 2)
+    if result.graded.samples:
+        say(out, f"gradings by a model, beside what was paid: {describe_cost(result.graded)}", 2)
     if result.lost.samples:
         say(out, f"lost in a crash or an abort: {describe_cost(result.lost)}", 2)
     if result.probed.samples:

@@ -31,6 +31,7 @@ from tts.pools.parquet import read_pool
 from tts.pools.pool import Pool
 from tts.runs.folder import PLAN, write_atomically
 from tts.runs.forecast import Forecast, Plan, Spread
+from tts.tasks.llm_grader import is_llm
 from tts.types import Cost, Sampling
 
 if TYPE_CHECKING:
@@ -93,6 +94,11 @@ async def aplan(
     check_kind("history", history, Pool | str | Path | None)
     check_kind("draws", draws, int)
     check_kind("pilot", pilot, int)
+    if isinstance(grader, str) and is_llm(grader):
+        raise InvalidParameter(
+            f"grader {grader} grades the answers that a sweep decides on, and a plan grades every sample: name another",
+            name="grader",
+        )
     folder = as_folder(out)
     run_budget = _renamed(run_budget, budget)
     limits = _limits_of(run_budget)

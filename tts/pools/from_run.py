@@ -26,8 +26,9 @@ from tts.runs.foreign_runs import seed_of, verifiers_made
 from tts.runs.problem_files import PROBLEMS, REFERENCES, read_examples, references_away
 from tts.runs.verdict_files import RecordedGrader
 from tts.tasks.example import Task
-from tts.tasks.graders import Grader, Grading, Verdict, grader_named, is_asked_again
+from tts.tasks.graders import Grader, Grading, grader_named, is_asked_again
 from tts.tasks.own_grader import grader_text
+from tts.tasks.verdict import Verdict
 from tts.types import Candidate, Problem, Sampling, Usage
 from tts.workers.killable_processes import Workers
 

@@ -32,8 +32,10 @@ from typing import Any, NamedTuple, Self
 import msgspec
 
 from tts.errors import CallCrashed, TTSError
+from tts.models.options import Target
 from tts.runs.problem_files import (
     REFERENCES,
+    VERDICTS,
     put_back,
     read_examples,
     read_references,
@@ -42,21 +44,22 @@ from tts.runs.problem_files import (
     write_problems,
     write_references,
 )
-from tts.runs.verdict_files import RecordedGrader, write_verdicts
+from tts.runs.verdict_files import RecordedGrader, read_verdicts, write_verdicts
 from tts.tasks.example import Example, Task, problem_digests, problem_fields, problems_digest, references_digest
 from tts.tasks.graders import (
     ExactGrader,
     Grader,
     Grading,
     NoReferences,
-    Verdict,
     grader_named,
     is_asked_again,
     not_an_answer,
 )
+from tts.tasks.llm_grader import LlmGrader, is_llm, opened
 from tts.tasks.own_grader import OwnGrader
 from tts.tasks.sources import TaskSource
-from tts.types import ErrorInfo, Problem
+from tts.tasks.verdict import Verdict
+from tts.types import ErrorInfo, Problem, Usage
 from tts.workers.child import hide_memory
 from tts.workers.killable_processes import Workers, environment
 
@@ -71,6 +74,7 @@ class _Load(NamedTuple):
 
     given: TaskSource | Task | Path
     limit_s: float | None
+    target: Target | None
 
 
 class _Hide(NamedTuple):
@@ -127,6 +131,7 @@ class GradingProcess:
 
     Args:
         given: the source of a task, a task, or a run folder that holds one.
+        target: resolved, with the one role that grades, for the grader `llm`.
 
     Attributes:
         name, grader: of the task; problems: of it, in order; digest: of the problems, without references, because
@@ -140,7 +145,8 @@ class GradingProcess:
 
     limit_s: float | None = None
 
-    def __init__(self, given: TaskSource | Task | Path) -> None:
+    def __init__(self, given: TaskSource | Task | Path, target: Target | None = None) -> None:
+        self._target = target
         self.on_verdict: OnVerdict = lambda *verdict: None
         self._given: TaskSource | Task | Path | None = given
         self._verdicts: dict[tuple[str, str | None], Verdict] = {}
@@ -155,7 +161,7 @@ class GradingProcess:
             given = given.load()  # standard input is this process's
         self._start()
         try:
-            loaded: _Loaded = await self._ask(_Load(given, self.limit_s))
+            loaded: _Loaded = await self._ask(_Load(given, self.limit_s, self._target))
         except BaseException:
             await self._stop()
             raise
@@ -203,6 +209,11 @@ class GradingProcess:
             self._asked.add(pair)
             self._send(_Grade(*pair))
         return self._verdicts.get(pair)
+
+    @property
+    def usages(self) -> list[Usage]:
+        """Usage of all requests to a model that the verdicts took, in earlier sessions, too."""
+        return [usage for verdict in self._verdicts.values() for usage in verdict.usages]
 
     async def settle(self) -> None:
         """Wait for all gradings, then have those repeated that failed, one after the other."""
@@ -312,6 +323,7 @@ class _Server:
         self._folder: Path | None = None
         self._hidden: dict[Path, bytes] = {}
         self._orders: set[asyncio.Task[None]] = set()
+        self._stack = contextlib.AsyncExitStack()  # of the connections of a model that grades
         self._out: queue.SimpleQueue[Any] = queue.SimpleQueue()
         # In a thread of its own, so that this process reads while it writes: else both ends could wait for each other.
         self._speaker = threading.Thread(target=self._speak, daemon=True)
@@ -325,6 +337,7 @@ class _Server:
         self._speaker.start()
         await self._over.wait()
         self._end()
+        await self._stack.aclose()
         self._out.put(_LAST)
         self._speaker.join()
 
@@ -375,7 +388,7 @@ class _Server:
             if isinstance(order, _Load):
                 reply = await self._load(order)
             elif isinstance(order, _Hide):
-                self._hidden = taken_away(order.folder)
+                self._hide(order.folder)
             elif isinstance(order, _Keep):
                 self._keep(order.folder)
             elif isinstance(order, _Compare):
@@ -386,6 +399,12 @@ class _Server:
             reply = ErrorInfo.of(error)
         self._out.put(reply)
 
+    def _hide(self, folder: Path) -> None:
+        self._hidden = taken_away(folder)
+        grader = self._grading.grader
+        if isinstance(grader, LlmGrader) and (data := self._hidden.get(folder / VERDICTS)) is not None:
+            grader.remember(read_verdicts(folder / VERDICTS, data))  # they were paid for
+
     async def _load(self, order: _Load) -> _Loaded:
         task = order.given
         if isinstance(task, Path) and references_away(task):
@@ -395,12 +414,10 @@ class _Server:
         elif isinstance(task, Path):
             folder, task = task, read_examples(task)
             asked = is_asked_again(task.grader)
-            grader = self._grader(task, order) if asked else RecordedGrader(task.grader, folder)
+            grader = await self._asked(task, order) if asked else RecordedGrader(task.grader, folder)
         else:
             task = task.load() if isinstance(task, TaskSource) else task
-            grader = self._grader(task, order)
-            if isinstance(grader, OwnGrader):
-                await grader.check()
+            grader = await self._asked(task, order)
         await _check_references(grader, task)
         self._task, self._grading = task, Grading(grader, self._say)
         self._examples = {example.problem.id: example for example in task.examples}
@@ -408,8 +425,14 @@ class _Server:
         problems = tuple(example.problem for example in task.examples)
         return _Loaded(task.name, task.grader, problems, digest, problem_digests(task.examples), task.prompts)
 
-    def _grader(self, task: Task, order: _Load) -> Grader:
-        return grader_named(task.grader, self._workers, order.limit_s)
+    async def _asked(self, task: Task, order: _Load) -> Grader:
+        """The task's grader, ready."""
+        if is_llm(task.grader) and order.target is not None:
+            return await opened(task.grader, order.target, self._stack)
+        grader = grader_named(task.grader, self._workers, order.limit_s)
+        if isinstance(grader, OwnGrader):
+            await grader.check()
+        return grader
 
     def _agrees(self, run: _Compare) -> bool:
         assert self._task is not None

@@ -19,7 +19,7 @@ from tts.plugins.names import allocator_of, strategy
 from tts.plugins.signatures import parameters
 from tts.runs.config import RunConfig
 from tts.runs.outcomes import Outcome
-from tts.tasks.graders import Verdict
+from tts.tasks.verdict import Verdict
 from tts.types import LEAST_MAX_TOKENS, MOST_MAX_TOKENS, Cost, Problem, Sampling, StrategySpec, Value
 
 

@@ -10,8 +10,8 @@ import msgspec
 from tts.errors import BadProblem
 from tts.runs.problem_files import VERDICTS
 from tts.tasks.file_limits import TooLarge, read_whole
-from tts.tasks.graders import Verdict
-from tts.types import Problem, Value
+from tts.tasks.verdict import Verdict
+from tts.types import Problem, Usage, Value
 
 Verdicts = Mapping[tuple[str, str | None], Verdict]
 
@@ -21,6 +21,7 @@ class _Row(Value, frozen=True):
     answer: str | None
     correct: bool | None = None
     error: str | None = None
+    usages: tuple[Usage, ...] = ()
 
 
 class RecordedGrader:
@@ -39,10 +40,10 @@ class RecordedGrader:
         path = folder / VERDICTS
         self._verdicts = read_verdicts(path, _bytes(path)) if path.is_file() else {}
 
-    async def grade(self, answer: str | None, reference: str | None, problem: Problem) -> bool | None:
+    async def grade(self, answer: str | None, reference: str | None, problem: Problem) -> bool | Verdict | None:
         found = self._verdicts.get((problem.id, answer))
         if found is not None and found.error is None:
-            return found.correct
+            return found
         if answer is None:
             return False
         raise BadProblem(
@@ -59,7 +60,7 @@ def write_verdicts(folder: Path, verdicts: Verdicts) -> None:
     """Write verdicts, for this user's eyes only. Raises: StorageFull, RunError."""
     from tts.runs.folder import write_atomically
 
-    rows = (_Row(problem, answer, v.correct, v.error) for (problem, answer), v in verdicts.items())
+    rows = (_Row(problem, answer, v.correct, v.error, v.usages) for (problem, answer), v in verdicts.items())
     lines = b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
     write_atomically(folder / VERDICTS, lines, mode=0o600)
 
@@ -70,7 +71,7 @@ def read_verdicts(path: Path, data: bytes) -> dict[tuple[str, str | None], Verdi
         rows: Iterable[_Row] = [msgspec.json.decode(line, type=_Row) for line in data.splitlines()]
     except ValueError as error:
         raise BadProblem(f"{path} is not as a run writes it: {error}", source=str(path)) from None
-    return {(row.problem, row.answer): Verdict(row.correct, row.error) for row in rows}
+    return {(row.problem, row.answer): Verdict(row.correct, row.error, row.usages) for row in rows}
 
 
 def _bytes(path: Path) -> bytes:

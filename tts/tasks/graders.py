@@ -11,11 +11,21 @@ from collections.abc import Callable, Mapping
 from typing import Protocol, cast
 
 from tts.answers.equivalence import is_plain, normalise, same
-from tts.errors import BadProblem, CallCrashed, CallFailed, CallTimedOut, MissingExtra, unknown_name
+from tts.errors import (
+    BadProblem,
+    CallCrashed,
+    CallFailed,
+    CallTimedOut,
+    InvalidParameter,
+    MissingExtra,
+    unknown_name,
+)
 from tts.tasks.example import Example
+from tts.tasks.llm_grader import is_llm
 from tts.tasks.own_grader import OwnGrader
 from tts.tasks.sources import REASONING_GYM
-from tts.types import ErrorInfo, Problem, Value
+from tts.tasks.verdict import Verdict
+from tts.types import ErrorInfo, Problem
 from tts.workers.killable_processes import Workers
 
 # CPU time for one answer; models' answers take up to half a second in a worker that has just started.
@@ -27,7 +37,7 @@ class Grader(Protocol):
     """A rule that decides whether an answer is right. One with a true attribute `without_reference` also grades what
     has none: then `reference` is None."""
 
-    async def grade(self, answer: str | None, reference: str, problem: Problem) -> bool | None:
+    async def grade(self, answer: str | None, reference: str, problem: Problem) -> bool | Verdict | None:
         """Whether the answer is right; None: unknown. An answer of None, an abstention, is wrong. Any error means that
         there is no verdict (`Grading`)."""
         ...
@@ -124,14 +134,6 @@ class NoReferences:
         """Accept any, because there is none."""
 
 
-class Verdict(Value, frozen=True):
-    """The result of a grading. `correct` None: the problem has no reference, the grader cannot tell, or `error` has the
-    reason why there is no verdict."""
-
-    correct: bool | None = None
-    error: str | None = None
-
-
 class Grading:
     """Gradings side by side, each pair of problem and answer once.
 
@@ -145,7 +147,7 @@ class Grading:
     def __init__(
         self, grader: Grader, on_verdict: Callable[[str, str | None, Verdict], None] = lambda *verdict: None
     ) -> None:
-        self._grader = grader
+        self.grader = grader
         self._on_verdict = on_verdict
         self._running: dict[tuple[str, str | None], asyncio.Task[None]] = {}
         self._verdicts: dict[tuple[str, str | None], Verdict] = {}
@@ -187,10 +189,11 @@ class Grading:
             self._failed[pair] = example
 
     async def _grade(self, example: Example, answer: str | None) -> Verdict:
-        if example.reference is None and not getattr(self._grader, "without_reference", False):
+        if example.reference is None and not getattr(self.grader, "without_reference", False):
             return Verdict()
         try:
-            return Verdict(await self._grader.grade(answer, cast(str, example.reference), example.problem))
+            found = await self.grader.grade(answer, cast(str, example.reference), example.problem)
+            return found if isinstance(found, Verdict) else Verdict(found)
         except Exception as error:  # any error: it is no verdict on the answer
             info = ErrorInfo.of(error)
             return Verdict(error=f"{info.type}: {info.message}")
@@ -221,9 +224,14 @@ def grader_named(name: str, workers: Workers, limit_s: float | None = None) -> G
         return MathGrader(workers, timeout_s=limit_s)
     if name.startswith(f"{REASONING_GYM}:"):
         return ReasoningGymGrader(name, workers, timeout_s=limit_s)
+    if is_llm(name):
+        raise InvalidParameter(
+            f"the grader {name} asks a model, which only a sweep does: the verdicts are in the sweep's folder",
+            name="grader",
+        )
     if ":" in name:
         return OwnGrader(name, workers, timeout_s=limit_s)
-    raise unknown_name("grader", name, ("exact", "math", f"{REASONING_GYM}:NAME", "FILE.py:NAME"))
+    raise unknown_name("grader", name, ("exact", "math", f"{REASONING_GYM}:NAME", "llm", "FILE.py:NAME"))
 
 
 def is_asked_again(name: str) -> bool:

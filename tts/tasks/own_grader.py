@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from tts.checks import shown
-from tts.core.addresses import check_address
+from tts.core.addresses import canonical, check_address
 from tts.errors import CallFailed, InvalidParameter
 from tts.plugins.loading import by_address
 from tts.types import Problem
@@ -53,7 +53,7 @@ class OwnGrader:
 def grader_text(given: str | Callable[..., Any]) -> str:
     """A grader's name, or the address of a function. Raises: InvalidParameter for one that no process could import."""
     if isinstance(given, str):
-        return given
+        return canonical(given)
     try:
         return check_address(given)
     except InvalidParameter as error:

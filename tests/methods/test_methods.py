@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tts.testing import StrategyContract
+from tts.testing import Sample, ScriptedCluster, StrategyContract
 from tts.testing.contract import journals_of
 from tts.testing.elsewhere import elsewhere
 
@@ -108,3 +108,13 @@ def test_no_method_works_around_the_library() -> None:
             path.read_text(),
         )
         assert found == [], path
+
+
+def test_budget_forcing_sends_thinking_on_that_ends_early_and_not_thinking_that_was_cut() -> None:
+    path = f"{HERE}/thinking/budget_forcing.py:budget_forcing:waits=1"
+    early = [Sample(text="2+2=5?", stopped_by="</think>"), Sample(text=", it is 4.", stopped_by="</think>")]
+    sent = [a.request.continue_from for a in ScriptedCluster([*early, Sample("4")]).run(path).generated]
+    assert sent[:2] == ["<think>\n", "<think>\n2+2=5?Wait"]
+    assert sent[2] == "<think>\n2+2=5?Wait, it is 4.\n</think>\nFinal Answer:"
+    cut = [Sample(text="2+2", tokens=160, finish_reason="length"), Sample("4")]
+    assert len(ScriptedCluster(cut).run(path).generated) == 2

@@ -14,7 +14,7 @@ STEP = "\n"  # ends a step
 
 def is_leaf(candidate: Candidate) -> bool:
     """Whether the model has ended the text by itself: neither at a stop string nor at a limit."""
-    return candidate.complete and candidate.completion.stopped_by is None
+    return candidate.complete
 
 
 def vote_of_leaves(candidates: Sequence[Candidate], scores: Scores) -> Candidate | None:

@@ -131,6 +131,7 @@ class VLLMModel:
             raise _error_of(error, 0) from error
         builder.prompt_tokens = len(prompt["prompt_token_ids"])
         builder.exact_tokens = True  # none, so far
+        builder.stops = request.sampling.stop
         builder.begin(loop.time())
         try:
             params = SamplingParams(**sampling_kwargs(request), output_kind=RequestOutputKind.DELTA)
@@ -242,6 +243,7 @@ def chunk_of(output: Any, tokens: int, top: int) -> tuple[Chunk, bool]:
     choice = Choice(
         delta=Delta(content=delta.text),
         finish_reason=delta.finish_reason,
+        stop_reason=delta.stop_reason,
         logprobs=Logprobs(content=[] if nan else rows),
     )
     return Chunk(choices=[choice], usage=usage), nan

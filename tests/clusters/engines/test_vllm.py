@@ -59,9 +59,11 @@ def test_everything_that_shapes_the_distribution_is_said_to_the_engine() -> None
     assert sampling_kwargs(request())["logprobs"] is None
 
 
-def output(text: str, tokens: list[int], logprobs: Any = None, finish: str | None = None) -> Any:
+def output(
+    text: str, tokens: list[int], logprobs: Any = None, finish: str | None = None, stop: str | int | None = None
+) -> Any:
     """What the engine hands over for these tokens, as far as it is read."""
-    delta = SimpleNamespace(text=text, token_ids=tokens, logprobs=logprobs, finish_reason=finish)
+    delta = SimpleNamespace(text=text, token_ids=tokens, logprobs=logprobs, finish_reason=finish, stop_reason=stop)
     return SimpleNamespace(outputs=[delta], prompt_token_ids=[1, 2, 3], num_cached_tokens=2)
 
 
@@ -87,6 +89,13 @@ def test_outputs_that_were_merged_or_hold_no_text_yet_count_by_their_tokens() ->
     usage = builder.completion("cancelled").usage
     assert (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens) == (3, 5, 2)
     assert not usage.approximate
+
+
+@pytest.mark.parametrize(("stop", "stopped_by"), [("END", "END"), (2, None), (None, None)])
+def test_a_stop_string_and_the_end_of_the_text_are_told_apart(stop: str | int | None, stopped_by: str | None) -> None:
+    builder, _ = fed(output("one", [7]), output("", [0], finish="stop", stop=stop))
+    builder.stops = ("END",)
+    assert builder.completion("stop").stopped_by == stopped_by
 
 
 def test_the_alternatives_are_the_likeliest_whether_the_sampled_token_is_one_or_not() -> None:

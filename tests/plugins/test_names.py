@@ -18,7 +18,7 @@ from tts.errors import InvalidParameter, UnknownName
 from tts.models.cost_model import CostModel
 from tts.plugins.dependencies import plugin_digests, verifiers_of
 from tts.plugins.loading import by_address
-from tts.plugins.names import allocator, built_in, names, strategy
+from tts.plugins.names import allocator, allocator_of, built_in, names, strategy
 from tts.plugins.signatures import Parameter, describe, parameters
 from tts.plugins.spec import check_spec, parse_allocators, parse_specs
 from tts.plugins.verifiers import verifier
@@ -162,6 +162,49 @@ def test_a_function_that_the_file_does_not_have_is_refused_with_those_it_has(plu
     assert message in caught.value.message
 
 
+def test_a_file_alone_is_refused_with_what_may_be_named_in_it(plugin):
+    file = plugin.rpartition(":")[0]
+    for find, there in ((strategy, "mine, other"), (allocator, "not_async"), (verifier, "mine, other, not_async")):
+        with pytest.raises(UnknownName, match=rf"my_ideas.py:NAME to name the \w+ in it; it has: {there}$"):
+            find(file)
+
+
+def test_a_strategy_and_an_allocator_are_named_by_their_module_too(tmp_path, monkeypatch):
+    module = tmp_path / "their_module.py"
+    module.write_text(textwrap.dedent(PLUGIN))
+    with monkeypatch.context() as patched:
+        patched.chdir(tmp_path)
+        with pytest.raises(InvalidParameter, match=r"No module named 'their_module': name the file their_module\.py"):
+            strategy("their_module:mine")
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        assert ScriptedCluster(["7", "8", "9"]).run("their_module:mine:n=3,mode=last").result.answer == "9"
+        first = plugin_digests(parse_specs("their_module:mine"))
+        assert [*first] == ["their_module:mine"]
+        for find, name in ((strategy, "nine"), (strategy, "not_async"), (allocator, "mine")):
+            with pytest.raises(UnknownName, match=f"their_module has no `(async )?def {name}`; it has: "):
+                find(f"their_module:{name}")
+        assert allocator("their_module:not_async").__name__ == "not_async"
+    finally:
+        sys.modules.pop("their_module", None)
+
+
+def test_a_value_without_a_parameter_is_not_taken_for_a_module():
+    for text in ("single:fast", "best_of_n:n"):
+        with pytest.raises(InvalidParameter, match=f"'{text}': expected PARAM=VALUE, but got"):
+            parse_specs(text)
+
+
+def test_an_allocator_that_cannot_be_made_says_why(tmp_path):
+    (tmp_path / "al.py").write_text("def raises(*, x: int = 1):\n    raise ValueError('boom')\n\nthing = 5\n")
+    with pytest.raises(InvalidParameter, match=r"the allocator .*al.py:raises:x=2 cannot be made: ValueError: boom"):
+        allocator_of(StrategySpec(f"{tmp_path}/al.py:raises", {"x": 2}))
+    with pytest.raises(UnknownName, match="has no `def thing`; it has: raises"):
+        parse_allocators(f"{tmp_path}/al.py:thing")
+    with pytest.raises(UnknownName, match=r"Known: .*, equal, "):
+        parse_allocators("equals")
+
+
 def test_a_file_that_is_missing_or_broken_says_so(tmp_path):
     with pytest.raises(InvalidParameter, match="is not a file"):
         strategy(f"{tmp_path}/none.py:mine")
@@ -175,11 +218,11 @@ def test_a_file_that_is_missing_or_broken_says_so(tmp_path):
 
 
 def test_a_parameter_without_a_default_is_refused(tmp_path):
-    (tmp_path / "bare.py").write_text("async def mine(problem, run, *, n: int): ...\n")
+    (tmp_path / "bare.py").write_text("async def mine(problem, run, *, n: int): ...\ndef share(*, n: int): ...\n")
     with pytest.raises(InvalidParameter, match="parameter n of strategy mine must have a default"):
         parse_specs(f"{tmp_path}/bare.py:mine:n=3")
-    with pytest.raises(InvalidParameter, match="parameter n of allocator mine must have a default"):
-        parse_allocators(f"{tmp_path}/bare.py:mine:n=3")
+    with pytest.raises(InvalidParameter, match="parameter n of allocator share must have a default"):
+        parse_allocators(f"{tmp_path}/bare.py:share:n=3")
 
 
 # --- installed plugins

@@ -8,11 +8,12 @@ relative path begins in that file's folder; what a user writes begins where the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from tts.core.addresses import canonical, owner_of
 from tts.core.protocols import Strategy, Verifier
 from tts.errors import InvalidParameter, unknown_model
-from tts.plugins.names import ALLOCATIONS, FUNCTIONS, built_in, strategy
+from tts.plugins.names import ALLOCATIONS, FUNCTIONS, allocator, built_in, strategy
 from tts.plugins.parts import Verifiers
 from tts.plugins.signatures import Parameter, parameters, says_strategy, says_verifier
 from tts.plugins.sources import digest_of, digests
@@ -41,6 +42,11 @@ def plugin_digests(
     files = {name.rpartition(":")[0] for name in names if ".py:" in name}
     given = FUNCTIONS.get()
     found = {name: digest_of(given[name]) for name in names if name in given}
+    by_module: dict[str, Callable[..., Any]] = {
+        spec.name: (resolve or strategy)(spec.name) for spec in specs if ":" in spec.name
+    }
+    by_module |= {spec.name: allocator(spec.name) for spec in allocators if ":" in spec.name}
+    found |= {name: digest_of(function) for name, function in by_module.items() if ".py:" not in name}
     made = ALLOCATIONS.get()
     found |= {f"allocator {spec.name}": digest_of(made[spec.name]) for spec in allocators if spec.name in made}
     if resolve is not None and resolve is not strategy:

@@ -14,7 +14,7 @@ from typing import Any
 from tts.core.protocols import Strategy
 from tts.errors import InvalidParameter, TTSError
 from tts.plugins.loading import forget_changed
-from tts.plugins.names import ALLOCATIONS, FUNCTIONS, Allocation, allocator, built_in, strategy
+from tts.plugins.names import ALLOCATIONS, EQUAL, FUNCTIONS, Allocation, allocator, built_in, strategy
 from tts.plugins.signatures import Parameter, parameters, taken_apart
 from tts.plugins.spec import split_spec
 from tts.plugins.values import check_value, convert
@@ -23,7 +23,6 @@ from tts.types import StrategySpec
 
 Named = str | StrategySpec | Strategy
 NamedAllocator = str | StrategySpec | Allocation
-EQUAL = "equal"  # no allocator: every problem has a budget of its own
 
 
 class Given:

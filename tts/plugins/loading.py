@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
 from types import ModuleType
@@ -27,23 +28,36 @@ _files: dict[str, dict[Path, int]] = {}  # module of a plugin -> its files -> wh
 
 
 def by_address(address: str) -> Any:
-    """The object at an address of `naming.address_of`. Raises: InvalidParameter, UnknownName if it cannot be imported
-    here."""
+    """The object at an address of `tts.core.addresses.address_of`. Raises: InvalidParameter, UnknownName if it cannot
+    be imported here."""
     where, _, name = address.rpartition(":")
-    if where.endswith(".py"):
-        found: Any = import_file(file_at(where))
-    else:
-        try:
-            found = importlib.import_module(where)
-        except TTSError:
-            raise
-        except (Exception, SystemExit) as error:
-            raise InvalidParameter(f"{where} cannot be imported: {type(error).__name__}: {error}") from error
+    found: Any = module_at(where)
     for part in name.split("."):
         if not hasattr(found, part):
-            raise UnknownName(f"{where} has no {name}", name=name)
+            there = own_names(module_at(where), callable)
+            raise UnknownName(f"{where} has no {name}; it has: {', '.join(there) or 'none'}", name=name, known=there)
         found = getattr(found, part)
     return found
+
+
+def module_at(where: str) -> ModuleType:
+    """The module of a plugin's file, `path/file.py`, or of a dotted name. Raises: InvalidParameter."""
+    if where.endswith(".py"):
+        return import_file(file_at(where))
+    try:
+        return importlib.import_module(where)
+    except TTSError:
+        raise
+    except (Exception, SystemExit) as error:
+        file = f"{where.replace('.', '/')}.py"
+        hint = f": name the file {file}" if Path(file).is_file() else ""
+        raise InvalidParameter(f"{where} cannot be imported: {type(error).__name__}: {error}{hint}") from error
+
+
+def own_names(module: ModuleType, fits: Callable[[Any], bool]) -> list[str]:
+    """The names without an underscore of what a module defines itself, and that fits."""
+    own = {name: thing for name, thing in vars(module).items() if getattr(thing, "__module__", "") == module.__name__}
+    return [name for name, thing in own.items() if not name.startswith("_") and fits(thing)]
 
 
 def import_file(path: Path) -> ModuleType:

@@ -5,8 +5,8 @@ A method's name is its file's name: `strategies/voting/esc.py` holds the functio
 without an import of these files.
 
 A plugin is one `async def`; it is found by its entry point in the group `tts.strategies`, or named by its file:
-`--strategy my_ideas.py:my_strategy:n=4`. A verifier of one's own is a class or a function, found by its entry point in
-the group `tts.verifiers`, or named `my_ideas.py:MyVerifier` or `my_package.module:my_verifier`.
+`--strategy my_ideas.py:my_strategy:n=4`, or its module: `my_package.module:my_strategy`. Allocators are named alike,
+and so are verifiers: a class or a function, found by its entry point in the group `tts.verifiers`.
 """
 
 from __future__ import annotations
@@ -26,10 +26,12 @@ from typing import Any
 from tts.checks import shown
 from tts.core.allocation.allocator import Allocator
 from tts.core.protocols import Strategy
-from tts.errors import InvalidParameter, UnknownName, unknown_name
-from tts.plugins.loading import by_address, import_file
+from tts.errors import InvalidParameter, TTSError, UnknownName, unknown_name
+from tts.plugins.loading import by_address, import_file, module_at, own_names
+from tts.plugins.sources import file_at
 from tts.types import StrategySpec
 
+EQUAL = "equal"  # no allocator: every problem has a budget of its own
 Allocation = Callable[..., Allocator]  # a function that makes an allocator
 # Strategies and allocators that a program has given as functions, for the call that it is making
 # (`tts.plugins.given`).
@@ -65,33 +67,29 @@ def names(group: str) -> list[str]:
 
 
 def strategy(name: str) -> Strategy:
-    """The strategy with that name, or in that file (`path/file.py:function`).
+    """The strategy with that name, or of that file or module (`path/file.py:function`, `module:function`).
 
     Raises: UnknownName with the nearest known name; InvalidParameter for a file or a plugin that cannot be used.
     """
     if (function := FUNCTIONS.get().get(name)) is not None:
         return function
-    if ".py:" in name:
-        return _from_file(name)
     if (module := built_in("strategies").get(name)) is not None:
         ours: Strategy = getattr(importlib.import_module(module), name)
         return ours
     for point in entry_points(group="tts.strategies"):
         if point.name == name:
             return _from_entry_point(point)
-    raise unknown_name("strategy", name, names("strategies"))
+    own: Strategy = _of_ones_own("strategy", name, names("strategies"), inspect.iscoroutinefunction, "async def")
+    return own
 
 
 def allocator(name: str) -> Allocation:
-    """The function that makes the allocator with that name, or of that file (`path/file.py:function`).
+    """The function that makes the allocator with that name, or of that file or module (`path/file.py:function`).
 
     Raises: UnknownName with the nearest known name; InvalidParameter for a file that cannot be used.
     """
     if (function := ALLOCATIONS.get().get(name)) is not None:
         return function
-    if ".py:" in name:
-        made: Allocation = by_address(name)
-        return made
     if (module := built_in("allocators").get(name)) is not None:
         ours: Allocation = getattr(importlib.import_module(module), name)
         return ours
@@ -99,13 +97,25 @@ def allocator(name: str) -> Allocation:
         if point.name == name:
             plugin: Allocation = by_address(f"{point.module}:{point.attr}")
             return plugin
-    raise unknown_name("allocator", name, names("allocators"))
+    own: Allocation = _of_ones_own("allocator", name, [EQUAL, *names("allocators")], _is_plain_function, "def")
+    return own
+
+
+def _is_plain_function(thing: object) -> bool:
+    return inspect.isfunction(thing) and not inspect.iscoroutinefunction(thing)
 
 
 def allocator_of(spec: StrategySpec) -> Allocator:
     """The allocator with these parameters. Raises: InvalidParameter for a parameter that is out of range, or a function
     that makes no allocator."""
-    made: object = allocator(spec.name)(**spec.params)
+    try:
+        made: object = allocator(spec.name)(**spec.params)
+    except TTSError:
+        raise
+    except Exception as error:
+        raise InvalidParameter(
+            f"the allocator {spec} cannot be made: {type(error).__name__}: {error}", name=spec.name
+        ) from error
     if not isinstance(made, Allocator):
         raise InvalidParameter(f"the function {spec.name} must return an Allocator, but returned {shown(made)}")
     return made
@@ -121,7 +131,7 @@ def verifier_named(name: str) -> Any:
     for point in entry_points(group="tts.verifiers"):
         if point.name == name:
             return by_address(f"{point.module}:{point.attr}")
-    raise unknown_name("verifier", name, names("verifiers"))
+    raise _unknown("verifier", name, names("verifiers"), callable)
 
 
 def _class_in(module: ModuleType, name: str) -> Any:
@@ -129,20 +139,37 @@ def _class_in(module: ModuleType, name: str) -> Any:
     return next(found for key, found in vars(module).items() if key.lower() == name.replace("_", ""))
 
 
-def _from_file(name: str) -> Strategy:
-    path_text, _, attribute = name.rpartition(":")
-    path = Path(path_text)
-    if not path.is_file():
-        raise InvalidParameter(f"{path} is not a file; a strategy of your own is named PATH/FILE.py:FUNCTION")
-    module = import_file(path)
-    function = getattr(module, attribute, None)
-    if not inspect.iscoroutinefunction(function):
-        found = [n for n, f in vars(module).items() if inspect.iscoroutinefunction(f) and not n.startswith("_")]
+def _of_ones_own(kind: str, name: str, known: Sequence[str], fits: Callable[[Any], bool], form: str) -> Any:
+    """What a file, `path/file.py:name`, or a module, `module:name`, holds. Args as `_unknown`; form: of what fits."""
+    where, _, attribute = name.rpartition(":")
+    if not where:
+        raise _unknown(kind, name, known, fits)
+    if where in known:  # the name of a method, with something else than a parameter
+        raise InvalidParameter(f"{name!r}: expected PARAM=VALUE, but got {attribute!r}", name=name)
+    module = module_at(where)
+    found = getattr(module, attribute, None)
+    if not fits(found):
+        there = own_names(module, fits)
         raise UnknownName(
-            f"{path} has no `async def {attribute}`; it has: {', '.join(found) or 'none'}", name=attribute, known=found
+            f"{where} has no `{form} {attribute}`; it has: {', '.join(there) or 'none'}", name=attribute, known=there
         )
-    loaded: Strategy = function
-    return loaded
+    return found
+
+
+def _unknown(kind: str, name: str, known: Sequence[str], fits: Callable[[Any], bool]) -> TTSError:
+    """The error for a name that no method has: the nearest one, or those of the file that it is the name of.
+
+    Args:
+        kind: of method; known: names of this kind; fits: whether an object may be one.
+    """
+    if not name.endswith(".py"):
+        return unknown_name(kind, name, known)
+    there = own_names(import_file(file_at(name)), fits)
+    return UnknownName(
+        f"{name} is a file: write {name}:NAME to name the {kind} in it; it has: {', '.join(there) or 'none'}",
+        name=name,
+        known=there,
+    )
 
 
 def _from_entry_point(point: EntryPoint) -> Strategy:

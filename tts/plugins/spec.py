@@ -38,7 +38,7 @@ def split_spec(text: str, kind: str) -> tuple[str, dict[str, list[str]]]:
     Args:
         kind: what the text is to name, for the message. Raises: InvalidParameter.
     """
-    match = re.fullmatch(r"([^=]*?\.py:[^:]+|[^:]+)(?::(.*))?", text.strip())
+    match = re.fullmatch(r"([^=]*?\.py:[^:]+|[\w.]+:[A-Za-z_]\w*(?=:|$)|[^:]+)(?::(.*))?", text.strip())
     if match is None:
         raise InvalidParameter(f"{kind} must be NAME or NAME:PARAM=VALUE,..., but got {text!r}")
     values: dict[str, list[str]] = {}

@@ -15,8 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from tts.core.actions import SOLVER
 from tts.core.budget import Limits
 from tts.errors import InvalidParameter
-from tts.plugins.given import EQUAL
-from tts.plugins.names import allocator_of
+from tts.plugins.names import EQUAL, allocator_of
 from tts.plugins.spec import parse_allocators, parse_specs
 from tts.types import DIGEST, LEAST_MAX_TOKENS, Sampling, StrategySpec
 

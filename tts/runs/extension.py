@@ -16,7 +16,7 @@ from tts.core.actions import cell_of
 from tts.core.budget import Limits
 from tts.core.journal.history import History
 from tts.errors import RunMismatch
-from tts.plugins.given import EQUAL
+from tts.plugins.names import EQUAL
 from tts.runs.config import RunConfig
 from tts.runs.foreign_runs import cells_asked_for
 from tts.runs.plan import cells_of

@@ -15,8 +15,7 @@ from tts.core.budget import Limits
 from tts.core.journal.history import History
 from tts.core.protocols import Verifier
 from tts.errors import JournalCorrupt, UsageError
-from tts.plugins.given import EQUAL
-from tts.plugins.names import built_in, strategy
+from tts.plugins.names import EQUAL, built_in, strategy
 from tts.plugins.signatures import parameters, says_verifier
 from tts.plugins.spec import split_spec
 from tts.plugins.verifier_texts import normal_text

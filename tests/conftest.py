@@ -27,19 +27,20 @@ settings.register_profile("any machine", deadline=None)  # a busy one fails no e
 settings.load_profile("any machine")
 
 # The files that take longest go first, or one of them would run alone at the end, beside processes that are done.
-LONGEST = ["planning/test_plan", "cli/test_main", "reports/test_pool", "api/test_sweep", "planning/test_advice",
-           "answers/test_extraction", "core/scheduling/test_scheduler", "tasks/test_graders",
+LONGEST = ["planning/test_plan", "methods/test_methods", "cli/test_main", "reports/test_pool", "api/test_sweep",
+           "planning/test_advice", "answers/test_extraction", "core/scheduling/test_scheduler", "tasks/test_graders",
            "workers/test_killable_processes", "strategies/test_published", "api/test_replays",
            "strategies/voting/test_majority_vote",
            "core/trials/test_trial", "models/openai/test_client", "models/test_endpoint_pool",
            "tasks/test_sources"]  # fmt: skip
 
 # System tests of one group run one after the other, those of two side by side: what shares the Ray cluster below, what
-# starts a Ray of its own in another process, and what needs none.
+# starts a Ray of its own in another process, what tries strategies in virtual time, and what needs none.
 GROUPS = {
     **dict.fromkeys(
         ("system/test_chaos", "clusters/test_clusters", "clusters/ray/test_hedges", "clusters/ray/test_cluster"), "ray"
     ),
+    **dict.fromkeys(("methods/test_methods", "strategies/test_compositions"), "strategies"),
     **dict.fromkeys(("clusters/ray/test_metrics", "clusters/ray/test_job"), "rays of their own"),
 }
 

@@ -1,19 +1,13 @@
-"""Steps of texts: what is a leaf, and how prefixes grow."""
+"""Steps of texts: which texts vote, and how prefixes grow."""
 
 from tts import Candidate, Completion, Problem, Run, Score
 from tts.errors import ServerFailed
 from tts.testing import Sample, ScriptedCluster
-from tts.toolkit.steps import grow, is_leaf, vote_of_leaves
+from tts.toolkit.steps import grow, vote_of_leaves
 
 
 def candidate(number: int, answer: str, **ended: str) -> Candidate:
     return Candidate(f"p/{number}", f"Answer: {answer}", answer, Completion("", **ended))
-
-
-def test_a_leaf_has_ended_by_itself() -> None:
-    assert is_leaf(candidate(1, "4"))
-    assert not is_leaf(candidate(1, "4", stopped_by="\n"))
-    assert not is_leaf(candidate(1, "4", finish_reason="length"))
 
 
 def test_only_leaves_vote_where_there_is_one() -> None:

@@ -12,14 +12,9 @@ from tts.types import Candidate
 STEP = "\n"  # ends a step
 
 
-def is_leaf(candidate: Candidate) -> bool:
-    """Whether the model has ended the text by itself: neither at a stop string nor at a limit."""
-    return candidate.complete
-
-
 def vote_of_leaves(candidates: Sequence[Candidate], scores: Scores) -> Candidate | None:
-    """`weighted_majority` among the leaves alone; among all candidates where there is no leaf."""
-    return weighted_majority([c for c in candidates if is_leaf(c)] or candidates, scores)
+    """`weighted_majority` among the complete texts alone; among all candidates where none is complete."""
+    return weighted_majority([c for c in candidates if c.complete] or candidates, scores)
 
 
 async def grow(

@@ -20,7 +20,7 @@ async def budget_forcing(
     for turn in range(waits + 1):
         (last,) = await run.generate(continue_from=text, parent=last, stop="</think>", max_tokens=think)
         text, think = last.text, think - last.tokens
-        if last.completion.finish_reason != "stop" or think < 1:
+        if think < 1:
             break
         text += "Wait" if turn < waits else ""
     text = f"{text.rstrip()}\n</think>\nFinal Answer:"

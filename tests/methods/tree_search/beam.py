@@ -1,7 +1,7 @@
 """Beam search over steps, with a verifier of steps."""
 
 from tts import Candidate, Problem, Run
-from tts.toolkit.steps import grow, is_leaf, vote_of_leaves
+from tts.toolkit.steps import grow, vote_of_leaves
 
 
 async def beam(
@@ -17,15 +17,15 @@ async def beam(
     async def valued(prefix: Candidate) -> tuple[float, Candidate]:
         ahead = prefix
         for _ in range(lookahead):
-            if not is_leaf(ahead):
+            if not ahead.complete:
                 (ahead,) = await grow(run, [(ahead, 1)], temperature=0.0)
         (score,) = await run.verify([ahead], verifier)
         return score.value or 0.0, prefix
 
     beams, leaves = await grow(run, [(None, n)]), []
     for _ in range(depth):
-        leaves += filter(is_leaf, beams)
-        ranked = sorted(await run.gather(*(valued(b) for b in beams if not is_leaf(b))), key=lambda pair: -pair[0])
+        leaves += [b for b in beams if b.complete]
+        ranked = sorted(await run.gather(*(valued(b) for b in beams if not b.complete)), key=lambda pair: -pair[0])
         if not ranked or len(leaves) >= n:
             break
         beams = await grow(run, [(prefix, m) for _, prefix in ranked[: max(1, (n - len(leaves)) // m)]])

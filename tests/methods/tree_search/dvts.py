@@ -2,7 +2,7 @@
 
 from tts import Candidate, Problem, Run
 from tts.selectors import best_score
-from tts.toolkit.steps import grow, is_leaf, vote_of_leaves
+from tts.toolkit.steps import grow, vote_of_leaves
 
 
 async def dvts(
@@ -21,7 +21,7 @@ async def dvts(
             steps = await grow(run, [(best, m)])
             await run.verify(steps, verifier)
             best = best_score(steps, run.scores)
-            if is_leaf(best):
+            if best.complete:
                 break
         return best
 

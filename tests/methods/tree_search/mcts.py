@@ -2,7 +2,7 @@
 
 from tts import Candidate, Problem, Run
 from tts.toolkit.bandits import Node
-from tts.toolkit.steps import grow, is_leaf, vote_of_leaves
+from tts.toolkit.steps import grow, vote_of_leaves
 
 
 async def mcts(
@@ -19,9 +19,9 @@ async def mcts(
         node = root
         while node.children:
             node = max(node.children, key=lambda child: child.bound(child.parent.pulls, c))
-        if node is root or not is_leaf(node.value):
+        if node is root or not node.value.complete:
             node = run.random.choice([Node(step, node) for step in await grow(run, [(node.value, m)])])
-        ends += [node.value] if is_leaf(node.value) else await run.generate(continue_from=node.value)
+        ends += [node.value] if node.value.complete else await run.generate(continue_from=node.value)
         (score,) = await run.verify(ends[-1:], verifier)
         for up in node.up():
             up.add(score.value or 0.0)

@@ -3,7 +3,7 @@
 from collections import Counter
 
 from tts import Candidate, Problem, Run
-from tts.toolkit.steps import grow, is_leaf, vote_of_leaves
+from tts.toolkit.steps import grow, vote_of_leaves
 
 
 async def particles(problem: Problem, run: Run, *, n: int = 8, depth: int = 20, verifier: str = "judge") -> Candidate:
@@ -17,8 +17,8 @@ async def particles(problem: Problem, run: Run, *, n: int = 8, depth: int = 20, 
     for _ in range(depth):
         values = [0.5 if s.value is None else s.value for s in await run.verify(live, verifier)]
         drawn = run.random.choices(live, [max(v, 1e-3) / max(1 - v, 1e-3) for v in values], k=n)
-        growing = Counter(c for c in drawn if not is_leaf(c))
-        live = [c for c in drawn if is_leaf(c)] + await grow(run, growing.items())
+        growing = Counter(c for c in drawn if not c.complete)
+        live = [c for c in drawn if c.complete] + await grow(run, growing.items())
         if not growing:
             break
     return run.pick(live)

@@ -3,7 +3,7 @@
 from math import ceil, exp
 
 from tts import Candidate, Problem, Run
-from tts.toolkit.steps import grow, is_leaf, vote_of_leaves
+from tts.toolkit.steps import grow, vote_of_leaves
 
 
 async def rebase(
@@ -18,7 +18,7 @@ async def rebase(
     nodes, room = await grow(run, [(None, width)]), width
     for _ in range(depth):
         scores = await run.verify(nodes, verifier)
-        weights = {c: exp((s.value or 0.0) / balance) for c, s in zip(nodes, scores, strict=True) if not is_leaf(c)}
+        weights = {c: exp((s.value or 0.0) / balance) for c, s in zip(nodes, scores, strict=True) if not c.complete}
         room -= len(nodes) - len(weights)  # a leaf takes its place for good
         left, children = room, []
         for node in sorted(weights, key=lambda c: -weights[c]):

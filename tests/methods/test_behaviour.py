@@ -1,0 +1,133 @@
+"""The methods do what their papers say, on scripts that tell."""
+
+from pathlib import Path
+from typing import Any
+
+from tts.core.actions import Request
+from tts.testing import Outcome, Sample, ScriptedCluster
+from tts.types import LogprobSummary
+
+HERE = Path(__file__).parent
+
+
+def ran(method: str, script: Any, **params: Any) -> Outcome:
+    outcome = ScriptedCluster(script).run(f"{HERE}/{method}", **params)
+    error = outcome.result.error
+    assert error is None, f"{error.message} {error.facts}"
+    return outcome
+
+
+def asked(outcome: Outcome, text: str) -> int:
+    return sum(text in prompt for prompt in outcome.prompts)
+
+
+def test_beam_search_grows_the_prefixes_that_the_verifier_prefers() -> None:
+    def steps(request: Request, number: int) -> Sample:
+        good = number % 2 == 0
+        if request.continue_from.count("\n") == 2:
+            return Sample(text=f"Answer: {len(request.continue_from)}", scores={"judge": 0.5})
+        return Sample(text="good" if good else "bad", stopped_by="\n", scores={"judge": 0.9 if good else 0.1})
+
+    outcome = ran("tree_search/beam.py:beam", steps, n=4, m=2)
+    prefixes = {action.request.continue_from for action in outcome.generated}
+    assert prefixes == {"", "good\n", "good\ngood\n"}
+    assert [len([a for a in outcome.generated if a.request.continue_from == p]) for p in sorted(prefixes)] == [4, 4, 4]
+
+
+def test_lookahead_values_a_step_by_what_comes_of_it() -> None:
+    def steps(request: Request, number: int) -> Sample:
+        if request.sampling.temperature == 0.0:  # what comes of the first step turns out well
+            return Sample(text="Answer: 1", scores={"judge": 0.9 if request.continue_from == "plain\n" else 0.1})
+        if request.continue_from:
+            return Sample(text="Answer: 1", scores={"judge": 0.5})
+        return Sample(text=["plain", "shining"][number], stopped_by="\n", scores={"judge": [0.1, 0.9][number]})
+
+    for lookahead, kept in ((0, "shining\n"), (1, "plain\n")):
+        outcome = ran("tree_search/beam.py:beam", steps, n=2, m=2, lookahead=lookahead)
+        assert {a.request.continue_from for a in outcome.generated[2 + 2 * lookahead :]} == {kept}
+
+
+def prefers_the_longer(request: Request, number: int) -> str | Sample:
+    """Samples are of growing length; a judge says that the longer one is better."""
+    prompt = request.messages[-1].content
+    if "[[C]] for a tie" not in prompt:
+        return Sample(text="so " * number + f"Answer: {number}")
+    one, two = prompt.split("Solution A:\n")[1].split("\n\nWhich")[0].split("Solution B:\n")
+    return Sample(text="[[A]]" if len(one.strip()) > len(two.strip()) else "[[B]]")
+
+
+def test_a_knockout_s_winner_has_won_all_its_games_in_both_orders() -> None:
+    outcome = ran("tournaments/knockout.py:knockout", prefers_the_longer, n=7)
+    assert outcome.result.answer == "6"
+    assert asked(outcome, "for a tie") == 2 * 6  # n - 1 pairs
+    assert outcome.result.bill.verifier.samples == 12 and len(outcome.result.candidates) == 7
+
+
+def test_a_swiss_tournament_and_pivots_find_the_best_too() -> None:
+    assert ran("tournaments/swiss.py:swiss", prefers_the_longer, n=4, rounds=3).result.answer == "3"
+    pivots = ran("tournaments/swiss.py:swiss", prefers_the_longer, n=4, pivots=1)
+    assert asked(pivots, "for a tie") == 2 * 3
+
+
+def test_each_slot_of_a_population_reads_k_members_of_the_last() -> None:
+    outcome = ran("aggregation/rsa.py:rsa", lambda request, number: str(number), n=5, k=3, rounds=3)
+    assert len(outcome.generated) == 15
+    later = outcome.prompts[5:]
+    assert all(prompt.count("\nAnswer: ") == 3 for prompt in later)
+    assert all(f"Answer: {n}" not in prompt for prompt in outcome.prompts[10:] for n in range(5))
+    assert outcome.result.answer == "10"  # of the last round, in which none has more votes
+
+
+def test_a_cascade_asks_the_large_model_only_where_the_small_one_does_not_agree() -> None:
+    def models(sure: bool) -> Any:
+        return lambda request, number: "7" if request.model == "large" or sure else str(number % 5)
+
+    for sure, models_asked in ((True, ["small"] * 5), (False, ["small"] * 5 + ["large"] * 5)):
+        outcome = ran("routing/cascade.py:cascade", models(sure))
+        assert [action.request.model for action in outcome.generated] == models_asked
+        assert outcome.result.answer == "7"
+
+
+def test_budget_forcing_goes_on_at_an_early_end_and_answers_when_the_tokens_are_spent() -> None:
+    texts = [Sample(text="4?", tokens=10, stopped_by="</think>"), Sample(text=" 5!", tokens=10), "5"]
+    outcome = ran("thinking/budget_forcing.py:budget_forcing", texts, waits=1, think=30)
+    assert [(a.request.continue_from, a.request.sampling.max_tokens) for a in outcome.generated] == [
+        ("<think>\n", 30),
+        ("<think>\n4?Wait", 20),
+        ("<think>\n4?Wait 5!\n</think>\nFinal Answer:", 48),
+    ]
+    cut = [Sample(text="long", tokens=90), "5"]
+    assert ran("thinking/budget_forcing.py:budget_forcing", cut, waits=3, think=30).result.answer == "5"
+
+
+def test_atom_of_thoughts_solves_what_is_left_of_the_question() -> None:
+    known = '{"question": "1 + 1?", "answer": "2", "depends": false}'
+    open_ = '{"question": "2 + 2?", "answer": "", "depends": true}'
+    script = ["9", "8", Sample(text=f"[{known}, {open_}]"), Sample(text="What is twice 2?"), "4", "4"]
+    outcome = ran("aggregation/atom.py:atom", script)
+    assert outcome.result.answer == "4"
+    assert outcome.prompts[4] == "What is twice 2?" and "1 + 1? 2" in outcome.prompts[3]
+    assert outcome.result.bill.verifier.samples == 2
+
+
+def test_deepconf_ends_a_trace_whose_confidence_falls_below_the_warm_up_s() -> None:
+    def trace(request: Request, number: int) -> Sample:
+        sure = 1.0 if number == 5 else 8.0 + number
+        summary = LogprobSummary(-0.5, -1.0, confidence=sure)
+        return Sample(str(number), tokens=64, seconds=4.0, logprobs=summary)
+
+    outcome = ran("thinking/deepconf.py:deepconf", trace, warmup=4, n=7)
+    assert len(outcome.cancelled) == 1 and outcome.cancelled[0].endswith("6")
+
+
+def test_what_the_thoughts_agree_on_is_answered() -> None:
+    def stream(request: Request, number: int) -> Sample:
+        if "same answer" in request.messages[-1].content:
+            return Sample(text="Yes", tokens=1)
+        if request.continue_from:
+            return Sample(text=" 4")
+        return Sample(text="2 + 2 = 4\nWait, 4\n" * 20, tokens=150, seconds=15.0)
+
+    outcome = ran("thinking/trimr.py:trimr", stream)
+    assert outcome.result.answer == "4" and len(outcome.cancelled) == 1
+    assert outcome.generated[-1].request.continue_from.endswith("\n</think>\nAnswer:")

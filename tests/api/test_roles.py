@@ -160,7 +160,7 @@ def test_a_run_is_resumed_with_its_roles_alone(servers: Servers, tmp_path: Path)
         with pytest.raises(RunMismatch, match=r"models.small.model: was 'model-small', now 'model-judge'"):
             call(subject, cascade, out=folder, **more, **changed)
         warmer = {**target["models"]["small"], "sampling": {"temperature": 0.9}}
-        with pytest.raises(RunMismatch, match=r"models.small.sampling.temperature: was None, now 0.9"):
+        with pytest.raises(RunMismatch, match=r"models.small.sampling.temperature: was 0.7, now 0.9"):
             call(subject, cascade, out=folder, **more, **{**target, "models": {**target["models"], "small": warmer}})
         assert servers.asked() == before
 

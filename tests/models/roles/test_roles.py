@@ -153,6 +153,8 @@ def test_each_endpoint_may_have_a_key_of_its_own_and_a_key_may_be_in_the_environ
     monkeypatch.setenv("MINE", "from the environment".replace(" ", "-"))
     found = judge({"base_url": [URL, OTHER], "api_key": ["plain", "$MINE"]})
     assert found.servers == (Server(URL, "plain"), Server(OTHER, "from-the-environment"))
+    solver = roles(base_url=[URL, OTHER], api_key=["k1", "k2"])["solver"]
+    assert [server.key for server in solver.servers] == ["k1", "k2"]
     assert judge({"base_url": [URL, OTHER], "api_key": "one"}).servers == (Server(URL, "one"), Server(OTHER, "one"))
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tts.core.actions import Request
+from tts.messages import ToolCall
 from tts.testing import Outcome, Sample, ScriptedCluster
 from tts.types import LogprobSummary
 
@@ -118,6 +119,26 @@ def test_deepconf_ends_a_trace_whose_confidence_falls_below_the_warm_up_s() -> N
 
     outcome = ran("thinking/deepconf.py:deepconf", trace, warmup=4, n=7)
     assert len(outcome.cancelled) == 1 and outcome.cancelled[0].endswith("6")
+
+
+def test_an_agent_is_told_what_its_tool_returns_and_checks_its_answer_once() -> None:
+    call = ToolCall("c1", "calculate", '{"expression": "19 + 23"}')
+    script = [Sample(text="", tool_calls=(call,)), "42", "42"]
+    outcome = ran("agents/agent.py:agent", script)
+    *_, last = outcome.generated
+    roles = [(message.role, message.content) for message in last.request.messages]
+    assert roles[1:4] == [("assistant", ""), ("tool", "42"), ("assistant", "Answer: 42")]
+    assert roles[4][1].startswith("Before that counts") and outcome.result.answer == "42"
+
+
+def test_the_program_that_passes_most_tests_answers() -> None:
+    def write(request: Request, number: int) -> Sample:
+        fours = "4" if "asserts" in request.messages[-1].content or number == 3 else "5"
+        body = f"assert solve() == {fours}" if "asserts" in request.messages[-1].content else f"solve = lambda: {fours}"
+        return Sample(text=f"```python\n{body}\n```")
+
+    outcome = ran("code/codemonkeys.py:codemonkeys", write, n=2, tries=1)
+    assert outcome.result.selected is not None and "lambda: 4" in outcome.result.selected.text
 
 
 def test_what_the_thoughts_agree_on_is_answered() -> None:

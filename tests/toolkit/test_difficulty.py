@@ -258,7 +258,6 @@ def test_a_budget_that_ends_after_the_pilot_leaves_its_vote_marked_as_exhausted(
         ("policy=best_of_n/4", "best_of_n/4 needs a verifier"),
         ("policy=0.5:majority_vote/4", "without an edge"),
         ("difficulty=score", "give verifier=NAME"),
-        ("difficulty=luck", "agreement or score, but got 'luck'"),
         ("selector=mode", "unknown selector"),
         ("pilot=0", "at least 1, but got 0"),
     ],
@@ -268,6 +267,11 @@ def test_what_it_cannot_follow_is_refused_before_anything_is_asked_for(settings,
     assert outcome.result.error.type in ("InvalidParameter", "UnknownName")
     assert re.search(message, outcome.result.error.message)
     assert not [action for action in outcome.actions if isinstance(action, Generate | Verify)]
+
+
+def test_a_difficulty_that_nobody_knows_is_refused_with_the_text_of_the_strategy():
+    with pytest.raises(InvalidParameter, match=r"agreement \| score, but got 'luck'"):
+        ScriptedCluster([]).run("compute_optimal:difficulty=luck")
 
 
 def test_a_policy_survives_the_command_line_s_commas_and_colons():

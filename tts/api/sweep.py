@@ -111,8 +111,7 @@ async def asweep(
         pricing = Pricing(target)
         backend = await place.entered()
         costs = pricing.costs(backend.served, backend.verifier)
-        verifiers = verifiers_of(specs, backend.verifier)
-        run_limits = config.run_limits()
+        verifiers, run_limits = verifiers_of(specs, backend.verifier), config.run_limits()
         earlier = _earlier(folder)
         models = samplings_of(backend, sampling, verifiers, cells, listed, costs, run_limits, earlier)
         check_models(specs, models)
@@ -149,11 +148,10 @@ async def asweep(
                 await carrier.run(scheduler, journal, lambda _, decided: tally.add(decided), hear)
                 place.leave()  # a Ray takes seconds to end
                 outcomes = await tally.outcomes()
-                graded = grading_cost(task, judge, costs)
         finally:
             journal.close()
     shown = together([*journal.history.configs, config.model_dump(mode="json")]) if folder and report else None
-    return _result(outcomes, scheduler, planned, folder, models[SOLVER], shown, graded)
+    return _result(outcomes, scheduler, planned, folder, models[SOLVER], shown, grading_cost(task, judge, costs))
 
 
 @contextmanager

@@ -94,11 +94,7 @@ async def aplan(
     check_kind("history", history, Pool | str | Path | None)
     check_kind("draws", draws, int)
     check_kind("pilot", pilot, int)
-    if isinstance(grader, str) and is_llm(grader):
-        raise InvalidParameter(
-            f"grader {grader} grades the answers that a sweep decides on, and a plan grades every sample: name another",
-            name="grader",
-        )
+    _check_grader(grader)
     folder = as_folder(out)
     run_budget = _renamed(run_budget, budget)
     limits = _limits_of(run_budget)
@@ -178,6 +174,15 @@ def _renamed(run_budget: str | Limits, budget: str | Limits | None) -> str | Lim
         raise InvalidParameter("budget is the earlier name of run_budget: leave it out", name="budget")
     warnings.warn("the parameter budget of tts.plan is called run_budget now", FutureWarning, stacklevel=3)
     return budget
+
+
+def _check_grader(grader: object) -> None:
+    """Raises: InvalidParameter for a model, which would have to be asked about every sample."""
+    if isinstance(grader, str) and is_llm(grader):
+        raise InvalidParameter(
+            f"grader {grader} grades the answers that a sweep decides on, and a plan grades every sample: name another",
+            name="grader",
+        )
 
 
 def _at_least_two(name: str, number: int, of: str = "") -> None:

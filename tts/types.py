@@ -338,6 +338,29 @@ class Score(Value, frozen=True):
             require(False, "the kind of a score", f"one of {', '.join(SCORE_KINDS)}", self.kind)
 
 
+class Executed(Value, frozen=True):
+    """The end of a program that a worker has run (`Run.execute`).
+
+    Args:
+        exit_status: 0 where it ended in order; the negative number of the signal that ended it; None where a limit did.
+        stdout, stderr: its output, at most 64 KiB of each. Where there were tests: of the first that did not pass, or
+            the last.
+        passed: for each test, whether it did; None where wall-clock time ended it, which says nothing of the program.
+        ended_by: the limit that ended it: `CPU time`, `wall-clock time`, or nothing.
+    """
+
+    exit_status: int | None
+    stdout: str = ""
+    stderr: str = ""
+    passed: tuple[bool | None, ...] = ()
+    ended_by: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the program ended in order and passed every test."""
+        return self.exit_status == 0 and all(self.passed)
+
+
 class Cost(Value, frozen=True):
     """The ledger's charge: exact integers, so that sums do not depend on their order.
 

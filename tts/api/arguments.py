@@ -28,6 +28,7 @@ from tts.runs.config import split_budgets
 from tts.types import Sampling, StrategySpec
 
 _WORDS = {
+    bool: "True or False",
     Callable: "a function",
     str: "text",
     Path: "a path",
@@ -206,7 +207,7 @@ def _is_of(value: object, kind: Any) -> bool:
     if get_origin(kind) is not None:  # a sequence of texts
         return isinstance(value, Sequence) and all(isinstance(item, str) for item in value)
     if isinstance(value, bool):
-        return False
+        return kind is bool
     return isinstance(value, int | float) if kind is float else isinstance(value, kind)
 
 

@@ -35,6 +35,7 @@ from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
 from tts.errors import Interrupted, TTSError, UsageError
 from tts.models.cost_model import CostModel
+from tts.models.options import Target
 from tts.models.target import Models, Pricing, open_models, resolved
 from tts.plugins.dependencies import check_models, verifiers_of
 from tts.plugins.given import Named
@@ -93,7 +94,7 @@ class Client:
             models = await stack.enter_async_context(open_models(self._target))
             costs = self._pricing.costs(models.served, models.verifier)
             probed = models.clients_of if self._target.get("cancellation") == "probe" else {}
-            desk = _Desk(models, costs, self._run_budget, self._target["patience_s"], probed)
+            desk = _Desk(models, costs, self._run_budget, self._target, probed)
             stack.push_async_callback(desk.aclose)
             self._stack, self._desk, self._books = stack.pop_all(), desk, desk.scheduler.ledger
         return self
@@ -200,13 +201,14 @@ class _Desk:
         models: Models,
         costs: CostModel,
         limits: Limits,
-        patience_s: float,
+        target: Target,
         probed: Mapping[str, Sequence[OpenAIClient]] = {},
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self._models = models
         self._costs = costs
         self._limits = limits
+        self._target = target
         self._verifiers: dict[str, Verifier] = {}
         self._rehearsed: set[_Known] = set()
         self._rehearsing: dict[_Known, asyncio.Lock] = {}
@@ -221,7 +223,8 @@ class _Desk:
             window=models.concurrency,
             shuffle_races=True,
             serves=True,
-            patience_s=patience_s,
+            patience_s=target["patience_s"],
+            unsafe_execute=target["unsafe_execute"],
         )
         self._running = self.loop.create_task(self._cluster.run(self.scheduler, None, self._decided))
         self._running.add_done_callback(self._ended)
@@ -272,7 +275,8 @@ class _Desk:
         check_models([cell.spec], models, resolve)
         check_budgets([cell], [problem], self._costs, models[SOLVER], self._limits, resolve)
         strategy = str(cell.spec), resolve(cell.spec.name)
-        rehearse = partial(preflight, [cell], problem, resolve, self._costs, verifiers, models, self._limits)
+        asked = [cell], problem, resolve, self._costs, verifiers, models, self._target, self._limits
+        rehearse = partial(preflight, *asked)
         await self._rehearsed_once(strategy, rehearse)
         for name, verifier in verifiers.items():
             self._verifiers.setdefault(name, verifier)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from tts.core.outages import PATIENCE_S
 from tts.models.options import Target
 from tts.tasks.options import Prompting
 
@@ -18,3 +19,9 @@ def divided(options: Options) -> tuple[Target, Prompting]:
     prompting = {key: plain.pop(key) for key in Prompting.__annotations__ if key in plain}
     given = {key: value for key, value in prompting.items() if value is not None}
     return cast(Target, plain), cast(Prompting, given)
+
+
+def run_options(target: Target) -> dict[str, Any]:
+    """Those of the servers' keywords that the scheduler of a run takes."""
+    patience_s, unsafe = target.get("patience_s", PATIENCE_S), target.get("unsafe_execute", False)
+    return {"patience_s": patience_s, "unsafe_execute": unsafe}

@@ -19,6 +19,7 @@ from tts.core.result import Result
 from tts.core.scheduling.scheduler import Scheduler
 from tts.errors import ForeignAwait, StrategyCrashed, UsageError
 from tts.models.cost_model import CostModel
+from tts.models.options import Target
 from tts.models.roles.role import JUDGE, ServedModel
 from tts.plugins.rehearsal import rehearsal
 from tts.runs.config import RunConfig, recorded
@@ -38,6 +39,7 @@ async def preflight(
     costs: CostModel,
     verifiers: Mapping[str, Verifier],
     models: Mapping[str, Sampling],
+    target: Target,
     run: Limits = Limits(),
 ) -> None:
     """Run each strategy once on a synthetic model, in virtual time: a parameter out of range, a foreign await, or a
@@ -46,12 +48,13 @@ async def preflight(
 
     Args:
         models: name in the run -> sampling of its requests.
+        target: says whether the run may execute programs.
         run: limits of the run, which need the prices or FLOPs of the models that are asked.
 
     Raises: UsageError, ForeignAwait; StrategyCrashed for a plugin that says itself what a model replies to its prompts
         (`tts.plugins.rehearsal`), and cannot read that; KeyboardInterrupt if this thread was asked to stop meanwhile.
     """
-    await beside_others(partial(_rehearse, cells, problem, resolve, costs, verifiers, models, run))
+    await beside_others(partial(_rehearse, cells, problem, resolve, costs, verifiers, models, target, run))
 
 
 def _rehearse(
@@ -61,6 +64,7 @@ def _rehearse(
     costs: CostModel,
     verifiers: Mapping[str, Verifier],
     models: Mapping[str, Sampling],
+    target: Target,
     run: Limits,
 ) -> None:
     from tts.clusters.virtual.simulated import SimulatedCluster, SyntheticWorld
@@ -79,6 +83,7 @@ def _rehearse(
                 models=models,
                 limits=Limits(samples=MOST_SAMPLES, usd=run.usd, flops=run.flops),
                 shared_budgets=shared_budgets_of([cell], costs),
+                unsafe_execute=target.get("unsafe_execute", False),
             )
             cluster = SimulatedCluster(world, verifiers, workers=workers)
             cluster.run(scheduler, on_result=partial(_keep, found), goes_on=_bounds())

@@ -10,7 +10,7 @@ import msgspec
 
 from tts.api.arguments import as_folder, as_limits, as_sampling, as_spec, check_keywords, numbers
 from tts.api.backend import open_backend
-from tts.api.options import Options, divided
+from tts.api.options import Options, divided, run_options
 from tts.api.preflight import models_recorded, preflight, samplings_of
 from tts.api.problems import as_problem, as_prompts
 from tts.api.results import Solved, describe_cost
@@ -18,7 +18,6 @@ from tts.api.sync import synchronous
 from tts.core.actions import SOLVER
 from tts.core.budget import Limits
 from tts.core.journal.records import check_recordable
-from tts.core.outages import PATIENCE_S
 from tts.core.result import Result
 from tts.core.scheduling.scheduler import Scheduler
 from tts.errors import Interrupted
@@ -93,7 +92,7 @@ async def asolve(
         models = samplings_of(backend, sampling, verifiers, [cell], [problem], costs)
         check_models([spec], models, resolve)
         check_budgets([cell], [problem], costs, models[SOLVER], Limits(), resolve)
-        await preflight([cell], problem, resolve, costs, verifiers, models)
+        await preflight([cell], problem, resolve, costs, verifiers, models, target)
         # The run has no budget beyond the share, which probes must not touch.
         carrier = await backend.cluster(verifiers, may_probe=not share)
         plugins = plugin_digests([spec], resolve=resolve) if out else {}
@@ -114,7 +113,7 @@ async def asolve(
                 window=backend.concurrency,
                 history=journal.history,
                 shuffle_races=True,
-                patience_s=target.get("patience_s", PATIENCE_S),
+                **run_options(target),
             )
             if watcher is not None:
                 watcher.started(carrier, scheduler, 1, "", backend)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from tts.api.arguments import as_budgets, as_folder, as_limits, as_sampling, check_callable, check_keywords, numbers
 from tts.api.backend import open_backend
 from tts.api.grading import Tally, grading_cost, grading_target
-from tts.api.options import Options, divided
+from tts.api.options import Options, divided, run_options
 from tts.api.preflight import models_recorded, preflight, samplings_of
 from tts.api.problems import Problems, as_task
 from tts.api.results import SweepResult
@@ -19,7 +19,6 @@ from tts.api.sync import synchronous
 from tts.core.actions import SOLVER, Event
 from tts.core.budget import Limits
 from tts.core.journal.history import History
-from tts.core.outages import PATIENCE_S
 from tts.core.scheduling.scheduler import Scheduler
 from tts.errors import RunMismatch
 from tts.models.target import Pricing
@@ -120,7 +119,7 @@ async def asweep(
         check_budgets(cells, listed, costs, models[SOLVER], run_limits, folder=str(folder) if kept else "")
         if folder is not None:
             await task.hide(folder)
-        await preflight(cells, listed[0], part, costs, verifiers, models, run_limits)
+        await preflight(cells, listed[0], part, costs, verifiers, models, target, run_limits)
         carrier = await backend.cluster(verifiers)
         journal = Journal(folder, config.model_dump(mode="json"), may_grow=True) if folder else NoJournal()
         try:
@@ -138,7 +137,7 @@ async def asweep(
                 window=backend.concurrency,
                 history=_repaired(journal.history, cells, listed),
                 shuffle_races=True,
-                patience_s=target.get("patience_s", PATIENCE_S),
+                **run_options(target),
                 shared_budgets=shared_budgets_of(cells, costs),
             )
             tally = Tally([*cells_of_journal(journal.history), *cells], task, watcher, journal.history)

@@ -71,6 +71,7 @@ class Target(TypedDict, total=False):
         first_byte_s, idle_s: the most silence before the first byte, and after it.
         total_s: the longest duration of one request, with or without silence; two hours are the default.
         patience_s: time that the run waits while no server answers, before it stops (300 s).
+        unsafe_execute: whether strategies may execute programs that a model wrote (`Run.execute`), without a sandbox.
         threads: of the model in process.
         cancellation: the way of cancelling a stream, and the charge for it
             (`tts.models.wire.capabilities.Cancellation`). `auto`, the default: on engines that are not known to stop,
@@ -136,6 +137,15 @@ class Target(TypedDict, total=False):
     patience_s: Annotated[
         float,
         Option(_PATIENCE, float, 300.0, ("--patience",)),
+    ]
+    unsafe_execute: Annotated[
+        bool,
+        Option(
+            "Permission to execute programs that a model wrote, with no sandbox around them.",
+            bool,
+            False,
+            ("--unsafe-execute",),
+        ),
     ]
     threads: Annotated[int | None, Option("Threads of the model in process.", int | None)]
     cancellation: Annotated[Literal["auto", "close", "abort", "best_effort", "probe"] | None, Option(_CANCELLATION)]

@@ -191,6 +191,7 @@ class ScriptedCluster:
             costs=CostModel(),
             verifiers=verifiers,
             sampling=self._sampling,
+            unsafe_execute=True,  # the programs are the test's own
         )
         journal, results = _Kept(), list[Result]()
         seconds = SimulatedCluster(world, verifiers).run(scheduler, journal, lambda result, _: results.append(result))

@@ -92,6 +92,7 @@ class StrategyContract:
         sampling: the defaults of its samples.
         budget: of tests that set no limit of their own; an open count (n=None) needs one.
         worlds: the keys of the worlds that each test tries it in; more find more, and take longer.
+        unsafe_execute: whether it executes programs (`Run.execute`): the texts of the tests' models then are.
         order_free: whether it must select the same answer whatever the order in which its samples arrive.
     """
 
@@ -103,6 +104,7 @@ class StrategyContract:
     budget: ClassVar[Limits] = Limits()
     worlds: ClassVar[Sequence[int]] = range(8)
     order_free: ClassVar[bool] = False
+    unsafe_execute: ClassVar[bool] = False
 
     def text(self, request: Request, draw: random.Random) -> str:
         """The text of a reply: that of the plugin's `rehearse` (`tts.plugins.rehearsal`), or else an answer or a
@@ -309,6 +311,7 @@ class StrategyContract:
             sampling=self.sampling,
             foreign=ForeignCode(passes=(Runaway,)),
             resolve=part,
+            unsafe_execute=self.unsafe_execute,
         )
 
     def _drive(
@@ -336,6 +339,7 @@ class StrategyContract:
             sampling=self.sampling,
             window=MOST_ASKS,
             history=History(before),
+            unsafe_execute=self.unsafe_execute,
         )
         if isinstance(world, RepeatingWorld):
             world.scheduler = scheduler

@@ -64,6 +64,7 @@ class Scheduler(Dispatcher):
         serves: whether trials come one by one (`open`), until the scheduler drains. Each is alone: it shares no
             samples and no memory, so that no call's answer or bill depends on other calls.
         patience_s: time that the run goes on while no server answers.
+        unsafe_execute: whether programs that a model wrote may be executed, without a sandbox.
 
     Attributes:
         foreign: guards foreign code; a step of it that was stopped ends the run (`Cluster.run`).
@@ -87,6 +88,7 @@ class Scheduler(Dispatcher):
         shuffle_races: bool = False,
         serves: bool = False,
         patience_s: float = PATIENCE_S,
+        unsafe_execute: bool = False,
     ) -> None:
         self._history = history or History()
         reuse = SampleReuse(self._history, alone=serves)
@@ -108,6 +110,7 @@ class Scheduler(Dispatcher):
         self._models = models
         self._shuffle_races = shuffle_races
         self._serves = serves
+        self._unsafe_execute = unsafe_execute
         self._compares = any(shared.allocator.compares for shared in self._shared_budgets.values())
         self._memory = RunMemory(alone=True) if serves else self._history.memory
         self._open: dict[str, _Open] = {}
@@ -299,6 +302,7 @@ class Scheduler(Dispatcher):
             max_in_flight=None if shared is None else shared.allocator.max_in_flight,
             foreign=self.foreign,
             resolve=self._resolve,
+            unsafe_execute=self._unsafe_execute,
         )
         if shared is not None:
             shared.open(trial.id, trial.problem.id, trial.scores, self._history.stopped.get(trial.id, ""))

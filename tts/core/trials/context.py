@@ -28,7 +28,7 @@ from tts.core.actions import (
 )
 from tts.core.addresses import owner_of
 from tts.core.budget import Limits, Remaining
-from tts.core.memory import MOST_ASKED, memory_amounts, memory_key
+from tts.core.memory import memory_amounts, memory_key
 from tts.core.protocols import Strategy
 from tts.core.room import room_of
 from tts.core.trials.blocks import Block, Deadline, Finishing, Streaming, at_least_one
@@ -39,10 +39,10 @@ from tts.core.trials.race import Race
 from tts.core.trials.randomness import ChainRandom
 from tts.core.trials.scope import Fallback, Scope, sampling_of
 from tts.core.trials.verifying import asks_a_model, found_verifier, mean_of, verify
-from tts.core.trials.working import call, function_of
-from tts.errors import AllFailed, BudgetExhausted, InvalidParameter, UsageError, unknown_name
+from tts.core.trials.working import call, execute, function_of, remembered
+from tts.errors import AllFailed, BudgetExhausted, InvalidParameter, unknown_name
 from tts.messages import Tools, as_tools
-from tts.types import Candidate, Completion, Problem, Sampling, Score, Turns, as_prompt
+from tts.types import Candidate, Completion, Executed, Problem, Sampling, Score, Turns, as_prompt
 
 if TYPE_CHECKING:
     from tts.core.trials.trial import Trial
@@ -270,7 +270,7 @@ class Run:
         independent; in `tts.solve` and in a client's call a trial is alone. What was read is in the journal: a resumed
         trial sees it again. Raises: InvalidParameter for a key that is no text.
         """
-        event = await self._remembered(Recall(self._trial._next_id(), memory_key(key)))
+        event = await remembered(self, Recall(self._trial._next_id(), memory_key(key)))
         return cast(Recalled, event).sums
 
     async def add(self, key: str, amounts: Mapping[str, float]) -> None:
@@ -280,16 +280,7 @@ class Run:
         Raises: InvalidParameter for a key or an arm that is no text, and an amount that is no finite number.
         """
         key = memory_key(key)
-        await self._remembered(Add(self._trial._next_id(), key, memory_amounts(key, amounts)))
-
-    async def _remembered(self, action: Recall | Add) -> End:
-        self._trial.remembered += 1
-        if self._trial.remembered > MOST_ASKED:
-            raise UsageError(
-                f"{self._trial.id} has read and added to the run's memory {MOST_ASKED:,} times: a strategy that waits "
-                f"for other trials must let time pass (run.sleep), and end by itself"
-            )
-        return await self._end_of(action)
+        await remembered(self, Add(self._trial._next_id(), key, memory_amounts(key, amounts)))
 
     async def _end_of(self, action: Work) -> End:
         """Ask for an action that costs nothing, and wait for its end."""
@@ -412,6 +403,29 @@ class Run:
         errors; InvalidParameter for a function that no worker could import, or that knows reference answers.
         """
         return await call(self, function, args, timeout_s)
+
+    async def execute(
+        self,
+        program: str,
+        *,
+        stdin: str = "",
+        tests: Sequence[str | tuple[str, str]] = (),
+        timeout_s: float = 10.0,
+    ) -> Executed:
+        """Run a Python program in a worker: in a process of its own, which is killed after `timeout_s` of CPU time.
+
+        There is NO SANDBOX around it: a program that a model wrote can read and change whatever the user can. So a run
+        has to allow it: `--unsafe-execute`, `unsafe_execute=True`.
+
+        Args:
+            stdin: of the program.
+            tests: each is run in a process of its own: a text is code that follows the program, a pair an input and
+                the output expected of it.
+            timeout_s: CPU time of each run; whole seconds, rounded up.
+
+        Raises: UsageError where the run does not allow it, which is found before anything is spent.
+        """
+        return await execute(self, program, stdin, tests, timeout_s)
 
     def room(
         self,

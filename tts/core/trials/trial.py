@@ -86,6 +86,7 @@ class Trial:
         foreign: guards foreign code.
         keyed: whether samples have seeds, and keys under which other trials of the run may use the same ones.
             Recorded samples need neither.
+        unsafe_execute: whether programs that a model wrote may be executed, without a sandbox.
 
     `done`: the strategy has returned, `result` is final but for the bill. `closed`: every action has ended, too.
     `broken_off`: the strategy was computing when the run was told to stop; it is done, and the trial stays undecided.
@@ -107,6 +108,7 @@ class Trial:
         max_in_flight: int | None = None,
         foreign: ForeignCode | None = None,
         keyed: bool = True,
+        unsafe_execute: bool = False,
         resolve: Callable[[str], Strategy] = no_strategy,
     ) -> None:
         self.id = id
@@ -132,6 +134,7 @@ class Trial:
         self._seed = seed
         self._max_in_flight = max_in_flight
         self._keyed = keyed
+        self.unsafe_execute = unsafe_execute
         self._ready: deque[tuple[Task, Any, BaseException | None]] = deque()
         self._share_keys = ShareKeys()
         self._selected: Candidate | None = None

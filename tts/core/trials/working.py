@@ -1,21 +1,27 @@
-"""What worker processes carry out for a strategy: pure functions. See `Run.call`."""
+"""What is carried out for a strategy besides requests to models: pure functions (`Run.call`) and programs
+(`Run.execute`) by worker processes, reads and additions of the run's memory by the scheduler."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 
-from tts.core.actions import Call, Returned
+from tts.checks import as_text, require
+from tts.core.actions import Add, Call, End, Recall, Returned
 from tts.core.addresses import beside, check_address, knows_references, portable
+from tts.core.memory import MOST_ASKED
 from tts.core.trials.endings import error_of
-from tts.errors import InvalidParameter
+from tts.errors import InvalidParameter, UsageError
+from tts.types import Executed
 
 if TYPE_CHECKING:
     from tts.core.trials.context import Run
 
 T = TypeVar("T")
+EXECUTE = "tts.workers.programs:executed"
+MOST_PROGRAM_S = 600.0
 
 
 async def call(run: Run, function: Callable[..., T] | str, args: tuple[Any, ...], timeout_s: float) -> T:
@@ -39,3 +45,35 @@ async def call(run: Run, function: Callable[..., T] | str, args: tuple[Any, ...]
 def function_of(strategy: Any) -> Any:
     """The function of a strategy, which may be a functools.partial."""
     return getattr(strategy, "func", strategy)
+
+
+async def remembered(run: Run, action: Recall | Add) -> End:
+    """The answer of the run's memory. Raises: UsageError for a trial that asks without end."""
+    trial = run._trial
+    trial.remembered += 1
+    if trial.remembered > MOST_ASKED:
+        raise UsageError(
+            f"{trial.id} has read and added to the run's memory {MOST_ASKED:,} times: a strategy that waits for other "
+            f"trials must let time pass (run.sleep), and end by itself"
+        )
+    return await run._end_of(action)
+
+
+async def execute(
+    run: Run, program: str, stdin: str, tests: Sequence[str | tuple[str, str]], timeout_s: float
+) -> Executed:
+    """See `Run.execute`."""
+    if not run._trial.unsafe_execute:
+        raise UsageError(
+            f"{run._trial.spec.name} executes programs that a model wrote, and there is no sandbox around them: they "
+            f"can read and change whatever you can. Where nothing is to be lost, allow that with --unsafe-execute "
+            f"(unsafe_execute=True)",
+            strategy=run._trial.spec.name,
+        )
+    require(0 < timeout_s <= MOST_PROGRAM_S, "timeout_s", f"above 0 and at most {MOST_PROGRAM_S:g} s", timeout_s)
+    for test in tests:
+        pair = isinstance(test, tuple | list) and len(test) == 2 and all(isinstance(text, str) for text in test)
+        require(pair or isinstance(test, str), "a test", "code, or a pair of an input and the output expected", test)
+    whole_s = timeout_s * max(1, len(tests))
+    given = (as_text("program", program), as_text("stdin", stdin), [*tests], timeout_s)
+    return msgspec.convert(await call(run, EXECUTE, given, whole_s), Executed)

@@ -112,13 +112,15 @@ def as_prompt(prompt: Turns, system: str | None = None) -> Prompt:
     """Make messages of a prompt: a user turn from text (after a system turn, if given); a sequence's messages as they
     are.
 
-    Raises: InvalidParameter for a sequence of anything but messages, or mappings with `role` and `content` (and
-        `tool_calls` or `tool_call_id`, in OpenAI's form).
+    Raises: InvalidParameter for an empty sequence, or one of anything but messages, or mappings with `role` and
+        `content` (and `tool_calls` or `tool_call_id`, in OpenAI's form).
     """
     if not isinstance(prompt, str | Iterable):
         raise InvalidParameter(f"a prompt must be text, or messages with role and content, but got {prompt!r}")
     if not isinstance(prompt, str):
-        return tuple(turn if isinstance(turn, Message) else _as_message(turn) for turn in prompt)
+        turns = tuple(turn if isinstance(turn, Message) else _as_message(turn) for turn in prompt)
+        require(bool(turns), "the messages of a prompt", "at least one", prompt)
+        return turns
     user = Message("user", prompt)
     return (Message("system", system), user) if system else (user,)
 

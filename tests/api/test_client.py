@@ -181,6 +181,63 @@ def test_a_client_that_is_opened_twice_is_closed_by_the_first_block() -> None:
         client.solve_sync("What is 1 + 1?")
 
 
+def test_a_client_that_was_closed_is_not_opened_again_because_its_budget_is_of_one_block() -> None:
+    with FakeEngine() as engine:
+        client = tts.Client(base_url=engine.base_url, run_budget="samples=1")
+        with client:
+            client.solve_sync("What is 1 + 1?", "single")
+        with (
+            pytest.raises(tts.UsageError, match="this client was closed, after 1 "),
+            client,
+        ):
+            pass
+        assert client.spent.samples == 1
+
+        async def again() -> None:
+            async with client:
+                pass
+
+        with pytest.raises(tts.UsageError, match="make a new client"):
+            asyncio.run(again())
+
+
+def test_seeds_of_a_call_do_not_depend_on_what_other_callers_ask_at_the_same_time() -> None:
+    async def model(request: Any) -> tts.Completion:
+        await asyncio.sleep(0)
+        return tts.Completion(f"Answer: {request.seed}", usage=tts.Usage(5, 5))
+
+    async def seeds(client: tts.Client, prompt: str, strategy: str) -> list[str]:
+        solved = await client.solve(prompt, strategy)
+        return sorted(candidate.text for candidate in solved.candidates)
+
+    async def service() -> None:
+        async with tts.Client(model=model) as client:
+            for strategy in ("first_finish:n=2,k=2", "majority_vote:n=2"):
+                alone = await seeds(client, "A", strategy)
+                _, beside = await asyncio.gather(seeds(client, "B", strategy), seeds(client, "A", strategy))
+                assert len(set(alone)) == 2 and beside == alone
+
+    asyncio.run(service())
+
+
+def test_a_call_is_verified_by_the_file_as_it_is_when_it_begins(tmp_path: Any) -> None:
+    async def model(request: Any) -> tts.Completion:
+        return tts.Completion("Answer: 7", usage=tts.Usage(5, 5))
+
+    file = tmp_path / "mine.py"
+
+    async def scores(client: tts.Client, value: float) -> set[float | None]:
+        file.write_text(f"def v(problem, candidate):\n    return {value}\n")
+        solved = await client.solve("3 + 4?", "best_of_n:n=2", params={"verifier": f"{file}:v"})
+        return {score.value for scores in solved.result.scores.values() for score in scores}
+
+    async def service() -> None:
+        async with tts.Client(model=model) as client:
+            assert [await scores(client, 0.25), await scores(client, 0.5)] == [{0.25}, {0.5}]
+
+    asyncio.run(service())
+
+
 def test_a_client_that_cannot_be_opened_says_why() -> None:
     with pytest.raises(tts.EndpointError), tts.Client(base_url="http://127.0.0.1:9/v1"):
         pass

@@ -11,6 +11,7 @@ import pytest
 import tts
 from tts import Candidate, Completion, Problem, Run, Usage
 from tts.api import preflight
+from tts.core.actions import Request
 from tts.core.trials import trial
 from tts.errors import Interrupted, InvalidParameter
 
@@ -74,6 +75,34 @@ def test_a_mistake_is_found_before_a_request_leaves() -> None:
     with pytest.raises(InvalidParameter, match="n must be at least 1"):
         tts.solve("3 + 4?", "majority_vote:n=0", model=counted)
     assert not asked
+
+
+class Mute:
+    """Asks with a request that has no messages."""
+
+    def request(self, problem: Problem, candidate: Candidate) -> Any:
+        return Request(())
+
+    def read(self, completion: Completion) -> float:
+        return 1.0
+
+
+class Awaits:
+    async def score(self, problem: Problem, candidate: Candidate) -> float:
+        return 1.0
+
+
+async def empty(problem: Problem, run: Run) -> Candidate:
+    return (await run.generate([]))[0]
+
+
+def test_a_prompt_without_messages_and_a_verifier_with_await_are_refused_by_name() -> None:
+    with pytest.raises(InvalidParameter, match="messages of a prompt must be at least one"):
+        tts.solve("3 + 4?", empty, model=model)
+    with pytest.raises(InvalidParameter, match=r"score of the verifier .*Awaits must be a function without await"):
+        tts.solve("3 + 4?", "best_of_n:n=2", params={"verifier": Awaits}, model=model)
+    solved = tts.solve("3 + 4?", "best_of_n:n=2", params={"verifier": Mute}, model=model)
+    assert solved.error is not None and "Mute returned a Request without messages" in solved.error.message
 
 
 @pytest.mark.parametrize("call", ["tts.answers.symbolic:classes", "time:sleep"])

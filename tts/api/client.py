@@ -186,6 +186,11 @@ class Client:
     def _check_closed(self) -> None:
         if self._desk is not None:
             raise UsageError("this client is open already: make one client for each block")
+        if self._books is not None:
+            raise UsageError(
+                f"this client was closed, after {describe_cost(self._books.spent)}, and has one budget for one block: "
+                f"make a new client"
+            )
 
     def _opened(self) -> _Desk:
         if self._desk is None:
@@ -251,7 +256,8 @@ class _Desk:
         if self._running.done():
             raise Interrupted("stopped before there was an answer (the client was closed)")
         strategy = resolve(spec.name)
-        planned = Planned(self._free(cell.id, problem), problem, spec, share, seed, models[SOLVER], strategy, models)
+        id = self._free(cell.id, problem)
+        planned = Planned(id, problem, spec, share, seed, models[SOLVER], strategy, models, cell.id)
         found: asyncio.Future[Solved | TTSError] = self.loop.create_future()
         self._waiting[planned.id] = found
         self._cluster.open(planned)
@@ -278,8 +284,7 @@ class _Desk:
         asked = [cell], problem, resolve, self._costs, verifiers, models, self._target, self._limits
         rehearse = partial(preflight, *asked)
         await self._rehearsed_once(strategy, rehearse)
-        for name, verifier in verifiers.items():
-            self._verifiers.setdefault(name, verifier)
+        self._verifiers.update(verifiers)  # made anew: the file of one may have changed
         return models
 
     async def _rehearsed_once(self, strategy: _Known, rehearse: Callable[[], Awaitable[None]]) -> None:
@@ -298,7 +303,7 @@ class _Desk:
 
     def _free(self, cell: str, problem: Problem) -> str:
         """The cell's id, with a number while another call has it: the same calls, one after the other, have the same
-        ids, and so the same seeds."""
+        ids. Seeds are made of the cell's, so that no other call changes them."""
         name, count = cell, 1
         while f"{name}/{problem.id}" in self._waiting:
             count += 1

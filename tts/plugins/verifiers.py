@@ -86,6 +86,13 @@ def made(thing: Any, text: str, model: str | None = None) -> Verifier:
             f"read(completion) either: see tts.core.protocols.Verifier",
             name=name,
         )
+    for method in ("score", "request", "read"):
+        if inspect.iscoroutinefunction(getattr(found, method, None)):
+            raise InvalidParameter(
+                f"{method} of the verifier {name} must be a function without await, but is an `async def`; what asks "
+                f"models is a judge, `async def judge(problem, candidates, run)`",
+                name=name,
+            )
     verifier: Verifier = found
     return verifier
 

@@ -1232,6 +1232,35 @@ def test_a_strategy_that_awaits_what_costs_nothing_for_ever_is_ended_and_one_tha
         assert "awaited 10 times in a row what asks no model" in trial.result.error.message
 
 
+@pytest.mark.parametrize("block", ["finishing", "streaming", "race"])
+def test_a_block_that_was_not_entered_says_so_and_gives_no_empty_list(block: str) -> None:
+    async def strategy(problem: Problem, run: Run) -> Candidate:
+        found = [value async for value in getattr(run, block)()]
+        raise AssertionError(found)
+
+    trial = trial_of(strategy)
+    assert trial.start() == [] and trial.result.error is not None
+    assert f"run.{block}(...) is a block: `async with run.{block}(...)" in trial.result.error.message
+
+
+def test_every_update_of_a_continuation_has_the_text_that_it_continues() -> None:
+    seen: list[str] = []
+
+    async def strategy(problem: Problem, run: Run) -> Candidate:
+        async with run.streaming(continue_from="So ") as updates:
+            async for update in updates:
+                seen.append(update.text)
+        assert update.candidate is not None
+        return update.candidate
+
+    trial = trial_of(strategy)
+    (id,) = ids(trial.start())
+    trial.tell(Progressed(id, 1.0, "Ans", 0, 1, None))
+    trial.tell(Progressed(id, 1.5, "wer", 3, 2, None))
+    trial.tell(done(id, 2.0, "Answer: 7"))
+    assert seen == ["So Ans", "So Answer", "So Answer: 7"]
+
+
 def test_chains_may_await_as_often_as_there_are_samples() -> None:
     async def strategy(problem: Problem, run: Run) -> Candidate:
         found = await run.generate(n=1000)

@@ -299,6 +299,7 @@ class Scheduler(Dispatcher):
             sampling=planned.sampling or self._sampling,
             models=planned.models or self._models,
             seed=planned.seed,
+            seeded=f"{planned.seeded or planned.cell}/{planned.problem.id}",
             max_in_flight=None if shared is None else shared.allocator.max_in_flight,
             foreign=self.foreign,
             resolve=self._resolve,

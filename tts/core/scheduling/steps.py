@@ -20,6 +20,7 @@ class Planned(Value, frozen=True):
         sampling: the trial's own; None is the scheduler's.
         strategy: the function; None: the scheduler resolves the spec's name.
         models: as `Scheduler`'s; None is the scheduler's.
+        seeded: cell in whose name seeds are made; "" is this one.
     """
 
     cell: str
@@ -30,6 +31,7 @@ class Planned(Value, frozen=True):
     sampling: Sampling | None = None
     strategy: Any = None
     models: Mapping[str, Sampling] | None = None
+    seeded: str = ""
 
     @property
     def id(self) -> str:

@@ -134,7 +134,9 @@ class _Sampling(Block):
         if self._share_base is not None:
             share = trial._share_keys.of[id] = trial._share_keys.next(self._share_base, trial._current.path)
         if trial._keyed:
-            request = msgspec.structs.replace(request, seed=seed_of(share or f"{trial._seed}/{trial.spec}/{id}"))
+            request = msgspec.structs.replace(
+                request, seed=seed_of(share) if share else trial._seed_of(id, f"{trial.spec}/")
+            )
         if self._parent is not None:
             trial._books.note_parent(id, self._parent)
         self._places[id] = self._asked
@@ -144,7 +146,12 @@ class _Sampling(Block):
 
     def _end(self) -> None:
         """Raise if no candidate came, because of a refusal or because all samples failed; called when all have
-        ended."""
+        ended. Raises: UsageError if the block was never entered."""
+        if not self._asked:
+            name = type(self).__name__.lower()
+            raise UsageError(
+                f"run.{name}(...) is a block: `async with run.{name}(...) as samples:`, then iterate over it"
+            )
         if self._refusal is None and self._n is None and self._failures_in_a_row < OPEN_FAILURES:
             # What ends an open count is that the budget holds no more.
             full = next((own for own in self._scope.ledgers if own.room(self._upper_bound) == 0), self._trial.ledger)
@@ -249,7 +256,8 @@ class Streaming(_Sampling):
             self._note(event)
             if isinstance(event, Progressed):
                 text = self._texts[event.id] = self._texts.get(event.id, "")[: event.offset] + event.text
-                return Update(event.id, text, event.tokens, event.mean_logprob, None, event.confidence)
+                whole = self._request.continue_from + text
+                return Update(event.id, whole, event.tokens, event.mean_logprob, None, event.confidence)
             if isinstance(event, Finished | Cancelled):
                 self._candidates += 1
                 if isinstance(event, Cancelled):  # stopped on purpose: its partial text is what was wanted

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from tts.core.trials.coroutines import Mailbox, Task, Wait
 from tts.core.trials.endings import nothing_came
-from tts.errors import BudgetExhausted
+from tts.errors import BudgetExhausted, UsageError
 
 if TYPE_CHECKING:
     from tts.core.trials.context import Run
@@ -25,10 +25,12 @@ class Race(Generic[T]):
         self._chains = chains
         self._tasks: list[Task] = []
         self._running = 0
+        self._entered = False
         self._errors: list[BaseException] = []
         self._values = 0
 
     async def __aenter__(self) -> Self:
+        self._entered = True
         self.start(*self._chains)
         return self
 
@@ -56,6 +58,8 @@ class Race(Generic[T]):
         Raises: StopAsyncIteration after the last one. A chain that ended with BudgetExhausted or AllFailed has none;
             where no chain had one, that error is raised after the last. Any other error of a chain is raised as it is.
         """
+        if not self._entered:
+            raise UsageError("run.race(...) is a block: `async with run.race(...) as done:`, then iterate over it")
         while self._running:
             ended, _ = await Wait(self._mailbox)
             self._running -= 1

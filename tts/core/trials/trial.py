@@ -52,7 +52,7 @@ from tts.core.trials.coroutines import (
     deeper,
 )
 from tts.core.trials.endings import MOST_REFUSALS, Mistakes, deadline_passed, line_of, nothing_came
-from tts.core.trials.sample_keys import ShareKeys
+from tts.core.trials.sample_keys import ShareKeys, seed_of
 from tts.core.trials.scope import Scope, first_paid
 from tts.errors import InvalidParameter, TTSError, UnknownName
 from tts.types import Candidate, Cost, ErrorInfo, Problem, Sampling, Score, StrategySpec
@@ -80,7 +80,7 @@ class Trial:
         sampling: the defaults that `Run.generate` starts from.
         models: name in the run -> the defaults of its requests; None where the models of the run are not known, as in a
         replay: any name passes.
-        seed: of `Run.random` and of every sample.
+        seed: of `Run.random` and of every sample; seeded: the id that stands in seeds for this one ("": this one).
         max_in_flight: number of samples that an open count (n=None) may have asked for, if an allocator ends it; None
             if its share does.
         foreign: guards foreign code.
@@ -105,6 +105,7 @@ class Trial:
         sampling: Sampling = Sampling(),
         models: Mapping[str, Sampling] | None = None,
         seed: int = 0,
+        seeded: str = "",
         max_in_flight: int | None = None,
         foreign: ForeignCode | None = None,
         keyed: bool = True,
@@ -132,6 +133,7 @@ class Trial:
         self._sampling = sampling
         self._models = models
         self._seed = seed
+        self._seeded = seeded or id
         self._max_in_flight = max_in_flight
         self._keyed = keyed
         self.unsafe_execute = unsafe_execute
@@ -261,6 +263,10 @@ class Trial:
         task = self._current
         task.count += 1
         return f"{self.id}/{task.path}{task.count}"
+
+    def _seed_of(self, id: str, more: str = "") -> int:
+        """The seed of an action that no other trial may use: of its number in the trial."""
+        return seed_of(f"{self._seed}/{more}{self._seeded}{id[len(self.id) :]}")
 
     def _ask(self, action: Work, mailbox: Mailbox, scope: Scope, upper_bound: Cost | None = None) -> None:
         """Reserve the action's worst case and let it leave; or let it wait for room; or refuse it."""

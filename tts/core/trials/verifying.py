@@ -120,7 +120,7 @@ def _verification(run: Run, verifier: str, candidate: Candidate, request: Reques
             base = blake2b(repr((base, run.problem)).encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()
         share = trial._share_keys.next(f"{base}/{verifier}", trial._current.path)
     if request is not None and trial._keyed:
-        request = msgspec.structs.replace(request, seed=seed_of(share or f"{trial._seed}/{id}"))
+        request = msgspec.structs.replace(request, seed=seed_of(share) if share else trial._seed_of(id))
     return Verify(id, verifier, run.problem, candidate, request, share)
 
 
@@ -137,4 +137,6 @@ def request_of(name: str, verifier: Verifier, problem: Problem, candidate: Candi
             f"request() of the verifier {name} must return a tts.core.actions.Request or None, but returned {request!r}"
         )
         raise CallFailed(message, verifier=name)
+    if request is not None and not request.messages:
+        raise CallFailed(f"request() of the verifier {name} returned a Request without messages", verifier=name)
     return request

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from tts.api.arguments import as_limits, as_sampling, as_spec, check_keywords, numbers
-from tts.api.options import Options, divided
+from tts.api.options import Options, divided, run_options
 from tts.api.preflight import preflight, samplings_of
 from tts.api.problems import as_problem, as_prompts
 from tts.api.results import Solved, describe_cost
@@ -228,8 +228,7 @@ class _Desk:
             window=models.concurrency,
             shuffle_races=True,
             serves=True,
-            patience_s=target["patience_s"],
-            unsafe_execute=target["unsafe_execute"],
+            **run_options(target),
         )
         self._running = self.loop.create_task(self._cluster.run(self.scheduler, None, self._decided))
         self._running.add_done_callback(self._ended)

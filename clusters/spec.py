@@ -267,7 +267,10 @@ def _read(path: Path) -> dict[str, Any]:
         text = path.read_text()
         found = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, yaml.YAMLError) as error:
-        raise InvalidParameter(f"the cluster file {path} cannot be read: {error}", path=str(path)) from None
+        raise InvalidParameter(
+            f"the cluster file {path} cannot be read: {error.strerror if isinstance(error, OSError) else error}",
+            path=str(path),
+        ) from None
     if not isinstance(found, dict):
         raise InvalidParameter(
             f"the cluster file {path} must hold names and values, but holds {type(found).__name__}", path=str(path)

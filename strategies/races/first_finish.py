@@ -1,4 +1,4 @@
-"""First-finish trial: race n samples, keep the first k to end, cancel the rest."""
+"""First Finish Search: race n samples, keep the first k to end, cancel the rest."""
 
 from tts.core.trials.context import Run
 from tts.errors import InvalidParameter

@@ -308,6 +308,48 @@ def refused(ran: Ran, *words: str, code: int = 2) -> None:
         assert word in ran.err, ran.err
 
 
+def test_no_name_of_an_option_and_no_summary_is_cut_on_a_narrow_terminal(
+    tts: Tts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for command in ("solve", "sweep", "plan", "replay"):
+        shown = tts(command, "--help", url=False).out
+        for option in typer.main.get_group(cli.app).commands[command].params:
+            if option.param_type_name == "option" and not option.hidden:
+                assert f"{max(option.opts, key=len)} " in shown, option.name
+    assert not [line for line in tts("--help", url=False).out.splitlines()[1:] if line.endswith("...")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "resumes"),
+    [(["sweep", "x"], True), (["plan"], True), (["solve", "?"], False), (["solve", "?", "-o", "run"], True),
+     (["solve", "?", "--out=run"], True), (["replay", "x", "--out", "run"], False), ([], False)],
+)  # fmt: skip
+def test_an_interrupt_says_how_to_go_on_only_where_a_repeated_command_does(arguments: list[str], resumes: bool) -> None:
+    assert bool(cli._how_to_go_on(arguments)) == resumes
+
+
+def test_a_solve_that_is_repeated_in_its_folder_says_that_it_was_paid_for_earlier(tts: Tts) -> None:
+    first, again = (tts("solve", "What is 19 + 23?", "-s", "single", "-o", "one") for _ in range(2))
+    assert "cost:   1 request, " in first.err and "earlier" not in first.err
+    assert "paid by an earlier call" in again.err
+
+
+def test_verifications_without_a_score_are_noted(tts: Tts) -> None:
+    ran = tts("solve", "What is 19 + 23?", "-s", "best_of_n:n=2,verifier=constraint")
+    assert "note:   none of 2 verifications gave a score" in ran.err
+
+
+def test_samples_that_were_recorded_as_cut_are_not_to_be_lengthened(tts: Tts) -> None:
+    ran = tts("replay", "example", "-s", "single", url=False)
+    assert "were cut at 16 tokens: longer ones have to be drawn from the model" in ran.out
+
+
+def test_an_error_of_solve_begins_with_what_happened_and_with_no_id(tts: Tts) -> None:
+    ran = tts("solve", "What is 19 + 23?", "--max-tokens", "8", "--budget", "seconds=0.000001")
+    assert ran.err.startswith("tts: BudgetExhausted: the budget of")
+
+
 def test_an_unknown_strategy_gets_the_nearest_name(tts: Tts) -> None:
     refused(tts("sweep", SUMS, "-s", "majorty_vote"), "majorty_vote", "Did you mean 'majority_vote'")
 

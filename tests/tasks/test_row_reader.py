@@ -129,3 +129,20 @@ def test_lines_count_from_the_top_of_the_file() -> None:
     with pytest.raises(BadRow) as caught:
         list(rows(io.BytesIO(b'{"a": 1}\n\n\nnothing\n'), decoded))
     assert caught.value.line == 4
+
+
+def test_a_line_that_was_cut_off_is_said_to_end_too_early(tmp_path: Path) -> None:
+    file = tmp_path / "cut.jsonl"
+    file.write_text('{"question": "1 + 1", "answer": "2"}\n{"question": "1 + 2", "ans\n')
+    with pytest.raises(
+        BadProblem, match=r"line 2 is not JSON: it ends too early: Unterminated string|line 2 is not JSON"
+    ):
+        load(str(file))
+    file.write_text('{"question": "1 + 1"\n')
+    with pytest.raises(BadProblem, match="line 1 is not JSON: it ends too early: Expecting ',' delimiter"):
+        load(str(file))
+
+
+def test_a_source_that_is_nearly_a_known_one_gets_its_name() -> None:
+    with pytest.raises(BadProblem, match="Did you mean 'chain'"):
+        load("chan?size=3")

@@ -52,7 +52,7 @@ def make_report(
         "sampling": "as recorded" if config.grader == "recorded" else _described(config.sampled()),
         **more,
     }
-    if notes := warnings_of(rows):
+    if notes := warnings_of(rows, recorded=config.grader == "recorded"):
         facts["notes"] = "; ".join(notes)
     try:
         return write_report(folder, rows, facts, outcomes, draws=draws)

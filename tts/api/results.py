@@ -68,10 +68,13 @@ class Solved(Value, frozen=True):
 
     @property
     def warnings(self) -> list[str]:
-        """Notes on the samples: numbers that were cut, were refused, or have no answer."""
+        """Notes on the samples: numbers that were cut, were refused, or have no answer or score."""
         from tts.reports.summary import notes_on, without_parameters
 
         notes = [note for note in notes_on(Ends.of(self.candidates, self.result.uncompared)) if note]
+        scores = [score.value for scored in self.result.scores.values() for score in scored]
+        if scores and all(value is None for value in scores):
+            notes.append(f"none of {len(scores):,} verifications gave a score, so that the choice was made without")
         if self.result.downgrades:
             notes.append(without_parameters(self.result.downgrades))
         if self.result.failures:
@@ -190,7 +193,10 @@ def as_json(value: Any) -> str:
 
 def describe_cost(cost: Cost) -> str:
     """Describe a cost: `12 requests, 3,400 generated tokens, $0.0021`; unknown amounts are left out."""
-    parts = [f"{cost.samples:,} requests", f"{cost.tokens:,} generated tokens"]
+    parts = [
+        f"{cost.samples:,} request{'' if cost.samples == 1 else 's'}",
+        f"{cost.tokens:,} generated token{'' if cost.tokens == 1 else 's'}",
+    ]
     if cost.usd is not None:
         parts.append(f"${cost.usd:.4f}")
     if cost.flops is not None:

@@ -127,7 +127,7 @@ async def asolve(
     if not results:
         raise Interrupted(
             f"stopped before there was an answer; paid so far: {describe_cost(scheduler.ledger.spent)}. "
-            + (f"Repeat the call with out={str(out)!r} to go on" if out else "With a run folder it could be resumed"),
+            + (f"Repeat it with the same folder ({out}) to go on" if out else "With a run folder it could be resumed"),
             tokens=scheduler.ledger.spent.tokens,
         )
     ledger = scheduler.ledger

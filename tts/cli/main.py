@@ -41,6 +41,11 @@ class _Ordered(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         return list(ORDER)
 
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Show summaries whole, which click cuts to one line each."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, self.commands[name].help or "") for name in ORDER])
+
 
 app = typer.Typer(
     name="tts",
@@ -48,6 +53,7 @@ app = typer.Typer(
     help="Turn a budget of tokens into the best answers a model can give.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # whose tables cut the names of long options at 80 columns
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -91,11 +97,18 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except SystemExit as exit:
         if isinstance(getattr(exit.__context__, "__cause__", None), KeyboardInterrupt):  # typer turns it into an exit
             leave_at_once_when_interrupted()
-            complain("tts: interrupted; a command with a run folder goes on from what is in there when it is repeated")
+            complain("tts: interrupted" + _how_to_go_on(sys.argv[1:] if arguments is None else arguments))
         raise
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(0)
+
+
+def _how_to_go_on(arguments: Sequence[str]) -> str:
+    """What to do after an interrupt, of a command that has a run folder."""
+    named = any(text in ("-o", "--out") or text.startswith(("-o", "--out=")) for text in arguments)
+    resumes = arguments[:1] in (["sweep"], ["plan"]) or (arguments[:1] == ["solve"] and named)
+    return "; repeat the command to go on from what is in its folder" if resumes else ""
 
 
 def _with_option(error: TTSError) -> str:

@@ -105,7 +105,7 @@ def replay(
     shown.print(rows_table(result.rows, shown.width))
     print_frontier(shown, owners_of(result.rows))
     say(shown, f"replayed, not paid: {describe_cost(result.replayed)}", 2)
-    for warning in warnings_of(result.rows):
+    for warning in warnings_of(result.rows, recorded=max_tokens is None):
         say(shown, f"note: {warning}", 2)
     if "report.html" in result.files:
         say(shown, f"report: {result.files['report.html']}")

@@ -30,8 +30,11 @@ def solve(
     from tts.api.results import describe_cost
     from tts.api.solve import solve as solve_one
     from tts.process.console import console, say
+    from tts.runs.folder import SOLVED
+    from tts.types import ErrorInfo
 
     text = standard_input() if prompt == "-" else prompt
+    earlier = out is not None and (out / SOLVED).is_file()
     solved = solve_one(
         text,
         strategy,
@@ -55,10 +58,12 @@ def solve(
         said = console(stderr=True)
         said.print()
         say(said, f"answer: {solved.answer}{marks}", 8)
-        say(said, f"cost:   {describe_cost(solved.cost)}", 8)
+        say(said, f"cost:   {describe_cost(solved.cost)}" + (", paid by an earlier call" if earlier else ""), 8)
         if solved.probed.samples:
             say(said, f"        of that, finding out about the endpoints: {describe_cost(solved.probed)}", 8)
         for warning in solved.warnings:
             say(said, f"note:   {warning}", 8)
     if solved.error is not None:
-        raise solved.error.rebuild()
+        error = solved.error
+        # One prompt has one trial, whose id says nothing to who has asked.
+        raise ErrorInfo(error.type, error.message.removeprefix(f"{solved.result.id}: "), error.facts).rebuild()

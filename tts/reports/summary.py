@@ -156,8 +156,12 @@ def _makespan(outcomes: Sequence[Outcome]) -> float | None:
     return sum(last.values()) / len(last) if last else None
 
 
-def warnings_of(rows: Sequence[Row]) -> list[str]:
-    """Notes on facts that the table does not show."""
+def warnings_of(rows: Sequence[Row], *, recorded: bool = False) -> list[str]:
+    """Notes on facts that the table does not show.
+
+    Args:
+        recorded: whether the samples were recorded earlier, so that none of them can be drawn anew.
+    """
     found = []
     if rows and all(r.accuracy is None and not r.ungraded and r.agreement is not None for r in rows):
         found.append(
@@ -178,14 +182,14 @@ def warnings_of(rows: Sequence[Row]) -> list[str]:
         f"{r.series}{':' if r.params else ''}{r.params}, budget {r.budget}: {100 * r.unspent:.0f} % of the budget was "
         f"left in the {r.short} of {r.problems * r.seeds} trials that it ended, because one more {r.next_action} may "
         f"cost {100 * r.next_cost:.0f} % of it (all that the request may generate is reserved)"
-        + ("; a lower --max-tokens spends more" if r.next_action == "sample" else "")
+        + ("; a lower --max-tokens spends more" if r.next_action == "sample" and not recorded else "")
         for r in rows
         if r.unspent is not None and r.next_cost is not None and r.unspent >= MUCH_UNSPENT
     ]
     downgrades = sorted({d for r in rows for d in r.downgrades})
     if downgrades:
         found.append(without_parameters(downgrades))
-    found += _sample_warnings(rows)
+    found += _sample_warnings(rows, recorded)
     found += [
         f"{r.name}: {100 * r.abstained:.0f} % of its verifications gave no score"
         + ("; it chose by majority instead" if r.abstained == 1 else "")
@@ -204,17 +208,17 @@ def warnings_of(rows: Sequence[Row]) -> list[str]:
     return found
 
 
-def _sample_warnings(rows: Sequence[Row]) -> Iterator[str]:
+def _sample_warnings(rows: Sequence[Row], recorded: bool) -> Iterator[str]:
     """Each note once, of the row that has the most such samples: rows share samples, so that a sum counts twice."""
     counts: tuple[Callable[[Ends], int], ...] = (
         *(lambda e: e.cut, lambda e: e.refused, lambda e: e.unanswered),
         lambda e: e.uncompared,
     )
     for i, count in enumerate(counts):
-        noted = [row for row in rows if notes_on(row.ends)[i]]
+        noted = [row for row in rows if notes_on(row.ends, recorded=recorded)[i]]
         if noted:
             worst = max(noted, key=lambda row: count(row.ends))
-            yield (f"{worst.name}: " if len(rows) > 1 else "") + notes_on(worst.ends)[i]
+            yield (f"{worst.name}: " if len(rows) > 1 else "") + notes_on(worst.ends, recorded=recorded)[i]
 
 
 def without_parameters(names: Sequence[str]) -> str:
@@ -224,11 +228,13 @@ def without_parameters(names: Sequence[str]) -> str:
     return "; ".join(notes + [f"a server {UNSAID[name]}" for name in names if name in UNSAID])
 
 
-def notes_on(ends: Ends) -> tuple[str, str, str, str]:
+def notes_on(ends: Ends, *, recorded: bool = False) -> tuple[str, str, str, str]:
     """Notes on samples that were cut, that were refused, without an answer for neither reason, and with an answer that
     could not be compared; "" where too few to matter (below 5 % of the first and the third kind)."""
     few, of = NOTED * ends.samples, f"of {ends.samples:,} samples"
-    cut = f"{ends.cut:,} {of} were cut at {ends.cut_at:,} tokens: raise --max-tokens, unless the context ends there"
+    more = "raise --max-tokens, unless the context ends there"
+    more = "longer ones have to be drawn from the model" if recorded else more
+    cut = f"{ends.cut:,} {of} were cut at {ends.cut_at:,} tokens: {more}"
     refused = f"{ends.refused:,} {of} were refused by the model's content filter"
     silent = f"{ends.unanswered:,} {of} have no answer that could be read; a prompt that asks for \\boxed{{}} helps"
     uncompared = f"{ends.uncompared:,} {of} have answers that could not be compared with the others: each votes alone"

@@ -8,6 +8,7 @@ import sys
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
+from difflib import get_close_matches
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -123,7 +124,9 @@ def _opened(source: str) -> IO[bytes] | nullcontext[IO[bytes]]:
     try:
         return Path(source).open("rb")
     except OSError as error:
-        raise BadProblem(f"cannot read {source}: {error.strerror}. {SOURCES}", source=source) from None
+        close = get_close_matches(source.partition("?")[0], ("chain", "arithmetic", "reasoning-gym"), n=1)
+        meant = f" Did you mean {close[0]!r}?" if close else ""
+        raise BadProblem(f"cannot read {source}: {error.strerror}.{meant} {SOURCES}", source=source) from None
 
 
 def _column(row: _Row, named: str | None, known: Iterable[str]) -> str | None:
@@ -136,7 +139,10 @@ def _column(row: _Row, named: str | None, known: Iterable[str]) -> str | None:
 
 def _no_prompt(row: _Row) -> str:
     known = ", ".join(PROMPT_COLUMNS)
-    raise row.bad(f"has no prompt column ({known}); its columns are: {row.columns()}. Name the one to use.")
+    raise row.bad(
+        f"has no prompt column ({known}); its columns are: {row.columns()}: name it with --prompt-column "
+        f"(prompt_column=)"
+    )
 
 
 def _example(row: _Row, columns: Columns, shuffle_choices: int | None) -> Worked:

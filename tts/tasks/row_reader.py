@@ -176,7 +176,10 @@ def _why(error: Exception, line: bytes) -> str:
         return str(error)
     if isinstance(error, RecursionError):
         return "is not JSON: it is nested too deeply"
-    said = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
+    said = str(error)
+    if isinstance(error, json.JSONDecodeError):
+        cut = error.pos >= len(error.doc.rstrip())
+        said = f"it ends too early: {error.msg}" if cut else f"{error.msg} at column {error.colno}"
     sign = next((sign for sign in "\t,;" if sign.encode() in line), None)
     if line.lstrip()[:1] in (b"{", b"[") or sign is None:
         return f"is not JSON: {said}"

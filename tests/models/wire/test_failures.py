@@ -3,7 +3,7 @@
 import pytest
 
 from tts import errors
-from tts.models.wire.failures import error_of, retry_after_s
+from tts.models.wire.failures import error_of, error_text, retry_after_s
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,12 @@ def test_each_status_is_somebodys_fault(status: int, body: bytes, error: type[er
 )
 def test_retry_after_is_read_in_each_of_its_forms(headers: dict[str, str], seconds: float | None) -> None:
     assert retry_after_s(headers) == seconds
+
+
+def test_of_a_web_server_s_page_the_title_is_said_and_the_base_url_doubted():
+    page = b"<!DOCTYPE HTML>\n<html><head><title>Error\n response</title></head><body>much</body></html>"
+    assert error_text(page)[0].startswith(
+        "an HTML page (Error response), which no model server writes. Is the base URL"
+    )
+    assert error_text(b"<html><body>much</body></html>")[0].startswith("an HTML page, which")
+    assert error_text(b"busy < now")[0] == "busy < now"

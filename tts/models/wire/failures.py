@@ -36,6 +36,8 @@ _NO_CREDIT = re.compile(
     re.I,
 )
 _BAD_KEY = re.compile(r"api[ _-]?key (?:is )?(?:not valid|invalid|expired)|(?:invalid|incorrect)[ _]api[ _]key", re.I)
+_PAGE = re.compile(r"<(?:!doctype )?html", re.I)
+_TITLE = re.compile(r"<title>(.*?)</title>", re.I | re.S)
 _MOST_SAID = 4000  # characters of a message that are read; people are shown 300
 # Fields in which servers add to their message: OpenRouter the answer of the provider behind it, Google and others the
 # fields that are wrong.
@@ -49,7 +51,16 @@ def error_text(body: bytes) -> tuple[str, str | None, str]:
     try:
         return error_parts(msgspec.json.decode(body))
     except (msgspec.DecodeError, RecursionError, ValueError):
-        return body[:_MOST_SAID].decode("utf-8", "replace").strip(), None, ""
+        return _page_or_text(body[:_MOST_SAID].decode("utf-8", "replace").strip()), None, ""
+
+
+def _page_or_text(text: str) -> str:
+    """A text that is no JSON; of a web server's page, its title."""
+    if not _PAGE.match(text):
+        return text
+    title = _TITLE.search(text)
+    named = f" ({' '.join(title[1].split())})" if title else ""
+    return f"an HTML page{named}, which no model server writes. Is the base URL right? It usually ends in /v1."
 
 
 def error_parts(plain: Any) -> tuple[str, str | None, str]:

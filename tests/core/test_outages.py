@@ -47,6 +47,23 @@ def verdicts(
     return found
 
 
+def test_a_timeout_counts_twice_because_each_takes_minutes() -> None:
+    timed_out = errors.TimedOut("nothing came", endpoint=HERE)
+    outages = Outages()
+    found = verdicts(outages, "p/1", timed_out, range(MOST_TRIES // 2), answer(outages))
+    assert found == [*(0.5 * 2**i for i in range(MOST_TRIES // 2 - 1)), "final"]
+
+
+@pytest.mark.parametrize(("waited_s", "verdict"), [(9.0, 0.5), (11.0, "stop")])
+def test_the_time_that_a_request_has_waited_for_its_server_is_a_part_of_the_patience(
+    waited_s: float, verdict: Any
+) -> None:
+    outages = Outages(patience_s=10.0)
+    outages.left("p/1")
+    error = errors.StreamBroken("the stream broke", endpoint=HERE, waited_s=waited_s)
+    assert outages.failed("p/1", ErrorInfo.of(error), 100.0, HERE) == verdict
+
+
 def answer(outages: Outages, by: str = HERE) -> Callable[[], None]:
     """Another request leaves, and is answered."""
 

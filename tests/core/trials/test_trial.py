@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 import tts.core.trials.endings
 import tts.core.trials.trial
+import tts.core.trials.verifying
 from tts.core.actions import (
     Action,
     Call,
@@ -1259,6 +1260,83 @@ def test_every_update_of_a_continuation_has_the_text_that_it_continues() -> None
     trial.tell(Progressed(id, 1.5, "wer", 3, 2, None))
     trial.tell(done(id, 2.0, "Answer: 7"))
     assert seen == ["So Ans", "So Answer", "So Answer: 7"]
+
+
+def test_the_sample_of_a_chain_does_not_depend_on_which_chain_was_faster() -> None:
+    async def chain(run: Run) -> Candidate:
+        await run.call("math:sqrt", 4)
+        return (await run.generate())[0]
+
+    async def strategy(problem: Problem, run: Run) -> Candidate:
+        return (await run.gather(chain(run), chain(run)))[0]
+
+    def seeds(backwards: bool) -> dict[str, int]:
+        trial = trial_of(strategy)
+        calls = ids(trial.start(), Call)
+        asked = [a for id in sorted(calls, reverse=backwards) for a in trial.tell(Returned(id, 1.0, 2.0))]
+        return {action.id: action.request.seed for action in asked if isinstance(action, Generate)}
+
+    assert seeds(backwards=False) == seeds(backwards=True) and len(set(seeds(False).values())) == 2
+
+
+def test_a_strategy_that_verifies_on_after_its_budget_is_spent_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tts.core.trials.verifying, "MOST_REFUSALS", 5)
+    monkeypatch.setattr(tts.core.trials.trial, "MOST_STEPS", 1000)
+    tries: list[int] = []
+
+    async def strategy(problem: Problem, run: Run) -> Candidate:
+        found = await run.generate()
+        while True:
+            tries.append(1)
+            await run.verify(found, "judge")
+
+    trial = trial_of(strategy, share=Limits(samples=1))
+    trial.tell(done(ids(trial.start())[0]))
+    assert trial.done and trial.result.error is None and trial.result.answer == "7" and len(tries) == 6
+
+
+def test_a_race_that_the_budget_cut_says_so_though_it_was_left_before_all_had_come() -> None:
+    async def strategy(problem: Problem, run: Run) -> Candidate:
+        async with run.finishing(n=2) as samples:
+            return await anext(samples)
+
+    trial = trial_of(strategy, share=Limits(tokens=150))
+    (id,) = ids(trial.start())
+    trial.tell(done(id, tokens=100))
+    assert trial.closed and trial.exhausted
+    assert trial.result.shortage is not None and trial.result.shortage.limit == "tokens"
+
+
+def test_what_a_strategy_has_not_waited_for_is_not_in_its_longest_chain() -> None:
+    async def strategy(problem: Problem, run: Run) -> Candidate:
+        (candidate,) = await run.generate()
+        async with run.streaming() as updates:
+            await run.call("math:sqrt", 4)
+            assert (await anext(updates)).candidate is None  # a piece, which came before the end that is there, too
+        return candidate
+
+    trial = trial_of(strategy)
+    asked = trial.tell(done(ids(trial.start())[0], tokens=5))
+    (streamed,), (call,) = ids(asked), ids(asked, Call)
+    trial.tell(Progressed(streamed, 1.0, "Ans", 0, 1, None))
+    trial.tell(done(streamed, tokens=70))
+    trial.tell(Returned(call, 2.0, 2.0))
+    assert trial.closed and trial.result.bill.sequential_tokens == 5
+
+
+def test_a_mean_score_has_the_mean_of_the_masses_that_are_known() -> None:
+    seen: list[float | None] = []
+
+    async def strategy(problem: Problem, run: Run) -> Candidate:
+        (candidate,) = await run.generate()
+        await run.verify([candidate], "judge", repeats=3)
+        seen.append(run.mean_score(candidate, "judge").mass)
+        return candidate
+
+    trial = trial_of(strategy)
+    for id, mass in zip(ids(trial.tell(done(ids(trial.start())[0])), Verify), (0.5, 1.0, None), strict=True):
+        trial.tell(Scored(id, 2.0, Score(0.5, "judge", mass=mass), Usage(5, 4), Timing(0.5)))
+    assert seen == [0.75]
 
 
 def test_chains_may_await_as_often_as_there_are_samples() -> None:

@@ -133,11 +133,6 @@ def test_lines_count_from_the_top_of_the_file() -> None:
 
 def test_a_line_that_was_cut_off_is_said_to_end_too_early(tmp_path: Path) -> None:
     file = tmp_path / "cut.jsonl"
-    file.write_text('{"question": "1 + 1", "answer": "2"}\n{"question": "1 + 2", "ans\n')
-    with pytest.raises(
-        BadProblem, match=r"line 2 is not JSON: it ends too early: Unterminated string|line 2 is not JSON"
-    ):
-        load(str(file))
     file.write_text('{"question": "1 + 1"\n')
     with pytest.raises(BadProblem, match="line 1 is not JSON: it ends too early: Expecting ',' delimiter"):
         load(str(file))

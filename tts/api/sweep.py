@@ -112,20 +112,18 @@ async def asweep(
         costs = pricing.costs(backend.served, backend.verifier)
         verifiers, run_limits = verifiers_of(specs, backend.verifier), config.run_limits()
         earlier = _earlier(folder)
+        fixed = str(folder) if earlier is not None and sampling.max_tokens is None else ""
         models = samplings_of(backend, sampling, verifiers, cells, listed, costs, run_limits, earlier)
         check_models(specs, models)
         config = RunConfig.checked(**base, **models_recorded(backend, models))
-        kept = earlier is not None and sampling.max_tokens is None
-        check_budgets(cells, listed, costs, models[SOLVER], run_limits, folder=str(folder) if kept else "")
+        check_budgets(cells, listed, costs, models[SOLVER], run_limits, folder=fixed)
         if folder is not None:
             await task.hide(folder)
         await preflight(cells, listed[0], part, costs, verifiers, models, target, run_limits)
         carrier = await backend.cluster(verifiers)
         journal = Journal(folder, config.model_dump(mode="json"), may_grow=True) if folder else NoJournal()
         try:
-            adds = await _extended(journal, config, task) if isinstance(journal, Journal) else ""
-            if folder is not None:
-                await task.keep(folder)
+            adds = await _extended(journal, config, task, folder)
             scheduler = Scheduler(
                 plan(cells, listed),
                 part,
@@ -230,8 +228,16 @@ def _earlier(folder: Path | None) -> RunConfig | None:
     return None if known is None else RunConfig.read(known)
 
 
-async def _extended(journal: Journal, config: RunConfig, task: GradingProcess) -> str:
-    """Go on with the run of a folder; returns the command's additions to it, in words. Raises: RunMismatch."""
+async def _extended(journal: Journal | NoJournal, config: RunConfig, task: GradingProcess, folder: Path | None) -> str:
+    """Go on with the run of a folder, which then has all problems; returns the command's additions to it, in words.
+    Raises: RunMismatch."""
+    adds = await _additions(journal, config, task) if isinstance(journal, Journal) else ""
+    if folder is not None:
+        await task.keep(folder)
+    return adds
+
+
+async def _additions(journal: Journal, config: RunConfig, task: GradingProcess) -> str:
     if journal.history.config is None:
         return ""
     before = RunConfig.read(journal.history.config)

@@ -96,8 +96,7 @@ async def aplan(
     check_kind("pilot", pilot, int)
     _check_grader(grader)
     folder = as_folder(out)
-    run_budget = _renamed(run_budget, budget)
-    limits = _limits_of(run_budget)
+    limits = _limits_of(run_budget := _renamed(run_budget, budget))
     _at_least_two("draws", draws)
     given = Given(strategies, allocators)
     async with given as named:

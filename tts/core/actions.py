@@ -8,7 +8,7 @@ Times (`at_s`) are seconds on the run's clock, which starts at 0 and stands stil
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from tts.types import (
     Candidate,
@@ -31,25 +31,9 @@ NO_USAGE = Usage()
 NO_TIME = Timing()
 
 
-class ActionId(NamedTuple):
-    """An action's id, written `CELL/PROBLEM/NUMBER`: "majority_vote:n=8#0/p17/3".
-
-    Attributes:
-        cell: a strategy with its budget, allocator and seed; without a slash.
-        problem: the problem's id, which may have slashes.
-        number: the action's number within its trial, after the path of the chain that asked for it; without a slash.
-    """
-
-    cell: str
-    problem: str
-    number: str
-
-    @classmethod
-    def parse(cls, id: str) -> ActionId:
-        return cls(cell_of(id), problem_of(id), id.rpartition("/")[2])
-
-    def __str__(self) -> str:
-        return "/".join(self)
+# An action's id is written `CELL/PROBLEM/NUMBER`: "majority_vote:n=8#0/p17/3". The cell is a strategy with its budget,
+# allocator and seed, without a slash; the problem's id may have slashes; the number has none: it is the action's within
+# its trial, after the path of the chain that asked for it.
 
 
 def trial_of(id: str) -> str:

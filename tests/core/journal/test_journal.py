@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tts.core.actions import (
-    ActionId,
     Call,
     Cancelled,
     Finished,
@@ -171,7 +170,6 @@ def decode_action(action: Any) -> Any:
 )
 def test_the_problem_stands_between_the_cell_and_the_count(id: str, problem: str) -> None:
     assert problem_of(id) == problem
-    assert str(ActionId.parse(id)) == id and ActionId.parse(id).problem == problem
 
 
 # --- history

@@ -57,7 +57,7 @@ class Dispatcher(ABC):
         limits: of the whole run.
         window: number of requests that may be in flight.
         reuse: the samples that trials share.
-        shared budgets: cell -> the budget that its trials share.
+        shared_budgets: cell -> the budget that its trials share.
         patience_s: time that the run goes on while no server answers.
 
     Attributes:

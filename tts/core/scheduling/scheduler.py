@@ -58,7 +58,7 @@ class Scheduler(Dispatcher):
         limits: of the whole run.
         window: number of requests that may be in flight.
         history: of a journal to resume from.
-        shared budgets: cell -> the budget that its trials share.
+        shared_budgets: cell -> the budget that its trials share.
         shuffle_races: whether the samples of a race leave in a random order (a function of their ids). The first sent
             has a head start, of microseconds or of a place in a queue: where lengths are equal it would decide.
         serves: whether trials come one by one (`open`), until the scheduler drains. Each is alone: it shares no

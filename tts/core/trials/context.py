@@ -338,8 +338,9 @@ class Run:
         return Streaming(self, request, n, _parent(parent, continue_from))
 
     async def verify(self, candidates: Sequence[Candidate], verifier: str, *, repeats: int = 1) -> list[Score]:
-        """Score each candidate `repeats` times and return their means, one Score per candidate in the same order. A
-        judge, `async def judge(problem, candidates, run)`, is shown all of them together, so many times.
+        """Score each candidate `repeats` times and return one Score per candidate in the same order: the mean of all
+        scores that the verifier has given the candidate so far, those of earlier calls included. A judge,
+        `async def judge(problem, candidates, run)`, is shown all of them together, so many times; only these count.
 
         An abstention, a failed verification and one that the budget cannot hold are left out of the mean; if nothing is
         left, the Score's value is None.

@@ -51,8 +51,7 @@ T = TypeVar("T")
 
 
 class Run:
-    """The calls that a strategy may await: `generate`, `finishing`, `streaming`, `verify`, `gather`, `call`,
-    `deadline`.
+    """The calls that a strategy may await.
 
     Calls, sleeps and verifiers that compute ask no model, so no budget counts them: after 100,000 such awaits in a row
     (`core/trials/trial.py`), a strategy is ended with an error.
@@ -338,9 +337,9 @@ class Run:
         return Streaming(self, request, n, _parent(parent, continue_from))
 
     async def verify(self, candidates: Sequence[Candidate], verifier: str, *, repeats: int = 1) -> list[Score]:
-        """Score each candidate `repeats` times and return one Score per candidate in the same order: the mean of all
-        scores that the verifier has given the candidate so far, those of earlier calls included. A judge,
-        `async def judge(problem, candidates, run)`, is shown all of them together, so many times; only these count.
+        """Score each candidate `repeats` times and return, in the same order, the mean of all scores that the verifier
+        has given each so far. A judge, `async def judge(problem, candidates, run)`, is shown all of them together, so
+        many times, and only these count.
 
         An abstention, a failed verification and one that the budget cannot hold are left out of the mean; if nothing is
         left, the Score's value is None.

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tts.api.results import Replayed, Solved, SweepResult
     from tts.api.solve import asolve, solve
     from tts.api.sweep import asweep, sweep
+    from tts.clusters.virtual.fleet import Fleet
     from tts.core.actions import Request
     from tts.core.budget import Limits
     from tts.core.protocols import Verifier
@@ -52,6 +53,7 @@ _HOMES = {
     "Completion": "types",
     "EndpointError": "errors",
     "Example": "tasks.sources",
+    "Fleet": "clusters.virtual.fleet",
     "Limits": "core.budget",
     "Message": "types",
     "Plan": "runs.forecast",
@@ -91,6 +93,7 @@ __all__ = [
     "Completion",
     "EndpointError",
     "Example",
+    "Fleet",
     "Limits",
     "Message",
     "Plan",

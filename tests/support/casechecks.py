@@ -216,7 +216,7 @@ CASES: dict[str, Check] = {
         lambda n: all(watched <= 2 * plain for watched, plain in zip(n[::2], n[1::2], strict=True)),
     ),
     "plugin/11-no-confidence-in-simulation.py": every(r"^\[-\d+\.\d+(, -\d+\.\d+)+\]$", count=1),
-    "plugin/12-tool-role.py": every("^tts.errors.InvalidParameter: the role .* got 'tool'$", r"^\S+Parameter", count=1),
+    "plugin/12-tool-role.py": lambda said: " None " in said and "Parameter" not in said,
     "plugin/13-context.py": has("'room'"),
     "plugin/14-nested-open-count.py": every("^picked the hint: c/p/[3-9] ", "^picked", count=1),
     "plugin/16-replay-credits-cut-samples.sh": both(
@@ -224,7 +224,7 @@ CASES: dict[str, Check] = {
     ),
     "plugin/17-nested-fallback.py": every(r"^first answer: (\S+) \| returned: \1 ", count=1),
     "plugin/18-random-in-chains.py": lambda said: len(said.splitlines()) == 3 and len(set(said.splitlines())) == 1,
-    "plugin/19-tool-role-on-ray.sh": lambda said: said.count("but got 'tool'") == 2 and "exit 2" in said,
+    "plugin/19-tool-role-on-ray.sh": lambda said: said.count("paid: 2 requests") == 2 and "exit 0" in said,
     "plugin/20-what-the-engine-says-of-stops.py": every("finish: ..stop..$", "stop_type", count=6),
     "plugin/21-continuations-lose-their-endpoint.py": numbers(  # its beams go on in texts that no endpoint generated
         r"\((\d+)%\)$", lambda moved: max(moved[:2]) <= 10 and max(moved[2:]) <= 25
@@ -369,14 +369,12 @@ CASES: dict[str, Check] = {
 }
 
 
-# What a file asks for and strategies, or the command line, cannot say yet.
+# The words of today that a file does without, because it was written before them.
 WANTED = {
     "select/08-api-consistency.py": "objects wherever text is taken, and one word for one thing in all calls",
-    "select/08b-cli-words.sh": "one meaning of --budget in all commands",
     "select/12-verifier-params.py": "parameters of a verifier in a spec",
     "select/17-own-model-function.py": "a function as the model",
-    "plugin/04-model-parameter.py": "several models in one run",
-    "plugin/05-judge-replies-vote.py": "requests whose replies are no candidates",
+    "plugin/05-judge-replies-vote.py": "`run.ask`, which it does not use",
     "plugin/10-stream-cost.py": "an event a token, which it makes itself: runs write one for 64 (core/watching.md)",
-    "plugin/17-nested-fallback.py": "a strategy as a part, with a fallback of its own",
+    "plugin/17-nested-fallback.py": "`run.solve`, which it does not use",
 }

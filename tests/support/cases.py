@@ -155,7 +155,7 @@ def servers(folder: Path) -> Iterator[dict[str, str]]:
 
 
 # Ends with the error that is right.
-ENDS_IN_ERROR = {"advice/03-answers-nobody-votes.py", "plugin/12-tool-role.py"}
+ENDS_IN_ERROR = {"advice/03-answers-nobody-votes.py"}
 
 # What a file finds running: here a Ray cluster whose nodes have four CPUs each, and an engine.
 BEFORE = {

@@ -40,6 +40,7 @@ from tts.models.target import Models, Pricing, open_models, resolved
 from tts.plugins.dependencies import check_models, verifiers_of
 from tts.plugins.given import Named
 from tts.runs.plan import Cell, check_budgets
+from tts.tasks.example import Example
 from tts.types import Cost, Problem, Prompt, Sampling, StrategySpec
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ class Client:
 
     async def solve(
         self,
-        prompt: str | Prompt | Problem,
+        prompt: str | Prompt | Problem | Example,
         strategy: Named = DEFAULT_STRATEGY,
         *,
         params: Mapping[str, Any] | None = None,
@@ -150,7 +151,7 @@ class Client:
 
     def solve_sync(
         self,
-        prompt: str | Prompt | Problem,
+        prompt: str | Prompt | Problem | Example,
         strategy: Named = DEFAULT_STRATEGY,
         *,
         params: Mapping[str, Any] | None = None,

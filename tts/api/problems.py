@@ -31,8 +31,10 @@ def as_prompts(prompting: Prompting) -> Prompts:
     return prompts.with_shots(shots_of(few_shot, shots, Columns(None, None, None, None)), str(few_shot))
 
 
-def as_problem(prompt: str | Prompt | Problem) -> Problem:
-    """A prompt as a Problem. Raises InvalidParameter."""
+def as_problem(prompt: str | Prompt | Problem | Example) -> Problem:
+    """A prompt as a Problem; of an Example, the problem without its reference. Raises InvalidParameter."""
+    if isinstance(prompt, Example):
+        prompt = prompt.problem
     if isinstance(prompt, Problem):
         if (why := unwritable(prompt)) is not None:
             raise InvalidParameter(f"the problem {why}", name="prompt")

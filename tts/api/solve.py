@@ -27,7 +27,7 @@ from tts.plugins.given import Named
 from tts.runs.config import RunConfig
 from tts.runs.folder import SOLVED, Journal, NoJournal, write_atomically
 from tts.runs.plan import Cell, check_budgets, plan
-from tts.tasks.example import problem_fields, problems_digest
+from tts.tasks.example import Example, problem_fields, problems_digest
 from tts.tasks.prompts import Prompts
 from tts.types import Problem, Prompt, Sampling
 
@@ -40,7 +40,7 @@ DEFAULT_STRATEGY = "majority_vote:n=8"
 
 
 async def asolve(
-    prompt: str | Prompt | Problem,
+    prompt: str | Prompt | Problem | Example,
     strategy: Named = DEFAULT_STRATEGY,
     *,
     params: Mapping[str, Any] | None = None,

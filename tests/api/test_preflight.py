@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -105,6 +106,15 @@ def test_a_prompt_without_messages_and_a_verifier_with_await_are_refused_by_name
     assert solved.error is not None and "Mute returned a Request without messages" in solved.error.message
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A shell's background job ignores SIGINT; these tests send it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("call", ["tts.answers.symbolic:classes", "time:sleep"])
 def test_one_signal_ends_a_rehearsal(call: str) -> None:
     """Between two events, and while a function waits in its worker."""

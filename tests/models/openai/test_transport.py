@@ -513,7 +513,7 @@ def test_what_was_decoded_of_streams_that_are_cancelled_over_tls_is_booked(
         assert charged == [builder.tokens + 8 for builder in builders]
         return sum(charged), len(charged)
 
-    with FakeEngine(lambda _: Reply(("a ",) * 60, per_token_s=0.01), tls=tls) as engine:
+    with FakeEngine(lambda _: Reply(("a ",) * 60, per_token_s=0.04), tls=tls) as engine:
         booked, asked = asyncio.run(main(engine.base_url))
         assert engine.wait_idle()
         decoded = engine.stats().tokens - 60

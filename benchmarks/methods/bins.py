@@ -83,12 +83,6 @@ class NoisyVerifier:
     candidate_logprobs = 0
     in_worker = False
 
-    def request(self, problem: Problem, candidate: Candidate) -> None:
-        return None
-
-    def read(self, completion: Completion) -> Score:
-        raise NotImplementedError
-
     def score(self, problem: Problem, candidate: Candidate) -> Score:
         error = random.Random(f"noise/{problem.id}/{candidate.completion.seed}/{candidate.answer}").gauss(0, NOISE)
         return Score(float(is_right(problem, candidate.answer)) + error, "noisy", "logit")

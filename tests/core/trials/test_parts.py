@@ -502,3 +502,31 @@ def test_a_continuation_goes_on_after_the_stop_string_that_ended_its_candidate()
     outcome = ran(steps, script)
     assert [action.request.continue_from for action in outcome.generated] == ["", "one\n", "one\ntwo\n"]
     assert outcome.result.selected is not None and outcome.result.selected.text == "one\ntwo\nAnswer: 3"
+
+
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        (lambda run: run.solve(7), "a part must be the text of a strategy"),
+        (lambda run: run.solve(lambda problem, run: None), "a part must be the text of a strategy"),
+        (lambda run: run.solve(asks, most=3), "unexpected keyword argument 'most'"),
+        (lambda run: run.generate(continue_from=3), "continue_from must be a text or a Candidate"),
+        (lambda run: run.ask("x", schema={"$ref": "http://127.0.0.1:9/a.json"}), "must refer to itself only"),
+        (lambda run: run.ask("x", schema={"$ref": "#/$defs/none"}), "leads nowhere"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_in_one_sentence(mistake: Any, message: str) -> None:
+    async def outer(problem: Problem, run: Run) -> Candidate:
+        await mistake(run)
+        raise AssertionError("unreachable")
+
+    error = ScriptedCluster(lambda request, number: Sample(text="{}")).run(outer, WHOLE).result.error
+    assert error is not None and error.type == "InvalidParameter" and message in error.message
+
+
+def test_a_proposed_text_that_is_none_is_refused() -> None:
+    async def outer(problem: Problem, run: Run) -> Candidate:
+        return run.propose(7)  # type: ignore[arg-type]
+
+    error = ScriptedCluster([]).run(outer, WHOLE).result.error
+    assert error is not None and "the text of a proposed candidate must be text" in error.message

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
+from tts.checks import shown
 from tts.core.actions import Cancelled, Event, Failed, Finished, Generate, Progressed, Refused, Request, Sleep, Work
 from tts.core.room import check_room
 from tts.core.trials.coroutines import Alarm, Expired, InFlight, Mailbox, Wait
@@ -315,3 +316,18 @@ def at_least_one(name: str, value: int) -> None:
             name=name,
             value=value,
         )
+
+
+def prefix_of(continue_from: Candidate | str | None) -> str:
+    """The text that the model goes on from: a stop string is not in the text that it ended.
+    Raises: InvalidParameter."""
+    if isinstance(continue_from, Candidate):
+        return continue_from.text + (continue_from.completion.stopped_by or "")
+    if isinstance(continue_from, str | None):
+        return continue_from or ""
+    raise InvalidParameter(f"continue_from must be a text or a Candidate, but got {shown(continue_from)}")
+
+
+def parent_of(parent: Candidate | None, continue_from: Candidate | str | None) -> Candidate | None:
+    """The candidate that a sample revises or continues."""
+    return parent or (continue_from if isinstance(continue_from, Candidate) else None)

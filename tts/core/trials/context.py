@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 
+from tts.checks import as_text
 from tts.core.actions import (
     PROGRESS_TOKENS,
     SOLVER,
@@ -31,7 +32,7 @@ from tts.core.budget import Limits, Remaining
 from tts.core.memory import memory_amounts, memory_key
 from tts.core.protocols import Strategy
 from tts.core.room import room_of
-from tts.core.trials.blocks import Block, Deadline, Finishing, Streaming, at_least_one
+from tts.core.trials.blocks import Block, Deadline, Finishing, Streaming, at_least_one, parent_of, prefix_of
 from tts.core.trials.coroutines import Mailbox, Task, Wait
 from tts.core.trials.endings import nothing_came
 from tts.core.trials.parts import solve_part
@@ -161,7 +162,7 @@ class Run:
         parent: Candidate | None = None,
         continue_from: Candidate | str | None = None,
     ) -> list[Candidate]:
-        block = Finishing(self, request, n, _parent(parent, continue_from), share=True)
+        block = Finishing(self, request, n, parent_of(parent, continue_from), share=True)
         async with block:
             found = await block.all()
         places = block._places
@@ -235,6 +236,7 @@ class Run:
             parents: what it was put together from; the first is its parent in the record.
         """
         trial, scope = self._trial, self._scope
+        text = as_text("the text of a proposed candidate", text)
         answer = trial.answers.read(text, self.problem, complete=True)
         found = Candidate(trial._next_id(), text, answer, Completion(text), parents[0].id if parents else None)
         trial._books.keep(scope, found)
@@ -308,7 +310,7 @@ class Run:
         shared with other trials, unless `share` promises that every sample is waited for.
         """
         request = self._request(prompt, system, continue_from, sampling, model, tools)
-        return Finishing(self, request, n, _parent(parent, continue_from), share=share)
+        return Finishing(self, request, n, parent_of(parent, continue_from), share=share)
 
     def streaming(
         self,
@@ -334,7 +336,7 @@ class Run:
         at_least_one("every", every)
         request = self._request(prompt, system, continue_from, sampling, model, tools)
         request = msgspec.structs.replace(request, progress=True, every=0 if every == PROGRESS_TOKENS else every)
-        return Streaming(self, request, n, _parent(parent, continue_from))
+        return Streaming(self, request, n, parent_of(parent, continue_from))
 
     async def verify(self, candidates: Sequence[Candidate], verifier: str, *, repeats: int = 1) -> list[Score]:
         """Score each candidate `repeats` times and return, in the same order, the mean of all scores that the verifier
@@ -484,17 +486,6 @@ class Run:
         except TypeError:
             unknown = next(name for name in overrides if name not in Sampling.__struct_fields__)
             raise unknown_name("sampling parameter", unknown, Sampling.__struct_fields__) from None
-        given, prefix = as_tools(tools) if tools else (), _prefix(continue_from)
+        given, prefix = as_tools(tools) if tools else (), prefix_of(continue_from)
         name = None if name == SOLVER else name
         return Request(messages, sampling, continue_from=prefix, model=name, tools=given)
-
-
-def _prefix(continue_from: Candidate | str | None) -> str:
-    """The text that the model goes on from: a stop string is not in the text that it ended."""
-    if isinstance(continue_from, Candidate):
-        return continue_from.text + (continue_from.completion.stopped_by or "")
-    return continue_from or ""
-
-
-def _parent(parent: Candidate | None, continue_from: Candidate | str | None) -> Candidate | None:
-    return parent or (continue_from if isinstance(continue_from, Candidate) else None)

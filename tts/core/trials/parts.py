@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from functools import partial
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from tts.checks import shown
 from tts.core.addresses import beside
 from tts.core.budget import Limits
 from tts.core.protocols import Strategy
 from tts.core.trials.endings import nothing_came
 from tts.core.trials.scope import sampling_of
-from tts.errors import BudgetExhausted, DeadlineExceeded
+from tts.errors import BudgetExhausted, DeadlineExceeded, InvalidParameter
 from tts.types import Candidate, Problem
 
 if TYPE_CHECKING:
@@ -43,11 +45,11 @@ async def solve_part(
     part = type(run)(trial, part_scope)
     try:
         if bounds.seconds is None:
-            picked = await function(part.problem, part, **params)
+            picked = await _begun(name, function, part, params)
         else:
             part_scope.ends_s = run.now_s + bounds.seconds
             async with run.deadline(bounds.seconds):
-                picked = await function(part.problem, part, **params)
+                picked = await _begun(name, function, part, params)
     except (Exception, BaseExceptionGroup) as error:
         late = isinstance(error, DeadlineExceeded) and part_scope.ends_s is not None and run.now_s >= part_scope.ends_s
         if not (late or nothing_came(error)):
@@ -67,6 +69,22 @@ async def solve_part(
     if adopt or (adopt is None and part.problem.id == run.problem.id):
         scope.candidates[picked.id] = picked
     return picked
+
+
+def _begun(name: str, function: Strategy, part: Run, params: Mapping[str, Any]) -> Coroutine[Any, Any, Candidate]:
+    """The part's coroutine. Raises: InvalidParameter for what is no strategy, or has no such parameters."""
+    if params and callable(function):
+        try:
+            signature(function).bind(part.problem, part, **params)
+        except TypeError as error:
+            raise InvalidParameter(f"the part {name} cannot be called so: {error}", strategy=name) from None
+    begun = function(part.problem, part, **params) if callable(function) else None
+    if not isinstance(begun, Coroutine):
+        raise InvalidParameter(
+            f"a part must be the text of a strategy, or an `async def {name}(problem, run)`, but got {shown(function)}",
+            strategy=name,
+        )
+    return begun
 
 
 def _named(run: Run, strategy: str | Strategy) -> tuple[str, Strategy]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
+from referencing import Registry
+from referencing.exceptions import Unresolvable
 
 from tts.core.actions import Request
 from tts.errors import AllFailed, InvalidParameter
@@ -34,6 +36,20 @@ def check_schema(schema: Mapping[str, Any]) -> None:
         raise InvalidParameter(
             f"schema must be a JSON schema (draft 2020-12), but at {error.json_path}: {error.message}", name="schema"
         ) from None
+    if (away := next(_references_away(schema), None)) is not None:
+        raise InvalidParameter(
+            f"schema must refer to itself only (#/$defs/...), but has the $ref {away!r}", name="schema"
+        )
+
+
+def _references_away(schema: Any) -> Iterator[str]:
+    """References to other documents, which nobody fetches here."""
+    for name, inner in schema.items() if isinstance(schema, Mapping) else ():
+        if name in ("$ref", "$dynamicRef") and isinstance(inner, str) and not inner.startswith("#"):
+            yield inner
+        yield from _references_away(inner)
+    for inner in schema if isinstance(schema, list | tuple) else ():
+        yield from _references_away(inner)
 
 
 def read_json(text: str, schema: Mapping[str, Any]) -> Any:
@@ -43,7 +59,10 @@ def read_json(text: str, schema: Mapping[str, Any]) -> Any:
         value = msgspec.json.decode((fenced[-1] if fenced else text).strip())
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
         raise NotMet(f"it is no JSON ({error})") from None
-    wrong = next(Draft202012Validator(schema).iter_errors(value), None)
+    try:  # with an empty registry nothing is fetched
+        wrong = next(Draft202012Validator(schema, registry=Registry()).iter_errors(value), None)
+    except Unresolvable as error:
+        raise InvalidParameter(f"schema has a $ref that leads nowhere: {error}", name="schema") from None
     if wrong is not None:
         raise NotMet(f"at {wrong.json_path}: {wrong.message}"[:_MOST_REASON])
     return value

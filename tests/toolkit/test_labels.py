@@ -30,5 +30,10 @@ def test_without_log_probabilities_it_is_what_the_text_says_last(text: str, foun
     assert probability(said(text, token("~", 0.9)), "A", "B") == found
 
 
+@pytest.mark.parametrize(("text", "found"), [("+", 1.0), (" -\n", 0.0), ("-5", None), ("It is right: +", 1.0)])
+def test_a_label_may_be_a_sign(text: str, found: float | None) -> None:
+    assert probability(said(text), "+", "-") == found
+
+
 def test_a_label_of_no_probability_at_all_leaves_the_text() -> None:
     assert probability(said("A", TokenLogprob("A", -math.inf)), "A", "B") == 1.0

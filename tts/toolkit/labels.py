@@ -22,5 +22,5 @@ def probability(completion: Completion, label: str, *others: str) -> float | Non
             masses = {name: sum(math.exp(p) for token, p in shown.items() if token.strip() == name) for name in labels}
             if any(masses.values()):
                 return masses[label] / sum(masses.values())
-    words = re.findall(rf"\b(?:{'|'.join(map(re.escape, labels))})\b", completion.text)
+    words = re.findall(rf"(?<!\w)(?:{'|'.join(map(re.escape, labels))})(?!\w)", completion.text)
     return float(words[-1] == label) if words else None

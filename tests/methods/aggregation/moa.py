@@ -1,9 +1,8 @@
 """Mixture of agents: layers of models that read one another."""
 
-from rsa import aggregation
-
 from tts import Candidate, Problem, Run
 from tts.selectors import majority
+from tts.toolkit.prompts.aggregation import aggregation
 
 
 async def moa(problem: Problem, run: Run, *, layers: int = 2, models: str = "small+large") -> Candidate:
@@ -16,7 +15,8 @@ async def moa(problem: Problem, run: Run, *, layers: int = 2, models: str = "sma
     """
     found, agents = [], models.split("+")
     run.fallback = lambda candidates, scores: majority(found or candidates, scores)
+    prompt = None
     for _ in range(layers):
-        prompt = aggregation(problem, found) if found else None
         found = [c for (c,) in await run.gather(*(run.generate(prompt, model=agent) for agent in agents))]
-    return (await run.generate(aggregation(problem, found), model=agents[-1], temperature=0.0))[0]
+        prompt = aggregation(problem.prompt, [c.text for c in found])
+    return (await run.generate(prompt, model=agents[-1], temperature=0.0))[0]

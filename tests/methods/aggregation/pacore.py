@@ -1,9 +1,8 @@
 """PaCoRe: parallel coordinated reasoning in rounds that shrink to one."""
 
-from rsa import aggregation
-
 from tts import Candidate, Problem, Run
 from tts.selectors import majority
+from tts.toolkit.prompts.aggregation import aggregation
 
 
 async def pacore(problem: Problem, run: Run, *, first: int = 8, second: int = 4) -> Candidate:
@@ -15,6 +14,7 @@ async def pacore(problem: Problem, run: Run, *, first: int = 8, second: int = 4)
     found = await run.generate(n=first)
     run.fallback = lambda _, scores: majority(found, scores)
     for width in (second, 1):
-        prompts = [aggregation(problem, run.random.sample(found, len(found))) for _ in range(width)]
+        texts = [c.text for c in found]
+        prompts = [aggregation(problem.prompt, run.random.sample(texts, len(texts))) for _ in range(width)]
         found = [c for (c,) in await run.gather(*map(run.generate, prompts))]
     return found[0]

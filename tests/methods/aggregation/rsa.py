@@ -2,16 +2,7 @@
 
 from tts import Candidate, Problem, Run
 from tts.selectors import majority
-
-AGGREGATE = (
-    "{q}\n\nCandidate solutions, of which some may be wrong:\n\n{solutions}\n\nGive one better solution of the problem."
-)
-
-
-def aggregation(problem: Problem, members: list[Candidate]) -> str:
-    """The prompt for one solution made of several, whose thoughts are left out."""
-    shown = (f"Solution {i}:\n{c.text.rpartition('</think>')[2].strip()}" for i, c in enumerate(members, 1))
-    return AGGREGATE.format(q=problem.prompt, solutions="\n\n".join(shown))
+from tts.toolkit.prompts.aggregation import aggregation
 
 
 async def rsa(problem: Problem, run: Run, *, n: int = 8, k: int = 4, rounds: int = 3) -> Candidate:
@@ -24,5 +15,6 @@ async def rsa(problem: Problem, run: Run, *, n: int = 8, k: int = 4, rounds: int
     run.fallback = lambda _, scores: majority(population, scores)
     for _ in range(rounds - 1):
         draws = [run.random.sample(population, min(k, len(population))) for _ in range(n)]
-        population = [c for (c,) in await run.gather(*(run.generate(aggregation(problem, drawn)) for drawn in draws))]
+        prompts = [aggregation(problem.prompt, [c.text for c in drawn]) for drawn in draws]
+        population = [c for (c,) in await run.gather(*map(run.generate, prompts))]
     return run.pick(population)

@@ -1,24 +1,22 @@
 """GenSelect: a choice from a list, group by group."""
 
 from tts import Candidate, Problem, Run
-
-CHOOSE = "{problem}\n\n{solutions}\n\nWhich of these solutions is the best? Reply with its number alone."
+from tts.toolkit.prompts.lists import BEST, choice, chosen
 
 
 async def genselect(problem: Problem, run: Run, *, n: int = 8, window: int = 4) -> Candidate:
     """Have the model choose the best of each `window` candidates, until one is left.
 
     Toshniwal et al. (2025), arXiv:2507.17797. Differences from the paper: solutions are shown whole, not as summaries;
-    a group whose choice failed is out.
+    of a group whose choice cannot be read, the first goes on.
     """
 
     async def best(group: list[Candidate]) -> Candidate:
         if len(group) == 1:
             return group[0]
-        shown = "\n\n".join(f"Solution {i}:\n{c.text}" for i, c in enumerate(group))
-        prompt = CHOOSE.format(problem=problem.prompt, solutions=shown)
-        (reply,) = await run.ask(prompt, schema={"type": "integer", "enum": [*range(len(group))]}, temperature=0.0)
-        return group[reply.parsed]
+        prompt = choice(BEST, problem.prompt, [c.text for c in group])
+        (reply,) = await run.ask(prompt, temperature=0.0, max_tokens=400)
+        return group[chosen(reply.text, len(group)) or 0]
 
     left = await run.generate(n=n)
     run.fallback = lambda *_: left[0]
@@ -28,5 +26,5 @@ async def genselect(problem: Problem, run: Run, *, n: int = 8, window: int = 4) 
 
 
 def rehearse(request, random):
-    if request.schema:
-        return str(random.choice([*request.schema["enum"], "none of them"]))
+    if "is the best" in request.messages[-1].content:
+        return random.choice(("[[1]]", "The second one. [[2]]", "none of them"))

@@ -1,11 +1,9 @@
 """A judge of two solutions, which sees them in both orders."""
 
-import re
 from collections import Counter
 
 from tts import Candidate, Problem, Run
-
-PAIR = "{q}\n\nSolution A:\n{a}\n\nSolution B:\n{b}\n\nWhich is better? End with [[A]], [[B]], or [[C]] for a tie."
+from tts.toolkit.prompts.pairs import comparison, decision
 
 
 async def pairwise(problem: Problem, candidates: list[Candidate], run: Run, *, games: int = 1) -> list[int]:
@@ -17,10 +15,10 @@ async def pairwise(problem: Problem, candidates: list[Candidate], run: Run, *, g
     won: Counter[str] = Counter()
 
     async def play(a: Candidate, b: Candidate) -> None:
-        prompt = PAIR.format(q=problem.prompt, a=a.text, b=b.text)
-        for reply in await run.ask(prompt, n=games, max_tokens=200):
-            for verdict in re.findall(r"\[\[([AB])\]\]", reply.text)[-1:]:
-                won[a.id if verdict == "A" else b.id] += 1
+        for reply in await run.ask(comparison(problem.prompt, a.text, b.text), n=games, max_tokens=400):
+            preferred = decision(reply.text)
+            won[a.id] += preferred == "A>B"
+            won[b.id] += preferred == "B>A"
 
     one, two = candidates
     await run.gather(play(one, two), play(two, one))

@@ -6,7 +6,9 @@ from tts.toolkit.prompts.scores import by_principles, score
 SOUND = "{q}\n\nA critique of a solution:\n{critique}\n\nHow sound is it? Reply with a number from 1 to 10."
 
 
-async def grm(problem: Problem, candidates: list[Candidate], run: Run, *, k: int = 4, keep: int = 2) -> list[int | None]:
+async def grm(
+    problem: Problem, candidates: list[Candidate], run: Run, *, k: int = 4, keep: int = 2
+) -> list[int | None]:
     """Add up the scores of the `keep` soundest of k critiques of each candidate; one without a score does not count.
 
     Liu et al. (2025), arXiv:2504.02495. Differences from the paper: each candidate is judged by itself; the model is

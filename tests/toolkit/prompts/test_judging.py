@@ -86,7 +86,7 @@ def test_a_score_ends_the_reply_and_lies_from_1_to_10(before: str, value: int, f
     assert score(f"{before}\n{form.format(value)}") == (value if 1 <= value <= 10 else None)
 
 
-@pytest.mark.parametrize("reply", ["7", "Score: 7.5", "Score: -3", "Score: 7 of 9 points", "Score: 7, or 8", "Score: N"])
+@pytest.mark.parametrize("reply", ["7", "Score: 7.5", "Score: -3", "Score: 7 of 9", "Score: 7, or 8", "Score: N"])
 def test_what_is_no_whole_score_at_the_end_is_none(reply: str) -> None:
     assert score(reply) is None
 

@@ -102,13 +102,27 @@ def test_budget_forcing_goes_on_at_an_early_end_and_answers_when_the_tokens_are_
 
 
 def test_atom_of_thoughts_solves_what_is_left_of_the_question() -> None:
-    known = '{"question": "1 + 1?", "answer": "2", "depends": false}'
-    open_ = '{"question": "2 + 2?", "answer": "", "depends": true}'
-    script = ["9", "8", Sample(text=f"[{known}, {open_}]"), Sample(text="What is twice 2?"), "4", "4"]
-    outcome = ran("aggregation/atom.py:atom", script)
+    parts = Sample(text="1. What is 1 + 1?\n2. What is twice #1?")
+    outcome = ran("aggregation/atom.py:atom", ["9", parts, "2", Sample(text="What is twice 2?"), "4", "4"])
     assert outcome.result.answer == "4"
-    assert outcome.prompts[4] == "What is twice 2?" and "1 + 1? 2" in outcome.prompts[3]
+    assert outcome.prompts[2].startswith("Known:\nnothing yet\n\nQuestion: What is 1 + 1?")
+    assert "#1: What is 1 + 1? 2\n" in outcome.prompts[3] and outcome.prompts[4] == "What is twice 2?"
     assert outcome.result.bill.verifier.samples == 2
+
+
+def test_a_judge_of_a_debate_hears_both_sides_and_does_not_see_the_numbers() -> None:
+    def speak(request: Request, number: int) -> Sample | str:
+        prompt = request.messages[-1].content
+        if "Verdict: A or B" in prompt:
+            return Sample(text=f"Verdict: {'A' if 'A: 5, B' in prompt else 'B'}")
+        return Sample(text="2+3=5") if "You are" in prompt else ["4", "4", "5"][number]
+
+    outcome = ran("tournaments/debate.py:debate", speak, n=3, blind=True)
+    judged = [prompt for prompt in outcome.prompts if "Verdict: A or B" in prompt]
+    assert outcome.result.answer == "5" and len(judged) == 2
+    hidden = [prompt.split("\n\nOne of two answers")[0] for prompt in judged]
+    assert all("Alice, for " in p and "Bob, for " in p and "2+3=5" in p for p in judged)
+    assert not any(digit in text for text in hidden for digit in "0123456789")
 
 
 def test_deepconf_ends_a_trace_whose_confidence_falls_below_the_warm_up_s() -> None:

@@ -37,11 +37,16 @@ LEVELS = (
 
 
 class Chain(NamedTuple):
-    """A problem: the question, the first number, and the steps from it."""
+    """A problem: the question, the first number, and the steps from it.
+
+    `told` is the question in pieces, without what does not matter: the opening with the first number, each step, and
+    the end, which asks for the answer.
+    """
 
     text: str
     start: int
     steps: tuple[tuple[Operation, int], ...]
+    told: tuple[str, ...] = ()
 
     @property
     def values(self) -> list[int]:
@@ -70,7 +75,8 @@ def chain(random: Random, level: Level) -> Chain:
         operation, operand = _step(random, value, level)
         steps.append((operation, operand))
         value = apply(operation, value, operand)
-    return Chain(_worded(random, start, steps, random.randint(0, level.distractors)), start, tuple(steps))
+    text, told = _worded(random, start, steps, random.randint(0, level.distractors))
+    return Chain(text, start, tuple(steps), told)
 
 
 def _step(random: Random, value: int, level: Level) -> tuple[Operation, int]:
@@ -90,13 +96,18 @@ class _Phrasing(NamedTuple):
     asides: tuple[str, ...]
 
 
-def _worded(random: Random, start: int, steps: Sequence[tuple[Operation, int]], distractors: int) -> str:
+def _worded(
+    random: Random, start: int, steps: Sequence[tuple[Operation, int]], distractors: int
+) -> tuple[str, tuple[str, ...]]:
+    """The question, and its pieces that matter."""
     phrasing = random.choice(_PHRASINGS)
     sentences = [random.choice(phrasing.steps[operation]).format(n=operand) for operation, operand in steps]
+    opening, end = phrasing.opening.format(n=start), f" {phrasing.closing} {END}"
+    told = (opening, *(f" {sentence}" for sentence in sentences), end)
     for _ in range(distractors):
         aside = random.choice(phrasing.asides).format(n=random.randint(2, 999))
         sentences.insert(random.randint(0, len(sentences)), aside)
-    return " ".join([phrasing.opening.format(n=start), *sentences, phrasing.closing, END])
+    return " ".join([opening, *sentences]) + end, told
 
 
 _PHRASINGS = (

@@ -1,31 +1,31 @@
 """Atom of Thoughts: a question contracted to a simpler one, in front of any strategy."""
 
 from tts import Candidate, Problem, Run
+from tts.toolkit.prompts.decomposition import CONTRACT, NOTHING, SPLIT, contracted, known, part, questions, references
 
-FIELDS = {"question": {"type": "string"}, "answer": {"type": "string"}, "depends": {"type": "boolean"}}
-PARTS = {"type": "array", "items": {"type": "object", "properties": FIELDS, "required": [*FIELDS]}}
-DECOMPOSE = "{q}\n\nSolution:\n{solution}\n\nList its sub-questions, in JSON: question, answer, depends (on others)."
-CONTRACT = "Question: {q}\n\nKnown:\n{known}\n\nOpen:\n{open}\n\nWrite one simpler question, taking the known as given."
 SYNTHESISE = "{q}\n\nSolutions:\n\n{solutions}\n\nSolve the problem. End in the form that it asks for."
 
 
 async def atom(problem: Problem, run: Run, *, depth: int = 1, strategy: str = "single") -> Candidate:
     """Solve the question, and the simpler ones that it is contracted to; choose what their synthesis agrees with.
 
-    Teng et al. (2025), arXiv:2502.12018. Differences from the paper: any strategy solves; the score of a solution is
-    its agreement with the synthesis; contraction goes on, as the paper says and its code does not.
+    Teng et al. (2025), arXiv:2502.12018. Differences from the paper: any strategy solves, also the sub-questions that
+    need no other's answer, which the paper reads off a solution; the score of a solution is its agreement with the
+    synthesis; contraction goes on, as the paper says and its code does not.
     """
     direct = await run.solve(strategy)
     run.fallback = lambda *_: direct
-    found = [direct, await run.solve(strategy, f"{problem.prompt}\n\nSolve it in several steps.")]
-    question = problem.prompt
+    found, question = [direct], problem.prompt
     for _ in range(depth):
-        prompt = DECOMPOSE.format(q=question, solution=found[-1].text)
-        (parts,) = await run.ask(prompt, schema=PARTS)
-        known = "\n".join(f"{part['question']} {part['answer']}" for part in parts.parsed if not part["depends"])
-        rest = "\n".join(part["question"] for part in parts.parsed if part["depends"])
-        (simpler,) = await run.ask(CONTRACT.format(q=question, known=known, open=rest))
-        question = simpler.text
+        (split,) = await run.ask(SPLIT.format(problem=question))
+        parts = questions(split.text) or []
+        first = [number for number, text in enumerate(parts, 1) if not references(text)]
+        if len(first) in (0, len(parts)):
+            break  # there is nothing that depends on something else
+        asked = (run.solve(strategy, part(parts[number - 1], NOTHING)) for number in first)
+        answers = {n: c.answer for n, c in zip(first, await run.gather(*asked), strict=True) if c.answer is not None}
+        (reply,) = await run.ask(CONTRACT.format(problem=question, known=known(parts, answers)))
+        question = contracted(reply.text) or question
         found.append(await run.solve(strategy, question))
     solutions = "\n\n".join(c.text for c in found)
     whole = await run.solve(strategy, SYNTHESISE.format(q=problem.prompt, solutions=solutions))
@@ -33,5 +33,5 @@ async def atom(problem: Problem, run: Run, *, depth: int = 1, strategy: str = "s
 
 
 def rehearse(request, random):
-    if request.schema:
-        return random.choice(('[{"question": "1 + 1?", "answer": "2", "depends": false}]', "1 + 1, then 2 + 2"))
+    if "Do not solve this" in request.messages[-1].content:
+        return random.choice(("1. What is 1 + 1?\n2. What is #1 + 2?", "1. What is 1 + 1?", "1 + 1, then 2 + 2"))

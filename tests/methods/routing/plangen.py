@@ -2,10 +2,8 @@
 
 from tts import Candidate, Problem, Run
 from tts.toolkit.bandits import Arm
+from tts.toolkit.prompts.plans import CONSTRAINTS, followed, mark
 
-CONSTRAINTS = "{q}\n\nList the constraints that a correct answer must satisfy."
-CHECK = "{q}\n\nConstraints:\n{rules}\n\nPlan:\n{plan}\n\nHow good is the plan? Reply with a number from -100 to 100."
-SCORE = {"type": "integer", "minimum": -100, "maximum": 100}
 ARMS = ("majority_vote:n=3", "sequential_revision:chains=1,rounds=2")
 
 
@@ -19,18 +17,21 @@ async def plangen(
     """
     arms, plans = {name: Arm() for name in (best_strategy, *ARMS)}, {}
     run.fallback = lambda found, _: max(plans or found, key=plans.get, default=None)
-    (rules,) = await run.ask(CONSTRAINTS.format(q=problem.prompt), temperature=0.0)
+    (rules,) = await run.ask(CONSTRAINTS.format(problem=problem.prompt), temperature=0.0)
     for pulls in range(1, rounds + 1):
         arm = max(arms, key=lambda name: arms[name].bound(pulls))
         plan = await run.solve(arm)
-        prompt = CHECK.format(q=problem.prompt, rules=rules.text, plan=plan.text)
-        (check,) = await run.ask(prompt, schema=SCORE, temperature=0.0)
-        plans[plan] = check.parsed
-        arms[arm].add((check.parsed + 100) / 200)
-        if check.parsed >= enough:
+        (check,) = await run.ask(followed(problem.prompt, rules.text, plan.text), temperature=0.0)
+        score = mark(check.text)
+        if score is None:
+            continue
+        plans[plan] = score
+        arms[arm].add((score + 100) / 200)
+        if score >= enough:
             break
     return run.pick()
 
 
 def rehearse(request, random):
-    return str(random.randint(-100, 120)) if request.schema else None
+    if "Score: N" in request.messages[-1].content:
+        return f"Two of them.\nScore: {random.randint(-100, 120)}"

@@ -26,9 +26,11 @@ import torch
 from tokenizers import Tokenizer
 from transformers import LlamaForCausalLM
 
-from benchmarks.tiny_model import prompts, sample, train, vocabulary
+from benchmarks.tiny_model import sample, train, vocabulary
 from benchmarks.tiny_model.batches import Rows
-from benchmarks.tiny_model.lessons import BASICS, MASTERY, POLISH, Own, School, Stage
+from benchmarks.tiny_model.lessons.own import Own
+from benchmarks.tiny_model.lessons.school import BASICS, MASTERY, POLISH, School, Stage
+from benchmarks.tiny_model.teachers import prompts
 from benchmarks.tiny_model.train import Plan
 
 SEED = 6

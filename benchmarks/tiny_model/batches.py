@@ -12,8 +12,8 @@ import torch
 from tokenizers import Tokenizer
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from benchmarks.tiny_model.lessons import School
-from benchmarks.tiny_model.vocabulary import END, END_OF_TEXT, asked
+from benchmarks.tiny_model.lessons.school import School
+from benchmarks.tiny_model.vocabulary import END, END_OF_TEXT, written
 
 IGNORED = -100  # a label that counts for nothing
 _CHUNK = 512  # lessons encoded at once
@@ -52,7 +52,7 @@ class Rows(IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
         opened: list[tuple[list[int], list[int]]] = [([], []) for _ in range(_OPEN)]
         while True:
             lessons = [self._school.lesson(random) for _ in range(_CHUNK)]
-            asks = tokenizer.encode_batch([asked(lesson) for lesson in lessons])
+            asks = tokenizer.encode_batch([written(lesson.turns) for lesson in lessons])
             replies = tokenizer.encode_batch([f"{lesson.reply}{END}" for lesson in lessons])
             for ask, reply in zip(asks, replies, strict=True):
                 # What is predicted from a token is the next one: labels are shifted here, once.

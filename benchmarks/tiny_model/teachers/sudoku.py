@@ -12,7 +12,7 @@ from random import Random
 
 import numpy as np
 
-from benchmarks.tiny_model.problems import Item
+from benchmarks.tiny_model.teachers.teacher import Item
 from tts.answers.equivalence import extract
 
 _PEERS = [

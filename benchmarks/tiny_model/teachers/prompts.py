@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from benchmarks.tiny_model.problems import REASONING_GYM
+from benchmarks.tiny_model.teachers.teacher import REASONING_GYM
 from tts.tasks.sources import load
 
 

@@ -1,7 +1,7 @@
 """What the small model is trained on: three kinds of problems, each with a teacher that knows the way.
 
 A `Teacher` makes problems, solves them directly and in thoughts, makes wrong solutions, checks one exactly, and writes
-how one is verified. `tasks/chains.py`, `countdown.py` and `sudoku.py` each hold one.
+how one is verified. `chains.py`, `countdown.py` and `sudoku.py` beside this file each hold one.
 """
 
 from __future__ import annotations
@@ -23,10 +23,17 @@ class Item(NamedTuple):
     data: Any
 
 
-class Teacher(Protocol):
-    """The teacher of one kind of problems. Every text is what an assistant would say."""
+class Asked(Protocol):
+    """One kind of problems, which the model can be asked and its attempts at them sampled."""
 
     def make(self, random: Random) -> Item: ...
+
+    def right(self, item: Item, text: str) -> bool:
+        """Whether a completion's answer is right, exactly."""
+
+
+class Teacher(Asked, Protocol):
+    """The teacher of one kind of problems. Every text is what an assistant would say."""
 
     def solve(self, item: Item) -> str:
         """The right solution in short steps."""
@@ -39,9 +46,6 @@ class Teacher(Protocol):
 
     def wrong(self, random: Random, item: Item) -> str:
         """A wrong solution, in the form of `solve`."""
-
-    def right(self, item: Item, text: str) -> bool:
-        """Whether a completion's answer is right, exactly."""
 
     def verify(self, random: Random, item: Item, text: str) -> str:
         """A check, step by step, of what a solution shows; it may overlook a slip. Without the verdict, which is the

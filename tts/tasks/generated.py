@@ -1,4 +1,4 @@
-"""Problems that are generated: sums, and chains of arithmetic in words."""
+"""Problems that are generated: sums, chains of arithmetic in words, and questions about a lookup world."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Any
 from tts.errors import InvalidParameter, unknown_name
 from tts.tasks.chains import LEVELS, chain
 from tts.tasks.example import Example
+from tts.tasks.lookup import MOST_HOPS, question
 from tts.types import Problem
 
 _ARITHMETIC_DEFAULTS = {"size": 50, "seed": 0, "terms": 3, "digits": 2, "operations": "plus,minus", "steps": True}
 _CHAIN_DEFAULTS = {"size": 50, "seed": 0, "levels": "1,2,3,4,5"}
+_LOOKUP_DEFAULTS = {"size": 50, "seed": 0, "hops": f"1..{MOST_HOPS}"}
 _OPERATIONS = {"plus": "+", "minus": "-", "times": "*"}
 _SERIES = {"size": (1, 10**6), "seed": (0, 2**63)}
 
@@ -59,6 +61,24 @@ def chain_problems(params: Mapping[str, Any]) -> Iterator[Example]:
         yield Example(Problem(f"chain-{i}", made.text, facts={"level": level}), str(made.answer))
 
 
+def lookup_problems(params: Mapping[str, Any]) -> Iterator[Example]:
+    chosen = _chosen("lookup", params, _LOOKUP_DEFAULTS)
+    _check_whole(chosen, _SERIES)
+    least, dots, most = str(chosen["hops"]).partition("..")
+    known = [str(hops) for hops in range(1, MOST_HOPS + 1)]
+    for name in (least, most) if dots else (least,):
+        if name not in known:
+            raise unknown_name("number of hops of lookup", name, known)
+    counts = range(int(least), int(most if dots else least) + 1)
+    if not counts:
+        message = f"hops must be a number or a range such as 1..{MOST_HOPS}, but got {chosen['hops']}"
+        raise InvalidParameter(message, name="hops", value=repr(chosen["hops"]))
+    for i in range(chosen["size"]):
+        hops = counts[i % len(counts)]
+        made = question(Random(f"{chosen['seed']}/{i}"), hops)
+        yield Example(Problem(f"lookup-{i}", made.text, facts={"hops": hops, "links": made.links}), made.answer)
+
+
 def _chosen(source: str, params: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     for key in params:
         if key not in defaults:
@@ -72,3 +92,6 @@ def _check_whole(chosen: Mapping[str, Any], ranges: Mapping[str, tuple[int, int]
         if type(value) is not int or not least <= value <= most:
             message = f"{key} must be a whole number from {least} to {most}, but got {value!r}"
             raise InvalidParameter(message, name=key, value=repr(value))
+
+
+GENERATED = {"arithmetic": arithmetic, "chain": chain_problems, "lookup": lookup_problems}  # by scheme, graded exactly

@@ -1,4 +1,4 @@
-"""Sources of problems: JSON Lines, `reasoning-gym`, and arithmetic and chains that need neither file nor package.
+"""Sources of problems: JSON Lines, `reasoning-gym`, and those that are generated and need neither file nor package.
 
 An `Example` is a problem with its reference answer. Strategies are given the `Problem` alone, and a run folder keeps
 problems and references apart: the references come last (`tts.runs.grading_process`).
@@ -20,7 +20,7 @@ from tts.answers.equivalence import is_plain, normalise
 from tts.errors import BadProblem, InvalidParameter
 from tts.tasks.example import Example, Task
 from tts.tasks.from_files import Columns, read_file
-from tts.tasks.generated import arithmetic, chain_problems
+from tts.tasks.generated import GENERATED
 from tts.tasks.prompts import Prompts, held_out, read_template, shots_of
 from tts.types import AnswerFormat, Problem, Value
 from tts.workers.child import PRIVATE
@@ -70,6 +70,10 @@ def load(
     `chain?size=50&seed=7&levels=1,2,3,4,5`: chains of arithmetic told in words (`tts.tasks.chains`), built in; the
     levels, 1 the easiest, take turns.
 
+    `lookup?size=50&seed=7&hops=1..4`: questions about a world of keys that only a tool can see (`tts.tasks.lookup`),
+    built in; the world is `facts["links"]`, and `tts.toolkit.environments.lookup` has the tools. The numbers of hops
+    take turns.
+
     Args:
         shuffle_choices: a seed for the order of each problem's choices, which the reference answer follows. The order
             depends on the seed and the problem's id alone; None leaves the file's.
@@ -98,10 +102,8 @@ def load(
     named = Columns(prompt_column, answer_column, id_column, choices_column)
     if few_shot is not None:
         prompts = prompts.with_shots(shots_of(few_shot, shots, named), few_shot)
-    if scheme == "arithmetic":
-        task = Task(source, tuple(islice(arithmetic(params), limit)), "exact")
-    elif scheme == "chain":
-        task = Task(source, tuple(islice(chain_problems(params), limit)), "exact")
+    if scheme in GENERATED:
+        task = Task(source, tuple(islice(GENERATED[scheme](params), limit)), "exact")
     elif scheme == REASONING_GYM:
         task = Task(source, tuple(_reasoning_gym(source, name, limit)), source)
     elif few_shot is None and shots is not None:
@@ -154,7 +156,7 @@ class TaskSource(Value, frozen=True):
 
 
 class Source(NamedTuple):
-    """A source taken apart: scheme (`file`, `arithmetic`, `chain`, `reasoning-gym`), name, parameters."""
+    """A source taken apart: scheme (`file`, `arithmetic`, `chain`, `lookup`, `reasoning-gym`), name, parameters."""
 
     scheme: str
     name: str
@@ -165,7 +167,7 @@ def parse_source(source: str) -> Source:
     """Take a source apart. Parameter values are JSON where they can be read as JSON, else text."""
     head, _, query = source.partition("?")
     scheme, _, name = head.partition(":")
-    if scheme == REASONING_GYM or head in ("arithmetic", "chain"):
+    if scheme == REASONING_GYM or head in GENERATED:
         return Source(scheme, name, {key: _value(text) for key, text in parse_qsl(query, keep_blank_values=True)})
     return Source("file", source, {})
 

@@ -6,6 +6,11 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import NamedTuple
 
+from benchmarks.tiny_model.lessons.judging.choosing import Choosing
+from benchmarks.tiny_model.lessons.judging.comparing import Comparing
+from benchmarks.tiny_model.lessons.judging.merging import Merging
+from benchmarks.tiny_model.lessons.judging.scoring import Scoring
+from benchmarks.tiny_model.lessons.judging.stepping import Stepping
 from benchmarks.tiny_model.lessons.lesson import Family, Lesson
 from benchmarks.tiny_model.lessons.own import Attempts, Own
 from benchmarks.tiny_model.lessons.revising import Revising
@@ -22,6 +27,18 @@ _MODES = {  # of each kind of problems
     "sudoku": {"direct": 0.10, "think": 0.50, "verify": 0.14, "judge": 0.10, "revise": 0.16},
 }
 KINDS = tuple(_MODES)
+_JUDGING = {  # for each lesson of the modes above
+    "compare chain": 0.06,
+    "compare countdown": 0.02,
+    "best chain": 0.03,
+    "consistent chain": 0.02,
+    "principles chain": 0.03,
+    "rubric chain": 0.02,
+    "step chain": 0.04,
+    "steps chain": 0.06,
+    "aggregate chain": 0.05,
+    "aggregate countdown": 0.02,
+}
 
 
 class Stage(NamedTuple):
@@ -37,7 +54,8 @@ class Stage(NamedTuple):
 
 
 def _shares(kinds: Mapping[str, float], modes: Mapping[str, Mapping[str, float]] = _MODES) -> dict[str, float]:
-    return {f"{how} {kind}": kinds[kind] * share for kind, hows in modes.items() for how, share in hows.items()}
+    shares = {f"{how} {kind}": kinds[kind] * share for kind, hows in modes.items() for how, share in hows.items()}
+    return shares | _JUDGING
 
 
 BASICS = Stage(_shares({"chain": 0.50, "countdown": 0.35, "sudoku": 0.15}))
@@ -77,6 +95,11 @@ class School:
             Solving(self.teachers),
             Verifying(self.teachers, attempts, stage.believed),
             Revising(self.teachers, attempts),
+            Comparing(self.teachers, attempts),
+            Choosing(self.teachers["chain"], attempts),
+            Scoring(self.teachers["chain"], attempts),
+            Stepping(self.teachers["chain"], attempts),
+            Merging(self.teachers, attempts),
         )
         self._of_mode = {mode: family for family in self.families for mode in family.modes}
         self._modes, self._shares = list(stage.shares), list(stage.shares.values())

@@ -18,7 +18,7 @@ from pathlib import Path
 import aiohttp
 
 from benchmarks.tiny_model import card
-from benchmarks.tiny_model.examination import checking, solving
+from benchmarks.tiny_model.examination import checking, debating, decomposing, hinting, solving
 from benchmarks.tiny_model.examination.engine import SLOTS, Engine
 from benchmarks.tiny_model.examination.exam import Exam
 from benchmarks.tiny_model.examination.speed import throughput
@@ -34,6 +34,10 @@ GROUPS: tuple[Callable[[Exam], Awaitable[None]], ...] = (  # of rows, in the ord
     solving.chains,
     checking.verification,
     checking.revisions,
+    decomposing.parts,
+    decomposing.plans,
+    hinting.hints,
+    debating.debates,
 )
 
 

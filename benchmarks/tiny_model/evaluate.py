@@ -21,6 +21,7 @@ from benchmarks.tiny_model import card
 from benchmarks.tiny_model.examination import checking, debating, decomposing, hinting, solving
 from benchmarks.tiny_model.examination.engine import SLOTS, Engine
 from benchmarks.tiny_model.examination.exam import Exam
+from benchmarks.tiny_model.examination.judging import choosing, comparing, merging, scoring, stepping
 from benchmarks.tiny_model.examination.speed import throughput
 from benchmarks.tiny_model.lessons.school import School
 from benchmarks.tiny_model.teachers import prompts
@@ -38,6 +39,11 @@ GROUPS: tuple[Callable[[Exam], Awaitable[None]], ...] = (  # of rows, in the ord
     decomposing.plans,
     hinting.hints,
     debating.debates,
+    comparing.comparisons,
+    choosing.choices,
+    scoring.scores,
+    stepping.steps,
+    merging.aggregates,
 )
 
 

@@ -227,6 +227,10 @@ class CallFailed(WorkerError):
     """The called function raised."""
 
 
+class ProgramRefused(CallFailed):
+    """A program has something that is not run without a sandbox."""
+
+
 class CallTimedOut(WorkerError):
     """The called function was killed at its limit of CPU time or wall-clock time."""
 

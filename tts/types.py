@@ -38,7 +38,7 @@ from tts.values import Value as Value
 from tts.values import shown_fields as shown_fields
 
 FinishReason = Literal["stop", "length", "cancelled", "deadline", "content_filter", "tool_calls", "other"]
-AnswerFormat = Literal["auto", "number", "boxed", "letter", "line", "text"]
+AnswerFormat = Literal["auto", "number", "boxed", "letter", "line", "text", "code"]
 ScoreKind = Literal["probability", "logit", "scale", "pass_rate", "logprob", "rank"]
 SCORE_KINDS: tuple[str, ...] = get_args(ScoreKind)
 

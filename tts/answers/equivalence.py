@@ -7,6 +7,7 @@ killed (`tts.tasks.graders`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -15,16 +16,20 @@ from tts.answers.normalise import kind, normalise
 
 __all__ = ["classes", "extract", "is_plain", "normalise", "same"]
 
+_FUNCTION = re.compile(r"^(?:async )?def \w+\(", re.MULTILINE)
 _MOST_DIGITS = 400  # of two numbers that are compared by their difference
 
 
 def same(a: str, b: str) -> bool | None:
-    """Whether two answers mean the same: exact strings, integers, decimals, fractions, choices, words, times of day.
+    """Whether two answers mean the same: exact strings, integers, decimals, fractions, choices, words, times of day;
+    programs, which have a function of Python, by their text alone.
 
     Returns:
         True or False where that is certain; None where it takes algebra, or where math-verify's tolerance (six
         decimals) and its double reading of percentages decide.
     """
+    if _FUNCTION.search(a) or _FUNCTION.search(b):
+        return a == b
     a, b = normalise(a), normalise(b)
     if a == b:
         return bool(a)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from tts.answers.blocks import Content, content_after
+from tts.answers.code import last_block
 from tts.answers.cues import ANSWER, is_denied
 from tts.answers.letters import letter_at, stated_letter, unstated_letter
 from tts.answers.normalise import has_words, kind, normalise, trimmed_lines
@@ -91,6 +92,7 @@ def extract(text: str, answer_format: AnswerFormat = "auto", *, complete: bool =
                 start of a line, or the last in parentheses that is not called wrong.
             line: the last line that is not empty, trimmed and otherwise as written.
             text: the last `<answer>…</answer>`, else everything, trimmed and otherwise as written.
+            code: the content of the last closed block of Python (three backticks), as written.
         complete: whether the model ended by itself. Text that was cut has an answer only if it is marked (tags, a
             box, "Answer: …"): its last number or line is half a thought.
     """
@@ -103,7 +105,7 @@ def _read(text: str, answer_format: AnswerFormat, complete: bool) -> str | None:
     visible = without_thinking(text)
     if visible is None:
         return None
-    if not complete and answer_format not in ("boxed", "letter"):  # these find nothing else
+    if not complete and answer_format not in ("boxed", "letter", "code"):  # these find nothing else
         stated = _tagged(visible) or _boxed(visible) or _cued(visible)
         if not stated:
             return None
@@ -152,6 +154,7 @@ _READERS: dict[AnswerFormat, Callable[[str, bool], str | None]] = {
     "letter": _letter,
     "line": _line,
     "text": _text,
+    "code": lambda text, _complete: last_block(text),
 }
 
 
@@ -160,6 +163,8 @@ def read_place(place: str, answer_format: AnswerFormat) -> str | None:
     match answer_format:
         case "line" | "text":
             return trimmed_lines(place) or None
+        case "code":
+            return place.strip("\n") or None
         case "number":
             return _normalised_or_none(_number_of(place[:_PLACE]))
         case "letter":

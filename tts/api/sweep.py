@@ -65,10 +65,11 @@ async def asweep(
     Cells share samples where that cannot bias them: `majority_vote:n=1,2,4,8` costs what n=8 costs.
 
     Args:
-        problems: a JSONL path, `chain?size=50`, `arithmetic?size=50`, `reasoning-gym:NAME?size=50`, a Task, or
-            Examples; a Problem counts as an Example without a reference. Named by a source, they are loaded by the
-            process that grades, and no reference is in this one (`tts.runs.grading_process` says what that
-            guarantees); of a Task or Examples, the caller holds the references.
+        problems: a JSONL path, `chain?size=50`, `mini_code?size=50`, `arithmetic?size=50`,
+            `reasoning-gym:NAME?size=50`, a Task, or Examples; a Problem counts as an Example without a reference. Named
+            by a source, they are loaded by the process that grades, and no reference is in this one
+            (`tts.runs.grading_process` says what that guarantees); of a Task or Examples, the caller holds the
+            references.
         strategies: specs such as `best_of_n:n=1,2,4`, `file.py:name`, async functions of your own, or
             `functools.partial(mine, n=4)`.
         budgets: per problem, e.g. ["tokens=1k", "tokens=2k"]; run_budget: of the whole run.
@@ -99,7 +100,7 @@ async def asweep(
     async with (
         given as named,
         Beside(partial(open_backend, cluster, address, target)) as place,  # a Ray takes seconds to start
-        GradingProcess(asked, judge) as task,
+        GradingProcess(asked, judge, unsafe=target.get("unsafe_execute", False)) as task,
     ):
         listed = task.problems
         base = _asked(task, named, budgets, run_budget, given.allocators, seeds)

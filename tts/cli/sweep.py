@@ -17,7 +17,7 @@ from tts.cli.values import answer_format_of, arguments_of, seeds_of
 def sweep(
     problems: Annotated[
         str,
-        typer.Argument(help="JSONL or CSV file, -, chain?size=50, arithmetic?size=50 or reasoning-gym:NAME?size=50."),
+        typer.Argument(help="JSONL or CSV file, -, chain?size=50, mini_code?size=50, or reasoning-gym:NAME?size=50."),
     ],
     strategy: Annotated[list[str], typer.Option("--strategy", "-s", help="Strategy NAME:PARAM=V1,V2,... Repeatable.")],
     budget: Annotated[
@@ -42,7 +42,7 @@ def sweep(
     ] = None,
     answer_format: Annotated[
         str | None,
-        typer.Option("--answer-format", help="Form of the answers: auto, number, boxed, letter, line or text."),
+        typer.Option("--answer-format", help="Form of the answers: auto, number, boxed, letter, line, text or code."),
     ] = None,
     grader: Grader = None,
     report: Report = True,

@@ -71,7 +71,8 @@ class Target(TypedDict, total=False):
         first_byte_s, idle_s: the most silence before the first byte, and after it.
         total_s: the longest duration of one request, with or without silence; two hours are the default.
         patience_s: time that the run waits while no server answers, before it stops (300 s).
-        unsafe_execute: whether strategies may execute programs that a model wrote (`Run.execute`), without a sandbox.
+        unsafe_execute: whether programs that a model wrote may be executed without a sandbox, by strategies
+            (`Run.execute`), and to grade what is beyond the part of Python that is safe (`mini_code`).
         threads: of the model in process.
         cancellation: the way of cancelling a stream, and the charge for it
             (`tts.models.wire.capabilities.Cancellation`). `auto`, the default: on engines that are not known to stop,

@@ -56,6 +56,7 @@ from tts.tasks.graders import (
     not_an_answer,
 )
 from tts.tasks.llm_grader import LlmGrader, is_llm, opened
+from tts.tasks.mini_code.grader import MINI_CODE, UNSAFE
 from tts.tasks.own_grader import OwnGrader
 from tts.tasks.sources import TaskSource
 from tts.tasks.verdict import Verdict
@@ -75,6 +76,7 @@ class _Load(NamedTuple):
     given: TaskSource | Task | Path
     limit_s: float | None
     target: Target | None
+    unsafe: bool
 
 
 class _Hide(NamedTuple):
@@ -132,6 +134,7 @@ class GradingProcess:
     Args:
         given: the source of a task, a task, or a run folder that holds one.
         target: resolved, with the one role that grades, for the grader `llm`.
+        unsafe: whether programs that a model wrote may be executed without a sandbox, to grade them.
 
     Attributes:
         name, grader: of the task; problems: of it, in order; digest: of the problems, without references, because
@@ -145,8 +148,9 @@ class GradingProcess:
 
     limit_s: float | None = None
 
-    def __init__(self, given: TaskSource | Task | Path, target: Target | None = None) -> None:
+    def __init__(self, given: TaskSource | Task | Path, target: Target | None = None, *, unsafe: bool = False) -> None:
         self._target = target
+        self._unsafe = unsafe
         self.on_verdict: OnVerdict = lambda *verdict: None
         self._given: TaskSource | Task | Path | None = given
         self._verdicts: dict[tuple[str, str | None], Verdict] = {}
@@ -161,7 +165,7 @@ class GradingProcess:
             given = given.load()  # standard input is this process's
         self._start()
         try:
-            loaded: _Loaded = await self._ask(_Load(given, self.limit_s, self._target))
+            loaded: _Loaded = await self._ask(_Load(given, self.limit_s, self._target, self._unsafe))
         except BaseException:
             await self._stop()
             raise
@@ -417,6 +421,8 @@ class _Server:
             grader = await self._asked(task, order) if asked else RecordedGrader(task.grader, folder)
         else:
             task = task.load() if isinstance(task, TaskSource) else task
+            if order.unsafe and task.grader == MINI_CODE:
+                task = msgspec.structs.replace(task, grader=UNSAFE)
             grader = await self._asked(task, order)
         await _check_references(grader, task)
         self._task, self._grading = task, Grading(grader, self._say)

@@ -22,6 +22,7 @@ from tts.errors import (
 )
 from tts.tasks.example import Example
 from tts.tasks.llm_grader import is_llm
+from tts.tasks.mini_code.grader import MINI_CODE, UNSAFE, CodeGrader
 from tts.tasks.own_grader import OwnGrader
 from tts.tasks.sources import REASONING_GYM
 from tts.tasks.verdict import Verdict
@@ -211,8 +212,8 @@ def not_an_answer(answer: object) -> Verdict | None:
 
 
 def grader_named(name: str, workers: Workers, limit_s: float | None = None) -> Grader:
-    """The grader `exact` or `math`, the one for a source `reasoning-gym:NAME?…`, or a function of the user's own
-    (`FILE.py:NAME`, `MODULE:NAME`), which is imported in a worker; `limit_s`: its `timeout_s`.
+    """The grader `exact`, `math` or `mini_code`, the one for a source `reasoning-gym:NAME?…`, or a function of the
+    user's own (`FILE.py:NAME`, `MODULE:NAME`), which is imported in a worker; `limit_s`: its `timeout_s`.
 
     Raises:
         UnknownName: no grader has the name.
@@ -222,6 +223,8 @@ def grader_named(name: str, workers: Workers, limit_s: float | None = None) -> G
         return ExactGrader()
     if name == "math":
         return MathGrader(workers, timeout_s=limit_s)
+    if name in (MINI_CODE, UNSAFE):
+        return CodeGrader(workers, unsafe=name == UNSAFE, timeout_s=limit_s)
     if name.startswith(f"{REASONING_GYM}:"):
         return ReasoningGymGrader(name, workers, timeout_s=limit_s)
     if is_llm(name):
@@ -231,12 +234,12 @@ def grader_named(name: str, workers: Workers, limit_s: float | None = None) -> G
         )
     if ":" in name:
         return OwnGrader(name, workers, timeout_s=limit_s)
-    raise unknown_name("grader", name, ("exact", "math", f"{REASONING_GYM}:NAME", "llm", "FILE.py:NAME"))
+    raise unknown_name("grader", name, ("exact", "math", MINI_CODE, f"{REASONING_GYM}:NAME", "llm", "FILE.py:NAME"))
 
 
 def is_asked_again(name: str) -> bool:
     """Whether a reader of a run folder asks the grader that it names: those of this library, and no other code."""
-    return name in ("exact", "math") or name.startswith(f"{REASONING_GYM}:")
+    return name in ("exact", "math", MINI_CODE) or name.startswith(f"{REASONING_GYM}:")
 
 
 def _unusable(reference: str, problem: Problem, line: int | None, what: str) -> BadProblem:

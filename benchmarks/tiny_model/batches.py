@@ -12,8 +12,8 @@ import torch
 from tokenizers import Tokenizer
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from benchmarks.tiny_model.chat import END, END_OF_TEXT, written
 from benchmarks.tiny_model.lessons.school import School
-from benchmarks.tiny_model.vocabulary import END, END_OF_TEXT, written
 
 IGNORED = -100  # a label that counts for nothing
 _CHUNK = 512  # lessons encoded at once

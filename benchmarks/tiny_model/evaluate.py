@@ -18,9 +18,10 @@ from pathlib import Path
 import aiohttp
 
 from benchmarks.tiny_model import card
-from benchmarks.tiny_model.examination import checking, solving
+from benchmarks.tiny_model.examination import checking, debating, decomposing, hinting, solving
 from benchmarks.tiny_model.examination.engine import SLOTS, Engine
 from benchmarks.tiny_model.examination.exam import Exam
+from benchmarks.tiny_model.examination.judging import choosing, comparing, merging, scoring, stepping
 from benchmarks.tiny_model.examination.speed import throughput
 from benchmarks.tiny_model.lessons.school import School
 from benchmarks.tiny_model.teachers import prompts
@@ -34,6 +35,15 @@ GROUPS: tuple[Callable[[Exam], Awaitable[None]], ...] = (  # of rows, in the ord
     solving.chains,
     checking.verification,
     checking.revisions,
+    decomposing.parts,
+    decomposing.plans,
+    hinting.hints,
+    debating.debates,
+    comparing.comparisons,
+    choosing.choices,
+    scoring.scores,
+    stepping.steps,
+    merging.aggregates,
 )
 
 

@@ -14,7 +14,8 @@ import numpy as np
 from tokenizers import Tokenizer, decoders, models
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from benchmarks.tiny_model.vocabulary import END, END_OF_TEXT, SPECIAL, TEMPLATE, split
+from benchmarks.tiny_model.chat import END, END_OF_TEXT, SPECIAL, TEMPLATE
+from benchmarks.tiny_model.vocabulary import split
 from tts.models.weights import pull
 
 NAME = "tts-tiny"

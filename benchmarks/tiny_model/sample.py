@@ -13,12 +13,12 @@ import torch
 from tokenizers import Tokenizer
 from transformers import LlamaForCausalLM
 
+from benchmarks.tiny_model.chat import END, END_OF_TEXT, written
 from benchmarks.tiny_model.lessons.lesson import Turn, asked
 from benchmarks.tiny_model.lessons.own import Own
 from benchmarks.tiny_model.lessons.school import School
 from benchmarks.tiny_model.lessons.solving import thinking
 from benchmarks.tiny_model.train import DEVICE, LENGTH
-from benchmarks.tiny_model.vocabulary import END, END_OF_TEXT, written
 
 TEMPERATURE = 0.8
 # Batches by turns, alike in what they hold, so that few wait for one; and the most tokens of a reply.

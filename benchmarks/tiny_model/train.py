@@ -14,7 +14,8 @@ from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from benchmarks.tiny_model.batches import IGNORED, Rows, loader
-from benchmarks.tiny_model.vocabulary import END, END_OF_TEXT, SIZE
+from benchmarks.tiny_model.chat import END, END_OF_TEXT
+from benchmarks.tiny_model.vocabulary import SIZE
 
 LENGTH = 1024  # tokens, of a training row and of the model's context
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,27 +1,19 @@
-"""The tokenizer: byte-level BPE of 512 tokens, one token a digit, and a chat template.
+"""The tokenizer: byte-level BPE of 512 tokens, one token a digit.
 
 Split as SmolLM's is (digits apart, then GPT-2's pattern), which llama.cpp and `transformers` both know by that name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from benchmarks.tiny_model.lessons.lesson import Turn
+from benchmarks.tiny_model.chat import SPECIAL
 from benchmarks.tiny_model.lessons.school import School
 
 SIZE = 512
-END_OF_TEXT, START, END = SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-TEMPLATE = (
-    "{% for message in messages %}"
-    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-)
 
 
 def learn(school: School, seed: int, path: Path, lessons: int = 20_000) -> Tokenizer:
@@ -48,8 +40,3 @@ def split() -> pre_tokenizers.PreTokenizer:
     return pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
-
-
-def written(turns: Sequence[Turn]) -> str:
-    """The turns before a reply, as the chat template writes them."""
-    return "".join(f"{START}{role}\n{content}{END}\n" for role, content in turns) + f"{START}assistant\n"

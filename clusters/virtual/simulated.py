@@ -190,7 +190,7 @@ class SimulatedCluster:
         scheduler: Scheduler,
         journal: Journal | NoJournal | None = None,
         on_result: OnResult = ignore,
-        goes_on: Callable[[], bool] = lambda: True,
+        goes_on: Callable[[], bool] | None = None,
     ) -> float:
         """Drive the scheduler to its end; returns the virtual seconds it took.
 
@@ -209,7 +209,11 @@ class SimulatedCluster:
             self._end_workers()
 
     def _drive(
-        self, scheduler: Scheduler, journal: Journal | NoJournal, on_result: OnResult, goes_on: Callable[[], bool]
+        self,
+        scheduler: Scheduler,
+        journal: Journal | NoJournal,
+        on_result: OnResult,
+        goes_on: Callable[[], bool] | None,
     ) -> float:
         step = scheduler.start()
         self._clock.now_s = scheduler.now
@@ -219,12 +223,12 @@ class SimulatedCluster:
                 raise StepStopped
             if scheduler.done:
                 return self._clock.now_s
-            if not goes_on():
+            if goes_on is not None and not goes_on():
                 for left in scheduler.partial:
                     scheduler.withdraw(left.id, Interrupted(f"the simulation of {left.id} was ended"))
                 return self._clock.now_s
             event = self._next()
-            if isinstance(event, Failed) and scheduler.is_fatal(event):
+            if type(event) is Failed and scheduler.is_fatal(event):
                 self._stop(scheduler, journal, event)
                 raise event.error.rebuild()
             journal.write([event])
@@ -262,10 +266,10 @@ class SimulatedCluster:
             return event
 
     def _carry_out(self, action: Action) -> None:
-        if isinstance(action, Cancel):
+        if type(action) is Cancel:
             self._cancel(action.id)
-            return
-        self._begin(action, *self._outcome(action))
+        else:
+            self._begin(action, *self._outcome(action))
 
     def _begin(self, action: Work, seconds: float, end: End) -> None:
         """Begin an action now, with its duration and its end."""

@@ -36,6 +36,7 @@ TEMPLATES = {
     "countdown": ["Make {target} from {numbers}. Say it in <answer> tags."],
     "sudoku": ["Fill this in:\n{puzzle}\nSay it in <answer> tags."],
 }
+SOLVING = ("direct", "think", "verify", "judge", "revise")
 seeds = st.integers(0, 10**6)
 
 
@@ -106,6 +107,8 @@ def test_a_lesson_is_asked_as_the_library_asks_it_and_its_verdict_is_the_truth_o
     stage: Stage,
 ) -> None:
     """For problems with attempts of the model's own, and for those without. Problems are found by their prompts."""
+    asks = {mode: share for mode, share in stage.shares.items() if mode.split()[0] in SOLVING}
+    stage = stage._replace(shares=asks)
     own = _attempts(school(stage=stage))
     there, random = school(stage=stage, own=own), Random(3)
     problems: dict[str, tuple[str, Item]] = {}
@@ -124,7 +127,7 @@ def test_a_lesson_is_asked_as_the_library_asks_it_and_its_verdict_is_the_truth_o
             asked = DIRECT if lesson.reply in ("Yes", "No") else STEP_BY_STEP
             solution = _between(user, *asked.format(problem=item.prompt, solution="|").split("|"))
             fooled = asked is STEP_BY_STEP and not lesson.reply.partition(f"\n{VERDICT}")[0].endswith("wrong.")
-            verdict = right(item, solution) or (fooled and stage is POLISH)
+            verdict = right(item, solution) or (fooled and stage.believed)
             assert GenRM().read(Completion(lesson.reply)).value == float(verdict)
             seen["fooled"] += not right(item, solution) and verdict
             seen[f"verify {right(item, solution)}"] += 1
@@ -132,7 +135,7 @@ def test_a_lesson_is_asked_as_the_library_asks_it_and_its_verdict_is_the_truth_o
             seen["think" if lesson.reply.startswith("<think>") else "direct"] += 1
         problems.clear()
     assert seen.keys() == {"revise", "verify True", "verify False", "think", "direct", "fooled"}
-    assert (seen["fooled"] > 0) == (stage is POLISH)
+    assert (seen["fooled"] > 0) == stage.believed
 
 
 def test_whether_what_is_verified_is_right_cannot_be_told_from_the_problem() -> None:

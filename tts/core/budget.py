@@ -117,7 +117,7 @@ class Limits(Value, frozen=True):
         return ",".join(f"{n}={_exact(v)}" for n in self.__struct_fields__ if (v := getattr(self, n)) is not None)
 
     def __bool__(self) -> bool:
-        return any(getattr(self, n) is not None for n in self.__struct_fields__)
+        return self != NO_LIMITS
 
     def divided(self, parts: int) -> Limits:
         """An equal share for each of `parts` trials; seconds are a clock and are not divided.
@@ -145,10 +145,21 @@ class Limits(Value, frozen=True):
         return Limits(samples, tokens, usd, flops, self.seconds)  # type: ignore[arg-type]  # whole numbers stay whole
 
 
+NO_LIMITS = Limits()
+
+
 @lru_cache(256)
 def _parsed(text: str) -> Limits:
     """Parts of strategies have the same few texts again and again."""
     return Limits._read(text)
+
+
+@lru_cache(256)
+def _caps(limits: Limits) -> tuple[tuple[int, int], ...]:
+    """The places of the limited quantities among a cost's amounts, each with its limit. Cached as `_parsed`."""
+    usd = None if limits.usd is None else round(limits.usd * PICODOLLARS)
+    caps = (limits.samples, limits.tokens, usd, limits.flops)
+    return tuple((i, cap) for i, cap in enumerate(caps) if cap is not None)
 
 
 class Remaining(Value, frozen=True):
@@ -190,9 +201,7 @@ class Ledger:
         self._spent = [0, 0, 0, 0]
         self._reserved = [0, 0, 0, 0]
         self._unknown = [False, False, False, False]
-        usd = None if limits.usd is None else round(limits.usd * PICODOLLARS)
-        caps = (limits.samples, limits.tokens, usd, limits.flops)
-        self._caps: tuple[tuple[int, int], ...] = tuple((i, cap) for i, cap in enumerate(caps) if cap is not None)
+        self._caps = _caps(limits)
 
     @property
     def spent(self) -> Cost:
@@ -234,10 +243,10 @@ class Ledger:
         """Reserve like `reserve`, but return False if the cost does not fit."""
         if key in self.reservations:
             raise InvalidParameter(f"{key} already holds a reservation", key=key)
-        if self._caps:
+        if self.needs_price:
             self.check_known(cost)
-            if not self.fits(cost):
-                return False
+        if self._caps and not self.fits(cost):
+            return False
         self.reservations[key] = cost
         reserved = self._reserved
         reserved[0] += cost.samples  # by hand, because this is done for every sample
@@ -250,20 +259,25 @@ class Ledger:
         """Charge `actual` and release what `key` held. An overrun (a server that ignored `max_tokens`) is charged in
         full, and counted in `overrun`: the ledger tells the truth even where the server did not keep its word."""
         held = self.reservations.pop(key)
-        asked, used = _amounts(held), _amounts(actual)
-        reserved, spent = self._reserved, self._spent
-        reserved[0] -= asked[0]  # by hand, because this is done for every sample
-        reserved[1] -= asked[1]
-        reserved[2] -= asked[2]
-        reserved[3] -= asked[3]
-        spent[0] += used[0]
-        spent[1] += used[1]
-        spent[2] += used[2]
-        spent[3] += used[3]
-        if actual.picodollars is None or actual.flops is None:
-            self._note_unknown(actual)
-        if used[0] > asked[0] or used[1] > asked[1] or used[2] > asked[2] or used[3] > asked[3]:
-            self.overrun += Cost(*(max(0, u - a) for u, a in zip(used, asked, strict=True)))
+        reserved, spent, unknown = self._reserved, self._spent, self._unknown
+        picodollars, flops = actual.picodollars, actual.flops
+        if picodollars is None:
+            picodollars, unknown[2] = 0, True
+        if flops is None:
+            flops, unknown[3] = 0, True
+        held_picodollars, held_flops = held.picodollars or 0, held.flops or 0
+        reserved[0] -= held.samples  # by hand, because this is done for every sample
+        reserved[1] -= held.tokens
+        reserved[2] -= held_picodollars
+        reserved[3] -= held_flops
+        spent[0] += actual.samples
+        spent[1] += actual.tokens
+        spent[2] += picodollars
+        spent[3] += flops
+        over = actual.tokens > held.tokens or actual.samples > held.samples
+        if over or picodollars > held_picodollars or flops > held_flops:
+            pairs = zip(_amounts(actual), _amounts(held), strict=True)
+            self.overrun += Cost(*(max(0, used - asked) for used, asked in pairs))
 
     def release(self, key: str) -> Cost:
         """Give back the reservation of an action that never left, and return it."""

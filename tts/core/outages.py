@@ -86,14 +86,19 @@ class Outages:
         self._answers[by] += 1
         if trouble := self._troubled.get(id):
             self._recovered[by] += trouble.refused
-        self._answered[by] = max(self._answered.get(by, 0), self._numbers.get(id, 0))
+        number = self._numbers.get(id, 0)
+        if number > self._answered.get(by, -1):
+            self._answered[by] = number
         self.since_s = math.inf
         self.ended(id)
 
     def ended(self, id: str) -> None:
         """Note that a request has ended for good."""
-        self.back(id)
-        self._troubled.pop(id, None)
+        if self._troubled:
+            self.back(id)
+            self._troubled.pop(id, None)
+        else:  # as for most samples of most runs
+            self._numbers.pop(id, None)
         if not self._troubled:
             self.since_s = math.inf
 

@@ -26,7 +26,8 @@ ID_COLUMN = "id"
 
 SOURCES = (
     "A source is the path of a JSON Lines, CSV or TSV file, - for standard input, reasoning-gym:NAME?size=50&seed=7, "
-    "arithmetic?size=50&seed=7&terms=3&digits=2, chain?size=50&seed=7&levels=1,2,3, or mini_code?size=50&levels=1,2,3."
+    "arithmetic?size=50&seed=7&terms=3&digits=2, chain?size=50&seed=7&levels=1,2,3, "
+    "lookup?size=50&seed=7&hops=1..4, or mini_code?size=50&seed=7&levels=1,2,3."
 )
 _CSV = {".csv": ",", ".tsv": "\t"}
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -124,7 +125,8 @@ def _opened(source: str) -> IO[bytes] | nullcontext[IO[bytes]]:
     try:
         return Path(source).open("rb")
     except OSError as error:
-        close = get_close_matches(source.partition("?")[0], ("chain", "arithmetic", "mini_code", "reasoning-gym"), n=1)
+        named = ("chain", "arithmetic", "lookup", "mini_code", "reasoning-gym")
+        close = get_close_matches(source.partition("?")[0], named, n=1)
         meant = f" Did you mean {close[0]!r}?" if close else ""
         raise BadProblem(f"cannot read {source}: {error.strerror}.{meant} {SOURCES}", source=source) from None
 

@@ -1,21 +1,24 @@
-"""Problems that are generated: sums, chains of arithmetic in words, and small programs."""
+"""Problems that are generated: sums, chains of arithmetic in words, questions about a lookup world, and small
+programs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from random import Random
 from typing import Any
 
 from tts.errors import InvalidParameter, unknown_name
 from tts.tasks.chains import LEVELS, chain
 from tts.tasks.example import Example
+from tts.tasks.lookup import MOST_HOPS, question
 from tts.tasks.mini_code import problems as mini_code
-from tts.tasks.mini_code.grader import reference_text
+from tts.tasks.mini_code.grader import MINI_CODE, reference_text
 from tts.toolkit.prompts.code import PROGRAM
 from tts.types import Problem
 
 _ARITHMETIC_DEFAULTS = {"size": 50, "seed": 0, "terms": 3, "digits": 2, "operations": "plus,minus", "steps": True}
 _CHAIN_DEFAULTS = {"size": 50, "seed": 0, "levels": "1,2,3,4,5"}
+_LOOKUP_DEFAULTS = {"size": 50, "seed": 0, "hops": f"1..{MOST_HOPS}"}
 _CODE_DEFAULTS = {"size": 50, "seed": 0, "levels": "1,2,3"}
 _OPERATIONS = {"plus": "+", "minus": "-", "times": "*"}
 _SERIES = {"size": (1, 10**6), "seed": (0, 2**63)}
@@ -59,6 +62,24 @@ def chain_problems(params: Mapping[str, Any]) -> Iterator[Example]:
         yield Example(Problem(f"chain-{i}", made.text, facts={"level": level}), str(made.answer))
 
 
+def lookup_problems(params: Mapping[str, Any]) -> Iterator[Example]:
+    chosen = _chosen("lookup", params, _LOOKUP_DEFAULTS)
+    _check_whole(chosen, _SERIES)
+    least, dots, most = str(chosen["hops"]).partition("..")
+    known = [str(hops) for hops in range(1, MOST_HOPS + 1)]
+    for name in (least, most) if dots else (least,):
+        if name not in known:
+            raise unknown_name("number of hops of lookup", name, known)
+    counts = range(int(least), int(most if dots else least) + 1)
+    if not counts:
+        message = f"hops must be a number or a range such as 1..{MOST_HOPS}, but got {chosen['hops']}"
+        raise InvalidParameter(message, name="hops", value=repr(chosen["hops"]))
+    for i in range(chosen["size"]):
+        hops = counts[i % len(counts)]
+        made = question(Random(f"{chosen['seed']}/{i}"), hops)
+        yield Example(Problem(f"lookup-{i}", made.text, facts={"hops": hops, "links": made.links}), made.answer)
+
+
 def code_problems(params: Mapping[str, Any]) -> Iterator[Example]:
     chosen = _chosen("mini_code", params, _CODE_DEFAULTS)
     _check_whole(chosen, _SERIES)
@@ -94,3 +115,11 @@ def _check_whole(chosen: Mapping[str, Any], ranges: Mapping[str, tuple[int, int]
         if type(value) is not int or not least <= value <= most:
             message = f"{key} must be a whole number from {least} to {most}, but got {value!r}"
             raise InvalidParameter(message, name=key, value=repr(value))
+
+
+GENERATED: Mapping[str, tuple[Callable[[Mapping[str, Any]], Iterator[Example]], str]] = {  # with their graders
+    "arithmetic": (arithmetic, "exact"),
+    "chain": (chain_problems, "exact"),
+    "lookup": (lookup_problems, "exact"),
+    "mini_code": (code_problems, MINI_CODE),
+}

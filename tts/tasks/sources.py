@@ -1,5 +1,4 @@
-"""Sources of problems: JSON Lines, `reasoning-gym`, and arithmetic, chains and programs that need neither file nor
-package.
+"""Sources of problems: JSON Lines, `reasoning-gym`, and those that are generated and need neither file nor package.
 
 An `Example` is a problem with its reference answer. Strategies are given the `Problem` alone, and a run folder keeps
 problems and references apart: the references come last (`tts.runs.grading_process`).
@@ -9,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
@@ -21,19 +20,13 @@ from tts.answers.equivalence import is_plain, normalise
 from tts.errors import BadProblem, InvalidParameter
 from tts.tasks.example import Example, Task
 from tts.tasks.from_files import Columns, read_file
-from tts.tasks.generated import arithmetic, chain_problems, code_problems
-from tts.tasks.mini_code.grader import MINI_CODE
+from tts.tasks.generated import GENERATED
 from tts.tasks.prompts import Prompts, held_out, read_template, shots_of
 from tts.types import AnswerFormat, Problem, Value
 from tts.workers.child import PRIVATE
 from tts.workers.killable_processes import Workers
 
 REASONING_GYM = "reasoning-gym"
-_BUILT_IN: Mapping[str, tuple[Callable[[Mapping[str, Any]], Iterator[Example]], str]] = {  # with their graders
-    "arithmetic": (arithmetic, "exact"),
-    "chain": (chain_problems, "exact"),
-    MINI_CODE: (code_problems, MINI_CODE),
-}
 
 _LOAD_LIMIT_S = 600.0
 
@@ -77,6 +70,10 @@ def load(
     `chain?size=50&seed=7&levels=1,2,3,4,5`: chains of arithmetic told in words (`tts.tasks.chains`), built in; the
     levels, 1 the easiest, take turns.
 
+    `lookup?size=50&seed=7&hops=1..4`: questions about a world of keys that only a tool can see (`tts.tasks.lookup`),
+    built in; the world is `facts["links"]`, and `tts.toolkit.environments.lookup` has the tools. The numbers of hops
+    take turns.
+
     `mini_code?size=50&seed=7&levels=1,2,3`: functions of one to three steps, described in English with examples, which
     are also in `Problem.facts` (`tts.tasks.mini_code`), built in. Programs are graded by hidden tests; what a model
     wrote runs only as far as it is in a small part of Python (`tts.tasks.mini_code.grader`).
@@ -109,8 +106,8 @@ def load(
     named = Columns(prompt_column, answer_column, id_column, choices_column)
     if few_shot is not None:
         prompts = prompts.with_shots(shots_of(few_shot, shots, named), few_shot)
-    if scheme in _BUILT_IN:
-        made, grader = _BUILT_IN[scheme]
+    if scheme in GENERATED:
+        made, grader = GENERATED[scheme]
         task = Task(source, tuple(islice(made(params), limit)), grader)
     elif scheme == REASONING_GYM:
         task = Task(source, tuple(_reasoning_gym(source, name, limit)), source)
@@ -164,7 +161,7 @@ class TaskSource(Value, frozen=True):
 
 
 class Source(NamedTuple):
-    """A source taken apart: scheme (`file`, `arithmetic`, `chain`, `mini_code`, `reasoning-gym`), name, parameters."""
+    """A source taken apart: scheme (`file`, `arithmetic`, `chain`, `lookup`, `mini_code` ...), name, parameters."""
 
     scheme: str
     name: str
@@ -175,7 +172,7 @@ def parse_source(source: str) -> Source:
     """Take a source apart. Parameter values are JSON where they can be read as JSON, else text."""
     head, _, query = source.partition("?")
     scheme, _, name = head.partition(":")
-    if scheme == REASONING_GYM or head in _BUILT_IN:
+    if scheme == REASONING_GYM or head in GENERATED:
         return Source(scheme, name, {key: _value(text) for key, text in parse_qsl(query, keep_blank_values=True)})
     return Source("file", source, {})
 

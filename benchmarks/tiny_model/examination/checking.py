@@ -34,13 +34,7 @@ async def verification(exam: Exam) -> None:
         f"by level {by_level}",
         weighted.mean() >= plain.mean(),
     )
-    for low, high in ((0.0, 0.2), (0.2, 0.8), (0.8, 1.01)):
-        inside = read & (values >= low) & (values < high)
-        if inside.any():
-            exam.note(
-                f"P(Yes) from {low} to {min(high, 1.0)}: how many are right",
-                f"{right[inside].mean():.2f} of {inside.sum()} (mean P(Yes) {values[inside].mean():.2f})",
-            )
+    exam.calibration("P(Yes)", values[read], right[read])
 
 
 async def revisions(exam: Exam) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
 
 import aiohttp
 
@@ -15,6 +17,7 @@ from tts.types import Completion
 
 SLOTS = 32
 TEMPERATURE = 0.8
+TRIES = 5
 
 
 class Engine:
@@ -39,13 +42,25 @@ class Engine:
             "seed": next(self._seeds),
             "stop": list(stop),
         }
-        async with self._gate, self._session.post(self._url, json=body) as reply:
-            reply.raise_for_status()
-            found = await reply.json()
+        found = await self._answer(body)
         message = found["choices"][0]["message"]
         thought = message.get("reasoning_content")
         text = message.get("content") or ""
         return (f"<think>{thought}</think>{text}" if thought else text), found["usage"]["completion_tokens"]
+
+    async def _answer(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Ask again where the engine drops the connection, as it does now and then on a busy machine."""
+        async with self._gate:
+            for _ in range(TRIES - 1):
+                with suppress(aiohttp.ServerDisconnectedError):
+                    return await self._posted(body)
+            return await self._posted(body)
+
+    async def _posted(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        async with self._session.post(self._url, json=body) as reply:
+            reply.raise_for_status()
+            found: dict[str, Any] = await reply.json()
+            return found
 
     async def complete(self, request: Request) -> Completion:
         """The completion of a request as the library makes it, with another seed each time."""

@@ -70,6 +70,16 @@ class Exam:
         """A figure without a bar."""
         self._line(f"| &nbsp; {name} | | {measured} | |")
 
+    def calibration(self, name: str, values: np.ndarray, right: np.ndarray) -> None:
+        """How often a probability is right: where it is low, in the middle, and high."""
+        for low, high in ((0.0, 0.2), (0.2, 0.8), (0.8, 1.01)):
+            inside = (values >= low) & (values < high)
+            if inside.any():
+                self.note(
+                    f"{name} from {low} to {min(high, 1.0)}: how many are right",
+                    f"{right[inside].mean():.2f} of {inside.sum()} (mean {name} {values[inside].mean():.2f})",
+                )
+
     def _line(self, line: str) -> None:
         self.lines.append(line)
         print(line, flush=True)

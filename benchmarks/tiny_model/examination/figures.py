@@ -58,3 +58,24 @@ def shortest_wins(groups: Sequence[Sequence[Said]]) -> list[float]:
         for b in group
         if a.right and not b.right
     ]
+
+
+def auc(values: np.ndarray, labels: np.ndarray) -> float:
+    """P(the value of a positive is above that of a negative), ties counting half; NaN without both."""
+    positive = labels.astype(bool)
+    few = int(positive.sum())
+    if not 0 < few < len(labels):
+        return float("nan")
+    return float((_ranks(values)[positive].sum() - few * (few + 1) / 2) / (few * (len(labels) - few)))
+
+
+def spearman(a: np.ndarray, b: np.ndarray) -> float:
+    """Rank correlation, equal values sharing their ranks; NaN where one of the two is constant."""
+    x, y = _ranks(a), _ranks(b)
+    return float(np.corrcoef(x, y)[0, 1]) if x.std() and y.std() else float("nan")
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """From 1; equal values have the mean of theirs."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[inverse]

@@ -6,10 +6,19 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import NamedTuple
 
+from benchmarks.tiny_model.lessons.debating import Debating
+from benchmarks.tiny_model.lessons.hinting import Hinting
+from benchmarks.tiny_model.lessons.judging.choosing import Choosing
+from benchmarks.tiny_model.lessons.judging.comparing import Comparing
+from benchmarks.tiny_model.lessons.judging.merging import Merging
+from benchmarks.tiny_model.lessons.judging.scoring import Scoring
+from benchmarks.tiny_model.lessons.judging.stepping import Stepping
 from benchmarks.tiny_model.lessons.lesson import Family, Lesson
 from benchmarks.tiny_model.lessons.own import Attempts, Own
+from benchmarks.tiny_model.lessons.planning import Planning
 from benchmarks.tiny_model.lessons.revising import Revising
 from benchmarks.tiny_model.lessons.solving import Solving
+from benchmarks.tiny_model.lessons.splitting import Splitting
 from benchmarks.tiny_model.lessons.verifying import Verifying
 from benchmarks.tiny_model.teachers.chains import CARELESSNESS, ChainTeacher
 from benchmarks.tiny_model.teachers.countdown import CountdownTeacher
@@ -22,6 +31,32 @@ _MODES = {  # of each kind of problems
     "sudoku": {"direct": 0.10, "think": 0.50, "verify": 0.14, "judge": 0.10, "revise": 0.16},
 }
 KINDS = tuple(_MODES)
+_JUDGING = {  # for each lesson of the modes above
+    "compare chain": 0.06,
+    "compare countdown": 0.02,
+    "best chain": 0.03,
+    "consistent chain": 0.02,
+    "principles chain": 0.03,
+    "rubric chain": 0.02,
+    "step chain": 0.04,
+    "steps chain": 0.06,
+    "aggregate chain": 0.05,
+    "aggregate countdown": 0.02,
+}
+_PARTS = {  # likewise
+    "split chain": 0.03,
+    "part chain": 0.05,
+    "combine chain": 0.01,
+    "contract chain": 0.03,
+    "rest chain": 0.03,
+    "constraints chain": 0.02,
+    "follow chain": 0.03,
+    "hint chain": 0.04,
+    "hinted chain": 0.04,
+    "argue chain": 0.06,
+    "debate chain": 0.04,
+    "consult chain": 0.04,
+}
 
 
 class Stage(NamedTuple):
@@ -37,7 +72,8 @@ class Stage(NamedTuple):
 
 
 def _shares(kinds: Mapping[str, float], modes: Mapping[str, Mapping[str, float]] = _MODES) -> dict[str, float]:
-    return {f"{how} {kind}": kinds[kind] * share for kind, hows in modes.items() for how, share in hows.items()}
+    shares = {f"{how} {kind}": kinds[kind] * share for kind, hows in modes.items() for how, share in hows.items()}
+    return shares | _JUDGING | _PARTS
 
 
 BASICS = Stage(_shares({"chain": 0.50, "countdown": 0.35, "sudoku": 0.15}))
@@ -77,6 +113,15 @@ class School:
             Solving(self.teachers),
             Verifying(self.teachers, attempts, stage.believed),
             Revising(self.teachers, attempts),
+            Comparing(self.teachers, attempts),
+            Choosing(self.teachers["chain"], attempts),
+            Scoring(self.teachers["chain"], attempts),
+            Stepping(self.teachers["chain"], attempts),
+            Merging(self.teachers, attempts),
+            Splitting(self.teachers["chain"]),
+            Planning(self.teachers["chain"], attempts),
+            Hinting(self.teachers["chain"], attempts),
+            Debating(self.teachers["chain"], attempts),
         )
         self._of_mode = {mode: family for family in self.families for mode in family.modes}
         self._modes, self._shares = list(stage.shares), list(stage.shares.values())

@@ -25,8 +25,8 @@ _ENDINGS = (
     " End with `Answer: N`.",
     ' Work it out step by step, then end with "Answer: N", where N is the number.',
 )
-_LINE = re.compile(r"(-?\d+)([-+*])(\d+)=(-?\d+)")
-_OPERATIONS = {sign: name for name, sign in SIGNS.items()}
+LINE = re.compile(r"(-?\d+)([-+*])(\d+)=(-?\d+)")
+OPERATIONS = {sign: name for name, sign in SIGNS.items()}
 
 
 class ChainTeacher:
@@ -53,7 +53,7 @@ class ChainTeacher:
         return Item(made.text, made)
 
     def solve(self, item: Item) -> str:
-        return _solution(_lines(item.data))
+        return _solution(lines_of(item.data))
 
     def direct(self, random: Random, item: Item) -> str:
         made: Chain = item.data
@@ -61,8 +61,8 @@ class ChainTeacher:
         value, lines = made.start, []
         for operation, operand in made.steps:
             before, value = value, apply(operation, value, operand)
-            if value > 0 and random.random() < carelessness * _slip(operation, before, operand):
-                value = _corrupted(random, value)
+            if value > 0 and random.random() < carelessness * slip(operation, before, operand):
+                value = corrupted(random, value)
             lines.append(f"{before}{SIGNS[operation]}{operand}={value}")
         return _solution(lines)
 
@@ -73,16 +73,16 @@ class ChainTeacher:
         value = made.start
         for operation, operand in made.steps:
             step, truth = f"{value}{SIGNS[operation]}{operand}", apply(operation, value, operand)
-            if truth <= 0 or random.random() >= carelessness * _slip(operation, value, operand):
-                thoughts.append(_worked(operation, value, operand) if random.random() < 0.3 else f"{step}={truth}")
+            if truth <= 0 or random.random() >= carelessness * slip(operation, value, operand):
+                thoughts.append(worked(operation, value, operand) if random.random() < 0.3 else f"{step}={truth}")
                 if random.random() < DOUBTED:
                     thoughts.append(f"Check {step}: {truth}, fine.")
                 value = truth
                 continue
-            slipped = _corrupted(random, truth)
+            slipped = corrupted(random, truth)
             thoughts.append(f"{step}={slipped}")
             if random.random() < NOTICED:
-                thoughts.append(f"Wait, {_worked(operation, value, operand)}.")
+                thoughts.append(f"Wait, {worked(operation, value, operand)}.")
                 value = truth
             else:
                 thoughts.append(f"Check {step}: {slipped}, fine.")
@@ -100,10 +100,10 @@ class ChainTeacher:
 
     def verify(self, random: Random, item: Item, text: str) -> str:
         made: Chain = item.data
-        shown = [match.groups() for match in map(_LINE.fullmatch, text.split("\n")) if match]
+        shown = [match.groups() for match in map(LINE.fullmatch, text.split("\n")) if match]
         answer = extract(text)
         if not shown:  # only the answer is there, as after a thought
-            return "\n".join([*_lines(made), _answer(answer, made.answer)])
+            return "\n".join([*lines_of(made), _answer(answer, made.answer)])
         checks, value = [], made.start
         for i, (operation, operand) in enumerate(made.steps):
             step = f"{value}{SIGNS[operation]}{operand}"
@@ -111,7 +111,7 @@ class ChainTeacher:
                 return "\n".join([*checks, f"{step} is missing, wrong."])
             left, sign, right, result = shown[i]
             truth = apply(operation, value, operand)
-            if (int(left), _OPERATIONS[sign], int(right)) != (value, operation, operand):
+            if (int(left), OPERATIONS[sign], int(right)) != (value, operation, operand):
                 return "\n".join([*checks, f"{left}{sign}{right} should be {step}, wrong."])
             if int(result) != truth and random.random() >= OVERLOOKED:
                 return "\n".join([*checks, f"{step}={truth}, not {result}, wrong."])
@@ -125,11 +125,13 @@ def _sum(random: Random) -> Chain:
     low, high = (10 ** (digits - 1) if digits > 1 else 1), 10**digits - 1
     start = random.randint(low, high)
     steps = tuple((random.choice(("add", "subtract")), random.randint(low, high)) for _ in range(random.randint(1, 5)))
-    told = " ".join([str(start), *(f"{SIGNS[operation]} {operand}" for operation, operand in steps)])
-    return Chain(f"What is {told}?{random.choice(_ENDINGS)}", start, steps)
+    end = f"?{random.choice(_ENDINGS)}"
+    told = (f"What is {start}", *(f" {SIGNS[operation]} {operand}" for operation, operand in steps), end)
+    return Chain("".join(told), start, steps, told)
 
 
-def _lines(made: Chain) -> list[str]:
+def lines_of(made: Chain) -> list[str]:
+    """The right solution, a line for each step."""
     befores = [made.start, *made.values[:-1]]
     return [
         f"{before}{SIGNS[operation]}{operand}={after}"
@@ -142,10 +144,10 @@ def _broken(random: Random, made: Chain) -> tuple[list[int], list[str]]:
     broken = random.randrange(len(made.steps))
     value, values, lines = made.start, [], []
     for i, (operation, operand) in enumerate(made.steps):
-        shown = _corrupted(random, operand) if i == broken and random.random() < 0.2 else operand
+        shown = corrupted(random, operand) if i == broken and random.random() < 0.2 else operand
         result = apply(operation, value, shown)
         if i == broken and shown == operand:
-            result = _corrupted(random, result)
+            result = corrupted(random, result)
         lines.append(f"{value}{SIGNS[operation]}{shown}={result}")
         values.append(value := result)
     return values, lines
@@ -161,7 +163,7 @@ def _answer(stated: str | None, truth: int) -> str:
     return f"Answer {truth}, not {stated}, wrong." if stated else f"Answer {truth}, not given, wrong."
 
 
-def _worked(operation: str, value: int, operand: int) -> str:
+def worked(operation: str, value: int, operand: int) -> str:
     """A step with its product taken apart, digit by digit of the factor."""
     step = f"{value}{SIGNS[operation]}{operand}"
     result = apply(operation, value, operand)  # type: ignore[arg-type]
@@ -177,17 +179,17 @@ def _worked(operation: str, value: int, operand: int) -> str:
     return f"{step}={taken}={'+'.join(str(value * part) for part in parts)}={result}"
 
 
-def _slip(operation: str, value: int, operand: int) -> float:
+def slip(operation: str, value: int, operand: int) -> float:
     """How likely a step goes wrong: by the digits it adds up, or the products of digits."""
     left, right = len(str(value)), len(str(operand))
     return min(MOST_SLIPS, SLIP * (left * right if operation == "multiply" else max(left, right)))
 
 
-def _corrupted(random: Random, number: int) -> int:
+def corrupted(random: Random, number: int) -> int:
     """A number that is wrong the way a person's would be: one digit off, or two."""
     digits = list(str(abs(number)))
     for _ in range(random.choice((1, 1, 2))):
         place = random.randrange(len(digits))
         digits[place] = str((int(digits[place]) + random.choice((1, 9, random.randint(1, 9)))) % 10)
-    corrupted = int("".join(digits))
-    return corrupted if corrupted != number else number + 1
+    wrong = int("".join(digits))
+    return wrong if wrong != number else number + 1

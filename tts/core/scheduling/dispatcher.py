@@ -318,7 +318,7 @@ class Dispatcher(ABC):
     def _grant(self, all_asked: bool) -> None:
         """Let the oldest asks leave while the run's ledger and the window have room; refuse those it can never hold.
         Allocators grant nothing until `all_asked`, where they compare problems."""
-        begun = ""  # the trial whose samples are leaving
+        begun = ""  # an action of the trial whose samples are leaving
         in_flight, queue = self._actions.in_flight, self._actions.queue
         while len(in_flight) < self._window and not self._inbox and not self.draining and self.fatal is None:
             state = self._next_ask()
@@ -327,10 +327,10 @@ class Dispatcher(ABC):
                     return
                 continue
             action = state.action
-            before, begun = begun, trial_of(action.id)
-            begins = type(action) is Generate and action.race and begun != before  # else one slot is enough
+            before, begun = begun, action.id
+            begins = type(action) is Generate and action.race and trial_of(begun) != trial_of(before)
             if begins and not has_slots((s.action for s in queue.values()), len(in_flight), self._window):
-                return
+                return  # where no race begins, one slot is enough
             upper_bound = self._costs.upper_bound(action)
             refusal: TTSError | None = None
             try:
@@ -408,24 +408,25 @@ class Dispatcher(ABC):
         None if the action was not in flight."""
         actions, id, cost = self._actions, event.id, None
         state = actions.in_flight.get(id)
+        sample = event if type(event) is Finished or type(event) is Scored else None
         if state is None:
             self.outages.ended(id)
             state = actions.queue.get(id)  # it was to be repeated, and has ended after all
             if state is None:
                 return None
         else:
-            if isinstance(event, Finished | Scored):
-                self.outages.answered(id, _server_of(state.action, event))
+            if sample is not None:
+                self.outages.answered(id, _server_of(state.action, sample))
             else:
                 self.outages.ended(id)
             cost = self._costs.actual(state.action, event.usage)
             self.ledger.settle(id, cost)
         actions.end(state)
-        if not isinstance(event, Finished | Scored):
+        if sample is None:
             self._pass_on(state)
         else:
-            for waiter in self._reuse.obtained(state, event, problem):
-                self._give(waiter, id, event)
+            for waiter in self._reuse.obtained(state, sample, problem):
+                self._give(waiter, id, sample)
         return cost
 
 
@@ -435,6 +436,8 @@ def _in_flight(shared: SharedBudget) -> int:
 
 def _server_of(action: Generate | Verify, event: Finished | Scored | Failed) -> str:
     """A name for the server of an event; of a verification only the verifier is known."""
-    if isinstance(action, Verify) or isinstance(event, Scored):
-        return action.verifier if isinstance(action, Verify) else ""
-    return event.completion.endpoint if isinstance(event, Finished) else str(event.error.facts.get("endpoint", ""))
+    if type(action) is Verify:
+        return action.verifier
+    if type(event) is Finished:
+        return event.completion.endpoint
+    return str(event.error.facts.get("endpoint", "")) if isinstance(event, Failed) else ""

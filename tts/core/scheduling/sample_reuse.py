@@ -36,8 +36,8 @@ class SampleReuse:
         one (its record says so), or becomes the owner."""
         if self._alone:
             return None
-        found = self._samples.get(problem_of(state.action.id), {}).get(key)
-        if found is not None:
+        samples = self._samples.get(problem_of(state.action.id))
+        if samples is not None and (found := samples.get(key)) is not None:
             return found
         owner = self._owners.get(key)
         if owner is None:

@@ -38,13 +38,14 @@ from tts.types import Cost, ErrorInfo, Sampling
 
 
 class _Open:
-    """A trial under way, and its part of the run's spending."""
+    """A trial under way, its cell's budget, and its part of the run's spending, in charges."""
 
-    __slots__ = ("paid", "trial")
+    __slots__ = ("paid", "shared", "trial")
 
-    def __init__(self, trial: Trial) -> None:
+    def __init__(self, trial: Trial, shared: SharedBudget | None) -> None:
         self.trial = trial
-        self.paid = Cost()
+        self.shared = shared
+        self.paid: list[Cost] = []
 
 
 class Scheduler(Dispatcher):
@@ -195,29 +196,28 @@ class Scheduler(Dispatcher):
         if event.at_s > self.now:  # noqa: PLR1730  # `max` would cost a call for every event
             self.now = event.at_s
         opened = self._open.get(trial_of(event.id))
-        if isinstance(event, Progressed):
+        if type(event) is Progressed:
             state = self._actions.in_flight.get(event.id)
             if state is not None:
                 state.pieces.append(event)
         else:
             self._actions.free.pop(event.id, None)
+            if opened is not None:
+                cost = self._settle(event, opened.trial.problem.id)
+                if cost is not None:
+                    opened.paid.append(cost)
         if opened is None:
             return  # told twice, after its trial has closed
-        if not isinstance(event, Progressed):
-            cost = self._settle(event, opened.trial.problem.id)
-            if cost is not None:
-                opened.paid += cost
         asks = opened.trial.tell(event)
-        shared = self._shared_budget_of(event.id)
-        if shared is not None:
-            shared.on_event(event, opened.trial.candidate(event.id))
+        if opened.shared is not None:
+            opened.shared.on_event(event, opened.trial.candidate(event.id))
         self._take(opened, asks)
 
     def _take(self, opened: _Open, actions: Iterable[Action]) -> None:
         """Sort a trial's actions, and close it if this was its end."""
-        shared = self._shared_budget_of(opened.trial.id)
+        shared = opened.shared
         for action in races_shuffled([*actions]) if self._shuffle_races else actions:
-            if isinstance(action, Cancel):
+            if type(action) is Cancel:
                 self._cancel(action)
             elif needs_grant(action):
                 state = self._actions.asked[action.id] = ActionState(action, "ranked")
@@ -239,7 +239,7 @@ class Scheduler(Dispatcher):
                 standing = shared.close(trial.id, trial.ledger.spent)
                 self._take_records(shared)
             if not trial.broken_off:
-                self._report(trial.result, opened.paid, standing)
+                self._report(trial.result, Cost.sum(opened.paid), standing)
             self._memory.close(trial.id)
             self._agenda.closed(trial.problem.id)
 
@@ -307,7 +307,7 @@ class Scheduler(Dispatcher):
         )
         if shared is not None:
             shared.open(trial.id, trial.problem.id, trial.scores, self._history.stopped.get(trial.id, ""))
-        opened = self._open[planned.id] = _Open(trial)
+        opened = self._open[planned.id] = _Open(trial, shared)
         self._agenda.opened(planned.problem.id)
         if at_s is None:
             self._memory.reopen(planned.id)
@@ -317,11 +317,11 @@ class Scheduler(Dispatcher):
             self._restore(opened, at_s)
 
     def _has_room(self) -> bool:
-        if self._compares:
-            return not self.draining and self.fatal is None
-        if self._next_ask() is not None or self.is_full or len(self._open) >= 2 * self._window:
+        if self.draining or self.fatal is not None:
             return False
-        return not self.draining and self.fatal is None
+        if self._compares:
+            return True
+        return not self.is_full and len(self._open) < 2 * self._window and self._next_ask() is None
 
     def _share_of_time(self, planned: Planned, at_s: float) -> tuple[Limits, bool]:
         """The trial's share, its seconds cut to what the run has left at `at_s`; and whether any are left."""
@@ -343,10 +343,10 @@ class Scheduler(Dispatcher):
 
     def _restore(self, opened: _Open, at_s: float) -> None:
         """Tell a trial that was open when the run stopped its past again, then repeat its actions that never ended."""
-        restored = self._resume.restore(opened.trial, self._shared_budget_of(opened.trial.id), at_s, self.now)
+        restored = self._resume.restore(opened.trial, opened.shared, at_s, self.now)
         for cost in restored.paid:
             self.ledger.charge(cost)
-            opened.paid += cost
+        opened.paid += restored.paid
         for record in restored.records:
             if isinstance(record, Lost):
                 self._book_lost(record.id, record.cost)

@@ -77,8 +77,16 @@ class Asks:
         return False
 
     def _leave(self, ask: InFlight) -> bool:
-        if (self.ends_s is not None and self.late) or not reserved(ask):
+        """Reserve an ask's worst case in every ledger of its scope and let it leave; False, and nothing is reserved,
+        where one is full or the share's seconds have passed."""
+        if self.ends_s is not None and self.late:
             return False
+        id, cost, ledgers = ask.action.id, ask.cost, ask.scope.ledgers
+        for ledger in ledgers:
+            if not ledger.try_reserve(id, cost):
+                for held in ledgers[: ledgers.index(ledger)]:
+                    held.release(id)
+                return False
         ask.left = True
         self.out.append(ask.action)
         return True
@@ -171,16 +179,3 @@ class Asks:
                 full = next((ledger for ledger in ask.scope.ledgers if not ledger.fits(ask.cost)), self.ledger)
                 self.ran_out(ask.scope, ask.action, ErrorInfo.of(full.exhausted(ask.cost)))
             self.drop(ask)
-
-
-def reserved(ask: InFlight) -> bool:
-    """Reserve an ask's worst case in every ledger of its scope; False, and nothing is reserved, where one is full."""
-    id, cost, ledgers = ask.action.id, ask.cost, ask.scope.ledgers
-    if len(ledgers) == 1:
-        return ledgers[0].try_reserve(id, cost)
-    for place, ledger in enumerate(ledgers):
-        if not ledger.try_reserve(id, cost):
-            for held in ledgers[:place]:
-                held.release(id)
-            return False
-    return True

@@ -97,16 +97,18 @@ class Books:
     def settle(self, ask: InFlight, event: End) -> None:
         """Settle the ledgers of an action that has ended, and sort its cost into the bill."""
         action, heading = ask.action, "answers"
-        usage, timing = event.usage, event.timing
-        if isinstance(event, Finished):
-            self.add_candidate(ask.scope, action, event.completion)
+        used: Completion | End = event
+        if type(event) is Finished:
+            used = event.completion
+            self.add_candidate(ask.scope, action, used)
         else:
             heading = self._other(ask, event)
+        usage, timing = used.usage, used.timing
         tokens, seconds = ask.depth
         ask.reached = tokens + usage.completion_tokens, seconds + timing.total_s
         if ask.cost.samples == 0:
             return
-        if isinstance(event, Refused):
+        if type(event) is Refused:
             self._asks.turned_down(ask.scope, action, event.error)
             for ledger in ask.scope.ledgers:
                 ledger.release(event.id)
@@ -114,7 +116,7 @@ class Books:
         cost = self._costs.actual(action, usage)
         for ledger in ask.scope.ledgers:
             ledger.settle(event.id, cost)
-        if heading == "answers" and (isinstance(action, Verify) or ask.scope.helps):
+        if heading == "answers" and (type(action) is Verify or ask.scope.helps):
             heading = "verifier"
         self._spending.add(heading, cost, usage, timing.total_s)
 

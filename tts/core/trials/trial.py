@@ -226,7 +226,7 @@ class Trial:
             raise InvalidParameter(f"{self.id} was told of {event.id}, which it never asked for", id=event.id)
         if event.at_s > asks.now:  # noqa: PLR1730  # `max` would cost a call for every event
             asks.now = event.at_s
-        if isinstance(event, Progressed):
+        if type(event) is Progressed:
             heard = ask.heard
             if heard is not None and (event.at_s < heard.at_s or event == heard):
                 return []  # told twice

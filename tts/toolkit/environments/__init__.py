@@ -1,0 +1,1 @@
+"""Environments of agents: the tools of each, as a model is told of them, and the functions that answer their calls."""

@@ -1,0 +1,27 @@
+"""Acting with tools: the system turn of an agent, and the second look that it takes before its answer counts.
+
+Yao et al. (2022), ReAct, arXiv:2210.03629, and Shen et al. (2025), Thinking vs. Doing, arXiv:2506.07976. Differences
+from the papers: calls and results are turns of the chat, as servers have them, not text that a stop string cuts.
+"""
+
+from __future__ import annotations
+
+from tts.messages import Message, Prompt
+from tts.types import Problem
+
+ACT = (
+    "Use the tools for whatever you cannot see; never guess it. Say in one line what you do next, then call one tool. "
+    "Without a call, your reply is your answer: give it in the form that the question asks for."
+)
+
+CHECK_AGAIN = (
+    "Before this answer counts, go over your calls and their results. If one is missing or went wrong, go on from "
+    "there; else give the same answer again, in the same form."
+)
+
+
+def acting(problem: Problem) -> Prompt:
+    """The turns that open the chat: one system turn, behind the problem's own text of it, then the problem."""
+    turns = problem.messages
+    system = [turn.content for turn in turns if turn.role == "system"]
+    return (Message("system", "\n\n".join([*system, ACT])), *(turn for turn in turns if turn.role != "system"))

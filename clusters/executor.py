@@ -9,7 +9,7 @@ import asyncio
 import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -21,6 +21,8 @@ from tts.core.actions import (
     Add,
     Call,
     Cancelled,
+    Count,
+    Counted,
     End,
     Event,
     Failed,
@@ -62,6 +64,13 @@ class Model(Protocol):
         *,
         race: bool = False,
     ) -> Completion: ...
+
+
+@runtime_checkable
+class Counts(Protocol):
+    """A model whose tokenizer can be asked: `OpenAIClient`, `EndpointPool`."""
+
+    async def count(self, prompt: Request, *, alone: bool = False) -> int | None: ...
 
 
 class Executor:
@@ -214,16 +223,15 @@ class Executor:
             case Sleep():
                 await asyncio.sleep(max(0.0, action.until_s - self._now()))
                 return Woke(action.id, 0.0)
+            case Count():
+                return Counted(action.id, 0.0, await self._count(action))
             case Recall() | Add():
                 raise AssertionError(f"{action.id}: the scheduler has a run's memory, and answers by itself")
 
     async def _complete(
         self, id: str, request: Request, builder: CompletionBuilder, *, race: bool = False
     ) -> Completion:
-        if request.model is not None and request.model not in self._models:
-            raise unknown_name("model", request.model, self._models)
-        model = self._models[request.model] if request.model else next(iter(self._models.values()))
-
+        model = self._model_of(request)
         watch = Watch.of(id, request, builder, lambda piece: self._tell(as_recorded(piece)), self._now)
         # Our name for a model chooses the client; which model it asks its server for is the client's affair.
         plain = request if request.model is None else msgspec.structs.replace(request, model=None)
@@ -234,6 +242,17 @@ class Executor:
         if watch is not None:
             watch.end()
         return completion
+
+    async def _count(self, action: Count) -> int | None:
+        model = self._model_of(action.prompt)
+        if not isinstance(model, Counts):
+            return None
+        return await model.count(msgspec.structs.replace(action.prompt, model=None), alone=action.alone)
+
+    def _model_of(self, request: Request) -> Model:
+        if request.model is not None and request.model not in self._models:
+            raise unknown_name("model", request.model, self._models)
+        return self._models[request.model] if request.model else next(iter(self._models.values()))
 
     async def _compute(self, action: Verify) -> Score:
         verifier = self.verifiers[action.verifier]

@@ -338,6 +338,21 @@ class Score(Value, frozen=True):
             require(False, "the kind of a score", f"one of {', '.join(SCORE_KINDS)}", self.kind)
 
 
+class TokenCount(Value, frozen=True):
+    """The tokens of a text or of a prompt (`Run.count_tokens`, `Run.count_prompt`).
+
+    Args:
+        tokens: as the tokenizer of the model's server counts them, or the most that they can be.
+        exact: whether the tokenizer has counted them.
+        room: tokens that the model's context has left for a completion after a prompt; None for a text, and where the
+            context is not known.
+    """
+
+    tokens: int
+    exact: bool
+    room: int | None = None
+
+
 class Executed(Value, frozen=True):
     """The end of a program that a worker has run (`Run.execute`).
 

@@ -118,6 +118,22 @@ class VLLMModel:
             error.facts |= {"tokens": builder.tokens, "usage": msgspec.to_builtins(builder.usage())}
             raise
 
+    async def count(self, prompt: Request, *, alone: bool = False) -> int | None:
+        """The tokens of a request's prompt, chat template and all, or of its message's text `alone`; None where the
+        template refuses the prompt. Raises: CapabilityMissing for tools."""
+        from vllm.renderers.params import TokenizeParams
+
+        try:
+            if not alone:
+                return len((await self._rendered(prompt))["prompt_token_ids"])
+            text, params = prompt.messages[0].content, TokenizeParams(max_total_tokens=None, add_special_tokens=False)
+            (counted,) = await self._llm.renderer.tokenize_prompts_async([{"prompt": text}], params)
+        except CapabilityMissing:
+            raise
+        except Exception:  # anything: the chat template is a program, and the model's
+            return None
+        return len(counted["prompt_token_ids"])
+
     async def _stream(self, request: Request, builder: CompletionBuilder, on_progress: OnProgress | None) -> None:
         """Feed `builder` until the completion ends."""
         from vllm import SamplingParams

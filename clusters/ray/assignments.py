@@ -16,7 +16,7 @@ from tts.clusters.ray.actor_handle import VERIFIER, ActorHandle, Role
 from tts.clusters.ray.actor_options import ActorOptions
 from tts.clusters.ray.stream import ActorEvent, BoundsNoted, News
 from tts.clusters.suspects import DEATHS_ALONE, Suspects
-from tts.core.actions import NO_USAGE, End, Failed, Generate, Verify, Work, problem_of
+from tts.core.actions import NO_USAGE, Count, End, Failed, Generate, Verify, Work, problem_of
 from tts.errors import ActorDied, ActorLost
 from tts.types import ErrorInfo
 
@@ -219,10 +219,12 @@ class Assignments:
         return any(routing.busy for routing in self._routing.values())
 
     def _role_of(self, action: Work) -> Role:
-        """The role that carries out an action: generators sample, and score with an engine that they host; verifiers
-        score and compute."""
+        """The role that carries out an action: generators sample, count tokens, and score with an engine that they
+        host; verifiers score and compute."""
         request = action.request if isinstance(action, Generate | Verify) else None
         if request is None:
+            if isinstance(action, Count):
+                return self._options.serves(action.prompt.model, verifies=False)
             return VERIFIER
         return self._options.serves(request.model, verifies=isinstance(action, Verify))
 

@@ -17,6 +17,8 @@ from tts.core.actions import (
     Action,
     Add,
     Cancel,
+    Count,
+    Counted,
     End,
     Failed,
     Finished,
@@ -177,6 +179,8 @@ class RecordedCluster(SimulatedCluster):
                 verifier.forget(trial)
 
     def _outcome(self, action: Work) -> tuple[float, End]:
+        if isinstance(action, Count):
+            return 0.0, Counted(action.id, 0.0, self._counted(action))
         if not isinstance(action, Generate):
             return super()._outcome(action)
         trial = trial_of(action.id)
@@ -199,6 +203,18 @@ class RecordedCluster(SimulatedCluster):
                 f"recorded: what it would have gone on to say is not in {self._recordings.name}"
             )
         return seconds, Finished(action.id, 0.0, outcome)
+
+    def _counted(self, action: Count) -> int | None:
+        """The tokens of the problem's own prompt, which its samples were recorded with; None where they were not."""
+        problem_id, recordings = problem_of_trial(trial_of(action.id)), self._recordings
+        asked = (action.prompt.messages, action.prompt.continue_from, action.prompt.tools, action.alone)
+        if asked != (self._prompts[problem_id], "", (), False) or action.prompt.model not in (None, recordings.model):
+            raise PoolLacks(
+                f"{action.id} counts the tokens of something else than the problem's own prompt, which nobody counted "
+                f"when it was recorded: this strategy cannot be replayed from {recordings.name}"
+            )
+        samples = (sample for _, sample in recordings.of(problem_id) if isinstance(sample, Completion))
+        return next((tokens for sample in samples if (tokens := sample.usage.prompt_tokens)), None)
 
     def _verify(self, action: Verify) -> tuple[float, End]:
         verifier = self._verifiers[action.verifier]

@@ -24,6 +24,8 @@ from tts.core.actions import (
     Call,
     Cancel,
     Cancelled,
+    Count,
+    Counted,
     End,
     Event,
     Failed,
@@ -305,9 +307,16 @@ class SimulatedCluster:
             return self._verify(action)
         if isinstance(action, Call):
             return self._call(action)
-        if isinstance(action, Recall | Add):  # of a trial that is driven without a scheduler
-            return 0.0, self._memory.answer(action, self._clock.now_s)
+        if isinstance(action, Recall | Add | Count):
+            return 0.0, self._answered(action)
         return max(0.0, action.until_s - self._clock.now_s), Woke(action.id, 0.0)
+
+    def _answered(self, action: Recall | Add | Count) -> End:
+        """The memory's answer, to a trial that is driven without a scheduler; of a tokenizer, which is not there, that
+        it has none."""
+        if isinstance(action, Count):
+            return Counted(action.id, 0.0, None)
+        return self._memory.answer(action, self._clock.now_s)
 
     def _verify(self, action: Verify) -> tuple[float, End]:
         verifier = self._verifiers[action.verifier]

@@ -125,6 +125,19 @@ def test_more_verifications_than_were_recorded_are_refused_before_anything_is_re
         replay(pool_of(), "genrm:n=2,verifications=4,verifier=judge")
 
 
+def test_the_tokens_of_a_prompt_are_those_that_were_recorded_and_no_others(tmp_path):
+    plugin = tmp_path / "counting.py"
+    plugin.write_text("""
+async def counting(problem, run, *, text=""):
+    counted = await (run.count_tokens(text) if text else run.count_prompt())
+    return (await run.generate(n=counted.tokens))[0]
+""")
+    row = replay(pool_of(), f"{plugin}:counting").rows[0]
+    assert row.samples == 5  # of which each has a prompt of 5 tokens
+    with pytest.raises(PoolLacks, match="counts the tokens of something else than the problem's own prompt"):
+        replay(pool_of(), f"{plugin}:counting:text=some")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -162,6 +162,20 @@ class Add(Value, frozen=True, tag="add"):
     amounts: Mapping[str, float]
 
 
+class Count(Value, frozen=True, tag="count"):
+    """Count the tokens of the prompt that this request would have, chat template and all; or of its message's text
+    `alone`. The request itself never leaves."""
+
+    id: str
+    prompt: Request
+    alone: bool = False
+
+    @property
+    def most(self) -> int:
+        """The most tokens that there can be."""
+        return text_bound(self.prompt.messages[0].content) if self.alone else prompt_bound(self.prompt)
+
+
 @final
 class Cancel(Value, frozen=True, tag="cancel"):
     """Stop the action with this id, all the way to the engine. It still ends, as `Cancelled` or
@@ -241,6 +255,12 @@ class Added(_Free, frozen=True, tag="added"):
     amounts: Mapping[str, float]
 
 
+class Counted(_Free, frozen=True, tag="counted"):
+    """A `Count` ended with the tokens that the server's tokenizer counts; None: the server has none to ask."""
+
+    tokens: int | None
+
+
 class Failed(Value, frozen=True, tag="failed"):
     """The action failed for good; `usage` is what it cost all the same."""
 
@@ -293,9 +313,9 @@ class Progressed(Value, frozen=True, tag="progressed"):
 
 # Where every sample passes, types are compared (`type(event) is Progressed`): where the answer is no, `isinstance` is
 # four times as slow with a class of msgspec's. `@final` lets type checkers conclude what all others are.
-Work = Generate | Verify | Call | Sleep | Recall | Add
+Work = Generate | Verify | Call | Sleep | Recall | Add | Count
 Action = Work | Cancel
-End = Finished | Scored | Returned | Woke | Recalled | Added | Failed | Cancelled | Refused
+End = Finished | Scored | Returned | Woke | Recalled | Added | Counted | Failed | Cancelled | Refused
 Event = End | Progressed
 
 
@@ -318,4 +338,9 @@ def prompt_bound(request: Request) -> int:
     calls = [call for message in request.messages if message.tool_calls for call in message.tool_calls]
     if calls or request.tools:
         texts += [2 * repr(calls), 2 * repr(request.tools), " " * 1024]
-    return sum(len(text.encode("utf-8", "surrogatepass")) + 8 for text in texts) + 256
+    return sum(text_bound(text) + 8 for text in texts) + 256
+
+
+def text_bound(text: str) -> int:
+    """An upper bound of the tokens of a text alone: its UTF-8 bytes."""
+    return len(text.encode("utf-8", "surrogatepass"))

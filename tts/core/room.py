@@ -1,4 +1,4 @@
-"""Room in the context of a model, as far as it can be known without a tokeniser: by bounds of a prompt's tokens."""
+"""Room in the context of a model, as far as it can be known without a tokenizer: by bounds of a prompt's tokens."""
 
 from __future__ import annotations
 

@@ -340,6 +340,22 @@ class EndpointPool:
 
     # -- placement ------------------------------------------------------------------------------------------------
 
+    async def count(self, prompt: Request, *, alone: bool = False) -> int | None:
+        """Count tokens as `OpenAIClient.count` does, at the first endpoint that can. Raises: the error of one that is
+        away, where none of the others can."""
+        away: EndpointError | None = None
+        for endpoint in sorted(self._endpoints, key=lambda endpoint: endpoint.down):
+            try:
+                counted = await endpoint.client.count(prompt, alone=alone)
+            except EndpointError as error:
+                away = error
+                continue
+            if counted is not None:
+                return counted
+        if away is not None:
+            raise away
+        return None
+
     def _group(self, request: Request) -> SiblingGroup:
         key = (request.model, request.messages, request.continue_from)
         group = self._groups.get(key)

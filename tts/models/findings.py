@@ -27,6 +27,7 @@ def capabilities(name: str, seen: Capabilities) -> list[Finding]:
         ("prefill", seen.prefill, "continuing an answer"),
         ("usage in stream", seen.usage_in_stream, "exact token counts"),
         ("continuous usage", seen.continuous_usage, "exact token counts of cancelled samples"),
+        ("tokenizer", seen.tokenizer, "counts of a prompt's tokens (run.count_prompt)"),
         ("abort on close", seen.abort_on_close, "a cancelled sample stops decoding"),
     ):
         found.append(Finding(f"  {what}", ok, meaning))

@@ -19,6 +19,7 @@ from tts.core.actions import (
     Added,
     Cancel,
     Cancelled,
+    Counted,
     Event,
     Failed,
     Finished,
@@ -62,7 +63,7 @@ from tts.types import (
 )
 
 _SCRIPT = "the script"  # the model that scripted verifiers ask
-_EVENTS = (Finished, Scored, Returned, Woke, Recalled, Added, Failed, Cancelled, Refused, Progressed)
+_EVENTS = (Finished, Scored, Returned, Woke, Recalled, Added, Counted, Failed, Cancelled, Refused, Progressed)
 
 
 @dataclasses.dataclass(frozen=True)

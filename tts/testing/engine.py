@@ -30,6 +30,7 @@ from tts.testing.chunks import error
 from tts.testing.connection import Connection
 from tts.testing.decoding import Generation, prompt_tokens, too_long
 from tts.testing.replies import Script, arithmetic
+from tts.testing.tokenizer import answer_of
 from tts.types import Value
 
 Flavour = Literal["vllm", "sglang", "llamacpp", "openai"]
@@ -71,6 +72,7 @@ class Stats(Value, frozen=True):
     tokens_after_leave: int = 0
     cold_prefills: int = 0
     left: int = 0
+    counted: int = 0
     requests_by_key: Mapping[str, int] = {}
     seeds: Mapping[str, int] = {}
 
@@ -94,6 +96,7 @@ class FakeEngine:
         abort_on_disconnect: whether a client that leaves frees its slot; if not, the engine decodes on, and counts.
         abort_delay_s: time that it decodes on before that (SGLang looks every few seconds).
         stream_interval: tokens sent in one chunk; `vllm` and `sglang` send the first one alone.
+        tokenizes: whether its tokenizer counts prompts for whoever asks, in the flavour's words; `openai` has none.
         shows_tools: of `llamacpp`, whether its chat template shows the model the tools of a request, as `/props` say.
         report: makes the reported usage from the true one (OpenAI's object); None leaves it out.
         tls: a context with a certificate for 127.0.0.1, for HTTPS.
@@ -113,6 +116,7 @@ class FakeEngine:
         abort_on_disconnect: bool = True,
         abort_delay_s: float = 0.0,
         stream_interval: int = 1,
+        tokenizes: bool = True,
         shows_tools: bool = True,
         report: Callable[[dict[str, Any]], dict[str, Any] | None] = lambda usage: usage,
         port: int = 0,
@@ -131,6 +135,7 @@ class FakeEngine:
         self.abort_on_disconnect = abort_on_disconnect
         self.abort_delay_s = abort_delay_s
         self.stream_interval = stream_interval
+        self.tokenizes = tokenizes
         self.shows_tools = shows_tools
         self.sends_first_alone = flavour in ("vllm", "sglang")
         self.report = report
@@ -199,6 +204,7 @@ class FakeEngine:
             tokens_after_leave=count["after_leave"],
             cold_prefills=count["cold"],
             left=count["left"],
+            counted=count["counted"],
             requests_by_key=dict(self._by_key),
             seeds=dict(self._seeds),
         )
@@ -250,6 +256,10 @@ class FakeEngine:
             if task is not None:
                 task.cancel()
             connection.json(200, {})
+            return
+        if self.tokenizes and (counted := answer_of(self.flavour, path, raw)) is not None:
+            self._count["counted"] += 1
+            connection.json(*counted)
             return
         if path not in ("/v1/chat/completions", "/v1/completions"):
             connection.json(404, error(f"no route {path}", "NotFoundError", 404))

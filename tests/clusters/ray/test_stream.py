@@ -15,6 +15,8 @@ from tts.core.actions import (
     Call,
     Cancel,
     Cancelled,
+    Count,
+    Counted,
     End,
     Event,
     Failed,
@@ -74,6 +76,7 @@ ends: st.SearchStrategy[End] = st.one_of(
     st.builds(Scored, ids, finite, scores, usages, timings),
     st.builds(Returned, ids, finite, plain, timings),
     st.builds(Woke, ids, finite),
+    st.builds(Counted, ids, finite, st.none() | st.integers(0, 2**20)),
     st.builds(Failed, ids, finite, errors, usages, timings),
     st.builds(Cancelled, ids, finite, completions),
     st.builds(Refused, ids, finite, errors),
@@ -96,6 +99,7 @@ actions: st.SearchStrategy[Action] = st.one_of(
     st.builds(Verify, ids, st.just("judge"), problems, candidates, st.none() | requests, st.none() | st.just("key")),
     st.builds(Call, ids, st.just("m:f"), st.lists(plain, max_size=3).map(tuple), finite),
     st.builds(Sleep, ids, finite),
+    st.builds(Count, ids, requests, st.booleans()),
     st.builds(Cancel, ids),
 )
 

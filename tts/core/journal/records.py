@@ -24,6 +24,7 @@ from tts.checks import plain, shown
 from tts.core.actions import (
     Added,
     Cancelled,
+    Counted,
     Event,
     Failed,
     Finished,
@@ -198,6 +199,7 @@ Record = (
     | Woke
     | Recalled
     | Added
+    | Counted
     | Failed
     | Cancelled
     | Refused

@@ -17,6 +17,7 @@ from tts.core.actions import (
     NO_USAGE,
     Cancel,
     Cancelled,
+    Count,
     End,
     Event,
     Failed,
@@ -138,7 +139,7 @@ class Dispatcher(ABC):
         be lost with `lose`, which ends the run. Returned with the failure, to which the reason is added."""
         if self._asks_too_much(event) or (event.error.type in FATAL and not is_outage(event.error)):
             return "stop", event
-        action = self.live(event.id)
+        action = self.live(event.id) or self._counting(event.id)
         if action is None:
             return "final", event
         by = _server_of(action, event)
@@ -151,6 +152,7 @@ class Dispatcher(ABC):
         that was cancelled since ends here."""
         state = self._actions.in_flight.get(event.id)
         if state is None:
+            self._reissue_free(event.id, None)
             return self._advance()
         stopped = state.cancelled or self.draining or self.fatal is not None
         if event.usage == NO_USAGE and not stopped and self.outages.may_leave(event.id):
@@ -237,6 +239,11 @@ class Dispatcher(ABC):
         self._reuse.validate(self._actions.asked)
 
     # --- lost, put back, ended here
+
+    def _counting(self, id: str) -> Count | None:
+        """The count with this id, which costs nothing, and waits for its server as a request does."""
+        state = self._actions.free.get(id)
+        return state.action if state is not None and isinstance(state.action, Count) else None
 
     def _asks_too_much(self, event: Failed) -> bool:
         """Whether the server allows fewer tokens than the request asks for, whatever its prompt, and has answered no
@@ -434,7 +441,7 @@ def _in_flight(shared: SharedBudget) -> int:
     return shared.in_flight
 
 
-def _server_of(action: Generate | Verify, event: Finished | Scored | Failed) -> str:
+def _server_of(action: Generate | Verify | Count, event: Finished | Scored | Failed) -> str:
     """A name for the server of an event; of a verification only the verifier is known."""
     if type(action) is Verify:
         return action.verifier

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from tts.core.actions import (
     Added,
     Cancelled,
+    Counted,
     Event,
     Failed,
     Finished,
@@ -53,7 +54,7 @@ def _of_action(id: str, record: Record) -> str | None:
         case Granted() | Shared() | Hedged() | Lost() | Allotted() if record.id == id:
             return _booked(record)
         case (
-            Finished() | Scored() | Returned() | Woke() | Recalled() | Added()
+            Finished() | Scored() | Returned() | Woke() | Recalled() | Added() | Counted()
             | Failed() | Cancelled() | Refused() | Progressed()
         ):  # fmt: skip
             return _happened(record) if record.id == id else None
@@ -89,6 +90,8 @@ def _happened(event: Event) -> str:
             said = f": {event.usage.completion_tokens} tokens"
         case Progressed():
             said = f": {event.tokens} tokens so far"
+        case Counted():
+            said = f": {'no tokenizer' if event.tokens is None else event.tokens}"
         case Recalled(sums=amounts) | Added(amounts=amounts):
             said = f": {dict(amounts)}"
     return type(event).__name__.lower() + said

@@ -5,20 +5,34 @@ names."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
 from tts.checks import shown
-from tts.core.actions import Cancelled, Event, Failed, Finished, Generate, Progressed, Refused, Request, Sleep, Work
+from tts.core.actions import (
+    SOLVER,
+    Cancelled,
+    Event,
+    Failed,
+    Finished,
+    Generate,
+    Progressed,
+    Refused,
+    Request,
+    Sleep,
+    Work,
+)
 from tts.core.room import check_room
 from tts.core.trials.coroutines import Alarm, Expired, InFlight, Mailbox, Wait
 from tts.core.trials.endings import WITHDRAWN, Fewer, deadline_passed
 from tts.core.trials.sample_keys import seed_of, share_base
-from tts.errors import AllFailed, InvalidParameter, UsageError
-from tts.types import Candidate, Cost, ErrorInfo, Value
+from tts.core.trials.scope import sampling_of
+from tts.errors import AllFailed, InvalidParameter, UsageError, unknown_name
+from tts.messages import Tools, as_tools
+from tts.types import Candidate, Cost, ErrorInfo, Sampling, Turns, Value, as_prompt
 
 if TYPE_CHECKING:
     from tts.core.trials.context import Run
@@ -302,6 +316,31 @@ class Deadline:
         self._trial._asks.close(self._mailbox, [self._id])
         if isinstance(error, Expired) and error.alarm is self._mailbox:
             raise deadline_passed(self._trial.id, self._mailbox) from None
+
+
+def request_of(
+    run: Run,
+    prompt: Turns | None,
+    system: str | None,
+    continue_from: Candidate | str | None,
+    overrides: Mapping[str, Any],
+    model: str | None,
+    tools: Tools = (),
+) -> Request:
+    """The request that the arguments of `Run.generate` describe. Raises: InvalidParameter, UnknownName."""
+    if system is not None and not isinstance(prompt, str):
+        raise InvalidParameter("system is for a prompt that is text: messages, and a problem, have their own")
+    messages = run.problem.messages if prompt is None else as_prompt(prompt, system)
+    name = model or run._scope.model
+    base = run.sampling if name == run._scope.model else sampling_of(run._trial, name)
+    try:
+        sampling = msgspec.structs.replace(base, **overrides) if overrides else base
+    except TypeError:
+        unknown = next(name for name in overrides if name not in Sampling.__struct_fields__)
+        raise unknown_name("sampling parameter", unknown, Sampling.__struct_fields__) from None
+    given, prefix = as_tools(tools) if tools else (), prefix_of(continue_from)
+    name = None if name == SOLVER else name
+    return Request(messages, sampling, continue_from=prefix, model=name, tools=given)
 
 
 def at_least_one(name: str, value: int) -> None:

@@ -18,7 +18,6 @@ import msgspec
 from tts.checks import as_text
 from tts.core.actions import (
     PROGRESS_TOKENS,
-    SOLVER,
     Add,
     End,
     Recall,
@@ -32,7 +31,7 @@ from tts.core.budget import Limits, Remaining
 from tts.core.memory import memory_amounts, memory_key
 from tts.core.protocols import Strategy
 from tts.core.room import room_of
-from tts.core.trials.blocks import Block, Deadline, Finishing, Streaming, at_least_one, parent_of, prefix_of
+from tts.core.trials.blocks import Block, Deadline, Finishing, Streaming, at_least_one, parent_of, request_of
 from tts.core.trials.coroutines import Mailbox, Task, Wait
 from tts.core.trials.endings import nothing_came
 from tts.core.trials.parts import solve_part
@@ -40,10 +39,10 @@ from tts.core.trials.race import Race
 from tts.core.trials.randomness import ChainRandom
 from tts.core.trials.scope import Fallback, Scope, sampling_of
 from tts.core.trials.verifying import asks_a_model, found_verifier, mean_of, verify
-from tts.core.trials.working import call, execute, function_of, remembered
-from tts.errors import AllFailed, BudgetExhausted, InvalidParameter, unknown_name
-from tts.messages import Tools, as_tools
-from tts.types import Candidate, Completion, Executed, Problem, Sampling, Score, Turns, as_prompt
+from tts.core.trials.working import call, count, execute, function_of, remembered
+from tts.errors import AllFailed, BudgetExhausted, InvalidParameter
+from tts.messages import Tools
+from tts.types import Candidate, Completion, Executed, Problem, Score, TokenCount, Turns
 
 if TYPE_CHECKING:
     from tts.core.trials.trial import Trial
@@ -152,7 +151,7 @@ class Run:
             those that the budget cannot hold: the result is then marked as exhausted.
         Raises: BudgetExhausted if the budget could not hold a single one; AllFailed if every sample failed.
         """
-        request = self._request(prompt, system, continue_from, sampling, model, tools)
+        request = request_of(self, prompt, system, continue_from, sampling, model, tools)
         return await self._sampled(request, n, parent, continue_from)
 
     async def _sampled(
@@ -190,7 +189,7 @@ class Run:
         Raises: as `generate`; AllFailed where no reply meets the schema; InvalidParameter for what is no JSON schema.
         """
         helper = Run(self._trial, self._scope.helper())
-        request = helper._request(prompt, system, None, sampling, model, tools)
+        request = request_of(helper, prompt, system, None, sampling, model, tools)
         if schema is None:
             return [candidate.completion for candidate in await helper._sampled(request, n)]
         from tts.core.trials.schemas import check_schema, meeting  # 40 ms to import, which few strategies need
@@ -309,7 +308,7 @@ class Run:
         Arguments and errors as `generate`. Candidates that finish first are shorter than average: these samples are not
         shared with other trials, unless `share` promises that every sample is waited for.
         """
-        request = self._request(prompt, system, continue_from, sampling, model, tools)
+        request = request_of(self, prompt, system, continue_from, sampling, model, tools)
         return Finishing(self, request, n, parent_of(parent, continue_from), share=share)
 
     def streaming(
@@ -334,7 +333,7 @@ class Run:
         The other arguments and errors as `generate`.
         """
         at_least_one("every", every)
-        request = self._request(prompt, system, continue_from, sampling, model, tools)
+        request = request_of(self, prompt, system, continue_from, sampling, model, tools)
         request = msgspec.structs.replace(request, progress=True, every=0 if every == PROGRESS_TOKENS else every)
         return Streaming(self, request, n, parent_of(parent, continue_from))
 
@@ -440,10 +439,32 @@ class Run:
         """Tokens that the model's context has left for a completion after this prompt, at the least; None where neither
         the model's servers nor its role say how large its context is.
 
-        A strategy does no I/O, so that no tokeniser is asked: a prompt counts as the most tokens that it can be, one a
-        byte and some for the chat template, three or four times those of English text. Arguments as `generate`.
+        No tokenizer is asked (`count_prompt` asks one): a prompt counts as the most tokens that it can be, one a byte
+        and some for the chat template, three or four times those of English text. Arguments as `generate`.
         """
-        return room_of(self._trial._costs, self._request(prompt, system, continue_from, {}, model))
+        return room_of(self._trial._costs, request_of(self, prompt, system, continue_from, {}, model))
+
+    async def count_prompt(
+        self,
+        prompt: Turns | None = None,
+        *,
+        system: str | None = None,
+        continue_from: Candidate | str | None = None,
+        model: str | None = None,
+        tools: Tools = (),
+    ) -> TokenCount:
+        """The tokens of a prompt as its server will see it, chat template included, and the room after it: by the
+        server's tokenizer; where it has none to ask, the most that they can be, as for `room`, and not `exact`.
+
+        A count costs nothing, and is in the journal: a resumed trial sees it again. Arguments as `generate`.
+        """
+        return await count(self, request_of(self, prompt, system, continue_from, {}, model, tools))
+
+    async def count_tokens(self, text: str, *, model: str | None = None) -> TokenCount:
+        """The tokens of a text alone, by the tokenizer of the model's server; where it has none to ask, the most that
+        they can be, one a byte, and not `exact`. Otherwise as `count_prompt`."""
+        text = as_text("the text to be counted", text)
+        return await count(self, request_of(self, text, None, None, {}, model), alone=True)
 
     def uncompared(self, answers: int) -> None:
         """Note, for the result, the number of answers of the latest vote that could not be compared with the others."""
@@ -464,28 +485,3 @@ class Run:
         return InvalidParameter(
             f"{name}: n=None spends the whole budget, but there is none: set n or a budget", strategy=name
         )
-
-    # --- requests
-
-    def _request(
-        self,
-        prompt: Turns | None,
-        system: str | None,
-        continue_from: Candidate | str | None,
-        overrides: Mapping[str, Any],
-        model: str | None,
-        tools: Tools = (),
-    ) -> Request:
-        if system is not None and not isinstance(prompt, str):
-            raise InvalidParameter("system is for a prompt that is text: messages, and a problem, have their own")
-        messages = self.problem.messages if prompt is None else as_prompt(prompt, system)
-        name = model or self._scope.model
-        base = self.sampling if name == self._scope.model else sampling_of(self._trial, name)
-        try:
-            sampling = msgspec.structs.replace(base, **overrides) if overrides else base
-        except TypeError:
-            unknown = next(name for name in overrides if name not in Sampling.__struct_fields__)
-            raise unknown_name("sampling parameter", unknown, Sampling.__struct_fields__) from None
-        given, prefix = as_tools(tools) if tools else (), prefix_of(continue_from)
-        name = None if name == SOLVER else name
-        return Request(messages, sampling, continue_from=prefix, model=name, tools=given)

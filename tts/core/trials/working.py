@@ -1,5 +1,6 @@
 """What is carried out for a strategy besides requests to models: pure functions (`Run.call`) and programs
-(`Run.execute`) by worker processes, reads and additions of the run's memory by the scheduler."""
+(`Run.execute`) by worker processes, reads and additions of the run's memory by the scheduler, counts of tokens by the
+tokenizers of servers."""
 
 from __future__ import annotations
 
@@ -9,12 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import msgspec
 
 from tts.checks import as_text, require
-from tts.core.actions import Add, Call, End, Recall, Returned
+from tts.core.actions import Add, Call, Count, Counted, End, Recall, Request, Returned
 from tts.core.addresses import beside, check_address, knows_references, portable
 from tts.core.memory import MOST_ASKED
 from tts.core.trials.endings import error_of
 from tts.errors import InvalidParameter, UsageError
-from tts.types import Executed
+from tts.types import Executed, TokenCount
 
 if TYPE_CHECKING:
     from tts.core.trials.context import Run
@@ -77,3 +78,15 @@ async def execute(
     whole_s = timeout_s * max(1, len(tests))
     given = (as_text("program", program), as_text("stdin", stdin), [*tests], timeout_s)
     return msgspec.convert(await call(run, EXECUTE, given, whole_s), Executed)
+
+
+async def count(run: Run, prompt: Request, *, alone: bool = False) -> TokenCount:
+    """See `Run.count_prompt`; `alone`: `Run.count_tokens`. Raises: the error of a server that refuses to answer."""
+    action = Count(run._trial._next_id(), prompt, alone)
+    event = await run._end_of(action)
+    if not isinstance(event, Counted):
+        raise error_of(event)
+    tokens = action.most if event.tokens is None else event.tokens
+    context = None if alone else run._trial._costs.context_tokens(prompt)
+    room = None if context is None else max(0, context - tokens)
+    return TokenCount(tokens, event.tokens is not None, room)

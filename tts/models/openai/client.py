@@ -26,7 +26,9 @@ from tts.errors import (
     EndpointError,
     InvalidParameter,
     ModelNotFound,
+    Overloaded,
     ServerFailed,
+    StreamBroken,
     TimedOut,
     Unreachable,
 )
@@ -48,12 +50,14 @@ from tts.models.wire.keys import check_headers, checked_key
 from tts.models.wire.proxies import proxy_for
 from tts.models.wire.refused_parameters import refusals_of
 from tts.models.wire.request import Api, body_of, encoded
+from tts.models.wire.tokenizing import counted_in, question_of
 from tts.types import Completion, FinishReason
 
 __all__ = ["Capabilities", "OpenAIClient"]
 
 _END_GRACE_S = 1.0  # time that usage and [DONE] may take to follow a finish reason
 _TURN_S = 2.0  # the longest wait of a refused request for the findings of another
+_AWAY = (Unreachable, Overloaded, ServerFailed, StreamBroken, TimedOut)  # errors that waiting may mend
 _WITHOUT_TEXT = frozenset(("content_filter", "tool_calls"))  # ends of a completion that may have none
 
 
@@ -198,6 +202,24 @@ class OpenAIClient:
         """The body of a page beside the API (`/metrics`, `/slots`), by its path from the root. Raises EndpointError."""
         return await self._short.beside(path, model=self.model or "")
 
+    async def count(self, prompt: Request, *, alone: bool = False) -> int | None:
+        """The tokens of a request's prompt, chat template and all, or of its message's text `alone`, by the server's
+        tokenizer; None where there is none to ask, or it cannot say. Raises: EndpointError where the server is away;
+        CapabilityMissing as `complete`."""
+        await self._learn_engine()
+        await self._learn(prompt)
+        model = prompt.model or self.model or await self.first_model()
+        asked = question_of(prompt, model, self._api, self.capabilities, alone=alone)
+        if asked is None:
+            return None
+        path, body = asked
+        try:
+            return counted_in(await self._short.beside(path, encoded(body), model))
+        except EndpointError as error:
+            if isinstance(error, _AWAY):
+                raise
+            return None  # an older server, a gateway before it, a prompt that its template refuses
+
     async def post(self, body: Mapping[str, Any]) -> bytes:
         """The answer to a request that is not streamed, as it came. Raises EndpointError."""
         return await self._short.of_api(self._path, msgspec.json.encode(body), self.model or "")
@@ -225,12 +247,7 @@ class OpenAIClient:
     async def _try(self, request: Request, builder: CompletionBuilder, on_progress: OnProgress | None) -> Completion:
         """Make one try, repeated only if the request has another form that the server may take."""
         model = request.model or self.model or await self.first_model()
-        if request.continue_from and self._api == "chat" and self.capabilities.prefill_form is None:
-            await self._learn_prefill()
-        if request.sampling.stop or request.tools:
-            await self._learn_engine()
-        if request.tools:
-            await self._learn_tools()
+        await self._learn(request)
         body = body_of(request, model, self._api, self.capabilities)
         attempt = Attempt(request, body, refusals_of(self.endpoint + self._path + self._query, model), self._place)
         with _Turn(self._sorting) as turn:
@@ -391,6 +408,15 @@ class OpenAIClient:
                     raise ModelNotFound(f"{self.endpoint} serves no model.", endpoint=self.endpoint)
                 self.model = served[0]
             return self.model
+
+    async def _learn(self, request: Request) -> None:
+        """Learn what the body of this request depends on."""
+        if request.continue_from and self._api == "chat" and self.capabilities.prefill_form is None:
+            await self._learn_prefill()
+        if request.sampling.stop or request.tools:
+            await self._learn_engine()
+        if request.tools:
+            await self._learn_tools()
 
     async def _learn_prefill(self) -> None:
         """Learn from the engine's name how the server continues assistant text; costs no tokens."""

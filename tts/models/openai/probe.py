@@ -67,6 +67,7 @@ async def _try_out(client: OpenAIClient, seen: Capabilities) -> Capabilities:
     n, n_tokens = await _try_n(client)
     prefill, form, prefill_tokens = await _try_prefill(client, seen.engine)
     abort, abort_tokens = await try_abort(client, 512)
+    counted = await client.count(Request(_PROMPT, _SHORT))
     return msgspec.structs.replace(
         seen,
         logprobs=first.logprobs is not None and bool(first.logprobs.tail) and bool(first.logprobs.tail[0].top),
@@ -77,6 +78,7 @@ async def _try_out(client: OpenAIClient, seen: Capabilities) -> Capabilities:
         prefill=prefill,
         prefill_form=form,
         abort_on_close=abort,
+        tokenizer=counted is not None,
         tokens_spent=sum(c.usage.completion_tokens for c in (first, again, other))
         + n_tokens
         + prefill_tokens

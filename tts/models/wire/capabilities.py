@@ -30,6 +30,7 @@ class Capabilities(Value, frozen=True):
         abort_on_close: closing the connection stops the decoding.
         tools: the model's chat template shows it the tools of a request. A template that has no place for them leaves
             them out, and nothing is said of it.
+        tokenizer: it counts the tokens of a prompt for whoever asks.
         tokens_spent: generated tokens that the probe has cost.
     """
 
@@ -45,6 +46,7 @@ class Capabilities(Value, frozen=True):
     continuous_usage: bool | None = None
     abort_on_close: bool | None = None
     tools: bool | None = None
+    tokenizer: bool | None = None
     tokens_spent: int = 0
     problem: str = ""
 

@@ -11,7 +11,7 @@ from tts.toolkit.prompts.aggregation import aggregation
 from tts.toolkit.prompts.lists import BEST, MOST_CONSISTENT, choice, chosen
 from tts.toolkit.prompts.pairs import comparison, decision
 from tts.toolkit.prompts.scores import by_principles, by_rubric, score
-from tts.toolkit.prompts.steps import each_step, last_step, probability_of_right, signs
+from tts.toolkit.prompts.steps import each_step, last_step, probability_of_right, signed, signs
 from tts.types import Completion, LogprobSummary, TokenLogprob
 
 THOUGHT = "<think>\nhidden\n</think>\n"
@@ -93,10 +93,10 @@ def test_what_is_no_whole_score_at_the_end_is_none(reply: str) -> None:
 
 @given(right=st.lists(st.booleans(), min_size=1, max_size=15), other=st.integers(1, 16))
 def test_signs_are_read_only_where_there_is_one_for_each_step(right: list[bool], other: int) -> None:
-    reply = "\n".join("+" if one else "-" for one in right)
-    assert signs(reply, len(right)) == right
+    reply = "\n".join(f"{number}: {'+' if one else '-'}" for number, one in enumerate(right, 1))
+    assert signed(right) == reply and signs(f"<think>1: +</think>\n{reply}\n", len(right)) == right
     assert (signs(reply, other) is None) == (other != len(right))
-    assert signs(f"{reply}?", len(right)) is None
+    assert signs(f"{reply}?", len(right)) is None and signs(f"All:\n{reply}", len(right)) is None
 
 
 def test_the_probability_of_a_right_step_is_of_what_both_signs_have() -> None:

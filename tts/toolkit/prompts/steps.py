@@ -1,4 +1,4 @@
-"""Judgements of steps: of the last one of a prefix, in one token, or of all of a solution, one sign a line.
+"""Judgements of steps: of the last one of a prefix, in one token, or of all of a solution, one a line.
 
 P(+) of the last step is a process reward (as Wang et al. 2024, Math-Shepherd, arXiv:2312.08935, read it from two
 tokens), here of a chat model that is asked for it. A step that follows a wrong one is wrong, as in their labels: the
@@ -6,6 +6,8 @@ sign says whether a prefix is worth going on with.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from tts.answers.extract import without_thinking
 from tts.toolkit.labels import probability
@@ -22,11 +24,11 @@ Is its last step right? A step is right if it follows from the problem and from 
 -."""
 EACH_STEP = """{problem}
 
-A solution, one step a line:
+The steps of a solution:
 {steps}
 
-Which of its steps are right? A step is right if it follows from the problem and from right steps before it. Reply \
-with + or - for each step, one a line."""
+Which of them are right? A step is right if it follows from the problem and from right steps before it. Reply with the \
+number of each step and + or -, one step a line, such as "1: +"."""
 SAMPLING = {"temperature": 0.0, "max_tokens": 1, "top_logprobs": 10}  # for `Run.ask` about the last step
 
 
@@ -35,7 +37,9 @@ def last_step(problem: str, prefix: str) -> str:
 
 
 def each_step(problem: str, solution: str) -> str:
-    return EACH_STEP.format(problem=problem, steps=shown(solution))
+    """The prompt about all steps, which are the lines of the solution."""
+    steps = "\n".join(f"{number}. {step}" for number, step in enumerate(shown(solution).split("\n"), 1))
+    return EACH_STEP.format(problem=problem, steps=steps)
 
 
 def probability_of_right(completion: Completion) -> float | None:
@@ -43,9 +47,13 @@ def probability_of_right(completion: Completion) -> float | None:
     return probability(completion, RIGHT, WRONG)
 
 
+def signed(right: Sequence[bool]) -> str:
+    """A reply about all steps."""
+    return "\n".join(f"{number}: {RIGHT if one else WRONG}" for number, one in enumerate(right, 1))
+
+
 def signs(reply: str, count: int) -> list[bool] | None:
-    """Whether each of `count` steps is right, by a reply about all; None unless it is one sign for each."""
-    found = (without_thinking(reply) or "").split()
-    if len(found) != count or not set(found) <= {RIGHT, WRONG}:
-        return None
-    return [sign == RIGHT for sign in found]
+    """Whether each of `count` steps is right, by a reply about all; None unless it is a line for each, in order."""
+    text = (without_thinking(reply) or "").strip()
+    right = [line.endswith(RIGHT) for line in text.split("\n")]
+    return right if len(right) == count and signed(right) == text else None

@@ -28,9 +28,11 @@ TEMPLATE = (
     "{% endif %}"
     "{% for message in messages %}{% if not (tools and loop.first and message['role'] == 'system') %}"
     "{{ '<|im_start|>' + message['role'] + '\\n' }}"
-    "{% if message['content'] %}{{ message['content'] }}{% endif %}"
+    "{% set text = message['content'] or '' %}"
+    "{% set text = text | trim if message['tool_calls'] else text %}"  # engines leave the line's end before a call
+    "{{ text }}"
     "{% if message['tool_calls'] %}{% for call in message['tool_calls'] %}"
-    "{% if message['content'] or not loop.first %}{{ '\\n' }}{% endif %}"
+    "{% if text or not loop.first %}{{ '\\n' }}{% endif %}"
     "{{ '<tool_call>{\"name\": \"' + call['function']['name'] + '\", \"arguments\": ' }}"
     "{% if call['function']['arguments'] is string %}{{ call['function']['arguments'] }}"
     "{% else %}{{ call['function']['arguments'] | tojson }}{% endif %}"

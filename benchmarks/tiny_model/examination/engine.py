@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 import aiohttp
+import msgspec
 
 from benchmarks.tiny_model.lessons.lesson import Turn
 from tts.core.actions import Request
@@ -64,6 +65,6 @@ class Engine:
 
     async def complete(self, request: Request) -> Completion:
         """The completion of a request as the library makes it, with another seed each time."""
-        seeded = Request(request.messages, request.sampling, seed=next(self._seeds))
+        seeded = msgspec.structs.replace(request, seed=next(self._seeds))
         async with self._gate:
             return await self._client.complete(seeded, CompletionBuilder())

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import NamedTuple
 
+from benchmarks.tiny_model.lessons.acting import Acting
 from benchmarks.tiny_model.lessons.debating import Debating
 from benchmarks.tiny_model.lessons.hinting import Hinting
 from benchmarks.tiny_model.lessons.judging.choosing import Choosing
@@ -57,6 +58,7 @@ _PARTS = {  # likewise
     "debate chain": 0.04,
     "consult chain": 0.04,
 }
+_ACTING = {"act lookup": 0.05, "check lookup": 0.03}  # likewise
 
 
 class Stage(NamedTuple):
@@ -73,7 +75,7 @@ class Stage(NamedTuple):
 
 def _shares(kinds: Mapping[str, float], modes: Mapping[str, Mapping[str, float]] = _MODES) -> dict[str, float]:
     shares = {f"{how} {kind}": kinds[kind] * share for kind, hows in modes.items() for how, share in hows.items()}
-    return shares | _JUDGING | _PARTS
+    return shares | _JUDGING | _PARTS | _ACTING
 
 
 BASICS = Stage(_shares({"chain": 0.50, "countdown": 0.35, "sudoku": 0.15}))
@@ -122,6 +124,7 @@ class School:
             Planning(self.teachers["chain"], attempts),
             Hinting(self.teachers["chain"], attempts),
             Debating(self.teachers["chain"], attempts),
+            Acting(),
         )
         self._of_mode = {mode: family for family in self.families for mode in family.modes}
         self._modes, self._shares = list(stage.shares), list(stage.shares.values())

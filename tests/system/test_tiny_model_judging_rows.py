@@ -38,7 +38,7 @@ class Fake:
     async def say(self, turns: Any, most: int = 0, temperature: float = 1.0) -> tuple[str, int]:
         prompt = turns[-1].content
         item = next(item for item in self.items if prompt.startswith(item.prompt))
-        teacher = self.school.teachers["chain"]
+        teacher = self.school.teachers["chain" if item.prompt.endswith('"Answer: N".') else "countdown"]
         return (teacher.direct(self.random, item) if prompt == item.prompt else self.judge(item, prompt)), 9
 
     async def complete(self, request: Any) -> Completion:
@@ -53,7 +53,7 @@ def rows(judge: Callable[[Item, str], str]) -> list[str]:
     sit = exam.sit
 
     async def noted(kind: str, items: Any, n: int, system: str | None = None) -> Any:
-        engine.items = list(items)
+        engine.items += items
         return await sit(kind, items, n, system)
 
     exam.sit = noted  # type: ignore[method-assign]
@@ -70,6 +70,8 @@ def knows(item: Item, prompt: str) -> str:
     """What a judge says who overlooks nothing."""
     parts = prompt.removeprefix(item.prompt).split("\n\n")
     texts = [part.partition("\n")[2] for part in parts if part.startswith(("Solution", "A solution"))]
+    if not hasattr(item.data, "steps"):
+        return "[[C]]" if "[[C]]" in prompt else texts[0]
     if "its last step right" in prompt:
         return "+" if right_steps(item.data, texts[0])[-1] else "-"
     if "Score: N" in prompt:
@@ -88,9 +90,10 @@ def figure(row: str) -> float:
 
 
 def test_a_judge_that_knows_all_is_too_good_and_shows_no_bias() -> None:
-    pair, bias, best, _consistent, scores, _rubric, steps, *_bins, merged = rows(knows)
+    pair, bias, other, best, _consistent, scores, _rubric, steps, *_bins, merged, _merged = rows(knows)
     assert figure(pair) > 0.98 and pair.endswith("0 not read | **missed** |")  # but where two slips cancel
     assert "| 0.50, 0.50, 0.00; " in bias
+    assert "| 0.000 of " in other  # it says of all pairs of CountDown that they are tied
     assert figure(best) > 30 and best.endswith("| met |")
     assert figure(scores) > 0.85 and scores.endswith("| **missed** |")  # the mean of equal scores is no better than one
     assert "| 1.000 of " in steps and steps.endswith("| **missed** |")
@@ -104,7 +107,7 @@ def test_a_judge_that_always_says_the_same_is_right_half_of_the_time_and_its_bia
                 return reply
         return "Answer: -1"
 
-    pair, bias, _best, _consistent, scores, _rubric, steps, _bins, merged = rows(same)
+    pair, bias, _other, _best, _consistent, scores, _rubric, steps, _bins, merged, _merged = rows(same)
     assert "| 0.500 of " in pair and "0.00 right, 0.00 wrong, 1.00 tied" in pair
     assert "1.00, 0.00, 0.00; the right one is preferred in 1.00 where it is first, in 0.00 where it is second" in bias
     assert "| nan, nan of " in scores and "**missed**" in scores

@@ -34,6 +34,13 @@ class Chains(NamedTuple):
     levels: np.ndarray
 
 
+class Tried(NamedTuple):
+    """Problems of one kind, and several attempts at each."""
+
+    items: list[Item]
+    groups: list[list[Said]]
+
+
 class Exam:
     """The measurements, over one engine.
 
@@ -44,6 +51,7 @@ class Exam:
         self.engine, self.school, self.problems = engine, school, problems
         self.lines: list[str] = []
         self._chains: Chains | None = None
+        self._countdown: Tried | None = None
 
     async def sit(self, kind: str, items: Sequence[Item], n: int, system: str | None = None) -> list[list[Said]]:
         """`n` replies to each."""
@@ -62,6 +70,14 @@ class Exam:
             levels = np.repeat(np.arange(1, len(LEVELS) + 1), self.problems)
             self._chains = Chains(items, await self.sit("chain", items, 16), levels)
         return self._chains
+
+    async def countdown(self) -> Tried:
+        """CountDown, with 8 attempts at each problem; the same ones at each call."""
+        if self._countdown is None:
+            random = Random(f"{SEED}/countdown, judged")
+            items = [self.school.teachers["countdown"].make(random) for _ in range(self.problems)]
+            self._countdown = Tried(items, await self.sit("countdown", items, 8))
+        return self._countdown
 
     def row(self, name: str, bar: str, measured: str, met: bool) -> None:
         self._line(f"| {name} | {bar} | {measured} | {'met' if met else '**missed**'} |")

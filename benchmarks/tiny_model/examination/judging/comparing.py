@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.tiny_model.examination.exam import Exam
+from benchmarks.tiny_model.examination.exam import Exam, Said
 from benchmarks.tiny_model.lessons.lesson import asked
+from benchmarks.tiny_model.teachers.teacher import Item
 from tts.toolkit.pairwise import Decision, PairVerdict, summary
 from tts.toolkit.prompts.pairs import comparison, decision
 
@@ -15,23 +18,26 @@ EACH = 2  # pairs of a problem
 _SWAPPED: dict[Decision | None, Decision] = {"A>B": "B>A", "B>A": "A>B", "A=B": "A=B"}
 
 
+class Games(NamedTuple):
+    """Of each pair, the decision with the right solution first, and with it second; and the index of its problem."""
+
+    first: list[Decision | None]
+    second: list[Decision | None]
+    of: np.ndarray
+
+    @property
+    def told(self) -> np.ndarray:
+        """Whether the right one is preferred, in either order."""
+        return np.array([[one == "A>B" for one in self.first], [two == "B>A" for two in self.second]])
+
+
 async def comparisons(exam: Exam) -> None:
     items, groups, levels = await exam.chains()
-    pairs = [
-        (item.prompt, right.text, wrong.text, level)
-        for item, group, level in zip(items, groups, levels, strict=True)
-        for right, wrong in list(
-            zip([s for s in group if s.right], [s for s in group if not s.right], strict=False)
-        )[:EACH]
-    ]  # fmt: skip
-    asks = [(prompt, right, wrong) for prompt, right, wrong, _ in pairs]
-    first = await asyncio.gather(*(_decided(exam, *ask) for ask in asks))
-    second = await asyncio.gather(*(_decided(exam, prompt, wrong, right) for prompt, right, wrong in asks))
-    told = np.array([[one == "A>B" for one in first], [two == "B>A" for two in second]])
-    of = np.array([level for *_, level in pairs])
+    games = await _played(exam, items, groups)
+    told, of = games.told, levels[games.of]
     by_level = ", ".join(f"{told[:, of == k].mean():.2f}" for k in range(1, 6) if (of == k).any())
-    games = [*first, *second]
-    joint = summary([PairVerdict((a, _SWAPPED.get(b)), "A>B") for a, b in zip(first, second, strict=True)])
+    verdicts = [PairVerdict((a, _SWAPPED.get(b)), "A>B") for a, b in zip(games.first, games.second, strict=True)]
+    joint = summary(verdicts)
     exam.row(
         "comparison of a right and a wrong solution of its own, both orders: how often the right one is preferred",
         "0.70 to 0.92",
@@ -39,12 +45,27 @@ async def comparisons(exam: Exam) -> None:
         f"right, {joint.wrong:.2f} wrong, {joint.tie:.2f} tied; {joint.unread} not read",
         0.70 <= told.mean() <= 0.92,
     )
-    named = {label: np.mean([game == label for game in games]) for label in ("A>B", "B>A", "A=B")}
+    decisions = [*games.first, *games.second]
+    named = {label: np.mean([one == label for one in decisions]) for label in ("A>B", "B>A", "A=B")}
     exam.note(
         "position bias, left in on purpose: the first, the second, neither preferred",
         f"{named['A>B']:.2f}, {named['B>A']:.2f}, {named['A=B']:.2f}; the right one is preferred in "
         f"{told[0].mean():.2f} where it is first, in {told[1].mean():.2f} where it is second",
     )
+    other = (await _played(exam, *await exam.countdown())).told
+    exam.note("comparison of a right and a wrong solution of CountDown", f"{other.mean():.3f} of {other.size} games")
+
+
+async def _played(exam: Exam, items: Sequence[Item], groups: Sequence[Sequence[Said]]) -> Games:
+    pairs, of = [], []
+    for index, (item, group) in enumerate(zip(items, groups, strict=True)):
+        right, wrong = [s.text for s in group if s.right], [s.text for s in group if not s.right]
+        found = [(item.prompt, *pair) for pair in zip(right, wrong, strict=False)][:EACH]
+        pairs += found
+        of += [index] * len(found)
+    first = await asyncio.gather(*(_decided(exam, prompt, right, wrong) for prompt, right, wrong in pairs))
+    second = await asyncio.gather(*(_decided(exam, prompt, wrong, right) for prompt, right, wrong in pairs))
+    return Games(first, second, np.array(of))
 
 
 async def _decided(exam: Exam, prompt: str, a: str, b: str) -> Decision | None:

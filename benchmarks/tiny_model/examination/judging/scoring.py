@@ -11,7 +11,7 @@ from benchmarks.tiny_model.examination.figures import spearman
 from benchmarks.tiny_model.lessons.lesson import asked
 from tts.toolkit.prompts.scores import by_principles, by_rubric, score
 
-EACH = 2  # solutions of a problem
+EACH = 1  # solution of a problem
 SCORES = 8  # of a solution
 
 

@@ -13,7 +13,7 @@ from tts.core.actions import Request
 from tts.toolkit.prompts.steps import SAMPLING, last_step, probability_of_right
 from tts.types import Message, Sampling
 
-EACH = 2  # solutions of a problem
+EACH = 1  # solution of a problem
 
 
 async def steps(exam: Exam) -> None:

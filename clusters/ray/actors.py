@@ -286,7 +286,9 @@ class Host:
             first = next(iter(roles.values()))
             for name, role in [*roles.items()]:
                 if not role.servers and role.model == first.model:
-                    by_name[name], served[name] = hosted, ServedModel(hosted.name, role.context_tokens, role.sampling)
+                    own = role.context_tokens
+                    by_name[name] = hosted
+                    served[name] = ServedModel(hosted.name, own, role.sampling, has_own_context=own is not None)
                     del roles[name]
             self._engines.append(hosted)
         target = Target(**init.target, models=roles)  # type: ignore[typeddict-item]  # the driver made it from one

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import count
+from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
@@ -23,6 +24,7 @@ from tts.models.options import Target
 from tts.models.roles.role import JUDGE, ServedModel
 from tts.plugins.rehearsal import rehearsal
 from tts.runs.config import RunConfig, recorded
+from tts.runs.folder import latest_config
 from tts.runs.plan import Cell, plan, shared_budgets_of, with_max_tokens
 from tts.types import Problem, Sampling
 from tts.workers.killable_processes import Workers
@@ -103,6 +105,24 @@ def _keep(found: list[Result], result: Result, _: Decided) -> None:
     found.append(result)
 
 
+def earlier_config(folder: Path | None) -> RunConfig | None:
+    """The configuration of the run that a folder holds. Raises: as `latest_config`, `RunConfig.read`."""
+    known = None if folder is None else latest_config(folder)
+    return None if known is None else RunConfig.read(known)
+
+
+def as_begun(served: Mapping[str, ServedModel], earlier: RunConfig | None) -> dict[str, ServedModel]:
+    """The models, with the contexts that they had when an earlier session began the run: its strategies decided by
+    them, and are told their past again. A context that the user names stays; where it differs, the run is another."""
+    kept = {} if earlier is None else earlier.contexts
+    return {
+        name: msgspec.structs.replace(model, context_tokens=kept[name])
+        if name in kept and not model.has_own_context
+        else model
+        for name, model in served.items()
+    }
+
+
 class _Served(Protocol):
     """A place where models are: a backend, or models that are open."""
 
@@ -164,6 +184,7 @@ def models_recorded(backend: _Served, samplings: Mapping[str, Sampling]) -> dict
     return {
         "model": backend.served[SOLVER].name,
         "sampling": recorded(samplings[SOLVER]),
+        "contexts": {name: model.context_tokens for name, model in backend.served.items()},
         "verifier_model": backend.verifier if older else None,
         "models": {
             name: {"model": backend.served[name].name, "sampling": recorded(samplings[name])} for name in sorted(others)

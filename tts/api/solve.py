@@ -11,7 +11,7 @@ import msgspec
 from tts.api.arguments import as_folder, as_limits, as_sampling, as_spec, check_keywords, numbers
 from tts.api.backend import open_backend
 from tts.api.options import Options, divided, run_options
-from tts.api.preflight import models_recorded, preflight, samplings_of
+from tts.api.preflight import as_begun, earlier_config, models_recorded, preflight, samplings_of
 from tts.api.problems import as_problem, as_prompts
 from tts.api.results import Solved, describe_cost
 from tts.api.sync import synchronous
@@ -82,11 +82,11 @@ async def asolve(
     prompts = as_prompts(prompting)
     problem = prompts.dressed(as_problem(prompt))
     spec, resolve = as_spec(strategy, params)
-    (seed,) = numbers([seed])
     share = as_limits(budget)
-    cell = Cell(spec, share, seed)
+    cell = Cell(spec, share, numbers([seed])[0])
     pricing = Pricing(target)
     async with open_backend(cluster, address, target) as backend:
+        backend.served = as_begun(backend.served, earlier_config(folder))
         costs = pricing.costs(backend.served, backend.verifier)
         verifiers = verifiers_of([spec], backend.verifier, resolve)
         models = samplings_of(backend, sampling, verifiers, [cell], [problem], costs)

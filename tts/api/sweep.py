@@ -12,7 +12,7 @@ from tts.api.arguments import as_budgets, as_folder, as_limits, as_sampling, che
 from tts.api.backend import open_backend
 from tts.api.grading import Tally, grading_cost, grading_target
 from tts.api.options import Options, divided, run_options
-from tts.api.preflight import models_recorded, preflight, samplings_of
+from tts.api.preflight import as_begun, earlier_config, models_recorded, preflight, samplings_of
 from tts.api.problems import Problems, as_task
 from tts.api.results import SweepResult
 from tts.api.sync import synchronous
@@ -29,7 +29,7 @@ from tts.plugins.spec import normal_specs
 from tts.process.beside import Beside
 from tts.runs.config import RunConfig, split_budgets
 from tts.runs.extension import extension, together
-from tts.runs.folder import Journal, NoJournal, latest_config
+from tts.runs.folder import Journal, NoJournal
 from tts.runs.foreign_runs import cells_of_journal
 from tts.runs.grading_process import GradingProcess
 from tts.runs.outcomes import Outcome
@@ -110,9 +110,10 @@ async def asweep(
         cells = cells_of(config, len(listed))
         pricing = Pricing(target)
         backend = await place.entered()
+        earlier = earlier_config(folder)
+        backend.served = as_begun(backend.served, earlier)
         costs = pricing.costs(backend.served, backend.verifier)
         verifiers, run_limits = verifiers_of(specs, backend.verifier), config.run_limits()
-        earlier = _earlier(folder)
         fixed = str(folder) if earlier is not None and sampling.max_tokens is None else ""
         models = samplings_of(backend, sampling, verifiers, cells, listed, costs, run_limits, earlier)
         check_models(specs, models)
@@ -221,12 +222,6 @@ def _watcher_of(progress: bool | Callable[[int, int], object]) -> Watcher | None
     from tts.process.console import console
 
     return Display(console(stderr=True), interrupts=False) if progress is True else Counted(progress)
-
-
-def _earlier(folder: Path | None) -> RunConfig | None:
-    """The configuration of the run that a folder holds. Raises: as `latest_config`, `RunConfig.read`."""
-    known = None if folder is None else latest_config(folder)
-    return None if known is None else RunConfig.read(known)
 
 
 async def _extended(journal: Journal | NoJournal, config: RunConfig, task: GradingProcess, folder: Path | None) -> str:

@@ -59,6 +59,8 @@ class RunConfig(BaseModel):
             no role of `models`.
         models: further roles -> `model`, its name, and `sampling`, the fields for its requests where a strategy says
             nothing.
+        contexts: role -> tokens of its model's context when the run began, None where nobody said: strategies decide by
+            them (`Run.room`), and a resumed run goes on with the same. Empty in older journals.
         grader: the rule that compares answers with references.
         prompts: how the problems are put to the model (`tts.tasks.prompts.Prompts`): part of their digests, and here by
             name for people; empty in older journals.
@@ -80,6 +82,7 @@ class RunConfig(BaseModel):
     model: str = ""
     verifier_model: str | None = None
     models: dict[str, dict[str, Any]] = {}
+    contexts: dict[str, int | None] = {}
     grader: str = "exact"
     prompts: dict[str, str | None] = {}
     plugins: dict[str, str] = {}

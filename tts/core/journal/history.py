@@ -292,14 +292,12 @@ class History:
 
     def check(self, config: Mapping[str, Any], free: Container[str] = ()) -> None:
         """Compare `config` with the journal's. Raises: RunMismatch with every setting that differs, but for those that
-        are `free` to, and for plugins and prompts that the journal of an older program does not name."""
+        are `free` to, and for plugins, prompts and contexts that the journal of an older program does not name."""
         if self.config is None:
             return
         old, new = _flat(as_json(self.config)), _flat(as_json(config))
         keys = sorted(key for key in old.keys() | new.keys() if key.partition(".")[0] not in free)
-        differing = [
-            k for k in keys if old.get(k) != new.get(k) and (k in old or not k.startswith(("plugins.", "prompts.")))
-        ]
+        differing = [k for k in keys if old.get(k) != new.get(k) and (k in old or not k.startswith(_NOT_IN_OLDER))]
         if not differing:
             return
         shown = "; ".join(dict.fromkeys(_difference(key, old.get(key), new.get(key)) for key in differing[:5]))
@@ -310,12 +308,17 @@ class History:
         )
 
 
+_NOT_IN_OLDER = ("plugins.", "prompts.", "contexts.")
+
+
 def _difference(key: str, old: Any, new: Any) -> str:
     """One setting that differs, in words: the digest of problems or of a file says nothing to anybody."""
     if "digest" in key:
         return "other problems"
     if key.startswith("plugins."):
         return f"{key.removeprefix('plugins.')} was changed"
+    if key.startswith("contexts."):
+        return f"the context of the model {key.removeprefix('contexts.')}: was {old or 'not known'}, now {new} tokens"
     before, _, field = key.rpartition(".")
     if before.endswith("sampling"):  # a record has what differs from the defaults
         default = LEAST_MAX_TOKENS if field == "max_tokens" else getattr(Sampling(), field, None)

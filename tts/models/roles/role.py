@@ -57,6 +57,7 @@ class ServedModel(Value, frozen=True):
     Args:
         name: of the model at its servers.
         context_tokens: the smallest context in which it is served; None if no server reports one.
+        has_own_context: whether that is what the role says, and not its servers.
         sampling: as in `ModelRole`.
         embedded: whether the model is in process.
     """
@@ -65,6 +66,7 @@ class ServedModel(Value, frozen=True):
     context_tokens: int | None = None
     sampling: Mapping[str, Any] = {}
     embedded: bool = False
+    has_own_context: bool = False
 
     def applied(self, sampling: Sampling) -> Sampling:
         """The run's sampling with the role's fields where the run's is the default."""

@@ -131,7 +131,8 @@ class Opener:
 def _served(
     role: ModelRole, name: str, context_tokens: int | None, engine: EmbeddedServer | None = None
 ) -> ServedModel:
-    return ServedModel(name, role.context_tokens or context_tokens, role.sampling, engine is not None)
+    own = role.context_tokens
+    return ServedModel(name, own or context_tokens, role.sampling, engine is not None, own is not None)
 
 
 def _before_probes(target: Target) -> Cancellation:

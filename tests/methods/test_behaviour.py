@@ -5,6 +5,7 @@ from typing import Any
 
 from tts.core.actions import Request
 from tts.messages import ToolCall
+from tts.plugins.verifiers import verifier
 from tts.testing import Outcome, Sample, ScriptedCluster
 from tts.toolkit.prompts.tools import CHECK_AGAIN
 from tts.types import LogprobSummary
@@ -16,6 +17,14 @@ def ran(method: str, script: Any, **params: Any) -> Outcome:
     outcome = ScriptedCluster(script).run(f"{HERE}/{method}", **params)
     error = outcome.result.error
     assert error is None, f"{error.message} {error.facts}"
+    return outcome
+
+
+def judged(method: str, script: Any, judge: str, **params: Any) -> Outcome:
+    """With a judge of this folder, whose own requests the script answers, too."""
+    verifiers = {"it": verifier(f"{HERE}/{judge}")}
+    outcome = ScriptedCluster(script, verifiers=verifiers).run(f"{HERE}/{method}", **params, verifier="it")
+    assert outcome.result.error is None
     return outcome
 
 
@@ -69,6 +78,48 @@ def test_a_swiss_tournament_and_pivots_find_the_best_too() -> None:
     assert ran("tournaments/swiss.py:swiss", prefers_the_longer, n=4, rounds=3).result.answer == "3"
     pivots = ran("tournaments/swiss.py:swiss", prefers_the_longer, n=4, pivots=1)
     assert asked(pivots, "for a tie") == 2 * 3
+
+
+def test_the_chosen_of_each_group_goes_on_and_the_first_where_the_choice_cannot_be_read() -> None:
+    def chooses(request: Request, number: int) -> str | Sample:
+        if "is the best" not in request.messages[-1].content:
+            return str(number)
+        return Sample(text="[[2]]" if "Answer: 0" in request.messages[-1].content else "[[7]]")
+
+    outcome = ran("tournaments/genselect.py:genselect", chooses, n=4, window=2)
+    assert outcome.result.answer == "1"  # which was chosen before 0, and stands first of what is not read
+    assert asked(outcome, "is the best") == 3
+
+
+def test_the_soundest_critiques_alone_are_added_up() -> None:
+    def criticises(request: Request, number: int) -> str | Sample:
+        prompt = request.messages[-1].content
+        if "How sound" in prompt:
+            return Sample(text="1" if "Score: 10" in prompt else "9")
+        if "Score: N" not in prompt:
+            return str(number)
+        return Sample(text=f"Score: {5 if 'Answer: 1' in prompt else 10 if number % 2 else 3}")
+
+    for keep, answer in ((1, "1"), (4, "0")):
+        outcome = judged(
+            "tournaments/knockout.py:knockout", criticises, f"tournaments/grm.py:grm(k=4,keep={keep})", n=2
+        )
+        assert outcome.result.answer == answer
+
+
+def test_a_process_reward_is_read_from_one_token_about_the_last_step() -> None:
+    def steps(request: Request, number: int) -> Sample:
+        prompt = request.messages[-1].content
+        if "last step" in prompt:
+            assert request.sampling.max_tokens == 1
+            return Sample(text="-" if "bad\n\n" in prompt else "+", tokens=1)
+        if request.continue_from.count("\n") == 2:
+            return Sample(text="Answer: 1")
+        return Sample(text="bad" if number % 2 else "good", stopped_by="\n")
+
+    outcome = judged("tree_search/beam.py:beam", steps, "tree_search/prm.py:prm", n=4, m=2)
+    assert not any("bad" in action.request.continue_from for action in outcome.generated)
+    assert outcome.result.bill.verifier.samples == asked(outcome, "last step") > 8
 
 
 def test_each_slot_of_a_population_reads_k_members_of_the_last() -> None:

@@ -50,7 +50,7 @@ def agreement(random: Random, made: Chain, solutions: Mapping[str, str], overloo
         step = f"{value}{SIGNS[operation]}{operand}"
         results = {name: shown[name].at(place, step) for name in there}
         value = apply(operation, value, operand)
-        for name, share in zip(solutions, overlooked, strict=False):
+        for name, share in zip(solutions, overlooked, strict=True):
             if results.get(name) and results[name] != str(value) and random.random() < share:
                 value = int(results[name] or 0)
                 break

@@ -29,15 +29,16 @@ class Choosing:
         count = random.randint(2, MOST)
         if mode == "consistent chain":
             tried = self._tried.some(random, count)
-            reasons, index, template = *_grouped(tried.texts), MOST_CONSISTENT
-        else:
-            right = random.randint(1, count - 1) if random.random() >= UNMIXED else random.choice((0, count))
-            flags = [True] * right + [False] * (count - right)
-            random.shuffle(flags)
-            tried = self._tried.mixed(random, flags)
-            reasons, index, template = *_best(random, tried), BEST
-        prompt = choice(template, tried.item.prompt, tried.texts)
-        return Lesson(asked(prompt), f"{reasons}\n[[{index + 1}]]")
+            return _lesson(MOST_CONSISTENT, tried, *_grouped(tried.texts))
+        right = random.randint(1, count - 1) if random.random() >= UNMIXED else random.choice((0, count))
+        wanted = [True] * right + [False] * (count - right)
+        random.shuffle(wanted)
+        tried = self._tried.mixed(random, wanted)
+        return _lesson(BEST, tried, *_best(random, tried))
+
+
+def _lesson(template: str, tried: Tried, reasons: str, index: int) -> Lesson:
+    return Lesson(asked(choice(template, tried.item.prompt, tried.texts)), f"{reasons}\n[[{index + 1}]]")
 
 
 def _best(random: Random, tried: Tried) -> tuple[str, int]:

@@ -120,7 +120,7 @@ class Recipe:
         model, school = train.restore(self.work / before), self._school(stage)
         made = sample.attempts(model, self._tokenizer(), school, f"{SEED}/{step}", wanted, limit_s, said, batch=batch)
         sample.write(path, own := list(made))
-        for kind in school.teachers:
+        for kind in school.kinds:
             for mode in ("direct", "think"):
                 right = [a.right for a in own if a.kind == kind and a.mode == mode]
                 said(f"{kind}, {mode}: {sum(right)} of {len(right)} right")

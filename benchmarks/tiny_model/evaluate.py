@@ -18,7 +18,7 @@ from pathlib import Path
 import aiohttp
 
 from benchmarks.tiny_model import card
-from benchmarks.tiny_model.examination import acting, checking, debating, decomposing, hinting, solving
+from benchmarks.tiny_model.examination import acting, checking, coding, debating, decomposing, hinting, solving
 from benchmarks.tiny_model.examination.engine import SLOTS, Engine
 from benchmarks.tiny_model.examination.exam import Exam
 from benchmarks.tiny_model.examination.judging import choosing, comparing, merging, scoring, stepping
@@ -39,6 +39,7 @@ GROUPS: tuple[Callable[[Exam], Awaitable[None]], ...] = (  # of rows, in the ord
     decomposing.plans,
     hinting.hints,
     debating.debates,
+    coding.programs,
     comparing.comparisons,
     choosing.choices,
     scoring.scores,

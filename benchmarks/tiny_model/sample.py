@@ -26,6 +26,7 @@ TURNS = (
     *[("chain", "direct", 250)] * 3,
     ("countdown", "direct", 80),
     ("sudoku", "direct", 45),
+    ("code", "direct", 150),
     ("sudoku", "think", 190),
     ("countdown", "think", 320),
     ("chain", "think", 450),
@@ -78,7 +79,7 @@ def attempts(
         texts = replies(model, tokenizer, [ask for ask in asks for _ in range(each)], most)
         for j, text in enumerate(texts):
             item = items[j // each]
-            yield Own(kind, names[j // each], mode, text, school.teachers[kind].right(item, text))
+            yield Own(kind, names[j // each], mode, text, school.kinds[kind].right(item, text))
         made += len(texts)
         said(f"{kind}, {mode}: {made} attempts in {time.monotonic() - began:.0f} s")
 

@@ -55,7 +55,7 @@ class Exam:
 
     async def sit(self, kind: str, items: Sequence[Item], n: int, system: str | None = None) -> list[list[Said]]:
         """`n` replies to each."""
-        teacher = self.school.teachers[kind]
+        teacher = self.school.kinds[kind]
         asks = [self.engine.say(asked(item.prompt, system)) for item in items for _ in range(n)]
         replies = await asyncio.gather(*asks)
         said = [Said(text, tokens, teacher.right(items[i // n], text)) for i, (text, tokens) in enumerate(replies)]

@@ -7,6 +7,8 @@ from random import Random
 from typing import NamedTuple
 
 from benchmarks.tiny_model.lessons.acting import Acting
+from benchmarks.tiny_model.lessons.coding import KIND as CODE
+from benchmarks.tiny_model.lessons.coding import Coding
 from benchmarks.tiny_model.lessons.debating import Debating
 from benchmarks.tiny_model.lessons.hinting import Hinting
 from benchmarks.tiny_model.lessons.judging.choosing import Choosing
@@ -22,9 +24,10 @@ from benchmarks.tiny_model.lessons.solving import Solving
 from benchmarks.tiny_model.lessons.splitting import Splitting
 from benchmarks.tiny_model.lessons.verifying import Verifying
 from benchmarks.tiny_model.teachers.chains import CARELESSNESS, ChainTeacher
+from benchmarks.tiny_model.teachers.code import CodeTeacher
 from benchmarks.tiny_model.teachers.countdown import CountdownTeacher
 from benchmarks.tiny_model.teachers.sudoku import SudokuTeacher
-from benchmarks.tiny_model.teachers.teacher import Item, Teacher
+from benchmarks.tiny_model.teachers.teacher import Asked, Item, Teacher
 
 _MODES = {  # of each kind of problems
     "chain": {"direct": 0.40, "think": 0.20, "verify": 0.14, "judge": 0.10, "revise": 0.16},
@@ -58,6 +61,7 @@ _PARTS = {  # likewise
     "debate chain": 0.04,
     "consult chain": 0.04,
 }
+_CODE = {"program code": 0.12, "tests code": 0.08, "repair code": 0.08}  # likewise
 _ACTING = {"act lookup": 0.05, "check lookup": 0.03}  # likewise
 
 
@@ -75,7 +79,7 @@ class Stage(NamedTuple):
 
 def _shares(kinds: Mapping[str, float], modes: Mapping[str, Mapping[str, float]] = _MODES) -> dict[str, float]:
     shares = {f"{how} {kind}": kinds[kind] * share for kind, hows in modes.items() for how, share in hows.items()}
-    return shares | _JUDGING | _PARTS | _ACTING
+    return shares | _JUDGING | _PARTS | _CODE | _ACTING
 
 
 BASICS = Stage(_shares({"chain": 0.50, "countdown": 0.35, "sudoku": 0.15}))
@@ -110,7 +114,9 @@ class School:
             "countdown": CountdownTeacher(prompts["countdown"]),
             "sudoku": SudokuTeacher(prompts["sudoku"]),
         }
-        attempts = Attempts(self.teachers, own)
+        code = CodeTeacher()
+        self.kinds: dict[str, Asked] = {**self.teachers, CODE: code}
+        attempts = Attempts(self.kinds, own)
         self.families: tuple[Family, ...] = (
             Solving(self.teachers),
             Verifying(self.teachers, attempts, stage.believed),
@@ -124,6 +130,7 @@ class School:
             Planning(self.teachers["chain"], attempts),
             Hinting(self.teachers["chain"], attempts),
             Debating(self.teachers["chain"], attempts),
+            Coding(code, attempts),
             Acting(),
         )
         self._of_mode = {mode: family for family in self.families for mode in family.modes}
@@ -138,4 +145,4 @@ class School:
         return self._of_mode[mode].lesson(random, mode)
 
     def item(self, kind: str, seed: str) -> Item:
-        return self.teachers[kind].make(Random(seed))
+        return self.kinds[kind].make(Random(seed))

@@ -35,9 +35,10 @@ Check the test against the description. If the test is wrong, repeat the program
 function in one ```python block."""
 
 
-def repair(problem: str, program: str, test: str, seen: str = "") -> str:
-    """The prompt for a program that passes a test. Args: seen: what the program did instead, such as an error."""
-    return REPAIR.format(problem=problem, program=program, test=test, seen=f"{seen}\n" if seen else "")
+def repair(problem: str, program: str, test: str, error: str = "") -> str:
+    """The prompt for a program that passes a test. Args: error: the name of the error that it ends with, if known."""
+    seen = f"It ends with {error}.\n" if error else ""
+    return REPAIR.format(problem=problem, program=program, test=test, seen=seen)
 
 
 def program_in(text: str) -> str | None:

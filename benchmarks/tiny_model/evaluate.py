@@ -56,7 +56,9 @@ async def examine(file: Path, problems: int) -> list[str]:
     began = time.perf_counter()
     with EmbeddedServer(str(file), slots=SLOTS, context_tokens=CONTEXT) as server:
         loaded_s = time.perf_counter() - began
-        async with aiohttp.ClientSession() as session, OpenAIClient(server.base_url) as client:
+        # The engine closes connections that were used often; a request on one that it is closing would be lost.
+        connector = aiohttp.TCPConnector(force_close=True)
+        async with aiohttp.ClientSession(connector=connector) as session, OpenAIClient(server.base_url) as client:
             exam = Exam(Engine(server.base_url, session, client), school, problems)
             await throughput(exam, loaded_s)
             for group in GROUPS:

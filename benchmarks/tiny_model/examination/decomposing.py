@@ -18,7 +18,7 @@ from tts.tasks.chains import LEVELS
 from tts.toolkit.prompts.decomposition import COMBINE, CONTRACT, NOTHING, SPLIT, contracted, known, part, questions
 from tts.toolkit.prompts.plans import CONSTRAINTS, followed, mark
 
-EACH = 4  # tries of a problem
+EACH = 2  # tries of a problem
 DRAWS = 200  # of as many attempts as a number of tokens buys
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Sequence
 from random import Random
 
 import numpy as np
@@ -35,12 +36,12 @@ async def hints(exam: Exam) -> None:
     ]
     exam.note(
         "hints at wrong answers: name the first mistake; tell the answer; not read",
-        f"{100 * np.mean(named):.0f} %; {100 * np.mean(told):.0f} %; {given.count(None)} of {len(given)}",
+        f"{_share(named)}; {_share(told)}; {given.count(None)} of {len(given)}",
     )
     for name, shown in (("its own", given), ("an exact", exact)):
         read = [(item, attempt, text) for (item, attempt), text in zip(wrong, shown, strict=True) if text is not None]
         fixed = await asyncio.gather(*(_fixed(exam, *case) for case in read))
-        exam.note(f"one attempt with {name} hint fixes a wrong answer", f"{100 * np.mean(fixed):.0f} % of {len(fixed)}")
+        exam.note(f"one attempt with {name} hint fixes a wrong answer", f"{_share(fixed)} of {len(fixed)}")
 
 
 async def _hint(exam: Exam, item: Item, attempt: str) -> str | None:
@@ -51,3 +52,7 @@ async def _hint(exam: Exam, item: Item, attempt: str) -> str | None:
 async def _fixed(exam: Exam, item: Item, attempt: str, shown: str) -> bool:
     text, _ = await exam.engine.say(asked(again(item.prompt, attempt, shown)))
     return exam.school.teachers["chain"].right(item, text)
+
+
+def _share(flags: Sequence[bool]) -> str:
+    return f"{100 * np.mean(flags):.0f} %" if flags else "none"

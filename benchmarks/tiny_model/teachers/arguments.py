@@ -15,8 +15,8 @@ from tts.tasks.chains import Chain, apply
 
 STEP = re.compile(r"(-?\d+)([-+*])(\d+)")
 BACK = 3  # steps, at most; never over a product
-CARELESSNESS = (0.0, 0.0, 0.5)  # of those who argue
-MISTAKEN = 0.05  # of the lines that two sides dispute are settled wrongly; of many lines, OVERLOOKED
+CARELESSNESS = (0.0, 0.0, 0.0, 0.2)  # of those who argue: who slips, loses
+MISTAKEN = 0.05  # of the lines that two sides dispute are settled wrongly; among many lines, a slip is OVERLOOKED
 
 
 def argument(random: Random, made: Chain, answer: int) -> str:

@@ -28,11 +28,13 @@ from tts.core.actions import (
     Failed,
     Finished,
     Generate,
+    OpenSession,
     Recall,
     Request,
     Returned,
     Scored,
     Sleep,
+    StepSession,
     Verify,
     Woke,
     Work,
@@ -40,13 +42,14 @@ from tts.core.actions import (
 from tts.core.journal.records import as_recorded
 from tts.core.protocols import Verifier, checked, computed_by, is_in_worker, kind_of, read_by
 from tts.core.trials.coroutines import STEP_LIMIT_S, ForeignCode, StepStopped, StepTimedOut
-from tts.errors import BadResponse, CallFailed, CallTimedOut, TTSError, unknown_name
+from tts.errors import BadResponse, CallCrashed, CallFailed, CallTimedOut, TTSError, unknown_name
 from tts.models.endpoint_pool import EndpointPool
 from tts.models.openai.completion_builder import CompletionBuilder
 from tts.plugins.loading import by_address
 from tts.plugins.verifiers import made, verifier_address
 from tts.types import Candidate, Completion, ErrorInfo, Problem, Score, Timing, Usage
 from tts.workers.killable_processes import Workers
+from tts.workers.sessions import Sessions
 
 VERIFY_LIMIT_S = 10.0  # of CPU time, for a verifier that computes in a worker process
 SCORE = "tts.clusters.executor:score_in_worker"
@@ -102,6 +105,7 @@ class Executor:
         self._models = dict(models)
         self._workers = workers
         self._own_workers = workers is None
+        self._sessions = Sessions()
         self._tell = tell
         self._now = now
         self._tasks: dict[str, asyncio.Task[End]] = {}
@@ -220,6 +224,14 @@ class Executor:
             case Call():
                 value = await self._worker_call(action.function, action.args, action.timeout_s)
                 return Returned(action.id, 0.0, value, Timing(time.monotonic() - started_s))
+            case OpenSession():
+                await self._kept_open(action.id)
+                raise AssertionError(f"{action.id}: a session ends by its cancellation alone")
+            case StepSession():
+                if action.session.id not in self._tasks:
+                    raise CallCrashed(f"{action.session.environment}: the session was closed before this step")
+                observation = await self._sessions.step(action)
+                return Returned(action.id, 0.0, observation, Timing(time.monotonic() - started_s))
             case Sleep():
                 await asyncio.sleep(max(0.0, action.until_s - self._now()))
                 return Woke(action.id, 0.0)
@@ -227,6 +239,13 @@ class Executor:
                 return Counted(action.id, 0.0, await self._count(action))
             case Recall() | Add():
                 raise AssertionError(f"{action.id}: the scheduler has a run's memory, and answers by itself")
+
+    async def _kept_open(self, id: str) -> None:
+        """Wait for the session's cancellation, and then end its process."""
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await self._sessions.aend(id)
 
     async def _complete(
         self, id: str, request: Request, builder: CompletionBuilder, *, race: bool = False

@@ -239,6 +239,10 @@ class CallCrashed(WorkerError):
     """The worker process died under the called function."""
 
 
+class SessionDiverged(WorkerError):
+    """The steps of a session, taken again in a new process, were observed to end otherwise than the first time."""
+
+
 class ClusterError(TTSError):
     """The Ray cluster failed. What was paid for is in the journal, and repeating the command goes on from there."""
 

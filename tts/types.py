@@ -386,12 +386,17 @@ class Cost(Value, frozen=True):
             before a request leaves.
         picodollars: 1e-12 US dollars; None if the price is unknown.
         flops: floating-point operations; None if the model's size is unknown.
+        steps: steps of sessions (`Run.session`).
     """
 
     samples: int = 0
     tokens: int = 0
     picodollars: int | None = 0
     flops: int | None = 0
+    steps: int = 0
+
+    def __repr__(self) -> str:
+        return shown_fields(self, ("steps",))
 
     @property
     def usd(self) -> float | None:
@@ -405,6 +410,7 @@ class Cost(Value, frozen=True):
             sum([c.tokens for c in costs]),
             _sum([c.picodollars for c in costs]),
             _sum([c.flops for c in costs]),
+            sum([c.steps for c in costs]),
         )
 
     def __add__(self, other: Cost) -> Cost:
@@ -413,10 +419,11 @@ class Cost(Value, frozen=True):
             self.tokens + other.tokens,
             _plus(self.picodollars, other.picodollars),
             _plus(self.flops, other.flops),
+            self.steps + other.steps,
         )
 
     def __sub__(self, other: Cost) -> Cost:
-        return self + Cost(-other.samples, -other.tokens, _minus(other.picodollars), _minus(other.flops))
+        return self + Cost(-other.samples, -other.tokens, _minus(other.picodollars), _minus(other.flops), -other.steps)
 
 
 class ErrorInfo(Value, frozen=True):

@@ -16,7 +16,18 @@ from tts.clusters.ray.actor_handle import VERIFIER, ActorHandle, Role
 from tts.clusters.ray.actor_options import ActorOptions
 from tts.clusters.ray.stream import ActorEvent, BoundsNoted, News
 from tts.clusters.suspects import DEATHS_ALONE, Suspects
-from tts.core.actions import NO_USAGE, Count, End, Failed, Generate, Verify, Work, problem_of
+from tts.core.actions import (
+    NO_USAGE,
+    Count,
+    End,
+    Failed,
+    Generate,
+    OpenSession,
+    StepSession,
+    Verify,
+    Work,
+    problem_of,
+)
 from tts.errors import ActorDied, ActorLost
 from tts.types import ErrorInfo
 
@@ -58,20 +69,37 @@ class Assignments:
     def dispatch(self, actions: Sequence[Work], *, avoid: str | None = None) -> None:
         """Place each action with an actor (other than `avoid`); an action that finds none waits for one."""
         batches: dict[str, list[Work]] = {}
-        for action in actions:
+        homeless: list[Work] = []  # steps whose session waits for an actor
+        for action in sorted(actions, key=_is_step):
             role = self._role_of(action)
             self._roles.add(role)
             if action.id in self._suspects[role]:
                 self._suspects[role].wait(action)
                 continue
-            name = self._routing[role].place(action.id, problem_of(action.id), _tokens_of(action), avoid=avoid)
+            name = self._placed(action, role, avoid)
             if name is None:
                 self._waiting[role][action.id] = action
-            else:
-                self._in_hand[action.id] = action
-                batches.setdefault(str(name), []).append(action)
+                continue
+            self._in_hand[action.id] = action
+            batches.setdefault(name, []).append(action)
+            if isinstance(action, OpenSession):
+                homeless += [step for step in self._waiting[role].values() if _is_step(step)]
+                self._waiting[role] = {id: work for id, work in self._waiting[role].items() if not _is_step(work)}
         self._send(batches)
+        if homeless:
+            self.dispatch(homeless)
         self._try_suspects()
+
+    def _placed(self, action: Work, role: Role, avoid: str | None) -> str | None:
+        """The actor into whose hands the action was put; None if there is none. A step goes where its session is."""
+        routing = self._routing[role]
+        if isinstance(action, StepSession):
+            name = routing.where(action.session.id)
+            if name is not None:
+                routing.give(action.id, name, 0)
+        else:
+            name = routing.place(action.id, problem_of(action.id), _tokens_of(action), avoid=avoid)
+        return None if name is None else str(name)
 
     def has_another(self, id: str) -> bool:
         """Whether an actor other than the one that has this action in hand could take it as well."""
@@ -169,11 +197,11 @@ class Assignments:
     def left(self, role: Role, name: str) -> None:
         """Take back the actions of an actor that is gone: those that did not kill it are asked for again."""
         ids = self._routing[role].remove(name)
-        for id in ids:
-            self._in_hand.pop(id, None)
+        held = {id: self._in_hand.pop(id, None) for id in ids}
         self._apart[role].discard(name)
         orphans: dict[str, ErrorInfo | None] = dict.fromkeys(ids)
-        for id in self._suspects[role].died(ids):
+        # A session has a process of its own: it kills no actor.
+        for id in self._suspects[role].died(id for id in ids if not isinstance(held[id], OpenSession | StepSession)):
             message = f"{id}: {DEATHS_ALONE} actors have died with nothing else in hand; the last was {name}"
             orphans[id] = ErrorInfo.of(ActorLost(message, id=id))
         if orphans:
@@ -279,6 +307,10 @@ class Assignments:
         if not self._handles[name].retired.is_set():
             self._routing[role].reopen(name)
             self._dispatch_waiting(role)
+
+
+def _is_step(action: Work) -> bool:
+    return isinstance(action, StepSession)
 
 
 def _tokens_of(action: Work) -> int:

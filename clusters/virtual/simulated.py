@@ -31,11 +31,14 @@ from tts.core.actions import (
     Failed,
     Finished,
     Generate,
+    OpenSession,
     Progressed,
     Recall,
     Request,
     Returned,
     Scored,
+    Sleep,
+    StepSession,
     Verify,
     Woke,
     Work,
@@ -51,6 +54,7 @@ from tts.plugins.loading import by_address
 from tts.runs.folder import Journal, NoJournal
 from tts.types import Completion, ErrorInfo, LogprobSummary, Score, Timing, ToolCall, Usage
 from tts.workers.killable_processes import Workers
+from tts.workers.sessions import Sessions
 from tts.workers.step_limits import watched
 
 WAITING_S = 5.0  # of wall-clock time that a call may wait in a simulation, beyond its CPU time
@@ -183,6 +187,7 @@ class SimulatedCluster:
         self._world = world
         self._verifiers = {} if verifiers is None else verifiers
         self._cancel_s = cancel_s
+        self._sessions = Sessions(self._the_workers)
         self._memory = RunMemory()  # of trials that are driven without a scheduler, which has its own
         self._clock = VirtualClock()
         self._ends: dict[str, tuple[float, float, End]] = {}  # id -> (started, ends, its end)
@@ -270,6 +275,8 @@ class SimulatedCluster:
     def _carry_out(self, action: Action) -> None:
         if type(action) is Cancel:
             self._cancel(action.id)
+        elif type(action) is OpenSession:  # it has no end of its own
+            self._ends[action.id] = (self._clock.now_s, math.inf, Returned(action.id, math.inf, None))
         else:
             self._begin(action, *self._outcome(action))
 
@@ -305,10 +312,11 @@ class SimulatedCluster:
             return seconds, Finished(action.id, 0.0, outcome)
         if isinstance(action, Verify):
             return self._verify(action)
-        if isinstance(action, Call):
+        if isinstance(action, Call | StepSession):
             return self._call(action)
         if isinstance(action, Recall | Add | Count):
             return 0.0, self._answered(action)
+        assert isinstance(action, Sleep), action
         return max(0.0, action.until_s - self._clock.now_s), Woke(action.id, 0.0)
 
     def _answered(self, action: Recall | Add | Count) -> End:
@@ -342,10 +350,13 @@ class SimulatedCluster:
         value = self._worker_call(SCORE, scored_in_worker(action, verifier), VERIFY_LIMIT_S)
         return msgspec.convert(value, Score)
 
-    def _call(self, action: Call) -> tuple[float, End]:
-        """Call a function in a worker with its limit, as live; only functions known to bound themselves run here."""
+    def _call(self, action: Call | StepSession) -> tuple[float, End]:
+        """Call a function, or take a session's step, in a worker with its limit, as live, and in no virtual time; only
+        functions known to bound themselves run here."""
         try:
-            if action.function in _BOUNDED:
+            if isinstance(action, StepSession):
+                value = self._sessions.step_sync(action, waiting_s=WAITING_S, stops=self._was_asked)
+            elif action.function in _BOUNDED:
                 value = by_address(action.function)(*_as_sent(action.args))
             else:
                 value = self._worker_call(action.function, action.args, action.timeout_s)
@@ -354,11 +365,14 @@ class SimulatedCluster:
             return 0.0, Failed(action.id, 0.0, ErrorInfo.of(error))
 
     def _worker_call(self, function: str, args: Sequence[Any], timeout_s: float) -> Any:
-        if self._workers is None:
-            self._workers = Workers()
-        return self._workers.call_sync(
+        return self._the_workers().call_sync(
             function, args, timeout_s=timeout_s, wall_s=timeout_s + WAITING_S, stops=self._was_asked
         )
+
+    def _the_workers(self) -> Workers:
+        if self._workers is None:
+            self._workers = Workers()
+        return self._workers
 
     def _end_workers(self) -> None:
         if self._own_workers and self._workers is not None:

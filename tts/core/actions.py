@@ -1,7 +1,7 @@
 """Actions, which a trial asks for (imperatives), and events, which it is told (past participles).
 
 Every action but `Cancel` ends exactly once, with one of the events in `End`; each of these has a `usage` and a
-`timing`. `Progressed` may come before that.
+`timing`. `Progressed` may come before that. `OpenSession` ends only once it is cancelled.
 Times (`at_s`) are seconds on the run's clock, which starts at 0 and stands still while the run is down.
 """
 
@@ -140,6 +140,38 @@ class Call(Value, frozen=True, tag="call"):
     timeout_s: float
 
 
+class OpenSession(Value, frozen=True, tag="open_session"):
+    """Keep a session open, in a process of its own, until this action is cancelled, which ends the process.
+
+    Args:
+        environment: the address of the class, or function, that makes the session's environment of `args` (JSON-like).
+        unsafe_execute: whether the environment may execute what a model wrote.
+    """
+
+    id: str
+    environment: str
+    args: tuple[Any, ...]
+    unsafe_execute: bool = False
+
+
+class StepSession(Value, frozen=True, tag="step_session"):
+    """Take a step of a session: `environment.step(action)` in the session's process, which is killed after `timeout_s`
+    of CPU time. A session without a process (the run was resumed, the process has died) gets one anew.
+
+    Args:
+        session: the session, as it was opened.
+        action: of this step, JSON-like.
+        past: the actions and observations of all steps before this one: a new process takes them again first, and must
+            observe the same.
+    """
+
+    id: str
+    session: OpenSession
+    action: Any
+    past: tuple[tuple[Any, Any], ...]
+    timeout_s: float
+
+
 class Sleep(Value, frozen=True, tag="sleep"):
     """Tell `Woke` when the run's clock reaches `until_s`."""
 
@@ -211,7 +243,7 @@ class Scored(Value, frozen=True, tag="scored"):
 
 
 class Returned(Value, frozen=True, tag="returned"):
-    """A `Call` ended with a JSON-like value."""
+    """A `Call` ended with a JSON-like value, or a `StepSession` with an observation."""
 
     id: str
     at_s: float
@@ -313,7 +345,7 @@ class Progressed(Value, frozen=True, tag="progressed"):
 
 # Where every sample passes, types are compared (`type(event) is Progressed`): where the answer is no, `isinstance` is
 # four times as slow with a class of msgspec's. `@final` lets type checkers conclude what all others are.
-Work = Generate | Verify | Call | Sleep | Recall | Add | Count
+Work = Generate | Verify | Call | OpenSession | StepSession | Sleep | Recall | Add | Count
 Action = Work | Cancel
 End = Finished | Scored | Returned | Woke | Recalled | Added | Counted | Failed | Cancelled | Refused
 Event = End | Progressed

@@ -1,6 +1,6 @@
 """Limits, and the ledger that keeps them. Pure arithmetic.
 
-THE LAW: at every instant `spent + reserved <= limit`, for samples, tokens, dollars and FLOPs at once. A cost is
+THE LAW: at every instant `spent + reserved <= limit`, for samples, tokens, dollars, FLOPs and steps at once. A cost is
 reserved at its worst case before the action leaves, settled at what was really used, and the difference released.
 Seconds are a clock, not a sum: the ledger's holder (`core/trials/trial.py`, `core/scheduling/scheduler.py`) ends the
 requests that run when the clock reaches the limit.
@@ -42,7 +42,7 @@ import msgspec
 
 from tts.checks import number, whole
 from tts.errors import BudgetExhausted, BudgetTooSmall, InvalidParameter, UnknownCost, unknown_name
-from tts.types import Cost, Value
+from tts.types import Cost, Value, shown_fields
 
 PICODOLLARS = 10**12
 _SUFFIX = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9, "t": 10**12, "p": 10**15, "e": 10**18}
@@ -53,7 +53,8 @@ class Limits(Value, frozen=True):
     """Limits of spending, on one problem or on a whole run. None is no limit; the first one reached stops.
 
     Units: `samples` requests to a model (verifications count), `tokens` generated tokens (verification and cancelled
-    requests included), `usd` US dollars, `flops` floating-point operations, `seconds` on the run's clock.
+    requests included), `usd` US dollars, `flops` floating-point operations, `seconds` on the run's clock, `steps` of
+    sessions (`Run.session`), failed ones included.
     """
 
     samples: int | None = None
@@ -61,6 +62,10 @@ class Limits(Value, frozen=True):
     usd: float | None = None
     flops: int | None = None
     seconds: float | None = None
+    steps: int | None = None
+
+    def __repr__(self) -> str:
+        return shown_fields(self, ("steps",))
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
@@ -122,10 +127,10 @@ class Limits(Value, frozen=True):
     def divided(self, parts: int) -> Limits:
         """An equal share for each of `parts` trials; seconds are a clock and are not divided.
 
-        Raises: BudgetTooSmall where a share would be less than one sample, token or FLOP.
+        Raises: BudgetTooSmall where a share would be less than one sample, token, FLOP or step.
         """
         shares = {}
-        for name in ("samples", "tokens", "flops"):
+        for name in ("samples", "tokens", "flops", "steps"):
             whole = getattr(self, name)
             if whole is not None and whole < parts:
                 raise BudgetTooSmall(
@@ -139,10 +144,11 @@ class Limits(Value, frozen=True):
 
     def times(self, trials: int) -> Limits:
         """The limits of several trials together whose mean spending may be this; seconds stay as they are."""
-        samples, tokens, usd, flops = (
-            None if amount is None else amount * trials for amount in (self.samples, self.tokens, self.usd, self.flops)
+        samples, tokens, usd, flops, steps = (
+            None if amount is None else amount * trials
+            for amount in (self.samples, self.tokens, self.usd, self.flops, self.steps)
         )
-        return Limits(samples, tokens, usd, flops, self.seconds)  # type: ignore[arg-type]  # whole numbers stay whole
+        return Limits(samples, tokens, usd, flops, self.seconds, steps)  # type: ignore[arg-type]  # whole stays whole
 
 
 NO_LIMITS = Limits()
@@ -158,7 +164,7 @@ def _parsed(text: str) -> Limits:
 def _caps(limits: Limits) -> tuple[tuple[int, int], ...]:
     """The places of the limited quantities among a cost's amounts, each with its limit. Cached as `_parsed`."""
     usd = None if limits.usd is None else round(limits.usd * PICODOLLARS)
-    caps = (limits.samples, limits.tokens, usd, limits.flops)
+    caps = (limits.samples, limits.tokens, usd, limits.flops, limits.steps)
     return tuple((i, cap) for i, cap in enumerate(caps) if cap is not None)
 
 
@@ -170,6 +176,7 @@ class Remaining(Value, frozen=True):
     usd: float | None = None
     flops: int | None = None
     seconds: float | None = None
+    steps: int | None = None
 
 
 class Ledger:
@@ -198,8 +205,8 @@ class Ledger:
         self.reservations: dict[str, Cost] = {}
         self.overrun: Cost = Cost()
         self.needs_price = limits.usd is not None or limits.flops is not None
-        self._spent = [0, 0, 0, 0]
-        self._reserved = [0, 0, 0, 0]
+        self._spent = [0, 0, 0, 0, 0]
+        self._reserved = [0, 0, 0, 0, 0]
         self._unknown = [False, False, False, False]
         self._caps = _caps(limits)
 
@@ -253,6 +260,7 @@ class Ledger:
         reserved[1] += cost.tokens
         reserved[2] += cost.picodollars or 0
         reserved[3] += cost.flops or 0
+        reserved[4] += cost.steps
         return True
 
     def settle(self, key: str, actual: Cost) -> None:
@@ -270,10 +278,12 @@ class Ledger:
         reserved[1] -= held.tokens
         reserved[2] -= held_picodollars
         reserved[3] -= held_flops
+        reserved[4] -= held.steps
         spent[0] += actual.samples
         spent[1] += actual.tokens
         spent[2] += picodollars
         spent[3] += flops
+        spent[4] += actual.steps
         over = actual.tokens > held.tokens or actual.samples > held.samples
         if over or picodollars > held_picodollars or flops > held_flops:
             pairs = zip(_amounts(actual), _amounts(held), strict=True)
@@ -298,11 +308,12 @@ class Ledger:
 
     def left(self) -> Remaining:
         """The amounts neither spent nor reserved, of the quantities that are limited."""
-        amounts: list[int | None] = [None, None, None, None]
+        amounts: list[int | None] = [None, None, None, None, None]
         for i, cap in self._caps:
             amounts[i] = cap - self._spent[i] - self._reserved[i]
-        samples, tokens, picodollars, flops = amounts
-        return Remaining(samples, tokens, None if picodollars is None else picodollars / PICODOLLARS, flops)
+        samples, tokens, picodollars, flops, steps = amounts
+        usd = None if picodollars is None else picodollars / PICODOLLARS
+        return Remaining(samples, tokens, usd, flops, steps=steps)
 
     def check_known(self, cost: Cost) -> None:
         """Refuse a limit on a quantity in which this cost is unknown, rather than ignore the limit."""
@@ -345,29 +356,31 @@ class Ledger:
         amounts[1] += sign * cost.tokens
         amounts[2] += sign * (cost.picodollars or 0)
         amounts[3] += sign * (cost.flops or 0)
+        amounts[4] += sign * cost.steps
 
     def _shortages(self, cost: Cost) -> Iterator[tuple[int, str, int, int]]:
         amounts = _amounts(cost)
-        names = ("samples", "tokens", "usd", "flops")
+        names = ("samples", "tokens", "usd", "flops", "steps")
         for i, cap in self._caps:
             left = cap - self._spent[i] - self._reserved[i]
             if amounts[i] > left:
                 yield i, names[i], amounts[i], left
 
     def _cost(self, amounts: list[int]) -> Cost:
-        samples, tokens, picodollars, flops = amounts
+        samples, tokens, picodollars, flops, steps = amounts
         return Cost(
             samples,
             tokens,
             None if self._unknown[2] else picodollars,
             None if self._unknown[3] else flops,
+            steps,
         )
 
 
-def _amounts(cost: Cost) -> tuple[int, int, int, int]:
+def _amounts(cost: Cost) -> tuple[int, int, int, int, int]:
     """A cost's amounts; unknown ones count as 0, because `check_known` has refused them where a limit depends on
     them."""
-    return cost.samples, cost.tokens, cost.picodollars or 0, cost.flops or 0
+    return cost.samples, cost.tokens, cost.picodollars or 0, cost.flops or 0, cost.steps
 
 
 def _exact(value: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tts.core.actions import Action, Generate, Request, Verify, prompt_bound
+from tts.core.actions import Action, Generate, Request, StepSession, Verify, prompt_bound
 from tts.models.flops import ModelConfig, flops
 from tts.models.prices import Price
 from tts.types import Cost, Usage, Value
@@ -20,6 +20,7 @@ class ModelCost(Value, frozen=True):
 
 
 _NOTHING_KNOWN = ModelCost()
+_FREE, _STEP = Cost(), Cost(steps=1)
 
 
 class CostModel(Value, frozen=True):
@@ -38,10 +39,10 @@ class CostModel(Value, frozen=True):
 
     def upper_bound(self, action: Action) -> Cost:
         """The most that this action can cost. Actions that ask no model (`Call`, `Sleep`, most verifiers) cost
-        nothing."""
+        nothing but, of a session, a step."""
         request = _request(action)
         if request is None:
-            return Cost()
+            return _STEP if type(action) is StepSession else _FREE
         known, generated = self._known(request), request.sampling.token_limit
         if known.price is None and known.config is None:
             return Cost(1, generated, None, None)
@@ -53,7 +54,7 @@ class CostModel(Value, frozen=True):
         """The cost of this action, by the server's count of its tokens: finished, failed and cancelled ones alike."""
         request = _request(action)
         if request is None:
-            return Cost()
+            return _STEP if type(action) is StepSession else _FREE
         known = self._known(request)
         if known.price is None and known.config is None:
             return Cost(1, usage.completion_tokens, None, None)

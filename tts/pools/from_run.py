@@ -14,7 +14,7 @@ from tts.answers.rules import read_answer
 from tts.core.actions import Failed, Finished, Request, Scored, cell_of, problem_of
 from tts.core.journal.records import Granted, Record
 from tts.core.protocols import Verifier, checked, computed_by, is_in_worker, question_of
-from tts.core.trials.sample_keys import share_base
+from tts.core.trials.seeds import share_base
 from tts.errors import BadPool
 from tts.plugins.answers import answer_rule
 from tts.plugins.verifiers import verifier_address

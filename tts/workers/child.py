@@ -55,7 +55,7 @@ def serve() -> None:
 def _carry_out(order: Order, started: Callable[[], None]) -> bytes:
     ready = False
     try:
-        function = _resolve(order)
+        function = resolved(order.function, order.file)
         started()
         ready = True
         _limit_cpu(order.timeout_s)
@@ -72,13 +72,14 @@ def _carry_out(order: Order, started: Callable[[], None]) -> bytes:
     return msgspec.json.encode(Reply(error=info))
 
 
-def _resolve(order: Order) -> Callable[..., Any]:
+def resolved(name: str, file: str | None) -> Callable[..., Any]:
+    """The function or class at this address; `file` is that of its module in the parent, if it has been imported there.
+    Raises: InvalidParameter or UnknownName where it cannot be imported; CallFailed for what is no function."""
     from tts.plugins.loading import by_address
 
-    name = order.function
     module, _, qualname = name.rpartition(":")
-    if order.file is not None and not _importable(module):
-        name = f"{order.file}:{qualname}"  # a module that only the parent finds, as pytest's may be
+    if file is not None and not _importable(module):
+        name = f"{file}:{qualname}"  # a module that only the parent finds, as pytest's may be
     found: Callable[..., Any] = by_address(name)
     if not callable(found):
         raise CallFailed(f"{name} is not a function", function=name)

@@ -36,7 +36,7 @@ from tts.core.journal.records import (
     encode,
 )
 from tts.core.result import Bill, Ends
-from tts.core.trials.sample_keys import share_base
+from tts.core.trials.seeds import share_base
 from tts.errors import JournalCorrupt, RunMismatch
 from tts.types import Candidate, Completion, Cost, ErrorInfo, Message, Problem, Sampling, Score, StrategySpec, Usage
 

@@ -6,7 +6,7 @@ import pytest
 from tts import Candidate, Completion, Message, Problem, Run, Tool, ToolCall
 from tts.core.actions import Finished, Generate, Request, prompt_bound
 from tts.core.journal.records import as_recorded, decode, digest, encode
-from tts.core.trials.sample_keys import share_base
+from tts.core.trials.seeds import share_base
 from tts.errors import InvalidParameter
 from tts.messages import as_prompt, as_tools
 from tts.testing import Sample, ScriptedCluster, StrategyContract

@@ -48,6 +48,7 @@ from tts.types import Cost, ErrorInfo, Usage
 FATAL = frozenset(
     ["Unreachable", "Unauthorized", "NoCredit", "ModelNotFound", "CapabilityMissing", "MissingExtra", "UnknownCost"]
 )
+STEP = Cost(steps=1)
 
 
 class Dispatcher(ABC):
@@ -173,7 +174,8 @@ class Dispatcher(ABC):
         any more."""
         if self.fatal is None and isinstance(event, Failed) and (stops or self.is_fatal(event)):
             self.fatal = event.error
-        self._actions.free.pop(event.id, None)
+        if self._actions.free.pop(event.id, None) is not None and event.id in self.ledger.reservations:
+            self.ledger.release(event.id)  # a step, which a resumed run takes again
         state = self._actions.in_flight.get(event.id)
         if state is None:
             return []
@@ -273,20 +275,21 @@ class Dispatcher(ABC):
 
     def _end_here(self, end: End, state: ActionState[Ask]) -> None:
         """End an action without its carrier; others may wait for the sample that was granted to it."""
-        self._step.records.append(end)
-        self._inbox.append(end)
+        self._tell_here(end)
         self._actions.end(state)
         self._pass_on(state)
+
+    def _tell_here(self, event: End) -> None:
+        """Tell an end that no carrier has reported."""
+        self._step.records.append(event)
+        self._inbox.append(event)
 
     def _reissue_free(self, id: str, error: ErrorInfo | None) -> None:
         state = self._actions.free.get(id)
         if state is None:
             return  # it has ended since
         if state.cancelled or error is not None:
-            del self._actions.free[id]
-            end = Cancelled(id, self.now, so_far(())) if error is None else Failed(id, self.now, error)
-            self._step.records.append(end)
-            self._inbox.append(end)
+            self._tell_here(Cancelled(id, self.now, so_far(())) if error is None else Failed(id, self.now, error))
         else:
             self._step.actions.append(state.action)
 
@@ -363,9 +366,7 @@ class Dispatcher(ABC):
         return None
 
     def _end_unsent(self, state: ActionState[Ask], error: ErrorInfo) -> None:
-        event = Refused(state.action.id, self.now, error)
-        self._step.records.append(event)
-        self._inbox.append(event)
+        self._tell_here(Refused(state.action.id, self.now, error))
         self._actions.end(state)
         self._pass_on(state)
 

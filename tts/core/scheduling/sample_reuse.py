@@ -1,6 +1,6 @@
 """Sharing of samples among trials: the first that asks gets a sample from the model, the others get the same one.
 
-Two actions ask for the same sample if their share keys are equal (`core/trials/sample_keys.py`); an action has a key
+Two actions ask for the same sample if their share keys are equal (`core/trials/seeds.py`); an action has a key
 only if sharing cannot bias a result. One of them, the owner, goes to the model; those that ask meanwhile wait for it,
 those that ask later find its sample."""
 

@@ -14,7 +14,7 @@ from functools import cache
 
 import msgspec
 
-from tts.core.actions import Action, Add, Cancel, Event, Progressed, Recall, trial_of
+from tts.core.actions import Action, Add, Cancel, Event, Progressed, Recall, Refused, StepSession, trial_of
 from tts.core.allocation.allocator import Standing
 from tts.core.allocation.shared_budget import SharedBudget, stop_error
 from tts.core.budget import Limits
@@ -26,7 +26,7 @@ from tts.core.protocols import CostModel, Strategy, Verifier
 from tts.core.result import Result
 from tts.core.scheduling.action_state import ActionState, needs_grant
 from tts.core.scheduling.agenda import Agenda
-from tts.core.scheduling.dispatcher import Dispatcher
+from tts.core.scheduling.dispatcher import STEP, Dispatcher
 from tts.core.scheduling.races import races_shuffled
 from tts.core.scheduling.resume import Resume
 from tts.core.scheduling.sample_reuse import SampleReuse
@@ -201,8 +201,12 @@ class Scheduler(Dispatcher):
             if state is not None:
                 state.pieces.append(event)
         else:
-            self._actions.free.pop(event.id, None)
-            if opened is not None:
+            free = self._actions.free.pop(event.id, None)
+            if free is not None and type(free.action) is StepSession:
+                self.ledger.settle(event.id, STEP)
+                if opened is not None:
+                    opened.paid.append(STEP)
+            elif opened is not None:
                 cost = self._settle(event, opened.trial.problem.id)
                 if cost is not None:
                     opened.paid.append(cost)
@@ -226,9 +230,9 @@ class Scheduler(Dispatcher):
                 else:
                     self._queue(state)
             elif isinstance(action, Recall | Add):
-                event = self._memory.answer(action, self.now)
-                self._step.records.append(event)
-                self._inbox.append(event)
+                self._tell_here(self._memory.answer(action, self.now))
+            elif type(action) is StepSession and not self.ledger.try_reserve(action.id, STEP):
+                self._tell_here(Refused(action.id, self.now, ErrorInfo.of(self.ledger.exhausted(STEP))))
             else:
                 self._actions.free[action.id] = ActionState(action, "in flight")
                 self._step.actions.append(action)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-from tts.core.actions import Action, Cancel, Generate, Verify, Work
+from tts.core.actions import Action, Cancel, Generate, StepSession, Verify, Work
 from tts.core.budget import Ledger
 from tts.core.result import Shortage
 from tts.core.trials.coroutines import InFlight, Mailbox
@@ -66,7 +66,7 @@ class Asks:
             if ledger.needs_price:
                 ledger.check_known(ask.cost)
         self.in_flight[ask.action.id] = ask
-        if ask.cost.samples == 0:  # timers and functions cost no tokens and never wait behind requests
+        if not (ask.cost.samples or ask.cost.steps):  # timers and functions never wait behind requests
             ask.left = True
             self.out.append(ask.action)
             return True
@@ -136,8 +136,7 @@ class Asks:
         """The budget could not hold this action."""
         name = error.facts.get("trial")
         if scope.turned_down(name) and self._short is None and "asked" in error.facts and name == self._trial:
-            kind = "verification" if isinstance(action, Verify) else "sample"
-            self._short = kind, error.facts["limit"], error.facts["asked"]
+            self._short = _kind_of(action), error.facts["limit"], error.facts["asked"]
 
     @property
     def shortage(self) -> Shortage | None:
@@ -179,3 +178,9 @@ class Asks:
                 full = next((ledger for ledger in ask.scope.ledgers if not ledger.fits(ask.cost)), self.ledger)
                 self.ran_out(ask.scope, ask.action, ErrorInfo.of(full.exhausted(ask.cost)))
             self.drop(ask)
+
+
+def _kind_of(action: Work) -> str:
+    if isinstance(action, StepSession):
+        return "step"
+    return "verification" if isinstance(action, Verify) else "sample"

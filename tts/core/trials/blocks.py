@@ -28,8 +28,8 @@ from tts.core.actions import (
 from tts.core.room import check_room
 from tts.core.trials.coroutines import Alarm, Expired, InFlight, Mailbox, Wait
 from tts.core.trials.endings import WITHDRAWN, Fewer, deadline_passed
-from tts.core.trials.sample_keys import seed_of, share_base
 from tts.core.trials.scope import sampling_of
+from tts.core.trials.seeds import seed_of, share_base
 from tts.errors import AllFailed, InvalidParameter, UsageError, unknown_name
 from tts.messages import Tools, as_tools
 from tts.types import Candidate, Cost, ErrorInfo, Sampling, Turns, Value, as_prompt

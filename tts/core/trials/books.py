@@ -8,7 +8,19 @@ import msgspec
 
 from tts.answers.extract import extract
 from tts.answers.rules import read_answer
-from tts.core.actions import Call, Cancelled, End, Failed, Finished, Generate, Refused, Scored, Verify, Work
+from tts.core.actions import (
+    Call,
+    Cancelled,
+    End,
+    Failed,
+    Finished,
+    Generate,
+    Refused,
+    Scored,
+    StepSession,
+    Verify,
+    Work,
+)
 from tts.core.protocols import CostModel
 from tts.core.result import Bill, Spending
 from tts.core.trials.asks import Asks
@@ -106,7 +118,7 @@ class Books:
         usage, timing = used.usage, used.timing
         tokens, seconds = ask.depth
         ask.reached = tokens + usage.completion_tokens, seconds + timing.total_s
-        if ask.cost.samples == 0:
+        if not (ask.cost.samples or ask.cost.steps):
             return
         if type(event) is Refused:
             self._asks.turned_down(ask.scope, action, event.error)
@@ -129,7 +141,7 @@ class Books:
                 score = msgspec.structs.replace(score, verifier=action.verifier)
             self.add_score(ask.scope, action.candidate, score)
         elif isinstance(event, Failed):
-            if not isinstance(action, Call):  # a call's error is raised in the strategy
+            if not isinstance(action, Call | StepSession):  # their errors are raised in the strategy
                 self.failures.append(event.error)
             return "failed"
         elif isinstance(event, Cancelled) and ask.mailbox.closed:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import cached_property
-from itertools import islice
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -32,15 +31,14 @@ from tts.core.memory import memory_amounts, memory_key
 from tts.core.protocols import Strategy
 from tts.core.room import room_of
 from tts.core.trials.blocks import Block, Deadline, Finishing, Streaming, at_least_one, parent_of, request_of
-from tts.core.trials.coroutines import Mailbox, Task, Wait
-from tts.core.trials.endings import nothing_came
 from tts.core.trials.parts import solve_part
-from tts.core.trials.race import Race
-from tts.core.trials.randomness import ChainRandom
+from tts.core.trials.race import Race, gathered
 from tts.core.trials.scope import Fallback, Scope, sampling_of
+from tts.core.trials.seeds import ChainRandom
+from tts.core.trials.sessions import Session
 from tts.core.trials.verifying import asks_a_model, found_verifier, mean_of, verify
 from tts.core.trials.working import call, count, execute, function_of, remembered
-from tts.errors import AllFailed, BudgetExhausted, InvalidParameter
+from tts.errors import AllFailed, InvalidParameter
 from tts.messages import Tools
 from tts.types import Candidate, Completion, Executed, Problem, Score, TokenCount, Turns
 
@@ -369,30 +367,7 @@ class Run:
         chain has a value. If a chain fails otherwise, the others are cancelled, with everything they had started, and
         an ExceptionGroup is raised.
         """
-        trial = self._trial
-        mailbox, waiting = Mailbox(), iter(chains)
-        tasks: list[Task] = []
-        try:
-            if max_running is not None:
-                at_least_one("max_running", max_running)
-            tasks += trial._spawn(islice(waiting, max_running), mailbox)
-            for _ in chains:
-                ended, _ = await Wait(mailbox)
-                if ended.error is not None and not nothing_came(ended.error):
-                    break
-                if more := [*islice(waiting, 1)]:
-                    tasks += trial._spawn(more, mailbox)
-        finally:
-            for task in tasks:
-                trial._abandon(task)
-            for chain in waiting:
-                chain.close()
-        errors = [task.error for task in tasks if isinstance(task.error, Exception)]
-        if not all(map(nothing_came, errors)):
-            raise ExceptionGroup(f"{len(errors)} of {len(tasks)} chains failed", errors)
-        if errors and len(errors) == len(tasks):
-            raise next((error for error in errors if isinstance(error, BudgetExhausted)), errors[0])
-        return [task.value for task in tasks if task.error is None]
+        return await gathered(self, chains, max_running)
 
     async def call(self, function: Callable[..., T] | str, *args: Any, timeout_s: float = 10.0) -> T:
         """Run a pure module-level function in a worker process, which is killed after `timeout_s` of CPU time. Sleeping
@@ -427,6 +402,21 @@ class Run:
         Raises: UsageError where the run does not allow it, which is found before anything is spent.
         """
         return await execute(self, program, stdin, tests, timeout_s)
+
+    def session(self, environment: Callable[..., Any] | str, *args: Any) -> Session:
+        """Open a session of an environment that keeps state between steps, in a process of its own:
+        `async with run.session("worlds.py:World", facts) as env:`, then `await env.step(action)`. Leaving the block
+        ends the process.
+
+        `environment` is a class, or a function that makes the object, named as for `call`; `args` are JSON-like. Its
+        method `step(action)` returns an observation; both are JSON-like. The same actions must give the same
+        observations: steps are in the journal, and a resumed run takes them again in a new process, before the next.
+        Each is one of the budget's `steps`. An environment that executes what a model wrote says so by the attribute
+        `executes_programs = True`, and is refused without `--unsafe-execute`.
+
+        Raises: InvalidParameter for an environment that no worker could import, or that knows reference answers.
+        """
+        return Session(self, environment, args)
 
     def room(
         self,

@@ -1,10 +1,12 @@
-"""Coroutines side by side: their values in the order in which they come. See `Run.race`."""
+"""Coroutines side by side: their values in the order in which they come (`Run.race`), or in theirs (`Run.gather`)."""
 
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
+from tts.core.trials.blocks import at_least_one
 from tts.core.trials.coroutines import Mailbox, Task, Wait
 from tts.core.trials.endings import nothing_came
 from tts.errors import BudgetExhausted, UsageError
@@ -73,3 +75,31 @@ class Race(Generic[T]):
         if self._errors and not self._values:
             raise next((e for e in self._errors if isinstance(e, BudgetExhausted)), self._errors[0])
         raise StopAsyncIteration
+
+
+async def gathered(run: Run, chains: tuple[Coroutine[Any, Any, T], ...], max_running: int | None) -> list[T]:
+    """See `Run.gather`."""
+    trial = run._trial
+    mailbox, waiting = Mailbox(), iter(chains)
+    tasks: list[Task] = []
+    try:
+        if max_running is not None:
+            at_least_one("max_running", max_running)
+        tasks += trial._spawn(islice(waiting, max_running), mailbox)
+        for _ in chains:
+            ended, _ = await Wait(mailbox)
+            if ended.error is not None and not nothing_came(ended.error):
+                break
+            if more := [*islice(waiting, 1)]:
+                tasks += trial._spawn(more, mailbox)
+    finally:
+        for task in tasks:
+            trial._abandon(task)
+        for chain in waiting:
+            chain.close()
+    errors = [task.error for task in tasks if isinstance(task.error, Exception)]
+    if not all(map(nothing_came, errors)):
+        raise ExceptionGroup(f"{len(errors)} of {len(tasks)} chains failed", errors)
+    if errors and len(errors) == len(tasks):
+        raise next((error for error in errors if isinstance(error, BudgetExhausted)), errors[0])
+    return [task.value for task in tasks if task.error is None]

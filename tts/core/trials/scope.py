@@ -181,7 +181,7 @@ class Scope:
         rests = [ledger.left() for ledger in self.ledgers]
         least = {
             name: min((amount for rest in rests if (amount := getattr(rest, name)) is not None), default=None)
-            for name in ("samples", "tokens", "usd", "flops")
+            for name in ("samples", "tokens", "usd", "flops", "steps")
         }
         return Remaining(**least)
 

@@ -52,8 +52,8 @@ from tts.core.trials.coroutines import (
     deeper,
 )
 from tts.core.trials.endings import MOST_REFUSALS, Mistakes, deadline_passed, line_of, nothing_came
-from tts.core.trials.sample_keys import ShareKeys, seed_of
 from tts.core.trials.scope import Scope, first_paid
+from tts.core.trials.seeds import ShareKeys, seed_of
 from tts.errors import InvalidParameter, TTSError, UnknownName
 from tts.types import Candidate, Cost, ErrorInfo, Problem, Sampling, Score, StrategySpec
 

@@ -14,8 +14,8 @@ from tts.core.addresses import beside, canonical
 from tts.core.protocols import Judges, Verifier, checked, kind_of, question_of
 from tts.core.trials.blocks import Block, at_least_one
 from tts.core.trials.endings import MOST_REFUSALS, nothing_came
-from tts.core.trials.sample_keys import seed_of
 from tts.core.trials.scope import sampling_of
+from tts.core.trials.seeds import seed_of
 from tts.errors import CallFailed, unknown_name
 from tts.types import Candidate, Completion, Problem, Score
 

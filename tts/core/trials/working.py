@@ -27,20 +27,33 @@ MOST_PROGRAM_S = 600.0
 
 async def call(run: Run, function: Callable[..., T] | str, args: tuple[Any, ...], timeout_s: float) -> T:
     """See `Run.call`."""
+    name = addressed(run, function)
+    as_sent(f"the arguments of {name}", args)
+    event = await run._end_of(Call(run._trial._next_id(), name, args, timeout_s))
+    if isinstance(event, Returned):
+        return cast(T, event.value)
+    raise error_of(event)
+
+
+def addressed(run: Run, function: Callable[..., Any] | str) -> str:
+    """The address of a function or a class, by which a worker process finds it. Raises: InvalidParameter for one that
+    no worker could import, or that knows reference answers."""
     if isinstance(function, str):
         name = beside(run._owner(), function)
     else:
         name = portable(run._owner(), function_of(run._trial._strategy), check_address(function))
     if knows_references(name):
         raise InvalidParameter(f"{name} knows the reference answers: no strategy may call it", function=name)
+    return name
+
+
+def as_sent(named: str, value: T) -> T:
+    """The value as it is in a worker process and in a journal. Raises: InvalidParameter for one that is not
+    JSON-like."""
     try:
-        msgspec.json.encode(args)
+        return cast(T, msgspec.json.decode(msgspec.json.encode(value), type=tuple if type(value) is tuple else Any))
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidParameter(f"the arguments of {name} must be JSON-like values: {error}", name="args") from error
-    event = await run._end_of(Call(run._trial._next_id(), name, args, timeout_s))
-    if isinstance(event, Returned):
-        return cast(T, event.value)
-    raise error_of(event)
+        raise InvalidParameter(f"{named} must be JSON-like: {error}", name="args") from error
 
 
 def function_of(strategy: Any) -> Any:

@@ -1,0 +1,146 @@
+"""Environments of sessions, each in a process of its own: `Sessions` keeps the processes, the functions below it run
+in them. In a simulation, many share one.
+
+A step whose process is not where the session is (none is there yet, it was killed at a limit, the run was resumed) is
+preceded by all earlier steps, taken again; they must be observed as before. A step that fails costs the
+environment, so that the session is as it was before the step.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from tts.checks import shown
+from tts.core.actions import StepSession
+from tts.errors import CallFailed, SessionDiverged, UsageError
+from tts.workers.child import resolved
+from tts.workers.killable_processes import Workers
+
+RETAKEN_S = 600.0  # CPU time of a process for all earlier steps together
+MOST_ENVIRONMENTS = 64  # of one process that many sessions share: the one used longest ago is made anew when needed
+_STEP, _RETAKE = "tts.workers.sessions:take", "tts.workers.sessions:retake"
+_Calls = Generator[tuple[str, Sequence[Any], float], Any, Any]  # function, arguments and CPU time of each
+
+
+class Sessions:
+    """The processes of sessions, by the id of the action that opened each; started by their first steps.
+
+    Args:
+        shared: gives the processes that all sessions share; None: each has its own.
+    """
+
+    def __init__(self, shared: Callable[[], Workers] | None = None) -> None:
+        self._shared = shared
+        self._workers: dict[str, Workers] = {}
+        self._key = os.urandom(8).hex()  # ids repeat from run to run
+
+    async def step(self, step: StepSession) -> Any:
+        """Take a step and return the observation. Raises as `Workers.call`; SessionDiverged; UsageError."""
+        workers, calls, value = self._of(step), self._calls(step), None
+        while True:
+            try:
+                function, args, limit_s = calls.send(value)
+            except StopIteration as end:
+                return end.value
+            value = await workers.call(function, args, timeout_s=limit_s)
+
+    def step_sync(self, step: StepSession, *, waiting_s: float, stops: Callable[[], bool]) -> Any:
+        """`step` from code without an event loop.
+
+        Args:
+            waiting_s: wall-clock time beyond its CPU time that each call may take.
+            stops: as of `Workers.call_sync`.
+        """
+        workers, calls, value = self._of(step), self._calls(step), None
+        while True:
+            try:
+                function, args, limit_s = calls.send(value)
+            except StopIteration as end:
+                return end.value
+            wall_s = limit_s + waiting_s
+            value = workers.call_sync(function, args, timeout_s=limit_s, wall_s=wall_s, stops=stops)
+
+    async def aend(self, id: str) -> None:
+        """End a session's process, if it has one, without blocking the event loop."""
+        if (workers := self._workers.pop(id, None)) is not None:
+            await workers.aclose()
+
+    def _of(self, step: StepSession) -> Workers:
+        if self._shared is not None:
+            return self._shared()
+        if step.session.id not in self._workers:
+            self._workers[step.session.id] = Workers(1)
+        return self._workers[step.session.id]
+
+    def _calls(self, step: StepSession) -> _Calls:
+        """The calls of a step, each told the value of the one before; returns the observation."""
+        opened, key = step.session, f"{self._key}/{step.session.id}"
+        args = (key, len(step.past), step.action)
+        value = yield _STEP, args, step.timeout_s
+        while value is None:
+            file = getattr(sys.modules.get(opened.environment.rpartition(":")[0]), "__file__", None)
+            given = (key, opened.environment, file, opened.args, opened.unsafe_execute, step.past)
+            yield _RETAKE, given, max(RETAKEN_S, step.timeout_s)
+            value = yield _STEP, args, step.timeout_s
+        return value[0]
+
+
+class _Live(NamedTuple):
+    """An environment of this process, and the number of steps that it has taken."""
+
+    environment: Any
+    taken: int
+
+
+_here: OrderedDict[str, _Live] = OrderedDict()  # in a worker process, by the keys of sessions
+
+
+def take(key: str, taken: int, action: Any) -> list[Any] | None:
+    """Take a step in this process. Returns the observation, in a list; None where this process has not taken exactly
+    so many steps of the session."""
+    live = _here.pop(key, None)  # a step that fails leaves none
+    if live is None or live.taken != taken:
+        return None
+    observation = live.environment.step(action)
+    _here[key] = _Live(live.environment, taken + 1)
+    return [observation]
+
+
+def retake(key: str, name: str, file: str | None, args: Any, unsafe_execute: bool, past: Sequence[Any]) -> None:
+    """Make the environment anew in this process and take these steps. Raises: SessionDiverged where one is observed
+    otherwise; UsageError for an environment that the run does not allow; CallFailed for what is no environment."""
+    _here.pop(key, None)
+    while len(_here) >= MOST_ENVIRONMENTS:
+        _here.popitem(last=False)
+    environment = resolved(name, file)(*args)
+    if getattr(environment, "executes_programs", False) and not unsafe_execute:
+        raise UsageError(
+            f"the environment {name} executes programs that a model wrote, and there is no sandbox around them: they "
+            f"can read and change whatever you can. Where nothing is to be lost, allow that with --unsafe-execute "
+            f"(unsafe_execute=True)",
+            environment=name,
+        )
+    if not callable(getattr(environment, "step", None)):
+        raise CallFailed(f"{name} made {shown(environment)}, which has no method step(action)", function=name)
+    for number, (action, before) in enumerate(past, 1):
+        observation = _as_told(environment.step(action))
+        if observation != before:
+            raise SessionDiverged(
+                f"the session of {name} cannot be replayed: step {number} of {len(past)}, {shown(action)}, was "
+                f"observed as {shown(before)}, and now as {shown(observation)}; an environment must draw no random "
+                f"numbers without a seed, read no clock, and keep its code while a run is to be resumed",
+                environment=name,
+                step=number,
+            )
+    _here[key] = _Live(environment, len(past))
+
+
+def _as_told(observation: Any) -> Any:
+    """The observation as it comes out of this process."""
+    return msgspec.json.decode(msgspec.json.encode(observation))

@@ -221,17 +221,12 @@ class Executor:
             case Verify():
                 score = msgspec.structs.replace(await self._compute(action), downgrades=())
                 return Scored(action.id, 0.0, score, timing=Timing(time.monotonic() - started_s))
-            case Call():
-                value = await self._worker_call(action.function, action.args, action.timeout_s)
+            case Call() | StepSession():
+                value = await self._called(action)
                 return Returned(action.id, 0.0, value, Timing(time.monotonic() - started_s))
             case OpenSession():
                 await self._kept_open(action.id)
                 raise AssertionError(f"{action.id}: a session ends by its cancellation alone")
-            case StepSession():
-                if action.session.id not in self._tasks:
-                    raise CallCrashed(f"{action.session.environment}: the session was closed before this step")
-                observation = await self._sessions.step(action)
-                return Returned(action.id, 0.0, observation, Timing(time.monotonic() - started_s))
             case Sleep():
                 await asyncio.sleep(max(0.0, action.until_s - self._now()))
                 return Woke(action.id, 0.0)
@@ -239,6 +234,13 @@ class Executor:
                 return Counted(action.id, 0.0, await self._count(action))
             case Recall() | Add():
                 raise AssertionError(f"{action.id}: the scheduler has a run's memory, and answers by itself")
+
+    async def _called(self, action: Call | StepSession) -> Any:
+        if isinstance(action, Call):
+            return await self._worker_call(action.function, action.args, action.timeout_s)
+        if action.session.id not in self._tasks:
+            raise CallCrashed(f"{action.session.environment}: the session was closed before this step")
+        return await self._sessions.step(action)
 
     async def _kept_open(self, id: str) -> None:
         """Wait for the session's cancellation, and then end its process."""

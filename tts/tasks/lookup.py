@@ -86,7 +86,7 @@ def _links(hops: int) -> str:
     return "1 link" if hops == 1 else f"{hops} links"
 
 
-_WORLD = "Names lead to numbers, numbers to places, and places to names; the tools know which leads where."
+_WORLD = "Names lead to numbers, numbers to places, places to names; the tools know where."
 _WALKS = (
     "Start at {start} and follow {links}. Where are you?",
     "What is {links} on from {start}?",

@@ -10,7 +10,7 @@ from fractions import Fraction
 from tts.messages import Tool
 
 EXPRESSION = {"type": "object", "properties": {"expression": {"type": "string"}}, "required": ["expression"]}
-CALCULATOR = Tool("calculate", "The value of an expression of numbers, + - * / and brackets.", EXPRESSION)
+CALCULATOR = Tool("calculate", "The value of numbers with + - * / and brackets.", EXPRESSION)
 
 _WRITTEN = re.compile(r"[0-9.+*/() -]{1,200}")  # the length bounds the value, too
 _DIGITS = 12  # of a value that is no whole number

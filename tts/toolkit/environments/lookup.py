@@ -13,7 +13,7 @@ from tts.messages import Tool
 from tts.toolkit.environments.calculator import CALCULATOR, calculate
 
 KEY = {"type": "object", "properties": {"key": {"type": "string"}}, "required": ["key"]}
-LOOKUP = Tool("lookup", "The key that a key leads to.", KEY)
+LOOKUP = Tool("lookup", "Where a key leads to.", KEY)
 TOOLS = (LOOKUP, CALCULATOR)
 
 

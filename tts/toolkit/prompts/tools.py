@@ -10,13 +10,13 @@ from tts.messages import Message, Prompt
 from tts.types import Problem
 
 ACT = (
-    "Use the tools for whatever you cannot see; never guess it. Say in one line what you do next, then call one tool. "
-    "Without a call, your reply is your answer: give it in the form that the question asks for."
+    "Use the tools for what you cannot see; never guess it. In one line say what you do next, then call one tool. "
+    "A reply without a call is your answer, in the form that the question asks for."
 )
 
 CHECK_AGAIN = (
-    "Before this answer counts, go over your calls and their results. If one is missing or went wrong, go on from "
-    "there; else give the same answer again, in the same form."
+    "Check your calls and their results before this answer counts. Go on from the first that is missing or wrong; if "
+    "there is none, give the same answer again."
 )
 
 

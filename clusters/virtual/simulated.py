@@ -166,6 +166,7 @@ class SimulatedCluster:
         verifiers: by name; those that compute take no virtual time.
         workers: for functions that may be slow or hang; made when first needed if not given.
         cancel_s: how long a cancellation takes to reach the engine, which decodes on until then.
+        memory: of trials that are driven without a scheduler, which has its own; an empty one if not given.
 
     Attributes:
         late_tokens: trial id -> tokens that were decoded between a cancellation and its arrival.
@@ -178,6 +179,7 @@ class SimulatedCluster:
         *,
         workers: Workers | None = None,
         cancel_s: float = 0.0,
+        memory: RunMemory | None = None,
     ) -> None:
         self.late_tokens: Counter[str] = Counter()
         self._workers = workers
@@ -188,7 +190,7 @@ class SimulatedCluster:
         self._verifiers = {} if verifiers is None else verifiers
         self._cancel_s = cancel_s
         self._sessions = Sessions(self._the_workers)
-        self._memory = RunMemory()  # of trials that are driven without a scheduler, which has its own
+        self._memory = memory or RunMemory()
         self._clock = VirtualClock()
         self._ends: dict[str, tuple[float, float, End]] = {}  # id -> (started, ends, its end)
 

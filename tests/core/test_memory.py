@@ -36,7 +36,7 @@ async def bandit(problem: Problem, run: Run, *, n: int = 2, explore: float = 1.0
 
     def upper(arm: str) -> float:
         tried = tries.get(arm, 0.0)
-        return math.inf if not tried else wins[arm] / tried + explore * math.sqrt(math.log(seen) / tried)
+        return math.inf if not tried else wins.get(arm, 0.0) / tried + explore * math.sqrt(math.log(seen) / tried)
 
     arm = max(TEMPERATURES, key=upper)
     found = await run.generate(n=n, temperature=float(arm))

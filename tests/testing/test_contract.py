@@ -23,6 +23,7 @@ from tts.testing import NoisyWorld, Sample, ScriptedCluster, StrategyContract
 from tts.types import Candidate, Problem, Sampling
 
 CALLS: list[str] = []
+SEEN: dict[str, int] = {}
 
 
 async def by_global_random(problem: Problem, run: Run) -> Candidate:
@@ -106,6 +107,21 @@ async def fails_in_a_chain(problem: Problem, run: Run) -> Candidate:
     return found[0]
 
 
+async def takes_what_others_added_for_whole(problem: Problem, run: Run) -> Candidate:
+    tries, wins = await run.recall("tries"), await run.recall("wins")
+    arm = max(tries, key=lambda arm: wins[arm], default="0.7")
+    found = await run.generate(temperature=float(arm))
+    await run.add("tries", {arm: 1.0})
+    await run.add("wins", {arm: 1.0})
+    return found[0]
+
+
+async def remembers_beside_the_memory(problem: Problem, run: Run) -> Candidate:
+    SEEN[problem.id] = SEEN.get(problem.id, 0) + int((await run.recall("trials")).get("all", 0.0))
+    await run.add("trials", {"all": 1.0})
+    return (await run.generate(n=2))[SEEN[problem.id] % 2]
+
+
 async def takes_the_first_to_arrive(problem: Problem, run: Run) -> Candidate:
     async with run.finishing(n=6) as race:
         return await anext(race)
@@ -115,7 +131,7 @@ async def behaves(problem: Problem, run: Run, *, n: int = 3) -> Candidate:
     return run.random.choice(await run.generate(n=n))
 
 
-SAME, ELSEWHERE, REPLAY, BUDGET, ENDS, ORDER, FAILURES, TWICE, GIVEN, KILLED = (
+SAME, ELSEWHERE, REPLAY, BUDGET, ENDS, ORDER, FAILURES, TWICE, GIVEN, KILLED, SHARED = (
     "test_the_same_seed_and_world_give_the_same_journal",
     "test_another_process_gives_the_same_journal",
     "test_replaying_the_events_gives_the_same_actions",
@@ -126,6 +142,7 @@ SAME, ELSEWHERE, REPLAY, BUDGET, ENDS, ORDER, FAILURES, TWICE, GIVEN, KILLED = (
     "test_events_told_twice_change_nothing",
     "test_it_awaits_its_run_alone_and_returns_a_candidate_it_was_given",
     "test_a_killed_run_resumes_to_the_same_result",
+    "test_trials_that_share_a_memory_decide_by_what_they_have_read",
 )
 
 
@@ -154,6 +171,9 @@ def contract(strategy, **settings) -> StrategyContract:
         (returns_text, GIVEN, "must return a Candidate"),
         (makes_its_answer_up, GIVEN, "of its own making"),
         (expects_all_of_them, FAILURES, "ValueError"),
+        (takes_what_others_added_for_whole, SHARED, "that had added {'0.7': 1.0} to 'tries'"),
+        (takes_what_others_added_for_whole, SHARED, "another trial may be between any two of its additions"),
+        (remembers_beside_the_memory, SHARED, "it decided otherwise on replay"),
     ],
     ids=lambda value: value.__name__ if callable(value) else None,
 )
@@ -325,7 +345,7 @@ def test_a_plugin_author_runs_the_contract_with_bare_pytest(tmp_path: Path):
     assert failed and all("TestBad" in line for line in failed), done.stdout + done.stderr
     assert any(GIVEN in line for line in failed)
     assert "must return a Candidate, but returned str" in done.stdout
-    assert f"{len(failed)} failed, {33 - len(failed)} passed" in done.stdout
+    assert f"{len(failed)} failed, {36 - len(failed)} passed" in done.stdout
 
 
 def test_importing_the_testing_package_is_cheap_and_needs_no_pytest():

@@ -27,22 +27,11 @@ from typing import Any, ClassVar, cast
 import msgspec
 
 from tts.clusters.virtual.simulated import SimulatedCluster
-from tts.core.actions import (
-    Cancel,
-    Cancelled,
-    Failed,
-    Finished,
-    Generate,
-    Progressed,
-    Refused,
-    Request,
-    Returned,
-    Scored,
-    Woke,
-)
+from tts.core.actions import Cancel, Generate, Progressed, Request
 from tts.core.budget import Limits
 from tts.core.journal.history import History
 from tts.core.journal.records import Record, encode
+from tts.core.memory import RunMemory
 from tts.core.protocols import Strategy, Verifier
 from tts.core.result import Result
 from tts.core.scheduling.scheduler import Scheduler
@@ -69,12 +58,12 @@ from tts.testing.driver import (
     guarded,
 )
 from tts.testing.elsewhere import elsewhere
+from tts.testing.memory_laws import check_a_run_of_trials, check_what_others_added, uses_memory
 from tts.testing.worlds import NoisyWorld, answer_or_verdict
 from tts.types import Problem, Sampling, StrategySpec
 from tts.workers.killable_processes import Workers
 
 MORE_THAN_THERE_IS = 40  # samples asked for under budgets that hold fewer
-_EVENTS = (Finished, Scored, Returned, Woke, Failed, Cancelled, Refused, Progressed)
 _UNREPEATABLE = (
     "Decide from the problem, the Run and the parameters alone: run.random instead of random, run.now_s instead of "
     "time, no variable that outlives a call, nothing taken from the order of a set."
@@ -258,17 +247,26 @@ class StrategyContract:
         come to another result, because the part of a stream that was lost with the process is decoded anew."""
         for key in self.worlds[:2]:
             clock = RepeatingWorld(NoisyWorld(key, failures=0.1, text=self.text))
-            records, result = self._conduct(clock)
+            records, (result,) = self._conduct(clock)
             streams = any(isinstance(record, Progressed) for record in records)
             for length in range(len(records) - 1):
                 clock.resume()
-                resumed = self._conduct(clock, records[:length])[1]
+                _, (resumed,) = self._conduct(clock, records[:length])
                 self._check_sound(resumed, f"killed after {length} of {len(records)} journal records and resumed,")
                 if not streams and _outcome(resumed) != _outcome(result):
                     fail(
                         f"killed after {length} of {len(records)} journal records, it resumed to {_outcome(resumed)} "
                         f"instead of {_outcome(result)}. {_UNREPEATABLE}"
                     )
+
+    def test_trials_that_share_a_memory_decide_by_what_they_have_read(self) -> None:
+        """Beside trials that have come any part of their way; and in runs of several, in any order, killed and resumed.
+        A strategy that neither reads the run's memory nor adds to it has nothing to show here."""
+        for key in self.worlds[:3]:
+            if not uses_memory(self, key):
+                return
+            check_what_others_added(self, key)
+            check_a_run_of_trials(self, key)
 
     # --- running the strategy
 
@@ -295,14 +293,17 @@ class StrategyContract:
         strategy, spec = self._resolved()
         return verifiers_of([spec], resolve=lambda name: strategy if name == spec.name else named(name))
 
-    def _trial(self, limits: Limits | None = None, params: Mapping[str, Any] | None = None) -> WatchedTrial:
+    def _trial(
+        self, limits: Limits | None = None, params: Mapping[str, Any] | None = None, problem: Problem | None = None
+    ) -> WatchedTrial:
         strategy, spec = self._resolved()
         if params:  # not in the spec, on which seeds depend: the samples must stay the same
             strategy = partial(strategy, **{**spec.params, **params})
             spec = StrategySpec(spec.name)
+        problem = problem or self.problem
         return WatchedTrial(
-            "contract/p",
-            self.problem,
+            f"contract/{problem.id}",
+            problem,
             strategy,
             spec,
             costs=CountingCosts(),
@@ -319,20 +320,27 @@ class StrategyContract:
         world: NoisyWorld,
         limits: Limits | None = None,
         *,
+        problem: Problem | None = None,
         params: Mapping[str, Any] | None = None,
         twice: bool = False,
+        memory: RunMemory | None = None,
     ) -> Driver:
-        driver = Driver(self._trial(limits, params), twice)
-        SimulatedCluster(world, self._verifiers(), workers=_workers).run(cast(Scheduler, driver))
+        driver = Driver(self._trial(limits, params, problem), twice)
+        cluster = SimulatedCluster(world, self._verifiers(), workers=_workers, memory=memory)
+        cluster.run(cast(Scheduler, driver))
         return driver
 
     def _conduct(
-        self, world: NoisyWorld | RepeatingWorld, before: Sequence[Record] = ()
-    ) -> tuple[list[Record], Result]:
+        self,
+        world: NoisyWorld | RepeatingWorld,
+        before: Sequence[Record] = (),
+        problems: Sequence[Problem] | None = None,
+    ) -> tuple[list[Record], list[Result]]:
+        """Run the strategy on its problem, or on these; the journal of what came `before` is gone on with."""
         strategy, spec = self._resolved()
         verifiers, kept = self._verifiers(), KeptJournal()
         scheduler = Scheduler(
-            [Planned("contract", self.problem, spec, self.budget)],
+            [Planned("contract", problem, spec, self.budget) for problem in problems or [self.problem]],
             lambda text: strategy if text == spec.name else part(text),
             costs=CountingCosts(),
             verifiers=verifiers,
@@ -350,7 +358,7 @@ class StrategyContract:
             guarded(cluster.run, scheduler, kept, lambda result, _: results.append(result))
         except ReplayDivergence as error:
             fail(f"a killed run could not be resumed: {error.message}. {_UNREPEATABLE}")
-        return kept.records, results[0]
+        return kept.records, results
 
     def _portable(self) -> tuple[bytes, dict[str, str | None]]:
         """The values from which another process makes the same journals, and the files of the modules."""
@@ -383,7 +391,7 @@ class StrategyContract:
         yield from (Limits(tokens=count) for count in sorted(tokens) if count > 0)
         yield from (msgspec.structs.replace(self.budget or Limits(samples=8), seconds=s) for s in (0.05, 3.0, 11.0))
 
-    def _check_sound(self, result: Result, where: str, at: str = "") -> None:
+    def _check_sound(self, result: Result, where: str, at: str = "", advice: str = TYPED) -> None:
         """Fail the test unless the result has an answer, or an error of another's fault than the strategy's.
 
         Args:
@@ -392,7 +400,7 @@ class StrategyContract:
         if result.error is None or _is(result, AllFailed, LimitError, EndpointError, WorkerError):
             return
         at = at or result.error.facts.get("where", "")
-        fail(f"{where} it ended with {_of(result)}{f' at {at}' if at else ''}. {TYPED}")
+        fail(f"{where} it ended with {_of(result)}{f' at {at}' if at else ''}. {advice}")
 
     def _check_bill(self, result: Result, limits: Limits) -> None:
         """Fail the test where more was paid for than a budget held, whatever its ledgers say."""

@@ -5,21 +5,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from random import Random
 
 import numpy as np
 
-from benchmarks.tiny_model.examination.exam import SEED, Exam, Said
-from benchmarks.tiny_model.examination.figures import interval, singles, votes
+from benchmarks.tiny_model.examination.exam import Exam, Said
+from benchmarks.tiny_model.examination.figures import interval, singles
 from benchmarks.tiny_model.lessons.lesson import asked
 from benchmarks.tiny_model.teachers.teacher import Item
 from tts.answers.equivalence import extract
+from tts.estimators.votes import majority
+from tts.pools.grid import Grid
 from tts.tasks.chains import LEVELS
 from tts.toolkit.prompts.decomposition import COMBINE, CONTRACT, NOTHING, SPLIT, contracted, known, part, questions
 from tts.toolkit.prompts.plans import CONSTRAINTS, followed, mark
 
 EACH = 2  # tries of a problem
-DRAWS = 200  # of as many attempts as a number of tokens buys
 
 
 class Asker:
@@ -91,8 +91,10 @@ async def _atoms(exam: Exam, item: Item) -> Said:
         if len(texts) < 2:
             break
         answer = extract(await asker.ask(part(texts[0], NOTHING)))
-        answers = {1: answer} if answer is not None else {}
-        problem = contracted(await asker.ask(CONTRACT.format(problem=problem, known=known(texts, answers)))) or problem
+        if answer is None:
+            break
+        prompt = CONTRACT.format(problem=problem, known=known(texts, {1: answer}))
+        problem = contracted(await asker.ask(prompt)) or problem
     return _said(exam, item, asker, await asker.ask(problem))
 
 
@@ -114,8 +116,13 @@ def _pair(group: Sequence[Said]) -> tuple[Said, Said] | None:
 
 
 def _bought(items: Sequence[Item], groups: Sequence[Sequence[Said]], count: float) -> np.ndarray:
-    """Of each problem, how often the majority of so many attempts is right; of 2.3, those of 2 and of 3 in part."""
-    random, low = Random(SEED), min(int(count), len(groups[0]))
-    share = min(count, len(groups[0])) - low
-    sizes = [low + (random.random() < share) for _ in range(DRAWS)]
-    return np.mean([votes(items, [random.sample(list(g), size) for g in groups]) for size in sizes], axis=0)
+    """Of each problem, how often the majority of so many attempts is right. 2.3 are 3 or else 2; less than 1 is 1."""
+    answers = [[extract(said.text) for said in group] for group in groups]
+    classes = np.array([[-1 if one is None else given.index(one) for one in given] for given in answers])
+    right = np.array([[said.right for said in group] for group in groups])
+    names = tuple(item.prompt for item in items)
+    grid = Grid(names, np.full(len(groups), right.shape[1]), classes, right, None, classes >= 0, {}, {})
+    low = min(max(int(count), 1), right.shape[1] - 1)
+    share = min(max(count - low, 0.0), 1.0)
+    found = majority(grid, [low, low + 1]).accuracy
+    return found[:, 0] * (1 - share) + found[:, 1] * share

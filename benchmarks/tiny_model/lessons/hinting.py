@@ -33,7 +33,7 @@ class Hinting:
         checks, hint, place = hinted(random, item.data, attempt, OVERLOOKED)
         if mode == "hint chain":
             return Lesson(asked(about(item.prompt, attempt)), "\n".join([*checks, f"Hint: {hint}"]))
-        reply = _followed(random, item.data, attempt, place)
+        reply = followed(random, item.data, attempt, place)
         return Lesson(asked(again(item.prompt, attempt, hint)), reply)
 
 
@@ -64,7 +64,7 @@ def _words(number: int, found: Found) -> tuple[str, str]:
     return "No step is shown", "No step is shown. Write down every step."
 
 
-def _followed(random: Random, made: Chain, attempt: str, place: int) -> str:
+def followed(random: Random, made: Chain, attempt: str, place: int) -> str:
     """The attempt up to the step that was named, which is worked out; then the others."""
     kept = [line for line in attempt.split("\n") if LINE.fullmatch(line)][:place]
     value = int(kept[-1].rpartition("=")[2]) if kept else made.start

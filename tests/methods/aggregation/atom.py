@@ -24,6 +24,8 @@ async def atom(problem: Problem, run: Run, *, depth: int = 1, strategy: str = "s
             break  # there is nothing that depends on something else
         asked = (run.solve(strategy, part(parts[number - 1], NOTHING)) for number in first)
         answers = {n: c.answer for n, c in zip(first, await run.gather(*asked), strict=True) if c.answer is not None}
+        if not answers:
+            break
         (reply,) = await run.ask(CONTRACT.format(problem=question, known=known(parts, answers)))
         question = contracted(reply.text) or question
         found.append(await run.solve(strategy, question))

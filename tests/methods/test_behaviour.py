@@ -162,6 +162,27 @@ def test_atom_of_thoughts_solves_what_is_left_of_the_question() -> None:
     assert outcome.result.bill.verifier.samples == 2
 
 
+def test_a_question_is_answered_with_the_answers_before_it() -> None:
+    parts = Sample(text="1. What is 1 + 1?\n2. What is twice #1?")
+    outcome = ran("aggregation/least_to_most.py:least_to_most", [parts, "2", "4", "4"])
+    assert outcome.result.answer == "4" and outcome.result.bill.verifier.samples == 1
+    assert "#1: What is 1 + 1? 2\n\nQuestion: What is twice #1?" in outcome.prompts[2]
+    assert "#1: What is 1 + 1? 2\n#2: What is twice #1? 4\n" in outcome.prompts[3]
+    unsplit = ran("aggregation/least_to_most.py:least_to_most", [Sample(text="No."), "4"])
+    assert unsplit.result.answer == "4" and "These parts" not in unsplit.prompts[1]
+
+
+def test_an_attempt_that_is_found_wrong_gets_a_hint_without_the_check() -> None:
+    script = [
+        Sample(text="2+2=5\nAnswer: 5", scores={"judge": 0.1}),
+        Sample(text="1. 2+2=4, not 5, wrong.\nHint: Step 1 is wrong."),
+        Sample(text="Answer: 4", scores={"judge": 0.9}),
+    ]
+    outcome = ran("revision/feedback_loop.py:feedback_loop", script, verifier="judge")
+    assert outcome.result.answer == "4" and len(outcome.result.candidates) == 2
+    assert "hint:\nStep 1 is wrong.\n" in outcome.prompts[2] and "not 5" not in outcome.prompts[2]
+
+
 def test_a_judge_of_a_debate_hears_both_sides_and_does_not_see_the_numbers() -> None:
     def speak(request: Request, number: int) -> Sample | str:
         prompt = request.messages[-1].content

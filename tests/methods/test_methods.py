@@ -39,10 +39,12 @@ thinking/budget_forcing.py:budget_forcing
 thinking/deepconf.py:deepconf:n=6,warmup=3
 thinking/trimr.py:trimr
 aggregation/atom.py:atom:depth=2
+aggregation/least_to_most.py:least_to_most
 aggregation/rsa.py:rsa:n=4,k=3,rounds=3
 aggregation/pacore.py:pacore:first=4,second=2
 aggregation/moa.py:moa
 revision/self_refine.py:self_refine
+revision/feedback_loop.py:feedback_loop
 routing/cascade.py:cascade:n=4
 routing/hedged.py:hedged
 routing/plangen.py:plangen:rounds=2

@@ -114,7 +114,7 @@ def _replayed(folder: Path) -> Replayed:
 
 def _cost_of(outcome: Outcome) -> Cost:
     picodollars = None if outcome.usd is None else round(outcome.usd * 1e12)
-    return Cost(outcome.samples, outcome.tokens, picodollars, outcome.flops)
+    return Cost(outcome.samples, outcome.tokens, picodollars, outcome.flops, outcome.steps)
 
 
 def _bytes(path: Path) -> bytes:

@@ -201,6 +201,8 @@ def describe_cost(cost: Cost) -> str:
         parts.append(f"${cost.usd:.4f}")
     if cost.flops is not None:
         parts.append(f"{cost.flops:.2e} FLOPs")
+    if cost.steps:
+        parts.append(f"{cost.steps:,} step{'' if cost.steps == 1 else 's'}")
     return ", ".join(parts)
 
 

@@ -99,6 +99,7 @@ def _row(members: Sequence[Outcome], graded: Mapping[str, Sequence[float]]) -> R
         cancelled_tokens=mean(lambda o: o.cancelled_tokens),
         usd=mean(lambda o: o.usd),
         flops=mean(lambda o: o.flops),
+        steps=mean(lambda o: o.steps),
         seconds=mean(lambda o: o.seconds),
         latency_s=mean(lambda o: o.latency_s),
         exhausted=sum(o.exhausted for o in sound),

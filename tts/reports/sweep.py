@@ -144,6 +144,7 @@ _COLUMNS: tuple[tuple[str, Callable[[Row], Cell]], ...] = (
     ("samples", lambda r: shown_number(r.samples)),
     ("USD", lambda r: shown_number(r.usd)),
     ("FLOPs", lambda r: shown_number(r.flops)),
+    ("steps", lambda r: shown_number(r.steps)),
     ("latency s", lambda r: shown_number(r.latency_s)),
     ("decided p50 s", lambda r: shown_number(r.decision_p50_s)),
     ("p99 s", lambda r: shown_number(r.decision_p99_s)),
@@ -161,7 +162,7 @@ _COLUMNS: tuple[tuple[str, Callable[[Row], Cell]], ...] = (
 )
 
 _ONLY_IF_KNOWN = ("decided p50 s", "p99 s", "makespan s", "late")  # columns of runs that keep times
-_ONLY_IF_ANY = ("cut", "no answer", "refused", "not compared", "failed", "not graded")
+_ONLY_IF_ANY = ("steps", "cut", "no answer", "refused", "not compared", "failed", "not graded")
 
 
 def _html(rows: Sequence[Row], facts: Mapping[str, object], figures: str) -> str:

@@ -16,7 +16,7 @@ from tts.runs.row import Row
 
 # Columns that a narrow terminal goes without, in this order, before names are broken and after: all are in report.csv,
 # the counts in the notes, too.
-_SPARED = "problems", "late", "latency", "decided p50", "p99", "makespan", "sequential", "cancelled", "verifier"
+_SPARED = "problems", "late", "latency", "decided p50", "p99", "makespan", "sequential", "cancelled", "verifier", "steps"
 _COUNTS = "failed", "refused", "not compared", "out of budget", "no answer", "cut"
 _NAME_WIDTH = 24  # of a broken name
 
@@ -127,6 +127,7 @@ def _cells(row: Row) -> dict[str, str]:
         "sequential": _whole(row.sequential_tokens),
         "verifier": "without scoring" if row.unpriced else _whole(row.verifier_tokens),
         "cancelled": _whole(row.cancelled_tokens),
+        "steps": f"{row.steps:,.1f}" if row.steps else "",
         "latency": "\N{EN DASH}" if row.latency_s is None else f"{row.latency_s:.1f} s",
         "decided p50": _seconds(row.decision_p50_s),
         "p99": _seconds(row.decision_p99_s),

@@ -24,6 +24,7 @@ class Outcome(Value, frozen=True):
         sequential_tokens: the longest chain of tokens that had to be generated one after another.
         usd, flops: None where the price or the model's size is unknown.
         seconds: of model requests, summed; `latency_s`: from the first action to the answer.
+        steps: of sessions.
         exhausted: the budget turned down an ask of the strategy.
         unspent: the share of the problem's budget that was then left, 0 to 1; next_cost: the share that the next action
             might have cost, a sample or a verification (next_action). None where this budget did not end the trial.
@@ -77,6 +78,7 @@ class Outcome(Value, frozen=True):
     next_cost: float | None = None
     next_action: str = ""
     candidates: int = 0
+    steps: int = 0
     cut: int | None = None
     cut_at: int | None = None
     unanswered: int | None = None

@@ -218,6 +218,7 @@ def outcome_of(decided: Decided, cell: Cell, verdict: Verdict) -> Outcome:
         cancelled_tokens=bill.cancelled.tokens,
         usd=total.usd,
         flops=total.flops,
+        steps=total.steps,
         seconds=bill.busy_s,
         latency_s=bill.latency_s,
         exhausted=decided.exhausted,

@@ -14,7 +14,7 @@ class Row(Value, frozen=True):
         problems, seeds: number of different ones in the means.
         accuracy: over the problems whose answers were graded; None if there are none.
         ungraded: number of answers that could not be graded, and are in no accuracy; ungraded_why: the first's reason.
-        samples ... latency_s: as in `Outcome`; None if there was no outcome without an error.
+        samples ... latency_s, steps: as in `Outcome`; None if there was no outcome without an error.
         unspent, next_cost, next_action: as in `Outcome`, over the `short` trials that have them; None if none has.
         exhausted, failed, errors: counts; `error_tokens` is the sum spent by the outcomes with an error.
         abstained: the share of verifications that gave no score; None if there were none.
@@ -72,6 +72,7 @@ class Row(Value, frozen=True):
     next_action: str = ""
     short: int = 0
     candidates: int = 0
+    steps: float | None = None
     cut: int | None = None
     cut_at: int | None = None
     unanswered: int | None = None

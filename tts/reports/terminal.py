@@ -16,7 +16,18 @@ from tts.runs.row import Row
 
 # Columns that a narrow terminal goes without, in this order, before names are broken and after: all are in report.csv,
 # the counts in the notes, too.
-_SPARED = "problems", "late", "latency", "decided p50", "p99", "makespan", "sequential", "cancelled", "verifier", "steps"
+_SPARED = (
+    "problems",
+    "late",
+    "latency",
+    "decided p50",
+    "p99",
+    "makespan",
+    "sequential",
+    "cancelled",
+    "verifier",
+    "steps",
+)
 _COUNTS = "failed", "refused", "not compared", "out of budget", "no answer", "cut"
 _NAME_WIDTH = 24  # of a broken name
 

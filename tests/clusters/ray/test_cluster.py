@@ -561,6 +561,39 @@ async def mine(problem, run, *, n=2, verifier=":Marked", judge_verifier=":liked"
     assert_finished_once_each(records, (2 + 1 + 2) * 3)
 
 
+def test_a_session_keeps_its_state_on_an_actor_and_goes_on_at_another_where_that_actor_dies(
+    ray_cluster: Any, tmp_path: Path
+) -> None:
+    plugin = tmp_path / "session.py"
+    plugin.write_text(
+        """
+class World:
+    said = 0
+
+    def step(self, text):
+        self.said += 1
+        return [self.said, text[:3]]
+
+async def mine(problem, run, *, steps=6):
+    async with run.session(":World") as env:
+        for number in range(1, steps + 1):
+            (found,) = await run.generate()
+            assert await env.step(found.text) == [number, found.text[:3]]
+    return found
+"""
+    )
+    spec = spec_of(ray_cluster, verifiers={"count": 2})
+    with FakeEngine(SCRIPT) as engine, Carrier("ray", SCRIPT, engine.base_url, spec) as carrier:
+        first, _ = handles(carrier, "verifier")
+        killed = Once(6, lambda: os.kill(first.opened.pid, signal.SIGKILL))
+        _, results, scheduler = carrier.run(f"{plugin}:mine", PROBLEMS[:4], on_events=killed)
+        assert killed.thread is not None
+        killed.thread.join()
+    assert [result.error for result in results.values()] == [None] * 4
+    assert [result.bill.total.steps for result in results.values()] == [6] * 4
+    assert scheduler.ledger.spent.steps == 24 and not scheduler.ledger.reservations
+
+
 def test_an_endpoint_that_only_the_driver_can_reach_is_found_out_by_the_actors(
     ray_cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -411,8 +411,9 @@ class Run:
         `environment` is a class, or a function that makes the object, named as for `call`; `args` are JSON-like. Its
         method `step(action)` returns an observation; both are JSON-like. The same actions must give the same
         observations: steps are in the journal, and a resumed run takes them again in a new process, before the next.
-        Each is one of the budget's `steps`. An environment that executes what a model wrote says so by the attribute
-        `executes_programs = True`, and is refused without `--unsafe-execute`.
+        Each is one of the budget's `steps`. A rehearsal before a run takes steps, too. An environment that executes
+        what a model wrote says so by the attribute `executes_programs = True`, and is refused without
+        `--unsafe-execute`.
 
         Raises: InvalidParameter for an environment that no worker could import, or that knows reference answers.
         """

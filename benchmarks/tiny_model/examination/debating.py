@@ -21,6 +21,7 @@ from tts.toolkit.prompts.debate import belief
 from tts.types import Message, Sampling
 
 MOST = 512  # tokens of a judgement
+TEMPERATURE = 0.7  # of judgements, as of `genrm`: a judge that never errs is no object of study
 
 
 async def debates(exam: Exam) -> None:
@@ -70,7 +71,7 @@ async def _belief(
     exam: Exam, problem: str, answers: Sequence[str], speeches: Sequence[Speech], right: str
 ) -> float | None:
     prompt = deciding(problem, *answers, speeches)
-    sampling = Sampling(temperature=0.0, max_tokens=MOST, top_logprobs=10)
+    sampling = Sampling(temperature=TEMPERATURE, max_tokens=MOST, top_logprobs=10)
     p = belief(await exam.engine.complete(Request((Message("user", prompt),), sampling)))
     return p if p is None or answers[0] == right else 1 - p
 

@@ -31,7 +31,7 @@ async def debate(
             said.append((name, answer, speech.text))
         shown = hidden(problem.prompt) if blind else problem.prompt
         prompt = DECIDE.format(problem=shown, a=a.answer, b=b.answer, transcript=transcript(said))
-        (verdict,) = await run.ask(prompt, temperature=0.0, top_logprobs=10)
+        (verdict,) = await run.ask(prompt, top_logprobs=10)
         p = belief(verdict)
         return p if p is None or a is top else 1 - p
 

@@ -11,7 +11,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -49,10 +49,11 @@ from tts.core.protocols import Verifier, checked, computed_by, is_in_worker, kin
 from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import OnResult, Step, ignore
 from tts.core.trials.coroutines import ForeignCode, StepStopped
+from tts.core.trials.working import EXECUTE
 from tts.errors import Interrupted, TTSError
 from tts.plugins.loading import by_address
 from tts.runs.folder import Journal, NoJournal
-from tts.types import Completion, ErrorInfo, LogprobSummary, Score, Timing, ToolCall, Usage
+from tts.types import Completion, ErrorInfo, Executed, LogprobSummary, Score, Timing, ToolCall, Usage
 from tts.workers.killable_processes import Workers
 from tts.workers.sessions import Sessions
 from tts.workers.step_limits import watched
@@ -65,6 +66,13 @@ class World(Protocol):
     """A source of completions: for each request a duration in seconds, and a completion or an error."""
 
     def complete(self, request: Request) -> tuple[float, Completion | TTSError]: ...
+
+
+@runtime_checkable
+class ExecutingWorld(World, Protocol):
+    """A world that makes up the ends of programs, too (`Run.execute`), so that none is run."""
+
+    def execute(self, call: Call) -> tuple[float, Executed]: ...
 
 
 STEP = "I go on with the next step"  # a text that a stop string ended
@@ -355,6 +363,9 @@ class SimulatedCluster:
     def _call(self, action: Call | StepSession) -> tuple[float, End]:
         """Call a function, or take a session's step, in a worker with its limit, as live, and in no virtual time; only
         functions known to bound themselves run here."""
+        if isinstance(action, Call) and action.function == EXECUTE and isinstance(self._world, ExecutingWorld):
+            seconds, executed = self._world.execute(action)
+            return seconds, Returned(action.id, 0.0, _as_sent(executed))
         try:
             if isinstance(action, StepSession):
                 value = self._sessions.step_sync(action, waiting_s=WAITING_S, stops=self._was_asked)

@@ -220,12 +220,13 @@ def test_an_agent_is_told_what_its_tool_returns_and_checks_its_answer_once() -> 
 
 def test_the_program_that_passes_most_tests_answers() -> None:
     def write(request: Request, number: int) -> Sample:
-        fours = "4" if "asserts" in request.messages[-1].content or number == 3 else "5"
-        body = f"assert solve() == {fours}" if "asserts" in request.messages[-1].content else f"solve = lambda: {fours}"
+        tests = "Do not write the function" in request.messages[-1].content
+        fours = "4" if tests or number == 3 else "5"
+        body = f"assert solve() == {fours}" if tests else f"def solve(): return {fours}"
         return Sample(text=f"```python\n{body}\n```")
 
     outcome = ran("code/codemonkeys.py:codemonkeys", write, n=2, tries=1)
-    assert outcome.result.selected is not None and "lambda: 4" in outcome.result.selected.text
+    assert outcome.result.selected is not None and "return 4" in outcome.result.selected.text
 
 
 def test_what_the_thoughts_agree_on_is_answered() -> None:

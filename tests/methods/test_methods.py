@@ -56,6 +56,8 @@ ELSEWHERE = "test_another_process_gives_the_same_journal"
 
 
 def contract(case: str, **members: Any) -> type[StrategyContract]:
+    if "codemonkeys" in case:
+        members["unsafe_execute"] = True
     if case in UNCOUNTED:
         members["counted"] = lambda self, n: None
     (*_, method) = re.findall(r"(\w+)[.]py", case)

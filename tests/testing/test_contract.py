@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tts.core.actions import Cancelled, Failed, Finished
+from tts.core.actions import Call, Cancelled, Failed, Finished
 from tts.core.budget import Ledger, Limits
 from tts.core.trials.books import Books
 from tts.core.trials.context import Run
@@ -291,6 +291,57 @@ class TestFirstToArrive(StrategyContract):
     strategy = takes_the_first_to_arrive
 
 
+async def keeps_a_program_that_passes(problem: Problem, run: Run, *, n: int = 4) -> Candidate:
+    """All programs are tried side by side, and the first sample whose program passes is taken."""
+    found = await run.generate(n=n)
+    tried = await run.gather(*(run.execute(one.text, tests=["assert 1", "assert 2"]) for one in found))
+    return next((one for one, end in zip(found, tried, strict=True) if end.ok), found[0])
+
+
+async def takes_the_program_that_ends_first(problem: Problem, run: Run, *, n: int = 4) -> Candidate:
+    async def tried() -> Candidate:
+        (candidate,) = await run.generate()
+        await run.execute(candidate.text)
+        return candidate
+
+    async with run.race(*(tried() for _ in range(n))) as ended:
+        return await anext(ended)
+
+
+async def trusts_that_programs_fail_by_errors_alone(problem: Problem, run: Run) -> Candidate:
+    (one,) = await run.generate()
+    end = await run.execute(one.text, tests=["assert 1"])
+    assert end.exit_status in (0, 1)
+    return one
+
+
+class TestPrograms(StrategyContract):
+    strategy = keeps_a_program_that_passes
+    unsafe_execute = True
+    order_free = True
+
+
+class TestProgramsRaced(StrategyContract):
+    strategy = takes_the_program_that_ends_first
+    unsafe_execute = True
+    test_another_process_gives_the_same_journal = None  # as for the strategy before
+
+
+def test_the_contract_runs_no_program_and_holds_strategies_to_all_ends_of_one(monkeypatch):
+    monkeypatch.setattr("tts.workers.programs.executed", None)
+    monkeypatch.setattr("tts.testing.contract._workers", None)
+    raced = contract_of(takes_the_program_that_ends_first, unsafe_execute=True, order_free=True)
+    with pytest.raises(AssertionError, match="the same samples in another order gave the answers"):
+        raced.test_arrivals_in_any_order_are_lived_with()
+    careless = contract_of(trusts_that_programs_fail_by_errors_alone, unsafe_execute=True, worlds=range(30))
+    with pytest.raises(AssertionError, match=r"AssertionError.*test_contract\.py:\d+"):
+        careless.test_it_awaits_its_run_alone_and_returns_a_candidate_it_was_given()
+
+
+def contract_of(strategy, **members) -> StrategyContract:
+    return type("Tried", (StrategyContract,), {"strategy": strategy, **members})()
+
+
 class TestOtherWords(StrategyContract):
     """A plugin may read more than an answer: then its author says what the model says."""
 
@@ -428,6 +479,20 @@ def test_the_scripted_cluster_takes_functions_and_checks_what_the_text_says():
         ScriptedCluster([]).run("first_finnish")
     with pytest.raises(InvalidParameter, match="one value"):
         ScriptedCluster([]).run("best_of_n:n=1,2")
+
+
+def test_the_ends_of_programs_are_all_that_there_are_and_repeat_themselves():
+    programs = [Call(str(i), "execute", ("p", str(i), ["a", "b"][: i % 3], 2.0), 2.0) for i in range(300)]
+    ends = [NoisyWorld().execute(programs[i]) for i in range(300)]
+    assert ends == [NoisyWorld().execute(programs[i]) for i in range(300)]
+    slower = [NoisyWorld(0, "slow").execute(programs[i]) for i in range(300)]
+    assert [end for _, end in slower] == [end for _, end in ends] and slower != ends
+    assert {(end.exit_status, end.ended_by) for _, end in ends} == {
+        (0, ""), (1, ""), (None, "CPU time"), (None, "wall-clock time"),
+    }  # fmt: skip
+    for i, (seconds, end) in enumerate(ends):
+        assert 0 < seconds <= 2.0 and len(end.passed) == i % 3
+        assert end.ok == (end.exit_status == 0) and (end.ok or all(end.passed) == (not end.passed))
 
 
 def test_the_noisy_world_repeats_itself_and_its_pace_changes_nothing_but_the_time():

@@ -81,7 +81,7 @@ class StrategyContract:
         sampling: the defaults of its samples.
         budget: of tests that set no limit of their own; an open count (n=None) needs one.
         worlds: the keys of the worlds that each test tries it in; more find more, and take longer.
-        unsafe_execute: whether it executes programs (`Run.execute`): the texts of the tests' models then are.
+        unsafe_execute: whether it executes programs (`Run.execute`). None is run: their ends are made up.
         order_free: whether it must select the same answer whatever the order in which its samples arrive.
     """
 
@@ -368,7 +368,7 @@ class StrategyContract:
         modules = {thing.__module__ for thing in (strategy, text, *things)}
         sources = {name: getattr(sys.modules.get(name), "__file__", None) for name in sorted(modules)}
         # In a journal's form, because values equal in content may differ in the defaults that are left out.
-        values = msgspec.json.encode((self.problem, self.sampling, self.budget, spec))
+        values = msgspec.json.encode((self.problem, self.sampling, self.budget, spec, self.unsafe_execute))
         try:
             return pickle.dumps((values, list(self.worlds), pickle.dumps((strategy, verifiers, text)))), sources
         except (pickle.PicklingError, AttributeError, TypeError) as error:
@@ -430,12 +430,14 @@ atexit.register(_workers.close)
 def journals_of(portable: bytes) -> list[list[bytes]]:
     """The journals of a contract, in another process."""
     values, worlds, objects = pickle.loads(portable)
-    problem, sampling, budget, spec = msgspec.json.decode(values, type=tuple[Problem, Sampling, Limits, StrategySpec])
+    kinds = tuple[Problem, Sampling, Limits, StrategySpec, bool]
+    problem, sampling, budget, spec, unsafe_execute = msgspec.json.decode(values, type=kinds)
     strategy, verifiers, text = pickle.loads(objects)
     members = {
         "problem": problem,
         "sampling": sampling,
         "budget": budget,
+        "unsafe_execute": unsafe_execute,
         "verifiers": verifiers,
         "text": text,
         "worlds": worlds,

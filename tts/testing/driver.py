@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 from tts.core.actions import (
     Action,
+    Call,
     Event,
     Generate,
     Progressed,
@@ -24,7 +25,7 @@ from tts.models.cost_model import CostModel
 from tts.runs.folder import NoJournal
 from tts.testing.lines import asked_at, failed_at, file_of
 from tts.testing.worlds import NoisyWorld
-from tts.types import Completion, Cost, Usage
+from tts.types import Completion, Cost, Executed, Usage
 
 MOST_ASKS = 20_000  # a strategy that has asked for more than this in one trial will never stop
 TYPED = "Let BudgetExhausted and AllFailed pass: what came before is then selected from by run.fallback."
@@ -159,13 +160,13 @@ class KeptJournal(NoJournal):
 
 
 class RepeatingWorld:
-    """A world in which a request that is repeated after a kill ends at its original time, so that the order of arrival,
-    which may rightly decide the answer, stays the same."""
+    """A world in which a request or a program that is repeated after a kill ends at its original time, so that the
+    order of arrival, which may rightly decide the answer, stays the same."""
 
     def __init__(self, world: NoisyWorld) -> None:
         self.scheduler: Scheduler | None = None
         self._world = world
-        self._ends: dict[str, float] = {}  # by the request's repr: a request may hold mappings, which have no hash
+        self._ends: dict[str, float] = {}  # by a call's id, or a request's repr: its mappings have no hash
         self._first = True
 
     def resume(self) -> None:
@@ -173,11 +174,18 @@ class RepeatingWorld:
 
     def complete(self, request: Request) -> tuple[float, Completion | TTSError]:
         seconds, outcome = self._world.complete(request)
+        return self._left(repr(request), seconds), outcome
+
+    def execute(self, call: Call) -> tuple[float, Executed]:
+        seconds, executed = self._world.execute(call)
+        return self._left(call.id, seconds), executed
+
+    def _left(self, asked: str, seconds: float) -> float:
+        """The time that is left until what was asked ends."""
         now = self.scheduler.now if self.scheduler else 0.0
-        asked = repr(request)
         if self._first:
             self._ends[asked] = now + seconds
-        return max(0.0, self._ends.get(asked, now + seconds) - now), outcome
+        return max(0.0, self._ends.get(asked, now + seconds) - now)
 
 
 def guarded(function: Callable[..., Any], *args: Any) -> Any:

@@ -7,9 +7,9 @@ import random
 from collections.abc import Callable, Collection
 
 from tts.clusters.virtual.simulated import STEP, drawn_stop
-from tts.core.actions import Request
+from tts.core.actions import Call, Request
 from tts.errors import ServerFailed, TTSError
-from tts.types import Completion, LogprobSummary, Timing, TokenLogprob, Usage
+from tts.types import Completion, Executed, LogprobSummary, Timing, TokenLogprob, Usage
 
 ANSWERS = ("1", "2", "3", "4", "5")
 
@@ -72,6 +72,20 @@ class NoisyWorld:
             stopped_by=stopped_by,
         )
         return seconds, completion
+
+    def execute(self, call: Call) -> tuple[float, Executed]:
+        """The seconds of a program (`Run.execute`), and an end made up for it: in order, with an error, or at a limit;
+        of its tests, some pass, and of few nothing is known. The same program, input and tests end alike."""
+        program, stdin, tests, timeout_s = call.args
+        said = f"{program}\0{stdin}\0{tests}"
+        draw = random.Random(f"{self._key}\0program\0{said}")
+        ends = draw.choices((True, False, None), (0.6, 0.35, 0.05), k=max(1, len(tests)))
+        shown = next((end for end in ends if end is not True), True)
+        limit = "wall-clock time" if shown is None else "CPU time" if not shown and draw.random() < 0.2 else ""
+        status = None if limit else 0 if shown else 1
+        texts = (f"{draw.choice(ANSWERS)}\n", "") if shown else ("", "AssertionError\n")
+        seconds = random.Random(f"{self._pace}\0program\0{said}").uniform(0.01, timeout_s)
+        return seconds, Executed(status, *texts, tuple(ends) if tests else (), limit)
 
 
 def answer_or_verdict(request: Request, draw: random.Random) -> str:

@@ -1,62 +1,52 @@
 """CodeMonkeys: programs and tests that are written, run and mended; the program that passes most tests answers."""
 
-import re
-
 from tts import Candidate, Problem, Run
-from tts.errors import CallCrashed, CallFailed, CallTimedOut
+from tts.toolkit.prompts.code import TESTS, program_in, repair, tests_in
 
-TEST = "{q}\n\nWrite a test of it: Python asserts that call `solve`. Reply with one ```python block."
-EDIT = "{q}\n\nWrite the Python function `solve`. Reply with one ```python block."
-MEND = "{ask}\n\nYour last version:\n{last}\n\nIt said:\n{said}\nMend it."
+NONE = "it has none"
 
 
-def execute(*programs: str) -> str:
-    """Run programs one after the other in one scope, as a worker does: a process with a time limit, and no sandbox."""
-    scope = {}
-    for program in programs:
-        exec(program, scope)
-    return ""
+async def codemonkeys(problem: Problem, run: Run, *, n: int = 3, tries: int = 2, tests: int = 2) -> Candidate:
+    """Let n machines write tests, then a program that passes them; run all tests on every program.
 
-
-async def codemonkeys(problem: Problem, run: Run, *, n: int = 3, tries: int = 2) -> Candidate:
-    """Let n machines write a test, then a program that passes it; run every test on every program.
-
-    Ehrlich et al. (2025), arXiv:2501.14723. Differences from the paper: one function, not a repository; the program
-    with the most votes, and of equals the shortest, is not chosen by a further machine.
+    Ehrlich et al. (2025), arXiv:2501.14723. Differences from the paper: one function, not a repository; tests are
+    asserts, mended by nobody; the program that passes most of them, and of equals the shortest, is not chosen by a
+    further machine.
     """
 
-    def program(text: str) -> str:
-        return (re.findall(r"```(?:python)?\n(.*?)```", text, re.DOTALL) or [""])[-1]
+    async def failure(program: str | None, own: tuple[str, ...]) -> tuple[str, str] | None:
+        """The first test that a program does not pass, and the name of the error that it ends with."""
+        if program is None:
+            return NONE, ""
+        done = await run.execute(program, tests=own, timeout_s=5.0)
+        if done.ok:
+            return None
+        test = next((test for test, passed in zip(own, done.passed, strict=False) if not passed), NONE)
+        return test, (done.stderr.splitlines() or [""])[-1].partition(":")[0]
 
-    async def complaint(*programs: str) -> str:
-        try:
-            return await run.call(execute, *programs, timeout_s=5.0)
-        except (CallFailed, CallTimedOut, CallCrashed) as error:
-            return error.message
-
-    async def write(send, ask, check):
-        prompt = ask = ask.format(q=problem.prompt)
+    async def machine() -> tuple[tuple[str, ...], Candidate]:
+        (written,) = await run.ask(TESTS.format(problem=problem.prompt, n=tests))
+        own, prompt = tests_in(written.text) or (), problem.prompt
         for _ in range(tries):
-            (version,) = await send(prompt)
-            if not (said := await check(program(version.text))):
+            (edit,) = await run.generate(prompt=prompt, n=1)
+            program = program_in(edit.text)
+            if (failed := await failure(program, own)) is None:
                 break
-            prompt = MEND.format(ask=ask, last=version.text, said=said)
-        return version
-
-    async def machine() -> tuple[str, Candidate]:
-        test = await write(run.ask, TEST, lambda code: complaint(f"compile({code!r}, 'test', 'exec')"))
-        return program(test.text), await write(run.generate, EDIT, lambda code: complaint(code, program(test.text)))
+            prompt = repair(problem.prompt, program or edit.text, *failed)
+        return own, edit
 
     async def votes(edit: Candidate) -> tuple[int, int]:
-        said = await run.gather(*(complaint(program(edit.text), test) for test, _ in pairs))
-        return said.count(""), -len(edit.text)
+        program = program_in(edit.text)
+        done = await run.execute(program, tests=all_tests, timeout_s=5.0) if program else None
+        return sum(passed is True for passed in done.passed) if done else -1, -len(edit.text)
 
     pairs = await run.gather(*(machine() for _ in range(n)))
+    all_tests = list(dict.fromkeys(test for own, _ in pairs for test in own))
     passed = await run.gather(*(votes(edit) for _, edit in pairs))
     return pairs[passed.index(max(passed))][1]
 
 
 def rehearse(request, random):
-    if "asserts" in request.messages[-1].content:
+    if "Do not write the function" in request.messages[-1].content:
         return random.choice(("```python\nassert solve() == 4\n```", "```python\nassert solve( == 4\n```"))
     return f"```python\ndef solve():\n    return {random.randint(3, 4)}\n```"

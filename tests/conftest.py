@@ -38,7 +38,14 @@ LONGEST = ["planning/test_plan", "methods/test_methods", "cli/test_main", "repor
 # starts a Ray of its own in another process, what tries strategies in virtual time, and what needs none.
 GROUPS = {
     **dict.fromkeys(
-        ("system/test_chaos", "clusters/test_clusters", "clusters/ray/test_hedges", "clusters/ray/test_cluster"), "ray"
+        (
+            "system/test_chaos",
+            "clusters/test_clusters",
+            "clusters/ray/test_hedges",
+            "clusters/ray/test_cluster",
+            "clusters/ray/test_what_strategies_say",
+        ),
+        "ray",
     ),
     **dict.fromkeys(("methods/test_methods", "strategies/test_compositions"), "strategies"),
     **dict.fromkeys(("clusters/ray/test_metrics", "clusters/ray/test_job"), "rays of their own"),

@@ -13,7 +13,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.tiny_model.examination import debating, decomposing, hinting
-from benchmarks.tiny_model.examination.exam import Exam
+from benchmarks.tiny_model.examination.decomposing import bought
+from benchmarks.tiny_model.examination.exam import Exam, Said
 from benchmarks.tiny_model.lessons.hinting import followed, hinted
 from benchmarks.tiny_model.lessons.planning import constraints_of, judged
 from benchmarks.tiny_model.lessons.school import School
@@ -161,3 +162,13 @@ def test_verdicts_that_are_not_read_are_counted_and_decide_nothing() -> None:
     (row,) = rows(debating.debates, broken="Verdict: A or B")
     count = int(re.search(r"on (\d+) problems", row)[1])  # type: ignore[index]
     assert "0.500 and 0.500 on " in row and f"{8 * count} verdicts not read" in row
+
+
+def test_what_a_number_of_tokens_buys_lies_between_the_majorities_of_whole_attempts() -> None:
+    items = [Item(f"p{i}", None) for i in range(2)]
+    texts = [["1"] * 6 + ["2"] * 4 + ["3"] * 6, ["2"] * 16]
+    groups = [[Said(f"Answer: {text}", 9, text == "1") for text in given] for given in texts]
+    one, two, three, all_of_them = (bought(items, groups, count) for count in (0.4, 2.0, 3.0, 99.0))
+    assert one.tolist() == [6 / 16, 0.0] and all_of_them[0] == 0.5  # of two answers with six votes each
+    assert bought(items, groups, 2.25) == pytest.approx(0.75 * two + 0.25 * three)
+    assert three[0] != pytest.approx(two[0])

@@ -43,15 +43,15 @@ async def parts(exam: Exam) -> None:
         replies = await asyncio.gather(*(solve(exam, item) for item in items for _ in range(EACH)))
         tried = [replies[i : i + EACH] for i in range(0, len(replies), EACH)]
         cost = float(np.mean([said.tokens for said in replies]))
-        bought = _bought(items, groups, cost / price)
+        voted = bought(items, groups, cost / price)
         lead = singles(tried) - direct
         measured = (
             f"{singles(tried).mean():.2f} at {cost:.0f} tokens; direct {direct.mean():.2f} at {price:.0f}, "
-            f"majority of the {cost / price:.1f} attempts that {cost:.0f} tokens buy {bought.mean():.2f}; "
-            f"{interval(lead, 100)} over one attempt, {interval(singles(tried) - bought, 100)} over the majority"
+            f"majority of the {cost / price:.1f} attempts that {cost:.0f} tokens buy {voted.mean():.2f}; "
+            f"{interval(lead, 100)} over one attempt, {interval(singles(tried) - voted, 100)} over the majority"
         )
         if solve is _split:
-            met = lead.mean() >= 0.1 and (singles(tried) - bought).mean() >= 0.1
+            met = lead.mean() >= 0.1 and (singles(tried) - voted).mean() >= 0.1
             exam.row(f"level 5: {name}", ">= +10 points over direct at its tokens", measured, met)
         else:
             exam.note(f"level 5: {name}", measured)
@@ -115,7 +115,7 @@ def _pair(group: Sequence[Said]) -> tuple[Said, Said] | None:
     return (right[0], wrong[0]) if right and wrong else None
 
 
-def _bought(items: Sequence[Item], groups: Sequence[Sequence[Said]], count: float) -> np.ndarray:
+def bought(items: Sequence[Item], groups: Sequence[Sequence[Said]], count: float) -> np.ndarray:
     """Of each problem, how often the majority of so many attempts is right. 2.3 are 3 or else 2; less than 1 is 1."""
     answers = [[extract(said.text) for said in group] for group in groups]
     classes = np.array([[-1 if one is None else given.index(one) for one in given] for given in answers])

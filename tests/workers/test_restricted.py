@@ -46,6 +46,18 @@ def test_lists_that_two_names_share_change_together_as_in_python() -> None:
     assert passed("a = b = [1]\na += [2]\nb.extend([3])", ["assert a == b == [1, 2, 3]"])
 
 
+def test_builtins_that_are_replaced_do_what_python_s_do() -> None:
+    program = """
+def solve(xs):
+    print("xs", xs, end="")
+    texts = [x for x in xs if isinstance(x, str)] + [x for x in xs if isinstance(x, (list, str)) and len(x) > 1]
+    return texts, list(map(str, range(3))), sum([1, 2], 3), pow(2, 5, 7), round(2.567, 1), round(15, -1), round(2.5)
+"""
+    assert Restricted(program).value("solve(['a', 1, 'bc', [1, 2], True])") == (
+        ["a", "bc", "bc", [1, 2]], ["0", "1", "2"], 6, 4, 2.6, 20, 2,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "program",
     [
@@ -108,6 +120,7 @@ def test_a_test_is_guarded_as_a_program_is(test: str) -> None:
         "10 ** 10 ** 10",
         "1 << 10 ** 10",
         "'a' * 10 ** 10",
+        "round(5, -10 ** 9)",
         "10 ** 10 * ['a']",
         "list(range(10 ** 10))",
         "int.mro()",

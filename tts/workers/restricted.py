@@ -338,17 +338,32 @@ def _method(on: Any, name: str, *arguments: Any, **named: Any) -> Any:
     return _sized(found)
 
 
+def _rounded(value: Any, digits: Any = None) -> Any:
+    if isinstance(digits, int) and abs(digits) > MOST:
+        raise _Limit
+    return round(value, digits)
+
+
+def _is_instance(value: Any, kinds: Any) -> bool:
+    kinds = kinds if isinstance(kinds, tuple) else (kinds,)
+    return isinstance(value, tuple(str if kind is _text else kind for kind in kinds))
+
+
 def _nothing(*arguments: Any, **named: Any) -> None:
     """A `print`: what it would write is read by nobody."""
 
 
+_text = _limited(str)
 _BUILTINS: dict[str, Any] = {
-    **{f.__name__: f for f in (abs, all, any, bool, chr, dict, divmod, enumerate, filter, float, int, isinstance, len)},
-    **{f.__name__: f for f in (list, map, max, min, next, ord, reversed, round, set, sorted, tuple, zip)},
-    **{f.__name__: _limited(f) for f in (str, sum)},
+    **{f.__name__: f for f in (abs, all, any, bool, chr, dict, divmod, enumerate, filter, float, int, len, list)},
+    **{f.__name__: f for f in (map, max, min, next, ord, reversed, set, sorted, tuple, zip)},
+    "isinstance": _is_instance,
+    "pow": _power,
     "print": _nothing,
     "range": _range,
-    "pow": _power,
+    "round": _rounded,
+    "str": _text,
+    "sum": _limited(sum),
     "__sized__": _sized,
     "__method__": _method,
     "__add__": _limited(operator.add),

@@ -37,7 +37,7 @@ def examine(
     a target, `models` and `model_for`. Raises: InvalidParameter, UnknownName."""
     target: Target = {"base_url": base_urls, "model": model, "api_key": api_key, **roles}  # type: ignore[typeddict-item]
     findings = [*_machine(), *asyncio.run(_workers())]
-    findings.append(Finding("sandbox", None, "none: no strategy or verifier of this version runs code from a model"))
+    findings.append(Finding("sandbox", None, "none: a model's programs are executed only with --unsafe-execute"))
     spec = ClusterSpec.of(cluster, address=address)
     if spec.cluster == "ray":
         prepare(spec.address)

@@ -124,6 +124,11 @@ class Limits(Value, frozen=True):
     def __bool__(self) -> bool:
         return self != NO_LIMITS
 
+    @property
+    def bound_samples(self) -> bool:
+        """Whether they end a strategy that samples as long as it can: steps alone do not."""
+        return any(getattr(self, n) is not None for n in self.__struct_fields__ if n != "steps")
+
     def divided(self, parts: int) -> Limits:
         """An equal share for each of `parts` trials; seconds are a clock and are not divided.
 

@@ -190,9 +190,9 @@ def _at_least_two(name: str, number: int, of: str = "") -> None:
 
 
 def _limits_of(run_budget: str | Limits) -> Limits:
-    """The limits of a plan. Raises: InvalidParameter if there are none, or one of seconds."""
+    """The limits of a plan. Raises: InvalidParameter if there are none, or one of seconds or steps."""
     limits = as_limits(run_budget, "run_budget")
-    if not limits or limits.seconds is not None:
+    if not limits or limits.seconds is not None or limits.steps is not None:
         raise InvalidParameter(f"a plan needs a budget in samples, tokens, usd or flops, but got {run_budget!r}")
     return limits
 

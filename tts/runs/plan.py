@@ -140,9 +140,10 @@ def check_budgets(
         open count (n=None) without a budget that would end it.
     """
     for cell in cells:
-        if cell.allocator is None and _is_open(cell.spec, resolve) and not cell.share:
+        if cell.allocator is None and _is_open(cell.spec, resolve) and not cell.share.bound_samples:
             raise InvalidParameter(
-                f"{cell.spec} spends its whole budget (n=None), but has none: set n, or give --budget", name="n"
+                f"{cell.spec} spends its whole budget (n=None), but has none{_in(cell.share)}: set n, or give --budget",
+                name="n",
             )
     shares = {str(limits): limits for limits in [*(c.shared if c.allocator else c.share for c in cells), run] if limits}
     for limits in shares.values():
@@ -160,6 +161,10 @@ def check_budgets(
                     limit=str(limits),
                     problem=problem.id,
                 )
+
+
+def _in(limits: Limits) -> str:
+    return f" in samples, tokens, usd, flops or seconds ({limits} ends no sampling)" if limits else ""
 
 
 def with_max_tokens(

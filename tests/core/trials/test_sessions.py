@@ -245,3 +245,9 @@ def test_costs_and_limits_without_steps_are_written_as_they_were_before_there_we
     assert repr(Cost(1, 2)) == "Cost(samples=1, tokens=2, picodollars=0, flops=0)"
     assert "steps" not in repr(Limits(tokens=1)) and str(Limits(tokens=2000, steps=5)) == "tokens=2k,steps=5"
     assert Limits(steps=6).divided(3) == Limits(steps=2) and Limits(steps=2).times(3) == Limits(steps=6)
+
+
+def test_an_open_count_of_samples_is_not_ended_by_steps() -> None:
+    assert "set n or a budget" in error_in("majority_vote:n=none", budget=Limits(steps=3))
+    assert Limits(tokens=1, steps=1).bound_samples and Limits(seconds=1.0).bound_samples
+    assert not Limits(steps=1).bound_samples and not Limits().bound_samples

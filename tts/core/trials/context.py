@@ -474,5 +474,6 @@ class Run:
     def _endless(self) -> InvalidParameter:
         name = self._trial.spec.name
         return InvalidParameter(
-            f"{name}: n=None spends the whole budget, but there is none: set n or a budget", strategy=name
+            f"{name}: n=None spends the whole budget, but there is none that ends sampling: set n or a budget",
+            strategy=name,
         )

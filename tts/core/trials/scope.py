@@ -169,8 +169,8 @@ class Scope:
 
     @property
     def limited(self) -> bool:
-        """Whether anything bounds what is asked for here."""
-        return any(ledger.limits for ledger in self.ledgers)
+        """Whether anything bounds the samples that are asked for here."""
+        return any(ledger.limits.bound_samples for ledger in self.ledgers)
 
     def is_stuck(self, cost: Cost) -> bool:
         """Whether a ledger has no room for `cost`, and nothing in flight whose end would make some."""

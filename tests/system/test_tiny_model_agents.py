@@ -5,6 +5,8 @@ import asyncio
 import json
 import re
 import sys
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 
@@ -18,15 +20,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from benchmarks.tiny_model.chat import TEMPLATE, written
 from benchmarks.tiny_model.examination.acting import asked_of, lookup
 from benchmarks.tiny_model.examination.exam import Exam
-from benchmarks.tiny_model.lessons.acting import Acting, played
+from benchmarks.tiny_model.lessons.acting import Acting
 from benchmarks.tiny_model.lessons.lesson import Lesson, Turn
 from benchmarks.tiny_model.teachers import agents
-from benchmarks.tiny_model.teachers.agents import Done, Episode
+from benchmarks.tiny_model.teachers.agents import Done, lookup_task
+from benchmarks.tiny_model.teachers.chains import ChainTeacher
 from tts.answers.equivalence import extract
 from tts.core.actions import Request
-from tts.messages import Message, ToolCall
+from tts.messages import Message, Tool, ToolCall
 from tts.models.wire.tools import message_json, tool_json
-from tts.tasks.lookup import MOST_HOPS, question
+from tts.toolkit.environments.calculator import CALCULATOR
 from tts.toolkit.environments.lookup import TOOLS, called
 from tts.toolkit.prompts.tools import ACT, CHECK_AGAIN, acting
 from tts.toolkit.tools import refusal
@@ -36,10 +39,9 @@ CALL = re.compile(r"(?:\A|\n)<tool_call>(.*)</tool_call>\Z")
 COMPILED = jinja2.Environment().from_string(TEMPLATE)
 TWO = 2  # problems of each kind
 RATES = ("WRONG", "REPEATED", "PREMATURE", "OVERLOOKED")
-lessons = st.builds(
-    Acting().lesson, st.builds(Random, st.integers(0, 10**6)), st.sampled_from(["act lookup", "check lookup"])
-)
-questions = st.builds(question, st.builds(Random, st.integers(0, 10**6)), st.integers(1, MOST_HOPS))
+ACTING = Acting(ChainTeacher(0.0, 8, (1.0,)))
+lessons = st.builds(ACTING.lesson, st.builds(Random, st.integers(0, 10**6)), st.sampled_from(ACTING.modes))
+kinds = pytest.mark.parametrize("kind", ["lookup", "chain"])
 
 
 @pytest.fixture
@@ -58,18 +60,18 @@ def as_message(turn: Turn) -> Message:
     return Message("assistant", turn.content[: found.start(1)].removesuffix("<tool_call>"), (call,))
 
 
-def rendered(messages: list[Message]) -> str:
+def rendered(messages: list[Message], tools: Sequence[Tool]) -> str:
     """Messages as an engine writes them by the model's template."""
-    return COMPILED.render(
-        messages=[*map(message_json, messages)], tools=[*map(tool_json, TOOLS)], add_generation_prompt=True
-    )
+    shown = [tool_json(tool) for tool in tools]
+    return COMPILED.render(messages=[*map(message_json, messages)], tools=shown, add_generation_prompt=True)
 
 
 @given(lessons)
 def test_a_lesson_is_what_the_template_makes_of_the_turns_and_tools_of_an_agent(lesson: Lesson) -> None:
     system, *rest = lesson.turns
     own = [Message("system", ACT)] if system.content.startswith(ACT) else []
-    assert rendered([*own, *map(as_message, rest)]) == written(lesson.turns)
+    tools = TOOLS if "lookup(key)" in system.content else (CALCULATOR,)
+    assert rendered([*own, *map(as_message, rest)], tools) == written(lesson.turns)
     if own:
         assert [*own, as_message(rest[0])] == list(acting(Problem("p", rest[0].content)))
 
@@ -83,62 +85,62 @@ def test_every_reply_is_a_call_that_the_tools_take_or_an_answer(lesson: Lesson) 
         assert extract(lesson.reply) is not None and "<tool_call>" not in lesson.reply
 
 
-@given(questions, st.integers(0, 10**6))
-def test_results_are_those_of_the_tools(made: object, seed: int) -> None:
-    episode = Episode(Random(seed), made)  # type: ignore[arg-type]
-    episode.act()
+@kinds
+@given(seed=st.integers(0, 10**6))
+def test_results_are_those_of_the_tools(kind: str, seed: int) -> None:
+    episode = ACTING.played(Random(seed), kind)
     episode.check()
-    for asked, answered in zip(episode.turns, episode.turns[1:], strict=False):
+    for asked, answered in pairwise(episode.turns):
         calls = as_message(asked).tool_calls
         assert bool(calls) == (answered.role == "tool")
         if calls:
-            assert answered.content == called(made.links, calls[0].name, calls[0].parsed or {})  # type: ignore[attr-defined]
+            assert answered.content == called(episode.task.links, calls[0].name, calls[0].parsed or {})
 
 
+@kinds
 @pytest.mark.usefixtures("no_slips")
-def test_without_slips_an_episode_takes_the_least_steps_and_a_second_look_confirms_its_answer() -> None:
+def test_without_slips_an_episode_takes_the_least_steps_and_a_second_look_confirms_its_answer(kind: str) -> None:
     for seed in range(200):
-        made = question(Random(seed), 1 + seed % MOST_HOPS)
-        episode = Episode(Random(seed), made)
-        episode.act()
-        assert sum(turn.role == "assistant" for turn in episode.turns) == made.calls + 1
-        assert episode.turns[-1].content == f"Answer: {made.answer}" and not episode.faulty
+        episode = ACTING.played(Random(seed), kind)
+        assert sum(turn.role == "assistant" for turn in episode.turns) == episode.task.calls + 1
+        assert episode.turns[-1].content == f"Answer: {episode.task.answer}" and not episode.faulty
         episode.check()
         assert episode.turns[-2] == Turn("user", CHECK_AGAIN)
-        assert episode.turns[-1].content.endswith(f"\nAnswer: {made.answer}")
+        assert episode.turns[-1].content.endswith(f"\nAnswer: {episode.task.answer}")
 
 
-def test_a_second_look_that_overlooks_nothing_finds_what_is_missing_or_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+@kinds
+def test_a_second_look_that_overlooks_nothing_finds_what_is_missing_or_wrong(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(agents, "WRONG", 0.5)
     monkeypatch.setattr(agents, "PREMATURE", 0.3)
-    episodes = [played(Random(seed)) for seed in range(400)]
+    episodes = [ACTING.played(Random(seed), kind) for seed in range(300)]
     for rate in RATES:
         monkeypatch.setattr(agents, rate, 0.0)
     faulty = [episode for episode in episodes if episode.faulty]
-    assert len(faulty) > 100
+    assert len(faulty) > 75
     for episode in faulty:
         episode.check()
-        assert not episode.faulty and episode.turns[-1].content == f"Answer: {episode.made.answer}"
+        assert not episode.faulty and episode.turns[-1].content.endswith(f"Answer: {episode.task.answer}")
 
 
 def test_success_grows_with_the_steps_allowed_and_slips_are_as_frequent_as_their_rates_say() -> None:
     random = Random(1)
-    episodes = [played(random) for _ in range(1500)]
+    episodes = [ACTING.played(random, "lookup") for _ in range(1500)]
     steps = [sum(turn.role == "assistant" for turn in episode.turns) for episode in episodes]
-    right = [extract(episode.turns[-1].content) == episode.made.answer for episode in episodes]
+    right = [extract(episode.turns[-1].content) == episode.task.answer for episode in episodes]
     at = {
-        factor: sum(r and s <= factor * (e.made.calls + 1) for r, s, e in zip(right, steps, episodes, strict=True))
+        factor: sum(r and s <= factor * (e.task.calls + 1) for r, s, e in zip(right, steps, episodes, strict=True))
         for factor in (1, 2)
     }
     assert at[2] - at[1] > 0.25 * len(episodes)
     assert 0.08 < sum(episode.faulty for episode in episodes) / len(episodes) < 0.25
-    calls = [call for e in episodes for turn in e.turns if (call := CALL.search(turn.content))]
-    assert len(calls) > 4000
 
 
 def test_half_of_the_second_looks_have_something_to_find() -> None:
     random = Random(2)
-    looks = [Acting().lesson(random, "check lookup") for _ in range(300)]
+    looks = [ACTING.lesson(random, "check lookup") for _ in range(300)]
     first = [lesson for lesson in looks if lesson.turns[-1] == Turn("user", CHECK_AGAIN)]
     assert len(first) > 180
     goes_on = sum("<tool_call>" in lesson.reply for lesson in first) / len(first)
@@ -151,14 +153,14 @@ class Repeating:
     async def complete(self, request: Request) -> Completion:
         made = next(one for one in asked_of(TWO) if one.text == request.messages[1].content)
         results = [message.content for message in request.messages if message.role == "tool"]
-        episode = Episode(Random(0), made)
+        task, done = lookup_task(made), list[Done]()
         for result in results[1:]:
-            step = episode.next()
+            step = task.step(done)
             assert step is not None
-            episode.done.append(Done(step, step.wanted, result))
-        step = episode.next()
+            done.append(Done(step, step.wanted, result))
+        step = task.step(done)
         if step is None:
-            return Completion(f"Answer: {episode.done[-1].result}")
+            return Completion(f"Answer: {done[-1].result}")
         argument = "key" if step.tool == "lookup" else "expression"
         call = ToolCall("c", step.tool, json.dumps({argument: step.wanted}))
         return Completion("", "tool_calls", tool_calls=(call,))

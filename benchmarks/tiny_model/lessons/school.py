@@ -62,7 +62,7 @@ _PARTS = {  # likewise
     "consult chain": 0.04,
 }
 _CODE = {"program code": 0.12, "tests code": 0.08, "repair code": 0.08}  # likewise
-_ACTING = {"act lookup": 0.05, "check lookup": 0.03}  # likewise
+_ACTING = {"act lookup": 0.05, "check lookup": 0.03, "act chain": 0.03, "check chain": 0.01}  # likewise
 
 
 class Stage(NamedTuple):
@@ -131,7 +131,7 @@ class School:
             Hinting(self.teachers["chain"], attempts),
             Debating(self.teachers["chain"], attempts),
             Coding(code, attempts),
-            Acting(),
+            Acting(self.teachers["chain"]),
         )
         self._of_mode = {mode: family for family in self.families for mode in family.modes}
         self._modes, self._shares = list(stage.shares), list(stage.shares.values())

@@ -14,7 +14,7 @@ from tts import Candidate, Completion, Problem, Run, Usage
 from tts.api import preflight
 from tts.core.actions import Request
 from tts.core.trials import trial
-from tts.errors import Interrupted, InvalidParameter
+from tts.errors import BudgetTooSmall, Interrupted, InvalidParameter, UnknownName
 
 
 async def model(request: Any) -> Completion:
@@ -66,16 +66,42 @@ def test_functions_that_wait_are_rehearsed_to_a_bound(monkeypatch: pytest.Monkey
     assert not waited
 
 
-def test_a_mistake_is_found_before_a_request_leaves() -> None:
+async def too_tight(problem: Problem, run: Run) -> Candidate:
+    return await run.solve("majority_vote:n=2", limits="tokens=3")
+
+
+async def tight_at_last(problem: Problem, run: Run) -> Candidate:
+    await run.generate()
+    return await run.solve("majority_vote:n=2", limits="tokens=3")
+
+
+async def reads_what_nobody_added(problem: Problem, run: Run) -> Candidate:
+    return (await run.generate(temperature=(await run.recall("best"))["heat"]))[0]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "error", "message"),
+    [
+        ("majority_vote:n=0", InvalidParameter, "n must be at least 1"),
+        (too_tight, BudgetTooSmall, "its part majority_vote:n=2: the budget of tokens=3 .* or lower max_tokens"),
+        (reads_what_nobody_added, UnknownName, r"no trial has added to 'heat' of 'best' so far \(it is empty\)"),
+    ],
+)
+def test_a_mistake_is_found_before_a_request_leaves(strategy: Any, error: Any, message: str) -> None:
     asked: list[Any] = []
 
     async def counted(request: Any) -> Completion:
         asked.append(request)
         return await model(request)
 
-    with pytest.raises(InvalidParameter, match="n must be at least 1"):
-        tts.solve("3 + 4?", "majority_vote:n=0", model=counted)
+    with pytest.raises(error, match=message):
+        tts.solve("3 + 4?", strategy, model=counted)
     assert not asked
+
+
+def test_a_part_that_holds_nothing_ends_no_strategy_that_has_an_answer() -> None:
+    solved = tts.solve("3 + 4?", tight_at_last, model=model)
+    assert solved.answer == "7"
 
 
 class Mute:

@@ -210,6 +210,22 @@ def test_what_cannot_be_summed_is_refused_with_a_sentence(key: Any, given_amount
     assert error is not None and error.type == "InvalidParameter" and says in error.message
 
 
+def test_an_arm_that_nobody_has_added_to_is_said_with_what_reads_it_as_0() -> None:
+    seen: list[float] = []
+
+    async def reads(problem: Problem, run: Run) -> Candidate:
+        await run.add("tries", {"hot": 2.0})
+        sums = await run.recall("tries")
+        seen.extend([sums["hot"], sums.get("cold", 0.0)])
+        sums["cold"]
+        raise AssertionError("unreachable")
+
+    error = ScriptedCluster([]).run(reads).result.error
+    assert seen == [2.0, 0.0]
+    assert error is not None and error.type == "UnknownName"
+    assert "no trial has added to 'cold' of 'tries' so far (it has 'hot'): sums.get('cold', 0.0)" in error.message
+
+
 def test_a_strategy_that_reads_without_end_is_ended() -> None:
     async def waits(problem: Problem, run: Run) -> Candidate:
         while not await run.recall("ready"):

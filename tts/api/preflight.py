@@ -18,7 +18,7 @@ from tts.core.journal.records import Decided
 from tts.core.protocols import Strategy, Verifier, logprobs_for
 from tts.core.result import Result
 from tts.core.scheduling.scheduler import Scheduler
-from tts.errors import ForeignAwait, StrategyCrashed, UsageError
+from tts.errors import BudgetExhausted, BudgetTooSmall, ForeignAwait, StrategyCrashed, UsageError
 from tts.models.cost_model import CostModel
 from tts.models.options import Target
 from tts.models.roles.role import JUDGE, ServedModel
@@ -53,8 +53,9 @@ async def preflight(
         target: says whether the run may execute programs.
         run: limits of the run, which need the prices or FLOPs of the models that are asked.
 
-    Raises: UsageError, ForeignAwait; StrategyCrashed for a plugin that says itself what a model replies to its prompts
-        (`tts.plugins.rehearsal`), and cannot read that; KeyboardInterrupt if this thread was asked to stop meanwhile.
+    Raises: UsageError (BudgetTooSmall where the limits of a part hold nothing), ForeignAwait; StrategyCrashed for a
+        plugin that says itself what a model replies to its prompts (`tts.plugins.rehearsal`), and cannot read that;
+        KeyboardInterrupt if this thread was asked to stop meanwhile.
     """
     await beside_others(partial(_rehearse, cells, problem, resolve, costs, verifiers, models, target, run))
 
@@ -90,9 +91,18 @@ def _rehearse(
             cluster = SimulatedCluster(world, verifiers, workers=workers)
             cluster.run(scheduler, on_result=partial(_keep, found), goes_on=_bounds())
             wrong = (UsageError, ForeignAwait) if text is None else (UsageError, ForeignAwait, StrategyCrashed)
-            for error in (result.error.rebuild() for result in found if result.error):
+            for result in found:
+                error = result.error.rebuild() if result.error else None
                 if isinstance(error, wrong):
                     raise error
+                if isinstance(error, BudgetExhausted) and _is_of_a_part(result, error):
+                    raise BudgetTooSmall(error.message, **error.facts)
+
+
+def _is_of_a_part(result: Result, error: BudgetExhausted) -> bool:
+    """Whether the limits of a part hold nothing, and the strategy has come to nothing because of it."""
+    part = str(error.facts.get("trial", "")).startswith(f"{result.id}, its part ")
+    return part and not result.bill.total.samples
 
 
 def _bounds() -> Callable[[], bool]:

@@ -339,9 +339,11 @@ class Ledger:
         """The error for a cost that does not fit: the limit, the amount asked for, and the amount left."""
         for i, name, asked, left in self._shortages(cost):
             scale = PICODOLLARS if i == 2 else 1
+            untouched = not (self._spent[i] or self._reserved[i]) and name in ("tokens", "usd", "flops")
+            advice = "; raise it, or lower max_tokens" if untouched else ""
             return BudgetExhausted(
                 f"{self.name}: the budget of {self.limits} cannot hold the next action: "
-                f"it may need {_short(asked / scale)} {name}, {_short(max(0, left) / scale)} are left",
+                f"it may need {_short(asked / scale)} {name}, {_short(max(0, left) / scale)} are left{advice}",
                 limit=name,
                 asked=asked / scale,
                 left=max(0, left) / scale,

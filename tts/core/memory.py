@@ -14,6 +14,7 @@ from typing import Any
 
 from tts.checks import as_text, number, require
 from tts.core.actions import Add, Added, Recall, Recalled, cell_of, trial_of
+from tts.errors import UnknownName
 
 MOST_ASKED = 10_000  # times that one trial may read and add: one that waits for others by reading would never end
 MOST_AMOUNT = 1e100  # so that no sum is beyond what a float holds
@@ -34,6 +35,21 @@ def memory_amounts(key: str, amounts: Any) -> dict[str, float]:
         finite = math.isfinite(value) and abs(value) <= MOST_AMOUNT
         require(finite, f"{arm!r} of {name}", f"a finite number, of at most {MOST_AMOUNT:g} in size", value)
     return dict(sorted(found.items()))
+
+
+class Sums(dict[str, float]):
+    """What a trial has read of the memory: sums by arm. `sums.get(arm, 0.0)` reads as 0 what nobody has added to."""
+
+    def __init__(self, key: str, sums: Mapping[str, float]) -> None:
+        super().__init__(sums)
+        self._key = key
+
+    def __missing__(self, arm: str) -> float:
+        known = f"it has {', '.join(map(repr, self))}" if self else "it is empty"
+        raise UnknownName(
+            f"no trial has added to {arm!r} of {self._key!r} so far ({known}): sums.get({arm!r}, 0.0) reads that as 0",
+            name=arm,
+        )
 
 
 class RunMemory:

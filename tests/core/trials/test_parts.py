@@ -92,7 +92,7 @@ def test_a_schema_that_is_never_met_ends_as_an_exhausted_budget_does() -> None:
         raise AssertionError("unreachable")
 
     error = ScriptedCluster(texts("yes", "yes!")).run(alone, WHOLE).result.error
-    assert error is not None and error.type == "AllFailed" and "schema" in error.message
+    assert error is not None and error.type == "AllFailed" and "of the last one, 'yes!': it is no JSON" in error.message
 
 
 def test_what_is_no_schema_is_refused_before_anything_is_asked() -> None:
@@ -513,6 +513,7 @@ def test_a_continuation_goes_on_after_the_stop_string_that_ended_its_candidate()
         (lambda run: run.generate(continue_from=3), "continue_from must be a text or a Candidate"),
         (lambda run: run.ask("x", schema={"$ref": "http://127.0.0.1:9/a.json"}), "must refer to itself only"),
         (lambda run: run.ask("x", schema={"$ref": "#/$defs/none"}), "leads nowhere"),
+        (lambda run: run.call("nowhere"), "must be module:name, path/file.py:name, or :name in the strategy's own"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_in_one_sentence(mistake: Any, message: str) -> None:

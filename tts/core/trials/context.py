@@ -27,7 +27,7 @@ from tts.core.actions import (
 )
 from tts.core.addresses import owner_of
 from tts.core.budget import Limits, Remaining
-from tts.core.memory import memory_amounts, memory_key
+from tts.core.memory import Sums, memory_amounts, memory_key
 from tts.core.protocols import Strategy
 from tts.core.room import room_of
 from tts.core.trials.blocks import Block, Deadline, Finishing, Streaming, at_least_one, parent_of, request_of
@@ -269,7 +269,7 @@ class Run:
         trial sees it again. Raises: InvalidParameter for a key that is no text.
         """
         event = await remembered(self, Recall(self._trial._next_id(), memory_key(key)))
-        return cast(Recalled, event).sums
+        return Sums(key, cast(Recalled, event).sums)
 
     async def add(self, key: str, amounts: Mapping[str, float]) -> None:
         """Add amounts, by arm, to the sums that `recall` reads. Sums are exact, whatever the order of additions, and

@@ -12,6 +12,7 @@ from jsonschema.exceptions import SchemaError
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
+from tts.checks import shown
 from tts.core.actions import Request
 from tts.errors import AllFailed, InvalidParameter
 from tts.types import Completion, Message
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 REPAIR = "That reply is not the JSON that was asked for: {reason}. Reply with the JSON value alone."
 _FENCED = re.compile(r"```(?:json)?\s*\n(.*?)```", re.DOTALL)
 _MOST_REASON = 300  # characters
+_MOST_SHOWN = 80  # of a reply, likewise
 
 
 class NotMet(Exception):
@@ -89,8 +91,9 @@ async def meeting(
         except NotMet as error:
             reasons.append(str(error))
             raise AllFailed(
-                f"{run._trial.id}: no reply met the schema, and neither did those to a second request; the last one: "
-                f"{reasons[-1]}",
+                f"{run._trial.id}: no reply met the schema, and neither did those to a second request; of the last "
+                f"one, {shown(mended.text[:_MOST_SHOWN])}: {reasons[-1]}. Ask a model that follows schemas, or for "
+                f"less",
                 asked=len(replies),
             ) from None
         return msgspec.structs.replace(mended.completion, parsed=value)

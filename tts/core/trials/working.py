@@ -40,6 +40,9 @@ def addressed(run: Run, function: Callable[..., Any] | str) -> str:
     no worker could import, or that knows reference answers."""
     if isinstance(function, str):
         name = beside(run._owner(), function)
+        where, _, named = name.rpartition(":")
+        form = "module:name, path/file.py:name, or :name in the strategy's own file"
+        require(bool(where and named), "what a worker runs", form, function)
     else:
         name = portable(run._owner(), function_of(run._trial._strategy), check_address(function))
     if knows_references(name):

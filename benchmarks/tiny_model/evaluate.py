@@ -46,6 +46,7 @@ GROUPS: tuple[Callable[[Exam], Awaitable[None]], ...] = (  # of rows, in the ord
     stepping.steps,
     merging.aggregates,
     acting.lookup,
+    acting.calculator,
 )
 
 

@@ -28,6 +28,9 @@ from tts.models.openai.client import OpenAIClient
 from tts.models.openai.completion_builder import CompletionBuilder
 from tts.models.prices import Price
 from tts.models.weights import info, pull
+from tts.tasks.sources import load
+from tts.toolkit.environments.lookup import TOOLS, called
+from tts.toolkit.prompts.tools import acting
 from tts.types import Candidate, Completion, Message, Problem, Sampling, Tool
 from tts.verifiers.generative.genrm import GenRM
 
@@ -326,7 +329,37 @@ def test_the_default_threads_are_some_and_not_too_many() -> None:
     assert 1 <= default_threads() <= min(embedded.MOST_THREADS, os.cpu_count() or 1)
 
 
+def takes_tools(server: EmbeddedServer) -> bool:
+    """Whether the chat template of the model that ships has a place for tools."""
+    return bool(get(server, "/props")["chat_template_caps"]["supports_tools"])
+
+
+def test_the_model_calls_tools_and_answers_from_their_results(server: EmbeddedServer) -> None:
+    if not takes_tools(server):
+        pytest.skip("this model was trained before tools")
+    (example,) = load("lookup?size=1&hops=2&seed=7").examples
+    links, keys = example.problem.facts["links"], []
+
+    async def main() -> Completion:
+        talk = acting(example.problem)
+        async with OpenAIClient(server.base_url, max_retries=0) as client:
+            while True:
+                found = await client.complete(Request(talk, GREEDY, tools=TOOLS), CompletionBuilder())
+                if not found.tool_calls or len(keys) > 3:
+                    return found
+                (call,) = found.tool_calls
+                keys.append((call.parsed or {}).get("key"))
+                talk = (*talk, found.message, call.result(called(links, call.name, call.parsed or {})))
+
+    found = asyncio.run(main())
+    assert keys == [(start := keys[0]), links[start]] and start in example.problem.prompt
+    assert (found.finish_reason, extract(found.text)) == ("stop", example.reference)
+
+
 def test_a_model_whose_template_has_no_place_for_tools_says_so(server: EmbeddedServer) -> None:
+    if takes_tools(server):
+        pytest.skip("this model was trained with tools")
+
     async def main() -> None:
         async with OpenAIClient(server.base_url, max_retries=0) as client:
             request = Request((Message("user", "What is 2 + 3?"),), Sampling(max_tokens=8), tools=(Tool("add"),))

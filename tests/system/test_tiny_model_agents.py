@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 
 import jinja2
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,17 +19,20 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.tiny_model.chat import TEMPLATE, written
-from benchmarks.tiny_model.examination.acting import asked_of, lookup
-from benchmarks.tiny_model.examination.exam import Exam
+from benchmarks.tiny_model.examination import acting as rows
+from benchmarks.tiny_model.examination.acting import asked_of
+from benchmarks.tiny_model.examination.exam import Chains, Exam, Said
 from benchmarks.tiny_model.lessons.acting import Acting
 from benchmarks.tiny_model.lessons.lesson import Lesson, Turn
 from benchmarks.tiny_model.teachers import agents
-from benchmarks.tiny_model.teachers.agents import Done, lookup_task
+from benchmarks.tiny_model.teachers.agents import Done, Task, chain_task, lookup_task
 from benchmarks.tiny_model.teachers.chains import ChainTeacher
+from benchmarks.tiny_model.teachers.teacher import Item
 from tts.answers.equivalence import extract
 from tts.core.actions import Request
 from tts.messages import Message, Tool, ToolCall
 from tts.models.wire.tools import message_json, tool_json
+from tts.tasks.chains import Level, chain
 from tts.toolkit.environments.calculator import CALCULATOR
 from tts.toolkit.environments.lookup import TOOLS, called
 from tts.toolkit.prompts.tools import ACT, CHECK_AGAIN, acting
@@ -37,7 +41,6 @@ from tts.types import Completion, Problem
 
 CALL = re.compile(r"(?:\A|\n)<tool_call>(.*)</tool_call>\Z")
 COMPILED = jinja2.Environment().from_string(TEMPLATE)
-TWO = 2  # problems of each kind
 RATES = ("WRONG", "REPEATED", "PREMATURE", "OVERLOOKED")
 ACTING = Acting(ChainTeacher(0.0, 8, (1.0,)))
 lessons = st.builds(ACTING.lesson, st.builds(Random, st.integers(0, 10**6)), st.sampled_from(ACTING.modes))
@@ -150,10 +153,12 @@ def test_half_of_the_second_looks_have_something_to_find() -> None:
 class Repeating:
     """An engine whose agent makes its first call twice, and else no slip."""
 
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self._tasks = {task.text: task for task in tasks}
+
     async def complete(self, request: Request) -> Completion:
-        made = next(one for one in asked_of(TWO) if one.text == request.messages[1].content)
+        task, done = self._tasks[request.messages[1].content], list[Done]()
         results = [message.content for message in request.messages if message.role == "tool"]
-        task, done = lookup_task(made), list[Done]()
         for result in results[1:]:
             step = task.step(done)
             assert step is not None
@@ -167,8 +172,18 @@ class Repeating:
 
 
 def test_the_rows_say_what_an_agent_does_whose_slips_are_known() -> None:
-    exam = Exam(Repeating(), school=None, problems=TWO)  # type: ignore[arg-type]
-    asyncio.run(lookup(exam))
+    engine = Repeating([lookup_task(made) for made in asked_of(2)])
+    exam = Exam(engine, school=None, problems=2)  # type: ignore[arg-type]
+    asyncio.run(rows.lookup(exam))
     success, look = exam.lines
     assert "+100.0 ± 0.0 points; at 1, 1.34, 1.67 and 2 times the needed steps 0, " in success and "met" in success
-    assert "+0.0 ± 0.0 points of 16; 100 % before; 0 calls could not be carried out" in look
+    assert "+0.0 ± 0.0 points of 8; 100 % before; 0 calls could not be carried out" in look
+
+
+def test_the_row_of_the_calculator_is_on_chains_that_the_model_also_did_alone() -> None:
+    made = [chain(Random(steps), Level((steps, steps), 2, 9, 0)) for steps in range(1, 9)]
+    items = [Item(one.text, one) for one in made]
+    exam = Exam(Repeating([chain_task(item.data) for item in items]), school=None, problems=2)  # type: ignore[arg-type]
+    exam._chains = Chains(items, [[Said("Answer: -1", 3, False)]] * 8, np.arange(8))
+    asyncio.run(rows.calculator(exam))
+    assert "chains of 5 to 7 steps" in exam.lines[0] and "+100.0 ± 0.0 points of 3; 0 % alone" in exam.lines[0]

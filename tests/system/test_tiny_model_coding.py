@@ -27,9 +27,9 @@ TEACHER = CodeTeacher()
 
 
 def own() -> list[Own]:
-    """Eight attempts at each of forty problems; a few are no programs."""
+    """Eight attempts at each of twenty problems; a few are no programs."""
     made = []
-    for i in range(320):
+    for i in range(160):
         item, random = TEACHER.make(Random(f"s{i // 8}")), Random(i)
         text = "```python\nimport os\n```" if i % 31 == 0 else TEACHER.direct(random, item)
         made.append(Own("code", f"s{i // 8}", "direct", text, TEACHER.right(item, text)))
@@ -43,7 +43,7 @@ def family(request: pytest.FixtureRequest) -> Coding:
 
 def test_programs_are_read_and_short_and_right_as_often_as_slips_leave_them() -> None:
     family, random, right = Coding(TEACHER, Attempts({"code": TEACHER})), Random(1), list[bool]()
-    for _ in range(300):
+    for _ in range(150):
         lesson = family.lesson(random, "program code")
         program = program_in(lesson.reply)
         assert program is not None and len(program) < 360 and lesson.turns[-1].role == "user"
@@ -55,7 +55,7 @@ def test_programs_are_read_and_short_and_right_as_often_as_slips_leave_them() ->
 
 def test_tests_ask_for_what_the_description_says_and_their_comments_lead_there() -> None:
     random, accepts = Random(2), Counter[bool]()
-    for count in [2, 3, 4] * 60:
+    for count in [2, 3, 4] * 40:
         item = TEACHER.make(random)
         reply = TEACHER.tests(random, item, count)
         suite = read_tests(reply)
@@ -70,7 +70,7 @@ def test_tests_ask_for_what_the_description_says_and_their_comments_lead_there()
 
 def test_mending_begins_with_a_test_that_fails_and_ends_with_what_was_asked(family: Coding) -> None:
     random, seen = Random(3), Counter[str]()
-    for _ in range(200):
+    for _ in range(120):
         lesson = family.lesson(random, "repair code")
         prompt = lesson.turns[-1].content
         before = program_in(prompt.rpartition("\nIt does not pass this test:")[0])
@@ -81,7 +81,7 @@ def test_mending_begins_with_a_test_that_fails_and_ends_with_what_was_asked(fami
         seen["repeated" if before == after else "mended"] += 1
         if before != after:
             assert passed(after, [test])
-    assert abs(seen["repeated"] / 200 - (DOUBTED + (1 - DOUBTED) * OVERLOOKED)) < 0.15
+    assert abs(seen["repeated"] / 120 - (DOUBTED + (1 - DOUBTED) * OVERLOOKED)) < 0.15
 
 
 def test_graded_attempts_are_right_where_all_hidden_tests_pass_and_refused_ones_are_not() -> None:
@@ -95,7 +95,7 @@ def test_graded_attempts_are_right_where_all_hidden_tests_pass_and_refused_ones_
 
 
 def test_all_stages_have_lessons_of_programs() -> None:
-    school = School({"countdown": ["{target} {numbers}"], "sudoku": ["{puzzle}"]}, BASICS, own())
+    school = School({"countdown": ["{target} {numbers}"], "sudoku": ["{puzzle}"]})
     for stage in (BASICS, MASTERY, POLISH):
         assert {mode for mode in stage.shares if mode.endswith(" code")} == set(Coding.modes)
     assert school.item("code", "a").prompt == school.item("code", "a").prompt != school.item("code", "b").prompt

@@ -39,7 +39,7 @@ def graded(grader: str, answer: str | None, workers: Workers) -> object:
     return asyncio.run(grader_named(grader, workers).grade(answer, REFERENCE, P))
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(st.integers(0, 10**6), st.integers(1, 3))
 def test_the_steps_one_by_one_compute_what_the_written_program_does(seed: int, level: int) -> None:
     random = Random(seed)
@@ -60,7 +60,7 @@ def test_the_steps_one_by_one_compute_what_the_written_program_does(seed: int, l
 def test_hidden_tests_pass_the_reference_and_fail_nearly_all_programs_with_one_mistake() -> None:
     random = Random(3)
     escaped = tried = 0
-    for i in range(45):
+    for i in range(30):
         made = problem(random, 1 + i % 3)
         hidden = drawn_tests(random, made)
         assert passed(made.spec.program(made.spec.codes), hidden)
@@ -89,11 +89,12 @@ def test_problems_repeat_by_seed_and_differ_by_thousands() -> None:
     assert one == other and one[:3] == load("mini_code?size=3&seed=4").examples
     assert one != load("mini_code?size=9&seed=5").examples
     random = Random(1)
-    assert len({problem(random, 3).spec.program(problem(random, 3).spec.codes) for _ in range(200)}) > 190
+    specs = [problem(random, 3).spec for _ in range(100)]
+    assert len({spec.program(spec.codes) for spec in specs}) == 100
 
 
 def test_a_problem_says_all_and_shows_no_hidden_test() -> None:
-    for example in load("mini_code?size=30&levels=1,3").examples:
+    for example in load("mini_code?size=12&levels=1,3").examples:
         facts = example.problem.facts
         assert example.problem.answer_format == "code"
         assert facts["level"] in (1, 3)

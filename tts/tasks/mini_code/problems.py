@@ -263,8 +263,8 @@ def _number(random: Random, near: Sequence[int], letters: Sequence[str]) -> list
 
 
 def _pair(random: Random, near: Sequence[int], letters: Sequence[str]) -> list[Any]:
-    low = random.randint(0, 12)
-    return [low, low + random.randint(0, 8)] if random.random() < 0.5 else [random.randint(0, 20), low]
+    low = random.randint(0, 12)  # a and b are never both 0: their greatest common divisor would be any number
+    return [low, low + random.randint(1, 8)] if random.random() < 0.5 else [random.randint(1, 20), low]
 
 
 def _text(random: Random, near: Sequence[int], letters: Sequence[str]) -> list[Any]:

@@ -236,6 +236,13 @@ class TestEngine:
         assert all(len(row.top) == 3 and row.top[0][1] >= row.logprob for row in done.logprobs.tail)
         assert hosted.complete(request()).logprobs is None
 
+    def test_a_prompt_counts_as_it_is_charged_and_a_text_alone_without_marks(self, hosted: Hosted) -> None:
+        for ask in (request(), request(continue_from="I say ")):
+            counted = hosted.run(lambda model, ask=ask: model.count(ask))
+            assert counted == hosted.complete(ask).usage.prompt_tokens
+        assert hosted.run(lambda model: model.count(request(), alone=True)) == len("hello")
+        assert hosted.run(lambda model: model.count(request(messages=(Message("user", "fail"),)))) is None
+
     def test_a_seed_decides_the_sample_alone_or_among_others(self, hosted: Hosted) -> None:
         async def together(model: VLLMModel) -> list[Completion]:
             asks = [request(seed=seed, top_p=0.9, top_k=50, min_p=0.01) for seed in (1, 2, 1, 2**31 - 1)]

@@ -68,7 +68,7 @@ def with_transformers(file: Path, asks: Sequence[Sequence[Turn]]) -> list[str]:
         export.write_folder(file, Path(folder))
         model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
         tokenizer = Tokenizer.from_file(f"{folder}/tokenizer.json")
-    return [sample.replies(model, tokenizer, [turns], MOST, greedy=True)[0] for turns in asks]
+    return [sample.replies(model, tokenizer, [turns], MOST)[0] for turns in asks]
 
 
 def main() -> None:

@@ -9,11 +9,11 @@ from itertools import cycle
 from pathlib import Path
 from random import Random
 
-import torch
 from tokenizers import Tokenizer
 from transformers import LlamaForCausalLM
 
 from benchmarks.tiny_model.chat import END, END_OF_TEXT, written
+from benchmarks.tiny_model.decoder import Decoder
 from benchmarks.tiny_model.lessons.lesson import Turn, asked
 from benchmarks.tiny_model.lessons.own import Own
 from benchmarks.tiny_model.lessons.school import School
@@ -34,25 +34,18 @@ TURNS = (
 
 
 def replies(
-    model: LlamaForCausalLM, tokenizer: Tokenizer, asks: Sequence[Sequence[Turn]], most: int, greedy: bool = False
+    model: LlamaForCausalLM,
+    tokenizer: Tokenizer,
+    asks: Sequence[Sequence[Turn]],
+    most: int,
+    each: int = 1,
+    temperature: float = 0.0,
 ) -> list[str]:
-    """One reply to each, decoded together; of at most `most` tokens."""
-    pad, end = tokenizer.token_to_id(END_OF_TEXT), tokenizer.token_to_id(END)
+    """`each` replies to each, decoded together; of at most `most` tokens."""
     ids = [encoded.ids for encoded in tokenizer.encode_batch([written(turns) for turns in asks])]
-    width = max(map(len, ids))
-    inputs = torch.tensor([[pad] * (width - len(row)) + row for row in ids], device=DEVICE)
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in ids], device=DEVICE)
-    sampling = {"do_sample": False} if greedy else {"do_sample": True, "temperature": TEMPERATURE, "top_k": 0}
-    with torch.inference_mode(), torch.autocast(DEVICE, torch.bfloat16, enabled=DEVICE == "cuda"):
-        out = model.generate(
-            inputs,
-            attention_mask=mask,
-            max_new_tokens=min(most, LENGTH - width),
-            eos_token_id=end,
-            pad_token_id=pad,
-            **sampling,
-        )
-    return tokenizer.decode_batch(out[:, width:].tolist(), skip_special_tokens=True)
+    decoder = Decoder(model, tokenizer.token_to_id(END), tokenizer.token_to_id(END_OF_TEXT))
+    most = min(most, LENGTH - max(map(len, ids)))
+    return tokenizer.decode_batch(decoder.replies(ids, each, most, temperature), skip_special_tokens=True)
 
 
 def attempts(
@@ -76,7 +69,7 @@ def attempts(
         names = [f"{seed}/{made}/{i}" for i in range(batch // each)]
         items = [school.item(kind, name) for name in names]
         asks = [thinking(random, item) if mode == "think" else asked(item.prompt) for item in items]
-        texts = replies(model, tokenizer, [ask for ask in asks for _ in range(each)], most)
+        texts = replies(model, tokenizer, asks, most, each, TEMPERATURE)
         for j, text in enumerate(texts):
             item = items[j // each]
             yield Own(kind, names[j // each], mode, text, school.kinds[kind].right(item, text))

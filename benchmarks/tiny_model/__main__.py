@@ -2,13 +2,17 @@
 is passed over where they are, so that a recipe that was cut goes on where it stopped. Needs the extras train, tasks and
 local.
 
-prompts   the wording of reasoning-gym's problems
-basics    a tokenizer; a first model, which solves, thinks, and verifies and revises made-up solutions
-attempts  the first model's own attempts at fresh problems, labelled by the exact checkers
-mastery   training goes on with verification and revision of the model's own attempts
-polish    once more, for minutes, and mostly with long chains: new attempts, and checks of them
-export    a Hugging Face folder and the GGUF file that `tts` ships (benchmarks/tiny_model/export.py)
-card      what it can do, measured through the embedded engine (benchmarks/tiny_model/evaluate.py)
+prompts     the wording of reasoning-gym's problems
+vocabulary  a tokenizer
+basics      a first model, which learns all modes from made-up solutions
+attempts    the first model's own attempts at fresh problems, labelled by the exact checkers
+mastery     training goes on, and what judges, merges and mends has the model's own attempts before it
+polish      once more, for minutes, and mostly with long chains: new attempts, and checks of them
+export      a Hugging Face folder and the GGUF file that `tts` ships (benchmarks/tiny_model/export.py)
+card        what it can do, measured through the embedded engine (benchmarks/tiny_model/evaluate.py)
+
+Only basics, attempts, mastery and polish want a GPU: less than ten minutes for basics, for attempts with mastery, and
+for polish.
 
 `--toy` runs all of it on a CPU in minutes, to find its mistakes where they are cheap.
 """
@@ -35,18 +39,18 @@ from benchmarks.tiny_model.train import Plan
 
 SEED = 6
 FULL = {
-    "basics": Plan(tokens=1000e6, limit_s=260),
-    "mastery": Plan(tokens=900e6, limit_s=220, rate=1.5e-3),
-    "polish": Plan(tokens=8e6, limit_s=120, rows=8, rate=5e-4, workers=1),
-    "attempts": (160_000, 130.0),
-    "new attempts": (12_000, 60.0),
-    "shape": (256, 6),
+    "basics": Plan(tokens=1600e6, limit_s=400),
+    "mastery": Plan(tokens=1400e6, limit_s=360, rate=1.5e-3),
+    "polish": Plan(tokens=8e6, limit_s=120, rows=4, rate=5e-4, workers=1),
+    "attempts": (200_000, 75.0),
+    "new attempts": (24_000, 30.0),
+    "shape": (256, 8),
     "card": 40,
 }
 TOY = {
-    "basics": Plan(tokens=1.5e6, limit_s=30, rows=8, workers=1),
-    "mastery": Plan(tokens=0.5e6, limit_s=60, rows=8, rate=1e-3, workers=1),
-    "polish": Plan(tokens=0.2e6, limit_s=20, rows=8, rate=3e-4, workers=1),
+    "basics": Plan(tokens=0.5e6, limit_s=60, rows=2, workers=1),
+    "mastery": Plan(tokens=0.2e6, limit_s=40, rows=2, rate=1e-3, workers=1),
+    "polish": Plan(tokens=0.1e6, limit_s=20, rows=2, rate=3e-4, workers=1),
     "attempts": (512, 40.0),
     "new attempts": (256, 20.0),
     "shape": (128, 2),
@@ -57,7 +61,7 @@ TOY = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("tiny-model"), help="the work folder")
-    parser.add_argument("--steps", default="prompts,basics,attempts,mastery,polish,export,card")
+    parser.add_argument("--steps", default="prompts,vocabulary,basics,attempts,mastery,polish,export,card")
     parser.add_argument("--toy", action="store_true")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
@@ -79,19 +83,21 @@ class Recipe:
     def prompts(self) -> None:
         _once(self.work / "prompts.json", prompts.write)
 
-    def basics(self) -> None:
+    def vocabulary(self) -> None:
         _once(self.work / "tokenizer.json", lambda path: vocabulary.learn(self._school(), SEED, path))
+
+    def basics(self) -> None:
         _once(self.work / "basics", self._basics)
 
     def attempts(self) -> None:
-        _once(self.work / "attempts.jsonl", lambda path: self._attempts("basics", "attempts", BASICS, path))
+        _once(self.work / "attempts.jsonl.gz", lambda path: self._attempts("basics", "attempts", BASICS, path))
 
     def mastery(self) -> None:
-        own = self.work / "attempts.jsonl"
+        own = self.work / "attempts.jsonl.gz"
         _once(self.work / "mastery", lambda path: self._more("basics", "mastery", MASTERY, own, path))
 
     def polish(self) -> None:
-        own = self.work / "new-attempts.jsonl"
+        own = self.work / "new-attempts.jsonl.gz"
         _once(own, lambda path: self._attempts("mastery", "new attempts", POLISH, path))
         _once(self.work / "polished", lambda path: self._more("mastery", "polish", POLISH, own, path))
         _once(self.work / "polish", self._mean)
@@ -119,11 +125,7 @@ class Recipe:
         batch = min(max(8, wanted // len(sample.TURNS)), 8192 if train.DEVICE == "cuda" else 256)
         model, school = train.restore(self.work / before), self._school(stage)
         made = sample.attempts(model, self._tokenizer(), school, f"{SEED}/{step}", wanted, limit_s, said, batch=batch)
-        sample.write(path, own := list(made))
-        for kind in school.kinds:
-            for mode in ("direct", "think"):
-                right = [a.right for a in own if a.kind == kind and a.mode == mode]
-                said(f"{kind}, {mode}: {sum(right)} of {len(right)} right")
+        sample.write(path, made)
 
     def _more(self, before: str, step: str, stage: Stage, own: Path, path: Path) -> None:
         self._trained(train.restore(self.work / before), step, self._school(stage, sample.read(own)), path)

@@ -26,7 +26,8 @@ import torch
 from tokenizers import Tokenizer
 from transformers import LlamaForCausalLM
 
-from benchmarks.tiny_model import export, sample
+from benchmarks.tiny_model import export
+from benchmarks.tiny_model.chat import written
 from benchmarks.tiny_model.lessons.lesson import Turn
 from benchmarks.tiny_model.lessons.school import School
 from benchmarks.tiny_model.teachers import prompts
@@ -68,7 +69,13 @@ def with_transformers(file: Path, asks: Sequence[Sequence[Turn]]) -> list[str]:
         export.write_folder(file, Path(folder))
         model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
         tokenizer = Tokenizer.from_file(f"{folder}/tokenizer.json")
-    return [sample.replies(model, tokenizer, [turns], MOST)[0] for turns in asks]
+    return [_greedy(model, tokenizer, turns) for turns in asks]
+
+
+def _greedy(model: LlamaForCausalLM, tokenizer: Tokenizer, turns: Sequence[Turn]) -> str:
+    ids = torch.tensor([tokenizer.encode(written(turns)).ids])
+    out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=MOST, do_sample=False)
+    return tokenizer.decode(out[0, ids.shape[1] :].tolist())
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ from tts.models.embedded import EmbeddedServer
 from tts.models.openai.client import OpenAIClient
 from tts.models.weights import pull
 
-CONTEXT = 1024
+CONTEXT = 2048
 GROUPS: tuple[Callable[[Exam], Awaitable[None]], ...] = (  # of rows, in the order of the card
     solving.trials,
     solving.chains,

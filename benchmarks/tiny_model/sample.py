@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import cycle
+from multiprocessing import get_context
 from pathlib import Path
 from random import Random
 
@@ -15,12 +18,13 @@ from transformers import LlamaForCausalLM
 from benchmarks.tiny_model.chat import END, END_OF_TEXT, written
 from benchmarks.tiny_model.decoder import Decoder
 from benchmarks.tiny_model.lessons.lesson import Turn, asked
-from benchmarks.tiny_model.lessons.own import Own
+from benchmarks.tiny_model.lessons.own import Own, graded
 from benchmarks.tiny_model.lessons.school import School
 from benchmarks.tiny_model.lessons.solving import thinking
 from benchmarks.tiny_model.train import DEVICE, LENGTH
 
 TEMPERATURE = 0.8
+WORKERS = len(os.sched_getaffinity(0))  # that grade: programs are executed
 # Batches by turns, alike in what they hold, so that few wait for one; and the most tokens of a reply.
 TURNS = (
     *[("chain", "direct", 250)] * 3,
@@ -57,29 +61,38 @@ def attempts(
     limit_s: float,
     said: Callable[[str], None],
     each: int = 8,
-    batch: int = 4096,
+    batch: int = 8192,
 ) -> Iterator[Own]:
-    """`each` attempts at each of many problems, until there are `wanted` or the time is up."""
+    """`each` attempts at each of many problems, until there are `wanted` or the time is up.
+
+    Args: batch: attempts made at once.
+    """
     model.to(DEVICE).eval()
     random = Random(seed)
     began, made = time.monotonic(), 0
-    for kind, mode, most in cycle(TURNS):
-        if made >= wanted or time.monotonic() - began > limit_s:
-            return
-        names = [f"{seed}/{made}/{i}" for i in range(batch // each)]
-        items = [school.item(kind, name) for name in names]
-        asks = [thinking(random, item) if mode == "think" else asked(item.prompt) for item in items]
-        texts = replies(model, tokenizer, asks, most, each, TEMPERATURE)
-        for j, text in enumerate(texts):
-            item = items[j // each]
-            yield Own(kind, names[j // each], mode, text, school.kinds[kind].right(item, text))
-        made += len(texts)
-        said(f"{kind}, {mode}: {made} attempts in {time.monotonic() - began:.0f} s")
+    with get_context("fork").Pool(WORKERS) as graders:
+        for kind, mode, most in cycle(TURNS):
+            if made >= wanted or time.monotonic() - began > limit_s:
+                return
+            names = [f"{seed}/{made}/{i}" for i in range(batch // each)]
+            items = [school.item(kind, name) for name in names]
+            asks = [thinking(random, item) if mode == "think" else asked(item.prompt) for item in items]
+            texts = replies(model, tokenizer, asks, most, each, TEMPERATURE)
+            seeds = [name for name in names for _ in range(each)]
+            asked_for = [(school.kinds[kind], name, text) for name, text in zip(seeds, texts, strict=True)]
+            rights = graders.starmap(graded, asked_for, chunksize=128)
+            for name, text, right in zip(seeds, texts, rights, strict=True):
+                yield Own(kind, name, mode, text, right)
+            made += len(texts)
+            took = time.monotonic() - began
+            said(f"{kind}, {mode}: {sum(rights)} of {len(rights)} right; {made} attempts in {took:.0f} s")
 
 
-def write(path: Path, own: Sequence[Own]) -> None:
-    path.write_text("".join(json.dumps(attempt) + "\n" for attempt in own))
+def write(path: Path, own: Iterable[Own]) -> None:
+    with gzip.open(path, "wt", compresslevel=4) as file:
+        file.writelines(json.dumps(attempt) + "\n" for attempt in own)
 
 
 def read(path: Path) -> list[Own]:
-    return [Own(*json.loads(line)) for line in path.read_text().splitlines()]
+    with gzip.open(path, "rt") as file:
+        return [Own(*json.loads(line)) for line in file]

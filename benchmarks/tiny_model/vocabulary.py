@@ -1,4 +1,4 @@
-"""The tokenizer: byte-level BPE of 512 tokens, one token a digit.
+"""The tokenizer: byte-level BPE of 768 tokens, one token a digit.
 
 Split as SmolLM's is (digits apart, then GPT-2's pattern), which llama.cpp and `transformers` both know by that name.
 """
@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from benchmarks.tiny_model.chat import SPECIAL
 from benchmarks.tiny_model.lessons.school import School
 
-SIZE = 512
+SIZE = 768
 
 
 def learn(school: School, seed: int, path: Path, lessons: int = 20_000) -> Tokenizer:

@@ -63,6 +63,11 @@ class Attempts:
         return self._teachers[attempt.kind].make(Random(attempt.seed))
 
 
+def graded(kind: Asked, seed: str, text: str) -> bool:
+    """Whether an attempt at the problem of that seed is right."""
+    return kind.right(kind.make(Random(seed)), text)
+
+
 def visible(text: str) -> str:
     """What follows the thinking."""
     return text.rpartition("</think>")[2].strip()

@@ -197,6 +197,20 @@ def test_a_continuation_is_billed_with_the_prefix_that_the_engine_has_cached(ser
     assert price.charge(child.usage) == 10 * fresh + child.usage.cached_tokens + 100 * child.usage.completion_tokens
 
 
+def test_a_prompt_counts_as_it_is_charged_and_a_text_alone_without_the_template(server: EmbeddedServer) -> None:
+    turns = (Message("system", "Be brief."), Message("user", ASK), Message("assistant", "103"), Message("user", "Why?"))
+    asked = [Request((Message("user", ASK),), GREEDY), Request(turns, GREEDY), Request(turns[1:2], GREEDY, 0, "21 * 3")]
+
+    async def main() -> tuple[list[int | None], int | None]:
+        async with OpenAIClient(server.base_url, max_retries=0) as client:
+            return [await client.count(request) for request in asked], await client.count(asked[0], alone=True)
+
+    counted, alone = asyncio.run(main())
+    short = [msgspec.structs.replace(r, sampling=msgspec.structs.replace(GREEDY, max_tokens=1)) for r in asked]
+    assert counted == [completion.usage.prompt_tokens for completion in ask(server, *short)]
+    assert alone is not None and counted[0] is not None and 0 < alone < counted[0]
+
+
 def test_more_requests_than_slots_queue_and_are_all_answered(server: EmbeddedServer) -> None:
     with ThreadPoolExecutor(12) as threads:
         replies = list(threads.map(lambda seed: chat(server, SUM, seed=seed, max_tokens=4), range(12)))

@@ -57,6 +57,7 @@ __all__ = ["Capabilities", "OpenAIClient"]
 
 _END_GRACE_S = 1.0  # time that usage and [DONE] may take to follow a finish reason
 _TURN_S = 2.0  # the longest wait of a refused request for the findings of another
+_MOST_COUNTING = 16  # requests to the server's tokenizer, which is quick, at once
 _AWAY = (Unreachable, Overloaded, ServerFailed, StreamBroken, TimedOut)  # errors that waiting may mend
 _WITHOUT_TEXT = frozenset(("content_filter", "tool_calls"))  # ends of a completion that may have none
 
@@ -126,6 +127,7 @@ class OpenAIClient:
         self._random = random or Random(0)
         self.contexts: dict[str, int] = {}  # model -> tokens of its context, where the server's list of models says so
         self._asking = asyncio.Lock()
+        self._counting = asyncio.Semaphore(_MOST_COUNTING)
         self._sorting = asyncio.Lock()  # held while one request finds out the parameters that the endpoint takes
         self._chunking = Chunking()
         self._silences = Silences()
@@ -214,7 +216,8 @@ class OpenAIClient:
             return None
         path, body = asked
         try:
-            return counted_in(await self._short.beside(path, encoded(body), model))
+            async with self._counting:
+                return counted_in(await self._short.beside(path, encoded(body), model))
         except EndpointError as error:
             if isinstance(error, _AWAY):
                 raise

@@ -12,13 +12,13 @@ from tts.answers.equivalence import extract
 from tts.tasks.chains import Chain, Level, apply, chain
 
 SIGNS = {"add": "+", "subtract": "-", "multiply": "*"}
-SLIP = 0.042  # for each digit that a step has to do with, ...
+SLIP = 0.044  # for each digit that a step has to do with, ...
 MOST_SLIPS = 0.5  # ... and at most
 CARELESSNESS = (0.0, 0.5, 1.0, 2.5)  # of its writers
 SHORT = 8  # steps
 NOTICED = 0.7  # of the slips in a thought; the others are looked at, too, and found fine
 DOUBTED = 0.04  # of the steps that are right
-OVERLOOKED = 0.28  # of the slips in a solution that is verified: whoever checks slips, too
+OVERLOOKED = 0.30  # of the slips in a solution that is verified: whoever checks slips, too
 SUMS = 0.08  # of the problems are asked as the source `arithmetic` asks them
 _ENDINGS = (
     "",

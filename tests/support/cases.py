@@ -7,7 +7,7 @@ FOLDER holds the files (each prints what it found, and says in its first lines w
 
     ok         the file printed what is right
     WRONG      it did not; its last lines follow, and all of them are in /tmp/cases/said
-    wanted     it did not, because it asks for a word that strategies do not have yet, which the line names
+    wanted     it did not, because it says in older words what the line names, and what today's words get right
     not run    something that it needs is missing here, which the line names
 
 The tests state the same laws on inputs of their own.

@@ -116,6 +116,12 @@ async def takes_what_others_added_for_whole(problem: Problem, run: Run) -> Candi
     return found[0]
 
 
+async def misspells_a_key(problem: Problem, run: Run) -> Candidate:
+    found = await run.generate(n=1 + int((await run.recall("tries")).get("all", 0.0) > 8))
+    await run.add("trys", {"all": 1.0})
+    return found[0]
+
+
 async def remembers_beside_the_memory(problem: Problem, run: Run) -> Candidate:
     SEEN[problem.id] = SEEN.get(problem.id, 0) + int((await run.recall("trials")).get("all", 0.0))
     await run.add("trials", {"all": 1.0})
@@ -174,6 +180,7 @@ def contract(strategy, **settings) -> StrategyContract:
         (takes_what_others_added_for_whole, SHARED, "that had added {'0.7': 1.0} to 'tries'"),
         (takes_what_others_added_for_whole, SHARED, "another trial may be between any two of its additions"),
         (remembers_beside_the_memory, SHARED, "it decided otherwise on replay"),
+        (misspells_a_key, SHARED, "it reads 'tries' of the run's memory, to which it has never added"),
     ],
     ids=lambda value: value.__name__ if callable(value) else None,
 )

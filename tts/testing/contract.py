@@ -58,7 +58,7 @@ from tts.testing.driver import (
     guarded,
 )
 from tts.testing.elsewhere import elsewhere
-from tts.testing.memory_laws import check_a_run_of_trials, check_what_others_added, uses_memory
+from tts.testing.memory_laws import check_a_run_of_trials, check_keys, check_what_others_added, uses_memory
 from tts.testing.worlds import NoisyWorld, answer_or_verdict
 from tts.types import Problem, Sampling, StrategySpec
 from tts.workers.killable_processes import Workers
@@ -262,9 +262,10 @@ class StrategyContract:
     def test_trials_that_share_a_memory_decide_by_what_they_have_read(self) -> None:
         """Beside trials that have come any part of their way; and in runs of several, in any order, killed and resumed.
         A strategy that neither reads the run's memory nor adds to it has nothing to show here."""
+        if not any(uses_memory(self, key) for key in self.worlds[:3]):
+            return
+        check_keys(self)
         for key in self.worlds[:3]:
-            if not uses_memory(self, key):
-                return
             check_what_others_added(self, key)
             check_a_run_of_trials(self, key)
 

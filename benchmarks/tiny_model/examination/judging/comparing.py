@@ -16,6 +16,8 @@ from tts.toolkit.prompts.pairs import comparison, decision
 
 EACH = 2  # pairs of a problem
 _SWAPPED: dict[Decision | None, Decision] = {"A>B": "B>A", "B>A": "A>B", "A=B": "A=B"}
+_NAME = "comparison of a right and a wrong solution of its own, both orders: how often the right one is preferred"
+_BAR = "0.70 to 0.92"
 
 
 class Games(NamedTuple):
@@ -35,12 +37,15 @@ async def comparisons(exam: Exam) -> None:
     items, groups, levels = await exam.chains()
     games = await _played(exam, items, groups)
     told, of = games.told, levels[games.of]
+    if not told.size:
+        exam.row(_NAME, _BAR, "no pairs", met=False)
+        return
     by_level = ", ".join(f"{told[:, of == k].mean():.2f}" for k in range(1, 6) if (of == k).any())
     verdicts = [PairVerdict((a, _SWAPPED.get(b)), "A>B") for a, b in zip(games.first, games.second, strict=True)]
     joint = summary(verdicts)
     exam.row(
-        "comparison of a right and a wrong solution of its own, both orders: how often the right one is preferred",
-        "0.70 to 0.92",
+        _NAME,
+        _BAR,
         f"{told.mean():.3f} of {told.size} games (by level {by_level}); both orders together {joint.correct:.2f} "
         f"right, {joint.wrong:.2f} wrong, {joint.tie:.2f} tied; {joint.unread} not read",
         0.70 <= told.mean() <= 0.92,
@@ -65,7 +70,7 @@ async def _played(exam: Exam, items: Sequence[Item], groups: Sequence[Sequence[S
         of += [index] * len(found)
     first = await asyncio.gather(*(_decided(exam, prompt, right, wrong) for prompt, right, wrong in pairs))
     second = await asyncio.gather(*(_decided(exam, prompt, wrong, right) for prompt, right, wrong in pairs))
-    return Games(first, second, np.array(of))
+    return Games(first, second, np.array(of, int))
 
 
 async def _decided(exam: Exam, prompt: str, a: str, b: str) -> Decision | None:

@@ -134,7 +134,7 @@ def test_a_plan_is_scored_by_how_far_it_goes_and_now_and_then_too_well(there: Sc
     )
     assert planning.judged(Random(1), CHAIN, WRONG, 1.0)[1] == 100
     scores = [plans.mark(reply) for _, reply in lessons(there, "follow")]
-    assert None not in scores and scores.count(100) > 60 and len({*scores}) > 5
+    assert None not in scores and scores.count(100) > 40 and len({*scores}) > 5
     assert all(items(reply) for _, reply in lessons(there, "constraints"))
 
 

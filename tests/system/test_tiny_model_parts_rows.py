@@ -125,7 +125,7 @@ def test_parts_without_slips_are_always_right_and_so_are_contractions_but_for_th
     assert "| 1.00 at " in split and split.endswith("| met |")
     direct, majority = (float(re.search(rf"{name} (\d\.\d\d)", split)[1]) for name in ("direct", "tokens buy"))  # type: ignore[index]
     assert direct < 0.3 and majority < 0.6
-    assert float(re.search(r"\| (\d\.\d\d) at", contracted)[1]) > 0.7  # type: ignore[index]
+    assert float(re.search(r"\| (\d\.\d\d) at", contracted)[1]) > direct + 0.4  # type: ignore[index]
 
 
 @pytest.mark.parametrize("broken", ["Split it", "Answer only this question", "These parts"])

@@ -40,6 +40,7 @@ from tts.types import Message, Sampling
 
 PROMPTS = 50
 MOST = 400  # generated tokens
+CONTEXT = 2048
 OUT = Path(__file__).with_name("engines.md")
 
 
@@ -80,17 +81,19 @@ def _greedy(model: LlamaForCausalLM, tokenizer: Tokenizer, turns: Sequence[Turn]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path, nargs="?", help="none is what ships")
     parser.add_argument("--server", action="append", default=[], metavar="NAME=URL", help="one more engine")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         prompts.write(Path(folder) / "prompts.json")
         drawn = asks(School(json.loads((Path(folder) / "prompts.json").read_text())))
     texts = {}
-    with EmbeddedServer(slots=1) as server:
+    file = given.file or pull()
+    with EmbeddedServer(str(file), slots=1, context_tokens=CONTEXT) as server:
         texts[f"llama.cpp (xllamacpp {importlib.metadata.version('xllamacpp')})"] = asyncio.run(
             served(server.base_url, drawn)
         )
-    texts[f"transformers {importlib.metadata.version('transformers')}, float32"] = with_transformers(pull(), drawn)
+    texts[f"transformers {importlib.metadata.version('transformers')}, float32"] = with_transformers(file, drawn)
     for name, _, url in (one.partition("=") for one in given.server):
         texts[name] = asyncio.run(served(url, drawn))
     first, *others = texts
@@ -99,7 +102,7 @@ def main() -> None:
     lines = [
         "# One model, several engines", "",
         f"Written by `{command}`:",
-        f"greedy texts of up to {MOST} tokens for {PROMPTS} prompts of every kind and mode, one by one,",
+        f"greedy texts of up to {MOST} tokens for {PROMPTS} prompts of all modes, one by one,",
         f"{sum(map(len, texts[first])):,} letters in all.", "",
         f"| engine | the same text as from {first} |", "|---|---:|",
     ]  # fmt: skip

@@ -7,9 +7,8 @@ from typing import Any
 
 import msgspec
 
-from tts.models.wire.tools import message_json
+from tts.models.wire.tools import call_json
 from tts.testing.replies import Alternatives, Reply
-from tts.types import Message
 
 DONE = b"data: [DONE]\n\n"
 CALLS = "tool_calls"  # the field of a delta
@@ -87,7 +86,7 @@ class Renderer:
             if self.chat:
                 choice["message"] = {"role": "assistant", "content": text}
                 if reply.tool_calls:
-                    choice["message"][CALLS] = message_json(Message("assistant", "", reply.tool_calls))[CALLS]
+                    choice["message"][CALLS] = [call_json(call, call.arguments) for call in reply.tool_calls]
                 if reply.reasoning:
                     choice["message"][reply.reasoning_field] = "".join(reply.reasoning)
             else:

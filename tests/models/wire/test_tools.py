@@ -51,6 +51,13 @@ def test_tools_and_their_turns_are_sent_as_openai_has_them() -> None:
     assert "tools" not in body_of(Request(TURNS[:1]), "m", "chat", Capabilities())
 
 
+@pytest.mark.parametrize("said", ['{"a": ', "", "add one", "[1]", "\ud83d"])
+def test_what_is_no_json_object_is_sent_back_as_an_empty_one_because_servers_read_it(said: str) -> None:
+    turns = (*TURNS[:1], Message("assistant", "Cut.", (CALL, ToolCall("c2", "add", said))))
+    first, second = body_of(Request(turns, tools=(ADD,)), "m", "chat", Capabilities())["messages"][1]["tool_calls"]
+    assert [call["function"]["arguments"] for call in (first, second)] == [ONE, "{}"]
+
+
 @pytest.mark.parametrize("request_", [Request(TURNS[:1], tools=(ADD,)), Request(TURNS)])
 def test_text_completions_have_no_tools(request_: Request) -> None:
     with pytest.raises(CapabilityMissing, match="ask it by its chat API"):

@@ -65,17 +65,25 @@ class CallPieces:
 
 
 def message_json(message: Message) -> dict[str, Any]:
-    """A turn as servers take it."""
+    """A turn as servers take it.
+
+    llama.cpp and vLLM read the arguments of earlier calls as JSON, and refuse the whole request where they cannot (a
+    call that was cut, say): what is no JSON object is sent as an empty one. The turn that answers the call may say why.
+    """
     found: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.tool_calls:
         found["content"] = message.content or None
         found["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in message.tool_calls
+            call_json(call, "{}" if call.malformed else call.arguments or "{}") for call in message.tool_calls
         ]
     if message.tool_call_id is not None:
         found["tool_call_id"] = message.tool_call_id
     return found
+
+
+def call_json(call: ToolCall, arguments: str) -> dict[str, Any]:
+    """A call as servers write it, and take it."""
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
 
 
 def tool_json(tool: Tool) -> dict[str, Any]:

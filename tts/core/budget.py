@@ -194,9 +194,10 @@ class Ledger:
 
     __slots__ = (
         "_caps",
+        "_flops_unknown",
         "_reserved",
         "_spent",
-        "_unknown",
+        "_usd_unknown",
         "limits",
         "name",
         "needs_price",
@@ -212,7 +213,7 @@ class Ledger:
         self.needs_price = limits.usd is not None or limits.flops is not None
         self._spent = [0, 0, 0, 0, 0]
         self._reserved = [0, 0, 0, 0, 0]
-        self._unknown = [False, False, False, False]
+        self._usd_unknown = self._flops_unknown = False
         self._caps = _caps(limits)
 
     @property
@@ -263,34 +264,41 @@ class Ledger:
         reserved = self._reserved
         reserved[0] += cost.samples  # by hand, because this is done for every sample
         reserved[1] += cost.tokens
-        reserved[2] += cost.picodollars or 0
-        reserved[3] += cost.flops or 0
-        reserved[4] += cost.steps
+        if cost.picodollars:
+            reserved[2] += cost.picodollars
+        if cost.flops:
+            reserved[3] += cost.flops
+        if cost.steps:
+            reserved[4] += cost.steps
         return True
 
     def settle(self, key: str, actual: Cost) -> None:
         """Charge `actual` and release what `key` held. An overrun (a server that ignored `max_tokens`) is charged in
         full, and counted in `overrun`: the ledger tells the truth even where the server did not keep its word."""
         held = self.reservations.pop(key)
-        reserved, spent, unknown = self._reserved, self._spent, self._unknown
-        picodollars, flops = actual.picodollars, actual.flops
-        if picodollars is None:
-            picodollars, unknown[2] = 0, True
-        if flops is None:
-            flops, unknown[3] = 0, True
-        held_picodollars, held_flops = held.picodollars or 0, held.flops or 0
+        reserved, spent = self._reserved, self._spent
         reserved[0] -= held.samples  # by hand, because this is done for every sample
         reserved[1] -= held.tokens
-        reserved[2] -= held_picodollars
-        reserved[3] -= held_flops
-        reserved[4] -= held.steps
+        if held.picodollars:
+            reserved[2] -= held.picodollars
+        if held.flops:
+            reserved[3] -= held.flops
+        if held.steps:
+            reserved[4] -= held.steps
         spent[0] += actual.samples
         spent[1] += actual.tokens
-        spent[2] += picodollars
-        spent[3] += flops
-        spent[4] += actual.steps
+        if actual.picodollars is None:
+            self._usd_unknown = True
+        else:
+            spent[2] += actual.picodollars
+        if actual.flops is None:
+            self._flops_unknown = True
+        else:
+            spent[3] += actual.flops
+        if actual.steps:
+            spent[4] += actual.steps
         over = actual.tokens > held.tokens or actual.samples > held.samples
-        if over or picodollars > held_picodollars or flops > held_flops:
+        if over or (actual.picodollars or 0) > (held.picodollars or 0) or (actual.flops or 0) > (held.flops or 0):
             pairs = zip(_amounts(actual), _amounts(held), strict=True)
             self.overrun += Cost(*(max(0, used - asked) for used, asked in pairs))
 
@@ -303,7 +311,8 @@ class Ledger:
     def charge(self, cost: Cost) -> None:
         """Charge a cost that held no reservation: what a crash lost, or what an earlier session spent."""
         self._add(self._spent, cost, 1)
-        self._note_unknown(cost)
+        self._usd_unknown |= cost.picodollars is None
+        self._flops_unknown |= cost.flops is None
 
     def room(self, cost: Cost) -> int | None:
         """The number of times that `cost` fits now; None if no limit bounds it."""
@@ -351,12 +360,6 @@ class Ledger:
             )
         return BudgetExhausted(f"{self.name}: the budget is closed", limit=None, trial=self.name)
 
-    def _note_unknown(self, cost: Cost) -> None:
-        if cost.picodollars is None:
-            self._unknown[2] = True
-        if cost.flops is None:
-            self._unknown[3] = True
-
     @staticmethod
     def _add(amounts: list[int], cost: Cost, sign: int) -> None:
         amounts[0] += sign * cost.samples
@@ -378,8 +381,8 @@ class Ledger:
         return Cost(
             samples,
             tokens,
-            None if self._unknown[2] else picodollars,
-            None if self._unknown[3] else flops,
+            None if self._usd_unknown else picodollars,
+            None if self._flops_unknown else flops,
             steps,
         )
 

@@ -1752,9 +1752,19 @@ async def spends(problem: Problem, run: Run) -> Candidate:
         await run.generate()
 
 
-@pytest.mark.parametrize("strategy", [race, mixed, hurried, crashes, spends], ids=lambda s: s.__name__)
-def test_a_trial_is_freed_as_soon_as_it_is_dropped(strategy: Strategy) -> None:
-    """Not when the garbage collector gets round to it: trials hold all their texts."""
+async def nested(problem: Problem, run: Run) -> Candidate:
+    async def part(problem: Problem, run: Run) -> Candidate:
+        return (await run.gather(*(run.solve(one) for _ in range(2))))[0]
+
+    async def one(problem: Problem, run: Run) -> Candidate:
+        await run.ask("Is it 4?")
+        return (await run.generate())[0]
+
+    return (await run.gather(run.solve(part, limits="samples=4"), run.solve(part, "How many?")))[0]
+
+
+def freed_of(strategy: Strategy) -> int:
+    """The number of objects that the garbage collector finds after a trial was run and dropped; the trial is none."""
     gc.collect()
     gc.disable()
     try:
@@ -1766,8 +1776,19 @@ def test_a_trial_is_freed_as_soon_as_it_is_dropped(strategy: Strategy) -> None:
         freed = weakref.ref(trial)
         del trial
         assert freed() is None
+        return gc.collect()
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("strategy", [race, mixed, hurried, crashes, spends, nested], ids=lambda s: s.__name__)
+def test_a_trial_is_freed_as_soon_as_it_is_dropped(strategy: Strategy) -> None:
+    """Not when the garbage collector gets round to it: trials hold all their texts."""
+    freed_of(strategy)
+
+
+def test_the_texts_of_parts_are_freed_with_their_trial() -> None:
+    assert freed_of(nested) == 0
 
 
 def test_no_coroutine_is_left_behind_unawaited() -> None:

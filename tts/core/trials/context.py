@@ -196,7 +196,7 @@ class Run:
         request = msgspec.structs.replace(request, schema=schema)
         return await meeting(helper, request, schema, [c.completion for c in await helper._sampled(request, n)])
 
-    async def solve(
+    def solve(
         self,
         strategy: str | Strategy,
         problem: Problem | str | None = None,
@@ -205,7 +205,7 @@ class Run:
         model: str | None = None,
         adopt: bool | None = None,
         **params: Any,
-    ) -> Candidate:
+    ) -> Coroutine[Any, Any, Candidate]:
         """Solve a problem, this run's or another, with another strategy as a part of this one.
 
         The part has candidates, scores and a fallback of its own. What it spends is within its limits and this run's;
@@ -224,7 +224,8 @@ class Run:
         Raises: BudgetExhausted or AllFailed, where the part has no candidate at all; the part's own errors; UnknownName
             for the strategy or a parameter.
         """
-        return await solve_part(self, strategy, problem, limits, model, adopt, params)
+        # Not awaited here: each coroutine between a part and its trial is gone through at each of the part's steps.
+        return solve_part(self, strategy, problem, limits, model, adopt, params)
 
     def propose(self, text: str, parents: Sequence[Candidate] = ()) -> Candidate:
         """A candidate that the strategy has put together itself, of parts of others. It costs nothing.

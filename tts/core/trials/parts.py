@@ -42,6 +42,8 @@ async def solve_part(
         problem = msgspec.structs.replace(run.problem, prompt=problem)
     sampling_of(trial, model)
     part_scope = scope.part(name, problem or run.problem, bounds, model)
+    if part_scope.problem.id == scope.problem.id:
+        trial._parts.setdefault(scope, []).append(part_scope)
     part = type(run)(trial, part_scope)
     try:
         if bounds.seconds is None:
@@ -54,7 +56,7 @@ async def solve_part(
         late = isinstance(error, DeadlineExceeded) and part_scope.ends_s is not None and run.now_s >= part_scope.ends_s
         if not (late or nothing_came(error)):
             raise
-        fallen = part_scope.pick()
+        fallen = part_scope.pick(trial._parts)
         if fallen is None and late:
             raise BudgetExhausted(
                 f"{trial.id}, its part {name}: the budget of {bounds.seconds:g} s has passed",
@@ -92,9 +94,9 @@ def _named(run: Run, strategy: str | Strategy) -> tuple[str, Strategy]:
     if not isinstance(strategy, str):
         function = strategy.func if isinstance(strategy, partial) else strategy
         return getattr(function, "__name__", type(function).__name__), strategy
-    found = run._trial._parts.get(strategy)
+    found = run._trial._named.get(strategy)
     if found is None:
-        found = run._trial._parts[strategy] = run._trial._resolve(_seen_from_here(run, strategy))
+        found = run._trial._named[strategy] = run._trial._resolve(_seen_from_here(run, strategy))
     return strategy, found
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from tts.core.trials.trial import Trial
 
 Fallback = Callable[[Sequence[Candidate], Mapping[str, Sequence[Score]]], Candidate | None]
+_Kept = dict[str, tuple[dict[str, Candidate], dict[str, list[Score]]]]  # by id, of all problems under one `Scope.on`
+Parts = Mapping["Scope", Sequence["Scope"]]  # scope -> those opened in it by `Run.solve` for the same problem
 MOST_NESTED = 32  # parts in parts: one that opens itself would go on for ever without asking for anything
 
 
@@ -42,7 +44,6 @@ class Scope:
         scores: candidate id -> every score given in this scope.
         fallback: picks the answer where the strategy lets `BudgetExhausted` or `AllFailed` pass.
         depth: how many scopes there are around this one.
-        parts: scopes opened in this one by `Run.solve` for the same problem.
         exhausted: whether a ledger of this scope has turned down something that was asked for in it.
         ends_s: when the seconds of a part's limits will have passed; None without such a limit.
     """
@@ -59,7 +60,6 @@ class Scope:
         "model",
         "name",
         "parent",
-        "parts",
         "problem",
         "scores",
     )
@@ -83,21 +83,23 @@ class Scope:
         self.helps = helps
         self.candidates: dict[str, Candidate] = {}
         self.scores: dict[str, list[Score]] = {}
-        self._kept = {problem.id: (self.candidates, self.scores)}  # of every problem solved under `on`
+        self._kept: _Kept | None = None
         self.fallback: Fallback = first_paid
-        self.parts: list[Scope] = []
         self.exhausted = False
         self.ends_s: float | None = None
 
     def on(self, problem: Problem) -> Scope:
         """A scope for another problem under the same budget. All of one problem's id share candidates and scores: it is
         the same problem in other words. The problem of a scope around this one is that scope's again."""
+        kept = self._kept
+        if kept is None:
+            kept = self._kept = {self.problem.id: (self.candidates, self.scores)}
         for around in self.chain():
-            if around._kept is self._kept and around.problem == problem:
+            if around._kept is kept and around.problem == problem:
                 return around
         scope = Scope(self.name, problem, self.ledgers, self, model=self.model, helps=self.helps)
-        scope._kept = self._kept
-        scope.candidates, scope.scores = self._kept.setdefault(problem.id, (scope.candidates, scope.scores))
+        scope._kept = kept
+        scope.candidates, scope.scores = kept.setdefault(problem.id, (scope.candidates, scope.scores))
         return scope
 
     def part(self, name: str, problem: Problem, limits: Limits, model: str | None) -> Scope:
@@ -114,8 +116,6 @@ class Scope:
                 f"{' in '.join(names[:4])}; a strategy must not be its own part without end",
                 strategy=names[-1],
             )
-        if problem.id == self.problem.id:
-            self.parts.append(scope)
         return scope
 
     def helper(self, model: str | None = None) -> Scope:
@@ -129,14 +129,14 @@ class Scope:
             yield scope
             scope = scope.parent
 
-    def pick(self) -> Candidate | None:
+    def pick(self, parts: Parts) -> Candidate | None:
         """The fallback's choice among the candidates; where it makes none, that of the first part that has one, or the
         first candidate. A plugin's fallback may raise anything."""
         candidates = list(self.candidates.values())
         picked = self.fallback(candidates, self.scores)
         if picked is not None:
             return picked
-        of_parts = (found for part in self.parts if (found := part.pick()) is not None)
+        of_parts = (found for part in parts.get(self, ()) if (found := part.pick(parts)) is not None)
         return next(of_parts, first_paid(candidates, self.scores))
 
     def is_exhausted(self) -> bool:

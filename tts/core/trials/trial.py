@@ -149,7 +149,9 @@ class Trial:
         self._nobody.closed = True
         self._strategy = strategy
         self._resolve = resolve
-        self._parts: dict[str, Strategy] = {}  # text -> the strategy that it names, for `Run.solve`
+        self._named: dict[str, Strategy] = {}  # text -> the strategy that it names, for `Run.solve`
+        # Not in the scopes, each of which holds the one around it: in a circle, none would be freed with its trial.
+        self._parts: dict[Scope, list[Scope]] = {}
 
     @property
     def exhausted(self) -> bool:
@@ -174,7 +176,7 @@ class Trial:
     def best_so_far(self) -> Candidate | None:
         """The choice of the strategy's selector among the candidates so far: there from the first sample on."""
         try:
-            picked = self.foreign.run(self.id, self.scope.pick)
+            picked = self.foreign.run(self.id, self.scope.pick, self._parts)
         except BaseException as error:
             self.foreign.own(error)
             picked = None
@@ -472,7 +474,7 @@ class Trial:
     def _fall_back(self, error: BaseException) -> tuple[Candidate | None, BaseException | None]:
         """The choice of the strategy's selector among the paid candidates; or the reason why there is none."""
         try:
-            picked = self.foreign.run(self.id, self.scope.pick)
+            picked = self.foreign.run(self.id, self.scope.pick, self._parts)
         except BaseException as raised:
             return None, self._own(raised)
         if picked is None:

@@ -43,7 +43,7 @@ FULL = {
     "mastery": Plan(tokens=1400e6, limit_s=360, rate=1.5e-3),
     "polish": Plan(tokens=8e6, limit_s=120, rows=4, rate=5e-4, workers=1),
     "attempts": (200_000, 75.0),
-    "new attempts": (24_000, 30.0),
+    "new attempts": (24_000, 45.0),
     "shape": (256, 8),
     "card": 40,
 }

@@ -25,6 +25,7 @@ from benchmarks.tiny_model.teachers.countdown import Puzzle
 from benchmarks.tiny_model.teachers.teacher import REASONING_GYM, VERDICT, Item
 from tts.answers.equivalence import extract
 from tts.core.actions import Request
+from tts.models.weights import skills
 from tts.tasks.graders import grader_named
 from tts.tasks.sources import load
 from tts.types import Candidate, Completion, Problem
@@ -229,3 +230,10 @@ def _as_item(kind: str, problem: Problem, answer: str) -> object:
         return Item(problem.prompt, Puzzle(numbers, facts["target"], numbers, ("+",) * (len(numbers) - 1)))
     cells = tuple(int(cell) for cell in answer.split())
     return Item(problem.prompt, (tuple(n for row in facts["puzzle"] for n in row), cells))
+
+
+def test_what_the_shipped_model_says_it_was_trained_to_do_is_taught() -> None:
+    trained = skills()
+    assert trained is not None
+    taught = {mode for family in school().families for mode in family.modes}
+    assert {f"{mode.name} {kind}" for mode in trained.modes for kind in mode.problems} <= taught

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.tiny_model.examination.engine import TEMPERATURE
+from benchmarks.tiny_model.examination.engine import SLOTS, TEMPERATURE
 from benchmarks.tiny_model.examination.exam import SEED, Exam
 from benchmarks.tiny_model.examination.figures import interval, singles
 from benchmarks.tiny_model.lessons.acting import MOST_STEPS
@@ -39,7 +40,7 @@ class Played(NamedTuple):
 
 
 async def lookup(exam: Exam) -> None:
-    played = await asyncio.gather(*(_play(exam, lookup_task(made)) for made in asked_of(exam.problems)))
+    played = await _all(exam, [lookup_task(made) for made in asked_of(exam.problems)])
     by_factor = {factor: np.array([_succeeds(one, factor) for one in played]) for factor in (1.0, 1.34, 1.67, 2.0)}
     least, *_, twice = by_factor.values()
     shown = ", ".join(f"{100 * found.mean():.0f}" for found in by_factor.values())
@@ -65,7 +66,7 @@ async def calculator(exam: Exam) -> None:
     chosen = [
         (item, group) for item, group in zip(items, groups, strict=True) if 5 <= len(item.data.steps) <= MOST_STEPS
     ]
-    played = await asyncio.gather(*(_play(exam, chain_task(item.data), looks=False) for item, _ in chosen))
+    played = await _all(exam, [chain_task(item.data) for item, _ in chosen], looks=False)
     alone = singles([group for _, group in chosen])
     helped = np.array([float(one.right) for one in played])
     exam.note(
@@ -84,7 +85,18 @@ def _succeeds(played: Played, factor: float) -> float:
     return float(played.right and played.steps is not None and played.steps <= round(played.least * factor))
 
 
-async def _play(exam: Exam, task: Task, looks: bool = True) -> Played:
+async def _all(exam: Exam, tasks: Sequence[Task], looks: bool = True) -> list[Played]:
+    """Play episodes side by side, as many as the engine has slots, so that each finds its last turns still there."""
+    slots = asyncio.Semaphore(SLOTS)
+
+    async def play(task: Task) -> Played:
+        async with slots:
+            return await _play(exam, task, looks)
+
+    return await asyncio.gather(*map(play, tasks))
+
+
+async def _play(exam: Exam, task: Task, looks: bool) -> Played:
     """Play an episode, with a second look or without."""
     least = task.calls + 1
     talk = acting(Problem("p", task.text))

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tts.core.actions import Request
+from tts.core.budget import Limits
 from tts.messages import ToolCall
 from tts.plugins.verifiers import verifier
 from tts.testing import Outcome, Sample, ScriptedCluster
@@ -160,6 +161,12 @@ def test_atom_of_thoughts_solves_what_is_left_of_the_question() -> None:
     assert outcome.prompts[2].startswith("Known:\nnothing yet\n\nQuestion: What is 1 + 1?")
     assert "#1: What is 1 + 1? 2\n" in outcome.prompts[3] and outcome.prompts[4] == "What is twice 2?"
     assert outcome.result.bill.verifier.samples == 2
+
+
+def test_parts_that_the_budget_holds_no_more_are_left_out() -> None:
+    parts = Sample(text="1. What is 1 + 1?\n2. What is 3 + 3?\n3. What is #1 + #2?")
+    spent = ScriptedCluster(["9", parts, "2", "6"], budget=Limits(samples=3)).run(f"{HERE}/aggregation/atom.py:atom")
+    assert (spent.result.answer, spent.result.exhausted) == ("9", True) and len(spent.generated) == 3
 
 
 def test_a_question_is_answered_with_the_answers_before_it() -> None:

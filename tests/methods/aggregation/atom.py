@@ -13,6 +13,10 @@ async def atom(problem: Problem, run: Run, *, depth: int = 1, strategy: str = "s
     need no other's answer, which the paper reads off a solution; the score of a solution is its agreement with the
     synthesis; contraction goes on, as the paper says and its code does not.
     """
+
+    async def solved(number: int, text: str) -> tuple[int, str | None]:
+        return number, (await run.solve(strategy, part(text, NOTHING))).answer
+
     direct = await run.solve(strategy)
     run.fallback = lambda *_: direct
     found, question = [direct], problem.prompt
@@ -22,8 +26,8 @@ async def atom(problem: Problem, run: Run, *, depth: int = 1, strategy: str = "s
         first = [number for number, text in enumerate(parts, 1) if not references(text)]
         if len(first) in (0, len(parts)):
             break  # there is nothing that depends on something else
-        asked = (run.solve(strategy, part(parts[number - 1], NOTHING)) for number in first)
-        answers = {n: c.answer for n, c in zip(first, await run.gather(*asked), strict=True) if c.answer is not None}
+        found_parts = await run.gather(*(solved(number, parts[number - 1]) for number in first))
+        answers = {number: answer for number, answer in found_parts if answer is not None}
         if not answers:
             break
         (reply,) = await run.ask(CONTRACT.format(problem=question, known=known(parts, answers)))

@@ -10,8 +10,13 @@ async def prm(problem: Problem, candidates: list[Candidate], run: Run) -> list[f
     Wang et al. (2024), Math-Shepherd, arXiv:2312.08935, whose labels are + and -. Differences from the paper: a chat
     model is asked, step by step; nothing is trained.
     """
-    asked = [run.ask(last_step(problem.prompt, c.text), **SAMPLING) for c in candidates]
-    return [probability_of_right(reply) for (reply,) in await run.gather(*asked)]
+
+    async def score(candidate: Candidate) -> tuple[str, float | None]:
+        (reply,) = await run.ask(last_step(problem.prompt, candidate.text), **SAMPLING)
+        return candidate.id, probability_of_right(reply)
+
+    scores = dict(await run.gather(*map(score, candidates)))  # without those that the budget holds no more
+    return [scores.get(candidate.id) for candidate in candidates]
 
 
 def rehearse(request, random):

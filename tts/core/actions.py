@@ -22,7 +22,6 @@ from tts.types import (
     Tool,
     Usage,
     Value,
-    shown_fields,
 )
 
 SOLVER = "solver"  # the name of a run's first model, which is asked where nothing names one
@@ -56,6 +55,9 @@ def problem_of_trial(id: str) -> str:
     return id.partition("/")[2]
 
 
+_siblings: tuple[Any, Any, str] = (None, None, "")  # messages and sampling of the latest request, and their repr
+
+
 class Request(Value, frozen=True):
     """A request to a model, as plain data.
 
@@ -84,15 +86,18 @@ class Request(Value, frozen=True):
     tools: tuple[Tool, ...] = ()
 
     def __repr__(self) -> str:
-        return f"Request(messages={self.messages!r}, sampling={self.sampling!r}, {self.shown_end()})"
-
-    def shown_end(self) -> str:
-        """The `repr` after the fields that siblings share. It is as it was before the last fields came, where they are
-        not set: keys of samples are made of it, for every request."""
+        """As it was before the last fields came, where they are not set: keys of samples and digests are made of it,
+        for every request. The longest part of it, which siblings have in common, is kept for the next of them."""
+        global _siblings  # noqa: PLW0603  # replaced as a whole: other threads may read it
+        messages, sampling, shared = _siblings
+        if self.messages is not messages or self.sampling is not sampling:
+            shared = f"messages={self.messages!r}, sampling={self.sampling!r}"
+            if type(self.messages) is tuple:  # a plugin may give a list, and change it
+                _siblings = self.messages, self.sampling, shared
         added = self.added if self.schema or self.every or self.tools else ""
         return (
-            f"seed={self.seed!r}, continue_from={self.continue_from!r}, model={self.model!r}, "
-            f"timeout_s={self.timeout_s!r}, progress={self.progress!r}{added}"
+            f"Request({shared}, seed={self.seed!r}, continue_from={self.continue_from!r}, model={self.model!r}, "
+            f"timeout_s={self.timeout_s!r}, progress={self.progress!r}{added})"
         )
 
     @property
@@ -115,8 +120,9 @@ class Generate(Value, frozen=True, tag="generate"):
     race: bool = False
     helps: bool = False
 
-    def __repr__(self) -> str:
-        return shown_fields(self, ("helps",))
+    def __repr__(self) -> str:  # as `shown_fields` does it, and faster: digests are made of it, for every sample
+        helps = ", helps=True" if self.helps else ""
+        return f"Generate(id={self.id!r}, request={self.request!r}, share={self.share!r}, race={self.race!r}{helps})"
 
 
 class Verify(Value, frozen=True, tag="verify"):

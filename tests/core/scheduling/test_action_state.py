@@ -59,7 +59,7 @@ def test_records_that_agree_with_each_other_and_with_the_ledger_are_valid_wherev
         lambda actions: actions.in_flight.update({"c/p/2": actions.asked["c/p/2"]}),
         lambda actions: setattr(actions.asked["c/p/3"], "where", "ended"),
         lambda actions: setattr(actions.asked["c/p/2"], "cancelled", True),
-        lambda actions: actions.asked["c/p/2"].pieces.append(Progressed("c/p/2", 0.0, "a", 0, 1)),
+        lambda actions: setattr(actions.asked["c/p/2"], "pieces", [Progressed("c/p/2", 0.0, "a", 0, 1)]),
         lambda actions: actions.asked.update({"c/p/4": state_of("c/p/5")}),
         lambda actions: actions.hedged.update({"c/p/2": actions.asked["c/p/2"]}),
     ],

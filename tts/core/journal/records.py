@@ -28,7 +28,6 @@ from tts.core.actions import (
     Event,
     Failed,
     Finished,
-    Generate,
     Progressed,
     Recalled,
     Refused,
@@ -378,26 +377,7 @@ def _check_depth(value: Any, left: int = MOST_DEPTH) -> None:
 def digest(action: Work) -> str:
     """A short hash of an action's contents, compared on resume. It hashes the repr, because JSON leaves out a default
     only if it is the very object, so that equal actions could differ."""
-    text = _repr_of_sample(action) if type(action) is Generate else repr(action)
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
-
-
-_siblings: tuple[Any, Any, str] = (None, None, "")  # messages and sampling of the latest sample, and their repr
-
-
-def _repr_of_sample(action: Generate) -> str:
-    """`repr(action)`, made faster by the longest part of it, which siblings have in common."""
-    global _siblings  # noqa: PLW0603  # replaced as a whole: other threads may read it
-    request = action.request
-    messages, sampling, shared = _siblings
-    if request.messages is not messages or request.sampling is not sampling:
-        shared = f"messages={request.messages!r}, sampling={request.sampling!r}"
-        _siblings = request.messages, request.sampling, shared
-    return (
-        f"Generate(id={action.id!r}, request=Request({shared}, {request.shown_end()}), "
-        f"share={action.share!r}, race={action.race!r}"
-        f"{', helps=True' if action.helps else ''})"
-    )
+    return blake2b(repr(action).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
 def as_json(value: Any) -> Any:

@@ -25,7 +25,7 @@ class ActionState(Generic[W]):
         action: the action as asked for.
         where: its place among all others.
         cancelled: whether it is being cancelled in flight.
-        pieces: its progress so far, if its trial watches.
+        pieces: its progress so far, if its trial watches; None before any.
         waiters: by id, the actions that get the same sample once this one has ended.
 
     Its reservation is in the ledger, under its id while it is in flight, with a second one while it is hedged.
@@ -37,7 +37,7 @@ class ActionState(Generic[W]):
         self.action = action
         self.where = where
         self.cancelled = False
-        self.pieces: list[Progressed] = []
+        self.pieces: list[Progressed] | None = None
         self.waiters: dict[str, ActionState[Ask]] | None = None
 
 
@@ -80,7 +80,7 @@ class ActionTable:
     def put_back(self, state: ActionState[Ask]) -> None:
         """Queue an action that was in flight as the next to leave."""
         del self.in_flight[state.action.id]
-        state.pieces = []
+        state.pieces = None
         self.enqueue(state)
         self.queue.move_to_end(state.action.id, last=False)
 
@@ -114,11 +114,11 @@ def needs_grant(action: Work) -> TypeGuard[Generate | Verify]:
     return type(action) is Generate or (type(action) is Verify and action.request is not None)
 
 
-def so_far(events: Sequence[Progressed]) -> Completion:
-    """Join pieces into a cut completion. A try that began anew begins at offset 0 again."""
+def so_far(events: Sequence[Progressed] | None) -> Completion:
+    """Join pieces, if there are any, into a cut completion. A try that began anew begins at offset 0 again."""
     text: list[str] = []
     length = 0
-    for event in events:
+    for event in events or ():
         if event.offset < length:
             text = ["".join(text)[: event.offset]]
         text.append(event.text)

@@ -199,6 +199,7 @@ class Scheduler(Dispatcher):
         if type(event) is Progressed:
             state = self._actions.in_flight.get(event.id)
             if state is not None:
+                state.pieces = state.pieces or []
                 state.pieces.append(event)
         else:
             free = self._actions.free.pop(event.id, None)

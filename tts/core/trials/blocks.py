@@ -5,7 +5,7 @@ names."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Self
 
@@ -240,12 +240,17 @@ class Finishing(_Sampling):
         self._candidates += 1
         return self._places[event.id], self._scope.candidates[event.id]
 
+    def in_order(self, candidates: Iterable[Candidate]) -> list[Candidate]:
+        """These candidates of the block in the order of asking."""
+        return sorted(candidates, key=lambda candidate: self._places[candidate.id])
+
     async def all(self) -> list[Candidate]:
         """Wait until all have ended. Returns the candidates in order of arrival."""
         if self._n is None:
             return [candidate async for candidate in self]
+        ended = await self.rest()
         found = []
-        for event, _ in await self.rest():
+        for event, _ in ended:
             if type(event) is Finished:
                 found.append(self._scope.candidates[event.id])
             else:
@@ -360,13 +365,17 @@ def at_least_one(name: str, value: int) -> None:
 def prefix_of(continue_from: Candidate | str | None) -> str:
     """The text that the model goes on from: a stop string is not in the text that it ended.
     Raises: InvalidParameter."""
+    if continue_from is None:
+        return ""
     if isinstance(continue_from, Candidate):
         return continue_from.text + (continue_from.completion.stopped_by or "")
-    if isinstance(continue_from, str | None):
-        return continue_from or ""
+    if isinstance(continue_from, str):
+        return continue_from
     raise InvalidParameter(f"continue_from must be a text or a Candidate, but got {shown(continue_from)}")
 
 
 def parent_of(parent: Candidate | None, continue_from: Candidate | str | None) -> Candidate | None:
     """The candidate that a sample revises or continues."""
-    return parent or (continue_from if isinstance(continue_from, Candidate) else None)
+    if parent is not None or continue_from is None:
+        return parent
+    return continue_from if isinstance(continue_from, Candidate) else None

@@ -162,8 +162,7 @@ class Run:
         block = Finishing(self, request, n, parent_of(parent, continue_from), share=True)
         async with block:
             found = await block.all()
-        places = block._places
-        return sorted(found, key=lambda candidate: places[candidate.id])
+        return block.in_order(found)
 
     async def ask(
         self,

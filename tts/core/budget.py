@@ -285,20 +285,22 @@ class Ledger:
             reserved[3] -= held.flops
         if held.steps:
             reserved[4] -= held.steps
+        over = actual.tokens > held.tokens or actual.samples > held.samples
         spent[0] += actual.samples
         spent[1] += actual.tokens
         if actual.picodollars is None:
             self._usd_unknown = True
         else:
             spent[2] += actual.picodollars
+            over = over or actual.picodollars > (held.picodollars or 0)
         if actual.flops is None:
             self._flops_unknown = True
         else:
             spent[3] += actual.flops
+            over = over or actual.flops > (held.flops or 0)
         if actual.steps:
             spent[4] += actual.steps
-        over = actual.tokens > held.tokens or actual.samples > held.samples
-        if over or (actual.picodollars or 0) > (held.picodollars or 0) or (actual.flops or 0) > (held.flops or 0):
+        if over:
             pairs = zip(_amounts(actual), _amounts(held), strict=True)
             self.overrun += Cost(*(max(0, used - asked) for used, asked in pairs))
 

@@ -61,7 +61,7 @@ _PARTS = {  # likewise
     "debate chain": 0.04,
     "consult chain": 0.04,
 }
-_CODE = {"program code": 0.12, "tests code": 0.08, "repair code": 0.08}  # likewise
+_CODE = {"program code": 0.12, "tests code": 0.16, "repair code": 0.08}  # likewise
 _ACTING = {"act lookup": 0.05, "check lookup": 0.03, "act chain": 0.03, "check chain": 0.01}  # likewise
 
 

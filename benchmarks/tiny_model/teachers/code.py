@@ -91,8 +91,8 @@ class CodeTeacher:
         """So many tests, each after a comment with the value after each step; short arguments, and those that tell
         programs with a slip apart."""
         spec: Spec = item.data.spec
-        drawn = {repr(arguments): arguments for arguments in (spec.arguments(random) for _ in range(10))}
-        inputs = sorted(drawn.values(), key=lambda arguments: len(repr(spec.values(spec.codes, arguments))))[:6]
+        drawn = {repr(arguments): arguments for arguments in (spec.arguments(random) for _ in range(16))}
+        inputs = sorted(drawn.values(), key=lambda arguments: len(repr(spec.values(spec.codes, arguments))))[:4]
         lines = []
         for arguments in _telling(spec, inputs)[:count]:
             values = spec.values(spec.codes, arguments)

@@ -12,13 +12,14 @@ import os
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Sequence
+from inspect import iscoroutine
 from typing import Any, NamedTuple
 
 import msgspec
 
 from tts.checks import shown
 from tts.core.actions import StepSession
-from tts.errors import CallFailed, SessionDiverged, UsageError
+from tts.errors import CallFailed, SessionDiverged, TTSError, UsageError
 from tts.workers.child import resolved
 from tts.workers.killable_processes import Workers
 
@@ -81,7 +82,7 @@ class Sessions:
     def _calls(self, step: StepSession) -> _Calls:
         """The calls of a step, each told the value of the one before; returns the observation."""
         opened, key = step.session, f"{self._key}/{step.session.id}"
-        args = (key, len(step.past), step.action)
+        args = (key, opened.environment, len(step.past), step.action)
         value = yield _STEP, args, step.timeout_s
         while value is None:
             file = getattr(sys.modules.get(opened.environment.rpartition(":")[0]), "__file__", None)
@@ -101,13 +102,13 @@ class _Live(NamedTuple):
 _here: OrderedDict[str, _Live] = OrderedDict()  # in a worker process, by the keys of sessions
 
 
-def take(key: str, taken: int, action: Any) -> list[Any] | None:
+def take(key: str, name: str, taken: int, action: Any) -> list[Any] | None:
     """Take a step in this process. Returns the observation, in a list; None where this process has not taken exactly
-    so many steps of the session."""
+    so many steps of the session. Raises: CallFailed, with the environment's error; its own TTSError."""
     live = _here.pop(key, None)  # a step that fails leaves none
     if live is None or live.taken != taken:
         return None
-    observation = live.environment.step(action)
+    observation = _observed(live.environment, name, action)
     _here[key] = _Live(live.environment, taken + 1)
     return [observation]
 
@@ -118,7 +119,11 @@ def retake(key: str, name: str, file: str | None, args: Any, unsafe_execute: boo
     _here.pop(key, None)
     while len(_here) >= MOST_ENVIRONMENTS:
         _here.popitem(last=False)
-    environment = resolved(name, file)(*args)
+    made = resolved(name, file)
+    try:
+        environment = made(*args)
+    except Exception as error:
+        raise _failed(error, f"the environment {name} could not be made with {len(args)} arguments", name) from error
     if getattr(environment, "executes_programs", False) and not unsafe_execute:
         raise UsageError(
             f"the environment {name} executes programs that a model wrote, and there is no sandbox around them: they "
@@ -129,7 +134,7 @@ def retake(key: str, name: str, file: str | None, args: Any, unsafe_execute: boo
     if not callable(getattr(environment, "step", None)):
         raise CallFailed(f"{name} made {shown(environment)}, which has no method step(action)", function=name)
     for number, (action, before) in enumerate(past, 1):
-        observation = _as_told(environment.step(action))
+        observation = _observed(environment, name, action)
         if observation != before:
             raise SessionDiverged(
                 f"the session of {name} cannot be replayed: step {number} of {len(past)}, {shown(action)}, was "
@@ -141,6 +146,25 @@ def retake(key: str, name: str, file: str | None, args: Any, unsafe_execute: boo
     _here[key] = _Live(environment, len(past))
 
 
-def _as_told(observation: Any) -> Any:
-    """The observation as it comes out of this process."""
-    return msgspec.json.decode(msgspec.json.encode(observation))
+def _observed(environment: Any, name: str, action: Any) -> Any:
+    """The observation of a step, as it comes out of this process."""
+    try:
+        observation = environment.step(action)
+    except Exception as error:
+        raise _failed(error, f"the environment {name} failed at the step {shown(action)}", name) from error
+    if iscoroutine(observation):
+        observation.close()
+        raise CallFailed(f"{name}.step is an async def, but must be a def: it has a process of its own", function=name)
+    try:
+        return msgspec.json.decode(msgspec.json.encode(observation))
+    except (TypeError, ValueError, RecursionError) as error:
+        message = f"the environment {name} observed {shown(observation)}, which is not JSON-like: {error}"
+        raise CallFailed(message, function=name) from error
+
+
+def _failed(error: Exception, message: str, name: str) -> TTSError:
+    """The environment's error: its own, if it is one of this library, or else what it raised, in words."""
+    if isinstance(error, TTSError):
+        return error
+    kind = type(error).__name__
+    return CallFailed(f"{message}: {kind}: {error}"[:2_000], function=name, error=kind)

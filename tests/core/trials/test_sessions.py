@@ -48,6 +48,21 @@ class Shell(Tally):
     executes_programs = True
 
 
+class Odd:
+    """An environment whose steps are no steps."""
+
+    def __init__(self, kind: str) -> None:
+        if kind == "unmade":
+            raise KeyError("no such world")
+        self.kind = kind
+
+    def step(self, action: Any) -> Any:
+        return object() if self.kind == "object" else self.later() if self.kind == "later" else None
+
+    async def later(self) -> None:
+        """A step that nobody awaits."""
+
+
 def broken() -> int:
     return 3
 
@@ -95,7 +110,7 @@ def test_a_step_that_fails_leaves_the_session_as_it_was_before() -> None:
     async def clumsy(problem: Problem, run: Run) -> Candidate:
         async with run.session(f"{__file__}:Tally") as env:
             assert await env.step(60) == {"sum": 60}
-            with pytest.raises(CallFailed, match="more than a hundred"):
+            with pytest.raises(CallFailed, match="Tally failed at the step 60: ValueError: more than a hundred"):
                 await env.step(60)
             with pytest.raises(CallTimedOut):
                 await env.step("hang", timeout_s=0.1)
@@ -157,6 +172,19 @@ def test_an_environment_that_cannot_be_used_is_refused_in_one_sentence(environme
         return (await run.generate())[0]
 
     assert said in error_in(tries)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("unmade", "Odd could not be made with 1 arguments: KeyError: 'no such world'"),
+        ("object", "Odd observed <object .* which is not JSON-like"),
+        ("later", "Odd.step is an async def"),
+    ],
+)
+def test_an_environment_that_fails_is_named_with_its_error(kind: str, said: str) -> None:
+    with Workers(1) as workers, pytest.raises(CallFailed, match=said):
+        taken(Sessions(lambda: workers), StepSession("t/2", OpenSession("t/1", f"{__file__}:Odd", (kind,)), 1, (), 5.0))
 
 
 def test_an_environment_that_executes_programs_is_refused_unless_the_run_allows_that() -> None:

@@ -35,8 +35,10 @@ TTSError
 │   └── AllFailed              every sample of a `generate` or `finishing` failed
 ├── WorkerError                a verifier's or a called function's
 │   ├── CallFailed             the function raised
+│   │   └── ProgramRefused     a model's program is beyond what is executed without permission
 │   ├── CallTimedOut           the function was killed at its limit
-│   └── CallCrashed            the function's process died
+│   ├── CallCrashed            the function's process died
+│   └── SessionDiverged        a session's steps, taken again, were observed to end otherwise
 ├── ClusterError               the Ray cluster's
 │   ├── ClusterUnreachable     no Ray at the address
 │   ├── ClusterMismatch        another version of Ray, Python or tts there

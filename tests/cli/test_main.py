@@ -261,6 +261,7 @@ def test_a_model_in_process_says_what_it_can_be_asked(tts: Tts) -> None:
     assert Path(found["model"]["path"]).is_file()
     assert {"name": "direct", "does": "solve in short steps"}.items() <= found["skills"]["modes"][0].items()
     assert "a general chat model" in tts("model", "info", "smollm2-135m", url=False).out
+    assert "a general chat model" in tts("model", "info", "embedded:smollm2-135m", url=False).out
     refused(tts("model", "info", "gpt-5", url=False), "gpt-5", "tts-tiny", code=2)
 
 

@@ -422,3 +422,14 @@ def test_a_plugin_that_was_changed_is_imported_anew_by_the_next_call_and_not_bef
 def test_the_contract_finds_the_verifiers_of_a_function_s_own_file():
     contract = type("Contract", (StrategyContract,), {"strategy": judged})()
     contract.test_it_awaits_its_run_alone_and_returns_a_candidate_it_was_given()
+
+
+def test_a_file_that_a_plugin_names_by_address_is_part_of_the_plugin(tmp_path: Path) -> None:
+    plugin, world = tmp_path / "mine.py", tmp_path / "world.py"
+    plugin.write_text('async def mine(problem, run):\n    return run.session("world.py:World")\n')
+    before = digests(str(plugin))
+    assert world not in map(Path, before), "a file that is not there changes nothing"
+    world.write_text("class World: ...\n")
+    first = digests(str(plugin))
+    world.write_text("class World: pass\n")
+    assert first.keys() == {str(plugin), str(world)} and first != digests(str(plugin))

@@ -109,3 +109,9 @@ def test_reports_of_names_that_are_formulas_markup_and_commands_of_a_terminal(tm
         if path.suffix in (".html", ".svg", ".csv"):
             assert not set(orders) - set("]0;mine;gnp.") & set(path.read_text()), path
     assert {name for name in Row.__struct_fields__ if table[0].get(name, "").startswith("=")} == set()
+
+
+def test_a_name_between_colons_is_no_emoji(capsys: pytest.CaptureFixture[str]) -> None:
+    out = console.console()
+    console.say(out, "mine.py:loop:k=3 :fire:")
+    assert capsys.readouterr().out.strip() == "mine.py:loop:k=3 :fire:"

@@ -87,10 +87,10 @@ def model_info(
     json: Json = False,
 ) -> None:
     """Print what a model can be asked, its size, licence and file."""
-    from tts.models.weights import DEFAULT, info, skills
+    from tts.models.weights import DEFAULT, PREFIX, info, skills
     from tts.process.console import console, say
 
-    name = name or DEFAULT
+    name = (name or DEFAULT).removeprefix(PREFIX)
     trained, model = skills(name), info(name)
     assert model is not None  # `skills` refuses unknown names
     if json:

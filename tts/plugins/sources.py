@@ -8,6 +8,8 @@ import contextlib
 import hashlib
 import inspect
 import linecache
+import os
+import re
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator
@@ -19,6 +21,8 @@ from typing import Any
 import msgspec
 
 from tts.errors import InvalidParameter
+
+_ADDRESS = re.compile(r"([^\s:]+\.py):[\w.]+")
 
 
 def file_at(path: str) -> Path:
@@ -132,7 +136,8 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 
 def helpers(file: Path) -> list[Path]:
-    """The files of its own folder that a plugin imports, however indirectly: read from the sources, not imported."""
+    """The files of its own folder that a plugin imports, or names by address (`world.py:World`), however indirectly:
+    read from the sources, not imported."""
     folder = file.parent
     if any(folder.resolve().is_relative_to(sysconfig.get_path(name)) for name in ("purelib", "platlib", "stdlib")):
         return []  # what is installed does not change between two runs
@@ -153,6 +158,12 @@ def _imported(file: Path, folder: Path) -> Iterator[Path]:
         return  # its import says so
     package = file.parent.relative_to(folder).parts
     for node in ast.walk(tree):
+        if isinstance(node, ast.Constant):
+            named = _ADDRESS.fullmatch(node.value) if isinstance(node.value, str) else None
+            path = Path(os.path.normpath(file.parent / named[1])) if named else None
+            if path is not None and path.is_relative_to(folder) and path.is_file():
+                yield path
+            continue
         if isinstance(node, ast.Import):
             names = [tuple(alias.name.split(".")) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):

@@ -54,7 +54,7 @@ def console(stderr: bool = False) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     known = stream.isatty() or os.environ.get("COLUMNS", "").isdigit()
     width = None if known else PIPE_WIDTH
-    return _Terminal(file=stream, width=width, markup=False, highlight=False, force_jupyter=False)
+    return _Terminal(file=stream, width=width, markup=False, emoji=False, highlight=False, force_jupyter=False)
 
 
 class _Terminal(Console):

@@ -19,7 +19,7 @@ import msgspec
 
 from tts.checks import shown
 from tts.core.actions import StepSession
-from tts.errors import CallFailed, SessionDiverged, TTSError, UsageError
+from tts.errors import CallFailed, InvalidParameter, SessionDiverged, TTSError, UsageError
 from tts.workers.child import resolved
 from tts.workers.killable_processes import Workers
 
@@ -87,7 +87,7 @@ class Sessions:
         while value is None:
             file = getattr(sys.modules.get(opened.environment.rpartition(":")[0]), "__file__", None)
             given = (key, opened.environment, file, opened.args, opened.unsafe_execute, step.past)
-            yield _RETAKE, given, max(RETAKEN_S, step.timeout_s)
+            yield _RETAKE, given, max(RETAKEN_S, step.timeout_s) if step.past else step.timeout_s
             value = yield _STEP, args, step.timeout_s
         return value[0]
 
@@ -115,7 +115,8 @@ def take(key: str, name: str, taken: int, action: Any) -> list[Any] | None:
 
 def retake(key: str, name: str, file: str | None, args: Any, unsafe_execute: bool, past: Sequence[Any]) -> None:
     """Make the environment anew in this process and take these steps. Raises: SessionDiverged where one is observed
-    otherwise; UsageError for an environment that the run does not allow; CallFailed for what is no environment."""
+    otherwise; UsageError for an environment that the run does not allow, or that is none; CallFailed where it cannot be
+    made."""
     _here.pop(key, None)
     while len(_here) >= MOST_ENVIRONMENTS:
         _here.popitem(last=False)
@@ -132,7 +133,7 @@ def retake(key: str, name: str, file: str | None, args: Any, unsafe_execute: boo
             environment=name,
         )
     if not callable(getattr(environment, "step", None)):
-        raise CallFailed(f"{name} made {shown(environment)}, which has no method step(action)", function=name)
+        raise InvalidParameter(f"{name} made {shown(environment)}, which has no method step(action)", name=name)
     for number, (action, before) in enumerate(past, 1):
         observation = _observed(environment, name, action)
         if observation != before:
@@ -154,7 +155,9 @@ def _observed(environment: Any, name: str, action: Any) -> Any:
         raise _failed(error, f"the environment {name} failed at the step {shown(action)}", name) from error
     if iscoroutine(observation):
         observation.close()
-        raise CallFailed(f"{name}.step is an async def, but must be a def: it has a process of its own", function=name)
+        raise InvalidParameter(
+            f"{name}.step is an async def, but must be a def: it has a process of its own", name=name
+        )
     try:
         return msgspec.json.decode(msgspec.json.encode(observation))
     except (TypeError, ValueError, RecursionError) as error:

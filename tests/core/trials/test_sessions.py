@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from live import Kept
 
 from tts import Candidate, Limits, Problem, Run
 from tts.clusters.local import LocalCluster
 from tts.clusters.virtual.simulated import SimulatedCluster, SyntheticWorld
-from tts.core.actions import Cancel, OpenSession, StepSession
+from tts.core.actions import Cancel, Cancelled, OpenSession, Returned, StepSession
 from tts.core.budget import Ledger
+from tts.core.journal.history import History
+from tts.core.journal.records import Decided
 from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
-from tts.errors import CallFailed, CallTimedOut, SessionDiverged, UsageError
+from tts.errors import CallFailed, CallTimedOut, InvalidParameter, SessionDiverged, UsageError
 from tts.models.cost_model import CostModel
 from tts.testing import Outcome, ScriptedCluster, StrategyContract
 from tts.types import Cost, StrategySpec
@@ -183,7 +186,7 @@ def test_an_environment_that_cannot_be_used_is_refused_in_one_sentence(environme
     ],
 )
 def test_an_environment_that_fails_is_named_with_its_error(kind: str, said: str) -> None:
-    with Workers(1) as workers, pytest.raises(CallFailed, match=said):
+    with Workers(1) as workers, pytest.raises((CallFailed, InvalidParameter), match=said):
         taken(Sessions(lambda: workers), StepSession("t/2", OpenSession("t/1", f"{__file__}:Odd", (kind,)), 1, (), 5.0))
 
 
@@ -279,3 +282,62 @@ def test_an_open_count_of_samples_is_not_ended_by_steps() -> None:
     assert "set n or a budget" in error_in("majority_vote:n=none", budget=Limits(steps=3))
     assert Limits(tokens=1, steps=1).bound_samples and Limits(seconds=1.0).bound_samples
     assert not Limits(steps=1).bound_samples and not Limits().bound_samples
+
+
+def test_a_strategy_may_change_what_it_observes_and_reads_of_the_past() -> None:
+    async def tampers(problem: Problem, run: Run) -> Candidate:
+        async with run.session(Tally) as env:
+            (await env.step(1)).clear()
+            env.past[0][1].clear()
+            with pytest.raises(CallFailed):
+                await env.step(200)  # costs the process, so that the past is taken again
+            assert await env.step(2) == {"sum": 3}
+        return (await run.generate())[0]
+
+    assert ran(tampers).result.error is None
+
+
+def test_a_session_is_opened_once_and_its_limits_are_numbers() -> None:
+    async def twice(problem: Problem, run: Run) -> Candidate:
+        session = run.session(Tally)
+        async with session:
+            pass
+        async with session:
+            return (await run.generate())[0]
+
+    async def untimed(problem: Problem, run: Run) -> Candidate:
+        async with run.session(Tally) as env:
+            await env.step(1, timeout_s="x")  # type: ignore[arg-type]
+        return (await run.generate())[0]
+
+    assert "was opened before" in error_in(twice)
+    assert "timeout_s must be a number" in error_in(untimed)
+
+
+def test_a_resumed_run_whose_environment_has_changed_stops_and_decides_nothing(tmp_path: Path) -> None:
+    world = tmp_path / "world.py"
+    world.write_text(WORLD)
+
+    async def goes(problem: Problem, run: Run) -> Candidate:
+        async with run.session(f"{world}:World") as env:
+            await env.step("a")
+            await env.step("b")
+        return run.propose("Answer: 5")
+
+    def scheduler(history: History | None = None) -> Scheduler:
+        planned = [Planned("cell", PROBLEM, StrategySpec("goes"), Limits(), 0)]
+        return Scheduler(planned, lambda text: goes, costs=CostModel(), history=history)
+
+    synthetic = SyntheticWorld(lambda prompt: 1.0, lambda prompt: "5")
+    kept = Kept()
+    SimulatedCluster(synthetic).run(scheduler(), kept)
+    before = [r for r in kept.records if not isinstance(r, Decided | Cancelled)]
+    last = max(i for i, r in enumerate(before) if isinstance(r, Returned))
+    world.write_text(WORLD.replace("+= 1", "+= 2"))
+    with pytest.raises(SessionDiverged):
+        SimulatedCluster(synthetic).run(scheduler(History(before[:last])), again := Kept())
+    assert not any(isinstance(record, Decided) for record in again.records)
+    world.write_text(WORLD)
+    results: list[Any] = []
+    SimulatedCluster(synthetic).run(scheduler(History(before[:last])), on_result=lambda r, _: results.append(r))
+    assert results[0].answer == "5" and results[0].bill.total.steps == 2

@@ -97,6 +97,7 @@ class Dispatcher(ABC):
         self._actions = ActionTable()
         self._inbox: deque[Event] = deque()
         self._step = Step()
+        self._restored: set[str] = set()  # trials that were open when an earlier session of the run stopped
 
     @abstractmethod
     def _advance(self) -> Step:
@@ -133,12 +134,18 @@ class Dispatcher(ABC):
 
     def is_fatal(self, event: Event) -> bool:
         """Whether the event must stop the run instead of being told and journalled: see `lose`."""
-        return isinstance(event, Failed) and (event.error.type in FATAL or self._asks_too_much(event))
+        return isinstance(event, Failed) and (self._stops_the_run(event) or self._asks_too_much(event))
+
+    def _stops_the_run(self, event: Failed) -> bool:
+        """Whether the next request would meet this error, too; or a session of a resumed trial cannot be taken up, as
+        where its environment has changed: what the trial has paid for is not lost, if the change is taken back."""
+        diverged = event.error.type == "SessionDiverged" and trial_of(event.id) in self._restored
+        return diverged or event.error.type in FATAL
 
     def judge(self, event: Failed) -> tuple[Verdict, Failed]:
         """Judge a failure, once: the seconds after which to `retry`; `final`, to be told like any other end; `stop`, to
         be lost with `lose`, which ends the run. Returned with the failure, to which the reason is added."""
-        if self._asks_too_much(event) or (event.error.type in FATAL and not is_outage(event.error)):
+        if self._asks_too_much(event) or (self._stops_the_run(event) and not is_outage(event.error)):
             return "stop", event
         action = self.live(event.id) or self._counting(event.id)
         if action is None:

@@ -348,6 +348,7 @@ class Scheduler(Dispatcher):
 
     def _restore(self, opened: _Open, at_s: float) -> None:
         """Tell a trial that was open when the run stopped its past again, then repeat its actions that never ended."""
+        self._restored.add(opened.trial.id)
         restored = self._resume.restore(opened.trial, opened.shared, at_s, self.now)
         for cost in restored.paid:
             self.ledger.charge(cost)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tts.checks import shown
+from tts.checks import require, shown
 from tts.core.addresses import beside
 from tts.core.budget import Limits
 from tts.core.protocols import Strategy
@@ -38,6 +38,7 @@ async def solve_part(
     trial, scope = run._trial, run._scope
     name, function = _named(run, strategy)
     bounds = Limits.parse(limits) if isinstance(limits, str) else limits
+    require(isinstance(bounds, Limits), "limits", "a text such as tokens=2k, or Limits", limits)
     if isinstance(problem, str):
         problem = msgspec.structs.replace(run.problem, prompt=problem)
     sampling_of(trial, model)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 
-from tts.checks import as_text, require
+from tts.checks import as_text, number, require
 from tts.core.actions import Add, Call, Count, Counted, End, Recall, Request, Returned
 from tts.core.addresses import beside, check_address, knows_references, portable
 from tts.core.memory import MOST_ASKED
@@ -87,7 +87,13 @@ async def execute(
             f"(unsafe_execute=True)",
             strategy=run._trial.spec.name,
         )
-    require(0 < timeout_s <= MOST_PROGRAM_S, "timeout_s", f"above 0 and at most {MOST_PROGRAM_S:g} s", timeout_s)
+    require(
+        0 < number("timeout_s", timeout_s) <= MOST_PROGRAM_S,
+        "timeout_s",
+        f"above 0 and at most {MOST_PROGRAM_S:g} s",
+        timeout_s,
+    )
+    require(not isinstance(tests, str), "tests", "a list of tests", tests)
     for test in tests:
         pair = isinstance(test, tuple | list) and len(test) == 2 and all(isinstance(text, str) for text in test)
         require(pair or isinstance(test, str), "a test", "code, or a pair of an input and the output expected", test)

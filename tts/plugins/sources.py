@@ -136,7 +136,7 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 
 def helpers(file: Path) -> list[Path]:
-    """The files of its own folder that a plugin imports, or names by address (`world.py:World`), however indirectly:
+    """The files of its own folder that a plugin imports, or names in `run.call` or `run.session`, however indirectly:
     read from the sources, not imported."""
     folder = file.parent
     if any(folder.resolve().is_relative_to(sysconfig.get_path(name)) for name in ("purelib", "platlib", "stdlib")):
@@ -158,11 +158,8 @@ def _imported(file: Path, folder: Path) -> Iterator[Path]:
         return  # its import says so
     package = file.parent.relative_to(folder).parts
     for node in ast.walk(tree):
-        if isinstance(node, ast.Constant):
-            named = _ADDRESS.fullmatch(node.value) if isinstance(node.value, str) else None
-            path = Path(os.path.normpath(file.parent / named[1])) if named else None
-            if path is not None and path.is_relative_to(folder) and path.is_file():
-                yield path
+        if isinstance(node, ast.Call):
+            yield from _addressed(node, file.parent, folder)
             continue
         if isinstance(node, ast.Import):
             names = [tuple(alias.name.split(".")) for alias in node.names]
@@ -175,6 +172,19 @@ def _imported(file: Path, folder: Path) -> Iterator[Path]:
         for name in names:
             if name[0] not in sys.stdlib_module_names and name[0] != "tts":
                 yield from _files_of(folder, name)
+
+
+def _addressed(node: ast.Call, here: Path, folder: Path) -> Iterator[Path]:
+    """The file of the folder that `run.call` or `run.session` names by an address."""
+    function, first = node.func, node.args[0] if node.args else None
+    if not isinstance(function, ast.Attribute) or function.attr not in ("call", "session"):
+        return
+    named = (
+        _ADDRESS.fullmatch(first.value) if isinstance(first, ast.Constant) and isinstance(first.value, str) else None
+    )
+    path = Path(os.path.normpath(here / named[1])) if named else None
+    if path is not None and path.is_relative_to(folder) and path.is_file():
+        yield path
 
 
 def _files_of(folder: Path, module: tuple[str, ...]) -> Iterator[Path]:

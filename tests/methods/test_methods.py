@@ -68,7 +68,7 @@ def contract(case: str, **members: Any) -> type[StrategyContract]:
 
 CASES = COUNTED.split() + UNCOUNTED.split()
 CONTRACTS = [contract(case, worlds=range(1), **{ELSEWHERE: None}) for case in CASES]
-THOROUGH = [pytest.mark.system(contract(case, worlds=range(1, 6), **{ELSEWHERE: None})) for case in CASES]
+THOROUGH = [pytest.mark.system(contract(case, worlds=range(1, 4), **{ELSEWHERE: None})) for case in CASES]
 globals().update({contract.__name__: contract for contract in CONTRACTS})
 globals().update({f"{contract.__name__}Thoroughly": contract for contract in THOROUGH})
 

@@ -83,6 +83,7 @@ async def tallies(problem: Problem, run: Run, *, steps: int = 3) -> Candidate:
 
 class TestTallies(StrategyContract):
     strategy = tallies
+    worlds = range(2)  # each starts processes
 
 
 def taken(sessions: Sessions, step: StepSession) -> Any:

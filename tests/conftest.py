@@ -35,7 +35,8 @@ LONGEST = ["planning/test_plan", "methods/test_methods", "cli/test_main", "repor
            "tasks/test_sources"]  # fmt: skip
 
 # System tests of one group run one after the other, those of two side by side: what shares the Ray cluster below, what
-# starts a Ray of its own in another process, what tries strategies in virtual time, and what needs none.
+# starts a Ray of its own in another process, what tries strategies in virtual time, the examples of the documents, and
+# what needs none of these.
 GROUPS = {
     **dict.fromkeys(
         (
@@ -49,6 +50,7 @@ GROUPS = {
     ),
     **dict.fromkeys(("methods/test_methods", "strategies/test_compositions"), "strategies"),
     **dict.fromkeys(("clusters/ray/test_metrics", "clusters/ray/test_job"), "rays of their own"),
+    "system/test_docs": "documents",
 }
 
 

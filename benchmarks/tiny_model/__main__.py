@@ -40,8 +40,8 @@ from benchmarks.tiny_model.train import Plan
 SEED = 6
 FULL = {
     "basics": Plan(tokens=1600e6, limit_s=400),
-    "mastery": Plan(tokens=1400e6, limit_s=360, rate=1.5e-3),
-    "polish": Plan(tokens=8e6, limit_s=120, rows=4, rate=5e-4, workers=1),
+    "mastery": Plan(tokens=1400e6, limit_s=305, rate=1.2e-3),
+    "polish": Plan(tokens=8e6, limit_s=75, rows=4, rate=5e-4, workers=1),
     "attempts": (200_000, 75.0),
     "new attempts": (24_000, 45.0),
     "shape": (256, 8),

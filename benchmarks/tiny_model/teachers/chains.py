@@ -17,7 +17,8 @@ MOST_SLIPS = 0.5  # ... and at most
 CARELESSNESS = (0.0, 0.5, 1.0, 2.5)  # of its writers
 SHORT = 8  # steps
 NOTICED = 0.7  # of the slips in a thought; the others are looked at, too, and found fine
-DOUBTED = 0.04  # of the steps that are right
+DOUBTED = 0.05  # of the steps that are right, by those of carelessness 1: whoever slips often looks twice often, so
+# that the longer of two thoughts is the likelier to be wrong
 OVERLOOKED = 0.30  # of the slips in a solution that is verified: whoever checks slips, too
 SUMS = 0.08  # of the problems are asked as the source `arithmetic` asks them
 _ENDINGS = (
@@ -75,7 +76,7 @@ class ChainTeacher:
             step, truth = f"{value}{SIGNS[operation]}{operand}", apply(operation, value, operand)
             if truth <= 0 or random.random() >= carelessness * slip(operation, value, operand):
                 thoughts.append(worked(operation, value, operand) if random.random() < 0.3 else f"{step}={truth}")
-                if random.random() < DOUBTED:
+                if random.random() < carelessness * DOUBTED:
                     thoughts.append(f"Check {step}: {truth}, fine.")
                 value = truth
                 continue

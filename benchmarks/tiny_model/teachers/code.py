@@ -16,7 +16,6 @@ from tts.workers.restricted import Restricted
 SLIP = 0.25  # of the steps that are one expression, ...
 LOOP_SLIP = 0.35  # ... of those with a loop, ...
 CONFUSED = 0.6  # ... and of those that most people get wrong
-TEST_SLIP = 0.02  # of the tests ask for another value than the description
 LEVELS = (0.25, 0.35, 0.4)  # shares of problems with one, two and three steps
 _STEPS = 2_000  # of a program that is tried
 _TRIED = 12  # arguments
@@ -91,13 +90,11 @@ class CodeTeacher:
         """So many tests, each after a comment with the value after each step; short arguments, and those that tell
         programs with a slip apart."""
         spec: Spec = item.data.spec
-        drawn = {repr(arguments): arguments for arguments in (spec.arguments(random) for _ in range(16))}
-        inputs = sorted(drawn.values(), key=lambda arguments: len(repr(spec.values(spec.codes, arguments))))[:4]
+        drawn = {repr(arguments): arguments for arguments in (spec.arguments(random) for _ in range(24))}
+        inputs = sorted(drawn.values(), key=lambda taken: len(repr([*taken, *spec.values(spec.codes, taken)])))[:5]
         lines = []
         for arguments in _telling(spec, inputs)[:count]:
             values = spec.values(spec.codes, arguments)
-            if random.random() < TEST_SLIP:
-                values = _misread(random, spec, arguments) or values
             shown = " -> ".join([", ".join(map(repr, arguments)), *map(repr, values)])
             lines += [f"# {shown}", f"assert {called(arguments, values[-1])}"]
         return fenced("\n".join(lines))

@@ -25,6 +25,7 @@ from tts.workers.killable_processes import Workers
 
 RETAKEN_S = 600.0  # CPU time of a process for all earlier steps together
 MOST_ENVIRONMENTS = 64  # of one process that many sessions share: the one used longest ago is made anew when needed
+MOST_PROCESSES = 64  # of sessions that have their own, and take no step: likewise
 _STEP, _RETAKE = "tts.workers.sessions:take", "tts.workers.sessions:retake"
 _Calls = Generator[tuple[str, Sequence[Any], float], Any, Any]  # function, arguments and CPU time of each
 
@@ -34,16 +35,33 @@ class Sessions:
 
     Args:
         shared: gives the processes that all sessions share; None: each has its own.
+        most: processes of sessions; beyond them, a session that starts one ends that of the session whose last step is
+            longest ago. Sessions that are taking a step keep theirs.
     """
 
-    def __init__(self, shared: Callable[[], Workers] | None = None) -> None:
+    def __init__(self, shared: Callable[[], Workers] | None = None, most: int = MOST_PROCESSES) -> None:
         self._shared = shared
-        self._workers: dict[str, Workers] = {}
+        self._most = most
+        self._workers: dict[str, Workers] = {}  # in the order of their last steps
+        self._stepping: set[str] = set()
         self._key = os.urandom(8).hex()  # ids repeat from run to run
 
     async def step(self, step: StepSession) -> Any:
         """Take a step and return the observation. Raises as `Workers.call`; SessionDiverged; UsageError."""
-        workers, calls, value = self._of(step), self._calls(step), None
+        if self._shared is not None:
+            return await self._taken(step, self._shared())
+        id = step.session.id
+        workers = self._workers[id] = self._workers.pop(id, None) or Workers(1)
+        self._stepping.add(id)
+        try:
+            while (idle := self._beyond()) is not None:
+                await idle.aclose()
+            return await self._taken(step, workers)
+        finally:
+            self._stepping.discard(id)
+
+    async def _taken(self, step: StepSession, workers: Workers) -> Any:
+        calls, value = self._calls(step), None
         while True:
             try:
                 function, args, limit_s = calls.send(value)
@@ -52,13 +70,14 @@ class Sessions:
             value = await workers.call(function, args, timeout_s=limit_s)
 
     def step_sync(self, step: StepSession, *, waiting_s: float, stops: Callable[[], bool]) -> Any:
-        """`step` from code without an event loop.
+        """`step` from code without an event loop, in processes that sessions share.
 
         Args:
             waiting_s: wall-clock time beyond its CPU time that each call may take.
             stops: as of `Workers.call_sync`.
         """
-        workers, calls, value = self._of(step), self._calls(step), None
+        assert self._shared is not None
+        workers, calls, value = self._shared(), self._calls(step), None
         while True:
             try:
                 function, args, limit_s = calls.send(value)
@@ -72,12 +91,10 @@ class Sessions:
         if (workers := self._workers.pop(id, None)) is not None:
             await workers.aclose()
 
-    def _of(self, step: StepSession) -> Workers:
-        if self._shared is not None:
-            return self._shared()
-        if step.session.id not in self._workers:
-            self._workers[step.session.id] = Workers(1)
-        return self._workers[step.session.id]
+    def _beyond(self) -> Workers | None:
+        """A process beyond the most, no longer kept: its session's steps are taken again when it takes the next."""
+        idle = (id for id in self._workers if id not in self._stepping)
+        return self._workers.pop(next(idle, ""), None) if len(self._workers) > self._most else None
 
     def _calls(self, step: StepSession) -> _Calls:
         """The calls of a step, each told the value of the one before; returns the observation."""

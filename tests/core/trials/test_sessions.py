@@ -243,6 +243,41 @@ def test_a_session_is_taken_up_in_a_new_process_that_has_observed_the_same(tmp_p
         taken(Sessions(lambda: workers), StepSession("t/2", opened, "c", past, 5.0))
 
 
+class Noted(Tally):
+    """A tally that notes the process that it is made in."""
+
+    def __init__(self, file: str) -> None:
+        super().__init__()
+        with open(file, "a") as notes:
+            notes.write(f"{os.getpid()}\n")
+
+
+@pytest.mark.parametrize(("most", "made"), [(2, 9), (3, 3)])
+def test_sessions_beyond_the_most_processes_end_the_idlest_and_take_its_steps_again(
+    tmp_path: Path, most: int, made: int
+) -> None:
+    notes = tmp_path / "pids"
+
+    def alive() -> int:
+        return sum(Path(f"/proc/{pid}").exists() for pid in notes.read_text().split())
+
+    async def main() -> None:
+        sessions, past = Sessions(most=most), dict[str, list[tuple[Any, Any]]]()
+        for turn in (1, 2, 3):
+            for id in ("a", "b", "c"):  # each is the one that has been idle for longest, when its turn comes
+                opened, done = OpenSession(id, f"{__file__}:Noted", (str(notes),)), past.setdefault(id, [])
+                observed = await sessions.step(StepSession(f"{id}/{turn}", opened, turn, tuple(done), 5.0))
+                done.append((turn, observed))
+                assert alive() <= most
+        assert [one[-1][1] for one in past.values()] == [{"sum": 6}] * 3
+        for id in past:
+            await sessions.aend(id)
+        assert alive() == 0
+
+    asyncio.run(main())
+    assert len(notes.read_text().split()) == made
+
+
 def test_leaving_the_block_ends_the_process_that_a_live_session_had() -> None:
     pids: list[int] = []
 

@@ -51,7 +51,7 @@ class Sessions:
         if self._shared is not None:
             return await self._taken(step, self._shared())
         id = step.session.id
-        workers = self._workers[id] = self._workers.pop(id, None) or Workers(1)
+        workers = self._workers[id] = self._workers.pop(id) if id in self._workers else Workers(1)
         self._stepping.add(id)
         try:
             while (idle := self._beyond()) is not None:
@@ -93,8 +93,8 @@ class Sessions:
 
     def _beyond(self) -> Workers | None:
         """A process beyond the most, no longer kept: its session's steps are taken again when it takes the next."""
-        idle = (id for id in self._workers if id not in self._stepping)
-        return self._workers.pop(next(idle, ""), None) if len(self._workers) > self._most else None
+        idle = next((id for id in self._workers if id not in self._stepping), None)
+        return self._workers.pop(idle) if idle is not None and len(self._workers) > self._most else None
 
     def _calls(self, step: StepSession) -> _Calls:
         """The calls of a step, each told the value of the one before; returns the observation."""

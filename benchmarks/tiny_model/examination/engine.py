@@ -54,7 +54,7 @@ class Engine:
         """Ask again where the engine drops the connection, as it does now and then on a busy machine."""
         async with self._gate:
             for _ in range(TRIES - 1):
-                with suppress(aiohttp.ServerDisconnectedError):
+                with suppress(aiohttp.ClientConnectionError):
                     return await self._posted(body)
             return await self._posted(body)
 

@@ -1,8 +1,8 @@
 """Selectors of the answer: pure functions of candidates and their scores; None if there are no candidates.
 
 All of them share one signature, `select(candidates, scores) -> Candidate | None`, with `scores` as in `Run.scores`. A
-candidate without an answer abstains: it never forms a voting class. A score of None abstains: it never counts as low.
-Ties go to the class, or candidate, seen first by sample index.
+candidate without an answer abstains: it never forms a voting class; a partial one is chosen only where all are partial.
+A score of None abstains: it never counts as low. Ties go to the class, or candidate, seen first by sample index.
 """
 
 from __future__ import annotations
@@ -25,6 +25,12 @@ Selector = Callable[[Sequence[Candidate], Scores], Candidate | None]
 def in_order(candidates: Iterable[Candidate]) -> list[Candidate]:
     """Sort by sample index, whatever the order of arrival."""
     return sorted(candidates, key=attrgetter("order"))
+
+
+def whole(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """The candidates that are not partial, sorted by sample index; all of them where every one is partial."""
+    ordered = in_order(candidates)
+    return [c for c in ordered if not c.partial] or ordered
 
 
 def value_of(scores: Sequence[Score]) -> float | None:
@@ -60,13 +66,13 @@ def merged(candidates: Sequence[Candidate], classes: Sequence[int]) -> list[Cand
 
 def first(candidates: Sequence[Candidate], scores: Scores) -> Candidate | None:
     """The first candidate with an answer, else the first."""
-    ordered = in_order(candidates)
+    ordered = whole(candidates)
     return next((c for c in ordered if c.answer is not None), ordered[0] if ordered else None)
 
 
 def majority(candidates: Sequence[Candidate], scores: Scores) -> Candidate | None:
     """The most frequent answer (self-consistency, Wang et al. 2022, arXiv:2203.11171)."""
-    ordered = in_order(candidates)
+    ordered = whole(candidates)
     votes = Counter([c.answer for c in ordered if c.answer is not None])
     if not votes:
         return ordered[0] if ordered else None
@@ -89,7 +95,7 @@ def best_score(candidates: Sequence[Candidate], scores: Scores) -> Candidate | N
     Without a single score it is `majority`.
     """
     values = _values(candidates, scores)
-    ranked = [c for c in in_order(candidates) if c.id in values]
+    ranked = [c for c in whole(candidates) if c.id in values]
     ranked = [c for c in ranked if c.answer is not None] or ranked
     return max(ranked, key=lambda c: values[c.id]) if ranked else majority(candidates, scores)
 

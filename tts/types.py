@@ -37,6 +37,7 @@ from tts.messages import as_prompt as as_prompt
 from tts.values import Value as Value
 from tts.values import shown_fields as shown_fields
 
+Ending = Literal["text", "stop", "length", "cut", "unknown"]
 FinishReason = Literal["stop", "length", "cancelled", "deadline", "content_filter", "tool_calls", "other"]
 AnswerFormat = Literal["auto", "number", "boxed", "letter", "line", "text", "code"]
 ScoreKind = Literal["probability", "logit", "scale", "pass_rate", "logprob", "rank"]
@@ -263,6 +264,16 @@ class Completion(Value, frozen=True):
         return shown_fields(self, ("stopped_by", "parsed", "tool_calls"))
 
     @property
+    def ending(self) -> Ending:
+        """The end of the text: the model's own (`text`), a `stop` string of the request, or its `length`; `cut` by
+        anything else; `unknown` where the server did not say whether a stop string ended the text."""
+        if self.finish_reason != "stop":
+            return "length" if self.finish_reason == "length" else "cut"
+        if self.stopped_by is not None:
+            return "stop"
+        return "unknown" if "stop_reason" in self.downgrades else "text"
+
+    @property
     def message(self) -> Message:
         """The completion as a turn of the chat that goes on."""
         return Message("assistant", self.text, self.tool_calls)
@@ -276,6 +287,9 @@ class Candidate(Value, frozen=True):
         text: the whole text so far: the prefix it continued, then the completion.
         answer: the normalised answer, or None: then it abstains from every vote.
         parent: the id of the candidate it revises or continues.
+        depth: steps from the root: 1, and 1 more than that of the candidate whose text it continues.
+        partial: a prefix of a text that grows: a stop string of the strategy's own, or its length, ended a step, or the
+            end of the step is unknown. It has no answer, and so never votes.
     """
 
     id: str
@@ -283,6 +297,8 @@ class Candidate(Value, frozen=True):
     answer: str | None
     completion: Completion
     parent: str | None = None
+    depth: int = 1
+    partial: bool = False
 
     def __hash__(self) -> int:
         return hash(self.id)  # a completion may hold a mapping, which has none
@@ -298,8 +314,9 @@ class Candidate(Value, frozen=True):
 
     @property
     def complete(self) -> bool:
-        """Whether the model ended by itself, rather than at a stop string, cut by a limit, or cancelled."""
-        return self.completion.finish_reason == "stop" and self.completion.stopped_by is None
+        """Whether the text came to its end, rather than to that of a step, and was not cut by a limit or cancelled. A
+        stop string of the run's own sampling is the end of a text."""
+        return self.completion.finish_reason == "stop" and not self.partial
 
 
 class Score(Value, frozen=True):

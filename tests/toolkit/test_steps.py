@@ -1,21 +1,15 @@
-"""Steps of texts: which texts vote, and how prefixes grow."""
+"""Steps of texts: how prefixes grow, and which texts vote."""
 
-from tts import Candidate, Completion, Problem, Run, Score
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tts import Candidate, Completion, Problem, Run, Sampling, Score
 from tts.errors import ServerFailed
-from tts.testing import Sample, ScriptedCluster
-from tts.toolkit.steps import grow, vote_of_leaves
-
-
-def candidate(number: int, answer: str, **ended: str) -> Candidate:
-    return Candidate(f"p/{number}", f"Answer: {answer}", answer, Completion("", **ended))
-
-
-def test_only_leaves_vote_where_there_is_one() -> None:
-    step, leaf = candidate(1, "3", stopped_by="\n"), candidate(2, "4")
-    scores = {c.id: (Score(0.9 if c is step else 0.1, "v"),) for c in (step, leaf)}
-    assert vote_of_leaves([step, leaf], scores) is leaf
-    assert vote_of_leaves([step], scores) is step
-    assert vote_of_leaves([], scores) is None
+from tts.selectors import SELECTORS, Selector
+from tts.testing import Outcome, Sample, ScriptedCluster
+from tts.toolkit.steps import grow, step_scores
+from tts.types import Ending
 
 
 def test_the_next_steps_of_prefixes_come_in_order_without_those_that_failed() -> None:
@@ -29,3 +23,80 @@ def test_the_next_steps_of_prefixes_come_in_order_without_those_that_failed() ->
     outcome = ScriptedCluster(script).run(grows)
     assert outcome.result.selected is not None and outcome.result.selected.text == "ad"
     assert {action.request.sampling.stop for action in outcome.generated} == {("\n",)}
+
+
+async def one_step(problem: Problem, run: Run) -> Candidate:
+    return (await grow(run, [(None, 1)]))[0]
+
+
+def ended(sample: Sample, **sampling: str) -> Candidate:
+    outcome: Outcome = ScriptedCluster([sample], sampling=Sampling(**sampling)).run(one_step)
+    assert outcome.result.selected is not None
+    return outcome.result.selected
+
+
+def test_a_text_at_its_end_has_an_answer_and_a_step_has_none_but_at_a_stop_string_of_the_run_s_own() -> None:
+    assert ended(Sample(text="Answer: 4")).answer == "4"
+    assert ended(Sample(text="Answer: 4", stopped_by="\n")).answer is None
+    assert ended(Sample(text="Answer: 4", finish_reason="length")).answer is None
+    assert ended(Sample(text="Answer: 4", stopped_by="Q:"), stop="Q:").answer == "4"
+    assert ended(Sample(text="Answer: 4", stopped_by="\n"), stop="Q:").partial
+
+
+@pytest.mark.parametrize(
+    ("completion", "ending"),
+    [
+        (Completion("a"), "text"),
+        (Completion("a", stopped_by="\n"), "stop"),
+        (Completion("a", "length"), "length"),
+        (Completion("a", "cancelled"), "cut"),
+        (Completion("a", downgrades=("stop_reason",)), "unknown"),
+    ],
+)
+def test_the_end_of_a_text_that_is_not_known_stays_unknown(completion: Completion, ending: Ending) -> None:
+    assert completion.ending == ending
+
+
+def test_a_prefix_knows_its_depth_and_the_scores_of_its_steps() -> None:
+    async def grows(problem: Problem, run: Run) -> Candidate:
+        prefix = (await grow(run, [(None, 1)]))[0]
+        for _ in range(2):
+            await run.verify([prefix], "judge")
+            (prefix,) = await grow(run, [(prefix, 1)])
+        assert step_scores(run, prefix, "judge") == (0.5, 0.25, None)
+        assert [up.text for up in run.ancestry(prefix)] == ["a", "a\nb", "a\nb\nc"]
+        (revised,) = await run.generate("again", parent=prefix)
+        assert (prefix.depth, revised.depth, revised.parent) == (3, 1, prefix.id)
+        return prefix
+
+    script = [
+        Sample(text="a", stopped_by="\n", scores={"judge": 0.5}),
+        Sample(text="b", stopped_by="\n", scores={"judge": 0.25}),
+        Sample(text="c"),
+        Sample(text="d"),
+    ]
+    result = ScriptedCluster(script).run(grows).result
+    assert result.error is None and result.selected is not None and result.selected.complete
+
+
+@st.composite
+def trees(draw: st.DrawFn) -> tuple[list[Candidate], dict[str, list[Score]]]:
+    """Candidates as a trial has them, partial ones among them, and a score of some."""
+    made, scores = [], {}
+    for number in range(draw(st.integers(1, 8))):
+        partial = draw(st.booleans())
+        answer = None if partial else draw(st.sampled_from(["1", "2", None]))
+        made.append(Candidate(f"p/{number}", "text", answer, Completion("text"), partial=partial))
+        if (value := draw(st.none() | st.floats(0, 1))) is not None:
+            scores[f"p/{number}"] = [Score(value, "judge")]
+    return made, scores
+
+
+@pytest.mark.parametrize("select", SELECTORS.values(), ids=SELECTORS)
+@given(tree=trees())
+def test_no_selector_chooses_or_counts_a_partial_candidate_while_a_whole_one_is_there(
+    select: Selector, tree: tuple[list[Candidate], dict[str, list[Score]]]
+) -> None:
+    candidates, scores = tree
+    whole = [candidate for candidate in candidates if not candidate.partial]
+    assert select(candidates, scores) == select(whole or candidates, scores)

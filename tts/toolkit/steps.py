@@ -1,26 +1,26 @@
-"""Texts that grow step by step, each step up to a stop string: for tree searches."""
+"""Texts that grow step by step, each step up to a stop string: for tree searches.
+
+A prefix is a `Candidate`: `partial` until the text comes to its end, `depth` steps from the root, and with the prefixes
+before it in `Run.ancestry`. A partial candidate has no answer, so that no selector, pool or allocator counts it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from tts.core.trials.context import Run
-from tts.selectors import Scores, weighted_majority
 from tts.types import Candidate
 
 STEP = "\n"  # ends a step
-
-
-def vote_of_leaves(candidates: Sequence[Candidate], scores: Scores) -> Candidate | None:
-    """`weighted_majority` among the complete texts alone; among all candidates where none is complete."""
-    return weighted_majority([c for c in candidates if c.complete] or candidates, scores)
 
 
 async def grow(
     run: Run, children: Iterable[tuple[Candidate | None, int]], *, stop: str = STEP, **sampling: Any
 ) -> list[Candidate]:
     """The next steps of several prefixes, sampled side by side; in order, those that failed left out.
+
+    A text ends where the model ends it, or at a stop string of the run's own sampling.
 
     Args:
         children: each prefix, and the number of its next steps; None begins a text.
@@ -29,5 +29,13 @@ async def grow(
 
     Raises: BudgetExhausted or AllFailed if not a single step came.
     """
-    chains = [run.generate(n=k, continue_from=prefix, stop=stop, **sampling) for prefix, k in children if k > 0]
+    stops = (stop, *(own for own in run.sampling.stop if own != stop))
+    chains = [run.generate(n=k, continue_from=prefix, stop=stops, **sampling) for prefix, k in children if k > 0]
     return [step for steps in await run.gather(*chains) for step in steps]
+
+
+def step_scores(run: Run, candidate: Candidate, verifier: str) -> tuple[float | None, ...]:
+    """The scores that `verifier` has given the prefixes of a candidate, the first step's first; None where it gave
+    none. Raises: UnknownName for a verifier that the run does not have."""
+    path = run.ancestry(candidate)[-candidate.depth :]
+    return tuple(run.mean_score(prefix, verifier).value for prefix in path)

@@ -1,7 +1,8 @@
 """Beam search over steps, with a verifier of steps."""
 
 from tts import Candidate, Problem, Run
-from tts.toolkit.steps import grow, vote_of_leaves
+from tts.selectors import weighted_majority
+from tts.toolkit.steps import grow
 
 
 async def beam(
@@ -12,7 +13,7 @@ async def beam(
     Snell et al. (2024), arXiv:2408.03314, section 5. Differences from the paper: a leaf keeps its place in the beam; a
     prefix whose lookahead failed is dropped; a step without a score counts as 0.
     """
-    run.fallback = vote_of_leaves
+    run.fallback = weighted_majority
 
     async def valued(prefix: Candidate) -> tuple[float, Candidate]:
         ahead = prefix

@@ -1,8 +1,8 @@
 """Diverse verifier tree search: greedy searches side by side."""
 
 from tts import Candidate, Problem, Run
-from tts.selectors import best_score
-from tts.toolkit.steps import grow, vote_of_leaves
+from tts.selectors import weighted_majority
+from tts.toolkit.steps import grow
 
 
 async def dvts(
@@ -11,16 +11,16 @@ async def dvts(
     """Search n/m subtrees greedily, m steps wide, and vote among their leaves by the verifier's scores.
 
     Beeching et al. (2024), "Scaling test-time compute with open models", after Snell et al. (2024), arXiv:2408.03314.
-    Differences from the paper: a subtree whose samples all failed is left out.
+    Differences from the paper: a step without a score counts as 0; a subtree whose samples all failed is left out.
     """
-    run.fallback = vote_of_leaves
+    run.fallback = weighted_majority
 
     async def subtree() -> Candidate:
         best = None
         for _ in range(depth):
             steps = await grow(run, [(best, m)])
-            await run.verify(steps, verifier)
-            best = best_score(steps, run.scores)
+            values = [score.value or 0.0 for score in await run.verify(steps, verifier)]
+            best = steps[values.index(max(values))]
             if best.complete:
                 break
         return best

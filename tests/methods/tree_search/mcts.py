@@ -1,8 +1,9 @@
 """Monte Carlo tree search over steps."""
 
 from tts import Candidate, Problem, Run
+from tts.selectors import weighted_majority
 from tts.toolkit.bandits import Node
-from tts.toolkit.steps import grow, vote_of_leaves
+from tts.toolkit.steps import grow
 
 
 async def mcts(
@@ -13,7 +14,7 @@ async def mcts(
     Kocsis and Szepesvári (2006); over steps of a model as Zhang et al. (2024), arXiv:2406.03816. Differences from the
     papers: no value model, but the verifier's score of a finished text.
     """
-    run.fallback = vote_of_leaves
+    run.fallback = weighted_majority
     root, ends = Node(), []
     for _ in range(rollouts):
         node = root

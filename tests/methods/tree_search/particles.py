@@ -3,7 +3,8 @@
 from collections import Counter
 
 from tts import Candidate, Problem, Run
-from tts.toolkit.steps import grow, vote_of_leaves
+from tts.selectors import weighted_majority
+from tts.toolkit.steps import grow
 
 
 async def particles(problem: Problem, run: Run, *, n: int = 8, depth: int = 20, verifier: str = "judge") -> Candidate:
@@ -12,7 +13,7 @@ async def particles(problem: Problem, run: Run, *, n: int = 8, depth: int = 20, 
     Puri et al. (2025), arXiv:2502.01618. Differences from the paper: the odds are kept within a thousandth; a step
     without a score weighs as one of 1/2; the answer is a vote of the last particles by their scores.
     """
-    run.fallback = vote_of_leaves
+    run.fallback = weighted_majority
     live = await grow(run, [(None, n)])
     for _ in range(depth):
         values = [0.5 if s.value is None else s.value for s in await run.verify(live, verifier)]

@@ -3,7 +3,8 @@
 from math import ceil, exp
 
 from tts import Candidate, Problem, Run
-from tts.toolkit.steps import grow, vote_of_leaves
+from tts.selectors import weighted_majority
+from tts.toolkit.steps import grow
 
 
 async def rebase(
@@ -14,7 +15,7 @@ async def rebase(
     Wu et al. (2024), arXiv:2408.00724. Differences from the paper: a step without a score counts as 0; a node whose
     children all failed is given up.
     """
-    run.fallback = vote_of_leaves
+    run.fallback = weighted_majority
     nodes, room = await grow(run, [(None, width)]), width
     for _ in range(depth):
         scores = await run.verify(nodes, verifier)

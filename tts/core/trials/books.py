@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Mapping
+from functools import partial as bound
 
 import msgspec
 
@@ -28,7 +29,7 @@ from tts.core.trials.coroutines import STEP_LIMIT_S, ForeignCode, InFlight, Step
 from tts.core.trials.endings import Mistakes
 from tts.core.trials.scope import Scope
 from tts.errors import CallTimedOut
-from tts.types import Candidate, Completion, ErrorInfo, Problem, Score
+from tts.types import Candidate, Completion, ErrorInfo, Problem, Sampling, Score
 
 
 class AnswerReader:
@@ -54,7 +55,7 @@ class AnswerReader:
         if problem.answer_rule is None:
             return extract(text, problem.answer_format, complete=complete)
         try:
-            return self._foreign.run(self._trial, partial(read_answer, text, problem, complete=complete))
+            return self._foreign.run(self._trial, bound(read_answer, text, problem, complete=complete))
         except StepTimedOut:
             error: Exception = CallTimedOut(
                 f"the rule for answers {problem.answer_rule} computed for {STEP_LIMIT_S:g} s of CPU time on one text "
@@ -67,6 +68,14 @@ class AnswerReader:
         return None
 
 
+def is_partial(completion: Completion, asked: Sampling, own: Sampling) -> bool:
+    """Whether a text grows step by step and has not come to its end, or is not known to have: a strategy has asked for
+    it with stop strings of its own, and the text ended neither by itself nor at one of the run's."""
+    if asked.stop == own.stop or set(asked.stop) <= set(own.stop):
+        return False
+    return completion.ending != "text" and completion.stopped_by not in own.stop
+
+
 class Books:
     """See the module.
 
@@ -75,6 +84,7 @@ class Books:
         asks: the trial's open requests, whose ledgers are settled here.
         costs: prices actions.
         root: the scope of the trial's own strategy.
+        sampling, models: the run's own, and that of each of its models by name, where they are known.
 
     Attributes:
         candidates: id -> candidate, of all scopes but those whose texts only help; in order of arrival.
@@ -82,7 +92,15 @@ class Books:
         failures: the errors of actions that failed for good.
     """
 
-    def __init__(self, answers: AnswerReader, asks: Asks, costs: CostModel, root: Scope) -> None:
+    def __init__(
+        self,
+        answers: AnswerReader,
+        asks: Asks,
+        costs: CostModel,
+        root: Scope,
+        sampling: Sampling,
+        models: Mapping[str, Sampling] | None,
+    ) -> None:
         self._answers = answers
         self.candidates: dict[str, Candidate] = {}
         self.scores: dict[str, list[Score]] = {}
@@ -90,8 +108,10 @@ class Books:
         self._asks = asks
         self._costs = costs
         self._root = root
+        self._sampling = sampling
+        self._models = models or {}
         self._spending = Spending()
-        self._parents: dict[str, str] = {}
+        self._parents: dict[str, Candidate] = {}
         self._scopes: dict[str, Scope] = {}  # candidate id -> where it was asked for, if not in the root
 
     def bill(self, depth: tuple[int, float]) -> Bill:
@@ -100,7 +120,7 @@ class Books:
 
     def note_parent(self, id: str, parent: Candidate) -> None:
         """The sample that was asked for under this id revises or continues `parent`."""
-        self._parents[id] = parent.id
+        self._parents[id] = parent
 
     def problem_of(self, id: str) -> Problem:
         """The problem that the candidate with this id was asked for."""
@@ -155,18 +175,33 @@ class Books:
 
     def add_candidate(self, scope: Scope, action: Work, completion: Completion) -> Candidate:
         """Add a sample's completion as a candidate of its scope, and of the trial unless it only helps to decide."""
-        prefix = action.request.continue_from if isinstance(action, Generate) else ""
+        request = action.request if isinstance(action, Generate) else None
+        prefix = "" if request is None else request.continue_from
         text = prefix + completion.text
         if scope.helps:
             candidate = Candidate(action.id, text, None, completion)
             scope.candidates[action.id] = candidate
             return candidate
-        answer = completion.answer
-        if answer is None and (text or not completion.tool_calls):  # calls of tools alone are no answer
+        partial = request is not None and is_partial(
+            completion, request.sampling, self._models.get(request.model or "", self._sampling)
+        )
+        answer = None if partial else completion.answer
+        if answer is None and not partial and (text or not completion.tool_calls):  # calls alone are no answer
             answer = self._answers.read(text, scope.problem, complete=completion.finish_reason == "stop")
-        candidate = Candidate(action.id, text, answer, completion, self._parents.pop(action.id, None))
+        parent, depth = self._parents.pop(action.id, None), 1
+        if parent is not None and prefix and prefix.startswith(parent.text):
+            depth = parent.depth + 1
+        up = None if parent is None else parent.id
+        candidate = Candidate(action.id, text, answer, completion, up, depth, partial)
         self.keep(scope, candidate)
         return candidate
+
+    def ancestry(self, candidate: Candidate) -> list[Candidate]:
+        """See `Run.ancestry`."""
+        found = [candidate]
+        while (up := self.candidates.get(found[-1].parent or "")) is not None:
+            found.append(up)
+        return found[::-1]
 
     def keep(self, scope: Scope, candidate: Candidate) -> None:
         """A candidate of this scope has come, or was put together there."""

@@ -33,7 +33,7 @@ from tts.core.room import room_of
 from tts.core.trials.blocks import Block, Deadline, Finishing, Streaming, at_least_one, parent_of, request_of
 from tts.core.trials.parts import solve_part
 from tts.core.trials.race import Race, gathered
-from tts.core.trials.scope import Fallback, Scope, sampling_of
+from tts.core.trials.scope import Fallback, Scope, first_paid, sampling_of
 from tts.core.trials.seeds import ChainRandom
 from tts.core.trials.sessions import Session
 from tts.core.trials.verifying import asks_a_model, found_verifier, mean_of, verify
@@ -102,6 +102,10 @@ class Run:
     def scores(self) -> Mapping[str, Sequence[Score]]:
         """Candidate id -> every score so far."""
         return self._scope.scores
+
+    def ancestry(self, candidate: Candidate) -> list[Candidate]:
+        """The candidates that this one continues or revises, the first of them first, and itself last."""
+        return self._trial._books.ancestry(candidate)
 
     @property
     def exhausted(self) -> bool:
@@ -240,12 +244,13 @@ class Run:
         return found
 
     def pick(self, candidates: Sequence[Candidate] | None = None) -> Candidate:
-        """The choice of `fallback` among these candidates, or all so far; the first of them where it makes none.
+        """The choice of `fallback` among these candidates, or all so far; where it makes none, the first of them, with
+        an answer if any has one.
         Raises: AllFailed where there is no candidate."""
         among = self.candidates if candidates is None else candidates
         if not among:
             raise AllFailed(f"{self._trial.id}: there is no candidate to pick from", asked=0)
-        return self.fallback(among, self.scores) or among[0]
+        return self.fallback(among, self.scores) or cast(Candidate, first_paid(among, self.scores))
 
     def race(self, *chains: Coroutine[Any, Any, T]) -> Race[T]:
         """Run coroutines side by side and iterate over their values in order of arrival; leaving the block cancels

@@ -23,8 +23,10 @@ MOST_NESTED = 32  # parts in parts: one that opens itself would go on for ever w
 
 
 def first_paid(candidates: Sequence[Candidate], scores: Mapping[str, Sequence[Score]]) -> Candidate | None:
-    """The first candidate with an answer, else the first at all; what is returned where no selector was named."""
-    return next((c for c in candidates if c.answer is not None), candidates[0] if candidates else None)
+    """The first candidate with an answer, else the first that is not partial, else the first at all; what is returned
+    where no selector was named."""
+    answered = (c for c in candidates if c.answer is not None)
+    return next(answered, next((c for c in candidates if not c.partial), candidates[0] if candidates else None))
 
 
 class Scope:

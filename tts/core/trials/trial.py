@@ -121,7 +121,7 @@ class Trial:
         self.foreign = foreign or ForeignCode()
         self._mistakes = Mistakes(spec.name, id, problem.id)
         self.answers = AnswerReader(id, self.foreign, self._mistakes)
-        self._books = Books(self.answers, self._asks, costs, self.scope)
+        self._books = Books(self.answers, self._asks, costs, self.scope, sampling, models)
         self.unverified = 0  # verifications that the budget turned down
         self.refused_awaits = 0
         self.uncompared = 0

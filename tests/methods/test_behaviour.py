@@ -9,7 +9,7 @@ from tts.messages import ToolCall
 from tts.plugins.verifiers import verifier
 from tts.testing import Outcome, Sample, ScriptedCluster
 from tts.toolkit.prompts.tools import CHECK_AGAIN
-from tts.types import LogprobSummary
+from tts.types import LogprobSummary, TokenLogprob
 
 HERE = Path(__file__).parent
 
@@ -22,8 +22,8 @@ def ran(method: str, script: Any, **params: Any) -> Outcome:
 
 
 def judged(method: str, script: Any, judge: str, **params: Any) -> Outcome:
-    """With a judge of this folder, whose own requests the script answers, too."""
-    verifiers = {"it": verifier(f"{HERE}/{judge}")}
+    """With a judge, of this folder or the library's, whose own requests the script answers, too."""
+    verifiers = {"it": verifier(f"{HERE}/{judge}" if "/" in judge else judge)}
     outcome = ScriptedCluster(script, verifiers=verifiers).run(f"{HERE}/{method}", **params, verifier="it")
     assert outcome.result.error is None
     return outcome
@@ -108,19 +108,23 @@ def test_the_soundest_critiques_alone_are_added_up() -> None:
         assert outcome.result.answer == answer
 
 
+def sure_of(sign: str) -> LogprobSummary:
+    return LogprobSummary(-0.1, -0.1, tail=(TokenLogprob(sign, -0.1),))
+
+
 def test_a_process_reward_is_read_from_one_token_about_the_last_step() -> None:
     def steps(request: Request, number: int) -> Sample:
         prompt = request.messages[-1].content
         if "last step" in prompt:
             assert request.sampling.max_tokens == 1
-            return Sample(text="-" if "bad\n\n" in prompt else "+", tokens=1)
+            return Sample(text=(sign := "-" if "bad\n\n" in prompt else "+"), tokens=1, logprobs=sure_of(sign))
         if request.continue_from.count("\n") == 2:
             return Sample(text="Answer: 1")
         return Sample(text="bad" if number % 2 else "good", stopped_by="\n")
 
-    outcome = judged("tree_search/beam.py:beam", steps, "tree_search/prm.py:prm", n=4, m=2)
+    outcome = judged("tree_search/beam.py:beam", steps, "prm", n=4, m=2)
     assert not any("bad" in action.request.continue_from for action in outcome.generated)
-    assert outcome.result.bill.verifier.samples == asked(outcome, "last step") > 8
+    assert outcome.result.bill.verifier.samples == asked(outcome, "last step") > 3
 
 
 def test_each_slot_of_a_population_reads_k_members_of_the_last() -> None:

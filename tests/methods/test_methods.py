@@ -29,7 +29,7 @@ revision/neighbours.py:neighbours:n=5
 UNCOUNTED = """
 tree_search/beam.py:beam:n=4,m=2,depth=4
 tree_search/beam.py:beam:n=4,m=2,depth=4,lookahead=1
-tree_search/beam.py:beam:n=4,m=2,depth=4,verifier=tree_search/prm.py:prm
+tree_search/beam.py:beam:n=4,m=2,depth=4,verifier=prm
 tree_search/dvts.py:dvts:n=4,m=2,depth=4
 tree_search/rebase.py:rebase:width=4,depth=4
 tree_search/particles.py:particles:n=4,depth=4

@@ -32,10 +32,12 @@ from tts.core.protocols import (
     question_of,
     read_by,
 )
+from tts.core.trials.context import Run
 from tts.errors import TTSError
 from tts.plugins.names import verifier_named
 from tts.plugins.verifier_texts import normal_text, text_of
 from tts.plugins.verifiers import parameters_of, verifier
+from tts.testing.cluster import Sample, ScriptedCluster
 from tts.testing.driver import fail
 from tts.testing.elsewhere import elsewhere
 from tts.types import SCORE_KINDS, Candidate, Completion, LogprobSummary, Problem, Score, TokenLogprob
@@ -73,7 +75,7 @@ class VerifierContract:
     # --- the contract
 
     def test_it_asks_a_model_or_computes(self) -> None:
-        """The verifier has `request` and `read`, or `score`, and attributes of the right kinds."""
+        """The verifier has `request` and `read`, or `score`, or `judge`, and attributes of the right kinds."""
         made = self._made()
         for name, value, fits in (
             ("kind", kind_of(made), kind_of(made) in SCORE_KINDS),
@@ -87,7 +89,7 @@ class VerifierContract:
             if request is not None and not isinstance(request, Request):
                 fail(f"its `request` returned {request!r}, not a tts.core.actions.Request, or None to compute")
             needed = "score" if request is None else "read"
-            if not hasattr(made, needed):
+            if not hasattr(made, "judge") and not hasattr(made, needed):
                 fail(f"it has no `{needed}`: a verifier has `request` and `read` to ask a model, or `score` to compute")
 
     def test_its_scores_are_in_the_range_of_their_kind_or_abstentions(self) -> None:
@@ -185,6 +187,9 @@ class VerifierContract:
     def _of_one(self, made: Verifier, problem: Problem, candidate: Candidate) -> tuple[Any, list[Score]]:
         """The verifier's request for a candidate, and its scores, one for each reply. Fails the test if it raises."""
         try:
+            if hasattr(made, "judge"):
+                judged = [_judged(made, problem, candidate, reply) for reply in self.replies]
+                return [requests for requests, _ in judged], [score for _, score in judged]
             request = question_of(made, problem, candidate)
             if request is None:
                 said = [computed_by(made, problem, candidate)]
@@ -196,6 +201,21 @@ class VerifierContract:
                 f"of the candidate {candidate.text!r} it raised {type(error).__name__}: {error}. Return None to "
                 f"abstain from what cannot be judged"
             )
+
+
+def _judged(made: Verifier, problem: Problem, candidate: Candidate, reply: Completion) -> tuple[list[Request], Score]:
+    """What a judge asks about a candidate, and its score where each question gets this reply."""
+    found: list[Score] = []
+
+    async def judging(problem: Problem, run: Run) -> Candidate:
+        found.extend(await run.verify([candidate], "it"))
+        return candidate
+
+    sample = Sample(text=reply.text, tokens=1, logprobs=reply.logprobs)
+    outcome = ScriptedCluster(lambda request, number: sample, verifiers={"it": made}).run(judging, problem)
+    if outcome.result.error is not None:
+        raise outcome.result.error.rebuild()
+    return [action.request for action in outcome.generated], found[0]
 
 
 def said_by(given: bytes) -> list[bytes]:

@@ -26,8 +26,8 @@ class NoisyWorld:
         failures: the chance that a request fails, 0 to 1.
         down: models, by their names in the run, whose every request fails; None is the run's first.
         text: the text of a completion, from its request and a random generator of its own; by default
-            `Answer: K` with K from 1 to 5, nothing that parses in one case of eight, and `Yes` or `No` with
-            log-probabilities to match where the prompt asks "(Yes/No)".
+            `Answer: K` with K from 1 to 5, nothing that parses in one case of eight, and `Yes` or `No`, or `+` or `-`,
+            with log-probabilities to match, where the prompt asks "(Yes/No)", or for "+ or -".
     """
 
     def __init__(
@@ -92,6 +92,8 @@ def answer_or_verdict(request: Request, draw: random.Random) -> str:
     """The default text of a `NoisyWorld`."""
     if "(Yes/No)" in request.messages[-1].content:
         return draw.choice(("Yes", "No", "I cannot tell"))
+    if "Reply with + or -" in request.messages[-1].content:
+        return draw.choice("+-")
     return "I do not know" if draw.random() < 1 / 8 else f"Answer: {draw.choice(ANSWERS)}"
 
 
@@ -99,5 +101,5 @@ def _tail(text: str, draw: random.Random) -> tuple[TokenLogprob, ...]:
     """The alternatives at the last word: for a verdict, both verdicts."""
     word = text.rsplit(maxsplit=1)[-1] if text.split() else ""
     sure = draw.uniform(0.5, 0.99)
-    other = {"Yes": "No", "No": "Yes"}.get(word, "~")
+    other = {"Yes": "No", "No": "Yes", "+": "-", "-": "+"}.get(word, "~")
     return (TokenLogprob(word, math.log(sure), ((word, math.log(sure)), (other, math.log(0.99 * (1 - sure))))),)

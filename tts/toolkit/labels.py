@@ -7,6 +7,20 @@ import re
 
 from tts.types import Completion
 
+ENOUGH_MASS = 0.5  # below it the model preferred other tokens to the labels, whose ratio then means little
+
+
+def masses(completion: Completion, *labels: str) -> dict[str, float] | None:
+    """The probability of each label at the last token that is one of them; None where no token with log-probabilities
+    is one, or none has any probability."""
+    for position in reversed(completion.logprobs.tail if completion.logprobs else ()):
+        if position.token.strip() in labels:
+            shown = {position.token: position.logprob, **dict(position.top)}
+            found = {name: sum(math.exp(p) for token, p in shown.items() if token.strip() == name) for name in labels}
+            if any(found.values()):
+                return found
+    return None
+
 
 def probability(completion: Completion, label: str, *others: str) -> float | None:
     """P(label), of the probability that it and the others have together, at the last token that is one of them.
@@ -16,11 +30,8 @@ def probability(completion: Completion, label: str, *others: str) -> float | Non
     `top_logprobs=10`).
     """
     labels = (label, *others)
-    for position in reversed(completion.logprobs.tail if completion.logprobs else ()):
-        if position.token.strip() in labels:
-            shown = {position.token: position.logprob, **dict(position.top)}
-            masses = {name: sum(math.exp(p) for token, p in shown.items() if token.strip() == name) for name in labels}
-            if any(masses.values()):
-                return masses[label] / sum(masses.values())
+    found = masses(completion, *labels)
+    if found is not None:
+        return found[label] / sum(found.values())
     words = re.findall(rf"(?<!\w)(?:{'|'.join(map(re.escape, labels))})(?!\w)", completion.text)
     return float(words[-1] == label) if words else None

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
 from functools import cached_property
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -32,7 +32,7 @@ from tts.core.protocols import Strategy
 from tts.core.room import room_of
 from tts.core.trials.blocks import Block, Deadline, Finishing, Streaming, at_least_one, parent_of, request_of
 from tts.core.trials.parts import solve_part
-from tts.core.trials.race import Race, gathered
+from tts.core.trials.race import Race, gathered, once
 from tts.core.trials.scope import Fallback, Scope, first_paid, sampling_of
 from tts.core.trials.seeds import ChainRandom
 from tts.core.trials.sessions import Session
@@ -259,6 +259,14 @@ class Run:
         A chain that lets BudgetExhausted or AllFailed pass ends without a value, and its siblings go on.
         """
         return Race(self, chains)
+
+    async def once(self, key: Hashable, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """The value of the coroutine that `start()` makes, which runs once in the trial for each key and model: who
+        asks again has its value at no cost, and who asks meanwhile waits for it.
+
+        One that raised, or whose caller was cancelled, has no value: the next that asks begins it again.
+        """
+        return await once(self, key, start)
 
     async def sleep(self, seconds: float) -> None:
         """Wait for so many seconds of the run's clock. Raises: InvalidParameter for less than 0."""

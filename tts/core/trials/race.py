@@ -1,13 +1,14 @@
-"""Coroutines side by side: their values in the order in which they come (`Run.race`), or in theirs (`Run.gather`)."""
+"""Coroutines side by side: their values in the order in which they come (`Run.race`), or in theirs (`Run.gather`); and
+those whose value several chains share (`Run.once`)."""
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Hashable
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from tts.core.trials.blocks import at_least_one
-from tts.core.trials.coroutines import Mailbox, Task, Wait
+from tts.core.trials.coroutines import Mailbox, Task, Wait, deeper
 from tts.core.trials.endings import nothing_came
 from tts.errors import BudgetExhausted, UsageError
 
@@ -103,3 +104,43 @@ async def gathered(run: Run, chains: tuple[Coroutine[Any, Any, T], ...], max_run
     if errors and len(errors) == len(tasks):
         raise next((error for error in errors if isinstance(error, BudgetExhausted)), errors[0])
     return [task.value for task in tasks if task.error is None]
+
+
+class Shared:
+    """A coroutine whose value several chains share: under way, or ended with a value."""
+
+    __slots__ = ("came", "task", "waiting")
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.came = False
+        self.waiting: list[Mailbox] = []  # of the chains that wait for it, but the one that began it
+
+
+async def once(run: Run, key: Hashable, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """See `Run.once`."""
+    trial, name = run._trial, (run._scope.model, key)
+    mailbox = Mailbox()
+    while (found := trial._shared.get(name)) is not None:
+        if found.came:
+            trial._current.depth = deeper(trial._current.depth, [(None, found.task)])
+            value: T = found.task.value
+            return value
+        found.waiting.append(mailbox)
+        await Wait(mailbox)
+    (task,) = trial._spawn([start()], mailbox)
+    shared = trial._shared[name] = Shared(task)
+    try:
+        await Wait(mailbox)
+        if task.error is not None:
+            raise task.error
+        shared.came = True
+        value = task.value
+        return value
+    finally:
+        mailbox.closed = True
+        trial._abandon(task)
+        if not shared.came:
+            del trial._shared[name]  # a chain that waits begins it again
+        for waiting in shared.waiting:
+            trial._deliver(waiting, (None, task))

@@ -18,7 +18,7 @@ marked `exhausted`. `BudgetExhausted` is raised only if none came.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 from tts.checks import shown
@@ -52,6 +52,7 @@ from tts.core.trials.coroutines import (
     deeper,
 )
 from tts.core.trials.endings import MOST_REFUSALS, Mistakes, deadline_passed, line_of, nothing_came
+from tts.core.trials.race import Shared
 from tts.core.trials.scope import Scope, first_paid
 from tts.core.trials.seeds import ShareKeys, seed_of
 from tts.errors import InvalidParameter, TTSError, UnknownName
@@ -152,6 +153,7 @@ class Trial:
         self._named: dict[str, Strategy] = {}  # text -> the strategy that it names, for `Run.solve`
         # Not in the scopes, each of which holds the one around it: in a circle, none would be freed with its trial.
         self._parts: dict[Scope, list[Scope]] = {}
+        self._shared: dict[Hashable, Shared] = {}  # `Run.once`
 
     @property
     def exhausted(self) -> bool:

@@ -92,6 +92,9 @@ def mean_of(run: Run, candidate: Candidate, name: str, verifier: Verifier) -> Sc
 
 
 def _mean(found: Sequence[Score], name: str, verifier: Verifier) -> Score:
+    """The mean of several; a score that is alone as it is, with its steps and its text."""
+    if len(found) == 1:
+        return found[0]
     values = [s.value for s in found if s.value is not None]
     masses = [s.mass for s in found if s.mass is not None]
     return Score(

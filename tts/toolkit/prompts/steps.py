@@ -7,7 +7,8 @@ sign says whether a prefix is worth going on with.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tts.answers.extract import without_thinking
 from tts.toolkit.labels import probability
@@ -29,7 +30,11 @@ The steps of a solution:
 
 Which of them are right? A step is right if it follows from the problem and from right steps before it. Reply with the \
 number of each step and + or -, one step a line, such as "1: +"."""
-SAMPLING = {"temperature": 0.0, "max_tokens": 1, "top_logprobs": 10}  # for `Run.ask` about the last step
+SAMPLING: Mapping[str, Any] = {
+    "temperature": 0.0,
+    "max_tokens": 1,
+    "top_logprobs": 10,
+}  # for `Run.ask` about the last step
 
 
 def last_step(problem: str, prefix: str) -> str:

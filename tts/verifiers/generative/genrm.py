@@ -7,9 +7,9 @@ import re
 
 from tts.core.actions import Request
 from tts.errors import InvalidParameter
+from tts.toolkit.labels import ENOUGH_MASS
 from tts.types import Candidate, Completion, Message, Problem, Sampling, Score, ScoreKind
 
-ENOUGH_MASS = 0.5  # below it the model preferred other tokens to the labels, whose ratio then means little
 WORD = r"\b(?:yes(?! or no\b)|(?<!yes or )no)\b"  # a verdict: not the "Yes or No" of an instruction that is echoed
 STATED = rf"correct\s{{0,3}}\(?yes/no\)?[\s?:*]{{0,12}}{WORD}"  # bounded: a model writes what this is matched against
 LAST = rf"{WORD}\Z"

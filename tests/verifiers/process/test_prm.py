@@ -1,0 +1,140 @@
+"""The process reward of a chat model: what it asks, how it reads the reply, and what it asks only once."""
+
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tts.core.budget import Limits
+from tts.plugins.verifiers import verifier
+from tts.testing import Sample, ScriptedCluster, VerifierContract
+from tts.toolkit.prompts.steps import last_step
+from tts.types import Completion, LogprobSummary, TokenLogprob
+
+
+def says(right: float, mass: float = 1.0, text: str = "+") -> LogprobSummary:
+    """A reply that gives + this part of the labels' mass."""
+    other = ((" +", math.log(right * mass)), ("-", math.log((1 - right) * mass))) if 0 < right < 1 else ()
+    return LogprobSummary(-1.0, -1.0, tail=(TokenLogprob(text, math.log(1e-9), other),))
+
+
+class TestLast(VerifierContract):
+    verifier = "prm"
+    replies = (
+        Completion("+", logprobs=says(0.9)),
+        Completion("-", logprobs=says(0.2, text="-")),
+        Completion("+", logprobs=says(0.9, 0.3)),
+        Completion("Yes", logprobs=says(0.9, text="Yes")),
+        Completion(""),
+    )
+
+
+class TestProduct(TestLast):
+    verifier = "prm(aggregate=prod)"
+
+
+def judged(*texts, aggregate="last", right=lambda prefix: 0.9, budget=Limits(), times=1, **reply):
+    """The scores of texts, verified together `times` times, and the outcome. `right`: P(+) by the prefix."""
+    scores = []
+
+    def model(request, number):
+        asked = request.messages[-1].content
+        if "Is its last step right?" not in asked:
+            return Sample(text=texts[number], tokens=1)
+        prefix = asked.partition("one step a line:\n")[2].partition("\n\nIs its last")[0]
+        return Sample(text="+", tokens=1, **({"logprobs": says(right(prefix))} | reply))
+
+    async def strategy(problem, run):
+        found = await run.generate(n=len(texts))
+        for _ in range(times):
+            scores.append(await run.verify(found, "v"))
+        return found[0]
+
+    made = {"v": verifier(f"prm(aggregate={aggregate})")}
+    return scores, ScriptedCluster(model, verifiers=made, budget=budget).run(strategy, "What is 2 + 2?")
+
+
+def asked_about(outcome) -> list[str]:
+    return [prompt for prompt in outcome.prompts if "Is its last step right?" in prompt]
+
+
+def test_the_last_step_of_a_prefix_is_judged_in_one_token_with_log_probabilities() -> None:
+    [[score]], outcome = judged("<think>hm</think>2 + 2 = 4\n\nAnswer: 4\n", right=lambda _: 0.75)
+    (asked,) = [a for a in outcome.generated if a.helps]
+    assert asked.request.messages[-1].content == last_step("What is 2 + 2?", "2 + 2 = 4\nAnswer: 4")
+    assert (asked.request.sampling.max_tokens, asked.request.sampling.temperature) == (1, 0.0)
+    assert asked.request.sampling.top_logprobs > 0
+    assert (score.value, score.mass) == (pytest.approx(0.75), pytest.approx(1.0))
+    assert (score.kind, score.text, score.steps) == ("probability", "last of 2 steps", (None, score.value))
+    assert outcome.result.bill.verifier.tokens == 1
+
+
+@pytest.mark.parametrize(("aggregate", "value"), [("last", 0.8), ("min", 0.5), ("prod", 0.36), ("mean", 2.2 / 3)])
+def test_the_score_states_how_the_steps_were_put_together(aggregate: str, value: float) -> None:
+    of = {"a": 0.9, "a\nb": 0.5, "a\nb\nc": 0.8}
+    [[score]], _ = judged("a\nb\nc", aggregate=aggregate, right=of.__getitem__)
+    assert score.value == pytest.approx(value)
+    assert score.text == f"{aggregate} of 3 steps"
+    if aggregate != "last":
+        assert score.steps == pytest.approx((0.9, 0.5, 0.8))
+
+
+lines = st.lists(st.sampled_from("ab"), min_size=1, max_size=4).map("\n".join)
+
+
+@given(texts=st.lists(lines, min_size=1, max_size=5), aggregate=st.sampled_from(["last", "min", "prod", "mean"]))
+@settings(max_examples=25)
+def test_one_prefix_is_judged_once_however_many_candidates_begin_with_it(texts: list[str], aggregate: str) -> None:
+    scores, outcome = judged(*texts, aggregate=aggregate, times=2)
+    prefixes = {text[: 2 * k - 1] for text in texts for k in range(1, text.count("\n") + 2)}
+    needed = set(texts) if aggregate == "last" else prefixes
+    assert sorted(asked_about(outcome)) == sorted(last_step("What is 2 + 2?", prefix) for prefix in needed)
+    assert scores[0] == scores[1]
+
+
+def test_chains_side_by_side_that_need_the_same_prefix_pay_for_it_once() -> None:
+    async def strategy(problem, run):
+        found = await run.generate(n=4)
+        await run.gather(*(run.verify([candidate], "prm(aggregate=min)") for candidate in found))
+        return found[0]
+
+    def model(request, number):
+        text = "a\nb\nc" if number < 4 else "+"
+        return Sample(text=text, tokens=1, logprobs=says(0.9))
+
+    outcome = ScriptedCluster(model).run(strategy)
+    assert len(asked_about(outcome)) == 3
+    assert all(scores[0].value == pytest.approx(0.9) for scores in outcome.result.scores.values())
+
+
+@pytest.mark.parametrize("reply", [says(0.9, 0.4), says(0.9, text="Yes"), says(1.0, text="~")])
+@pytest.mark.parametrize("aggregate", ["last", "mean"])
+def test_without_enough_label_mass_it_abstains_and_the_abstention_is_in_the_result(reply, aggregate) -> None:
+    [[score]], outcome = judged("a\nb", aggregate=aggregate, logprobs=reply)
+    assert score.value is None and score.mass < 0.5 and "no judgement" in score.text
+    assert [s.value for s in outcome.result.scores["scripted/p/1"]] == [None]
+
+
+def test_a_text_without_steps_is_not_asked_about_and_abstains() -> None:
+    [scores], outcome = judged("", "<think>on and on", " \n\n")
+    assert [(score.value, score.text) for score in scores] == [(None, "no steps")] * 3
+    assert asked_about(outcome) == []
+
+
+def test_a_reply_without_log_probabilities_ends_the_trial_with_the_reason() -> None:
+    _, outcome = judged("a", logprobs=None)
+    assert outcome.result.error.type == "CapabilityMissing"
+    assert "replied without log-probabilities: `tts doctor`" in outcome.result.error.message
+
+
+def test_what_the_budget_does_not_hold_is_an_abstention_and_what_was_judged_stays() -> None:
+    [[first, second]], outcome = judged("a\nb", "c\nd", aggregate="min", budget=Limits(samples=5))
+    assert (first.value, second.value) == (pytest.approx(0.9), None)
+    assert second.text == "min of 2 steps, of which 1 have no judgement"
+    assert outcome.result.exhausted
+
+
+def test_an_unknown_aggregate_is_refused_by_its_name() -> None:
+    with pytest.raises(Exception, match=r"aggregate must be one of last, min, prod, mean, but got 'max'"):
+        verifier("prm(aggregate=max)")

@@ -1,0 +1,1 @@
+"""Verifiers of the steps of a solution: process rewards."""

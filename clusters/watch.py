@@ -1,4 +1,5 @@
-"""Progress of one completion, told at need: a piece for each so many tokens, and what is left at its end."""
+"""Progress of one completion, told at need: a piece for each so many tokens and what is left at its end, or a single
+one, once the model loses confidence."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ class Watch:
     Args:
         id: of the action.
         builder: the completion under way.
-        every: tokens between two pieces; 0: `PROGRESS_TOKENS`.
+        request: says which pieces are wanted: one for each `every` tokens, or one once a `group` is `below`.
         tell: hears of the pieces.
         now: the run's clock, in seconds.
     """
@@ -26,13 +27,15 @@ class Watch:
         self,
         id: str,
         builder: CompletionBuilder,
-        every: int,
+        request: Request,
         tell: Callable[[Progressed], None],
         now: Callable[[], float],
     ) -> None:
         self._id = id
         self._builder = builder
-        self._every = every or PROGRESS_TOKENS
+        self._every = request.every or PROGRESS_TOKENS
+        self._below = request.below
+        builder.follow_groups(request.group)
         self._tell = tell
         self._now = now
         self._begin()
@@ -47,19 +50,23 @@ class Watch:
         now: Callable[[], float],
     ) -> Watch | None:
         """The watch that the request asks for; None if it asks for none."""
-        return cls(id, builder, request.every, tell, now) if request.progress else None
+        return cls(id, builder, request, tell, now) if request.progress else None
 
     def heard(self, text: str, tokens: int, mean_logprob: float | None) -> None:
         """Note that a chunk has come (a client's `on_progress`)."""
         builder = self._builder
         if builder.attempt != self._attempt:
             self._begin()
-        if builder.tokens - self._tokens >= self._every:
+        if self._below is not None:
+            lowest = builder.lowest_group
+            if lowest is not None and lowest < self._below and not self._tokens:
+                self._piece(lowest)
+        elif builder.tokens - self._tokens >= self._every:
             self._piece()
 
     def end(self) -> None:
         """Tell of what came after the last piece."""
-        if self._builder.attempt == self._attempt and self._builder.tokens > self._tokens:
+        if self._below is None and self._builder.attempt == self._attempt and self._builder.tokens > self._tokens:
             self._piece()
 
     def _begin(self) -> None:
@@ -68,9 +75,10 @@ class Watch:
         self._tokens = self._length = 0
         self._totals = (0.0, 0, 0.0, 0)
 
-    def _piece(self) -> None:
+    def _piece(self, of_group: float | None = None) -> None:
         text, before, totals = self._builder.text, self._totals, self._builder.logprob_totals
         logprob, confidence = _mean(before[:2], totals[:2]), _mean(before[2:], totals[2:])
+        confidence = confidence if of_group is None else round(of_group, _DIGITS)
         piece, offset, tokens = text[self._length :], self._length, self._builder.tokens
         self._length, self._tokens, self._totals = len(text), tokens, totals
         self._tell(Progressed(self._id, self._now(), piece, offset, tokens, logprob, confidence))

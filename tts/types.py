@@ -212,6 +212,8 @@ class LogprobSummary(Value, frozen=True):
         tail: the last tokens with their alternatives, for reading a verdict's probability.
         confidence: mean over the tokens of `-1/k Σ_j log p_j`, over the k `top_logprobs` alternatives that the server
             showed (nats; Fu et al. 2025, arXiv:2508.15260): the surer the model, the higher. None as above.
+        lowest_group: the lowest mean confidence of a group of consecutive tokens, groups of as many as a `group` of
+            `Run.streaming` says; of a shorter completion, its confidence. None where no groups were asked for.
     """
 
     mean: float
@@ -219,9 +221,10 @@ class LogprobSummary(Value, frozen=True):
     self_certainty: float | None = None
     tail: tuple[TokenLogprob, ...] = ()
     confidence: float | None = None
+    lowest_group: float | None = None
 
     def __repr__(self) -> str:
-        return shown_fields(self, ("confidence",))
+        return shown_fields(self, ("confidence", "lowest_group"))
 
 
 class Completion(Value, frozen=True):

@@ -17,8 +17,8 @@ import msgspec
 
 from tts.clusters.executor import SCORE, VERIFY_LIMIT_S, contained, scored_in_worker
 from tts.clusters.virtual.clock import VirtualClock
+from tts.clusters.virtual.pieces import drawn_groups, progress, with_lowest
 from tts.core.actions import (
-    PROGRESS_TOKENS,
     Action,
     Add,
     Call,
@@ -294,25 +294,24 @@ class SimulatedCluster:
         """Begin an action now, with its duration and its end."""
         ends_s = self._clock.now_s + seconds
         end = msgspec.structs.replace(end, at_s=ends_s)
-        self._ends[action.id] = (self._clock.now_s, ends_s, end)
         if isinstance(end, Finished) and isinstance(action, Generate) and action.request.progress:
-            self._push_progress(action.id, end, seconds, action.request)
+            end = self._watched(action, seconds, end)
+        self._ends[action.id] = (self._clock.now_s, ends_s, end)
         self._clock.put(ends_s, end)
 
-    def _push_progress(self, id: str, end: Finished, seconds: float, request: Request) -> None:
-        """Push a piece for each `every` tokens, and one for the rest, which comes with the end."""
-        text, tokens = end.completion.text, end.completion.usage.completion_tokens
-        every = request.every or PROGRESS_TOKENS
-        counts = [min(every, tokens - done) for done in range(0, max(1, tokens), every)]
-        shown = end.completion.logprobs if request.sampling.top_logprobs else None
-        means, confidences = _piecewise(shown, counts, request.seed)
-        begin = done = 0
-        for count, mean, confidence in zip(counts, means, confidences, strict=True):
-            done += count
-            stop = len(text) * done // tokens if tokens else len(text)
-            at_s = self._clock.now_s + seconds * (done / tokens if tokens else 1.0)  # of the last piece exactly the end
-            self._clock.put(at_s, Progressed(id, at_s, text[begin:stop], begin, done, mean, confidence))
-            begin = stop
+    def _groups(self, action: Generate, completion: Completion) -> Sequence[float]:
+        """The confidences of the sample's groups of tokens, in order."""
+        return drawn_groups(completion, action.request)
+
+    def _watched(self, action: Generate, seconds: float, end: Finished) -> Finished:
+        """Push the pieces of a watched sample. Returns its end, which knows the lowest of its groups."""
+        request, groups = action.request, list[float]()
+        if request.group:
+            groups = [*self._groups(action, end.completion)]
+            end = msgspec.structs.replace(end, completion=with_lowest(end.completion, groups))
+        for piece in progress(action.id, self._clock.now_s, seconds, end.completion, request, groups):
+            self._clock.put(piece.at_s, piece)
+        return end
 
     def _outcome(self, action: Work) -> tuple[float, End]:
         if isinstance(action, Generate):
@@ -414,30 +413,6 @@ class SimulatedCluster:
                 return  # it ends by itself before the cancellation arrives
         self._ends[id] = (started, stops_s, cancelled := Cancelled(id, stops_s, partial))
         self._clock.put(stops_s, cancelled)
-
-
-def _piecewise(
-    whole: LogprobSummary | None, counts: Sequence[int], seed: int
-) -> tuple[Sequence[float | None], Sequence[float | None]]:
-    """Mean log-probabilities of the pieces of a stream, and their confidence: drawn from the request's seed, none below
-    the least likely token, and their means over all tokens are the completion's."""
-    unknown: list[float | None] = [None] * len(counts)
-    if whole is None:
-        return unknown, unknown
-    draw = random.Random(f"pieces/{seed}")
-    spread = whole.minimum / whole.mean if whole.mean else 1.0
-    reach = min(0.5, (spread - 1) / (spread + 1))  # the largest is then at most `spread` times the mean
-    weights = [draw.uniform(1 - reach, 1 + reach) for _ in counts]
-    means = [whole.mean * share for share in _of_mean_1(weights, counts)]
-    if whole.confidence is None:
-        return means, unknown
-    return means, [whole.confidence * share for share in _of_mean_1([1 / weight for weight in weights], counts)]
-
-
-def _of_mean_1(weights: Sequence[float], counts: Sequence[int]) -> list[float]:
-    """The weights, divided by their mean over all tokens."""
-    mean = sum(w * n for w, n in zip(weights, counts, strict=True)) / max(1, sum(counts))
-    return [weight / mean for weight in weights] if mean else [1.0 for _ in counts]
 
 
 def _as_sent(value: Any) -> Any:

@@ -28,10 +28,12 @@ def fed(builder: CompletionBuilder, watch: Watch, text: str, *tokens: tuple[floa
     watch.heard(*builder.feed(chunk, 0.0))
 
 
-def watched(every: int) -> tuple[CompletionBuilder, Watch, list[Progressed]]:
+def watched(every: int, **watching: Any) -> tuple[CompletionBuilder, Watch, list[Progressed]]:
     builder, told = CompletionBuilder(), list[Progressed]()
     builder.begin(0.0)
-    watch = Watch.of("a", msgspec.structs.replace(ASK, every=every), builder, told.append, lambda: float(len(told)))
+    watch = Watch.of(
+        "a", msgspec.structs.replace(ASK, every=every, **watching), builder, told.append, lambda: float(len(told))
+    )
     assert watch is not None
     return builder, watch, told
 
@@ -92,6 +94,44 @@ def test_a_strategy_that_does_not_say_how_often_is_told_every_64_tokens() -> Non
         fed(builder, watch, "x", (-1.0, [-1.0]))
     assert PROGRESS_TOKENS == 64
     assert [piece.tokens for piece in told] == [64, 128, 192]
+
+
+@given(st.lists(st.floats(0.5, 20), min_size=1, max_size=80), st.integers(1, 12), st.floats(0.5, 20))
+def test_the_lowest_group_is_that_of_all_groups_and_the_first_below_a_bound_is_told_once(
+    confidences: list[float], group: int, below: float
+) -> None:
+    builder, watch, told = watched(0, group=group, below=below)
+    for confidence in confidences:
+        fed(builder, watch, "x", (-0.1, [-confidence]))
+    watch.end()
+    means = [sum(confidences[i : i + group]) / group for i in range(len(confidences) - group + 1)]
+    summary = builder.completion("stop").logprobs
+    assert summary is not None
+    assert summary.lowest_group == pytest.approx(min(means, default=sum(confidences) / len(confidences)))
+    if all(abs(mean - below) > 1e-5 for mean in means):
+        first = next((group + i for i, mean in enumerate(means) if mean < below), None)
+        assert [piece.tokens for piece in told] == [first] * (first is not None)
+        assert [piece.confidence for piece in told] == [
+            pytest.approx(means[piece.tokens - group], abs=1e-6) for piece in told
+        ]
+
+
+def test_another_try_has_groups_of_its_own() -> None:
+    builder, watch, told = watched(0, group=2, below=2.0)
+    fed(builder, watch, "a", (-1.0, [-1.0]))
+    builder.restart()
+    builder.begin(1.0)
+    fed(builder, watch, "b", (-1.0, [-1.0]))
+    assert not told
+    fed(builder, watch, "c", (-1.0, [-2.0]))
+    assert [(piece.text, piece.tokens, piece.confidence) for piece in told] == [("bc", 2, 1.5)]
+
+
+def test_who_follows_no_groups_is_shown_none() -> None:
+    builder, watch, _ = watched(1)
+    fed(builder, watch, "x", (-1.0, [-1.0]))
+    summary = builder.completion("stop").logprobs
+    assert summary is not None and summary.lowest_group is None and "lowest_group" not in repr(summary)
 
 
 def test_alternatives_of_probability_0_say_nothing() -> None:

@@ -152,6 +152,21 @@ async def doubting(problem: Problem, run: Run, *, least: float = 11.0) -> Candid
     return (await run.generate(continue_from=longest))[0]
 
 
+async def distrusting(problem: Problem, run: Run, *, least: float = 15.0) -> Candidate:
+    """Stops each of four of which a group of 8 tokens is less confident than `least`, asks for another in its place
+    while there are fewer than six, and takes the one whose lowest group is the highest."""
+    ended: list[Candidate] = []
+    async with run.streaming(n=4, group=8, below=least, top_logprobs=3) as stream:
+        async for update in stream:
+            if update.candidate is None:
+                stream.stop(update.id)
+                stream.more(stream.asked < 6)
+            else:
+                ended.append(update.candidate)
+    lows = {c.id: c.completion.logprobs.lowest_group or 0.0 for c in ended if c.completion.logprobs}
+    return max(ended, key=lambda candidate: (lows.get(candidate.id, 0.0), candidate.order))
+
+
 async def relay(problem: Problem, run: Run) -> Candidate:
     """Two chains take the first of three and ask it on; where one fails, the other is cancelled."""
 
@@ -164,6 +179,7 @@ async def relay(problem: Problem, run: Run) -> Candidate:
 
 
 OWN: dict[str, Strategy] = {"patient": patient, "watching": watching, "doubting": doubting, "relay": relay}
+OWN["distrusting"] = distrusting
 
 
 def resolve(name: str) -> Strategy:
@@ -1031,7 +1047,7 @@ def test_a_run_that_crashes_again_and_again_still_adds_up(cuts: list[float], see
         assert settled == assert_the_books_add_up(whole)[0]
 
 
-@pytest.mark.parametrize("strategy", ["watching", "doubting"])
+@pytest.mark.parametrize("strategy", ["watching", "doubting", "distrusting"])
 def test_the_text_that_had_come_of_a_stopped_stream_survives_a_crash(strategy: str) -> None:
     plan = planned([StrategySpec(strategy)], 1)
 

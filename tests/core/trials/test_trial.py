@@ -430,6 +430,21 @@ def test_a_stream_that_begins_again_after_a_crash_or_is_told_twice_has_no_text_t
     assert texts == [("ab", 1), ("abcd", 2), ("x", 1), ("xyz", 3), ("xyz", 10)]
 
 
+@pytest.mark.parametrize(
+    "watching",
+    [{"group": -1}, {"group": 2.5}, {"below": 3.0}, {"group": 4, "below": math.nan}, {"group": 4, "below": "x"}],
+)
+def test_groups_that_cannot_be_followed_are_refused_before_anything_is_asked(watching: dict[str, Any]) -> None:
+    async def strategy(problem: Problem, run: Run) -> Candidate:
+        run.streaming(**watching)
+        raise AssertionError
+
+    trial = trial_of(strategy)
+    assert trial.start() == []
+    assert trial.result.error is not None and trial.result.error.type == "InvalidParameter"
+    assert ("group" if "below" not in watching else "below") in trial.result.error.message
+
+
 def test_stopping_what_has_not_been_sent_yet_ends_it_without_a_trace() -> None:
     seen: list[str] = []
 

@@ -5,6 +5,7 @@ names."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Iterable, Mapping
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Self
@@ -44,8 +45,8 @@ OPEN_FAILURES = 8  # in a row, after which an open count ends: failures may cost
 
 class Update(Value, frozen=True):
     """Progress of one streamed candidate: its text so far, and since the last update the mean log-probability and the
-    confidence (`LogprobSummary`); None where no log-probabilities, or no alternatives, come. `candidate` is set once it
-    has ended."""
+    confidence (`LogprobSummary`); None where no log-probabilities, or no alternatives, come. With `below=`, the
+    confidence is that of the group that fell below. `candidate` is set once it has ended."""
 
     id: str
     text: str
@@ -124,6 +125,20 @@ class _Sampling(Block):
     async def __aenter__(self) -> Self:
         self._top_up()
         return self
+
+    @property
+    def asked(self) -> int:
+        """The number of samples asked for so far."""
+        return self._asked
+
+    def more(self, count: int) -> None:
+        """Ask for `count` more samples; for none once the budget has turned one down. An allocator limits a problem's
+        samples in flight."""
+        if self._trial._max_in_flight is not None:
+            count = min(count, self._trial._max_in_flight - len(self.pending))
+        if count > 0 and self._refusal is None:
+            self._n = self._asked + count
+            self._top_up()
 
     def _top_up(self) -> None:
         """Ask for all n at once; with an open count, for as many as the share can hold beside what is in flight."""
@@ -212,20 +227,6 @@ class Finishing(_Sampling):
                 return self._scope.candidates[event.id]
         self._end()
         raise Fewer if self._refusal or self._failure else StopAsyncIteration
-
-    @property
-    def asked(self) -> int:
-        """The number of samples asked for so far."""
-        return self._asked
-
-    def more(self, count: int) -> None:
-        """Ask for `count` more samples; for none once the budget has turned one down. An allocator limits a problem's
-        samples in flight."""
-        if self._trial._max_in_flight is not None:
-            count = min(count, self._trial._max_in_flight - len(self.pending))
-        if count > 0 and self._refusal is None:
-            self._n = self._asked + count
-            self._top_up()
 
     async def end(self) -> tuple[int, Candidate | None] | None:
         """The next sample to end: its place in the order of asking, from 0, and the candidate, None if it failed or the
@@ -346,6 +347,20 @@ def request_of(
     given, prefix = as_tools(tools) if tools else (), prefix_of(continue_from)
     name = None if name == SOLVER else name
     return Request(messages, sampling, continue_from=prefix, model=name, tools=given)
+
+
+def check_group(group: int, below: float | None) -> None:
+    """Check what is followed in a stream. Raises: InvalidParameter."""
+    if type(group) is not int or group < 0:
+        message = f"group must be a whole number of tokens, from 1 on, or 0 for no groups, but got {shown(group)}"
+        raise InvalidParameter(message, name="group", value=group)
+    if below is None:
+        return
+    if not group:
+        raise InvalidParameter("below needs group, the tokens whose confidence is compared with it", name="below")
+    if not isinstance(below, float | int) or not math.isfinite(below):
+        message = f"below must be a confidence, a finite number, but got {shown(below)}"
+        raise InvalidParameter(message, name="below", value=below)
 
 
 def at_least_one(name: str, value: int) -> None:

@@ -30,7 +30,16 @@ from tts.core.budget import Limits, Remaining
 from tts.core.memory import Sums, memory_amounts, memory_key
 from tts.core.protocols import Strategy
 from tts.core.room import room_of
-from tts.core.trials.blocks import Block, Deadline, Finishing, Streaming, at_least_one, parent_of, request_of
+from tts.core.trials.blocks import (
+    Block,
+    Deadline,
+    Finishing,
+    Streaming,
+    at_least_one,
+    check_group,
+    parent_of,
+    request_of,
+)
 from tts.core.trials.parts import solve_part
 from tts.core.trials.race import Race, gathered, once
 from tts.core.trials.scope import Fallback, Scope, first_paid, sampling_of
@@ -328,6 +337,8 @@ class Run:
         *,
         n: int = 1,
         every: int = PROGRESS_TOKENS,
+        group: int = 0,
+        below: float | None = None,
         system: str | None = None,
         continue_from: Candidate | str | None = None,
         parent: Candidate | None = None,
@@ -340,12 +351,18 @@ class Run:
         Args:
             every: tokens from one update of a candidate to the next, at the least. Each update is a line of the run's
                 journal, of about 200 bytes beside its text.
+            group: tokens of a group whose mean confidence is followed from token to token where the stream is read; the
+                lowest is then in `completion.logprobs.lowest_group`, if `top_logprobs` are asked for. 0: none is.
+            below: instead of `every`: the only update of a candidate comes once a group's confidence falls below this.
+                So hardly anything of the watching is in the journal.
 
-        The other arguments and errors as `generate`.
+        The other arguments and errors as `generate`. Raises: InvalidParameter for `below` without a `group`.
         """
         at_least_one("every", every)
+        check_group(group, below)
         request = request_of(self, prompt, system, continue_from, sampling, model, tools)
-        request = msgspec.structs.replace(request, progress=True, every=0 if every == PROGRESS_TOKENS else every)
+        every = 0 if every == PROGRESS_TOKENS else every
+        request = msgspec.structs.replace(request, progress=True, every=every, group=group, below=below)
         return Streaming(self, request, n, parent_of(parent, continue_from))
 
     async def verify(self, candidates: Sequence[Candidate], verifier: str, *, repeats: int = 1) -> list[Score]:

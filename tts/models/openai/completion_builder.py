@@ -192,9 +192,14 @@ class CompletionBuilder(TokenCount):
         if chunk.usage is not None:
             self._count_reported(chunk)
 
+    def follow_groups(self, tokens: int) -> None:
+        """Follow the confidence of groups of so many tokens. To be called before the first chunk."""
+        self.group = tokens
+        self._meter = LogprobMeter(tokens)
+
     def drop_logprobs(self) -> None:
         """Keep no log-probabilities of this completion, because some were not numbers."""
-        self._meter = LogprobMeter()
+        self._meter = LogprobMeter(self.group)
         self._logprobs_dropped = True
         if "logprobs" not in self.downgrades:
             self.downgrades += ("logprobs",)
@@ -231,6 +236,11 @@ class CompletionBuilder(TokenCount):
         counts as the most that it can be, unless a sibling taught it."""
         used = self._usage_of_this_try()
         return used if self.lost is _NOTHING else self.lost + used
+
+    @property
+    def lowest_group(self) -> float | None:
+        """The lowest confidence of a whole group of this try's tokens so far; None before the first is whole."""
+        return self._meter.lowest_group
 
     @property
     def logprob_totals(self) -> tuple[float, int, float, int]:

@@ -42,6 +42,7 @@ class TokenCount:
             number of chunks with text. `exact_tokens` says whether that is known to be the number of tokens.
         continuous: whether the server reports usage with every chunk.
         chunking: how this server cuts its streams into chunks.
+        group: tokens of a group whose confidence is followed (`LogprobMeter`); 0: none is.
         declined: whether the model refused to answer (`refusal` in place of content).
         done: whether the stream's end came, as `[DONE]`.
         stop_said: what the server said to have stopped the text: a string, or the number of a token; None: the model
@@ -53,6 +54,7 @@ class TokenCount:
         self.prompt_tokens: int | None = None
         self.max_tokens: int | None = None
         self.chunking = Chunking()
+        self.group = 0
         self._clear_count()
 
     def _clear_count(self) -> None:
@@ -84,7 +86,7 @@ class TokenCount:
         self._finish_everywhere = False
         self._cached = 0
         self._reasoning_tokens = 0
-        self._meter = LogprobMeter()
+        self._meter = LogprobMeter(self.group)
         self._logprobs_dropped = False
         self._sent_s: float | None = None
         self._end_s: float | None = None

@@ -432,11 +432,18 @@ def test_a_stream_that_begins_again_after_a_crash_or_is_told_twice_has_no_text_t
 
 @pytest.mark.parametrize(
     "watching",
-    [{"group": -1}, {"group": 2.5}, {"below": 3.0}, {"group": 4, "below": math.nan}, {"group": 4, "below": "x"}],
+    [
+        {"group": -1},
+        {"group": 2.5},
+        {"group": 2, "top_logprobs": 0},
+        {"below": 3.0},
+        {"group": 4, "below": math.nan},
+        {"group": 4, "below": "x"},
+    ],
 )
 def test_groups_that_cannot_be_followed_are_refused_before_anything_is_asked(watching: dict[str, Any]) -> None:
     async def strategy(problem: Problem, run: Run) -> Candidate:
-        run.streaming(**watching)
+        run.streaming(**{"top_logprobs": 5, **watching})
         raise AssertionError
 
     trial = trial_of(strategy)

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +23,7 @@ from tts.models.wire.failures import error_of
 from tts.models.wire.refused_parameters import Refusals
 from tts.models.wire.request import body_of
 from tts.testing.engine import FakeEngine
-from tts.types import Completion, Message, Sampling
+from tts.types import Completion, Message, Sampling, Usage
 
 LUKEWARM = Sampling(temperature=0.3, max_tokens=16)
 
@@ -259,3 +260,24 @@ def test_what_one_call_has_found_out_the_next_call_knows_and_each_says_what_is_l
             solved = tts.solve(f"{i} + 1?", "single", base_url=server.url, model="m")
             assert [note for note in solved.warnings if "went without them: temperature" in note]
         assert len(server.posts) == 4 + 2
+
+
+def test_a_request_that_follows_confidence_fails_at_no_cost_where_log_probabilities_are_refused() -> None:
+    said = unless(lambda body: "logprobs" in body, refusal("Unrecognized request argument supplied: logprobs"))
+    sampling = msgspec.structs.replace(LUKEWARM, top_logprobs=5)
+    followed = msgspec.structs.replace(ask("2 + 2?", sampling), progress=True, group=4, below=1.0)
+
+    async def main(server: RawServer) -> int:
+        async with OpenAIClient(server.url, model="m", api_key="k", max_retries=0) as client:
+            builder = CompletionBuilder()
+            with pytest.raises(errors.CapabilityMissing, match="gives no log-probabilities"):
+                await client.complete(followed, builder)
+            assert builder.usage() == Usage()
+            kept = await client.complete(ask("2 + 2?", sampling), CompletionBuilder())
+            assert kept.downgrades == ("logprobs",)
+            with pytest.raises(errors.CapabilityMissing, match="tts doctor"):
+                await client.complete(followed, CompletionBuilder())
+            return len(server.posts)
+
+    with serving(said) as server:
+        assert asyncio.run(main(server)) == 3

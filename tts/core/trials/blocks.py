@@ -349,11 +349,13 @@ def request_of(
     return Request(messages, sampling, continue_from=prefix, model=name, tools=given)
 
 
-def check_group(group: int, below: float | None) -> None:
+def check_group(group: int, below: float | None, sampling: Sampling) -> None:
     """Check what is followed in a stream. Raises: InvalidParameter."""
     if type(group) is not int or group < 0:
         message = f"group must be a whole number of tokens, from 1 on, or 0 for no groups, but got {shown(group)}"
         raise InvalidParameter(message, name="group", value=group)
+    if group and not sampling.top_logprobs:
+        raise InvalidParameter("group needs top_logprobs, from which the confidence of a token is known", name="group")
     if below is None:
         return
     if not group:

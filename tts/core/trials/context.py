@@ -359,8 +359,8 @@ class Run:
         The other arguments and errors as `generate`. Raises: InvalidParameter for `below` without a `group`.
         """
         at_least_one("every", every)
-        check_group(group, below)
         request = request_of(self, prompt, system, continue_from, sampling, model, tools)
+        check_group(group, below, request.sampling)
         every = 0 if every == PROGRESS_TOKENS else every
         request = msgspec.structs.replace(request, progress=True, every=every, group=group, below=below)
         return Streaming(self, request, n, parent_of(parent, continue_from))

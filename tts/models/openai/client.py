@@ -49,7 +49,7 @@ from tts.models.wire.failures import broken, error_in_stream
 from tts.models.wire.keys import check_headers, checked_key
 from tts.models.wire.proxies import proxy_for
 from tts.models.wire.refused_parameters import refusals_of
-from tts.models.wire.request import Api, body_of, encoded
+from tts.models.wire.request import Api, body_of, check_followed, encoded
 from tts.models.wire.tokenizing import counted_in, question_of
 from tts.types import Completion, FinishReason
 
@@ -278,6 +278,7 @@ class OpenAIClient:
     ) -> Completion:
         body = attempt.body()
         builder.downgrades = attempt.losses()
+        check_followed(request, builder.downgrades, self.capabilities)
         loop = asyncio.get_running_loop()
         how = self._closing.how()
         builder.chunking, builder.max_tokens = self._chunking, request.sampling.token_limit

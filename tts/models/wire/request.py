@@ -56,6 +56,19 @@ def body_of(request: Request, model: str, api: Api, capabilities: Capabilities) 
     return body
 
 
+def check_followed(request: Request, left_out: Collection[str], capabilities: Capabilities) -> None:
+    """Check that the confidence that a request follows can come. Raises: CapabilityMissing, where the endpoint refuses
+    log-probabilities or is known to give none."""
+    if request.group and ("logprobs" in left_out or capabilities.logprobs is False):
+        raise CapabilityMissing(
+            "this strategy follows the model's confidence (run.streaming(group=...)), and the endpoint gives no "
+            "log-probabilities of alternatives. vLLM, SGLang and llama.cpp do; `tts doctor` shows what an endpoint can "
+            "do.",
+            capability="logprobs",
+            engine=capabilities.engine,
+        )
+
+
 def _chat_of(request: Request, capabilities: Capabilities) -> dict[str, Any]:
     chat: dict[str, Any] = {"messages": [message_json(message) for message in request.messages]}
     if request.tools:

@@ -11,8 +11,7 @@ polish      once more, for minutes, and mostly with long chains: new attempts, a
 export      a Hugging Face folder and the GGUF file that `tts` ships (benchmarks/tiny_model/export.py)
 card        what it can do, measured through the embedded engine (benchmarks/tiny_model/evaluate.py)
 
-Only basics, attempts, mastery and polish want a GPU: less than ten minutes for basics, for attempts with mastery, and
-for polish.
+Only basics, attempts, mastery and polish want a GPU: less than ten minutes each, and 25 together.
 
 `--toy` runs all of it on a CPU in minutes, to find its mistakes where they are cheap.
 """
@@ -40,8 +39,8 @@ from benchmarks.tiny_model.train import Plan
 SEED = 6
 FULL = {
     "basics": Plan(tokens=1600e6, limit_s=400),
-    "mastery": Plan(tokens=1400e6, limit_s=305, rate=1.2e-3),
-    "polish": Plan(tokens=8e6, limit_s=75, rows=4, rate=5e-4, workers=1),
+    "mastery": Plan(tokens=2000e6, limit_s=560, rate=1.5e-3),
+    "polish": Plan(tokens=8e6, limit_s=120, rows=4, rate=5e-4, workers=1),
     "attempts": (200_000, 75.0),
     "new attempts": (24_000, 45.0),
     "shape": (256, 8),

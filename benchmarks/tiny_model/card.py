@@ -56,6 +56,11 @@ tokens hold several lessons, and attention does not see from one into another. A
 and 0.0005 that fall to nothing; bfloat16. The weights are the mean of those before and after the last stage (Wortsman
 et al. 2022, arXiv:2109.01903).
 
+These weights took 22 minutes on one H200: 1.3 G tokens of made-up lessons in 411 s (3.3 M tokens a second), attempts in
+95 s, 1.1 G tokens with them in 369 s, new attempts in 66 s, 1.0 G tokens more in 332 s, and 8 M tokens of the last
+stage in 62 s. Before the last 1.0 G tokens the lessons of tests of programs and of thoughts were changed, and their
+learning rate was 0.0012; the recipe now does both parts of that stage in one.
+
 ## What it can do
 
 Written by `python -m benchmarks.tiny_model.evaluate --problems {problems}`: {problems} fresh problems of each level and

@@ -1,10 +1,8 @@
 """Best-of-N: sample N, score each, keep the best."""
 
-from collections.abc import Sequence
-
 from tts.core.trials.context import Run
 from tts.selectors import named
-from tts.toolkit.sampling import sample_until
+from tts.toolkit.sampling import sample_and_verify
 from tts.toolkit.votes import Equivalence, choose
 from tts.types import Candidate, Problem
 
@@ -33,26 +31,5 @@ async def best_of_n(
     """
     run = run.on(problem)
     run.fallback = select = named(selector)
-    if n is None:
-        candidates = await _open_ended(run, verifier)
-    else:
-        candidates = await run.generate(n=n)
-        await run.verify(candidates, verifier)
+    candidates = await sample_and_verify(run, verifier, n=n)
     return await choose(run, select, candidates, equivalence)
-
-
-async def _open_ended(run: Run, verifier: str) -> list[Candidate]:
-    """Sample as many as the budget holds with their verifications; an allocator sees the scores as they come."""
-
-    async def verified(_: Sequence[Candidate], latest: Sequence[Candidate]) -> bool:
-        await run.verify(latest, verifier)
-        return False
-
-    if run.asks_a_model(verifier):  # one candidate and its verification at a time, so that none is left without
-        return await sample_until(run, verified, n=None)
-    candidates: list[Candidate] = []
-    async with run.finishing(n=None) as arriving:
-        async for candidate in arriving:
-            candidates.append(candidate)
-            await run.verify([candidate], verifier)
-    return candidates

@@ -146,18 +146,6 @@ def test_a_cascade_asks_the_large_model_only_where_the_small_one_does_not_agree(
         assert outcome.result.answer == "7"
 
 
-def test_budget_forcing_goes_on_at_an_early_end_and_answers_when_the_tokens_are_spent() -> None:
-    texts = [Sample(text="4?", tokens=10, stopped_by="</think>"), Sample(text=" 5!", tokens=10), "5"]
-    outcome = ran("thinking/budget_forcing.py:budget_forcing", texts, waits=1, think=30)
-    assert [(a.request.continue_from, a.request.sampling.max_tokens) for a in outcome.generated] == [
-        ("<think>\n", 30),
-        ("<think>\n4?Wait", 20),
-        ("<think>\n4?Wait 5!\n</think>\nFinal Answer:", 48),
-    ]
-    cut = [Sample(text="long", tokens=90), "5"]
-    assert ran("thinking/budget_forcing.py:budget_forcing", cut, waits=3, think=30).result.answer == "5"
-
-
 def test_atom_of_thoughts_solves_what_is_left_of_the_question() -> None:
     parts = Sample(text="1. What is 1 + 1?\n2. What is twice #1?")
     outcome = ran("aggregation/atom.py:atom", ["9", parts, "2", Sample(text="What is twice 2?"), "4", "4"])
@@ -238,16 +226,3 @@ def test_the_program_that_passes_most_tests_answers() -> None:
 
     outcome = ran("code/codemonkeys.py:codemonkeys", write, n=2, tries=1)
     assert outcome.result.selected is not None and "return 4" in outcome.result.selected.text
-
-
-def test_what_the_thoughts_agree_on_is_answered() -> None:
-    def stream(request: Request, number: int) -> Sample:
-        if "same answer" in request.messages[-1].content:
-            return Sample(text="Yes", tokens=1)
-        if request.continue_from:
-            return Sample(text=" 4")
-        return Sample(text="2 + 2 = 4\nWait, 4\n" * 20, tokens=150, seconds=15.0)
-
-    outcome = ran("thinking/trimr.py:trimr", stream)
-    assert outcome.result.answer == "4" and len(outcome.cancelled) == 1
-    assert outcome.generated[-1].request.continue_from.endswith("\n</think>\nAnswer:")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tts.testing import Sample, ScriptedCluster, StrategyContract
+from tts.testing import StrategyContract
 from tts.testing.contract import journals_of
 from tts.testing.elsewhere import elsewhere
 
@@ -17,7 +17,6 @@ COUNTED = """
 voting/best_of_majority.py:best_of_majority:n=4
 voting/confident_vote.py:confident_vote:n=4
 voting/certain_borda.py:certain_borda:n=4
-thinking/no_thinking.py:no_thinking:n=3
 tournaments/knockout.py:knockout:n=4
 tournaments/swiss.py:swiss:n=4,rounds=2
 tournaments/swiss.py:swiss:n=4,pivots=1
@@ -35,9 +34,7 @@ tree_search/rebase.py:rebase:width=4,depth=4
 tree_search/particles.py:particles:n=4,depth=4
 tree_search/mcts.py:mcts:rollouts=3,m=2
 tree_search/abmcts.py:abmcts:n=6,workers=3
-thinking/budget_forcing.py:budget_forcing
 thinking/deepconf.py:deepconf:n=6,warmup=3
-thinking/trimr.py:trimr
 aggregation/atom.py:atom:depth=2
 aggregation/least_to_most.py:least_to_most
 aggregation/rsa.py:rsa:n=4,k=3,rounds=3
@@ -99,9 +96,8 @@ def test_every_method_names_its_paper_and_how_it_differs() -> None:
         assert re.search(r"Differences\s+from\s+the\s+papers?:", source), path
 
 
-def test_the_files_of_six_methods_are_as_short_as_their_ideas() -> None:
-    short = ("tree_search/beam", "tournaments/knockout", "aggregation/rsa", "aggregation/atom", "routing/cascade",
-             "thinking/budget_forcing")  # fmt: skip
+def test_the_files_of_five_methods_are_as_short_as_their_ideas() -> None:
+    short = ("tree_search/beam", "tournaments/knockout", "aggregation/rsa", "aggregation/atom", "routing/cascade")
     assert {name: lines for name in short if (lines := (HERE / f"{name}.py").read_text().count("\n")) > 45} == {}
 
 
@@ -113,13 +109,3 @@ def test_no_method_works_around_the_library() -> None:
             path.read_text(),
         )
         assert found == [], path
-
-
-def test_budget_forcing_sends_thinking_on_that_ends_early_and_not_thinking_that_was_cut() -> None:
-    path = f"{HERE}/thinking/budget_forcing.py:budget_forcing:waits=1"
-    early = [Sample(text="2+2=5?", stopped_by="</think>"), Sample(text=", it is 4.", stopped_by="</think>")]
-    sent = [a.request.continue_from for a in ScriptedCluster([*early, Sample("4")]).run(path).generated]
-    assert sent[:2] == ["<think>\n", "<think>\n2+2=5?Wait"]
-    assert sent[2] == "<think>\n2+2=5?Wait, it is 4.\n</think>\nFinal Answer:"
-    cut = [Sample(text="2+2", tokens=160, finish_reason="length"), Sample("4")]
-    assert len(ScriptedCluster(cut).run(path).generated) == 2

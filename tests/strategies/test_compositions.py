@@ -24,6 +24,12 @@ SMALL = {
     "majority_vote": "majority_vote:n=5,stop_at=0.9",
     "esc": "esc:n=4,window=2",
     "single": "single",
+    "budget_forcing": "budget_forcing:think=40,answer=16",
+    "no_thinking": "no_thinking:n=3",
+    "length_rejection": "length_rejection:n=3,most=30",
+    "dynasor": "dynasor:every=8,agree=2,probe=6,think=40,answer=16",
+    "es_cot": "es_cot:jump=1,every=8,probe=6,think=40,answer=16",
+    "trimr": "trimr:every=8,think=40,answer=16",
 }
 OTHER = Problem("other", "What is 3 + 3?")
 VERIFIERS = verifiers_of([spec for text in SMALL.values() for spec in parse_specs(text)])

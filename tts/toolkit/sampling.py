@@ -108,6 +108,34 @@ async def sample_until(
     return candidates
 
 
+async def sample_and_verify(run: Run, verifier: str, *, n: int | None, **sampling: Any) -> list[Candidate]:
+    """Sample `n` candidates and score each once; with an open count, as many as the budget holds with their
+    verifications, so that an allocator sees the scores as they come.
+
+    Args:
+        sampling: as in `Run.generate`.
+
+    Raises: BudgetExhausted or AllFailed if there is not a single candidate; UnknownName.
+    """
+    if n is not None:
+        candidates = await run.generate(n=n, **sampling)
+        await run.verify(candidates, verifier)
+        return candidates
+
+    async def verified(_: Sequence[Candidate], latest: Sequence[Candidate]) -> bool:
+        await run.verify(latest, verifier)
+        return False
+
+    if run.asks_a_model(verifier):  # one candidate and its verification at a time, so that none is left without
+        return await sample_until(run, verified, n=None, **sampling)
+    candidates = []
+    async with run.finishing(n=None, **sampling) as arriving:
+        async for candidate in arriving:
+            candidates.append(candidate)
+            await run.verify([candidate], verifier)
+    return candidates
+
+
 def _check_counts(run: Run, n: int | None, name: str, count: int) -> None:
     """Check counts. Raises: InvalidParameter for one below 1, or an open `n` that no budget would end."""
     for what, value in (("n", n), (name, count)):

@@ -184,6 +184,7 @@ class Run:
         n: int | None = 1,
         system: str | None = None,
         schema: Mapping[str, Any] | None = None,
+        continue_from: Candidate | str | None = None,
         model: str | None = None,
         tools: Tools = (),
         **sampling: Any,
@@ -194,12 +195,13 @@ class Run:
         Args:
             schema: a JSON schema (draft 2020-12) that each reply must meet; the server is held to it where it can be,
                 and a reply that does not meet it is asked for once more. The value is then in `Completion.parsed`.
+            continue_from: as `generate`; the completion's text is what comes after it.
 
         The other arguments, and what is left out of the list, as `generate`.
         Raises: as `generate`; AllFailed where no reply meets the schema; InvalidParameter for what is no JSON schema.
         """
         helper = Run(self._trial, self._scope.helper())
-        request = request_of(helper, prompt, system, None, sampling, model, tools)
+        request = request_of(helper, prompt, system, continue_from, sampling, model, tools)
         if schema is None:
             return [candidate.completion for candidate in await helper._sampled(request, n)]
         from tts.core.trials.schemas import check_schema, meeting  # 40 ms to import, which few strategies need

@@ -1,0 +1,1 @@
+"""Strategies that decide how long a model thinks."""

@@ -401,3 +401,10 @@ def test_a_candidate_is_complete_only_if_the_model_ended_by_itself() -> None:
     assert Candidate("c/p/1", "", None, Completion("", "stop", Usage(3, 4))).complete
     assert not Candidate("c/p/1", "", None, Completion("", "length")).complete
     assert Candidate("c/p/1", "", None, Completion("", "stop", Usage(3, 4))).tokens == 4
+
+
+def test_the_representation_of_a_candidate_that_is_no_step_is_that_of_older_versions_whose_journals_have_its_digest():
+    candidate = Candidate("p/1", "a", "4", Completion("a"))
+    assert (
+        repr(candidate) == f"Candidate(id='p/1', text='a', answer='4', completion={candidate.completion}, parent=None)"
+    )

@@ -290,7 +290,7 @@ class Candidate(Value, frozen=True):
         text: the whole text so far: the prefix it continued, then the completion.
         answer: the normalised answer, or None: then it abstains from every vote.
         parent: the id of the candidate it revises or continues.
-        depth: steps from the root: 1, and 1 more than that of the candidate whose text it continues.
+        depth: steps before its last one: 0, or 1 more than that of the candidate whose text it continues.
         partial: a prefix of a text that grows: a stop string of the strategy's own, or its length, ended a step, or the
             end of the step is unknown. It has no answer, and so never votes.
     """
@@ -300,8 +300,11 @@ class Candidate(Value, frozen=True):
     answer: str | None
     completion: Completion
     parent: str | None = None
-    depth: int = 1
+    depth: int = 0
     partial: bool = False
+
+    def __repr__(self) -> str:
+        return shown_fields(self, ("depth", "partial"))
 
     def __hash__(self) -> int:
         return hash(self.id)  # a completion may hold a mapping, which has none

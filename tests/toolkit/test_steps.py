@@ -66,7 +66,7 @@ def test_a_prefix_knows_its_depth_and_the_scores_of_its_steps() -> None:
         assert step_scores(run, prefix, "judge") == (0.5, 0.25, None)
         assert [up.text for up in run.ancestry(prefix)] == ["a", "a\nb", "a\nb\nc"]
         (revised,) = await run.generate("again", parent=prefix)
-        assert (prefix.depth, revised.depth, revised.parent) == (3, 1, prefix.id)
+        assert (prefix.depth, revised.depth, revised.parent) == (2, 0, prefix.id)
         return prefix
 
     script = [

@@ -1,7 +1,7 @@
 """Texts that grow step by step, each step up to a stop string: for tree searches.
 
-A prefix is a `Candidate`: `partial` until the text comes to its end, `depth` steps from the root, and with the prefixes
-before it in `Run.ancestry`. A partial candidate has no answer, so that no selector, pool or allocator counts it.
+A prefix is a `Candidate`: `partial` until the text comes to its end, with `depth` steps before its last one, and with
+the prefixes before it in `Run.ancestry`. A partial candidate has no answer: no selector, pool or allocator counts it.
 """
 
 from __future__ import annotations
@@ -37,5 +37,5 @@ async def grow(
 def step_scores(run: Run, candidate: Candidate, verifier: str) -> tuple[float | None, ...]:
     """The scores that `verifier` has given the prefixes of a candidate, the first step's first; None where it gave
     none. Raises: UnknownName for a verifier that the run does not have."""
-    path = run.ancestry(candidate)[-candidate.depth :]
+    path = run.ancestry(candidate)[-1 - candidate.depth :]
     return tuple(run.mean_score(prefix, verifier).value for prefix in path)

@@ -188,7 +188,7 @@ class Books:
         answer = None if partial else completion.answer
         if answer is None and not partial and (text or not completion.tool_calls):  # calls alone are no answer
             answer = self._answers.read(text, scope.problem, complete=completion.finish_reason == "stop")
-        parent, depth = self._parents.pop(action.id, None), 1
+        parent, depth = self._parents.pop(action.id, None), 0
         if parent is not None and prefix and prefix.startswith(parent.text):
             depth = parent.depth + 1
         up = None if parent is None else parent.id

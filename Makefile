@@ -32,9 +32,9 @@ check: lint types test ## before every commit: lint, types and tests, some minut
 test: $(VENV)/.ready ## the tests that need no Ray, browser or kills
 	$(BIN)/python -m pytest -m "not system" -n 3 --dist loadfile --no-loadscope-reorder
 
-# Ray, a browser, the wheel, processes killed at random points: tests/conftest.py says which stay in one process.
+# Ray, a browser, the wheel, processes killed at random points: tests/conftest.py says what stays in one process.
 test-system: $(VENV)/.ready ## the tests that start Ray or a browser, build the wheel, or kill processes
-	$(BIN)/python -m pytest -m system -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -m system -n 2 --dist loadscope --no-loadscope-reorder
 
 # Twenty rounds of actors that die every second and a node that dies half-way, of which `make test-system` has one, and
 # a sweep that is killed fifty times, there twenty.

@@ -8,7 +8,6 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,30 +33,23 @@ LONGEST = ["planning/test_plan", "methods/test_methods", "cli/test_main", "repor
            "core/trials/test_trial", "models/openai/test_client", "models/test_endpoint_pool",
            "tasks/test_sources"]  # fmt: skip
 
-# System tests of one group run one after the other, those of two side by side: what shares the Ray cluster below, what
-# starts a Ray of its own in another process, what tries strategies in virtual time, the examples of the documents, and
-# what needs none of these.
-GROUPS = {
-    **dict.fromkeys(
-        (
-            "system/test_chaos",
-            "clusters/test_clusters",
-            "clusters/ray/test_hedges",
-            "clusters/ray/test_cluster",
-            "clusters/ray/test_what_strategies_say",
-        ),
-        "ray",
-    ),
-    **dict.fromkeys(("methods/test_methods", "strategies/test_compositions"), "strategies"),
-    **dict.fromkeys(("clusters/ray/test_metrics", "clusters/ray/test_job"), "rays of their own"),
-    "system/test_docs": "documents",
-}
+# The files that use the Ray cluster below: one process runs them all, because two clusters would share two cores.
+# `make test-system` begins with them, and in its other process with those that take longest.
+OF_THE_RAY_CLUSTER = ["clusters/ray/test_cluster", "clusters/ray/test_hedges", "clusters/ray/test_what_strategies_say",
+                      "clusters/test_clusters", "clusters/virtual/test_replay_processes",
+                      "system/test_chaos"]  # fmt: skip
+LONGEST_OF_SYSTEM = ["clusters/ray/test_own_ray", "clusters/ray/test_job", "system/test_docs", "system/test_resume",
+                     "system/test_kills", "clusters/ray/test_metrics"]  # fmt: skip
 
 
 @pytest.fixture(scope="session")
-def ray_cluster() -> Iterator[Any]:
+def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A `ray.cluster_utils.Cluster` of three nodes on this machine, started when first asked for; this process is
     connected to it."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        taken = tmp_path_factory.getbasetemp().parent / "ray_cluster"  # in the folder of all processes of the run
+        assert not taken.exists(), "two processes start the Ray cluster: OF_THE_RAY_CLUSTER, with --dist loadscope"
+        taken.touch()
     os.environ["RAY_AUTH_MODE"] = "disabled"
     from tts.clusters.ray.environment import prepare
 
@@ -127,17 +119,30 @@ def reasoning_gym() -> Iterator[Workers]:
         yield workers
 
 
-def name_of(item: pytest.Item) -> str:
-    """Its file, from this folder, without the suffix."""
-    return item.path.relative_to(Path(__file__).parent).with_suffix("").as_posix()
+def name_of(nodeid: str) -> str:
+    """The test's file, from this folder, without the suffix."""
+    return nodeid.partition("::")[0].removeprefix("tests/").removesuffix(".py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: [*LONGEST, name_of(item)].index(name_of(item)))
-    for item in items:
-        if item.get_closest_marker("system"):
-            group = GROUPS.get(name_of(item), "ray" if "ray" in item.name else "processes")
-            item.add_marker(pytest.mark.xdist_group(group))
+    def place(item: pytest.Item) -> int:
+        first = [*OF_THE_RAY_CLUSTER, *LONGEST_OF_SYSTEM] if item.get_closest_marker("system") else LONGEST
+        return [*first, name_of(item.nodeid)].index(name_of(item.nodeid))
+
+    items.sort(key=place)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `--dist loadscope` a class, or a file's functions, stay in one process; so do all files of the Ray cluster.
+    Not `--dist loadgroup`, whose groups pytest-xdist 3.8 passes over without a word where pytest is 9.2."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "ray" if name_of(nodeid) in OF_THE_RAY_CLUSTER else str(super()._split_scope(nodeid))
+
+    return Scheduling(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
 @pytest.fixture(autouse=True)

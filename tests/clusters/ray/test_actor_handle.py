@@ -315,3 +315,16 @@ def test_an_actor_learns_what_its_actions_take() -> None:
         return actor._usual_s
 
     assert asyncio.run(main()) >= 10.0 * RECENT
+
+
+def test_a_cancellation_that_comes_together_with_an_actor_s_reply_is_not_forgotten() -> None:
+    async def cancelled_with_the_reply() -> None:
+        reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        task = asyncio.ensure_future(module._within(5.0, reply))
+        await asyncio.sleep(0)
+        reply.set_result(b"")
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancelled_with_the_reply())

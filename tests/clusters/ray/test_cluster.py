@@ -24,7 +24,7 @@ import tts
 from tts import Candidate, Run
 from tts.clusters.spec import ClusterSpec
 from tts.core.actions import Cancelled, Finished, Generate, Request
-from tts.core.journal.records import Decided, Granted, Lost
+from tts.core.journal.records import Lost
 from tts.core.result import Result
 from tts.errors import (
     ActorFailed,
@@ -36,7 +36,6 @@ from tts.errors import (
     Unreachable,
 )
 from tts.models.target import resolved
-from tts.runs.folder import JOURNAL, read_records
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Reply, arithmetic, last_user_text
 from tts.types import Cost, Message, Problem, Sampling
@@ -224,37 +223,6 @@ def test_a_replica_that_disappears_and_returns_loses_its_work_and_gets_it_back(
     assert len(results) == len(expected)
 
 
-def test_a_killed_driver_takes_its_actors_along_and_the_same_command_goes_on(tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    with FakeEngine(arithmetic(per_token_s=0.05)) as engine:
-        command = [sys.executable, "-m", "tts", "sweep", "arithmetic?size=12&seed=7", "--strategy", "majority_vote:n=8"]
-        command += ["--base-url", engine.base_url, "--cluster", "ray", "--max-tokens", "40", "--out", str(out)]
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-        driver = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        limit_s = time.monotonic() + LIMIT_S
-        while not (out / JOURNAL).is_file() or (out / JOURNAL).read_bytes().count(b'"type":"finished"') < 20:
-            assert driver.poll() is None, driver.stderr and driver.stderr.read()
-            assert time.monotonic() < limit_s
-            time.sleep(0.02)
-        driver.kill()
-        driver.communicate()
-        assert engine.wait_idle()
-        decoded = engine.stats().tokens
-
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        decoded = engine.stats().tokens
-    records = list(read_records(out / JOURNAL))
-    assert_finished_once_each(records, 8 * 12)
-    assert len([record for record in records if isinstance(record, Decided)]) == 12
-    lost = [record for record in records if isinstance(record, Lost)]
-    assert lost
-    granted = Counter(record.id for record in records if isinstance(record, Granted))
-    assert granted == Counter(r.id for r in records if isinstance(r, Finished)) + Counter(r.id for r in lost)
-    settled = sum(record.usage.completion_tokens for record in records if isinstance(record, Finished))
-    assert decoded <= settled + sum(record.cost.tokens for record in lost)
-
-
 # --- cancellation
 
 
@@ -341,21 +309,6 @@ def test_a_storm_of_ten_thousand_submits_and_cancels_leaves_nothing_in_flight(ra
     assert len(ends) == 10_001
 
 
-def test_a_cancellation_that_comes_together_with_an_actor_s_reply_is_not_forgotten() -> None:
-    from tts.clusters.ray.actor_handle import _within
-
-    async def cancelled_with_the_reply() -> None:
-        reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        task = asyncio.ensure_future(_within(5.0, reply))
-        await asyncio.sleep(0)
-        reply.set_result(b"")
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    asyncio.run(cancelled_with_the_reply())
-
-
 @pytest.mark.parametrize("kind", ["abort", "best_effort"])
 def test_an_engine_that_decodes_on_is_found_out_and_stopped_or_charged_in_full(ray_cluster: Any, kind: str) -> None:
     def script(request: dict[str, Any]) -> Reply:
@@ -402,37 +355,6 @@ def test_where_the_budget_cannot_hold_the_probes_no_endpoint_is_trusted_to_stop(
 
 
 # --- what bad input gets
-
-
-def command_line(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tts", "solve", "What is 2 + 2?", *arguments]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    return subprocess.run(command, env={**kept, **environment}, capture_output=True, text=True, check=False)
-
-
-def test_no_ray_at_the_address_is_said_at_once() -> None:
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{closed.getsockname()[1]}"
-        done = command_line("--cluster", "ray", "--address", address, "--base-url", "http://127.0.0.1:9/v1")
-    assert done.returncode == 5
-    assert f"there is no Ray at {address}" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize("how", ["flag", "environment"])
-def test_ray_client_is_refused_with_what_to_do_instead(how: str) -> None:
-    flag = ["--address", "ray://head:10001"] if how == "flag" else []
-    environment = {} if how == "flag" else {"RAY_ADDRESS": "ray://head:10001"}
-    done = command_line("--cluster", "ray", *flag, "--base-url", "http://127.0.0.1:9/v1", **environment)
-    assert done.returncode == 2
-    assert "Ray Client" in done.stderr and "ray job submit" in done.stderr
-
-
-def test_an_address_without_a_ray_cluster_is_refused() -> None:
-    done = command_line("--address", "head:6379", "--base-url", "http://127.0.0.1:9/v1")
-    assert done.returncode == 2
-    assert "--cluster ray" in done.stderr
 
 
 def test_another_version_of_ray_is_named(ray_cluster: Any) -> None:
@@ -704,98 +626,6 @@ def _parent(folder: Path) -> int:
 
 
 # --- many runs, and what happens between them
-
-
-def test_a_ray_that_a_run_starts_has_no_processes_but_its_own_and_those_of_the_actors() -> None:
-    code = """
-import os, time
-from pathlib import Path
-from tts.clusters.ray.environment import prepare
-prepare(None)
-from tts.clusters.ray.connect import connect, disconnect
-
-def started(pid):
-    found = []
-    for of_thread in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in of_thread.read_text().split():
-            found += [Path("/proc", child, "cmdline"), *started(child)]
-    return found
-
-connect(None, 1.0)
-import ray
-ray.get(ray.remote(lambda: None).remote())
-processes = started(os.getpid())
-commands = [process.read_text().replace("\\0", " ").split() for process in processes]
-others = [command[0] for command in commands if not any("default_worker.py" in word for word in command[1:4])]
-print(*sorted({name.rpartition("/")[2] for name in others} - {"ray::IDLE", "ray::<lambda>"}))
-disconnect()
-while any(process.exists() for process in processes):
-    time.sleep(0.05)
-"""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.split() == ["cat", "gcs_server", "raylet"]
-
-
-def test_two_calls_at_once_share_the_ray_that_the_first_started() -> None:
-    code = """
-import asyncio, tts
-from tts.testing.engine import FakeEngine
-from tts.testing.replies import arithmetic
-
-async def main(quick, slow):
-    one = tts.asolve("What is 2 + 2?", "single", base_url=quick, cluster="ray")
-    other = tts.asolve("What is 3 + 3?", "majority_vote:n=4", base_url=slow, cluster="ray")
-    return await asyncio.gather(one, other)
-
-with FakeEngine(arithmetic(error_rate=0)) as quick, FakeEngine(arithmetic(error_rate=0, per_token_s=0.3)) as slow:
-    print(*(solved.answer for solved in asyncio.run(main(quick.base_url, slow.base_url))))
-import ray
-print(ray.is_initialized())
-"""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.split() == ["4", "6", "False"]
-
-
-@pytest.mark.parametrize("process", ["raylet", "gcs_server"])
-def test_a_ray_that_dies_under_a_run_ends_that_run_in_words_and_neither_its_program_nor_the_next_run(
-    process: str,
-) -> None:
-    code = """
-import os, sys, threading, time, tts
-from tts.testing.engine import FakeEngine
-from tts.testing.replies import arithmetic
-
-caught = []
-def service(url):
-    try:
-        tts.solve("What is 2 + 2?", "majority_vote:n=4", base_url=url, cluster="ray")
-    except Exception as error:
-        caught.append(error)
-
-with FakeEngine(arithmetic(error_rate=0)) as quick, FakeEngine(arithmetic(per_token_s=30)) as slow:
-    thread = threading.Thread(target=service, args=(slow.base_url,))
-    thread.start()
-    while not slow.stats().requests and thread.is_alive():
-        time.sleep(0.05)
-    import ray
-    (dies,) = ray._private.worker._global_node.all_processes[sys.argv[1]]
-    os.kill(dies.process.pid, 9)
-    thread.join()
-    (error,) = caught
-    print(type(error).__name__, error)
-    print(tts.solve("What is 2 + 2?", "majority_vote:n=4", base_url=quick.base_url, cluster="ray").answer)
-"""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    command = [sys.executable, "-c", code, process]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    error, answer = [line for line in done.stdout.splitlines() if line.startswith(("ClusterUnreachable", "4"))]
-    assert "was lost under the run" in error and "repeat the command" in error
-    assert answer == "4"
 
 
 def test_an_actor_hired_while_the_others_are_equipped_gets_the_verifiers_too(ray_cluster: Any) -> None:

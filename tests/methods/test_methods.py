@@ -33,7 +33,6 @@ tree_search/dvts.py:dvts:n=4,m=2,depth=4
 tree_search/rebase.py:rebase:width=4,depth=4
 tree_search/particles.py:particles:n=4,depth=4
 tree_search/mcts.py:mcts:rollouts=3,m=2
-tree_search/abmcts.py:abmcts:n=6,workers=3
 thinking/deepconf.py:deepconf:n=6,warmup=3
 aggregation/atom.py:atom:depth=2
 aggregation/least_to_most.py:least_to_most

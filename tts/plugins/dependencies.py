@@ -106,17 +106,20 @@ def check_models(
     specs: Iterable[StrategySpec], names: Iterable[str], resolve: Callable[[str], Strategy] = strategy
 ) -> None:
     """Refuse a model that the run does not have: the value of a parameter called `model`, `..._model`, `small` or
-    `large`, in these specs and their parts. Raises: UnknownName."""
+    `large`, and each of `models`, which are joined by `+`; in these specs and their parts. Raises: UnknownName."""
     known = list(names)
     for spec in with_parts(specs, resolve):
         for parameter in parameters(resolve(spec.name)):
-            name = spec.params.get(parameter.name, parameter.default)
-            if _names_model(parameter) and isinstance(name, str) and name and name not in known:
-                raise unknown_model(name, known, f"{spec.name}: {parameter.name}: ")
+            value = spec.params.get(parameter.name, parameter.default)
+            if not _names_model(parameter) or not isinstance(value, str) or not value:
+                continue
+            for name in value.split("+") if parameter.name == "models" else [value]:
+                if name not in known:
+                    raise unknown_model(name, known, f"{spec.name}: {parameter.name}: ")
 
 
 def _names_model(parameter: Parameter) -> bool:
-    return parameter.name in ("model", "small", "large") or parameter.name.endswith("_model")
+    return parameter.name in ("model", "models", "small", "large") or parameter.name.endswith("_model")
 
 
 def _names_part(parameter: Parameter) -> bool:

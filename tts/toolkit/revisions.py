@@ -42,13 +42,15 @@ async def revise(problem: Problem, run: Run, rounds: int, begun: Sequence[Candid
     return versions
 
 
-async def revised(problem: Problem, run: Run, attempts: Sequence[Candidate]) -> list[Candidate]:
+async def revised(
+    problem: Problem, run: Run, attempts: Sequence[Candidate], *, model: str | None = None
+) -> list[Candidate]:
     """One version of a model that is shown these attempts, a child of the last; a first attempt where there is none.
 
     Raises: as `Run.generate`.
     """
     if not attempts:
-        return await run.generate()
+        return await run.generate(model=model)
     shown = "\n\n".join(f"Attempt {i}:\n{attempt.text.strip()}" for i, attempt in enumerate(attempts, 1))
     prompt = REVISE.format(problem=problem.prompt, attempts=shown)
-    return await run.generate(prompt, system=problem.system, parent=attempts[-1])
+    return await run.generate(prompt, system=problem.system, parent=attempts[-1], model=model)

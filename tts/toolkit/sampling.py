@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 from tts.core.trials.blocks import OPEN_FAILURES
@@ -56,8 +57,8 @@ def came(ended: Ended) -> list[Candidate]:
     return [candidate for candidate in ended.values() if candidate is not None]
 
 
-def _at_most(n: int | None, count: int) -> int:
-    return count if n is None else min(n, count)
+def _at_most(n: int | None, wanted: int) -> int:
+    return wanted if n is None else min(n, wanted)
 
 
 async def sample_until(
@@ -134,6 +135,44 @@ async def sample_and_verify(run: Run, verifier: str, *, n: int | None, **samplin
             candidates.append(candidate)
             await run.verify([candidate], verifier)
     return candidates
+
+
+async def sample_by_turns(run: Run, turn: Callable[[], Awaitable[object]], *, n: int | None, workers: int = 1) -> None:
+    """Await `turn()` again and again, until `n` times, or the budget ends.
+
+    Args:
+        turn: asks for samples; one whose samples all failed is passed over. With an open count, failures in a row end
+            the turns: they may cost nothing, and would be repeated for ever.
+        n: number of turns at most; None goes on until the budget ends.
+        workers: number of turns at a time.
+
+    Raises: BudgetExhausted or AllFailed if not a single turn came to its end; InvalidParameter.
+    """
+    _check_counts(run, n, "workers", workers)
+    turns = count() if n is None else iter(range(n))
+    errors: list[AllFailed | BudgetExhausted] = []
+    came = failed = 0
+
+    async def work() -> None:
+        nonlocal came, failed
+        for _ in turns:
+            try:
+                await turn()
+            except BudgetExhausted as error:
+                errors.append(error)
+                return
+            except AllFailed as error:
+                errors.append(error)
+                failed += 1
+            else:
+                came += 1
+                failed = 0
+            if n is None and failed >= OPEN_FAILURES:
+                return
+
+    await run.gather(*(work() for _ in range(workers)))
+    if not came and errors:
+        raise next((error for error in errors if isinstance(error, BudgetExhausted)), errors[0])
 
 
 def _check_counts(run: Run, n: int | None, name: str, count: int) -> None:

@@ -24,6 +24,8 @@ from tts.models.roles.providers import PROVIDERS
 from tts.models.roles.role import ModelRole, ServedModel, Server
 from tts.models.target import Pricing, resolved, roles_of
 from tts.models.weights import info
+from tts.plugins.dependencies import check_models
+from tts.plugins.spec import parse_specs
 from tts.runs.folder import NoJournal
 from tts.types import Completion, StrategySpec
 
@@ -325,3 +327,10 @@ def test_a_model_that_the_run_does_not_have_is_refused_when_it_is_asked() -> Non
         assert "Known: judge, solver" in error.message and "--model-for large=NAME@URL" in error.message
     assert error_of(generates, None) is None  # a simulation or a replay does not know the run's models
     assert isinstance(error.rebuild(), TTSError)
+
+
+def test_each_of_several_models_that_a_strategy_is_to_ask_is_looked_up_before_anything_is_sent() -> None:
+    (spec,) = parse_specs("ab_mcts:models=solver+larg")
+    with pytest.raises(UnknownName, match=r"ab_mcts: models: unknown model 'larg'.*Did you mean 'large'"):
+        check_models([spec], ["large", "solver"])
+    check_models([spec], ["larg", "solver"])

@@ -1,0 +1,1 @@
+"""Strategies that search trees of steps or of answers."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -13,12 +13,12 @@ from tts.answers.extract import without_thinking
 from tts.core.actions import Request
 from tts.core.addresses import call_of
 from tts.errors import EndpointError, InvalidParameter, unknown_name
-from tts.models.openai.completion_builder import CompletionBuilder
 from tts.models.options import Target
-from tts.models.roles.serving import Opener
-from tts.models.target import roles_of
 from tts.tasks.verdict import Verdict
 from tts.types import Completion, Message, Problem, Sampling, Usage
+
+if TYPE_CHECKING:
+    from tts.models.openai.completion_builder import CompletionBuilder
 
 NAME = "llm"
 MAX_TOKENS = 2048  # of one grading, reasoning included
@@ -92,6 +92,8 @@ class LlmGrader:
 
     async def grade(self, answer: str | None, reference: str, problem: Problem) -> Verdict:
         """The verdict, with the usage of all requests that were made for it."""
+        from tts.models.openai.completion_builder import CompletionBuilder
+
         if answer is None:
             return Verdict(False)
         if (known := self._known.get((problem.id, answer))) is not None:
@@ -129,6 +131,9 @@ def read_grade(text: str) -> bool | None:
 
 async def opened(name: str, target: Target, stack: AsyncExitStack) -> LlmGrader:
     """The grader, with a client of the one role that this target has. Raises: as `tts.models.target.open_models`."""
+    from tts.models.roles.serving import Opener  # here, because every grading process imports this file
+    from tts.models.target import roles_of
+
     ((role, model),) = roles_of(target).items()
     open_role = await Opener(target, stack).open(role, model)
     own: dict[str, Any] = {"temperature": 0.0, **model.sampling, "max_tokens": named(name).max_tokens}

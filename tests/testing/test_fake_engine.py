@@ -183,6 +183,19 @@ def test_an_engine_may_decode_on_for_a_while_after_its_client_has_left() -> None
         assert 0 < engine.stats().tokens_after_leave < 10_000
 
 
+def test_an_engine_in_lockstep_decodes_and_sends_what_it_is_allowed_and_no_more() -> None:
+    with FakeEngine(lambda _: WORDS, lockstep=True) as engine, open_stream(engine) as link:
+        engine.allow(2)
+        assert engine.wait(lambda now: now.tokens == 2)
+        heard = b""
+        while b" two" not in heard:
+            heard += link.recv(4096)
+        assert b" three" not in heard and engine.stats().tokens == 2
+        engine.allow(len(WORDS.tokens) - 2)
+        assert engine.wait_idle()
+        assert engine.stats().tokens == len(WORDS.tokens)
+
+
 def test_a_client_that_leaves_the_queue_never_gets_a_slot() -> None:
     with FakeEngine(lambda _: Reply(("x",) * 1000, per_token_s=0.005), slots=1) as engine:
         first = open_stream(engine)

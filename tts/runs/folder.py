@@ -15,7 +15,6 @@ import os
 import threading
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
-from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -35,6 +34,8 @@ JOURNAL, SOLVED, PLAN = "journal.jsonl", "solved.json", "plan.json"  # the latte
 
 def program() -> str:
     """`tts` and its version, as installed."""
+    from importlib import metadata  # here, because the grading process writes files and no journal
+
     try:
         return f"tts {metadata.version('test-time-scaling')}"
     except metadata.PackageNotFoundError:

@@ -175,10 +175,10 @@ class Generation:
                 connection.flush()
                 await self._silence()
             delay = start + position * pace.per_token_s - loop.time() if pace.per_token_s else 0
-            if delay > 0 or position % _BATCH == 0:
+            if delay > 0 or position % _BATCH == 0 or self.engine.lockstep:
                 connection.flush()
                 await connection.drained()
-                await asyncio.sleep(max(0, delay))
+                await (self.engine.allowed() if self.engine.lockstep else asyncio.sleep(max(0, delay)))
             for index, stream in enumerate(streams):
                 if position < len(stream):
                     self._decoded(1)

@@ -95,6 +95,7 @@ class FakeEngine:
         context_tokens: prompt plus `max_tokens` may not exceed it (a token is a word).
         abort_on_disconnect: whether a client that leaves frees its slot; if not, the engine decodes on, and counts.
         abort_delay_s: time that it decodes on before that (SGLang looks every few seconds).
+        lockstep: whether it decodes only as many tokens as `allow` has let it, so that no clock decides how far it is.
         stream_interval: tokens sent in one chunk; `vllm` and `sglang` send the first one alone.
         tokenizes: whether its tokenizer counts prompts for whoever asks, in the flavour's words; `openai` has none.
         shows_tools: of `llamacpp`, whether its chat template shows the model the tools of a request, as `/props` say.
@@ -115,6 +116,7 @@ class FakeEngine:
         context_tokens: int | None = None,
         abort_on_disconnect: bool = True,
         abort_delay_s: float = 0.0,
+        lockstep: bool = False,
         stream_interval: int = 1,
         tokenizes: bool = True,
         shows_tools: bool = True,
@@ -134,6 +136,7 @@ class FakeEngine:
         self.context_tokens = context_tokens
         self.abort_on_disconnect = abort_on_disconnect
         self.abort_delay_s = abort_delay_s
+        self.lockstep = lockstep
         self.stream_interval = stream_interval
         self.tokenizes = tokenizes
         self.shows_tools = shows_tools
@@ -150,6 +153,7 @@ class FakeEngine:
         self._max_open = 0
         self._warm: set[str] = set()
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._allowed = asyncio.Semaphore(0)
         self._rids: dict[str, asyncio.Task[Any]] = {}
         self._connections: set[Connection] = set()
         self._changed = threading.Condition()
@@ -217,6 +221,20 @@ class FakeEngine:
     def wait_idle(self, timeout_s: float = 60.0) -> bool:
         """Block until no request is decoded or queued; False if that did not come within `timeout_s`."""
         return self.wait(lambda now: now.open_streams == now.queued == 0, timeout_s)
+
+    def allow(self, tokens: int) -> None:
+        """Let an engine in lockstep decode so many more tokens, of whichever requests come to it first; those of one
+        have been sent when `wait` finds them in `Stats.tokens`."""
+        assert self._loop is not None, "the engine runs"
+        for _ in range(tokens):
+            self._loop.call_soon_threadsafe(self._allowed.release)
+
+    async def allowed(self) -> None:
+        """Wait until an engine in lockstep may decode another token."""
+        if self._allowed.locked():
+            await asyncio.sleep(0)  # a transport may send what it was given once the loop has gone round
+            self._notify()
+        await self._allowed.acquire()
 
     def _run(self, listener: socket.socket, ready: threading.Event) -> None:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:

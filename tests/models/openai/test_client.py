@@ -23,6 +23,12 @@ ASK = (Message("user", "What is 2 + 3?"),)  # 7 tokens to the fake engine
 FIVE = Reply(("It", " is", " five."))
 
 
+@pytest.fixture(autouse=True)
+def last_words_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How busy the machine is decides no bill: a cancelled stream is heard until its engine has closed it."""
+    monkeypatch.setattr("tts.models.openai.closing._LAST_WORDS_S", 600.0)
+
+
 def request(**fields: Any) -> Request:
     sampling = {name: fields.pop(name) for name in tuple(fields) if name in Sampling.__struct_fields__}
     return Request(fields.pop("messages", ASK), Sampling(**sampling), **fields)

@@ -8,7 +8,6 @@ import ipaddress
 import json
 import ssl
 import threading
-import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -24,7 +23,6 @@ from tts import errors
 from tts.core.actions import Request
 from tts.models.openai.client import OpenAIClient
 from tts.models.openai.completion_builder import CompletionBuilder
-from tts.models.openai.reading import OnProgress
 from tts.models.openai.transport import AiohttpReply, BrokenOff, Connections
 from tts.models.wire.proxies import proxy_for
 from tts.testing.engine import FakeEngine
@@ -483,86 +481,113 @@ def test_a_client_that_was_closed_says_so_for_samples_and_for_all_else() -> None
         asyncio.run(main(server.url))
 
 
+def asking(seed: int, max_tokens: int) -> Request:
+    return Request((Message("user", "1 + 1"),), Sampling(max_tokens=max_tokens), seed=seed)
+
+
 def test_what_was_decoded_of_streams_that_are_cancelled_over_tls_is_booked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """TLS cannot be closed in halves, so that the server's last words are not heard."""
+    """TLS cannot be closed in halves, so that the server's last words are not heard: it decodes as many tokens more as
+    are booked for those on their way."""
     file = certificate(tmp_path, "127.0.0.1", 5)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(file)
     monkeypatch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", ssl.create_default_context(cafile=file))
+    seen = [1, 3, 5, 7, 9, 11]  # tokens of each stream until it is cancelled
 
-    def progress(builder: CompletionBuilder, tokens: int, far: asyncio.Event) -> OnProgress:
-        return lambda *news: far.set() if builder.tokens > tokens else None
+    async def main(engine: FakeEngine) -> list[int]:
+        """What was booked for streams that were cancelled at different moments."""
+        booked = []
+        async with OpenAIClient(engine.base_url, model="fake") as client:
+            engine.allow(60)
+            await client.complete(asking(len(seen), 100), CompletionBuilder())
+            for seed, tokens in enumerate(seen):
+                builder, far = CompletionBuilder(), asyncio.Event()
 
-    async def main(url: str) -> tuple[int, int]:
-        """What was booked for streams that were cancelled at different moments, and how many had begun."""
-        builders = [CompletionBuilder() for _ in range(6)]
-        async with OpenAIClient(url, model="fake") as client:
-            await client.complete(
-                Request((Message("user", "1 + 1"),), Sampling(max_tokens=100), seed=9), CompletionBuilder()
-            )
-            for at, builder in enumerate(builders):
-                request = Request((Message("user", "1 + 1"),), Sampling(max_tokens=100), seed=at)
-                far = asyncio.Event()
-                asked = asyncio.ensure_future(client.complete(request, builder, progress(builder, 2 * at, far)))
+                def heard(
+                    *_: object, builder: CompletionBuilder = builder, tokens: int = tokens, far: Any = far
+                ) -> None:
+                    if builder.tokens == tokens:
+                        far.set()
+
+                engine.allow(tokens)
+                asked = asyncio.ensure_future(client.complete(asking(seed, 100), builder, heard))
                 await far.wait()
                 asked.cancel()
                 await asyncio.wait([asked])
-        charged = [builder.completion("cancelled").usage.completion_tokens for builder in builders]
-        assert charged == [builder.tokens + 8 for builder in builders]
-        return sum(charged), len(charged)
+                assert await asyncio.to_thread(engine.wait, lambda now: now.connections == 0)
+                engine.allow(8)
+                assert await asyncio.to_thread(engine.wait_idle)
+                booked.append(builder.completion("cancelled").usage.completion_tokens)
+        return booked
 
-    with FakeEngine(lambda _: Reply(("a ",) * 60, per_token_s=0.04), tls=tls) as engine:
-        booked, asked = asyncio.run(main(engine.base_url))
-        assert engine.wait_idle()
-        decoded = engine.stats().tokens - 60
-    assert decoded <= booked < 100 * asked, "and not the whole reservation of each"
+    def script(body: dict[str, Any]) -> Reply:
+        return Reply(("a ",) * ([tokens + 8 for tokens in seen] + [60])[body["seed"]])
+
+    with FakeEngine(script, tls=tls, lockstep=True, abort_on_disconnect=False) as engine:
+        booked = asyncio.run(main(engine))
+        decoded = [served.tokens for served in engine.served][1:]
+    assert booked == decoded == [tokens + 8 for tokens in seen], "and not the whole reservation of each"
 
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": pytest.importorskip("uvloop").new_event_loop}
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-@pytest.mark.parametrize("secure", [True, False])
+@pytest.mark.parametrize(("secure", "unheard"), [(True, 8), (False, 2)])
 def test_a_client_of_ones_own_is_heard_until_the_engine_has_stopped_and_no_connection_stays(
-    tmp_path: Path, loop: str, secure: bool
+    tmp_path: Path, loop: str, secure: bool, unheard: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """What the engine sends while nothing is read here is booked as seen; beyond that it decodes as many tokens more
+    as are booked for those that nobody hears of."""
+    monkeypatch.setattr("tts.models.openai.closing._LAST_WORDS_S", 600.0)  # on a busy machine, too
     file = certificate(tmp_path, "127.0.0.1", 5)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(file)
-    request = Request((Message("user", "1 + 1"),), Sampling(max_tokens=5000), seed=1)
+    first, unread = [1, 3, 8], 30  # tokens that are read of each stream, and sent then while nothing is read here
 
     async def main(engine: FakeEngine) -> list[tuple[int, int]]:
-        """What was booked of streams cancelled after so many tokens, and what was seen of them."""
+        """What was booked of each stream, and what was seen of it."""
         own = httpx2.AsyncClient(verify=ssl.create_default_context(cafile=file))
         builders = []
         async with own, OpenAIClient(engine.base_url, model="fake", http_client=own) as client:
             await client.models()  # which is asked otherwise, on a connection that is kept, when a stream is cancelled
-            for tokens in (1, 3, 8):
-                builder, far = CompletionBuilder(), asyncio.Event()
+            for seed, tokens in enumerate(first):
+                builder, far, before = CompletionBuilder(), asyncio.Event(), engine.stats().tokens
 
                 def heard(
-                    *_: object, builder: CompletionBuilder = builder, tokens: int = tokens, far: Any = far
+                    *_: object,
+                    builder: CompletionBuilder = builder,
+                    tokens: int = tokens,
+                    far: Any = far,
+                    all_sent: int = before + tokens + unread,
                 ) -> None:
-                    if builder.tokens >= tokens and not far.is_set():
+                    if builder.tokens == tokens and not far.is_set():
+                        engine.allow(unread)
+                        assert engine.wait(lambda now: now.tokens == all_sent)
                         far.set()
-                        time.sleep(0.15)  # some 30 tokens, while nothing is read here
 
-                asked = asyncio.ensure_future(client.complete(request, builder, heard))
+                engine.allow(tokens)
+                asked = asyncio.ensure_future(client.complete(asking(seed, 5000), builder, heard))
                 await far.wait()
                 asked.cancel()
                 await asyncio.wait([asked])
                 builders.append(builder)
                 assert await asyncio.to_thread(engine.wait, lambda now: now.connections == 0)
+                engine.allow(unheard)
+                assert await asyncio.to_thread(engine.wait_idle)
         return [(builder.completion("cancelled").usage.completion_tokens, builder.tokens) for builder in builders]
 
-    with FakeEngine(lambda _: Reply(("a ",) * 5000, per_token_s=0.005), tls=tls if secure else None) as engine:
+    def script(body: dict[str, Any]) -> Reply:
+        return Reply(("a ",) * (first[body["seed"]] + unread + unheard))
+
+    with FakeEngine(script, tls=tls if secure else None, lockstep=True, abort_on_disconnect=False) as engine:
         with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
             streams = runner.run(main(engine))
         decoded = [served.tokens for served in engine.served]
-    for (booked, seen), of_engine in zip(streams, decoded, strict=True):
-        assert of_engine <= booked == seen + (8 if secure else 2)
+    assert streams == [(tokens + unread + unheard, tokens + unread) for tokens in first]
+    assert decoded == [booked for booked, _ in streams]
 
 
 def test_a_connection_whose_tls_handshake_is_cancelled_is_closed() -> None:

@@ -37,7 +37,7 @@ test-system: $(VENV)/.ready ## the tests that start Ray or a browser, build the 
 	$(BIN)/python -m pytest -m system -n 2 --dist loadscope --no-loadscope-reorder
 
 # Twenty rounds of actors that die every second and a node that dies half-way, of which `make test-system` has one, and
-# a sweep that is killed fifty times, there twenty.
+# a sweep that is killed fifty times, there ten.
 chaos: $(VENV)/.ready ## twenty rounds of dying actors, fifty killed sweeps
 	TTS_CHAOS_ROUNDS=20 TTS_KILLS=50 $(BIN)/python -m pytest tests/system/test_chaos.py tests/system/test_resume.py
 

@@ -44,8 +44,8 @@ LONGEST_OF_SYSTEM = ["clusters/ray/test_own_ray", "clusters/ray/test_job", "syst
 
 @pytest.fixture(scope="session")
 def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A `ray.cluster_utils.Cluster` of three nodes on this machine, started when first asked for; this process is
-    connected to it."""
+    """A `ray.cluster_utils.Cluster` of three nodes on this machine, started when first asked for, of the processes that
+    actors need; this process is connected to it."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         taken = tmp_path_factory.getbasetemp().parent / "ray_cluster"  # in the folder of all processes of the run
         assert not taken.exists(), "two processes start the Ray cluster: OF_THE_RAY_CLUSTER, with --dist loadscope"
@@ -57,13 +57,16 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     import ray
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "include_dashboard": False})
-    for _ in range(2):
-        cluster.add_node(num_cpus=4)
-    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
-    yield cluster
-    ray.shutdown()
-    cluster.shutdown()
+    from tts.clusters.ray.own import few_processes
+
+    with few_processes():  # the nodes that tests add, too; `test_job.py` has all of Ray's processes
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "include_dashboard": False})
+        for _ in range(2):
+            cluster.add_node(num_cpus=4)
+        ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+        yield cluster
+        ray.shutdown()
+        cluster.shutdown()
 
 
 @pytest.fixture(scope="session")

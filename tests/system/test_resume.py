@@ -19,7 +19,7 @@ from tts.types import Cost
 
 pytestmark = pytest.mark.system
 
-KILLS = int(os.environ.get("TTS_KILLS", "20"))
+KILLS = int(os.environ.get("TTS_KILLS", "10"))
 ENDS = (Finished, Scored, Returned, Woke, Failed, Cancelled, Refused)
 REPEATABLE = ("single", "majority_vote:n=2,4", "best_of_n:n=4", "genrm:n=2", "sequential_revision:chains=2,rounds=3")
 

@@ -522,7 +522,7 @@ def test_a_worker_whose_parent_cannot_kill_it_runs_into_its_cpu_limit(functions,
         from tts.workers import killable_processes as workers
         workers._MAIN = {worker!r}
         workers._Reaper = lambda mark: None
-        workers.Workers(1).call_sync("{functions}:tell_pid_and_hang_in_c", ({str(told)!r},), timeout_s=3)
+        workers.Workers(1).call_sync("{functions}:tell_pid_and_hang_in_c", ({str(told)!r},), timeout_s=1)
     """
     with subprocess.Popen([sys.executable, "-c", textwrap.dedent(parent)]) as process:
         orphan = pid_in(told)

@@ -53,7 +53,9 @@ def carrier(request: pytest.FixtureRequest) -> Iterator[Carrier]:
     spec = None
     if request.param == "ray":
         cluster = request.getfixturevalue("ray_cluster")
-        spec = ClusterSpec(address=cluster.address, generators={"count": 2}, verifiers={"count": 2})
+        two = {"count": 2}
+        # A busy machine may keep an actor silent for long, which is no death.
+        spec = ClusterSpec(address=cluster.address, generators=two, verifiers=two, heartbeat_s=400)
     with FakeEngine(script) as engine, Carrier(request.param, script, engine.base_url, spec) as opened:
         yield opened
         assert engine.wait_idle()

@@ -45,7 +45,7 @@ pytestmark = pytest.mark.system
 PROBLEMS = [Problem(f"p{i}", f"What is {17 + i} + {25 * i}?") for i in range(24)]
 SCRIPT = arithmetic(error_rate=0.4, per_token_s=0.03)
 LIMIT_S = 400  # ends a wait in vain; a busy machine takes minutes to start an actor
-ONE = {"generators": {"count": 1}, "verifiers": {"count": 1}}
+ONE = {"generators": {"count": 1}, "verifiers": {"count": 1}, "heartbeat_s": LIMIT_S}
 
 
 def spec_of(cluster: Any, **fields: Any) -> ClusterSpec:
@@ -582,7 +582,7 @@ def test_a_full_object_store_does_not_concern_a_run(ray_cluster: Any, expected: 
 
 
 def test_a_text_longer_than_ray_passes_inline_arrives_whole(ray_cluster: Any) -> None:
-    words = tuple(f" word{i}" for i in range(15_000))
+    words = tuple(f" word{i:0100}" for i in range(1_500))
     prompt = "x" * 150_000
     with FakeEngine(lambda request: Reply(words)) as engine:
         solved = tts.solve(

@@ -251,7 +251,7 @@ def test_ctrl_c_ends_the_command_and_its_processes(tmp_path):
             children = [int(pid) for pid in found.stdout.split()]
             time.sleep(0.1)
         parent.send_signal(signal.SIGINT)
-        _, said = parent.communicate(timeout=60)
+        _, said = parent.communicate(timeout=400)
     finally:
         parent.kill()
         parent.wait()

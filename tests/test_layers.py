@@ -46,8 +46,8 @@ IO = {
 BANNED_CALLS = {"time.time", "random.random", "random.choice", "random.randint", "random.shuffle", "uuid.uuid4", "open"}
 HTTP = {"tts/models/openai/client.py", "tts/models/openai/httpx_client.py", "tts/models/openai/transport.py"}
 FOR_STRATEGIES = (
-    "tts.core.trials.context", "tts.core.trials.blocks", "tts.types", "tts.selectors", "tts.errors", "tts.answers",
-    "tts.toolkit",
+    "tts.core.trials.context", "tts.core.trials.blocks", "tts.types", "tts.selectors", "tts.errors", "tts.checks",
+    "tts.answers", "tts.toolkit",
 )  # fmt: skip
 ADDRESS = re.compile(r"tts(\.\w+)+:\w+(\.\w+)*")
 MOST_FILES, MOST_LINES, MOST_STATEMENT_LINES = 16, 500, 60  # an __init__.py included

@@ -9,7 +9,7 @@ from tts.messages import ToolCall
 from tts.plugins.verifiers import verifier
 from tts.testing import Outcome, Sample, ScriptedCluster
 from tts.toolkit.prompts.tools import CHECK_AGAIN
-from tts.types import LogprobSummary, TokenLogprob
+from tts.types import LogprobSummary
 
 HERE = Path(__file__).parent
 
@@ -31,32 +31,6 @@ def judged(method: str, script: Any, judge: str, **params: Any) -> Outcome:
 
 def asked(outcome: Outcome, text: str) -> int:
     return sum(text in prompt for prompt in outcome.prompts)
-
-
-def test_beam_search_grows_the_prefixes_that_the_verifier_prefers() -> None:
-    def steps(request: Request, number: int) -> Sample:
-        good = number % 2 == 0
-        if request.continue_from.count("\n") == 2:
-            return Sample(text=f"Answer: {len(request.continue_from)}", scores={"judge": 0.5})
-        return Sample(text="good" if good else "bad", stopped_by="\n", scores={"judge": 0.9 if good else 0.1})
-
-    outcome = ran("tree_search/beam.py:beam", steps, n=4, m=2)
-    prefixes = {action.request.continue_from for action in outcome.generated}
-    assert prefixes == {"", "good\n", "good\ngood\n"}
-    assert [len([a for a in outcome.generated if a.request.continue_from == p]) for p in sorted(prefixes)] == [4, 4, 4]
-
-
-def test_lookahead_values_a_step_by_what_comes_of_it() -> None:
-    def steps(request: Request, number: int) -> Sample:
-        if request.sampling.temperature == 0.0:  # what comes of the first step turns out well
-            return Sample(text="Answer: 1", scores={"judge": 0.9 if request.continue_from == "plain\n" else 0.1})
-        if request.continue_from:
-            return Sample(text="Answer: 1", scores={"judge": 0.5})
-        return Sample(text=["plain", "shining"][number], stopped_by="\n", scores={"judge": [0.1, 0.9][number]})
-
-    for lookahead, kept in ((0, "shining\n"), (1, "plain\n")):
-        outcome = ran("tree_search/beam.py:beam", steps, n=2, m=2, lookahead=lookahead)
-        assert {a.request.continue_from for a in outcome.generated[2 + 2 * lookahead :]} == {kept}
 
 
 def prefers_the_longer(request: Request, number: int) -> str | Sample:
@@ -106,25 +80,6 @@ def test_the_soundest_critiques_alone_are_added_up() -> None:
             "tournaments/knockout.py:knockout", criticises, f"tournaments/grm.py:grm(k=4,keep={keep})", n=2
         )
         assert outcome.result.answer == answer
-
-
-def sure_of(sign: str) -> LogprobSummary:
-    return LogprobSummary(-0.1, -0.1, tail=(TokenLogprob(sign, -0.1),))
-
-
-def test_a_process_reward_is_read_from_one_token_about_the_last_step() -> None:
-    def steps(request: Request, number: int) -> Sample:
-        prompt = request.messages[-1].content
-        if "last step" in prompt:
-            assert request.sampling.max_tokens == 1
-            return Sample(text=(sign := "-" if "bad\n\n" in prompt else "+"), tokens=1, logprobs=sure_of(sign))
-        if request.continue_from.count("\n") == 2:
-            return Sample(text="Answer: 1")
-        return Sample(text="bad" if number % 2 else "good", stopped_by="\n")
-
-    outcome = judged("tree_search/beam.py:beam", steps, "prm", n=4, m=2)
-    assert not any("bad" in action.request.continue_from for action in outcome.generated)
-    assert outcome.result.bill.verifier.samples == asked(outcome, "last step") > 3
 
 
 def test_each_slot_of_a_population_reads_k_members_of_the_last() -> None:

@@ -30,6 +30,11 @@ SMALL = {
     "dynasor": "dynasor:every=8,agree=2,probe=6,think=40,answer=16",
     "es_cot": "es_cot:jump=1,every=8,probe=6,think=40,answer=16",
     "trimr": "trimr:every=8,think=40,answer=16",
+    "beam_search": "beam_search:n=4,m=2,depth=3",
+    "dvts": "dvts:n=4,m=2,depth=3,verifier=judge",
+    "rebase": "rebase:n=3,depth=3",
+    "best_first": "best_first:n=5,m=2,depth=3",
+    "speculative_rejection": "speculative_rejection:n=4,checkpoint=16,verifier=judge",
 }
 OTHER = Problem("other", "What is 3 + 3?")
 VERIFIERS = verifiers_of([spec for text in SMALL.values() for spec in parse_specs(text)])

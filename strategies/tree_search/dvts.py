@@ -1,0 +1,61 @@
+"""Diverse verifier tree search: greedy searches side by side, a vote among their solutions."""
+
+from tts.checks import require
+from tts.core.trials.context import Run
+from tts.selectors import weighted_majority
+from tts.toolkit.steps import STEP, grow, ranked
+from tts.toolkit.votes import Equivalence, choose
+from tts.types import Candidate, Problem
+
+
+async def dvts(
+    problem: Problem,
+    run: Run,
+    *,
+    n: int | None = 16,
+    m: int = 4,
+    depth: int = 40,
+    stop: str = STEP,
+    verifier: str = "prm",
+    equivalence: Equivalence = "exact",
+) -> Candidate:
+    """Grow n/m trees apart from one another, the best of `m` next steps at a time; all solutions vote by their scores.
+
+    Beeching, Tunstall, Rush (2024), "Scaling test-time compute with open models", after the beams of Snell et al.
+    (2024), arXiv:2408.03314. Differences from the paper: every solution that a tree meets votes, not those beside its
+    last step alone; a step without a score ranks last, and of equals the first sampled is the better one; with an open
+    count trees grow one after the other.
+
+    Args:
+        n: steps side by side, those of all trees; None grows trees until the budget ends.
+        m: next steps of which a tree keeps the best; what is left of n / m is dropped.
+        depth: steps of a solution at most; what is longer does not vote.
+        stop: the end of a step.
+        verifier: of prefixes and solutions.
+        equivalence: `math` lets 1/\\sqrt{2} and \\sqrt{2}/2 vote together (extra `math`).
+    Raises: AllFailed if no tree came to the end of a step, InvalidParameter, UnknownName.
+    """
+    require(m >= 1, "m", "at least 1", m)
+    require(n is None or n >= m, "n", f"at least m = {m}, or none", n)
+    require(depth >= 1, "depth", "at least 1", depth)
+    if n is None:
+        run.check_open()
+    run = run.on(problem)
+    run.fallback = weighted_majority
+    found: list[Candidate] = []
+
+    async def tree() -> None:
+        best = None
+        for _ in range(depth):
+            steps = await grow(run, [(best, m)], stop=stop)
+            found.extend(steps)
+            scores = await run.verify(steps, verifier)
+            best = ranked(steps, dict(zip(steps, scores, strict=True)))[0]
+            if not best.partial:
+                break
+
+    async with run.race(*(tree() for _ in range(1 if n is None else n // m))) as done:
+        async for _ in done:
+            if n is None:
+                done.start(tree())
+    return await choose(run, weighted_majority, found, equivalence)

@@ -152,16 +152,6 @@ def test_a_judge_of_a_debate_hears_both_sides_and_does_not_see_the_numbers() -> 
     assert not any(digit in text for text in hidden for digit in "0123456789")
 
 
-def test_deepconf_ends_a_trace_whose_confidence_falls_below_the_warm_up_s() -> None:
-    def trace(request: Request, number: int) -> Sample:
-        sure = 1.0 if number == 5 else 8.0 + number
-        summary = LogprobSummary(-0.5, -1.0, confidence=sure)
-        return Sample(str(number), tokens=64, seconds=4.0, logprobs=summary)
-
-    outcome = ran("thinking/deepconf.py:deepconf", trace, warmup=4, n=7)
-    assert len(outcome.cancelled) == 1 and outcome.cancelled[0].endswith("6")
-
-
 def test_an_agent_is_told_what_its_tool_returns_and_checks_its_answer_once() -> None:
     call = ToolCall("c1", "calculate", '{"expression": "19 + 23"}')
     script = [Sample(text="", tool_calls=(call,)), "42", "42"]

@@ -15,8 +15,6 @@ from tts.testing.elsewhere import elsewhere
 HERE = Path(__file__).parent
 COUNTED = """
 voting/best_of_majority.py:best_of_majority:n=4
-voting/confident_vote.py:confident_vote:n=4
-voting/certain_borda.py:certain_borda:n=4
 tournaments/knockout.py:knockout:n=4
 tournaments/swiss.py:swiss:n=4,rounds=2
 tournaments/swiss.py:swiss:n=4,pivots=1
@@ -28,7 +26,6 @@ revision/neighbours.py:neighbours:n=5
 UNCOUNTED = """
 tree_search/particles.py:particles:n=4,depth=4
 tree_search/mcts.py:mcts:rollouts=3,m=2
-thinking/deepconf.py:deepconf:n=6,warmup=3
 aggregation/atom.py:atom:depth=2
 aggregation/least_to_most.py:least_to_most
 aggregation/rsa.py:rsa:n=4,k=3,rounds=3

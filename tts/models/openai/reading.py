@@ -42,7 +42,8 @@ class Reader:
         endpoint: the server, for messages.
         limit: tokens that the server may generate; beyond it the completion has `overran`.
         most_bytes: of the response; beyond it the completion fails.
-        on_progress: hears of text, tokens and mean log-probability as they come, until it has heard enough.
+        on_progress: hears of text, tokens and mean log-probability as they come, until it has heard enough; of plain
+            chunks that came together once, without their text.
     """
 
     def __init__(
@@ -138,10 +139,13 @@ class Reader:
     def _take(self, events: list[bytes]) -> bool:
         at, left = 0, _INTERRUPTIONS
         while at < len(events):
-            if left and self._on_progress is None and self._builder.takes_plain:
+            if left and self._builder.takes_plain:
                 left -= 1
                 chunks = plain_chunks(islice(events, at, None))
-                at += self._builder.feed_plain(chunks, self._loop.time(), self._limit)
+                taken = self._builder.feed_plain(chunks, self._loop.time(), self._limit)
+                if taken:
+                    self._tell("", taken, None)
+                at += taken
                 if at == len(events):
                     break
             event = events[at]
@@ -158,6 +162,10 @@ class Reader:
                     self._take(events[at:])
                 raise
         return bool(events)
+
+    def _tell(self, text: str, tokens: int, mean_logprob: float | None) -> None:
+        if self._on_progress is not None and self._on_progress(text, tokens, mean_logprob):
+            self._on_progress = None
 
     def _is_no_chunk(self, event: bytes) -> bool:
         """Whether an event is the end, or a heartbeat: empty, or a word that is no JSON object."""
@@ -191,8 +199,8 @@ class Reader:
         text, tokens, mean_logprob = builder.feed(chunk, self._loop.time(), self._limit)
         if builder.overran:
             self.listen_only()
-        if self._on_progress is not None and (text or tokens > 0) and self._on_progress(text, tokens, mean_logprob):
-            self._on_progress = None
+        if text or tokens > 0:
+            self._tell(text, tokens, mean_logprob)
         bare = chunk.choices is None or chunk.object == "error"
         if chunk.choices is None and not builder.chunks:
             self._check_protocol(event)

@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 from math import floor, inf
 
-from tts.checks import require
 from tts.core.trials.context import Run
-from tts.errors import CapabilityMissing
+from tts.errors import CapabilityMissing, InvalidParameter
 from tts.selectors import Scores, first, heaviest
 from tts.toolkit.votes import Equivalence, choose, equated
 from tts.types import Candidate, Problem
@@ -46,10 +45,10 @@ async def deepconf(
     Raises: AllFailed, InvalidParameter; CapabilityMissing where the server gives no log-probabilities.
     """
     for name, count in (("n", n), ("warmup", warmup), ("in_flight", in_flight), ("window", window)):
-        require(count is None or count >= 1, name, "at least 1", count)
-    require(0 < keep <= 1, "keep", "a share above 0 and at most 1, as 0.9 in the paper", keep)
-    require(0 < consensus <= 1, "consensus", "a share above 0 and at most 1, as 0.95 in the paper", consensus)
-    require(2 <= top_logprobs <= 20, "top_logprobs", "from 2 to 20", top_logprobs)
+        _require(count is None or count >= 1, name, "at least 1", count)
+    _require(0 < keep <= 1, "keep", "a share above 0 and at most 1, as 0.9 in the paper", keep)
+    _require(0 < consensus <= 1, "consensus", "a share above 0 and at most 1, as 0.95 in the paper", consensus)
+    _require(2 <= top_logprobs <= 20, "top_logprobs", "from 2 to 20", top_logprobs)
     run = run.on(problem)
     bar: float | None = None
 
@@ -84,6 +83,11 @@ async def deepconf(
     if warmup is not None and left != 0 and not await settled(bar):
         await sample(left, in_flight if left is None else min(in_flight, left))
     return await choose(run, vote, run.candidates, equivalence)
+
+
+def _require(ok: bool, name: str, rule: str, value: float | None) -> None:
+    if not ok:
+        raise InvalidParameter(f"{name} must be {rule}, but got {value}", name=name, value=value)
 
 
 def _percentile(candidates: Sequence[Candidate], keep: float) -> float:

@@ -14,6 +14,7 @@ import msgspec
 
 from tts.checks import shown
 from tts.core.actions import (
+    PROGRESS_TOKENS,
     SOLVER,
     Cancelled,
     Event,
@@ -349,8 +350,15 @@ def request_of(
     return Request(messages, sampling, continue_from=prefix, model=name, tools=given)
 
 
-def check_group(group: int, below: float | None, sampling: Sampling) -> None:
-    """Check what is followed in a stream. Raises: InvalidParameter."""
+def watched(request: Request, every: int, group: int, below: float | None) -> Request:
+    """The request of a stream that is watched, with the arguments of `Run.streaming`. Raises: InvalidParameter."""
+    at_least_one("every", every)
+    _check_group(group, below, request.sampling)
+    every = 0 if every == PROGRESS_TOKENS else every
+    return msgspec.structs.replace(request, progress=True, every=every, group=group, below=below)
+
+
+def _check_group(group: int, below: float | None, sampling: Sampling) -> None:
     if type(group) is not int or group < 0:
         message = f"group must be a whole number of tokens, from 1 on, or 0 for no groups, but got {shown(group)}"
         raise InvalidParameter(message, name="group", value=group)

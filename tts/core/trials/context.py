@@ -30,16 +30,7 @@ from tts.core.budget import Limits, Remaining
 from tts.core.memory import Sums, memory_amounts, memory_key
 from tts.core.protocols import Strategy
 from tts.core.room import room_of
-from tts.core.trials.blocks import (
-    Block,
-    Deadline,
-    Finishing,
-    Streaming,
-    at_least_one,
-    check_group,
-    parent_of,
-    request_of,
-)
+from tts.core.trials.blocks import Block, Deadline, Finishing, Streaming, parent_of, request_of, watched
 from tts.core.trials.parts import solve_part
 from tts.core.trials.race import Race, gathered, once
 from tts.core.trials.scope import Fallback, Scope, first_paid, sampling_of
@@ -353,18 +344,14 @@ class Run:
         Args:
             every: tokens from one update of a candidate to the next, at the least. Each update is a line of the run's
                 journal, of about 200 bytes beside its text.
-            group: tokens of a group whose mean confidence is followed from token to token where the stream is read; the
-                lowest is then in `completion.logprobs.lowest_group`, if `top_logprobs` are asked for. 0: none is.
-            below: instead of `every`: the only update of a candidate comes once a group's confidence falls below this.
-                So hardly anything of the watching is in the journal.
+            group: tokens of a group whose mean confidence is followed where the stream is read, if `top_logprobs` are
+                asked for; the lowest is `completion.logprobs.lowest_group`. 0: none is.
+            below: confidence of a group below which, instead of `every`, a candidate's only update comes.
 
-        The other arguments and errors as `generate`. Raises: InvalidParameter for `below` without a `group`.
+        The other arguments and errors as `generate`.
         """
-        at_least_one("every", every)
         request = request_of(self, prompt, system, continue_from, sampling, model, tools)
-        check_group(group, below, request.sampling)
-        every = 0 if every == PROGRESS_TOKENS else every
-        request = msgspec.structs.replace(request, progress=True, every=every, group=group, below=below)
+        request = watched(request, every, group, below)
         return Streaming(self, request, n, parent_of(parent, continue_from))
 
     async def verify(self, candidates: Sequence[Candidate], verifier: str, *, repeats: int = 1) -> list[Score]:

@@ -198,6 +198,26 @@ def test_every_advice_is_on_the_command_line_and_what_it_prints_can_be_replayed(
     assert json.loads(told(*fast))["strategy"] == "first_finish:n=8,k=3"
 
 
+def test_the_history_of_a_model_says_whether_a_race_pays(tmp_path: Path) -> None:
+    def pool(name: str, right: int, wrong: int) -> str:
+        """Ten problems, of each two samples of a length for right ones, and two of one for wrong ones."""
+        samples = [
+            Sample("b", "m", f"p{p}", 2 * i + ok, str(int(ok)), ok, completion_tokens=(right if ok else wrong) + p + i)
+            for p in range(10)
+            for i in range(2)
+            for ok in (False, True)
+        ]
+        return str(write_pool(Pool.of(name, samples), tmp_path / f"{name}.parquet"))
+
+    asked = ["strategy", "-b", "2000", "--fast", "--history"]
+    short = told(*asked, pool("short", 100, 200))
+    assert "a race, for few seconds, pays: " in " ".join(short.split()) and "first_finish:n=" in options(short)[1]
+    long = told(*asked, pool("long", 200, 100))
+    assert "a race does not pay: " in " ".join(long.split()) and "majority_vote" in options(long)[1]
+    done = CliRunner().invoke(app, ["advise", *asked, pool("twice", 200, 100), "--shorter-wins", "0.7"])
+    assert isinstance(done.exception, InvalidParameter) and "which it measures" in str(done.exception)
+
+
 def test_what_a_verifier_pays_for_is_named_in_the_printed_strategy() -> None:
     shown = told("split", "-b", "1000000", "--tokens-per-solution", "500", "--verifier", "judge")
     assert ",verifier=judge" in options(shown)[1]

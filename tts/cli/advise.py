@@ -15,6 +15,7 @@ from tts.process.streams import echo
 
 if TYPE_CHECKING:
     from tts.intervals import Interval
+    from tts.planning.rules import Situation
 
 advise_app = typer.Typer(
     help="Recommended settings, from recorded samples or published rules; nothing is spent.", no_args_is_help=True
@@ -217,24 +218,50 @@ def strategy(
         float | None,
         typer.Option("--shorter-wins", min=0, max=1, help="Share w of `tts pool report`; none means unknown."),
     ] = None,
+    history: Annotated[
+        Path | None,
+        typer.Option("--history", help="Pool of earlier graded samples, in place of the last two. None: none."),
+    ] = None,
     fast: Annotated[bool, typer.Option("--fast", help="Preference for few seconds over few tokens.")] = False,
     exact_verifier: Annotated[
         str | None, typer.Option("--exact-verifier", help="Name of a verifier that cannot err, such as tests.")
     ] = None,
     judge: Annotated[str | None, typer.Option("--judge", help="Name of a verifier that asks a model.")] = None,
+    benchmark: Benchmark = None,
+    model: PoolModel = None,
     json: Json = False,
 ) -> None:
     """The strategy that published rules recommend for a budget, before anything is measured."""
     from tts.planning.rules import Situation, by_rule, rules
 
     table = rules(fast=fast, exact_verifier=exact_verifier, judge=judge)
-    found = by_rule(Situation(tokens, shorter_wins), _tokens(budget), table)
+    situation = Situation(tokens, shorter_wins)
+    if history is not None:
+        situation = _measured(history, benchmark, model, situation)
+    found = by_rule(situation, _tokens(budget), table)
     if json:
         print_json(found)
         return
     _say(f"by the rule {found.rule!r} {found.why}")
+    if fast or situation.shorter_wins is not None:
+        _say(situation.on_races)
     _say("as published, not measured on this model and task")
     echo(f"options: --strategy {shlex.quote(found.strategy)}")
+
+
+def _measured(history: Path, benchmark: str | None, model: str | None, given: Situation) -> Situation:
+    """The situation that earlier samples show. Raises: InvalidParameter if it was given, too."""
+    from tts.api.replays import choose
+    from tts.errors import InvalidParameter
+    from tts.planning.advice import situation_of
+    from tts.planning.rules import Situation
+    from tts.pools.parquet import read_pool
+
+    if given != Situation():
+        raise InvalidParameter(
+            "--history measures what --tokens-per-solution and --shorter-wins say: give one or other"
+        )
+    return situation_of(choose(read_pool(history), benchmark, model))
 
 
 def _tokens(budget: str) -> float:

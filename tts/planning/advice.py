@@ -15,12 +15,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from tts.analysis import latency
+from tts.analysis.pool_study import ratio
 from tts.api.replays import replay
 from tts.core.budget import Limits
 from tts.errors import BadPool, InvalidParameter, PoolLacks
-from tts.estimators import Floats, Grid, majority
+from tts.estimators import Floats, Grid, majority, shorter_wins
 from tts.intervals import Interval, mean_interval, paired_difference
 from tts.planning import solve_verify
+from tts.planning.rules import Situation
 from tts.pools.pool import UNKNOWN, Pool
 from tts.toolkit import difficulty
 from tts.types import Value
@@ -181,6 +183,17 @@ def mean_tokens(pool: Pool) -> float | None:
     """Generated tokens of a solution, the mean over all that did not fail; None where some were not recorded."""
     counts = pool.completion_tokens[pool.error.codes == UNKNOWN]
     return float(counts.mean()) if len(counts) and (counts != UNKNOWN).all() else None
+
+
+def situation_of(pool: Pool) -> Situation:
+    """What `tts.planning.rules` ask for, from graded samples of one model on one benchmark; unknown where tokens were
+    not recorded, or no problem has both a right and a wrong sample."""
+    tokens = mean_tokens(pool)
+    if tokens is None:
+        return Situation()
+    wins, pairs = shorter_wins(Grid.of(pool))
+    found = ratio(wins, pairs) if pairs.sum() else None
+    return Situation(tokens) if found is None else Situation(tokens, found.mean, found.low)
 
 
 class DeadlineAdvice(Value, frozen=True):

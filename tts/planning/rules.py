@@ -21,10 +21,31 @@ class Situation(Value, frozen=True):
             shows it.
         shorter_wins: frequency with which the shorter of a right and a wrong sample of one problem is the right one,
             from 0 to 1 (`estimators.shorter_wins`); it needs graded samples.
+        at_least: the lower end of its 95 % interval; None where only the frequency is known.
     """
 
     sample_tokens: float | None = None
     shorter_wins: float | None = None
+    at_least: float | None = None
+
+    @property
+    def races_pay(self) -> bool:
+        """Whether the shorter sample is clearly more often the right one: a race prefers it."""
+        if self.at_least is not None:
+            return self.at_least > 0.5
+        return self.shorter_wins is not None and self.shorter_wins >= CLEARLY
+
+    @property
+    def on_races(self) -> str:
+        """The answer in words."""
+        if self.shorter_wins is None:
+            return "nobody knows whether a race pays: how often the shorter sample is the right one was not measured"
+        of_pairs = f"the shorter of a right and a wrong sample is the right one in {self.shorter_wins:.0%} of pairs"
+        if self.races_pay:
+            return f"a race, for few seconds, pays: {of_pairs}"
+        if self.shorter_wins <= 0.5:
+            return f"a race does not pay: {of_pairs} only, so that it would prefer the wrong ones"
+        return f"no evidence that a race pays: {of_pairs}, which is not clearly more than half"
 
 
 class Recommendation(Value, frozen=True):
@@ -48,7 +69,7 @@ class Rule:
 MOST_SAMPLES = (
     64  # of a vote that stops by itself; benchmarks/published/published.md has it beside one of 64 that does not
 )
-CLEARLY = 0.6  # a chance to win that is clearly above 1/2
+CLEARLY = 0.6  # a frequency that is clearly above 1/2, where its interval is not known
 VERIFY_FROM = 8 * 16  # samples' worth: 8 times a plain vote of 16, from where on a larger one adds little
 SOLUTIONS, VERIFICATIONS = 0.57, 0.39  # powers of the room for samples: how both grow (Singhi et al. 2025)
 
@@ -75,9 +96,9 @@ def rules(*, fast: bool = False, exact_verifier: str | None = None, judge: str |
         ),
         Rule(
             "race",
-            lambda situation, room: fast and room >= 2 and (situation.shorter_wins or 0.0) >= CLEARLY,
+            lambda situation, room: fast and room >= 2 and situation.races_pay,
             lambda room: f"first_finish:n={_count(room)},k={min(3, _count(room) // 2)}",
-            f"seconds count, and the shorter sample is known to be the right one in at least {CLEARLY:.0%} of pairs",
+            "seconds count, and the shorter of a right and a wrong sample is clearly more often the right one",
         ),
         Rule("single", lambda situation, room: room < 3, lambda room: "single", "2 samples cannot outvote the first"),
         Rule(

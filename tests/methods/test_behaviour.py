@@ -9,7 +9,6 @@ from tts.messages import ToolCall
 from tts.plugins.verifiers import verifier
 from tts.testing import Outcome, Sample, ScriptedCluster
 from tts.toolkit.prompts.tools import CHECK_AGAIN
-from tts.types import LogprobSummary
 
 HERE = Path(__file__).parent
 

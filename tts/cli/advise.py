@@ -258,9 +258,7 @@ def _measured(history: Path, benchmark: str | None, model: str | None, given: Si
     from tts.pools.parquet import read_pool
 
     if given != Situation():
-        raise InvalidParameter(
-            "--history measures what --tokens-per-solution and --shorter-wins say: give one or other"
-        )
+        raise InvalidParameter("give --history, or --tokens-per-solution and --shorter-wins, which it measures")
     return situation_of(choose(read_pool(history), benchmark, model))
 
 

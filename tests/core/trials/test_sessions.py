@@ -5,7 +5,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+import environments
 import pytest
+from environments import Tally, broken
 from live import Kept
 
 from tts import Candidate, Limits, Problem, Run
@@ -25,49 +27,7 @@ from tts.workers.killable_processes import Workers
 from tts.workers.sessions import Sessions
 
 PROBLEM = Problem("p", "How many?")
-
-
-class Tally:
-    """An environment that sums what it is told."""
-
-    def __init__(self, start: int = 0) -> None:
-        self.sum = start
-
-    def step(self, action: Any) -> Any:
-        if action == "pid":
-            return os.getpid()
-        if action == "hang":
-            while True:
-                pass
-        self.sum += int(action)
-        if self.sum > 100:
-            raise ValueError("more than a hundred")
-        return {"sum": self.sum}
-
-
-class Shell(Tally):
-    """An environment that says that it executes programs."""
-
-    executes_programs = True
-
-
-class Odd:
-    """An environment whose steps are no steps."""
-
-    def __init__(self, kind: str) -> None:
-        if kind == "unmade":
-            raise KeyError("no such world")
-        self.kind = kind
-
-    def step(self, action: Any) -> Any:
-        return object() if self.kind == "object" else self.later() if self.kind == "later" else None
-
-    async def later(self) -> None:
-        """A step that nobody awaits."""
-
-
-def broken() -> int:
-    return 3
+FILE = environments.__file__
 
 
 async def tallies(problem: Problem, run: Run, *, steps: int = 3) -> Candidate:
@@ -112,7 +72,7 @@ def test_a_session_keeps_its_state_between_steps_and_ends_with_its_block() -> No
 
 def test_a_step_that_fails_leaves_the_session_as_it_was_before() -> None:
     async def clumsy(problem: Problem, run: Run) -> Candidate:
-        async with run.session(f"{__file__}:Tally") as env:
+        async with run.session(f"{FILE}:Tally") as env:
             assert await env.step(60) == {"sum": 60}
             with pytest.raises(CallFailed, match="Tally failed at the step 60: ValueError: more than a hundred"):
                 await env.step(60)
@@ -188,16 +148,16 @@ def test_an_environment_that_cannot_be_used_is_refused_in_one_sentence(environme
 )
 def test_an_environment_that_fails_is_named_with_its_error(kind: str, said: str) -> None:
     with Workers(1) as workers, pytest.raises((CallFailed, InvalidParameter), match=said):
-        taken(Sessions(lambda: workers), StepSession("t/2", OpenSession("t/1", f"{__file__}:Odd", (kind,)), 1, (), 5.0))
+        taken(Sessions(lambda: workers), StepSession("t/2", OpenSession("t/1", f"{FILE}:Odd", (kind,)), 1, (), 5.0))
 
 
 def test_an_environment_that_executes_programs_is_refused_unless_the_run_allows_that() -> None:
-    opened = OpenSession("t/1", f"{__file__}:Shell", ())
+    opened = OpenSession("t/1", f"{FILE}:Shell", ())
     with Workers(1) as workers:
         sessions = Sessions(lambda: workers)
         with pytest.raises(UsageError, match="--unsafe-execute"):
             taken(sessions, StepSession("t/2", opened, 1, (), 5.0))
-        allowed = OpenSession("t/1", f"{__file__}:Shell", (), unsafe_execute=True)
+        allowed = OpenSession("t/1", f"{FILE}:Shell", (), unsafe_execute=True)
         assert taken(sessions, StepSession("t/2", allowed, 1, (), 5.0)) == {"sum": 1}
 
 
@@ -243,15 +203,6 @@ def test_a_session_is_taken_up_in_a_new_process_that_has_observed_the_same(tmp_p
         taken(Sessions(lambda: workers), StepSession("t/2", opened, "c", past, 5.0))
 
 
-class Noted(Tally):
-    """A tally that notes the process that it is made in."""
-
-    def __init__(self, file: str) -> None:
-        super().__init__()
-        with open(file, "a") as notes:
-            notes.write(f"{os.getpid()}\n")
-
-
 @pytest.mark.parametrize(("most", "made"), [(2, 9), (3, 3)])
 def test_sessions_beyond_the_most_processes_end_the_idlest_and_take_its_steps_again(
     tmp_path: Path, most: int, made: int
@@ -265,7 +216,7 @@ def test_sessions_beyond_the_most_processes_end_the_idlest_and_take_its_steps_ag
         sessions, past = Sessions(most=most), dict[str, list[tuple[Any, Any]]]()
         for turn in (1, 2, 3):
             for id in ("a", "b", "c"):  # each is the one that has been idle for longest, when its turn comes
-                opened, done = OpenSession(id, f"{__file__}:Noted", (str(notes),)), past.setdefault(id, [])
+                opened, done = OpenSession(id, f"{FILE}:Noted", (str(notes),)), past.setdefault(id, [])
                 observed = await sessions.step(StepSession(f"{id}/{turn}", opened, turn, tuple(done), 5.0))
                 done.append((turn, observed))
                 assert alive() <= most

@@ -33,8 +33,10 @@ test: $(VENV)/.ready ## the tests that need no Ray, browser or kills
 	$(BIN)/python -m pytest -m "not system" -n 3 --dist loadfile --no-loadscope-reorder
 
 # Ray, a browser, the wheel, processes killed at random points: tests/conftest.py says what stays in one process.
+# Only files with such a test are imported: importing all costs each process some 20 s of CPU time.
 test-system: $(VENV)/.ready ## the tests that start Ray or a browser, build the wheel, or kill processes
-	$(BIN)/python -m pytest -m system -n 2 --dist loadscope --no-loadscope-reorder
+	$(BIN)/python -m pytest -m system -n 2 --dist loadscope --no-loadscope-reorder \
+	  $$(grep -rl --include='test_*.py' 'mark\.system' tests)
 
 # Twenty rounds of actors that die every second and a node that dies half-way, of which `make test-system` has one, and
 # a sweep that is killed fifty times, there ten.

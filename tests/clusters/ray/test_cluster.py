@@ -230,6 +230,7 @@ def test_leaving_a_race_closes_every_loser_on_every_actor(ray_cluster: Any) -> N
     spec = spec_of(ray_cluster, generators={"count": 4})
     slow = arithmetic(error_rate=0.0, words=200, per_token_s=0.05)
     with FakeEngine(slow) as engine, Carrier("ray", slow, engine.base_url, spec) as carrier:
+        handles(carrier, "generator")  # all four are there
         records, results, scheduler = carrier.run("first_finish:n=16", PROBLEMS[:4])
         assert engine.wait_idle()
         stats = engine.stats()

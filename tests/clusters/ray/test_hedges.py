@@ -98,6 +98,12 @@ def spec_of(cluster: Any) -> ClusterSpec:
     return ClusterSpec(address=cluster.address, generators=two, verifiers=one, hedge_after_s=0.3, heartbeat_s=400)
 
 
+def wait_for_both(carrier: Carrier) -> None:
+    """A run goes on with one actor where the other is late, and then has nobody else to ask."""
+    while any(slot.since_s is not None for slot in carrier.backend._group._slots):
+        carrier.idle(0.05)
+
+
 @pytest.mark.system
 def test_engines_that_stall_and_go_on_together_lose_no_sample(ray_cluster: Any) -> None:
     spec = spec_of(ray_cluster)
@@ -107,6 +113,7 @@ def test_engines_that_stall_and_go_on_together_lose_no_sample(ray_cluster: Any) 
         FakeEngine(script) as other,
         Carrier("ray", script, [one.base_url, other.base_url], spec) as carrier,
     ):
+        wait_for_both(carrier)
         records, results, scheduler = carrier.run("majority_vote:n=4", PROBLEMS)
     ended = Counter(record.id for record in records if isinstance(record, Finished))
     assert len(ended) == 4 * len(PROBLEMS)
@@ -136,6 +143,7 @@ def test_a_straggler_is_asked_for_elsewhere_and_what_that_cost_is_booked(ray_clu
     # The first engine is stuck: no request there would show a token within the test's limit.
     with FakeEngine(arithmetic(error_rate=0.4, first_byte_s=100)) as stuck, FakeEngine(script) as quick:
         with Carrier("ray", script, [stuck.base_url, quick.base_url], spec) as carrier:
+            wait_for_both(carrier)
             records, results, scheduler = carrier.run("majority_vote:n=4", PROBLEMS)
         assert stuck.wait_idle()
         assert stuck.stats().left > 0

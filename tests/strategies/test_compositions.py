@@ -30,6 +30,7 @@ SMALL = {
     "dynasor": "dynasor:every=8,agree=2,probe=6,think=40,answer=16",
     "es_cot": "es_cot:jump=1,every=8,probe=6,think=40,answer=16",
     "trimr": "trimr:every=8,think=40,answer=16",
+    "ab_mcts": "ab_mcts:n=4,workers=2",
     "beam_search": "beam_search:n=4,m=2,depth=3",
     "dvts": "dvts:n=4,m=2,depth=3,verifier=judge",
     "rebase": "rebase:n=3,depth=3",

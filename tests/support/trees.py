@@ -6,9 +6,22 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from tts.core.actions import Request
-from tts.testing import Outcome, Sample
+from tts.testing import Outcome, Sample, StrategyContract
 
 Child = tuple[str, float | None]
+
+
+class Brief(StrategyContract):
+    """The contract in one world and one process: a search asks much in each."""
+
+    worlds = range(1)
+    test_another_process_gives_the_same_journal = None
+
+
+class Thorough(StrategyContract):
+    """The contract in further worlds, for the system tests."""
+
+    worlds = range(1, 3)
 
 
 def tree(children: Mapping[str, Sequence[Child]], stop: str = "\n") -> Callable[[Request, int], Sample]:

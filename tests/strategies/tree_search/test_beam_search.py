@@ -3,20 +3,19 @@
 from typing import Any
 
 import pytest
-from trees import prefixes, tree
+from trees import Brief, Thorough, prefixes, tree
 
 from tts.core.actions import Request
 from tts.core.budget import Limits
 from tts.plugins.verifiers import verifier
-from tts.testing import Outcome, Sample, ScriptedCluster, StrategyContract
+from tts.testing import Outcome, Sample, ScriptedCluster
 from tts.types import LogprobSummary, TokenLogprob
 
 ROOT = [("a", 0.1), ("b", 0.9), ("c", 0.5), ("d", 0.7)]
 
 
-class TestBeamSearch(StrategyContract):
+class TestBeamSearch(Brief):
     strategy = "beam_search:n=4,m=2,depth=4"
-    worlds = range(2)
 
     def counted(self, n: int) -> dict[str, Any]:
         return {"n": n, "m": min(2, n)}
@@ -24,7 +23,14 @@ class TestBeamSearch(StrategyContract):
 
 class TestBeamSearchWithLookahead(TestBeamSearch):
     strategy = "beam_search:n=4,m=2,depth=4,lookahead=1,verifier=judge"
-    test_another_process_gives_the_same_journal = None
+
+
+@pytest.mark.system
+class TestBeamSearchThoroughly(Thorough):
+    strategy = "beam_search:n=4,m=2,depth=4"
+
+    def counted(self, n: int) -> dict[str, Any]:
+        return {"n": n, "m": min(2, n)}
 
 
 def ran(script: Any, **params: Any) -> Outcome:

@@ -3,21 +3,24 @@
 from typing import Any
 
 import pytest
-from trees import tree
+from trees import Brief, Thorough, tree
 
 from tts.core.budget import Limits
-from tts.testing import Outcome, ScriptedCluster, StrategyContract
+from tts.testing import Outcome, ScriptedCluster
 
 
-class TestBestFirst(StrategyContract):
+class TestBestFirst(Brief):
     strategy = "best_first:n=10,m=2,depth=4"
-    worlds = range(2)
 
 
 class TestBestFirstOfOpenN(TestBestFirst):
     strategy = "best_first:n=none,m=2,depth=4,verifier=judge"
     budget = Limits(samples=12)
-    test_another_process_gives_the_same_journal = None
+
+
+@pytest.mark.system
+class TestBestFirstThoroughly(Thorough):
+    strategy = "best_first:n=10,m=2,depth=4"
 
 
 def ran(levels: Any, **params: Any) -> Outcome:

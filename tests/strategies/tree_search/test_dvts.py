@@ -3,17 +3,16 @@
 from typing import Any
 
 import pytest
-from trees import prefixes, tree
+from trees import Brief, Thorough, prefixes, tree
 
 from tts.core.actions import Request
 from tts.core.budget import Limits
 from tts.errors import ServerFailed, TTSError
-from tts.testing import Sample, ScriptedCluster, StrategyContract
+from tts.testing import Sample, ScriptedCluster
 
 
-class TestDVTS(StrategyContract):
+class TestDVTS(Brief):
     strategy = "dvts:n=4,m=2,depth=4"
-    worlds = range(2)
 
     def counted(self, n: int) -> None:
         """The steps side by side are n, not those of all levels."""
@@ -22,7 +21,14 @@ class TestDVTS(StrategyContract):
 class TestDVTSOfOpenN(TestDVTS):
     strategy = "dvts:n=none,m=2,depth=4,verifier=judge"
     budget = Limits(samples=12)
-    test_another_process_gives_the_same_journal = None
+
+
+@pytest.mark.system
+class TestDVTSThoroughly(Thorough):
+    strategy = "dvts:n=4,m=2,depth=4"
+
+    def counted(self, n: int) -> None:
+        """As above."""
 
 
 def test_trees_never_mix() -> None:

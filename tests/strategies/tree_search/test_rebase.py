@@ -6,15 +6,19 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from trees import prefixes, tree
+from trees import Brief, Thorough, prefixes, tree
 
 from tts.strategies.tree_search.rebase import shares
-from tts.testing import ScriptedCluster, StrategyContract
+from tts.testing import ScriptedCluster
 
 
-class TestREBASE(StrategyContract):
+class TestREBASE(Brief):
     strategy = "rebase:n=4,depth=4"
-    worlds = range(2)
+
+
+@pytest.mark.system
+class TestREBASEThoroughly(Thorough):
+    strategy = "rebase:n=4,depth=4"
 
 
 def test_next_steps_are_shared_out_by_the_softmax_of_the_rewards() -> None:

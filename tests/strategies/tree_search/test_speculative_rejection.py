@@ -4,21 +4,24 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from trees import prefixes, tree
+from trees import Brief, Thorough, prefixes, tree
 
 from tts.core.actions import Request
-from tts.testing import Outcome, Sample, ScriptedCluster, StrategyContract
+from tts.testing import Outcome, Sample, ScriptedCluster
 from tts.types import Sampling
 
 
-class TestSpeculativeRejection(StrategyContract):
+class TestSpeculativeRejection(Brief):
     strategy = "speculative_rejection:n=4,checkpoint=16"
-    worlds = range(2)
 
 
-class TestSpeculativeRejectionAtTheEndsOfSteps(TestSpeculativeRejection):
+class TestSpeculativeRejectionAtTheEndsOfSteps(Brief):
     strategy = r"speculative_rejection:n=4,stop=\n,verifier=judge"
-    test_another_process_gives_the_same_journal = None
+
+
+@pytest.mark.system
+class TestSpeculativeRejectionThoroughly(Thorough):
+    strategy = "speculative_rejection:n=4,checkpoint=16"
 
 
 def growing(texts: Mapping[str, float | None]) -> Any:

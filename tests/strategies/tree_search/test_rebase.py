@@ -1,6 +1,7 @@
 """REBASE."""
 
 from itertools import pairwise
+from math import log
 from typing import Any
 
 import pytest
@@ -42,9 +43,10 @@ def test_shares_add_up_to_the_room_and_grow_with_the_reward(rewards: list[float]
     assert all(more >= less - 1 for more, less in pairwise(found))
 
 
-@given(st.integers(1, 300), st.integers(1, 40))
-def test_equal_rewards_get_equal_shares(each: int, count: int) -> None:
-    assert shares([0.3] * count, each * count, 0.2) == [each] * count
+@given(st.integers(1, 30), st.integers(1, 12), st.integers(1, 9))
+def test_parts_that_are_whole_numbers_are_these_numbers(better: int, others: int, each: int) -> None:
+    rewards = [0.2 * log(better), *[0.0] * others]
+    assert shares(rewards, each * (better + others), 0.2) == [each * better, *[each] * others]
 
 
 def test_a_level_s_rewards_share_out_the_places_that_no_solution_has_taken() -> None:

@@ -1,13 +1,21 @@
 """Steps of texts: how prefixes grow, and which texts vote."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tts
 from tts import Candidate, Completion, Problem, Run, Sampling, Score
+from tts.core.actions import Request
+from tts.core.budget import Limits
 from tts.errors import ServerFailed
 from tts.selectors import SELECTORS, Selector
 from tts.testing import Outcome, Sample, ScriptedCluster
+from tts.testing.engine import FakeEngine
+from tts.testing.replies import Reply
 from tts.toolkit.steps import grow, step_scores
 from tts.types import Ending
 
@@ -41,6 +49,15 @@ def test_a_text_at_its_end_has_an_answer_and_a_step_has_none_but_at_a_stop_strin
     assert ended(Sample(text="Answer: 4", finish_reason="length")).answer is None
     assert ended(Sample(text="Answer: 4", stopped_by="Q:"), stop="Q:").answer == "4"
     assert ended(Sample(text="Answer: 4", stopped_by="\n"), stop="Q:").partial
+
+
+def test_a_piece_of_so_many_tokens_is_partial_without_any_stop_string() -> None:
+    async def piece(problem: Problem, run: Run) -> Candidate:
+        return (await grow(run, [(None, 1)], stop=None, max_tokens=8))[0]
+
+    cut, whole = (Sample(text="Answer: 4", finish_reason=reason) for reason in ("length", "stop"))
+    assert ScriptedCluster([cut]).run(piece).result.answer is None
+    assert ScriptedCluster([whole]).run(piece).result.answer == "4"
 
 
 @pytest.mark.parametrize(
@@ -100,3 +117,67 @@ def test_no_selector_chooses_or_counts_a_partial_candidate_while_a_whole_one_is_
     candidates, scores = tree
     whole = [candidate for candidate in candidates if not candidate.partial]
     assert select(candidates, scores) == select(whole or candidates, scores)
+
+
+def steps_of(script: Any, children: Sequence[int], **options: Any) -> tuple[list[Candidate], Outcome]:
+    """The second steps of one first step, so many in each call of `grow`; and the trial's outcome."""
+    found: list[Candidate] = []
+
+    async def grows(problem: Problem, run: Run) -> Candidate:
+        (first,) = await grow(run, [(None, 1)])
+        found.extend(await grow(run, [(first, n) for n in children]))
+        return first
+
+    return found, ScriptedCluster(script, **options).run(grows)
+
+
+def test_a_tree_that_is_wider_than_the_budget_has_the_nodes_of_one_that_fits() -> None:
+    def script(request: Request, number: int) -> Sample:
+        return Sample(text=f"step {number}", stopped_by="\n")
+
+    wide, outcome = steps_of(script, [40], budget=Limits(samples=6))
+    assert wide == steps_of(script, [5])[0]
+    assert outcome.result.exhausted and len(wide) == 5
+
+
+def test_a_step_that_its_tokens_end_goes_on_where_it_was_and_one_at_a_stop_string_behind_that() -> None:
+    for first, prefix in (
+        (Sample(text="2 +", finish_reason="length"), "2 +"),
+        (Sample(text="2", stopped_by="\n"), "2\n"),
+    ):
+        (second,), outcome = steps_of([first, Sample(text=" 2")], [1])
+        assert outcome.generated[1].request.continue_from == prefix and second.text == f"{prefix} 2"
+
+
+def test_no_children_are_no_requests_and_a_text_at_its_end_has_none() -> None:
+    found, outcome = steps_of([Sample(text="a", stopped_by="\n")], [0, -1])
+    assert found == [] and len(outcome.generated) == 1
+    found, outcome = steps_of([Sample(text="a")], [3])
+    assert found == [] and len(outcome.generated) == 1
+
+
+def test_texts_that_say_the_same_again_and_again_are_left_out_and_the_trial_is_not_lost() -> None:
+    async def grows(problem: Problem, run: Run) -> Candidate:
+        steps = await grow(run, [(None, 2)])
+        while True:
+            steps = await grow(run, [(step, 1) for step in steps])
+
+    def script(request: Request, number: int) -> Sample:
+        return Sample(text="Answer: 4") if number == 1 else Sample(text="", stopped_by="\n")
+
+    outcome = ScriptedCluster(script).run(grows)
+    assert outcome.result.answer == "4" and len(outcome.generated) == 2 + 2  # the third empty step is not gone on with
+
+
+def test_a_stop_string_in_the_prompt_or_the_prefix_ends_nothing() -> None:
+    def script(request: dict[str, Any]) -> Reply:
+        return Reply(("b", " c", "\n")) if request["prefill"] else Reply(("a\n",))
+
+    with FakeEngine(script) as engine:
+        result = tts.solve("one\ntwo\nthree", two_steps, base_url=engine.base_url, model="fake")
+    assert result.text == "a\nb c"
+
+
+async def two_steps(problem: Problem, run: Run) -> Candidate:
+    steps = await grow(run, [(None, 1)], max_tokens=16)
+    return (await grow(run, [(step, 1) for step in steps], max_tokens=16))[0]

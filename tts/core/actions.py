@@ -74,6 +74,8 @@ class Request(Value, frozen=True):
         tools: those that the model may ask for; the endpoint must be able to, or the request fails.
         group: consecutive tokens whose mean confidence is followed as the text comes; 0: none are.
         below: the confidence of a group below which the only `Progressed` event comes; None: they come by `every`.
+        step: whether the text is to go on from where a stop string ends it; the endpoint must be able to, and say which
+            one did, or the cluster refuses.
     """
 
     messages: Prompt
@@ -88,6 +90,7 @@ class Request(Value, frozen=True):
     tools: tuple[Tool, ...] = ()
     group: int = 0
     below: float | None = None
+    step: bool = False
 
     def __repr__(self) -> str:
         """As it was before the last fields came, where they are not set: keys of samples and digests are made of it,
@@ -98,7 +101,7 @@ class Request(Value, frozen=True):
             shared = f"messages={self.messages!r}, sampling={self.sampling!r}"
             if type(self.messages) is tuple:  # a plugin may give a list, and change it
                 _siblings = self.messages, self.sampling, shared
-        added = self.added if self.schema or self.every or self.tools or self.group else ""
+        added = self.added if self.schema or self.every or self.tools or self.group or self.step else ""
         return (
             f"Request({shared}, seed={self.seed!r}, continue_from={self.continue_from!r}, model={self.model!r}, "
             f"timeout_s={self.timeout_s!r}, progress={self.progress!r}{added})"
@@ -110,7 +113,8 @@ class Request(Value, frozen=True):
         schema = f", schema={self.schema!r}" if self.schema else ""
         every = f", every={self.every!r}" if self.every else ""
         group = f", group={self.group!r}, below={self.below!r}" if self.group else ""
-        return schema + every + (f", tools={self.tools!r}" if self.tools else "") + group
+        tools = f", tools={self.tools!r}" if self.tools else ""
+        return schema + every + tools + group + (", step=True" if self.step else "")
 
 
 class Generate(Value, frozen=True, tag="generate"):

@@ -123,7 +123,8 @@ class EndpointPool:
 
         Raises:
             Unreachable: no endpoint can be reached; the error names them all.
-            CapabilityMissing: the request continues a text, which no endpoint is known to be able to.
+            CapabilityMissing: the request continues a text, or is to be continued, which no endpoint is known to be
+                able to.
             EndpointError: of the endpoint that was asked last.
         """
         group = self._group(request)
@@ -181,7 +182,7 @@ class EndpointPool:
         self, request: Request, group: SiblingGroup, builder: CompletionBuilder, on_progress: OnProgress | None
     ) -> Completion:
         ask = Ask(group)
-        if group.continues:
+        if group.continues or request.step:
             ask.failed |= self._cannot_continue
         try:
             while True:

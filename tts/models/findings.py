@@ -23,8 +23,9 @@ def capabilities(name: str, seen: Capabilities) -> list[Finding]:
     for what, ok, meaning in (
         ("n", seen.n, "several choices from one request"),
         ("seed", seen.seed, "the same seed gives the same text"),
-        ("logprobs", seen.logprobs, "needed by self_certainty, and used by genrm and judge"),
-        ("prefill", seen.prefill, "continuing an answer"),
+        ("logprobs", seen.logprobs, "needed by self_certainty and prm, and used by genrm and judge"),
+        ("prefill", seen.prefill, "continuing a text, as searches over steps do"),
+        ("stop reasons", seen.stop_reason, "the stop string that ended a text, or none: for searches over steps"),
         ("usage in stream", seen.usage_in_stream, "exact token counts"),
         ("continuous usage", seen.continuous_usage, "exact token counts of cancelled samples"),
         ("tokenizer", seen.tokenizer, "counts of a prompt's tokens (run.count_prompt)"),

@@ -29,7 +29,7 @@ from tts.core.actions import (
 )
 from tts.core.room import check_room
 from tts.core.trials.coroutines import Alarm, Expired, InFlight, Mailbox, Wait
-from tts.core.trials.endings import WITHDRAWN, Fewer, deadline_passed
+from tts.core.trials.endings import WITHDRAWN, Fewer, deadline_passed, endless
 from tts.core.trials.scope import sampling_of
 from tts.core.trials.seeds import seed_of, share_base
 from tts.errors import AllFailed, InvalidParameter, UsageError, unknown_name
@@ -153,7 +153,7 @@ class _Sampling(Block):
         while self._refusal is None and len(self.pending) < window and self._failures_in_a_row < OPEN_FAILURES:
             room = scope.room(self._upper_bound)
             if room is None and not timed and self._trial._max_in_flight is None:
-                raise self._run._endless()
+                raise endless(self._trial.spec.name)
             if room == 0 and self._asked and (self.pending or scope.is_stuck(self._upper_bound)):
                 return
             self._ask_one()  # without room, the ask waits for requests in flight, or is refused
@@ -333,6 +333,7 @@ def request_of(
     overrides: Mapping[str, Any],
     model: str | None,
     tools: Tools = (),
+    step: bool = False,
 ) -> Request:
     """The request that the arguments of `Run.generate` describe. Raises: InvalidParameter, UnknownName."""
     if system is not None and not isinstance(prompt, str):
@@ -347,7 +348,7 @@ def request_of(
         raise unknown_name("sampling parameter", unknown, Sampling.__struct_fields__) from None
     given, prefix = as_tools(tools) if tools else (), prefix_of(continue_from)
     name = None if name == SOLVER else name
-    return Request(messages, sampling, continue_from=prefix, model=name, tools=given)
+    return Request(messages, sampling, continue_from=prefix, model=name, tools=given, step=step)
 
 
 def watched(request: Request, every: int, group: int, below: float | None) -> Request:

@@ -17,6 +17,7 @@ from tts.core.actions import (
     Finished,
     Generate,
     Refused,
+    Request,
     Scored,
     StepSession,
     Verify,
@@ -68,12 +69,14 @@ class AnswerReader:
         return None
 
 
-def is_partial(completion: Completion, asked: Sampling, own: Sampling) -> bool:
-    """Whether a text grows step by step and has not come to its end, or is not known to have: a strategy has asked for
-    it with stop strings of its own, and the text ended neither by itself nor at one of the run's."""
-    if asked.stop == own.stop or set(asked.stop) <= set(own.stop):
-        return False
-    return completion.ending != "text" and completion.stopped_by not in own.stop
+def is_partial(completion: Completion, asked: Request, own: Sampling) -> bool:
+    """Whether a text grows step by step and has not come to its end, or is not known to have: it was asked for as a
+    step, or with stop strings of a strategy's own, and ended neither by itself nor at one of the run's."""
+    stops = asked.sampling.stop
+    grows = stops != own.stop and not set(stops) <= set(own.stop)
+    if completion.finish_reason != "stop":
+        return grows or asked.step
+    return grows and completion.ending != "text" and completion.stopped_by not in own.stop
 
 
 class Books:
@@ -182,9 +185,8 @@ class Books:
             candidate = Candidate(action.id, text, None, completion)
             scope.candidates[action.id] = candidate
             return candidate
-        partial = request is not None and is_partial(
-            completion, request.sampling, self._models.get(request.model or "", self._sampling)
-        )
+        own = self._sampling if request is None else self._models.get(request.model or "", self._sampling)
+        partial = request is not None and is_partial(completion, request, own)
         answer = None if partial else completion.answer
         if answer is None and not partial and (text or not completion.tool_calls):  # calls alone are no answer
             answer = self._answers.read(text, scope.problem, complete=completion.finish_reason == "stop")

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
 from functools import cached_property
 from random import Random
@@ -22,7 +21,6 @@ from tts.core.actions import (
     Recall,
     Recalled,
     Request,
-    Sleep,
     Work,
 )
 from tts.core.addresses import owner_of
@@ -31,14 +29,15 @@ from tts.core.memory import Sums, memory_amounts, memory_key
 from tts.core.protocols import Strategy
 from tts.core.room import room_of
 from tts.core.trials.blocks import Block, Deadline, Finishing, Streaming, parent_of, request_of, watched
+from tts.core.trials.endings import endless
 from tts.core.trials.parts import solve_part
 from tts.core.trials.race import Race, gathered, once
 from tts.core.trials.scope import Fallback, Scope, first_paid, sampling_of
 from tts.core.trials.seeds import ChainRandom
 from tts.core.trials.sessions import Session
 from tts.core.trials.verifying import asks_a_model, found_verifier, mean_of, verify
-from tts.core.trials.working import call, count, execute, function_of, remembered
-from tts.errors import AllFailed, InvalidParameter
+from tts.core.trials.working import ask, call, count, execute, function_of, remembered, sleep
+from tts.errors import AllFailed
 from tts.messages import Tools
 from tts.types import Candidate, Completion, Executed, Problem, Score, TokenCount, Turns
 
@@ -134,6 +133,7 @@ class Run:
         parent: Candidate | None = None,
         model: str | None = None,
         tools: Tools = (),
+        step: bool = False,
         **sampling: Any,
     ) -> list[Candidate]:
         """Sample `n` completions and wait for all; n=None spends what is left of the share.
@@ -147,13 +147,15 @@ class Run:
             model: the model to ask, by its name in the run; None is the part's (`solve`), or the run's first.
             tools: those that the model may ask for, as `Tool`s or in OpenAI's form. Its calls are in
                 `candidate.completion.tool_calls`; the strategy carries them out, and answers in turns of the role tool.
+            step: whether the text is to go on from where a stop string, or its length, ends it: a server that is known
+                not to tell the one, or that cannot go on, is refused with CapabilityMissing before anything is spent.
             sampling: overrides of the run's `Sampling`, e.g. `max_tokens=64`.
 
         Returns: the candidates in order of asking. Samples that failed are left out (see `Result.failures`), and so are
             those that the budget cannot hold: the result is then marked as exhausted.
         Raises: BudgetExhausted if the budget could not hold a single one; AllFailed if every sample failed.
         """
-        request = request_of(self, prompt, system, continue_from, sampling, model, tools)
+        request = request_of(self, prompt, system, continue_from, sampling, model, tools, step)
         return await self._sampled(request, n, parent, continue_from)
 
     async def _sampled(
@@ -193,13 +195,7 @@ class Run:
         """
         helper = Run(self._trial, self._scope.helper())
         request = request_of(helper, prompt, system, continue_from, sampling, model, tools)
-        if schema is None:
-            return [candidate.completion for candidate in await helper._sampled(request, n)]
-        from tts.core.trials.schemas import check_schema, meeting  # 40 ms to import, which few strategies need
-
-        check_schema(schema)
-        request = msgspec.structs.replace(request, schema=schema)
-        return await meeting(helper, request, schema, [c.completion for c in await helper._sampled(request, n)])
+        return await ask(helper, request, n, schema)
 
     def solve(
         self,
@@ -272,9 +268,7 @@ class Run:
 
     async def sleep(self, seconds: float) -> None:
         """Wait for so many seconds of the run's clock. Raises: InvalidParameter for less than 0."""
-        if not 0 <= seconds < math.inf:
-            raise InvalidParameter(f"sleep must be at least 0 seconds, but got {seconds!r}", seconds=seconds)
-        await self._end_of(Sleep(self._trial._next_id(), self.now_s + seconds))
+        await sleep(self, seconds)
 
     async def recall(self, key: str) -> Mapping[str, float]:
         """The sums that trials have added under this key so far, by arm, in the arms' order; empty before the first.
@@ -488,11 +482,4 @@ class Run:
     def check_open(self) -> None:
         """Refuse an open count (n=None) that no budget would end. Raises: InvalidParameter."""
         if not self._scope.limited and self._trial._max_in_flight is None:
-            raise self._endless()
-
-    def _endless(self) -> InvalidParameter:
-        name = self._trial.spec.name
-        return InvalidParameter(
-            f"{name}: n=None spends the whole budget, but there is none that ends sampling: set n or a budget",
-            strategy=name,
-        )
+            raise endless(self._trial.spec.name)

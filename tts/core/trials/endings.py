@@ -45,6 +45,14 @@ def deadline_passed(trial: str, alarm: Alarm) -> DeadlineExceeded:
     return DeadlineExceeded(f"{trial}: {alarm.seconds:g} s have passed", seconds=alarm.seconds, trial=trial)
 
 
+def endless(strategy: str) -> InvalidParameter:
+    """The error of an open count that nothing would end."""
+    return InvalidParameter(
+        f"{strategy}: n=None spends the whole budget, but there is none that ends sampling: set n or a budget",
+        strategy=strategy,
+    )
+
+
 class Mistakes:
     """Errors that describe the mistakes of one strategy.
 

@@ -1,21 +1,22 @@
-"""What is carried out for a strategy besides requests to models: pure functions (`Run.call`) and programs
-(`Run.execute`) by worker processes, reads and additions of the run's memory by the scheduler, counts of tokens by the
-tokenizers of servers."""
+"""What is carried out for a strategy besides samples: questions to models (`Run.ask`), pure functions (`Run.call`) and
+programs (`Run.execute`) by worker processes, sleep, reads and additions of the run's memory by the scheduler, counts of
+tokens by the tokenizers of servers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 
 from tts.checks import as_text, number, require
-from tts.core.actions import Add, Call, Count, Counted, End, Recall, Request, Returned
+from tts.core.actions import Add, Call, Count, Counted, End, Recall, Request, Returned, Sleep
 from tts.core.addresses import beside, check_address, knows_references, portable
 from tts.core.memory import MOST_ASKED
 from tts.core.trials.endings import error_of
 from tts.errors import InvalidParameter, UsageError
-from tts.types import Executed, TokenCount
+from tts.types import Completion, Executed, TokenCount
 
 if TYPE_CHECKING:
     from tts.core.trials.context import Run
@@ -23,6 +24,24 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 EXECUTE = "tts.workers.programs:executed"
 MOST_PROGRAM_S = 600.0
+
+
+async def ask(helper: Run, request: Request, n: int | None, schema: Mapping[str, Any] | None) -> list[Completion]:
+    """See `Run.ask`; `helper` is the run in the scope of what only helps to decide."""
+    if schema is None:
+        return [candidate.completion for candidate in await helper._sampled(request, n)]
+    from tts.core.trials.schemas import check_schema, meeting  # 40 ms to import, which few strategies need
+
+    check_schema(schema)
+    request = msgspec.structs.replace(request, schema=schema)
+    return await meeting(helper, request, schema, [c.completion for c in await helper._sampled(request, n)])
+
+
+async def sleep(run: Run, seconds: float) -> None:
+    """See `Run.sleep`."""
+    if not 0 <= seconds < math.inf:
+        raise InvalidParameter(f"sleep must be at least 0 seconds, but got {seconds!r}", seconds=seconds)
+    await run._end_of(Sleep(run._trial._next_id(), run.now_s + seconds))
 
 
 async def call(run: Run, function: Callable[..., T] | str, args: tuple[Any, ...], timeout_s: float) -> T:

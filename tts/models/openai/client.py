@@ -43,13 +43,13 @@ from tts.models.openai.reading import OnProgress, Reader, Silence, Silences
 from tts.models.openai.short_requests import ShortRequests
 from tts.models.openai.transport import Connections, Exchange, Reply, TransportError, has_length, is_page, is_success
 from tts.models.wire.address import Address, place_of
-from tts.models.wire.capabilities import PREFILL_FORMS, Cancellation, Capabilities, shows_tools
+from tts.models.wire.capabilities import PREFILL_FORMS, SAYS_STOP, Cancellation, Capabilities, shows_tools
 from tts.models.wire.endings import WITHOUT_FINISH, WITHOUT_STOP, Endings, normalise_finish
 from tts.models.wire.failures import broken, error_in_stream
 from tts.models.wire.keys import check_headers, checked_key
 from tts.models.wire.proxies import proxy_for
 from tts.models.wire.refused_parameters import refusals_of
-from tts.models.wire.request import Api, body_of, check_followed, encoded
+from tts.models.wire.request import Api, body_of, check_followed, check_step, encoded
 from tts.models.wire.tokenizing import counted_in, question_of
 from tts.types import Completion, FinishReason
 
@@ -174,7 +174,8 @@ class OpenAIClient:
         past `max_tokens` is cut off, with finish reason `length`.
 
         Raises:
-            CapabilityMissing: the request continues assistant text and the endpoint is not known to be able to.
+            CapabilityMissing: the request continues assistant text, or is a step, and the endpoint is not known to be
+                able to go on with it, or is known not to say which stop string ended it.
             EndpointError: any of its kinds; `facts["usage"]` holds the cost of all tries, `facts["tokens"]` the number
                 that the last had generated.
         """
@@ -251,6 +252,7 @@ class OpenAIClient:
         """Make one try, repeated only if the request has another form that the server may take."""
         model = request.model or self.model or await self.first_model()
         await self._learn(request)
+        check_step(request, self._api, self.capabilities)
         body = body_of(request, model, self._api, self.capabilities)
         attempt = Attempt(request, body, refusals_of(self.endpoint + self._path + self._query, model), self._place)
         with _Turn(self._sorting) as turn:
@@ -374,6 +376,7 @@ class OpenAIClient:
         builder.charge_at_least_one()
         if finish == "stop" and request.sampling.stop and builder.stop_said is msgspec.UNSET:
             builder.downgrades = (*builder.downgrades, WITHOUT_STOP)
+            self.capabilities = msgspec.structs.replace(self.capabilities, stop_reason=False)
         return builder.completion(finish)
 
     # -- around it ------------------------------------------------------------------------------------------------
@@ -399,8 +402,9 @@ class OpenAIClient:
         self.identified = True
         listed = await self._short.list_models(self.model or "")
         self.contexts = contexts_of(listed)
-        engine = engine_of(listed)
-        self.capabilities = msgspec.structs.replace(self.capabilities, engine=engine or self.capabilities.engine)
+        engine, known = engine_of(listed), self.capabilities
+        says = SAYS_STOP.get(engine or "") if known.stop_reason is None else known.stop_reason
+        self.capabilities = msgspec.structs.replace(known, engine=engine or known.engine, stop_reason=says)
         return tuple(model.id for model in listed), engine
 
     async def first_model(self) -> str:
@@ -415,7 +419,8 @@ class OpenAIClient:
 
     async def _learn(self, request: Request) -> None:
         """Learn what the body of this request depends on."""
-        if request.continue_from and self._api == "chat" and self.capabilities.prefill_form is None:
+        continued = request.continue_from or request.step
+        if continued and self._api == "chat" and self.capabilities.prefill_form is None:
             await self._learn_prefill()
         if request.sampling.stop or request.tools:
             await self._learn_engine()

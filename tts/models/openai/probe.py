@@ -15,6 +15,7 @@ from tts.core.actions import Request
 from tts.errors import BadResponse, EndpointError, RequestRejected
 from tts.models.openai.completion_builder import CompletionBuilder
 from tts.models.wire.capabilities import PREFILL_FORMS, Capabilities, PrefillForm, cancellation_of
+from tts.models.wire.endings import WITHOUT_STOP
 from tts.models.wire.failures import has_no_list
 from tts.models.wire.sse import decode
 from tts.types import Completion, Message, Sampling
@@ -66,6 +67,7 @@ async def _try_out(client: OpenAIClient, seen: Capabilities) -> Capabilities:
     seed = None if first.text == again.text == other.text else first.text == again.text
     n, n_tokens = await _try_n(client)
     prefill, form, prefill_tokens = await _try_prefill(client, seen.engine)
+    stop, stop_tokens = await _try_stop(client)
     abort, abort_tokens = await try_abort(client, 512)
     counted = await client.count(Request(_PROMPT, _SHORT))
     return msgspec.structs.replace(
@@ -78,10 +80,12 @@ async def _try_out(client: OpenAIClient, seen: Capabilities) -> Capabilities:
         prefill=prefill,
         prefill_form=form,
         abort_on_close=abort,
+        stop_reason=stop,
         tokenizer=counted is not None,
         tokens_spent=sum(c.usage.completion_tokens for c in (first, again, other))
         + n_tokens
         + prefill_tokens
+        + stop_tokens
         + abort_tokens,
     )
 
@@ -128,6 +132,17 @@ async def _try_prefill(client: OpenAIClient, engine: str | None) -> tuple[bool |
         if known or re.match(r"\s*5\b", completion.text):
             return True, form, spent
     return False, None, spent
+
+
+async def _try_stop(client: OpenAIClient) -> tuple[bool | None, int]:
+    """Whether the server says what ended a text; None where neither a stop string nor the model ended it."""
+    request = Request(_COUNT, Sampling(temperature=0.0, max_tokens=24, stop=","), seed=1)
+    try:
+        completion = await client.complete(request, CompletionBuilder())
+    except (RequestRejected, BadResponse):
+        return None, 0
+    says = None if completion.finish_reason != "stop" else WITHOUT_STOP not in completion.downgrades
+    return says, completion.usage.completion_tokens
 
 
 def abort_request(max_tokens: int) -> Request:

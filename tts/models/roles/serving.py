@@ -109,7 +109,7 @@ class Opener:
 
         target, embedded = self._target, engine is not None
         # What the model in process can do is known; servers are asked when it matters.
-        known = Capabilities(engine="llamacpp", prefill=True, prefill_form="trailing_assistant") if embedded else None
+        can = Capabilities(engine="llamacpp", prefill=True, prefill_form="trailing_assistant", stop_reason=True)
         client = OpenAIClient(
             server.url,
             model=model,
@@ -121,7 +121,7 @@ class Opener:
             idle_s=target.get("idle_s", DEFAULTS["idle_s"]),
             total_s=target.get("total_s", DEFAULTS["total_s"]),
             cancellation="auto" if embedded else _before_probes(target),
-            capabilities=known,
+            capabilities=can if embedded else None,
             http_client=None if embedded else cast("httpx2.AsyncClient | None", target.get("http_client")),
         )
         self._stack.push_async_callback(client.aclose)

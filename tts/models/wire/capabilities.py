@@ -30,6 +30,7 @@ class Capabilities(Value, frozen=True):
         abort_on_close: closing the connection stops the decoding.
         tools: the model's chat template shows it the tools of a request. A template that has no place for them leaves
             them out, and nothing is said of it.
+        stop_reason: it says whether a stop string, and which, or the model ended a text.
         tokenizer: it counts the tokens of a prompt for whoever asks.
         tokens_spent: generated tokens that the probe has cost.
     """
@@ -46,6 +47,7 @@ class Capabilities(Value, frozen=True):
     continuous_usage: bool | None = None
     abort_on_close: bool | None = None
     tools: bool | None = None
+    stop_reason: bool | None = None
     tokenizer: bool | None = None
     tokens_spent: int = 0
     problem: str = ""
@@ -58,6 +60,11 @@ PREFILL_FORMS: Mapping[str, PrefillForm] = {
     "llamacpp": "trailing_assistant",
     "ollama": "trailing_assistant",
 }
+
+
+# Whether each engine says which stop string ended a text, as `stop_reason`, `matched_stop` or `stopping_word` (others
+# are not known to).
+SAYS_STOP: Mapping[str, bool] = {"vllm": True, "sglang": True, "llamacpp": True, "ollama": False}
 
 
 class _Template(msgspec.Struct):

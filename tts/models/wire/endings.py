@@ -10,7 +10,7 @@ WITHOUT_FINISH = "finish_reason"  # among a completion's downgrades: it ended wi
 WITHOUT_STOP = "stop_reason"  # likewise: nobody knows whether one of the request's stop strings ended it
 UNSAID: Mapping[str, str] = {  # what becomes of it, said of a server
     WITHOUT_FINISH: "gives no finish reason: a stream that it ends in order is taken for a whole completion",
-    WITHOUT_STOP: "does not say whether a stop string ended a text: each such text is taken to be at its end",
+    WITHOUT_STOP: "does not say whether a stop string ended a text: where a strategy has set the string, none votes",
 }
 _ENOUGH = 3  # streams, before an end without a reason is taken for an endpoint's way of ending
 _FINISH: Mapping[str, FinishReason] = {

@@ -69,6 +69,23 @@ def check_followed(request: Request, left_out: Collection[str], capabilities: Ca
         )
 
 
+def check_step(request: Request, api: Api, capabilities: Capabilities) -> None:
+    """Check that a step of a text can be told from its end, and the text go on, as far as that is known before anything
+    is spent. Raises: CapabilityMissing."""
+    if not request.step:
+        return
+    if capabilities.stop_reason is False and request.sampling.stop:
+        raise CapabilityMissing(
+            "this strategy grows texts step by step, and the endpoint does not say whether a stop string or the model "
+            "ended a text, so that a step looks like a solution. vLLM, SGLang and llama.cpp say it; `tts doctor` shows "
+            "what an endpoint can do.",
+            capability="stop_reason",
+            engine=capabilities.engine,
+        )
+    if api == "chat":
+        _check_prefill(capabilities)
+
+
 def _chat_of(request: Request, capabilities: Capabilities) -> dict[str, Any]:
     chat: dict[str, Any] = {"messages": [message_json(message) for message in request.messages]}
     if request.tools:
@@ -113,7 +130,7 @@ def _with_whole_characters(value: Any) -> Any:
     return value
 
 
-def _continue(body: dict[str, Any], prefix: str, capabilities: Capabilities) -> None:
+def _check_prefill(capabilities: Capabilities) -> None:
     if capabilities.prefill_form is None:
         raise CapabilityMissing(
             "this strategy continues assistant text, and the endpoint "
@@ -122,6 +139,10 @@ def _continue(body: dict[str, Any], prefix: str, capabilities: Capabilities) -> 
             capability="prefill",
             engine=capabilities.engine,
         )
+
+
+def _continue(body: dict[str, Any], prefix: str, capabilities: Capabilities) -> None:
+    _check_prefill(capabilities)
     body["messages"].append({"role": "assistant", "content": prefix})
     if capabilities.prefill_form == "continue_final_message":
         body |= {"continue_final_message": True, "add_generation_prompt": False}

@@ -16,7 +16,7 @@ from tts.selectors import SELECTORS, Selector
 from tts.testing import Outcome, Sample, ScriptedCluster
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Reply
-from tts.toolkit.steps import grow, step_scores
+from tts.toolkit.steps import MOST_REPEATS, grow, step_scores
 from tts.types import Ending
 
 
@@ -53,7 +53,7 @@ def test_a_text_at_its_end_has_an_answer_and_a_step_has_none_but_at_a_stop_strin
 
 def test_a_piece_of_so_many_tokens_is_partial_without_any_stop_string() -> None:
     async def piece(problem: Problem, run: Run) -> Candidate:
-        return (await grow(run, [(None, 1)], stop=None, max_tokens=8))[0]
+        return (await grow(run, [(None, 1)], stop=None, max_tokens=16))[0]
 
     cut, whole = (Sample(text="Answer: 4", finish_reason=reason) for reason in ("length", "stop"))
     assert ScriptedCluster([cut]).run(piece).result.answer is None
@@ -166,7 +166,7 @@ def test_texts_that_say_the_same_again_and_again_are_left_out_and_the_trial_is_n
         return Sample(text="Answer: 4") if number == 1 else Sample(text="", stopped_by="\n")
 
     outcome = ScriptedCluster(script).run(grows)
-    assert outcome.result.answer == "4" and len(outcome.generated) == 2 + 2  # the third empty step is not gone on with
+    assert outcome.result.answer == "4" and len(outcome.generated) == 2 + MOST_REPEATS - 1
 
 
 def test_a_stop_string_in_the_prompt_or_the_prefix_ends_nothing() -> None:

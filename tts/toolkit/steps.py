@@ -15,7 +15,7 @@ from tts.errors import AllFailed, CapabilityMissing
 from tts.types import Candidate, Score
 
 STEP = "\n"  # ends a step
-MOST_REPEATS = 3  # of one step in a row
+MOST_REPEATS = 8  # of one step in a row: a model that says it so often goes on so
 
 
 async def grow(
@@ -25,7 +25,7 @@ async def grow(
 
     A text ends where the model ends it, or at a stop string of the run's own sampling, and then has no next step. A
     step that its `max_tokens` ends is partial, and goes on in the next. Left out are steps that failed, those that make
-    a text say the same three times in a row, and those whose end the server did not tell.
+    a text say the same eight times in a row, and those whose end the server did not tell.
 
     Args:
         children: each prefix, and the number of its next steps (none without any); None begins a text.
@@ -53,8 +53,7 @@ async def grow(
 
 
 def repeats(candidate: Candidate, stop: str = STEP) -> bool:
-    """Whether a partial text has ended `MOST_REPEATS` times in a row with the same step, an empty one for instance: it
-    would go on so."""
+    """Whether a partial text has ended `MOST_REPEATS` times in a row with the same step, an empty one for instance."""
     latest = candidate.text.rsplit(stop, MOST_REPEATS)[-MOST_REPEATS:]
     return candidate.partial and len(latest) == MOST_REPEATS and len({step.strip() for step in latest}) == 1
 

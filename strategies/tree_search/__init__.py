@@ -1,1 +1,1 @@
-"""Strategies that search trees of steps or of answers."""
+"""Strategies that build an answer step by step, led by a verifier of steps."""

@@ -9,10 +9,9 @@ from typing import Literal, Self
 
 from tts.core.trials.context import Run
 from tts.selectors import named
-from tts.toolkit.bandits import Arm, Arms, GaussianArm, MixedArms, SeparateArms, reward_of
+from tts.toolkit.bandits import Arm, Arms, GaussianArm, MixedArms, Node, SeparateArms, reward_of
 from tts.toolkit.revisions import MEMORY, revised
 from tts.toolkit.sampling import sample_by_turns
-from tts.toolkit.trees import Node
 from tts.types import Candidate, Problem
 
 
@@ -53,7 +52,7 @@ async def ab_mcts(
     answering: Arms = MixedArms() if new_arm is None else SeparateArms(new_arm)
     root = _Mixed() if new_arm is None else _Aggregated(new_arm)
 
-    async def expand() -> None:
+    async def expand() -> bool:
         random = Random(run.random.getrandbits(64))  # which does not look up the chain for each of many draws
         node = root
         while (child := node.chosen(random)) is not None:
@@ -65,6 +64,7 @@ async def ab_mcts(
         reward = reward_of(score)
         node.grow(found).add(reward)
         answering.add(place, reward)
+        return False
 
     await sample_by_turns(run, expand, n=n, workers=workers)
     return run.pick()

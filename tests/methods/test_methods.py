@@ -24,8 +24,6 @@ routing/heated.py:heated:n=6
 revision/neighbours.py:neighbours:n=5
 """  # n counts all of their samples
 UNCOUNTED = """
-tree_search/particles.py:particles:n=4,depth=4
-tree_search/mcts.py:mcts:rollouts=3,m=2
 aggregation/atom.py:atom:depth=2
 aggregation/least_to_most.py:least_to_most
 aggregation/rsa.py:rsa:n=4,k=3,rounds=3

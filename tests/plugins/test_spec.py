@@ -96,7 +96,7 @@ def test_a_value_that_does_not_fit_is_refused_with_what_it_must_be(text, message
     [
         ("best_of_m", "unknown strategy 'best_of_m'. Did you mean 'best_of_n'?"),
         ("majority:n=3", "Did you mean 'majority_vote'?"),
-        ("zzz", "unknown strategy 'zzz'. Known: ab_mcts, best_of_n, compute_optimal"),
+        ("zzz", "unknown strategy 'zzz'. Known: ab_mcts, "),
         ("best_of_n:verifer=judge", "unknown parameter of best_of_n 'verifer'. Did you mean 'verifier'?"),
         ("single:n=3", "unknown parameter of single 'n'."),
     ],

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tts.errors import InvalidParameter
 from tts.toolkit import bandits
-from tts.toolkit.bandits import Arm, GaussianArm, MixedArms, SeparateArms, reward_of
+from tts.toolkit.bandits import Arm, GaussianArm, MixedArms, Node, SeparateArms, puct, reward_of
 from tts.types import Score
 
 
@@ -120,3 +120,16 @@ def test_a_reward_is_a_score_from_0_to_1() -> None:
     for value in (-0.1, 1.5):
         with pytest.raises(InvalidParameter, match=f"the verifier rm gave {value:g}: choose"):
             reward_of(Score(value, "rm"))
+
+
+def test_a_node_knows_its_way_to_the_root() -> None:
+    root: Node[str] = Node()
+    inner = Node("a", root)
+    leaf = Node("b", inner)
+    assert [node.value for node in leaf.up()] == ["b", "a", None]
+    assert root.children == [inner] and inner.children == [leaf]
+
+
+def test_the_bonus_grows_with_the_prior_and_the_siblings_visits_and_falls_with_a_child_s_own() -> None:
+    assert puct(0.5, 0.25, 1, 9, c=2.0) == pytest.approx(0.5 + 2 * 0.25 * sqrt(9) / 2)
+    assert puct(0.5, 0.25, 3, 0, c=2.0) == 0.5

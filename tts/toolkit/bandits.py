@@ -1,19 +1,22 @@
-"""Arms of bandits: what is known of a choice by the rewards that it has brought, and what to try next."""
+"""Bandits: what is known of a choice by the rewards that it has brought, and what to try next; and nodes of trees of
+such choices."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import exp, inf, log, sqrt
 from random import Random
 from statistics import NormalDist
-from typing import Protocol
+from typing import Generic, Protocol, Self, TypeVar
 
 from tts.errors import InvalidParameter
 from tts.types import Score
 
 MEAN, MEAN_SD, BETWEEN_SD, WITHIN_SD = 0.5, 0.2, 0.2, 0.3  # the priors of `MixedArms`
 GRID = 8  # quantiles of each of its standard deviations
+
+T = TypeVar("T")
 
 
 def reward_of(score: Score) -> float | None:
@@ -211,3 +214,38 @@ class _Point:
     def common(self) -> tuple[float, float]:
         """The posterior mean and standard deviation of the common mean."""
         return self._first / self._weight, sqrt(1 / self._weight)
+
+
+class Node(Generic[T]):
+    """A node of a search tree, which becomes a child of its parent.
+
+    Args:
+        value: what the node stands for; None at the root.
+    """
+
+    def __init__(self, value: T | None = None, parent: Self | None = None) -> None:
+        self.value = value
+        self.parent = parent
+        self.children: list[Self] = []
+        if parent is not None:
+            parent.children.append(self)
+
+    def up(self) -> Iterator[Self]:
+        """This node and those above it, to the root."""
+        node: Self | None = self
+        while node is not None:
+            yield node
+            node = node.parent
+
+
+def puct(value: float, share: float, visits: int, of_all: int, c: float) -> float:
+    """The priority of a child in a descent: its value, and a bonus for what the prior prefers and few visits have seen
+    (Silver et al. 2017, AlphaGo Zero, after Rosin 2011, "predictor + UCB").
+
+    Args:
+        value: the mean of what its visits brought.
+        share: its prior probability among its siblings.
+        visits: its own; of_all: those of all siblings.
+        c: the weight of the bonus.
+    """
+    return value + c * share * sqrt(of_all) / (1 + visits)

@@ -137,12 +137,13 @@ async def sample_and_verify(run: Run, verifier: str, *, n: int | None, **samplin
     return candidates
 
 
-async def sample_by_turns(run: Run, turn: Callable[[], Awaitable[object]], *, n: int | None, workers: int = 1) -> None:
-    """Await `turn()` again and again, until `n` times, or the budget ends.
+async def sample_by_turns(run: Run, turn: Callable[[], Awaitable[bool]], *, n: int | None, workers: int = 1) -> None:
+    """Await `turn()` again and again, until it says that it was the last, or `n` times, or the budget ends.
 
     Args:
-        turn: asks for samples; one whose samples all failed is passed over. With an open count, failures in a row end
-            the turns: they may cost nothing, and would be repeated for ever.
+        turn: asks for samples, and returns whether no further turn is needed. One whose samples all failed is passed
+            over. With an open count, failures in a row end the turns: they may cost nothing, and would be repeated for
+            ever.
         n: number of turns at most; None goes on until the budget ends.
         workers: number of turns at a time.
 
@@ -152,12 +153,13 @@ async def sample_by_turns(run: Run, turn: Callable[[], Awaitable[object]], *, n:
     turns = count() if n is None else iter(range(n))
     errors: list[AllFailed | BudgetExhausted] = []
     came = failed = 0
+    last = False
 
     async def work() -> None:
-        nonlocal came, failed
+        nonlocal came, failed, last
         for _ in turns:
             try:
-                await turn()
+                last = await turn() or last
             except BudgetExhausted as error:
                 errors.append(error)
                 return
@@ -167,7 +169,7 @@ async def sample_by_turns(run: Run, turn: Callable[[], Awaitable[object]], *, n:
             else:
                 came += 1
                 failed = 0
-            if n is None and failed >= OPEN_FAILURES:
+            if last or (n is None and failed >= OPEN_FAILURES):
                 return
 
     await run.gather(*(work() for _ in range(workers)))

@@ -26,6 +26,7 @@ from tts.types import (
 
 SOLVER = "solver"  # the name of a run's first model, which is asked where nothing names one
 PROGRESS_TOKENS = 64  # between two pieces of a watched completion, where its strategy does not say how many
+PAGES = ("pooling", "classify", "score")  # of servers that give numbers: vLLM's names, and SGLang's of `classify`
 NO_USAGE = Usage()
 NO_TIME = Timing()
 
@@ -76,6 +77,9 @@ class Request(Value, frozen=True):
         below: the confidence of a group below which the only `Progressed` event comes; None: they come by `every`.
         step: whether the text is to go on from where a stop string ends it; the endpoint must be able to, and say which
             one did, or the cluster refuses.
+        measure: the page of a server that gives numbers to a text in place of generating one, `pooling`, `classify` or
+            `score`. A turn alone is measured as it is, several as a chat; `score` measures the last turn by those
+            before it. The completion's text is the numbers, as JSON: a row for each part of the text.
     """
 
     messages: Prompt
@@ -91,6 +95,7 @@ class Request(Value, frozen=True):
     group: int = 0
     below: float | None = None
     step: bool = False
+    measure: str = ""
 
     def __repr__(self) -> str:
         """As it was before the last fields came, where they are not set: keys of samples and digests are made of it,
@@ -101,7 +106,7 @@ class Request(Value, frozen=True):
             shared = f"messages={self.messages!r}, sampling={self.sampling!r}"
             if type(self.messages) is tuple:  # a plugin may give a list, and change it
                 _siblings = self.messages, self.sampling, shared
-        added = self.added if self.schema or self.every or self.tools or self.group or self.step else ""
+        added = self.added if self.schema or self.every or self.tools or self.group or self.step or self.measure else ""
         return (
             f"Request({shared}, seed={self.seed!r}, continue_from={self.continue_from!r}, model={self.model!r}, "
             f"timeout_s={self.timeout_s!r}, progress={self.progress!r}{added})"
@@ -114,7 +119,8 @@ class Request(Value, frozen=True):
         every = f", every={self.every!r}" if self.every else ""
         group = f", group={self.group!r}, below={self.below!r}" if self.group else ""
         tools = f", tools={self.tools!r}" if self.tools else ""
-        return schema + every + tools + group + (", step=True" if self.step else "")
+        step = ", step=True" if self.step else ""
+        return schema + every + tools + group + step + (f", measure={self.measure!r}" if self.measure else "")
 
 
 class Generate(Value, frozen=True, tag="generate"):

@@ -29,8 +29,8 @@ from tts.errors import InvalidParameter
 from tts.testing.chunks import error
 from tts.testing.connection import Connection
 from tts.testing.decoding import Generation, prompt_tokens, too_long
+from tts.testing.pages import Measures, answer_of, is_measuring, measured
 from tts.testing.replies import Script, arithmetic
-from tts.testing.tokenizer import answer_of
 from tts.types import Value
 
 Flavour = Literal["vllm", "sglang", "llamacpp", "openai"]
@@ -99,6 +99,8 @@ class FakeEngine:
         stream_interval: tokens sent in one chunk; `vllm` and `sglang` send the first one alone.
         tokenizes: whether its tokenizer counts prompts for whoever asks, in the flavour's words; `openai` has none.
         shows_tools: of `llamacpp`, whether its chat template shows the model the tools of a request, as `/props` say.
+        measures: the numbers that `/pooling`, `/classify` and `/score` give: a function of the page's name and the
+            request; its answers may be any JSON. None: it has no such pages.
         report: makes the reported usage from the true one (OpenAI's object); None leaves it out.
         tls: a context with a certificate for 127.0.0.1, for HTTPS.
     """
@@ -120,6 +122,7 @@ class FakeEngine:
         stream_interval: int = 1,
         tokenizes: bool = True,
         shows_tools: bool = True,
+        measures: Measures | None = None,
         report: Callable[[dict[str, Any]], dict[str, Any] | None] = lambda usage: usage,
         port: int = 0,
         tls: ssl.SSLContext | None = None,
@@ -140,6 +143,7 @@ class FakeEngine:
         self.stream_interval = stream_interval
         self.tokenizes = tokenizes
         self.shows_tools = shows_tools
+        self.measures = measures
         self.sends_first_alone = flavour in ("vllm", "sglang")
         self.report = report
         self.port = port
@@ -279,7 +283,8 @@ class FakeEngine:
             self._count["counted"] += 1
             connection.json(*counted)
             return
-        if path not in ("/v1/chat/completions", "/v1/completions"):
+        measures = self.measures if is_measuring(path) else None
+        if path not in ("/v1/chat/completions", "/v1/completions") and measures is None:
             connection.json(404, error(f"no route {path}", "NotFoundError", 404))
             return
         body = msgspec.json.decode(raw, type=dict[str, Any])
@@ -291,6 +296,9 @@ class FakeEngine:
         self.headers.append(headers)
         if refusal := self._refusal(body, key):
             connection.json(*refusal)
+            return
+        if measures is not None:
+            connection.json(*measured(measures, path, body))
             return
         started_s = time.monotonic()
         generation = Generation(self, connection, body, chat=path.endswith("chat/completions"))
@@ -333,6 +341,8 @@ class FakeEngine:
         elif path == "/props" and self.flavour == "llamacpp":
             caps = {"supports_tools": self.shows_tools}
             connection.json(200, {"total_slots": self.slots or 1, "chat_template_caps": caps})
+        elif is_measuring(path) and self.measures is not None:
+            connection.json(405, error("Method Not Allowed", "MethodNotAllowedError", 405))
         else:
             connection.json(404, error(f"no route {path}", "NotFoundError", 404))
 

@@ -1,4 +1,4 @@
-"""The score of a candidate by those of its steps."""
+"""The steps of a candidate, and its score by theirs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from tts.checks import require
+from tts.toolkit.prompts.solutions import shown
 from tts.types import Score
 
 AGGREGATES: Mapping[str, Callable[[Sequence[float]], float]] = {
@@ -14,6 +15,12 @@ AGGREGATES: Mapping[str, Callable[[Sequence[float]], float]] = {
     "prod": math.prod,
     "mean": lambda steps: math.fsum(steps) / len(steps),
 }
+
+
+def steps_of(text: str) -> tuple[str, ...]:
+    """The steps of a text, which are its lines, without thoughts and empty lines."""
+    lines = (line.rstrip() for line in shown(text).split("\n"))
+    return tuple(line for line in lines if line)
 
 
 def check_aggregate(name: str) -> None:

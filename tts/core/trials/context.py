@@ -36,7 +36,7 @@ from tts.core.trials.scope import Fallback, Scope, first_paid, sampling_of
 from tts.core.trials.seeds import ChainRandom
 from tts.core.trials.sessions import Session
 from tts.core.trials.verifying import asks_a_model, found_verifier, mean_of, verify
-from tts.core.trials.working import ask, call, count, execute, function_of, remembered, sleep
+from tts.core.trials.working import ask, call, count, execute, function_of, measured, remembered, sleep
 from tts.errors import AllFailed
 from tts.messages import Tools
 from tts.types import Candidate, Completion, Executed, Problem, Score, TokenCount, Turns
@@ -196,6 +196,17 @@ class Run:
         helper = Run(self._trial, self._scope.helper())
         request = request_of(helper, prompt, system, continue_from, sampling, model, tools)
         return await ask(helper, request, n, schema)
+
+    async def measure(
+        self, prompt: Turns, *, page: str = "pooling", model: str | None = None, **sampling: Any
+    ) -> list[list[float | None]]:
+        """The numbers that a server which does not generate gives a text or a chat, by a page of its API: `pooling`, a
+        row for each part of the text; `classify` or `score`, one row. None is no number. Billed as verification.
+
+        `score` measures the last turn by those before it. Other arguments and errors as `ask`; CallFailed for a reply
+        that is no numbers.
+        """
+        return await measured(Run(self._trial, self._scope.helper()), prompt, page, model, sampling)
 
     def solve(
         self,

@@ -1,6 +1,6 @@
-"""What is carried out for a strategy besides samples: questions to models (`Run.ask`), pure functions (`Run.call`) and
-programs (`Run.execute`) by worker processes, sleep, reads and additions of the run's memory by the scheduler, counts of
-tokens by the tokenizers of servers."""
+"""What is carried out for a strategy besides samples: questions to models (`Run.ask`) and numbers of servers that do
+not generate (`Run.measure`), pure functions (`Run.call`) and programs (`Run.execute`) by worker processes, sleep, reads
+and additions of the run's memory by the scheduler, counts of tokens by the tokenizers of servers."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 
-from tts.checks import as_text, number, require
-from tts.core.actions import Add, Call, Count, Counted, End, Recall, Request, Returned, Sleep
+from tts.checks import as_text, number, require, shown
+from tts.core.actions import PAGES, Add, Call, Count, Counted, End, Recall, Request, Returned, Sleep
 from tts.core.addresses import beside, check_address, knows_references, portable
 from tts.core.memory import MOST_ASKED
+from tts.core.trials.blocks import request_of
 from tts.core.trials.endings import error_of
-from tts.errors import InvalidParameter, UsageError
-from tts.types import Completion, Executed, TokenCount
+from tts.errors import CallFailed, InvalidParameter, UsageError
+from tts.types import Completion, Executed, TokenCount, Turns
 
 if TYPE_CHECKING:
     from tts.core.trials.context import Run
@@ -35,6 +36,20 @@ async def ask(helper: Run, request: Request, n: int | None, schema: Mapping[str,
     check_schema(schema)
     request = msgspec.structs.replace(request, schema=schema)
     return await meeting(helper, request, schema, [c.completion for c in await helper._sampled(request, n)])
+
+
+async def measured(
+    run: Run, prompt: Turns, page: str, model: str | None, sampling: Mapping[str, Any]
+) -> list[list[float | None]]:
+    """See `Run.measure`."""
+    require(page in PAGES, "page", f"one of {', '.join(PAGES)}", page)
+    request = request_of(run, prompt, None, None, {**sampling, "temperature": 0.0, "max_tokens": 1}, model)
+    (reply,) = await run._sampled(msgspec.structs.replace(request, measure=page), 1)
+    try:
+        return msgspec.json.decode(reply.completion.text, type=list[list[float | None]])
+    except msgspec.DecodeError:
+        said = f"{model or 'the model'} was asked for numbers of /{page}, but replied {shown(reply.completion.text)}"
+        raise CallFailed(f"{said}: `tts doctor` shows which of these pages a server has") from None
 
 
 async def sleep(run: Run, seconds: float) -> None:

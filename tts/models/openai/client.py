@@ -13,7 +13,6 @@ import contextlib
 import difflib
 from collections.abc import Mapping
 from random import Random
-from types import TracebackType
 from typing import Any, Self
 
 import httpx2
@@ -38,6 +37,7 @@ from tts.models.openai.closing import Closing
 from tts.models.openai.completion_builder import CompletionBuilder
 from tts.models.openai.endpoint_errors import MOST_SAID, EndpointErrors
 from tts.models.openai.httpx_client import AiohttpTransport, HttpxConnections, quoted
+from tts.models.openai.measuring import measured
 from tts.models.openai.model_list import contexts_of, engine_of
 from tts.models.openai.reading import OnProgress, Reader, Silence, Silences
 from tts.models.openai.short_requests import ShortRequests
@@ -153,9 +153,7 @@ class OpenAIClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *exc: object) -> None:
         await self.aclose()
 
     async def aclose(self) -> None:
@@ -251,6 +249,8 @@ class OpenAIClient:
     async def _try(self, request: Request, builder: CompletionBuilder, on_progress: OnProgress | None) -> Completion:
         """Make one try, repeated only if the request has another form that the server may take."""
         model = request.model or self.model or await self.first_model()
+        if request.measure:
+            return await measured(self._short, request, model, builder)
         await self._learn(request)
         check_step(request, self._api, self.capabilities)
         body = body_of(request, model, self._api, self.capabilities)

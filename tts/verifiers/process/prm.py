@@ -9,9 +9,8 @@ from itertools import accumulate
 from tts.core.trials.context import Run
 from tts.errors import CapabilityMissing
 from tts.toolkit.labels import ENOUGH_MASS, masses
-from tts.toolkit.prompts.solutions import shown
 from tts.toolkit.prompts.steps import RIGHT, SAMPLING, WRONG, last_step
-from tts.toolkit.step_scores import aggregated, check_aggregate
+from tts.toolkit.step_scores import aggregated, check_aggregate, steps_of
 from tts.types import Candidate, Completion, Problem, Score, ScoreKind
 
 
@@ -41,7 +40,7 @@ class PRM:
     async def judge(self, problem: Problem, candidates: Sequence[Candidate], run: Run) -> list[Score]:
         """The scores of candidates, partial ones and whole ones. Raises: CapabilityMissing for replies without
         log-probabilities."""
-        prefixes = [_prefixes(candidate.text) for candidate in candidates]
+        prefixes = [[*accumulate(steps_of(candidate.text), "{}\n{}".format)] for candidate in candidates]
         needed = [prefix for all in prefixes for prefix in (all[-1:] if self.aggregate == "last" else all)]
 
         async def replied(prefix: str) -> tuple[str, Completion]:
@@ -69,9 +68,3 @@ class PRM:
     def _score(self, judged: Sequence[tuple[float | None, float | None]]) -> Score:
         masses = [mass for _, mass in judged if mass is not None]
         return aggregated([value for value, _ in judged], self.aggregate, self.name, min(masses, default=None))
-
-
-def _prefixes(text: str) -> list[str]:
-    """The text up to the end of each step, without thoughts and empty lines."""
-    steps = (line.rstrip() for line in shown(text).split("\n"))
-    return [*accumulate((step for step in steps if step), "{}\n{}".format)]

@@ -115,7 +115,7 @@ async def trimr(
     think, answer = token_shares(run, think, answer)
     run.room(model=small)  # refuses a model that the run does not have, before anything is paid for
     watcher, reason, seen, thought = _Watcher(run, small, agree, many, answer), "", "", None
-    async with run.streaming(continue_from=BEGUN, stop=ENDED, max_tokens=think, every=every) as stream:
+    async with run.streaming(continue_from=BEGUN, stop=ENDED, max_tokens=think, every=every, asks=True) as stream:
         async for update in stream:
             thought = update.candidate
             if thought is None and not reason:

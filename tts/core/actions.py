@@ -127,13 +127,15 @@ class Generate(Value, frozen=True, tag="generate"):
     """Sample one completion. `share` is the key under which other trials of the run may use the same sample:
     set only where the strategy waits for all it asked for, so that no length bias can leak between them. `race`: the
     strategy looks at which of several ends first, so that they have to leave together. `helps`: the text helps to
-    decide; it is no candidate, and is billed as verification."""
+    decide; it is no candidate, and is billed as verification. `asks`: models are asked about the text while it comes,
+    so that it must not take the last slot."""
 
     id: str
     request: Request
     share: str | None = None
     race: bool = False
     helps: bool = False
+    asks: bool = False
 
     def __repr__(self) -> str:  # as `shown_fields` does it, and faster: digests are made of it, for every sample
         helps = ", helps=True" if self.helps else ""

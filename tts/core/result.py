@@ -79,10 +79,11 @@ class Shortage(Value, frozen=True):
 
 
 class Ends(Value, frozen=True):
-    """Counts of samples by their ends. A sample may be in several.
+    """Counts of samples by their ends. A sample may be in several. A partial one, which was meant to be gone on with,
+    is not counted among others.
 
     Args:
-        samples: all that came back.
+        samples: those that came back.
         cut: ended by `max_tokens` or the model's context, at most `cut_at` tokens long.
         unanswered: without an answer that could be read, whatever the reason.
         refused: ended by the server's content filter.
@@ -101,9 +102,10 @@ class Ends(Value, frozen=True):
     @classmethod
     def of(cls, candidates: Sequence[Candidate], uncompared: int = 0, answer: str | None = None) -> Self:
         """Count these candidates; `answer` is the selected one."""
-        answers = [c.answer for c in candidates]
+        whole = [c for c in candidates if not c.partial] or candidates
+        answers = [c.answer for c in whole]
         finishes = [c.completion.finish_reason for c in candidates]
-        cut = [c.tokens for c in candidates if c.completion.finish_reason == "length"] if "length" in finishes else []
+        cut = [c.tokens for c in whole if c.completion.finish_reason == "length"] if "length" in finishes else []
         return cls(
             samples=len(answers),
             cut=len(cut),

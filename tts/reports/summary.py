@@ -233,7 +233,7 @@ def notes_on(ends: Ends, *, recorded: bool = False) -> tuple[str, str, str, str]
     """Notes on samples that were cut, that were refused, without an answer for neither reason, and with an answer that
     could not be compared; "" where too few to matter (below 5 % of the first and the third kind)."""
     few, of = NOTED * ends.samples, f"of {ends.samples:,} samples"
-    more = "raise --max-tokens, unless the context ends there"
+    more = "raise --max-tokens, unless the strategy or the context ends there"
     more = "longer ones have to be drawn from the model" if recorded else more
     cut = f"{ends.cut:,} {of} were cut at {ends.cut_at:,} tokens: {more}"
     refused = f"{ends.refused:,} {of} were refused by the model's content filter"

@@ -118,7 +118,7 @@ async def think_and_probe(
     """
     probes: list[Probed] = []
     thought, reached, settled = None, len(BEGUN), False
-    async with run.streaming(continue_from=BEGUN, stop=ENDED, max_tokens=think, every=every) as stream:
+    async with run.streaming(continue_from=BEGUN, stop=ENDED, max_tokens=think, every=every, asks=True) as stream:
         async for update in stream:
             thought = update.candidate
             for place in places(update.text) if thought is None else ():

@@ -10,7 +10,7 @@ from samples import BROKEN
 from tts.clusters.virtual.simulated import SimulatedCluster
 from tts.core.actions import Request
 from tts.core.budget import Limits
-from tts.core.result import Result
+from tts.core.result import Ends, Result
 from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
 from tts.models.cost_model import CostModel
@@ -117,3 +117,11 @@ def test_a_budget_that_holds_no_answer_leaves_the_thought() -> None:
 
 def test_the_file_is_as_short_as_its_idea() -> None:
     assert inspect.getsource(budget_forcing).count("\n") <= 45
+
+
+def test_a_thought_is_no_sample_without_an_answer() -> None:
+    outcome = ScriptedCluster([thought("4?\n"), Sample(text=" 5", tokens=90), "5"]).run("budget_forcing:think=30")
+    ends = Ends.of(outcome.result.candidates)
+    assert (ends.samples, ends.unanswered, ends.cut) == (1, 0, 0)
+    alone = Ends.of(outcome.result.candidates[:2])
+    assert (alone.samples, alone.unanswered, alone.cut) == (2, 2, 1)

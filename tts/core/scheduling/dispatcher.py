@@ -338,9 +338,9 @@ class Dispatcher(ABC):
         begun = ""  # an action of the trial whose samples are leaving
         in_flight, queue = self._actions.in_flight, self._actions.queue
         while len(in_flight) < self._window and not self._inbox and not self.draining and self.fatal is None:
-            state = self._next_ask()
+            state = self._next_ask(spares=True)
             if state is None:
-                if not (all_asked and self._allot()):
+                if self._next_ask() is not None or not (all_asked and self._allot()):
                     return
                 continue
             action = state.action
@@ -365,10 +365,16 @@ class Dispatcher(ABC):
             self._step.records.append(Granted(action.id, digest(action), upper_bound, action.share))
             self._step.actions.append(action)
 
-    def _next_ask(self) -> ActionState[Ask] | None:
-        """The oldest ask that may leave: few of those suspected of felling an engine are in flight at once."""
+    def _next_ask(self, *, spares: bool = False) -> ActionState[Ask] | None:
+        """The oldest ask that may leave: few of those suspected of felling an engine are in flight at once.
+
+        Args:
+            spares: whether the last of several slots is spared for what is asked about a text while it comes; its
+                answer would otherwise wait for the text's end.
+        """
+        last = spares and 1 < self._window <= len(self._actions.in_flight) + 1
         for id, state in self._actions.queue.items():
-            if self.outages.may_leave(id):
+            if self.outages.may_leave(id) and not (last and _asks(state.action)):
                 return state
         return None
 
@@ -443,6 +449,11 @@ class Dispatcher(ABC):
             for waiter in self._reuse.obtained(state, sample, problem):
                 self._give(waiter, id, sample)
         return cost
+
+
+def _asks(action: Ask) -> bool:
+    """Whether models are asked about its text while it comes."""
+    return type(action) is Generate and action.asks
 
 
 def _in_flight(shared: SharedBudget) -> int:

@@ -101,7 +101,9 @@ class Block:
 class _Sampling(Block):
     """The common part of `Finishing` and `Streaming`: n requests that differ in their seeds."""
 
-    def __init__(self, run: Run, request: Request, n: int | None, parent: Candidate | None, share: bool) -> None:
+    def __init__(
+        self, run: Run, request: Request, n: int | None, parent: Candidate | None, share: bool, asks: bool = False
+    ) -> None:
         super().__init__(run)
         if n is not None:
             at_least_one("n", n)
@@ -111,6 +113,7 @@ class _Sampling(Block):
         self._parent = parent
         trial = run._trial
         self._shared = share
+        self._asks_meanwhile = asks
         keyed = share and trial._keyed
         self._share_base = share_base(trial._seed, run.problem.id, request) if keyed else None
         self._upper_bound = trial._costs.upper_bound(
@@ -173,7 +176,7 @@ class _Sampling(Block):
         self._places[id] = self._asked
         self._asked += 1
         race = not self._shared and self._n is not None and self._n > 1
-        self.ask(Generate(id, request, share, race, self._scope.helps), self._upper_bound)
+        self.ask(Generate(id, request, share, race, self._scope.helps, self._asks_meanwhile), self._upper_bound)
 
     def _end(self) -> None:
         """Raise if no candidate came, because of a refusal or because all samples failed; called when all have
@@ -265,8 +268,8 @@ class Finishing(_Sampling):
 class Streaming(_Sampling):
     """Updates as text comes. See `Run.streaming`."""
 
-    def __init__(self, run: Run, request: Request, n: int, parent: Candidate | None) -> None:
-        super().__init__(run, request, n, parent, share=False)
+    def __init__(self, run: Run, request: Request, n: int, parent: Candidate | None, asks: bool) -> None:
+        super().__init__(run, request, n, parent, share=False, asks=asks)
         self._texts: dict[str, str] = {}
 
     def __aiter__(self) -> AsyncIterator[Update]:

@@ -337,6 +337,7 @@ class Run:
         every: int = PROGRESS_TOKENS,
         group: int = 0,
         below: float | None = None,
+        asks: bool = False,
         system: str | None = None,
         continue_from: Candidate | str | None = None,
         parent: Candidate | None = None,
@@ -352,12 +353,14 @@ class Run:
             group: tokens of a group whose mean confidence is followed where the stream is read, if `top_logprobs` are
                 asked for; the lowest is `completion.logprobs.lowest_group`. 0: none is.
             below: confidence of a group below which, instead of `every`, a candidate's only update comes.
+            asks: whether models are asked about the text while it comes: of several slots of the run, one is then left
+                for that, because the replies would otherwise wait for the end of a text.
 
         The other arguments and errors as `generate`.
         """
         request = request_of(self, prompt, system, continue_from, sampling, model, tools)
         request = watched(request, every, group, below)
-        return Streaming(self, request, n, parent_of(parent, continue_from))
+        return Streaming(self, request, n, parent_of(parent, continue_from), asks)
 
     async def verify(self, candidates: Sequence[Candidate], verifier: str, *, repeats: int = 1) -> list[Score]:
         """Score each candidate `repeats` times and return, in the same order, the mean of all scores that the verifier

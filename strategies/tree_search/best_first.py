@@ -4,6 +4,7 @@ from heapq import heappop, heappush
 
 from tts.checks import require
 from tts.core.trials.context import Run
+from tts.errors import AllFailed
 from tts.selectors import best_score
 from tts.toolkit.steps import STEP, grow
 from tts.types import Candidate, Problem
@@ -29,13 +30,14 @@ async def best_first(
     value come last.
 
     Args:
-        n: steps that are sampled in all, at most; None goes on until the budget ends.
+        n: steps that are sampled in all, at most; a solution of k steps takes m * k. None goes on until the budget
+            ends.
         m: next steps of a prefix.
         depth: steps of a solution at most.
         enough: the score of a solution that ends the search, 1 in the second paper; None never ends it early.
         stop: the end of a step.
         verifier: of prefixes and solutions.
-    Raises: AllFailed if all next steps of a prefix failed before there was a solution, InvalidParameter, UnknownName.
+    Raises: AllFailed if every step failed, InvalidParameter, UnknownName.
     """
     require(n is None or n >= 1, "n", "at least 1, or none", n)
     require(m >= 1, "m", "at least 1", m)
@@ -50,7 +52,13 @@ async def best_first(
     while n is None or asked < n:
         size = m if n is None else min(m, n - asked)
         asked += size
-        steps = await grow(run, [(prefix, size)], stop=stop)
+        try:
+            steps = await grow(run, [(prefix, size)], stop=stop)
+        except AllFailed:
+            if not waiting:
+                raise
+            prefix = heappop(waiting)[-1]
+            continue
         found += steps
         values = [score.value for score in await run.verify(steps, verifier)]
         for step, value in zip(steps, values, strict=True):

@@ -2,6 +2,7 @@
 
 from tts.checks import require
 from tts.core.trials.context import Run
+from tts.errors import AllFailed
 from tts.selectors import weighted_majority
 from tts.toolkit.steps import STEP, grow, ranked
 from tts.toolkit.votes import Equivalence, choose
@@ -47,7 +48,12 @@ async def dvts(
     async def tree() -> None:
         best = None
         for _ in range(depth):
-            steps = await grow(run, [(best, m)], stop=stop)
+            try:
+                steps = await grow(run, [(best, m)], stop=stop)
+            except AllFailed:
+                if best is None:
+                    raise
+                break
             found.extend(steps)
             scores = await run.verify(steps, verifier)
             best = ranked(steps, dict(zip(steps, scores, strict=True)))[0]

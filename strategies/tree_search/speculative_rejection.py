@@ -1,11 +1,10 @@
 """Speculative rejection: start many texts, and go on with the better ones alone as they grow."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from tts.checks import require
 from tts.core.trials.context import Run
-from tts.selectors import Scores, best_score
+from tts.selectors import best_score
 from tts.toolkit.steps import grow, ranked
 from tts.types import Candidate, Problem, Score
 
@@ -39,7 +38,7 @@ async def speculative_rejection(
     require(0 < reject < 1, "reject", "above 0 and below 1", reject)
     require(checkpoint >= 1, "checkpoint", "at least 1", checkpoint)
     run = run.on(problem)
-    run.fallback = best_finished
+    run.fallback = best_score
     found: dict[Candidate, Score] = {}
     kept: list[Candidate] = []
     growing: list[tuple[Candidate | None, int]] = [(None, n)]
@@ -52,15 +51,10 @@ async def speculative_rejection(
         found |= zip(texts, await run.verify(texts, verifier), strict=True)
         if alone:
             break
-        kept = [text for text in kept if text.complete] + texts
+        kept = [text for text in kept if not text.partial] + texts
         most = min(len(kept) - 1, round((1 - reject) * len(kept)))
         kept = ranked(kept, found)[: max(1, most)]
-        growing = [(text, 1) for text in kept if not text.complete]
+        growing = [(text, 1) for text in kept if text.partial]
         if stop is None:
             length, end = end, max(end + 1, round(end / (1 - reject)))
-    return best_finished(list(found), run.scores) or next(iter(found))
-
-
-def best_finished(candidates: Sequence[Candidate], scores: Scores) -> Candidate | None:
-    """`best_score` among the finished texts; among all where none is finished."""
-    return best_score([c for c in candidates if c.complete] or candidates, scores)
+    return best_score(list(found), run.scores) or next(iter(found))

@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 from trees import Brief, Thorough, tree
 
+from tts.core.actions import Request
 from tts.core.budget import Limits
-from tts.testing import Outcome, ScriptedCluster
+from tts.errors import ServerFailed, TTSError
+from tts.testing import Outcome, Sample, ScriptedCluster
 
 
 class TestBestFirst(Brief):
@@ -80,6 +82,18 @@ def test_a_verifier_that_says_the_same_of_all_leads_to_a_solution() -> None:
 def test_a_prefix_without_a_score_comes_after_all_that_have_one() -> None:
     levels = {"": [("a", None), ("b", 0.0)], "b\n": [("c", 0.0), ("d", None)], "b\nc\n": [("=1", 0.1)]}
     assert grown(ran(levels, n=8)) == ["", "b\n", "b\nc\n", "b\nd\n"]
+
+
+def test_a_prefix_whose_next_steps_all_failed_is_given_up() -> None:
+    levels = tree({"": [("a", 0.9), ("b", 0.5)], "b\n": [("=1", 0.1)]})
+
+    def script(request: Request, number: int) -> Sample | TTSError:
+        return ServerFailed("boom") if request.continue_from == "a\n" else levels(request, number)
+
+    outcome = ScriptedCluster(script).run("best_first:n=10,m=2,verifier=judge")
+    assert grown(outcome) == ["", "a\n", "b\n"] and outcome.result.answer == "1"
+    nothing = ScriptedCluster(lambda request, number: ServerFailed("boom")).run("best_first:n=10,m=2,verifier=judge")
+    assert nothing.result.error is not None and nothing.result.error.type == "AllFailed"
 
 
 def test_no_solution_is_longer_than_the_depth() -> None:

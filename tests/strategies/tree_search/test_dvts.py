@@ -63,6 +63,14 @@ def test_a_tree_whose_samples_all_failed_is_left_out() -> None:
     assert (outcome.result.answer, outcome.result.error) == ("1", None)
 
 
+def test_with_an_open_count_another_tree_is_begun_after_one_that_cannot_go_on() -> None:
+    levels = {"": [("a", 0.1), ("b", 0.2), ("=1", 0.3), ("c", 0.1)], "b\n": [("b", 0.2)]}
+    levels |= {"b\n" * i: [("b", 0.2)] for i in range(1, 8)}  # the same again and again
+    cluster = ScriptedCluster(tree(levels), budget=Limits(samples=20))
+    outcome = cluster.run("dvts:n=none,m=2,verifier=judge")
+    assert [*prefixes(outcome).values()][:2] == [6, 2] and outcome.result.answer == "1"
+
+
 @pytest.mark.parametrize(
     ("params", "message"),
     [

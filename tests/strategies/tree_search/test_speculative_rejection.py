@@ -77,6 +77,14 @@ def test_finished_texts_are_ranked_with_the_others(finished: float, answer: str,
     assert len(outcome.verified) == len(outcome.generated)  # nothing is verified twice
 
 
+def test_a_text_that_was_stopped_has_no_answer() -> None:
+    outcome = ran({f"1{ANSWER}1 or 2": 0.1, f"2{ANSWER}2": 0.9}, checkpoint=18, reject=0.5)
+    assert [(candidate.partial, candidate.answer) for candidate in outcome.result.candidates] == [
+        (True, None),
+        (False, "2"),
+    ]
+
+
 def test_a_text_that_reaches_the_limit_of_the_run_is_cut_and_loses_to_a_finished_one() -> None:
     outcome = ran({f"1{ANSWER}1": 0.1, f"2{'.' * 200}": 0.9}, checkpoint=60, reject=0.1)
     assert parts(outcome) == [("", 60)] * 2 + [(f"2{'.' * 59}", 40)]

@@ -1,4 +1,8 @@
-"""The same once more in other processes, where strings hash otherwise: for contracts."""
+"""The same once more in other processes, where strings hash otherwise: for contracts.
+
+A process with one hash seed forks for each call, so that each is in a fresh process and the imports of `tts`, which
+cost more than most calls, are paid once.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,18 @@ import os
 import pickle
 import subprocess
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tts.plugins.loading import by_address
 from tts.testing.driver import fail
+
+_SERVE = "from tts.testing.elsewhere import _serve; _serve()"
 
 
 def elsewhere(function: str, given: bytes, sources: Mapping[str, str | None], hash_seeds: Sequence[str]) -> list[Any]:
@@ -23,30 +31,67 @@ def elsewhere(function: str, given: bytes, sources: Mapping[str, str | None], ha
         function: its address, `module:name`; it takes `given`, and returns what can be pickled.
         sources: module -> file, of the modules that it needs.
     """
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", "from tts.testing.elsewhere import _child; _child()"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        )
-        for hash_seed in hash_seeds
-    ]
-    said = [process.communicate(pickle.dumps((sys.path, sources, function, given))) for process in processes]
-    for process, (_, errors) in zip(processes, said, strict=True):
-        if process.returncode != 0:
-            fail(f"it could not be run in another process:\n{errors.decode(errors='replace')}")
-    return [pickle.loads(out) for out, _ in said]
+    servers = [_server(hash_seed, os.getpid()) for hash_seed in hash_seeds]
+    for server in servers:
+        _write(server.stdin, pickle.dumps((sys.path, sources, function, given)))
+    results = []
+    for said in [_read(server.stdout) for server in servers]:
+        error, result = pickle.loads(said) if said else ("the process ended without a word", None)
+        if error is not None:
+            fail(f"it could not be run in another process:\n{error}")
+        results.append(result)
+    return results
 
 
-def _child() -> None:
-    """The other process's side: read the function from standard input, write its result to standard output."""
-    path, sources, function, given = pickle.load(sys.stdin.buffer)
-    sys.path[:] = path
-    for name, file in sources.items():
-        _import(name, file)
-    sys.stdout.buffer.write(pickle.dumps(by_address(function)(given)))
+@cache
+def _server(hash_seed: str, pid: int) -> subprocess.Popen[bytes]:
+    """The process that forks for calls of this process, until this process ends and its pipe with it."""
+    return subprocess.Popen(
+        [sys.executable, "-c", _SERVE],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+
+
+def _serve() -> None:
+    """The other process's side: fork for each call that comes on standard input, and pass its result on."""
+    for module in ("tts.testing.contract", "tts.testing.verifier_contract"):
+        import_module(module)
+    while call := _read(sys.stdin.buffer):
+        reader, writer = os.pipe()
+        if (child := os.fork()) == 0:
+            os.close(reader)
+            with open(writer, "wb") as out:
+                out.write(_result(call))
+            os._exit(0)
+        os.close(writer)
+        with open(reader, "rb") as said:
+            result = said.read()
+        _, status = os.waitpid(child, 0)
+        _write(sys.stdout.buffer, result or pickle.dumps((f"its process ended with status {status}", None)))
+
+
+def _result(call: bytes) -> bytes:
+    """Either the error, as text, or the result of the function; pickled."""
+    try:
+        sys.path[:], sources, function, given = pickle.loads(call)
+        for name, file in sources.items():
+            _import(name, file)
+        return pickle.dumps((None, by_address(function)(given)))
+    except Exception:
+        return pickle.dumps((traceback.format_exc(), None))
+
+
+def _write(stream: IO[bytes], data: bytes) -> None:
+    stream.write(len(data).to_bytes(8, "big") + data)
+    stream.flush()
+
+
+def _read(stream: IO[bytes]) -> bytes:
+    """A message; empty at the end of the stream."""
+    data: bytes = stream.read(int.from_bytes(stream.read(8), "big"))
+    return data
 
 
 def _import(name: str, file: str | None) -> None:

@@ -16,7 +16,7 @@ from functools import cache
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from tts.plugins.loading import by_address
 from tts.testing.driver import fail
@@ -33,9 +33,9 @@ def elsewhere(function: str, given: bytes, sources: Mapping[str, str | None], ha
     """
     servers = [_server(hash_seed, os.getpid()) for hash_seed in hash_seeds]
     for server in servers:
-        _write(server.stdin, pickle.dumps((sys.path, sources, function, given)))
+        _write(server.calls, pickle.dumps((sys.path, sources, function, given)))
     results = []
-    for said in [_read(server.stdout) for server in servers]:
+    for said in [_read(server.results) for server in servers]:
         error, result = pickle.loads(said) if said else ("the process ended without a word", None)
         if error is not None:
             fail(f"it could not be run in another process:\n{error}")
@@ -43,15 +43,24 @@ def elsewhere(function: str, given: bytes, sources: Mapping[str, str | None], ha
     return results
 
 
+class _Server(NamedTuple):
+    """A process that forks for calls, until its pipe ends with the process that has started it."""
+
+    calls: IO[bytes]
+    results: IO[bytes]
+
+
 @cache
-def _server(hash_seed: str, pid: int) -> subprocess.Popen[bytes]:
-    """The process that forks for calls of this process, until this process ends and its pipe with it."""
-    return subprocess.Popen(
+def _server(hash_seed: str, pid: int) -> _Server:
+    """The server with this hash seed, of the process with this id."""
+    process = subprocess.Popen(
         [sys.executable, "-c", _SERVE],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
+    assert process.stdin is not None and process.stdout is not None
+    return _Server(process.stdin, process.stdout)
 
 
 def _serve() -> None:

@@ -46,6 +46,7 @@ def elsewhere(function: str, given: bytes, sources: Mapping[str, str | None], ha
 class _Server(NamedTuple):
     """A process that forks for calls, until its pipe ends with the process that has started it."""
 
+    process: subprocess.Popen[bytes]
     calls: IO[bytes]
     results: IO[bytes]
 
@@ -60,7 +61,7 @@ def _server(hash_seed: str, pid: int) -> _Server:
         env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
     assert process.stdin is not None and process.stdout is not None
-    return _Server(process.stdin, process.stdout)
+    return _Server(process, process.stdin, process.stdout)
 
 
 def _serve() -> None:
